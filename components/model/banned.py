@@ -1,0 +1,132 @@
+"""Texts that must not be generated, decided on the bytes that each token of a vocabulary adds to a text.
+
+A text is found whatever tokens it is cut into: a token is impossible where its bytes contain the text, or end one that
+the row has begun. Exact for byte-level tokenizers; for others exact where decoding joins what each token adds, and
+letters beyond ASCII whose bytes lie in several tokens without `<0xNN>` names are not seen. Case counts. Knows token
+ids and their bytes; does not know logits.
+
+Shapes: R rows, N slots for new tokens, V vocabulary.
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from tokenizers import decoders
+from torch import Tensor
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+_BYTE_NAME = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+@lru_cache(maxsize=4)
+def pieces_of(tokenizer: Any, size: int) -> tuple[bytes, ...]:
+    """The bytes that each id below `size` adds inside a text when special tokens are skipped; b"" for unknown ids.
+
+    Kept for the last four tokenizers, which must not change afterwards.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not isinstance(backend.decoder, decoders.ByteLevel):
+        return _pieces_by_decoding(tokenizer, size)
+    byte_of = {letter: number for number, letter in bytes_to_unicode().items()}
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    pieces = []
+    for number in range(size):
+        name = None if number in special else backend.id_to_token(number)
+        if name is None:
+            pieces.append(b"")
+        elif all(letter in byte_of for letter in name):
+            pieces.append(bytes(byte_of[letter] for letter in name))
+        else:
+            pieces.append(name.encode())
+    return tuple(pieces)
+
+
+class Banned:
+    """The tokens that would complete one of a few texts, row by row."""
+
+    def __init__(self, texts: Sequence[str], pieces: Sequence[bytes], eos_id: int) -> None:
+        """Find the tokens that contain a text; `eos_id` is never impossible, for it adds nothing to a text."""
+        self._pieces = [*pieces]
+        self._pieces[eos_id] = b""
+        phrases = [text.encode() for text in texts]
+        self._never_V = torch.tensor([any(phrase in piece for phrase in phrases) for piece in self._pieces])
+        self._reach = max(map(len, phrases), default=1) - 1
+        begun = tuple({phrase[:cut] for phrase in phrases for cut in range(1, len(phrase))})
+        inner = [phrase[:-1] for phrase in phrases if len(phrase) > 1]
+        self._opens_V = torch.tensor(
+            [piece.endswith(begun) or any(piece in start for start in inner) for piece in self._pieces]
+        )
+        order = sorted(range(len(self._pieces)), key=self._pieces.__getitem__)
+        ordered = [self._pieces[number] for number in order]
+        order_V = torch.tensor(order)
+        self._endings = [
+            (phrase[:cut], _starting_with(phrase[cut:], ordered, order_V))
+            for phrase in phrases
+            for cut in range(1, len(phrase))
+        ]
+
+    def mask(self, history_RN: Tensor, length: int) -> Tensor:
+        """True where a token would complete a text after `history_RN[:, :length]`; [R, V], or [1, V] for all alike."""
+        device = history_RN.device
+        if self._never_V.device != device:
+            self._never_V, self._opens_V = self._never_V.to(device), self._opens_V.to(device)
+        never_1V = self._never_V[None]
+        if not length or not self._reach:
+            return never_1V
+        open_R = self._opens_V[history_RN[:, length - 1]].nonzero()[:, 0]
+        found = [
+            (row, ids)
+            for row, history in zip(open_R.tolist(), history_RN[open_R, :length].tolist(), strict=True)
+            for ids in self._closing(self._tail(history))
+        ]
+        if not found:
+            return never_1V
+        mask_RV = never_1V.repeat(len(history_RN), 1)
+        rows = torch.cat([torch.full_like(ids, row) for row, ids in found])
+        mask_RV[rows.to(device), torch.cat([ids for _, ids in found]).to(device)] = True
+        return mask_RV
+
+    def _tail(self, history: list[int]) -> bytes:
+        tail = b""
+        for number in reversed(history):
+            if len(tail) >= self._reach:
+                break
+            tail = self._pieces[number] + tail
+        return tail
+
+    def _closing(self, tail: bytes) -> list[Tensor]:
+        return [ids for begun, ids in self._endings if len(ids) and tail.endswith(begun)]
+
+
+@lru_cache(maxsize=16)
+def banned_of(tokenizer: Any, size: int, texts: tuple[str, ...], eos_id: int) -> Banned:
+    """`Banned` of a tokenizer's pieces, kept for the last sixteen sets of texts."""
+    return Banned(texts, pieces_of(tokenizer, size), eos_id)
+
+
+def _starting_with(rest: bytes, ordered: list[bytes], order_V: Tensor) -> Tensor:
+    end = bisect_right(ordered, rest, key=lambda piece: piece[: len(rest)])
+    return order_V[bisect_left(ordered, rest) : end]
+
+
+def _pieces_by_decoding(tokenizer: Any, size: int) -> tuple[bytes, ...]:
+    """What each token adds after a token of plain letters, since many decoders drop a space at the start of a text."""
+
+    def decode(*ids: int) -> str:
+        text: str = tokenizer.decode([*ids], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    anchor = next((number for number in range(size) if decode(number).isascii() and decode(number).isalpha()), None)
+    before = () if anchor is None else (anchor,)
+    start = decode(*before)
+    pieces = []
+    for number in range(size):
+        after = decode(*before, number)
+        piece = after.removeprefix(start) if after.startswith(start) else decode(number)
+        name = _BYTE_NAME.fullmatch(tokenizer.convert_ids_to_tokens(number)) if piece == "\ufffd" else None
+        pieces.append(bytes.fromhex(name[1]) if name else piece.encode())
+    return tuple(pieces)
