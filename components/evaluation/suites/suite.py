@@ -1,0 +1,55 @@
+"""What a suite is: its metrics in the order of the published tables, how each is computed, and what it needs."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+Rows = Sequence[int]
+"""Which examples belong to a slice, by index from 0."""
+
+Scores = Callable[[Collection[str], Sequence[str], Sequence[Sequence[str]], Sequence[Rows]], Mapping[str, list[float]]]
+"""Wanted metrics, predictions, references and groups of rows; gives each metric's value for each group."""
+
+LABELS = {
+    "bleu": "BLEU",
+    "nist": "NIST",
+    "meteor": "METEOR",
+    "rougeL": "ROUGE-L",
+    "cider": "CIDEr",
+    "ter": "TER",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteScore:
+    """One metric over the `n` examples of one slice, in the unit of the published tables.
+
+    BLEU and summarisation's ROUGE are points of 0..100; METEOR, E2E's ROUGE-L and TER are rates (TER may exceed 1, and
+    less is better); NIST and CIDEr have no upper end. `variant` says how the value was computed.
+    """
+
+    metric: str
+    slice: str
+    value: float
+    n: int
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A metric of a suite that this machine cannot compute: why, and what to do."""
+
+    metric: str
+    why: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A benchmark's metrics with their variants, those of them that need Java, and the function that computes them."""
+
+    name: str
+    variants: Mapping[str, str]
+    java: frozenset[str]
+    scores: Scores

@@ -1,0 +1,98 @@
+"""The metrics of WebNLG 2017 and of DART, as the scripts in github.com/Yale-LILY/dart/evaluation compute them.
+
+Those are what the Prefix-Tuning authors used; the WebNLG half is the challenge's own evaluation. Both score text that
+is lower-cased and split at everything that is no letter, digit or underscore; WebNLG's is also folded to ASCII.
+
+    WebNLG   BLEU multi-bleu.perl, METEOR 1.5 -norm, TER tercom 0.7.25, on an example's first three references
+    DART     BLEU multi-bleu.perl on the first three references; METEOR and TER on the first alone, since its
+             prepare_files.py writes no others
+
+multi-bleu.perl has no smoothing and takes a reference that is missing for an empty one when it looks for the closest
+length; both hold here. Ours differs in the code beneath: sacrebleu's n-grams and its port of tercom's search (beam 25
+where tercom has 20), text-unidecode for Unidecode.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from components.evaluation.suites import meteor
+from components.evaluation.suites.suite import Rows, Suite
+from components.evaluation.ter import ter_statistics
+
+_MOST_REFERENCES = 3
+_SPLIT = re.compile(r"(\W)")
+
+
+def split_words(text: str) -> str:
+    """The text lower-cased, with spaces around everything that is no letter, digit or underscore."""
+    return " ".join(" ".join(_SPLIT.split(text.lower())).split())
+
+
+def split_ascii(text: str) -> str:
+    """`split_words` of the text folded to ASCII."""
+    from text_unidecode import unidecode
+
+    return " ".join(split_words(unidecode(text)).split())
+
+
+def multi_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """BLEU-4 in points of texts that are tokenized already, as multi-bleu.perl with three reference files."""
+    from sacrebleu.metrics import BLEU
+
+    scorer = BLEU(tokenize="none", smooth_method="none", force=True)
+    columns = [[own[place] if place < len(own) else "" for own in references] for place in range(_MOST_REFERENCES)]
+    return float(scorer.corpus_score(list(predictions), columns).score)
+
+
+def _scores(
+    fold: Callable[[str], str], edit_references: int
+) -> Callable[[Collection[str], Sequence[str], Sequence[Sequence[str]], Sequence[Rows]], Mapping[str, list[float]]]:
+    def scores(
+        wanted: Collection[str], predictions: Sequence[str], references: Sequence[Sequence[str]], groups: Sequence[Rows]
+    ) -> Mapping[str, list[float]]:
+        texts = [fold(text) for text in predictions]
+        targets = [[fold(text) for text in own[:_MOST_REFERENCES]] for own in references]
+        few = [own[:edit_references] for own in targets]
+        values: dict[str, list[float]] = {}
+        if "bleu" in wanted:
+            values["bleu"] = [
+                multi_bleu([texts[row] for row in rows], [targets[row] for row in rows]) for rows in groups
+            ]
+        if "meteor" in wanted:
+            values["meteor"] = meteor.scores(texts, few, groups)
+        if "ter" in wanted:
+            values["ter"] = _ter(texts, few, groups)
+        return values
+
+    return scores
+
+
+def _ter(texts: Sequence[str], targets: Sequence[Sequence[str]], groups: Sequence[Rows]) -> list[float]:
+    """Edits to the nearest reference over the references' mean length, summed over the examples of each group."""
+    statistics = [
+        ter_statistics(text.split(), [target.split() for target in own])
+        for text, own in zip(texts, targets, strict=True)
+    ]
+    rates = []
+    for rows in groups:
+        edits, words = (sum(column) for column in zip(*(statistics[row] for row in rows), strict=True))
+        rates.append(edits / words if words else float(edits > 0))
+    return rates
+
+
+def _variants(fold: str, references: str) -> dict[str, str]:
+    return {
+        "bleu": f"multi-bleu, {fold}, first three references, in points",
+        "meteor": f"METEOR 1.5 -norm, {fold}, {references}",
+        "ter": f"tercom's, {fold}, {references}",
+    }
+
+
+_JAVA = frozenset({"meteor"})
+WEBNLG = Suite(
+    "webnlg",
+    _variants("lower-cased, split, ASCII", "first three references"),
+    _JAVA,
+    _scores(split_ascii, _MOST_REFERENCES),
+)
+DART = Suite("dart", _variants("lower-cased, split", "first reference"), _JAVA, _scores(split_words, 1))
