@@ -1,0 +1,175 @@
+"""Reading somebody's PEFT checkpoint of prefix tuning: every check that needs neither a base nor a prefix.
+
+Since its first version PEFT saves the collapsed values as `prompt_embeddings`, also where an MLP made them
+(`prefix_projection`). The MLP is seen only where somebody saved the model's state dict, as `prompt_encoder.*`; both
+are read. Never unpickles.
+
+Shapes: L layers, P prefix slots, W = key/value heads * head size, O = L * 2 * W, M width of the MLP.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+PICKLE_FILE = "adapter_model.bin"
+METHOD, TASK, VALUES = "PREFIX_TUNING", "CAUSAL_LM", "prompt_embeddings"
+RESAVE = "save it with PeftModel.save_pretrained(FOLDER, save_embedding_layers=False)"
+
+_AGAIN = "fetch or save the checkpoint again"
+_MAX_CONFIG_BYTES = 1 << 20
+_ENCODER = re.compile(r"(?:.*\.)?prompt_encoder\.(?:([^.]+)\.)?(embedding\.weight|transform\.[02]\.(?:weight|bias))")
+_EMBEDDING = "embedding.weight"
+_MLP = ("transform.0.weight", "transform.0.bias", "transform.2.weight", "transform.2.bias")
+
+
+class PeftConfig(BaseModel):
+    """What must stand in adapter_config.json; PEFT's other fields do not matter to a trained prefix."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    task_type: str | None = None
+    base_model_name_or_path: str | None = None
+    modules_to_save: list[str] | None = None
+    num_transformer_submodules: int | None = 1
+    num_virtual_tokens: int = Field(gt=0, description="P")
+    num_layers: int = Field(gt=0, description="L")
+    num_attention_heads: int = Field(gt=0, description="key/value heads")
+    token_dim: int = Field(gt=0, description="W")
+
+
+def read_config(folder: Path) -> PeftConfig:
+    """The config of a prefix for one frozen decoder.
+
+    Raises:
+        ArtifactError: no folder or config, a broken one, another method (named) or task, or trained modules beside.
+    """
+    fields = _read_fields(folder)
+    method = fields.get("peft_type")
+    if method != METHOD:
+        fix = "train the tenant here, or import a checkpoint of PEFT's PrefixTuningConfig"
+        raise ArtifactError(f"a PEFT checkpoint of {METHOD}", f"one of {_shown(method)} in {folder}", fix)
+    try:
+        config = PeftConfig.model_validate(fields)
+    except ValidationError as problems:
+        first = problems.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        got = f"no {field}" if first["type"] == "missing" else f"{field} = {_shown(first['input'])}"
+        raise ArtifactError(f"{CONFIG_FILE} as PEFT writes it", f"{got} in {folder}: {first['msg']}", RESAVE) from None
+    if config.task_type not in (TASK, None) or config.num_transformer_submodules not in (1, None):
+        got = f"task {config.task_type} on {config.num_transformer_submodules} submodules in {folder}"
+        raise ArtifactError(f"a prefix for one decoder (task {TASK})", got, "train the tenant here")
+    if config.modules_to_save:
+        got = f"{', '.join(config.modules_to_save)} trained beside it (modules_to_save) in {folder}"
+        raise ArtifactError("a prefix on a base that is frozen as a whole", got, "train it without modules_to_save")
+    return config
+
+
+def read_values(folder: Path) -> "Tensor":
+    """The prefix's values [P, O] in float32: as saved, or out of the MLP as in PEFT's PrefixEncoder.
+
+    Raises:
+        ArtifactError: no tensors but a pickle, a broken file, tensors of something else beside, or values not finite.
+    """
+    import torch
+    from torch.nn.functional import linear
+
+    tensors = _read_tensors(folder)
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not bool(tensor.float().isfinite().all()):
+            got = f"{name} of {tensor.dtype} with NaN, infinity or integers in {folder}"
+            raise ArtifactError("finite floating-point values", got, "train the checkpoint again")
+    parts = {name: tensor.float() for name, tensor in tensors.items()}
+    if VALUES in parts:
+        return parts[VALUES]
+    mlp = parts.keys() - {_EMBEDDING}
+    if _EMBEDDING not in parts or mlp not in (set(), set(_MLP)):
+        missing = ", ".join(sorted({_EMBEDDING, *_MLP} - parts.keys()))
+        raise ArtifactError("an embedding and its whole MLP", f"no {missing} in {folder}", RESAVE)
+    if not mlp:
+        return parts[_EMBEDDING]
+    inner_weight_MW, inner_bias_M, outer_weight_OM, outer_bias_O = (parts[name] for name in _MLP)
+    try:
+        hidden_PM = torch.tanh(linear(parts[_EMBEDDING], inner_weight_MW, inner_bias_M))
+        return linear(hidden_PM, outer_weight_OM, outer_bias_O)
+    except RuntimeError:
+        sizes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in parts.items())
+        raise ArtifactError("an MLP whose parts fit together", f"{sizes} in {folder}", RESAVE) from None
+
+
+def read_metadata(folder: Path) -> dict[str, str]:
+    """The metadata in the tensors' file; none where there is no such file, or a broken one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}
+
+
+def _read_fields(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    wanted = f"a PEFT checkpoint with {CONFIG_FILE} and {WEIGHTS_FILE}"
+    if not folder.is_dir():
+        raise ArtifactError(wanted, f"no folder {folder}", "download it first, or correct the path")
+    if not path.is_file():
+        below = sorted(found.parent for found in folder.glob(f"*/{CONFIG_FILE}"))
+        fix = f"name the adapter's own folder: {below[0]}" if below else "name the folder that PEFT saved"
+        raise ArtifactError(wanted, f"no {CONFIG_FILE} in {folder}", fix)
+    try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes")
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(fields, dict):
+            raise ValueError(f"a {type(fields).__name__}")
+    except (OSError, ValueError, RecursionError) as problem:
+        raise ArtifactError(f"a {CONFIG_FILE} in JSON", f"{path}: {problem}", _AGAIN) from None
+    return fields
+
+
+def _read_tensors(folder: Path) -> dict[str, "Tensor"]:
+    """The tensors that make the prefix, by PEFT's names without the adapter's."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        if not (folder / PICKLE_FILE).is_file():
+            raise ArtifactError(f"tensors in {WEIGHTS_FILE}", f"none in {folder}", _AGAIN)
+        got = f"only {PICKLE_FILE} in {folder}: a pickle, which runs what its author likes when it is opened"
+        fix = "load it with PEFT where you trust it, and save_pretrained(FOLDER, safe_serialization=True)"
+        raise ArtifactError(f"tensors in {WEIGHTS_FILE}", got, fix)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {short: file.get_tensor(name) for short, name in _short(list(file.keys()), folder).items()}
+    except (SafetensorError, OSError, ValueError) as problem:
+        raise ArtifactError("a safetensors file", f"{path}: {problem}", _AGAIN) from None
+
+
+def _short(found: list[str], folder: Path) -> Mapping[str, str]:
+    if found == [VALUES]:
+        return {VALUES: VALUES}
+    matches = {name: _ENCODER.fullmatch(name) for name in found}
+    adapters = {match[1] for match in matches.values() if match}
+    foreign = [name for name, match in matches.items() if match is None]
+    if foreign or len(adapters) != 1:
+        got = f"{foreign[0]} and others" if foreign else f"{len(adapters)} adapters"
+        raise ArtifactError(f"{VALUES} or one prompt_encoder, and nothing beside", f"{got} in {folder}", RESAVE)
+    short = {match[2]: name for name, match in matches.items() if match}
+    if len(short) != len(found):
+        raise ArtifactError("one prompt_encoder", f"{', '.join(sorted(found))} in {folder}", RESAVE)
+    return short
+
+
+def _shown(value: Any) -> str:
+    return value[:60] if isinstance(value, str) else repr(value)[:60]
