@@ -1,0 +1,132 @@
+"""Bottleneck adapters: a small residual network after every transformer block, of the encoder and of the decoder.
+
+h + up(relu(down(layernorm(h)))), as in Lin, Madotto & Fung 2020 (arXiv 2004.03829, after Houlsby et al. 2019), the
+adapter that Li & Liang 2021 compare with. `up` starts at zero, so that the model starts as the base. Computes in
+float32 whatever the base's dtype.
+
+Shapes: W width of the hidden states, N units of the bottleneck.
+"""
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from components.errors import BaseModelError
+from components.model.weights.applied import HeldWeights
+from components.model.weights.blocks import Block, all_blocks
+from components.model.weights.config import WeightsConfig
+
+
+class AdapterWeights(HeldWeights):
+    """Adapters, named `adapter.<block path>.<part>`."""
+
+    name = re.compile(r"adapter\.\S+\.(down_weight|down_bias|up_weight|up_bias|norm_weight|norm_bias)")
+
+    @classmethod
+    def initial(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
+        """Normal `down` weights of variance 1 / W from `config.seed` alone; everything else is neutral."""
+        blocks = all_blocks(model)
+        size = bottleneck(model, blocks, config)
+        generator = torch.Generator().manual_seed(config.seed)
+        tensors = {}
+        for block in blocks:
+            for part, shape in _shapes(block.width, size).items():
+                value = torch.ones(shape) if part == "norm_weight" else torch.zeros(shape)
+                if part == "down_weight":
+                    value = torch.randn(shape, generator=generator) / block.width**0.5
+                tensors[_name(block, part)] = value.to(model.device)
+        return tensors
+
+    def wanted(self, model: Any) -> Mapping[str, Sequence[int]]:
+        """Every part of an adapter for every block, all of the first one's size."""
+        blocks = all_blocks(model)
+        first = self.tensors.get(_name(blocks[0], "down_bias"))
+        size = len(first) if first is not None and first.dim() else 1
+        return {_name(block, part): shape for block in blocks for part, shape in _shapes(block.width, size).items()}
+
+    def installation(self, model: Any) -> "_Hooks":
+        """Hook every block's output."""
+        return _Hooks(
+            {
+                block.module: {part: self.tensors[_name(block, part)] for part in _shapes(0, 0)}
+                for block in all_blocks(model)
+            }
+        )
+
+
+def bottleneck(model: Any, blocks: Sequence[Block], config: WeightsConfig) -> int:
+    """The units of every bottleneck: as given, or what brings all adapters closest to the share; at least 1."""
+    if config.adapter_size is not None:
+        return config.adapter_size
+    base: int = sum(parameter.numel() for parameter in model.parameters())
+    fixed, unit = sum(3 * block.width for block in blocks), sum(2 * block.width + 1 for block in blocks)
+    share = config.adapter_share or 0.0
+    return max(1, round((share * base - fixed) / unit))
+
+
+class _Hooks:
+    def __init__(self, adapters: Mapping[nn.Module, Mapping[str, Tensor]]) -> None:
+        self._adapters = adapters
+        self._handles: list[RemovableHandle] = []
+
+    def put(self) -> None:
+        for module, parts in self._adapters.items():
+            self._handles.append(module.register_forward_hook(_hook(parts)))
+
+    def take(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+def _hook(parts: Mapping[str, Tensor]) -> Any:
+    def adapted(hidden: Tensor) -> Tensor:
+        own = {part: tensor.to(hidden.device) for part, tensor in parts.items()}
+        x = hidden.to(own["norm_weight"].dtype)
+        x = nn.functional.layer_norm(x, x.shape[-1:], own["norm_weight"], own["norm_bias"])
+        x = nn.functional.linear(x, own["down_weight"], own["down_bias"]).relu()
+        return hidden + nn.functional.linear(x, own["up_weight"], own["up_bias"]).to(hidden.dtype)
+
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return with_hidden(output, adapted)
+
+    return hook
+
+
+def with_hidden(output: Any, change: Any) -> Any:
+    """A block's output with its hidden states changed: a tensor, or the first value of a tuple or of an output object.
+
+    Raises:
+        BaseModelError: the block returns something else.
+    """
+    if isinstance(output, Tensor):
+        return change(output)
+    if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
+        return (change(output[0]), *output[1:])
+    if isinstance(output, Mapping) and output:
+        changed: Any = copy.copy(output)
+        first = next(iter(output))
+        changed[first] = change(output[first])
+        return changed
+    raise BaseModelError("blocks that return hidden states first", type(output).__name__, "choose another base")
+
+
+def _shapes(width: int, size: int) -> dict[str, tuple[int, ...]]:
+    """The parts of one adapter: norm [W], down [N, W], up [W, N]."""
+    return {
+        "norm_weight": (width,),
+        "norm_bias": (width,),
+        "down_weight": (size, width),
+        "down_bias": (size,),
+        "up_weight": (width, size),
+        "up_bias": (width,),
+    }
+
+
+def _name(block: Block, part: str) -> str:
+    return f"adapter.{block.path}.{part}"

@@ -1,0 +1,169 @@
+"""Weights that a model computes with inside a `with`, and is rid of afterwards.
+
+Knows which weights are on which model, and that they fit it. Does not know how a method puts them there.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from re import Pattern
+from typing import Any, ClassVar, Protocol, Self
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from components.errors import ArtifactError, BaseModelError
+from components.model.weights.config import WeightsConfig
+
+_current: "WeakKeyDictionary[nn.Module, HeldWeights]" = WeakKeyDictionary()
+
+
+class Weights(Protocol):
+    """What a method adds to the base's weights or puts in their place."""
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Names of an artifact to values: live parameters while training, plain tensors otherwise."""
+
+    @property
+    def parameters(self) -> int:
+        """The number of trained values."""
+
+    def applied(self, model: Any) -> AbstractContextManager[None]:
+        """Inside, `model` computes with these weights; afterwards it is as it was, object by object.
+
+        The same weights may be applied again inside, which does nothing. Run `backward` inside too where gradient
+        checkpointing is on: its second forward is a forward (outside, torch refuses with a CheckpointError). One thread
+        at a time.
+
+        Raises:
+            BaseModelError: the weights do not fit `model`; what does not is named.
+            RuntimeError: other weights are applied, or these are suspended.
+        """
+
+    def suspended(self) -> AbstractContextManager[None]:
+        """Inside `applied`: compute as the bare base for a while."""
+
+
+class Installation(Protocol):
+    """Weights on one model, put and taken in turns; `take` must also do after a `put` that failed halfway."""
+
+    def put(self) -> None:
+        """Let the model compute with the weights."""
+
+    def take(self) -> None:
+        """Let the model be as it was."""
+
+
+class HeldWeights(ABC):
+    """What all methods share: the bookkeeping around putting weights on a model and taking them off."""
+
+    name: ClassVar[Pattern[str]]
+    """What this method's tensors are called in an artifact."""
+    dtype: ClassVar[torch.dtype | None] = torch.float32
+    """The type that an artifact keeps; None keeps the base's."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], config: WeightsConfig) -> None:
+        """Keep `tensors`, not copies of them.
+
+        Raises:
+            ArtifactError: there are none, or one has a name that the method does not give.
+        """
+        unknown = [name for name in tensors if not self.name.fullmatch(name)]
+        if unknown or not tensors:
+            got = repr(unknown[0]) if unknown else "none"
+            raise ArtifactError(f"tensors of the method {config.kind}", got, "use an artifact of this method")
+        self.tensors: Mapping[str, Tensor] = dict(tensors)
+        self.config = config
+        self._fitting: WeakSet[nn.Module] = WeakSet()
+        self._installed: list[Installation] = []
+        self._suspended = False
+
+    @classmethod
+    @abstractmethod
+    def initial(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
+        """Fresh values to start training from, that let the model compute as the base."""
+
+    @abstractmethod
+    def wanted(self, model: Any) -> Mapping[str, Sequence[int]]:
+        """Names and shapes that fit `model`."""
+
+    @abstractmethod
+    def installation(self, model: Any) -> Installation:
+        """How these weights, known to fit, are put on `model`."""
+
+    @property
+    def parameters(self) -> int:
+        """The number of trained values."""
+        return sum(tensor.numel() for tensor in self.tensors.values())
+
+    def collapsed(self) -> Self:
+        """Detached copies on the CPU, as an artifact keeps them."""
+        tensors = {name: tensor.detach().to("cpu", self.dtype) for name, tensor in self.tensors.items()}
+        return type(self)({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, self.config)
+
+    @contextmanager
+    def applied(self, model: Any) -> Iterator[None]:
+        """See `Weights.applied`."""
+        if model in _current and _current[model] is not self:
+            raise RuntimeError("applied() inside applied() of other weights on one model")
+        if self._suspended:
+            raise RuntimeError("applied() inside suspended() of the same weights")
+        if model in _current:
+            yield
+            return
+        if model not in self._fitting:
+            check_fits(self.tensors, self.wanted(model))
+            self._fitting.add(model)
+        installation = self.installation(model)
+        _current[model] = self
+        self._installed.append(installation)
+        try:
+            installation.put()
+            yield
+        finally:
+            installation.take()
+            self._installed.remove(installation)
+            del _current[model]
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """See `Weights.suspended`."""
+        if self._suspended:
+            yield
+            return
+        self._suspended = True
+        try:
+            for installation in self._installed:
+                installation.take()
+            yield
+        finally:
+            for installation in self._installed:
+                installation.put()
+            self._suspended = False
+
+
+def check_fits(tensors: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]]) -> None:
+    """Refuse tensors of other names or shapes than `wanted`.
+
+    Raises:
+        BaseModelError: naming the first that does not fit.
+    """
+    fix = "use the base and the method that the weights were trained with"
+    unknown = [name for name in tensors if name not in wanted]
+    if unknown:
+        raise BaseModelError("weights that the base has a place for", f"{unknown[0]} ({len(unknown)} such)", fix)
+    for name, shape in wanted.items():
+        if name not in tensors:
+            raise BaseModelError(f"{name} {tuple(shape)}", "no such tensor", fix)
+        if tuple(tensors[name].shape) != tuple(shape):
+            raise BaseModelError(f"{name} {tuple(shape)}", str(tuple(tensors[name].shape)), fix)
+
+
+def placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`tensor` as a module's parameter: itself where it can be, and with its gradient wherever it has one."""
+    moved = tensor.to(device, dtype)
+    if isinstance(moved, nn.Parameter) or moved.requires_grad:
+        return moved
+    return nn.Parameter(moved, requires_grad=False)

@@ -1,0 +1,70 @@
+"""The transformer blocks of any model, found by their structure: the list of layers that holds most of a stack.
+
+Knows transformers' `get_encoder` and `get_decoder`. Does not know the name of any model or module.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from components.errors import BaseModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One transformer layer: its path in the model, and the width of its hidden states."""
+
+    path: str
+    module: nn.Module
+    width: int
+
+
+def decoder_blocks(model: Any) -> list[Block]:
+    """The decoder's blocks, first to last; a decoder-only model's are all it has.
+
+    Raises:
+        BaseModelError: the model keeps no list of blocks.
+    """
+    return _blocks(model, model.get_decoder())
+
+
+def all_blocks(model: Any) -> list[Block]:
+    """The encoder's blocks, where there is an encoder, and then the decoder's.
+
+    Raises:
+        BaseModelError: as `decoder_blocks`.
+    """
+    encoder = _blocks(model, model.get_encoder()) if model.config.is_encoder_decoder else []
+    return encoder + decoder_blocks(model)
+
+
+def last_blocks(model: Any, count: int) -> list[Block]:
+    """The last `count` blocks of the decoder.
+
+    Raises:
+        BaseModelError: there are fewer.
+    """
+    blocks = decoder_blocks(model)
+    if count > len(blocks):
+        raise BaseModelError(f"the top {count} layers", f"a decoder of {len(blocks)}", f"ask for {len(blocks)} at most")
+    return blocks[-count:]
+
+
+def _blocks(model: Any, stack: Any) -> list[Block]:
+    lists = [found for found in _outermost(stack) if len(found) and all(list(member.children()) for member in found)]
+    if not lists:
+        wanted = "a model that keeps its transformer blocks in a list"
+        raise BaseModelError(wanted, type(stack).__name__, "choose another base, such as GPT-2, Llama or BART")
+    largest = max(lists, key=lambda found: sum(parameter.numel() for parameter in found.parameters()))
+    paths = {module: path for path, module in model.named_modules()}
+    return [Block(paths[member], member, stack.config.hidden_size) for member in largest]
+
+
+def _outermost(module: nn.Module) -> Iterator[nn.ModuleList]:
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            yield child
+        else:
+            yield from _outermost(child)

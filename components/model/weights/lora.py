@@ -1,0 +1,157 @@
+"""Low-rank updates of linear layers (Hu et al. 2021, arXiv 2106.09685), with the layers of the peft library.
+
+peft chooses the layers, draws the values and computes with them. Its layers are made once a model, kept aside, and
+stand in the places of the base's own only while the weights are applied.
+
+Shapes: A [rank, inputs], B [outputs, rank].
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from components.errors import BaseModelError
+from components.model.weights.applied import HeldWeights, placed
+from components.model.weights.blocks import all_blocks
+from components.model.weights.config import WeightsConfig
+
+_ADAPTER = "default"
+
+
+class LoraWeights(HeldWeights):
+    """Updates, named `lora.<module path>.<A|B>`."""
+
+    name = re.compile(r"lora\.\S+\.(A|B)")
+
+    def __init__(self, tensors: Mapping[str, Tensor], config: WeightsConfig) -> None:
+        """Keep `tensors`, not copies of them."""
+        super().__init__(tensors, config)
+        self._layers: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
+
+    @classmethod
+    def initial(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
+        """Values as peft draws them from `config.seed` (Kaiming A, zero B), in float32.
+
+        Raises:
+            BaseModelError: a name of `config.lora_targets` stands for no linear layer.
+        """
+        layers = _peft_layers(model, _targets(model, config), config, drawn=True)
+        return {
+            f"lora.{path}.{part}": weight.detach().float().clone()
+            for path, layer in layers.items()
+            for part, weight in (("A", layer.lora_A[_ADAPTER].weight), ("B", layer.lora_B[_ADAPTER].weight))
+        }
+
+    def wanted(self, model: Any) -> Mapping[str, Sequence[int]]:
+        """A and B for every layer named."""
+        modules = dict(model.named_modules())
+        wanted: dict[str, Sequence[int]] = {}
+        for path in self._paths():
+            if _linear(modules.get(path)):
+                inputs, outputs = _features(modules[path])
+                wanted[f"lora.{path}.A"] = (self.config.lora_rank, inputs)
+                wanted[f"lora.{path}.B"] = (outputs, self.config.lora_rank)
+        return wanted
+
+    def installation(self, model: Any) -> "_Substitution":
+        """Put peft's layers in the places of the model's."""
+        if model not in self._layers:
+            self._layers[model] = _peft_layers(model, self._paths(), self.config, drawn=False)
+        layers = self._layers[model]
+        for path, layer in layers.items():
+            for part, linear in (("A", layer.lora_A[_ADAPTER]), ("B", layer.lora_B[_ADAPTER])):
+                tensor = self.tensors[f"lora.{path}.{part}"]
+                linear._parameters["weight"] = placed(tensor, layer.base_layer.weight.device, tensor.dtype)
+        return _Substitution(model, layers)
+
+    def _paths(self) -> list[str]:
+        return list(dict.fromkeys(name.removeprefix("lora.").rpartition(".")[0] for name in self.tensors))
+
+
+class _Substitution:
+    def __init__(self, model: nn.Module, layers: Mapping[str, Any]) -> None:
+        self._places = [(*_place(model, path), layer.base_layer, layer) for path, layer in layers.items()]
+
+    def put(self) -> None:
+        for siblings, key, _, layer in self._places:
+            siblings[key] = layer
+
+    def take(self) -> None:
+        for siblings, key, original, _ in self._places:
+            siblings[key] = original
+
+
+def _peft_layers(model: Any, paths: Sequence[str], config: WeightsConfig, *, drawn: bool) -> dict[str, Any]:
+    """Path to peft's layer around the model's own one. The model is left as it was; undrawn values are empty."""
+    from peft import LoraConfig
+    from peft.tuners.lora import LoraModel
+
+    originals = {path: model.get_submodule(path) for path in paths}
+    trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    peft_config = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        target_modules="|".join(re.escape(path) for path in paths),
+        fan_in_fan_out=not isinstance(originals[paths[0]], nn.Linear),
+    )
+    with torch.random.fork_rng(devices=[]) if drawn else nullcontext():
+        if drawn:
+            torch.default_generator.manual_seed(config.seed)
+        try:
+            LoraModel(model, peft_config, _ADAPTER, low_cpu_mem_usage=not drawn)
+            return {path: model.get_submodule(path) for path in paths}
+        finally:
+            for path, original in originals.items():
+                siblings, key = _place(model, path)
+                siblings[key] = original
+            for parameter, requires_grad in trained:
+                parameter.requires_grad_(requires_grad)
+            if hasattr(model, "peft_config"):
+                del model.peft_config
+
+
+def _targets(model: Any, config: WeightsConfig) -> list[str]:
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
+
+    modules = {path: module for path, module in model.named_modules() if path}
+    if config.lora_targets is not None:
+        for target in config.lora_targets:
+            unfit = [path for path in _matching(modules, [target]) if not _linear(modules[path])]
+            if unfit or not _matching(modules, [target]):
+                got = f"{unfit[0]} ({type(modules[unfit[0]]).__name__})" if unfit else "no such module"
+                raise BaseModelError(f"linear layers named {target}", got, "correct lora_targets, or leave it out")
+        return _matching(modules, list(config.lora_targets))
+    default = DEFAULTS.get(model.config.model_type)
+    found = [path for path in _matching(modules, default) if _linear(modules[path])] if default else []
+    inside = tuple(block.path + "." for block in all_blocks(model))
+    return found or [path for path, module in modules.items() if _linear(module) and path.startswith(inside)]
+
+
+def _matching(modules: Mapping[str, nn.Module], names: str | list[str]) -> list[str]:
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    asked = LoraConfig(target_modules=names)
+    return [path for path in modules if check_target_module_exists(asked, path)]
+
+
+def _linear(module: nn.Module | None) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def _features(module: Any) -> tuple[int, int]:
+    """Inputs and outputs; transformers' Conv1D keeps its weight the other way round."""
+    outputs, inputs = module.weight.shape if isinstance(module, nn.Linear) else reversed(module.weight.shape)
+    return inputs, outputs
+
+
+def _place(model: nn.Module, path: str) -> tuple[dict[str, Any], str]:
+    parent, _, key = path.rpartition(".")
+    return model.get_submodule(parent)._modules, key

@@ -1,0 +1,73 @@
+"""The trainable form of weights: parameters that start as the base computes, and their way to and from an artifact.
+
+Knows the four methods by their classes. Does not know how they are put on a model, nor optimizers or files.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from components.model.weights.adapter import AdapterWeights
+from components.model.weights.applied import HeldWeights, Weights, check_fits
+from components.model.weights.config import Kind, WeightsConfig
+from components.model.weights.lora import LoraWeights
+from components.model.weights.replaced import ReplacedWeights
+
+_METHODS: dict[Kind, type[HeldWeights]] = {
+    "full": ReplacedWeights,
+    "top-k": ReplacedWeights,
+    "adapter": AdapterWeights,
+    "lora": LoraWeights,
+}
+
+
+class TrainableWeights(nn.Module):
+    """Parameters of one method, on the device of the model that they were made for."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], config: WeightsConfig) -> None:
+        """Train from `tensors`, which become this module's own."""
+        super().__init__()
+        self.config = config
+        self.values = nn.ParameterList(nn.Parameter(tensor) for tensor in tensors.values())
+        self._live = _METHODS[config.kind](dict(zip(tensors, self.values, strict=True)), config)
+
+    def weights(self) -> Weights:
+        """The parameters as a model computes with them, the same object at every call; gradients flow back."""
+        return self._live
+
+    def collapse(self) -> Weights:
+        """Detached copies on the CPU: float32 for what is added, the base's dtype for what replaces its own."""
+        return self._live.collapsed()
+
+    @torch.no_grad()
+    def load(self, weights: Weights) -> None:
+        """Go on from given values.
+
+        Raises:
+            BaseModelError: their names or shapes are others.
+        """
+        check_fits(weights.tensors, {name: tensor.shape for name, tensor in self._live.tensors.items()})
+        for name, tensor in self._live.tensors.items():
+            tensor.copy_(weights.tensors[name])
+
+
+def trainable_weights(model: Any, config: WeightsConfig) -> TrainableWeights:
+    """Weights for `model` that let it compute exactly as it does, until they are trained; `model` is not changed.
+
+    Everything random comes from `config.seed`; torch's global generator is as before.
+
+    Raises:
+        BaseModelError: the model has fewer layers than asked for, none of the layers named, or no list of blocks.
+    """
+    return TrainableWeights(_METHODS[config.kind].initial(model, config), config)
+
+
+def weights_from_tensors(tensors: Mapping[str, Tensor], config: WeightsConfig) -> Weights:
+    """Weights of an artifact. Whether they fit a model shows when they are applied to it.
+
+    Raises:
+        ArtifactError: a name is not one that the method gives, or there are no tensors.
+    """
+    return _METHODS[config.kind](tensors, config)
