@@ -87,7 +87,7 @@ class Controller:
     def __init__(self, controls: Controls, tokenizer: Any, eos_id: int, vocabulary_size: int) -> None:
         """Look the banned texts up among the first `vocabulary_size` ids, the width of the logits."""
         self.controls = controls
-        self._eos_id = eos_id
+        self._is_eos_V = torch.arange(vocabulary_size) == eos_id
         self._banned = None
         if controls.banned:
             self._banned = banned_of(tokenizer, vocabulary_size, tuple(controls.banned), eos_id)
@@ -106,13 +106,14 @@ class Controller:
             logits_RV = without_repeats(logits_RV, history_RL, controls.no_repeat_ngram)
         if self._banned:
             logits_RV = logits_RV.masked_fill(self._banned.mask(history_RN, length), _IMPOSSIBLE)
-        is_eos_V = torch.arange(logits_RV.shape[1], device=logits_RV.device) == self._eos_id
+        if self._is_eos_V.device != logits_RV.device:
+            self._is_eos_V = self._is_eos_V.to(logits_RV.device)
         if length < controls.min_new_tokens:
-            logits_RV = logits_RV.masked_fill(is_eos_V, _IMPOSSIBLE)
+            logits_RV = logits_RV.masked_fill(self._is_eos_V, _IMPOSSIBLE)
         if logits_RV is before:
             return before
         nothing_R1 = (logits_RV == _IMPOSSIBLE).all(dim=1, keepdim=True)
-        return logits_RV.masked_fill(nothing_R1 & is_eos_V, 0.0)
+        return logits_RV.masked_fill(nothing_R1 & self._is_eos_V, 0.0)
 
     def choose(self, logits_RV: Tensor, draws: RowDraws | None = None) -> Tensor:
         """The next token of every row [R]: the likeliest, or with a temperature one drawn.
