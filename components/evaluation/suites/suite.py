@@ -47,9 +47,14 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A benchmark's metrics with their variants, those of them that need Java, and the function that computes them."""
+    """A benchmark's metrics with their variants, those that need Java, those in points, and what computes them."""
 
     name: str
     variants: Mapping[str, str]
     java: frozenset[str]
+    points: frozenset[str]
     scores: Scores
+
+    def written(self, metric: str, value: float) -> str:
+        """The value with as many digits as the published tables have."""
+        return f"{value:.{2 if metric in self.points else 4}f}"

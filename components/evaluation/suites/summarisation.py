@@ -30,5 +30,6 @@ SUITE = Suite(
     "summarisation",
     {str(metric): _VARIANT for metric in _METRICS},
     frozenset(),
+    frozenset(_METRICS),
     scores,
 )

@@ -88,11 +88,12 @@ def _variants(fold: str, references: str) -> dict[str, str]:
     }
 
 
-_JAVA = frozenset({"meteor"})
+_JAVA, _POINTS = frozenset({"meteor"}), frozenset({"bleu"})
 WEBNLG = Suite(
     "webnlg",
     _variants("lower-cased, split, ASCII", "first three references"),
     _JAVA,
+    _POINTS,
     _scores(split_ascii, _MOST_REFERENCES),
 )
-DART = Suite("dart", _variants("lower-cased, split", "first reference"), _JAVA, _scores(split_words, 1))
+DART = Suite("dart", _variants("lower-cased, split", "first reference"), _JAVA, _POINTS, _scores(split_words, 1))

@@ -1,0 +1,63 @@
+"""The command that scores any system's outputs with a published benchmark's metrics."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def score(
+    suite: Annotated[str, typer.Option(help="Benchmark: e2e, webnlg, dart or summarisation.")],
+    predictions: Annotated[Path, typer.Option(help="Outputs: lines, TSV or CSV with a header, or JSON lines.")],
+    references: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="References: lines, groups of lines parted by blank ones, TSV, CSV, JSON lines, E2E's zip, WebNLG's "
+            "or DART's release. Several: files of lines side by side. Default: those in the predictions file."
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Only this metric; may be given more than once. Default: the suite's.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here too.")] = None,
+    require_all: Annotated[
+        bool, typer.Option("--require-all", help="Fail where a metric cannot be computed instead of leaving it out.")
+    ] = False,
+    column: Annotated[str | None, typer.Option(help="Column or key of the outputs.")] = None,
+    reference_column: Annotated[str | None, typer.Option(help="Column or key of the references.")] = None,
+    split: Annotated[str, typer.Option(help="Split of a release.")] = "test",
+) -> None:
+    """Score outputs as a benchmark's official script does, to stand beside published tables. Needs no workspace.
+
+    METEOR and E2E's ROUGE-L and CIDEr need Java and the extra `metrics`; they are left out, and named, without.
+    """
+    from cli.console import stderr, stdout, table
+    from components.evaluation.suites import LABELS, named_suite
+    from components.stages.score import score as stage
+    from components.stages.score import write_scores
+
+    scored = stage(
+        suite,
+        predictions,
+        references or (),
+        metrics=metric or None,
+        require_all=require_all,
+        column=column,
+        reference_column=reference_column,
+        split=split,
+    )
+    found = named_suite(suite)
+    rows = [
+        (LABELS[one.metric], one.slice, found.written(one.metric, one.value), str(one.n), one.variant)
+        for one in scored.scores
+    ]
+    table(f"{suite}: {predictions}", ("metric", "slice", "value", "n", "how"), rows)
+    stdout().print(f"{scored.n} outputs paired by {scored.aligned_by}, scored in {scored.seconds:.1f} s", markup=False)
+    if scored.empty_predictions:
+        stderr().print(f"{scored.empty_predictions} empty predictions, scored as empty texts", markup=False)
+    if scored.left_out:
+        names = ", ".join(LABELS[one.metric] for one in scored.left_out)
+        first = scored.left_out[0]
+        stderr().print(f"left out: {names}: {first.why}; {first.fix}", markup=False, soft_wrap=True)
+    if json_file is not None:
+        write_scores(json_file, scored)

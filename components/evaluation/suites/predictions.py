@@ -1,0 +1,55 @@
+"""A system's outputs from a file: lines, a table with a column of outputs, or JSON lines. Knows no references."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.errors import DataError
+from components.evaluation.suites.tables import OUTPUTS, Table, column_of, input_column, read_table
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Outputs in the file's order, the numbers of their lines, and their inputs where the file names them."""
+
+    path: Path
+    texts: Sequence[str]
+    lines: Sequence[int]
+    inputs: Sequence[str] | None = None
+    plain: bool = False
+
+
+def read_predictions(path: Path, column: str | None = None) -> Predictions:
+    """Read outputs; a table's or JSON's column of outputs is `column`, or known by its name.
+
+    A table without a header has one column of outputs, or two: inputs and outputs.
+
+    Raises:
+        DataError: the file cannot be read, has no such column or no output, or a value is no text.
+
+    """
+    table = read_table(path)
+    if not table.rows:
+        raise DataError("at least one prediction", f"an empty {path}", "give a file with a line for each input")
+    lines = [row.line for row in table.rows]
+    if table.kind in ("json", "table"):
+        outputs = _column(table, column_of(table, column, OUTPUTS, "outputs"))
+        named = input_column(table)
+        return Predictions(path, outputs, lines, None if named is None else _column(table, named))
+    if column is not None:
+        column_of(table, column, (), "outputs")
+    width = len(table.rows[0].cells)
+    if width > 2:
+        column_of(table, None, OUTPUTS, "outputs")
+    inputs = [row.cells[0] for row in table.rows] if width == 2 else None
+    return Predictions(path, [row.cells[-1].strip() for row in table.rows], lines, inputs, plain=width == 1)
+
+
+def _column(table: Table, column: str) -> list[str]:
+    texts = []
+    for row in table.rows:
+        if not isinstance(value := row.values.get(column), str):
+            got = f"{type(value).__name__} in {table.path}, line {row.line}"
+            raise DataError(f"a text under {column!r}", got, "correct the line")
+        texts.append(value.strip())
+    return texts
