@@ -29,7 +29,11 @@ class AdapterWeights(HeldWeights):
 
     @classmethod
     def initial(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
-        """Normal `down` weights of variance 1 / W from `config.seed` alone; everything else is neutral."""
+        """Normal `down` weights of variance 1 / W from `config.seed` alone; everything else is neutral.
+
+        Units are drawn in opposite pairs: a unit below zero at every token never trains, and hidden states that lie in
+        one direction would often leave a small bottleneck with no other.
+        """
         blocks = all_blocks(model)
         size = bottleneck(model, blocks, config)
         generator = torch.Generator().manual_seed(config.seed)
@@ -38,7 +42,7 @@ class AdapterWeights(HeldWeights):
             for part, shape in _shapes(block.width, size).items():
                 value = torch.ones(shape) if part == "norm_weight" else torch.zeros(shape)
                 if part == "down_weight":
-                    value = torch.randn(shape, generator=generator) / block.width**0.5
+                    value = _opposite_pairs(size, block.width, generator) / block.width**0.5
                 tensors[_name(block, part)] = value.to(model.device)
         return tensors
 
@@ -126,6 +130,11 @@ def _shapes(width: int, size: int) -> dict[str, tuple[int, ...]]:
         "up_weight": (width, size),
         "up_bias": (width,),
     }
+
+
+def _opposite_pairs(size: int, width: int, generator: torch.Generator) -> Tensor:
+    half = torch.randn((size + 1) // 2, width, generator=generator)
+    return torch.cat([half, -half])[:size]
 
 
 def _name(block: Block, part: str) -> str:

@@ -50,11 +50,11 @@ class _Swap:
                 if parameter is not None:
                     places.setdefault(parameter, []).append((module._parameters, key))
         named = dict(model.named_parameters())
-        self._swaps = [
-            (place, key, named[name], placed(tensor, named[name].device, named[name].dtype))
-            for name, tensor in tensors.items()
-            for place, key in places[named[name]]
-        ]
+        self._swaps: list[tuple[dict[str, Any], str, nn.Parameter, Tensor]] = []
+        for name, tensor in tensors.items():
+            original = named[name]
+            own = placed(tensor, original.device, original.dtype)
+            self._swaps += [(place, key, original, own) for place, key in places[original]]
 
     def put(self) -> None:
         for place, key, _, tensor in self._swaps:

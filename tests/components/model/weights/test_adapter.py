@@ -1,0 +1,90 @@
+"""Adapters against their formula, their size against the share asked for, and every form of a block's output."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from components.errors import BaseModelError
+from components.model.weights import WeightsConfig, trainable_weights
+from components.model.weights.adapter import with_hidden
+from components.model.weights.blocks import all_blocks
+
+
+def test_an_adapter_computes_its_formula_after_its_block(
+    build_model: Callable[..., Any], batch: dict[str, Tensor]
+) -> None:
+    model = build_model("llama")
+    trainable = trainable_weights(model, WeightsConfig(kind="adapter", adapter_size=3))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in trainable.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    seen: list[Tensor] = []
+    last = model.model.layers[-1]
+    plain = last.register_forward_hook(lambda _module, _args, output: seen.append(output))
+    with torch.no_grad(), trainable.weights().applied(model):
+        adapted = last.register_forward_hook(lambda _module, _args, output: seen.append(output))
+        model(**batch)
+    plain.remove()
+    adapted.remove()
+    own = {name.rpartition(".")[2]: value for name, value in trainable.collapse().tensors.items() if ".1." in name}
+    h, found = seen
+    x = (h - h.mean(-1, keepdim=True)) / (h.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    x = x * own["norm_weight"] + own["norm_bias"]
+    x = (x @ own["down_weight"].T + own["down_bias"]).clamp(min=0)
+    torch.testing.assert_close(found, h + x @ own["up_weight"].T + own["up_bias"])
+
+
+@pytest.mark.parametrize("share", [0.001, 0.03])
+@pytest.mark.parametrize("kind", ["gpt2", "bart"])
+def test_a_share_is_met_within_one_unit_of_the_bottleneck(
+    build_model: Callable[..., Any], kind: str, share: float
+) -> None:
+    sizes = {
+        "gpt2": {"n_embd": 1024, "n_layer": 24, "n_head": 16, "n_positions": 1024, "vocab_size": 50257},
+        "bart": {"d_model": 1024, "encoder_layers": 12, "decoder_layers": 12, "vocab_size": 50265}
+        | {"encoder_ffn_dim": 4096, "decoder_ffn_dim": 4096},
+    }
+    with torch.device("meta"):
+        model = build_model(kind, **sizes[kind])
+    base = sum(parameter.numel() for parameter in model.parameters())
+    found = trainable_weights(model, WeightsConfig(kind="adapter", adapter_share=share)).weights()
+    unit = sum(2 * block.width + 1 for block in all_blocks(model))
+    assert abs(found.parameters - share * base) <= unit / 2
+    assert len(all_blocks(model)) == 24
+
+
+def test_the_smallest_adapter_has_one_unit(build_model: Callable[..., Any]) -> None:
+    tensors = trainable_weights(build_model("t5"), WeightsConfig(kind="adapter", adapter_share=1e-9)).weights().tensors
+    assert {tuple(tensor.shape) for name, tensor in tensors.items() if name.endswith("down_weight")} == {(1, 32)}
+    assert {name.removeprefix("adapter.").rpartition(".")[0] for name in tensors} == {
+        f"{stack}.block.{index}" for stack in ("encoder", "decoder") for index in range(2)
+    }
+
+
+def test_a_unit_that_no_input_wakes_has_an_opposite_one(build_model: Callable[..., Any]) -> None:
+    tensors = trainable_weights(build_model("gpt2"), WeightsConfig(kind="adapter", adapter_size=5)).weights().tensors
+    down = tensors["adapter.transformer.h.0.down_weight"]
+    assert torch.equal(down[:2], -down[3:])
+    assert abs(float(down.detach().std()) * 32**0.5 - 1) < 0.3
+
+
+def test_hidden_states_are_found_in_every_form_of_output() -> None:
+    from transformers.modeling_outputs import BaseModelOutput
+
+    hidden, rest = torch.ones(1, 2), torch.zeros(3)
+    assert torch.equal(with_hidden(hidden, torch.neg), -hidden)
+    first, second = with_hidden((hidden, rest), torch.neg)
+    assert torch.equal(first, -hidden)
+    assert second is rest
+    output = BaseModelOutput(last_hidden_state=hidden, hidden_states=(rest,))
+    changed = with_hidden(output, torch.neg)
+    assert torch.equal(changed.last_hidden_state, -hidden)
+    assert torch.equal(changed[0], -hidden)
+    assert changed.hidden_states[0] is rest
+    assert output.last_hidden_state is hidden
+    with pytest.raises(BaseModelError, match="NoneType"):
+        with_hidden(None, torch.neg)

@@ -1,0 +1,30 @@
+"""Sizes that no model can take are refused before one is loaded."""
+
+from typing import Any
+
+import pytest
+
+from components.errors import ConfigError
+from components.model.weights import WeightsConfig
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"kind": "prefix"}, "full, top-k, adapter or lora"),
+        ({"kind": "top-k", "top_layers": 0}, "top_layers above 0"),
+        ({"kind": "adapter"}, "got neither"),
+        ({"kind": "adapter", "adapter_size": 4, "adapter_share": 0.1}, "got both"),
+        ({"kind": "adapter", "adapter_share": 0.0}, "adapter_share above 0"),
+        ({"kind": "adapter", "adapter_share": float("nan")}, "adapter_share above 0"),
+        ({"kind": "lora", "lora_rank": -1}, "lora_rank above 0"),
+        ({"kind": "lora", "lora_targets": ()}, "names of layers"),
+    ],
+)
+def test_impossible_values_are_refused(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        WeightsConfig(**values)
+
+
+def test_fields_of_other_methods_are_not_read() -> None:
+    assert WeightsConfig(kind="full", top_layers=0, lora_rank=0).adapter_size is None

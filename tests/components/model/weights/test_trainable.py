@@ -1,0 +1,181 @@
+"""Every method on every family: the start, the training, and the way through an artifact's tensors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from components.errors import ArtifactError, BaseModelError
+from components.model.weights import WeightsConfig, trainable_weights, weights_from_tensors
+
+Logits = Callable[[Any], Tensor]
+Train = Callable[..., list[float]]
+
+
+def test_the_start_is_the_base_exactly_and_no_random_number_is_taken(
+    model: Any, config: WeightsConfig, logits: Logits
+) -> None:
+    base = logits(model)
+    state = torch.get_rng_state()
+    trainable = trainable_weights(model, config)
+    with trainable.weights().applied(model):
+        assert torch.equal(logits(model), base)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert trainable.weights() is trainable.weights()
+
+
+def test_training_lowers_the_loss_through_every_parameter(
+    model: Any, config: WeightsConfig, batch: dict[str, Tensor]
+) -> None:
+    trainable = trainable_weights(model, config)
+    optimizer = torch.optim.AdamW(trainable.parameters(), lr=1e-2)
+    seen = {name: torch.zeros_like(tensor) for name, tensor in trainable.weights().tensors.items()}
+    losses = []
+    for _ in range(4):
+        with trainable.weights().applied(model):
+            loss = model(**batch).loss
+            loss.backward()
+        losses.append(float(loss.detach()))
+        for name, tensor in trainable.weights().tensors.items():
+            assert tensor.grad is not None
+            seen[name] += tensor.grad.abs()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[-1] < losses[0]
+    assert [name for name, total in seen.items() if not total.any()] == []
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_an_artifacts_tensors_give_the_same_logits(
+    model: Any, config: WeightsConfig, logits: Logits, train: Train
+) -> None:
+    trainable = trainable_weights(model, config)
+    train(model, trainable)
+    collapsed = trainable.collapse()
+    with trainable.weights().applied(model):
+        wanted = logits(model)
+    with weights_from_tensors(collapsed.tensors, config).applied(model):
+        assert torch.equal(logits(model), wanted)
+    assert not torch.equal(wanted, logits(model))
+    assert collapsed.parameters == trainable.weights().parameters == sum(p.numel() for p in trainable.parameters())
+    assert all(tensor.is_contiguous() and not tensor.requires_grad for tensor in collapsed.tensors.values())
+    before = {name: tensor.clone() for name, tensor in collapsed.tensors.items()}
+    train(model, trainable, steps=1)
+    assert all(torch.equal(before[name], tensor) for name, tensor in collapsed.tensors.items())
+
+
+def test_generation_decodes_with_the_weights(
+    model: Any, config: WeightsConfig, batch: dict[str, Tensor], train: Train
+) -> None:
+    trainable = trainable_weights(model, config)
+    train(model, trainable)
+    source, pair = batch["input_ids"], model.config.is_encoder_decoder
+    with trainable.weights().applied(model), torch.no_grad():
+        found = model.generate(source, max_new_tokens=3, min_new_tokens=3, do_sample=False)
+        ids = torch.full((2, 1), model.config.decoder_start_token_id) if pair else source
+        for _ in range(3):
+            scores = model(input_ids=source, decoder_input_ids=ids).logits if pair else model(input_ids=ids).logits
+            scores[:, -1, model.config.eos_token_id] = -torch.inf
+            ids = torch.cat([ids, scores[:, -1:].argmax(-1)], dim=1)
+    assert torch.equal(found, ids)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "t5"])
+def test_gradient_checkpointing_gives_the_same_gradients(
+    build_model: Callable[..., Any], kind: str, config: WeightsConfig, batch: dict[str, Tensor]
+) -> None:
+    model = build_model(kind)
+    trainable = trainable_weights(model, config)
+    with torch.no_grad():
+        for parameter in trainable.parameters():
+            parameter += 0.01 * torch.ones_like(parameter)
+
+    def gradients() -> list[Tensor]:
+        trainable.zero_grad()
+        with trainable.weights().applied(model):
+            model(**batch).loss.backward()
+        return [parameter.grad for parameter in trainable.parameters() if parameter.grad is not None]
+
+    wanted = gradients()
+    model.activation_checkpointing_enable()
+    model.train()
+    found = gradients()
+    assert model.is_activation_checkpointing
+    assert len(found) == len(wanted) == len(trainable.weights().tensors)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_base_in_bfloat16_trains(
+    build_model: Callable[..., Any], config: WeightsConfig, logits: Logits, train: Train
+) -> None:
+    model = build_model("llama").to(torch.bfloat16)
+    base = logits(model)
+    trainable = trainable_weights(model, config)
+    with trainable.weights().applied(model):
+        assert torch.equal(logits(model), base)
+    losses = train(model, trainable, steps=4)
+    with trainable.weights().applied(model):
+        assert logits(model).dtype == torch.bfloat16
+    assert losses[-1] < losses[0]
+    own = torch.bfloat16 if config.kind in ("full", "top-k") else torch.float32
+    assert {tensor.dtype for tensor in trainable.collapse().tensors.values()} == {own}
+
+
+def test_training_goes_on_from_loaded_weights(
+    build_model: Callable[..., Any], config: WeightsConfig, logits: Logits, train: Train
+) -> None:
+    model = build_model("gpt2")
+    first, second = trainable_weights(model, config), trainable_weights(model, config)
+    train(model, first)
+    second.load(first.collapse())
+    with first.weights().applied(model):
+        wanted = logits(model)
+    with second.weights().applied(model):
+        assert torch.equal(logits(model), wanted)
+    tensors = dict(first.collapse().tensors)
+    name = next(iter(tensors))
+    with pytest.raises(BaseModelError, match=name):
+        second.load(weights_from_tensors({**tensors, name: tensors[name][..., :-1]}, config))
+    del tensors[name]
+    with pytest.raises(BaseModelError, match=name):
+        second.load(weights_from_tensors(tensors, config))
+
+
+def test_a_seed_decides_what_is_drawn(build_model: Callable[..., Any]) -> None:
+    model = build_model("llama")
+    for kind in ("adapter", "lora"):
+        drawn = [
+            torch.cat([tensor.flatten() for tensor in trainable_weights(model, config).weights().tensors.values()])
+            for seed in (3, 3, 4)
+            for config in [WeightsConfig(kind=kind, adapter_size=2, seed=seed)]  # type: ignore[arg-type]
+        ]
+        assert torch.equal(drawn[0], drawn[1])
+        assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_foreign_names_and_shapes_are_refused(build_model: Callable[..., Any], config: WeightsConfig) -> None:
+    model = build_model("gpt2")
+    tensors = dict(trainable_weights(model, config).collapse().tensors)
+    name = next(reversed(tensors))
+    foreign = name.replace(".h.", ".z.") if ".h." in name else name + "er"
+    renamed = {key if key != name else foreign: tensor for key, tensor in tensors.items()}
+    for wrong, told in (
+        ({**tensors, name: torch.zeros(1, 2, 3)}, name),
+        ({key: tensor for key, tensor in tensors.items() if key != name}, name),
+        (renamed, foreign),
+    ):
+        with pytest.raises(BaseModelError, match=told), weights_from_tensors(wrong, config).applied(model):
+            pass
+    for nothing in ({}, {"decoder.self.0.key": torch.zeros(1)}):
+        with pytest.raises(ArtifactError, match=config.kind):
+            weights_from_tensors(nothing, config)
+
+
+def test_weights_of_another_base_are_refused(build_model: Callable[..., Any], config: WeightsConfig) -> None:
+    weights = trainable_weights(build_model("gpt2"), config).collapse()
+    for other in (build_model("gpt2", n_embd=48), build_model("llama")):
+        with pytest.raises(BaseModelError), weights.applied(other):
+            pass
