@@ -1,0 +1,164 @@
+"""The figure of an experiment as PNG, drawn without any display.
+
+Measured points have 95 % intervals; what the paper prints are hollow diamonds. Knows the lines of a table; does not
+know how they were measured.
+"""
+
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+from components.evaluation.suites import LABELS
+from components.reproduction.gather import Line, Score
+from components.reproduction.published import BEST_LENGTH, LOW_DATA_GAIN
+from components.reproduction.run import Outcome
+from components.reproduction.tables import low_data_gains, main_metrics
+
+_UNIT = {
+    "bleu": "BLEU (points)",
+    "rouge1": "ROUGE-1 (points)",
+    "rouge2": "ROUGE-2 (points)",
+    "rougeL": "ROUGE-L (points)",
+}
+_PAPER: dict[str, Any] = {"marker": "D", "markerfacecolor": "none", "markersize": 7, "linestyle": "none"}
+_MEASURED: dict[str, Any] = {"marker": "o", "capsize": 3, "markersize": 5}
+
+
+def draw(outcome: Outcome, lines: Sequence[Line], target: BinaryIO) -> None:
+    """Draw the experiment's figure as PNG into `target`."""
+    experiment = outcome.request.experiment
+    if experiment.slicing_by_length:
+        figure = _by_length(outcome, lines)
+    elif experiment.name == "init" and len(outcome.request.sizes) == 1:
+        figure = _dots(outcome, lines)
+    elif experiment.low_data:
+        figure = _curves(outcome, lines, "training examples")
+    elif outcome.request.lengths:
+        figure = _curves(outcome, lines, "trained slots a layer")
+    else:
+        figure = _dots(outcome, lines)
+    figure.suptitle(f"{experiment.title}: {outcome.base.name}, {outcome.data.name}", fontsize=11)
+    figure.savefig(target, dpi=120, format="png")
+
+
+def _figure(width: float, height: float, columns: int, **more: Any) -> tuple[Any, list[Any]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False, **more)[0])
+
+
+def _dots(outcome: Outcome, lines: Sequence[Line]) -> Any:
+    """A row for every method, a panel for every metric or slice."""
+    metrics = main_metrics(outcome)
+    parts = [part for part in ("seen", "unseen", "all") if lines[0].score(metrics[0], part)]
+    panels = [(metric, part) for metric in metrics for part in parts]
+    figure, all_axes = _figure(3.0 + 3.4 * len(panels), 1.8 + 0.42 * len(lines), len(panels), sharey=True)
+    places = range(len(lines))
+    for axes, (metric, part) in zip(all_axes, panels, strict=True):
+        scores = [line.score(metric, part) for line in lines]
+        _points(axes, list(places), scores, "measured", "C0", horizontal=True)
+        printed = [(place, one.published) for place, one in zip(places, scores, strict=True) if one and one.published]
+        if printed:
+            axes.plot(
+                [value for _, value in printed], [place for place, _ in printed], color="C1", label="paper", **_PAPER
+            )
+        axes.set(xlabel=_UNIT[metric], title=f"{part} categories" if part != "all" else "all inputs")
+        axes.grid(axis="x", alpha=0.3)
+    all_axes[0].set_yticks(list(places), [line.point.label for line in lines])
+    all_axes[0].invert_yaxis()
+    _legend(figure, all_axes[0])
+    return figure
+
+
+def _curves(outcome: Outcome, lines: Sequence[Line], label: str) -> Any:
+    """A curve for every method over what the experiment varies; in low data the gain beside it."""
+    metric, gains = main_metrics(outcome)[0], low_data_gains(outcome, lines)
+    figure, all_axes = _figure(11 if gains else 7.5, 4.6, 2 if gains else 1)
+    axes = all_axes[0]
+    ticks = sorted({line.point.x for line in lines if line.point.x is not None})
+    for number, row in enumerate(dict.fromkeys(line.point.row for line in lines)):
+        own = [line for line in lines if line.point.row == row]
+        scores, shift = [line.score(metric) for line in own], 1.0 + 0.02 * number
+        where = [shift * (line.point.x or 0) for line in own]
+        _points(axes, where, scores, own[0].point.label, f"C{number}", line="-")
+        printed = [(place, one.published) for place, one in zip(where, scores, strict=True) if one and one.published]
+        if printed:
+            places, values = zip(*printed, strict=True)
+            axes.plot(places, values, color=f"C{number}", label=f"{own[0].point.label}, paper", **_PAPER)
+    if outcome.request.experiment.name == "length":
+        best = BEST_LENGTH["summarisation" if outcome.data.task == "summarisation" else "table-to-text"]
+        axes.axvline(best, linestyle="--", color="C1", label=f"best in the paper: {best}")
+        ticks = sorted({*ticks, best})
+    _log_axis(axes, ticks, label)
+    axes.set(ylabel=_UNIT[metric])
+    if gains:
+        difference = all_axes[1]
+        _points(difference, [size for size, _ in gains], [gain for _, gain in gains], "measured", "C2", line="-")
+        if metric == "bleu":
+            text = f"paper, mean of sizes and data sets: {LOW_DATA_GAIN:+.1f}"
+            difference.axhline(LOW_DATA_GAIN, linestyle="--", color="C1", label=text)
+        difference.axhline(0, color="0.6", linewidth=0.8)
+        _log_axis(difference, [size for size, _ in gains], label)
+        difference.set(ylabel=f"{LABELS[metric]} of prefix minus full (points)")
+        difference.legend(fontsize=9)
+    axes.legend(fontsize=9)
+    return figure
+
+
+def _by_length(outcome: Outcome, lines: Sequence[Line]) -> Any:
+    """A curve for every method over quarters of the inputs by length, a panel for every metric."""
+    metrics = main_metrics(outcome)
+    bounds = next(
+        outcome.results[cell.key].bounds for line in lines for cell in line.point.cells if cell.key in outcome.results
+    )
+    names = sorted(bounds, key=lambda name: bounds[name])
+    figure, all_axes = _figure(1.0 + 3.9 * len(metrics), 4.4, len(metrics))
+    for axes, metric in zip(all_axes, metrics, strict=True):
+        for number, line in enumerate(lines):
+            where = [place + 0.06 * number for place in range(len(names))]
+            scores = [line.score(metric, name) for name in names]
+            _points(axes, where, scores, line.point.label, f"C{number}", line="-")
+        ticks = [f"{name.split()[0]}\n{bounds[name][0]}-{bounds[name][1]}" for name in names]
+        axes.set_xticks(range(len(names)), ticks)
+        axes.set(xlabel="quarter of the inputs (source tokens)", ylabel=_UNIT[metric])
+        axes.grid(alpha=0.3)
+    _legend(figure, all_axes[0])
+    return figure
+
+
+def _points(
+    axes: Any,
+    places: Sequence[float],
+    scores: Sequence[Score | None],
+    label: str,
+    color: str,
+    *,
+    horizontal: bool = False,
+    line: str = "none",
+) -> None:
+    there = [(place, score) for place, score in zip(places, scores, strict=True) if score is not None]
+    where, values = [place for place, _ in there], [score.mean for _, score in there]
+    ends = [
+        [0.0 if score.low is None else max(0.0, score.mean - score.low) for _, score in there],
+        [0.0 if score.high is None else max(0.0, score.high - score.mean) for _, score in there],
+    ]
+    if horizontal:
+        axes.errorbar(values, where, xerr=ends, color=color, label=label, linestyle=line, **_MEASURED)
+    else:
+        axes.errorbar(where, values, yerr=ends, color=color, label=label, linestyle=line, **_MEASURED)
+
+
+def _log_axis(axes: Any, ticks: Sequence[int], label: str) -> None:
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_xticks(list(ticks), [f"{tick:,}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel=label)
+    axes.grid(alpha=0.3)
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)

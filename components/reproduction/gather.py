@@ -1,0 +1,157 @@
+"""From results to the numbers of a table: means over runs with intervals, costs, and the published figures beside them.
+
+Intervals are 95 %. Over runs they are Student's t: runs of one low-data sample that differ in their seed are averaged
+first, and where there are several samples the samples are what is counted, since seeds of one sample are not
+independent draws. A single run has the bootstrap interval over its test inputs, where the metric has one. Pure.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from components.reproduction.cells import Cell, Result, Value
+from components.reproduction.plan import Point
+from components.reproduction.published import published, scale
+
+# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; 1.96 beyond.
+# fmt: off
+_T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)
+# fmt: on
+
+Source = Literal["samples", "seeds", "inputs", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One metric of one slice of one point, in the units that the paper prints."""
+
+    metric: str
+    slice: str
+    mean: float
+    low: float | None
+    high: float | None
+    spread: float | None
+    """Standard deviation over what the interval counts; None for a single run."""
+    over: Source
+    """What the interval is over."""
+    runs: int
+    published: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One point with what was measured of it."""
+
+    point: Point
+    scores: tuple[Score, ...]
+    trained: int
+    steps: float
+    train_seconds: float
+    """Mean a run, as are the decoding's."""
+    decode_seconds: float
+    peak_train_mib: float
+    """The greatest of the runs, as are the other peaks."""
+    peak_mib: float
+    peak_gpu_train_mib: float | None
+    peak_gpu_mib: float | None
+    runs: int
+
+    def score(self, metric: str, part: str = "all") -> Score | None:
+        """The score of a metric on a slice, or None where there is none."""
+        return next((one for one in self.scores if (one.metric, one.slice) == (metric, part)), None)
+
+
+def gather(experiment: str, task: str, points: Sequence[Point], results: dict[str, Result]) -> list[Line]:
+    """A line for every point that has at least one result."""
+    lines = []
+    for point in points:
+        done = [(cell, results[cell.key]) for cell in point.cells if cell.key in results]
+        if done:
+            lines.append(_line(f"{experiment} {task}", point, done))
+    return lines
+
+
+def differences(first: Line, second: Line, results: dict[str, Result], metric: str) -> Score | None:
+    """First minus second in one metric on all inputs, over the samples and seeds that both have."""
+    by_run = []
+    for line in (first, second):
+        runs = {(cell.sample, cell.seed): results.get(cell.key) for cell in line.point.cells}
+        by_run.append({run: _value(result, metric) for run, result in runs.items() if result is not None})
+    both = [(run, a - b) for run, a in by_run[0].items() if a is not None and (b := by_run[1].get(run)) is not None]
+    if not both:
+        return None
+    suite = first.point.cells[0].suite
+    return _score(metric, "all", [(sample, value) for (sample, _), value in both], scale(suite, metric), None, None)
+
+
+def student_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean of at least two independent values."""
+    freedom = len(values) - 1
+    quantile = _T[freedom - 1] if freedom <= len(_T) else 1.96
+    mean, half = statistics.fmean(values), quantile * statistics.stdev(values) / math.sqrt(len(values))
+    return mean - half, mean + half
+
+
+def _line(place: str, point: Point, done: Sequence[tuple[Cell, Result]]) -> Line:
+    results = [result for _, result in done]
+    scores = []
+    for first in results[0].values:
+        values = [
+            (cell.sample, value)
+            for cell, result in done
+            for value in result.values
+            if (value.metric, value.slice) == (first.metric, first.slice)
+        ]
+        factor = scale(point.cells[0].suite, first.metric)
+        printed = published(place, point.place, first.metric, first.slice)
+        plain = [(sample, value.value) for sample, value in values]
+        scores.append(_score(first.metric, first.slice, plain, factor, printed, values[0][1]))
+    return Line(
+        point=point,
+        scores=tuple(scores),
+        trained=results[0].trained,
+        steps=statistics.fmean(result.steps for result in results),
+        train_seconds=statistics.fmean(result.train_seconds for result in results),
+        decode_seconds=statistics.fmean(result.decode_seconds for result in results),
+        peak_train_mib=max(result.peak_train_mib for result in results),
+        peak_mib=max(result.peak_mib for result in results),
+        peak_gpu_train_mib=_greatest([result.peak_gpu_train_mib for result in results]),
+        peak_gpu_mib=_greatest([result.peak_gpu_mib for result in results]),
+        runs=len(results),
+    )
+
+
+def _score(
+    metric: str,
+    part: str,
+    values: Sequence[tuple[int | None, float]],
+    factor: float,
+    printed: float | None,
+    single: Value | None,
+) -> Score:
+    samples = sorted({sample for sample, _ in values if sample is not None})
+    means = [statistics.fmean(value for own, value in values if own == sample) for sample in samples]
+    over: Source = "samples" if len(samples) > 1 else "seeds"
+    counted = [factor * value for value in (means if over == "samples" else [value for _, value in values])]
+    low, high, spread = None, None, None
+    if len(counted) > 1:
+        low, high = student_interval(counted)
+        spread = statistics.stdev(counted)
+    elif single is not None and single.low is not None and single.high is not None:
+        over, low, high = "inputs", factor * single.low, factor * single.high
+    else:
+        over = "none"
+    return Score(metric, part, statistics.fmean(counted), low, high, spread, over, len(values), printed)
+
+
+def _value(result: Result, metric: str) -> float | None:
+    return next((one.value for one in result.values if (one.metric, one.slice) == (metric, "all")), None)
+
+
+def _greatest(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)

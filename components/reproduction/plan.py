@@ -1,0 +1,175 @@
+"""From a request, a base and a data set to the cells that an experiment consists of. Pure; measures nothing.
+
+A point is one line of a table or one place on a curve: its cells differ in seed and low-data sample alone, and what is
+reported of it is their mean.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from components.config import TrainConfig
+from components.errors import BaseModelError
+from components.reproduction.cells import Cell, DecodingSettings
+from components.reproduction.presets import (
+    LOW_DATA_STEPS,
+    LOW_DATA_VALIDATE,
+    LOW_DATA_WARMUP,
+    METHODS,
+    TASK_WORDS,
+    UNTRAINED,
+    Recipe,
+    recipe,
+)
+from components.reproduction.request import INIT_ROWS, Request
+from components.reproduction.sampling import LARGEST
+from components.reproduction.sources import Data
+
+_CHECKS_A_RUN = 20
+_SUMMARY_SOURCE = 512
+_ROOM_FOR_TARGET = 100
+_TABLE_DECODING = DecodingSettings(num_beams=5, max_new_tokens=100, banned=("\n",))
+_SUMMARY_DECODING = DecodingSettings(num_beams=6, max_new_tokens=62, min_new_tokens=11, length_penalty=0.8)
+_SLOTS = ("prefix", "infix", "embedding")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFacts:
+    """What planning needs to know of a base."""
+
+    name: str
+    digest: str
+    parameters: int
+    is_encoder_decoder: bool
+    context: int
+    slot_values: int
+    """Values of one prefix slot over all layers and kinds of attention."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Cells that are reported as one."""
+
+    row: str
+    label: str
+    x: int | None
+    """Training examples or slots, where the experiment varies one."""
+    cells: tuple[Cell, ...]
+
+    @property
+    def place(self) -> str:
+        """The row's name beside the papers' figures."""
+        return self.row if self.x is None else f"{self.row} {self.x}"
+
+
+def plan(request: Request, base: BaseFacts, data: Data) -> list[Point]:
+    """All points of the request, in the order of its tables.
+
+    Raises:
+        BaseModelError: the experiment needs an encoder-decoder base.
+        ConfigError: the preset has no recipe for a row.
+        DataError: the data do not hold so many disjoint low-data samples.
+    """
+    if request.experiment.needs_encoder_decoder and not base.is_encoder_decoder:
+        fix = "name another --base, such as facebook/bart-large"
+        raise BaseModelError(f"an encoder-decoder base for {request.experiment.name}", f"{base.name} is none", fix)
+    planner = _Planner(request, base, data)
+    if request.experiment.low_data:
+        data.training(max(request.sizes), request.samples - 1, max(request.sizes))
+        return [planner.low_data(row, size) for row in request.rows for size in request.sizes]
+    if request.lengths:
+        return [planner.slots(row, length) for row in request.rows for length in request.lengths]
+    return [planner.table(row) for row in request.rows]
+
+
+class _Planner:
+    def __init__(self, request: Request, base: BaseFacts, data: Data) -> None:
+        self.request, self.base, self.task = request, base, data.task
+        self.pairs, self.data_digest = data.pairs, data.digest
+
+    def table(self, row: str) -> Point:
+        if row == "base":
+            return Point(row, METHODS[row][0], None, (self._cell(None),))
+        if row in UNTRAINED:
+            return Point(row, METHODS[row][0], None, (self._cell(self._untrained(row)),))
+        return Point(row, METHODS[row][0], None, self._seeds(row, self._recipe(row)))
+
+    def slots(self, row: str, length: int) -> Point:
+        own = replace(self._recipe(row), prefix_length=length)
+        return Point(row, METHODS[row][0], length, self._seeds(row, own))
+
+    def low_data(self, row: str, size: int) -> Point:
+        if self.request.experiment.name == "init":
+            label, words = INIT_ROWS[row]
+            method, start = "prefix", {"initialization": "random" if row == "random" else "text", "init_text": words}
+        else:
+            words = TASK_WORDS[self.task] if self.request.preset == "paper" else None
+            label, method, start = METHODS[row][0], row, {"initialization": "text", "init_text": words}
+        own = self._recipe(method)
+        steps = min(LOW_DATA_STEPS, self.request.budget or LOW_DATA_STEPS)
+        low = {
+            "max_steps": steps,
+            "warmup_steps": min(LOW_DATA_WARMUP, steps // 4),
+            "validate_every": LOW_DATA_VALIDATE,
+        }
+        cells = tuple(
+            self._cell(self._train(method, own, seed, **low, **(start if method == "prefix" else {})), size, sample)
+            for sample in range(self.request.samples)
+            for seed in self.request.seeds
+        )
+        return Point(row, label, size, cells)
+
+    def _seeds(self, method: str, own: Recipe) -> tuple[Cell, ...]:
+        return tuple(self._cell(self._train(method, own, seed)) for seed in self.request.seeds)
+
+    def _recipe(self, method: str) -> Recipe:
+        return recipe(self.request.preset, self.task, method)
+
+    def _train(self, method: str, own: Recipe, seed: int, **more: Any) -> TrainConfig:
+        steps = own.epochs * math.ceil(self.pairs / own.batch_size)
+        steps = steps if self.request.budget is None else min(steps, self.request.budget)
+        values: dict[str, Any] = {
+            "learning_rate": own.learning_rate,
+            "batch_size": own.batch_size,
+            "loss": own.loss,
+            "weight_decay": own.weight_decay,
+            "max_steps": steps,
+            "warmup_steps": min(own.warmup_steps, steps // 4),
+            "validate_every": max(1, math.ceil(steps / _CHECKS_A_RUN)),
+            "max_source_tokens": self._source_tokens(self._length(own)),
+            "seed": seed,
+        }
+        if METHODS[method][1]["method"] in _SLOTS:
+            values |= {"prefix_length": self._length(own), "mlp_hidden": own.mlp_hidden}
+            values["initialization"] = own.initialization
+        return TrainConfig.model_validate({**values, **METHODS[method][1], **own.more, **more})
+
+    def _untrained(self, method: str) -> TrainConfig:
+        values = {**METHODS[method][1], "max_source_tokens": self._source_tokens(0), "max_steps": 0}
+        return TrainConfig.model_validate(values)
+
+    def _length(self, own: Recipe) -> int:
+        if own.prefix_share:
+            return max(1, round(own.prefix_share * self.base.parameters / self.base.slot_values))
+        return own.prefix_length
+
+    def _source_tokens(self, slots: int) -> int | None:
+        if self.task != "summarisation":
+            return None
+        room = self.base.context - 1
+        return min(_SUMMARY_SOURCE, room if self.base.is_encoder_decoder else room - slots - _ROOM_FOR_TARGET)
+
+    def _cell(self, train: TrainConfig | None, size: int | None = None, sample: int | None = None) -> Cell:
+        return Cell(
+            base_digest=self.base.digest,
+            data_digest=self.data_digest,
+            train=train,
+            size=size,
+            sample=sample,
+            largest=max(LARGEST, *self.request.sizes) if size is not None else None,
+            decoding=_SUMMARY_DECODING if self.task == "summarisation" else _TABLE_DECODING,
+            inputs=self.request.inputs,
+            max_source_tokens=train.max_source_tokens if train else self._source_tokens(0),
+            suite=self.task,
+            slicing="length" if self.request.experiment.slicing_by_length else "data",
+        )

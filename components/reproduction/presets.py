@@ -1,0 +1,140 @@
+"""Hyperparameters by name: `paper` is the appendix of Li & Liang 2021, `small` suits a base of a few million values.
+
+A recipe says how one method is trained on one task; what the methods are stands in METHODS. Learning rates are for
+AdamW under a linear schedule without weight decay, unless a recipe says else. Knows no data and no base.
+
+The authors' GPT-2 code sums the prefix's loss over a sequence and averages everything else over tokens; `paper` follows
+it. `small` trains keys and values themselves, without the MLP, which wants rates of about 0.1 (docs/log.md).
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from components.errors import ConfigError
+
+Preset = Literal["paper", "small"]
+Task = Literal["e2e", "webnlg", "dart", "summarisation"]
+
+PRESETS: tuple[Preset, ...] = ("paper", "small")
+TASK_WORDS: dict[Task, str] = {
+    "e2e": "table-to-text:",
+    "webnlg": "table-to-text:",
+    "dart": "table-to-text:",
+    "summarisation": "summarize",
+}
+LOW_DATA_STEPS, LOW_DATA_WARMUP, LOW_DATA_VALIDATE = 400, 100, 50
+
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "full": ("full fine-tuning", {"method": "full"}),
+    "top-2": ("top 2 layers", {"method": "top-k", "top_layers": 2}),
+    "adapter-3": ("adapter 3 %", {"method": "adapter", "adapter_share": 0.03}),
+    "adapter-0.1": ("adapter 0.1 %", {"method": "adapter", "adapter_share": 0.001}),
+    "lora": ("LoRA", {"method": "lora"}),
+    "prefix": ("prefix", {"method": "prefix"}),
+    "prefix-2": ("prefix 2 %", {"method": "prefix"}),
+    "prefix-0.1": ("prefix 0.1 %", {"method": "prefix"}),
+    "infix": ("infix", {"method": "infix"}),
+    "embedding": ("embedding only", {"method": "embedding"}),
+    "in-context": ("in context, nearest", {"method": "in-context", "demonstration_choice": "nearest"}),
+    "base": ("base alone", {}),
+}
+"""Key on the command line -> label in tables, and the train config's keys that make the method."""
+UNTRAINED = ("in-context", "base")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one method is trained on one task."""
+
+    learning_rate: float
+    epochs: int
+    batch_size: int
+    prefix_length: int = 0
+    """Slots; 0 where a share decides or the method has none."""
+    prefix_share: float = 0.0
+    """Trained values as a share of the base, from which the length follows; 0 where `prefix_length` says it."""
+    mlp_hidden: int = 0
+    loss: Literal["token-mean", "sequence-sum"] = "token-mean"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    initialization: Literal["text", "random"] = "text"
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys of the train config."""
+
+
+def recipe(preset: str, task: Task, method: str) -> Recipe:
+    """The recipe of a method of METHODS on a task.
+
+    Raises:
+        ConfigError: no such preset, or a preset without this method on this task.
+    """
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    found = (_PAPER if preset == "paper" else _SMALL).get((task, method))
+    if found is None:
+        known = [name for name in METHODS if (task, name) in (_PAPER if preset == "paper" else _SMALL)]
+        got = f"none for {method} on {task}"
+        raise ConfigError(f"a recipe of preset {preset}", got, f"choose of {', '.join(known)}")
+    return found
+
+
+def unknown(what: str, got: str, known: tuple[str, ...] | list[str]) -> ConfigError:
+    """A name that is not among the known ones, with the nearest of them."""
+    near = difflib.get_close_matches(got, known, n=1, cutoff=0.5)
+    fix = f"did you mean {near[0]!r}?" if near else "choose one of them"
+    return ConfigError(f"a {what} of {', '.join(known)}", repr(got), fix)
+
+
+def _appendix() -> dict[tuple[Task, str], Recipe]:
+    """The appendix's table of learning rate / epochs / batch / prefix length, and what it leaves open."""
+    prefix = Recipe(0, 0, 0, mlp_hidden=512, loss="sequence-sum")
+    rows: dict[tuple[Task, str], Recipe] = {
+        ("e2e", "prefix"): replace(prefix, learning_rate=8e-5, epochs=5, batch_size=10, prefix_length=5),
+        ("webnlg", "prefix"): replace(prefix, learning_rate=5e-5, epochs=5, batch_size=5, prefix_length=5),
+        ("dart", "prefix"): replace(prefix, learning_rate=5e-5, epochs=10, batch_size=5, prefix_length=10),
+        ("summarisation", "prefix"): Recipe(5e-5, 30, 14, prefix_length=100, mlp_hidden=800),
+        ("e2e", "full"): Recipe(5e-5, 5, 10),
+        ("webnlg", "full"): Recipe(1e-5, 10, 6),
+        ("dart", "full"): Recipe(1e-5, 10, 6),
+        ("e2e", "top-2"): Recipe(5e-5, 5, 10),
+        ("webnlg", "top-2"): Recipe(5e-5, 10, 9),
+        ("dart", "top-2"): Recipe(5e-5, 5, 5),
+        ("e2e", "adapter-3"): Recipe(5e-5, 5, 5),
+        ("webnlg", "adapter-3"): Recipe(5e-5, 5, 5),
+        ("dart", "adapter-3"): Recipe(5e-5, 5, 5),
+        ("e2e", "adapter-0.1"): Recipe(8e-5, 10, 5),
+        ("webnlg", "adapter-0.1"): Recipe(5e-5, 10, 5),
+        ("dart", "adapter-0.1"): Recipe(8e-5, 5, 5),
+        # The appendix has no line for these: BART's own rate on XSUM, and LoRA's from its paper.
+        ("summarisation", "full"): Recipe(3e-5, 5, 14, warmup_steps=500),
+    }
+    lora = Recipe(2e-4, 5, 8, warmup_steps=500, weight_decay=0.01, more={"lora_rank": 4, "lora_alpha": 32})
+    for task in ("e2e", "webnlg", "dart"):
+        rows[task, "lora"] = lora
+        rows[task, "infix"] = rows[task, "embedding"] = rows[task, "prefix"]
+        rows[task, "embedding"] = replace(rows[task, "prefix"], mlp_hidden=0)
+    rows["summarisation", "prefix-2"] = rows["summarisation", "prefix"]
+    rows["summarisation", "prefix-0.1"] = replace(rows["summarisation", "prefix"], prefix_length=5)
+    return rows
+
+
+def _small() -> dict[tuple[Task, str], Recipe]:
+    rows: dict[tuple[Task, str], Recipe] = {}
+    for task in ("e2e", "webnlg", "dart"):
+        rows[task, "full"] = rows[task, "top-2"] = Recipe(1e-3, 5, 16, warmup_steps=20)
+        rows[task, "adapter-3"] = Recipe(2e-3, 5, 16, warmup_steps=20)
+        rows[task, "adapter-0.1"] = Recipe(1e-2, 5, 16, warmup_steps=20)
+        rows[task, "lora"] = Recipe(5e-3, 5, 16, warmup_steps=20, more={"lora_rank": 4, "lora_alpha": 8})
+        rows[task, "prefix"] = rows[task, "infix"] = Recipe(0.2, 5, 16, prefix_length=20, warmup_steps=20)
+        rows[task, "embedding"] = Recipe(0.2, 5, 16, prefix_length=20, warmup_steps=20)
+    summaries = Recipe(0.1, 30, 8, warmup_steps=20)
+    rows["summarisation", "full"] = Recipe(5e-4, 10, 8, warmup_steps=20)
+    rows["summarisation", "prefix"] = rows["summarisation", "prefix-2"] = replace(summaries, prefix_share=0.02)
+    rows["summarisation", "prefix-0.1"] = replace(summaries, prefix_share=0.001)
+    return rows
+
+
+_PAPER = _appendix()
+_SMALL = _small()

@@ -1,0 +1,106 @@
+"""Starting a worker for a cell, listening to it, and stopping it without losing what it has trained.
+
+Knows processes and the worker's lines. Does not know what is measured.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import components
+from components import errors
+from components.data.files import disk_errors, write_atomic
+from components.errors import PrefixFleetError, TrainingError
+from components.reproduction.worker import STOPPED, Job
+from components.stages.progress import Progress, advance
+
+_PATIENCE_SECONDS = 60
+_MESSAGES = "messages.log"
+
+
+def measure_apart(job: Job, label: str) -> None:
+    """Measure a cell in a process of its own; on return its result lies in the job's folder.
+
+    On Ctrl-C the worker saves its training before KeyboardInterrupt goes on to the caller.
+
+    Raises:
+        PrefixFleetError: whatever the worker raised.
+        TrainingError: the worker ended without a word, as when the system killed it for its memory.
+    """
+    description = job.folder / "job.json"
+    write_atomic(description, (job.model_dump_json() + "\n").encode())
+    with disk_errors(f"write {job.folder / _MESSAGES}"), (job.folder / _MESSAGES).open("wb") as messages:
+        with _worker(description, messages.fileno()) as process:
+            problem = _listen(process, label)
+        code = process.wait()
+    if problem is not None:
+        raise problem
+    if code == STOPPED:
+        raise KeyboardInterrupt
+    if code:
+        raise _died(code, job.folder / _MESSAGES)
+    shutil.rmtree(job.state, ignore_errors=True)
+
+
+@contextmanager
+def _worker(description: Path, messages: int) -> Iterator["subprocess.Popen[str]"]:
+    root = str(Path(components.__path__[0]).parent)
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "components.reproduction.worker", str(description)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=messages,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": path},
+        process_group=0,  # the terminal's Ctrl-C is for us, who pass it on once
+    )
+    try:
+        yield process
+    except BaseException:
+        _stop(process)
+        raise
+    finally:
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _listen(process: "subprocess.Popen[str]", label: str) -> PrefixFleetError | None:
+    problem = None
+    assert process.stdout is not None  # noqa: S101
+    for line in process.stdout:
+        message = json.loads(line)
+        if "progress" in message:
+            work, done, total, note = message["progress"]
+            advance(Progress(work, label, done, total, note))
+        if "error" in message:
+            kind, *beats = message["error"]
+            problem = getattr(errors, kind)(*beats)
+    process.wait()
+    return problem
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    """Ask once for a saved state; a second Ctrl-C, or a minute, ends it at once."""
+    try:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=_PATIENCE_SECONDS)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.kill()
+        process.wait()
+
+
+def _died(code: int, messages: Path) -> TrainingError:
+    lines = messages.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    said = f", its last line {lines[-1]!r}" if lines else ""
+    fix = "free memory and run again" if code == -signal.SIGKILL else f"see {messages}"
+    return TrainingError("a worker that measures its cell", f"{how}{said}", f"{fix}; what was trained is resumed")

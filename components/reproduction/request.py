@@ -1,0 +1,184 @@
+"""What a user asks a reproduction for, checked: names, numbers and lists as they come from a command line.
+
+Knows the experiments' names and rows. Does not know data, bases or files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.errors import ConfigError
+from components.reproduction.presets import PRESETS, unknown
+from components.reproduction.sources import Kind
+
+_TABLE_TO_TEXT: tuple[Kind, ...] = ("e2e", "webnlg", "dart")
+_SUMMARIES: tuple[Kind, ...] = ("xsum", "dialogsum")
+_TABLE_ROWS = ("full", "top-2", "adapter-3", "adapter-0.1", "lora", "prefix", "in-context", "base")
+INIT_ROWS: dict[str, tuple[str, str | None]] = {
+    "random": ("random values", None),
+    "elephant": ("“elephant” (unrelated)", "elephant"),
+    "banana": ("“banana” (unrelated)", "banana"),
+    "summarize": ("“summarize”", "summarize"),
+    "table-to-text": ("“table-to-text:”", "table-to-text:"),
+    "own": ("the data's own words", None),
+}
+"""Key -> label and the words that a prefix starts from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What is the same in every run of an experiment."""
+
+    name: str
+    title: str
+    kinds: tuple[Kind, ...]
+    """Data sets that it can be run on."""
+    rows: tuple[str, ...]
+    needs_encoder_decoder: bool = False
+    low_data: bool = False
+    sizes: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
+    slicing_by_length: bool = False
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    one.name: one
+    for one in (
+        Experiment("table1", "E2E: prefix-tuning beside the other methods", ("e2e",), _TABLE_ROWS),
+        Experiment("table2", "Seen and unseen categories", ("webnlg", "dart"), _TABLE_ROWS),
+        Experiment(
+            "table3",
+            "Summarisation with an encoder-decoder base",
+            _SUMMARIES,
+            ("full", "prefix-2", "prefix-0.1", "base"),
+            needs_encoder_decoder=True,
+        ),
+        Experiment(
+            "lowdata",
+            "Low data: score against the number of training examples",
+            (*_TABLE_TO_TEXT, *_SUMMARIES),
+            ("full", "prefix"),
+            low_data=True,
+            sizes=(50, 100, 200, 500),
+        ),
+        Experiment(
+            "length",
+            "Prefix length",
+            (*_TABLE_TO_TEXT, *_SUMMARIES),
+            ("prefix",),
+            lengths=(1, 2, 5, 10, 20, 40),
+        ),
+        Experiment(
+            "init",
+            "What a prefix starts from, in low data",
+            (*_TABLE_TO_TEXT, *_SUMMARIES),
+            tuple(INIT_ROWS),
+            low_data=True,
+            sizes=(100,),
+        ),
+        Experiment(
+            "infix",
+            "Where the trained slots stand",
+            _TABLE_TO_TEXT,
+            ("embedding", "infix", "prefix"),
+            lengths=(1, 10, 20),
+        ),
+        Experiment(
+            "inputlength", "Score by the length of the input", _SUMMARIES, ("full", "prefix"), slicing_by_length=True
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One run of one experiment."""
+
+    experiment: Experiment
+    base: str
+    data: str
+    preset: str = "paper"
+    seeds: tuple[int, ...] = (0, 1)
+    samples: int = 5
+    sizes: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
+    budget: int | None = None
+    """Optimizer steps a run at most; None for the recipe's epochs."""
+    inputs: int | None = None
+    rows: tuple[str, ...] = ()
+
+
+def make_request(
+    experiment: str,
+    *,
+    base: str,
+    data: str,
+    preset: str = "paper",
+    seeds: str = "0,1",
+    samples: int = 5,
+    sizes: str | None = None,
+    lengths: str | None = None,
+    budget: str = "paper",
+    inputs: int | None = None,
+    only: str | None = None,
+) -> Request:
+    """Check what was asked; lists are numbers or names with commas between them.
+
+    Raises:
+        ConfigError: an unknown experiment, preset or row, a number out of range, or an option that it has no use for.
+    """
+    if experiment not in EXPERIMENTS:
+        raise unknown("experiment", experiment, tuple(EXPERIMENTS))
+    known = EXPERIMENTS[experiment]
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    for option, value, has in (("--sizes", sizes, known.sizes), ("--lengths", lengths, known.lengths)):
+        if value is not None and not has:
+            raise ConfigError(f"an option of {experiment}", option, "leave it out")
+    rows = known.rows if only is None else _names(only, known.rows)
+    return Request(
+        experiment=known,
+        base=base,
+        data=data,
+        preset=preset,
+        seeds=_numbers("--seeds", seeds, least=0),
+        samples=_at_least_one("--samples", samples),
+        sizes=known.sizes if sizes is None else _numbers("--sizes", sizes, least=1),
+        lengths=known.lengths if lengths is None else _numbers("--lengths", lengths, least=1, most=1024),
+        budget=None if budget == "paper" else _budget(budget),
+        inputs=None if inputs is None else _at_least_one("--inputs", inputs),
+        rows=rows,
+    )
+
+
+def _names(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    for name in asked:
+        if name not in known:
+            raise unknown("row for --only", name, tuple(known))
+    if not asked:
+        raise ConfigError(f"rows of {', '.join(known)} for --only", repr(text), "name at least one")
+    return tuple(name for name in known if name in asked)
+
+
+def _numbers(option: str, text: str, *, least: int, most: int = 10**9) -> tuple[int, ...]:
+    wanted = f"whole numbers from {least}{f' to {most}' if most < 10**9 else ''} with commas between them for {option}"
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(wanted, repr(text), f"write for example {option} {least},{least + 1}") from None
+    if any(not least <= number <= most for number in numbers) or len(set(numbers)) != len(numbers):
+        raise ConfigError(wanted, repr(text), "keep to the range, and name none twice")
+    return tuple(sorted(numbers))
+
+
+def _budget(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**9):
+        fix = "write for example --budget 1400"
+        raise ConfigError("`paper`, or optimizer steps a run, for --budget", repr(text), fix)
+    return int(text)
+
+
+def _at_least_one(option: str, number: int) -> int:
+    if number < 1:
+        raise ConfigError(f"a whole number from 1 for {option}", str(number), "correct it, or leave it out")
+    return number

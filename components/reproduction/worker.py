@@ -1,0 +1,107 @@
+"""A process that measures one cell and ends: `python -m components.reproduction.worker JOB.json`.
+
+Speaks JSON lines on stdout: `{"progress": [work, done, total, note]}`, and before exit code 2 `{"error": [class,
+wanted, got, fix]}`. Standard input is its lifeline: when its starter is gone, however that came about, it ends at once.
+Ctrl-C (SIGINT) saves the training first. A cell whose texts are there, but not all of its scores, is scored again and
+no more. Knows one cell; does not know which experiment it is of.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import BaseModel, ConfigDict
+
+from components.config import BaseConfig
+from components.data.files import write_atomic
+from components.errors import PrefixFleetError
+from components.reproduction.cells import Cell, read_result, write_result
+from components.reproduction.sources import Kind, read_data
+
+STOPPED = 130
+
+
+class Job(BaseModel):
+    """A cell, where its base and data lie, and where its result goes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: Cell
+    base: str
+    data: str
+    kind: Kind
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """What is needed only until the cell is done, and what nobody needs again: texts, messages, the train state."""
+        return self.out / "work" / self.cell.key
+
+    @property
+    def state(self) -> Path:
+        """Where training is saved until the cell is done."""
+        return self.folder / "state"
+
+    @property
+    def predictions(self) -> Path:
+        """The generated texts as JSON lines, in the order of the inputs."""
+        return self.folder / "predictions.jsonl"
+
+
+def run(job: Job, channel: TextIO) -> None:
+    """Measure the job's cell, or score it again, and write its result and its texts."""
+    from components.model.base import load_base
+    from components.reproduction.measure import measure, real_work, rescore
+
+    def tell(work: str, done: int, total: int, note: str) -> None:
+        _say(channel, {"progress": [work, done, total, note]})
+
+    base, data = load_base(BaseConfig(path=job.base)), read_data(job.data, [job.kind])
+    earlier, texts = read_result(job.out, job.cell), _texts(job.predictions)
+    if earlier is not None and len(texts) == len(data.scored(job.cell.inputs)):
+        write_result(job.out, rescore(earlier, base, data, texts, real_work()))
+        return
+    result, predictions = measure(job.cell, base, data, real_work(), job.state, tell)
+    write_atomic(job.predictions, "".join(json.dumps(text) + "\n" for text in predictions).encode())
+    write_result(job.out, result)
+
+
+def main(path: str) -> int:
+    """Do the job that the file describes; the process's exit code."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints is no line of ours
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=_end_with_the_lifeline, daemon=True).start()
+    try:
+        run(Job.model_validate_json(Path(path).read_bytes()), channel)
+    except PrefixFleetError as problem:
+        _say(channel, {"error": [type(problem).__name__, problem.wanted, problem.got, problem.fix]})
+        return 2
+    except KeyboardInterrupt:
+        return STOPPED
+    return 0
+
+
+def _texts(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _say(channel: TextIO, message: dict[str, Any]) -> None:
+    channel.write(json.dumps(message) + "\n")
+    channel.flush()
+
+
+def _end_with_the_lifeline() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
