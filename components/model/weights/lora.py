@@ -38,7 +38,7 @@ class LoraWeights(HeldWeights):
         """Values as peft draws them from `config.seed` (Kaiming A, zero B), in float32.
 
         Raises:
-            BaseModelError: a name of `config.lora_targets` stands for no linear layer.
+            BaseModelError: a name of `config.lora_targets` stands for no linear layer, or peft refuses one.
         """
         layers = _peft_layers(model, _targets(model, config), config, drawn=True)
         return {
@@ -105,6 +105,8 @@ def _peft_layers(model: Any, paths: Sequence[str], config: WeightsConfig, *, dra
         try:
             LoraModel(model, peft_config, _ADAPTER, low_cpu_mem_usage=not drawn)
             return {path: model.get_submodule(path) for path in paths}
+        except ValueError as problem:
+            raise BaseModelError("layers that peft can adapt", str(problem), "set lora_targets to others") from problem
         finally:
             for path, original in originals.items():
                 siblings, key = _place(model, path)

@@ -57,6 +57,8 @@ def trainable_weights(model: Any, config: WeightsConfig) -> TrainableWeights:
     """Weights for `model` that let it compute exactly as it does, until they are trained; `model` is not changed.
 
     Everything random comes from `config.seed`; torch's global generator is as before.
+    torch may multiply by a parameter that requires a gradient in another order (1e-7 apart, seen with LED and T5);
+    collapsed weights are bit-identical to the base at the start everywhere.
 
     Raises:
         BaseModelError: the model has fewer layers than asked for, none of the layers named, or no list of blocks.

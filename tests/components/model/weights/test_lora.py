@@ -67,6 +67,18 @@ def test_a_name_that_is_no_linear_layer_is_refused(build_model: Callable[..., An
         paths(build_model("gpt2"), ("c_attn", target))
 
 
+def test_a_layer_that_peft_refuses_is_told_and_leaves_nothing_behind() -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(vocab_size=67, hidden_size=8, num_hidden_layers=1, bos_token_id=0, eos_token_id=0)
+    model = MambaForCausalLM(config)
+    before = [(name, id(module)) for name, module in model.named_modules()]
+    with pytest.raises(BaseModelError, match="out_proj"):
+        paths(model, ("x_proj", "out_proj"))
+    assert [(name, id(module)) for name, module in model.named_modules()] == before
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
 def test_layers_are_made_once_a_model(build_model: Callable[..., Any]) -> None:
     model = build_model("llama")
     weights = trainable_weights(model, WeightsConfig(kind="lora")).weights()
