@@ -17,7 +17,7 @@ import torch
 
 from components.config import RegistryConfig
 from components.model.prefix import Prefix, tensor_name
-from components.registry.artifact import save_prefix
+from components.registry.artifact import save_artifact
 from components.registry.connection import quiet_mlflow
 from components.registry.tracking import Registration, Registry, RunLog, Version
 
@@ -61,7 +61,7 @@ def _ours(registry: Registry, folder: Path, tenants: int) -> tuple[float, float]
         tenant, digest = f"bench-{number:04d}", f"{number:064x}"
         size = (HEADS, LENGTH, HEAD_DIM)
         names = [tensor_name(layer, kind) for layer in range(LAYERS) for kind in ("key", "value")]
-        save_prefix(
+        save_artifact(
             folder / tenant,
             Prefix({name: torch.randn(size) for name in names}),
             tenant=tenant,

@@ -17,6 +17,18 @@ from components.errors import ConfigError
 TENANT_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 Metric = Literal["bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL"]
+Method = Literal[
+    "prefix",
+    "infix",
+    "embedding",
+    "full",
+    "top-k",
+    "adapter",
+    "lora",
+    "in-context",
+    "prefix+adapter",
+    "prefix+lora",
+]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -44,13 +56,29 @@ class DataConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """How one prefix is trained; every field is part of the fingerprint."""
+    """How one tenant's prefix, or what another method trains, is made; every field is part of the fingerprint."""
 
-    method: Literal["prefix"] = "prefix"
-    prefix_length: int = Field(default=8, ge=0, le=1024, description="slots a layer")
+    method: Method = "prefix"
+    prefix_length: int = Field(default=8, ge=0, le=1024, description="slots a layer; also of an infix, a soft prompt")
     mlp_hidden: int = Field(default=0, ge=0, description="width of the reparametrisation MLP; 0 trains keys and values")
-    initialization: Literal["text", "random"] = "text"
-    init_text: str | None = Field(default=None, description="words to start from; null takes the tenant's own")
+    initialization: Literal["text", "random", "zero"] = "text"
+    init_text: str | None = Field(default=None, description="words to start from; null: the tenant's frequent ones")
+    shared: str | None = Field(default=None, description="tenant whose prefix this one stands on")
+    shared_training: Literal["frozen", "joint"] = Field(
+        default="frozen", description="whether the shared slots stay as they are, or are trained on with the own ones"
+    )
+    warm_start: bool = Field(default=False, description="start a retraining from the champion")
+    top_layers: int = Field(default=2, gt=0, description="method top-k: how many of the last blocks")
+    adapter_size: int | None = Field(default=None, gt=0, description="bottleneck of an adapter; null: adapter_share")
+    adapter_share: float = Field(default=0.03, gt=0, le=1, description="adapters' share of the base's parameters")
+    lora_rank: int = Field(default=8, gt=0)
+    lora_alpha: float = Field(default=16.0, gt=0)
+    lora_targets: list[str] | None = Field(default=None, description="modules' names; null: peft's for the base")
+    demonstrations: int = Field(default=4, gt=0, description="method in-context: examples in the prompt")
+    demonstration_choice: Literal["nearest", "random"] = "nearest"
+    loss: Literal["token-mean", "sequence-sum"] = Field(
+        default="token-mean", description="of a batch: mean over target tokens, or mean over sequences of their sums"
+    )
     learning_rate: float = Field(default=2e-2, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     max_steps: int = Field(default=400, ge=0, description="optimizer steps")
@@ -59,6 +87,7 @@ class TrainConfig(_Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     validate_every: int = Field(default=50, gt=0, description="steps between validation losses; the best is kept")
     max_source_tokens: int | None = Field(default=None, gt=0, description="cut sources; null refuses longer ones")
+    gradient_checkpointing: bool = Field(default=False, description="less memory for more time; the same result")
     seed: int = 0
 
 
@@ -68,7 +97,14 @@ class EvaluateConfig(_Section):
     split: Literal["validation", "test"] = "test"
     num_beams: int = Field(default=1, gt=0)
     max_new_tokens: int = Field(default=96, gt=0)
+    min_new_tokens: int = Field(default=0, ge=0)
     length_penalty: float = 1.0
+    banned: list[str] = Field(default_factory=list, description="texts that must not be generated")
+    repetition_penalty: float = Field(default=1.0, gt=0, description="over new tokens; 1 is none")
+    no_repeat_ngram: int = Field(default=0, ge=0, description="no n-gram of new tokens twice; 0 is off")
+    guidance: float = Field(default=1.0, ge=0, description="0 is the base, 1 the prefix, above 1 more than it")
+    temperature: float = Field(default=0.0, ge=0, description="0: the likeliest token; above: sampled under the seed")
+    top_p: float = Field(default=1.0, gt=0, le=1)
     batch_size: int = Field(default=32, gt=0, description="examples decoded together")
     lowercase: bool = Field(default=True, description="score case-insensitively, as the E2E scripts do")
     bootstrap_samples: int = Field(default=1000, gt=0)

@@ -21,30 +21,44 @@ _POOL_BATCHES = 50
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded rows of `source <eos> target <eos>`, all int64.
+    """Right-padded rows, all int64.
 
-    Labels stand at the position of their own token (the objective shifts them); source and padding have IGNORED.
+    Decoder-only: rows of `source <eos> target <eos>`; labels stand at the position of their own token (the objective
+    shifts them), source and padding have IGNORED. Encoder-decoder: rows of sources, and labels that hold the targets.
     """
 
     input_ids_BT: "torch.Tensor"
     attention_mask_BT: "torch.Tensor"
     labels_BT: "torch.Tensor"
+    starts_B: "torch.Tensor"
+    """Column of the token that ends each row's source: what stands between source and target stands before it."""
 
 
-def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
+def collate(encoded: Sequence[Encoded], pad_id: int, *, encoder_decoder: bool = False) -> Batch:
     """Put at least one pair into one batch, padded on the right to its longest row."""
     import torch
 
-    shape = (len(encoded), max(pair.length for pair in encoded))
-    input_ids_BT = torch.full(shape, pad_id, dtype=torch.long)
-    attention_mask_BT = torch.zeros(shape, dtype=torch.long)
-    labels_BT = torch.full(shape, IGNORED, dtype=torch.long)
-    for row, pair in enumerate(encoded):
-        start, end = len(pair.source_ids), pair.length
-        input_ids_BT[row, :end] = torch.tensor(pair.source_ids + pair.target_ids)
-        attention_mask_BT[row, :end] = 1
-        labels_BT[row, start:end] = torch.tensor(pair.target_ids)
-    return Batch(input_ids_BT, attention_mask_BT, labels_BT)
+    sources = [pair.source_ids for pair in encoded]
+    starts_B = torch.tensor([len(source) - 1 for source in sources])
+    if encoder_decoder:
+        ids_BT, mask_BT = _padded(sources, pad_id)
+        return Batch(ids_BT, mask_BT, _padded([pair.target_ids for pair in encoded], IGNORED)[0], starts_B)
+    ids_BT, mask_BT = _padded([pair.source_ids + pair.target_ids for pair in encoded], pad_id)
+    labels_BT = ids_BT.masked_fill(mask_BT == 0, IGNORED)
+    labels_BT[torch.arange(labels_BT.shape[1]) <= starts_B[:, None]] = IGNORED
+    return Batch(ids_BT, mask_BT, labels_BT, starts_B)
+
+
+def _padded(rows: Sequence[Sequence[int]], filler: int) -> "tuple[torch.Tensor, torch.Tensor]":
+    import torch
+
+    shape = (len(rows), max(map(len, rows)))
+    ids_BT = torch.full(shape, filler, dtype=torch.long)
+    mask_BT = torch.zeros(shape, dtype=torch.long)
+    for row, ids in enumerate(rows):
+        ids_BT[row, : len(ids)] = torch.tensor(ids)
+        mask_BT[row, : len(ids)] = 1
+    return ids_BT, mask_BT
 
 
 def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -2,20 +2,27 @@
 
 import hashlib
 import json
+from typing import Any
 
 from components.config import TrainConfig
 
 
-def fingerprint(*, data_digest: str, train: TrainConfig, base_digest: str, artifact_schema: int) -> str:
+def fingerprint(
+    *, data_digest: str, train: TrainConfig, base_digest: str, artifact_schema: int, shared: str | None = None
+) -> str:
     """Hex SHA-256 over canonical JSON of tenant data, effective train config, base and artifact schema.
+
+    `shared` is the fingerprint of the prefix that this one stands on.
 
     Two runs with one fingerprint train the same prefix, so the second need not be done.
     """
-    values = {
+    values: dict[str, Any] = {
         "artifact_schema": artifact_schema,
         "base": base_digest,
         "data": data_digest,
         "train": train.model_dump(mode="json"),
     }
+    if shared is not None:
+        values["shared"] = shared
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()

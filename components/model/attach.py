@@ -1,27 +1,33 @@
 """Attach prefixes to any model that uses transformers' attention interface, without touching the model's code.
 
-Inside `attached`, every self-attention puts its row's prefix before its own keys and values and widens the mask. The
-prefixes travel with the call's keyword arguments, so that nothing stays on the model and a layer that gradient
-checkpointing runs again finds them again. It fails closed: a layer that would run without its prefix is an error.
+Inside `attached`, every attention of every site puts its row's prefix before its own keys and values and widens the
+mask; an infix stands behind the source, seen by the target alone. It fails closed: a layer that would run without its
+prefix is an error.
+
+In decoder-only models a row's real tokens start at the length of its prefix, as behind a prefilled cache. In
+encoder-decoder models they keep the base's own positions, and prefix slots have no relative position bias.
 
 Knows the attention interface; does not know architectures, tokenisers, decoding or training.
 
 Shapes: B batch rows, H key/value heads, P slots of the longest prefix, T query tokens, S keys, D head size.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from components.errors import BaseModelError
-from components.model.prefix import Prefix
+from components.model.padding import right_padded
+from components.model.prefix import DECODER, ENCODER, INFIX, Prefix
 from components.model.rows import Rows, stack_rows
+from components.model.sites import Site, attention_sites, implementation, refused
 
 NAME = "prefixfleet"
-_ARGUMENT = "prefix_rows"
+_active: "dict[nn.Module, Attachment]" = {}
 
 
 def positions(attention_mask_BT: Tensor, lengths_B: Tensor | Sequence[int]) -> Tensor:
@@ -31,89 +37,102 @@ def positions(attention_mask_BT: Tensor, lengths_B: Tensor | Sequence[int]) -> T
 
 
 @contextmanager
-def attached(model: Any, rows: Sequence[Prefix | None]) -> Iterator[None]:
+def attached(
+    model: Any, rows: Sequence[Prefix | None], starts_B: Tensor | None = None
+) -> Iterator["Attachment | None"]:
     """Run `model` with one prefix a batch row; `None` and zero-length prefixes leave a row as the base has it.
 
-    A batch may hold every row n times in place (beam search). Where a forward gets no `position_ids` they are derived,
-    with real tokens starting at the row's prefix length; `generate` needs them passed (see `positions`), because it
-    makes its own otherwise. One `attached` at a time on a model, from one thread. With gradient checkpointing, call
+    A batch may hold every row n times in place (beam search). Where a forward of a decoder-only model gets no
+    `position_ids` they are derived, with real tokens starting at the row's prefix length; `generate` needs them passed
+    (see `positions`), because it makes its own otherwise. Infixes need `starts_B`: the column of each row's first token
+    behind the infix. One `attached` at a time on a model, from one thread. With gradient checkpointing, call
     `backward` inside too: its second forward is a forward (outside, torch refuses with a CheckpointError).
 
     Raises:
         BaseModelError: a prefix does not fit the model, or the model does not take the attention interface.
-        ValueError: a batch is no multiple of the rows.
+        ValueError: a batch is no multiple of the rows, or infixes without `starts_B`.
     """
     block = stack_rows(rows, model.device, model.dtype)
     if not block.longest:
-        yield
+        yield None
         return
-    before = model.config._attn_implementation
-    if before == NAME:
+    if block.is_infix and starts_B is None:
+        raise ValueError("wanted the columns at which the targets start, for infixes")
+    sites = attention_sites(model)
+    if any(module in _active for module in sites):
         raise RuntimeError("attached() inside attached() on one model")
+    _check_fits(model, block, sites)
+    attachment = Attachment(model, block, sites, starts_B)
     _register()
-    model.set_attn_implementation(NAME)
-    if model.config._attn_implementation != NAME:
-        raise _unsupported(model, "its attention cannot be replaced")
-    call = _Call(model, block)
-    body = model.base_model
-    handles = (
-        body.register_forward_pre_hook(call.start, with_kwargs=True),
-        body.register_forward_hook(call.finish),
-    )
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        model.set_attn_implementation(before)
+    with ExitStack() as stack:
+        stack.enter_context(implementation(model, NAME))
+        stack.callback(lambda: [_active.pop(module, None) for module in sites])
+        _active.update(dict.fromkeys(sites, attachment))
+        for handle in attachment.hooks():
+            stack.callback(handle.remove)
+        yield attachment
 
 
-class _Call:
-    """Hands the rows to each forward of the model's body, and checks afterwards that every layer used them."""
+class Attachment:
+    """Hands the rows to each attention of a forward, and checks afterwards that every layer used them."""
 
-    def __init__(self, model: Any, block: Rows) -> None:
-        self.model = model
-        self.block = block
-        self.seen: set[int] = set()
+    def __init__(self, model: Any, block: Rows, sites: dict[nn.Module, Site], starts_B: Tensor | None) -> None:
+        self.model, self.block, self.sites = model, block, sites
+        self.starts_B = None if starts_B is None else starts_B.to(model.device)
+        self._off = False
+        self._wide: dict[int, tuple[Rows, Tensor | None]] = {}
+        self._seen: set[nn.Module] = set()
 
-    def start(
-        self, _body: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        tokens = args[0] if args else kwargs.get("input_ids")
-        tokens = kwargs["inputs_embeds"] if tokens is None else tokens
-        batch, rows = tokens.shape[0], len(self.block.lengths_B)
-        if batch % rows:
-            raise ValueError(f"wanted a batch of a multiple of {rows} rows, got {batch}")
-        block = self.block.repeated(batch // rows)
-        if kwargs.get("position_ids") is None:
-            kwargs["position_ids"] = _derived_positions(tokens, kwargs, block.lengths_B)
-        self.seen = set()
-        kwargs[_ARGUMENT] = _Attachment(block, self.seen)
-        return args, kwargs
+    def keep(self, index_B: Tensor) -> None:
+        """Go on with these rows alone (finished rows leave a decoding batch)."""
+        self.block = self.block.select(index_B)
+        if self.starts_B is not None:
+            self.starts_B = self.starts_B[index_B]
+        self._wide.clear()
 
-    def finish(self, *_: Any) -> None:
-        if self.seen != set(range(len(self.block.layers))):
-            got = f"{len(self.seen)} attention layers with a prefix of {len(self.block.layers)}"
-            raise _unsupported(self.model, got)
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Inside, an encoder-decoder model computes as the bare base, for any number of rows."""
+        self._off = True
+        try:
+            yield
+        finally:
+            self._off = False
 
+    def hooks(self) -> list[Any]:
+        """Hooks on the model that start and check a forward; whoever asks removes them."""
+        if not self.model.config.is_encoder_decoder:
+            body = self.model.base_model
+            return [
+                body.register_forward_pre_hook(self._start, with_kwargs=True),
+                body.register_forward_hook(lambda *_: self._finish(DECODER)),
+            ]
+        encoder, decoder = self.model.get_encoder(), self.model.get_decoder()
+        reset = [part.register_forward_pre_hook(lambda *_: self._seen.clear()) for part in (encoder, decoder)]
+        finish = [
+            encoder.register_forward_hook(lambda *_: self._finish(ENCODER)),
+            decoder.register_forward_hook(lambda *_: self._finish(DECODER)),
+        ]
+        return [*reset, *finish, *right_padded(encoder)]
 
-class _Attachment:
-    """What one forward carries through the model to its attention function."""
-
-    def __init__(self, block: Rows, seen: set[int]) -> None:
-        self.block = block
-        self.seen = seen
-
-    def before(self, layer: int, key: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if layer >= len(self.block.layers):
-            raise BaseModelError(f"a prefix for layer {layer}", f"{len(self.block.layers)} layers", "use its own base")
-        key_BHPD, value_BHPD = self.block.layers[layer]
-        if key_BHPD.shape[1::2] != key.shape[1::2]:
-            wanted = f"{key.shape[1]} key/value heads of {key.shape[3]}"
-            got = f"a prefix with {key_BHPD.shape[1]} of {key_BHPD.shape[3]}"
-            raise BaseModelError(wanted, got, "use the base that the prefix was trained on")
-        self.seen.add(layer)
-        slots_B1TP = self.block.mask_BP[:, None, None, :].expand(-1, mask.shape[1], mask.shape[2], -1)
+    def before(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys, values and mask of one attention call with the rows' slots in front."""
+        site = self.sites[module]
+        if mask is None:
+            mask = _whole_mask(query, key, causal=site.name == DECODER)
+        self._seen.add(module)
+        if self._off:
+            return key, value, mask
+        name = INFIX if site.name == DECODER and self.block.is_infix else site.name
+        block, starts_B = self._repeated(key.shape[0])
+        key_BHPD, value_BHPD = block.sites[name][site.layer]
+        slots_B1TP = block.mask_BP[:, None, None, :].expand(-1, mask.shape[1], mask.shape[2], -1)
+        if name == INFIX:
+            assert starts_B is not None  # noqa: S101 - checked where it was attached
+            columns_T = torch.arange(mask.shape[3] - mask.shape[2], mask.shape[3], device=mask.device)
+            slots_B1TP = slots_B1TP & (columns_T >= starts_B[:, None])[:, None, :, None]
         if mask.dtype != torch.bool:
             slots_B1TP = torch.where(slots_B1TP, 0.0, torch.finfo(mask.dtype).min).to(mask.dtype)
         mask = mask.expand(key.shape[0], -1, -1, -1)
@@ -123,8 +142,49 @@ class _Attachment:
             torch.cat([slots_B1TP, mask], dim=3),
         )
 
+    def _start(
+        self, _body: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self._seen.clear()
+        tokens = args[0] if args else kwargs.get("input_ids")
+        tokens = kwargs["inputs_embeds"] if tokens is None else tokens
+        block, starts_B = self._repeated(tokens.shape[0])
+        if kwargs.get("position_ids") is None:
+            kwargs["position_ids"] = _derived_positions(tokens, kwargs, block, starts_B)
+        return args, kwargs
 
-def _derived_positions(tokens: Tensor, kwargs: dict[str, Any], lengths_B: Tensor) -> Tensor:
+    def _finish(self, part: str) -> None:
+        wanted = {module for module, site in self.sites.items() if (site.name == ENCODER) == (part == ENCODER)}
+        if not wanted <= self._seen:
+            raise refused(self.model, f"{len(wanted & self._seen)} of {len(wanted)} attention layers with a prefix")
+
+    def _repeated(self, batch: int) -> tuple[Rows, Tensor | None]:
+        if batch not in self._wide:
+            rows = len(self.block.lengths_B)
+            if batch % rows:
+                raise ValueError(f"wanted a batch of a multiple of {rows} rows, got {batch}")
+            times = batch // rows
+            starts_B = None if self.starts_B is None else self.starts_B.repeat_interleave(times)
+            self._wide[batch] = self.block.repeated(times), starts_B
+        return self._wide[batch]
+
+
+def _check_fits(model: Any, block: Rows, sites: dict[nn.Module, Site]) -> None:
+    wanted: dict[str, list[tuple[int, int]]] = {}
+    for site in sites.values():
+        name = INFIX if block.is_infix and site.name == DECODER else site.name
+        wanted.setdefault(name, []).append((site.kv_heads, site.head_dim))
+    got = {name: [(key.shape[1], key.shape[3]) for key, _ in pairs] for name, pairs in block.sites.items()}
+    if wanted != got:
+        told = [
+            "; ".join(f"{name}: {len(sizes)} layers of {sizes[0][0]} x {sizes[0][1]}" for name, sizes in side.items())
+            for side in (wanted, got)
+        ]
+        wanted_text = f"a prefix for {type(model).__name__} ({told[0]}, key/value heads x head size)"
+        raise BaseModelError(wanted_text, told[1], "use the base that the prefix was trained on")
+
+
+def _derived_positions(tokens: Tensor, kwargs: dict[str, Any], block: Rows, starts_B: Tensor | None) -> Tensor:
     cache, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
     count = tokens.shape[1]
     if mask is None:
@@ -132,20 +192,15 @@ def _derived_positions(tokens: Tensor, kwargs: dict[str, Any], lengths_B: Tensor
         mask = torch.ones(tokens.shape[0], past + count, dtype=torch.long, device=tokens.device)
     if mask.dim() != 2:
         raise ValueError("wanted position_ids beside an attention mask that is not [batch, tokens]")
-    return positions(mask, lengths_B)[:, -count:]
+    if starts_B is None:
+        return positions(mask, block.lengths_B)[:, -count:]
+    behind_BT = torch.arange(mask.shape[1], device=mask.device) >= starts_B[:, None]
+    return (positions(mask, torch.zeros_like(block.lengths_B)) + behind_BT * block.lengths_B[:, None])[:, -count:]
 
 
-def _attention(plain: Callable[..., tuple[Tensor, None]]) -> Callable[..., tuple[Tensor, None]]:
-    def attention(
-        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-    ) -> tuple[Tensor, None]:
-        attachment: _Attachment | None = kwargs.pop(_ARGUMENT, None)
-        if attachment is None or attention_mask is None:
-            raise _unsupported(module, "an attention call without its prefix or its mask")
-        key, value, attention_mask = attachment.before(module.layer_idx, key, value, attention_mask)
-        return plain(module, query, key, value, attention_mask, **kwargs)
-
-    return attention
+def _whole_mask(query: Tensor, key: Tensor, *, causal: bool) -> Tensor:
+    mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=key.device)
+    return (mask.tril(key.shape[2] - query.shape[2]) if causal else mask)[None, None]
 
 
 def _register() -> None:
@@ -153,13 +208,21 @@ def _register() -> None:
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.masking_utils import sdpa_mask
 
+    def attention(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+    ) -> tuple[Tensor, None]:
+        attachment = _active.get(module)
+        if attachment is None:
+            raise refused(module, "an attention call without its prefix")
+        key, value, attention_mask = attachment.before(module, query, key, value, attention_mask)
+        bias = kwargs.get("position_bias")
+        if bias is not None:
+            kwargs["position_bias"] = pad(bias, (key.shape[2] - bias.shape[3], 0))
+        output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return output
+
     def whole_mask(*args: Any, **kwargs: Any) -> Any:
         return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
 
-    AttentionInterface.register(NAME, _attention(sdpa_attention_forward))
+    AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, whole_mask)
-
-
-def _unsupported(model: Any, got: str) -> BaseModelError:
-    wanted = "a decoder-only model that takes transformers' attention interface in every layer"
-    return BaseModelError(wanted, f"{type(model).__name__}: {got}", "choose another base, such as GPT-2 or Llama")

@@ -1,8 +1,9 @@
-"""The base: one frozen decoder-only language model with its tokenizer, named by content digests.
+"""The base: one frozen language model, decoder-only or encoder-decoder, with its tokenizer, named by content digests.
 
 Knows how to find, load, check and freeze it. Does not know prefixes' values, training or decoding.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,11 @@ from components.config import BaseConfig
 from components.errors import BaseModelError
 from components.model.identity import model_digest, tokenizer_digest
 from components.model.prefix import PrefixShape
+from components.model.sites import prefix_shape, refused
+from components.model.texts import Texts
 
+_DEFAULT_CONTEXT = 512
+_UNLIMITED = 10**6
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
@@ -31,7 +36,8 @@ class Base:
     tokenizer_digest: str
     parameters: int
     context: int
-    """Tokens that the model can attend to, prefix included."""
+    """Tokens that the model can attend to: source, target and prefix together, or each of source and target alone in an
+    encoder-decoder model."""
 
     @property
     def eos_id(self) -> int:
@@ -50,9 +56,26 @@ class Base:
         device: torch.device = self.model.device
         return device
 
+    @property
+    def texts(self) -> Texts:
+        """How this base reads texts."""
+        return Texts(self.tokenizer, self.is_encoder_decoder)
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether an encoder reads the source and a decoder writes the target."""
+        return bool(self.model.config.is_encoder_decoder)
+
+    @property
+    def decoder_start_id(self) -> int:
+        """The token that an encoder-decoder model's decoder starts with."""
+        start = self.model.generation_config.decoder_start_token_id
+        start = self.model.config.decoder_start_token_id if start is None else start
+        return self.pad_id if start is None else int(start)
+
     @cached_property
     def shape(self) -> PrefixShape:
-        """What a prefix for this base must look like, read off the cache that one token leaves."""
+        """What a prefix for this base must look like."""
         return prefix_shape(self.model)
 
 
@@ -60,40 +83,40 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
     """Load and freeze a base from a local folder or the hub; on a GPU where there is one, unless `device` says else.
 
     Raises:
-        BaseModelError: it is missing, has no safetensors weights or tokenizer, is an encoder-decoder model, or attends
-            in a way that prefixes cannot be attached to.
+        BaseModelError: it is missing, has no safetensors weights or tokenizer, or attends in a way that prefixes cannot
+            be attached to (the model's class is named).
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     folder = _folder(config)
     digest, digest_of_tokenizer = model_digest(folder), tokenizer_digest(folder)
     try:
         model_config = AutoConfig.from_pretrained(folder)
         _check_supported(model_config, config.path)
+        auto = AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
         with _no_progress_bar():
-            model = AutoModelForCausalLM.from_pretrained(
+            model = auto.from_pretrained(
                 folder, config=model_config, dtype=getattr(torch, config.dtype), use_safetensors=True
             )
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
         got = f"{config.path}: {str(problem).splitlines()[0]}"
-        raise BaseModelError("a decoder-only transformers model", got, "check base.path in params.yaml") from problem
-    if not (model._supports_sdpa and model._supports_attention_backend):
-        got = f"{config.path}: {type(model).__name__} does not take the attention interface"
-        raise BaseModelError("a base that prefixes can be attached to", got, "choose GPT-2, Llama or the like")
+        raise BaseModelError("a generative transformers model", got, "check base.path in params.yaml") from problem
     if tokenizer.eos_token_id is None:
         raise BaseModelError("a tokenizer with an end-of-text token", f"none in {config.path}", "set its eos_token")
     _fuse_activations(model)
     model.requires_grad_(False).eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Base(
+    base = Base(
         model=model,
         tokenizer=tokenizer,
         name=folder.name if Path(config.path).exists() else config.path,
         digest=digest,
         tokenizer_digest=digest_of_tokenizer,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        context=int(model_config.max_position_embeddings),
+        context=_context(model_config, tokenizer),
     )
+    _check_positions(base)
+    return base
 
 
 def describe_base(base: Base) -> dict[str, Any]:
@@ -103,6 +126,7 @@ def describe_base(base: Base) -> dict[str, Any]:
         "digest": base.digest,
         "tokenizer_digest": base.tokenizer_digest,
         "architecture": type(base.model).__name__,
+        "encoder_decoder": base.is_encoder_decoder,
         "dtype": str(base.model.dtype).removeprefix("torch."),
         "parameters": base.parameters,
         "context": base.context,
@@ -131,16 +155,28 @@ def _folder(config: BaseConfig) -> Path:
 
 
 def _check_supported(model_config: Any, path: str) -> None:
-    wanted, fix = "a decoder-only base with full attention in every layer", "choose GPT-2, Llama or the like"
+    wanted, fix = "a base with full attention in every layer", "choose GPT-2, Llama, BART or the like"
     context = getattr(model_config, "max_position_embeddings", None)
     kinds = set(getattr(model_config, "layer_types", None) or ["full_attention"])
     window = getattr(model_config, "sliding_window", None)
-    if model_config.is_encoder_decoder:
-        raise BaseModelError(wanted, f"{path}: an encoder-decoder model ({model_config.model_type})", fix)
     if kinds != {"full_attention"} or (window and context and window < context):
-        raise BaseModelError(wanted, f"{path}: {', '.join(sorted(kinds))}, window {window}", fix)
-    if not context:
-        raise BaseModelError("a base that says how long its context is", f"{path}: no such setting", fix)
+        got = f"{path} ({model_config.model_type}): {', '.join(sorted(kinds))}, window {window}"
+        raise BaseModelError(wanted, got, fix)
+
+
+def _check_positions(base: Base) -> None:
+    """Prefixes need the attention interface, and in a decoder-only model a say in the tokens' positions."""
+    takes = inspect.signature(base.model.base_model.forward).parameters
+    assert base.shape.layers  # noqa: S101 - watched here, so that a model that cannot work is refused before any training
+    if not base.is_encoder_decoder and "position_ids" not in takes:
+        raise refused(base.model, "its positions cannot be given (no position_ids)")
+
+
+def _context(model_config: Any, tokenizer: Any) -> int:
+    """What the model says; a model of relative positions has no limit of its own, and its tokenizer's is taken."""
+    said = getattr(model_config, "max_position_embeddings", None) or getattr(model_config, "n_positions", None)
+    limit = int(said or tokenizer.model_max_length)
+    return limit if limit < _UNLIMITED else _DEFAULT_CONTEXT
 
 
 @contextmanager
@@ -164,22 +200,3 @@ def _fuse_activations(model: Any) -> None:
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):
                 setattr(module, name, torch.nn.GELU(approximate="tanh"))
-
-
-@torch.no_grad()
-def prefix_shape(model: Any) -> PrefixShape:
-    """The layers, key/value heads and head size of a model in evaluation mode, read off the cache one token leaves.
-
-    Raises:
-        BaseModelError: the model keeps no keys and values, or their sizes differ between layers.
-    """
-    ids_BT = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-    cache = getattr(model(input_ids=ids_BT, use_cache=True), "past_key_values", None)
-    layers = getattr(cache, "layers", [])
-    whole = all(torch.is_tensor(getattr(layer, "keys", None)) for layer in layers)
-    sizes = {(*layer.keys.shape[1::2], layer.values.shape[3]) for layer in layers} if whole else set()
-    heads, key_size, value_size = min(sizes, default=(0, 0, 0))
-    if len(sizes) != 1 or key_size != value_size:
-        wanted, got = "keys and values of one size in every layer", f"{type(model).__name__} with {sorted(sizes)}"
-        raise BaseModelError(wanted, got, "choose GPT-2, Llama or the like")
-    return PrefixShape(len(layers), heads, key_size)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from components.model.prefix import Prefix
-from components.model.rows import stack_rows
+from components.model.rows import Rows, stack_rows
 
 
 def prefix_cache(rows: Sequence[Prefix | None], device: torch.device | str, dtype: torch.dtype) -> tuple[Any, Tensor]:
@@ -25,8 +25,12 @@ def prefix_cache(rows: Sequence[Prefix | None], device: torch.device | str, dtyp
     Raises:
         BaseModelError: the prefixes are of different bases.
     """
+    block = stack_rows(rows, device, dtype)
+    return cache_of(block), block.mask_BP.long()
+
+
+def cache_of(block: Rows) -> Any:
+    """A `DynamicCache` that already holds the block's slots of the decoder's self-attention."""
     from transformers import DynamicCache
 
-    block = stack_rows(rows, device, dtype)
-    cache = DynamicCache([(key_BHPD, value_BHPD) for key_BHPD, value_BHPD in block.layers])
-    return cache, block.mask_BP.long()
+    return DynamicCache(list(block.layers)) if block.longest else DynamicCache()

@@ -1,4 +1,4 @@
-"""The prefix on disk: `prefix.safetensors` beside `manifest.json`.
+"""A tenant's delta on disk: `prefix.safetensors` beside `manifest.json`, whichever method trained it.
 
 A saved folder proves itself: the manifest holds the tensors' sha256, shapes and dtype, and the tensors' file carries
 the manifest's facts in its header, so that neither can be changed or swapped alone. Loading checks all of it, and the
@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from components.config import TENANT_ID
+from components.config import TENANT_ID, TrainConfig
 from components.data.files import write_atomic
 from components.errors import ArtifactError, BaseModelError
 
 if TYPE_CHECKING:
     from components.model.base import Base
+    from components.model.delta import Delta
     from components.model.prefix import Prefix
 
-SCHEMA = 1
+SCHEMA = 2
 TENSORS_FILE = "prefix.safetensors"
 MANIFEST_FILE = "manifest.json"
 
@@ -37,7 +38,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Manifest(BaseModel):
-    """What a prefix is, what it was trained on and what it fits."""
+    """What a prefix (or another method's delta) is, what it was trained on and what it fits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -46,7 +47,7 @@ class Manifest(BaseModel):
     base_name: str = Field(description="where the base came from; a label, the digest decides")
     base_digest: Digest
     tokenizer_digest: Digest
-    prefix_length: Count = Field(description="P, slots a layer")
+    prefix_length: Count = Field(description="P, slots a layer; 0 for a method without slots")
     method: str
     dtype: str = Field(description="of every tensor, as torch names it: float32, bfloat16 ...")
     dataset_version: str
@@ -54,13 +55,29 @@ class Manifest(BaseModel):
     train: dict[str, Any] = Field(description="the effective train section")
     fingerprint: Digest
     sha256: Digest = Field(description="of the bytes of prefix.safetensors")
-    parameters: Count = Field(description="number of values in all tensors")
-    shapes: dict[str, list[Count]] = Field(description="tensor name -> [H, P, D]")
+    parameters: Count = Field(description="number of trained values in all tensors")
+    shapes: dict[str, list[Count]] = Field(description="tensor name -> its shape, [H, P, D] for keys and values")
+    made_from: dict[str, Digest] = Field(
+        default_factory=dict, description="sha256 of other artifacts that went in: shared, warm_start, imported"
+    )
+
+    def config(self, folder: Path) -> TrainConfig:
+        """The train section that this PrefixFleet reads in it; fields that it does not know are an error.
+
+        Raises:
+            ArtifactError: a field is unknown or ill-typed.
+        """
+        try:
+            return TrainConfig.model_validate({**self.train, "method": self.method})
+        except ValidationError as problems:
+            first = problems.errors()[0]
+            got = f"{'.'.join(map(str, first['loc']))} = {first['input']!r} in {folder / MANIFEST_FILE}"
+            raise ArtifactError(f"a train section that fits: {first['msg']}", got, _FIX) from None
 
 
-def save_prefix(
+def save_artifact(
     folder: Path,
-    prefix: "Prefix",
+    delta: "Delta | Prefix",
     *,
     tenant: str,
     base_name: str,
@@ -71,6 +88,7 @@ def save_prefix(
     train: Mapping[str, Any],
     fingerprint: str,
     method: str = "prefix",
+    made_from: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Write both files so that a reader sees the old artifact or the new one; other files of the folder stay.
 
@@ -82,8 +100,11 @@ def save_prefix(
     """
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in prefix.tensors.items()}
-    measured = _measure(prefix, "the prefix to save")
+    from components.model.delta import as_delta
+
+    delta = as_delta(delta)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in delta.tensors.items()}
+    measured = _measure(delta, "the prefix to save")
     facts = {
         "schema_version": SCHEMA,
         "tenant": tenant,
@@ -95,6 +116,7 @@ def save_prefix(
         "data_digest": data_digest,
         "train": json.loads(json.dumps(dict(train))),
         "fingerprint": fingerprint,
+        "made_from": dict(made_from or {}),
         **measured,
     }
     content = save(tensors, {_HEADER: _signed(facts)})
@@ -106,7 +128,7 @@ def save_prefix(
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder, checked against the schema alone (`load_prefix` checks the tensors).
+    """The manifest of a folder, checked against the schema alone (`load_artifact` checks the tensors).
 
     Raises:
         ArtifactError: missing, not JSON, of another schema version, or with a field missing, unknown or ill-typed.
@@ -125,8 +147,8 @@ def read_manifest(folder: Path) -> Manifest:
     return _parse(values, str(path))
 
 
-def load_prefix(folder: Path, base: "Base | None") -> "tuple[Prefix, Manifest]":
-    """The prefix of a folder, on the CPU, after every check; `base=None` leaves the base's checks to the caller.
+def load_artifact(folder: Path, base: "Base | None") -> "tuple[Delta, Manifest]":
+    """The delta of a folder, on the CPU, after every check; `base=None` leaves the base's checks to the caller.
 
     Raises:
         ArtifactError: a file is missing, truncated or changed; names the file and the first thing that does not match.
@@ -135,7 +157,7 @@ def load_prefix(folder: Path, base: "Base | None") -> "tuple[Prefix, Manifest]":
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from components.model.prefix import Prefix
+    from components.model.delta import delta_from_tensors
 
     manifest = read_manifest(folder)
     path = folder / TENSORS_FILE
@@ -150,15 +172,15 @@ def load_prefix(folder: Path, base: "Base | None") -> "tuple[Prefix, Manifest]":
     except (SafetensorError, ValueError) as problem:
         raise ArtifactError("a safetensors file", f"{path}: {problem}", _FIX) from None
     facts = manifest.model_dump()
-    prefix = Prefix(tensors)
-    for field, value in _measure(prefix, str(path)).items():
+    delta = delta_from_tensors(manifest.method, tensors, manifest.config(folder))  # type: ignore[arg-type]
+    for field, value in _measure(delta, str(path)).items():
         _same(field, value, facts[field], folder)
     for field in Manifest.model_fields:
         if field not in _UNSIGNED:
             _same(field, header.get(field), facts[field], folder)
     if base is not None:
-        _check_base(prefix, manifest, base, folder)
-    return prefix, manifest
+        _check_base(delta, manifest, base, folder)
+    return delta, manifest
 
 
 def copy_artifact(source: Path, folder: Path, sha256: str | None = None) -> Manifest:
@@ -168,7 +190,7 @@ def copy_artifact(source: Path, folder: Path, sha256: str | None = None) -> Mani
         ArtifactError: the source does not hold together, or is not the one with this sha256.
         WorkspaceError: the disk is full.
     """
-    manifest = load_prefix(source, None)[1]
+    manifest = load_artifact(source, None)[1]
     if sha256 is not None and manifest.sha256 != sha256:
         raise ArtifactError(f"a prefix with sha256 {sha256}", f"sha256 {manifest.sha256} in {source}", _FIX)
     folder.mkdir(parents=True, exist_ok=True)
@@ -176,7 +198,7 @@ def copy_artifact(source: Path, folder: Path, sha256: str | None = None) -> Mani
     return manifest
 
 
-def _check_base(prefix: "Prefix", manifest: Manifest, base: "Base", folder: Path) -> None:
+def _check_base(delta: "Delta", manifest: Manifest, base: "Base", folder: Path) -> None:
     for what, wanted, got in (
         ("base", manifest.base_digest, base.digest),
         ("tokenizer", manifest.tokenizer_digest, base.tokenizer_digest),
@@ -187,23 +209,26 @@ def _check_base(prefix: "Prefix", manifest: Manifest, base: "Base", folder: Path
                 f"digest {got} ({base.name}), for {folder}",
                 "point base.path (or PREFIXFLEET_BASE) at that base, or train the tenant on this one",
             )
-    prefix.check_fits(base.shape)
+    delta.check_fits(base)
 
 
-def _measure(prefix: "Prefix", where: str) -> dict[str, Any]:
-    """What the tensors themselves say of the manifest; refuses types and values that no trained prefix has."""
-    for name, tensor in prefix.tensors.items():
-        if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+def _measure(delta: "Delta", where: str) -> dict[str, Any]:
+    """What the tensors themselves say of the manifest; refuses types and values that no trained delta has."""
+    tensors = delta.tensors
+    examples = {"uint8"} if delta.demonstrations is not None else set()
+    for name, tensor in tensors.items():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype not in examples and not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
             got = f"{name} of {tensor.dtype} with NaN, infinity or integers in {where}"
             raise ArtifactError("finite floating-point values", got, "train the tenant again")
-    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in prefix.tensors.values()}
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
     if len(dtypes) != 1:
         raise ArtifactError("tensors of one dtype", f"{', '.join(sorted(dtypes))} in {where}", _FIX)
     return {
-        "prefix_length": prefix.length,
+        "prefix_length": delta.length,
         "dtype": dtypes.pop(),
-        "parameters": prefix.parameters,
-        "shapes": {name: list(tensor.shape) for name, tensor in prefix.tensors.items()},
+        "parameters": delta.parameters,
+        "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
     }
 
 

@@ -21,7 +21,20 @@ import yaml
 from components.registry.artifact import MANIFEST_FILE, TENSORS_FILE
 
 MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
-DECODING = {"num_beams": 1, "max_new_tokens": 96, "length_penalty": 1.0, "batch_size": 32}
+DECODING: dict[str, Any] = {
+    "num_beams": 1,
+    "max_new_tokens": 96,
+    "min_new_tokens": 0,
+    "length_penalty": 1.0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram": 0,
+    "banned": [],
+    "temperature": 0.0,
+    "top_p": 1.0,
+    "guidance": 1.0,
+    "seed": 0,
+    "batch_size": 32,
+}
 
 _IMPORTED = ("mlflow", "prefixfleet", "safetensors", "torch", "transformers")
 _lock = threading.Lock()  # MLflow keeps the model that it is loading in a global
@@ -63,8 +76,11 @@ def _template(config: str, decoding: str) -> _Template:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    kinds = {int: "long", float: "double"}
-    params = [ParamSpec(name, kinds[type(value)], value) for name, value in json.loads(decoding).items()]
+    kinds = {int: "long", float: "double", list: "string"}
+    params = [
+        ParamSpec(name, kinds[type(value)], value, shape=(-1,) if isinstance(value, list) else None)
+        for name, value in json.loads(decoding).items()
+    ]
     text = Schema([ColSpec("string")])
     with tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow asks for an input example; the signature says it all

@@ -7,6 +7,7 @@ are read. Never unpickles.
 Shapes: L layers, P prefix slots, W = key/value heads * head size, O = L * 2 * W, M width of the MLP.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -116,6 +117,12 @@ def read_metadata(folder: Path) -> dict[str, str]:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError):
         return {}
+
+
+def file_sha256(folder: Path) -> str:
+    """Hex sha256 of the tensors' file."""
+    with (folder / WEIGHTS_FILE).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_fields(folder: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from components.registry.peft_checkpoint import (
     TASK,
     VALUES,
     WEIGHTS_FILE,
+    file_sha256,
     read_config,
     read_metadata,
     read_values,
@@ -47,6 +48,8 @@ class PeftPrefix:
     """PEFT's `base_model_name_or_path`, "" where it names none; a label, no digest."""
     facts: dict[str, str]
     """What `write_peft` was given; empty for a folder that PEFT wrote."""
+    sha256: str
+    """Of the file of tensors."""
 
 
 def write_peft(
@@ -106,7 +109,7 @@ def read_peft(folder: Path) -> PeftPrefix:
     values_PL2HD = values_PO.reshape(-1, layers, 2, heads, config.token_dim // heads)
     values_L2HPD = values_PL2HD.permute(1, 2, 3, 0, 4)
     named = {name: values_L2HPD[number // 2, number % 2].contiguous() for number, name in enumerate(_names(layers))}
-    return PeftPrefix(Prefix(named), config.base_model_name_or_path or "", _facts(folder))
+    return PeftPrefix(Prefix(named), config.base_model_name_or_path or "", _facts(folder), file_sha256(folder))
 
 
 def _names(layers: int) -> list[str]:

@@ -29,7 +29,7 @@ class PrefixModel(PythonModel):  # type: ignore[misc]
             ArtifactError: the prefix's files do not hold together.
         """
         from components.model.base import load_base
-        from components.registry.artifact import load_prefix
+        from components.registry.artifact import load_artifact
 
         config = dict(context.model_config)
         elsewhere = os.environ.get(BASE_VARIABLE)
@@ -37,21 +37,24 @@ class PrefixModel(PythonModel):  # type: ignore[misc]
             config.update(path=elsewhere, revision=None)
         try:
             self._base = load_base(BaseConfig(**config))
-            self._prefix, self.manifest = load_prefix(Path(context.artifacts["manifest"]).parent, self._base)
+            self._delta, self.manifest = load_artifact(Path(context.artifacts["manifest"]).parent, self._base)
         except BaseModelError as problem:
             fix = f"name the folder of the right base in the environment variable {BASE_VARIABLE}"
             raise BaseModelError(problem.wanted, problem.got, fix) from None
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[str]:
-        """One text for every row; `params`: num_beams, max_new_tokens, length_penalty, batch_size (rows at a time)."""
+        """One text for every row.
+
+        `params`: the fields of an evaluate section that decide what is generated, and batch_size (rows at a time).
+        """
         from components.model.decoding import Decoding, generate_text
 
         chosen = dict(params or {})
         batch_size = int(chosen.pop("batch_size", 32))
         texts = [str(text) for text in model_input.iloc[:, 0]]
         cut = self.manifest.train.get("max_source_tokens")
-        decoding = Decoding(**chosen)
-        return generate_text(self._base, self._prefix, texts, decoding, batch_size, max_source_tokens=cut)
+        decoding = Decoding(**{**chosen, "banned": tuple(chosen.get("banned", ()))})
+        return generate_text(self._base, self._delta, texts, decoding, batch_size, max_source_tokens=cut)
 
 
 mlflow.models.set_model(PrefixModel())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ArtifactError
-from components.registry.artifact import Manifest, load_prefix
+from components.registry.artifact import Manifest, load_artifact
 from components.registry.packaging import write_model
 from components.registry.runs import RunLog, clip_tags, open_run
 from components.registry.versions import Version, model_name, to_version
@@ -44,7 +44,7 @@ def check(one: Registration) -> Manifest:
     Raises:
         ArtifactError: the folder does not hold together, or is another tenant's.
     """
-    manifest = load_prefix(one.artifact, None)[1]
+    manifest = load_artifact(one.artifact, None)[1]
     if manifest.tenant != one.tenant:
         got = f"one of {manifest.tenant} in {one.artifact}"
         raise ArtifactError(f"an artifact of {one.tenant}", got, "name the folder of this tenant")

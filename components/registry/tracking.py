@@ -13,7 +13,7 @@ from pathlib import Path
 
 from components.config import RegistryConfig
 from components.errors import ArtifactError, PrefixFleetError
-from components.registry.artifact import copy_artifact, load_prefix
+from components.registry.artifact import copy_artifact, load_artifact
 from components.registry.connection import Connection
 from components.registry.registration import Registration, check, git_revision, write_version
 from components.registry.runs import RunLog, clip_tags, open_run, read_curves
@@ -152,7 +152,7 @@ class Registry:
             WorkspaceError: the disk is full.
         """
         with suppress(ArtifactError):
-            if version.sha256 and load_prefix(folder, None)[1].sha256 == version.sha256:
+            if version.sha256 and load_artifact(folder, None)[1].sha256 == version.sha256:
                 return folder
         wanted = f"the prefix of {version.tenant}, version {version.version}"
         with (

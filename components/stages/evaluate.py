@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from components.data.schema import Example
 from components.errors import BaseModelError, TrainingError
 from components.evaluation.report import Report, Subject, build_report, read_report, write_predictions, write_report
-from components.registry.artifact import load_prefix, read_manifest
+from components.registry.artifact import load_artifact, read_manifest
 from components.stages.examples import evaluated
 from components.stages.outcome import Outcome, attempt
 from components.stages.plan import PlanItem, plan
@@ -22,7 +22,7 @@ from components.stages.records import read_json, remove_others, stands, write_cs
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
-    from components.model.prefix import Prefix
+    from components.model.delta import Delta
     from components.registry.versions import Version
 
 REPORT_FILE = "report.json"
@@ -113,9 +113,9 @@ class _Work:
         inputs = self._inputs(subject, digest)
         if stands(folder, inputs):
             return False
-        prefix = None if artifact is None else load_prefix(artifact, self.workspace.base)[0]
+        delta = None if artifact is None else load_artifact(artifact, self.workspace.base)[0]
         examples = evaluated(self.workspace, self.item.tenant, self.params)
-        predictions = self._decode(examples, prefix, subject)
+        predictions = self._decode(examples, delta, subject)
         report = build_report(
             tenant=self.item.tenant,
             subject=subject,
@@ -146,7 +146,7 @@ class _Work:
             "max_source_tokens": self.params.train.max_source_tokens,
         }
 
-    def _decode(self, examples: Sequence[Example], prefix: "Prefix | None", subject: Subject) -> list[str]:
+    def _decode(self, examples: Sequence[Example], delta: "Delta | None", subject: Subject) -> list[str]:
         from components.model.decoding import Decoding, generate_text
 
         config, done = self.params.evaluate, 0
@@ -158,9 +158,9 @@ class _Work:
 
         return generate_text(
             self.workspace.base,
-            prefix,
+            delta,
             [example.source for example in examples],
-            Decoding(config.num_beams, config.max_new_tokens, config.length_penalty),
+            Decoding.of(config),
             config.batch_size,
             on_batch,
             max_source_tokens=self.params.train.max_source_tokens,

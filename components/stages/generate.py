@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from components.data.schema import check_tenant_id
 from components.errors import DataError, RegistryError
-from components.registry.artifact import load_prefix
+from components.registry.artifact import load_artifact
 from components.stages.workspace import Workspace
 
 
@@ -28,9 +28,9 @@ def generate(workspace: Workspace, tenant: str, sources: Sequence[str]) -> list[
     from components.model.decoding import Decoding, generate_text
 
     folder = workspace.registry.fetch(champion, workspace.champion_folder(champion))
-    prefix, _ = load_prefix(folder, workspace.base)
+    delta, _ = load_artifact(folder, workspace.base)
     params = workspace.params.for_tenant(tenant)
     config = params.evaluate
-    decoding = Decoding(config.num_beams, config.max_new_tokens, config.length_penalty)
+    decoding = Decoding.of(config)
     cut = params.train.max_source_tokens
-    return generate_text(workspace.base, prefix, sources, decoding, config.batch_size, max_source_tokens=cut)
+    return generate_text(workspace.base, delta, sources, decoding, config.batch_size, max_source_tokens=cut)

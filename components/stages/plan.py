@@ -10,7 +10,7 @@ from typing import Any
 from components.config import TrainConfig
 from components.data.digests import tenant_digest
 from components.data.fingerprint import fingerprint
-from components.errors import ArtifactError
+from components.errors import ArtifactError, ConfigError
 from components.registry.artifact import SCHEMA, TENSORS_FILE, Manifest, read_manifest
 from components.stages.base import describe
 from components.stages.records import file_digest
@@ -59,6 +59,7 @@ def plan(workspace: Workspace, tenants: Sequence[str] | None = None) -> Plan:
     """
     base = describe(workspace)
     every = [examine(workspace, tenant, base["digest"]) for tenant in workspace.tenants(tenants)]
+    every.sort(key=lambda item: item.train.shared is not None)  # whoever others stand on comes first
     return Plan(
         base=base,
         items=tuple(item for item in every if item.reason),
@@ -67,12 +68,34 @@ def plan(workspace: Workspace, tenants: Sequence[str] | None = None) -> Plan:
 
 
 def examine(workspace: Workspace, tenant: str, base_digest: str) -> PlanItem:
-    """One tenant's fingerprint, and whether the prefix in out/train has it."""
+    """One tenant's fingerprint, and whether the prefix in out/train has it.
+
+    Raises:
+        ConfigError: it stands on a prefix that stands on another.
+        DataError: it stands on that of a tenant without data.
+    """
     train = workspace.params.for_tenant(tenant).train
     digest = tenant_digest(workspace.data, tenant)
-    print_ = fingerprint(data_digest=digest, train=train, base_digest=base_digest, artifact_schema=SCHEMA)
+    print_ = fingerprint(
+        data_digest=digest,
+        train=train,
+        base_digest=base_digest,
+        artifact_schema=SCHEMA,
+        shared=_shared_fingerprint(workspace, tenant, train, base_digest),
+    )
     reason, outdated = _reason(workspace, tenant, print_, digest, train, base_digest)
     return PlanItem(tenant, print_, digest, train, reason, outdated)
+
+
+def _shared_fingerprint(workspace: Workspace, tenant: str, train: TrainConfig, base_digest: str) -> str | None:
+    if train.shared is None:
+        return None
+    (under,) = workspace.tenants([train.shared])
+    if under == tenant or workspace.params.for_tenant(under).train.shared is not None:
+        got = f"{tenant} on {under}, which is {'itself' if under == tenant else 'on another'}"
+        fix = f"set tenants.{under}.train.shared to null"
+        raise ConfigError("train.shared to name a tenant whose prefix stands alone", got, fix)
+    return examine(workspace, under, base_digest).fingerprint
 
 
 def _reason(
@@ -100,4 +123,4 @@ def _difference(manifest: Manifest, digest: str, train: TrainConfig, base_digest
         *([f"{', '.join(changed)} changed"] if changed else []),
         *(["base changed"] if manifest.base_digest != base_digest else []),
     ]
-    return "; ".join(parts) or "fingerprint changed"
+    return "; ".join(parts) or ("its shared prefix changed" if train.shared else "fingerprint changed")

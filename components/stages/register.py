@@ -8,10 +8,9 @@ what lies outside the workspace. Does not know how prefixes are trained or judge
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from components.config import EvaluateConfig
 from components.errors import PrefixFleetError, RegistryError
 from components.evaluation.gate import Verdict
-from components.evaluation.report import read_report
+from components.evaluation.report import decoding_of, read_report
 from components.registry.artifact import Manifest, read_manifest
 from components.registry.tracking import CHAMPION, Registration, RunLog, Version, read_curves
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
@@ -140,7 +139,7 @@ def _registration(workspace: Workspace, manifest: Manifest, verdict: Verdict) ->
         dtype=base.dtype,
         tags={"verdict": "accepted", "verdict_sentence": verdict.sentence},
         run=_run_log(workspace, manifest, verdict),
-        decoding=_decoding(evaluate),
+        decoding=decoding_of(evaluate),
     )
 
 
@@ -171,14 +170,6 @@ def _run_log(workspace: Workspace, manifest: Manifest, verdict: Verdict) -> RunL
             workspace.out("gate", tenant) / VERDICT_FILE,
         ],
     )
-
-
-def _decoding(config: EvaluateConfig) -> dict[str, float]:
-    return {
-        "num_beams": config.num_beams,
-        "max_new_tokens": config.max_new_tokens,
-        "length_penalty": config.length_penalty,
-    }
 
 
 def _sha256(version: Version | None) -> str | None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from components.data.schema import Example
-from components.registry.artifact import save_prefix
-from components.stages.examples import read_tenant, split_path
+from components.registry.artifact import save_artifact
+from components.stages.examples import read_tenant
+from components.stages.origins import champion_start, shared_prefix
 from components.stages.outcome import Outcome, attempt
 from components.stages.plan import PlanItem, plan
 from components.stages.progress import Progress, advance, tell
@@ -22,7 +22,6 @@ TRAINING_FILE = "training.json"
 STATE_FOLDER = "state"
 _COLUMNS = ("step", "train_loss", "validation_loss")
 _MEASURED = ("steps", "best_step", "train_loss", "validation_loss", "seconds", "resumed_from")
-_INIT_WORDS = 64
 
 
 def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Outcome]:
@@ -45,51 +44,44 @@ def train_tenant(workspace: Workspace, item: PlanItem) -> Outcome:
 
     Raises:
         DataError: a split is missing, empty or broken, or an example exceeds the base's context.
-        TrainingError: the loss is not finite.
+        BaseModelError: the base cannot take the method.
+        ConfigError: the slots fill the context, or the shared prefix is of another kind.
+        TrainingError: the loss is not finite, or the shared prefix is not trained yet.
 
     """
-    from components.data.tokens import encode_examples
-    from components.model.initialization import initial_prefix
     from components.training.checkpoint import saved_step
-    from components.training.loop import train_prefix
+    from components.training.fit import fit
 
     base, config, folder = workspace.base, item.train, workspace.out("train", item.tenant)
     splits = read_tenant(workspace, item.tenant)
-
-    def encoded(split: str, *, expand: bool) -> Any:
-        return encode_examples(
-            base.tokenizer,
-            splits[split],
-            context=base.context,
-            prefix_length=config.prefix_length,
-            max_source_tokens=config.max_source_tokens,
-            expand_references=expand,
-            name=str(split_path(workspace, item.tenant, split)),
-        )
-
     state = folder / STATE_FOLDER
     step = saved_step(state, item.fingerprint)
     tell(f"{item.tenant}: training ({item.reason}), {f'resumes at step {step}' if step else 'starts clean'}")
+    shared = shared_prefix(workspace, item)
+    start = None if step else champion_start(workspace, item)
 
     def log(step: int, losses: dict[str, float]) -> None:
         note = f"validation loss {losses['validation_loss']:.3f}"
         advance(Progress("training", item.tenant, step, config.max_steps, note))
 
-    result = train_prefix(
+    result = fit(
         base,
-        encoded("train", expand=True),
-        encoded("validation", expand=False),
         config,
-        initial=initial_prefix(base, config, _words(splits["train"])),
+        splits["train"],
+        splits["validation"],
         state=state,
         run_key=item.fingerprint,
         log=log,
+        name=str(workspace.data / item.tenant),
+        shared=shared.prefix if shared else None,
+        start=start.delta if start else None,
+        start_key=start.fingerprint if start else "",
     )
     write_csv(folder / LOSS_FILE, _COLUMNS, [_cells(asdict(point)) for point in result.curve])
     write_json(folder / TRAINING_FILE, {name: getattr(result, name) for name in _MEASURED})
-    save_prefix(
+    save_artifact(
         folder,
-        result.prefix,
+        result.delta,
         tenant=item.tenant,
         base_name=base.name,
         base_digest=base.digest,
@@ -99,6 +91,7 @@ def train_tenant(workspace: Workspace, item: PlanItem) -> Outcome:
         train=config.model_dump(mode="json"),
         fingerprint=item.fingerprint,
         method=config.method,
+        made_from={name: one.sha256 for name, one in (("shared", shared), ("warm_start", start)) if one},
     )
     detail = f"validation loss {result.validation_loss:.3f} at step {result.best_step} of {result.steps}"
     tell(f"{item.tenant}: trained in {result.seconds:.0f} s ({result.start}): {detail}")
@@ -132,9 +125,3 @@ def finish(workspace: Workspace) -> None:
 def _cells(point: dict[str, Any]) -> list[str]:
     losses = ["" if point[column] is None else f"{point[column]:.6g}" for column in _COLUMNS[1:]]
     return [str(point["step"]), *losses]
-
-
-def _words(examples: Sequence[Example]) -> str:
-    """A tenant's own words to start a prefix from: its first references."""
-    words = " ".join(example.references[0] for example in examples[:_INIT_WORDS]).split()
-    return " ".join(words[: 4 * _INIT_WORDS])

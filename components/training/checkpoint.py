@@ -4,6 +4,7 @@ Numbers stand as JSON in the file's header, tensors as they are; nothing is pick
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 from components.data.files import write_atomic
 
 FILE = "train.safetensors"
-SCHEMA = 1
+SCHEMA = 2
 _HEADER = "prefixfleet"
 _UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 
@@ -56,14 +57,14 @@ def save_state(
     progress: Progress,
     module: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    best: Tensor,
+    best: Mapping[str, Tensor],
 ) -> None:
-    """Write all that a run needs to go on bit by bit as if it had not stopped.
+    """Write all that a run needs to go on bit by bit as if it had not stopped; `best` are an artifact's tensors.
 
     Raises:
         WorkspaceError: the disk is full; the old state stands.
     """
-    tensors = {"best": best}
+    tensors = {f"best.{name}": tensor for name, tensor in best.items()}
     for name, parameter in module.named_parameters():
         tensors[f"module.{name}"] = parameter.detach()
         tensors |= {f"optimizer.{name}.{kind}": value for kind, value in optimizer.state[parameter].items()}
@@ -84,8 +85,8 @@ def saved_step(folder: Path, run_key: str) -> int:
 
 def load_state(
     folder: Path, run_key: str, module: torch.nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, Tensor] | str:
-    """Put a saved state into `module` and `optimizer` and return its progress and best values [L, 2, H, P, D].
+) -> tuple[Progress, dict[str, Tensor]] | str:
+    """Put a saved state into `module` and `optimizer` and return its progress and the best tensors of an artifact.
 
     A state that cannot be continued is left alone; the answer then says why in words.
     """
@@ -100,16 +101,16 @@ def load_state(
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a mapping
         values = header["progress"]
         progress = Progress(**{**values, "curve": [Point(**point) for point in values["curve"]]})
-        best = tensors.pop("best")
+        best = {name[5:]: tensor for name, tensor in tensors.items() if name.startswith("best.")}
     except _UNREADABLE:
         return "the earlier state cannot be read"
     parameters = dict(module.named_parameters())
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     if shapes != {name[7:]: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith("module.")}:
         return "the earlier state has other shapes"
+    load_parameters(parameters, tensors)
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"module.{name}"])
             start = f"optimizer.{name}."
             optimizer.state[parameter] = {
                 key.removeprefix(start): tensor if tensor.dim() == 0 else tensor.to(parameter.device)
@@ -117,6 +118,30 @@ def load_state(
                 if key.startswith(start)
             }
     return progress, best
+
+
+def load_trained(folder: Path, run_key: str, module: torch.nn.Module) -> bool:
+    """Put the parameters of an earlier run into `module`, for a new run to start from; False where none fit."""
+    file = folder / FILE
+    try:
+        with safe_open(file, framework="pt") as content:
+            if _header(content)["run_key"] != run_key:
+                return False
+            tensors = {name: content.get_tensor(name) for name in content.keys() if name.startswith("module.")}  # noqa: SIM118
+    except _UNREADABLE:
+        return False
+    parameters = dict(module.named_parameters())
+    if {name[7:]: tensor.shape for name, tensor in tensors.items()} != {k: p.shape for k, p in parameters.items()}:
+        return False
+    load_parameters(parameters, tensors)
+    return True
+
+
+@torch.no_grad()
+def load_parameters(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Copy saved values into a module's parameters."""
+    for name, parameter in parameters.items():
+        parameter.copy_(tensors[f"module.{name}"])
 
 
 def _header(content: Any) -> dict[str, Any]:

@@ -1,27 +1,29 @@
-"""Train one prefix on one tenant's pairs; the base stays as it is.
+"""Train one tenant's delta (a prefix, or what another method trains) on its pairs; the base stays as it is.
 
-Knows steps, validation, the best prefix and resuming. Does not know tenants, trackers or where its data comes from.
+Knows steps, validation, the best delta and resuming. Does not know tenants, trackers or where its data comes from.
 Nothing random happens in the loop: the order of examples is a function of seed and epoch, and the base runs without
 dropout. So a run that was stopped and resumed on the same CPU equals one that was not, bit by bit.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from components.config import TrainConfig
 from components.data.batches import Batch, collate, epoch_order
 from components.data.tokens import Encoded
 from components.errors import TrainingError
 from components.model.base import Base
-from components.model.prefix import Prefix, PrefixModule
+from components.model.checkpointing import checkpointed
+from components.model.delta import Delta, delta_from_tensors
+from components.model.trainable import TrainableDelta
 from components.training.checkpoint import Point, Progress, load_state, save_state
-from components.training.objective import mean_loss, target_loss
+from components.training.objective import mean_loss, target_loss_of
 from components.training.schedule import learning_rate
 
 VALIDATION_EXAMPLES = 128
@@ -30,16 +32,16 @@ VALIDATION_EXAMPLES = 128
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """The best prefix of a run, by validation loss, and how the run went. Losses in nats a target token."""
+    """The best delta of a run, by validation loss, and how the run went. Losses in nats a target token."""
 
-    prefix: Prefix
+    delta: Delta
     steps: int
     """Updates done; fewer than `max_steps` when `stop` ended the run."""
     best_step: int
     train_loss: float
     """Mean over the steps since the last validation but one."""
     validation_loss: float
-    """Of the best prefix."""
+    """Of the best delta."""
     seconds: float
     """Wall time of training, earlier parts of a resumed run included."""
     resumed_from: int
@@ -50,19 +52,21 @@ class TrainResult:
     """Every validation of the run, earlier parts included."""
 
 
-def train_prefix(
+def train_delta(
     base: Base,
     train: Sequence[Encoded],
     validation: Sequence[Encoded],
     config: TrainConfig,
     *,
-    initial: Prefix,
+    module: TrainableDelta,
     state: Path | None = None,
     run_key: str = "",
     log: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
-    """Train from `initial` for `config.max_steps` updates and return the best prefix seen at a validation.
+    """Train `module` for `config.max_steps` updates and return the best delta seen at a validation.
+
+    A module without parameters (in-context) is validated once and left as it is.
 
     With `state`, a folder, the run is saved there at every validation, when `stop` says so (asked before each step) and
     on Ctrl-C (KeyboardInterrupt goes on to the caller); the next call with the same `run_key` resumes it. A state of
@@ -71,28 +75,28 @@ def train_prefix(
 
     Raises:
         TrainingError: no examples, an example that does not fit the context, or a loss that is not finite.
-        BaseModelError: `initial` does not fit the base or has another length than `config.prefix_length`.
         WorkspaceError: the state cannot be written.
     """
-    _check_examples(base, train, validation, initial.length)
-    run = _Run(base, train, validation, config, initial)
+    _check_examples(base, train, validation, module.delta().length)
+    run = _Run(base, train, validation, config, module)
     start = "clean: nothing to resume from" if state is None else run.resume(state, run_key)
     began, earlier, resumed_from = time.monotonic(), run.progress.seconds, run.progress.step
 
     def save() -> None:
         run.progress.seconds = earlier + time.monotonic() - began
         if state is not None:
-            save_state(state, run_key, run.progress, run.module, run.optimizer, run.best)
+            save_state(state, run_key, run.progress, run.module, run.optimizer, run.best.tensors)
 
     try:
-        while True:
-            if run.due and not run.progress.validated:
-                run.validate()
-                save()
-                log(run.progress.step, run.metrics())
-            if run.progress.step >= run.last or stop():
-                break
-            run.update()
+        with run.installed():
+            while True:
+                if run.due and not run.progress.validated:
+                    run.validate()
+                    save()
+                    log(run.progress.step, run.metrics())
+                if run.progress.step >= run.last or stop():
+                    break
+                run.update()
         save()
     except KeyboardInterrupt:
         if run.whole:
@@ -105,20 +109,34 @@ class _Run:
     """One run's tensors and numbers. `whole` is false while they are being changed and must not be saved."""
 
     def __init__(
-        self, base: Base, train: Sequence[Encoded], validation: Sequence[Encoded], config: TrainConfig, initial: Prefix
+        self,
+        base: Base,
+        train: Sequence[Encoded],
+        validation: Sequence[Encoded],
+        config: TrainConfig,
+        module: TrainableDelta,
     ) -> None:
-        self.base, self.train, self.config = base, train, config
-        self.module = PrefixModule(base.shape, config.prefix_length, config.mlp_hidden, seed=config.seed)
-        self.module.load_values(initial)
-        self.module.to(base.device)
-        self.optimizer = torch.optim.AdamW(self.module.parameters(), lr=0.0, weight_decay=config.weight_decay)
+        self.base, self.train, self.config, self.module = base, train, config, module
+        parameters = list(module.parameters()) or [torch.nn.Parameter(torch.zeros(0))]
+        self.optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=config.weight_decay)
         self.progress = Progress()
-        self.best: Tensor = self.module.collapse().stacked()
-        self.last = config.max_steps if initial.length else 0
+        self.best: Delta = module.collapse()
+        self.last = config.max_steps if any(parameter.numel() for parameter in parameters) else 0
         self.whole = True
         self._lengths = [pair.length for pair in train]
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
-        self._validation = _sample(validation, 2 * config.batch_size, base.pad_id)
+        self._validation = self._sample(validation)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Inside, added weights stay on the base, and it recomputes activations where the config says so."""
+        weights = self.module.delta().weights
+        with ExitStack() as stack:
+            if weights is not None:
+                stack.enter_context(weights.applied(self.base.model))
+            if self.config.gradient_checkpointing:
+                stack.enter_context(checkpointed(self.base.model))
+            yield
 
     @property
     def due(self) -> bool:
@@ -129,15 +147,17 @@ class _Run:
         if isinstance(found, str):
             return f"clean: {found}"
         self.progress, best = found
-        self.best = best.to(self.base.device)
+        self.best = delta_from_tensors(self.config.method, best, self.config)
         return f"resumed at step {self.progress.step}"
 
     def update(self) -> None:
         progress = self.progress
         rate = self._rate(progress.step)
-        loss, count = target_loss(self.base, self.module.prefix(), self._batch(progress.step))
+        batch = self._batch(progress.step)
         self.optimizer.zero_grad(set_to_none=True)
-        (loss / count).backward()  # type: ignore[no-untyped-call]
+        with target_loss_of(self.base, self.module.delta(), batch) as (loss, count):
+            scale = count if self.config.loss == "token-mean" else len(batch.input_ids_BT)
+            (loss / scale).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
         loss_sum = float(loss.detach())
         if not math.isfinite(loss_sum) or not math.isfinite(float(norm)):
@@ -153,8 +173,8 @@ class _Run:
 
     def validate(self) -> None:
         progress = self.progress
-        candidate = self.module.collapse()
-        loss = mean_loss(self.base, candidate, self._validation)
+        with torch.no_grad():
+            loss = mean_loss(self.base, self.module.delta(), self._validation)
         if not math.isfinite(loss):
             rate = self._rate(progress.step - 1) if progress.step else 0.0
             raise _not_finite("validation loss", str(loss), progress.step, rate)
@@ -163,7 +183,7 @@ class _Run:
         progress.curve.append(Point(progress.step, train_loss, loss))
         progress.loss_sum, progress.loss_tokens = 0.0, 0
         if loss < progress.best_loss:
-            progress.best_step, progress.best_loss, self.best = progress.step, loss, candidate.stacked()
+            progress.best_step, progress.best_loss, self.best = progress.step, loss, self.module.collapse()
         self.whole = True
 
     def metrics(self) -> dict[str, float]:
@@ -174,12 +194,12 @@ class _Run:
         return metrics
 
     def result(self, resumed_from: int, start: str) -> TrainResult:
-        progress, prefix = self.progress, Prefix.from_stacked(self.best.cpu())
+        progress = self.progress
         losses = [point.train_loss for point in progress.curve if point.train_loss is not None]
         if not losses:
-            losses = [mean_loss(self.base, prefix, _sample(self.train, 2 * self.config.batch_size, self.base.pad_id))]
+            losses = [mean_loss(self.base, self.best, self._sample(self.train))]
         return TrainResult(
-            prefix=prefix,
+            delta=self.best,
             steps=progress.step,
             best_step=progress.best_step,
             train_loss=losses[-1],
@@ -200,20 +220,25 @@ class _Run:
         epoch, place = divmod(step, math.ceil(len(self.train) / self.config.batch_size))
         if self._epoch[0] != epoch:
             self._epoch = (epoch, epoch_order(self._lengths, self.config.batch_size, self.config.seed, epoch))
-        return collate([self.train[index] for index in self._epoch[1][place]], self.base.pad_id)
+        return self._collated([self.train[index] for index in self._epoch[1][place]])
 
+    def _sample(self, pairs: Sequence[Encoded]) -> list[Batch]:
+        stride, size = math.ceil(len(pairs) / VALIDATION_EXAMPLES), 2 * self.config.batch_size
+        chosen = sorted(pairs[::stride], key=lambda pair: pair.length)
+        return [self._collated(chosen[start : start + size]) for start in range(0, len(chosen), size)]
 
-def _sample(pairs: Sequence[Encoded], batch_size: int, pad_id: int) -> list[Batch]:
-    stride = math.ceil(len(pairs) / VALIDATION_EXAMPLES)
-    chosen = sorted(pairs[::stride], key=lambda pair: pair.length)
-    return [collate(chosen[start : start + batch_size], pad_id) for start in range(0, len(chosen), batch_size)]
+    def _collated(self, pairs: Sequence[Encoded]) -> Batch:
+        return collate(pairs, self.base.pad_id, encoder_decoder=self.base.is_encoder_decoder)
 
 
 def _check_examples(base: Base, train: Sequence[Encoded], validation: Sequence[Encoded], prefix_length: int) -> None:
     for name, pairs in (("train", train), ("validation", validation)):
         if not pairs:
             raise TrainingError(f"examples in the {name} split", "none", f"deliver a drop with {name}.jsonl")
-        longest = max(pair.length for pair in pairs)
+        if base.is_encoder_decoder:
+            longest, prefix_length = max(max(len(p.source_ids), len(p.target_ids)) for p in pairs), 0
+        else:
+            longest = max(pair.length for pair in pairs)
         if longest + prefix_length > base.context:
             wanted = f"prefix, source and target within the base's context of {base.context} tokens"
             got = f"a prefix of {prefix_length} and a {name} example of {longest}"

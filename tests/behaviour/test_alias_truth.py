@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.errors import RegistryError
-from components.registry.artifact import load_prefix
+from components.registry.artifact import load_artifact
 from components.stages.generate import generate
 from components.stages.register import promote
 from components.stages.status import status
@@ -99,7 +99,7 @@ def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, ru
     versions = Workspace(root).registry.versions("alder")
     assert [(one.version, one.aliases) for one in versions] == [("3", ()), ("2", ("champion",)), ("1", ())]
     kept = Workspace(root).registry.fetch(versions[1], root.parent / "fetched")
-    assert load_prefix(kept, None)[1].sha256 == digests["2"]
+    assert load_artifact(kept, None)[1].sha256 == digests["2"]
     assert run("retrain", root, None).sentence == "0 trained, 0 promoted, 1 rejected (alder) of 1 tenants"
     assert generate(Workspace(root), "alder", [SOURCE]) == [texts["2"]]
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from components.model.base import Base, prefix_shape
+from components.model.base import Base
 from components.model.prefix import Prefix
+from components.model.sites import prefix_shape
 
 VOCABULARY = 67
 KINDS = ("gpt2", "llama")

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from components.errors import BaseModelError
 from components.model.attach import attached, positions
-from components.model.base import prefix_shape
 from components.model.cache import prefix_cache
-from components.model.prefix import Prefix, PrefixModule, PrefixShape
+from components.model.prefix import Prefix, PrefixShape
+from components.model.prefix_module import PrefixModule
+from components.model.sites import prefix_shape
 
 PrefixFor = Callable[..., Prefix]
 CLOSE = {"rtol": 0.0, "atol": 1e-5}

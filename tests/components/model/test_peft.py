@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from components.model.attach import attached, positions
-from components.model.base import prefix_shape
 from components.model.cache import prefix_cache
-from components.model.prefix import Prefix, PrefixModule
+from components.model.prefix import Prefix
+from components.model.prefix_module import PrefixModule
+from components.model.sites import prefix_shape
 
 LENGTH, HIDDEN = 5, 12
 

@@ -12,7 +12,8 @@ from components.errors import ArtifactError, BaseModelError, ConfigError
 from components.model.attach import attached
 from components.model.base import Base
 from components.model.initialization import initial_prefix, random_prefix, text_prefix
-from components.model.prefix import Prefix, PrefixModule, PrefixShape
+from components.model.prefix import Prefix, PrefixShape
+from components.model.prefix_module import PrefixModule
 
 SHAPE = PrefixShape(layers=3, kv_heads=2, head_dim=8)
 

@@ -13,7 +13,7 @@ import torch
 from components.config import RegistryConfig
 from components.model.base import Base
 from components.model.prefix import Prefix, PrefixShape
-from components.registry.artifact import Manifest, save_prefix
+from components.registry.artifact import Manifest, save_artifact
 from components.registry.tracking import Registry
 
 DIGEST = {"base": "b" * 64, "tokenizer": "c" * 64}
@@ -60,7 +60,7 @@ def save() -> Callable[..., Manifest]:
             "train": {"prefix_length": 3, "learning_rate": 0.02, "init_text": None},
             "fingerprint": "f" * 64,
         }
-        return save_prefix(folder, prefix or make_prefix(), **{**facts, **changes})
+        return save_artifact(folder, prefix or make_prefix(), **{**facts, **changes})
 
     return save_with
 

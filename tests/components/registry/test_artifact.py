@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from components.errors import ArtifactError, BaseModelError, WorkspaceError
 from components.model.prefix import Prefix, PrefixShape
 from components.registry import artifact
-from components.registry.artifact import Manifest, load_prefix, read_manifest
+from components.registry.artifact import Manifest, load_artifact, read_manifest
 
 Save = Callable[..., Manifest]
 Make = Callable[..., Any]
@@ -31,7 +31,7 @@ def test_a_saved_prefix_loads_bit_identically(
 ) -> None:
     prefix = make_prefix(length, dtype=dtype)
     manifest = save(tmp_path, prefix)
-    loaded, read = load_prefix(tmp_path, fake_base())
+    loaded, read = load_artifact(tmp_path, fake_base())
     assert read == manifest
     assert manifest.prefix_length == length
     assert manifest.parameters == 2 * 2 * 2 * length * 4
@@ -52,12 +52,12 @@ def test_a_missing_file_is_named(tmp_path: Path, save: Save, file: str) -> None:
     save(tmp_path)
     (tmp_path / file).unlink()
     with pytest.raises(ArtifactError, match=file):
-        load_prefix(tmp_path, None)
+        load_artifact(tmp_path, None)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="nowhere"):
-        load_prefix(tmp_path / "nowhere", None)
+        load_artifact(tmp_path / "nowhere", None)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_every_changed_field_of_the_manifest_is_named(tmp_path: Path, save: Save
     save(tmp_path)
     change_manifest(tmp_path, **{field: value})
     with pytest.raises(ArtifactError, match=field):
-        load_prefix(tmp_path, None)
+        load_artifact(tmp_path, None)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_manifest_that_is_no_json_object_is_refused(tmp_path: Path, save: Save
     save(tmp_path)
     (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"manifest\.json"):
-        load_prefix(tmp_path, None)
+        load_artifact(tmp_path, None)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -116,7 +116,7 @@ def test_any_change_of_the_tensors_file_is_refused(tmp_path: Path, save: Save, d
         content[at] ^= data.draw(st.integers(1, 255))
     path.write_bytes(bytes(content))
     with pytest.raises(ArtifactError, match=r"prefix\.safetensors"):
-        load_prefix(tmp_path, None)
+        load_artifact(tmp_path, None)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -130,7 +130,7 @@ def test_bytes_that_are_no_safetensors_are_refused_even_with_their_own_digest(
     (tmp_path / "prefix.safetensors").write_bytes(content)
     change_manifest(tmp_path, sha256=artifact.hashlib.sha256(content).hexdigest())
     with pytest.raises(ArtifactError):
-        load_prefix(tmp_path, None)
+        load_artifact(tmp_path, None)
 
 
 def test_the_tensors_of_another_tenant_are_refused(tmp_path: Path, save: Save, make_prefix: Make) -> None:
@@ -139,7 +139,7 @@ def test_the_tensors_of_another_tenant_are_refused(tmp_path: Path, save: Save, m
     (tmp_path / "b" / "prefix.safetensors").replace(tmp_path / "a" / "prefix.safetensors")
     change_manifest(tmp_path / "a", sha256=other.sha256)
     with pytest.raises(ArtifactError, match="tenant"):
-        load_prefix(tmp_path / "a", None)
+        load_artifact(tmp_path / "a", None)
 
 
 @pytest.mark.parametrize(("what", "attribute"), [("base", "digest"), ("tokenizer", "tokenizer_digest")])
@@ -148,7 +148,7 @@ def test_another_base_is_refused_with_both_digests(
 ) -> None:
     save(tmp_path)
     with pytest.raises(BaseModelError, match=what) as refused:
-        load_prefix(tmp_path, fake_base(**{attribute: "9" * 64}))
+        load_artifact(tmp_path, fake_base(**{attribute: "9" * 64}))
     assert getattr(fake_base(), attribute) in str(refused.value)
     assert "9" * 64 in str(refused.value)
 
@@ -159,7 +159,7 @@ def test_a_base_of_another_shape_is_refused(
 ) -> None:
     save(tmp_path)
     with pytest.raises(BaseModelError, match="2 layers x 2 key/value heads x 4"):
-        load_prefix(tmp_path, fake_base(shape=PrefixShape(*shape)))
+        load_artifact(tmp_path, fake_base(shape=PrefixShape(*shape)))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -193,10 +193,10 @@ def test_a_full_disk_at_the_manifest_leaves_the_old_artifact(
     monkeypatch.setattr(artifact, "write_atomic", full)
     with pytest.raises(WorkspaceError):
         save(tmp_path, make_prefix(seed=1))
-    assert load_prefix(tmp_path, None)[1] == old
+    assert load_artifact(tmp_path, None)[1] == old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loss.csv", "manifest.json", "prefix.safetensors"]
 
 
 def test_a_prefix_is_a_prefix(tmp_path: Path, save: Save) -> None:
     save(tmp_path)
-    assert isinstance(load_prefix(tmp_path, None)[0], Prefix)
+    assert isinstance(load_artifact(tmp_path, None)[0], Prefix)

@@ -15,7 +15,7 @@ import requests
 from components.config import BaseConfig, RegistryConfig
 from components.errors import RegistryError
 from components.model.base import load_base
-from components.registry.artifact import Manifest, load_prefix
+from components.registry.artifact import Manifest, load_artifact
 from components.registry.connection import quiet_mlflow
 from components.registry.tracking import Registration, Registry, RunLog, Version
 
@@ -74,7 +74,7 @@ def test_a_fleet_lives_on_a_server(
     }
     assert registry.champion("a") == champions["a"]
     assert registry.versions("b") == [champions["b"]]
-    assert load_prefix(registry.fetch(champions["c"], tmp_path / "fetched"), base)[1] == manifests["c"]
+    assert load_artifact(registry.fetch(champions["c"], tmp_path / "fetched"), base)[1] == manifests["c"]
     assert registry.register("d", tmp_path / "d", str(base_folder), {}, run).version == "1"
     assert registry.challenger("d") is None
     assert registry.champion("nobody") is None

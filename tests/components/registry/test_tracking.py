@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from components.config import RegistryConfig
 from components.errors import ArtifactError, RegistryError
-from components.registry.artifact import Manifest, load_prefix
+from components.registry.artifact import Manifest, load_artifact
 from components.registry.tracking import Registration, Registry, RunLog, Version, read_curves
 
 Save = Callable[..., Manifest]
@@ -38,7 +38,7 @@ def test_a_version_holds_the_prefix_and_says_what_it_is(registry: Registry, save
     assert version.tags["metric.bleu"] == "61"
     assert registry.versions("acme") == [version]
     fetched = registry.fetch(version, tmp_path / "fetched")
-    assert load_prefix(fetched, None)[1] == manifest
+    assert load_artifact(fetched, None)[1] == manifest
     folder = tmp_path / "var" / "mlflow" / "artifacts" / "prefixfleet" / version.run_id / "artifacts" / "model"
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert size < (tmp_path / "acme" / "prefix.safetensors").stat().st_size + 12_000

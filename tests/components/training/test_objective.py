@@ -9,7 +9,7 @@ from components.model.attach import positions
 from components.model.base import Base
 from components.model.cache import prefix_cache
 from components.model.initialization import random_prefix
-from components.model.prefix import PrefixModule
+from components.model.prefix_module import PrefixModule
 from components.training.objective import mean_loss, target_loss
 
 

@@ -1,0 +1,240 @@
+"""Batched decoding of a base under prefixes or whatever else a tenant has: greedy, sampled, or with beams.
+
+Gives what transformers' `generate` gives (greedy, or beams with `early_stopping=False`) and saves its waste: inputs are
+sorted by length, rows that are done leave the batch, all beams of a row share one prefill, and the cache is written in
+place. A row's output does not depend on the rows beside it, but for rounding in the last bits of a logit. Does not know
+data sets, metrics or files.
+
+Shapes: B rows of a batch, N new tokens at most.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.config import EvaluateConfig
+from components.errors import ConfigError, DataError
+from components.model.base import Base
+from components.model.controls import Controller, Controls, RowDraws
+from components.model.decoding.runs import DecoderRun, GuidedRun, PairRun, Run
+from components.model.decoding.search import best_beam, one_by_one
+from components.model.delta import Delta, applied, as_delta
+from components.model.prefix import Prefix
+
+Sources = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How to decode: greedily with one beam; a score is the sum of log probabilities / length ** length_penalty.
+
+    `guidance` mixes the base's logits with the prefixed ones: 0 is the base, 1 the prefix, above 1 more than it. The
+    other fields are those of `components.model.controls.Controls`; `seed` decides what a temperature draws.
+
+    Raises:
+        ConfigError: a value is impossible, or a temperature is given beside beams.
+
+    """
+
+    num_beams: int = 1
+    max_new_tokens: int = 96
+    length_penalty: float = 1.0
+    min_new_tokens: int = 0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+    banned: tuple[str, ...] = ()
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    guidance: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        _ = self.controls
+        for name, least in (("num_beams", 1), ("max_new_tokens", 1), ("guidance", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} of at least {least}", str(getattr(self, name)), f"change {name}")
+        if self.min_new_tokens > self.max_new_tokens:
+            got = f"{self.min_new_tokens} and {self.max_new_tokens}"
+            raise ConfigError("min_new_tokens of at most max_new_tokens", got, "change one of the two")
+        if self.temperature and self.num_beams > 1:
+            got = f"temperature {self.temperature} and num_beams {self.num_beams}"
+            raise ConfigError("beams or sampling", got, "set num_beams to 1, or temperature to 0")
+
+    @classmethod
+    def of(cls, config: EvaluateConfig) -> "Decoding":
+        """What an evaluate section asks for."""
+        named = {name: getattr(config, name) for name in cls.__dataclass_fields__ if name in type(config).model_fields}
+        return cls(**{**named, "banned": tuple(config.banned)})
+
+    @property
+    def controls(self) -> Controls:
+        """The part that looks at logits alone."""
+        return Controls(**{name: getattr(self, name) for name in Controls.__dataclass_fields__})
+
+
+def generate_text(
+    base: Base,
+    delta: Delta | Prefix | None,
+    texts: Sequence[str],
+    decoding: Decoding,
+    batch_size: int,
+    on_batch: Callable[[int], None] | None = None,
+    *,
+    max_source_tokens: int | None = None,
+) -> list[str]:
+    """Generate the target of each source text, stripped; sources are cut to `max_source_tokens` where that is set.
+
+    Raises:
+        DataError: a source and the prefix fill the base's context.
+
+    """
+    if not texts:
+        return []
+    own = as_delta(delta).texts(base, decoding.max_new_tokens)
+    sources = own.sources(texts, max_source_tokens)
+    bare = base.texts.sources(texts, max_source_tokens) if own.demonstrations else None
+    outputs = generate_each(base, [delta] * len(sources), sources, decoding, batch_size, on_batch, bare_sources=bare)
+    return [base.texts.text(ids) for ids in outputs]
+
+
+def generate(
+    base: Base,
+    delta: Delta | Prefix | None,
+    sources: Sources,
+    decoding: Decoding,
+    batch_size: int,
+    on_batch: Callable[[int], None] | None = None,
+) -> list[list[int]]:
+    """Generate after each source's token ids under one delta; see `generate_each`."""
+    return generate_each(base, [delta] * len(sources), sources, decoding, batch_size, on_batch)
+
+
+@torch.inference_mode()
+def generate_each(
+    base: Base,
+    deltas: Sequence[Delta | Prefix | None],
+    sources: Sources,
+    decoding: Decoding,
+    batch_size: int,
+    on_batch: Callable[[int], None] | None = None,
+    *,
+    bare_sources: Sources | None = None,
+) -> list[list[int]]:
+    """Generate after each source's token ids under its own delta, `batch_size` sources at a time.
+
+    Rows of prefixes, soft prompts and none share batches; rows of other weights, and of infixes, get their own. Outputs
+    come in the order of the sources, without the end-of-text id, and end early where the context is full. `on_batch`
+    hears after each batch how many sources it held. With guidance the base reads `bare_sources`, where those differ.
+
+    Raises:
+        DataError: a source is empty, or it and its prefix fill the base's context.
+        BaseModelError: a delta does not fit the base.
+
+    """
+    if decoding.guidance == 0:
+        deltas, sources = [None] * len(sources), bare_sources or sources
+    rows = [as_delta(delta) for delta in deltas]
+    slots = [0 if base.is_encoder_decoder else row.length for row in rows]
+    lengths = [len(ids) + taken for ids, taken in zip(sources, slots, strict=True)]
+    _check_sources(base, sources, lengths)
+    for delta in {id(one): row for one, row in zip(deltas, rows, strict=True)}.values():
+        delta.check_fits(base)
+    work = _Work(base, deltas, sources, decoding, bare_sources or sources)
+    outputs: list[list[int]] = [[] for _ in sources]
+    for group in _groups(rows):
+        group.sort(key=lambda row: -lengths[row])
+        for start in range(0, len(group), batch_size):
+            chosen = group[start : start + batch_size]
+            room = [base.context - (1 if base.is_encoder_decoder else lengths[row]) for row in chosen]
+            tokens_BN = work.decode(chosen, [min(decoding.max_new_tokens, one) for one in room])
+            for row, ids in zip(chosen, tokens_BN.tolist(), strict=True):
+                outputs[row] = ids[: ids.index(base.eos_id)] if base.eos_id in ids else ids
+            if on_batch:
+                on_batch(len(chosen))
+    return outputs
+
+
+class _Work:
+    """One call's rows, and how a batch of them is decoded."""
+
+    def __init__(
+        self,
+        base: Base,
+        deltas: Sequence[Delta | Prefix | None],
+        sources: Sources,
+        decoding: Decoding,
+        bare_sources: Sources,
+    ) -> None:
+        self.base, self.sources, self.decoding, self.bare_sources = base, sources, decoding, bare_sources
+        vocabulary = base.model.get_output_embeddings().weight.shape[0]
+        self.controller = Controller(decoding.controls, base.tokenizer, base.eos_id, vocabulary)
+        known: dict[int, Delta] = {}
+        for one in deltas:
+            if id(one) not in known:
+                delta = as_delta(one)
+                known[id(one)] = Delta(prefix=delta.keys_and_values(base), weights=delta.weights)
+        self.rows = [known[id(one)] for one in deltas]
+
+    def decode(self, chosen: Sequence[int], limits: Sequence[int]) -> Tensor:
+        """The new tokens [B, N] of these rows."""
+        base, decoding = self.base, self.decoding
+        limit_B = torch.tensor(limits, device=base.device)
+        with ExitStack() as stack:
+            run = self._run(chosen, stack)
+            if decoding.num_beams > 1:
+                beams, penalty = decoding.num_beams, decoding.length_penalty
+                return best_beam(run, limit_B, max(limits), self.controller, beams, penalty, base.eos_id)
+            draws = RowDraws(decoding.seed, [(row, 0) for row in chosen]) if decoding.temperature else None
+            return one_by_one(run, limit_B, max(limits), self.controller, draws, base.eos_id)
+
+    def _run(self, chosen: Sequence[int], stack: ExitStack) -> Run:
+        base, beams, guidance = self.base, self.decoding.num_beams, self.decoding.guidance
+        rows, sources = [self.rows[row] for row in chosen], [self.sources[row] for row in chosen]
+        bare_sources = [self.bare_sources[row] for row in chosen]
+        weights = rows[0].weights
+        if base.is_encoder_decoder:
+            attachment = stack.enter_context(applied(base, rows))
+            run: Run = PairRun(base, attachment, sources, beams)
+        else:
+            attachment = None
+            if weights is not None:
+                stack.enter_context(weights.applied(base.model))
+            run = DecoderRun(base, [row.prefix for row in rows], sources, beams)
+
+        def bare() -> Run:
+            if base.is_encoder_decoder:
+                return PairRun(base, None, bare_sources, beams)
+            return DecoderRun(base, [None] * len(rows), bare_sources, beams)
+
+        def suspended() -> AbstractContextManager[Any]:
+            off = ExitStack()
+            if weights is not None:
+                off.enter_context(weights.suspended())
+            if attachment is not None:
+                off.enter_context(attachment.suspended())
+            return off
+
+        return run if guidance in (0, 1) else GuidedRun(run, bare, guidance, suspended)
+
+
+def _groups(rows: Sequence[Delta]) -> list[list[int]]:
+    groups: dict[tuple[int, bool], list[int]] = {}
+    for number, row in enumerate(rows):
+        groups.setdefault((id(row.weights), bool(row.prefix and row.prefix.is_infix)), []).append(number)
+    return list(groups.values())
+
+
+def _check_sources(base: Base, sources: Sources, lengths: Sequence[int]) -> None:
+    room = base.context + 1 if base.is_encoder_decoder else base.context
+    for number, (ids, length) in enumerate(zip(sources, lengths, strict=True), 1):
+        if not ids:
+            raise DataError("at least one token in a source", f"none in source {number}", "end it with end-of-text")
+        if length >= room:
+            got = f"{length} in source {number}, prefix included"
+            raise DataError(f"fewer than {room} tokens", got, "shorten it or set train.max_source_tokens")

@@ -1,0 +1,198 @@
+"""What a tenant has on top of the base, whichever method made it: keys and values, a soft prompt, weights, examples.
+
+A soft prompt becomes a prefix by one forward of the base, since in a decoder-only model nothing before it can change
+what it does; so rows of prefixes and soft prompts mix in one batch. Weights are the whole batch's. Knows tensors under
+the names that an artifact gives them; does not know files, training or decoding.
+
+Shapes: B batch rows, P slots, W width of the token embeddings.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.config import Method, TrainConfig
+from components.errors import ArtifactError, BaseModelError
+from components.model.attach import Attachment, attached
+from components.model.base import Base
+from components.model.demonstrations import Demonstrations
+from components.model.prefix import DECODER, Prefix
+from components.model.sites import watched
+from components.model.texts import Texts
+from components.model.weights import Weights, WeightsConfig, weights_from_tensors
+
+PROMPT = "embedding.prompt"
+EXAMPLES = "in-context.examples"
+_PREFIX_STARTS = ("encoder.", "decoder.")
+_WEIGHT_STARTS = ("weight.", "adapter.", "lora.")
+
+SLOT_METHODS = frozenset({"prefix", "infix", "embedding", "prefix+adapter", "prefix+lora"})
+"""Methods that have slots, `train.prefix_length` of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Delta:
+    """The trained parts of one tenant; a method has one of them, a mix two."""
+
+    prefix: Prefix | None = None
+    prompt_PW: Tensor | None = None
+    weights: Weights | None = None
+    demonstrations: Demonstrations | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by the name that it has in an artifact."""
+        named: dict[str, Tensor] = {}
+        if self.prefix is not None:
+            named |= self.prefix.tensors
+        if self.prompt_PW is not None:
+            named[PROMPT] = self.prompt_PW
+        if self.weights is not None:
+            named |= self.weights.tensors
+        if self.demonstrations is not None:
+            named[EXAMPLES] = self.demonstrations.to_tensor()
+        return named
+
+    @property
+    def parameters(self) -> int:
+        """The number of trained values; examples are not trained."""
+        own = self.prefix.parameters if self.prefix else 0
+        own += self.prompt_PW.numel() if self.prompt_PW is not None else 0
+        return own + (self.weights.parameters if self.weights else 0)
+
+    @property
+    def length(self) -> int:
+        """Slots of prefix, infix or soft prompt."""
+        if self.prompt_PW is not None:
+            return int(self.prompt_PW.shape[0])
+        return self.prefix.length if self.prefix else 0
+
+    def keys_and_values(self, base: Base) -> Prefix | None:
+        """The prefix, or what the base makes of the soft prompt; gradients flow back."""
+        if self.prompt_PW is None:
+            return self.prefix
+        return prompt_prefix(base, self.prompt_PW)
+
+    def texts(self, base: Base, new_tokens: int, *, leave_out_same: bool = False) -> Texts:
+        """How the base reads texts under this delta: with its demonstrations, leaving room for `new_tokens`."""
+        if self.demonstrations is None:
+            return base.texts
+        room = base.context if base.is_encoder_decoder else base.context - new_tokens
+        return replace(base.texts, demonstrations=self.demonstrations, room=room, leave_out_same=leave_out_same)
+
+    def check_fits(self, base: Base) -> None:
+        """Refuse a base of another shape.
+
+        Raises:
+            BaseModelError: what differs is named.
+        """
+        if self.prefix is not None:
+            self.prefix.check_fits(base.shape)
+        if self.prefix is not None and self.prefix.is_infix and base.is_encoder_decoder:
+            raise BaseModelError("a decoder-only base for an infix", type(base.model).__name__, "use its own base")
+        if self.prompt_PW is not None:
+            width = base.model.get_input_embeddings().weight.shape[1]
+            if self.prompt_PW.shape[1] != width or base.is_encoder_decoder:
+                got = f"one of width {self.prompt_PW.shape[1]}"
+                raise BaseModelError(f"a soft prompt for {type(base.model).__name__}, width {width}", got, _OWN)
+        if self.weights is not None:
+            with self.weights.applied(base.model):
+                pass
+
+
+_OWN = "use the base that it was trained on"
+
+
+def as_delta(one: "Delta | Prefix | None") -> Delta:
+    """A prefix alone, or nothing at all, as a delta."""
+    if isinstance(one, Delta):
+        return one
+    return Delta(prefix=one)
+
+
+def prompt_prefix(base: Base, prompt_PW: Tensor) -> Prefix:
+    """The keys and values that a decoder-only base computes for a soft prompt at the start of the context."""
+    embeds = prompt_PW.to(base.device, base.model.dtype)[None]
+    with watched(base.model) as calls:
+        base.model.base_model(inputs_embeds=embeds, use_cache=False)
+    return Prefix.from_stacked(torch.stack([torch.stack([key[0], value[0]]) for _, key, value in calls]), DECODER)
+
+
+@contextmanager
+def applied(
+    base: Base, rows: Sequence["Delta | Prefix | None"], starts_B: Tensor | None = None
+) -> Iterator[Attachment | None]:
+    """Run the base with one delta a batch row; see `components.model.attach.attached` for what stands where.
+
+    Raises:
+        BaseModelError: a delta does not fit the base.
+        ValueError: the rows differ in their weights.
+    """
+    deltas = [as_delta(row) for row in rows]
+    weights = {id(delta.weights): delta.weights for delta in deltas}
+    if len(weights) > 1:
+        raise ValueError("wanted rows of the same weights in one batch")
+    (own,) = weights.values()
+    distinct = {id(row): delta.keys_and_values(base) for row, delta in zip(rows, deltas, strict=True)}
+    context: Any = nullcontext() if own is None else own.applied(base.model)
+    with context, attached(base.model, [distinct[id(row)] for row in rows], starts_B) as attachment:
+        yield attachment
+
+
+def weights_config(config: TrainConfig) -> WeightsConfig | None:
+    """What `config` says of added or replaced weights; None for a method without."""
+    kind = config.method.rpartition("+")[2]
+    if kind not in ("full", "top-k", "adapter", "lora"):
+        return None
+    return WeightsConfig(
+        kind=kind,  # type: ignore[arg-type]
+        top_layers=config.top_layers,
+        adapter_size=config.adapter_size,
+        adapter_share=None if config.adapter_size else config.adapter_share,
+        lora_rank=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_targets=None if config.lora_targets is None else tuple(config.lora_targets),
+        seed=config.seed,
+    )
+
+
+def delta_from_tensors(method: Method, tensors: Mapping[str, Tensor], config: TrainConfig) -> Delta:
+    """The delta that an artifact holds.
+
+    Raises:
+        ArtifactError: a tensor is unknown, missing, or not of this method.
+    """
+    slots = {name: tensor for name, tensor in tensors.items() if name.startswith(_PREFIX_STARTS)}
+    weights = {name: tensor for name, tensor in tensors.items() if name.startswith(_WEIGHT_STARTS)}
+    others = set(tensors) - set(slots) - set(weights)
+    kinds = weights_config(config)
+    wanted = {
+        "keys and values": method in ("prefix", "infix", "prefix+adapter", "prefix+lora"),
+        "weights": kinds is not None,
+        PROMPT: method == "embedding",
+        EXAMPLES: method == "in-context",
+    }
+    found = {
+        "keys and values": bool(slots),
+        "weights": bool(weights),
+        PROMPT: PROMPT in others,
+        EXAMPLES: EXAMPLES in others,
+    }
+    unknown = sorted(others - {PROMPT, EXAMPLES})
+    if unknown or wanted != found:
+        told = [", ".join(name for name, there in side.items() if there) or "nothing" for side in (wanted, found)]
+        got = f"tensor {unknown[0]!r}" if unknown else told[1]
+        raise ArtifactError(f"{told[0]}, as method {method} has", got, "export it again")
+    prefix = Prefix(slots) if slots else None
+    if prefix is not None and (method == "infix") != prefix.is_infix:
+        raise ArtifactError(f"tensors of method {method}", f"those of {', '.join(prefix.sites)}", "export it again")
+    return Delta(
+        prefix=prefix,
+        prompt_PW=tensors.get(PROMPT),
+        weights=weights_from_tensors(weights, kinds) if kinds else None,
+        demonstrations=Demonstrations.from_tensor(tensors[EXAMPLES]) if EXAMPLES in others else None,
+    )

@@ -1,0 +1,44 @@
+"""Padding that an encoder does not know: rows padded on the left are moved to the right for its forward, and back.
+
+Encoders with absolute positions count padding as tokens, so that a row's output would depend on its neighbours.
+
+Shapes: B batch rows, T tokens, C hidden size.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def right_padded(encoder: nn.Module) -> list[Any]:
+    """Hooks that let `encoder` see every row's tokens first; its output comes in the order of its input."""
+    order_BT: list[Tensor | None] = [None]
+
+    def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        mask = kwargs.get("attention_mask")
+        order_BT[0] = None
+        if mask is None or mask.dim() != 2 or not bool((mask[:, 1:] > mask[:, :-1]).any()):
+            return args, kwargs
+        order = torch.argsort(mask, dim=1, descending=True, stable=True)
+        order_BT[0] = order
+        kwargs = {**kwargs, "attention_mask": mask.gather(1, order)}
+        for name in ("input_ids", "inputs_embeds"):
+            if kwargs.get(name) is not None:
+                kwargs[name] = _ordered(kwargs[name], order)
+        return tuple(_ordered(value, order) if place == 0 else value for place, value in enumerate(args)), kwargs
+
+    def after(_module: Any, _args: tuple[Any, ...], output: Any) -> Any:
+        if order_BT[0] is not None:
+            output["last_hidden_state"] = _ordered(output["last_hidden_state"], order_BT[0].argsort(dim=1))
+        return output
+
+    return [
+        encoder.register_forward_pre_hook(before, with_kwargs=True),
+        encoder.register_forward_hook(after),
+    ]
+
+
+def _ordered(values: Tensor, order_BT: Tensor) -> Tensor:
+    index = order_BT if values.dim() == 2 else order_BT[:, :, None].expand(-1, -1, values.shape[2])
+    return values.gather(1, index)

@@ -1,0 +1,89 @@
+"""From a tenant's examples to its best delta: encode, start, train. Knows texts, and the loop by its door."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from components.config import TrainConfig
+from components.data.schema import Example
+from components.data.tokens import Encoded, encode_examples
+from components.model.base import Base
+from components.model.delta import Delta
+from components.model.prefix import Prefix
+from components.model.trainable import TrainableDelta
+from components.training.checkpoint import load_trained
+from components.training.loop import TrainResult, train_delta
+
+_INIT_WORDS = 64
+
+
+def fit(
+    base: Base,
+    config: TrainConfig,
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    state: Path | None = None,
+    run_key: str = "",
+    log: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None,
+    stop: Callable[[], bool] = lambda: False,
+    name: str = "the examples",
+    shared: Prefix | None = None,
+    start: Delta | None = None,
+    start_key: str = "",
+) -> TrainResult:
+    """Train on every reference of `train` and return the best delta by the loss of `validation`'s first references.
+
+    `shared` is the prefix that this one stands on. `start` is a trained delta to start from (a warm start); where
+    `state` still holds the run that made it, under `start_key`, its reparametrisation is taken over too. `name` is
+    where the examples are from, for messages; `state`, `run_key`, `log` and `stop` are `train_delta`'s.
+
+    Raises:
+        DataError: an example exceeds the base's context.
+        ConfigError: the slots fill the context, or there are no words to start from.
+        BaseModelError: the base cannot take the method, or `start` is of another method or size.
+        TrainingError: no examples, or a loss that is not finite.
+        WorkspaceError: the state cannot be written.
+    """
+    pairs = [(example.source, example.references[0]) for example in train]
+    module = TrainableDelta(base, config, config.init_text or frequent_words(train), shared, pairs)
+    if start is not None:
+        if state is not None:
+            load_trained(state, start_key, module)
+        module.load(start)
+    delta = module.delta()
+
+    def encoded(examples: Sequence[Example], split: str, *, expand: bool) -> list[Encoded]:
+        return encode_examples(
+            delta.texts(base, _longest_target(base, examples), leave_out_same=split == "train"),
+            examples,
+            context=base.context,
+            prefix_length=delta.length,
+            max_source_tokens=config.max_source_tokens,
+            expand_references=expand,
+            separate_contexts=base.is_encoder_decoder,
+            name=f"{name}, split {split}",
+        )
+
+    return train_delta(
+        base,
+        encoded(train, "train", expand=module.demonstrations is None),
+        encoded(validation, "validation", expand=False),
+        config,
+        module=module,
+        state=state,
+        run_key=run_key,
+        log=log,
+        stop=stop,
+    )
+
+
+def frequent_words(examples: Sequence[Example]) -> str:
+    """A tenant's own words to start from: the most frequent ones of its sources, the earlier met first among equals."""
+    counts = Counter(word for example in examples for word in example.source.split() if any(map(str.isalnum, word)))
+    return " ".join(word for word, _ in counts.most_common(_INIT_WORDS))
+
+
+def _longest_target(base: Base, examples: Sequence[Example]) -> int:
+    texts = [example.references[0] for example in examples]
+    return max(map(len, base.texts.targets(texts)), default=0)
