@@ -1,0 +1,82 @@
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.errors import DataError
+from components.evaluation.suites.alignment import align, input_key
+from components.evaluation.suites.predictions import Predictions
+from components.evaluation.suites.references import References
+
+
+def predictions(texts, inputs=None, plain=True):
+    return Predictions(Path("out"), texts, range(1, len(texts) + 1), inputs, plain and inputs is None)
+
+
+def references(count, inputs=None, rows=0):
+    texts = [[f"r{number}"] for number in range(count)]
+    return References(Path("ref"), texts, range(1, count + 1), inputs, None, rows or count)
+
+
+@given(order=st.permutations(range(6)), repeated=st.lists(st.integers(0, 5), max_size=4))
+def test_by_input_any_order_and_repetition_does(order, repeated):
+    asked = [*order, *repeated]
+    found = align(
+        predictions([f"p{number}" for number in asked], [f"i{number}" for number in asked]),
+        references(6, [f"i{number}" for number in range(6)]),
+    )
+    assert found.predictions == [f"p{number}" for number in range(6)]
+    assert found.by == "input"
+
+
+def test_our_sources_and_the_releases_name_the_same_inputs():
+    ours = "name : Blue Spice | eatType : coffee shop"
+    assert input_key("name[Blue Spice],  eatType[coffee shop]") == input_key(ours) == ours
+    assert input_key(" a  b ") == "a b"
+
+
+def test_inputs_that_repeat_in_both_are_paired_by_place():
+    found = align(predictions(["a", "b"], ["x", "x"]), references(2, ["x", "x"]))
+    assert found.predictions == ["a", "b"]
+    with pytest.raises(DataError, match="stand more than once"):
+        align(predictions(["a", "b", "c"], ["x", "x", "y"]), references(3, ["y", "x", "x"]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "known", "told"),
+    [
+        (["x", "z"], ["x", "y"], "2 inputs of predictions, 2 of references; out, line 2, .*'z'"),
+        (["x"], ["x", "y"], "1 inputs of predictions, 2 of references; none for the input of ref, line 2: 'y'"),
+        (["x", "y", "x"], ["x", "y"], "two, in lines 1 and 3 of out"),
+    ],
+)
+def test_inputs_that_do_not_match_are_refused(asked, known, told):
+    texts = [f"p{random.Random(number).random()}" for number in range(len(asked))]
+    with pytest.raises(DataError, match=told):
+        align(predictions(texts, asked), references(len(known), known))
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "told"),
+    [
+        (3, 2, "3 predictions, 2 sets of references; out, line 3, has no references: 'p2'"),
+        (1, 3, "1 predictions, 3 sets of references; none for example 2, ref, line 2: 'r1'"),
+    ],
+)
+def test_counts_that_differ_are_refused_with_the_first_line(given, wanted, told):
+    with pytest.raises(DataError, match=told):
+        align(predictions([f"p{number}" for number in range(given)]), references(wanted))
+
+
+def test_a_line_for_each_row_of_references_needs_its_inputs():
+    with pytest.raises(DataError, match="name the inputs in a column"):
+        align(predictions(["p"] * 5), references(2, ["x", "y"], rows=5))
+
+
+def test_blank_lines_at_the_end_are_no_predictions():
+    assert align(predictions(["a", "b", "", ""]), references(2)).predictions == ["a", "b"]
+    assert align(predictions(["a", ""]), references(2)).predictions == ["a", ""]
+    with pytest.raises(DataError):
+        align(predictions(["a", "b", ""], plain=False), references(2))
