@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import data, fleet, generate, runs
+from cli import data, fleet, generate, runs, score
 from components.errors import PrefixFleetError
 from flows.environment import prepare
 
@@ -21,6 +21,8 @@ Train, gate, register and serve one prefix per tenant on one frozen language mod
 A tenant's data arrive as drops (`data import`), become a dataset version, and every tenant whose data, parameters or
 base changed gets a new prefix (`retrain`). What passes the gate is registered in MLflow and becomes champion; `status`
 shows where everybody stands, `promote` and `rollback` move the champion by hand, and `generate` asks it for text.
+
+`score` puts any outputs beside a benchmark's published tables.
 
 Start with `prefixfleet demo`. All values are in params.yaml. Run from the workspace's top folder, or name it with -C.
 """
@@ -64,6 +66,7 @@ app.command("promote")(fleet.promote)
 app.command("rollback")(fleet.rollback)
 app.command("generate")(generate.generate)
 app.command("stage")(runs.stage)
+app.command("score")(score.score)
 
 
 @app.callback()
