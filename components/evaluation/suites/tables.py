@@ -22,9 +22,9 @@ INPUT = re.compile(
 OUTPUTS = tuple(
     re.compile(pattern, re.I)
     for pattern in (
-        r"predictions?",
-        r"(sys(tem)?[ _.-]?)?out(put)?s?",
-        r"(text|generated|hyp(othesis)?|candidate|sys(tem)?|summary)s?",
+        r"predictions?|predicted",
+        r"(sys(tem)?[ _.-]?)?out(put)?s?([ _.-]?text)?",
+        r"(text|generated([ _.-]?text)?|hyp(othesis)?|candidate|sys(tem)?|summary|utterance|response)s?",
         r"ref(erence)?s?",
     )
 )
@@ -181,9 +181,9 @@ def _cells(path: Path, lines: Sequence[str]) -> list[tuple[int, list[str]]]:
             start = reader.line_num + 1
     except csv.Error as problem:
         raise DataError("a table", f"{path}, line {reader.line_num}: {problem}", "quote its cells") from None
-    # A quote that opens a text of an unquoted table is no quoting.
-    if delimiter == "\t" and len(rows) != len(full):
-        return [(number, line.split("\t")) for number, line in full]
+    split = [(number, line.split("\t")) for number, line in full]
+    if delimiter == "\t" and len(rows) != len(full) and len({len(cells) for _, cells in split}) == 1:
+        return split  # a quote that opens a text of an unquoted table is no quoting
     return rows
 
 

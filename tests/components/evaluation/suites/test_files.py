@@ -42,6 +42,7 @@ def write(tmp_path):
             ['"The" pub', '"The inn', "A bar"],
             ["x", "y", "z"],
         ),
+        ("a.tsv", 'MR\tSystem Output\nx\t"two\nlines"\ny\tone\n', ["two\nlines", "one"], ["x", "y"]),
         ("a.jsonl", '{"source": "s", "prediction": "p", "output": "o"}\n\n', ["p"], ["s"]),
         ("a.jsonl", '{"output": "o"}\n{"output": ""}\n', ["o", ""], None),
         ("a.json", '["one", "two"]', ["one", "two"], None),
