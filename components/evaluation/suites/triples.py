@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from components.evaluation.suites import meteor
-from components.evaluation.suites.suite import Rows, Suite
+from components.evaluation.suites.suite import Rows, Scores, Suite
 from components.evaluation.ter import ter_statistics
 
 _MOST_REFERENCES = 3
@@ -44,9 +44,7 @@ def multi_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
     return float(scorer.corpus_score(list(predictions), columns).score)
 
 
-def _scores(
-    fold: Callable[[str], str], edit_references: int
-) -> Callable[[Collection[str], Sequence[str], Sequence[Sequence[str]], Sequence[Rows]], Mapping[str, list[float]]]:
+def _scores(fold: Callable[[str], str], edit_references: int) -> Scores:
     def scores(
         wanted: Collection[str], predictions: Sequence[str], references: Sequence[Sequence[str]], groups: Sequence[Rows]
     ) -> Mapping[str, list[float]]:
