@@ -152,9 +152,15 @@ class Params(_Section):
     def for_tenant(self, tenant: str) -> "Params":
         """The effective parameters of one tenant: the sections, with `tenants.<tenant>` laid over them."""
         override = self.tenants.get(tenant)
-        if not override:
-            return self
-        return _parse(_merge(self.model_dump(exclude={"tenants"}), override), where=f"tenants.{tenant}")
+        return self.laid_over(override, where=f"tenants.{tenant}") if override else self
+
+    def laid_over(self, override: dict[str, Any], *, where: str) -> "Params":
+        """These parameters with `override` (sections with keys) laid over them; `where` it stands, for messages.
+
+        Raises:
+            ConfigError: an unknown key or a wrong type.
+        """
+        return _parse(_merge(self.model_dump(exclude={"tenants"}), override), where=where)
 
 
 _OVERRIDABLE = ("train", "evaluate", "gate")

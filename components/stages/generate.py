@@ -1,6 +1,7 @@
 """Text from a tenant's champion: the prefix that MLflow calls champion, on the base that params.yaml names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from components.data.schema import check_tenant_id
 from components.errors import DataError, RegistryError
@@ -8,16 +9,20 @@ from components.registry.artifact import load_artifact
 from components.stages.workspace import Workspace
 
 
-def generate(workspace: Workspace, tenant: str, sources: Sequence[str]) -> list[str]:
-    """Generate after each source, with the tenant's evaluate parameters.
+def generate(
+    workspace: Workspace, tenant: str, sources: Sequence[str], changed: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Generate after each source, with the tenant's evaluate parameters and, for this request, the changed ones.
 
     Raises:
+        ConfigError: an unknown or impossible parameter.
         DataError: an empty source, one that exceeds the base's context, or no tenant id.
         RegistryError: the tenant has no champion, or MLflow does not answer.
         ArtifactError, BaseModelError: the champion's files are damaged, or belong to another base.
 
     """
     check_tenant_id(tenant)
+    params = workspace.params.for_tenant(tenant).laid_over({"evaluate": dict(changed or {})}, where="this request")
     if not sources or not all(source.strip() for source in sources):
         raise DataError("a source text", "an empty one", "give text as in the tenant's data")
     champion = workspace.registry.champion(tenant)
@@ -29,7 +34,6 @@ def generate(workspace: Workspace, tenant: str, sources: Sequence[str]) -> list[
 
     folder = workspace.registry.fetch(champion, workspace.champion_folder(champion))
     delta, _ = load_artifact(folder, workspace.base)
-    params = workspace.params.for_tenant(tenant)
     config = params.evaluate
     decoding = Decoding.of(config)
     cut = params.train.max_source_tokens
