@@ -49,7 +49,8 @@ def main() -> None:
     prefix_bytes = (workspace.out("train", chosen.tenant) / "prefix.safetensors").stat().st_size
     full_bytes = sum(tensor.nbytes for tensor in result.delta.tensors.values())
     print(
-        f"{chosen.tenant}: {len(splits['train'])} training examples, {len(examples)} inputs of {params.evaluate.split}, {decoding}"
+        f"{chosen.tenant}: {len(splits['train'])} training examples, {len(examples)} inputs of "
+        f"{params.evaluate.split}, {decoding}"
     )
     show("base alone", read_report(folder / "base" / "report.json"), 0, 0.0, 0)
     show("prefix", read_report(folder / "report.json"), measured["steps"], measured["seconds"], prefix_bytes)

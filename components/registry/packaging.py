@@ -36,7 +36,7 @@ DECODING: dict[str, Any] = {
     "batch_size": 32,
 }
 
-_IMPORTED = ("mlflow", "prefixfleet", "safetensors", "torch", "transformers")
+_IMPORTED = ("mlflow", "peft", "prefixfleet", "safetensors", "scikit-learn", "torch", "transformers")
 _lock = threading.Lock()  # MLflow keeps the model that it is loading in a global
 
 
