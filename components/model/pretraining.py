@@ -64,8 +64,8 @@ def pretrain(
             attn_pdrop=0.0,
         )
     ).to(device)
-    optimizers = _optimizers(model, recipe)
-    first = _restore(state, recipe, model, optimizers)
+    optimizers = optimizers_of(model, recipe, inside=".h.")
+    first, _ = restore(state, recipe, model, optimizers)
     started, losses = time.monotonic(), []
     for _ in range(first):
         next(rows)
@@ -75,18 +75,12 @@ def pretrain(
         with torch.autocast(device, torch.bfloat16):
             hidden_BTC = model.transformer(ids_BT).last_hidden_state
             loss = weighted_loss(hidden_BTC[:, :-1], model.lm_head, ids_BT[:, 1:], weights_BT[:, 1:])
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, rate in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * scale
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        descend(loss, model, optimizers, scale)
         losses.append(loss.item())
         if (step + 1) % every == 0:
             log(step + 1, float(np.mean(losses)), time.monotonic() - started)
             losses.clear()
-            _keep(state, recipe, step + 1, model, optimizers)
+            keep(state, recipe, step + 1, time.monotonic() - started, model, optimizers)
     state.unlink(missing_ok=True)
     return model.float().cpu().eval()
 
@@ -129,10 +123,15 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
 
 
-def _optimizers(model: nn.Module, recipe: Recipe) -> list[tuple[torch.optim.Optimizer, float]]:
+Optimizers = list[tuple[torch.optim.Optimizer, float]]
+"""Optimizers, each with its learning rate at scale 1."""
+
+
+def optimizers_of(model: nn.Module, recipe: Any, *, inside: str) -> Optimizers:
+    """Muon for the matrices whose names hold `inside`, AdamW for everything else."""
     named = list(model.named_parameters())
-    matrices = [p for name, p in named if p.dim() == 2 and ".h." in name]
-    embeddings = [p for name, p in named if p.dim() == 2 and ".h." not in name]
+    matrices = [p for name, p in named if p.dim() == 2 and inside in name]
+    embeddings = [p for name, p in named if p.dim() == 2 and inside not in name]
     vectors = [p for _, p in named if p.dim() < 2]
     muon = torch.optim.Muon(
         matrices, lr=recipe.matrix_learning_rate, weight_decay=recipe.weight_decay, momentum=0.95, ns_steps=4
@@ -142,21 +141,35 @@ def _optimizers(model: nn.Module, recipe: Recipe) -> list[tuple[torch.optim.Opti
     return [(muon, recipe.matrix_learning_rate), (adamw, recipe.other_learning_rate)]
 
 
-def _keep(state: Path, recipe: Recipe, step: int, model: nn.Module, optimizers: list[tuple[Any, float]]) -> None:
+def descend(loss: Tensor, model: nn.Module, optimizers: Optimizers, scale: float) -> None:
+    """One step down: gradients clipped to norm 1, learning rates times `scale`."""
+    torch.autograd.backward(loss)
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer, rate in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * scale
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def keep(state: Path, recipe: Any, step: int, seconds: float, model: nn.Module, optimizers: Optimizers) -> None:
+    """Write everything that a stopped run needs to go on, in one move."""
     state.parent.mkdir(parents=True, exist_ok=True)
     fresh = state.with_suffix(".tmp")
     parts = [optimizer.state_dict() for optimizer, _ in optimizers]
-    torch.save({"recipe": asdict(recipe), "step": step, "model": model.state_dict(), "optimizers": parts}, fresh)
+    kept = {"recipe": asdict(recipe), "step": step, "seconds": seconds, "model": model.state_dict()}
+    torch.save(kept | {"optimizers": parts}, fresh)
     fresh.replace(state)
 
 
-def _restore(state: Path, recipe: Recipe, model: nn.Module, optimizers: list[tuple[Any, float]]) -> int:
+def restore(state: Path, recipe: Any, model: nn.Module, optimizers: Optimizers) -> tuple[int, float]:
+    """Take up a state of the same recipe; returns its step and seconds of training, or zeros where there is none."""
     if not state.exists():
-        return 0
+        return 0, 0.0
     kept = torch.load(state, weights_only=True)
     if kept["recipe"] != asdict(recipe):
-        return 0
+        return 0, 0.0
     model.load_state_dict(kept["model"])
     for (optimizer, _), part in zip(optimizers, kept["optimizers"], strict=True):
         optimizer.load_state_dict(part)
-    return int(kept["step"])
+    return int(kept["step"]), float(kept.get("seconds", 0.0))
