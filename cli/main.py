@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import data, fleet, generate, runs, score
+from cli import data, exchange, fleet, generate, runs, score
 from components.errors import PrefixFleetError
 from flows.environment import prepare
 
@@ -65,6 +65,8 @@ app.command("status")(fleet.status)
 app.command("promote")(fleet.promote)
 app.command("rollback")(fleet.rollback)
 app.command("generate")(generate.generate)
+app.command("export")(exchange.export)
+app.command("import")(exchange.import_)
 app.command("stage")(runs.stage)
 app.command("score")(score.score)
 
