@@ -102,7 +102,8 @@ class Attachment:
     def hooks(self) -> list[Any]:
         """Hooks on the model that start and check a forward; whoever asks removes them."""
         if not self.model.config.is_encoder_decoder:
-            body = self.model.base_model
+            # Not the model around it, which some heads pass by.
+            body = self.model.get_decoder()
             return [
                 body.register_forward_pre_hook(self._start, with_kwargs=True),
                 body.register_forward_hook(lambda *_: self._finish(DECODER)),
