@@ -80,10 +80,10 @@ def stage(ctx: typer.Context, name: Annotated[Stage, typer.Argument(help="Stage 
 def show(run: "Run") -> None:
     """Print a run's table and sentence."""
     from cli.console import stdout, table
-    from components.stages.results import COLUMNS
+    from components.stages.results import table as results_table
 
     if run.rows:
-        table("Results", COLUMNS, [row.cells() for row in run.rows])
+        table("Results", *results_table(run.rows))
     stdout().print(run.sentence, markup=False, soft_wrap=True)
 
 

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from components.stages import pictures
 from components.stages.outcome import Outcome
-from components.stages.results import COLUMNS, Row, markdown, results
+from components.stages.results import Row, markdown, results, table
 from components.stages.workspace import Workspace
 
 
@@ -17,8 +17,9 @@ def publish(place: Workspace, plan: str, failures: Sequence[Outcome], tenants: S
     """Draw the pictures and leave the artifacts `retrain-results` and `retrain-report`; returns the rows."""
     rows = results(place, tenants)
     pictures.draw(place)
-    table = [dict(zip(COLUMNS, row.cells(), strict=True)) for row in rows]
-    create_table_artifact(key="retrain-results", table=table, description=plan)
+    heads, cells = table(rows)
+    named = [dict(zip(heads, row, strict=True)) for row in cells]
+    create_table_artifact(key="retrain-results", table=named, description=plan)
     create_markdown_artifact(key="retrain-report", markdown=page(plan, failures, rows))
     return rows
 

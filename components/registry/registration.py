@@ -16,7 +16,7 @@ from components.registry.packaging import write_model
 from components.registry.runs import RunLog, clip_tags, open_run
 from components.registry.versions import Version, model_name, to_version
 
-_SIGNED = ("fingerprint", "dataset_version", "data_digest", "base_digest", "sha256")
+_SIGNED = ("method", "fingerprint", "dataset_version", "data_digest", "base_digest", "sha256")
 
 
 @dataclass(frozen=True, kw_only=True)

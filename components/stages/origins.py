@@ -6,15 +6,23 @@ Reads artifacts of other tenants and of the registry; trains nothing.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.errors import PrefixFleetError, TrainingError
-from components.registry.artifact import load_artifact, read_manifest
+from components.config import TrainConfig
+from components.errors import ArtifactError, BaseModelError, TrainingError
+from components.registry.artifact import Manifest, load_artifact
 from components.stages.plan import PlanItem, examine
-from components.stages.progress import warn
+from components.stages.progress import tell, warn
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from components.model.delta import Delta
     from components.model.prefix import Prefix
+
+_SIZES = {
+    "top-k": ("top_layers",),
+    "adapter": ("adapter_size", "adapter_share"),
+    "lora": ("lora_rank", "lora_alpha", "lora_targets"),
+}
+"""Kind of weights -> the fields of a train section without which a champion's do not compute the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +30,19 @@ class Origin:
     """An artifact that goes into another one."""
 
     delta: "Delta"
-    sha256: str
-    fingerprint: str
+    manifest: Manifest
+    told: str
+    """What it is, for people."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its tensors' file."""
+        return self.manifest.sha256
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the run that trained it."""
+        return self.manifest.fingerprint
 
     @property
     def prefix(self) -> "Prefix | None":
@@ -35,45 +54,66 @@ def shared_prefix(workspace: Workspace, item: PlanItem) -> Origin | None:
     """The prefix of the tenant that `train.shared` names, as today's data and parameters ask for it.
 
     Raises:
-        TrainingError: it is not trained yet, or has no prefix to stand on.
-        ArtifactError: it is damaged.
+        DataError: that tenant has no data.
+        TrainingError: its prefix is not trained yet, or it has none to stand on.
+        ArtifactError: its prefix is damaged.
     """
     name = item.train.shared
     if name is None:
         return None
+    workspace.tenants([name])
     under = examine(workspace, name, workspace.base.digest)
+    if under.train.method != "prefix":
+        got = f"{name}, whose method is {under.train.method}"
+        raise TrainingError("train.shared to name a tenant of method prefix", got, "name another tenant")
     if under.reason:
         fix = f"train it first (`prefixfleet retrain --tenant {name}`)"
         raise TrainingError(f"the prefix of {name}, which {item.tenant}'s stands on", under.reason, fix)
-    delta, manifest = load_artifact(workspace.out("train", name), workspace.base)
-    if manifest.method != "prefix":
-        got = f"one of method {manifest.method} of {name}"
-        raise TrainingError("a shared artifact of method prefix", got, "name another tenant in train.shared")
-    return Origin(delta, manifest.sha256, manifest.fingerprint)
+    return Origin(*load_artifact(workspace.out("train", name), workspace.base), f"the prefix of {name}")
 
 
-def champion_start(workspace: Workspace, item: PlanItem) -> Origin | None:
+def champion_start(workspace: Workspace, item: PlanItem, shared: Origin | None) -> Origin | None:
     """The champion to start a retraining from, where `train.warm_start` asks for it and there is one that fits.
+
+    Method in-context trains nothing, so it has no start.
 
     Raises:
         RegistryError: MLflow does not answer.
     """
-    if not item.train.warm_start:
+    if not item.train.warm_start or item.train.method == "in-context":
         return None
     champion = workspace.registry.champion(item.tenant)
     if champion is None:
+        tell(f"{item.tenant}: train.warm_start finds no champion")
         return None
-    folder = workspace.registry.fetch(champion, workspace.champion_folder(champion))
-    manifest = read_manifest(folder)
-    sizes = ("method", "prefix_length", "mlp_hidden", "top_layers", "adapter_size", "lora_rank", "shared")
-    now = item.train.model_dump(mode="json")
-    other = [name for name in sizes if manifest.train.get(name, now[name]) != now[name]]
-    if other:
-        warn(f"{item.tenant}: starts clean: champion version {champion.version} has another {', '.join(other)}")
-        return None
+    told = f"champion version {champion.version}"
     try:
-        delta, _ = load_artifact(folder, workspace.base)
-    except PrefixFleetError as problem:
-        warn(f"{item.tenant}: starts clean: champion version {champion.version} does not fit: {problem.got}")
+        folder = workspace.registry.fetch(champion, workspace.champion_folder(champion))
+        delta, manifest = load_artifact(folder, workspace.base)
+    except (ArtifactError, BaseModelError) as problem:
+        warn(f"{item.tenant}: no warm start from {told}: wanted {problem.wanted}, got {problem.got}")
         return None
-    return Origin(delta, manifest.sha256, manifest.fingerprint)
+    other = _differences(manifest, item.train, shared)
+    if other:
+        warn(f"{item.tenant}: no warm start from {told}: it has another {', '.join(other)}")
+        return None
+    return Origin(delta, manifest, told)
+
+
+def _differences(manifest: Manifest, train: TrainConfig, shared: Origin | None) -> list[str]:
+    """The facts by which the champion's tensors would not stand or not mean the same in a training of `train`."""
+    from components.model.delta import SLOT_METHODS, weights_config
+
+    before = {**train.model_dump(mode="json"), **manifest.train, "method": manifest.method}
+    now = train.model_dump(mode="json")
+    weights = weights_config(train)
+    names = ["method", *(_SIZES.get(weights.kind, ()) if weights else ())]
+    if train.method in SLOT_METHODS:
+        names += ["prefix_length", "mlp_hidden", "shared"]
+    found = [f"train.{name}" for name in names if before[name] != now[name]]
+    if found or shared is None:
+        return found
+    joint_before, joint = (values["shared_training"] == "joint" for values in (before, now))
+    if joint_before and not joint:
+        return ["train.shared_training"]
+    return ["shared prefix"] if joint and manifest.made_from.get("shared") != shared.sha256 else []

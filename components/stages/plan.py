@@ -54,11 +54,14 @@ def plan(workspace: Workspace, tenants: Sequence[str] | None = None) -> Plan:
 
     Raises:
         BaseModelError: no usable base.
+        ConfigError: a tenant stands on itself, or on one that stands on another.
         DataError: no data, or a named tenant without.
 
     """
     base = describe(workspace)
-    every = [examine(workspace, tenant, base["digest"]) for tenant in workspace.tenants(tenants)]
+    named = workspace.tenants(tenants)
+    prints: dict[str, str | None] = {}
+    every = [examine(workspace, tenant, base["digest"], prints) for tenant in named]
     every.sort(key=lambda item: item.train.shared is not None)  # whoever others stand on comes first
     return Plan(
         base=base,
@@ -67,35 +70,50 @@ def plan(workspace: Workspace, tenants: Sequence[str] | None = None) -> Plan:
     )
 
 
-def examine(workspace: Workspace, tenant: str, base_digest: str) -> PlanItem:
+def examine(
+    workspace: Workspace, tenant: str, base_digest: str, prints: dict[str, str | None] | None = None
+) -> PlanItem:
     """One tenant's fingerprint, and whether the prefix in out/train has it.
 
+    `prints` remembers the fingerprints of shared prefixes from one call to the next; leave it out for a single one.
+
     Raises:
-        ConfigError: it stands on a prefix that stands on another.
-        DataError: it stands on that of a tenant without data.
+        ConfigError: it stands on itself, or on one that stands on another.
     """
     train = workspace.params.for_tenant(tenant).train
     digest = tenant_digest(workspace.data, tenant)
+    under = None
+    if train.shared is not None:
+        known = {} if prints is None else prints
+        if train.shared not in known:
+            known[train.shared] = _shared_fingerprint(workspace, tenant, train.shared, base_digest)
+        under = known[train.shared]
     print_ = fingerprint(
         data_digest=digest,
         train=train,
         base_digest=base_digest,
         artifact_schema=SCHEMA,
-        shared=_shared_fingerprint(workspace, tenant, train, base_digest),
+        shared="" if train.shared and under is None else under,
     )
+    if train.shared is not None and under is None:
+        return PlanItem(tenant, print_, digest, train, f"it stands on {train.shared}, which has no data")
     reason, outdated = _reason(workspace, tenant, print_, digest, train, base_digest)
     return PlanItem(tenant, print_, digest, train, reason, outdated)
 
 
-def _shared_fingerprint(workspace: Workspace, tenant: str, train: TrainConfig, base_digest: str) -> str | None:
-    if train.shared is None:
+def _shared_fingerprint(workspace: Workspace, tenant: str, under: str, base_digest: str) -> str | None:
+    """None where `under` has no data: trouble of those that stand on it, and of nobody else."""
+    further = workspace.params.for_tenant(under).train.shared
+    if under == tenant or further is not None:
+        got = f"{tenant} on {under}, which is {'itself' if under == tenant else f'on {further}'}"
+        raise ConfigError("train.shared to name a tenant whose prefix stands alone", got, _alone(under))
+    if not any((workspace.data / under).glob("*.jsonl")):
         return None
-    (under,) = workspace.tenants([train.shared])
-    if under == tenant or workspace.params.for_tenant(under).train.shared is not None:
-        got = f"{tenant} on {under}, which is {'itself' if under == tenant else 'on another'}"
-        fix = f"set tenants.{under}.train.shared to null"
-        raise ConfigError("train.shared to name a tenant whose prefix stands alone", got, fix)
     return examine(workspace, under, base_digest).fingerprint
+
+
+def _alone(under: str) -> str:
+    return f"set tenants.{under}.train.shared to null, or name another tenant"
 
 
 def _reason(

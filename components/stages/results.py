@@ -34,6 +34,7 @@ class Row:
     """One tenant's results; scores are in points with their interval, sizes in bytes."""
 
     tenant: str
+    method: str
     bleu_base: Score
     bleu: Score
     rouge_base: Score
@@ -45,10 +46,11 @@ class Row:
     version: str
     alias: str
 
-    def cells(self) -> tuple[str, ...]:
-        """The row as text, a cell for each of COLUMNS."""
+    def cells(self, *, method: bool = False) -> tuple[str, ...]:
+        """The row as text, a cell for each of COLUMNS; with `method` behind the tenant where that is asked for."""
         return (
             self.tenant,
+            *([self.method] if method else []),
             *(_interval(score) for score in (self.bleu_base, self.bleu, self.rouge_base, self.rouge)),
             f"{self.parameters:,} ({self.share:.2%})",
             f"{self.artifact_bytes / 1024:.0f} KiB",
@@ -71,9 +73,17 @@ def results(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[
     return [row for row in rows if row is not None]
 
 
+def table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Heads and cells; methods are a column where any is not `prefix`."""
+    method = any(row.method != "prefix" for row in rows)
+    heads = (COLUMNS[0], *(["method"] if method else []), *COLUMNS[1:])
+    return heads, [row.cells(method=method) for row in rows]
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """The rows as a markdown table."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *(row.cells() for row in rows)]
+    heads, cells = table(rows)
+    lines = [heads, ["---"] * len(heads), *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -88,6 +98,7 @@ def _row(workspace: Workspace, tenant: str, champions: dict[str, Version], base_
     version = _version(workspace, tenant, manifest.sha256, champions)
     return Row(
         tenant=tenant,
+        method=manifest.method,
         bleu_base=base.score("bleu"),
         bleu=prefix.score("bleu"),
         rouge_base=base.score("rougeL"),

@@ -56,9 +56,10 @@ def train_tenant(workspace: Workspace, item: PlanItem) -> Outcome:
     splits = read_tenant(workspace, item.tenant)
     state = folder / STATE_FOLDER
     step = saved_step(state, item.fingerprint)
-    tell(f"{item.tenant}: training ({item.reason}), {f'resumes at step {step}' if step else 'starts clean'}")
     shared = shared_prefix(workspace, item)
-    start = None if step else champion_start(workspace, item)
+    start = None if step else champion_start(workspace, item, shared)
+    begins = f"resumes at step {step}" if step else f"starts from {start.told}" if start else "starts clean"
+    tell(f"{item.tenant}: training ({item.reason}), {begins}")
 
     def log(step: int, losses: dict[str, float]) -> None:
         note = f"validation loss {losses['validation_loss']:.3f}"
@@ -76,6 +77,7 @@ def train_tenant(workspace: Workspace, item: PlanItem) -> Outcome:
         shared=shared.prefix if shared else None,
         start=start.delta if start else None,
         start_key=start.fingerprint if start else "",
+        origin=start.sha256 if start else "",
     )
     write_csv(folder / LOSS_FILE, _COLUMNS, [_cells(asdict(point)) for point in result.curve])
     write_json(folder / TRAINING_FILE, {name: getattr(result, name) for name in _MEASURED})
@@ -91,7 +93,10 @@ def train_tenant(workspace: Workspace, item: PlanItem) -> Outcome:
         train=config.model_dump(mode="json"),
         fingerprint=item.fingerprint,
         method=config.method,
-        made_from={name: one.sha256 for name, one in (("shared", shared), ("warm_start", start)) if one},
+        made_from={
+            **({"shared": shared.sha256} if shared else {}),
+            **({"warm_start": result.origin} if result.origin else {}),
+        },
     )
     detail = f"validation loss {result.validation_loss:.3f} at step {result.best_step} of {result.steps}"
     tell(f"{item.tenant}: trained in {result.seconds:.0f} s ({result.start}): {detail}")

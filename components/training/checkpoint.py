@@ -43,6 +43,8 @@ class Progress:
     """Summed since the last point of the curve, in nats."""
     loss_tokens: int = 0
     seconds: float = 0.0
+    origin: str = ""
+    """What the first part of the run started from, in the caller's words; empty for a clean start."""
     curve: list[Point] = field(default_factory=list)
 
     @property

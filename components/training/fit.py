@@ -31,12 +31,13 @@ def fit(
     shared: Prefix | None = None,
     start: Delta | None = None,
     start_key: str = "",
+    origin: str = "",
 ) -> TrainResult:
     """Train on every reference of `train` and return the best delta by the loss of `validation`'s first references.
 
     `shared` is the prefix that this one stands on. `start` is a trained delta to start from (a warm start); where
     `state` still holds the run that made it, under `start_key`, its reparametrisation is taken over too. `name` is
-    where the examples are from, for messages; `state`, `run_key`, `log` and `stop` are `train_delta`'s.
+    where the examples are from, for messages; `state`, `run_key`, `origin`, `log` and `stop` are `train_delta`'s.
 
     Raises:
         DataError: an example exceeds the base's context.
@@ -73,6 +74,7 @@ def fit(
         module=module,
         state=state,
         run_key=run_key,
+        origin=origin,
         log=log,
         stop=stop,
     )

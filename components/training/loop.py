@@ -47,7 +47,9 @@ class TrainResult:
     resumed_from: int
     """The step that an earlier, interrupted run had reached; 0 for a clean start."""
     start: str
-    """How the run started, in words: resumed, or clean and why."""
+    """How the run started, in words: resumed, or warm or clean and why it was not resumed."""
+    origin: str
+    """The `origin` that the first part of the run was given."""
     curve: tuple[Point, ...]
     """Every validation of the run, earlier parts included."""
 
@@ -61,6 +63,7 @@ def train_delta(
     module: TrainableDelta,
     state: Path | None = None,
     run_key: str = "",
+    origin: str = "",
     log: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
@@ -70,8 +73,9 @@ def train_delta(
 
     With `state`, a folder, the run is saved there at every validation, when `stop` says so (asked before each step) and
     on Ctrl-C (KeyboardInterrupt goes on to the caller); the next call with the same `run_key` resumes it. A state of
-    another `run_key` is ignored and overwritten. `log` gets the step and `validation_loss`, `train_loss` and
-    `learning_rate` at every validation, step 0 included.
+    another `run_key` is ignored and overwritten. `origin` names what `module` starts from where that is a trained delta
+    (a warm start); it is kept with the state, since a resumed run has the origin of its first part. `log` gets the step
+    and `validation_loss`, `train_loss` and `learning_rate` at every validation, step 0 included.
 
     Raises:
         TrainingError: no examples, an example that does not fit the context, or a loss that is not finite.
@@ -79,7 +83,8 @@ def train_delta(
     """
     _check_examples(base, train, validation, module.delta().length)
     run = _Run(base, train, validation, config, module)
-    start = "clean: nothing to resume from" if state is None else run.resume(state, run_key)
+    run.progress.origin = origin
+    start = f"{run.began}: nothing to resume from" if state is None else run.resume(state, run_key)
     began, earlier, resumed_from = time.monotonic(), run.progress.seconds, run.progress.step
 
     def save() -> None:
@@ -142,10 +147,14 @@ class _Run:
     def due(self) -> bool:
         return self.progress.step % self.config.validate_every == 0 or self.progress.step == self.last
 
+    @property
+    def began(self) -> str:
+        return "warm" if self.progress.origin else "clean"
+
     def resume(self, state: Path, run_key: str) -> str:
         found = load_state(state, run_key, self.module, self.optimizer)
         if isinstance(found, str):
-            return f"clean: {found}"
+            return f"{self.began}: {found}"
         self.progress, best = found
         self.best = delta_from_tensors(self.config.method, best, self.config)
         return f"resumed at step {self.progress.step}"
@@ -207,6 +216,7 @@ class _Run:
             seconds=progress.seconds,
             resumed_from=resumed_from,
             start=start,
+            origin=progress.origin,
             curve=tuple(progress.curve),
         )
 

@@ -86,7 +86,7 @@ def test_every_changed_field_of_the_manifest_is_named(tmp_path: Path, save: Save
 
 
 @pytest.mark.parametrize(
-    "changes", [{"schema_version": 2}, {"schema_version": "1"}, {"tenant": "../up"}, {"extra": 1}, {"parameters": "48"}]
+    "changes", [{"schema_version": 1}, {"schema_version": "2"}, {"tenant": "../up"}, {"extra": 1}, {"parameters": "48"}]
 )
 def test_a_manifest_of_another_schema_is_refused(tmp_path: Path, save: Save, changes: dict[str, Any]) -> None:
     save(tmp_path)
@@ -197,6 +197,8 @@ def test_a_full_disk_at_the_manifest_leaves_the_old_artifact(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loss.csv", "manifest.json", "prefix.safetensors"]
 
 
-def test_a_prefix_is_a_prefix(tmp_path: Path, save: Save) -> None:
+def test_a_prefix_is_a_prefix_and_nothing_else(tmp_path: Path, save: Save) -> None:
     save(tmp_path)
-    assert isinstance(load_artifact(tmp_path, None)[0], Prefix)
+    delta = load_artifact(tmp_path, None)[0]
+    assert isinstance(delta.prefix, Prefix)
+    assert (delta.prompt_PW, delta.weights, delta.demonstrations) == (None, None, None)

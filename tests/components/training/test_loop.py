@@ -11,29 +11,39 @@ from components.config import TrainConfig
 from components.data.tokens import Encoded
 from components.errors import BaseModelError, TrainingError, WorkspaceError
 from components.model.base import Base
+from components.model.delta import Delta
 from components.model.initialization import random_prefix
 from components.model.prefix import Prefix, PrefixShape
+from components.model.trainable import TrainableDelta
 from components.training import loop
 from components.training.checkpoint import FILE, saved_step
-from components.training.loop import TrainResult, train_prefix
+from components.training.loop import TrainResult, train_delta
 
 Train = Callable[..., TrainResult]
 
 
 def config(**values: Any) -> TrainConfig:
     return TrainConfig(
-        **{"prefix_length": 4, "max_steps": 20, "warmup_steps": 3, "batch_size": 4, "validate_every": 6} | values
+        **{"prefix_length": 4, "initialization": "random", "max_steps": 20, "warmup_steps": 3, "batch_size": 4}
+        | {"validate_every": 6}
+        | values
     )
+
+
+def module_from(base: Base, settings: TrainConfig, start: Prefix) -> TrainableDelta:
+    module = TrainableDelta(base, settings, "", None, ())
+    module.load(Delta(prefix=start))
+    return module
 
 
 @pytest.fixture
 def run(base: Base, train: list[Encoded], validation: list[Encoded]) -> Train:
     """A function that trains from the same random start with what it is given."""
 
-    def call(settings: TrainConfig | None = None, **values: Any) -> TrainResult:
+    def call(settings: TrainConfig | None = None, *, initial: Prefix | None = None, **values: Any) -> TrainResult:
         settings = settings or config()
-        values = {"initial": random_prefix(base.shape, settings.prefix_length, 7)} | values
-        return train_prefix(base, train, validation, settings, **values)
+        module = module_from(base, settings, initial or random_prefix(base.shape, settings.prefix_length, 7))
+        return train_delta(base, train, validation, settings, module=module, **values)
 
     return call
 
@@ -43,7 +53,7 @@ def same(first: TrainResult, second: TrainResult) -> bool:
         (result.steps, result.best_step, result.train_loss, result.validation_loss, result.curve)
         for result in (first, second)
     ]
-    return facts[0] == facts[1] and torch.equal(first.prefix.stacked(), second.prefix.stacked())
+    return facts[0] == facts[1] and torch.equal(first.delta.prefix.stacked(), second.delta.prefix.stacked())
 
 
 @pytest.mark.parametrize("mlp_hidden", [0, 16])
@@ -66,10 +76,11 @@ def test_learns_and_leaves_the_base_alone(base: Base, run: Train, mlp_hidden: in
 def test_the_best_validation_is_kept(base: Base, train: list[Encoded]) -> None:
     contrary = [Encoded(pair.source_ids, (50, 51, 52, 53)) for pair in train[:5]]
     start = random_prefix(base.shape, 4, 7)
-    result = train_prefix(base, train, contrary, config(learning_rate=0.3), initial=start)
+    settings = config(learning_rate=0.3)
+    result = train_delta(base, train, contrary, settings, module=module_from(base, settings, start))
     assert result.curve[-1].validation_loss > result.validation_loss == result.curve[0].validation_loss
     assert (result.steps, result.best_step) == (20, 0)
-    assert torch.equal(result.prefix.stacked(), start.stacked())
+    assert torch.equal(result.delta.prefix.stacked(), start.stacked())
 
 
 @pytest.mark.parametrize("mlp_hidden", [0, 16])
@@ -192,9 +203,9 @@ def test_a_disk_error_leaves_the_old_state(run: Train, tmp_path: Path, monkeypat
 
 def test_zero_length_and_zero_steps_train_nothing(base: Base, run: Train) -> None:
     empty = run(config(prefix_length=0))
-    assert (empty.steps, empty.prefix.parameters) == (0, 0)
+    assert (empty.steps, empty.delta.parameters) == (0, 0)
     start = run(config(max_steps=0))
-    assert torch.equal(start.prefix.stacked(), random_prefix(base.shape, 4, 7).stacked())
+    assert torch.equal(start.delta.prefix.stacked(), random_prefix(base.shape, 4, 7).stacked())
     assert start.train_loss > 0
 
 
@@ -212,11 +223,11 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(base: Base, ru
 
 
 def test_empty_splits_are_named(base: Base, train: list[Encoded]) -> None:
-    initial = random_prefix(base.shape, 4, 7)
+    module = TrainableDelta(base, config(), "", None, ())
     with pytest.raises(TrainingError, match="validation split; got none"):
-        train_prefix(base, train, [], config(), initial=initial)
+        train_delta(base, train, [], config(), module=module)
     with pytest.raises(TrainingError, match="train split; got none"):
-        train_prefix(base, [], train, config(), initial=initial)
+        train_delta(base, [], train, config(), module=module)
 
 
 def test_a_prefix_without_room_is_refused(run: Train, train: list[Encoded], validation: list[Encoded]) -> None:
@@ -232,11 +243,17 @@ def test_a_prefix_of_another_base_is_refused(run: Train) -> None:
 
 
 def test_validation_takes_an_even_sample_of_a_large_split(
-    train: list[Encoded], monkeypatch: pytest.MonkeyPatch
+    base: Base, train: list[Encoded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "VALIDATION_EXAMPLES", 8)
-    batches = loop._sample(train, 3, 1)
-    assert [len(batch.input_ids_BT) for batch in batches] == [3, 3, 2]
+    rows: list[int] = []
+    assert base.shape.layers == 2  # watched before, not now
+    base.model.transformer.register_forward_pre_hook(
+        lambda _module, args, _kwargs: rows.append(len(args[0])), with_kwargs=True
+    )
+    settings = config(batch_size=3, max_steps=0)
+    train_delta(base, train[:3], train, settings, module=TrainableDelta(base, settings, "", None, ()))
+    assert rows == [6, 2, 3]
 
 
 def test_golden_losses(run: Train) -> None:
