@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import data, exchange, fleet, generate, runs, score
+from cli import data, exchange, fleet, generate, reproduce, runs, score, tune
 from components.errors import PrefixFleetError
 from flows.environment import prepare
 
@@ -23,6 +23,8 @@ base changed gets a new prefix (`retrain`). What passes the gate is registered i
 shows where everybody stands, `promote` and `rollback` move the champion by hand, and `generate` asks it for text.
 
 `score` puts any outputs beside a benchmark's published tables.
+
+`tune` searches the values that a tenant's prefix is trained with.
 
 Start with `prefixfleet demo`. All values are in params.yaml. Run from the workspace's top folder, or name it with -C.
 """
@@ -61,6 +63,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.command("demo")(runs.demo)
 app.command("retrain")(runs.retrain)
+app.command("tune")(tune.tune)
 app.command("status")(fleet.status)
 app.command("promote")(fleet.promote)
 app.command("rollback")(fleet.rollback)
@@ -69,6 +72,7 @@ app.command("export")(exchange.export)
 app.command("import")(exchange.import_)
 app.command("stage")(runs.stage)
 app.command("score")(score.score)
+app.command("reproduce")(reproduce.reproduce)
 
 
 @app.callback()

@@ -1,0 +1,164 @@
+"""The command that searches a tenant's training values and writes the winner as its override."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.tenants import Tenant
+from components.errors import ConfigError
+
+if TYPE_CHECKING:
+    from components.stages.study import Row
+    from components.stages.tune import Tuned
+
+
+class Measure(StrEnum):
+    """What trials are compared by."""
+
+    validation_loss = "validation-loss"
+    bleu = "bleu"
+    chrf = "chrf"
+    ter = "ter"
+    rouge1 = "rouge1"
+    rouge2 = "rouge2"
+    rougeL = "rougeL"
+
+
+_TRIALS = 12
+
+
+def tune(
+    ctx: typer.Context,
+    tenant: Tenant,
+    trials: Annotated[
+        int | None, typer.Option(help=f"Trials in all, earlier runs of the same search counted. Default: {_TRIALS}.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes that this run may take.")] = None,
+    metric: Annotated[
+        Measure, typer.Option(help="Of the validation split. Scores decode it; they are what the gate asks for.")
+    ] = Measure.bleu,
+    examples: Annotated[int, typer.Option(help="Validation examples to decode at most, evenly spaced.")] = 64,
+    lengths: Annotated[str | None, typer.Option(help="Prefix lengths to try. Default: 1,5,10,20.")] = None,
+    learning_rates: Annotated[
+        str | None, typer.Option(help="Range LOW..HIGH, tried log-uniformly. Default: what suits the method.")
+    ] = None,
+    init_texts: Annotated[
+        list[str] | None,
+        typer.Option(help="A phrase to start from, beside the tenant's own words and random values; may be repeated."),
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(help="Other methods: layers (top-k), bottlenecks, LoRA ranks or demonstrations to try."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps a trial. Default: the tenant's max_steps.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be written and leave params.yaml.")
+    ] = False,
+) -> None:
+    """Search a tenant's prefix length, learning rate and start; write the winner as its override in params.yaml.
+
+    What prefix-tuning reaches hangs on these values. The present ones are tried first, and nothing is written that does
+    not beat them on the validation split. Trials whose losses fall behind are given up early. The study lies in
+    var/tune/TENANT: the same command goes on after Ctrl-C or a kill, and with more --trials after its end. Other data,
+    values or ranges begin another study.
+    """
+    from cli.console import narrated, stderr
+    from components.stages.tune import Request
+    from components.stages.tune import tune as search
+    from components.stages.workspace import Workspace
+    from components.training.search import Wanted
+
+    request = Request(
+        tenant=tenant,
+        trials=_TRIALS if trials is None and minutes is None else trials,
+        minutes=minutes,
+        metric=metric.value,
+        examples=examples,
+        wanted=Wanted(
+            lengths=_numbers("--lengths", lengths),
+            rates=_range("--learning-rates", learning_rates),
+            init_texts=tuple(dict.fromkeys(init_texts or ())),
+            sizes=_numbers("--sizes", sizes),
+        ),
+        steps=steps,
+        dry_run=dry_run,
+    )
+    place = Workspace(ctx.obj)
+    try:
+        with narrated(), place.lock():
+            tuned = search(place, request)
+    except KeyboardInterrupt:
+        told = f"stopped by Ctrl-C; params.yaml stands, and the same command goes on (var/tune/{tenant})"
+        stderr().print(told, markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    _show(tenant, tuned)
+
+
+def _show(tenant: str, tuned: "Tuned") -> None:
+    from cli.console import stdout, table
+    from components.stages.override import shown
+    from components.stages.trial import label
+
+    notes = {row.number: _note(row, tuned) for row in tuned.rows}
+    name = label(tuned.metric)
+    table(
+        f"Trials of {tenant}",
+        ("trial", name, *tuned.space.dimensions, "steps", "seconds", ""),
+        [
+            (
+                str(row.number + 1),
+                tuned.value(row),
+                *(tuned.space.shown(row.fields) if row.fields else "-" * len(tuned.space.dimensions)),
+                str(row.steps),
+                f"{row.seconds:.1f}",
+                notes[row.number],
+            )
+            for row in tuned.rows
+        ],
+    )
+    lines = []
+    if tuned.values and tuned.best is not None:
+        now = tuned.value(tuned.present) if tuned.present else "-"
+        verb = "written to params.yaml" if tuned.written else "would be written to params.yaml (dry run)"
+        lines += [f"{verb}: {shown(tenant, tuned.values)}", f"{name} {tuned.value(tuned.best)}, and {now} at present"]
+    elif tuned.present is None:
+        lines.append("params.yaml stays: the present values are not measured yet; run the same command again")
+    else:
+        lines.append(f"params.yaml stays: no trial beats the present values' {name} {tuned.value(tuned.present)}")
+    if tuned.written:
+        lines.append(f"next: prefixfleet retrain --tenant {tenant}")
+    for line in lines:
+        stdout().print(line, markup=False, soft_wrap=True)
+
+
+def _note(row: "Row", tuned: "Tuned") -> str:
+    parts = []
+    if tuned.present and row.number == tuned.present.number:
+        parts.append("present")
+    if tuned.values and tuned.best and row.number == tuned.best.number:
+        parts.append("winner")
+    if row.state == "pruned":
+        parts.append(f"given up, validation loss {row.loss:.3f}" if row.loss is not None else "given up")
+    elif row.state != "complete":
+        parts.append(f"failed: {row.why}" if row.state == "failed" else "unfinished")
+    return ", ".join(parts)
+
+
+def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.lstrip("-").isdigit() for part in parts):
+        raise ConfigError(f"whole numbers between commas for {option}", repr(text), "write them as 1,5,10")
+    return tuple(map(int, parts))
+
+
+def _range(option: str, text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(".."))
+    except ValueError:
+        raise ConfigError(f"LOW..HIGH for {option}", repr(text), "write two numbers, as 0.05..0.5") from None
+    return low, high
