@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.model.copying import wire_copying
 from components.model.pretraining import descend, keep, optimizers_of, restore, weighted_loss
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -58,7 +59,9 @@ def pretrain_seq2seq(
     """
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = new_bart(vocabulary, recipe).to(device)
+    model = new_bart(vocabulary, recipe)
+    wire_copying(model)
+    model.to(device)
     optimizers = optimizers_of(model, recipe, inside=".layers.")
     step, used = restore(state, recipe, model, optimizers)
     for _ in range(step):
