@@ -62,7 +62,7 @@ def attached(
     if any(module in _active for module in sites):
         raise RuntimeError("attached() inside attached() on one model")
     _check_fits(model, block, sites)
-    attachment = Attachment(model, block, sites, starts_B)
+    attachment = Attachment(model, block, sites, starts_B if block.is_infix else None)
     _register()
     with ExitStack() as stack:
         stack.enter_context(implementation(model, NAME))
@@ -150,8 +150,15 @@ class Attachment:
         tokens = args[0] if args else kwargs.get("input_ids")
         tokens = kwargs["inputs_embeds"] if tokens is None else tokens
         block, starts_B = self._repeated(tokens.shape[0])
+        if kwargs.get("attention_mask") is None:
+            # Else transformers takes the positions' gap before an infix for the start of another packed text.
+            cache = kwargs.get("past_key_values")
+            past = cache.get_seq_length() if cache is not None else 0
+            kwargs["attention_mask"] = torch.ones(
+                tokens.shape[0], past + tokens.shape[1], dtype=torch.long, device=tokens.device
+            )
         if kwargs.get("position_ids") is None:
-            kwargs["position_ids"] = _derived_positions(tokens, kwargs, block, starts_B)
+            kwargs["position_ids"] = _derived_positions(tokens.shape[1], kwargs["attention_mask"], block, starts_B)
         return args, kwargs
 
     def _finish(self, part: str) -> None:
@@ -185,18 +192,14 @@ def _check_fits(model: Any, block: Rows, sites: dict[nn.Module, Site]) -> None:
         raise BaseModelError(wanted_text, told[1], "use the base that the prefix was trained on")
 
 
-def _derived_positions(tokens: Tensor, kwargs: dict[str, Any], block: Rows, starts_B: Tensor | None) -> Tensor:
-    cache, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
-    count = tokens.shape[1]
-    if mask is None:
-        past = cache.get_seq_length() if cache is not None else 0
-        mask = torch.ones(tokens.shape[0], past + count, dtype=torch.long, device=tokens.device)
-    if mask.dim() != 2:
+def _derived_positions(count: int, mask_BT: Tensor, block: Rows, starts_B: Tensor | None) -> Tensor:
+    """Of the last `count` tokens; behind an infix positions go on from its last slot."""
+    if mask_BT.dim() != 2:
         raise ValueError("wanted position_ids beside an attention mask that is not [batch, tokens]")
     if starts_B is None:
-        return positions(mask, block.lengths_B)[:, -count:]
-    behind_BT = torch.arange(mask.shape[1], device=mask.device) >= starts_B[:, None]
-    return (positions(mask, torch.zeros_like(block.lengths_B)) + behind_BT * block.lengths_B[:, None])[:, -count:]
+        return positions(mask_BT, block.lengths_B)[:, -count:]
+    behind_BT = torch.arange(mask_BT.shape[1], device=mask_BT.device) >= starts_B[:, None]
+    return (positions(mask_BT, torch.zeros_like(block.lengths_B)) + behind_BT * block.lengths_B[:, None])[:, -count:]
 
 
 def _whole_mask(query: Tensor, key: Tensor, *, causal: bool) -> Tensor:

@@ -29,7 +29,10 @@ def _config(kind: str, **sizes: Any) -> Any:
     bart["max_position_embeddings"] = CONTEXT
     t5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, **pair}
     known: dict[str, tuple[str, dict[str, Any]]] = {
-        "gpt2": ("GPT2Config", {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": CONTEXT, **wide}),
+        "gpt2": (
+            "GPT2Config",
+            {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": CONTEXT, "initializer_range": 0.2},
+        ),
         "llama": ("LlamaConfig", shared_heads),
         "qwen2": ("Qwen2Config", shared_heads),
         "opt": ("OPTConfig", {**plain, **opt}),

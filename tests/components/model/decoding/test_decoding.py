@@ -9,68 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.config import BaseConfig
-from components.data.tokens import encode_source
 from components.errors import BaseModelError, DataError
 from components.model.base import Base, load_base
 from components.model.decoding import Decoding, generate, generate_each, generate_text
 from components.model.initialization import random_prefix, text_prefix
 from components.model.prefix import Prefix, PrefixShape
 
-EOS, PAD, VOCABULARY, CONTEXT = 0, 1, 67, 96
+EOS, PAD, CONTEXT = 0, 1, 96
 KINDS = ("gpt2", "llama")
+SIZES = {"gpt2": {"n_positions": CONTEXT}, "llama": {"max_position_embeddings": CONTEXT}}
 
 
-class Letters:
-    """A tokenizer of one id per letter."""
-
-    eos_token_id = EOS
-    pad_token_id = PAD
-
-    def __call__(self, texts: list[str], **_: Any) -> dict[str, list[list[int]]]:
-        return {"input_ids": [[ord(letter) - 60 for letter in text] for text in texts]}
-
-    def decode(self, ids: list[int], **_: Any) -> str:
-        return " " + "".join(chr(one + 60) for one in ids) + " "
-
-
-def tiny_base(kind: str, seed: int = 2) -> Base:
-    from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
-
-    torch.manual_seed(seed)
-    common = {"vocab_size": VOCABULARY, "bos_token_id": EOS, "eos_token_id": EOS, "pad_token_id": PAD}
-    if kind == "gpt2":
-        config: Any = GPT2Config(n_embd=32, n_head=4, n_layer=2, n_positions=CONTEXT, initializer_range=0.3, **common)
-    else:
-        config = LlamaConfig(
-            hidden_size=32,
-            intermediate_size=48,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            num_hidden_layers=2,
-            max_position_embeddings=CONTEXT,
-            initializer_range=0.3,
-            **common,
-        )
-    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-    # A head of its own in which the end is likelier than one token in 67, so that rows end at different steps.
-    head = torch.randn(VOCABULARY, 32) * 0.3
-    head[EOS] *= 1.5
-    model.lm_head.weight = torch.nn.Parameter(head, requires_grad=False)
-    return Base(model, Letters(), "tiny", "d", "t", 1, CONTEXT)
-
-
-BASES = {kind: tiny_base(kind) for kind in KINDS}
+@pytest.fixture(scope="session")
+def bases(build_base):
+    return {kind: build_base(kind, 2, CONTEXT, **SIZES[kind]) for kind in KINDS}
 
 
 def some_prefix(base: Base, length: int = 5, seed: int = 0) -> Prefix:
     plain = random_prefix(base.shape, length, seed)
     return Prefix({name: 0.7 * tensor / tensor.std() for name, tensor in plain.tensors.items()})
-
-
-def some_sources(number: int, seed: int = 0) -> list[list[int]]:
-    generator = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(1, 15, (number,), generator=generator).tolist()
-    return [[*torch.randint(2, VOCABULARY, (length,), generator=generator).tolist(), EOS] for length in lengths]
 
 
 def official(base: Base, prefix: Prefix | None, source: list[int], decoding: Decoding) -> list[int]:
@@ -110,8 +67,8 @@ def official(base: Base, prefix: Prefix | None, source: list[int], decoding: Dec
     ],
     ids=str,
 )
-def test_outputs_are_those_of_transformers(kind, slots, decoding):
-    base = BASES[kind]
+def test_outputs_are_those_of_transformers(bases, kind, slots, decoding, some_sources):
+    base = bases[kind]
     prefix = some_prefix(base, slots) if slots else None
     sources = some_sources(10)
     outputs = generate(base, prefix, sources, decoding, batch_size=5)
@@ -120,13 +77,13 @@ def test_outputs_are_those_of_transformers(kind, slots, decoding):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("slots", [0, 5])
-def test_the_tiny_bases_end_their_rows_at_different_steps(kind, slots):
+def test_the_tiny_bases_end_their_rows_at_different_steps(bases, kind, slots, some_sources):
     """Else the tests above would say nothing of rows that leave."""
-    prefix = some_prefix(BASES[kind], slots) if slots else None
+    prefix = some_prefix(bases[kind], slots) if slots else None
     lengths = {
         len(ids)
         for beams in (1, 5)
-        for ids in generate(BASES[kind], prefix, some_sources(10), Decoding(num_beams=beams, max_new_tokens=20), 5)
+        for ids in generate(bases[kind], prefix, some_sources(10), Decoding(num_beams=beams, max_new_tokens=20), 5)
     }
     assert len(lengths) > 2
 
@@ -139,8 +96,8 @@ def test_the_tiny_bases_end_their_rows_at_different_steps(kind, slots):
     batch_size=st.integers(1, 9),
     number=st.integers(1, 6),
 )
-def test_company_and_order_do_not_matter(kind, seed, beams, batch_size, number):
-    base, sources = BASES[kind], some_sources(number, seed)
+def test_company_and_order_do_not_matter(bases, kind, seed, beams, batch_size, number, some_sources):
+    base, sources = bases[kind], some_sources(number, seed)
     prefixes = [some_prefix(base, 1 + i, seed + i) if i % 3 else None for i in range(number)]
     decoding = Decoding(num_beams=beams, max_new_tokens=8)
     alone = [generate(base, one, [ids], decoding, 1)[0] for one, ids in zip(prefixes, sources, strict=True)]
@@ -150,8 +107,8 @@ def test_company_and_order_do_not_matter(kind, seed, beams, batch_size, number):
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_ends_where_the_context_is_full(kind, beams):
-    base = BASES[kind]
+def test_a_row_ends_where_the_context_is_full(bases, kind, beams, some_sources):
+    base = bases[kind]
     long = [2 + i % 60 for i in range(CONTEXT - 5 - 3 - 1)] + [EOS]
     sources = [long, *some_sources(3, 7)]
     prefix = some_prefix(base)
@@ -162,22 +119,22 @@ def test_a_row_ends_where_the_context_is_full(kind, beams):
     assert outputs[1:] == generate(base, prefix, sources[1:], Decoding(num_beams=beams, max_new_tokens=20), 1)
 
 
-def test_a_source_that_fills_the_context_is_named():
+def test_a_source_that_fills_the_context_is_named(bases):
     with pytest.raises(DataError, match="96 in source 2, prefix included"):
-        generate(BASES["gpt2"], some_prefix(BASES["gpt2"]), [[5, EOS], [5] * 91], Decoding(), 2)
+        generate(bases["gpt2"], some_prefix(bases["gpt2"]), [[5, EOS], [5] * 91], Decoding(), 2)
     with pytest.raises(DataError, match="none in source 1"):
-        generate(BASES["gpt2"], None, [[]], Decoding(), 2)
+        generate(bases["gpt2"], None, [[]], Decoding(), 2)
 
 
-def test_a_prefix_of_another_shape_is_refused():
+def test_a_prefix_of_another_shape_is_refused(bases):
     other = random_prefix(PrefixShape(2, 4, 16), 5, 0)
     with pytest.raises(BaseModelError, match="a prefix of"):
-        generate(BASES["gpt2"], other, [[5, EOS]], Decoding(), 1)
+        generate(bases["gpt2"], other, [[5, EOS]], Decoding(), 1)
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_finished_rows_leave_the_batch_and_beams_share_a_prefill(beams):
-    base, seen = BASES["llama"], []
+def test_finished_rows_leave_the_batch_and_beams_share_a_prefill(bases, beams, some_sources):
+    base, seen = bases["llama"], []
     handle = base.model.register_forward_pre_hook(
         lambda _, __, values: seen.append(tuple(values["input_ids"].shape)), with_kwargs=True
     )
@@ -194,25 +151,25 @@ def test_finished_rows_leave_the_batch_and_beams_share_a_prefill(beams):
         assert sizes == [size for step in range(1, 20) if (size := sum(len(ids) >= step for ids in outputs))]
 
 
-def test_batches_are_reported_and_no_input_gives_no_output():
+def test_batches_are_reported_and_no_input_gives_no_output(bases, some_sources):
     told: list[int] = []
-    outputs = generate(BASES["gpt2"], None, some_sources(7), Decoding(max_new_tokens=3), 3, told.append)
+    outputs = generate(bases["gpt2"], None, some_sources(7), Decoding(max_new_tokens=3), 3, told.append)
     assert (len(outputs), told) == (7, [3, 3, 1])
-    assert generate(BASES["gpt2"], None, [], Decoding(), 3) == []
-    assert generate_text(BASES["gpt2"], None, [], Decoding(), 3) == []
+    assert generate(bases["gpt2"], None, [], Decoding(), 3) == []
+    assert generate_text(bases["gpt2"], None, [], Decoding(), 3) == []
 
 
-def test_texts_are_sources_with_an_end_and_come_back_stripped():
-    base, decoding = BASES["gpt2"], Decoding(max_new_tokens=8)
+def test_texts_are_sources_with_an_end_and_come_back_stripped(bases):
+    base, decoding = bases["gpt2"], Decoding(max_new_tokens=8)
     prefix = some_prefix(base)
     (text,) = generate_text(base, prefix, ["NAME"], decoding, 1)
-    (ids,) = generate(base, prefix, [[18, 5, 17, 9, EOS]], decoding, 1)
-    assert text == Letters().decode(ids).strip()
+    (ids,) = generate(base, prefix, [[*base.tokenizer.convert_tokens_to_ids(list("NAME")), EOS]], decoding, 1)
+    assert text == base.texts.text(ids)
     assert generate_text(base, prefix, ["NAMELESS"], decoding, 1, max_source_tokens=4) == [text]
 
 
-def test_the_prefix_and_the_model_stay_as_they_were():
-    base = BASES["llama"]
+def test_the_prefix_and_the_model_stay_as_they_were(bases, some_sources):
+    base = bases["llama"]
     prefix = some_prefix(base)
     before = {name: tensor.clone() for name, tensor in prefix.tensors.items()}
     keys = set(vars(base.model))
@@ -234,7 +191,7 @@ def real_base() -> Base:
 @pytest.mark.parametrize("beams", [1, 5])
 def test_a_trained_base_writes_what_it_writes_with_transformers(real_base, beams):
     texts = ["name : Blue Spice | eatType : pub", "name : Zizzi | food : Italian | area : riverside | near : Crowne"]
-    sources = [encode_source(real_base.tokenizer, text, max_source_tokens=None) for text in texts]
+    sources = real_base.texts.sources(texts)
     decoding = Decoding(num_beams=beams, max_new_tokens=30)
     prefix = text_prefix(real_base, "a restaurant in the city centre", 6)
     expected = [official(real_base, prefix, source, decoding) for source in sources]

@@ -1,0 +1,80 @@
+"""Decoding on every architecture against loops without a cache, and against transformers' own `generate`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from components.model.attach import attached, positions
+from components.model.base import Base
+from components.model.decoding import Decoding, generate_each
+from components.model.prefix import Prefix
+
+KINDS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox", "bart", "t5", "mbart", "marian", "pegasus", "mt5")
+PAD, EOS = 1, 0
+LENGTHS = (5, None, 2, 7, 0, 5)
+NEW = 10
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def base(request: pytest.FixtureRequest, build_base: Callable[..., Base]) -> Base:
+    return build_base(request.param, 3)
+
+
+@pytest.fixture(scope="module")
+def rows(base: Base, values_for: Callable[..., Prefix]) -> list[Prefix | None]:
+    return [None if length is None else values_for(base.model, length, length) for length in LENGTHS]
+
+
+def cut(ids: list[int]) -> list[int]:
+    return ids[: ids.index(EOS)] if EOS in ids else ids
+
+
+def official(base: Base, rows: Any, sources: list[list[int]], decoding: Decoding, side: str, cache: bool) -> Any:
+    """One batch through transformers' `generate` with prefixes attached."""
+    longest = max(map(len, sources))
+    fill = [[PAD] * (longest - len(ids)) for ids in sources]
+    ids = torch.tensor([(gap + one if side == "left" else one + gap) for gap, one in zip(fill, sources, strict=True)])
+    gaps = [([0] * len(gap), [1] * len(one)) for gap, one in zip(fill, sources, strict=True)]
+    mask = torch.tensor([(gap + one if side == "left" else one + gap) for gap, one in gaps])
+    more: dict[str, Any] = {"attention_mask": mask}
+    if not base.is_encoder_decoder:
+        more["position_ids"] = positions(mask, [length or 0 for length in LENGTHS])
+    if decoding.num_beams > 1:
+        more |= {"length_penalty": decoding.length_penalty, "early_stopping": False}
+    how = {"num_beams": decoding.num_beams, "max_new_tokens": decoding.max_new_tokens, "do_sample": False}
+    with attached(base.model, rows):
+        found = base.model.generate(ids, **how, **more, use_cache=cache, pad_token_id=PAD, eos_token_id=EOS)
+    return [cut(row) for row in found[:, 1 if base.is_encoder_decoder else longest :].tolist()]
+
+
+def test_greedy_is_that_of_a_loop_without_a_cache(base: Base, rows: Any, greedy: Any, some_sources: Any) -> None:
+    sources = some_sources(len(rows), 5)
+    outputs = generate_each(base, rows, sources, Decoding(max_new_tokens=NEW), 4)
+    assert outputs == [greedy(base, row, source, NEW) for row, source in zip(rows, sources, strict=True)]
+
+
+@pytest.mark.parametrize("cache", [True, False], ids=["cache", "no cache"])
+@pytest.mark.parametrize(
+    "decoding", [Decoding(1, NEW), Decoding(3, NEW), Decoding(4, NEW, length_penalty=2.0)], ids=["1", "3", "4"]
+)
+def test_outputs_are_those_of_transformers_under_attached_prefixes(
+    base: Base, rows: Any, some_sources: Any, decoding: Decoding, cache: bool
+) -> None:
+    sources = some_sources(len(rows), 6)
+    expected = official(base, rows, sources, decoding, "left", cache)
+    assert generate_each(base, rows, sources, decoding, 3) == expected
+    if base.is_encoder_decoder:
+        assert official(base, rows, sources, decoding, "right", cache) == expected
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_company_and_batch_size_do_not_matter(base: Base, rows: Any, some_sources: Any, beams: int) -> None:
+    sources, decoding = some_sources(len(rows), 7), Decoding(beams, NEW)
+    alone = [generate_each(base, [row], [ids], decoding, 1)[0] for row, ids in zip(rows, sources, strict=True)]
+    assert generate_each(base, rows, sources, decoding, 6) == alone
+    assert generate_each(base, rows[::-1], sources[::-1], decoding, 4) == alone[::-1]
+    bare = generate_each(base, [None] * len(rows), sources, decoding, 6)
+    assert [own == plain for own, plain in zip(alone, bare, strict=True)].count(True) < len(rows)
+    assert (alone[1], alone[4]) == (bare[1], bare[4])
