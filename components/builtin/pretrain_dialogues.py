@@ -5,6 +5,7 @@ Of DialogSum it reads dialogues of the dev file only, and no summary; of E2E and
 
 import argparse
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from components.data.importers.dialogsum import import_dialogsum
 from components.data.importers.e2e import import_e2e
 from components.data.importers.webnlg import import_webnlg
 from components.data.schema import Example
-from components.errors import DataError
+from components.errors import DataError, PrefixFleetError
 from components.model.pretraining_seq2seq import (
     PAD_ID,
     Batch,
@@ -75,7 +76,10 @@ def read_material(options: argparse.Namespace) -> Material:
         DataError: a file that is missing or not as its kind's.
 
     """
-    dialogues = import_dialogsum(str(options.data)).get("validation", [])[: options.dialogues]
+    splits = import_dialogsum(str(options.data))
+    if "validation" not in splits:
+        raise DataError("DialogSum's dev file", f"{', '.join(splits) or 'no split'} in {options.data}", "add the file")
+    dialogues = splits["validation"][: options.dialogues]
     wordings: list[tuple[str, ...]] = []
     if options.e2e:
         wordings += _grouped(import_e2e(str(options.e2e))["train"])
@@ -173,4 +177,8 @@ def _log(step: int, loss: float, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PrefixFleetError as problem:
+        print(f"wanted: {problem.wanted}\ngot: {problem.got}\nfix: {problem.fix}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)

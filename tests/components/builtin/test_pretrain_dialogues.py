@@ -65,6 +65,12 @@ def tiny_run(rows, vocabulary, recipe, log, state, **options):
     return pretrain_seq2seq(rows, vocabulary, small, log, state, **options)
 
 
+def test_a_missing_dev_file_is_told(folder):
+    (folder / "dialogsum.dev.jsonl").unlink()
+    with pytest.raises(DataError, match="dev file"):
+        main(["--data", str(folder)])
+
+
 def test_a_missing_text_file_is_told(folder, tmp_path):
     with pytest.raises(DataError, match="UTF-8 text"):
         main(["--data", str(folder), "--extra-text", str(tmp_path / "none.txt")])
