@@ -5,11 +5,14 @@ Transformers' own wants training mode, and with it dropout. Knows blocks; does n
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from torch.utils.checkpoint import checkpoint
 
 from components.model.weights.blocks import all_blocks
+
+_kept = ContextVar("kept", default=False)
 
 
 @contextmanager
@@ -28,8 +31,20 @@ def checkpointed(model: Any) -> Iterator[None]:
             del block.module.forward
 
 
+@contextmanager
+def kept() -> Iterator[None]:
+    """Inside, a forward keeps all that it computes: `backward` may find the model in another state than it ran in."""
+    token = _kept.set(True)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
 def _again(forward: Any) -> Any:
     def run(*args: Any, **kwargs: Any) -> Any:
+        if _kept.get():
+            return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
     return run

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import BaseModelError
+from components.model.checkpointing import kept
 from components.model.prefix import CROSS, DECODER, ENCODER, PrefixShape, SiteShape
 from components.model.weights.blocks import all_blocks, decoder_blocks
 
@@ -112,7 +113,7 @@ def watched(model: Any) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]:
     training = model.training
     model.eval()
     try:
-        with implementation(model, _TRACE):
+        with implementation(model, _TRACE), kept():
             yield calls
     finally:
         model.train(training)

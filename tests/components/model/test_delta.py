@@ -1,0 +1,181 @@
+"""Deltas of every kind: soft prompts against plain embeddings, mixed rows in one batch, tensors and back."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from components.config import TrainConfig
+from components.errors import ArtifactError, BaseModelError
+from components.model.base import Base
+from components.model.checkpointing import checkpointed
+from components.model.decoding import Decoding, generate_each
+from components.model.delta import Delta, applied, delta_from_tensors, prompt_prefix
+from components.model.demonstrations import Demonstrations
+from components.model.prefix import INFIX, Prefix
+from components.model.prefix_module import PromptModule
+from components.model.weights import Weights, WeightsConfig, trainable_weights
+
+CLOSE = {"rtol": 0.0, "atol": 1e-5}
+DECODERS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
+EOS = 0
+
+
+@pytest.fixture(scope="module", params=DECODERS)
+def base(request: pytest.FixtureRequest, build_base: Callable[..., Base]) -> Base:
+    return build_base(request.param, 5)
+
+
+def prompt(base: Base, length: int, seed: int = 0) -> Tensor:
+    weight = base.model.get_input_embeddings().weight
+    return torch.randn(length, weight.shape[1], generator=torch.Generator().manual_seed(seed)) * weight.std()
+
+
+def tokens(rows: int, count: int, seed: int = 1) -> Tensor:
+    return torch.randint(2, 67, (rows, count), generator=torch.Generator().manual_seed(seed))
+
+
+def changed(base: Base, kind: Any, seed: int = 0) -> Weights:
+    """Weights that are no longer those of the base."""
+    trained = trainable_weights(base.model, WeightsConfig(kind=kind, adapter_size=4, lora_rank=3, seed=seed))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return trained.collapse()
+
+
+def fed(base: Base, prompt_PW: Tensor, ids: Tensor) -> Tensor:
+    """Logits of the tokens behind a prompt that is fed as embeddings."""
+    embeds = torch.cat([prompt_PW[None], base.model.get_input_embeddings()(ids)], dim=1)
+    found: Tensor = base.model(inputs_embeds=embeds, use_cache=False).logits[:, len(prompt_PW) :]
+    return found
+
+
+@torch.no_grad()
+def test_a_soft_prompt_is_fed_embeddings(base: Base) -> None:
+    prompt_PW, ids = prompt(base, 4), tokens(1, 7)
+    with applied(base, [Delta(prompt_PW=prompt_PW)]):
+        logits = base.model(input_ids=ids).logits
+    torch.testing.assert_close(logits, fed(base, prompt_PW, ids), **CLOSE)
+    assert not torch.allclose(logits, base.model(input_ids=ids).logits, atol=1e-2)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["plain", "checkpointed"])
+@pytest.mark.parametrize("mlp_hidden", [0, 6])
+def test_a_soft_prompts_gradient_is_that_of_fed_embeddings(base: Base, again: bool, mlp_hidden: int) -> None:
+    ids, start, gradients = tokens(1, 7), prompt(base, 4), []
+    for way in ("fed", "applied", "in company"):
+        module = PromptModule(start.shape[1], 4, mlp_hidden)
+        module.load_values(start)
+        with checkpointed(base.model) if again and way != "fed" else nullcontext():
+            if way == "fed":
+                fed(base, module.prompt(), ids).square().mean().backward()
+            else:
+                own = Delta(prompt_PW=module.prompt())
+                rows = [own] if way == "applied" else [own, None, own]
+                with applied(base, rows):
+                    logits = base.model(input_ids=ids.expand(len(rows), -1), use_cache=False).logits
+                    logits[0].square().mean().backward()
+        gradients.append([parameter.grad for parameter in module.parameters()])
+    for other in gradients[1:]:
+        for got, wanted in zip(other, gradients[0], strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+    assert all(gradient.any() for gradient in gradients[0])
+
+
+@torch.no_grad()
+def test_prompts_prefixes_and_nothing_share_a_batch(base: Base, values_for: Callable[..., Prefix]) -> None:
+    rows = [Delta(prompt_PW=prompt(base, 4)), values_for(base.model, 6), None, Delta(prompt_PW=prompt(base, 2, 1))]
+    ids = tokens(4, 7)
+    with applied(base, rows):
+        logits = base.model(input_ids=ids).logits
+    for number, row in enumerate(rows):
+        with applied(base, [row]):
+            alone = base.model(input_ids=ids[number : number + 1]).logits[0]
+        torch.testing.assert_close(logits[number], alone, **CLOSE)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_soft_prompt_decodes_as_transformers_does_behind_embeddings(base: Base, beams: int) -> None:
+    prompt_PW, source = prompt(base, 4), [5, 9, 30, EOS]
+    embeds = torch.cat([prompt_PW, base.model.get_input_embeddings()(torch.tensor(source))])[None]
+    mask = torch.ones(1, 8, dtype=torch.long)
+    how = {"max_new_tokens": 8, "num_beams": beams, "do_sample": False, "eos_token_id": EOS, "pad_token_id": 1}
+    found = base.model.generate(inputs_embeds=embeds, attention_mask=mask, **how)[0].tolist()
+    (output,) = generate_each(base, [Delta(prompt_PW=prompt_PW)], [source], Decoding(beams, 8), 1)
+    assert output == (found[: found.index(EOS)] if EOS in found else found)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "bart", "t5"])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_rows_of_other_weights_keep_apart(
+    build_base: Callable[..., Base], values_for: Callable[..., Prefix], kind: str, beams: int
+) -> None:
+    base = build_base(kind, 5)
+    shared = changed(base, "lora", 3)
+    rows = [
+        Delta(prefix=values_for(base.model, 3), weights=changed(base, "adapter", 1)),
+        None,
+        Delta(prefix=values_for(base.model, 5, 1), weights=changed(base, "adapter", 2)),
+        Delta(prefix=values_for(base.model, 2, 2), weights=shared),
+        values_for(base.model, 4, 3),
+        Delta(weights=changed(base, "full", 4)),
+        Delta(prefix=values_for(base.model, 4, 5), weights=shared),
+    ]
+    sources, decoding = [[*tokens(1, 3 + number, number)[0].tolist(), EOS] for number in range(7)], Decoding(beams, 8)
+    told: list[int] = []
+    outputs = generate_each(base, rows, sources, decoding, 4, told.append)
+    alone = [generate_each(base, [row], [ids], decoding, 1)[0] for row, ids in zip(rows, sources, strict=True)]
+    assert outputs == alone
+    assert sorted(told) == [1, 1, 1, 2, 2]
+    bare = generate_each(base, [None] * 7, sources, decoding, 7)
+    assert sum(own != plain for own, plain in zip(outputs, bare, strict=True)) >= 4
+    assert outputs[1] == bare[1]
+    with pytest.raises(ValueError, match="same weights"), applied(base, rows[:2]):
+        pass
+
+
+def test_tensors_come_back_as_the_same_delta(base: Base, values_for: Callable[..., Prefix]) -> None:
+    prefix = values_for(base.model, 3)
+    shown = Demonstrations((("a", "b"),), 1, "nearest")
+    made: dict[Any, Delta] = {
+        "prefix": Delta(prefix=prefix),
+        "infix": Delta(prefix=Prefix.from_stacked(prefix.stacked(), INFIX)),
+        "embedding": Delta(prompt_PW=prompt(base, 3)),
+        "full": Delta(weights=changed(base, "full")),
+        "prefix+adapter": Delta(prefix=prefix, weights=changed(base, "adapter")),
+        "prefix+lora": Delta(prefix=prefix, weights=changed(base, "lora")),
+        "in-context": Delta(demonstrations=shown),
+    }
+    for method, delta in made.items():
+        config = TrainConfig(method=method, adapter_size=4, lora_rank=3)
+        read = delta_from_tensors(method, delta.tensors, config)
+        assert list(read.tensors) == list(delta.tensors)
+        assert all(torch.equal(read.tensors[name], tensor) for name, tensor in delta.tensors.items())
+        assert (read.parameters, read.length) == (delta.parameters, delta.length)
+        read.check_fits(base)
+        for other in made:
+            if other != method and {method, other} != {"prefix+adapter", "prefix+lora"}:
+                with pytest.raises(ArtifactError):
+                    delta_from_tensors(other, delta.tensors, TrainConfig(method=other))
+        with pytest.raises(ArtifactError, match=r"embedding\.spell"):
+            delta_from_tensors(method, {**delta.tensors, "embedding.spell": prompt(base, 1)}, config)
+
+
+def test_what_does_not_fit_is_refused_by_name(build_base: Callable[..., Base], base: Base) -> None:
+    with pytest.raises(BaseModelError, match="soft prompt"):
+        Delta(prompt_PW=torch.zeros(3, 7)).check_fits(base)
+    with pytest.raises(BaseModelError, match="BartForConditionalGeneration"):
+        Delta(prompt_PW=torch.zeros(3, 32)).check_fits(build_base("bart"))
+    with pytest.raises(BaseModelError):
+        Delta(weights=changed(build_base("t5"), "lora")).check_fits(base)
+
+
+def test_a_prompts_prefix_has_its_length_and_type(base: Base) -> None:
+    made = prompt_prefix(base, prompt(base, 4))
+    assert (made.length, made.shape) == (4, base.shape)
+    assert prompt_prefix(base, prompt(base, 1)).length == 1
