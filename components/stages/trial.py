@@ -23,8 +23,9 @@ from components.registry.artifact import SCHEMA
 from components.stages.examples import read_one
 from components.stages.origins import shared_prefix
 from components.stages.plan import PlanItem
-from components.stages.progress import Progress, advance
+from components.stages.progress import Progress, advance, tell
 from components.stages.workspace import Workspace
+from components.training.checkpoint import saved_step
 from components.training.fit import fit
 
 LOSS = "validation-loss"
@@ -117,6 +118,9 @@ class Trier:
             artifact_schema=SCHEMA,
             shared=self.shared.sha256 if self.shared else None,
         )
+        run_key = f"{name} {print_}"
+        if step := saved_step(state, run_key):
+            tell(f"{self.item.tenant}: {name} resumes at step {step}")
         try:
             result = fit(
                 self.workspace.base,
@@ -124,7 +128,7 @@ class Trier:
                 self.train,
                 self.validation,
                 state=state,
-                run_key=f"{name} {print_}",
+                run_key=run_key,
                 log=log,
                 stop=ask,
                 name=str(self.workspace.data / self.item.tenant),

@@ -18,6 +18,7 @@ from typing import Any
 
 from components.config import Params, TrainConfig
 from components.errors import BaseModelError, ConfigError, DataError, TrainingError
+from components.registry.artifact import SCHEMA
 from components.stages.override import check_writable, write_override
 from components.stages.plan import PlanItem, examine
 from components.stages.progress import Progress, advance, tell
@@ -219,6 +220,7 @@ def _name(running: Running) -> str:
 def _key(space: Space, trial: TrainConfig, item: PlanItem, base_digest: str, trier: Trier, params: Params) -> str:
     decoded = trier.metric != LOSS
     values = {
+        "artifact_schema": SCHEMA,
         "base": base_digest,
         "data": item.data_digest,
         "shared": trier.shared.sha256 if trier.shared else None,
