@@ -12,7 +12,7 @@ from components.model.delta import Delta
 from components.model.prefix import Prefix
 from components.model.trainable import TrainableDelta
 from components.training.checkpoint import load_trained
-from components.training.loop import TrainResult, train_delta
+from components.training.loop import TrainResult, spaced, train_delta
 
 _INIT_WORDS = 64
 
@@ -52,11 +52,12 @@ def fit(
         if state is not None:
             load_trained(state, start_key, module)
         module.load(start)
-    delta = module.delta()
+    delta, shows = module.delta(), module.demonstrations is not None
 
     def encoded(examples: Sequence[Example], split: str, *, expand: bool) -> list[Encoded]:
+        targets = _longest_target(base, examples) if shows else 0
         return encode_examples(
-            delta.texts(base, _longest_target(base, examples), leave_out_same=split == "train"),
+            delta.texts(base, targets, leave_out_same=split == "train"),
             examples,
             context=base.context,
             prefix_length=delta.length,
@@ -68,7 +69,7 @@ def fit(
 
     return train_delta(
         base,
-        encoded(train, "train", expand=module.demonstrations is None),
+        encoded(spaced(train) if shows else train, "train", expand=not shows),
         encoded(validation, "validation", expand=False),
         config,
         module=module,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -26,6 +27,7 @@ from components.training.checkpoint import Point, Progress, load_state, save_sta
 from components.training.objective import mean_loss, target_loss_of
 from components.training.schedule import learning_rate
 
+Pair = TypeVar("Pair")
 VALIDATION_EXAMPLES = 128
 """At most so many validation examples, evenly spaced, make a validation loss."""
 
@@ -233,12 +235,17 @@ class _Run:
         return self._collated([self.train[index] for index in self._epoch[1][place]])
 
     def _sample(self, pairs: Sequence[Encoded]) -> list[Batch]:
-        stride, size = math.ceil(len(pairs) / VALIDATION_EXAMPLES), 2 * self.config.batch_size
-        chosen = sorted(pairs[::stride], key=lambda pair: pair.length)
+        size = 2 * self.config.batch_size
+        chosen = sorted(spaced(pairs), key=lambda pair: pair.length)
         return [self._collated(chosen[start : start + size]) for start in range(0, len(chosen), size)]
 
     def _collated(self, pairs: Sequence[Encoded]) -> Batch:
         return collate(pairs, self.base.pad_id, encoder_decoder=self.base.is_encoder_decoder)
+
+
+def spaced(pairs: Sequence[Pair]) -> Sequence[Pair]:
+    """At most VALIDATION_EXAMPLES of the pairs, evenly spaced."""
+    return pairs[:: max(1, math.ceil(len(pairs) / VALIDATION_EXAMPLES))]
 
 
 def _check_examples(base: Base, train: Sequence[Encoded], validation: Sequence[Encoded], prefix_length: int) -> None:
