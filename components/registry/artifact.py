@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.config import TENANT_ID, TrainConfig
-from components.data.files import write_atomic
+from components.data.files import sweep, write_atomic
 from components.errors import ArtifactError, BaseModelError
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def save_artifact(
 ) -> Manifest:
     """Write both files so that a reader sees the old artifact or the new one; other files of the folder stay.
 
-    Length, dtype, shapes, parameters and sha256 are taken from the tensors.
+    Length, dtype, shapes, parameters and sha256 are taken from the tensors. One writer at a time: what earlier ones
+    left that were killed halfway is cleared away.
 
     Raises:
         ArtifactError: values that are not finite, tensors of several dtypes or lengths, or facts that are no manifest.
@@ -123,6 +124,8 @@ def save_artifact(
     manifest = _parse({**facts, "sha256": hashlib.sha256(content).hexdigest()}, "the manifest to save")
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest.model_dump(), indent=2, sort_keys=True) + "\n"
+    for name in (TENSORS_FILE, MANIFEST_FILE):
+        sweep(_staged(folder, name))
     _replace_all(folder, {TENSORS_FILE: content, MANIFEST_FILE: text.encode()})
     return manifest
 
@@ -276,7 +279,7 @@ def _read(path: Path, limit: int | None) -> bytes:
 
 def _replace_all(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write all files under other names first, so that a full disk leaves every old file, then rename them in order."""
-    staged = {name: folder / f".{name}.next" for name in files}
+    staged = {name: _staged(folder, name) for name in files}
     try:
         for name, content in files.items():
             write_atomic(staged[name], content)
@@ -285,3 +288,7 @@ def _replace_all(folder: Path, files: Mapping[str, bytes]) -> None:
     finally:
         for path in staged.values():
             path.unlink(missing_ok=True)
+
+
+def _staged(folder: Path, name: str) -> Path:
+    return folder / f".{name}.next"

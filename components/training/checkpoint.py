@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from components.data.files import write_atomic
+from components.data.files import sweep, write_atomic
 
 FILE = "train.safetensors"
 SCHEMA = 2
@@ -90,9 +90,11 @@ def load_state(
 ) -> tuple[Progress, dict[str, Tensor]] | str:
     """Put a saved state into `module` and `optimizer` and return its progress and the best tensors of an artifact.
 
-    A state that cannot be continued is left alone; the answer then says why in words.
+    A state that cannot be continued is left alone; the answer then says why in words. What writes left that were killed
+    halfway is cleared away.
     """
     file = folder / FILE
+    sweep(file)
     if not file.is_file():
         return "no earlier state"
     try:
