@@ -113,7 +113,7 @@ class PrefixModule(nn.Module):
         for site, slots in zip(self.sites, self.slots, strict=True):
             values_L2HPD = prefix.site(site)
             if self.mlp_hidden:
-                slots.fit(values_L2HPD.permute(3, 0, 1, 2, 4).reshape(self.length, -1))  # type: ignore[operator]
+                slots.fit(values_L2HPD.permute(3, 0, 1, 2, 4).flatten(1))  # type: ignore[operator]
             else:
                 slots.values.copy_(values_L2HPD)  # type: ignore[operator]
 

@@ -6,7 +6,7 @@ is refused by name. Does not know prefixes' values.
 Shapes: B batch rows, H key/value heads, S keys, D head size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,8 @@ from components.model.weights.blocks import all_blocks, decoder_blocks
 
 _TRACE = "prefixfleet-trace"
 _SOURCE_TOKENS, _TARGET_TOKENS = 3, 2
+_NOISE = 0.05
+"""Of the logits' spread: what kernels may differ by in 16 bits."""
 _known: "WeakKeyDictionary[nn.Module, dict[nn.Module, Site]]" = WeakKeyDictionary()
 
 
@@ -39,8 +41,8 @@ def attention_sites(model: Any) -> dict[nn.Module, Site]:
     """Every attention module of `model`, in the order of computation.
 
     Raises:
-        BaseModelError: the model does not call the attention interface in every layer, calls one module twice, or its
-            keys and values differ in size; it is named.
+        BaseModelError: the model does not call the attention interface in every layer, calls one module twice, attends
+            with more than keys, values and a mask, or its keys and values differ in size; it is named.
     """
     if model not in _known:
         _known[model] = _traced(model)
@@ -121,14 +123,22 @@ def watched(model: Any) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]:
 
 @torch.no_grad()
 def _traced(model: Any) -> dict[nn.Module, Site]:
-    pairs = model.config.is_encoder_decoder
+    pairs, before = model.config.is_encoder_decoder, model.config._attn_implementation
     encoder = set(model.get_encoder().modules()) if pairs else set()
     ids = torch.zeros(1, _SOURCE_TOKENS, dtype=torch.long, device=model.device)
     inputs = {"input_ids": ids, "use_cache": False}
     if pairs:
         inputs["decoder_input_ids"] = ids[:, :_TARGET_TOKENS]
     with watched(model) as calls:
-        model(**inputs)
+        try:
+            seen = model(**inputs).logits.float()
+        except ValueError as problem:
+            raise refused(model, str(problem)) from problem
+        with implementation(model, before):
+            output = model(**{**inputs, "use_cache": True})
+    own = output.logits.float()
+    if (seen - own).square().mean().sqrt() > _NOISE * own.std():
+        raise refused(model, f"its attention ({before}) computes what transformers' sdpa function does not")
     found: dict[nn.Module, Site] = {}
     counts: dict[str, int] = {}
     for module, key, value in calls:
@@ -141,6 +151,8 @@ def _traced(model: Any) -> dict[nn.Module, Site]:
         found[module] = Site(name, counts.get(name, 0), key.shape[1], key.shape[3])
         counts[name] = counts.get(name, 0) + 1
     _check_complete(model, counts)
+    if not pairs:
+        _check_cache(model, found, output.past_key_values)
     return found
 
 
@@ -152,3 +164,12 @@ def _check_complete(model: Any, counts: dict[str, int]) -> None:
     for site, count in wanted.items():
         if counts.get(site, 0) != count:
             raise refused(model, f"{counts.get(site, 0)} of {count} layers call the attention interface ({site})")
+
+
+def _check_cache(model: Any, found: Mapping[nn.Module, Site], cache: Any) -> None:
+    """Prefixes are decoded from a cache that holds them: it must hold keys as attention sees them."""
+    wanted = [(site.kv_heads, site.head_dim) for site in found.values()]
+    kept = [getattr(layer, "keys", None) for layer in getattr(cache, "layers", ())]
+    got = [(keys.shape[1], keys.shape[3]) for keys in kept if keys is not None and keys.dim() == 4]
+    if got != wanted:
+        raise refused(model, f"a cache of {got} (heads, head size) where attention sees {wanted}")

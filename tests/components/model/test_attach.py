@@ -209,7 +209,7 @@ def test_checkpointing_gives_the_same_gradient(prefix_for: PrefixFor, model: Any
         module.load_values(prefix)
         with attached(model, [module.prefix()]):
             model(input_ids=tokens(1, 7), use_cache=False).logits.square().mean().backward()
-        gradients.append(module.values.grad)
+        gradients.append(module.slots[0].values.grad)
     torch.testing.assert_close(gradients[0], gradients[1])
 
 

@@ -18,6 +18,7 @@ from components.model.initialization import text_prefix
 from components.model.prefix import PrefixShape
 
 Save = Callable[[Any], Path]
+FULL = ["full_attention", "full_attention"]
 
 
 @pytest.fixture
@@ -49,13 +50,13 @@ def test_loads_frozen_and_named(model: Any, save: Save) -> None:
     base = load(folder)
     heads = {"gpt2": 4, "llama": 2}[model.config.model_type]
     assert (base.name, base.context, base.eos_id, base.pad_id) == ("tiny", 64, 0, 1)
-    assert base.shape == PrefixShape(3, heads, 8)
+    assert base.shape == PrefixShape(2, heads, 8)
     assert base.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert not base.model.training
     assert not any(parameter.requires_grad for parameter in base.model.parameters())
     described = json.loads(json.dumps(describe_base(base)))
     assert described["digest"] == base.digest
-    assert (described["layers"], described["kv_heads"], described["dtype"]) == (3, heads, "float32")
+    assert (described["layers"], described["kv_heads"], described["dtype"]) == (2, heads, "float32")
     ids = torch.arange(2, 12)[None]
     torch.testing.assert_close(base.model(input_ids=ids).logits, model(input_ids=ids).logits, rtol=0.0, atol=1e-5)
     with attached(base.model, [text_prefix(base, "name", 4)]):
@@ -133,17 +134,54 @@ def test_broken_configuration_is_refused(model: Any, save: Save) -> None:
         load(folder)
 
 
-def test_encoder_decoders_and_windows_are_refused(save: Save) -> None:
-    from transformers import BartConfig, BartForConditionalGeneration, MistralConfig, MistralForCausalLM
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_an_encoder_decoder_model_is_a_base(kind: str, build_model: Callable[..., Any], save: Save) -> None:
+    model = build_model(kind)
+    base = load(save(model))
+    assert base.is_encoder_decoder
+    assert base.decoder_start_id == 1
+    assert base.context == {"bart": 64, "t5": 512}[kind]
+    assert list(base.shape.sites) == ["encoder.self", "decoder.self", "decoder.cross"]
+    described = json.loads(json.dumps(describe_base(base)))
+    assert described["encoder_decoder"] is True
+    ids = torch.arange(2, 12)[None]
+    own, theirs = (one(input_ids=ids, decoder_input_ids=ids).logits for one in (base.model, model))
+    torch.testing.assert_close(own, theirs, rtol=0.0, atol=1e-5)
 
-    size: dict[str, int] = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
-    bart = BartConfig(vocab_size=67, encoder_layers=1, decoder_layers=1, **size)
-    with pytest.raises(BaseModelError, match="encoder-decoder"):
-        load(save(BartForConditionalGeneration(bart)))
-    size = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
-    mistral = MistralConfig(vocab_size=67, num_hidden_layers=1, sliding_window=8, max_position_embeddings=64, **size)
-    with pytest.raises(BaseModelError, match="window 8"):
-        load(save(MistralForCausalLM(mistral)))
+
+EXPERTS = {"num_local_experts": 2, "n_routed_experts": 2, "num_experts_per_tok": 1, "num_key_value_heads": 2}
+RANKS = {"q_lora_rank": 8, "kv_lora_rank": 8, "n_group": 1, "topk_group": 1}
+LATENT = {**RANKS, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
+SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes", "told"),
+    [
+        ("MistralConfig", {**SMALL, "num_key_value_heads": 1, "sliding_window": 8}, r"mistral\): .*window 8"),
+        ("Gemma2Config", {**SMALL, "num_key_value_heads": 1, "head_dim": 8}, r"gemma2\): .*sliding_attention"),
+        ("Gemma2Config", {**SMALL, "num_key_value_heads": 1, "head_dim": 8, "layer_types": FULL}, "Gemma2ForCausalLM"),
+        ("BloomConfig", {"hidden_size": 16, "n_layer": 2, "n_head": 2}, "BloomForCausalLM"),
+        ("MptConfig", {"d_model": 16, "n_heads": 2, "n_layers": 2}, "MptForCausalLM"),
+        ("MambaConfig", {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}, "mamba"),
+        ("JambaConfig", {**SMALL, "num_key_value_heads": 1, "attn_layer_offset": 1, "attn_layer_period": 2}, "jamba"),
+        ("GptOssConfig", {**SMALL, **EXPERTS, "layer_types": FULL, "head_dim": 8}, "GptOssForCausalLM: its attention"),
+        ("DeepseekV3Config", {**SMALL, **EXPERTS, **LATENT}, "DeepseekV3ForCausalLM: a cache of"),
+        ("BartDecoderOnly", {}, r"BartForCausalLM: .*position_ids"),
+    ],
+)
+def test_what_cannot_take_prefixes_is_refused_by_name(
+    config: str, sizes: dict[str, Any], told: str, save: Save, build_model: Callable[..., Any]
+) -> None:
+    import transformers as hf
+
+    if config == "BartDecoderOnly":
+        model = hf.BartForCausalLM(build_model("bart").config)
+    else:
+        known = {"vocab_size": 67, "max_position_embeddings": 64, "eos_token_id": 0, "pad_token_id": 1}
+        model = hf.AutoModelForCausalLM.from_config(getattr(hf, config)(**{**known, **sizes}))
+    with pytest.raises(BaseModelError, match=told):
+        load(save(model))
 
 
 def test_a_tokenizer_without_an_end_is_refused(model: Any, save: Save) -> None:

@@ -29,14 +29,14 @@ def pair(request: pytest.FixtureRequest, model: Any) -> tuple[Any, Prefix]:
         encoder_hidden_size=request.param or None,
     )
     theirs = peft.get_peft_model(model, config).eval()
-    encoder = theirs.prompt_encoder["default"]
+    encoder, slots = theirs.prompt_encoder["default"], module.slots[0]
     with torch.no_grad():
         if request.param:
-            encoder.embedding.weight.copy_(module.embedding)
-            encoder.transform[0].weight.copy_(module.inner_weight)
-            encoder.transform[0].bias.copy_(module.inner_bias)
-            encoder.transform[2].weight.copy_(module.outer_weight)
-            encoder.transform[2].bias.copy_(module.outer_bias)
+            encoder.embedding.weight.copy_(slots.embedding)
+            encoder.transform[0].weight.copy_(slots.inner_weight)
+            encoder.transform[0].bias.copy_(slots.inner_bias)
+            encoder.transform[2].weight.copy_(slots.outer_weight)
+            encoder.transform[2].bias.copy_(slots.outer_bias)
         else:
             encoder.embedding.weight.copy_(module.collapse().stacked().permute(3, 0, 1, 2, 4).reshape(LENGTH, -1))
     return theirs, module.collapse()

@@ -1,21 +1,16 @@
-"""Prefix files' names and shapes, the trainable module, and where a prefix starts."""
-
-from typing import Any
+"""Prefix files' names and shapes: what is taken, what is refused, and prefixes of all sites."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.config import TrainConfig
-from components.errors import ArtifactError, BaseModelError, ConfigError
-from components.model.attach import attached
-from components.model.base import Base
-from components.model.initialization import initial_prefix, random_prefix, text_prefix
-from components.model.prefix import Prefix, PrefixShape
-from components.model.prefix_module import PrefixModule
+from components.errors import ArtifactError, BaseModelError
+from components.model.initialization import random_prefix
+from components.model.prefix import CROSS, DECODER, ENCODER, INFIX, Prefix, PrefixShape, SiteShape
 
 SHAPE = PrefixShape(layers=3, kv_heads=2, head_dim=8)
+PAIR = PrefixShape(2, 4, 8, encoder=SiteShape(3, 2, 8), cross=SiteShape(2, 4, 16))
 
 
 def test_names_shapes_and_sizes() -> None:
@@ -49,76 +44,47 @@ def test_incomplete_tensors_are_refused(tensors: dict[str, torch.Tensor]) -> Non
         Prefix(tensors)
 
 
-@pytest.mark.parametrize(("mlp_hidden", "tolerance"), [(0, 0.0), (16, 1e-5)])
-@pytest.mark.parametrize("length", [0, 1, 5])
-def test_module_starts_at_the_values_it_is_given(length: int, mlp_hidden: int, tolerance: float) -> None:
-    start = Prefix.from_stacked(torch.randn(3, 2, 2, length, 8))
-    module = PrefixModule(SHAPE, length, mlp_hidden)
-    module.load_values(start)
-    collapsed = module.collapse()
-    torch.testing.assert_close(collapsed.stacked(), start.stacked(), rtol=0.0, atol=tolerance)
-    assert not any(tensor.requires_grad for tensor in collapsed.tensors.values())
-    assert module.prefix().stacked().requires_grad
+def test_every_site_has_tensors_of_its_own_shape() -> None:
+    prefix = random_prefix(PAIR, 5, seed=1)
+    assert next(iter(prefix.tensors)) == "encoder.self.0.key"
+    assert list(prefix.tensors)[6:8] == ["decoder.self.0.key", "decoder.self.0.value"]
+    assert list(prefix.tensors)[-1] == "decoder.cross.1.value"
+    assert prefix.tensors["encoder.self.2.value"].shape == (2, 5, 8)
+    assert prefix.tensors["decoder.self.1.key"].shape == (4, 5, 8)
+    assert prefix.tensors["decoder.cross.1.value"].shape == (4, 5, 16)
+    assert prefix.shape == PAIR
+    assert list(prefix.sites) == [ENCODER, DECODER, CROSS]
+    assert prefix.parameters == 2 * 5 * (3 * 2 * 8 + 2 * 4 * 8 + 2 * 4 * 16)
+    assert Prefix.from_sites({site: prefix.site(site) for site in prefix.sites}).tensors.keys() == prefix.tensors.keys()
 
 
-def test_mlp_narrower_than_the_prefix_starts_at_the_least_squares() -> None:
-    start = Prefix.from_stacked(torch.randn(3, 2, 2, 9, 8))
-    module = PrefixModule(SHAPE, 9, 4)
-    module.load_values(start)
-    error = (module.collapse().stacked() - start.stacked()).square().mean()
-    assert 0 < error < start.stacked().var()
+def test_sites_of_other_lengths_and_infixes_beside_prefixes_are_refused() -> None:
+    short, long = (random_prefix(PAIR, length, seed=1).tensors for length in (4, 5))
+    mixed = {name: (short if name.startswith(CROSS) else long)[name] for name in long}
+    with pytest.raises(ArtifactError, match=r"decoder\.cross\.0\.key"):
+        Prefix(mixed)
+    own = random_prefix(SHAPE, 4, seed=1)
+    infix = Prefix.from_stacked(own.stacked(), INFIX)
+    assert infix.is_infix
+    assert not own.is_infix
+    assert (infix.shape, infix.length) == (SHAPE, 4)
+    with pytest.raises(ArtifactError, match="an infix or a prefix"):
+        Prefix({**own.tensors, **infix.tensors})
 
 
-def test_module_draws_from_its_seed_alone() -> None:
-    state = torch.random.get_rng_state()
-    first, second, other = (PrefixModule(SHAPE, 4, 6, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert torch.equal(first.collapse().stacked(), second.collapse().stacked())
-    assert not torch.equal(first.collapse().stacked(), other.collapse().stacked())
+def test_joined_prefixes_stand_one_behind_the_other() -> None:
+    first, second = random_prefix(PAIR, 2, seed=1), random_prefix(PAIR, 3, seed=2)
+    joined = Prefix.joined(first, second)
+    assert (joined.length, joined.shape) == (5, PAIR)
+    for name, tensor in joined.tensors.items():
+        assert torch.equal(tensor, torch.cat([first.tensors[name], second.tensors[name]], dim=1))
+    with pytest.raises(BaseModelError, match="two prefixes of one base"):
+        Prefix.joined(first, random_prefix(SHAPE, 2, seed=1))
 
 
-def test_collapse_is_a_copy() -> None:
-    module = PrefixModule(SHAPE, 4)
-    collapsed = module.collapse()
-    with torch.no_grad():
-        module.values.add_(1.0)
-    assert not collapsed.stacked().any()
-
-
-def test_loading_another_shape_or_length_is_refused() -> None:
-    module = PrefixModule(SHAPE, 4)
-    with pytest.raises(BaseModelError, match="length 4; got 5"):
-        module.load_values(random_prefix(SHAPE, 5, seed=0))
-    with pytest.raises(BaseModelError, match="3 layers x 2 key/value heads x 8; got one of 3 layers x 4"):
-        module.load_values(random_prefix(PrefixShape(3, 4, 8), 4, seed=0))
-
-
-def test_text_prefix_acts_as_the_text(base: Base, model: Any) -> None:
-    ids = torch.tensor([base.tokenizer("namenarest")["input_ids"]])
-    expected = model(input_ids=ids).logits[:, 4:]
-    for text in ("name", "namenamexx"):
-        prefix = text_prefix(base, text, 4)
-        with attached(model, [prefix]):
-            torch.testing.assert_close(model(input_ids=ids[:, 4:]).logits, expected, rtol=0.0, atol=1e-5)
-    assert text_prefix(base, "ab", 5).length == 5
-    assert text_prefix(base, "ab", 0).parameters == 0
-
-
-def test_initial_prefix_follows_the_configuration(base: Base) -> None:
-    drawn = initial_prefix(base, TrainConfig(initialization="random", prefix_length=3, seed=4), "words")
-    assert torch.equal(drawn.stacked(), random_prefix(base.shape, 3, 4).stacked())
-    named = initial_prefix(base, TrainConfig(init_text="name", prefix_length=3), "words")
-    assert torch.equal(named.stacked(), text_prefix(base, "name", 3).stacked())
-    own = initial_prefix(base, TrainConfig(prefix_length=3), "words")
-    assert torch.equal(own.stacked(), text_prefix(base, "words", 3).stacked())
-
-
-@pytest.mark.parametrize("how", ["text", "random"])
-def test_a_prefix_as_long_as_the_context_is_refused(base: Base, how: Any) -> None:
-    with pytest.raises(ConfigError, match=r"context of 64 tokens; got train.prefix_length 64"):
-        initial_prefix(base, TrainConfig(initialization=how, prefix_length=64), "words")
-
-
-def test_a_text_without_tokens_is_refused(base: Base) -> None:
-    with pytest.raises(ConfigError, match="init_text"):
-        text_prefix(base, "", 4)
+def test_a_base_of_another_shape_is_refused() -> None:
+    prefix = random_prefix(PAIR, 2, seed=1)
+    prefix.check_fits(PAIR)
+    for other in (SHAPE, PrefixShape(2, 4, 8), PrefixShape(2, 4, 8, encoder=PAIR.encoder, cross=SiteShape(2, 4, 8))):
+        with pytest.raises(BaseModelError, match=r"wanted a prefix of (3 layers|.*2 layers)"):
+            prefix.check_fits(other)
