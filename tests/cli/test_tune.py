@@ -39,11 +39,10 @@ def test_the_table_has_the_best_first_and_what_comes_next_is_told(tune):
 
 def test_a_dry_run_says_what_would_be_written(tune):
     root, told = tune("--dry-run")
-    before = (root / "params.yaml").read_bytes()
     assert told.exit_code == 0, told.output
     assert "would be written to params.yaml (dry run): tenants.alder.train: {" in told.stdout
     assert "next:" not in told.stdout
-    assert (root / "params.yaml").read_bytes() == before
+    assert yaml.safe_load((root / "params.yaml").read_text())["tenants"] == {}
 
 
 def test_values_that_stay_are_told_with_their_score(tune):

@@ -168,7 +168,7 @@ def test_scores_are_those_of_the_metric_on_the_validation_split(root, monkeypatc
 
 def test_worse_losses_are_given_up_but_never_the_present_values(root):
     (root / "params.yaml").write_text(COMMENTED.replace("max_steps: 6", "max_steps: 12"))
-    tuned = tune(Workspace(root), request(trials=24, wanted=Wanted(lengths=(1, 2, 3), rates=(1e-6, 0.9))))
+    tuned = tune(Workspace(root), request(trials=12, wanted=Wanted(lengths=(1, 2, 3), rates=(1e-6, 0.9))))
     pruned = [row for row in tuned.rows if row.state == "pruned"]
     assert pruned
     assert all(row.steps < 12 and row.cost is None for row in pruned)
