@@ -48,13 +48,15 @@ class Texts:
             return [self._demonstrated(text, limit) for text in texts]
         if self.encoder_decoder:
             return self._marked("text", texts, limit)
-        return [[*ids[:limit], self.eos_id] for ids in self._bare(texts)]
+        eos = self.eos_id
+        return [[*ids[:limit], eos] for ids in self._bare(texts)]
 
     def targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each target, ending with the end-of-text id. Raises BaseModelError as `sources`."""
         if self.encoder_decoder:
             return self._marked("text_target", texts, None)
-        return [[*ids, self.eos_id] for ids in self._bare([f" {text}" for text in texts])]
+        eos = self.eos_id
+        return [[*ids, eos] for ids in self._bare([f" {text}" for text in texts])]
 
     def text(self, ids: Sequence[int]) -> str:
         """Generated ids as text, stripped."""
@@ -62,12 +64,15 @@ class Texts:
         return str(decoded).strip()
 
     def _bare(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
         # Words like "<|endoftext|>" in a tenant's text are text: they must not end it.
         encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
-        return encoded["input_ids"] if texts else []
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
 
     def _marked(self, kind: str, texts: Sequence[str], limit: int | None) -> list[list[int]]:
-        eos, special = self.eos_id, set(self.tokenizer.all_special_ids)
+        eos, special = self.eos_id, set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         if not texts:
             return []
         cut = {}
@@ -78,6 +83,18 @@ class Texts:
 
     def _demonstrated(self, text: str, limit: int | None) -> list[int]:
         assert self.demonstrations is not None  # noqa: S101 - the caller looked
-        return self.demonstrations.source_ids(
-            lambda part: self._bare([part])[0][:limit], self.eos_id, text, self.room, leave_out_same=self.leave_out_same
+        before, after = self._marks() if self.encoder_decoder else ([], [self.eos_id])
+        *ids, _eos = self.demonstrations.source_ids(
+            lambda part: self._bare([part])[0][:limit],
+            self.eos_id,
+            text,
+            self.room - len(before) - len(after) + 1,
+            leave_out_same=self.leave_out_same,
         )
+        return [*before, *ids, *after]
+
+    def _marks(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and behind a source."""
+        (marked,), (bare,) = self._marked("text", ["a"], None), self._bare(["a"])
+        start = next(place for place in range(len(marked)) if marked[place : place + len(bare)] == bare)
+        return marked[:start], marked[start + len(bare) :]

@@ -1,84 +1,72 @@
-from typing import Any
+"""Examples as ids that fit the context, with an encoder of one id a letter."""
+
+from collections.abc import Sequence
 
 import pytest
 
 from components.data.schema import Example
-from components.data.tokens import Encoded, encode_examples, encode_source
-from components.errors import BaseModelError, DataError
+from components.data.tokens import Encoded, encode_examples
+from components.errors import DataError
 
 EOS = 0
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    """A byte-level tokenizer of 258 ids: eos 0, pad 1, then the bytes; texts over 16 tokens would make it warn."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+class Letters:
+    """A text encoder of one id a letter, whose targets start with 1."""
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate(["<eos>", "<pad>", *alphabet])}
-    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>", model_max_length=16)
+    def sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
+        return [[*map(ord, text[:limit]), EOS] for text in texts]
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[1, *map(ord, text), EOS] for text in texts]
 
 
-def encode(tokenizer: Any, *examples: Example, **changes: Any) -> list[Encoded]:
+def encode(*examples: Example, **changes: object) -> list[Encoded]:
     options = {"context": 64, "prefix_length": 0, "max_source_tokens": None, "expand_references": False}
-    return encode_examples(tokenizer, examples, **{**options, **changes})
+    return encode_examples(Letters(), examples, **{**options, **changes})  # type: ignore[arg-type]
 
 
-def test_source_and_target_end_with_eos_and_the_target_has_one_space_before_it(tokenizer: Any) -> None:
-    (pair,) = encode(tokenizer, Example("ab", ("cd", "ef")))
-    assert pair.source_ids[-1] == pair.target_ids[-1] == EOS
-    assert tokenizer.decode(pair.source_ids[:-1]) == "ab"
-    assert tokenizer.decode(pair.target_ids[:-1]) == " cd"
+def text(ids: Sequence[int]) -> str:
+    return "".join(map(chr, ids))
+
+
+def test_a_pair_is_the_source_and_the_first_reference() -> None:
+    (pair,) = encode(Example("ab", ("cd", "ef")))
+    assert (text(pair.source_ids), text(pair.target_ids)) == ("ab\0", "\1cd\0")
     assert pair.length == 7
 
 
-def test_every_reference_is_a_pair_where_asked(tokenizer: Any) -> None:
-    pairs = encode(tokenizer, Example("a", ("b", "c")), Example("d", ("e",)), expand_references=True)
-    assert [tokenizer.decode(pair.target_ids[:-1]) for pair in pairs] == [" b", " c", " e"]
-    assert pairs[0].source_ids == pairs[1].source_ids
+def test_every_reference_is_a_pair_where_asked() -> None:
+    pairs = encode(Example("a", ("b", "c")), Example("d", ("e",)), expand_references=True)
+    assert [text(pair.target_ids) for pair in pairs] == ["\1b\0", "\1c\0", "\1e\0"]
+    assert [text(pair.source_ids) for pair in pairs] == ["a\0", "a\0", "d\0"]
 
 
-def test_no_examples_give_no_pairs(tokenizer: Any) -> None:
-    assert encode(tokenizer) == []
+def test_no_examples_give_no_pairs() -> None:
+    assert encode() == []
 
 
-def test_the_context_is_used_to_its_last_position_and_not_beyond(tokenizer: Any) -> None:
+def test_the_context_is_used_to_its_last_position_and_not_beyond() -> None:
     example = Example("abc", ("de",))
-    assert encode(tokenizer, example, context=11, prefix_length=3)[0].length == 8
+    assert encode(example, context=11, prefix_length=3)[0].length == 8
     with pytest.raises(
         DataError,
         match=r"at most 10 .* prefix of 3; .*source of 4 and a target of 4 .*example 2 of the examples \('abc'\)",
     ):
-        encode(tokenizer, Example("a", ("b",)), example, context=10, prefix_length=3)
+        encode(Example("a", ("b",)), example, context=10, prefix_length=3)
 
 
-def test_a_source_is_cut_only_where_asked(tokenizer: Any) -> None:
-    (pair,) = encode(tokenizer, Example("a" * 80, ("b",)), max_source_tokens=5)
-    assert len(pair.source_ids) == 6
-    assert encode_source(tokenizer, "a" * 80, max_source_tokens=5) == list(pair.source_ids)
+def test_source_and_target_have_the_context_each_for_itself_where_they_stand_apart() -> None:
+    example = Example("abc", ("def",))
+    assert encode(example, context=5, prefix_length=30, separate_contexts=True)[0].length == 9
+    with pytest.raises(DataError, match=r"source of 4 and a target of 5 tokens in example 1 of acme, split train"):
+        encode(example, context=4, separate_contexts=True, name="acme, split train")
+    with pytest.raises(DataError, match=r"source of 6 "):
+        encode(Example("abcde", ("d",)), context=5, separate_contexts=True)
+
+
+def test_a_source_is_cut_only_where_asked() -> None:
+    (pair,) = encode(Example("a" * 80, ("b",)), max_source_tokens=5)
+    assert text(pair.source_ids) == "aaaaa\0"
     with pytest.raises(DataError, match="max_source_tokens"):
-        encode(tokenizer, Example("a" * 80, ("b",)))
-
-
-def test_a_source_for_decoding_must_leave_room_for_a_token(tokenizer: Any) -> None:
-    assert len(encode_source(tokenizer, "abc", max_source_tokens=None, context=7, prefix_length=2)) == 4
-    with pytest.raises(DataError, match="a source of 4 tokens"):
-        encode_source(tokenizer, "abc", max_source_tokens=None, context=6, prefix_length=2)
-
-
-def test_the_name_of_a_special_token_in_a_text_stays_text(tokenizer: Any) -> None:
-    ids = encode_source(tokenizer, "a<eos>b", max_source_tokens=None)
-    assert ids.count(EOS) == 1
-    assert tokenizer.decode(ids[:-1]) == "a<eos>b"
-
-
-def test_a_tokenizer_without_eos_is_refused() -> None:
-    class Without:
-        eos_token_id = None
-
-    with pytest.raises(BaseModelError, match="end-of-text"):
-        encode_source(Without(), "a", max_source_tokens=None)  # type: ignore[arg-type]
+        encode(Example("a" * 80, ("b",)))
