@@ -187,6 +187,8 @@ def delta_from_tensors(method: Method, tensors: Mapping[str, Tensor], config: Tr
         told = [", ".join(name for name, there in side.items() if there) or "nothing" for side in (wanted, found)]
         got = f"tensor {unknown[0]!r}" if unknown else told[1]
         raise ArtifactError(f"{told[0]}, as method {method} has", got, "export it again")
+    if PROMPT in others and tensors[PROMPT].dim() != 2:
+        raise ArtifactError(f"{PROMPT} of [slots, width]", str(tuple(tensors[PROMPT].shape)), "export it again")
     prefix = Prefix(slots) if slots else None
     if prefix is not None and (method == "infix") != prefix.is_infix:
         raise ArtifactError(f"tensors of method {method}", f"those of {', '.join(prefix.sites)}", "export it again")

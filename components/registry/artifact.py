@@ -65,8 +65,11 @@ class Manifest(BaseModel):
         """The train section that this PrefixFleet reads in it; fields that it does not know are an error.
 
         Raises:
-            ArtifactError: a field is unknown or ill-typed.
+            ArtifactError: a field is unknown or ill-typed, or it is of another method.
         """
+        if self.train.get("method", self.method) != self.method:
+            got = f"train.method {self.train['method']!r} in {folder / MANIFEST_FILE}"
+            raise ArtifactError(f"a train section of method {self.method}", got, _FIX)
         try:
             return TrainConfig.model_validate({**self.train, "method": self.method})
         except ValidationError as problems:
