@@ -90,6 +90,8 @@ class Result(_Record):
     """Values trained and stored; 0 where nothing is trained."""
     steps: int
     best_step: int
+    resumed_from: int = 0
+    """The step that an earlier, interrupted run had reached; 0 for one run from end to end."""
     validation_loss: float | None
     train_seconds: float
     """Wall time of training, interrupted parts included, without encoding and loading."""

@@ -13,12 +13,7 @@ from components.reproduction.published import BEST_LENGTH, LOW_DATA_GAIN
 from components.reproduction.run import Outcome
 from components.reproduction.tables import low_data_gains, main_metrics
 
-_UNIT = {
-    "bleu": "BLEU (points)",
-    "rouge1": "ROUGE-1 (points)",
-    "rouge2": "ROUGE-2 (points)",
-    "rougeL": "ROUGE-L (points)",
-}
+_PAPERS_BASE = {"summarisation": "paper, BART-large"}
 _PAPER: dict[str, Any] = {"marker": "D", "markerfacecolor": "none", "markersize": 7, "linestyle": "none"}
 _MEASURED: dict[str, Any] = {"marker": "o", "capsize": 3, "markersize": 5}
 
@@ -52,7 +47,8 @@ def _dots(outcome: Outcome, lines: Sequence[Line]) -> Any:
     metrics = main_metrics(outcome)
     parts = [part for part in ("seen", "unseen", "all") if lines[0].score(metrics[0], part)]
     panels = [(metric, part) for metric in metrics for part in parts]
-    figure, all_axes = _figure(3.0 + 3.4 * len(panels), 1.8 + 0.42 * len(lines), len(panels), sharey=True)
+    width, height = 3.0 + 3.4 * len(panels), 1.8 + 0.42 * len(lines)
+    figure, all_axes = _figure(width, height, len(panels), sharey=True, sharex=len(metrics) == 1)
     places = range(len(lines))
     for axes, (metric, part) in zip(all_axes, panels, strict=True):
         scores = [line.score(metric, part) for line in lines]
@@ -60,9 +56,13 @@ def _dots(outcome: Outcome, lines: Sequence[Line]) -> Any:
         printed = [(place, one.published) for place, one in zip(places, scores, strict=True) if one and one.published]
         if printed:
             axes.plot(
-                [value for _, value in printed], [place for place, _ in printed], color="C1", label="paper", **_PAPER
+                [value for _, value in printed],
+                [place for place, _ in printed],
+                color="C1",
+                label=_paper(outcome),
+                **_PAPER,
             )
-        axes.set(xlabel=_UNIT[metric], title=f"{part} categories" if part != "all" else "all inputs")
+        axes.set(xlabel=_unit(metric), title=f"{part} categories" if part != "all" else "all inputs")
         axes.grid(axis="x", alpha=0.3)
     all_axes[0].set_yticks(list(places), [line.point.label for line in lines])
     all_axes[0].invert_yaxis()
@@ -84,13 +84,13 @@ def _curves(outcome: Outcome, lines: Sequence[Line], label: str) -> Any:
         printed = [(place, one.published) for place, one in zip(where, scores, strict=True) if one and one.published]
         if printed:
             places, values = zip(*printed, strict=True)
-            axes.plot(places, values, color=f"C{number}", label=f"{own[0].point.label}, paper", **_PAPER)
+            axes.plot(places, values, color=f"C{number}", label=f"{own[0].point.label}, {_paper(outcome)}", **_PAPER)
     if outcome.request.experiment.name == "length":
         best = BEST_LENGTH["summarisation" if outcome.data.task == "summarisation" else "table-to-text"]
         axes.axvline(best, linestyle="--", color="C1", label=f"best in the paper: {best}")
         ticks = sorted({*ticks, best})
     _log_axis(axes, ticks, label)
-    axes.set(ylabel=_UNIT[metric])
+    axes.set(ylabel=_unit(metric))
     if gains:
         difference = all_axes[1]
         _points(difference, [size for size, _ in gains], [gain for _, gain in gains], "measured", "C2", line="-")
@@ -101,7 +101,7 @@ def _curves(outcome: Outcome, lines: Sequence[Line], label: str) -> Any:
         _log_axis(difference, [size for size, _ in gains], label)
         difference.set(ylabel=f"{LABELS[metric]} of prefix minus full (points)")
         difference.legend(fontsize=9)
-    axes.legend(fontsize=9)
+    _legend(figure, axes)
     return figure
 
 
@@ -120,7 +120,7 @@ def _by_length(outcome: Outcome, lines: Sequence[Line]) -> Any:
             _points(axes, where, scores, line.point.label, f"C{number}", line="-")
         ticks = [f"{name.split()[0]}\n{bounds[name][0]}-{bounds[name][1]}" for name in names]
         axes.set_xticks(range(len(names)), ticks)
-        axes.set(xlabel="quarter of the inputs (source tokens)", ylabel=_UNIT[metric])
+        axes.set(xlabel="quarter of the inputs (source tokens)", ylabel=_unit(metric))
         axes.grid(alpha=0.3)
     _legend(figure, all_axes[0])
     return figure
@@ -148,6 +148,14 @@ def _points(
         axes.errorbar(where, values, yerr=ends, color=color, label=label, linestyle=line, **_MEASURED)
 
 
+def _unit(metric: str) -> str:
+    return f"{LABELS[metric]} (points, 95 % interval)"
+
+
+def _paper(outcome: Outcome) -> str:
+    return _PAPERS_BASE.get(outcome.data.task, "paper, GPT-2 medium")
+
+
 def _log_axis(axes: Any, ticks: Sequence[int], label: str) -> None:
     from matplotlib.ticker import NullFormatter, NullLocator
 
@@ -161,4 +169,4 @@ def _log_axis(axes: Any, ticks: Sequence[int], label: str) -> None:
 
 def _legend(figure: Any, axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if len(labels) > 4 else len(labels), fontsize=9)

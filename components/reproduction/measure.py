@@ -73,6 +73,7 @@ def measure(cell: Cell, base: Any, data: Data, work: Work, state: Path, tell: Te
         trained=run.delta.parameters if run else 0,
         steps=run.steps if run else 0,
         best_step=run.best_step if run else 0,
+        resumed_from=run.resumed_from if run else 0,
         validation_loss=run.validation_loss if run and run.steps else None,
         train_seconds=run.seconds if run and run.steps else 0.0,
         decode_seconds=decode_seconds,

@@ -95,7 +95,7 @@ class _Planner:
         return Point(row, METHODS[row][0], None, self._seeds(row, self._recipe(row)))
 
     def slots(self, row: str, length: int) -> Point:
-        own = replace(self._recipe(row), prefix_length=length)
+        own = replace(self._recipe(row), prefix_length=length, prefix_share=0.0)
         return Point(row, METHODS[row][0], length, self._seeds(row, own))
 
     def low_data(self, row: str, size: int) -> Point:

@@ -1,4 +1,4 @@
-"""Running a request: every cell that has no result yet is measured, and the tables and the figure are written anew.
+"""Running a request: every cell without a result is measured, and after each the tables and the figure are written.
 
 One cell that fails does not stop the others; it is told, left out of the tables, and tried again next time. Whatever
 ends the run, what has been measured is in the tables, and the next run goes on from there. Does not know how a cell is
@@ -71,10 +71,8 @@ def reproduce(
         tell(note)
     with _alone_in(out):
         outcome = Outcome(request, base, data, tuple(points), {}, {})
-        try:
-            _measure_all(outcome, out, measure, metrics(points[0].cells[0].suite))
-        finally:
-            written = write(outcome, out) if outcome.results else []
+        _measure_all(outcome, out, measure, metrics(points[0].cells[0].suite), lambda: write(outcome, out))
+        written = write(outcome, out) if outcome.results else []
     if outcome.failed:
         label, why = next(iter(outcome.failed.items()))
         wanted = f"all {outcome.missing + len(outcome.results)} results of {request.experiment.name}"
@@ -98,7 +96,9 @@ def computable(suite: str) -> frozenset[str]:
     return frozenset(named_suite(suite).variants) - {one.metric for one in left_out(suite)}
 
 
-def _measure_all(outcome: Outcome, out: Path, measure: Measure, metrics: frozenset[str]) -> None:
+def _measure_all(
+    outcome: Outcome, out: Path, measure: Measure, metrics: frozenset[str], save: Callable[[], object]
+) -> None:
     request = outcome.request
     todo: dict[str, tuple[Point, Cell]] = {}
     for point in outcome.points:
@@ -124,6 +124,7 @@ def _measure_all(outcome: Outcome, out: Path, measure: Measure, metrics: frozens
         if done is None:
             raise AssertionError(f"{label} was measured and left no result")
         outcome.results[cell.key] = done
+        save()
         took = f"trained in {done.train_seconds:.0f} s, " if done.steps else ""
         tell(f"  {_scores(done)}; {took}decoded in {done.decode_seconds:.0f} s, peak {done.peak_mib:.0f} MiB")
 

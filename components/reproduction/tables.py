@@ -13,7 +13,7 @@ from typing import Any
 
 from components.evaluation.suites import LABELS, left_out
 from components.reproduction.gather import Line, Score, differences
-from components.reproduction.published import BEST_LENGTH, LOW_DATA_GAIN
+from components.reproduction.published import BEST_LENGTH, LOW_DATA_GAIN, published
 from components.reproduction.run import Outcome
 
 _CSV = (
@@ -188,6 +188,8 @@ def _notes(outcome: Outcome, lines: Sequence[Line]) -> list[str]:
     if outcome.request.experiment.name == "length":
         task = "summarisation" if outcome.data.task == "summarisation" else "table-to-text"
         notes.append(f"The paper's best length for {task}: {BEST_LENGTH[task]}.")
+    if outcome.request.experiment.name == "infix" and outcome.data.kind == "e2e":
+        notes.append(f"The paper's prefix, of 5 slots: BLEU {published('table1 e2e', 'prefix', 'bleu')}.")
     notes += outcome.data.notes
     if outcome.missing:
         notes.append(f"{outcome.missing} results are not measured yet: run the same command again.")
