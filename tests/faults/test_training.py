@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
+_ARTIFACT = {"prefix.safetensors", "manifest.json"}
 FINE = '{"source": "thing: kite", "references": ["a kite"]}\n'
 
 
@@ -94,3 +96,34 @@ def test_a_second_run_is_refused_and_ctrl_c_says_what_comes_next(make_root, set_
     other = run_in(root, COMMAND, "stage", "train").stderr
     assert "starts clean" in other
     assert "the earlier state is of another run" in other
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prefix+lora", "full"])
+def test_a_command_killed_with_9_goes_on_to_the_same_file(make_root, run_in, tree, method):
+    root = make_root(("alder",), train={"method": method, "mlp_hidden": 8, "max_steps": 300, "validate_every": 10})
+    run_in(root, COMMAND, "stage", "train")
+    whole = {name: content for name, content in tree(root / "out/train/alder").items() if name in _ARTIFACT}
+    assert set(whole) == _ARTIFACT
+    shutil.rmtree(root / "out/train")
+    running = subprocess.Popen(
+        [COMMAND, "stage", "train"],
+        cwd=root,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    told = ""
+    for line in running.stderr:
+        told += line
+        if "training" in line and "/300" in line:
+            os.killpg(running.pid, signal.SIGKILL)
+            break
+    running.communicate(timeout=60)
+    assert running.returncode == -signal.SIGKILL, told
+    assert not (root / "out/train/alder/prefix.safetensors").exists()
+    assert "resumes at step" in run_in(root, COMMAND, "stage", "train").stderr
+    after = tree(root / "out/train/alder")
+    assert {name: after[name] for name in _ARTIFACT} == whole
+    assert not [name for name in after if name.endswith(".tmp")]

@@ -264,5 +264,5 @@ def test_an_artifact_of_a_wider_base_is_refused(
 def test_what_stands_in_a_decoder_only_base_alone_is_refused_elsewhere(
     saved: Callable[..., Path], build_base: Callable[..., Base], method: str
 ) -> None:
-    with pytest.raises(BaseModelError, match="Bart"):
+    with pytest.raises(BaseModelError, match=r"Bart|encoder\.self"):
         load_artifact(saved(method), build_base("bart"))
