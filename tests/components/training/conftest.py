@@ -1,8 +1,8 @@
 """A tiny random base that copies nothing and knows nothing, and pairs to train it on."""
 
 import random
-from collections.abc import Iterator
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -20,16 +20,8 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def base() -> Base:
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=67, n_embd=32, n_head=4, n_layer=2, n_positions=64, initializer_range=0.2, eos_token_id=0
-    )
-    model = GPT2LMHeadModel(config).eval().requires_grad_(False)
-    tokenizer = SimpleNamespace(eos_token_id=0, pad_token_id=1)
-    return Base(model, tokenizer, "tiny", "0" * 64, "1" * 64, 30_000, 64)
+def base(build_model: Callable[..., Any], base_of: Callable[[Any], Base]) -> Base:
+    return base_of(build_model("gpt2"))
 
 
 def make_pairs(count: int, seed: int) -> list[Encoded]:
