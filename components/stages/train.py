@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from components.registry.artifact import save_artifact
-from components.stages.examples import read_tenant
+from components.stages.examples import read_tenant, split_path
 from components.stages.origins import champion_start, shared_prefix
 from components.stages.outcome import Outcome, attempt
 from components.stages.plan import PlanItem, plan
@@ -73,7 +73,7 @@ def train_tenant(workspace: Workspace, item: PlanItem) -> Outcome:
         state=state,
         run_key=item.fingerprint,
         log=log,
-        name=str(workspace.data / item.tenant),
+        name=lambda split: str(split_path(workspace, item.tenant, split)),
         shared=shared.prefix if shared else None,
         start=start.delta if start else None,
         start_key=start.fingerprint if start else "",

@@ -27,7 +27,7 @@ def fit(
     run_key: str = "",
     log: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None,
     stop: Callable[[], bool] = lambda: False,
-    name: str = "the examples",
+    name: str | Callable[[str], str] = "the examples",
     shared: Prefix | None = None,
     start: Delta | None = None,
     start_key: str = "",
@@ -37,7 +37,8 @@ def fit(
 
     `shared` is the prefix that this one stands on. `start` is a trained delta to start from (a warm start); where
     `state` still holds the run that made it, under `start_key`, its reparametrisation is taken over too. `name` is
-    where the examples are from, for messages; `state`, `run_key`, `origin`, `log` and `stop` are `train_delta`'s.
+    where the examples are from (or a function from a split to it), for messages; `state`, `run_key`, `origin`, `log`
+    and `stop` are `train_delta`'s.
 
     Raises:
         DataError: an example exceeds the base's context.
@@ -64,7 +65,7 @@ def fit(
             max_source_tokens=config.max_source_tokens,
             expand_references=expand,
             separate_contexts=base.is_encoder_decoder,
-            name=f"{name}, split {split}",
+            name=f"{name}, split {split}" if isinstance(name, str) else name(split),
         )
 
     return train_delta(
