@@ -51,7 +51,9 @@ def tune(
         str | None,
         typer.Option(help="Other methods: layers (top-k), bottlenecks, LoRA ranks or demonstrations to try."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps a trial. Default: the tenant's max_steps.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps a trial; few favour high rates. Default: the tenant's max_steps.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be written and leave params.yaml.")
     ] = False,
