@@ -8,7 +8,21 @@ from cli.main import app
 from components.stages import register, train
 from components.stages.workspace import Workspace
 
-COMMANDS = ("demo", "data", "retrain", "status", "promote", "rollback", "generate", "stage")
+COMMANDS = (
+    "demo",
+    "data",
+    "retrain",
+    "tune",
+    "status",
+    "promote",
+    "rollback",
+    "generate",
+    "export",
+    "import",
+    "stage",
+    "score",
+    "reproduce",
+)
 
 
 @pytest.fixture
