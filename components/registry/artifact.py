@@ -11,71 +11,29 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from components.config import TENANT_ID, TrainConfig
 from components.data.files import sweep, write_atomic
 from components.errors import ArtifactError, BaseModelError
+from components.registry.manifest import (
+    FIX,
+    MANIFEST_FILE,
+    SCHEMA,
+    TENSORS_FILE,
+    Manifest,
+    parse_manifest,
+    read_file,
+    read_manifest,
+)
 
 if TYPE_CHECKING:
     from components.model.base import Base
     from components.model.delta import Delta
     from components.model.prefix import Prefix
 
-SCHEMA = 2
-TENSORS_FILE = "prefix.safetensors"
-MANIFEST_FILE = "manifest.json"
 
-_FIX = "fetch the artifact again from the registry, or train the tenant again"
 _HEADER = "prefixfleet"
-_MAX_MANIFEST_BYTES = 4 << 20
 _UNSIGNED = frozenset({"sha256", "base_name"})  # the digest itself, and a label that differs from machine to machine
-
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
-
-
-class Manifest(BaseModel):
-    """What a prefix (or another method's delta) is, what it was trained on and what it fits."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    schema_version: int
-    tenant: str = Field(pattern=f"^{TENANT_ID.pattern}$")
-    base_name: str = Field(description="where the base came from; a label, the digest decides")
-    base_digest: Digest
-    tokenizer_digest: Digest
-    prefix_length: Count = Field(description="P, slots a layer; 0 for a method without slots")
-    method: str
-    dtype: str = Field(description="of every tensor, as torch names it: float32, bfloat16 ...")
-    dataset_version: str
-    data_digest: Digest
-    train: dict[str, Any] = Field(description="the effective train section")
-    fingerprint: Digest
-    sha256: Digest = Field(description="of the bytes of prefix.safetensors")
-    parameters: Count = Field(description="number of trained values in all tensors")
-    shapes: dict[str, list[Count]] = Field(description="tensor name -> its shape, [H, P, D] for keys and values")
-    made_from: dict[str, Digest] = Field(
-        default_factory=dict, description="sha256 of other artifacts that went in: shared, warm_start, imported"
-    )
-
-    def config(self, folder: Path) -> TrainConfig:
-        """The train section that this PrefixFleet reads in it; fields that it does not know are an error.
-
-        Raises:
-            ArtifactError: a field is unknown or ill-typed, or it is of another method.
-        """
-        if self.train.get("method", self.method) != self.method:
-            got = f"train.method {self.train['method']!r} in {folder / MANIFEST_FILE}"
-            raise ArtifactError(f"a train section of method {self.method}", got, _FIX)
-        try:
-            return TrainConfig.model_validate({**self.train, "method": self.method})
-        except ValidationError as problems:
-            first = problems.errors()[0]
-            got = f"{'.'.join(map(str, first['loc']))} = {first['input']!r} in {folder / MANIFEST_FILE}"
-            raise ArtifactError(f"a train section that fits: {first['msg']}", got, _FIX) from None
 
 
 def save_artifact(
@@ -124,33 +82,13 @@ def save_artifact(
         **measured,
     }
     content = save(tensors, {_HEADER: _signed(facts)})
-    manifest = _parse({**facts, "sha256": hashlib.sha256(content).hexdigest()}, "the manifest to save")
+    manifest = parse_manifest({**facts, "sha256": hashlib.sha256(content).hexdigest()}, "the manifest to save")
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest.model_dump(), indent=2, sort_keys=True) + "\n"
     for name in (TENSORS_FILE, MANIFEST_FILE):
         sweep(_staged(folder, name))
     _replace_all(folder, {TENSORS_FILE: content, MANIFEST_FILE: text.encode()})
     return manifest
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder, checked against the schema alone (`load_artifact` checks the tensors).
-
-    Raises:
-        ArtifactError: missing, not JSON, of another schema version, or with a field missing, unknown or ill-typed.
-    """
-    path = folder / MANIFEST_FILE
-    content = _read(path, _MAX_MANIFEST_BYTES)
-    try:
-        values = json.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
-        raise ArtifactError("a manifest in JSON", f"{path}: {problem}", _FIX) from None
-    if not isinstance(values, dict):
-        raise ArtifactError("a manifest with fields", f"{path}: {type(values).__name__}", _FIX)
-    if values.get("schema_version") != SCHEMA:
-        got = f"{path}: schema_version {values.get('schema_version')!r}"
-        raise ArtifactError(f"artifact schema {SCHEMA}", got, "use the PrefixFleet that wrote it, or train again")
-    return _parse(values, str(path))
 
 
 def load_artifact(folder: Path, base: "Base | None") -> "tuple[Delta, Manifest]":
@@ -167,16 +105,16 @@ def load_artifact(folder: Path, base: "Base | None") -> "tuple[Delta, Manifest]"
 
     manifest = read_manifest(folder)
     path = folder / TENSORS_FILE
-    content = _read(path, None)
+    content = read_file(path, None)
     found = hashlib.sha256(content).hexdigest()
     if found != manifest.sha256:
         got = f"{path}: sha256 {found} ({len(content)} bytes)"
-        raise ArtifactError(f"tensors with sha256 {manifest.sha256}, as {MANIFEST_FILE} says", got, _FIX)
+        raise ArtifactError(f"tensors with sha256 {manifest.sha256}, as {MANIFEST_FILE} says", got, FIX)
     try:
         tensors = load(content)
         header = _header(content)
     except (SafetensorError, ValueError) as problem:
-        raise ArtifactError("a safetensors file", f"{path}: {problem}", _FIX) from None
+        raise ArtifactError("a safetensors file", f"{path}: {problem}", FIX) from None
     facts = manifest.model_dump()
     delta = delta_from_tensors(manifest.method, tensors, manifest.config(folder))  # type: ignore[arg-type]
     for field, value in _measure(delta, str(path)).items():
@@ -198,7 +136,7 @@ def copy_artifact(source: Path, folder: Path, sha256: str | None = None) -> Mani
     """
     manifest = load_artifact(source, None)[1]
     if sha256 is not None and manifest.sha256 != sha256:
-        raise ArtifactError(f"a prefix with sha256 {sha256}", f"sha256 {manifest.sha256} in {source}", _FIX)
+        raise ArtifactError(f"a prefix with sha256 {sha256}", f"sha256 {manifest.sha256} in {source}", FIX)
     folder.mkdir(parents=True, exist_ok=True)
     _replace_all(folder, {name: (source / name).read_bytes() for name in (TENSORS_FILE, MANIFEST_FILE)})
     return manifest
@@ -229,7 +167,7 @@ def _measure(delta: "Delta", where: str) -> dict[str, Any]:
             raise ArtifactError("finite floating-point values", got, "train the tenant again")
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
     if len(dtypes) != 1:
-        raise ArtifactError("tensors of one dtype", f"{', '.join(sorted(dtypes))} in {where}", _FIX)
+        raise ArtifactError("tensors of one dtype", f"{', '.join(sorted(dtypes))} in {where}", FIX)
     return {
         "prefix_length": delta.length,
         "dtype": dtypes.pop(),
@@ -256,28 +194,7 @@ def _header(content: bytes) -> dict[str, Any]:
 def _same(field: str, tensors_say: Any, manifest_says: Any, folder: Path) -> None:
     if tensors_say != manifest_says:
         wanted = f"{field} {tensors_say!r} in {MANIFEST_FILE}, as {TENSORS_FILE} says"
-        raise ArtifactError(wanted, f"{manifest_says!r} in {folder}", _FIX)
-
-
-def _parse(values: dict[str, Any], where: str) -> Manifest:
-    try:
-        return Manifest.model_validate(values)
-    except ValidationError as problems:
-        first = problems.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        got = f"{where}: {field} = {first['input']!r}" if first["type"] != "missing" else f"{where} without {field}"
-        raise ArtifactError(f"a manifest field that fits: {first['msg']}", got, _FIX) from None
-
-
-def _read(path: Path, limit: int | None) -> bytes:
-    try:
-        if limit is not None and path.stat().st_size > limit:
-            raise ArtifactError(f"at most {limit} bytes", f"{path.stat().st_size} in {path}", _FIX)
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise ArtifactError(f"an artifact with {path.name}", f"none in {path.parent}", _FIX) from None
-    except OSError as problem:
-        raise ArtifactError(f"a readable {path.name}", f"{path}: {problem}", "mend the file's permissions") from None
+        raise ArtifactError(wanted, f"{manifest_says!r} in {folder}", FIX)
 
 
 def _replace_all(folder: Path, files: Mapping[str, bytes]) -> None:

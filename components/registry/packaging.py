@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from components.registry.artifact import MANIFEST_FILE, TENSORS_FILE
+from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
 
 MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 DECODING: dict[str, Any] = {

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ArtifactError
-from components.registry.artifact import Manifest, load_artifact
+from components.registry.artifact import load_artifact
+from components.registry.manifest import Manifest
 from components.registry.packaging import write_model
 from components.registry.runs import RunLog, clip_tags, open_run
 from components.registry.versions import Version, model_name, to_version

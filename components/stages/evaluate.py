@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from components.data.schema import Example
 from components.errors import BaseModelError, TrainingError
 from components.evaluation.report import Report, Subject, build_report, read_report, write_predictions, write_report
-from components.registry.artifact import load_artifact, read_manifest
+from components.registry.artifact import load_artifact
+from components.registry.manifest import read_manifest
 from components.stages.examples import evaluated
 from components.stages.outcome import Outcome, attempt
 from components.stages.plan import PlanItem, plan

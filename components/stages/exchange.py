@@ -12,7 +12,8 @@ from typing import Any
 from components.config import TrainConfig
 from components.data.schema import check_tenant_id
 from components.errors import ArtifactError, BaseModelError, ConfigError, DataError, RegistryError
-from components.registry.artifact import Manifest, load_artifact, save_artifact
+from components.registry.artifact import load_artifact, save_artifact
+from components.registry.manifest import Manifest
 from components.registry.peft_format import PeftPrefix, read_peft, write_peft
 from components.stages.base import describe
 from components.stages.dataset import waiting

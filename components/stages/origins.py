@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from components.config import TrainConfig
 from components.errors import ArtifactError, BaseModelError, TrainingError
-from components.registry.artifact import Manifest, load_artifact
+from components.registry.artifact import load_artifact
+from components.registry.manifest import Manifest
 from components.stages.plan import PlanItem, examine
 from components.stages.progress import tell, warn
 from components.stages.workspace import Workspace

@@ -11,7 +11,7 @@ from components.config import TrainConfig
 from components.data.digests import tenant_digest
 from components.data.fingerprint import fingerprint
 from components.errors import ArtifactError, ConfigError
-from components.registry.artifact import SCHEMA, TENSORS_FILE, Manifest, read_manifest
+from components.registry.manifest import SCHEMA, TENSORS_FILE, Manifest, read_manifest
 from components.stages.base import describe
 from components.stages.records import file_digest
 from components.stages.workspace import Workspace

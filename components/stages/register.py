@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from components.errors import PrefixFleetError, RegistryError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import decoding_of, read_report
-from components.registry.artifact import Manifest, read_manifest
+from components.registry.manifest import Manifest, read_manifest
 from components.registry.tracking import CHAMPION, Registration, RunLog, Version, read_curves
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.gate import VERDICT_FILE, last_verdict

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from components.errors import PrefixFleetError
 from components.evaluation.report import Score, read_report
-from components.registry.artifact import MANIFEST_FILE, TENSORS_FILE, read_manifest
+from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE, read_manifest
 from components.registry.tracking import Version
 from components.stages.base import describe
 from components.stages.evaluate import REPORT_FILE

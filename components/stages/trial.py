@@ -19,7 +19,7 @@ from components.errors import TrainingError
 from components.evaluation.metrics import LABELS, LOWER_IS_BETTER, corpus_score, sentence_statistics
 from components.model.decoding import Decoding, generate_text
 from components.model.delta import Delta
-from components.registry.artifact import SCHEMA
+from components.registry.manifest import SCHEMA
 from components.stages.examples import read_one
 from components.stages.origins import shared_prefix
 from components.stages.plan import PlanItem

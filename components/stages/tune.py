@@ -18,7 +18,7 @@ from typing import Any
 
 from components.config import Params, TrainConfig
 from components.errors import BaseModelError, ConfigError, DataError, TrainingError
-from components.registry.artifact import SCHEMA
+from components.registry.manifest import SCHEMA
 from components.stages.override import check_writable, write_override
 from components.stages.plan import PlanItem, examine
 from components.stages.progress import Progress, advance, tell

@@ -13,7 +13,8 @@ import torch
 from components.config import RegistryConfig
 from components.model.base import Base
 from components.model.prefix import Prefix, PrefixShape
-from components.registry.artifact import Manifest, save_artifact
+from components.registry.artifact import save_artifact
+from components.registry.manifest import Manifest
 from components.registry.tracking import Registry
 
 DIGEST = {"base": "b" * 64, "tokenizer": "c" * 64}

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from components.errors import ArtifactError, BaseModelError, WorkspaceError
 from components.model.prefix import Prefix, PrefixShape
 from components.registry import artifact
-from components.registry.artifact import Manifest, load_artifact, read_manifest
+from components.registry.artifact import load_artifact
+from components.registry.manifest import Manifest, read_manifest
 
 Save = Callable[..., Manifest]
 Make = Callable[..., Any]

@@ -16,7 +16,8 @@ from components.config import TrainConfig
 from components.errors import ArtifactError, BaseModelError, PrefixFleetError
 from components.model.base import Base
 from components.model.trainable import TrainableDelta
-from components.registry.artifact import load_artifact, read_manifest, save_artifact
+from components.registry.artifact import load_artifact, save_artifact
+from components.registry.manifest import read_manifest
 
 METHODS: dict[str, dict[str, Any]] = {
     "prefix": {"prefix_length": 3},

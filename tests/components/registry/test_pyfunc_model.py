@@ -14,7 +14,7 @@ from components.config import BaseConfig
 from components.errors import BaseModelError
 from components.model.base import Base, load_base
 from components.model.decoding import Decoding, generate_text
-from components.registry.artifact import Manifest
+from components.registry.manifest import Manifest
 from components.registry.packaging import write_model
 from components.registry.tracking import Registry, RunLog
 

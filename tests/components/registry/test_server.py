@@ -15,8 +15,9 @@ import requests
 from components.config import BaseConfig, RegistryConfig
 from components.errors import RegistryError
 from components.model.base import load_base
-from components.registry.artifact import Manifest, load_artifact
+from components.registry.artifact import load_artifact
 from components.registry.connection import quiet_mlflow
+from components.registry.manifest import Manifest
 from components.registry.tracking import Registration, Registry, RunLog, Version
 
 

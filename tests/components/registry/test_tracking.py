@@ -9,7 +9,8 @@ from mlflow import MlflowClient
 
 from components.config import RegistryConfig
 from components.errors import ArtifactError, RegistryError
-from components.registry.artifact import Manifest, load_artifact
+from components.registry.artifact import load_artifact
+from components.registry.manifest import Manifest
 from components.registry.tracking import Registration, Registry, RunLog, Version, read_curves
 
 Save = Callable[..., Manifest]

@@ -5,7 +5,8 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from components.registry.artifact import MANIFEST_FILE, TENSORS_FILE, load_artifact, read_manifest
+from components.registry.artifact import load_artifact
+from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE, read_manifest
 from components.stages import evaluate, gate, register, results, train
 from components.stages.generate import generate
 from components.stages.outcome import refuse_failures

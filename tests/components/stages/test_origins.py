@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from components.errors import ConfigError, TrainingError
-from components.registry.artifact import load_artifact, read_manifest
+from components.registry.artifact import load_artifact
+from components.registry.manifest import read_manifest
 from components.stages import evaluate, gate, register, train
 from components.stages.generate import generate
 from components.stages.outcome import refuse_failures

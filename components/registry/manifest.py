@@ -1,0 +1,104 @@
+"""The manifest: what a tenant's artifact says of itself. Knows its file and fields; does not open the tensors."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.config import TENANT_ID, TrainConfig
+from components.errors import ArtifactError
+
+SCHEMA = 2
+TENSORS_FILE = "prefix.safetensors"
+MANIFEST_FILE = "manifest.json"
+
+FIX = "fetch the artifact again from the registry, or train the tenant again"
+_MAX_MANIFEST_BYTES = 4 << 20
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Manifest(BaseModel):
+    """What a prefix (or another method's delta) is, what it was trained on and what it fits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_version: int
+    tenant: str = Field(pattern=f"^{TENANT_ID.pattern}$")
+    base_name: str = Field(description="where the base came from; a label, the digest decides")
+    base_digest: Digest
+    tokenizer_digest: Digest
+    prefix_length: Count = Field(description="P, slots a layer; 0 for a method without slots")
+    method: str
+    dtype: str = Field(description="of every tensor, as torch names it: float32, bfloat16 ...")
+    dataset_version: str
+    data_digest: Digest
+    train: dict[str, Any] = Field(description="the effective train section")
+    fingerprint: Digest
+    sha256: Digest = Field(description="of the bytes of prefix.safetensors")
+    parameters: Count = Field(description="number of trained values in all tensors")
+    shapes: dict[str, list[Count]] = Field(description="tensor name -> its shape, [H, P, D] for keys and values")
+    made_from: dict[str, Digest] = Field(
+        default_factory=dict, description="sha256 of other artifacts that went in: shared, warm_start, imported"
+    )
+
+    def config(self, folder: Path) -> TrainConfig:
+        """The train section that this PrefixFleet reads in it; fields that it does not know are an error.
+
+        Raises:
+            ArtifactError: a field is unknown or ill-typed, or it is of another method.
+        """
+        if self.train.get("method", self.method) != self.method:
+            got = f"train.method {self.train['method']!r} in {folder / MANIFEST_FILE}"
+            raise ArtifactError(f"a train section of method {self.method}", got, FIX)
+        try:
+            return TrainConfig.model_validate({**self.train, "method": self.method})
+        except ValidationError as problems:
+            first = problems.errors()[0]
+            got = f"{'.'.join(map(str, first['loc']))} = {first['input']!r} in {folder / MANIFEST_FILE}"
+            raise ArtifactError(f"a train section that fits: {first['msg']}", got, FIX) from None
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder, checked against the schema alone (`load_artifact` checks the tensors).
+
+    Raises:
+        ArtifactError: missing, not JSON, of another schema version, or with a field missing, unknown or ill-typed.
+    """
+    path = folder / MANIFEST_FILE
+    content = read_file(path, _MAX_MANIFEST_BYTES)
+    try:
+        values = json.loads(content.decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
+        raise ArtifactError("a manifest in JSON", f"{path}: {problem}", FIX) from None
+    if not isinstance(values, dict):
+        raise ArtifactError("a manifest with fields", f"{path}: {type(values).__name__}", FIX)
+    if values.get("schema_version") != SCHEMA:
+        got = f"{path}: schema_version {values.get('schema_version')!r}"
+        raise ArtifactError(f"artifact schema {SCHEMA}", got, "use the PrefixFleet that wrote it, or train again")
+    return parse_manifest(values, str(path))
+
+
+def parse_manifest(values: dict[str, Any], where: str) -> Manifest:
+    """The manifest of these fields; `where` they come from, for messages. Raises ArtifactError."""
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as problems:
+        first = problems.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        got = f"{where}: {field} = {first['input']!r}" if first["type"] != "missing" else f"{where} without {field}"
+        raise ArtifactError(f"a manifest field that fits: {first['msg']}", got, FIX) from None
+
+
+def read_file(path: Path, limit: int | None) -> bytes:
+    """A file of an artifact, at most `limit` bytes. Raises ArtifactError: missing, too large or unreadable."""
+    try:
+        if limit is not None and path.stat().st_size > limit:
+            raise ArtifactError(f"at most {limit} bytes", f"{path.stat().st_size} in {path}", FIX)
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactError(f"an artifact with {path.name}", f"none in {path.parent}", FIX) from None
+    except OSError as problem:
+        raise ArtifactError(f"a readable {path.name}", f"{path}: {problem}", "mend the file's permissions") from None
