@@ -166,7 +166,7 @@ def _check_supported(model_config: Any, path: str) -> None:
 
 def _check_positions(base: Base) -> None:
     """Prefixes need the attention interface, and in a decoder-only model a say in the tokens' positions."""
-    takes = inspect.signature(base.model.base_model.forward).parameters
+    takes = inspect.signature(base.model.get_decoder().forward).parameters
     assert base.shape.layers  # noqa: S101 - watched here, so that a model that cannot work is refused before any training
     if not base.is_encoder_decoder and "position_ids" not in takes:
         raise refused(base.model, "its positions cannot be given (no position_ids)")
