@@ -214,4 +214,6 @@ def machine() -> str:
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
-    return f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+    threads = torch.get_num_threads()
+    own = f"{threads} thread{'s' if threads > 1 else ''}"
+    return f"{device}, {own}, torch {torch.__version__}, Python {platform.python_version()}"

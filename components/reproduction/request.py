@@ -11,7 +11,7 @@ from components.reproduction.presets import PRESETS, unknown
 from components.reproduction.sources import Kind
 
 _TABLE_TO_TEXT: tuple[Kind, ...] = ("e2e", "webnlg", "dart")
-_SUMMARIES: tuple[Kind, ...] = ("xsum", "dialogsum")
+_SUMMARIES: tuple[Kind, ...] = ("dialogsum", "xsum")
 _TABLE_ROWS = ("full", "top-2", "adapter-3", "adapter-0.1", "lora", "prefix", "in-context", "base")
 INIT_ROWS: dict[str, tuple[str, str | None]] = {
     "random": ("random values", None),

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from components.evaluation.suites import LABELS, left_out
+from components.evaluation.suites import LABELS
 from components.reproduction.gather import Line, Score, differences
-from components.reproduction.published import BEST_LENGTH, LOW_DATA_GAIN, published
+from components.reproduction.notes import notes, told_how
+from components.reproduction.published import LOW_DATA_GAIN, scale
 from components.reproduction.run import Outcome
 
 _CSV = (
@@ -31,21 +32,21 @@ _CSV = (
     "runs",
     "published",
 )
-_DIGITS = {"nist": 2, "cider": 2, "meteor": 3, "ter": 3}
-_OVER = {"samples": "low-data samples", "seeds": "training seeds", "inputs": "test inputs (bootstrap; a single run)"}
+_DIGITS = {"nist": 2, "cider": 2, "meteor": 3, "ter": 3, "rouge1": 2, "rouge2": 2, "rougeL": 2}
+_PRINTED = {"meteor": 2, "ter": 2}
 
 
 def markdown(outcome: Outcome, lines: Sequence[Line], picture: str) -> str:
     """The whole section: how it was made, scores for each slice, costs, notes and the figure."""
-    parts = [f"## {outcome.request.experiment.title}", _how(outcome, lines), f"![{_alt(outcome)}]({picture})"]
+    parts = [f"## {outcome.request.experiment.title}", told_how(outcome, lines), f"![{_alt(outcome)}]({picture})"]
     names = _slices(lines)
     for name in names:
         if len(names) > 1:
             parts.append(f"### {_slice_title(outcome, name)}")
         parts.append(_scores(outcome, lines, name))
     if gains := low_data_gains(outcome, lines):
-        parts += ["### Prefix minus full fine-tuning", _gains(gains)]
-    parts += ["### Costs", _costs(outcome, lines), "\n".join(f"- {note}" for note in _notes(outcome, lines))]
+        parts += ["### Prefix minus full fine-tuning", _gains(gains, outcome.data.task)]
+    parts += ["### Costs", _costs(outcome, lines), "\n".join(f"- {note}" for note in notes(outcome, lines))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -77,7 +78,7 @@ def as_json(outcome: Outcome, lines: Sequence[Line]) -> str:
         "gains": [{"size": size, **asdict(score)} for size, score in low_data_gains(outcome, lines)],
         "failed": outcome.failed,
         "missing": outcome.missing,
-        "notes": _notes(outcome, lines),
+        "notes": notes(outcome, lines),
     }
     return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
@@ -101,33 +102,6 @@ def main_metrics(outcome: Outcome) -> tuple[str, ...]:
     return ("rougeL", "rouge1", "rouge2") if outcome.data.task == "summarisation" else ("bleu",)
 
 
-def shown(metric: str, value: float) -> str:
-    """A score with as many digits as the paper prints."""
-    return f"{value:.{_DIGITS.get(metric, 1)}f}"
-
-
-def _how(outcome: Outcome, lines: Sequence[Line]) -> str:
-    request, base, data = outcome.request, outcome.base, outcome.data
-    budget = "the epochs of the preset" if request.budget is None else f"at most {request.budget:,} steps a run"
-    seeds = f"training seed{'s' if len(request.seeds) > 1 else ''} {', '.join(map(str, request.seeds))}"
-    samples = f"{request.samples} samples, " if request.experiment.low_data else ""
-    inputs = len(data.scored(request.inputs))
-    machines = sorted(
-        {
-            outcome.results[cell.key].machine
-            for line in lines
-            for cell in line.point.cells
-            if cell.key in outcome.results
-        }
-    )
-    decoding = lines[0].point.cells[0].decoding
-    return (
-        f"Base {base.name} ({base.parameters:,} parameters), data {data.name} ({data.kind}, {data.pairs:,} training "
-        f"pairs), {inputs:,} of {len(data.test):,} test inputs, beam {decoding.num_beams}; preset `{request.preset}`, "
-        f"{budget}, {samples}{seeds}. Measured on {'; '.join(machines)}."
-    )
-
-
 def _scores(outcome: Outcome, lines: Sequence[Line], name: str) -> str:
     metrics = list(dict.fromkeys(score.metric for line in lines for score in line.scores if score.slice == name))
     printed = {
@@ -139,15 +113,18 @@ def _scores(outcome: Outcome, lines: Sequence[Line], name: str) -> str:
         *(LABELS[metric] + (" · paper" if printed[metric] else "") for metric in metrics),
     ]
     rows = [
-        [*_place(outcome, line), *(_cell(line.score(metric, name), paper=printed[metric]) for metric in metrics)]
+        [
+            *_place(outcome, line),
+            *(_cell(line.score(metric, name), outcome.data.task, paper=printed[metric]) for metric in metrics),
+        ]
         for line in lines
     ]
     return _grid(header, rows)
 
 
-def _gains(gains: Sequence[tuple[int, Score]]) -> str:
+def _gains(gains: Sequence[tuple[int, Score]], task: str) -> str:
     header = ["training examples", f"{LABELS[gains[0][1].metric]} prefix - full", "runs"]
-    rows = [[f"{size:,}", _cell(gain, paper=False, sign="+"), str(gain.runs)] for size, gain in gains]
+    rows = [[f"{size:,}", _cell(gain, task, paper=False, sign="+"), str(gain.runs)] for size, gain in gains]
     mean = sum(gain.mean for _, gain in gains) / len(gains)
     paper = f" · {LOW_DATA_GAIN:+.1f}" if gains[0][1].metric == "bleu" else ""
     return _grid(header, [*rows, ["mean over sizes" + (" · paper" if paper else ""), f"{mean:+.1f}{paper}", ""]])
@@ -169,34 +146,6 @@ def _costs(outcome: Outcome, lines: Sequence[Line]) -> str:
     return _grid(header, rows)
 
 
-def _notes(outcome: Outcome, lines: Sequence[Line]) -> list[str]:
-    over = [name for name in _OVER if any(score.over == name for line in lines for score in line.scores)]
-    notes = [f"Intervals in brackets are 95 % over {', or '.join(_OVER[name] for name in over)}."] if over else []
-    variants = {value.metric: value.variant for result in outcome.results.values() for value in result.values}
-    notes += [f"{LABELS[metric]}: {variant}." for metric, variant in variants.items() if variant]
-    computed = set(variants)
-    notes += [
-        f"{LABELS[one.metric]} is not there: {one.why}; {one.fix}."
-        for one in left_out(outcome.data.task)
-        if one.metric not in computed
-    ]
-    notes.append(
-        "Seconds are wall time, training without loading and encoding. Memory is the peak resident set of a process "
-        "that measures one result and nothing else (interpreter, libraries, base, and training or decoding); the "
-        "greatest of the runs."
-    )
-    if outcome.request.experiment.name == "length":
-        task = "summarisation" if outcome.data.task == "summarisation" else "table-to-text"
-        notes.append(f"The paper's best length for {task}: {BEST_LENGTH[task]}.")
-    if outcome.request.experiment.name == "infix" and outcome.data.kind == "e2e":
-        notes.append(f"The paper's prefix, of 5 slots: BLEU {published('table1 e2e', 'prefix', 'bleu')}.")
-    notes += outcome.data.notes
-    if outcome.missing:
-        notes.append(f"{outcome.missing} results are not measured yet: run the same command again.")
-    notes += [f"Failed: {label}: {why}." for label, why in outcome.failed.items()]
-    return notes
-
-
 def _place_columns(outcome: Outcome) -> list[str]:
     if outcome.request.experiment.low_data:
         return ["start" if outcome.request.experiment.name == "init" else "method", "training examples"]
@@ -207,14 +156,16 @@ def _place(outcome: Outcome, line: Line) -> list[str]:
     return [line.point.label] if len(_place_columns(outcome)) == 1 else [line.point.label, f"{line.point.x:,}"]
 
 
-def _cell(score: Score | None, *, paper: bool, sign: str = "") -> str:
+def _cell(score: Score | None, task: str, *, paper: bool, sign: str = "") -> str:
+    """`mean [low, high]`, and what the paper prints, with as many digits as it does (rates with one more)."""
     if score is None:
         return "-"
-    digits = _DIGITS.get(score.metric, 1)
+    digits = _DIGITS.get(score.metric, 1) if scale(task, score.metric) == 1 else 1
     text = f"{score.mean:{sign}.{digits}f}"
     if score.low is not None and score.high is not None:
         text += f" [{score.low:{sign}.{digits}f}, {score.high:{sign}.{digits}f}]"
-    return f"{text} · {'-' if score.published is None else f'{score.published:g}'}" if paper else text
+    printed = min(digits, _PRINTED.get(score.metric, digits))
+    return f"{text} · {'-' if score.published is None else f'{score.published:.{printed}f}'}" if paper else text
 
 
 def _slices(lines: Sequence[Line]) -> list[str]:

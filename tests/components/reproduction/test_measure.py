@@ -6,12 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from components.config import BaseConfig
 from components.evaluation.suites import score_suite
+from components.model.base import load_base
 from components.reproduction.cells import Cell
-from components.reproduction.measure import Work, input_interval, measure, peak_mib, rescore
+from components.reproduction.measure import Work, input_interval, measure, peak_mib, real_work, rescore
 from components.reproduction.plan import BaseFacts, plan
 from components.reproduction.request import make_request
+from components.reproduction.run import base_facts
 from components.reproduction.sources import Data, read_data
 
 
@@ -113,3 +117,49 @@ def test_intervals_are_those_of_metrics_that_can_be_resampled() -> None:
     assert low < scores["bleu"] < high
     assert input_interval("webnlg", "ter", scores["ter"], texts, references) is None
     assert input_interval("webnlg", "bleu", scores["bleu"] + 5, texts, references) is None
+
+
+@pytest.mark.slow
+def test_table3_on_a_real_encoder_decoder(tmp_path: Path, write_dialogsum: Callable[..., Path]) -> None:
+    data = read_data(str(write_dialogsum(tmp_path / "talk", {"train": 12, "dev": 3, "test": 4})), ["dialogsum"])
+    folder = tiny_bart(tmp_path / "bart")
+    facts = base_facts(str(folder))
+    assert (facts.is_encoder_decoder, facts.slot_values) == (True, 3 * 2 * 1 * 2 * 8)
+    asked = make_request("table3", base="b", data="d", preset="small", only="prefix-2", budget="2", inputs=2)
+    cell = plan(asked, facts, data)[0].cells[0]
+    result, texts = measure(cell, load_base(BaseConfig(path=str(folder))), data, real_work(), tmp_path, lambda *_: None)
+    assert cell.train is not None
+    assert cell.train.prefix_length == round(0.02 * facts.parameters / facts.slot_values)
+    assert result.trained == cell.train.prefix_length * facts.slot_values
+    assert {value.metric for value in result.values} == {"rouge1", "rouge2", "rougeL"}
+    assert len(texts) == 2
+
+
+def tiny_bart(folder: Path) -> Path:
+    """A BART of one layer each and random weights, with a tokenizer of single bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import BartConfig, BartForConditionalGeneration, PreTrainedTokenizerFast
+
+    letters = ["<s>", "<pad>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    torch.manual_seed(0)
+    sides = ("encoder", "decoder")
+    sizes = {f"{side}_{what}": size for side in sides for what, size in (("layers", 1), ("attention_heads", 2))}
+    config = BartConfig(
+        vocab_size=len(letters),
+        d_model=16,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_position_embeddings=160,
+        bos_token_id=0,
+        pad_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=2,
+        **sizes,
+    )
+    BartForConditionalGeneration(config).save_pretrained(folder)
+    return folder

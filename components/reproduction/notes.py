@@ -1,0 +1,64 @@
+"""What stands around a table in words: how it was measured, what its intervals are, what is missing. Pure."""
+
+from collections.abc import Sequence
+
+from components.evaluation.suites import LABELS, left_out
+from components.reproduction.gather import Line
+from components.reproduction.published import BEST_LENGTH, published
+from components.reproduction.run import Outcome
+
+_OVER = {"samples": "low-data samples", "seeds": "training seeds", "inputs": "test inputs (bootstrap; a single run)"}
+
+
+def told_how(outcome: Outcome, lines: Sequence[Line]) -> str:
+    """Base, data, budget, seeds and machine in a sentence or two."""
+    request, base, data = outcome.request, outcome.base, outcome.data
+    budget = "the epochs of the preset" if request.budget is None else f"at most {request.budget:,} steps a run"
+    seeds = f"training seed{'s' if len(request.seeds) > 1 else ''} {', '.join(map(str, request.seeds))}"
+    samples = f"{request.samples} samples, " if request.experiment.low_data else ""
+    inputs = len(data.scored(request.inputs))
+    machines = sorted(
+        {
+            outcome.results[cell.key].machine
+            for line in lines
+            for cell in line.point.cells
+            if cell.key in outcome.results
+        }
+    )
+    decoding = lines[0].point.cells[0].decoding
+    return (
+        f"Base {base.name} ({base.parameters:,} parameters), data {data.name} ({data.kind}, {data.pairs:,} training "
+        f"pairs), {inputs:,} of {len(data.test):,} test inputs, beam {decoding.num_beams}; preset `{request.preset}`, "
+        f"{budget}, {samples}{seeds}. Measured on {'; '.join(machines)}."
+    )
+
+
+def notes(outcome: Outcome, lines: Sequence[Line]) -> list[str]:
+    """Sentences on intervals, variants of metrics, costs, the data, and what is missing or failed."""
+    over = [name for name in _OVER if any(score.over == name for line in lines for score in line.scores)]
+    told = [f"Intervals in brackets are 95 % over {', or '.join(_OVER[name] for name in over)}."] if over else []
+    variants: dict[str, dict[str, None]] = {}
+    for value in (value for result in outcome.results.values() for value in result.values):
+        variants.setdefault(value.variant, {})[value.metric] = None
+    told += [f"{', '.join(LABELS[one] for one in own)}: {variant}." for variant, own in variants.items() if variant]
+    computed = {metric for own in variants.values() for metric in own}
+    told += [
+        f"{LABELS[one.metric]} is not there: {one.why}; {one.fix}."
+        for one in left_out(outcome.data.task)
+        if one.metric not in computed
+    ]
+    told.append(
+        "Seconds are wall time, training without loading and encoding. Memory is the peak resident set of a process "
+        "that measures one result and nothing else (interpreter, libraries, base, and training or decoding); the "
+        "greatest of the runs."
+    )
+    if outcome.request.experiment.name == "length":
+        task = "summarisation" if outcome.data.task == "summarisation" else "table-to-text"
+        told.append(f"The paper's best length for {task}: {BEST_LENGTH[task]}.")
+    if outcome.request.experiment.name == "infix" and outcome.data.kind == "e2e":
+        told.append(f"The paper's prefix, of 5 slots: BLEU {published('table1 e2e', 'prefix', 'bleu')}.")
+    told += outcome.data.notes
+    if outcome.missing:
+        told.append(f"{outcome.missing} results are not measured yet: run the same command again.")
+    told += [f"Failed: {label}: {why}." for label, why in outcome.failed.items()]
+    return told
