@@ -95,7 +95,7 @@ def test_a_forged_copy_without_changes_loads(saved: Callable[..., Path], base: B
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
-@pytest.mark.parametrize(("method", "other"), itertools.permutations(METHODS, 2))
+@pytest.mark.parametrize(("method", "other"), list(itertools.permutations(METHODS, 2)))
 def test_tensors_of_another_method_are_refused(saved: Callable[..., Path], base: Base, method: str, other: str) -> None:
     """Full weights hold every tensor of the top layers' names, so those differ by what the base has a place for."""
     folder = saved(method)
