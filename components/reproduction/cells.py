@@ -8,7 +8,7 @@ written whole or not at all. Knows no experiment and does no work.
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -39,7 +39,7 @@ class DecodingSettings(_Record):
 class Cell(_Record):
     """Everything that decides one result."""
 
-    protocol: int = PROTOCOL
+    protocol: int
     base_digest: str
     data_digest: str
     train: TrainConfig | None
@@ -58,15 +58,26 @@ class Cell(_Record):
 
     @property
     def key(self) -> str:
-        """Hex SHA-256 over canonical JSON of the cell, cut to 32 digits."""
-        values = self.model_dump(mode="json")
-        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-        return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:32]
+        """What names the result: 32 hex digits of SHA-256 over what is set otherwise than by default.
+
+        So a setting that is added later, with a default that changes nothing, leaves the results that are there.
+        """
+        return _digest(self.model_dump(mode="json", exclude_defaults=True))[:32]
+
+    @property
+    def run_key(self) -> str:
+        """What names a training that may be resumed: SHA-256 over everything."""
+        return _digest(self.model_dump(mode="json"))
 
     @property
     def seed(self) -> int:
         """The training seed; 0 where nothing is trained."""
         return self.train.seed if self.train else 0
+
+
+def _digest(values: dict[str, Any]) -> str:
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
 class Value(_Record):
@@ -123,8 +134,10 @@ def write_result(folder: Path, result: Result) -> Path:
 def read_result(folder: Path, cell: Cell) -> Result | None:
     """The result of exactly this cell, or None where it has not been measured.
 
+    A result of another cell under this one's name is none of it, as when a default has changed since.
+
     Raises:
-        WorkspaceError: the file is there and is no result of this cell.
+        WorkspaceError: the file is there and is no result.
     """
     path = result_path(folder, cell)
     try:
@@ -134,7 +147,4 @@ def read_result(folder: Path, cell: Cell) -> Result | None:
     except (OSError, ValidationError) as problem:
         got = f"{path}: {str(problem).splitlines()[0]}"
         raise WorkspaceError("a cell's result", got, "delete the file; the cell is measured again") from None
-    if result.cell != cell:
-        got = f"{path} with the result of another cell"
-        raise WorkspaceError(f"the result of cell {cell.key}", got, "delete the file; the cell is measured again")
-    return result
+    return result if result.cell == cell else None

@@ -166,7 +166,15 @@ def _train(
         tell("training", step, config.max_steps, f"validation loss {metrics['validation_loss']:.3f}")
 
     return work.fit(
-        base, config, train, validation, state=state, run_key=cell.key, log=log, stop=lambda: False, name="the data set"
+        base,
+        config,
+        train,
+        validation,
+        state=state,
+        run_key=cell.run_key,
+        log=log,
+        stop=lambda: False,
+        name="the data set",
     )
 
 

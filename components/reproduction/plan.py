@@ -10,7 +10,7 @@ from typing import Any
 
 from components.config import TrainConfig
 from components.errors import BaseModelError
-from components.reproduction.cells import Cell, DecodingSettings
+from components.reproduction.cells import PROTOCOL, Cell, DecodingSettings
 from components.reproduction.presets import (
     LOW_DATA_STEPS,
     LOW_DATA_VALIDATE,
@@ -161,6 +161,7 @@ class _Planner:
 
     def _cell(self, train: TrainConfig | None, size: int | None = None, sample: int | None = None) -> Cell:
         return Cell(
+            protocol=PROTOCOL,
             base_digest=self.base.digest,
             data_digest=self.data_digest,
             train=train,

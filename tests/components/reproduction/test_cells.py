@@ -1,5 +1,6 @@
 """A cell's result: written whole, read back by its key alone."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,11 +8,20 @@ import pytest
 
 from components.config import TrainConfig
 from components.errors import WorkspaceError
-from components.reproduction.cells import Cell, DecodingSettings, Result, read_result, result_path, write_result
+from components.reproduction.cells import (
+    PROTOCOL,
+    Cell,
+    DecodingSettings,
+    Result,
+    read_result,
+    result_path,
+    write_result,
+)
 
 
 def cell(seed: int = 0) -> Cell:
     return Cell(
+        protocol=PROTOCOL,
         base_digest="b",
         data_digest="d",
         train=TrainConfig(seed=seed),
@@ -34,12 +44,25 @@ def test_another_config_has_no_result(tmp_path: Path, result_of: Callable[..., R
     assert read_result(tmp_path, cell(seed=1)) is None
 
 
-def test_a_file_under_anothers_key_is_refused(tmp_path: Path, result_of: Callable[..., Result]) -> None:
+def test_a_result_of_another_cell_under_this_name_is_none_of_it(
+    tmp_path: Path, result_of: Callable[..., Result]
+) -> None:
     path = write_result(tmp_path, result_of(cell(), bleu=1.0))
     path.rename(result_path(tmp_path, cell(seed=1)))
-    with pytest.raises(WorkspaceError) as told:
-        read_result(tmp_path, cell(seed=1))
-    assert "another cell" in told.value.got
+    assert read_result(tmp_path, cell(seed=1)) is None
+
+
+def test_a_setting_that_is_new_with_its_default_leaves_results_alone(
+    tmp_path: Path, result_of: Callable[..., Result]
+) -> None:
+    path = write_result(tmp_path, result_of(cell(), bleu=1.0))
+    values = json.loads(path.read_text())
+    del values["cell"]["train"]["gradient_checkpointing"], values["cell"]["sample"]
+    path.write_text(json.dumps(values))
+    assert read_result(tmp_path, cell()) == result_of(cell(), bleu=1.0)
+    values["cell"]["train"]["learning_rate"] = 0.5
+    path.write_text(json.dumps(values))
+    assert read_result(tmp_path, cell()) is None, "as if the default had been another then"
 
 
 def test_a_broken_file_is_told(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from components.config import TrainConfig
-from components.reproduction.cells import Cell, DecodingSettings, Result
+from components.reproduction.cells import PROTOCOL, Cell, DecodingSettings, Result
 from components.reproduction.gather import differences, gather, student_interval
 from components.reproduction.plan import Point
 
 
 def cell(method: str = "prefix", seed: int = 0, sample: int | None = None, suite: str = "e2e") -> Cell:
     return Cell(
+        protocol=PROTOCOL,
         base_digest="b",
         data_digest="d",
         train=TrainConfig(seed=seed, method=method),

@@ -64,7 +64,7 @@ def test_a_cell_is_trained_decoded_and_scored(e2e: Path, facts: BaseFacts, tmp_p
     parts, cell = Parts(data), cell_of(data, facts, "table1", only="prefix", budget="3")
     result, texts = measure(cell, None, data, parts.work, tmp_path, lambda *line: told.append(line))
     assert parts.fitted[0]["train"] == list(data.train)
-    assert (parts.fitted[0]["run_key"], parts.fitted[0]["state"]) == (cell.key, tmp_path)
+    assert (parts.fitted[0]["run_key"], parts.fitted[0]["state"]) == (cell.run_key, tmp_path)
     assert parts.decoded[0]["decoding"]["banned"] == ("\n",)
     assert told == [("training", 0, 3, "validation loss 2.000"), ("decoding", 8, 8, "")]
     assert (result.cell, result.trained, result.steps, result.train_seconds) == (cell, 77, 3, 4.0)

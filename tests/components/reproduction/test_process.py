@@ -93,12 +93,12 @@ def test_a_run_that_is_stopped_in_training_goes_on_where_it_was(
     arguments = [sys.executable, "-m", "cli.main", *command(job, "200")]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(arguments, stderr=log, process_group=0)
-        _wait_for(lambda: saved_step(job.state, job.cell.key) > 0)
+        _wait_for(lambda: saved_step(job.state, job.cell.run_key) > 0)
         process.send_signal(by)
         code = process.wait(60)
     assert code == (-by if by is signal.SIGKILL else 130)
     _wait_for(lambda: not _alive(job))
-    step = saved_step(job.state, job.cell.key)
+    step = saved_step(job.state, job.cell.run_key)
     assert 0 < step < 200
     assert read_result(job.out, job.cell) is None
     assert (b"the same command goes on from there" in (tmp_path / "log").read_bytes()) == (by is signal.SIGINT)
