@@ -75,23 +75,25 @@ class Demonstrations:
         source: str,
         room: int,
         *,
+        limit: int | None = None,
         leave_out_same: bool = False,
     ) -> list[int]:
         """Ids of the demonstrations and the source, at most `room` of them; the farthest are dropped until it fits.
 
-        `encode` gives a text's ids without special tokens, and makes none of words such as "<|endoftext|>".
+        Every source, a demonstration's as well, is cut to `limit` ids where that is set; targets stay whole. `encode`
+        gives a text's ids without special tokens, and makes none of words such as "<|endoftext|>".
 
         Raises:
             DataError: the source alone does not fit.
 
         """
-        ids = [*encode(source), eos_id]
+        ids = [*encode(source)[:limit], eos_id]
         if len(ids) > room:
             shown = source if len(source) <= 60 else f"{source[:57]}..."
             fix = "shorten it, or set train.max_source_tokens to cut sources"
             raise DataError(f"a source of at most {room} tokens", f"{len(ids)} tokens ({shown!r})", fix)
         for example, target in reversed(self.chosen(source, leave_out_same=leave_out_same)):
-            longer = [*encode(example), eos_id, *encode(f" {target}"), eos_id, *ids]
+            longer = [*encode(example)[:limit], eos_id, *encode(f" {target}"), eos_id, *ids]
             if len(longer) > room:
                 break
             ids = longer

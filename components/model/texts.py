@@ -85,10 +85,11 @@ class Texts:
         assert self.demonstrations is not None  # noqa: S101 - the caller looked
         before, after = self._marks() if self.encoder_decoder else ([], [self.eos_id])
         *ids, _eos = self.demonstrations.source_ids(
-            lambda part: self._bare([part])[0][:limit],
+            lambda part: self._bare([part])[0],
             self.eos_id,
             text,
             self.room - len(before) - len(after) + 1,
+            limit=limit,
             leave_out_same=self.leave_out_same,
         )
         return [*before, *ids, *after]

@@ -148,7 +148,14 @@ def test_demonstrations_stand_before_a_source(texts: Texts) -> None:
     assert own.targets(["x"]) == texts.targets(["x"])
     longer = Texts(texts.tokenizer, demonstrations=SHOWN, room=len(ids) - 1)
     assert shown(texts, longer.sources(["red b b"])[0]) == "red b<eos> two<eos>red b b<eos>"
-    assert shown(texts, own.sources(["red b b"], 5)[0]).endswith("two<eos>red b<eos>")
+
+
+def test_a_limit_cuts_sources_and_no_demonstrated_target(texts: Texts) -> None:
+    long = Demonstrations((("red apple", "one two three"),), 1, "nearest")
+    own = Texts(texts.tokenizer, demonstrations=long, room=100)
+    limit = len(texts.sources(["red a"])[0]) - 1
+    cut = shown(texts, own.sources(["red berry"], limit)[0])
+    assert cut == "red a<eos> one two three<eos>red b<eos>"
 
 
 def test_a_source_of_the_training_split_does_not_see_its_own_answer(texts: Texts) -> None:
