@@ -4,7 +4,8 @@
     ├── ConfigError      params.yaml: unknown key, wrong type, impossible value
     ├── DataError        tenant ids, drops, data files, importers
     ├── BaseModelError   the frozen base: missing, unsupported, not the one that a prefix was trained on
-    ├── ArtifactError    prefix files: tampered, truncated, wrong schema
+    ├── ArtifactError    prefix files: tampered, truncated
+    │   └── SchemaError  written by another version of PrefixFleet
     ├── TrainingError    a run that cannot go on: loss not finite, example longer than the context
     ├── GateError        reports that cannot be compared
     ├── RegistryError    MLflow: not reachable, no such version or alias
@@ -43,6 +44,10 @@ class BaseModelError(PrefixFleetError):
 
 class ArtifactError(PrefixFleetError):
     """Prefix files are tampered with, truncated or of an unknown schema."""
+
+
+class SchemaError(ArtifactError):
+    """An artifact is whole, but of a schema that this PrefixFleet does not read."""
 
 
 class TrainingError(PrefixFleetError):

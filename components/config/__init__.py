@@ -105,12 +105,18 @@ class EvaluateConfig(_Section):
     guidance: float = Field(default=1.0, ge=0, description="0 is the base, 1 the prefix, above 1 more than it")
     temperature: float = Field(default=0.0, ge=0, description="0: the likeliest token; above: sampled under the seed")
     top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0, description="draw among so many likeliest tokens; 0 is off")
     batch_size: int = Field(default=32, gt=0, description="examples decoded together")
     lowercase: bool = Field(default=True, description="score case-insensitively, as the E2E scripts do")
     bootstrap_samples: int = Field(default=1000, gt=0)
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     max_examples: int | None = Field(default=None, gt=0, description="evaluate only the first n; null for all")
     seed: int = 0
+
+    def decoding(self) -> dict[str, Any]:
+        """The part that decides what is generated; the seed only where something is drawn."""
+        scoring = {"split", "batch_size", "lowercase", "bootstrap_samples", "confidence", "max_examples"}
+        return self.model_dump(mode="json", exclude=scoring if self.temperature else {*scoring, "seed"})
 
 
 class NonInferiorityConfig(_Section):

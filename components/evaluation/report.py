@@ -19,7 +19,6 @@ from components.errors import DataError, GateError
 from components.evaluation.bootstrap import interval
 from components.evaluation.metrics import METRICS, corpus_score, sentence_statistics
 
-_SCORING = {"split", "batch_size", "lowercase", "bootstrap_samples", "confidence", "max_examples"}
 Subject = Literal["prefix", "base", "champion"]
 
 
@@ -116,17 +115,11 @@ def build_report(
         split=config.split,
         data_digest=data_digest,
         prefix_digest=prefix_digest,
-        decoding=decoding_of(config),
+        decoding=config.decoding(),
         lowercase=config.lowercase,
         confidence=config.confidence,
         slices=slices,
     )
-
-
-def decoding_of(config: EvaluateConfig) -> dict[str, Any]:
-    """The part of an evaluate section that decides what is generated."""
-    decided = config.model_dump(mode="json", exclude=_SCORING)
-    return decided if config.temperature else {key: value for key, value in decided.items() if key != "seed"}
 
 
 def write_report(path: Path, report: Report) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.config import TENANT_ID, TrainConfig
-from components.errors import ArtifactError
+from components.errors import ArtifactError, SchemaError
 
 SCHEMA = 2
 TENSORS_FILE = "prefix.safetensors"
@@ -77,7 +77,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError("a manifest with fields", f"{path}: {type(values).__name__}", FIX)
     if values.get("schema_version") != SCHEMA:
         got = f"{path}: schema_version {values.get('schema_version')!r}"
-        raise ArtifactError(f"artifact schema {SCHEMA}", got, "use the PrefixFleet that wrote it, or train again")
+        raise SchemaError(f"artifact schema {SCHEMA}", got, "use the PrefixFleet that wrote it, or train again")
     return parse_manifest(values, str(path))
 
 

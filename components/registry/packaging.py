@@ -18,23 +18,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from components.config import EvaluateConfig
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
 
 MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
-DECODING: dict[str, Any] = {
-    "num_beams": 1,
-    "max_new_tokens": 96,
-    "min_new_tokens": 0,
-    "length_penalty": 1.0,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram": 0,
-    "banned": [],
-    "temperature": 0.0,
-    "top_p": 1.0,
-    "guidance": 1.0,
-    "seed": 0,
-    "batch_size": 32,
-}
+DECODING: dict[str, Any] = {**EvaluateConfig().decoding(), "seed": 0, "batch_size": 32}
+"""What predict's `params` may hold, with their defaults."""
 
 _IMPORTED = ("mlflow", "peft", "prefixfleet", "safetensors", "scikit-learn", "torch", "transformers")
 _lock = threading.Lock()  # MLflow keeps the model that it is loading in a global

@@ -33,8 +33,8 @@ class Registration:
     run: RunLog = field(default_factory=RunLog)
     alias: str | None = None
     """Alias that `Registry.register_all` gives to the version."""
-    decoding: Mapping[str, float] = field(default_factory=dict)
-    """num_beams, max_new_tokens, length_penalty, batch_size: predict's defaults."""
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+    """Predict's defaults; see `components.registry.packaging.DECODING`."""
     revision: str | None = None
     dtype: str = "float32"
 

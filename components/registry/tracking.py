@@ -171,7 +171,7 @@ class Registry:
                 raise ArtifactError(wanted, f"none that can be fetched from {source}: {words}", _RESTORE) from None
             except ArtifactError as problem:
                 told = problem.got.replace(scratch, str(source))
-                raise ArtifactError(f"{wanted}: {problem.wanted}", told, _RESTORE) from None
+                raise type(problem)(f"{wanted}: {problem.wanted}", told, _RESTORE) from None
         if found.tenant != version.tenant:
             raise ArtifactError(wanted, f"one of {found.tenant}", "register the tenant again")
         return folder

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.data.schema import Example
-from components.errors import BaseModelError, TrainingError
+from components.errors import BaseModelError, SchemaError, TrainingError
 from components.evaluation.report import Report, Subject, build_report, read_report, write_predictions, write_report
 from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
@@ -19,7 +19,7 @@ from components.stages.examples import evaluated
 from components.stages.outcome import Outcome, attempt
 from components.stages.plan import PlanItem, plan
 from components.stages.progress import Progress, advance, tell, warn
-from components.stages.records import read_json, remove_others, stands, write_csv, write_json, write_stamp
+from components.stages.records import STAMP_FILE, read_json, remove_others, stands, write_csv, write_json, write_stamp
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -91,11 +91,12 @@ def _champion(work: "_Work", folder: Path, champion: "Version | None", candidate
             shutil.rmtree(folder)
         return False
     workspace = work.workspace
-    artifact = workspace.registry.fetch(champion, workspace.champion_folder(champion))
     try:
+        artifact = workspace.registry.fetch(champion, workspace.champion_folder(champion))
         decoded = work.score(folder, "champion", champion.sha256, artifact)
-    except BaseModelError as problem:
-        warn(f"{champion.tenant}: champion version {champion.version} is on another base, not compared: {problem.got}")
+    except (BaseModelError, SchemaError) as problem:
+        what = "of another schema" if isinstance(problem, SchemaError) else "on another base"
+        warn(f"{champion.tenant}: champion version {champion.version} is {what}, not compared: {problem.got}")
         shutil.rmtree(folder, ignore_errors=True)
         return False
     write_json(folder / "version.json", {"version": champion.version})
@@ -111,12 +112,13 @@ class _Work:
 
     def score(self, folder: Path, subject: Subject, digest: str | None, artifact: Path | None) -> bool:
         """Decode and score one subject into `folder`; False when what lies there stands."""
-        inputs = self._inputs(subject, digest)
+        cut = self._cut(artifact)
+        inputs = self._inputs(subject, digest, cut)
         if stands(folder, inputs):
             return False
         delta = None if artifact is None else load_artifact(artifact, self.workspace.base)[0]
         examples = evaluated(self.workspace, self.item.tenant, self.params)
-        predictions = self._decode(examples, delta, subject)
+        predictions = self._decode(examples, delta, subject, cut)
         report = build_report(
             tenant=self.item.tenant,
             subject=subject,
@@ -135,19 +137,28 @@ class _Work:
     def compares(self, folder: Path, candidate_sha256: str) -> bool:
         """Whether `folder` holds another prefix's score on today's examples, decoded as they are today."""
         against = (read_json(folder / REPORT_FILE) or {}).get("prefix_digest")
-        return against != candidate_sha256 and stands(folder, self._inputs("champion", against))
+        cut = (read_json(folder / STAMP_FILE) or {}).get("inputs", {}).get("max_source_tokens")
+        return against != candidate_sha256 and stands(folder, self._inputs("champion", against, cut))
 
-    def _inputs(self, subject: Subject, digest: str | None) -> dict[str, Any]:
+    def _cut(self, artifact: Path | None) -> int | None:
+        """How sources are cut: as the prefix was trained, which is as it serves; for the base alone as today."""
+        if artifact is None:
+            return self.params.train.max_source_tokens
+        return read_manifest(artifact).config(artifact).max_source_tokens
+
+    def _inputs(self, subject: Subject, digest: str | None, cut: int | None) -> dict[str, Any]:
         return {
             "subject": subject,
             "prefix_digest": digest,
             "data_digest": self.item.data_digest,
             "base_digest": read_json(self.workspace.out("base") / "base.json")["digest"],
             "evaluate": self.params.evaluate.model_dump(mode="json"),
-            "max_source_tokens": self.params.train.max_source_tokens,
+            "max_source_tokens": cut,
         }
 
-    def _decode(self, examples: Sequence[Example], delta: "Delta | None", subject: Subject) -> list[str]:
+    def _decode(
+        self, examples: Sequence[Example], delta: "Delta | None", subject: Subject, cut: int | None
+    ) -> list[str]:
         from components.model.decoding import Decoding, generate_text
 
         config, done = self.params.evaluate, 0
@@ -164,7 +175,7 @@ class _Work:
             Decoding.of(config),
             config.batch_size,
             on_batch,
-            max_source_tokens=self.params.train.max_source_tokens,
+            max_source_tokens=cut,
         )
 
 

@@ -33,8 +33,8 @@ def generate(
     from components.model.decoding import Decoding, generate_text
 
     folder = workspace.registry.fetch(champion, workspace.champion_folder(champion))
-    delta, _ = load_artifact(folder, workspace.base)
+    delta, manifest = load_artifact(folder, workspace.base)
     config = params.evaluate
     decoding = Decoding.of(config)
-    cut = params.train.max_source_tokens
+    cut = manifest.config(folder).max_source_tokens
     return generate_text(workspace.base, delta, sources, decoding, config.batch_size, max_source_tokens=cut)

@@ -41,9 +41,9 @@ class Origin:
         return self.manifest.sha256
 
     @property
-    def fingerprint(self) -> str:
+    def run_key(self) -> str:
         """Of the run that trained it."""
-        return self.manifest.fingerprint
+        return run_key(self.manifest.fingerprint, self.manifest.made_from.get("shared"))
 
     @property
     def prefix(self) -> "Prefix | None":
@@ -101,6 +101,11 @@ def champion_start(workspace: Workspace, item: PlanItem, shared: Origin | None) 
     return Origin(delta, manifest, told)
 
 
+def run_key(fingerprint: str, shared_sha256: str | None) -> str:
+    """The name of a run: what it is made from, and the very slots that it stands on."""
+    return fingerprint if shared_sha256 is None else f"{fingerprint}-{shared_sha256}"
+
+
 def _differences(manifest: Manifest, train: TrainConfig, shared: Origin | None) -> list[str]:
     """The facts by which the champion's tensors would not stand or not mean the same in a training of `train`."""
     from components.model.delta import SLOT_METHODS, weights_config
@@ -109,9 +114,12 @@ def _differences(manifest: Manifest, train: TrainConfig, shared: Origin | None) 
     now = train.model_dump(mode="json")
     weights = weights_config(train)
     names = ["method", *(_SIZES.get(weights.kind, ()) if weights else ())]
+    under = shared.manifest.prefix_length if shared else 0
     if train.method in SLOT_METHODS:
         names += ["prefix_length", "mlp_hidden", "shared"]
     found = [f"train.{name}" for name in names if before[name] != now[name]]
+    if not found and train.method in SLOT_METHODS and manifest.prefix_length != under + train.prefix_length:
+        return ["number of shared slots"]
     if found or shared is None:
         return found
     joint_before, joint = (values["shared_training"] == "joint" for values in (before, now))

@@ -130,7 +130,15 @@ def _reason(
         return _difference(manifest, digest, train, base_digest), True
     if file_digest(folder / TENSORS_FILE) != manifest.sha256:
         return "its prefix is damaged: the tensors are not those that the manifest names", False
+    if train.shared is not None and _shared_moved(workspace, train.shared, manifest):
+        return "its shared prefix changed", True
     return "", False
+
+
+def _shared_moved(workspace: Workspace, under: str, manifest: Manifest) -> bool:
+    """Whether the prefix in out/train is another one than went in: an import has the fingerprint of a training."""
+    today, then = file_digest(workspace.out("train", under) / TENSORS_FILE), manifest.made_from.get("shared")
+    return None not in (today, then) and today != then
 
 
 def _difference(manifest: Manifest, digest: str, train: TrainConfig, base_digest: str) -> str:

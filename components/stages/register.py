@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from components.errors import PrefixFleetError, RegistryError
 from components.evaluation.gate import Verdict
-from components.evaluation.report import decoding_of, read_report
+from components.evaluation.report import read_report
 from components.registry.manifest import Manifest, read_manifest
 from components.registry.tracking import CHAMPION, Registration, RunLog, Version, read_curves
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
@@ -139,7 +139,7 @@ def _registration(workspace: Workspace, manifest: Manifest, verdict: Verdict) ->
         dtype=base.dtype,
         tags={"verdict": "accepted", "verdict_sentence": verdict.sentence},
         run=_run_log(workspace, manifest, verdict),
-        decoding=decoding_of(evaluate),
+        decoding=evaluate.decoding(),
     )
 
 

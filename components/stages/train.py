@@ -9,12 +9,13 @@ from dataclasses import asdict
 from typing import Any
 
 from components.registry.artifact import save_artifact
+from components.registry.manifest import TENSORS_FILE
 from components.stages.examples import read_tenant, split_path
-from components.stages.origins import champion_start, shared_prefix
+from components.stages.origins import champion_start, run_key, shared_prefix
 from components.stages.outcome import Outcome, attempt
 from components.stages.plan import PlanItem, plan
 from components.stages.progress import Progress, advance, tell
-from components.stages.records import read_csv, remove_others, write_csv, write_json
+from components.stages.records import file_digest, read_csv, remove_others, write_csv, write_json
 from components.stages.workspace import Workspace
 
 LOSS_FILE = "loss.csv"
@@ -55,8 +56,9 @@ def train_tenant(workspace: Workspace, item: PlanItem) -> Outcome:
     base, config, folder = workspace.base, item.train, workspace.out("train", item.tenant)
     splits = read_tenant(workspace, item.tenant)
     state = folder / STATE_FOLDER
-    step = saved_step(state, item.fingerprint)
     shared = shared_prefix(workspace, item)
+    key = run_key(item.fingerprint, shared.sha256 if shared else None)
+    step = saved_step(state, key)
     start = None if step else champion_start(workspace, item, shared)
     begins = f"resumes at step {step}" if step else f"starts from {start.told}" if start else "starts clean"
     tell(f"{item.tenant}: training ({item.reason}), {begins}")
@@ -71,12 +73,12 @@ def train_tenant(workspace: Workspace, item: PlanItem) -> Outcome:
         splits["train"],
         splits["validation"],
         state=state,
-        run_key=item.fingerprint,
+        run_key=key,
         log=log,
         name=lambda split: str(split_path(workspace, item.tenant, split)),
         shared=shared.prefix if shared else None,
         start=start.delta if start else None,
-        start_key=start.fingerprint if start else "",
+        start_key=start.run_key if start else "",
         origin=start.sha256 if start else "",
     )
     write_csv(folder / LOSS_FILE, _COLUMNS, [_cells(asdict(point)) for point in result.curve])
@@ -107,10 +109,12 @@ def resumable(workspace: Workspace) -> dict[str, int]:
     """The tenants whose training was interrupted and will be resumed, with the step that they reached."""
     from components.training.checkpoint import saved_step
 
-    steps = {
-        item.tenant: saved_step(workspace.out("train", item.tenant) / STATE_FOLDER, item.fingerprint)
-        for item in plan(workspace).items
-    }
+    def step(item: PlanItem) -> int:
+        under = item.train.shared
+        shared = file_digest(workspace.out("train", under) / TENSORS_FILE) if under else None
+        return saved_step(workspace.out("train", item.tenant) / STATE_FOLDER, run_key(item.fingerprint, shared))
+
+    steps = {item.tenant: step(item) for item in plan(workspace).items}
     return {tenant: step for tenant, step in steps.items() if step}
 
 

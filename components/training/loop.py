@@ -104,7 +104,8 @@ def train_delta(
                 if run.progress.step >= run.last or stop():
                     break
                 run.update()
-        save()
+        if not run.progress.validated:
+            save()
     except KeyboardInterrupt:
         if run.whole:
             save()

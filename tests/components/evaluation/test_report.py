@@ -48,7 +48,10 @@ def test_every_slice_has_every_metric_with_its_interval():
     overall = made.score("bleu")
     assert overall.low <= overall.value <= overall.high
     assert made.score("ter", "seen").value == 0
-    assert made.decoding == {"num_beams": 1, "max_new_tokens": 96, "length_penalty": 1.0}
+    assert made.decoding == EvaluateConfig().decoding()
+    assert (made.decoding["num_beams"], made.decoding["max_new_tokens"], made.decoding["guidance"]) == (1, 96, 1.0)
+    assert not {"split", "lowercase", "seed"} & set(made.decoding)
+    assert EvaluateConfig(temperature=0.5, seed=3).decoding()["seed"] == 3
 
 
 def test_a_report_asked_for_what_it_has_not():

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from components.errors import ConfigError, TrainingError
-from components.registry.artifact import load_artifact
+from components.model.prefix import Prefix
+from components.registry.artifact import load_artifact, save_artifact
 from components.registry.manifest import read_manifest
 from components.stages import evaluate, gate, register, train
 from components.stages.generate import generate
@@ -323,3 +324,79 @@ def test_a_warm_start_on_a_shared_prefix(make_root, set_params, write_tenant, ca
     found = prefixes(root)
     assert torch.equal(found["alder"][..., :2, :], found["task"])
     assert json.loads((root / "out/train/alder/manifest.json").read_text())["train"]["shared_training"] == "frozen"
+
+
+def replaced(root, tenant):
+    """Put other tensors under the same fingerprint, as an import does."""
+    folder = root / "out/train" / tenant
+    delta, manifest = load_artifact(folder, None)
+    facts = manifest.model_dump(
+        exclude={"schema_version", "sha256", "parameters", "shapes", "dtype", "prefix_length", "made_from"}
+    )
+    doubled = Prefix({name: 2 * tensor for name, tensor in delta.prefix.tensors.items()})
+    return save_artifact(folder, doubled, **facts)
+
+
+def test_other_tensors_under_a_shared_fingerprint_train_whoever_stands_on_them_again(make_root):
+    root = make_root(PAIR, train=TRAIN, tenants={"alder": ON_TASK})
+    refuse_failures(train.run(Workspace(root)))
+    shared = replaced(root, "task")
+    assert plan(Workspace(root)).sentence == "1 to train, 1 stand: alder (its shared prefix changed)"
+    refuse_failures(train.run(Workspace(root)))
+    assert read_manifest(root / "out/train/alder").made_from == {"shared": shared.sha256}
+    found = prefixes(root)
+    assert torch.equal(found["alder"][..., :2, :], found["task"])
+
+
+def test_a_stopped_run_is_not_resumed_on_another_shared_prefix(make_root, monkeypatch):
+    root = make_root(PAIR, train=TRAIN, tenants={"alder": ON_TASK})
+    refuse_failures(train.run(Workspace(root), ["task"]))
+
+    def stop(progress):
+        if progress.done == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "advance", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(Workspace(root), ["alder"])
+    assert train.resumable(Workspace(root)) == {"alder": 4}
+    replaced(root, "task")
+    assert train.resumable(Workspace(root)) == {}
+    refuse_failures(train.run(Workspace(root)))
+    found = prefixes(root)
+    assert torch.equal(found["alder"][..., :2, :], found["task"])
+
+
+def test_a_warm_start_with_another_number_of_shared_slots_starts_clean(make_root, set_params, caplog):
+    on_task = {"alder": {"train": {"shared": "task", "prefix_length": 3, "warm_start": True}}}
+    root = make_root(PAIR, train=TRAIN, tenants=on_task, gate={"non_inferiority": []})
+    assert chain(root) == {"alder": "1", "task": "1"}
+    longer = {**on_task, "task": {"train": {"prefix_length": 4}}}
+    set_params(root, train=TRAIN, tenants=longer, gate={"non_inferiority": []})
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        refuse_failures(train.run(Workspace(root)))
+    assert "alder: no warm start from champion version 1: it has another number of shared slots" in caplog.text
+    assert read_manifest(root / "out/train/alder").prefix_length == 7
+
+
+def test_a_champion_of_an_older_schema_is_told_and_not_compared(make_root, set_params, caplog):
+    root = make_root(("alder",), train=TRAIN)
+    assert chain(root) == {"alder": "1"}
+    (stored,) = (root / "var/mlflow/artifacts").glob("**/manifest.json")
+    stored.write_text(json.dumps({**json.loads(stored.read_text()), "schema_version": 1}))
+    shutil.rmtree(root / "var/champions", ignore_errors=True)
+    set_params(root, train={**TRAIN, "seed": 5})
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        assert chain(root) == {"alder": "2"}
+    assert "champion version 1 is of another schema, not compared" in caplog.text
+
+
+def test_a_champion_reads_sources_as_it_was_trained(make_root, set_params):
+    root = make_root(("alder",), train={**TRAIN, "max_source_tokens": 5})
+    assert chain(root) == {"alder": "1"}
+    sources = ["thing: boat | colour: red | number: 1", "thing: door | colour: blue | number: 2"]
+    before = generate(Workspace(root), "alder", sources)
+    set_params(root, train=TRAIN)
+    assert generate(Workspace(root), "alder", sources) == before
+    assert before[0] == before[1]
