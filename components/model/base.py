@@ -3,7 +3,6 @@
 Knows how to find, load, check and freeze it. Does not know prefixes' values, training or decoding.
 """
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from components.config import BaseConfig
 from components.errors import BaseModelError
 from components.model.identity import model_digest, tokenizer_digest
 from components.model.prefix import PrefixShape
-from components.model.sites import prefix_shape, refused
+from components.model.sites import prefix_shape
 from components.model.texts import Texts
 
 _DEFAULT_CONTEXT = 512
@@ -115,7 +114,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         context=_context(model_config, tokenizer),
     )
-    _check_positions(base)
+    prefix_shape(model)  # a model that cannot work is refused here, before any training
     return base
 
 
@@ -162,14 +161,6 @@ def _check_supported(model_config: Any, path: str) -> None:
     if kinds != {"full_attention"} or (window and context and window < context):
         got = f"{path} ({model_config.model_type}): {', '.join(sorted(kinds))}, window {window}"
         raise BaseModelError(wanted, got, fix)
-
-
-def _check_positions(base: Base) -> None:
-    """Prefixes need the attention interface, and in a decoder-only model a say in the tokens' positions."""
-    takes = inspect.signature(base.model.get_decoder().forward).parameters
-    assert base.shape.layers  # noqa: S101 - watched here, so that a model that cannot work is refused before any training
-    if not base.is_encoder_decoder and "position_ids" not in takes:
-        raise refused(base.model, "its positions cannot be given (no position_ids)")
 
 
 def _context(model_config: Any, tokenizer: Any) -> int:

@@ -6,6 +6,7 @@ is refused by name. Does not know prefixes' values.
 Shapes: B batch rows, H key/value heads, S keys, D head size.
 """
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ def attention_sites(model: Any) -> dict[nn.Module, Site]:
 
     Raises:
         BaseModelError: the model does not call the attention interface in every layer, calls one module twice, attends
-            with more than keys, values and a mask, or its keys and values differ in size; it is named.
+            with more than keys, values and a mask, its keys and values differ in size, or (decoder-only) its tokens'
+            positions cannot be given or do not count from 0; it is named.
     """
     if model not in _known:
         _known[model] = _traced(model)
@@ -130,12 +132,9 @@ def _traced(model: Any) -> dict[nn.Module, Site]:
     if pairs:
         inputs["decoder_input_ids"] = ids[:, :_TARGET_TOKENS]
     with watched(model) as calls:
-        try:
-            seen = model(**inputs).logits.float()
-        except ValueError as problem:
-            raise refused(model, str(problem)) from problem
+        seen = _probe(model, inputs).logits.float()
         with implementation(model, before):
-            output = model(**{**inputs, "use_cache": True})
+            output = _probe(model, {**inputs, "use_cache": True})
     own = output.logits.float()
     if (seen - own).square().mean().sqrt() > _NOISE * own.std():
         raise refused(model, f"its attention ({before}) computes what transformers' sdpa function does not")
@@ -153,7 +152,29 @@ def _traced(model: Any) -> dict[nn.Module, Site]:
     _check_complete(model, counts)
     if not pairs:
         _check_cache(model, found, output.past_key_values)
+        _check_positions(model, inputs, own)
     return found
+
+
+def _probe(model: Any, inputs: Mapping[str, Any]) -> Any:
+    """One tiny forward; a model that cannot do it is no base, whatever it raises."""
+    try:
+        return model(**inputs)
+    except BaseModelError:
+        raise
+    except Exception as problem:
+        said = (str(problem).splitlines() or ["no word"])[0]
+        raise refused(model, f"a forward fails with {type(problem).__name__} ({said:.200})") from problem
+
+
+def _check_positions(model: Any, inputs: Mapping[str, Any], own: Tensor) -> None:
+    """Tokens behind a prefix are given their positions, so these must count as the model itself counts, from 0."""
+    if "position_ids" not in inspect.signature(model.get_decoder().forward).parameters:
+        raise refused(model, "its positions cannot be given (no position_ids)")
+    places = torch.arange(_SOURCE_TOKENS, device=model.device)[None]
+    given = _probe(model, {**inputs, "position_ids": places}).logits.float()
+    if (given - own).square().mean().sqrt() > torch.finfo(model.dtype).eps ** 0.5 * own.std():
+        raise refused(model, "its own positions are not 0, 1, 2, ...")
 
 
 def _check_complete(model: Any, counts: dict[str, int]) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +156,9 @@ RANKS = {"q_lora_rank": 8, "kv_lora_rank": 8, "n_group": 1, "topk_group": 1}
 LATENT = {**RANKS, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
 SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
 
+SPARSE = {"num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1, "num_experts": 2}
+SWITCH = {**SPARSE, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 1}
+
 
 @pytest.mark.parametrize(
     ("config", "sizes", "told"),
@@ -168,6 +173,16 @@ SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "
         ("GptOssConfig", {**SMALL, **EXPERTS, "layer_types": FULL, "head_dim": 8}, "GptOssForCausalLM: its attention"),
         ("DeepseekV3Config", {**SMALL, **EXPERTS, **LATENT}, "DeepseekV3ForCausalLM: a cache of"),
         ("BartDecoderOnly", {}, r"BartForCausalLM: .*position_ids"),
+        (
+            "RobertaConfig",
+            {**SMALL, "is_decoder": True, "initializer_range": 0.2},
+            "RobertaForCausalLM: its own positions",
+        ),
+        (
+            "SwitchTransformersConfig",
+            SWITCH,
+            "SwitchTransformersForConditionalGeneration: a forward fails with ValueError",
+        ),
     ],
 )
 def test_what_cannot_take_prefixes_is_refused_by_name(
@@ -179,9 +194,24 @@ def test_what_cannot_take_prefixes_is_refused_by_name(
         model = hf.BartForCausalLM(build_model("bart").config)
     else:
         known = {"vocab_size": 67, "max_position_embeddings": 64, "eos_token_id": 0, "pad_token_id": 1}
-        model = hf.AutoModelForCausalLM.from_config(getattr(hf, config)(**{**known, **sizes}))
+        made = getattr(hf, config)(**{**known, **sizes})
+        auto = hf.AutoModelForSeq2SeqLM if made.is_encoder_decoder else hf.AutoModelForCausalLM
+        model = auto.from_config(made)
     with pytest.raises(BaseModelError, match=told):
         load(save(model))
+
+
+@pytest.mark.slow
+def test_a_model_is_refused_where_python_leaves_asserts_out(save: Save) -> None:
+    from transformers import MptConfig, MptForCausalLM
+
+    folder = save(MptForCausalLM(MptConfig(vocab_size=67, d_model=16, n_heads=2, n_layers=2)))
+    told = "from components.model.base import BaseConfig, load_base; load_base(BaseConfig(path={!r}), device='cpu')"
+    run = [sys.executable, "-O", "-c", told.format(str(folder))]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "BaseModelError" in done.stderr
+    assert "MptForCausalLM" in done.stderr
 
 
 def test_a_tokenizer_without_an_end_is_refused(model: Any, save: Save) -> None:
