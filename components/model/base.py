@@ -166,7 +166,9 @@ def _check_supported(model_config: Any, path: str) -> None:
 def _context(model_config: Any, tokenizer: Any) -> int:
     """What the model says; a model of relative positions has no limit of its own, and its tokenizer's is taken."""
     said = getattr(model_config, "max_position_embeddings", None) or getattr(model_config, "n_positions", None)
-    limit = int(said or tokenizer.model_max_length)
+    if said:
+        return int(said)
+    limit = int(tokenizer.model_max_length)
     return limit if limit < _UNLIMITED else _DEFAULT_CONTEXT
 
 

@@ -65,6 +65,10 @@ def test_loads_frozen_and_named(model: Any, save: Save) -> None:
         assert base.model(input_ids=ids).logits.isfinite().all()
 
 
+def test_a_context_of_a_million_tokens_is_believed(build_model: Callable[..., Any], save: Save) -> None:
+    assert load(save(build_model("llama", max_position_embeddings=1_010_000))).context == 1_010_000
+
+
 def test_digests_name_content_alone(model: Any, save: Save, tmp_path: Path) -> None:
     first = load(save(model))
     elsewhere = tmp_path / "elsewhere" / "copy"
