@@ -1,6 +1,10 @@
-"""Writing files so that a reader sees the old content or the new, never a part. Knows no format."""
+"""Writing files so that a reader sees the old content or the new, never a part; one writer at a time.
+
+Knows no format.
+"""
 
 import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -66,3 +70,28 @@ def disk_problem(problem: OSError, wanted: str) -> WorkspaceError:
     """An OSError in three beats."""
     fix = "free space on this disk and run again" if problem.errno in _FULL else "correct the path or its rights"
     return WorkspaceError(wanted, problem.strerror or str(problem), fix)
+
+
+@contextmanager
+def alone(lock: Path, place: Path, fix: str) -> Iterator[None]:
+    """Let one process at a time work in `place`. The system frees the lock when its holder dies, however it dies.
+
+    Raises:
+        WorkspaceError: another one holds it, whose process is named; or the disk is full.
+    """
+    with disk_errors(f"lock {lock}"):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 20).decode("ascii", "replace") or "unknown"
+            got = f"another run at work there (process {holder}, lock {lock})"
+            raise WorkspaceError(f"{place} to itself", got, fix) from None
+        with disk_errors(f"lock {lock}"):
+            os.ftruncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(handle)

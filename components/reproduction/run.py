@@ -5,16 +5,14 @@ ends the run, what has been measured is in the tables, and the next run goes on 
 measured: that is handed in.
 """
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.config import BaseConfig
-from components.data.files import disk_errors, write_atomic
-from components.errors import PrefixFleetError, TrainingError, WorkspaceError
+from components.data.files import alone, write_atomic
+from components.errors import PrefixFleetError, TrainingError
 from components.reproduction.cells import Cell, Result, read_result
 from components.reproduction.plan import BaseFacts, Point, plan
 from components.reproduction.process import measure_apart
@@ -142,19 +140,6 @@ def _scores(result: Result) -> str:
 
 @contextmanager
 def _alone_in(out: Path) -> Iterator[None]:
-    """Let one run work in a folder at a time; the system frees the lock when its holder dies, however it dies."""
-    path = out / "work" / "lock"
-    with disk_errors(f"work in {out}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WorkspaceError(
-                f"{out} to itself", "another run at work there", "wait, or name another --out"
-            ) from None
+    with alone(out / "work" / "lock", out, "wait, or name another --out"):
         write_atomic(out / "work" / ".gitignore", b"*\n")
         yield
-    finally:
-        os.close(handle)

@@ -5,8 +5,6 @@ time. Does not know what the stages do with any of it.
 """
 
 import difflib
-import fcntl
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from components.config import BaseConfig, Params, load_params
 from components.data.digests import dataset_version
-from components.data.files import disk_errors
+from components.data.files import alone
 from components.data.schema import tenants_in
-from components.errors import DataError, WorkspaceError
+from components.errors import DataError
 
 if TYPE_CHECKING:
     from components.model.base import Base
@@ -115,20 +113,5 @@ class Workspace:
             WorkspaceError: another run holds it, whose process is named; or the disk is full.
 
         """
-        path = self.root / "var" / "lock"
-        with disk_errors(f"lock {path}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(handle, 20).decode("ascii", "replace") or "unknown"
-                got = f"another run at work there (process {holder}, lock {path})"
-                raise WorkspaceError(f"{self.root} to itself", got, "wait until it ends, or stop it") from None
-            with disk_errors(f"lock {path}"):
-                os.ftruncate(handle, 0)
-                os.write(handle, str(os.getpid()).encode())
+        with alone(self.root / "var" / "lock", self.root, "wait until it ends, or stop it"):
             yield
-        finally:
-            os.close(handle)
