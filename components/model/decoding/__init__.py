@@ -2,10 +2,11 @@
 
 Gives what transformers' `generate` gives (greedy, or beams with `early_stopping=False`) and saves its waste: inputs are
 sorted by length, rows that are done leave the batch, all beams of a row share one prefill, and the cache is written in
-place. A row's output does not depend on the rows beside it, but for rounding in the last bits of a logit. Does not know
-data sets, metrics or files.
+place. A row's output does not depend on the rows beside it, but for rounding in the last bits of a logit. A row that
+reaches its limit ends with the base's `forced_eos_token_id` where it has one. Does not know data sets, metrics or
+files.
 
-Shapes: B rows of a batch, N new tokens at most.
+Shapes: B rows of a batch, F ids that end a row, N new tokens at most.
 """
 
 from collections.abc import Callable, Sequence
@@ -133,10 +134,13 @@ def generate_each(
     hears after each batch how many sources it held. With guidance the base reads `bare_sources`, where those differ.
 
     Raises:
+        ConfigError: `batch_size` is below 1.
         DataError: a source is empty, or it and its prefix fill the base's context.
         BaseModelError: a delta does not fit the base.
 
     """
+    if batch_size < 1:
+        raise ConfigError("a batch of at least 1 source", str(batch_size), "set evaluate.batch_size to 1 or more")
     if decoding.guidance == 0:
         deltas, sources = [None] * len(sources), bare_sources or sources
     rows = [as_delta(delta) for delta in deltas]
@@ -174,6 +178,9 @@ class _Work:
         self.base, self.sources, self.decoding, self.bare_sources = base, sources, decoding, bare_sources
         vocabulary = base.model.get_output_embeddings().weight.shape[0]
         self.controller = Controller(decoding.controls, base.tokenizer, base.eos_id, vocabulary)
+        forced = base.model.generation_config.forced_eos_token_id
+        ids = [forced] if isinstance(forced, int) else forced
+        self.last_F = None if ids is None else torch.tensor(ids, device=base.device)
         known: dict[int, Delta] = {}
         for one in deltas:
             if id(one) not in known:
@@ -189,9 +196,9 @@ class _Work:
             run = self._run(chosen, stack)
             if decoding.num_beams > 1:
                 beams, penalty = decoding.num_beams, decoding.length_penalty
-                return best_beam(run, limit_B, max(limits), self.controller, beams, penalty, base.eos_id)
+                return best_beam(run, limit_B, max(limits), self.controller, beams, penalty, base.eos_id, self.last_F)
             draws = RowDraws(decoding.seed, [(row, 0) for row in chosen]) if decoding.temperature else None
-            return one_by_one(run, limit_B, max(limits), self.controller, draws, base.eos_id)
+            return one_by_one(run, limit_B, max(limits), self.controller, draws, base.eos_id, self.last_F)
 
     def _run(self, chosen: Sequence[int], stack: ExitStack) -> Run:
         base, beams, guidance = self.base, self.decoding.num_beams, self.decoding.guidance

@@ -1,7 +1,10 @@
 """How the next tokens are chosen: the likeliest (or drawn) one, or the best of several beams. Knows logits and rows.
 
-Shapes: B rows of a batch that still run, K beams, C = 2K candidates, V vocabulary, N new tokens at most.
+Shapes: B rows of a batch that still run, F ids that end a row, K beams, C = 2K candidates, V vocabulary, N new tokens
+at most.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -13,14 +16,24 @@ _NEVER = -1.0e9
 
 
 def one_by_one(
-    run: Run, limit_B: Tensor, longest: int, controller: Controller, draws: RowDraws | None, eos: int
+    run: Run,
+    limit_B: Tensor,
+    longest: int,
+    controller: Controller,
+    draws: RowDraws | None,
+    eos: int,
+    last_F: Tensor | None = None,
 ) -> Tensor:
-    """The likeliest or drawn token at every step; [B, N], filled up with `eos`."""
+    """The likeliest or drawn token at every step; [B, N], filled up with `eos`.
+
+    With `last_F` a row that reaches its limit ends with one of these ids.
+    """
     tokens_BN = torch.full((len(limit_B), longest), eos, device=limit_B.device)
     row_B = torch.arange(len(limit_B), device=limit_B.device)
     logits_BV = run.logits_BV
     for length in range(1, longest + 1):
         logits_BV = controller.shape(logits_BV, tokens_BN[row_B], length - 1)
+        logits_BV = _ended(logits_BV, limit_B[row_B] <= length, last_F)
         token_B = controller.choose(logits_BV, draws)
         tokens_BN[row_B, length - 1] = token_B
         going = ((token_B != eos) & (limit_B[row_B] > length)).nonzero()[:, 0]
@@ -36,9 +49,16 @@ def one_by_one(
 
 
 def best_beam(
-    run: Run, limit_B: Tensor, longest: int, controller: Controller, beams: int, length_penalty: float, eos: int
+    run: Run,
+    limit_B: Tensor,
+    longest: int,
+    controller: Controller,
+    beams: int,
+    length_penalty: float,
+    eos: int,
+    last_F: Tensor | None = None,
 ) -> Tensor:
-    """The best of K beams by transformers' rules; [B, N], filled up with `eos`.
+    """The best of K beams by transformers' rules; [B, N], filled up with `eos`. `last_F` is that of `one_by_one`.
 
     A row is done when its best running beam could not beat its worst finished one at the present length, as
     `early_stopping=False` has it, or when its limit is reached.
@@ -56,6 +76,7 @@ def best_beam(
     logits_BV = run.logits_BV.repeat_interleave(beams, dim=0)
     for length in range(1, longest + 1):
         shaped_BV = controller.shape(logits_BV.log_softmax(dim=-1), running_BKN.flatten(0, 1), length - 1)
+        shaped_BV = _ended(shaped_BV, (limit_B1[:, 0] <= length).repeat_interleave(beams), last_F)
         candidate_BKV = shaped_BV.view(*score_BK.shape, -1) + score_BK[:, :, None]
         vocabulary = candidate_BKV.shape[2]
         candidate_BC, flat_BC = candidate_BKV.flatten(1).topk(2 * beams)
@@ -87,6 +108,14 @@ def best_beam(
         run.reorder((torch.arange(len(row_B), device=device)[:, None] * beams + parent_BK).flatten())
         logits_BV = run.step(running_BKN[:, :, length - 1].flatten())
     return best_BN
+
+
+def _ended(logits_BV: Tensor, ends_B: Tensor, last_F: Tensor | None) -> Tensor:
+    """Where a row ends here, 0 for the ids it may end with and -inf for all others, as transformers forces an end."""
+    if last_F is None:
+        return logits_BV
+    only_V = torch.full_like(logits_BV[0], -math.inf).index_fill(0, last_F, 0.0)
+    return torch.where(ends_B[:, None], only_V, logits_BV)
 
 
 def _pick(text_BKN: Tensor, index_BC: Tensor) -> Tensor:

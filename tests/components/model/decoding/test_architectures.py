@@ -69,6 +69,23 @@ def test_outputs_are_those_of_transformers_under_attached_prefixes(
         assert official(base, rows, sources, decoding, "right", cache) == expected
 
 
+@pytest.mark.parametrize("forced", [EOS, [EOS], [7, 5]], ids=str)
+@pytest.mark.parametrize(
+    "decoding", [Decoding(1, 4), Decoding(1, 1), Decoding(3, 4), Decoding(4, 5, length_penalty=2.0)], ids=str
+)
+def test_a_forced_end_is_that_of_transformers(
+    base: Base, rows: Any, some_sources: Any, decoding: Decoding, forced: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = some_sources(len(rows), 6)
+    free = generate_each(base, rows, sources, decoding, 3)
+    monkeypatch.setattr(base.model.generation_config, "forced_eos_token_id", forced)
+    outputs = generate_each(base, rows, sources, decoding, 3)
+    assert outputs == official(base, rows, sources, decoding, "left", cache=True)
+    assert outputs != free
+    last = [ids[-1] for ids in outputs if len(ids) == decoding.max_new_tokens]
+    assert set(last) <= ({5, 7} if forced == [7, 5] else set())
+
+
 @pytest.mark.parametrize("beams", [1, 3])
 def test_company_and_batch_size_do_not_matter(base: Base, rows: Any, some_sources: Any, beams: int) -> None:
     sources, decoding = some_sources(len(rows), 7), Decoding(beams, NEW)

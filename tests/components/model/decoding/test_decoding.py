@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.config import BaseConfig
-from components.errors import BaseModelError, DataError
+from components.errors import BaseModelError, ConfigError, DataError
 from components.model.base import Base, load_base
 from components.model.decoding import Decoding, generate, generate_each, generate_text
 from components.model.initialization import random_prefix, text_prefix
@@ -119,11 +119,28 @@ def test_a_row_ends_where_the_context_is_full(bases, kind, beams, some_sources):
     assert outputs[1:] == generate(base, prefix, sources[1:], Decoding(num_beams=beams, max_new_tokens=20), 1)
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_that_fills_the_context_ends_as_forced(bases, kind, beams, some_sources, monkeypatch):
+    base = bases[kind]
+    monkeypatch.setattr(base.model.generation_config, "forced_eos_token_id", 9)
+    sources = [[2 + i % 60 for i in range(CONTEXT - 4)] + [EOS], *some_sources(3, 7)]
+    outputs = generate_each(base, [None] * 4, sources, Decoding(beams, 6), 4)
+    assert outputs == [official(base, None, ids, Decoding(beams, min(6, CONTEXT - len(ids)))) for ids in sources]
+    assert {ids[-1] for ids in outputs if len(ids) == 6} == {9}
+
+
 def test_a_source_that_fills_the_context_is_named(bases):
     with pytest.raises(DataError, match="96 in source 2, prefix included"):
         generate(bases["gpt2"], some_prefix(bases["gpt2"]), [[5, EOS], [5] * 91], Decoding(), 2)
     with pytest.raises(DataError, match="none in source 1"):
         generate(bases["gpt2"], None, [[]], Decoding(), 2)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_nothing_is_refused(bases, batch_size):
+    with pytest.raises(ConfigError, match=f"at least 1 source; got {batch_size}"):
+        generate_each(bases["gpt2"], [None], [[5, EOS]], Decoding(), batch_size)
 
 
 def test_a_prefix_of_another_shape_is_refused(bases):
