@@ -1,8 +1,8 @@
 """A tenant's prefix beside full fine-tuning of the same base on the same examples, and beside the base alone.
 
-    prefixfleet retrain --tenant e2e && python benchmarks/full_finetuning.py e2e
+    prefixfleet demo && python benchmarks/full_finetuning.py [TENANT]
 
-Run in a workspace whose `out/` holds the tenant's trained and evaluated prefix. Full fine-tuning gets as many steps as
+Run in a workspace whose `out/` holds the tenant's trained and evaluated prefix (without a name the first such). Full fine-tuning gets as many steps as
 the prefix had, of as many examples of the same pairs, and the same decoding of the same split.
 """
 
@@ -20,10 +20,15 @@ from components.training.fit import fit
 def main() -> None:
     """Fine-tune, decode and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tenant")
+    parser.add_argument("tenant", nargs="?")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     chosen = parser.parse_args()
     workspace = Workspace(Path.cwd())
+    trained = sorted(path.parent.name for path in workspace.out("train").glob("*/training.json"))
+    chosen.tenant = chosen.tenant or next(iter(trained), None)
+    if chosen.tenant not in trained:
+        print(f"nothing to compare with: {chosen.tenant or 'no tenant'} has no trained prefix; run `prefixfleet demo`")
+        return
     params = workspace.params.for_tenant(chosen.tenant)
     measured = json.loads((workspace.out("train", chosen.tenant) / "training.json").read_text())
     splits = read_tenant(workspace, chosen.tenant)
