@@ -3,8 +3,8 @@
     prefixfleet demo && python benchmarks/full_finetuning.py [TENANT]
 
 Run in a workspace whose `out/` holds the tenant's trained and evaluated prefix; without a name it takes the first such.
-Full fine-tuning gets as many steps as the prefix had, of as many examples of the same pairs, and the same decoding of the
-same split.
+Full fine-tuning gets as many steps as the prefix had, of as many examples of the same pairs, and the same decoding of
+the same split.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main() -> None:
     trained = sorted(path.parent.name for path in workspace.out("train").glob("*/training.json"))
     chosen.tenant = chosen.tenant or next(iter(trained), None)
     if chosen.tenant not in trained:
-        print(f"nothing to compare with: {chosen.tenant or 'whoever is here'} has no trained prefix; run `prefixfleet demo`")
+        print(f"{chosen.tenant or 'this workspace'} has no trained prefix to compare with; run `prefixfleet demo`")
         return
     params = workspace.params.for_tenant(chosen.tenant)
     measured = json.loads((workspace.out("train", chosen.tenant) / "training.json").read_text())
