@@ -42,6 +42,8 @@ class Delta:
     prompt_PW: Tensor | None = None
     weights: Weights | None = None
     demonstrations: Demonstrations | None = None
+    shared_length: int = 0
+    """Slots at the front of the prefix that are another tenant's and were not trained with this one."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -59,8 +61,10 @@ class Delta:
 
     @property
     def parameters(self) -> int:
-        """The number of trained values; examples are not trained."""
-        own = self.prefix.parameters if self.prefix else 0
+        """The number of trained values; examples and frozen shared slots are not trained."""
+        own = 0
+        if self.prefix is not None and self.prefix.length:
+            own = self.prefix.parameters // self.prefix.length * (self.prefix.length - self.shared_length)
         own += self.prompt_PW.numel() if self.prompt_PW is not None else 0
         return own + (self.weights.parameters if self.weights else 0)
 
@@ -72,8 +76,8 @@ class Delta:
         return self.prefix.length if self.prefix else 0
 
     def keys_and_values(self, base: Base) -> Prefix | None:
-        """The prefix, or what the base makes of the soft prompt; gradients flow back."""
-        if self.prompt_PW is None:
+        """The prefix, or what the base makes of the soft prompt (None of an empty one); gradients flow back."""
+        if self.prompt_PW is None or not len(self.prompt_PW):
             return self.prefix
         return prompt_prefix(base, self.prompt_PW)
 
@@ -115,7 +119,7 @@ def as_delta(one: "Delta | Prefix | None") -> Delta:
 
 
 def prompt_prefix(base: Base, prompt_PW: Tensor) -> Prefix:
-    """The keys and values that a decoder-only base computes for a soft prompt at the start of the context."""
+    """Keys and values that a decoder-only base makes of a soft prompt (not an empty one), at the context's start."""
     embeds = prompt_PW.to(base.device, base.model.dtype)[None]
     with watched(base.model) as calls:
         base.model.base_model(inputs_embeds=embeds, use_cache=False)
@@ -137,7 +141,8 @@ def applied(
     if len(weights) > 1:
         raise ValueError("wanted rows of the same weights in one batch")
     (own,) = weights.values()
-    distinct = {id(row): delta.keys_and_values(base) for row, delta in zip(rows, deltas, strict=True)}
+    known = {id(row): delta for row, delta in zip(rows, deltas, strict=True)}
+    distinct = {key: delta.keys_and_values(base) for key, delta in known.items()}
     context: Any = nullcontext() if own is None else own.applied(base.model)
     with context, attached(base.model, [distinct[id(row)] for row in rows], starts_B) as attachment:
         yield attachment
@@ -192,9 +197,16 @@ def delta_from_tensors(method: Method, tensors: Mapping[str, Tensor], config: Tr
     prefix = Prefix(slots) if slots else None
     if prefix is not None and (method == "infix") != prefix.is_infix:
         raise ArtifactError(f"tensors of method {method}", f"those of {', '.join(prefix.sites)}", "export it again")
+    shared_length = 0
+    if prefix is not None and config.shared is not None and config.shared_training == "frozen":
+        shared_length = prefix.length - config.prefix_length
+        if shared_length < 0:
+            wanted = f"at least train.prefix_length, {config.prefix_length}, slots behind shared ones"
+            raise ArtifactError(wanted, str(prefix.length), "export it again")
     return Delta(
         prefix=prefix,
         prompt_PW=tensors.get(PROMPT),
         weights=weights_from_tensors(weights, kinds) if kinds else None,
         demonstrations=Demonstrations.from_tensor(tensors[EXAMPLES]) if EXAMPLES in others else None,
+        shared_length=shared_length,
     )

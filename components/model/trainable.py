@@ -47,7 +47,6 @@ class TrainableDelta(nn.Module):
         if slots_of(config, shared) >= base.context:
             got = f"{slots_of(config, shared)} of {base.context} positions"
             raise ConfigError("slots that leave room in the context", got, "set a smaller train.prefix_length")
-        self.base = (base,)  # in a tuple: the base's parameters are not this module's
         self.under = shared if shared is not None and config.shared_training == "frozen" else None
         self.slots: PrefixModule | None = None
         self.prompt: PromptModule | None = None
@@ -73,6 +72,12 @@ class TrainableDelta(nn.Module):
             )
         self.to(base.device)
 
+    @property
+    def trains(self) -> bool:
+        """Whether a step could change what the delta does; not without weights or a slot of its own."""
+        slots = self.prompt if self.slots is None else self.slots
+        return self.weights is not None or (slots is not None and slots.length > 0)
+
     def delta(self) -> Delta:
         """What the parameters make now; gradients flow back to them."""
         return Delta(
@@ -80,6 +85,7 @@ class TrainableDelta(nn.Module):
             prompt_PW=self.prompt.prompt() if self.prompt else None,
             weights=self.weights.weights() if self.weights else None,
             demonstrations=self.demonstrations,
+            shared_length=self.under.length if self.under else 0,
         )
 
     @torch.no_grad()
@@ -90,6 +96,7 @@ class TrainableDelta(nn.Module):
             prompt_PW=self.prompt.collapse().cpu() if self.prompt else None,
             weights=self.weights.collapse() if self.weights else None,
             demonstrations=self.demonstrations,
+            shared_length=self.under.length if self.under else 0,
         )
 
     def load(self, delta: Delta) -> None:

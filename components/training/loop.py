@@ -71,7 +71,7 @@ def train_delta(
 ) -> TrainResult:
     """Train `module` for `config.max_steps` updates and return the best delta seen at a validation.
 
-    A module without parameters (in-context) is validated once and left as it is.
+    A module that trains nothing (in-context, no slots) is validated once and left as it is.
 
     With `state`, a folder, the run is saved there at every validation, when `stop` says so (asked before each step) and
     on Ctrl-C (KeyboardInterrupt goes on to the caller); the next call with the same `run_key` resumes it. A state of
@@ -129,7 +129,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=config.weight_decay)
         self.progress = Progress()
         self.best: Delta = module.collapse()
-        self.last = config.max_steps if any(parameter.numel() for parameter in parameters) else 0
+        self.last = config.max_steps if module.trains else 0
         self.whole = True
         self._lengths = [pair.length for pair in train]
         self._epoch: tuple[int, list[list[int]]] = (-1, [])

@@ -175,6 +175,17 @@ def test_what_does_not_fit_is_refused_by_name(build_base: Callable[..., Base], b
         Delta(weights=changed(build_base("t5"), "lora")).check_fits(base)
 
 
+def test_rows_of_one_soft_prompt_compute_it_once(base: Base) -> None:
+    seen: list[int] = []
+    shared, other = Delta(prompt_PW=prompt(base, 4)), Delta(prompt_PW=prompt(base, 2))
+    handle = base.model.base_model.register_forward_hook(lambda *_: seen.append(1))
+    try:
+        with applied(base, [shared, other, None, shared, shared]):
+            assert len(seen) == 2
+    finally:
+        handle.remove()
+
+
 def test_a_prompts_prefix_has_its_length_and_type(base: Base) -> None:
     made = prompt_prefix(base, prompt(base, 4))
     assert (made.length, made.shape) == (4, base.shape)

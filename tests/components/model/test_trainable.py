@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from components.config import TrainConfig
-from components.errors import BaseModelError, ConfigError
+from components.errors import ArtifactError, BaseModelError, ConfigError
 from components.model.base import Base
-from components.model.delta import applied
+from components.model.decoding import Decoding, generate_each
+from components.model.delta import applied, delta_from_tensors
 from components.model.initialization import initial_prompt, text_prefix
 from components.model.prefix import Prefix
 from components.model.trainable import TrainableDelta, slots_of
@@ -140,8 +141,36 @@ def test_a_start_of_another_method_or_size_is_refused(base: Base) -> None:
         made(base, method="lora").load(made(base, method="lora", lora_rank=2).collapse())
 
 
+@pytest.mark.parametrize("method", ["prefix", "infix", "embedding"])
 @pytest.mark.parametrize("mlp_hidden", [0, 5])
-def test_no_slots_are_the_base(base: Base, mlp_hidden: int) -> None:
-    delta = made(base, prefix_length=0, mlp_hidden=mlp_hidden).collapse()
-    assert (delta.length, delta.parameters) == (0, 0)
-    assert torch.equal(logits_of(base, delta), logits_of(base, None))
+def test_no_slots_are_the_base(base: Base, mlp_hidden: int, method: Any) -> None:
+    if base.is_encoder_decoder and method != "prefix":
+        return
+    module = made(base, method=method, prefix_length=0, mlp_hidden=mlp_hidden)
+    assert not module.trains
+    for delta in (module.delta(), module.collapse()):
+        assert (delta.length, delta.parameters) == (0, 0)
+        assert torch.equal(logits_of(base, delta), logits_of(base, None))
+    sources, decoding = [[5, 9, 0], [7, 8, 11, 0]], Decoding(max_new_tokens=6)
+    outputs = generate_each(base, [module.collapse()] * 2, sources, decoding, 2)
+    assert outputs == generate_each(base, [None] * 2, sources, decoding, 2)
+
+
+def test_weights_train_beside_no_slots(base: Base) -> None:
+    assert made(base, method="prefix+lora", prefix_length=0).trains
+    assert made(base, method="full").trains
+    assert not made(base, method="in-context").trains
+
+
+@pytest.mark.parametrize(("how", "slots"), [("frozen", 3), ("joint", 7)])
+def test_frozen_shared_slots_do_not_count_as_trained(base: Base, how: Any, slots: int) -> None:
+    one = made(base, prefix_length=1).collapse().parameters
+    module = made(base, text_prefix(base, "shared", 4), shared_training=how)
+    assert module.collapse().parameters == module.delta().parameters == slots * one
+    config = TrainConfig(prefix_length=3, shared="alder", shared_training=how)
+    read = delta_from_tensors("prefix", module.collapse().tensors, config)
+    assert (read.parameters, read.length) == (slots * one, 7)
+    if how == "frozen":
+        assert not made(base, text_prefix(base, "shared", 4), prefix_length=0).trains
+        with pytest.raises(ArtifactError, match=r"at least train\.prefix_length, 8, slots"):
+            delta_from_tensors("prefix", module.collapse().tensors, config.model_copy(update={"prefix_length": 8}))

@@ -201,9 +201,14 @@ def test_a_disk_error_leaves_the_old_state(run: Train, tmp_path: Path, monkeypat
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_zero_length_and_zero_steps_train_nothing(base: Base, run: Train) -> None:
-    empty = run(config(prefix_length=0))
-    assert (empty.steps, empty.delta.parameters) == (0, 0)
+def test_zero_length_and_zero_steps_train_nothing(
+    base: Base, run: Train, train: list[Encoded], validation: list[Encoded]
+) -> None:
+    for method, mlp_hidden in (("prefix", 0), ("prefix", 6), ("infix", 6), ("embedding", 0), ("embedding", 6)):
+        settings = config(method=method, prefix_length=0, mlp_hidden=mlp_hidden)
+        module = TrainableDelta(base, settings, "", None, ())
+        empty = train_delta(base, train, validation, settings, module=module)
+        assert (empty.steps, empty.delta.parameters) == (0, 0)
     start = run(config(max_steps=0))
     assert torch.equal(start.delta.prefix.stacked(), random_prefix(base.shape, 4, 7).stacked())
     assert start.train_loss > 0
