@@ -201,8 +201,8 @@ def delta_from_tensors(method: Method, tensors: Mapping[str, Tensor], config: Tr
     if prefix is not None and config.shared is not None and config.shared_training == "frozen":
         shared_length = prefix.length - config.prefix_length
         if shared_length < 0:
-            wanted = f"at least train.prefix_length, {config.prefix_length}, slots behind shared ones"
-            raise ArtifactError(wanted, str(prefix.length), "export it again")
+            least = f"at least train.prefix_length, {config.prefix_length}, slots behind shared ones"
+            raise ArtifactError(least, str(prefix.length), "export it again")
     return Delta(
         prefix=prefix,
         prompt_PW=tensors.get(PROMPT),
