@@ -82,6 +82,9 @@ class _Hooks:
         for module, parts in self._adapters.items():
             self._handles.append(module.register_forward_hook(_hook(parts)))
 
+    def renew(self) -> None:
+        """The hooks hold the very parameters."""
+
     def take(self) -> None:
         for handle in self._handles:
             handle.remove()

@@ -3,6 +3,7 @@
 Knows which weights are on which model, and that they fit it. Does not know how a method puts them there.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -33,9 +34,10 @@ class Weights(Protocol):
     def applied(self, model: Any) -> AbstractContextManager[None]:
         """Inside, `model` computes with these weights; afterwards it is as it was, object by object.
 
-        The same weights may be applied again inside, which does nothing. Run `backward` inside too where gradient
-        checkpointing is on: its second forward is a forward (outside, torch refuses with a CheckpointError). One thread
-        at a time.
+        The same weights may be applied again inside. So do before each forward where they are trained meanwhile: a
+        model of another dtype than theirs computes with what they were when they were last applied. Run `backward`
+        inside too where gradient checkpointing is on: its second forward is a forward (outside, torch refuses with a
+        CheckpointError). One thread at a time.
 
         Raises:
             BaseModelError: the weights do not fit `model`; what does not is named.
@@ -45,12 +47,21 @@ class Weights(Protocol):
     def suspended(self) -> AbstractContextManager[None]:
         """Inside `applied`: compute as the bare base for a while."""
 
+    def check_fits(self, model: Any) -> None:
+        """Refuse a model of another shape. Raises BaseModelError as `applied`."""
+
+    def to(self, device: torch.device) -> "Weights":
+        """The same weights on a device; themselves where they are there already."""
+
 
 class Installation(Protocol):
     """Weights on one model, put and taken in turns; `take` must also do after a `put` that failed halfway."""
 
     def put(self) -> None:
         """Let the model compute with the weights."""
+
+    def renew(self) -> None:
+        """After a `put`: let the model compute with what the weights have become since."""
 
     def take(self) -> None:
         """Let the model be as it was."""
@@ -61,8 +72,6 @@ class HeldWeights(ABC):
 
     name: ClassVar[Pattern[str]]
     """What this method's tensors are called in an artifact."""
-    dtype: ClassVar[torch.dtype | None] = torch.float32
-    """The type that an artifact keeps; None keeps the base's."""
 
     def __init__(self, tensors: Mapping[str, Tensor], config: WeightsConfig) -> None:
         """Keep `tensors`, not copies of them.
@@ -77,13 +86,13 @@ class HeldWeights(ABC):
         self.tensors: Mapping[str, Tensor] = dict(tensors)
         self.config = config
         self._fitting: WeakSet[nn.Module] = WeakSet()
-        self._installed: list[Installation] = []
+        self._installed: dict[nn.Module, Installation] = {}
         self._suspended = False
 
     @classmethod
     @abstractmethod
     def initial(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
-        """Fresh values to start training from, that let the model compute as the base."""
+        """Fresh values to start training from, that let the model compute as the base, in an artifact's dtypes."""
 
     @abstractmethod
     def wanted(self, model: Any) -> Mapping[str, Sequence[int]]:
@@ -98,10 +107,25 @@ class HeldWeights(ABC):
         """The number of trained values."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
-    def collapsed(self) -> Self:
-        """Detached copies on the CPU, as an artifact keeps them."""
-        tensors = {name: tensor.detach().to("cpu", self.dtype) for name, tensor in self.tensors.items()}
+    def collapsed(self, dtypes: Mapping[str, torch.dtype]) -> Self:
+        """Detached copies on the CPU, each of its own of `dtypes`."""
+        tensors = {name: tensor.detach().to("cpu", dtypes[name]) for name, tensor in self.tensors.items()}
         return type(self)({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, self.config)
+
+    def to(self, device: torch.device) -> Self:
+        """See `Weights.to`; what was found out about models goes along."""
+        tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+        if all(tensors[name] is tensor for name, tensor in self.tensors.items()):
+            return self
+        moved = copy.copy(self)
+        moved.tensors, moved._installed, moved._suspended = tensors, {}, False
+        return moved
+
+    def check_fits(self, model: Any) -> None:
+        """See `Weights.check_fits`; asked again of one model, it does nothing."""
+        if model not in self._fitting:
+            check_fits(self.tensors, self.wanted(model))
+            self._fitting.add(model)
 
     @contextmanager
     def applied(self, model: Any) -> Iterator[None]:
@@ -111,20 +135,19 @@ class HeldWeights(ABC):
         if self._suspended:
             raise RuntimeError("applied() inside suspended() of the same weights")
         if model in _current:
+            self._installed[model].renew()
             yield
             return
-        if model not in self._fitting:
-            check_fits(self.tensors, self.wanted(model))
-            self._fitting.add(model)
+        self.check_fits(model)
         installation = self.installation(model)
         _current[model] = self
-        self._installed.append(installation)
+        self._installed[model] = installation
         try:
             installation.put()
             yield
         finally:
             installation.take()
-            self._installed.remove(installation)
+            del self._installed[model]
             del _current[model]
 
     @contextmanager
@@ -135,11 +158,11 @@ class HeldWeights(ABC):
             return
         self._suspended = True
         try:
-            for installation in self._installed:
+            for installation in self._installed.values():
                 installation.take()
             yield
         finally:
-            for installation in self._installed:
+            for installation in self._installed.values():
                 installation.put()
             self._suspended = False
 

@@ -81,6 +81,9 @@ class _Substitution:
         for siblings, key, _, layer in self._places:
             siblings[key] = layer
 
+    def renew(self) -> None:
+        """The layers hold the very parameters."""
+
     def take(self) -> None:
         for siblings, key, original, _ in self._places:
             siblings[key] = original

@@ -1,6 +1,7 @@
 """Trained copies of the base's own parameters, all of them (`full`) or the last blocks' (`top-k`), in their place.
 
-A parameter that stands in several modules (tied embeddings) is one value, replaced everywhere. Keeps the base's dtype.
+A parameter that stands in several modules (tied embeddings) is one value, replaced everywhere. An artifact has the
+base's dtype; while they are trained, values are float32 at least, and the model computes with them in its own dtype.
 """
 
 import copy
@@ -22,7 +23,6 @@ class ReplacedWeights(HeldWeights):
     """Values for the base's parameters, named `weight.<parameter name>`."""
 
     name = re.compile(r"weight\.\S+")
-    dtype = None
 
     @classmethod
     def initial(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
@@ -50,19 +50,22 @@ class _Swap:
                 if parameter is not None:
                     places.setdefault(parameter, []).append((module._parameters, key))
         named = dict(model.named_parameters())
-        self._swaps: list[tuple[dict[str, Any], str, nn.Parameter, Tensor]] = []
-        for name, tensor in tensors.items():
-            original = named[name]
-            own = placed(tensor, original.device, original.dtype)
-            self._swaps += [(place, key, original, own) for place, key in places[original]]
+        self._swaps = [(tensor, named[name], places[named[name]]) for name, tensor in tensors.items()]
 
     def put(self) -> None:
-        for place, key, _, tensor in self._swaps:
-            place[key] = tensor
+        for tensor, original, places in self._swaps:
+            own = placed(tensor, original.device, original.dtype)
+            for place, key in places:
+                place[key] = own
+
+    def renew(self) -> None:
+        """Cast again what has another dtype than the model."""
+        self.put()
 
     def take(self) -> None:
-        for place, key, original, _ in self._swaps:
-            place[key] = original
+        for _, original, places in self._swaps:
+            for place, key in places:
+                place[key] = original
 
 
 def _replaceable(model: Any, config: WeightsConfig) -> dict[str, nn.Parameter]:

@@ -27,10 +27,16 @@ class TrainableWeights(nn.Module):
     """Parameters of one method, on the device of the model that they were made for."""
 
     def __init__(self, tensors: Mapping[str, Tensor], config: WeightsConfig) -> None:
-        """Train from `tensors`, which become this module's own."""
+        """Train from `tensors`, which become this module's own, in float32 at least.
+
+        A step of 16 bits would be lost wherever it is smaller than 1/256 of a value.
+        """
         super().__init__()
         self.config = config
-        self.values = nn.ParameterList(nn.Parameter(tensor) for tensor in tensors.values())
+        self._dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
+        self.values = nn.ParameterList(
+            nn.Parameter(tensor.to(torch.promote_types(tensor.dtype, torch.float32))) for tensor in tensors.values()
+        )
         self._live = _METHODS[config.kind](dict(zip(tensors, self.values, strict=True)), config)
 
     def weights(self) -> Weights:
@@ -39,7 +45,7 @@ class TrainableWeights(nn.Module):
 
     def collapse(self) -> Weights:
         """Detached copies on the CPU: float32 for what is added, the base's dtype for what replaces its own."""
-        return self._live.collapsed()
+        return self._live.collapsed(self._dtypes)
 
     @torch.no_grad()
     def load(self, weights: Weights) -> None:

@@ -23,8 +23,8 @@ from components.model.trainable import TrainableDelta
 from components.registry.artifact import load_artifact, save_artifact
 from components.training.checkpoint import saved_step
 from components.training.fit import fit, frequent_words
-from components.training.loop import TrainResult
 from components.training.objective import target_loss
+from components.training.run import TrainResult
 
 SLOTS = {"prefix_length": 3, "learning_rate": 0.1}
 METHODS: dict[str, dict[str, Any]] = {
@@ -122,6 +122,22 @@ def test_every_method_resumes_bit_by_bit_after_a_stop(
     resumed = run(base, settings, state=tmp_path, run_key="a")
     assert (resumed.resumed_from, resumed.start) == (reached, f"resumed at step {reached}")
     assert same(resumed, whole)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bart"])
+@pytest.mark.parametrize("method", ["full", "top-k"])
+def test_a_base_of_16_bits_resumes_and_recomputes_bit_by_bit(
+    build_base: Callable[..., Base], tmp_path: Path, kind: str, method: str
+) -> None:
+    base, settings = build_base(kind), config(method, learning_rate=1e-3)
+    base.model.to(torch.bfloat16)
+    whole = run(base, settings)
+    run(base, settings, state=tmp_path, run_key="a", stop=stop_at(6))
+    resumed = run(base, settings, state=tmp_path, run_key="a")
+    assert (resumed.resumed_from, same(resumed, whole)) == (6, True)
+    assert same(run(base, config(method, learning_rate=1e-3, gradient_checkpointing=True)), whole)
+    assert {tensor.dtype for tensor in whole.delta.tensors.values()} == {torch.bfloat16}
+    assert whole.curve[-1].validation_loss < whole.curve[0].validation_loss
 
 
 @pytest.mark.parametrize(("kind", "method", "mlp"), TRAINED)

@@ -1,6 +1,6 @@
 """What full and top-k fine-tuning train, and that tied parameters stay one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +11,56 @@ from components.errors import BaseModelError
 from components.model.weights import WeightsConfig, trainable_weights, weights_from_tensors
 
 FULL = WeightsConfig(kind="full")
+TOP = WeightsConfig(kind="top-k", top_layers=1)
+
+
+def share_that_differs(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    differs = torch.cat([(one[name] != other[name]).flatten() for name in one])
+    return float(differs.float().mean())
+
+
+@pytest.mark.parametrize("config", [FULL, TOP], ids=["full", "top-k"])
+def test_steps_too_small_for_16_bits_add_up(
+    build_model: Callable[..., Any], batch: dict[str, Tensor], config: WeightsConfig
+) -> None:
+    model = build_model("llama").to(torch.bfloat16)
+    trainable = trainable_weights(model, config)
+    weights = trainable.weights()
+    assert {tensor.dtype for tensor in weights.tensors.values()} == {torch.float32}
+    start = {name: tensor.detach().clone() for name, tensor in weights.tensors.items()}
+    optimizer = torch.optim.AdamW(trainable.parameters(), lr=1e-5, weight_decay=0.0)
+    with weights.applied(model):
+        for _ in range(60):
+            with weights.applied(model):
+                model(**batch).loss.backward()
+            assert all(parameter.grad.dtype == torch.float32 for parameter in trainable.parameters())
+            optimizer.step()
+            optimizer.zero_grad()
+    end = trainable.collapse().tensors
+    assert {tensor.dtype for tensor in end.values()} == {torch.bfloat16}
+    assert share_that_differs(end, start) > 0.5
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5"])
+def test_a_model_of_16_bits_computes_with_what_the_weights_have_become(
+    build_model: Callable[..., Any], logits: Callable[[Any], Tensor], batch: dict[str, Tensor], kind: str
+) -> None:
+    model = build_model(kind).to(torch.bfloat16)
+    trainable = trainable_weights(model, FULL)
+    weights, before = trainable.weights(), logits(model)
+    with weights.applied(model):
+        with torch.no_grad():
+            for parameter in trainable.parameters():
+                parameter.mul_(1.3)
+        with weights.applied(model):
+            within = logits(model)
+        with weights.suspended():
+            assert torch.equal(logits(model), before)
+        assert torch.equal(logits(model), within)
+    assert torch.equal(logits(model), before)
+    assert not torch.equal(within, before)
+    with weights_from_tensors(trainable.collapse().tensors, FULL).applied(model):
+        assert torch.equal(logits(model), within)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bart", "t5"])
