@@ -12,7 +12,8 @@ from components.model.delta import Delta
 from components.model.prefix import Prefix
 from components.model.trainable import TrainableDelta
 from components.training.checkpoint import load_trained
-from components.training.loop import TrainResult, spaced, train_delta
+from components.training.loop import train_delta
+from components.training.run import TrainResult, spaced
 
 _INIT_WORDS = 64
 

@@ -15,9 +15,10 @@ from components.model.delta import Delta
 from components.model.initialization import random_prefix
 from components.model.prefix import Prefix, PrefixShape
 from components.model.trainable import TrainableDelta
-from components.training import loop
+from components.training import run as training_run
 from components.training.checkpoint import FILE, saved_step
-from components.training.loop import TrainResult, train_delta
+from components.training.loop import train_delta
+from components.training.run import TrainResult
 
 Train = Callable[..., TrainResult]
 
@@ -250,7 +251,7 @@ def test_a_prefix_of_another_base_is_refused(run: Train) -> None:
 def test_validation_takes_an_even_sample_of_a_large_split(
     base: Base, train: list[Encoded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "VALIDATION_EXAMPLES", 8)
+    monkeypatch.setattr(training_run, "VALIDATION_EXAMPLES", 8)
     rows: list[int] = []
     assert base.shape.layers == 2  # watched before, not now
     base.model.transformer.register_forward_pre_hook(
