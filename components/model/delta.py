@@ -104,8 +104,7 @@ class Delta:
                 got = f"one of width {self.prompt_PW.shape[1]}"
                 raise BaseModelError(f"a soft prompt for {type(base.model).__name__}, width {width}", got, _OWN)
         if self.weights is not None:
-            with self.weights.applied(base.model):
-                pass
+            self.weights.check_fits(base.model)
 
 
 _OWN = "use the base that it was trained on"

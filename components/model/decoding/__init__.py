@@ -10,7 +10,7 @@ Shapes: B rows of a batch, F ids that end a row, N new tokens at most.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,24 +143,26 @@ def generate_each(
         raise ConfigError("a batch of at least 1 source", str(batch_size), "set evaluate.batch_size to 1 or more")
     if decoding.guidance == 0:
         deltas, sources = [None] * len(sources), bare_sources or sources
-    rows = [as_delta(delta) for delta in deltas]
+    known = {id(one): as_delta(one) for one in deltas}
+    rows = [known[id(one)] for one in deltas]
     slots = [0 if base.is_encoder_decoder else row.length for row in rows]
     lengths = [len(ids) + taken for ids, taken in zip(sources, slots, strict=True)]
     _check_sources(base, sources, lengths)
-    for delta in {id(one): row for one, row in zip(deltas, rows, strict=True)}.values():
+    for delta in known.values():
         delta.check_fits(base)
-    work = _Work(base, deltas, sources, decoding, bare_sources or sources)
+    work = _Work(base, rows, sources, decoding, bare_sources or sources)
     outputs: list[list[int]] = [[] for _ in sources]
     for group in _groups(rows):
         group.sort(key=lambda row: -lengths[row])
-        for start in range(0, len(group), batch_size):
-            chosen = group[start : start + batch_size]
-            room = [base.context - (1 if base.is_encoder_decoder else lengths[row]) for row in chosen]
-            tokens_BN = work.decode(chosen, [min(decoding.max_new_tokens, one) for one in room])
-            for row, ids in zip(chosen, tokens_BN.tolist(), strict=True):
-                outputs[row] = ids[: ids.index(base.eos_id)] if base.eos_id in ids else ids
-            if on_batch:
-                on_batch(len(chosen))
+        with work.weights_of(group[0]):
+            for start in range(0, len(group), batch_size):
+                chosen = group[start : start + batch_size]
+                room = [base.context - (1 if base.is_encoder_decoder else lengths[row]) for row in chosen]
+                tokens_BN = work.decode(chosen, [min(decoding.max_new_tokens, one) for one in room])
+                for row, ids in zip(chosen, tokens_BN.tolist(), strict=True):
+                    outputs[row] = ids[: ids.index(base.eos_id)] if base.eos_id in ids else ids
+                if on_batch:
+                    on_batch(len(chosen))
     return outputs
 
 
@@ -170,26 +172,35 @@ class _Work:
     def __init__(
         self,
         base: Base,
-        deltas: Sequence[Delta | Prefix | None],
+        deltas: Sequence[Delta],
         sources: Sources,
         decoding: Decoding,
         bare_sources: Sources,
     ) -> None:
+        """Bring every delta to the base's device, once."""
         self.base, self.sources, self.decoding, self.bare_sources = base, sources, decoding, bare_sources
         vocabulary = base.model.get_output_embeddings().weight.shape[0]
         self.controller = Controller(decoding.controls, base.tokenizer, base.eos_id, vocabulary)
         forced = base.model.generation_config.forced_eos_token_id
         ids = [forced] if isinstance(forced, int) else forced
         self.last_F = None if ids is None else torch.tensor(ids, device=base.device)
-        known: dict[int, Delta] = {}
-        for one in deltas:
-            if id(one) not in known:
-                delta = as_delta(one)
-                known[id(one)] = Delta(prefix=delta.keys_and_values(base), weights=delta.weights)
-        self.rows = [known[id(one)] for one in deltas]
+        distinct = {id(delta): delta for delta in deltas}
+        held = {id(delta.weights): delta.weights for delta in deltas}
+        weights = {key: None if one is None else one.to(base.device) for key, one in held.items()}
+        known = {}
+        for key, delta in distinct.items():
+            prefix = delta.keys_and_values(base)
+            prefix = prefix.to(base.model.dtype, base.device) if prefix else None
+            known[key] = Delta(prefix=prefix, weights=weights[id(delta.weights)])
+        self.rows = [known[id(delta)] for delta in deltas]
+
+    def weights_of(self, row: int) -> AbstractContextManager[None]:
+        """Inside, the base computes with this row's weights."""
+        weights = self.rows[row].weights
+        return nullcontext() if weights is None else weights.applied(self.base.model)
 
     def decode(self, chosen: Sequence[int], limits: Sequence[int]) -> Tensor:
-        """The new tokens [B, N] of these rows."""
+        """The new tokens [B, N] of these rows, inside `weights_of` them."""
         base, decoding = self.base, self.decoding
         limit_B = torch.tensor(limits, device=base.device)
         with ExitStack() as stack:
@@ -210,8 +221,6 @@ class _Work:
             run: Run = PairRun(base, attachment, sources, beams)
         else:
             attachment = None
-            if weights is not None:
-                stack.enter_context(weights.applied(base.model))
             run = DecoderRun(base, [row.prefix for row in rows], sources, beams)
 
         def bare() -> Run:

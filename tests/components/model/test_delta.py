@@ -139,6 +139,35 @@ def test_rows_of_other_weights_keep_apart(
         pass
 
 
+class Told:
+    """Weights that note what is asked of them."""
+
+    def __init__(self, own: Weights, log: list[str]) -> None:
+        self.own, self.log = own, log
+        self.tensors, self.parameters = own.tensors, own.parameters
+        self.suspended, self.check_fits = own.suspended, own.check_fits
+
+    def applied(self, model: Any) -> Any:
+        self.log.append("applied")
+        return self.own.applied(model)
+
+    def to(self, device: torch.device) -> "Told":
+        self.log.append(f"to {device}")
+        return Told(self.own.to(device), self.log)
+
+
+@pytest.mark.parametrize("kind", ["adapter", "lora", "full"])
+def test_weights_move_and_are_put_on_the_base_once_for_all_batches(base: Base, kind: str) -> None:
+    log: list[str] = []
+    weights = Told(changed(base, kind), log)
+    rows = [Delta(weights=weights), Delta(weights=weights), None, Delta(weights=weights)]
+    sources = [[*tokens(1, 3 + number, number)[0].tolist(), EOS] for number in range(4)]
+    outputs = generate_each(base, rows, sources, Decoding(1, 4), 1)
+    assert log == ["to cpu", "applied"]
+    own = Delta(weights=weights.own)
+    assert outputs == generate_each(base, [own, own, None, own], sources, Decoding(1, 4), 4)
+
+
 def test_tensors_come_back_as_the_same_delta(base: Base, values_for: Callable[..., Prefix]) -> None:
     prefix = values_for(base.model, 3)
     shown = Demonstrations((("a", "b"),), 1, "nearest")

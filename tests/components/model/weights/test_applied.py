@@ -97,6 +97,24 @@ def test_one_artifact_serves_two_models_at_once(
         assert torch.equal(logits(first), wanted)
 
 
+def test_moved_weights_need_no_second_look_at_the_model(model: Any, config: WeightsConfig, logits: Logits) -> None:
+    weights = trainable_weights(model, config).collapse()
+    assert weights.to(torch.device("cpu")) is weights
+    weights.check_fits(model)
+    before = anatomy(model)
+    moved = weights.to(torch.device("meta"))
+    assert {tensor.device.type for tensor in moved.tensors.values()} == {"meta"}
+    assert {tensor.device.type for tensor in weights.tensors.values()} == {"cpu"}
+    moved.wanted = None  # type: ignore[attr-defined]
+    moved.check_fits(model)
+    assert anatomy(model) == before
+    wanted = logits(model)
+    with weights.applied(model):
+        assert torch.allclose(logits(model), wanted, atol=1e-5)
+        with pytest.raises(RuntimeError, match="other weights"), moved.applied(model):
+            pass
+
+
 @pytest.mark.parametrize("kind", ["full", "top-k", "lora"])
 def test_a_checkpointed_backward_outside_is_refused(
     build_model: Callable[..., Any], kind: Any, batch: dict[str, Tensor]
