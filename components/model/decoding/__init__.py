@@ -104,18 +104,6 @@ def generate_text(
     return [base.texts.text(ids) for ids in outputs]
 
 
-def generate(
-    base: Base,
-    delta: Delta | Prefix | None,
-    sources: Sources,
-    decoding: Decoding,
-    batch_size: int,
-    on_batch: Callable[[int], None] | None = None,
-) -> list[list[int]]:
-    """Generate after each source's token ids under one delta; see `generate_each`."""
-    return generate_each(base, [delta] * len(sources), sources, decoding, batch_size, on_batch)
-
-
 @torch.inference_mode()
 def generate_each(
     base: Base,

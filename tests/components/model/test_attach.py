@@ -9,9 +9,10 @@ from torch import Tensor
 
 from components.errors import BaseModelError
 from components.model.attach import attached, positions
-from components.model.cache import prefix_cache
+from components.model.cache import cache_of
 from components.model.prefix import Prefix, PrefixShape
 from components.model.prefix_module import PrefixModule
+from components.model.rows import stack_rows
 from components.model.sites import prefix_shape
 
 PrefixFor = Callable[..., Prefix]
@@ -103,7 +104,8 @@ def test_equals_a_prefilled_cache(prefix_for: PrefixFor, model: Any) -> None:
     ids = tokens(2, 9)
     with attached(model, rows):
         logits = model(input_ids=ids).logits
-    cache, mask_BP = prefix_cache(rows, "cpu", torch.float32)
+    block = stack_rows(rows, "cpu", torch.float32)
+    cache, mask_BP = cache_of(block), block.mask_BP
     mask = torch.cat([mask_BP, torch.ones_like(ids)], dim=1)
     torch.testing.assert_close(logits, model(input_ids=ids, past_key_values=cache, attention_mask=mask).logits, **CLOSE)
 
@@ -120,7 +122,8 @@ def test_mixed_rows_and_padding_equal_solo_runs(prefix_for: PrefixFor, model: An
     with attached(model, rows):
         logits = model(input_ids=ids, attention_mask=mask).logits
         torch.testing.assert_close(model(input_ids=ids, attention_mask=mask, position_ids=place_ids).logits, logits)
-    cache, mask_BP = prefix_cache(rows, "cpu", torch.float32)
+    block = stack_rows(rows, "cpu", torch.float32)
+    cache, mask_BP = cache_of(block), block.mask_BP
     wide = torch.cat([mask_BP, mask], dim=1)
     cached = model(input_ids=ids, attention_mask=wide, position_ids=place_ids, past_key_values=cache).logits
     for row, count in enumerate(counts):
@@ -168,7 +171,8 @@ def test_zero_length_is_the_base(prefix_for: PrefixFor, model: Any) -> None:
     with attached(model, [prefix_for(0), None]):
         logits = model(input_ids=ids).logits
     assert torch.equal(logits, model(input_ids=ids).logits)
-    cache, mask_BP = prefix_cache([prefix_for(0), None], "cpu", torch.float32)
+    block = stack_rows([prefix_for(0), None], "cpu", torch.float32)
+    cache, mask_BP = cache_of(block), block.mask_BP
     assert mask_BP.shape == (2, 0)
     assert torch.equal(logits, model(input_ids=ids, past_key_values=cache).logits)
 
@@ -242,7 +246,7 @@ def test_a_prefix_of_another_base_is_refused(
 def test_prefixes_of_two_bases_in_a_batch_are_refused() -> None:
     small, large = (Prefix.from_stacked(torch.zeros(2, 2, heads, 3, 8)) for heads in (2, 4))
     with pytest.raises(BaseModelError, match="one base"):
-        prefix_cache([small, large], "cpu", torch.float32)
+        stack_rows([small, large], "cpu", torch.float32)
 
 
 def test_a_batch_that_is_no_multiple_is_refused(prefix_for: PrefixFor, model: Any) -> None:

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from components.model.attach import attached, positions
-from components.model.cache import prefix_cache
+from components.model.cache import cache_of
 from components.model.prefix import Prefix
 from components.model.prefix_module import PrefixModule
+from components.model.rows import stack_rows
 from components.model.sites import prefix_shape
 
 LENGTH, HIDDEN = 5, 12
@@ -70,7 +71,8 @@ def test_same_generation(model: Any, pair: tuple[Any, Prefix], beams: int) -> No
         place_ids = positions(mask, [LENGTH] * 2)
         ours = model.generate(input_ids=ids, attention_mask=mask, position_ids=place_ids, **how)
     assert ours.tolist() == expected.tolist()
-    cache, mask_BP = prefix_cache([prefix] * (2 * beams), "cpu", torch.float32)
+    block = stack_rows([prefix] * (2 * beams), "cpu", torch.float32)
+    cache, mask_BP = cache_of(block), block.mask_BP
     wide = torch.cat([mask_BP[:2], mask], dim=1)
     cached = model.generate(input_ids=ids, attention_mask=wide, past_key_values=cache, position_ids=place_ids, **how)
     assert cached.tolist() == expected.tolist()

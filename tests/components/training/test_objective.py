@@ -7,9 +7,10 @@ from components.data.batches import collate
 from components.data.tokens import Encoded
 from components.model.attach import positions
 from components.model.base import Base
-from components.model.cache import prefix_cache
+from components.model.cache import cache_of
 from components.model.initialization import random_prefix
 from components.model.prefix_module import PrefixModule
+from components.model.rows import stack_rows
 from components.training.objective import mean_loss, target_loss
 
 
@@ -17,7 +18,8 @@ def loss_with_cache(base: Base, module: PrefixModule, pairs: list[Encoded]) -> t
     """Mean over target tokens, from every logit of every position, on a prefilled cache."""
     batch = collate(pairs, base.pad_id)
     rows = [module.prefix()] * len(pairs)
-    cache, mask_BP = prefix_cache(rows, "cpu", torch.float32)
+    block = stack_rows(rows, "cpu", torch.float32)
+    cache, mask_BP = cache_of(block), block.mask_BP
     logits_BTV = base.model(
         input_ids=batch.input_ids_BT,
         attention_mask=torch.cat([mask_BP, batch.attention_mask_BT], dim=1),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from components.config import BaseConfig
 from components.errors import BaseModelError, ConfigError, DataError
 from components.model.base import Base, load_base
-from components.model.decoding import Decoding, generate, generate_each, generate_text
+from components.model.decoding import Decoding, generate_each, generate_text
 from components.model.initialization import random_prefix, text_prefix
 from components.model.prefix import Prefix, PrefixShape
 
@@ -28,6 +28,11 @@ def bases(build_base):
 def some_prefix(base: Base, length: int = 5, seed: int = 0) -> Prefix:
     plain = random_prefix(base.shape, length, seed)
     return Prefix({name: 0.7 * tensor / tensor.std() for name, tensor in plain.tensors.items()})
+
+
+def generate(base: Base, prefix: Prefix | None, sources: list[list[int]], *how: Any) -> list[list[int]]:
+    """Every source under one prefix."""
+    return generate_each(base, [prefix] * len(sources), sources, *how)
 
 
 def official(base: Base, prefix: Prefix | None, source: list[int], decoding: Decoding) -> list[int]:
@@ -71,7 +76,7 @@ def test_outputs_are_those_of_transformers(bases, kind, slots, decoding, some_so
     base = bases[kind]
     prefix = some_prefix(base, slots) if slots else None
     sources = some_sources(10)
-    outputs = generate(base, prefix, sources, decoding, batch_size=5)
+    outputs = generate(base, prefix, sources, decoding, 5)
     assert outputs == [official(base, prefix, source, decoding) for source in sources]
 
 
