@@ -28,6 +28,8 @@ from components.reproduction.sources import Data
 _CHECKS_A_RUN = 20
 _SUMMARY_SOURCE = 512
 _ROOM_FOR_TARGET = 100
+_MARKS = 4
+"""At most so many tokens (start, end, language codes) does an encoder's tokenizer put around a source."""
 _TABLE_DECODING = DecodingSettings(num_beams=5, max_new_tokens=100, banned=("\n",))
 _SUMMARY_DECODING = DecodingSettings(num_beams=6, max_new_tokens=62, min_new_tokens=11, length_penalty=0.8)
 _SLOTS = ("prefix", "infix", "embedding")
@@ -156,8 +158,9 @@ class _Planner:
     def _source_tokens(self, slots: int) -> int | None:
         if self.task != "summarisation":
             return None
-        room = self.base.context - 1
-        return min(_SUMMARY_SOURCE, room if self.base.is_encoder_decoder else room - slots - _ROOM_FOR_TARGET)
+        if self.base.is_encoder_decoder:
+            return min(_SUMMARY_SOURCE, self.base.context - _MARKS)
+        return min(_SUMMARY_SOURCE, self.base.context - 1 - slots - _ROOM_FOR_TARGET)
 
     def _cell(self, train: TrainConfig | None, size: int | None = None, sample: int | None = None) -> Cell:
         return Cell(

@@ -124,7 +124,7 @@ def _small() -> dict[tuple[Task, str], Recipe]:
     rows: dict[tuple[Task, str], Recipe] = {}
     for task in ("e2e", "webnlg", "dart"):
         rows[task, "full"] = rows[task, "top-2"] = Recipe(1e-3, 5, 16, warmup_steps=20)
-        rows[task, "adapter-3"] = Recipe(2e-3, 5, 16, warmup_steps=20)
+        rows[task, "adapter-3"] = Recipe(5e-3, 5, 16, warmup_steps=20)
         rows[task, "adapter-0.1"] = Recipe(3e-2, 5, 16, warmup_steps=20)
         rows[task, "lora"] = Recipe(2e-2, 5, 16, warmup_steps=20, more={"lora_rank": 4, "lora_alpha": 8})
         rows[task, "prefix"] = rows[task, "infix"] = Recipe(0.2, 5, 16, prefix_length=20, warmup_steps=20)

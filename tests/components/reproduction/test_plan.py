@@ -135,6 +135,14 @@ def test_a_short_context_leaves_room_for_slots_and_summary(
     assert cell.slicing == "length"
 
 
+def test_an_encoder_has_room_for_the_marks_around_a_source(
+    planned: Callable[..., list[Point]], talk: Data, facts: BaseFacts
+) -> None:
+    pair = replace(facts, is_encoder_decoder=True, context=512)
+    cell = planned("table3", base=pair, data=talk, preset="small", only="full")[0].cells[0]
+    assert cell.train.max_source_tokens + 4 == 512
+
+
 def test_everything_that_decides_a_result_is_in_its_key(
     planned: Callable[..., list[Point]], facts: BaseFacts, many: Data
 ) -> None:
