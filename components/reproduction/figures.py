@@ -4,7 +4,7 @@ Measured points have 95 % intervals; what the paper prints are hollow diamonds. 
 know how they were measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 from components.evaluation.suites import LABELS
@@ -63,6 +63,7 @@ def _dots(outcome: Outcome, lines: Sequence[Line]) -> Any:
                 **_PAPER,
             )
         axes.set(xlabel=_unit(metric), title=f"{part} categories" if part != "all" else "all inputs")
+        _focus(axes.set_xlim, [score for line in lines for part in parts if (score := line.score(metric, part))])
         axes.grid(axis="x", alpha=0.3)
     all_axes[0].set_yticks(list(places), [line.point.label for line in lines])
     all_axes[0].invert_yaxis()
@@ -91,6 +92,7 @@ def _curves(outcome: Outcome, lines: Sequence[Line], label: str) -> Any:
         ticks = sorted({*ticks, best})
     _log_axis(axes, ticks, label)
     axes.set(ylabel=_unit(metric))
+    _focus(axes.set_ylim, [score for line in lines if (score := line.score(metric))])
     if gains:
         difference = all_axes[1]
         _points(difference, [size for size, _ in gains], [gain for _, gain in gains], "measured", "C2", line="-")
@@ -99,7 +101,8 @@ def _curves(outcome: Outcome, lines: Sequence[Line], label: str) -> Any:
             difference.axhline(LOW_DATA_GAIN, linestyle="--", color="C1", label=text)
         difference.axhline(0, color="0.6", linewidth=0.8)
         _log_axis(difference, [size for size, _ in gains], label)
-        difference.set(ylabel=f"{LABELS[metric]} of prefix minus full (points)")
+        difference.set(ylabel=f"{LABELS[metric]} of prefix minus full (points, 95 % interval)")
+        _focus(difference.set_ylim, [gain for _, gain in gains], 0.0, *([LOW_DATA_GAIN] if metric == "bleu" else []))
         difference.legend(fontsize=9)
     _legend(figure, axes)
     return figure
@@ -121,6 +124,7 @@ def _by_length(outcome: Outcome, lines: Sequence[Line]) -> Any:
         ticks = [f"{name.split()[0]}\n{bounds[name][0]}-{bounds[name][1]}" for name in names]
         axes.set_xticks(range(len(names)), ticks)
         axes.set(xlabel="quarter of the inputs (source tokens)", ylabel=_unit(metric))
+        _focus(axes.set_ylim, [score for line in lines for name in names if (score := line.score(metric, name))])
         axes.grid(alpha=0.3)
     _legend(figure, all_axes[0])
     return figure
@@ -154,6 +158,20 @@ def _unit(metric: str) -> str:
 
 def _paper(outcome: Outcome) -> str:
     return _PAPERS_BASE.get(outcome.data.task, "paper, GPT-2 medium")
+
+
+def _focus(limit: Callable[[float, float], object], scores: Sequence[Score], *others: float) -> None:
+    """Show all points, and whiskers as far as the points are apart: those of two runs would dwarf everything."""
+    points = [
+        *others,
+        *(score.mean for score in scores),
+        *(one.published for one in scores if one.published is not None),
+    ]
+    ends = [end for score in scores for end in (score.low, score.high) if end is not None]
+    least, most = min(points), max(points)
+    reach = max(most - least, 2.0)
+    low, high = max(least - reach, min([least, *ends])), min(most + reach, max([most, *ends]))
+    limit(low - 0.05 * (high - low + 1), high + 0.05 * (high - low + 1))
 
 
 def _log_axis(axes: Any, ticks: Sequence[int], label: str) -> None:

@@ -124,7 +124,7 @@ def test_a_worker_that_dies_is_told(job_of: Callable[..., Job], monkeypatch: pyt
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["table3"], "a data set of xsum or dialogsum"),
+        (["table3"], "a data set of dialogsum or xsum"),
         (["table2"], "e2e data at"),
         (["table1", "--only", "prefixes"], "did you mean 'prefix'?"),
         (["table1", "--base", "no/such/base/there"], "no such folder"),
