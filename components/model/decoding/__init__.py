@@ -30,11 +30,11 @@ Sources = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Decoding:
+class Decoding(Controls):
     """How to decode: greedily with one beam; a score is the sum of log probabilities / length ** length_penalty.
 
-    `guidance` mixes the base's logits with the prefixed ones: 0 is the base, 1 the prefix, above 1 more than it. The
-    other fields are those of `components.model.controls.Controls`; `seed` decides what a temperature draws.
+    `guidance` mixes the base's logits with the prefixed ones: 0 is the base, 1 the prefix, above 1 more than it;
+    `seed` decides what a temperature draws.
 
     Raises:
         ConfigError: a value is impossible, or a temperature is given beside beams.
@@ -44,19 +44,12 @@ class Decoding:
     num_beams: int = 1
     max_new_tokens: int = 96
     length_penalty: float = 1.0
-    min_new_tokens: int = 0
-    repetition_penalty: float = 1.0
-    no_repeat_ngram: int = 0
-    banned: tuple[str, ...] = ()
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
     guidance: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done."""
-        _ = self.controls
+        super().__post_init__()
         for name, least in (("num_beams", 1), ("max_new_tokens", 1), ("guidance", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} of at least {least}", str(getattr(self, name)), f"change {name}")
@@ -72,11 +65,6 @@ class Decoding:
         """What an evaluate section asks for."""
         named = {name: getattr(config, name) for name in cls.__dataclass_fields__ if name in type(config).model_fields}
         return cls(**{**named, "banned": tuple(config.banned)})
-
-    @property
-    def controls(self) -> Controls:
-        """The part that looks at logits alone."""
-        return Controls(**{name: getattr(self, name) for name in Controls.__dataclass_fields__})
 
 
 def generate_text(
@@ -168,7 +156,7 @@ class _Work:
         """Bring every delta to the base's device, once."""
         self.base, self.sources, self.decoding, self.bare_sources = base, sources, decoding, bare_sources
         vocabulary = base.model.get_output_embeddings().weight.shape[0]
-        self.controller = Controller(decoding.controls, base.tokenizer, base.eos_id, vocabulary)
+        self.controller = Controller(decoding, base.tokenizer, base.eos_id, vocabulary)
         forced = base.model.generation_config.forced_eos_token_id
         ids = [forced] if isinstance(forced, int) else forced
         self.last_F = None if ids is None else torch.tensor(ids, device=base.device)
