@@ -39,7 +39,7 @@ _PRINTED = {"meteor": 2, "ter": 2}
 def markdown(outcome: Outcome, lines: Sequence[Line], picture: str) -> str:
     """The whole section: how it was made, scores for each slice, costs, notes and the figure."""
     parts = [f"## {outcome.request.experiment.title}", told_how(outcome, lines), f"![{_alt(outcome)}]({picture})"]
-    names = _slices(lines)
+    names = _slices(outcome, lines)
     for name in names:
         if len(names) > 1:
             parts.append(f"### {_slice_title(outcome, name)}")
@@ -168,8 +168,11 @@ def _cell(score: Score | None, task: str, *, paper: bool, sign: str = "") -> str
     return f"{text} · {'-' if score.published is None else f'{score.published:.{printed}f}'}" if paper else text
 
 
-def _slices(lines: Sequence[Line]) -> list[str]:
-    return list(dict.fromkeys(score.slice for line in lines for score in line.scores))
+def _slices(outcome: Outcome, lines: Sequence[Line]) -> list[str]:
+    """Slices as they were scored; those of input lengths from the shortest, and all inputs last."""
+    names = list(dict.fromkeys(score.slice for line in lines for score in line.scores))
+    bounds = next((result.bounds for result in outcome.results.values() if result.bounds), {})
+    return sorted(names, key=lambda name: bounds.get(name, (0, 0)) if name != "all" else (1 << 60, 0))
 
 
 def _slice_title(outcome: Outcome, name: str) -> str:

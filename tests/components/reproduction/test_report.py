@@ -20,7 +20,7 @@ from components.reproduction.sources import Data, read_data
 PNG = b"\x89PNG\r\n\x1a\n"
 SLICES = {
     "webnlg": ("seen", "unseen", "all"),
-    "length": ("shortest quarter", "second quarter", "longest quarter", "all"),
+    "length": ("longest quarter", "second quarter", "shortest quarter", "all"),
 }
 
 
@@ -52,7 +52,7 @@ def outcome_of(
             for number, cell in enumerate(point.cells):
                 first = result_of(cell, **dict.fromkeys(names[data.task], 40.0 + 2 * place + 0.5 * number))
                 values = tuple(one.model_copy(update={"slice": part}) for one in first.values for part in parts)
-                bounds = {part: (3 * order, 3 * order + 2) for order, part in enumerate(parts[:-1])}
+                bounds = {part: (3 * order, 3 * order + 2) for order, part in enumerate(reversed(parts[:-1]))}
                 results[cell.key] = first.model_copy(
                     update={"values": values, "bounds": bounds if experiment == "inputlength" else {}}
                 )
@@ -120,3 +120,13 @@ def test_a_partial_outcome_says_what_is_missing(outcome_of: Callable[..., Outcom
     some = dict(list(whole.results.items())[:25])
     files = write_report(Outcome(whole.request, whole.base, whole.data, whole.points, some, {}), tmp_path / "out")
     assert f"{len(whole.results) - 25} results are not measured yet" in files[0].read_text()
+
+
+def test_quarters_stand_from_the_shortest_to_the_longest_and_all_inputs_last(
+    outcome_of: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    text = write_report(outcome_of("inputlength"), tmp_path / "out")[0].read_text()
+    places = [
+        text.index(f"### {name}") for name in ("Shortest quarter", "Second quarter", "Longest quarter", "All inputs")
+    ]
+    assert places == sorted(places)
