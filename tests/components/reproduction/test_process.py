@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def talk(tmp_path: Path, write_dialogsum: Callable[..., Path]) -> Path:
-    return write_dialogsum(tmp_path / "talk", {"train": 60, "dev": 4, "test": 4})
+    return write_dialogsum(tmp_path / "talk", {"train": 240, "dev": 4, "test": 4})
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def test_a_cell_leaves_its_result_and_its_texts_and_no_state(job_of: Callable[..
 def test_a_run_that_is_stopped_in_training_goes_on_where_it_was(
     job_of: Callable[..., Job], tmp_path: Path, by: signal.Signals
 ) -> None:
-    job = job_of(budget="200")
-    arguments = [sys.executable, "-m", "cli.main", *command(job, "200")]
+    job = job_of(budget="800")
+    arguments = [sys.executable, "-m", "cli.main", *command(job, "800")]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(arguments, stderr=log, process_group=0)
         _wait_for(lambda: saved_step(job.state, job.cell.run_key) > 0)
@@ -99,13 +99,13 @@ def test_a_run_that_is_stopped_in_training_goes_on_where_it_was(
     assert code == (-by if by is signal.SIGKILL else 130)
     _wait_for(lambda: not _alive(job))
     step = saved_step(job.state, job.cell.run_key)
-    assert 0 < step < 200
+    assert 0 < step < 800
     assert read_result(job.out, job.cell) is None
     assert (b"the same command goes on from there" in (tmp_path / "log").read_bytes()) == (by is signal.SIGINT)
     measure_apart(job, "the cell")
     result = read_result(job.out, job.cell)
     assert result is not None
-    assert (result.resumed_from, result.steps) == (step, 200)
+    assert (result.resumed_from, result.steps) == (step, 800)
 
 
 def test_what_a_worker_cannot_do_is_told_as_its_own_error(job_of: Callable[..., Job], tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_mistake_is_told_in_three_beats(options: list[str], says: str, tiny_ba
 
 
 def _wait_for(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not there():
         assert time.monotonic() < deadline
         time.sleep(0.1)
