@@ -92,7 +92,12 @@ def test_a_run_that_is_stopped_in_training_goes_on_where_it_was(
     job = job_of(budget="800")
     arguments = [sys.executable, "-m", "cli.main", *command(job, "800")]
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(arguments, stderr=log, process_group=0)
+        process = subprocess.Popen(
+            arguments,
+            stderr=log,
+            process_group=0,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
+        )
         _wait_for(lambda: saved_step(job.state, job.cell.run_key) > 0)
         process.send_signal(by)
         code = process.wait(60)

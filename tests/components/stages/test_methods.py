@@ -59,7 +59,7 @@ def write_pair_base(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "bart"])
-def test_every_method_goes_through_the_same_doors(make_root, kind):
+def test_every_method_goes_through_the_same_doors(make_root, kind, monkeypatch):
     methods = [name for name in METHODS if kind == "gpt2" or name not in ("infix", "embedding")]
     tenants = sorted(map(tenant_of, methods))
     overrides = {tenant_of(name): {"train": {"method": name, **METHODS[name]}} for name in methods}
@@ -79,7 +79,7 @@ def test_every_method_goes_through_the_same_doors(make_root, kind):
     heads, cells = results.table(list(rows.values()))
     assert heads[:2] == ("tenant", "method")
     client = MlflowClient(tracking_uri=place.registry.uri, registry_uri=place.registry.uri)
-    mlflow.set_tracking_uri(place.registry.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place.registry.uri)
     said = {}
     for method in methods:
         tenant = tenant_of(method)
