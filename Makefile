@@ -41,11 +41,11 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup ## the main job on the built-in base and tenants
 	$(BIN)/prefixfleet demo
 
-test: setup ## all tests
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+test: setup ## all tests, two files at a time
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: setup ## the tests without the slow ones
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow"
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: check-code check-infra ## format, lint, types, import contracts, infrastructure files
 

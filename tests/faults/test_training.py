@@ -77,6 +77,7 @@ def test_a_second_run_is_refused_and_ctrl_c_says_what_comes_next(make_root, set_
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
     )
     told = ""
     for line in running.stderr:
