@@ -84,7 +84,8 @@ def unknown(what: str, got: str, known: tuple[str, ...] | list[str]) -> ConfigEr
     """A name that is not among the known ones, with the nearest of them."""
     near = difflib.get_close_matches(got, known, n=1, cutoff=0.5)
     fix = f"did you mean {near[0]!r}?" if near else "choose one of them"
-    return ConfigError(f"a {what} of {', '.join(known)}", repr(got), fix)
+    article = "an" if what[0] in "aeiou" else "a"
+    return ConfigError(f"{article} {what} of {', '.join(known)}", repr(got), fix)
 
 
 def _appendix() -> dict[tuple[Task, str], Recipe]:
