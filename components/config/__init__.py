@@ -137,6 +137,12 @@ class GateConfig(_Section):
     seed: int = 0
 
 
+class EngineConfig(_Section):
+    """How the work is done. Nothing here changes a result but for rounding, so nothing is part of a fingerprint."""
+
+    decode_rows: int = Field(default=64, gt=0, description="rows of all tenants that are decoded together")
+
+
 class RegistryConfig(_Section):
     """Where MLflow is; the environment variable MLFLOW_TRACKING_URI wins over `tracking_uri`."""
 
@@ -152,6 +158,7 @@ class Params(_Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
+    engine: EngineConfig = EngineConfig()
     registry: RegistryConfig = RegistryConfig()
     tenants: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
