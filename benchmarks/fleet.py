@@ -1,0 +1,85 @@
+"""Training a fleet: N tenants of one base, one epoch each, the whole time from a loaded base to the last prefix.
+
+    python benchmarks/fleet.py [--quick | --full] [--tenants 32] [--examples 200] [--shape small | --base FOLDER]
+
+`peft` trains its tenants one after the other on one base, with `Trainer`'s best setting and no validation; so do we
+(`ours-solo`), and then all of them together (`ours-together`). Ours validates each tenant on one example twice. Each
+side has a process of its own, and the runs of single tenants are timed in turns.
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from sides import ours, peft_trainer
+from sides.examples import draw, lengths_of
+from sides.options import bases, filled, parser, spread
+from sides.turns import Side, in_turns
+
+from components.config import TrainConfig
+from components.data.schema import Example
+
+PEFT, SOLO, TOGETHER = "peft one by one", "ours one by one", "ours together"
+PRESETS = {
+    "quick": {"shape": ["tiny"], "tenants": 2, "examples": 20, "rounds": 1},
+    "default": {"shape": ["small"], "tenants": 3, "examples": 20, "rounds": 1},
+    "full": {"shape": ["small"], "tenants": 32, "examples": 200, "rounds": 1},
+}
+
+
+def main() -> None:
+    """Measure on every base and print a table for each."""
+    made = parser(str(__doc__))
+    made.add_argument("--tenants", type=int)
+    made.add_argument("--examples", type=int, help="of each tenant")
+    made.add_argument("--peer", choices=peft_trainer.SETTINGS, default=peft_trainer.BEST, help="setting of peft's side")
+    made.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="what our base is loaded in")
+    options = filled(made.parse_args(), PRESETS)
+    with bases(options) as folders:
+        for folder in folders:
+            _measure(folder, options)
+
+
+def _measure(folder: Path, options: argparse.Namespace) -> None:
+    tenants = _tenants(options)
+    tokens = sum(map(sum, lengths_of(folder, [example for examples in tenants for example in examples])))
+    steps = math.ceil(options.examples / options.batch_size)
+    config = TrainConfig(
+        prefix_length=options.prefix_length,
+        initialization="random",
+        batch_size=options.batch_size,
+        max_steps=steps,
+        warmup_steps=0,
+        validate_every=steps,
+    )
+    setting = peft_trainer.SETTINGS[options.peer]
+    sides = {
+        PEFT: Side(peft_trainer.train_each, (folder, setting, config, tenants), options.tenants),
+        SOLO: Side(ours.train_each, (folder, options.dtype, config, tenants), options.tenants),
+        TOGETHER: Side(ours.train_together, (folder, options.dtype, config, tenants), 1),
+    }
+    rounds = [in_turns(sides) for _ in range(options.rounds)]
+    seconds = {name: [sum(outcomes[name].seconds) for outcomes in rounds] for name in sides}
+    print(
+        f"\n{folder.name}: {options.tenants} tenants of {options.examples} examples, one epoch of {steps} steps each, "
+        f"{tokens:,} real tokens in all; prefix of {options.prefix_length}; peer's setting {options.peer}; ours in "
+        f"{options.dtype}; {options.rounds} rounds\n\n{'side':16} {'seconds':>24} {'real tokens/s':>14} {'peak MB':>8}"
+    )
+    for name in sides:
+        peak = max(outcomes[name].peak_bytes for outcomes in rounds) / 1e6
+        speed = tokens / sorted(seconds[name])[len(rounds) // 2]
+        print(f"{name:16} {spread(seconds[name], ',.1f'):>24} {speed:14,.0f} {peak:8,.0f}")
+    for subject, peer in ((SOLO, PEFT), (TOGETHER, PEFT), (TOGETHER, SOLO)):
+        times = zip(seconds[peer], seconds[subject], strict=True)
+        print(f"{subject} is {spread([theirs / our for theirs, our in times])} x as fast as {peer}")
+
+
+def _tenants(options: argparse.Namespace) -> Sequence[Sequence[Example]]:
+    size = options.examples
+    examples = draw(options.data, options.tenants * size, numbers=not options.base)
+    return [examples[start : start + size] for start in range(0, len(examples), size)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Whether both sides compute the same: one prefix, one batch, float32; the loss, and its gradient for the prefix.
+
+Shapes: L layers, 2 for key and value, H heads, P prefix slots, D head size; O = L * 2 * H * D, as peft orders them.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.config import BaseConfig, TrainConfig
+from components.data.batches import IGNORED, collate
+from components.data.schema import Example
+from components.model.base import load_base
+from components.model.trainable import TrainableDelta
+from components.training.objective import target_loss
+from sides import peft_trainer
+from sides.turns import Turn
+
+LOSS_TOLERANCE = 1e-4
+"""Nats a target token."""
+GRADIENT_TOLERANCE = 1e-3
+"""Norm of the gradients' difference, as a share of the gradient's norm."""
+
+
+def measure(turn: Turn, folder: Path, config: TrainConfig, examples: Sequence[Example]) -> dict[str, Any]:
+    """Both losses and how far the gradients are apart; ends the benchmark where they differ by more than rounding."""
+    turn()
+    setting = peft_trainer.Setting()
+    model, tokenizer = peft_trainer.load(folder, setting)
+    pairs = peft_trainer.encode(tokenizer, examples, config.prefix_length)
+    base = load_base(BaseConfig(path=str(folder)))
+    module = TrainableDelta(base, config, "", None, [])
+    prefix_L2HPD = next(module.parameters())
+
+    model = peft_trainer.with_prefix(model.to(base.device), config.prefix_length)
+    theirs_PO = peft_trainer.values(model)
+    with torch.no_grad():
+        theirs_PO.copy_(_as_peft(prefix_L2HPD))
+    inputs = {name: tensor.to(base.device) for name, tensor in peft_trainer.inputs(pairs, base.pad_id).items()}
+    their_loss = model.train()(**inputs).loss
+    their_loss.backward()
+
+    total, count = target_loss(base, module.delta(), collate(pairs, base.pad_id))
+    our_loss = total / count
+    our_loss.backward()  # type: ignore[no-untyped-call]
+
+    targets = int((inputs["labels"][:, 1:] != IGNORED).sum())
+    difference = _apart(_as_peft(_gradient(prefix_L2HPD)), _gradient(theirs_PO))
+    losses = float(our_loss.detach()), float(their_loss.detach())
+    if abs(losses[0] - losses[1]) > LOSS_TOLERANCE or difference > GRADIENT_TOLERANCE or targets != count:
+        sys.exit(
+            f"both sides must compute the same: losses {losses[0]:.6f} and {losses[1]:.6f} of {count} and {targets} "
+            f"target tokens, gradients {difference:.1e} apart"
+        )
+    return {"losses": losses, "gradient": difference, "targets": targets}
+
+
+def _as_peft(values_L2HPD: Tensor) -> Tensor:
+    """The same values [P, O]."""
+    return values_L2HPD.permute(3, 0, 1, 2, 4).flatten(1)
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    if parameter.grad is None:
+        sys.exit("no gradient reached the prefix")
+    return parameter.grad
+
+
+def _apart(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).norm() / theirs.norm())

@@ -1,0 +1,56 @@
+"""Options that the training benchmarks share, and the folder of the base that they name."""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sides.bases import SHAPES, write_base
+
+
+def parser(about: str) -> argparse.ArgumentParser:
+    """A parser with the shared options; `filled` gives values to those left out."""
+    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    extent = made.add_mutually_exclusive_group()
+    extent.add_argument("--quick", action="store_true", help="a tiny base and few steps: shows that everything runs")
+    extent.add_argument("--full", action="store_true", help="the whole measurement")
+    made.add_argument("--shape", nargs="*", choices=SHAPES, help="GPT-2 shapes with random weights")
+    made.add_argument("--base", nargs="*", type=Path, default=[], help="folders of bases to measure on instead")
+    made.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("PREFIXFLEET_TEST_DATA") or None,
+        help="folder with e2e-dataset.zip and gpt2-tokenizer/, or PREFIXFLEET_TEST_DATA; else E2E's lengths",
+    )
+    made.add_argument("--batch-size", type=int, default=10)
+    made.add_argument("--prefix-length", type=int, default=5)
+    made.add_argument("--rounds", type=int)
+    return made
+
+
+def filled(options: argparse.Namespace, presets: Mapping[str, Mapping[str, Any]]) -> argparse.Namespace:
+    """The options, what was left out taken from the preset `quick`, `full` or `default`."""
+    preset = "quick" if options.quick else "full" if options.full else "default"
+    for name, value in presets[preset].items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    return options
+
+
+@contextmanager
+def bases(options: argparse.Namespace) -> Iterator[Sequence[Path]]:
+    """Folders of the bases to measure on; those made by shape are gone afterwards."""
+    with tempfile.TemporaryDirectory() as scratch:
+        made = [] if options.base else [Path(scratch) / f"gpt2-{shape}" for shape in options.shape]
+        for folder, shape in zip(made, options.shape, strict=False):
+            write_base(folder, SHAPES[shape], options.data and options.data / "gpt2-tokenizer")
+        yield options.base or made
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Median, and least and greatest, as text."""
+    return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"

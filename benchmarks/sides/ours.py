@@ -1,0 +1,83 @@
+"""Our side: PrefixFleet's own doors to training, and nothing of what lies behind them.
+
+`solo` and `together` are all that a benchmark knows of the engine.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from components.config import BaseConfig, TrainConfig
+from components.data.schema import Example
+from components.model.base import Base, load_base
+from components.training.fit import fit
+from components.training.run import TrainResult
+from sides.turns import Turn, loaded
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+def solo(
+    base: Base, config: TrainConfig, examples: Sequence[Example], *, before_step: Callable[[], bool] = lambda: False
+) -> TrainResult:
+    """Train one tenant; `before_step` may end it. It is validated on one example, at its first and last step."""
+    return fit(base, config, examples, examples[:1], stop=before_step)
+
+
+def together(base: Base, config: TrainConfig, tenants: Sequence[Sequence[Example]]) -> None:
+    """Train all tenants, each as `solo` does."""
+    for examples in tenants:
+        solo(base, config, examples)
+
+
+def train_in_rounds(
+    turn: Turn, folder: Path, dtype: Dtype, config: TrainConfig, examples: Sequence[Example], rounds: int
+) -> dict[str, Any]:
+    """One run: an epoch to warm up and one a round, with a turn after each."""
+    base = load_base(BaseConfig(path=str(folder), dtype=dtype))
+    standing = loaded()
+    steps_an_epoch = len(examples) // config.batch_size
+    last = steps_an_epoch * (rounds + 1)
+    step = 0
+
+    def at_an_epochs_end() -> bool:
+        nonlocal step
+        if step and step % steps_an_epoch == 0:
+            turn()
+        step += 1
+        return step > last
+
+    beyond = config.model_copy(update={"max_steps": last + 1, "validate_every": last + 1})
+    result = solo(base, beyond, examples, before_step=at_an_epochs_end)
+    stored = sum(tensor.nbytes for tensor in result.delta.tensors.values())
+    return {"loaded_bytes": standing, "stored_bytes": stored}
+
+
+def train_each(
+    turn: Turn, folder: Path, dtype: Dtype, config: TrainConfig, tenants: Sequence[Sequence[Example]]
+) -> dict[str, Any]:
+    """A run for every tenant, one after the other on one base; a turn after each."""
+    base, standing = _warm(folder, dtype, config, tenants)
+    turn()
+    for examples in tenants:
+        solo(base, config, examples)
+        turn()
+    return {"loaded_bytes": standing}
+
+
+def train_together(
+    turn: Turn, folder: Path, dtype: Dtype, config: TrainConfig, tenants: Sequence[Sequence[Example]]
+) -> dict[str, Any]:
+    """All tenants in one pass over one base; a turn when all are done."""
+    base, standing = _warm(folder, dtype, config, tenants)
+    turn()
+    together(base, config, tenants)
+    turn()
+    return {"loaded_bytes": standing}
+
+
+def _warm(folder: Path, dtype: Dtype, config: TrainConfig, tenants: Sequence[Sequence[Example]]) -> tuple[Base, int]:
+    base = load_base(BaseConfig(path=str(folder), dtype=dtype))
+    standing = loaded()
+    together(base, config.model_copy(update={"max_steps": 2}), [tenants[0][: 2 * config.batch_size]])
+    return base, standing

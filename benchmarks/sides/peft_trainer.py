@@ -1,0 +1,176 @@
+"""The peer: `peft` prefix tuning trained by `transformers.Trainer`, as it comes and with what makes it faster.
+
+Both sides get the same examples, the same padding function, optimizer and schedule. Validation, saving and logging are
+off for the peer; its dropout too, since PrefixFleet trains without.
+
+Shapes: P prefix slots, O values of a slot (layers x 2 x heads x head size).
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from peft import PrefixTuningConfig, TaskType, get_peft_model
+
+from components.config import TrainConfig
+from components.data.batches import collate
+from components.data.schema import Example
+from components.data.tokens import Encoded, encode_examples
+from components.model.texts import Texts
+from sides.bases import dropout_free, quiet
+from sides.turns import Turn, loaded
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a user can turn on."""
+
+    autocast: bool = False
+    """`Trainer(bf16=True)`."""
+    dtype: str = "float32"
+    """What the base is loaded in; the prefix stays in float32."""
+    grouped: bool = False
+    """`train_sampling_strategy="group_by_length"`; "sequential" where the examples come grouped already."""
+    workers: int = 0
+    """Processes that prepare batches."""
+    compiled: bool = False
+    """`torch_compile=True`."""
+
+
+SETTINGS = {
+    "peft": Setting(),
+    "peft-grouped": Setting(grouped=True),
+    "peft-bf16": Setting(autocast=True),
+    "peft-bf16-grouped": Setting(autocast=True, grouped=True),
+    "peft-bf16-weights": Setting(dtype="bfloat16"),
+    "peft-bf16-weights-grouped": Setting(dtype="bfloat16", grouped=True),
+    "peft-bf16-weights-grouped-workers": Setting(dtype="bfloat16", grouped=True, workers=1),
+    "peft-bf16-weights-grouped-compiled": Setting(dtype="bfloat16", grouped=True, compiled=True),
+}
+BEST = "peft-bf16-grouped"
+
+
+def load(folder: Path, setting: Setting) -> tuple[Any, Any]:
+    """The base as transformers loads it, and its tokenizer."""
+    quiet()
+    dtype = getattr(torch, setting.dtype)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **dropout_free(folder))
+    return model, transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def with_prefix(model: Any, length: int) -> Any:
+    """The base under a fresh prefix of peft's, without its MLP."""
+    config = PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=length, prefix_projection=False)
+    return get_peft_model(model, config)
+
+
+def values(model: Any) -> torch.nn.Parameter:
+    """The trained values [P, O] of `with_prefix`'s model."""
+    parameter: torch.nn.Parameter = model.prompt_encoder["default"].embedding.weight
+    return parameter
+
+
+def encode(tokenizer: Any, examples: Sequence[Example], prefix_length: int) -> list[Encoded]:
+    """The same rows of tokens as PrefixFleet's."""
+    return encode_examples(
+        Texts(tokenizer),
+        examples,
+        context=tokenizer.model_max_length,
+        prefix_length=prefix_length,
+        max_source_tokens=None,
+        expand_references=True,
+    )
+
+
+def inputs(pairs: Sequence[Encoded], pad_id: int) -> dict[str, torch.Tensor]:
+    """A batch as a model of transformers takes it; source and padding have no loss."""
+    batch = collate(pairs, pad_id)
+    return {
+        "input_ids": batch.input_ids_BT,
+        "attention_mask": batch.attention_mask_BT,
+        "labels": batch.labels_BT,
+    }
+
+
+def train_in_rounds(
+    turn: Turn, folder: Path, setting: Setting, config: TrainConfig, examples: Sequence[Example], rounds: int
+) -> dict[str, Any]:
+    """One run: an epoch to warm up and one a round, with a turn after each. The examples come grouped by length."""
+    model, tokenizer = load(folder, setting)
+    standing = loaded()
+    pairs = encode(tokenizer, examples, config.prefix_length)
+    model = with_prefix(model, config.prefix_length)
+    order = "sequential" if setting.grouped else "random"
+    _train(model, pairs, tokenizer.eos_token_id, setting, config, order, epochs=rounds + 1, after_epoch=turn)
+    return {"loaded_bytes": standing, "stored_bytes": values(model).nbytes}
+
+
+def train_each(
+    turn: Turn, folder: Path, setting: Setting, config: TrainConfig, tenants: Sequence[Sequence[Example]]
+) -> dict[str, Any]:
+    """A run of one epoch for every tenant, one after the other on one base; a turn after each."""
+    base, tokenizer = load(folder, setting)
+    standing = loaded()
+
+    def train(examples: Sequence[Example]) -> None:
+        model = with_prefix(base, config.prefix_length)
+        pairs = encode(tokenizer, examples, config.prefix_length)
+        order = "group_by_length" if setting.grouped else "random"
+        _train(model, pairs, tokenizer.eos_token_id, setting, config, order, epochs=1)
+
+    train(tenants[0][: 2 * config.batch_size])
+    turn()
+    for examples in tenants:
+        train(examples)
+        turn()
+    return {"loaded_bytes": standing}
+
+
+def _train(
+    model: Any,
+    pairs: Sequence[Encoded],
+    pad_id: int,
+    setting: Setting,
+    config: TrainConfig,
+    order: str,
+    *,
+    epochs: int,
+    after_epoch: Turn = lambda: None,
+) -> None:
+    class AfterEpoch(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_epoch_end(self, *_args: Any, **_more: Any) -> None:
+            after_epoch()
+
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = transformers.TrainingArguments(
+            output_dir=scratch,
+            use_cpu=not torch.cuda.is_available(),
+            per_device_train_batch_size=config.batch_size,
+            num_train_epochs=epochs,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            max_grad_norm=config.max_grad_norm,
+            bf16=setting.autocast,
+            torch_compile=setting.compiled,
+            train_sampling_strategy=order,
+            dataloader_num_workers=setting.workers,
+            dataloader_persistent_workers=setting.workers > 0,
+            remove_unused_columns=False,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        )
+        trainer = transformers.Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=[{"input_ids": pair.source_ids + pair.target_ids, "pair": pair} for pair in pairs],
+            data_collator=lambda rows: inputs([row["pair"] for row in rows], pad_id),
+            callbacks=[AfterEpoch()],
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.train()

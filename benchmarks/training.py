@@ -1,0 +1,141 @@
+"""Training one tenant's prefix: PrefixFleet beside `peft` prefix tuning under `transformers.Trainer`.
+
+    python benchmarks/training.py [--quick | --full] [--shape small medium] [--data FOLDER] [--sides ...]
+
+Each side trains the same examples in a process of its own; an epoch of each is timed in turn, after one that is not.
+Tokens are real ones, without padding. Beside the prefixes stands full fine-tuning of the same base (`ours-full`).
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from sides import agreement, machine, ours, peft_trainer
+from sides.bases import Sizes, sizes_of
+from sides.examples import POOL, draw, epoch, lengths_of
+from sides.options import bases, filled, parser, spread
+from sides.turns import Outcome, Side, in_turns
+
+from components.config import TrainConfig
+from components.data.schema import Example
+
+PREFIX = TrainConfig(learning_rate=2e-2)
+OURS: dict[str, tuple[ours.Dtype, TrainConfig]] = {
+    "ours-fp32": ("float32", PREFIX),
+    "ours": ("bfloat16", PREFIX),
+    "ours-full": ("float32", TrainConfig(learning_rate=1e-5, method="full")),
+}
+"""Side -> what the base is loaded in, and what is trained."""
+MACHINE = "machine"
+PRESETS = {
+    "quick": {"shape": ["tiny"], "steps": 2, "rounds": 2},
+    "default": {"shape": ["small"], "steps": 3, "rounds": 3},
+    "full": {"shape": ["small", "medium"], "steps": 10, "rounds": 5},
+}
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The examples of a round, and their real tokens."""
+
+    examples: Sequence[Example]
+    steps: int
+    tokens: int
+    targets: int
+
+
+def main() -> None:
+    """Measure on every base and print a table for each."""
+    made = parser(str(__doc__))
+    made.add_argument("--steps", type=int, help="steps of an epoch, which a round times")
+    made.add_argument(
+        "--sides",
+        nargs="+",
+        choices=[*peft_trainer.SETTINGS, *OURS],
+        default=["peft", peft_trainer.BEST, "ours-fp32", "ours", "ours-full"],
+    )
+    options = filled(made.parse_args(), PRESETS)
+    with bases(options) as folders:
+        for folder in folders:
+            _measure(folder, options)
+
+
+def _measure(folder: Path, options: argparse.Namespace) -> None:
+    one = _epoch(folder, options)
+    sizes = sizes_of(folder)
+    agreed = in_turns({"check": Side(agreement.measure, (folder, _config(options, PREFIX), one.examples), 0)})[
+        "check"
+    ].facts
+    sides = {name: _side(name, folder, options, one) for name in options.sides}
+    tokens_a_step = one.tokens // one.steps
+    sides[MACHINE] = Side(machine.measure, (sizes.matrices, tokens_a_step, options.rounds), options.rounds)
+    outcomes = in_turns(sides)
+    rates = outcomes.pop(MACHINE).facts
+
+    share = one.targets / one.tokens
+    print(
+        f"\n{folder.name}: {one.steps} steps of {options.batch_size} examples an epoch, {one.tokens} real tokens, "
+        f"{share:.0%} of them targets; prefix of {options.prefix_length}; {'E2E' if options.data else 'E2E lengths'}\n"
+        f"both sides on one batch: losses {agreed['losses'][0]:.6f} and {agreed['losses'][1]:.6f} over "
+        f"{agreed['targets']} targets, gradients {agreed['gradient']:.1e} apart\n"
+        f"the {machine.name()} in the same run: float32 {rates['float32'] / 1e9:,.0f} and bfloat16 "
+        f"{rates['bfloat16'] / 1e9:,.0f} GFLOP/s in this base's products, copying {rates['copy'] / 1e9:,.1f} GB/s\n"
+        f"operations a token: 4 x ({sizes.body / 1e6:.1f} M + {sizes.vocabulary / 1e6:.1f} M x {share:.2f}) = "
+        f"{sizes.operations(share) / 1e6:,.0f} M with a frozen base, 6 x for full fine-tuning"
+    )
+    _table(outcomes, one, sizes, max(rates["float32"], rates["bfloat16"]))
+
+
+def _table(outcomes: dict[str, Outcome], one: Epoch, sizes: Sizes, ceiling: float) -> None:
+    """A line a side; `rate` is the share of the machine's better matrix rate that the needed operations make."""
+    columns = (
+        f"{'real tokens/s':>24} {'ms a step':>10} {'rate':>5} {'peak MB':>9} {'after loading':>14} {'stored bytes':>13}"
+    )
+    print(f"\n{'side':36} {columns}")
+    for name, outcome in outcomes.items():
+        speeds = [one.tokens / seconds for seconds in outcome.seconds]
+        operations = sizes.operations(one.targets / one.tokens, full=name == "ours-full")
+        peak, standing = outcome.peak_bytes / 1e6, outcome.facts["loaded_bytes"] / 1e6
+        print(
+            f"{name:36} {spread(speeds, ',.0f'):>24} {1e3 * median(outcome.seconds) / one.steps:10,.0f} "
+            f"{median(speeds) * operations / ceiling:5.0%} {peak:9,.0f} {peak - standing:14,.0f} "
+            f"{outcome.facts['stored_bytes']:13,}"
+        )
+    for subject in (name for name in outcomes if name in OURS):
+        for peer in (name for name in outcomes if name in peft_trainer.SETTINGS):
+            times = zip(outcomes[peer].seconds, outcomes[subject].seconds, strict=True)
+            memory = outcomes[subject].peak_bytes / outcomes[peer].peak_bytes
+            ratios = spread([theirs / our for theirs, our in times])
+            print(f"{subject} / {peer}: {ratios} x the tokens/s, {memory:.2f} x the peak memory")
+
+
+def _epoch(folder: Path, options: argparse.Namespace) -> Epoch:
+    pool = draw(options.data, POOL * options.batch_size, numbers=not options.base)
+    lengths = lengths_of(folder, pool)
+    indices = epoch(lengths, options.steps, options.batch_size)
+    tokens, targets = sum(sum(lengths[index]) for index in indices), sum(lengths[index][1] for index in indices)
+    return Epoch([pool[index] for index in indices], options.steps, tokens, targets)
+
+
+def _side(name: str, folder: Path, options: argparse.Namespace, one: Epoch) -> Side:
+    if name in OURS:
+        how, train = OURS[name]
+        return Side(
+            ours.train_in_rounds,
+            (folder, how, _config(options, train), one.examples, options.rounds),
+            options.rounds,
+        )
+    setting = peft_trainer.SETTINGS[name]
+    arguments = (folder, setting, _config(options, PREFIX), one.examples, options.rounds)
+    return Side(peft_trainer.train_in_rounds, arguments, options.rounds)
+
+
+def _config(options: argparse.Namespace, train: TrainConfig) -> TrainConfig:
+    sizes = {"prefix_length": options.prefix_length, "batch_size": options.batch_size}
+    return train.model_copy(update={**sizes, "initialization": "random", "warmup_steps": 0})
+
+
+if __name__ == "__main__":
+    main()
