@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from cli.tenants import Tenant, Tenants
+from cli.tenants import FullCheck, Tenant, Tenants
 
 
-def status(ctx: typer.Context, tenant: Tenants = None) -> None:
+def status(ctx: typer.Context, tenant: Tenants = None, full_check: FullCheck = False) -> None:
     """Show every tenant's data, champion, last verdict, and whether the champion is stale.
 
     A champion is stale when data, parameters or base ask for another prefix than it is: `prefixfleet retrain` makes it.
@@ -16,7 +16,7 @@ def status(ctx: typer.Context, tenant: Tenants = None) -> None:
     from components.stages.status import status as stage
     from components.stages.workspace import Workspace
 
-    rows = stage(Workspace(ctx.obj), tenant)
+    rows = stage(Workspace(ctx.obj, full_check=full_check), tenant)
     columns = ("tenant", "examples", "data", "champion", "BLEU", "last verdict", "stale")
     cells = [
         (

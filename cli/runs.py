@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.tenants import Tenants
+from cli.tenants import FullCheck, Tenants
 
 if TYPE_CHECKING:
     from flows.retrain import Run
@@ -20,7 +20,7 @@ class Stage(StrEnum):
     gate = "gate"
 
 
-def retrain(ctx: typer.Context, tenant: Tenants = None) -> None:
+def retrain(ctx: typer.Context, tenant: Tenants = None, full_check: FullCheck = False) -> None:
     """Take drops in, train and gate every tenant that needs it, register what passes and make it champion.
 
     A tenant needs it when its data, its effective parameters or the base changed since its prefix in out/train was
@@ -31,7 +31,7 @@ def retrain(ctx: typer.Context, tenant: Tenants = None) -> None:
     from flows.door import run as run_flow
 
     with narrated():
-        run = run_flow("retrain", ctx.obj, tenant)
+        run = run_flow("retrain", ctx.obj, tenant, full_check=full_check)
     show(run)
     refuse_failures(run.outcomes)
 
@@ -57,7 +57,11 @@ def demo(ctx: typer.Context) -> None:
     refuse_failures(run.outcomes)
 
 
-def stage(ctx: typer.Context, name: Annotated[Stage, typer.Argument(help="Stage of dvc.yaml.")]) -> None:
+def stage(
+    ctx: typer.Context,
+    name: Annotated[Stage, typer.Argument(help="Stage of dvc.yaml.")],
+    full_check: FullCheck = False,
+) -> None:
     """Run one stage of dvc.yaml on all tenants; `dvc repro` calls this in the right order.
 
     Tenants whose results stand are skipped. One that fails does not stop the others, but the stage then fails.
@@ -69,7 +73,7 @@ def stage(ctx: typer.Context, name: Annotated[Stage, typer.Argument(help="Stage 
     from components.stages.outcome import refuse_failures
     from components.stages.workspace import Workspace
 
-    place = Workspace(ctx.obj)
+    place = Workspace(ctx.obj, full_check=full_check)
     with narrated(), place.lock():
         if name is Stage.base:
             base.describe(place)

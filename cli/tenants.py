@@ -1,4 +1,4 @@
-"""Tenant ids as a person types them: refused at the door, by any command, where they are no DNS label."""
+"""What several commands take: tenant ids, refused at the door where they are no DNS label, and the full check."""
 
 from typing import Annotated, Any
 
@@ -18,4 +18,7 @@ Owner = Annotated[str, typer.Option("--tenant", help="Whose data this is; made i
 Tenants = Annotated[
     list[str] | None,
     typer.Option("--tenant", help="Only this tenant; may be given more than once. Default: all.", callback=_checked),
+]
+FullCheck = Annotated[
+    bool, typer.Option("--full-check", help="Read every file again, also those whose times and size have not changed.")
 ]

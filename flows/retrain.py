@@ -15,7 +15,7 @@ from components.registry.versions import Version
 from components.stages import dataset, gate, register
 from components.stages.outcome import Outcome
 from components.stages.plan import Plan, plan
-from components.stages.progress import tell
+from components.stages.progress import listed, tell
 from components.stages.results import Row
 from components.stages.workspace import Workspace
 from flows.environment import prepare
@@ -52,19 +52,21 @@ class Run:
         """The run in one line."""
         rejected = [row.tenant for row in self.rows if row.verdict == "rejected"]
         parts = [f"{len(self.done('train'))} trained", f"{len(self.promoted)} promoted"]
-        parts += [f"{len(rejected)} rejected ({', '.join(rejected)})"] if rejected else []
-        parts += [f"{one.tenant} failed to {one.stage}" for one in self.failures]
-        return f"{', '.join(parts)} of {len(self.passed('train')) + len(self._failed('train'))} tenants"
-
-    def _failed(self, stage: str) -> list[Outcome]:
-        return [one for one in self.failures if one.stage == stage]
+        parts += [f"{len(rejected)} rejected ({listed(rejected)})"] if rejected else []
+        failures = [f"{one.tenant} failed to {one.stage}" for one in self.failures]
+        parts += [listed(failures)] if failures else []
+        tried = sum(one.stage == "train" for one in self.outcomes)
+        return f"{', '.join(parts)} of {tried} tenants"
 
 
 @flow(name="retrain")
-def retrain(workspace: str = ".", tenants: list[str] | None = None) -> State[Run]:
-    """Give every (or each named) tenant whose data, parameters or base changed a new prefix, if it passes the gate."""
+def retrain(workspace: str = ".", tenants: list[str] | None = None, full_check: bool = False) -> State[Run]:
+    """Give every (or each named) tenant whose data, parameters or base changed a new prefix, if it passes the gate.
+
+    With `full_check` every file is read again, however unchanged it looks.
+    """
     prepare(Path(workspace))
-    place = Workspace(Path(workspace))
+    place = Workspace(Path(workspace), full_check=full_check)
     with place.lock():
         version, refused = settle_version(place, tenants)
         todo = make_plan(place, tenants)

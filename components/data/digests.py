@@ -1,6 +1,7 @@
 """Names for content: a tenant's data digest and the dataset version. Knows nothing of training."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,19 @@ from components.data.schema import SPLITS, check_tenant_id
 from components.errors import DataError
 
 
-def tenant_digest(data: Path, tenant: str) -> str:
+def file_digest(path: Path) -> str | None:
+    """Hex SHA-256 of a file's bytes; None where there is no such file."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+
+
+def tenant_digest(data: Path, tenant: str, of: Callable[[Path], str | None] = file_digest) -> str:
     """Hex SHA-256 of a tenant's split files: their bytes, not their times or place; a missing split counts as absent.
+
+    `of` gives a file's digest: from `components.data.remembered`, say, which need not read it again.
 
     Raises:
         DataError: the tenant id is no DNS label, or the data folder has no such tenant.
@@ -22,9 +34,7 @@ def tenant_digest(data: Path, tenant: str) -> str:
         raise DataError(f"data of tenant {tenant}", f"no folder {folder}", "run `dvc pull`, or deliver a drop for it")
     digest = hashlib.sha256()
     for split in SPLITS:
-        path = folder / f"{split}.jsonl"
-        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "absent"
-        digest.update(f"{split} {content}\n".encode())
+        digest.update(f"{split} {of(folder / f'{split}.jsonl') or 'absent'}\n".encode())
     return digest.hexdigest()
 
 

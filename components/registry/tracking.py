@@ -23,6 +23,7 @@ from components.registry.versions import (
     Version,
     find_aliased,
     find_by_alias,
+    find_holding,
     find_versions,
     model_name,
     or_none,
@@ -59,6 +60,11 @@ class Registry:
         """Tenant -> the version that bears `alias`, read in one call a thousand tenants and few more."""
         with self._connection.client(f"every tenant's {alias}") as client:
             return find_aliased(client, alias)
+
+    def holding(self, prefixes: Mapping[str, str]) -> dict[str, Version]:
+        """Tenant -> the version that holds the prefix with this sha256, where there is one; in few calls."""
+        with self._connection.client("which version holds each tenant's prefix") as client:
+            return find_holding(client, prefixes)
 
     def champion(self, tenant: str) -> Version | None:
         """The tenant's champion, or None."""

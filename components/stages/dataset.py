@@ -12,7 +12,7 @@ from components.data.versions import commit, is_clean, pull
 from components.errors import DataError, WorkspaceError
 from components.stages import evaluate, train
 from components.stages.outcome import Outcome
-from components.stages.progress import tell
+from components.stages.progress import listed, tell
 from components.stages.workspace import Workspace
 
 
@@ -43,9 +43,10 @@ def take(workspace: Workspace, tenants: Sequence[str] | None = None) -> IntakeRe
         WorkspaceError: DVC or its remote failed; the last version and the drops stand.
 
     """
-    missing = [tenant for tenant in tenants or () if tenant not in waiting(workspace)]
+    present = set(waiting(workspace)) if tenants else set()
+    missing = [tenant for tenant in tenants or () if tenant not in present]
     if missing:
-        got = f"none of {', '.join(missing)} in {workspace.drops}"
+        got = f"none of {listed(missing)} in {workspace.drops}"
         raise DataError("a drop", got, "put lines into drops/TENANT/SPLIT.jsonl, or import some")
     result = take_drops(workspace.root, workspace.params.data, tenants)
     tell(sentence(result))
@@ -59,7 +60,8 @@ def take_waiting(workspace: Workspace, tenants: Sequence[str] | None = None) -> 
         WorkspaceError: DVC or its remote failed; the last version and the drops stand.
 
     """
-    chosen = [tenant for tenant in waiting(workspace) if tenants is None or tenant in tenants]
+    wanted = None if tenants is None else set(tenants)
+    chosen = [tenant for tenant in waiting(workspace) if wanted is None or tenant in wanted]
     if not chosen:
         return []
     result = take(workspace, None if tenants is None else chosen)
@@ -79,11 +81,11 @@ def waiting(workspace: Workspace) -> list[str]:
 
 def sentence(result: IntakeResult) -> str:
     """An intake in one line."""
-    changed = ", ".join(result.changed) or "nothing"
+    changed = listed(result.changed) or "nothing"
     parts = [f"dataset version {result.version[:12]}: {changed} changed"]
     parts += [f"{result.rejects} lines in quarantine"] if result.rejects else []
-    parts += [f"{tenant} refused ({reason})" for tenant, reason in result.refused.items()]
-    return "; ".join(parts)
+    refused = [f"{tenant} refused ({reason})" for tenant, reason in result.refused.items()]
+    return "; ".join([*parts, listed(refused, "; ")] if refused else parts)
 
 
 def finish(workspace: Workspace) -> None:

@@ -8,6 +8,7 @@ from components.data.schema import check_tenant_id, write_split
 from components.data.versions import POINTER
 from components.errors import DataError
 from components.stages.dataset import waiting
+from components.stages.progress import listed
 from components.stages.workspace import Workspace
 
 
@@ -51,9 +52,10 @@ def check_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> d
     """
     present = waiting(workspace)
     chosen = present if tenants is None else list(tenants)
-    missing = [tenant for tenant in chosen if tenant not in present]
+    known = set(present)
+    missing = [tenant for tenant in chosen if tenant not in known]
     if missing or not chosen:
-        got = f"none of {', '.join(missing)}" if missing else "none"
+        got = f"none of {listed(missing)}" if missing else "none"
         raise DataError(f"drops in {workspace.drops}", got, "put lines into drops/TENANT/SPLIT.jsonl, or import some")
     return {tenant: _check(workspace, tenant) for tenant in chosen}
 

@@ -12,7 +12,7 @@ from components.evaluation.report import read_predictions, read_report
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.outcome import Outcome, attempt
 from components.stages.progress import tell
-from components.stages.records import file_digest, read_json, remove_others, stands, write_json, write_stamp
+from components.stages.records import read_json, remove_others, stands, write_json, write_stamp
 from components.stages.workspace import Workspace
 
 VERDICT_FILE = "verdict.json"
@@ -46,14 +46,15 @@ def judge_tenant(workspace: Workspace, tenant: str) -> Outcome:
         )
     champion = evaluated / "champion" if (evaluated / "champion" / "version.json").is_file() else None
     version = read_json(champion / "version.json")["version"] if champion else None
+    of = workspace.digests.of
     inputs = {
-        "candidate": [file_digest(evaluated / name) for name in (REPORT_FILE, PREDICTIONS_FILE)],
-        "champion": [file_digest(champion / name) for name in (REPORT_FILE, PREDICTIONS_FILE)] if champion else None,
+        "candidate": [of(evaluated / name) for name in (REPORT_FILE, PREDICTIONS_FILE)],
+        "champion": [of(champion / name) for name in (REPORT_FILE, PREDICTIONS_FILE)] if champion else None,
         "champion_version": version,
         "gate": params.gate.model_dump(mode="json"),
         "lowercase": params.evaluate.lowercase,
     }
-    if stands(folder, inputs):
+    if stands(folder, inputs, of):
         return Outcome(tenant, "gate", "stood", read_verdict(folder / VERDICT_FILE).sentence)
     verdict = judge(
         _scored(evaluated),
@@ -86,6 +87,7 @@ def finish(workspace: Workspace) -> None:
         if verdict is not None
     }
     write_json(workspace.out("gate") / VERDICTS_FILE, told)
+    workspace.remember()
 
 
 def _scored(folder: Path) -> Scored:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from components.errors import PrefixFleetError
-from components.stages.progress import warn
+from components.stages.progress import listed, warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ def refuse_failures(outcomes: Iterable[Outcome]) -> None:
     """Raise when a tenant failed: the end of a stage or a run that has done all it could.
 
     Raises:
-        TenantsFailedError: names every tenant that failed and why.
+        TenantsFailedError: names the tenants that failed and why; of many the first.
 
     """
     everyone = list(outcomes)
     failed = [outcome for outcome in everyone if outcome.state == "failed"]
     if failed:
-        told = "; ".join(f"{outcome.tenant}: {outcome.detail}" for outcome in failed)
+        told = listed([f"{outcome.tenant}: {outcome.detail}" for outcome in failed], "; ")
         wanted = f"all of {len({outcome.tenant for outcome in everyone})} tenants to come through"
         raise TenantsFailedError(wanted, f"{len(failed)} failed ({told})", "mend these; the others' results stand")

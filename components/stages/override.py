@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from components.config import Params, load_params
+from components.data.digests import file_digest
 from components.data.files import write_atomic
 from components.errors import ConfigError, PrefixFleetError, WorkspaceError
-from components.stages.records import file_digest
 
 _KEY = "tenants"
 _INDENTS = ((2, 2, 0), (2, 4, 2), (4, 4, 0), (4, 4, 2), (4, 6, 4))

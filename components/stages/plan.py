@@ -13,7 +13,7 @@ from components.data.fingerprint import fingerprint
 from components.errors import ArtifactError, ConfigError
 from components.registry.manifest import SCHEMA, TENSORS_FILE, Manifest, read_manifest
 from components.stages.base import describe
-from components.stages.records import file_digest
+from components.stages.progress import listed
 from components.stages.workspace import Workspace
 
 
@@ -42,10 +42,10 @@ class Plan:
 
     @property
     def sentence(self) -> str:
-        """The plan in one line."""
+        """The plan in one line, which names the first of many."""
         if not self.items:
             return f"nothing to train: the prefixes of all {len(self.skipped)} tenants stand"
-        reasons = ", ".join(f"{item.tenant} ({item.reason})" for item in self.items)
+        reasons = listed([f"{item.tenant} ({item.reason})" for item in self.items])
         return f"{len(self.items)} to train, {len(self.skipped)} stand: {reasons}"
 
 
@@ -62,6 +62,7 @@ def plan(workspace: Workspace, tenants: Sequence[str] | None = None) -> Plan:
     named = workspace.tenants(tenants)
     prints: dict[str, str | None] = {}
     every = [examine(workspace, tenant, base["digest"], prints) for tenant in named]
+    workspace.remember()
     every.sort(key=lambda item: item.train.shared is not None)  # whoever others stand on comes first
     return Plan(
         base=base,
@@ -81,7 +82,7 @@ def examine(
         ConfigError: it stands on itself, or on one that stands on another.
     """
     train = workspace.params.for_tenant(tenant).train
-    digest = tenant_digest(workspace.data, tenant)
+    digest = tenant_digest(workspace.data, tenant, workspace.digests.of)
     under = None
     if train.shared is not None:
         known = {} if prints is None else prints
@@ -128,7 +129,7 @@ def _reason(
         return f"its prefix is damaged: {problem.got}", False
     if manifest.fingerprint != fingerprint_:
         return _difference(manifest, digest, train, base_digest), True
-    if file_digest(folder / TENSORS_FILE) != manifest.sha256:
+    if workspace.digests.of(folder / TENSORS_FILE) != manifest.sha256:
         return "its prefix is damaged: the tensors are not those that the manifest names", False
     if train.shared is not None and _shared_moved(workspace, train.shared, manifest):
         return "its shared prefix changed", True
@@ -137,7 +138,8 @@ def _reason(
 
 def _shared_moved(workspace: Workspace, under: str, manifest: Manifest) -> bool:
     """Whether the prefix in out/train is another one than went in: an import has the fingerprint of a training."""
-    today, then = file_digest(workspace.out("train", under) / TENSORS_FILE), manifest.made_from.get("shared")
+    today = workspace.digests.of(workspace.out("train", under) / TENSORS_FILE)
+    then = manifest.made_from.get("shared")
     return None not in (today, then) and today != then
 
 

@@ -5,9 +5,11 @@ attribute. Doors decide how either looks: the command line on a terminal, a plai
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 LOGGER = "prefixfleet"
+_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,12 @@ def tell(message: str) -> None:
 def warn(message: str) -> None:
     """Log something that went wrong and did not stop the run."""
     logging.getLogger(LOGGER).warning(message)
+
+
+def listed(parts: Sequence[str], separator: str = ", ") -> str:
+    """Parts of a sentence, joined: all of a few; of many the first ten and how many more."""
+    more = [f"and {len(parts) - _NAMED:,} more"] if len(parts) > _NAMED else []
+    return separator.join([*parts[:_NAMED], *more])
 
 
 def advance(progress: Progress) -> None:

@@ -5,14 +5,14 @@ A stamp lies beside a tenant's results. It holds what they were made from and th
 """
 
 import csv
-import hashlib
 import io
 import json
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.data.digests import file_digest
 from components.data.files import write_atomic
 
 STAMP_FILE = "stamp.json"
@@ -56,26 +56,18 @@ def write_stamp(folder: Path, inputs: Mapping[str, Any], files: Iterable[str]) -
     write_json(folder / STAMP_FILE, {"inputs": dict(inputs), "files": digests})
 
 
-def stands(folder: Path, inputs: Mapping[str, Any]) -> bool:
-    """Whether the folder holds, unchanged, what was made from the same inputs."""
+def stands(folder: Path, inputs: Mapping[str, Any], of: Callable[[Path], str | None] = file_digest) -> bool:
+    """Whether the folder holds, unchanged, what was made from the same inputs; `of` gives a file's digest."""
     stamp = read_json(folder / STAMP_FILE)
     if not isinstance(stamp, dict) or stamp.get("inputs") != json.loads(json.dumps(dict(inputs))):
         return False
-    return all(file_digest(folder / name) == digest for name, digest in stamp["files"].items())
+    return all(of(folder / name) == digest for name, digest in stamp["files"].items())
 
 
-def file_digest(path: Path) -> str | None:
-    """Hex sha256 of a file's bytes; None where there is no such file."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def remove_others(folder: Path, tenants: Collection[str]) -> list[str]:
+def remove_others(folder: Path, tenants: Iterable[str]) -> list[str]:
     """Remove the folders of tenants that have left; returns their names."""
-    gone = sorted(path.name for path in folder.glob("*/") if path.name not in tenants)
+    staying = set(tenants)
+    gone = sorted(path.name for path in folder.glob("*/") if path.name not in staying)
     for name in gone:
         shutil.rmtree(folder / name)
     return gone

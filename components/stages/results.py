@@ -3,12 +3,13 @@
 The same rows go to the terminal, to Prefect's page and into a markdown file. Does not know any of these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from components.errors import PrefixFleetError
-from components.evaluation.report import Score, read_report
-from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE, read_manifest
+from components.evaluation.gate import Verdict
+from components.evaluation.report import Report, Score, read_report
+from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE, Manifest, read_manifest
 from components.registry.tracking import Version
 from components.stages.base import describe
 from components.stages.evaluate import REPORT_FILE
@@ -67,10 +68,10 @@ def results(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[
         RegistryError: MLflow does not answer.
 
     """
-    champions = workspace.registry.champions()
     base_parameters = int(describe(workspace)["parameters"])
-    rows = [_row(workspace, tenant, champions, base_parameters) for tenant in workspace.tenants(tenants)]
-    return [row for row in rows if row is not None]
+    found = [one for tenant in workspace.tenants(tenants) if (one := _read(workspace, tenant)) is not None]
+    versions = _versions(workspace, {one.manifest.tenant: one.manifest.sha256 for one in found})
+    return [_row(workspace, one, versions.get(one.manifest.tenant), base_parameters) for one in found]
 
 
 def table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -87,22 +88,48 @@ def markdown(rows: Sequence[Row]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _row(workspace: Workspace, tenant: str, champions: dict[str, Version], base_parameters: int) -> Row | None:
-    trained, evaluated = workspace.out("train", tenant), workspace.out("evaluate", tenant)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    manifest: Manifest
+    base: Report
+    prefix: Report
+    verdict: Verdict | None
+
+
+def _read(workspace: Workspace, tenant: str) -> _Found | None:
+    evaluated = workspace.out("evaluate", tenant)
     try:
-        manifest = read_manifest(trained)
-        prefix, base = read_report(evaluated / REPORT_FILE), read_report(evaluated / "base" / REPORT_FILE)
-        verdict = last_verdict(workspace, tenant)
+        return _Found(
+            manifest=read_manifest(workspace.out("train", tenant)),
+            base=read_report(evaluated / "base" / REPORT_FILE),
+            prefix=read_report(evaluated / REPORT_FILE),
+            verdict=last_verdict(workspace, tenant),
+        )
     except PrefixFleetError:  # told where it happened
         return None
-    version = _version(workspace, tenant, manifest.sha256, champions)
+
+
+def _versions(workspace: Workspace, prefixes: Mapping[str, str]) -> dict[str, Version]:
+    """The champion where it holds the very prefix, else the newest version that does."""
+    champions = {
+        tenant: version
+        for tenant, version in workspace.registry.champions().items()
+        if version.sha256 == prefixes.get(tenant)
+    }
+    others = {tenant: sha256 for tenant, sha256 in prefixes.items() if tenant not in champions}
+    return champions | (workspace.registry.holding(others) if others else {})
+
+
+def _row(workspace: Workspace, found: _Found, version: Version | None, base_parameters: int) -> Row:
+    manifest, verdict = found.manifest, found.verdict
+    trained = workspace.out("train", manifest.tenant)
     return Row(
-        tenant=tenant,
+        tenant=manifest.tenant,
         method=manifest.method,
-        bleu_base=base.score("bleu"),
-        bleu=prefix.score("bleu"),
-        rouge_base=base.score("rougeL"),
-        rouge=prefix.score("rougeL"),
+        bleu_base=found.base.score("bleu"),
+        bleu=found.prefix.score("bleu"),
+        rouge_base=found.base.score("rougeL"),
+        rouge=found.prefix.score("rougeL"),
         parameters=manifest.parameters,
         share=manifest.parameters / base_parameters,
         artifact_bytes=sum((trained / name).stat().st_size for name in (TENSORS_FILE, MANIFEST_FILE)),
@@ -110,13 +137,6 @@ def _row(workspace: Workspace, tenant: str, champions: dict[str, Version], base_
         version=version.version if version else "-",
         alias=", ".join(version.aliases) if version and version.aliases else "-",
     )
-
-
-def _version(workspace: Workspace, tenant: str, sha256: str, champions: dict[str, Version]) -> Version | None:
-    champion = champions.get(tenant)
-    if champion is not None and champion.sha256 == sha256:
-        return champion
-    return next((version for version in workspace.registry.versions(tenant) if version.sha256 == sha256), None)
 
 
 def _interval(score: Score) -> str:

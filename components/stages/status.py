@@ -35,8 +35,9 @@ def status(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[S
     base_digest = describe(workspace)["digest"]
     champions = workspace.registry.champions()
     found = []
+    prints: dict[str, str | None] = {}
     for tenant in known:
-        item = examine(workspace, tenant, base_digest)
+        item = examine(workspace, tenant, base_digest, prints)
         champion, verdict = champions.get(tenant), last_verdict(workspace, tenant)
         stale = ""
         if champion is None:
@@ -56,6 +57,7 @@ def status(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[S
                 stale=stale,
             )
         )
+    workspace.remember()
     return found
 
 

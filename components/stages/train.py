@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from components.data.digests import file_digest
 from components.registry.artifact import save_artifact
 from components.registry.manifest import TENSORS_FILE
 from components.stages.examples import read_tenant, split_path
@@ -15,7 +16,7 @@ from components.stages.origins import champion_start, run_key, shared_prefix
 from components.stages.outcome import Outcome, attempt
 from components.stages.plan import PlanItem, plan
 from components.stages.progress import Progress, advance, tell
-from components.stages.records import file_digest, read_csv, remove_others, write_csv, write_json
+from components.stages.records import read_csv, remove_others, write_csv, write_json
 from components.stages.workspace import Workspace
 
 LOSS_FILE = "loss.csv"

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from components.config import Params, TrainConfig
+from components.data.digests import file_digest
 from components.errors import BaseModelError, ConfigError, DataError, TrainingError
 from components.registry.manifest import SCHEMA
 from components.stages.override import check_writable, write_override
 from components.stages.plan import PlanItem, examine
 from components.stages.progress import Progress, advance, tell
-from components.stages.records import file_digest
 from components.stages.study import Row, Running, Study
 from components.stages.trial import LOSS, Measured, Trier, is_lower_better, label, shortened
 from components.stages.workspace import Workspace

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from components.config import BaseConfig, Params, load_params
 from components.data.digests import dataset_version
 from components.data.files import alone
+from components.data.remembered import Digests
 from components.data.schema import tenants_in
-from components.errors import DataError
+from components.errors import DataError, WorkspaceError
+from components.stages.progress import warn
 
 if TYPE_CHECKING:
     from components.model.base import Base
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
 class Workspace:
     """The top folder of a checkout and what a stage needs from it; what is costly is opened once, on demand."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, full_check: bool = False) -> None:
+        """Open nothing yet. With `full_check` every file is read again, however unchanged it looks."""
         self.root = root.resolve()
+        self._full_check = full_check
 
     @cached_property
     def params(self) -> Params:
@@ -55,6 +59,18 @@ class Workspace:
         from components.registry.tracking import Registry
 
         return Registry(self.params.registry, self.root)
+
+    @cached_property
+    def digests(self) -> Digests:
+        """The sha256 of files of this workspace, remembered from one run to the next in var/digests."""
+        return Digests(self.root / "var" / "digests", self.root, full_check=self._full_check)
+
+    def remember(self) -> None:
+        """Keep today's digests for the next run; a disk that takes none costs it reading, and is told."""
+        try:
+            self.digests.save()
+        except WorkspaceError as problem:
+            warn(f"digests are not remembered: {problem}")
 
     @property
     def data(self) -> Path:
@@ -96,8 +112,9 @@ class Workspace:
         if not known:
             fix = "take drops in (`prefixfleet data import --help`), or fetch a version (`dvc pull`)"
             raise DataError("at least one tenant's data", f"none in {self.data}", fix)
+        present = set(known)
         for tenant in only or ():
-            if tenant not in known:
+            if tenant not in present:
                 near = difflib.get_close_matches(tenant, known, n=1)
                 fix = (
                     f"did you mean {near[0]!r}?" if near else "import its data first (`prefixfleet data import --help`)"

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from components.config import TrainConfig
+from components.data.digests import file_digest
 from components.errors import ArtifactError, BaseModelError, ConfigError, DataError, RegistryError
 from components.model.delta import delta_from_tensors
 from components.model.prefix import KINDS
@@ -22,7 +23,6 @@ from components.stages.base import describe
 from components.stages.exchange import IMPORTED, export_peft, import_peft
 from components.stages.generate import generate
 from components.stages.plan import plan
-from components.stages.records import file_digest
 from components.stages.workspace import Workspace
 
 LENGTH = 2

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from components.config import load_params
+from components.data.digests import file_digest
 from components.errors import ConfigError, WorkspaceError
 from components.stages.override import overridden, shown, write_override
-from components.stages.records import file_digest
 
 VALUES = {"prefix_length": 5, "learning_rate": 1e-05, "initialization": "text", "init_text": None}
 HEAD = (
