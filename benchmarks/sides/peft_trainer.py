@@ -9,6 +9,7 @@ Shapes: P prefix slots, O values of a slot (layers x 2 x heads x head size).
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,12 @@ def _train(
             model=model,
             args=arguments,
             train_dataset=[{"input_ids": pair.source_ids + pair.target_ids, "pair": pair} for pair in pairs],
-            data_collator=lambda rows: inputs([row["pair"] for row in rows], pad_id),
+            data_collator=partial(_collated, pad_id=pad_id),
             callbacks=[AfterEpoch()],
         )
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
+
+
+def _collated(rows: Sequence[dict[str, Any]], *, pad_id: int) -> dict[str, torch.Tensor]:
+    return inputs([row["pair"] for row in rows], pad_id)
