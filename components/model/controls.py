@@ -77,8 +77,12 @@ class RowDraws:
         return -(-torch.stack(uniform).log()).log()
 
     def keep(self, index_R: Tensor) -> None:
-        """Go on with these rows alone."""
+        """Go on with these rows alone, in this order."""
         self._generators = [self._generators[row] for row in index_R.tolist()]
+
+    def join(self, other: "RowDraws") -> None:
+        """Take in another's rows, behind these."""
+        self._generators += other._generators
 
 
 class Controller:
@@ -91,6 +95,10 @@ class Controller:
         self._banned = None
         if controls.banned:
             self._banned = banned_of(tokenizer, vocabulary_size, tuple(controls.banned), eos_id)
+        self.idle = self._banned is None and not (
+            controls.repetition_penalty != 1 or controls.no_repeat_ngram or controls.min_new_tokens
+        )
+        """Whether `shape` leaves all logits as they are."""
 
     def shape(self, logits_RV: Tensor, history_RN: Tensor, length: int) -> Tensor:
         """Logits after every control but sampling, -inf where impossible; `logits_RV` itself where nothing is set.

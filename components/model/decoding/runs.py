@@ -1,45 +1,42 @@
 """Batches on their way: what the model remembers of each row, and the logits of the next token.
 
-Three kinds with the same four doors (`logits_BV`, `step`, `keep`, `reorder`): decoder-only models under prefilled
-caches, encoder-decoder models under attached prefixes, and a pair of runs whose logits are mixed (guidance). Knows
-models; does not know how a next token is chosen.
+Two kinds of `Run`: decoder-only models under prefilled caches, and two runs whose logits are mixed (guidance); that of
+encoder-decoder models is in `pair`. Knows models; does not know how a next token is chosen.
 
-Shapes: B rows of a batch (x beams after the prefill), T source tokens, P slots, S slots seen so far, V vocabulary.
+Shapes: B rows of a batch, K beams, R = B x K, T source tokens, P slots, S slots of prefix and source, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, EncoderDecoderCache
+from transformers import DynamicCache
 
-from components.model.attach import Attachment, positions
+from components.model.attach import positions
 from components.model.base import Base
 from components.model.cache import cache_of
 from components.model.controls import guided
-from components.model.decoding.slots import Slots
+from components.model.decoding.tree import Tree
 from components.model.prefix import Prefix
 from components.model.rows import stack_rows
 
-_IMPOSSIBLE = -1.0e9  # finite, so that it can be mixed
-
 
 class Run(Protocol):
-    """Rows that are being decoded; after the prefill each of them stands `beams` times in place."""
+    """Rows that are being decoded, each with its beams."""
 
     logits_BV: Tensor
-    """Of the first new token, one row each."""
+    """Of the first new token, which all beams of a row share."""
 
-    def step(self, token_B: Tensor) -> Tensor:
-        """Append one token to every row; returns the logits [B, V] of the next."""
+    def step(self, token_BK: Tensor) -> Tensor:
+        """Append one token to every beam; returns the logits [R, V] of the next."""
 
-    def keep(self, row_R: Tensor, index_B: Tensor) -> None:
-        """Go on with these rows alone; `index_B` names them with all their beams."""
+    def keep(self, place_B: Tensor) -> None:
+        """Go on with these rows alone, in this order."""
 
-    def reorder(self, index_B: Tensor) -> None:
-        """Go on with these beams; every beam stays within its row."""
+    def reorder(self, parent_BK: Tensor) -> None:
+        """Go on with these beams of every row."""
 
 
 class DecoderRun:
@@ -72,25 +69,34 @@ class DecoderRun:
             self.cache = cache_of(block)
             self.mask_BS = torch.cat([block.mask_BP.long(), mask_BT], dim=1)
             self.logits_BV = self._forward(ids_BT, position_BT)
-        self.position_B1 = position_BT[:, -1:].repeat_interleave(beams, dim=0)
-        self.mask_BS = self.mask_BS.repeat_interleave(beams, dim=0)
-        self.cache.layers = [Slots(layer, beams) for layer in self.cache.layers]
+        self.position_B1 = position_BT[:, -1:]
+        self.tree = Tree(self.cache.layers, self.mask_BS, beams)
 
-    def step(self, token_B: Tensor) -> Tensor:
+    def step(self, token_BK: Tensor) -> Tensor:
         """See `Run.step`."""
         self.position_B1 = self.position_B1 + 1
-        self.mask_BS = torch.cat([self.mask_BS, self.mask_BS.new_ones(len(token_B), 1)], dim=1)
-        return self._forward(token_B[:, None], self.position_B1)
+        logits_BKV: Tensor = self.model(
+            input_ids=token_BK,
+            attention_mask=self.tree.grow(self.model.dtype),
+            position_ids=self.position_B1.expand_as(token_BK),
+            past_key_values=self.tree.cache,
+            use_cache=True,
+        ).logits
+        return logits_BKV.flatten(0, 1)
 
-    def keep(self, row_R: Tensor, index_B: Tensor) -> None:  # noqa: ARG002 - rows and beams are one here
+    def keep(self, place_B: Tensor) -> None:
         """See `Run.keep`."""
-        self.position_B1 = self.position_B1[index_B]
-        self.mask_BS = self.mask_BS[index_B]
-        self.cache.batch_select_indices(index_B)
+        self.position_B1 = self.position_B1[place_B]
+        self.tree.keep(place_B)
 
-    def reorder(self, index_B: Tensor) -> None:
+    def reorder(self, parent_BK: Tensor) -> None:
         """See `Run.reorder`."""
-        self.cache.reorder_cache(index_B)
+        self.tree.reorder(parent_BK)
+
+    def join(self, other: Self) -> None:
+        """Take in the rows of another run of this kind, behind these."""
+        self.position_B1 = torch.cat([self.position_B1, other.position_B1])
+        self.tree.join(other.tree)
 
     def _forward(self, ids_BT: Tensor, position_BT: Tensor) -> Tensor:
         output: Any = self.model(
@@ -101,59 +107,7 @@ class DecoderRun:
             use_cache=True,
             logits_to_keep=1,
         )
-        logits_BV: Tensor = output.logits[:, -1].float()
-        return logits_BV
-
-
-class PairRun:
-    """An encoder-decoder model; the rows' prefixes are attached to it by whoever runs this."""
-
-    def __init__(self, base: Base, attachment: Attachment | None, sources: Sequence[Sequence[int]], beams: int) -> None:
-        """Read every source once, padded on the right, and start every row's target."""
-        self.model, self.attachment = base.model, attachment
-        longest = max(map(len, sources))
-        ids_BT = torch.tensor([[*ids] + [base.pad_id] * (longest - len(ids)) for ids in sources], device=base.device)
-        lengths_B1 = torch.tensor([[len(ids)] for ids in sources], device=base.device)
-        self.mask_BT = (torch.arange(longest, device=base.device) < lengths_B1).long()
-        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        self.encoded = self.model.get_encoder()(input_ids=ids_BT, attention_mask=self.mask_BT)
-        self.logits_BV = self._forward(torch.full((len(sources), 1), base.decoder_start_id, device=base.device))
-        forced = self.model.generation_config.forced_bos_token_id
-        if forced is not None:
-            kept_V = torch.arange(self.logits_BV.shape[1], device=base.device) == forced
-            self.logits_BV = self.logits_BV.masked_fill(~kept_V, _IMPOSSIBLE)
-        self.mask_BT = self.mask_BT.repeat_interleave(beams, dim=0)
-        self.encoded["last_hidden_state"] = self.encoded["last_hidden_state"].repeat_interleave(beams, dim=0)
-        own, cross = self.cache.self_attention_cache, self.cache.cross_attention_cache
-        own.layers = [Slots(layer, beams) for layer in own.layers]
-        cross.batch_repeat_interleave(beams)
-
-    def step(self, token_B: Tensor) -> Tensor:
-        """See `Run.step`."""
-        return self._forward(token_B[:, None])
-
-    def keep(self, row_R: Tensor, index_B: Tensor) -> None:
-        """See `Run.keep`."""
-        self.mask_BT = self.mask_BT[index_B]
-        self.encoded["last_hidden_state"] = self.encoded["last_hidden_state"][index_B]
-        self.cache.self_attention_cache.batch_select_indices(index_B)
-        self.cache.cross_attention_cache.batch_select_indices(index_B)
-        if self.attachment is not None:
-            self.attachment.keep(row_R)
-
-    def reorder(self, index_B: Tensor) -> None:
-        """See `Run.reorder`; what comes of the source is the same in all beams of a row."""
-        self.cache.self_attention_cache.reorder_cache(index_B)
-
-    def _forward(self, ids_BT: Tensor) -> Tensor:
-        output: Any = self.model(
-            encoder_outputs=self.encoded,
-            attention_mask=self.mask_BT,
-            decoder_input_ids=ids_BT,
-            past_key_values=self.cache,
-            use_cache=True,
-        )
-        logits_BV: Tensor = output.logits[:, -1].float()
+        logits_BV: Tensor = output.logits[:, -1]
         return logits_BV
 
 
@@ -161,29 +115,35 @@ class GuidedRun:
     """Two runs over the same new tokens, with and without the tenant's delta, whose logits are mixed."""
 
     def __init__(
-        self, run: Run, bare: Callable[[], Run], guidance: float, suspended: Callable[[], AbstractContextManager[Any]]
+        self, run: Any, bare: Callable[[], Any], guidance: float, suspended: Callable[[], AbstractContextManager[Any]]
     ) -> None:
-        """Start the second run, of the bare base; `suspended` lets the model compute as that."""
+        """Start the second run, of the bare base; `suspended` lets the model compute as that. Both are of one kind."""
         self.run, self.guidance, self.suspended = run, guidance, suspended
         with suspended():
             self.bare = bare()
         self.logits_BV = self._mixed(run.logits_BV, self.bare.logits_BV)
 
-    def step(self, token_B: Tensor) -> Tensor:
+    def step(self, token_BK: Tensor) -> Tensor:
         """See `Run.step`."""
-        with_BV = self.run.step(token_B)
+        with_RV = self.run.step(token_BK)
         with self.suspended():
-            return self._mixed(with_BV, self.bare.step(token_B))
+            return self._mixed(with_RV, self.bare.step(token_BK))
 
-    def keep(self, row_R: Tensor, index_B: Tensor) -> None:
+    def keep(self, place_B: Tensor) -> None:
         """See `Run.keep`."""
-        self.run.keep(row_R, index_B)
-        self.bare.keep(row_R, index_B)
+        self.run.keep(place_B)
+        self.bare.keep(place_B)
 
-    def reorder(self, index_B: Tensor) -> None:
+    def reorder(self, parent_BK: Tensor) -> None:
         """See `Run.reorder`."""
-        self.run.reorder(index_B)
-        self.bare.reorder(index_B)
+        self.run.reorder(parent_BK)
+        self.bare.reorder(parent_BK)
 
-    def _mixed(self, with_BV: Tensor, bare_BV: Tensor) -> Tensor:
-        return guided(with_BV, bare_BV, torch.full((len(with_BV), 1), self.guidance, device=with_BV.device))
+    def join(self, other: Self) -> None:
+        """Take in the rows of another run of this kind, behind these."""
+        self.run.join(other.run)
+        self.bare.join(other.bare)
+
+    def _mixed(self, with_RV: Tensor, bare_RV: Tensor) -> Tensor:
+        share_R1 = torch.full((len(with_RV), 1), self.guidance, device=with_RV.device)
+        return guided(with_RV.float(), bare_RV.float(), share_R1)

@@ -1,121 +1,226 @@
 """How the next tokens are chosen: the likeliest (or drawn) one, or the best of several beams. Knows logits and rows.
 
-Shapes: B rows of a batch that still run, F ids that end a row, K beams, C = 2K candidates, V vocabulary, N new tokens
-at most.
+Rows come and go: each has a length and a limit of its own.
+
+Shapes: B rows, K beams, R = B x K, C candidates, F ids that end a row, V vocabulary, N new tokens at most.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
 from components.model.controls import Controller, RowDraws
-from components.model.decoding.runs import Run
+from components.model.decoding.candidates import likeliest, log_sum_exp
+from components.model.decoding.options import Decoding
 
 _NEVER = -1.0e9
 
 
-def one_by_one(
-    run: Run,
-    limit_B: Tensor,
-    longest: int,
-    controller: Controller,
-    draws: RowDraws | None,
-    eos: int,
-    last_F: Tensor | None = None,
-) -> Tensor:
-    """The likeliest or drawn token at every step; [B, N], filled up with `eos`.
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is the same for all rows of a call."""
 
-    With `last_F` a row that reaches its limit ends with one of these ids.
+    decoding: Decoding
+    controller: Controller
+    eos: int
+    last_F: Tensor | None
+    """Ids with one of which a row that reaches its limit ends, where the base has such."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one step decided."""
+
+    done: Sequence[tuple[int, list[int]]]
+    """Places of the rows that ended, and their new tokens without the end."""
+    place_B: Tensor
+    """Places of the rows that go on, in their new order."""
+    parent_BK: Tensor | None
+    """The beams that they go on with; None with one."""
+    token_BK: Tensor
+    """Their next tokens."""
+
+
+class Search(Protocol):
+    """What the rows of a batch have written."""
+
+    def take(self, logits_RV: Tensor) -> Taken:
+        """Choose the next tokens; before the first step the logits are [B, V], one for all beams of a row."""
+
+    def join(self, other: Self) -> None:
+        """Take in another's rows, behind these."""
+
+
+class OneByOne:
+    """The likeliest or drawn token at every step."""
+
+    def __init__(self, rules: Rules, limits: Sequence[int], numbers: Sequence[int], device: torch.device) -> None:
+        """Start rows with these limits, whose draws follow from their `numbers`."""
+        self.rules = rules
+        self.limit_B = torch.tensor(limits, device=device)
+        self.length_B = torch.zeros_like(self.limit_B)
+        self.text_BN = _blank(rules, len(limits), device=device)
+        seed, drawn = rules.decoding.seed, rules.decoding.temperature > 0
+        self.draws = RowDraws(seed, [(number, 0) for number in numbers]) if drawn else None
+
+    def take(self, logits_RV: Tensor) -> Taken:
+        """See `Search.take`."""
+        rules = self.rules
+        logits_BV = _shaped(rules.controller, logits_RV.float(), self.text_BN, self.length_B)
+        ends_B = self.length_B + 1 >= self.limit_B
+        if rules.last_F is not None:
+            only_V = torch.full_like(logits_BV[0], -math.inf).index_fill(0, rules.last_F, 0.0)
+            logits_BV = torch.where(ends_B[:, None], only_V, logits_BV)
+        token_B = rules.controller.choose(logits_BV, self.draws)
+        self.text_BN.scatter_(1, self.length_B[:, None], token_B[:, None])
+        self.length_B = self.length_B + 1
+        goes_B = (token_B != rules.eos) & ~ends_B
+        place_B = _stay(goes_B)
+        done = _done(~goes_B, self.text_BN, rules.eos)
+        if done:
+            self.limit_B, self.length_B = self.limit_B[place_B], self.length_B[place_B]
+            self.text_BN = self.text_BN[place_B]
+            if self.draws is not None:
+                self.draws.keep(place_B)
+        return Taken(done, place_B, None, token_B[place_B, None])
+
+    def join(self, other: Self) -> None:
+        """See `Search.join`."""
+        for name in ("limit_B", "length_B", "text_BN"):
+            setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
+        if self.draws is not None and other.draws is not None:
+            self.draws.join(other.draws)
+
+
+class Beams:
+    """The best of K beams by transformers' rules with `early_stopping=False`.
+
+    A row is done when its best running beam could not beat its worst finished one at the present length, or when its
+    limit is reached.
     """
-    tokens_BN = torch.full((len(limit_B), longest), eos, device=limit_B.device)
-    row_B = torch.arange(len(limit_B), device=limit_B.device)
-    logits_BV = run.logits_BV
-    for length in range(1, longest + 1):
-        logits_BV = controller.shape(logits_BV, tokens_BN[row_B], length - 1)
-        logits_BV = _ended(logits_BV, limit_B[row_B] <= length, last_F)
-        token_B = controller.choose(logits_BV, draws)
-        tokens_BN[row_B, length - 1] = token_B
-        going = ((token_B != eos) & (limit_B[row_B] > length)).nonzero()[:, 0]
-        if not len(going):
-            break
-        if len(going) < len(row_B):
-            row_B, token_B = row_B[going], token_B[going]
-            run.keep(going, going)
-            if draws is not None:
-                draws.keep(going)
-        logits_BV = run.step(token_B)
-    return tokens_BN
 
+    def __init__(self, rules: Rules, limits: Sequence[int], device: torch.device) -> None:
+        """Start rows with these limits."""
+        self.rules, self.beams = rules, rules.decoding.num_beams
+        rows, beams, longest = len(limits), self.beams, rules.decoding.max_new_tokens
+        self.limit_B = torch.tensor(limits, device=device)
+        self.length_B = torch.zeros_like(self.limit_B)
+        self.text_BKN = _blank(rules, rows, beams, device=device)
+        self.score_BK = torch.zeros(rows, beams, device=device)
+        self.score_BK[:, 1:] = _NEVER
+        self.finished_BKN = self.text_BKN
+        self.finished_score_BK = torch.full((rows, beams), _NEVER, device=device)
+        self.is_finished_BK = torch.zeros(rows, beams, dtype=torch.bool, device=device)
+        penalty = rules.decoding.length_penalty
+        self.divisor_N = torch.tensor([1.0, *(number**penalty for number in range(1, longest + 1))], device=device)
+        self.counts_C = torch.arange(2 * beams, device=device) < beams
 
-def best_beam(
-    run: Run,
-    limit_B: Tensor,
-    longest: int,
-    controller: Controller,
-    beams: int,
-    length_penalty: float,
-    eos: int,
-    last_F: Tensor | None = None,
-) -> Tensor:
-    """The best of K beams by transformers' rules; [B, N], filled up with `eos`. `last_F` is that of `one_by_one`.
+    def take(self, logits_RV: Tensor) -> Taken:
+        """See `Search.take`."""
+        beams, eos = self.beams, self.rules.eos
+        value_BKC, each_BKC = self._candidates(logits_RV)
+        self.length_B = self.length_B + 1
+        limited_B1, divisor_B1 = (self.limit_B <= self.length_B)[:, None], self.divisor_N[self.length_B][:, None]
+        candidate_BC, flat_BC = (value_BKC + self.score_BK[:, :, None]).flatten(1).topk(2 * beams)
+        token_BC, parent_BC = each_BKC.flatten(1).gather(1, flat_BC), flat_BC // value_BKC.shape[2]
+        place_BC1 = (self.length_B[:, None, None] - 1).expand(-1, 2 * beams, 1)
+        text_BCN = _pick(self.text_BKN, parent_BC).scatter(2, place_BC1, token_BC[:, :, None])
+        ends_BC = (token_BC == eos) | limited_B1
 
-    A row is done when its best running beam could not beat its worst finished one at the present length, as
-    `early_stopping=False` has it, or when its limit is reached.
-    """
-    rows, device = len(limit_B), limit_B.device
-    best_BN = torch.full((rows, longest), eos, device=device)
-    row_B, limit_B1 = torch.arange(rows, device=device), limit_B[:, None]
-    running_BKN = best_BN[:, None].repeat(1, beams, 1)
-    finished_BKN = running_BKN.clone()
-    score_BK = torch.zeros(rows, beams, device=device)
-    score_BK[:, 1:] = _NEVER
-    finished_score_BK = torch.full((rows, beams), _NEVER, device=device)
-    is_finished_BK = torch.zeros(rows, beams, dtype=torch.bool, device=device)
-    counts_C = torch.arange(2 * beams, device=device) < beams
-    logits_BV = run.logits_BV.repeat_interleave(beams, dim=0)
-    for length in range(1, longest + 1):
-        shaped_BV = controller.shape(logits_BV.log_softmax(dim=-1), running_BKN.flatten(0, 1), length - 1)
-        shaped_BV = _ended(shaped_BV, (limit_B1[:, 0] <= length).repeat_interleave(beams), last_F)
-        candidate_BKV = shaped_BV.view(*score_BK.shape, -1) + score_BK[:, :, None]
-        vocabulary = candidate_BKV.shape[2]
-        candidate_BC, flat_BC = candidate_BKV.flatten(1).topk(2 * beams)
-        parent_BC, token_BC = flat_BC // vocabulary, flat_BC % vocabulary
-        text_BCN = _pick(running_BKN, parent_BC)
-        text_BCN[:, :, length - 1] = token_BC
-        ends_BC = (token_BC == eos) | (limit_B1 <= length)
-
-        final_BC = candidate_BC / length**length_penalty + ~(ends_BC & counts_C) * _NEVER
-        finished_score_BK, choice_BK = torch.cat([finished_score_BK, final_BC], dim=1).topk(beams)
-        finished_BKN = _pick(torch.cat([finished_BKN, text_BCN], dim=1), choice_BK)
-        is_finished_BK = torch.cat([is_finished_BK, ends_BC & counts_C], dim=1).gather(1, choice_BK)
+        final_BC = candidate_BC / divisor_B1 + ~(ends_BC & self.counts_C) * _NEVER
+        finished_score_BK, choice_BK = torch.cat([self.finished_score_BK, final_BC], dim=1).topk(beams)
+        finished_BKN = _pick(torch.cat([self.finished_BKN, text_BCN], dim=1), choice_BK)
+        is_finished_BK = torch.cat([self.is_finished_BK, ends_BC & self.counts_C], dim=1).gather(1, choice_BK)
 
         score_BK, choice_BK = (candidate_BC + ends_BC * _NEVER).topk(beams)
-        running_BKN, parent_BK = _pick(text_BCN, choice_BK), parent_BC.gather(1, choice_BK)
-        hope_B1 = score_BK[:, :1] / length**length_penalty
+        hope_B1 = score_BK[:, :1] / divisor_B1
         worst_BK = torch.where(is_finished_BK, finished_score_BK.amin(dim=1, keepdim=True), _NEVER)
         goes_B = (hope_B1 > worst_BK).any(dim=1) & ~ends_BC.all(dim=1)
 
-        going = goes_B.nonzero()[:, 0]
-        if len(going) < len(row_B):
-            best_BN[row_B[~goes_B]] = finished_BKN[~goes_B, 0]
-            if not len(going):
-                break
-            run.keep(going, (going[:, None] * beams + torch.arange(beams, device=device)).flatten())
-            row_B, limit_B1, score_BK, parent_BK = row_B[going], limit_B1[going], score_BK[going], parent_BK[going]
-            running_BKN, finished_BKN = running_BKN[going], finished_BKN[going]
-            finished_score_BK, is_finished_BK = finished_score_BK[going], is_finished_BK[going]
-        run.reorder((torch.arange(len(row_B), device=device)[:, None] * beams + parent_BK).flatten())
-        logits_BV = run.step(running_BKN[:, :, length - 1].flatten())
-    return best_BN
+        place_B = _stay(goes_B)
+        done = _done(~goes_B, finished_BKN[:, 0], eos)
+        choice_BK = choice_BK[place_B]
+        token_BK, parent_BK = token_BC[place_B].gather(1, choice_BK), parent_BC[place_B].gather(1, choice_BK)
+        self.text_BKN, self.score_BK = _pick(text_BCN[place_B], choice_BK), score_BK[place_B]
+        self.finished_BKN, self.finished_score_BK = finished_BKN[place_B], finished_score_BK[place_B]
+        self.is_finished_BK = is_finished_BK[place_B]
+        self.limit_B, self.length_B = self.limit_B[place_B], self.length_B[place_B]
+        return Taken(done, place_B, parent_BK, token_BK)
+
+    def join(self, other: Self) -> None:
+        """See `Search.join`."""
+        for name in (
+            "text_BKN",
+            "score_BK",
+            "finished_BKN",
+            "finished_score_BK",
+            "is_finished_BK",
+            "limit_B",
+            "length_B",
+        ):
+            setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
+
+    def _candidates(self, logits_RV: Tensor) -> tuple[Tensor, Tensor]:
+        """Log probabilities and ids [B, K, C] of every beam's likeliest tokens."""
+        rows, rules = len(self.limit_B), self.rules
+        times = len(logits_RV) // rows
+        count = min(2 * self.beams, logits_RV.shape[1])
+        if rules.controller.idle:
+            value_RC, token_RC = likeliest(logits_RV, count)
+            value_RC = value_RC - log_sum_exp(logits_RV)[:, None]
+        else:
+            length_R = self.length_B.repeat_interleave(times)
+            history_RN = self.text_BKN[:, :times].flatten(0, 1)
+            logits_RV = logits_RV.float().log_softmax(dim=-1)
+            value_RC, token_RC = likeliest(_shaped(rules.controller, logits_RV, history_RN, length_R), count)
+        value_BKC, token_BKC = value_RC.view(rows, times, count), token_RC.view(rows, times, count)
+        if rules.last_F is not None:
+            ends_B11 = (self.length_B + 1 >= self.limit_B)[:, None, None]
+            last_C = rules.last_F[torch.arange(count, device=logits_RV.device).clamp(max=len(rules.last_F) - 1)]
+            only_C = value_BKC.new_zeros(count)
+            only_C[len(rules.last_F) :] = -math.inf
+            value_BKC = torch.where(ends_B11, only_C, value_BKC)
+            token_BKC = torch.where(ends_B11, last_C, token_BKC)
+        return value_BKC.expand(-1, self.beams, -1), token_BKC.expand(-1, self.beams, -1)
 
 
-def _ended(logits_BV: Tensor, ends_B: Tensor, last_F: Tensor | None) -> Tensor:
-    """Where a row ends here, 0 for the ids it may end with and -inf for all others, as transformers forces an end."""
-    if last_F is None:
-        return logits_BV
-    only_V = torch.full_like(logits_BV[0], -math.inf).index_fill(0, last_F, 0.0)
-    return torch.where(ends_B[:, None], only_V, logits_BV)
+def _blank(rules: Rules, *shape: int, device: torch.device) -> Tensor:
+    return torch.full((*shape, rules.decoding.max_new_tokens), rules.eos, device=device)
+
+
+def _shaped(controller: Controller, logits_RV: Tensor, history_RN: Tensor, length_R: Tensor) -> Tensor:
+    """The controller's logits, for rows of several lengths."""
+    if controller.idle:
+        return logits_RV
+    lengths = torch.unique(length_R).tolist()
+    if len(lengths) == 1:
+        return controller.shape(logits_RV, history_RN, lengths[0])
+    shaped_RV = torch.empty_like(logits_RV)
+    for length in lengths:
+        same = (length_R == length).nonzero()[:, 0]
+        shaped_RV[same] = controller.shape(logits_RV[same], history_RN[same], length)
+    return shaped_RV
+
+
+def _stay(goes_B: Tensor) -> Tensor:
+    """The places of rows that go on; the last of them fill the gaps, so that few change their place."""
+    going = goes_B.nonzero()[:, 0]
+    place_B = torch.arange(len(going), device=goes_B.device)
+    gaps = (~goes_B[: len(going)]).nonzero()[:, 0]
+    place_B[gaps] = going[len(going) - len(gaps) :]
+    return place_B
+
+
+def _done(ends_B: Tensor, text_BN: Tensor, eos: int) -> list[tuple[int, list[int]]]:
+    places = ends_B.nonzero()[:, 0]
+    texts = text_BN[places].tolist()
+    return [
+        (place, ids[: ids.index(eos)] if eos in ids else ids) for place, ids in zip(places.tolist(), texts, strict=True)
+    ]
 
 
 def _pick(text_BKN: Tensor, index_BC: Tensor) -> Tensor:

@@ -154,29 +154,45 @@ def test_a_prefix_of_another_shape_is_refused(bases):
         generate(bases["gpt2"], other, [[5, EOS]], Decoding(), 1)
 
 
-@pytest.mark.parametrize("beams", [1, 3])
-def test_finished_rows_leave_the_batch_and_beams_share_a_prefill(bases, beams, some_sources):
-    base, seen = bases["llama"], []
-    handle = base.model.register_forward_pre_hook(
-        lambda _, __, values: seen.append(tuple(values["input_ids"].shape)), with_kwargs=True
+@pytest.fixture
+def seen(bases):
+    """Shapes of what the base reads."""
+    shapes: list[tuple[int, ...]] = []
+    handle = bases["llama"].model.register_forward_pre_hook(
+        lambda _, __, values: shapes.append(tuple(values["input_ids"].shape)), with_kwargs=True
     )
-    try:
-        outputs = generate(base, None, some_sources(8, 3), Decoding(beams, 20, length_penalty=0.0), 8)
-    finally:
-        handle.remove()
+    yield shapes
+    handle.remove()
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_finished_rows_leave_the_batch_and_beams_share_a_prefill(bases, beams, some_sources, seen):
+    outputs = generate(bases["llama"], None, some_sources(8, 3), Decoding(beams, 20, length_penalty=0.0), 8)
     assert seen[0][0] == 8, "the prefill holds every row once"
-    assert seen[1][0] <= 8 * beams
-    sizes = [rows for rows, width in seen[1:] if width == 1]
+    assert {width for _, width in seen[1:]} == {beams}
+    sizes = [rows for rows, _ in seen[1:]]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0]
     if beams == 1:
         assert sizes == [size for step in range(1, 20) if (size := sum(len(ids) >= step for ids in outputs))]
 
 
-def test_batches_are_reported_and_no_input_gives_no_output(bases, some_sources):
+@pytest.mark.parametrize("beams", [1, 3])
+def test_places_that_get_free_are_filled(bases, beams, some_sources, seen):
+    """With rows of 1 to 12 new tokens a batch that waits for its last row would stand half empty."""
+    base, sources = bases["llama"], some_sources(60, 3)
+    limits, decoding = [1 + 5 * row % 12 for row in range(60)], Decoding(beams, 12, min_new_tokens=12)
+    outputs = generate_each(base, [None] * 60, sources, decoding, 8, limits=limits)
+    assert [len(ids) for ids in outputs] == limits
+    sizes = [rows for rows, width in seen if width == beams]
+    assert sum(sizes[:-12]) / len(sizes[:-12]) > 7
+    assert max(sizes) == 8
+
+
+def test_rows_that_are_done_are_reported_and_no_input_gives_no_output(bases, some_sources):
     told: list[int] = []
     outputs = generate(bases["gpt2"], None, some_sources(7), Decoding(max_new_tokens=3), 3, told.append)
-    assert (len(outputs), told) == (7, [3, 3, 1])
+    assert (len(outputs), told) == (7, [1] * 7)
     assert generate(bases["gpt2"], None, [], Decoding(), 3) == []
     assert generate_text(bases["gpt2"], None, [], Decoding(), 3) == []
 

@@ -1,0 +1,218 @@
+"""Rows on their way through the base: waiting, decoded together, and out as soon as each is done.
+
+Requests come as they are needed, in windows that are sorted by length. Rows of prefixes, soft prompts and none share a
+batch; those of other weights, and of infixes, get their own. Places that finished rows leave are filled again, except
+in encoder-decoder models. Does not know texts, tenants, metrics or files.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from components.model.base import Base
+from components.model.controls import Controller
+from components.model.decoding.options import Decoding
+from components.model.decoding.pair import PairRun
+from components.model.decoding.runs import DecoderRun, GuidedRun
+from components.model.decoding.search import Beams, OneByOne, Rules, Search, Taken
+from components.model.delta import Delta, applied
+from components.model.prefix import Prefix
+
+_WINDOWS = 4
+"""Rows that are looked at ahead and sorted, in batches."""
+_REFILL = 8
+"""A batch takes new rows in when this part of its places is free: a prefill of one row costs as much as of several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One row: what to generate after, and under what."""
+
+    delta: Delta
+    source: Sequence[int]
+    bare: Sequence[int]
+    """What the base reads in the delta's place, with guidance."""
+    limit: int
+    """New tokens at most, within the context."""
+    number: int = 0
+    """Decides what is drawn, with the seed."""
+    owner: Any = None
+    """Whatever the caller wants to find again."""
+
+    @property
+    def kind(self) -> tuple[int, bool]:
+        """Rows of one kind can share a batch."""
+        return id(self.delta.weights), bool(self.delta.prefix and self.delta.prefix.is_infix)
+
+    @property
+    def length(self) -> int:
+        """Tokens to read."""
+        return self.delta.length + len(self.source)
+
+
+Done = tuple[Request, list[int]]
+
+
+@torch.inference_mode()
+def decode(base: Base, requests: Iterable[Request], decoding: Decoding, places: int) -> Iterator[Done]:
+    """Generate for every request, `places` rows at a time; each comes with its new ids, without end-of-text, when done.
+
+    Requests must be possible, as `requests_for` makes them. They are asked for when places get free, but never while
+    the base computes with other weights than its own.
+    """
+    work, waiting = _Work(base, decoding), _Waiting(requests, _WINDOWS * places)
+    while waiting.ahead():
+        weights = waiting.first.delta.weights
+        weights = None if weights is None else weights.to(base.device)
+        with nullcontext() if weights is None else weights.applied(base.model), ExitStack() as stack:
+            batch: _Batch | None = None
+            while True:
+                free = places - (len(batch.rows) if batch else 0)
+                if batch is None or (free * _REFILL >= places and not base.is_encoder_decoder):
+                    if rows := waiting.take(free, more=weights is None):
+                        stack.close()
+                        fresh = _Batch(work, rows, weights, stack)
+                        yield from fresh.take(fresh.run.logits_BV)
+                        batch = fresh if batch is None else batch.joined(fresh)
+                    elif batch is None:
+                        break
+                if batch.rows:
+                    yield from batch.step()
+                batch = batch if batch.rows else None
+
+
+class _Waiting:
+    """The requests that wait: a window of one kind, the longest first."""
+
+    def __init__(self, requests: Iterable[Request], size: int) -> None:
+        self._requests, self._size = iter(requests), size
+        self._window: list[Request] = []
+        self._next: Request | None = None
+        self._kind: tuple[int, bool] | None = None
+
+    def ahead(self) -> bool:
+        """Whether there are more; whatever kind comes next may then be taken."""
+        self._kind = None
+        return bool(self._window) or self._fill()
+
+    @property
+    def first(self) -> Request:
+        """One of those that `take` gives next."""
+        return self._window[0]
+
+    def take(self, number: int, *, more: bool) -> list[Request]:
+        """At most so many rows, of one kind until `ahead` is asked again; `more` lets another window be looked at."""
+        if not self._window and more:
+            self._fill()
+        taken, self._window = self._window[:number], self._window[number:]
+        return taken
+
+    def _fill(self) -> bool:
+        held = [] if self._next is None else [self._next]
+        self._next = None
+        for request in chain(held, self._requests):
+            kind = self._kind = self._kind or request.kind
+            if request.kind != kind:
+                self._next = request
+                break
+            self._window.append(request)
+            if len(self._window) == self._size:
+                break
+        self._window.sort(key=lambda request: -request.length)
+        return bool(self._window)
+
+
+class _Work:
+    """What all batches of a call share."""
+
+    def __init__(self, base: Base, decoding: Decoding) -> None:
+        self.base, self.decoding = base, decoding
+        vocabulary = base.model.get_output_embeddings().weight.shape[0]
+        controller = Controller(decoding, base.tokenizer, base.eos_id, vocabulary)
+        forced = base.model.generation_config.forced_eos_token_id
+        ids = [forced] if isinstance(forced, int) else forced
+        last_F = None if ids is None else torch.tensor(sorted(ids), device=base.device)
+        self.rules = Rules(decoding, controller, base.eos_id, last_F)
+        self._prefixes: WeakKeyDictionary[Delta, Prefix | None] = WeakKeyDictionary()
+
+    def prefix(self, delta: Delta) -> Prefix | None:
+        """A delta's keys and values on the base's device, made once."""
+        if delta not in self._prefixes:
+            prefix = delta.keys_and_values(self.base)
+            self._prefixes[delta] = prefix.to(self.base.model.dtype, self.base.device) if prefix else None
+        return self._prefixes[delta]
+
+    def search(self, rows: Sequence[Request]) -> Search:
+        """Nothing written yet."""
+        limits, device = [row.limit for row in rows], self.base.device
+        if self.decoding.num_beams > 1:
+            return Beams(self.rules, limits, device)
+        return OneByOne(self.rules, limits, [row.number for row in rows], device)
+
+
+class _Batch:
+    """Rows that are decoded together: what the model remembers and what the search has written."""
+
+    def __init__(self, work: _Work, rows: list[Request], weights: Any, stack: ExitStack) -> None:
+        """Prefill; `weights` are applied, and `stack` closes what must stay open for these rows."""
+        self.rows, self.search = rows, work.search(rows)
+        self.run = _run(work, rows, weights, stack)
+        self.token_BK: Tensor
+
+    def step(self) -> Iterator[Done]:
+        """One token more for every beam."""
+        return self.take(self.run.step(self.token_BK))
+
+    def take(self, logits_RV: Tensor) -> Iterator[Done]:
+        """Choose the next tokens and let the rows that are done go."""
+        taken: Taken = self.search.take(logits_RV)
+        done = [(self.rows[place], ids) for place, ids in taken.done]
+        if done:
+            self.rows = [self.rows[place] for place in taken.place_B.tolist()]
+        if done and self.rows:
+            self.run.keep(taken.place_B)
+        if taken.parent_BK is not None and self.rows:
+            self.run.reorder(taken.parent_BK)
+        self.token_BK = taken.token_BK
+        return iter(done)
+
+    def joined(self, fresh: "_Batch") -> "_Batch":
+        """These rows and, behind them, others; all of them have their next tokens."""
+        if not fresh.rows:
+            return self
+        self.rows = self.rows + fresh.rows
+        self.run.join(fresh.run)
+        self.search.join(fresh.search)
+        self.token_BK = torch.cat([self.token_BK, fresh.token_BK])
+        return self
+
+
+def _run(work: _Work, rows: Sequence[Request], weights: Any, stack: ExitStack) -> Any:
+    base, beams, guidance = work.base, work.decoding.num_beams, work.decoding.guidance
+    prefixes, sources = [work.prefix(row.delta) for row in rows], [row.source for row in rows]
+    attachment = stack.enter_context(applied(base, prefixes)) if base.is_encoder_decoder else None
+    kind = PairRun if base.is_encoder_decoder else DecoderRun
+
+    def run(sources: Sequence[Sequence[int]], given: Any) -> Any:
+        return kind(base, given, sources, beams)
+
+    own = run(sources, attachment if base.is_encoder_decoder else prefixes)
+    if guidance in (0, 1):
+        return own
+
+    def suspended() -> AbstractContextManager[Any]:
+        off = ExitStack()
+        if weights is not None:
+            off.enter_context(weights.suspended())
+        if attachment is not None:
+            off.enter_context(attachment.suspended())
+        return off
+
+    nothing = None if base.is_encoder_decoder else [None] * len(rows)
+    return GuidedRun(own, lambda: run([row.bare for row in rows], nothing), guidance, suspended)
