@@ -1,0 +1,131 @@
+"""Seconds and peak memory to plan a fleet of 10,000 tenants of 100 examples whose prefixes all stand.
+
+    python benchmarks/plan.py [--tenants 10000] [--prefix-kib 64] [--rounds 3]
+
+In turns, each in a process of its own, with the files in the page cache: without an index of digests, with it, and by a
+full check. All must come to the same plan, which is compared tenant by tenant.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from sides.fleets import names, write_workspace
+from sides.options import spread
+
+WAYS = ("without index", "with index", "full check")
+SETTLE_S = 3.0
+"""Until digests of files just written are remembered."""
+
+
+def main() -> None:
+    """Make the workspace, plan in turns, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tenants", type=int, default=10_000)
+    parser.add_argument("--prefix-kib", type=int, default=64, help="size of each tenant's tensors")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--way", choices=("build", *WAYS), help=argparse.SUPPRESS)
+    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.way == "build":
+        _build(chosen.root, chosen.tenants, chosen.prefix_kib)
+    elif chosen.way:
+        print(json.dumps(_plan(chosen.root, chosen.way)))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            _compare(Path(folder), chosen)
+
+
+def _compare(root: Path, chosen: argparse.Namespace) -> None:
+    started = time.perf_counter()
+    _child(root, chosen, "build")
+    size = chosen.tenants * chosen.prefix_kib // 1024
+    print(
+        f"{chosen.tenants:,} tenants of 100 examples, {size:,} MB of tensors, in {time.perf_counter() - started:.0f} s"
+    )
+    time.sleep(SETTLE_S)
+    _child(root, chosen, WAYS[0])  # fills the page cache
+    found = {way: [] for way in WAYS}
+    for _ in range(chosen.rounds):
+        for way, done in found.items():
+            done.append(json.loads(_child(root, chosen, way)))
+    print(
+        f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; median [least, greatest] of {chosen.rounds}"
+    )
+    for way, done in found.items():
+        memory = spread([one["peak_mb"] for one in done], ".0f")
+        print(f"{way:14} {spread([one['seconds'] for one in done])} s   {memory} MB   {done[0]['sentence']}")
+    plans = {one["plan"] for done in found.values() for one in done}
+    print("all plans agree" if len(plans) == 1 else f"PLANS DIFFER: {len(plans)} of them")
+
+
+def _child(root: Path, chosen: argparse.Namespace, way: str) -> str:
+    """In a process of its own, since a process's peak memory never falls."""
+    sizes = ("--tenants", str(chosen.tenants), "--prefix-kib", str(chosen.prefix_kib))
+    command = [sys.executable, __file__, "--root", str(root), "--way", way, *sizes]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _build(root: Path, tenants: int, prefix_kib: int) -> None:
+    """Prefixes that stand, by the manifest; the tensors are bytes of that size, which is all that a plan looks at."""
+    from components.registry.manifest import MANIFEST_FILE, SCHEMA, TENSORS_FILE, Manifest
+    from components.stages.plan import plan
+    from components.stages.workspace import Workspace
+
+    write_workspace(root, names(tenants), {"train": {"prefix_length": 8}})
+    place = Workspace(root)
+    todo = plan(place)
+    shutil.rmtree(root / "var", ignore_errors=True)
+    for number, item in enumerate(todo.items):
+        content = number.to_bytes(8, "little") * (prefix_kib * 128)
+        manifest = Manifest(
+            schema_version=SCHEMA,
+            tenant=item.tenant,
+            base_name="base",
+            base_digest=todo.base["digest"],
+            tokenizer_digest=todo.base["tokenizer_digest"],
+            prefix_length=item.train.prefix_length,
+            method=item.train.method,
+            dtype="float32",
+            dataset_version=place.dataset_version,
+            data_digest=item.data_digest,
+            train=item.train.model_dump(mode="json"),
+            fingerprint=item.fingerprint,
+            sha256=hashlib.sha256(content).hexdigest(),
+            parameters=len(content) // 4,
+            shapes={f"decoder.self.{layer}.{kind}": [12, 8, 64] for layer in range(12) for kind in ("key", "value")},
+        )
+        folder = place.out("train", item.tenant)
+        folder.mkdir(parents=True)
+        (folder / TENSORS_FILE).write_bytes(content)
+        (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2))
+
+
+def _plan(root: Path, way: str) -> dict[str, object]:
+    from components.stages.plan import plan
+    from components.stages.workspace import Workspace
+
+    if way == WAYS[0]:
+        (root / "var" / "digests").unlink(missing_ok=True)
+    started = time.perf_counter()
+    made = plan(Workspace(root, full_check=way == WAYS[2]))
+    seconds = time.perf_counter() - started
+    told = [(item.tenant, item.fingerprint, item.reason) for item in (*made.items, *made.skipped)]
+    return {
+        "seconds": seconds,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "sentence": made.sentence,
+        "plan": hashlib.sha256(json.dumps(told).encode()).hexdigest(),
+    }
+
+
+if __name__ == "__main__":
+    main()
