@@ -1,23 +1,25 @@
-"""The flow of a worker that has the device: train and evaluate one shard's tenants, the base loaded once.
+"""The flow of a worker that has the device: train and evaluate one shard's tenants together, the base loaded once.
 
 Takes and returns names and plain values only, so that it can run in the parent's process or as a deployment elsewhere.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from components.registry.versions import Version
 from components.stages import evaluate, train
 from components.stages.outcome import Outcome
 from components.stages.plan import PlanItem, examine, plan
+from components.stages.progress import listed
 from components.stages.workspace import Workspace
 from flows.environment import prepare
-from flows.states import ended
+from flows.states import ended, result_of
+
+Told = list[Outcome] | State[list[Outcome]]
 
 
 @flow(name="shard", flow_run_name="shard of {tenants}", validate_parameters=False)
@@ -26,45 +28,31 @@ def shard(workspace: str, tenants: list[str]) -> State[list[Outcome]]:
     prepare(Path(workspace))
     place = Workspace(Path(workspace))
     todo = plan(place, tenants)
-    champions = place.registry.champions()
     outcomes = [Outcome(item.tenant, "train", "stood") for item in todo.skipped]
-    outcomes += [
-        _outcome(train_one.with_options(task_run_name=f"train {item.tenant}"), place, item) for item in todo.items
-    ]
-    for outcome in list(outcomes):
-        if outcome.state != "failed":
-            item = examine(place, outcome.tenant, todo.base["digest"])
-            step = evaluate_one.with_options(task_run_name=f"evaluate {outcome.tenant}")
-            outcomes.append(_outcome(step, place, item, champions.get(outcome.tenant)))
+    outcomes += result_of(train_all(place, todo.items, return_state=True))
+    ready = [outcome.tenant for outcome in outcomes if outcome.state != "failed"]
+    outcomes += result_of(evaluate_all(place, ready, todo.base["digest"], return_state=True))
     troubled = sorted({outcome.tenant for outcome in outcomes if outcome.state == "failed"})
     sentence = f"{len(tenants) - len(troubled)} of {len(tenants)} tenants trained and evaluated"
-    return ended(f"{sentence}{_names(troubled)}", outcomes, failed=bool(troubled))
+    names = f"; failed: {', '.join(troubled)}" if troubled else ""
+    return ended(f"{sentence}{names}", outcomes, failed=bool(troubled))
 
 
-@task(cache_policy=NO_CACHE)
-def train_one(place: Workspace, item: PlanItem) -> Any:
-    """Train one tenant. Not tried again: the same seed on the same data fails the same way."""
-    return _told(train.train_or_tell(place, item))
+@task(cache_policy=NO_CACHE, task_run_name="train")
+def train_all(place: Workspace, items: Sequence[PlanItem]) -> Told:
+    """Train the shard in one pass. Not tried again: the same seed on the same data fails the same way."""
+    return _told(train.train_shard(place, items))
 
 
-@task(cache_policy=NO_CACHE)
-def evaluate_one(place: Workspace, item: PlanItem, champion: Version | None) -> Any:
-    """Evaluate one tenant."""
-    return _told(evaluate.evaluate_or_tell(place, item, champion))
+@task(cache_policy=NO_CACHE, task_run_name="evaluate")
+def evaluate_all(place: Workspace, tenants: Sequence[str], base_digest: str) -> Told:
+    """Evaluate the shard in one pass, against the champions of today."""
+    prints: dict[str, str | None] = {}
+    items = [examine(place, tenant, base_digest, prints) for tenant in tenants]
+    return _told(evaluate.evaluate_shard(place, items, place.registry.champions()))
 
 
-def _outcome(step: Any, *arguments: Any) -> Outcome:
-    state = step(*arguments, return_state=True)
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, BaseException):
-        raise result
-    return result  # type: ignore[no-any-return]
-
-
-def _told(outcome: Outcome) -> Outcome | State[Outcome]:
-    """A failed outcome makes a failed task run, with its reason, and no stack trace."""
-    return Failed(message=outcome.detail, data=outcome) if outcome.state == "failed" else outcome
-
-
-def _names(troubled: list[str]) -> str:
-    return f"; failed: {', '.join(troubled)}" if troubled else ""
+def _told(outcomes: list[Outcome]) -> Told:
+    """A failed outcome makes a failed task run, which names every tenant and its reason, and no stack trace."""
+    failed = [f"{outcome.tenant}: {outcome.detail}" for outcome in outcomes if outcome.state == "failed"]
+    return Failed(message=listed(failed), data=outcomes) if failed else outcomes

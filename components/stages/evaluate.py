@@ -3,180 +3,106 @@
 All three are decoded on the same examples in the same way, so that the gate can compare pair by pair. Each has its own
 stamp: the base's score is kept while base, data and decoding stand, the champion's while it is the champion. A prefix
 that has become champion keeps what it was measured against, so that a run with nothing new leaves its verdict alone.
+
+The rows of all tenants are decoded in one pass; a subject is scored and stamped as soon as its own rows are done.
 """
 
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from components.data.schema import Example
-from components.errors import BaseModelError, SchemaError, TrainingError
-from components.evaluation.report import Report, Subject, build_report, read_report, write_predictions, write_report
-from components.registry.artifact import load_artifact
-from components.registry.manifest import read_manifest
-from components.stages.examples import evaluated
-from components.stages.outcome import Outcome, attempt
+from components.evaluation.report import Report, read_report
+from components.stages.outcome import Outcome
 from components.stages.plan import PlanItem, plan
-from components.stages.progress import Progress, advance, tell, warn
-from components.stages.records import STAMP_FILE, read_json, remove_others, stands, write_csv, write_json, write_stamp
+from components.stages.progress import Progress, advance
+from components.stages.records import remove_others, write_csv, write_json
+from components.stages.subjects import PREDICTIONS_FILE, REPORT_FILE, Job, Tenant
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
-    from components.model.delta import Delta
+    from components.model.decoding import Decoding, Request
     from components.registry.versions import Version
 
-REPORT_FILE = "report.json"
-PREDICTIONS_FILE = "predictions.jsonl"
+__all__ = ["BLEU_FILE", "METRICS_FILE", "PREDICTIONS_FILE", "REPORT_FILE", "evaluate_shard", "finish", "run"]
+
 METRICS_FILE = "metrics.json"
 BLEU_FILE = "bleu.csv"
-_FILES = (REPORT_FILE, PREDICTIONS_FILE)
 _SHOWN = ("bleu", "rougeL")
 
 
 def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Outcome]:
-    """Evaluate every (or the named) tenant's prefix, one after the other; one that fails does not stop the others.
+    """Evaluate every (or the named) tenant's prefix in one pass; one that fails does not stop the others.
 
     Raises:
         RegistryError: MLflow cannot say who the champions are.
+        BaseModelError: the base cannot be loaded.
 
     """
     current = plan(workspace, tenants)
-    champions = workspace.registry.champions()
-    outcomes = [
-        evaluate_or_tell(workspace, item, champions.get(item.tenant)) for item in (*current.items, *current.skipped)
-    ]
+    outcomes = evaluate_shard(workspace, (*current.items, *current.skipped), workspace.registry.champions())
     finish(workspace)
     return outcomes
 
 
-def evaluate_or_tell(workspace: Workspace, item: PlanItem, champion: "Version | None") -> Outcome:
-    """Evaluate one tenant; trouble that its owner can mend becomes a failed outcome."""
-    return attempt(item.tenant, "evaluate", lambda: evaluate_tenant(workspace, item, champion))
+def evaluate_shard(
+    workspace: Workspace, items: Sequence[PlanItem], champions: "Mapping[str, Version]"
+) -> list[Outcome]:
+    """Score these tenants' prefixes, the base alone, and their champions where they are others on the same base.
 
-
-def evaluate_tenant(workspace: Workspace, item: PlanItem, champion: "Version | None") -> Outcome:
-    """Score one tenant's prefix, the base alone, and the champion where it is another prefix on the same base.
+    What stands is left alone. Outcomes come in the order of the items; a failed one says that the tenant has no prefix
+    with today's fingerprint, that an artifact is damaged, that the split is missing, empty, broken or too long for the
+    context, or that the champion's files cannot be fetched.
 
     Raises:
-        TrainingError: out/train holds no prefix with today's fingerprint.
-        ArtifactError: the prefix is damaged.
-        DataError: the split is missing, empty or broken.
-        RegistryError: the champion's files cannot be fetched.
+        BaseModelError: the base cannot be loaded.
 
     """
-    folder = workspace.out("evaluate", item.tenant)
-    trained = workspace.out("train", item.tenant)
-    if item.reason:
-        fix = "train it first (`prefixfleet retrain`)"
-        raise TrainingError(f"{item.tenant}'s prefix for today's data, parameters and base", item.reason, fix)
-    manifest = read_manifest(trained)
-    work = _Work(workspace, item)
-    decoded = [
-        work.score(folder, "prefix", manifest.sha256, trained),
-        work.score(folder / "base", "base", None, None),
-        _champion(work, folder / "champion", champion, manifest.sha256),
-    ]
-    if not any(decoded):
-        return Outcome(item.tenant, "evaluate", "stood")
-    values = {name: read_report(folder / name / REPORT_FILE).score("bleu").value for name in (".", "base")}
-    detail = f"BLEU {values['base']:.1f} without, {values['.']:.1f} with its prefix"
-    tell(f"{item.tenant}: evaluated: {detail}")
-    return Outcome(item.tenant, "evaluate", "done", detail)
+    tenants = [Tenant(workspace, item, champions.get(item.tenant)) for item in items]
+    jobs = [job for tenant in tenants if tenant.outcome is None for job in tenant.jobs]
+    alike: dict[str, list[Job]] = {}
+    for job in jobs:
+        alike.setdefault(json.dumps(job.tenant.params.evaluate.decoding(), sort_keys=True), []).append(job)
+    count = _Count(jobs)
+    for same in alike.values():
+        _decode(workspace, sorted(same, key=lambda job: job.company), count)
+    workspace.remember()
+    return [tenant.outcome for tenant in tenants if tenant.outcome is not None]
 
 
-def _champion(work: "_Work", folder: Path, champion: "Version | None", candidate_sha256: str) -> bool:
-    if champion is None or champion.sha256 == candidate_sha256:
-        if folder.exists() and not (champion and work.compares(folder, candidate_sha256)):
-            shutil.rmtree(folder)
-        return False
-    workspace = work.workspace
-    try:
-        artifact = workspace.registry.fetch(champion, workspace.champion_folder(champion))
-        decoded = work.score(folder, "champion", champion.sha256, artifact)
-    except (BaseModelError, SchemaError) as problem:
-        what = "of another schema" if isinstance(problem, SchemaError) else "on another base"
-        warn(f"{champion.tenant}: champion version {champion.version} is {what}, not compared: {problem.got}")
-        shutil.rmtree(folder, ignore_errors=True)
-        return False
-    write_json(folder / "version.json", {"version": champion.version})
-    return decoded
+class _Count:
+    """How many rows of all are done."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        names = {job.tenant.name for job in jobs}
+        self.who = names.pop() if len(names) == 1 else f"{len(names)} tenants"
+        self.done, self.total = 0, sum(len(job.examples) for job in jobs)
+
+    def add(self, rows: int, note: str = "") -> None:
+        self.done += rows
+        advance(Progress("decoding", self.who, self.done, self.total, note))
 
 
-class _Work:
-    """One tenant's split and how to decode it; reads the examples and loads the base only when something is decoded."""
+def _decode(workspace: Workspace, jobs: Sequence[Job], count: _Count) -> None:
+    """Decode the rows of jobs that ask for the same decoding, and write each job once its rows are there."""
+    from components.model.decoding import Decoding, decode
 
-    def __init__(self, workspace: Workspace, item: PlanItem) -> None:
-        self.workspace, self.item = workspace, item
-        self.params = workspace.params.for_tenant(item.tenant)
+    base = workspace.base
+    decoding = Decoding.of(jobs[0].tenant.params.evaluate)
+    for request, ids in decode(base, _requests(jobs, decoding, count), decoding, workspace.params.engine.decode_rows):
+        job: Job = request.owner
+        job.texts[request.number] = base.texts.text(ids)
+        count.add(1, f"{job.tenant.name}, {job.subject}")
+        if len(job.texts) == len(job.examples):
+            job.tenant.done(job)
 
-    def score(self, folder: Path, subject: Subject, digest: str | None, artifact: Path | None) -> bool:
-        """Decode and score one subject into `folder`; False when what lies there stands."""
-        cut = self._cut(artifact)
-        inputs = self._inputs(subject, digest, cut)
-        if stands(folder, inputs):
-            return False
-        delta = None if artifact is None else load_artifact(artifact, self.workspace.base)[0]
-        examples = evaluated(self.workspace, self.item.tenant, self.params)
-        predictions = self._decode(examples, delta, subject, cut)
-        report = build_report(
-            tenant=self.item.tenant,
-            subject=subject,
-            examples=examples,
-            predictions=predictions,
-            config=self.params.evaluate,
-            data_digest=self.item.data_digest,
-            prefix_digest=digest,
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        write_predictions(folder / PREDICTIONS_FILE, examples, predictions)
-        write_report(folder / REPORT_FILE, report)
-        write_stamp(folder, inputs, _FILES)
-        return True
 
-    def compares(self, folder: Path, candidate_sha256: str) -> bool:
-        """Whether `folder` holds another prefix's score on today's examples, decoded as they are today."""
-        against = (read_json(folder / REPORT_FILE) or {}).get("prefix_digest")
-        cut = (read_json(folder / STAMP_FILE) or {}).get("inputs", {}).get("max_source_tokens")
-        return against != candidate_sha256 and stands(folder, self._inputs("champion", against, cut))
-
-    def _cut(self, artifact: Path | None) -> int | None:
-        """How sources are cut: as the prefix was trained, which is as it serves; for the base alone as today."""
-        if artifact is None:
-            return self.params.train.max_source_tokens
-        return read_manifest(artifact).config(artifact).max_source_tokens
-
-    def _inputs(self, subject: Subject, digest: str | None, cut: int | None) -> dict[str, Any]:
-        return {
-            "subject": subject,
-            "prefix_digest": digest,
-            "data_digest": self.item.data_digest,
-            "base_digest": read_json(self.workspace.out("base") / "base.json")["digest"],
-            "evaluate": self.params.evaluate.model_dump(mode="json"),
-            "max_source_tokens": cut,
-        }
-
-    def _decode(
-        self, examples: Sequence[Example], delta: "Delta | None", subject: Subject, cut: int | None
-    ) -> list[str]:
-        from components.model.decoding import Decoding, generate_text
-
-        config, done = self.params.evaluate, 0
-
-        def on_batch(rows: int) -> None:
-            nonlocal done
-            done += rows
-            advance(Progress(f"decoding with the {subject}", self.item.tenant, done, len(examples)))
-
-        return generate_text(
-            self.workspace.base,
-            delta,
-            [example.source for example in examples],
-            Decoding.of(config),
-            config.batch_size,
-            on_batch,
-            max_source_tokens=cut,
-        )
+def _requests(jobs: Sequence[Job], decoding: "Decoding", count: _Count) -> "Iterator[Request]":
+    """Rows in the order of the jobs, made when they are asked for: weights can be large, and tenants many."""
+    for job in jobs:
+        requests = job.requests(decoding) if job.tenant.outcome is None else []
+        yield from requests
+        if not requests:
+            count.add(len(job.examples))
 
 
 def finish(workspace: Workspace) -> None:

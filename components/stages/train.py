@@ -31,7 +31,7 @@ def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Outc
     todo = plan(workspace, tenants)
     tell(todo.sentence)
     outcomes = [Outcome(item.tenant, "train", "stood") for item in todo.skipped]
-    outcomes += [train_or_tell(workspace, item) for item in todo.items]
+    outcomes += train_shard(workspace, todo.items)
     finish(workspace)
     return outcomes
 
@@ -135,3 +135,8 @@ def finish(workspace: Workspace) -> None:
 def _cells(point: dict[str, Any]) -> list[str]:
     losses = ["" if point[column] is None else f"{point[column]:.6g}" for column in _COLUMNS[1:]]
     return [str(point["step"]), *losses]
+
+
+def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[Outcome]:
+    """Train these tenants; one that fails does not stop the others."""
+    return [train_or_tell(workspace, item) for item in items]
