@@ -58,7 +58,7 @@ def evaluate_shard(
 
     """
     tenants = [Tenant(workspace, item, champions.get(item.tenant)) for item in items]
-    jobs = [job for tenant in tenants if tenant.outcome is None for job in tenant.jobs]
+    jobs = [job for tenant in tenants for job in tenant.jobs]
     alike: dict[str, list[Job]] = {}
     for job in jobs:
         alike.setdefault(json.dumps(job.tenant.params.evaluate.decoding(), sort_keys=True), []).append(job)
@@ -99,7 +99,7 @@ def _decode(workspace: Workspace, jobs: Sequence[Job], count: _Count) -> None:
 def _requests(jobs: Sequence[Job], decoding: "Decoding", count: _Count) -> "Iterator[Request]":
     """Rows in the order of the jobs, made when they are asked for: weights can be large, and tenants many."""
     for job in jobs:
-        requests = job.requests(decoding) if job.tenant.outcome is None else []
+        requests = job.requests(decoding)
         yield from requests
         if not requests:
             count.add(len(job.examples))

@@ -59,7 +59,8 @@ class Job:
     def requests(self, decoding: "Decoding") -> "list[Request]":
         """Its rows, with the job as their owner; none where trouble ends the tenant or the champion is left out."""
         found: list[Request] = []
-        self.tenant.attempt(lambda: found.extend(self._requests(decoding)))
+        if not self.tenant.stopped:
+            self.tenant.stopped = not self.tenant.attempt(lambda: found.extend(self._requests(decoding)))
         return found
 
     def write(self) -> None:
@@ -98,10 +99,12 @@ class Tenant:
     """One tenant's evaluation: which jobs are left, and what became of it."""
 
     def __init__(self, workspace: Workspace, item: PlanItem, champion: "Version | None") -> None:
-        """Find the jobs; ends at once where nothing is to be done or something is in the way."""
+        """Find the jobs; trouble with the champion leaves those before it to be done."""
         self.workspace, self.item, self.name, self.champion = workspace, item, item.tenant, champion
         self.folder = workspace.out("evaluate", item.tenant)
         self.outcome: Outcome | None = None
+        self.stopped = False
+        """Whether a job had trouble, so that the others are not begun."""
         self.jobs: list[Job] = []
         self._left: set[Job] = set()
         self._obsolete: Path | None = None
@@ -113,8 +116,8 @@ class Tenant:
         """The tenant's effective parameters. Raises ConfigError."""
         return self.workspace.params.for_tenant(self.name)
 
-    def attempt(self, work: Callable[[], None]) -> None:
-        """Do something for this tenant; trouble that its owner can mend ends it."""
+    def attempt(self, work: Callable[[], None]) -> bool:
+        """Do something for this tenant; False where trouble that its owner can mend makes it a failed one."""
 
         def done() -> Outcome:
             work()
@@ -123,12 +126,14 @@ class Tenant:
         tried = attempt(self.name, "evaluate", done)
         if tried.state == "failed":
             self.outcome = tried
+        return tried.state != "failed"
 
     def done(self, job: Job) -> None:
         """Write what a job has decoded; the last one closes the tenant."""
         self._left.remove(job)
-        self.attempt(job.write)
-        if job.subject == "champion" and self.outcome is None:
+        if not self.attempt(job.write):
+            self.stopped = True
+        elif job.subject == "champion":
             self._note_champion()
         self._close_if_done()
 
