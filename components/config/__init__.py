@@ -86,6 +86,7 @@ class TrainConfig(_Section):
     batch_size: int = Field(default=16, gt=0, description="examples a step")
     max_grad_norm: float = Field(default=1.0, gt=0)
     validate_every: int = Field(default=50, gt=0, description="steps between validation losses; the best is kept")
+    patience: int | None = Field(default=None, gt=0, description="stop after so many validations without a better one")
     max_source_tokens: int | None = Field(default=None, gt=0, description="cut sources; null refuses longer ones")
     gradient_checkpointing: bool = Field(default=False, description="less memory for more time; the same result")
     seed: int = 0
@@ -140,7 +141,12 @@ class GateConfig(_Section):
 class EngineConfig(_Section):
     """How the work is done. Nothing here changes a result but for rounding, so nothing is part of a fingerprint."""
 
+    train_tokens: int = Field(default=4096, gt=0, description="tokens of all tenants in one pass of training")
     decode_rows: int = Field(default=64, gt=0, description="rows of all tenants that are decoded together")
+    memory_gb: float | None = Field(default=None, gt=0, description="memory to train in; null: what is free")
+    packing: bool = Field(default=True, description="train rows end to end instead of padded, where the base can")
+    fused_loss: bool = Field(default=True, description="never hold all logits, where the base's logits are a product")
+    fused_attention: bool = Field(default=True, description="own attention for packed rows on a CPU")
 
 
 class RegistryConfig(_Section):

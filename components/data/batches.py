@@ -76,3 +76,19 @@ def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) 
     batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
     shuffler.shuffle(batches)
     return batches
+
+
+def by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Divide the indices of `lengths` into groups of like lengths, at most `budget` tokens each; a longer one is alone.
+
+    The longest come first, so that what does not fit into memory shows at once.
+    """
+    groups: list[list[int]] = []
+    room = 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if lengths[index] > room:
+            groups.append([])
+            room = max(budget, lengths[index])
+        groups[-1].append(index)
+        room -= lengths[index]
+    return groups

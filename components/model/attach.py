@@ -21,13 +21,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from components.errors import BaseModelError
+from components.model.interface import MASKED, taken_over
 from components.model.padding import right_padded
 from components.model.prefix import DECODER, ENCODER, INFIX, Prefix
 from components.model.rows import Rows, stack_rows
-from components.model.sites import Site, attention_sites, implementation, refused
-
-NAME = "prefixfleet"
-_active: "dict[nn.Module, Attachment]" = {}
+from components.model.sites import Site, attention_sites, refused
 
 
 def positions(attention_mask_BT: Tensor, lengths_B: Tensor | Sequence[int]) -> Tensor:
@@ -59,15 +57,10 @@ def attached(
     if block.is_infix and starts_B is None:
         raise ValueError("wanted the columns at which the targets start, for infixes")
     sites = attention_sites(model)
-    if any(module in _active for module in sites):
-        raise RuntimeError("attached() inside attached() on one model")
     _check_fits(model, block, sites)
     attachment = Attachment(model, block, sites, starts_B if block.is_infix else None)
-    _register()
     with ExitStack() as stack:
-        stack.enter_context(implementation(model, NAME))
-        stack.callback(lambda: [_active.pop(module, None) for module in sites])
-        _active.update(dict.fromkeys(sites, attachment))
+        stack.enter_context(taken_over(model, sites, attachment, MASKED))
         for handle in attachment.hooks():
             stack.callback(handle.remove)
         yield attachment
@@ -115,6 +108,19 @@ class Attachment:
             decoder.register_forward_hook(lambda *_: self._finish(DECODER)),
         ]
         return [*reset, *finish, *right_padded(encoder)]
+
+    def attend(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+    ) -> Tensor:
+        """See `components.model.interface.Attends`."""
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        key, value, mask = self.before(module, query, key, value, mask)
+        bias = kwargs.get("position_bias")
+        if bias is not None:
+            kwargs["position_bias"] = pad(bias, (key.shape[2] - bias.shape[3], 0))
+        output: Tensor = sdpa_attention_forward(module, query, key, value, mask, **kwargs)[0]
+        return output
 
     def before(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
@@ -205,28 +211,3 @@ def _derived_positions(count: int, mask_BT: Tensor, block: Rows, starts_B: Tenso
 def _whole_mask(query: Tensor, key: Tensor, *, causal: bool) -> Tensor:
     mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=key.device)
     return (mask.tril(key.shape[2] - query.shape[2]) if causal else mask)[None, None]
-
-
-def _register() -> None:
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-    from transformers.masking_utils import sdpa_mask
-
-    def attention(
-        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-    ) -> tuple[Tensor, None]:
-        attachment = _active.get(module)
-        if attachment is None:
-            raise refused(module, "an attention call without its prefix")
-        key, value, attention_mask = attachment.before(module, query, key, value, attention_mask)
-        bias = kwargs.get("position_bias")
-        if bias is not None:
-            kwargs["position_bias"] = pad(bias, (key.shape[2] - bias.shape[3], 0))
-        output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-        return output
-
-    def whole_mask(*args: Any, **kwargs: Any) -> Any:
-        return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
-
-    AttentionInterface.register(NAME, attention)
-    AttentionMaskInterface.register(NAME, whole_mask)

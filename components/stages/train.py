@@ -4,11 +4,12 @@ A tenant's folder holds the artifact (prefix.safetensors, manifest.json), its lo
 train state from which an interrupted run resumes. Does not know metrics, gates or the registry's server.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.data.digests import file_digest
+from components.errors import PrefixFleetError
 from components.registry.artifact import save_artifact
 from components.registry.manifest import TENSORS_FILE
 from components.stages.examples import read_tenant, split_path
@@ -19,6 +20,9 @@ from components.stages.progress import Progress, advance, tell
 from components.stages.records import read_csv, remove_others, write_csv, write_json
 from components.stages.workspace import Workspace
 
+if TYPE_CHECKING:
+    from components.training.run import Job, TrainResult
+
 LOSS_FILE = "loss.csv"
 TRAINING_FILE = "training.json"
 STATE_FOLDER = "state"
@@ -27,7 +31,7 @@ _MEASURED = ("steps", "best_step", "train_loss", "validation_loss", "seconds", "
 
 
 def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Outcome]:
-    """Train what the plan asks for, one tenant after the other; one that fails does not stop the others."""
+    """Train what the plan asks for, as one shard; one tenant that fails does not stop the others."""
     todo = plan(workspace, tenants)
     tell(todo.sentence)
     outcomes = [Outcome(item.tenant, "train", "stood") for item in todo.skipped]
@@ -36,74 +40,115 @@ def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Outc
     return outcomes
 
 
-def train_or_tell(workspace: Workspace, item: PlanItem) -> Outcome:
-    """Train one tenant; trouble that its owner can mend becomes a failed outcome."""
-    return attempt(item.tenant, "train", lambda: train_tenant(workspace, item))
+def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[Outcome]:
+    """Train these tenants together, those that stand on others' prefixes after the others; outcomes in their order.
 
-
-def train_tenant(workspace: Workspace, item: PlanItem) -> Outcome:
-    """Train one tenant's prefix and save it; the old artifact stands until the new one is whole.
-
-    Raises:
-        DataError: a split is missing, empty or broken, or an example exceeds the base's context.
-        BaseModelError: the base cannot take the method.
-        ConfigError: the slots fill the context, or the shared prefix is of another kind.
-        TrainingError: the loss is not finite, or the shared prefix is not trained yet.
-
+    A tenant's artifact is saved as soon as its run ends. Trouble that its owner can mend becomes a failed outcome.
     """
-    from components.training.checkpoint import saved_step
-    from components.training.fit import fit
+    outcomes: dict[str, Outcome] = {}
+    for shared in (False, True):
+        wave = [item for item in items if (item.train.shared is not None) == shared]
+        # Only runs of one kind share passes.
+        wave.sort(key=lambda item: (item.train.method, item.train.gradient_checkpointing))
+        outcomes |= _train_wave(workspace, wave)
+    return [outcomes[item.tenant] for item in items]
 
-    base, config, folder = workspace.base, item.train, workspace.out("train", item.tenant)
-    splits = read_tenant(workspace, item.tenant)
-    state = folder / STATE_FOLDER
-    shared = shared_prefix(workspace, item)
-    key = run_key(item.fingerprint, shared.sha256 if shared else None)
-    step = saved_step(state, key)
-    start = None if step else champion_start(workspace, item, shared)
-    begins = f"resumes at step {step}" if step else f"starts from {start.told}" if start else "starts clean"
-    tell(f"{item.tenant}: training ({item.reason}), {begins}")
 
-    def log(step: int, losses: dict[str, float]) -> None:
+def _train_wave(workspace: Workspace, items: Sequence[PlanItem]) -> dict[str, Outcome]:
+    from components.training.loop import train_together
+
+    outcomes: dict[str, Outcome] = {}
+    works: dict[str, _Work] = {}
+
+    def jobs() -> "Iterator[Job]":
+        for item in items:
+
+            def begin(item: PlanItem = item) -> Outcome:
+                works[item.tenant] = _Work(workspace, item)
+                return Outcome(item.tenant, "train", "done")
+
+            outcomes[item.tenant] = attempt(item.tenant, "train", begin)
+            if item.tenant in works:
+                yield works[item.tenant].job
+
+    if items:
+        for ended in train_together(workspace.base, jobs(), workspace.params.engine):
+            work = works.pop(ended.job.tenant)
+            outcomes[ended.job.tenant] = attempt(ended.job.tenant, "train", lambda: work.end(ended.result))  # noqa: B023
+    return outcomes
+
+
+class _Work:
+    """One tenant's training: what goes in, and what is kept; the old artifact stands until the new one is whole."""
+
+    def __init__(self, workspace: Workspace, item: PlanItem) -> None:
+        """Read the data and begin, or go on from the state in the tenant's folder.
+
+        Raises:
+            DataError: a split is missing, empty or broken, or an example exceeds the base's context.
+            BaseModelError: the base cannot take the method.
+            ConfigError: the slots fill the context, or the shared prefix is of another kind.
+            TrainingError: the shared prefix is not trained yet.
+        """
+        from components.training.checkpoint import saved_step
+        from components.training.fit import prepare
+
+        self.workspace, self.item = workspace, item
+        self.folder = workspace.out("train", item.tenant)
+        splits = read_tenant(workspace, item.tenant)
+        self.shared = shared_prefix(workspace, item)
+        state, key = self.folder / STATE_FOLDER, run_key(item.fingerprint, self.shared.sha256 if self.shared else None)
+        step = saved_step(state, key)
+        start = None if step else champion_start(workspace, item, self.shared)
+        begins = f"resumes at step {step}" if step else f"starts from {start.told}" if start else "starts clean"
+        tell(f"{item.tenant}: training ({item.reason}), {begins}")
+        self.job: Job = prepare(
+            workspace.base,
+            item.train,
+            splits["train"],
+            splits["validation"],
+            tenant=item.tenant,
+            state=state,
+            run_key=key,
+            log=self._log,
+            name=lambda split: str(split_path(workspace, item.tenant, split)),
+            shared=self.shared.prefix if self.shared else None,
+            start=start.delta if start else None,
+            start_key=start.run_key if start else "",
+            origin=start.sha256 if start else "",
+        )
+
+    def end(self, result: "TrainResult | PrefixFleetError") -> Outcome:
+        """Save what was trained; raises what ended the run, or what keeps it from being saved."""
+        if isinstance(result, PrefixFleetError):
+            raise result
+        workspace, item, base = self.workspace, self.item, self.workspace.base
+        write_csv(self.folder / LOSS_FILE, _COLUMNS, [_cells(asdict(point)) for point in result.curve])
+        write_json(self.folder / TRAINING_FILE, {name: getattr(result, name) for name in _MEASURED})
+        save_artifact(
+            self.folder,
+            result.delta,
+            tenant=item.tenant,
+            base_name=base.name,
+            base_digest=base.digest,
+            tokenizer_digest=base.tokenizer_digest,
+            dataset_version=workspace.dataset_version,
+            data_digest=item.data_digest,
+            train=item.train.model_dump(mode="json"),
+            fingerprint=item.fingerprint,
+            method=item.train.method,
+            made_from={
+                **({"shared": self.shared.sha256} if self.shared else {}),
+                **({"warm_start": result.origin} if result.origin else {}),
+            },
+        )
+        detail = f"validation loss {result.validation_loss:.3f} at step {result.best_step} of {result.steps}"
+        tell(f"{item.tenant}: trained in {result.seconds:.0f} s ({result.start}): {detail}")
+        return Outcome(item.tenant, "train", "done", detail)
+
+    def _log(self, step: int, losses: dict[str, float]) -> None:
         note = f"validation loss {losses['validation_loss']:.3f}"
-        advance(Progress("training", item.tenant, step, config.max_steps, note))
-
-    result = fit(
-        base,
-        config,
-        splits["train"],
-        splits["validation"],
-        state=state,
-        run_key=key,
-        log=log,
-        name=lambda split: str(split_path(workspace, item.tenant, split)),
-        shared=shared.prefix if shared else None,
-        start=start.delta if start else None,
-        start_key=start.run_key if start else "",
-        origin=start.sha256 if start else "",
-    )
-    write_csv(folder / LOSS_FILE, _COLUMNS, [_cells(asdict(point)) for point in result.curve])
-    write_json(folder / TRAINING_FILE, {name: getattr(result, name) for name in _MEASURED})
-    save_artifact(
-        folder,
-        result.delta,
-        tenant=item.tenant,
-        base_name=base.name,
-        base_digest=base.digest,
-        tokenizer_digest=base.tokenizer_digest,
-        dataset_version=workspace.dataset_version,
-        data_digest=item.data_digest,
-        train=config.model_dump(mode="json"),
-        fingerprint=item.fingerprint,
-        method=config.method,
-        made_from={
-            **({"shared": shared.sha256} if shared else {}),
-            **({"warm_start": result.origin} if result.origin else {}),
-        },
-    )
-    detail = f"validation loss {result.validation_loss:.3f} at step {result.best_step} of {result.steps}"
-    tell(f"{item.tenant}: trained in {result.seconds:.0f} s ({result.start}): {detail}")
-    return Outcome(item.tenant, "train", "done", detail)
+        advance(Progress("training", self.item.tenant, step, self.item.train.max_steps, note))
 
 
 def resumable(workspace: Workspace) -> dict[str, int]:
@@ -135,8 +180,3 @@ def finish(workspace: Workspace) -> None:
 def _cells(point: dict[str, Any]) -> list[str]:
     losses = ["" if point[column] is None else f"{point[column]:.6g}" for column in _COLUMNS[1:]]
     return [str(point["step"]), *losses]
-
-
-def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[Outcome]:
-    """Train these tenants; one that fails does not stop the others."""
-    return [train_or_tell(workspace, item) for item in items]

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from components.config import TrainConfig
+from components.config import EngineConfig, TrainConfig
 from components.data.schema import Example
 from components.data.tokens import Encoded, encode_examples
 from components.model.base import Base
@@ -12,8 +13,8 @@ from components.model.delta import Delta
 from components.model.prefix import Prefix
 from components.model.trainable import TrainableDelta
 from components.training.checkpoint import load_trained
-from components.training.loop import train_delta
-from components.training.run import TrainResult, spaced
+from components.training.loop import train_alone
+from components.training.run import Job, TrainResult, spaced
 
 _INIT_WORDS = 64
 
@@ -24,6 +25,20 @@ def fit(
     train: Sequence[Example],
     validation: Sequence[Example],
     *,
+    engine: EngineConfig | None = None,
+    **values: Any,
+) -> TrainResult:
+    """`prepare` a tenant with `values`, and train it alone; raises what these do."""
+    return train_alone(base, prepare(base, config, train, validation, **values), engine)
+
+
+def prepare(
+    base: Base,
+    config: TrainConfig,
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    tenant: str = "",
     state: Path | None = None,
     run_key: str = "",
     log: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None,
@@ -33,20 +48,18 @@ def fit(
     start: Delta | None = None,
     start_key: str = "",
     origin: str = "",
-) -> TrainResult:
-    """Train on every reference of `train` and return the best delta by the loss of `validation`'s first references.
+) -> Job:
+    """What trains on every reference of `train`, with the best delta by the loss of `validation`'s first references.
 
     `shared` is the prefix that this one stands on. `start` is a trained delta to start from (a warm start); where
     `state` still holds the run that made it, under `start_key`, its reparametrisation is taken over too. `name` is
-    where the examples are from (or a function from a split to it), for messages; `state`, `run_key`, `origin`, `log`
-    and `stop` are `train_delta`'s.
+    where the examples are from (or a function from a split to it), for messages; `tenant`, `state`, `run_key`,
+    `origin`, `log` and `stop` are `Job`'s.
 
     Raises:
         DataError: an example exceeds the base's context.
         ConfigError: the slots fill the context, or there are no words to start from.
         BaseModelError: the base cannot take the method, or `start` is of another method or size.
-        TrainingError: no examples, or a loss that is not finite.
-        WorkspaceError: the state cannot be written.
     """
     pairs = [(example.source, example.references[0]) for example in train]
     module = TrainableDelta(base, config, config.init_text or frequent_words(train), shared, pairs)
@@ -69,12 +82,12 @@ def fit(
             name=f"{name}, split {split}" if isinstance(name, str) else name(split),
         )
 
-    return train_delta(
-        base,
+    return Job(
+        config,
+        module,
         encoded(spaced(train) if shows else train, "train", expand=not shows),
         encoded(validation, "validation", expand=False),
-        config,
-        module=module,
+        tenant=tenant,
         state=state,
         run_key=run_key,
         origin=origin,

@@ -1,89 +1,255 @@
-"""Train one tenant's delta (a prefix, or what another method trains) on its pairs; the base stays as it is.
+"""Train many tenants in one pass over the frozen base, each with its own steps; the base stays as it is.
 
-Knows steps, validation, the best delta and resuming. Does not know tenants, trackers or where its data comes from.
-Nothing random happens in the loop: the order of examples is a function of seed and epoch, and the base runs without
-dropout. So a run that was stopped and resumed on the same CPU equals one that was not, bit by bit.
+Rows of all tenants that are in training share passes of like lengths; every tenant has its own order of examples, loss,
+clipping, optimizer, schedule, validations, best delta and state. Who is done leaves and the next one enters; one whose
+loss is not finite leaves with an error and touches nobody. Does not know trackers or where data comes from.
+
+Nothing random happens here: the order of examples is a function of seed and epoch, and the base runs without dropout.
+So a run alone that was stopped and resumed on the same CPU equals one that was not, bit by bit; in company it equals
+the run alone but for rounding.
 """
 
+import logging
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import reduce
 
-from components.config import TrainConfig
+import torch
+
+from components.config import EngineConfig
+from components.data.batches import by_tokens
 from components.data.tokens import Encoded
-from components.errors import TrainingError
+from components.errors import PrefixFleetError, TrainingError
 from components.model.base import Base
-from components.model.trainable import TrainableDelta
-from components.training.checkpoint import save_state
-from components.training.run import Run, TrainResult
+from components.model.delta import Delta
+from components.training.memory import Room, tenant_bytes
+from components.training.objective import Deltas, Row, Sums
+from components.training.run import Job, Run, TrainResult, spaced
+
+_PASSES_AHEAD = 2
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "bad_alloc", "out of memory")
+_log = logging.getLogger(__name__)
 
 
-def train_delta(
-    base: Base,
-    train: Sequence[Encoded],
-    validation: Sequence[Encoded],
-    config: TrainConfig,
-    *,
-    module: TrainableDelta,
-    state: Path | None = None,
-    run_key: str = "",
-    origin: str = "",
-    log: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None,
-    stop: Callable[[], bool] = lambda: False,
-) -> TrainResult:
-    """Train `module` for `config.max_steps` updates and return the best delta seen at a validation.
+@dataclass(frozen=True, eq=False)
+class Ended:
+    """One tenant's run that has left the shard: done, stopped, or in trouble."""
 
-    A module that trains nothing (in-context, no slots) is validated once and left as it is.
+    job: Job
+    result: TrainResult | PrefixFleetError
 
-    With `state`, a folder, the run is saved there at every validation, when `stop` says so (asked before each step) and
-    on Ctrl-C (KeyboardInterrupt goes on to the caller); the next call with the same `run_key` resumes it. A state of
-    another `run_key` is ignored and overwritten. `origin` names what `module` starts from where that is a trained delta
-    (a warm start); it is kept with the state, since a resumed run has the origin of its first part. `log` gets the step
-    and `validation_loss`, `train_loss` and `learning_rate` at every validation, step 0 included.
 
-    Raises:
-        TrainingError: no examples, an example that does not fit the context, or a loss that is not finite.
-        WorkspaceError: the state cannot be written.
+def train_together(base: Base, jobs: Iterable[Job], engine: EngineConfig | None = None) -> Iterator[Ended]:
+    """Train every job and give each back as soon as it ends; jobs are drawn when there is room for them.
+
+    A module that trains nothing (in-context, no slots) is validated once and left as it is. Jobs of methods with
+    weights of their own (full, adapter, ...) run alone. Ctrl-C (and closing the iterator) saves what is in training.
+
+    An end in trouble is a TrainingError (no examples, one that does not fit the context or the memory, a loss that is
+    not finite) or a WorkspaceError (its state cannot be written).
     """
-    _check_examples(base, train, validation, module.delta().length)
-    run = Run(base, train, validation, config, module)
-    run.progress.origin = origin
-    start = f"{run.began}: nothing to resume from" if state is None else run.resume(state, run_key)
-    began, earlier, resumed_from = time.monotonic(), run.progress.seconds, run.progress.step
-
-    def save() -> None:
-        run.progress.seconds = earlier + time.monotonic() - began
-        if state is not None:
-            save_state(state, run_key, run.progress, run.module, run.optimizer, run.best.tensors)
-
+    shard = _Shard(base, engine or EngineConfig())
+    waiting = iter(jobs)
+    ahead = next(waiting, None)
     try:
-        with run.installed():
-            while True:
-                if run.due and not run.progress.validated:
-                    run.validate()
-                    save()
-                    log(run.progress.step, run.metrics())
-                if run.progress.step >= run.last or stop():
-                    break
-                run.update()
-        if not run.progress.validated:
-            save()
-    except KeyboardInterrupt:
-        if run.whole:
-            save()
+        while ahead is not None or shard.runs:
+            while ahead is not None and shard.takes(ahead):
+                problem = shard.enter(ahead)
+                if problem is not None:
+                    yield Ended(ahead, problem)
+                ahead = next(waiting, None)
+            yield from shard.until_somebody_ends()
+    except (KeyboardInterrupt, GeneratorExit):
+        for run in shard.runs:
+            run.save()
         raise
-    return run.result(resumed_from, start)
 
 
-def _check_examples(base: Base, train: Sequence[Encoded], validation: Sequence[Encoded], prefix_length: int) -> None:
-    for name, pairs in (("train", train), ("validation", validation)):
+def train_alone(base: Base, job: Job, engine: EngineConfig | None = None) -> TrainResult:
+    """Train one job. Raises what `train_together` gives back as an end in trouble."""
+    (ended,) = train_together(base, [job], engine)
+    if isinstance(ended.result, PrefixFleetError):
+        raise ended.result
+    return ended.result
+
+
+class _Shard:
+    """The runs that are in training together."""
+
+    def __init__(self, base: Base, engine: EngineConfig) -> None:
+        self.base, self.engine = base, engine
+        self.runs: list[Run] = []
+        self.troubles: list[tuple[Run, PrefixFleetError]] = []
+        self.room: Room | None = None
+
+    def takes(self, job: Job) -> bool:
+        """Whether `job` may join: its kind is that of the others, there is memory for it, and passes want filling."""
+        if not self.runs:
+            return True
+        if self.room is None or _kind(job) is None or _kind(job) != _kind(self.runs[0].job):
+            return False
+        jobs = [*(run.job for run in self.runs), job]
+        fits = sum(tenant_bytes(one.module, one.train) for one in jobs) <= self.room.tenant_bytes
+        return fits and sum(map(_step_tokens, jobs[:-1])) < _PASSES_AHEAD * self.room.tokens
+
+    def enter(self, job: Job) -> TrainingError | None:
+        """Let `job` begin or resume, unless its examples cannot be trained on."""
+        try:
+            _check_examples(self.base, job)
+        except TrainingError as problem:
+            return problem
+        if self.room is None:
+            self.room = Room.of(self.base, self.engine)
+        self.runs.append(Run(job))
+        return None
+
+    def until_somebody_ends(self) -> list[Ended]:
+        """Go on step by step until at least one run has left."""
+        if not self.runs:
+            return []
+        with self.runs[0].installed(self.base.model):
+            while True:
+                self._validate([run for run in self.runs if run.due])
+                for run in self.runs:
+                    if not run.over and run.job.stop():
+                        run.stopped = True
+                        with self._guarded(run):
+                            run.save()
+                staying = [run for run in self.runs if not run.over and not run.stopped and not self._troubled(run)]
+                if len(staying) < len(self.runs):
+                    break
+                self._update()
+        return self._leave(staying)
+
+    def _leave(self, staying: list[Run]) -> list[Ended]:
+        done = [run for run in self.runs if run not in staying and not self._troubled(run)]
+        ended = [Ended(run.job, problem) for run, problem in self.troubles] + [self._result(run) for run in done]
+        self.runs, self.troubles = staying, []
+        return ended
+
+    def _validate(self, due: list[Run]) -> None:
+        if not due:
+            return
+        losses = self._losses(due, [run.module.delta() for run in due], [run.validation for run in due])
+        if losses is None:
+            self._validate([run for run in due if not self._troubled(run)])
+            return
+        for run, loss in zip(due, losses, strict=True):
+            with self._guarded(run):
+                run.validated(loss)
+                run.save()
+                run.job.log(run.progress.step, run.metrics())
+
+    def _update(self) -> None:
+        began = time.monotonic()
+        batches = [run.pairs() for run in self.runs]
+        rows = [
+            Row(owner, pair, run.share(pairs))
+            for owner, (run, pairs) in enumerate(zip(self.runs, batches, strict=True))
+            for pair in pairs
+        ]
+        deltas = Deltas(self.base, [run.module.delta() for run in self.runs], self.engine)
+        sums = self._passes(self.runs, rows, deltas.backward, deltas.forget)
+        if sums is None:
+            return
+        deltas.finish()
+        for run, nats, count in zip(self.runs, sums.nats_U.tolist(), sums.count_U.tolist(), strict=True):
+            with self._guarded(run):
+                run.update(nats, count)
+        a_token = (time.monotonic() - began) / sum(row.pair.length for row in rows)
+        for run, pairs in zip(self.runs, batches, strict=True):
+            run.progress.seconds += a_token * sum(pair.length for pair in pairs)
+
+    def _result(self, run: Run) -> Ended:
+        untrained = 0.0
+        if run.train_loss is None:
+            losses = self._losses([run], [run.best], [spaced(run.job.train)])
+            if losses is None:
+                return Ended(run.job, self.troubles.pop()[1])
+            (untrained,) = losses
+        return Ended(run.job, run.result(untrained))
+
+    def _losses(
+        self, runs: Sequence[Run], deltas: Sequence[Delta], sets: Sequence[Sequence[Encoded]]
+    ) -> list[float] | None:
+        """Nats a target token of every set under its delta; None when a run had to leave for want of memory."""
+        rows = [Row(owner, pair) for owner, pairs in enumerate(sets) for pair in pairs]
+        with torch.no_grad():
+            sums = self._passes(runs, rows, Deltas(self.base, deltas, self.engine).measure, lambda: None)
+        return None if sums is None else (sums.nats_U / sums.count_U).tolist()
+
+    def _passes(
+        self, runs: Sequence[Run], rows: list[Row], one_pass: Callable[[list[Row]], Sums], forget: Callable[[], None]
+    ) -> Sums | None:
+        """All rows in as many passes as they need; smaller ones, from the beginning, when memory runs out.
+
+        None when not even one row fits: its tenant is in trouble then.
+        """
+        assert self.room is not None  # noqa: S101 - set when the first run entered
+        lengths = [row.pair.length for row in rows]
+        while True:
+            groups = by_tokens(lengths, self.room.tokens)
+            try:
+                return reduce(Sums.__add__, (one_pass([rows[index] for index in group]) for group in groups))
+            except RuntimeError as problem:
+                if not _out_of_memory(problem):
+                    raise
+                forget()
+                for run in runs:
+                    run.optimizer.zero_grad(set_to_none=True)
+            if max(map(len, groups)) == 1:
+                row = rows[groups[0][0]]
+                self.troubles.append((runs[row.owner], _too_large(row.pair.length)))
+                return None
+            self.room = replace(self.room, tokens=max(1, min(self.room.tokens, sum(lengths)) // 2))
+            _log.warning("out of memory: passes of at most %d tokens from here on", self.room.tokens)
+
+    def _troubled(self, run: Run) -> bool:
+        return any(run is one for one, _ in self.troubles)
+
+    @contextmanager
+    def _guarded(self, run: Run) -> Iterator[None]:
+        """Trouble of one run is noted, and is nobody else's."""
+        try:
+            yield
+        except PrefixFleetError as problem:
+            self.troubles.append((run, problem))
+
+
+def _kind(job: Job) -> tuple[bool, bool] | None:
+    """Jobs of one kind share passes; None shares with nobody."""
+    if job.module.weights is not None:
+        return None
+    return job.config.method == "infix", job.config.gradient_checkpointing
+
+
+def _step_tokens(job: Job) -> float:
+    return job.config.batch_size * sum(pair.length for pair in job.train) / len(job.train)
+
+
+def _check_examples(base: Base, job: Job) -> None:
+    slots = 0 if base.is_encoder_decoder else job.module.delta().length
+    for name, pairs in (("train", job.train), ("validation", job.validation)):
         if not pairs:
             raise TrainingError(f"examples in the {name} split", "none", f"deliver a drop with {name}.jsonl")
-        if base.is_encoder_decoder:
-            longest, prefix_length = max(max(len(p.source_ids), len(p.target_ids)) for p in pairs), 0
-        else:
-            longest = max(pair.length for pair in pairs)
-        if longest + prefix_length > base.context:
+        sizes = (
+            (len(pair.source_ids), len(pair.target_ids)) if base.is_encoder_decoder else (pair.length,)
+            for pair in pairs
+        )
+        longest = max(map(max, sizes))
+        if longest + slots > base.context:
             wanted = f"prefix, source and target within the base's context of {base.context} tokens"
-            got = f"a prefix of {prefix_length} and a {name} example of {longest}"
+            got = f"a prefix of {slots} and a {name} example of {longest}"
             raise TrainingError(wanted, got, "set train.max_source_tokens or a smaller train.prefix_length")
+
+
+def _out_of_memory(problem: RuntimeError) -> bool:
+    told = str(problem)
+    return isinstance(problem, torch.OutOfMemoryError) or any(words in told for words in _NO_MEMORY)
+
+
+def _too_large(tokens: int) -> TrainingError:
+    fix = "set train.gradient_checkpointing or train.max_source_tokens, or train on a larger machine"
+    return TrainingError("memory for one example", f"too little for its {tokens} tokens", fix)

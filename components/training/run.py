@@ -1,27 +1,25 @@
-"""One training run's tensors and numbers: an update, a validation, the best delta so far.
+"""One tenant's run: its tensors and numbers, the rows of its next step, what it makes of a step's gradients.
 
-Knows steps; does not know when to save, to stop or to tell anybody.
+Knows one tenant's steps; does not know who else is in the pass, when to save, to stop or to tell anybody.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from components.config import TrainConfig
-from components.data.batches import Batch, collate, epoch_order
+from components.data.batches import epoch_order
 from components.data.tokens import Encoded
 from components.errors import TrainingError
-from components.model.base import Base
 from components.model.checkpointing import checkpointed
 from components.model.delta import Delta, delta_from_tensors
 from components.model.trainable import TrainableDelta
-from components.training.checkpoint import Point, Progress, load_state
-from components.training.objective import mean_loss, target_loss_of
+from components.training.checkpoint import Point, Progress, load_state, save_state
 from components.training.schedule import learning_rate
 
 Pair = TypeVar("Pair")
@@ -53,85 +51,110 @@ class TrainResult:
     """Every validation of the run, earlier parts included."""
 
 
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a run is made from. `module` is trained in place.
+
+    With `state`, a folder, the run is saved there, and a job of the same `run_key` goes on from it; a state of another
+    `run_key` is ignored and overwritten. `origin` names what `module` starts from where that is a trained delta (a warm
+    start); it is kept with the state, since a resumed run has the origin of its first part. `log` gets the step and
+    `validation_loss`, `train_loss` and `learning_rate` at every validation, step 0 included. `stop` is asked before
+    each step.
+    """
+
+    config: TrainConfig
+    module: TrainableDelta
+    train: Sequence[Encoded]
+    validation: Sequence[Encoded]
+    tenant: str = ""
+    state: Path | None = None
+    run_key: str = ""
+    origin: str = ""
+    log: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None
+    stop: Callable[[], bool] = lambda: False
+
+
 class Run:
     """One run's tensors and numbers. `whole` is false while they are being changed and must not be saved."""
 
-    def __init__(
-        self,
-        base: Base,
-        train: Sequence[Encoded],
-        validation: Sequence[Encoded],
-        config: TrainConfig,
-        module: TrainableDelta,
-    ) -> None:
-        self.base, self.train, self.config, self.module = base, train, config, module
-        parameters = list(module.parameters()) or [torch.nn.Parameter(torch.zeros(0))]
-        self.optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=config.weight_decay)
-        self.progress = Progress()
-        self.best: Delta = module.collapse()
-        self.last = config.max_steps if module.trains else 0
+    def __init__(self, job: Job) -> None:
+        """Begin, or go on where the job's state says."""
+        self.job, self.config, self.module = job, job.config, job.module
+        parameters = list(self.module.parameters()) or [torch.nn.Parameter(torch.zeros(0))]
+        self.optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=self.config.weight_decay)
+        self.progress = Progress(origin=job.origin)
+        self.best: Delta = self.module.collapse()
+        self.last = self.config.max_steps if self.module.trains else 0
         self.whole = True
-        self._lengths = [pair.length for pair in train]
+        self.stopped = False
+        self.validation = spaced(job.validation)
+        self._lengths = [pair.length for pair in job.train]
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
-        self._validation = self._sample(validation)
+        self.start = self._start()
+        self.resumed_from = self.progress.step
 
     @contextmanager
-    def installed(self) -> Iterator[None]:
+    def installed(self, model: Any) -> Iterator[None]:
         """Inside, added weights stay on the base, and it recomputes activations where the config says so."""
         weights = self.module.delta().weights
         with ExitStack() as stack:
             if weights is not None:
-                stack.enter_context(weights.applied(self.base.model))
+                stack.enter_context(weights.applied(model))
             if self.config.gradient_checkpointing:
-                stack.enter_context(checkpointed(self.base.model))
+                stack.enter_context(checkpointed(model))
             yield
 
     @property
     def due(self) -> bool:
-        """Whether this step wants a validation."""
-        return self.progress.step % self.config.validate_every == 0 or self.progress.step == self.last
+        """Whether this step wants a validation that it has not had."""
+        progress = self.progress
+        return not progress.validated and (
+            progress.step % self.config.validate_every == 0 or progress.step >= self.last
+        )
 
     @property
-    def began(self) -> str:
-        """How a run without an earlier state begins, in a word."""
-        return "warm" if self.progress.origin else "clean"
+    def over(self) -> bool:
+        """Whether no step is left, or too many validations in a row were no better than the best before them."""
+        progress, patience = self.progress, self.config.patience
+        since = sum(point.step > progress.best_step for point in progress.curve)
+        return progress.step >= self.last or (patience is not None and since >= patience)
 
-    def resume(self, state: Path, run_key: str) -> str:
-        """Go on from a saved state where there is one that fits; tells how the run begins."""
-        found = load_state(state, run_key, self.module, self.optimizer)
-        if isinstance(found, str):
-            return f"{self.began}: {found}"
-        self.progress, best = found
-        self.best = delta_from_tensors(self.config.method, best, self.config)
-        return f"resumed at step {self.progress.step}"
+    def pairs(self) -> list[Encoded]:
+        """What the next step trains on: a function of seed and step alone."""
+        size = self.config.batch_size
+        epoch, place = divmod(self.progress.step, math.ceil(len(self.job.train) / size))
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, epoch_order(self._lengths, size, self.config.seed, epoch))
+        return [self.job.train[index] for index in self._epoch[1][place]]
 
-    def update(self) -> None:
-        """One optimizer step. Raises TrainingError when loss or gradient is not finite."""
+    def share(self, pairs: Sequence[Encoded]) -> float:
+        """What each target token counts in the loss of these pairs."""
+        return 1 / (sum(len(pair.target_ids) for pair in pairs) if self.config.loss == "token-mean" else len(pairs))
+
+    def update(self, nats: float, count: int) -> None:
+        """One optimizer step from the gradients that a pass left; `nats` over `count` target tokens was its loss.
+
+        Raises:
+            TrainingError: loss or gradient is not finite.
+        """
         progress = self.progress
         rate = self._rate(progress.step)
-        batch = self._batch(progress.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        with target_loss_of(self.base, self.module.delta(), batch) as (loss, count):
-            scale = count if self.config.loss == "token-mean" else len(batch.input_ids_BT)
-            (loss / scale).backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
-        loss_sum = float(loss.detach())
-        if not math.isfinite(loss_sum) or not math.isfinite(float(norm)):
-            raise _not_finite("loss and gradient", f"{loss_sum / count} and {float(norm)}", progress.step, rate)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm))
+        if not math.isfinite(nats) or not math.isfinite(norm):
+            raise _not_finite("loss and gradient", f"{nats / count} and {norm}", progress.step, rate)
         self.whole = False
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         progress.step += 1
-        progress.loss_sum += loss_sum
+        progress.loss_sum += nats
         progress.loss_tokens += count
         self.whole = True
 
-    def validate(self) -> None:
-        """A point of the curve, and the best delta so far. Raises TrainingError as `update`."""
+    def validated(self, loss: float) -> None:
+        """A point of the curve, and the best delta so far; `loss` in nats a target token. Raises as `update`."""
         progress = self.progress
-        with torch.no_grad():
-            loss = mean_loss(self.base, self.module.delta(), self._validation)
         if not math.isfinite(loss):
             rate = self._rate(progress.step - 1) if progress.step else 0.0
             raise _not_finite("validation loss", str(loss), progress.step, rate)
@@ -143,6 +166,11 @@ class Run:
             progress.best_step, progress.best_loss, self.best = progress.step, loss, self.module.collapse()
         self.whole = True
 
+    def save(self) -> None:
+        """Put all that is needed to go on into the job's state, where it has one. Raises WorkspaceError."""
+        if self.job.state is not None and self.whole:
+            save_state(self.job.state, self.job.run_key, self.progress, self.module, self.optimizer, self.best.tensors)
+
     def metrics(self) -> dict[str, float]:
         """What the last validation tells a tracker."""
         point = self.progress.curve[-1]
@@ -151,21 +179,24 @@ class Run:
             metrics |= {"train_loss": point.train_loss, "learning_rate": self._rate(point.step - 1)}
         return metrics
 
-    def result(self, resumed_from: int, start: str) -> TrainResult:
-        """The best delta, and how the run went."""
+    @property
+    def train_loss(self) -> float | None:
+        """Mean over the steps since the last validation but one; none where no step was measured."""
+        losses = [point.train_loss for point in self.progress.curve if point.train_loss is not None]
+        return losses[-1] if losses else None
+
+    def result(self, untrained: float) -> TrainResult:
+        """The best delta, and how the run went; `untrained` is the training loss where no step was measured."""
         progress = self.progress
-        losses = [point.train_loss for point in progress.curve if point.train_loss is not None]
-        if not losses:
-            losses = [mean_loss(self.base, self.best, self._sample(self.train))]
         return TrainResult(
             delta=self.best,
             steps=progress.step,
             best_step=progress.best_step,
-            train_loss=losses[-1],
+            train_loss=untrained if self.train_loss is None else self.train_loss,
             validation_loss=progress.best_loss,
             seconds=progress.seconds,
-            resumed_from=resumed_from,
-            start=start,
+            resumed_from=self.resumed_from,
+            start=self.start,
             origin=progress.origin,
             curve=tuple(progress.curve),
         )
@@ -176,19 +207,16 @@ class Run:
             step, peak=config.learning_rate, warmup_steps=config.warmup_steps, max_steps=config.max_steps
         )
 
-    def _batch(self, step: int) -> Batch:
-        epoch, place = divmod(step, math.ceil(len(self.train) / self.config.batch_size))
-        if self._epoch[0] != epoch:
-            self._epoch = (epoch, epoch_order(self._lengths, self.config.batch_size, self.config.seed, epoch))
-        return self._collated([self.train[index] for index in self._epoch[1][place]])
-
-    def _sample(self, pairs: Sequence[Encoded]) -> list[Batch]:
-        size = 2 * self.config.batch_size
-        chosen = sorted(spaced(pairs), key=lambda pair: pair.length)
-        return [self._collated(chosen[start : start + size]) for start in range(0, len(chosen), size)]
-
-    def _collated(self, pairs: Sequence[Encoded]) -> Batch:
-        return collate(pairs, self.base.pad_id, encoder_decoder=self.base.is_encoder_decoder)
+    def _start(self) -> str:
+        began = "warm" if self.job.origin else "clean"
+        if self.job.state is None:
+            return f"{began}: nothing to resume from"
+        found = load_state(self.job.state, self.job.run_key, self.module, self.optimizer)
+        if isinstance(found, str):
+            return f"{began}: {found}"
+        self.progress, best = found
+        self.best = delta_from_tensors(self.config.method, best, self.config)
+        return f"resumed at step {self.progress.step}"
 
 
 def spaced(pairs: Sequence[Pair]) -> Sequence[Pair]:

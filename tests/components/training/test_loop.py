@@ -17,8 +17,8 @@ from components.model.prefix import Prefix, PrefixShape
 from components.model.trainable import TrainableDelta
 from components.training import run as training_run
 from components.training.checkpoint import FILE, saved_step
-from components.training.loop import train_delta
-from components.training.run import TrainResult
+from components.training.loop import train_alone
+from components.training.run import Job, TrainResult
 
 Train = Callable[..., TrainResult]
 
@@ -29,6 +29,12 @@ def config(**values: Any) -> TrainConfig:
         | {"validate_every": 6}
         | values
     )
+
+
+def train_delta(
+    base: Base, train: list[Encoded], validation: list[Encoded], settings: TrainConfig, **values: Any
+) -> TrainResult:
+    return train_alone(base, Job(settings, train=train, validation=validation, **values))
 
 
 def module_from(base: Base, settings: TrainConfig, start: Prefix) -> TrainableDelta:
@@ -248,18 +254,10 @@ def test_a_prefix_of_another_base_is_refused(run: Train) -> None:
         run(initial=random_prefix(PrefixShape(2, 2, 8), 4, 7))
 
 
-def test_validation_takes_an_even_sample_of_a_large_split(
-    base: Base, train: list[Encoded], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_validation_takes_an_even_sample_of_a_large_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_run, "VALIDATION_EXAMPLES", 8)
-    rows: list[int] = []
-    assert base.shape.layers == 2  # watched before, not now
-    base.model.transformer.register_forward_pre_hook(
-        lambda _module, args, _kwargs: rows.append(len(args[0])), with_kwargs=True
-    )
-    settings = config(batch_size=3, max_steps=0)
-    train_delta(base, train[:3], train, settings, module=TrainableDelta(base, settings, "", None, ()))
-    assert rows == [6, 2, 3]
+    assert list(training_run.spaced(range(30))) == [0, 4, 8, 12, 16, 20, 24, 28]
+    assert list(training_run.spaced(range(8))) == list(range(8))
 
 
 def test_golden_losses(run: Train) -> None:

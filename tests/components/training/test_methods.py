@@ -12,7 +12,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from components.config import TrainConfig, load_params
-from components.data.batches import collate, epoch_order
+from components.data.batches import epoch_order
 from components.data.schema import Example
 from components.data.tokens import encode_examples
 from components.errors import BaseModelError, ConfigError, DataError
@@ -23,7 +23,7 @@ from components.model.trainable import TrainableDelta
 from components.registry.artifact import load_artifact, save_artifact
 from components.training.checkpoint import saved_step
 from components.training.fit import fit, frequent_words
-from components.training.objective import target_loss
+from components.training.objective import Deltas, Row
 from components.training.run import TrainResult
 
 SLOTS = {"prefix_length": 3, "learning_rate": 0.1}
@@ -203,14 +203,11 @@ def test_the_best_delta_is_kept_and_survives_a_resume(
     assert result.validation_loss < 0.9 * result.curve[-1].validation_loss
     stopped = fit(base, settings, TRAIN, contrary, stop=stop_at(result.best_step), **values)
     assert all(torch.equal(tensor, stopped.delta.tensors[name]) for name, tensor in result.delta.tensors.items())
-    batch = collate(
-        encode_examples(
-            base.texts, contrary, context=64, prefix_length=3, max_source_tokens=None, expand_references=False
-        ),
-        base.pad_id,
+    pairs = encode_examples(
+        base.texts, contrary, context=64, prefix_length=3, max_source_tokens=None, expand_references=False
     )
-    loss, tokens = target_loss(base, result.delta, batch)
-    assert float(loss) / tokens == pytest.approx(result.validation_loss, rel=1e-5)
+    sums = Deltas(base, [result.delta]).measure([Row(0, pair) for pair in pairs])
+    assert float(sums.nats_U / sums.count_U) == pytest.approx(result.validation_loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bart"])
@@ -235,9 +232,10 @@ def test_the_loss_of_a_batch_is_what_the_config_says(build_base: Callable[..., B
         separate_contexts=base.is_encoder_decoder,
     )
     order = epoch_order([pair.length for pair in pairs], 4, 0, 0)[0]
-    batch = collate([pairs[index] for index in order], base.pad_id, encoder_decoder=base.is_encoder_decoder)
-    total, tokens = target_loss(base, module.delta(), batch)
-    own = torch.cat([one.flatten() for one in torch.autograd.grad(total, list(module.parameters()))])
+    deltas = Deltas(base, [module.delta()])
+    tokens = int(deltas.backward([Row(0, pairs[index]) for index in order]).count_U)
+    deltas.finish()
+    own = torch.cat([one.grad.flatten() for one in module.parameters()])
     assert tokens == sum(len(pairs[index].target_ids) for index in order)
     torch.testing.assert_close(gradients["token-mean"], own / tokens)
     torch.testing.assert_close(gradients["sequence-sum"], own / len(order))

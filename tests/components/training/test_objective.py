@@ -1,17 +1,24 @@
 """The loss against the model's own logits at every position, with a prefilled cache instead of attached prefixes."""
 
+import itertools
+
 import pytest
 import torch
 
+from components.config import EngineConfig
 from components.data.batches import collate
 from components.data.tokens import Encoded
 from components.model.attach import positions
 from components.model.base import Base
 from components.model.cache import cache_of
+from components.model.delta import Delta
+from components.model.head import plain_head
 from components.model.initialization import random_prefix
+from components.model.packing import packable
+from components.model.prefix import Prefix
 from components.model.prefix_module import PrefixModule
 from components.model.rows import stack_rows
-from components.training.objective import mean_loss, target_loss
+from components.training.objective import Deltas, Row
 
 
 def loss_with_cache(base: Base, module: PrefixModule, pairs: list[Encoded]) -> torch.Tensor:
@@ -34,46 +41,79 @@ def loss_with_cache(base: Base, module: PrefixModule, pairs: list[Encoded]) -> t
     return torch.stack(losses).mean()
 
 
+def loss_of(base: Base, prefix: Prefix, pairs: list[Encoded], engine: EngineConfig) -> tuple[float, int]:
+    sums = Deltas(base, [Delta(prefix=prefix)], engine).measure([Row(0, pair) for pair in pairs])
+    return float(sums.nats_U), int(sums.count_U)
+
+
+def engines() -> list[EngineConfig]:
+    """Every way to compute the same."""
+    kinds = itertools.product((False, True), repeat=3)
+    return [EngineConfig(packing=packing, fused_loss=loss, fused_attention=own) for packing, loss, own in kinds]
+
+
+@pytest.mark.parametrize("engine", engines(), ids=str)
 @pytest.mark.parametrize("mlp_hidden", [0, 12])
-def test_equals_the_plain_loss_on_a_cache_and_its_gradient(base: Base, train: list[Encoded], mlp_hidden: int) -> None:
+def test_equals_the_plain_loss_on_a_cache_and_its_gradient(
+    base: Base, train: list[Encoded], mlp_hidden: int, engine: EngineConfig
+) -> None:
     gradients, losses = [], []
+    count = sum(len(pair.target_ids) for pair in train[:8])
     for attach in (True, False):
         module = PrefixModule(base.shape, 4, mlp_hidden)
         module.load_values(random_prefix(base.shape, 4, seed=5))
         if attach:
-            total, count = target_loss(base, module.prefix(), collate(train[:8], base.pad_id))
-            assert count == sum(len(pair.target_ids) for pair in train[:8])
-            loss = total / count
+            deltas = Deltas(base, [Delta(prefix=module.prefix())], engine)
+            sums = [deltas.backward([Row(0, pair, 1 / count) for pair in part]) for part in (train[:3], train[3:8])]
+            deltas.finish()
+            assert sum(int(one.count_U) for one in sums) == count
+            losses.append(sum(float(one.nats_U) for one in sums) / count)
         else:
             loss = loss_with_cache(base, module, train[:8])
-        loss.backward()
-        losses.append(loss.detach())
+            loss.backward()
+            losses.append(float(loss.detach()))
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in module.parameters()]))
-    torch.testing.assert_close(losses[0], losses[1], rtol=0.0, atol=1e-5)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
 
 
-def test_source_and_padding_carry_no_loss(base: Base, train: list[Encoded]) -> None:
+@pytest.mark.parametrize("engine", engines(), ids=str)
+def test_source_and_padding_carry_no_loss(base: Base, train: list[Encoded], engine: EngineConfig) -> None:
     prefix = random_prefix(base.shape, 4, seed=5)
-    alone, _ = target_loss(base, prefix, collate(train[:1], base.pad_id))
     long = Encoded(tuple(range(2, 30)), (3, 0))
-    other, _ = target_loss(base, prefix, collate([long], base.pad_id))
-    together, count = target_loss(base, prefix, collate([train[0], long], base.pad_id))
-    assert count == len(train[0].target_ids) + 2
-    torch.testing.assert_close(together, alone + other)
+    alone, other, together = (loss_of(base, prefix, pairs, engine) for pairs in ([train[0]], [long], [train[0], long]))
+    assert together[1] == len(train[0].target_ids) + 2
+    assert together[0] == pytest.approx(alone[0] + other[0], rel=1e-5)
 
 
-def test_the_vocabulary_is_computed_at_target_positions_only(base: Base, train: list[Encoded]) -> None:
+@pytest.mark.parametrize("packing", [False, True])
+def test_the_vocabulary_is_computed_at_target_positions_only(base: Base, train: list[Encoded], packing: bool) -> None:
     prefix, rows = random_prefix(base.shape, 4, seed=5), []
-    handle = base.model.lm_head.register_forward_hook(lambda _head, _args, output: rows.append(output.shape))
-    target_loss(base, prefix, collate(train[:3], base.pad_id))
+    assert plain_head(base.model)  # tried out here, not while it is watched
+    assert packable(base.model)
+    handle = base.model.lm_head.register_forward_hook(lambda _head, _args, output: rows.append(output.numel() // 67))
+    loss_of(base, prefix, train[:3], EngineConfig(packing=packing, fused_loss=False))
+    loss_of(base, prefix, train[:3], EngineConfig(packing=packing))
     handle.remove()
-    assert rows == [(sum(len(pair.target_ids) for pair in train[:3]), 67)]
+    assert rows == [sum(len(pair.target_ids) for pair in train[:3]), 0]
     assert not base.model.lm_head._forward_pre_hooks
 
 
-def test_mean_loss_weighs_tokens_whatever_the_batches(base: Base, train: list[Encoded]) -> None:
-    prefix = random_prefix(base.shape, 4, seed=5)
-    one = mean_loss(base, prefix, [collate(train, base.pad_id)])
-    many = mean_loss(base, prefix, [collate([pair], base.pad_id) for pair in train])
-    assert one == pytest.approx(many, rel=1e-5)
+def test_tenants_in_one_pass_have_the_gradients_that_they_have_alone(base: Base, train: list[Encoded]) -> None:
+    parts = [train[:3], train[3:4], train[4:9]]
+
+    def gradients(chosen: list[int]) -> list[torch.Tensor]:
+        modules = [PrefixModule(base.shape, 2 + number) for number in chosen]
+        for number, module in zip(chosen, modules, strict=True):
+            module.load_values(random_prefix(base.shape, module.length, seed=number))
+        deltas = Deltas(base, [Delta(prefix=module.prefix()) for module in modules])
+        rows = [Row(owner, pair, 0.1) for owner, number in enumerate(chosen) for pair in parts[number]]
+        deltas.backward(rows)
+        deltas.finish()
+        return [next(module.parameters()).grad for module in modules]
+
+    together = gradients([0, 1, 2])
+    for number in range(3):
+        torch.testing.assert_close(together[number], gradients([number])[0], rtol=1e-4, atol=1e-7)
+    for number, one in zip((2, 0), gradients([2, 0]), strict=True):
+        torch.testing.assert_close(together[number], one, rtol=1e-4, atol=1e-7)

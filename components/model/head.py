@@ -1,0 +1,71 @@
+"""What goes into a model's output layer, at chosen positions alone, without computing a logit.
+
+Knows models; does not know losses.
+
+Shapes: B rows, T tokens, N chosen positions, C hidden size, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+_NOISE = 0.01
+"""Of the logits' spread: what 16 bits may differ by."""
+_known: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+
+
+@contextmanager
+def head_inputs(model: Any, kept_BT: Tensor) -> Iterator[list[Tensor]]:
+    """Inside, a forward appends the output layer's inputs [N, C] at the kept positions, and its logits have no row."""
+    found: list[Tensor] = []
+
+    def gather(_head: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+        found.append(args[0][kept_BT])
+        return (found[-1][:0],)
+
+    with _before_head(model, gather):
+        yield found
+
+
+@contextmanager
+def logits_only_at(model: Any, kept_BT: Tensor) -> Iterator[None]:
+    """Inside, the logits are [N, V]: of the kept positions. What a model does to them afterwards still happens."""
+    with _before_head(model, lambda _head, args: (args[0][kept_BT],)):
+        yield
+
+
+def plain_head(model: Any) -> bool:
+    """Whether logits are the output layer's product and nothing else (no scale, no cap); found out once, by trying."""
+    if model not in _known:
+        _known[model] = _is_plain(model)
+    return _known[model]
+
+
+@torch.no_grad()
+def _is_plain(model: Any) -> bool:
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        return False
+    ids = torch.arange(2, device=model.device)[None]
+    inputs = {"input_ids": ids, "use_cache": False}
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids
+    kept = torch.ones_like(ids, dtype=torch.bool)
+    with head_inputs(model, kept) as found:
+        model(**inputs)
+    own = nn.functional.linear(found[0], head.weight, head.bias).float()
+    logits = model(**inputs).logits[0].float()
+    return logits.shape == own.shape and bool((logits - own).square().mean().sqrt() <= _NOISE * own.std())
+
+
+@contextmanager
+def _before_head(model: Any, hook: Any) -> Iterator[None]:
+    handle = model.get_output_embeddings().register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,122 @@
+"""Run a decoder-only model over rows end to end, each behind its own prefix: no padding, whatever the rows' lengths.
+
+`packed` gives what `components.model.attach.attached` gives, but for rounding, and keeps no row longer than it is.
+Knows the attention interface; does not know architectures, losses or who owns a prefix.
+
+Shapes: L layers, 2 for key and value, N tokens of all rows, Q slots of all prefixes, H key/value heads, D head size.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from components.errors import BaseModelError
+from components.model.attach import attached
+from components.model.interface import BARE, taken_over
+from components.model.packing.attention import Attention, attend
+from components.model.packing.layout import Layout
+from components.model.prefix import Prefix, PrefixShape
+from components.model.sites import Site, attention_sites, prefix_shape, refused
+
+_NOISE = 0.05
+"""Of the logits' spread: what 16 bits may differ by."""
+_known: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+
+
+def slots_of(shape: PrefixShape, prefixes: Sequence[Prefix | None]) -> Tensor:
+    """The slots of all prefixes (or of all infixes) as one tensor [L, 2, Q, H, D]; gradients flow back.
+
+    Raises:
+        BaseModelError: a prefix is not of `shape`.
+    """
+    for prefix in prefixes:
+        if prefix is not None:
+            prefix.check_fits(shape)
+    found = [prefix.stacked() for prefix in prefixes if prefix is not None and prefix.length]
+    if not found:
+        return torch.zeros(shape.layers, 2, 0, shape.kv_heads, shape.head_dim)
+    return torch.cat(found, dim=3).transpose(2, 3).contiguous()
+
+
+@contextmanager
+def packed(model: Any, slots_L2QHD: Tensor, layout: Layout, attention: Attention = attend) -> Iterator[None]:
+    """Inside, `model` computes rows as `layout` has them; `slots_L2QHD` are those of its prefixes, in their order.
+
+    Give every forward the rows' tokens as one row [1, N], `position_ids` [1, N] of the layout, no attention mask, and
+    `use_cache=False`. Call `backward` inside too where blocks are checkpointed.
+
+    Raises:
+        BaseModelError: the model is not `packable`.
+    """
+    sites = attention_sites(model)
+    places = [slots.unbind(0) for slots in slots_L2QHD.to(model.dtype).unbind(0)]
+    rows = _Packed(sites, places, layout, attention)
+    with taken_over(model, sites, rows, BARE):
+        handle = model.get_decoder().register_forward_hook(lambda *_: rows.finish(model))
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def packable(model: Any) -> bool:
+    """Whether a model computes packed rows as it computes padded ones; found out once, by trying."""
+    if model not in _known:
+        _known[model] = not model.config.is_encoder_decoder and _same(model)
+    return _known[model]
+
+
+class _Packed:
+    """Gives each attention module its layer's slots, and knows which ones asked."""
+
+    def __init__(
+        self,
+        sites: dict[nn.Module, Site],
+        places: Sequence[tuple[Tensor, ...]],
+        layout: Layout,
+        attention: Attention,
+    ) -> None:
+        self.sites, self.places, self.layout, self.attention = sites, places, layout, attention
+        self.seen: set[nn.Module] = set()
+
+    def attend(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+    ) -> Tensor:
+        """See `components.model.interface.Attends`; the only row holds all tokens."""
+        del mask
+        self.seen.add(module)
+        keys, values = self.places[self.sites[module].layer]
+        scale = kwargs.get("scaling")
+        scale = query.shape[3] ** -0.5 if scale is None else float(scale)
+        tokens = [side[0].transpose(0, 1) for side in (query, key, value)]
+        return self.attention(tokens[0], tokens[1], tokens[2], (keys, values), self.layout, scale)[None]
+
+    def finish(self, model: Any) -> None:
+        """After a forward: refuse a model that left a layer's prefix unused."""
+        if len(self.seen) < len(self.sites):
+            raise refused(model, f"{len(self.seen)} of {len(self.sites)} attention layers with a prefix")
+        self.seen.clear()
+
+
+@torch.no_grad()
+def _same(model: Any) -> bool:
+    shape, lengths = prefix_shape(model), (3, 2)
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(shape.layers, 2, shape.kv_heads, 1, shape.head_dim, generator=generator)
+    prefix = Prefix.from_stacked(values.to(model.device))
+    ids_BT = torch.arange(6, device=model.device).view(2, 3) % model.config.vocab_size
+    mask_BT = torch.tensor([[1, 1, 1], [1, 1, 0]], device=model.device)
+    layout = Layout.of(lengths, (0, 0), (1,), device=model.device)
+    try:
+        with attached(model, [prefix, prefix]):
+            padded = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits[mask_BT.bool()].float()
+        with packed(model, slots_of(shape, [prefix]), layout):
+            ids_1N = ids_BT[mask_BT.bool()][None]
+            own = model(input_ids=ids_1N, position_ids=layout.position_N[None], use_cache=False).logits[0].float()
+    except (BaseModelError, RuntimeError, ValueError, TypeError, IndexError):
+        return False
+    return bool((padded - own).square().mean().sqrt() <= _NOISE * padded.std())

@@ -1,0 +1,140 @@
+"""Attention of packed rows, each behind its own prefix: two ways that give the same but for rounding.
+
+`fused` computes products, softmax and gradients itself: on a CPU the products of short rows are several times faster
+than torch's own attention and its backward. `plain` lays the rows side by side and leaves the rest to torch. Knows
+layouts and tensors; does not know models.
+
+Shapes: N tokens, H query heads, K key/value heads, G = H / K, D head size, Q slots of all prefixes, and those of
+`components.model.packing.layout`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from components.model.packing.layout import Layout
+
+Attention = Callable[[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Layout, float], Tensor]
+_PLAIN_SCORES = 2**26
+"""From so many scores on (256 MiB in float32) `fused` would keep too much for backward."""
+
+
+def attend(
+    query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, prefix: tuple[Tensor, Tensor], layout: Layout, scale: float
+) -> Tensor:
+    """What every token attends to, [N, H, D]: the slots of its row's prefix and the tokens of its row up to itself.
+
+    `prefix` holds the keys and the values of all slots, each [Q, K, D]; gradients flow to them and to the tokens.
+    """
+    rows, queries, keys = layout.shape
+    small = rows * query_NHD.shape[1] * queries * keys <= _PLAIN_SCORES
+    way = fused if query_NHD.device.type == "cpu" and small else plain
+    return way(query_NHD, key_NKD, value_NKD, prefix, layout, scale)
+
+
+def plain(
+    query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, prefix: tuple[Tensor, Tensor], layout: Layout, scale: float
+) -> Tensor:
+    """`attend` by torch's scaled-dot-product attention."""
+    groups = query_NHD.shape[1] // key_NKD.shape[1]
+
+    def keys(slots_QKD: Tensor, tokens_NKD: Tensor) -> Tensor:
+        table = torch.cat([slots_QKD, tokens_NKD, tokens_NKD.new_zeros(1, *tokens_NKD.shape[1:])])
+        return table[layout.slot_BS].transpose(1, 2).repeat_interleave(groups, dim=1)
+
+    query_BHTD = torch.cat([query_NHD, query_NHD.new_zeros(1, *query_NHD.shape[1:])])[layout.query_BT].transpose(1, 2)
+    output_BHTD = scaled_dot_product_attention(
+        query_BHTD,
+        keys(prefix[0], key_NKD),
+        keys(prefix[1], value_NKD),
+        attn_mask=~layout.hidden_BTS[:, None],
+        scale=scale,
+    )
+    return output_BHTD.transpose(1, 2).flatten(0, 1)[layout.place_N]
+
+
+def fused(
+    query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, prefix: tuple[Tensor, Tensor], layout: Layout, scale: float
+) -> Tensor:
+    """`attend` by batched products, with its own backward."""
+    output: Tensor = _Fused.apply(query_NHD, key_NKD, value_NKD, *prefix, layout, scale)  # type: ignore[no-untyped-call]
+    return output
+
+
+class _Fused(torch.autograd.Function):
+    """Rows and key/value heads are one axis of the products, [B * K]; a key's G queries stand one after another."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, slots: Tensor, values: Tensor, layout: Layout, scale: float
+    ) -> Tensor:
+        kv_heads = key.shape[1]
+        query_ZTD = _queries(query, layout, kv_heads)
+        key_ZSD, value_ZSD = _keys(slots, key, layout), _keys(values, value, layout)
+        chance_ZTS = _chances(query_ZTD, key_ZSD, layout, scale)
+        ctx.save_for_backward(query_ZTD, key_ZSD, value_ZSD, chance_ZTS)
+        ctx.layout, ctx.scale, ctx.kv_heads = layout, scale, kv_heads
+        return _tokens(torch.bmm(chance_ZTS, value_ZSD), layout, kv_heads)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        query_ZTD, key_ZSD, value_ZSD, chance_ZTS = ctx.saved_tensors
+        layout, kv_heads = ctx.layout, ctx.kv_heads
+        grad_ZTD = _queries(grads[0], layout, kv_heads)
+        value_grad_ZSD = torch.bmm(chance_ZTS.transpose(1, 2), grad_ZTD)
+        score_ZTS = torch.bmm(grad_ZTD, value_ZSD.transpose(1, 2))
+        score_ZTS = torch._softmax_backward_data(score_ZTS, chance_ZTS, -1, chance_ZTS.dtype).mul_(ctx.scale)
+        key_grad_ZSD = torch.bmm(score_ZTS.transpose(1, 2), query_ZTD)
+        query_grad = _tokens(torch.bmm(score_ZTS, key_ZSD), layout, kv_heads) if ctx.needs_input_grad[0] else None
+        tokens: list[Tensor | None] = []
+        slots: list[Tensor | None] = []
+        for number, grad_ZSD in enumerate((key_grad_ZSD, value_grad_ZSD), 1):
+            grad_BSKD = grad_ZSD.view(layout.shape[0], kv_heads, layout.shape[2], -1).transpose(1, 2)
+            needs_tokens, needs_slots = ctx.needs_input_grad[number], ctx.needs_input_grad[number + 2]
+            tokens.append(grad_BSKD.flatten(0, 1)[layout.key_place_N] if needs_tokens else None)
+            slots.append(_slots(grad_BSKD, layout) if needs_slots else None)
+        return query_grad, *tokens, *slots, None, None
+
+
+def _queries(query_NHD: Tensor, layout: Layout, kv_heads: int) -> Tensor:
+    """[B * K, G * T, D]."""
+    rows, queries, _ = layout.shape
+    size = query_NHD.shape[2]
+    table = torch.cat([query_NHD.flatten(1), query_NHD.new_zeros(1, query_NHD[0].numel())])
+    query_BTKGD = table.index_select(0, layout.query_BT.flatten()).view(rows, queries, kv_heads, -1, size)
+    return query_BTKGD.permute(0, 2, 3, 1, 4).reshape(rows * kv_heads, -1, size)
+
+
+def _keys(slots_QKD: Tensor, tokens_NKD: Tensor, layout: Layout) -> Tensor:
+    """[B * K, S, D]."""
+    rows, _, keys = layout.shape
+    width = tokens_NKD[0].numel()
+    table = torch.cat([slots_QKD.flatten(1), tokens_NKD.flatten(1), tokens_NKD.new_zeros(1, width)])
+    key_BSKD = table.index_select(0, layout.slot_BS.flatten()).view(rows, keys, *tokens_NKD.shape[1:])
+    return key_BSKD.transpose(1, 2).reshape(-1, keys, tokens_NKD.shape[2])
+
+
+def _chances(query_ZTD: Tensor, key_ZSD: Tensor, layout: Layout, scale: float) -> Tensor:
+    rows, queries, keys = layout.shape
+    score_ZTS = torch.bmm(query_ZTD, key_ZSD.transpose(1, 2)).mul_(scale)
+    score_BXTS = score_ZTS.view(rows, -1, queries, keys)
+    score_BXTS.masked_fill_(layout.hidden_BTS[:, None], torch.finfo(score_ZTS.dtype).min)
+    return score_ZTS.softmax(dim=-1)
+
+
+def _tokens(output_ZTD: Tensor, layout: Layout, kv_heads: int) -> Tensor:
+    """[B * K, G * T, D] back to [N, H, D]."""
+    rows, queries, _ = layout.shape
+    output_BKGTD = output_ZTD.view(rows, kv_heads, -1, queries, output_ZTD.shape[2])
+    output_BTHD = output_BKGTD.permute(0, 3, 1, 2, 4).flatten(2, 3)
+    return output_BTHD.flatten(0, 1)[layout.place_N]
+
+
+def _slots(grad_BSKD: Tensor, layout: Layout) -> Tensor:
+    """The sum over each prefix's rows, [Q, K, D]; a row that is not finite touches its own prefix alone."""
+    grad_BPKD = grad_BSKD[:, : layout.longest_prefix].float()
+    sum_UPKD = grad_BPKD.new_zeros(layout.prefixes, *grad_BPKD.shape[1:]).index_add_(0, layout.owner_B, grad_BPKD)
+    return sum_UPKD.flatten(0, 1)[layout.owned_Q].to(grad_BSKD.dtype)

@@ -1,0 +1,88 @@
+"""How much memory training takes, estimated before it starts: of a token in a pass, and of a tenant.
+
+Knows sizes; does not know steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from components.config import EngineConfig
+from components.data.tokens import Encoded
+from components.model.base import Base
+from components.model.delta import Delta
+from components.model.initialization import random_prefix
+from components.model.trainable import TrainableDelta
+from components.training.objective import Deltas, Row
+
+_GIB = 2**30
+_PASS_SHARE, _TENANT_SHARE = 0.5, 0.25
+"""Of the free memory, for what a pass keeps and for the tenants' own tensors."""
+_COPIES = 6
+"""Of a trained value in float32: itself, its gradient, Adam's two moments, the best so far, what a pass is made of."""
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What fits beside each other: tokens of one pass, and bytes of the tenants in training."""
+
+    tokens: int
+    tenant_bytes: float
+
+    @classmethod
+    def of(cls, base: Base, engine: EngineConfig) -> "Room":
+        """What `engine` allows and the free memory holds."""
+        free = free_bytes(base.device) if engine.memory_gb is None else engine.memory_gb * _GIB
+        fits = int(_PASS_SHARE * free / token_bytes(base, engine))
+        return cls(max(1, min(engine.train_tokens, fits)), _TENANT_SHARE * free)
+
+
+def free_bytes(device: torch.device) -> float:
+    """Free memory of a GPU, or of the machine and of the control group that the process is in."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = float(psutil.virtual_memory().available)
+    try:
+        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return free
+    return free if limit == "max" else min(free, float(limit) - float(used))
+
+
+def tenant_bytes(module: TrainableDelta, train: Sequence[Encoded]) -> float:
+    """What one tenant in training takes: its values with their moments, and its tokens."""
+    values = sum(parameter.numel() for parameter in module.parameters())
+    return _COPIES * 4.0 * values + 8.0 * sum(pair.length for pair in train)
+
+
+def token_bytes(base: Base, engine: EngineConfig) -> float:
+    """What a token in a pass keeps for `backward`, measured on two short passes."""
+    short, long = (_kept(base, engine, tokens) for tokens in (8, 24))
+    return max(1.0, (long - short) / 16)
+
+
+def _kept(base: Base, engine: EngineConfig, tokens: int) -> int:
+    """Bytes that one pass over one row keeps; what belongs to the model does not count."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in base.model.parameters()}
+    sizes: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    prefix = random_prefix(base.shape, 1, 0).to(device=base.device)
+    for tensor in prefix.tensors.values():
+        tensor.requires_grad_()
+    half = tokens // 2
+    row = Row(0, Encoded((base.eos_id,) * half, (base.eos_id,) * half))
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        Deltas(base, [Delta(prefix=prefix)], engine).backward([row])
+    return sum(sizes.values())
