@@ -146,6 +146,7 @@ class EngineConfig(_Section):
     memory_gb: float | None = Field(default=None, gt=0, description="memory to train in; null: what is free")
     packing: bool = Field(default=True, description="train rows end to end instead of padded, where the base can")
     fused_loss: bool = Field(default=True, description="never hold all logits, where the base's logits are a product")
+    cut_last_block: bool = Field(default=True, description="compute the last block at target positions alone")
     fused_attention: bool = Field(default=True, description="own attention for packed rows on a CPU")
 
 

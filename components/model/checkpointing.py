@@ -31,6 +31,11 @@ def checkpointed(model: Any) -> Iterator[None]:
             del block.module.forward
 
 
+def is_checkpointed(block: Any) -> bool:
+    """Whether `block` computes again what it did not keep."""
+    return "forward" in vars(block)
+
+
 @contextmanager
 def kept() -> Iterator[None]:
     """Inside, a forward keeps all that it computes: `backward` may find the model in another state than it ran in."""

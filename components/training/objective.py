@@ -71,6 +71,7 @@ class Deltas:
         own_weights = deltas[0].weights is not None
         self.base, self.tenants = base, len(deltas)
         self.attention = attend if engine.fused_attention else plain
+        self.cut = engine.cut_last_block
         self.end_to_end = engine.packing and not own_weights and packable(base.model)
         self.fused_loss = engine.fused_loss and not own_weights and plain_head(base.model)
         prefixes = [delta.keys_and_values(base) for delta in deltas]
@@ -147,7 +148,7 @@ class Deltas:
         layout = Layout.of([len(text) for text in texts], owners, self.lengths, starts=places, device=device)
         kept = [place >= start for text, start in zip(texts, starts, strict=True) for place in range(len(text))]
         ids_N = torch.tensor([token for text in texts for token in text], device=device)
-        with packed(model, self.leaves[0], layout, self.attention):
+        with packed(model, self.leaves[0], layout, attention=self.attention, starts=starts if self.cut else None):
             yield _Inputs(
                 {"input_ids": ids_N[None], "position_ids": layout.position_N[None], "use_cache": False},
                 torch.tensor(kept, device=device)[None],

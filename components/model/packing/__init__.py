@@ -7,7 +7,8 @@ Shapes: L layers, 2 for key and value, N tokens of all rows, Q slots of all pref
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,15 +17,19 @@ from torch import Tensor, nn
 
 from components.errors import BaseModelError
 from components.model.attach import attached
+from components.model.checkpointing import is_checkpointed
 from components.model.interface import BARE, taken_over
 from components.model.packing.attention import Attention, attend
+from components.model.packing.last_block import LastBlock
 from components.model.packing.layout import Layout
 from components.model.prefix import Prefix, PrefixShape
 from components.model.sites import Site, attention_sites, prefix_shape, refused
+from components.model.weights.blocks import decoder_blocks
 
 _NOISE = 0.05
 """Of the logits' spread: what 16 bits may differ by."""
-_known: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+_STARTS = (1, 1)
+_known: "WeakKeyDictionary[nn.Module, _Ways]" = WeakKeyDictionary()
 
 
 def slots_of(shape: PrefixShape, prefixes: Sequence[Prefix | None]) -> Tensor:
@@ -43,11 +48,19 @@ def slots_of(shape: PrefixShape, prefixes: Sequence[Prefix | None]) -> Tensor:
 
 
 @contextmanager
-def packed(model: Any, slots_L2QHD: Tensor, layout: Layout, attention: Attention = attend) -> Iterator[None]:
+def packed(
+    model: Any,
+    slots_L2QHD: Tensor,
+    layout: Layout,
+    *,
+    attention: Attention = attend,
+    starts: Sequence[int] | None = None,
+) -> Iterator[None]:
     """Inside, `model` computes rows as `layout` has them; `slots_L2QHD` are those of its prefixes, in their order.
 
     Give every forward the rows' tokens as one row [1, N], `position_ids` [1, N] of the layout, no attention mask, and
-    `use_cache=False`. Call `backward` inside too where blocks are checkpointed.
+    `use_cache=False`. Call `backward` inside too where blocks are checkpointed. With `starts` the logits are right from
+    each row's token of that number on alone, and the last block computes no others (not with checkpointed blocks).
 
     Raises:
         BaseModelError: the model is not `packable`.
@@ -55,18 +68,33 @@ def packed(model: Any, slots_L2QHD: Tensor, layout: Layout, attention: Attention
     sites = attention_sites(model)
     places = [slots.unbind(0) for slots in slots_L2QHD.to(model.dtype).unbind(0)]
     rows = _Packed(sites, places, layout, attention)
-    with taken_over(model, sites, rows, BARE):
-        handle = model.get_decoder().register_forward_hook(lambda *_: rows.finish(model))
-        try:
-            yield
-        finally:
-            handle.remove()
+    with ExitStack() as stack:
+        stack.enter_context(taken_over(model, sites, rows, BARE))
+        stack.callback(model.get_decoder().register_forward_hook(lambda *_: rows.finish(model)).remove)
+        if starts is not None and _ways(model).cuts and not is_checkpointed(decoder_blocks(model)[-1].module):
+            stack.enter_context(rows.cut(model, starts))
+        yield
 
 
 def packable(model: Any) -> bool:
     """Whether a model computes packed rows as it computes padded ones; found out once, by trying."""
+    return _ways(model).packs
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """What a model can do: compute packed rows, and cut its last block."""
+
+    packs: bool = False
+    cuts: bool = False
+
+
+def _ways(model: Any) -> _Ways:
     if model not in _known:
-        _known[model] = not model.config.is_encoder_decoder and _same(model)
+        _known[model] = _Ways()
+        if not model.config.is_encoder_decoder and _same(model, None):
+            _known[model] = _Ways(packs=True, cuts=True)
+            _known[model] = _Ways(packs=True, cuts=_same(model, _STARTS))
     return _known[model]
 
 
@@ -82,18 +110,34 @@ class _Packed:
     ) -> None:
         self.sites, self.places, self.layout, self.attention = sites, places, layout, attention
         self.seen: set[nn.Module] = set()
+        self.last: LastBlock | None = None
+        self.last_layout = layout
+
+    @contextmanager
+    def cut(self, model: Any, starts: Sequence[int]) -> Iterator[None]:
+        """Inside, the last block computes each row's tokens from `starts` on."""
+        real_BT = self.layout.query_BT < len(self.layout.position_N)
+        column_T = torch.arange(real_BT.shape[1], device=real_BT.device)
+        chosen_BT = real_BT & (column_T >= torch.tensor(starts, device=real_BT.device)[:, None])
+        self.last = LastBlock(model, self.layout.query_BT[chosen_BT])
+        self.last_layout = self.layout.from_token(starts)
+        with self.last.cut():
+            yield
 
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
         """See `components.model.interface.Attends`; the only row holds all tokens."""
         del mask
+        layout = self.layout
+        if self.last is not None and (read := self.last.keys_and_values(module, key, value)) is not None:
+            layout, (key, value) = self.last_layout, read
         self.seen.add(module)
-        keys, values = self.places[self.sites[module].layer]
         scale = kwargs.get("scaling")
         scale = query.shape[3] ** -0.5 if scale is None else float(scale)
         tokens = [side[0].transpose(0, 1) for side in (query, key, value)]
-        return self.attention(tokens[0], tokens[1], tokens[2], (keys, values), self.layout, scale)[None]
+        keys, values = self.places[self.sites[module].layer]
+        return self.attention(tokens[0], tokens[1], tokens[2], (keys, values), layout, scale)[None]
 
     def finish(self, model: Any) -> None:
         """After a forward: refuse a model that left a layer's prefix unused."""
@@ -103,7 +147,8 @@ class _Packed:
 
 
 @torch.no_grad()
-def _same(model: Any) -> bool:
+def _same(model: Any, starts: Sequence[int] | None) -> bool:
+    """Whether packed rows, with or without a cut last block, have the logits of padded ones."""
     shape, lengths = prefix_shape(model), (3, 2)
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(shape.layers, 2, shape.kv_heads, 1, shape.head_dim, generator=generator)
@@ -111,12 +156,15 @@ def _same(model: Any) -> bool:
     ids_BT = torch.arange(6, device=model.device).view(2, 3) % model.config.vocab_size
     mask_BT = torch.tensor([[1, 1, 1], [1, 1, 0]], device=model.device)
     layout = Layout.of(lengths, (0, 0), (1,), device=model.device)
+    places_BT = torch.arange(3, device=model.device) >= torch.tensor(starts or (0, 0), device=model.device)[:, None]
+    kept_N = places_BT[mask_BT.bool()]
     try:
         with attached(model, [prefix, prefix]):
             padded = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits[mask_BT.bool()].float()
-        with packed(model, slots_of(shape, [prefix]), layout):
+        with packed(model, slots_of(shape, [prefix]), layout, starts=starts):
             ids_1N = ids_BT[mask_BT.bool()][None]
             own = model(input_ids=ids_1N, position_ids=layout.position_N[None], use_cache=False).logits[0].float()
-    except (BaseModelError, RuntimeError, ValueError, TypeError, IndexError):
+    except (BaseModelError, RuntimeError, ValueError, TypeError, IndexError, KeyError):
         return False
-    return bool((padded - own).square().mean().sqrt() <= _NOISE * padded.std())
+    apart = (padded - own)[kept_N]
+    return bool(apart.square().mean().sqrt() <= _NOISE * padded.std())

@@ -135,6 +135,6 @@ def _tokens(output_ZTD: Tensor, layout: Layout, kv_heads: int) -> Tensor:
 
 def _slots(grad_BSKD: Tensor, layout: Layout) -> Tensor:
     """The sum over each prefix's rows, [Q, K, D]; a row that is not finite touches its own prefix alone."""
-    grad_BPKD = grad_BSKD[:, : layout.longest_prefix].float()
-    sum_UPKD = grad_BPKD.new_zeros(layout.prefixes, *grad_BPKD.shape[1:]).index_add_(0, layout.owner_B, grad_BPKD)
-    return sum_UPKD.flatten(0, 1)[layout.owned_Q].to(grad_BSKD.dtype)
+    grad_BW = grad_BSKD[:, : layout.longest_prefix].flatten(1).float()  # index_add_ is slow on other strides
+    sum_UW = grad_BW.new_zeros(layout.prefixes, grad_BW.shape[1]).index_add_(0, layout.owner_B, grad_BW)
+    return sum_UW.view(-1, *grad_BSKD.shape[2:])[layout.owned_Q].to(grad_BSKD.dtype)

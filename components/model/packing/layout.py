@@ -7,7 +7,7 @@ Shapes: B rows, N tokens of all rows, T tokens of the longest row, P slots of th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -77,6 +77,22 @@ class Layout:
             owned_Q=(column_P >= slots - prefix_U[:, None]).flatten().nonzero()[:, 0].to(device),
             longest_prefix=slots,
             prefixes=len(prefix_U),
+        )
+
+    def from_token(self, starts: Sequence[int]) -> "Layout":
+        """Queries from each row's token of that number on alone, which are then the N; keys as they are."""
+        start_B = torch.tensor(starts, device=self.owner_B.device)
+        count_B = (self.query_BT < len(self.position_N)).sum(dim=1) - start_B
+        column_T = torch.arange(int(count_B.max()), device=start_B.device)
+        real_BT = column_T < count_B[:, None]
+        first_B = count_B.cumsum(0) - count_B
+        from_BT1 = (start_B[:, None] + column_T).clamp(max=self.hidden_BTS.shape[1] - 1)[:, :, None]
+        row_N, at_N = real_BT.nonzero(as_tuple=True)
+        return replace(
+            self,
+            query_BT=torch.where(real_BT, first_B[:, None] + column_T, int(count_B.sum())),
+            hidden_BTS=self.hidden_BTS.gather(1, from_BT1.expand(-1, -1, self.hidden_BTS.shape[2])),
+            place_N=row_N * len(column_T) + at_N,
         )
 
     @property

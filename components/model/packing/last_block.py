@@ -1,0 +1,88 @@
+"""The last block computes what is wanted alone: keys and values of every token, all else at the chosen tokens.
+
+Nothing behind the last attention looks at another token, so the rest of that block need not know the others. The block
+runs twice: over all tokens up to its attention, whose keys and values are kept, and over the chosen ones from the
+start. Knows blocks and attention calls; does not know architectures or prefixes.
+
+Shapes: N tokens of all rows, M chosen ones, C hidden size, H heads, D head size.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from components.model.weights.blocks import decoder_blocks
+
+
+class LastBlock:
+    """Cuts the last block's input to the chosen tokens, and spreads its output again over all."""
+
+    def __init__(self, model: Any, chosen_M: Tensor) -> None:
+        """`chosen_M` numbers the tokens that are wanted."""
+        self.block = decoder_blocks(model)[-1].module
+        self.chosen_M = chosen_M
+        self.inside = set(self.block.modules())
+        self._tokens = 0
+        self._reading = False
+        self._read: tuple[Tensor, Tensor] | None = None
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Inside, the model's forward computes the last block so."""
+        handles = [
+            self.block.register_forward_pre_hook(self._before, with_kwargs=True),
+            self.block.register_forward_hook(self._after),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def keys_and_values(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
+        """In this block's attention those of all tokens, each [1, H, N, D]; None in every other."""
+        if module not in self.inside:
+            return None
+        if self._reading:
+            raise _ReadError(key, value)
+        return self._read
+
+    def _before(self, _block: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        if self._reading:
+            return None
+        hidden_1NC = args[0] if args else kwargs["hidden_states"]
+        self._tokens, self._reading = hidden_1NC.shape[1], True
+        try:
+            self.block(*args, **kwargs)
+        except _ReadError as read:
+            self._read = read.key, read.value
+        finally:
+            self._reading = False
+        return tuple(map(self._cut, args)), {name: self._cut(value) for name, value in kwargs.items()}
+
+    def _after(self, _block: Any, _args: Any, output: Any) -> Any:
+        self._read = None
+        if isinstance(output, tuple):
+            return (self._spread(output[0]), *output[1:])
+        return self._spread(output)
+
+    def _cut(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(self._cut, value))
+        if isinstance(value, Tensor) and value.dim() > 1 and value.shape[:2] == (1, self._tokens):
+            return value[:, self.chosen_M]
+        return value
+
+    def _spread(self, hidden_1MC: Tensor) -> Tensor:
+        hidden_1NC = hidden_1MC.new_zeros(1, self._tokens, hidden_1MC.shape[2])
+        return hidden_1NC.index_copy(1, self.chosen_M, hidden_1MC)
+
+
+class _ReadError(Exception):
+    """Ends the reading of a block at its attention."""
+
+    def __init__(self, key: Tensor, value: Tensor) -> None:
+        super().__init__("a block is read up to its attention")
+        self.key, self.value = key, value
