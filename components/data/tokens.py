@@ -1,14 +1,29 @@
 """Examples as token ids that fit a base's context.
 
 Knows neither tokenizers nor models: how a text becomes ids is handed in.
+
+Shapes: R pairs, 2 for source and target, N tokens of all pairs.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from components.data.schema import Example
 from components.errors import DataError
+
+if TYPE_CHECKING:
+    from components.data.token_file import TokenFile
+
+Texts = Sequence[tuple[str, str]]
+"""Source and reference of every pair."""
+
+_CHUNK = 1024
+"""Pairs whose ids are Python's numbers at a time, which take ten times their room."""
 
 
 class TextEncoder(Protocol):
@@ -34,6 +49,44 @@ class Encoded:
         return len(self.source_ids) + len(self.target_ids)
 
 
+class Pairs(Sequence[Encoded]):
+    """Encoded pairs as arrays, wherever these lie (a mapped file, say); a pair is made when it is asked for."""
+
+    def __init__(self, ids_N: NDArray[np.int32], sizes_R2: NDArray[np.int32], starts_R: NDArray[np.int64]) -> None:
+        """Each pair's source and, right behind it, its target stand in `ids_N` from `starts_R` on."""
+        self.ids_N, self.sizes_R2, self._starts_R = ids_N, sizes_R2, starts_R
+
+    @classmethod
+    def end_to_end(cls, ids_N: NDArray[np.int32], sizes_R2: NDArray[np.int32]) -> "Pairs":
+        """Pairs that follow one another without a gap."""
+        lengths_R = sizes_R2.sum(axis=1, dtype=np.int64)
+        return cls(ids_N, sizes_R2, lengths_R.cumsum() - lengths_R)
+
+    def __len__(self) -> int:
+        return len(self.sizes_R2)
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Pairs": ...
+
+    def __getitem__(self, index: int | slice) -> "Encoded | Pairs":
+        if isinstance(index, slice):
+            return Pairs(self.ids_N, self.sizes_R2[index], self._starts_R[index])
+        start, (source, target) = int(self._starts_R[index]), self.sizes_R2[index].tolist()
+        ids = self.ids_N[start : start + source + target].tolist()
+        return Encoded(tuple(ids[:source]), tuple(ids[source:]))
+
+
+def sizes_of(pairs: Sequence[Encoded]) -> NDArray[np.int32]:
+    """Tokens of every source and target, [R, 2], without making a pair where they are known."""
+    if isinstance(pairs, Pairs):
+        return pairs.sizes_R2
+    sizes = [(len(pair.source_ids), len(pair.target_ids)) for pair in pairs]
+    return np.array(sizes, dtype=np.int32).reshape(-1, 2)
+
+
 def encode_examples(
     texts: TextEncoder,
     examples: Sequence[Example],
@@ -44,33 +97,50 @@ def encode_examples(
     expand_references: bool,
     separate_contexts: bool = False,
     name: str = "the examples",
-) -> list[Encoded]:
+    file: "TokenFile | None" = None,
+) -> Pairs:
     """Encode examples for training or for a loss, in their order; `name` is where they are from, for messages.
 
     A target is the first reference; with `expand_references` every reference gives a pair. `context` and
     `prefix_length` count positions; `max_source_tokens` cuts sources (the end-of-text id comes on top). With
     `separate_contexts` (encoder-decoder bases) source and target have the context each for itself, and slots take none
-    of it.
+    of it. What `file` holds of the same texts is not encoded again; it is for encoders that are their tokenizer alone.
 
     Raises:
         DataError: source, target and prefix together exceed the context; the example and its lengths are named.
 
     """
-    pairs = [
-        (number, example.source, reference)
-        for number, example in enumerate(examples, start=1)
-        for reference in (example.references if expand_references else example.references[:1])
-    ]
-    sources = texts.sources([source for _, source, _ in pairs], max_source_tokens)
-    targets = texts.targets([reference for _, _, reference in pairs])
-    encoded = []
-    for (number, source, _), source_ids, target_ids in zip(pairs, sources, targets, strict=True):
-        sizes = (len(source_ids), len(target_ids))
-        if (max(sizes) if separate_contexts else sum(sizes) + prefix_length) > context:
-            lengths = f"a source of {len(source_ids)} and a target of {len(target_ids)} tokens"
-            raise _too_long(context, prefix_length, f"{lengths} in example {number} of {name} ({_shown(source)})")
-        encoded.append(Encoded(tuple(source_ids), tuple(target_ids)))
-    return encoded
+    kept = [example.references if expand_references else example.references[:1] for example in examples]
+    wanted = [(example.source, text) for example, references in zip(examples, kept, strict=True) for text in references]
+
+    def encoded() -> Pairs:
+        return _encoded(texts, wanted, max_source_tokens)
+
+    pairs = encoded() if file is None else file.pairs(wanted, [max_source_tokens, separate_contexts], encoded)
+    taken_R = pairs.sizes_R2.max(axis=1) if separate_contexts else pairs.sizes_R2.sum(axis=1) + prefix_length
+    if (too_long := np.flatnonzero(taken_R > context)).size:
+        pair = int(too_long[0])
+        source, target = pairs.sizes_R2[pair].tolist()
+        number = int(np.repeat(np.arange(1, len(kept) + 1), [*map(len, kept)])[pair])
+        got = f"a source of {source} and a target of {target} tokens in example {number} of {name}"
+        raise _too_long(context, prefix_length, f"{got} ({_shown(wanted[pair][0])})")
+    return pairs
+
+
+def _encoded(texts: TextEncoder, wanted: Texts, limit: int | None) -> Pairs:
+    """A chunk's equal sources are encoded once."""
+    ids: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
+    sizes: list[tuple[int, int]] = []
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        distinct = list(dict.fromkeys(source for source, _ in chunk))
+        found = dict(zip(distinct, texts.sources(distinct, limit), strict=True))
+        rows = list(
+            zip((found[source] for source, _ in chunk), texts.targets([text for _, text in chunk]), strict=True)
+        )
+        sizes += [(len(source), len(target)) for source, target in rows]
+        ids.append(np.fromiter(chain.from_iterable(chain(*row) for row in rows), dtype=np.int32))
+    return Pairs.end_to_end(np.concatenate(ids), np.array(sizes, dtype=np.int32).reshape(-1, 2))
 
 
 def _too_long(context: int, prefix_length: int, got: str) -> DataError:

@@ -109,6 +109,7 @@ class _Work:
             splits["validation"],
             tenant=item.tenant,
             state=state,
+            tokens=workspace.tokens / item.tenant,
             run_key=key,
             log=self._log,
             name=lambda split: str(split_path(workspace, item.tenant, split)),
@@ -169,6 +170,7 @@ def finish(workspace: Workspace) -> None:
     tenants = workspace.tenants()
     for name in remove_others(workspace.out("train"), tenants):
         tell(f"{name}: has no data any more, its files in out/train are removed")
+    remove_others(workspace.tokens, tenants)
     rows = [
         [tenant, *(row[column] for column in _COLUMNS)]
         for tenant in tenants

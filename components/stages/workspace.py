@@ -97,6 +97,11 @@ class Workspace:
         return self.root / "var" / "champions" / (champion.sha256 or f"{champion.tenant}-{champion.version}")
 
     @property
+    def tokens(self) -> Path:
+        """Where the tenants' splits are kept as token ids: tokens/<tenant>/<split>.safetensors; only for speed."""
+        return self.root / "var" / "tokens"
+
+    @property
     def pictures(self) -> Path:
         """Where pictures of loss curves and scores are drawn."""
         return self.root / "out" / "pictures"

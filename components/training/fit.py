@@ -7,7 +7,8 @@ from typing import Any
 
 from components.config import EngineConfig, TrainConfig
 from components.data.schema import Example
-from components.data.tokens import Encoded, encode_examples
+from components.data.token_file import TokenFile
+from components.data.tokens import Pairs, encode_examples
 from components.model.base import Base
 from components.model.delta import Delta
 from components.model.prefix import Prefix
@@ -40,6 +41,7 @@ def prepare(
     *,
     tenant: str = "",
     state: Path | None = None,
+    tokens: Path | None = None,
     run_key: str = "",
     log: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None,
     stop: Callable[[], bool] = lambda: False,
@@ -53,8 +55,8 @@ def prepare(
 
     `shared` is the prefix that this one stands on. `start` is a trained delta to start from (a warm start); where
     `state` still holds the run that made it, under `start_key`, its reparametrisation is taken over too. `name` is
-    where the examples are from (or a function from a split to it), for messages; `tenant`, `state`, `run_key`,
-    `origin`, `log` and `stop` are `Job`'s.
+    where the examples are from (or a function from a split to it), for messages; `tokens` is a folder to keep their ids
+    in; `tenant`, `state`, `run_key`, `origin`, `log` and `stop` are `Job`'s.
 
     Raises:
         DataError: an example exceeds the base's context.
@@ -69,8 +71,9 @@ def prepare(
         module.load(start)
     delta, shows = module.delta(), module.demonstrations is not None
 
-    def encoded(examples: Sequence[Example], split: str, *, expand: bool) -> list[Encoded]:
+    def encoded(examples: Sequence[Example], split: str, *, expand: bool) -> Pairs:
         targets = _longest_target(base, examples) if shows else 0
+        kept = None if shows or tokens is None else tokens / f"{split}.safetensors"
         return encode_examples(
             delta.texts(base, targets, leave_out_same=split == "train"),
             examples,
@@ -80,6 +83,7 @@ def prepare(
             expand_references=expand,
             separate_contexts=base.is_encoder_decoder,
             name=f"{name}, split {split}" if isinstance(name, str) else name(split),
+            file=TokenFile(kept, base.tokenizer_digest) if kept else None,
         )
 
     return Job(

@@ -12,7 +12,7 @@ the run alone but for rounding.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -20,8 +20,9 @@ import torch
 
 from components.config import EngineConfig
 from components.data.batches import by_tokens
-from components.data.tokens import Encoded
+from components.data.tokens import Encoded, sizes_of
 from components.errors import PrefixFleetError, TrainingError
+from components.model.activation import compiled_activations
 from components.model.base import Base
 from components.model.delta import Delta
 from components.training.memory import Room, tenant_bytes
@@ -109,7 +110,9 @@ class _Shard:
         """Go on step by step until at least one run has left."""
         if not self.runs:
             return []
-        with self.runs[0].installed(self.base.model):
+        model = self.base.model
+        compiled = compiled_activations(model) if self.engine.compile else nullcontext()
+        with compiled, self.runs[0].installed(model):
             while True:
                 self._validate([run for run in self.runs if run.due])
                 for run in self.runs:
@@ -226,7 +229,7 @@ def _kind(job: Job) -> tuple[bool, bool] | None:
 
 
 def _step_tokens(job: Job) -> float:
-    return job.config.batch_size * sum(pair.length for pair in job.train) / len(job.train)
+    return job.config.batch_size * float(sizes_of(job.train).sum()) / len(job.train)
 
 
 def _check_examples(base: Base, job: Job) -> None:
@@ -234,11 +237,8 @@ def _check_examples(base: Base, job: Job) -> None:
     for name, pairs in (("train", job.train), ("validation", job.validation)):
         if not pairs:
             raise TrainingError(f"examples in the {name} split", "none", f"deliver a drop with {name}.jsonl")
-        sizes = (
-            (len(pair.source_ids), len(pair.target_ids)) if base.is_encoder_decoder else (pair.length,)
-            for pair in pairs
-        )
-        longest = max(map(max, sizes))
+        sizes_R2 = sizes_of(pairs)
+        longest = int((sizes_R2 if base.is_encoder_decoder else sizes_R2.sum(axis=1)).max())
         if longest + slots > base.context:
             wanted = f"prefix, source and target within the base's context of {base.context} tokens"
             got = f"a prefix of {slots} and a {name} example of {longest}"

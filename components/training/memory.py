@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from components.config import EngineConfig
-from components.data.tokens import Encoded
+from components.data.tokens import Encoded, sizes_of
 from components.model.base import Base
 from components.model.delta import Delta
 from components.model.initialization import random_prefix
@@ -56,9 +56,9 @@ def free_bytes(device: torch.device) -> float:
 
 
 def tenant_bytes(module: TrainableDelta, train: Sequence[Encoded]) -> float:
-    """What one tenant in training takes: its values with their moments, and its tokens."""
+    """What one tenant in training takes: its values with their moments, and its tokens where they are in memory."""
     values = sum(parameter.numel() for parameter in module.parameters())
-    return _COPIES * 4.0 * values + 8.0 * sum(pair.length for pair in train)
+    return _COPIES * 4.0 * values + 4.0 * float(sizes_of(train).sum())
 
 
 def token_bytes(base: Base, engine: EngineConfig) -> float:

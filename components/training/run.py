@@ -14,7 +14,7 @@ import torch
 
 from components.config import TrainConfig
 from components.data.batches import epoch_order
-from components.data.tokens import Encoded
+from components.data.tokens import Encoded, sizes_of
 from components.errors import TrainingError
 from components.model.checkpointing import checkpointed
 from components.model.delta import Delta, delta_from_tensors
@@ -88,7 +88,7 @@ class Run:
         self.whole = True
         self.stopped = False
         self.validation = spaced(job.validation)
-        self._lengths = [pair.length for pair in job.train]
+        self._lengths: list[int] = sizes_of(job.train).sum(axis=1).tolist()
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self.start = self._start()
         self.resumed_from = self.progress.step

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from components.data.schema import Example
-from components.data.tokens import Encoded, encode_examples
+from components.data.tokens import Encoded, Pairs, encode_examples, sizes_of
 from components.errors import DataError
 
 EOS = 0
@@ -21,7 +21,7 @@ class Letters:
         return [[1, *map(ord, text), EOS] for text in texts]
 
 
-def encode(*examples: Example, **changes: object) -> list[Encoded]:
+def encode(*examples: Example, **changes: object) -> Pairs:
     options = {"context": 64, "prefix_length": 0, "max_source_tokens": None, "expand_references": False}
     return encode_examples(Letters(), examples, **{**options, **changes})  # type: ignore[arg-type]
 
@@ -43,7 +43,22 @@ def test_every_reference_is_a_pair_where_asked() -> None:
 
 
 def test_no_examples_give_no_pairs() -> None:
-    assert encode() == []
+    assert list(encode()) == []
+    assert sizes_of(encode()).shape == (0, 2)
+
+
+def test_many_pairs_come_back_as_they_were_encoded_one_by_one() -> None:
+    examples = [Example("ab" * (number % 5), (f"{number}", "x" * (number % 7))) for number in range(1500)]
+    pairs = encode(*examples, expand_references=True)
+    alone = [pair for one in examples for pair in encode(one, expand_references=True)]
+    assert list(pairs) == alone
+    assert (pairs[-1], len(pairs)) == (alone[-1], 3000)
+    assert list(pairs[7::100]) == alone[7::100]
+    assert list(pairs[::-1][:3]) == alone[::-1][:3]
+    assert sizes_of(pairs).tolist() == sizes_of(alone).tolist()
+    with pytest.raises(IndexError):
+        pairs[3000]
+    assert Encoded((*map(ord, "abab"), EOS), (1, ord("2"), EOS)) == pairs[4]
 
 
 def test_the_context_is_used_to_its_last_position_and_not_beyond() -> None:
