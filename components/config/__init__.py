@@ -147,6 +147,7 @@ class EngineConfig(_Section):
     packing: bool = Field(default=True, description="train rows end to end instead of padded, where the base can")
     fused_loss: bool = Field(default=True, description="never hold all logits, where the base's logits are a product")
     cut_last_block: bool = Field(default=True, description="compute the last block at target positions alone")
+    compile: bool = Field(default=False, description="compile activations for training; wants a C++ compiler, 10 s")
     fused_attention: bool = Field(default=True, description="own attention for packed rows on a CPU")
 
 

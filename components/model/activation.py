@@ -1,0 +1,89 @@
+"""GELU's tanh approximation as one compiled kernel each for forward and backward: on a CPU less than half the time.
+
+x * sigmoid(2 u) equals x * (1 + tanh(u)) / 2 with u = sqrt(2 / pi) * (x + 0.044715 x^3) (Hendrycks & Gimpel 2016), and
+a vectorised sigmoid is faster than tanh. Knows modules; does not know models.
+"""
+
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from components.errors import ConfigError
+
+_LINEAR = 2 * math.sqrt(2 / math.pi)
+_CUBIC = _LINEAR * 0.044715
+
+
+@contextmanager
+def compiled_activations(model: nn.Module) -> Iterator[None]:
+    """Inside, every GELU of the tanh approximation in `model` is compiled; the result is the same but for rounding.
+
+    The first use in a process compiles, some 10 s where torch has not cached it on the machine.
+
+    Raises:
+        ConfigError: there is no C++ compiler.
+    """
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        fix = "install g++, or set engine.compile to false"
+        raise ConfigError("a C++ compiler, for engine.compile", "no g++ and no clang++ on PATH", fix)
+    places = [
+        (module, name, child)
+        for module in model.modules()
+        for name, child in module.named_children()
+        if isinstance(child, nn.GELU) and child.approximate == "tanh"
+    ]
+    for module, name, _ in places:
+        setattr(module, name, CompiledGelu())
+    try:
+        yield
+    finally:
+        for module, name, child in places:
+            setattr(module, name, child)
+
+
+class CompiledGelu(nn.Module):
+    """As `torch.nn.GELU(approximate="tanh")`, but for rounding; keeps its input alone for `backward`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The activation of every value; computed in float32, whatever the type of `x`."""
+        output: Tensor = _Gelu.apply(x)  # type: ignore[no-untyped-call]
+        return output
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        output: Tensor = _compiled(gelu)(x)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        output: Tensor = _compiled(gelu_gradient)(ctx.saved_tensors[0], grads[0])
+        return output
+
+
+@cache
+def _compiled(function: Any) -> Any:
+    return torch.compile(function, dynamic=True)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """The activation: x * s(w), with s the sigmoid and w = linear x + cubic x^3."""
+    wide = x.float()
+    return (wide * torch.sigmoid(wide * (_LINEAR + _CUBIC * wide * wide))).to(x.dtype)
+
+
+def gelu_gradient(x: Tensor, gradient: Tensor) -> Tensor:
+    """Its gradient: `gradient` times s + x w' s (1 - s), with w' = linear + 3 cubic x^2."""
+    wide = x.float()
+    square = wide * wide
+    chance = torch.sigmoid(wide * (_LINEAR + _CUBIC * square))
+    slope = chance + wide * chance * (1 - chance) * (_LINEAR + 3 * _CUBIC * square)
+    return (gradient.float() * slope).to(x.dtype)
