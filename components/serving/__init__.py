@@ -1,0 +1,1 @@
+"""Answer for all tenants from one base, each row of a batch under its own prefix."""

@@ -1,0 +1,112 @@
+"""What the HTTP side and the engine say to each other: requests, pieces of answers, and the doors between them.
+
+Knows words only: no HTTP, no model, no registry.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from components.errors import PrefixFleetError
+
+Finish = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One tenant's version: what a request is answered under. Caches are keyed by `sha256`, never by name."""
+
+    tenant: str
+    version: str
+    sha256: str
+    """Of its tensors' file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One row: a source to answer under one artifact. `draw` tells the rows of one prompt apart (OpenAI's n)."""
+
+    artifact: Artifact
+    source: str
+    max_tokens: int = 96
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    draw: int = 0
+    logprobs: int | None = None
+    """So many likeliest tokens with their log probabilities beside each chosen one; 0: of the chosen one alone."""
+    guidance: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token: its text, its log probability, and the likeliest others (text, log probability)."""
+
+    text: str
+    logprob: float | None = None
+    others: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text that has become certain (no stop string can take it back), its tokens, and why the row ended if it did."""
+
+    text: str
+    tokens: tuple[Token, ...] = ()
+    finish: Finish | None = None
+
+
+class BusyError(PrefixFleetError):
+    """The queue is full, for all or for one tenant."""
+
+    def __init__(self, wanted: str, got: str, fix: str, *, retry_after: float) -> None:
+        super().__init__(wanted, got, fix)
+        self.retry_after = retry_after
+        """Seconds after which it is worth another try."""
+
+
+class Answer(Protocol):
+    """One row on its way. Iterate from one event loop; leaving the iteration early cancels the row."""
+
+    prompt_tokens: int
+
+    def __aiter__(self) -> AsyncIterator[Piece]:
+        """Pieces until one has `finish`. Raises PrefixFleetError where the row ended in trouble."""
+
+    def cancel(self) -> None:
+        """Let the row leave the batch at the next step; safe from any thread, more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the engine is, for health pages and metrics."""
+
+    ready: bool
+    running: int
+    queued: int
+    resident_device: int
+    resident_host: int
+    resident_bytes: int
+    trouble: str = ""
+    """What keeps artifacts from being loaded, where something does; what is resident is still answered for."""
+
+
+class Engine(Protocol):
+    """Many rows of many tenants, in one batch."""
+
+    async def submit(self, request: Request) -> Answer:
+        """Queue one row.
+
+        Raises:
+            BusyError: the queue is full.
+            DataError: the source is empty, or it and the prefix leave no room in the base's context.
+            ArtifactError, BaseModelError, RegistryError: the artifact cannot be had; never answered by the plain base.
+        """
+
+    def health(self) -> Health:
+        """How it is now; cheap, from any thread."""
+
+    async def drain(self) -> None:
+        """Let what is in flight finish, refuse what is new, and stop."""
