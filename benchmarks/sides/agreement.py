@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from components.config import BaseConfig, TrainConfig
-from components.data.batches import IGNORED, collate
+from components.data.batches import IGNORED
 from components.data.schema import Example
 from components.model.base import load_base
 from components.model.trainable import TrainableDelta
-from components.training.objective import target_loss
-from sides import peft_trainer
+from sides import ours, peft_trainer
 from sides.turns import Turn
 
 LOSS_TOLERANCE = 1e-4
@@ -44,13 +43,12 @@ def measure(turn: Turn, folder: Path, config: TrainConfig, examples: Sequence[Ex
     their_loss = model.train()(**inputs).loss
     their_loss.backward()
 
-    total, count = target_loss(base, module.delta(), collate(pairs, base.pad_id))
-    our_loss = total / count
-    our_loss.backward()  # type: ignore[no-untyped-call]
+    our_loss, count, gradient_L2HPD = ours.loss_and_gradient(base, module, pairs)
 
     targets = int((inputs["labels"][:, 1:] != IGNORED).sum())
-    difference = _apart(_as_peft(_gradient(prefix_L2HPD)), _gradient(theirs_PO))
-    losses = float(our_loss.detach()), float(their_loss.detach())
+    gradient_PO = ours.gradient_of(theirs_PO)
+    difference = float((_as_peft(gradient_L2HPD) - gradient_PO).norm() / gradient_PO.norm())
+    losses = our_loss, float(their_loss.detach())
     if abs(losses[0] - losses[1]) > LOSS_TOLERANCE or difference > GRADIENT_TOLERANCE or targets != count:
         sys.exit(
             f"both sides must compute the same: losses {losses[0]:.6f} and {losses[1]:.6f} of {count} and {targets} "
@@ -62,13 +60,3 @@ def measure(turn: Turn, folder: Path, config: TrainConfig, examples: Sequence[Ex
 def _as_peft(values_L2HPD: Tensor) -> Tensor:
     """The same values [P, O]."""
     return values_L2HPD.permute(3, 0, 1, 2, 4).flatten(1)
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    if parameter.grad is None:
-        sys.exit("no gradient reached the prefix")
-    return parameter.grad
-
-
-def _apart(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours - theirs).norm() / theirs.norm())

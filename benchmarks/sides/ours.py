@@ -1,16 +1,25 @@
 """Our side: PrefixFleet's own doors to training, and nothing of what lies behind them.
 
-`solo` and `together` are all that a benchmark knows of the engine.
+`solo`, `together` and `loss_and_gradient` are all that the training benchmarks know of the engine.
+
+Shapes: L layers, 2 for key and value, H heads, P prefix slots, D head size.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import Tensor
+
 from components.config import BaseConfig, TrainConfig
 from components.data.schema import Example
+from components.data.tokens import Encoded
+from components.errors import PrefixFleetError
 from components.model.base import Base, load_base
-from components.training.fit import fit
+from components.model.trainable import TrainableDelta
+from components.training.fit import fit, prepare
+from components.training.loop import train_together as train_shard
+from components.training.objective import Deltas, Row
 from components.training.run import TrainResult
 from sides.turns import Turn, loaded
 
@@ -25,9 +34,26 @@ def solo(
 
 
 def together(base: Base, config: TrainConfig, tenants: Sequence[Sequence[Example]]) -> None:
-    """Train all tenants, each as `solo` does."""
-    for examples in tenants:
-        solo(base, config, examples)
+    """Train all tenants in the same passes, each on what `solo` would train it on."""
+    for ended in train_shard(base, (prepare(base, config, examples, examples[:1]) for examples in tenants)):
+        if isinstance(ended.result, PrefixFleetError):
+            raise ended.result
+
+
+def loss_and_gradient(base: Base, module: TrainableDelta, pairs: Sequence[Encoded]) -> tuple[float, int, Tensor]:
+    """One batch's mean loss in nats, its target tokens, and its gradient for the prefix [L, 2, H, P, D]."""
+    count = sum(len(pair.target_ids) for pair in pairs)
+    deltas = Deltas(base, [module.delta()])
+    sums = deltas.backward([Row(0, pair, 1 / count) for pair in pairs])
+    deltas.finish()
+    return float(sums.nats_U) / count, int(sums.count_U), gradient_of(next(module.parameters()))
+
+
+def gradient_of(parameter: Tensor) -> Tensor:
+    """What a backward pass left; that it left something is part of what is checked."""
+    if parameter.grad is None:
+        raise RuntimeError("no gradient reached the prefix")
+    return parameter.grad
 
 
 def train_in_rounds(
@@ -35,7 +61,7 @@ def train_in_rounds(
 ) -> dict[str, Any]:
     """One run: an epoch to warm up and one a round, with a turn after each."""
     base = load_base(BaseConfig(path=str(folder), dtype=dtype))
-    standing = loaded()
+    standing = loaded(base.model)
     steps_an_epoch = len(examples) // config.batch_size
     last = steps_an_epoch * (rounds + 1)
     step = 0
@@ -78,6 +104,6 @@ def train_together(
 
 def _warm(folder: Path, dtype: Dtype, config: TrainConfig, tenants: Sequence[Sequence[Example]]) -> tuple[Base, int]:
     base = load_base(BaseConfig(path=str(folder), dtype=dtype))
-    standing = loaded()
+    standing = loaded(base.model)
     together(base, config.model_copy(update={"max_steps": 2}), [tenants[0][: 2 * config.batch_size]])
     return base, standing

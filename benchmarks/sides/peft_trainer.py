@@ -102,7 +102,7 @@ def train_in_rounds(
 ) -> dict[str, Any]:
     """One run: an epoch to warm up and one a round, with a turn after each. The examples come grouped by length."""
     model, tokenizer = load(folder, setting)
-    standing = loaded()
+    standing = loaded(model)
     pairs = encode(tokenizer, examples, config.prefix_length)
     model = with_prefix(model, config.prefix_length)
     order = "sequential" if setting.grouped else "random"
@@ -115,7 +115,7 @@ def train_each(
 ) -> dict[str, Any]:
     """A run of one epoch for every tenant, one after the other on one base; a turn after each."""
     base, tokenizer = load(folder, setting)
-    standing = loaded()
+    standing = loaded(base)
 
     def train(examples: Sequence[Example]) -> None:
         model = with_prefix(base, config.prefix_length)

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from components.config import TrainConfig
+
+CONFIG = TrainConfig(prefix_length=3, initialization="random")
+
+
+def test_both_sides_have_one_loss_and_one_gradient(shaped: Path) -> None:
+    from sides import agreement
+    from sides.examples import draw
+
+    agreed = agreement.measure(lambda: None, shaped, CONFIG, draw(None, 4, numbers=True))
+    assert agreed["losses"][0] == pytest.approx(agreed["losses"][1], abs=agreement.LOSS_TOLERANCE)
+    assert agreed["gradient"] < agreement.GRADIENT_TOLERANCE
+    assert agreed["targets"] == sum(len(example.references[0].split()) + 1 for example in draw(None, 4, numbers=True))
+
+
+def test_a_prefix_that_is_mapped_wrongly_ends_the_benchmark(shaped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sides import agreement
+    from sides.examples import draw
+
+    def slots_reversed(values_L2HPD: Tensor) -> Tensor:
+        return values_L2HPD.flip(2).permute(3, 0, 1, 2, 4).flatten(1)
+
+    monkeypatch.setattr(agreement, "_as_peft", slots_reversed)
+    with pytest.raises(SystemExit, match="both sides must compute the same"):
+        agreement.measure(lambda: None, shaped, CONFIG, draw(None, 4, numbers=True))

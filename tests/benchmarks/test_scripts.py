@@ -1,0 +1,38 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+FIGURE = r"([\d,]+(?:\.\d+)?)"
+
+
+def run(script: str, *options: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PREFIXFLEET_TEST_DATA"}
+    command = [sys.executable, str(BENCHMARKS / script), "--quick", *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_training_prints_a_line_a_side_and_every_ratio() -> None:
+    printed = run("training.py", "--sides", "peft", "ours", "ours-full", "--rounds", "1", "--batch-size", "3")
+    speeds = {
+        name: re.search(rf"^{name} +{FIGURE} \[", printed, re.MULTILINE) for name in ("peft", "ours", "ours-full")
+    }
+    assert all(found is not None and float(found[1].replace(",", "")) > 0 for found in speeds.values()), printed
+    assert "ours / peft: " in printed
+    assert "ours-full / peft: " in printed
+    assert re.search(r"gradients \d\.\de-\d\d apart", printed)
+
+
+@pytest.mark.slow
+def test_fleet_prints_the_whole_time_of_each_side() -> None:
+    printed = run("fleet.py", "--examples", "4", "--batch-size", "2")
+    for side in ("peft one by one", "ours one by one", "ours together"):
+        assert re.search(rf"^{side} +{FIGURE} \[", printed, re.MULTILINE), printed
+    assert len(re.findall(r" x as fast as ", printed)) == 3
