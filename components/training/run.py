@@ -23,6 +23,8 @@ from components.training.checkpoint import Point, Progress, load_state, save_sta
 from components.training.schedule import learning_rate
 
 Pair = TypeVar("Pair")
+_HIGHEST_RATE = torch.finfo(torch.float32).max / 10
+"""Adam's first step is ten times the rate, which float32 has to hold."""
 VALIDATION_EXAMPLES = 128
 """At most so many validation examples, evenly spaced, make a validation loss."""
 
@@ -135,13 +137,15 @@ class Run:
         """One optimizer step from the gradients that a pass left; `nats` over `count` target tokens was its loss.
 
         Raises:
-            TrainingError: loss or gradient is not finite.
+            TrainingError: loss, gradient or step is not finite.
         """
         progress = self.progress
         rate = self._rate(progress.step)
         norm = float(torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm))
         if not math.isfinite(nats) or not math.isfinite(norm):
             raise _not_finite("loss and gradient", f"{nats / count} and {norm}", progress.step, rate)
+        if rate > _HIGHEST_RATE:
+            raise _not_finite("step", f"a step of {rate:g}", progress.step, rate)
         self.whole = False
         for group in self.optimizer.param_groups:
             group["lr"] = rate

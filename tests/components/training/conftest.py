@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 import torch
 
+from components.config import TrainConfig
 from components.data.tokens import Encoded
 from components.model.base import Base
+from components.model.delta import Delta
+from components.model.initialization import random_prefix
+from components.model.trainable import TrainableDelta
+from components.training.run import Job, TrainResult
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +47,59 @@ def train() -> list[Encoded]:
 @pytest.fixture
 def validation() -> list[Encoded]:
     return make_pairs(10, 2)
+
+
+@pytest.fixture(scope="session")
+def pairs_of() -> Callable[..., list[Encoded]]:
+    """A function of a count, a seed and a longest length to random pairs whose lengths differ."""
+
+    def make(count: int, seed: int, longest: int = 12) -> list[Encoded]:
+        shuffler = random.Random(seed)
+
+        def ids() -> tuple[int, ...]:
+            return (*(shuffler.randrange(2, 67) for _ in range(shuffler.randrange(longest))), 0)
+
+        return [Encoded(ids(), ids()) for _ in range(count)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def job_of(pairs_of: Callable[..., list[Encoded]]) -> Callable[..., Job]:
+    """A function of a base, a tenant's name and its train section to a job that is the same whenever it is made."""
+
+    def make(base: Base, tenant: str, *, count: int = 11, longest: int = 12, **values: Any) -> Job:
+        kept = {name: values.pop(name) for name in ("state", "run_key", "log", "stop") if name in values}
+        short = {"prefix_length": 2, "max_steps": 4, "warmup_steps": 1, "batch_size": 4, "validate_every": 2}
+        config = TrainConfig(**{**short, "initialization": "random", "learning_rate": 0.05} | values)
+        seed = sum(map(ord, tenant))
+        shared = random_prefix(base.shape, 3, 9, 0.5) if config.shared else None
+        module = TrainableDelta(base, config, "", shared, [("ab", "c"), ("b", "d")])
+        sets = pairs_of(count, seed, longest), pairs_of(5, -seed, longest)
+        return Job(config, module, *sets, tenant=tenant, **kept)
+
+    return make
+
+
+def apart(one: Delta, other: Delta) -> float:
+    """The norm of the difference of two deltas, as a share of the norm of the first."""
+    assert one.tensors.keys() == other.tensors.keys()
+    pairs = [(one.tensors[name].double(), other.tensors[name].double()) for name in one.tensors]
+    norm = sum(float(first.square().sum()) for first, _ in pairs) ** 0.5
+    return sum(float((first - second).square().sum()) for first, second in pairs) ** 0.5 / max(norm, 1e-30)
+
+
+@pytest.fixture(scope="session")
+def check_same() -> Callable[..., None]:
+    """A function that holds two results of one tenant to be the same but for rounding."""
+
+    def check(one: TrainResult, other: TrainResult, close: float = 1e-4) -> None:
+        assert (one.steps, one.best_step) == (other.steps, other.best_step)
+        assert [point.step for point in one.curve] == [point.step for point in other.curve]
+        assert apart(one.delta, other.delta) <= close
+        for name in ("train_loss", "validation_loss"):
+            curves = [[getattr(point, name) or 0.0 for point in result.curve] for result in (one, other)]
+            assert curves[0] == pytest.approx(curves[1], rel=close), name
+        assert one.validation_loss == pytest.approx(other.validation_loss, rel=close)
+
+    return check

@@ -1,0 +1,224 @@
+"""Who is in a shard: jobs drawn when there is room, ends in their order, patience, stops, and trouble of one alone."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.config import EngineConfig
+from components.data.tokens import Encoded
+from components.errors import TrainingError, WorkspaceError
+from components.model.base import Base
+from components.training import checkpoint
+from components.training.checkpoint import saved_step
+from components.training.loop import train_alone, train_together
+from components.training.memory import Room, tenant_bytes
+from components.training.run import Job, TrainResult
+
+JobOf = Callable[..., Job]
+Check = Callable[..., None]
+STEPS = {"a": 9, "b": 3, "c": 5, "d": 0, "e": 4, "f": 2, "g": 6}
+
+
+def ends(base: Base, jobs: list[Job], **engine: Any) -> dict[str, Any]:
+    return {ended.job.tenant: ended.result for ended in train_together(base, jobs, EngineConfig(**engine))}
+
+
+class Watched:
+    """A generator of jobs that notes what is in training whenever one is drawn and whenever one ends."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self.jobs, self.drawn, self.ended = jobs, list[str](), list[str]()
+        self.most = 0
+
+    def __iter__(self) -> Iterator[Job]:
+        for job in self.jobs:
+            self.drawn.append(job.tenant)
+            self.most = max(self.most, len(self.drawn) - len(self.ended))
+            yield job
+
+    def train(self, base: Base) -> dict[str, Any]:
+        found = {}
+        for ended in train_together(base, self):
+            found[ended.job.tenant] = ended.result
+            self.ended.append(ended.job.tenant)
+        return found
+
+
+@pytest.mark.parametrize("bound", ["tokens", "memory"])
+def test_who_fits_trains_and_who_ends_makes_room(
+    base: Base, job_of: JobOf, check_same: Check, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    def jobs() -> list[Job]:
+        made = [job_of(base, name, max_steps=steps, validate_every=1) for name, steps in STEPS.items()]
+        return [replace(job, train=[Encoded((2 + place, 0), (3, 4 + place, 0)) for place in range(8)]) for job in made]
+
+    alone = {job.tenant: train_alone(base, job) for job in jobs()}
+    need = tenant_bytes(jobs()[0].module, jobs()[0].train)
+    # Four examples of five tokens a step: two tenants fill passes of 15 tokens.
+    room = Room(15, 1e12) if bound == "tokens" else Room(4096, 2.5 * need)
+    monkeypatch.setattr(Room, "of", lambda _base, _engine: room)
+    shard = Watched(jobs())
+    results = shard.train(base)
+    assert shard.drawn == list(STEPS)
+    assert shard.most == 3  # two in training, and the one that waits for its turn
+    assert list(results) == by_turns(STEPS, 2)
+    for name, result in results.items():
+        check_same(alone[name], result)
+
+
+def by_turns(steps: dict[str, int], places: int) -> list[str]:
+    """The order in which runs end that have so many places, each taking one step in turn."""
+    waiting, inside, ended = list(steps), dict[str, int](), list[str]()
+    while waiting or inside:
+        while waiting and len(inside) < places:
+            name = waiting.pop(0)
+            inside[name] = steps[name]
+        done = [name for name, left in inside.items() if not left]
+        ended += done
+        inside = {name: left - (not done) for name, left in inside.items() if name not in done}
+    return ended
+
+
+def test_a_run_ends_when_patience_does(base: Base, job_of: JobOf, check_same: Check) -> None:
+    def jobs() -> list[Job]:
+        common = {"count": 1, "max_steps": 40, "validate_every": 2, "learning_rate": 0.3}
+        patient = [job_of(base, f"p{limit}", **common, patience=limit) for limit in (1, 3)]
+        return [*patient, job_of(base, "calm", max_steps=12, patience=3)]
+
+    results = ends(base, jobs())
+    for limit in (1, 3):
+        result = results[f"p{limit}"]
+        since = [point for point in result.curve if point.step > result.best_step]
+        assert result.steps == result.curve[-1].step < 40
+        assert len(since) == limit
+        assert all(point.validation_loss >= result.validation_loss for point in since)
+    assert results["calm"].steps == 12
+    for job in jobs():
+        check_same(train_alone(base, job), results[job.tenant])
+
+
+def test_one_that_is_stopped_leaves_with_its_state_and_goes_on_later(
+    base: Base, job_of: JobOf, check_same: Check, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+    kept = {"state": tmp_path, "run_key": "k"}
+    stopping = job_of(base, "b", max_steps=6, **kept, stop=lambda: asked.append(1) or len(asked) > 3)
+    results = ends(base, [job_of(base, "a"), stopping, job_of(base, "c", max_steps=5)])
+    assert (results["a"].steps, results["b"].steps, results["c"].steps) == (4, 3, 5)
+    assert saved_step(tmp_path, "k") == 3
+    later = ends(base, [job_of(base, "d"), job_of(base, "b", max_steps=6, **kept)])
+    assert later["b"].resumed_from == 3
+    check_same(train_alone(base, job_of(base, "b", max_steps=6)), later["b"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ctrl_c_saves_everyone_and_each_goes_on_from_its_own_step(
+    base: Base, job_of: JobOf, check_same: Check, tmp_path: Path, seed: int
+) -> None:
+    def jobs() -> list[Job]:
+        states = ({"state": tmp_path / name, "run_key": name} for name in STEPS)
+        each = zip(STEPS.items(), states, strict=True)
+        return [
+            job_of(base, name, max_steps=steps, prefix_length=1 + steps % 3, **kept) for (name, steps), kept in each
+        ]
+
+    left = random.Random(seed).randrange(20, 60)
+
+    def press(*_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+
+    handle = base.model.transformer.h[1].register_forward_hook(press)
+    with pytest.raises(KeyboardInterrupt):
+        ends(base, jobs(), train_tokens=60)
+    handle.remove()
+    steps = {name: saved_step(tmp_path / name, name) for name in STEPS}
+    assert any(steps.values())
+    results = ends(base, jobs()[::-1])
+    for job in jobs():
+        assert results[job.tenant].resumed_from == steps[job.tenant]
+        check_same(train_alone(base, replace(job, state=None)), results[job.tenant])
+
+
+def test_a_closed_shard_is_saved(base: Base, job_of: JobOf, tmp_path: Path) -> None:
+    job = job_of(base, "long", max_steps=50, state=tmp_path, run_key="k")
+    shard = train_together(base, [job_of(base, "short", max_steps=3), job])
+    assert next(shard).job.tenant == "short"
+    shard.close()
+    assert saved_step(tmp_path, "k") == 3
+
+
+def not_a_number(job: Job) -> Callable[[int, dict[str, float]], None]:
+    def at(step: int, _metrics: dict[str, float]) -> None:
+        if step == 2:
+            with torch.no_grad():
+                next(job.module.parameters()).view(-1)[0] = float("nan")
+
+    return at
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("case", ["nan", "inf", "rate"])
+def test_a_loss_that_is_not_finite_ends_its_own_run_alone(
+    base: Base, job_of: JobOf, check_same: Check, tmp_path: Path, case: str, packing: bool
+) -> None:
+    kept = {"state": tmp_path, "run_key": "k"}
+    rate = {"learning_rate": 1e38} if case == "rate" else {}
+    ill = job_of(base, "ill", **kept, max_steps=8, **rate)
+    if case == "nan":
+        ill = replace(ill, log=not_a_number(ill))
+    if case == "inf":
+        next(ill.module.parameters()).data.fill_(float("inf"))
+
+    def others() -> list[Job]:
+        return [job_of(base, "a", mlp_hidden=4), job_of(base, "b", max_steps=6), job_of(base, "late", prefix_length=5)]
+
+    results = ends(base, [others()[0], ill, *others()[1:]], packing=packing)
+    assert isinstance(results["ill"], TrainingError)
+    assert "a finite" in str(results["ill"])
+    assert "lower train.learning_rate" in str(results["ill"])
+    without = ends(base, others(), packing=packing)
+    assert list(without) == [name for name in results if name != "ill"]
+    for name, result in without.items():
+        check_same(result, results[name], 1e-5)
+    assert saved_step(tmp_path, "k") == {"nan": 2, "inf": 0, "rate": saved_step(tmp_path, "k")}[case]
+    if saved_step(tmp_path, "k"):
+        state = checkpoint.safe_open(tmp_path / checkpoint.FILE, framework="pt")
+        assert all(state.get_tensor(name).isfinite().all() for name in state.keys())  # noqa: SIM118 - not a mapping
+
+
+def test_examples_that_cannot_be_trained_on_end_their_run_before_it_begins(
+    base: Base, job_of: JobOf, check_same: Check
+) -> None:
+    jobs = [job_of(base, name) for name in ("none", "a", "long", "b")]
+    long = Encoded((*range(2, 66), 0), (3, 0))
+    jobs[0], jobs[2] = replace(jobs[0], train=[]), replace(jobs[2], validation=[long])
+    results = ends(base, jobs)
+    assert str(results["none"]).startswith("wanted examples in the train split; got none")
+    assert "a prefix of 2 and a validation example of 67" in str(results["long"])
+    for name in ("a", "b"):
+        check_same(train_alone(base, job_of(base, name)), results[name])
+
+
+def test_a_disk_that_is_full_ends_one_run_and_leaves_the_others(
+    base: Base, job_of: JobOf, check_same: Check, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    jobs = [job_of(base, "a"), job_of(base, "ill", state=tmp_path / "file" / "state"), job_of(base, "b")]
+    results = ends(base, jobs)
+    assert isinstance(results["ill"], WorkspaceError)
+    for name in ("a", "b"):
+        assert isinstance(results[name], TrainResult)
+        check_same(train_alone(base, job_of(base, name)), results[name])
+
+
+def test_alone_the_trouble_is_raised(base: Base, job_of: JobOf) -> None:
+    with pytest.raises(TrainingError, match="examples in the train split"):
+        train_alone(base, replace(job_of(base, "a"), train=[]))
