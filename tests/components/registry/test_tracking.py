@@ -26,6 +26,20 @@ def add(registry: Registry, save: Save, folder: Path, tenant: str = "acme", **ch
     return registry.register(tenant, folder / tenant, "base", {"verdict": "accepted"}, RunLog(metrics={"bleu": 61.5}))
 
 
+def calls_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the reading calls that MLflow's client gets from now on."""
+    calls: list[str] = []
+    for name in ("search_registered_models", "search_model_versions", "get_model_version", "get_registered_model"):
+        real = getattr(MlflowClient, name)
+
+        def counted(*args: Any, _real: Any = real, _name: str = name, **kwargs: Any) -> Any:
+            calls.append(_name)
+            return _real(*args, **kwargs)
+
+        monkeypatch.setattr(MlflowClient, name, counted)
+    return calls
+
+
 def test_a_version_holds_the_prefix_and_says_what_it_is(registry: Registry, save: Save, tmp_path: Path) -> None:
     manifest = save(tmp_path / "acme")
     version = registry.register(
@@ -139,15 +153,7 @@ def test_a_fleet_is_read_in_few_calls(
     client.create_registered_model("prefix-")
     client.create_registered_model("prefix-Not-Ours")
     client.create_registered_model("unrelated")
-    calls: list[str] = []
-    for name in ("search_registered_models", "search_model_versions", "get_model_version", "get_registered_model"):
-        real = getattr(MlflowClient, name)
-
-        def counted(*args: Any, _real: Any = real, _name: str = name, **kwargs: Any) -> Any:
-            calls.append(_name)
-            return _real(*args, **kwargs)
-
-        monkeypatch.setattr(MlflowClient, name, counted)
+    calls = calls_of(monkeypatch)
     champions = registry.champions()
     assert calls == ["search_registered_models", "search_model_versions"]
     assert sorted(champions) == tenants
@@ -156,6 +162,26 @@ def test_a_fleet_is_read_in_few_calls(
     }
     assert champions["t3"].sha256 == "1" * 64
     assert champions["t3"].fingerprint == "t3t3"
+
+
+def test_the_versions_that_hold_a_fleets_prefixes_are_found_in_few_calls(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = [f"t{number:02}" for number in range(40)]
+    prefixes = {tenant: f"{number:064}" for number, tenant in enumerate(fleet)}
+    client = client_of(registry)
+    for number, tenant in enumerate(fleet):
+        client.create_registered_model(f"prefix-{tenant}")
+        for sha256 in [prefixes[tenant], "9" * 64][: 2 if number < 34 else 1]:
+            client.create_model_version(f"prefix-{tenant}", "file:///nowhere", tags={"sha256": sha256})
+    registry.set_alias("t39", "challenger", "1")
+    calls = calls_of(monkeypatch)
+    found = registry.holding({**prefixes, "t38": "8" * 64, "nobody": "1" * 64})
+    assert {tenant: (version.version, version.sha256) for tenant, version in found.items()} == {
+        tenant: ("1", prefixes[tenant]) for tenant in fleet if tenant != "t38"
+    }
+    assert found["t39"].aliases == ("challenger",)
+    assert sorted(calls) == ["search_model_versions"] * 2 + ["search_registered_models"]
 
 
 def test_registering_the_same_again_makes_no_second_version(
