@@ -14,6 +14,7 @@ import torch
 
 from components.config import BaseConfig
 from components.errors import BaseModelError
+from components.model.dtype import fastest_dtype
 from components.model.identity import model_digest, tokenizer_digest
 from components.model.prefix import PrefixShape
 from components.model.sites import prefix_shape
@@ -87,7 +88,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-    folder = _folder(config)
+    folder, device = _folder(config), device or ("cuda" if torch.cuda.is_available() else "cpu")
     digest, digest_of_tokenizer = model_digest(folder), tokenizer_digest(folder)
     try:
         model_config = AutoConfig.from_pretrained(folder)
@@ -95,7 +96,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         auto = AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
         with _no_progress_bar():
             model = auto.from_pretrained(
-                folder, config=model_config, dtype=getattr(torch, config.dtype), use_safetensors=True
+                folder, config=model_config, dtype=_dtype(config, device), use_safetensors=True
             )
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
@@ -104,7 +105,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
     if tokenizer.eos_token_id is None:
         raise BaseModelError("a tokenizer with an end-of-text token", f"none in {config.path}", "set its eos_token")
     _fuse_activations(model)
-    model.requires_grad_(False).eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.requires_grad_(False).eval().to(device)
     base = Base(
         model=model,
         tokenizer=tokenizer,
@@ -151,6 +152,11 @@ def _folder(config: BaseConfig) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as problem:
         got = f"no such folder, and the hub says: {str(problem).splitlines()[0]}"
         raise BaseModelError(wanted, got, "build the base or correct base.path in params.yaml") from None
+
+
+def _dtype(config: BaseConfig, device: torch.device | str) -> torch.dtype:
+    dtype: torch.dtype = fastest_dtype(device) if config.dtype == "fastest" else getattr(torch, config.dtype)
+    return dtype
 
 
 def _check_supported(model_config: Any, path: str) -> None:

@@ -41,7 +41,7 @@ def _stands(workspace: Workspace, facts: dict[str, Any]) -> bool:
     from components.model.identity import model_digest, tokenizer_digest
 
     config = workspace.base_config
-    if (facts.get("dtype"), facts.get("revision")) != (config.dtype, config.revision):
+    if config.dtype not in (facts.get("dtype"), "fastest") or facts.get("revision") != config.revision:
         return False
     folder = Path(config.path)
     if not folder.is_dir():

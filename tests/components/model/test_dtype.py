@@ -1,0 +1,22 @@
+"""The faster type is taken, whichever it is on this machine."""
+
+import pytest
+import torch
+
+from components.model import dtype as measured
+from components.model.dtype import fastest_dtype
+
+
+def test_measures_on_this_machine() -> None:
+    assert fastest_dtype("cpu") in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wanted"), [((1.0, 0.5), torch.bfloat16), ((1.0, 0.9), torch.float32), ((1.0, 3.0), torch.float32)]
+)
+def test_sixteen_bits_only_where_they_are_clearly_faster(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], wanted: torch.dtype
+) -> None:
+    took = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
+    monkeypatch.setattr(measured, "_product_seconds", lambda _device, dtype: took[dtype])
+    assert fastest_dtype("cpu") == wanted
