@@ -1,7 +1,7 @@
 """Strict, frozen configuration, read from params.yaml. Knows no component.
 
-Every value of a run stands in params.yaml; `tenants.<id>` overrides parts of the `train`, `evaluate` and `gate`
-sections for one tenant. An unknown key is an error that names the nearest known one.
+Every value of a run stands in params.yaml; `tenants.<id>` overrides parts of the `train`, `evaluate`, `gate`
+and `access` sections for one tenant. An unknown key is an error that names the nearest known one.
 """
 
 import re
@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from components.config.problems import shown, told, unknown_key
+from components.config.section import Section as _Section
+from components.config.serve import AccessConfig, ServeConfig
 from components.errors import ConfigError
 
 TENANT_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -30,10 +32,6 @@ Method = Literal[
     "prefix+lora",
 ]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class BaseConfig(_Section):
@@ -146,7 +144,7 @@ class EngineConfig(_Section):
     train_tokens: int = Field(default=4096, gt=0, description="tokens of all tenants in one pass of training")
     decode_rows: int = Field(default=64, gt=0, description="rows of all tenants that are decoded together")
     memory_gb: float | None = Field(default=None, gt=0, description="memory to train in; null: what is free")
-    processes: int = Field(default=1, gt=0, description="that train a shard together, each on its GPU or share of a CPU")
+    processes: int = Field(default=1, gt=0, description="that train a shard together, each on a GPU of its own")
     packing: bool = Field(default=True, description="train rows end to end instead of padded, where the base can")
     fused_loss: bool = Field(default=True, description="never hold all logits, where the base's logits are a product")
     cut_last_block: bool = Field(default=True, description="compute the last block at target positions alone")
@@ -171,6 +169,8 @@ class Params(_Section):
     gate: GateConfig = GateConfig()
     engine: EngineConfig = EngineConfig()
     registry: RegistryConfig = RegistryConfig()
+    serve: ServeConfig = ServeConfig()
+    access: AccessConfig = AccessConfig()
     tenants: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_tenant(self, tenant: str) -> "Params":
@@ -187,7 +187,7 @@ class Params(_Section):
         return _parse(_merge(self.model_dump(exclude={"tenants"}), override), where=where)
 
 
-_OVERRIDABLE = ("train", "evaluate", "gate")
+_OVERRIDABLE = ("train", "evaluate", "gate", "access")
 
 
 def load_params(path: Path) -> Params:
