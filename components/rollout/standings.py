@@ -1,0 +1,82 @@
+"""Where each tenant stands in its rollout, as the last move left it; servers read from it who answers what.
+
+MLflow's aliases are the truth about versions. What stands here beside them is what no alias can say: the step of the
+trial, its share, since when, and whether a person has stopped it. Knows no policy.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sql
+from sqlalchemy.engine import Connection
+
+from components.rollout.database import Database, insert_into
+from components.rollout.tables import STANDINGS
+
+Mode = Literal["", "canary", "shadow", "manual"]
+"""How a challenger is tried; "" where none is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """One tenant. Versions are "" where there is none; times are seconds since 1970, UTC."""
+
+    tenant: str
+    champion: str = ""
+    challenger: str = ""
+    mode: Mode = ""
+    step: int = 0
+    share: float = 0.0
+    """Of the requests: those that the challenger answers (canary), or answers unseen as well (shadow)."""
+    started_s: float = 0.0
+    step_started_s: float = 0.0
+    paused: bool = False
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """How much of a tenant's traffic meets its challenger now."""
+
+    challenger: str
+    share: float
+    shadow: bool
+
+
+def exposures(database: Database) -> dict[str, Exposure]:
+    """Tenant -> exposure of its challenger, in one query for the fleet.
+
+    A server follows it only while MLflow's alias `challenger` is on the same version. Raises WorkspaceError.
+    """
+    on_trial = (one for one in standings(database).values() if one.challenger and one.share > 0)
+    return {one.tenant: Exposure(one.challenger, one.share, one.mode == "shadow") for one in on_trial}
+
+
+def standings(database: Database) -> dict[str, Standing]:
+    """Everybody's, in one query. Raises WorkspaceError."""
+    with database.reading("where the tenants' rollouts stand") as connection:
+        rows = connection.execute(sql.select(STANDINGS)).mappings()
+        return {row["tenant"]: Standing(**_named(row)) for row in rows}
+
+
+def standing(database: Database, tenant: str) -> Standing:
+    """One tenant's; an empty one where nothing is known. Raises WorkspaceError."""
+    query = sql.select(STANDINGS).where(STANDINGS.c.tenant == tenant)
+    with database.reading(f"where the rollout of {tenant} stands") as connection:
+        row = connection.execute(query).mappings().first()
+    return Standing(tenant=tenant) if row is None else Standing(**_named(row))
+
+
+def put(connection: Connection, changed: Iterable[Standing]) -> None:
+    """Write standings within the transaction of the ledger's lines on them."""
+    rows = [asdict(one) for one in changed]
+    if not rows:
+        return
+    insert = insert_into(connection, STANDINGS)
+    values = {name: insert.excluded[name] for name in rows[0] if name != "tenant"}
+    connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=values), rows)
+
+
+def _named(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items()}

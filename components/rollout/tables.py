@@ -1,0 +1,99 @@
+"""The tables of the rollout: what was decided, where each tenant stands, and what serving saw.
+
+All names begin with `prefixfleet_`, so that they can lie in MLflow's own database. The ledger is append-only: triggers
+of the database itself refuse every change and removal, whoever asks. Knows no policy.
+"""
+
+from typing import Any
+
+import sqlalchemy as sql
+
+METADATA = sql.MetaData()
+
+LEDGER = sql.Table(
+    "prefixfleet_ledger",
+    METADATA,
+    sql.Column("id", sql.Integer, primary_key=True, autoincrement=True),
+    sql.Column("at", sql.String(32), nullable=False),  # ISO 8601, UTC
+    sql.Column("tenant", sql.String(63), nullable=False, index=True),
+    sql.Column("by", sql.String(200), nullable=False),
+    sql.Column("action", sql.String(32), nullable=False),
+    sql.Column("from_version", sql.String(20), nullable=False),
+    sql.Column("to_version", sql.String(20), nullable=False),
+    sql.Column("why", sql.Text, nullable=False),
+    sql.Column("figures", sql.Text, nullable=False),  # JSON
+)
+
+STANDINGS = sql.Table(
+    "prefixfleet_standings",
+    METADATA,
+    sql.Column("tenant", sql.String(63), primary_key=True),
+    sql.Column("champion", sql.String(20), nullable=False),
+    sql.Column("challenger", sql.String(20), nullable=False),
+    sql.Column("mode", sql.String(16), nullable=False),
+    sql.Column("step", sql.Integer, nullable=False),
+    sql.Column("share", sql.Float, nullable=False),
+    sql.Column("started_s", sql.Float, nullable=False),
+    sql.Column("step_started_s", sql.Float, nullable=False),
+    sql.Column("paused", sql.Boolean, nullable=False),
+    sql.Column("pinned", sql.Boolean, nullable=False),
+)
+
+COUNTS = ("requests", "errors", "empty", "repeated", "over_long", "tokens", "agreed", "liked", "disliked")
+
+
+def _cell() -> list[sql.Column[Any]]:
+    return [
+        sql.Column("tenant", sql.String(63), primary_key=True),
+        sql.Column("version", sql.String(20), primary_key=True),
+        sql.Column("arm", sql.String(16), primary_key=True),
+        sql.Column("minute", sql.Integer, primary_key=True),  # since 1970
+    ]
+
+
+OBSERVATIONS = sql.Table(
+    "prefixfleet_observations",
+    METADATA,
+    *_cell(),
+    *(sql.Column(name, sql.BigInteger, nullable=False) for name in COUNTS),
+)
+
+LATENCIES = sql.Table(
+    "prefixfleet_latencies",
+    METADATA,
+    *_cell(),
+    sql.Column("bucket", sql.Integer, primary_key=True),
+    sql.Column("answers", sql.BigInteger, nullable=False),
+)
+
+FEEDBACK = sql.Table(
+    "prefixfleet_feedback",
+    METADATA,
+    sql.Column("id", sql.Integer, primary_key=True, autoincrement=True),
+    sql.Column("at", sql.String(32), nullable=False),
+    sql.Column("tenant", sql.String(63), nullable=False, index=True),
+    sql.Column("version", sql.String(20), nullable=False),
+    sql.Column("arm", sql.String(16), nullable=False),
+    sql.Column("request", sql.String(200), nullable=False),
+    sql.Column("rating", sql.Float),
+    sql.Column("source", sql.Text),
+    sql.Column("corrected", sql.Text),
+    sql.Column("delivered", sql.Boolean, nullable=False),
+)
+
+_REFUSAL = "the ledger is append-only"
+
+GUARDS = {
+    "sqlite": tuple(
+        f"CREATE TRIGGER IF NOT EXISTS {LEDGER.name}_no_{verb.lower()} BEFORE {verb} ON {LEDGER.name} "
+        f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
+        for verb in ("UPDATE", "DELETE")
+    ),
+    "postgresql": (
+        f"CREATE OR REPLACE FUNCTION {LEDGER.name}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$",
+        f"CREATE OR REPLACE TRIGGER {LEDGER.name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {LEDGER.name} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {LEDGER.name}_refuse()",
+    ),
+}
+"""By dialect, the statements that close the ledger to changes; harmless where it is closed already."""

@@ -1,0 +1,123 @@
+"""The rollout's tables on a real SQLite and a real PostgreSQL: made once, guarded, and found where params say."""
+
+import os
+import shutil
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import sqlalchemy as sql
+
+from components.config import BaseConfig, Params, RegistryConfig
+from components.errors import WorkspaceError
+from components.rollout.database import VARIABLE, Database, database_url, open_database
+from components.rollout.ledger import Entry, add, history
+from components.rollout.observations import Observation, observed, record
+from components.rollout.standings import Standing, put, standing
+from components.rollout.tables import LEDGER
+
+ENTRY = Entry(tenant="acme", by="ada@desk", action="promote", from_version="1", to_version="2", figures={"n": 3})
+
+
+def params(uri="sqlite:///var/mlflow/mlflow.db"):
+    return Params(base=BaseConfig(path="base"), registry=RegistryConfig(tracking_uri=uri))
+
+
+@pytest.fixture(autouse=True)
+def _own_places(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_its_place(tmp_path, monkeypatch):
+    own = f"sqlite:///{tmp_path}/var/prefixfleet.db"
+    assert database_url(params(), tmp_path) == own
+    assert database_url(params("http://mlflow:5000"), tmp_path) == own
+    assert database_url(params("postgresql://u:p@db/mlflow"), tmp_path) == "postgresql://u:p@db/mlflow"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg2://u:p@other/mlflow")
+    assert database_url(params(), tmp_path) == "postgresql+psycopg2://u:p@other/mlflow"
+    monkeypatch.setenv(VARIABLE, "sqlite:///elsewhere.db")
+    assert database_url(params(), tmp_path) == f"sqlite:///{tmp_path}/elsewhere.db"
+
+
+def test_what_cannot_be_opened_is_told_without_its_password(tmp_path, monkeypatch):
+    for url in ("mysql://ada:secret@db/x", "nonsense", "postgresql://ada:secret@127.0.0.1:1/x"):
+        monkeypatch.setenv(VARIABLE, url)
+        with pytest.raises(WorkspaceError) as told:
+            open_database(params(), tmp_path)
+        assert "secret" not in str(told.value)
+
+
+def test_sqlite_is_made_once_by_many_at_a_time(tmp_path):
+    url = f"sqlite:///{tmp_path}/deep/inside/prefixfleet.db"
+    with ThreadPoolExecutor(6) as threads:
+        opened = list(threads.map(lambda _: Database(url), range(6)))
+    for database in opened:
+        add(database, ENTRY)
+    assert [entry.figures for entry in history(opened[0], "acme")] == [{"n": 3}] * 6
+    with opened[0].reading("the mode") as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def check_everything(database):
+    add(database, ENTRY)
+    for change in (sql.update(LEDGER).values(by="eve"), sql.delete(LEDGER)):
+        with pytest.raises(WorkspaceError, match="append-only"), database.writing("to change it") as connection:
+            connection.execute(change)
+    assert history(database, "acme") == [ENTRY]
+    assert history(database, "birch") == []
+    with database.writing("standings") as connection:
+        put(connection, [Standing(tenant="acme", champion="1"), Standing(tenant="birch")])
+        put(connection, [Standing(tenant="acme", champion="2", paused=True)])
+    assert standing(database, "acme") == Standing(tenant="acme", champion="2", paused=True)
+    assert standing(database, "nobody") == Standing(tenant="nobody")
+    cell = Observation(tenant="acme", version="2", arm="challenger", minute=7, requests=3, latencies={4: 2, 5: 1})
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: record(database, [cell]), range(8)))
+    assert observed(database, {"acme": ["2"]})["acme"] == [
+        Observation(tenant="acme", version="2", arm="challenger", minute=7, requests=24, latencies={4: 16, 5: 8})
+    ]
+
+
+def test_sqlite_holds_it_all(database):
+    check_everything(database)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("initdb"), reason="no PostgreSQL on this machine (initdb, pg_ctl)")
+def test_postgresql_holds_it_all_beside_others():
+    with TemporaryDirectory(prefix="prefixfleet-") as folder, postgresql(Path(folder)) as url:
+        with ThreadPoolExecutor(4) as threads:
+            opened = list(threads.map(lambda _: Database(url), range(4)))
+        check_everything(opened[0])
+        with pytest.raises(WorkspaceError, match="append-only"), opened[0].writing("to empty it") as connection:
+            connection.exec_driver_sql(f"TRUNCATE {LEDGER.name}")
+        for database in opened:
+            database.close()
+
+
+@contextmanager
+def postgresql(place):
+    """A server of its own on loopback, run as nobody where we are root, as it insists."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder, options = place / "data", f"-p {port} -c listen_addresses=127.0.0.1 -k {place}"
+    nobody = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    if nobody:
+        os.chown(place, 65534, 65534)
+
+    def run(*command):
+        environment = {**os.environ, "LC_ALL": "C"}
+        subprocess.run([*nobody, *command], check=True, stdout=subprocess.DEVNULL, cwd=place, env=environment)
+
+    run("initdb", "-D", str(folder), "-U", "ada", "-A", "trust", "--no-sync")
+    run("pg_ctl", "-D", str(folder), "-w", "-l", str(place / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql://ada@127.0.0.1:{port}/postgres"
+    finally:
+        run("pg_ctl", "-D", str(folder), "-m", "immediate", "stop")

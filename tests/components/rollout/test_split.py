@@ -1,0 +1,44 @@
+"""The split: sticky, growing only one way, as large as was asked for, and independent between trials and tenants."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.rollout.split import arm
+
+shares = st.floats(0.0, 1.0)
+
+
+@given(tenant=st.text(max_size=8), key=st.text(max_size=40), salt=st.text(max_size=4), one=shares, other=shares)
+def test_a_growing_share_only_moves_keys_to_the_challenger(tenant, key, salt, one, other):
+    less, more = sorted((one, other))
+    if arm(tenant, key, less, salt) == "challenger":
+        assert arm(tenant, key, more, salt) == "challenger"
+
+
+@given(tenant=st.text(max_size=8), key=st.text(max_size=40), salt=st.text(max_size=4))
+def test_nobody_at_no_share_and_everybody_at_the_whole(tenant, key, salt):
+    assert arm(tenant, key, 0.0, salt) == "champion"
+    assert arm(tenant, key, 1.0, salt) == "challenger"
+
+
+def test_the_share_is_met_within_four_standard_deviations():
+    count = 20_000
+    for share in (0.01, 0.05, 0.25, 0.5):
+        met = sum(arm("acme", f"user-{number}", share, "3") == "challenger" for number in range(count))
+        assert abs(met - share * count) < 4 * (count * share * (1 - share)) ** 0.5
+
+
+def test_trials_and_tenants_draw_other_keys():
+    keys = [f"user-{number}" for number in range(4_000)]
+
+    def drawn(tenant, salt):
+        return {key for key in keys if arm(tenant, key, 0.25, salt) == "challenger"}
+
+    first = drawn("acme", "3")
+    for other in (drawn("acme", "4"), drawn("birch", "3")):
+        assert abs(len(first & other) - 250) < 4 * (4_000 / 16 * 15 / 16) ** 0.5
+
+
+def test_a_key_stands_where_it_stood_in_every_process():
+    answers = [arm("acme", key, 0.5, "3") for key in ("ada", "bob", "cleo")]
+    assert answers == ["champion", "challenger", "challenger"]
