@@ -1,6 +1,7 @@
 """Digests of files that need not be read again: what a file was like when it was read last, and its sha256.
 
     var/digests     a line with the sha256 of the next, which is JSON: path -> ["bytes mtime ctime inode", sha256]
+                    (of a folder: its files' names with theirs, and whatever name its content has)
 
 A file is believed unchanged while its size, both times and its inode are. That is safe only if both times were clearly
 past when it was read: a file can be written twice within one tick of its clock (git calls such entries racily clean),
@@ -42,18 +43,13 @@ class Digests:
     def of(self, path: Path) -> str | None:
         """Hex sha256 of a file's bytes; None where there is no such file."""
         try:
-            found = path.stat()
-            if not stat.S_ISREG(found.st_mode):
-                return None
-            name = str(path).removeprefix(f"{self._root}{os.sep}")
-            facts = _facts(found)
-            known = self._today.get(name) or self._before.get(name)
-            if known is None or known[0] != facts:
-                return self._learn(name, path)
-            self._today[name] = known
-            return known[1]
+            return self._digest(path, _look_at_file, _sha256)
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def of_folder(self, folder: Path, name: Callable[[Path], str]) -> str:
+        """What `name` makes of the files that lie in a folder, always the same of the same ones."""
+        return self._digest(folder, _look_at_folder, name)
 
     def save(self) -> None:
         """Remember for the next process what this one has learned, beside what others have; drop files that are gone.
@@ -71,22 +67,40 @@ class Digests:
         write_atomic(self._index, _head(body) + body)
         self._learned = False
 
-    def _learn(self, name: str, path: Path) -> str:
-        started_ns = self._now_ns()
-        with path.open("rb") as stream:
-            before = os.fstat(stream.fileno())
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            after = os.fstat(stream.fileno())
-        self._today.pop(name, None)
-        settled = max(before.st_mtime_ns, before.st_ctime_ns) + SETTLED_NS < started_ns
-        if settled and _facts(before) == _facts(after):
-            self._today[name] = (_facts(after), digest)
+    def _digest(self, path: Path, look: Callable[[Path], tuple[str, int]], read: Callable[[Path], str]) -> str:
+        name = str(path).removeprefix(f"{self._root}{os.sep}")
+        facts, newest_ns = look(path)
+        known = self._today.get(name) or self._before.get(name)
+        if known is None or known[0] != facts:
+            started_ns = self._now_ns()
+            known = facts, read(path)
+            if newest_ns + SETTLED_NS >= started_ns or look(path)[0] != facts:
+                self._today.pop(name, None)
+                return known[1]
             self._learned = True
-        return digest
+        self._today[name] = known
+        return known[1]
 
 
-def _facts(found: os.stat_result) -> str:
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+def _look_at_file(path: Path) -> tuple[str, int]:
+    """What a file is like, and its newest time in nanoseconds."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise FileNotFoundError(path)
+    facts = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+    return facts, max(found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _look_at_folder(folder: Path) -> tuple[str, int]:
+    seen = {path.name: _look_at_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    return json.dumps({name: facts for name, (facts, _) in seen.items()}), max(
+        (ns for _, ns in seen.values()), default=0
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _head(body: bytes) -> bytes:

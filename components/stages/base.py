@@ -1,7 +1,7 @@
 """Stage `base`: name the frozen model by its content in out/base/base.json.
 
-The other stages read the digests there; the model itself is loaded only where it is used. A folder's digests are
-taken again each time, which costs reading it once; a model of the hub stands as long as its name and revision do.
+The other stages read the digests there; the model itself is loaded only where it is used. A folder's digests are taken
+again when its files may have changed; a model of the hub stands as long as its name and revision do.
 """
 
 from pathlib import Path
@@ -38,13 +38,18 @@ def describe(workspace: Workspace) -> dict[str, Any]:
 
 
 def _stands(workspace: Workspace, facts: dict[str, Any]) -> bool:
-    from components.model.identity import model_digest, tokenizer_digest
-
     config = workspace.base_config
     if config.dtype not in (facts.get("dtype"), "fastest") or facts.get("revision") != config.revision:
         return False
     folder = Path(config.path)
     if not folder.is_dir():
         return (facts.get("source"), facts.get("path")) == (_HUB, config.path)
-    found = (model_digest(folder), tokenizer_digest(folder))
-    return (facts.get("digest"), facts.get("tokenizer_digest")) == found and facts["path"] == workspace.params.base.path
+    found = workspace.digests.of_folder(folder, _digests)
+    told = f"{facts.get('digest')} {facts.get('tokenizer_digest')}"
+    return told == found and facts["path"] == workspace.params.base.path
+
+
+def _digests(folder: Path) -> str:
+    from components.model.identity import model_digest, tokenizer_digest
+
+    return f"{model_digest(folder)} {tokenizer_digest(folder)}"

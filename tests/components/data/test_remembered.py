@@ -189,3 +189,24 @@ def test_a_tenant_digest_is_the_same_from_memory(tmp_path: Path) -> None:
     assert {tenant_digest(tmp_path, "a", digests.of) for _ in range(2)} == {tenant_digest(tmp_path, "a")}
     (tmp_path / "folder").mkdir()
     assert (digests.of(tmp_path / "folder"), digests.of(tmp_path / "a" / "test.jsonl" / "x")) == (None, None)
+
+
+def test_a_folder_is_named_again_when_one_of_its_files_changes(tmp_path: Path) -> None:
+    read = []
+
+    def name(folder: Path) -> str:
+        read.append(folder)
+        return " ".join(sorted(path.read_text() for path in folder.glob("*.txt")))
+
+    first, second = write(tmp_path / "base" / "1.txt", b"one"), write(tmp_path / "base" / "2.txt", b"two")
+    digests = open_at(tmp_path)
+    assert {digests.of_folder(tmp_path / "base", name) for _ in range(3)} == {"one two"}
+    digests.save()
+    digests = open_at(tmp_path)
+    assert (digests.of_folder(tmp_path / "base", name), len(read)) == ("one two", 1)
+    second.write_bytes(b"too")
+    assert digests.of_folder(tmp_path / "base", name) == "one too"
+    first.rename(first.with_suffix(".bak"))
+    assert digests.of_folder(tmp_path / "base", name) == "too"
+    assert open_at(tmp_path, full_check=True).of_folder(tmp_path / "base", name) == "too"
+    assert len(read) == 4
