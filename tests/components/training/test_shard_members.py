@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from components.config import EngineConfig
 from components.data.tokens import Encoded
 from components.errors import TrainingError, WorkspaceError
 from components.model.base import Base
-from components.training import checkpoint
-from components.training.checkpoint import saved_step
+from components.training.checkpoint import FILE, saved_step
 from components.training.loop import train_alone, train_together
 from components.training.memory import Room, tenant_bytes
 from components.training.run import Job, TrainResult
@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_ends_its_own_run_alone(
         check_same(result, results[name], 1e-5)
     assert saved_step(tmp_path, "k") == {"nan": 2, "inf": 0, "rate": saved_step(tmp_path, "k")}[case]
     if saved_step(tmp_path, "k"):
-        state = checkpoint.safe_open(tmp_path / checkpoint.FILE, framework="pt")
+        state = safe_open(tmp_path / FILE, framework="pt")
         assert all(state.get_tensor(name).isfinite().all() for name in state.keys())  # noqa: SIM118 - not a mapping
 
 

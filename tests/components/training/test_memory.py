@@ -1,0 +1,128 @@
+"""Memory: what a token and a tenant are said to take is near what they take, and limits are kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from components.config import EngineConfig
+from components.data.tokens import Encoded
+from components.model.base import Base
+from components.model.delta import Delta
+from components.model.initialization import random_prefix
+from components.training import memory
+from components.training.loop import train_alone, train_together
+from components.training.memory import Room, free_bytes, tenant_bytes, token_bytes
+from components.training.objective import Deltas, Row
+from components.training.run import Job, Run
+
+JobOf = Callable[..., Job]
+CPU = torch.device("cpu")
+
+
+def peak_bytes(work: Callable[[], Any]) -> int:
+    """The most that torch had allocated at once since `work` began."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("length", [20, 56])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "bart", "t5"])
+def test_a_token_takes_what_it_is_said_to(
+    build_base: Callable[..., Base], kind: str, length: int, packing: bool
+) -> None:
+    base, engine, half = build_base(kind), EngineConfig(packing=packing), length // 2
+
+    def a_pass(rows: int) -> None:
+        prefix = random_prefix(base.shape, 1, 0)
+        for tensor in prefix.tensors.values():
+            tensor.requires_grad_()
+        pair = Encoded((5,) * half, (6,) * half)
+        Deltas(base, [Delta(prefix=prefix)], engine).backward([Row(0, pair)] * rows)
+
+    said = token_bytes(base, engine)
+    few, many = (peak_bytes(lambda rows=rows: a_pass(rows)) for rows in (5, 25))
+    assert 0.5 < said * 20 * length / (many - few) < 2
+
+
+@pytest.mark.parametrize("values", [{}, {"mlp_hidden": 96}, {"method": "embedding"}], ids=str)
+def test_a_tenant_takes_what_it_is_said_to(base: Base, job_of: JobOf, values: dict[str, Any]) -> None:
+    job = job_of(base, "a", **{"prefix_length": 40, "max_steps": 2, "count": 2, **values})
+
+    def own(run: Run) -> int:
+        states = [value for state in run.optimizer.state.values() for value in state.values()]
+        grads = [parameter.grad for parameter in job.module.parameters() if parameter.grad is not None]
+        tensors = [*job.module.parameters(), *grads, *states, *run.best.tensors.values()]
+        storages = {storage.data_ptr(): storage.nbytes() for storage in map(torch.Tensor.untyped_storage, tensors)}
+        return sum(storages.values())
+
+    run = Run(job)
+    for parameter in job.module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    run.optimizer.step()
+    assert own(run) <= tenant_bytes(job.module, job.train) < 2 * own(run)
+
+
+def limits(folder: Path, **values: str) -> Path:
+    for name, value in values.items():
+        (folder / name.replace("_", ".")).write_text(f"{value}\n")
+    return folder
+
+
+def test_free_memory_is_what_the_control_group_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = float(psutil.virtual_memory().total)
+    monkeypatch.setattr(memory, "_CGROUP", limits(tmp_path, memory_max="5000000", memory_current="2000000"))
+    assert free_bytes(CPU) == 3_000_000
+    limits(tmp_path, memory_max="max")
+    assert 3_000_000 < free_bytes(CPU) <= there
+    limits(tmp_path, memory_max=str(10**18))
+    assert 3_000_000 < free_bytes(CPU) <= there
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "none")
+    assert 3_000_000 < free_bytes(CPU) <= there
+
+
+def test_a_room_is_the_smaller_of_what_is_asked_for_and_what_fits(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gib, token = 2**30, token_bytes(base, EngineConfig())
+    assert Room.of(base, EngineConfig(memory_gb=1.0)) == Room(4096, gib / 4)
+    tight = Room.of(base, EngineConfig(memory_gb=300 * token / gib))
+    assert (tight.tokens, tight.tenant_bytes) == (150, pytest.approx(75 * token))
+    assert Room.of(base, EngineConfig(memory_gb=300 * token / gib, train_tokens=99)).tokens == 99
+    monkeypatch.setattr(memory, "_CGROUP", limits(tmp_path, memory_max=str(int(800 * token)), memory_current="0"))
+    assert Room.of(base, EngineConfig()).tokens in (399, 400)
+    limits(tmp_path, memory_current=str(10**12))
+    assert Room.of(base, EngineConfig()).tokens == 1
+
+
+def test_next_to_no_memory_trains_one_tenant_at_a_time_and_one_row_in_a_pass(
+    base: Base, job_of: JobOf, check_same: Callable[..., None]
+) -> None:
+    names = ("a", "b", "c")
+    tight, rows, inside = EngineConfig(memory_gb=1e-9), list[int](), list[str]()
+
+    def note(_embedding: Any, args: tuple[torch.Tensor]) -> None:
+        rows.append(args[0].numel())
+
+    alone = {name: train_alone(base, job_of(base, name)) for name in names}
+    longest = max(
+        pair.length - 1 for name in names for pair in [*job_of(base, name).train, *job_of(base, name).validation]
+    )
+    handle = base.model.transformer.wte.register_forward_pre_hook(note)
+    jobs = [job_of(base, name, log=lambda step, _, name=name: inside.append(name)) for name in names]
+    for ended in train_together(base, jobs, tight):
+        check_same(alone[ended.job.tenant], ended.result)
+    handle.remove()
+    assert max(rows) <= max(longest, 23)  # 23: the passes that measure a token
+    assert inside == sorted(inside)
