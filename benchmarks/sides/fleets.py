@@ -1,5 +1,9 @@
-"""A workspace with the data of many tenants on a tiny base of random weights; texts are numbers in E2E's lengths."""
+"""A workspace of many tenants on a base so small that what is not arithmetic shows; texts are numbers in E2E's lengths.
 
+The base is a GPT-2 of random weights that knows 256 words: the numbers below.
+"""
+
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,32 +14,58 @@ from components.data.schema import Example, format_line
 
 SPLITS = {"train": 80, "validation": 10, "test": 10}
 """Examples of each split, 100 in all."""
+_WORDS = 256
+_END = str(_WORDS - 1)
 
 
 def write_workspace(root: Path, tenants: Sequence[str], params: dict[str, Any]) -> None:
     """Make base/, params.yaml and data/ in an empty folder; without git and DVC, data.dvc is made up."""
-    from sides.bases import SHAPES, write_base
-
-    write_base(root / "base", SHAPES["tiny"], None)
+    _write_base(root / "base")
     (root / "params.yaml").write_text(yaml.safe_dump({"base": {"path": "base"}, **params}))
     (root / "data.dvc").write_text(yaml.safe_dump({"outs": [{"md5": f"{'a' * 32}.dir", "path": "data"}]}))
     write_data(root / "data", tenants)
 
 
-def write_data(data: Path, tenants: Sequence[str], salt: int = 1) -> None:
-    """Write 100 examples of each tenant, no two tenants' alike; another `salt` makes other ones."""
-    from sides.examples import draw
+def write_data(data: Path, tenants: Sequence[str], seed: int = 0) -> None:
+    """Write 100 examples of each tenant; another `seed` makes other ones."""
+    from sides.examples import E2E_LENGTHS
 
-    pool = draw(None, sum(SPLITS.values()), numbers=True)
-    for number, tenant in enumerate(tenants):
-        folder, left = data / tenant, iter(pool)
+    for tenant in tenants:
+        chooser = random.Random(f"{seed} {tenant}")
+        folder = data / tenant
         folder.mkdir(parents=True, exist_ok=True)
         for split, count in SPLITS.items():
-            drawn = [next(left) for _ in range(count)]
-            drawn[0] = Example(f"{salt} {number} {drawn[0].source}", drawn[0].references)
-            (folder / f"{split}.jsonl").write_text("".join(map(format_line, drawn)))
+            lengths = chooser.choices(E2E_LENGTHS, k=count)
+            pairs = [Example(_text(chooser, source), (_text(chooser, target),)) for source, target in lengths]
+            (folder / f"{split}.jsonl").write_text("".join(map(format_line, pairs)))
 
 
 def names(count: int) -> list[str]:
     """Ids of so many tenants, in their order."""
     return [f"tenant-{number:05d}" for number in range(count)]
+
+
+def _text(chooser: random.Random, tokens: int) -> str:
+    """One token is left for the end of text."""
+    return " ".join(map(str, chooser.choices(range(_WORDS - 1), k=tokens - 1)))
+
+
+def _write_base(folder: Path) -> None:
+    import torch
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    from sides.bases import quiet
+
+    quiet()
+    torch.manual_seed(0)
+    end = _WORDS - 1
+    config = GPT2Config(
+        vocab_size=_WORDS, n_positions=256, n_embd=32, n_layer=2, n_head=2, bos_token_id=end, eos_token_id=end
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    words = Tokenizer(WordLevel({str(number): number for number in range(_WORDS)}, unk_token="0"))
+    words.pre_tokenizer = WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token=_END).save_pretrained(folder)

@@ -1,0 +1,189 @@
+"""A fleet's night: 1,000 tenants of which 40 changed. What `prefixfleet retrain` takes beside training and decoding.
+
+    python benchmarks/nightly.py [--tenants 1000] [--changed 40] [--nights 3] [--server] [--keep FOLDER]
+
+Every night other tenants get drops, and the flow runs in a process of its own, in a checkout with git, DVC
+(with a remote in a folder) and MLflow on sqlite, or with `--server` over HTTP, whose calls are then counted. The base
+is tiny and one step is trained, so that the rest is nearly all of it. The parts are the flows' tasks, without what they
+spend inside of training and decoding.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from sides.fleets import names, write_data, write_workspace
+from sides.mlflow_server import Server, serve
+from sides.options import spread
+from sides.watch import Taken, Watch, minus, now, plus
+
+from flows.environment import prepare
+
+PROJECT = Path(__file__).resolve().parents[1]
+BESIDE = "process start and end, imports"
+AROUND = "Prefect around the tasks, its server's start"
+NOTHING = (0.0, 0.0)
+TRAINING, DECODING = "training", "decoding"
+PARAMS: dict[str, dict[str, object]] = {
+    "train": {"prefix_length": 8, "max_steps": 1, "validate_every": 1, "warmup_steps": 0, "learning_rate": 1e-3},
+    "evaluate": {"max_new_tokens": 8, "lowercase": True},
+    "gate": {"non_inferiority": [{"metric": "bleu", "margin": 100.0}]},
+    "tenants": {},
+}
+
+
+@dataclass(frozen=True)
+class Night:
+    """What a night's parts took, and the calls to MLflow's server where there is one."""
+
+    parts: dict[str, Taken]
+    calls: int
+
+    @property
+    def outside(self) -> Taken:
+        """The sum of all parts but training and decoding."""
+        return plus(NOTHING, *(taken for part, taken in self.parts.items() if part not in (TRAINING, DECODING)))
+
+
+def main() -> None:
+    """Make the fleet's first state, then run the nights and print their parts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tenants", type=int, default=1000)
+    parser.add_argument("--changed", type=int, default=40)
+    parser.add_argument("--nights", type=int, default=3)
+    parser.add_argument("--server", action="store_true", help="an MLflow server in place of sqlite")
+    parser.add_argument("--keep", type=Path, help="where the fleet is made, or was by an earlier call; else removed")
+    parser.add_argument("--night", action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.night:
+        _run_night(chosen.keep)
+        return
+    with tempfile.TemporaryDirectory() as scratch, _server(Path(scratch), chosen.server) as server:
+        root = chosen.keep or Path(scratch) / "fleet"
+        tenants = names(chosen.tenants)
+        os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # as the command line has it
+        prepare(root)
+        if not root.exists():
+            _first_state(root, tenants)
+        print(f"{len(tenants):,} tenants, {chosen.changed} changed; load average {os.getloadavg()[0]:.1f} before")
+        nights = [_night(root, tenants, chosen.changed, night, server) for night in range(chosen.nights)]
+    _tell(nights)
+
+
+def _tell(nights: Sequence[Night]) -> None:
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; median [least, greatest] of {len(nights)}")
+    print(f"{'seconds':48} {'by the clock':>24} {'of the processor':>24}")
+    parts = dict.fromkeys(part for night in nights for part in night.parts)
+    rows = {part: [night.parts.get(part, NOTHING) for night in nights] for part in parts}
+    for part, taken in sorted(rows.items(), key=lambda row: -median(wall for wall, _ in row[1])):
+        _line(f"  {part}", taken)
+    _line("the whole night", [plus(NOTHING, *night.parts.values()) for night in nights])
+    _line("outside of training and decoding", [night.outside for night in nights])
+    if any(night.calls for night in nights):
+        print(f"calls to MLflow's server: {spread([night.calls for night in nights], '.0f')}")
+
+
+def _line(name: str, taken: Sequence[Taken]) -> None:
+    walls, processors = zip(*taken, strict=True)
+    print(f"{name:48} {spread(walls):>24} {spread(processors):>24}")
+
+
+def _night(root: Path, tenants: Sequence[str], changed: int, night: int, server: Server | None) -> Night:
+    drawn = [tenants[(night * changed + number) % len(tenants)] for number in range(changed)]
+    write_data(root / "drops", drawn, seed=time.time_ns())
+    before = server.calls() if server else 0
+    started = now()
+    said = json.loads(_run(root, sys.executable, __file__, "--night", "--keep", str(root)).splitlines()[-1])
+    whole = minus(now(), started)
+    print(f"night {night + 1}: {said['sentence']}", flush=True)
+    parts = {part: tuple(taken) for part, taken in said["parts"].items()}
+    parts[BESIDE] = minus(whole, plus(NOTHING, *parts.values()))
+    return Night(parts, server.calls() - before if server else 0)
+
+
+def _run_night(root: Path) -> None:
+    """What `prefixfleet retrain` does, with a watch on every task of the flows and on training and decoding in them."""
+    from prefect import Task
+
+    import flows.report
+    import flows.retrain
+    import flows.shard
+    from components.model import decoding
+    from components.training import loop
+    from flows.door import run
+
+    watch = Watch()
+    for module in (flows.retrain, flows.report, flows.shard):
+        for name, task in vars(module).items():
+            if isinstance(task, Task) and task.fn.__module__ == module.__name__:
+                task.fn = watch.around(name, task.fn)
+    loop.train_together = watch.along(TRAINING, loop.train_together)
+    decoding.decode = watch.along(DECODING, decoding.decode)
+    started = now()
+    done = run("retrain", root, None)
+    watch.taken[AROUND] = minus(minus(now(), started), plus(NOTHING, *watch.taken.values()))
+    print(json.dumps({"sentence": done.sentence, "parts": watch.taken}))
+
+
+def _first_state(root: Path, tenants: Sequence[str]) -> None:
+    """Train, evaluate, judge and register everybody, by the stages alone."""
+    from components.stages import dataset, evaluate, gate, register, train
+    from components.stages.outcome import refuse_failures
+    from components.stages.workspace import Workspace
+
+    started = time.perf_counter()
+    root.mkdir(parents=True)
+    write_workspace(root, tenants, PARAMS)
+    (root / "data.dvc").unlink()
+    for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(PROJECT / name, root / name)
+    for command in ("git init -q", "dvc init -q", f"dvc remote add -q -d local {root / '.dvc' / 'remote'}"):
+        _run(root, *command.split())
+    shutil.copytree(PROJECT / ".dvc" / "plots", root / ".dvc" / "plots")
+    _run(root, "dvc", "add", "-q", "data")
+    _run(root, "git", "add", "-A")
+    _run(root, "git", "-c", "user.name=bench", "-c", "user.email=bench@example.com", "commit", "-q", "-m", "start")
+    place = Workspace(root)
+    for stage in (train, evaluate, gate):
+        refuse_failures(stage.run(place))
+    versions, troubles = register.register(place, tenants)
+    refuse_failures(troubles)
+    register.roll_out(place, versions, [])
+    dataset.record(place)
+    print(f"first state of {len(tenants):,} tenants by the stages: {time.perf_counter() - started:.0f} s")
+
+
+@contextmanager
+def _server(folder: Path, wanted: bool) -> Iterator[Server | None]:
+    """Where MLflow is, for this process and for the commands that it starts."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if not wanted:
+        yield None
+        return
+    with serve(folder) as server:
+        os.environ["MLFLOW_TRACKING_URI"] = server.uri
+        yield server
+
+
+def _run(root: Path, *command: str) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=root, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

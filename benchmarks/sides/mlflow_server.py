@@ -1,0 +1,62 @@
+"""An MLflow server on this machine whose calls can be counted, by its log of accesses."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+_START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running one."""
+
+    uri: str
+    log: Path
+
+    def calls(self) -> int:
+        """So many calls were answered, questions after its health left out."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return sum('HTTP/1.1"' in line and "/health" not in line for line in lines)
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Server]:
+    """Start a server of one worker on files in `folder`; stopped after the block."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Server(f"http://127.0.0.1:{port}", folder / "server.log")
+    where = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+    stores = ("--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", f"{folder}/store")
+    with server.log.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *where, *stores],
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        until = time.monotonic() + _START_S
+        while not _answers(server.uri):
+            if time.monotonic() > until or process.poll() is not None:
+                raise SystemExit(f"MLflow's server does not start: see {server.log}")
+            time.sleep(0.2)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(uri: str) -> bool:
+    with suppress(requests.RequestException):
+        return requests.get(f"{uri}/health", timeout=1).ok
+    return False
