@@ -1,7 +1,7 @@
 """Strict, frozen configuration, read from params.yaml. Knows no component.
 
-Every value of a run stands in params.yaml; `tenants.<id>` overrides parts of the `train`, `evaluate`, `gate`
-and `access` sections for one tenant. An unknown key is an error that names the nearest known one.
+Every value of a run stands in params.yaml; `tenants.<id>` overrides parts of the `train`, `evaluate`, `gate`,
+`access` and `rollout` sections for one tenant. An unknown key is an error that names the nearest known one.
 """
 
 import re
@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from components.config.problems import shown, told, unknown_key
+from components.config.rollout import RolloutConfig
 from components.config.section import Section as _Section
 from components.config.serve import AccessConfig, ServeConfig
 from components.errors import ConfigError
@@ -171,6 +172,7 @@ class Params(_Section):
     registry: RegistryConfig = RegistryConfig()
     serve: ServeConfig = ServeConfig()
     access: AccessConfig = AccessConfig()
+    rollout: RolloutConfig = RolloutConfig()
     tenants: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_tenant(self, tenant: str) -> "Params":
@@ -187,7 +189,7 @@ class Params(_Section):
         return _parse(_merge(self.model_dump(exclude={"tenants"}), override), where=where)
 
 
-_OVERRIDABLE = ("train", "evaluate", "gate", "access")
+_OVERRIDABLE = ("train", "evaluate", "gate", "access", "rollout")
 
 
 def load_params(path: Path) -> Params:

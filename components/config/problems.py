@@ -27,8 +27,8 @@ def told(problems: ValidationError, model: type[BaseModel], where: str) -> Confi
         return ConfigError(
             f"a value for {'.'.join(path)}", f"{where} without it", "add it, or restore the file from git"
         )
-    wanted = first["msg"].removeprefix("Input should be ").partition(" or instance of ")[0]
-    wanted = wanted.replace("a valid dictionary", "keys with values")
+    words = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    wanted = words.partition(" or instance of ")[0].replace("a valid dictionary", "keys with values")
     return ConfigError(wanted, f"{where}: {'.'.join(path)} = {shown(value)}", _fix(first["type"], value, first))
 
 

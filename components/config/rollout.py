@@ -1,0 +1,75 @@
+"""The section `rollout`: how a tenant's new version reaches it, and what takes it back. Knows no component."""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.config.section import Section
+
+Check = Literal["errors", "latency", "empty", "repeated", "over_long", "feedback"]
+Margin = Annotated[float, Field(ge=1)]
+
+
+class StepConfig(Section):
+    """One step of a canary, and what must hold before the next one (or, after the last, before it is champion)."""
+
+    share: float = Field(gt=0, le=1, description="of the tenant's keys that the challenger answers")
+    hours: float = Field(default=0.0, ge=0, description="at least so long")
+    min_requests: int = Field(default=0, ge=0, description="that the challenger has answered in this step")
+    proven: list[Check] = Field(default_factory=list, description="checks that must show it no worse than the margin")
+
+
+class ShadowConfig(Section):
+    """A challenger that answers unseen."""
+
+    share: float = Field(default=1.0, gt=0, le=1, description="of the tenant's keys that are answered twice")
+    hours: float = Field(default=24.0, ge=0)
+    min_requests: int = Field(default=100, ge=0)
+    proven: list[Check] = Field(default_factory=list)
+    then: Literal["promote", "wait"] = Field(default="promote", description="wait: for a person")
+
+
+class MarginsConfig(Section):
+    """By check, how much greater the challenger's odds of a bad answer may be than the champion's; null: no check."""
+
+    errors: Margin | None = 1.5
+    latency: Margin | None = Field(default=1.5, description="bad: slower than nine in ten of the champion's answers")
+    empty: Margin | None = 1.5
+    repeated: Margin | None = 1.5
+    over_long: Margin | None = 1.5
+    feedback: Margin | None = Field(default=1.5, description="bad: rated below one half, or corrected")
+
+
+class RolloutConfig(Section):
+    """How a tenant's new version reaches it; `tenants.<id>.rollout` overrides it."""
+
+    policy: Literal["immediate", "canary", "shadow", "manual"] = "immediate"
+    steps: list[StepConfig] = Field(
+        default_factory=lambda: [
+            StepConfig(share=0.05, hours=1.0, min_requests=20),
+            StepConfig(share=0.25, hours=2.0, min_requests=100),
+            StepConfig(share=1.0),
+        ],
+        min_length=1,
+        description="of a canary, with growing shares",
+    )
+    shadow: ShadowConfig = ShadowConfig()
+    deadline_hours: float = Field(default=72.0, gt=0, description="of a whole trial, but for one that waits by policy")
+    at_deadline: Literal["promote", "rollback", "wait"] = Field(
+        default="rollback", description="what becomes of a trial that has not met its conditions by then"
+    )
+    false_alarm: float = Field(
+        default=0.01, gt=0, lt=0.5, description="chance that a version within all margins is ever taken back"
+    )
+    margins: MarginsConfig = MarginsConfig()
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "RolloutConfig":
+        if any(later.share <= earlier.share for earlier, later in pairwise(self.steps)):
+            raise ValueError("steps with shares that grow")
+        proven = [*self.shadow.proven, *(check for step in self.steps for check in step.proven)]
+        unmade = [check for check in proven if getattr(self.margins, check) is None]
+        if unmade:
+            raise ValueError(f"a margin for {unmade[0]}, which a step wants proven")
+        return self
