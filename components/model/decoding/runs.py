@@ -6,12 +6,12 @@ encoder-decoder models is in `pair`. Knows models; does not know how a next toke
 Shapes: B rows of a batch, K beams, R = B x K, T source tokens, P slots, S slots of prefix and source, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from components.model.attach import positions
@@ -99,16 +99,30 @@ class DecoderRun:
         self.tree.join(other.tree)
 
     def _forward(self, ids_BT: Tensor, position_BT: Tensor) -> Tensor:
-        output: Any = self.model(
-            input_ids=ids_BT,
-            attention_mask=self.mask_BS,
-            position_ids=position_BT,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with _read_whole(self.model.get_output_embeddings()):
+            output: Any = self.model(
+                input_ids=ids_BT,
+                attention_mask=self.mask_BS,
+                position_ids=position_BT,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         logits_BV: Tensor = output.logits[:, -1]
         return logits_BV
+
+
+@contextmanager
+def _read_whole(head: nn.Module) -> Iterator[None]:
+    """Let the head get its input in one piece.
+
+    The last of T positions are T slots apart in memory, and torch then copies the head's weights once a row.
+    """
+    handle = head.register_forward_pre_hook(lambda _, inputs: tuple(one.contiguous() for one in inputs))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 class GuidedRun:
