@@ -1,0 +1,48 @@
+"""Every index of a layout against its meaning, token by token."""
+
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from components.model.packing.layout import Layout
+
+MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def seen_by(layout: Layout, query: int) -> list[int]:
+    """Rows of the table of keys that a query sees, in their order."""
+    queries = layout.hidden_BTS.shape[1]
+    row, place = divmod(int(layout.place_N[query]), queries)
+    assert int(layout.query_BT[row, place]) == query
+    return layout.slot_BS[row][~layout.hidden_BTS[row, place]].tolist()
+
+
+@MANY
+@given(data=st.data())
+def test_a_token_sees_its_own_slots_and_its_rows_tokens_up_to_itself(ragged, data):
+    drawn = data.draw(ragged)
+    layout, slots, keys = drawn.layout(), sum(drawn.prefixes), drawn.layout().shape[2]
+    for number, (row, place) in enumerate(drawn.tokens):
+        own = drawn.slots(row, place)
+        first = slots + number - place
+        assert seen_by(layout, number) == [*own, *range(first, first + place + 1)]
+        assert int(layout.position_N[number]) == place + len(own)
+        assert int(layout.slot_BS.flatten()[layout.key_place_N[number]]) == slots + number
+        assert int(layout.key_place_N[number]) // keys == row
+    assert len(layout.owned_Q) == slots
+    assert layout.owner_B.tolist() == drawn.owners
+
+
+@MANY
+@given(data=st.data())
+def test_from_a_token_on_the_others_are_the_same_queries(ragged, data):
+    drawn = data.draw(ragged)
+    layout = drawn.layout()
+    cut = layout.from_token(drawn.wanted)
+    kept = [number for number, (row, place) in enumerate(drawn.tokens) if place >= drawn.wanted[row]]
+    assert len(cut.place_N) == len(kept)
+    for query, number in enumerate(kept):
+        assert seen_by(cut, query) == seen_by(layout, number)
+    for name in ("slot_BS", "key_place_N", "owned_Q", "position_N"):
+        assert torch.equal(getattr(cut, name), getattr(layout, name))
+    assert layout.from_token([0] * len(drawn.lengths)).query_BT.tolist() == layout.query_BT.tolist()
