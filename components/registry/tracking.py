@@ -13,6 +13,7 @@ from pathlib import Path
 
 from components.config import RegistryConfig
 from components.errors import ArtifactError, PrefixFleetError
+from components.registry.alias_table import read_aliased
 from components.registry.artifact import copy_artifact, load_artifact
 from components.registry.connection import Connection
 from components.registry.registration import Registration, check, git_revision, write_version
@@ -59,7 +60,16 @@ class Registry:
     def aliased(self, alias: str) -> dict[str, Version]:
         """Tenant -> the version that bears `alias`, read in one call a thousand tenants and few more."""
         with self._connection.client(f"every tenant's {alias}") as client:
-            return find_aliased(client, alias)
+            return find_aliased(client, alias)[alias]
+
+    def standing(self, *aliases: str) -> dict[str, dict[str, Version]]:
+        """Alias -> tenant -> the version that bears it, for who asks every other second.
+
+        From a database it takes milliseconds for a thousand tenants, and versions have the tags of
+        `components.registry.alias_table.TAGS` alone; a server is asked as by `aliased`, for all of them together.
+        """
+        with self._connection.client(f"every tenant's {' and '.join(aliases)}") as client:
+            return find_aliased(client, *aliases) if self._connection.is_server else read_aliased(client, aliases)
 
     def holding(self, prefixes: Mapping[str, str]) -> dict[str, Version]:
         """Tenant -> the version that holds the prefix with this sha256, where there is one; in few calls."""

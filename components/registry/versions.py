@@ -4,7 +4,7 @@ Knows how a tenant's prefix is called in MLflow. Changes nothing there, and reme
 the truth, so every call reads it anew.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,29 +65,31 @@ def to_version(tenant: str, entity: Any, aliases: Iterable[str]) -> Version:
     )
 
 
-def find_aliased(client: Any, alias: str) -> dict[str, Version]:
-    """Tenant -> the version that bears `alias`: a call a thousand tenants, and few more.
+def find_aliased(client: Any, *aliases: str) -> dict[str, dict[str, Version]]:
+    """Alias -> tenant -> the version that bears it: a call a thousand tenants, and few more.
 
     A search for models brings each one's aliases and newest version, so only an alias on an older version (after a
-    rollback, or while a challenger is on trial) needs more: these are sought by version number.
+    rollback, or a champion while its challenger is on trial) needs more: these are sought by version number.
     """
-    models = [model for model in _models(client) if alias in model.aliases]
-    entities: dict[str, Any] = {}
-    older: dict[str, list[str]] = {}
+    models = [model for model in _models(client) if any(alias in model.aliases for alias in aliases)]
+    entities: dict[tuple[str, str], Any] = {}
+    older: dict[str, set[str]] = {}
     for model in models:
-        number = str(model.aliases[alias])
-        newest = [entity for entity in model.latest_versions if str(entity.version) == number]
-        if newest:
-            entities[model.name] = newest[0]
-        else:
-            older.setdefault(number, []).append(model.name)
+        known = {str(entity.version): entity for entity in model.latest_versions}
+        for number in {str(model.aliases[alias]) for alias in aliases if alias in model.aliases}:
+            if number in known:
+                entities[model.name, number] = known[number]
+            else:
+                older.setdefault(number, set()).add(model.name)
     for number, names in older.items():
-        entities.update(_numbered(client, number, names))
-    found = {}
+        entities.update({(name, number): entity for name, entity in _numbered(client, number, names).items()})
+    found: dict[str, dict[str, Version]] = {alias: {} for alias in aliases}
     for model in models:
-        tenant, entity = tenant_of(model.name), entities.get(model.name)
-        if tenant and entity:
-            found[tenant] = to_version(tenant, entity, _names(model, entity.version))
+        tenant = tenant_of(model.name)
+        for alias in aliases:
+            entity = entities.get((model.name, str(model.aliases.get(alias))))
+            if tenant and entity:
+                found[alias][tenant] = to_version(tenant, entity, _names(model, entity.version))
     return found
 
 
@@ -168,11 +170,11 @@ def _holding(entities: Iterable[Any], models: Mapping[str, Any], prefixes: Mappi
     return found
 
 
-def _numbered(client: Any, number: str, names: list[str]) -> dict[str, Any]:
+def _numbered(client: Any, number: str, names: Collection[str]) -> dict[str, Any]:
     if len(names) <= _FEW:
         return {name: entity for name in names if (entity := or_none(client.get_model_version, name, number))}
     condition = f"name LIKE '{MODEL_PREFIX}%' AND version_number = {number}"
-    return {entity.name: entity for entity in _search(client, condition) if entity.name in set(names)}
+    return {entity.name: entity for entity in _search(client, condition) if entity.name in names}
 
 
 def _names(model: Any, number: Any) -> list[str]:

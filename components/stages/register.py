@@ -8,12 +8,14 @@ what lies outside the workspace. Does not know how prefixes are trained or judge
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
+from components.data.records import form_of
 from components.errors import PrefixFleetError, RegistryError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import read_report
 from components.registry.manifest import Manifest, read_manifest
 from components.registry.tracking import CHAMPION, Registration, RunLog, Version, read_curves
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
+from components.stages.examples import read_one
 from components.stages.gate import VERDICT_FILE, last_verdict
 from components.stages.outcome import Outcome
 from components.stages.plan import plan
@@ -137,7 +139,11 @@ def _registration(workspace: Workspace, manifest: Manifest, verdict: Verdict) ->
         base_path=base.path,
         revision=base.revision,
         dtype=base.dtype,
-        tags={"verdict": "accepted", "verdict_sentence": verdict.sentence},
+        tags={
+            "verdict": "accepted",
+            "verdict_sentence": verdict.sentence,
+            "record_form": form_of(example.source for example in read_one(workspace, manifest.tenant, "train")) or "",
+        },
         run=_run_log(workspace, manifest, verdict),
         decoding=evaluate.decoding(),
     )
