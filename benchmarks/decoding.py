@@ -1,0 +1,126 @@
+"""Decoding with beams: PrefixFleet beside `peft`'s batched generate and beside one input at a time.
+
+    python benchmarks/decoding.py [--quick | --full] [--inputs 630] [--tenants 1 32] [--data FOLDER] [--dtype ...]
+
+Inputs are those of E2E's test split; how each row's end is forced, the same on all sides, stands in `sides.decoders`.
+Each side has a process of its own and decodes all inputs once a round, in turns; one at a time decodes `--single` of
+them, evenly spread, and its time is counted up by input. `peft` takes the inputs of one tenant sorted by length, in
+every size of batch that is named; the best one counts. In float32 all sides must give the same tokens.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from sides import decoders, machine
+from sides.bases import SHAPES, Sizes, sizes_of
+from sides.options import bases, filled, parser, spread
+from sides.turns import Outcome, Side, in_turns
+
+OURS, SINGLE, PEFT, MACHINE = "ours", "one at a time", "peft", "machine"
+PRESETS = {
+    "quick": {"shape": ["tiny"], "inputs": 12, "tenants": [1, 3], "single": 3, "peft_rows": [4], "rounds": 1},
+    "default": {"shape": ["small"], "inputs": 64, "tenants": [1, 4], "single": 8, "peft_rows": [16], "rounds": 1},
+    "full": {"shape": ["small"], "inputs": 630, "tenants": [1, 32], "single": 32, "peft_rows": [16, 64], "rounds": 3},
+}
+
+
+def main() -> None:
+    """Measure on every base, for every number of tenants and every dtype."""
+    made = parser(str(__doc__))
+    made.add_argument("--inputs", type=int)
+    made.add_argument("--tenants", type=int, nargs="+", help="numbers of tenants that the inputs belong to")
+    made.add_argument("--beams", type=int, default=5)
+    made.add_argument("--rows", type=int, default=64, help="rows that PrefixFleet decodes together")
+    made.add_argument("--peft-rows", type=int, nargs="+", help="sizes of peft's batches to try")
+    made.add_argument("--single", type=int, help="inputs that are decoded one at a time")
+    made.add_argument("--dtype", nargs="+", choices=list(machine.DTYPES), default=["float32", "bfloat16"])
+    options = filled(made.parse_args(), PRESETS)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a side that waits for its turn must not spin
+    with bases(options) as folders:
+        for folder in folders:
+            for tenants in options.tenants:
+                _measure(folder, tenants, options)
+
+
+def _measure(folder: Path, tenants: int, options: argparse.Namespace) -> None:
+    sources, lengths = decoders.inputs_of(folder, options.data, options.inputs)
+    owners = [row % tenants for row in range(options.inputs)]
+    shaped = folder.name in {f"gpt2-{shape}" for shape in SHAPES}
+    task = decoders.Task(folder, shaped, sources, lengths, owners, options.prefix_length, options.beams)
+    chosen = [number * options.inputs // options.single for number in range(options.single)]
+    sides: dict[str, Side] = {}
+    for dtype in options.dtype:
+        common = (task, dtype)
+        sides[f"{OURS} {dtype}"] = Side(decoders.ours, (*common, options.rows, options.rounds), options.rounds)
+        for rows in options.peft_rows:
+            name = f"{PEFT} {dtype} x {rows}"
+            sides[name] = Side(decoders.peft_batched, (*common, rows, options.rounds), options.rounds)
+        if tenants == 1:
+            name = f"{SINGLE} {dtype}"
+            sides[name] = Side(decoders.one_at_a_time, (*common, chosen, options.rounds), options.rounds)
+    sizes = sizes_of(folder)
+    rates_of = Side(machine.measure, (sizes.matrices, options.rows * options.beams, options.rounds), options.rounds)
+    outcomes = in_turns({**sides, MACHINE: rates_of})
+    rates = outcomes.pop(MACHINE).facts
+    print(
+        f"\n{folder.name}: {options.inputs} inputs of {tenants} tenants, beam {options.beams}, prefix of "
+        f"{options.prefix_length}; {'E2E' if options.data else 'lengths of E2E'}: sources of "
+        f"{sum(map(len, sources)) / len(sources):.1f} tokens, ends forced after {sum(lengths) / len(lengths):.1f} "
+        f"({min(lengths)} to {max(lengths)})\nthe {machine.name()} in the same run: "
+        + ", ".join(f"{name} {rates[name] / 1e9:,.0f} GFLOP/s" for name in options.dtype)
+    )
+    for dtype in options.dtype:
+        _table({name: one for name, one in outcomes.items() if dtype in name}, task, sizes, rates[dtype])
+    _best(outcomes)
+
+
+def _table(outcomes: dict[str, Outcome], task: decoders.Task, sizes: Sizes, ceiling: float) -> None:
+    """A line a side; `rate` is the share of the machine's matrix rate that the needed operations make."""
+    ours = next(name for name in outcomes if name.startswith(OURS))
+    tokens = outcomes[ours].facts["outputs"]
+    exact = ours.endswith("float32")
+    print(f"\n{'side':28} {'ms an input':>24} {'rate':>5} {'peak MB':>8} {'the same tokens as ours':>24}")
+    for name, outcome in outcomes.items():
+        theirs = outcome.facts["outputs"]
+        same = sum(ids == tokens[row] for row, ids in theirs.items())
+        per_input = [1e3 * seconds / len(theirs) for seconds in outcome.seconds]
+        share = _operations(task, sizes) / len(task.sources) / (median(per_input) / 1e3) / ceiling
+        figures = f"{spread(per_input, ',.0f'):>24} {share:5.0%} {outcome.peak_bytes / 1e6:8,.0f}"
+        print(f"{name:28} {figures} {f'{same} of {len(theirs)}':>24}")
+        if exact and same < len(theirs):
+            raise SystemExit(f"{name} and {ours} must give the same tokens")
+    for name in outcomes:
+        if name != ours:
+            print(f"{ours} / {name}: {spread(_ratios(outcomes[name], outcomes[ours]))} x as fast")
+
+
+def _best(outcomes: dict[str, Outcome]) -> None:
+    """Each side's best setting beside the other's."""
+    ours = min((name for name in outcomes if name.startswith(OURS)), key=lambda name: median(_each(outcomes[name])))
+    for kind in (PEFT, SINGLE):
+        of_kind = [name for name in outcomes if name.startswith(kind)]
+        if of_kind:
+            peer = min(of_kind, key=lambda name: median(_each(outcomes[name])))
+            print(f"best of each: {ours} / {peer}: {spread(_ratios(outcomes[peer], outcomes[ours]))} x as fast")
+
+
+def _each(outcome: Outcome) -> Sequence[float]:
+    return [seconds / len(outcome.facts["outputs"]) for seconds in outcome.seconds]
+
+
+def _ratios(theirs: Outcome, ours: Outcome) -> list[float]:
+    return [their / our for their, our in zip(_each(theirs), _each(ours), strict=True)]
+
+
+def _operations(task: decoders.Task, sizes: Sizes) -> float:
+    """What nobody can leave out: every source token once, and every new one of every beam but the last."""
+    steps = task.beams * sum(length - 1 for length in task.lengths)
+    read = sum(map(len, task.sources))
+    return 2.0 * (sizes.body * (read + steps) + sizes.vocabulary * (len(task.sources) + steps))
+
+
+if __name__ == "__main__":
+    main()
