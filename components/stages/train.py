@@ -21,6 +21,7 @@ from components.stages.records import read_csv, remove_others, write_csv, write_
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
+    from components.training.peers import Peers
     from components.training.run import Job, TrainResult
 
 LOSS_FILE = "loss.csv"
@@ -44,17 +45,26 @@ def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[Outcome
     """Train these tenants together, those that stand on others' prefixes after the others; outcomes in their order.
 
     A tenant's artifact is saved as soon as its run ends. Trouble that its owner can mend becomes a failed outcome.
+
+    Raises:
+        ConfigError: `engine.processes` wants more GPUs than there are.
+        TrainingError: one of these processes has ended; what was in training is saved.
     """
+    from components.training.peers import peers_for
+
+    if not items:
+        return []
     outcomes: dict[str, Outcome] = {}
-    for shared in (False, True):
-        wave = [item for item in items if (item.train.shared is not None) == shared]
-        # Only runs of one kind share passes.
-        wave.sort(key=lambda item: (item.train.method, item.train.gradient_checkpointing))
-        outcomes |= _train_wave(workspace, wave)
+    with peers_for(workspace.base, workspace.base_config, workspace.params.engine) as peers:
+        for shared in (False, True):
+            wave = [item for item in items if (item.train.shared is not None) == shared]
+            # Only runs of one kind share passes.
+            wave.sort(key=lambda item: (item.train.method, item.train.gradient_checkpointing))
+            outcomes |= _train_wave(workspace, wave, peers)
     return [outcomes[item.tenant] for item in items]
 
 
-def _train_wave(workspace: Workspace, items: Sequence[PlanItem]) -> dict[str, Outcome]:
+def _train_wave(workspace: Workspace, items: Sequence[PlanItem], peers: "Peers") -> dict[str, Outcome]:
     from components.training.loop import train_together
 
     outcomes: dict[str, Outcome] = {}
@@ -71,10 +81,9 @@ def _train_wave(workspace: Workspace, items: Sequence[PlanItem]) -> dict[str, Ou
             if item.tenant in works:
                 yield works[item.tenant].job
 
-    if items:
-        for ended in train_together(workspace.base, jobs(), workspace.params.engine):
-            work = works.pop(ended.job.tenant)
-            outcomes[ended.job.tenant] = attempt(ended.job.tenant, "train", lambda: work.end(ended.result))  # noqa: B023
+    for ended in train_together(workspace.base, jobs(), workspace.params.engine, peers):
+        work = works.pop(ended.job.tenant)
+        outcomes[ended.job.tenant] = attempt(ended.job.tenant, "train", lambda: work.end(ended.result))  # noqa: B023
     return outcomes
 
 

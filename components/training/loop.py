@@ -11,10 +11,9 @@ the run alone but for rounding.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import reduce
 
 import torch
 
@@ -27,10 +26,10 @@ from components.model.base import Base
 from components.model.delta import Delta
 from components.training.memory import Room, tenant_bytes
 from components.training.objective import Deltas, Row, Sums
+from components.training.peers import Peers, out_of_memory
 from components.training.run import Job, Run, TrainResult, spaced
 
 _PASSES_AHEAD = 2
-_NO_MEMORY = ("not enough memory", "can't allocate memory", "bad_alloc", "out of memory")
 _log = logging.getLogger(__name__)
 
 
@@ -42,16 +41,22 @@ class Ended:
     result: TrainResult | PrefixFleetError
 
 
-def train_together(base: Base, jobs: Iterable[Job], engine: EngineConfig | None = None) -> Iterator[Ended]:
+def train_together(
+    base: Base, jobs: Iterable[Job], engine: EngineConfig | None = None, peers: Peers | None = None
+) -> Iterator[Ended]:
     """Train every job and give each back as soon as it ends; jobs are drawn when there is room for them.
 
     A module that trains nothing (in-context, no slots) is validated once and left as it is. Jobs of methods with
-    weights of their own (full, adapter, ...) run alone. Ctrl-C (and closing the iterator) saves what is in training.
+    weights of their own (full, adapter, ...) run alone. `peers` compute the passes: this process alone where none are
+    given. Ctrl-C, closing the iterator and the end of a peer save what is in training.
 
     An end in trouble is a TrainingError (no examples, one that does not fit the context or the memory, a loss that is
     not finite) or a WorkspaceError (its state cannot be written).
+
+    Raises:
+        TrainingError: a peer has ended.
     """
-    shard = _Shard(base, engine or EngineConfig())
+    shard = _Shard(base, engine or EngineConfig(), peers or Peers())
     waiting = iter(jobs)
     ahead = next(waiting, None)
     try:
@@ -62,7 +67,7 @@ def train_together(base: Base, jobs: Iterable[Job], engine: EngineConfig | None 
                     yield Ended(ahead, problem)
                 ahead = next(waiting, None)
             yield from shard.until_somebody_ends()
-    except (KeyboardInterrupt, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit, TrainingError):
         for run in shard.runs:
             run.save()
         raise
@@ -79,8 +84,8 @@ def train_alone(base: Base, job: Job, engine: EngineConfig | None = None) -> Tra
 class _Shard:
     """The runs that are in training together."""
 
-    def __init__(self, base: Base, engine: EngineConfig) -> None:
-        self.base, self.engine = base, engine
+    def __init__(self, base: Base, engine: EngineConfig, peers: Peers) -> None:
+        self.base, self.engine, self.peers = base, engine, peers
         self.runs: list[Run] = []
         self.troubles: list[tuple[Run, PrefixFleetError]] = []
         self.room: Room | None = None
@@ -93,7 +98,7 @@ class _Shard:
             return False
         jobs = [*(run.job for run in self.runs), job]
         fits = sum(tenant_bytes(one.module, one.train) for one in jobs) <= self.room.tenant_bytes
-        return fits and sum(map(_step_tokens, jobs[:-1])) < _PASSES_AHEAD * self.room.tokens
+        return fits and sum(map(_step_tokens, jobs[:-1])) < _PASSES_AHEAD * self.peers.count * self.room.tokens
 
     def enter(self, job: Job) -> TrainingError | None:
         """Let `job` begin or resume, unless its examples cannot be trained on."""
@@ -154,7 +159,7 @@ class _Shard:
             for pair in pairs
         ]
         deltas = Deltas(self.base, [run.module.delta() for run in self.runs], self.engine)
-        sums = self._passes(self.runs, rows, deltas.backward, deltas.forget)
+        sums = self._passes(self.runs, rows, deltas, train=True)
         if sums is None:
             return
         deltas.finish()
@@ -180,28 +185,27 @@ class _Shard:
         """Nats a target token of every set under its delta; None when a run had to leave for want of memory."""
         rows = [Row(owner, pair) for owner, pairs in enumerate(sets) for pair in pairs]
         with torch.no_grad():
-            sums = self._passes(runs, rows, Deltas(self.base, deltas, self.engine).measure, lambda: None)
+            sums = self._passes(runs, rows, Deltas(self.base, deltas, self.engine), train=False)
         return None if sums is None else (sums.nats_U / sums.count_U).tolist()
 
-    def _passes(
-        self, runs: Sequence[Run], rows: list[Row], one_pass: Callable[[list[Row]], Sums], forget: Callable[[], None]
-    ) -> Sums | None:
+    def _passes(self, runs: Sequence[Run], rows: list[Row], deltas: Deltas, *, train: bool) -> Sums | None:
         """All rows in as many passes as they need; smaller ones, from the beginning, when memory runs out.
 
         None when not even one row fits: its tenant is in trouble then.
         """
         assert self.room is not None  # noqa: S101 - set when the first run entered
         lengths = [row.pair.length for row in rows]
+        checkpointing = train and runs[0].config.gradient_checkpointing
         while True:
-            groups = by_tokens(lengths, self.room.tokens)
             try:
-                return reduce(Sums.__add__, (one_pass([rows[index] for index in group]) for group in groups))
+                return self.peers.passes(deltas, rows, self.room.tokens, train=train, checkpointing=checkpointing)
             except RuntimeError as problem:
-                if not _out_of_memory(problem):
+                if not out_of_memory(problem):
                     raise
-                forget()
+                deltas.forget()
                 for run in runs:
                     run.optimizer.zero_grad(set_to_none=True)
+            groups = by_tokens(lengths, self.room.tokens)
             if max(map(len, groups)) == 1:
                 row = rows[groups[0][0]]
                 self.troubles.append((runs[row.owner], _too_large(row.pair.length)))
@@ -243,11 +247,6 @@ def _check_examples(base: Base, job: Job) -> None:
             wanted = f"prefix, source and target within the base's context of {base.context} tokens"
             got = f"a prefix of {slots} and a {name} example of {longest}"
             raise TrainingError(wanted, got, "set train.max_source_tokens or a smaller train.prefix_length")
-
-
-def _out_of_memory(problem: RuntimeError) -> bool:
-    told = str(problem)
-    return isinstance(problem, torch.OutOfMemoryError) or any(words in told for words in _NO_MEMORY)
 
 
 def _too_large(tokens: int) -> TrainingError:

@@ -37,8 +37,9 @@ class Room:
 
     @classmethod
     def of(cls, base: Base, engine: EngineConfig) -> "Room":
-        """What `engine` allows and the free memory holds."""
+        """What `engine` allows and the free memory holds; on a CPU its processes share that."""
         free = free_bytes(base.device) if engine.memory_gb is None else engine.memory_gb * _GIB
+        free /= engine.processes if base.device.type == "cpu" else 1
         fits = int(_PASS_SHARE * free / token_bytes(base, engine))
         return cls(max(1, min(engine.train_tokens, fits)), _TENANT_SHARE * free)
 

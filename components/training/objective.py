@@ -46,6 +46,14 @@ class Sums:
     nats_U: Tensor
     count_U: Tensor
 
+    @classmethod
+    def of_nothing(cls, tenants: int, device: torch.device) -> "Sums":
+        """The sums of no rows."""
+        return cls(
+            torch.zeros(tenants, dtype=torch.float64, device=device),
+            torch.zeros(tenants, dtype=torch.long, device=device),
+        )
+
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(self.nats_U + other.nats_U, self.count_U + other.count_U)
 
@@ -68,13 +76,13 @@ class Deltas:
 
     def __init__(self, base: Base, deltas: Sequence[Delta], engine: EngineConfig = _DEFAULT) -> None:
         """All of them with the same weights, and infixes only among themselves."""
-        own_weights = deltas[0].weights is not None
+        self.own_weights = deltas[0].weights is not None
         self.base, self.tenants = base, len(deltas)
         self.attention = attend if engine.fused_attention else plain
         self.cut = engine.cut_last_block
-        self.end_to_end = engine.packing and not own_weights and packable(base.model)
-        self.fused_loss = engine.fused_loss and not own_weights and plain_head(base.model)
-        prefixes = [delta.keys_and_values(base) for delta in deltas]
+        self.end_to_end = engine.packing and not self.own_weights and packable(base.model)
+        self.fused_loss = engine.fused_loss and not self.own_weights and plain_head(base.model)
+        self.prefixes = prefixes = [delta.keys_and_values(base) for delta in deltas]
         if self.end_to_end:
             self.lengths = [prefix.length if prefix else 0 for prefix in prefixes]
             self.infix = any(prefix is not None and prefix.is_infix for prefix in prefixes)

@@ -1,6 +1,10 @@
-"""The stage's own files around the shard: token ids that are kept."""
+"""The stage around the shard: token ids that are kept, and training by several processes."""
 
 import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
 
 from components.model.texts import Texts
 from components.stages import train
@@ -35,3 +39,21 @@ def test_a_tenant_is_encoded_once_whatever_is_trained_on_it(make_root, set_param
     shutil.rmtree(root / "data/birch")
     train.run(Workspace(root))
     assert files_under(root / "var/tokens") == tokens[:2]
+
+
+@pytest.mark.slow
+def test_two_processes_leave_what_one_does(make_root, set_params, caplog):
+    root, found = make_root(("alder", "birch"), tenants={"birch": {"train": {"shared": "alder"}}}), []
+    for processes in (1, 2):
+        set_params(
+            root, engine={"processes": processes}, tenants={"birch": {"train": {"shared": "alder"}}}, train={"seed": 1}
+        )
+        shutil.rmtree(root / "out", ignore_errors=True)
+        with caplog.at_level("INFO"):
+            refuse_failures(train.run(Workspace(root)))
+        found.append(
+            {tenant: load_file(root / f"out/train/{tenant}/prefix.safetensors") for tenant in ("alder", "birch")}
+        )
+    assert "training by 2 processes" in caplog.text
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
+    assert [one.state for one in train.run(Workspace(root))] == ["stood", "stood"]
