@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-_NOISE = 0.01
-"""Of the logits' spread: what 16 bits may differ by."""
+_LARGE = 100.0
+"""Spread of logits that a cap, however high, would change."""
 _known: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 
 
@@ -47,19 +47,30 @@ def plain_head(model: Any) -> bool:
 
 @torch.no_grad()
 def _is_plain(model: Any) -> bool:
+    """Whether the layer gives the product, and the model gives what the layer gives, however large that is."""
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         return False
     ids = torch.arange(2, device=model.device)[None]
-    inputs = {"input_ids": ids, "use_cache": False}
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = ids
-    kept = torch.ones_like(ids, dtype=torch.bool)
-    with head_inputs(model, kept) as found:
-        model(**inputs)
-    own = nn.functional.linear(found[0], head.weight, head.bias).float()
-    logits = model(**inputs).logits[0].float()
-    return logits.shape == own.shape and bool((logits - own).square().mean().sqrt() <= _NOISE * own.std())
+    probe = torch.randn(1, 2, head.out_features, generator=torch.Generator().manual_seed(0))
+    large = (_LARGE * probe).to(model.device, model.dtype)
+    products: list[Tensor] = []
+
+    def note(_head: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        own = nn.functional.linear(args[0], head.weight, head.bias)
+        apart = (output - own).float().square().mean().sqrt()
+        products.append(apart <= torch.finfo(model.dtype).eps ** 0.5 * own.float().std())
+        return large.expand_as(output)
+
+    handle = head.register_forward_hook(note)
+    try:
+        logits = model(**inputs).logits
+    finally:
+        handle.remove()
+    return len(products) == 1 and bool(products[0]) and logits.shape == large.shape and bool((logits == large).all())
 
 
 @contextmanager

@@ -26,8 +26,6 @@ from components.model.prefix import Prefix, PrefixShape
 from components.model.sites import Site, attention_sites, prefix_shape, refused
 from components.model.weights.blocks import decoder_blocks
 
-_NOISE = 0.05
-"""Of the logits' spread: what 16 bits may differ by."""
 _STARTS = (1, 1)
 _known: "WeakKeyDictionary[nn.Module, _Ways]" = WeakKeyDictionary()
 
@@ -66,12 +64,14 @@ def packed(
         BaseModelError: the model is not `packable`.
     """
     sites = attention_sites(model)
+    if starts is not None and (not _ways(model).cuts or is_checkpointed(decoder_blocks(model)[-1].module)):
+        starts = None
     places = [slots.unbind(0) for slots in slots_L2QHD.to(model.dtype).unbind(0)]
     rows = _Packed(sites, places, layout, attention)
     with ExitStack() as stack:
         stack.enter_context(taken_over(model, sites, rows, BARE))
         stack.callback(model.get_decoder().register_forward_hook(lambda *_: rows.finish(model)).remove)
-        if starts is not None and _ways(model).cuts and not is_checkpointed(decoder_blocks(model)[-1].module):
+        if starts is not None:
             stack.enter_context(rows.cut(model, starts))
         yield
 
@@ -167,4 +167,4 @@ def _same(model: Any, starts: Sequence[int] | None) -> bool:
     except (BaseModelError, RuntimeError, ValueError, TypeError, IndexError, KeyError):
         return False
     apart = (padded - own)[kept_N]
-    return bool(apart.square().mean().sqrt() <= _NOISE * padded.std())
+    return bool(apart.square().mean().sqrt() <= torch.finfo(model.dtype).eps ** 0.5 * padded.std())

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from components.config import EngineConfig
 from components.model.base import Base
+from components.model.packing import packable
 from components.training.loop import train_alone, train_together
 from components.training.run import Job, TrainResult
 
@@ -157,3 +158,21 @@ def test_a_base_of_16_bits_trains_near_the_one_of_32(
         assert all(tensor.dtype == torch.float32 for tensor in result.delta.tensors.values())
         losses = [[point.validation_loss for point in one.curve] for one in (exact, result)]
         assert losses[1] == pytest.approx(losses[0], rel=0.02), tenant
+
+
+def test_a_base_that_mixes_neighbours_is_trained_padded(
+    build_base: Callable[..., Base], job_of: JobOf, check_same: Check
+) -> None:
+    """Rows end to end would leak into each other there, so they are not laid so, whatever params say."""
+    base, names = build_base("gpt2", seed=4), ("plain", "mlp", "joint")
+
+    def mix(_block: Any, _args: Any, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden + 0.5 * torch.nn.functional.pad(hidden[:, :-1], (0, 0, 1, 0))
+
+    handle = base.model.transformer.h[0].register_forward_hook(mix)
+    assert not packable(base.model)
+    wide = together(base, [job_of(base, name, **ALL[name]) for name in names])
+    for name in names:
+        check_same(train_alone(base, job_of(base, name, **ALL[name]), EngineConfig(packing=False)), wide[name])
+        check_same(train_alone(base, job_of(base, name, **ALL[name]), EngineConfig(train_tokens=1)), wide[name])
+    handle.remove()

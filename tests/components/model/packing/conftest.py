@@ -51,3 +51,8 @@ def _ragged(draw: st.DrawFn) -> Ragged:
 @pytest.fixture(scope="session")
 def ragged() -> st.SearchStrategy[Ragged]:
     return _ragged()
+
+
+@pytest.fixture(scope="session")
+def fixed() -> Ragged:
+    return Ragged([5, 3, 7], [1, 0, 1], [2, 3], None, [2, 0, 4])
