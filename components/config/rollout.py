@@ -1,13 +1,14 @@
 """The section `rollout`: how a tenant's new version reaches it, and what takes it back. Knows no component."""
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from components.config.section import Section
 
 Check = Literal["errors", "latency", "empty", "repeated", "over_long", "feedback"]
+CHECKS: tuple[Check, ...] = get_args(Check)
 Margin = Annotated[float, Field(ge=1)]
 
 

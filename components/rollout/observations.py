@@ -74,21 +74,30 @@ def record(database: Database, observations: Iterable[Observation]) -> None:
             _add(connection, LATENCIES, slow, ("answers",))
 
 
-def observed(database: Database, versions: Mapping[str, Sequence[str]], since: int = 0) -> dict[str, list[Observation]]:
-    """Tenant -> what was seen of its named versions from minute `since` on, in the order of time.
+def observed(database: Database, tenant: str, versions: Sequence[str], since: int, until: int) -> list[Observation]:
+    """What was seen of a tenant's versions from minute `since` to before `until`, in the order of time.
 
-    Two queries for the whole fleet. Raises WorkspaceError.
+    Raises WorkspaceError.
     """
-    with database.reading("what serving saw") as connection:
-        cells = _wanted(connection, OBSERVATIONS, versions, since)
-        buckets: dict[tuple[Any, ...], dict[int, int]] = {}
-        for row in _wanted(connection, LATENCIES, versions, since):
-            buckets.setdefault(tuple(row[name] for name in _KEY), {})[row["bucket"]] = row["answers"]
-    found: dict[str, list[Observation]] = {}
-    for row in cells:
-        key = tuple(row[name] for name in _KEY)
-        found.setdefault(row["tenant"], []).append(Observation(**row, latencies=buckets.get(key, {})))
-    return found
+    with database.reading(f"what serving saw of {tenant}") as connection:
+        cells, slow = (
+            connection.execute(
+                sql.select(table)
+                .where(table.c.tenant == tenant, table.c.version.in_(list(versions)))
+                .where(table.c.minute >= since, table.c.minute < until)
+                .order_by(table.c.minute, table.c.arm)
+            )
+            .mappings()
+            .all()
+            for table in (OBSERVATIONS, LATENCIES)
+        )
+    buckets: dict[tuple[Any, ...], dict[int, int]] = {}
+    for row in slow:
+        buckets.setdefault(_key_of(row), {})[row["bucket"]] = row["answers"]
+    return [
+        Observation(**{str(name): value for name, value in row.items()}, latencies=buckets.get(_key_of(row), {}))
+        for row in cells
+    ]
 
 
 def prune(database: Database, before: int) -> None:
@@ -98,12 +107,8 @@ def prune(database: Database, before: int) -> None:
             connection.execute(sql.delete(table).where(table.c.minute < before))
 
 
-def _wanted(
-    connection: Connection, table: sql.Table, versions: Mapping[str, Sequence[str]], since: int
-) -> list[Mapping[Any, Any]]:
-    query = sql.select(table).where(table.c.minute >= since, table.c.tenant.in_(list(versions)))
-    rows = connection.execute(query.order_by(table.c.minute, table.c.arm)).mappings()
-    return [row for row in rows if row["version"] in versions[row["tenant"]]]
+def _key_of(row: Mapping[Any, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _KEY)
 
 
 def _add(connection: Connection, table: sql.Table, rows: list[dict[str, Any]], counted: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ MLflow's aliases are the truth about versions. What stands here beside them is w
 trial, its share, since when, and whether a person has stopped it. Knows no policy.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -31,6 +32,8 @@ class Standing:
     """Of the requests: those that the challenger answers (canary), or answers unseen as well (shadow)."""
     started_s: float = 0.0
     step_started_s: float = 0.0
+    changes: tuple[int, ...] = ()
+    """Minutes since 1970 in which the trial's share changed."""
     paused: bool = False
     pinned: bool = False
 
@@ -70,7 +73,7 @@ def standing(database: Database, tenant: str) -> Standing:
 
 def put(connection: Connection, changed: Iterable[Standing]) -> None:
     """Write standings within the transaction of the ledger's lines on them."""
-    rows = [asdict(one) for one in changed]
+    rows = [{**asdict(one), "changes": json.dumps(one.changes)} for one in changed]
     if not rows:
         return
     insert = insert_into(connection, STANDINGS)
@@ -79,4 +82,4 @@ def put(connection: Connection, changed: Iterable[Standing]) -> None:
 
 
 def _named(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(name): value for name, value in row.items()}
+    return {**{str(name): value for name, value in row.items()}, "changes": tuple(json.loads(row["changes"]))}

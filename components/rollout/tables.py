@@ -35,6 +35,7 @@ STANDINGS = sql.Table(
     sql.Column("share", sql.Float, nullable=False),
     sql.Column("started_s", sql.Float, nullable=False),
     sql.Column("step_started_s", sql.Float, nullable=False),
+    sql.Column("changes", sql.Text, nullable=False),  # JSON
     sql.Column("paused", sql.Boolean, nullable=False),
     sql.Column("pinned", sql.Boolean, nullable=False),
 )

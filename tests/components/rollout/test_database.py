@@ -78,9 +78,10 @@ def check_everything(database):
     cell = Observation(tenant="acme", version="2", arm="challenger", minute=7, requests=3, latencies={4: 2, 5: 1})
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: record(database, [cell]), range(8)))
-    assert observed(database, {"acme": ["2"]})["acme"] == [
+    assert observed(database, "acme", ["1", "2"], 7, 8) == [
         Observation(tenant="acme", version="2", arm="challenger", minute=7, requests=24, latencies={4: 16, 5: 8})
     ]
+    assert observed(database, "acme", ["1"], 0, 99) == observed(database, "acme", ["2"], 8, 99) == []
 
 
 def test_sqlite_holds_it_all(database):

@@ -1,0 +1,75 @@
+"""What the observations of a trial say of its challenger, check by check: worse, no worse, or not clear yet.
+
+`false_alarm` is shared out equally among the checks (Bonferroni): the chance that a challenger within all margins is
+called worse by any check, at any time, is at most `false_alarm`; and so is the chance that one check calls a challenger
+no worse that is beyond its margin. Knows no clock and no policy: see components.rollout.policy.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from components.config.rollout import CHECKS, Check, RolloutConfig
+from components.rollout.observations import Observation
+from components.rollout.sequential import Stratum, log_evidence
+from components.rollout.strata import strata
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was counted in whole strata, and what it says. Evidence of `needed` settles it."""
+
+    check: Check
+    says: Literal["worse", "fine", "unclear"]
+    champion: int
+    champion_bad: int
+    challenger: int
+    challenger_bad: int
+    margin: float
+    evidence_worse: float
+    evidence_fine: float
+    needed: float
+
+    @property
+    def sentence(self) -> str:
+        """For people and the ledger."""
+        counted = (
+            f"{self.check}: {self.challenger_bad} of {self.challenger} against the champion's "
+            f"{self.champion_bad} of {self.champion}"
+        )
+        return f"{counted} ({self.says}; margin {self.margin:g} on the odds)"
+
+    def figures(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def find(config: RolloutConfig, seen: Sequence[Observation], changes: Iterable[int] = ()) -> list[Finding]:
+    """Every check's finding on a trial's observations, which are in the order of time; `changes` as for `strata`."""
+    margins = {check: margin for check in CHECKS if (margin := getattr(config.margins, check)) is not None}
+    needed = len(margins) / config.false_alarm
+    edges = list(changes)
+    return [judge(check, strata(check, seen, edges), margin, needed) for check, margin in margins.items()]
+
+
+def judge(check: Check, found: Sequence[Stratum], margin: float, needed: float) -> Finding:
+    """One check's finding; `needed` is 1/alpha. The greatest evidence ever counts: a look then would have seen it."""
+    worse, fine = (_greatest(found, margin, worse=worse) for worse in (True, False))
+    return Finding(
+        check=check,
+        says="worse" if worse >= needed else "fine" if fine >= needed else "unclear",
+        champion=sum(one.champion for one in found),
+        champion_bad=sum(one.champion_bad for one in found),
+        challenger=sum(one.challenger for one in found),
+        challenger_bad=sum(one.challenger_bad for one in found),
+        margin=margin,
+        evidence_worse=worse,
+        evidence_fine=fine,
+        needed=needed,
+    )
+
+
+def _greatest(found: Sequence[Stratum], margin: float, *, worse: bool) -> float:
+    greatest = log_evidence(found, margin, worse=worse).max(initial=0.0)
+    return round(math.exp(min(float(greatest), 700.0)), 3)

@@ -1,0 +1,105 @@
+"""From counted minutes to findings: what each check looks at, what a moving share does, and what fleets cost."""
+
+import numpy as np
+import pytest
+
+from components.config.rollout import MarginsConfig, RolloutConfig
+from components.rollout.decision import find
+from components.rollout.observations import Observation, bucket, upper_ms
+from components.rollout.sequential import Stratum
+from components.rollout.strata import strata
+
+
+def cell(arm, minute, **counts):
+    version = "2" if arm == "challenger" else "1"
+    return Observation(tenant="acme", version=version, arm=arm, minute=minute, **counts)
+
+
+def minutes(count, champion, challenger, start=0):
+    pairs = (
+        (cell("challenger", start + at, **challenger), cell("champion", start + at, **champion)) for at in range(count)
+    )
+    return [one for pair in pairs for one in pair]
+
+
+def says(seen, check, **config):
+    return {one.check: one.says for one in find(RolloutConfig(**config), seen)}[check]
+
+
+@pytest.mark.parametrize("check", ["errors", "empty", "repeated", "over_long"])
+def test_each_check_sees_its_own_trouble(check):
+    seen = minutes(30, {"requests": 30, check: 1}, {"requests": 10, check: 5})
+    found = {one.check: one for one in find(RolloutConfig(), seen)}
+    assert found[check].says == "worse"
+    assert (found[check].challenger_bad, found[check].champion_bad) == (150, 30)
+    assert not any(one.says == "worse" for one in found.values() if one.check != check)
+    assert says(minutes(300, {"requests": 30, check: 5}, {"requests": 10, check: 1}), check) == "fine"
+
+
+def test_feedback_counts_opinions_alone():
+    seen = minutes(40, {"requests": 100, "liked": 9, "disliked": 1}, {"requests": 10, "liked": 4, "disliked": 6})
+    assert says(seen, "feedback") == "worse"
+    assert says(minutes(40, {"requests": 100}, {"requests": 10}), "feedback") == "unclear"
+
+
+def test_latency_is_laid_against_the_champion_s_own():
+    generator = np.random.default_rng(0)
+
+    def drawn(count, scale_ms):
+        buckets, times = np.unique(
+            [bucket(ms) for ms in generator.lognormal(0, 0.4, count) * scale_ms], return_counts=True
+        )
+        return dict(zip(buckets.tolist(), times.tolist(), strict=True))
+
+    def traffic(slower, load=lambda at: 1.0):
+        pairs = (
+            (
+                cell("challenger", at, requests=10, latencies=drawn(10, 200 * slower * load(at))),
+                cell("champion", at, requests=30, latencies=drawn(30, 200 * load(at))),
+            )
+            for at in range(120)
+        )
+        return [one for pair in pairs for one in pair]
+
+    assert says(traffic(2.0), "latency") == "worse"
+    assert says(traffic(1.0), "latency") != "worse"
+    # Every answer three times slower for a quarter of an hour: both arms alike, so no fault of the challenger's.
+    assert says(traffic(1.0, lambda at: 3.0 if 40 <= at < 55 else 1.0), "latency") != "worse"
+
+
+def test_buckets_are_the_least_that_hold_a_latency():
+    for ms in (0.2, 1.0, 1.01, 37.0, 250.0, 60_000.0):
+        assert ms <= upper_ms(bucket(ms)) or ms < 1
+        assert bucket(ms) == 0 or upper_ms(bucket(ms) - 1) < ms
+
+
+def test_a_share_that_grows_during_an_outage_is_no_fault_of_the_challenger():
+    """Before: few errors and a small share; after: an outage for all and a large share. Pooled, it would look worse."""
+    before = minutes(60, {"requests": 38, "errors": 0}, {"requests": 2, "errors": 0})
+    after = minutes(60, {"requests": 20, "errors": 10}, {"requests": 20, "errors": 10}, start=60)
+    found = {one.check: one for one in find(RolloutConfig(), before + after, [0, 60])}["errors"]
+    pooled = found.challenger_bad / found.challenger / (found.champion_bad / found.champion)
+    assert pooled > 2
+    assert found.says != "worse"
+
+
+def test_strata_end_with_their_size_and_with_the_share():
+    one = {"requests": 8}
+    seen = minutes(9, one, {"requests": 2, "errors": 1})
+    assert strata("errors", seen) == [Stratum(16, 0, 4, 2)] * 4
+    # Minute 3 and the next are blurred; what stood open before them is closed.
+    assert strata("errors", seen, [3]) == [Stratum(16, 0, 4, 2), Stratum(8, 0, 2, 1), *[Stratum(16, 0, 4, 2)] * 2]
+
+
+def test_a_busy_trial_is_a_few_hundred_strata_and_a_look_between_changes_nothing():
+    seen = minutes(4320, {"requests": 300, "errors": 3}, {"requests": 100, "errors": 1})
+    whole = strata("errors", seen)
+    assert len(whole) < 300
+    part = strata("errors", seen[:3000])
+    assert whole[: len(part)] == part
+
+
+def test_checks_without_a_margin_are_not_made_and_the_rate_is_shared_by_the_others():
+    only = MarginsConfig(errors=2.0, latency=None, empty=None, repeated=None, over_long=None, feedback=None)
+    found = find(RolloutConfig(margins=only, false_alarm=0.02), [])
+    assert [(one.check, one.needed, one.says) for one in found] == [("errors", 50.0, "unclear")]
