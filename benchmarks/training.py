@@ -54,7 +54,7 @@ def main() -> None:
         "--sides",
         nargs="+",
         choices=[*peft_trainer.SETTINGS, *OURS],
-        default=["peft", peft_trainer.BEST, "ours-fp32", "ours", "ours-full"],
+        default=["peft", peft_trainer.BEST, "peft-bf16-weights-grouped", "ours-fp32", "ours", "ours-full"],
     )
     options = filled(made.parse_args(), PRESETS)
     with bases(options) as folders:
