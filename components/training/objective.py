@@ -10,14 +10,17 @@ Shapes: B rows, T tokens of a row, N tokens of all rows, M target tokens of all 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from components.config import EngineConfig
 from components.data.batches import IGNORED, collate
-from components.data.tokens import Encoded
+from components.data.tokens import Encoded, sizes_of
 from components.model.base import Base
 from components.model.delta import Delta, applied
 from components.model.head import head_inputs, logits_only_at, plain_head
@@ -147,21 +150,27 @@ class Deltas:
     @contextmanager
     def _packed(self, rows: Sequence[Row]) -> Iterator[_Inputs]:
         device, model = self.base.device, self.base.model
+
+        def placed(array: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(array).to(device)
+
         pairs = [row.pair for row in rows]
-        texts = [(*pair.source_ids, *pair.target_ids[:-1]) for pair in pairs]  # the last one predicts nothing
-        starts = [len(pair.source_ids) - 1 for pair in pairs]
-        counts = torch.tensor([len(pair.target_ids) for pair in pairs], device=device)
-        owners = [row.owner for row in rows]
+        ids = np.fromiter(chain.from_iterable(chain(pair.source_ids, pair.target_ids) for pair in pairs), np.int64)
+        sizes_B2 = sizes_of(pairs)
+        lengths_B = sizes_B2.sum(axis=1)
+        wanted = np.tile([False, True], len(pairs)).repeat(sizes_B2.flatten())
+        read = np.ones_like(wanted)
+        read[lengths_B.cumsum() - 1] = False  # a row's last token predicts nothing
+        kept_N = np.append(wanted[1:], False)[read]
+        starts, owners = (sizes_B2[:, 0] - 1).tolist(), [row.owner for row in rows]
         places = starts if self.infix else None
-        layout = Layout.of([len(text) for text in texts], owners, self.lengths, starts=places, device=device)
-        kept = [place >= start for text, start in zip(texts, starts, strict=True) for place in range(len(text))]
-        ids_N = torch.tensor([token for text in texts for token in text], device=device)
+        layout = Layout.of((lengths_B - 1).tolist(), owners, self.lengths, starts=places, device=device)
         with packed(model, self.leaves[0], layout, attention=self.attention, starts=starts if self.cut else None):
             yield _Inputs(
-                {"input_ids": ids_N[None], "position_ids": layout.position_N[None], "use_cache": False},
-                torch.tensor(kept, device=device)[None],
-                torch.tensor([token for pair in pairs for token in pair.target_ids], device=device),
-                torch.arange(len(rows), device=device).repeat_interleave(counts),
+                {"input_ids": placed(ids[read])[None], "position_ids": layout.position_N[None], "use_cache": False},
+                placed(kept_N)[None],
+                placed(ids[wanted]),
+                placed(np.arange(len(rows)).repeat(sizes_B2[:, 1])),
             )
 
     @contextmanager
