@@ -64,7 +64,7 @@ def decode(base: Base, requests: Iterable[Request], decoding: Decoding, places: 
     """Generate for every request, `places` rows at a time; each comes with its new ids, without end-of-text, when done.
 
     Requests must be possible, as `requests_for` makes them. They are asked for when places get free, but never while
-    the base computes with other weights than its own.
+    the base computes as anything but itself.
     """
     work, waiting = _Work(base, decoding), _Waiting(requests, _WINDOWS * places)
     while waiting.ahead():
@@ -75,8 +75,8 @@ def decode(base: Base, requests: Iterable[Request], decoding: Decoding, places: 
             while True:
                 free = places - (len(batch.rows) if batch else 0)
                 if batch is None or (free * _REFILL >= places and not base.is_encoder_decoder):
+                    stack.close()
                     if rows := waiting.take(free, more=weights is None):
-                        stack.close()
                         fresh = _Batch(work, rows, weights, stack)
                         yield from fresh.take(fresh.run.logits_BV)
                         batch = fresh if batch is None else batch.joined(fresh)
