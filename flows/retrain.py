@@ -11,7 +11,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from components.registry.versions import Version
+from components.registry.versions import CHAMPION, Version
 from components.stages import dataset, gate, register
 from components.stages.outcome import Outcome
 from components.stages.plan import Plan, plan
@@ -93,7 +93,7 @@ def settle_version(place: Workspace, tenants: list[str] | None) -> tuple[str, li
 @task(cache_policy=NO_CACHE)
 def make_plan(place: Workspace, tenants: list[str] | None) -> Plan:
     """Compare fingerprints; and ask MLflow something, so that a run without it ends before it trains."""
-    place.registry.champions()
+    place.registry.standing(CHAMPION)
     todo = plan(place, tenants)
     tell(todo.sentence)
     return todo

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from components.registry.versions import CHAMPION
 from components.stages import evaluate, train
 from components.stages.outcome import Outcome
 from components.stages.plan import PlanItem, examine, plan
@@ -49,7 +50,7 @@ def evaluate_all(place: Workspace, tenants: Sequence[str], base_digest: str) -> 
     """Evaluate the shard in one pass, against the champions of today."""
     prints: dict[str, str | None] = {}
     items = [examine(place, tenant, base_digest, prints) for tenant in tenants]
-    return _told(evaluate.evaluate_shard(place, items, place.registry.champions()))
+    return _told(evaluate.evaluate_shard(place, items, place.registry.standing(CHAMPION)[CHAMPION]))
 
 
 def _told(outcomes: list[Outcome]) -> Told:

@@ -10,7 +10,7 @@ from components.errors import PrefixFleetError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import Report, Score, read_report
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE, Manifest, read_manifest
-from components.registry.tracking import Version
+from components.registry.tracking import CHALLENGER, CHAMPION, Version
 from components.stages.base import describe
 from components.stages.evaluate import REPORT_FILE
 from components.stages.gate import last_verdict
@@ -110,14 +110,16 @@ def _read(workspace: Workspace, tenant: str) -> _Found | None:
 
 
 def _versions(workspace: Workspace, prefixes: Mapping[str, str]) -> dict[str, Version]:
-    """The champion where it holds the very prefix, else the newest version that does."""
-    champions = {
+    """The champion or challenger where it holds the very prefix, else the newest version that does."""
+    standing = workspace.registry.standing(CHAMPION, CHALLENGER)
+    found = {
         tenant: version
-        for tenant, version in workspace.registry.champions().items()
+        for alias in (CHALLENGER, CHAMPION)
+        for tenant, version in standing[alias].items()
         if version.sha256 == prefixes.get(tenant)
     }
-    others = {tenant: sha256 for tenant, sha256 in prefixes.items() if tenant not in champions}
-    return champions | (workspace.registry.holding(others) if others else {})
+    others = {tenant: sha256 for tenant, sha256 in prefixes.items() if tenant not in found}
+    return found | (workspace.registry.holding(others) if others else {})
 
 
 def _row(workspace: Workspace, found: _Found, version: Version | None, base_parameters: int) -> Row:
