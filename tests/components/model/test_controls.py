@@ -200,3 +200,32 @@ def test_guidance_is_transformers(scale: float) -> None:
 def test_impossible_values_are_refused_by_name(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         Controls(**values)
+
+
+def test_rows_that_join_go_on_drawing_as_alone() -> None:
+    rows, late = RowDraws(7, [(0, 0), (1, 0)]), RowDraws(7, [(2, 0)])
+    first = rows.gumbel(9)
+    rows.join(late)
+    rows.keep(torch.tensor([2, 1]))
+    both = rows.gumbel(9)
+    alone = RowDraws(7, [(1, 0)])
+    assert torch.equal(alone.gumbel(9)[0], first[1])
+    assert torch.equal(alone.gumbel(9)[0], both[1])
+    assert torch.equal(RowDraws(7, [(2, 0)]).gumbel(9)[0], both[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "idle"),
+    [
+        ({}, True),
+        ({"temperature": 0.7, "top_k": 2, "top_p": 0.5}, True),
+        ({"min_new_tokens": 1}, False),
+        ({"repetition_penalty": 0.9}, False),
+        ({"no_repeat_ngram": 2}, False),
+    ],
+)
+def test_idle_controls_leave_logits_as_they_are(values: dict[str, Any], idle: bool) -> None:
+    one = controller(**values)
+    logits_RV, history_RN = torch.randn(2, VOCABULARY), torch.ones(2, 4, dtype=torch.long)
+    assert one.idle is idle
+    assert (one.shape(logits_RV, history_RN, 4) is logits_RV) or not idle
