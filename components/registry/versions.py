@@ -6,12 +6,12 @@ the truth, so every call reads it anew.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from components.config import TENANT_ID
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
 MODEL_PREFIX = "prefix-"
 
 _MODELS_A_PAGE = 1000  # MLflow's limit

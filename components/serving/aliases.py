@@ -1,0 +1,166 @@
+"""Who answers for a tenant: MLflow's champions and challengers, followed, and how much traffic meets a challenger.
+
+One look reads the whole fleet; a request takes the map that stands when it comes and keeps its artifact to the end, so
+a swap falls between two requests. Where MLflow or the database does not answer, the last map stays. Knows no HTTP; what
+reads the registry is handed in.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from components.errors import PrefixFleetError
+from components.registry.versions import CHALLENGER, CHAMPION, Version
+from components.rollout.split import Arm, arm
+from components.rollout.standings import Exposure
+from components.serving.problems import LOGGER, RefusalError, unavailable
+from components.serving.requests import Artifact
+
+_VERSIONS_KEPT = 10_000
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True)
+class FleetMap:
+    """Everybody's versions at one moment."""
+
+    champions: Mapping[str, Version] = field(default_factory=dict)
+    challengers: Mapping[str, Version] = field(default_factory=dict)
+    exposures: Mapping[str, Exposure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who answers a request, and who answers it unseen."""
+
+    version: Version
+    arm: Arm
+    """Versions that were asked for by number count as champions, unless they are on trial."""
+    shadow: Version | None = None
+    instead: Version | None = None
+    """The champion, where the challenger was drawn and may fail."""
+
+
+class Fleet:
+    """The map, kept up to date; to be asked from one event loop."""
+
+    def __init__(
+        self,
+        aliases: Callable[[], Mapping[str, Mapping[str, Version]]],
+        versions: Callable[[str], list[Version]],
+        exposures: Callable[[], Mapping[str, Exposure]],
+    ) -> None:
+        """`aliases` gives alias -> tenant -> version; `versions` all of a tenant. All three block, and may raise."""
+        self._aliases, self._versions, self._exposures = aliases, versions, exposures
+        self._numbered: OrderedDict[tuple[str, str], Version] = OrderedDict()
+        self._looking = asyncio.Lock()
+        self.map = FleetMap()
+        self.trouble: dict[str, str] = {}
+        """What could not be read at the last look: registry, rollout; with the reason."""
+        self.read_s: float | None = None
+        """When the registry was last read, by the monotonic clock; None before the first time."""
+        self.swaps = 0
+        """Champions and challengers that have changed since the start."""
+
+    async def refresh(self) -> None:
+        """Look now. What cannot be read stays as it was."""
+        async with self._looking:
+            aliases = await self._attempt("registry", self._aliases)
+            exposures = await self._attempt("rollout", self._exposures)
+        old = self.map
+        champions, challengers = old.champions, old.challengers
+        if aliases is not None:
+            champions, challengers = (_servable(aliases.get(alias, {})) for alias in (CHAMPION, CHALLENGER))
+            if self.read_s is not None:
+                self.swaps += _changes(old.champions, champions) + _changes(old.challengers, challengers)
+            self.read_s = time.monotonic()
+        self.map = FleetMap(champions, challengers, old.exposures if exposures is None else exposures)
+
+    async def follow(self, seconds: float) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(seconds)
+
+    async def choose(self, tenant: str, which: str, key: str) -> Choice:
+        """Who answers for a tenant: `which` is an alias, a version's number, or "" for what its rollout says of `key`.
+
+        Raises:
+            RefusalError: 404, no such version; 503, the registry has not been read yet.
+        """
+        now = self.map
+        champion, challenger = now.champions.get(tenant), now.challengers.get(tenant)
+        if which.isascii() and which.isdigit():
+            version = await self._number(tenant, which)
+            return Choice(version, CHALLENGER if challenger and challenger.version == which else CHAMPION)
+        if self.read_s is None:
+            raise unavailable("to know the tenants' versions", "no answer from the registry yet")
+        if which == CHALLENGER:
+            return Choice(_there(challenger, tenant, which), CHALLENGER)
+        if which not in ("", CHAMPION):
+            raise not_found(f"{tenant}: no {which[:40]}")
+        exposure = now.exposures.get(tenant) if which == "" else None
+        stands = Choice(_there(champion, tenant, CHAMPION), CHAMPION)
+        if exposure is None or challenger is None or exposure.challenger != challenger.version:
+            return stands
+        if arm(tenant, key, exposure.share, challenger.version) == CHAMPION:
+            return stands
+        if exposure.shadow:
+            return replace(stands, shadow=challenger)
+        return Choice(challenger, CHALLENGER, instead=champion)
+
+    async def _number(self, tenant: str, number: str) -> Version:
+        found = self._numbered.get((tenant, number))
+        if found is None:
+            for version in await asyncio.to_thread(self._versions, tenant):
+                if version.sha256:
+                    self._numbered[tenant, version.version] = version
+            found = _there(self._numbered.get((tenant, number)), tenant, f"version {number}")
+        self._numbered.move_to_end((tenant, number))
+        while len(self._numbered) > _VERSIONS_KEPT:
+            self._numbered.popitem(last=False)
+        return found
+
+    async def _attempt(self, what: str, read: Callable[[], _Found]) -> _Found | None:
+        try:
+            found = await asyncio.to_thread(read)
+        except PrefixFleetError as problem:
+            if what not in self.trouble:
+                logging.getLogger(LOGGER).warning("%s: the last known state stays: %s", what, problem)
+            self.trouble[what] = str(problem)
+            return None
+        if self.trouble.pop(what, None) is not None:
+            logging.getLogger(LOGGER).warning("%s: answers again", what)
+        return found
+
+
+def to_artifact(version: Version) -> Artifact:
+    """What the engine needs of a registered version."""
+    return Artifact(version.tenant, version.version, version.sha256)
+
+
+def _servable(versions: Mapping[str, Version]) -> dict[str, Version]:
+    return {tenant: version for tenant, version in versions.items() if version.sha256}
+
+
+def _changes(old: Mapping[str, Version], new: Mapping[str, Version]) -> int:
+    return sum(_digest(old.get(tenant)) != _digest(new.get(tenant)) for tenant in {*old, *new})
+
+
+def _digest(version: Version | None) -> str:
+    return version.sha256 if version else ""
+
+
+def _there(found: Version | None, tenant: str, which: str) -> Version:
+    if found is None:
+        raise not_found(f"{tenant}: no {which}")
+    return found
+
+
+def not_found(got: str = "none that is yours") -> RefusalError:
+    """404, the same for what does not exist and for what is somebody else's."""
+    return RefusalError(404, "a model that you may ask", got, "see GET /v1/models", code="model_not_found")

@@ -1,0 +1,70 @@
+"""The application: routes behind the gate, errors in OpenAI's shape, and what goes on beside the requests.
+
+Knows how the parts are put together for HTTP; does not know where they come from or how the process lives.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from components.errors import PrefixFleetError
+from components.serving import api, operations
+from components.serving.gate import Gate
+from components.serving.openai import CompletionRequest, FeedbackRequest
+from components.serving.problems import RefusalError, error_answer, invalid_request, refusal_of
+from components.serving.service import Service
+
+_ABOUT = """Every tenant of one base, by OpenAI's completions protocol. `model` is a tenant, `tenant@champion`,
+`tenant@challenger` or `tenant@<version>`; keys go into `Authorization: Bearer`. Answers say in `x-prefixfleet-*`
+headers which version of which artifact on which base they come from."""
+
+
+def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -> FastAPI:
+    """The application of a service; `load` is run once beside the first requests, and brings the engine."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(load()), *service.background()]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+            await service.watch.write()
+
+    app = FastAPI(title="PrefixFleet", description=_ABOUT, lifespan=lifespan, redoc_url=None)
+    app.state.service = service
+    app.include_router(api.router)
+    app.include_router(operations.router)
+    app.add_middleware(Gate, service=service)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_body(request: Request, problem: RequestValidationError) -> Response:
+        model = FeedbackRequest if request.url.path.endswith("feedback") else CompletionRequest
+        return _refused(request, invalid_request(problem.errors(), list(model.model_fields)))
+
+    @app.exception_handler(HTTPException)
+    async def wrong_way(request: Request, problem: HTTPException) -> Response:
+        wanted = "a request that the API knows" if problem.status_code in (404, 405) else "a body that can be read"
+        got = f"{request.method} {request.url.path[:100]}: {problem.detail}"
+        return _refused(request, RefusalError(problem.status_code, wanted, got, "see /docs"))
+
+    @app.exception_handler(PrefixFleetError)
+    @app.exception_handler(Exception)
+    async def any_problem(request: Request, problem: Exception) -> Response:
+        return _refused(request, refusal_of(problem))
+
+    def _refused(request: Request, refusal: RefusalError) -> Response:
+        service.metrics.refused.labels(refusal.status).inc()
+        return error_answer(refusal, {"x-request-id": api.request_id_of(request)})
+
+    return app

@@ -1,0 +1,194 @@
+"""One completion from the choice of its version to its last count: the way of a request through the parts.
+
+Knows the service and the protocol's data; does not know how an answer is put on the wire.
+"""
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from components.errors import ArtifactError, BaseModelError, RegistryError
+from components.registry.versions import CHAMPION, Version
+from components.serving.aliases import Choice, not_found, to_artifact
+from components.serving.callers import Caller
+from components.serving.feedback import Remembered
+from components.serving.input import to_requests
+from components.serving.openai import Choice as Part
+from components.serving.openai import Completion, CompletionRequest, LogProbs, Usage, to_logprobs
+from components.serving.problems import LOGGER
+from components.serving.requests import Piece, Token
+from components.serving.rows import Rows
+from components.serving.service import Service
+from components.serving.shadow import Shadowed
+from components.serving.watching import failed, seen
+
+_OURS = (ArtifactError, BaseModelError, RegistryError)
+"""Errors that are a version's own fault, and none of its caller's."""
+
+
+async def prepare(service: Service, caller: Caller, body: CompletionRequest, request_id: str) -> "Run":
+    """Find the version that is to answer.
+
+    Raises:
+        DataError, RefusalError: 404 not the caller's, or not there; 400 more than may be asked; 503 not ready.
+    """
+    tenant, at, which = body.model.partition("@")
+    caller.check(tenant)
+    service.ready_engine()
+    if at and not which:
+        raise not_found(f"{tenant}@ without a version")
+    choice = await service.fleet.choose(tenant, which, body.user or request_id)
+    return Run(service, body, request_id, choice)
+
+
+class Run:
+    """One request on its way: `start` it, read its `chunks` or its `whole`, and `end` it in any case."""
+
+    def __init__(self, service: Service, body: CompletionRequest, request_id: str, choice: Choice) -> None:
+        """Queue nothing yet.
+
+        Raises:
+            DataError, RefusalError: 400, an empty prompt, or more than the tenant may ask.
+        """
+        self.service, self.body, self.choice = service, body, choice
+        self.id = f"cmpl-{secrets.token_hex(12)}"
+        self.created = int(time.time())
+        self.tenant = choice.version.tenant
+        self._drawn = "@" not in body.model
+        self._request_id = request_id
+        self._started_s = time.monotonic()
+        self._rows = Rows(to_requests(body, choice.version, service.of_tenant(self.tenant)))
+        self._reserved = 0
+        self._ended = False
+
+    async def start(self) -> None:
+        """Count the request against the tenant's quota, and queue its rows.
+
+        Where a challenger that was drawn cannot be had, the champion answers, and the challenger has failed.
+
+        Raises:
+            RefusalError: 429, over quota; 503, not ready.
+            DataError, BusyError, ArtifactError, BaseModelError, RegistryError: as `Engine.submit`.
+        """
+        engine, requests = self.service.ready_engine(), [row.request for row in self._rows.rows]
+        reserved = sum(request.max_tokens for request in requests)
+        self.service.quotas.admit(self.tenant, reserved)
+        self._reserved = reserved
+        try:
+            await self._rows.submit(engine)
+        except _OURS:
+            self._count_failure()
+            if self.choice.instead is None:
+                raise
+            self.choice = Choice(self.choice.instead, CHAMPION)
+            artifact = to_artifact(self.choice.version)
+            self._rows = Rows([replace(request, artifact=artifact) for request in requests])
+            await self._rows.submit(engine)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Who answers."""
+        version: Version = self.choice.version
+        return {
+            "x-request-id": self._request_id,
+            "x-prefixfleet-tenant": version.tenant,
+            "x-prefixfleet-version": version.version,
+            "x-prefixfleet-artifact": version.sha256,
+            "x-prefixfleet-base": self.service.base_digest,
+            "x-prefixfleet-arm": self.choice.arm,
+        }
+
+    async def whole(self) -> Completion:
+        """The whole answer. Raises what ended a row in trouble."""
+        tokens: list[list[Token]] = [[] for _ in self._rows.rows]
+        async for number, piece in self._pieces():
+            tokens[number].extend(piece.tokens)
+        parts = [
+            Part(text=row.text, index=index, logprobs=self._logprobs(tokens[index], 0), finish_reason=row.finish)
+            for index, row in enumerate(self._rows.rows)
+        ]
+        return self._completion(parts, self.usage)
+
+    async def chunks(self) -> AsyncIterator[Completion]:
+        """The answer in pieces, and its usage last where that is asked for. Raises what ended a row in trouble."""
+        offsets = [0] * len(self._rows.rows)
+        async for index, piece in self._pieces():
+            logprobs = self._logprobs(piece.tokens, offsets[index])
+            offsets[index] += len(piece.text)
+            yield self._completion([Part(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish)])
+        options = self.body.stream_options
+        if options and options.include_usage:
+            yield self._completion([], self.usage)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens read and written so far."""
+        read, written = self._rows.prompt_tokens(self.body.n or 1), self._rows.completion_tokens
+        return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+
+    def end(self, status: int) -> None:
+        """Let go of the rows, and count what was; `status` is what the caller was told, 499 where it has left."""
+        if self._ended:
+            return
+        self._ended = True
+        self._rows.cancel()
+        service, usage = self.service, self.usage
+        service.quotas.settle(self.tenant, self._reserved, usage.total_tokens)
+        version, arm = self.choice.version, self.choice.arm
+        service.metrics.requests.labels(self.tenant, arm, status).inc()
+        service.metrics.read.labels(self.tenant, arm).inc(usage.prompt_tokens)
+        service.metrics.written.labels(self.tenant, arm).inc(usage.completion_tokens)
+        service.metrics.seconds.observe(time.monotonic() - self._started_s)
+        if status == 499:
+            service.metrics.left.inc()
+        if status == 200:
+            rows = self._rows.rows
+            service.memory.keep(self.id, Remembered(version, arm, [row.request.source for row in rows]))
+            if self._drawn:
+                service.watch.add(seen(version, arm, rows))
+            if self.choice.shadow is not None:
+                service.shadows.offer(Shadowed(self.choice.shadow, rows))
+        self._log(status, usage)
+
+    async def _pieces(self) -> AsyncIterator[tuple[int, Piece]]:
+        first = True
+        try:
+            async for number, piece in self._rows.pieces():
+                if first:
+                    self.service.metrics.first_seconds.observe(time.monotonic() - self._started_s)
+                    first = False
+                yield number, piece
+        except _OURS:
+            self._count_failure()
+            raise
+
+    def _count_failure(self) -> None:
+        if self._drawn:
+            self.service.watch.add(failed(self.choice.version, self.choice.arm, len(self._rows.rows)))
+
+    def _completion(self, parts: list[Part], usage: Usage | None = None) -> Completion:
+        return Completion(id=self.id, created=self.created, model=self.body.model, choices=parts, usage=usage)
+
+    def _logprobs(self, tokens: Sequence[Token], offset: int) -> LogProbs | None:
+        return to_logprobs(tokens, self.body.logprobs, offset)
+
+    def _log(self, status: int, usage: Usage) -> None:
+        line: dict[str, object] = {
+            "request": self._request_id,
+            "completion": self.id,
+            "tenant": self.tenant,
+            "version": self.choice.version.version,
+            "arm": self.choice.arm,
+            "status": status,
+            **usage.model_dump(),
+            "ms": round(1000 * (time.monotonic() - self._started_s), 1),
+        }
+        if self.service.of_tenant(self.tenant).access.log_texts:
+            line |= {
+                "prompts": [row.request.source for row in self._rows.rows],
+                "texts": [row.text for row in self._rows.rows],
+            }
+        logging.getLogger(LOGGER).info("%s", json.dumps(line, ensure_ascii=False))

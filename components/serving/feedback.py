@@ -1,0 +1,65 @@
+"""Answers that feedback can still be given to, and the feedback that becomes a count and perhaps an example.
+
+Kept in memory alone, the newest so many; a corrected text is written down with its source, since its caller gave it to
+be learnt from. Knows no HTTP.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.registry.versions import Version
+from components.rollout.feedback import Feedback
+from components.rollout.split import Arm
+from components.serving.callers import Caller
+from components.serving.openai import FeedbackRequest
+from components.serving.problems import RefusalError
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """One request's answer."""
+
+    version: Version
+    arm: Arm
+    sources: Sequence[str]
+    """Of each choice."""
+
+
+class Memory:
+    """The newest answers by the id of their completion."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._answers: OrderedDict[str, Remembered] = OrderedDict()
+
+    def keep(self, name: str, answer: Remembered) -> None:
+        """Remember an answer, and forget the oldest where there are too many."""
+        self._answers[name] = answer
+        while len(self._answers) > self._size:
+            self._answers.popitem(last=False)
+
+    def forget(self, tenant: str) -> None:
+        """Forget everything of a tenant."""
+        for name in [name for name, answer in self._answers.items() if answer.version.tenant == tenant]:
+            del self._answers[name]
+
+    def to_feedback(self, caller: Caller, said: FeedbackRequest) -> Feedback:
+        """What a caller said, with the version that it was said of.
+
+        Raises:
+            RefusalError: 404, no such answer of the caller's.
+        """
+        answer = self._answers.get(said.id)
+        if answer is None or caller.tenant not in (None, answer.version.tenant) or said.index >= len(answer.sources):
+            fix = "give feedback soon after the answer, to the server that gave it"
+            raise RefusalError(404, "the id of a completion of yours", "none that is remembered", fix, code="not_found")
+        return Feedback(
+            tenant=answer.version.tenant,
+            version=answer.version.version,
+            arm=answer.arm,
+            request=said.id,
+            rating=said.rating,
+            source=answer.sources[said.index] if said.text is not None else None,
+            corrected=said.text,
+        )

@@ -1,0 +1,172 @@
+"""The process that serves: safe to start, ready when the base is loaded, and patient when it is told to end.
+
+Binds to loopback unless there are keys. On SIGTERM or Ctrl-C requests in flight finish and new ones are refused with
+503; a second signal ends it at once. Knows uvicorn and the engine; does not know what is answered.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from pydantic import ValidationError
+
+from components.config import Params
+from components.config.problems import told
+from components.config.serve import ServeConfig
+from components.errors import ConfigError
+from components.registry.tracking import Registry
+from components.rollout.database import open_database
+from components.serving.app import build_app
+from components.serving.keys import Keys
+from components.serving.problems import LOGGER
+from components.serving.requests import Engine
+from components.serving.service import Service
+from components.stages.progress import tell
+from components.stages.workspace import Workspace
+
+_CLOSE_SECONDS = 5
+_BACKLOG = 2048
+
+MakeEngine = Callable[[Workspace, Registry], Engine]
+"""Loads the base and starts the engine on it; blocks."""
+
+
+def serve(workspace: Workspace, changed: Mapping[str, Any], make_engine: MakeEngine) -> None:
+    """Serve until told to end; `changed` are values of the `serve` section that the command line gives.
+
+    Raises:
+        ConfigError: an impossible value, an address other than loopback without keys, or TLS files that do not fit.
+        BaseModelError: the base cannot be loaded.
+        WorkspaceError: the database of keys cannot be opened.
+    """
+    params = _with(workspace.params, changed)
+    config = params.serve
+    database = open_database(params, workspace.root)
+    try:
+        has_keys = Keys(database, time.time).any()
+        _check_address(config.host, has_keys=has_keys)
+        _check_tls(config)
+        service = Service(workspace, params, database, is_open=not has_keys)
+        with _listen(config) as door:
+            server = _Server(service, config, lambda: _load(service, workspace, make_engine))
+            server.run(sockets=[door])
+    finally:
+        database.close()
+    if server.trouble is not None:
+        raise server.trouble
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, which waits for the requests in flight before it closes its door."""
+
+    def __init__(self, service: Service, config: ServeConfig, load: Callable[[], Awaitable[None]]) -> None:
+        self.trouble: Exception | None = None
+        self._service, self._drain_seconds, self._load = service, config.drain_seconds, load
+        self._until_s: float | None = None
+        super().__init__(
+            uvicorn.Config(
+                build_app(service, self._try_to_load),
+                ssl_certfile=config.tls_certificate,
+                ssl_keyfile=config.tls_key,
+                access_log=False,
+                log_config=_LOGGING,
+                server_header=False,
+                timeout_graceful_shutdown=_CLOSE_SECONDS,
+            )
+        )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain at the first signal; end at once at the second."""
+        if self._service.draining:
+            super().handle_exit(sig, frame)
+        self._service.draining = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: end where nothing is in flight any more, or where it has lasted too long."""
+        if self._service.draining:
+            now_s = time.monotonic()
+            if self._until_s is None:
+                self._until_s = now_s + self._drain_seconds
+                logging.getLogger(LOGGER).info("ending: requests in flight: %d", self._service.in_flight)
+            self.should_exit |= not self._service.in_flight or now_s > self._until_s
+        return await super().on_tick(counter)
+
+    async def _try_to_load(self) -> None:
+        try:
+            await self._load()
+        except Exception as problem:  # noqa: BLE001 - raised again where the server was started
+            self.trouble = problem
+            self._service.draining = True
+
+
+@contextmanager
+def _listen(config: ServeConfig) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        door = socket.create_server((config.host, config.port), family=family, backlog=_BACKLOG)
+    except OSError as problem:
+        got = f"{config.host}, port {config.port}: {problem.strerror or problem}"
+        raise ConfigError("an address to serve on", got, "end what uses it, or choose another (--port)") from None
+    with door:
+        scheme = "https" if config.tls_certificate else "http"
+        tell(f"serving on {scheme}://{config.host}:{door.getsockname()[1]}, the API is at /docs")
+        yield door
+
+
+async def _load(service: Service, workspace: Workspace, make_engine: MakeEngine) -> None:
+    started_s = time.monotonic()
+    engine = await asyncio.to_thread(make_engine, workspace, workspace.registry)
+    service.base_digest = workspace.base.digest
+    service.engine = engine
+    seconds = time.monotonic() - started_s
+    logging.getLogger(LOGGER).info("base %s is loaded (%.1f s): ready", workspace.base.name, seconds)
+
+
+def _with(params: Params, changed: Mapping[str, Any]) -> Params:
+    try:
+        return params.model_copy(update={"serve": ServeConfig(**{**params.serve.model_dump(), **changed})})
+    except ValidationError as problems:
+        raise told(problems, ServeConfig, "the command line") from None
+
+
+def _check_address(host: str, *, has_keys: bool) -> None:
+    try:
+        is_local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_local = host == "localhost"
+    if not is_local and not has_keys:
+        fix = "make keys first (`prefixfleet keys create TENANT`), or serve on 127.0.0.1"
+        raise ConfigError(f"API keys, to serve on {host}", "none", fix)
+
+
+def _check_tls(config: ServeConfig) -> None:
+    certificate, key = config.tls_certificate, config.tls_key
+    if certificate is None and key is None:
+        return
+    if certificate is None:
+        raise ConfigError("a certificate beside the key", "none", "give serve.tls_certificate (--tls-certificate)")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as problem:
+        got = f"{certificate}, {key or 'no key'}: {problem}"
+        raise ConfigError("a certificate and its key in PEM", got, "correct the files") from None
+
+
+_LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+    "loggers": {
+        name: {"handlers": ["stderr"], "level": level, "propagate": False}
+        for name, level in (("uvicorn", "INFO"), (LOGGER, "INFO"))
+    },
+}

@@ -1,0 +1,75 @@
+"""Challengers that answer unseen: the same rows again, in the background, where the engine has nothing else to do.
+
+One shadowed request at a time, and only while no row waits; what is more than the queue holds is not shadowed. Only
+counts are kept, never a text. Knows no HTTP.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from components.errors import PrefixFleetError
+from components.registry.versions import CHALLENGER, Version
+from components.serving.aliases import to_artifact
+from components.serving.metrics import Metrics
+from components.serving.problems import LOGGER
+from components.serving.requests import BusyError, Engine
+from components.serving.rows import Row, Rows
+from components.serving.watching import Watch, failed, seen
+
+_PATIENCE_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """A request that its champion has answered."""
+
+    version: Version
+    """The challenger."""
+    rows: Sequence[Row]
+    """The champion's."""
+
+
+class Shadows:
+    """The queue and the one who works it off; to be used from one event loop."""
+
+    def __init__(self, engine: Callable[[], Engine | None], watch: Watch, metrics: Metrics, size: int) -> None:
+        """`size` is how many requests may wait."""
+        self._engine, self._watch, self._metrics = engine, watch, metrics
+        self._queue: asyncio.Queue[Shadowed] = asyncio.Queue(max(1, size))
+        self._size = size
+
+    def offer(self, shadowed: Shadowed) -> None:
+        """Let the challenger answer later, or not at all where too many wait."""
+        if self._queue.qsize() >= self._size:
+            self._metrics.shadows.labels("left out").inc()
+        else:
+            self._queue.put_nowait(shadowed)
+
+    async def follow(self) -> None:
+        """Work the queue off, until cancelled."""
+        while True:
+            one = await self._queue.get()
+            while (engine := self._engine()) is None or engine.health().queued:
+                await asyncio.sleep(_PATIENCE_SECONDS)
+            await self._answer(engine, one)
+
+    async def _answer(self, engine: Engine, one: Shadowed) -> None:
+        artifact = to_artifact(one.version)
+        try:
+            async with Rows([replace(row.request, artifact=artifact) for row in one.rows]) as unseen:
+                await unseen.submit(engine)
+                async for _ in unseen.pieces():
+                    pass
+        except BusyError:
+            self._metrics.shadows.labels("left out").inc()
+            return
+        except PrefixFleetError as problem:
+            logging.getLogger(LOGGER).warning("shadow of %s: %s", one.version.tenant, problem)
+            self._watch.add(failed(one.version, CHALLENGER, len(one.rows)))
+            self._metrics.shadows.labels("failed").inc()
+            return
+        agreed = sum(mine.text == theirs.text for mine, theirs in zip(unseen.rows, one.rows, strict=True))
+        self._watch.add(seen(one.version, CHALLENGER, unseen.rows, agreed))
+        self._metrics.shadows.labels("answered").inc()
