@@ -1,0 +1,191 @@
+"""A running engine over a tiny base, its tenants' artifacts in a store, and what its rows would write alone."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.errors import ArtifactError, RegistryError
+from components.model.base import Base
+from components.model.decoding import Decoding, generate_each, requests_for
+from components.model.delta import Delta, as_delta
+from components.model.prefix import Prefix
+from components.model.sites import prefix_shape
+from components.registry.artifact import copy_artifact, save_artifact
+from components.serving.engine import BatchEngine, Limits
+from components.serving.engine.residents import Memory, Residents
+from components.serving.requests import Artifact, Piece, Request
+
+SOURCES = ("name Loch Fyne", "a", "near The Bakers, riverside", "eat type pub. food Italian, price cheap", "x y z")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def random_prefix() -> Callable[..., Prefix]:
+    """A function of a base, a length and a seed to a prefix of standard normal values."""
+
+    def make(base: Base, length: int = 3, seed: int = 0) -> Prefix:
+        generator = torch.Generator().manual_seed(1000 + seed)
+        return Prefix.from_sites(
+            {
+                site: torch.randn(one.layers, 2, one.kv_heads, length, one.head_dim, generator=generator)
+                for site, one in prefix_shape(base.model).sites.items()
+            }
+        )
+
+    return make
+
+
+class Store:
+    """Artifacts in folders named by content, as a registry's store would have them."""
+
+    def __init__(self, folder: Path, base: Base) -> None:
+        self.folder, self.base = folder, base
+        self.fetched: Counter[str] = Counter()
+        self.down = False
+        self.open = threading.Event()
+        self.open.set()
+
+    def add(self, tenant: str, delta: Delta | Prefix, **changes: Any) -> Artifact:
+        """Save a tenant's delta; returns what requests name."""
+        facts: dict[str, Any] = {
+            "base_name": self.base.name,
+            "base_digest": self.base.digest,
+            "tokenizer_digest": self.base.tokenizer_digest,
+            "dataset_version": "d" * 32,
+            "data_digest": "e" * 64,
+            "train": {"prefix_length": as_delta(delta).length},
+            "fingerprint": "f" * 64,
+        }
+        made = self.folder / f"{tenant}-new"
+        manifest = save_artifact(made, delta, tenant=tenant, **{**facts, **changes})
+        made.rename(self.folder / manifest.sha256)
+        return Artifact(tenant, "1", manifest.sha256)
+
+    def fetch(self, artifact: Artifact, folder: Path) -> Path:
+        """See `Source.fetch`."""
+        self.open.wait(30)
+        self.fetched[artifact.sha256] += 1
+        if self.down:
+            raise RegistryError("an artifact", "no answer from the store", "see that it runs")
+        if not (self.folder / artifact.sha256).is_dir():
+            raise ArtifactError("an artifact", "none of this content", "register the tenant again")
+        copy_artifact(self.folder / artifact.sha256, folder, artifact.sha256)
+        return folder
+
+
+@pytest.fixture
+def store_of(tmp_path: Path) -> Callable[[Base], Store]:
+    """A function of a base to an empty store of artifacts for it."""
+
+    def make(base: Base) -> Store:
+        folder = tmp_path / "store"
+        folder.mkdir()
+        return Store(folder, base)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Tenants:
+    """Tenants whose artifacts are in a store."""
+
+    base: Base
+    store: Any
+    artifacts: tuple[Artifact, ...]
+    deltas: dict[str, Delta]
+
+    def alone(self, request: Request) -> tuple[str, str]:
+        """The row's text and finish without company: `draw` + 1 rows of the same are made, and the last is it."""
+        decoding = Decoding(
+            max_new_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            guidance=request.guidance,
+            seed=request.seed,
+        )
+        delta, rows = self.deltas[request.artifact.tenant], request.draw + 1
+        (work,) = requests_for(self.base, delta, [request.source], decoding)
+        ids = generate_each(
+            self.base, [delta] * rows, [work.source] * rows, decoding, rows, bare_sources=[work.bare] * rows
+        )
+        text = self.base.texts.text(ids[-1])
+        places = [place for place in (text.find(stop) for stop in request.stop) if place >= 0]
+        if places:
+            return text[: min(places)].rstrip(), "stop"
+        return text, "length" if len(ids[-1]) == work.limit else "stop"
+
+
+@asynccontextmanager
+async def _running(tenants: Tenants, folder: Path, **changes: Any) -> AsyncIterator[BatchEngine]:
+    memory = changes.pop("memory", Memory())
+    engine = BatchEngine(tenants.base, Residents(tenants.base, tenants.store, folder, memory), Limits(**changes))
+    try:
+        yield engine
+    finally:
+        await asyncio.wait_for(engine.drain(), 60)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Callable[..., Any]:
+    """`async with running(tenants, rows=8) as engine`: drained at the end."""
+    return lambda tenants, **changes: _running(tenants, tmp_path / "cache", **changes)
+
+
+@pytest.fixture
+def tenants_of(
+    store_of: Callable[[Base], Any], random_prefix: Callable[..., Prefix]
+) -> Callable[[Base, Sequence[Delta | Prefix]], Tenants]:
+    """A function of a base (and deltas) to tenants; without deltas, prefixes of 1, 2, 3, 5 slots and one of none."""
+
+    def make(base: Base, deltas: Sequence[Delta | Prefix] = (), methods: Sequence[str] = ()) -> Tenants:
+        store = store_of(base)
+        known = list(deltas) or [random_prefix(base, length, length) for length in (1, 2, 3, 5, 4)]
+        names = [f"tenant-{number}" for number in range(len(known))]
+        kinds = list(methods) or ["prefix"] * len(known)
+        artifacts = tuple(
+            store.add(name, delta, method=method) for name, delta, method in zip(names, known, kinds, strict=True)
+        )
+        return Tenants(base, store, artifacts, dict(zip(names, map(as_delta, known), strict=True)))
+
+    return make
+
+
+def _joined(pieces: Sequence[Piece]) -> tuple[str, str | None]:
+    assert [piece.finish for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
+    return "".join(piece.text for piece in pieces), pieces[-1].finish
+
+
+async def _gathered(engine: BatchEngine, request: Request) -> list[Piece]:
+    return [piece async for piece in await engine.submit(request)]
+
+
+@pytest.fixture(scope="session")
+def pieces_of() -> Callable[[BatchEngine, Request], Awaitable[list[Piece]]]:
+    """A function of an engine and a request to all pieces of its answer."""
+    return _gathered
+
+
+@pytest.fixture(scope="session")
+def joined() -> Callable[[Sequence[Piece]], tuple[str, str | None]]:
+    """A function of an answer's pieces to its text and finish."""
+    return _joined
+
+
+@pytest.fixture(scope="session")
+def sources() -> tuple[str, ...]:
+    return SOURCES
