@@ -1,10 +1,8 @@
-"""Commands on the fleet as MLflow sees it: status, promote, rollback."""
-
-from typing import Annotated
+"""Commands on the fleet as it stands."""
 
 import typer
 
-from cli.tenants import FullCheck, Tenant, Tenants
+from cli.tenants import FullCheck, Tenants
 
 
 def status(ctx: typer.Context, tenant: Tenants = None, full_check: FullCheck = False) -> None:
@@ -31,27 +29,3 @@ def status(ctx: typer.Context, tenant: Tenants = None, full_check: FullCheck = F
         for row in rows
     ]
     table("Tenants (examples: train / validation / test)", columns, cells)
-
-
-def promote(
-    ctx: typer.Context,
-    tenant: Tenant,
-    version: Annotated[str | None, typer.Option("--version", help="Version in MLflow. Default: the newest.")] = None,
-) -> None:
-    """Make a registered version champion by hand; serving and the next gate follow the alias at once."""
-    from cli.console import narrated
-    from components.stages.register import promote as stage
-    from components.stages.workspace import Workspace
-
-    with narrated():
-        stage(Workspace(ctx.obj), tenant, version)
-
-
-def rollback(ctx: typer.Context, tenant: Tenant) -> None:
-    """Make the version champion that was it before; retraining leaves it so until something changes."""
-    from cli.console import narrated
-    from components.stages.register import rollback as stage
-    from components.stages.workspace import Workspace
-
-    with narrated():
-        stage(Workspace(ctx.obj), tenant)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import data, exchange, fleet, generate, reproduce, runs, score, tune
+from cli import data, exchange, fleet, generate, reproduce, rollout, runs, score, tune
 from components.errors import PrefixFleetError
 from flows.environment import prepare
 
@@ -19,8 +19,9 @@ _HELP = """
 Train, gate, register and serve one prefix per tenant on one frozen language model.
 
 A tenant's data arrive as drops (`data import`), become a dataset version, and every tenant whose data, parameters or
-base changed gets a new prefix (`retrain`). What passes the gate is registered in MLflow and becomes champion; `status`
-shows where everybody stands, `promote` and `rollback` move the champion by hand, and `generate` asks it for text.
+base changed gets a new prefix (`retrain`). What passes the gate is registered in MLflow and becomes champion, at once or, by
+the tenant's policy, after a trial (`rollout`); `status` shows where everybody stands, `history` how it came there,
+`promote`, `rollback`, `pause` and `pin` move it by hand, and `generate` asks the champion for text.
 
 `score` puts any outputs beside a benchmark's published tables.
 
@@ -65,8 +66,12 @@ app.command("demo")(runs.demo)
 app.command("retrain")(runs.retrain)
 app.command("tune")(tune.tune)
 app.command("status")(fleet.status)
-app.command("promote")(fleet.promote)
-app.command("rollback")(fleet.rollback)
+app.command("rollout")(rollout.rollout)
+app.command("history")(rollout.history)
+app.command("promote")(rollout.promote)
+app.command("rollback")(rollout.rollback)
+app.command("pause")(rollout.pause)
+app.command("pin")(rollout.pin)
 app.command("generate")(generate.generate)
 app.command("export")(exchange.export)
 app.command("import")(exchange.import_)

@@ -16,10 +16,10 @@ _NO_SERVER = ("ephemeral Prefect API server", "Failed to reach API")
 _SERVER_LOG = "server.log"
 
 
-def run(name: Literal["dataset", "retrain"], root: Path, tenants: list[str] | None, **further: Any) -> Any:
+def run(name: Literal["dataset", "retrain", "rollout"], root: Path, *given: Any, **further: Any) -> Any:
     """Run a flow on the workspace in this process and return its own result, also of one that ended as failed.
 
-    `further` are the flow's other parameters.
+    `given` and `further` are the flow's other parameters.
 
     Raises:
         WorkspaceError: Prefect's server at PREFECT_API_URL, or its own local one where that is not set, does not start
@@ -37,7 +37,7 @@ def run(name: Literal["dataset", "retrain"], root: Path, tenants: list[str] | No
     flow = getattr(import_module(f"flows.{name}"), name)
     try:
         _start_server(home)
-        return result_of(flow(str(root.resolve()), tenants, **further, return_state=True))
+        return result_of(flow(str(root.resolve()), *given, **further, return_state=True))
     except (RuntimeError, httpx.HTTPError) as problem:
         if isinstance(problem, RuntimeError) and not any(words in str(problem) for words in _NO_SERVER):
             raise

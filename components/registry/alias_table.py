@@ -9,7 +9,7 @@ from typing import Any
 
 from components.registry.versions import MODEL_PREFIX, Version, tenant_of
 
-TAGS = ("sha256", "record_form")
+TAGS = ("sha256", "record_form", "verdict")
 """The tags that a version read so has."""
 
 

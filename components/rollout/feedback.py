@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sql
 
+from components.errors import DataError
 from components.rollout.database import Database
 from components.rollout.observations import Observation, record
 from components.rollout.split import Arm
@@ -32,7 +33,15 @@ class Feedback:
 
 
 def give(database: Database, feedback: Feedback) -> None:
-    """Keep it, and count it. Raises WorkspaceError."""
+    """Keep it, and count it.
+
+    Raises:
+        DataError: a text that a database cannot hold.
+        WorkspaceError: the database does not take it.
+    """
+    for text in (feedback.request, feedback.source or "", feedback.corrected or ""):
+        if "\0" in text or text.encode("utf-8", "replace").decode() != text:
+            raise DataError("text of whole characters", "a NUL, or half of a surrogate pair", "send it without")
     with database.writing("to keep feedback") as connection:
         connection.execute(sql.insert(FEEDBACK), {**asdict(feedback), "delivered": False})
     record(database, [opinion(feedback)])

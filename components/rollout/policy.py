@@ -47,7 +47,7 @@ def begin(config: RolloutConfig, standing: Standing, challenger: str, now_s: flo
         started_s=now_s,
         step_started_s=now_s,
         changes=(_minute(now_s),),
-        paused=False,
+        paused_s=0.0,
     )
 
 
@@ -61,6 +61,11 @@ def advanced(config: RolloutConfig, standing: Standing, now_s: float) -> Standin
         step_started_s=now_s,
         changes=(*standing.changes, _minute(now_s)),
     )
+
+
+def resumed(standing: Standing, now_s: float) -> Standing:
+    """The trial goes on; its deadline is later by the time that it was paused."""
+    return replace(standing, started_s=standing.started_s + now_s - standing.paused_s, paused_s=0.0)
 
 
 def ended(standing: Standing, champion: str) -> Standing:
@@ -82,7 +87,7 @@ def next_move(
         return Move("rollback", "the gate has rejected it", figures)
     if worse := [one for one in findings if one.says == "worse"]:
         return Move("rollback", "; ".join(one.sentence for one in worse), figures)
-    if standing.pinned or standing.paused:
+    if standing.pinned or standing.paused_s:
         return Move("wait", f"{'pinned' if standing.pinned else 'paused'} by hand", figures)
     if standing.mode == "manual":
         return Move("wait", "it waits for a person: the policy is manual", figures)

@@ -34,7 +34,8 @@ class Standing:
     step_started_s: float = 0.0
     changes: tuple[int, ...] = ()
     """Minutes since 1970 in which the trial's share changed."""
-    paused: bool = False
+    paused_s: float = 0.0
+    """Since when a person has stopped the trial; 0: nobody has."""
     pinned: bool = False
 
 

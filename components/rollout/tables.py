@@ -36,7 +36,7 @@ STANDINGS = sql.Table(
     sql.Column("started_s", sql.Float, nullable=False),
     sql.Column("step_started_s", sql.Float, nullable=False),
     sql.Column("changes", sql.Text, nullable=False),  # JSON
-    sql.Column("paused", sql.Boolean, nullable=False),
+    sql.Column("paused_s", sql.Float, nullable=False),
     sql.Column("pinned", sql.Boolean, nullable=False),
 )
 

@@ -1,4 +1,4 @@
-"""From verdicts to MLflow: what was accepted becomes a version, and a new version becomes champion.
+"""From verdicts to MLflow: what was accepted becomes a version, and a new version champion or challenger, by policy.
 
 The alias in MLflow is the truth. A version that has been champion before is not made champion again just because its
 files still lie in out/: somebody may have moved the alias away from it on purpose. Not a DVC stage, since it changes
@@ -6,17 +6,19 @@ what lies outside the workspace. Does not know how prefixes are trained or judge
 """
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 
 from components.data.records import form_of
-from components.errors import PrefixFleetError, RegistryError
+from components.errors import PrefixFleetError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import read_report
 from components.registry.manifest import Manifest, read_manifest
-from components.registry.tracking import CHAMPION, Registration, RunLog, Version, read_curves
+from components.registry.tracking import CHALLENGER, Registration, RunLog, Version, read_curves
+from components.rollout.standings import Standing, standings
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.examples import read_one
 from components.stages.gate import VERDICT_FILE, last_verdict
+from components.stages.moves import PROMOTED, TAKEN_BACK, Moved, challenge, make_champion, record
 from components.stages.outcome import Outcome
 from components.stages.plan import plan
 from components.stages.progress import tell, warn
@@ -24,8 +26,7 @@ from components.stages.records import read_json
 from components.stages.train import LOSS_FILE, TRAINING_FILE
 from components.stages.workspace import Workspace
 
-PROMOTED = "promoted"
-"""Tag of a version that has been champion: when, in UTC."""
+_WHY = "it passed the gate"
 
 
 def register(workspace: Workspace, tenants: Sequence[str]) -> tuple[dict[str, Version], list[Outcome]]:
@@ -59,65 +60,42 @@ def note_rejected(workspace: Workspace, tenants: Sequence[str]) -> None:
 
 
 def roll_out(workspace: Workspace, versions: dict[str, Version], outdated: Collection[str]) -> dict[str, str]:
-    """Make the versions champions, at once; returns tenant -> version for those that became it.
+    """Bring new versions to their tenants by policy: champions at once, or challengers on trial.
 
-    A version that was champion before is left alone, also when its files had to be made again, unless its tenant was
-    `outdated`: trained in this run because data, parameters or base changed (perhaps back to what they were).
+    A tenant without a champion has nothing to lose: its first version is champion at once, unless the policy is manual.
+    A version that was champion before, or was taken back, is left alone, also when its files had to be made again,
+    unless its tenant was `outdated`: trained in this run because data, parameters or base changed (perhaps back to what
+    they were). Returns tenant -> version for those that became champion.
     """
-    promoted = {}
-    for tenant, version in versions.items():
-        if PROMOTED in version.tags and tenant not in outdated:
-            tell(
-                f"{tenant}: version {version.version} was champion before and is left alone; `prefixfleet promote`s it"
-            )
-            continue
-        make_champion(workspace, version)
-        promoted[tenant] = version.version
-    return promoted
+    champions = workspace.registry.champions() if versions else {}
+    known = standings(workspace.database) if versions else {}
+    promoted: list[Moved] = []
+    try:
+        for tenant, version in versions.items():
+            champion = champions.get(tenant)
+            standing = known.get(tenant, Standing(tenant=tenant))
+            before = replace(standing, champion=champion.version if champion else "")
+            policy = workspace.params.for_tenant(tenant).rollout.policy
+            if reason := _left_alone(version, before, tenant in outdated):
+                tell(f"{tenant}: version {version.version} {reason}")
+            elif policy == "immediate" or (champion is None and policy != "manual"):
+                promoted.append(make_champion(workspace, version, before, "retrain", _WHY))
+            elif CHALLENGER not in version.aliases:
+                challenge(workspace, version, before, "retrain", _WHY)
+    finally:
+        record(workspace, promoted)
+    return {after.tenant: after.champion for after, _ in promoted}
 
 
-def make_champion(workspace: Workspace, version: Version) -> None:
-    """Give a version the alias and remember that it had it."""
-    workspace.registry.set_alias(version.tenant, CHAMPION, version.version)
-    workspace.registry.set_tags(version, {PROMOTED: datetime.now(UTC).isoformat(timespec="seconds")})
-    tell(f"{version.tenant}: version {version.version} is champion")
-
-
-def promote(workspace: Workspace, tenant: str, number: str | None = None) -> Version:
-    """Make a version, or the newest, champion by hand.
-
-    Raises:
-        RegistryError: the tenant has no versions, or not this one.
-
-    """
-    versions = workspace.registry.versions(tenant)
-    found = [version for version in versions if number is None or version.version == number]
-    if not found:
-        known = ", ".join(version.version for version in versions) or "none"
-        wanted = f"version {number} of {tenant}" if number else f"a version of {tenant}"
-        raise RegistryError(wanted, f"versions: {known}", "register one (`prefixfleet retrain`) or name one of these")
-    make_champion(workspace, found[0])
-    return found[0]
-
-
-def rollback(workspace: Workspace, tenant: str) -> Version:
-    """Make the version champion that was it before today's.
-
-    Raises:
-        RegistryError: there is no champion, or none before it.
-
-    """
-    versions = workspace.registry.versions(tenant)
-    champion = next((version for version in versions if CHAMPION in version.aliases), None)
-    if champion is None:
-        raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
-    earlier = [version for version in versions if int(version.version) < int(champion.version)]
-    former = [version for version in earlier if PROMOTED in version.tags]
-    if not former:
-        wanted = f"a champion of {tenant} before version {champion.version}"
-        raise RegistryError(wanted, "none", f"name a version: prefixfleet promote {tenant} --version N")
-    make_champion(workspace, former[0])
-    return former[0]
+def _left_alone(version: Version, standing: Standing, outdated: bool) -> str:
+    """Why a version stays without an alias; "" where it does not."""
+    if standing.pinned:
+        return f"waits while version {standing.champion} is pinned; `prefixfleet pin {version.tenant} --off` lets it go"
+    if not outdated and PROMOTED in version.tags:
+        return "was champion before and is left alone; `prefixfleet promote`s it"
+    if not outdated and TAKEN_BACK in version.tags:
+        return "was taken back before and is left alone; `prefixfleet promote`s it"
+    return ""
 
 
 def _judged(workspace: Workspace, tenants: Sequence[str]) -> list[tuple[Manifest, Verdict]]:

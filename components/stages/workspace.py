@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from components.model.base import Base
     from components.registry.tracking import Registry
     from components.registry.versions import Version
+    from components.rollout.database import Database
 
 
 class Workspace:
@@ -59,6 +60,13 @@ class Workspace:
         from components.registry.tracking import Registry
 
         return Registry(self.params.registry, self.root)
+
+    @cached_property
+    def database(self) -> "Database":
+        """The rollout's ledger, standings and observations. Raises WorkspaceError when it does not answer."""
+        from components.rollout.database import open_database
+
+        return open_database(self.params, self.root)
 
     @cached_property
     def digests(self) -> Digests:

@@ -72,8 +72,8 @@ def check_everything(database):
     assert history(database, "birch") == []
     with database.writing("standings") as connection:
         put(connection, [Standing(tenant="acme", champion="1"), Standing(tenant="birch")])
-        put(connection, [Standing(tenant="acme", champion="2", paused=True)])
-    assert standing(database, "acme") == Standing(tenant="acme", champion="2", paused=True)
+        put(connection, [Standing(tenant="acme", champion="2", paused_s=60.0)])
+    assert standing(database, "acme") == Standing(tenant="acme", champion="2", paused_s=60.0)
     assert standing(database, "nobody") == Standing(tenant="nobody")
     cell = Observation(tenant="acme", version="2", arm="challenger", minute=7, requests=3, latencies={4: 2, 5: 1})
     with ThreadPoolExecutor(4) as threads:

@@ -7,7 +7,7 @@ import pytest
 from components.config.rollout import RolloutConfig, ShadowConfig, StepConfig
 from components.rollout.decision import Finding
 from components.rollout.observations import Observation
-from components.rollout.policy import advanced, answered_in_step, begin, ended, next_move
+from components.rollout.policy import advanced, answered_in_step, begin, ended, next_move, resumed
 from components.rollout.standings import Standing
 
 START_S = 1_000_000.0
@@ -53,7 +53,9 @@ def test_a_canary_goes_step_by_step(trial):
 
 
 def test_worse_ends_it_at_once_whatever_else_holds(trial):
-    move = after(CANARY, replace(trial, paused=True), 0.1, findings=[finding("fine"), finding("worse", "empty")])
+    move = after(
+        CANARY, replace(trial, paused_s=START_S + 60), 0.1, findings=[finding("fine"), finding("worse", "empty")]
+    )
     assert move.action == "rollback"
     assert move.why == "empty: 4 of 50 against the champion's 1 of 100 (worse; margin 1.5 on the odds)"
     assert move.figures["checks"]["empty"]["challenger_bad"] == 4
@@ -70,7 +72,10 @@ def test_too_little_traffic_waits_until_the_deadline(trial, at_deadline, action)
 
 
 def test_a_person_can_hold_it(trial):
-    assert after(CANARY, replace(trial, paused=True), 99.0).why == "paused by hand"
+    assert after(CANARY, replace(trial, paused_s=START_S + 60), 99.0).why == "paused by hand"
+    again = resumed(replace(trial, paused_s=START_S + 3600), START_S + 90 * 3600)
+    assert after(CANARY, again, 98.9, answered=0).action == "wait"
+    assert after(CANARY, again, 99.0, answered=0).action == "rollback"
     assert after(CANARY, replace(trial, pinned=True), 99.0).why == "pinned by hand"
 
 

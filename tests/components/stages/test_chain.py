@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from components.errors import RegistryError
-from components.stages import evaluate, gate, pictures, register, results, status, train
+from components.stages import by_hand, evaluate, gate, pictures, register, results, status, train
 from components.stages.outcome import TenantsFailedError, refuse_failures
 from components.stages.plan import plan
 from components.stages.records import read_csv, read_json
@@ -115,16 +115,16 @@ def test_a_champion_moved_by_hand_stays_where_it_was_moved_to(make_root, set_par
     chain(root)
     set_params(root, train={"seed": 1, "initialization": "random"})
     assert chain(root)[1] == {"alder": "2"}
-    assert register.rollback(Workspace(root), "alder").version == "1"
+    assert by_hand.rollback(Workspace(root), "alder") == ("2", "1")
     outcomes, promoted = chain(root)
     assert states(outcomes, "gate") == {"alder": "stood"}  # against version 1, as when version 2 was new
     assert promoted == {}
     assert Workspace(root).registry.champion("alder").version == "1"
     with pytest.raises(RegistryError, match="before version 1"):
-        register.rollback(Workspace(root), "alder")
+        by_hand.rollback(Workspace(root), "alder")
     with pytest.raises(RegistryError, match="versions: 2, 1"):
-        register.promote(Workspace(root), "alder", "7")
-    assert register.promote(Workspace(root), "alder").version == "2"
+        by_hand.promote(Workspace(root), "alder", "7")
+    assert by_hand.promote(Workspace(root), "alder").version == "2"
     # Back to the parameters of version 1: trained again, the same prefix, and this time on purpose.
     set_params(root)
     assert chain(root)[1] == {"alder": "1"}

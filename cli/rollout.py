@@ -1,0 +1,98 @@
+"""Commands on how versions reach their tenants: rollout, history, promote, rollback, pause, pin, forget."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from cli.tenants import Tenant
+
+Off = Annotated[bool, typer.Option("--off", help="Take it back.")]
+
+
+def rollout(ctx: typer.Context) -> None:
+    """Do one cycle now: advance, promote or take back whoever is on trial, and record what was moved in MLflow."""
+    from cli.console import narrated, stdout
+    from components.stages.outcome import refuse_failures
+    from components.stages.rollout import sentence
+    from flows.door import run
+
+    with narrated():
+        rolled, troubles = run("rollout", ctx.obj)
+    stdout().print(sentence(rolled, troubles))
+    refuse_failures(troubles)
+
+
+def history(
+    ctx: typer.Context,
+    tenant: Tenant,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a move, with its figures.")] = False,
+) -> None:
+    """Show every move of a tenant's versions: when, who or what, from, to, and why."""
+    from dataclasses import asdict
+
+    from cli.console import stdout, table
+    from components.rollout.ledger import history as read
+    from components.stages.workspace import Workspace
+
+    entries = read(Workspace(ctx.obj).database, tenant)
+    if as_json:
+        for entry in entries:
+            stdout().print(json.dumps(asdict(entry), ensure_ascii=False), soft_wrap=True, markup=False)
+        return
+    columns = ("when (UTC)", "who", "what", "from", "to", "why")
+    rows = [(one.at, one.by, one.action, one.from_version or "-", one.to_version or "-", one.why) for one in entries]
+    table(f"Moves of {tenant}", columns, rows)
+
+
+def promote(
+    ctx: typer.Context,
+    tenant: Tenant,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Version in MLflow. Default: the one on trial, else the newest.")
+    ] = None,
+) -> None:
+    """Make a registered version champion by hand; serving and the next gate follow the alias at once."""
+    from cli.console import narrated
+    from components.stages.by_hand import promote as stage
+    from components.stages.workspace import Workspace
+
+    with narrated():
+        stage(Workspace(ctx.obj), tenant, version)
+
+
+def rollback(
+    ctx: typer.Context,
+    tenant: Tenant,
+    to: Annotated[str | None, typer.Option("--to", help="Version to go back to. Default: see above.")] = None,
+) -> None:
+    """End the tenant's trial; or, where none runs, make the version champion that was it before.
+
+    Retraining leaves it so until something changes.
+    """
+    from cli.console import narrated
+    from components.stages.by_hand import rollback as stage
+    from components.stages.workspace import Workspace
+
+    with narrated():
+        stage(Workspace(ctx.obj), tenant, to)
+
+
+def pause(ctx: typer.Context, tenant: Tenant, off: Off = False) -> None:
+    """Hold a trial at its share; it is still taken back when a check calls it worse."""
+    from cli.console import narrated
+    from components.stages.by_hand import hold
+    from components.stages.workspace import Workspace
+
+    with narrated():
+        hold(Workspace(ctx.obj), tenant, "resume" if off else "pause")
+
+
+def pin(ctx: typer.Context, tenant: Tenant, off: Off = False) -> None:
+    """Keep today's champion, whatever is trained; new versions are registered and wait."""
+    from cli.console import narrated
+    from components.stages.by_hand import hold
+    from components.stages.workspace import Workspace
+
+    with narrated():
+        hold(Workspace(ctx.obj), tenant, "unpin" if off else "pin")

@@ -1,0 +1,178 @@
+"""One cycle of the rollout over the whole fleet: notice, then advance, promote or take back; each tenant by itself.
+
+MLflow is asked once for all aliases and once more where they are not as they were left, since a move that is being made
+looks like one that nobody recorded. Further calls are made only for tenants that something happens to. Knows the order;
+what decides stands in components/rollout.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from components.data.files import alone
+from components.errors import PrefixFleetError
+from components.registry.versions import CHALLENGER, CHAMPION, Version
+from components.rollout.decision import find
+from components.rollout.noticing import Noticed, noticed
+from components.rollout.observations import observed, prune
+from components.rollout.policy import Move, Offline, answered_in_step, next_move
+from components.rollout.standings import Standing, standings
+from components.stages import moves
+from components.stages.outcome import Outcome
+from components.stages.progress import tell, warn
+from components.stages.workspace import Workspace
+
+_SETTLE_S = 2.0
+"""How long a move may take from MLflow's alias to our record of it."""
+_WRITTEN_MINUTES = 1
+"""After which servers have written down what they saw in a minute."""
+_KEPT_MINUTES = 90 * 24 * 60
+_BY_MLFLOW = "mlflow"
+_BY_ROLLOUT = "rollout"
+_WHY_NOTICED = "moved in MLflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """What a cycle did with one tenant."""
+
+    tenant: str
+    action: Literal["noticed", "wait", "advance", "promote", "rollback"]
+    champion: str
+    challenger: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    champions: Mapping[str, Version]
+    challengers: Mapping[str, Version]
+    known: Mapping[str, Standing]
+
+    def differences(self, tenant: str) -> list[Noticed]:
+        champion, challenger = (_number(versions.get(tenant)) for versions in (self.champions, self.challengers))
+        return noticed(self.known.get(tenant), champion, challenger)
+
+    def tenants(self) -> list[str]:
+        return sorted({*self.champions, *self.challengers, *self.known})
+
+
+def cycle(
+    workspace: Workspace,
+    *,
+    now_s: Callable[[], float] = time.time,
+    settle: Callable[[float], None] = time.sleep,
+) -> tuple[list[Rolled], list[Outcome]]:
+    """Look at the whole fleet once; returns what was done, and whose trouble is whose.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+        WorkspaceError: the rollout's database does not answer, or another cycle runs on this machine.
+
+    """
+    with alone(workspace.root / "var" / "rollout.lock", workspace.root, "wait until that cycle ends"):
+        fleet = _look(workspace)
+        odd = [tenant for tenant in fleet.tenants() if fleet.differences(tenant)]
+        if odd:
+            settle(_SETTLE_S)
+            fleet = _look(workspace)
+        rolled: list[Rolled] = []
+        troubles: list[Outcome] = []
+        known = dict(fleet.known)
+        for tenant in odd:
+            with _apart(tenant, troubles):
+                rolled += _notice(workspace, fleet, tenant, known)
+        stopped = {one.tenant for one in troubles}
+        for tenant in sorted(set(fleet.challengers) - stopped):
+            if (standing := known.get(tenant)) and standing.challenger:
+                with _apart(tenant, troubles):
+                    rolled.append(_roll(workspace, fleet.challengers[tenant], standing, now_s()))
+        adopted = [Standing(tenant=tenant, champion=one.version) for tenant, one in fleet.champions.items()]
+        moves.adopt(workspace, [one for one in adopted if one.tenant not in known])
+        prune(workspace.database, int(now_s() // 60) - _KEPT_MINUTES)
+        return rolled, troubles
+
+
+def sentence(rolled: list[Rolled], troubles: list[Outcome]) -> str:
+    """A cycle in one line."""
+    names = {
+        "noticed": "moved in MLflow",
+        "wait": "waiting",
+        "advance": "advanced",
+        "promote": "promoted",
+        "rollback": "rolled back",
+    }
+    counts = {told: sum(one.action == action for one in rolled) for action, told in names.items()}
+    parts = [f"{count} {told}" for told, count in counts.items() if count]
+    parts += [f"{len(troubles)} failed ({', '.join(one.tenant for one in troubles)})"] if troubles else []
+    return ", ".join(parts) or "nobody on trial"
+
+
+def _look(workspace: Workspace) -> _Fleet:
+    aliases = workspace.registry.standing(CHAMPION, CHALLENGER)
+    return _Fleet(aliases[CHAMPION], aliases[CHALLENGER], standings(workspace.database))
+
+
+@contextmanager
+def _apart(tenant: str, troubles: list[Outcome]) -> Iterator[None]:
+    """One tenant's trouble is told and holds up nobody else."""
+    try:
+        yield
+    except PrefixFleetError as problem:
+        warn(f"{tenant}: not rolled out: {problem}")
+        troubles.append(Outcome(tenant, "rollout", "failed", str(problem)))
+
+
+def _notice(workspace: Workspace, fleet: _Fleet, tenant: str, known: dict[str, Standing]) -> Iterator[Rolled]:
+    """Record what was moved in MLflow, and let trials begin and end by it."""
+    champion, challenger = fleet.champions.get(tenant), fleet.challengers.get(tenant)
+    for difference in fleet.differences(tenant):
+        before = known.get(tenant) or Standing(tenant=tenant, champion=_number(champion))
+        if difference.alias == "champion":
+            found = moves.follow_champion(workspace, champion, challenger, before, _BY_MLFLOW, _WHY_NOTICED)
+        elif difference.today == before.challenger:  # the champion's move has ended the trial already
+            continue
+        else:
+            tried = challenger if difference.today else None
+            found = moves.follow_challenger(workspace, tried, before, _BY_MLFLOW, _WHY_NOTICED)
+        known[tenant] = found
+        told = f"{difference.alias} {difference.was or 'none'} -> {difference.today or 'none'}"
+        tell(f"{tenant}: {told}, moved in MLflow")
+        yield Rolled(tenant, "noticed", found.champion, found.challenger, told)
+
+
+def _roll(workspace: Workspace, challenger: Version, standing: Standing, now_s: float) -> Rolled:
+    move = _decide(workspace, challenger, standing, now_s)
+    match move.action:
+        case "advance":
+            moves.advance(workspace, standing, move.why, move.figures, now_s)
+        case "promote":
+            made = moves.make_champion(workspace, challenger, standing, _BY_ROLLOUT, move.why, move.figures)
+            moves.record(workspace, [made])
+        case "rollback":
+            moves.take_back(workspace, challenger, standing, _BY_ROLLOUT, move.why, move.figures)
+    champion = challenger.version if move.action == "promote" else standing.champion
+    return Rolled(standing.tenant, move.action, champion, challenger.version, move.why)
+
+
+def _decide(workspace: Workspace, challenger: Version, standing: Standing, now_s: float) -> Move:
+    config = workspace.params.for_tenant(standing.tenant).rollout
+    versions = [version for version in (standing.champion, standing.challenger) if version]
+    since, until = int(standing.started_s // 60), int(now_s // 60) - _WRITTEN_MINUTES
+    seen = [
+        replace(one, arm="challenger" if one.version == standing.challenger else "champion")
+        for one in observed(workspace.database, standing.tenant, versions, since, until)
+    ]
+    findings = find(config, seen, standing.changes)
+    return next_move(config, standing, _offline(challenger), findings, answered_in_step(standing, seen), now_s)
+
+
+def _offline(version: Version) -> Offline:
+    verdict = version.tags.get("verdict")
+    return "accepted" if verdict == "accepted" else "rejected" if verdict == "rejected" else "unknown"
+
+
+def _number(version: Version | None) -> str:
+    return version.version if version else ""

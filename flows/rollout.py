@@ -1,0 +1,95 @@
+"""The rollout's cycle on a schedule, and a person's moves as flows. Each rollback opens an event for automations."""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+
+from components.stages import by_hand, corrections
+from components.stages import rollout as stage
+from components.stages.outcome import Outcome
+from components.stages.rollout import Rolled
+from components.stages.workspace import Workspace
+from flows.environment import prepare
+from flows.states import ended
+
+ROLLBACK = "prefixfleet.rollback"
+"""The event's name; its resource is `prefixfleet.tenant.<tenant>`."""
+
+Done = tuple[list[Rolled], list[Outcome]]
+
+
+@flow(name="rollout")
+def rollout(workspace: str = ".") -> State[Done]:
+    """Advance, promote or take back every challenger; record what was moved in MLflow; deliver callers' corrections."""
+    prepare(Path(workspace))
+    place = Workspace(Path(workspace))
+    rolled, troubles = roll_all(place)
+    for one in rolled:
+        if one.action == "rollback":
+            tell_rollback(one.tenant, one.challenger, one.champion, one.why)
+    if any(one.action != "wait" for one in rolled):
+        show(rolled)
+    deliver(place)
+    return ended(stage.sentence(rolled, troubles), (rolled, troubles), failed=bool(troubles))
+
+
+@flow(name="promote")
+def promote(tenant: str, version: str | None = None, workspace: str = ".", by: str = "prefect") -> str:
+    """Make the named version, else the one on trial, else the newest, champion."""
+    prepare(Path(workspace))
+    return by_hand.promote(Workspace(Path(workspace)), tenant, version, by).version
+
+
+@flow(name="rollback")
+def rollback(tenant: str, to: str | None = None, workspace: str = ".", by: str = "prefect") -> str:
+    """End a trial, or go back to the former champion or to the version named."""
+    prepare(Path(workspace))
+    former, found = by_hand.rollback(Workspace(Path(workspace)), tenant, to, by)
+    tell_rollback(tenant, former, found, "by hand")
+    return found
+
+
+@flow(name="hold")
+def hold(tenant: str, action: by_hand.Hold, workspace: str = ".", by: str = "prefect") -> None:
+    """Pause or resume a trial; pin or unpin a champion."""
+    prepare(Path(workspace))
+    by_hand.hold(Workspace(Path(workspace)), tenant, action, by)
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, timeout_seconds=600)
+def roll_all(place: Workspace) -> Done:
+    """One cycle; safe to try again, since it begins with what stands."""
+    return stage.cycle(place)
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+def deliver(place: Workspace) -> None:
+    """Put corrections into the tenants' drops."""
+    corrections.deliver(place)
+
+
+@task(cache_policy=NO_CACHE)
+def show(rolled: list[Rolled]) -> None:
+    """Leave the artifact `rollout-moves`."""
+    rows = [
+        {
+            "tenant": one.tenant,
+            "what": one.action,
+            "champion": one.champion,
+            "challenger": one.challenger,
+            "why": one.why,
+        }
+        for one in rolled
+    ]
+    create_table_artifact(key="rollout-moves", table=rows, description=stage.sentence(rolled, []))
+
+
+def tell_rollback(tenant: str, from_version: str, to_version: str, why: str) -> None:
+    """Open the event."""
+    resource = {"prefect.resource.id": f"prefixfleet.tenant.{tenant}", "prefect.resource.name": tenant}
+    payload = {"tenant": tenant, "from_version": from_version, "to_version": to_version, "why": why}
+    emit_event(event=ROLLBACK, resource=resource, payload=payload)

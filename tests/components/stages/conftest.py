@@ -1,0 +1,76 @@
+"""A workspace in which only versions matter: params, MLflow on sqlite, and a fleet of registered versions."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from components.registry.connection import quiet_mlflow
+from components.rollout.observations import Observation, record
+from components.stages.workspace import Workspace
+
+
+class Fleet:
+    """Versions in MLflow as a person sees them, and traffic as a server writes it down."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.client = MlflowClient(tracking_uri=self.workspace.registry.uri)
+
+    @property
+    def workspace(self) -> Workspace:
+        """As a process of its own would open it."""
+        return Workspace(self.root)
+
+    def register(self, tenant: str, count: int = 1, /, **tags: str) -> None:
+        with quiet_mlflow():
+            for _ in range(count):
+                if not self.client.search_registered_models(f"name = 'prefix-{tenant}'"):
+                    self.client.create_registered_model(f"prefix-{tenant}")
+                number = len(self.client.search_model_versions(f"name = 'prefix-{tenant}'")) + 1
+                source = (self.root / "artifacts" / f"{tenant}-{number}").as_uri()
+                known = {"sha256": f"{number:064d}", "verdict": "accepted", "tenant": tenant, **tags}
+                self.client.create_model_version(f"prefix-{tenant}", source, tags=known)
+
+    def move(self, tenant: str, **aliases: str | None) -> None:
+        with quiet_mlflow():
+            for alias, version in aliases.items():
+                if version is None:
+                    self.client.delete_registered_model_alias(f"prefix-{tenant}", alias)
+                else:
+                    self.client.set_registered_model_alias(f"prefix-{tenant}", alias, version)
+
+    def aliases(self, tenant: str) -> Mapping[str, str]:
+        with quiet_mlflow():
+            return {
+                name: str(number)
+                for name, number in self.client.get_registered_model(f"prefix-{tenant}").aliases.items()
+            }
+
+    def serve(self, tenant: str, minutes: range, champion: dict[str, int], challenger: dict[str, int]) -> None:
+        """The same counts in every minute."""
+        cells = [
+            Observation(tenant=tenant, version=version, arm=arm, minute=minute, **counts)
+            for minute in minutes
+            for arm, version, counts in (("champion", "1", champion), ("challenger", "2", challenger))
+        ]
+        record(self.workspace.database, cells)
+
+
+@pytest.fixture
+def make_fleet(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fleet]:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("PREFIXFLEET_DATABASE", raising=False)
+
+    def make(rollout: Mapping[str, Any], tenants: Mapping[str, Any] | None = None) -> Fleet:
+        (tmp_path / "var" / "mlflow").mkdir(parents=True)
+        shutil.copy(empty_mlflow, tmp_path / "var" / "mlflow")
+        params = {"base": {"path": "base"}, "rollout": dict(rollout), "tenants": dict(tenants or {})}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+        return Fleet(tmp_path)
+
+    return make
