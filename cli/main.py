@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import data, exchange, fleet, generate, reproduce, rollout, runs, score, tune
+from cli import data, exchange, fleet, generate, keys, reproduce, rollout, runs, score, serve, tune
 from components.errors import PrefixFleetError
 from flows.environment import prepare
 
@@ -24,6 +24,8 @@ the tenant's policy, after a trial (`rollout`); `status` shows where everybody s
 `promote`, `rollback`, `pause` and `pin` move it by hand, and `generate` asks the champion for text.
 
 `score` puts any outputs beside a benchmark's published tables.
+
+`serve` answers for all tenants over HTTP, by OpenAI's completions protocol; `keys` says who may ask.
 
 `tune` searches the values that a tenant's prefix is trained with.
 
@@ -62,6 +64,8 @@ app = typer.Typer(
     cls=_Doors, help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
 app.add_typer(data.app, name="data")
+app.add_typer(keys.app, name="keys")
+app.command("serve")(serve.serve)
 app.command("demo")(runs.demo)
 app.command("retrain")(runs.retrain)
 app.command("tune")(tune.tune)

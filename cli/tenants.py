@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 
-def _checked(value: Any) -> Any:
+def checked_tenant(value: Any) -> Any:
+    """One tenant id, several or none, each a DNS label. Raises DataError."""
     from components.data.schema import check_tenant_id
 
     for tenant in [value] if isinstance(value, str) else value or ():
@@ -13,11 +14,13 @@ def _checked(value: Any) -> Any:
     return value
 
 
-Tenant = Annotated[str, typer.Argument(help="Tenant id.", callback=_checked)]
-Owner = Annotated[str, typer.Option("--tenant", help="Whose data this is; made if new.", callback=_checked)]
+Tenant = Annotated[str, typer.Argument(help="Tenant id.", callback=checked_tenant)]
+Owner = Annotated[str, typer.Option("--tenant", help="Whose data this is; made if new.", callback=checked_tenant)]
 Tenants = Annotated[
     list[str] | None,
-    typer.Option("--tenant", help="Only this tenant; may be given more than once. Default: all.", callback=_checked),
+    typer.Option(
+        "--tenant", help="Only this tenant; may be given more than once. Default: all.", callback=checked_tenant
+    ),
 ]
 FullCheck = Annotated[
     bool, typer.Option("--full-check", help="Read every file again, also those whose times and size have not changed.")

@@ -20,6 +20,13 @@ class ServeConfig(Section):
     )
     open_metrics: bool = Field(default=False, description="/metrics, which names tenants, without an admin key")
     remembered_answers: int = Field(default=10_000, gt=0, description="that feedback can still be given to")
+    rows: int = Field(default=64, gt=0, description="of all tenants in one step; a row with guidance counts twice")
+    step_tokens: int = Field(default=256, gt=0, description="that a step reads, about")
+    queue: int = Field(default=1024, gt=0, description="rows that may wait; more are told to come again")
+    tenant_queue: int = Field(default=256, gt=0, description="rows of one tenant that may wait")
+    device_mb: int = Field(default=1024, gt=0, description="MiB of artifacts beside the base")
+    host_mb: int = Field(default=4096, gt=0, description="MiB of artifacts in the host's memory, beside a GPU")
+    disk_mb: int = Field(default=20_480, gt=0, description="MiB of artifacts in var/prefixes")
     shadow_queue: int = Field(default=64, ge=0, description="shadowed requests that may wait; more are not shadowed")
 
 

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -21,6 +22,8 @@ from components.serving.problems import LOGGER, RefusalError, unavailable
 from components.serving.requests import Artifact
 
 _VERSIONS_KEPT = 10_000
+_WARMED_AT_ONCE = 64
+_WARM_SECONDS = 2.0
 _Found = TypeVar("_Found")
 
 
@@ -63,6 +66,8 @@ class Fleet:
         """What could not be read at the last look: registry, rollout; with the reason."""
         self.read_s: float | None = None
         """When the registry was last read, by the monotonic clock; None before the first time."""
+        self.warm: Callable[[Artifact], Awaitable[None]] | None = None
+        """Brings an artifact near the base, so that the first request after a swap does not wait for it."""
         self.swaps = 0
         """Champions and challengers that have changed since the start."""
 
@@ -76,7 +81,9 @@ class Fleet:
         if aliases is not None:
             champions, challengers = (_servable(aliases.get(alias, {})) for alias in (CHAMPION, CHALLENGER))
             if self.read_s is not None:
-                self.swaps += _changes(old.champions, champions) + _changes(old.challengers, challengers)
+                changed = _changed(old.champions, champions) + _changed(old.challengers, challengers)
+                self.swaps += len(changed)
+                await self._prepare(changed)
             self.read_s = time.monotonic()
         self.map = FleetMap(champions, challengers, old.exposures if exposures is None else exposures)
 
@@ -125,6 +132,14 @@ class Fleet:
             self._numbered.popitem(last=False)
         return found
 
+    async def _prepare(self, changed: Iterable[Version | None]) -> None:
+        """Bring what was swapped in near the base, if that is soon done; trouble is told to who asks for it."""
+        wanted = [to_artifact(version) for version in changed if version is not None][:_WARMED_AT_ONCE]
+        if self.warm is not None and wanted:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_WARM_SECONDS):
+                    await asyncio.gather(*(self.warm(artifact) for artifact in wanted), return_exceptions=True)
+
     async def _attempt(self, what: str, read: Callable[[], _Found]) -> _Found | None:
         try:
             found = await asyncio.to_thread(read)
@@ -147,8 +162,10 @@ def _servable(versions: Mapping[str, Version]) -> dict[str, Version]:
     return {tenant: version for tenant, version in versions.items() if version.sha256}
 
 
-def _changes(old: Mapping[str, Version], new: Mapping[str, Version]) -> int:
-    return sum(_digest(old.get(tenant)) != _digest(new.get(tenant)) for tenant in {*old, *new})
+def _changed(old: Mapping[str, Version], new: Mapping[str, Version]) -> list[Version | None]:
+    """The new versions of those tenants whose version has changed; None where one has none any more."""
+    tenants = sorted({*old, *new})
+    return [new.get(tenant) for tenant in tenants if _digest(old.get(tenant)) != _digest(new.get(tenant))]
 
 
 def _digest(version: Version | None) -> str:

@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -22,12 +23,10 @@ from components.config import Params
 from components.config.problems import told
 from components.config.serve import ServeConfig
 from components.errors import ConfigError
-from components.registry.tracking import Registry
 from components.rollout.database import open_database
 from components.serving.app import build_app
 from components.serving.keys import Keys
 from components.serving.problems import LOGGER
-from components.serving.requests import Engine
 from components.serving.service import Service
 from components.stages.progress import tell
 from components.stages.workspace import Workspace
@@ -35,11 +34,8 @@ from components.stages.workspace import Workspace
 _CLOSE_SECONDS = 5
 _BACKLOG = 2048
 
-MakeEngine = Callable[[Workspace, Registry], Engine]
-"""Loads the base and starts the engine on it; blocks."""
 
-
-def serve(workspace: Workspace, changed: Mapping[str, Any], make_engine: MakeEngine) -> None:
+def serve(workspace: Workspace, changed: Mapping[str, Any]) -> None:
     """Serve until told to end; `changed` are values of the `serve` section that the command line gives.
 
     Raises:
@@ -56,7 +52,7 @@ def serve(workspace: Workspace, changed: Mapping[str, Any], make_engine: MakeEng
         _check_tls(config)
         service = Service(workspace, params, database, is_open=not has_keys)
         with _listen(config) as door:
-            server = _Server(service, config, lambda: _load(service, workspace, make_engine))
+            server = _Server(service, config, lambda: _load(service, workspace))
             server.run(sockets=[door])
     finally:
         database.close()
@@ -121,11 +117,14 @@ def _listen(config: ServeConfig) -> Iterator[socket.socket]:
         yield door
 
 
-async def _load(service: Service, workspace: Workspace, make_engine: MakeEngine) -> None:
+async def _load(service: Service, workspace: Workspace) -> None:
+    from components.serving.loading import load_engine, warm
+
     started_s = time.monotonic()
-    engine = await asyncio.to_thread(make_engine, workspace, workspace.registry)
+    engine = await asyncio.to_thread(load_engine, workspace, service.params.serve)
     service.base_digest = workspace.base.digest
     service.engine = engine
+    service.fleet.warm = partial(warm, engine)
     seconds = time.monotonic() - started_s
     logging.getLogger(LOGGER).info("base %s is loaded (%.1f s): ready", workspace.base.name, seconds)
 

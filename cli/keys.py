@@ -1,0 +1,81 @@
+"""Commands on API keys: create, list, revoke."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.tenants import checked_tenant
+
+if TYPE_CHECKING:
+    from components.serving.keys import Keys
+
+app = typer.Typer(help="API keys: who may ask the server for which tenant.", no_args_is_help=True)
+
+_Owner = Annotated[str | None, typer.Argument(help="Tenant id.", callback=checked_tenant)]
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    tenant: _Owner = None,
+    admin: Annotated[bool, typer.Option("--admin", help="A key to all tenants, /metrics and /admin.")] = False,
+    expires: Annotated[str | None, typer.Option(help="After 90d, 12h, 30m or 45s. Default: never.")] = None,
+    note: Annotated[str, typer.Option(help="Whose it is; shown by `keys list`.")] = "",
+) -> None:
+    """Make a key of a tenant, or an admin's. The key is printed once, on stdout; only its hash is kept."""
+    from cli.console import stderr
+    from components.errors import ConfigError
+    from components.serving.keys import parse_age, shown_time
+
+    if admin == (tenant is not None):
+        raise ConfigError("a tenant, or --admin", "both" if admin else "neither", "give one of them")
+    with _keys(ctx.obj) as keys:
+        key, text = keys.create(tenant, note, None if expires is None else parse_age(expires))
+    typer.echo(text)
+    stderr().print(f"key {key.id} of {key.tenant or 'an admin'}, expires: {shown_time(key.expires_s)}; keep it now")
+
+
+@app.command("list")
+def list_(ctx: typer.Context, tenant: _Owner = None) -> None:
+    """Show the keys, or a tenant's: never their secrets."""
+    from cli.console import table
+    from components.serving.keys import shown_time
+
+    with _keys(ctx.obj) as keys:
+        found = keys.list(tenant)
+    columns = ("key", "tenant", "note", "created", "expires", "revoked")
+    table(
+        "API keys (times in UTC)",
+        columns,
+        [(one.id, one.tenant or "(admin)", one.note, *map(shown_time, one.times)) for one in found],
+    )
+
+
+@app.command()
+def revoke(
+    ctx: typer.Context, key: Annotated[str, typer.Argument(help="Id of a key, as `keys list` shows it.")]
+) -> None:
+    """Revoke a key: servers refuse it within serve.keys_seconds."""
+    from cli.console import stderr
+
+    with _keys(ctx.obj) as keys:
+        revoked = keys.revoke(key)
+    stderr().print(f"key {revoked.id} of {revoked.tenant or 'an admin'} opens nothing any more")
+
+
+@contextmanager
+def _keys(root: Path) -> "Iterator[Keys]":
+    from components.rollout.database import open_database
+    from components.serving.keys import Keys
+    from components.stages.workspace import Workspace
+
+    workspace = Workspace(root)
+    database = open_database(workspace.params, workspace.root)
+    try:
+        yield Keys(database, time.time)
+    finally:
+        database.close()
