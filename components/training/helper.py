@@ -144,7 +144,7 @@ def _compute(base: Base, engine: EngineConfig, work: Work, pipe: Connection) -> 
         try:
             sums = local_passes(deltas, work.rows, work.tokens, train=work.train)
             pipe.send(Answer(sums.nats_U.tolist(), sums.count_U.tolist()))
-        except RuntimeError as problem:
+        except (RuntimeError, MemoryError) as problem:
             if not out_of_memory(problem):
                 raise
             pipe.send(Answer([], [], out_of_memory=True))

@@ -194,12 +194,12 @@ class _Shard:
         None when not even one row fits: its tenant is in trouble then.
         """
         assert self.room is not None  # noqa: S101 - set when the first run entered
-        lengths = [row.pair.length for row in rows]
+        lengths, roomy = [row.pair.length for row in rows], self.room
         checkpointing = train and runs[0].config.gradient_checkpointing
         while True:
             try:
                 return self.peers.passes(deltas, rows, self.room.tokens, train=train, checkpointing=checkpointing)
-            except RuntimeError as problem:
+            except (RuntimeError, MemoryError) as problem:
                 if not out_of_memory(problem):
                     raise
                 deltas.forget()
@@ -207,7 +207,7 @@ class _Shard:
                     run.optimizer.zero_grad(set_to_none=True)
             groups = by_tokens(lengths, self.room.tokens)
             if max(map(len, groups)) == 1:
-                row = rows[groups[0][0]]
+                row, self.room = rows[groups[0][0]], roomy  # the others may still fit
                 self.troubles.append((runs[row.owner], _too_large(row.pair.length)))
                 return None
             self.room = replace(self.room, tokens=max(1, min(self.room.tokens, sum(lengths)) // 2))

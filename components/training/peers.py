@@ -29,7 +29,7 @@ class Peers:
         `checkpointing` says whether the base's blocks are checkpointed at this moment.
 
         Raises:
-            RuntimeError: `out_of_memory`; `deltas` may hold a part of the gradients.
+            RuntimeError, MemoryError: `out_of_memory`; `deltas` may hold a part of the gradients.
             TrainingError: another process has ended.
         """
         del checkpointing
@@ -45,10 +45,10 @@ def local_passes(deltas: Deltas, rows: Sequence[Row], tokens: int, *, train: boo
     return sums
 
 
-def out_of_memory(problem: RuntimeError) -> bool:
+def out_of_memory(problem: RuntimeError | MemoryError) -> bool:
     """Whether a pass was too large for the device."""
     told = str(problem)
-    return isinstance(problem, torch.OutOfMemoryError) or any(words in told for words in _NO_MEMORY)
+    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or any(words in told for words in _NO_MEMORY)
 
 
 @contextmanager

@@ -75,7 +75,9 @@ def job_of(pairs_of: Callable[..., list[Encoded]]) -> Callable[..., Job]:
         seed = sum(map(ord, tenant))
         shared = random_prefix(base.shape, 3, 9, 0.5) if config.shared else None
         module = TrainableDelta(base, config, "", shared, [("ab", "c"), ("b", "d")])
-        sets = pairs_of(count, seed, longest), pairs_of(5, -seed, longest)
+        trained = pairs_of(count, seed, longest)
+        # Half of it is validated on too, so that the best step is a late one.
+        sets = trained, trained[: count // 2] + pairs_of(2, -seed, longest)
         return Job(config, module, *sets, tenant=tenant, **kept)
 
     return make

@@ -21,7 +21,7 @@ EVERYWHERE: dict[str, dict[str, Any]] = {
     "plain": {},
     "long": {"prefix_length": 7, "batch_size": 3, "max_steps": 7, "validate_every": 3, "learning_rate": 0.2},
     "mlp": {"mlp_hidden": 5, "count": 4, "loss": "sequence-sum", "warmup_steps": 3, "seed": 3},
-    "clipped": {"max_grad_norm": 0.01, "weight_decay": 0.1, "longest": 4, "batch_size": 1},
+    "clipped": {"max_grad_norm": 0.1, "weight_decay": 0.1, "longest": 6, "batch_size": 2},
     "empty": {"prefix_length": 0},
     "none": {"method": "in-context"},
     "frozen": {"shared": "task"},
@@ -167,7 +167,7 @@ def test_a_base_that_mixes_neighbours_is_trained_padded(
     base, names = build_base("gpt2", seed=4), ("plain", "mlp", "joint")
 
     def mix(_block: Any, _args: Any, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden + 0.5 * torch.nn.functional.pad(hidden[:, :-1], (0, 0, 1, 0))
+        return hidden + 0.1 * torch.nn.functional.pad(hidden[:, :-1], (0, 0, 1, 0))
 
     handle = base.model.transformer.h[0].register_forward_hook(mix)
     assert not packable(base.model)

@@ -86,7 +86,7 @@ def by_turns(steps: dict[str, int], places: int) -> list[str]:
 
 def test_a_run_ends_when_patience_does(base: Base, job_of: JobOf, check_same: Check) -> None:
     def jobs() -> list[Job]:
-        common = {"count": 1, "max_steps": 40, "validate_every": 2, "learning_rate": 0.3}
+        common = {"count": 1, "max_steps": 40, "validate_every": 1, "learning_rate": 1.0}
         patient = [job_of(base, f"p{limit}", **common, patience=limit) for limit in (1, 3)]
         return [*patient, job_of(base, "calm", max_steps=12, patience=3)]
 

@@ -1,0 +1,157 @@
+"""Out of memory: passes get smaller and the weights stay; an example that does not fit even alone ends its own run."""
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.config import EngineConfig
+from components.data.tokens import Encoded
+from components.errors import TrainingError
+from components.model.base import Base
+from components.training.loop import train_alone, train_together
+from components.training.run import Job
+
+JobOf = Callable[..., Job]
+Check = Callable[..., None]
+NAMES: dict[str, dict[str, Any]] = {"a": {}, "b": {"mlp_hidden": 4}, "c": {"max_steps": 6}, "d": {"prefix_length": 5}}
+CPU_SAYS = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"
+PROBLEMS: dict[str, Callable[[], BaseException]] = {
+    "gpu": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "cpu": lambda: RuntimeError(CPU_SAYS),
+    "python": MemoryError,
+}
+
+
+class Device:
+    """Notes every pass over the base, and lets some run out of memory: the n-th forward or backward, or all large."""
+
+    def __init__(self, *, at: int = 0, backward: bool = False, most: int = 10**9, kind: str = "gpu") -> None:
+        self.at, self.backward, self.most, self.problem = at, backward, most, PROBLEMS[kind]
+        self.count, self.sizes = 0, list[int]()
+
+    def __call__(self, _block: Any, _args: Any, hidden: torch.Tensor) -> None:
+        self.count += 1
+        self.sizes.append(hidden.shape[0] * hidden.shape[1])
+        if self.sizes[-1] > self.most:
+            raise self.problem()
+        if self.count == self.at:
+            if not self.backward:
+                raise self.problem()
+            if not hidden.requires_grad:
+                self.at += 1
+                return
+            hidden.register_hook(self._fail)
+
+    def _fail(self, _gradient: torch.Tensor) -> None:
+        raise self.problem()
+
+    @contextmanager
+    def under(self, base: Base) -> Iterator["Device"]:
+        # The first block: the whole pass is still to come, and the backward has brought gradients to the second.
+        handle = base.model.transformer.h[0].register_forward_hook(self)
+        try:
+            yield self
+        finally:
+            handle.remove()
+
+
+def jobs(base: Base, job_of: JobOf) -> list[Job]:
+    return [job_of(base, name, **values) for name, values in NAMES.items()]
+
+
+@pytest.fixture
+def alone(base: Base, job_of: JobOf) -> dict[str, Any]:
+    """What each gets alone; the base has been tried out by then, so that the passes of a shard count from its first."""
+    return {job.tenant: train_alone(base, job) for job in jobs(base, job_of)}
+
+
+def ends(base: Base, those: list[Job], **engine: Any) -> dict[str, Any]:
+    return {ended.job.tenant: ended.result for ended in train_together(base, those, EngineConfig(**engine))}
+
+
+@pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("at", [3, 7, 14])
+def test_memory_that_runs_out_once_changes_nothing(
+    base: Base, job_of: JobOf, check_same: Check, alone: dict[str, Any], at: int, backward: bool, kind: str
+) -> None:
+    with Device(at=at, backward=backward, kind=kind).under(base) as device:
+        results = ends(base, jobs(base, job_of), train_tokens=100)
+    assert device.count > at
+    for name, result in results.items():
+        check_same(alone[name], result)
+
+
+def test_passes_are_halved_until_they_fit_and_stay_so(
+    base: Base, job_of: JobOf, check_same: Check, alone: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Device(most=60).under(base) as device, caplog.at_level(logging.WARNING):
+        results = ends(base, jobs(base, job_of))
+    for name, result in results.items():
+        check_same(alone[name], result)
+    told = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
+    assert 1 <= len(told) <= 6
+    assert "passes of at most" in told[-1]
+    assert len([size for size in device.sizes if size > 60]) == len(told)
+    assert max(device.sizes[-10:]) > 25
+
+
+def test_an_example_that_does_not_fit_alone_ends_its_own_run_and_makes_no_pass_smaller(
+    base: Base, job_of: JobOf, check_same: Check, alone: dict[str, Any]
+) -> None:
+    those = jobs(base, job_of)
+    large = job_of(base, "large")
+    for number, name in enumerate(("train", "validation")):
+        one = [*getattr(large, name), Encoded((*range(2, 52), 0), (3, 0))]
+        those.insert(2 * number, Job(large.config, job_of(base, "large").module, **fields(large, name, one)))
+    with Device(most=51).under(base) as device:
+        results = ends(base, those, train_tokens=50)
+    for name in ("large-train", "large-validation"):
+        assert isinstance(results[name], TrainingError)
+        assert str(results[name]).startswith("wanted memory for one example; got too little for its 53 tokens; set ")
+        assert "train.max_source_tokens" in str(results[name])
+    for name, result in alone.items():
+        check_same(result, results[name])
+    assert max(device.sizes[-20:]) > 30
+
+
+def fields(job: Job, name: str, pairs: list[Encoded]) -> dict[str, Any]:
+    return {"train": job.train, "validation": job.validation, name: pairs, "tenant": f"large-{name}"}
+
+
+def test_other_problems_are_not_taken_for_want_of_memory(base: Base, job_of: JobOf) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    train_alone(base, job_of(base, "a"))
+    handle = base.model.transformer.h[0].register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        ends(base, jobs(base, job_of))
+    handle.remove()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory as Linux has them")
+@pytest.mark.parametrize(
+    ("limit", "free_mib", "lengths"), [("as", 30, "300 290"), ("data", 30, "300 290"), ("as", 12, "20 3000 40")]
+)
+def test_real_limits(limit: str, free_mib: int, lengths: str) -> None:
+    program = Path(__file__).with_name("limited_memory.py")
+    command = [sys.executable, str(program), str(free_mib), limit, *lengths.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    assert "out of memory: passes of at most" in done.stderr
+    results = json.loads(done.stdout)
+    assert set(results) == set(lengths.split())
+    if "3000" in results:
+        assert results.pop("3000").startswith("wanted memory for one example; got too little for its 3005 tokens")
+    for apart, best_step in results.values():
+        assert apart < 1e-4
+        assert best_step == 2
