@@ -13,7 +13,7 @@ from components.errors import PrefixFleetError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import read_report
 from components.registry.manifest import Manifest, read_manifest
-from components.registry.tracking import CHALLENGER, Registration, RunLog, Version, read_curves
+from components.registry.tracking import CHALLENGER, CHAMPION, Registration, RunLog, Version, read_curves
 from components.rollout.standings import Standing, standings
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.examples import read_one
@@ -38,7 +38,7 @@ def register(workspace: Workspace, tenants: Sequence[str]) -> tuple[dict[str, Ve
         RegistryError: MLflow cannot be reached at all.
 
     """
-    champions = workspace.registry.champions()
+    champions = workspace.registry.standing(CHAMPION)[CHAMPION]
     wanted = [
         _registration(workspace, manifest, verdict)
         for manifest, verdict in _judged(workspace, tenants)
@@ -67,7 +67,7 @@ def roll_out(workspace: Workspace, versions: dict[str, Version], outdated: Colle
     unless its tenant was `outdated`: trained in this run because data, parameters or base changed (perhaps back to what
     they were). Returns tenant -> version for those that became champion.
     """
-    champions = workspace.registry.champions() if versions else {}
+    champions = workspace.registry.standing(CHAMPION)[CHAMPION] if versions else {}
     known = standings(workspace.database) if versions else {}
     promoted: list[Moved] = []
     try:
