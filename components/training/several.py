@@ -82,10 +82,11 @@ class Several(Peers):
             helper.receive()
         with self._exchange():
             share_values(deltas)
-        problem, sums = None, Sums.of_nothing(deltas.tenants, deltas.base.device)
+        problem: RuntimeError | MemoryError | None = None
+        sums = Sums.of_nothing(deltas.tenants, deltas.base.device)
         try:
             sums = local_passes(deltas, mine, tokens, train=train)
-        except RuntimeError as found:
+        except (RuntimeError, MemoryError) as found:
             if not out_of_memory(found):
                 raise
             problem = found

@@ -105,6 +105,8 @@ def test_the_end_of_a_process_leaves_a_state_to_go_on_from(
     def stop() -> bool:
         nonlocal asked
         asked += 1
+        if asked == 2:
+            os.kill(helper.process.pid, signal.SIGINT)  # as a terminal does; it is no end
         if asked == 4:
             if end == "interrupted":
                 raise KeyboardInterrupt
