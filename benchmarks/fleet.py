@@ -17,7 +17,7 @@ from sides.examples import draw, lengths_of
 from sides.options import bases, filled, parser, spread
 from sides.turns import Side, in_turns
 
-from components.config import TrainConfig
+from components.config import EngineConfig, TrainConfig
 from components.data.schema import Example
 
 PEFT, SOLO, TOGETHER = "peft one by one", "ours one by one", "ours together"
@@ -35,6 +35,7 @@ def main() -> None:
     made.add_argument("--examples", type=int, help="of each tenant")
     made.add_argument("--peer", choices=peft_trainer.SETTINGS, default=peft_trainer.BEST, help="setting of peft's side")
     made.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="what our base is loaded in")
+    made.add_argument("--compile", action="store_true", help="our activations as compiled kernels")
     options = filled(made.parse_args(), PRESETS)
     with bases(options) as folders:
         for folder in folders:
@@ -53,11 +54,11 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
         warmup_steps=0,
         validate_every=steps,
     )
-    setting = peft_trainer.SETTINGS[options.peer]
+    setting, engine = peft_trainer.SETTINGS[options.peer], EngineConfig(compile=options.compile)
     sides = {
         PEFT: Side(peft_trainer.train_each, (folder, setting, config, tenants), options.tenants),
-        SOLO: Side(ours.train_each, (folder, options.dtype, config, tenants), options.tenants),
-        TOGETHER: Side(ours.train_together, (folder, options.dtype, config, tenants), 1),
+        SOLO: Side(ours.train_each, (folder, options.dtype, config, engine, tenants), options.tenants),
+        TOGETHER: Side(ours.train_together, (folder, options.dtype, config, engine, tenants), 1),
     }
     rounds = [in_turns(sides) for _ in range(options.rounds)]
     seconds = {name: [sum(outcomes[name].seconds) for outcomes in rounds] for name in sides}

@@ -18,16 +18,17 @@ from sides.examples import POOL, draw, epoch, lengths_of
 from sides.options import bases, filled, parser, spread
 from sides.turns import Outcome, Side, in_turns
 
-from components.config import TrainConfig
+from components.config import EngineConfig, TrainConfig
 from components.data.schema import Example
 
 PREFIX = TrainConfig(learning_rate=2e-2)
-OURS: dict[str, tuple[ours.Dtype, TrainConfig]] = {
-    "ours-fp32": ("float32", PREFIX),
-    "ours": ("bfloat16", PREFIX),
-    "ours-full": ("float32", TrainConfig(learning_rate=1e-5, method="full")),
+OURS: dict[str, tuple[ours.Dtype, TrainConfig, EngineConfig]] = {
+    "ours-fp32": ("float32", PREFIX, ours.PLAIN),
+    "ours": ("bfloat16", PREFIX, ours.PLAIN),
+    "ours-compiled": ("bfloat16", PREFIX, EngineConfig(compile=True)),
+    "ours-full": ("float32", TrainConfig(learning_rate=1e-5, method="full"), ours.PLAIN),
 }
-"""Side -> what the base is loaded in, and what is trained."""
+"""Side -> what the base is loaded in, what is trained, and how."""
 MACHINE = "machine"
 PRESETS = {
     "quick": {"shape": ["tiny"], "steps": 2, "rounds": 2},
@@ -54,7 +55,15 @@ def main() -> None:
         "--sides",
         nargs="+",
         choices=[*peft_trainer.SETTINGS, *OURS],
-        default=["peft", peft_trainer.BEST, "peft-bf16-weights-grouped", "ours-fp32", "ours", "ours-full"],
+        default=[
+            "peft",
+            peft_trainer.BEST,
+            "peft-bf16-weights-grouped",
+            "ours-fp32",
+            "ours",
+            "ours-compiled",
+            "ours-full",
+        ],
     )
     options = filled(made.parse_args(), PRESETS)
     with bases(options) as folders:
@@ -121,10 +130,10 @@ def _epoch(folder: Path, options: argparse.Namespace) -> Epoch:
 
 def _side(name: str, folder: Path, options: argparse.Namespace, one: Epoch) -> Side:
     if name in OURS:
-        how, train = OURS[name]
+        dtype, train, engine = OURS[name]
         return Side(
             ours.train_in_rounds,
-            (folder, how, _config(options, train), one.examples, options.rounds),
+            (folder, dtype, _config(options, train), engine, one.examples, options.rounds),
             options.rounds,
         )
     setting = peft_trainer.SETTINGS[name]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from components.config import BaseConfig, TrainConfig
+from components.config import BaseConfig, EngineConfig, TrainConfig
 from components.data.schema import Example
 from components.data.tokens import Encoded
 from components.errors import PrefixFleetError
@@ -26,16 +26,26 @@ from sides.turns import Turn, loaded
 Dtype = Literal["float32", "bfloat16"]
 
 
+PLAIN = EngineConfig()
+
+
 def solo(
-    base: Base, config: TrainConfig, examples: Sequence[Example], *, before_step: Callable[[], bool] = lambda: False
+    base: Base,
+    config: TrainConfig,
+    examples: Sequence[Example],
+    engine: EngineConfig = PLAIN,
+    *,
+    before_step: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Train one tenant; `before_step` may end it. It is validated on one example, at its first and last step."""
-    return fit(base, config, examples, examples[:1], stop=before_step)
+    return fit(base, config, examples, examples[:1], engine=engine, stop=before_step)
 
 
-def together(base: Base, config: TrainConfig, tenants: Sequence[Sequence[Example]]) -> None:
+def together(
+    base: Base, config: TrainConfig, tenants: Sequence[Sequence[Example]], engine: EngineConfig = PLAIN
+) -> None:
     """Train all tenants in the same passes, each on what `solo` would train it on."""
-    for ended in train_shard(base, (prepare(base, config, examples, examples[:1]) for examples in tenants)):
+    for ended in train_shard(base, (prepare(base, config, examples, examples[:1]) for examples in tenants), engine):
         if isinstance(ended.result, PrefixFleetError):
             raise ended.result
 
@@ -57,7 +67,13 @@ def gradient_of(parameter: Tensor) -> Tensor:
 
 
 def train_in_rounds(
-    turn: Turn, folder: Path, dtype: Dtype, config: TrainConfig, examples: Sequence[Example], rounds: int
+    turn: Turn,
+    folder: Path,
+    dtype: Dtype,
+    config: TrainConfig,
+    engine: EngineConfig,
+    examples: Sequence[Example],
+    rounds: int,
 ) -> dict[str, Any]:
     """One run: an epoch to warm up and one a round, with a turn after each."""
     base = load_base(BaseConfig(path=str(folder), dtype=dtype))
@@ -74,36 +90,48 @@ def train_in_rounds(
         return step > last
 
     beyond = config.model_copy(update={"max_steps": last + 1, "validate_every": last + 1})
-    result = solo(base, beyond, examples, before_step=at_an_epochs_end)
+    result = solo(base, beyond, examples, engine, before_step=at_an_epochs_end)
     stored = sum(tensor.nbytes for tensor in result.delta.tensors.values())
     return {"loaded_bytes": standing, "stored_bytes": stored}
 
 
 def train_each(
-    turn: Turn, folder: Path, dtype: Dtype, config: TrainConfig, tenants: Sequence[Sequence[Example]]
+    turn: Turn,
+    folder: Path,
+    dtype: Dtype,
+    config: TrainConfig,
+    engine: EngineConfig,
+    tenants: Sequence[Sequence[Example]],
 ) -> dict[str, Any]:
     """A run for every tenant, one after the other on one base; a turn after each."""
-    base, standing = _warm(folder, dtype, config, tenants)
+    base, standing = _warm(folder, dtype, config, engine, tenants)
     turn()
     for examples in tenants:
-        solo(base, config, examples)
+        solo(base, config, examples, engine)
         turn()
     return {"loaded_bytes": standing}
 
 
 def train_together(
-    turn: Turn, folder: Path, dtype: Dtype, config: TrainConfig, tenants: Sequence[Sequence[Example]]
+    turn: Turn,
+    folder: Path,
+    dtype: Dtype,
+    config: TrainConfig,
+    engine: EngineConfig,
+    tenants: Sequence[Sequence[Example]],
 ) -> dict[str, Any]:
     """All tenants in one pass over one base; a turn when all are done."""
-    base, standing = _warm(folder, dtype, config, tenants)
+    base, standing = _warm(folder, dtype, config, engine, tenants)
     turn()
-    together(base, config, tenants)
+    together(base, config, tenants, engine)
     turn()
     return {"loaded_bytes": standing}
 
 
-def _warm(folder: Path, dtype: Dtype, config: TrainConfig, tenants: Sequence[Sequence[Example]]) -> tuple[Base, int]:
+def _warm(
+    folder: Path, dtype: Dtype, config: TrainConfig, engine: EngineConfig, tenants: Sequence[Sequence[Example]]
+) -> tuple[Base, int]:
     base = load_base(BaseConfig(path=str(folder), dtype=dtype))
     standing = loaded(base.model)
-    together(base, config.model_copy(update={"max_steps": 2}), [tenants[0][: 2 * config.batch_size]])
+    together(base, config.model_copy(update={"max_steps": 2}), [tenants[0][: 2 * config.batch_size]], engine)
     return base, standing
