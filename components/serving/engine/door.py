@@ -16,6 +16,7 @@ from components.model.decoding import Decoding, requests_for
 from components.serving.engine.answers import LiveAnswer
 from components.serving.engine.batch import Batch
 from components.serving.engine.choosing import draws_of
+from components.serving.engine.pairs import PairBatch
 from components.serving.engine.residents import Resident, Residents
 from components.serving.engine.rows import Row
 from components.serving.engine.worker import Worker
@@ -47,7 +48,8 @@ class BatchEngine:
             BaseModelError: the base cannot compute rows of many tenants at once.
         """
         self.base, self.residents, self.limits = base, residents, limits or Limits()
-        batch = Batch(base, self.limits.rows, self.limits.step_tokens)
+        rows, paired = self.limits.rows, base.is_encoder_decoder
+        batch = PairBatch(base, rows) if paired else Batch(base, rows, self.limits.step_tokens)
         self._worker = Worker(batch, base.eos_id, self._release)
         self._coming: Counter[str] = Counter()
         self._decode = _decoder(base)

@@ -106,7 +106,7 @@ class Residents:
         self._loading: dict[Artifact, Future[Resident]] = {}
         self._loaders = ThreadPoolExecutor(loaders, thread_name_prefix="prefixfleet-loader")
         self.trouble = ""
-        """What kept the last fetch from coming, until one comes."""
+        """What kept the store's last answer from coming, until one comes."""
         folder.mkdir(parents=True, exist_ok=True)
         for kept in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime):
             self._keep_on_disk(kept)
@@ -115,6 +115,11 @@ class Residents:
     def counts(self) -> tuple[int, int, int]:
         """Artifacts on the device, artifacts in the host's memory, and bytes on the device."""
         return len(self._device), len(self._host), self._device.bytes
+
+    def pinned(self, artifact: Artifact) -> int:
+        """How many rows hold its content."""
+        with self._lock:
+            return self._pins.get(artifact.sha256, 0)
 
     async def acquire(self, artifact: Artifact) -> Resident:
         """The artifact on the device, pinned until `release`; whoever waits does not hold up anybody else.
@@ -194,14 +199,17 @@ class Residents:
     def _fetched(self, folder: Path, artifact: Artifact) -> "tuple[Delta, Manifest]":
         try:
             place = self.source.fetch(artifact, folder)
+        except ArtifactError:
+            raise  # its own trouble, not the store's
         except PrefixFleetError as problem:
-            self.trouble = f"{artifact.tenant}, version {artifact.version}: {problem}"
+            self.trouble = str(problem)
             raise
         except Exception as problem:
-            self.trouble = f"{artifact.tenant}, version {artifact.version}: {type(problem).__name__}: {problem}"
             wanted = f"the artifact of {artifact.tenant}, version {artifact.version}"
             fix = "see that the artifact store answers, and ask again"
-            raise RegistryError(wanted, f"{type(problem).__name__}: {problem}", fix) from problem
+            told = RegistryError(wanted, f"{type(problem).__name__}: {problem}", fix)
+            self.trouble = str(told)
+            raise told from problem
         found = _verified(place, artifact, self.base)
         self.trouble = ""
         if place == folder:

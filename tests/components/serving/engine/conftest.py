@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from components.config import TrainConfig
 from components.errors import ArtifactError, RegistryError
 from components.model.base import Base
 from components.model.decoding import Decoding, generate_each, requests_for
@@ -147,19 +148,15 @@ def running(tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def tenants_of(
-    store_of: Callable[[Base], Any], random_prefix: Callable[..., Prefix]
-) -> Callable[[Base, Sequence[Delta | Prefix]], Tenants]:
-    """A function of a base (and deltas) to tenants; without deltas, prefixes of 1, 2, 3, 5 slots and one of none."""
+def tenants_of(store_of: Callable[[Base], Any], random_prefix: Callable[..., Prefix]) -> Callable[..., Tenants]:
+    """A function of a base (and deltas with their train sections) to tenants; by default five of prefixes."""
 
-    def make(base: Base, deltas: Sequence[Delta | Prefix] = (), methods: Sequence[str] = ()) -> Tenants:
+    def make(base: Base, deltas: Sequence[Delta | Prefix] = (), configs: Sequence[TrainConfig] = ()) -> Tenants:
         store = store_of(base)
         known = list(deltas) or [random_prefix(base, length, length) for length in (1, 2, 3, 5, 4)]
         names = [f"tenant-{number}" for number in range(len(known))]
-        kinds = list(methods) or ["prefix"] * len(known)
-        artifacts = tuple(
-            store.add(name, delta, method=method) for name, delta, method in zip(names, known, kinds, strict=True)
-        )
+        facts = [{"method": one.method, "train": one.model_dump(mode="json")} for one in configs] or [{}] * len(known)
+        artifacts = tuple(store.add(*each, **told) for *each, told in zip(names, known, facts, strict=True))
         return Tenants(base, store, artifacts, dict(zip(names, map(as_delta, known), strict=True)))
 
     return make

@@ -2,14 +2,21 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+import torch
 
+from components.config import Method, TrainConfig
+from components.model.base import Base
+from components.model.delta import Delta, delta_from_tensors
+from components.model.trainable import TrainableDelta
 from components.serving.requests import Request
 
+PAIRS = (("ab", "it is a"), ("cd", "it is c"))
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "opt", "gpt_neox"])
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "opt", "gpt_neox", "bart", "t5"])
 def test_greedy_rows_of_many_tenants_are_their_solo_outputs(
     kind: str, build_base: Any, tenants_of: Any, running: Any, pieces_of: Any, joined: Any, sources: tuple[str, ...]
 ) -> None:
@@ -29,6 +36,7 @@ def test_greedy_rows_of_many_tenants_are_their_solo_outputs(
         assert joined(pieces) == tenants.alone(request)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "bart"])
 @pytest.mark.parametrize(
     "asked",
     [
@@ -37,12 +45,13 @@ def test_greedy_rows_of_many_tenants_are_their_solo_outputs(
         {"guidance": 2.5},
         {"guidance": 0.0},
         {"guidance": 0.4, "temperature": 0.5},
-        {"stop": ("a", "b", "ee")},
+        {"stop": ("a", "L", "ee", "11")},
     ],
     ids=str,
 )
 def test_a_row_has_its_own_settings(
     asked: dict[str, Any],
+    kind: str,
     build_base: Any,
     tenants_of: Any,
     running: Any,
@@ -50,7 +59,7 @@ def test_a_row_has_its_own_settings(
     joined: Any,
     sources: tuple[str, ...],
 ) -> None:
-    tenants = tenants_of(build_base("gpt2"))
+    tenants = tenants_of(build_base(kind))
     plain = [
         Request(artifact, source, max_tokens=12) for artifact, source in zip(tenants.artifacts, sources, strict=True)
     ]
@@ -63,3 +72,39 @@ def test_a_row_has_its_own_settings(
     texts = [joined(pieces) for pieces in asyncio.run(serve())]
     assert texts == [tenants.alone(request) for request in requests]
     assert texts[::2] != texts[1::2]
+
+
+def _noisy(base: Base, config: TrainConfig) -> Delta:
+    """A delta of a method with noise on what training starts from, much of which does nothing."""
+    tensors = TrainableDelta(base, config, "a b c", None, PAIRS).collapse().tensors
+    if config.method == "in-context":
+        return delta_from_tensors(config.method, tensors, config)
+    torch.manual_seed(len(config.method))
+    noisy = {name: tensor + 0.2 * torch.randn_like(tensor) for name, tensor in tensors.items()}
+    return delta_from_tensors(config.method, noisy, config)
+
+
+def test_tenants_of_all_methods_share_the_engine(
+    build_base: Any, tenants_of: Any, running: Any, pieces_of: Any, joined: Any, sources: tuple[str, ...]
+) -> None:
+    base = build_base("gpt2")
+    configs = [
+        TrainConfig.model_validate(
+            {"method": method, "prefix_length": 3, "adapter_size": 2, "lora_rank": 2, "top_layers": 1}
+        )
+        for method in get_args(Method)
+    ]
+    tenants = tenants_of(base, [_noisy(base, config) for config in configs], configs)
+    requests = [
+        Request(artifact, source, max_tokens=6, guidance=guidance)
+        for artifact in tenants.artifacts
+        for source, guidance in zip(sources[:3], (1.0, 1.7, 1.0), strict=True)
+    ]
+
+    async def serve() -> list[Any]:
+        async with running(tenants, rows=12, step_tokens=40) as engine:
+            return await asyncio.gather(*(pieces_of(engine, request) for request in requests))
+
+    outputs = [joined(pieces) for pieces in asyncio.run(serve())]
+    for request, output, config in zip(requests, outputs, [one for one in configs for _ in range(3)], strict=True):
+        assert output == tenants.alone(request), config.method
