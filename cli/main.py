@@ -19,9 +19,10 @@ _HELP = """
 Train, gate, register and serve one prefix per tenant on one frozen language model.
 
 A tenant's data arrive as drops (`data import`), become a dataset version, and every tenant whose data, parameters or
-base changed gets a new prefix (`retrain`). What passes the gate is registered in MLflow and becomes champion, at once or, by
-the tenant's policy, after a trial (`rollout`); `status` shows where everybody stands, `history` how it came there,
-`promote`, `rollback`, `pause` and `pin` move it by hand, and `generate` asks the champion for text.
+base changed gets a new prefix (`retrain`). What passes the gate is registered in MLflow and becomes champion: at once
+or, by the tenant's policy, after a trial (`rollout`). `status` shows where everybody stands, `history` how it came
+there; `promote`, `rollback`, `pause` and `pin` move it by hand, and `generate` asks the champion for text. `forget`
+removes a tenant for good.
 
 `score` puts any outputs beside a benchmark's published tables.
 
@@ -76,6 +77,7 @@ app.command("promote")(rollout.promote)
 app.command("rollback")(rollout.rollback)
 app.command("pause")(rollout.pause)
 app.command("pin")(rollout.pin)
+app.command("forget")(rollout.forget)
 app.command("generate")(generate.generate)
 app.command("export")(exchange.export)
 app.command("import")(exchange.import_)

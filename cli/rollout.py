@@ -96,3 +96,22 @@ def pin(ctx: typer.Context, tenant: Tenant, off: Off = False) -> None:
 
     with narrated():
         hold(Workspace(ctx.obj), tenant, "unpin" if off else "pin")
+
+
+def forget(
+    ctx: typer.Context,
+    tenant: Tenant,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a tenant for good: data, versions, runs, artifacts, keys, caches, also from the DVC remotes.
+
+    Ends with a search for what is left, and a line in the ledger. Older dataset versions lose the tenant's files.
+    """
+    from cli.console import narrated
+    from components.stages.forget import forget as stage
+    from components.stages.workspace import Workspace
+
+    if not yes:
+        typer.confirm(f"Remove everything of {tenant}, also from the DVC remotes? Nothing brings it back.", abort=True)
+    with narrated():
+        stage(Workspace(ctx.obj), tenant)

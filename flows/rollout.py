@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 
 from components.stages import by_hand, corrections
+from components.stages import forget as removal
 from components.stages import rollout as stage
 from components.stages.outcome import Outcome
 from components.stages.rollout import Rolled
@@ -58,6 +59,13 @@ def hold(tenant: str, action: by_hand.Hold, workspace: str = ".", by: str = "pre
     """Pause or resume a trial; pin or unpin a champion."""
     prepare(Path(workspace))
     by_hand.hold(Workspace(Path(workspace)), tenant, action, by)
+
+
+@flow(name="forget")
+def forget(tenant: str, workspace: str = ".", by: str = "prefect") -> None:
+    """Remove a tenant for good, everywhere."""
+    prepare(Path(workspace))
+    removal.forget(Workspace(Path(workspace)), tenant, by)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, timeout_seconds=600)

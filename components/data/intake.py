@@ -66,7 +66,7 @@ def take_drops(workspace: Path, limits: DataConfig, tenants: Sequence[str] | Non
         except DataError as problem:
             refused[folder.name] = str(problem)
     if reports:
-        _require_current(workspace)
+        require_current(workspace)
     fresh: dict[str, dict[str, bytes]] = {}
     for report in reports:
         try:
@@ -83,7 +83,8 @@ def take_drops(workspace: Path, limits: DataConfig, tenants: Sequence[str] | Non
     return IntakeResult(_version(workspace), sorted(changed), refused, rejects)
 
 
-def _require_current(workspace: Path) -> None:
+def require_current(workspace: Path) -> None:
+    """Fetch data/ where it is missing. Raises WorkspaceError where it is not what data.dvc names."""
     if not (workspace / versions.POINTER).exists():
         return
     if not (workspace / swap.DATA).exists():
@@ -113,7 +114,7 @@ def _make_version(workspace: Path, changed: dict[str, dict[str, bytes]], *, push
         for tenant, splits in changed.items():
             for split, content in splits.items():
                 write_atomic(staged / tenant / f"{split}.jsonl", content)
-        _add_staged(workspace)
+        add_staged(workspace)
         if push:
             versions.push(workspace, swap.STAGED_POINTER)
     except BaseException:
@@ -122,7 +123,7 @@ def _make_version(workspace: Path, changed: dict[str, dict[str, bytes]], *, push
     swap.swap(workspace)
 
 
-def _add_staged(workspace: Path) -> None:
+def add_staged(workspace: Path) -> None:
     """Version the staged folder. In .gitignore its passing name, which DVC adds, gives way to data/ itself."""
     versions.add(workspace, swap.STAGED)
     path = workspace / ".gitignore"

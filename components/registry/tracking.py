@@ -17,6 +17,7 @@ from components.registry.alias_table import read_aliased
 from components.registry.artifact import copy_artifact, load_artifact
 from components.registry.connection import Connection
 from components.registry.registration import Registration, check, git_revision, write_version
+from components.registry.removal import find_left, remove
 from components.registry.runs import RunLog, clip_tags, open_run, read_curves
 from components.registry.versions import (
     CHALLENGER,
@@ -191,6 +192,16 @@ class Registry:
         if found.tenant != version.tenant:
             raise ArtifactError(wanted, f"one of {found.tenant}", "register the tenant again")
         return folder
+
+    def remove(self, tenant: str) -> None:
+        """Delete a tenant's versions, runs and artifacts for good, as far as MLflow lets us; see `remains`."""
+        with self._connection.client(f"to remove {tenant}") as client:
+            remove(client, self._connection.ensure_experiment(), tenant)
+
+    def remains(self, tenant: str) -> list[str]:
+        """What MLflow still holds of a tenant, each in words; empty after `remove`, but for runs behind a server."""
+        with self._connection.client(f"what is left of {tenant}") as client:
+            return find_left(client, self._connection.ensure_experiment(), tenant)
 
     @cached_property
     def _git_revision(self) -> str | None:

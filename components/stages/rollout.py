@@ -72,7 +72,7 @@ def cycle(
         WorkspaceError: the rollout's database does not answer, or another cycle runs on this machine.
 
     """
-    with alone(workspace.root / "var" / "rollout.lock", workspace.root, "wait until that cycle ends"):
+    with between_cycles(workspace):
         fleet = _look(workspace)
         odd = [tenant for tenant in fleet.tenants() if fleet.differences(tenant)]
         if odd:
@@ -93,6 +93,13 @@ def cycle(
         moves.adopt(workspace, [one for one in adopted if one.tenant not in known])
         prune(workspace.database, int(now_s() // 60) - _KEPT_MINUTES)
         return rolled, troubles
+
+
+@contextmanager
+def between_cycles(workspace: Workspace) -> Iterator[None]:
+    """Let no cycle run on this machine meanwhile. Raises WorkspaceError where one does."""
+    with alone(workspace.root / "var" / "rollout.lock", workspace.root, "wait until that cycle ends"):
+        yield
 
 
 def sentence(rolled: list[Rolled], troubles: list[Outcome]) -> str:

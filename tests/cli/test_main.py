@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -16,6 +17,11 @@ COMMANDS = (
     "status",
     "promote",
     "rollback",
+    "rollout",
+    "history",
+    "pause",
+    "pin",
+    "forget",
     "generate",
     "export",
     "import",
@@ -91,6 +97,18 @@ def test_stages_then_status_promote_rollback_generate(call, make_root):
     register.roll_out(place, register.register(place, ["alder"])[0], [])
     assert call(root, "promote", "alder", "--version", "1").exit_code == 0
     assert call(root, "rollback", "alder").exit_code == 2
+    assert call(root, "pause", "alder").exit_code == 2
+    for arguments in (["pin", "alder"], ["pin", "alder", "--off"]):
+        assert call(root, *arguments).exit_code == 0
+    told = call(root, "history", "alder").stdout
+    assert [action for action in ("promote", "pin", "unpin", "rollback") if action in told] == [
+        "promote",
+        "pin",
+        "unpin",
+    ]
+    moves = [json.loads(line) for line in call(root, "history", "alder", "--json").stdout.splitlines()]
+    assert [one["action"] for one in moves] == ["promote", "promote", "pin", "unpin"]
+    assert call(root, "forget", "alder").exit_code == 1  # nobody says yes
     written = call(root, "generate", "alder", "thing: boat")
     assert written.exit_code == 0, written.output
     assert call(root, "generate", "alder", "  ").exit_code == 2

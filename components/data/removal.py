@@ -1,0 +1,34 @@
+"""A dataset version without a tenant. Knows no store: what older versions have of it is for components.data.objects."""
+
+import shutil
+from pathlib import Path
+
+from components.data import swap, versions
+from components.data.files import disk_errors
+from components.data.intake import add_staged, require_current
+
+
+def remove_from_dataset(workspace: Path, tenant: str, *, push: bool) -> bool:
+    """Make a dataset version without the tenant; says whether it had data in the last one.
+
+    Raises:
+        WorkspaceError: data/ is not what data.dvc names, DVC fails, or the disk is full. The last version stands.
+    """
+    swap.recover(workspace)
+    if not (workspace / versions.POINTER).exists():
+        return False
+    require_current(workspace)
+    if not (workspace / swap.DATA / tenant).exists():
+        return False
+    try:
+        staged = swap.stage_copy(workspace)
+        with disk_errors(f"remove {staged / tenant}"):
+            shutil.rmtree(staged / tenant)
+        add_staged(workspace)
+        if push:
+            versions.push(workspace, swap.STAGED_POINTER)
+    except BaseException:
+        swap.recover(workspace)
+        raise
+    swap.swap(workspace)
+    return True

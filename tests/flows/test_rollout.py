@@ -1,0 +1,82 @@
+"""The rollout as flows: Prefect with its own local server, MLflow on sqlite; a rollback opens an event."""
+
+import json
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from components.errors import RegistryError
+from components.rollout.feedback import Feedback, give
+from components.rollout.ledger import history
+from components.rollout.observations import Observation, record
+from components.stages.rollout import cycle
+from components.stages.workspace import Workspace
+from flows.door import run
+
+pytestmark = pytest.mark.slow
+ROLLOUT = {"policy": "canary", "steps": [{"share": 0.1}, {"share": 1.0}]}
+
+
+def events():
+    """The rollbacks that Prefect's server knows of; they arrive a moment after they are sent."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        body = {"filter": {"event": {"name": ["prefixfleet.rollback"]}}, "limit": 50}
+        for _ in range(60):
+            found = client.request("POST", "/events/filter", json=body).json()["events"]
+            if found:
+                return found
+            time.sleep(0.5)
+    return []
+
+
+def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root):
+    root = make_root(("alder",), rollout=ROLLOUT)
+    client = MlflowClient(tracking_uri=Workspace(root).registry.uri)
+    client.create_registered_model("prefix-alder")
+    for number in (1, 2):
+        client.create_model_version("prefix-alder", (root / str(number)).as_uri(), tags={"verdict": "accepted"})
+    client.set_registered_model_alias("prefix-alder", "champion", "1")
+    client.set_registered_model_alias("prefix-alder", "challenger", "2")
+    past_s = time.time() - 3600
+    cycle(Workspace(root), now_s=lambda: past_s, settle=lambda seconds: None)
+    database = Workspace(root).database
+    with database.writing("an earlier start") as connection:
+        connection.exec_driver_sql(f"UPDATE prefixfleet_standings SET started_s = {past_s}, changes = '[]'")
+    minute = int(past_s // 60)
+    record(
+        database,
+        [
+            Observation(tenant="alder", version=version, arm=arm, minute=minute + at, requests=50, empty=empty)
+            for at in range(2, 20)
+            for arm, version, empty in (("champion", "1", 0), ("challenger", "2", 25))
+        ],
+    )
+    given = Feedback(
+        tenant="alder", version="1", arm="champion", request="r1", source="thing: cup", corrected="alder has a cup."
+    )
+    give(database, given)
+
+    rolled, troubles = run("rollout", root)
+    assert ([one.action for one in rolled], troubles) == (["rollback"], [])
+    assert client.get_registered_model("prefix-alder").aliases == {"champion": 1}
+    assert history(database, "alder")[-1].by == "rollout"
+    event = events()[0]
+    assert event["resource"]["prefect.resource.id"] == "prefixfleet.tenant.alder"
+    assert (event["payload"]["from_version"], event["payload"]["to_version"]) == ("2", "1")
+    line = json.loads((root / "drops/alder/train.jsonl").read_text())
+    assert line == {"source": "thing: cup", "references": ["alder has a cup."], "slice": "feedback"}
+
+    from flows.rollout import hold, promote, rollback
+
+    assert promote("alder", "2", str(root), "ada") == "2"
+    hold("alder", "pin", str(root), "ada")
+    with pytest.raises(RegistryError, match="pinned"):
+        rollback("alder", workspace=str(root))
+    hold("alder", "unpin", str(root), "ada")
+    with pytest.raises(RegistryError, match="before version 2"):
+        rollback("alder", workspace=str(root))
+    assert rollback("alder", "1", str(root), "ada") == "1"
+    assert [one.action for one in history(database, "alder")][-4:] == ["promote", "pin", "unpin", "rollback"]
