@@ -69,12 +69,10 @@ def revoke(
 
 @contextmanager
 def _keys(root: Path) -> "Iterator[Keys]":
-    from components.rollout.database import open_database
     from components.serving.keys import Keys
     from components.stages.workspace import Workspace
 
-    workspace = Workspace(root)
-    database = open_database(workspace.params, workspace.root)
+    database = Workspace(root).database
     try:
         yield Keys(database, time.time)
     finally:

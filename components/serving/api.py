@@ -24,7 +24,7 @@ from components.serving.openai import (
     Model,
     ModelList,
 )
-from components.serving.problems import ErrorBody, error_body, refusal_of
+from components.serving.problems import ErrorBody, error_body, note, refusal_of
 from components.serving.service import Service
 
 LEFT = 499
@@ -113,6 +113,7 @@ async def _events(run: Run) -> AsyncIterator[str]:
             yield _event(chunk.model_dump())
         status = 200
     except Exception as problem:  # noqa: BLE001 - the headers are out, so the caller is told within the stream
+        note(problem)
         refusal = refusal_of(problem)
         status = refusal.status
         yield _event(error_body(refusal))

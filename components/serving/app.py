@@ -17,7 +17,7 @@ from components.errors import PrefixFleetError
 from components.serving import api, operations
 from components.serving.gate import Gate
 from components.serving.openai import CompletionRequest, FeedbackRequest
-from components.serving.problems import RefusalError, error_answer, invalid_request, refusal_of
+from components.serving.problems import RefusalError, error_answer, invalid_request, note, refusal_of
 from components.serving.service import Service
 
 _ABOUT = """Every tenant of one base, by OpenAI's completions protocol. `model` is a tenant, `tenant@champion`,
@@ -40,6 +40,8 @@ def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -
                 with suppress(asyncio.CancelledError):
                     await task
             await service.watch.write()
+            if service.engine is not None:
+                await service.engine.drain()
 
     app = FastAPI(title="PrefixFleet", description=_ABOUT, lifespan=lifespan, redoc_url=None)
     app.state.service = service
@@ -61,6 +63,7 @@ def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -
     @app.exception_handler(PrefixFleetError)
     @app.exception_handler(Exception)
     async def any_problem(request: Request, problem: Exception) -> Response:
+        note(problem)
         return _refused(request, refusal_of(problem))
 
     def _refused(request: Request, refusal: RefusalError) -> Response:

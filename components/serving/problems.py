@@ -51,8 +51,16 @@ def unavailable(what: str, got: str) -> RefusalError:
     return RefusalError(503, what, got, "try again a little later", code="unavailable", retry_after=1)
 
 
+def note(problem: Exception) -> None:
+    """Write an error that is the server's own into its log, whole."""
+    if isinstance(problem, _SERVER_SIDE):
+        logging.getLogger(LOGGER).error("%s: %s", type(problem).__name__, problem)
+    elif refusal_of(problem).status == 500:
+        logging.getLogger(LOGGER).error("%s", problem, exc_info=problem)
+
+
 def refusal_of(problem: Exception) -> RefusalError:
-    """What the caller is told of an error; the server's own is logged here."""
+    """What the caller is told of an error."""
     if isinstance(problem, RefusalError):
         return problem
     if isinstance(problem, BusyError):
@@ -61,9 +69,7 @@ def refusal_of(problem: Exception) -> RefusalError:
     if isinstance(problem, DataError | ConfigError):
         return RefusalError(400, problem.wanted, problem.got, problem.fix)
     if isinstance(problem, _SERVER_SIDE):
-        logging.getLogger(LOGGER).error("%s: %s", type(problem).__name__, problem)
         return unavailable("this version of the tenant", "none that can be loaded now (the server's log says why)")
-    logging.getLogger(LOGGER).error("%s", problem, exc_info=problem)
     return RefusalError(500, "an answer", "a fault of the server (its log says which)", "report it", code="fault")
 
 

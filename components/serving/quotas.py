@@ -9,17 +9,17 @@ from components.serving.problems import RefusalError
 
 @dataclass(slots=True)
 class Bucket:
-    """Holds a minute's worth and fills evenly; may be overdrawn, and refuses until it is above zero again."""
+    """Holds a minute's worth and fills evenly; what turns out to be more than was asked for may overdraw it."""
 
     per_minute: float
     level: float
     filled_s: float
 
-    def wait_s(self, now_s: float) -> float:
-        """Seconds until something may be taken; 0 where it may be now."""
+    def wait_s(self, amount: float, now_s: float) -> float:
+        """Seconds until `amount` may be taken, or a minute's worth where it is more; 0 where it may be now."""
         self.level = min(self.per_minute, self.level + (now_s - self.filled_s) * self.per_minute / 60)
         self.filled_s = now_s
-        return 0.0 if self.level > 0 else (1e-9 - self.level) * 60 / self.per_minute
+        return max(0.0, (min(amount, self.per_minute) - self.level) * 60 / self.per_minute)
 
 
 class Quotas:
@@ -43,8 +43,8 @@ class Quotas:
             if limit is None:
                 continue
             bucket = self._bucket(tenant, what, limit)
-            if wait := bucket.wait_s(self._clock()):
-                got = f"more in the last minute; there is room again in {wait:.1f} s"
+            if wait := bucket.wait_s(amount, self._clock()):
+                got = f"more; there is room again in {wait:.1f} s"
                 wanted = f"at most {limit} {what} a minute of {tenant}"
                 raise RefusalError(429, wanted, got, "wait, or ask for a larger quota", code="quota", retry_after=wait)
             taken.append((bucket, amount))

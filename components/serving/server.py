@@ -16,6 +16,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import prometheus_client
 import uvicorn
 from pydantic import ValidationError
 
@@ -23,12 +24,10 @@ from components.config import Params
 from components.config.problems import told
 from components.config.serve import ServeConfig
 from components.errors import ConfigError
-from components.rollout.database import open_database
 from components.serving.app import build_app
 from components.serving.keys import Keys
 from components.serving.problems import LOGGER
 from components.serving.service import Service
-from components.stages.progress import tell
 from components.stages.workspace import Workspace
 
 _CLOSE_SECONDS = 5
@@ -43,16 +42,17 @@ def serve(workspace: Workspace, changed: Mapping[str, Any]) -> None:
         BaseModelError: the base cannot be loaded.
         WorkspaceError: the database of keys cannot be opened.
     """
+    prometheus_client.disable_created_metrics()
     params = _with(workspace.params, changed)
     config = params.serve
-    database = open_database(params, workspace.root)
+    database = workspace.database
     try:
         has_keys = Keys(database, time.time).any()
         _check_address(config.host, has_keys=has_keys)
         _check_tls(config)
         service = Service(workspace, params, database, is_open=not has_keys)
-        with _listen(config) as door:
-            server = _Server(service, config, lambda: _load(service, workspace))
+        with _listen(config) as (door, address):
+            server = _Server(service, config, lambda: _load(service, workspace, address))
             server.run(sockets=[door])
     finally:
         database.close()
@@ -104,7 +104,7 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _listen(config: ServeConfig) -> Iterator[socket.socket]:
+def _listen(config: ServeConfig) -> Iterator[tuple[socket.socket, str]]:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:
         door = socket.create_server((config.host, config.port), family=family, backlog=_BACKLOG)
@@ -113,13 +113,13 @@ def _listen(config: ServeConfig) -> Iterator[socket.socket]:
         raise ConfigError("an address to serve on", got, "end what uses it, or choose another (--port)") from None
     with door:
         scheme = "https" if config.tls_certificate else "http"
-        tell(f"serving on {scheme}://{config.host}:{door.getsockname()[1]}, the API is at /docs")
-        yield door
+        yield door, f"{scheme}://{config.host}:{door.getsockname()[1]}"
 
 
-async def _load(service: Service, workspace: Workspace) -> None:
+async def _load(service: Service, workspace: Workspace, address: str) -> None:
     from components.serving.loading import load_engine, warm
 
+    logging.getLogger(LOGGER).info("serving on %s, the API is at /docs; the base is being loaded", address)
     started_s = time.monotonic()
     engine = await asyncio.to_thread(load_engine, workspace, service.params.serve)
     service.base_digest = workspace.base.digest
@@ -166,6 +166,6 @@ _LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
     "loggers": {
         name: {"handlers": ["stderr"], "level": level, "propagate": False}
-        for name, level in (("uvicorn", "INFO"), (LOGGER, "INFO"))
+        for name, level in (("uvicorn", "WARNING"), (LOGGER, "INFO"))
     },
 }

@@ -88,6 +88,10 @@ class Fleet:
     """A workspace with a registry, to register prefixes in and to serve from."""
 
     def __init__(self, root: Path) -> None:
+        self.open(root)
+
+    def open(self, root: Path) -> None:
+        """Read params.yaml anew, and begin with a new engine."""
         self.workspace = Workspace(root)
         self.registry = self.workspace.registry
         self.engine = SmallEngine(self.workspace, self.registry)
@@ -96,8 +100,8 @@ class Fleet:
     def database(self) -> Database:
         return open_database(self.workspace.params, self.workspace.root)
 
-    def register(self, tenant: str, seed: int, *aliases: str, form: str = "") -> str:
-        """Register a random prefix; returns its version."""
+    def register(self, tenant: str, seed: int, *aliases: str, form: str = "", mark: str = "0") -> str:
+        """Register a random prefix, of the same values for the same seed; returns its version."""
         import torch
 
         base, folder = self.workspace.base, self.workspace.root / "made" / tenant
@@ -114,7 +118,7 @@ class Fleet:
             dataset_version="d" * 32,
             data_digest="e" * 64,
             train={"prefix_length": 2},
-            fingerprint=f"{seed:064x}",
+            fingerprint=f"{seed:x}".rjust(64, mark),
         )
         version = self.registry.register(tenant, folder, "base", {"record_form": form}, RunLog()).version
         for alias in aliases:

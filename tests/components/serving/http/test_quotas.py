@@ -1,0 +1,71 @@
+import pytest
+
+from components.config.serve import AccessConfig
+from components.serving.problems import RefusalError
+from components.serving.quotas import Quotas
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def quotas_of(clock, **access):
+    return Quotas(lambda tenant: AccessConfig(**access if tenant == "alder" else {}), clock)
+
+
+def test_without_limits_everything_passes(clock):
+    quotas = quotas_of(clock)
+    for _ in range(1000):
+        quotas.admit("alder", 10**6)
+
+
+def test_requests_beyond_a_minutes_worth_wait_and_others_do_not(clock):
+    quotas = quotas_of(clock, requests_per_minute=3)
+    for _ in range(3):
+        clock.now_s += 0.01
+        quotas.admit("alder", 1)
+    with pytest.raises(RefusalError, match="at most 3 requests a minute of alder") as refused:
+        quotas.admit("alder", 1)
+    assert refused.value.status == 429
+    assert refused.value.retry_after == pytest.approx(20, abs=0.1)
+    quotas.admit("birch", 1)
+    clock.now_s += refused.value.retry_after + 0.001
+    quotas.admit("alder", 1)
+    with pytest.raises(RefusalError):
+        quotas.admit("alder", 1)
+
+
+def test_tokens_are_set_aside_and_what_was_not_used_comes_back(clock):
+    quotas = quotas_of(clock, tokens_per_minute=100)
+    quotas.admit("alder", 90)
+    with pytest.raises(RefusalError, match="tokens"):
+        quotas.admit("alder", 20)
+    quotas.settle("alder", 90, 10)
+    quotas.admit("alder", 20)
+
+
+def test_more_tokens_than_a_minute_has_want_a_whole_minute_and_are_paid_for(clock):
+    quotas = quotas_of(clock, tokens_per_minute=60)
+    quotas.admit("alder", 180)
+    clock.now_s += 179
+    with pytest.raises(RefusalError) as refused:
+        quotas.admit("alder", 60)
+    assert refused.value.retry_after == pytest.approx(1, abs=0.01)
+
+
+def test_a_refused_request_costs_nothing(clock):
+    quotas = quotas_of(clock, requests_per_minute=2, tokens_per_minute=10)
+    quotas.admit("alder", 10)
+    for _ in range(5):
+        with pytest.raises(RefusalError, match="tokens"):
+            quotas.admit("alder", 10)
+    quotas.settle("alder", 10, 0)
+    quotas.admit("alder", 10)
