@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from components.model.packing.heads import Heads
 from components.model.packing.layout import Layout
 
 Attention = Callable[[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Layout, float], Tensor]
@@ -65,76 +66,48 @@ def fused(
 
 
 class _Fused(torch.autograd.Function):
-    """Rows and key/value heads are one axis of the products, [B * K]; a key's G queries stand one after another."""
+    """Rows and key/value heads are one axis of the products, Z = B * K; a key's G queries stand one after another."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, slots: Tensor, values: Tensor, layout: Layout, scale: float
     ) -> Tensor:
-        kv_heads = key.shape[1]
-        query_ZTD = _queries(query, layout, kv_heads)
-        key_ZSD, value_ZSD = _keys(slots, key, layout), _keys(values, value, layout)
-        chance_ZTS = _chances(query_ZTD, key_ZSD, layout, scale)
+        heads = Heads.of(layout, key.shape[1], query.shape[1])
+        query_ZTD = heads.queries(query)
+        key_ZSD, value_ZSD = heads.keys(slots, key), heads.keys(values, value)
+        score_ZTS = torch.bmm(query_ZTD, key_ZSD.transpose(1, 2)).mul_(scale)
+        score_BXTS = score_ZTS.view(layout.shape[0], -1, *layout.shape[1:])
+        score_BXTS.masked_fill_(layout.hidden_BTS[:, None], torch.finfo(score_ZTS.dtype).min)
+        chance_ZTS = score_ZTS.softmax(dim=-1)
         ctx.save_for_backward(query_ZTD, key_ZSD, value_ZSD, chance_ZTS)
-        ctx.layout, ctx.scale, ctx.kv_heads = layout, scale, kv_heads
-        return _tokens(torch.bmm(chance_ZTS, value_ZSD), layout, kv_heads)
+        ctx.layout, ctx.heads, ctx.scale = layout, heads, scale
+        return heads.tokens(torch.bmm(chance_ZTS, value_ZSD))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query_ZTD, key_ZSD, value_ZSD, chance_ZTS = ctx.saved_tensors
-        layout, kv_heads = ctx.layout, ctx.kv_heads
-        grad_ZTD = _queries(grads[0], layout, kv_heads)
+        heads: Heads = ctx.heads
+        grad_ZTD = heads.gradients(grads[0])
         value_grad_ZSD = torch.bmm(chance_ZTS.transpose(1, 2), grad_ZTD)
         score_ZTS = torch.bmm(grad_ZTD, value_ZSD.transpose(1, 2))
         score_ZTS = torch._softmax_backward_data(score_ZTS, chance_ZTS, -1, chance_ZTS.dtype).mul_(ctx.scale)
         key_grad_ZSD = torch.bmm(score_ZTS.transpose(1, 2), query_ZTD)
-        query_grad = _tokens(torch.bmm(score_ZTS, key_ZSD), layout, kv_heads) if ctx.needs_input_grad[0] else None
-        tokens: list[Tensor | None] = []
-        slots: list[Tensor | None] = []
-        for number, grad_ZSD in enumerate((key_grad_ZSD, value_grad_ZSD), 1):
-            grad_BSKD = grad_ZSD.view(layout.shape[0], kv_heads, layout.shape[2], -1).transpose(1, 2)
-            needs_tokens, needs_slots = ctx.needs_input_grad[number], ctx.needs_input_grad[number + 2]
-            tokens.append(grad_BSKD.flatten(0, 1)[layout.key_place_N] if needs_tokens else None)
-            slots.append(_slots(grad_BSKD, layout) if needs_slots else None)
-        return query_grad, *tokens, *slots, None, None
+        needs = ctx.needs_input_grad
+        return (
+            heads.tokens(torch.bmm(score_ZTS, key_ZSD)) if needs[0] else None,
+            heads.key_tokens(key_grad_ZSD) if needs[1] else None,
+            heads.key_tokens(value_grad_ZSD) if needs[2] else None,
+            _slots(key_grad_ZSD, ctx.layout, heads.kv_heads) if needs[3] else None,
+            _slots(value_grad_ZSD, ctx.layout, heads.kv_heads) if needs[4] else None,
+            None,
+            None,
+        )
 
 
-def _queries(query_NHD: Tensor, layout: Layout, kv_heads: int) -> Tensor:
-    """[B * K, G * T, D]."""
-    rows, queries, _ = layout.shape
-    size = query_NHD.shape[2]
-    table = torch.cat([query_NHD.flatten(1), query_NHD.new_zeros(1, query_NHD[0].numel())])
-    query_BTKGD = table.index_select(0, layout.query_BT.flatten()).view(rows, queries, kv_heads, -1, size)
-    return query_BTKGD.permute(0, 2, 3, 1, 4).reshape(rows * kv_heads, -1, size)
-
-
-def _keys(slots_QKD: Tensor, tokens_NKD: Tensor, layout: Layout) -> Tensor:
-    """[B * K, S, D]."""
-    rows, _, keys = layout.shape
-    width = tokens_NKD[0].numel()
-    table = torch.cat([slots_QKD.flatten(1), tokens_NKD.flatten(1), tokens_NKD.new_zeros(1, width)])
-    key_BSKD = table.index_select(0, layout.slot_BS.flatten()).view(rows, keys, *tokens_NKD.shape[1:])
-    return key_BSKD.transpose(1, 2).reshape(-1, keys, tokens_NKD.shape[2])
-
-
-def _chances(query_ZTD: Tensor, key_ZSD: Tensor, layout: Layout, scale: float) -> Tensor:
-    rows, queries, keys = layout.shape
-    score_ZTS = torch.bmm(query_ZTD, key_ZSD.transpose(1, 2)).mul_(scale)
-    score_BXTS = score_ZTS.view(rows, -1, queries, keys)
-    score_BXTS.masked_fill_(layout.hidden_BTS[:, None], torch.finfo(score_ZTS.dtype).min)
-    return score_ZTS.softmax(dim=-1)
-
-
-def _tokens(output_ZTD: Tensor, layout: Layout, kv_heads: int) -> Tensor:
-    """[B * K, G * T, D] back to [N, H, D]."""
-    rows, queries, _ = layout.shape
-    output_BKGTD = output_ZTD.view(rows, kv_heads, -1, queries, output_ZTD.shape[2])
-    output_BTHD = output_BKGTD.permute(0, 3, 1, 2, 4).flatten(2, 3)
-    return output_BTHD.flatten(0, 1)[layout.place_N]
-
-
-def _slots(grad_BSKD: Tensor, layout: Layout) -> Tensor:
+def _slots(grad_ZSD: Tensor, layout: Layout, kv_heads: int) -> Tensor:
     """The sum over each prefix's rows, [Q, K, D]; a row that is not finite touches its own prefix alone."""
-    grad_BW = grad_BSKD[:, : layout.longest_prefix].flatten(1).float()  # index_add_ is slow on other strides
+    grad_BKSD = grad_ZSD.view(layout.shape[0], kv_heads, *grad_ZSD.shape[1:])
+    grad_BPKD = grad_BKSD[:, :, : layout.longest_prefix].transpose(1, 2)
+    grad_BW = grad_BPKD.flatten(1).float()  # index_add_ is slow on other strides
     sum_UW = grad_BW.new_zeros(layout.prefixes, grad_BW.shape[1]).index_add_(0, layout.owner_B, grad_BW)
-    return sum_UW.view(-1, *grad_BSKD.shape[2:])[layout.owned_Q].to(grad_BSKD.dtype)
+    return sum_UW.view(-1, kv_heads, grad_ZSD.shape[2])[layout.owned_Q].to(grad_ZSD.dtype)
