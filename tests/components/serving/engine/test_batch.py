@@ -45,7 +45,7 @@ def test_greedy_rows_of_many_tenants_are_their_solo_outputs(
         {"guidance": 2.5},
         {"guidance": 0.0},
         {"guidance": 0.4, "temperature": 0.5},
-        {"stop": ("a", "L", "ee", "11")},
+        {"stop": ("ob2", "oo2", "L", "11")},
     ],
     ids=str,
 )
