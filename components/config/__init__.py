@@ -142,7 +142,7 @@ class GateConfig(_Section):
 class EngineConfig(_Section):
     """How the work is done. Nothing here changes a result but for rounding, so nothing is part of a fingerprint."""
 
-    train_tokens: int = Field(default=4096, gt=0, description="tokens of all tenants in one pass of training")
+    train_tokens: int = Field(default=8192, gt=0, description="tokens of all tenants in one pass of training")
     decode_rows: int = Field(default=64, gt=0, description="rows of all tenants that are decoded together")
     memory_gb: float | None = Field(default=None, gt=0, description="memory to train in; null: what is free")
     processes: int = Field(default=1, gt=0, description="that train a shard together, each on a GPU of its own")
