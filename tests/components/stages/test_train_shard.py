@@ -59,6 +59,7 @@ def outcomes(found):
     return {one.tenant: one.state for one in found}
 
 
+@pytest.mark.slow
 def test_every_switch_of_the_engine_gives_the_same_prefixes_and_trains_nothing_again(make_root, set_params):
     root = make_root(TENANTS, train=TRAIN, tenants=OWN)
     assert outcomes(train.run(Workspace(root))) == dict.fromkeys(TENANTS, "done")
@@ -73,6 +74,7 @@ def test_every_switch_of_the_engine_gives_the_same_prefixes_and_trains_nothing_a
         check_same(before, trained(root))
 
 
+@pytest.mark.slow
 def test_a_shard_gives_each_tenant_what_it_gets_alone(make_root):
     root = make_root(TENANTS, train=TRAIN, tenants=OWN)
     for tenant in TENANTS:
