@@ -8,7 +8,10 @@ from pydantic import Field, model_validator
 from components.config.section import Section
 
 Check = Literal["errors", "latency", "empty", "repeated", "over_long", "feedback"]
+ShadowCheck = Literal["errors", "empty", "repeated", "over_long"]
+"""What can be said of answers that nobody sees, given when there is time for them."""
 CHECKS: tuple[Check, ...] = get_args(Check)
+SHADOW_CHECKS: tuple[Check, ...] = get_args(ShadowCheck)
 Margin = Annotated[float, Field(ge=1)]
 
 
@@ -27,7 +30,7 @@ class ShadowConfig(Section):
     share: float = Field(default=1.0, gt=0, le=1, description="of the tenant's keys that are answered twice")
     hours: float = Field(default=24.0, ge=0)
     min_requests: int = Field(default=100, ge=0)
-    proven: list[Check] = Field(default_factory=list)
+    proven: list[ShadowCheck] = Field(default_factory=list)
     then: Literal["promote", "wait"] = Field(default="promote", description="wait: for a person")
 
 

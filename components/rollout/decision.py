@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from components.config.rollout import CHECKS, Check, RolloutConfig
+from components.config.rollout import CHECKS, SHADOW_CHECKS, Check, RolloutConfig
 from components.rollout.observations import Observation
 from components.rollout.sequential import Stratum, log_evidence
 from components.rollout.strata import strata
@@ -45,9 +45,15 @@ class Finding:
         return asdict(self)
 
 
-def find(config: RolloutConfig, seen: Sequence[Observation], changes: Iterable[int] = ()) -> list[Finding]:
-    """Every check's finding on a trial's observations, which are in the order of time; `changes` as for `strata`."""
-    margins = {check: margin for check in CHECKS if (margin := getattr(config.margins, check)) is not None}
+def find(
+    config: RolloutConfig, seen: Sequence[Observation], changes: Iterable[int] = (), *, shadow: bool = False
+) -> list[Finding]:
+    """Every check's finding on a trial's observations, which are in the order of time; `changes` as for `strata`.
+
+    Of a `shadow` neither latency nor feedback is judged: its answers wait for idle moments, and nobody sees them.
+    """
+    checks = SHADOW_CHECKS if shadow else CHECKS
+    margins = {check: margin for check in checks if (margin := getattr(config.margins, check)) is not None}
     needed = len(margins) / config.false_alarm
     edges = list(changes)
     return [judge(check, strata(check, seen, edges), margin, needed) for check, margin in margins.items()]

@@ -107,6 +107,11 @@ def next_move(
     return _promoted(offline, f"nothing against it after {hours:.1f} hours", figures)
 
 
+def first_minute(standing: Standing) -> int:
+    """Of the trial, since 1970."""
+    return standing.changes[0] if standing.changes else _minute(standing.started_s)
+
+
 def answered_in_step(standing: Standing, seen: Sequence[Observation]) -> int:
     """Requests that the challenger has answered since its step began."""
     since = _minute(standing.step_started_s)

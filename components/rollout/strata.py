@@ -59,8 +59,8 @@ def _row(check: Check, cells: Iterable[Observation], slow_from: int) -> Stratum:
     sums = {"champion": [0, 0], "challenger": [0, 0]}
     for cell in cells:
         looked_at, bad = _counts(check, cell, slow_from)
-        sums[cell.arm][0] += looked_at
-        sums[cell.arm][1] += bad
+        sums[cell.arm][0] += max(0, looked_at)
+        sums[cell.arm][1] += max(0, min(bad, looked_at))  # whatever a server has written, no more are bad than are
     return Stratum(*sums["champion"], *sums["challenger"])
 
 

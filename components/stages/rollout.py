@@ -17,7 +17,7 @@ from components.registry.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.decision import find
 from components.rollout.noticing import Noticed, noticed
 from components.rollout.observations import observed, prune
-from components.rollout.policy import Move, Offline, answered_in_step, next_move
+from components.rollout.policy import Move, Offline, answered_in_step, first_minute, next_move
 from components.rollout.standings import Standing, standings
 from components.stages import moves
 from components.stages.outcome import Outcome
@@ -152,6 +152,8 @@ def _notice(workspace: Workspace, fleet: _Fleet, tenant: str, known: dict[str, S
 
 def _roll(workspace: Workspace, challenger: Version, standing: Standing, now_s: float) -> Rolled:
     move = _decide(workspace, challenger, standing, now_s)
+    if move.action != "wait" and _number(workspace.registry.challenger(standing.tenant)) != challenger.version:
+        move = Move("wait", "the challenger was moved in MLflow a moment ago")
     match move.action:
         case "advance":
             moves.advance(workspace, standing, move.why, move.figures, now_s)
@@ -167,13 +169,19 @@ def _roll(workspace: Workspace, challenger: Version, standing: Standing, now_s: 
 def _decide(workspace: Workspace, challenger: Version, standing: Standing, now_s: float) -> Move:
     config = workspace.params.for_tenant(standing.tenant).rollout
     versions = [version for version in (standing.champion, standing.challenger) if version]
-    since, until = int(standing.started_s // 60), int(now_s // 60) - _WRITTEN_MINUTES
+    since, until = first_minute(standing), int(now_s // 60) - _WRITTEN_MINUTES
     seen = [
         replace(one, arm="challenger" if one.version == standing.challenger else "champion")
         for one in observed(workspace.database, standing.tenant, versions, since, until)
     ]
-    findings = find(config, seen, standing.changes)
-    return next_move(config, standing, _offline(challenger), findings, answered_in_step(standing, seen), now_s)
+    shadow = standing.mode == "shadow"
+    findings = find(config, seen, standing.changes, shadow=shadow)
+    move = next_move(config, standing, _offline(challenger), findings, answered_in_step(standing, seen), now_s)
+    if not shadow:
+        return move
+    pairs = [one for one in seen if one.arm == "challenger"]
+    same = {"agreed": sum(one.agreed for one in pairs), "shadowed": sum(one.requests for one in pairs)}
+    return replace(move, figures={**move.figures, **same})
 
 
 def _offline(version: Version) -> Offline:

@@ -103,3 +103,17 @@ def test_checks_without_a_margin_are_not_made_and_the_rate_is_shared_by_the_othe
     only = MarginsConfig(errors=2.0, latency=None, empty=None, repeated=None, over_long=None, feedback=None)
     found = find(RolloutConfig(margins=only, false_alarm=0.02), [])
     assert [(one.check, one.needed, one.says) for one in found] == [("errors", 50.0, "unclear")]
+
+
+def test_a_shadow_is_judged_by_what_it_wrote_alone():
+    seen = minutes(40, {"requests": 90, "liked": 50}, {"requests": 10, "disliked": 9, "latencies": {60: 10}})
+    found = find(RolloutConfig(false_alarm=0.04), seen, shadow=True)
+    assert {one.check: one.needed for one in found} == dict.fromkeys(
+        ["errors", "empty", "repeated", "over_long"], 100.0
+    )
+
+
+def test_counts_that_cannot_be_do_no_harm():
+    odd = minutes(3, {"requests": 9, "errors": 12}, {"requests": 9, "empty": 30})
+    assert strata("empty", odd) == [Stratum(0, 0, 27, 27)]
+    assert strata("errors", minutes(2, {"requests": 9}, {"requests": 9, "errors": 30})) == [Stratum(18, 0, 18, 18)]

@@ -199,3 +199,46 @@ def test_two_cycles_do_not_run_at_a_time(fleet):
     fleet.register("birch")
     fleet.move("birch", challenger="2")
     cycle(fleet.workspace, settle=settle)
+
+
+def test_a_shadow_compares_both_outputs(make_fleet):
+    fleet = make_fleet({"policy": "shadow", "shadow": {"hours": 1.0, "min_requests": 20}})
+    fleet.register("alder", 2)
+    fleet.move("alder", champion="1", challenger="2")
+    roll(fleet)
+    assert exposures(fleet.workspace.database)["alder"] == Exposure("2", 1.0, True)
+    fleet.serve("alder", range(MINUTE + 5, MINUTE + 50), {"requests": 2}, {"requests": 2, "agreed": 1})
+    assert sentence(*roll(fleet, 1.1)) == "1 promoted"
+    figures = history(fleet.workspace.database, "alder")[-1].figures
+    assert (figures["agreed"], figures["shadowed"]) == (45, 90)
+    assert "latency" not in figures["checks"]
+
+
+def test_a_challenger_that_is_moved_during_the_look_is_left_to_the_next_cycle(fleet):
+    fleet.register("alder", 2)
+    fleet.move("alder", champion="1", challenger="2")
+    roll(fleet)
+    fleet.serve("alder", range(MINUTE + 5, MINUTE + 20), {"requests": 90}, {"requests": 10, "errors": 5})
+    fleet.move("birch", challenger="1")  # gives the cycle something odd to look at twice
+
+    class Late:
+        """A database in whose first answer somebody moves the alias."""
+
+        def __init__(self, place):
+            self.place, self.asked = place.registry, 0
+
+        def __getattr__(self, name):
+            return getattr(self.place, name)
+
+        def standing(self, *aliases):
+            found = self.place.standing(*aliases)
+            self.asked += 1
+            if self.asked == 2:
+                fleet.move("alder", challenger="3")
+            return found
+
+    place = fleet.workspace
+    place.registry = Late(fleet.workspace)
+    rolled, _ = cycle(place, now_s=lambda: NOW_S + 1500, settle=lambda seconds: None)
+    assert [(one.tenant, one.action) for one in rolled if one.tenant == "alder"] == [("alder", "wait")]
+    assert fleet.aliases("alder") == {"champion": "1", "challenger": "3"}
