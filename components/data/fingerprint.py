@@ -6,6 +6,9 @@ from typing import Any
 
 from components.config import TrainConfig
 
+_LATER = {"patience": None}
+"""Fields that are younger than the artifact schema, with the value at which a prefix is trained as before them."""
+
 
 def fingerprint(
     *, data_digest: str, train: TrainConfig, base_digest: str, artifact_schema: int, shared: str | None = None
@@ -20,7 +23,11 @@ def fingerprint(
         "artifact_schema": artifact_schema,
         "base": base_digest,
         "data": data_digest,
-        "train": train.model_dump(mode="json"),
+        "train": {
+            name: value
+            for name, value in train.model_dump(mode="json").items()
+            if name not in _LATER or value != _LATER[name]
+        },
     }
     if shared is not None:
         values["shared"] = shared
