@@ -42,7 +42,7 @@ def serve(workspace: Workspace, changed: Mapping[str, Any]) -> None:
         BaseModelError: the base cannot be loaded.
         WorkspaceError: the database of keys cannot be opened.
     """
-    prometheus_client.disable_created_metrics()
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     params = _with(workspace.params, changed)
     config = params.serve
     database = workspace.database

@@ -28,6 +28,8 @@ COMMANDS = (
     "stage",
     "score",
     "reproduce",
+    "serve",
+    "keys",
 )
 
 

@@ -65,7 +65,7 @@ def test_openais_client_works_unchanged_and_sigterm_drains(fleet):
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
         assert [model.id for model in client.models.list()] == ["alder", "birch"]
 
-        asked = {"model": "alder", "prompt": "thing: boat", "max_tokens": 12}
+        asked = {"model": "alder", "prompt": "thing: boat", "max_tokens": 12, "temperature": 1.5, "seed": 5}
         raw = client.completions.with_raw_response.create(**asked)
         whole = raw.parse()
         assert raw.headers["x-prefixfleet-version"] == "1"
@@ -73,10 +73,10 @@ def test_openais_client_works_unchanged_and_sigterm_drains(fleet):
         chunks = list(client.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
         assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == whole.choices[0].text
         assert chunks[-1].usage == whole.usage
-        assert (
-            client.completions.create(**{**asked, "model": "alder@challenger"}).choices[0].text != whole.choices[0].text
-        )
-        drawn = {"temperature": 1.0, "top_p": 0.9, "n": 2, "seed": 3, "logprobs": 2, "stop": ["\n"], "user": "u"}
+        trial = client.completions.with_raw_response.create(**{**asked, "model": "alder@challenger"})
+        assert trial.headers["x-prefixfleet-version"] == "2"
+        assert trial.headers["x-prefixfleet-artifact"] != raw.headers["x-prefixfleet-artifact"]
+        drawn = {"top_p": 0.9, "n": 2, "logprobs": 2, "stop": ["\n"], "user": "u"}
         two = [client.completions.create(**asked, **drawn, extra_body={"guidance": 1.5}) for _ in range(2)]
         assert [choice.text for choice in two[0].choices] == [choice.text for choice in two[1].choices]
         assert len(two[0].choices[0].logprobs.top_logprobs[0]) == 2
@@ -90,7 +90,7 @@ def test_openais_client_works_unchanged_and_sigterm_drains(fleet):
         told = {}
 
         def ask_slowly():
-            many = {**asked, "prompt": ["thing: boat"] * 16, "temperature": 1.5, "n": 4, "max_tokens": 100, "seed": 1}
+            many = {**asked, "prompt": ["thing: boat"] * 16, "n": 4, "max_tokens": 100}
             told["slow"] = client.completions.create(**many)
 
         asking = threading.Thread(target=ask_slowly)

@@ -1,0 +1,51 @@
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+
+
+@pytest.fixture
+def call(make_root):
+    root = make_root(())
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, ["-C", str(root), "keys", *arguments])
+
+    return invoke
+
+
+def test_a_key_is_made_shown_once_listed_and_revoked(call):
+    made = call("create", "alder", "--expires", "90d", "--note", "ci")
+    assert made.exit_code == 0
+    text = made.stdout.strip()
+    name, secret = text.removeprefix("pf-").split("-", 1)
+    listed = call("list").stdout
+    assert name in listed
+    assert "ci" in listed
+    assert secret not in listed
+    assert call("revoke", name).exit_code == 0
+    assert "(admin)" not in call("list", "alder").stdout
+    assert call("create", "--admin").exit_code == 0
+    assert "(admin)" in call("list").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["create"],
+        ["create", "alder", "--admin"],
+        ["create", "Not A Tenant"],
+        ["create", "a", "--expires", "x"],
+        ["revoke", "x"],
+    ],
+)
+def test_what_cannot_be_done_exits_2(call, arguments):
+    told = call(*arguments)
+    assert told.exit_code == 2
+    assert "wanted:" in told.stderr
+
+
+def test_serving_elsewhere_without_keys_exits_2(make_root):
+    told = CliRunner().invoke(app, ["-C", str(make_root(())), "serve", "--host", "0.0.0.0"])
+    assert told.exit_code == 2
+    assert "API keys, to serve on 0.0.0.0" in told.stderr
