@@ -5,6 +5,7 @@ Knows threads and event loops; does not know models or queues.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 
 from components.serving.requests import Piece
 
@@ -20,14 +21,16 @@ class LiveAnswer:
         self.loop = asyncio.get_running_loop()
         self.cancelled = False
         self._on_cancel = on_cancel
-        self._news: asyncio.Queue[News] = asyncio.Queue()
+        self._news: asyncio.Queue[News | None] = asyncio.Queue()
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
-        """See `Answer.__aiter__`; to be iterated once."""
+        """See `Answer.__aiter__`; to be iterated once. A cancelled answer ends without a finish."""
         ended = False
         try:
             while not ended:
                 news = await self._news.get()
+                if news is None:
+                    return
                 ended = isinstance(news, Exception) or news.finish is not None
                 if isinstance(news, Exception):
                     raise news
@@ -41,6 +44,8 @@ class LiveAnswer:
         if not self.cancelled:
             self.cancelled = True
             self._on_cancel()
+            with suppress(RuntimeError):  # the loop is closed: nobody reads
+                self.loop.call_soon_threadsafe(self._news.put_nowait, None)
 
     def hear(self, news: News) -> None:
         """Take news in; inside the event loop."""

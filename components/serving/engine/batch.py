@@ -65,9 +65,14 @@ class Batch:
         row.start(slots, row.resident.infix)
         for reader in row.readers:
             reader.place = self.room.enter()
-            if not reader.infix:
-                self._put(reader)
         self.rows.append(row)
+        try:
+            for reader in row.readers:
+                if not reader.infix:
+                    self._put(reader)
+        except BaseException:
+            self.leave(row, wipe=True)
+            raise
 
     def leave(self, row: Row, *, wipe: bool = False) -> None:
         """Let a row go."""

@@ -96,10 +96,14 @@ class Worker:
     def _run(self) -> None:
         with self.batch.open():
             while self._wait():
-                self._let_in()
-                self._let_go()
-                if self.batch.rows:
-                    self._step()
+                try:
+                    self._let_in()
+                    self._let_go()
+                    if self.batch.rows:
+                        self._step()
+                except Exception as problem:  # noqa: BLE001 - no row waits for a thread that is gone
+                    for row in list(self.batch.rows):
+                        self._fail(row, problem)
                 deliver(self._news)
                 self._news = []
 
@@ -140,8 +144,7 @@ class Worker:
             try:
                 pieces = self._pieces(row, outcome)
             except Exception as problem:  # noqa: BLE001 - one row's trouble is its own
-                self.batch.leave(row, wipe=True)
-                self._end(row, failed(problem))
+                self._fail(row, problem)
                 continue
             self._news += [(row.answer, piece) for piece in pieces]
             if pieces and pieces[-1].finish:
@@ -162,6 +165,10 @@ class Worker:
         if last and not (piece is not None and piece.finish):
             return [*([piece] if piece is not None else []), row.writing.end("length")]
         return [piece] if piece is not None else []
+
+    def _fail(self, row: Row, problem: Exception) -> None:
+        self.batch.leave(row, wipe=True)
+        self._end(row, failed(problem))
 
     def _end(self, row: Row, trouble: PrefixFleetError | None = None) -> None:
         with self.wake:

@@ -30,6 +30,10 @@ def tenants(base: Base, tenants_of: Any) -> Any:
     return tenants_of(base)
 
 
+async def _all(answer: Any) -> list[Any]:
+    return [piece async for piece in answer]
+
+
 def test_a_row_that_nobody_wants_leaves_and_the_others_go_on(
     tenants: Any, running: Any, pieces_of: Any, joined: Any, sources: Any
 ) -> None:
@@ -42,8 +46,10 @@ def test_a_row_that_nobody_wants_leaves_and_the_others_go_on(
             async for _ in answer:
                 break
             waiting = await engine.submit(first)
+            reading = asyncio.ensure_future(_all(waiting))
             waiting.cancel()
             waiting.cancel()
+            assert not any(piece.finish for piece in await asyncio.wait_for(reading, 10))
             texts = await asyncio.gather(*gathered)
             await asyncio.sleep(0.05)
             health = engine.health()
