@@ -67,6 +67,9 @@ class RolloutConfig(Section):
         default=0.01, gt=0, lt=0.5, description="chance that a version within all margins is ever taken back"
     )
     margins: MarginsConfig = MarginsConfig()
+    tolerated: float = Field(
+        default=0.01, gt=0, lt=1, description="share of bad answers that is no worse, whatever the champion's"
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> "RolloutConfig":

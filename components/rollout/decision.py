@@ -2,7 +2,7 @@
 
 `false_alarm` is shared out equally among the checks (Bonferroni): the chance that a challenger within all margins is
 called worse by any check, at any time, is at most `false_alarm`; and so is the chance that one check calls a challenger
-no worse that is beyond its margin. Knows no clock and no policy: see components.rollout.policy.
+no worse that is beyond its margin and bad more often than is tolerated. Knows no clock and no policy.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from components.config.rollout import CHECKS, SHADOW_CHECKS, Check, RolloutConfig
 from components.rollout.observations import Observation
-from components.rollout.sequential import Stratum, log_evidence
+from components.rollout.sequential import Floats, Stratum, log_evidence, log_evidence_below, log_mean_of
 from components.rollout.strata import strata
 
 
@@ -56,12 +56,18 @@ def find(
     margins = {check: margin for check in checks if (margin := getattr(config.margins, check)) is not None}
     needed = len(margins) / config.false_alarm
     edges = list(changes)
-    return [judge(check, strata(check, seen, edges), margin, needed) for check, margin in margins.items()]
+    tolerated = config.tolerated
+    return [judge(check, strata(check, seen, edges), margin, tolerated, needed) for check, margin in margins.items()]
 
 
-def judge(check: Check, found: Sequence[Stratum], margin: float, needed: float) -> Finding:
-    """One check's finding; `needed` is 1/alpha. The greatest evidence ever counts: a look then would have seen it."""
-    worse, fine = (_greatest(found, margin, worse=worse) for worse in (True, False))
+def judge(check: Check, found: Sequence[Stratum], margin: float, tolerated: float, needed: float) -> Finding:
+    """One check's finding; `needed` is 1/alpha. The greatest evidence ever counts: a look then would have seen it.
+
+    No worse is what is within the margin, or bad less often than `tolerated`: odds of nothing cannot be compared.
+    """
+    worse = _greatest(log_evidence(found, margin, worse=True))
+    within = log_evidence(found, margin, worse=False)
+    fine = _greatest(log_mean_of(within, log_evidence_below(found, tolerated)))
     return Finding(
         check=check,
         says="worse" if worse >= needed else "fine" if fine >= needed else "unclear",
@@ -76,6 +82,5 @@ def judge(check: Check, found: Sequence[Stratum], margin: float, needed: float) 
     )
 
 
-def _greatest(found: Sequence[Stratum], margin: float, *, worse: bool) -> float:
-    greatest = log_evidence(found, margin, worse=worse).max(initial=0.0)
-    return round(math.exp(min(float(greatest), 700.0)), 3)
+def _greatest(logs: Floats) -> float:
+    return round(math.exp(min(float(logs.max(initial=0.0)), 700.0)), 3)

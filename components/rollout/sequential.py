@@ -24,6 +24,9 @@ Floats = NDArray[np.float64]
 _FACTORS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 """How much beyond the margin the odds ratios are that the evidence is sought for, in equal parts."""
 
+_LESSER = (0.02, 0.25, 0.5)
+"""Parts of a level at which rates below it are sought."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
@@ -49,6 +52,23 @@ def log_evidence(strata: Sequence[Stratum], margin: float, *, worse: bool) -> Fl
         if bad and one.champion and one.challenger:
             steps[row] = _log_ratios(one, bad, log_odds, logs)
     return _log_mean(np.cumsum(steps, axis=0))
+
+
+def log_evidence_below(strata: Sequence[Stratum], level: float) -> Floats:
+    """Log of the evidence, after each stratum, that the challenger's answers are bad less often than `level`.
+
+    Against all rates from `level` on, even ones that change: each answer's likelihood under a lesser rate, divided by
+    that under `level`, is worth at most 1 on average there, and the products are mixed over three lesser rates.
+    """
+    rates = level * np.array(_LESSER)
+    counts = np.array([(one.challenger_bad, one.challenger - one.challenger_bad) for one in strata]).reshape(-1, 2)
+    logs = np.stack([np.log(rates / level), np.log((1 - rates) / (1 - level))])
+    return _log_mean(np.cumsum(counts @ logs, axis=0))
+
+
+def log_mean_of(one: Floats, other: Floats) -> Floats:
+    """Log of the mean of two evidences against the same hypothesis, which is evidence against it too."""
+    return _log_mean(np.stack([one, other], axis=1))
 
 
 def _log_ratios(one: Stratum, bad: int, log_odds: Floats, logs: Floats) -> Floats:

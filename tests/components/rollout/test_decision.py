@@ -117,3 +117,9 @@ def test_counts_that_cannot_be_do_no_harm():
     odd = minutes(3, {"requests": 9, "errors": 12}, {"requests": 9, "empty": 30})
     assert strata("empty", odd) == [Stratum(0, 0, 27, 27)]
     assert strata("errors", minutes(2, {"requests": 9}, {"requests": 9, "errors": 30})) == [Stratum(18, 0, 18, 18)]
+
+
+def test_no_bad_answers_at_all_prove_enough_after_some_850():
+    assert says(minutes(80, {"requests": 90}, {"requests": 10}), "errors") == "unclear"
+    assert says(minutes(90, {"requests": 90}, {"requests": 10}), "errors") == "fine"
+    assert says(minutes(200, {"requests": 90, "errors": 1}, {"requests": 10, "errors": 1}), "errors") != "fine"

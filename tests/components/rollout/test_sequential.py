@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from components.rollout.observations import Observation
-from components.rollout.sequential import Stratum, log_evidence
+from components.rollout.sequential import Stratum, log_evidence, log_evidence_below, log_mean_of
 from components.rollout.strata import strata
 
 ALPHA = 0.05
@@ -72,6 +72,17 @@ def test_no_worse_is_seldom_said_of_what_is_beyond_the_margin():
     for _ in range(runs):
         found = strata("errors", trial(generator, 1500, np.full(1500, 0.2), 0.5, 1.5))
         said += bool(log_evidence(found, 1.5, worse=False).max() >= log(1 / ALPHA))
+    assert said <= ALPHA * runs
+
+
+@pytest.mark.slow
+def test_less_than_the_level_is_seldom_said_of_what_is_at_it_or_swings_above():
+    generator, runs, said = np.random.default_rng(4), 200, 0
+    rates = 0.1 + 0.09 * np.abs(np.sin(np.arange(1500) / 60))
+    for _ in range(runs):
+        found = strata("errors", trial(generator, len(rates), rates, 0.5, 1.0))
+        both = log_mean_of(log_evidence(found, 0.5, worse=False), log_evidence_below(found, 0.1))
+        said += bool(both.max() >= log(1 / ALPHA))
     assert said <= ALPHA * runs
 
 
