@@ -99,8 +99,9 @@ def follow_challenger(
     if challenger is not None:
         made = on_trial(workspace, challenger, before, by, why)
     else:
-        withdrawn = Version(before.tenant, before.challenger)
-        workspace.registry.set_tags(withdrawn, {TAKEN_BACK: _now()})
+        for version in workspace.registry.versions(before.tenant):  # unless it was deleted there
+            if version.version == before.challenger:
+                workspace.registry.set_tags(version, {TAKEN_BACK: _now()})
         after = policy.ended(before, before.champion)
         made = moved(after, "withdraw", by, before.challenger, before.champion, why)
     record(workspace, [made])

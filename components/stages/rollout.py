@@ -84,11 +84,11 @@ def cycle(
         for tenant in odd:
             with _apart(tenant, troubles):
                 rolled += _notice(workspace, fleet, tenant, known)
-        stopped = {one.tenant for one in troubles}
-        for tenant in sorted(set(fleet.challengers) - stopped):
-            if (standing := known.get(tenant)) and standing.challenger:
+        for tenant, challenger in sorted(fleet.challengers.items()):
+            standing = known.get(tenant)
+            if standing and standing.challenger == challenger.version:  # else the next cycle notices first
                 with _apart(tenant, troubles):
-                    rolled.append(_roll(workspace, fleet.challengers[tenant], standing, now_s()))
+                    rolled.append(_roll(workspace, challenger, standing, now_s()))
         adopted = [Standing(tenant=tenant, champion=one.version) for tenant, one in fleet.champions.items()]
         moves.adopt(workspace, [one for one in adopted if one.tenant not in known])
         prune(workspace.database, int(now_s() // 60) - _KEPT_MINUTES)

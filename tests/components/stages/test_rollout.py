@@ -118,6 +118,17 @@ def test_what_a_person_does_in_mlflow_is_respected_and_recorded(fleet):
     assert told(fleet, "birch") == [("retrain", "promote", "", "1")]
 
 
+def test_versions_deleted_in_mlflow_end_their_trial(fleet):
+    fleet.register("alder", 2)
+    fleet.move("alder", champion="1", challenger="2")
+    roll(fleet)
+    fleet.client.delete_model_version("prefix-alder", "2")
+    assert sentence(*roll(fleet)) == "1 moved in MLflow"
+    fleet.client.delete_registered_model("prefix-alder")
+    assert sentence(*roll(fleet)) == "1 moved in MLflow"
+    assert sentence(*roll(fleet)) == "nobody on trial"
+
+
 def test_a_move_under_way_is_not_taken_for_somebody_else_s(fleet):
     fleet.move("birch", champion="1")
     roll(fleet)
