@@ -6,7 +6,7 @@ Takes and returns names and plain values only, so that it can run in the parent'
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
@@ -23,7 +23,11 @@ from flows.states import ended, result_of
 Told = list[Outcome] | State[list[Outcome]]
 
 
-@flow(name="shard", flow_run_name="shard of {tenants}", validate_parameters=False)
+def _run_name() -> str:
+    return f"shard of {listed(runtime.flow_run.parameters['tenants'])}"
+
+
+@flow(name="shard", flow_run_name=_run_name, validate_parameters=False)
 def shard(workspace: str, tenants: list[str]) -> State[list[Outcome]]:
     """Train the tenants whose prefix does not stand, then evaluate all; one that fails does not stop the others."""
     prepare(Path(workspace))
@@ -35,7 +39,7 @@ def shard(workspace: str, tenants: list[str]) -> State[list[Outcome]]:
     outcomes += result_of(evaluate_all(place, ready, todo.base["digest"], return_state=True))
     troubled = sorted({outcome.tenant for outcome in outcomes if outcome.state == "failed"})
     sentence = f"{len(tenants) - len(troubled)} of {len(tenants)} tenants trained and evaluated"
-    names = f"; failed: {', '.join(troubled)}" if troubled else ""
+    names = f"; failed: {listed(troubled)}" if troubled else ""
     return ended(f"{sentence}{names}", outcomes, failed=bool(troubled))
 
 

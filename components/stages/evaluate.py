@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.evaluation.report import Report, read_report
+from components.registry.versions import CHAMPION
 from components.stages.outcome import Outcome
 from components.stages.plan import PlanItem, plan
 from components.stages.progress import Progress, advance
@@ -39,7 +40,8 @@ def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Outc
 
     """
     current = plan(workspace, tenants)
-    outcomes = evaluate_shard(workspace, (*current.items, *current.skipped), workspace.registry.champions())
+    champions = workspace.registry.standing(CHAMPION)[CHAMPION]
+    outcomes = evaluate_shard(workspace, (*current.items, *current.skipped), champions)
     finish(workspace)
     return outcomes
 

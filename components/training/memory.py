@@ -23,8 +23,8 @@ from components.training.objective import Deltas, Row
 _GIB = 2**30
 _PASS_SHARE, _TENANT_SHARE = 0.5, 0.25
 """Of the free memory, for what a pass keeps and for the tenants' own tensors."""
-_COPIES = 6
-"""Of a trained value in float32: itself, its gradient, Adam's two moments, the best so far, what a pass is made of."""
+_TRAINED_COPIES, _MADE_COPIES = 4, 2
+"""In float32, of a parameter (itself, gradient, Adam's moments) and of what it makes (the best so far, a pass's)."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -58,8 +58,9 @@ def free_bytes(device: torch.device) -> float:
 
 def tenant_bytes(module: TrainableDelta, train: Sequence[Encoded]) -> float:
     """What one tenant in training takes: its values with their moments, and its tokens where they are in memory."""
-    values = sum(parameter.numel() for parameter in module.parameters())
-    return _COPIES * 4.0 * values + 4.0 * float(sizes_of(train).sum())
+    trained = sum(parameter.numel() for parameter in module.parameters())
+    made = sum(tensor.numel() for tensor in module.delta().tensors.values())
+    return 4.0 * (_TRAINED_COPIES * trained + _MADE_COPIES * made) + 4.0 * float(sizes_of(train).sum())
 
 
 def token_bytes(base: Base, engine: EngineConfig) -> float:

@@ -96,7 +96,7 @@ def test_a_room_is_the_smaller_of_what_is_asked_for_and_what_fits(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gib, token = 2**30, token_bytes(base, EngineConfig())
-    assert Room.of(base, EngineConfig(memory_gb=1.0)) == Room(4096, gib / 4)
+    assert Room.of(base, EngineConfig(memory_gb=1.0)) == Room(EngineConfig().train_tokens, gib / 4)
     tight = Room.of(base, EngineConfig(memory_gb=300 * token / gib))
     assert (tight.tokens, tight.tenant_bytes) == (150, pytest.approx(75 * token))
     assert Room.of(base, EngineConfig(memory_gb=300 * token / gib, train_tokens=99)).tokens == 99
