@@ -16,7 +16,7 @@ from components.config import BaseConfig, Params, RegistryConfig
 from components.errors import WorkspaceError
 from components.rollout.database import VARIABLE, Database, database_url, open_database
 from components.rollout.ledger import Entry, add, history
-from components.rollout.observations import Observation, observed, record
+from components.rollout.observations import Observation, observed, prune, record
 from components.rollout.standings import Standing, put, standing
 from components.rollout.tables import LEDGER
 
@@ -81,7 +81,10 @@ def check_everything(database):
     assert observed(database, "acme", ["1", "2"], 7, 8) == [
         Observation(tenant="acme", version="2", arm="challenger", minute=7, requests=24, latencies={4: 16, 5: 8})
     ]
-    assert observed(database, "acme", ["1"], 0, 99) == observed(database, "acme", ["2"], 8, 99) == []
+    prune(database, 7)
+    assert len(observed(database, "acme", ["2"], 0, 99)) == 1
+    prune(database, 8)
+    assert observed(database, "acme", ["2"], 0, 99) == []
 
 
 def test_sqlite_holds_it_all(database):

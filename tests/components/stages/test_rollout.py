@@ -212,6 +212,27 @@ def test_two_cycles_do_not_run_at_a_time(fleet):
     cycle(fleet.workspace, settle=settle)
 
 
+def test_a_cycle_asks_mlflow_once_for_the_whole_fleet(fleet):
+    for tenant in ("alder", "birch", "cedar", "dale"):
+        fleet.register(tenant)
+        fleet.move(tenant, champion="1", challenger="2")
+    roll(fleet)
+
+    class Counted:
+        def __init__(self, registry):
+            self.registry, self.asked = registry, []
+
+        def __getattr__(self, name):
+            self.asked.append(name)
+            return getattr(self.registry, name)
+
+    place = fleet.workspace
+    place.registry = Counted(fleet.workspace.registry)
+    rolled, _ = cycle(place, now_s=lambda: NOW_S)
+    assert [one.action for one in rolled] == ["wait"] * 4
+    assert place.registry.asked == ["standing"]
+
+
 def test_a_shadow_compares_both_outputs(make_fleet):
     fleet = make_fleet({"policy": "shadow", "shadow": {"hours": 1.0, "min_requests": 20}})
     fleet.register("alder", 2)
