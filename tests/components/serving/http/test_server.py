@@ -158,7 +158,11 @@ import schemathesis
 @schemathesis.hook
 def map_body(context, body):
     if isinstance(body, dict) and isinstance(body.get("model"), str):
-        return {**body, "model": "alder"}
+        body = {**body, "model": "alder"}
+        body.pop("best_of", None)
+        if not body.get("input"):
+            body["prompt"] = body.get("prompt") or "x"
+        body.pop("input" if body.get("prompt") else "prompt", None)
     return body
 """
 
