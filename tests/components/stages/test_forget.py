@@ -91,6 +91,9 @@ def test_nothing_is_left_of_one_and_everything_of_the_others(make_checkout, writ
     with pytest.raises(DataError, match="nothing anywhere"):
         forget(Workspace(root), "alder")
 
+    forget(Workspace(root), "birch", by="ada")  # the last one
+    assert left(Workspace(root), "birch") == list((root / "data").iterdir()) == []
+
 
 def test_who_is_named_in_params_is_not_forgotten(make_root):
     root = make_root(("alder", "birch"), tenants={"alder": {"gate": {"min_slice": 3}}})
