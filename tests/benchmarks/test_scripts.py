@@ -36,3 +36,15 @@ def test_fleet_prints_the_whole_time_of_each_side() -> None:
     for side in ("peft one by one", "ours one by one", "ours together"):
         assert re.search(rf"^{side} +{FIGURE} \[", printed, re.MULTILINE), printed
     assert len(re.findall(r" x as fast as ", printed)) == 3
+
+
+@pytest.mark.slow
+def test_serving_prints_every_side_swaps_and_memory_and_the_texts_agree() -> None:
+    printed = run("serving.py")
+    for tenants in ("1", "5"):
+        for side in ("ours", "ours, one tenant", "a batch a tenant", "peft, switched"):
+            found = re.search(rf"^ +{tenants} {side} +{FIGURE} \[", printed, re.MULTILINE)
+            assert found is not None and float(found[1].replace(",", "")) > 0, printed
+    assert re.search(rf"from the call to resident: {FIGURE} \[.*\] ms", printed)
+    assert "30 registered, 12 asked" in printed
+    assert "10 are resident" in printed

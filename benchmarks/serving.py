@@ -1,0 +1,165 @@
+"""Serving many tenants at once: PrefixFleet's engine beside `peft` switched for each request and a batch a tenant.
+
+    python benchmarks/serving.py [--quick | --full] [--tenants 1 8 32 128 1000] [--base FOLDER] [--dtype float32]
+
+Of every tenant `--each` requests are in flight, each answered greedily; answers are as long as E2E's targets, unless
+the base ends them before. Ours is asked for at least `--requests` in all; the others answer `--sample` of them, since
+theirs is a time each, from which their clients' waiting is counted. `ours, one tenant` has the same requests and all of
+one tenant: what different prefixes cost. In float32 all sides must give the same texts.
+
+Then swaps: new versions that are not loaded, called while 32 tenants are answered, in turns with the same without. Then
+memory: `--registered` artifacts, room for `--resident` of them, and a fifth more asked than that.
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median, quantiles
+
+from sides import answering, machine, swapping
+from sides.answering import Answers, Part
+from sides.bases import SHAPES
+from sides.examples import draw, lengths_of
+from sides.fleets import names
+from sides.load import Load, sharpen, write_store
+from sides.options import bases, filled, parser, spread
+from sides.turns import Outcome, Side, in_turns
+
+from components.config import BaseConfig
+from components.model.base import load_base
+
+OURS, ALONE, BATCHES, PEFT = "ours", "ours, one tenant", "a batch a tenant", "peft, switched"
+SMALL = {"shape": ["tiny"], "requests": 16, "sample": 4, "rounds": 1, "rows": 8, "swaps": 2}
+PRESETS = {
+    "quick": {**SMALL, "tenants": [1, 5], "registered": 30, "resident": 10},
+    "default": {**SMALL, "shape": ["small"], "tenants": [1, 8], "registered": 200, "resident": 50, "rows": 32},
+    "full": {
+        **{"shape": ["small"], "tenants": [1, 8, 32, 128, 1000], "requests": 256, "sample": 24, "rounds": 3},
+        **{"rows": 64, "swaps": 30, "registered": 10_000, "resident": 1000},
+    },
+}
+_TEXTS = 256
+_SWAPPED = 32
+"""Tenants that are answered during swaps, at most."""
+
+
+def main() -> None:
+    """Measure on every base, in every dtype."""
+    made = parser(str(__doc__))
+    made.add_argument("--tenants", type=int, nargs="+", help="numbers of distinct tenants in flight")
+    made.add_argument("--each", type=int, default=1, help="requests of a tenant in flight")
+    made.add_argument("--requests", type=int, help="that ours answers at least")
+    made.add_argument("--sample", type=int, help="requests that the others answer")
+    made.add_argument("--rows", type=int, help="rows that PrefixFleet computes in one step")
+    made.add_argument("--swaps", type=int, help="new versions; 0: none of this part")
+    made.add_argument("--registered", type=int, help="artifacts; 0: none of this part")
+    made.add_argument("--resident", type=int, help="artifacts that there is memory for")
+    made.add_argument("--dtype", nargs="+", choices=list(machine.DTYPES), default=["float32"])
+    options = filled(made.parse_args(), PRESETS)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a side that waits for its turn must not spin
+    with bases(options) as folders:
+        for folder in folders:
+            is_shaped = folder.name in {f"gpt2-{shape}" for shape in SHAPES}
+            if is_shaped:
+                sharpen(folder)
+            for dtype in options.dtype:
+                with tempfile.TemporaryDirectory() as store:
+                    _measure(folder, dtype, Path(store), options, numbers=is_shaped and options.data is None)
+
+
+def _measure(folder: Path, dtype: str, store: Path, options: argparse.Namespace, *, numbers: bool) -> None:
+    examples = draw(options.data, _TEXTS, numbers=numbers)
+    limits = [target for _, target in lengths_of(folder, examples)]
+    base = load_base(BaseConfig(path=str(folder)))
+    tenants = min(_SWAPPED, max(options.tenants))
+    artifacts = write_store(store, base, names(max(options.tenants)), options.prefix_length)
+    news = write_store(store, base, [names(tenants)[number % tenants] for number in range(options.swaps)], 5, seed=1)
+    load = Load(folder, dtype, store, artifacts, [one.source for one in examples], limits, options.rows)
+    print(f"\n{folder.name} in {dtype} on a {machine.name()}, load average {os.getloadavg()[0]:.1f}: ", end="")
+    print(
+        f"prefixes of {options.prefix_length}, answers of {sum(limits) / len(limits):.1f} tokens, {options.rows} rows"
+    )
+    _compared(load, options)
+    if news:
+        _swapped(load, news, tenants, options)
+    if options.registered:
+        arguments = (load, options.prefix_length, options.registered, min(options.resident, options.registered))
+        _remembered(in_turns({"memory": Side(swapping.residency, arguments, 1)})["memory"], options.registered)
+
+
+def _compared(load: Load, options: argparse.Namespace) -> None:
+    parts = []
+    for tenants in options.tenants:
+        flying = tenants * options.each
+        parts.append(Part(tenants, options.each, -(-max(options.requests, flying) // flying) * flying))
+    turns = options.rounds * len(parts)
+    outcomes = in_turns(
+        {
+            OURS: Side(answering.ours, (load, parts, options.rounds, False), turns),
+            ALONE: Side(answering.ours, (load, parts, options.rounds, True), turns),
+            BATCHES: Side(answering.a_batch_a_tenant, (load, parts, options.rounds, options.sample), turns),
+            PEFT: Side(answering.switched, (load, parts, options.rounds, options.sample), turns),
+        }
+    )
+    print(
+        f"\n{'tenants':>7} {'side':18} {'tokens/s':>22} {'p50':>8} {'p95':>8} {'p99':>8} s  {'first p50':>9}  ours / it"
+    )
+    for place, part in enumerate(parts):
+        mine: list[Answers] = outcomes[OURS].facts["found"][place :: len(parts)]
+        for side, outcome in outcomes.items():
+            theirs: list[Answers] = outcome.facts["found"][place :: len(parts)]
+            ratios = [_rate(our) / _rate(their) for our, their in zip(mine, theirs, strict=True)]
+            figures = f"{spread([_rate(one) for one in theirs], ',.0f'):>22} {_waits([one.waits for one in theirs])}"
+            first = median(second for one in theirs for second in one.firsts)
+            print(f"{part.tenants:7,} {side:18} {figures} s  {first:9.3f}  {spread(ratios)}")
+            if side != ALONE and load.dtype == "float32":
+                _check(side, mine[0], theirs[0])
+    peaks = ", ".join(f"{side} {outcome.peak_bytes / 1e6:,.0f} MB" for side, outcome in outcomes.items())
+    print(f"peak memory: {peaks}")
+
+
+def _check(side: str, mine: Answers, theirs: Answers) -> None:
+    other = [number for number, text in theirs.texts.items() if mine.texts[number] != text]
+    if other:
+        raise SystemExit(f"{side} and {OURS} must give the same texts: {len(other)} of {len(theirs.texts)} differ")
+
+
+def _swapped(load: Load, news: Sequence[object], tenants: int, options: argparse.Namespace) -> None:
+    count = max(options.requests, 4 * tenants)
+    side = Side(swapping.swaps, (load, news, tenants, count, options.rounds), 2 * options.rounds)
+    found = in_turns({"swaps": side})["swaps"].facts["found"]
+    still, moved = found[::2], found[1::2]
+    loads, firsts = ([1e3 * one for part in moved for one in part[place]] for place in (2, 3))
+    usual = 1e3 * median(one for part in still for one in part[1])
+    print(f"\n{len(loads)} swaps under {tenants} tenants, {count} requests a turn")
+    print(f"from the call to resident: {spread(loads, '.1f')} ms")
+    print(f"to the first piece under it: {spread(firsts, '.1f')} ms; of any answer {usual:.1f} ms")
+    for name, parts in (("without", still), ("with", moved)):
+        print(f"{name:>8} swaps, p50, p95, p99 of all turns: {_waits([part[0] for part in parts])} s")
+
+
+def _remembered(outcome: Outcome, registered: int) -> None:
+    facts = outcome.facts
+    grown = facts["after"] - facts["known"]
+    print(
+        f"\n{registered:,} registered, {facts['asked']:,} asked in {outcome.seconds[0]:.1f} s: {facts['device']:,} are "
+        f"resident in {facts['used'] / 1e6:,.0f} MB ({facts['size'] / 1e3:,.0f} kB each); the process has grown by "
+        f"{grown / 1e6:,.0f} MB to {facts['after'] / 1e6:,.0f} MB"
+    )
+
+
+def _rate(answers: Answers) -> float:
+    return answers.tokens / answers.seconds
+
+
+def _waits(rounds: Sequence[Sequence[float]]) -> str:
+    """Percentiles of all rounds together."""
+    seconds = [one for part in rounds for one in part]
+    cuts = quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else seconds * 99
+    return " ".join(f"{cuts[cut - 1]:8.3f}" for cut in (50, 95, 99))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""The sides of the serving benchmark: PrefixFleet's engine, a batch of each tenant in turn, and `peft` switched.
+
+Ours is asked by clients that wait for their answer before they ask again, as many as are in flight. The others answer
+one batch after the other, so a few are timed and their clients' waiting follows from the seconds (`waited`): all ask at
+once, the first come are the first served, and who was answered asks again.
+
+Shapes: P prefix slots, T tokens.
+"""
+
+import asyncio
+import itertools
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from components.model.decoding import Decoding, generate_each, requests_for
+from components.serving.engine import BatchEngine, Limits
+from components.serving.engine.residents import Residents
+from components.serving.requests import Request
+from sides import peft_trainer
+from sides.bases import quiet
+from sides.load import Folders, Load
+from sides.turns import Turn, loaded
+
+
+@dataclass(frozen=True)
+class Part:
+    """How one number of tenants is asked: `each` requests of a tenant in flight, `count` in all."""
+
+    tenants: int
+    each: int
+    count: int
+
+    @property
+    def in_flight(self) -> int:
+        """Clients."""
+        return self.tenants * self.each
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one part gave; the rows by the number of their request."""
+
+    texts: dict[int, str]
+    tokens: int
+    seconds: float
+    waits: list[float]
+    """Seconds that each client waited for the whole answer."""
+    firsts: list[float]
+    """Seconds until the first piece of it."""
+
+
+def ours(turn: Turn, load: Load, parts: Sequence[Part], rounds: int, alone: bool) -> dict[str, Any]:
+    """The engine; with `alone` all requests are of the first tenant. Artifacts are resident before it starts."""
+    base = load.base()
+    standing = loaded(base.model)
+    most = max(part.in_flight for part in parts)
+    limits = Limits(rows=load.rows, queue=2 * most, tenant_queue=2 * most)
+    found = []
+    with tempfile.TemporaryDirectory() as scratch:
+        engine = BatchEngine(base, Residents(base, Folders(load.store), Path(scratch)), limits)
+        asyncio.run(_answered(engine, [load.request(number, 1) for number in range(8)], 8))
+        turn()
+        for _ in range(rounds):
+            for part in parts:
+                tenants = 1 if alone else part.tenants
+                requests = [load.request(number, tenants) for number in range(part.count)]
+                asyncio.run(_resident(engine, requests))
+                found.append(asyncio.run(_answered(engine, requests, part.in_flight)))
+                turn()
+        asyncio.run(engine.drain())
+    return {"found": found, "loaded_bytes": standing}
+
+
+async def _resident(engine: BatchEngine, requests: Sequence[Request]) -> None:
+    for artifact in {request.artifact for request in requests}:
+        await engine.residents.acquire(artifact)
+        engine.residents.release(artifact)
+
+
+async def _answered(engine: BatchEngine, requests: Sequence[Request], in_flight: int) -> Answers:
+    texts: dict[int, str] = {}
+    waits, firsts, tokens = [], [], []
+    coming = iter(enumerate(requests))
+
+    async def client() -> None:
+        for number, request in coming:
+            began, first, text = time.perf_counter(), 0.0, ""
+            async for piece in await engine.submit(request):
+                first = first or time.perf_counter() - began
+                text += piece.text
+                tokens.append(len(piece.tokens))
+            waits.append(time.perf_counter() - began)
+            firsts.append(first)
+            texts[number] = text
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(in_flight)))
+    return Answers(texts, sum(tokens), time.perf_counter() - began, waits, firsts)
+
+
+def a_batch_a_tenant(turn: Turn, load: Load, parts: Sequence[Part], rounds: int, sample: int) -> dict[str, Any]:
+    """What waits of a tenant is one call of `generate_each`, one tenant after the other."""
+    base = load.base()
+    standing = loaded(base.model)
+
+    def batch(numbers: Sequence[int], tenants: int) -> tuple[list[str], int]:
+        requests = [load.request(number, tenants) for number in numbers]
+        delta = load.delta(base, requests[0].artifact)
+        limits = [request.max_tokens for request in requests]
+        decoding = Decoding(max_new_tokens=max(limits))
+        works = requests_for(base, delta, [request.source for request in requests], decoding)
+        sources = [work.source for work in works]
+        ids = generate_each(base, [delta] * len(works), sources, decoding, len(works), limits=limits)
+        return [base.texts.text(one) for one in ids], sum(map(len, ids))
+
+    return _one_by_one(turn, parts, rounds, sample, None, batch) | {"loaded_bytes": standing}
+
+
+def switched(turn: Turn, load: Load, parts: Sequence[Part], rounds: int, sample: int) -> dict[str, Any]:
+    """`peft`'s generate, a request at a time, its tenant's adapter set before; adapters are loaded beforehand."""
+    quiet()
+    base = load.base()
+    model = transformers.AutoModelForCausalLM.from_pretrained(load.folder, dtype=getattr(torch, load.dtype))
+    model = model.eval().to(base.device)
+    standing = loaded(model)
+    adapted: Any = None
+    for part in parts:
+        for (number,) in _calls(part, sample, 1):
+            request = load.request(number, part.tenants)
+            prefix = load.delta(base, request.artifact).prefix
+            assert prefix is not None
+            stacked_L2HPD = prefix.stacked()
+            if adapted is None:
+                adapted = peft_trainer.with_prefix(model, stacked_L2HPD.shape[3])
+            if request.artifact.tenant not in adapted.peft_config:
+                adapted.add_adapter(request.artifact.tenant, adapted.peft_config["default"])
+            with torch.no_grad():
+                weight_PO = adapted.prompt_encoder[request.artifact.tenant].embedding.weight
+                weight_PO.copy_(stacked_L2HPD.permute(3, 0, 1, 2, 4).flatten(1))
+    adapted.to(base.device).eval()
+
+    def answer(numbers: Sequence[int], tenants: int) -> tuple[list[str], int]:
+        (number,) = numbers
+        request = load.request(number, tenants)
+        source = base.texts.sources([request.source])[0]
+        ids_1T = torch.tensor([source], device=base.device)
+        adapted.set_adapter(request.artifact.tenant)
+        found = adapted.generate(
+            input_ids=ids_1T,
+            attention_mask=torch.ones_like(ids_1T),
+            do_sample=False,
+            max_new_tokens=request.max_tokens,
+            eos_token_id=base.eos_id,
+            pad_token_id=base.pad_id,
+        )[0, len(source) :].tolist()
+        ids = found[: found.index(base.eos_id)] if base.eos_id in found else found
+        return [base.texts.text(ids)], len(ids)
+
+    return _one_by_one(turn, parts, rounds, sample, 1, answer) | {"loaded_bytes": standing}
+
+
+def _one_by_one(
+    turn: Turn, parts: Sequence[Part], rounds: int, sample: int, together: int | None, answer: Any
+) -> dict[str, Any]:
+    """Time some calls of each part, which answer `together` requests each; None: what a tenant has in flight."""
+    answer(_calls(parts[0], 1, 1)[0], parts[0].tenants)
+    found = []
+    turn()
+    for _ in range(rounds):
+        for part in parts:
+            rows = together or part.each
+            texts: dict[int, str] = {}
+            seconds, tokens = [], 0
+            for numbers in _calls(part, sample, rows):
+                began = time.perf_counter()
+                told, count = answer(numbers, part.tenants)
+                seconds.append(time.perf_counter() - began)
+                texts |= dict(zip(numbers, told, strict=True))
+                tokens += count
+            waits = waited(seconds, part.in_flight // rows, part.count // rows)
+            found.append(Answers(texts, tokens, sum(seconds), waits, waits))
+            turn()
+    return {"found": found}
+
+
+def _calls(part: Part, sample: int, rows: int) -> list[list[int]]:
+    """Numbers of requests that are answered together, `rows` of a tenant; about `sample` requests, evenly spread."""
+    every = part.count // rows
+    chosen = [call * every // max(1, sample // rows) for call in range(min(every, max(1, sample // rows)))]
+    return [
+        [call // part.tenants * part.tenants * rows + row * part.tenants + call % part.tenants for row in range(rows)]
+        for call in dict.fromkeys(min(call, every - 1) for call in chosen)
+    ]
+
+
+def waited(seconds: Sequence[float], in_flight: int, count: int) -> list[float]:
+    """Seconds that each of `count` calls waits where one after the other takes `seconds`, over and over."""
+    ends = list(itertools.accumulate(itertools.islice(itertools.cycle(seconds), count)))
+    return [end - (ends[number - in_flight] if number >= in_flight else 0.0) for number, end in enumerate(ends)]
