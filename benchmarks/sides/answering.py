@@ -9,6 +9,7 @@ Shapes: P prefix slots, T tokens.
 
 import asyncio
 import itertools
+import random
 import tempfile
 import time
 from collections.abc import Sequence
@@ -191,12 +192,12 @@ def _one_by_one(
 
 
 def _calls(part: Part, sample: int, rows: int) -> list[list[int]]:
-    """Numbers of requests that are answered together, `rows` of a tenant; about `sample` requests, evenly spread."""
+    """Numbers of requests that are answered together, `rows` of a tenant; about `sample` requests, drawn by chance."""
     every = part.count // rows
-    chosen = [call * every // max(1, sample // rows) for call in range(min(every, max(1, sample // rows)))]
+    chosen = sorted(random.Random(0).sample(range(every), min(every, max(1, sample // rows))))
     return [
         [call // part.tenants * part.tenants * rows + row * part.tenants + call % part.tenants for row in range(rows)]
-        for call in dict.fromkeys(min(call, every - 1) for call in chosen)
+        for call in chosen
     ]
 
 

@@ -44,7 +44,8 @@ def test_serving_prints_every_side_swaps_and_memory_and_the_texts_agree() -> Non
     for tenants in ("1", "5"):
         for side in ("ours", "ours, one tenant", "a batch a tenant", "peft, switched"):
             found = re.search(rf"^ +{tenants} {side} +{FIGURE} \[", printed, re.MULTILINE)
-            assert found is not None and float(found[1].replace(",", "")) > 0, printed
+            assert found, printed
+            assert float(found[1].replace(",", "")) > 0
     assert re.search(rf"from the call to resident: {FIGURE} \[.*\] ms", printed)
     assert "30 registered, 12 asked" in printed
     assert "10 are resident" in printed
