@@ -7,6 +7,7 @@ reads the registry is handed in.
 
 import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -21,7 +22,9 @@ from components.rollout.standings import Exposure
 from components.serving.problems import LOGGER, RefusalError, unavailable
 from components.serving.requests import Artifact
 
-_VERSIONS_KEPT = 10_000
+_TENANTS_KEPT = 1_000
+_NUMBERED_SECONDS = 2.0
+"""After which a tenant's versions are looked up again: one may be gone, or its number another's since."""
 _WARMED_AT_ONCE = 64
 _WARM_SECONDS = 2.0
 _Found = TypeVar("_Found")
@@ -59,8 +62,8 @@ class Fleet:
     ) -> None:
         """`aliases` gives alias -> tenant -> version; `versions` all of a tenant. All three block, and may raise."""
         self._aliases, self._versions, self._exposures = aliases, versions, exposures
-        self._numbered: OrderedDict[tuple[str, str], Version] = OrderedDict()
-        self._looking = asyncio.Lock()
+        self._numbered: OrderedDict[str, tuple[float, Mapping[str, Version]]] = OrderedDict()
+        self._looking, self._numbering = asyncio.Lock(), asyncio.Lock()
         self.map = FleetMap()
         self.trouble: dict[str, str] = {}
         """What could not be read at the last look: registry, rollout; with the reason."""
@@ -76,16 +79,16 @@ class Fleet:
         async with self._looking:
             aliases = await self._attempt("registry", self._aliases)
             exposures = await self._attempt("rollout", self._exposures)
-        old = self.map
-        champions, challengers = old.champions, old.challengers
-        if aliases is not None:
-            champions, challengers = (_servable(aliases.get(alias, {})) for alias in (CHAMPION, CHALLENGER))
-            if self.read_s is not None:
-                changed = _changed(old.champions, champions) + _changed(old.challengers, challengers)
-                self.swaps += len(changed)
-                await self._prepare(changed)
-            self.read_s = time.monotonic()
-        self.map = FleetMap(champions, challengers, old.exposures if exposures is None else exposures)
+            old = self.map
+            champions, challengers = old.champions, old.challengers
+            if aliases is not None:
+                champions, challengers = (_servable(aliases.get(alias, {})) for alias in (CHAMPION, CHALLENGER))
+                if self.read_s is not None:
+                    changed = _changed(old.champions, champions) + _changed(old.challengers, challengers)
+                    self.swaps += len(changed)
+                    await self._prepare(changed)
+                self.read_s = time.monotonic()
+            self.map = FleetMap(champions, challengers, old.exposures if exposures is None else exposures)
 
     async def follow(self, seconds: float) -> None:
         """Look again and again, until cancelled."""
@@ -121,16 +124,17 @@ class Fleet:
         return Choice(challenger, CHALLENGER, instead=champion)
 
     async def _number(self, tenant: str, number: str) -> Version:
-        found = self._numbered.get((tenant, number))
-        if found is None:
-            for version in await asyncio.to_thread(self._versions, tenant):
-                if version.sha256:
-                    self._numbered[tenant, version.version] = version
-            found = _there(self._numbered.get((tenant, number)), tenant, f"version {number}")
-        self._numbered.move_to_end((tenant, number))
-        while len(self._numbered) > _VERSIONS_KEPT:
-            self._numbered.popitem(last=False)
-        return found
+        async with self._numbering:  # one lookup at a time, so that a slow registry keeps one thread and no more
+            read_s, found = self._numbered.get(tenant, (-math.inf, {}))
+            stays = number in found and "registry" in self.trouble
+            if not stays and time.monotonic() - read_s >= _NUMBERED_SECONDS:
+                found = _servable({one.version: one for one in await asyncio.to_thread(self._versions, tenant)})
+                self._numbered[tenant] = time.monotonic(), found
+            if found:
+                self._numbered.move_to_end(tenant)
+            while len(self._numbered) > _TENANTS_KEPT:
+                self._numbered.popitem(last=False)
+        return _there(found.get(number), tenant, f"version {number}")
 
     async def _prepare(self, changed: Iterable[Version | None]) -> None:
         """Bring what was swapped in near the base, if that is soon done; trouble is told to who asks for it."""
@@ -159,7 +163,7 @@ def to_artifact(version: Version) -> Artifact:
 
 
 def _servable(versions: Mapping[str, Version]) -> dict[str, Version]:
-    return {tenant: version for tenant, version in versions.items() if version.sha256}
+    return {name: version for name, version in versions.items() if version.sha256}
 
 
 def _changed(old: Mapping[str, Version], new: Mapping[str, Version]) -> list[Version | None]:

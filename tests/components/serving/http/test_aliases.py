@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
@@ -184,3 +185,60 @@ def test_it_looks_again_and_again(world):
 
     assert asyncio.run(talk()) == "2"
     assert world.looks > 4
+
+
+def test_looks_that_overlap_never_bring_back_an_older_map(world):
+    async def talk():
+        fleet = world.fleet()
+        await fleet.refresh()
+        warmed = asyncio.Event()
+
+        async def warm(artifact):
+            if artifact.version == "2":
+                warmed.set()
+                await asyncio.sleep(0.05)
+
+        fleet.warm = warm
+        world.champions["alder"] = version("alder", 2)
+        slow = asyncio.create_task(fleet.refresh())
+        await warmed.wait()
+        world.champions["alder"] = version("alder", 3)
+        await asyncio.gather(slow, fleet.refresh())
+        return await fleet.choose("alder", "", "key")
+
+    assert asyncio.run(talk()).version.version == "3"
+
+
+def test_a_number_that_is_another_version_s_now_is_never_answered_by_the_former(world, monkeypatch):
+    seconds = [100.0]
+    monkeypatch.setattr("components.serving.aliases.time.monotonic", lambda: seconds[0])
+    known = [[version("alder", 1, "old")], [version("alder", 1, "new")], []]
+
+    async def talk():
+        fleet = world.fleet()
+        fleet._versions = lambda tenant: known[0]
+        await fleet.refresh()
+        found = []
+        for _ in known[:2]:
+            found.append((await fleet.choose("alder", "1", "key")).version.sha256[:3])
+            seconds[0] += 5
+            known.pop(0)
+        with pytest.raises(RefusalError, match="no version 1"):
+            await fleet.choose("alder", "1", "key")
+        return found
+
+    assert asyncio.run(talk()) == ["old", "new"]
+
+
+def test_a_registry_that_hangs_holds_up_one_lookup_and_no_other_work(world):
+    async def talk():
+        fleet, hangs, inside = world.fleet(), threading.Event(), []
+        fleet._versions = lambda tenant: inside.append(tenant) or (hangs.wait(10) and [])
+        asks = [asyncio.create_task(fleet.choose(f"t{number}", "1", "key")) for number in range(40)]
+        await asyncio.sleep(0.2)
+        kept = len(inside)
+        hangs.set()
+        await asyncio.gather(*asks, return_exceptions=True)
+        return kept
+
+    assert asyncio.run(talk()) == 1
