@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,109 @@ def make_checkout(make_root: Callable[..., Path]) -> Callable[..., Path]:
         return root
 
     return make
+
+
+def enliven(root: Path) -> None:
+    """Let prefixes show in what a workspace's tiny base writes, where random weights almost ignore them."""
+    import torch
+    from transformers import GPT2LMHeadModel
+
+    model = GPT2LMHeadModel.from_pretrained(root / "base")
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() == 2:
+                weight.mul_(12)
+    model.save_pretrained(root / "base")
+
+
+@pytest.fixture(name="enliven")
+def _enliven() -> Callable[[Path], None]:
+    return enliven
+
+
+@pytest.fixture
+def written_alone(tmp_path: Path) -> Callable[..., dict[tuple[str, str, str], str]]:
+    """A function to (tenant, version, source) -> what each registered version writes with nobody beside it."""
+
+    def write(
+        root: Path, tenants: Sequence[str], sources: Sequence[str], asked: Mapping[str, Any]
+    ) -> dict[tuple[str, str, str], str]:
+        from components.model.decoding import Decoding, generate_text
+        from components.registry.artifact import load_artifact
+        from components.stages.workspace import Workspace
+
+        place, texts = Workspace(root), {}
+        decoding = Decoding(max_new_tokens=asked["max_tokens"], temperature=asked["temperature"], seed=asked["seed"])
+        for version in (one for tenant in tenants for one in place.registry.versions(tenant)):
+            folder = place.registry.fetch(version, tmp_path / "fetched" / version.sha256)
+            delta, _ = load_artifact(folder, place.base)
+            for source in sources:
+                text = generate_text(place.base, delta, [source], decoding, 1)[0]
+                texts[version.tenant, version.version, source] = text
+        assert len(set(texts.values())) == len(texts), "every version must write something of its own"
+        return texts
+
+    return write
+
+
+class ServerProcess:
+    """`prefixfleet serve` in a process of its own, its log in a file beside the workspace."""
+
+    def __init__(self, root: Path, options: Sequence[str], environment: Mapping[str, str], before: Any) -> None:
+        self.log = root.parent / "serve.log"
+        self.started_s = time.monotonic()
+        with self.log.open("a") as log:
+            self._said_before = log.tell()
+            self.process = subprocess.Popen(
+                [f"{_BIN}/prefixfleet", "-C", str(root), "serve", "--port", "0", *options],
+                stderr=log,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+                preexec_fn=before,
+            )
+        self.url = self.line("serving on ").split("serving on ")[1].split(",")[0]
+
+    def said(self) -> str:
+        """What it has written since it was started."""
+        return self.log.read_bytes()[self._said_before :].decode()
+
+    def line(self, words: str, seconds: float = 90) -> str:
+        """The first line of its log with these words, waited for."""
+        while time.monotonic() < self.started_s + seconds:
+            found = [line for line in self.said().splitlines() if words in line]
+            if found:
+                return found[0]
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.05)
+        raise TimeoutError(self.said())
+
+    def wait_ready(self) -> float:
+        """Seconds from its start until it was ready."""
+        import httpx
+
+        self.line("is loaded")
+        while httpx.get(f"{self.url}/readyz").status_code != 200:
+            assert time.monotonic() < self.started_s + 90, self.said()
+            time.sleep(0.05)
+        return time.monotonic() - self.started_s
+
+    def stop(self) -> int:
+        """End it as a supervisor does; returns its exit status."""
+        self.process.terminate()
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., ServerProcess]]:
+    """A function of a workspace and options of `prefixfleet serve` to the process; killed after the test."""
+    started = []
+
+    def start(
+        root: Path, *options: str, environment: Mapping[str, str] | None = None, before: Any = None
+    ) -> ServerProcess:
+        started.append(ServerProcess(root, options, environment or {}, before))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
