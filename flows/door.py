@@ -3,10 +3,11 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal
 
 from components.data.files import disk_errors
@@ -14,6 +15,17 @@ from components.errors import WorkspaceError
 
 _NO_SERVER = ("ephemeral Prefect API server", "Failed to reach API")
 _SERVER_LOG = "server.log"
+_NEEDED_BY: Mapping[str, Sequence[str]] = {
+    "dataset": (),
+    "retrain": (
+        "components.registry.tracking",
+        "components.training.loop",
+        "components.model.decoding",
+        "components.evaluation.report",
+    ),
+    "rollout": ("components.registry.tracking",),
+}
+"""What takes seconds to import."""
 
 
 def run(name: Literal["dataset", "retrain", "rollout"], root: Path, *given: Any, **further: Any) -> Any:
@@ -36,12 +48,33 @@ def run(name: Literal["dataset", "retrain", "rollout"], root: Path, *given: Any,
 
     flow = getattr(import_module(f"flows.{name}"), name)
     try:
-        _start_server(home)
+        with _importing(_NEEDED_BY[name]):
+            _start_server(home)
         return result_of(flow(str(root.resolve()), *given, **further, return_state=True))
     except (RuntimeError, httpx.HTTPError) as problem:
         if isinstance(problem, RuntimeError) and not any(words in str(problem) for words in _NO_SERVER):
             raise
         raise _no_server(home, str(problem).splitlines()[0]) from None
+
+
+@contextmanager
+def _importing(modules: Sequence[str]) -> Iterator[None]:
+    """Import what the flow will need beside what is done inside, which waits for another process.
+
+    What cannot be imported fails again where it is needed.
+    """
+
+    def each() -> None:
+        for module in modules:
+            with suppress(Exception):
+                import_module(module)
+
+    beside = Thread(target=each, daemon=True)
+    beside.start()
+    try:
+        yield
+    finally:
+        beside.join()
 
 
 def _no_server(home: Path, got: str) -> WorkspaceError:
