@@ -17,6 +17,11 @@ class Noticed:
     was: str
     today: str
 
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        return f"{self.alias} {self.was or 'none'} -> {self.today or 'none'}"
+
 
 def noticed(known: Standing | None, champion: str, challenger: str) -> list[Noticed]:
     """The differences; of a tenant that nothing is known of, only a challenger is one."""

@@ -10,7 +10,7 @@ from components.errors import RegistryError
 from components.registry.versions import CHALLENGER, CHAMPION, Version
 from components.rollout import policy
 from components.rollout.standings import Standing, standing
-from components.stages.moves import PROMOTED, make_champion, moved, record, restore, take_back
+from components.stages.moves import PROMOTED, follow, make_champion, moved, record, restore, take_back
 from components.stages.progress import tell
 from components.stages.workspace import Workspace
 
@@ -59,10 +59,10 @@ def rollback(workspace: Workspace, tenant: str, to: str | None = None, by: str |
     """
     versions = workspace.registry.versions(tenant)
     before = _movable(workspace, tenant, versions)
-    champion, challenger = _bearing(versions, CHAMPION), _bearing(versions, CHALLENGER)
-    if challenger is not None and to is None:
-        take_back(workspace, challenger, before, by or person(), _WHY)
-        return challenger.version, before.champion
+    if before.challenger and to is None:
+        take_back(workspace, _chosen(versions, tenant, before.challenger), before, by or person(), _WHY)
+        return before.challenger, before.champion
+    champion = _bearing(versions, CHAMPION)
     if champion is None:
         raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
     former = _chosen(versions, tenant, to) if to else _former(versions, champion)
@@ -131,13 +131,14 @@ def _movable(workspace: Workspace, tenant: str, versions: list[Version]) -> Stan
 
 
 def _known(workspace: Workspace, tenant: str, versions: list[Version]) -> Standing:
-    """The standing with the versions that MLflow names today."""
+    """The standing with the versions that MLflow names today; what was moved there since is recorded first."""
     champion, challenger = _bearing(versions, CHAMPION), _bearing(versions, CHALLENGER)
-    return replace(
-        standing(workspace.database, tenant),
-        champion=champion.version if champion else "",
-        challenger=challenger.version if challenger else "",
-    )
+    nothing, known = Standing(tenant=tenant), standing(workspace.database, tenant)
+    if known == nothing:
+        known = replace(nothing, champion=champion.version if champion else "")
+    for _, after in follow(workspace, tenant, champion, challenger, known):
+        known = after
+    return known
 
 
 def _bearing(versions: list[Version], alias: str) -> Version | None:

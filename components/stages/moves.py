@@ -5,7 +5,7 @@ is handed in. Decides nothing.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from components.config.rollout import RolloutConfig
 from components.registry.versions import CHALLENGER, CHAMPION, Version
 from components.rollout import ledger, policy, standings
 from components.rollout.ledger import Action, Entry
+from components.rollout.noticing import Noticed, noticed
 from components.rollout.standings import Standing
 from components.stages.progress import tell
 from components.stages.workspace import Workspace
@@ -22,6 +23,9 @@ PROMOTED = "promoted"
 """Tag of a version that has been champion: when, in UTC."""
 TAKEN_BACK = "taken_back"
 """Tag of a challenger that did not become champion: when, in UTC."""
+
+_BY_MLFLOW = "mlflow"
+_WHY_NOTICED = "moved in MLflow"
 
 Moved = tuple[Standing, Entry]
 Figures = Mapping[str, Any]
@@ -74,7 +78,28 @@ def advance(workspace: Workspace, before: Standing, why: str, figures: Figures, 
     tell(f"{before.tenant}: challenger {before.challenger}: {why}")
 
 
-def follow_champion(
+def follow(
+    workspace: Workspace, tenant: str, champion: Version | None, challenger: Version | None, known: Standing | None
+) -> Iterator[tuple[Noticed, Standing]]:
+    """Record what was moved in MLflow since the tenant was last `known`; trials begin and end by it.
+
+    Each difference with the standing after it. None: nothing is known of the tenant.
+    """
+    numbers = [version.version if version else "" for version in (champion, challenger)]
+    before = known or Standing(tenant=tenant, champion=numbers[0])
+    for difference in noticed(known, *numbers):
+        if difference.alias == "champion":
+            before = _follow_champion(workspace, champion, challenger, before, _BY_MLFLOW, _WHY_NOTICED)
+        elif difference.today == before.challenger:  # the champion's move has ended the trial already
+            continue
+        else:
+            tried = challenger if difference.today else None
+            before = _follow_challenger(workspace, tried, before, _BY_MLFLOW, _WHY_NOTICED)
+        tell(f"{tenant}: {difference.sentence}, moved in MLflow")
+        yield difference, before
+
+
+def _follow_champion(
     workspace: Workspace, champion: Version | None, challenger: Version | None, before: Standing, by: str, why: str
 ) -> Standing:
     """Record a champion that somebody else has moved; a trial starts anew against it, or is over if it was on trial."""
@@ -92,7 +117,7 @@ def follow_champion(
     return after
 
 
-def follow_challenger(
+def _follow_challenger(
     workspace: Workspace, challenger: Version | None, before: Standing, by: str, why: str
 ) -> Standing:
     """Record a challenger that somebody else has put on trial or taken away."""

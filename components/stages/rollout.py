@@ -18,10 +18,10 @@ from components.rollout.decision import find
 from components.rollout.noticing import Noticed, noticed
 from components.rollout.observations import observed, prune
 from components.rollout.policy import Move, Offline, answered_in_step, first_minute, next_move
-from components.rollout.standings import Standing, standings
+from components.rollout.standings import Standing, standing, standings
 from components.stages import moves
 from components.stages.outcome import Outcome
-from components.stages.progress import tell, warn
+from components.stages.progress import warn
 from components.stages.workspace import Workspace
 
 _SETTLE_S = 2.0
@@ -29,9 +29,7 @@ _SETTLE_S = 2.0
 _WRITTEN_MINUTES = 1
 """After which servers have written down what they saw in a minute."""
 _KEPT_MINUTES = 90 * 24 * 60
-_BY_MLFLOW = "mlflow"
 _BY_ROLLOUT = "rollout"
-_WHY_NOTICED = "moved in MLflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,26 +132,16 @@ def _apart(tenant: str, troubles: list[Outcome]) -> Iterator[None]:
 
 def _notice(workspace: Workspace, fleet: _Fleet, tenant: str, known: dict[str, Standing]) -> Iterator[Rolled]:
     """Record what was moved in MLflow, and let trials begin and end by it."""
-    champion, challenger = fleet.champions.get(tenant), fleet.challengers.get(tenant)
-    for difference in fleet.differences(tenant):
-        before = known.get(tenant) or Standing(tenant=tenant, champion=_number(champion))
-        if difference.alias == "champion":
-            found = moves.follow_champion(workspace, champion, challenger, before, _BY_MLFLOW, _WHY_NOTICED)
-        elif difference.today == before.challenger:  # the champion's move has ended the trial already
-            continue
-        else:
-            tried = challenger if difference.today else None
-            found = moves.follow_challenger(workspace, tried, before, _BY_MLFLOW, _WHY_NOTICED)
+    aliases = fleet.champions.get(tenant), fleet.challengers.get(tenant)
+    for difference, found in moves.follow(workspace, tenant, *aliases, known.get(tenant)):
         known[tenant] = found
-        told = f"{difference.alias} {difference.was or 'none'} -> {difference.today or 'none'}"
-        tell(f"{tenant}: {told}, moved in MLflow")
-        yield Rolled(tenant, "noticed", found.champion, found.challenger, told)
+        yield Rolled(tenant, "noticed", found.champion, found.challenger, difference.sentence)
 
 
 def _roll(workspace: Workspace, challenger: Version, standing: Standing, now_s: float) -> Rolled:
     move = _decide(workspace, challenger, standing, now_s)
-    if move.action != "wait" and _number(workspace.registry.challenger(standing.tenant)) != challenger.version:
-        move = Move("wait", "the challenger was moved in MLflow a moment ago")
+    if move.action != "wait" and (moved := _moved_meanwhile(workspace, standing)):
+        move = Move("wait", f"{moved} a moment ago")
     match move.action:
         case "advance":
             moves.advance(workspace, standing, move.why, move.figures, now_s)
@@ -164,6 +152,16 @@ def _roll(workspace: Workspace, challenger: Version, standing: Standing, now_s: 
             moves.take_back(workspace, challenger, standing, _BY_ROLLOUT, move.why, move.figures)
     champion = challenger.version if move.action == "promote" else standing.champion
     return Rolled(standing.tenant, move.action, champion, challenger.version, move.why)
+
+
+def _moved_meanwhile(workspace: Workspace, before: Standing) -> str:
+    """What somebody else has done to a tenant since the cycle looked at it; "" for nothing."""
+    registry, tenant = workspace.registry, before.tenant
+    if _number(registry.challenger(tenant)) != before.challenger:
+        return "the challenger was moved in MLflow"
+    if _number(registry.champion(tenant)) != before.champion:
+        return "the champion was moved in MLflow"
+    return "" if standing(workspace.database, tenant) == before else "somebody else changed the trial"
 
 
 def _decide(workspace: Workspace, challenger: Version, standing: Standing, now_s: float) -> Move:

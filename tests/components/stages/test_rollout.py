@@ -7,7 +7,7 @@ import pytest
 from components.errors import RegistryError, WorkspaceError
 from components.rollout.ledger import history
 from components.rollout.standings import Exposure, exposures
-from components.stages import by_hand, register
+from components.stages import by_hand, register, rollout
 from components.stages.rollout import cycle, sentence
 
 CANARY = {
@@ -274,3 +274,52 @@ def test_a_challenger_that_is_moved_during_the_look_is_left_to_the_next_cycle(fl
     rolled, _ = cycle(place, now_s=lambda: NOW_S + 1500, settle=lambda seconds: None)
     assert [(one.tenant, one.action) for one in rolled if one.tenant == "alder"] == [("alder", "wait")]
     assert fleet.aliases("alder") == {"champion": "1", "challenger": "3"}
+
+
+def test_what_a_person_did_in_mlflow_just_before_a_command_is_not_lost(fleet):
+    fleet.register("alder", 2)
+    fleet.move("alder", champion="1")
+    roll(fleet)
+    fleet.move("alder", champion="2", challenger="3")
+    by_hand.hold(fleet.workspace, "alder", "pause", by="ada")
+    by_hand.hold(fleet.workspace, "alder", "resume", by="ada")
+    assert "1 waiting" in sentence(*roll(fleet, 0.1))
+    assert fleet.aliases("alder") == {"champion": "2", "challenger": "3"}
+    assert exposures(fleet.workspace.database) == {"alder": Exposure("3", 0.1, False)}
+    assert told(fleet, "alder")[:2] == [("mlflow", "promote", "1", "2"), ("mlflow", "challenge", "2", "3")]
+
+
+@pytest.mark.parametrize("action", ["pause", "pin"])
+def test_what_a_person_holds_during_a_cycle_stays_held(fleet, action, monkeypatch):
+    fleet.register("alder")
+    fleet.move("alder", champion="1", challenger="2")
+    roll(fleet)
+    fleet.serve("alder", range(MINUTE + 5, MINUTE + 50), {"requests": 20}, {"requests": 2})
+    found = rollout.observed
+
+    def meanwhile(*asked):
+        by_hand.hold(fleet.workspace, "alder", action, by="ada")
+        return found(*asked)
+
+    monkeypatch.setattr(rollout, "observed", meanwhile)
+    assert sentence(*roll(fleet, 2.0)) == "1 waiting"
+    monkeypatch.undo()
+    assert sentence(*roll(fleet, 2.1)) == "1 waiting"
+    assert told(fleet, "alder")[-1][:2] == ("ada", action)
+
+
+def test_a_champion_that_a_person_moves_during_a_cycle_stays(fleet, monkeypatch):
+    fleet.register("alder", 2)
+    fleet.move("alder", champion="1", challenger="2")
+    roll(fleet)
+    fleet.serve("alder", range(MINUTE + 5, MINUTE + 50), {"requests": 90}, {"requests": 10})
+    roll(fleet, 1.1)
+    found = rollout.observed
+
+    def meanwhile(*asked):
+        fleet.move("alder", champion="3")
+        return found(*asked)
+
+    monkeypatch.setattr(rollout, "observed", meanwhile)
+    assert sentence(*roll(fleet, 1.2)) == "1 waiting"
+    assert fleet.aliases("alder") == {"champion": "3", "challenger": "2"}
