@@ -138,9 +138,10 @@ def sum_gradients(deltas: Deltas) -> None:
 
 def _compute(base: Base, engine: EngineConfig, work: Work, pipe: Connection) -> None:
     pipe.send(READY)
+    # Outside `checkpointed`: the first ones find out what the model can do, and it cannot cut a checkpointed block.
+    deltas = Deltas(base, [_blank(outline, base.device, train=work.train) for outline in work.outlines], engine)
+    share_values(deltas)
     with checkpointed(base.model) if work.checkpointing else nullcontext():
-        deltas = Deltas(base, [_blank(outline, base.device, train=work.train) for outline in work.outlines], engine)
-        share_values(deltas)
         try:
             sums = local_passes(deltas, work.rows, work.tokens, train=work.train)
             pipe.send(Answer(sums.nats_U.tolist(), sums.count_U.tolist()))

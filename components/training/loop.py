@@ -19,11 +19,12 @@ import torch
 
 from components.config import EngineConfig
 from components.data.batches import by_tokens
-from components.data.tokens import Encoded, sizes_of
-from components.errors import PrefixFleetError, TrainingError
+from components.data.tokens import Encoded
+from components.errors import PrefixFleetError, TrainingError, WorkspaceError
 from components.model.activation import compiled_activations
 from components.model.base import Base
 from components.model.delta import Delta
+from components.training.admission import check_examples, example_too_large, kind_of, step_tokens, tenant_too_large
 from components.training.memory import Room, tenant_bytes
 from components.training.objective import Deltas, Row, Sums
 from components.training.peers import Peers, out_of_memory
@@ -51,7 +52,7 @@ def train_together(
     given. Ctrl-C, closing the iterator and the end of a peer save what is in training.
 
     An end in trouble is a TrainingError (no examples, one that does not fit the context or the memory, a loss that is
-    not finite) or a WorkspaceError (its state cannot be written).
+    not finite) or a WorkspaceError (its state cannot be read or written).
 
     Raises:
         TrainingError: a peer has ended.
@@ -68,8 +69,7 @@ def train_together(
                 ahead = next(waiting, None)
             yield from shard.until_somebody_ends()
     except (KeyboardInterrupt, GeneratorExit, TrainingError):
-        for run in shard.runs:
-            run.save()
+        shard.save()
         raise
 
 
@@ -87,6 +87,8 @@ class _Shard:
     def __init__(self, base: Base, engine: EngineConfig, peers: Peers) -> None:
         self.base, self.engine, self.peers = base, engine, peers
         self.runs: list[Run] = []
+        self.aside: list[Run] = []
+        """They wait, for want of memory, until the others have ended."""
         self.troubles: list[tuple[Run, PrefixFleetError]] = []
         self.room: Room | None = None
 
@@ -94,22 +96,30 @@ class _Shard:
         """Whether `job` may join: its kind is that of the others, there is memory for it, and passes want filling."""
         if not self.runs:
             return True
-        if self.room is None or _kind(job) is None or _kind(job) != _kind(self.runs[0].job):
+        if self.aside or self.room is None or kind_of(job) is None or kind_of(job) != kind_of(self.runs[0].job):
             return False
         jobs = [*(run.job for run in self.runs), job]
         fits = sum(tenant_bytes(one.module, one.train) for one in jobs) <= self.room.tenant_bytes
-        return fits and sum(map(_step_tokens, jobs[:-1])) < _PASSES_AHEAD * self.peers.count * self.room.tokens
+        return fits and sum(map(step_tokens, jobs[:-1])) < _PASSES_AHEAD * self.peers.count * self.room.tokens
 
-    def enter(self, job: Job) -> TrainingError | None:
-        """Let `job` begin or resume, unless its examples cannot be trained on."""
-        try:
-            _check_examples(self.base, job)
-        except TrainingError as problem:
-            return problem
+    def enter(self, job: Job) -> PrefixFleetError | None:
+        """Let `job` begin or resume, unless its examples cannot be trained on or its state cannot be looked at."""
         if self.room is None:
             self.room = Room.of(self.base, self.engine)
-        self.runs.append(Run(job))
+        try:
+            check_examples(self.base, job)
+            self.runs.append(Run(job))
+        except PrefixFleetError as problem:
+            return problem
         return None
+
+    def save(self) -> None:
+        """Save every run; a state that cannot be written keeps no other from being written."""
+        for run in (*self.runs, *self.aside):
+            try:
+                run.save()
+            except WorkspaceError as problem:
+                _log.warning("%s: its training is not saved: %s", run.job.tenant, problem)
 
     def until_somebody_ends(self) -> list[Ended]:
         """Go on step by step until at least one run has left."""
@@ -135,6 +145,8 @@ class _Shard:
         done = [run for run in self.runs if run not in staying and not self._troubled(run)]
         ended = [Ended(run.job, problem) for run, problem in self.troubles] + [self._result(run) for run in done]
         self.runs, self.troubles = staying, []
+        if not staying:
+            self.runs, self.aside = self.aside, []
         return ended
 
     def _validate(self, due: list[Run]) -> None:
@@ -158,17 +170,34 @@ class _Shard:
             for owner, (run, pairs) in enumerate(zip(self.runs, batches, strict=True))
             for pair in pairs
         ]
-        deltas = Deltas(self.base, [run.module.delta() for run in self.runs], self.engine)
-        sums = self._passes(self.runs, rows, deltas, train=True)
-        if sums is None:
+        try:
+            deltas = Deltas(self.base, [run.module.delta() for run in self.runs], self.engine)
+            sums = self._passes(self.runs, rows, deltas, train=True)
+            if sums is None:
+                return
+            deltas.finish()
+        except (RuntimeError, MemoryError) as problem:
+            if not out_of_memory(problem):
+                raise
+            self._part()
             return
-        deltas.finish()
         for run, nats, count in zip(self.runs, sums.nats_U.tolist(), sums.count_U.tolist(), strict=True):
             with self._guarded(run):
                 run.update(nats, count)
         a_token = (time.monotonic() - began) / sum(row.pair.length for row in rows)
         for run, pairs in zip(self.runs, batches, strict=True):
             run.progress.seconds += a_token * sum(pair.length for pair in pairs)
+
+    def _part(self) -> None:
+        """Go on with half of the runs, and with the others when these have ended; one that is alone is in trouble."""
+        for run in self.runs:
+            run.optimizer.zero_grad(set_to_none=True)
+        if len(self.runs) == 1:
+            self.troubles.append((self.runs[0], tenant_too_large(self.runs[0].job)))
+            return
+        half = (len(self.runs) + 1) // 2
+        self.runs, self.aside = self.runs[:half], self.runs[half:] + self.aside
+        _log.warning("out of memory: %d tenants wait until %d have ended", len(self.aside), half)
 
     def _result(self, run: Run) -> Ended:
         untrained = 0.0
@@ -184,9 +213,19 @@ class _Shard:
     ) -> list[float] | None:
         """Nats a target token of every set under its delta; None when a run had to leave for want of memory."""
         rows = [Row(owner, pair) for owner, pairs in enumerate(sets) for pair in pairs]
-        with torch.no_grad():
-            sums = self._passes(runs, rows, Deltas(self.base, deltas, self.engine), train=False)
-        return None if sums is None else (sums.nats_U / sums.count_U).tolist()
+        try:
+            with torch.no_grad():
+                sums = self._passes(runs, rows, Deltas(self.base, deltas, self.engine), train=False)
+            return None if sums is None else (sums.nats_U / sums.count_U).tolist()
+        except (RuntimeError, MemoryError) as problem:
+            if not out_of_memory(problem):
+                raise
+        if len(runs) == 1:
+            self.troubles.append((runs[0], tenant_too_large(runs[0].job)))
+            return None
+        half = len(runs) // 2
+        parts = [self._losses(runs[part], deltas[part], sets[part]) for part in (slice(half), slice(half, None))]
+        return None if None in parts else [loss for part in parts for loss in part or ()]
 
     def _passes(self, runs: Sequence[Run], rows: list[Row], deltas: Deltas, *, train: bool) -> Sums | None:
         """All rows in as many passes as they need; smaller ones, from the beginning, when memory runs out.
@@ -208,7 +247,7 @@ class _Shard:
             groups = by_tokens(lengths, self.room.tokens)
             if max(map(len, groups)) == 1:
                 row, self.room = rows[groups[0][0]], roomy  # the others may still fit
-                self.troubles.append((runs[row.owner], _too_large(row.pair.length)))
+                self.troubles.append((runs[row.owner], example_too_large(row.pair.length)))
                 return None
             self.room = replace(self.room, tokens=max(1, min(self.room.tokens, sum(lengths)) // 2))
             _log.warning("out of memory: passes of at most %d tokens from here on", self.room.tokens)
@@ -223,32 +262,8 @@ class _Shard:
             yield
         except PrefixFleetError as problem:
             self.troubles.append((run, problem))
-
-
-def _kind(job: Job) -> tuple[bool, bool] | None:
-    """Jobs of one kind share passes; None shares with nobody."""
-    if job.module.weights is not None:
-        return None
-    return job.config.method == "infix", job.config.gradient_checkpointing
-
-
-def _step_tokens(job: Job) -> float:
-    return job.config.batch_size * float(sizes_of(job.train).sum()) / len(job.train)
-
-
-def _check_examples(base: Base, job: Job) -> None:
-    slots = 0 if base.is_encoder_decoder else job.module.delta().length
-    for name, pairs in (("train", job.train), ("validation", job.validation)):
-        if not pairs:
-            raise TrainingError(f"examples in the {name} split", "none", f"deliver a drop with {name}.jsonl")
-        sizes_R2 = sizes_of(pairs)
-        longest = int((sizes_R2 if base.is_encoder_decoder else sizes_R2.sum(axis=1)).max())
-        if longest + slots > base.context:
-            wanted = f"prefix, source and target within the base's context of {base.context} tokens"
-            got = f"a prefix of {slots} and a {name} example of {longest}"
-            raise TrainingError(wanted, got, "set train.max_source_tokens or a smaller train.prefix_length")
-
-
-def _too_large(tokens: int) -> TrainingError:
-    fix = "set train.gradient_checkpointing or train.max_source_tokens, or train on a larger machine"
-    return TrainingError("memory for one example", f"too little for its {tokens} tokens", fix)
+        except (RuntimeError, MemoryError) as problem:
+            if not out_of_memory(problem):
+                raise
+            run.optimizer.zero_grad(set_to_none=True)
+            self.troubles.append((run, tenant_too_large(run.job)))

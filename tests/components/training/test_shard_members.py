@@ -1,6 +1,7 @@
 """Who is in a shard: jobs drawn when there is room, ends in their order, patience, stops, and trouble of one alone."""
 
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,38 @@ def test_a_closed_shard_is_saved(base: Base, job_of: JobOf, tmp_path: Path) -> N
     assert next(shard).job.tenant == "short"
     shard.close()
     assert saved_step(tmp_path, "k") == 3
+
+
+def test_an_interrupted_shard_saves_all_whose_states_can_be_written(
+    base: Base, job_of: JobOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ill, well, asked = tmp_path / "ill", tmp_path / "well", 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 4:
+            shutil.rmtree(ill)
+            ill.write_text("no folder")
+            raise KeyboardInterrupt
+        return False
+
+    kept = {"run_key": "k", "max_steps": 50, "validate_every": 50}
+    with pytest.raises(KeyboardInterrupt):
+        ends(base, [job_of(base, "ill", state=ill, **kept), job_of(base, "well", state=well, stop=stop, **kept)])
+    assert saved_step(well, "k") == 3
+    assert "ill: its training is not saved: wanted to write " in caplog.text
+
+
+def test_a_state_that_cannot_be_looked_at_ends_its_run_before_it_begins(
+    base: Base, job_of: JobOf, check_same: Check, tmp_path: Path
+) -> None:
+    (tmp_path / f".{FILE}.left.tmp").mkdir()
+    jobs = [job_of(base, "a"), job_of(base, "ill", state=tmp_path), job_of(base, "b")]
+    results = ends(base, jobs)
+    assert isinstance(results["ill"], WorkspaceError)
+    for name in ("a", "b"):
+        check_same(train_alone(base, job_of(base, name)), results[name])
 
 
 def not_a_number(job: Job) -> Callable[[int, dict[str, float]], None]:

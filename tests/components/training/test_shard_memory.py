@@ -4,7 +4,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,11 @@ from components.config import EngineConfig
 from components.data.tokens import Encoded
 from components.errors import TrainingError
 from components.model.base import Base
+from components.model.delta import Delta
+from components.training import loop
 from components.training.loop import train_alone, train_together
-from components.training.run import Job
+from components.training.objective import Deltas
+from components.training.run import Job, Run
 
 JobOf = Callable[..., Job]
 Check = Callable[..., None]
@@ -125,6 +128,78 @@ def test_an_example_that_does_not_fit_alone_ends_its_own_run_and_makes_no_pass_s
 
 def fields(job: Job, name: str, pairs: list[Encoded]) -> dict[str, Any]:
     return {"train": job.train, "validation": job.validation, name: pairs, "tenant": f"large-{name}"}
+
+
+class Narrow(Deltas):
+    """Slots of so many tenants at most; more run out of memory when they are made or, with `late`, brought back."""
+
+    most, late, kind, refused = 1, False, "gpu", 0
+
+    def __init__(self, base: Base, deltas: Sequence[Delta], engine: EngineConfig) -> None:
+        super().__init__(base, deltas, engine)
+        self.check(late=False)
+
+    def finish(self) -> None:
+        """A part of the gradients has come back by then."""
+        super().finish()
+        self.check(late=True)
+
+    def check(self, *, late: bool) -> None:
+        if self.tenants > self.most and late == self.late:
+            Narrow.refused += 1
+            raise PROBLEMS[self.kind]()
+
+
+@pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_tenants_whose_slots_do_not_fit_together_take_turns(
+    base: Base,
+    job_of: JobOf,
+    check_same: Check,
+    alone: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    late: bool,
+    kind: str,
+) -> None:
+    monkeypatch.setattr(loop, "Deltas", Narrow)
+    for name, value in {"most": most, "late": late, "kind": kind, "refused": 0}.items():
+        monkeypatch.setattr(Narrow, name, value)
+    results = ends(base, jobs(base, job_of))
+    assert Narrow.refused
+    assert set(results) == set(alone)
+    for name, result in results.items():
+        check_same(alone[name], result)
+
+
+def test_a_tenant_whose_slots_do_not_fit_alone_is_in_trouble(
+    base: Base, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "Deltas", Narrow)
+    monkeypatch.setattr(Narrow, "most", 0)
+    for result in ends(base, jobs(base, job_of)).values():
+        assert isinstance(result, TrainingError)
+        assert str(result).startswith("wanted memory for a tenant's own tensors; got too little for its ")
+
+
+@pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
+def test_an_optimizer_without_memory_ends_its_own_run(
+    base: Base, job_of: JobOf, check_same: Check, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    those = jobs(base, job_of)
+    update = Run.update
+
+    def fails(run: Run, nats: float, count: int) -> None:
+        if run.job is those[1]:
+            raise PROBLEMS[kind]()
+        update(run, nats, count)
+
+    monkeypatch.setattr(Run, "update", fails)
+    results = ends(base, those)
+    assert isinstance(results.pop("b"), TrainingError)
+    for name, result in results.items():
+        check_same(alone[name], result)
 
 
 def test_other_problems_are_not_taken_for_want_of_memory(base: Base, job_of: JobOf) -> None:
