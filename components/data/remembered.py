@@ -38,7 +38,7 @@ class Digests:
         self._index, self._root, self._now_ns = index, root, now_ns
         self._before = {} if full_check else _read(index)
         self._today: dict[str, tuple[str, str]] = {}
-        self._learned = False
+        self._learned = self._doubts = full_check
 
     def of(self, path: Path) -> str | None:
         """Hex sha256 of a file's bytes; None where there is no such file."""
@@ -54,6 +54,8 @@ class Digests:
     def save(self) -> None:
         """Remember for the next process what this one has learned, beside what others have; drop files that are gone.
 
+        A full check drops, once, what it has not read itself: whoever comes next does not believe it either.
+
         Raises:
             WorkspaceError: the disk is full or the folder cannot be written.
 
@@ -61,11 +63,12 @@ class Digests:
         if not self._learned:
             return
         own = dict(self._today)
-        others = {name: known for name, known in _read(self._index).items() if name not in own}
+        before = {} if self._doubts else _read(self._index)
+        others = {name: known for name, known in before.items() if name not in own}
         kept = {name: known for name, known in others.items() if (self._root / name).exists()}
         body = json.dumps({**kept, **own}, separators=(",", ":")).encode()
         write_atomic(self._index, _head(body) + body)
-        self._learned = False
+        self._learned = self._doubts = False
 
     def _digest(self, path: Path, look: Callable[[Path], tuple[str, int]], read: Callable[[Path], str]) -> str:
         name = str(path).removeprefix(f"{self._root}{os.sep}")

@@ -182,6 +182,34 @@ while True:
         (tmp_path / "var" / "digests").unlink()
 
 
+def test_what_a_full_check_did_not_read_is_not_believed_after_it_either(tmp_path: Path) -> None:
+    """One process of a run checks the plan's files in full, the next one looks at others by the same index."""
+    seen, unseen = (write(tmp_path / name, name.encode()) for name in ("seen", "unseen"))
+    first = open_at(tmp_path)
+    assert first.of(seen) != first.of(unseen)
+    first.save()
+    lie(tmp_path)
+    full = open_at(tmp_path, full_check=True)
+    full.of(seen)
+    full.save()
+    beside = open_at(tmp_path)
+    assert [beside.of(path) for path in (seen, unseen)] == [file_digest(seen), file_digest(unseen)]
+    beside.save()
+    full.of(write(tmp_path / "later", b"later"))
+    full.save()
+    assert set(json.loads((tmp_path / "var" / "digests").read_bytes().splitlines()[1])) == {"seen", "unseen", "later"}
+
+
+def test_a_full_check_that_learns_nothing_still_forgets(tmp_path: Path) -> None:
+    path = write(tmp_path / "one", b"one")
+    first = open_at(tmp_path)
+    first.of(path)
+    first.save()
+    lie(tmp_path)
+    open_at(tmp_path, full_check=True).save()
+    assert open_at(tmp_path).of(path) == file_digest(path)
+
+
 def test_a_tenant_digest_is_the_same_from_memory(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path / "a" / f"{split}.jsonl", split.encode())
