@@ -94,14 +94,14 @@ def write_store(store: Path, base: Base, tenants: Sequence[str], slots: int, see
     return made
 
 
-def save(folder: Path, base: Base, tenant: str, slots: int, seed: int) -> Artifact:
+def save(folder: Path, base: Base, tenant: str, slots: int, seed: int, scale: float = 0.5) -> Artifact:
     """Save a tenant's prefix: keys and values as large as those of GPT-2's random weights."""
     shape, generator = base.shape, torch.Generator().manual_seed(seed)
     size = (shape.layers, 2, shape.kv_heads, slots, shape.head_dim)
     facts: dict[str, Any] = {"base_name": base.name, "base_digest": base.digest}
     manifest = save_artifact(
         folder,
-        Prefix.from_stacked(0.5 * torch.randn(size, generator=generator)),
+        Prefix.from_stacked(scale * torch.randn(size, generator=generator)),
         tenant=tenant,
         tokenizer_digest=base.tokenizer_digest,
         dataset_version="d" * 32,
