@@ -32,8 +32,8 @@ class Feedback:
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def give(database: Database, feedback: Feedback) -> None:
-    """Keep it, and count it.
+def give(database: Database, feedback: Feedback, *, counts: bool = True) -> None:
+    """Keep it, and count it, unless somebody's opinion on the same answer `counts` already.
 
     Raises:
         DataError: a text that a database cannot hold.
@@ -44,7 +44,8 @@ def give(database: Database, feedback: Feedback) -> None:
             raise DataError("text of whole characters", "a NUL, or half of a surrogate pair", "send it without")
     with database.writing("to keep feedback") as connection:
         connection.execute(sql.insert(FEEDBACK), {**asdict(feedback), "delivered": False})
-    record(database, [opinion(feedback)])
+    if counts:
+        record(database, [opinion(feedback)])
 
 
 def opinion(feedback: Feedback) -> Observation:

@@ -71,6 +71,8 @@ class Fleet:
         """When the registry was last read, by the monotonic clock; None before the first time."""
         self.warm: Callable[[Artifact], Awaitable[None]] | None = None
         """Brings an artifact near the base, so that the first request after a swap does not wait for it."""
+        self.on_gone: Callable[[str], None] | None = None
+        """Hears of each tenant that has neither champion nor challenger any more."""
         self.swaps = 0
         """Champions and challengers that have changed since the start."""
 
@@ -89,6 +91,13 @@ class Fleet:
                     await self._prepare(changed)
                 self.read_s = time.monotonic()
             self.map = FleetMap(champions, challengers, old.exposures if exposures is None else exposures)
+        for tenant in {*old.champions, *old.challengers} - {*self.map.champions, *self.map.challengers}:
+            if self.on_gone is not None:
+                self.on_gone(tenant)
+
+    def knows(self, tenant: str) -> bool:
+        """Whether it has a champion or a challenger."""
+        return tenant in self.map.champions or tenant in self.map.challengers
 
     async def follow(self, seconds: float) -> None:
         """Look again and again, until cancelled."""

@@ -100,9 +100,12 @@ async def model(model: str, caller: _Who, service: _Service) -> Model:
 
 @router.post("/v1/feedback", tags=["PrefixFleet"])
 async def feedback(body: FeedbackRequest, caller: _Who, service: _Service) -> FeedbackAnswer:
-    """Rate an answer, or say how it should have been; a corrected text becomes an example of the tenant's next data."""
+    """Rate an answer, or say how it should have been; a corrected text becomes an example of the tenant's next data.
+
+    Of what is said of one answer, all is kept, and the first counts for the rollout.
+    """
     said = service.memory.to_feedback(caller, body)
-    await asyncio.to_thread(give, service.database, said)
+    await asyncio.to_thread(give, service.database, said, counts=service.memory.judge(body))
     return FeedbackAnswer(id=body.id)
 
 

@@ -8,25 +8,26 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
-from components.errors import ArtifactError, BaseModelError, RegistryError
+from components.errors import ArtifactError, BaseModelError, PrefixFleetError, RegistryError, WorkspaceError
 from components.registry.versions import CHAMPION, Version
-from components.serving.aliases import Choice, not_found, to_artifact
+from components.serving.aliases import Choice, not_found
 from components.serving.callers import Caller
 from components.serving.feedback import Remembered
 from components.serving.input import to_requests
 from components.serving.openai import Choice as Part
 from components.serving.openai import Completion, CompletionRequest, LogProbs, Usage, to_logprobs
 from components.serving.problems import LOGGER
-from components.serving.requests import Piece, Token
+from components.serving.requests import Piece, Request, Token
 from components.serving.rows import Rows
 from components.serving.service import Service
 from components.serving.shadow import Shadowed
 from components.serving.watching import failed, seen
 
-_OURS = (ArtifactError, BaseModelError, RegistryError)
-"""Errors that are a version's own fault, and none of its caller's."""
+_ITS_OWN = (ArtifactError, BaseModelError)
+"""Errors that are a version's own fault."""
+_OURS = (*_ITS_OWN, RegistryError, WorkspaceError)
+"""Errors that are none of the caller's; those of the registry or a disk say nothing of a version."""
 
 
 async def prepare(service: Service, caller: Caller, body: CompletionRequest, request_id: str) -> "Run":
@@ -60,7 +61,8 @@ class Run:
         self._drawn = "@" not in body.model
         self._request_id = request_id
         self._started_s = time.monotonic()
-        self._rows = Rows(to_requests(body, choice.version, service.of_tenant(self.tenant)))
+        self._stood = service.fleet.knows(self.tenant)
+        self._rows = Rows(self._requests(choice.version))
         self._reserved = 0
         self._ended = False
 
@@ -71,7 +73,7 @@ class Run:
 
         Raises:
             RefusalError: 429, over quota; 503, not ready.
-            DataError, BusyError, ArtifactError, BaseModelError, RegistryError: as `Engine.submit`.
+            DataError, BusyError, ArtifactError, BaseModelError, RegistryError, WorkspaceError: as `Engine.submit`.
         """
         engine, requests = self.service.ready_engine(), [row.request for row in self._rows.rows]
         reserved = sum(request.max_tokens for request in requests)
@@ -79,13 +81,12 @@ class Run:
         self._reserved = reserved
         try:
             await self._rows.submit(engine)
-        except _OURS:
-            self._count_failure()
+        except _OURS as problem:
+            self._count_failure(problem)
             if self.choice.instead is None:
                 raise
             self.choice = Choice(self.choice.instead, CHAMPION)
-            artifact = to_artifact(self.choice.version)
-            self._rows = Rows([replace(request, artifact=artifact) for request in requests])
+            self._rows = Rows(self._requests(self.choice.version))
             await self._rows.submit(engine)
 
     @property
@@ -144,13 +145,15 @@ class Run:
         service.metrics.seconds.observe(time.monotonic() - self._started_s)
         if status == 499:
             service.metrics.left.inc()
-        if status == 200:
+        is_forgotten = self._stood and not service.fleet.knows(self.tenant)
+        if status == 200 and not is_forgotten:
             rows = self._rows.rows
             service.memory.keep(self.id, Remembered(version, arm, [row.request.source for row in rows]))
             if self._drawn:
                 service.watch.add(seen(version, arm, rows))
             if self.choice.shadow is not None:
-                service.shadows.offer(Shadowed(self.choice.shadow, rows))
+                unseen = self._requests(self.choice.shadow, rows[0].request.seed)
+                service.shadows.offer(Shadowed(self.choice.shadow, unseen, [row.text for row in rows]))
         self._log(status, usage)
 
     async def _pieces(self) -> AsyncIterator[tuple[int, Piece]]:
@@ -161,12 +164,16 @@ class Run:
                     self.service.metrics.first_seconds.observe(time.monotonic() - self._started_s)
                     first = False
                 yield number, piece
-        except _OURS:
-            self._count_failure()
+        except _OURS as problem:
+            self._count_failure(problem)
             raise
 
-    def _count_failure(self) -> None:
-        if self._drawn:
+    def _requests(self, version: Version, seed: int | None = None) -> list[Request]:
+        body = self.body if seed is None else self.body.model_copy(update={"seed": seed})
+        return to_requests(body, version, self.service.of_tenant(self.tenant))
+
+    def _count_failure(self, problem: PrefixFleetError) -> None:
+        if self._drawn and isinstance(problem, _ITS_OWN):
             self.service.watch.add(failed(self.choice.version, self.choice.arm, len(self._rows.rows)))
 
     def _completion(self, parts: list[Part], usage: Usage | None = None) -> Completion:

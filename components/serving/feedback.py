@@ -6,7 +6,7 @@ be learnt from. Knows no HTTP.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from components.registry.versions import Version
 from components.rollout.feedback import Feedback
@@ -24,6 +24,8 @@ class Remembered:
     arm: Arm
     sources: Sequence[str]
     """Of each choice."""
+    judged: set[int] = field(default_factory=set)
+    """Choices on which an opinion has been counted."""
 
 
 class Memory:
@@ -43,6 +45,14 @@ class Memory:
         """Forget everything of a tenant."""
         for name in [name for name, answer in self._answers.items() if answer.version.tenant == tenant]:
             del self._answers[name]
+
+    def judge(self, said: FeedbackRequest) -> bool:
+        """Whether this is the first word on a choice, and so the one that counts."""
+        answer = self._answers.get(said.id)
+        is_first = answer is not None and said.index not in answer.judged
+        if answer is not None:
+            answer.judged.add(said.index)
+        return is_first
 
     def to_feedback(self, caller: Caller, said: FeedbackRequest) -> Feedback:
         """What a caller said, with the version that it was said of.

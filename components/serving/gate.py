@@ -55,11 +55,14 @@ class Gate:
             raise RefusalError(403, "a request to localhost, while there are no keys", repr(host), fix)
 
     async def _limited(self, scope: MutableMapping[str, Any], receive: Receive) -> Receive:
-        """`receive`, after a body that is too long, or that does not say how long it is, has been looked at."""
+        """`receive`, after a body that is too long, or that does not say how long it is, has been looked at.
+
+        A transfer-encoding counts for more than a content-length beside it: the body may be of any length.
+        """
         limit, told = self._service.params.serve.max_body_bytes, _header(scope, b"content-length")
         if told:
             self._check_size(int(told) if told.isdecimal() else limit + 1, limit)
-        if told or _header(scope, b"transfer-encoding").lower() != "chunked":
+        if not _header(scope, b"transfer-encoding"):
             return receive
         kept, size, more = [], 0, True
         while more:

@@ -39,6 +39,11 @@ class Metrics:
         self.registry.register(_State(fleet, health))
         ProcessCollector(registry=self.registry)
 
+    def forget(self, tenant: str) -> None:
+        """Name a tenant no more."""
+        for counter in (self.requests, self.read, self.written):
+            counter.remove_by_labels({"tenant": tenant})
+
     def text(self) -> bytes:
         """All of it, in Prometheus's text format."""
         return generate_latest(self.registry)

@@ -13,11 +13,19 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from components.config.problems import shown, unknown_key
-from components.errors import ArtifactError, BaseModelError, ConfigError, DataError, PrefixFleetError, RegistryError
+from components.errors import (
+    ArtifactError,
+    BaseModelError,
+    ConfigError,
+    DataError,
+    PrefixFleetError,
+    RegistryError,
+    WorkspaceError,
+)
 from components.serving.requests import BusyError
 
 LOGGER = "prefixfleet.serving"
-_SERVER_SIDE = (ArtifactError, BaseModelError, RegistryError)
+_SERVER_SIDE = (ArtifactError, BaseModelError, RegistryError, WorkspaceError)
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -68,6 +76,8 @@ def refusal_of(problem: Exception) -> RefusalError:
         return RefusalError(429, *told, code="busy", retry_after=problem.retry_after)
     if isinstance(problem, DataError | ConfigError):
         return RefusalError(400, problem.wanted, problem.got, problem.fix)
+    if isinstance(problem, WorkspaceError):
+        return unavailable("the server's disk and database", "one that takes nothing now (the server's log says why)")
     if isinstance(problem, _SERVER_SIDE):
         return unavailable("this version of the tenant", "none that can be loaded now (the server's log says why)")
     return RefusalError(500, "an answer", "a fault of the server (its log says which)", "report it", code="fault")

@@ -48,12 +48,17 @@ class Service:
         self.watch = Watch(database)
         self.shadows = Shadows(lambda: self.engine, self.watch, self.metrics, params.serve.shadow_queue)
         self.memory = Memory(params.serve.remembered_answers)
+        self.fleet.on_gone = self._forget
         self.of_tenant = lru_cache(maxsize=100_000)(self._of_tenant)
         self.quotas = Quotas(lambda tenant: self.of_tenant(tenant).access, time.monotonic)
         self.webhook_secret = os.environ.get(SECRET_VARIABLE, "")
         self.started_s = time.time()
         self.draining = False
         self.in_flight = 0
+
+    def _forget(self, tenant: str) -> None:
+        for part in (self.memory, self.watch, self.metrics):
+            part.forget(tenant)
 
     def _of_tenant(self, tenant: str) -> Params:
         params = self.params.for_tenant(tenant)

@@ -7,15 +7,14 @@ counts are kept, never a text. Knows no HTTP.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from components.errors import PrefixFleetError
+from components.errors import PrefixFleetError, RegistryError, WorkspaceError
 from components.registry.versions import CHALLENGER, Version
-from components.serving.aliases import to_artifact
 from components.serving.metrics import Metrics
 from components.serving.problems import LOGGER
-from components.serving.requests import BusyError, Engine
-from components.serving.rows import Row, Rows
+from components.serving.requests import BusyError, Engine, Request
+from components.serving.rows import Rows
 from components.serving.watching import Watch, failed, seen
 
 _PATIENCE_SECONDS = 0.02
@@ -27,8 +26,10 @@ class Shadowed:
 
     version: Version
     """The challenger."""
-    rows: Sequence[Row]
-    """The champion's."""
+    requests: Sequence[Request]
+    """The challenger's rows, as it would have been asked."""
+    texts: Sequence[str]
+    """What the champion answered."""
 
 
 class Shadows:
@@ -56,20 +57,19 @@ class Shadows:
             await self._answer(engine, one)
 
     async def _answer(self, engine: Engine, one: Shadowed) -> None:
-        artifact = to_artifact(one.version)
         try:
-            async with Rows([replace(row.request, artifact=artifact) for row in one.rows]) as unseen:
+            async with Rows(one.requests) as unseen:
                 await unseen.submit(engine)
                 async for _ in unseen.pieces():
                     pass
-        except BusyError:
+        except (BusyError, RegistryError, WorkspaceError):  # nothing that the challenger can help
             self._metrics.shadows.labels("left out").inc()
             return
         except PrefixFleetError as problem:
             logging.getLogger(LOGGER).warning("shadow of %s: %s", one.version.tenant, problem)
-            self._watch.add(failed(one.version, CHALLENGER, len(one.rows)))
+            self._watch.add(failed(one.version, CHALLENGER, len(one.requests)))
             self._metrics.shadows.labels("failed").inc()
             return
-        agreed = sum(mine.text == theirs.text for mine, theirs in zip(unseen.rows, one.rows, strict=True))
+        agreed = sum(row.text == theirs for row, theirs in zip(unseen.rows, one.texts, strict=True))
         self._watch.add(seen(one.version, CHALLENGER, unseen.rows, agreed))
         self._metrics.shadows.labels("answered").inc()

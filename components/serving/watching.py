@@ -37,6 +37,10 @@ class Watch:
         known = self._waiting.get(cell)
         self._waiting[cell] = observation if known is None else _sum(known, observation)
 
+    def forget(self, tenant: str) -> None:
+        """Write nothing of a tenant."""
+        self._waiting = {cell: one for cell, one in self._waiting.items() if one.tenant != tenant}
+
     async def write(self) -> None:
         """Write what waits; where that fails it waits on."""
         waiting, self._waiting = self._waiting, {}

@@ -1,0 +1,107 @@
+"""What goes wrong outside of a version is not counted against it, and a caller's doings are counted once."""
+
+import asyncio
+
+import pytest
+
+from components.errors import RegistryError
+from components.registry.versions import CHALLENGER
+from components.rollout.observations import observed
+from components.rollout.standings import Exposure
+
+PROMPT = {"model": "alder", "prompt": "thing: boat"}
+
+
+def expose(service, shadow=False):
+    service.fleet._exposures = lambda: {"alder": Exposure("2", 1.0, shadow)}
+
+
+async def seen_of(service):
+    await service.watch.write()
+    seen = observed(service.database, "alder", ["1", "2"], 0, 2**31 - 1)
+    return {(one.arm, one.version): (one.requests, one.errors) for one in seen}
+
+
+def without_a_store(fleet):
+    submit, sha256 = fleet.engine.submit, fleet.registry.challenger("alder").sha256
+
+    async def submitted(request):
+        if request.artifact.sha256 == sha256:
+            raise RegistryError("an artifact", "no answer from the store", "start it")
+        return await submit(request)
+
+    fleet.engine.submit = submitted
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+def test_a_store_that_is_gone_is_not_the_challengers_fault(ask, fleet, shadow):
+    fleet.register("alder", 7, CHALLENGER)
+    without_a_store(fleet)
+
+    async def talk(client, service):
+        expose(service, shadow)
+        await service.fleet.refresh()
+        working = asyncio.create_task(service.shadows.follow())
+        answer = await client.post("/v1/completions", json=PROMPT)
+        await asyncio.sleep(0.05)
+        working.cancel()
+        return answer, await seen_of(service)
+
+    answer, seen = ask(talk)
+    assert (answer.status_code, answer.headers["x-prefixfleet-arm"]) == (200, "champion")
+    assert seen == {("champion", "1"): (1, 0)}
+
+
+def test_the_champion_answers_a_record_in_its_own_form(ask, fleet):
+    fleet.register("alder", 7, CHALLENGER, form="key=value; key=value")
+    fleet.engine.broken.add(fleet.registry.challenger("alder").sha256)
+
+    async def talk(client, service):
+        expose(service)
+        await service.fleet.refresh()
+        return await client.post("/v1/completions", json={"model": "alder", "input": {"a": "b", "c": "d"}})
+
+    assert ask(talk).headers["x-prefixfleet-arm"] == "champion"
+    assert [one.source for one in fleet.engine.requests] == ["a : b | c : d"]
+
+
+def test_an_opinion_counts_once_however_often_it_is_said(ask):
+    async def talk(client, service):
+        name = (await client.post("/v1/completions", json={**PROMPT, "n": 2})).json()["id"]
+        for index in (0, 0, 0, 1):
+            said = await client.post("/v1/feedback", json={"id": name, "index": index, "rating": 0})
+            assert said.status_code == 200
+        return sum(one.disliked for one in observed(service.database, "alder", ["1"], 0, 2**31 - 1))
+
+    assert ask(talk) == 2
+
+
+@pytest.mark.parametrize("lengths", [{}, {"content-length": "5"}])
+@pytest.mark.parametrize("coding", ["chunked", "Chunked ", "gzip, chunked"])
+def test_no_way_of_sending_escapes_the_limit_on_bodies(ask, coding, lengths):
+    async def pieces():
+        for _ in range(30):
+            yield b"x" * 100_000
+
+    async def talk(client, _service):
+        headers = {"content-type": "application/json", "transfer-encoding": coding, **lengths}
+        return await client.post("/v1/completions", content=pieces(), headers=headers)
+
+    assert ask(talk).status_code == 413
+
+
+def test_nothing_of_a_forgotten_tenant_is_kept_or_written(ask, fleet):
+    async def talk(client, service):
+        name = (await client.post("/v1/completions", json=PROMPT)).json()["id"]
+        standing = service.fleet._aliases
+        service.fleet._aliases = lambda: {
+            alias: {tenant: one for tenant, one in found.items() if tenant != "alder"}
+            for alias, found in standing().items()
+        }
+        await service.fleet.refresh()
+        said = await client.post("/v1/feedback", json={"id": name, "rating": 0})
+        return said.status_code, await seen_of(service), (await client.get("/metrics")).text
+
+    status, seen, metrics = ask(talk)
+    assert (status, seen) == (404, {})
+    assert "alder" not in metrics
