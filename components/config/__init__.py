@@ -151,6 +151,8 @@ class EngineConfig(_Section):
     cut_last_block: bool = Field(default=True, description="compute the last block at target positions alone")
     compile: bool = Field(default=False, description="compile activations for training; wants a C++ compiler, 10 s")
     fused_attention: bool = Field(default=True, description="own attention for packed rows on a CPU")
+    shared_beams: bool = Field(default=True, description="one cache for a row's beams, written in place")
+    fast_candidates: bool = Field(default=True, description="beams find their likeliest tokens by blocks of logits")
 
 
 class RegistryConfig(_Section):

@@ -88,9 +88,9 @@ def _decode(workspace: Workspace, jobs: Sequence[Job], count: _Count) -> None:
     """Decode the rows of jobs that ask for the same decoding, and write each job once its rows are there."""
     from components.model.decoding import Decoding, decode
 
-    base = workspace.base
+    base, engine = workspace.base, workspace.params.engine
     decoding = Decoding.of(jobs[0].tenant.params.evaluate)
-    for request, ids in decode(base, _requests(jobs, decoding, count), decoding, workspace.params.engine.decode_rows):
+    for request, ids in decode(base, _requests(jobs, decoding, count), decoding, engine.decode_rows, engine):
         job: Job = request.owner
         job.texts[request.number] = base.texts.text(ids)
         count.add(1, f"{job.tenant.name}, {job.subject}")

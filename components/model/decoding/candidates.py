@@ -21,8 +21,7 @@ def likeliest(logits_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
     rows, vocabulary = logits_RV.shape
     blocks = vocabulary // _BLOCK
     if blocks <= count:
-        value_RC, index_RC = logits_RV.topk(count)
-        return value_RC.float(), index_RC
+        return plain(logits_RV, count)
     most_RN = logits_RV[:, : blocks * _BLOCK].view(rows, blocks, _BLOCK).amax(dim=2)
     block_RC = most_RN.topk(count).indices
     column_W = torch.arange(_BLOCK, device=logits_RV.device)
@@ -31,6 +30,12 @@ def likeliest(logits_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
     column_RW = torch.cat([column_RW, rest_W.expand(rows, -1)], dim=1)
     value_RC, place_RC = logits_RV.gather(1, column_RW).topk(count)
     return value_RC.float(), column_RW.gather(1, place_RC)
+
+
+def plain(logits_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`likeliest` as torch has it; equal logits may stand in another order."""
+    value_RC, index_RC = logits_RV.topk(count)
+    return value_RC.float(), index_RC
 
 
 def log_sum_exp(logits_RV: Tensor) -> Tensor:

@@ -23,8 +23,16 @@ _IMPOSSIBLE = -1.0e9  # finite, so that it can be mixed
 class PairRun:
     """An encoder-decoder model; the rows' prefixes are attached to it by whoever runs this."""
 
-    def __init__(self, base: Base, attachment: Attachment | None, sources: Sequence[Sequence[int]], beams: int) -> None:
-        """Read every source once, padded on the right, and start every row's target."""
+    def __init__(
+        self,
+        base: Base,
+        attachment: Attachment | None,
+        sources: Sequence[Sequence[int]],
+        beams: int,
+        *,
+        shared_beams: bool = True,
+    ) -> None:
+        """Read every source once, padded on the right, and start every row's target; `Slots` where beams may share."""
         self.model, self.attachment, self.beams = base.model, attachment, beams
         longest = max(map(len, sources))
         ids_BT = torch.tensor([[*ids] + [base.pad_id] * (longest - len(ids)) for ids in sources], device=base.device)
@@ -40,7 +48,10 @@ class PairRun:
         self.mask_RT = self.mask_RT.repeat_interleave(beams, dim=0)
         self.encoded["last_hidden_state"] = self.encoded["last_hidden_state"].repeat_interleave(beams, dim=0)
         own, cross = self.cache.self_attention_cache, self.cache.cross_attention_cache
-        own.layers = [Slots(layer, beams) for layer in own.layers]
+        if shared_beams:
+            own.layers = [Slots(layer, beams) for layer in own.layers]
+        else:
+            own.batch_repeat_interleave(beams)
         cross.batch_repeat_interleave(beams)
 
     def step(self, token_BK: Tensor) -> Tensor:

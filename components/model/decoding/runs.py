@@ -18,6 +18,7 @@ from components.model.attach import positions
 from components.model.base import Base
 from components.model.cache import cache_of
 from components.model.controls import guided
+from components.model.decoding.copies import Copies
 from components.model.decoding.tree import Tree
 from components.model.prefix import Prefix
 from components.model.rows import stack_rows
@@ -43,9 +44,15 @@ class DecoderRun:
     """A decoder-only model: prefix or infix, source and new tokens in one cache."""
 
     def __init__(
-        self, base: Base, prefixes: Sequence[Prefix | None], sources: Sequence[Sequence[int]], beams: int
+        self,
+        base: Base,
+        prefixes: Sequence[Prefix | None],
+        sources: Sequence[Sequence[int]],
+        beams: int,
+        *,
+        shared_beams: bool = True,
     ) -> None:
-        """Prefill every row once, padded on the left."""
+        """Prefill every row once, padded on the left; the beams of a row share one cache, or have one each."""
         self.model = base.model
         longest = max(map(len, sources))
         ids_BT = torch.tensor([[base.pad_id] * (longest - len(ids)) + [*ids] for ids in sources], device=base.device)
@@ -70,33 +77,28 @@ class DecoderRun:
             self.mask_BS = torch.cat([block.mask_BP.long(), mask_BT], dim=1)
             self.logits_BV = self._forward(ids_BT, position_BT)
         self.position_B1 = position_BT[:, -1:]
-        self.tree = Tree(self.cache.layers, self.mask_BS, beams)
+        self.memory: Any = (Tree if shared_beams else Copies)(self.cache.layers, self.mask_BS, beams)
 
     def step(self, token_BK: Tensor) -> Tensor:
         """See `Run.step`."""
         self.position_B1 = self.position_B1 + 1
-        logits_BKV: Tensor = self.model(
-            input_ids=token_BK,
-            attention_mask=self.tree.grow(self.model.dtype),
-            position_ids=self.position_B1.expand_as(token_BK),
-            past_key_values=self.tree.cache,
-            use_cache=True,
-        ).logits
-        return logits_BKV.flatten(0, 1)
+        inputs = self.memory.inputs(token_BK, self.position_B1, self.model.dtype)
+        logits: Tensor = self.model(**inputs, past_key_values=self.memory.cache, use_cache=True).logits
+        return logits.flatten(0, 1)
 
     def keep(self, place_B: Tensor) -> None:
         """See `Run.keep`."""
         self.position_B1 = self.position_B1[place_B]
-        self.tree.keep(place_B)
+        self.memory.keep(place_B)
 
     def reorder(self, parent_BK: Tensor) -> None:
         """See `Run.reorder`."""
-        self.tree.reorder(parent_BK)
+        self.memory.reorder(parent_BK)
 
     def join(self, other: Self) -> None:
         """Take in the rows of another run of this kind, behind these."""
         self.position_B1 = torch.cat([self.position_B1, other.position_B1])
-        self.tree.join(other.tree)
+        self.memory.join(other.memory)
 
     def _forward(self, ids_BT: Tensor, position_BT: Tensor) -> Tensor:
         with _read_whole(self.model.get_output_embeddings()):

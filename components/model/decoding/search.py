@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from components.model.controls import Controller, RowDraws
-from components.model.decoding.candidates import likeliest, log_sum_exp
+from components.model.decoding.candidates import likeliest, log_sum_exp, plain
 from components.model.decoding.options import Decoding
 
 _NEVER = -1.0e9
@@ -29,6 +29,8 @@ class Rules:
     eos: int
     last_F: Tensor | None
     """Ids with one of which a row that reaches its limit ends, where the base has such."""
+    fast_candidates: bool = True
+    """Whether beams read their logits once, or as plainly as can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +171,15 @@ class Beams:
         rows, rules = len(self.limit_B), self.rules
         times = len(logits_RV) // rows
         count = min(2 * self.beams, logits_RV.shape[1])
-        if rules.controller.idle:
+        if rules.controller.idle and rules.fast_candidates:
             value_RC, token_RC = likeliest(logits_RV, count)
             value_RC = value_RC - log_sum_exp(logits_RV)[:, None]
         else:
             length_R = self.length_B.repeat_interleave(times)
             history_RN = self.text_BKN[:, :times].flatten(0, 1)
             logits_RV = logits_RV.float().log_softmax(dim=-1)
-            value_RC, token_RC = likeliest(_shaped(rules.controller, logits_RV, history_RN, length_R), count)
+            likely = likeliest if rules.fast_candidates else plain
+            value_RC, token_RC = likely(_shaped(rules.controller, logits_RV, history_RN, length_R), count)
         value_BKC, token_BKC = value_RC.view(rows, times, count), token_RC.view(rows, times, count)
         if rules.last_F is not None:
             ends_B11 = (self.length_B + 1 >= self.limit_B)[:, None, None]

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from components.config import EngineConfig
 from components.model.base import Base
 from components.model.controls import Controller
 from components.model.decoding.options import Decoding
@@ -60,13 +61,15 @@ Done = tuple[Request, list[int]]
 
 
 @torch.inference_mode()
-def decode(base: Base, requests: Iterable[Request], decoding: Decoding, places: int) -> Iterator[Done]:
+def decode(
+    base: Base, requests: Iterable[Request], decoding: Decoding, places: int, engine: EngineConfig | None = None
+) -> Iterator[Done]:
     """Generate for every request, `places` rows at a time; each comes with its new ids, without end-of-text, when done.
 
     Requests must be possible, as `requests_for` makes them. They are asked for when places get free, but never while
     the base computes as anything but itself.
     """
-    work, waiting = _Work(base, decoding), _Waiting(requests, _WINDOWS * places)
+    work, waiting = _Work(base, decoding, engine or EngineConfig()), _Waiting(requests, _WINDOWS * places)
     while waiting.ahead():
         weights = waiting.first.delta.weights
         weights = None if weights is None else weights.to(base.device)
@@ -131,14 +134,14 @@ class _Waiting:
 class _Work:
     """What all batches of a call share."""
 
-    def __init__(self, base: Base, decoding: Decoding) -> None:
-        self.base, self.decoding = base, decoding
+    def __init__(self, base: Base, decoding: Decoding, engine: EngineConfig) -> None:
+        self.base, self.decoding, self.shared_beams = base, decoding, engine.shared_beams
         vocabulary = base.model.get_output_embeddings().weight.shape[0]
         controller = Controller(decoding, base.tokenizer, base.eos_id, vocabulary)
         forced = base.model.generation_config.forced_eos_token_id
         ids = [forced] if isinstance(forced, int) else forced
         last_F = None if ids is None else torch.tensor(sorted(ids), device=base.device)
-        self.rules = Rules(decoding, controller, base.eos_id, last_F)
+        self.rules = Rules(decoding, controller, base.eos_id, last_F, engine.fast_candidates)
         self._prefixes: WeakKeyDictionary[Delta, Prefix | None] = WeakKeyDictionary()
 
     def prefix(self, delta: Delta) -> Prefix | None:
@@ -200,7 +203,7 @@ def _run(work: _Work, rows: Sequence[Request], weights: Any, stack: ExitStack) -
     kind = PairRun if base.is_encoder_decoder else DecoderRun
 
     def run(sources: Sequence[Sequence[int]], given: Any) -> Any:
-        return kind(base, given, sources, beams)
+        return kind(base, given, sources, beams, shared_beams=work.shared_beams)
 
     own = run(sources, attachment if base.is_encoder_decoder else prefixes)
     if guidance in (0, 1):

@@ -80,6 +80,11 @@ class Tree:
         self.cache.layers = self.layers
         self.mask_BKS = mask_BS.bool()[:, None].expand(-1, beams, -1)
 
+    def inputs(self, token_BK: Tensor, position_B1: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+        """What the model reads to append a token to every beam."""
+        position_BK = position_B1.expand_as(token_BK)
+        return {"input_ids": token_BK, "attention_mask": self.grow(dtype), "position_ids": position_BK}
+
     def grow(self, dtype: torch.dtype) -> Tensor:
         """Make place for a token of every beam; returns the step's additive mask [B, 1, K, S]."""
         rows, beams, used = self.mask_BKS.shape

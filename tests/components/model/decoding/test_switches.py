@@ -1,0 +1,60 @@
+"""What `engine.shared_beams` and `engine.fast_candidates` save changes no output."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from components.config import EngineConfig
+from components.model.base import Base
+from components.model.decoding import Decoding, Request, decode, pair, runs, search
+from components.model.delta import Delta
+from components.model.prefix import DECODER, INFIX, Prefix
+
+PLAIN = EngineConfig(shared_beams=False, fast_candidates=False)
+
+
+@pytest.fixture(scope="module", params=("gpt2", "llama", "bart"))
+def base(request: pytest.FixtureRequest, build_base: Callable[..., Base]) -> Base:
+    return build_base(request.param, 3)
+
+
+def forbidden(*_: Any, **__: Any) -> Any:
+    raise AssertionError("what is switched off")
+
+
+@pytest.mark.parametrize("infix", [False, True])
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        Decoding(1, 12),
+        Decoding(3, 12),
+        Decoding(5, 10, guidance=1.7),
+        Decoding(3, 10, min_new_tokens=4, no_repeat_ngram=2),
+    ],
+    ids=str,
+)
+def test_outputs_are_those_of_the_plain_way(
+    base: Base, some_sources: Any, values_for: Any, monkeypatch: pytest.MonkeyPatch, decoding: Decoding, infix: bool
+) -> None:
+    if infix and base.is_encoder_decoder:
+        pytest.skip("an infix stands between source and target of one text")
+
+    def delta(slots: int) -> Delta:
+        tensors = values_for(base.model, slots).tensors
+        return Delta(prefix=Prefix({name.replace(DECODER, INFIX): one for name, one in tensors.items()}))
+
+    deltas = [delta(slots) if infix else Delta(prefix=values_for(base.model, slots)) for slots in (3, 7)]
+    mixed = deltas if infix else [*deltas, Delta()]
+    requests = [
+        Request(mixed[row % len(mixed)], ids, ids, decoding.max_new_tokens - row % 5, row)
+        for row, ids in enumerate(some_sources(14, 3))
+    ]
+    fast = {request.number: ids for request, ids in decode(base, requests, decoding, 4)}
+    monkeypatch.setattr(runs, "Tree", forbidden)
+    monkeypatch.setattr(pair, "Slots", forbidden)
+    for name in ("likeliest", "log_sum_exp"):
+        monkeypatch.setattr(search, name, forbidden)
+    plain = {request.number: ids for request, ids in decode(base, requests, decoding, 4, PLAIN)}
+    assert plain == fast
+    assert len({len(ids) for ids in plain.values()}) > 1
