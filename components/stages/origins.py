@@ -62,7 +62,8 @@ def shared_prefix(workspace: Workspace, item: PlanItem) -> Origin | None:
     name = item.train.shared
     if name is None:
         return None
-    workspace.tenants([name])
+    if not any((workspace.data / name).glob("*.jsonl")):
+        workspace.tenants([name])  # names the tenant that may have been meant; looks at every one, so not unless asked
     under = examine(workspace, name, workspace.base.digest)
     if under.train.method != "prefix":
         got = f"{name}, whose method is {under.train.method}"

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from components.data.schema import tenants_in
 from components.errors import ConfigError
 from components.model.prefix import Prefix
 from components.registry.artifact import load_artifact, save_artifact
@@ -123,6 +124,26 @@ def test_troubles_with_the_shared_one_are_told_and_stop_nobody_else(make_root, s
     state, detail = states(train.run(Workspace(root)))["alder"]
     assert (state, "a method with a prefix, for train.shared; got lora" in detail) == ("failed", True)
     assert not (root / "out/train/alder/prefix.safetensors").exists()
+
+
+def test_the_tenants_are_not_listed_for_each_that_stands_on_another(make_root, monkeypatch):
+    """Else the work would grow with the square of the fleet."""
+    listed = []
+
+    def listing(data):
+        listed.append(data)
+        return tenants_in(data)
+
+    monkeypatch.setattr("components.stages.workspace.tenants_in", listing)
+    standing = ("alder", "birch", "cedar")
+    root = make_root(("task", *standing), train=TRAIN, tenants=dict.fromkeys(standing, ON_TASK))
+    counts = []
+    for tenants in (["task", "alder"], ["task", *standing]):
+        shutil.rmtree(root / "out" / "train", ignore_errors=True)
+        listed.clear()
+        refuse_failures(train.run(Workspace(root), tenants))
+        counts.append(len(listed))
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize(
