@@ -77,7 +77,7 @@ class _Count:
     def __init__(self, jobs: Sequence[Job]) -> None:
         names = {job.tenant.name for job in jobs}
         self.who = names.pop() if len(names) == 1 else f"{len(names)} tenants"
-        self.done, self.total = 0, sum(len(job.examples) for job in jobs)
+        self.done, self.total = 0, sum(job.count for job in jobs)
 
     def add(self, rows: int, note: str = "") -> None:
         self.done += rows
@@ -104,7 +104,7 @@ def _requests(jobs: Sequence[Job], decoding: "Decoding", count: _Count) -> "Iter
         requests = job.requests(decoding)
         yield from requests
         if not requests:
-            count.add(len(job.examples))
+            count.add(job.count)
 
 
 def finish(workspace: Workspace) -> None:

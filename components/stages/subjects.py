@@ -48,7 +48,9 @@ class Job:
     method: str
     cut: int | None
     inputs: dict[str, Any]
-    examples: list[Example]
+    count: int
+    """Of its examples, which are in memory from its requests until it is written."""
+    examples: list[Example] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -80,10 +82,15 @@ class Job:
         write_report(self.folder / REPORT_FILE, report)
         write_stamp(self.folder, self.inputs, _FILES)
 
+    def forget(self) -> None:
+        """Drop what only `write` needs: a fleet's examples do not fit into memory."""
+        self.examples, self.texts = [], {}
+
     def _requests(self, decoding: "Decoding") -> "list[Request]":
         from components.model.decoding import requests_for
         from components.model.delta import Delta
 
+        self.examples = evaluated(self.tenant.workspace, self.tenant.name, self.tenant.params)
         base, sources = self.tenant.workspace.base, [example.source for example in self.examples]
         try:
             delta = Delta() if self.artifact is None else load_artifact(self.artifact, base)[0]
@@ -116,6 +123,11 @@ class Tenant:
         """The tenant's effective parameters. Raises ConfigError."""
         return self.workspace.params.for_tenant(self.name)
 
+    @cached_property
+    def count(self) -> int:
+        """How many examples each of its subjects is scored on. Raises DataError."""
+        return len(evaluated(self.workspace, self.name, self.params))
+
     def attempt(self, work: Callable[[], None]) -> bool:
         """Do something for this tenant; False where trouble that its owner can mend makes it a failed one."""
 
@@ -131,7 +143,9 @@ class Tenant:
     def done(self, job: Job) -> None:
         """Write what a job has decoded; the last one closes the tenant."""
         self._left.remove(job)
-        if not self.attempt(job.write):
+        written = self.attempt(job.write)
+        job.forget()
+        if not written:
             self.stopped = True
         elif job.subject == "champion":
             self._note_champion()
@@ -140,6 +154,7 @@ class Tenant:
     def drop(self, job: Job, problem: BaseModelError | SchemaError) -> None:
         """Do without the champion, which cannot be compared."""
         self._refuse_champion(job.folder, problem)
+        job.forget()
         self.jobs.remove(job)
         self._left.remove(job)
         self._close_if_done()
@@ -173,8 +188,7 @@ class Tenant:
         inputs = self._inputs(subject, digest, cut)
         if stands(folder, inputs, self.workspace.digests.of):
             return False
-        examples = evaluated(self.workspace, self.name, self.params)
-        job = Job(self, subject, folder, digest, artifact, method, cut, inputs, examples)
+        job = Job(self, subject, folder, digest, artifact, method, cut, inputs, self.count)
         self.jobs.append(job)
         self._left.add(job)
         return True

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from components.model.decoding import runs, search
 from components.registry.manifest import read_manifest
 from components.registry.versions import Version
 from components.stages import evaluate, train
@@ -171,6 +173,41 @@ def test_a_killed_run_goes_on_where_stamps_are_missing(trained, monkeypatch, cap
     assert [step.done for step in steps] == list(range(1, steps[0].total + 1))
     assert steps[0].total < 36, "three tenants of 6 rows, each with its prefix and without"
     assert {tenant: written(root, tenant) for tenant in tenants} == whole
+
+
+def test_examples_are_in_memory_only_while_they_are_decoded(trained, monkeypatch):
+    """Else the memory would grow with the fleet."""
+    root = trained(("alder", "birch", "elder"), rows=1)
+    tenants, held = [], []
+
+    class Watched(evaluate.Tenant):
+        def __init__(self, *args):
+            super().__init__(*args)
+            tenants.append(self)
+
+        def done(self, job):
+            held.append(sum(bool(one.examples or one.texts) for tenant in tenants for one in tenant.jobs))
+            super().done(job)
+
+    monkeypatch.setattr(evaluate, "Tenant", Watched)
+    assert {one.state for one in run(root).values()} == {"done"}
+    assert len(held) == 6
+    assert max(held) < 4, "one that is done, and those of whom a window of four rows is"
+    assert not any(one.examples or one.texts for tenant in tenants for one in tenant.jobs)
+
+
+def test_what_is_switched_off_is_not_used_and_changes_nothing(trained, monkeypatch):
+    root = trained(("alder", "cedar"), num_beams=3)
+    run(root)
+    before = {tenant: written(root, tenant) for tenant in ("alder", "cedar")}
+    shutil.rmtree(root / "out/evaluate")
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["engine"] |= {"shared_beams": False, "fast_candidates": False}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    monkeypatch.setattr(runs, "Tree", lambda *_: pytest.fail("shares beams"))
+    monkeypatch.setattr(search, "likeliest", lambda *_: pytest.fail("looks at blocks"))
+    assert {one.state for one in run(root).values()} == {"done"}
+    assert before == {tenant: written(root, tenant) for tenant in ("alder", "cedar")}
 
 
 def test_nothing_is_loaded_where_everything_stands(trained, monkeypatch):
