@@ -199,8 +199,6 @@ class Residents:
     def _fetched(self, folder: Path, artifact: Artifact) -> "tuple[Delta, Manifest]":
         try:
             place = self.source.fetch(artifact, folder)
-        except ArtifactError:
-            raise  # its own trouble, not the store's
         except PrefixFleetError as problem:
             self.trouble = str(problem)
             raise
