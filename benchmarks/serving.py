@@ -5,7 +5,8 @@
 Of every tenant `--each` requests are in flight, each answered greedily; answers are as long as E2E's targets, unless
 the base ends them before. Ours is asked for at least `--requests` in all; the others answer `--sample` of them, since
 theirs is a time each, from which their clients' waiting is counted. `ours, one tenant` has the same requests and all of
-one tenant: what different prefixes cost. In float32 all sides must give the same texts.
+one tenant: what different prefixes cost. `--http` adds a real server with its registry. In float32 all sides must give
+the same texts.
 
 Then swaps: new versions that are not loaded, called while 32 tenants are answered, in turns with the same without. Then
 memory: `--registered` artifacts, room for `--resident` of them, and a fifth more asked than that.
@@ -25,12 +26,13 @@ from sides.examples import draw, lengths_of
 from sides.fleets import names
 from sides.load import Load, sharpen, write_store
 from sides.options import bases, filled, parser, spread
+from sides.over_http import over_http
 from sides.turns import Outcome, Side, in_turns
 
 from components.config import BaseConfig
 from components.model.base import load_base
 
-OURS, ALONE, BATCHES, PEFT = "ours", "ours, one tenant", "a batch a tenant", "peft, switched"
+OURS, ALONE, HTTP, BATCHES, PEFT = "ours", "ours, one tenant", "ours, HTTP", "a batch a tenant", "peft, switched"
 SMALL = {"shape": ["tiny"], "requests": 16, "sample": 4, "rounds": 1, "rows": 8, "swaps": 2}
 PRESETS = {
     "quick": {**SMALL, "tenants": [1, 5], "registered": 30, "resident": 10},
@@ -53,6 +55,7 @@ def main() -> None:
     made.add_argument("--requests", type=int, help="that ours answers at least")
     made.add_argument("--sample", type=int, help="requests that the others answer")
     made.add_argument("--rows", type=int, help="rows that PrefixFleet computes in one step")
+    made.add_argument("--http", action="store_true", help="ask a `prefixfleet serve` too")
     made.add_argument("--swaps", type=int, help="new versions; 0: none of this part")
     made.add_argument("--registered", type=int, help="artifacts; 0: none of this part")
     made.add_argument("--resident", type=int, help="artifacts that there is memory for")
@@ -95,14 +98,15 @@ def _compared(load: Load, options: argparse.Namespace) -> None:
         flying = tenants * options.each
         parts.append(Part(tenants, options.each, -(-max(options.requests, flying) // flying) * flying))
     turns = options.rounds * len(parts)
-    outcomes = in_turns(
-        {
-            OURS: Side(answering.ours, (load, parts, options.rounds, False), turns),
-            ALONE: Side(answering.ours, (load, parts, options.rounds, True), turns),
-            BATCHES: Side(answering.a_batch_a_tenant, (load, parts, options.rounds, options.sample), turns),
-            PEFT: Side(answering.switched, (load, parts, options.rounds, options.sample), turns),
-        }
-    )
+    sides = {
+        OURS: Side(answering.ours, (load, parts, options.rounds, False), turns),
+        ALONE: Side(answering.ours, (load, parts, options.rounds, True), turns),
+        BATCHES: Side(answering.a_batch_a_tenant, (load, parts, options.rounds, options.sample), turns),
+        PEFT: Side(answering.switched, (load, parts, options.rounds, options.sample), turns),
+    }
+    if options.http:
+        sides[HTTP] = Side(over_http, (load, parts, options.rounds), turns)
+    outcomes = in_turns(sides)
     print(
         f"\n{'tenants':>7} {'side':18} {'tokens/s':>22} {'p50':>8} {'p95':>8} {'p99':>8} s  {'first p50':>9}  ours / it"
     )

@@ -139,7 +139,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         serve = {"device_mb": 1, "disk_mb": 1, "follow_seconds": 1.0, "open_metrics": True}
         fleet = make_fleet(Path(scratch), names(options.tenants), _SLOTS, _TOKENS, serve)
-        with serving(Path(scratch)) as server:
+        with serving(Path(scratch), {"OMP_NUM_THREADS": "1"}) as server:
             cold_s = server.wait_ready()
             soak = Soak(fleet, server, 60 * options.minutes, options.seed)
             asyncio.run(soak.run(options.clients, options.swap_every))

@@ -12,7 +12,7 @@ import itertools
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from sides import peft_trainer
 from sides.bases import quiet
 from sides.load import Folders, Load
 from sides.turns import Turn, loaded
+
+Ask = Callable[[Request], AsyncIterator[tuple[str, int]]]
+"""From a request to pieces of its answer, each with its number of tokens."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,14 @@ def ours(turn: Turn, load: Load, parts: Sequence[Part], rounds: int, alone: bool
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         engine = BatchEngine(base, Residents(base, Folders(load.store), Path(scratch)), limits)
-        asyncio.run(_answered(engine, [load.request(number, 1) for number in range(8)], 8))
+        asyncio.run(answered(_asked(engine), [load.request(number, 1) for number in range(8)], 8))
         turn()
         for _ in range(rounds):
             for part in parts:
                 tenants = 1 if alone else part.tenants
                 requests = [load.request(number, tenants) for number in range(part.count)]
                 asyncio.run(_resident(engine, requests))
-                found.append(asyncio.run(_answered(engine, requests, part.in_flight)))
+                found.append(asyncio.run(answered(_asked(engine), requests, part.in_flight)))
                 turn()
         asyncio.run(engine.drain())
     return {"found": found, "loaded_bytes": standing}
@@ -85,25 +88,34 @@ async def _resident(engine: BatchEngine, requests: Sequence[Request]) -> None:
         engine.residents.release(artifact)
 
 
-async def _answered(engine: BatchEngine, requests: Sequence[Request], in_flight: int) -> Answers:
+def _asked(engine: BatchEngine) -> Ask:
+    async def ask(request: Request) -> AsyncIterator[tuple[str, int]]:
+        async for piece in await engine.submit(request):
+            yield piece.text, len(piece.tokens)
+
+    return ask
+
+
+async def answered(ask: Ask, requests: Sequence[Request], in_flight: int) -> Answers:
+    """Ask for all, so many at a time."""
     texts: dict[int, str] = {}
-    waits, firsts, tokens = [], [], []
+    waits, firsts, tokens = [], [], 0
     coming = iter(enumerate(requests))
 
     async def client() -> None:
+        nonlocal tokens
         for number, request in coming:
-            began, first, text = time.perf_counter(), 0.0, ""
-            async for piece in await engine.submit(request):
+            began, first, texts[number] = time.perf_counter(), 0.0, ""
+            async for text, count in ask(request):
                 first = first or time.perf_counter() - began
-                text += piece.text
-                tokens.append(len(piece.tokens))
+                texts[number] += text
+                tokens += count
             waits.append(time.perf_counter() - began)
             firsts.append(first)
-            texts[number] = text
 
     began = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(in_flight)))
-    return Answers(texts, sum(tokens), time.perf_counter() - began, waits, firsts)
+    return Answers(texts, tokens, time.perf_counter() - began, waits, firsts)
 
 
 def a_batch_a_tenant(turn: Turn, load: Load, parts: Sequence[Part], rounds: int, sample: int) -> dict[str, Any]:

@@ -116,12 +116,12 @@ class Server:
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[Server]:
+def serving(root: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Start it on any free port; told to end after the block."""
     log = root / "serve.log"
     command = [str(Path(sys.executable).with_name("prefixfleet")), "-C", str(root), "serve", "--port", "0"]
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        process = subprocess.Popen(command, stderr=out, env={**os.environ, **(environment or {})})
     try:
         yield Server(process, log)
     finally:

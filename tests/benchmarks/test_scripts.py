@@ -40,12 +40,20 @@ def test_fleet_prints_the_whole_time_of_each_side() -> None:
 
 @pytest.mark.slow
 def test_serving_prints_every_side_swaps_and_memory_and_the_texts_agree() -> None:
-    printed = run("serving.py")
+    printed = run("serving.py", "--http")
     for tenants in ("1", "5"):
-        for side in ("ours", "ours, one tenant", "a batch a tenant", "peft, switched"):
+        for side in ("ours", "ours, one tenant", "ours, HTTP", "a batch a tenant", "peft, switched"):
             found = re.search(rf"^ +{tenants} {side} +{FIGURE} \[", printed, re.MULTILINE)
             assert found, printed
             assert float(found[1].replace(",", "")) > 0
     assert re.search(rf"from the call to resident: {FIGURE} \[.*\] ms", printed)
     assert "30 registered, 12 asked" in printed
     assert "10 are resident" in printed
+
+
+@pytest.mark.slow
+def test_the_soak_finds_nothing_wrong_and_says_what_it_did() -> None:
+    printed = run("soak.py")
+    assert re.search(rf"^{FIGURE} answered .*; [1-9]\d* left$", printed, re.MULTILINE), printed
+    assert re.search(r"^[1-9]\d* aliases moved; ", printed, re.MULTILINE)
+    assert "no wrong tenant, no mixture, no lost request, nothing left behind" in printed
