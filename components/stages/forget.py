@@ -8,6 +8,7 @@ digests), git's history, and Prefect's own record of runs.
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from components.data.drops import pending
@@ -17,8 +18,9 @@ from components.data.objects import delete_objects, owned_objects
 from components.data.removal import remove_from_dataset
 from components.data.schema import tenants_in
 from components.data.versions import POINTER, has_remote
-from components.errors import ConfigError, DataError, WorkspaceError
-from components.rollout.ledger import Entry, add
+from components.errors import ArtifactError, ConfigError, DataError, WorkspaceError
+from components.registry.manifest import MANIFEST_FILE, read_manifest
+from components.rollout.ledger import Entry, add, history
 from components.rollout.removal import remove_rows, rows_left
 from components.stages import dataset, gate, pictures
 from components.stages.by_hand import person
@@ -26,6 +28,8 @@ from components.stages.progress import listed, tell
 from components.stages.rollout import between_cycles
 from components.stages.workspace import Workspace
 
+_COPIES = ("champions", "prefixes")
+"""Folders of var/ with copies of versions."""
 _DATABASES = (".db", ".db-wal", ".db-shm")
 
 
@@ -47,6 +51,7 @@ def left(workspace: Workspace, tenant: str) -> list[str]:
     """What a search finds of a tenant now, each in words."""
     found = [f"{path.relative_to(workspace.root)}" for path in _named_after(workspace, tenant)]
     found += [f"its name in {path.relative_to(workspace.root)}" for path in _naming(workspace, tenant)]
+    found += [f"{path.relative_to(workspace.root)}, a copy of a version" for path in _copies(workspace, tenant)]
     if (workspace.root / POINTER).exists():
         objects = owned_objects(workspace.root, tenant)
         found += [f"{len(names)} objects in the {store}" for store, names in objects.items() if names]
@@ -55,7 +60,7 @@ def left(workspace: Workspace, tenant: str) -> list[str]:
 
 def _forget(workspace: Workspace, tenant: str, by: str) -> None:
     found = left(workspace, tenant)
-    if not found:
+    if not found and not _is_unfinished(workspace, tenant):
         raise DataError(f"something of {tenant} to forget", "nothing anywhere", "see `prefixfleet status`")
     tell(f"{tenant}: {len(found)} things to remove")
     digests = [version.sha256 or f"{tenant}-{version.version}" for version in workspace.registry.versions(tenant)]
@@ -64,7 +69,7 @@ def _forget(workspace: Workspace, tenant: str, by: str) -> None:
     if remove_from_dataset(workspace.root, tenant, push=push):
         tell(f"{tenant}: dataset version {workspace.dataset_version[:12]} is without it")
     with disk_errors(f"remove the files of {tenant}"):
-        for place in [*_named_after(workspace, tenant), *_cached(workspace, digests)]:
+        for place in [*_named_after(workspace, tenant), *_cached(workspace, digests), *_copies(workspace, tenant)]:
             _remove(place)
         (workspace.root / "var" / "digests").unlink(missing_ok=True)
     _gather(workspace)
@@ -121,9 +126,24 @@ def _naming(workspace: Workspace, tenant: str) -> list[Path]:
 
 def _cached(workspace: Workspace, digests: list[str]) -> Iterator[Path]:
     """Copies of its versions, which are named by their content."""
-    for folder in ("champions", "prefixes"):
+    for folder in _COPIES:
         for digest in digests:
             yield from (workspace.root / "var" / folder).glob(f"{digest}*")
+
+
+def _copies(workspace: Workspace, tenant: str) -> Iterator[Path]:
+    """Copies whose manifest says that they are the tenant's, whatever the registry still knows of them."""
+    for folder in _COPIES:
+        for path in sorted((workspace.root / "var" / folder).glob(f"*/{MANIFEST_FILE}")):
+            with suppress(ArtifactError):
+                if read_manifest(path.parent).tenant == tenant:
+                    yield path.parent
+
+
+def _is_unfinished(workspace: Workspace, tenant: str) -> bool:
+    """Whether moves of the tenant are known, and no line yet that it was forgotten since."""
+    moves = history(workspace.database, tenant)
+    return bool(moves) and moves[-1].action != "forget"
 
 
 def _gather(workspace: Workspace) -> None:

@@ -5,12 +5,15 @@ import shutil
 import subprocess
 
 import pytest
+import torch
 import yaml
 
 from components.data.objects import owned_objects
 from components.errors import ConfigError, DataError
+from components.model.prefix import Prefix
+from components.registry.artifact import save_artifact
 from components.rollout.feedback import Feedback, give
-from components.rollout.ledger import history
+from components.rollout.ledger import Entry, add, history
 from components.rollout.observations import Observation, record
 from components.stages import evaluate, gate, register, train
 from components.stages.forget import forget, left
@@ -103,3 +106,26 @@ def test_who_is_named_in_params_is_not_forgotten(make_root):
     (root / "params.yaml").write_text(json.dumps(values))
     with pytest.raises(ConfigError, match=r"train\.shared of birch"):
         forget(Workspace(root), "alder")
+
+
+def test_what_an_interrupted_run_left_is_found_without_the_registry(make_checkout):
+    """Copies of versions that MLflow knows no more, and a ledger that does not tell of the end."""
+    place = Workspace(make_checkout(("cedar",)))
+    prefix = Prefix.from_sites({"decoder.self": torch.zeros(1, 2, 1, 2, 4)})
+    facts = {"base_name": "base", "base_digest": "b" * 64, "tokenizer_digest": "c" * 64, "dataset_version": "d" * 32}
+    facts |= {"data_digest": "e" * 64, "train": {"prefix_length": 2}, "fingerprint": "f" * 64}
+    for folder, tenant in (("prefixes/1", "alder"), ("champions/2", "alder"), ("prefixes/3", "birch")):
+        save_artifact(place.root / "var" / folder, prefix, tenant=tenant, **facts)
+    add(place.database, Entry(tenant="alder", by="retrain", action="promote", to_version="1"))
+    assert len(left(place, "alder")) == 2
+
+    forget(place, "alder", by="ada")
+
+    assert [path.name for path in (place.root / "var").glob("[cp]*s/*")] == ["3"]
+    assert [one.action for one in history(place.database, "alder")] == ["promote", "forget"]
+    with pytest.raises(DataError, match="nothing anywhere"):
+        forget(place, "alder")
+    add(place.database, Entry(tenant="birch", by="retrain", action="promote", to_version="1"))
+    shutil.rmtree(place.root / "var/prefixes/3")
+    forget(place, "birch", by="ada")  # stopped before its last line
+    assert [one.action for one in history(place.database, "birch")] == ["promote", "forget"]
