@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from components.errors import DataError
+from components.errors import ConfigError, DataError
 from components.model.base import Base
 from components.model.decoding import Decoding, requests_for
 from components.serving.engine.answers import LiveAnswer
@@ -58,6 +58,8 @@ class BatchEngine:
     async def submit(self, request: Request) -> LiveAnswer:
         """See `Engine.submit`."""
         tenant = request.artifact.tenant
+        if request.guidance not in (0, 1) and self.limits.rows < 2 and not self.base.is_encoder_decoder:
+            raise ConfigError("guidance of 0 or 1", f"{request.guidance:g}, with places for one row", _WIDEN)
         if not request.source.strip():
             raise DataError("a source text", "an empty one", "give text as in the tenant's data")
         with self._expected(tenant):
@@ -131,6 +133,7 @@ class BatchEngine:
 
 
 _LATER = "try again later"
+_WIDEN = "leave guidance out, or let the operator set serve.rows to 2 or more"
 
 
 def _decoder(base: Base) -> Callable[[Sequence[int]], str]:

@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from components.errors import ArtifactError, BaseModelError, DataError
+from components.errors import ConfigError, ArtifactError, BaseModelError, DataError
 from components.model.base import Base
 from components.model.delta import applied
 from components.serving.engine.batch import Batch
@@ -296,3 +296,17 @@ def test_whoever_comes_and_goes_every_row_is_as_alone(
             assert joined(pieces) == (text, finish)
         else:
             assert text.startswith("".join(piece.text for piece in pieces))
+
+
+def test_a_row_that_never_finds_room_is_refused_and_holds_up_nobody(
+    tenants: Any, running: Any, pieces_of: Any, sources: Any
+) -> None:
+    request = Request(tenants.artifacts[0], sources[0], max_tokens=3)
+
+    async def serve() -> None:
+        async with running(tenants, rows=1) as engine:
+            with pytest.raises(ConfigError, match=r"serve\.rows"):
+                await asyncio.wait_for(pieces_of(engine, replace(request, guidance=2.0)), 10)
+            assert (await asyncio.wait_for(pieces_of(engine, request), 10))[-1].finish
+
+    asyncio.run(serve())
