@@ -17,8 +17,10 @@ def remove(client: Any, experiment_id: str, tenant: str) -> None:
 
     store = client._tracking_client.store
     for run in list(_runs(client, experiment_id, tenant)):
-        if run.info.lifecycle_stage == "active":
+        is_active = run.info.lifecycle_stage == "active"
+        if is_active or hasattr(store, "_hard_delete_run"):  # whoever hid a run in MLflow's page left its artifacts
             get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri).delete_artifacts()
+        if is_active:
             client.delete_run(run.info.run_id)
         if hasattr(store, "_hard_delete_run"):
             store._hard_delete_run(run.info.run_id)

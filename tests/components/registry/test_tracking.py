@@ -282,3 +282,17 @@ def test_the_base_is_referred_to_by_its_absolute_folder(registry: Registry, save
     config = model["flavors"]["python_function"]["config"]
     assert config == {"path": str((tmp_path / "base").resolve()), "revision": None, "dtype": "float32"}
     assert json.loads(model["signature"]["params"])[0]["name"] == "num_beams"
+
+
+def test_removing_a_tenant_takes_the_artifacts_of_runs_hidden_in_mlflow_too(
+    registry: Registry, save: Save, tmp_path: Path
+) -> None:
+    version = add(registry, save, tmp_path / "made")
+    client = client_of(registry)
+    run_id = client.get_model_version("prefix-acme", version.version).run_id
+    assert run_id
+    folder = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
+    assert list(folder.rglob("*.safetensors"))
+    client.delete_run(run_id)
+    registry.remove("acme")
+    assert (registry.remains("acme"), list(folder.rglob("*.safetensors"))) == ([], [])
