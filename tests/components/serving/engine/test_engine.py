@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from components.errors import ConfigError, ArtifactError, BaseModelError, DataError
+from components.errors import ArtifactError, BaseModelError, ConfigError, DataError
 from components.model.base import Base
 from components.model.delta import applied
 from components.serving.engine.batch import Batch
