@@ -14,7 +14,7 @@ from components.registry.versions import CHAMPION, Version
 from components.serving.aliases import Choice, not_found
 from components.serving.callers import Caller
 from components.serving.feedback import Remembered
-from components.serving.input import to_requests
+from components.serving.input import to_requests, usual_tokens
 from components.serving.openai import Choice as Part
 from components.serving.openai import Completion, CompletionRequest, LogProbs, Usage, to_logprobs
 from components.serving.problems import LOGGER
@@ -147,13 +147,13 @@ class Run:
             service.metrics.left.inc()
         is_forgotten = self._stood and not service.fleet.knows(self.tenant)
         if status == 200 and not is_forgotten:
-            rows = self._rows.rows
+            rows, limit = self._rows.rows, usual_tokens(service.of_tenant(self.tenant))
             service.memory.keep(self.id, Remembered(version, arm, [row.request.source for row in rows]))
             if self._drawn:
-                service.watch.add(seen(version, arm, rows))
+                service.watch.add(seen(version, arm, rows, limit))
             if self.choice.shadow is not None:
                 unseen = self._requests(self.choice.shadow, rows[0].request.seed)
-                service.shadows.offer(Shadowed(self.choice.shadow, unseen, [row.text for row in rows]))
+                service.shadows.offer(Shadowed(self.choice.shadow, unseen, [row.text for row in rows], limit))
         self._log(status, usage)
 
     async def _pieces(self) -> AsyncIterator[tuple[int, Piece]]:

@@ -39,7 +39,7 @@ def to_requests(body: CompletionRequest, version: Version, params: Params) -> li
     """
     access, evaluate = params.access, params.evaluate
     sources, draws = sources_of(body, version.tags.get("record_form", "")), body.n or 1
-    max_tokens = min(evaluate.max_new_tokens, access.max_tokens) if body.max_tokens is None else body.max_tokens
+    max_tokens = usual_tokens(params) if body.max_tokens is None else body.max_tokens
     _at_most(access.max_rows, len(sources) * draws, "rows (prompts times n)", "ask for fewer at once")
     _at_most(access.max_prompt_chars, max(map(len, sources)), "characters in a prompt", "shorten it")
     _at_most(access.max_tokens, max_tokens, "max_tokens", "ask for fewer")
@@ -61,6 +61,11 @@ def to_requests(body: CompletionRequest, version: Version, params: Params) -> li
         for source in sources
         for draw in range(draws)
     ]
+
+
+def usual_tokens(params: Params) -> int:
+    """How many tokens an answer may have where its caller does not say."""
+    return min(params.evaluate.max_new_tokens, params.access.max_tokens)
 
 
 def undone(params: Params) -> Sequence[str]:

@@ -30,6 +30,8 @@ class Shadowed:
     """The challenger's rows, as it would have been asked."""
     texts: Sequence[str]
     """What the champion answered."""
+    limit: int
+    """Tokens from which on an answer is over-long."""
 
 
 class Shadows:
@@ -71,5 +73,5 @@ class Shadows:
             self._metrics.shadows.labels("failed").inc()
             return
         agreed = sum(row.text == theirs for row, theirs in zip(unseen.rows, one.texts, strict=True))
-        self._watch.add(seen(one.version, CHALLENGER, unseen.rows, agreed))
+        self._watch.add(seen(one.version, CHALLENGER, unseen.rows, one.limit, agreed))
         self._metrics.shadows.labels("answered").inc()

@@ -64,10 +64,14 @@ class Watch:
             await self.write()
 
 
-def seen(version: Version, arm: Arm, rows: Iterable[Row], agreed: int = 0) -> Observation:
-    """Rows that have ended well, as counts of this minute."""
+def seen(version: Version, arm: Arm, rows: Iterable[Row], limit: int, agreed: int = 0) -> Observation:
+    """Rows that have ended well, as counts of this minute.
+
+    An answer is over-long that was cut at `limit` tokens, the tenant's own: any version is cut where a caller asks for
+    less.
+    """
     ended = list(rows)
-    healths = [health(row.text, cut=row.finish == "length") for row in ended]
+    healths = [health(row.text, cut=row.finish == "length" and row.request.max_tokens >= limit) for row in ended]
     latencies: dict[int, int] = {}
     for row in ended:
         number = bucket(row.seconds * 1000)

@@ -105,3 +105,16 @@ def test_nothing_of_a_forgotten_tenant_is_kept_or_written(ask, fleet):
     status, seen, metrics = ask(talk)
     assert (status, seen) == (404, {})
     assert "alder" not in metrics
+
+
+@pytest.mark.parametrize(("tokens", "over_long"), [({"max_tokens": 1}, 0), ({}, 1)])
+def test_an_answer_as_short_as_its_caller_asked_is_not_over_long(ask, fleet, monkeypatch, tokens, over_long):
+    monkeypatch.setattr(fleet.engine, "_generate", lambda request: " ".join("x" * request.max_tokens))
+
+    async def talk(client, service):
+        await client.post("/v1/completions", json={**PROMPT, **tokens})
+        await service.watch.write()
+        return observed(service.database, "alder", ["1"], 0, 2**31 - 1)
+
+    (one,) = ask(talk)
+    assert (one.requests, one.over_long) == (1, over_long)
