@@ -43,7 +43,8 @@ class Origin:
     @property
     def run_key(self) -> str:
         """Of the run that trained it."""
-        return run_key(self.manifest.fingerprint, self.manifest.made_from.get("shared"))
+        manifest = self.manifest
+        return run_key(manifest.fingerprint, manifest.tokenizer_digest, manifest.made_from.get("shared"))
 
     @property
     def prefix(self) -> "Prefix | None":
@@ -102,9 +103,9 @@ def champion_start(workspace: Workspace, item: PlanItem, shared: Origin | None) 
     return Origin(delta, manifest, told)
 
 
-def run_key(fingerprint: str, shared_sha256: str | None) -> str:
-    """The name of a run: what it is made from, and the very slots that it stands on."""
-    return fingerprint if shared_sha256 is None else f"{fingerprint}-{shared_sha256}"
+def run_key(fingerprint: str, tokenizer_digest: str, shared_sha256: str | None) -> str:
+    """The name of a run: what it is made from, how it is read, and the very slots that it stands on."""
+    return "-".join([fingerprint, tokenizer_digest, *([shared_sha256] if shared_sha256 else [])])
 
 
 def _differences(manifest: Manifest, train: TrainConfig, shared: Origin | None) -> list[str]:

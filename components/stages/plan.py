@@ -12,8 +12,9 @@ from components.data.digests import tenant_digest
 from components.data.fingerprint import fingerprint
 from components.errors import ArtifactError, ConfigError
 from components.registry.manifest import SCHEMA, TENSORS_FILE, Manifest, read_manifest
-from components.stages.base import describe
+from components.stages.base import BASE_FILE, describe
 from components.stages.progress import listed
+from components.stages.records import read_json
 from components.stages.workspace import Workspace
 
 
@@ -129,6 +130,9 @@ def _reason(
         return f"its prefix is damaged: {problem.got}", False
     if manifest.fingerprint != fingerprint_:
         return _difference(manifest, digest, train, base_digest), True
+    base = read_json(workspace.out("base") / BASE_FILE) or {}
+    if base.get("tokenizer_digest", manifest.tokenizer_digest) != manifest.tokenizer_digest:
+        return "tokenizer changed", True
     if workspace.digests.of(folder / TENSORS_FILE) != manifest.sha256:
         return "its prefix is damaged: the tensors are not those that the manifest names", False
     if train.shared is not None and _shared_moved(workspace, train.shared, manifest):

@@ -106,7 +106,8 @@ class _Work:
         self.folder = workspace.out("train", item.tenant)
         splits = read_tenant(workspace, item.tenant)
         self.shared = shared_prefix(workspace, item)
-        state, key = self.folder / STATE_FOLDER, run_key(item.fingerprint, self.shared.sha256 if self.shared else None)
+        state, tokenizer = self.folder / STATE_FOLDER, workspace.base.tokenizer_digest
+        key = run_key(item.fingerprint, tokenizer, self.shared.sha256 if self.shared else None)
         step = saved_step(state, key)
         start = None if step else champion_start(workspace, item, self.shared)
         begins = f"resumes at step {step}" if step else f"starts from {start.told}" if start else "starts clean"
@@ -165,12 +166,15 @@ def resumable(workspace: Workspace) -> dict[str, int]:
     """The tenants whose training was interrupted and will be resumed, with the step that they reached."""
     from components.training.checkpoint import saved_step
 
+    todo = plan(workspace)
+
     def step(item: PlanItem) -> int:
         under = item.train.shared
         shared = file_digest(workspace.out("train", under) / TENSORS_FILE) if under else None
-        return saved_step(workspace.out("train", item.tenant) / STATE_FOLDER, run_key(item.fingerprint, shared))
+        key = run_key(item.fingerprint, todo.base["tokenizer_digest"], shared)
+        return saved_step(workspace.out("train", item.tenant) / STATE_FOLDER, key)
 
-    steps = {item.tenant: step(item) for item in plan(workspace).items}
+    steps = {item.tenant: step(item) for item in todo.items}
     return {tenant: step for tenant, step in steps.items() if step}
 
 

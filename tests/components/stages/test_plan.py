@@ -68,6 +68,22 @@ def test_what_a_stat_does_not_show_is_found_by_a_full_check(make_root):
     assert plan(Workspace(root)).items == ()
 
 
+def test_another_tokenizer_of_the_same_model_is_trained_on_anew(make_root):
+    root = make_root(("alder",))
+    train.run(Workspace(root))
+    file, prefix = root / "base/tokenizer.json", root / "out/train/alder/prefix.safetensors"
+    values, before = json.loads(file.read_text()), prefix.read_bytes()
+    ids = values["model"]["vocab"]
+    letters = [name for name in ids if len(name) == 1 and name.islower()]
+    ids |= dict(zip(letters, [ids[name] for name in reversed(letters)], strict=True))
+    file.write_text(json.dumps(values))
+    assert plan(Workspace(root)).sentence == "1 to train, 0 stand: alder (tokenizer changed)"
+    assert train.resumable(Workspace(root)) == {}, "what was read otherwise is not gone on with"
+    refuse_failures(train.run(Workspace(root)))
+    assert prefix.read_bytes() != before
+    assert plan(Workspace(root)).items == ()
+
+
 @pytest.mark.parametrize("spoilt", ["folder", "nonsense"])
 def test_an_index_that_cannot_be_kept_is_told_and_stops_nothing(make_root, caplog, spoilt):
     root = make_root(("alder",))
