@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 
 from components.errors import RegistryError
 from components.registry.artifact import load_artifact
-from components.stages.generate import generate
 from components.stages.by_hand import promote
+from components.stages.generate import generate
 from components.stages.status import status
 from components.stages.workspace import Workspace
 from flows.door import run

@@ -125,6 +125,6 @@ def test_a_full_disk_ends_the_search_and_not_only_a_trial(call, make_root, monke
     def full(*_given):
         raise WorkspaceError("to write a state", "No space left on device", "free space on this disk and run again")
 
-    monkeypatch.setattr("components.training.loop.save_state", full)
+    monkeypatch.setattr("components.training.run.save_state", full)
     told = call(root, "tune", "alder", *FAST)
     check_beats(told.exit_code, told.stderr, "No space left on device")
