@@ -30,6 +30,7 @@ from components.serving.requests import Artifact, BusyError
 if TYPE_CHECKING:
     from components.registry.manifest import Manifest
 
+_CONTENT_LOCKS = 64
 _RETRY_S = 1.0
 
 
@@ -99,6 +100,7 @@ class Residents:
         self.base, self.source, self.folder = base, source, folder
         self._memory = memory or Memory()
         self._lock = threading.Lock()
+        self._contents = [threading.Lock() for _ in range(_CONTENT_LOCKS)]
         self._device: Shelf[Resident] = Shelf(self._memory.device)
         self._host: Shelf[tuple[Delta, Manifest]] = Shelf(self._memory.host if base.device.type != "cpu" else 0)
         self._disk: Shelf[Path] = Shelf(self._memory.disk)
@@ -159,9 +161,11 @@ class Residents:
 
     def _load(self, artifact: Artifact) -> Resident:
         try:
-            with self._lock:
-                known = self._host.get(artifact.sha256)
-            delta, manifest = known or self._read(artifact)
+            # Versions of one content share a folder.
+            with self._contents[hash(artifact.sha256) % len(self._contents)]:
+                with self._lock:
+                    known = self._host.get(artifact.sha256)
+                delta, manifest = known or self._read(artifact)
             resident = Resident(delta, manifest, self.base)
             with self._lock:
                 if self._device.put(artifact.sha256, resident, resident.bytes, self._pins) is None:

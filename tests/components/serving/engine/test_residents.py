@@ -67,6 +67,14 @@ def test_many_who_wait_for_an_artifact_have_it_loaded_once(store: Any, opened: A
         assert store.fetched == {artifact.sha256: 1}
 
 
+def test_versions_of_one_content_are_fetched_once(store: Any, opened: Any, random_prefix: Any) -> None:
+    artifact = store.add("acme", random_prefix(store.base))
+    with opened() as residents:
+        found = acquired(residents, *(replace(artifact, version=str(number)) for number in range(4)))
+    assert {one.tenant for one in found} == {"acme"}
+    assert store.fetched == {artifact.sha256: 1}
+
+
 def test_who_gives_up_waiting_takes_nothing_from_the_others(store: Any, opened: Any, random_prefix: Any) -> None:
     artifact = store.add("acme", random_prefix(store.base))
     with opened() as residents:
