@@ -4,6 +4,7 @@ Knows which weights are on which model, and that they fit it. Does not know how 
 """
 
 import copy
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from components.errors import ArtifactError, BaseModelError
 from components.model.weights.config import WeightsConfig
 
+_model = threading.RLock()
+"""Held while weights are on a model: what another thread looks at is then not the bare model."""
 _current: "WeakKeyDictionary[nn.Module, HeldWeights]" = WeakKeyDictionary()
 
 
@@ -123,9 +126,10 @@ class HeldWeights(ABC):
 
     def check_fits(self, model: Any) -> None:
         """See `Weights.check_fits`; asked again of one model, it does nothing."""
-        if model not in self._fitting:
-            check_fits(self.tensors, self.wanted(model))
-            self._fitting.add(model)
+        with _model:
+            if model not in self._fitting:
+                check_fits(self.tensors, self.wanted(model))
+                self._fitting.add(model)
 
     @contextmanager
     def applied(self, model: Any) -> Iterator[None]:
@@ -138,17 +142,18 @@ class HeldWeights(ABC):
             self._installed[model].renew()
             yield
             return
-        self.check_fits(model)
-        installation = self.installation(model)
-        _current[model] = self
-        self._installed[model] = installation
-        try:
-            installation.put()
-            yield
-        finally:
-            installation.take()
-            del self._installed[model]
-            del _current[model]
+        with _model:
+            self.check_fits(model)
+            installation = self.installation(model)
+            _current[model] = self
+            self._installed[model] = installation
+            try:
+                installation.put()
+                yield
+            finally:
+                installation.take()
+                del self._installed[model]
+                del _current[model]
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
