@@ -54,6 +54,6 @@ def test_the_builtin_tenants_have_the_default(house):
 
 @pytest.mark.skipif("PREFIXFLEET_TEST_DATA" not in os.environ, reason="PREFIXFLEET_TEST_DATA names no folder of data")
 def test_e2e_has_the_default():
-    path = Path(os.environ["PREFIXFLEET_TEST_DATA"]) / "e2e"
+    path = Path(os.environ["PREFIXFLEET_TEST_DATA"]) / "e2e-dataset.zip"
     sources = [example.source for example in import_dataset("e2e", str(path), DataConfig())["train"]]
     assert form_of(sources) == DEFAULT_FORM
