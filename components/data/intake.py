@@ -5,7 +5,8 @@ Drops are taken away last: after a kill in between they are merged again, and ad
 Knows no lock: one intake at a time is the caller's part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,12 +110,19 @@ def _merge(folder: Path, report: DropReport, limits: DataConfig) -> dict[str, by
 
 
 def _make_version(workspace: Path, changed: dict[str, dict[str, bytes]], *, push: bool) -> None:
-    try:
-        staged = swap.stage_copy(workspace)
+    with new_version(workspace, push=push) as staged:
         for tenant, splits in changed.items():
             for split, content in splits.items():
                 write_atomic(staged / tenant / f"{split}.jsonl", content)
-        add_staged(workspace)
+
+
+@contextmanager
+def new_version(workspace: Path, *, push: bool) -> Iterator[Path]:
+    """A copy of data/ to change inside; afterwards it is the dataset's version, and when anything fails nothing is."""
+    try:
+        staged = swap.stage_copy(workspace)
+        yield staged
+        _add_staged(workspace)
         if push:
             versions.push(workspace, swap.STAGED_POINTER)
     except BaseException:
@@ -123,7 +131,7 @@ def _make_version(workspace: Path, changed: dict[str, dict[str, bytes]], *, push
     swap.swap(workspace)
 
 
-def add_staged(workspace: Path) -> None:
+def _add_staged(workspace: Path) -> None:
     """Version the staged folder. In .gitignore its passing name, which DVC adds, gives way to data/ itself."""
     versions.add(workspace, swap.STAGED)
     path = workspace / ".gitignore"

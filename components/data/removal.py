@@ -5,7 +5,7 @@ from pathlib import Path
 
 from components.data import swap, versions
 from components.data.files import disk_errors
-from components.data.intake import add_staged, require_current
+from components.data.intake import new_version, require_current
 
 
 def remove_from_dataset(workspace: Path, tenant: str, *, push: bool) -> bool:
@@ -20,15 +20,6 @@ def remove_from_dataset(workspace: Path, tenant: str, *, push: bool) -> bool:
     require_current(workspace)
     if not (workspace / swap.DATA / tenant).exists():
         return False
-    try:
-        staged = swap.stage_copy(workspace)
-        with disk_errors(f"remove {staged / tenant}"):
-            shutil.rmtree(staged / tenant)
-        add_staged(workspace)
-        if push:
-            versions.push(workspace, swap.STAGED_POINTER)
-    except BaseException:
-        swap.recover(workspace)
-        raise
-    swap.swap(workspace)
+    with new_version(workspace, push=push) as staged, disk_errors(f"remove {staged / tenant}"):
+        shutil.rmtree(staged / tenant)
     return True
