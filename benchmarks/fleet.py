@@ -57,8 +57,10 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
     setting, engine = peft_trainer.SETTINGS[options.peer], EngineConfig(compile=options.compile)
     sides = {
         PEFT: Side(peft_trainer.train_each, (folder, setting, config, tenants), options.tenants),
-        SOLO: Side(ours.train_each, (folder, options.dtype, config, engine, tenants), options.tenants),
-        TOGETHER: Side(ours.train_together, (folder, options.dtype, config, engine, tenants), 1),
+        SOLO: Side(
+            ours.train_shards, (folder, options.dtype, config, engine, [[one] for one in tenants]), options.tenants
+        ),
+        TOGETHER: Side(ours.train_shards, (folder, options.dtype, config, engine, [tenants]), 1),
     }
     rounds = [in_turns(sides) for _ in range(options.rounds)]
     seconds = {name: [sum(outcomes[name].seconds) for outcomes in rounds] for name in sides}

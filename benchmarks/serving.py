@@ -24,9 +24,10 @@ from sides.answering import Answers, Part
 from sides.bases import SHAPES
 from sides.examples import draw, lengths_of
 from sides.fleets import names
-from sides.load import Load, sharpen, write_store
+from sides.load import Load, write_store
 from sides.options import bases, filled, parser, spread
 from sides.over_http import over_http
+from sides.random_weights import rewrite, sharpen
 from sides.turns import Outcome, Side, in_turns
 
 from components.config import BaseConfig
@@ -66,7 +67,7 @@ def main() -> None:
         for folder in folders:
             is_shaped = folder.name in {f"gpt2-{shape}" for shape in SHAPES}
             if is_shaped:
-                sharpen(folder)
+                rewrite(folder, sharpen)
             for dtype in options.dtype:
                 with tempfile.TemporaryDirectory() as store:
                     _measure(folder, dtype, Path(store), options, numbers=is_shaped and options.data is None)

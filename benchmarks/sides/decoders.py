@@ -28,10 +28,8 @@ from components.model.texts import Texts
 from sides import peft_trainer
 from sides.bases import quiet
 from sides.examples import E2E_LENGTHS
+from sides.random_weights import sharpen
 from sides.turns import Turn, loaded
-
-_SHARPNESS = 8.0
-"""Gives logits of random weights a standard deviation of 4.4, where it would be 0.6."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ def inputs_of(folder: Path, data: Path | None, count: int) -> tuple[list[list[in
 def ours(turn: Turn, task: Task, dtype: str, rows: int, rounds: int) -> dict[str, Any]:
     """PrefixFleet's one call for all rows, `rows` of them at a time."""
     base = load_base(BaseConfig(path=str(task.folder), dtype=dtype))
-    _shape(base.model, task)
+    if task.shaped:
+        sharpen(base.model)
     base.model.generation_config.forced_eos_token_id = base.eos_id
     standing = loaded()
     prefixes = {tenant: task.prefix(base.shape, tenant) for tenant in set(task.tenants)}
@@ -206,16 +205,10 @@ def _theirs(task: Task, dtype: str) -> tuple[Any, Base]:
     quiet()
     model = transformers.AutoModelForCausalLM.from_pretrained(task.folder, dtype=getattr(torch, dtype))
     model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    _shape(model, task)
+    if task.shaped:
+        sharpen(model)
     tokenizer = transformers.AutoTokenizer.from_pretrained(task.folder)
     return model, Base(model, tokenizer, task.folder.name, "", "", 0, model.config.max_position_embeddings)
-
-
-def _shape(model: Any, task: Task) -> None:
-    if task.shaped:
-        with torch.no_grad():
-            model.transformer.ln_f.weight.mul_(_SHARPNESS)
-            model.transformer.wte.weight[model.config.eos_token_id] = 0.0
 
 
 def _name(tenant: int) -> str:

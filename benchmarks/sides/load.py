@@ -20,9 +20,6 @@ from components.registry.artifact import load_artifact, save_artifact
 from components.serving.requests import Artifact, Request
 from sides.fleets import names
 
-_SHARPNESS = 8.0
-"""Gives logits of random weights a standard deviation of 4.4, where it would be 0.6."""
-
 
 @dataclass(frozen=True)
 class Load:
@@ -111,14 +108,3 @@ def save(folder: Path, base: Base, tenant: str, slots: int, seed: int, scale: fl
         **facts,
     )
     return Artifact(tenant, str(seed), manifest.sha256)
-
-
-def sharpen(folder: Path) -> None:
-    """Let a base of random weights choose as clearly as a trained one, and end no text: its last norm is scaled up."""
-    from transformers import GPT2LMHeadModel
-
-    model = GPT2LMHeadModel.from_pretrained(folder)
-    with torch.no_grad():
-        model.transformer.ln_f.weight.mul_(_SHARPNESS)
-        model.transformer.wte.weight[model.config.eos_token_id] = 0.0
-    model.save_pretrained(folder)

@@ -95,43 +95,20 @@ def train_in_rounds(
     return {"loaded_bytes": standing, "stored_bytes": stored}
 
 
-def train_each(
+def train_shards(
     turn: Turn,
     folder: Path,
     dtype: Dtype,
     config: TrainConfig,
     engine: EngineConfig,
-    tenants: Sequence[Sequence[Example]],
+    shards: Sequence[Sequence[Sequence[Example]]],
 ) -> dict[str, Any]:
-    """A run for every tenant, one after the other on one base; a turn after each."""
-    base, standing = _warm(folder, dtype, config, engine, tenants)
-    turn()
-    for examples in tenants:
-        solo(base, config, examples, engine)
-        turn()
-    return {"loaded_bytes": standing}
-
-
-def train_together(
-    turn: Turn,
-    folder: Path,
-    dtype: Dtype,
-    config: TrainConfig,
-    engine: EngineConfig,
-    tenants: Sequence[Sequence[Example]],
-) -> dict[str, Any]:
-    """All tenants in one pass over one base; a turn when all are done."""
-    base, standing = _warm(folder, dtype, config, engine, tenants)
-    turn()
-    together(base, config, tenants, engine)
-    turn()
-    return {"loaded_bytes": standing}
-
-
-def _warm(
-    folder: Path, dtype: Dtype, config: TrainConfig, engine: EngineConfig, tenants: Sequence[Sequence[Example]]
-) -> tuple[Base, int]:
+    """Shards of tenants, one after the other on one base; a turn after each."""
     base = load_base(BaseConfig(path=str(folder), dtype=dtype))
     standing = loaded(base.model)
-    together(base, config.model_copy(update={"max_steps": 2}), [tenants[0][: 2 * config.batch_size]], engine)
-    return base, standing
+    together(base, config.model_copy(update={"max_steps": 2}), [shards[0][0][: 2 * config.batch_size]], engine)
+    turn()
+    for tenants in shards:
+        together(base, config, tenants, engine)
+        turn()
+    return {"loaded_bytes": standing}

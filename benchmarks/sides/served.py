@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-import torch
 
 from components.errors import PrefixFleetError
 from components.model.decoding import Decoding, generate_text
@@ -25,8 +24,8 @@ from components.registry.tracking import Registration, RunLog
 from components.stages.workspace import Workspace
 from sides.fleets import write_workspace
 from sides.load import save
+from sides.random_weights import enliven, rewrite
 
-_LIVELINESS = 12.0
 _START_S = 120.0
 
 
@@ -45,7 +44,7 @@ class Fleet:
 def make_fleet(root: Path, tenants: Sequence[str], slots: int, max_tokens: int, serve: Mapping[str, Any]) -> Fleet:
     """Make a workspace in an empty folder and register two versions of every tenant."""
     write_workspace(root, [], {"serve": dict(serve)})
-    _enliven(root / "base")
+    rewrite(root / "base", enliven)
     workspace, versions = Workspace(root), ("1", "2")
     base, registry = workspace.base, workspace.registry
     sources = [" ".join(str((7 * word + 31 * number) % 255) for word in range(4 + number)) for number in range(6)]
@@ -127,14 +126,3 @@ def serving(root: Path, environment: Mapping[str, str] | None = None) -> Iterato
     finally:
         process.terminate()
         process.wait(90)
-
-
-def _enliven(folder: Path) -> None:
-    from transformers import GPT2LMHeadModel
-
-    model = GPT2LMHeadModel.from_pretrained(folder)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() == 2:
-                weight.mul_(_LIVELINESS)
-    model.save_pretrained(folder)
