@@ -7,12 +7,14 @@ import errno
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from components.errors import WorkspaceError
 
+_LOOK_S = 0.02
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
 """What a disk may answer to any write, wherever it happens, that is no mistake of the program."""
@@ -73,25 +75,34 @@ def disk_problem(problem: OSError, wanted: str) -> WorkspaceError:
 
 
 @contextmanager
-def alone(lock: Path, place: Path, fix: str) -> Iterator[None]:
+def alone(lock: Path, place: Path, fix: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """Let one process at a time work in `place`. The system frees the lock when its holder dies, however it dies.
 
     Raises:
-        WorkspaceError: another one holds it, whose process is named; or the disk is full.
+        WorkspaceError: another one holds it for `wait_s`, whose process is named; or the disk is full.
     """
     with disk_errors(f"lock {lock}"):
         lock.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        until_s = time.monotonic() + wait_s
+        while not (held := _is_locked(handle)) and time.monotonic() < until_s:
+            time.sleep(_LOOK_S)
+        if not held:
             holder = os.read(handle, 20).decode("ascii", "replace") or "unknown"
             got = f"another run at work there (process {holder}, lock {lock})"
-            raise WorkspaceError(f"{place} to itself", got, fix) from None
+            raise WorkspaceError(f"{place} to itself", got, fix)
         with disk_errors(f"lock {lock}"):
             os.ftruncate(handle, 0)
             os.write(handle, str(os.getpid()).encode())
         yield
     finally:
         os.close(handle)
+
+
+def _is_locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,8 +1,8 @@
 """Where the rollout's tables lie: MLflow's database when that is PostgreSQL, else SQLite at var/prefixfleet.db.
 
-Opens one engine, makes the tables where they are missing, and turns a database's complaints into ours. The environment
-variable PREFIXFLEET_DATABASE names another one: that of an MLflow which is reached through its server, say. Knows no
-tenant and no policy.
+Makes the tables where they are missing, lets one mover at a time at a tenant, and turns a database's complaints into
+ours. The environment variable PREFIXFLEET_DATABASE names another one: that of an MLflow which is reached through its
+server, say. Knows no tenant and no policy.
 """
 
 import os
@@ -12,47 +12,69 @@ from pathlib import Path
 
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from components.config import Params
-from components.data.files import disk_errors
+from components.data.files import alone
 from components.errors import WorkspaceError
 from components.registry.connection import URI_VARIABLE, hide_password, resolve_uri
-from components.rollout.tables import GUARDS, LEDGER, METADATA
+from components.rollout.connecting import Limits, answering, open_engine
+from components.rollout.tables import GUARDS, METADATA
 
 VARIABLE = "PREFIXFLEET_DATABASE"
 """Environment variable with the URL of a database for the rollout's tables."""
 
 _FILE = "sqlite:///var/prefixfleet.db"
-_BUSY_SECONDS = 10
-_LOCK = 7_312_004  # any number that nobody else's advisory lock has
-_FIX = f"see whether it runs and its disk has room, or name another in {VARIABLE}"
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_LOCK = 7_312_004  # any number that nobody else's advisory locks have
+_FIX = f"see whether it runs, its disk has room and nobody holds its rows, or name another in {VARIABLE}"
 
 
 class Database:
     """The rollout's tables; may be shared by threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, limits: Limits | None = None) -> None:
         """Open an engine; the tables are made where they are missing. Raises WorkspaceError."""
-        self.url = url
-        self.engine = _engine(url)
+        self.url, self._limits = url, limits or Limits()
+        self.engine = open_engine(_parsed(url), self._limits)
         with self.writing("the rollout's tables") as connection:
-            if not sql.inspect(connection).has_table(LEDGER.name):
+            if METADATA.tables.keys() - set(sql.inspect(connection).get_table_names()):
                 _make_tables(connection)
 
     @contextmanager
     def reading(self, wanted: str) -> Iterator[Connection]:
         """A connection to read by. Raises WorkspaceError."""
-        with self._told(wanted), self.engine.connect() as connection:
+        with self._told(wanted), self.engine.connect() as connection, answering(connection, self._limits):
             yield connection
 
     @contextmanager
     def writing(self, wanted: str) -> Iterator[Connection]:
         """One transaction: all of the block is kept, or nothing. Raises WorkspaceError."""
-        with self._told(wanted), self.engine.begin() as connection:
+        with self.reading(wanted) as connection, connection.begin():
             yield connection
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Let nobody else take the turn of this name meanwhile, in any process that shares the database.
+
+        It ends with its holder, however that dies. In SQLite all names are one.
+
+        Raises:
+            WorkspaceError: another holds it for longer than we wait; or the database does not answer.
+        """
+        wanted = f"the turn of {name}"
+        if self.engine.dialect.name == "sqlite":
+            place = Path(self.engine.url.database or "memory")
+            with alone(Path(f"{place}.lock"), place, "try again", wait_s=self._limits.lock):
+                yield
+            return
+        with self._told(wanted), self.engine.connect() as holder:
+            with answering(holder, self._limits):
+                taking = sql.func.pg_advisory_xact_lock(_LOCK, sql.func.hashtext(name))
+                holder.execute(sql.select(taking))
+            yield
+            with answering(holder, self._limits):
+                holder.rollback()
 
     def close(self) -> None:
         """Give the connections back."""
@@ -90,34 +112,19 @@ def insert_into(connection: Connection, table: sql.Table) -> "postgresql.Insert 
 
 
 def _make_tables(connection: Connection) -> None:
-    """Make what is missing; the ledger last, so that where it is, everything is."""
+    """Make what is missing, one process at a time."""
     alone = {"postgresql": f"SELECT pg_advisory_xact_lock({_LOCK})", "sqlite": "BEGIN IMMEDIATE"}
     connection.exec_driver_sql(alone[connection.dialect.name])
-    METADATA.create_all(connection, tables=[table for table in METADATA.sorted_tables if table is not LEDGER])
-    METADATA.create_all(connection, tables=[LEDGER])
+    METADATA.create_all(connection)
     for statement in GUARDS[connection.dialect.name]:
         connection.exec_driver_sql(statement)
 
 
-def _engine(url: str) -> Engine:
+def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
     except SQLAlchemyError:
         parsed = None
     if parsed is None or parsed.get_backend_name() not in GUARDS:
         raise WorkspaceError("a database for the rollout", hide_password(url), "name one of PostgreSQL or SQLite")
-    if parsed.get_backend_name() != "sqlite":
-        return sql.create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": _BUSY_SECONDS})
-    if parsed.database:
-        with disk_errors(f"make the folder of {parsed.database}"):
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sql.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
-    sql.event.listen(engine, "connect", _set_pragmas)
-    return engine
-
-
-def _set_pragmas(connection: object, _record: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    for pragma in _PRAGMAS:
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    return parsed

@@ -40,6 +40,14 @@ STANDINGS = sql.Table(
     sql.Column("pinned", sql.Boolean, nullable=False),
 )
 
+INTENTS = sql.Table(
+    "prefixfleet_intents",
+    METADATA,
+    sql.Column("tenant", sql.String(63), primary_key=True),
+    sql.Column("standing", sql.Text, nullable=False),  # JSON
+    sql.Column("entry", sql.Text, nullable=False),  # JSON
+)
+
 COUNTS = ("requests", "errors", "empty", "repeated", "over_long", "tokens", "agreed", "liked", "disliked")
 
 

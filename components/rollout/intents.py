@@ -1,0 +1,40 @@
+"""A move that is about to be made: written down before MLflow's aliases change, gone once standing and ledger tell it.
+
+What a killed process leaves here says whose move it was that MLflow shows. Knows no MLflow.
+"""
+
+import json
+from dataclasses import asdict
+
+import sqlalchemy as sql
+from sqlalchemy.engine import Connection
+
+from components.rollout.database import insert_into
+from components.rollout.ledger import Entry
+from components.rollout.standings import Standing
+from components.rollout.tables import INTENTS
+
+Moved = tuple[Standing, Entry]
+"""Where a tenant stands after a move, and the ledger's line on it."""
+
+
+def intend(connection: Connection, move: Moved) -> None:
+    """Write it down, in the place of another of this tenant."""
+    after, entry = move
+    row = {"standing": json.dumps(asdict(after)), "entry": json.dumps(asdict(entry))}
+    insert = insert_into(connection, INTENTS).values(tenant=after.tenant, **row)
+    connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=row))
+
+
+def intended(connection: Connection, tenant: str) -> Moved | None:
+    """What was about to be made, and is not recorded yet."""
+    row = connection.execute(sql.select(INTENTS).where(INTENTS.c.tenant == tenant)).first()
+    if row is None:
+        return None
+    standing = json.loads(row.standing)
+    return Standing(**{**standing, "changes": tuple(standing["changes"])}), Entry(**json.loads(row.entry))
+
+
+def drop(connection: Connection, tenant: str) -> None:
+    """Forget it."""
+    connection.execute(sql.delete(INTENTS).where(INTENTS.c.tenant == tenant))
