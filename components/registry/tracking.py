@@ -24,6 +24,7 @@ from components.registry.versions import (
     CHAMPION,
     Version,
     find_aliased,
+    find_aliases,
     find_by_alias,
     find_holding,
     find_versions,
@@ -86,6 +87,11 @@ class Registry:
         """The tenant's challenger, or None."""
         with self._connection.client(f"the challenger of {tenant}") as client:
             return find_by_alias(client, tenant, CHALLENGER)
+
+    def aliases(self, tenant: str) -> dict[str, str]:
+        """Alias -> the number of the tenant's version that bears it."""
+        with self._connection.client(f"the aliases of {tenant}") as client:
+            return find_aliases(client, tenant)
 
     def versions(self, tenant: str) -> list[Version]:
         """All versions of a tenant, the newest first; none for an unknown tenant."""

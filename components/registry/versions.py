@@ -114,6 +114,12 @@ def find_by_alias(client: Any, tenant: str, alias: str) -> Version | None:
     return None if entity is None else to_version(tenant, entity, {*entity.aliases, alias})
 
 
+def find_aliases(client: Any, tenant: str) -> dict[str, str]:
+    """Alias -> the number of the version that bears it, in one call; none for an unknown tenant."""
+    model = or_none(client.get_registered_model, model_name(tenant))
+    return {} if model is None else {alias: str(number) for alias, number in model.aliases.items()}
+
+
 def find_versions(client: Any, tenant: str) -> list[Version]:
     """All versions of a tenant, the newest first; none for an unknown tenant."""
     model = or_none(client.get_registered_model, model_name(tenant))
