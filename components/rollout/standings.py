@@ -5,7 +5,7 @@ trial, its share, since when, and whether a person has stopped it. Knows no poli
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -72,14 +72,26 @@ def standing(database: Database, tenant: str) -> Standing:
     return Standing(tenant=tenant) if row is None else Standing(**_named(row))
 
 
+def adopt(database: Database, found: Sequence[Standing]) -> None:
+    """Remember tenants of whom nothing is known, and no others. Raises WorkspaceError."""
+    if found:
+        with database.writing("to remember champions") as connection:
+            insert = insert_into(connection, STANDINGS)
+            connection.execute(insert.on_conflict_do_nothing(index_elements=["tenant"]), [_row(one) for one in found])
+
+
 def put(connection: Connection, changed: Iterable[Standing]) -> None:
     """Write standings within the transaction of the ledger's lines on them."""
-    rows = [{**asdict(one), "changes": json.dumps(one.changes)} for one in changed]
+    rows = [_row(one) for one in changed]
     if not rows:
         return
     insert = insert_into(connection, STANDINGS)
     values = {name: insert.excluded[name] for name in rows[0] if name != "tenant"}
     connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=values), rows)
+
+
+def _row(one: Standing) -> dict[str, Any]:
+    return {**asdict(one), "changes": json.dumps(one.changes)}
 
 
 def _named(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Literal
 
 from components.errors import RegistryError
-from components.registry.versions import CHALLENGER, CHAMPION, Version
+from components.registry.versions import CHALLENGER, Version
 from components.rollout import policy
-from components.rollout.standings import Standing, standing
-from components.stages.moves import PROMOTED, follow, make_champion, moved, record, restore, take_back
+from components.rollout.standings import Standing
+from components.stages.moves import PROMOTED, make_champion, moved, record, restore, take_back
 from components.stages.progress import tell
+from components.stages.turns import turn
 from components.stages.workspace import Workspace
 
 Hold = Literal["pause", "resume", "pin", "unpin"]
@@ -20,8 +21,8 @@ _WHY = "by hand"
 _TOLD = {
     "pause": "the trial is paused",
     "resume": "the trial goes on",
-    "pin": "the champion is pinned",
-    "unpin": "the champion is no longer pinned",
+    "pin": "version {0.champion} is pinned",
+    "unpin": "version {0.champion} is no longer pinned",
 }
 
 
@@ -41,10 +42,10 @@ def promote(workspace: Workspace, tenant: str, number: str | None = None, by: st
         RegistryError: the tenant has no versions, or not this one; or its champion is pinned.
 
     """
-    versions = workspace.registry.versions(tenant)
-    before = _movable(workspace, tenant, versions)
-    version = _chosen(versions, tenant, number)
-    record(workspace, [make_champion(workspace, version, before, by or person(), _WHY)])
+    with turn(workspace, tenant) as now:
+        _refuse_pinned(now.standing)
+        version = _chosen(workspace.registry.versions(tenant), tenant, number)
+        make_champion(now, version.version, by or person(), _WHY)
     return version
 
 
@@ -57,17 +58,18 @@ def rollback(workspace: Workspace, tenant: str, to: str | None = None, by: str |
         RegistryError: there is no champion, none before it, or it is pinned.
 
     """
-    versions = workspace.registry.versions(tenant)
-    before = _movable(workspace, tenant, versions)
-    if before.challenger and to is None:
-        take_back(workspace, _chosen(versions, tenant, before.challenger), before, by or person(), _WHY)
-        return before.challenger, before.champion
-    champion = _bearing(versions, CHAMPION)
-    if champion is None:
-        raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
-    former = _chosen(versions, tenant, to) if to else _former(versions, champion)
-    restore(workspace, former, before, by or person(), _WHY)
-    return champion.version, former.version
+    with turn(workspace, tenant) as now:
+        before = now.standing
+        _refuse_pinned(before)
+        if before.challenger and to is None:
+            take_back(now, by or person(), _WHY)
+            return before.challenger, before.champion
+        if not before.champion:
+            raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
+        versions = workspace.registry.versions(tenant)
+        former = _chosen(versions, tenant, to) if to else _former(versions, before)
+        restore(now, former.version, by or person(), _WHY)
+        return before.champion, former.version
 
 
 def hold(workspace: Workspace, tenant: str, action: Hold, by: str | None = None) -> Standing:
@@ -80,17 +82,17 @@ def hold(workspace: Workspace, tenant: str, action: Hold, by: str | None = None)
         RegistryError: nobody is on trial; or there is no champion to pin.
 
     """
-    versions = workspace.registry.versions(tenant)
-    before = _known(workspace, tenant, versions)
-    if action in ("pause", "resume") and not before.challenger:
-        raise RegistryError(f"a trial of {tenant} to {action}", "none", f"see `prefixfleet history {tenant}`")
-    if action == "pin" and not before.champion:
-        raise RegistryError(f"a champion of {tenant} to pin", "none", f"make one: prefixfleet promote {tenant}")
-    after = _held(before, action, time.time())
-    if after != before:
-        subject = after.challenger if action in ("pause", "resume") else after.champion
-        record(workspace, [moved(after, action, by or person(), subject, subject, _WHY)])
-    tell(f"{tenant}: {_TOLD[action]}")
+    with turn(workspace, tenant) as now:
+        before = now.standing
+        if action in ("pause", "resume") and not before.challenger:
+            raise RegistryError(f"a trial of {tenant} to {action}", "none", f"see `prefixfleet history {tenant}`")
+        if action == "pin" and not before.champion:
+            raise RegistryError(f"a champion of {tenant} to pin", "none", f"make one: prefixfleet promote {tenant}")
+        after = _held(before, action, time.time())
+        if after != before:
+            subject = after.challenger if action in ("pause", "resume") else after.champion
+            record(workspace, moved(after, action, by or person(), subject, subject, _WHY))
+    tell(f"{tenant}: {_TOLD[action].format(after)}")
     return after
 
 
@@ -110,36 +112,20 @@ def _chosen(versions: list[Version], tenant: str, number: str | None) -> Version
         known = ", ".join(version.version for version in versions) or "none"
         wanted = f"version {number} of {tenant}" if number else f"a version of {tenant}"
         raise RegistryError(wanted, f"versions: {known}", "register one (`prefixfleet retrain`) or name one of these")
-    return _bearing(found, CHALLENGER) or found[0]
+    return next((version for version in found if CHALLENGER in version.aliases), found[0])
 
 
-def _former(versions: list[Version], champion: Version) -> Version:
-    earlier = [version for version in versions if int(version.version) < int(champion.version)]
+def _former(versions: list[Version], before: Standing) -> Version:
+    earlier = [version for version in versions if int(version.version) < int(before.champion)]
     former = [version for version in earlier if PROMOTED in version.tags]
     if not former:
-        wanted = f"a champion of {champion.tenant} before version {champion.version}"
-        raise RegistryError(wanted, "none", f"name a version: prefixfleet rollback {champion.tenant} --to N")
+        wanted = f"a champion of {before.tenant} before version {before.champion}"
+        raise RegistryError(wanted, "none", f"name a version: prefixfleet rollback {before.tenant} --to N")
     return former[0]
 
 
-def _movable(workspace: Workspace, tenant: str, versions: list[Version]) -> Standing:
-    before = _known(workspace, tenant, versions)
-    if before.pinned:
-        got = f"version {before.champion} pinned by hand"
-        raise RegistryError(f"a champion of {tenant} that may be moved", got, f"prefixfleet pin {tenant} --off")
-    return before
-
-
-def _known(workspace: Workspace, tenant: str, versions: list[Version]) -> Standing:
-    """The standing with the versions that MLflow names today; what was moved there since is recorded first."""
-    champion, challenger = _bearing(versions, CHAMPION), _bearing(versions, CHALLENGER)
-    nothing, known = Standing(tenant=tenant), standing(workspace.database, tenant)
-    if known == nothing:
-        known = replace(nothing, champion=champion.version if champion else "")
-    for _, after in follow(workspace, tenant, champion, challenger, known):
-        known = after
-    return known
-
-
-def _bearing(versions: list[Version], alias: str) -> Version | None:
-    return next((version for version in versions if alias in version.aliases), None)
+def _refuse_pinned(standing: Standing) -> None:
+    if standing.pinned:
+        got = f"version {standing.champion} pinned by hand"
+        fix = f"prefixfleet pin {standing.tenant} --off"
+        raise RegistryError(f"a champion of {standing.tenant} that may be moved", got, fix)

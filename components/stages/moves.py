@@ -1,20 +1,20 @@
-"""Moves of a tenant's versions: each sets MLflow's aliases first, then writes standing and ledger in one transaction.
+"""Moves of a tenant's versions, each in its turn: intended, then MLflow's aliases, then standing and ledger at once.
 
-Killed in between, the move is noticed in MLflow by the next cycle of the rollout and recorded then. Who moves, and why,
-is handed in. Decides nothing.
+A process killed in between leaves its intent, which the next turn finishes. Who moves, and why, is handed in. Decides
+nothing.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from components.config.rollout import RolloutConfig
 from components.registry.versions import CHALLENGER, CHAMPION, Version
-from components.rollout import ledger, policy, standings
+from components.rollout import intents, ledger, policy, standings
+from components.rollout.intents import Moved
 from components.rollout.ledger import Action, Entry
-from components.rollout.noticing import Noticed, noticed
 from components.rollout.standings import Standing
 from components.stages.progress import tell
 from components.stages.workspace import Workspace
@@ -24,128 +24,105 @@ PROMOTED = "promoted"
 TAKEN_BACK = "taken_back"
 """Tag of a challenger that did not become champion: when, in UTC."""
 
-_BY_MLFLOW = "mlflow"
-_WHY_NOTICED = "moved in MLflow"
-
-Moved = tuple[Standing, Entry]
 Figures = Mapping[str, Any]
 
 
-def make_champion(
-    workspace: Workspace, version: Version, before: Standing, by: str, why: str, figures: Figures | None = None
-) -> Moved:
-    """Give a version the alias; a trial of the tenant ends, whoever was on it. To be recorded by the caller."""
-    after = _crowned(workspace, version, before)
-    return moved(after, "promote", by, before.champion, version.version, why, figures)
+@dataclass(frozen=True, slots=True)
+class News:
+    """A move that a turn found at its beginning: made in MLflow by somebody, or half made by a process that died."""
+
+    kind: Literal["noticed", "finished"]
+    why: str
+    after: Standing
 
 
-def restore(workspace: Workspace, version: Version, before: Standing, by: str, why: str) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A tenant whose versions nobody else of us moves meanwhile; good for one move."""
+
+    workspace: Workspace
+    standing: Standing
+    """In agreement with MLflow."""
+    aliases: Mapping[str, str]
+    """MLflow's: alias -> version."""
+    news: Sequence[News]
+
+
+def make_champion(turn: Turn, version: str, by: str, why: str, figures: Figures | None = None) -> Standing:
+    """Give a version the alias; a trial of the tenant ends, whoever was on it."""
+    before = turn.standing
+    after = policy.ended(before, version)
+    return _make(turn, moved(after, "promote", by, before.champion, version, why, figures))
+
+
+def restore(turn: Turn, version: str, by: str, why: str) -> Standing:
     """Give an earlier version the alias again."""
-    after = _crowned(workspace, version, before)
-    record(workspace, [moved(after, "rollback", by, before.champion, version.version, why)])
+    before = turn.standing
+    return _make(turn, moved(policy.ended(before, version), "rollback", by, before.champion, version, why))
 
 
-def challenge(workspace: Workspace, version: Version, before: Standing, by: str, why: str) -> None:
+def challenge(turn: Turn, version: str, by: str, why: str) -> Standing:
     """Put a version on trial by the tenant's policy, in the place of another that may be on it."""
-    workspace.registry.set_alias(version.tenant, CHALLENGER, version.version)
-    record(workspace, [on_trial(workspace, version, before, by, why)])
+    return _make(turn, on_trial(turn.workspace, version, turn.standing, by, why))
 
 
-def on_trial(workspace: Workspace, version: Version, before: Standing, by: str, why: str) -> Moved:
-    """The trial of a version that has the alias already. To be recorded by the caller."""
-    after = policy.begin(_config(workspace, version.tenant), before, version.version, time.time())
-    replaced = f", in the place of version {before.challenger}" if before.challenger else ""
-    tell(f"{version.tenant}: version {version.version} is challenger ({after.mode}, {after.share:.0%}){replaced}")
-    figures = {"mode": after.mode, "share": after.share}
-    return moved(after, "challenge", by, before.champion, version.version, why + replaced, figures)
-
-
-def take_back(
-    workspace: Workspace, version: Version, before: Standing, by: str, why: str, figures: Figures | None = None
-) -> None:
-    """End the trial of a challenger; the champion stays."""
-    workspace.registry.delete_alias(version.tenant, CHALLENGER)
-    workspace.registry.set_tags(version, {TAKEN_BACK: _now()})
+def take_back(turn: Turn, by: str, why: str, figures: Figures | None = None) -> Standing:
+    """End the trial; the champion stays."""
+    before = turn.standing
     after = policy.ended(before, before.champion)
-    record(workspace, [moved(after, "rollback", by, version.version, before.champion, why, figures)])
-    tell(f"{version.tenant}: challenger {version.version} is taken back: {why}")
+    tell(f"{before.tenant}: challenger {before.challenger} is taken back: {why}")
+    return _make(turn, moved(after, "rollback", by, before.challenger, before.champion, why, figures))
 
 
-def advance(workspace: Workspace, before: Standing, why: str, figures: Figures, now_s: float) -> None:
-    """Let a trial's next step begin."""
-    after = policy.advanced(_config(workspace, before.tenant), before, now_s)
-    record(workspace, [moved(after, "advance", "rollout", before.champion, before.challenger, why, figures)])
+def advance(turn: Turn, why: str, figures: Figures, now_s: float) -> Standing:
+    """Let the trial's next step begin; no alias changes."""
+    before = turn.standing
+    after = policy.advanced(config_of(turn.workspace, before.tenant), before, now_s)
+    record(turn.workspace, moved(after, "advance", "rollout", before.champion, before.challenger, why, figures))
     tell(f"{before.tenant}: challenger {before.challenger}: {why}")
-
-
-def follow(
-    workspace: Workspace, tenant: str, champion: Version | None, challenger: Version | None, known: Standing | None
-) -> Iterator[tuple[Noticed, Standing]]:
-    """Record what was moved in MLflow since the tenant was last `known`; trials begin and end by it.
-
-    Each difference with the standing after it. None: nothing is known of the tenant.
-    """
-    numbers = [version.version if version else "" for version in (champion, challenger)]
-    before = known or Standing(tenant=tenant, champion=numbers[0])
-    for difference in noticed(known, *numbers):
-        if difference.alias == "champion":
-            before = _follow_champion(workspace, champion, challenger, before, _BY_MLFLOW, _WHY_NOTICED)
-        elif difference.today == before.challenger:  # the champion's move has ended the trial already
-            continue
-        else:
-            tried = challenger if difference.today else None
-            before = _follow_challenger(workspace, tried, before, _BY_MLFLOW, _WHY_NOTICED)
-        tell(f"{tenant}: {difference.sentence}, moved in MLflow")
-        yield difference, before
-
-
-def _follow_champion(
-    workspace: Workspace, champion: Version | None, challenger: Version | None, before: Standing, by: str, why: str
-) -> Standing:
-    """Record a champion that somebody else has moved; a trial starts anew against it, or is over if it was on trial."""
-    number = champion.version if champion else ""
-    after = replace(before, champion=number)
-    if champion:
-        workspace.registry.set_tags(champion, {PROMOTED: _now()})
-    if before.challenger and before.challenger == number:
-        workspace.registry.delete_alias(before.tenant, CHALLENGER)
-        after = policy.ended(before, number)
-    elif before.challenger and challenger and challenger.version == before.challenger:
-        after = policy.begin(_config(workspace, before.tenant), after, before.challenger, time.time())
-    action: Action = "promote" if number else "withdraw"
-    record(workspace, [moved(after, action, by, before.champion, number, why)])
     return after
 
 
-def _follow_challenger(
-    workspace: Workspace, challenger: Version | None, before: Standing, by: str, why: str
-) -> Standing:
-    """Record a challenger that somebody else has put on trial or taken away."""
-    if challenger is not None:
-        made = on_trial(workspace, challenger, before, by, why)
-    else:
-        for version in workspace.registry.versions(before.tenant):  # unless it was deleted there
-            if version.version == before.challenger:
-                workspace.registry.set_tags(version, {TAKEN_BACK: _now()})
-        after = policy.ended(before, before.champion)
-        made = moved(after, "withdraw", by, before.challenger, before.champion, why)
-    record(workspace, [made])
-    return made[0]
+def on_trial(workspace: Workspace, version: str, before: Standing, by: str, why: str) -> Moved:
+    """The trial of a version, as it is recorded."""
+    after = policy.begin(config_of(workspace, before.tenant), before, version, time.time())
+    replaced = f", in the place of version {before.challenger}" if before.challenger else ""
+    tell(f"{before.tenant}: version {version} is challenger ({after.mode}, {after.share:.0%}){replaced}")
+    figures = {"mode": after.mode, "share": after.share}
+    return moved(after, "challenge", by, before.champion, version, why + replaced, figures)
 
 
-def adopt(workspace: Workspace, found: Sequence[Standing]) -> None:
-    """Remember champions that nothing was known of; no move, so no line in the ledger."""
-    if found:
-        with workspace.database.writing("to remember champions") as connection:
-            standings.put(connection, found)
+def align(workspace: Workspace, before: Standing, move: Moved, aliases: Mapping[str, str]) -> None:
+    """Bring MLflow's aliases and tags to where a move goes; the champion first. Safe to do again."""
+    after, entry = move
+    registry, tenant = workspace.registry, after.tenant
+    if aliases.get(CHAMPION, "") != after.champion:
+        registry.set_alias(tenant, CHAMPION, after.champion)
+    if entry.action == "promote" or after.champion != before.champion:
+        registry.set_tags(Version(tenant, after.champion), {PROMOTED: now()})
+        tell(f"{tenant}: version {after.champion} is champion")
+    if after.challenger and aliases.get(CHALLENGER) != after.challenger:
+        registry.set_alias(tenant, CHALLENGER, after.challenger)
+    if not after.challenger and CHALLENGER in aliases:
+        registry.delete_alias(tenant, CHALLENGER)
+    if entry.action == "rollback" and after.champion == before.champion:
+        tag_taken_back(workspace, tenant, before.challenger)
 
 
-def record(workspace: Workspace, moves: Sequence[Moved]) -> None:
-    """Write moves that were made: standings and ledger in one transaction. Raises WorkspaceError."""
-    if moves:
-        with workspace.database.writing("to record moves of versions") as connection:
-            standings.put(connection, [after for after, _ in moves])
-            ledger.write(connection, *(entry for _, entry in moves))
+def tag_taken_back(workspace: Workspace, tenant: str, number: str) -> None:
+    """Remember it with a version, unless that was deleted in MLflow."""
+    for version in workspace.registry.versions(tenant):
+        if version.version == number:
+            workspace.registry.set_tags(version, {TAKEN_BACK: now()})
+
+
+def record(workspace: Workspace, move: Moved) -> None:
+    """Write a move that was made: standing and ledger in one transaction. Raises WorkspaceError."""
+    after, entry = move
+    with workspace.database.writing("to record a move of a version") as connection:
+        standings.put(connection, [after])
+        ledger.write(connection, entry)
+        intents.drop(connection, after.tenant)
 
 
 def moved(
@@ -169,19 +146,20 @@ def moved(
     )
 
 
-def _crowned(workspace: Workspace, version: Version, before: Standing) -> Standing:
-    registry = workspace.registry
-    registry.set_alias(version.tenant, CHAMPION, version.version)
-    registry.set_tags(version, {PROMOTED: _now()})
-    if before.challenger or CHALLENGER in version.aliases:
-        registry.delete_alias(version.tenant, CHALLENGER)
-    tell(f"{version.tenant}: version {version.version} is champion")
-    return policy.ended(before, version.version)
-
-
-def _config(workspace: Workspace, tenant: str) -> RolloutConfig:
+def config_of(workspace: Workspace, tenant: str) -> RolloutConfig:
+    """A tenant's policy. Raises ConfigError."""
     return workspace.params.for_tenant(tenant).rollout
 
 
-def _now() -> str:
+def now() -> str:
+    """For tags."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _make(turn: Turn, move: Moved) -> Standing:
+    with turn.workspace.database.writing("to write down a move before it is made") as connection:
+        standings.put(connection, [turn.standing])
+        intents.intend(connection, move)
+    align(turn.workspace, turn.standing, move, turn.aliases)
+    record(turn.workspace, move)
+    return move[0]

@@ -6,24 +6,24 @@ what lies outside the workspace. Does not know how prefixes are trained or judge
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from components.data.records import form_of
 from components.errors import PrefixFleetError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import read_report
 from components.registry.manifest import Manifest, read_manifest
-from components.registry.tracking import CHALLENGER, CHAMPION, Registration, RunLog, Version, read_curves
-from components.rollout.standings import Standing, standings
+from components.registry.tracking import CHAMPION, Registration, RunLog, Version, read_curves
+from components.rollout.standings import Standing
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.examples import read_one
 from components.stages.gate import VERDICT_FILE, last_verdict
-from components.stages.moves import PROMOTED, TAKEN_BACK, Moved, challenge, make_champion, record
+from components.stages.moves import PROMOTED, TAKEN_BACK, challenge, make_champion
 from components.stages.outcome import Outcome
 from components.stages.plan import plan
 from components.stages.progress import tell, warn
 from components.stages.records import read_json
 from components.stages.train import LOSS_FILE, TRAINING_FILE
+from components.stages.turns import turn
 from components.stages.workspace import Workspace
 
 _WHY = "it passed the gate"
@@ -67,24 +67,20 @@ def roll_out(workspace: Workspace, versions: dict[str, Version], outdated: Colle
     unless its tenant was `outdated`: trained in this run because data, parameters or base changed (perhaps back to what
     they were). Returns tenant -> version for those that became champion.
     """
-    champions = workspace.registry.standing(CHAMPION)[CHAMPION] if versions else {}
-    known = standings(workspace.database) if versions else {}
-    promoted: list[Moved] = []
-    try:
-        for tenant, version in versions.items():
-            champion = champions.get(tenant)
-            standing = known.get(tenant, Standing(tenant=tenant))
-            before = replace(standing, champion=champion.version if champion else "")
-            policy = workspace.params.for_tenant(tenant).rollout.policy
-            if reason := _left_alone(version, before, tenant in outdated):
+    promoted: dict[str, str] = {}
+    for tenant, version in versions.items():
+        policy = workspace.params.for_tenant(tenant).rollout.policy
+        with turn(workspace, tenant) as now:
+            before = now.standing
+            if before.champion == version.version:  # made so by an attempt that failed later
+                promoted[tenant] = version.version
+            elif reason := _left_alone(version, before, tenant in outdated):
                 tell(f"{tenant}: version {version.version} {reason}")
-            elif policy == "immediate" or (champion is None and policy != "manual"):
-                promoted.append(make_champion(workspace, version, before, "retrain", _WHY))
-            elif CHALLENGER not in version.aliases:
-                challenge(workspace, version, before, "retrain", _WHY)
-    finally:
-        record(workspace, promoted)
-    return {after.tenant: after.champion for after, _ in promoted}
+            elif policy == "immediate" or (not before.champion and policy != "manual"):
+                promoted[tenant] = make_champion(now, version.version, "retrain", _WHY).champion
+            elif before.challenger != version.version:
+                challenge(now, version.version, "retrain", _WHY)
+    return promoted
 
 
 def _left_alone(version: Version, standing: Standing, outdated: bool) -> str:

@@ -1,8 +1,7 @@
 """One cycle of the rollout over the whole fleet: notice, then advance, promote or take back; each tenant by itself.
 
-MLflow is asked once for all aliases and once more where they are not as they were left, since a move that is being made
-looks like one that nobody recorded. Further calls are made only for tenants that something happens to. Knows the order;
-what decides stands in components/rollout.
+MLflow is asked once for all aliases. Further calls are made only for tenants that something happens to, each in its
+turn, in which it is looked at again. Knows the order; what decides stands in components/rollout.
 """
 
 import time
@@ -15,21 +14,21 @@ from components.data.files import alone
 from components.errors import PrefixFleetError
 from components.registry.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.decision import find
-from components.rollout.noticing import Noticed, noticed
+from components.rollout.noticing import noticed
 from components.rollout.observations import observed, prune
 from components.rollout.policy import Move, Offline, answered_in_step, first_minute, next_move
-from components.rollout.standings import Standing, standing, standings
+from components.rollout.standings import Standing, adopt, standings
 from components.stages import moves
+from components.stages.moves import News, Turn
 from components.stages.outcome import Outcome
 from components.stages.progress import warn
+from components.stages.turns import turn
 from components.stages.workspace import Workspace
 
-_SETTLE_S = 2.0
-"""How long a move may take from MLflow's alias to our record of it."""
 _WRITTEN_MINUTES = 1
 """After which servers have written down what they saw in a minute."""
 _KEPT_MINUTES = 90 * 24 * 60
-_BY_ROLLOUT = "rollout"
+_BY = "rollout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Rolled:
     """What a cycle did with one tenant."""
 
     tenant: str
-    action: Literal["noticed", "wait", "advance", "promote", "rollback"]
+    action: Literal["noticed", "finished", "wait", "advance", "promote", "rollback"]
     champion: str
     challenger: str
     why: str
@@ -49,20 +48,16 @@ class _Fleet:
     challengers: Mapping[str, Version]
     known: Mapping[str, Standing]
 
-    def differences(self, tenant: str) -> list[Noticed]:
+    def odd(self) -> list[str]:
+        """The tenants whose aliases are not as they were left."""
+        return [tenant for tenant in sorted({*self.champions, *self.challengers, *self.known}) if self._is_odd(tenant)]
+
+    def _is_odd(self, tenant: str) -> bool:
         champion, challenger = (_number(versions.get(tenant)) for versions in (self.champions, self.challengers))
-        return noticed(self.known.get(tenant), champion, challenger)
-
-    def tenants(self) -> list[str]:
-        return sorted({*self.champions, *self.challengers, *self.known})
+        return bool(noticed(self.known.get(tenant), champion, challenger))
 
 
-def cycle(
-    workspace: Workspace,
-    *,
-    now_s: Callable[[], float] = time.time,
-    settle: Callable[[float], None] = time.sleep,
-) -> tuple[list[Rolled], list[Outcome]]:
+def cycle(workspace: Workspace, *, now_s: Callable[[], float] = time.time) -> tuple[list[Rolled], list[Outcome]]:
     """Look at the whole fleet once; returns what was done, and whose trouble is whose.
 
     Raises:
@@ -72,23 +67,20 @@ def cycle(
     """
     with between_cycles(workspace):
         fleet = _look(workspace)
-        odd = [tenant for tenant in fleet.tenants() if fleet.differences(tenant)]
-        if odd:
-            settle(_SETTLE_S)
-            fleet = _look(workspace)
         rolled: list[Rolled] = []
         troubles: list[Outcome] = []
         known = dict(fleet.known)
-        for tenant in odd:
-            with _apart(tenant, troubles):
-                rolled += _notice(workspace, fleet, tenant, known)
+        for tenant in fleet.odd():
+            with _apart(tenant, troubles), turn(workspace, tenant) as now:
+                known[tenant] = now.standing
+                rolled += [_told(news) for news in now.news]
         for tenant, challenger in sorted(fleet.challengers.items()):
             standing = known.get(tenant)
             if standing and standing.challenger == challenger.version:  # else the next cycle notices first
                 with _apart(tenant, troubles):
                     rolled.append(_roll(workspace, challenger, standing, now_s()))
         adopted = [Standing(tenant=tenant, champion=one.version) for tenant, one in fleet.champions.items()]
-        moves.adopt(workspace, [one for one in adopted if one.tenant not in known])
+        adopt(workspace.database, [one for one in adopted if one.tenant not in known])
         prune(workspace.database, int(now_s() // 60) - _KEPT_MINUTES)
         return rolled, troubles
 
@@ -104,6 +96,7 @@ def sentence(rolled: list[Rolled], troubles: list[Outcome]) -> str:
     """A cycle in one line."""
     names = {
         "noticed": "moved in MLflow",
+        "finished": "finished after a stop",
         "wait": "waiting",
         "advance": "advanced",
         "promote": "promoted",
@@ -130,38 +123,32 @@ def _apart(tenant: str, troubles: list[Outcome]) -> Iterator[None]:
         troubles.append(Outcome(tenant, "rollout", "failed", str(problem)))
 
 
-def _notice(workspace: Workspace, fleet: _Fleet, tenant: str, known: dict[str, Standing]) -> Iterator[Rolled]:
-    """Record what was moved in MLflow, and let trials begin and end by it."""
-    aliases = fleet.champions.get(tenant), fleet.challengers.get(tenant)
-    for difference, found in moves.follow(workspace, tenant, *aliases, known.get(tenant)):
-        known[tenant] = found
-        yield Rolled(tenant, "noticed", found.champion, found.challenger, difference.sentence)
+def _told(news: News) -> Rolled:
+    return Rolled(news.after.tenant, news.kind, news.after.champion, news.after.challenger, news.why)
 
 
 def _roll(workspace: Workspace, challenger: Version, standing: Standing, now_s: float) -> Rolled:
     move = _decide(workspace, challenger, standing, now_s)
-    if move.action != "wait" and (moved := _moved_meanwhile(workspace, standing)):
-        move = Move("wait", f"{moved} a moment ago")
+    after = standing
+    if move.action != "wait":
+        with turn(workspace, standing.tenant) as now:
+            if now.standing == standing:
+                after = _make(now, move, now_s)
+            else:
+                move, after = Move("wait", "somebody moved it a moment ago"), now.standing
+    return Rolled(standing.tenant, move.action, after.champion, challenger.version, move.why)
+
+
+def _make(now: Turn, move: Move, now_s: float) -> Standing:
     match move.action:
         case "advance":
-            moves.advance(workspace, standing, move.why, move.figures, now_s)
+            return moves.advance(now, move.why, move.figures, now_s)
         case "promote":
-            made = moves.make_champion(workspace, challenger, standing, _BY_ROLLOUT, move.why, move.figures)
-            moves.record(workspace, [made])
+            return moves.make_champion(now, now.standing.challenger, _BY, move.why, move.figures)
         case "rollback":
-            moves.take_back(workspace, challenger, standing, _BY_ROLLOUT, move.why, move.figures)
-    champion = challenger.version if move.action == "promote" else standing.champion
-    return Rolled(standing.tenant, move.action, champion, challenger.version, move.why)
-
-
-def _moved_meanwhile(workspace: Workspace, before: Standing) -> str:
-    """What somebody else has done to a tenant since the cycle looked at it; "" for nothing."""
-    registry, tenant = workspace.registry, before.tenant
-    if _number(registry.challenger(tenant)) != before.challenger:
-        return "the challenger was moved in MLflow"
-    if _number(registry.champion(tenant)) != before.champion:
-        return "the champion was moved in MLflow"
-    return "" if standing(workspace.database, tenant) == before else "somebody else changed the trial"
+            return moves.take_back(now, _BY, move.why, move.figures)
+        case "wait":
+            return now.standing
 
 
 def _decide(workspace: Workspace, challenger: Version, standing: Standing, now_s: float) -> Move:

@@ -41,7 +41,7 @@ def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root):
     client.set_registered_model_alias("prefix-alder", "champion", "1")
     client.set_registered_model_alias("prefix-alder", "challenger", "2")
     past_s = time.time() - 3600
-    cycle(Workspace(root), now_s=lambda: past_s, settle=lambda seconds: None)
+    cycle(Workspace(root), now_s=lambda: past_s)
     database = Workspace(root).database
     with database.writing("an earlier start") as connection:
         connection.exec_driver_sql(f"UPDATE prefixfleet_standings SET started_s = {past_s}, changes = '[]'")

@@ -1,6 +1,7 @@
 """A workspace in which only versions matter: params, MLflow on sqlite, and a fleet of registered versions."""
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,26 @@ import yaml
 from mlflow import MlflowClient
 
 from components.registry.connection import quiet_mlflow
+from components.rollout.ledger import history
 from components.rollout.observations import Observation, record
+from components.stages import register
+from components.stages.outcome import Outcome
+from components.stages.rollout import Rolled, cycle
 from components.stages.workspace import Workspace
+
+NOW_S = time.time()
+MINUTE = int(NOW_S // 60)
+CANARY = {
+    "policy": "canary",
+    "steps": [{"share": 0.1, "hours": 1.0, "min_requests": 20}, {"share": 1.0}],
+    "deadline_hours": 24.0,
+}
 
 
 class Fleet:
     """Versions in MLflow as a person sees them, and traffic as a server writes it down."""
+
+    now_s, minute = NOW_S, MINUTE
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -60,6 +75,20 @@ class Fleet:
         ]
         record(self.workspace.database, cells)
 
+    def roll(self, hours: float = 0.0) -> tuple[list[Rolled], list[Outcome]]:
+        """A cycle, so many hours after the start."""
+        return cycle(self.workspace, now_s=lambda: self.now_s + hours * 3600)
+
+    def release(self, *tenants: str) -> dict[str, str]:
+        """What retraining does with the newest version of each."""
+        place = self.workspace
+        return register.roll_out(place, {tenant: place.registry.versions(tenant)[0] for tenant in tenants}, [])
+
+    def told(self, tenant: str) -> list[tuple[str, str, str, str]]:
+        """The ledger: who, what, from, to."""
+        lines = history(self.workspace.database, tenant)
+        return [(one.by, one.action, one.from_version, one.to_version) for one in lines]
+
 
 @pytest.fixture
 def make_fleet(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fleet]:
@@ -74,3 +103,14 @@ def make_fleet(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPat
         return Fleet(tmp_path)
 
     return make
+
+
+@pytest.fixture
+def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
+    """Four tenants with a version each, of which two go by canary."""
+    made = make_fleet(
+        CANARY, {"cedar": {"rollout": {"policy": "immediate"}}, "dale": {"rollout": {"policy": "manual"}}}
+    )
+    for tenant in ("alder", "birch", "cedar", "dale"):
+        made.register(tenant)
+    return made

@@ -53,7 +53,7 @@ def test_a_trial_and_a_removal_over_http(server, make_fleet, monkeypatch, tmp_pa
     for tenant in ("alder", "birch"):
         fleet.register(tenant, 2)
         fleet.move(tenant, champion="1", challenger="2")
-    rolled, troubles = cycle(fleet.workspace, settle=lambda seconds: None)
+    rolled, troubles = cycle(fleet.workspace)
     assert sentence(rolled, troubles) == "2 moved in MLflow, 2 promoted"
     assert fleet.aliases("alder") == {"champion": "2"}
     assert by_hand.rollback(fleet.workspace, "alder", "1", by="ada") == ("2", "1")

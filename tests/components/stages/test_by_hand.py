@@ -1,0 +1,64 @@
+"""What a person does to a tenant's rollout: promote, roll back, pause, pin; MLflow on sqlite."""
+
+import pytest
+
+from components.errors import RegistryError
+from components.rollout.standings import Exposure, exposures
+from components.stages import by_hand
+from components.stages.rollout import sentence
+
+
+def test_by_hand(fleet):
+    fleet.register("alder", 2)
+    fleet.release("cedar")
+    by_hand.promote(fleet.workspace, "alder", "1", by="ada")
+    with pytest.raises(RegistryError, match="a trial of alder"):
+        by_hand.hold(fleet.workspace, "alder", "pause", by="ada")
+    fleet.move("alder", challenger="2")
+    fleet.roll()
+    fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 50), {"requests": 20}, {"requests": 2})
+    by_hand.hold(fleet.workspace, "alder", "pause", by="ada")
+    by_hand.hold(fleet.workspace, "alder", "pause", by="bob")
+    assert "1 waiting" in sentence(*fleet.roll(2.0))
+    by_hand.hold(fleet.workspace, "alder", "resume", by="ada")
+    assert "1 advanced" in sentence(*fleet.roll(2.0))
+    assert by_hand.rollback(fleet.workspace, "alder", by="ada") == ("2", "1")
+    assert fleet.aliases("alder") == {"champion": "1"}
+
+    by_hand.hold(fleet.workspace, "alder", "pin", by="ada")
+    for move in (by_hand.promote, by_hand.rollback):
+        with pytest.raises(RegistryError, match="pinned by hand"):
+            move(fleet.workspace, "alder")
+    assert fleet.release("alder") == {}
+    assert fleet.aliases("alder") == {"champion": "1"}
+    by_hand.hold(fleet.workspace, "alder", "unpin", by="ada")
+    assert by_hand.promote(fleet.workspace, "alder", by="ada").version == "3"
+    assert by_hand.rollback(fleet.workspace, "alder", to="2", by="ada") == ("3", "2")
+    assert by_hand.rollback(fleet.workspace, "alder", by="ada") == ("2", "1")
+    assert fleet.told("alder") == [
+        ("ada", "promote", "", "1"),
+        ("mlflow", "challenge", "1", "2"),
+        ("ada", "pause", "2", "2"),
+        ("ada", "resume", "2", "2"),
+        ("rollout", "advance", "1", "2"),
+        ("ada", "rollback", "2", "1"),
+        ("ada", "pin", "1", "1"),
+        ("ada", "unpin", "1", "1"),
+        ("ada", "promote", "1", "3"),
+        ("ada", "rollback", "3", "2"),
+        ("ada", "rollback", "2", "1"),
+    ]
+    assert sentence(*fleet.roll()) == "nobody on trial"
+
+
+def test_what_a_person_did_in_mlflow_just_before_a_command_is_not_lost(fleet):
+    fleet.register("alder", 2)
+    fleet.move("alder", champion="1")
+    fleet.roll()
+    fleet.move("alder", champion="2", challenger="3")
+    by_hand.hold(fleet.workspace, "alder", "pause", by="ada")
+    by_hand.hold(fleet.workspace, "alder", "resume", by="ada")
+    assert "1 waiting" in sentence(*fleet.roll(0.1))
+    assert fleet.aliases("alder") == {"champion": "2", "challenger": "3"}
+    assert exposures(fleet.workspace.database) == {"alder": Exposure("3", 0.1, False)}
+    assert fleet.told("alder")[:2] == [("mlflow", "promote", "1", "2"), ("mlflow", "challenge", "2", "3")]
