@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from components.rollout.database import insert_into
 from components.rollout.ledger import Entry
-from components.rollout.standings import Standing
+from components.rollout.standings import Standing, from_row, to_row
 from components.rollout.tables import INTENTS
 
 Moved = tuple[Standing, Entry]
@@ -21,7 +21,7 @@ Moved = tuple[Standing, Entry]
 def intend(connection: Connection, move: Moved) -> None:
     """Write it down, in the place of another of this tenant."""
     after, entry = move
-    row = {"standing": json.dumps(asdict(after)), "entry": json.dumps(asdict(entry))}
+    row = {"standing": json.dumps(to_row(after)), "entry": json.dumps(asdict(entry))}
     insert = insert_into(connection, INTENTS).values(tenant=after.tenant, **row)
     connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=row))
 
@@ -31,8 +31,7 @@ def intended(connection: Connection, tenant: str) -> Moved | None:
     row = connection.execute(sql.select(INTENTS).where(INTENTS.c.tenant == tenant)).first()
     if row is None:
         return None
-    standing = json.loads(row.standing)
-    return Standing(**{**standing, "changes": tuple(standing["changes"])}), Entry(**json.loads(row.entry))
+    return from_row(json.loads(row.standing)), Entry(**json.loads(row.entry))
 
 
 def drop(connection: Connection, tenant: str) -> None:

@@ -61,7 +61,7 @@ def standings(database: Database) -> dict[str, Standing]:
     """Everybody's, in one query. Raises WorkspaceError."""
     with database.reading("where the tenants' rollouts stand") as connection:
         rows = connection.execute(sql.select(STANDINGS)).mappings()
-        return {row["tenant"]: Standing(**_named(row)) for row in rows}
+        return {row["tenant"]: from_row(row) for row in rows}
 
 
 def standing(database: Database, tenant: str) -> Standing:
@@ -69,7 +69,7 @@ def standing(database: Database, tenant: str) -> Standing:
     query = sql.select(STANDINGS).where(STANDINGS.c.tenant == tenant)
     with database.reading(f"where the rollout of {tenant} stands") as connection:
         row = connection.execute(query).mappings().first()
-    return Standing(tenant=tenant) if row is None else Standing(**_named(row))
+    return Standing(tenant=tenant) if row is None else from_row(row)
 
 
 def adopt(database: Database, found: Sequence[Standing]) -> None:
@@ -77,12 +77,12 @@ def adopt(database: Database, found: Sequence[Standing]) -> None:
     if found:
         with database.writing("to remember champions") as connection:
             insert = insert_into(connection, STANDINGS)
-            connection.execute(insert.on_conflict_do_nothing(index_elements=["tenant"]), [_row(one) for one in found])
+            connection.execute(insert.on_conflict_do_nothing(index_elements=["tenant"]), [to_row(one) for one in found])
 
 
 def put(connection: Connection, changed: Iterable[Standing]) -> None:
     """Write standings within the transaction of the ledger's lines on them."""
-    rows = [_row(one) for one in changed]
+    rows = [to_row(one) for one in changed]
     if not rows:
         return
     insert = insert_into(connection, STANDINGS)
@@ -90,7 +90,13 @@ def put(connection: Connection, changed: Iterable[Standing]) -> None:
     connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=values), rows)
 
 
-def _row(one: Standing) -> dict[str, Any]:
+def from_row(row: Mapping[Any, Any]) -> Standing:
+    """The standing of a row of its table."""
+    return Standing(**_named(row))
+
+
+def to_row(one: Standing) -> dict[str, Any]:
+    """Plain values, as `from_row` takes them."""
     return {**asdict(one), "changes": json.dumps(one.changes)}
 
 
