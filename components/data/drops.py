@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from components.data.checks import DropReport, Stamp, visible
+from components.data.checks import DropReport, Stamp, unique, visible
 from components.data.files import disk_errors, write_atomic
 from components.data.schema import Example, format_line
 
@@ -61,7 +61,8 @@ def take_away(report: DropReport, folder: Path) -> None:
 def deliver(folder: Path, examples: Iterable[Example]) -> None:
     """Add examples, which `problem_of` finds nothing wrong with, to a drop's training split behind what waits there.
 
-    An intake at work sees that the file has changed, and leaves it for the next.
+    A line that waits there already is not added again, so that a delivery may be tried again. One delivers at a time;
+    an intake at work sees that the file has changed, and leaves it for the next.
 
     Raises:
         WorkspaceError: the disk is full; what waited stands.
@@ -70,8 +71,11 @@ def deliver(folder: Path, examples: Iterable[Example]) -> None:
     path = folder / "train.jsonl"
     with disk_errors(f"read {path}"):
         waiting = path.read_bytes() if path.exists() else b""
-    gap = b"\n" if waiting and not waiting.endswith(b"\n") else b""
-    write_atomic(path, waiting + gap + "".join(map(format_line, examples)).encode())
+    known = {*waiting.splitlines(keepends=True)}
+    new = [line for line in unique(format_line(example).encode() for example in examples) if line not in known]
+    if new:
+        gap = b"\n" if waiting and not waiting.endswith(b"\n") else b""
+        write_atomic(path, b"".join([waiting, gap, *new]))
 
 
 def _put_back(taken: Path, path: Path) -> None:

@@ -86,9 +86,10 @@ def cycle(workspace: Workspace, *, now_s: Callable[[], float] = time.time) -> tu
 
 
 @contextmanager
-def between_cycles(workspace: Workspace) -> Iterator[None]:
-    """Let no cycle run on this machine meanwhile. Raises WorkspaceError where one does."""
-    with alone(workspace.root / "var" / "rollout.lock", workspace.root, "wait until that cycle ends"):
+def between_cycles(workspace: Workspace, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Let no cycle run on this machine meanwhile. Raises WorkspaceError where one does for longer than `wait_s`."""
+    lock = workspace.root / "var" / "rollout.lock"
+    with alone(lock, workspace.root, "wait until that cycle ends", wait_s=wait_s):
         yield
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from components.stages import by_hand, rollout
+from components.stages import by_hand, register, rollout
 from components.stages.moves import challenge
 from components.stages.rollout import cycle, sentence
 from components.stages.turns import turn
@@ -127,3 +127,40 @@ def test_a_champion_that_a_person_moves_during_a_cycle_stays(fleet, monkeypatch)
     monkeypatch.setattr(rollout, "observed", meanwhile)
     assert sentence(*fleet.roll(1.2)) == "1 waiting"
     assert fleet.aliases("alder") == {"champion": "3", "challenger": "2"}
+
+
+def test_a_pin_before_a_tenant_s_turn_wins_and_one_during_it_holds_what_came_of_it(make_fleet):
+    fleet = make_fleet({"policy": "immediate"})
+    for tenant in ("alder", "birch"):
+        fleet.register(tenant, 2)
+        fleet.move(tenant, champion="1")
+    fleet.roll()
+    place = fleet.workspace
+    versions = {tenant: place.registry.versions(tenant)[0] for tenant in ("alder", "birch")}
+    pins = []
+
+    class Pinned:
+        """A registry beside whose first move somebody pins both tenants."""
+
+        def __init__(self, registry):
+            self.registry = registry
+
+        def __getattr__(self, name):
+            return getattr(self.registry, name)
+
+        def set_alias(self, tenant, alias, number):
+            self.registry.set_alias(tenant, alias, number)
+            if not pins:
+                pins.extend(
+                    beside.submit(by_hand.hold, fleet.workspace, one, "pin", "ada") for one in ("birch", "alder")
+                )
+                time.sleep(0.3)
+
+    place.registry = Pinned(place.registry)
+    with ThreadPoolExecutor(1) as beside:
+        first = register.roll_out(place, {"alder": versions["alder"]}, [])
+    assert first == {"alder": "2"}
+    assert [pin.result().champion for pin in pins] == ["1", "2"]
+    assert register.roll_out(place, versions, []) == {"alder": "2"}
+    assert fleet.aliases("birch") == {"champion": "1"}
+    assert fleet.told("alder") == [("retrain", "promote", "1", "2"), ("ada", "pin", "2", "2")]
