@@ -1,5 +1,6 @@
-"""The rollout's database, on SQLite in a folder of the test's own."""
+"""The rollout's database: on SQLite in a folder of the test's own, and on a PostgreSQL server that they share."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,9 +8,21 @@ import pytest
 
 from components.rollout.database import Database
 
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     opened = Database(f"sqlite:///{tmp_path}/var/prefixfleet.db")
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    from sides.postgresql import is_here, serve
+
+    if not is_here():
+        pytest.skip("no PostgreSQL on this machine (initdb, pg_ctl)")
+    with serve() as url:
+        yield url

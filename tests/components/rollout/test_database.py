@@ -1,13 +1,6 @@
 """The rollout's tables on a real SQLite and a real PostgreSQL: made once, guarded, and found where params say."""
 
-import os
-import shutil
-import socket
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import sqlalchemy as sql
@@ -92,36 +85,11 @@ def test_sqlite_holds_it_all(database):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("initdb"), reason="no PostgreSQL on this machine (initdb, pg_ctl)")
-def test_postgresql_holds_it_all_beside_others():
-    with TemporaryDirectory(prefix="prefixfleet-") as folder, postgresql(Path(folder)) as url:
-        with ThreadPoolExecutor(4) as threads:
-            opened = list(threads.map(lambda _: Database(url), range(4)))
-        check_everything(opened[0])
-        with pytest.raises(WorkspaceError, match="append-only"), opened[0].writing("to empty it") as connection:
-            connection.exec_driver_sql(f"TRUNCATE {LEDGER.name}")
-        for database in opened:
-            database.close()
-
-
-@contextmanager
-def postgresql(place):
-    """A server of its own on loopback, run as nobody where we are root, as it insists."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder, options = place / "data", f"-p {port} -c listen_addresses=127.0.0.1 -k {place}"
-    nobody = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-    if nobody:
-        os.chown(place, 65534, 65534)
-
-    def run(*command):
-        environment = {**os.environ, "LC_ALL": "C"}
-        subprocess.run([*nobody, *command], check=True, stdout=subprocess.DEVNULL, cwd=place, env=environment)
-
-    run("initdb", "-D", str(folder), "-U", "ada", "-A", "trust", "--no-sync")
-    run("pg_ctl", "-D", str(folder), "-w", "-l", str(place / "log"), "-o", options, "start")
-    try:
-        yield f"postgresql://ada@127.0.0.1:{port}/postgres"
-    finally:
-        run("pg_ctl", "-D", str(folder), "-m", "immediate", "stop")
+def test_postgresql_holds_it_all_beside_others(postgresql_url):
+    with ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(lambda _: Database(postgresql_url), range(4)))
+    check_everything(opened[0])
+    with pytest.raises(WorkspaceError, match="append-only"), opened[0].writing("to empty it") as connection:
+        connection.exec_driver_sql(f"TRUNCATE {LEDGER.name}")
+    for database in opened:
+        database.close()
