@@ -105,9 +105,9 @@ class Connection:
                 self._reached_s = time.monotonic()
             except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as problem:
                 self._reached_s = float("-inf")
-                lines = str(problem).strip().splitlines() or [type(problem).__name__]
-                got = f"{hide_password(lines[0][:400])} (MLflow at {hide_password(self.uri)})"
-                raise RegistryError(wanted, got, _FREE if "disk" in lines[0] else _FIX) from problem
+                told = first_line(problem)
+                fix = _FREE if "disk" in told else _FIX
+                raise RegistryError(wanted, f"{told} (MLflow at {hide_password(self.uri)})", fix) from problem
 
     def ensure_experiment(self) -> str:
         """The id of the configured experiment, made when missing; to be called inside `client`.
@@ -165,6 +165,12 @@ def resolve_uri(uri: str, workspace: Path) -> str:
     if separator and scheme.split("+")[0] == "sqlite" and path and path != ":memory:":
         return f"{scheme}:///{(workspace / path).resolve()}"
     return uri
+
+
+def first_line(problem: BaseException) -> str:
+    """What an error of MLflow's says first, without passwords; its type where it says nothing."""
+    lines = str(problem).strip().splitlines() or [type(problem).__name__]
+    return hide_password(lines[0][:400])
 
 
 def hide_password(text: str) -> str:

@@ -16,6 +16,8 @@ from components.errors import ArtifactError, PrefixFleetError
 from components.registry.alias_table import read_aliased
 from components.registry.artifact import copy_artifact, load_artifact
 from components.registry.connection import Connection
+from components.registry.fetching import RESTORE, download, find_source
+from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
 from components.registry.registration import Registration, check, git_revision, write_version
 from components.registry.removal import find_left, remove
 from components.registry.runs import RunLog, clip_tags, open_run, read_curves
@@ -34,7 +36,6 @@ from components.registry.versions import (
 
 __all__ = ["CHALLENGER", "CHAMPION", "Registration", "Registry", "RunLog", "Version", "read_curves"]
 
-_RESTORE = "restore it in MLflow's artifact store, or move the alias (`prefixfleet rollback`, or `promote`)"
 _THREADS = 8  # over HTTP, where a call is mostly waiting
 _DATABASE_THREADS = 4  # one writes while another waits for the disk
 
@@ -171,7 +172,8 @@ class Registry:
         A folder that already holds them costs no call.
 
         Raises:
-            ArtifactError: what MLflow's artifact store holds is not what was registered.
+            ArtifactError: MLflow's artifact store answers, and does not hold what was registered.
+            RegistryError: the store does not answer, or has lost everything; a minute may pass until that is known.
             WorkspaceError: the disk is full.
         """
         with suppress(ArtifactError):
@@ -182,19 +184,13 @@ class Registry:
             self._connection.client(wanted) as client,
             tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch,
         ):
-            from mlflow.artifacts import download_artifacts
-            from mlflow.exceptions import MlflowException
-
-            source = client.get_model_version_download_uri(model_name(version.tenant), version.version)
+            source = find_source(client, version, wanted)
+            got = download(source, (TENSORS_FILE, MANIFEST_FILE), Path(scratch), self.uri, wanted)
             try:
-                got = download_artifacts(artifact_uri=f"{source}/artifacts", dst_path=scratch, tracking_uri=self.uri)
-                found = copy_artifact(Path(got), folder, version.sha256 or None)
-            except MlflowException as problem:
-                words = " ".join(str(problem).split())[:400]
-                raise ArtifactError(wanted, f"none that can be fetched from {source}: {words}", _RESTORE) from None
+                found = copy_artifact(got, folder, version.sha256 or None)
             except ArtifactError as problem:
-                told = problem.got.replace(scratch, str(source))
-                raise type(problem)(f"{wanted}: {problem.wanted}", told, _RESTORE) from None
+                told = problem.got.replace(scratch, source)
+                raise type(problem)(f"{wanted}: {problem.wanted}", told, RESTORE) from None
         if found.tenant != version.tenant:
             raise ArtifactError(wanted, f"one of {found.tenant}", "register the tenant again")
         return folder

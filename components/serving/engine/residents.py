@@ -1,48 +1,37 @@
-"""Tenants' artifacts near the base: on its device, in the host's memory and on disk, the least recently used leaving.
+"""Tenants' artifacts near the base: on its device and in the host's memory, the least recently used leaving.
 
 Everything is keyed by the sha256 of its content. What comes near the base has been verified against that, against the
 tenant that asks, and against base and tenant's tokenizer; whatever cannot be had is an error, never the plain base.
 Loading happens in threads of its own, once for all who wait for it; rows on their way pin what they use. On a CPU the
-device's memory is the host's, and the middle floor is left out. Knows artifacts and folders; not where they come from.
+device's memory is the host's, and the middle floor is left out. Knows deltas; where files come from is `files`' part.
 
 Shapes: L layers, H key/value heads, P slots, D head size.
 """
 
 import asyncio
-import shutil
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from components.errors import ArtifactError, PrefixFleetError, RegistryError
+from components.errors import ArtifactError, PrefixFleetError
 from components.model.base import Base
 from components.model.delta import Delta
 from components.model.prefix import DECODER, INFIX, Prefix
-from components.registry.artifact import load_artifact
+from components.serving.engine.files import Files, Source, check_owner
 from components.serving.engine.shelf import Shelf
 from components.serving.requests import Artifact, BusyError
 
 if TYPE_CHECKING:
     from components.registry.manifest import Manifest
 
-_CONTENT_LOCKS = 64
 _RETRY_S = 1.0
-
-
-class Source(Protocol):
-    """Where artifacts come from."""
-
-    def fetch(self, artifact: Artifact, folder: Path) -> Path:
-        """Put an artifact's files into `folder`, or say in which folder they are; may be called from many threads.
-
-        Raises:
-            PrefixFleetError: it cannot be had.
-        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,21 +86,21 @@ class Residents:
         self, base: Base, source: Source, folder: Path, memory: Memory | None = None, loaders: int = 4
     ) -> None:
         """Keep files under `folder`, a folder for each content; those that are there already count."""
-        self.base, self.source, self.folder = base, source, folder
+        self.base = base
         self._memory = memory or Memory()
+        self._files = Files(base, source, folder, self._memory.disk)
         self._lock = threading.Lock()
-        self._contents = [threading.Lock() for _ in range(_CONTENT_LOCKS)]
         self._device: Shelf[Resident] = Shelf(self._memory.device)
         self._host: Shelf[tuple[Delta, Manifest]] = Shelf(self._memory.host if base.device.type != "cpu" else 0)
-        self._disk: Shelf[Path] = Shelf(self._memory.disk)
         self._pins: Counter[str] = Counter()
-        self._loading: dict[Artifact, Future[Resident]] = {}
+        self._loading: dict[str, tuple[str, Future[Resident]]] = {}
+        """By content: the tenant for whom it is being loaded, and what comes of it."""
         self._loaders = ThreadPoolExecutor(loaders, thread_name_prefix="prefixfleet-loader")
-        self.trouble = ""
+
+    @property
+    def trouble(self) -> str:
         """What kept the store's last answer from coming, until one comes."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for kept in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime):
-            self._keep_on_disk(kept)
+        return self._files.trouble
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -129,20 +118,14 @@ class Residents:
         Raises:
             ArtifactError: its files are missing, damaged (after a second fetch), or another tenant's.
             BaseModelError: it belongs to another base or tokenizer.
-            RegistryError: it cannot be fetched.
+            RegistryError, WorkspaceError: it cannot be fetched.
             BusyError: rows in flight use all the memory there is for artifacts.
         """
         with self._lock:
             self._pins[artifact.sha256] += 1
-            resident = self._device.get(artifact.sha256)
-            if resident is None and artifact not in self._loading:
-                self._loading[artifact] = self._loaders.submit(self._load, artifact)
-            loading = self._loading.get(artifact)
         try:
-            if resident is None:
-                assert loading is not None  # noqa: S101 - put there above
-                resident = await asyncio.shield(asyncio.wrap_future(loading))
-            _check_owner(resident.tenant, artifact)
+            resident = await self._resident(artifact)
+            check_owner(resident.tenant, artifact)
         except BaseException:
             self.release(artifact)
             raise
@@ -159,13 +142,55 @@ class Residents:
         """Load nothing more."""
         self._loaders.shutdown(wait=True, cancel_futures=True)
 
+    @property
+    def owners(self) -> dict[str, str]:
+        """The sha256 of everything in memory or on disk, and the tenant whose it is."""
+        with self._lock:
+            host = {sha256: manifest.tenant for sha256, (_, manifest) in self._host.things.items()}
+            device = {sha256: resident.tenant for sha256, resident in self._device.things.items()}
+        return self._files.owners | host | device
+
+    def drop(self, contents: Iterable[str]) -> None:
+        """Keep these no longer, in memory or on disk; rows in flight finish with what they hold.
+
+        What is being loaded at this moment stays, and has to be dropped again.
+        """
+        for sha256 in contents:
+            with self._lock:
+                if sha256 in self._loading:
+                    continue
+                self._device.drop(sha256)
+                self._host.drop(sha256)
+            self._files.drop(sha256)
+
+    async def retry(self) -> None:
+        """Try once more what the store could not give; where it gives it, there is no trouble any more."""
+        failed = self._files.failed
+        if failed is not None:
+            with suppress(PrefixFleetError):
+                await self.acquire(failed)
+                self.release(failed)
+
+    async def _resident(self, artifact: Artifact) -> Resident:
+        while True:
+            with self._lock:
+                resident = self._device.get(artifact.sha256)
+                if resident is not None:
+                    return resident
+                if artifact.sha256 not in self._loading:
+                    self._loading[artifact.sha256] = artifact.tenant, self._loaders.submit(self._load, artifact)
+                tenant, loading = self._loading[artifact.sha256]
+            try:
+                return await asyncio.shield(asyncio.wrap_future(loading))
+            except PrefixFleetError:
+                if tenant == artifact.tenant:
+                    raise
+
     def _load(self, artifact: Artifact) -> Resident:
         try:
-            # Versions of one content share a folder.
-            with self._contents[hash(artifact.sha256) % len(self._contents)]:
-                with self._lock:
-                    known = self._host.get(artifact.sha256)
-                delta, manifest = known or self._read(artifact)
+            with self._lock:
+                known = self._host.get(artifact.sha256)
+            delta, manifest = known or self._files.read(artifact)
             resident = Resident(delta, manifest, self.base)
             with self._lock:
                 if self._device.put(artifact.sha256, resident, resident.bytes, self._pins) is None:
@@ -174,7 +199,7 @@ class Residents:
             return resident
         finally:
             with self._lock:
-                del self._loading[artifact]
+                del self._loading[artifact.sha256]
 
     def _full(self, resident: Resident) -> PrefixFleetError:
         wanted = f"{resident.bytes} bytes for an artifact of {resident.tenant}"
@@ -182,70 +207,6 @@ class Residents:
             return ArtifactError(wanted, f"room for {self._memory.device} in all", "give artifacts more memory")
         got = f"{self._device.bytes} of {self._memory.device} in use by rows in flight"
         return BusyError(wanted, got, "try again soon, or give artifacts more memory", retry_after=_RETRY_S)
-
-    def _read(self, artifact: Artifact) -> "tuple[Delta, Manifest]":
-        """From disk, or fetched; what is damaged is fetched again, once."""
-        folder = self.folder / artifact.sha256
-        if folder.is_dir():
-            try:
-                found = _verified(folder, artifact, self.base)
-            except ArtifactError:
-                self._off_disk(folder)
-            else:
-                self._keep_on_disk(folder)
-                return found
-        try:
-            return self._fetched(folder, artifact)
-        except ArtifactError:
-            self._off_disk(folder)
-            return self._fetched(folder, artifact)
-
-    def _fetched(self, folder: Path, artifact: Artifact) -> "tuple[Delta, Manifest]":
-        try:
-            place = self.source.fetch(artifact, folder)
-        except PrefixFleetError as problem:
-            self.trouble = str(problem)
-            raise
-        except Exception as problem:
-            wanted = f"the artifact of {artifact.tenant}, version {artifact.version}"
-            fix = "see that the artifact store answers, and ask again"
-            told = RegistryError(wanted, f"{type(problem).__name__}: {problem}", fix)
-            self.trouble = str(told)
-            raise told from problem
-        found = _verified(place, artifact, self.base)
-        self.trouble = ""
-        if place == folder:
-            self._keep_on_disk(folder)
-        return found
-
-    def _keep_on_disk(self, folder: Path) -> None:
-        size = sum(path.stat().st_size for path in folder.glob("*"))
-        with self._lock:
-            held = {artifact.sha256 for artifact in self._loading}
-            gone = self._disk.put(folder.name, folder, size, held)
-        for other in [folder] if gone is None else gone:
-            shutil.rmtree(other, ignore_errors=True)
-
-    def _off_disk(self, folder: Path) -> None:
-        with self._lock:
-            self._disk.drop(folder.name)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _verified(folder: Path, artifact: Artifact, base: Base) -> "tuple[Delta, Manifest]":
-    """Everything that `load_artifact` checks, and that it is the one that was asked for."""
-    delta, manifest = load_artifact(folder, base)
-    if manifest.sha256 != artifact.sha256:
-        wanted = f"version {artifact.version} of {artifact.tenant} with sha256 {artifact.sha256}"
-        raise ArtifactError(wanted, f"{manifest.sha256} in {folder}", "register the tenant again")
-    _check_owner(manifest.tenant, artifact)
-    return delta, manifest
-
-
-def _check_owner(tenant: str, artifact: Artifact) -> None:
-    if tenant != artifact.tenant:
-        wanted = f"an artifact of {artifact.tenant} with sha256 {artifact.sha256}"
-        raise ArtifactError(wanted, "another tenant's", "register the tenant again")
 
 
 def _bytes(delta: Delta) -> int:

@@ -19,6 +19,11 @@ class Shelf(Generic[_Thing]):
         """Things kept."""
         return len(self._things)
 
+    @property
+    def things(self) -> dict[str, _Thing]:
+        """Everything that is kept."""
+        return {key: thing for key, (thing, _) in self._things.items()}
+
     def get(self, key: str) -> _Thing | None:
         """A thing, which is now the last used; None where it is not kept."""
         if key not in self._things:
@@ -26,8 +31,8 @@ class Shelf(Generic[_Thing]):
         self._things.move_to_end(key)
         return self._things[key][0]
 
-    def put(self, key: str, thing: _Thing, size: int, held: Iterable[str] = ()) -> list[_Thing] | None:
-        """Keep a thing in place of what went by its key; returns those that made room for it.
+    def put(self, key: str, thing: _Thing, size: int, held: Iterable[str] = ()) -> list[str] | None:
+        """Keep a thing in place of what went by its key; returns the keys of those that made room for it.
 
         None, and nothing changes, where it does not fit beside those that are `held`.
         """
@@ -42,12 +47,11 @@ class Shelf(Generic[_Thing]):
                 excess -= bytes_of_it
         if excess > 0:
             return None
-        gone = [self._things[other][0] for other in leaving]
         for other in (*leaving, key):
             self.drop(other)
         self._things[key] = thing, size
         self.bytes += size
-        return gone
+        return leaving
 
     def drop(self, key: str) -> None:
         """Keep a thing no longer; one that is not kept is no error."""

@@ -2,12 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 import torch
 
 from components.config import RegistryConfig
@@ -132,3 +137,58 @@ def own_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("MLFLOW_"):
             monkeypatch.delenv(name)
+
+
+class MlflowServer:
+    """`mlflow server` on a database of its own, which hands on what lies at `store`."""
+
+    def __init__(self, folder: Path, store: str, environment: Mapping[str, str]) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{port}"
+        where = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+        stores = ("--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", store)
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *where, *stores],
+            env={**os.environ, **quiet, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def wait_ready(self) -> None:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and self._process.poll() is None:
+            try:
+                if requests.get(f"{self.uri}/health", timeout=2).ok:
+                    return
+            except requests.RequestException:
+                time.sleep(0.5)
+        pytest.fail(f"mlflow server did not start: {self._process.poll()}")
+
+    def stop(self) -> None:
+        """End it and the workers that it started, which share its process group."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, 15)
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, 9)
+                self._process.wait(20)
+
+
+@pytest.fixture
+def start_mlflow(tmp_path: Path) -> Iterator[Callable[..., MlflowServer]]:
+    """A function of a store (a folder by default) and environment variables to a server; stopped after the test."""
+    started = []
+
+    def start(store: str = f"{tmp_path}/store", **environment: str) -> MlflowServer:
+        started.append(MlflowServer(tmp_path, store, environment))
+        started[-1].wait_ready()
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()

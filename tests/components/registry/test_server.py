@@ -1,16 +1,12 @@
 """The registry against a real `mlflow server` on localhost."""
 
-import os
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
-import requests
 
 from components.config import BaseConfig, RegistryConfig
 from components.errors import RegistryError
@@ -21,39 +17,17 @@ from components.registry.manifest import Manifest
 from components.registry.tracking import Registration, Registry, RunLog, Version
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/store"),
-        ],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        _wait(uri, process)
-        yield uri, process
-    finally:
-        _stop(process)
-
-
 @pytest.mark.slow
 def test_a_fleet_lives_on_a_server(
-    server: tuple[str, "subprocess.Popen[bytes]"],
+    start_mlflow: Callable[..., Any],
     tmp_path: Path,
     save_for: Callable[..., Manifest],
     base_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    uri, process = server
+    server = start_mlflow()
+    uri = server.uri
     base = load_base(BaseConfig(path=str(base_folder)), device="cpu")
     registry = Registry(RegistryConfig(tracking_uri=uri), tmp_path)
     tenants = ["a", "b", "c", "d"]
@@ -84,30 +58,8 @@ def test_a_fleet_lives_on_a_server(
     with quiet_mlflow():
         assert len(mlflow.pyfunc.load_model("models:/prefix-a@champion").predict(["x", "y"])) == 2
 
-    _stop(process)
+    server.stop()
     started = time.monotonic()
     with pytest.raises(RegistryError, match=uri):
         registry.champions()
     assert time.monotonic() - started < 10
-
-
-def _wait(uri: str, process: "subprocess.Popen[bytes]") -> None:
-    until = time.monotonic() + 120
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if requests.get(f"{uri}/health", timeout=2).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.5)
-    pytest.fail(f"mlflow server did not start: {process.poll()}")
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the server and the workers that it started, which share its process group."""
-    if process.poll() is None:
-        os.killpg(process.pid, 15)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait(20)

@@ -199,7 +199,7 @@ def test_a_shelf_counts_what_is_replaced_once() -> None:
     assert shelf.put("a", "one", 6) == []
     assert shelf.put("a", "two", 8) == []
     assert (shelf.bytes, shelf.get("a"), len(shelf)) == (8, "two", 1)
-    assert shelf.put("b", "three", 3) == ["two"]
+    assert shelf.put("b", "three", 3) == ["a"]
     assert shelf.put("c", "four", 9, held=["b"]) is None
     assert (shelf.bytes, shelf.get("b")) == (3, "three")
 
