@@ -18,7 +18,7 @@ Margin = Annotated[float, Field(ge=1)]
 class StepConfig(Section):
     """One step of a canary, and what must hold before the next one (or, after the last, before it is champion)."""
 
-    share: float = Field(gt=0, le=1, description="of the tenant's keys that the challenger answers")
+    share: float = Field(gt=0, le=1, description="of the tenant's users that the challenger answers")
     hours: float = Field(default=0.0, ge=0, description="at least so long")
     min_requests: int = Field(default=0, ge=0, description="that the challenger has answered in this step")
     proven: list[Check] = Field(default_factory=list, description="checks that must show it no worse than the margin")
@@ -27,7 +27,7 @@ class StepConfig(Section):
 class ShadowConfig(Section):
     """A challenger that answers unseen."""
 
-    share: float = Field(default=1.0, gt=0, le=1, description="of the tenant's keys that are answered twice")
+    share: float = Field(default=1.0, gt=0, le=1, description="of the tenant's users that are answered twice")
     hours: float = Field(default=24.0, ge=0)
     min_requests: int = Field(default=100, ge=0)
     proven: list[ShadowCheck] = Field(default_factory=list)
@@ -59,6 +59,10 @@ class RolloutConfig(Section):
         description="of a canary, with growing shares",
     )
     shadow: ShadowConfig = ShadowConfig()
+    split: Literal["user", "request"] = Field(
+        default="user",
+        description="user: who names himself keeps his version and is evidence once a step; request: each is drawn",
+    )
     deadline_hours: float = Field(default=72.0, gt=0, description="of a whole trial, but for one that waits by policy")
     at_deadline: Literal["promote", "rollback", "wait"] = Field(
         default="rollback", description="what becomes of a trial that has not met its conditions by then"
@@ -67,6 +71,12 @@ class RolloutConfig(Section):
         default=0.01, gt=0, lt=0.5, description="chance that a version within all margins is ever taken back"
     )
     margins: MarginsConfig = MarginsConfig()
+    broken_after: int | None = Field(
+        default=20,
+        ge=1,
+        description="failed answers in a step from which on a challenger that fails most is taken back, outside of "
+        "false_alarm; null: never",
+    )
     tolerated: float = Field(
         default=0.01, gt=0, lt=1, description="share of bad answers that is no worse, whatever the champion's"
     )

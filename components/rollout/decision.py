@@ -6,7 +6,7 @@ no worse that is beyond its margin and bad more often than is tolerated. Knows n
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -45,19 +45,16 @@ class Finding:
         return asdict(self)
 
 
-def find(
-    config: RolloutConfig, seen: Sequence[Observation], changes: Iterable[int] = (), *, shadow: bool = False
-) -> list[Finding]:
-    """Every check's finding on a trial's observations, which are in the order of time; `changes` as for `strata`.
+def find(config: RolloutConfig, evidence: Sequence[Observation], *, shadow: bool = False) -> list[Finding]:
+    """Every check's finding on a trial's evidence: one answer of each key in each section, in the order of time.
 
     Of a `shadow` neither latency nor feedback is judged: its answers wait for idle moments, and nobody sees them.
     """
     checks = SHADOW_CHECKS if shadow else CHECKS
     margins = {check: margin for check in checks if (margin := getattr(config.margins, check)) is not None}
     needed = len(margins) / config.false_alarm
-    edges = list(changes)
     tolerated = config.tolerated
-    return [judge(check, strata(check, seen, edges), margin, tolerated, needed) for check, margin in margins.items()]
+    return [judge(check, strata(check, evidence), margin, tolerated, needed) for check, margin in margins.items()]
 
 
 def judge(check: Check, found: Sequence[Stratum], margin: float, tolerated: float, needed: float) -> Finding:

@@ -12,8 +12,9 @@ import sqlalchemy as sql
 
 from components.errors import DataError
 from components.rollout.database import Database
-from components.rollout.observations import Observation, record
-from components.rollout.split import Arm
+from components.rollout.evidence import to_evidence, write_down
+from components.rollout.observations import Observation
+from components.rollout.split import Arm, Ticket
 from components.rollout.tables import FEEDBACK
 
 
@@ -32,8 +33,10 @@ class Feedback:
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def give(database: Database, feedback: Feedback, *, counts: bool = True) -> None:
+def give(database: Database, feedback: Feedback, *, counts: bool = True, ticket: Ticket | None = None) -> None:
     """Keep it, and count it, unless somebody's opinion on the same answer `counts` already.
+
+    With the answer's `ticket` it is evidence, if it is the first opinion of its user in that section of the trial.
 
     Raises:
         DataError: a text that a database cannot hold.
@@ -45,7 +48,8 @@ def give(database: Database, feedback: Feedback, *, counts: bool = True) -> None
     with database.writing("to keep feedback") as connection:
         connection.execute(sql.insert(FEEDBACK), {**asdict(feedback), "delivered": False})
     if counts:
-        record(database, [opinion(feedback)])
+        said = opinion(feedback)
+        write_down(database, [said], [to_evidence(ticket, said)] if ticket else [])
 
 
 def opinion(feedback: Feedback) -> Observation:

@@ -1,11 +1,12 @@
 """What serving saw of each version, counted by minute: written by servers in batches, read by the rollout flow.
 
-Counts add up, whichever server writes them and however often. Latency is a histogram: bucket i holds answers that took
-at most 2^(i/4) ms, and more than bucket i-1. Knows no request and no text.
+Counts add up, whichever server writes them and however often. They are counts of all answers, or of those that are
+evidence in one section of a trial: a stretch of time with one share. Latency is a histogram: bucket i holds answers
+that took at most 2^(i/4) ms, and more than bucket i-1. Knows no request, no text, and not what makes evidence.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +15,13 @@ from sqlalchemy.engine import Connection
 
 from components.rollout.database import Database, insert_into
 from components.rollout.split import Arm
-from components.rollout.tables import COUNTS, LATENCIES, OBSERVATIONS
+from components.rollout.tables import COUNTED, COUNTS, LATENCIES, OBSERVATIONS
 
 _BUCKETS_AN_OCTAVE = 4
-_KEY = ("tenant", "version", "arm", "minute")
+_KEY = ("tenant", "version", "arm", "minute", "section")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
     """Counts of one tenant's version in one arm in one minute; those of one request, or of many added up."""
 
@@ -29,6 +30,8 @@ class Observation:
     arm: Arm
     minute: int
     """Whole minutes since 1970, UTC, in which the answers ended (or the feedback came)."""
+    section: int = 0
+    """0: all answers. Else those that are evidence in the section that began in this second since 1970."""
     requests: int = 0
     errors: int = 0
     """Requests that we failed; not those that the caller got wrong or left."""
@@ -56,6 +59,12 @@ def upper_ms(number: int) -> float:
 
 def record(database: Database, observations: Iterable[Observation]) -> None:
     """Add counts to what is there, in one transaction. Raises WorkspaceError."""
+    with database.writing("to write down what serving saw") as connection:
+        add(connection, observations)
+
+
+def add(connection: Connection, observations: Iterable[Observation]) -> None:
+    """Add counts within a transaction."""
     counts: dict[tuple[Any, ...], list[int]] = {}
     latencies: dict[tuple[Any, ...], int] = {}
     for one in observations:
@@ -68,24 +77,42 @@ def record(database: Database, observations: Iterable[Observation]) -> None:
     # In a fixed order, so that two servers never wait for each other's rows.
     rows = [dict(zip((*_KEY, *COUNTS), (*key, *counts[key]), strict=True)) for key in sorted(counts)]
     slow = [dict(zip((*_KEY, "bucket", "answers"), (*key, latencies[key]), strict=True)) for key in sorted(latencies)]
-    if rows:
-        with database.writing("to write down what serving saw") as connection:
-            _add(connection, OBSERVATIONS, rows, COUNTS)
-            _add(connection, LATENCIES, slow, ("answers",))
+    _add(connection, OBSERVATIONS, rows, COUNTS)
+    _add(connection, LATENCIES, slow, ("answers",))
 
 
 def observed(database: Database, tenant: str, versions: Sequence[str], since: int, until: int) -> list[Observation]:
-    """What was seen of a tenant's versions from minute `since` to before `until`, in the order of time.
+    """All answers of a tenant's versions from minute `since` to before `until`, in the order of time.
 
     Raises WorkspaceError.
     """
+    return _read(database, tenant, versions, since, until, lambda section: section == 0)
+
+
+def evidence_of(database: Database, tenant: str, versions: Sequence[str], since: int, until: int) -> list[Observation]:
+    """Those that are evidence in sections which began from minute `since` on, in the order of sections and time.
+
+    Raises WorkspaceError.
+    """
+    return _read(database, tenant, versions, since, until, lambda section: section >= 60 * max(since, 1))
+
+
+def _read(
+    database: Database,
+    tenant: str,
+    versions: Sequence[str],
+    since: int,
+    until: int,
+    is_wanted: Callable[[sql.Column[int]], sql.ColumnElement[bool]],
+) -> list[Observation]:
     with database.reading(f"what serving saw of {tenant}") as connection:
         cells, slow = (
             connection.execute(
                 sql.select(table)
                 .where(table.c.tenant == tenant, table.c.version.in_(list(versions)))
                 .where(table.c.minute >= since, table.c.minute < until)
-                .order_by(table.c.minute, table.c.arm)
+                .where(is_wanted(table.c.section))
+                .order_by(table.c.section, table.c.minute, table.c.arm)
             )
             .mappings()
             .all()
@@ -105,6 +132,7 @@ def prune(database: Database, before: int) -> None:
     with database.writing("to remove what serving saw long ago") as connection:
         for table in (OBSERVATIONS, LATENCIES):
             connection.execute(sql.delete(table).where(table.c.minute < before))
+        connection.execute(sql.delete(COUNTED).where(COUNTED.c.section < 60 * before))
 
 
 def _key_of(row: Mapping[Any, Any]) -> tuple[Any, ...]:

@@ -1,17 +1,18 @@
 """What becomes of a trial now: wait, go on to the next step, promote, or roll back. Pure: the time is handed in.
 
 A step holds until its hours are over, the challenger has answered enough in it, and what it wants proven is proven.
-A check that calls the challenger worse ends the trial at once. Knows no registry and no clock.
+A check that calls the challenger worse ends the trial at once, and so does a challenger that fails most of its answers.
+Knows no registry and no clock.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from components.config.rollout import Check, RolloutConfig
 from components.rollout.decision import Finding
 from components.rollout.observations import Observation
-from components.rollout.standings import Standing
+from components.rollout.standings import Change, Standing
 
 Offline = Literal["accepted", "rejected", "unknown"]
 """The gate's verdict on the challenger, as its version bears it."""
@@ -24,6 +25,16 @@ class Move:
     action: Literal["wait", "advance", "promote", "rollback"]
     why: str
     figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """All answers of one step, and how many of them we failed to give."""
+
+    challenger: int
+    challenger_failed: int = 0
+    champion: int = 0
+    champion_failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +57,7 @@ def begin(config: RolloutConfig, standing: Standing, challenger: str, now_s: flo
         share=share,
         started_s=now_s,
         step_started_s=now_s,
-        changes=(_minute(now_s),),
+        changes=(Change(int(now_s), share),),
         paused_s=0.0,
     )
 
@@ -54,12 +65,13 @@ def begin(config: RolloutConfig, standing: Standing, challenger: str, now_s: flo
 def advanced(config: RolloutConfig, standing: Standing, now_s: float) -> Standing:
     """The trial in its next step."""
     step = standing.step + 1
+    share = config.steps[step].share
     return replace(
         standing,
         step=step,
-        share=config.steps[step].share,
+        share=share,
         step_started_s=now_s,
-        changes=(*standing.changes, _minute(now_s)),
+        changes=(*standing.changes, Change(int(now_s), share)),
     )
 
 
@@ -78,13 +90,16 @@ def next_move(
     standing: Standing,
     offline: Offline,
     findings: Sequence[Finding],
-    answered: int,
+    answered: Answered,
     now_s: float,
 ) -> Move:
-    """What to do with a trial; `answered`: requests that the challenger has answered in this step."""
-    figures = {"answered_in_step": answered, "checks": {one.check: one.figures() for one in findings}}
+    """What to do with a trial."""
+    figures = {"answered_in_step": asdict(answered), "checks": {one.check: one.figures() for one in findings}}
     if offline == "rejected":
         return Move("rollback", "the gate has rejected it", figures)
+    if _is_broken(config, answered):
+        why = f"broken: it failed {answered.challenger_failed} of {answered.challenger} answers in this step"
+        return Move("rollback", why, figures)
     if worse := [one for one in findings if one.says == "worse"]:
         return Move("rollback", "; ".join(one.sentence for one in worse), figures)
     if standing.pinned or standing.paused_s:
@@ -92,7 +107,7 @@ def next_move(
     if standing.mode == "manual":
         return Move("wait", "it waits for a person: the policy is manual", figures)
     step = _step(config, standing)
-    lacking = _lacking(step, standing, findings, answered, now_s)
+    lacking = _lacking(step, standing, findings, answered.challenger, now_s)
     if lacking:
         if now_s < standing.started_s + config.deadline_hours * 3600 or config.at_deadline == "wait":
             return Move("wait", f"waits for {', '.join(lacking)}", figures)
@@ -109,13 +124,28 @@ def next_move(
 
 def first_minute(standing: Standing) -> int:
     """Of the trial, since 1970."""
-    return standing.changes[0] if standing.changes else _minute(standing.started_s)
+    return _minute(standing.changes[0].second if standing.changes else standing.started_s)
 
 
-def answered_in_step(standing: Standing, seen: Sequence[Observation]) -> int:
-    """Requests that the challenger has answered since its step began."""
+def answered_in_step(standing: Standing, seen: Sequence[Observation]) -> Answered:
+    """What was asked since the step began; `seen` are all answers, also those that are no evidence."""
     since = _minute(standing.step_started_s)
-    return sum(one.requests for one in seen if one.arm == "challenger" and one.minute >= since)
+    now = [one for one in seen if one.minute >= since]
+    mine, theirs = ([one for one in now if one.arm == arm] for arm in ("challenger", "champion"))
+    return Answered(
+        challenger=sum(one.requests for one in mine),
+        challenger_failed=sum(one.errors for one in mine),
+        champion=sum(one.requests for one in theirs),
+        champion_failed=sum(one.errors for one in theirs),
+    )
+
+
+def _is_broken(config: RolloutConfig, answered: Answered) -> bool:
+    """Whether it fails most answers while the champion does not: no test, and whoever asked."""
+    if config.broken_after is None or answered.challenger_failed < config.broken_after:
+        return False
+    ours, theirs = 2 * answered.challenger_failed, 2 * answered.champion_failed
+    return ours > answered.challenger and theirs <= answered.champion
 
 
 def _step(config: RolloutConfig, standing: Standing) -> _Step:

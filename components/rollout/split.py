@@ -1,14 +1,42 @@
 """Which version answers a request: sticky, pure, and the same on every server.
 
-A key (of a user, or of a request where nobody says who asks) has a fixed place in [0, 1) for each trial; the challenger
-answers the keys below its share. So a growing share only moves keys from the champion to the challenger, and another
-salt (the challenger's version) draws other keys first. Knows no request and no registry.
+A key (of a user, or of one request where nobody says who asks) has a fixed place in [0, 1) for each trial; the
+challenger answers the keys below its share. So a growing share only moves keys from the champion to the challenger, and
+another salt (the challenger's version) draws other keys first.
+
+Each share is an experiment of its own: whoever the champion has answered until then is drawn anew, and all that was
+seen of him before says nothing of how. Whoever was the challenger's already is not drawn, so what he is answered is no
+evidence. Knows no request and no registry.
 """
 
 import hashlib
+import secrets
+from dataclasses import dataclass
 from typing import Literal
 
+from components.rollout.standings import Exposure
+
 Arm = Literal["champion", "challenger"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Makes the first answer to a key evidence."""
+
+    section: int
+    """The stretch of one share in which the key was drawn, by the second since 1970 in which it began."""
+    place: int | None
+    """Of a user, who may come again; None: the key is that of one request."""
+
+
+def draw(tenant: str, user: str | None, exposure: Exposure) -> tuple[Arm, Ticket | None]:
+    """The arm of a user, or of a request of nobody's by chance; without a ticket its answer is no evidence."""
+    key = secrets.token_hex(12) if user is None else user
+    at = place(tenant, key, exposure.challenger)
+    drawn = arm(tenant, key, exposure.share, exposure.challenger)
+    if not exposure.since or at < exposure.before * 2**64:
+        return drawn, None
+    return drawn, Ticket(exposure.since, None if user is None else at)
 
 
 def arm(tenant: str, key: str, share: float, salt: str) -> Arm:

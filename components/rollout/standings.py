@@ -7,16 +7,24 @@ trial, its share, since when, and whether a person has stopped it. Knows no poli
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
 from components.rollout.database import Database, insert_into
-from components.rollout.tables import STANDINGS
+from components.rollout.tables import COUNTED, STANDINGS
 
 Mode = Literal["", "canary", "shadow", "manual"]
 """How a challenger is tried; "" where none is."""
+
+
+class Change(NamedTuple):
+    """The beginning of a share."""
+
+    second: int
+    """Since 1970, UTC."""
+    share: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +40,8 @@ class Standing:
     """Of the requests: those that the challenger answers (canary), or answers unseen as well (shadow)."""
     started_s: float = 0.0
     step_started_s: float = 0.0
-    changes: tuple[int, ...] = ()
-    """Minutes since 1970 in which the trial's share changed."""
+    changes: tuple[Change, ...] = ()
+    """All shares of the trial, the one of now last."""
     paused_s: float = 0.0
     """Since when a person has stopped the trial; 0: nobody has."""
     pinned: bool = False
@@ -46,6 +54,10 @@ class Exposure:
     challenger: str
     share: float
     shadow: bool
+    before: float = 0.0
+    """The share before this one: the keys below it are the challenger's already."""
+    since: int = 0
+    """Second since 1970 in which this share began; 0: nobody knows, so that no answer is evidence."""
 
 
 def exposures(database: Database) -> dict[str, Exposure]:
@@ -54,7 +66,7 @@ def exposures(database: Database) -> dict[str, Exposure]:
     A server follows it only while MLflow's alias `challenger` is on the same version. Raises WorkspaceError.
     """
     on_trial = (one for one in standings(database).values() if one.challenger and one.share > 0)
-    return {one.tenant: Exposure(one.challenger, one.share, one.mode == "shadow") for one in on_trial}
+    return {one.tenant: _exposure(one) for one in on_trial}
 
 
 def standings(database: Database) -> dict[str, Standing]:
@@ -81,13 +93,17 @@ def adopt(database: Database, found: Sequence[Standing]) -> None:
 
 
 def put(connection: Connection, changed: Iterable[Standing]) -> None:
-    """Write standings within the transaction of the ledger's lines on them."""
+    """Write standings within the transaction of the ledger's lines on them; who was counted in older trials goes."""
+    changed = list(changed)
     rows = [to_row(one) for one in changed]
     if not rows:
         return
     insert = insert_into(connection, STANDINGS)
     values = {name: insert.excluded[name] for name in rows[0] if name != "tenant"}
     connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=values), rows)
+    for one in changed:
+        mine = sql.delete(COUNTED).where(COUNTED.c.tenant == one.tenant)
+        connection.execute(mine.where(COUNTED.c.section < one.changes[0].second) if one.changes else mine)
 
 
 def from_row(row: Mapping[Any, Any]) -> Standing:
@@ -100,5 +116,12 @@ def to_row(one: Standing) -> dict[str, Any]:
     return {**asdict(one), "changes": json.dumps(one.changes)}
 
 
+def _exposure(one: Standing) -> Exposure:
+    before = one.changes[-2].share if len(one.changes) > 1 else 0.0
+    since = one.changes[-1].second if one.changes else 0
+    return Exposure(one.challenger, one.share, one.mode == "shadow", before, since)
+
+
 def _named(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {**{str(name): value for name, value in row.items()}, "changes": tuple(json.loads(row["changes"]))}
+    changes = tuple(Change(*one) for one in json.loads(row["changes"]))
+    return {**{str(name): value for name, value in row.items()}, "changes": changes}

@@ -1,8 +1,9 @@
 """From minutes of observations to strata: for each check, how many answers of either arm were looked at and were bad.
 
-A stratum ends with the minute in which it holds enough answers, or where the split changed. What is enough depends on
-the number of answers alone, never on how they were, and grows with the trial, so that a busy tenant's trial stays a few
-hundred strata long. The last one, which may still grow, is left out. Knows no margin and no policy.
+A stratum ends with the minute in which it holds enough answers, or with its section: within one, each key was drawn
+with the same share. What is enough depends on the number of answers alone, never on how they were, and grows with the
+trial, so that a busy tenant's trial stays a few hundred strata long. The last one, which may still grow, is left out.
+Knows no margin and no policy.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,26 +20,19 @@ _REFERENCE = 100
 _SLOW_SHARE = 0.1
 
 
-def strata(check: Check, seen: Sequence[Observation], changes: Iterable[int] = ()) -> list[Stratum]:
-    """The strata of a trial from its observations, in the order of time.
-
-    `changes`: minutes in which the share changed; they and the next are left out, since servers follow within seconds.
-    """
-    minutes = [(minute, list(cells)) for minute, cells in groupby(seen, key=lambda one: one.minute)]
+def strata(check: Check, evidence: Sequence[Observation]) -> list[Stratum]:
+    """The strata of a trial from its evidence, in the order of sections and minutes."""
+    minutes = [list(cells) for _, cells in groupby(evidence, key=lambda one: (one.section, one.minute))]
     slow_from = 0
     if check == "latency":
         start, slow_from = _reference(minutes)
         minutes = minutes[start:]
-    edges = sorted(set(changes))
-    blurred = {edge + after for edge in edges for after in (0, 1)}
-    rows = ((minute, _row(check, cells, slow_from)) for minute, cells in minutes if minute not in blurred)
-    return list(_merged(rows, edges))
+    return list(_merged((cells[0].section, _row(check, cells, slow_from)) for cells in minutes))
 
 
-def _merged(rows: Iterable[tuple[int, Stratum]], edges: Sequence[int]) -> Iterator[Stratum]:
+def _merged(rows: Iterable[tuple[int, Stratum]]) -> Iterator[Stratum]:
     total, section, open_ = 0, -1, Stratum(0, 0, 0, 0)
-    for minute, row in rows:
-        here = sum(edge <= minute for edge in edges)
+    for here, row in rows:
         if here != section:
             if _size(open_):
                 yield open_
@@ -77,10 +71,10 @@ def _counts(check: Check, cell: Observation, slow_from: int) -> tuple[int, int]:
             return cell.requests - cell.errors, getattr(cell, check)
 
 
-def _reference(minutes: Sequence[tuple[int, Sequence[Observation]]]) -> tuple[int, int]:
+def _reference(minutes: Sequence[Sequence[Observation]]) -> tuple[int, int]:
     """After which entry of `minutes` the judging starts, and the least bucket that at most a tenth reached before."""
     counted: dict[int, int] = {}
-    for index, (_, cells) in enumerate(minutes):
+    for index, cells in enumerate(minutes):
         for cell in cells:
             if cell.arm == "champion":
                 for bucket, answers in cell.latencies.items():

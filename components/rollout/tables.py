@@ -57,23 +57,36 @@ def _cell() -> list[sql.Column[Any]]:
         sql.Column("version", sql.String(20), primary_key=True),
         sql.Column("arm", sql.String(16), primary_key=True),
         sql.Column("minute", sql.Integer, primary_key=True),  # since 1970
+        sql.Column(
+            "section", sql.BigInteger, primary_key=True
+        ),  # second since 1970; 0: all answers, not evidence alone
     ]
 
 
 OBSERVATIONS = sql.Table(
-    "prefixfleet_observations",
+    "prefixfleet_seen",
     METADATA,
     *_cell(),
     *(sql.Column(name, sql.BigInteger, nullable=False) for name in COUNTS),
 )
 
 LATENCIES = sql.Table(
-    "prefixfleet_latencies",
+    "prefixfleet_seen_latencies",
     METADATA,
     *_cell(),
     sql.Column("bucket", sql.Integer, primary_key=True),
     sql.Column("answers", sql.BigInteger, nullable=False),
 )
+
+COUNTED = sql.Table(
+    "prefixfleet_counted",
+    METADATA,
+    sql.Column("tenant", sql.String(63), primary_key=True),
+    sql.Column("section", sql.BigInteger, primary_key=True, autoincrement=False),
+    sql.Column("kind", sql.String(16), primary_key=True),
+    sql.Column("place", sql.BigInteger, primary_key=True, autoincrement=False),  # less 2**63; a hash, never a name
+)
+"""Whose first answer, or opinion, has become evidence."""
 
 FEEDBACK = sql.Table(
     "prefixfleet_feedback",

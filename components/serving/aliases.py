@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from components.errors import PrefixFleetError
 from components.registry.versions import CHALLENGER, CHAMPION, Version
-from components.rollout.split import Arm, arm
+from components.rollout.split import Arm, Ticket, draw
 from components.rollout.standings import Exposure
 from components.serving.problems import LOGGER, RefusalError, unavailable
 from components.serving.requests import Artifact
@@ -49,6 +49,8 @@ class Choice:
     shadow: Version | None = None
     instead: Version | None = None
     """The champion, where the challenger was drawn and may fail."""
+    ticket: Ticket | None = None
+    """What makes the answer evidence, where it was drawn who answers."""
 
 
 class Fleet:
@@ -105,8 +107,10 @@ class Fleet:
             await self.refresh()
             await asyncio.sleep(seconds)
 
-    async def choose(self, tenant: str, which: str, key: str) -> Choice:
-        """Who answers for a tenant: `which` is an alias, a version's number, or "" for what its rollout says of `key`.
+    async def choose(self, tenant: str, which: str, user: str | None) -> Choice:
+        """Who answers for a tenant: `which` is an alias, a version's number, or "" for what its rollout says of a user.
+
+        Without a `user`, each request is drawn by itself.
 
         Raises:
             RefusalError: 404, no such version; 503, the registry has not been read yet.
@@ -126,11 +130,12 @@ class Fleet:
         stands = Choice(_there(champion, tenant, CHAMPION), CHAMPION)
         if exposure is None or challenger is None or exposure.challenger != challenger.version:
             return stands
-        if arm(tenant, key, exposure.share, challenger.version) == CHAMPION:
-            return stands
+        drawn, ticket = draw(tenant, user, exposure)
         if exposure.shadow:
-            return replace(stands, shadow=challenger)
-        return Choice(challenger, CHALLENGER, instead=champion)
+            return replace(stands, shadow=challenger, ticket=ticket) if drawn == CHALLENGER else stands
+        if drawn == CHAMPION:
+            return replace(stands, ticket=ticket)
+        return Choice(challenger, CHALLENGER, instead=champion, ticket=ticket)
 
     async def _number(self, tenant: str, number: str) -> Version:
         async with self._numbering:  # one lookup at a time, so that a slow registry keeps one thread and no more

@@ -105,7 +105,8 @@ async def feedback(body: FeedbackRequest, caller: _Who, service: _Service) -> Fe
     Of what is said of one answer, all is kept, and the first counts for the rollout.
     """
     said = service.memory.to_feedback(caller, body)
-    await asyncio.to_thread(give, service.database, said, counts=service.memory.judge(body))
+    counts, ticket = service.memory.judge(body)
+    await asyncio.to_thread(give, service.database, said, counts=counts, ticket=ticket)
     return FeedbackAnswer(id=body.id)
 
 

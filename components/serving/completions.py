@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from components.errors import ArtifactError, BaseModelError, PrefixFleetError, RegistryError, WorkspaceError
 from components.registry.versions import CHAMPION, Version
+from components.rollout.observations import Observation
 from components.serving.aliases import Choice, not_found
 from components.serving.callers import Caller
 from components.serving.feedback import Remembered
@@ -41,7 +42,8 @@ async def prepare(service: Service, caller: Caller, body: CompletionRequest, req
     service.ready_engine()
     if at and not which:
         raise not_found(f"{tenant}@ without a version")
-    choice = await service.fleet.choose(tenant, which, body.user or request_id)
+    sticks = service.fleet.knows(tenant) and service.of_tenant(tenant).rollout.split == "user"
+    choice = await service.fleet.choose(tenant, which, body.user if sticks and body.user else None)
     return Run(service, body, request_id, choice)
 
 
@@ -148,12 +150,9 @@ class Run:
         is_forgotten = self._stood and not service.fleet.knows(self.tenant)
         if status == 200 and not is_forgotten:
             rows, limit = self._rows.rows, usual_tokens(service.of_tenant(self.tenant))
-            service.memory.keep(self.id, Remembered(version, arm, [row.request.source for row in rows]))
-            if self._drawn:
-                service.watch.add(seen(version, arm, rows, limit))
-            if self.choice.shadow is not None:
-                unseen = self._requests(self.choice.shadow, rows[0].request.seed)
-                service.shadows.offer(Shadowed(self.choice.shadow, unseen, [row.text for row in rows], limit))
+            sources = [row.request.source for row in rows]
+            service.memory.keep(self.id, Remembered(version, arm, sources, self.choice.ticket))
+            self._observe(seen(version, arm, rows, limit), seen(version, arm, rows[:1], limit), limit)
         self._log(status, usage)
 
     async def _pieces(self) -> AsyncIterator[tuple[int, Piece]]:
@@ -173,8 +172,22 @@ class Run:
         return to_requests(body, version, self.service.of_tenant(self.tenant))
 
     def _count_failure(self, problem: PrefixFleetError) -> None:
-        if self._drawn and isinstance(problem, _ITS_OWN):
-            self.service.watch.add(failed(self.choice.version, self.choice.arm, len(self._rows.rows)))
+        if isinstance(problem, _ITS_OWN):
+            version, arm = self.choice.version, self.choice.arm
+            limit = usual_tokens(self.service.of_tenant(self.tenant))
+            self._observe(failed(version, arm, len(self._rows.rows)), failed(version, arm, 1), limit)
+
+    def _observe(self, every: Observation, first: Observation, limit: int) -> None:
+        """Count all rows; the first alone is evidence, and in a shadow only together with the challenger's."""
+        choice, service, rows = self.choice, self.service, self._rows.rows
+        if self._drawn:
+            service.watch.add(every)
+        if choice.shadow is not None:
+            unseen = self._requests(choice.shadow, rows[0].request.seed)
+            texts = [row.text for row in rows]
+            service.shadows.offer(Shadowed(choice.shadow, unseen, texts, limit, first, choice.ticket))
+        elif choice.ticket is not None:
+            service.watch.judge(choice.ticket, first)
 
     def _completion(self, parts: list[Part], usage: Usage | None = None) -> Completion:
         return Completion(id=self.id, created=self.created, model=self.body.model, choices=parts, usage=usage)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from components.registry.versions import Version
 from components.rollout.feedback import Feedback
-from components.rollout.split import Arm
+from components.rollout.split import Arm, Ticket
 from components.serving.callers import Caller
 from components.serving.openai import FeedbackRequest
 from components.serving.problems import RefusalError
@@ -24,6 +24,8 @@ class Remembered:
     arm: Arm
     sources: Sequence[str]
     """Of each choice."""
+    ticket: Ticket | None = None
+    """What makes an opinion on it evidence."""
     judged: set[int] = field(default_factory=set)
     """Choices on which an opinion has been counted."""
 
@@ -46,13 +48,14 @@ class Memory:
         for name in [name for name, answer in self._answers.items() if answer.version.tenant == tenant]:
             del self._answers[name]
 
-    def judge(self, said: FeedbackRequest) -> bool:
-        """Whether this is the first word on a choice, and so the one that counts."""
+    def judge(self, said: FeedbackRequest) -> tuple[bool, Ticket | None]:
+        """Whether this is the first word on a choice, and so one that counts; the ticket, if it is the first on any."""
         answer = self._answers.get(said.id)
-        is_first = answer is not None and said.index not in answer.judged
-        if answer is not None:
-            answer.judged.add(said.index)
-        return is_first
+        if answer is None or said.index in answer.judged:
+            return False, None
+        ticket = None if answer.judged else answer.ticket
+        answer.judged.add(said.index)
+        return True, ticket
 
     def to_feedback(self, caller: Caller, said: FeedbackRequest) -> Feedback:
         """What a caller said, with the version that it was said of.

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from components.serving.aliases import Fleet
 from components.serving.requests import Health
+from components.serving.watching import Watch
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -16,7 +17,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 class Metrics:
     """One server's; a registry of its own, so that two servers in one process do not add up."""
 
-    def __init__(self, fleet: Fleet, health: Callable[[], Health | None]) -> None:
+    def __init__(self, fleet: Fleet, health: Callable[[], Health | None], watch: Watch) -> None:
         """`health` is None until the base is loaded."""
         self.registry = CollectorRegistry()
         kept, answered = self.registry, ("tenant", "arm")
@@ -36,7 +37,7 @@ class Metrics:
         self.shadows = Counter(
             "prefixfleet_shadows", "Shadowed requests by what became of them.", ("fate",), registry=kept
         )
-        self.registry.register(_State(fleet, health))
+        self.registry.register(_State(fleet, health, watch))
         ProcessCollector(registry=self.registry)
 
     def forget(self, tenant: str) -> None:
@@ -52,8 +53,8 @@ class Metrics:
 class _State(Collector):
     """What is asked for at the moment of reading."""
 
-    def __init__(self, fleet: Fleet, health: Callable[[], Health | None]) -> None:
-        self._fleet, self._health = fleet, health
+    def __init__(self, fleet: Fleet, health: Callable[[], Health | None], watch: Watch) -> None:
+        self._fleet, self._health, self._watch = fleet, health, watch
 
     def collect(self) -> Iterator[Metric]:
         health, fleet = self._health(), self._fleet
@@ -70,6 +71,9 @@ class _State(Collector):
         yield _gauge("alias_swaps", "Champions and challengers that changed since the start.", fleet.swaps)
         for what in ("registry", "rollout"):
             yield _gauge(f"{what}_trouble", f"1 where the {what} could not be read.", what in fleet.trouble)
+        yield _gauge("observations_trouble", "1 where counts wait for the database.", bool(self._watch.trouble))
+        dropped = "Counts and users' first answers that waited for the database too long, since the start."
+        yield _gauge("observations_dropped", dropped, self._watch.dropped)
         if fleet.read_s is not None:
             yield _gauge("aliases_age_seconds", "Since the registry was last read.", time.monotonic() - fleet.read_s)
 

@@ -44,8 +44,8 @@ class Service:
         )
         self.engine: Engine | None = None
         self.base_digest = ""
-        self.metrics = Metrics(self.fleet, lambda: self.engine.health() if self.engine else None)
         self.watch = Watch(database)
+        self.metrics = Metrics(self.fleet, lambda: self.engine.health() if self.engine else None, self.watch)
         self.shadows = Shadows(lambda: self.engine, self.watch, self.metrics, params.serve.shadow_queue)
         self.memory = Memory(params.serve.remembered_answers)
         self.fleet.on_gone = self._forget
@@ -100,6 +100,7 @@ class Service:
             "status": "draining" if self.draining else "degraded" if any(troubles.values()) else "ok",
             "ready": bool(engine and engine.ready) and read_s is not None and not self.draining,
             "troubles": [what for what, is_so in troubles.items() if is_so],
+            "observations_dropped": self.watch.dropped,
             "aliases_age_seconds": None if read_s is None else round(time.monotonic() - read_s, 3),
             "requests_in_flight": self.in_flight,
             "rows_running": engine.running if engine else 0,

@@ -1,16 +1,18 @@
 """Challengers that answer unseen: the same rows again, in the background, where the engine has nothing else to do.
 
-One shadowed request at a time, and only while no row waits; what is more than the queue holds is not shadowed. Only
-counts are kept, never a text. Knows no HTTP.
+One shadowed request at a time, and only while no row waits; what is more than the queue holds is not shadowed. Both
+answers become evidence together, or neither. Only counts are kept, never a text. Knows no HTTP.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from components.errors import PrefixFleetError, RegistryError, WorkspaceError
 from components.registry.versions import CHALLENGER, Version
+from components.rollout.observations import Observation
+from components.rollout.split import Ticket
 from components.serving.metrics import Metrics
 from components.serving.problems import LOGGER
 from components.serving.requests import BusyError, Engine, Request
@@ -22,7 +24,7 @@ _PATIENCE_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Shadowed:
-    """A request that its champion has answered."""
+    """A request that its champion has answered, or failed to."""
 
     version: Version
     """The challenger."""
@@ -32,6 +34,10 @@ class Shadowed:
     """What the champion answered."""
     limit: int
     """Tokens from which on an answer is over-long."""
+    champion: Observation
+    """Its first row, as the champion answered it."""
+    ticket: Ticket | None
+    """What makes both answers evidence."""
 
 
 class Shadows:
@@ -70,8 +76,14 @@ class Shadows:
         except PrefixFleetError as problem:
             logging.getLogger(LOGGER).warning("shadow of %s: %s", one.version.tenant, problem)
             self._watch.add(failed(one.version, CHALLENGER, len(one.requests)))
+            self._judge(one, failed(one.version, CHALLENGER, 1))
             self._metrics.shadows.labels("failed").inc()
             return
         agreed = sum(row.text == theirs for row, theirs in zip(unseen.rows, one.texts, strict=True))
         self._watch.add(seen(one.version, CHALLENGER, unseen.rows, one.limit, agreed))
+        self._judge(one, seen(one.version, CHALLENGER, unseen.rows[:1], one.limit))
         self._metrics.shadows.labels("answered").inc()
+
+    def _judge(self, one: Shadowed, challenger: Observation) -> None:
+        if one.ticket is not None:
+            self._watch.judge(one.ticket, replace(one.champion, minute=challenger.minute), challenger)

@@ -1,6 +1,7 @@
 """What serving saw of each version, for the rollout: added up in memory, written in batches.
 
-Counts that the database does not take stay and go with the next batch. Knows no HTTP.
+Counts that the database does not take stay and go with the next batch; of those that it does not take for long, the
+oldest are dropped. Knows no HTTP.
 """
 
 import asyncio
@@ -8,54 +9,84 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
+from typing import Any, TypeVar
 
 from components.errors import WorkspaceError
 from components.registry.versions import Version
 from components.rollout.database import Database
+from components.rollout.evidence import Evidence, Voice, to_evidence, write_down
 from components.rollout.health import health
-from components.rollout.observations import Observation, bucket, record
-from components.rollout.split import Arm
+from components.rollout.observations import Observation, bucket
+from components.rollout.split import Arm, Ticket
 from components.rollout.tables import COUNTS
 from components.serving.problems import LOGGER
 from components.serving.rows import Row
 
-_Cell = tuple[str, str, Arm, int]
+_MOST = 100_000
+_Cell = tuple[str, str, Arm, int, int]
+_Waiting = TypeVar("_Waiting")
 
 
 class Watch:
     """Observations that wait to be written; to be used from one event loop."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, most: int = _MOST) -> None:
+        """`most` counts (of a version in a minute), and as many users, may wait for a database that fails."""
+        self._database, self._most = database, most
         self._waiting: dict[_Cell, Observation] = {}
+        self._voices: dict[Voice, Evidence] = {}
         self.trouble = ""
         """Why the last batch was not written, where it was not."""
+        self.dropped = 0
+        """Counts and users' answers that were dropped since the start."""
 
     def add(self, observation: Observation) -> None:
         """Count it with those of its version, arm and minute."""
-        cell = observation.tenant, observation.version, observation.arm, observation.minute
+        cell = observation.tenant, observation.version, observation.arm, observation.minute, observation.section
         known = self._waiting.get(cell)
         self._waiting[cell] = observation if known is None else _sum(known, observation)
+
+    def judge(self, ticket: Ticket, *observations: Observation) -> None:
+        """Let an answer to a key (in a shadow, both answers) be evidence, if it is the first; beside `add`."""
+        found = to_evidence(ticket, *observations)
+        if found.voice is not None:
+            self._voices.setdefault(found.voice, found)
+            return
+        for observation in found.observations:
+            self.add(observation)
 
     def forget(self, tenant: str) -> None:
         """Write nothing of a tenant."""
         self._waiting = {cell: one for cell, one in self._waiting.items() if one.tenant != tenant}
+        self._voices = {voice: one for voice, one in self._voices.items() if voice.tenant != tenant}
 
     async def write(self) -> None:
         """Write what waits; where that fails it waits on."""
         waiting, self._waiting = self._waiting, {}
-        if not waiting:
+        voices, self._voices = self._voices, {}
+        if not waiting and not voices:
             return
         try:
-            await asyncio.to_thread(record, self._database, waiting.values())
+            await asyncio.to_thread(write_down, self._database, waiting.values(), voices.values())
         except WorkspaceError as problem:
             if not self.trouble:
                 logging.getLogger(LOGGER).warning("what serving saw waits to be written: %s", problem)
             self.trouble = str(problem)
-            for observation in waiting.values():
-                self.add(observation)
+            self._put_back(waiting, voices)
         else:
             self.trouble = ""
+
+    def _put_back(self, waiting: dict[_Cell, Observation], voices: dict[Voice, Evidence]) -> None:
+        """Before what has come since, so that the oldest are the first to be dropped."""
+        newer, self._waiting = self._waiting, waiting
+        for observation in newer.values():
+            self.add(observation)
+        self._voices = {**voices, **{voice: one for voice, one in self._voices.items() if voice not in voices}}
+        dropped = _drop(self._waiting, self._most) + _drop(self._voices, self._most)
+        if dropped and not self.dropped:
+            logging.getLogger(LOGGER).error("too much waits to be written: the oldest of what serving saw is dropped")
+        self.dropped += dropped
 
     async def follow(self, seconds: float) -> None:
         """Write again and again, until cancelled."""
@@ -96,6 +127,14 @@ def failed(version: Version, arm: Arm, rows: int) -> Observation:
     return Observation(
         tenant=version.tenant, version=version.version, arm=arm, minute=_minute(), requests=rows, errors=rows
     )
+
+
+def _drop(waiting: dict[_Waiting, Any], most: int) -> int:
+    """Drop the oldest beyond so many; returns how many they were."""
+    oldest = list(islice(waiting, max(0, len(waiting) - most)))
+    for one in oldest:
+        del waiting[one]
+    return len(oldest)
 
 
 def _sum(one: Observation, other: Observation) -> Observation:

@@ -15,7 +15,7 @@ from components.errors import PrefixFleetError
 from components.registry.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.decision import find
 from components.rollout.noticing import noticed
-from components.rollout.observations import observed, prune
+from components.rollout.observations import evidence_of, observed, prune
 from components.rollout.policy import Move, Offline, answered_in_step, first_minute, next_move
 from components.rollout.standings import Standing, adopt, standings
 from components.stages import moves
@@ -155,13 +155,13 @@ def _make(now: Turn, move: Move, now_s: float) -> Standing:
 def _decide(workspace: Workspace, challenger: Version, standing: Standing, now_s: float) -> Move:
     config = workspace.params.for_tenant(standing.tenant).rollout
     versions = [version for version in (standing.champion, standing.challenger) if version]
-    since, until = first_minute(standing), int(now_s // 60) - _WRITTEN_MINUTES
+    span = standing.tenant, versions, first_minute(standing), int(now_s // 60) - _WRITTEN_MINUTES
     seen = [
         replace(one, arm="challenger" if one.version == standing.challenger else "champion")
-        for one in observed(workspace.database, standing.tenant, versions, since, until)
+        for one in observed(workspace.database, *span)
     ]
     shadow = standing.mode == "shadow"
-    findings = find(config, seen, standing.changes, shadow=shadow)
+    findings = find(config, evidence_of(workspace.database, *span), shadow=shadow)
     move = next_move(config, standing, _offline(challenger), findings, answered_in_step(standing, seen), now_s)
     if not shadow:
         return move

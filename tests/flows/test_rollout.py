@@ -44,12 +44,21 @@ def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root):
     cycle(Workspace(root), now_s=lambda: past_s)
     database = Workspace(root).database
     with database.writing("an earlier start") as connection:
-        connection.exec_driver_sql(f"UPDATE prefixfleet_standings SET started_s = {past_s}, changes = '[]'")
+        since = f"started_s = {past_s}, changes = '[[{int(past_s)}, 0.5]]'"
+        connection.exec_driver_sql(f"UPDATE prefixfleet_standings SET {since}")
     minute = int(past_s // 60)
     record(
         database,
         [
-            Observation(tenant="alder", version=version, arm=arm, minute=minute + at, requests=50, empty=empty)
+            Observation(
+                tenant="alder",
+                version=version,
+                arm=arm,
+                minute=minute + at,
+                section=int(past_s),
+                requests=50,
+                empty=empty,
+            )
             for at in range(2, 20)
             for arm, version, empty in (("champion", "1", 0), ("challenger", "2", 25))
         ],

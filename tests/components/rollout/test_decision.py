@@ -76,8 +76,8 @@ def test_buckets_are_the_least_that_hold_a_latency():
 def test_a_share_that_grows_during_an_outage_is_no_fault_of_the_challenger():
     """Before: few errors and a small share; after: an outage for all and a large share. Pooled, it would look worse."""
     before = minutes(60, {"requests": 38, "errors": 0}, {"requests": 2, "errors": 0})
-    after = minutes(60, {"requests": 20, "errors": 10}, {"requests": 20, "errors": 10}, start=60)
-    found = {one.check: one for one in find(RolloutConfig(), before + after, [0, 60])}["errors"]
+    outage = {"requests": 20, "errors": 10, "section": 3600}
+    found = {one.check: one for one in find(RolloutConfig(), before + minutes(60, outage, outage, start=60))}["errors"]
     pooled = found.challenger_bad / found.challenger / (found.champion_bad / found.champion)
     assert pooled > 2
     assert found.says != "worse"
@@ -87,8 +87,13 @@ def test_strata_end_with_their_size_and_with_the_share():
     one = {"requests": 8}
     seen = minutes(9, one, {"requests": 2, "errors": 1})
     assert strata("errors", seen) == [Stratum(16, 0, 4, 2)] * 4
-    # Minute 3 and the next are blurred; what stood open before them is closed.
-    assert strata("errors", seen, [3]) == [Stratum(16, 0, 4, 2), Stratum(8, 0, 2, 1), *[Stratum(16, 0, 4, 2)] * 2]
+    # A server that has not heard of the next share yet goes on within the one before; what stood open there is closed.
+    later = minutes(5, {**one, "section": 120}, {"requests": 2, "section": 120}, start=2)
+    assert strata("errors", seen[:6] + later) == [
+        Stratum(16, 0, 4, 2),
+        Stratum(8, 0, 2, 1),
+        *[Stratum(16, 0, 4, 0)] * 2,
+    ]
 
 
 def test_a_busy_trial_is_a_few_hundred_strata_and_a_look_between_changes_nothing():

@@ -7,7 +7,7 @@ import pytest
 from components.config.rollout import RolloutConfig, ShadowConfig, StepConfig
 from components.rollout.decision import Finding
 from components.rollout.observations import Observation
-from components.rollout.policy import advanced, answered_in_step, begin, ended, next_move, resumed
+from components.rollout.policy import Answered, advanced, answered_in_step, begin, ended, next_move, resumed
 from components.rollout.standings import Standing
 
 START_S = 1_000_000.0
@@ -23,8 +23,8 @@ def finding(says, check="errors"):
     return Finding(check, says, 100, 1, 50, 4, 1.5, 1.0, 1.0, 600.0)
 
 
-def after(config, standing, hours, *, answered=1000, findings=(), offline="accepted"):
-    return next_move(config, standing, offline, findings, answered, START_S + hours * 3600)
+def after(config, standing, hours, *, answered=1000, others=(), findings=(), offline="accepted"):
+    return next_move(config, standing, offline, findings, Answered(answered, *others), START_S + hours * 3600)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def trial():
 
 
 def test_a_canary_goes_step_by_step(trial):
-    assert (trial.mode, trial.share, trial.changes) == ("canary", 0.05, (int(START_S // 60),))
+    assert (trial.mode, trial.share, trial.changes) == ("canary", 0.05, ((int(START_S), 0.05),))
     early = after(CANARY, trial, 0.5)
     assert (early.action, early.why) == ("wait", "waits for 0.5 more hours at 5%")
     quiet = after(CANARY, trial, 1.0, answered=3)
@@ -41,7 +41,7 @@ def test_a_canary_goes_step_by_step(trial):
     assert after(CANARY, trial, 1.0).action == "advance"
 
     second = advanced(CANARY, trial, START_S + 3600)
-    assert (second.step, second.share, second.changes[1:]) == (1, 0.25, (int(START_S // 60) + 60,))
+    assert (second.step, second.share, second.changes[1:]) == (1, 0.25, ((int(START_S) + 3600, 0.25),))
     assert after(CANARY, second, 4.0, findings=[finding("unclear")]).why == "waits for proof that errors is no worse"
     assert after(CANARY, second, 4.0, findings=[finding("fine")]).action == "advance"
 
@@ -112,8 +112,27 @@ def test_steps_taken_out_of_params_leave_a_running_trial_whole(trial):
 def test_only_the_step_s_own_requests_count(trial):
     minute = int(START_S // 60)
 
-    def seen(arm, at, requests):
-        return Observation(tenant="acme", version="2", arm=arm, minute=at, requests=requests)
+    def seen(arm, at, requests, errors=0):
+        return Observation(tenant="acme", version="2", arm=arm, minute=at, requests=requests, errors=errors)
 
-    counted = [seen("challenger", minute - 1, 5), seen("challenger", minute, 7), seen("champion", minute, 100)]
-    assert answered_in_step(trial, counted) == 7
+    counted = [seen("challenger", minute - 1, 5, 5), seen("challenger", minute, 7, 2), seen("champion", minute, 100, 1)]
+    assert answered_in_step(trial, counted) == Answered(7, 2, 100, 1)
+
+
+@pytest.mark.parametrize(
+    ("answered", "others", "action"),
+    [
+        (19, (19, 400, 0), "wait"),  # too few to say
+        (20, (20, 400, 0), "rollback"),
+        (20, (20, 0, 0), "rollback"),  # at a share of 100 % nobody is left with the champion
+        (50, (50, 400, 201), "wait"),  # an outage
+        (100, (50, 400, 0), "wait"),  # half of them are well
+    ],
+)
+def test_a_challenger_that_fails_most_of_its_answers_is_taken_back_whoever_asked(trial, answered, others, action):
+    move = after(CANARY, trial, 0.1, answered=answered, others=others)
+    assert move.action == action
+    if action == "rollback":
+        assert move.why == "broken: it failed 20 of 20 answers in this step"
+        without = CANARY.model_copy(update={"broken_after": None})
+        assert after(without, trial, 0.1, answered=answered, others=others).action == "wait"

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from components.registry.connection import quiet_mlflow
 from components.rollout.ledger import history
 from components.rollout.observations import Observation, record
+from components.rollout.standings import exposures, standing
 from components.stages import register
 from components.stages.outcome import Outcome
 from components.stages.rollout import Rolled, cycle
@@ -67,13 +68,20 @@ class Fleet:
             }
 
     def serve(self, tenant: str, minutes: range, champion: dict[str, int], challenger: dict[str, int]) -> None:
-        """The same counts in every minute."""
+        """The same counts in every minute, each answer to another user."""
+        database = self.workspace.database
         cells = [
-            Observation(tenant=tenant, version=version, arm=arm, minute=minute, **counts)
+            Observation(tenant=tenant, version=version, arm=arm, minute=minute, section=section, **counts)
+            for section in (0, standing(database, tenant).changes[-1].second)
             for minute in minutes
             for arm, version, counts in (("champion", "1", champion), ("challenger", "2", challenger))
         ]
-        record(self.workspace.database, cells)
+        record(database, cells)
+
+    def exposed(self) -> Mapping[str, tuple[str, float, bool]]:
+        """Each tenant's challenger, its share, and whether it is unseen."""
+        found = exposures(self.workspace.database)
+        return {tenant: (one.challenger, one.share, one.shadow) for tenant, one in found.items()}
 
     def roll(self, hours: float = 0.0) -> tuple[list[Rolled], list[Outcome]]:
         """A cycle, so many hours after the start."""

@@ -3,7 +3,6 @@
 import pytest
 
 from components.errors import RegistryError
-from components.rollout.standings import Exposure, exposures
 from components.stages import by_hand
 from components.stages.rollout import sentence
 
@@ -60,5 +59,5 @@ def test_what_a_person_did_in_mlflow_just_before_a_command_is_not_lost(fleet):
     by_hand.hold(fleet.workspace, "alder", "resume", by="ada")
     assert "1 waiting" in sentence(*fleet.roll(0.1))
     assert fleet.aliases("alder") == {"champion": "2", "challenger": "3"}
-    assert exposures(fleet.workspace.database) == {"alder": Exposure("3", 0.1, False)}
+    assert fleet.exposed() == {"alder": ("3", 0.1, False)}
     assert fleet.told("alder")[:2] == [("mlflow", "promote", "1", "2"), ("mlflow", "challenge", "2", "3")]

@@ -4,7 +4,7 @@ import pytest
 
 from components.errors import WorkspaceError
 from components.rollout.ledger import history
-from components.rollout.standings import Exposure, exposures
+from components.rollout.standings import exposures
 from components.stages.rollout import between_cycles, cycle, sentence
 
 
@@ -15,7 +15,7 @@ def test_a_version_reaches_its_tenant_step_by_step(fleet):
     fleet.register("cedar")
     assert fleet.release("alder", "cedar") == {"cedar": "2"}
     assert fleet.aliases("alder") == {"champion": "1", "challenger": "2"}
-    assert exposures(fleet.workspace.database) == {"alder": Exposure("2", 0.1, False)}
+    assert fleet.exposed() == {"alder": ("2", 0.1, False)}
     assert fleet.release("alder") == {}  # retraining again changes nothing
 
     assert sentence(*fleet.roll()) == "2 waiting"
@@ -97,7 +97,7 @@ def test_a_shadow_compares_both_outputs(make_fleet):
     fleet.register("alder", 2)
     fleet.move("alder", champion="1", challenger="2")
     fleet.roll()
-    assert exposures(fleet.workspace.database)["alder"] == Exposure("2", 1.0, True)
+    assert fleet.exposed() == {"alder": ("2", 1.0, True)}
     fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 50), {"requests": 2}, {"requests": 2, "agreed": 1})
     assert sentence(*fleet.roll(1.1)) == "1 promoted"
     figures = history(fleet.workspace.database, "alder")[-1].figures
