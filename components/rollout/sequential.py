@@ -1,15 +1,26 @@
 """Are a challenger's odds of a bad answer above `margin` times the champion's? A test that may be looked at always.
 
-Answers come in strata: stretches of time in which the split did not change. Given a stratum's sizes and its number of
-bad answers, how many of them are the challenger's follows Fisher's noncentral hypergeometric law, in which only the
-odds ratio is left: how often answers are bad at that hour, for either arm, plays no part (Cornfield 1956). So a busy
-hour, a failing network or a share that grows cannot look like a worse version.
+Answers, one of each key, come in strata: stretches of time in which every key was drawn with one share. Given a
+stratum's sizes and its number of bad answers, how many of them are the challenger's follows Fisher's noncentral
+hypergeometric law, in which only the odds ratio is left: how often answers are bad at that hour, for either arm, plays
+no part (Cornfield 1956). So a busy hour, a failing network or a share that grows cannot look like a worse version.
+
+Nor can keys that differ from each other. Where each key's own odds ratio is at most m >= 1, the likelihood ratio of
+what happens to Fisher's law at m falls with the challenger's bad answers. For a key write A, B, C, D for the chances of
+(challenger, bad), (challenger, good), (champion, bad), (champion, good). Given sizes and bad answers, any outcome with
+u+1 bad answers of the challenger has a key that is one of them, and another that the champion answered well; with bad
+and good swapped between these two it is one with u. Summed over all choices it suffices that for any two keys
+A D' + A' D <= m (B C' + B' C). At odds ratio m, A D = m B C, and B/D falls where C/D grows: what is left to show is
+(B/D - B'/D')(C/D - C'/D') <= 0. A lesser ratio has less A and more B. It takes one share for all keys, which cancels.
+For keys drawn from many, the same is known as odds ratios of mixtures lying nearer to 1 (Gail, Wieand and Piantadosi
+1984). In a shadow a key is in both arms, which leaves less to chance than the law does.
 
 The evidence is the likelihood of worse odds ratios, mixed over a grid, to that of the margin. The law's likelihood
 ratio grows with the challenger's bad answers, so under any odds ratio up to the margin, even one that changes, each
 stratum multiplies the evidence by at most 1 on average: it is a nonnegative supermartingale that starts at 1, and the
 chance that it EVER reaches 1/alpha is at most alpha (Ville 1939; mixtures: Robbins 1970; Ramdas, Grünwald, Vovk and
-Shafer 2023, doi:10.1214/23-STS894). Knows no check and no policy.
+Shafer 2023, doi:10.1214/23-STS894). The other way round, that it is no worse, is said of the keys taken together: of
+their mean rates, not of each key's odds. Knows no check and no policy.
 """
 
 from collections.abc import Sequence
@@ -30,7 +41,7 @@ _LESSER = (0.02, 0.25, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """Answers of both arms under one split, and how many of them were bad."""
+    """Answers of both arms under one share, one of each key, and how many of them were bad."""
 
     champion: int
     champion_bad: int

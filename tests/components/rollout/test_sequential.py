@@ -49,6 +49,58 @@ def test_the_law_by_enumeration():
         assert all((later > earlier) == worse for earlier, later in pairwise(evidence))
 
 
+def joint(keys):
+    """Chances of (challengers, challengers' bad, all bad) for keys of (share, rate at the champion's, odds ratio)."""
+    found = {(0, 0, 0): 1.0}
+    for share, rate, ratio in keys:
+        after = {}
+        for (size, hers, bad), chance in found.items():
+            for arm in (0, 1):
+                wrong = odds(rate, ratio) if arm else rate
+                for is_bad, part in ((1, wrong), (0, 1 - wrong)):
+                    state = size + arm, hers + arm * is_bad, bad + is_bad
+                    if drawn := share if arm else 1 - share:
+                        after[state] = after.get(state, 0.0) + chance * part * drawn
+        found = after
+    return found
+
+
+def mean_evidence(keys, margin):
+    """Given a stratum's sizes and its bad answers: what the evidence is worth on average, for all of them."""
+    sums = {}
+    for (size, hers, bad), chance in joint(keys).items():
+        one = Stratum(len(keys) - size, bad - hers, size, hers)
+        total = sums.setdefault((size, bad), [0.0, 0.0])
+        total[0] += chance
+        total[1] += chance * np.exp(log_evidence([one], margin, worse=True)[0])
+    return [worth / chance for chance, worth in sums.values()]
+
+
+@pytest.mark.parametrize("margin", [1.0, 1.5, 4.0])
+def test_keys_that_differ_are_worth_no_more_by_enumeration(margin):
+    generator = np.random.default_rng(7)
+    for _ in range(6):
+        rates = generator.beta(0.3, 0.7, 7)
+        at_it = [(0.3, rate, margin) for rate in rates]
+        assert max(mean_evidence(at_it, margin)) < 1 + 1e-9
+        within = [(0.3, rate, ratio) for rate, ratio in zip(rates, generator.uniform(0.2, margin, 7), strict=True)]
+        assert max(mean_evidence(within, margin)) < 1 + 1e-9
+
+
+def test_a_stratum_of_two_shares_would_not_do():
+    """Which is why a key that was the challenger's before the share grew is no evidence after."""
+    mixed = [(0.9, 0.9, 1.0)] * 4 + [(0.1, 0.1, 1.0)] * 4
+    assert max(mean_evidence(mixed, 1.0)) > 2
+
+
+def test_pairs_of_a_shadow_are_worth_no_more_by_enumeration():
+    generator = np.random.default_rng(8)
+    for margin in (1.0, 1.5):
+        rates = generator.beta(0.3, 0.7, 5)
+        keys = [(side, rate, margin) for rate in rates for side in (0.0, 1.0)]
+        assert max(mean_evidence(keys, margin)) < 1 + 1e-9
+
+
 @pytest.mark.parametrize("nothing", [[], [Stratum(0, 0, 9, 9)], [Stratum(9, 3, 0, 0)], [Stratum(5, 0, 5, 0)]])
 def test_one_arm_alone_or_nothing_bad_says_nothing(nothing):
     assert log_evidence(nothing, 1.5, worse=True) == pytest.approx([0.0] * len(nothing))
