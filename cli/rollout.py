@@ -32,10 +32,14 @@ def history(
     from dataclasses import asdict
 
     from cli.console import stdout, table
+    from components.errors import WorkspaceError
     from components.rollout.ledger import history as read
     from components.stages.workspace import Workspace
 
     entries = read(Workspace(ctx.obj).database, tenant)
+    if not entries:
+        fix = "look for its name in `prefixfleet status`; a version's first move comes with `prefixfleet retrain`"
+        raise WorkspaceError("a tenant with moves in the ledger", f"{tenant}, without any", fix)
     if as_json:
         for entry in entries:
             stdout().print(json.dumps(asdict(entry), ensure_ascii=False), soft_wrap=True, markup=False)
@@ -110,8 +114,9 @@ def forget(
     from cli.console import narrated
     from components.stages.forget import forget as stage
     from components.stages.workspace import Workspace
+    from flows.forgetting import prefect_record
 
     if not yes:
         typer.confirm(f"Remove everything of {tenant}, also from the DVC remotes? Nothing brings it back.", abort=True)
-    with narrated():
-        stage(Workspace(ctx.obj), tenant)
+    with narrated(), prefect_record() as record:
+        stage(Workspace(ctx.obj), tenant, record=record)

@@ -95,6 +95,7 @@ _LOOK_FURTHER = """
 Look further:
   prefixfleet status                        every tenant's data, champion and last verdict
   prefixfleet generate TENANT "TEXT"        text from a champion
+  prefixfleet serve                         all champions by OpenAI's protocol: http://127.0.0.1:8000/docs
   dvc metrics show; dvc plots show          scores and curves, as DVC sees them
   out/pictures/loss.png, bleu.png           the same as pictures
   mlflow server --backend-store-uri {uri}

@@ -108,6 +108,9 @@ def test_stages_then_status_promote_rollback_generate(call, make_root):
         "pin",
         "unpin",
     ]
+    unmoved = call(root, "history", "birch")
+    assert unmoved.exit_code == 2
+    assert "got:    birch, without any" in unmoved.stderr
     moves = [json.loads(line) for line in call(root, "history", "alder", "--json").stdout.splitlines()]
     assert [one["action"] for one in moves] == ["promote", "promote", "pin", "unpin"]
     assert call(root, "forget", "alder").exit_code == 1  # nobody says yes
