@@ -62,6 +62,6 @@ def _register() -> None:
     def whole_mask(*args: Any, **kwargs: Any) -> Any:
         return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
 
-    for name, mask in ((MASKED, whole_mask), (BARE, lambda *_, **__: None)):
+    for name in (MASKED, BARE):
         AttentionInterface.register(name, attention)
-        AttentionMaskInterface.register(name, mask)
+    AttentionMaskInterface.register(MASKED, whole_mask)  # transformers makes no mask for a name that has none

@@ -9,6 +9,7 @@ Shapes: R rows, V vocabulary, F ids that end a row at its limit.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -64,14 +65,14 @@ class Chooser:
     def choose(self, logits_RV: Tensor, rows: Sequence[Asking]) -> list[Chosen | BaseModelError]:
         """One token a row; an error for a row whose logits are no numbers."""
         logits_RV = self._ended(logits_RV.float(), rows)
-        token_R = logits_RV.argmax(dim=-1)
+        most_R, token_R = logits_RV.max(dim=-1)
         for (temperature, top_p), numbers in _alike(rows).items():
             draws = RowDraws(0, [])
             for number in numbers:
                 draws.join(rows[number].draws or RowDraws(0, []))
             index = torch.tensor(numbers, device=logits_RV.device)
             token_R[index] = self._controller(temperature, top_p).choose(logits_RV[index], draws)
-        sound = logits_RV.gather(1, token_R[:, None]).isfinite()[:, 0].tolist()
+        sound = [isfinite(most) for most in most_R.tolist()]
         chosen: list[Chosen | BaseModelError] = [
             Chosen(token) if fine else _no_number() for token, fine in zip(token_R.tolist(), sound, strict=True)
         ]

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 from components.errors import ConfigError, DataError
 from components.model.base import Base
@@ -133,6 +134,8 @@ class BatchEngine:
 
 
 _LATER = "try again later"
+_DECODED = 1 << 16
+"""Texts kept of the one or two ids that a new token is looked at with; they come again and again."""
 _WIDEN = "leave guidance out, or let the operator set serve.rows to 2 or more"
 
 
@@ -140,7 +143,8 @@ def _decoder(base: Base) -> Callable[[Sequence[int]], str]:
     """Ids as text in the model's thread: a copy, since a tokenizer that encodes must not be used meanwhile."""
     tokenizer = copy.deepcopy(base.tokenizer)
 
-    def decode(ids: Sequence[int]) -> str:
+    @lru_cache(_DECODED)
+    def decoded(ids: tuple[int, ...]) -> str:
         return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    return decode
+    return lambda ids: decoded(tuple(ids))

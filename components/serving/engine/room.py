@@ -5,28 +5,25 @@ readers end to end: the one new token of most, a piece of a source of others. A 
 prefix fills the first columns, an infix those before the source's last token. Knows the attention interface of
 decoder-only models; does not know how a token is chosen.
 
-Shapes: L layers, C places, R readers of a group, H key/value heads, G queries a head, X = H x G, S columns, D head
-size, P slots, T tokens of a reader, Z = G x T, N tokens of a forward, W wanted rows, V vocabulary.
+Shapes: L layers, B blocks, H key/value heads, X query heads, S columns of a block, D head size, P slots, N tokens of a
+forward, W wanted rows, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from components.errors import BaseModelError
 from components.model.base import Base
 from components.model.interface import BARE, taken_over
 from components.model.packing import packable
 from components.model.sites import attention_sites, refused
-
-_COLUMNS = 64
-"""Columns at first, and by which their number grows."""
+from components.serving.engine.attending import Span, Way, in_order, ways
+from components.serving.engine.blocks import COLUMNS, Blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +35,8 @@ class Read:
     wanted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Readers whose attention is computed at once."""
-
-    places: slice | Tensor
-    token_RT: Tensor | None
-    """Which of the group's tokens stand there; None: token r at [r, 0]."""
-    back_N: Tensor | None
-    """Where the group's tokens stand in [R x T]; None: token r at r."""
-    mask_R1TS: Tensor
-    start: int
-    """The group's first token in the forward."""
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Forward:
-    place_N: Tensor
-    column_N: Tensor
-    groups: Sequence[_Group]
-
-
 class Room:
-    """Keys and values of all places, [L, 2, C, H, S, D]."""
+    """Keys and values of all readers, in blocks."""
 
     def __init__(self, base: Base, places: int) -> None:
         """Make room for so many readers.
@@ -69,16 +44,18 @@ class Room:
         Raises:
             BaseModelError: the model does not compute rows end to end as it computes them one by one.
         """
-        self.model, shape = base.model, base.shape
+        self.model = base.model
         if not packable(self.model):
             got = f"{type(self.model).__name__}, which cannot compute rows end to end"
             raise BaseModelError("a base that many tenants share at once", got, "serve GPT-2, Llama, Qwen2 or the like")
         self.sites = attention_sites(self.model)
-        size = (shape.layers, 2, places, shape.kv_heads, _COLUMNS, shape.head_dim)
-        self.room_L2CHSD = torch.zeros(size, dtype=self.model.dtype, device=base.device)
+        self.blocks = Blocks(base.shape, places, self.model.dtype, base.device)
         self.used = [0] * places
+        self._own: list[list[int]] = [[] for _ in range(places)]
         self._free = list(range(places))
-        self._now = _Forward(torch.empty(0), torch.empty(0), ())
+        self._row_NH = torch.empty(0)
+        """Where the keys and values of the forward's tokens go, in [B x H x S]."""
+        self._ways: list[tuple[int, int, Way]] = []
         self._seen = 0
 
     @property
@@ -93,23 +70,23 @@ class Room:
             yield
 
     def enter(self) -> int:
-        """Take the first free place."""
-        return heappop(self._free)
+        """Take a free place."""
+        return self._free.pop()
 
     def leave(self, place: int, *, wipe: bool = False) -> None:
-        """Give a place back; `wipe` what may hold values that are no numbers, which no mask would keep apart."""
-        if wipe:
-            self.room_L2CHSD[:, :, place].zero_()
-        self.used[place] = 0
-        heappush(self._free, place)
-        if len(self._free) == len(self.used) and self.room_L2CHSD.shape[4] > _COLUMNS:
-            self.room_L2CHSD = self.room_L2CHSD[..., :_COLUMNS, :].contiguous()
+        """Give a place back with its blocks; `wipe` as in `Blocks.give`."""
+        self.blocks.give(self._own[place], wipe=wipe)
+        self.used[place], self._own[place] = 0, []
+        self._free.append(place)
 
     def put(self, place: int, slots_L2HPD: Tensor) -> None:
-        """Let a reader remember these slots behind what it has read."""
+        """Let a reader remember these slots behind what it has read. Raises RuntimeError: there is no memory."""
         start, end = self.used[place], self.used[place] + slots_L2HPD.shape[3]
-        self._widen(end)
-        self.room_L2CHSD[:, :, place, :, start:end] = slots_L2HPD
+        self._hold({place: end})
+        column_P = torch.arange(start, end, device=slots_L2HPD.device)
+        block_P = torch.tensor(self._own[place], device=slots_L2HPD.device)[column_P // COLUMNS]
+        for layer_2BHSD, slots_2HPD in zip(self.blocks.layers, slots_L2HPD, strict=True):
+            layer_2BHSD[:, block_P, :, column_P % COLUMNS] = slots_2HPD.permute(2, 0, 1, 3)
         self.used[place] = end
 
     def read(self, reads: Sequence[Read]) -> Tensor:
@@ -117,15 +94,18 @@ class Room:
 
         Readers stay where they are until `advance`, so that a step that fails can be done again.
         """
-        order = sorted(range(len(reads)), key=lambda number: (len(reads[number].ids) > 1, reads[number].place))
-        reads_in_order = [reads[number] for number in order]
-        self._widen(max(self.used[read.place] + len(read.ids) for read in reads))
-        self._now, ids_N, last = self._laid_out(reads_in_order)
+        self._hold({read.place: self.used[read.place] + len(read.ids) for read in reads})
+        spans = [Span(self._own[read.place], self.used[read.place], len(read.ids)) for read in reads]
+        order = in_order(spans)
+        self._ways = ways([spans[number] for number in order], self.blocks.layers[0])
+        ids_1N, column_1N, last = self._laid_out([reads[number] for number in order])
         self._seen = 0
         wanted = sorted((number, last[spot]) for spot, number in enumerate(order) if reads[number].wanted)
-        kept_W = torch.tensor([end for _, end in wanted], dtype=torch.long, device=ids_N.device)
+        ends = [end for _, end in wanted]
+        whole = ends == list(range(ids_1N.shape[1]))
+        kept_W = 0 if whole else torch.tensor(ends, dtype=torch.long, device=ids_1N.device)
         logits_1WV: Tensor = self.model(
-            input_ids=ids_N[None], position_ids=self._now.column_N[None], use_cache=False, logits_to_keep=kept_W
+            input_ids=ids_1N, position_ids=column_1N, use_cache=False, logits_to_keep=kept_W
         ).logits
         if self._seen != len(self.sites):
             raise refused(self.model, f"{self._seen} of {len(self.sites)} attention layers with their rows' prefixes")
@@ -141,82 +121,34 @@ class Room:
         """See `components.model.interface.Attends`; the only row holds the tokens of all readers."""
         del mask
         self._seen += 1
-        now, room_2CHSD = self._now, self.room_L2CHSD[self.sites[module].layer]
-        room_2CHSD[0][now.place_N, :, now.column_N] = key[0].transpose(0, 1)
-        room_2CHSD[1][now.place_N, :, now.column_N] = value[0].transpose(0, 1)
+        layer_2BHSD, size = self.blocks.layers[self.sites[module].layer], query.shape[3]
+        for rows_FD, new_HND in zip(layer_2BHSD.view(2, -1, size), (key[0], value[0]), strict=True):
+            rows_FD.index_copy_(0, self._row_NH, new_HND.transpose(0, 1).reshape(-1, size))
+        scale = kwargs.get("scaling")
+        scale = size**-0.5 if scale is None else float(scale)
         query_NXD = query[0].transpose(0, 1)
-        outputs = [_attended(query_NXD, room_2CHSD, group, kwargs.get("scaling")) for group in now.groups]
+        outputs = [way.attend(query_NXD[start:end], layer_2BHSD, scale) for start, end, way in self._ways]
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None]
 
-    def _laid_out(self, reads: Sequence[Read]) -> tuple[_Forward, Tensor, list[int]]:
-        """The forward, its tokens, and where each reader's last token stands among them."""
-        ids: list[int] = []
-        places: list[int] = []
-        columns: list[int] = []
-        last = []
+    def _laid_out(self, reads: Sequence[Read]) -> tuple[Tensor, Tensor, list[int]]:
+        """All tokens, their columns, and where each reader's last token stands among them."""
+        layer_2BHSD = self.blocks.layers[0]
+        heads, device = layer_2BHSD.shape[2], layer_2BHSD.device
+        ids, columns, rows, last = list[int](), list[int](), list[int](), list[int]()
         for read in reads:
-            start = self.used[read.place]
+            own, start = self._own[read.place], self.used[read.place]
+            spots = range(start, start + len(read.ids))
             ids += read.ids
-            places += [read.place] * len(read.ids)
-            columns += range(start, start + len(read.ids))
+            columns += spots
+            rows += [own[column // COLUMNS] * heads * COLUMNS + column % COLUMNS for column in spots]
             last.append(len(ids) - 1)
-        singles = sum(len(read.ids) == 1 for read in reads)
-        groups = [
-            self._group(part, start) for part, start in ((reads[:singles], 0), (reads[singles:], singles)) if part
-        ]
-        numbers = torch.tensor([ids, places, columns], device=self.room_L2CHSD.device)
-        return _Forward(numbers[1], numbers[2], groups), numbers[0], last
+        numbers_3N = torch.tensor([ids, columns, rows], device=device)
+        self._row_NH = (numbers_3N[2, :, None] + COLUMNS * torch.arange(heads, device=device)).flatten()
+        return numbers_3N[:1], numbers_3N[1:2], last
 
-    def _group(self, reads: Sequence[Read], start: int) -> _Group:
-        device, dtype = self.room_L2CHSD.device, self.room_L2CHSD.dtype
-        places, width = [read.place for read in reads], max(len(read.ids) for read in reads)
-        reach = places[-1] + 1
-        together = width == 1 and reach <= 2 * len(reads)  # gaps cost less than copies
-        rows = places if together else range(len(reads))
-        tokens = [[0] * width for _ in range(reach if together else len(reads))]
-        ends = [[0] * width for _ in tokens]
-        back: list[int] = []
-        count = 0
-        for row, read in zip(rows, reads, strict=True):
-            length, used = len(read.ids), self.used[read.place]
-            tokens[row][:length] = range(count, count + length)
-            ends[row][:length] = range(used, used + length)
-            back += range(row * width, row * width + length)
-            count += length
-        end_RT = torch.tensor(ends, device=device)
-        columns = max(self.used[read.place] + len(read.ids) for read in reads)
-        seen_RTS = torch.arange(columns, device=device) <= end_RT[:, :, None]
-        hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
-        plain = width == 1 and len(tokens) == count
-        return _Group(
-            places=slice(0, reach) if together else torch.tensor(places, device=device),
-            token_RT=None if plain else torch.tensor(tokens, device=device),
-            back_N=None if plain else torch.tensor(back, device=device),
-            mask_R1TS=torch.where(seen_RTS, torch.zeros_like(hidden), hidden)[:, None],
-            start=start,
-            count=count,
-        )
-
-    def _widen(self, columns: int) -> None:
-        have = self.room_L2CHSD.shape[4]
-        if columns > have:
-            more = -(-(columns - have) // _COLUMNS) * _COLUMNS
-            self.room_L2CHSD = nn.functional.pad(self.room_L2CHSD, (0, 0, 0, more))
-
-
-def _attended(query_NXD: Tensor, room_2CHSD: Tensor, group: _Group, scale: float | None) -> Tensor:
-    """What a group's tokens attend to, [N, X, D]; a key's G queries stand one after another."""
-    columns = group.mask_R1TS.shape[3]
-    key_RHSD, value_RHSD = room_2CHSD[:, group.places, :, :columns].unbind(0)
-    query_NXD = query_NXD[group.start : group.start + group.count]
-    query_RTXD = query_NXD[:, None] if group.token_RT is None else query_NXD[group.token_RT]
-    (rows, width, heads, size), kv_heads = query_RTXD.shape, key_RHSD.shape[1]
-    per_head = heads // kv_heads
-    query_RHZD = query_RTXD.transpose(1, 2).reshape(rows, kv_heads, per_head * width, size)
-    mask_R1ZS = group.mask_R1TS
-    if per_head > 1 and width > 1:
-        mask_R1ZS = mask_R1ZS.repeat(1, 1, per_head, 1)
-    output_RHZD = scaled_dot_product_attention(query_RHZD, key_RHSD, value_RHSD, attn_mask=mask_R1ZS, scale=scale)
-    output_RTXD = output_RHZD.reshape(rows, heads, width, size).transpose(1, 2)
-    flat_NXD = output_RTXD.flatten(0, 1)
-    return flat_NXD if group.back_N is None else flat_NXD[group.back_N]
+    def _hold(self, columns: Mapping[int, int]) -> None:
+        """Let readers at these places have blocks for so many columns each."""
+        missing = {place: -(-wanted // COLUMNS) - len(self._own[place]) for place, wanted in columns.items()}
+        self.blocks.need(sum(max(more, 0) for more in missing.values()))
+        for place, more in missing.items():
+            self._own[place] += [self.blocks.take() for _ in range(more)]
