@@ -5,7 +5,7 @@ hand in MLflow's page is the champion at the next call. Knows no metric and no g
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
@@ -28,6 +28,7 @@ from components.registry.versions import (
     find_aliased,
     find_aliases,
     find_by_alias,
+    find_contents,
     find_holding,
     find_versions,
     model_name,
@@ -78,6 +79,11 @@ class Registry:
         """Tenant -> the version that holds the prefix with this sha256, where there is one; in few calls."""
         with self._connection.client("which version holds each tenant's prefix") as client:
             return find_holding(client, prefixes)
+
+    def contents(self, tenants: Collection[str]) -> dict[str, set[str]]:
+        """Tenant -> the sha256s of all its versions, for those that have any; a call 32 tenants."""
+        with self._connection.client("which prefixes tenants have") as client:
+            return find_contents(client, tenants)
 
     def champion(self, tenant: str) -> Version | None:
         """The tenant's champion, or None."""

@@ -4,7 +4,7 @@ Knows how a tenant's prefix is called in MLflow. Changes nothing there, and reme
 the truth, so every call reads it anew.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -102,9 +102,14 @@ def find_holding(client: Any, prefixes: Mapping[str, str]) -> dict[str, Version]
     newest = [entity for model in models.values() for entity in model.latest_versions]
     found = _holding(newest, models, prefixes)
     left = [model.name for tenant, model in models.items() if tenant not in found]
-    for start in range(0, len(left), _NAMES_A_CALL):
-        names = ", ".join(f"'{name}'" for name in left[start : start + _NAMES_A_CALL])
-        found |= _holding(_search(client, f"name IN ({names})"), models, prefixes)
+    return found | _holding(_of_models(client, left), models, prefixes)
+
+
+def find_contents(client: Any, tenants: Iterable[str]) -> dict[str, set[str]]:
+    """Tenant -> the sha256s of its versions, for those that have any: a call 32 tenants."""
+    found: dict[str, set[str]] = {}
+    for entity in _of_models(client, [model_name(tenant) for tenant in tenants]):
+        found.setdefault(entity.name.removeprefix(MODEL_PREFIX), set()).add(entity.tags.get("sha256", ""))
     return found
 
 
@@ -163,6 +168,13 @@ def _search(client: Any, condition: str) -> Iterator[Any]:
         token = page.token
         if not token:
             return
+
+
+def _of_models(client: Any, models: Sequence[str]) -> Iterator[Any]:
+    """All versions of these models."""
+    for start in range(0, len(models), _NAMES_A_CALL):
+        names = ", ".join(f"'{name}'" for name in models[start : start + _NAMES_A_CALL])
+        yield from _search(client, f"name IN ({names})")
 
 
 def _holding(entities: Iterable[Any], models: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Version]:

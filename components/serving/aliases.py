@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -73,6 +73,8 @@ class Fleet:
         """When the registry was last read, by the monotonic clock; None before the first time."""
         self.warm: Callable[[Artifact], Awaitable[None]] | None = None
         """Brings an artifact near the base, so that the first request after a swap does not wait for it."""
+        self.tend: Callable[[Collection[str]], Awaitable[None]] | None = None
+        """Hears the sha256s of all champions and challengers at each look that the registry answers."""
         self.on_gone: Callable[[str], None] | None = None
         """Hears of each tenant that has neither champion nor challenger any more."""
         self.swaps = 0
@@ -93,6 +95,8 @@ class Fleet:
                     await self._prepare(changed)
                 self.read_s = time.monotonic()
             self.map = FleetMap(champions, challengers, old.exposures if exposures is None else exposures)
+            if self.tend is not None and aliases is not None:
+                await self.tend({version.sha256 for version in (*champions.values(), *challengers.values())})
         for tenant in {*old.champions, *old.challengers} - {*self.map.champions, *self.map.challengers}:
             if self.on_gone is not None:
                 self.on_gone(tenant)

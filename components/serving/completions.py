@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from components.errors import ArtifactError, BaseModelError, PrefixFleetError, RegistryError, WorkspaceError
+from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError, RegistryError, WorkspaceError
 from components.registry.versions import CHAMPION, Version
 from components.rollout.observations import Observation
 from components.serving.aliases import Choice, not_found
@@ -71,7 +71,8 @@ class Run:
     async def start(self) -> None:
         """Count the request against the tenant's quota, and queue its rows.
 
-        Where a challenger that was drawn cannot be had, the champion answers, and the challenger has failed.
+        Where a challenger that was drawn cannot be had, the champion answers, and the challenger has failed if the
+        fault is its own. The champion answers too where a source leaves no room beside the challenger's longer prefix.
 
         Raises:
             RefusalError: 429, over quota; 503, not ready.
@@ -83,13 +84,14 @@ class Run:
         self._reserved = reserved
         try:
             await self._rows.submit(engine)
-        except _OURS as problem:
+        except (*_OURS, DataError) as problem:
             self._count_failure(problem)
             if self.choice.instead is None:
                 raise
             self.choice = Choice(self.choice.instead, CHAMPION)
             self._rows = Rows(self._requests(self.choice.version))
             await self._rows.submit(engine)
+            self.service.metrics.stood_in.labels(self.tenant, _why(problem)).inc()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -140,20 +142,28 @@ class Run:
         self._rows.cancel()
         service, usage = self.service, self.usage
         service.quotas.settle(self.tenant, self._reserved, usage.total_tokens)
-        version, arm = self.choice.version, self.choice.arm
-        service.metrics.requests.labels(self.tenant, arm, status).inc()
-        service.metrics.read.labels(self.tenant, arm).inc(usage.prompt_tokens)
-        service.metrics.written.labels(self.tenant, arm).inc(usage.completion_tokens)
         service.metrics.seconds.observe(time.monotonic() - self._started_s)
         if status == 499:
             service.metrics.left.inc()
-        is_forgotten = self._stood and not service.fleet.knows(self.tenant)
-        if status == 200 and not is_forgotten:
+        if not self._is_forgotten:
+            self._count(status, usage)
+        self._log(status, usage)
+
+    @property
+    def _is_forgotten(self) -> bool:
+        """Whether its tenant was forgotten meanwhile: nothing of it is kept or named any more."""
+        return self._stood and not self.service.fleet.knows(self.tenant)
+
+    def _count(self, status: int, usage: Usage) -> None:
+        service, version, arm = self.service, self.choice.version, self.choice.arm
+        service.metrics.requests.labels(self.tenant, arm, status).inc()
+        service.metrics.read.labels(self.tenant, arm).inc(usage.prompt_tokens)
+        service.metrics.written.labels(self.tenant, arm).inc(usage.completion_tokens)
+        if status == 200:
             rows, limit = self._rows.rows, usual_tokens(service.of_tenant(self.tenant))
             sources = [row.request.source for row in rows]
             service.memory.keep(self.id, Remembered(version, arm, sources, self.choice.ticket))
             self._observe(seen(version, arm, rows, limit), seen(version, arm, rows[:1], limit), limit)
-        self._log(status, usage)
 
     async def _pieces(self) -> AsyncIterator[tuple[int, Piece]]:
         first = True
@@ -172,7 +182,7 @@ class Run:
         return to_requests(body, version, self.service.of_tenant(self.tenant))
 
     def _count_failure(self, problem: PrefixFleetError) -> None:
-        if isinstance(problem, _ITS_OWN):
+        if isinstance(problem, _ITS_OWN) and not self._is_forgotten:
             version, arm = self.choice.version, self.choice.arm
             limit = usual_tokens(self.service.of_tenant(self.tenant))
             self._observe(failed(version, arm, len(self._rows.rows)), failed(version, arm, 1), limit)
@@ -212,3 +222,8 @@ class Run:
                 "texts": [row.text for row in self._rows.rows],
             }
         logging.getLogger(LOGGER).info("%s", json.dumps(line, ensure_ascii=False))
+
+
+def _why(problem: PrefixFleetError) -> str:
+    """Why a challenger did not answer, in a word for the metrics."""
+    return "too long" if isinstance(problem, DataError) else "failed" if isinstance(problem, _ITS_OWN) else "store"

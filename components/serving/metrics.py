@@ -37,12 +37,19 @@ class Metrics:
         self.shadows = Counter(
             "prefixfleet_shadows", "Shadowed requests by what became of them.", ("fate",), registry=kept
         )
+        self.stood_in = Counter(
+            "prefixfleet_stood_in",
+            "Requests that a champion answered in its challenger's place: it failed, the store did, or its prefix left"
+            " no room for the source (too long).",
+            ("tenant", "why"),
+            registry=kept,
+        )
         self.registry.register(_State(fleet, health, watch))
         ProcessCollector(registry=self.registry)
 
     def forget(self, tenant: str) -> None:
         """Name a tenant no more."""
-        for counter in (self.requests, self.read, self.written):
+        for counter in (self.requests, self.read, self.written, self.stood_in):
             counter.remove_by_labels({"tenant": tenant})
 
     def text(self) -> bytes:

@@ -118,6 +118,7 @@ def _listen(config: ServeConfig) -> Iterator[tuple[socket.socket, str]]:
 
 async def _load(service: Service, workspace: Workspace, address: str) -> None:
     from components.serving.loading import load_engine, warm
+    from components.serving.tending import Tending
 
     logging.getLogger(LOGGER).info("serving on %s, the API is at /docs; the base is being loaded", address)
     started_s = time.monotonic()
@@ -125,6 +126,8 @@ async def _load(service: Service, workspace: Workspace, address: str) -> None:
     service.base_digest = workspace.base.digest
     service.engine = engine
     service.fleet.warm = partial(warm, engine)
+    service.tending = Tending(engine.residents, workspace.registry.contents)
+    service.fleet.tend = service.tending.look
     seconds = time.monotonic() - started_s
     logging.getLogger(LOGGER).info("base %s is loaded (%.1f s): ready", workspace.base.name, seconds)
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.config import Params
 from components.registry.versions import CHALLENGER, CHAMPION
@@ -26,6 +26,9 @@ from components.serving.watching import Watch
 from components.serving.webhook import SECRET_VARIABLE
 from components.stages.workspace import Workspace
 
+if TYPE_CHECKING:
+    from components.serving.tending import Tending
+
 _WRITE_SECONDS = 5.0
 _RESTART_SECONDS = 1.0
 
@@ -43,6 +46,7 @@ class Service:
             lambda: registry.standing(CHAMPION, CHALLENGER), registry.versions, lambda: exposures(database)
         )
         self.engine: Engine | None = None
+        self.tending: Tending | None = None
         self.base_digest = ""
         self.watch = Watch(database)
         self.metrics = Metrics(self.fleet, lambda: self.engine.health() if self.engine else None, self.watch)
@@ -115,7 +119,14 @@ class Service:
             asyncio.create_task(_again(lambda: self.fleet.follow(self.params.serve.follow_seconds))),
             asyncio.create_task(_again(lambda: self.watch.follow(_WRITE_SECONDS))),
             asyncio.create_task(_again(self.shadows.follow)),
+            asyncio.create_task(_again(self._retry)),
         ]
+
+    async def _retry(self) -> None:
+        while True:
+            await asyncio.sleep(self.params.serve.follow_seconds)
+            if self.tending is not None:
+                await self.tending.retry()
 
 
 async def _again(work: Callable[[], Awaitable[None]]) -> None:

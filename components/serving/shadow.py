@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from components.errors import PrefixFleetError, RegistryError, WorkspaceError
+from components.errors import DataError, PrefixFleetError, RegistryError, WorkspaceError
 from components.registry.versions import CHALLENGER, Version
 from components.rollout.observations import Observation
 from components.rollout.split import Ticket
@@ -70,7 +70,7 @@ class Shadows:
                 await unseen.submit(engine)
                 async for _ in unseen.pieces():
                     pass
-        except (BusyError, RegistryError, WorkspaceError):  # nothing that the challenger can help
+        except (BusyError, DataError, RegistryError, WorkspaceError):  # nothing that the challenger can help
             self._metrics.shadows.labels("left out").inc()
             return
         except PrefixFleetError as problem:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from mlflow import MlflowClient
 
 from components.rollout.feedback import corrections
 from components.rollout.observations import observed
@@ -156,8 +157,31 @@ def test_a_store_that_is_gone_stops_only_what_is_not_resident(root, server, righ
     assert "store" in health(server)["troubles"]
     assert text_of(ask(server, "alder")) == right["alder"]
     (root / "elsewhere").rename(store)
+    wait_for(lambda: health(server)["troubles"] == [])
     assert text_of(ask(server, "birch")) == right["birch"]
-    assert health(server)["troubles"] == []
+
+
+def test_a_version_that_is_deleted_and_a_tenant_that_is_forgotten_leave_the_disk_at_the_next_look(root, server, right):
+    registry = Workspace(root).registry
+    client = MlflowClient(registry.uri, registry.uri)
+    text_of(ask(server, "birch"))
+    digests = {tenant: registry.champion(tenant).sha256 for tenant in TENANTS}
+    kept = {tenant: root / "var/prefixes" / digest for tenant, digest in digests.items()}
+    assert all(folder.is_dir() for folder in kept.values())
+    before = health(server)["resident_bytes"]
+
+    client.delete_registered_model("prefix-birch")
+    wait_for(lambda: not kept["birch"].exists())
+    assert ask(server, "birch").status_code == 404
+    assert health(server)["resident_bytes"] == before // 2
+    assert text_of(ask(server, "alder")) == right["alder"]
+
+    client.delete_registered_model_alias("prefix-alder", "champion")
+    assert text_of(ask(server, "alder@1")) == right["alder"]
+    client.delete_model_version("prefix-alder", "1")
+    wait_for(lambda: not kept["alder"].exists())
+    assert health(server)["resident_prefixes"] == 0
+    wait_for(lambda: ask(server, "alder@1").status_code == 404)
 
 
 def test_a_truncated_artifact_is_refused_and_a_truncated_copy_fetched_again(root, server, start_server, right):

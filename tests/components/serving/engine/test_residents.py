@@ -194,6 +194,82 @@ def test_where_the_store_is_down_what_is_resident_serves_and_trouble_is_told(
         assert residents.trouble == ""
 
 
+def test_trouble_ends_by_itself_once_the_store_answers(store: Any, opened: Any, random_prefix: Any) -> None:
+    artifact = store.add("acme", random_prefix(store.base))
+    with opened() as residents:
+        store.down = True
+        acquired(residents, artifact)
+        asyncio.run(residents.retry())
+        assert "no answer" in residents.trouble
+        store.down = False
+        asyncio.run(residents.retry())
+        assert (residents.trouble, residents.pinned(artifact), residents.counts[0]) == ("", 0, 1)
+        before = store.fetched.total()
+        asyncio.run(residents.retry())
+        assert store.fetched.total() == before
+
+
+def test_a_missing_artifact_is_no_trouble_of_the_store(store: Any, opened: Any, random_prefix: Any) -> None:
+    artifact = store.add("acme", random_prefix(store.base))
+    with opened() as residents:
+        (refused,) = acquired(residents, replace(artifact, sha256="0" * 64))
+        assert isinstance(refused, ArtifactError)
+        assert residents.trouble == ""
+
+
+def test_a_store_that_hangs_in_trouble_holds_up_one_thread(store: Any, opened: Any, random_prefix: Any) -> None:
+    kept, *cold = (store.add(f"tenant-{number}", random_prefix(store.base, 2, number)) for number in range(9))
+    with opened() as residents:
+        (size,) = (one.bytes for one in acquired(residents, kept))
+    with opened(device=size) as residents:
+        store.down = True
+        acquired(residents, cold[0])
+        store.open.clear()
+
+        async def run() -> tuple[list[Any], Any]:
+            asking = asyncio.create_task(residents.retry())
+            await asyncio.sleep(0.05)
+            refused = await asyncio.gather(*map(residents.acquire, cold[1:]), return_exceptions=True)
+            from_disk = await asyncio.wait_for(residents.acquire(kept), 10)
+            store.open.set()
+            await asking
+            return refused, from_disk
+
+        refused, from_disk = asyncio.run(run())
+        assert {type(one) for one in refused} == {RegistryError}
+        assert "being asked already" in str(refused[0])
+        assert from_disk.tenant == "tenant-0"
+        assert store.fetched.total() == 3
+
+
+def test_what_is_dropped_leaves_every_floor_and_rows_keep_what_they_hold(
+    store: Any, opened: Any, random_prefix: Any, tmp_path: Path
+) -> None:
+    gone, kept = (store.add(name, random_prefix(store.base, 2, len(name))) for name in ("gone", "kept"))
+    with opened() as residents:
+        acquired(residents, kept)
+        (held,) = acquired(residents, gone, release=False)
+        assert residents.owners == {gone.sha256: "gone", kept.sha256: "kept"}
+        residents.drop([gone.sha256])
+        assert residents.owners == {kept.sha256: "kept"}
+        assert residents.counts == (1, 0, held.bytes)
+        assert [path.name for path in (tmp_path / "cache").iterdir()] == [kept.sha256]
+        assert held.delta.prefix is not None
+        assert residents.pinned(gone) == 1
+        residents.release(gone)
+        assert acquired(residents, gone)[0] is not held
+
+
+def test_who_asks_for_anothers_content_spoils_nothing_for_its_owner(
+    store: Any, opened: Any, random_prefix: Any
+) -> None:
+    artifact = store.add("acme", random_prefix(store.base))
+    with opened() as residents:
+        thief, owner = acquired(residents, replace(artifact, tenant="thief"), artifact)
+    assert isinstance(thief, ArtifactError)
+    assert owner.tenant == "acme"
+
+
 def test_a_shelf_counts_what_is_replaced_once() -> None:
     shelf: Shelf[str] = Shelf(10)
     assert shelf.put("a", "one", 6) == []

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from components.errors import RegistryError
+from components.errors import DataError, RegistryError
 from components.registry.versions import CHALLENGER
 from components.rollout.observations import observed
 from components.rollout.standings import Exposure
@@ -22,21 +22,27 @@ async def seen_of(service):
     return {(one.arm, one.version): (one.requests, one.errors) for one in seen}
 
 
-def without_a_store(fleet):
+def refuse(fleet, problem):
+    """Let the engine refuse alder's challenger so."""
     submit, sha256 = fleet.engine.submit, fleet.registry.challenger("alder").sha256
 
     async def submitted(request):
         if request.artifact.sha256 == sha256:
-            raise RegistryError("an artifact", "no answer from the store", "start it")
+            raise problem
         return await submit(request)
 
     fleet.engine.submit = submitted
 
 
+STORE = RegistryError("an artifact", "no answer from the store", "start it")
+LONG = DataError("room for the source beside the prefix", "none", "shorten it")
+
+
 @pytest.mark.parametrize("shadow", [False, True])
-def test_a_store_that_is_gone_is_not_the_challengers_fault(ask, fleet, shadow):
+@pytest.mark.parametrize(("problem", "why"), [(STORE, "store"), (LONG, "too long")])
+def test_what_the_challenger_cannot_help_is_not_counted_against_it(ask, fleet, shadow, problem, why):
     fleet.register("alder", 7, CHALLENGER)
-    without_a_store(fleet)
+    refuse(fleet, problem)
 
     async def talk(client, service):
         expose(service, shadow)
@@ -45,11 +51,37 @@ def test_a_store_that_is_gone_is_not_the_challengers_fault(ask, fleet, shadow):
         answer = await client.post("/v1/completions", json=PROMPT)
         await asyncio.sleep(0.05)
         working.cancel()
-        return answer, await seen_of(service)
+        stood_in = service.metrics.registry.get_sample_value(
+            "prefixfleet_stood_in_total", {"tenant": "alder", "why": why}
+        )
+        left_out = service.metrics.registry.get_sample_value("prefixfleet_shadows_total", {"fate": "left out"})
+        return answer, await seen_of(service), (stood_in, left_out)
 
-    answer, seen = ask(talk)
+    answer, seen, told = ask(talk)
     assert (answer.status_code, answer.headers["x-prefixfleet-arm"]) == (200, "champion")
     assert seen == {("champion", "1"): (1, 0)}
+    assert told == ((None, 1.0) if shadow else (1.0, None))
+
+
+def test_a_source_too_long_for_both_is_the_callers_fault_and_so_is_one_for_whom_he_names(ask, fleet):
+    fleet.register("alder", 7, CHALLENGER)
+    refuse(fleet, LONG)
+
+    async def talk(client, service):
+        expose(service)
+        await service.fleet.refresh()
+        named = await client.post("/v1/completions", json={**PROMPT, "model": "alder@challenger"})
+
+        async def submitted(_request):
+            raise LONG
+
+        fleet.engine.submit = submitted
+        both = await client.post("/v1/completions", json=PROMPT)
+        return named, both, await seen_of(service), (await client.get("/metrics")).text
+
+    named, both, seen, metrics = ask(talk)
+    assert (named.status_code, both.status_code, seen) == (400, 400, {})
+    assert "prefixfleet_stood_in_total{" not in metrics
 
 
 def test_the_champion_answers_a_record_in_its_own_form(ask, fleet):
