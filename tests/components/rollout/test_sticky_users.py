@@ -118,3 +118,23 @@ def test_a_real_difference_is_found_within_the_stated_number_of_users(rate, wors
         return find(RolloutConfig(), seen)[0].says == "worse"
 
     assert sum(map(is_found, range(runs))) >= 0.9 * runs
+
+
+# docs/rollout.md states these: of a tenant whose users are always the same, each step draws anew.
+DEFAULTS = ((0, 0.05, 0.0), (60, 0.25, 0.05), (150, 1.0, 0.25))
+POOLS = [
+    # rate of the champion, of the challenger, users, steps
+    (0.01, 0.50, 100, DEFAULTS),
+    (0.05, 0.50, 200, DEFAULTS),
+    (0.10, 0.30, 1500, DEFAULTS),
+    (0.01, 0.50, 60, STEPS),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "worse", "users", "steps"), POOLS)
+def test_a_real_difference_is_found_among_users_who_stay(rate, worse, users, steps):
+    generator, runs = np.random.default_rng(9), 40
+    ratio = worse / (1 - worse) * (1 - rate) / rate
+    trials = (trial(generator, number, np.full(users, rate), 10, ratio, steps)[0] for number in range(runs))
+    assert sum(find(RolloutConfig(), evidence)[0].says == "worse" for evidence in trials) >= 0.9 * runs
