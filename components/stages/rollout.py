@@ -5,7 +5,7 @@ turn, in which it is looked at again. Knows the order; what decides stands in co
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,9 +14,10 @@ from components.data.files import alone
 from components.errors import PrefixFleetError
 from components.registry.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.decision import find
+from components.rollout.looks import TRIALS_A_LOOK, Look, look
 from components.rollout.noticing import noticed
-from components.rollout.observations import evidence_of, observed, prune
-from components.rollout.policy import Move, Offline, answered_in_step, first_minute, next_move
+from components.rollout.observations import prune
+from components.rollout.policy import Move, Offline, next_move
 from components.rollout.standings import Standing, adopt, standings
 from components.stages import moves
 from components.stages.moves import News, Turn
@@ -74,11 +75,10 @@ def cycle(workspace: Workspace, *, now_s: Callable[[], float] = time.time) -> tu
             with _apart(tenant, troubles), turn(workspace, tenant) as now:
                 known[tenant] = now.standing
                 rolled += [_told(news) for news in now.news]
-        for tenant, challenger in sorted(fleet.challengers.items()):
-            standing = known.get(tenant)
-            if standing and standing.challenger == challenger.version:  # else the next cycle notices first
-                with _apart(tenant, troubles):
-                    rolled.append(_roll(workspace, challenger, standing, now_s()))
+        trials = [one for one in known.values() if _is_on_trial(one, fleet)]  # of others the next cycle knows more
+        for seen, trial in _looked_at(workspace, trials, now_s()):
+            with _apart(trial.tenant, troubles):
+                rolled.append(_roll(workspace, fleet.challengers[trial.tenant], trial, seen, now_s()))
         adopted = [Standing(tenant=tenant, champion=one.version) for tenant, one in fleet.champions.items()]
         adopt(workspace.database, [one for one in adopted if one.tenant not in known])
         prune(workspace.database, int(now_s() // 60) - _KEPT_MINUTES)
@@ -128,8 +128,17 @@ def _told(news: News) -> Rolled:
     return Rolled(news.after.tenant, news.kind, news.after.champion, news.after.challenger, news.why)
 
 
-def _roll(workspace: Workspace, challenger: Version, standing: Standing, now_s: float) -> Rolled:
-    move = _decide(workspace, challenger, standing, now_s)
+def _looked_at(workspace: Workspace, trials: Sequence[Standing], now_s: float) -> Iterator[tuple[Look, Standing]]:
+    """Each trial with what was seen of it, in the order of tenants; some read together."""
+    in_order, until = sorted(trials, key=lambda one: one.tenant), int(now_s // 60) - _WRITTEN_MINUTES
+    for start in range(0, len(in_order), TRIALS_A_LOOK):
+        some = in_order[start : start + TRIALS_A_LOOK]
+        found = look(workspace.database, some, until)
+        yield from ((found[one.tenant], one) for one in some)
+
+
+def _roll(workspace: Workspace, challenger: Version, standing: Standing, seen: Look, now_s: float) -> Rolled:
+    move = _decide(workspace, challenger, standing, seen, now_s)
     after = standing
     if move.action != "wait":
         with turn(workspace, standing.tenant) as now:
@@ -152,22 +161,17 @@ def _make(now: Turn, move: Move, now_s: float) -> Standing:
             return now.standing
 
 
-def _decide(workspace: Workspace, challenger: Version, standing: Standing, now_s: float) -> Move:
+def _decide(workspace: Workspace, challenger: Version, standing: Standing, seen: Look, now_s: float) -> Move:
     config = workspace.params.for_tenant(standing.tenant).rollout
-    versions = [version for version in (standing.champion, standing.challenger) if version]
-    span = standing.tenant, versions, first_minute(standing), int(now_s // 60) - _WRITTEN_MINUTES
-    seen = [
-        replace(one, arm="challenger" if one.version == standing.challenger else "champion")
-        for one in observed(workspace.database, *span)
-    ]
     shadow = standing.mode == "shadow"
-    findings = find(config, evidence_of(workspace.database, *span), shadow=shadow)
-    move = next_move(config, standing, _offline(challenger), findings, answered_in_step(standing, seen), now_s)
-    if not shadow:
-        return move
-    pairs = [one for one in seen if one.arm == "challenger"]
-    same = {"agreed": sum(one.agreed for one in pairs), "shadowed": sum(one.requests for one in pairs)}
+    findings = find(config, seen.evidence, shadow=shadow)
+    move = next_move(config, standing, _offline(challenger), findings, seen.answered, now_s)
+    same = {"agreed": seen.agreed, "shadowed": seen.shadowed} if shadow else {}
     return replace(move, figures={**move.figures, **same})
+
+
+def _is_on_trial(standing: Standing, fleet: _Fleet) -> bool:
+    return standing.challenger != "" and standing.challenger == _number(fleet.challengers.get(standing.tenant))
 
 
 def _offline(version: Version) -> Offline:
