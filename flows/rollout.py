@@ -15,6 +15,7 @@ from components.stages.outcome import Outcome
 from components.stages.rollout import Rolled
 from components.stages.workspace import Workspace
 from flows.environment import prepare
+from flows.forgetting import prefect_record
 from flows.states import ended
 
 ROLLBACK = "prefixfleet.rollback"
@@ -63,9 +64,10 @@ def hold(tenant: str, action: by_hand.Hold, workspace: str = ".", by: str = "pre
 
 @flow(name="forget")
 def forget(tenant: str, workspace: str = ".", by: str = "prefect") -> None:
-    """Remove a tenant for good, everywhere."""
+    """Remove a tenant for good, everywhere; of Prefect's record this run stays."""
     prepare(Path(workspace))
-    removal.forget(Workspace(Path(workspace)), tenant, by)
+    with prefect_record() as record:
+        removal.forget(Workspace(Path(workspace)), tenant, by, record)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, timeout_seconds=600)

@@ -2,7 +2,7 @@
 
 Each step may be done again, so a run that was stopped is finished by the next. The last thing is a line in the ledger
 that it happened. What stays by design: the ledger's lines, listings of older dataset versions (names of files and their
-digests), git's history, and Prefect's own record of runs.
+digests), and git's history. A scheduler's record of runs is handed in.
 """
 
 import re
@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from components.data.drops import pending
 from components.data.files import disk_errors
@@ -33,8 +34,18 @@ _COPIES = ("champions", "prefixes")
 _DATABASES = (".db", ".db-wal", ".db-shm")
 
 
-def forget(workspace: Workspace, tenant: str, by: str | None = None) -> None:
-    """Remove a tenant from data, DVC's stores, out/, var/, MLflow, the rollout's database, and every cache of ours.
+class Record(Protocol):
+    """What a scheduler has written down of runs."""
+
+    def remove(self, tenant: str) -> None:
+        """Delete what names a tenant; safe to do again."""
+
+    def left(self, tenant: str) -> list[str]:
+        """What still names it, each in words."""
+
+
+def forget(workspace: Workspace, tenant: str, by: str | None = None, record: Record | None = None) -> None:
+    """Remove a tenant from data, DVC's stores, out/, var/, MLflow, the rollout's database, caches and `record`.
 
     Raises:
         DataError: nothing is known of this tenant.
@@ -44,10 +55,10 @@ def forget(workspace: Workspace, tenant: str, by: str | None = None) -> None:
     """
     _refuse_named(workspace, tenant)
     with workspace.lock(), between_cycles(workspace):
-        _forget(workspace, tenant, by or person())
+        _forget(workspace, tenant, by or person(), record)
 
 
-def left(workspace: Workspace, tenant: str) -> list[str]:
+def left(workspace: Workspace, tenant: str, record: Record | None = None) -> list[str]:
     """What a search finds of a tenant now, each in words."""
     found = [f"{path.relative_to(workspace.root)}" for path in _named_after(workspace, tenant)]
     found += [f"its name in {path.relative_to(workspace.root)}" for path in _naming(workspace, tenant)]
@@ -55,11 +66,12 @@ def left(workspace: Workspace, tenant: str) -> list[str]:
     if (workspace.root / POINTER).exists():
         objects = owned_objects(workspace.root, tenant)
         found += [f"{len(names)} objects in the {store}" for store, names in objects.items() if names]
-    return found + workspace.registry.remains(tenant) + rows_left(workspace.database, tenant)
+    found += workspace.registry.remains(tenant) + rows_left(workspace.database, tenant)
+    return found + (record.left(tenant) if record else [])
 
 
-def _forget(workspace: Workspace, tenant: str, by: str) -> None:
-    found = left(workspace, tenant)
+def _forget(workspace: Workspace, tenant: str, by: str, record: Record | None) -> None:
+    found = left(workspace, tenant, record)
     if not found and not _is_unfinished(workspace, tenant):
         raise DataError(f"something of {tenant} to forget", "nothing anywhere", "see `prefixfleet status`")
     tell(f"{tenant}: {len(found)} things to remove")
@@ -76,7 +88,9 @@ def _forget(workspace: Workspace, tenant: str, by: str) -> None:
     for store, count in delete_objects(workspace.root, tenant).items():
         tell(f"{tenant}: {count} objects deleted from the {store}")
     remove_rows(workspace.database, tenant)  # late, since a server may have written until its version was gone
-    if still := left(workspace, tenant):
+    if record:
+        record.remove(tenant)
+    if still := left(workspace, tenant, record):
         fix = "remove these, and run the same command again"
         raise WorkspaceError(f"nothing left of {tenant}", listed(still, "; "), fix)
     add(workspace.database, Entry(tenant=tenant, by=by, action="forget", why="everything was removed"))
@@ -100,7 +114,7 @@ def _folders(workspace: Workspace) -> Iterator[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Everything below a folder but Prefect's own record of runs; never through a link."""
+    """Everything below a folder but Prefect's own files; never through a link."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name == "prefect" and folder.name == "var":
             continue
