@@ -27,6 +27,7 @@ _TOKENS = 24
 _SLOTS = 64
 _FOLLOWED_S = 5.0
 """After which no request may begin on the version that was before."""
+_PARTS = 10
 _SETTLED = 1 / 3
 """The share of the time after which memory must not grow any more."""
 
@@ -164,8 +165,9 @@ def _told(soak: Soak, cold_s: float, options: argparse.Namespace) -> None:
     )
     print(f"seconds: p50 {cuts[49]:.3f}, p95 {cuts[94]:.3f}, p99 {cuts[98]:.3f}, longest {max(soak.waits):.3f}")
     print(f"{moves} aliases moved; {health['resident_prefixes']} of {2 * options.tenants} artifacts are resident")
-    first, last = (soak.memory[place][1] / 1e6 for place in (0, -1))
-    print(f"memory: {first:.1f} MB at first, {last:.1f} MB at last, {slope:+.2f} MB a minute once settled")
+    curve = [soak.memory[part * (len(soak.memory) - 1) // _PARTS][1] / 1e6 for part in range(_PARTS + 1)]
+    over_time = " ".join(f"{megabytes:.1f}" for megabytes in curve)
+    print(f"memory at each {_PARTS}th of the time: {over_time} MB; {slope:+.2f} MB a minute once settled")
     wrong = list(soak.wrong)
     if health["requests_in_flight"] or health["rows_running"] or health["rows_queued"]:
         wrong.append(f"left in the server: {health}")

@@ -69,14 +69,14 @@ def ours(turn: Turn, load: Load, parts: Sequence[Part], rounds: int, alone: bool
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         engine = BatchEngine(base, Residents(base, Folders(load.store), Path(scratch)), limits)
-        asyncio.run(answered(_asked(engine), [load.request(number, 1) for number in range(8)], 8))
+        asyncio.run(answered(asked(engine), [load.request(number, 1) for number in range(8)], 8))
         turn()
         for _ in range(rounds):
             for part in parts:
                 tenants = 1 if alone else part.tenants
                 requests = [load.request(number, tenants) for number in range(part.count)]
                 asyncio.run(_resident(engine, requests))
-                found.append(asyncio.run(answered(_asked(engine), requests, part.in_flight)))
+                found.append(asyncio.run(answered(asked(engine), requests, part.in_flight)))
                 turn()
         asyncio.run(engine.drain())
     return {"found": found, "loaded_bytes": standing}
@@ -88,7 +88,9 @@ async def _resident(engine: BatchEngine, requests: Sequence[Request]) -> None:
         engine.residents.release(artifact)
 
 
-def _asked(engine: BatchEngine) -> Ask:
+def asked(engine: BatchEngine) -> Ask:
+    """The way to ask an engine."""
+
     async def ask(request: Request) -> AsyncIterator[tuple[str, int]]:
         async for piece in await engine.submit(request):
             yield piece.text, len(piece.tokens)

@@ -79,8 +79,13 @@ def loaded(*models: Any) -> int:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
+    return watch_peak()
+
+
+def watch_peak() -> int:
+    """Let VmHWM, this process's greatest resident memory, count from here on; returns the bytes of now."""
     Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
+    return status_bytes("VmRSS")
 
 
 def _child(pipe: Connection, side: Side) -> None:
@@ -97,7 +102,7 @@ def _child(pipe: Connection, side: Side) -> None:
         started = time.perf_counter()
 
     facts = side.work(turn, *side.arguments)
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else status_bytes("VmHWM")
     pipe.send((facts, peak))
 
 
@@ -108,7 +113,7 @@ def _receive(pipe: Connection, name: str) -> Any:
         sys.exit(f"{name} failed: its traceback stands above")
 
 
-def _status(field: str) -> int:
+def status_bytes(field: str) -> int:
     """A figure of this process, in bytes. Unlike `ru_maxrss` it is not inherited from the process that started it."""
     found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     if found is None:

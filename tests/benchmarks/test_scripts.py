@@ -52,6 +52,14 @@ def test_serving_prints_every_side_swaps_and_memory_and_the_texts_agree() -> Non
 
 
 @pytest.mark.slow
+def test_fairness_prints_how_others_wait_with_and_without_a_flood() -> None:
+    printed = run("fairness.py")
+    for name in ("without the flood", "ours, under it", "first come, first served, under it"):
+        assert re.search(rf"^{name} +{FIGURE} +{FIGURE} +{FIGURE} s", printed, re.MULTILINE), printed
+    assert len(re.findall(r"an answer waits \d+\.\d+ \[", printed)) == 2
+
+
+@pytest.mark.slow
 def test_the_soak_finds_nothing_wrong_and_says_what_it_did() -> None:
     printed = run("soak.py")
     assert re.search(rf"^{FIGURE} answered .*; [1-9]\d* left$", printed, re.MULTILINE), printed

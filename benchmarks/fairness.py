@@ -1,0 +1,98 @@
+"""Does one tenant's flood starve others? Their waiting without it, under it, and where the first come are served first.
+
+    python benchmarks/fairness.py [--quick | --full] [--flood 128] [--others 4] [--base FOLDER]
+
+A few tenants ask one request at a time each, while one keeps `--flood` in flight, more than there are rows. The peer is
+one queue for all, first come, first served, as vLLM's and transformers' continuous batching have it: the same engine,
+to which all requests are one tenant's. Nothing of a caller's quota is used.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import quantiles
+
+from sides.bases import SHAPES
+from sides.examples import draw, lengths_of
+from sides.fleets import names
+from sides.flood import Crowd, flooded
+from sides.load import Load, write_store
+from sides.options import bases, filled, parser, spread
+from sides.random_weights import rewrite, sharpen
+from sides.turns import Side, in_turns
+
+from components.config import BaseConfig
+from components.model.base import load_base
+
+FAIR, FIRST_COME = "ours", "first come, first served"
+PRESETS = {
+    "quick": {"shape": ["tiny"], "flood": 12, "others": 2, "rows": 4, "requests": 3, "rounds": 1},
+    "default": {"shape": ["small"], "flood": 64, "others": 4, "rows": 16, "requests": 4, "rounds": 1},
+    "full": {"shape": ["small"], "flood": 256, "others": 8, "rows": 32, "requests": 16, "rounds": 3},
+}
+_TEXTS = 256
+
+
+def main() -> None:
+    """Measure on every base."""
+    made = parser(str(__doc__))
+    made.add_argument("--flood", type=int, help="requests of one tenant in flight")
+    made.add_argument("--others", type=int, help="tenants that ask one request at a time")
+    made.add_argument("--requests", type=int, help="that each of them asks in a round")
+    made.add_argument("--rows", type=int, help="rows that are computed in one step")
+    options = filled(made.parse_args(), PRESETS)
+    with bases(options) as folders:
+        for folder in folders:
+            is_shaped = folder.name in {f"gpt2-{shape}" for shape in SHAPES}
+            if is_shaped:
+                rewrite(folder, sharpen)
+            with tempfile.TemporaryDirectory() as store:
+                _measure(folder, Path(store), options, numbers=is_shaped and options.data is None)
+
+
+def _measure(folder: Path, store: Path, options: argparse.Namespace, *, numbers: bool) -> None:
+    examples = draw(options.data, _TEXTS, numbers=numbers)
+    limits = [target for _, target in lengths_of(folder, examples)]
+    base, tenants = load_base(BaseConfig(path=str(folder))), options.others + 1
+    sides = {}
+    for name, floods, owners in (
+        (FAIR, (0, options.flood), names(tenants)),
+        (FIRST_COME, (options.flood,), ["everyone"] * tenants),
+    ):
+        artifacts = write_store(store, base, owners, options.prefix_length)
+        load = Load(folder, "float32", store, artifacts, [one.source for one in examples], limits, options.rows)
+        arguments = (load, tenants, options.requests, floods, options.rounds)
+        sides[name] = Side(flooded, arguments, len(floods) * options.rounds)
+    outcomes = in_turns(sides)
+    alone, fair = (outcomes[FAIR].facts["found"][place::2] for place in (0, 1))
+    first_come = outcomes[FIRST_COME].facts["found"]
+    print(f"\n{folder.name}: {options.others} tenants ask one request at a time, one keeps {options.flood} in flight")
+    print(f"\n{'waits of the others':40}{'p50':>8} {'p95':>8} {'p99':>8} s {'first p50':>10} s {'flood':>9} tokens/s")
+    for name, crowds in (
+        ("without the flood", alone),
+        (f"{FAIR}, under it", fair),
+        (f"{FIRST_COME}, under it", first_come),
+    ):
+        tokens, seconds = (sum(getattr(one, part) for one in crowds) for part in ("tokens", "seconds"))
+        waits, firsts = (_cuts(crowds, part) for part in ("waits", "firsts"))
+        found = " ".join(f"{second:8.3f}" for second in waits)
+        print(f"{name:40}{found} s {firsts[0]:10.3f} s {tokens / seconds:9,.0f} tokens/s")
+    ratios = [_median(theirs) / _median(mine) for theirs, mine in zip(first_come, fair, strict=True)]
+    print(f"an answer waits {spread(ratios)} x as long where the first come are served first")
+    ratios = [_median(mine) / _median(before) for mine, before in zip(fair, alone, strict=True)]
+    print(f"an answer waits {spread(ratios)} x as long under the flood as without it")
+
+
+def _cuts(crowds: Sequence[Crowd], part: str) -> list[float]:
+    """Percentiles 50, 95 and 99 of all rounds together."""
+    cuts = quantiles([second for one in crowds for second in getattr(one, part)], n=100, method="inclusive")
+    return [cuts[cut - 1] for cut in (50, 95, 99)]
+
+
+def _median(crowd: Crowd) -> float:
+    return _cuts([crowd], "waits")[0]
+
+
+if __name__ == "__main__":
+    main()

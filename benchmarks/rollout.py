@@ -1,0 +1,184 @@
+"""A cycle of the rollout over 10,000 tenants, 400 of them on trial: seconds, queries, memory; and what aliases cost.
+
+    python benchmarks/rollout.py [--quick] [--tenants 10000] [--trials 400] [--minutes 120] [--cycles 3]
+
+Nobody is moved: every trial waits, so a cycle reads and judges all that was seen since each trial began, which is
+`--minutes` of traffic with answers in every minute. The rollout's tables lie in SQLite, and in PostgreSQL where this
+machine has it; MLflow is a real database on sqlite. Then the look at everybody's aliases, as a server takes it every
+other second, by that database and by an MLflow server on it. Nothing else does this for a fleet that could be set
+beside it; what stands there is MLflow's own way, `get_model_version_by_alias` for each tenant and alias, timed in turns
+with ours for `--sample` tenants and multiplied up.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import sqlalchemy as sql
+import yaml
+from sides import mlflow_server, postgresql
+from sides.fleets import names
+from sides.options import filled, spread
+from sides.registered import written
+from sides.turns import status_bytes, watch_peak
+from sides.watch import minus, now
+from sqlalchemy.engine import Engine
+
+from components.config import RegistryConfig
+from components.config.rollout import RolloutConfig
+from components.registry.connection import quiet_mlflow
+from components.registry.tracking import Registry
+from components.registry.versions import CHALLENGER, CHAMPION, model_name
+from components.rollout import policy, standings
+from components.rollout.database import VARIABLE, Database
+from components.rollout.observations import Observation, record
+from components.rollout.standings import Standing
+from components.stages.rollout import cycle, sentence
+from components.stages.workspace import Workspace
+
+PRESETS = {
+    "quick": {"tenants": 60, "trials": 8, "minutes": 10, "cycles": 2, "sample": 20},
+    "default": {"tenants": 10_000, "trials": 400, "minutes": 120, "cycles": 3, "sample": 100},
+}
+ROLLOUT = {"policy": "canary", "steps": [{"share": 0.2, "hours": 1000.0}, {"share": 1.0}], "deadline_hours": 10_000.0}
+LATENCIES = {20: 4, 22: 6, 24: 5, 26: 3, 28: 1, 30: 1}
+"""Of the twenty answers of an arm in a minute."""
+AT_ONCE = 20
+
+
+def main() -> None:
+    """Make the fleet, run the cycles on each database, look at the aliases, and print it all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few tenants: shows that everything runs")
+    parser.add_argument("--tenants", type=int)
+    parser.add_argument("--trials", type=int)
+    parser.add_argument("--minutes", type=int, help="of traffic that every trial has seen")
+    parser.add_argument("--cycles", type=int)
+    parser.add_argument("--sample", type=int, help="tenants that are asked for one by one")
+    parser.set_defaults(full=False)
+    chosen = filled(parser.parse_args(), PRESETS)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    with tempfile.TemporaryDirectory() as scratch, quiet_mlflow():
+        folder, tenants = Path(scratch), names(chosen.tenants)
+        registry = written(f"sqlite:///{folder}/server.db", folder, tenants, tenants[: chosen.trials])
+        params = {"base": {"path": "base"}, "registry": {"tracking_uri": registry.uri}, "rollout": ROLLOUT}
+        (folder / "params.yaml").write_text(yaml.safe_dump(params))
+        print(f"{len(tenants):,} tenants, {chosen.trials} on trial with {chosen.minutes} minutes of traffic each")
+        _measure_cycles("SQLite", f"sqlite:///{folder}/prefixfleet.db", folder, chosen)
+        if postgresql.is_here():
+            with postgresql.serve() as url:
+                _measure_cycles("PostgreSQL", url, folder, chosen)
+        _measure_aliases("by the database", registry, chosen)
+        with mlflow_server.serve(folder) as server:
+            config = RegistryConfig(tracking_uri=server.uri)
+            _measure_aliases("by MLflow's server", Registry(config, folder), chosen)
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; median [least, greatest]")
+
+
+def _measure_cycles(name: str, url: str, folder: Path, chosen: argparse.Namespace) -> None:
+    os.environ[VARIABLE] = url
+    _bring_to_trial(Workspace(folder).database, chosen)
+    seconds, processor, before = [], [], watch_peak()
+    with _queries() as counted:
+        for _ in range(chosen.cycles):
+            started = now()
+            rolled, troubles = cycle(Workspace(folder))
+            wall, cpu = minus(now(), started)
+            seconds.append(wall)
+            processor.append(cpu)
+            if troubles or len(rolled) != chosen.trials:
+                raise SystemExit(f"{chosen.trials} trials that wait were expected: {sentence(rolled, troubles)}")
+    ours, theirs = (number / chosen.cycles for number in counted)
+    peak = (status_bytes("VmHWM") - before) / 1e6
+    print(
+        f"{name:12} {spread(seconds)} s a cycle, {spread(processor)} of the processor; queries: {ours:.0f} to the "
+        f"rollout's tables, {theirs:.0f} to MLflow's; {peak:.0f} MB at most",
+        flush=True,
+    )
+
+
+def _bring_to_trial(database: Database, chosen: argparse.Namespace) -> None:
+    """Standings and observations, as servers and cycles leave them."""
+    config, now_s = RolloutConfig.model_validate(ROLLOUT), time.time()
+    started_s = now_s - 60 * (chosen.minutes + 2)
+    known = [Standing(tenant=tenant, champion="1") for tenant in names(chosen.tenants)]
+    known[: chosen.trials] = [policy.begin(config, one, "2", started_s) for one in known[: chosen.trials]]
+    with database.writing("standings") as connection:
+        standings.put(connection, known)
+    first = int(started_s // 60)
+    for start in range(0, chosen.trials, AT_ONCE):
+        record(
+            database,
+            [
+                Observation(
+                    tenant=one.tenant,
+                    version=version,
+                    arm=arm,
+                    minute=minute,
+                    section=section,
+                    requests=sum(LATENCIES.values()),
+                    latencies=LATENCIES,
+                )
+                for one in known[start : min(start + AT_ONCE, chosen.trials)]
+                for version, arm in (("1", "champion"), ("2", "challenger"))
+                for minute in range(first, first + chosen.minutes)
+                for section in (0, one.changes[0].second)
+            ],
+        )
+
+
+def _measure_aliases(name: str, registry: Registry, chosen: argparse.Namespace) -> None:
+    sample = names(chosen.tenants)[: chosen.sample]
+    ours, theirs = [], []
+    with _queries() as counted:
+        for _ in range(chosen.cycles):
+            started = time.perf_counter()
+            found = registry.standing(CHAMPION, CHALLENGER)
+            ours.append(time.perf_counter() - started)
+            if [len(found[alias]) for alias in (CHAMPION, CHALLENGER)] != [chosen.tenants, chosen.trials]:
+                raise SystemExit(f"other aliases were read than written: {found.keys()}")
+            queries = counted[1]
+            started = time.perf_counter()
+            _one_by_one(registry.uri, sample)
+            theirs.append((time.perf_counter() - started) * chosen.tenants / len(sample))
+            counted[1] = queries
+    ratios = [slow / fast for slow, fast in zip(theirs, ours, strict=True)]
+    print(
+        f"all aliases {name}: {spread(ours, '.3f')} s, {counted[1] / chosen.cycles:.0f} queries from here; one by one "
+        f"{spread(theirs, '.0f')} s (from {len(sample)} tenants): {spread(ratios, '.0f')} x",
+        flush=True,
+    )
+
+
+def _one_by_one(uri: str, tenants: Sequence[str]) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    for tenant in tenants:
+        for alias in (CHAMPION, CHALLENGER):
+            with suppress(MlflowException):  # whoever is not on trial
+                client.get_model_version_by_alias(model_name(tenant), alias)
+
+
+@contextmanager
+def _queries() -> Iterator[list[int]]:
+    """Counts what any engine of this process asks meanwhile: of the rollout's tables, and of others."""
+    counted = [0, 0]
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        counted["prefixfleet_" not in statement] += 1
+
+    sql.event.listen(Engine, "before_cursor_execute", count)
+    try:
+        yield counted
+    finally:
+        sql.event.remove(Engine, "before_cursor_execute", count)
+
+
+if __name__ == "__main__":
+    main()
