@@ -8,7 +8,6 @@ import asyncio
 import ipaddress
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from components.serving.app import build_app
 from components.serving.keys import Keys
 from components.serving.problems import LOGGER
 from components.serving.service import Service
+from components.serving.tls import check_tls
 from components.stages.workspace import Workspace
 
 _CLOSE_SECONDS = 5
@@ -49,7 +49,7 @@ def serve(workspace: Workspace, changed: Mapping[str, Any]) -> None:
     try:
         has_keys = Keys(database, time.time).any()
         _check_address(config.host, has_keys=has_keys)
-        _check_tls(config)
+        check_tls(config)
         service = Service(workspace, params, database, is_open=not has_keys)
         with _listen(config) as (door, address):
             server = _Server(service, config, lambda: _load(service, workspace, address))
@@ -147,19 +147,6 @@ def _check_address(host: str, *, has_keys: bool) -> None:
     if not is_local and not has_keys:
         fix = "make keys first (`prefixfleet keys create TENANT`), or serve on 127.0.0.1"
         raise ConfigError(f"API keys, to serve on {host}", "none", fix)
-
-
-def _check_tls(config: ServeConfig) -> None:
-    certificate, key = config.tls_certificate, config.tls_key
-    if certificate is None and key is None:
-        return
-    if certificate is None:
-        raise ConfigError("a certificate beside the key", "none", "give serve.tls_certificate (--tls-certificate)")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as problem:
-        got = f"{certificate}, {key or 'no key'}: {problem}"
-        raise ConfigError("a certificate and its key in PEM", got, "correct the files") from None
 
 
 _LOGGING: dict[str, Any] = {
