@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from components.errors import PrefixFleetError
@@ -43,7 +44,13 @@ def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -
             if service.engine is not None:
                 await service.engine.drain()
 
-    app = FastAPI(title="PrefixFleet", description=_ABOUT, lifespan=lifespan, redoc_url=None)
+    app = FastAPIOffline(
+        title="PrefixFleet",
+        description=_ABOUT,
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_parameters={"validatorUrl": None},  # or Swagger's page sends the API's address to a public server
+    )
     app.state.service = service
     app.include_router(api.router)
     app.include_router(operations.router)
