@@ -2,8 +2,8 @@
 
 A user sits in one arm whole, and may be unlike the others; sixty-four answers to one user are not sixty-four draws. So
 one of them counts, and who has been counted stands in the database: a server that starts again, or another one, goes on
-where the last left off. A user is kept as his hash among the trial's keys, until the trial ends. The key of one request
-comes once by itself and is not kept. Knows no request and no check.
+where the last left off. A user is kept as a hash of 64 bits, another in each trial, until the trial ends. The key of
+one request comes once by itself and is not kept. Knows no request and no check.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ _HALF = 2**63
 
 @dataclass(frozen=True, slots=True, order=True)
 class Voice:
-    """A user in one section of a trial, by what he says there: that he was answered, or what he thinks of it."""
+    """A user in one section of a trial, as one who is answered there, or as one who has an opinion."""
 
     tenant: str
     section: int

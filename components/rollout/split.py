@@ -4,8 +4,8 @@ A key (of a user, or of one request where nobody says who asks) has a fixed plac
 challenger answers the keys below its share. So a growing share only moves keys from the champion to the challenger, and
 another salt (the challenger's version) draws other keys first.
 
-Each share is an experiment of its own: whoever the champion has answered until then is drawn anew, and all that was
-seen of him before says nothing of how. Whoever was the challenger's already is not drawn, so what he is answered is no
+Each share is an experiment of its own: users whom the champion has answered until then are drawn anew, and all that was
+seen of them before says nothing of how. Those who were the challenger's already are not drawn, so their answers are no
 evidence. Knows no request and no registry.
 """
 

@@ -19,6 +19,10 @@ Mode = Literal["", "canary", "shadow", "manual"]
 """How a challenger is tried; "" where none is."""
 
 
+_NEVER = 2**62
+"""A second that no trial begins in."""
+
+
 class Change(NamedTuple):
     """The beginning of a share."""
 
@@ -101,9 +105,9 @@ def put(connection: Connection, changed: Iterable[Standing]) -> None:
     insert = insert_into(connection, STANDINGS)
     values = {name: insert.excluded[name] for name in rows[0] if name != "tenant"}
     connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=values), rows)
-    for one in changed:
-        mine = sql.delete(COUNTED).where(COUNTED.c.tenant == one.tenant)
-        connection.execute(mine.where(COUNTED.c.section < one.changes[0].second) if one.changes else mine)
+    older = (COUNTED.c.tenant == sql.bindparam("whose"), COUNTED.c.section < sql.bindparam("first"))
+    firsts = [{"whose": one.tenant, "first": one.changes[0].second if one.changes else _NEVER} for one in changed]
+    connection.execute(sql.delete(COUNTED).where(*older), firsts)
 
 
 def from_row(row: Mapping[Any, Any]) -> Standing:
