@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.config.serve import ServeConfig
+
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 PINNED = re.compile(r"[a-z0-9./-]+:[0-9a-z.-]+@sha256:[0-9a-f]{64}")
 COMPOSE = yaml.safe_load((INFRA / "compose.yaml").read_text(encoding="utf-8"))
@@ -75,6 +77,23 @@ def test_one_shots_are_waited_for():
     for name, condition in waited:
         assert condition == ("service_completed_successfully" if name in ONE_SHOT else "service_healthy")
     assert {name for name, _ in waited} >= ONE_SHOT
+
+
+def test_the_server_knows_what_the_worker_knows_but_no_key_of_s3():
+    server, worker = SERVICES["serve"]["environment"], SERVICES["worker"]["environment"]
+    assert {"MLFLOW_TRACKING_URI", "PREFIXFLEET_DATABASE"} <= server.keys()
+    assert server.items() <= worker.items()
+    assert not [name for name in server if name.startswith("AWS_")]
+    assert SERVICES["serve"]["volumes"] == SERVICES["worker"]["volumes"]
+
+
+def test_the_server_waits_for_its_keys_and_for_its_answers():
+    service = SERVICES["serve"]
+    assert service["profiles"] == ["serve"]
+    assert float(service["stop_grace_period"].removesuffix("s")) > ServeConfig().drain_seconds
+    port = service["command"][service["command"].index("--port") + 1]
+    assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert f"http://127.0.0.1:{port}/readyz" in service["healthcheck"]["test"][-1]
 
 
 def test_ports_are_bound_to_loopback():
