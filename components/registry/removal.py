@@ -1,13 +1,18 @@
 """Removing a tenant from MLflow: versions, model, runs, artifacts and dataset entries, for good.
 
 MLflow's own deletion of a run only hides it. A database is spoken to directly, so its runs are deleted as `mlflow gc`
-does it; behind a server they stay hidden until somebody runs that there, and `find_left` names them.
+does it, and so is a server's where MLFLOW_BACKEND_STORE_URI (MLflow's own name) says what it stands on. Else runs
+behind a server stay hidden until somebody runs `mlflow gc` there, and `find_left` names them.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from components.registry.versions import find_versions, model_name, or_none
+
+VARIABLE = "MLFLOW_BACKEND_STORE_URI"
+"""Environment variable with the database that an MLflow server stands on."""
 
 
 def remove(client: Any, experiment_id: str, tenant: str) -> None:
@@ -15,23 +20,23 @@ def remove(client: Any, experiment_id: str, tenant: str) -> None:
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    store = client._tracking_client.store
+    store = _database(client)
     for run in list(_runs(client, experiment_id, tenant)):
         is_active = run.info.lifecycle_stage == "active"
-        if is_active or hasattr(store, "_hard_delete_run"):  # whoever hid a run in MLflow's page left its artifacts
+        if is_active or store is not None:  # whoever hid a run in MLflow's page left its artifacts
             get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri).delete_artifacts()
         if is_active:
             client.delete_run(run.info.run_id)
-        if hasattr(store, "_hard_delete_run"):
+        if store is not None:
             store._hard_delete_run(run.info.run_id)
-    if hasattr(store, "ManagedSessionMaker"):
+    if store is not None:
         _delete_datasets(store, experiment_id, tenant)
     try:
         client.delete_registered_model(model_name(tenant))
     except MlflowException as problem:
         if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-    if hasattr(store, "engine") and store.engine.dialect.name == "sqlite":
+    if store is not None and store.engine.dialect.name == "sqlite":
         with store.engine.connect() as connection:
             connection.exec_driver_sql("VACUUM")  # overwrites what was deleted
 
@@ -43,9 +48,21 @@ def find_left(client: Any, experiment_id: str, tenant: str) -> list[str]:
         left.append(f"registered model {model_name(tenant)} in MLflow")
     for run in _runs(client, experiment_id, tenant):
         hidden = run.info.lifecycle_stage != "active"
-        hint = f" (hidden: `mlflow gc --run-ids {run.info.run_id}` on its server deletes it)" if hidden else ""
+        command = f"`mlflow gc --run-ids {run.info.run_id}` on its server, or {VARIABLE} set here, deletes it"
+        hint = f" (hidden: {command})" if hidden else ""
         left.append(f"run {run.info.run_id} in MLflow{hint}")
     return left
+
+
+def _database(client: Any) -> Any:
+    """The store that deletes for good; None where it cannot be reached from here."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = client._tracking_client.store
+    if isinstance(store, SqlAlchemyStore):
+        return store
+    uri = os.environ.get(VARIABLE)
+    return SqlAlchemyStore(uri, "mlflow-artifacts:/") if uri else None
 
 
 def _runs(client: Any, experiment_id: str, tenant: str) -> Iterator[Any]:

@@ -70,3 +70,8 @@ def test_a_trial_and_a_removal_over_http(server, make_fleet, monkeypatch, tmp_pa
     assert "mlflow gc --run-ids" in hidden
     assert len(list((tmp_path / "store").rglob("report.json"))) == 1
     assert len(registry.remains("birch")) == 4
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{tmp_path}/server.db")
+    registry.remove("alder")
+    assert registry.remains("alder") == []
+    assert len(registry.remains("birch")) == 4
+    assert b"alder" not in (tmp_path / "server.db").read_bytes()
