@@ -6,7 +6,7 @@ that took at most 2^(i/4) ms, and more than bucket i-1. Knows no request, no tex
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,37 +81,20 @@ def add(connection: Connection, observations: Iterable[Observation]) -> None:
     _add(connection, LATENCIES, slow, ("answers",))
 
 
-def observed(database: Database, tenant: str, versions: Sequence[str], since: int, until: int) -> list[Observation]:
-    """All answers of a tenant's versions from minute `since` to before `until`, in the order of time.
-
-    Raises WorkspaceError.
-    """
-    return _read(database, tenant, versions, since, until, lambda section: section == 0)
-
-
-def evidence_of(database: Database, tenant: str, versions: Sequence[str], since: int, until: int) -> list[Observation]:
-    """Those that are evidence in sections which began from minute `since` on, in the order of sections and time.
-
-    Raises WorkspaceError.
-    """
-    return _read(database, tenant, versions, since, until, lambda section: section >= 60 * max(since, 1))
-
-
-def _read(
-    database: Database,
-    tenant: str,
-    versions: Sequence[str],
-    since: int,
-    until: int,
-    is_wanted: Callable[[sql.Column[int]], sql.ColumnElement[bool]],
+def observed(
+    database: Database, tenant: str, versions: Sequence[str], since: int, until: int, *, evidence: bool = False
 ) -> list[Observation]:
+    """What was seen of a tenant's versions from minute `since` to before `until`, in the order of sections and time.
+
+    All answers, or with `evidence` those that are evidence. Raises WorkspaceError.
+    """
     with database.reading(f"what serving saw of {tenant}") as connection:
         cells, slow = (
             connection.execute(
                 sql.select(table)
                 .where(table.c.tenant == tenant, table.c.version.in_(list(versions)))
                 .where(table.c.minute >= since, table.c.minute < until)
-                .where(is_wanted(table.c.section))
+                .where(table.c.section > 0 if evidence else table.c.section == 0)
                 .order_by(table.c.section, table.c.minute, table.c.arm)
             )
             .mappings()

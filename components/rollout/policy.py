@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from components.config.rollout import Check, RolloutConfig
 from components.rollout.decision import Finding
-from components.rollout.observations import Observation
 from components.rollout.standings import Change, Standing
 
 Offline = Literal["accepted", "rejected", "unknown"]
@@ -125,19 +124,6 @@ def next_move(
 def first_minute(standing: Standing) -> int:
     """Of the trial, since 1970."""
     return _minute(standing.changes[0].second if standing.changes else standing.started_s)
-
-
-def answered_in_step(standing: Standing, seen: Sequence[Observation]) -> Answered:
-    """What was asked since the step began; `seen` are all answers, also those that are no evidence."""
-    since = _minute(standing.step_started_s)
-    now = [one for one in seen if one.minute >= since]
-    mine, theirs = ([one for one in now if one.arm == arm] for arm in ("challenger", "champion"))
-    return Answered(
-        challenger=sum(one.requests for one in mine),
-        challenger_failed=sum(one.errors for one in mine),
-        champion=sum(one.requests for one in theirs),
-        champion_failed=sum(one.errors for one in theirs),
-    )
 
 
 def _is_broken(config: RolloutConfig, answered: Answered) -> bool:

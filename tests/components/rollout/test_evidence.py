@@ -8,7 +8,7 @@ import sqlalchemy as sql
 from components.rollout.database import Database
 from components.rollout.evidence import to_evidence, write_down
 from components.rollout.feedback import Feedback, give
-from components.rollout.observations import Observation, evidence_of, observed, prune
+from components.rollout.observations import Observation, observed, prune
 from components.rollout.removal import remove_rows, rows_left
 from components.rollout.split import Ticket
 from components.rollout.standings import Change, Standing, put
@@ -49,7 +49,7 @@ def answer(arm="challenger", minute=MINUTE, **counts):
 
 
 def evidence(database):
-    return evidence_of(database, "acme", ["1", "2"], MINUTE, 2**31 - 1)
+    return observed(database, "acme", ["1", "2"], MINUTE, 2**31 - 1, evidence=True)
 
 
 def counted(database):

@@ -6,8 +6,7 @@ import pytest
 
 from components.config.rollout import RolloutConfig, ShadowConfig, StepConfig
 from components.rollout.decision import Finding
-from components.rollout.observations import Observation
-from components.rollout.policy import Answered, advanced, answered_in_step, begin, ended, next_move, resumed
+from components.rollout.policy import Answered, advanced, begin, ended, next_move, resumed
 from components.rollout.standings import Standing
 
 START_S = 1_000_000.0
@@ -107,16 +106,6 @@ def test_a_challenger_that_only_a_person_can_judge_meets_nobody(policy):
 def test_steps_taken_out_of_params_leave_a_running_trial_whole(trial):
     shorter = CANARY.model_copy(update={"steps": STEPS[:1]})
     assert after(shorter, replace(trial, step=1, share=0.25), 5.0).action == "promote"
-
-
-def test_only_the_step_s_own_requests_count(trial):
-    minute = int(START_S // 60)
-
-    def seen(arm, at, requests, errors=0):
-        return Observation(tenant="acme", version="2", arm=arm, minute=at, requests=requests, errors=errors)
-
-    counted = [seen("challenger", minute - 1, 5, 5), seen("challenger", minute, 7, 2), seen("champion", minute, 100, 1)]
-    assert answered_in_step(trial, counted) == Answered(7, 2, 100, 1)
 
 
 @pytest.mark.parametrize(

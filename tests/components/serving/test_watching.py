@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from components.rollout.database import Database
-from components.rollout.observations import Observation, evidence_of, observed
+from components.rollout.observations import Observation, observed
 from components.rollout.split import Ticket
 from components.serving.watching import Watch
 
@@ -21,8 +21,8 @@ def answer(minute, tenant="acme", **counts):
     return Observation(tenant=tenant, version="1", arm="champion", minute=minute, requests=1, **counts)
 
 
-def minutes(database, read=observed):
-    return [(one.minute, one.requests) for one in read(database, "acme", ["1"], 1, 2**31 - 1)]
+def minutes(database, *, evidence=False):
+    return [(one.minute, one.requests) for one in observed(database, "acme", ["1"], 1, 2**31 - 1, evidence=evidence)]
 
 
 def break_(database):
@@ -51,7 +51,7 @@ def test_what_waits_for_long_is_dropped_the_oldest_first_and_told(database, capl
     asyncio.run(watch.write())
     assert watch.trouble == ""
     assert minutes(database) == [(2, 2), (3, 1), (4, 1)]
-    assert minutes(database, evidence_of) == [(2, 1), (3, 1), (4, 1)], "a user's first answer stays his first"
+    assert minutes(database, evidence=True) == [(2, 1), (3, 1), (4, 1)], "a user's first answer stays his first"
 
 
 def test_what_comes_between_a_failure_and_the_next_try_is_younger(database):
@@ -75,7 +75,7 @@ def test_a_user_counts_once_and_requests_of_nobody_each(database):
     asyncio.run(watch.write())
     watch.judge(Ticket(60, 5), answer(3))
     asyncio.run(watch.write())
-    assert minutes(database, evidence_of) == [(1, 1), (2, 3)]
+    assert minutes(database, evidence=True) == [(1, 1), (2, 3)]
     assert minutes(database) == []
 
 
@@ -85,4 +85,4 @@ def test_nothing_is_written_of_a_forgotten_tenant(database):
     watch.judge(Ticket(60, 5), answer(1))
     watch.forget("acme")
     asyncio.run(watch.write())
-    assert minutes(database) == minutes(database, evidence_of) == []
+    assert minutes(database) == minutes(database, evidence=True) == []

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from components.registry.versions import CHALLENGER
-from components.rollout.observations import evidence_of, observed
+from components.rollout.observations import observed
 from components.rollout.standings import Exposure
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
@@ -15,13 +15,13 @@ def expose(service, share, *, shadow=False, before=0.0, since=60):
     service.fleet._exposures = lambda: {"alder": Exposure("2", share, shadow, before, since)}
 
 
-async def seen_of(service, read=evidence_of):
+async def seen_of(service, *, evidence=True):
     await service.watch.write()
-    return read(service.database, "alder", ["1", "2"], 1, 2**31 - 1)
+    return observed(service.database, "alder", ["1", "2"], 1, 2**31 - 1, evidence=evidence)
 
 
-async def sums_of(service, read=evidence_of):
-    seen = await seen_of(service, read)
+async def sums_of(service, *, evidence=True):
+    seen = await seen_of(service, evidence=evidence)
     counts = {(one.section, one.arm): [0, 0] for one in seen}
     for one in seen:
         counts[one.section, one.arm][0] += one.requests
@@ -45,7 +45,7 @@ def test_a_user_is_evidence_once_a_share_and_one_row_of_nobody_s_request(ask, on
                 assert (await client.post("/v1/completions", json=body)).status_code == 200
         for which in ("alder@champion", "alder@challenger", "alder@1"):
             await client.post("/v1/completions", json={**PROMPT, "model": which})
-        return await sums_of(service), await sums_of(service, observed)
+        return await sums_of(service), await sums_of(service, evidence=False)
 
     evidence, every = ask(talk)
     assert evidence == {(60, CHALLENGER): (4, 0), (120, CHALLENGER): (4, 0)}
@@ -82,7 +82,7 @@ def test_what_the_champion_answers_instead_is_no_evidence(ask, on_trial):
         await service.fleet.refresh()
         for user in ("ada", "ada", "bob"):
             await client.post("/v1/completions", json={**PROMPT, "n": 2, "user": user})
-        return await sums_of(service), await sums_of(service, observed)
+        return await sums_of(service), await sums_of(service, evidence=False)
 
     evidence, every = ask(talk)
     assert evidence == {(60, CHALLENGER): (2, 2)}
@@ -100,7 +100,7 @@ def test_a_shadow_is_evidence_in_pairs_whoever_fails(ask, on_trial, broken, erro
         working = asyncio.create_task(service.shadows.follow())
         for _ in range(3):
             await client.post("/v1/completions", json={**PROMPT, "user": "ada"})
-        while sum(one.requests for one in await seen_of(service, observed)) < 6:
+        while sum(one.requests for one in await seen_of(service, evidence=False)) < 6:
             await asyncio.sleep(0.01)
         working.cancel()
         return await sums_of(service), {one.minute for one in await seen_of(service)}
@@ -120,7 +120,7 @@ def test_of_a_user_s_opinions_and_of_those_on_one_request_the_first_is_evidence(
             name = (await client.post("/v1/completions", json=body)).json()["id"]
             for index in (0, 1, 1):
                 await client.post("/v1/feedback", json={"id": name, "index": index, "rating": 0})
-        kinds = [await seen_of(service, read) for read in (evidence_of, observed)]
+        kinds = [await seen_of(service, evidence=evidence) for evidence in (True, False)]
         return [sum(one.disliked for one in seen) for seen in kinds]
 
     assert ask(talk) == [counted, 4]
