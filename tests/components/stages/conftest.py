@@ -4,20 +4,25 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from mlflow import MlflowClient
 
+from components.registry.artifact import load_artifact
 from components.registry.connection import quiet_mlflow
 from components.rollout.ledger import history
 from components.rollout.observations import Observation, record
 from components.rollout.standings import exposures, standing
 from components.stages import register
 from components.stages.outcome import Outcome
+from components.stages.records import read_csv
 from components.stages.rollout import Rolled, cycle
 from components.stages.workspace import Workspace
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NOW_S = time.time()
 MINUTE = int(NOW_S // 60)
@@ -122,3 +127,25 @@ def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
     for tenant in ("alder", "birch", "cedar", "dale"):
         made.register(tenant)
     return made
+
+
+@pytest.fixture
+def losses_of() -> Callable[..., list[float]]:
+    """A function to the validation losses of a tenant's last training."""
+
+    def read(root: Path, tenant: str = "alder") -> list[float]:
+        return [float(row["validation_loss"]) for row in read_csv(root / "out/train" / tenant / "loss.csv")]
+
+    return read
+
+
+@pytest.fixture
+def prefixes_of() -> "Callable[..., dict[str, Tensor]]":
+    """A function to what was trained: tenant -> keys and values of all layers, stacked."""
+
+    def read(root: Path, *tenants: str) -> "dict[str, Tensor]":
+        base = Workspace(root).base
+        deltas = {tenant: load_artifact(root / "out/train" / tenant, base)[0] for tenant in tenants}
+        return {tenant: delta.prefix.stacked() for tenant, delta in deltas.items()}
+
+    return read
