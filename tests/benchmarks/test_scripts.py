@@ -65,3 +65,13 @@ def test_the_soak_finds_nothing_wrong_and_says_what_it_did() -> None:
     assert re.search(rf"^{FIGURE} answered .*; [1-9]\d* left$", printed, re.MULTILINE), printed
     assert re.search(r"^[1-9]\d* aliases moved; ", printed, re.MULTILINE)
     assert "no wrong tenant, no mixture, no lost request, nothing left behind" in printed
+
+
+@pytest.mark.slow
+def test_rollout_prints_a_cycle_on_each_database_and_aliases_beside_one_by_one() -> None:
+    printed = run("rollout.py")
+    assert re.search(rf"^SQLite +{FIGURE} \[.* queries: {FIGURE} to the rollout's tables", printed, re.MULTILINE), (
+        printed
+    )
+    for way in ("the database", "MLflow's server"):
+        assert re.search(rf"^all aliases by {way}: {FIGURE} .*one by one {FIGURE}", printed, re.MULTILINE), printed
