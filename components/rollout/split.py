@@ -26,17 +26,17 @@ class Ticket:
     section: int
     """The stretch of one share in which the key was drawn, by the second since 1970 in which it began."""
     place: int | None
-    """Of a user, who may come again; None: the key is that of one request."""
+    """Of a key that may come again; None: it was made for one request."""
 
 
-def draw(tenant: str, user: str | None, exposure: Exposure) -> tuple[Arm, Ticket | None]:
-    """The arm of a user, or of a request of nobody's by chance; without a ticket its answer is no evidence."""
-    key = secrets.token_hex(12) if user is None else user
-    at = place(tenant, key, exposure.challenger)
-    drawn = arm(tenant, key, exposure.share, exposure.challenger)
+def draw(tenant: str, key: str | None, exposure: Exposure) -> tuple[Arm, Ticket | None]:
+    """The arm of a key, or of a request without one by chance; without a ticket its answer is no evidence."""
+    known = key or secrets.token_hex(12)
+    at = place(tenant, known, exposure.challenger)
+    drawn = arm(tenant, known, exposure.share, exposure.challenger)
     if not exposure.since or at < exposure.before * 2**64:
         return drawn, None
-    return drawn, Ticket(exposure.since, None if user is None else at)
+    return drawn, Ticket(exposure.since, at if key else None)
 
 
 def arm(tenant: str, key: str, share: float, salt: str) -> Arm:

@@ -111,10 +111,10 @@ class Fleet:
             await self.refresh()
             await asyncio.sleep(seconds)
 
-    async def choose(self, tenant: str, which: str, user: str | None) -> Choice:
-        """Who answers for a tenant: `which` is an alias, a version's number, or "" for what its rollout says of a user.
+    async def choose(self, tenant: str, which: str, key: str | None) -> Choice:
+        """Who answers for a tenant: `which` is an alias, a version's number, or "" for what its rollout says of a key.
 
-        Without a `user`, each request is drawn by itself.
+        Without a `key`, each request is drawn by itself.
 
         Raises:
             RefusalError: 404, no such version; 503, the registry has not been read yet.
@@ -134,7 +134,7 @@ class Fleet:
         stands = Choice(_there(champion, tenant, CHAMPION), CHAMPION)
         if exposure is None or challenger is None or exposure.challenger != challenger.version:
             return stands
-        drawn, ticket = draw(tenant, user, exposure)
+        drawn, ticket = draw(tenant, key, exposure)
         if exposure.shadow:
             return replace(stands, shadow=challenger, ticket=ticket) if drawn == CHALLENGER else stands
         if drawn == CHAMPION:

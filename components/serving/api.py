@@ -47,10 +47,15 @@ async def caller_of(request: Request, authorization: Annotated[str | None, Heade
     return await service_of(request).door.caller(authorization)
 
 
-def request_id_of(request: Request) -> str:
-    """The caller's x-request-id where it is a sane one, or another that nobody has."""
+def sent_id_of(request: Request) -> str | None:
+    """The caller's x-request-id, where it is a sane one."""
     given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(12)
+    return given if _REQUEST_ID.fullmatch(given) else None
+
+
+def request_id_of(request: Request) -> str:
+    """The caller's own, or one that nobody has."""
+    return sent_id_of(request) or secrets.token_hex(12)
 
 
 _Who = Annotated[Caller, Depends(caller_of)]
@@ -63,7 +68,7 @@ async def complete(
     request: Request, body: CompletionRequest, caller: _Who, service: _Service, request_id: _RequestId
 ) -> Response:
     """Complete prompts, or records, as the tenant does. With `stream` the answer comes as server-sent events."""
-    run = await prepare(service, caller, body, request_id)
+    run = await prepare(service, caller, body, request_id, sent_id_of(request))
     try:
         await run.start()
         if body.stream:

@@ -31,8 +31,10 @@ _OURS = (*_ITS_OWN, RegistryError, WorkspaceError)
 """Errors that are none of the caller's; those of the registry or a disk say nothing of a version."""
 
 
-async def prepare(service: Service, caller: Caller, body: CompletionRequest, request_id: str) -> "Run":
-    """Find the version that is to answer.
+async def prepare(
+    service: Service, caller: Caller, body: CompletionRequest, request_id: str, key: str | None = None
+) -> "Run":
+    """Find the version that is to answer: that of the user, or of the request's own `key`, or by chance.
 
     Raises:
         DataError, RefusalError: 404 not the caller's, or not there; 400 more than may be asked; 503 not ready.
@@ -43,7 +45,7 @@ async def prepare(service: Service, caller: Caller, body: CompletionRequest, req
     if at and not which:
         raise not_found(f"{tenant}@ without a version")
     sticks = service.fleet.knows(tenant) and service.of_tenant(tenant).rollout.split == "user"
-    choice = await service.fleet.choose(tenant, which, body.user if sticks and body.user else None)
+    choice = await service.fleet.choose(tenant, which, body.user if sticks and body.user else key)
     return Run(service, body, request_id, choice)
 
 

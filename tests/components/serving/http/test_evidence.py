@@ -52,6 +52,21 @@ def test_a_user_is_evidence_once_a_share_and_one_row_of_nobody_s_request(ask, on
     assert every == {(0, CHALLENGER): (45, 0)}
 
 
+def test_a_request_that_is_sent_again_under_its_id_meets_the_same_version_and_is_evidence_once(ask, on_trial):
+    async def talk(client, service):
+        expose(service, 0.5)
+        await service.fleet.refresh()
+        arms = []
+        for name in ("one", "two", "one", "one", "six"):
+            answer = await client.post("/v1/completions", json=PROMPT, headers={"x-request-id": name})
+            arms.append(answer.headers["x-prefixfleet-arm"])
+        return arms, await sums_of(service)
+
+    arms, evidence = ask(talk)
+    assert arms[0] == arms[2] == arms[3]
+    assert sum(answers for answers, _ in evidence.values()) == 3
+
+
 def test_split_by_request_draws_a_user_s_requests_each_by_itself(ask, on_trial, set_params):
     root = on_trial.workspace.root
     set_params(
