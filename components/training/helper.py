@@ -24,9 +24,10 @@ from components.model.activation import compiled_activations
 from components.model.base import Base, load_base
 from components.model.checkpointing import checkpointed
 from components.model.delta import Delta
+from components.model.memory import out_of_memory
 from components.model.prefix import Prefix
 from components.training.objective import Deltas, Row
-from components.training.peers import local_passes, out_of_memory
+from components.training.peers import local_passes
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,11 @@ from components.errors import PrefixFleetError, TrainingError, WorkspaceError
 from components.model.activation import compiled_activations
 from components.model.base import Base
 from components.model.delta import Delta
+from components.model.memory import out_of_memory
 from components.training.admission import check_examples, example_too_large, kind_of, step_tokens, tenant_too_large
 from components.training.memory import Room, tenant_bytes
 from components.training.objective import Deltas, Row, Sums
-from components.training.peers import Peers, out_of_memory
+from components.training.peers import Peers
 from components.training.run import Job, Run, TrainResult, spaced
 
 _PASSES_AHEAD = 2

@@ -7,14 +7,10 @@ them. Knows passes; does not know optimizers or steps.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-
 from components.config import BaseConfig, EngineConfig
 from components.data.batches import by_tokens
 from components.model.base import Base
 from components.training.objective import Deltas, Row, Sums
-
-_NO_MEMORY = ("not enough memory", "can't allocate memory", "bad_alloc", "out of memory")
 
 
 class Peers:
@@ -43,12 +39,6 @@ def local_passes(deltas: Deltas, rows: Sequence[Row], tokens: int, *, train: boo
     for group in by_tokens([row.pair.length for row in rows], tokens):
         sums += one_pass([rows[index] for index in group])
     return sums
-
-
-def out_of_memory(problem: RuntimeError | MemoryError) -> bool:
-    """Whether a pass was too large for the device."""
-    told = str(problem)
-    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or any(words in told for words in _NO_MEMORY)
 
 
 @contextmanager

@@ -20,9 +20,10 @@ from accelerate.utils import patch_environment
 from components.config import BaseConfig, EngineConfig
 from components.errors import ConfigError, TrainingError
 from components.model.base import Base
+from components.model.memory import out_of_memory
 from components.training.helper import READY, Answer, Place, Trouble, Work, joined, serve, share_values, sum_gradients
 from components.training.objective import Deltas, Row, Sums
-from components.training.peers import Peers, local_passes, out_of_memory
+from components.training.peers import Peers, local_passes
 
 _PATIENCE_S = 5.0
 _log = logging.getLogger(__name__)

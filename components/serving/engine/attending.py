@@ -150,13 +150,13 @@ class SideBySide:
             back += range(reader * width, reader * width + span.tokens)
             count += span.tokens
         table = [[*span.blocks, *[span.blocks[0]] * (longest - len(span.blocks))] for span in spans]
-        block_R1M = torch.tensor(table, device=device)[:, None]
+        blocks = [block * kv_heads + head for own in table for head in range(kv_heads) for block in own]
         columns, mask_RTC = max(map(max, ends)) + 1, None
         if width > 1 or min(ends) < max(ends):
             seen_RTC = torch.arange(columns, device=device) <= torch.tensor(ends, device=device)[:, :, None]
             mask_RTC = _mask(seen_RTC, layer_2BHSD.dtype)
         return cls(
-            block_F=(block_R1M * kv_heads + torch.arange(kv_heads, device=device)[:, None]).flatten(),
+            block_F=torch.tensor(blocks, device=device),
             shape=(len(spans), kv_heads),
             token_RT=None if width == 1 else torch.tensor(tokens, device=device),
             back_N=None if width == 1 else torch.tensor(back, device=device),

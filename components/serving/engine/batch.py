@@ -18,12 +18,15 @@ from torch import Tensor
 from components.errors import BaseModelError, PrefixFleetError
 from components.model.base import Base
 from components.model.controls import guided
+from components.model.memory import out_of_memory
 from components.serving.engine.choosing import Asking, Chooser, Chosen
 from components.serving.engine.room import Read, Room
 from components.serving.engine.rows import Reader, Row
+from components.serving.requests import BusyError
 
 _log = logging.getLogger(__name__)
 Outcome = Chosen | PrefixFleetError
+_RETRY_S = 1.0
 _LEAST_READ = 16
 """Ids of sources that a step reads at least, however many rows write."""
 
@@ -81,14 +84,36 @@ class Batch:
             self.room.leave(reader.place, wipe=wipe)
 
     def step(self) -> list[tuple[Row, Outcome]]:
-        """Let rows read; tells of each that wrote its token, or why it cannot go on."""
-        plans = self._plans()
+        """Let rows read; tells of each that wrote its token, or why it cannot go on.
+
+        Rows whose forward fails are computed in halves, so that one whose trouble it is ends alone. Where memory is
+        short for more than one, the one that holds most ends, and the others try again in the next step.
+        """
+        plans: dict[Row, list[_Plan]] = {}
+        for plan in self._plans():
+            plans.setdefault(plan.row, []).append(plan)
+        short: dict[Row, Exception] = {}
+        outcomes = self._halved(list(plans.values()), short)
+        if short:
+            self.step_tokens = max(self.step_tokens // 2, _LEAST_READ)
+            _log.warning("out of memory: about %d tokens a step from here on", self.step_tokens)
+            largest = max(short, key=lambda row: sum(self.room.used[reader.place] for reader in row.readers))
+            outcomes.append((largest, failed(short[largest])))
+        return outcomes
+
+    def _halved(self, plans: Sequence[Sequence[_Plan]], short: dict[Row, Exception]) -> list[tuple[Row, Outcome]]:
+        """The outcomes of these rows' plans; `short` takes in the rows for which alone there is no memory."""
         try:
-            return self._forward(plans)
+            return self._forward([plan for own in plans for plan in own])
         except Exception as problem:  # noqa: BLE001 - whatever it is, find the row whose trouble it is
-            if len(self.rows) == 1:
-                return [(self.rows[0], failed(problem))]
-            return [outcome for row in self.rows for outcome in self._alone(row, plans)]
+            if len(plans) == 1:
+                row = plans[0][0].row
+                if out_of_memory(problem):
+                    short[row] = problem
+                    return []
+                return [(row, failed(problem))]
+        half = len(plans) // 2
+        return [*self._halved(plans[:half], short), *self._halved(plans[half:], short)]
 
     def _plans(self) -> list[_Plan]:
         writing = sum(len(reader.todo) == 1 for row in self.rows for reader in row.readers)
@@ -140,12 +165,6 @@ class Batch:
         asking = [Asking(row.request, row.draws, row.last) for row in ready]
         return list(zip(ready, self._chooser.choose(logits_RV, asking), strict=True))
 
-    def _alone(self, row: Row, plans: Sequence[_Plan]) -> list[tuple[Row, Outcome]]:
-        try:
-            return self._forward([plan for plan in plans if plan.row is row])
-        except Exception as problem:  # noqa: BLE001 - the row hears of it
-            return [(row, failed(problem))]
-
 
 def _by_weights(plans: Sequence[_Plan]) -> Iterator[tuple[Any, list[_Plan]]]:
     """The plans of readers that compute with the same weights; those with the base's own first."""
@@ -165,9 +184,12 @@ def _mixed(row: Row, logits: dict[int, Tensor]) -> Tensor:
 
 
 def failed(problem: Exception) -> PrefixFleetError:
-    """What a row is told of whatever a step raised."""
+    """What a row is told of whatever a step raised; BusyError where memory was short."""
     if isinstance(problem, PrefixFleetError):
         return problem
+    if out_of_memory(problem):
+        fix = "ask again later; where it comes back, lower serve.rows"
+        return BusyError("memory for one row more", "too little", fix, retry_after=_RETRY_S)
     _log.warning("a step of the base failed", exc_info=problem)
     told = " ".join(str(problem).split())[:400]
     fix = "ask again; where it comes back, look into the server's log"

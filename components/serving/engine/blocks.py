@@ -11,6 +11,7 @@ from heapq import heapify, heappop, heappush
 
 import torch
 
+from components.model.memory import out_of_memory
 from components.model.prefix import PrefixShape
 
 COLUMNS = 32
@@ -28,16 +29,13 @@ class Blocks:
         self._least, self._count = least, least
         self._free = list(range(least))
 
-    @property
-    def count(self) -> int:
-        """B."""
-        return self._count
-
     def need(self, blocks: int) -> None:
-        """See that so many are free. Raises RuntimeError: there is no memory; all blocks stay as they were."""
+        """See that so many are free. Raises MemoryError: there is no memory; all blocks stay as they were."""
         missing = blocks - len(self._free)
         if missing > 0:
-            self._resize(max(self._count + missing, int(self._count * _MORE)))
+            least = self._count + missing
+            if not any(map(self._resized, (max(least, int(self._count * _MORE)), least))):
+                raise MemoryError(f"out of memory for {missing} blocks beside {self._count}")
 
     def take(self) -> int:
         """The first free block; `need` sees that there is one."""
@@ -55,15 +53,24 @@ class Blocks:
             free = set(self._free)
             reach = next((block + 1 for block in reversed(range(self._count)) if block not in free), 0)
             if 2 * (kept := max(self._least, 2 * reach)) <= self._count:
-                self._resize(kept)
+                self._resized(kept)
 
-    def _resize(self, count: int) -> None:
-        for number, old_2BHSD in enumerate(self.layers):
-            new_2BHSD = old_2BHSD.new_zeros(2, count, *old_2BHSD.shape[2:])
-            kept = min(count, self._count)
-            new_2BHSD[:, :kept] = old_2BHSD[:, :kept]
-            self.layers[number] = new_2BHSD
-        self._free = [block for block in self._free if block < count]
-        self._free += range(self._count, count)
+    def _resized(self, count: int) -> bool:
+        """Whether there was memory for it; a layer may hold more blocks than are counted, never fewer."""
+        self._recount(min(count, self._count))
+        try:
+            for number, old_2BHSD in enumerate(self.layers):
+                new_2BHSD = old_2BHSD.new_zeros(2, count, *old_2BHSD.shape[2:])
+                new_2BHSD[:, : self._count] = old_2BHSD[:, : self._count]
+                self.layers[number] = new_2BHSD
+        except (RuntimeError, MemoryError) as problem:
+            if not out_of_memory(problem):
+                raise
+            return False
+        self._recount(count)
+        return True
+
+    def _recount(self, count: int) -> None:
+        self._free = [block for block in self._free if block < count] + list(range(self._count, count))
         heapify(self._free)
         self._count = count

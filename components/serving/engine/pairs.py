@@ -7,6 +7,7 @@ prefixes; does not know queues or threads.
 Shapes: B rows, V vocabulary.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
@@ -18,9 +19,11 @@ from components.model.base import Base
 from components.model.decoding.pair import PairRun
 from components.model.decoding.runs import GuidedRun
 from components.model.delta import applied
-from components.serving.engine.batch import Outcome
+from components.serving.engine.batch import Outcome, failed
 from components.serving.engine.choosing import Asking, Chooser
 from components.serving.engine.rows import Row
+
+_log = logging.getLogger(__name__)
 
 
 class PairBatch:
@@ -33,6 +36,8 @@ class PairBatch:
         self._chooser = Chooser(base)
         self._stack = ExitStack()
         self._run: Any = None
+        self._parts: list[list[Row]] = []
+        """Rows that go on together, one part after another from the last on, which is the one that has a run."""
         self._order: list[Row] = []
         """The rows of the run, of which some may have left."""
 
@@ -43,7 +48,7 @@ class PairBatch:
     def takes(self, row: Row) -> bool:
         """See `Steps.takes`."""
         alike = not self.rows or _kind(row) == _kind(self.rows[0])
-        return self._run is None and alike and len(self.rows) < self.places
+        return not self._parts and alike and len(self.rows) < self.places
 
     def enter(self, row: Row) -> None:
         """See `Steps.enter`."""
@@ -53,18 +58,39 @@ class PairBatch:
         """See `Steps.leave`; what a row leaves is dropped with it."""
         del wipe
         self.rows.remove(row)
-        if not self.rows:
-            self._run = None
-            self._stack.close()
+        for part in self._parts:
+            if row in part:
+                part.remove(row)
+        if self._parts and not self._parts[-1]:
+            self._end()
+        self._parts = [part for part in self._parts if part]
 
     def step(self) -> list[tuple[Row, Outcome]]:
-        """See `Steps.step`; where it raises, all rows have to leave."""
-        logits_BV = self._started() if self._run is None else self._stepped()
-        asking = [Asking(row.request, row.draws, row.last) for row in self._order]
-        return list(zip(self._order, self._chooser.choose(logits_BV, asking), strict=True))
+        """See `Steps.step`; rows whose step fails go on in halves, so that one whose trouble it is ends alone.
 
-    def _started(self) -> Tensor:
-        self._order = list(self.rows)
+        The same helps where memory is short. Halves read again what their rows have read and written.
+        """
+        self._parts = self._parts or [list(self.rows)]
+        part = self._parts[-1]
+        try:
+            logits_BV = self._started(part) if self._run is None else self._stepped(part)
+            asking = [Asking(row.request, row.draws, row.last) for row in part]
+            return list(zip(part, self._chooser.choose(logits_BV, asking), strict=True))
+        except Exception as problem:  # noqa: BLE001 - whatever it is, find the row whose trouble it is
+            self._end()
+            if len(part) == 1:
+                return [(part[0], failed(problem))]
+            half = len(part) // 2
+            _log.warning("a step of %d rows failed (%s); they go on in halves", len(part), problem)
+            self._parts[-1:] = [part[half:], part[:half]]
+            return []
+
+    def _end(self) -> None:
+        self._run, self._order = None, []
+        self._stack.close()
+
+    def _started(self, part: Sequence[Row]) -> Tensor:
+        self._order = list(part)
         rows, base = self._order, self.base
         weights = rows[0].work.delta.weights
         attachment = self._stack.enter_context(applied(base, [row.work.delta for row in rows]))
@@ -82,14 +108,16 @@ class PairBatch:
             own = GuidedRun(own, lambda: PairRun(base, None, bare, 1), rows[0].request.guidance, suspended)
         self._run = own
         logits_BV: Tensor = own.logits_BV
+        for token_B in zip(*(row.writing.ids for row in rows), strict=True):
+            logits_BV = own.step(torch.tensor(token_B, device=base.device)[:, None])
         return logits_BV
 
-    def _stepped(self) -> Tensor:
-        staying = [place for place, row in enumerate(self._order) if row in self.rows]
-        if len(staying) < len(self._order):
+    def _stepped(self, part: Sequence[Row]) -> Tensor:
+        if len(part) < len(self._order):
+            staying = [place for place, row in enumerate(self._order) if row in part]
             self._run.keep(torch.tensor(staying, device=self.base.device))
-            self._order = [self._order[place] for place in staying]
-        token_B1 = torch.tensor([row.writing.ids[-1:] for row in self._order], device=self.base.device)
+            self._order = list(part)
+        token_B1 = torch.tensor([row.writing.ids[-1:] for row in part], device=self.base.device)
         logits_BV: Tensor = self._run.step(token_B1)
         return logits_BV
 

@@ -53,8 +53,9 @@ class Room:
         self.used = [0] * places
         self._own: list[list[int]] = [[] for _ in range(places)]
         self._free = list(range(places))
-        self._row_NH = torch.empty(0)
-        """Where the keys and values of the forward's tokens go, in [B x H x S]."""
+        self._head_H = COLUMNS * torch.arange(base.shape.kv_heads, device=base.device)
+        self._row_F = torch.empty(0)
+        """Where the forward's tokens' keys and values go, for every token and head: F = N x H rows of [B x H x S]."""
         self._ways: list[tuple[int, int, Way]] = []
         self._seen = 0
 
@@ -80,7 +81,7 @@ class Room:
         self._free.append(place)
 
     def put(self, place: int, slots_L2HPD: Tensor) -> None:
-        """Let a reader remember these slots behind what it has read. Raises RuntimeError: there is no memory."""
+        """Let a reader remember these slots behind what it has read. Raises MemoryError: there is no memory."""
         start, end = self.used[place], self.used[place] + slots_L2HPD.shape[3]
         self._hold({place: end})
         column_P = torch.arange(start, end, device=slots_L2HPD.device)
@@ -123,7 +124,7 @@ class Room:
         self._seen += 1
         layer_2BHSD, size = self.blocks.layers[self.sites[module].layer], query.shape[3]
         for rows_FD, new_HND in zip(layer_2BHSD.view(2, -1, size), (key[0], value[0]), strict=True):
-            rows_FD.index_copy_(0, self._row_NH, new_HND.transpose(0, 1).reshape(-1, size))
+            rows_FD.index_copy_(0, self._row_F, new_HND.transpose(0, 1).reshape(-1, size))
         scale = kwargs.get("scaling")
         scale = size**-0.5 if scale is None else float(scale)
         query_NXD = query[0].transpose(0, 1)
@@ -132,18 +133,17 @@ class Room:
 
     def _laid_out(self, reads: Sequence[Read]) -> tuple[Tensor, Tensor, list[int]]:
         """All tokens, their columns, and where each reader's last token stands among them."""
-        layer_2BHSD = self.blocks.layers[0]
-        heads, device = layer_2BHSD.shape[2], layer_2BHSD.device
+        size = len(self._head_H) * COLUMNS
         ids, columns, rows, last = list[int](), list[int](), list[int](), list[int]()
         for read in reads:
             own, start = self._own[read.place], self.used[read.place]
             spots = range(start, start + len(read.ids))
             ids += read.ids
             columns += spots
-            rows += [own[column // COLUMNS] * heads * COLUMNS + column % COLUMNS for column in spots]
+            rows += [own[column // COLUMNS] * size + column % COLUMNS for column in spots]
             last.append(len(ids) - 1)
-        numbers_3N = torch.tensor([ids, columns, rows], device=device)
-        self._row_NH = (numbers_3N[2, :, None] + COLUMNS * torch.arange(heads, device=device)).flatten()
+        numbers_3N = torch.tensor([ids, columns, rows], device=self._head_H.device)
+        self._row_F = (numbers_3N[2, :, None] + self._head_H).flatten()
         return numbers_3N[:1], numbers_3N[1:2], last
 
     def _hold(self, columns: Mapping[int, int]) -> None:

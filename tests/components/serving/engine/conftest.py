@@ -162,6 +162,17 @@ def tenants_of(store_of: Callable[[Base], Any], random_prefix: Callable[..., Pre
     return make
 
 
+@pytest.fixture(scope="module")
+def base(build_base: Callable[..., Base]) -> Base:
+    return build_base("gpt2")
+
+
+@pytest.fixture
+def tenants(base: Base, tenants_of: Callable[..., Tenants]) -> Tenants:
+    """Five tenants of a tiny GPT-2."""
+    return tenants_of(base)
+
+
 def _joined(pieces: Sequence[Piece]) -> tuple[str, str | None]:
     assert [piece.finish for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
     return "".join(piece.text for piece in pieces), pieces[-1].finish

@@ -6,6 +6,8 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from components.config import Method, TrainConfig
 from components.model.base import Base
@@ -108,3 +110,60 @@ def test_tenants_of_all_methods_share_the_engine(
     outputs = [joined(pieces) for pieces in asyncio.run(serve())]
     for request, output, config in zip(requests, outputs, [one for one in configs for _ in range(3)], strict=True):
         assert output == tenants.alone(request), config.method
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 4),
+        st.integers(0, 4),
+        st.integers(1, 14),
+        st.sampled_from([0.0, 0.0, 0.9]),
+        st.sampled_from([1.0, 1.0, 1.8]),
+        st.sampled_from([(), ("a", "2"), ("LL",)]),
+        st.integers(0, 3),
+        st.sampled_from([None, None, 0, 1, 2]),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(rows=ROWS, places=st.integers(2, 6), step_tokens=st.integers(1, 40))
+def test_whoever_comes_and_goes_every_row_is_as_alone(
+    rows: Any, places: int, step_tokens: int, tenants: Any, running: Any, joined: Any, sources: Any
+) -> None:
+    async def one(engine: Any, row: Any) -> tuple[Request, Any]:
+        tenant, source, limit, temperature, guidance, stop, wait, cancel_after = row
+        request = Request(
+            tenants.artifacts[tenant],
+            sources[source],
+            max_tokens=limit,
+            temperature=temperature,
+            guidance=guidance,
+            stop=stop,
+            seed=source,
+        )
+        await asyncio.sleep(wait * 0.004)
+        pieces = []
+        async for piece in await engine.submit(request):
+            pieces.append(piece)
+            if len(pieces) == cancel_after:
+                break
+        return request, pieces
+
+    async def serve() -> Any:
+        async with running(tenants, rows=places, step_tokens=step_tokens) as engine:
+            return await asyncio.gather(*(one(engine, row) for row in rows))
+
+    for request, pieces in asyncio.run(serve()):
+        text, finish = tenants.alone(request)
+        if pieces[-1].finish:
+            assert joined(pieces) == (text, finish)
+        else:
+            assert text.startswith("".join(piece.text for piece in pieces))
