@@ -36,6 +36,8 @@ class Watch:
         self._database, self._most = database, most
         self._waiting: dict[_Cell, Observation] = {}
         self._voices: dict[Voice, Evidence] = {}
+        self._forgotten: set[str] = set()
+        """Tenants that were forgotten while a batch was being written."""
         self.trouble = ""
         """Why the last batch was not written, where it was not."""
         self.dropped = 0
@@ -57,7 +59,8 @@ class Watch:
             self.add(observation)
 
     def forget(self, tenant: str) -> None:
-        """Write nothing of a tenant."""
+        """Write nothing of a tenant, also of a batch that has to be written again."""
+        self._forgotten.add(tenant)
         self._waiting = {cell: one for cell, one in self._waiting.items() if one.tenant != tenant}
         self._voices = {voice: one for voice, one in self._voices.items() if voice.tenant != tenant}
 
@@ -65,6 +68,7 @@ class Watch:
         """Write what waits; where that fails it waits on."""
         waiting, self._waiting = self._waiting, {}
         voices, self._voices = self._voices, {}
+        self._forgotten.clear()
         if not waiting and not voices:
             return
         try:
@@ -73,7 +77,10 @@ class Watch:
             if not self.trouble:
                 logging.getLogger(LOGGER).warning("what serving saw waits to be written: %s", problem)
             self.trouble = str(problem)
-            self._put_back(waiting, voices)
+            self._put_back(
+                {cell: one for cell, one in waiting.items() if one.tenant not in self._forgotten},
+                {voice: one for voice, one in voices.items() if voice.tenant not in self._forgotten},
+            )
         else:
             self.trouble = ""
 

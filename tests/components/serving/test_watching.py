@@ -86,3 +86,24 @@ def test_nothing_is_written_of_a_forgotten_tenant(database):
     watch.forget("acme")
     asyncio.run(watch.write())
     assert minutes(database) == minutes(database, evidence=True) == []
+
+
+def test_a_tenant_that_is_forgotten_while_a_write_fails_does_not_come_back(database):
+    watch = Watch(database)
+    break_(database)
+    for tenant in ("acme", "birch"):
+        watch.add(answer(1, tenant))
+        watch.judge(Ticket(60, 5), answer(1, tenant))
+
+    async def race():
+        writing = asyncio.create_task(watch.write())
+        await asyncio.sleep(0)
+        watch.forget("acme")
+        await writing
+
+    asyncio.run(race())
+    assert watch.trouble
+    mend(database)
+    asyncio.run(watch.write())
+    assert minutes(database) == minutes(database, evidence=True) == []
+    assert [one.requests for one in observed(database, "birch", ["1"], 1, 2, evidence=False)] == [1]
