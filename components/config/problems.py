@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -17,7 +17,7 @@ def told(problems: ValidationError, model: type[BaseModel], where: str) -> Confi
     first = problems.errors()[0]
     path, value = [str(part) for part in first["loc"]], first["input"]
     if first["type"] == "extra_forbidden":
-        return unknown_key(path[-1], _known_keys(model, path[:-1]), f"{where}: {'.'.join(path)}")
+        return unknown_key(path[-1], known_keys(model, path[:-1]), f"{where}: {'.'.join(path)}")
     if path[-1] == "[key]":
         place = f"{where}: {'.'.join(path[:-2])}"
         if first["type"] == "literal_error":
@@ -58,7 +58,8 @@ def unknown_key(key: str, known: tuple[str, ...], where: str) -> ConfigError:
     return ConfigError(f"one of {', '.join(known)}", f"unknown key {key!r} ({where})", fix)
 
 
-def _known_keys(model: type[BaseModel], path: list[str]) -> tuple[str, ...]:
+def known_keys(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
+    """The keys that a model knows at a path of keys within it."""
     section = model
     for part in path:
         field = section.model_fields.get(part)

@@ -4,7 +4,7 @@ Knows how the parts are put together for HTTP; does not know where they come fro
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -16,9 +16,10 @@ from starlette.exceptions import HTTPException
 
 from components.errors import PrefixFleetError
 from components.serving import api, operations
+from components.serving.bodies import refuse_body
 from components.serving.gate import Gate
 from components.serving.openai import CompletionRequest, FeedbackRequest
-from components.serving.problems import RefusalError, error_answer, invalid_request, note, refusal_of
+from components.serving.problems import RefusalError, error_answer, note, refusal_of
 from components.serving.service import Service
 
 _ABOUT = """Every tenant of one base, by OpenAI's completions protocol. `model` is a tenant, `tenant@champion`,
@@ -59,13 +60,18 @@ def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -
     @app.exception_handler(RequestValidationError)
     async def wrong_body(request: Request, problem: RequestValidationError) -> Response:
         model = FeedbackRequest if request.url.path.endswith("feedback") else CompletionRequest
-        return _refused(request, invalid_request(problem.errors(), list(model.model_fields)))
+        return _refused(request, refuse_body(problem.errors(), model, problem.body))
 
     @app.exception_handler(HTTPException)
     async def wrong_way(request: Request, problem: HTTPException) -> Response:
-        wanted = "a request that the API knows" if problem.status_code in (404, 405) else "a body that can be read"
-        got = f"{request.method} {request.url.path[:100]}: {problem.detail}"
-        return _refused(request, RefusalError(problem.status_code, wanted, got, "see /docs"))
+        asked = f"{request.method} {request.url.path[:100]}"
+        allowed = (problem.headers or {}).get("Allow", "")
+        if problem.status_code == 400:
+            told = ("a body in JSON, in UTF-8", "one that cannot be read", "correct it")
+            return _refused(request, RefusalError(400, *told, code="invalid_json"))
+        fix = f"use {allowed}" if allowed else "see /docs"
+        refusal = RefusalError(problem.status_code, "a request that the API knows", f"{asked}: {problem.detail}", fix)
+        return _refused(request, refusal, {"allow": allowed} if allowed else {})
 
     @app.exception_handler(PrefixFleetError)
     @app.exception_handler(Exception)
@@ -73,8 +79,8 @@ def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -
         note(problem)
         return _refused(request, refusal_of(problem))
 
-    def _refused(request: Request, refusal: RefusalError) -> Response:
+    def _refused(request: Request, refusal: RefusalError, headers: Mapping[str, str] | None = None) -> Response:
         service.metrics.refused.labels(refusal.status).inc()
-        return error_answer(refusal, {"x-request-id": api.request_id_of(request)})
+        return error_answer(refusal, {"x-request-id": api.request_id_of(request), **(headers or {})})
 
     return app

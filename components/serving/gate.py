@@ -7,6 +7,9 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from fastapi import Request
+
+from components.serving.api import request_id_of
 from components.serving.problems import RefusalError, error_answer, unavailable
 from components.serving.service import Service
 
@@ -39,7 +42,8 @@ class Gate:
             receive = await self._limited(scope, receive)
         except RefusalError as refusal:
             self._service.metrics.refused.labels(refusal.status).inc()
-            await error_answer(refusal, {"connection": "close"})(scope, receive, send)
+            told = {"connection": "close", "x-request-id": request_id_of(Request(scope))}
+            await error_answer(refusal, told)(scope, receive, send)
             return
         self._service.in_flight += is_caller
         try:

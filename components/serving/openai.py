@@ -4,6 +4,7 @@ Knows the protocol's words and limits; what would change the output and is not s
 Knows no tenant and no engine. Source: https://platform.openai.com/docs/api-reference/completions.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -30,6 +31,17 @@ def _only(*allowed: Any) -> Any:
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, body: Any) -> Any:
+        """JSON can escape half of a surrogate pair, which no tokenizer, database or log takes."""
+        if isinstance(body, dict):
+            try:
+                json.dumps(body, ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                raise ValueError("text without halves of surrogate pairs") from None
+        return body
 
 
 class StreamOptions(_Body):

@@ -6,13 +6,12 @@ addresses of services) goes to the log, and the caller hears that it is so.
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from components.config.problems import shown, unknown_key
 from components.errors import (
     ArtifactError,
     BaseModelError,
@@ -98,22 +97,3 @@ def error_answer(refusal: RefusalError, headers: Mapping[str, str] | None = None
     if refusal.status == 401:
         told["www-authenticate"] = "Bearer"
     return JSONResponse(error_body(refusal), refusal.status, told)
-
-
-def invalid_request(errors: Sequence[Mapping[str, Any]], known: Sequence[str]) -> RefusalError:
-    """The first thing that is wrong with a body; an unknown field is told with the nearest of the `known`."""
-    first = errors[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
-    name = ".".join(place) or "the body"
-    if first["type"] == "extra_forbidden":
-        told = unknown_key(place[-1], tuple(known), "the request")
-        return RefusalError(400, told.wanted, told.got, told.fix, code="unknown_parameter")
-    if first["type"] == "missing":
-        return RefusalError(400, f"a value for {name}", "none", "add it", code="missing_parameter")
-    if first["type"] == "json_invalid":
-        return RefusalError(400, "a body in JSON", first["ctx"]["error"], "correct it", code="invalid_json")
-    if not place and first["type"] != "value_error":
-        fix = "send an object, with content-type: application/json"
-        return RefusalError(400, "a body that is a JSON object", shown(first["input"]), fix, code="invalid_json")
-    wanted = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return RefusalError(400, f"{name}: {wanted}", shown(first["input"]), f"correct {name}", code="invalid_parameter")

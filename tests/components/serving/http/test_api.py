@@ -117,11 +117,25 @@ def test_a_record_is_written_as_the_tenants_data_are(ask, fleet):
         ({"temperature": 3}, "less than or equal to 2"),
         ({"stream_options": {"include_usage": True}}, "only with stream"),
         ({"seed": 2**63}, "seed"),
+        ({"prompt": 5}, "wanted prompt: a valid string or a valid list; got 5; correct prompt"),
+        ({"prompt": ["a", None]}, "wanted prompt.1: a valid string; got None"),
+        ({"stop": ""}, "wanted stop: at least 1 character; got ''"),
+        ({"stop": ["a", ""]}, "wanted stop.1: at least 1 character; got ''"),
+        ({"stop": ["a"] * 17}, "wanted stop: at most 16 items; got "),
+        ({"n": 1000}, "wanted n: less than or equal to 128; got 1000"),
+        ({"prompt": ["x"] * 10_000}, "at most 64 rows (prompts times n); got 10000"),
+        ({"prompt": None, "input": "x"}, "wanted input: a valid object or a valid list; got 'x'"),
+        ({"prompt": None, "input": {"a": {"b": "c"}}}, "wanted input.a: a valid string or a valid integer"),
+        ({"prompt": None, "input": [{"a": ["b", True]}]}, "wanted input.0.a.1: a valid string"),
+        ({"stream": True, "stream_options": {"usage": True}}, "wanted one of include_usage, include_obfuscation; got"),
+        ({"user": "half \ud800"}, "text without halves of surrogate pairs"),
+        ({"prompt": None, "input": {"half \ud800": "x"}}, "text without halves of surrogate pairs"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(ask, fleet, change, told):
     async def talk(client, _service):
-        return await client.post("/v1/completions", json={**PROMPT, **change})
+        content = json.dumps({**PROMPT, **change})
+        return await client.post("/v1/completions", content=content, headers={"content-type": "application/json"})
 
     answer = ask(talk)
     error = answer.json()["error"]
@@ -132,14 +146,40 @@ def test_what_cannot_be_done_is_refused_by_name(ask, fleet, change, told):
     assert fleet.engine.requests == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"model": "\\ud800"}', b"[" * 100_000, b'{"\\ud800": 1}'])
-def test_broken_bodies_are_refused(ask, content):
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "wanted a body that is a JSON object; got none"),
+        (b"[]", "wanted a body that is a JSON object; got []"),
+        (b'{"model": "alder",', "double quotes, at character 18"),
+        (b"{} x", "Extra data, at character 3"),
+        (b'{"model": "\xff"}', "wanted a body in JSON, in UTF-8"),
+        (b"[" * 100_000, "wanted a body in JSON"),
+        (b'{"model": "alder", "prompt": "\\ud800"}', "surrogate"),
+        (b'{"\\ud800": 1}', "surrogate"),
+        (b'{"prompt": "x"}', "wanted a value for model; got none; add it"),
+    ],
+)
+def test_broken_bodies_are_refused(ask, content, told):
     async def talk(client, _service):
         return await client.post("/v1/completions", content=content, headers={"content-type": "application/json"})
 
     answer = ask(talk)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].startswith("wanted ")
+    assert told in answer.json()["error"]["message"]
+
+
+def test_a_method_that_a_path_has_not_is_told_with_those_that_it_has(ask):
+    async def talk(client, _service):
+        asked = [("PUT", "/v1/completions"), ("BREW", "/v1/models"), ("POST", "/healthz"), ("GET", "/v1/nothing")]
+        return [await client.request(*one) for one in asked]
+
+    answers = ask(talk)
+    assert [answer.status_code for answer in answers] == [405, 405, 405, 404]
+    assert [answer.headers.get("allow") for answer in answers] == ["POST", "GET", "GET", None]
+    assert "use POST" in answers[0].json()["error"]["message"]
+    assert all("x-request-id" in answer.headers for answer in answers)
 
 
 def test_neutral_values_of_unsupported_fields_are_accepted(ask):

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from components.config import Params
 from components.errors import DataError
 from components.registry.versions import Version
+from components.serving.bodies import refuse_body
 from components.serving.input import to_requests
 from components.serving.openai import CompletionRequest, to_logprobs
-from components.serving.problems import RefusalError, error_body, invalid_request
+from components.serving.problems import RefusalError, error_body
 from components.serving.requests import Token
 
 VERSION = Version("alder", "1", sha256="0" * 64)
@@ -55,7 +56,7 @@ def test_any_json_is_accepted_or_refused_in_three_beats(body):
     try:
         accepted = parsed(body)
     except ValidationError as problems:
-        refusal = invalid_request(problems.errors(), list(CompletionRequest.model_fields))
+        refusal = refuse_body(problems.errors(), CompletionRequest, body)
         assert refusal.status == 400
         told = error_body(refusal)["error"]
         json.dumps(told, ensure_ascii=False).encode()
