@@ -13,7 +13,8 @@ from typing import Any
 from components.errors import ConfigError, DataError
 from components.model.base import Base
 from components.model.decoding.options import Decoding
-from components.model.decoding.stream import Request, decode
+from components.model.decoding.stream import decode
+from components.model.decoding.waiting import Request
 from components.model.delta import Delta, as_delta
 from components.model.prefix import Prefix
 

@@ -1,14 +1,13 @@
 """Rows on their way through the base: waiting, decoded together, and out as soon as each is done.
 
-Requests come as they are needed, in windows that are sorted by length. Rows of prefixes, soft prompts and none share a
-batch; those of other weights, and of infixes, get their own. Places that finished rows leave are filled again, except
-in encoder-decoder models. Does not know texts, tenants, metrics or files.
+Rows of prefixes, soft prompts and none share a batch; those of other weights, and of infixes, get their own. Places
+that finished rows leave are filled again, except in encoder-decoder models. Does not know texts, tenants, metrics or
+files.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,45 +15,23 @@ import torch
 from torch import Tensor
 
 from components.config import EngineConfig
+from components.errors import BaseModelError
 from components.model.base import Base
 from components.model.controls import Controller
 from components.model.decoding.options import Decoding
 from components.model.decoding.pair import PairRun
 from components.model.decoding.runs import DecoderRun, GuidedRun
 from components.model.decoding.search import Beams, OneByOne, Rules, Search, Taken
+from components.model.decoding.waiting import Request, Waiting
 from components.model.delta import Delta, applied
+from components.model.memory import out_of_memory
 from components.model.prefix import Prefix
 
+_log = logging.getLogger(__name__)
 _WINDOWS = 4
 """Rows that are looked at ahead and sorted, in batches."""
 _REFILL = 8
 """A batch takes new rows in when this part of its places is free: a prefill of one row costs as much as of several."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One row: what to generate after, and under what."""
-
-    delta: Delta
-    source: Sequence[int]
-    bare: Sequence[int]
-    """What the base reads in the delta's place, with guidance."""
-    limit: int
-    """New tokens at most, within the context."""
-    number: int = 0
-    """Decides what is drawn, with the seed."""
-    owner: Any = None
-    """Whatever the caller wants to find again."""
-
-    @property
-    def kind(self) -> tuple[int, bool]:
-        """Rows of one kind can share a batch."""
-        return id(self.delta.weights), bool(self.delta.prefix and self.delta.prefix.is_infix)
-
-    @property
-    def length(self) -> int:
-        """Tokens to read."""
-        return self.delta.length + len(self.source)
 
 
 Done = tuple[Request, list[int]]
@@ -67,68 +44,57 @@ def decode(
     """Generate for every request, `places` rows at a time; each comes with its new ids, without end-of-text, when done.
 
     Requests must be possible, as `requests_for` makes them. They are asked for when places get free, but never while
-    the base computes as anything but itself.
+    the base computes as anything but itself. Where memory runs out, half of the rows at a time go on, from their start.
+
+    Raises:
+        BaseModelError: there is too little memory for one row alone.
     """
-    work, waiting = _Work(base, decoding, engine or EngineConfig()), _Waiting(requests, _WINDOWS * places)
+    work, waiting = _Work(base, decoding, engine or EngineConfig()), Waiting(requests, _WINDOWS * places)
     while waiting.ahead():
         weights = waiting.first.delta.weights
         weights = None if weights is None else weights.to(base.device)
         with nullcontext() if weights is None else weights.applied(base.model), ExitStack() as stack:
             batch: _Batch | None = None
             while True:
-                free = places - (len(batch.rows) if batch else 0)
+                rows, fresh = batch.rows if batch else [], list[Request]()
+                free = places - len(rows)
                 if batch is None or (free * _REFILL >= places and not base.is_encoder_decoder):
                     stack.close()
-                    if rows := waiting.take(free, more=weights is None):
-                        fresh = _Batch(work, rows, weights, stack)
-                        yield from fresh.take(fresh.run.logits_BV)
-                        batch = fresh if batch is None else batch.joined(fresh)
-                    elif batch is None:
+                    fresh = waiting.take(free, more=weights is None)
+                    if batch is None and not fresh:
                         break
-                if batch.rows:
-                    yield from batch.step()
-                batch = batch if batch.rows else None
+                try:
+                    batch, done = _advanced(work, batch, fresh, weights, stack)
+                except (RuntimeError, MemoryError) as problem:
+                    if not out_of_memory(problem):
+                        raise
+                    batch, done, places = None, [], _fewer([*rows, *fresh], problem)
+                    waiting.take_back([*rows, *fresh])
+                yield from done
 
 
-class _Waiting:
-    """The requests that wait: a window of one kind, the longest first."""
+def _advanced(
+    work: "_Work", batch: "_Batch | None", fresh: list[Request], weights: Any, stack: ExitStack
+) -> tuple["_Batch | None", list[Done]]:
+    """The batch with fresh rows and one token more, None where all are done, and who is done."""
+    done: list[Done] = []
+    if fresh:
+        joining = _Batch(work, fresh, weights, stack)
+        done += joining.take(joining.run.logits_BV)
+        batch = joining if batch is None else batch.joined(joining)
+    if batch is not None and batch.rows:
+        done += batch.step()
+    return (batch if batch is not None and batch.rows else None), done
 
-    def __init__(self, requests: Iterable[Request], size: int) -> None:
-        self._requests, self._size = iter(requests), size
-        self._window: list[Request] = []
-        self._next: Request | None = None
-        self._kind: tuple[int, bool] | None = None
 
-    def ahead(self) -> bool:
-        """Whether there are more; whatever kind comes next may then be taken."""
-        self._kind = None
-        return bool(self._window) or self._fill()
-
-    @property
-    def first(self) -> Request:
-        """One of those that `take` gives next."""
-        return self._window[0]
-
-    def take(self, number: int, *, more: bool) -> list[Request]:
-        """At most so many rows, of one kind until `ahead` is asked again; `more` lets another window be looked at."""
-        if not self._window and more:
-            self._fill()
-        taken, self._window = self._window[:number], self._window[number:]
-        return taken
-
-    def _fill(self) -> bool:
-        held = [] if self._next is None else [self._next]
-        self._next = None
-        for request in chain(held, self._requests):
-            kind = self._kind = self._kind or request.kind
-            if request.kind != kind:
-                self._next = request
-                break
-            self._window.append(request)
-            if len(self._window) == self._size:
-                break
-        self._window.sort(key=lambda request: -request.length)
-        return bool(self._window)
+def _fewer(rows: Sequence[Request], problem: BaseException) -> int:
+    """How many rows to decode together where there was no memory for these. Raises BaseModelError: it was one."""
+    if len(rows) == 1:
+        got = f"too little for {rows[0].length} tokens to read and {rows[0].limit} to write"
+        fix = "free memory, or lower evaluate.max_new_tokens or train.max_source_tokens"
+        raise BaseModelError("memory to decode one row", got, fix) from problem
+    _log.warning("out of memory: %d rows together from here on, where %d were tried", len(rows) // 2, len(rows))
+    return len(rows) // 2
 
 
 class _Work:
