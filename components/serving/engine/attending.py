@@ -22,6 +22,9 @@ from components.serving.engine.blocks import COLUMNS
 _FEW = 16
 """Blocks, laid side by side, up to which copying them costs less than the many small steps of `Blockwise`."""
 
+_SHORT = 4
+"""Blocks of readers that are all alike short."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -63,7 +66,7 @@ def in_order(spans: Sequence[Span]) -> list[int]:
 
 def _class(span: Span) -> int:
     """0 for one token; readers of several share a computation with those of like length, since all pay for the most."""
-    return 0 if span.tokens == 1 else len(span.blocks).bit_length()
+    return 0 if span.tokens == 1 else max(len(span.blocks), _SHORT).bit_length()
 
 
 @dataclass(frozen=True, slots=True)
