@@ -2,8 +2,9 @@
 
     python benchmarks/rollout.py [--quick] [--tenants 10000] [--trials 400] [--minutes 120] [--cycles 3]
 
-Nobody is moved: every trial waits, so a cycle reads and judges all that was seen since each trial began, which is
-`--minutes` of traffic with answers in every minute. The rollout's tables lie in SQLite, and in PostgreSQL where this
+Nobody is moved: every trial waits. The first cycle judges all trials by all that was seen since they began, which is
+`--minutes` of traffic with answers in every minute; before each of the others a minute is added to every trial, and
+those are judged anew that have grown by 1 %. The rollout's tables lie in SQLite, and in PostgreSQL where this
 machine has it; MLflow is a real database on sqlite. Then the look at everybody's aliases, as a server takes it every
 other second, by that database and by an MLflow server on it. Nothing else does this for a fleet that could be set
 beside it; what stands there is MLflow's own way, `get_model_version_by_alias` for each tenant and alias, timed in turns
@@ -11,10 +12,11 @@ with ours for `--sample` tenants and multiplied up.
 """
 
 import argparse
+import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,7 +25,7 @@ import yaml
 from sides import mlflow_server, postgresql
 from sides.fleets import names
 from sides.options import filled, spread
-from sides.registered import written
+from sides.registered import write_fleet
 from sides.turns import status_bytes, watch_peak
 from sides.watch import minus, now
 from sqlalchemy.engine import Engine
@@ -64,8 +66,10 @@ def main() -> None:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     with tempfile.TemporaryDirectory() as scratch, quiet_mlflow():
         folder, tenants = Path(scratch), names(chosen.tenants)
-        registry = written(f"sqlite:///{folder}/server.db", folder, tenants, tenants[: chosen.trials])
-        params = {"base": {"path": "base"}, "registry": {"tracking_uri": registry.uri}, "rollout": ROLLOUT}
+        uri = f"sqlite:///{folder}/server.db"
+        _aside(write_fleet, uri, folder, tenants, tenants[: chosen.trials])
+        registry = Registry(RegistryConfig(tracking_uri=uri), folder)
+        params = {"base": {"path": "base"}, "registry": {"tracking_uri": uri}, "rollout": ROLLOUT}
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
         print(f"{len(tenants):,} tenants, {chosen.trials} on trial with {chosen.minutes} minutes of traffic each")
         _measure_cycles("SQLite", f"sqlite:///{folder}/prefixfleet.db", folder, chosen)
@@ -81,54 +85,72 @@ def main() -> None:
 
 def _measure_cycles(name: str, url: str, folder: Path, chosen: argparse.Namespace) -> None:
     os.environ[VARIABLE] = url
-    _bring_to_trial(Workspace(folder).database, chosen)
-    seconds, processor, before = [], [], watch_peak()
+    minute = int(time.time() // 60)
+    _aside(_bring_to_trial, folder, chosen, minute)
+    trials = [one for one in standings.standings(Workspace(folder).database).values() if one.challenger]
+    taken, before = [], watch_peak()
     with _queries() as counted:
-        for _ in range(chosen.cycles):
-            started = now()
-            rolled, troubles = cycle(Workspace(folder))
-            wall, cpu = minus(now(), started)
-            seconds.append(wall)
-            processor.append(cpu)
+        for number in range(1 + chosen.cycles):
+            _see(Workspace(folder).database, trials, range(minute + number, minute + number + 1))
+            now_s = 60.0 * (minute + number + 2)
+            started, asked = now(), list(counted)
+            rolled, troubles = cycle(Workspace(folder), now_s=lambda now_s=now_s: now_s)
+            taken.append((minus(now(), started), [after - had for after, had in zip(counted, asked, strict=True)]))
             if troubles or len(rolled) != chosen.trials:
                 raise SystemExit(f"{chosen.trials} trials that wait were expected: {sentence(rolled, troubles)}")
-    ours, theirs = (number / chosen.cycles for number in counted)
-    peak = (status_bytes("VmHWM") - before) / 1e6
-    print(
-        f"{name:12} {spread(seconds)} s a cycle, {spread(processor)} of the processor; queries: {ours:.0f} to the "
-        f"rollout's tables, {theirs:.0f} to MLflow's; {peak:.0f} MB at most",
-        flush=True,
-    )
-
-
-def _bring_to_trial(database: Database, chosen: argparse.Namespace) -> None:
-    """Standings and observations, as servers and cycles leave them."""
-    config, now_s = RolloutConfig.model_validate(ROLLOUT), time.time()
-    started_s = now_s - 60 * (chosen.minutes + 2)
-    known = [Standing(tenant=tenant, champion="1") for tenant in names(chosen.tenants)]
-    known[: chosen.trials] = [policy.begin(config, one, "2", started_s) for one in known[: chosen.trials]]
-    with database.writing("standings") as connection:
-        standings.put(connection, known)
-    first = int(started_s // 60)
-    for start in range(0, chosen.trials, AT_ONCE):
-        record(
-            database,
-            [
-                Observation(
-                    tenant=one.tenant,
-                    version=version,
-                    arm=arm,
-                    minute=minute,
-                    section=section,
-                    requests=sum(LATENCIES.values()),
-                    latencies=LATENCIES,
-                )
-                for one in known[start : min(start + AT_ONCE, chosen.trials)]
-                for version, arm in (("1", "champion"), ("2", "challenger"))
-                for minute in range(first, first + chosen.minutes)
-                for section in (0, one.changes[0].second)
-            ],
+    peak = status_bytes("VmHWM") / 1e6
+    for what, some in (("the first cycle", taken[:1]), ("the others", taken[1:])):
+        walls, processors = ([seconds[at] for seconds, _ in some] for at in (0, 1))
+        ours, theirs = (max(queries[at] for _, queries in some) for at in (0, 1))
+        print(
+            f"{name}, {what}: {spread(walls)} s, {spread(processors)} of the processor; queries: {ours} to the "
+            f"rollout's tables, {theirs} to MLflow's",
+            flush=True,
         )
+    print(f"{name}: {peak:.0f} MB at most, of which {before / 1e6:.0f} before")
+
+
+def _bring_to_trial(folder: Path, chosen: argparse.Namespace, minute: int) -> None:
+    """Standings and observations up to a minute, as cycles and servers leave them."""
+    config, database = RolloutConfig.model_validate(ROLLOUT), Workspace(folder).database
+    known = [Standing(tenant=tenant, champion="1") for tenant in names(chosen.tenants)]
+    began_s = 60.0 * (minute - chosen.minutes)
+    trials = [policy.begin(config, one, "2", began_s) for one in known[: chosen.trials]]
+    with database.writing("standings") as connection:
+        standings.put(connection, [*trials, *known[chosen.trials :]])
+    for start in range(0, len(trials), AT_ONCE):
+        _see(database, trials[start : start + AT_ONCE], range(minute - chosen.minutes + 1, minute))
+
+
+def _aside(work: Callable[..., object], *arguments: object) -> None:
+    """Do it in another process, whose memory is not ours."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"{work.__name__} failed: its traceback stands above")
+
+
+def _see(database: Database, trials: Sequence[Standing], minutes: range) -> None:
+    """Twenty answers of either arm in each minute, all of which are evidence."""
+    record(
+        database,
+        [
+            Observation(
+                tenant=one.tenant,
+                version=version,
+                arm=arm,
+                minute=minute,
+                section=section,
+                requests=sum(LATENCIES.values()),
+                latencies=LATENCIES,
+            )
+            for one in trials
+            for version, arm in (("1", "champion"), ("2", "challenger"))
+            for minute in minutes
+            for section in (0, one.changes[0].second)
+        ],
+    )
 
 
 def _measure_aliases(name: str, registry: Registry, chosen: argparse.Namespace) -> None:

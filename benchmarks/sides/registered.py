@@ -1,7 +1,7 @@
 """A fleet's models, versions and aliases written straight into MLflow's own tables: 10,000 tenants in seconds.
 
 Every tenant has version 1 as champion; those on trial have version 2 as challenger too. No run and no file stand behind
-them. MLflow's client reads them as its own, which `written` makes sure of.
+them. MLflow's client reads them as its own, which is made sure of.
 """
 
 import time
@@ -14,8 +14,8 @@ from components.registry.tracking import Registry
 from components.registry.versions import model_name
 
 
-def written(uri: str, folder: Path, tenants: Sequence[str], on_trial: Sequence[str]) -> Registry:
-    """Make MLflow's tables in a database and fill them; returns the registry on it."""
+def write_fleet(uri: str, folder: Path, tenants: Sequence[str], on_trial: Sequence[str]) -> None:
+    """Make MLflow's tables in a database and fill them."""
     import sqlalchemy as sql
     from mlflow.store.model_registry.dbmodels import models
 
@@ -56,4 +56,3 @@ def written(uri: str, folder: Path, tenants: Sequence[str], on_trial: Sequence[s
     found = registry.champion(tenants[-1]), registry.challenger(on_trial[0])
     if [one and one.version for one in found] != ["1", "2"]:
         raise SystemExit(f"MLflow reads other versions than were written: {found}")
-    return registry

@@ -1,15 +1,14 @@
-"""What serving saw of many trials at once: a few queries for dozens of them, whose sums the database makes.
+"""What serving saw of many trials at once: few queries for all of them, whose sums the database makes.
 
 Knows no check and no policy.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.engine import Connection
 
 from components.rollout.database import Database
 from components.rollout.observations import Observation
@@ -17,50 +16,67 @@ from components.rollout.policy import Answered, first_minute
 from components.rollout.standings import Standing
 from components.rollout.tables import COUNTS, LATENCIES, OBSERVATIONS
 
-TRIALS_A_LOOK = 20
-"""How many are looked at together: all that was seen of them is held in memory."""
-
-
+_AT_ONCE = 500
+"""Trials whose totals one query asks for."""
 _CELL = ("tenant", "version", "arm", "minute", "section")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What was seen of one trial."""
+class Total:
+    """All that was seen of one trial, in sums."""
 
     answered: Answered
-    """All answers of the step of now."""
+    """Of the step of now."""
     shadowed: int
     """The challenger's answers in the whole trial."""
     agreed: int
     """Those of them that were the champion's, word for word."""
-    evidence: Sequence[Observation]
-    """In the order of sections and time."""
+    seen: int
+    """Answers and opinions of both versions in the whole trial."""
 
 
-def look(database: Database, trials: Sequence[Standing], until: int) -> dict[str, Look]:
+def totals(database: Database, trials: Sequence[Standing], until: int) -> dict[str, Total]:
     """Tenant -> what was seen of its trial up to before a minute. Raises WorkspaceError."""
+    rows: dict[tuple[str, str], Any] = {}
+    for start in range(0, len(trials), _AT_ONCE):
+        with database.reading("what serving saw of the trials") as connection:
+            found = connection.execute(_sums(_asked(trials[start : start + _AT_ONCE]), until))
+            rows |= {(row.tenant, row.version): row for row in found}
+    return {
+        one.tenant: _total(*(rows.get((one.tenant, of)) for of in (one.challenger, one.champion))) for one in trials
+    }
+
+
+def evidence(database: Database, trials: Sequence[Standing], until: int) -> dict[str, list[Observation]]:
+    """Tenant -> its evidence in sections that began with or after its trial, in the order of sections and time.
+
+    All of it is held in memory. Raises WorkspaceError.
+    """
+    found: dict[str, list[Observation]] = {one.tenant: [] for one in trials}
     if not trials:
-        return {}
-    with database.reading("what serving saw of the trials") as connection:
-        asked = _asked(trials)
-        totals = {(row.tenant, row.version): row for row in connection.execute(_totals(asked, until))}
-        evidence = _evidence(connection, asked, until)
-    return {one.tenant: _look(one, totals, evidence.get(one.tenant, [])) for one in trials}
+        return found
+    asked = _asked(trials)
+    cells, slow = ([table.c[name] for name in _CELL] for table in (OBSERVATIONS, LATENCIES))
+    objects = {"postgresql": sql.func.json_object_agg, "sqlite": sql.func.json_group_object}
+    in_order = OBSERVATIONS.c.section, OBSERVATIONS.c.minute, OBSERVATIONS.c.arm
+
+    def read(table: sql.Table, *columns: sql.ColumnElement[Any]) -> sql.Select[Any]:
+        since = sql.and_(table.c.section > 0, table.c.section >= 60 * asked.c.since)
+        return sql.select(*columns).join(asked, _of(table, asked, until)).where(since)
+
+    with database.reading("the evidence of the trials") as connection:
+        bundled = objects[connection.dialect.name](LATENCIES.c.bucket, LATENCIES.c.answers)
+        bundles = connection.execute(read(LATENCIES, *slow, bundled).group_by(*slow)).all()
+        latencies = {tuple(row[:-1]): row[-1] for row in bundles}
+        counts = [OBSERVATIONS.c[name] for name in COUNTS]
+        for row in connection.execute(read(OBSERVATIONS, *cells, *counts).order_by(*in_order)):
+            cell = tuple(row[: len(_CELL)])
+            named = dict(zip((*_CELL, *COUNTS), row, strict=True))
+            found[cell[0]].append(Observation(**named, latencies=_buckets(latencies.get(cell))))
+    return found
 
 
-def _look(trial: Standing, totals: dict[tuple[str, str], Any], evidence: list[Observation]) -> Look:
-    ours, theirs = (totals.get((trial.tenant, version)) for version in (trial.challenger, trial.champion))
-    answered = Answered(
-        challenger=ours.answered if ours else 0,
-        challenger_failed=ours.failed if ours else 0,
-        champion=theirs.answered if theirs else 0,
-        champion_failed=theirs.failed if theirs else 0,
-    )
-    return Look(answered, ours.requests if ours else 0, ours.agreed if ours else 0, evidence)
-
-
-def _asked(trials: Sequence[Standing]) -> sql.CTE:
+def _asked(trials: Iterable[Standing]) -> sql.CTE:
     """Versions on trial, with the minutes in which their trial and its step began."""
     rows = [
         (one.tenant, version, first_minute(one), int(one.step_started_s // 60))
@@ -78,49 +94,39 @@ def _of(table: sql.Table, asked: sql.CTE, until: int) -> sql.ColumnElement[bool]
     return sql.and_(same, table.c.minute >= asked.c.since, table.c.minute < until)
 
 
-def _totals(asked: sql.CTE, until: int) -> sql.Select[Any]:
-    seen = OBSERVATIONS
+def _sums(asked: sql.CTE, until: int) -> sql.Select[Any]:
+    cell = OBSERVATIONS.c
 
-    def total(column: sql.Column[Any], *, step: bool) -> sql.ColumnElement[int]:
-        counted = sql.case((seen.c.minute >= asked.c.step_since, column), else_=0) if step else column
+    def total(column: sql.ColumnElement[Any], *, step: bool = False) -> sql.ColumnElement[int]:
+        counted = sql.case((cell.minute >= asked.c.step_since, column), else_=0) if step else column
         return sql.cast(sql.func.sum(counted), sql.BigInteger)
 
     return (
         sql.select(
-            seen.c.tenant,
-            seen.c.version,
-            total(seen.c.requests, step=True).label("answered"),
-            total(seen.c.errors, step=True).label("failed"),
-            total(seen.c.requests, step=False).label("requests"),
-            total(seen.c.agreed, step=False).label("agreed"),
+            cell.tenant,
+            cell.version,
+            total(cell.requests, step=True).label("answered"),
+            total(cell.errors, step=True).label("failed"),
+            total(cell.requests).label("requests"),
+            total(cell.agreed).label("agreed"),
+            total(cell.requests + cell.liked + cell.disliked).label("seen"),
         )
-        .join(asked, _of(seen, asked, until))
-        .where(seen.c.section == 0)
-        .group_by(seen.c.tenant, seen.c.version)
+        .join(asked, _of(OBSERVATIONS, asked, until))
+        .where(cell.section == 0)
+        .group_by(cell.tenant, cell.version)
     )
 
 
-def _evidence(connection: Connection, asked: sql.CTE, until: int) -> dict[str, list[Observation]]:
-    """By tenant, of sections that began with or after its trial."""
-    cells, slow = ([table.c[name] for name in _CELL] for table in (OBSERVATIONS, LATENCIES))
-    objects = {"postgresql": sql.func.json_object_agg, "sqlite": sql.func.json_group_object}
-    bundled = objects[connection.dialect.name](LATENCIES.c.bucket, LATENCIES.c.answers)
-
-    def read(table: sql.Table, *columns: sql.ColumnElement[Any]) -> sql.Select[Any]:
-        since = sql.and_(table.c.section > 0, table.c.section >= 60 * asked.c.since)
-        return sql.select(*columns).join(asked, _of(table, asked, until)).where(since)
-
-    latencies = {
-        tuple(row[:-1]): row[-1] for row in connection.execute(read(LATENCIES, *slow, bundled).group_by(*slow))
-    }
-    found: dict[str, list[Observation]] = {}
-    counts = [OBSERVATIONS.c[name] for name in COUNTS]
-    in_order = OBSERVATIONS.c.section, OBSERVATIONS.c.minute, OBSERVATIONS.c.arm
-    for row in connection.execute(read(OBSERVATIONS, *cells, *counts).order_by(*in_order)):
-        cell = tuple(row[: len(_CELL)])
-        named = dict(zip((*_CELL, *COUNTS), row, strict=True))
-        found.setdefault(row.tenant, []).append(Observation(**named, latencies=_buckets(latencies.get(cell))))
-    return found
+def _total(ours: Any, theirs: Any) -> Total:
+    """From the rows of challenger and champion, where there are such."""
+    answered = Answered(
+        challenger=ours.answered if ours else 0,
+        challenger_failed=ours.failed if ours else 0,
+        champion=theirs.answered if theirs else 0,
+        champion_failed=theirs.failed if theirs else 0,
+    )
+    seen = sum(row.seen for row in (ours, theirs) if row)
+    return Total(answered, ours.requests if ours else 0, ours.agreed if ours else 0, seen)
 
 
 def _buckets(bundle: Any) -> dict[int, int]:

@@ -48,6 +48,15 @@ INTENTS = sql.Table(
     sql.Column("entry", sql.Text, nullable=False),  # JSON
 )
 
+JUDGED = sql.Table(
+    "prefixfleet_judged",
+    METADATA,
+    sql.Column("tenant", sql.String(63), primary_key=True),
+    sql.Column("trial", sql.String(100), nullable=False),
+    sql.Column("seen", sql.BigInteger, nullable=False),
+    sql.Column("findings", sql.Text, nullable=False),  # JSON
+)
+
 COUNTS = ("requests", "errors", "empty", "repeated", "over_long", "tokens", "agreed", "liked", "disliked")
 
 

@@ -5,21 +5,21 @@ turn, in which it is looked at again. Knows the order; what decides stands in co
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from components.config.rollout import RolloutConfig
 from components.data.files import alone
 from components.errors import PrefixFleetError
 from components.registry.versions import CHALLENGER, CHAMPION, Version
-from components.rollout.decision import find
-from components.rollout.looks import TRIALS_A_LOOK, Look, look
 from components.rollout.noticing import noticed
 from components.rollout.observations import prune
 from components.rollout.policy import Move, Offline, next_move
 from components.rollout.standings import Standing, adopt, standings
-from components.stages import moves
+from components.stages import judging, moves
+from components.stages.judging import Case
 from components.stages.moves import News, Turn
 from components.stages.outcome import Outcome
 from components.stages.progress import warn
@@ -75,10 +75,16 @@ def cycle(workspace: Workspace, *, now_s: Callable[[], float] = time.time) -> tu
             with _apart(tenant, troubles), turn(workspace, tenant) as now:
                 known[tenant] = now.standing
                 rolled += [_told(news) for news in now.news]
-        trials = [one for one in known.values() if _is_on_trial(one, fleet)]  # of others the next cycle knows more
-        for seen, trial in _looked_at(workspace, trials, now_s()):
-            with _apart(trial.tenant, troubles):
-                rolled.append(_roll(workspace, fleet.challengers[trial.tenant], trial, seen, now_s()))
+        trials: list[tuple[Standing, RolloutConfig]] = []
+        for standing in known.values():
+            if _is_on_trial(standing, fleet):  # of others the next cycle knows more
+                with _apart(standing.tenant, troubles):
+                    trials.append((standing, moves.config_of(workspace, standing.tenant)))
+        until = int(now_s() // 60) - _WRITTEN_MINUTES
+        for case in judging.cases(workspace.database, trials, until):
+            tenant = case.standing.tenant
+            with _apart(tenant, troubles):
+                rolled.append(_roll(workspace, fleet.challengers[tenant], case, until, now_s()))
         adopted = [Standing(tenant=tenant, champion=one.version) for tenant, one in fleet.champions.items()]
         adopt(workspace.database, [one for one in adopted if one.tenant not in known])
         prune(workspace.database, int(now_s() // 60) - _KEPT_MINUTES)
@@ -128,25 +134,19 @@ def _told(news: News) -> Rolled:
     return Rolled(news.after.tenant, news.kind, news.after.champion, news.after.challenger, news.why)
 
 
-def _looked_at(workspace: Workspace, trials: Sequence[Standing], now_s: float) -> Iterator[tuple[Look, Standing]]:
-    """Each trial with what was seen of it, in the order of tenants; some read together."""
-    in_order, until = sorted(trials, key=lambda one: one.tenant), int(now_s // 60) - _WRITTEN_MINUTES
-    for start in range(0, len(in_order), TRIALS_A_LOOK):
-        some = in_order[start : start + TRIALS_A_LOOK]
-        found = look(workspace.database, some, until)
-        yield from ((found[one.tenant], one) for one in some)
-
-
-def _roll(workspace: Workspace, challenger: Version, standing: Standing, seen: Look, now_s: float) -> Rolled:
-    move = _decide(workspace, challenger, standing, seen, now_s)
-    after = standing
+def _roll(workspace: Workspace, challenger: Version, case: Case, until: int, now_s: float) -> Rolled:
+    move = _decide(challenger, case, now_s)
+    if move.action != "wait" and case.growth:
+        (case,) = judging.look(workspace.database, [case], until)
+        move = _decide(challenger, case, now_s)
+    after = before = case.standing
     if move.action != "wait":
-        with turn(workspace, standing.tenant) as now:
-            if now.standing == standing:
+        with turn(workspace, before.tenant) as now:
+            if now.standing == before:
                 after = _make(now, move, now_s)
             else:
                 move, after = Move("wait", "somebody moved it a moment ago"), now.standing
-    return Rolled(standing.tenant, move.action, after.champion, challenger.version, move.why)
+    return Rolled(before.tenant, move.action, after.champion, challenger.version, move.why)
 
 
 def _make(now: Turn, move: Move, now_s: float) -> Standing:
@@ -161,13 +161,12 @@ def _make(now: Turn, move: Move, now_s: float) -> Standing:
             return now.standing
 
 
-def _decide(workspace: Workspace, challenger: Version, standing: Standing, seen: Look, now_s: float) -> Move:
-    config = workspace.params.for_tenant(standing.tenant).rollout
-    shadow = standing.mode == "shadow"
-    findings = find(config, seen.evidence, shadow=shadow)
-    move = next_move(config, standing, _offline(challenger), findings, seen.answered, now_s)
-    same = {"agreed": seen.agreed, "shadowed": seen.shadowed} if shadow else {}
-    return replace(move, figures={**move.figures, **same})
+def _decide(challenger: Version, case: Case, now_s: float) -> Move:
+    total = case.total
+    move = next_move(case.config, case.standing, _offline(challenger), case.findings, total.answered, now_s)
+    if case.standing.mode != "shadow":
+        return move
+    return replace(move, figures={**move.figures, "agreed": total.agreed, "shadowed": total.shadowed})
 
 
 def _is_on_trial(standing: Standing, fleet: _Fleet) -> bool:

@@ -70,6 +70,8 @@ def test_the_soak_finds_nothing_wrong_and_says_what_it_did() -> None:
 @pytest.mark.slow
 def test_rollout_prints_a_cycle_on_each_database_and_aliases_beside_one_by_one() -> None:
     printed = run("rollout.py")
-    assert re.search(rf"^SQLite +{FIGURE} \[.* queries: {FIGURE} to the rollout", printed, re.MULTILINE), printed
+    assert re.search(rf"^SQLite, the others: {FIGURE} \[.* queries: {FIGURE} to the rollout", printed, re.MULTILINE), (
+        printed
+    )
     for way in ("the database", "MLflow's server"):
         assert re.search(rf"^all aliases by {way}: {FIGURE} .*one by one {FIGURE}", printed, re.MULTILINE), printed

@@ -3,7 +3,7 @@
 import pytest
 
 from components.rollout.database import Database
-from components.rollout.looks import Look, look
+from components.rollout.looks import Total, evidence, totals
 from components.rollout.observations import Observation, record
 from components.rollout.policy import Answered
 from components.rollout.standings import Change, Standing
@@ -31,7 +31,7 @@ def check(database):
             cell("acme", "1", -1, requests=50),  # before the trial
             cell("acme", "1", 0, requests=40, errors=4),
             cell("acme", "2", 0, requests=4, agreed=2),
-            cell("acme", "1", 5, requests=10, errors=1),
+            cell("acme", "1", 5, requests=10, errors=1, liked=1, disliked=1),
             cell("acme", "2", 5, requests=6, errors=3, agreed=1),
             cell("acme", "2", 9, requests=9),  # not whole yet
             cell("acme", "3", 5, requests=9),  # another version
@@ -43,21 +43,22 @@ def check(database):
             cell("cedar", "2", 3, SECTION, requests=5),
         ],
     )
-    found = look(database, [trial("acme", step_minute=4), trial("birch", champion=""), trial("dale")], FIRST + 9)
-    assert sorted(found) == ["acme", "birch", "dale"]
-    assert found["acme"] == Look(
-        answered=Answered(6, 3, 10, 1),
-        shadowed=10,
-        agreed=3,
-        evidence=[
+    trials = [trial("acme", step_minute=4), trial("birch", champion=""), trial("dale")]
+    assert totals(database, trials, FIRST + 9) == {
+        "acme": Total(Answered(6, 3, 10, 1), shadowed=10, agreed=3, seen=62),
+        "birch": Total(Answered(0), 0, 0, 0),
+        "dale": Total(Answered(0), 0, 0, 0),
+    }
+    assert evidence(database, trials, FIRST + 9) == {
+        "acme": [
             cell("acme", "1", 2, SECTION, requests=1),
             cell("acme", "2", 3, SECTION, requests=2, latencies={4: 1, 11: 1}),
             cell("acme", "1", 3, SECTION, requests=7, latencies={4: 7}),
         ],
-    )
-    assert found["birch"] == Look(Answered(0), 0, 0, [cell("birch", "2", 3, SECTION, requests=5)])
-    assert found["dale"] == Look(Answered(0), 0, 0, [])
-    assert look(database, [], FIRST + 9) == {}
+        "birch": [cell("birch", "2", 3, SECTION, requests=5)],
+        "dale": [],
+    }
+    assert totals(database, [], FIRST + 9) == evidence(database, [], FIRST + 9) == {}
 
 
 def test_sqlite(database):

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from components.stages import by_hand, register, rollout
+from components.stages import by_hand, judging, register
 from components.stages.moves import challenge
 from components.stages.rollout import cycle, sentence
 from components.stages.turns import turn
@@ -99,13 +99,13 @@ def test_what_a_person_holds_during_a_cycle_stays_held(fleet, action, monkeypatc
     fleet.move("alder", champion="1", challenger="2")
     fleet.roll()
     fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 50), {"requests": 20}, {"requests": 2})
-    found = rollout.look
+    found = judging.cases
 
     def meanwhile(*asked):
         by_hand.hold(fleet.workspace, "alder", action, by="ada")
         return found(*asked)
 
-    monkeypatch.setattr(rollout, "look", meanwhile)
+    monkeypatch.setattr(judging, "cases", meanwhile)
     assert sentence(*fleet.roll(2.0)) == "1 waiting"
     monkeypatch.undo()
     assert sentence(*fleet.roll(2.1)) == "1 waiting"
@@ -118,13 +118,13 @@ def test_a_champion_that_a_person_moves_during_a_cycle_stays(fleet, monkeypatch)
     fleet.roll()
     fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 50), {"requests": 90}, {"requests": 10})
     fleet.roll(1.1)
-    found = rollout.look
+    found = judging.cases
 
     def meanwhile(*asked):
         fleet.move("alder", champion="3")
         return found(*asked)
 
-    monkeypatch.setattr(rollout, "look", meanwhile)
+    monkeypatch.setattr(judging, "cases", meanwhile)
     assert sentence(*fleet.roll(1.2)) == "1 waiting"
     assert fleet.aliases("alder") == {"champion": "3", "challenger": "2"}
 
