@@ -135,7 +135,7 @@ def note_rejected(place: Workspace, tenants: list[str]) -> None:
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
 def roll_out(place: Workspace, versions: dict[str, Version], outdated: list[str]) -> dict[str, str]:
-    """Make new versions champions, for now at once."""
+    """Bring new versions to their tenants by policy; safe to try again."""
     return register.roll_out(place, versions, outdated)
 
 
