@@ -5,8 +5,10 @@ Binds to loopback unless there are keys. On SIGTERM or Ctrl-C requests in flight
 """
 
 import asyncio
+import errno
 import ipaddress
 import logging
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -32,6 +34,10 @@ from components.stages.workspace import Workspace
 
 _CLOSE_SECONDS = 5
 _BACKLOG = 2048
+_DOOR_FIXES = {
+    errno.EADDRINUSE: "end what uses it, or choose another (--port)",
+    errno.EACCES: "choose a port from 1024 on (--port), or let the process bind to this one",
+}
 
 
 def serve(workspace: Workspace, changed: Mapping[str, Any]) -> None:
@@ -109,8 +115,10 @@ def _listen(config: ServeConfig) -> Iterator[tuple[socket.socket, str]]:
     try:
         door = socket.create_server((config.host, config.port), family=family, backlog=_BACKLOG)
     except OSError as problem:
-        got = f"{config.host}, port {config.port}: {problem.strerror or problem}"
-        raise ConfigError("an address to serve on", got, "end what uses it, or choose another (--port)") from None
+        number = problem.errno or 0
+        why = problem.strerror if isinstance(problem, socket.gaierror) else os.strerror(number)
+        fix = _DOOR_FIXES.get(number, "give an address of this machine (--host)")
+        raise ConfigError("an address to serve on", f"{config.host}, port {config.port}: {why}", fix) from None
     with door:
         scheme = "https" if config.tls_certificate else "http"
         yield door, f"{scheme}://{config.host}:{door.getsockname()[1]}"

@@ -100,13 +100,13 @@ class Fleet:
     def database(self) -> Database:
         return open_database(self.workspace.params, self.workspace.root)
 
-    def register(self, tenant: str, seed: int, *aliases: str, form: str = "", mark: str = "0") -> str:
+    def register(self, tenant: str, seed: int, *aliases: str, form: str = "", mark: str = "0", length: int = 2) -> str:
         """Register a random prefix, of the same values for the same seed; returns its version."""
         import torch
 
         base, folder = self.workspace.base, self.workspace.root / "made" / tenant
         generator = torch.Generator().manual_seed(seed)
-        size = (base.shape.kv_heads, 2, base.shape.head_dim)
+        size = (base.shape.kv_heads, length, base.shape.head_dim)
         names = [f"decoder.self.{layer}.{kind}" for layer in range(base.shape.layers) for kind in ("key", "value")]
         save_artifact(
             folder,
@@ -117,7 +117,7 @@ class Fleet:
             tokenizer_digest=base.tokenizer_digest,
             dataset_version="d" * 32,
             data_digest="e" * 64,
-            train={"prefix_length": 2},
+            train={"prefix_length": length},
             fingerprint=f"{seed:x}".rjust(64, mark),
         )
         version = self.registry.register(tenant, folder, "base", {"record_form": form}, RunLog()).version

@@ -63,6 +63,23 @@ def test_what_the_challenger_cannot_help_is_not_counted_against_it(ask, fleet, s
     assert told == ((None, 1.0) if shadow else (1.0, None))
 
 
+def test_the_champion_answers_what_leaves_no_room_beside_a_longer_prefix(ask, fleet):
+    fleet.register("alder", 7, CHALLENGER, length=40)
+
+    async def talk(client, service):
+        expose(service)
+        await service.fleet.refresh()
+        base, told = fleet.workspace.base, []
+        for length in (base.context - 60, base.context - 20, base.context):
+            answer = await client.post("/v1/completions", json={**PROMPT, "prompt": "x" * length, "max_tokens": 1})
+            told.append((answer.status_code, answer.headers.get("x-prefixfleet-arm")))
+        return told, await seen_of(service)
+
+    told, seen = ask(talk)
+    assert told == [(200, "challenger"), (200, "champion"), (400, None)]
+    assert seen == {("champion", "1"): (1, 0), ("challenger", "2"): (1, 0)}
+
+
 def test_a_source_too_long_for_both_is_the_callers_fault_and_so_is_one_for_whom_he_names(ask, fleet):
     fleet.register("alder", 7, CHALLENGER)
     refuse(fleet, LONG)
