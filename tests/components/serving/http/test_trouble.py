@@ -63,6 +63,32 @@ def test_what_the_challenger_cannot_help_is_not_counted_against_it(ask, fleet, s
     assert told == ((None, 1.0) if shadow else (1.0, None))
 
 
+def test_files_that_are_missing_count_against_a_challenger_and_a_store_that_is_gone_does_not(ask, fleet):
+    fleet.register("alder", 7, CHALLENGER)
+    version, store = fleet.registry.challenger("alder"), fleet.workspace.root / "var/mlflow/artifacts"
+    (tensors,) = store.glob(f"**/{version.run_id}/artifacts/model/artifacts/prefix.safetensors")
+
+    async def talk(client, service):
+        async def arm():
+            return (await client.post("/v1/completions", json=PROMPT)).headers["x-prefixfleet-arm"]
+
+        await client.post("/v1/completions", json={**PROMPT, "model": "alder@champion"})
+        expose(service)
+        await service.fleet.refresh()
+        store.rename(store.with_name("away"))
+        gone = await arm(), await seen_of(service)
+        store.with_name("away").rename(store)
+        tensors.rename(tensors.with_name("away"))
+        missing = await arm(), await seen_of(service)
+        tensors.with_name("away").rename(tensors)
+        return gone, missing, await arm()
+
+    gone, missing, again = ask(talk)
+    assert gone == ("champion", {("champion", "1"): (1, 0)})
+    assert missing == ("champion", {("champion", "1"): (2, 0), ("challenger", "2"): (1, 1)})
+    assert again == "challenger"
+
+
 def test_the_champion_answers_what_leaves_no_room_beside_a_longer_prefix(ask, fleet):
     fleet.register("alder", 7, CHALLENGER, length=40)
 
