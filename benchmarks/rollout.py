@@ -6,9 +6,9 @@ Nobody is moved: every trial waits. The first cycle judges all trials by all tha
 `--minutes` of traffic with answers in every minute; before each of the others a minute is added to every trial, and
 those are judged anew that have grown by 1 %. The rollout's tables lie in SQLite, and in PostgreSQL where this
 machine has it; MLflow is a real database on sqlite. Then the look at everybody's aliases, as a server takes it every
-other second, by that database and by an MLflow server on it. Nothing else does this for a fleet that could be set
-beside it; what stands there is MLflow's own way, `get_model_version_by_alias` for each tenant and alias, timed in turns
-with ours for `--sample` tenants and multiplied up.
+other second: by that database, by an MLflow server on it, and past that server by its database. Nothing else does this
+for a fleet that could be set beside it; what stands there is MLflow's own way, `get_model_version_by_alias` for each
+tenant and alias, timed in turns with ours for `--sample` tenants and multiplied up.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from sqlalchemy.engine import Engine
 
 from components.config import RegistryConfig
 from components.config.rollout import RolloutConfig
-from components.registry.connection import quiet_mlflow
+from components.registry.connection import BACKEND_VARIABLE, quiet_mlflow
 from components.registry.tracking import Registry
 from components.registry.versions import CHALLENGER, CHAMPION, model_name
 from components.rollout import policy, standings
@@ -80,6 +80,8 @@ def main() -> None:
         with mlflow_server.serve(folder) as server:
             config = RegistryConfig(tracking_uri=server.uri)
             _measure_aliases("by MLflow's server", Registry(config, folder), chosen)
+            os.environ[BACKEND_VARIABLE] = uri
+            _measure_aliases("beside the server, by its database", Registry(config, folder), chosen)
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; median [least, greatest]")
 
 

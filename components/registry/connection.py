@@ -20,6 +20,8 @@ from components.config import RegistryConfig
 from components.errors import RegistryError
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+BACKEND_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
+"""MLflow's own name for the database that its server stands on; where it is set, we may go to that directly."""
 
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -136,6 +138,18 @@ class Connection:
             got = f"{self._experiment!r} is deleted"
             raise RegistryError("an active MLflow experiment", got, "restore it in MLflow or name another")
         return str(experiment.experiment_id)
+
+    @cached_property
+    def database_client(self) -> Any:
+        """A client that speaks to a database, to be used inside `client`; None behind a server whose is not known."""
+        uri = os.environ.get(BACKEND_VARIABLE)
+        if not self.is_server:
+            return self._client
+        if not uri:
+            return None
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     @cached_property
     def _client(self) -> Any:

@@ -5,22 +5,19 @@ does it, and so is a server's where MLFLOW_BACKEND_STORE_URI (MLflow's own name)
 behind a server stay hidden until somebody runs `mlflow gc` there, and `find_left` names them.
 """
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
+from components.registry.connection import BACKEND_VARIABLE
 from components.registry.versions import find_versions, model_name, or_none
 
-VARIABLE = "MLFLOW_BACKEND_STORE_URI"
-"""Environment variable with the database that an MLflow server stands on."""
 
-
-def remove(client: Any, experiment_id: str, tenant: str) -> None:
-    """Delete everything; safe to try again."""
+def remove(client: Any, database: Any, experiment_id: str, tenant: str) -> None:
+    """Delete everything; safe to try again. `database`: a client that speaks to MLflow's database, or None."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    store = _database(client)
+    store = None if database is None else database._tracking_client.store
     for run in list(_runs(client, experiment_id, tenant)):
         is_active = run.info.lifecycle_stage == "active"
         if is_active or store is not None:  # whoever hid a run in MLflow's page left its artifacts
@@ -48,21 +45,10 @@ def find_left(client: Any, experiment_id: str, tenant: str) -> list[str]:
         left.append(f"registered model {model_name(tenant)} in MLflow")
     for run in _runs(client, experiment_id, tenant):
         hidden = run.info.lifecycle_stage != "active"
-        command = f"`mlflow gc --run-ids {run.info.run_id}` on its server, or {VARIABLE} set here, deletes it"
+        command = f"`mlflow gc --run-ids {run.info.run_id}` on its server, or {BACKEND_VARIABLE} set here, deletes it"
         hint = f" (hidden: {command})" if hidden else ""
         left.append(f"run {run.info.run_id} in MLflow{hint}")
     return left
-
-
-def _database(client: Any) -> Any:
-    """The store that deletes for good; None where it cannot be reached from here."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    store = client._tracking_client.store
-    if isinstance(store, SqlAlchemyStore):
-        return store
-    uri = os.environ.get(VARIABLE)
-    return SqlAlchemyStore(uri, "mlflow-artifacts:/") if uri else None
 
 
 def _runs(client: Any, experiment_id: str, tenant: str) -> Iterator[Any]:

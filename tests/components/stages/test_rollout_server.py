@@ -71,6 +71,9 @@ def test_a_trial_and_a_removal_over_http(server, make_fleet, monkeypatch, tmp_pa
     assert len(list((tmp_path / "store").rglob("report.json"))) == 1
     assert len(registry.remains("birch")) == 4
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{tmp_path}/server.db")
+    registry = fleet.workspace.registry
+    read = {tenant: version.version for tenant, version in registry.standing("champion")["champion"].items()}
+    assert read == {tenant: version.version for tenant, version in registry.champions().items()} == {"birch": "2"}
     registry.remove("alder")
     assert registry.remains("alder") == []
     assert len(registry.remains("birch")) == 4
