@@ -86,17 +86,20 @@ class Batch:
     def step(self) -> list[tuple[Row, Outcome]]:
         """Let rows read; tells of each that wrote its token, or why it cannot go on.
 
-        Rows whose forward fails are computed in halves, so that one whose trouble it is ends alone. Where memory is
-        short for more than one, the one that holds most ends, and the others try again in the next step.
+        Rows whose forward fails are computed in halves, so that one whose trouble it is ends alone. Those that find no
+        memory try again in the next step, with smaller pieces; once there are none, the one that holds most ends.
         """
         plans: dict[Row, list[_Plan]] = {}
         for plan in self._plans():
             plans.setdefault(plan.row, []).append(plan)
         short: dict[Row, Exception] = {}
         outcomes = self._halved(list(plans.values()), short)
-        if short:
+        if short and self.room.tighten():
+            _log.warning("out of memory: what rows have left behind is given back")
+        elif short and self.step_tokens > _LEAST_READ:
             self.step_tokens = max(self.step_tokens // 2, _LEAST_READ)
             _log.warning("out of memory: about %d tokens a step from here on", self.step_tokens)
+        elif short:
             largest = max(short, key=lambda row: sum(self.room.used[reader.place] for reader in row.readers))
             outcomes.append((largest, failed(short[largest])))
         return outcomes

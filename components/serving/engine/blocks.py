@@ -6,7 +6,7 @@ time, so that memory follows what rows need. Knows sizes; does not know rows, at
 Shapes: L layers, B blocks, H key/value heads, S columns of a block, D head size, P slots, E blocks that are looked at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
 import torch
@@ -17,6 +17,7 @@ from components.model.prefix import PrefixShape
 COLUMNS = 32
 """S: so many waste half a block a reader, and give products enough to do."""
 _MORE = 1.25
+"""Blocks become so many times as many, until memory has been short."""
 
 
 class Blocks:
@@ -26,7 +27,7 @@ class Blocks:
         """Never fewer than `least` blocks; all of them hold zeros."""
         size = (2, least, shape.kv_heads, COLUMNS, shape.head_dim)
         self.layers = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers)]
-        self._least, self._count = least, least
+        self._least, self._count, self._more = least, least, _MORE
         self._free = list(range(least))
 
     def need(self, blocks: int) -> None:
@@ -34,7 +35,7 @@ class Blocks:
         missing = blocks - len(self._free)
         if missing > 0:
             least = self._count + missing
-            if not any(map(self._resized, (max(least, int(self._count * _MORE)), least))):
+            if not any(map(self._resized, (max(least, int(self._count * self._more)), least))):
                 raise MemoryError(f"out of memory for {missing} blocks beside {self._count}")
 
     def take(self) -> int:
@@ -54,6 +55,23 @@ class Blocks:
             reach = next((block + 1 for block in reversed(range(self._count)) if block not in free), 0)
             if 2 * (kept := max(self._least, 2 * reach)) <= self._count:
                 self._resized(kept)
+
+    def tighten(self, owners: Iterable[list[int]]) -> bool:
+        """Memory is short: keep no free block, now and from here on; whether that gave any back.
+
+        Blocks at the end move to where others are free, in the lists of their `owners`, which have all that are taken.
+        """
+        self._more = 1.0
+        kept = max(self._least, self._count - len(self._free))
+        if kept == self._count:
+            return False
+        for own in owners:
+            for place, block in enumerate(own):
+                if block >= kept:
+                    own[place] = self.take()
+                    for layer_2BHSD in self.layers:
+                        layer_2BHSD[:, own[place]] = layer_2BHSD[:, block]
+        return self._resized(kept)
 
     def _resized(self, count: int) -> bool:
         """Whether there was memory for it; a layer may hold more blocks than are counted, never fewer."""

@@ -80,6 +80,10 @@ class Room:
         self.used[place], self._own[place] = 0, []
         self._free.append(place)
 
+    def tighten(self) -> bool:
+        """See `Blocks.tighten`."""
+        return self.blocks.tighten(self._own)
+
     def put(self, place: int, slots_L2HPD: Tensor) -> None:
         """Let a reader remember these slots behind what it has read. Raises MemoryError: there is no memory."""
         start, end = self.used[place], self.used[place] + slots_L2HPD.shape[3]

@@ -55,3 +55,20 @@ def test_more_than_there_is_memory_for_leaves_all_as_it_was() -> None:
         blocks.need(1 << 50)
     blocks.need(6)
     assert sorted(blocks.take() for _ in range(6)) == list(range(6))
+
+
+def test_where_memory_is_short_no_free_block_is_kept() -> None:
+    blocks = _blocks()
+    blocks.need(41)
+    first, second = ([blocks.take() for _ in range(20)] for _ in range(2))
+    for layer_2BHSD in blocks.layers:
+        layer_2BHSD[:, second] = torch.arange(20.0)[:, None, None, None]
+    blocks.give(first)
+    assert blocks.tighten([second])
+    for layer_2BHSD in blocks.layers:
+        assert layer_2BHSD.shape[1] == 20
+        assert torch.equal(layer_2BHSD[0, second, 0, 0, 0], torch.arange(20.0))
+    assert not blocks.tighten([second])
+    blocks.need(1)
+    assert blocks.layers[0].shape[1] == 21
+    assert blocks.take() not in second

@@ -2,13 +2,19 @@
 
 import asyncio
 import itertools
+import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from components.errors import BaseModelError
 from components.serving.engine.batch import Batch
+from components.serving.engine.blocks import COLUMNS
 from components.serving.requests import Request
 
 
@@ -67,3 +73,91 @@ def test_a_step_that_fails_for_one_row_alone_fails_it_alone(
     assert "cannot take" in str(found[2])
     for place in (0, 1, 3, 4):
         assert joined(found[place]) == expected[place]
+
+
+def test_a_row_that_an_encoder_cannot_take_fails_alone(
+    build_base: Any, tenants_of: Any, running: Any, pieces_of: Any, joined: Any, sources: Any
+) -> None:
+    tenants = tenants_of(build_base("bart"))
+    requests = [Request(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
+    requests[2] = replace(requests[2], source="x y z")
+    (bad,) = tenants.base.texts.sources(["x y z"])
+
+    def refusing(_encoder: Any, _args: Any, kwargs: Any) -> None:
+        if any(ids[: len(bad)] == bad for ids in kwargs["input_ids"].tolist()):
+            raise RuntimeError("an id that this kernel cannot take")
+
+    expected = [tenants.alone(request) for request in requests]
+    handle = tenants.base.model.get_encoder().register_forward_pre_hook(refusing, with_kwargs=True)
+
+    async def serve() -> list[Any]:
+        async with running(tenants, rows=8) as engine:
+            return await asyncio.gather(*(pieces_of(engine, one) for one in requests), return_exceptions=True)
+
+    try:
+        found = asyncio.run(serve())
+    finally:
+        handle.remove()
+    assert isinstance(found[2], BaseModelError)
+    assert "cannot take" in str(found[2])
+    assert [joined(found[place]) for place in (0, 1, 3, 4)] == [expected[place] for place in (0, 1, 3, 4)]
+
+
+@pytest.mark.parametrize("asked", [{}, {"temperature": 0.9, "seed": 4}, {"guidance": 1.6}], ids=str)
+@pytest.mark.parametrize("kind", ["bart", "gpt2"])
+def test_rows_whose_step_is_too_large_together_go_on_in_parts(
+    kind: str, asked: Any, build_base: Any, tenants_of: Any, running: Any, pieces_of: Any, joined: Any, sources: Any
+) -> None:
+    tenants = tenants_of(build_base(kind))
+    requests = [
+        Request(artifact, source, max_tokens=9, **asked)
+        for artifact, source in zip(tenants.artifacts, sources, strict=True)
+    ]
+    expected, refused = [tenants.alone(request) for request in requests], 0
+
+    def refusing(_model: Any, _args: Any, kwargs: Any) -> None:
+        nonlocal refused
+        cache = kwargs.get("past_key_values")
+        whole, late = kwargs.get("input_ids"), cache is not None and cache.get_seq_length() > 1
+        if (late and kwargs["decoder_input_ids"].numel() > 1) or (whole is not None and whole.numel() > 20):
+            refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    handle = tenants.base.model.register_forward_pre_hook(refusing, with_kwargs=True)
+
+    async def serve() -> list[Any]:
+        async with running(tenants, rows=10) as engine:
+            return await asyncio.gather(*(pieces_of(engine, one) for one in requests))
+
+    try:
+        found = asyncio.run(serve())
+    finally:
+        handle.remove()
+    assert refused
+    assert [joined(pieces) for pieces in found] == expected
+
+
+def _limited(*arguments: int) -> Any:
+    command = [sys.executable, str(Path(__file__).with_name("limited_memory.py")), *map(str, arguments)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.slow
+def test_where_memory_is_short_rows_that_hold_much_end_and_the_others_are_answered() -> None:
+    rows = _limited(26, 3500, 3400, 3300, 60, 50, 40)["rows"]
+    long = [rows.pop(name) for name in ("3500", "3400", "3300")]
+    assert rows == dict.fromkeys(["60", "50", "40"], True)
+    told = [one for one in long if one is not True]
+    assert told
+    assert all("memory for one row more" in one for one in told)
+
+
+@pytest.mark.slow
+def test_a_long_row_beside_short_ones_takes_memory_for_itself_alone() -> None:
+    short = range(20, 51)
+    told = _limited(1000, 900, *short)
+    assert told["rows"] == dict.fromkeys(["900", *map(str, short)], True)
+    needed = sum(-(-(length + 4) // COLUMNS) for length in (900, *short))
+    assert told["blocks"] <= 1.25 * needed
