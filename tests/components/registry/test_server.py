@@ -62,4 +62,4 @@ def test_a_fleet_lives_on_a_server(
     started = time.monotonic()
     with pytest.raises(RegistryError, match=uri):
         registry.champions()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
