@@ -10,10 +10,11 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import task_run
 
 from components.registry.versions import CHAMPION, Version
 from components.stages import dataset, gate, register
-from components.stages.outcome import Outcome
+from components.stages.outcome import Outcome, refuse_failures
 from components.stages.plan import Plan, plan
 from components.stages.progress import listed, tell
 from components.stages.results import Row
@@ -22,6 +23,9 @@ from flows.environment import prepare
 from flows.report import publish
 from flows.shard import shard
 from flows.states import ended, result_of
+
+_TRIES = 2
+"""After the first, of rolling out."""
 
 
 @dataclass
@@ -76,7 +80,8 @@ def retrain(workspace: str = ".", tenants: list[str] | None = None, full_check: 
         versions, troubles = register_accepted(place, run.passed("gate"))
         run.outcomes += troubles
         note_rejected(place, run.done("gate"))
-        run.promoted = roll_out(place, versions, [item.tenant for item in todo.items if item.outdated])
+        run.promoted, troubles = roll_out(place, versions, [item.tenant for item in todo.items if item.outdated])
+        run.outcomes += troubles
         if tenants is None and not run.failures:
             record(place)
         run.rows = publish(place, run.plan, run.failures, tenants)
@@ -133,10 +138,15 @@ def note_rejected(place: Workspace, tenants: list[str]) -> None:
     register.note_rejected(place, tenants)
 
 
-@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
-def roll_out(place: Workspace, versions: dict[str, Version], outdated: list[str]) -> dict[str, str]:
-    """Bring new versions to their tenants by policy; safe to try again."""
-    return register.roll_out(place, versions, outdated)
+@task(cache_policy=NO_CACHE, retries=_TRIES, retry_delay_seconds=5)
+def roll_out(
+    place: Workspace, versions: dict[str, Version], outdated: list[str]
+) -> tuple[dict[str, str], list[Outcome]]:
+    """Bring new versions to their tenants by policy; tried again where that failed, and then told."""
+    promoted, troubles = register.roll_out(place, versions, outdated)
+    if task_run.run_count <= _TRIES:
+        refuse_failures(troubles)
+    return promoted, troubles
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10)

@@ -1,6 +1,7 @@
 """What became of a tenant in a stage, so that one tenant's trouble never hides another's success."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +19,7 @@ class Outcome:
     detail: str = ""
 
 
-_UNDONE = {"train": "trained", "evaluate": "evaluated", "gate": "judged"}
+_UNDONE = {"train": "trained", "evaluate": "evaluated", "gate": "judged", "roll out": "rolled out"}
 
 
 def attempt(tenant: str, stage: str, work: Callable[[], Outcome]) -> Outcome:
@@ -28,6 +29,16 @@ def attempt(tenant: str, stage: str, work: Callable[[], Outcome]) -> Outcome:
     except PrefixFleetError as problem:
         warn(f"{tenant}: not {_UNDONE[stage]}: {problem}")
         return Outcome(tenant, stage, "failed", str(problem))
+
+
+@contextmanager
+def apart(tenant: str, stage: str, troubles: list[Outcome]) -> Iterator[None]:
+    """A block whose trouble is told, added to `troubles`, and holds up no other tenant."""
+    try:
+        yield
+    except PrefixFleetError as problem:
+        warn(f"{tenant}: not {_UNDONE[stage]}: {problem}")
+        troubles.append(Outcome(tenant, stage, "failed", str(problem)))
 
 
 class TenantsFailedError(PrefixFleetError):

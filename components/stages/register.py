@@ -17,8 +17,8 @@ from components.rollout.standings import Standing
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.examples import read_one
 from components.stages.gate import VERDICT_FILE, last_verdict
-from components.stages.moves import PROMOTED, TAKEN_BACK, challenge, make_champion
-from components.stages.outcome import Outcome
+from components.stages.moves import PROMOTED, TAKEN_BACK, challenge, config_of, make_champion
+from components.stages.outcome import Outcome, apart
 from components.stages.plan import plan
 from components.stages.progress import tell, warn
 from components.stages.records import read_json
@@ -59,19 +59,21 @@ def note_rejected(workspace: Workspace, tenants: Sequence[str]) -> None:
             workspace.registry.log_run(manifest.tenant, _run_log(workspace, manifest, verdict))
 
 
-def roll_out(workspace: Workspace, versions: dict[str, Version], outdated: Collection[str]) -> dict[str, str]:
+def roll_out(
+    workspace: Workspace, versions: dict[str, Version], outdated: Collection[str]
+) -> tuple[dict[str, str], list[Outcome]]:
     """Bring new versions to their tenants by policy: champions at once, or challengers on trial.
 
     A tenant without a champion has nothing to lose: its first version is champion at once, unless the policy is manual.
     A version that was champion before, or was taken back, is left alone, also when its files had to be made again,
     unless its tenant was `outdated`: trained in this run because data, parameters or base changed (perhaps back to what
-    they were). Returns tenant -> version for those that became champion.
+    they were). Returns tenant -> version for those that became champion, and those that failed.
     """
     promoted: dict[str, str] = {}
+    troubles: list[Outcome] = []
     for tenant, version in versions.items():
-        policy = workspace.params.for_tenant(tenant).rollout.policy
-        with turn(workspace, tenant) as now:
-            before = now.standing
+        with apart(tenant, "roll out", troubles), turn(workspace, tenant) as now:
+            policy, before = config_of(workspace, tenant).policy, now.standing
             if before.champion == version.version:  # made so by an attempt that failed later
                 promoted[tenant] = version.version
             elif reason := _left_alone(version, before, tenant in outdated):
@@ -80,7 +82,7 @@ def roll_out(workspace: Workspace, versions: dict[str, Version], outdated: Colle
                 promoted[tenant] = make_champion(now, version.version, "retrain", _WHY).champion
             elif before.challenger != version.version:
                 challenge(now, version.version, "retrain", _WHY)
-    return promoted
+    return promoted, troubles
 
 
 def _left_alone(version: Version, standing: Standing, outdated: bool) -> str:

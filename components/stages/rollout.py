@@ -12,7 +12,6 @@ from typing import Literal
 
 from components.config.rollout import RolloutConfig
 from components.data.files import alone
-from components.errors import PrefixFleetError
 from components.registry.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.noticing import noticed
 from components.rollout.observations import prune
@@ -21,8 +20,7 @@ from components.rollout.standings import Standing, adopt, standings
 from components.stages import judging, moves
 from components.stages.judging import Case
 from components.stages.moves import News, Turn
-from components.stages.outcome import Outcome
-from components.stages.progress import warn
+from components.stages.outcome import Outcome, apart
 from components.stages.turns import turn
 from components.stages.workspace import Workspace
 
@@ -30,6 +28,7 @@ _WRITTEN_MINUTES = 1
 """After which servers have written down what they saw in a minute."""
 _KEPT_MINUTES = 90 * 24 * 60
 _BY = "rollout"
+_STAGE = "roll out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +71,18 @@ def cycle(workspace: Workspace, *, now_s: Callable[[], float] = time.time) -> tu
         troubles: list[Outcome] = []
         known = dict(fleet.known)
         for tenant in fleet.odd():
-            with _apart(tenant, troubles), turn(workspace, tenant) as now:
+            with apart(tenant, _STAGE, troubles), turn(workspace, tenant) as now:
                 known[tenant] = now.standing
                 rolled += [_told(news) for news in now.news]
         trials: list[tuple[Standing, RolloutConfig]] = []
         for standing in known.values():
             if _is_on_trial(standing, fleet):  # of others the next cycle knows more
-                with _apart(standing.tenant, troubles):
+                with apart(standing.tenant, _STAGE, troubles):
                     trials.append((standing, moves.config_of(workspace, standing.tenant)))
         until = int(now_s() // 60) - _WRITTEN_MINUTES
         for case in judging.cases(workspace.database, trials, until):
             tenant = case.standing.tenant
-            with _apart(tenant, troubles):
+            with apart(tenant, _STAGE, troubles):
                 rolled.append(_roll(workspace, fleet.challengers[tenant], case, until, now_s()))
         adopted = [Standing(tenant=tenant, champion=one.version) for tenant, one in fleet.champions.items()]
         adopt(workspace.database, [one for one in adopted if one.tenant not in known])
@@ -118,16 +117,6 @@ def sentence(rolled: list[Rolled], troubles: list[Outcome]) -> str:
 def _look(workspace: Workspace) -> _Fleet:
     aliases = workspace.registry.standing(CHAMPION, CHALLENGER)
     return _Fleet(aliases[CHAMPION], aliases[CHALLENGER], standings(workspace.database))
-
-
-@contextmanager
-def _apart(tenant: str, troubles: list[Outcome]) -> Iterator[None]:
-    """One tenant's trouble is told and holds up nobody else."""
-    try:
-        yield
-    except PrefixFleetError as problem:
-        warn(f"{tenant}: not rolled out: {problem}")
-        troubles.append(Outcome(tenant, "rollout", "failed", str(problem)))
 
 
 def _told(news: News) -> Rolled:

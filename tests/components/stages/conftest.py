@@ -95,7 +95,10 @@ class Fleet:
     def release(self, *tenants: str) -> dict[str, str]:
         """What retraining does with the newest version of each."""
         place = self.workspace
-        return register.roll_out(place, {tenant: place.registry.versions(tenant)[0] for tenant in tenants}, [])
+        newest = {tenant: place.registry.versions(tenant)[0] for tenant in tenants}
+        promoted, troubles = register.roll_out(place, newest, [])
+        assert troubles == []
+        return promoted
 
     def told(self, tenant: str) -> list[tuple[str, str, str, str]]:
         """The ledger: who, what, from, to."""

@@ -24,7 +24,8 @@ def chain(root, tenants=None):
     place = Workspace(root)
     passed = [one.tenant for one in outcomes if one.stage == "gate" and one.state != "failed"]
     versions, troubles = register.register(place, passed)
-    return outcomes + troubles, register.roll_out(place, versions, outdated)
+    promoted, others = register.roll_out(place, versions, outdated)
+    return outcomes + troubles + others, promoted
 
 
 def states(outcomes, stage):

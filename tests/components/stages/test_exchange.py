@@ -87,7 +87,7 @@ def chain(root: Path, tenant: str = "alder") -> dict[str, str]:
     place = Workspace(root)
     versions, troubles = register.register(place, [tenant])
     assert troubles == []
-    return register.roll_out(place, versions, [])
+    return register.roll_out(place, versions, [])[0]
 
 
 @pytest.mark.parametrize("projection", [False, True], ids=["values", "mlp"])

@@ -5,6 +5,7 @@ import pytest
 from components.errors import WorkspaceError
 from components.rollout.ledger import history
 from components.rollout.standings import exposures
+from components.stages import register
 from components.stages.rollout import between_cycles, cycle, sentence
 
 
@@ -64,6 +65,15 @@ def test_one_tenant_s_trouble_holds_up_nobody(fleet):
     rolled, troubles = cycle(place, now_s=lambda: fleet.now_s + 2 * 3600)
     assert [(one.tenant, one.action) for one in rolled] == [("birch", "advance")]
     assert [one.tenant for one in troubles] == ["alder"]
+
+
+def test_new_versions_reach_the_others_where_one_tenant_is_in_trouble(fleet):
+    place = fleet.workspace
+    newest = {tenant: place.registry.versions(tenant)[0] for tenant in ("alder", "cedar")}
+    place.params.tenants["alder"] = {"rollout": {"policy": "nonsense"}}
+    promoted, troubles = register.roll_out(place, newest, [])
+    assert promoted == {"cedar": "1"}
+    assert [(one.tenant, one.stage, one.state) for one in troubles] == [("alder", "roll out", "failed")]
 
 
 def test_two_cycles_do_not_run_at_a_time(fleet):

@@ -159,8 +159,8 @@ def test_a_pin_before_a_tenant_s_turn_wins_and_one_during_it_holds_what_came_of_
     place.registry = Pinned(place.registry)
     with ThreadPoolExecutor(1) as beside:
         first = register.roll_out(place, {"alder": versions["alder"]}, [])
-    assert first == {"alder": "2"}
+    assert first == ({"alder": "2"}, [])
     assert [pin.result().champion for pin in pins] == ["1", "2"]
-    assert register.roll_out(place, versions, []) == {"alder": "2"}
+    assert register.roll_out(place, versions, []) == ({"alder": "2"}, [])
     assert fleet.aliases("birch") == {"champion": "1"}
     assert fleet.told("alder") == [("retrain", "promote", "1", "2"), ("ada", "pin", "2", "2")]

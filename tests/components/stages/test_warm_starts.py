@@ -33,7 +33,7 @@ def chain(root, tenants=None):
     place = Workspace(root)
     versions, troubles = register.register(place, place.tenants(tenants))
     assert troubles == []
-    return register.roll_out(place, versions, place.tenants(tenants))
+    return register.roll_out(place, versions, place.tenants(tenants))[0]
 
 
 @pytest.mark.parametrize("method", METHODS)
