@@ -82,3 +82,26 @@ def test_after_dvc_repro_a_retrain_only_registers(make_checkout, run_in):
     assert {one.state for one in done.outcomes} == {"stood"}
     assert done.promoted == {"alder": "1"}
     assert Workspace(root).registry.champion("alder").sha256 == made["sha256"]
+
+
+def test_rolling_out_is_tried_again_and_then_told(monkeypatch):
+    from prefect import flow
+
+    from components.stages.outcome import Outcome
+    from flows import retrain
+
+    tries = []
+    left = [Outcome("alder", "roll out", "failed", "MLflow does not answer")]
+
+    def roll_out(_place, _versions, _outdated):
+        tries.append(1)
+        return {"birch": "2"}, left[: len(tries) < fine_from]
+
+    monkeypatch.setattr(retrain.register, "roll_out", roll_out)
+    task = retrain.roll_out.with_options(retry_delay_seconds=0)
+    rolling = flow(lambda: task(None, {}, []), name="rolling")
+    fine_from = 2
+    assert (rolling(), len(tries)) == (({"birch": "2"}, []), 2)
+    tries.clear()
+    fine_from = 9
+    assert (rolling(), len(tries)) == (({"birch": "2"}, left), 3)
