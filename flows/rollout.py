@@ -1,4 +1,7 @@
-"""The rollout's cycle on a schedule, and a person's moves as flows. Each rollback opens an event for automations."""
+"""The rollout's cycle on a schedule, and a person's moves as flows. Each rollback opens an event for automations.
+
+Also one that was made beside a flow, or in one that failed later: the next flow finds it written down.
+"""
 
 from pathlib import Path
 
@@ -8,6 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 
+from components.rollout import untold
+from components.rollout.ledger import Entry
 from components.stages import by_hand, corrections
 from components.stages import forget as removal
 from components.stages import rollout as stage
@@ -29,10 +34,10 @@ def rollout(workspace: str = ".") -> State[Done]:
     """Advance, promote or take back every challenger; record what was moved in MLflow; deliver callers' corrections."""
     prepare(Path(workspace))
     place = Workspace(Path(workspace))
-    rolled, troubles = roll_all(place)
-    for one in rolled:
-        if one.action == "rollback":
-            tell_rollback(one.tenant, one.challenger, one.champion, one.why)
+    try:
+        rolled, troubles = roll_all(place)
+    finally:
+        open_events(place)
     if any(one.action != "wait" for one in rolled):
         show(rolled)
     deliver(place)
@@ -50,8 +55,9 @@ def promote(tenant: str, version: str | None = None, workspace: str = ".", by: s
 def rollback(tenant: str, to: str | None = None, workspace: str = ".", by: str = "prefect") -> str:
     """End a trial, or go back to the former champion or to the version named."""
     prepare(Path(workspace))
-    former, found = by_hand.rollback(Workspace(Path(workspace)), tenant, to, by)
-    tell_rollback(tenant, former, found, "by hand")
+    place = Workspace(Path(workspace))
+    _, found = by_hand.rollback(place, tenant, to, by)
+    open_events(place)
     return found
 
 
@@ -77,6 +83,14 @@ def roll_all(place: Workspace) -> Done:
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+def open_events(place: Workspace) -> None:
+    """Open the events of all rollbacks that have none yet."""
+    with untold.taking(place.database) as rollbacks:
+        for one in rollbacks:
+            tell_rollback(one)
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
 def deliver(place: Workspace) -> None:
     """Put corrections into the tenants' drops."""
     corrections.deliver(place)
@@ -98,8 +112,8 @@ def show(rolled: list[Rolled]) -> None:
     create_table_artifact(key="rollout-moves", table=rows, description=stage.sentence(rolled, []))
 
 
-def tell_rollback(tenant: str, from_version: str, to_version: str, why: str) -> None:
+def tell_rollback(one: Entry) -> None:
     """Open the event."""
-    resource = {"prefect.resource.id": f"prefixfleet.tenant.{tenant}", "prefect.resource.name": tenant}
-    payload = {"tenant": tenant, "from_version": from_version, "to_version": to_version, "why": why}
+    resource = {"prefect.resource.id": f"prefixfleet.tenant.{one.tenant}", "prefect.resource.name": one.tenant}
+    payload = {name: getattr(one, name) for name in ("tenant", "from_version", "to_version", "why", "by", "at")}
     emit_event(event=ROLLBACK, resource=resource, payload=payload)

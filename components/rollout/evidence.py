@@ -3,7 +3,7 @@
 A user sits in one arm whole, and may be unlike the others; sixty-four answers to one user are not sixty-four draws. So
 one of them counts, and who has been counted stands in the database: a server that starts again, or another one, goes on
 where the last left off. A user is kept as a hash of 64 bits, another in each trial, until the trial ends. The key of
-one request comes once by itself and is not kept. Knows no request and no check.
+one request comes once and is not kept here: who hands it in sees to that. Knows no request and no check.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,6 +52,12 @@ def to_evidence(ticket: Ticket, *observations: Observation) -> Evidence:
 
 def write_down(database: Database, observations: Iterable[Observation], evidence: Iterable[Evidence] = ()) -> None:
     """Add counts, and the evidence whose voice nobody has counted yet, in one transaction. Raises WorkspaceError."""
+    with database.writing("to write down what serving saw") as connection:
+        count(connection, observations, evidence)
+
+
+def count(connection: Connection, observations: Iterable[Observation], evidence: Iterable[Evidence]) -> None:
+    """The same within a transaction."""
     by_voice: dict[Voice, Evidence] = {}
     counting = list(observations)
     for one in evidence:
@@ -59,10 +65,9 @@ def write_down(database: Database, observations: Iterable[Observation], evidence
             counting += one.observations
         else:
             by_voice.setdefault(one.voice, one)
-    with database.writing("to write down what serving saw") as connection:
-        for voice in _new(connection, sorted(by_voice)):
-            counting += by_voice[voice].observations
-        add(connection, counting)
+    for voice in _new(connection, sorted(by_voice)):
+        counting += by_voice[voice].observations
+    add(connection, counting)
 
 
 def _new(connection: Connection, voices: Sequence[Voice]) -> Iterator[Voice]:

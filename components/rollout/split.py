@@ -26,7 +26,7 @@ class Ticket:
     section: int
     """The stretch of one share in which the key was drawn, by the second since 1970 in which it began."""
     place: int | None
-    """Of a key that may come again; None: it was made for one request."""
+    """Of a key that may come again; None: it comes once."""
 
 
 def draw(tenant: str, key: str | None, exposure: Exposure) -> tuple[Arm, Ticket | None]:

@@ -110,6 +110,11 @@ def put(connection: Connection, changed: Iterable[Standing]) -> None:
     connection.execute(sql.delete(COUNTED).where(*older), firsts)
 
 
+def drop(connection: Connection, tenant: str) -> None:
+    """Know nothing of a tenant any more."""
+    connection.execute(sql.delete(STANDINGS).where(STANDINGS.c.tenant == tenant))
+
+
 def from_row(row: Mapping[Any, Any]) -> Standing:
     """The standing of a row of its table."""
     return Standing(**_named(row))

@@ -48,6 +48,14 @@ INTENTS = sql.Table(
     sql.Column("entry", sql.Text, nullable=False),  # JSON
 )
 
+UNTOLD = sql.Table(
+    "prefixfleet_untold",
+    METADATA,
+    sql.Column("id", sql.Integer, primary_key=True, autoincrement=True),
+    sql.Column("tenant", sql.String(63), nullable=False),
+    sql.Column("entry", sql.Text, nullable=False),  # JSON
+)
+
 JUDGED = sql.Table(
     "prefixfleet_judged",
     METADATA,

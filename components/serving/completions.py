@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError, RegistryError, WorkspaceError
 from components.registry.versions import CHAMPION, Version
 from components.rollout.observations import Observation
+from components.rollout.split import Ticket
 from components.serving.aliases import Choice, not_found
 from components.serving.callers import Caller
 from components.serving.feedback import Remembered
@@ -45,15 +46,18 @@ async def prepare(
     if at and not which:
         raise not_found(f"{tenant}@ without a version")
     sticks = service.fleet.knows(tenant) and service.of_tenant(tenant).rollout.split == "user"
-    choice = await service.fleet.choose(tenant, which, body.user if sticks and body.user else key)
-    return Run(service, body, request_id, choice)
+    user = body.user if sticks else None
+    choice = await service.fleet.choose(tenant, which, user or key)
+    return Run(service, body, request_id, choice, is_user=bool(user))
 
 
 class Run:
     """One request on its way: `start` it, read its `chunks` or its `whole`, and `end` it in any case."""
 
-    def __init__(self, service: Service, body: CompletionRequest, request_id: str, choice: Choice) -> None:
-        """Queue nothing yet.
+    def __init__(
+        self, service: Service, body: CompletionRequest, request_id: str, choice: Choice, *, is_user: bool
+    ) -> None:
+        """Queue nothing yet. `is_user`: the choice was made by its user, not by the request's own id or chance.
 
         Raises:
             DataError, RefusalError: 400, an empty prompt, or more than the tenant may ask.
@@ -62,7 +66,7 @@ class Run:
         self.id = f"cmpl-{secrets.token_hex(12)}"
         self.created = int(time.time())
         self.tenant = choice.version.tenant
-        self._drawn = "@" not in body.model
+        self._drawn, self._is_user = "@" not in body.model, is_user
         self._request_id = request_id
         self._started_s = time.monotonic()
         self._stood = service.fleet.knows(self.tenant)
@@ -164,8 +168,9 @@ class Run:
         if status == 200:
             rows, limit = self._rows.rows, usual_tokens(service.of_tenant(self.tenant))
             sources = [row.request.source for row in rows]
-            service.memory.keep(self.id, Remembered(version, arm, sources, self.choice.ticket))
-            self._observe(seen(version, arm, rows, limit), seen(version, arm, rows[:1], limit), limit)
+            ticket = self._to_ticket()
+            service.memory.keep(self.id, Remembered(version, arm, sources, ticket))
+            self._observe(seen(version, arm, rows, limit), seen(version, arm, rows[:1], limit), limit, ticket)
 
     async def _pieces(self) -> AsyncIterator[tuple[int, Piece]]:
         first = True
@@ -187,9 +192,14 @@ class Run:
         if isinstance(problem, _ITS_OWN) and not self._is_forgotten:
             version, arm = self.choice.version, self.choice.arm
             limit = usual_tokens(self.service.of_tenant(self.tenant))
-            self._observe(failed(version, arm, len(self._rows.rows)), failed(version, arm, 1), limit)
+            every, first = (failed(version, arm, rows) for rows in (len(self._rows.rows), 1))
+            self._observe(every, first, limit, self._to_ticket())
 
-    def _observe(self, every: Observation, first: Observation, limit: int) -> None:
+    def _to_ticket(self) -> Ticket | None:
+        ticket = self.choice.ticket
+        return ticket if ticket is None or self._is_user else self.service.watch.once(self.tenant, ticket)
+
+    def _observe(self, every: Observation, first: Observation, limit: int, ticket: Ticket | None) -> None:
         """Count all rows; the first alone is evidence, and in a shadow only together with the challenger's."""
         choice, service, rows = self.choice, self.service, self._rows.rows
         if self._drawn:
@@ -197,9 +207,9 @@ class Run:
         if choice.shadow is not None:
             unseen = self._requests(choice.shadow, rows[0].request.seed)
             texts = [row.text for row in rows]
-            service.shadows.offer(Shadowed(choice.shadow, unseen, texts, limit, first, choice.ticket))
-        elif choice.ticket is not None:
-            service.watch.judge(choice.ticket, first)
+            service.shadows.offer(Shadowed(choice.shadow, unseen, texts, limit, first, ticket))
+        elif ticket is not None:
+            service.watch.judge(ticket, first)
 
     def _completion(self, parts: list[Part], usage: Usage | None = None) -> Completion:
         return Completion(id=self.id, created=self.created, model=self.body.model, choices=parts, usage=usage)

@@ -25,6 +25,8 @@ from components.serving.rows import Row
 
 _MOST = 100_000
 _Cell = tuple[str, str, Arm, int, int]
+_Request = tuple[str, int, int]
+"""Tenant, and the section and place of its ticket."""
 _Waiting = TypeVar("_Waiting")
 
 
@@ -32,10 +34,15 @@ class Watch:
     """Observations that wait to be written; to be used from one event loop."""
 
     def __init__(self, database: Database, most: int = _MOST) -> None:
-        """`most` counts (of a version in a minute), and as many users, may wait for a database that fails."""
+        """`most` counts (of a version in a minute), and as many users, may wait for a database that fails.
+
+        Of as many requests it is remembered that they were counted.
+        """
         self._database, self._most = database, most
         self._waiting: dict[_Cell, Observation] = {}
         self._voices: dict[Voice, Evidence] = {}
+        self._requests: dict[_Request, None] = {}
+        """The newest requests with an id of their own that were counted as evidence."""
         self._forgotten: set[str] = set()
         """Tenants that were forgotten while a batch was being written."""
         self.trouble = ""
@@ -48,6 +55,17 @@ class Watch:
         cell = observation.tenant, observation.version, observation.arm, observation.minute, observation.section
         known = self._waiting.get(cell)
         self._waiting[cell] = observation if known is None else _sum(known, observation)
+
+    def once(self, tenant: str, ticket: Ticket) -> Ticket | None:
+        """A request's ticket as that of one that comes once; None: its own id has been counted here before."""
+        if ticket.place is None:
+            return ticket
+        request = tenant, ticket.section, ticket.place
+        if request in self._requests:
+            return None
+        self._requests[request] = None
+        _drop(self._requests, self._most)
+        return Ticket(ticket.section, None)
 
     def judge(self, ticket: Ticket, *observations: Observation) -> None:
         """Let an answer to a key (in a shadow, both answers) be evidence, if it is the first; beside `add`."""
@@ -63,6 +81,7 @@ class Watch:
         self._forgotten.add(tenant)
         self._waiting = {cell: one for cell, one in self._waiting.items() if one.tenant != tenant}
         self._voices = {voice: one for voice, one in self._voices.items() if voice.tenant != tenant}
+        self._requests = {request: None for request in self._requests if request[0] != tenant}
 
     async def write(self) -> None:
         """Write what waits; where that fails it waits on."""

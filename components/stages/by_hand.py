@@ -9,8 +9,10 @@ from typing import Literal
 from components.errors import RegistryError
 from components.registry.versions import CHALLENGER, Version
 from components.rollout import policy
+from components.rollout.champions import former
+from components.rollout.ledger import history
 from components.rollout.standings import Standing
-from components.stages.moves import PROMOTED, make_champion, moved, record, restore, take_back
+from components.stages.moves import make_champion, moved, record, restore, take_back
 from components.stages.progress import tell
 from components.stages.turns import turn
 from components.stages.workspace import Workspace
@@ -52,6 +54,8 @@ def promote(workspace: Workspace, tenant: str, number: str | None = None, by: st
 def rollback(workspace: Workspace, tenant: str, to: str | None = None, by: str | None = None) -> tuple[str, str]:
     """Undo the last move: end a trial, or else make the version champion that was it before; or the one named.
 
+    By the tenant's ledger; a version that was rolled back itself is not brought back.
+
     Returns the version that was taken back, and the champion that answers now ("" where there is none).
 
     Raises:
@@ -67,9 +71,9 @@ def rollback(workspace: Workspace, tenant: str, to: str | None = None, by: str |
         if not before.champion:
             raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
         versions = workspace.registry.versions(tenant)
-        former = _chosen(versions, tenant, to) if to else _former(versions, before)
-        restore(now, former.version, by or person(), _WHY)
-        return before.champion, former.version
+        found = _chosen(versions, tenant, to) if to else _former(workspace, versions, before)
+        restore(now, found.version, by or person(), _WHY)
+        return before.champion, found.version
 
 
 def hold(workspace: Workspace, tenant: str, action: Hold, by: str | None = None) -> Standing:
@@ -115,13 +119,13 @@ def _chosen(versions: list[Version], tenant: str, number: str | None) -> Version
     return next((version for version in found if CHALLENGER in version.aliases), found[0])
 
 
-def _former(versions: list[Version], before: Standing) -> Version:
-    earlier = [version for version in versions if int(version.version) < int(before.champion)]
-    former = [version for version in earlier if PROMOTED in version.tags]
-    if not former:
-        wanted = f"a champion of {before.tenant} before version {before.champion}"
-        raise RegistryError(wanted, "none", f"name a version: prefixfleet rollback {before.tenant} --to N")
-    return former[0]
+def _former(workspace: Workspace, versions: list[Version], before: Standing) -> Version:
+    there = {version.version: version for version in versions}
+    for number in former(history(workspace.database, before.tenant)):
+        if number in there:
+            return there[number]
+    wanted = f"a champion of {before.tenant} before version {before.champion}"
+    raise RegistryError(wanted, "none", f"name a version: prefixfleet rollback {before.tenant} --to N")
 
 
 def _refuse_pinned(standing: Standing) -> None:

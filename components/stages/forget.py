@@ -87,13 +87,14 @@ def _forget(workspace: Workspace, tenant: str, by: str, record: Record | None) -
     _gather(workspace)
     for store, count in delete_objects(workspace.root, tenant).items():
         tell(f"{tenant}: {count} objects deleted from the {store}")
-    remove_rows(workspace.database, tenant)  # late, since a server may have written until its version was gone
     if record:
         record.remove(tenant)
-    if still := left(workspace, tenant, record):
-        fix = "remove these, and run the same command again"
-        raise WorkspaceError(f"nothing left of {tenant}", listed(still, "; "), fix)
-    add(workspace.database, Entry(tenant=tenant, by=by, action="forget", why="everything was removed"))
+    with workspace.database.turn(tenant):  # a cycle or retraining of another machine waits, and finds nothing to move
+        remove_rows(workspace.database, tenant)  # late, since a server may have written until its version was gone
+        if still := left(workspace, tenant, record):
+            fix = "remove these, and run the same command again"
+            raise WorkspaceError(f"nothing left of {tenant}", listed(still, "; "), fix)
+        add(workspace.database, Entry(tenant=tenant, by=by, action="forget", why="everything was removed"))
     tell(f"{tenant}: forgotten; a search found nothing left")
 
 

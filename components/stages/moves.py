@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from components.config.rollout import RolloutConfig
+from components.errors import RegistryError
 from components.registry.versions import CHALLENGER, CHAMPION, Version
-from components.rollout import intents, ledger, policy, standings
+from components.rollout import intents, ledger, policy, standings, untold
 from components.rollout.intents import Moved
 from components.rollout.ledger import Action, Entry
 from components.rollout.standings import Standing
@@ -105,7 +106,7 @@ def align(workspace: Workspace, before: Standing, move: Moved, aliases: Mapping[
         registry.set_alias(tenant, CHALLENGER, after.challenger)
     if not after.challenger and CHALLENGER in aliases:
         registry.delete_alias(tenant, CHALLENGER)
-    if entry.action == "rollback" and after.champion == before.champion:
+    if entry.action in ("promote", "rollback") and before.challenger not in ("", after.champion):
         tag_taken_back(workspace, tenant, before.challenger)
 
 
@@ -122,6 +123,8 @@ def record(workspace: Workspace, move: Moved) -> None:
     with workspace.database.writing("to record a move of a version") as connection:
         standings.put(connection, [after])
         ledger.write(connection, entry)
+        if entry.action == "rollback":
+            untold.add(connection, entry)
         intents.drop(connection, after.tenant)
 
 
@@ -160,6 +163,19 @@ def _make(turn: Turn, move: Moved) -> Standing:
     with turn.workspace.database.writing("to write down a move before it is made") as connection:
         standings.put(connection, [turn.standing])
         intents.intend(connection, move)
-    align(turn.workspace, turn.standing, move, turn.aliases)
+    try:
+        align(turn.workspace, turn.standing, move, turn.aliases)
+    except RegistryError:
+        _let_go_of_a_forgotten(turn)
+        raise
     record(turn.workspace, move)
     return move[0]
+
+
+def _let_go_of_a_forgotten(turn: Turn) -> None:
+    """A tenant without any version was forgotten before its turn: what was written down of it since goes again."""
+    tenant = turn.standing.tenant
+    if not turn.workspace.registry.versions(tenant):
+        with turn.workspace.database.writing(f"to let go of {tenant}") as connection:
+            intents.drop(connection, tenant)
+            standings.drop(connection, tenant)

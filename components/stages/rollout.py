@@ -67,10 +67,13 @@ def cycle(workspace: Workspace, *, now_s: Callable[[], float] = time.time) -> tu
     """
     with between_cycles(workspace):
         fleet = _look(workspace)
+        odd = fleet.odd()
+        unknown = fleet.champions.keys() - fleet.known.keys() - set(odd)
+        adopt(workspace.database, [Standing(tenant=one, champion=fleet.champions[one].version) for one in unknown])
         rolled: list[Rolled] = []
         troubles: list[Outcome] = []
         known = dict(fleet.known)
-        for tenant in fleet.odd():
+        for tenant in odd:
             with apart(tenant, _STAGE, troubles), turn(workspace, tenant) as now:
                 known[tenant] = now.standing
                 rolled += [_told(news) for news in now.news]
@@ -84,8 +87,6 @@ def cycle(workspace: Workspace, *, now_s: Callable[[], float] = time.time) -> tu
             tenant = case.standing.tenant
             with apart(tenant, _STAGE, troubles):
                 rolled.append(_roll(workspace, fleet.challengers[tenant], case, until, now_s()))
-        adopted = [Standing(tenant=tenant, champion=one.version) for tenant, one in fleet.champions.items()]
-        adopt(workspace.database, [one for one in adopted if one.tenant not in known])
         prune(workspace.database, int(now_s() // 60) - _KEPT_MINUTES)
         return rolled, troubles
 

@@ -24,10 +24,12 @@ prepare(Path(sys.argv[1]))
 from flows.door import run
 for tenants in (None, ["alder"]):
     run("retrain", Path(sys.argv[1]), tenants)
+from components.rollout.ledger import Entry
 from flows.rollout import hold, tell_rollback
 for tenant in ("alder", "birch"):
     hold(tenant, "pin", sys.argv[1])
-    tell_rollback(tenant, "2", "1", "worse")
+    told = {"from_version": "2", "to_version": "1", "why": "worse"}
+    tell_rollback(Entry(tenant=tenant, by="rollout", action="rollback", **told))
 """
 FORGET = "import sys; from flows.rollout import forget; forget('alder', sys.argv[1], 'ada')"
 

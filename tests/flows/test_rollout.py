@@ -6,10 +6,12 @@ import time
 import pytest
 from mlflow import MlflowClient
 
-from components.errors import RegistryError
+import flows.rollout
+from components.errors import RegistryError, WorkspaceError
 from components.rollout.feedback import Feedback, give
 from components.rollout.ledger import history
 from components.rollout.observations import Observation, record
+from components.stages import by_hand
 from components.stages.rollout import cycle
 from components.stages.workspace import Workspace
 from flows.door import run
@@ -18,21 +20,21 @@ pytestmark = pytest.mark.slow
 ROLLOUT = {"policy": "canary", "steps": [{"share": 0.1}, {"share": 1.0}]}
 
 
-def events():
-    """The rollbacks that Prefect's server knows of; they arrive a moment after they are sent."""
+def events(count):
+    """The rollbacks that Prefect's server knows of, the newest first; they arrive a moment after they are sent."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
         body = {"filter": {"event": {"name": ["prefixfleet.rollback"]}}, "limit": 50}
         for _ in range(60):
             found = client.request("POST", "/events/filter", json=body).json()["events"]
-            if found:
+            if len(found) >= count:
                 return found
             time.sleep(0.5)
     return []
 
 
-def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root):
+def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root, monkeypatch):
     root = make_root(("alder",), rollout=ROLLOUT)
     client = MlflowClient(tracking_uri=Workspace(root).registry.uri)
     client.create_registered_model("prefix-alder")
@@ -72,7 +74,7 @@ def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root):
     assert ([one.action for one in rolled], troubles) == (["rollback"], [])
     assert client.get_registered_model("prefix-alder").aliases == {"champion": 1}
     assert history(database, "alder")[-1].by == "rollout"
-    event = events()[0]
+    event = events(1)[0]
     assert event["resource"]["prefect.resource.id"] == "prefixfleet.tenant.alder"
     assert (event["payload"]["from_version"], event["payload"]["to_version"]) == ("2", "1")
     line = json.loads((root / "drops/alder/train.jsonl").read_text())
@@ -85,7 +87,20 @@ def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root):
     with pytest.raises(RegistryError, match="pinned"):
         rollback("alder", workspace=str(root))
     hold("alder", "unpin", str(root), "ada")
-    with pytest.raises(RegistryError, match="before version 2"):
-        rollback("alder", workspace=str(root))
-    assert rollback("alder", "1", str(root), "ada") == "1"
+    assert rollback("alder", None, str(root), "ada") == "1"
     assert [one.action for one in history(database, "alder")][-4:] == ["promote", "pin", "unpin", "rollback"]
+
+    by_hand.rollback(Workspace(root), "alder", "2", "bob")  # as from the command line
+
+    def fail(*_):
+        raise WorkspaceError("a cycle that ends", "one that does not", "none")
+
+    monkeypatch.setattr(flows.rollout.stage, "prune", fail)
+    monkeypatch.setattr(flows.rollout, "roll_all", flows.rollout.roll_all.with_options(retries=0))
+    with pytest.raises(WorkspaceError, match="a cycle that ends"):
+        run("rollout", root)
+    assert [(one["payload"]["by"], one["payload"]["to_version"]) for one in events(3)] == [
+        ("bob", "2"),
+        ("ada", "1"),
+        ("rollout", "1"),
+    ]

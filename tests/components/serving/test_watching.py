@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
+import sqlalchemy as sql
 
 from components.rollout.database import Database
 from components.rollout.observations import Observation, observed
 from components.rollout.split import Ticket
+from components.rollout.tables import COUNTED
 from components.serving.watching import Watch
 
 
@@ -77,6 +79,24 @@ def test_a_user_counts_once_and_requests_of_nobody_each(database):
     asyncio.run(watch.write())
     assert minutes(database, evidence=True) == [(1, 1), (2, 3)]
     assert minutes(database) == []
+
+
+def test_a_request_s_own_id_is_evidence_once_as_long_as_it_is_remembered_and_is_not_kept(database):
+    watch = Watch(database, most=2)
+    for place in (5, 5, 6, 5, 7, 5, 6):  # at 7 the oldest, 5, is forgotten, and comes as a new one
+        ticket = watch.once("acme", Ticket(60, place))
+        if ticket is not None:
+            watch.judge(ticket, answer(1))
+    assert watch.once("acme", Ticket(60, None)) == Ticket(60, None)
+    assert watch.once("acme", Ticket(120, 6)) == Ticket(120, None)
+    watch.forget("birch")
+    assert watch.once("acme", Ticket(120, 6)) is None
+    asyncio.run(watch.write())
+    assert minutes(database, evidence=True) == [(1, 5)]
+    with database.reading("who was counted") as connection:
+        assert connection.execute(sql.select(COUNTED)).all() == []
+    watch.forget("acme")
+    assert watch.once("acme", Ticket(120, 6)) == Ticket(120, None)
 
 
 def test_nothing_is_written_of_a_forgotten_tenant(database):

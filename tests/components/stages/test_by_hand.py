@@ -61,3 +61,34 @@ def test_what_a_person_did_in_mlflow_just_before_a_command_is_not_lost(fleet):
     assert fleet.aliases("alder") == {"champion": "2", "challenger": "3"}
     assert fleet.exposed() == {"alder": ("3", 0.1, False)}
     assert fleet.told("alder")[:2] == [("mlflow", "promote", "1", "2"), ("mlflow", "challenge", "2", "3")]
+
+
+def test_a_rollback_brings_back_the_champion_before_and_none_that_was_rolled_back(fleet):
+    fleet.register("alder", 4)
+    place = fleet.workspace
+    by_hand.promote(place, "alder", "3", by="ada")
+    by_hand.promote(place, "alder", "4", by="ada")
+    assert by_hand.rollback(place, "alder", by="ada") == ("4", "3")
+    by_hand.promote(place, "alder", "5", by="ada")
+    assert by_hand.rollback(place, "alder", by="ada") == ("5", "3")
+    with pytest.raises(RegistryError, match="a champion of alder before version 3"):
+        by_hand.rollback(place, "alder", by="ada")
+    by_hand.promote(place, "alder", "5", by="ada")
+    by_hand.promote(place, "alder", "2", by="ada")
+    fleet.client.delete_model_version("prefix-alder", "5")
+    assert by_hand.rollback(place, "alder", by="ada") == ("2", "3")
+
+
+@pytest.mark.parametrize("move", ["rollback", "promote"])
+def test_a_challenger_that_another_version_s_move_ends_is_not_tried_again(fleet, move):
+    fleet.register("alder", 2)
+    by_hand.promote(fleet.workspace, "alder", "1", by="ada")
+    assert fleet.release("alder") == {}
+    assert fleet.aliases("alder") == {"champion": "1", "challenger": "3"}
+    by_hand.rollback(fleet.workspace, "alder", to="2", by="ada") if move == "rollback" else by_hand.promote(
+        fleet.workspace, "alder", "2", by="ada"
+    )
+    assert fleet.release("alder") == {}
+    assert fleet.aliases("alder") == {"champion": "2"}
+    by_hand.promote(fleet.workspace, "alder", "3", by="ada")
+    assert "taken_back" not in fleet.client.get_model_version("prefix-alder", "2").tags

@@ -9,9 +9,11 @@ import torch
 import yaml
 
 from components.data.objects import owned_objects
-from components.errors import ConfigError, DataError
+from components.errors import ConfigError, DataError, WorkspaceError
 from components.model.prefix import Prefix
 from components.registry.artifact import save_artifact
+from components.rollout.connecting import Limits
+from components.rollout.database import Database
 from components.rollout.feedback import Feedback, give
 from components.rollout.ledger import Entry, add, history
 from components.rollout.observations import Observation, record
@@ -106,6 +108,32 @@ def test_who_is_named_in_params_is_not_forgotten(make_root):
     (root / "params.yaml").write_text(json.dumps(values))
     with pytest.raises(ConfigError, match=r"train\.shared of birch"):
         forget(Workspace(root), "alder")
+
+
+class Search:
+    """A record that holds nothing, and notes at each search whether another machine could move the tenant now."""
+
+    def __init__(self, place):
+        self.database, self.free = Database(place.database.url, Limits(lock=1)), []
+
+    def remove(self, tenant):
+        pass
+
+    def left(self, tenant):
+        try:
+            with self.database.turn(tenant):
+                self.free.append(True)
+        except WorkspaceError:
+            self.free.append(False)
+        return []
+
+
+def test_nobody_moves_a_tenant_between_the_last_search_and_the_ledger_s_line(make_checkout):
+    place = Workspace(make_checkout(("cedar",)))
+    add(place.database, Entry(tenant="alder", by="retrain", action="promote", to_version="1"))
+    search = Search(place)
+    forget(place, "alder", by="ada", record=search)
+    assert search.free == [True, False]
 
 
 def test_what_an_interrupted_run_left_is_found_without_the_registry(make_checkout):

@@ -5,6 +5,7 @@ import pytest
 from components.errors import WorkspaceError
 from components.rollout.ledger import history
 from components.rollout.standings import exposures
+from components.rollout.untold import taking
 from components.stages import register
 from components.stages.rollout import between_cycles, cycle, sentence
 
@@ -113,3 +114,24 @@ def test_a_shadow_compares_both_outputs(make_fleet):
     figures = history(fleet.workspace.database, "alder")[-1].figures
     assert (figures["agreed"], figures["shadowed"]) == (45, 90)
     assert "latency" not in figures["checks"]
+
+
+def test_a_rollback_is_told_though_its_cycle_fails_later(fleet, monkeypatch):
+    fleet.register("alder")
+    fleet.move("alder", champion="1", challenger="2")
+    fleet.roll()
+    fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 20), {"requests": 90}, {"requests": 10, "errors": 5})
+
+    def fail(*_):
+        raise WorkspaceError("to remove", "database is locked", "wait")
+
+    monkeypatch.setattr("components.stages.rollout.prune", fail)
+    with pytest.raises(WorkspaceError, match="is locked"):
+        fleet.roll(0.4)
+    assert fleet.told("alder")[-1] == ("rollout", "rollback", "2", "1")
+    with pytest.raises(WorkspaceError), taking(fleet.workspace.database):
+        fail()
+    with taking(fleet.workspace.database) as found:
+        assert [(one.tenant, one.from_version) for one in found] == [("alder", "2")]
+    with taking(fleet.workspace.database) as found:
+        assert found == []

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from components.rollout.removal import remove_rows, rows_left
 from components.stages import by_hand, judging, register
 from components.stages.moves import challenge
 from components.stages.rollout import cycle, sentence
@@ -164,3 +165,15 @@ def test_a_pin_before_a_tenant_s_turn_wins_and_one_during_it_holds_what_came_of_
     assert register.roll_out(place, versions, []) == ({"alder": "2"}, [])
     assert fleet.aliases("birch") == {"champion": "1"}
     assert fleet.told("alder") == [("retrain", "promote", "1", "2"), ("ada", "pin", "2", "2")]
+
+
+def test_a_tenant_that_is_forgotten_before_its_new_version_s_turn_does_not_come_back(fleet):
+    fleet.release("birch")
+    place = fleet.workspace
+    fleet.register("birch")
+    version = place.registry.versions("birch")[0]
+    place.registry.remove("birch")
+    remove_rows(place.database, "birch")
+    promoted, troubles = register.roll_out(place, {"birch": version}, [])
+    assert (promoted, [one.tenant for one in troubles]) == ({}, ["birch"])
+    assert rows_left(place.database, "birch") == []

@@ -3,10 +3,13 @@
 import asyncio
 
 import pytest
+import sqlalchemy as sql
 
 from components.registry.versions import CHALLENGER
+from components.rollout.feedback import corrections
 from components.rollout.observations import observed
 from components.rollout.standings import Exposure
+from components.rollout.tables import COUNTED
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
 
@@ -29,6 +32,12 @@ async def sums_of(service, *, evidence=True):
     return {cell: tuple(sums) for cell, sums in counts.items()}
 
 
+def counted(service):
+    """How many are kept as counted."""
+    with service.database.reading("who was counted") as connection:
+        return connection.execute(sql.select(sql.func.count()).select_from(COUNTED)).scalar()
+
+
 @pytest.fixture
 def on_trial(fleet):
     fleet.register("alder", 7, CHALLENGER)
@@ -45,9 +54,10 @@ def test_a_user_is_evidence_once_a_share_and_one_row_of_nobody_s_request(ask, on
                 assert (await client.post("/v1/completions", json=body)).status_code == 200
         for which in ("alder@champion", "alder@challenger", "alder@1"):
             await client.post("/v1/completions", json={**PROMPT, "model": which})
-        return await sums_of(service), await sums_of(service, evidence=False)
+        return await sums_of(service), await sums_of(service, evidence=False), counted(service)
 
-    evidence, every = ask(talk)
+    evidence, every, kept = ask(talk)
+    assert kept == 4
     assert evidence == {(60, CHALLENGER): (4, 0), (120, CHALLENGER): (4, 0)}
     assert every == {(0, CHALLENGER): (45, 0)}
 
@@ -60,11 +70,12 @@ def test_a_request_that_is_sent_again_under_its_id_meets_the_same_version_and_is
         for name in ("one", "two", "one", "one", "six"):
             answer = await client.post("/v1/completions", json=PROMPT, headers={"x-request-id": name})
             arms.append(answer.headers["x-prefixfleet-arm"])
-        return arms, await sums_of(service)
+        return arms, await sums_of(service), counted(service)
 
-    arms, evidence = ask(talk)
+    arms, evidence, kept = ask(talk)
     assert arms[0] == arms[2] == arms[3]
     assert sum(answers for answers, _ in evidence.values()) == 3
+    assert kept == 0
 
 
 def test_split_by_request_draws_a_user_s_requests_each_by_itself(ask, on_trial, set_params):
@@ -139,6 +150,29 @@ def test_of_a_user_s_opinions_and_of_those_on_one_request_the_first_is_evidence(
         return [sum(one.disliked for one in seen) for seen in kinds]
 
     assert ask(talk) == [counted, 4]
+
+
+def test_an_opinion_that_was_not_kept_counts_when_it_is_said_again_and_is_kept_once(ask, on_trial):
+    async def talk(client, service):
+        def rename(table, other):
+            with service.database.writing("to break or mend it") as connection:
+                connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {other}")
+
+        async def say(**said):
+            return (await client.post("/v1/feedback", json={"id": name, **said})).status_code
+
+        expose(service, 1.0)
+        await service.fleet.refresh()
+        name = (await client.post("/v1/completions", json={**PROMPT, "n": 2})).json()["id"]
+        told = [await say(text="half of a \0 text")]
+        rename("prefixfleet_seen", "away")
+        told += [await say(text="a boat"), await say(index=1, rating=0)]
+        rename("away", "prefixfleet_seen")
+        told += [await say(text="a boat"), await say(index=1, rating=0), await say(text="a boat")]
+        kinds = [await seen_of(service, evidence=evidence) for evidence in (True, False)]
+        return told, [sum(one.disliked for one in seen) for seen in kinds], len(corrections(service.database))
+
+    assert ask(talk) == ([400, 503, 503, 200, 200, 200], [1, 2], 2)
 
 
 def test_what_was_dropped_shows(ask, fleet):
