@@ -15,6 +15,8 @@ import yaml
 
 from flows.environment import prepare
 
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+
 TENANTS = ("alder", "birch", "cedar")
 _COLOURS = ("red", "green", "blue", "black", "white", "grey")
 _THINGS = ("boat", "lamp", "door", "book", "cup", "hat")

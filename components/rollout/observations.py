@@ -52,11 +52,6 @@ def bucket(latency_ms: float) -> int:
     return max(0, math.ceil(_BUCKETS_AN_OCTAVE * math.log2(max(latency_ms, 1.0))))
 
 
-def upper_ms(number: int) -> float:
-    """The greatest latency in a bucket."""
-    return float(2.0 ** (number / _BUCKETS_AN_OCTAVE))
-
-
 def record(database: Database, observations: Iterable[Observation]) -> None:
     """Add counts to what is there, in one transaction. Raises WorkspaceError."""
     with database.writing("to write down what serving saw") as connection:
@@ -81,45 +76,12 @@ def add(connection: Connection, observations: Iterable[Observation]) -> None:
     _add(connection, LATENCIES, slow, ("answers",))
 
 
-def observed(
-    database: Database, tenant: str, versions: Sequence[str], since: int, until: int, *, evidence: bool = False
-) -> list[Observation]:
-    """What was seen of a tenant's versions from minute `since` to before `until`, in the order of sections and time.
-
-    All answers, or with `evidence` those that are evidence. Raises WorkspaceError.
-    """
-    with database.reading(f"what serving saw of {tenant}") as connection:
-        cells, slow = (
-            connection.execute(
-                sql.select(table)
-                .where(table.c.tenant == tenant, table.c.version.in_(list(versions)))
-                .where(table.c.minute >= since, table.c.minute < until)
-                .where(table.c.section > 0 if evidence else table.c.section == 0)
-                .order_by(table.c.section, table.c.minute, table.c.arm)
-            )
-            .mappings()
-            .all()
-            for table in (OBSERVATIONS, LATENCIES)
-        )
-    buckets: dict[tuple[Any, ...], dict[int, int]] = {}
-    for row in slow:
-        buckets.setdefault(_key_of(row), {})[row["bucket"]] = row["answers"]
-    return [
-        Observation(**{str(name): value for name, value in row.items()}, latencies=buckets.get(_key_of(row), {}))
-        for row in cells
-    ]
-
-
 def prune(database: Database, before: int) -> None:
     """Remove what was seen before a minute. Raises WorkspaceError."""
     with database.writing("to remove what serving saw long ago") as connection:
         for table in (OBSERVATIONS, LATENCIES):
             connection.execute(sql.delete(table).where(table.c.minute < before))
         connection.execute(sql.delete(COUNTED).where(COUNTED.c.section < 60 * before))
-
-
-def _key_of(row: Mapping[Any, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in _KEY)
 
 
 def _add(connection: Connection, table: sql.Table, rows: list[dict[str, Any]], counted: Sequence[str]) -> None:

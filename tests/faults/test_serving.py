@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from mlflow import MlflowClient
+from seen import observed
 
 from components.rollout.feedback import corrections
-from components.rollout.observations import observed
 from components.serving.keys import Keys
 from components.stages import register
 from components.stages.workspace import Workspace

@@ -4,12 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sql
+from seen import observed
 
 from components.config import BaseConfig, Params, RegistryConfig
 from components.errors import WorkspaceError
 from components.rollout.database import VARIABLE, Database, database_url, open_database
 from components.rollout.ledger import Entry, add, history
-from components.rollout.observations import Observation, observed, prune, record
+from components.rollout.observations import Observation, prune, record
 from components.rollout.standings import Standing, put, standing
 from components.rollout.tables import LEDGER
 

@@ -5,7 +5,7 @@ import pytest
 
 from components.config.rollout import MarginsConfig, RolloutConfig
 from components.rollout.decision import find
-from components.rollout.observations import Observation, bucket, upper_ms
+from components.rollout.observations import Observation, bucket
 from components.rollout.sequential import Stratum
 from components.rollout.strata import strata
 
@@ -68,6 +68,9 @@ def test_latency_is_laid_against_the_champion_s_own():
 
 
 def test_buckets_are_the_least_that_hold_a_latency():
+    def upper_ms(number):
+        return 2.0 ** (number / 4)
+
     for ms in (0.2, 1.0, 1.01, 37.0, 250.0, 60_000.0):
         assert ms <= upper_ms(bucket(ms)) or ms < 1
         assert bucket(ms) == 0 or upper_ms(bucket(ms) - 1) < ms

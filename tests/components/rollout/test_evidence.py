@@ -4,11 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sql
+from seen import observed
 
 from components.rollout.database import Database
 from components.rollout.evidence import to_evidence, write_down
 from components.rollout.feedback import Feedback, give
-from components.rollout.observations import Observation, observed, prune
+from components.rollout.observations import Observation, prune
 from components.rollout.removal import remove_rows, rows_left
 from components.rollout.split import Ticket
 from components.rollout.standings import Change, Standing, put

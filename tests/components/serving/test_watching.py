@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 import sqlalchemy as sql
+from seen import observed
 
 from components.rollout.database import Database
-from components.rollout.observations import Observation, observed
+from components.rollout.observations import Observation
 from components.rollout.split import Ticket
 from components.rollout.tables import COUNTED
 from components.serving.watching import Watch

@@ -1,11 +1,11 @@
 """Callers' corrections become drops, once, behind what waits there."""
 
 import pytest
+from seen import observed
 
 from components.data.schema import read_split
 from components.errors import DataError
 from components.rollout.feedback import Feedback, give
-from components.rollout.observations import observed
 from components.stages.corrections import deliver
 
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 import sqlalchemy as sql
+from seen import observed
 
 from components.registry.versions import CHALLENGER
 from components.rollout.feedback import corrections
-from components.rollout.observations import observed
 from components.rollout.standings import Exposure
 from components.rollout.tables import COUNTED
 

@@ -2,8 +2,9 @@
 
 import asyncio
 
+from seen import observed
+
 from components.registry.versions import CHALLENGER, CHAMPION
-from components.rollout.observations import observed
 from components.rollout.standings import Standing, put
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}

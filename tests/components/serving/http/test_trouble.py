@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
+from seen import observed
 
 from components.errors import DataError, RegistryError
 from components.registry.versions import CHALLENGER
-from components.rollout.observations import observed
 from components.rollout.standings import Exposure
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
