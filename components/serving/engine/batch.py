@@ -127,8 +127,6 @@ class Batch:
             if reading and budget <= 0:
                 continue
             for reader, take, wanted in row.reads(budget):
-                if reader.infix and len(reader.todo) == 1:
-                    self._put(reader)
                 plans.append(_Plan(row, reader, take, wanted))
                 budget -= take if reading else 0
         return plans
@@ -140,6 +138,9 @@ class Batch:
 
     def _forward(self, plans: Sequence[_Plan]) -> list[tuple[Row, Outcome]]:
         found: list[tuple[Tensor, list[_Plan]]] = []
+        for plan in plans:
+            if plan.reader.infix and len(plan.reader.todo) == 1:
+                self._put(plan.reader)
         for weights, part in _by_weights(plans):
             reads = [Read(plan.reader.place, plan.reader.todo[: plan.take], plan.wanted) for plan in part]
             with nullcontext() if weights is None else weights.applied(self.base.model):

@@ -132,7 +132,7 @@ class Worker:
 
     def _let_go(self) -> None:
         for row in [row for row in self.batch.rows if row.answer.cancelled]:
-            self.batch.leave(row)
+            self.batch.leave(row, wipe=True)  # nobody has looked at what it has read since its last token
             self._end(row)
 
     def _step(self) -> None:

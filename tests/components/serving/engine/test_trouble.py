@@ -12,24 +12,31 @@ from typing import Any
 import pytest
 import torch
 
+from components.config import TrainConfig
 from components.errors import BaseModelError
+from components.model.prefix import INFIX, Prefix
 from components.serving.engine.batch import Batch
 from components.serving.engine.blocks import COLUMNS
-from components.serving.requests import Request
+from components.serving.engine.room import Room
+from components.serving.requests import BusyError, Request
 
 
-def test_one_rows_trouble_is_its_own(
-    tenants: Any, running: Any, pieces_of: Any, joined: Any, sources: Any, monkeypatch: Any
-) -> None:
-    bad, *good = [Request(artifact, sources[2], max_tokens=8) for artifact in tenants.artifacts]
-    read = Batch._put
+@pytest.fixture
+def poisoned(monkeypatch: Any) -> None:
+    """The first tenant's prefix, which has one column, is no numbers."""
+    put = Batch._put
 
-    def poisoned(self: Batch, reader: Any) -> None:
+    def poison(self: Batch, reader: Any) -> None:
         if reader.slots_L2HPD is not None and reader.slots_L2HPD.shape[3] == 1:
             reader.slots_L2HPD = torch.full_like(reader.slots_L2HPD, torch.nan)
-        read(self, reader)
+        put(self, reader)
 
-    monkeypatch.setattr(Batch, "_put", poisoned)
+    monkeypatch.setattr(Batch, "_put", poison)
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_one_rows_trouble_is_its_own(tenants: Any, running: Any, pieces_of: Any, joined: Any, sources: Any) -> None:
+    bad, *good = [Request(artifact, sources[2], max_tokens=8) for artifact in tenants.artifacts]
 
     async def serve() -> list[Any]:
         async with running(tenants, rows=8) as engine:
@@ -42,6 +49,67 @@ def test_one_rows_trouble_is_its_own(
 
     answers = asyncio.run(serve())
     for request, pieces in zip(good, answers, strict=True):
+        assert joined(pieces) == tenants.alone(request)
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_a_row_that_leaves_before_its_first_token_leaves_no_trouble_behind(
+    tenants: Any, running: Any, pieces_of: Any, joined: Any, sources: Any, monkeypatch: Any
+) -> None:
+    bad, *good = [Request(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
+    good[-1] = replace(good[-1], source=sources[3])  # the others compute as many columns as it has
+    step = Batch.step
+
+    def leaving(self: Batch) -> Any:
+        outcomes = step(self)
+        for row in self.rows:
+            if not outcomes and row.tenant == bad.artifact.tenant:
+                row.answer.cancel()
+        return outcomes
+
+    monkeypatch.setattr(Batch, "step", leaving)
+
+    async def serve() -> list[Any]:
+        async with running(tenants, rows=4, step_tokens=16) as engine:
+            answer = await engine.submit(replace(bad, source="a b c d e f g h " * 3))
+            assert [piece async for piece in answer] == []
+            return await asyncio.gather(*(pieces_of(engine, one) for one in good), return_exceptions=True)
+
+    for request, pieces in zip(good, asyncio.run(serve()), strict=True):
+        assert joined(pieces) == tenants.alone(request)
+
+
+def test_where_memory_is_short_for_an_infix_its_row_ends_alone(
+    build_base: Any,
+    tenants_of: Any,
+    running: Any,
+    pieces_of: Any,
+    joined: Any,
+    sources: Any,
+    random_prefix: Any,
+    monkeypatch: Any,
+) -> None:
+    base = build_base("gpt2")
+    infix, *others = [random_prefix(base, length, length) for length in (40, 2, 4)]
+    configs = [TrainConfig(method="infix"), TrainConfig(), TrainConfig()]
+    tenants = tenants_of(base, [Prefix.from_stacked(infix.stacked(), INFIX), *others], configs)
+    requests = [Request(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
+    put = Room.put
+
+    def short(self: Room, place: int, slots_L2HPD: torch.Tensor) -> None:
+        if slots_L2HPD.shape[3] == infix.length:
+            raise MemoryError("out of memory for 2 blocks")
+        put(self, place, slots_L2HPD)
+
+    monkeypatch.setattr(Room, "put", short)
+
+    async def serve() -> list[Any]:
+        async with running(tenants, rows=8) as engine:
+            return await asyncio.gather(*(pieces_of(engine, one) for one in requests), return_exceptions=True)
+
+    found = asyncio.run(serve())
+    assert isinstance(found[0], BusyError)
+    for request, pieces in zip(requests[1:], found[1:], strict=True):
         assert joined(pieces) == tenants.alone(request)
 
 
