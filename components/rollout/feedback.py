@@ -12,7 +12,7 @@ import sqlalchemy as sql
 
 from components.errors import DataError
 from components.rollout.database import Database
-from components.rollout.evidence import to_evidence, write_down
+from components.rollout.evidence import count, to_evidence
 from components.rollout.observations import Observation
 from components.rollout.split import Arm, Ticket
 from components.rollout.tables import FEEDBACK
@@ -34,7 +34,7 @@ class Feedback:
 
 
 def give(database: Database, feedback: Feedback, *, counts: bool = True, ticket: Ticket | None = None) -> None:
-    """Keep it, and count it, unless somebody's opinion on the same answer `counts` already.
+    """Keep it, and in the same transaction count it, unless somebody's opinion on the same answer `counts` already.
 
     With the answer's `ticket` it is evidence, if it is the first opinion of its user in that section of the trial.
 
@@ -47,9 +47,9 @@ def give(database: Database, feedback: Feedback, *, counts: bool = True, ticket:
             raise DataError("text of whole characters", "a NUL, or half of a surrogate pair", "send it without")
     with database.writing("to keep feedback") as connection:
         connection.execute(sql.insert(FEEDBACK), {**asdict(feedback), "delivered": False})
-    if counts:
-        said = opinion(feedback)
-        write_down(database, [said], [to_evidence(ticket, said)] if ticket else [])
+        if counts:
+            said = opinion(feedback)
+            count(connection, [said], [to_evidence(ticket, said)] if ticket else [])
 
 
 def opinion(feedback: Feedback) -> Observation:

@@ -110,8 +110,8 @@ async def feedback(body: FeedbackRequest, caller: _Who, service: _Service) -> Fe
     Of what is said of one answer, all is kept, and the first counts for the rollout.
     """
     said = service.memory.to_feedback(caller, body)
-    counts, ticket = service.memory.judge(body)
-    await asyncio.to_thread(give, service.database, said, counts=counts, ticket=ticket)
+    with service.memory.judging(body) as (counts, ticket):
+        await asyncio.to_thread(give, service.database, said, counts=counts, ticket=ticket)
     return FeedbackAnswer(id=body.id)
 
 

@@ -5,7 +5,8 @@ be learnt from. Knows no HTTP.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from components.registry.versions import Version
@@ -16,7 +17,7 @@ from components.serving.openai import FeedbackRequest
 from components.serving.problems import RefusalError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Remembered:
     """One request's answer."""
 
@@ -25,7 +26,7 @@ class Remembered:
     sources: Sequence[str]
     """Of each choice."""
     ticket: Ticket | None = None
-    """What makes an opinion on it evidence."""
+    """What makes an opinion on it evidence; the first takes it."""
     judged: set[int] = field(default_factory=set)
     """Choices on which an opinion has been counted."""
 
@@ -48,14 +49,24 @@ class Memory:
         for name in [name for name, answer in self._answers.items() if answer.version.tenant == tenant]:
             del self._answers[name]
 
-    def judge(self, said: FeedbackRequest) -> tuple[bool, Ticket | None]:
-        """Whether this is the first word on a choice, and so one that counts; the ticket, if it is the first on any."""
+    @contextmanager
+    def judging(self, said: FeedbackRequest) -> Iterator[tuple[bool, Ticket | None]]:
+        """Whether this is the first word on a choice, and so one that counts; the ticket, if it is the first on any.
+
+        Where the block fails to keep it, it has not been said.
+        """
         answer = self._answers.get(said.id)
         if answer is None or said.index in answer.judged:
-            return False, None
-        ticket = None if answer.judged else answer.ticket
+            yield False, None
+            return
         answer.judged.add(said.index)
-        return True, ticket
+        ticket, answer.ticket = answer.ticket, None
+        try:
+            yield True, ticket
+        except Exception:
+            answer.judged.discard(said.index)
+            answer.ticket = ticket or answer.ticket
+            raise
 
     def to_feedback(self, caller: Caller, said: FeedbackRequest) -> Feedback:
         """What a caller said, with the version that it was said of.
