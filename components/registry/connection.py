@@ -6,18 +6,17 @@ telemetry switch from the environment and logs through its own handlers: both ar
 
 import logging
 import os
-import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 from components.config import RegistryConfig
 from components.errors import RegistryError
+from components.registry.knocking import is_server, keep_write_ahead_log, knock
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 BACKEND_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
@@ -33,10 +32,13 @@ _ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
 }
 _LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
-_CONNECT_SECONDS = 5
 _FRESH_SECONDS = 5.0
+_AWAY_SECONDS = 30.0
 _FIX = f"start MLflow, or correct registry.tracking_uri in params.yaml ({URI_VARIABLE} wins over it)"
+_BACKEND_FIX = f"start MLflow's database, or correct or unset {BACKEND_VARIABLE}"
 _FREE = "free space on the disk that the database is on, or mend it"
+
+_Found = TypeVar("_Found")
 
 _quiet_lock = threading.RLock()
 _quiet_depth = 0
@@ -76,18 +78,27 @@ def quiet_mlflow() -> Iterator[None]:
                     logging.getLogger(name).setLevel(level)
 
 
-class Connection:
-    """One MLflow: a server's address or a database that is spoken to directly."""
+class Door:
+    """One address that MLflow's client can speak to, a server's or a database's."""
 
-    def __init__(self, config: RegistryConfig, workspace: Path) -> None:
-        """Nothing is opened before the first call; a relative sqlite path is taken from the workspace."""
-        self.uri = resolve_uri(os.environ.get(URI_VARIABLE) or config.tracking_uri, workspace)
-        self.is_server = urlsplit(self.uri).scheme in ("http", "https")
-        self._experiment = config.experiment
-        self._artifacts = _artifact_folder(self.uri, workspace) / config.experiment
-        self._experiment_id: str | None = None
+    def __init__(self, uri: str, fix: str, *, is_own: bool) -> None:
+        """Nothing is opened before the first call; `fix` is what to do where it does not answer.
+
+        A database that `is_own`, not a server's, is set to its write-ahead log.
+        """
+        self.uri, self._fix, self._is_own = uri, fix, is_own
         self._reached_s = float("-inf")
         self._lock = threading.Lock()
+
+    @cached_property
+    def api(self) -> Any:
+        """MLflow's client, to be used inside `client`."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        if self._is_own:
+            keep_write_ahead_log(self.uri)
+        return client
 
     @contextmanager
     def client(self, wanted: str) -> Iterator[Any]:
@@ -103,13 +114,76 @@ class Connection:
 
             try:
                 self._reach()
-                yield self._client
+                yield self.api
                 self._reached_s = time.monotonic()
             except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as problem:
                 self._reached_s = float("-inf")
                 told = first_line(problem)
-                fix = _FREE if "disk" in told else _FIX
+                fix = _FREE if "disk" in told else self._fix
                 raise RegistryError(wanted, f"{told} (MLflow at {hide_password(self.uri)})", fix) from problem
+
+    def _reach(self) -> None:
+        """Knock with a short limit: MLflow itself would retry a closed door for minutes."""
+        with self._lock:
+            if time.monotonic() - self._reached_s >= _FRESH_SECONDS:
+                knock(self.uri)
+                self._reached_s = time.monotonic()
+
+
+class Connection:
+    """One MLflow: a server's address or a database that is spoken to directly."""
+
+    def __init__(self, config: RegistryConfig, workspace: Path) -> None:
+        """Nothing is opened before the first call; a relative sqlite path is taken from the workspace."""
+        self.uri = resolve_uri(os.environ.get(URI_VARIABLE) or config.tracking_uri, workspace)
+        self.is_server = is_server(self.uri)
+        self._door = Door(self.uri, _FIX, is_own=True)
+        backend = os.environ.get(BACKEND_VARIABLE)
+        behind = Door(backend, _BACKEND_FIX, is_own=False) if backend else None
+        self._database = behind if self.is_server else self._door
+        self._is_away, self._again_s = False, float("-inf")
+        self._experiment = config.experiment
+        self._artifacts = _artifact_folder(self.uri, workspace) / config.experiment
+        self._experiment_id: str | None = None
+        self._lock = threading.Lock()
+
+    def client(self, wanted: str) -> AbstractContextManager[Any]:
+        """See `Door.client`."""
+        return self._door.client(wanted)
+
+    def database_client(self, wanted: str) -> Any:
+        """A client that speaks to a database, to be used inside `client`; None behind a server whose is not known.
+
+        Raises:
+            RegistryError: it cannot be reached.
+        """
+        if self._database is None:
+            return None
+        with self._database.client(wanted) as client:
+            return client
+
+    def from_database(self, wanted: str, read: Callable[[Any], _Found]) -> _Found | None:
+        """What `read` finds in MLflow's database; None where the server is to be asked.
+
+        That is where its database is not known, or out of reach: then it is told once, and not tried for half a minute.
+
+        Raises:
+            RegistryError: as `client`, where there is no server.
+        """
+        if self._database is None or time.monotonic() < self._again_s:
+            return None
+        try:
+            with self._database.client(wanted) as client:
+                found = read(client)
+        except RegistryError as problem:
+            if not self.is_server:
+                raise
+            if not self._is_away:
+                logging.getLogger(__name__).warning("MLflow's server is asked in place of its database: %s", problem)
+            self._is_away, self._again_s = True, time.monotonic() + _AWAY_SECONDS
+            return None
+        self._is_away = False
+        return found
 
     def ensure_experiment(self) -> str:
         """The id of the configured experiment, made when missing; to be called inside `client`.
@@ -125,52 +199,20 @@ class Connection:
     def _make_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
-        experiment = self._client.get_experiment_by_name(self._experiment)
+        api = self._door.api
+        experiment = api.get_experiment_by_name(self._experiment)
         if experiment is None:
             location = None if self.is_server else self._artifacts.as_uri()
             try:
-                return str(self._client.create_experiment(self._experiment, artifact_location=location))
+                return str(api.create_experiment(self._experiment, artifact_location=location))
             except MlflowException:  # made by another process meanwhile, or refused
-                experiment = self._client.get_experiment_by_name(self._experiment)
+                experiment = api.get_experiment_by_name(self._experiment)
                 if experiment is None:
                     raise
         if experiment.lifecycle_stage != "active":
             got = f"{self._experiment!r} is deleted"
             raise RegistryError("an active MLflow experiment", got, "restore it in MLflow or name another")
         return str(experiment.experiment_id)
-
-    @cached_property
-    def database_client(self) -> Any:
-        """A client that speaks to a database, to be used inside `client`; None behind a server whose is not known."""
-        uri = os.environ.get(BACKEND_VARIABLE)
-        if not self.is_server:
-            return self._client
-        if not uri:
-            return None
-        from mlflow import MlflowClient
-
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-    @cached_property
-    def _client(self) -> Any:
-        from mlflow import MlflowClient
-
-        client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-        _keep_write_ahead_log(self.uri)
-        return client
-
-    def _reach(self) -> None:
-        """Knock with a short limit: MLflow itself would retry a closed door for minutes."""
-        with self._lock:
-            if time.monotonic() - self._reached_s < _FRESH_SECONDS:
-                return
-            if self.is_server:
-                import requests
-
-                requests.get(f"{self.uri.rstrip('/')}/health", timeout=_CONNECT_SECONDS)
-            else:
-                _knock_at_database(self.uri)
-            self._reached_s = time.monotonic()
 
 
 def resolve_uri(uri: str, workspace: Path) -> str:
@@ -201,33 +243,3 @@ def _artifact_folder(uri: str, workspace: Path) -> Path:
     if uri.startswith("sqlite:///"):
         return Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
     return (workspace / "var" / "mlflow" / "artifacts").resolve()
-
-
-def _keep_write_ahead_log(uri: str) -> None:
-    """Set an sqlite file to its write-ahead log, which it keeps: a commit costs a quarter, and readers do not wait."""
-    path = uri.removeprefix("sqlite:///")
-    if path == uri or not Path(path).is_file():
-        return
-    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, timeout=1)) as database:
-        database.execute("PRAGMA journal_mode=WAL")
-
-
-def _knock_at_database(uri: str) -> None:
-    """Open a database once, without MLflow's ten attempts; an sqlite file that is not there yet will be made."""
-    from sqlalchemy import create_engine
-    from sqlalchemy.engine import make_url
-
-    scheme = uri.split(":")[0].split("+")[0]
-    if scheme not in ("sqlite", "postgresql", "mysql"):
-        return
-    url = make_url(uri)
-    if scheme == "sqlite" and not (url.database and Path(url.database).exists()):
-        return
-    limit = {"timeout" if scheme == "sqlite" else "connect_timeout": _CONNECT_SECONDS}
-    engine = create_engine(url, connect_args=limit)
-    try:
-        with engine.connect() as opened:
-            if scheme == "sqlite":
-                opened.exec_driver_sql("PRAGMA schema_version")
-    finally:
-        engine.dispose()

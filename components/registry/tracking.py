@@ -70,12 +70,15 @@ class Registry:
         """Alias -> tenant -> the version that bears it, for who asks every other second.
 
         From a database, or a server's where MLFLOW_BACKEND_STORE_URI names it, it takes milliseconds for a thousand
-        tenants, and versions have the tags of `components.registry.alias_table.TAGS` alone; another server is asked as
-        by `aliased`, for all of them together.
+        tenants, and versions have the tags of `components.registry.alias_table.TAGS` alone; another server, or one
+        whose database does not answer, is asked as by `aliased`, for all of them together.
         """
-        with self._connection.client(f"every tenant's {' and '.join(aliases)}") as client:
-            database = self._connection.database_client
-            return find_aliased(client, *aliases) if database is None else read_aliased(database, aliases)
+        wanted = f"every tenant's {' and '.join(aliases)}"
+        found = self._connection.from_database(wanted, lambda client: read_aliased(client, aliases))
+        if found is None:
+            with self._connection.client(wanted) as client:
+                found = find_aliased(client, *aliases)
+        return found
 
     def holding(self, prefixes: Mapping[str, str]) -> dict[str, Version]:
         """Tenant -> the version that holds the prefix with this sha256, where there is one; in few calls."""
@@ -205,8 +208,10 @@ class Registry:
 
     def remove(self, tenant: str) -> None:
         """Delete a tenant's versions, runs and artifacts for good, as far as MLflow lets us; see `remains`."""
-        with self._connection.client(f"to remove {tenant}") as client:
-            remove(client, self._connection.database_client, self._connection.ensure_experiment(), tenant)
+        wanted = f"to remove {tenant}"
+        with self._connection.client(wanted) as client:
+            database = self._connection.database_client(wanted)
+            remove(client, database, self._connection.ensure_experiment(), tenant)
 
     def remains(self, tenant: str) -> list[str]:
         """What MLflow still holds of a tenant, each in words; empty after `remove`, but for runs behind a server."""

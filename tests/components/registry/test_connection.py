@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,19 @@ def silent_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_a_closed_door_is_told_at_once(tmp_path: Path) -> None:
+@pytest.fixture
+def closed_port() -> int:
+    """A port that nobody listens at."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    registry = Registry(RegistryConfig(tracking_uri=f"http://127.0.0.1:{port}"), tmp_path)
+        port: int = unused.getsockname()[1]
+    return port
+
+
+def test_a_closed_door_is_told_at_once(tmp_path: Path, closed_port: int) -> None:
+    registry = Registry(RegistryConfig(tracking_uri=f"http://127.0.0.1:{closed_port}"), tmp_path)
     started = time.monotonic()
-    with pytest.raises(RegistryError, match=f"every tenant's champion.*127.0.0.1:{port}.*start MLflow"):
+    with pytest.raises(RegistryError, match=f"every tenant's champion.*127.0.0.1:{closed_port}.*start MLflow"):
         registry.champions()
     assert time.monotonic() - started < 30
 
@@ -58,6 +65,53 @@ def test_a_database_that_is_not_there_is_told_soon_and_without_its_password(tmp_
     assert time.monotonic() - started < 30
     assert "secret" not in str(told.value)
     assert "joe:***@" in str(told.value)
+
+
+@pytest.fixture
+def healthy_server() -> Iterator[str]:
+    """A server that is well, and knows no model."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"{}"
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_whose_database_is_out_of_reach_is_asked_itself_and_it_is_told_once(
+    tmp_path: Path,
+    healthy_server: str,
+    closed_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"postgresql://joe:secret@127.0.0.1:{closed_port}/mlflow")
+    registry = Registry(RegistryConfig(tracking_uri=healthy_server), tmp_path)
+    started = time.monotonic()
+    for _ in range(2):
+        registry._connection._again_s = 0.0
+        assert registry.standing("champion", "challenger") == {"champion": {}, "challenger": {}}
+    with pytest.raises(
+        RegistryError, match=f"to remove acme.*joe:.*@127.0.0.1:{closed_port}.*MLFLOW_BACKEND_STORE_URI"
+    ):
+        registry.remove("acme")
+    assert time.monotonic() - started < 30
+    (warning,) = [record.getMessage() for record in caplog.records if "in place of its database" in record.getMessage()]
+    assert f"127.0.0.1:{closed_port}" in warning
+    assert "secret" not in warning
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""Whether somebody is behind an address of MLflow's, found out soon; and one setting of a database that was reached.
+
+MLflow itself tries a closed door again for minutes. Knows addresses; does not know MLflow's client.
+"""
+
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_CONNECT_SECONDS = 5
+
+
+def is_server(uri: str) -> bool:
+    """Whether it is a server's address, not a database's."""
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def knock(uri: str) -> None:
+    """Open it once, with a short limit. Raises what requests or SQLAlchemy raise where that fails."""
+    if is_server(uri):
+        import requests
+
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_CONNECT_SECONDS)
+    else:
+        _knock_at_database(uri)
+
+
+def keep_write_ahead_log(uri: str) -> None:
+    """Set an sqlite file to its write-ahead log, which it keeps: a commit costs a quarter, and readers do not wait."""
+    path = uri.removeprefix("sqlite:///")
+    if path == uri or not Path(path).is_file():
+        return
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, timeout=1)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+
+
+def _knock_at_database(uri: str) -> None:
+    """Open a database once, without MLflow's ten attempts; an sqlite file that is not there yet will be made."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.engine import make_url
+
+    scheme = uri.split(":")[0].split("+")[0]
+    if scheme not in ("sqlite", "postgresql", "mysql"):
+        return
+    url = make_url(uri)
+    if scheme == "sqlite" and not (url.database and Path(url.database).exists()):
+        return
+    limit = {"timeout" if scheme == "sqlite" else "connect_timeout": _CONNECT_SECONDS}
+    engine = create_engine(url, connect_args=limit)
+    try:
+        with engine.connect() as opened:
+            if scheme == "sqlite":
+                opened.exec_driver_sql("PRAGMA schema_version")
+    finally:
+        engine.dispose()
