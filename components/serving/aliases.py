@@ -7,9 +7,7 @@ reads the registry is handed in.
 
 import asyncio
 import logging
-import math
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,12 +17,10 @@ from components.errors import PrefixFleetError
 from components.registry.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.split import Arm, Ticket, draw
 from components.rollout.standings import Exposure
+from components.serving.numbered import Numbered, servable
 from components.serving.problems import LOGGER, RefusalError, unavailable
 from components.serving.requests import Artifact
 
-_TENANTS_KEPT = 1_000
-_NUMBERED_SECONDS = 2.0
-"""After which a tenant's versions are looked up again: one may be gone, or its number another's since."""
 _WARMED_AT_ONCE = 64
 _WARM_SECONDS = 2.0
 _Found = TypeVar("_Found")
@@ -63,9 +59,8 @@ class Fleet:
         exposures: Callable[[], Mapping[str, Exposure]],
     ) -> None:
         """`aliases` gives alias -> tenant -> version; `versions` all of a tenant. All three block, and may raise."""
-        self._aliases, self._versions, self._exposures = aliases, versions, exposures
-        self._numbered: OrderedDict[str, tuple[float, Mapping[str, Version]]] = OrderedDict()
-        self._looking, self._numbering = asyncio.Lock(), asyncio.Lock()
+        self._aliases, self._numbered, self._exposures = aliases, Numbered(versions), exposures
+        self._looking = asyncio.Lock()
         self.map = FleetMap()
         self.trouble: dict[str, str] = {}
         """What could not be read at the last look: registry, rollout; with the reason."""
@@ -73,7 +68,7 @@ class Fleet:
         """When the registry was last read, by the monotonic clock; None before the first time."""
         self.warm: Callable[[Artifact], Awaitable[None]] | None = None
         """Brings an artifact near the base, so that the first request after a swap does not wait for it."""
-        self.tend: Callable[[Collection[str]], Awaitable[None]] | None = None
+        self.on_read: Callable[[Collection[str]], None] | None = None
         """Hears the sha256s of all champions and challengers at each look that the registry answers."""
         self.on_gone: Callable[[str], None] | None = None
         """Hears of each tenant that has neither champion nor challenger any more."""
@@ -88,18 +83,18 @@ class Fleet:
             old = self.map
             champions, challengers = old.champions, old.challengers
             if aliases is not None:
-                champions, challengers = (_servable(aliases.get(alias, {})) for alias in (CHAMPION, CHALLENGER))
+                champions, challengers = (servable(aliases.get(alias, {})) for alias in (CHAMPION, CHALLENGER))
                 if self.read_s is not None:
                     changed = _changed(old.champions, champions) + _changed(old.challengers, challengers)
                     self.swaps += len(changed)
                     await self._prepare(changed)
                 self.read_s = time.monotonic()
             self.map = FleetMap(champions, challengers, old.exposures if exposures is None else exposures)
-            if self.tend is not None and aliases is not None:
-                await self.tend({version.sha256 for version in (*champions.values(), *challengers.values())})
         for tenant in {*old.champions, *old.challengers} - {*self.map.champions, *self.map.challengers}:
             if self.on_gone is not None:
                 self.on_gone(tenant)
+        if self.on_read is not None and aliases is not None:
+            self.on_read({version.sha256 for version in (*champions.values(), *challengers.values())})
 
     def knows(self, tenant: str) -> bool:
         """Whether it has a champion or a challenger."""
@@ -122,7 +117,8 @@ class Fleet:
         now = self.map
         champion, challenger = now.champions.get(tenant), now.challengers.get(tenant)
         if which.isascii() and which.isdigit():
-            version = await self._number(tenant, which)
+            found = await self._numbered.find(tenant, which, keep="registry" in self.trouble)
+            version = _there(found, tenant, f"version {which}")
             return Choice(version, CHALLENGER if challenger and challenger.version == which else CHAMPION)
         if self.read_s is None:
             raise unavailable("to know the tenants' versions", "no answer from the registry yet")
@@ -140,19 +136,6 @@ class Fleet:
         if drawn == CHAMPION:
             return replace(stands, ticket=ticket)
         return Choice(challenger, CHALLENGER, instead=champion, ticket=ticket)
-
-    async def _number(self, tenant: str, number: str) -> Version:
-        async with self._numbering:  # one lookup at a time, so that a slow registry keeps one thread and no more
-            read_s, found = self._numbered.get(tenant, (-math.inf, {}))
-            stays = number in found and "registry" in self.trouble
-            if not stays and time.monotonic() - read_s >= _NUMBERED_SECONDS:
-                found = _servable({one.version: one for one in await asyncio.to_thread(self._versions, tenant)})
-                self._numbered[tenant] = time.monotonic(), found
-            if found:
-                self._numbered.move_to_end(tenant)
-            while len(self._numbered) > _TENANTS_KEPT:
-                self._numbered.popitem(last=False)
-        return _there(found.get(number), tenant, f"version {number}")
 
     async def _prepare(self, changed: Iterable[Version | None]) -> None:
         """Bring what was swapped in near the base, if that is soon done; trouble is told to who asks for it."""
@@ -178,10 +161,6 @@ class Fleet:
 def to_artifact(version: Version) -> Artifact:
     """What the engine needs of a registered version."""
     return Artifact(version.tenant, version.version, version.sha256)
-
-
-def _servable(versions: Mapping[str, Version]) -> dict[str, Version]:
-    return {name: version for name, version in versions.items() if version.sha256}
 
 
 def _changed(old: Mapping[str, Version], new: Mapping[str, Version]) -> list[Version | None]:

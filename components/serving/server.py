@@ -135,7 +135,7 @@ async def _load(service: Service, workspace: Workspace, address: str) -> None:
     service.engine = engine
     service.fleet.warm = partial(warm, engine)
     service.tending = Tending(engine.residents, workspace.registry.contents)
-    service.fleet.tend = service.tending.look
+    service.fleet.on_read = service.tending.hear
     seconds = time.monotonic() - started_s
     logging.getLogger(LOGGER).info("base %s is loaded (%.1f s): ready", workspace.base.name, seconds)
 

@@ -61,7 +61,7 @@ class Service:
         self.in_flight = 0
 
     def _forget(self, tenant: str) -> None:
-        for part in (self.memory, self.watch, self.metrics):
+        for part in (self.memory, self.shadows, self.watch, self.metrics):
             part.forget(tenant)
 
     def _of_tenant(self, tenant: str) -> Params:
@@ -119,8 +119,13 @@ class Service:
             asyncio.create_task(_again(lambda: self.fleet.follow(self.params.serve.follow_seconds))),
             asyncio.create_task(_again(lambda: self.watch.follow(_WRITE_SECONDS))),
             asyncio.create_task(_again(self.shadows.follow)),
+            asyncio.create_task(_again(self._tend)),
             asyncio.create_task(_again(self._retry)),
         ]
+
+    async def _tend(self) -> None:
+        if self.tending is not None:
+            await self.tending.follow()
 
     async def _retry(self) -> None:
         while True:

@@ -48,6 +48,8 @@ class Shadows:
         self._engine, self._watch, self._metrics = engine, watch, metrics
         self._queue: asyncio.Queue[Shadowed] = asyncio.Queue(max(1, size))
         self._size = size
+        self._now: Shadowed | None = None
+        """What is being answered; None also where its tenant was forgotten meanwhile."""
 
     def offer(self, shadowed: Shadowed) -> None:
         """Let the challenger answer later, or not at all where too many wait."""
@@ -56,13 +58,26 @@ class Shadows:
         else:
             self._queue.put_nowait(shadowed)
 
+    def forget(self, tenant: str) -> None:
+        """Let nothing of a tenant be answered, and what is being answered not be counted."""
+        waiting = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        for one in waiting:
+            if one.version.tenant != tenant:
+                self._queue.put_nowait(one)
+        if self._now is not None and self._now.version.tenant == tenant:
+            self._now = None
+
     async def follow(self) -> None:
         """Work the queue off, until cancelled."""
         while True:
-            one = await self._queue.get()
-            while (engine := self._engine()) is None or engine.health().queued:
-                await asyncio.sleep(_PATIENCE_SECONDS)
-            await self._answer(engine, one)
+            self._now = one = await self._queue.get()
+            while self._now is one:
+                engine = self._engine()
+                if engine is None or engine.health().queued:
+                    await asyncio.sleep(_PATIENCE_SECONDS)
+                    continue
+                await self._answer(engine, one)
+                self._now = None
 
     async def _answer(self, engine: Engine, one: Shadowed) -> None:
         try:
@@ -74,10 +89,14 @@ class Shadows:
             self._metrics.shadows.labels("left out").inc()
             return
         except PrefixFleetError as problem:
+            if self._now is not one:
+                return
             logging.getLogger(LOGGER).warning("shadow of %s: %s", one.version.tenant, problem)
             self._watch.add(failed(one.version, CHALLENGER, len(one.requests)))
             self._judge(one, failed(one.version, CHALLENGER, 1))
             self._metrics.shadows.labels("failed").inc()
+            return
+        if self._now is not one:
             return
         agreed = sum(row.text == theirs for row, theirs in zip(unseen.rows, one.texts, strict=True))
         self._watch.add(seen(one.version, CHALLENGER, unseen.rows, one.limit, agreed))

@@ -110,11 +110,44 @@ def test_without_a_registry_everything_stays(tended: Any) -> None:
 
 
 def test_many_loose_artifacts_are_looked_up_in_turn(tended: Any) -> None:
-    _, residents, registry, tending = tended(40)
+    artifacts, residents, registry, tending = tended(40)
     with closing(residents):
         for _ in range(3):
             look(tending)
-        first, second, third = registry.asked
-        assert len(first) == 40
-        assert (len(second), len(third)) == (32, 32)
-        assert set(second) | set(third) == set(first)
+        first, second, third = map(set, registry.asked)
+        assert [len(asked) for asked in (first, second, third)] == [32, 32, 32]
+        assert first | second == {artifact.tenant for artifact in artifacts}
+        assert third > first - second, "those that were asked for longest ago"
+
+
+def test_whose_champion_has_changed_is_looked_up_before_all_others(tended: Any) -> None:
+    artifacts, residents, registry, tending = tended(70)
+    with closing(residents):
+        last = sorted(artifacts, key=lambda artifact: artifact.tenant)[-1]
+        for standing in ([last], []):
+            look(tending, *standing)
+        first, second = map(set, registry.asked)
+        assert last.tenant in second - first
+        assert len(first & second) == 0
+
+
+def test_it_follows_what_it_hears_and_goes_on_without_a_registry(tended: Any) -> None:
+    (artifact,), residents, registry, tending = tended(1)
+
+    async def talk() -> None:
+        following = asyncio.create_task(tending.follow())
+        registry.gone = True
+        tending.hear({artifact.sha256})
+        tending.hear(())
+        while not registry.asked:
+            await asyncio.sleep(0.01)
+        registry.gone = False
+        registry.held.clear()
+        tending.hear(())
+        while residents.owners:
+            await asyncio.sleep(0.01)
+        following.cancel()
+
+    with closing(residents):
+        asyncio.run(asyncio.wait_for(talk(), 30))
+        assert registry.asked == [["tenant-0"]] * 2

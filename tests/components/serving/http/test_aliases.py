@@ -1,5 +1,4 @@
 import asyncio
-import threading
 from dataclasses import replace
 
 import pytest
@@ -215,8 +214,8 @@ def test_a_number_that_is_another_version_s_now_is_never_answered_by_the_former(
     known = [[version("alder", 1, "old")], [version("alder", 1, "new")], []]
 
     async def talk():
+        world.versions = lambda tenant: known[0]
         fleet = world.fleet()
-        fleet._versions = lambda tenant: known[0]
         await fleet.refresh()
         found = []
         for _ in known[:2]:
@@ -230,15 +229,23 @@ def test_a_number_that_is_another_version_s_now_is_never_answered_by_the_former(
     assert asyncio.run(talk()) == ["old", "new"]
 
 
-def test_a_registry_that_hangs_holds_up_one_lookup_and_no_other_work(world):
-    async def talk():
-        fleet, hangs, inside = world.fleet(), threading.Event(), []
-        fleet._versions = lambda tenant: inside.append(tenant) or (hangs.wait(10) and [])
-        asks = [asyncio.create_task(fleet.choose(f"t{number}", "1", "key")) for number in range(40)]
-        await asyncio.sleep(0.2)
-        kept = len(inside)
-        hangs.set()
-        await asyncio.gather(*asks, return_exceptions=True)
-        return kept
+def test_who_is_gone_is_told_whatever_becomes_of_the_tending(world):
+    told = []
 
-    assert asyncio.run(talk()) == 1
+    def tend(standing):
+        told.append(sorted(digest[:6] for digest in standing))
+        raise OSError("a disk")
+
+    async def talk():
+        fleet = world.fleet()
+        fleet.on_gone = told.append
+        await fleet.refresh()
+        fleet.on_read = tend
+        del world.champions["alder"]
+        with pytest.raises(OSError, match="a disk"):
+            await fleet.refresh()
+        fleet.on_read = None
+        await asyncio.wait_for(fleet.refresh(), 10)
+
+    asyncio.run(talk())
+    assert told == ["alder", ["birch1"]]
