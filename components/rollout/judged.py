@@ -14,7 +14,7 @@ from components.config.rollout import RolloutConfig
 from components.rollout.database import Database, insert_into
 from components.rollout.decision import Finding
 from components.rollout.standings import Standing
-from components.rollout.tables import JUDGED
+from components.rollout.tables import JUDGED, STANDINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def judged(database: Database) -> dict[str, Judged]:
 
 
 def keep(database: Database, found: Iterable[Judged]) -> None:
-    """Keep these in the place of what was found before. Raises WorkspaceError."""
+    """Keep these in the place of what was found before; nothing of a tenant forgotten since. Raises WorkspaceError."""
     rows = [
         {
             "tenant": one.tenant,
@@ -54,11 +54,13 @@ def keep(database: Database, found: Iterable[Judged]) -> None:
         }
         for one in found
     ]
-    if rows:
-        with database.writing("to keep what the trials are found to be") as connection:
+    with database.writing("to keep what the trials are found to be") as connection:
+        there = sql.select(STANDINGS.c.tenant).where(STANDINGS.c.tenant.in_([row["tenant"] for row in rows]))
+        known = set(connection.execute(there).scalars())
+        if kept := [row for row in rows if row["tenant"] in known]:
             insert = insert_into(connection, JUDGED)
             values = {name: insert.excluded[name] for name in ("trial", "seen", "findings")}
-            connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=values), rows)
+            connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=values), kept)
 
 
 def _findings(text: str) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 Each step may be done again, so a run that was stopped is finished by the next. The last thing is a line in the ledger
 that it happened. What stays by design: the ledger's lines, listings of older dataset versions (names of files and their
-digests), and git's history. A scheduler's record of runs is handed in.
+digests), git's history, and what servers have written to their logs. A scheduler's record of runs is handed in.
 """
 
 import re

@@ -4,8 +4,10 @@ import pytest
 
 from components.config.rollout import RolloutConfig
 from components.rollout.database import Database
+from components.rollout.judged import judged
 from components.rollout.observations import Observation, record
-from components.rollout.standings import Change, Standing
+from components.rollout.removal import remove_rows
+from components.rollout.standings import Change, Standing, put
 from components.stages.judging import cases, look
 
 CONFIG = RolloutConfig(policy="canary")
@@ -44,12 +46,18 @@ def serve(database, tenant, minute, requests, errors=0):
     )
 
 
+def stand(database, trials):
+    with database.writing("standings") as connection:
+        put(connection, [one for one, _ in trials])
+
+
 def seen(found):
     return {case.standing.tenant: case.judged and case.judged.seen for case in found}
 
 
 def test_only_what_has_grown_is_judged_anew(database):
     trials = [(trial(tenant), CONFIG) for tenant in ("birch", "alder")]
+    stand(database, trials)
     for tenant in ("alder", "birch"):
         serve(database, tenant, 2, 200)
     assert seen(cases(database, trials, FIRST + 3)) == {"alder": 400, "birch": 400}
@@ -67,11 +75,23 @@ def test_only_what_has_grown_is_judged_anew(database):
 
 def test_what_a_cycle_has_no_time_for_is_first_in_the_next(database):
     trials = [(trial(f"tenant-{number:02}"), CONFIG) for number in range(50)]
+    stand(database, trials)
     for number, (one, _) in enumerate(trials):
         serve(database, one.tenant, 2, 100 + number)
     times = iter([0.0, 1.0, 11.0])
-    judged = seen(cases(database, trials, FIRST + 3, lambda: next(times)))
-    assert [judged[one.tenant] is not None for one, _ in trials] == [True] * 20 + [False] * 30
+    found = seen(cases(database, trials, FIRST + 3, lambda: next(times)))
+    assert [found[one.tenant] is not None for one, _ in trials] == [True] * 20 + [False] * 30
     serve(database, "tenant-00", 3, 500)
     later = cases(database, trials, FIRST + 4, lambda: 0.0)
     assert all(case.growth == 0 for case in later)
+
+
+def test_of_a_tenant_that_was_forgotten_meanwhile_nothing_is_kept(database):
+    trials = [(trial(tenant), CONFIG) for tenant in ("alder", "birch")]
+    stand(database, trials)
+    for one, _ in trials:
+        serve(database, one.tenant, 2, 200)
+    found = cases(database, trials, FIRST + 3)
+    remove_rows(database, "alder")
+    assert len(look(database, found, FIRST + 3)) == 2
+    assert list(judged(database)) == ["birch"]
