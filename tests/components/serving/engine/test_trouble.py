@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,14 +57,15 @@ def test_one_rows_trouble_is_its_own(tenants: Any, running: Any, pieces_of: Any,
 def test_a_row_that_leaves_before_its_first_token_leaves_no_trouble_behind(
     tenants: Any, running: Any, pieces_of: Any, joined: Any, sources: Any, monkeypatch: Any
 ) -> None:
-    bad, *good = [Request(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
-    good[-1] = replace(good[-1], source=sources[3])  # the others compute as many columns as it has
-    step = Batch.step
+    bad, *good = [Request(artifact, sources[3], max_tokens=12) for artifact in tenants.artifacts]
+    good[-1] = replace(good[-1], source=sources[1])  # takes the block, and computes as many columns as the others
+    step, queued = Batch.step, threading.Event()
 
     def leaving(self: Batch) -> Any:
         outcomes = step(self)
         for row in self.rows:
             if not outcomes and row.tenant == bad.artifact.tenant:
+                queued.wait(30)
                 row.answer.cancel()
         return outcomes
 
@@ -71,9 +73,11 @@ def test_a_row_that_leaves_before_its_first_token_leaves_no_trouble_behind(
 
     async def serve() -> list[Any]:
         async with running(tenants, rows=4, step_tokens=16) as engine:
-            answer = await engine.submit(replace(bad, source="a b c d e f g h " * 3))
-            assert [piece async for piece in answer] == []
-            return await asyncio.gather(*(pieces_of(engine, one) for one in good), return_exceptions=True)
+            left = await engine.submit(replace(bad, source="a b c d e f g h " * 3))
+            answers = [await engine.submit(one) for one in good]
+            queued.set()
+            assert [piece async for piece in left] == []
+            return [[piece async for piece in answer] for answer in answers]
 
     for request, pieces in zip(good, asyncio.run(serve()), strict=True):
         assert joined(pieces) == tenants.alone(request)
