@@ -7,7 +7,9 @@ no table.
 
 import os
 import socket
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +37,7 @@ class Limits:
 
 
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_JOURNAL_SECONDS = 10
 _ALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 """TCP of an idle connection, in seconds."""
 
@@ -111,7 +114,15 @@ def _fuse(connection: Any, seconds: float) -> Iterator[Any]:
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
+    """Set them; the first who comes changes the file's journal, for which SQLite lets nobody else wait by itself."""
+    cursor, until_s = connection.cursor(), time.monotonic() + _JOURNAL_SECONDS
     for pragma in _PRAGMAS:
-        cursor.execute(f"PRAGMA {pragma}")
+        while True:
+            try:
+                cursor.execute(f"PRAGMA {pragma}")
+                break
+            except sqlite3.OperationalError as problem:
+                if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until_s:
+                    raise
+                time.sleep(0.01)
     cursor.close()

@@ -24,8 +24,6 @@ from components.stages.workspace import Workspace
 if TYPE_CHECKING:
     from torch import Tensor
 
-NOW_S = time.time()
-MINUTE = int(NOW_S // 60)
 CANARY = {
     "policy": "canary",
     "steps": [{"share": 0.1, "hours": 1.0, "min_requests": 20}, {"share": 1.0}],
@@ -36,9 +34,9 @@ CANARY = {
 class Fleet:
     """Versions in MLflow as a person sees them, and traffic as a server writes it down."""
 
-    now_s, minute = NOW_S, MINUTE
-
     def __init__(self, root: Path) -> None:
+        self.now_s = time.time()
+        self.minute = int(self.now_s // 60)
         self.root = root
         self.client = MlflowClient(tracking_uri=self.workspace.registry.uri)
 
