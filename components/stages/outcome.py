@@ -24,11 +24,10 @@ _UNDONE = {"train": "trained", "evaluate": "evaluated", "gate": "judged", "roll 
 
 def attempt(tenant: str, stage: str, work: Callable[[], Outcome]) -> Outcome:
     """Do one tenant's work in a stage; trouble that its owner can mend is told and becomes a failed outcome."""
-    try:
+    troubles: list[Outcome] = []
+    with apart(tenant, stage, troubles):
         return work()
-    except PrefixFleetError as problem:
-        warn(f"{tenant}: not {_UNDONE[stage]}: {problem}")
-        return Outcome(tenant, stage, "failed", str(problem))
+    return troubles[0]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from math import comb, log
 
 import numpy as np
 import pytest
+from sizes import SIZES
 
 from components.rollout.observations import Observation
 from components.rollout.sequential import Stratum, log_evidence, log_evidence_below, log_mean_of
@@ -136,16 +137,6 @@ def test_less_than_the_level_is_seldom_said_of_what_is_at_it_or_swings_above():
         both = log_mean_of(log_evidence(found, 0.5, worse=False), log_evidence_below(found, 0.1))
         said += bool(both.max() >= log(1 / ALPHA))
     assert said <= ALPHA * runs
-
-
-# docs/rollout.md states these: requests of the tenant, by which nine in ten trials are decided at false_alarm 0.01.
-SIZES = [
-    # rate of the champion, of the challenger, share, requests
-    (0.01, 0.50, 0.05, 400),
-    (0.01, 0.10, 0.25, 1300),
-    (0.01, 0.05, 0.25, 4500),
-    (0.10, 0.30, 0.25, 1400),
-]
 
 
 @pytest.mark.slow

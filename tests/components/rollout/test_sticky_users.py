@@ -7,6 +7,7 @@ from math import comb
 
 import numpy as np
 import pytest
+from sizes import SIZES
 
 from components.config.rollout import RolloutConfig
 from components.rollout.decision import find
@@ -87,16 +88,6 @@ def test_nor_do_many_users_at_a_stated_rate_of_one_in_five(ratio):
     generator = np.random.default_rng(6)
     raised = alarms(generator, 100, lambda: generator.beta(0.5, 1.5, 400), 3, ratio, 0.2)
     assert chance_of(raised, 100, 0.2) > 0.05
-
-
-# docs/rollout.md states these: users of the tenant, by which nine in ten trials are decided at false_alarm 0.01.
-SIZES = [
-    # mean rate of the champion, of the challenger, share, users
-    (0.01, 0.50, 0.05, 400),
-    (0.01, 0.10, 0.25, 1300),
-    (0.01, 0.05, 0.25, 4500),
-    (0.10, 0.30, 0.25, 1400),
-]
 
 
 @pytest.mark.slow

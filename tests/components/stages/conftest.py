@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ from components.registry.connection import quiet_mlflow
 from components.rollout.ledger import history
 from components.rollout.observations import Observation, record
 from components.rollout.standings import exposures, standing
-from components.stages import register
-from components.stages.outcome import Outcome
+from components.stages import register, train
+from components.stages.outcome import Outcome, refuse_failures
 from components.stages.records import read_csv
 from components.stages.rollout import Rolled, cycle
 from components.stages.workspace import Workspace
@@ -150,3 +150,24 @@ def prefixes_of() -> "Callable[..., dict[str, Tensor]]":
         return {tenant: delta.prefix.stacked() for tenant, delta in deltas.items()}
 
     return read
+
+
+@pytest.fixture
+def stop_and_resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function that trains with Ctrl-C at the n-th step that is told of, and then to the end."""
+
+    def trained(root: Path, at: int, tenants: Sequence[str] | None = None) -> None:
+        seen = []
+
+        def stop(progress: Any) -> None:
+            seen.append(progress)
+            if len(seen) == at:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "advance", stop)
+            with pytest.raises(KeyboardInterrupt):
+                train.run(Workspace(root), tenants)
+        refuse_failures(train.run(Workspace(root), tenants))
+
+    return trained

@@ -25,24 +25,13 @@ def states(outcomes):
     return {one.tenant: (one.state, one.detail) for one in outcomes}
 
 
-def interrupted(root, monkeypatch, at):
+def interrupted(root, stop_and_resume, at):
     """Train, remember alder's file, and train alder again with Ctrl-C at the n-th validation and a resume."""
     refuse_failures(train.run(Workspace(root)))
     whole = (root / "out/train/alder/prefix.safetensors").read_bytes()
     for name in ("prefix.safetensors", "manifest.json", "state/train.safetensors"):
         (root / "out/train/alder" / name).unlink()
-    seen = []
-
-    def stop(progress):
-        seen.append(progress)
-        if len(seen) == at:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "advance", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train.run(Workspace(root), ["alder"])
-    refuse_failures(train.run(Workspace(root), ["alder"]))
+    stop_and_resume(root, at, ["alder"])
     return whole
 
 
@@ -179,9 +168,9 @@ def test_a_damaged_shared_prefix_is_told(make_root):
 
 
 @pytest.mark.parametrize("at", [2, 3])
-def test_a_shared_start_resumes_to_the_same_file(make_root, monkeypatch, at):
+def test_a_shared_start_resumes_to_the_same_file(make_root, stop_and_resume, at):
     root = make_root(PAIR, train={**TRAIN, "mlp_hidden": 8}, tenants={"alder": ON_TASK})
-    whole = interrupted(root, monkeypatch, at)
+    whole = interrupted(root, stop_and_resume, at)
     assert (root / "out/train/alder/prefix.safetensors").read_bytes() == whole
 
 

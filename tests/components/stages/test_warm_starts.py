@@ -62,7 +62,7 @@ def test_a_warm_start_begins_where_the_champion_ended(
 
 
 @pytest.mark.parametrize(("method", "at"), [("prefix-mlp", 1), ("prefix-mlp", 3), ("lora", 2), ("full", 1)])
-def test_a_resumed_warm_start_ends_in_the_same_file(make_root, set_params, monkeypatch, method, at):
+def test_a_resumed_warm_start_ends_in_the_same_file(make_root, set_params, stop_and_resume, method, at):
     values = {**WARM, **METHODS[method]}
     root = make_root(("alder",), train=values)
     assert chain(root) == {"alder": "1"}
@@ -75,18 +75,7 @@ def test_a_resumed_warm_start_ends_in_the_same_file(make_root, set_params, monke
     for name in ("prefix.safetensors", "manifest.json"):
         (root / "out/train/alder" / name).unlink()
     (root / "out/train/alder/state/train.safetensors").write_bytes(state)
-    seen = []
-
-    def stop(progress):
-        seen.append(progress)
-        if len(seen) == at:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "advance", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train.run(Workspace(root))
-    refuse_failures(train.run(Workspace(root)))
+    stop_and_resume(root, at)
     assert read_manifest(root / "out/train/alder").made_from == made_from
     assert (root / "out/train/alder/prefix.safetensors").read_bytes() == whole
 

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,25 @@ def poisoned(monkeypatch: Any) -> None:
         put(self, reader)
 
     monkeypatch.setattr(Batch, "_put", poison)
+
+
+def asked_together(running: Any, pieces_of: Any, tenants: Any, requests: list[Request]) -> list[Any]:
+    """Each request's pieces, or what it failed with."""
+
+    async def serve() -> list[Any]:
+        async with running(tenants, rows=8) as engine:
+            return await asyncio.gather(*(pieces_of(engine, one) for one in requests), return_exceptions=True)
+
+    return asyncio.run(serve())
+
+
+@contextmanager
+def hooked(model: torch.nn.Module, hook: Any) -> Iterator[None]:
+    handle = model.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -106,12 +127,7 @@ def test_where_memory_is_short_for_an_infix_its_row_ends_alone(
         put(self, place, slots_L2HPD)
 
     monkeypatch.setattr(Room, "put", short)
-
-    async def serve() -> list[Any]:
-        async with running(tenants, rows=8) as engine:
-            return await asyncio.gather(*(pieces_of(engine, one) for one in requests), return_exceptions=True)
-
-    found = asyncio.run(serve())
+    found = asked_together(running, pieces_of, tenants, requests)
     assert isinstance(found[0], BusyError)
     for request, pieces in zip(requests[1:], found[1:], strict=True):
         assert joined(pieces) == tenants.alone(request)
@@ -131,16 +147,8 @@ def test_a_step_that_fails_for_one_row_alone_fails_it_alone(
             raise RuntimeError("an id that this kernel cannot take")
 
     expected = [tenants.alone(request) for request in requests]
-    handle = model.register_forward_pre_hook(refusing, with_kwargs=True)
-
-    async def serve() -> list[Any]:
-        async with running(tenants, rows=8) as engine:
-            return await asyncio.gather(*(pieces_of(engine, one) for one in requests), return_exceptions=True)
-
-    try:
-        found = asyncio.run(serve())
-    finally:
-        handle.remove()
+    with hooked(model, refusing):
+        found = asked_together(running, pieces_of, tenants, requests)
     assert isinstance(found[2], BaseModelError)
     assert "cannot take" in str(found[2])
     for place in (0, 1, 3, 4):
@@ -160,16 +168,8 @@ def test_a_row_that_an_encoder_cannot_take_fails_alone(
             raise RuntimeError("an id that this kernel cannot take")
 
     expected = [tenants.alone(request) for request in requests]
-    handle = tenants.base.model.get_encoder().register_forward_pre_hook(refusing, with_kwargs=True)
-
-    async def serve() -> list[Any]:
-        async with running(tenants, rows=8) as engine:
-            return await asyncio.gather(*(pieces_of(engine, one) for one in requests), return_exceptions=True)
-
-    try:
-        found = asyncio.run(serve())
-    finally:
-        handle.remove()
+    with hooked(tenants.base.model.get_encoder(), refusing):
+        found = asked_together(running, pieces_of, tenants, requests)
     assert isinstance(found[2], BaseModelError)
     assert "cannot take" in str(found[2])
     assert [joined(found[place]) for place in (0, 1, 3, 4)] == [expected[place] for place in (0, 1, 3, 4)]
