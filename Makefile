@@ -15,7 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check check-code check-infra format bench base base-dialogues clean
+.PHONY: help setup demo test test-fast check check-code check-infra format bench base clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -70,9 +70,6 @@ bench: setup ## every benchmarks/*.py, one after the other
 
 base: setup ## train the built-in base into base/ (up to 40 minutes on 2 cores)
 	$(BIN)/python -m components.builtin.pretrain
-
-base-dialogues: setup ## pretrain a small BART: make base-dialogues DIALOGSUM=FOLDER (40 minutes on 1 core)
-	$(BIN)/python -m components.builtin.pretrain_dialogues --data "$(DIALOGSUM)"
 
 clean: ## remove caches and build leftovers; .venv, data, out and var stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks build dist *.egg-info

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = ["setup", "demo", "test", "test-fast", "check", "format", "bench", "base", "base-dialogues", "clean"]
+WORDS = ["setup", "demo", "test", "test-fast", "check", "format", "bench", "base", "clean"]
 
 
 def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
