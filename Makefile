@@ -69,7 +69,7 @@ bench: setup ## every benchmarks/*.py, one after the other
 	    echo "== $$script"; $(BIN)/python "$$script"; done
 
 base: setup ## train the built-in base into base/ (up to 40 minutes on 2 cores)
-	$(BIN)/python -m components.builtin.pretrain
+	$(BIN)/python -m components.builtin.pretraining
 
 clean: ## remove caches and build leftovers; .venv, data, out and var stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks build dist *.egg-info

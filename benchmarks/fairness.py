@@ -23,7 +23,7 @@ from sides.random_weights import rewrite, sharpen
 from sides.turns import Side, in_turns
 
 from components.config import BaseConfig
-from components.model.base import load_base
+from components.model.base.load import load_base
 
 FAIR, FIRST_COME = "ours", "first come, first served"
 PRESETS = {

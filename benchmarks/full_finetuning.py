@@ -13,9 +13,9 @@ from pathlib import Path
 
 from components.evaluation.report import Report, build_report, read_report
 from components.model.decoding import Decoding, generate_text
-from components.stages.examples import evaluated, read_tenant
+from components.stages.splits import evaluated, read_tenant
 from components.stages.workspace import Workspace
-from components.training.fit import fit
+from components.training.prepare import fit
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ import torch
 
 from components.config import BaseConfig, TrainConfig
 from components.errors import PrefixFleetError
-from components.model.base import Base, load_base
-from components.model.trainable import TrainableDelta
+from components.model.base.load import Base, load_base
+from components.model.trainable_delta import TrainableDelta
 from components.registry.artifact import save_artifact
 
 METHODS: dict[str, dict[str, Any]] = {

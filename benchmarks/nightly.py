@@ -120,7 +120,7 @@ def _run_night(root: Path) -> None:
     import flows.shard
     from components.model import decoding
     from components.training import loop
-    from flows.door import run
+    from flows.run_local import run
 
     watch = Watch()
     for module in (flows.retrain, flows.report, flows.shard):

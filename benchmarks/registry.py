@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from components.config import RegistryConfig
-from components.model.prefix import Prefix, tensor_name
+from components.model.prefix.prefix import Prefix, tensor_name
 from components.registry.artifact import save_artifact
-from components.registry.connection import quiet_mlflow
-from components.registry.tracking import Registration, Registry, RunLog, Version
+from components.registry.mlflow.connection import quiet_mlflow
+from components.registry.registry import Registration, Registry, RunLog, Version
 
 LAYERS, HEADS, LENGTH, HEAD_DIM = 6, 4, 8, 32
 

@@ -32,14 +32,15 @@ from sqlalchemy.engine import Engine
 
 from components.config import RegistryConfig
 from components.config.rollout import RolloutConfig
-from components.registry.connection import BACKEND_VARIABLE, quiet_mlflow
-from components.registry.tracking import Registry
-from components.registry.versions import CHALLENGER, CHAMPION, model_name
-from components.rollout import policy, standings
-from components.rollout.database import VARIABLE, Database
-from components.rollout.observations import Observation, record
-from components.rollout.standings import Standing
-from components.stages.rollout import cycle, sentence
+from components.registry.mlflow.connection import BACKEND_VARIABLE, quiet_mlflow
+from components.registry.mlflow.versions import CHALLENGER, CHAMPION, model_name
+from components.registry.registry import Registry
+from components.rollout.policy import policy
+from components.rollout.store import tenant_state
+from components.rollout.store.database import VARIABLE, Database
+from components.rollout.store.observations import Observation, record
+from components.rollout.store.tenant_state import Standing
+from components.stages.rollout.cycle import cycle, sentence
 from components.stages.workspace import Workspace
 
 PRESETS = {
@@ -89,7 +90,7 @@ def _measure_cycles(name: str, url: str, folder: Path, chosen: argparse.Namespac
     os.environ[VARIABLE] = url
     minute = int(time.time() // 60)
     _aside(_bring_to_trial, folder, chosen, minute)
-    trials = [one for one in standings.standings(Workspace(folder).database).values() if one.challenger]
+    trials = [one for one in tenant_state.standings(Workspace(folder).database).values() if one.challenger]
     taken, before = [], watch_peak()
     with _queries() as counted:
         for number in range(1 + chosen.cycles):
@@ -119,7 +120,7 @@ def _bring_to_trial(folder: Path, chosen: argparse.Namespace, minute: int) -> No
     began_s = 60.0 * (minute - chosen.minutes)
     trials = [policy.begin(config, one, "2", began_s) for one in known[: chosen.trials]]
     with database.writing("standings") as connection:
-        standings.put(connection, [*trials, *known[chosen.trials :]])
+        tenant_state.put(connection, [*trials, *known[chosen.trials :]])
     for start in range(0, len(trials), AT_ONCE):
         _see(database, trials[start : start + AT_ONCE], range(minute - chosen.minutes + 1, minute))
 

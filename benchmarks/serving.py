@@ -31,7 +31,7 @@ from sides.random_weights import rewrite, sharpen
 from sides.turns import Outcome, Side, in_turns
 
 from components.config import BaseConfig
-from components.model.base import load_base
+from components.model.base.load import load_base
 
 OURS, ALONE, HTTP, BATCHES, PEFT = "ours", "ours, one tenant", "ours, HTTP", "a batch a tenant", "peft, switched"
 SMALL = {"shape": ["tiny"], "requests": 16, "sample": 4, "rounds": 1, "rows": 8, "swaps": 2}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.tenants import Owner, Tenants
+from cli.arguments import Owner, Tenants
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,8 +28,8 @@ def import_(
 ) -> None:
     """Read a data set of a known format as a tenant's drop and take it in as a new dataset version."""
     from cli.console import narrated, stdout
+    from components.stages.commands.drops import write_drop
     from components.stages.dataset import outcomes
-    from components.stages.drops import write_drop
     from components.stages.outcome import refuse_failures
     from components.stages.workspace import Workspace
 
@@ -41,7 +41,7 @@ def import_(
         counts = write_drop(Workspace(root), kind, path, tenant, {key: value for key, _, value in pairs})
         told = ", ".join(f"{split} {count}" for split, count in counts.items())
         if take:
-            from flows.door import run
+            from flows.run_local import run
 
             refuse_failures(outcomes(run("dataset", root, [tenant])))
     left = "" if take else "; take it in with `prefixfleet data take`"
@@ -54,7 +54,7 @@ def take_(ctx: typer.Context, tenant: Tenants = None) -> None:
     from cli.console import narrated
     from components.stages.dataset import outcomes
     from components.stages.outcome import refuse_failures
-    from flows.door import run
+    from flows.run_local import run
 
     with narrated():
         refuse_failures(outcomes(run("dataset", ctx.obj, tenant)))
@@ -64,7 +64,7 @@ def take_(ctx: typer.Context, tenant: Tenants = None) -> None:
 def check(ctx: typer.Context, tenant: Tenants = None) -> None:
     """Check drops line by line without taking them in; exit code 1 when a line or a drop would be refused."""
     from cli.console import stdout, table
-    from components.stages.drops import check_drops
+    from components.stages.commands.drops import check_drops
     from components.stages.workspace import Workspace
 
     checks = check_drops(Workspace(Path(ctx.obj)), tenant)

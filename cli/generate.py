@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.tenants import Tenant
+from cli.arguments import Tenant
 
 
 def generate(
@@ -27,7 +27,7 @@ def generate(
     """
     import sys
 
-    from components.stages.generate import generate as stage
+    from components.stages.commands.generate import generate as stage
     from components.stages.workspace import Workspace
 
     changed = _values(set_ or ())

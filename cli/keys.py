@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.tenants import checked_tenant
+from cli.arguments import checked_tenant
 
 if TYPE_CHECKING:
-    from components.serving.keys import Keys
+    from components.serving.http.api_keys import Keys
 
 app = typer.Typer(help="API keys: who may ask the server for which tenant.", no_args_is_help=True)
 
@@ -29,7 +29,7 @@ def create(
     """Make a key of a tenant, or an admin's. The key is printed once, on stdout; only its hash is kept."""
     from cli.console import stderr
     from components.errors import ConfigError
-    from components.serving.keys import parse_age, shown_time
+    from components.serving.http.api_keys import parse_age, shown_time
 
     if admin == (tenant is not None):
         raise ConfigError("a tenant, or --admin", "both" if admin else "neither", "give one of them")
@@ -43,7 +43,7 @@ def create(
 def list_(ctx: typer.Context, tenant: _Owner = None) -> None:
     """Show the keys, or a tenant's: never their secrets."""
     from cli.console import table
-    from components.serving.keys import shown_time
+    from components.serving.http.api_keys import shown_time
 
     with _keys(ctx.obj) as keys:
         found = keys.list(tenant)
@@ -69,7 +69,7 @@ def revoke(
 
 @contextmanager
 def _keys(root: Path) -> "Iterator[Keys]":
-    from components.serving.keys import Keys
+    from components.serving.http.api_keys import Keys
     from components.stages.workspace import Workspace
 
     database = Workspace(root).database

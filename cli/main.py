@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import data, exchange, fleet, generate, keys, reproduce, rollout, runs, score, serve, tune
+from cli import data, generate, keys, peft_exchange, reproduce, rollout, runs, score, serve, status, tune
 from components.errors import PrefixFleetError
 from flows.environment import prepare
 
@@ -47,7 +47,7 @@ class _Doors(TyperGroup):
             raise typer.Exit(2) from None
         except OSError as problem:
             from cli.console import show_error
-            from components.data.files import DISK, disk_problem
+            from components.storage.atomic_files import DISK, disk_problem
 
             if problem.errno not in DISK:
                 raise
@@ -70,7 +70,7 @@ app.command("serve")(serve.serve)
 app.command("demo")(runs.demo)
 app.command("retrain")(runs.retrain)
 app.command("tune")(tune.tune)
-app.command("status")(fleet.status)
+app.command("status")(status.status)
 app.command("rollout")(rollout.rollout)
 app.command("history")(rollout.history)
 app.command("promote")(rollout.promote)
@@ -79,8 +79,8 @@ app.command("pause")(rollout.pause)
 app.command("pin")(rollout.pin)
 app.command("forget")(rollout.forget)
 app.command("generate")(generate.generate)
-app.command("export")(exchange.export)
-app.command("import")(exchange.import_)
+app.command("export")(peft_exchange.export)
+app.command("import")(peft_exchange.import_)
 app.command("stage")(runs.stage)
 app.command("score")(score.score)
 app.command("reproduce")(reproduce.reproduce)

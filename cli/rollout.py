@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.tenants import Tenant
+from cli.arguments import Tenant
 
 Off = Annotated[bool, typer.Option("--off", help="Take it back.")]
 
@@ -14,8 +14,8 @@ def rollout(ctx: typer.Context) -> None:
     """Do one cycle now: advance, promote or take back whoever is on trial, and record what was moved in MLflow."""
     from cli.console import narrated, stdout
     from components.stages.outcome import refuse_failures
-    from components.stages.rollout import sentence
-    from flows.door import run
+    from components.stages.rollout.cycle import sentence
+    from flows.run_local import run
 
     with narrated():
         rolled, troubles = run("rollout", ctx.obj)
@@ -33,7 +33,7 @@ def history(
 
     from cli.console import stdout, table
     from components.errors import WorkspaceError
-    from components.rollout.ledger import history as read
+    from components.rollout.store.ledger import history as read
     from components.stages.workspace import Workspace
 
     entries = read(Workspace(ctx.obj).database, tenant)
@@ -58,7 +58,7 @@ def promote(
 ) -> None:
     """Make a registered version champion by hand; serving and the next gate follow the alias at once."""
     from cli.console import narrated
-    from components.stages.by_hand import promote as stage
+    from components.stages.rollout.manual import promote as stage
     from components.stages.workspace import Workspace
 
     with narrated():
@@ -75,7 +75,7 @@ def rollback(
     Retraining leaves it so until something changes.
     """
     from cli.console import narrated
-    from components.stages.by_hand import rollback as stage
+    from components.stages.rollout.manual import rollback as stage
     from components.stages.workspace import Workspace
 
     with narrated():
@@ -85,7 +85,7 @@ def rollback(
 def pause(ctx: typer.Context, tenant: Tenant, off: Off = False) -> None:
     """Hold a trial at its share; it is still taken back when a check calls it worse."""
     from cli.console import narrated
-    from components.stages.by_hand import hold
+    from components.stages.rollout.manual import hold
     from components.stages.workspace import Workspace
 
     with narrated():
@@ -95,7 +95,7 @@ def pause(ctx: typer.Context, tenant: Tenant, off: Off = False) -> None:
 def pin(ctx: typer.Context, tenant: Tenant, off: Off = False) -> None:
     """Keep today's champion, whatever is trained; new versions are registered and wait."""
     from cli.console import narrated
-    from components.stages.by_hand import hold
+    from components.stages.rollout.manual import hold
     from components.stages.workspace import Workspace
 
     with narrated():
@@ -112,9 +112,9 @@ def forget(
     Ends with a search for what is left, and a line in the ledger. Older dataset versions lose the tenant's files.
     """
     from cli.console import narrated
-    from components.stages.forget import forget as stage
+    from components.stages.commands.forget import forget as stage
     from components.stages.workspace import Workspace
-    from flows.forgetting import prefect_record
+    from flows.forget import prefect_record
 
     if not yes:
         typer.confirm(f"Remove everything of {tenant}, also from the DVC remotes? Nothing brings it back.", abort=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.tenants import FullCheck, Tenants
+from cli.arguments import FullCheck, Tenants
 
 if TYPE_CHECKING:
     from flows.retrain import Run
@@ -28,7 +28,7 @@ def retrain(ctx: typer.Context, tenant: Tenants = None, full_check: FullCheck = 
     """
     from cli.console import narrated
     from components.stages.outcome import refuse_failures
-    from flows.door import run as run_flow
+    from flows.run_local import run as run_flow
 
     with narrated():
         run = run_flow("retrain", ctx.obj, tenant, full_check=full_check)
@@ -42,10 +42,10 @@ def demo(ctx: typer.Context) -> None:
     Takes minutes the first time; a second demo finds that nothing changed, trains nothing and takes seconds.
     """
     from cli.console import narrated, stdout
-    from components.stages.demo import drop_builtin, scope
+    from components.stages.commands.demo import drop_builtin, scope
     from components.stages.outcome import refuse_failures
     from components.stages.workspace import Workspace
-    from flows.door import run as run_flow
+    from flows.run_local import run as run_flow
 
     place = Workspace(ctx.obj)
     with narrated():
@@ -84,7 +84,7 @@ def stage(
 def show(run: "Run") -> None:
     """Print a run's table and sentence."""
     from cli.console import stdout, table
-    from components.stages.results import table as results_table
+    from components.stages.reports.results_table import table as results_table
 
     if run.rows:
         table("Results", *results_table(run.rows))

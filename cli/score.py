@@ -33,8 +33,8 @@ def score(
     """
     from cli.console import stderr, stdout, table
     from components.evaluation.suites import LABELS, named_suite
-    from components.stages.score import score as stage
-    from components.stages.score import write_scores
+    from components.stages.commands.score import score as stage
+    from components.stages.commands.score import write_scores
 
     scored = stage(
         suite,

@@ -21,7 +21,7 @@ def serve(
 
     /docs has the API, /healthz, /readyz and /metrics what watches the server.
     """
-    from components.serving.server import serve as run
+    from components.serving.http.server import serve as run
     from components.stages.workspace import Workspace
 
     given = {"host": host, "port": port, "tls_certificate": tls_certificate, "tls_key": tls_key}

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.tenants import Tenant
+from cli.arguments import Tenant
 from components.errors import ConfigError
 
 if TYPE_CHECKING:
-    from components.stages.study import Row
-    from components.stages.tune import Tuned
+    from components.stages.tuning.study import Row
+    from components.stages.tuning.tune import Tuned
 
 
 class Measure(StrEnum):
@@ -66,10 +66,10 @@ def tune(
     values or ranges begin another study.
     """
     from cli.console import narrated, stderr
-    from components.stages.tune import Request
-    from components.stages.tune import tune as search
+    from components.stages.tuning.search_space import Wanted
+    from components.stages.tuning.tune import Request
+    from components.stages.tuning.tune import tune as search
     from components.stages.workspace import Workspace
-    from components.training.search import Wanted
 
     request = Request(
         tenant=tenant,
@@ -99,8 +99,8 @@ def tune(
 
 def _show(tenant: str, tuned: "Tuned") -> None:
     from cli.console import stdout, table
-    from components.stages.override import shown
-    from components.stages.trial import label
+    from components.stages.tuning.overrides import shown
+    from components.stages.tuning.trial import label
 
     notes = {row.number: _note(row, tuned) for row in tuned.rows}
     name = label(tuned.metric)

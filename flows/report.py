@@ -6,9 +6,9 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from components.stages import pictures
 from components.stages.outcome import Outcome
-from components.stages.results import Row, markdown, results, table
+from components.stages.reports import charts
+from components.stages.reports.results_table import Row, markdown, results, table
 from components.stages.workspace import Workspace
 
 
@@ -16,7 +16,7 @@ from components.stages.workspace import Workspace
 def publish(place: Workspace, plan: str, failures: Sequence[Outcome], tenants: Sequence[str] | None) -> list[Row]:
     """Draw the pictures and leave the artifacts `retrain-results` and `retrain-report`; returns the rows."""
     rows = results(place, tenants)
-    pictures.draw(place)
+    charts.draw(place)
     heads, cells = table(rows)
     named = [dict(zip(heads, row, strict=True)) for row in cells]
     create_table_artifact(key="retrain-results", table=named, description=plan)

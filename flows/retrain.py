@@ -12,12 +12,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import task_run
 
-from components.registry.versions import CHAMPION, Version
+from components.registry.mlflow.versions import CHAMPION, Version
 from components.stages import dataset, gate, register
 from components.stages.outcome import Outcome, refuse_failures
 from components.stages.plan import Plan, plan
 from components.stages.progress import listed, tell
-from components.stages.results import Row
+from components.stages.reports.results_table import Row
 from components.stages.workspace import Workspace
 from flows.environment import prepare
 from flows.report import publish

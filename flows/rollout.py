@@ -11,16 +11,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 
-from components.rollout import untold
-from components.rollout.ledger import Entry
-from components.stages import by_hand, corrections
-from components.stages import forget as removal
-from components.stages import rollout as stage
+from components.rollout.store import rollback_outbox
+from components.rollout.store.ledger import Entry
+from components.stages.commands import forget as removal
 from components.stages.outcome import Outcome
-from components.stages.rollout import Rolled
+from components.stages.rollout import corrections, manual
+from components.stages.rollout import cycle as stage
+from components.stages.rollout.cycle import Rolled
 from components.stages.workspace import Workspace
 from flows.environment import prepare
-from flows.forgetting import prefect_record
+from flows.forget import prefect_record
 from flows.states import ended
 
 ROLLBACK = "prefixfleet.rollback"
@@ -48,7 +48,7 @@ def rollout(workspace: str = ".") -> State[Done]:
 def promote(tenant: str, version: str | None = None, workspace: str = ".", by: str = "prefect") -> str:
     """Make the named version, else the one on trial, else the newest, champion."""
     prepare(Path(workspace))
-    return by_hand.promote(Workspace(Path(workspace)), tenant, version, by).version
+    return manual.promote(Workspace(Path(workspace)), tenant, version, by).version
 
 
 @flow(name="rollback")
@@ -56,16 +56,16 @@ def rollback(tenant: str, to: str | None = None, workspace: str = ".", by: str =
     """End a trial, or go back to the former champion or to the version named."""
     prepare(Path(workspace))
     place = Workspace(Path(workspace))
-    _, found = by_hand.rollback(place, tenant, to, by)
+    _, found = manual.rollback(place, tenant, to, by)
     open_events(place)
     return found
 
 
 @flow(name="hold")
-def hold(tenant: str, action: by_hand.Hold, workspace: str = ".", by: str = "prefect") -> None:
+def hold(tenant: str, action: manual.Hold, workspace: str = ".", by: str = "prefect") -> None:
     """Pause or resume a trial; pin or unpin a champion."""
     prepare(Path(workspace))
-    by_hand.hold(Workspace(Path(workspace)), tenant, action, by)
+    manual.hold(Workspace(Path(workspace)), tenant, action, by)
 
 
 @flow(name="forget")
@@ -85,7 +85,7 @@ def roll_all(place: Workspace) -> Done:
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
 def open_events(place: Workspace) -> None:
     """Open the events of all rollbacks that have none yet."""
-    with untold.taking(place.database) as rollbacks:
+    with rollback_outbox.taking(place.database) as rollbacks:
         for one in rollbacks:
             tell_rollback(one)
 

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from components.registry.versions import CHAMPION
+from components.registry.mlflow.versions import CHAMPION
 from components.stages import evaluate, train
 from components.stages.outcome import Outcome
 from components.stages.plan import PlanItem, examine, plan

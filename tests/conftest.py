@@ -89,7 +89,7 @@ def write_tenant(data: Path, tenant: str, start: int = 0) -> None:
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's database without anything in it; making one takes seconds, copying it nothing."""
     from components.config import RegistryConfig
-    from components.registry.tracking import Registry
+    from components.registry.registry import Registry
 
     folder = tmp_path_factory.mktemp("mlflow")
     assert Registry(RegistryConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db"), folder).champions() == {}

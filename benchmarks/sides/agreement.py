@@ -14,8 +14,8 @@ from torch import Tensor
 from components.config import BaseConfig, TrainConfig
 from components.data.batches import IGNORED
 from components.data.schema import Example
-from components.model.base import load_base
-from components.model.trainable import TrainableDelta
+from components.model.base.load import load_base
+from components.model.trainable_delta import TrainableDelta
 from sides import ours, peft_trainer
 from sides.turns import Turn
 

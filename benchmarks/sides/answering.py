@@ -22,8 +22,8 @@ import transformers
 
 from components.model.decoding import Decoding, generate_each, requests_for
 from components.serving.engine import BatchEngine, Limits
-from components.serving.engine.residents import Residents
-from components.serving.requests import Request
+from components.serving.engine.artifacts.cache import Residents
+from components.serving.interface import Request
 from sides import peft_trainer
 from sides.bases import quiet
 from sides.load import Folders, Load

@@ -21,10 +21,10 @@ from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
 from components.config import BaseConfig
 from components.data.importers.e2e import import_e2e
-from components.model.base import Base, load_base
+from components.model.base.load import Base, load_base
 from components.model.decoding import Decoding, generate_each
-from components.model.prefix import Prefix
-from components.model.texts import Texts
+from components.model.prefix.prefix import Prefix
+from components.model.text.texts import Texts
 from sides import peft_trainer
 from sides.bases import quiet
 from sides.examples import E2E_LENGTHS

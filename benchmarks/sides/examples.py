@@ -10,7 +10,7 @@ from pathlib import Path
 from components.data.importers.e2e import import_e2e
 from components.data.schema import Example
 from components.data.tokens import encode_examples
-from components.model.texts import Texts
+from components.model.text.texts import Texts
 
 POOL = 50
 """Batches that a length-sorted pool of a large training set holds, in PrefixFleet and in `transformers` alike."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.serving.engine import BatchEngine, Limits
-from components.serving.engine.residents import Residents
+from components.serving.engine.artifacts.cache import Residents
 from sides.answering import Ask, asked
 from sides.load import Folders, Load
 from sides.turns import Turn, loaded

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from components.config import BaseConfig
-from components.model.base import Base, load_base
+from components.model.base.load import Base, load_base
 from components.model.delta import Delta
-from components.model.prefix import Prefix
+from components.model.prefix.prefix import Prefix
 from components.registry.artifact import load_artifact, save_artifact
-from components.serving.requests import Artifact, Request
+from components.serving.interface import Artifact, Request
 from sides.fleets import names
 
 

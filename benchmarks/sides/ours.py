@@ -15,11 +15,11 @@ from components.config import BaseConfig, EngineConfig, TrainConfig
 from components.data.schema import Example
 from components.data.tokens import Encoded
 from components.errors import PrefixFleetError
-from components.model.base import Base, load_base
-from components.model.trainable import TrainableDelta
-from components.training.fit import fit, prepare
+from components.model.base.load import Base, load_base
+from components.model.trainable_delta import TrainableDelta
 from components.training.loop import train_together as train_shard
 from components.training.objective import Deltas, Row
+from components.training.prepare import fit, prepare
 from components.training.run import TrainResult
 from sides.turns import Turn, loaded
 

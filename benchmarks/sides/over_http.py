@@ -13,8 +13,8 @@ import httpx
 import yaml
 
 from components.errors import PrefixFleetError
-from components.registry.tracking import Registration, RunLog
-from components.serving.requests import Request
+from components.registry.registry import Registration, RunLog
+from components.serving.interface import Request
 from components.stages.workspace import Workspace
 from sides.answering import Answers, Part, answered
 from sides.load import Load

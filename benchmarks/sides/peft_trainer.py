@@ -21,7 +21,7 @@ from components.config import TrainConfig
 from components.data.batches import collate
 from components.data.schema import Example
 from components.data.tokens import Encoded, encode_examples
-from components.model.texts import Texts
+from components.model.text.texts import Texts
 from sides.bases import dropout_free, quiet
 from sides.turns import Turn, loaded
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.config import RegistryConfig
-from components.registry.connection import quiet_mlflow
-from components.registry.tracking import Registry
-from components.registry.versions import model_name
+from components.registry.mlflow.connection import quiet_mlflow
+from components.registry.mlflow.versions import model_name
+from components.registry.registry import Registry
 
 
 def write_fleet(uri: str, folder: Path, tenants: Sequence[str], on_trial: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ import requests
 from components.errors import PrefixFleetError
 from components.model.decoding import Decoding, generate_text
 from components.registry.artifact import load_artifact
-from components.registry.tracking import Registration, RunLog
+from components.registry.registry import Registration, RunLog
 from components.stages.workspace import Workspace
 from sides.fleets import write_workspace
 from sides.load import save

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from components.serving.engine import BatchEngine, Limits
-from components.serving.engine.residents import Memory, Residents
-from components.serving.requests import Artifact, Request
+from components.serving.engine.artifacts.cache import Memory, Residents
+from components.serving.interface import Artifact, Request
 from sides.load import Folders, Load, Made
 from sides.turns import Turn, loaded
 

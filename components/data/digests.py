@@ -23,7 +23,7 @@ def file_digest(path: Path) -> str | None:
 def tenant_digest(data: Path, tenant: str, of: Callable[[Path], str | None] = file_digest) -> str:
     """Hex SHA-256 of a tenant's split files: their bytes, not their times or place; a missing split counts as absent.
 
-    `of` gives a file's digest: from `components.data.remembered`, say, which need not read it again.
+    `of` gives a file's digest: from `components.data.digest_cache`, say, which need not read it again.
 
     Raises:
         DataError: the tenant id is no DNS label, or the data folder has no such tenant.

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from components.data.checks import DropReport, Stamp, unique, visible
-from components.data.files import disk_errors, write_atomic
+from components.data.drop_checks import DropReport, Stamp, unique, visible
 from components.data.schema import Example, format_line
+from components.storage.atomic_files import disk_errors, write_atomic
 
 _TAKEN = ".taken.tmp"
 

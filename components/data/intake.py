@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.config import DataConfig
-from components.data import drops, swap, versions
-from components.data.checks import DropReport, check_drop, quarantine, unique
+from components.data import drops, dvc, swap
 from components.data.digests import dataset_version
-from components.data.files import sweep, write_atomic
+from components.data.drop_checks import DropReport, check_drop, quarantine, unique
 from components.data.schema import SPLITS, check_tenant_id, format_line, read_split
 from components.errors import DataError, WorkspaceError
+from components.storage.atomic_files import sweep, write_atomic
 
 QUARANTINE = "quarantine"
 
@@ -76,7 +76,7 @@ def take_drops(workspace: Path, limits: DataConfig, tenants: Sequence[str] | Non
         except DataError as problem:
             refused[report.tenant] = str(problem)
     changed = {tenant: splits for tenant, splits in fresh.items() if splits}
-    if changed or (fresh and not (workspace / versions.POINTER).exists()):
+    if changed or (fresh and not (workspace / dvc.POINTER).exists()):
         _make_version(workspace, changed, push=limits.push)
     for report in reports:
         if report.tenant in fresh:
@@ -86,11 +86,11 @@ def take_drops(workspace: Path, limits: DataConfig, tenants: Sequence[str] | Non
 
 def require_current(workspace: Path) -> None:
     """Fetch data/ where it is missing. Raises WorkspaceError where it is not what data.dvc names."""
-    if not (workspace / versions.POINTER).exists():
+    if not (workspace / dvc.POINTER).exists():
         return
     if not (workspace / swap.DATA).exists():
-        versions.pull(workspace)
-    elif not versions.is_clean(workspace):
+        dvc.pull(workspace)
+    elif not dvc.is_clean(workspace):
         fix = "`dvc add data` keeps what lies there, `dvc checkout data.dvc` takes what data.dvc names"
         raise WorkspaceError("data/ as data.dvc names it", f"another in {workspace}", fix)
 
@@ -124,7 +124,7 @@ def new_version(workspace: Path, *, push: bool) -> Iterator[Path]:
         yield staged
         _add_staged(workspace)
         if push:
-            versions.push(workspace, swap.STAGED_POINTER)
+            dvc.push(workspace, swap.STAGED_POINTER)
     except BaseException:
         swap.recover(workspace)
         raise
@@ -133,13 +133,13 @@ def new_version(workspace: Path, *, push: bool) -> Iterator[Path]:
 
 def _add_staged(workspace: Path) -> None:
     """Version the staged folder. In .gitignore its passing name, which DVC adds, gives way to data/ itself."""
-    versions.add(workspace, swap.STAGED)
+    dvc.add(workspace, swap.STAGED)
     path = workspace / ".gitignore"
     if not path.exists():
         return
     lines = path.read_bytes().splitlines()
     kept = [line for line in lines if line.strip() != f"/{swap.STAGED}".encode()]
-    if not (workspace / versions.POINTER).exists() and f"/{swap.DATA}".encode() not in kept:
+    if not (workspace / dvc.POINTER).exists() and f"/{swap.DATA}".encode() not in kept:
         kept.append(f"/{swap.DATA}".encode())
     sweep(path)
     if kept != lines:
@@ -147,5 +147,5 @@ def _add_staged(workspace: Path) -> None:
 
 
 def _version(workspace: Path) -> str:
-    pointer = workspace / versions.POINTER
+    pointer = workspace / dvc.POINTER
     return dataset_version(pointer) if pointer.exists() else ""

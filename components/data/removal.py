@@ -1,11 +1,14 @@
-"""A dataset version without a tenant. Knows no store: what older versions have of it is for components.data.objects."""
+"""A dataset version without a tenant.
+
+Knows no store: see `components.data.dvc_objects` for what older versions hold of the tenant.
+"""
 
 import shutil
 from pathlib import Path
 
-from components.data import swap, versions
-from components.data.files import disk_errors
+from components.data import dvc, swap
 from components.data.intake import new_version, require_current
+from components.storage.atomic_files import disk_errors
 
 
 def remove_from_dataset(workspace: Path, tenant: str, *, push: bool) -> bool:
@@ -15,7 +18,7 @@ def remove_from_dataset(workspace: Path, tenant: str, *, push: bool) -> bool:
         WorkspaceError: data/ is not what data.dvc names, DVC fails, or the disk is full. The last version stands.
     """
     swap.recover(workspace)
-    if not (workspace / versions.POINTER).exists():
+    if not (workspace / dvc.POINTER).exists():
         return False
     require_current(workspace)
     if not (workspace / swap.DATA / tenant).exists():

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from components.config import TENANT_ID, DataConfig
-from components.data.files import write_atomic
 from components.errors import DataError
+from components.storage.atomic_files import write_atomic
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 

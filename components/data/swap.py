@@ -16,8 +16,8 @@ from pathlib import Path
 import yaml
 
 from components.data.digests import pointer_output
-from components.data.files import disk_errors, sweep, sync_folder, write_atomic
-from components.data.versions import POINTER
+from components.data.dvc import POINTER
+from components.storage.atomic_files import disk_errors, sweep, sync_folder, write_atomic
 
 DATA = "data"
 STAGED = "data.tmp"

@@ -20,9 +20,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from components.data.files import sweep, write_atomic
 from components.data.tokens import Pairs, Texts
 from components.errors import WorkspaceError
+from components.storage.atomic_files import sweep, write_atomic
 
 _FORMAT = "prefixfleet tokens 1"
 _HEADER = "prefixfleet"

@@ -18,12 +18,12 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.config import GateConfig, Metric, NonInferiorityConfig
-from components.data.files import write_atomic
 from components.data.schema import ALL
 from components.errors import GateError
 from components.evaluation.bootstrap import paired_difference
 from components.evaluation.metrics import LABELS, LOWER_IS_BETTER, Array, sentence_statistics
 from components.evaluation.report import Prediction, Report, slice_indices
+from components.storage.atomic_files import write_atomic
 
 
 class Scored(NamedTuple):

@@ -13,11 +13,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.config import EvaluateConfig, Metric
-from components.data.files import write_atomic
 from components.data.schema import ALL, Example
 from components.errors import DataError, GateError
 from components.evaluation.bootstrap import interval
 from components.evaluation.metrics import METRICS, corpus_score, sentence_statistics
+from components.storage.atomic_files import write_atomic
 
 Subject = Literal["prefix", "base", "champion"]
 

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from components.config import Method, TrainConfig
 from components.errors import ArtifactError, BaseModelError
-from components.model.attach import Attachment, attached
-from components.model.base import Base
-from components.model.demonstrations import Demonstrations
-from components.model.prefix import DECODER, Prefix
-from components.model.sites import watched
-from components.model.texts import Texts
+from components.model.base.attention_sites import watched
+from components.model.base.load import Base
+from components.model.prefix.attach import Attachment, attached
+from components.model.prefix.prefix import DECODER, Prefix
+from components.model.text.demonstrations import Demonstrations
+from components.model.text.texts import Texts
 from components.model.weights import Weights, WeightsConfig, weights_from_tensors
 
 PROMPT = "embedding.prompt"
@@ -129,7 +129,7 @@ def prompt_prefix(base: Base, prompt_PW: Tensor) -> Prefix:
 def applied(
     base: Base, rows: Sequence["Delta | Prefix | None"], starts_B: Tensor | None = None
 ) -> Iterator[Attachment | None]:
-    """Run the base with one delta a batch row; see `components.model.attach.attached` for what stands where.
+    """Run the base with one delta a batch row; see `components.model.prefix.attach.attached` for what stands where.
 
     Raises:
         BaseModelError: a delta does not fit the base.

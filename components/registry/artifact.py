@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.data.files import sweep, write_atomic
 from components.errors import ArtifactError, BaseModelError
 from components.registry.manifest import (
     FIX,
@@ -25,11 +24,12 @@ from components.registry.manifest import (
     read_file,
     read_manifest,
 )
+from components.storage.atomic_files import sweep, write_atomic
 
 if TYPE_CHECKING:
-    from components.model.base import Base
+    from components.model.base.load import Base
     from components.model.delta import Delta
-    from components.model.prefix import Prefix
+    from components.model.prefix.prefix import Prefix
 
 
 _HEADER = "prefixfleet"

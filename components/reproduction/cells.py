@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.config import TrainConfig
-from components.data.files import write_atomic
 from components.errors import WorkspaceError
+from components.storage.atomic_files import write_atomic
 
 PROTOCOL = 1
 """Rises when the same cell would be measured in another way; results of another protocol are not read."""

@@ -45,7 +45,7 @@ def real_work() -> Work:
     """Training, decoding and scoring as the project does them."""
     from components.evaluation.suites import score_suite
     from components.model.decoding import Decoding, generate_text
-    from components.training.fit import fit
+    from components.training.prepare import fit
 
     return Work(fit, generate_text, Decoding, score_suite)
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import components
 from components import errors
-from components.data.files import disk_errors, write_atomic
 from components.errors import PrefixFleetError, TrainingError
 from components.reproduction.worker import STOPPED, Job
 from components.stages.progress import Progress, advance
+from components.storage.atomic_files import disk_errors, write_atomic
 
 _PATIENCE_SECONDS = 60
 _MESSAGES = "messages.log"

@@ -3,11 +3,11 @@
 import io
 from pathlib import Path
 
-from components.data.files import write_atomic
 from components.reproduction.figures import draw
 from components.reproduction.gather import gather
 from components.reproduction.run import Outcome
 from components.reproduction.tables import as_csv, as_json, markdown
+from components.storage.atomic_files import write_atomic
 
 
 def write_report(outcome: Outcome, out: Path) -> list[Path]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.config import BaseConfig
-from components.data.files import alone, write_atomic
 from components.errors import PrefixFleetError, TrainingError
 from components.reproduction.cells import Cell, Result, read_result
 from components.reproduction.plan import BaseFacts, Point, plan
@@ -20,6 +19,7 @@ from components.reproduction.request import Request
 from components.reproduction.sources import Data, read_data
 from components.reproduction.worker import Job
 from components.stages.progress import tell, warn
+from components.storage.atomic_files import alone, write_atomic
 
 Measure = Callable[[Job, str], None]
 """Measures a job's cell; the label is for progress. On return the cell's result lies in the job's folder."""
@@ -80,7 +80,7 @@ def reproduce(
 
 def base_facts(path: str) -> BaseFacts:
     """Open a base, look at it and let it go again. Raises BaseModelError."""
-    from components.model.base import load_base
+    from components.model.base.load import load_base
 
     base = load_base(BaseConfig(path=path), device="cpu")
     slots = sum(2 * site.layers * site.kv_heads * site.head_dim for site in base.shape.sites.values())

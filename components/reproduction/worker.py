@@ -17,10 +17,10 @@ from typing import Any, TextIO
 from pydantic import BaseModel, ConfigDict
 
 from components.config import BaseConfig
-from components.data.files import write_atomic
 from components.errors import PrefixFleetError
 from components.reproduction.cells import Cell, read_result, write_result
 from components.reproduction.sources import Kind, read_data
+from components.storage.atomic_files import write_atomic
 
 STOPPED = 130
 
@@ -54,7 +54,7 @@ class Job(BaseModel):
 
 def run(job: Job, channel: TextIO) -> None:
     """Measure the job's cell, or score it again, and write its result and its texts."""
-    from components.model.base import load_base
+    from components.model.base.load import load_base
     from components.reproduction.measure import measure, real_work, rescore
 
     def tell(work: str, done: int, total: int, note: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.stages.progress import tell
-from components.stages.records import read_json, write_json
+from components.stages.stamps import read_json, write_json
 from components.stages.workspace import Workspace
 
 BASE_FILE = "base.json"
@@ -26,7 +26,7 @@ def describe(workspace: Workspace) -> dict[str, Any]:
     facts = read_json(path)
     if isinstance(facts, dict) and _stands(workspace, facts):
         return facts
-    from components.model.base import describe_base
+    from components.model.base.load import describe_base
 
     base = workspace.base
     named = {"path": workspace.params.base.path, "revision": workspace.params.base.revision}
@@ -50,6 +50,6 @@ def _stands(workspace: Workspace, facts: dict[str, Any]) -> bool:
 
 
 def _digests(folder: Path) -> str:
-    from components.model.identity import model_digest, tokenizer_digest
+    from components.model.base.digests import model_digest, tokenizer_digest
 
     return f"{model_digest(folder)} {tokenizer_digest(folder)}"

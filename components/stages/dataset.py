@@ -6,9 +6,9 @@ Fetches the data when they are missing, takes drops in, records results. Knows D
 from collections.abc import Sequence
 
 from components.data.drops import pending
+from components.data.dvc import commit, is_clean, pull
 from components.data.intake import IntakeResult, take_drops
 from components.data.swap import recover
-from components.data.versions import commit, is_clean, pull
 from components.errors import DataError, WorkspaceError
 from components.stages import evaluate, train
 from components.stages.outcome import Outcome

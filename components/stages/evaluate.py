@@ -12,17 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.evaluation.report import Report, read_report
-from components.registry.versions import CHAMPION
+from components.registry.mlflow.versions import CHAMPION
+from components.stages.evaluation_jobs import PREDICTIONS_FILE, REPORT_FILE, Job, Tenant
 from components.stages.outcome import Outcome
 from components.stages.plan import PlanItem, plan
 from components.stages.progress import Progress, advance
-from components.stages.records import remove_others, write_csv, write_json
-from components.stages.subjects import PREDICTIONS_FILE, REPORT_FILE, Job, Tenant
+from components.stages.stamps import remove_others, write_csv, write_json
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from components.model.decoding import Decoding, Request
-    from components.registry.versions import Version
+    from components.registry.mlflow.versions import Version
 
 __all__ = ["BLEU_FILE", "METRICS_FILE", "PREDICTIONS_FILE", "REPORT_FILE", "evaluate_shard", "finish", "run"]
 

@@ -12,7 +12,7 @@ from components.evaluation.report import read_predictions, read_report
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.outcome import Outcome, attempt
 from components.stages.progress import tell
-from components.stages.records import read_json, remove_others, stands, write_json, write_stamp
+from components.stages.stamps import read_json, remove_others, stands, write_json, write_stamp
 from components.stages.workspace import Workspace
 
 VERDICT_FILE = "verdict.json"

@@ -14,7 +14,7 @@ from components.errors import ArtifactError, ConfigError
 from components.registry.manifest import SCHEMA, TENSORS_FILE, Manifest, read_manifest
 from components.stages.base import BASE_FILE, describe
 from components.stages.progress import listed
-from components.stages.records import read_json
+from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
 
 

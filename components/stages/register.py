@@ -7,23 +7,23 @@ what lies outside the workspace. Does not know how prefixes are trained or judge
 
 from collections.abc import Collection, Sequence
 
-from components.data.records import form_of
+from components.data.linearization import form_of
 from components.errors import PrefixFleetError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import read_report
 from components.registry.manifest import Manifest, read_manifest
-from components.registry.tracking import CHAMPION, Registration, RunLog, Version, read_curves
-from components.rollout.standings import Standing
+from components.registry.registry import CHAMPION, Registration, RunLog, Version, read_curves
+from components.rollout.store.tenant_state import Standing
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
-from components.stages.examples import read_one
 from components.stages.gate import VERDICT_FILE, last_verdict
-from components.stages.moves import PROMOTED, TAKEN_BACK, challenge, config_of, make_champion
 from components.stages.outcome import Outcome, apart
 from components.stages.plan import plan
 from components.stages.progress import tell, warn
-from components.stages.records import read_json
+from components.stages.rollout.tenant_lock import turn
+from components.stages.rollout.transitions import PROMOTED, TAKEN_BACK, challenge, config_of, make_champion
+from components.stages.splits import read_one
+from components.stages.stamps import read_json
 from components.stages.train import LOSS_FILE, TRAINING_FILE
-from components.stages.turns import turn
 from components.stages.workspace import Workspace
 
 _WHY = "it passed the gate"

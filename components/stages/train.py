@@ -12,16 +12,16 @@ from components.data.digests import file_digest
 from components.errors import PrefixFleetError
 from components.registry.artifact import save_artifact
 from components.registry.manifest import TENSORS_FILE
-from components.stages.examples import read_tenant, split_path
-from components.stages.origins import champion_start, run_key, shared_prefix
 from components.stages.outcome import Outcome, attempt
 from components.stages.plan import PlanItem, plan
 from components.stages.progress import Progress, advance, tell
-from components.stages.records import read_csv, remove_others, write_csv, write_json
+from components.stages.splits import read_tenant, split_path
+from components.stages.stamps import read_csv, remove_others, write_csv, write_json
+from components.stages.starting_points import champion_start, run_key, shared_prefix
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
-    from components.training.peers import Peers
+    from components.training.distributed.passes import Peers
     from components.training.run import Job, TrainResult
 
 LOSS_FILE = "loss.csv"
@@ -50,7 +50,7 @@ def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[Outcome
         ConfigError: `engine.processes` wants more GPUs than there are.
         TrainingError: one of these processes has ended; what was in training is saved.
     """
-    from components.training.peers import peers_for
+    from components.training.distributed.passes import peers_for
 
     if not items:
         return []
@@ -100,7 +100,7 @@ class _Work:
             TrainingError: the shared prefix is not trained yet.
         """
         from components.training.checkpoint import saved_step
-        from components.training.fit import prepare
+        from components.training.prepare import prepare
 
         self.workspace, self.item = workspace, item
         self.folder = workspace.out("train", item.tenant)

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.config import BaseConfig, Params, load_params
+from components.data.digest_cache import Digests
 from components.data.digests import dataset_version
-from components.data.files import alone
-from components.data.remembered import Digests
 from components.data.schema import tenants_in
 from components.errors import DataError, WorkspaceError
 from components.stages.progress import warn
+from components.storage.atomic_files import alone
 
 if TYPE_CHECKING:
-    from components.model.base import Base
-    from components.registry.tracking import Registry
-    from components.registry.versions import Version
-    from components.rollout.database import Database
+    from components.model.base.load import Base
+    from components.registry.mlflow.versions import Version
+    from components.registry.registry import Registry
+    from components.rollout.store.database import Database
 
 
 class Workspace:
@@ -50,21 +50,21 @@ class Workspace:
     @cached_property
     def base(self) -> "Base":
         """The loaded, frozen base. Raises BaseModelError."""
-        from components.model.base import load_base
+        from components.model.base.load import load_base
 
         return load_base(self.base_config)
 
     @cached_property
     def registry(self) -> "Registry":
         """The registry that params.yaml or MLFLOW_TRACKING_URI names. Raises RegistryError when it does not answer."""
-        from components.registry.tracking import Registry
+        from components.registry.registry import Registry
 
         return Registry(self.params.registry, self.root)
 
     @cached_property
     def database(self) -> "Database":
         """The rollout's ledger, standings and observations. Raises WorkspaceError when it does not answer."""
-        from components.rollout.database import open_database
+        from components.rollout.store.database import open_database
 
         return open_database(self.params, self.root)
 

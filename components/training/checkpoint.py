@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from components.data.files import sweep, write_atomic
+from components.storage.atomic_files import sweep, write_atomic
 
 FILE = "train.safetensors"
 SCHEMA = 2

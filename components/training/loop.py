@@ -21,14 +21,14 @@ from components.config import EngineConfig
 from components.data.batches import by_tokens
 from components.data.tokens import Encoded
 from components.errors import PrefixFleetError, TrainingError, WorkspaceError
-from components.model.activation import compiled_activations
-from components.model.base import Base
+from components.model.base.activation import compiled_activations
+from components.model.base.load import Base
+from components.model.base.out_of_memory import out_of_memory
 from components.model.delta import Delta
-from components.model.memory import out_of_memory
 from components.training.admission import check_examples, example_too_large, kind_of, step_tokens, tenant_too_large
+from components.training.distributed.passes import Peers
 from components.training.memory import Room, tenant_bytes
 from components.training.objective import Deltas, Row, Sums
-from components.training.peers import Peers
 from components.training.run import Job, Run, TrainResult, spaced
 
 _PASSES_AHEAD = 2

@@ -14,10 +14,10 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from components.config import EngineConfig
 from components.data.tokens import Encoded, sizes_of
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.delta import Delta
-from components.model.initialization import random_prefix
-from components.model.trainable import TrainableDelta
+from components.model.prefix.initialization import random_prefix
+from components.model.trainable_delta import TrainableDelta
 from components.training.objective import Deltas, Row
 
 _GIB = 2**30

@@ -21,13 +21,13 @@ from torch import Tensor
 from components.config import EngineConfig
 from components.data.batches import IGNORED, collate
 from components.data.tokens import Encoded, sizes_of
-from components.model.base import Base
+from components.model.base.load import Base
+from components.model.base.output_head import head_inputs, logits_only_at, plain_head
 from components.model.delta import Delta, applied
-from components.model.head import head_inputs, logits_only_at, plain_head
 from components.model.packing import packable, packed, slots_of
 from components.model.packing.attention import attend, plain
 from components.model.packing.layout import Layout
-from components.model.prefix import Prefix
+from components.model.prefix.prefix import Prefix
 from components.training.cross_entropy import chunked, whole
 
 _DEFAULT = EngineConfig()

@@ -16,9 +16,9 @@ from components.config import TrainConfig
 from components.data.batches import epoch_order
 from components.data.tokens import Encoded, sizes_of
 from components.errors import TrainingError
-from components.model.checkpointing import checkpointed
+from components.model.base.checkpointing import checkpointed
 from components.model.delta import Delta, delta_from_tensors
-from components.model.trainable import TrainableDelta
+from components.model.trainable_delta import TrainableDelta
 from components.training.checkpoint import Point, Progress, load_state, save_state
 from components.training.schedule import learning_rate
 

@@ -15,11 +15,11 @@ from mlflow import MlflowClient
 
 from components.errors import RegistryError
 from components.registry.artifact import load_artifact
-from components.stages.by_hand import promote
-from components.stages.generate import generate
-from components.stages.status import status
+from components.stages.commands.generate import generate
+from components.stages.reports.status import status
+from components.stages.rollout.manual import promote
 from components.stages.workspace import Workspace
-from flows.door import run
+from flows.run_local import run
 
 pytestmark = pytest.mark.slow
 COMMAND = str(Path(sys.executable).with_name("prefixfleet"))

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.stages.workspace import Workspace
-from flows.door import run
+from flows.run_local import run
 
 pytestmark = pytest.mark.slow
 COMMAND = str(Path(sys.executable).with_name("prefixfleet"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from components.model.base import Base
+    from components.model.base.load import Base
 
 EOS, PAD, CONTEXT = 0, 1, 64
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,"
@@ -84,7 +84,7 @@ def letters() -> Any:
 @pytest.fixture(scope="session")
 def base_of(letters: Any) -> "Callable[..., Base]":
     """A function of a model (and a context) to a base with the tokenizer of letters."""
-    from components.model.base import Base
+    from components.model.base.load import Base
 
     def make(model: Any, context: int = CONTEXT) -> Base:
         size = sum(parameter.numel() for parameter in model.parameters())

@@ -146,7 +146,7 @@ def test_what_cannot_be_exported_is_told(root, tmp_path, refused, call):
 
 
 def test_an_export_never_runs_over_anything(root, tmp_path, refused, call):
-    from components.stages.exchange import import_peft
+    from components.stages.commands.peft_exchange import import_peft
     from components.stages.workspace import Workspace
 
     checkpoint = write_checkpoint(tmp_path / "theirs")

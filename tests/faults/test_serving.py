@@ -15,8 +15,8 @@ import pytest
 from mlflow import MlflowClient
 from seen import observed
 
-from components.rollout.feedback import corrections
-from components.serving.keys import Keys
+from components.rollout.store.feedback import corrections
+from components.serving.http.api_keys import Keys
 from components.stages import register
 from components.stages.workspace import Workspace
 

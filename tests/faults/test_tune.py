@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from components.errors import WorkspaceError
-from components.stages import tune
+from components.stages.tuning import tune
 from components.stages.workspace import Workspace
 
 FAST = ("--trials", "2", "--metric", "validation-loss", "--learning-rates", "0.1..0.5")
@@ -111,7 +111,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(call, make_root, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("components.stages.trial.advance", stop)
+        patched.setattr("components.stages.tuning.trial.advance", stop)
         told = call(root, "tune", "alder", *FAST)
     assert told.exit_code == 130
     assert "the same command goes on" in told.stderr

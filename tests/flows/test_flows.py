@@ -5,9 +5,9 @@ import json
 import pytest
 
 from components.errors import DataError, WorkspaceError
-from components.stages.records import read_json
+from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
-from flows.door import run
+from flows.run_local import run
 
 pytestmark = pytest.mark.slow
 

@@ -8,13 +8,13 @@ from mlflow import MlflowClient
 
 import flows.rollout
 from components.errors import RegistryError, WorkspaceError
-from components.rollout.feedback import Feedback, give
-from components.rollout.ledger import history
-from components.rollout.observations import Observation, record
-from components.stages import by_hand
-from components.stages.rollout import cycle
+from components.rollout.store.feedback import Feedback, give
+from components.rollout.store.ledger import history
+from components.rollout.store.observations import Observation, record
+from components.stages.rollout import manual
+from components.stages.rollout.cycle import cycle
 from components.stages.workspace import Workspace
-from flows.door import run
+from flows.run_local import run
 
 pytestmark = pytest.mark.slow
 ROLLOUT = {"policy": "canary", "steps": [{"share": 0.1}, {"share": 1.0}]}
@@ -90,7 +90,7 @@ def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root, monkeypa
     assert rollback("alder", None, str(root), "ada") == "1"
     assert [one.action for one in history(database, "alder")][-4:] == ["promote", "pin", "unpin", "rollback"]
 
-    by_hand.rollback(Workspace(root), "alder", "2", "bob")  # as from the command line
+    manual.rollback(Workspace(root), "alder", "2", "bob")  # as from the command line
 
     def fail(*_):
         raise WorkspaceError("a cycle that ends", "one that does not", "none")

@@ -5,9 +5,9 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from components.rollout.database import Database
-from components.rollout.observations import Observation
-from components.rollout.tables import LATENCIES, OBSERVATIONS
+from components.rollout.store.database import Database
+from components.rollout.store.observations import Observation
+from components.rollout.store.tables import LATENCIES, OBSERVATIONS
 
 _KEY = ("tenant", "version", "arm", "minute", "section")
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from components.errors import ConfigError, DataError
-from components.model.base import Base
+from components.model.base.load import Base
+from components.model.decoding.decode_loop import decode
 from components.model.decoding.options import Decoding
-from components.model.decoding.stream import decode
-from components.model.decoding.waiting import Request
+from components.model.decoding.request_queue import Request
 from components.model.delta import Delta, as_delta
-from components.model.prefix import Prefix
+from components.model.prefix.prefix import Prefix
 
 __all__ = ["Decoding", "Request", "Sources", "decode", "generate_each", "generate_text", "requests_for"]
 

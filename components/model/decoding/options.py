@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from components.config import EvaluateConfig
 from components.errors import ConfigError
-from components.model.controls import Controls
+from components.model.decoding.controls import Controls
 
 
 @dataclass(frozen=True)

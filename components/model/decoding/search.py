@@ -13,9 +13,9 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from components.model.controls import Controller, RowDraws
-from components.model.decoding.candidates import likeliest, log_sum_exp, plain
+from components.model.decoding.controls import Controller, RowDraws
 from components.model.decoding.options import Decoding
+from components.model.decoding.top_candidates import likeliest, log_sum_exp, plain
 
 _NEVER = -1.0e9
 

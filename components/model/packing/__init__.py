@@ -1,6 +1,6 @@
 """Run a decoder-only model over rows end to end, each behind its own prefix: no padding, whatever the rows' lengths.
 
-`packed` gives what `components.model.attach.attached` gives, but for rounding, and keeps no row longer than it is.
+`packed` gives what `components.model.prefix.attach.attached` gives, but for rounding, and pads no row.
 Knows the attention interface; does not know architectures, losses or who owns a prefix.
 
 Shapes: L layers, 2 for key and value, N tokens of all rows, Q slots of all prefixes, H key/value heads, D head size.
@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import BaseModelError
-from components.model.attach import attached
-from components.model.checkpointing import is_checkpointed
-from components.model.interface import BARE, taken_over
+from components.model.base.attention_interface import BARE, taken_over
+from components.model.base.attention_sites import Site, attention_sites, prefix_shape, refused
+from components.model.base.blocks import decoder_blocks
+from components.model.base.checkpointing import is_checkpointed
 from components.model.packing.attention import Attention, attend
 from components.model.packing.last_block import LastBlock
 from components.model.packing.layout import Layout
-from components.model.prefix import Prefix, PrefixShape
-from components.model.sites import Site, attention_sites, prefix_shape, refused
-from components.model.weights.blocks import decoder_blocks
+from components.model.prefix.attach import attached
+from components.model.prefix.prefix import Prefix, PrefixShape
 
 _STARTS = (1, 1)
 _known: "WeakKeyDictionary[nn.Module, _Ways]" = WeakKeyDictionary()
@@ -127,7 +127,7 @@ class _Packed:
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        """See `components.model.interface.Attends`; the only row holds all tokens."""
+        """See `components.model.base.attention_interface.Attends`; the only row holds all tokens."""
         del mask
         layout = self.layout
         if self.last is not None and (read := self.last.keys_and_values(module, key, value)) is not None:

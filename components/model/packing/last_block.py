@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from components.model.weights.blocks import decoder_blocks
+from components.model.base.blocks import decoder_blocks
 
 
 class LastBlock:

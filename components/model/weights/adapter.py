@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from components.errors import BaseModelError
+from components.model.base.blocks import Block, all_blocks
 from components.model.weights.applied import HeldWeights
-from components.model.weights.blocks import Block, all_blocks
 from components.model.weights.config import WeightsConfig
 
 

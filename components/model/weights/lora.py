@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import BaseModelError
+from components.model.base.blocks import all_blocks
 from components.model.weights.applied import HeldWeights, placed
-from components.model.weights.blocks import all_blocks
 from components.model.weights.config import WeightsConfig
 
 _ADAPTER = "default"

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.model.base.blocks import last_blocks
 from components.model.weights.applied import HeldWeights, placed
-from components.model.weights.blocks import last_blocks
 from components.model.weights.config import WeightsConfig
 
 _PREFIX = "weight."

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from components.errors import BaseModelError, PrefixFleetError
-from components.model.base import Base
-from components.model.controls import guided
-from components.model.memory import out_of_memory
-from components.serving.engine.choosing import Asking, Chooser, Chosen
-from components.serving.engine.room import Read, Room
-from components.serving.engine.rows import Reader, Row
-from components.serving.requests import BusyError
+from components.model.base.load import Base
+from components.model.base.out_of_memory import out_of_memory
+from components.model.decoding.controls import guided
+from components.serving.engine.kv_cache import Read, Room
+from components.serving.engine.sampler import Asking, Chooser, Chosen
+from components.serving.engine.sequence import Reader, Row
+from components.serving.interface import BusyError
 
 _log = logging.getLogger(__name__)
 Outcome = Chosen | PrefixFleetError

@@ -4,7 +4,7 @@ import pytest
 from transformers import GPT2Config
 
 from components.config import BaseConfig
-from components.model.base import load_base
+from components.model.base.load import load_base
 
 
 def test_sizes_are_those_of_gpt2_small(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from components.config import BaseConfig
-from components.model.base import load_base
+from components.model.base.load import load_base
 
 FOLDER = Path(__file__).resolve().parents[3] / "base"
 

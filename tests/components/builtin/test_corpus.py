@@ -6,8 +6,8 @@ import pytest
 
 from components.builtin.corpus import Writer, rows, texts
 from components.builtin.domains import DOMAINS
+from components.builtin.pretraining.gpt2 import train_tokenizer
 from components.builtin.tenants import HOUSES
-from components.model.pretraining import train_tokenizer
 
 
 @pytest.fixture(scope="module")

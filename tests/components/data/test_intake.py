@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from components.config import DataConfig
-from components.data import files, versions
+from components.data import dvc
 from components.data.digests import dataset_version, tenant_digest
 from components.data.intake import IntakeResult, take_drops
 from components.data.schema import SPLITS, Example, read_split, write_split
 from components.errors import DataError, WorkspaceError
+from components.storage import atomic_files
 
 LIMITS = DataConfig(max_rejects=0.4)
 
@@ -48,7 +49,7 @@ def test_from_the_first_drop_to_a_pull_in_a_fresh_clone(workspace: Path, tmp_pat
     assert "no test split" in first.refused["half"]
     assert sources(workspace, "a") == ["train one", "train two"]
     assert sorted(path.name for path in (workspace / "drops").iterdir()) == ["Bad", "half", "stray"]
-    assert versions.is_clean(workspace)
+    assert dvc.is_clean(workspace)
     assert at_rest(workspace)
     assert (workspace / ".gitignore").read_text() == "/data\n"
 
@@ -115,7 +116,7 @@ def test_a_process_killed_while_dvc_works_leaves_the_old_version(workspace: Path
     assert result.changed == ["a"]
     assert sources(workspace, "a") == ["train one", "train two"]
     assert at_rest(workspace)
-    assert versions.is_clean(workspace)
+    assert dvc.is_clean(workspace)
 
 
 def test_a_tenant_id_that_is_a_path_is_refused(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_disk_that_is_full_in_quarantine_stops_before_anything_else(
     deliver(tmp_path, "a", "one", "two", "three")
     with (tmp_path / "drops" / "a" / "train.jsonl").open("a") as file:
         file.write("{oops\n")
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic_files.os, "fsync", full)
     with pytest.raises(WorkspaceError, match="free space"):
         take_drops(tmp_path, LIMITS)
     assert len(list((tmp_path / "drops" / "a").iterdir())) == 3

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from components.config import DataConfig
-from components.data import swap, versions
-from components.data.checks import check_drop
+from components.data import dvc, swap
+from components.data.drop_checks import check_drop
 from components.data.drops import pending, take_away
 from components.data.intake import take_drops
 from components.data.schema import SPLITS, Example, format_line, write_split
@@ -53,9 +53,9 @@ def version(workspace: Path) -> str:
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with two tenants and a drop for each, one of them with a line to reject; and a drop to refuse."""
-    monkeypatch.setattr(versions, "add", fake_add)
-    monkeypatch.setattr(versions, "push", fake_push)
-    monkeypatch.setattr(versions, "is_clean", fake_is_clean)
+    monkeypatch.setattr(dvc, "add", fake_add)
+    monkeypatch.setattr(dvc, "push", fake_push)
+    monkeypatch.setattr(dvc, "is_clean", fake_is_clean)
     workspace = tmp_path / "start"
     for tenant in ("a", "b"):
         for split in SPLITS:
@@ -130,7 +130,7 @@ def test_a_failing_step_leaves_everything_as_it_was(
         raise failure
 
     before = tree(start)
-    monkeypatch.setattr(versions, step, fail)
+    monkeypatch.setattr(dvc, step, fail)
     with pytest.raises(type(failure)):
         take_drops(start, LIMITS)
     after = tree(start)

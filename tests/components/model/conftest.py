@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from components.model.base import Base
-from components.model.prefix import Prefix
-from components.model.sites import prefix_shape
+from components.model.base.attention_sites import prefix_shape
+from components.model.base.load import Base
+from components.model.prefix.prefix import Prefix
 
 KINDS = ("gpt2", "llama")
 

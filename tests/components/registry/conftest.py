@@ -16,11 +16,11 @@ import requests
 import torch
 
 from components.config import RegistryConfig
-from components.model.base import Base
-from components.model.prefix import Prefix, PrefixShape
+from components.model.base.load import Base
+from components.model.prefix.prefix import Prefix, PrefixShape
 from components.registry.artifact import save_artifact
 from components.registry.manifest import Manifest
-from components.registry.tracking import Registry
+from components.registry.registry import Registry
 
 DIGEST = {"base": "b" * 64, "tokenizer": "c" * 64}
 SHAPE = PrefixShape(layers=2, kv_heads=2, head_dim=4)
@@ -112,7 +112,7 @@ def save_for(save: Callable[..., Manifest]) -> Callable[..., Manifest]:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An sqlite file with MLflow's tables, which take seconds to make; to be copied."""
-    from components.registry.connection import quiet_mlflow
+    from components.registry.mlflow.connection import quiet_mlflow
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     with quiet_mlflow():

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from components.config import TrainConfig
 from components.errors import ArtifactError, BaseModelError, PrefixFleetError
-from components.model.base import Base
-from components.model.trainable import TrainableDelta
+from components.model.base.load import Base
+from components.model.trainable_delta import TrainableDelta
 from components.registry.artifact import load_artifact, save_artifact
 from components.registry.manifest import read_manifest
 

@@ -10,7 +10,7 @@ import torch
 
 from components.config import BaseConfig
 from components.evaluation.suites import score_suite
-from components.model.base import load_base
+from components.model.base.load import load_base
 from components.reproduction.cells import Cell
 from components.reproduction.measure import Work, input_interval, measure, peak_mib, real_work, rescore
 from components.reproduction.plan import BaseFacts, plan

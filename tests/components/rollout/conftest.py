@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.rollout.database import Database
+from components.rollout.store.database import Database
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 

@@ -11,14 +11,14 @@ import yaml
 from mlflow import MlflowClient
 
 from components.registry.artifact import load_artifact
-from components.registry.connection import quiet_mlflow
-from components.rollout.ledger import history
-from components.rollout.observations import Observation, record
-from components.rollout.standings import exposures, standing
+from components.registry.mlflow.connection import quiet_mlflow
+from components.rollout.store.ledger import history
+from components.rollout.store.observations import Observation, record
+from components.rollout.store.tenant_state import exposures, standing
 from components.stages import register, train
 from components.stages.outcome import Outcome, refuse_failures
-from components.stages.records import read_csv
-from components.stages.rollout import Rolled, cycle
+from components.stages.rollout.cycle import Rolled, cycle
+from components.stages.stamps import read_csv
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:

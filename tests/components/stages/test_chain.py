@@ -6,10 +6,12 @@ import shutil
 import pytest
 
 from components.errors import RegistryError
-from components.stages import by_hand, evaluate, gate, pictures, register, results, status, train
+from components.stages import evaluate, gate, register, train
 from components.stages.outcome import TenantsFailedError, refuse_failures
 from components.stages.plan import plan
-from components.stages.records import read_csv, read_json
+from components.stages.reports import charts, results_table, status
+from components.stages.rollout import manual
+from components.stages.stamps import read_csv, read_json
 from components.stages.workspace import Workspace
 
 PAIR = ("alder", "birch")
@@ -62,13 +64,13 @@ def test_the_whole_chain_then_nothing_then_one_tenant(make_root, write_tenant):
     assert (verdict["champion_version"], verdict["champion_digest"]) == ("1", first["birch"])
     assert {check["slice"] for check in verdict["checks"]} == {"all", "seen", "unseen"}
 
-    rows = results.results(Workspace(root))
+    rows = results_table.results(Workspace(root))
     assert [(row.tenant, row.version, row.alias) for row in rows] == [
         ("alder", "1", "champion"),
         ("birch", "2", "champion"),
     ]
-    assert results.markdown(rows).count("\n") == 4
-    assert [path.stat().st_size > 1000 for path in pictures.draw(Workspace(root))] == [True, True]
+    assert results_table.markdown(rows).count("\n") == 4
+    assert [path.stat().st_size > 1000 for path in charts.draw(Workspace(root))] == [True, True]
     assert [(row.champion, row.stale) for row in status.status(Workspace(root))] == [("1", ""), ("2", "")]
 
     # Now champion itself, it keeps what it was measured against, and a run with nothing new leaves the verdict alone.
@@ -106,7 +108,7 @@ def test_a_rejected_prefix_leaves_the_champion_untouched(make_root, set_params):
         "alder": "1",
         "birch": "1",
     }
-    assert [row.verdict for row in results.results(place)] == ["rejected", "rejected"]
+    assert [row.verdict for row in results_table.results(place)] == ["rejected", "rejected"]
     assert "train.seed changed" not in plan(place).sentence
     assert status.status(place, ["alder"])[0].stale == "a newer prefix is in out/"
 
@@ -116,16 +118,16 @@ def test_a_champion_moved_by_hand_stays_where_it_was_moved_to(make_root, set_par
     chain(root)
     set_params(root, train={"seed": 1, "initialization": "random"})
     assert chain(root)[1] == {"alder": "2"}
-    assert by_hand.rollback(Workspace(root), "alder") == ("2", "1")
+    assert manual.rollback(Workspace(root), "alder") == ("2", "1")
     outcomes, promoted = chain(root)
     assert states(outcomes, "gate") == {"alder": "stood"}  # against version 1, as when version 2 was new
     assert promoted == {}
     assert Workspace(root).registry.champion("alder").version == "1"
     with pytest.raises(RegistryError, match="before version 1"):
-        by_hand.rollback(Workspace(root), "alder")
+        manual.rollback(Workspace(root), "alder")
     with pytest.raises(RegistryError, match="versions: 2, 1"):
-        by_hand.promote(Workspace(root), "alder", "7")
-    assert by_hand.promote(Workspace(root), "alder").version == "2"
+        manual.promote(Workspace(root), "alder", "7")
+    assert manual.promote(Workspace(root), "alder").version == "2"
     # Back to the parameters of version 1: trained again, the same prefix, and this time on purpose.
     set_params(root)
     assert chain(root)[1] == {"alder": "1"}

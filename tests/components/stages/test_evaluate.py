@@ -10,13 +10,13 @@ import torch
 import yaml
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from components.model.decoding import runs, search
+from components.model.decoding import decoder_run, search
 from components.registry.manifest import read_manifest
-from components.registry.versions import Version
+from components.registry.mlflow.versions import Version
 from components.stages import evaluate, train
 from components.stages.outcome import Outcome
 from components.stages.plan import plan
-from components.stages.records import read_json
+from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
 
 TRAIN: dict[str, dict[str, Any]] = {
@@ -204,7 +204,7 @@ def test_what_is_switched_off_is_not_used_and_changes_nothing(trained, monkeypat
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["engine"] |= {"shared_beams": False, "fast_candidates": False}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
-    monkeypatch.setattr(runs, "Tree", lambda *_: pytest.fail("shares beams"))
+    monkeypatch.setattr(decoder_run, "Tree", lambda *_: pytest.fail("shares beams"))
     monkeypatch.setattr(search, "likeliest", lambda *_: pytest.fail("looks at blocks"))
     assert {one.state for one in run(root).values()} == {"done"}
     assert before == {tenant: written(root, tenant) for tenant in ("alder", "cedar")}
@@ -213,5 +213,5 @@ def test_what_is_switched_off_is_not_used_and_changes_nothing(trained, monkeypat
 def test_nothing_is_loaded_where_everything_stands(trained, monkeypatch):
     root = trained(("alder",))
     run(root)
-    monkeypatch.setattr("components.model.base.load_base", lambda *_: pytest.fail("loads the base"))
+    monkeypatch.setattr("components.model.base.load.load_base", lambda *_: pytest.fail("loads the base"))
     assert run(root)["alder"] == Outcome("alder", "evaluate", "stood")

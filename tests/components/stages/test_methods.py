@@ -7,12 +7,13 @@ from mlflow import MlflowClient
 
 from components.registry.artifact import load_artifact
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE, read_manifest
-from components.stages import evaluate, gate, register, results, train
-from components.stages.generate import generate
+from components.stages import evaluate, gate, register, train
+from components.stages.commands.generate import generate
 from components.stages.outcome import refuse_failures
 from components.stages.plan import plan
-from components.stages.records import read_json
-from components.stages.status import status
+from components.stages.reports import results_table
+from components.stages.reports.status import status
+from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
 
 METHODS = {
@@ -73,10 +74,10 @@ def test_every_method_goes_through_the_same_doors(make_root, kind, monkeypatch):
     assert troubles == []
     assert register.roll_out(place, versions, []) == (dict.fromkeys(tenants, "1"), [])
 
-    rows = {row.tenant: row for row in results.results(place)}
+    rows = {row.tenant: row for row in results_table.results(place)}
     base_parameters = read_json(root / "out/base/base.json")["parameters"]
     assert base_parameters == sum(one.numel() for one in place.base.model.parameters())
-    heads, cells = results.table(list(rows.values()))
+    heads, cells = results_table.table(list(rows.values()))
     assert heads[:2] == ("tenant", "method")
     client = MlflowClient(tracking_uri=place.registry.uri, registry_uri=place.registry.uri)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place.registry.uri)
@@ -115,11 +116,11 @@ def test_the_method_is_a_column_only_where_one_is_not_prefix(make_root, set_para
         set_params(root, tenants={"birch": {"train": {"method": "lora"}}} if lora else {})
         for stage in (train, evaluate):
             refuse_failures(stage.run(Workspace(root)))
-        heads, cells = results.table(results.results(Workspace(root)))
-        assert heads == ("tenant", *(["method"] if lora else []), *results.COLUMNS[1:])
+        heads, cells = results_table.table(results_table.results(Workspace(root)))
+        assert heads == ("tenant", *(["method"] if lora else []), *results_table.COLUMNS[1:])
         assert [len(line) for line in cells] == [len(heads)] * 2
         assert [line[1] for line in cells] == (["prefix", "lora"] if lora else [line[1] for line in cells])
-        lines = results.markdown(results.results(Workspace(root))).splitlines()
+        lines = results_table.markdown(results_table.results(Workspace(root))).splitlines()
         assert {line.count("|") for line in lines} == {len(heads) + 1}
         assert ("| tenant | method |" in lines[0]) == lora
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from components.data.remembered import Digests
+from components.data.digest_cache import Digests
 from components.stages import train
 from components.stages.outcome import Outcome, TenantsFailedError, refuse_failures
 from components.stages.plan import Plan, PlanItem, plan

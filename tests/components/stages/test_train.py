@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.model.texts import Texts
+from components.model.text.texts import Texts
 from components.stages import train
 from components.stages.outcome import refuse_failures
 from components.stages.workspace import Workspace

@@ -9,10 +9,10 @@ import torch
 
 from components.config import TrainConfig
 from components.data.tokens import Encoded
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.delta import Delta
-from components.model.initialization import random_prefix
-from components.model.trainable import TrainableDelta
+from components.model.prefix.initialization import random_prefix
+from components.model.trainable_delta import TrainableDelta
 from components.training.run import Job, TrainResult
 
 

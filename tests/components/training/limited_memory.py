@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from components.config import EngineConfig, TrainConfig
 from components.data.tokens import Encoded
-from components.model.base import Base
-from components.model.trainable import TrainableDelta
+from components.model.base.load import Base
+from components.model.trainable_delta import TrainableDelta
 from components.training.loop import train_together
 from components.training.run import Job, TrainResult
 

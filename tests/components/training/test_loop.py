@@ -10,11 +10,11 @@ import torch
 from components.config import TrainConfig
 from components.data.tokens import Encoded
 from components.errors import BaseModelError, TrainingError, WorkspaceError
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.delta import Delta
-from components.model.initialization import random_prefix
-from components.model.prefix import Prefix, PrefixShape
-from components.model.trainable import TrainableDelta
+from components.model.prefix.initialization import random_prefix
+from components.model.prefix.prefix import Prefix, PrefixShape
+from components.model.trainable_delta import TrainableDelta
 from components.training import run as training_run
 from components.training.checkpoint import FILE, saved_step
 from components.training.loop import train_alone

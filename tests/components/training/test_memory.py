@@ -11,9 +11,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from components.config import EngineConfig
 from components.data.tokens import Encoded
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.delta import Delta
-from components.model.initialization import random_prefix
+from components.model.prefix.initialization import random_prefix
 from components.training import memory
 from components.training.loop import train_alone, train_together
 from components.training.memory import Room, free_bytes, tenant_bytes, token_bytes

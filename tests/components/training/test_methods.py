@@ -16,14 +16,14 @@ from components.data.batches import epoch_order
 from components.data.schema import Example
 from components.data.tokens import encode_examples
 from components.errors import BaseModelError, ConfigError, DataError
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.decoding import Decoding, generate_text
 from components.model.delta import Delta
-from components.model.trainable import TrainableDelta
+from components.model.trainable_delta import TrainableDelta
 from components.registry.artifact import load_artifact, save_artifact
 from components.training.checkpoint import saved_step
-from components.training.fit import fit, frequent_words
 from components.training.objective import Deltas, Row
+from components.training.prepare import fit, frequent_words
 from components.training.run import TrainResult
 
 SLOTS = {"prefix_length": 3, "learning_rate": 0.1}

@@ -8,16 +8,16 @@ import torch
 from components.config import EngineConfig
 from components.data.batches import collate
 from components.data.tokens import Encoded
-from components.model.attach import positions
-from components.model.base import Base
-from components.model.cache import cache_of
+from components.model.base.load import Base
+from components.model.base.output_head import plain_head
 from components.model.delta import Delta
-from components.model.head import plain_head
-from components.model.initialization import random_prefix
 from components.model.packing import packable
-from components.model.prefix import Prefix
-from components.model.prefix_module import PrefixModule
-from components.model.rows import stack_rows
+from components.model.prefix.attach import positions
+from components.model.prefix.batch import stack_rows
+from components.model.prefix.initialization import random_prefix
+from components.model.prefix.module import PrefixModule
+from components.model.prefix.prefilled_cache import cache_of
+from components.model.prefix.prefix import Prefix
 from components.training.objective import Deltas, Row
 
 

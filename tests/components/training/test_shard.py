@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.config import EngineConfig
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.packing import packable
 from components.training.loop import train_alone, train_together
 from components.training.run import Job, TrainResult

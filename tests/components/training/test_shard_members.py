@@ -14,7 +14,7 @@ from safetensors import safe_open
 from components.config import EngineConfig
 from components.data.tokens import Encoded
 from components.errors import TrainingError, WorkspaceError
-from components.model.base import Base
+from components.model.base.load import Base
 from components.training.checkpoint import FILE, saved_step
 from components.training.loop import train_alone, train_together
 from components.training.memory import Room, tenant_bytes

@@ -15,7 +15,7 @@ import torch
 from components.config import EngineConfig
 from components.data.tokens import Encoded
 from components.errors import TrainingError
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.delta import Delta
 from components.training import loop
 from components.training.loop import train_alone, train_together

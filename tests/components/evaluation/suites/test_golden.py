@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.stages.score import score
+from components.stages.commands.score import score
 
 TGEN = {"bleu": "65.93", "meteor": "0.4483", "rougeL": "0.6850", "cider": "2.2338"}
 

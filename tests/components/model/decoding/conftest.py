@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.delta import Delta, applied
-from components.model.prefix import Prefix
+from components.model.prefix.prefix import Prefix
 
 EOS = 0
 Row = Delta | Prefix | None

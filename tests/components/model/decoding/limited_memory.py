@@ -14,9 +14,9 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from components.errors import BaseModelError
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.decoding import Decoding, generate_each
-from components.model.prefix import Prefix
+from components.model.prefix.prefix import Prefix
 
 CONTEXT = 4096
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from components.model.attach import attached, positions
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.decoding import Decoding, generate_each
-from components.model.prefix import Prefix
+from components.model.prefix.attach import attached, positions
+from components.model.prefix.prefix import Prefix
 
 KINDS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox", "bart", "t5", "mbart", "marian", "pegasus", "mt5")
 PAD, EOS = 1, 0

@@ -10,11 +10,11 @@ import torch
 
 from components.config import EvaluateConfig
 from components.errors import ConfigError, DataError
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.decoding import Decoding, generate_each, generate_text
 from components.model.delta import Delta
-from components.model.demonstrations import Demonstrations
-from components.model.prefix import Prefix
+from components.model.prefix.prefix import Prefix
+from components.model.text.demonstrations import Demonstrations
 
 EOS = 0
 TEXTS = ["some words", "other words", "a", "no. 7, please", "some words", "words alone"]

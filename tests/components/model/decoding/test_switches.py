@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from components.config import EngineConfig
-from components.model.base import Base
-from components.model.decoding import Decoding, Request, decode, pair, runs, search
+from components.model.base.load import Base
+from components.model.decoding import Decoding, Request, decode, decoder_run, search, seq2seq_run
 from components.model.delta import Delta
-from components.model.prefix import DECODER, INFIX, Prefix
+from components.model.prefix.prefix import DECODER, INFIX, Prefix
 
 PLAIN = EngineConfig(shared_beams=False, fast_candidates=False)
 
@@ -51,8 +51,8 @@ def test_outputs_are_those_of_the_plain_way(
         for row, ids in enumerate(some_sources(14, 3))
     ]
     fast = {request.number: ids for request, ids in decode(base, requests, decoding, 4)}
-    monkeypatch.setattr(runs, "Tree", forbidden)
-    monkeypatch.setattr(pair, "Slots", forbidden)
+    monkeypatch.setattr(decoder_run, "Tree", forbidden)
+    monkeypatch.setattr(seq2seq_run, "Slots", forbidden)
     for name in ("likeliest", "log_sum_exp"):
         monkeypatch.setattr(search, name, forbidden)
     plain = {request.number: ids for request, ids in decode(base, requests, decoding, 4, PLAIN)}

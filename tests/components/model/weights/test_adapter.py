@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from components.errors import BaseModelError
+from components.model.base.blocks import all_blocks
 from components.model.weights import WeightsConfig, trainable_weights
 from components.model.weights.adapter import with_hidden
-from components.model.weights.blocks import all_blocks
 
 
 def test_an_adapter_computes_its_formula_after_its_block(

@@ -14,15 +14,15 @@ import torch
 
 from components.config import TrainConfig
 from components.errors import ArtifactError, RegistryError
-from components.model.base import Base
+from components.model.base.attention_sites import prefix_shape
+from components.model.base.load import Base
 from components.model.decoding import Decoding, generate_each, requests_for
 from components.model.delta import Delta, as_delta
-from components.model.prefix import Prefix
-from components.model.sites import prefix_shape
+from components.model.prefix.prefix import Prefix
 from components.registry.artifact import copy_artifact, save_artifact
 from components.serving.engine import BatchEngine, Limits
-from components.serving.engine.residents import Memory, Residents
-from components.serving.requests import Artifact, Piece, Request
+from components.serving.engine.artifacts.cache import Memory, Residents
+from components.serving.interface import Artifact, Piece, Request
 
 SOURCES = ("name Loch Fyne", "a", "near The Bakers, riverside", "eat type pub. food Italian, price cheap", "x y z")
 

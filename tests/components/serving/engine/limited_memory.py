@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.decoding import Request as Work
 from components.model.delta import Delta
 from components.serving.engine.batch import Batch
-from components.serving.engine.choosing import Chosen
-from components.serving.engine.rows import Row
-from components.serving.engine.writing import Writing
-from components.serving.requests import Artifact, Request
+from components.serving.engine.detokenizer import Writing
+from components.serving.engine.sampler import Chosen
+from components.serving.engine.sequence import Row
+from components.serving.interface import Artifact, Request
 
 CONTEXT, LIMIT = 4096, 4
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from components.config import Method, TrainConfig
-from components.model.base import Base
+from components.model.base.load import Base
 from components.model.delta import Delta, delta_from_tensors
-from components.model.trainable import TrainableDelta
-from components.serving.requests import Request
+from components.model.trainable_delta import TrainableDelta
+from components.serving.interface import Request
 
 PAIRS = (("ab", "it is a"), ("cd", "it is c"))
 

@@ -12,13 +12,13 @@ import pytest
 
 from components.errors import ArtifactError
 from components.model.decoding import Decoding, generate_text
-from components.model.prefix import Prefix
+from components.model.prefix.prefix import Prefix
 from components.registry.artifact import load_artifact, save_artifact
-from components.registry.tracking import Registry, RunLog
-from components.rollout.database import Database, open_database
-from components.serving.app import build_app
-from components.serving.requests import BusyError, Health, Piece, Request, Token
-from components.serving.service import Service
+from components.registry.registry import Registry, RunLog
+from components.rollout.store.database import Database, open_database
+from components.serving.http.app import build_app
+from components.serving.http.service import Service
+from components.serving.interface import BusyError, Health, Piece, Request, Token
 from components.stages.workspace import Workspace
 
 

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from components.config import Params
 from components.errors import DataError
-from components.registry.versions import Version
-from components.serving.bodies import refuse_body
-from components.serving.input import to_requests
-from components.serving.openai import CompletionRequest, to_logprobs
-from components.serving.problems import RefusalError, error_body
-from components.serving.requests import Token
+from components.registry.mlflow.versions import Version
+from components.serving.errors import RefusalError, error_body
+from components.serving.http.openai import CompletionRequest, to_logprobs
+from components.serving.http.prompts import to_requests
+from components.serving.http.validation import refuse_body
+from components.serving.interface import Token
 
 VERSION = Version("alder", "1", sha256="0" * 64)
 PARAMS = Params.model_validate({"base": {"path": "base"}})

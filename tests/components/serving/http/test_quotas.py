@@ -1,8 +1,8 @@
 import pytest
 
 from components.config.serve import AccessConfig
-from components.serving.problems import RefusalError
-from components.serving.quotas import Quotas
+from components.serving.errors import RefusalError
+from components.serving.http.quotas import Quotas
 
 
 class Clock:

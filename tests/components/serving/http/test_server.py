@@ -16,8 +16,8 @@ import openai
 import pytest
 
 from components.errors import ConfigError
-from components.serving.keys import Keys
-from components.serving.server import serve
+from components.serving.http.api_keys import Keys
+from components.serving.http.server import serve
 
 COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
 

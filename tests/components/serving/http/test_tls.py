@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from components.config.serve import ServeConfig
 from components.errors import ConfigError
-from components.serving.tls import check_tls
+from components.serving.http.tls import check_tls
 
 COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
 

@@ -3,7 +3,7 @@ import time
 import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature
 
-from components.serving.webhook import is_signed, signature
+from components.serving.http.webhook import is_signed, signature
 
 
 def now(ago=0):

@@ -1,0 +1,31 @@
+"""Commands on the fleet as it stands."""
+
+import typer
+
+from cli.arguments import FullCheck, Tenants
+
+
+def status(ctx: typer.Context, tenant: Tenants = None, full_check: FullCheck = False) -> None:
+    """Show every tenant's data, champion, last verdict, and whether the champion is stale.
+
+    A champion is stale when data, parameters or base ask for another prefix than it is: `prefixfleet retrain` makes it.
+    """
+    from cli.console import table
+    from components.stages.reports.status import status as stage
+    from components.stages.workspace import Workspace
+
+    rows = stage(Workspace(ctx.obj, full_check=full_check), tenant)
+    columns = ("tenant", "examples", "data", "champion", "BLEU", "last verdict", "stale")
+    cells = [
+        (
+            row.tenant,
+            " / ".join(map(str, row.examples)),
+            row.data_digest,
+            row.champion,
+            row.bleu,
+            row.verdict,
+            row.stale or "no",
+        )
+        for row in rows
+    ]
+    table("Tenants (examples: train / validation / test)", columns, cells)

@@ -1,0 +1,39 @@
+"""`make base`: make the corpus, train the tokenizer and the built-in base, write them. Reproducible by seed."""
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+from components.builtin.corpus import rows, texts
+from components.builtin.pretraining.gpt2 import Recipe, pretrain, save, train_tokenizer
+
+VOCABULARY = 2048
+BATCH_SIZE = 24
+ROW_LENGTH = 224
+TOKENIZER_TEXTS = 30_000
+
+
+def main() -> None:
+    """Train and write the base."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("base"))
+    parser.add_argument(
+        "--state", type=Path, default=Path("var/pretraining.pt"), help="where a stopped run goes on from"
+    )
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    recipe = Recipe(steps=arguments.steps, seed=arguments.seed)
+    tokenizer = train_tokenizer(islice(texts(arguments.seed + 1), TOKENIZER_TEXTS), VOCABULARY)
+    batches = rows(tokenizer, seed=arguments.seed + 2, batch_size=BATCH_SIZE, length=ROW_LENGTH)
+    end = tokenizer.token_to_id("<eos>")
+    model = pretrain(batches, tokenizer.get_vocab_size(), end, recipe, _log, state=arguments.state)
+    save(model, tokenizer, arguments.out)
+
+
+def _log(step: int, loss: float, seconds: float) -> None:
+    print(f"step {step}  loss {loss:.4f}  {seconds:.0f} s", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

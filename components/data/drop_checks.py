@@ -1,0 +1,175 @@
+"""Checking a drop before anything of it is used: which lines are examples, which are not and why. Knows no version."""
+
+import difflib
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.config import DataConfig
+from components.data.schema import SPLITS, Example, check_tenant_id, decode_line, numbered_lines, parse_line
+from components.errors import DataError
+from components.storage.atomic_files import sweep, write_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A line that is no example: `file` is `<tenant>/<split>.jsonl`, `line` counts from 1."""
+
+    file: str
+    line: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells one delivered file from another of the same name, or from itself after someone wrote on."""
+
+    device: int
+    inode: int
+    size: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Stamp":
+        """The stamp of a file by its status."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class DropReport:
+    """A checked drop: by split the examples that may be used, and the rejects."""
+
+    tenant: str
+    accepted: dict[str, list[Example]]
+    rejects: list[Reject]
+    stamps: dict[str, Stamp] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> int:
+        """Lines of the drop, blank ones not counted."""
+        return sum(map(len, self.accepted.values())) + len(self.rejects)
+
+    def verify(self, limits: DataConfig) -> None:
+        """Refuse the drop as a whole where it should be.
+
+        Raises:
+            DataError: a split without a usable example, or a greater share of rejects than `limits.max_rejects`.
+
+        """
+        if len(self.rejects) > limits.max_rejects * self.lines:
+            first = self.rejects[0]
+            got = f"{len(self.rejects)} of {self.lines}; the first is {first.file}:{first.line}: {first.reason}"
+            fix = "mend the drop, see the quarantine, or raise data.max_rejects"
+            raise DataError(f"at most {limits.max_rejects:.0%} rejected lines in the drop of {self.tenant}", got, fix)
+        for split, examples in self.accepted.items():
+            if not examples:
+                got = f"none in {self.tenant}/{split}.jsonl"
+                raise DataError("at least one example in each split of a drop", got, "fill the file or take it away")
+
+    def complete(self, data: Path) -> None:
+        """Refuse the drop where it would leave its tenant without a split.
+
+        Raises:
+            DataError: a split that neither the drop nor the tenant's folder in `data` has.
+
+        """
+        for split in SPLITS:
+            path = data / self.tenant / f"{split}.jsonl"
+            if not self.accepted.get(split) and not (path.is_file() and path.read_bytes().strip()):
+                got = f"no {split} split in the drop of {self.tenant} and none in its data"
+                wanted = "train, validation and test examples of every tenant"
+                raise DataError(wanted, got, f"deliver {split}.jsonl too")
+
+
+def check_drop(folder: Path, limits: DataConfig) -> DropReport:
+    """Check the drop in `folder` (`drops/<tenant>`), line by line; what is not as it should be is a reject, no error.
+
+    Hidden files and `*.tmp` are passed over, so that a delivery can be written beside and renamed.
+
+    Raises:
+        DataError: the folder's name is no tenant id, it has no split file, or holds something else.
+
+    """
+    tenant = check_tenant_id(folder.name, folder.parent)
+    if not folder.is_dir() or folder.is_symlink():
+        raise DataError(f"a drop of {tenant} as a folder", f"none at {folder}", "deliver <tenant>/<split>.jsonl")
+    names = visible(folder)
+    for name in names:
+        if name.removesuffix(".jsonl") not in SPLITS or not name.endswith(".jsonl"):
+            near = difflib.get_close_matches(name, [f"{split}.jsonl" for split in SPLITS], n=1, cutoff=0.5)
+            fix = f"did you mean {near[0]!r}?" if near else "take it away"
+            raise DataError("train.jsonl, validation.jsonl or test.jsonl", f"{tenant}/{name}", fix)
+    if not names:
+        raise DataError(f"a split file in the drop of {tenant}", "none", "deliver <tenant>/<split>.jsonl")
+    report = DropReport(tenant, accepted={}, rejects=[])
+    for split in SPLITS:
+        if f"{split}.jsonl" in names:
+            _check_split(folder, split, limits, report)
+    return report
+
+
+def visible(folder: Path) -> list[str]:
+    """Names in a drop's folder that count as delivered, sorted: no hidden file, no `*.tmp`."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.suffix != ".tmp")
+
+
+def quarantine(report: DropReport, folder: Path) -> None:
+    """Add a report's rejects to `<folder>/<tenant>/<split>.jsonl`; a reject that stands there already is not repeated.
+
+    Raises:
+        WorkspaceError: the disk is full; what was in quarantine before stands.
+
+    """
+    by_file: dict[str, list[Reject]] = {}
+    for reject in report.rejects:
+        by_file.setdefault(reject.file, []).append(reject)
+    for file, rejects in by_file.items():
+        path = folder / file
+        old = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        new = [_reject_line(reject) for reject in rejects]
+        sweep(path)
+        write_atomic(path, b"".join(unique([*old, *new])))
+
+
+def unique(items: Iterable[bytes]) -> list[bytes]:
+    """The items in their order, each once."""
+    return list(dict.fromkeys(items))
+
+
+def _check_split(folder: Path, split: str, limits: DataConfig, report: DropReport) -> None:
+    name = f"{report.tenant}/{split}.jsonl"
+    try:
+        content, status = _read_plain(folder / f"{split}.jsonl")
+    except OSError as problem:
+        got = f"{name}: {problem.strerror or problem}"
+        raise DataError("a plain file that can be read", got, "correct the drop") from None
+    examples = report.accepted.setdefault(split, [])
+    report.stamps[split] = Stamp.of(status)
+    for number, line in numbered_lines(content):
+        try:
+            examples.append(parse_line(decode_line(line), limits))
+        except DataError as problem:
+            report.rejects.append(Reject(name, number, problem.got, line.decode("utf-8", "backslashreplace")))
+
+
+def _read_plain(path: Path) -> tuple[bytes, os.stat_result]:
+    # Not to wait for a pipe, not to follow a link out of the drop.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "no plain file")
+        with open(handle, "rb", closefd=False) as file:
+            return file.read(), status
+    finally:
+        os.close(handle)
+
+
+def _reject_line(reject: Reject) -> bytes:
+    values = {"file": reject.file, "line": reject.line, "reason": reject.reason, "text": reject.text}
+    return json.dumps(values, ensure_ascii=True).encode() + b"\n"

@@ -1,0 +1,196 @@
+"""Where a model attends: every attention module with its site and layer, found by watching one tiny forward.
+
+Works for any model that calls transformers' attention interface, without a line about its name; a model that does not
+is refused by name. Does not know prefixes' values.
+
+Shapes: B batch rows, H key/value heads, S keys, D head size.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from components.errors import BaseModelError
+from components.model.base.blocks import all_blocks, decoder_blocks
+from components.model.base.checkpointing import kept
+from components.model.prefix.prefix import CROSS, DECODER, ENCODER, PrefixShape, SiteShape
+
+_TRACE = "prefixfleet-trace"
+_SOURCE_TOKENS, _TARGET_TOKENS = 3, 2
+_NOISE = 0.05
+"""Of the logits' spread: what kernels may differ by in 16 bits."""
+_known: "WeakKeyDictionary[nn.Module, dict[nn.Module, Site]]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One attention module's place: its site, its layer there, and the sizes of its keys and values."""
+
+    name: str
+    layer: int
+    kv_heads: int
+    head_dim: int
+
+
+def attention_sites(model: Any) -> dict[nn.Module, Site]:
+    """Every attention module of `model`, in the order of computation.
+
+    Raises:
+        BaseModelError: the model does not call the attention interface in every layer, calls one module twice, attends
+            with more than keys, values and a mask, its keys and values differ in size, or (decoder-only) its tokens'
+            positions cannot be given or do not count from 0; it is named.
+    """
+    if model not in _known:
+        _known[model] = _traced(model)
+    return _known[model]
+
+
+def prefix_shape(model: Any) -> PrefixShape:
+    """What a prefix for `model` must look like.
+
+    Raises:
+        BaseModelError: as `attention_sites`; or the layers of one site differ in size.
+    """
+    shapes: dict[str, SiteShape] = {}
+    for name in (ENCODER, DECODER, CROSS):
+        own = [site for site in attention_sites(model).values() if site.name == name]
+        sizes = {(site.kv_heads, site.head_dim) for site in own}
+        if len(sizes) > 1:
+            raise refused(model, f"keys and values of {sorted(sizes)} in {name}")
+        if own:
+            shapes[name] = SiteShape(len(own), own[0].kv_heads, own[0].head_dim)
+    decoder = shapes[DECODER]
+    return PrefixShape(decoder.layers, decoder.kv_heads, decoder.head_dim, shapes.get(ENCODER), shapes.get(CROSS))
+
+
+def refused(model: Any, got: str) -> BaseModelError:
+    """The error of a model that prefixes cannot be attached to."""
+    wanted = "a base that takes transformers' attention interface in every layer"
+    return BaseModelError(wanted, f"{type(model).__name__}: {got}", "choose another base, such as GPT-2, Llama or BART")
+
+
+@contextmanager
+def implementation(model: Any, name: str) -> Iterator[None]:
+    """Let every attention of `model` go through the registered function `name`.
+
+    Raises:
+        BaseModelError: the model does not let its attention be replaced.
+    """
+    before = model.config._attn_implementation
+    parts = [part for part in model.modules() if hasattr(part, "_can_set_attn_implementation")]
+    if not all(part._can_set_attn_implementation() for part in parts):
+        raise refused(model, "its attention cannot be replaced")
+    model.set_attn_implementation(name)
+    try:
+        if {part.config._attn_implementation for part in parts} != {name}:
+            raise refused(model, "its attention cannot be replaced")
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+@contextmanager
+def watched(model: Any) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]:
+    """Note every attention call of `model`: the module, its keys and its values, each [B, H, S, D], in order.
+
+    Raises:
+        BaseModelError: the model does not let its attention be replaced.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import sdpa_mask
+
+    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+    def watch(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> Any:
+        calls.append((module, key, value))
+        return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
+
+    AttentionInterface.register(_TRACE, watch)
+    AttentionMaskInterface.register(_TRACE, sdpa_mask)
+    training = model.training
+    model.eval()
+    try:
+        with implementation(model, _TRACE), kept():
+            yield calls
+    finally:
+        model.train(training)
+
+
+@torch.no_grad()
+def _traced(model: Any) -> dict[nn.Module, Site]:
+    pairs, before = model.config.is_encoder_decoder, model.config._attn_implementation
+    encoder = set(model.get_encoder().modules()) if pairs else set()
+    ids = torch.zeros(1, _SOURCE_TOKENS, dtype=torch.long, device=model.device)
+    inputs = {"input_ids": ids, "use_cache": False}
+    if pairs:
+        inputs["decoder_input_ids"] = ids[:, :_TARGET_TOKENS]
+    with watched(model) as calls:
+        seen = _probe(model, inputs).logits.float()
+        with implementation(model, before):
+            output = _probe(model, {**inputs, "use_cache": True})
+    own = output.logits.float()
+    if (seen - own).square().mean().sqrt() > _NOISE * own.std():
+        raise refused(model, f"its attention ({before}) computes what transformers' sdpa function does not")
+    found: dict[nn.Module, Site] = {}
+    counts: dict[str, int] = {}
+    for module, key, value in calls:
+        crosses = pairs and module not in encoder and key.shape[2] == _SOURCE_TOKENS
+        name = ENCODER if module in encoder else CROSS if crosses else DECODER
+        if module in found:
+            raise refused(model, "one attention module stands for several layers")
+        if key.shape[1::2] != value.shape[1::2]:
+            raise refused(model, f"keys of {tuple(key.shape[1::2])} and values of {tuple(value.shape[1::2])}")
+        found[module] = Site(name, counts.get(name, 0), key.shape[1], key.shape[3])
+        counts[name] = counts.get(name, 0) + 1
+    _check_complete(model, counts)
+    if not pairs:
+        _check_cache(model, found, output.past_key_values)
+        _check_positions(model, inputs, own)
+    return found
+
+
+def _probe(model: Any, inputs: Mapping[str, Any]) -> Any:
+    """One tiny forward; a model that cannot do it is no base, whatever it raises."""
+    try:
+        return model(**inputs)
+    except BaseModelError:
+        raise
+    except Exception as problem:
+        said = (str(problem).splitlines() or ["no word"])[0]
+        raise refused(model, f"a forward fails with {type(problem).__name__} ({said:.200})") from problem
+
+
+def _check_positions(model: Any, inputs: Mapping[str, Any], own: Tensor) -> None:
+    """Tokens behind a prefix are given their positions, so these must count as the model itself counts, from 0."""
+    if "position_ids" not in inspect.signature(model.get_decoder().forward).parameters:
+        raise refused(model, "its positions cannot be given (no position_ids)")
+    places = torch.arange(_SOURCE_TOKENS, device=model.device)[None]
+    given = _probe(model, {**inputs, "position_ids": places}).logits.float()
+    if (given - own).square().mean().sqrt() > torch.finfo(model.dtype).eps ** 0.5 * own.std():
+        raise refused(model, "its own positions are not 0, 1, 2, ...")
+
+
+def _check_complete(model: Any, counts: dict[str, int]) -> None:
+    decoder = len(decoder_blocks(model))
+    wanted = {DECODER: decoder}
+    if model.config.is_encoder_decoder:
+        wanted |= {ENCODER: len(all_blocks(model)) - decoder, CROSS: decoder}
+    for site, count in wanted.items():
+        if counts.get(site, 0) != count:
+            raise refused(model, f"{counts.get(site, 0)} of {count} layers call the attention interface ({site})")
+
+
+def _check_cache(model: Any, found: Mapping[nn.Module, Site], cache: Any) -> None:
+    """Prefixes are decoded from a cache that holds them: it must hold keys as attention sees them."""
+    wanted = [(site.kv_heads, site.head_dim) for site in found.values()]
+    kept = [getattr(layer, "keys", None) for layer in getattr(cache, "layers", ())]
+    got = [(keys.shape[1], keys.shape[3]) for keys in kept if keys is not None and keys.dim() == 4]
+    if got != wanted:
+        raise refused(model, f"a cache of {got} (heads, head size) where attention sees {wanted}")

@@ -1,0 +1,168 @@
+"""The trainable form of a prefix, an infix or a soft prompt: the values themselves, or an MLP that makes them.
+
+With `mlp_hidden` a site's values are Linear(M, O) of tanh of Linear(W, M) of a matrix [P, W], as in Li & Liang 2021,
+section 4.3; each site has an MLP of its own, as the authors' code for BART has. Only what `collapse` gives leaves the
+training. Knows tensors; does not know models, files or optimizers.
+
+Shapes: L layers, 2 for key and value, H key/value heads, P slots, D head size, W = H * D, M = width of the MLP, O
+values of a slot.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from components.errors import BaseModelError
+from components.model.prefix.prefix import INFIX, Prefix, PrefixShape
+
+
+class Slots(nn.Module):
+    """P rows of O values: free ones, or made by an MLP from P rows of W values."""
+
+    def __init__(
+        self, shape: tuple[int, ...], *, length: int, out: int, width: int, mlp_hidden: int, seed: int
+    ) -> None:
+        """`shape` is that of the free values, P slots of `out` values each in whatever order.
+
+        Draws the MLP's weights from `seed` alone (the global generator is not touched); values start at zero.
+        """
+        super().__init__()
+        self.length = length
+        self.mlp_hidden = mlp_hidden
+        if not mlp_hidden:
+            self.values = nn.Parameter(torch.zeros(shape))
+            return
+        generator = torch.Generator().manual_seed(seed)
+        self.embedding = nn.Parameter(torch.randn(length, width, generator=generator))
+        self.inner_weight = nn.Parameter(_uniform((mlp_hidden, width), width, generator))
+        self.inner_bias = nn.Parameter(_uniform((mlp_hidden,), width, generator))
+        self.outer_weight = nn.Parameter(_uniform((out, mlp_hidden), mlp_hidden, generator))
+        self.outer_bias = nn.Parameter(torch.zeros(out))
+
+    def made(self) -> Tensor:
+        """What the MLP makes of every slot, [P, O]."""
+        return nn.functional.linear(self._hidden(), self.outer_weight, self.outer_bias)
+
+    @torch.no_grad()
+    def fit(self, target_PO: Tensor) -> None:
+        """Let the MLP give the target: exactly but for rounding where it has at least P units.
+
+        The authors regress the MLP onto the values with 500 Adam steps; the output layer's least squares have a closed
+        form, which is what this solves (the inner layer stays as drawn).
+        """
+        if not self.length:
+            return
+        target_PO, hidden_PM = target_PO.double().cpu(), self._hidden().double().cpu()
+        bias_O = target_PO.mean(0)
+        weight_MO = torch.linalg.lstsq(hidden_PM, target_PO - bias_O, driver="gelsd").solution
+        self.outer_weight.copy_(weight_MO.T)
+        self.outer_bias.copy_(bias_O)
+
+    def _hidden(self) -> Tensor:
+        return torch.tanh(nn.functional.linear(self.embedding, self.inner_weight, self.inner_bias))
+
+
+class PrefixModule(nn.Module):
+    """The trainable form of a prefix (or an infix), all sites of a base."""
+
+    def __init__(
+        self, shape: PrefixShape, length: int, mlp_hidden: int = 0, *, seed: int = 0, infix: bool = False
+    ) -> None:
+        """Values start at zero; see `load_values`."""
+        super().__init__()
+        self.shape = shape
+        self.length = length
+        self.mlp_hidden = mlp_hidden
+        self.sites = {INFIX if infix else site: one for site, one in shape.sites.items()}
+        self.slots = nn.ModuleList(
+            Slots(
+                (one.layers, 2, one.kv_heads, length, one.head_dim),
+                length=length,
+                out=one.layers * 2 * one.kv_heads * one.head_dim,
+                width=one.kv_heads * one.head_dim,
+                mlp_hidden=mlp_hidden,
+                seed=seed + number,
+            )
+            for number, one in enumerate(self.sites.values())
+        )
+
+    def prefix(self) -> Prefix:
+        """The prefix as a differentiable view of the parameters."""
+        return Prefix.from_sites(self._values())
+
+    def collapse(self) -> Prefix:
+        """The prefix alone: detached copies in float32, without the MLP."""
+        with torch.no_grad():
+            values = {site: values_L2HPD.float().clone() for site, values_L2HPD in self._values().items()}
+        named = Prefix.from_sites(values).tensors
+        return Prefix({name: tensor.contiguous() for name, tensor in named.items()})
+
+    @torch.no_grad()
+    def load_values(self, prefix: Prefix) -> None:
+        """Start from `prefix`: exactly without an MLP, and with one of at least P units exactly but for rounding.
+
+        Raises:
+            BaseModelError: the prefix has another shape or length.
+        """
+        prefix.check_fits(self.shape)
+        if prefix.length != self.length or set(prefix.sites) != set(self.sites):
+            got = f"{prefix.length} in {', '.join(prefix.sites)}"
+            wanted = f"a prefix of length {self.length} in {', '.join(self.sites)}"
+            raise BaseModelError(wanted, got, "set train.prefix_length, or start from another prefix")
+        for site, slots in zip(self.sites, self.slots, strict=True):
+            values_L2HPD = prefix.site(site)
+            if self.mlp_hidden:
+                slots.fit(values_L2HPD.permute(3, 0, 1, 2, 4).flatten(1))  # type: ignore[operator]
+            else:
+                slots.values.copy_(values_L2HPD)  # type: ignore[operator]
+
+    def _values(self) -> Mapping[str, Tensor]:
+        values: dict[str, Tensor] = {}
+        for (site, one), slots in zip(self.sites.items(), self.slots, strict=True):
+            if not self.mlp_hidden:
+                values[site] = slots.values  # type: ignore[assignment]
+                continue
+            flat_PO: Tensor = slots.made()  # type: ignore[operator]
+            values_PL2HD = flat_PO.view(self.length, one.layers, 2, one.kv_heads, one.head_dim)
+            values[site] = values_PL2HD.permute(1, 2, 3, 0, 4)
+        return values
+
+
+class PromptModule(nn.Module):
+    """The trainable form of a soft prompt: P rows that stand where token embeddings would."""
+
+    def __init__(self, width: int, length: int, mlp_hidden: int = 0, *, seed: int = 0) -> None:
+        """Rows of `width` start at zero; see `load_values`."""
+        super().__init__()
+        self.length = length
+        self.mlp_hidden = mlp_hidden
+        self.slots = Slots((length, width), length=length, out=width, width=width, mlp_hidden=mlp_hidden, seed=seed)
+
+    def prompt(self) -> Tensor:
+        """The prompt [P, W] as a differentiable view of the parameters."""
+        return self.slots.made() if self.mlp_hidden else self.slots.values
+
+    def collapse(self) -> Tensor:
+        """The prompt alone: a detached copy in float32."""
+        return self.prompt().detach().float().clone()
+
+    @torch.no_grad()
+    def load_values(self, prompt_PW: Tensor) -> None:
+        """Start from `prompt_PW`.
+
+        Raises:
+            BaseModelError: another length or width.
+        """
+        wanted = (self.length, self.slots.embedding.shape[1] if self.mlp_hidden else self.slots.values.shape[1])
+        if tuple(prompt_PW.shape) != wanted:
+            raise BaseModelError(f"a prompt of {wanted}", f"one of {tuple(prompt_PW.shape)}", "set train.prefix_length")
+        if self.mlp_hidden:
+            self.slots.fit(prompt_PW)
+        else:
+            self.slots.values.copy_(prompt_PW)
+
+
+def _uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Tensor:
+    bound = fan_in**-0.5
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,1 @@
+"""Texts and token ids: prompts, demonstrations, and texts that must not be generated."""

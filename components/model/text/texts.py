@@ -1,0 +1,101 @@
+"""Texts as token ids and back, the same in training, evaluation and serving. Knows tokenizers; does not know models.
+
+For a decoder-only base a source is `source <eos>` and a target ` target <eos>`; for an encoder-decoder base each side
+is as its tokenizer marks texts and target texts (language codes, start and end tokens).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.errors import BaseModelError
+from components.model.text.demonstrations import Demonstrations
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A base's tokenizer with the base's conventions; with demonstrations, every source has its own before it."""
+
+    tokenizer: Any
+    encoder_decoder: bool = False
+    demonstrations: Demonstrations | None = None
+    room: int = 0
+    """Tokens that a source may take with its demonstrations; the farthest are left out."""
+    leave_out_same: bool = False
+    """Whether pairs of the very same source are no demonstration for it (sources of the training split)."""
+
+    @property
+    def eos_id(self) -> int:
+        """The end-of-text id.
+
+        Raises:
+            BaseModelError: the tokenizer has none.
+        """
+        eos = self.tokenizer.eos_token_id
+        if not isinstance(eos, int):
+            fix = "set eos_token in tokenizer_config.json"
+            raise BaseModelError("a tokenizer with an end-of-text token", "none", fix)
+        return eos
+
+    def sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
+        """Ids of each source, cut to `limit` where that is set; the id that ends a source comes on top.
+
+        Raises:
+            BaseModelError: the tokenizer has no end-of-text id.
+            DataError: a source does not fit the room that is left for it.
+        """
+        if self.demonstrations is not None:
+            return [self._demonstrated(text, limit) for text in texts]
+        if self.encoder_decoder:
+            return self._marked("text", texts, limit)
+        eos = self.eos_id
+        return [[*ids[:limit], eos] for ids in self._bare(texts)]
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each target, ending with the end-of-text id. Raises BaseModelError as `sources`."""
+        if self.encoder_decoder:
+            return self._marked("text_target", texts, None)
+        eos = self.eos_id
+        return [[*ids, eos] for ids in self._bare([f" {text}" for text in texts])]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Generated ids as text, stripped."""
+        decoded = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(decoded).strip()
+
+    def _bare(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        # Words like "<|endoftext|>" in a tenant's text are text: they must not end it.
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+    def _marked(self, kind: str, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+        eos, special = self.eos_id, set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
+        if not texts:
+            return []
+        cut = {}
+        if limit is not None:
+            cut = {"truncation": True, "max_length": limit + self.tokenizer.num_special_tokens_to_add()}
+        rows = self.tokenizer(**{kind: list(texts)}, split_special_tokens=True, verbose=False, **cut)["input_ids"]
+        return [row if row and row[-1] in special else [*row, eos] for row in rows]
+
+    def _demonstrated(self, text: str, limit: int | None) -> list[int]:
+        assert self.demonstrations is not None  # noqa: S101 - the caller looked
+        before, after = self._marks() if self.encoder_decoder else ([], [self.eos_id])
+        *ids, _eos = self.demonstrations.source_ids(
+            lambda part: self._bare([part])[0],
+            self.eos_id,
+            text,
+            self.room - len(before) - len(after) + 1,
+            limit=limit,
+            leave_out_same=self.leave_out_same,
+        )
+        return [*before, *ids, *after]
+
+    def _marks(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and behind a source."""
+        (marked,), (bare,) = self._marked("text", ["a"], None), self._bare(["a"])
+        start = next(place for place in range(len(marked)) if marked[place : place + len(bare)] == bare)
+        return marked[:start], marked[start + len(bare) :]

@@ -1,0 +1,1 @@
+"""MLflow: connection, runs, registered versions, aliases, and the model that MLflow loads."""

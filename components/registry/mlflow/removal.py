@@ -1,0 +1,73 @@
+"""Removing a tenant from MLflow: versions, model, runs, artifacts and dataset entries, for good.
+
+MLflow's own deletion of a run only hides it. A database is spoken to directly, so its runs are deleted as `mlflow gc`
+does it, and so is a server's where MLFLOW_BACKEND_STORE_URI (MLflow's own name) says what it stands on. Else runs
+behind a server stay hidden until somebody runs `mlflow gc` there, and `find_left` names them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from components.registry.mlflow.connection import BACKEND_VARIABLE
+from components.registry.mlflow.versions import find_versions, model_name, or_none
+
+
+def remove(client: Any, database: Any, experiment_id: str, tenant: str) -> None:
+    """Delete everything; safe to try again. `database`: a client that speaks to MLflow's database, or None."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    store = None if database is None else database._tracking_client.store
+    for run in list(_runs(client, experiment_id, tenant)):
+        is_active = run.info.lifecycle_stage == "active"
+        if is_active or store is not None:  # whoever hid a run in MLflow's page left its artifacts
+            get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri).delete_artifacts()
+        if is_active:
+            client.delete_run(run.info.run_id)
+        if store is not None:
+            store._hard_delete_run(run.info.run_id)
+    if store is not None:
+        _delete_datasets(store, experiment_id, tenant)
+    try:
+        client.delete_registered_model(model_name(tenant))
+    except MlflowException as problem:
+        if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    if store is not None and store.engine.dialect.name == "sqlite":
+        with store.engine.connect() as connection:
+            connection.exec_driver_sql("VACUUM")  # overwrites what was deleted
+
+
+def find_left(client: Any, experiment_id: str, tenant: str) -> list[str]:
+    """What MLflow still holds of a tenant, each in words."""
+    left = [f"version {version.version} in MLflow" for version in find_versions(client, tenant)]
+    if or_none(client.get_registered_model, model_name(tenant)) is not None:
+        left.append(f"registered model {model_name(tenant)} in MLflow")
+    for run in _runs(client, experiment_id, tenant):
+        hidden = run.info.lifecycle_stage != "active"
+        command = f"`mlflow gc --run-ids {run.info.run_id}` on its server, or {BACKEND_VARIABLE} set here, deletes it"
+        hint = f" (hidden: {command})" if hidden else ""
+        left.append(f"run {run.info.run_id} in MLflow{hint}")
+    return left
+
+
+def _runs(client: Any, experiment_id: str, tenant: str) -> Iterator[Any]:
+    from mlflow.entities import ViewType
+
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id], f"tags.tenant = '{tenant}'", ViewType.ALL, max_results=1000, page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _delete_datasets(store: Any, experiment_id: str, tenant: str) -> None:
+    """Its entries in the table of datasets, which a run's deletion leaves."""
+    from mlflow.store.tracking.dbmodels.models import SqlDataset
+
+    with store.ManagedSessionMaker() as session:
+        session.query(SqlDataset).filter_by(name=tenant, experiment_id=int(experiment_id)).delete()

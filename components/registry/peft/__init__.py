@@ -1,0 +1,1 @@
+"""Prefixes in the file format of the peft library."""

@@ -1,0 +1,156 @@
+"""A prefix as a folder of PEFT's prefix tuning: `adapter_config.json` beside `adapter_model.safetensors`.
+
+PEFT keeps one tensor `prompt_embeddings` [P, L * 2 * H * D]; for grouped queries its `num_attention_heads` and
+`token_dim` count the key/value heads. Its prefix tuning is the self-attention of a decoder, of one shape in all layers,
+and nothing else. Imports neither PEFT nor a model; does not know the base, tenants or the artifact's files.
+
+Shapes: L layers, 2 for key and value, H key/value heads, P prefix slots, D head size.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.errors import ArtifactError
+from components.registry.peft.checkpoint import (
+    CONFIG_FILE,
+    METHOD,
+    RESAVE,
+    TASK,
+    VALUES,
+    WEIGHTS_FILE,
+    file_sha256,
+    read_config,
+    read_metadata,
+    read_values,
+)
+from components.storage.atomic_files import write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from components.model.prefix.prefix import Prefix
+
+_HEADER = "prefixfleet"
+_SITE = "decoder.self"
+_KINDS = ("key", "value")
+_STAY = "keep this prefix in PrefixFleet"
+
+
+@dataclass(frozen=True, slots=True)
+class PeftPrefix:
+    """A prefix out of a PEFT folder, in float32 on the CPU, and what the folder says of its origin."""
+
+    prefix: "Prefix"
+    base_name: str
+    """PEFT's `base_model_name_or_path`, "" where it names none; a label, no digest."""
+    facts: dict[str, str]
+    """What `write_peft` was given; empty for a folder that PEFT wrote."""
+    sha256: str
+    """Of the file of tensors."""
+
+
+def write_peft(
+    folder: Path, prefix: "Prefix", *, base_name: str, revision: str | None = None, facts: Mapping[str, str]
+) -> None:
+    """Write a folder that `PeftModel.from_pretrained(model, folder)` takes; an export that lies there is replaced.
+
+    `facts` go into the tensors' file beside PEFT's own metadata, which PEFT does not read.
+
+    Raises:
+        ArtifactError: the prefix holds what PEFT's prefix tuning has no place for, or the folder holds other files.
+        WorkspaceError: the disk is full.
+    """
+    from safetensors.torch import save
+
+    values_PO, layers, heads = _flat(prefix.tensors)
+    _check_free(folder)
+    width = values_PO.shape[1] // (2 * layers)
+    config = {
+        "base_model_name_or_path": base_name,
+        "encoder_hidden_size": width,
+        "inference_mode": True,
+        "num_attention_heads": heads,
+        "num_layers": layers,
+        "num_transformer_submodules": 1,
+        "num_virtual_tokens": values_PO.shape[0],
+        "peft_type": METHOD,
+        "prefix_projection": False,
+        "revision": revision,
+        "task_type": TASK,
+        "token_dim": width,
+    }
+    content = save({VALUES: values_PO}, {"format": "pt", _HEADER: json.dumps(dict(facts), sort_keys=True)})
+    write_atomic(folder / WEIGHTS_FILE, content)
+    write_atomic(folder / CONFIG_FILE, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_peft(folder: Path) -> PeftPrefix:
+    """The prefix of a folder that PEFT, or `write_peft`, wrote.
+
+    Raises:
+        ArtifactError: no such folder or files, another method or task, a pickle, or tensors that are truncated, not
+            finite, or not what the config says.
+    """
+    from components.model.prefix.prefix import Prefix
+
+    config = read_config(folder)
+    values_PO = read_values(folder)
+    layers, heads = config.num_layers, config.num_attention_heads
+    width = 2 * layers * config.token_dim
+    if values_PO.shape != (config.num_virtual_tokens, width) or config.token_dim % heads:
+        wanted = (
+            f"{VALUES} [{config.num_virtual_tokens}, {width}], as {CONFIG_FILE} says with "
+            f"{layers} layers of {heads} heads and token_dim {config.token_dim}"
+        )
+        raise ArtifactError(wanted, f"{list(values_PO.shape)} in {folder}", RESAVE)
+    values_PL2HD = values_PO.reshape(-1, layers, 2, heads, config.token_dim // heads)
+    values_L2HPD = values_PL2HD.permute(1, 2, 3, 0, 4)
+    named = {name: values_L2HPD[number // 2, number % 2].contiguous() for number, name in enumerate(_names(layers))}
+    return PeftPrefix(Prefix(named), config.base_model_name_or_path or "", _facts(folder), file_sha256(folder))
+
+
+def _names(layers: int) -> list[str]:
+    """Names in PEFT's order: key before value, layer after layer."""
+    return [f"{_SITE}.{layer}.{kind}" for layer in range(layers) for kind in _KINDS]
+
+
+def _flat(tensors: Mapping[str, "Tensor"]) -> tuple["Tensor", int, int]:
+    """PEFT's tensor [P, L * 2 * H * D] of these tensors [H, P, D], and L and H."""
+    import torch
+
+    wanted = "keys and values of one shape in every layer of a decoder's self-attention, all that PEFT can hold"
+    foreign = sorted({name.rsplit(".", 2)[0] for name in tensors} - {_SITE})
+    if foreign:
+        raise ArtifactError(wanted, f"values at {', '.join(foreign)}", _STAY)
+    names = _names(len(tensors) // 2)
+    missing = [name for name in names if name not in tensors]
+    shapes = {tuple(tensor.shape) for tensor in tensors.values()}
+    if missing or len(shapes) != 1:
+        got = f"no {missing[0]}" if missing else f"shapes {', '.join(map(str, sorted(shapes))) or 'of nothing'}"
+        raise ArtifactError(wanted, got, _STAY)
+    ((heads, length, _),) = shapes
+    if not length:
+        raise ArtifactError("a prefix of at least one slot", "one of length 0", "train with a prefix_length above 0")
+    parts = [tensors[name].detach().cpu().transpose(0, 1).reshape(length, -1) for name in names]
+    return torch.cat(parts, dim=1).contiguous(), len(names) // 2, heads
+
+
+def _check_free(folder: Path) -> None:
+    fix = "name another with --out"
+    if folder.exists() and not folder.is_dir():
+        raise ArtifactError("a folder to export to", f"a file at {folder}", fix)
+    files = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if files and (files - {CONFIG_FILE, WEIGHTS_FILE} or _HEADER not in read_metadata(folder)):
+        got = f"{folder} with {', '.join(sorted(files)[:3])}"
+        raise ArtifactError("an empty folder, or an earlier export, to export to", got, fix)
+
+
+def _facts(folder: Path) -> dict[str, str]:
+    try:
+        facts = json.loads(read_metadata(folder).get(_HEADER, "{}"))
+    except json.JSONDecodeError:
+        return {}
+    return {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}

@@ -1,0 +1,1 @@
+"""Rollout decisions as pure functions: policy, statistical checks, traffic split."""

@@ -1,0 +1,83 @@
+"""What the observations of a trial say of its challenger, check by check: worse, no worse, or not clear yet.
+
+`false_alarm` is shared out equally among the checks (Bonferroni): the chance that a challenger within all margins is
+called worse by any check, at any time, is at most `false_alarm`; and so is the chance that one check calls a challenger
+no worse that is beyond its margin and bad more often than is tolerated. Knows no clock and no policy.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from components.config.rollout import CHECKS, SHADOW_CHECKS, Check, RolloutConfig
+from components.rollout.policy.sequential_test import Floats, Stratum, log_evidence, log_evidence_below, log_mean_of
+from components.rollout.policy.strata import strata
+from components.rollout.store.observations import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was counted in whole strata, and what it says. Evidence of `needed` settles it."""
+
+    check: Check
+    says: Literal["worse", "fine", "unclear"]
+    champion: int
+    champion_bad: int
+    challenger: int
+    challenger_bad: int
+    margin: float
+    evidence_worse: float
+    evidence_fine: float
+    needed: float
+
+    @property
+    def sentence(self) -> str:
+        """For people and the ledger."""
+        counted = (
+            f"{self.check}: {self.challenger_bad} of {self.challenger} against the champion's "
+            f"{self.champion_bad} of {self.champion}"
+        )
+        return f"{counted} ({self.says}; margin {self.margin:g} on the odds)"
+
+    def figures(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def find(config: RolloutConfig, evidence: Sequence[Observation], *, shadow: bool = False) -> list[Finding]:
+    """Every check's finding on a trial's evidence: one answer of each key in each section, in the order of time.
+
+    Of a `shadow` neither latency nor feedback is judged: its answers wait for idle moments, and nobody sees them.
+    """
+    checks = SHADOW_CHECKS if shadow else CHECKS
+    margins = {check: margin for check in checks if (margin := getattr(config.margins, check)) is not None}
+    needed = len(margins) / config.false_alarm
+    tolerated = config.tolerated
+    return [judge(check, strata(check, evidence), margin, tolerated, needed) for check, margin in margins.items()]
+
+
+def judge(check: Check, found: Sequence[Stratum], margin: float, tolerated: float, needed: float) -> Finding:
+    """One check's finding; `needed` is 1/alpha. The greatest evidence ever counts: a look then would have seen it.
+
+    No worse is what is within the margin, or bad less often than `tolerated`: odds of nothing cannot be compared.
+    """
+    worse = _greatest(log_evidence(found, margin, worse=True))
+    within = log_evidence(found, margin, worse=False)
+    fine = _greatest(log_mean_of(within, log_evidence_below(found, tolerated)))
+    return Finding(
+        check=check,
+        says="worse" if worse >= needed else "fine" if fine >= needed else "unclear",
+        champion=sum(one.champion for one in found),
+        champion_bad=sum(one.champion_bad for one in found),
+        challenger=sum(one.challenger for one in found),
+        challenger_bad=sum(one.challenger_bad for one in found),
+        margin=margin,
+        evidence_worse=worse,
+        evidence_fine=fine,
+        needed=needed,
+    )
+
+
+def _greatest(logs: Floats) -> float:
+    return round(math.exp(min(float(logs.max(initial=0.0)), 700.0)), 3)

@@ -1,0 +1,97 @@
+"""From minutes of observations to strata: for each check, how many answers of either arm were looked at and were bad.
+
+A stratum ends with the minute in which it holds enough answers, or with its section: within one, each key was drawn
+with the same share. What is enough depends on the number of answers alone, never on how they were, and grows with the
+trial, so that a busy tenant's trial stays a few hundred strata long. The last one, which may still grow, is left out.
+Knows no margin and no policy.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from components.config.rollout import Check
+from components.rollout.policy.sequential_test import Stratum
+from components.rollout.store.observations import Observation
+
+_LEAST = 20
+_GROWTH = 0.02
+_REFERENCE = 100
+"""The champion's answers that say which latency is slow; they are not judged themselves."""
+_SLOW_SHARE = 0.1
+
+
+def strata(check: Check, evidence: Sequence[Observation]) -> list[Stratum]:
+    """The strata of a trial from its evidence, in the order of sections and minutes."""
+    minutes = [list(cells) for _, cells in groupby(evidence, key=lambda one: (one.section, one.minute))]
+    slow_from = 0
+    if check == "latency":
+        start, slow_from = _reference(minutes)
+        minutes = minutes[start:]
+    return list(_merged((cells[0].section, _row(check, cells, slow_from)) for cells in minutes))
+
+
+def _merged(rows: Iterable[tuple[int, Stratum]]) -> Iterator[Stratum]:
+    total, section, open_ = 0, -1, Stratum(0, 0, 0, 0)
+    for here, row in rows:
+        if here != section:
+            if _size(open_):
+                yield open_
+            section, open_ = here, Stratum(0, 0, 0, 0)
+        open_ = Stratum(
+            open_.champion + row.champion,
+            open_.champion_bad + row.champion_bad,
+            open_.challenger + row.challenger,
+            open_.challenger_bad + row.challenger_bad,
+        )
+        if _size(open_) >= max(_LEAST, _GROWTH * total):
+            total += _size(open_)
+            yield open_
+            open_ = Stratum(0, 0, 0, 0)
+
+
+def _row(check: Check, cells: Iterable[Observation], slow_from: int) -> Stratum:
+    sums = {"champion": [0, 0], "challenger": [0, 0]}
+    for cell in cells:
+        looked_at, bad = _counts(check, cell, slow_from)
+        sums[cell.arm][0] += max(0, looked_at)
+        sums[cell.arm][1] += max(0, min(bad, looked_at))  # whatever a server has written, no more are bad than are
+    return Stratum(*sums["champion"], *sums["challenger"])
+
+
+def _counts(check: Check, cell: Observation, slow_from: int) -> tuple[int, int]:
+    match check:
+        case "errors":
+            return cell.requests, cell.errors
+        case "latency":
+            slow = sum(answers for bucket, answers in cell.latencies.items() if bucket >= slow_from)
+            return sum(cell.latencies.values()), slow
+        case "feedback":
+            return cell.liked + cell.disliked, cell.disliked
+        case "empty" | "repeated" | "over_long":
+            return cell.requests - cell.errors, getattr(cell, check)
+
+
+def _reference(minutes: Sequence[Sequence[Observation]]) -> tuple[int, int]:
+    """After which entry of `minutes` the judging starts, and the least bucket that at most a tenth reached before."""
+    counted: dict[int, int] = {}
+    for index, cells in enumerate(minutes):
+        for cell in cells:
+            if cell.arm == "champion":
+                for bucket, answers in cell.latencies.items():
+                    counted[bucket] = counted.get(bucket, 0) + answers
+        if sum(counted.values()) >= _REFERENCE:
+            return index + 1, _slow_from(counted)
+    return len(minutes), 0
+
+
+def _slow_from(counted: dict[int, int]) -> int:
+    allowed, above = _SLOW_SHARE * sum(counted.values()), 0
+    for bucket in sorted(counted, reverse=True):
+        above += counted[bucket]
+        if above > allowed:
+            return bucket + 1
+    return 0
+
+
+def _size(one: Stratum) -> int:
+    return one.champion + one.challenger

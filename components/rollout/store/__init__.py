@@ -1,0 +1,1 @@
+"""Tables of the rollout: state of each tenant, ledger, observations, feedback."""

@@ -1,0 +1,32 @@
+"""Rollbacks that nobody has been told of yet: written down with the move, gone when somebody has opened their events.
+
+So none is lost with a cycle that fails after it, whoever made it and whoever finished it. Knows no scheduler.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import sqlalchemy as sql
+from sqlalchemy.engine import Connection
+
+from components.rollout.store.database import Database
+from components.rollout.store.ledger import Entry
+from components.rollout.store.tables import UNTOLD
+
+
+def add(connection: Connection, entry: Entry) -> None:
+    """Write it down within the transaction of its move."""
+    connection.execute(sql.insert(UNTOLD), {"tenant": entry.tenant, "entry": json.dumps(asdict(entry))})
+
+
+@contextmanager
+def taking(database: Database) -> Iterator[Sequence[Entry]]:
+    """All of them, the oldest first, for nobody else meanwhile; a block that fails leaves them. Raises WorkspaceError.
+
+    A process that dies at the end of the block may leave them too, so that they are told twice.
+    """
+    with database.writing("the rollbacks that nobody was told of") as connection:
+        rows = connection.execute(sql.delete(UNTOLD).returning(UNTOLD.c.id, UNTOLD.c.entry)).all()
+        yield [Entry(**json.loads(text)) for _, text in sorted(rows)]

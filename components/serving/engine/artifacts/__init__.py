@@ -1,0 +1,1 @@
+"""Artifacts near the base: files on disk, and a cache by size on the host and the device."""

@@ -1,0 +1,52 @@
+"""From a workspace to a running engine: base, source of artifacts, bounds. Knows both sides, and no HTTP."""
+
+from pathlib import Path
+
+from components.config.serve import ServeConfig
+from components.registry.mlflow.versions import Version
+from components.registry.registry import Registry
+from components.serving.engine import BatchEngine, Limits
+from components.serving.engine.artifacts.cache import Memory, Residents
+from components.serving.interface import Artifact
+from components.stages.workspace import Workspace
+
+_MIB = 1 << 20
+
+
+class RegistrySource:
+    """Artifacts from MLflow."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def fetch(self, artifact: Artifact, folder: Path) -> Path:
+        """Put the artifact's files into `folder`.
+
+        Raises:
+            RegistryError: MLflow does not answer.
+            ArtifactError: its store holds something else.
+            WorkspaceError: the disk is full.
+        """
+        return self._registry.fetch(Version(artifact.tenant, artifact.version, sha256=artifact.sha256), folder)
+
+
+def load_engine(workspace: Workspace, config: ServeConfig) -> BatchEngine:
+    """Load the base and start the engine on it; blocks.
+
+    Raises:
+        BaseModelError: no such base, or one that cannot compute rows of many tenants at once.
+        RegistryError: MLflow's address is none.
+    """
+    memory = Memory(device=config.device_mb * _MIB, host=config.host_mb * _MIB, disk=config.disk_mb * _MIB)
+    folder = workspace.root / "var" / "prefixes"
+    residents = Residents(workspace.base, RegistrySource(workspace.registry), folder, memory)
+    limits = Limits(
+        rows=config.rows, step_tokens=config.step_tokens, queue=config.queue, tenant_queue=config.tenant_queue
+    )
+    return BatchEngine(workspace.base, residents, limits)
+
+
+async def warm(engine: BatchEngine, artifact: Artifact) -> None:
+    """Bring an artifact near the base before it is asked for. Raises what `Engine.submit` raises."""
+    await engine.residents.acquire(artifact)
+    engine.residents.release(artifact)

@@ -1,0 +1,1 @@
+"""Which version answers for each tenant, and what serving observes of it."""

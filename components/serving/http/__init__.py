@@ -1,0 +1,1 @@
+"""The HTTP side of serving: routes, authentication, quotas, OpenAI's protocol."""

@@ -1,0 +1,241 @@
+"""One completion from the choice of its version to its last count: the way of a request through the parts.
+
+Knows the service and the protocol's data; does not know how an answer is put on the wire.
+"""
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError, RegistryError, WorkspaceError
+from components.registry.mlflow.versions import CHAMPION, Version
+from components.rollout.policy.traffic_split import Ticket
+from components.rollout.store.observations import Observation
+from components.serving.errors import LOGGER
+from components.serving.fleet.observation_buffer import failed, seen
+from components.serving.fleet.shadow import Shadowed
+from components.serving.fleet.versions import Choice, not_found
+from components.serving.http.answer_memory import Remembered
+from components.serving.http.auth import Caller
+from components.serving.http.openai import Choice as Part
+from components.serving.http.openai import Completion, CompletionRequest, LogProbs, Usage, to_logprobs
+from components.serving.http.prompts import to_requests, usual_tokens
+from components.serving.http.service import Service
+from components.serving.interface import Piece, Request, Token
+from components.serving.request_sequences import Rows
+
+_ITS_OWN = (ArtifactError, BaseModelError)
+"""Errors that are a version's own fault."""
+_OURS = (*_ITS_OWN, RegistryError, WorkspaceError)
+"""Errors that are none of the caller's; those of the registry or a disk say nothing of a version."""
+
+
+async def prepare(
+    service: Service, caller: Caller, body: CompletionRequest, request_id: str, key: str | None = None
+) -> "Run":
+    """Find the version that is to answer: that of the user, or of the request's own `key`, or by chance.
+
+    Raises:
+        DataError, RefusalError: 404 not the caller's, or not there; 400 more than may be asked; 503 not ready.
+    """
+    tenant, at, which = body.model.partition("@")
+    caller.check(tenant)
+    service.ready_engine()
+    if at and not which:
+        raise not_found(f"{tenant}@ without a version")
+    sticks = service.fleet.knows(tenant) and service.of_tenant(tenant).rollout.split == "user"
+    user = body.user if sticks else None
+    choice = await service.fleet.choose(tenant, which, user or key)
+    return Run(service, body, request_id, choice, is_user=bool(user))
+
+
+class Run:
+    """One request on its way: `start` it, read its `chunks` or its `whole`, and `end` it in any case."""
+
+    def __init__(
+        self, service: Service, body: CompletionRequest, request_id: str, choice: Choice, *, is_user: bool
+    ) -> None:
+        """Queue nothing yet. `is_user`: the choice was made by its user, not by the request's own id or chance.
+
+        Raises:
+            DataError, RefusalError: 400, an empty prompt, or more than the tenant may ask.
+        """
+        self.service, self.body, self.choice = service, body, choice
+        self.id = f"cmpl-{secrets.token_hex(12)}"
+        self.created = int(time.time())
+        self.tenant = choice.version.tenant
+        self._drawn, self._is_user = "@" not in body.model, is_user
+        self._request_id = request_id
+        self._started_s = time.monotonic()
+        self._stood = service.fleet.knows(self.tenant)
+        self._rows = Rows(self._requests(choice.version))
+        self._reserved = 0
+        self._ended = False
+
+    async def start(self) -> None:
+        """Count the request against the tenant's quota, and queue its rows.
+
+        Where a challenger that was drawn cannot be had, the champion answers, and the challenger has failed if the
+        fault is its own. The champion answers too where a source leaves no room beside the challenger's longer prefix.
+
+        Raises:
+            RefusalError: 429, over quota; 503, not ready.
+            DataError, BusyError, ArtifactError, BaseModelError, RegistryError, WorkspaceError: as `Engine.submit`.
+        """
+        engine, requests = self.service.ready_engine(), [row.request for row in self._rows.rows]
+        reserved = sum(request.max_tokens for request in requests)
+        self.service.quotas.admit(self.tenant, reserved)
+        self._reserved = reserved
+        try:
+            await self._rows.submit(engine)
+        except (*_OURS, DataError) as problem:
+            self._count_failure(problem)
+            if self.choice.instead is None:
+                raise
+            self.choice = Choice(self.choice.instead, CHAMPION)
+            self._rows = Rows(self._requests(self.choice.version))
+            await self._rows.submit(engine)
+            self.service.metrics.stood_in.labels(self.tenant, _why(problem)).inc()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Who answers."""
+        version: Version = self.choice.version
+        return {
+            "x-request-id": self._request_id,
+            "x-prefixfleet-tenant": version.tenant,
+            "x-prefixfleet-version": version.version,
+            "x-prefixfleet-artifact": version.sha256,
+            "x-prefixfleet-base": self.service.base_digest,
+            "x-prefixfleet-arm": self.choice.arm,
+        }
+
+    async def whole(self) -> Completion:
+        """The whole answer. Raises what ended a row in trouble."""
+        tokens: list[list[Token]] = [[] for _ in self._rows.rows]
+        async for number, piece in self._pieces():
+            tokens[number].extend(piece.tokens)
+        parts = [
+            Part(text=row.text, index=index, logprobs=self._logprobs(tokens[index], 0), finish_reason=row.finish)
+            for index, row in enumerate(self._rows.rows)
+        ]
+        return self._completion(parts, self.usage)
+
+    async def chunks(self) -> AsyncIterator[Completion]:
+        """The answer in pieces, and its usage last where that is asked for. Raises what ended a row in trouble."""
+        offsets = [0] * len(self._rows.rows)
+        async for index, piece in self._pieces():
+            logprobs = self._logprobs(piece.tokens, offsets[index])
+            offsets[index] += len(piece.text)
+            yield self._completion([Part(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish)])
+        options = self.body.stream_options
+        if options and options.include_usage:
+            yield self._completion([], self.usage)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens read and written so far."""
+        read, written = self._rows.prompt_tokens(self.body.n or 1), self._rows.completion_tokens
+        return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+
+    def end(self, status: int) -> None:
+        """Let go of the rows, and count what was; `status` is what the caller was told, 499 where it has left."""
+        if self._ended:
+            return
+        self._ended = True
+        self._rows.cancel()
+        service, usage = self.service, self.usage
+        service.quotas.settle(self.tenant, self._reserved, usage.total_tokens)
+        service.metrics.seconds.observe(time.monotonic() - self._started_s)
+        if status == 499:
+            service.metrics.left.inc()
+        if not self._is_forgotten:
+            self._count(status, usage)
+        self._log(status, usage)
+
+    @property
+    def _is_forgotten(self) -> bool:
+        """Whether its tenant was forgotten meanwhile: nothing of it is kept or named any more."""
+        return self._stood and not self.service.fleet.knows(self.tenant)
+
+    def _count(self, status: int, usage: Usage) -> None:
+        service, version, arm = self.service, self.choice.version, self.choice.arm
+        service.metrics.requests.labels(self.tenant, arm, status).inc()
+        service.metrics.read.labels(self.tenant, arm).inc(usage.prompt_tokens)
+        service.metrics.written.labels(self.tenant, arm).inc(usage.completion_tokens)
+        if status == 200:
+            rows, limit = self._rows.rows, usual_tokens(service.of_tenant(self.tenant))
+            sources = [row.request.source for row in rows]
+            ticket = self._to_ticket()
+            service.memory.keep(self.id, Remembered(version, arm, sources, ticket))
+            self._observe(seen(version, arm, rows, limit), seen(version, arm, rows[:1], limit), limit, ticket)
+
+    async def _pieces(self) -> AsyncIterator[tuple[int, Piece]]:
+        first = True
+        try:
+            async for number, piece in self._rows.pieces():
+                if first:
+                    self.service.metrics.first_seconds.observe(time.monotonic() - self._started_s)
+                    first = False
+                yield number, piece
+        except _OURS as problem:
+            self._count_failure(problem)
+            raise
+
+    def _requests(self, version: Version, seed: int | None = None) -> list[Request]:
+        body = self.body if seed is None else self.body.model_copy(update={"seed": seed})
+        return to_requests(body, version, self.service.of_tenant(self.tenant))
+
+    def _count_failure(self, problem: PrefixFleetError) -> None:
+        if isinstance(problem, _ITS_OWN) and not self._is_forgotten:
+            version, arm = self.choice.version, self.choice.arm
+            limit = usual_tokens(self.service.of_tenant(self.tenant))
+            every, first = (failed(version, arm, rows) for rows in (len(self._rows.rows), 1))
+            self._observe(every, first, limit, self._to_ticket())
+
+    def _to_ticket(self) -> Ticket | None:
+        ticket = self.choice.ticket
+        return ticket if ticket is None or self._is_user else self.service.watch.once(self.tenant, ticket)
+
+    def _observe(self, every: Observation, first: Observation, limit: int, ticket: Ticket | None) -> None:
+        """Count all rows; the first alone is evidence, and in a shadow only together with the challenger's."""
+        choice, service, rows = self.choice, self.service, self._rows.rows
+        if self._drawn:
+            service.watch.add(every)
+        if choice.shadow is not None:
+            unseen = self._requests(choice.shadow, rows[0].request.seed)
+            texts = [row.text for row in rows]
+            service.shadows.offer(Shadowed(choice.shadow, unseen, texts, limit, first, ticket))
+        elif ticket is not None:
+            service.watch.judge(ticket, first)
+
+    def _completion(self, parts: list[Part], usage: Usage | None = None) -> Completion:
+        return Completion(id=self.id, created=self.created, model=self.body.model, choices=parts, usage=usage)
+
+    def _logprobs(self, tokens: Sequence[Token], offset: int) -> LogProbs | None:
+        return to_logprobs(tokens, self.body.logprobs, offset)
+
+    def _log(self, status: int, usage: Usage) -> None:
+        line: dict[str, object] = {
+            "request": self._request_id,
+            "completion": self.id,
+            "tenant": self.tenant,
+            "version": self.choice.version.version,
+            "arm": self.choice.arm,
+            "status": status,
+            **usage.model_dump(),
+            "ms": round(1000 * (time.monotonic() - self._started_s), 1),
+        }
+        if self.service.of_tenant(self.tenant).access.log_texts:
+            line |= {
+                "prompts": [row.request.source for row in self._rows.rows],
+                "texts": [row.text for row in self._rows.rows],
+            }
+        logging.getLogger(LOGGER).info("%s", json.dumps(line, ensure_ascii=False))
+
+
+def _why(problem: PrefixFleetError) -> str:
+    """Why a challenger did not answer, in a word for the metrics."""
+    return "too long" if isinstance(problem, DataError) else "failed" if isinstance(problem, _ITS_OWN) else "store"

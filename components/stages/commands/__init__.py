@@ -1,0 +1,1 @@
+"""What single commands do beside the chain: forget, generate, score, exchange with peft, drops, demo."""

@@ -1,0 +1,97 @@
+"""Scoring a file of outputs against a test set's references with a published benchmark's metrics.
+
+Needs no workspace, no base and no registry: any system's outputs will do. Reads two files, may write one.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.errors import WorkspaceError
+from components.evaluation.suites import LeftOut, SuiteScore, left_out, named_suite, score_suite
+from components.evaluation.suites.alignment import align
+from components.evaluation.suites.e2e import repaired
+from components.evaluation.suites.predictions import Predictions, read_predictions
+from components.evaluation.suites.references import References, read_references
+from components.storage.atomic_files import write_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a file of outputs scores, and everything that a reader of the figures should know."""
+
+    suite: str
+    predictions: str
+    references: tuple[str, ...]
+    aligned_by: str
+    n: int
+    empty_predictions: int
+    seconds: float
+    scores: tuple[SuiteScore, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def score(
+    suite: str,
+    predictions: Path,
+    references: Sequence[Path] = (),
+    *,
+    metrics: Collection[str] | None = None,
+    require_all: bool = False,
+    column: str | None = None,
+    reference_column: str | None = None,
+    split: str = "test",
+) -> Scored:
+    """Score the outputs in `predictions`; without `references` against those that its own JSON lines hold.
+
+    Raises:
+        DataError: an unknown suite, metric, column or split, a file that cannot be read, or files that do not pair up.
+        WorkspaceError: `require_all`, or a metric asked for by name, and this machine cannot compute it.
+
+    """
+    named_suite(suite)
+    missing = left_out(suite, metrics)
+    if missing and require_all:
+        raise WorkspaceError(f"every metric of {suite}", missing[0].why, missing[0].fix)
+    outputs = read_predictions(predictions, column)
+    targets = read_references(list(references) or [predictions], suite, reference_column, split)
+    if suite == "e2e":
+        outputs, targets = _mended(outputs, targets)
+    aligned = align(outputs, targets)
+    started = time.perf_counter()
+    scores = score_suite(suite, aligned.predictions, aligned.references, aligned.slices, metrics=metrics)
+    return Scored(
+        suite=suite,
+        predictions=str(predictions),
+        references=tuple(map(str, references or [predictions])),
+        aligned_by=aligned.by,
+        n=len(aligned.predictions),
+        empty_predictions=sum(not text.strip() for text in aligned.predictions),
+        seconds=round(time.perf_counter() - started, 2),
+        scores=tuple(scores),
+        left_out=tuple(missing),
+    )
+
+
+def write_scores(path: Path, scored: Scored) -> None:
+    """Write the scores as JSON, whole or not at all.
+
+    Raises:
+        WorkspaceError: the file cannot be written.
+
+    """
+    write_atomic(path, (json.dumps(dataclasses.asdict(scored), ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def _mended(outputs: Predictions, targets: References) -> tuple[Predictions, References]:
+    """Both with E2E's broken characters repaired where the file is a table with inputs, as the official script does."""
+    if outputs.inputs is not None:
+        texts, inputs = list(map(repaired, outputs.texts)), list(map(repaired, outputs.inputs))
+        outputs = dataclasses.replace(outputs, texts=texts, inputs=inputs)
+    if targets.inputs is not None:
+        groups, inputs = [list(map(repaired, own)) for own in targets.texts], list(map(repaired, targets.inputs))
+        targets = dataclasses.replace(targets, texts=groups, inputs=inputs)
+    return outputs, targets

@@ -1,0 +1,1 @@
+"""What a run shows: the table of results, the status of every tenant, charts."""

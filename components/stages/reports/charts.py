@@ -1,0 +1,64 @@
+"""Pictures of a run in out/pictures: loss curves and BLEU per tenant, as PNG, drawn without any display or network."""
+
+from pathlib import Path
+from typing import Any
+
+from components.stages.evaluate import BLEU_FILE
+from components.stages.stamps import read_csv
+from components.stages.train import LOSS_FILE
+from components.stages.workspace import Workspace
+
+_MOST = 24
+
+
+def draw(workspace: Workspace) -> list[Path]:
+    """Draw loss.png and bleu.png of the first tenants (at most 24); returns the files."""
+    workspace.pictures.mkdir(parents=True, exist_ok=True)
+    losses = read_csv(workspace.out("train") / LOSS_FILE)
+    scores = read_csv(workspace.out("evaluate") / BLEU_FILE)
+    return [
+        _save(_loss_curves(losses), workspace.pictures / "loss.png"),
+        _save(_bleu_bars(scores), workspace.pictures / "bleu.png"),
+    ]
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _loss_curves(rows: list[dict[str, str]]) -> Any:
+    figure, axes = _figure(8, 5)
+    for number, tenant in enumerate(sorted({row["tenant"] for row in rows})[:_MOST]):
+        own = [row for row in rows if row["tenant"] == tenant]
+        steps = [int(row["step"]) for row in own]
+        for column, style, label in (("train_loss", ":", None), ("validation_loss", "-", tenant)):
+            axes.plot(steps, [float(row[column] or "nan") for row in own], style, color=f"C{number % 10}", label=label)
+    axes.set(xlabel="step", ylabel="loss a target token", title="Loss: validation (solid) and training (dotted)")
+    if rows:
+        axes.legend()
+    return figure
+
+
+def _bleu_bars(rows: list[dict[str, str]]) -> Any:
+    tenants = sorted({row["tenant"] for row in rows})[:_MOST]
+    figure, axes = _figure(8, 1.5 + 0.6 * max(1, len(tenants)))
+    for subject, shift in (("base", 0.2), ("prefix", -0.2)):
+        own = {row["tenant"]: row for row in rows if row["subject"] == subject}
+        values = [float(own[tenant]["bleu"]) for tenant in tenants]
+        low = [max(0.0, value - float(own[tenant]["low"])) for value, tenant in zip(values, tenants, strict=True)]
+        high = [max(0.0, float(own[tenant]["high"]) - value) for value, tenant in zip(values, tenants, strict=True)]
+        places = [place + shift for place in range(len(tenants))]
+        label = "with its prefix" if subject == "prefix" else "base alone"
+        axes.barh(places, values, height=0.38, xerr=[low, high], capsize=3, label=label)
+    axes.set_yticks(range(len(tenants)), tenants)
+    axes.set(xlabel="BLEU with 95 % interval" if rows else "BLEU", xlim=(0, 100))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.savefig(path, dpi=120)
+    return path

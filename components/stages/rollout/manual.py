@@ -1,0 +1,135 @@
+"""What a person does to a tenant's rollout: promote, roll back, pause, pin. MLflow is asked first: it is the truth."""
+
+import getpass
+import socket
+import time
+from dataclasses import replace
+from typing import Literal
+
+from components.errors import RegistryError
+from components.registry.mlflow.versions import CHALLENGER, Version
+from components.rollout.policy import policy
+from components.rollout.policy.former_champions import former
+from components.rollout.store.ledger import history
+from components.rollout.store.tenant_state import Standing
+from components.stages.progress import tell
+from components.stages.rollout.tenant_lock import turn
+from components.stages.rollout.transitions import make_champion, moved, record, restore, take_back
+from components.stages.workspace import Workspace
+
+Hold = Literal["pause", "resume", "pin", "unpin"]
+
+_WHY = "by hand"
+_TOLD = {
+    "pause": "the trial is paused",
+    "resume": "the trial goes on",
+    "pin": "version {0.champion} is pinned",
+    "unpin": "version {0.champion} is no longer pinned",
+}
+
+
+def person() -> str:
+    """Who is at this command line, for the ledger."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # no name for this user id, as in many containers
+        name = "somebody"
+    return f"{name}@{socket.gethostname()}"
+
+
+def promote(workspace: Workspace, tenant: str, number: str | None = None, by: str | None = None) -> Version:
+    """Make the named version, else the challenger, else the newest, champion.
+
+    Raises:
+        RegistryError: the tenant has no versions, or not this one; or its champion is pinned.
+
+    """
+    with turn(workspace, tenant) as now:
+        _refuse_pinned(now.standing)
+        version = _chosen(workspace.registry.versions(tenant), tenant, number)
+        make_champion(now, version.version, by or person(), _WHY)
+    return version
+
+
+def rollback(workspace: Workspace, tenant: str, to: str | None = None, by: str | None = None) -> tuple[str, str]:
+    """Undo the last move: end a trial, or else make the version champion that was it before; or the one named.
+
+    By the tenant's ledger; a version that was rolled back itself is not brought back.
+
+    Returns the version that was taken back, and the champion that answers now ("" where there is none).
+
+    Raises:
+        RegistryError: there is no champion, none before it, or it is pinned.
+
+    """
+    with turn(workspace, tenant) as now:
+        before = now.standing
+        _refuse_pinned(before)
+        if before.challenger and to is None:
+            take_back(now, by or person(), _WHY)
+            return before.challenger, before.champion
+        if not before.champion:
+            raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
+        versions = workspace.registry.versions(tenant)
+        found = _chosen(versions, tenant, to) if to else _former(workspace, versions, before)
+        restore(now, found.version, by or person(), _WHY)
+        return before.champion, found.version
+
+
+def hold(workspace: Workspace, tenant: str, action: Hold, by: str | None = None) -> Standing:
+    """Pause or resume a trial, pin or unpin a champion; what is so already stays so.
+
+    A paused trial keeps its share and goes no further, but is still taken back when a check calls it worse. A pinned
+    champion stays until it is unpinned: new versions are registered and wait.
+
+    Raises:
+        RegistryError: nobody is on trial; or there is no champion to pin.
+
+    """
+    with turn(workspace, tenant) as now:
+        before = now.standing
+        if action in ("pause", "resume") and not before.challenger:
+            raise RegistryError(f"a trial of {tenant} to {action}", "none", f"see `prefixfleet history {tenant}`")
+        if action == "pin" and not before.champion:
+            raise RegistryError(f"a champion of {tenant} to pin", "none", f"make one: prefixfleet promote {tenant}")
+        after = _held(before, action, time.time())
+        if after != before:
+            subject = after.challenger if action in ("pause", "resume") else after.champion
+            record(workspace, moved(after, action, by or person(), subject, subject, _WHY))
+    tell(f"{tenant}: {_TOLD[action].format(after)}")
+    return after
+
+
+def _held(before: Standing, action: Hold, now_s: float) -> Standing:
+    match action:
+        case "pause":
+            return before if before.paused_s else replace(before, paused_s=now_s)
+        case "resume":
+            return policy.resumed(before, now_s) if before.paused_s else before
+        case "pin" | "unpin":
+            return replace(before, pinned=action == "pin")
+
+
+def _chosen(versions: list[Version], tenant: str, number: str | None) -> Version:
+    found = [version for version in versions if number is None or version.version == number]
+    if not found:
+        known = ", ".join(version.version for version in versions) or "none"
+        wanted = f"version {number} of {tenant}" if number else f"a version of {tenant}"
+        raise RegistryError(wanted, f"versions: {known}", "register one (`prefixfleet retrain`) or name one of these")
+    return next((version for version in found if CHALLENGER in version.aliases), found[0])
+
+
+def _former(workspace: Workspace, versions: list[Version], before: Standing) -> Version:
+    there = {version.version: version for version in versions}
+    for number in former(history(workspace.database, before.tenant)):
+        if number in there:
+            return there[number]
+    wanted = f"a champion of {before.tenant} before version {before.champion}"
+    raise RegistryError(wanted, "none", f"name a version: prefixfleet rollback {before.tenant} --to N")
+
+
+def _refuse_pinned(standing: Standing) -> None:
+    if standing.pinned:
+        got = f"version {standing.champion} pinned by hand"
+        fix = f"prefixfleet pin {standing.tenant} --off"
+        raise RegistryError(f"a champion of {standing.tenant} that may be moved", got, fix)

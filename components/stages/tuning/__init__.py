@@ -1,0 +1,1 @@
+"""Search of a tenant's training values by validation score."""

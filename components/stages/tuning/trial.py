@@ -1,0 +1,167 @@
+"""One trial of a tuning: train a tenant's delta with some values and score it on the validation split.
+
+Trials start clean, also where `train.warm_start` is set: what a champion had learnt would favour its own values. Does
+not know what is tried next or what became of other trials.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from components.config import Metric, Params, TrainConfig
+from components.data.fingerprint import fingerprint
+from components.errors import TrainingError
+from components.evaluation.metrics import LABELS, LOWER_IS_BETTER, corpus_score, sentence_statistics
+from components.model.decoding import Decoding, generate_text
+from components.model.delta import Delta
+from components.registry.manifest import SCHEMA
+from components.stages.plan import PlanItem
+from components.stages.progress import Progress, advance, tell
+from components.stages.splits import read_one
+from components.stages.starting_points import shared_prefix
+from components.stages.workspace import Workspace
+from components.training.checkpoint import saved_step
+from components.training.prepare import fit
+
+LOSS = "validation-loss"
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether less is better."""
+    return metric == LOSS or metric in LOWER_IS_BETTER
+
+
+def label(metric: str) -> str:
+    """A measure's name for people."""
+    return "validation loss" if metric == LOSS else LABELS[cast(Metric, metric)]
+
+
+def shortened(config: TrainConfig, steps: int | None) -> TrainConfig:
+    """The config of a trial: of `steps` steps, with the same share of warm-up and at least four validations."""
+    clean = config.model_copy(update={"warm_start": False})
+    if steps is None or steps == config.max_steps:
+        return clean
+    share = steps / max(config.max_steps, 1)
+    every = min(config.validate_every, max(1, steps // 4))
+    warmup = min(round(config.warmup_steps * share), config.warmup_steps)
+    return clean.model_copy(update={"max_steps": steps, "warmup_steps": warmup, "validate_every": every})
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A trial that trained to its end. `value` is in the metric's points, or nats a target token."""
+
+    value: float
+    steps: int
+    seconds: float
+    """Training, earlier parts of an interrupted trial included, and decoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A trial that was told to stop before its end; its train state lies ready."""
+
+    steps: int
+    seconds: float
+
+
+class Trier:
+    """A tenant's data and base, and how its trials are scored."""
+
+    def __init__(self, workspace: Workspace, item: PlanItem, params: Params, metric: str, examples: int) -> None:
+        """Read the tenant's train and validation splits.
+
+        Raises:
+            DataError: one of them is missing, empty or broken.
+            TrainingError, ArtifactError: the prefix that it stands on is not trained, or damaged.
+        """
+        self.workspace, self.item, self.params, self.metric = workspace, item, params, metric
+        self.train, self.validation = (read_one(workspace, item.tenant, split) for split in ("train", "validation"))
+        self.scored = self.validation[:: math.ceil(len(self.validation) / examples)]
+        self.shared = shared_prefix(workspace, item)
+
+    def run(
+        self,
+        name: str,
+        config: TrainConfig,
+        state: Path,
+        report: Callable[[int, float], None],
+        stop: Callable[[], bool],
+    ) -> Measured | Stopped:
+        """Train, resuming what `state` holds of this trial, and score; `report` gets each validation's step and loss.
+
+        Raises:
+            ConfigError, TrainingError, BaseModelError, DataError: these values cannot be trained, and why.
+            WorkspaceError: the state cannot be written.
+        """
+        ended = False
+
+        def log(step: int, losses: dict[str, float]) -> None:
+            loss = losses["validation_loss"]
+            advance(Progress(name, self.item.tenant, step, config.max_steps, f"validation loss {loss:.3f}"))
+            report(step, loss)
+
+        def ask() -> bool:
+            nonlocal ended
+            ended = stop()
+            return ended
+
+        print_ = fingerprint(
+            data_digest=self.item.data_digest,
+            train=config,
+            base_digest=self.workspace.base.digest,
+            artifact_schema=SCHEMA,
+            shared=self.shared.sha256 if self.shared else None,
+        )
+        run_key = f"{name} {print_}"
+        if step := saved_step(state, run_key):
+            tell(f"{self.item.tenant}: {name} resumes at step {step}")
+        try:
+            result = fit(
+                self.workspace.base,
+                config,
+                self.train,
+                self.validation,
+                state=state,
+                run_key=run_key,
+                log=log,
+                stop=ask,
+                name=str(self.workspace.data / self.item.tenant),
+                shared=self.shared.prefix if self.shared else None,
+            )
+        except torch.OutOfMemoryError as problem:
+            got = " ".join(str(problem).split())[:200]
+            raise TrainingError("memory for a step", got, "lower train.batch_size, or try smaller values") from problem
+        if ended:
+            return Stopped(result.steps, result.seconds)
+        if self.metric == LOSS:
+            return Measured(result.validation_loss, result.steps, result.seconds)
+        began = time.monotonic()
+        value = self._score(name, result.delta)
+        return Measured(value, result.steps, result.seconds + time.monotonic() - began)
+
+    def _score(self, name: str, delta: Delta) -> float:
+        config, done = self.params.evaluate, 0
+
+        def on_batch(rows: int) -> None:
+            nonlocal done
+            done += rows
+            advance(Progress(f"{name}, decoding", self.item.tenant, done, len(self.scored)))
+
+        texts = generate_text(
+            self.workspace.base,
+            delta,
+            [example.source for example in self.scored],
+            Decoding.of(config),
+            config.batch_size,
+            on_batch,
+            max_source_tokens=self.params.train.max_source_tokens,
+        )
+        metric = cast(Metric, self.metric)
+        references = [example.references for example in self.scored]
+        return corpus_score(metric, sentence_statistics(metric, texts, references, config.lowercase))

@@ -1,0 +1,1 @@
+"""Files and databases, for every part above: atomic writes, locks, database connections. Knows no domain."""

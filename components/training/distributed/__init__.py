@@ -1,0 +1,1 @@
+"""Training by several processes of one machine: a coordinator and its workers."""

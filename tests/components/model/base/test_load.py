@@ -1,0 +1,235 @@
+"""Loading, freezing, naming and refusing bases, on models written to disk."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.config import BaseConfig
+from components.errors import BaseModelError
+from components.model.base.load import Base, describe_base, load_base
+from components.model.prefix.attach import attached
+from components.model.prefix.initialization import text_prefix
+from components.model.prefix.prefix import PrefixShape
+
+Save = Callable[[Any], Path]
+FULL = ["full_attention", "full_attention"]
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """A function that writes a model with a tokenizer of letters into a folder."""
+
+    def write(model: Any) -> Path:
+        from tokenizers import Tokenizer, models, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
+
+        folder = tmp_path / "tiny"
+        model.save_pretrained(folder)
+        letters = {"<eos>": 0, "<pad>": 1, **{chr(97 + index): 2 + index for index in range(26)}}
+        tokenizer = Tokenizer(models.WordLevel(letters, unk_token="<eos>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+        fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
+        fast.save_pretrained(folder)
+        return folder
+
+    return write
+
+
+def load(folder: Path, dtype: Any = "float32") -> Base:
+    return load_base(BaseConfig(path=str(folder), dtype=dtype), device="cpu")
+
+
+def test_loads_frozen_and_named(model: Any, save: Save) -> None:
+    folder = save(model)
+    base = load(folder)
+    heads = {"gpt2": 4, "llama": 2}[model.config.model_type]
+    assert (base.name, base.context, base.eos_id, base.pad_id) == ("tiny", 64, 0, 1)
+    assert base.shape == PrefixShape(2, heads, 8)
+    assert base.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert not base.model.training
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+    described = json.loads(json.dumps(describe_base(base)))
+    assert described["digest"] == base.digest
+    assert (described["layers"], described["kv_heads"], described["dtype"]) == (2, heads, "float32")
+    ids = torch.arange(2, 12)[None]
+    torch.testing.assert_close(base.model(input_ids=ids).logits, model(input_ids=ids).logits, rtol=0.0, atol=1e-5)
+    with attached(base.model, [text_prefix(base, "name", 4)]):
+        assert base.model(input_ids=ids).logits.isfinite().all()
+
+
+def test_a_context_of_a_million_tokens_is_believed(build_model: Callable[..., Any], save: Save) -> None:
+    assert load(save(build_model("llama", max_position_embeddings=1_010_000))).context == 1_010_000
+
+
+def test_digests_name_content_alone(model: Any, save: Save, tmp_path: Path) -> None:
+    first = load(save(model))
+    elsewhere = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(tmp_path / "tiny", elsewhere)
+    (elsewhere / "model.safetensors").unlink()
+    model.save_pretrained(elsewhere, max_shard_size="20KB")
+    assert len(list(elsewhere.glob("*.safetensors"))) > 1
+    config = json.loads((elsewhere / "config.json").read_text())
+    (elsewhere / "config.json").write_text(json.dumps({**config, "transformers_version": "9"}, indent=7))
+    second = load(elsewhere, "bfloat16")
+    assert (first.digest, first.tokenizer_digest) == (second.digest, second.tokenizer_digest)
+    assert second.model.dtype == torch.bfloat16
+
+
+def test_any_changed_weight_setting_or_token_changes_a_digest(model: Any, save: Save) -> None:
+    folder = save(model)
+    first = load(folder)
+    with torch.no_grad():
+        list(model.parameters())[-1].view(-1)[0] += 1
+    model.save_pretrained(folder)
+    second = load(folder)
+    assert second.digest != first.digest
+    assert second.tokenizer_digest == first.tokenizer_digest
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "initializer_range": 0.1}))
+    assert load(folder).digest != second.digest
+    tokenizer = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(tokenizer.replace('"z"', '"Z"'))
+    assert load(folder).tokenizer_digest != first.tokenizer_digest
+
+
+def test_missing_folders_and_files_are_named(model: Any, save: Save, tmp_path: Path) -> None:
+    with pytest.raises(BaseModelError, match="no such folder"):
+        load(tmp_path / "none")
+    folder = save(model)
+    for name in ("model.safetensors", "config.json"):
+        shutil.move(folder / name, tmp_path / name)
+        with pytest.raises(BaseModelError, match=name):
+            load(folder)
+        shutil.move(tmp_path / name, folder / name)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(BaseModelError, match="tokenizer"):
+        load(folder)
+
+
+def test_a_hub_model_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(BaseModelError, match="nobody/nothing"):
+        load_base(BaseConfig(path="nobody/nothing"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 64, None], ids=["empty", "noise", "truncated"])
+def test_damaged_weights_are_refused(model: Any, save: Save, damage: bytes | None) -> None:
+    file = save(model) / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-100] if damage is None else damage)
+    with pytest.raises(BaseModelError, match="safetensors"):
+        load(file.parent)
+
+
+def test_broken_configuration_is_refused(model: Any, save: Save) -> None:
+    folder = save(model)
+    (folder / "config.json").write_text('{"model_type": ')
+    with pytest.raises(BaseModelError, match=r"config\.json"):
+        load(folder)
+    (folder / "config.json").write_text('{"model_type": "no-such-model"}')
+    with pytest.raises(BaseModelError, match="no-such-model"):
+        load(folder)
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_an_encoder_decoder_model_is_a_base(kind: str, build_model: Callable[..., Any], save: Save) -> None:
+    model = build_model(kind)
+    base = load(save(model))
+    assert base.is_encoder_decoder
+    assert base.decoder_start_id == 1
+    assert base.context == {"bart": 64, "t5": 512}[kind]
+    assert list(base.shape.sites) == ["encoder.self", "decoder.self", "decoder.cross"]
+    described = json.loads(json.dumps(describe_base(base)))
+    assert described["encoder_decoder"] is True
+    ids = torch.arange(2, 12)[None]
+    own, theirs = (one(input_ids=ids, decoder_input_ids=ids).logits for one in (base.model, model))
+    torch.testing.assert_close(own, theirs, rtol=0.0, atol=1e-5)
+
+
+EXPERTS = {"num_local_experts": 2, "n_routed_experts": 2, "num_experts_per_tok": 1, "num_key_value_heads": 2}
+RANKS = {"q_lora_rank": 8, "kv_lora_rank": 8, "n_group": 1, "topk_group": 1}
+LATENT = {**RANKS, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
+SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
+
+SPARSE = {"num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1, "num_experts": 2}
+SWITCH = {**SPARSE, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes", "told"),
+    [
+        ("MistralConfig", {**SMALL, "num_key_value_heads": 1, "sliding_window": 8}, r"mistral\): .*window 8"),
+        ("Gemma2Config", {**SMALL, "num_key_value_heads": 1, "head_dim": 8}, r"gemma2\): .*sliding_attention"),
+        ("Gemma2Config", {**SMALL, "num_key_value_heads": 1, "head_dim": 8, "layer_types": FULL}, "Gemma2ForCausalLM"),
+        ("BloomConfig", {"hidden_size": 16, "n_layer": 2, "n_head": 2}, "BloomForCausalLM"),
+        ("MptConfig", {"d_model": 16, "n_heads": 2, "n_layers": 2}, "MptForCausalLM"),
+        ("MambaConfig", {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}, "mamba"),
+        ("JambaConfig", {**SMALL, "num_key_value_heads": 1, "attn_layer_offset": 1, "attn_layer_period": 2}, "jamba"),
+        ("GptOssConfig", {**SMALL, **EXPERTS, "layer_types": FULL, "head_dim": 8}, "GptOssForCausalLM: its attention"),
+        ("DeepseekV3Config", {**SMALL, **EXPERTS, **LATENT}, "DeepseekV3ForCausalLM: a cache of"),
+        ("BartDecoderOnly", {}, r"BartForCausalLM: .*position_ids"),
+        (
+            "RobertaConfig",
+            {**SMALL, "is_decoder": True, "initializer_range": 0.2},
+            "RobertaForCausalLM: its own positions",
+        ),
+        (
+            "SwitchTransformersConfig",
+            SWITCH,
+            "SwitchTransformersForConditionalGeneration: a forward fails with ValueError",
+        ),
+    ],
+)
+def test_what_cannot_take_prefixes_is_refused_by_name(
+    config: str, sizes: dict[str, Any], told: str, save: Save, build_model: Callable[..., Any]
+) -> None:
+    import transformers as hf
+
+    if config == "BartDecoderOnly":
+        model = hf.BartForCausalLM(build_model("bart").config)
+    else:
+        known = {"vocab_size": 67, "max_position_embeddings": 64, "eos_token_id": 0, "pad_token_id": 1}
+        made = getattr(hf, config)(**{**known, **sizes})
+        auto = hf.AutoModelForSeq2SeqLM if made.is_encoder_decoder else hf.AutoModelForCausalLM
+        model = auto.from_config(made)
+    with pytest.raises(BaseModelError, match=told):
+        load(save(model))
+
+
+@pytest.mark.slow
+def test_a_model_is_refused_where_python_leaves_asserts_out(save: Save) -> None:
+    from transformers import MptConfig, MptForCausalLM
+
+    folder = save(MptForCausalLM(MptConfig(vocab_size=67, d_model=16, n_heads=2, n_layers=2)))
+    told = "from components.model.base.load import BaseConfig as C, load_base; load_base(C(path={!r}), device='cpu')"
+    run = [sys.executable, "-O", "-c", told.format(str(folder))]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "BaseModelError" in done.stderr
+    assert "MptForCausalLM" in done.stderr
+
+
+def test_a_tokenizer_without_an_end_is_refused(model: Any, save: Save) -> None:
+    folder = save(model)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings.pop("eos_token")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(BaseModelError, match="end-of-text"):
+        load(folder)
+
+
+def test_the_experiment_base_loads() -> None:
+    models = os.environ.get("PREFIXFLEET_TEST_MODELS")
+    if not models:
+        pytest.skip("PREFIXFLEET_TEST_MODELS names no folder of models")
+    base = load(Path(models) / "d2t-base")
+    assert (base.shape, base.context, base.parameters) == (PrefixShape(4, 4, 64), 512, 4_339_200)

@@ -1,0 +1,151 @@
+"""The output layer's inputs at chosen positions; and models that do more than a product are told apart."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from components.config import EngineConfig
+from components.data.tokens import Encoded
+from components.model.base.load import Base
+from components.model.base.output_head import head_inputs, logits_only_at, plain_head
+from components.model.delta import Delta
+from components.model.prefix.attach import attached
+from components.model.prefix.initialization import random_prefix
+from components.training.objective import Deltas, Row
+
+KINDS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox", "bart", "mbart", "marian", "pegasus", "t5", "mt5")
+PLAIN = {"gpt2", "llama", "qwen2", "opt", "gpt_neox"}
+
+
+def inputs_of(model: Any) -> dict[str, Tensor]:
+    ids = torch.tensor([[5, 6, 7, 8], [9, 8, 7, 6]])
+    both = {"decoder_input_ids": ids.flip(1)} if model.config.is_encoder_decoder else {}
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **both}
+
+
+KEPT_BT = torch.tensor([[False, True, True, False], [False, False, False, True]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_and_logits_are_those_of_the_kept_positions(build_model: Callable[..., Any], kind: str) -> None:
+    model = build_model(kind)
+    everything = model(**inputs_of(model)).logits
+    with logits_only_at(model, KEPT_BT):
+        logits = model(**inputs_of(model)).logits
+    torch.testing.assert_close(logits, everything[KEPT_BT], rtol=1e-5, atol=1e-5)
+    with head_inputs(model, KEPT_BT) as found:
+        assert len(model(**inputs_of(model)).logits) == 0
+    head = model.get_output_embeddings()
+    assert len(found) == 1
+    if plain_head(model):
+        torch.testing.assert_close(head(found[0]), everything[KEPT_BT], rtol=1e-5, atol=1e-5)
+    assert not head._forward_pre_hooks
+    assert not head._forward_hooks
+
+
+def test_hooks_leave_when_a_forward_breaks_off(build_model: Callable[..., Any]) -> None:
+    model = build_model("gpt2")
+    for within in (head_inputs, logits_only_at):
+        with pytest.raises(KeyboardInterrupt), within(model, KEPT_BT):
+            raise KeyboardInterrupt
+    assert not model.lm_head._forward_pre_hooks
+
+
+class Scaled(nn.Linear):
+    """A layer that is called a product and is more."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return super().forward(hidden) * 1.01
+
+
+class Wrapped(nn.Module):
+    def __init__(self, head: nn.Linear) -> None:
+        super().__init__()
+        self.inner, self.weight = head, head.weight
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.inner(hidden).tanh()
+
+
+def scaled(model: Any) -> Any:
+    head = Scaled(32, 67, bias=False)
+    head.weight = model.lm_head.weight
+    model.lm_head = head
+    return model
+
+
+def wrapped(model: Any) -> Any:
+    model.lm_head = Wrapped(model.lm_head)
+    return model
+
+
+def hooked(model: Any) -> Any:
+    model.lm_head.register_forward_hook(lambda _head, _args, output: 30 * (output / 30).tanh())
+    return model
+
+
+def of_class(name: str, **sizes: Any) -> Callable[[Callable[..., Any]], Any]:
+    def make(_build: Callable[..., Any]) -> Any:
+        import transformers as hf
+
+        heads = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2}
+        common = {"vocab_size": 67, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1, **heads}
+        wide = {"intermediate_size": 48, "max_position_embeddings": 64, "initializer_range": 0.2}
+        torch.manual_seed(0)
+        config = getattr(hf, f"{name}Config")(**{**common, **wide, **sizes})
+        return hf.AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+
+    return make
+
+
+MORE: dict[str, Callable[[Callable[..., Any]], Any]] = {
+    "cohere": of_class("Cohere", logit_scale=0.5),
+    "granite": of_class("Granite", logits_scaling=4.0),
+    "granite-a-little": of_class("Granite", logits_scaling=1.002),
+    "gemma2-capped": of_class(
+        "Gemma2",
+        head_dim=8,
+        final_logit_softcapping=30.0,
+        attn_logit_softcapping=None,
+        layer_types=["full_attention"] * 2,
+    ),
+    "a layer that scales": lambda build: scaled(build("gpt2")),
+    "a layer around it": lambda build: wrapped(build("gpt2")),
+    "a hook that caps": lambda build: hooked(build("gpt2")),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(PLAIN))
+def test_a_product_and_nothing_else_is_plain(build_model: Callable[..., Any], kind: str) -> None:
+    model = build_model(kind)
+    assert plain_head(model)
+    assert plain_head(model.to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_what_does_more_is_told_apart_and_its_loss_is_right(
+    build_model: Callable[..., Any], base_of: Callable[..., Base], name: str
+) -> None:
+    base = base_of(MORE[name](build_model))
+    assert not plain_head(base.model)
+    pairs = [Encoded((5, 6, 0), (7, 8, 0)), Encoded((9, 0), (7, 0))]
+    losses, gradients = [], []
+    for fused in (True, False):
+        prefix = random_prefix(base.shape, 2, 3, 0.5)
+        for tensor in prefix.tensors.values():
+            tensor.requires_grad_()
+        deltas = Deltas(base, [Delta(prefix=prefix)], EngineConfig(fused_loss=fused, packing=fused))
+        losses.append(float(deltas.backward([Row(0, pair) for pair in pairs]).nats_U))
+        deltas.finish()
+        gradients.append(torch.cat([tensor.grad.flatten() for tensor in prefix.tensors.values()]))
+    by_hand = 0.0
+    for pair in pairs:
+        with attached(base.model, [random_prefix(base.shape, 2, 3, 0.5)]):
+            logits = base.model(input_ids=torch.tensor([pair.source_ids + pair.target_ids])).logits[0]
+        for place, token in enumerate(pair.target_ids, len(pair.source_ids) - 1):
+            by_hand -= float(logits[place].log_softmax(-1)[token])
+    assert losses == pytest.approx([by_hand] * 2, rel=1e-5)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)

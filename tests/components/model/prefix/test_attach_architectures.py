@@ -1,0 +1,218 @@
+"""Attached prefixes on every architecture: gradient to every slot, rows that do not see each other, and refusals."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from components.errors import BaseModelError
+from components.model.base.attention_sites import prefix_shape
+from components.model.base.checkpointing import checkpointed
+from components.model.prefix.attach import attached, positions
+from components.model.prefix.module import PrefixModule
+from components.model.prefix.prefix import CROSS, DECODER, ENCODER, Prefix
+
+DECODERS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
+PAIRS = ("bart", "t5", "mbart", "marian", "pegasus", "mt5")
+CLOSE = {"rtol": 0.0, "atol": 1e-5}
+LENGTHS = (5, None, 2, 0, 7)
+COUNTS = (9, 6, 4, 9, 1)
+PrefixFor = Callable[..., Prefix]
+
+
+@pytest.fixture(scope="module", params=(*DECODERS, *PAIRS))
+def model(request: pytest.FixtureRequest, build_model: Callable[..., Any]) -> Any:
+    return build_model(request.param)
+
+
+def tokens(rows: int, count: int, seed: int = 1) -> Tensor:
+    return torch.randint(2, 67, (rows, count), generator=torch.Generator().manual_seed(seed))
+
+
+def padded(side: str) -> tuple[Tensor, Tensor]:
+    """Rows of COUNTS tokens, and their mask."""
+    ids, mask = torch.ones(len(COUNTS), max(COUNTS), dtype=torch.long), torch.zeros(len(COUNTS), max(COUNTS)).long()
+    for row, count in enumerate(COUNTS):
+        place = slice(max(COUNTS) - count, None) if side == "left" else slice(0, count)
+        ids[row, place], mask[row, place] = tokens(1, count, seed=row)[0], 1
+    return ids, mask
+
+
+def logits_of(model: Any, ids: Tensor, **more: Any) -> Tensor:
+    """Of every position; a pair's decoder reads the same five tokens in every row."""
+    if model.config.is_encoder_decoder:
+        more["decoder_input_ids"] = tokens(1, 5, seed=77).expand(len(ids), -1)
+    found: Tensor = model(input_ids=ids, **more).logits
+    return found
+
+
+def test_every_site_is_found(model: Any) -> None:
+    pair = model.config.is_encoder_decoder
+    wanted = [ENCODER, DECODER, CROSS] if pair else [DECODER]
+    shape = prefix_shape(model)
+    assert list(shape.sites) == wanted
+    heads = 2 if model.config.model_type in ("llama", "qwen2") else 4
+    assert {(one.kv_heads, one.head_dim) for one in shape.sites.values()} == {(heads, 8)}
+    assert shape.layers == 2
+    if pair:
+        assert shape.encoder is not None
+        assert shape.encoder.layers == model.config.num_hidden_layers
+
+
+@pytest.mark.parametrize("mlp_hidden", [0, 12])
+def test_every_slot_of_every_layer_gets_gradient(model: Any, values_for: PrefixFor, mlp_hidden: int) -> None:
+    module = PrefixModule(prefix_shape(model), 4, mlp_hidden)
+    module.load_values(values_for(model, 4))
+    prefix = module.prefix()
+    for tensor in prefix.tensors.values():
+        tensor.retain_grad()
+    with attached(model, [prefix] * 2):
+        logits_of(model, tokens(2, 7)).logsumexp(-1).square().mean().backward()
+    for name, tensor in prefix.tensors.items():
+        assert tensor.grad is not None, name
+        assert tensor.grad.abs().amax(-1).min() > 0, name
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in module.parameters())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@torch.no_grad()
+def test_a_prefix_of_no_slots_is_the_base_exactly(model: Any, values_for: PrefixFor) -> None:
+    ids, mask = padded("right")
+    bare = logits_of(model, ids, attention_mask=mask)
+    with attached(model, [values_for(model, 0), None, values_for(model, 0), None, None]):
+        assert torch.equal(logits_of(model, ids, attention_mask=mask), bare)
+    with attached(model, [values_for(model, 3)] * 5):
+        assert not torch.allclose(logits_of(model, ids, attention_mask=mask), bare, atol=1e-2)
+    assert torch.equal(logits_of(model, ids, attention_mask=mask), bare)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_mixed_rows_and_padding_give_the_solo_results(model: Any, values_for: PrefixFor, side: str) -> None:
+    rows = [None if length is None else values_for(model, length, length) for length in LENGTHS]
+    ids, mask = padded(side)
+    with attached(model, rows):
+        logits = logits_of(model, ids, attention_mask=mask)
+        if not model.config.is_encoder_decoder:
+            places = positions(mask, [length or 0 for length in LENGTHS])
+            assert torch.equal(logits_of(model, ids, attention_mask=mask, position_ids=places), logits)
+    for row, (prefix, count) in enumerate(zip(rows, COUNTS, strict=True)):
+        with attached(model, [prefix]):
+            alone = logits_of(model, tokens(1, count, seed=row))[0]
+        real = slice(None) if model.config.is_encoder_decoder else mask[row].bool()
+        torch.testing.assert_close(logits[row, real], alone, **CLOSE)
+
+
+@torch.no_grad()
+def test_only_the_own_prefix_matters(model: Any, values_for: PrefixFor) -> None:
+    mine, theirs, other = (values_for(model, 4, seed) for seed in range(3))
+    first, second = (self_and(model, mine, one) for one in (theirs, other))
+    assert torch.equal(first[0], second[0])
+    assert not torch.allclose(first[1], second[1], atol=1e-2)
+    for site in prefix_shape(model).sites:
+        changed = {name: tensor + name.startswith(site) for name, tensor in mine.tensors.items()}
+        moved = self_and(model, Prefix(changed), theirs)
+        assert not torch.allclose(moved[0], first[0], atol=1e-3), f"{site} has no say"
+        assert torch.equal(moved[1], first[1])
+
+
+def self_and(model: Any, *rows: Prefix) -> Tensor:
+    with attached(model, rows):
+        return logits_of(model, tokens(len(rows), 6))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attend", ["token by token", "in two parts"])
+def test_a_cache_of_real_tokens_changes_nothing(model: Any, values_for: PrefixFor, attend: str) -> None:
+    rows = [values_for(model, 3, 1), None, values_for(model, 5, 2)]
+    ids, mask = tokens(3, 8), torch.ones(3, 8, dtype=torch.long)
+    mask[2, 5:] = 0
+    cuts = [1] * 8 if attend == "token by token" else [5, 3]
+    with attached(model, rows):
+        parts, cache, start = [], None, 0
+        if model.config.is_encoder_decoder:
+            source, written = model.get_encoder()(input_ids=ids, attention_mask=mask), tokens(3, 8, seed=5)
+            whole = model(input_ids=ids, attention_mask=mask, decoder_input_ids=written).logits
+        else:
+            mask = mask.flip(1)
+            whole = model(input_ids=ids, attention_mask=mask).logits
+        for cut in cuts:
+            end = start + cut
+            if model.config.is_encoder_decoder:
+                part = {"encoder_outputs": source, "decoder_input_ids": written[:, start:end], "attention_mask": mask}
+            else:
+                part = {"input_ids": ids[:, start:end], "attention_mask": mask[:, :end]}
+            output = model(**part, past_key_values=cache, use_cache=True)
+            parts.append(output.logits)
+            cache, start = output.past_key_values, end
+    real = torch.ones_like(mask).bool() if model.config.is_encoder_decoder else mask.bool()
+    torch.testing.assert_close(torch.cat(parts, 1)[real], whole[real], **CLOSE)
+
+
+def test_checkpointing_gives_the_same_gradient(model: Any, values_for: PrefixFor) -> None:
+    gradients = []
+    ids, mask = padded("right")
+    for again in (False, True):
+        module = PrefixModule(prefix_shape(model), 4)
+        module.load_values(values_for(model, 4))
+        with attached(model, [module.prefix()] * 5):
+            if again:
+                with checkpointed(model):
+                    logits_of(model, ids, attention_mask=mask, use_cache=False).square().mean().backward()
+            else:
+                logits_of(model, ids, attention_mask=mask, use_cache=False).square().mean().backward()
+        gradients.append([parameter.grad for parameter in module.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, plain, rtol=1e-6, atol=1e-6)
+    assert all("forward" not in vars(part) for part in model.modules())
+
+
+@torch.no_grad()
+def test_bfloat16_is_within_its_tolerance(model: Any, values_for: PrefixFor, build_model: Callable[..., Any]) -> None:
+    """Eight bits of mantissa: a mixed batch is as near to the solo run as that is to float32."""
+    half = build_model(model.config.model_type).to(torch.bfloat16)
+    rows = [None if length is None else values_for(model, length, length) for length in LENGTHS]
+    ids, mask = padded("right")
+    with attached(model, rows):
+        exact = logits_of(model, ids, attention_mask=mask)
+    with attached(half, rows):
+        logits = logits_of(half, ids, attention_mask=mask)
+    assert logits.dtype == torch.bfloat16
+    for row, (prefix, count) in enumerate(zip(rows, COUNTS, strict=True)):
+        with attached(half, [prefix]):
+            alone = logits_of(half, tokens(1, count, seed=row))[0].float()
+        real = slice(None) if model.config.is_encoder_decoder else mask[row].bool()
+        scale = exact[row, real].std()
+        assert (logits[row, real].float() - exact[row, real]).square().mean().sqrt() < 0.03 * scale
+        assert (logits[row, real].float() - alone).square().mean().sqrt() < 0.03 * scale
+
+
+@torch.no_grad()
+def test_sites_are_the_same_after_a_move_and_leave_no_trace(model: Any, values_for: PrefixFor) -> None:
+    before = model.config._attn_implementation
+    hooks = [(len(part._forward_hooks), len(part._forward_pre_hooks)) for part in model.modules()]
+    with pytest.raises(KeyboardInterrupt), attached(model, [values_for(model, 3)]):
+        raise KeyboardInterrupt
+    assert model.config._attn_implementation == before
+    assert hooks == [(len(part._forward_hooks), len(part._forward_pre_hooks)) for part in model.modules()]
+
+
+TINY = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes", "named"),
+    [
+        ("BloomConfig", {"hidden_size": 16, "n_layer": 2, "n_head": 2}, "BloomForCausalLM"),
+        ("MptConfig", {"d_model": 16, "n_heads": 2, "n_layers": 2}, "MptForCausalLM"),
+        ("MambaConfig", {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}, "MambaForCausalLM"),
+    ],
+)
+def test_a_model_without_the_attention_interface_is_refused(config: str, sizes: dict[str, int], named: str) -> None:
+    import transformers as hf
+
+    model = hf.AutoModelForCausalLM.from_config(getattr(hf, config)(vocab_size=67, **sizes))
+    with pytest.raises(BaseModelError, match=f"attention interface in every layer; got {named}"):
+        prefix_shape(model)

@@ -1,0 +1,136 @@
+"""Where training starts: a text acts as that text, on either side of an encoder-decoder model too."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from components.errors import BaseModelError, ConfigError
+from components.model.base.load import Base
+from components.model.prefix.attach import attached
+from components.model.prefix.initialization import initial_prefix, initial_prompt, random_prefix, text_prefix
+from components.model.prefix.module import PrefixModule
+from components.model.prefix.prefix import CROSS, DECODER, ENCODER, INFIX
+
+DECODERS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
+PAIRS = ("bart", "t5", "mbart", "marian")
+CLOSE = {"rtol": 0.0, "atol": 1e-5}
+
+
+def ids_of(base: Base, text: str) -> Tensor:
+    return torch.tensor([base.tokenizer(text, add_special_tokens=False)["input_ids"]])
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_text_prefix_acts_as_the_text(build_base: Callable[..., Base], kind: str) -> None:
+    base = build_base(kind)
+    model, ids = base.model, ids_of(base, "namenarest")
+    expected = model(input_ids=ids).logits[:, 4:]
+    for text in ("name", "namenamexx"):
+        prefix = text_prefix(base, text, 4)
+        with attached(model, [prefix]):
+            torch.testing.assert_close(model(input_ids=ids[:, 4:]).logits, expected, **CLOSE)
+    assert text_prefix(base, "ab", 5).length == 5
+    assert text_prefix(base, "ab", 0).parameters == 0
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_text_prefix_of_a_pair_is_what_its_own_attention_computes(build_base: Callable[..., Base], kind: str) -> None:
+    """Keys and values by the outputs of the model's own linear layers, whichever way they are named."""
+    base = build_base(kind)
+    seen: list[tuple[str, Tensor]] = []
+    handles = [
+        module.register_forward_hook(lambda _m, _a, output, name=name: seen.append((name, output)))
+        for name, module in base.model.named_modules()
+        if name.endswith((".k_proj", ".v_proj", "Attention.k", "Attention.v"))
+    ]
+    ids = ids_of(base, "namen")
+    base.model(input_ids=ids, decoder_input_ids=ids, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    own: dict[str, list[Tensor]] = {ENCODER: [], DECODER: [], CROSS: []}
+    for name, output in seen:
+        crosses = "encoder_attn" in name or "EncDecAttention" in name
+        site = CROSS if crosses else ENCODER if ".encoder." in f".{name}" else DECODER
+        own[site].append(output.view(5, 4, 8).transpose(0, 1))
+    prefix = text_prefix(base, "namen", 5)
+    assert list(prefix.sites) == list(own)
+    for site, tensors in own.items():
+        found = [tensor for layer in range(len(tensors) // 2) for tensor in prefix.layer(layer, site)]
+        for got, wanted in zip(found, tensors, strict=True):
+            torch.testing.assert_close(got, wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", [*DECODERS, *PAIRS])
+@pytest.mark.parametrize("how", ["text", "random", "zero"])
+def test_every_base_starts_as_asked_with_and_without_an_mlp(
+    build_base: Callable[..., Base], kind: str, how: Any
+) -> None:
+    base = build_base(kind)
+    start = initial_prefix(base, 5, how, "some words", seed=4)
+    assert (start.length, start.shape) == (5, base.shape)
+    assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in start.tensors.values())
+    assert any(tensor.any() for tensor in start.tensors.values()) == (how != "zero")
+    for mlp_hidden, tolerance in ((0, 0.0), (5, 1e-4), (32, 1e-4)):
+        module = PrefixModule(base.shape, 5, mlp_hidden)
+        module.load_values(start)
+        for name, tensor in module.collapse().tensors.items():
+            torch.testing.assert_close(tensor, start.tensors[name], rtol=0.0, atol=tolerance)
+
+
+def test_initial_prefix_takes_the_words_and_the_seed_it_is_given(base: Base) -> None:
+    drawn = initial_prefix(base, 3, "random", "words", 4)
+    assert torch.equal(drawn.stacked(), random_prefix(base.shape, 3, 4).stacked())
+    assert not torch.equal(drawn.stacked(), initial_prefix(base, 3, "random", "words", 5).stacked())
+    own = initial_prefix(base, 3, "text", "words", 0)
+    assert torch.equal(own.stacked(), text_prefix(base, "words", 3).stacked())
+    assert not torch.equal(own.stacked(), text_prefix(base, "name", 3).stacked())
+    infix = initial_prefix(base, 3, "text", "words", 0, infix=True)
+    assert list(infix.sites) == [INFIX]
+    assert torch.equal(infix.stacked(), own.stacked())
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_a_prompt_of_words_acts_as_the_words(build_base: Callable[..., Base], kind: str) -> None:
+    base = build_base(kind)
+    ids = ids_of(base, "namename")
+    prompt_PW = initial_prompt(base, 8, "text", "name", 0)
+    expected = base.model(input_ids=ids).logits
+    torch.testing.assert_close(base.model(inputs_embeds=prompt_PW[None]).logits, expected, **CLOSE)
+
+
+def test_prompts_are_drawn_with_the_embeddings_spread_or_zero(base: Base) -> None:
+    spread = base.model.get_input_embeddings().weight.std()
+    drawn = initial_prompt(base, 60, "random", "", 3)
+    assert 0.9 * spread < drawn.std() < 1.1 * spread
+    assert torch.equal(drawn, initial_prompt(base, 60, "random", "", 3))
+    assert not initial_prompt(base, 4, "zero", "", 3).any()
+
+
+def test_a_prompt_is_for_decoder_only_bases(build_base: Callable[..., Base]) -> None:
+    with pytest.raises(BaseModelError, match="embedding and T5ForConditionalGeneration"):
+        initial_prompt(build_base("t5"), 3, "zero", "", 0)
+
+
+@pytest.mark.parametrize("how", ["text", "random"])
+def test_a_prefix_as_long_as_the_context_is_refused(base: Base, how: Any) -> None:
+    with pytest.raises(ConfigError, match=r"context of 64 tokens; got train.prefix_length 64"):
+        initial_prefix(base, 64, how, "words", 0)
+    with pytest.raises(ConfigError, match=r"train.prefix_length 64"):
+        initial_prompt(base, 64, how, "words", 0)
+
+
+def test_a_text_without_tokens_is_refused(base: Base) -> None:
+    with pytest.raises(ConfigError, match="init_text"):
+        text_prefix(base, "", 4)
+    with pytest.raises(ConfigError, match="init_text"):
+        initial_prompt(base, 4, "text", "", 0)
+
+
+def test_half_precision_bases_give_float32_starts(build_base: Callable[..., Base]) -> None:
+    base = build_base("bart")
+    base.model.to(torch.bfloat16)
+    prefix = text_prefix(base, "name", 3)
+    assert all(tensor.dtype == torch.float32 for tensor in prefix.tensors.values())

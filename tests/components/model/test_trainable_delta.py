@@ -1,0 +1,176 @@
+"""What is trained, for every method: it starts as its method says, gets gradient, and nothing else does."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from components.config import TrainConfig
+from components.errors import ArtifactError, BaseModelError, ConfigError
+from components.model.base.load import Base
+from components.model.decoding import Decoding, generate_each
+from components.model.delta import applied, delta_from_tensors
+from components.model.prefix.initialization import initial_prompt, text_prefix
+from components.model.prefix.prefix import Prefix
+from components.model.trainable_delta import TrainableDelta, slots_of
+
+METHODS = ("prefix", "infix", "embedding", "full", "top-k", "adapter", "lora", "prefix+adapter", "prefix+lora")
+PAIRS = (("red", "one"), ("blue", "two"))
+
+
+@pytest.fixture(scope="module", params=("llama", "bart"))
+def base(request: pytest.FixtureRequest, build_base: Callable[..., Base]) -> Base:
+    return build_base(request.param, 6)
+
+
+def made(base: Base, shared: Prefix | None = None, text: str = "words", **values: Any) -> TrainableDelta:
+    small = {"prefix_length": 3, "adapter_size": 4, "lora_rank": 3, "top_layers": 1}
+    return TrainableDelta(base, TrainConfig(**{**small, **values}), text, shared, PAIRS)
+
+
+def logits_of(base: Base, delta: Any) -> torch.Tensor:
+    ids: dict[str, Any] = {"input_ids": torch.tensor([[5, 6, 7, 0, 9, 10]])}
+    if base.is_encoder_decoder:
+        ids["decoder_input_ids"] = torch.tensor([[1, 11, 12]])
+    with applied(base, [delta], torch.tensor([3])):
+        found: torch.Tensor = base.model(**ids, use_cache=False).logits
+    return found
+
+
+@pytest.mark.parametrize("mlp_hidden", [0, 5])
+@pytest.mark.parametrize("method", METHODS)
+def test_two_steps_move_every_parameter_and_leave_the_base(base: Base, method: Any, mlp_hidden: int) -> None:
+    if base.is_encoder_decoder and method in ("infix", "embedding"):
+        with pytest.raises(BaseModelError, match="BartForConditionalGeneration"):
+            made(base, method=method)
+        return
+    before = {name: parameter.clone() for name, parameter in base.model.named_parameters()}
+    module = made(base, method=method, mlp_hidden=mlp_hidden)
+    start = module.collapse()
+    assert start.tensors
+    weightless = method in ("full", "top-k", "adapter", "lora")
+    if weightless:
+        torch.testing.assert_close(logits_of(base, module.delta()), logits_of(base, None), rtol=0.0, atol=1e-5)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    for _ in range(2):
+        with_delta = module.delta()
+        loss = logits_of(base, with_delta).logsumexp(-1).square().mean()
+        with applied(base, [with_delta], torch.tensor([3])):
+            loss.backward()
+        optimizer.step()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+    end = module.collapse()
+    assert list(end.tensors) == list(start.tensors)
+    moved = [not torch.equal(tensor, start.tensors[name]) for name, tensor in end.tensors.items()]
+    assert sum(moved) >= 0.9 * len(moved)
+    assert not any(tensor.requires_grad for tensor in end.tensors.values())
+    assert all(torch.equal(before[name], parameter) for name, parameter in base.model.named_parameters())
+    assert all(parameter.grad is None for parameter in base.model.parameters())
+    torch.testing.assert_close(logits_of(base, end), logits_of(base, module.delta()), rtol=0.0, atol=1e-4)
+    other = made(base, method=method, mlp_hidden=mlp_hidden)
+    other.load(end)
+    for name, tensor in other.collapse().tensors.items():
+        torch.testing.assert_close(tensor, end.tensors[name], rtol=0.0, atol=1e-4)
+
+
+def test_examples_are_not_trained(base: Base) -> None:
+    module = made(base, method="in-context", demonstrations=1)
+    assert list(module.parameters()) == []
+    assert module.delta().parameters == 0
+    shown = module.collapse().demonstrations
+    assert shown is not None
+    assert (shown.pool, shown.count) == (PAIRS, 1)
+
+
+def test_slots_start_from_the_words(base: Base) -> None:
+    start = made(base, text="name").collapse().prefix
+    assert start is not None
+    assert all(torch.equal(start.tensors[name], one) for name, one in text_prefix(base, "name", 3).tensors.items())
+    if not base.is_encoder_decoder:
+        prompt_PW = made(base, text="name", method="embedding").collapse().prompt_PW
+        assert prompt_PW is not None
+        assert torch.equal(prompt_PW, initial_prompt(base, 3, "text", "name", 0))
+
+
+@pytest.mark.parametrize("how", ["frozen", "joint"])
+@pytest.mark.parametrize("method", ["prefix", "prefix+lora"])
+def test_own_slots_stand_behind_shared_ones(base: Base, method: Any, how: Any) -> None:
+    shared = text_prefix(base, "shared", 4)
+    module = made(base, shared, method=method, shared_training=how)
+    delta = module.delta()
+    assert delta.length == 7
+    first = {name: tensor.clone() for name, tensor in module.collapse().tensors.items()}
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    logits_of(base, delta).logsumexp(-1).square().mean().backward()
+    optimizer.step()
+    for name, tensor in module.collapse().prefix.tensors.items():  # type: ignore[union-attr]
+        torch.testing.assert_close(first[name][:, :4], shared.tensors[name], rtol=0.0, atol=1e-6)
+        assert torch.equal(tensor[:, :4], first[name][:, :4]) == (how == "frozen")
+        assert not torch.equal(tensor[:, 4:], first[name][:, 4:])
+    other = made(base, shared, method=method, shared_training=how)
+    other.load(module.collapse())
+    for name, tensor in other.collapse().tensors.items():
+        assert torch.equal(tensor, module.collapse().tensors[name])
+
+
+@pytest.mark.parametrize("method", ["infix", "embedding", "lora", "full", "in-context"])
+def test_methods_without_a_prefix_have_nothing_to_put_behind_shared_slots(base: Base, method: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"train\.shared; got {method}"):
+        made(base, text_prefix(base, "shared", 4), method=method)
+
+
+def test_slots_that_fill_the_context_are_refused(base: Base) -> None:
+    config = TrainConfig(prefix_length=60)
+    assert slots_of(config, text_prefix(base, "shared", 4)) == 64
+    assert slots_of(TrainConfig(method="lora", prefix_length=60)) == 0
+    with pytest.raises(ConfigError, match="64 of 64 positions"):
+        made(base, text_prefix(base, "shared", 4), prefix_length=60)
+
+
+def test_a_start_of_another_method_or_size_is_refused(base: Base) -> None:
+    with pytest.raises(BaseModelError, match="a start with slots; got weights"):
+        made(base).load(made(base, method="lora").collapse())
+    with pytest.raises(BaseModelError, match="a start with slots, weights; got slots"):
+        made(base, method="prefix+lora").load(made(base).collapse())
+    with pytest.raises(BaseModelError, match=r"length 3 in .*; got 4"):
+        made(base).load(made(base, prefix_length=4).collapse())
+    with pytest.raises(BaseModelError):
+        made(base, method="lora").load(made(base, method="adapter").collapse())
+    with pytest.raises(BaseModelError):
+        made(base, method="lora").load(made(base, method="lora", lora_rank=2).collapse())
+
+
+@pytest.mark.parametrize("method", ["prefix", "infix", "embedding"])
+@pytest.mark.parametrize("mlp_hidden", [0, 5])
+def test_no_slots_are_the_base(base: Base, mlp_hidden: int, method: Any) -> None:
+    if base.is_encoder_decoder and method != "prefix":
+        return
+    module = made(base, method=method, prefix_length=0, mlp_hidden=mlp_hidden)
+    assert not module.trains
+    for delta in (module.delta(), module.collapse()):
+        assert (delta.length, delta.parameters) == (0, 0)
+        assert torch.equal(logits_of(base, delta), logits_of(base, None))
+    sources, decoding = [[5, 9, 0], [7, 8, 11, 0]], Decoding(max_new_tokens=6)
+    outputs = generate_each(base, [module.collapse()] * 2, sources, decoding, 2)
+    assert outputs == generate_each(base, [None] * 2, sources, decoding, 2)
+
+
+def test_weights_train_beside_no_slots(base: Base) -> None:
+    assert made(base, method="prefix+lora", prefix_length=0).trains
+    assert made(base, method="full").trains
+    assert not made(base, method="in-context").trains
+
+
+@pytest.mark.parametrize(("how", "slots"), [("frozen", 3), ("joint", 7)])
+def test_frozen_shared_slots_do_not_count_as_trained(base: Base, how: Any, slots: int) -> None:
+    one = made(base, prefix_length=1).collapse().parameters
+    module = made(base, text_prefix(base, "shared", 4), shared_training=how)
+    assert module.collapse().parameters == module.delta().parameters == slots * one
+    config = TrainConfig(prefix_length=3, shared="alder", shared_training=how)
+    read = delta_from_tensors("prefix", module.collapse().tensors, config)
+    assert (read.parameters, read.length) == (slots * one, 7)
+    if how == "frozen":
+        assert not made(base, text_prefix(base, "shared", 4), prefix_length=0).trains
+        with pytest.raises(ArtifactError, match=r"at least train\.prefix_length, 8, slots"):
+            delta_from_tensors("prefix", module.collapse().tensors, config.model_copy(update={"prefix_length": 8}))

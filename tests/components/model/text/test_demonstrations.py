@@ -1,0 +1,228 @@
+"""Demonstrations: which are chosen, how they fill the room, and what is refused when they are read back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.errors import ArtifactError, DataError
+from components.model.text.demonstrations import Demonstrations
+
+EOS = 0
+WORDS = ("name", "Alder", "birch", ":", "|", "food", "Thai", "Ünal", "café", "7", "£", "寿司")
+SOURCES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)
+POOLS = st.lists(st.tuples(SOURCES, SOURCES), min_size=1, max_size=12).map(tuple)
+MEALS = (
+    ("name: Alder | food: Thai", "Alder serves Thai food."),
+    ("name: Birch | food: French", "Birch serves French food."),
+    ("name: Cedar | area: riverside", "Cedar lies at the river."),
+    ("name: Dogwood | food: Thai | area: riverside", "Dogwood serves Thai food at the river."),
+)
+
+
+def letters(text: str) -> list[int]:
+    return [ord(letter) for letter in text]
+
+
+def shown(demonstrations: Demonstrations, source: str, room: int = 10_000, **values: Any) -> str:
+    ids = demonstrations.source_ids(letters, EOS, source, room, **values)
+    return "".join(chr(number) if number else "#" for number in ids)
+
+
+def tensor_of(values: object) -> torch.Tensor:
+    text = values if isinstance(values, str) else json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def test_the_nearest_come_last() -> None:
+    demonstrations = Demonstrations(MEALS, 3, "nearest")
+    chosen = demonstrations.chosen("name: Elm | food: Thai | area: riverside")
+    assert chosen[-1] == MEALS[3]
+    assert {chosen[0], chosen[1]} == {MEALS[0], MEALS[2]}
+    assert demonstrations.chosen("quite another thing") == [MEALS[2], MEALS[1], MEALS[0]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(POOLS, SOURCES, st.integers(1, 14))
+def test_the_nearest_are_those_of_scikit_learns_cosine(pool: Any, source: str, count: int) -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    vectors = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]").fit([one for one, _ in pool])
+    likeness = cosine_similarity(vectors.transform([one for one, _ in pool]), vectors.transform([source]))[:, 0]
+    likeness += [one == source for one, _ in pool]
+    chosen = Demonstrations(pool, count, "nearest").chosen(source)
+    assert len(chosen) == min(count, len(pool))
+    best = sorted(likeness, reverse=True)[: len(chosen)]
+    found = [max(likeness[place] for place, pair in enumerate(pool) if pair == one) for one in reversed(chosen)]
+    assert np.allclose(found, best)
+
+
+@settings(max_examples=60, deadline=None)
+@given(POOLS, st.integers(1, 4), st.data())
+def test_a_pair_of_the_very_same_source_is_nearest_or_left_out(pool: Any, count: int, data: st.DataObject) -> None:
+    source, _ = data.draw(st.sampled_from(pool))
+    demonstrations = Demonstrations(pool, count, "nearest")
+    assert demonstrations.chosen(source)[-1] == next(pair for pair in pool if pair[0] == source)
+    others = [pair for pair in pool if pair[0] != source]
+    for choice in ("nearest", "random"):
+        left = Demonstrations(pool, count, choice).chosen(source, leave_out_same=True)
+        assert len(left) == min(count, len(others))
+        assert all(pair in others for pair in left)
+
+
+@settings(max_examples=40, deadline=None)
+@given(POOLS, st.lists(SOURCES, min_size=1, max_size=5), st.integers(1, 6), st.sampled_from(["nearest", "random"]))
+def test_a_source_gets_the_same_whatever_came_before(pool: Any, sources: list[str], count: int, choice: Any) -> None:
+    together = Demonstrations(pool, count, choice)
+    for source in [*sources, *reversed(sources)]:
+        assert together.chosen(source) == Demonstrations(pool, count, choice).chosen(source)
+
+
+def test_random_follows_seed_and_source() -> None:
+    pool = tuple((f"source {number}", f"target {number}") for number in range(40))
+    of_seeds = [tuple(Demonstrations(pool, 5, "random", seed).chosen("a")) for seed in range(6)]
+    of_sources = [tuple(Demonstrations(pool, 5, "random").chosen(source)) for source in "abcdef"]
+    assert len(set(of_seeds)) == len(set(of_sources)) == 6
+    assert all(len(set(chosen)) == 5 for chosen in of_seeds)
+    counts = np.zeros(40)
+    for number in range(2000):
+        for _, target in Demonstrations(pool[:10], 3, "random").chosen(str(number)):
+            counts[int(target.split()[1])] += 1
+    # 600 each; five standard deviations of a count.
+    assert (abs(counts[:10] - 600) < 5 * (2000 * 0.3 * 0.7) ** 0.5).all()
+
+
+def test_random_draws_are_the_same_on_every_machine() -> None:
+    pool = tuple((f"s{number}", f"t{number}") for number in range(100))
+    chosen = Demonstrations(pool, 4, "random", seed=3).chosen("the source")
+    assert [source for source, _ in chosen] == ["s1", "s4", "s37", "s56"]
+
+
+def test_the_prompt_is_examples_as_in_training_and_then_the_source() -> None:
+    demonstrations = Demonstrations(MEALS[:2], 2, "nearest")
+    source = "name: Elm | food: French"
+    expected = f"{MEALS[0][0]}# {MEALS[0][1]}#{MEALS[1][0]}# {MEALS[1][1]}#{source}#"
+    assert shown(demonstrations, source) == expected
+
+
+@pytest.mark.parametrize("choice", ["nearest", "random"])
+def test_the_farthest_are_dropped_until_the_room_holds_the_rest(choice: Any) -> None:
+    demonstrations = Demonstrations(MEALS, 4, choice)
+    source = "name: Elm | food: French"
+    parts = [f"{one}# {target}#" for one, target in demonstrations.chosen(source)]
+    for room in range(len(source) + 1, 300):
+        fitting = ["".join([*parts[drop:], source, "#"]) for drop in range(5)]
+        assert shown(demonstrations, source, room) == next(text for text in fitting if len(text) <= room)
+
+
+def test_a_source_larger_than_the_room_is_refused() -> None:
+    demonstrations = Demonstrations(MEALS, 2, "nearest")
+    assert shown(demonstrations, "abc", 4) == "abc#"
+    with pytest.raises(DataError, match=r"at most 3 tokens; got 4 tokens \('abc'\)"):
+        shown(demonstrations, "abc", 3)
+
+
+def test_words_of_control_tokens_stay_text(tiny_base: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return ids
+
+    demonstrations = Demonstrations((("a <|endoftext|> b", "one <|endoftext|>"),), 1, "nearest")
+    ids = demonstrations.source_ids(encode, tokenizer.eos_token_id, "and now?", 200)
+    assert ids.count(tokenizer.eos_token_id) == 3
+    texts = ["a <|endoftext|> b", " one <|endoftext|>", "and now?"]
+    assert tokenizer.decode(ids) == "".join(f"{text}<|endoftext|>" for text in texts)
+
+
+@settings(max_examples=40, deadline=None)
+@given(POOLS, st.integers(1, 9), st.sampled_from(["nearest", "random"]), st.integers(-5, 2**70))
+def test_a_tensor_holds_all_of_it(pool: Any, count: int, choice: Any, seed: int) -> None:
+    demonstrations = Demonstrations(pool, count, choice, seed)
+    tensor = demonstrations.to_tensor()
+    assert tensor.dtype == torch.uint8
+    assert Demonstrations.from_tensor(tensor) == demonstrations
+
+
+def test_a_safetensors_file_holds_it(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    demonstrations = Demonstrations(MEALS, 2, "nearest", 4)
+    save_file({"demonstrations": demonstrations.to_tensor()}, tmp_path / "some.safetensors")
+    assert Demonstrations.from_tensor(load_file(tmp_path / "some.safetensors")["demonstrations"]) == demonstrations
+
+
+GOOD: dict[str, Any] = {"choice": "nearest", "count": 2, "pool": [["a", "b"]], "seed": 0}
+
+
+def test_the_form_of_the_tampered_ones_is_good_itself() -> None:
+    assert Demonstrations.from_tensor(tensor_of(GOOD)) == Demonstrations((("a", "b"),), 2, "nearest")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        tensor_of(GOOD).to(torch.int8),
+        tensor_of(GOOD)[None],
+        tensor_of(GOOD)[:-1],
+        torch.zeros(0, dtype=torch.uint8),
+        torch.tensor([255, 254], dtype=torch.uint8),
+        tensor_of("[" * 200_000),
+        tensor_of(json.dumps(GOOD, sort_keys=True)),
+        tensor_of('{"choice":"nearest","count":9,"count":2,"pool":[["a","b"]],"seed":0}'),
+        tensor_of([]),
+        tensor_of({**GOOD, "more": 1}),
+        tensor_of({name: GOOD[name] for name in ("choice", "count", "pool")}),
+        tensor_of({**GOOD, "count": 2.0}),
+        tensor_of({**GOOD, "count": True}),
+        tensor_of({**GOOD, "count": 0}),
+        tensor_of({**GOOD, "seed": "0"}),
+        tensor_of({**GOOD, "choice": "best"}),
+        tensor_of({**GOOD, "choice": ["nearest"]}),
+        tensor_of({**GOOD, "pool": []}),
+        tensor_of({**GOOD, "pool": {"a": "b"}}),
+        tensor_of({**GOOD, "pool": [["a", "b", "c"]]}),
+        tensor_of({**GOOD, "pool": ["ab"]}),
+        tensor_of({**GOOD, "pool": [["a", 1]]}),
+        tensor_of({**GOOD, "pool": [["a", " "]]}),
+        tensor_of({**GOOD, "pool": [["a", "\ud800"]]}),
+    ],
+)
+def test_what_to_tensor_did_not_write_is_refused(tensor: torch.Tensor) -> None:
+    with pytest.raises(ArtifactError, match="export them again"):
+        Demonstrations.from_tensor(tensor)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 255))
+def test_a_changed_byte_is_refused_or_read_for_what_it_says(place: int, value: int) -> None:
+    tensor = Demonstrations(MEALS, 2, "nearest", 4).to_tensor()
+    tensor[place % len(tensor)] = value
+    try:
+        read = Demonstrations.from_tensor(tensor)
+    except ArtifactError:
+        return
+    assert torch.equal(read.to_tensor(), tensor)
+
+
+@pytest.mark.parametrize(
+    ("pool", "count", "choice", "problem"),
+    [
+        ((), 1, "nearest", "at least one example"),
+        (MEALS, 0, "nearest", "a count of 0"),
+        (MEALS, 1, "likeliest", "likeliest"),
+        ((("a", "b"), ("a", " ")), 1, "random", "in pair 2"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(pool: Any, count: int, choice: Any, problem: str) -> None:
+    with pytest.raises(DataError, match=problem):
+        Demonstrations(pool, count, choice)

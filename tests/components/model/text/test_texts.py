@@ -1,0 +1,182 @@
+"""Texts as ids and back: decoder-only conventions, and what tokenizers of encoder-decoder models put around a text."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from components.errors import BaseModelError, DataError
+from components.model.text.demonstrations import Demonstrations
+from components.model.text.texts import Texts
+
+EOS = 0
+SPECIAL = ["<eos>", "<pad>", "<unk>", "<s>", "<en>", "<ro>"]
+
+
+def tokenizer_of(template: str | None = None) -> Any:
+    """A byte-level tokenizer whose special tokens stand first; texts over 16 tokens would make it warn."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *alphabet])}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    if template:
+        ids = [(token, vocabulary[token]) for token in SPECIAL if token in template]
+        inner.post_processor = processors.TemplateProcessing(single=template, special_tokens=ids)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        eos_token="<eos>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        additional_special_tokens=["<en>", "<ro>"],
+        model_max_length=16,
+    )
+
+
+@pytest.fixture(scope="module")
+def texts() -> Texts:
+    return Texts(tokenizer_of())
+
+
+def shown(texts: Texts, ids: list[int]) -> str:
+    return str(texts.tokenizer.decode(ids, skip_special_tokens=False))
+
+
+def test_source_and_target_end_with_eos_and_the_target_has_one_space_before_it(texts: Texts) -> None:
+    assert shown(texts, texts.sources(["ab"])[0]) == "ab<eos>"
+    assert shown(texts, texts.targets(["cd"])[0]) == " cd<eos>"
+
+
+def test_no_texts_give_no_ids(texts: Texts) -> None:
+    assert texts.sources([]) == texts.targets([]) == []
+    assert Texts(tokenizer_of("$A <eos>"), encoder_decoder=True).sources([]) == []
+
+
+def test_a_source_is_cut_only_where_asked(texts: Texts) -> None:
+    assert shown(texts, texts.sources(["a" * 80], 5)[0]) == "aaaaa<eos>"
+    assert shown(texts, texts.sources(["a" * 80])[0]) == "a" * 80 + "<eos>"
+    assert shown(texts, texts.sources(["ab"], 5)[0]) == "ab<eos>"
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_the_name_of_a_special_token_in_a_text_stays_text(pair: bool) -> None:
+    texts = Texts(tokenizer_of("$A <eos>" if pair else None), encoder_decoder=pair)
+    for make in (texts.sources, texts.targets):
+        (ids,) = make(["a<eos>b"])
+        assert ids.count(EOS) == 1
+        assert texts.text(ids) == "a<eos>b"
+
+
+def test_a_tokenizer_without_eos_is_refused() -> None:
+    class Without:
+        eos_token_id = None
+
+    for pair in (False, True):
+        for make in (Texts(Without(), pair).sources, Texts(Without(), pair).targets):
+            with pytest.raises(BaseModelError, match="end-of-text"):
+                make(["a"])
+
+
+@pytest.mark.parametrize(
+    ("template", "around"),
+    [
+        ("$A <eos>", "{}<eos>"),
+        ("<s> $A <eos>", "<s>{}<eos>"),
+        ("$A <eos> <en>", "{}<eos><en>"),
+        ("<en> $A <eos>", "<en>{}<eos>"),
+        (None, "{}<eos>"),
+        ("<s> $A", "<s>{}<eos>"),
+    ],
+    ids=["t5", "bart", "mbart", "mbart-50", "bare", "start alone"],
+)
+def test_a_pairs_texts_are_as_its_tokenizer_marks_them(template: str | None, around: str) -> None:
+    texts = Texts(tokenizer_of(template), encoder_decoder=True)
+    assert [shown(texts, ids) for ids in texts.sources(["abc", "d"])] == [around.format("abc"), around.format("d")]
+    assert shown(texts, texts.sources(["abcdefgh"], 3)[0]) == around.format("abc")
+    assert shown(texts, texts.targets(["a b"])[0]) == around.format("a b")
+    assert texts.text(texts.targets(["a b"])[0]) == "a b"
+
+
+def test_targets_are_marked_as_targets() -> None:
+    """As Marian's and mBART's tokenizers do, which have another vocabulary or language for them."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = tokenizer_of("$A <eos> <en>")
+
+    def switch(name: str) -> Callable[[], None]:
+        def run() -> None:
+            special = [("<eos>", 0), (name, SPECIAL.index(name))]
+            tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+                single=f"$A <eos> {name}", special_tokens=special
+            )
+
+        return run
+
+    tokenizer._switch_to_target_mode, tokenizer._switch_to_input_mode = switch("<ro>"), switch("<en>")
+    texts = Texts(tokenizer, encoder_decoder=True)
+    assert shown(texts, texts.targets(["ab"])[0]) == "ab<eos><ro>"
+    assert shown(texts, texts.sources(["ab"])[0]) == "ab<eos><en>"
+
+
+def test_an_unknown_last_letter_is_no_end() -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.WordLevel({"<eos>": 0, "<unk>": 1, "a": 2}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", unk_token="<unk>")
+    texts = Texts(tokenizer, encoder_decoder=True)
+    assert texts.sources(["a", "a b"]) == texts.targets(["a", "a b"]) == [[2, EOS], [2, 1, EOS]]
+
+
+def test_texts_come_back_stripped_and_without_special_tokens(texts: Texts) -> None:
+    ids = texts.targets(["  a , b  "])[0]
+    assert texts.text([1, *ids, EOS, 1]) == "a , b"
+
+
+SHOWN = Demonstrations((("red a", "one"), ("red b", "two"), ("blue c", "three")), 2, "nearest")
+
+
+def test_demonstrations_stand_before_a_source(texts: Texts) -> None:
+    own = Texts(texts.tokenizer, demonstrations=SHOWN, room=100)
+    (ids,) = own.sources(["red b b"])
+    assert shown(texts, ids) == "red a<eos> one<eos>red b<eos> two<eos>red b b<eos>"
+    assert own.targets(["x"]) == texts.targets(["x"])
+    longer = Texts(texts.tokenizer, demonstrations=SHOWN, room=len(ids) - 1)
+    assert shown(texts, longer.sources(["red b b"])[0]) == "red b<eos> two<eos>red b b<eos>"
+
+
+def test_a_limit_cuts_sources_and_no_demonstrated_target(texts: Texts) -> None:
+    long = Demonstrations((("red apple", "one two three"),), 1, "nearest")
+    own = Texts(texts.tokenizer, demonstrations=long, room=100)
+    limit = len(texts.sources(["red a"])[0]) - 1
+    cut = shown(texts, own.sources(["red berry"], limit)[0])
+    assert cut == "red a<eos> one two three<eos>red b<eos>"
+
+
+def test_a_source_of_the_training_split_does_not_see_its_own_answer(texts: Texts) -> None:
+    own = Texts(texts.tokenizer, demonstrations=SHOWN, room=100, leave_out_same=True)
+    assert "two" not in shown(texts, own.sources(["red b"])[0])
+
+
+def test_a_source_without_room_is_refused(texts: Texts) -> None:
+    with pytest.raises(DataError, match="at most 4 tokens"):
+        Texts(texts.tokenizer, demonstrations=SHOWN, room=4).sources(["red b"])
+
+
+@pytest.mark.parametrize("template", ["<s> $A <eos>", "$A <eos> <en>", "<en> $A <eos>", "$A <eos>"])
+def test_a_demonstrated_source_of_a_pair_is_marked_as_one_text(template: str) -> None:
+    texts = Texts(tokenizer_of(template), encoder_decoder=True, demonstrations=SHOWN, room=100)
+    (ids,) = texts.sources(["red b b"])
+    inner = "red a<eos> one<eos>red b<eos> two<eos>red b b"
+    assert shown(texts, ids) == template.replace("$A", inner).replace(" <", "<").replace("<s> ", "<s>").replace(
+        "<en> r", "<en>r"
+    )
+    exact = Texts(texts.tokenizer, encoder_decoder=True, demonstrations=SHOWN, room=len(ids))
+    assert exact.sources(["red b b"]) == [ids]
+    tight = Texts(texts.tokenizer, encoder_decoder=True, demonstrations=SHOWN, room=len(ids) - 1)
+    assert len(tight.sources(["red b b"])[0]) < len(ids)

@@ -1,0 +1,201 @@
+import logging
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from components.config import RegistryConfig
+from components.errors import RegistryError
+from components.registry.mlflow.connection import hide_password, quiet_mlflow, resolve_uri
+from components.registry.registry import Registry
+
+REPOSITORY = Path(__file__).parents[4]
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A server that takes connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port: int = unused.getsockname()[1]
+    return port
+
+
+def test_a_closed_door_is_told_at_once(tmp_path: Path, closed_port: int) -> None:
+    registry = Registry(RegistryConfig(tracking_uri=f"http://127.0.0.1:{closed_port}"), tmp_path)
+    started = time.monotonic()
+    with pytest.raises(RegistryError, match=f"every tenant's champion.*127.0.0.1:{closed_port}.*start MLflow"):
+        registry.champions()
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_is_told_soon(tmp_path: Path, silent_port: int) -> None:
+    registry = Registry(RegistryConfig(tracking_uri=f"http://127.0.0.1:{silent_port}"), tmp_path)
+    started = time.monotonic()
+    with pytest.raises(RegistryError, match="timed out"):
+        registry.champions()
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.slow
+def test_a_database_that_is_not_there_is_told_soon_and_without_its_password(tmp_path: Path, silent_port: int) -> None:
+    uri = f"postgresql://joe:secret@127.0.0.1:{silent_port}/mlflow"
+    started = time.monotonic()
+    with pytest.raises(RegistryError) as told:
+        Registry(RegistryConfig(tracking_uri=uri), tmp_path).champions()
+    assert time.monotonic() - started < 30
+    assert "secret" not in str(told.value)
+    assert "joe:***@" in str(told.value)
+
+
+@pytest.fixture
+def healthy_server() -> Iterator[str]:
+    """A server that is well, and knows no model."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"{}"
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_whose_database_is_out_of_reach_is_asked_itself_and_it_is_told_once(
+    tmp_path: Path,
+    healthy_server: str,
+    closed_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"postgresql://joe:secret@127.0.0.1:{closed_port}/mlflow")
+    registry = Registry(RegistryConfig(tracking_uri=healthy_server), tmp_path)
+    started = time.monotonic()
+    for _ in range(2):
+        registry._connection._again_s = 0.0
+        assert registry.standing("champion", "challenger") == {"champion": {}, "challenger": {}}
+    with pytest.raises(
+        RegistryError, match=f"to remove acme.*joe:.*@127.0.0.1:{closed_port}.*MLFLOW_BACKEND_STORE_URI"
+    ):
+        registry.remove("acme")
+    assert time.monotonic() - started < 30
+    (warning,) = [record.getMessage() for record in caplog.records if "in place of its database" in record.getMessage()]
+    assert f"127.0.0.1:{closed_port}" in warning
+    assert "secret" not in warning
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("words, and many of them, in place of tables " * 50)
+    with pytest.raises(RegistryError, match="not a database"):
+        Registry(RegistryConfig(tracking_uri="sqlite:///mlflow.db"), tmp_path).champions()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("a file in the way")
+    with pytest.raises(RegistryError, match="every tenant's champion"):
+        Registry(RegistryConfig(), tmp_path).champions()
+
+
+def test_an_unknown_scheme_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="ftp"):
+        Registry(RegistryConfig(tracking_uri="ftp://somewhere"), tmp_path).champions()
+
+
+def test_a_database_keeps_a_write_ahead_log(registry: Registry) -> None:
+    registry.champions()
+    with closing(sqlite3.connect(registry.uri.removeprefix("sqlite:///"))) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_the_process_is_left_as_it_was(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    levels = {name: logging.getLogger(name).level for name in ("mlflow", "alembic", "urllib3.connectionpool")}
+    before = dict(os.environ)
+    seen: list[str | None] = []
+
+    def nested() -> None:
+        with quiet_mlflow():
+            seen.append(os.environ.get("MLFLOW_DISABLE_TELEMETRY"))
+            registry.champions()
+            seen.append(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+
+    threads = [threading.Thread(target=nested) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen.count("true") == 4
+    assert seen.count("77") == 4
+    assert dict(os.environ) == before
+    assert {name: logging.getLogger(name).level for name in levels} == levels
+
+
+@pytest.mark.slow
+def test_nothing_is_printed_not_even_while_tables_are_made(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from components.config import RegistryConfig; "
+        "from components.registry.registry import Registry; import sys; "
+        "assert 'mlflow' not in sys.modules; print(Registry(RegistryConfig(), Path('.')).champions())"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{}\n", "")
+    assert (tmp_path / "var" / "mlflow" / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("uri", "wanted"),
+    [
+        ("sqlite:///var/mlflow.db", "sqlite:////w/var/mlflow.db"),
+        ("sqlite:////abs/mlflow.db", "sqlite:////abs/mlflow.db"),
+        ("http://host:5000", "http://host:5000"),
+        ("postgresql+psycopg2://u:p@h/d", "postgresql+psycopg2://u:p@h/d"),
+    ],
+)
+def test_a_relative_database_belongs_to_the_workspace(uri: str, wanted: str) -> None:
+    assert resolve_uri(uri, Path("/w")) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at http://joe:secret@host:1/x and more", "at http://joe:***@host:1/x and more"),
+        ("http://host:5000/a@b", "http://host:5000/a@b"),
+        ("no address", "no address"),
+    ],
+)
+def test_passwords_are_not_shown(text: str, shown: str) -> None:
+    assert hide_password(text) == shown

@@ -1,0 +1,65 @@
+"""The registry against a real `mlflow server` on localhost."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from components.config import BaseConfig, RegistryConfig
+from components.errors import RegistryError
+from components.model.base.load import load_base
+from components.registry.artifact import load_artifact
+from components.registry.manifest import Manifest
+from components.registry.mlflow.connection import quiet_mlflow
+from components.registry.registry import Registration, Registry, RunLog, Version
+
+
+@pytest.mark.slow
+def test_a_fleet_lives_on_a_server(
+    start_mlflow: Callable[..., Any],
+    tmp_path: Path,
+    save_for: Callable[..., Manifest],
+    base_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    server = start_mlflow()
+    uri = server.uri
+    base = load_base(BaseConfig(path=str(base_folder)), device="cpu")
+    registry = Registry(RegistryConfig(tracking_uri=uri), tmp_path)
+    tenants = ["a", "b", "c", "d"]
+    manifests = {tenant: save_for(tmp_path / tenant, base, tenant=tenant) for tenant in tenants}
+    (tmp_path / "report.json").write_text("{}")
+    run = RunLog(
+        params={"steps": 3}, metrics={"bleu": 60.0}, dataset_version="v" * 36, files=[tmp_path / "report.json"]
+    )
+    jobs = [
+        Registration(tenant=tenant, artifact=tmp_path / tenant, base_path=str(base_folder), run=run, alias="champion")
+        for tenant in tenants
+    ]
+    results = registry.register_all(jobs)
+    assert all(isinstance(result, Version) for result in results.values()), results
+    assert capfd.readouterr() == ("", "")
+    champions = registry.champions()
+    assert {tenant: version.sha256 for tenant, version in champions.items()} == {
+        tenant: manifest.sha256 for tenant, manifest in manifests.items()
+    }
+    assert registry.champion("a") == champions["a"]
+    assert registry.versions("b") == [champions["b"]]
+    assert load_artifact(registry.fetch(champions["c"], tmp_path / "fetched"), base)[1] == manifests["c"]
+    assert registry.register("d", tmp_path / "d", str(base_folder), {}, run).version == "1"
+    assert registry.challenger("d") is None
+    assert registry.champion("nobody") is None
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with quiet_mlflow():
+        assert len(mlflow.pyfunc.load_model("models:/prefix-a@champion").predict(["x", "y"])) == 2
+
+    server.stop()
+    started = time.monotonic()
+    with pytest.raises(RegistryError, match=uri):
+        registry.champions()
+    assert time.monotonic() - started < 30

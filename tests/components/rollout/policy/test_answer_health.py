@@ -1,0 +1,35 @@
+"""An answer's health, from its text."""
+
+import pytest
+
+from components.rollout.policy.answer_health import Health, health
+
+
+@pytest.mark.parametrize("text", ["", " \n\t"])
+def test_nothing_to_read_is_empty(text):
+    assert health(text, cut=False) == Health(empty=True, repeated=False, over_long=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no no no no no no",
+        "The pub is nice. It is cheap. It is cheap. It is cheap.",
+        "a b c d a b c d a b c d a b",
+    ],
+)
+def test_a_loop_at_the_end_is_repeated(text):
+    assert health(text, cut=True) == Health(empty=False, repeated=True, over_long=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no no no",
+        "it is what it is and what it is it is not",
+        "a b c d a b c d and then it ends well",
+        "a a b b c c d d",
+    ],
+)
+def test_words_that_come_again_are_no_loop(text):
+    assert not health(text, cut=False).repeated

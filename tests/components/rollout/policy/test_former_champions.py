@@ -1,0 +1,35 @@
+"""Who was champion before today's, from lines of a ledger."""
+
+import pytest
+
+from components.rollout.policy.former_champions import former
+from components.rollout.store.ledger import Entry
+
+
+def lines(*moves):
+    return [
+        Entry(tenant="acme", by="ada", action=action, from_version=old, to_version=new) for action, old, new in moves
+    ]
+
+
+@pytest.mark.parametrize(
+    ("moves", "found"),
+    [
+        ([], []),
+        ([("promote", "", "1")], []),
+        ([("promote", "3", "4"), ("rollback", "4", "3"), ("promote", "3", "5")], ["3"]),
+        ([("promote", "2", "5"), ("promote", "5", "3")], ["5", "2"]),
+        ([("promote", "1", "2"), ("promote", "2", "3"), ("promote", "3", "4"), ("rollback", "4", "2")], ["1"]),
+        ([("promote", "1", "3"), ("rollback", "3", "2")], ["1"]),
+        ([("promote", "1", "2"), ("promote", "2", "1"), ("rollback", "1", "2")], []),
+        ([("promote", "3", "4"), ("rollback", "4", "3"), ("promote", "3", "4"), ("promote", "4", "5")], ["4", "3"]),
+        ([("promote", "1", "2"), ("challenge", "2", "3"), ("advance", "2", "3"), ("rollback", "3", "2")], ["1"]),
+        ([("promote", "1", "2"), ("challenge", "2", "3"), ("withdraw", "3", "2"), ("promote", "2", "2")], ["1"]),
+        ([("challenge", "1", "2"), ("rollback", "2", "1")], []),
+        ([("promote", "1", "2"), ("withdraw", "2", ""), ("promote", "", "3")], ["1"]),
+        ([("promote", "1", "2"), ("forget", "", ""), ("promote", "", "1")], []),
+        ([("promote", "1", "2"), ("pin", "2", "2"), ("pause", "3", "3"), ("unpin", "2", "2")], ["1"]),
+    ],
+)
+def test_the_champions_before(moves, found):
+    assert former(lines(*moves)) == found

@@ -1,0 +1,156 @@
+"""The test's law against enumeration, its false alarms and its power by simulation under fixed seeds."""
+
+from itertools import pairwise
+from math import comb, log
+
+import numpy as np
+import pytest
+from sizes import SIZES
+
+from components.rollout.policy.sequential_test import Stratum, log_evidence, log_evidence_below, log_mean_of
+from components.rollout.policy.strata import strata
+from components.rollout.store.observations import Observation
+
+ALPHA = 0.05
+
+
+def odds(rate, ratio):
+    """The rate whose odds are `ratio` times those of `rate`."""
+    return ratio * rate / (1 - rate + ratio * rate)
+
+
+def trial(generator, requests, rates, share, ratio):
+    """One request a minute, split at random, bad at `rates[t]`; for the challenger at odds `ratio` times as great."""
+    challenged = generator.random(requests) < share
+    bad = generator.random(requests) < np.where(challenged, odds(rates, ratio), rates)
+    return [
+        Observation(
+            tenant="acme", version="2", arm="challenger" if arm else "champion", minute=t, requests=1, errors=int(wrong)
+        )
+        for t, (arm, wrong) in enumerate(zip(challenged, bad, strict=True))
+    ]
+
+
+def test_the_law_by_enumeration():
+    one, margin = Stratum(7, 2, 4, 3), 1.5
+
+    def likelihood(ratio, count):
+        weights = {x: comb(4, x) * comb(7, 5 - x) * ratio**x for x in range(5)}
+        return weights[count] / sum(weights.values())
+
+    factors = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+    for worse in (True, False):
+        ratios = [margin * factor if worse else margin / factor for factor in factors]
+        evidence = [np.mean([likelihood(ratio, x) / likelihood(margin, x) for ratio in ratios]) for x in range(5)]
+        assert log_evidence([one], margin, worse=worse)[0] == pytest.approx(log(evidence[3]))
+        # At the margin it is worth 1 on average, and less on the other side of it: an e-value.
+        for ratio in (margin, margin / 2 if worse else margin * 2):
+            mean = sum(likelihood(ratio, x) * evidence[x] for x in range(5))
+            assert mean == pytest.approx(1.0) if ratio == margin else mean < 1
+        assert all((later > earlier) == worse for earlier, later in pairwise(evidence))
+
+
+def joint(keys):
+    """Chances of (challengers, challengers' bad, all bad) for keys of (share, rate at the champion's, odds ratio)."""
+    found = {(0, 0, 0): 1.0}
+    for share, rate, ratio in keys:
+        after = {}
+        for (size, hers, bad), chance in found.items():
+            for arm in (0, 1):
+                wrong = odds(rate, ratio) if arm else rate
+                for is_bad, part in ((1, wrong), (0, 1 - wrong)):
+                    state = size + arm, hers + arm * is_bad, bad + is_bad
+                    if drawn := share if arm else 1 - share:
+                        after[state] = after.get(state, 0.0) + chance * part * drawn
+        found = after
+    return found
+
+
+def mean_evidence(keys, margin):
+    """Given a stratum's sizes and its bad answers: what the evidence is worth on average, for all of them."""
+    sums = {}
+    for (size, hers, bad), chance in joint(keys).items():
+        one = Stratum(len(keys) - size, bad - hers, size, hers)
+        total = sums.setdefault((size, bad), [0.0, 0.0])
+        total[0] += chance
+        total[1] += chance * np.exp(log_evidence([one], margin, worse=True)[0])
+    return [worth / chance for chance, worth in sums.values()]
+
+
+@pytest.mark.parametrize("margin", [1.0, 1.5, 4.0])
+def test_keys_that_differ_are_worth_no_more_by_enumeration(margin):
+    generator = np.random.default_rng(7)
+    for _ in range(6):
+        rates = generator.beta(0.3, 0.7, 7)
+        at_it = [(0.3, rate, margin) for rate in rates]
+        assert max(mean_evidence(at_it, margin)) < 1 + 1e-9
+        within = [(0.3, rate, ratio) for rate, ratio in zip(rates, generator.uniform(0.2, margin, 7), strict=True)]
+        assert max(mean_evidence(within, margin)) < 1 + 1e-9
+
+
+def test_a_stratum_of_two_shares_would_not_do():
+    """Which is why a key that was the challenger's before the share grew is no evidence after."""
+    mixed = [(0.9, 0.9, 1.0)] * 4 + [(0.1, 0.1, 1.0)] * 4
+    assert max(mean_evidence(mixed, 1.0)) > 2
+
+
+def test_pairs_of_a_shadow_are_worth_no_more_by_enumeration():
+    generator = np.random.default_rng(8)
+    for margin in (1.0, 1.5):
+        rates = generator.beta(0.3, 0.7, 5)
+        keys = [(side, rate, margin) for rate in rates for side in (0.0, 1.0)]
+        assert max(mean_evidence(keys, margin)) < 1 + 1e-9
+
+
+@pytest.mark.parametrize("nothing", [[], [Stratum(0, 0, 9, 9)], [Stratum(9, 3, 0, 0)], [Stratum(5, 0, 5, 0)]])
+def test_one_arm_alone_or_nothing_bad_says_nothing(nothing):
+    assert log_evidence(nothing, 1.5, worse=True) == pytest.approx([0.0] * len(nothing))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio", [1.0, 1.5])
+def test_false_alarms_stay_below_the_rate_looked_at_always(ratio):
+    """Even at the margin itself, while the rate of bad answers swings between 1 % and 40 % for both arms."""
+    generator, runs, alarms = np.random.default_rng(1), 200, 0
+    rates = 0.2 + 0.19 * np.sin(np.arange(1500) / 60)
+    for _ in range(runs):
+        found = strata("errors", trial(generator, len(rates), rates, 0.25, ratio))
+        alarms += bool(log_evidence(found, 1.5, worse=True).max() >= log(1 / ALPHA))
+    assert alarms <= ALPHA * runs
+
+
+@pytest.mark.slow
+def test_no_worse_is_seldom_said_of_what_is_beyond_the_margin():
+    generator, runs, said = np.random.default_rng(2), 200, 0
+    for _ in range(runs):
+        found = strata("errors", trial(generator, 1500, np.full(1500, 0.2), 0.5, 1.5))
+        said += bool(log_evidence(found, 1.5, worse=False).max() >= log(1 / ALPHA))
+    assert said <= ALPHA * runs
+
+
+@pytest.mark.slow
+def test_less_than_the_level_is_seldom_said_of_what_is_at_it_or_swings_above():
+    generator, runs, said = np.random.default_rng(4), 200, 0
+    rates = 0.1 + 0.09 * np.abs(np.sin(np.arange(1500) / 60))
+    for _ in range(runs):
+        found = strata("errors", trial(generator, len(rates), rates, 0.5, 1.0))
+        both = log_mean_of(log_evidence(found, 0.5, worse=False), log_evidence_below(found, 0.1))
+        said += bool(both.max() >= log(1 / ALPHA))
+    assert said <= ALPHA * runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "worse", "share", "requests"), SIZES)
+def test_a_real_difference_is_found_within_the_stated_size(rate, worse, share, requests):
+    generator, runs, needed = np.random.default_rng(3), 40, log(6 / 0.01)
+    ratio = worse / (1 - worse) * (1 - rate) / rate
+    found = sum(
+        bool(
+            log_evidence(
+                strata("errors", trial(generator, requests, np.full(requests, rate), share, ratio)), 1.5, worse=True
+            ).max()
+            >= needed
+        )
+        for _ in range(runs)
+    )
+    assert found >= 0.9 * runs

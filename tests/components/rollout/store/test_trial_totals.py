@@ -1,0 +1,72 @@
+"""What was seen of many trials in one look, on SQLite and on PostgreSQL."""
+
+import pytest
+
+from components.rollout.policy.policy import Answered
+from components.rollout.store.database import Database
+from components.rollout.store.observations import Observation, record
+from components.rollout.store.tenant_state import Change, Standing
+from components.rollout.store.trial_totals import Total, evidence, totals
+
+START_S = 60_000
+FIRST = START_S // 60
+SECTION = START_S + 5
+
+
+def cell(tenant, version, minute, section=0, **counts):
+    arm = "challenger" if version == "2" else "champion"
+    return Observation(tenant=tenant, version=version, arm=arm, minute=FIRST + minute, section=section, **counts)
+
+
+def trial(tenant, champion="1", step_minute=0):
+    began = {"started_s": float(START_S), "step_started_s": float(START_S + 60 * step_minute)}
+    changes = (Change(START_S, 0.1),)
+    return Standing(tenant=tenant, champion=champion, challenger="2", mode="canary", changes=changes, **began)
+
+
+def check(database):
+    record(
+        database,
+        [
+            cell("acme", "1", -1, requests=50),  # before the trial
+            cell("acme", "1", 0, requests=40, errors=4),
+            cell("acme", "2", 0, requests=4, agreed=2),
+            cell("acme", "1", 5, requests=10, errors=1, liked=1, disliked=1),
+            cell("acme", "2", 5, requests=6, errors=3, agreed=1),
+            cell("acme", "2", 9, requests=9),  # not whole yet
+            cell("acme", "3", 5, requests=9),  # another version
+            cell("acme", "2", 3, SECTION, requests=2, latencies={4: 1, 11: 1}),
+            cell("acme", "1", 3, SECTION, requests=7, latencies={4: 7}),
+            cell("acme", "1", 2, SECTION, requests=1),
+            cell("acme", "1", 3, START_S - 300, requests=70),  # evidence of an earlier trial
+            cell("birch", "2", 3, SECTION, requests=5),
+            cell("cedar", "2", 3, SECTION, requests=5),
+        ],
+    )
+    trials = [trial("acme", step_minute=4), trial("birch", champion=""), trial("dale")]
+    assert totals(database, trials, FIRST + 9) == {
+        "acme": Total(Answered(6, 3, 10, 1), shadowed=10, agreed=3, seen=62),
+        "birch": Total(Answered(0), 0, 0, 0),
+        "dale": Total(Answered(0), 0, 0, 0),
+    }
+    assert evidence(database, trials, FIRST + 9) == {
+        "acme": [
+            cell("acme", "1", 2, SECTION, requests=1),
+            cell("acme", "2", 3, SECTION, requests=2, latencies={4: 1, 11: 1}),
+            cell("acme", "1", 3, SECTION, requests=7, latencies={4: 7}),
+        ],
+        "birch": [cell("birch", "2", 3, SECTION, requests=5)],
+        "dale": [],
+    }
+    assert totals(database, [], FIRST + 9) == evidence(database, [], FIRST + 9) == {}
+
+
+def test_sqlite(database):
+    check(database)
+
+
+@pytest.mark.slow
+def test_postgresql(postgresql_url):
+    database = Database(postgresql_url)
+    check(database)
+    database.close()

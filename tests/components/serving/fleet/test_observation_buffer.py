@@ -1,0 +1,130 @@
+"""What serving saw waits for its database within bounds, in order, and each user's first answer alone is evidence."""
+
+import asyncio
+
+import pytest
+import sqlalchemy as sql
+from seen import observed
+
+from components.rollout.policy.traffic_split import Ticket
+from components.rollout.store.database import Database
+from components.rollout.store.observations import Observation
+from components.rollout.store.tables import COUNTED
+from components.serving.fleet.observation_buffer import Watch
+
+
+@pytest.fixture
+def database(tmp_path):
+    opened = Database(f"sqlite:///{tmp_path}/db")
+    yield opened
+    opened.close()
+
+
+def answer(minute, tenant="acme", **counts):
+    return Observation(tenant=tenant, version="1", arm="champion", minute=minute, requests=1, **counts)
+
+
+def minutes(database, *, evidence=False):
+    return [(one.minute, one.requests) for one in observed(database, "acme", ["1"], 1, 2**31 - 1, evidence=evidence)]
+
+
+def break_(database):
+    with database.writing("to break it") as connection:
+        connection.exec_driver_sql("ALTER TABLE prefixfleet_seen RENAME TO away")
+
+
+def mend(database):
+    with database.writing("to mend it") as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO prefixfleet_seen")
+
+
+def test_what_waits_for_long_is_dropped_the_oldest_first_and_told(database, caplog):
+    watch = Watch(database, most=3)
+    break_(database)
+    for minute in (1, 2, 3, 4):
+        watch.add(answer(minute))
+        watch.judge(Ticket(60, minute), answer(minute))
+        asyncio.run(watch.write())
+    assert watch.trouble
+    assert watch.dropped == 2
+    assert "the oldest of what serving saw is dropped" in caplog.text
+    watch.add(answer(2))
+    watch.judge(Ticket(60, 4), answer(5))
+    mend(database)
+    asyncio.run(watch.write())
+    assert watch.trouble == ""
+    assert minutes(database) == [(2, 2), (3, 1), (4, 1)]
+    assert minutes(database, evidence=True) == [(2, 1), (3, 1), (4, 1)], "a user's first answer stays his first"
+
+
+def test_what_comes_between_a_failure_and_the_next_try_is_younger(database):
+    watch = Watch(database, most=2)
+    break_(database)
+    watch.add(answer(1))
+    asyncio.run(watch.write())
+    watch.add(answer(2))
+    watch.add(answer(3))
+    asyncio.run(watch.write())
+    mend(database)
+    asyncio.run(watch.write())
+    assert (minutes(database), watch.dropped) == ([(2, 1), (3, 1)], 1)
+
+
+def test_a_user_counts_once_and_requests_of_nobody_each(database):
+    watch = Watch(database)
+    for _ in range(3):
+        watch.judge(Ticket(60, 5), answer(1))
+        watch.judge(Ticket(60, None), answer(2))
+    asyncio.run(watch.write())
+    watch.judge(Ticket(60, 5), answer(3))
+    asyncio.run(watch.write())
+    assert minutes(database, evidence=True) == [(1, 1), (2, 3)]
+    assert minutes(database) == []
+
+
+def test_a_request_s_own_id_is_evidence_once_as_long_as_it_is_remembered_and_is_not_kept(database):
+    watch = Watch(database, most=2)
+    for place in (5, 5, 6, 5, 7, 5, 6):  # at 7 the oldest, 5, is forgotten, and comes as a new one
+        ticket = watch.once("acme", Ticket(60, place))
+        if ticket is not None:
+            watch.judge(ticket, answer(1))
+    assert watch.once("acme", Ticket(60, None)) == Ticket(60, None)
+    assert watch.once("acme", Ticket(120, 6)) == Ticket(120, None)
+    watch.forget("birch")
+    assert watch.once("acme", Ticket(120, 6)) is None
+    asyncio.run(watch.write())
+    assert minutes(database, evidence=True) == [(1, 5)]
+    with database.reading("who was counted") as connection:
+        assert connection.execute(sql.select(COUNTED)).all() == []
+    watch.forget("acme")
+    assert watch.once("acme", Ticket(120, 6)) == Ticket(120, None)
+
+
+def test_nothing_is_written_of_a_forgotten_tenant(database):
+    watch = Watch(database)
+    watch.add(answer(1))
+    watch.judge(Ticket(60, 5), answer(1))
+    watch.forget("acme")
+    asyncio.run(watch.write())
+    assert minutes(database) == minutes(database, evidence=True) == []
+
+
+def test_a_tenant_that_is_forgotten_while_a_write_fails_does_not_come_back(database):
+    watch = Watch(database)
+    break_(database)
+    for tenant in ("acme", "birch"):
+        watch.add(answer(1, tenant))
+        watch.judge(Ticket(60, 5), answer(1, tenant))
+
+    async def race():
+        writing = asyncio.create_task(watch.write())
+        await asyncio.sleep(0)
+        watch.forget("acme")
+        await writing
+
+    asyncio.run(race())
+    assert watch.trouble
+    mend(database)
+    asyncio.run(watch.write())
+    assert minutes(database) == minutes(database, evidence=True) == []
+    assert [one.requests for one in observed(database, "birch", ["1"], 1, 2, evidence=False)] == [1]

@@ -1,0 +1,89 @@
+"""What waits to be answered unseen leaves with its tenant."""
+
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from components.errors import ArtifactError
+from components.registry.mlflow.versions import CHAMPION, Version
+from components.serving.fleet.observation_buffer import failed
+from components.serving.fleet.shadow import Shadowed, Shadows
+from components.serving.interface import Artifact, Health, Piece, Request
+
+
+class Answer:
+    prompt_tokens = 3
+
+    def __init__(self, engine):
+        self._engine = engine
+
+    async def __aiter__(self):
+        await self._engine.may_go_on.wait()
+        if self._engine.broken:
+            raise ArtifactError("a whole artifact", "a torn one", "restore it")
+        yield Piece("x", (), "stop")
+
+    def cancel(self):
+        pass
+
+
+class Engine:
+    """Answers when it `may_go_on`; the tenants that were asked for are in `asked`."""
+
+    def __init__(self, *, broken, busy):
+        self.may_go_on, self.broken, self.queued, self.asked = asyncio.Event(), broken, int(busy), []
+
+    def health(self):
+        return Health(True, 0, self.queued, 0, 0, 0)
+
+    async def submit(self, request):
+        self.asked.append(request.artifact.tenant)
+        return Answer(self)
+
+
+class Seen:
+    """What a watch would have counted, by tenant."""
+
+    def __init__(self):
+        self.tenants = []
+
+    def add(self, observation):
+        self.tenants.append(observation.tenant)
+
+
+class Metrics:
+    def __init__(self):
+        self.shadows = Counter("shadows", "By fate.", ["fate"], registry=CollectorRegistry())
+
+
+def shadowed(tenant):
+    request = Request(Artifact(tenant, "2", "x"), "a text of theirs")
+    champion = failed(Version(tenant, "1"), CHAMPION, 1)
+    return Shadowed(Version(tenant, "2"), [request], ["y"], 10, champion, None)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("busy", [False, True])
+def test_nothing_of_a_forgotten_tenant_is_answered_or_counted(busy, broken, caplog):
+    async def talk():
+        engine, watch = Engine(broken=broken, busy=busy), Seen()
+        shadows = Shadows(lambda: engine, watch, Metrics(), 10)
+        working = asyncio.create_task(shadows.follow())
+        for tenant in ("gone", "gone", "stays", "gone", "stays"):
+            shadows.offer(shadowed(tenant))
+        await asyncio.sleep(0.05)
+        shadows.forget("gone")
+        engine.queued = 0
+        engine.may_go_on.set()
+        async with asyncio.timeout(10):
+            while len(watch.tenants) < 2:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        working.cancel()
+        return engine.asked, watch.tenants
+
+    asked, seen = asyncio.run(talk())
+    assert asked == ["gone"] * (not busy) + ["stays", "stays"]
+    assert seen == ["stays", "stays"]
+    assert "gone" not in caplog.text

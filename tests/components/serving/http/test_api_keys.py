@@ -1,0 +1,111 @@
+import sqlite3
+
+import pytest
+
+from components.errors import ConfigError, WorkspaceError
+from components.rollout.store.database import Database
+from components.serving.http.api_keys import Keys, parse_age
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def database(tmp_path):
+    opened = Database(f"sqlite:///{tmp_path}/keys.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def keys(database, clock):
+    return Keys(database, clock)
+
+
+def test_several_keys_open_their_tenant_and_nothing_else_does(keys):
+    assert not keys.any()
+    made = [keys.create("alder", "ci"), keys.create("alder"), keys.create("birch"), keys.create(None)]
+    assert keys.any()
+    for key, text in made:
+        assert keys.recognise(text) == key
+    name, secret = made[0][1].split("-", 2)[1:]
+    other = made[2][1].split("-", 2)[2]
+    for wrong in (
+        "",
+        "pf",
+        "pf-",
+        f"pf-{name}",
+        f"pf-{name}-",
+        f"pf-{name}-{other}",
+        f"sk-{name}-{secret}",
+        "ü\ud800-x-y",
+    ):
+        assert keys.recognise(wrong) is None
+    assert [key.tenant for key in keys.list()] == ["alder", "alder", "birch", None]
+    assert [key.note for key in keys.list("alder")] == ["ci", ""]
+
+
+def test_the_secret_is_nowhere_in_the_database(keys, tmp_path):
+    _, text = keys.create("alder")
+    dump = "\n".join(sqlite3.connect(tmp_path / "keys.db").iterdump())
+    assert text.split("-", 2)[1] in dump
+    assert text.split("-", 2)[2] not in dump
+
+
+def test_a_key_expires_and_is_revoked_without_a_restart(keys, database, clock):
+    key, text = keys.create("alder", seconds=60)
+    server = Keys(database, clock, fresh_seconds=2)
+    assert server.recognise(text) == key
+    clock.now_s += 60
+    assert server.recognise(text) is None
+
+    key, text = keys.create("alder")
+    assert server.recognise(text) == key
+    assert keys.revoke(key.id).revoked_s == clock.now_s
+    clock.now_s += 2
+    assert server.recognise(text) is None
+    assert keys.any()
+    with pytest.raises(ConfigError, match="the id of a key"):
+        keys.revoke("nothing")
+
+
+def test_a_database_that_is_gone_leaves_recognised_keys_alone(keys, database, clock, monkeypatch):
+    known, text = keys.create("alder")
+    _, unseen = keys.create("birch")
+    assert keys.recognise(text) == known
+
+    def gone(_wanted):
+        raise WorkspaceError("a key", "no database", "start it")
+
+    monkeypatch.setattr(database, "reading", gone)
+    clock.now_s += 100
+    assert keys.recognise(text) == known
+    with pytest.raises(WorkspaceError):
+        keys.recognise(unseen)
+
+
+def test_forgetting_a_tenant_leaves_no_key_of_it(keys):
+    keys.create("alder")
+    keys.create("birch")
+    assert keys.forget("alder") == 1
+    assert [key.tenant for key in keys.list()] == ["birch"]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90d", 7_776_000), ("12h", 43_200), ("30m", 1800), ("45s", 45)])
+def test_ages(text, seconds):
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "d", "0d", "-1d", "1.5h", "90", "9w", "²d"])
+def test_what_is_no_age(text):
+    with pytest.raises(ConfigError, match="a length of time"):
+        parse_age(text)

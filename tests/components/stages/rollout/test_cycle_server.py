@@ -1,0 +1,80 @@
+"""A cycle, and a removal, against a real `mlflow server` on localhost."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import requests
+from mlflow import MlflowClient
+
+from components.registry.mlflow.runs import RunLog
+from components.rollout.store.ledger import history
+from components.stages.rollout import manual
+from components.stages.rollout.cycle import cycle, sentence
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = ("--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/store")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *store],
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                if requests.get(f"{uri}/health", timeout=1).ok:
+                    break
+            except requests.RequestException:
+                time.sleep(0.5)
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def test_a_trial_and_a_removal_over_http(server, make_fleet, monkeypatch, tmp_path):
+    fleet = make_fleet({"policy": "canary", "steps": [{"share": 0.5}]})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    fleet.client = MlflowClient(tracking_uri=server)
+    for tenant in ("alder", "birch"):
+        fleet.register(tenant, 2)
+        fleet.move(tenant, champion="1", challenger="2")
+    rolled, troubles = cycle(fleet.workspace)
+    assert sentence(rolled, troubles) == "2 moved in MLflow, 2 promoted"
+    assert fleet.aliases("alder") == {"champion": "2"}
+    assert manual.rollback(fleet.workspace, "alder", "1", by="ada") == ("2", "1")
+    moved = [(one.by, one.action) for one in history(fleet.workspace.database, "alder")]
+    assert moved == [("mlflow", "challenge"), ("rollout", "promote"), ("ada", "rollback")]
+
+    registry = fleet.workspace.registry
+    (tmp_path / "report.json").write_text("{}")
+    for tenant in ("alder", "birch"):
+        registry.log_run(tenant, RunLog(files=[tmp_path / "report.json"]))
+    registry.remove("alder")
+    registry.remove("alder")
+    (hidden,) = registry.remains("alder")
+    assert "mlflow gc --run-ids" in hidden
+    assert len(list((tmp_path / "store").rglob("report.json"))) == 1
+    assert len(registry.remains("birch")) == 4
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{tmp_path}/server.db")
+    registry = fleet.workspace.registry
+    read = {tenant: version.version for tenant, version in registry.standing("champion")["champion"].items()}
+    assert read == {tenant: version.version for tenant, version in registry.champions().items()} == {"birch": "2"}
+    registry.remove("alder")
+    assert registry.remains("alder") == []
+    assert len(registry.remains("birch")) == 4
+    assert b"alder" not in (tmp_path / "server.db").read_bytes()

@@ -1,0 +1,196 @@
+"""Retrainings that start from the champion, or cannot, through the whole chain."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from components.registry.manifest import read_manifest
+from components.stages import evaluate, gate, register, train
+from components.stages.commands.generate import generate
+from components.stages.outcome import refuse_failures
+from components.stages.workspace import Workspace
+
+TRAIN = {"prefix_length": 2, "max_steps": 6, "validate_every": 2, "learning_rate": 0.1, "initialization": "random"}
+PAIR = ("alder", "task")
+WARM = {**TRAIN, "warm_start": True}
+METHODS = {
+    "prefix": {},
+    "prefix-mlp": {"mlp_hidden": 8},
+    "infix-mlp": {"method": "infix", "mlp_hidden": 8},
+    "embedding": {"method": "embedding"},
+    "full": {"method": "full", "learning_rate": 0.01},
+    "adapter": {"method": "adapter", "adapter_size": 2},
+    "lora": {"method": "lora", "lora_rank": 2},
+    "prefix+lora-mlp": {"method": "prefix+lora", "lora_rank": 2, "mlp_hidden": 8},
+}
+
+
+def chain(root, tenants=None):
+    for stage in (train, evaluate, gate):
+        refuse_failures(stage.run(Workspace(root), tenants))
+    place = Workspace(root)
+    versions, troubles = register.register(place, place.tenants(tenants))
+    assert troubles == []
+    return register.roll_out(place, versions, place.tenants(tenants))[0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_warm_start_begins_where_the_champion_ended(
+    make_root, write_lines, examples_of, set_params, method, caplog, losses_of
+):
+    values = {**WARM, **METHODS[method]}
+    root = make_root(("alder",), train=values, gate={"non_inferiority": []})
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        assert chain(root) == {"alder": "1"}
+    assert "train.warm_start finds no champion" in caplog.text
+    first = read_manifest(root / "out/train/alder")
+    assert first.made_from == {}
+    best = min(losses_of(root))
+    assert best < losses_of(root)[0]
+    write_lines(root / "data/alder/train.jsonl", examples_of("alder", 14, start=2))
+    caplog.clear()
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        refuse_failures(train.run(Workspace(root)))
+    assert "starts from champion version 1" in caplog.text
+    assert losses_of(root)[0] == pytest.approx(best, rel=1e-5)
+    manifest = read_manifest(root / "out/train/alder")
+    assert manifest.made_from == {"warm_start": first.sha256}
+    assert manifest.fingerprint != first.fingerprint
+    assert min(losses_of(root)) <= best
+
+
+@pytest.mark.parametrize(("method", "at"), [("prefix-mlp", 1), ("prefix-mlp", 3), ("lora", 2), ("full", 1)])
+def test_a_resumed_warm_start_ends_in_the_same_file(make_root, set_params, stop_and_resume, method, at):
+    values = {**WARM, **METHODS[method]}
+    root = make_root(("alder",), train=values)
+    assert chain(root) == {"alder": "1"}
+    state = (root / "out/train/alder/state/train.safetensors").read_bytes()
+    set_params(root, train={**values, "seed": 1})
+    refuse_failures(train.run(Workspace(root)))
+    whole = (root / "out/train/alder/prefix.safetensors").read_bytes()
+    made_from = read_manifest(root / "out/train/alder").made_from
+    assert set(made_from) == {"warm_start"}
+    for name in ("prefix.safetensors", "manifest.json"):
+        (root / "out/train/alder" / name).unlink()
+    (root / "out/train/alder/state/train.safetensors").write_bytes(state)
+    stop_and_resume(root, at)
+    assert read_manifest(root / "out/train/alder").made_from == made_from
+    assert (root / "out/train/alder/prefix.safetensors").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({}, {"prefix_length": 3}, "another train.prefix_length"),
+        ({"mlp_hidden": 8}, {"mlp_hidden": 4}, "another train.mlp_hidden"),
+        ({}, {"method": "lora"}, "another train.method"),
+        ({"method": "lora"}, {"method": "lora", "lora_alpha": 4.0}, "another train.lora_alpha"),
+        ({"method": "lora"}, {"method": "lora", "lora_targets": ["c_proj"]}, "another train.lora_targets"),
+        ({"method": "adapter"}, {"method": "adapter", "adapter_share": 0.2}, "another train.adapter_share"),
+        ({"method": "top-k"}, {"method": "top-k", "top_layers": 1}, "another train.top_layers"),
+        ({}, {"top_layers": 1, "lora_rank": 3, "seed": 1}, None),
+    ],
+)
+def test_a_champion_that_does_not_fit_is_told_and_not_started_from(make_root, set_params, caplog, before, after, told):
+    root = make_root(("alder",), train={**WARM, "learning_rate": 0.01, **before})
+    assert chain(root) == {"alder": "1"}
+    set_params(root, train={**WARM, "learning_rate": 0.01, **before, **after})
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        refuse_failures(train.run(Workspace(root)))
+    made_from = read_manifest(root / "out/train/alder").made_from
+    if told is None:
+        assert set(made_from) == {"warm_start"}
+    else:
+        assert f"alder: no warm start from champion version 1: it has {told}" in caplog.text
+        assert "starts clean" in caplog.text
+        assert made_from == {}
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        assert generate(Workspace(root), "alder", ["thing: boat"])
+
+
+def test_a_champion_of_another_base_or_with_damage_is_told_and_not_started_from(make_root, set_params, caplog):
+    from transformers import GPT2LMHeadModel
+
+    root = make_root(("alder",), train=WARM)
+    assert chain(root) == {"alder": "1"}
+    model = GPT2LMHeadModel.from_pretrained(root / "base")
+    model.transformer.wte.weight.data.mul_(1.5)
+    model.save_pretrained(root / "base")
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        refuse_failures(train.run(Workspace(root)))
+    assert "no warm start from champion version 1: wanted the base" in caplog.text
+    assert read_manifest(root / "out/train/alder").made_from == {}
+
+    (stored,) = (root / "var/mlflow/artifacts").glob("**/prefix.safetensors")
+    stored.write_bytes(stored.read_bytes()[:-1])
+    shutil.rmtree(root / "var/champions", ignore_errors=True)
+    set_params(root, train={**WARM, "seed": 5})
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        refuse_failures(train.run(Workspace(root)))
+    assert read_manifest(root / "out/train/alder").made_from == {}
+
+
+def test_a_warm_start_on_a_shared_prefix(make_root, set_params, write_tenant, caplog, losses_of, prefixes_of):
+    """Frozen: own slots go on under a new shared prefix. Joint: a new shared prefix is a new start."""
+
+    def with_alder(**values):
+        return {"alder": {"train": {"shared": "task", "prefix_length": 3, "warm_start": True, **values}}}
+
+    root = make_root(PAIR, train=TRAIN, tenants=with_alder(), gate={"non_inferiority": []})
+    assert chain(root) == {"alder": "1", "task": "1"}
+    best = min(losses_of(root))
+    champion = read_manifest(root / "out/train/alder").sha256
+    set_params(root, train=TRAIN, tenants=with_alder(shared_training="joint"), gate={"non_inferiority": []})
+    refuse_failures(train.run(Workspace(root)))
+    assert losses_of(root)[0] == pytest.approx(best, rel=1e-5)
+    made_from = read_manifest(root / "out/train/alder").made_from
+    assert made_from == {"shared": read_manifest(root / "out/train/task").sha256, "warm_start": champion}
+    assert chain(root) == {"alder": "2"}
+    write_tenant(root / "data", "task", start=3)
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        refuse_failures(train.run(Workspace(root)))
+    assert "no warm start from champion version 2: it has another shared prefix" in caplog.text
+    assert set(read_manifest(root / "out/train/alder").made_from) == {"shared"}
+    set_params(root, train=TRAIN, tenants=with_alder(shared_training="frozen"), gate={"non_inferiority": []})
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        refuse_failures(train.run(Workspace(root)))
+    assert "it has another train.shared_training" in caplog.text
+    found = prefixes_of(root, *PAIR)
+    assert torch.equal(found["alder"][..., :2, :], found["task"])
+    assert json.loads((root / "out/train/alder/manifest.json").read_text())["train"]["shared_training"] == "frozen"
+
+
+def test_a_warm_start_with_another_number_of_shared_slots_starts_clean(make_root, set_params, caplog):
+    on_task = {"alder": {"train": {"shared": "task", "prefix_length": 3, "warm_start": True}}}
+    root = make_root(PAIR, train=TRAIN, tenants=on_task, gate={"non_inferiority": []})
+    assert chain(root) == {"alder": "1", "task": "1"}
+    longer = {**on_task, "task": {"train": {"prefix_length": 4}}}
+    set_params(root, train=TRAIN, tenants=longer, gate={"non_inferiority": []})
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        refuse_failures(train.run(Workspace(root)))
+    assert "alder: no warm start from champion version 1: it has another number of shared slots" in caplog.text
+    assert read_manifest(root / "out/train/alder").prefix_length == 7
+
+
+def test_a_champion_of_an_older_schema_is_told_and_not_compared(make_root, set_params, caplog):
+    root = make_root(("alder",), train=TRAIN)
+    assert chain(root) == {"alder": "1"}
+    (stored,) = (root / "var/mlflow/artifacts").glob("**/manifest.json")
+    stored.write_text(json.dumps({**json.loads(stored.read_text()), "schema_version": 1}))
+    shutil.rmtree(root / "var/champions", ignore_errors=True)
+    set_params(root, train={**TRAIN, "seed": 5})
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        assert chain(root) == {"alder": "2"}
+    assert "champion version 1 is of another schema, not compared" in caplog.text
+
+
+def test_a_champion_reads_sources_as_it_was_trained(make_root, set_params):
+    root = make_root(("alder",), train={**TRAIN, "max_source_tokens": 5})
+    assert chain(root) == {"alder": "1"}
+    sources = ["thing: boat | colour: red | number: 1", "thing: door | colour: blue | number: 2"]
+    before = generate(Workspace(root), "alder", sources)
+    set_params(root, train=TRAIN)
+    assert generate(Workspace(root), "alder", sources) == before
+    assert before[0] == before[1]

@@ -1,0 +1,163 @@
+"""Training by two processes: the same prefixes as by one, whatever kind of rows; a process that ends is told."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.config import BaseConfig, EngineConfig
+from components.data.tokens import Encoded
+from components.errors import ConfigError, TrainingError
+from components.model.base.load import Base, load_base
+from components.training.checkpoint import saved_step
+from components.training.distributed import coordinator
+from components.training.distributed.passes import Peers, local_passes, peers_for
+from components.training.loop import train_together
+from components.training.objective import Row
+from components.training.run import Job
+
+PROCESSES = EngineConfig(processes=2)
+Made = Callable[..., Job]
+
+
+@pytest.fixture(scope="module")
+def folder_of(build_model: Callable[..., Any], letters: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    def make(kind: str) -> BaseConfig:
+        folder = tmp_path_factory.mktemp(kind)
+        build_model(kind).save_pretrained(folder)
+        letters.save_pretrained(folder)
+        return BaseConfig(path=str(folder))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def gpt2(folder_of: Callable[[str], BaseConfig]) -> BaseConfig:
+    return folder_of("gpt2")
+
+
+def trained(base: Base, jobs: list[Job], peers: Peers | None = None, engine: EngineConfig = PROCESSES) -> Any:
+    return {ended.job.tenant: ended.result for ended in train_together(base, jobs, engine, peers)}
+
+
+def check_as_alone(base: Base, peers: Peers, jobs: Callable[[], list[Job]], check_same: Any) -> None:
+    engine = PROCESSES.model_copy(update={"train_tokens": 40})
+    alone, together = trained(base, jobs(), engine=engine), trained(base, jobs(), peers, engine)
+    assert list(alone) == list(together) == [job.tenant for job in jobs()]
+    for tenant, result in alone.items():
+        check_same(together[tenant], result)
+
+
+VALUES: list[dict[str, Any]] = [
+    {"mlp_hidden": 4},
+    {"gradient_checkpointing": True},
+    {"shared": "cedar"},
+    {"batch_size": 1},
+    {"method": "embedding"},
+    {"method": "infix"},
+    {"method": "in-context", "demonstrations": 1},
+    {"method": "lora", "lora_rank": 2},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gpt2", "bart"])
+def test_two_processes_train_what_one_does(
+    folder_of: Any, job_of: Made, check_same: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    config = folder_of(kind)
+    base = load_base(config, device="cpu")
+    with peers_for(base, config, PROCESSES) as peers:
+        for values in VALUES:
+            if kind == "gpt2" or values.get("method") not in ("embedding", "infix"):
+                both = [("alder", values), ("birch", {"prefix_length": 3, "count": 5, **values})]
+                check_as_alone(base, peers, partial(made, base, job_of, both), check_same)
+        monkeypatch.setattr(coordinator, "local_passes", short_of_memory)
+        check_as_alone(base, peers, lambda: [job_of(base, "alder")], check_same)
+
+
+def made(base: Base, job_of: Made, both: list[tuple[str, dict[str, Any]]]) -> list[Job]:
+    return [job_of(base, tenant, **values) for tenant, values in both]
+
+
+def short_of_memory(deltas: Any, rows: Any, tokens: int, *, train: bool) -> Any:
+    """The first process's passes on a device that holds 20 tokens."""
+    if tokens > 20:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+    return local_passes(deltas, rows, tokens, train=train)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["killed", "interrupted"])
+def test_the_end_of_a_process_leaves_a_state_to_go_on_from(
+    gpt2: BaseConfig, job_of: Made, check_same: Any, tmp_path: Path, end: str
+) -> None:
+    base, threads = load_base(gpt2, device="cpu"), torch.get_num_threads()
+    whole = trained(base, [job_of(base, "alder", max_steps=6)])["alder"]
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            os.kill(helper.process.pid, signal.SIGINT)  # as a terminal does; it is no end
+        if asked == 4:
+            if end == "interrupted":
+                raise KeyboardInterrupt
+            os.kill(helper.process.pid, signal.SIGKILL)
+            helper.process.join()
+        return False
+
+    saved = {"state": tmp_path, "run_key": "a", "max_steps": 6}
+    expected = KeyboardInterrupt if end == "interrupted" else TrainingError
+    with pytest.raises(expected) as caught, peers_for(base, gpt2, PROCESSES) as peers:  # noqa: PT012 - one block
+        (helper,) = peers.helpers  # type: ignore[attr-defined]
+        trained(base, [job_of(base, "alder", stop=stop, **saved)], peers)
+    if end == "killed":
+        assert "process 1 on cpu ended: exit code -9" in str(caught.value)
+    assert (helper.process.is_alive(), torch.get_num_threads()) == (False, threads)
+    assert not torch.distributed.is_initialized()
+    assert saved_step(tmp_path, "a") == 3
+    again = trained(base, [job_of(base, "alder", **saved)])["alder"]
+    assert again.resumed_from == 3
+    check_same(again, whole)
+
+
+@pytest.mark.slow
+def test_a_helper_that_cannot_begin_says_why(gpt2: BaseConfig, tmp_path: Path) -> None:
+    base = load_base(gpt2, device="cpu")
+    with (
+        pytest.raises(TrainingError, match=r"process 1 on cpu ended: .*no such folder"),
+        peers_for(base, BaseConfig(path=str(tmp_path / "none")), PROCESSES),
+    ):
+        pass
+
+
+def test_one_process_starts_no_other(base: Base) -> None:
+    with peers_for(base, BaseConfig(path="nowhere"), EngineConfig()) as peers:
+        assert type(peers) is Peers
+
+
+def test_more_processes_than_gpus_are_refused(base: Base) -> None:
+    class OnGpu:
+        device = torch.device("cuda")
+
+    with (
+        pytest.raises(ConfigError, match=r"engine.processes: 99 for \d+ of them"),
+        peers_for(replace(base, model=OnGpu()), BaseConfig(path="nowhere"), EngineConfig(processes=99)),
+    ):
+        pass
+
+
+def test_rows_are_dealt_whole_and_evenly() -> None:
+    rows = [Row(0, Encoded((5,) * length, (6,))) for length in (9, 1, 8, 2, 7, 3, 30)]
+    parts = coordinator.dealt(rows, 3)
+    assert sorted(map(id, (row for part in parts for row in part))) == sorted(map(id, rows))
+    assert sorted(sum(row.pair.length for row in part) for part in parts) == [17, 19, 31]
+    assert [len(part) for part in coordinator.dealt(rows[:1], 3)] == [1, 0, 0]
