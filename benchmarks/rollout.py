@@ -38,8 +38,8 @@ from components.registry.registry import Registry
 from components.rollout.policy import policy
 from components.rollout.store import tenant_state
 from components.rollout.store.database import VARIABLE, Database
-from components.rollout.store.observations import Observation, record
-from components.rollout.store.tenant_state import Standing
+from components.rollout.store.observations import record
+from components.rollout.types import Observation, Standing
 from components.stages.rollout.cycle import cycle, sentence
 from components.stages.workspace import Workspace
 

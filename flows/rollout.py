@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 
 from components.rollout.store import rollback_outbox
-from components.rollout.store.ledger import Entry
+from components.rollout.types import Entry
 from components.stages.commands import forget as removal
 from components.stages.outcome import Outcome
 from components.stages.rollout import corrections, manual

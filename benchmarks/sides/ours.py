@@ -12,8 +12,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from components.config import BaseConfig, EngineConfig, TrainConfig
+from components.data.pairs import Encoded
 from components.data.schema import Example
-from components.data.tokens import Encoded
 from components.errors import PrefixFleetError
 from components.model.base.load import Base, load_base
 from components.model.trainable_delta import TrainableDelta

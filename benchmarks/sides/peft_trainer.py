@@ -19,8 +19,9 @@ from peft import PrefixTuningConfig, TaskType, get_peft_model
 
 from components.config import TrainConfig
 from components.data.batches import collate
+from components.data.pairs import Encoded
 from components.data.schema import Example
-from components.data.tokens import Encoded, encode_examples
+from components.data.tokens import encode_examples
 from components.model.text.texts import Texts
 from sides.bases import dropout_free, quiet
 from sides.turns import Turn, loaded

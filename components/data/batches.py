@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 
 if TYPE_CHECKING:
     import torch

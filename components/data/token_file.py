@@ -20,7 +20,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from components.data.tokens import Pairs, Texts
+from components.data.pairs import Pairs, Texts
 from components.errors import WorkspaceError
 from components.storage.atomic_files import sweep, write_atomic
 

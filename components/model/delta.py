@@ -19,8 +19,9 @@ from components.config import Method, TrainConfig
 from components.errors import ArtifactError, BaseModelError
 from components.model.base.attention_sites import watched
 from components.model.base.load import Base
+from components.model.base.shapes import DECODER
 from components.model.prefix.attach import Attachment, attached
-from components.model.prefix.prefix import DECODER, Prefix
+from components.model.prefix.prefix import Prefix
 from components.model.text.demonstrations import Demonstrations
 from components.model.text.texts import Texts
 from components.model.weights import Weights, WeightsConfig, weights_from_tensors

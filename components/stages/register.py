@@ -13,7 +13,7 @@ from components.evaluation.gate import Verdict
 from components.evaluation.report import read_report
 from components.registry.manifest import Manifest, read_manifest
 from components.registry.registry import CHAMPION, Registration, RunLog, Version, read_curves
-from components.rollout.store.tenant_state import Standing
+from components.rollout.types import Standing
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.gate import VERDICT_FILE, last_verdict
 from components.stages.outcome import Outcome, apart

@@ -50,7 +50,7 @@ def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[Outcome
         ConfigError: `engine.processes` wants more GPUs than there are.
         TrainingError: one of these processes has ended; what was in training is saved.
     """
-    from components.training.distributed.passes import peers_for
+    from components.training.distributed import peers_for
 
     if not items:
         return []

@@ -3,7 +3,7 @@
 Knows jobs and the base; does not know who is in training.
 """
 
-from components.data.tokens import sizes_of
+from components.data.pairs import sizes_of
 from components.errors import TrainingError
 from components.model.base.load import Base
 from components.training.run import Job

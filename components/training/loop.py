@@ -19,7 +19,7 @@ import torch
 
 from components.config import EngineConfig
 from components.data.batches import by_tokens
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 from components.errors import PrefixFleetError, TrainingError, WorkspaceError
 from components.model.base.activation import compiled_activations
 from components.model.base.load import Base

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from components.config import EngineConfig
-from components.data.tokens import Encoded, sizes_of
+from components.data.pairs import Encoded, sizes_of
 from components.model.base.load import Base
 from components.model.delta import Delta
 from components.model.prefix.initialization import random_prefix

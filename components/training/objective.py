@@ -20,7 +20,7 @@ from torch import Tensor
 
 from components.config import EngineConfig
 from components.data.batches import IGNORED, collate
-from components.data.tokens import Encoded, sizes_of
+from components.data.pairs import Encoded, sizes_of
 from components.model.base.load import Base
 from components.model.base.output_head import head_inputs, logits_only_at, plain_head
 from components.model.delta import Delta, applied

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from components.config import EngineConfig, TrainConfig
+from components.data.pairs import Pairs
 from components.data.schema import Example
 from components.data.token_file import TokenFile
-from components.data.tokens import Pairs, encode_examples
+from components.data.tokens import encode_examples
 from components.model.base.load import Base
 from components.model.delta import Delta
 from components.model.prefix.prefix import Prefix

@@ -14,7 +14,7 @@ import torch
 
 from components.config import TrainConfig
 from components.data.batches import epoch_order
-from components.data.tokens import Encoded, sizes_of
+from components.data.pairs import Encoded, sizes_of
 from components.errors import TrainingError
 from components.model.base.checkpointing import checkpointed
 from components.model.delta import Delta, delta_from_tensors

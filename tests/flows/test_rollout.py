@@ -10,7 +10,8 @@ import flows.rollout
 from components.errors import RegistryError, WorkspaceError
 from components.rollout.store.feedback import Feedback, give
 from components.rollout.store.ledger import history
-from components.rollout.store.observations import Observation, record
+from components.rollout.store.observations import record
+from components.rollout.types import Observation
 from components.stages.rollout import manual
 from components.stages.rollout.cycle import cycle
 from components.stages.workspace import Workspace

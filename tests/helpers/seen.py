@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sql
 
 from components.rollout.store.database import Database
-from components.rollout.store.observations import Observation
 from components.rollout.store.tables import LATENCIES, OBSERVATIONS
+from components.rollout.types import Observation
 
 _KEY = ("tenant", "version", "arm", "minute", "section")
 

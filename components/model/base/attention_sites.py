@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from components.errors import BaseModelError
 from components.model.base.blocks import all_blocks, decoder_blocks
 from components.model.base.checkpointing import kept
-from components.model.prefix.prefix import CROSS, DECODER, ENCODER, PrefixShape, SiteShape
+from components.model.base.shapes import CROSS, DECODER, ENCODER, PrefixShape, SiteShape
 
 _TRACE = "prefixfleet-trace"
 _SOURCE_TOKENS, _TARGET_TOKENS = 3, 2

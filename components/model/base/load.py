@@ -17,7 +17,7 @@ from components.errors import BaseModelError
 from components.model.base.attention_sites import prefix_shape
 from components.model.base.digests import model_digest, tokenizer_digest
 from components.model.base.dtype import fastest_dtype
-from components.model.prefix.prefix import PrefixShape
+from components.model.base.shapes import PrefixShape
 from components.model.text.texts import Texts
 
 _DEFAULT_CONTEXT = 512

@@ -20,11 +20,12 @@ from components.model.base.attention_interface import BARE, taken_over
 from components.model.base.attention_sites import Site, attention_sites, prefix_shape, refused
 from components.model.base.blocks import decoder_blocks
 from components.model.base.checkpointing import is_checkpointed
+from components.model.base.shapes import PrefixShape
 from components.model.packing.attention import Attention, attend
 from components.model.packing.last_block import LastBlock
 from components.model.packing.layout import Layout
 from components.model.prefix.attach import attached
-from components.model.prefix.prefix import Prefix, PrefixShape
+from components.model.prefix.prefix import Prefix
 
 _STARTS = (1, 1)
 _known: "WeakKeyDictionary[nn.Module, _Ways]" = WeakKeyDictionary()

@@ -37,7 +37,7 @@ class Heads:
     @classmethod
     def of(cls, layout: Layout, kv_heads: int, heads: int) -> "Heads":
         """The indices for so many heads; `layout` remembers them."""
-        known = layout.heads.get((kv_heads, heads))
+        known: Heads | None = layout.heads.get((kv_heads, heads))
         if known is None:
             known = layout.heads[kv_heads, heads] = cls._made(layout, kv_heads, heads)
         return known

@@ -8,13 +8,10 @@ Shapes: B rows, N tokens of all rows, T tokens of the longest row, P slots of th
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from components.model.packing.heads import Heads
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,8 @@ class Layout:
     """Where in U x P each slot of the prefixes stands, prefixes on the right; Q slots in all."""
     longest_prefix: int
     prefixes: int
-    heads: "dict[tuple[int, int], Heads]" = field(default_factory=dict, init=False, repr=False)
-    """What `components.model.packing.heads` has made of this layout, by numbers of heads."""
+    heads: dict[tuple[int, int], Any] = field(default_factory=dict, init=False, repr=False)
+    """Cache of `components.model.packing.heads`: its indices for this layout, by numbers of heads."""
 
     @classmethod
     def of(

@@ -24,8 +24,9 @@ from components.errors import BaseModelError
 from components.model.base.attention_interface import MASKED, taken_over
 from components.model.base.attention_sites import Site, attention_sites, refused
 from components.model.base.encoder_padding import right_padded
+from components.model.base.shapes import DECODER, ENCODER, INFIX
 from components.model.prefix.batch import Rows, stack_rows
-from components.model.prefix.prefix import DECODER, ENCODER, INFIX, Prefix
+from components.model.prefix.prefix import Prefix
 
 
 def positions(attention_mask_BT: Tensor, lengths_B: Tensor | Sequence[int]) -> Tensor:

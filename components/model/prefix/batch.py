@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from components.errors import BaseModelError
-from components.model.prefix.prefix import DECODER, INFIX, Prefix
+from components.model.base.shapes import DECODER, INFIX
+from components.model.prefix.prefix import Prefix
 
 Pairs = tuple[tuple[Tensor, Tensor], ...]
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from components.errors import BaseModelError, ConfigError
 from components.model.base.attention_sites import attention_sites, watched
 from components.model.base.load import Base
-from components.model.prefix.prefix import INFIX, Prefix, PrefixShape
+from components.model.base.shapes import INFIX, PrefixShape
+from components.model.prefix.prefix import Prefix
 
 Initialization = Literal["text", "random", "zero"]
 _RANDOM_SCALE = 0.02

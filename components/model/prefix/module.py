@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import BaseModelError
-from components.model.prefix.prefix import INFIX, Prefix, PrefixShape
+from components.model.base.shapes import INFIX, PrefixShape
+from components.model.prefix.prefix import Prefix
 
 
 class Slots(nn.Module):

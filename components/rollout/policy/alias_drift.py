@@ -6,7 +6,7 @@ Pure. MLflow is right: a difference is never undone, only told.
 from dataclasses import dataclass
 from typing import Literal
 
-from components.rollout.store.tenant_state import Standing
+from components.rollout.types import Standing
 
 
 @dataclass(frozen=True, slots=True)

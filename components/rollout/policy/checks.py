@@ -7,42 +7,11 @@ no worse that is beyond its margin and bad more often than is tolerated. Knows n
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
 from components.config.rollout import CHECKS, SHADOW_CHECKS, Check, RolloutConfig
 from components.rollout.policy.sequential_test import Floats, Stratum, log_evidence, log_evidence_below, log_mean_of
 from components.rollout.policy.strata import strata
-from components.rollout.store.observations import Observation
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check: what was counted in whole strata, and what it says. Evidence of `needed` settles it."""
-
-    check: Check
-    says: Literal["worse", "fine", "unclear"]
-    champion: int
-    champion_bad: int
-    challenger: int
-    challenger_bad: int
-    margin: float
-    evidence_worse: float
-    evidence_fine: float
-    needed: float
-
-    @property
-    def sentence(self) -> str:
-        """For people and the ledger."""
-        counted = (
-            f"{self.check}: {self.challenger_bad} of {self.challenger} against the champion's "
-            f"{self.champion_bad} of {self.champion}"
-        )
-        return f"{counted} ({self.says}; margin {self.margin:g} on the odds)"
-
-    def figures(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
+from components.rollout.types import Finding, Observation
 
 
 def find(config: RolloutConfig, evidence: Sequence[Observation], *, shadow: bool = False) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from components.rollout.store.ledger import Entry
+from components.rollout.types import Entry
 
 
 def former(entries: Iterable[Entry]) -> Sequence[str]:

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from components.config.rollout import Check, RolloutConfig
-from components.rollout.policy.checks import Finding
-from components.rollout.store.tenant_state import Change, Standing
+from components.rollout.types import Answered, Change, Finding, Standing
 
 Offline = Literal["accepted", "rejected", "unknown"]
 """The gate's verdict on the challenger, as its version bears it."""
@@ -24,16 +23,6 @@ class Move:
     action: Literal["wait", "advance", "promote", "rollback"]
     why: str
     figures: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """All answers of one step, and how many of them we failed to give."""
-
-    challenger: int
-    challenger_failed: int = 0
-    champion: int = 0
-    champion_failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +108,6 @@ def next_move(
         return Move("wait", "nothing against it in the shadow; it waits for a person", figures)
     hours = (now_s - standing.started_s) / 3600
     return _promoted(offline, f"nothing against it after {hours:.1f} hours", figures)
-
-
-def first_minute(standing: Standing) -> int:
-    """Of the trial, since 1970."""
-    return _minute(standing.changes[0].second if standing.changes else standing.started_s)
 
 
 def _is_broken(config: RolloutConfig, answered: Answered) -> bool:

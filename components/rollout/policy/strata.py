@@ -11,7 +11,7 @@ from itertools import groupby
 
 from components.config.rollout import Check
 from components.rollout.policy.sequential_test import Stratum
-from components.rollout.store.observations import Observation
+from components.rollout.types import Observation
 
 _LEAST = 20
 _GROWTH = 0.02

@@ -11,22 +11,8 @@ evidence. Knows no request and no registry.
 
 import hashlib
 import secrets
-from dataclasses import dataclass
-from typing import Literal
 
-from components.rollout.store.tenant_state import Exposure
-
-Arm = Literal["champion", "challenger"]
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """Makes the first answer to a key evidence."""
-
-    section: int
-    """The stretch of one share in which the key was drawn, by the second since 1970 in which it began."""
-    place: int | None
-    """Of a key that may come again; None: it comes once."""
+from components.rollout.types import Arm, Exposure, Ticket
 
 
 def draw(tenant: str, key: str | None, exposure: Exposure) -> tuple[Arm, Ticket | None]:

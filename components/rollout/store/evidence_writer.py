@@ -12,10 +12,10 @@ from typing import Literal
 
 from sqlalchemy.engine import Connection
 
-from components.rollout.policy.traffic_split import Ticket
 from components.rollout.store.database import Database, insert_into
-from components.rollout.store.observations import Observation, add
+from components.rollout.store.observations import add
 from components.rollout.store.tables import COUNTED
+from components.rollout.types import Observation, Ticket
 
 Kind = Literal["answer", "opinion"]
 

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 import sqlalchemy as sql
 
 from components.errors import DataError
-from components.rollout.policy.traffic_split import Arm, Ticket
 from components.rollout.store.database import Database
 from components.rollout.store.evidence_writer import count, to_evidence
-from components.rollout.store.observations import Observation
 from components.rollout.store.tables import FEEDBACK
+from components.rollout.types import Arm, Observation, Ticket
 
 
 @dataclass(frozen=True, kw_only=True)

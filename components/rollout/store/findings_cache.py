@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import sqlalchemy as sql
 
 from components.config.rollout import RolloutConfig
-from components.rollout.policy.checks import Finding
 from components.rollout.store.database import Database, insert_into
 from components.rollout.store.tables import JUDGED, STANDINGS
-from components.rollout.store.tenant_state import Standing
+from components.rollout.types import Finding, Standing
 
 
 @dataclass(frozen=True, slots=True)

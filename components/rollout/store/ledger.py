@@ -5,33 +5,14 @@ Knows no policy: what happened is handed in.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
 from components.rollout.store.database import Database
 from components.rollout.store.tables import LEDGER
-
-Action = Literal["challenge", "advance", "promote", "rollback", "withdraw", "pause", "resume", "pin", "unpin", "forget"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One line. Versions are "" where there is none."""
-
-    tenant: str
-    by: str
-    """A person (`ada@host`), `rollout`, `retrain`, or `mlflow` for a move seen there that nobody told us of."""
-    action: Action
-    from_version: str = ""
-    to_version: str = ""
-    why: str = ""
-    figures: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values."""
-    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+from components.rollout.types import Entry
 
 
 def write(connection: Connection, *entries: Entry) -> None:

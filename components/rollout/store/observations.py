@@ -6,45 +6,18 @@ that took at most 2^(i/4) ms, and more than bucket i-1. Knows no request, no tex
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
-from components.rollout.policy.traffic_split import Arm
 from components.rollout.store.database import Database, insert_into
 from components.rollout.store.tables import COUNTED, COUNTS, LATENCIES, OBSERVATIONS
+from components.rollout.types import Observation
 
 _BUCKETS_AN_OCTAVE = 4
 _KEY = ("tenant", "version", "arm", "minute", "section")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Observation:
-    """Counts of one tenant's version in one arm in one minute; those of one request, or of many added up."""
-
-    tenant: str
-    version: str
-    arm: Arm
-    minute: int
-    """Whole minutes since 1970, UTC, in which the answers ended (or the feedback came)."""
-    section: int = 0
-    """0: all answers. Else those that are evidence in the section that began in this second since 1970."""
-    requests: int = 0
-    errors: int = 0
-    """Requests that we failed; not those that the caller got wrong or left."""
-    empty: int = 0
-    repeated: int = 0
-    over_long: int = 0
-    tokens: int = 0
-    agreed: int = 0
-    """Shadow: challenger's answers that are the champion's, word for word."""
-    liked: int = 0
-    disliked: int = 0
-    latencies: Mapping[int, int] = field(default_factory=dict)
-    """Bucket -> answers."""
 
 
 def bucket(latency_ms: float) -> int:

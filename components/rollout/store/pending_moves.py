@@ -10,9 +10,9 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
 from components.rollout.store.database import insert_into
-from components.rollout.store.ledger import Entry
 from components.rollout.store.tables import INTENTS
-from components.rollout.store.tenant_state import Standing, from_row, to_row
+from components.rollout.store.tenant_state import from_row, to_row
+from components.rollout.types import Entry, Standing
 
 Moved = tuple[Standing, Entry]
 """Where a tenant stands after a move, and the ledger's line on it."""

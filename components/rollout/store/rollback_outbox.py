@@ -12,8 +12,8 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
 from components.rollout.store.database import Database
-from components.rollout.store.ledger import Entry
 from components.rollout.store.tables import UNTOLD
+from components.rollout.types import Entry
 
 
 def add(connection: Connection, entry: Entry) -> None:

@@ -6,62 +6,18 @@ trial, its share, since when, and whether a person has stopped it. Knows no poli
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
 from components.rollout.store.database import Database, insert_into
 from components.rollout.store.tables import COUNTED, STANDINGS
-
-Mode = Literal["", "canary", "shadow", "manual"]
-"""How a challenger is tried; "" where none is."""
-
+from components.rollout.types import Change, Exposure, Standing
 
 _NEVER = 2**62
 """A second that no trial begins in."""
-
-
-class Change(NamedTuple):
-    """The beginning of a share."""
-
-    second: int
-    """Since 1970, UTC."""
-    share: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """One tenant. Versions are "" where there is none; times are seconds since 1970, UTC."""
-
-    tenant: str
-    champion: str = ""
-    challenger: str = ""
-    mode: Mode = ""
-    step: int = 0
-    share: float = 0.0
-    """Of the requests: those that the challenger answers (canary), or answers unseen as well (shadow)."""
-    started_s: float = 0.0
-    step_started_s: float = 0.0
-    changes: tuple[Change, ...] = ()
-    """All shares of the trial, the one of now last."""
-    paused_s: float = 0.0
-    """Since when a person has stopped the trial; 0: nobody has."""
-    pinned: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Exposure:
-    """How much of a tenant's traffic meets its challenger now."""
-
-    challenger: str
-    share: float
-    shadow: bool
-    before: float = 0.0
-    """The share before this one: the keys below it are the challenger's already."""
-    since: int = 0
-    """Second since 1970 in which this share began; 0: nobody knows, so that no answer is evidence."""
 
 
 def exposures(database: Database) -> dict[str, Exposure]:

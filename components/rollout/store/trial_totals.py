@@ -10,11 +10,9 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from components.rollout.policy.policy import Answered, first_minute
 from components.rollout.store.database import Database
-from components.rollout.store.observations import Observation
 from components.rollout.store.tables import COUNTS, LATENCIES, OBSERVATIONS
-from components.rollout.store.tenant_state import Standing
+from components.rollout.types import Answered, Observation, Standing
 
 _AT_ONCE = 500
 """Trials whose totals one query asks for."""
@@ -79,7 +77,7 @@ def evidence(database: Database, trials: Sequence[Standing], until: int) -> dict
 def _asked(trials: Iterable[Standing]) -> sql.CTE:
     """Versions on trial, with the minutes in which their trial and its step began."""
     rows = [
-        (one.tenant, version, first_minute(one), int(one.step_started_s // 60))
+        (one.tenant, version, one.first_minute, int(one.step_started_s // 60))
         for one in trials
         for version in dict.fromkeys((one.champion, one.challenger))
         if version

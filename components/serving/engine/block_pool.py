@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 import torch
 
 from components.model.base.out_of_memory import out_of_memory
-from components.model.prefix.prefix import PrefixShape
+from components.model.base.shapes import PrefixShape
 
 COLUMNS = 32
 """S: so many waste half a block a reader, and give products enough to do."""

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from components.errors import WorkspaceError
 from components.registry.mlflow.versions import Version
 from components.rollout.policy.answer_health import health
-from components.rollout.policy.traffic_split import Arm, Ticket
 from components.rollout.store.database import Database
 from components.rollout.store.evidence_writer import Evidence, Voice, to_evidence, write_down
-from components.rollout.store.observations import Observation, bucket
+from components.rollout.store.observations import bucket
 from components.rollout.store.tables import COUNTS
+from components.rollout.types import Arm, Observation, Ticket
 from components.serving.errors import LOGGER
 from components.serving.request_sequences import Row
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 
 from components.errors import DataError, PrefixFleetError, RegistryError, WorkspaceError
 from components.registry.mlflow.versions import CHALLENGER, Version
-from components.rollout.policy.traffic_split import Ticket
-from components.rollout.store.observations import Observation
+from components.rollout.types import Observation, Ticket
 from components.serving.errors import LOGGER
 from components.serving.fleet.metrics import Metrics
 from components.serving.fleet.observation_buffer import Watch, failed, seen

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from components.errors import PrefixFleetError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
-from components.rollout.policy.traffic_split import Arm, Ticket, draw
-from components.rollout.store.tenant_state import Exposure
+from components.rollout.policy.traffic_split import draw
+from components.rollout.types import Arm, Exposure, Ticket
 from components.serving.errors import LOGGER, RefusalError, unavailable
 from components.serving.fleet.version_lookup import Numbered, servable
 from components.serving.interface import Artifact

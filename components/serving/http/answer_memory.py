@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from components.registry.mlflow.versions import Version
-from components.rollout.policy.traffic_split import Arm, Ticket
 from components.rollout.store.feedback import Feedback
+from components.rollout.types import Arm, Ticket
 from components.serving.errors import RefusalError
 from components.serving.http.auth import Caller
 from components.serving.http.openai import FeedbackRequest

@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError, RegistryError, WorkspaceError
 from components.registry.mlflow.versions import CHAMPION, Version
-from components.rollout.policy.traffic_split import Ticket
-from components.rollout.store.observations import Observation
+from components.rollout.types import Observation, Ticket
 from components.serving.errors import LOGGER
 from components.serving.fleet.observation_buffer import failed, seen
 from components.serving.fleet.shadow import Shadowed

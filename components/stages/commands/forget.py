@@ -20,8 +20,9 @@ from components.data.removal import remove_from_dataset
 from components.data.schema import tenants_in
 from components.errors import ArtifactError, ConfigError, DataError, WorkspaceError
 from components.registry.manifest import MANIFEST_FILE, read_manifest
-from components.rollout.store.ledger import Entry, add, history
+from components.rollout.store.ledger import add, history
 from components.rollout.store.removal import remove_rows, rows_left
+from components.rollout.types import Entry
 from components.stages import dataset, gate
 from components.stages.progress import listed, tell
 from components.stages.reports import charts

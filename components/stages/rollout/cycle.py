@@ -15,7 +15,8 @@ from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy.alias_drift import noticed
 from components.rollout.policy.policy import Move, Offline, next_move
 from components.rollout.store.observations import prune
-from components.rollout.store.tenant_state import Standing, adopt, standings
+from components.rollout.store.tenant_state import adopt, standings
+from components.rollout.types import Standing
 from components.stages.outcome import Outcome, apart
 from components.stages.rollout import transitions, trial_reviews
 from components.stages.rollout.tenant_lock import turn

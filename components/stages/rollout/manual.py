@@ -11,7 +11,7 @@ from components.registry.mlflow.versions import CHALLENGER, Version
 from components.rollout.policy import policy
 from components.rollout.policy.former_champions import former
 from components.rollout.store.ledger import history
-from components.rollout.store.tenant_state import Standing
+from components.rollout.types import Standing
 from components.stages.progress import tell
 from components.stages.rollout.tenant_lock import turn
 from components.stages.rollout.transitions import make_champion, moved, record, restore, take_back

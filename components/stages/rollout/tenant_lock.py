@@ -13,8 +13,8 @@ from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy import policy
 from components.rollout.policy.alias_drift import noticed
 from components.rollout.store import pending_moves
-from components.rollout.store.ledger import Action
-from components.rollout.store.tenant_state import Standing, standing
+from components.rollout.store.tenant_state import standing
+from components.rollout.types import Action, Standing
 from components.stages.progress import tell
 from components.stages.rollout.transitions import (
     PROMOTED,

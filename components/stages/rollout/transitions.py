@@ -15,9 +15,8 @@ from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy import policy
 from components.rollout.store import ledger, pending_moves, rollback_outbox, tenant_state
-from components.rollout.store.ledger import Action, Entry
 from components.rollout.store.pending_moves import Moved
-from components.rollout.store.tenant_state import Standing
+from components.rollout.types import Action, Entry, Standing
 from components.stages.progress import tell
 from components.stages.workspace import Workspace
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from components.config.rollout import RolloutConfig
-from components.rollout.policy.checks import Finding, find
+from components.rollout.policy.checks import find
 from components.rollout.store.database import Database
 from components.rollout.store.findings_cache import Judged, judged, keep, trial_of
-from components.rollout.store.tenant_state import Standing
 from components.rollout.store.trial_totals import Total, evidence, totals
+from components.rollout.types import Finding, Standing
 
 _GROWTH = 0.01
 _AT_ONCE = 20

@@ -4,12 +4,9 @@ The loop hands over all rows of a step and gets their sums, with the gradients i
 them. Knows passes; does not know optimizers or steps.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from components.config import BaseConfig, EngineConfig
 from components.data.batches import by_tokens
-from components.model.base.load import Base
 from components.training.objective import Deltas, Row, Sums
 
 
@@ -39,20 +36,3 @@ def local_passes(deltas: Deltas, rows: Sequence[Row], tokens: int, *, train: boo
     for group in by_tokens([row.pair.length for row in rows], tokens):
         sums += one_pass([rows[index] for index in group])
     return sums
-
-
-@contextmanager
-def peers_for(base: Base, config: BaseConfig, engine: EngineConfig) -> Iterator[Peers]:
-    """Inside, `engine.processes` processes are at work, the others with a base of `config`; none stays behind.
-
-    Raises:
-        ConfigError: there are not so many GPUs.
-        TrainingError: a process cannot begin.
-    """
-    if engine.processes == 1:
-        yield Peers()
-        return
-    from components.training.distributed.coordinator import started
-
-    with started(base, config, engine) as peers:
-        yield peers

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.data.batches import IGNORED, collate, epoch_order
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 
 
 def test_rows_are_padded_on_the_right_and_only_targets_have_labels() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.data.pairs import Pairs
 from components.data.token_file import TokenFile
-from components.data.tokens import Pairs
 
 TEXTS = [("a", "b"), ("c", "d")]
 

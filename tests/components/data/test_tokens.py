@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from components.data.pairs import Encoded, Pairs, sizes_of
 from components.data.schema import Example
-from components.data.tokens import Encoded, Pairs, encode_examples, sizes_of
+from components.data.tokens import encode_examples
 from components.errors import DataError
 
 EOS = 0

@@ -12,10 +12,11 @@ from components.config import TrainConfig
 from components.errors import ArtifactError, BaseModelError
 from components.model.base.checkpointing import checkpointed
 from components.model.base.load import Base
+from components.model.base.shapes import INFIX
 from components.model.decoding import Decoding, generate_each
 from components.model.delta import Delta, applied, delta_from_tensors, prompt_prefix
 from components.model.prefix.module import PromptModule
-from components.model.prefix.prefix import INFIX, Prefix
+from components.model.prefix.prefix import Prefix
 from components.model.text.demonstrations import Demonstrations
 from components.model.weights import Weights, WeightsConfig, trainable_weights
 

@@ -17,7 +17,8 @@ import torch
 
 from components.config import RegistryConfig
 from components.model.base.load import Base
-from components.model.prefix.prefix import Prefix, PrefixShape
+from components.model.base.shapes import PrefixShape
+from components.model.prefix.prefix import Prefix
 from components.registry.artifact import save_artifact
 from components.registry.manifest import Manifest
 from components.registry.registry import Registry

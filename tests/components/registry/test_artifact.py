@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.errors import ArtifactError, BaseModelError, WorkspaceError
-from components.model.prefix.prefix import Prefix, PrefixShape
+from components.model.base.shapes import PrefixShape
+from components.model.prefix.prefix import Prefix
 from components.registry import artifact
 from components.registry.artifact import load_artifact
 from components.registry.manifest import Manifest, read_manifest

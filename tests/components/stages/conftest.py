@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 from components.registry.artifact import load_artifact
 from components.registry.mlflow.connection import quiet_mlflow
 from components.rollout.store.ledger import history
-from components.rollout.store.observations import Observation, record
+from components.rollout.store.observations import record
 from components.rollout.store.tenant_state import exposures, standing
+from components.rollout.types import Observation
 from components.stages import register, train
 from components.stages.outcome import Outcome, refuse_failures
 from components.stages.rollout.cycle import Rolled, cycle

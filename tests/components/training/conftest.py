@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from components.config import TrainConfig
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 from components.model.base.load import Base
 from components.model.delta import Delta
 from components.model.prefix.initialization import random_prefix

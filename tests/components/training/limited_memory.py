@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from components.config import EngineConfig, TrainConfig
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 from components.model.base.load import Base
 from components.model.trainable_delta import TrainableDelta
 from components.training.loop import train_together

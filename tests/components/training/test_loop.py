@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from components.config import TrainConfig
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 from components.errors import BaseModelError, TrainingError, WorkspaceError
 from components.model.base.load import Base
+from components.model.base.shapes import PrefixShape
 from components.model.delta import Delta
 from components.model.prefix.initialization import random_prefix
-from components.model.prefix.prefix import Prefix, PrefixShape
+from components.model.prefix.prefix import Prefix
 from components.model.trainable_delta import TrainableDelta
 from components.training import run as training_run
 from components.training.checkpoint import FILE, saved_step

@@ -10,7 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from components.config import EngineConfig
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 from components.model.base.load import Base
 from components.model.delta import Delta
 from components.model.prefix.initialization import random_prefix

@@ -7,7 +7,7 @@ import torch
 
 from components.config import EngineConfig
 from components.data.batches import collate
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 from components.model.base.load import Base
 from components.model.base.output_head import plain_head
 from components.model.delta import Delta

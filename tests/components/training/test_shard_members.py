@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 
 from components.config import EngineConfig
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 from components.errors import TrainingError, WorkspaceError
 from components.model.base.load import Base
 from components.training.checkpoint import FILE, saved_step

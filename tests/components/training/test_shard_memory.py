@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from components.config import EngineConfig
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 from components.errors import TrainingError
 from components.model.base.load import Base
 from components.model.delta import Delta

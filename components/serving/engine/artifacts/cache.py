@@ -22,8 +22,9 @@ from torch import Tensor
 
 from components.errors import ArtifactError, PrefixFleetError
 from components.model.base.load import Base
+from components.model.base.shapes import DECODER, INFIX
 from components.model.delta import Delta
-from components.model.prefix.prefix import DECODER, INFIX, Prefix
+from components.model.prefix.prefix import Prefix
 from components.serving.engine.artifacts.files import Files, Source, check_owner
 from components.serving.engine.artifacts.lru import Shelf
 from components.serving.interface import Artifact, BusyError

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from components.model.base import dtype as measured
 from components.model.base.dtype import fastest_dtype
-from components.model.base.load import dtype as measured
 
 
 def test_measures_on_this_machine() -> None:

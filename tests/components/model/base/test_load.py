@@ -15,9 +15,9 @@ import torch
 from components.config import BaseConfig
 from components.errors import BaseModelError
 from components.model.base.load import Base, describe_base, load_base
+from components.model.base.shapes import PrefixShape
 from components.model.prefix.attach import attached
 from components.model.prefix.initialization import text_prefix
-from components.model.prefix.prefix import PrefixShape
 
 Save = Callable[[Any], Path]
 FULL = ["full_attention", "full_attention"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from components.config import EngineConfig
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 from components.model.base.load import Base
 from components.model.base.output_head import head_inputs, logits_only_at, plain_head
 from components.model.delta import Delta

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from components.config import BaseConfig
 from components.errors import BaseModelError, ConfigError, DataError
 from components.model.base.load import Base, load_base
+from components.model.base.shapes import PrefixShape
 from components.model.decoding import Decoding, generate_each, generate_text
 from components.model.prefix.initialization import random_prefix, text_prefix
-from components.model.prefix.prefix import Prefix, PrefixShape
+from components.model.prefix.prefix import Prefix
 
 EOS, PAD, CONTEXT = 0, 1, 96
 KINDS = ("gpt2", "llama")

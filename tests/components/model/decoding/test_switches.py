@@ -7,9 +7,10 @@ import pytest
 
 from components.config import EngineConfig
 from components.model.base.load import Base
+from components.model.base.shapes import DECODER, INFIX
 from components.model.decoding import Decoding, Request, decode, decoder_run, search, seq2seq_run
 from components.model.delta import Delta
-from components.model.prefix.prefix import DECODER, INFIX, Prefix
+from components.model.prefix.prefix import Prefix
 
 PLAIN = EngineConfig(shared_beams=False, fast_candidates=False)
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from components.errors import BaseModelError
 from components.model.base.attention_sites import prefix_shape
 from components.model.base.checkpointing import checkpointed
+from components.model.base.shapes import INFIX
 from components.model.packing import packable, packed, slots_of
 from components.model.packing.attention import fused, plain
 from components.model.prefix.attach import attached
-from components.model.prefix.prefix import INFIX, Prefix
+from components.model.prefix.prefix import Prefix
 
 DECODERS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}

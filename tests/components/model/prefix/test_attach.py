@@ -9,11 +9,12 @@ from torch import Tensor
 
 from components.errors import BaseModelError
 from components.model.base.attention_sites import prefix_shape
+from components.model.base.shapes import PrefixShape
 from components.model.prefix.attach import attached, positions
 from components.model.prefix.batch import stack_rows
 from components.model.prefix.module import PrefixModule
 from components.model.prefix.prefilled_cache import cache_of
-from components.model.prefix.prefix import Prefix, PrefixShape
+from components.model.prefix.prefix import Prefix
 
 PrefixFor = Callable[..., Prefix]
 CLOSE = {"rtol": 0.0, "atol": 1e-5}

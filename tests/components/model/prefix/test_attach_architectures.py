@@ -10,9 +10,10 @@ from torch import Tensor
 from components.errors import BaseModelError
 from components.model.base.attention_sites import prefix_shape
 from components.model.base.checkpointing import checkpointed
+from components.model.base.shapes import CROSS, DECODER, ENCODER
 from components.model.prefix.attach import attached, positions
 from components.model.prefix.module import PrefixModule
-from components.model.prefix.prefix import CROSS, DECODER, ENCODER, Prefix
+from components.model.prefix.prefix import Prefix
 
 DECODERS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
 PAIRS = ("bart", "t5", "mbart", "marian", "pegasus", "mt5")

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from components.data.batches import collate
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 from components.errors import BaseModelError
 from components.model.base.checkpointing import checkpointed
 from components.model.base.load import Base
+from components.model.base.shapes import INFIX
 from components.model.decoding import Decoding, generate_each
 from components.model.prefix.attach import attached
 from components.model.prefix.initialization import initial_prefix
 from components.model.prefix.module import PrefixModule
-from components.model.prefix.prefix import INFIX, Prefix
+from components.model.prefix.prefix import Prefix
 
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
 EOS = 0

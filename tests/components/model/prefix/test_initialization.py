@@ -9,10 +9,10 @@ from torch import Tensor
 
 from components.errors import BaseModelError, ConfigError
 from components.model.base.load import Base
+from components.model.base.shapes import CROSS, DECODER, ENCODER, INFIX
 from components.model.prefix.attach import attached
 from components.model.prefix.initialization import initial_prefix, initial_prompt, random_prefix, text_prefix
 from components.model.prefix.module import PrefixModule
-from components.model.prefix.prefix import CROSS, DECODER, ENCODER, INFIX
 
 DECODERS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
 PAIRS = ("bart", "t5", "mbart", "marian")

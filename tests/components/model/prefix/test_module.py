@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from components.errors import BaseModelError
+from components.model.base.shapes import INFIX, PrefixShape, SiteShape
 from components.model.prefix.initialization import random_prefix
 from components.model.prefix.module import PrefixModule, PromptModule
-from components.model.prefix.prefix import INFIX, Prefix, PrefixShape, SiteShape
+from components.model.prefix.prefix import Prefix
 
 SHAPE = PrefixShape(layers=3, kv_heads=2, head_dim=8)
 PAIR = PrefixShape(2, 4, 8, encoder=SiteShape(3, 2, 8), cross=SiteShape(2, 4, 16))

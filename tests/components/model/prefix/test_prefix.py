@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.errors import ArtifactError, BaseModelError
+from components.model.base.shapes import CROSS, DECODER, ENCODER, INFIX, PrefixShape, SiteShape
 from components.model.prefix.initialization import random_prefix
-from components.model.prefix.prefix import CROSS, DECODER, ENCODER, INFIX, Prefix, PrefixShape, SiteShape
+from components.model.prefix.prefix import Prefix
 
 SHAPE = PrefixShape(layers=3, kv_heads=2, head_dim=8)
 PAIR = PrefixShape(2, 4, 8, encoder=SiteShape(3, 2, 8), cross=SiteShape(2, 4, 16))

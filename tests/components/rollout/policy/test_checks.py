@@ -7,7 +7,8 @@ from components.config.rollout import MarginsConfig, RolloutConfig
 from components.rollout.policy.checks import find
 from components.rollout.policy.sequential_test import Stratum
 from components.rollout.policy.strata import strata
-from components.rollout.store.observations import Observation, bucket
+from components.rollout.store.observations import bucket
+from components.rollout.types import Observation
 
 
 def cell(arm, minute, **counts):

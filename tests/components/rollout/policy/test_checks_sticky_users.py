@@ -13,8 +13,7 @@ from sizes import SIZES
 from components.config.rollout import RolloutConfig
 from components.rollout.policy.checks import find
 from components.rollout.policy.traffic_split import draw
-from components.rollout.store.observations import Observation
-from components.rollout.store.tenant_state import Exposure
+from components.rollout.types import Exposure, Observation
 
 MINUTES = 240
 STEPS = ((0, 0.05, 0.0), (60, 0.25, 0.05), (150, 0.5, 0.25))

@@ -3,7 +3,7 @@
 import pytest
 
 from components.rollout.policy.former_champions import former
-from components.rollout.store.ledger import Entry
+from components.rollout.types import Entry
 
 
 def lines(*moves):

@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from components.config.rollout import RolloutConfig, ShadowConfig, StepConfig
-from components.rollout.policy.checks import Finding
-from components.rollout.policy.policy import Answered, advanced, begin, ended, next_move, resumed
-from components.rollout.store.tenant_state import Standing
+from components.rollout.policy.policy import advanced, begin, ended, next_move, resumed
+from components.rollout.types import Answered, Finding, Standing
 
 START_S = 1_000_000.0
 STEPS = [

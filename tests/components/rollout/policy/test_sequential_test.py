@@ -9,7 +9,7 @@ from sizes import SIZES
 
 from components.rollout.policy.sequential_test import Stratum, log_evidence, log_evidence_below, log_mean_of
 from components.rollout.policy.strata import strata
-from components.rollout.store.observations import Observation
+from components.rollout.types import Observation
 
 ALPHA = 0.05
 

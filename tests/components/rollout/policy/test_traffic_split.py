@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.rollout.policy.traffic_split import Ticket, arm, draw, place
-from components.rollout.store.tenant_state import Exposure
+from components.rollout.policy.traffic_split import arm, draw, place
+from components.rollout.types import Exposure, Ticket
 
 shares = st.floats(0.0, 1.0)
 

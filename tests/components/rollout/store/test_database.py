@@ -9,10 +9,11 @@ from seen import observed
 from components.config import BaseConfig, Params, RegistryConfig
 from components.errors import WorkspaceError
 from components.rollout.store.database import VARIABLE, Database, database_url, open_database
-from components.rollout.store.ledger import Entry, add, history
-from components.rollout.store.observations import Observation, prune, record
+from components.rollout.store.ledger import add, history
+from components.rollout.store.observations import prune, record
 from components.rollout.store.tables import LEDGER
-from components.rollout.store.tenant_state import Standing, put, standing
+from components.rollout.store.tenant_state import put, standing
+from components.rollout.types import Entry, Observation, Standing
 
 ENTRY = Entry(tenant="acme", by="ada@desk", action="promote", from_version="1", to_version="2", figures={"n": 3})
 

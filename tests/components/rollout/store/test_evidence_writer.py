@@ -6,14 +6,14 @@ import pytest
 import sqlalchemy as sql
 from seen import observed
 
-from components.rollout.policy.traffic_split import Ticket
 from components.rollout.store.database import Database
 from components.rollout.store.evidence_writer import to_evidence, write_down
 from components.rollout.store.feedback import Feedback, give
-from components.rollout.store.observations import Observation, prune
+from components.rollout.store.observations import prune
 from components.rollout.store.removal import remove_rows, rows_left
 from components.rollout.store.tables import COUNTED
-from components.rollout.store.tenant_state import Change, Standing, put
+from components.rollout.store.tenant_state import put
+from components.rollout.types import Change, Observation, Standing, Ticket
 
 MINUTE = 1_000
 SECTION = 60 * MINUTE

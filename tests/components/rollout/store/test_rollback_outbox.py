@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from components.rollout.store.database import Database
-from components.rollout.store.ledger import Entry
 from components.rollout.store.removal import remove_rows, rows_left
 from components.rollout.store.rollback_outbox import add, taking
+from components.rollout.types import Entry
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])

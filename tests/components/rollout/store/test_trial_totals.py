@@ -2,11 +2,10 @@
 
 import pytest
 
-from components.rollout.policy.policy import Answered
 from components.rollout.store.database import Database
-from components.rollout.store.observations import Observation, record
-from components.rollout.store.tenant_state import Change, Standing
+from components.rollout.store.observations import record
 from components.rollout.store.trial_totals import Total, evidence, totals
+from components.rollout.types import Answered, Change, Observation, Standing
 
 START_S = 60_000
 FIRST = START_S // 60

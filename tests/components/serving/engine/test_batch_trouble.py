@@ -17,7 +17,8 @@ import torch
 
 from components.config import TrainConfig
 from components.errors import BaseModelError
-from components.model.prefix.prefix import INFIX, Prefix
+from components.model.base.shapes import INFIX
+from components.model.prefix.prefix import Prefix
 from components.serving.engine.batch import Batch
 from components.serving.engine.block_pool import COLUMNS
 from components.serving.engine.kv_cache import Room

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from components.model.prefix.prefix import PrefixShape
+from components.model.base.shapes import PrefixShape
 from components.serving.engine.block_pool import COLUMNS, Blocks
 
 SHAPE = PrefixShape(3, 2, 4)

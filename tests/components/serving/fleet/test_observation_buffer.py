@@ -6,10 +6,9 @@ import pytest
 import sqlalchemy as sql
 from seen import observed
 
-from components.rollout.policy.traffic_split import Ticket
 from components.rollout.store.database import Database
-from components.rollout.store.observations import Observation
 from components.rollout.store.tables import COUNTED
+from components.rollout.types import Observation, Ticket
 from components.serving.fleet.observation_buffer import Watch
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
-from components.rollout.store.tenant_state import Exposure
+from components.rollout.types import Exposure
 from components.serving.errors import RefusalError
 from components.serving.fleet.versions import Fleet
 

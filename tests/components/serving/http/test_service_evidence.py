@@ -9,7 +9,7 @@ from seen import observed
 from components.registry.mlflow.versions import CHALLENGER
 from components.rollout.store.feedback import corrections
 from components.rollout.store.tables import COUNTED
-from components.rollout.store.tenant_state import Exposure
+from components.rollout.types import Exposure
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
 

@@ -5,7 +5,8 @@ import asyncio
 from seen import observed
 
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION
-from components.rollout.store.tenant_state import Standing, put
+from components.rollout.store.tenant_state import put
+from components.rollout.types import Standing
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
 

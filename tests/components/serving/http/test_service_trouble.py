@@ -7,7 +7,7 @@ from seen import observed
 
 from components.errors import DataError, RegistryError
 from components.registry.mlflow.versions import CHALLENGER
-from components.rollout.store.tenant_state import Exposure
+from components.rollout.types import Exposure
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
 

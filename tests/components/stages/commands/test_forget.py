@@ -14,8 +14,9 @@ from components.model.prefix.prefix import Prefix
 from components.registry.artifact import save_artifact
 from components.rollout.store.database import Database
 from components.rollout.store.feedback import Feedback, give
-from components.rollout.store.ledger import Entry, add, history
-from components.rollout.store.observations import Observation, record
+from components.rollout.store.ledger import add, history
+from components.rollout.store.observations import record
+from components.rollout.types import Entry, Observation
 from components.stages import evaluate, gate, register, train
 from components.stages.commands.forget import forget, left
 from components.stages.workspace import Workspace

@@ -5,9 +5,10 @@ import pytest
 from components.config.rollout import RolloutConfig
 from components.rollout.store.database import Database
 from components.rollout.store.findings_cache import judged
-from components.rollout.store.observations import Observation, record
+from components.rollout.store.observations import record
 from components.rollout.store.removal import remove_rows
-from components.rollout.store.tenant_state import Change, Standing, put
+from components.rollout.store.tenant_state import put
+from components.rollout.types import Change, Observation, Standing
 from components.stages.rollout.trial_reviews import cases, look
 
 CONFIG = RolloutConfig(policy="canary")

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from components.config import BaseConfig, EngineConfig
-from components.data.tokens import Encoded
+from components.data.pairs import Encoded
 from components.errors import ConfigError, TrainingError
 from components.model.base.load import Base, load_base
 from components.training.checkpoint import saved_step
-from components.training.distributed import coordinator
-from components.training.distributed.passes import Peers, local_passes, peers_for
+from components.training.distributed import coordinator, peers_for
+from components.training.distributed.passes import Peers, local_passes
 from components.training.loop import train_together
 from components.training.objective import Row
 from components.training.run import Job

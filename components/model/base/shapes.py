@@ -1,0 +1,48 @@
+"""What a base asks of a prefix: the attention sites that it has, and the shape of keys and values at each.
+
+A site is a kind of attention: `decoder.self` in every model, `encoder.self` and `decoder.cross` in encoder-decoder
+models too. `decoder.infix` has the shape of `decoder.self` and stands between source and target instead of before both.
+"""
+
+from dataclasses import dataclass
+
+ENCODER, DECODER, CROSS, INFIX = "encoder.self", "decoder.self", "decoder.cross", "decoder.infix"
+
+
+SITES = (ENCODER, DECODER, CROSS, INFIX)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteShape:
+    """What one site asks of its tensors, whatever the prefix's length."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+    def __str__(self) -> str:
+        return f"{self.layers} layers x {self.kv_heads} key/value heads x {self.head_dim}"
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixShape:
+    """What a base asks of a prefix: its decoder's self-attention, and the other sites of an encoder-decoder model."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    encoder: SiteShape | None = None
+    cross: SiteShape | None = None
+
+    @property
+    def sites(self) -> dict[str, SiteShape]:
+        """Site -> shape, for every site that a whole prefix fills."""
+        own = SiteShape(self.layers, self.kv_heads, self.head_dim)
+        found = {ENCODER: self.encoder, DECODER: own, CROSS: self.cross}
+        return {site: shape for site, shape in found.items() if shape is not None}
+
+    def __str__(self) -> str:
+        sites = self.sites
+        if len(sites) == 1:
+            return str(sites[DECODER])
+        return ", ".join(f"{site} {shape}" for site, shape in sites.items())
