@@ -28,7 +28,7 @@ class PrefixModel(PythonModel):  # type: ignore[misc]
             BaseModelError: no base at the place named, or another one.
             ArtifactError: the prefix's files do not hold together.
         """
-        from components.model.base.load import load_base
+        from components.model.base import load_base
         from components.registry.artifact import load_artifact
 
         config = dict(context.model_config)
