@@ -41,7 +41,7 @@ register.roll_out(place, versions, [])
 DELIVERER = """
 import os, signal, sys
 from pathlib import Path
-from components.stages import corrections
+from components.stages.rollout import corrections
 from components.stages.workspace import Workspace
 
 if sys.argv[2] == "killed":
