@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import median
 
 from sides import decoders, machine
-from sides.bases import SHAPES, Sizes, sizes_of
-from sides.options import bases, filled, parser, spread
-from sides.turns import Outcome, Side, in_turns
+from sides.bases import SHAPES, BaseSizes, read_base_sizes
+from sides.options import fill_options, format_spread, make_bases, make_parser
+from sides.turns import Contender, ContenderResult, run_in_turns
 
 OURS, SINGLE, PEFT, MACHINE = "ours", "one at a time", "peft", "machine"
 PRESETS = {
@@ -29,7 +29,7 @@ PRESETS = {
 
 def main() -> None:
     """Measure on every base, for every number of tenants and every dtype."""
-    made = parser(str(__doc__))
+    made = make_parser(str(__doc__))
     made.add_argument("--inputs", type=int)
     made.add_argument("--tenants", type=int, nargs="+", help="numbers of tenants that the inputs belong to")
     made.add_argument("--beams", type=int, default=5)
@@ -37,47 +37,53 @@ def main() -> None:
     made.add_argument("--peft-rows", type=int, nargs="+", help="sizes of peft's batches to try")
     made.add_argument("--single", type=int, help="inputs that are decoded one at a time")
     made.add_argument("--dtype", nargs="+", choices=list(machine.DTYPES), default=["float32", "bfloat16"])
-    options = filled(made.parse_args(), PRESETS)
+    options = fill_options(made.parse_args(), PRESETS)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a side that waits for its turn must not spin
-    with bases(options) as folders:
+    with make_bases(options) as folders:
         for folder in folders:
             for tenants in options.tenants:
                 _measure(folder, tenants, options)
 
 
 def _measure(folder: Path, tenants: int, options: argparse.Namespace) -> None:
-    sources, lengths = decoders.inputs_of(folder, options.data, options.inputs)
+    sources, lengths = decoders.make_inputs(folder, options.data, options.inputs)
     owners = [row % tenants for row in range(options.inputs)]
     shaped = folder.name in {f"gpt2-{shape}" for shape in SHAPES}
-    task = decoders.Task(folder, shaped, sources, lengths, owners, options.prefix_length, options.beams)
+    task = decoders.DecodingTask(folder, shaped, sources, lengths, owners, options.prefix_length, options.beams)
     chosen = [number * options.inputs // options.single for number in range(options.single)]
-    sides: dict[str, Side] = {}
+    sides: dict[str, Contender] = {}
     for dtype in options.dtype:
         common = (task, dtype)
-        sides[f"{OURS} {dtype}"] = Side(decoders.ours, (*common, options.rows, options.rounds), options.rounds)
+        sides[f"{OURS} {dtype}"] = Contender(
+            decoders.run_prefixfleet, (*common, options.rows, options.rounds), options.rounds
+        )
         for rows in options.peft_rows:
             name = f"{PEFT} {dtype} x {rows}"
-            sides[name] = Side(decoders.peft_batched, (*common, rows, options.rounds), options.rounds)
+            sides[name] = Contender(decoders.run_peft_batched, (*common, rows, options.rounds), options.rounds)
         if tenants == 1:
             name = f"{SINGLE} {dtype}"
-            sides[name] = Side(decoders.one_at_a_time, (*common, chosen, options.rounds), options.rounds)
-    sizes = sizes_of(folder)
-    rates_of = Side(machine.measure, (sizes.matrices, options.rows * options.beams, options.rounds), options.rounds)
-    outcomes = in_turns({**sides, MACHINE: rates_of})
+            sides[name] = Contender(decoders.run_one_at_a_time, (*common, chosen, options.rounds), options.rounds)
+    sizes = read_base_sizes(folder)
+    rates_of = Contender(
+        machine.measure_rates, (sizes.matrices, options.rows * options.beams, options.rounds), options.rounds
+    )
+    outcomes = run_in_turns({**sides, MACHINE: rates_of})
     rates = outcomes.pop(MACHINE).facts
     print(
         f"\n{folder.name}: {options.inputs} inputs of {tenants} tenants, beam {options.beams}, prefix of "
         f"{options.prefix_length}; {'E2E' if options.data else 'lengths of E2E'}: sources of "
         f"{sum(map(len, sources)) / len(sources):.1f} tokens, ends forced after {sum(lengths) / len(lengths):.1f} "
-        f"({min(lengths)} to {max(lengths)})\nthe {machine.name()} in the same run: "
+        f"({min(lengths)} to {max(lengths)})\nthe {machine.describe_device()} in the same run: "
         + ", ".join(f"{name} {rates[name] / 1e9:,.0f} GFLOP/s" for name in options.dtype)
     )
     for dtype in options.dtype:
-        _table({name: one for name, one in outcomes.items() if dtype in name}, task, sizes, rates[dtype])
-    _best(outcomes)
+        _print_table({name: one for name, one in outcomes.items() if dtype in name}, task, sizes, rates[dtype])
+    _print_best(outcomes)
 
 
-def _table(outcomes: dict[str, Outcome], task: decoders.Task, sizes: Sizes, ceiling: float) -> None:
+def _print_table(
+    outcomes: dict[str, ContenderResult], task: decoders.DecodingTask, sizes: BaseSizes, ceiling: float
+) -> None:
     """A line a side; `rate` is the share of the machine's matrix rate that the needed operations make."""
     ours = next(name for name in outcomes if name.startswith(OURS))
     tokens = outcomes[ours].facts["outputs"]
@@ -86,40 +92,48 @@ def _table(outcomes: dict[str, Outcome], task: decoders.Task, sizes: Sizes, ceil
     for name, outcome in outcomes.items():
         theirs = outcome.facts["outputs"]
         same = sum(ids == tokens[row] for row, ids in theirs.items())
-        per_input = [1e3 * seconds / len(theirs) for seconds in outcome.seconds]
-        share = _operations(task, sizes) / len(task.sources) / (median(per_input) / 1e3) / ceiling
-        figures = f"{spread(per_input, ',.0f'):>24} {share:5.0%} {outcome.peak_bytes / 1e6:8,.0f}"
+        per_input = [1e3 * seconds / len(theirs) for seconds in outcome.part_seconds]
+        share = _count_operations(task, sizes) / len(task.sources) / (median(per_input) / 1e3) / ceiling
+        figures = f"{format_spread(per_input, ',.0f'):>24} {share:5.0%} {outcome.peak_bytes / 1e6:8,.0f}"
         print(f"{name:28} {figures} {f'{same} of {len(theirs)}':>24}")
         if exact and same < len(theirs):
             raise SystemExit(f"{name} and {ours} must give the same tokens")
     for name in outcomes:
         if name != ours:
-            print(f"{ours} / {name}: {spread(_ratios(outcomes[name], outcomes[ours]))} x as fast")
+            print(f"{ours} / {name}: {format_spread(_compute_speedups(outcomes[name], outcomes[ours]))} x as fast")
 
 
-def _best(outcomes: dict[str, Outcome]) -> None:
+def _print_best(outcomes: dict[str, ContenderResult]) -> None:
     """Each side's best setting beside the other's."""
-    ours = min((name for name in outcomes if name.startswith(OURS)), key=lambda name: median(_each(outcomes[name])))
+    ours = min(
+        (name for name in outcomes if name.startswith(OURS)),
+        key=lambda name: median(_compute_seconds_per_input(outcomes[name])),
+    )
     for kind in (PEFT, SINGLE):
         of_kind = [name for name in outcomes if name.startswith(kind)]
         if of_kind:
-            peer = min(of_kind, key=lambda name: median(_each(outcomes[name])))
-            print(f"best of each: {ours} / {peer}: {spread(_ratios(outcomes[peer], outcomes[ours]))} x as fast")
+            peer = min(of_kind, key=lambda name: median(_compute_seconds_per_input(outcomes[name])))
+            print(
+                f"best of each: {ours} / {peer}: {format_spread(_compute_speedups(outcomes[peer], outcomes[ours]))} x as fast"
+            )
 
 
-def _each(outcome: Outcome) -> Sequence[float]:
-    return [seconds / len(outcome.facts["outputs"]) for seconds in outcome.seconds]
+def _compute_seconds_per_input(outcome: ContenderResult) -> Sequence[float]:
+    return [seconds / len(outcome.facts["outputs"]) for seconds in outcome.part_seconds]
 
 
-def _ratios(theirs: Outcome, ours: Outcome) -> list[float]:
-    return [their / our for their, our in zip(_each(theirs), _each(ours), strict=True)]
+def _compute_speedups(theirs: ContenderResult, ours: ContenderResult) -> list[float]:
+    return [
+        their / our
+        for their, our in zip(_compute_seconds_per_input(theirs), _compute_seconds_per_input(ours), strict=True)
+    ]
 
 
-def _operations(task: decoders.Task, sizes: Sizes) -> float:
+def _count_operations(task: decoders.DecodingTask, sizes: BaseSizes) -> float:
     """What nobody can leave out: every source token once, and every new one of every beam but the last."""
     steps = task.beams * sum(length - 1 for length in task.lengths)
     read = sum(map(len, task.sources))
-    return 2.0 * (sizes.body * (read + steps) + sizes.vocabulary * (len(task.sources) + steps))
+    return 2.0 * (sizes.layer_weights * (read + steps) + sizes.output_weights * (len(task.sources) + steps))
 
 
 if __name__ == "__main__":

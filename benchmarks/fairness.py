@@ -14,13 +14,13 @@ from pathlib import Path
 from statistics import quantiles
 
 from sides.bases import SHAPES
-from sides.examples import draw, lengths_of
-from sides.fleets import names
-from sides.flood import Crowd, flooded
-from sides.load import Load, write_store
-from sides.options import bases, filled, parser, spread
-from sides.random_weights import rewrite, sharpen
-from sides.turns import Side, in_turns
+from sides.examples import count_tokens, draw_examples
+from sides.fleets import make_tenant_ids
+from sides.flood import FloodResult, run_flood
+from sides.load import RequestLoad, write_artifacts
+from sides.options import fill_options, format_spread, make_bases, make_parser
+from sides.random_weights import rewrite_base, sharpen_logits
+from sides.turns import Contender, run_in_turns
 
 from components.config import BaseConfig
 from components.model.base.load import load_base
@@ -31,40 +31,40 @@ PRESETS = {
     "default": {"shape": ["small"], "flood": 64, "others": 4, "rows": 16, "requests": 4, "rounds": 1},
     "full": {"shape": ["small"], "flood": 256, "others": 8, "rows": 32, "requests": 16, "rounds": 3},
 }
-_TEXTS = 256
+_TEXT_COUNT = 256
 
 
 def main() -> None:
     """Measure on every base."""
-    made = parser(str(__doc__))
+    made = make_parser(str(__doc__))
     made.add_argument("--flood", type=int, help="requests of one tenant in flight")
     made.add_argument("--others", type=int, help="tenants that ask one request at a time")
     made.add_argument("--requests", type=int, help="that each of them asks in a round")
     made.add_argument("--rows", type=int, help="rows that are computed in one step")
-    options = filled(made.parse_args(), PRESETS)
-    with bases(options) as folders:
+    options = fill_options(made.parse_args(), PRESETS)
+    with make_bases(options) as folders:
         for folder in folders:
             is_shaped = folder.name in {f"gpt2-{shape}" for shape in SHAPES}
             if is_shaped:
-                rewrite(folder, sharpen)
+                rewrite_base(folder, sharpen_logits)
             with tempfile.TemporaryDirectory() as store:
                 _measure(folder, Path(store), options, numbers=is_shaped and options.data is None)
 
 
 def _measure(folder: Path, store: Path, options: argparse.Namespace, *, numbers: bool) -> None:
-    examples = draw(options.data, _TEXTS, numbers=numbers)
-    limits = [target for _, target in lengths_of(folder, examples)]
+    examples = draw_examples(options.data, _TEXT_COUNT, numbers=numbers)
+    limits = [target for _, target in count_tokens(folder, examples)]
     base, tenants = load_base(BaseConfig(path=str(folder))), options.others + 1
     sides = {}
     for name, floods, owners in (
-        (FAIR, (0, options.flood), names(tenants)),
+        (FAIR, (0, options.flood), make_tenant_ids(tenants)),
         (FIRST_COME, (options.flood,), ["everyone"] * tenants),
     ):
-        artifacts = write_store(store, base, owners, options.prefix_length)
-        load = Load(folder, "float32", store, artifacts, [one.source for one in examples], limits, options.rows)
+        artifacts = write_artifacts(store, base, owners, options.prefix_length)
+        load = RequestLoad(folder, "float32", store, artifacts, [one.source for one in examples], limits, options.rows)
         arguments = (load, tenants, options.requests, floods, options.rounds)
-        sides[name] = Side(flooded, arguments, len(floods) * options.rounds)
-    outcomes = in_turns(sides)
+        sides[name] = Contender(run_flood, arguments, len(floods) * options.rounds)
+    outcomes = run_in_turns(sides)
     alone, fair = (outcomes[FAIR].facts["found"][place::2] for place in (0, 1))
     first_come = outcomes[FIRST_COME].facts["found"]
     print(f"\n{folder.name}: {options.others} tenants ask one request at a time, one keeps {options.flood} in flight")
@@ -75,23 +75,27 @@ def _measure(folder: Path, store: Path, options: argparse.Namespace, *, numbers:
         (f"{FIRST_COME}, under it", first_come),
     ):
         tokens, seconds = (sum(getattr(one, part) for one in crowds) for part in ("tokens", "seconds"))
-        waits, firsts = (_cuts(crowds, part) for part in ("waits", "firsts"))
+        waits, firsts = (_compute_percentiles(crowds, part) for part in ("waits", "firsts"))
         found = " ".join(f"{second:8.3f}" for second in waits)
         print(f"{name:40}{found} s {firsts[0]:10.3f} s {tokens / seconds:9,.0f} tokens/s")
-    ratios = [_median(theirs) / _median(mine) for theirs, mine in zip(first_come, fair, strict=True)]
-    print(f"an answer waits {spread(ratios)} x as long where the first come are served first")
-    ratios = [_median(mine) / _median(before) for mine, before in zip(fair, alone, strict=True)]
-    print(f"an answer waits {spread(ratios)} x as long under the flood as without it")
+    ratios = [
+        _compute_median_wait(theirs) / _compute_median_wait(mine) for theirs, mine in zip(first_come, fair, strict=True)
+    ]
+    print(f"an answer waits {format_spread(ratios)} x as long where the first come are served first")
+    ratios = [
+        _compute_median_wait(mine) / _compute_median_wait(before) for mine, before in zip(fair, alone, strict=True)
+    ]
+    print(f"an answer waits {format_spread(ratios)} x as long under the flood as without it")
 
 
-def _cuts(crowds: Sequence[Crowd], part: str) -> list[float]:
+def _compute_percentiles(crowds: Sequence[FloodResult], part: str) -> list[float]:
     """Percentiles 50, 95 and 99 of all rounds together."""
     cuts = quantiles([second for one in crowds for second in getattr(one, part)], n=100, method="inclusive")
     return [cuts[cut - 1] for cut in (50, 95, 99)]
 
 
-def _median(crowd: Crowd) -> float:
-    return _cuts([crowd], "waits")[0]
+def _compute_median_wait(crowd: FloodResult) -> float:
+    return _compute_percentiles([crowd], "waits")[0]
 
 
 if __name__ == "__main__":

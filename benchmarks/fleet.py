@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sides import ours, peft_trainer
-from sides.examples import draw, lengths_of
-from sides.options import bases, filled, parser, spread
-from sides.turns import Side, in_turns
+from sides.examples import count_tokens, draw_examples
+from sides.options import fill_options, format_spread, make_bases, make_parser
+from sides.turns import Contender, run_in_turns
 
 from components.config import EngineConfig, TrainConfig
 from components.data.schema import Example
@@ -30,21 +30,23 @@ PRESETS = {
 
 def main() -> None:
     """Measure on every base and print a table for each."""
-    made = parser(str(__doc__))
+    made = make_parser(str(__doc__))
     made.add_argument("--tenants", type=int)
     made.add_argument("--examples", type=int, help="of each tenant")
-    made.add_argument("--peer", choices=peft_trainer.SETTINGS, default=peft_trainer.BEST, help="setting of peft's side")
+    made.add_argument(
+        "--peer", choices=peft_trainer.SETTINGS, default=peft_trainer.BEST_SETTING, help="setting of peft's side"
+    )
     made.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="what our base is loaded in")
     made.add_argument("--compile", action="store_true", help="our activations as compiled kernels")
-    options = filled(made.parse_args(), PRESETS)
-    with bases(options) as folders:
+    options = fill_options(made.parse_args(), PRESETS)
+    with make_bases(options) as folders:
         for folder in folders:
             _measure(folder, options)
 
 
 def _measure(folder: Path, options: argparse.Namespace) -> None:
-    tenants = _tenants(options)
-    tokens = sum(map(sum, lengths_of(folder, [example for examples in tenants for example in examples])))
+    tenants = _draw_tenants(options)
+    tokens = sum(map(sum, count_tokens(folder, [example for examples in tenants for example in examples])))
     steps = math.ceil(options.examples / options.batch_size)
     config = TrainConfig(
         prefix_length=options.prefix_length,
@@ -56,14 +58,14 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
     )
     setting, engine = peft_trainer.SETTINGS[options.peer], EngineConfig(compile=options.compile)
     sides = {
-        PEFT: Side(peft_trainer.train_each, (folder, setting, config, tenants), options.tenants),
-        SOLO: Side(
+        PEFT: Contender(peft_trainer.train_each, (folder, setting, config, tenants), options.tenants),
+        SOLO: Contender(
             ours.train_shards, (folder, options.dtype, config, engine, [[one] for one in tenants]), options.tenants
         ),
-        TOGETHER: Side(ours.train_shards, (folder, options.dtype, config, engine, [tenants]), 1),
+        TOGETHER: Contender(ours.train_shards, (folder, options.dtype, config, engine, [tenants]), 1),
     }
-    rounds = [in_turns(sides) for _ in range(options.rounds)]
-    seconds = {name: [sum(outcomes[name].seconds) for outcomes in rounds] for name in sides}
+    rounds = [run_in_turns(sides) for _ in range(options.rounds)]
+    seconds = {name: [sum(outcomes[name].part_seconds) for outcomes in rounds] for name in sides}
     print(
         f"\n{folder.name}: {options.tenants} tenants of {options.examples} examples, one epoch of {steps} steps each, "
         f"{tokens:,} real tokens in all; prefix of {options.prefix_length}; peer's setting {options.peer}; ours in "
@@ -72,15 +74,15 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
     for name in sides:
         peak = max(outcomes[name].peak_bytes for outcomes in rounds) / 1e6
         speed = tokens / sorted(seconds[name])[len(rounds) // 2]
-        print(f"{name:16} {spread(seconds[name], ',.1f'):>24} {speed:14,.0f} {peak:8,.0f}")
+        print(f"{name:16} {format_spread(seconds[name], ',.1f'):>24} {speed:14,.0f} {peak:8,.0f}")
     for subject, peer in ((SOLO, PEFT), (TOGETHER, PEFT), (TOGETHER, SOLO)):
         times = zip(seconds[peer], seconds[subject], strict=True)
-        print(f"{subject} is {spread([theirs / our for theirs, our in times])} x as fast as {peer}")
+        print(f"{subject} is {format_spread([theirs / our for theirs, our in times])} x as fast as {peer}")
 
 
-def _tenants(options: argparse.Namespace) -> Sequence[Sequence[Example]]:
+def _draw_tenants(options: argparse.Namespace) -> Sequence[Sequence[Example]]:
     size = options.examples
-    examples = draw(options.data, options.tenants * size, numbers=not options.base)
+    examples = draw_examples(options.data, options.tenants * size, numbers=not options.base)
     return [examples[start : start + size] for start in range(0, len(examples), size)]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from components.evaluation.report import Report, build_report, read_report
 from components.model.decoding import Decoding, generate_text
-from components.stages.splits import evaluated, read_tenant
+from components.stages.splits import read_evaluation_examples, read_splits
 from components.stages.workspace import Workspace
 from components.training.prepare import fit
 
@@ -25,20 +25,20 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     chosen = parser.parse_args()
     workspace = Workspace(Path.cwd())
-    trained = sorted(path.parent.name for path in workspace.out("train").glob("*/training.json"))
+    trained = sorted(path.parent.name for path in workspace.get_output_folder("train").glob("*/training.json"))
     chosen.tenant = chosen.tenant or next(iter(trained), None)
     if chosen.tenant not in trained:
         print(f"{chosen.tenant or 'this workspace'} has no trained prefix to compare with; run `prefixfleet demo`")
         return
     params = workspace.params.for_tenant(chosen.tenant)
-    measured = json.loads((workspace.out("train", chosen.tenant) / "training.json").read_text())
-    splits = read_tenant(workspace, chosen.tenant)
+    measured = json.loads((workspace.get_output_folder("train", chosen.tenant) / "training.json").read_text())
+    splits = read_splits(workspace, chosen.tenant)
     config = params.train.model_copy(
         update={"method": "full", "max_steps": measured["steps"], "learning_rate": chosen.learning_rate}
     )
     result = fit(workspace.base, config, splits["train"], splits["validation"])
-    decoding = Decoding.of(params.evaluate)
-    examples = evaluated(workspace, chosen.tenant, params)
+    decoding = Decoding.from_config(params.evaluate)
+    examples = read_evaluation_examples(workspace, chosen.tenant, params)
     predictions = generate_text(
         workspace.base, result.delta, [example.source for example in examples], decoding, params.evaluate.batch_size
     )
@@ -51,24 +51,24 @@ def main() -> None:
         data_digest="0" * 64,
         prefix_digest=None,
     )
-    folder = workspace.out("evaluate", chosen.tenant)
-    prefix_bytes = (workspace.out("train", chosen.tenant) / "prefix.safetensors").stat().st_size
+    folder = workspace.get_output_folder("evaluate", chosen.tenant)
+    prefix_bytes = (workspace.get_output_folder("train", chosen.tenant) / "prefix.safetensors").stat().st_size
     full_bytes = sum(tensor.nbytes for tensor in result.delta.tensors.values())
     print(
         f"{chosen.tenant}: {len(splits['train'])} training examples, {len(examples)} inputs of "
         f"{params.evaluate.split}, {decoding}"
     )
-    show("base alone", read_report(folder / "base" / "report.json"), 0, 0.0, 0)
-    show("prefix", read_report(folder / "report.json"), measured["steps"], measured["seconds"], prefix_bytes)
-    show("full fine-tuning", full, measured["steps"], result.seconds, full_bytes)
-    ratio = read_report(folder / "report.json").score("bleu").value / full.score("bleu").value
+    print_scores("base alone", read_report(folder / "base" / "report.json"), 0, 0.0, 0)
+    print_scores("prefix", read_report(folder / "report.json"), measured["steps"], measured["seconds"], prefix_bytes)
+    print_scores("full fine-tuning", full, measured["steps"], result.seconds, full_bytes)
+    ratio = read_report(folder / "report.json").find_score("bleu").value / full.find_score("bleu").value
     print(f"prefix / full: BLEU {ratio:.2f}, bytes a tenant 1/{full_bytes / prefix_bytes:.0f}")
 
 
-def show(name: str, report: Report, steps: int, seconds: float, size: int) -> None:
+def print_scores(name: str, report: Report, steps: int, seconds: float, size: int) -> None:
     """A row for every slice of a report."""
     for part in report.slices:
-        bleu, rouge = report.score("bleu", part), report.score("rougeL", part)
+        bleu, rouge = report.find_score("bleu", part), report.find_score("rougeL", part)
         figures = f"BLEU {bleu.value:5.1f} [{bleu.low:.1f}, {bleu.high:.1f}]  ROUGE-L {rouge.value:5.1f}"
         print(f"{name:17} {part:8} n {bleu.n:5}  {figures}  {steps:5} steps {seconds:5.0f} s  {size:9} bytes")
 

@@ -38,16 +38,16 @@ PAIRS = [(f"name : Place {number} | eatType : pub", f"Place {number} is a pub in
 def main() -> None:
     """Print a table for each base."""
     bases = [load_base(BaseConfig(path=folder), device="cpu") for folder in sys.argv[1:]] or [
-        by_shape("gpt2"),
-        by_shape("bart"),
+        make_base("gpt2"),
+        make_base("bart"),
     ]
     for base in bases:
-        print(f"{base.name}: {type(base.model).__name__}, {base.parameters:,} parameters")
+        print(f"{base.name}: {type(base.model).__name__}, {base.parameter_count:,} parameters")
         for name, values in METHODS.items():
-            print(row(base, name, TrainConfig(initialization="random", **values)))
+            print(format_row(base, name, TrainConfig(initialization="random", **values)))
 
 
-def row(base: Base, name: str, config: TrainConfig) -> str:
+def format_row(base: Base, name: str, config: TrainConfig) -> str:
     """One method's line; what the architecture cannot take says why."""
     try:
         delta = TrainableDelta(base, config, "", None, PAIRS).collapse()
@@ -70,13 +70,11 @@ def row(base: Base, name: str, config: TrainConfig) -> str:
         )
         size = sum(file.stat().st_size for file in folder.iterdir())
     whole = sum(parameter.nbytes for parameter in base.model.parameters())
-    share = delta.parameters / base.parameters
-    return (
-        f"  {name:30} {delta.parameters:>11,} values {share:9.4%}  {size:>11,} bytes  1/{whole / size:,.0f} of the base"
-    )
+    share = delta.parameter_count / base.parameter_count
+    return f"  {name:30} {delta.parameter_count:>11,} values {share:9.4%}  {size:>11,} bytes  1/{whole / size:,.0f} of the base"
 
 
-def by_shape(kind: str) -> Base:
+def make_base(kind: str) -> Base:
     """A base of a published shape with random weights, and no tokenizer, which sizes do not ask for."""
     from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel
 

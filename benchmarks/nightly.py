@@ -22,17 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from sides.fleets import names, write_data, write_workspace
-from sides.mlflow_server import Server, serve
-from sides.options import spread
-from sides.watch import Taken, Watch, minus, now, plus
+from sides.fleets import make_tenant_ids, write_data, write_workspace
+from sides.mlflow_server import MlflowServer, run_mlflow_server
+from sides.options import format_spread
+from sides.watch import ClockSeconds, Stopwatch, add_seconds, read_clocks, subtract_seconds
 
-from flows.environment import prepare
+from flows.environment import prepare_environment
 
 PROJECT = Path(__file__).resolve().parents[1]
-BESIDE = "process start and end, imports"
-AROUND = "Prefect around the tasks, its server's start"
-NOTHING = (0.0, 0.0)
+PROCESS_OVERHEAD = "process start and end, imports"
+PREFECT_OVERHEAD = "Prefect around the tasks, its server's start"
+ZERO_SECONDS = (0.0, 0.0)
 TRAINING, DECODING = "training", "decoding"
 PARAMS: dict[str, dict[str, object]] = {
     "train": {"prefix_length": 8, "max_steps": 1, "validate_every": 1, "warmup_steps": 0, "learning_rate": 1e-3},
@@ -43,16 +43,18 @@ PARAMS: dict[str, dict[str, object]] = {
 
 
 @dataclass(frozen=True)
-class Night:
+class NightResult:
     """What a night's parts took, and the calls to MLflow's server where there is one."""
 
-    parts: dict[str, Taken]
+    parts: dict[str, ClockSeconds]
     calls: int
 
     @property
-    def outside(self) -> Taken:
+    def overhead(self) -> ClockSeconds:
         """The sum of all parts but training and decoding."""
-        return plus(NOTHING, *(taken for part, taken in self.parts.items() if part not in (TRAINING, DECODING)))
+        return add_seconds(
+            ZERO_SECONDS, *(taken for part, taken in self.parts.items() if part not in (TRAINING, DECODING))
+        )
 
 
 def main() -> None:
@@ -68,47 +70,49 @@ def main() -> None:
     if chosen.night:
         _run_night(chosen.keep)
         return
-    with tempfile.TemporaryDirectory() as scratch, _server(Path(scratch), chosen.server) as server:
+    with tempfile.TemporaryDirectory() as scratch, _run_server(Path(scratch), chosen.server) as server:
         root = chosen.keep or Path(scratch) / "fleet"
-        tenants = names(chosen.tenants)
+        tenants = make_tenant_ids(chosen.tenants)
         os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # as the command line has it
-        prepare(root)
+        prepare_environment(root)
         if not root.exists():
-            _first_state(root, tenants)
+            _make_first_state(root, tenants)
         print(f"{len(tenants):,} tenants, {chosen.changed} changed; load average {os.getloadavg()[0]:.1f} before")
-        nights = [_night(root, tenants, chosen.changed, night, server) for night in range(chosen.nights)]
-    _tell(nights)
+        nights = [_measure_night(root, tenants, chosen.changed, night, server) for night in range(chosen.nights)]
+    _print_nights(nights)
 
 
-def _tell(nights: Sequence[Night]) -> None:
+def _print_nights(nights: Sequence[NightResult]) -> None:
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; median [least, greatest] of {len(nights)}")
     print(f"{'seconds':48} {'by the clock':>24} {'of the processor':>24}")
     parts = dict.fromkeys(part for night in nights for part in night.parts)
-    rows = {part: [night.parts.get(part, NOTHING) for night in nights] for part in parts}
+    rows = {part: [night.parts.get(part, ZERO_SECONDS) for night in nights] for part in parts}
     for part, taken in sorted(rows.items(), key=lambda row: -median(wall for wall, _ in row[1])):
-        _line(f"  {part}", taken)
-    _line("the whole night", [plus(NOTHING, *night.parts.values()) for night in nights])
-    _line("outside of training and decoding", [night.outside for night in nights])
+        _print_line(f"  {part}", taken)
+    _print_line("the whole night", [add_seconds(ZERO_SECONDS, *night.parts.values()) for night in nights])
+    _print_line("outside of training and decoding", [night.overhead for night in nights])
     if any(night.calls for night in nights):
-        print(f"calls to MLflow's server: {spread([night.calls for night in nights], '.0f')}")
+        print(f"calls to MLflow's server: {format_spread([night.calls for night in nights], '.0f')}")
 
 
-def _line(name: str, taken: Sequence[Taken]) -> None:
+def _print_line(name: str, taken: Sequence[ClockSeconds]) -> None:
     walls, processors = zip(*taken, strict=True)
-    print(f"{name:48} {spread(walls):>24} {spread(processors):>24}")
+    print(f"{name:48} {format_spread(walls):>24} {format_spread(processors):>24}")
 
 
-def _night(root: Path, tenants: Sequence[str], changed: int, night: int, server: Server | None) -> Night:
+def _measure_night(
+    root: Path, tenants: Sequence[str], changed: int, night: int, server: MlflowServer | None
+) -> NightResult:
     drawn = [tenants[(night * changed + number) % len(tenants)] for number in range(changed)]
     write_data(root / "drops", drawn, seed=time.time_ns())
-    before = server.calls() if server else 0
-    started = now()
-    said = json.loads(_run(root, sys.executable, __file__, "--night", "--keep", str(root)).splitlines()[-1])
-    whole = minus(now(), started)
+    before = server.count_calls() if server else 0
+    started = read_clocks()
+    said = json.loads(_run_command(root, sys.executable, __file__, "--night", "--keep", str(root)).splitlines()[-1])
+    whole = subtract_seconds(read_clocks(), started)
     print(f"night {night + 1}: {said['sentence']}", flush=True)
     parts = {part: tuple(taken) for part, taken in said["parts"].items()}
-    parts[BESIDE] = minus(whole, plus(NOTHING, *parts.values()))
-    return Night(parts, server.calls() - before if server else 0)
+    parts[PROCESS_OVERHEAD] = subtract_seconds(whole, add_seconds(ZERO_SECONDS, *parts.values()))
+    return NightResult(parts, server.count_calls() - before if server else 0)
 
 
 def _run_night(root: Path) -> None:
@@ -120,25 +124,27 @@ def _run_night(root: Path) -> None:
     import flows.shard
     from components.model import decoding
     from components.training import loop
-    from flows.run_local import run
+    from flows.run_local import run_flow
 
-    watch = Watch()
+    watch = Stopwatch()
     for module in (flows.retrain, flows.report, flows.shard):
         for name, task in vars(module).items():
             if isinstance(task, Task) and task.fn.__module__ == module.__name__:
-                task.fn = watch.around(name, task.fn)
-    loop.train_together = watch.along(TRAINING, loop.train_together)
-    decoding.decode = watch.along(DECODING, decoding.decode)
-    started = now()
-    done = run("retrain", root, None)
-    watch.taken[AROUND] = minus(minus(now(), started), plus(NOTHING, *watch.taken.values()))
-    print(json.dumps({"sentence": done.sentence, "parts": watch.taken}))
+                task.fn = watch.wrap_function(name, task.fn)
+    loop.train_together = watch.wrap_generator(TRAINING, loop.train_together)
+    decoding.decode = watch.wrap_generator(DECODING, decoding.decode)
+    started = read_clocks()
+    done = run_flow("retrain", root, None)
+    watch.seconds_by_part[PREFECT_OVERHEAD] = subtract_seconds(
+        subtract_seconds(read_clocks(), started), add_seconds(ZERO_SECONDS, *watch.seconds_by_part.values())
+    )
+    print(json.dumps({"sentence": done.sentence, "parts": watch.seconds_by_part}))
 
 
-def _first_state(root: Path, tenants: Sequence[str]) -> None:
+def _make_first_state(root: Path, tenants: Sequence[str]) -> None:
     """Train, evaluate, judge and register everybody, by the stages alone."""
     from components.stages import dataset, evaluate, gate, register, train
-    from components.stages.outcome import refuse_failures
+    from components.stages.outcome import raise_on_failures
     from components.stages.workspace import Workspace
 
     started = time.perf_counter()
@@ -148,34 +154,36 @@ def _first_state(root: Path, tenants: Sequence[str]) -> None:
     for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(PROJECT / name, root / name)
     for command in ("git init -q", "dvc init -q", f"dvc remote add -q -d local {root / '.dvc' / 'remote'}"):
-        _run(root, *command.split())
+        _run_command(root, *command.split())
     shutil.copytree(PROJECT / ".dvc" / "plots", root / ".dvc" / "plots")
-    _run(root, "dvc", "add", "-q", "data")
-    _run(root, "git", "add", "-A")
-    _run(root, "git", "-c", "user.name=bench", "-c", "user.email=bench@example.com", "commit", "-q", "-m", "start")
+    _run_command(root, "dvc", "add", "-q", "data")
+    _run_command(root, "git", "add", "-A")
+    _run_command(
+        root, "git", "-c", "user.name=bench", "-c", "user.email=bench@example.com", "commit", "-q", "-m", "start"
+    )
     place = Workspace(root)
     for stage in (train, evaluate, gate):
-        refuse_failures(stage.run(place))
+        raise_on_failures(stage.run(place))
     versions, troubles = register.register(place, tenants)
-    refuse_failures(troubles)
+    raise_on_failures(troubles)
     register.roll_out(place, versions, [])
-    dataset.record(place)
+    dataset.commit_to_dvc(place)
     print(f"first state of {len(tenants):,} tenants by the stages: {time.perf_counter() - started:.0f} s")
 
 
 @contextmanager
-def _server(folder: Path, wanted: bool) -> Iterator[Server | None]:
+def _run_server(folder: Path, wanted: bool) -> Iterator[MlflowServer | None]:
     """Where MLflow is, for this process and for the commands that it starts."""
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     if not wanted:
         yield None
         return
-    with serve(folder) as server:
+    with run_mlflow_server(folder) as server:
         os.environ["MLFLOW_TRACKING_URI"] = server.uri
         yield server
 
 
-def _run(root: Path, *command: str) -> str:
+def _run_command(root: Path, *command: str) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         command, cwd=root, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False

@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from sides.fleets import names, write_workspace
-from sides.options import spread
+from sides.fleets import make_tenant_ids, write_workspace
+from sides.options import format_spread
 
-WAYS = ("without index", "with index", "full check")
+PLAN_MODES = ("without index", "with index", "full check")
 SETTLE_S = 3.0
 """Until digests of files just written are remembered."""
 
@@ -32,13 +32,13 @@ def main() -> None:
     parser.add_argument("--tenants", type=int, default=10_000)
     parser.add_argument("--prefix-kib", type=int, default=64, help="size of each tenant's tensors")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--way", choices=("build", *WAYS), help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=("build", *PLAN_MODES), help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.way == "build":
-        _build(chosen.root, chosen.tenants, chosen.prefix_kib)
+        _build_workspace(chosen.root, chosen.tenants, chosen.prefix_kib)
     elif chosen.way:
-        print(json.dumps(_plan(chosen.root, chosen.way)))
+        print(json.dumps(_time_plan(chosen.root, chosen.way)))
     else:
         with tempfile.TemporaryDirectory() as folder:
             _compare(Path(folder), chosen)
@@ -46,48 +46,48 @@ def main() -> None:
 
 def _compare(root: Path, chosen: argparse.Namespace) -> None:
     started = time.perf_counter()
-    _child(root, chosen, "build")
+    _run_in_process(root, chosen, "build")
     size = chosen.tenants * chosen.prefix_kib // 1024
     print(
         f"{chosen.tenants:,} tenants of 100 examples, {size:,} MB of tensors, in {time.perf_counter() - started:.0f} s"
     )
     time.sleep(SETTLE_S)
-    _child(root, chosen, WAYS[0])  # fills the page cache
-    found = {way: [] for way in WAYS}
+    _run_in_process(root, chosen, PLAN_MODES[0])  # fills the page cache
+    found = {way: [] for way in PLAN_MODES}
     for _ in range(chosen.rounds):
         for way, done in found.items():
-            done.append(json.loads(_child(root, chosen, way)))
+            done.append(json.loads(_run_in_process(root, chosen, way)))
     print(
         f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; median [least, greatest] of {chosen.rounds}"
     )
     for way, done in found.items():
-        memory = spread([one["peak_mb"] for one in done], ".0f")
-        print(f"{way:14} {spread([one['seconds'] for one in done])} s   {memory} MB   {done[0]['sentence']}")
+        memory = format_spread([one["peak_mb"] for one in done], ".0f")
+        print(f"{way:14} {format_spread([one['seconds'] for one in done])} s   {memory} MB   {done[0]['sentence']}")
     plans = {one["plan"] for done in found.values() for one in done}
     print("all plans agree" if len(plans) == 1 else f"PLANS DIFFER: {len(plans)} of them")
 
 
-def _child(root: Path, chosen: argparse.Namespace, way: str) -> str:
+def _run_in_process(root: Path, chosen: argparse.Namespace, way: str) -> str:
     """In a process of its own, since a process's peak memory never falls."""
     sizes = ("--tenants", str(chosen.tenants), "--prefix-kib", str(chosen.prefix_kib))
     command = [sys.executable, __file__, "--root", str(root), "--way", way, *sizes]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def _build(root: Path, tenants: int, prefix_kib: int) -> None:
+def _build_workspace(root: Path, tenants: int, prefix_kib: int) -> None:
     """Prefixes that stand, by the manifest; the tensors are bytes of that size, which is all that a plan looks at."""
-    from components.registry.manifest import MANIFEST_FILE, SCHEMA, TENSORS_FILE, Manifest
+    from components.registry.manifest import ARTIFACT_SCHEMA, MANIFEST_FILE, TENSORS_FILE, Manifest
     from components.stages.plan import plan
     from components.stages.workspace import Workspace
 
-    write_workspace(root, names(tenants), {"train": {"prefix_length": 8}})
+    write_workspace(root, make_tenant_ids(tenants), {"train": {"prefix_length": 8}})
     place = Workspace(root)
     todo = plan(place)
     shutil.rmtree(root / "var", ignore_errors=True)
     for number, item in enumerate(todo.items):
         content = number.to_bytes(8, "little") * (prefix_kib * 128)
         manifest = Manifest(
-            schema_version=SCHEMA,
+            schema_version=ARTIFACT_SCHEMA,
             tenant=item.tenant,
             base_name="base",
             base_digest=todo.base["digest"],
@@ -103,20 +103,20 @@ def _build(root: Path, tenants: int, prefix_kib: int) -> None:
             parameters=len(content) // 4,
             shapes={f"decoder.self.{layer}.{kind}": [12, 8, 64] for layer in range(12) for kind in ("key", "value")},
         )
-        folder = place.out("train", item.tenant)
+        folder = place.get_output_folder("train", item.tenant)
         folder.mkdir(parents=True)
         (folder / TENSORS_FILE).write_bytes(content)
         (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2))
 
 
-def _plan(root: Path, way: str) -> dict[str, object]:
+def _time_plan(root: Path, way: str) -> dict[str, object]:
     from components.stages.plan import plan
     from components.stages.workspace import Workspace
 
-    if way == WAYS[0]:
+    if way == PLAN_MODES[0]:
         (root / "var" / "digests").unlink(missing_ok=True)
     started = time.perf_counter()
-    made = plan(Workspace(root, full_check=way == WAYS[2]))
+    made = plan(Workspace(root, full_check=way == PLAN_MODES[2]))
     seconds = time.perf_counter() - started
     told = [(item.tenant, item.fingerprint, item.reason) for item in (*made.items, *made.skipped)]
     return {

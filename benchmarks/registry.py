@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from components.config import RegistryConfig
-from components.model.prefix.prefix import Prefix, tensor_name
+from components.model.prefix.prefix import Prefix, make_tensor_name
 from components.registry.artifact import save_artifact
 from components.registry.mlflow.connection import quiet_mlflow
 from components.registry.registry import Registration, Registry, RunLog, Version
@@ -35,12 +35,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, quiet_mlflow():
         config = RegistryConfig(tracking_uri=chosen.server or "sqlite:///mlflow.db")
         registry = Registry(config, Path(folder))
-        registry.champions()
-        ours, cpu = _ours(registry, Path(folder), chosen.tenants)
+        registry.find_champions()
+        ours, cpu = _time_prefixfleet(registry, Path(folder), chosen.tenants)
         started = time.perf_counter()
-        found = len(registry.champions())
+        found = len(registry.find_champions())
         reading = time.perf_counter() - started
-        plain = _plain(registry.uri, chosen.plain)
+        plain = _time_plain_mlflow(registry.uri, chosen.plain)
     print(f"load average                       {os.getloadavg()[0]:8.1f} on {os.cpu_count()} cores")
     each = f"{ours / chosen.tenants:.3f} s a tenant, {cpu:.1f} s of CPU in all"
     print(f"register {chosen.tenants:4d} tenants, PrefixFleet  {ours:8.1f} s  ({each})")
@@ -53,14 +53,14 @@ def main() -> None:
         print(f"plain log_model, {chosen.tenants:3d} tenants       {guess:8.1f} s  (extrapolated from {chosen.plain})")
 
 
-def _ours(registry: Registry, folder: Path, tenants: int) -> tuple[float, float]:
+def _time_prefixfleet(registry: Registry, folder: Path, tenants: int) -> tuple[float, float]:
     """Seconds by the clock and of the processor."""
     registrations = []
     curve = [(step, 1 / (step + 1)) for step in range(0, 400, 10)]
     for number in range(tenants):
         tenant, digest = f"bench-{number:04d}", f"{number:064x}"
         size = (HEADS, LENGTH, HEAD_DIM)
-        names = [tensor_name(layer, kind) for layer in range(LAYERS) for kind in ("key", "value")]
+        names = [make_tensor_name(layer, kind) for layer in range(LAYERS) for kind in ("key", "value")]
         save_artifact(
             folder / tenant,
             Prefix({name: torch.randn(size) for name in names}),
@@ -82,7 +82,7 @@ def _ours(registry: Registry, folder: Path, tenants: int) -> tuple[float, float]
         tags = {"verdict": "accepted"}
         registrations.append(
             Registration(
-                tenant=tenant, artifact=folder / tenant, base_path="base", tags=tags, run=run, alias="champion"
+                tenant=tenant, artifact=folder / tenant, base_path="base", tags=tags, run_log=run, alias="champion"
             )
         )
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -94,12 +94,12 @@ def _ours(registry: Registry, folder: Path, tenants: int) -> tuple[float, float]
     return seconds, cpu
 
 
-def _plain(uri: str, tenants: int) -> float:
+def _time_plain_mlflow(uri: str, tenants: int) -> float:
     """Seconds a tenant."""
     import mlflow
     from mlflow.pyfunc import PythonModel
 
-    class Plain(PythonModel):  # type: ignore[misc]
+    class PlainModel(PythonModel):  # type: ignore[misc]
         def predict(self, model_input: list[str]) -> list[str]:
             import transformers
 
@@ -115,7 +115,7 @@ def _plain(uri: str, tenants: int) -> float:
             name = f"plain-{number}"
             mlflow.pyfunc.log_model(
                 name=name,
-                python_model=Plain(),
+                python_model=PlainModel(),
                 input_example=["a"],
                 registered_model_name=name,
                 await_registration_for=None,

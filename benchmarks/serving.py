@@ -20,37 +20,37 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from sides import answering, machine, swapping
-from sides.answering import Answers, Part
+from sides.answering import LoadAnswers, LoadLevel
 from sides.bases import SHAPES
-from sides.examples import draw, lengths_of
-from sides.fleets import names
-from sides.load import Load, write_store
-from sides.options import bases, filled, parser, spread
-from sides.over_http import over_http
-from sides.random_weights import rewrite, sharpen
-from sides.turns import Outcome, Side, in_turns
+from sides.examples import count_tokens, draw_examples
+from sides.fleets import make_tenant_ids
+from sides.load import RequestLoad, write_artifacts
+from sides.options import fill_options, format_spread, make_bases, make_parser
+from sides.over_http import run_over_http
+from sides.random_weights import rewrite_base, sharpen_logits
+from sides.turns import Contender, ContenderResult, run_in_turns
 
 from components.config import BaseConfig
 from components.model.base.load import load_base
 
 OURS, ALONE, HTTP, BATCHES, PEFT = "ours", "ours, one tenant", "ours, HTTP", "a batch a tenant", "peft, switched"
-SMALL = {"shape": ["tiny"], "requests": 16, "sample": 4, "rounds": 1, "rows": 8, "swaps": 2}
+SMALL_PRESET = {"shape": ["tiny"], "requests": 16, "sample": 4, "rounds": 1, "rows": 8, "swaps": 2}
 PRESETS = {
-    "quick": {**SMALL, "tenants": [1, 5], "registered": 30, "resident": 10},
-    "default": {**SMALL, "shape": ["small"], "tenants": [1, 8], "registered": 200, "resident": 50, "rows": 32},
+    "quick": {**SMALL_PRESET, "tenants": [1, 5], "registered": 30, "resident": 10},
+    "default": {**SMALL_PRESET, "shape": ["small"], "tenants": [1, 8], "registered": 200, "resident": 50, "rows": 32},
     "full": {
         **{"shape": ["small"], "tenants": [1, 8, 32, 128, 1000], "requests": 256, "sample": 24, "rounds": 3},
         **{"rows": 64, "swaps": 30, "registered": 10_000, "resident": 1000},
     },
 }
-_TEXTS = 256
-_SWAPPED = 32
+_TEXT_COUNT = 256
+_MAX_SWAP_TENANTS = 32
 """Tenants that are answered during swaps, at most."""
 
 
 def main() -> None:
     """Measure on every base, in every dtype."""
-    made = parser(str(__doc__))
+    made = make_parser(str(__doc__))
     made.add_argument("--tenants", type=int, nargs="+", help="numbers of distinct tenants in flight")
     made.add_argument("--each", type=int, default=1, help="requests of a tenant in flight")
     made.add_argument("--requests", type=int, help="that ours answers at least")
@@ -61,105 +61,111 @@ def main() -> None:
     made.add_argument("--registered", type=int, help="artifacts; 0: none of this part")
     made.add_argument("--resident", type=int, help="artifacts that there is memory for")
     made.add_argument("--dtype", nargs="+", choices=list(machine.DTYPES), default=["float32"])
-    options = filled(made.parse_args(), PRESETS)
+    options = fill_options(made.parse_args(), PRESETS)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a side that waits for its turn must not spin
-    with bases(options) as folders:
+    with make_bases(options) as folders:
         for folder in folders:
             is_shaped = folder.name in {f"gpt2-{shape}" for shape in SHAPES}
             if is_shaped:
-                rewrite(folder, sharpen)
+                rewrite_base(folder, sharpen_logits)
             for dtype in options.dtype:
                 with tempfile.TemporaryDirectory() as store:
                     _measure(folder, dtype, Path(store), options, numbers=is_shaped and options.data is None)
 
 
 def _measure(folder: Path, dtype: str, store: Path, options: argparse.Namespace, *, numbers: bool) -> None:
-    examples = draw(options.data, _TEXTS, numbers=numbers)
-    limits = [target for _, target in lengths_of(folder, examples)]
+    examples = draw_examples(options.data, _TEXT_COUNT, numbers=numbers)
+    limits = [target for _, target in count_tokens(folder, examples)]
     base = load_base(BaseConfig(path=str(folder)))
-    tenants = min(_SWAPPED, max(options.tenants))
-    artifacts = write_store(store, base, names(max(options.tenants)), options.prefix_length)
-    news = write_store(store, base, [names(tenants)[number % tenants] for number in range(options.swaps)], 5, seed=1)
-    load = Load(folder, dtype, store, artifacts, [one.source for one in examples], limits, options.rows)
-    print(f"\n{folder.name} in {dtype} on a {machine.name()}, load average {os.getloadavg()[0]:.1f}: ", end="")
+    tenants = min(_MAX_SWAP_TENANTS, max(options.tenants))
+    artifacts = write_artifacts(store, base, make_tenant_ids(max(options.tenants)), options.prefix_length)
+    news = write_artifacts(
+        store, base, [make_tenant_ids(tenants)[number % tenants] for number in range(options.swaps)], 5, seed=1
+    )
+    load = RequestLoad(folder, dtype, store, artifacts, [one.source for one in examples], limits, options.rows)
+    print(
+        f"\n{folder.name} in {dtype} on a {machine.describe_device()}, load average {os.getloadavg()[0]:.1f}: ", end=""
+    )
     print(
         f"prefixes of {options.prefix_length}, answers of {sum(limits) / len(limits):.1f} tokens, {options.rows} rows"
     )
-    _compared(load, options)
+    _compare_contenders(load, options)
     if news:
-        _swapped(load, news, tenants, options)
+        _measure_swaps(load, news, tenants, options)
     if options.registered:
         arguments = (load, options.prefix_length, options.registered, min(options.resident, options.registered))
-        _remembered(in_turns({"memory": Side(swapping.residency, arguments, 1)})["memory"], options.registered)
+        _print_residency(
+            run_in_turns({"memory": Contender(swapping.measure_residency, arguments, 1)})["memory"], options.registered
+        )
 
 
-def _compared(load: Load, options: argparse.Namespace) -> None:
+def _compare_contenders(load: RequestLoad, options: argparse.Namespace) -> None:
     parts = []
     for tenants in options.tenants:
         flying = tenants * options.each
-        parts.append(Part(tenants, options.each, -(-max(options.requests, flying) // flying) * flying))
+        parts.append(LoadLevel(tenants, options.each, -(-max(options.requests, flying) // flying) * flying))
     turns = options.rounds * len(parts)
     sides = {
-        OURS: Side(answering.ours, (load, parts, options.rounds, False), turns),
-        ALONE: Side(answering.ours, (load, parts, options.rounds, True), turns),
-        BATCHES: Side(answering.a_batch_a_tenant, (load, parts, options.rounds, options.sample), turns),
-        PEFT: Side(answering.switched, (load, parts, options.rounds, options.sample), turns),
+        OURS: Contender(answering.run_prefixfleet, (load, parts, options.rounds, False), turns),
+        ALONE: Contender(answering.run_prefixfleet, (load, parts, options.rounds, True), turns),
+        BATCHES: Contender(answering.run_batch_per_tenant, (load, parts, options.rounds, options.sample), turns),
+        PEFT: Contender(answering.run_peft_switched, (load, parts, options.rounds, options.sample), turns),
     }
     if options.http:
-        sides[HTTP] = Side(over_http, (load, parts, options.rounds), turns)
-    outcomes = in_turns(sides)
+        sides[HTTP] = Contender(run_over_http, (load, parts, options.rounds), turns)
+    outcomes = run_in_turns(sides)
     print(
         f"\n{'tenants':>7} {'side':18} {'tokens/s':>22} {'p50':>8} {'p95':>8} {'p99':>8} s  {'first p50':>9}  ours / it"
     )
     for place, part in enumerate(parts):
-        mine: list[Answers] = outcomes[OURS].facts["found"][place :: len(parts)]
+        mine: list[LoadAnswers] = outcomes[OURS].facts["found"][place :: len(parts)]
         for side, outcome in outcomes.items():
-            theirs: list[Answers] = outcome.facts["found"][place :: len(parts)]
-            ratios = [_rate(our) / _rate(their) for our, their in zip(mine, theirs, strict=True)]
-            figures = f"{spread([_rate(one) for one in theirs], ',.0f'):>22} {_waits([one.waits for one in theirs])}"
+            theirs: list[LoadAnswers] = outcome.facts["found"][place :: len(parts)]
+            ratios = [_compute_rate(our) / _compute_rate(their) for our, their in zip(mine, theirs, strict=True)]
+            figures = f"{format_spread([_compute_rate(one) for one in theirs], ',.0f'):>22} {_format_percentiles([one.waits for one in theirs])}"
             first = median(second for one in theirs for second in one.firsts)
-            print(f"{part.tenants:7,} {side:18} {figures} s  {first:9.3f}  {spread(ratios)}")
+            print(f"{part.tenants:7,} {side:18} {figures} s  {first:9.3f}  {format_spread(ratios)}")
             if side != ALONE and load.dtype == "float32":
-                _check(side, mine[0], theirs[0])
+                _check_same_texts(side, mine[0], theirs[0])
     peaks = ", ".join(f"{side} {outcome.peak_bytes / 1e6:,.0f} MB" for side, outcome in outcomes.items())
     print(f"peak memory: {peaks}")
 
 
-def _check(side: str, mine: Answers, theirs: Answers) -> None:
+def _check_same_texts(side: str, mine: LoadAnswers, theirs: LoadAnswers) -> None:
     other = [number for number, text in theirs.texts.items() if mine.texts[number] != text]
     if other:
         raise SystemExit(f"{side} and {OURS} must give the same texts: {len(other)} of {len(theirs.texts)} differ")
 
 
-def _swapped(load: Load, news: Sequence[object], tenants: int, options: argparse.Namespace) -> None:
+def _measure_swaps(load: RequestLoad, news: Sequence[object], tenants: int, options: argparse.Namespace) -> None:
     count = max(options.requests, 4 * tenants)
-    side = Side(swapping.swaps, (load, news, tenants, count, options.rounds), 2 * options.rounds)
-    found = in_turns({"swaps": side})["swaps"].facts["found"]
+    side = Contender(swapping.run_swaps, (load, news, tenants, count, options.rounds), 2 * options.rounds)
+    found = run_in_turns({"swaps": side})["swaps"].facts["found"]
     still, moved = found[::2], found[1::2]
     loads, firsts = ([1e3 * one for part in moved for one in part[place]] for place in (2, 3))
     usual = 1e3 * median(one for part in still for one in part[1])
     print(f"\n{len(loads)} swaps under {tenants} tenants, {count} requests a turn")
-    print(f"from the call to resident: {spread(loads, '.1f')} ms")
-    print(f"to the first piece under it: {spread(firsts, '.1f')} ms; of any answer {usual:.1f} ms")
+    print(f"from the call to resident: {format_spread(loads, '.1f')} ms")
+    print(f"to the first piece under it: {format_spread(firsts, '.1f')} ms; of any answer {usual:.1f} ms")
     for name, parts in (("without", still), ("with", moved)):
-        print(f"{name:>8} swaps, p50, p95, p99 of all turns: {_waits([part[0] for part in parts])} s")
+        print(f"{name:>8} swaps, p50, p95, p99 of all turns: {_format_percentiles([part[0] for part in parts])} s")
 
 
-def _remembered(outcome: Outcome, registered: int) -> None:
+def _print_residency(outcome: ContenderResult, registered: int) -> None:
     facts = outcome.facts
     grown = facts["after"] - facts["known"]
     print(
-        f"\n{registered:,} registered, {facts['asked']:,} asked in {outcome.seconds[0]:.1f} s: {facts['device']:,} are "
+        f"\n{registered:,} registered, {facts['asked']:,} asked in {outcome.part_seconds[0]:.1f} s: {facts['device']:,} are "
         f"resident in {facts['used'] / 1e6:,.0f} MB ({facts['size'] / 1e3:,.0f} kB each); the process has grown by "
         f"{grown / 1e6:,.0f} MB to {facts['after'] / 1e6:,.0f} MB"
     )
 
 
-def _rate(answers: Answers) -> float:
+def _compute_rate(answers: LoadAnswers) -> float:
     return answers.tokens / answers.seconds
 
 
-def _waits(rounds: Sequence[Sequence[float]]) -> str:
+def _format_percentiles(rounds: Sequence[Sequence[float]]) -> str:
     """Percentiles of all rounds together."""
     seconds = [one for part in rounds for one in part]
     cuts = quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else seconds * 99

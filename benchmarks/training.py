@@ -13,20 +13,20 @@ from pathlib import Path
 from statistics import median
 
 from sides import agreement, machine, ours, peft_trainer
-from sides.bases import Sizes, sizes_of
-from sides.examples import POOL, draw, epoch, lengths_of
-from sides.options import bases, filled, parser, spread
-from sides.turns import Outcome, Side, in_turns
+from sides.bases import BaseSizes, read_base_sizes
+from sides.examples import BATCHES_PER_POOL, choose_epoch_indices, count_tokens, draw_examples
+from sides.options import fill_options, format_spread, make_bases, make_parser
+from sides.turns import Contender, ContenderResult, run_in_turns
 
 from components.config import EngineConfig, TrainConfig
 from components.data.schema import Example
 
-PREFIX = TrainConfig(learning_rate=2e-2)
+PREFIX_CONFIG = TrainConfig(learning_rate=2e-2)
 OURS: dict[str, tuple[ours.Dtype, TrainConfig, EngineConfig]] = {
-    "ours-fp32": ("float32", PREFIX, ours.PLAIN),
-    "ours": ("bfloat16", PREFIX, ours.PLAIN),
-    "ours-compiled": ("bfloat16", PREFIX, EngineConfig(compile=True)),
-    "ours-full": ("float32", TrainConfig(learning_rate=1e-5, method="full"), ours.PLAIN),
+    "ours-fp32": ("float32", PREFIX_CONFIG, ours.DEFAULT_ENGINE),
+    "ours": ("bfloat16", PREFIX_CONFIG, ours.DEFAULT_ENGINE),
+    "ours-compiled": ("bfloat16", PREFIX_CONFIG, EngineConfig(compile=True)),
+    "ours-full": ("float32", TrainConfig(learning_rate=1e-5, method="full"), ours.DEFAULT_ENGINE),
 }
 """Side -> what the base is loaded in, what is trained, and how."""
 MACHINE = "machine"
@@ -38,7 +38,7 @@ PRESETS = {
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochExamples:
     """The examples of a round, and their real tokens."""
 
     examples: Sequence[Example]
@@ -49,7 +49,7 @@ class Epoch:
 
 def main() -> None:
     """Measure on every base and print a table for each."""
-    made = parser(str(__doc__))
+    made = make_parser(str(__doc__))
     made.add_argument("--steps", type=int, help="steps of an epoch, which a round times")
     made.add_argument(
         "--sides",
@@ -57,7 +57,7 @@ def main() -> None:
         choices=[*peft_trainer.SETTINGS, *OURS],
         default=[
             "peft",
-            peft_trainer.BEST,
+            peft_trainer.BEST_SETTING,
             "peft-bf16-weights-grouped",
             "ours-fp32",
             "ours",
@@ -65,22 +65,22 @@ def main() -> None:
             "ours-full",
         ],
     )
-    options = filled(made.parse_args(), PRESETS)
-    with bases(options) as folders:
+    options = fill_options(made.parse_args(), PRESETS)
+    with make_bases(options) as folders:
         for folder in folders:
             _measure(folder, options)
 
 
 def _measure(folder: Path, options: argparse.Namespace) -> None:
-    one = _epoch(folder, options)
-    sizes = sizes_of(folder)
-    agreed = in_turns({"check": Side(agreement.measure, (folder, _config(options, PREFIX), one.examples), 0)})[
-        "check"
-    ].facts
-    sides = {name: _side(name, folder, options, one) for name in options.sides}
+    one = _make_epoch(folder, options)
+    sizes = read_base_sizes(folder)
+    agreed = run_in_turns(
+        {"check": Contender(agreement.check_agreement, (folder, _make_config(options, PREFIX_CONFIG), one.examples), 0)}
+    )["check"].facts
+    sides = {name: _make_contender(name, folder, options, one) for name in options.sides}
     tokens_a_step = one.tokens // one.steps
-    sides[MACHINE] = Side(machine.measure, (sizes.matrices, tokens_a_step, options.rounds), options.rounds)
-    outcomes = in_turns(sides)
+    sides[MACHINE] = Contender(machine.measure_rates, (sizes.matrices, tokens_a_step, options.rounds), options.rounds)
+    outcomes = run_in_turns(sides)
     rates = outcomes.pop(MACHINE).facts
 
     share = one.targets / one.tokens
@@ -89,59 +89,59 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
         f"{share:.0%} of them targets; prefix of {options.prefix_length}; {'E2E' if options.data else 'E2E lengths'}\n"
         f"both sides on one batch: losses {agreed['losses'][0]:.6f} and {agreed['losses'][1]:.6f} over "
         f"{agreed['targets']} targets, gradients {agreed['gradient']:.1e} apart\n"
-        f"the {machine.name()} in the same run: float32 {rates['float32'] / 1e9:,.0f} and bfloat16 "
+        f"the {machine.describe_device()} in the same run: float32 {rates['float32'] / 1e9:,.0f} and bfloat16 "
         f"{rates['bfloat16'] / 1e9:,.0f} GFLOP/s in this base's products, copying {rates['copy'] / 1e9:,.1f} GB/s\n"
-        f"operations a token: 4 x ({sizes.body / 1e6:.1f} M + {sizes.vocabulary / 1e6:.1f} M x {share:.2f}) = "
-        f"{sizes.operations(share) / 1e6:,.0f} M with a frozen base, 6 x for full fine-tuning"
+        f"operations a token: 4 x ({sizes.layer_weights / 1e6:.1f} M + {sizes.output_weights / 1e6:.1f} M x {share:.2f}) = "
+        f"{sizes.count_operations(share) / 1e6:,.0f} M with a frozen base, 6 x for full fine-tuning"
     )
-    _table(outcomes, one, sizes, max(rates["float32"], rates["bfloat16"]))
+    _print_table(outcomes, one, sizes, max(rates["float32"], rates["bfloat16"]))
 
 
-def _table(outcomes: dict[str, Outcome], one: Epoch, sizes: Sizes, ceiling: float) -> None:
+def _print_table(outcomes: dict[str, ContenderResult], one: EpochExamples, sizes: BaseSizes, ceiling: float) -> None:
     """A line a side; `rate` is the share of the machine's better matrix rate that the needed operations make."""
     columns = (
         f"{'real tokens/s':>24} {'ms a step':>10} {'rate':>5} {'peak MB':>9} {'after loading':>14} {'stored bytes':>13}"
     )
     print(f"\n{'side':36} {columns}")
     for name, outcome in outcomes.items():
-        speeds = [one.tokens / seconds for seconds in outcome.seconds]
-        operations = sizes.operations(one.targets / one.tokens, full=name == "ours-full")
+        speeds = [one.tokens / seconds for seconds in outcome.part_seconds]
+        operations = sizes.count_operations(one.targets / one.tokens, full=name == "ours-full")
         peak, standing = outcome.peak_bytes / 1e6, outcome.facts["loaded_bytes"] / 1e6
         print(
-            f"{name:36} {spread(speeds, ',.0f'):>24} {1e3 * median(outcome.seconds) / one.steps:10,.0f} "
+            f"{name:36} {format_spread(speeds, ',.0f'):>24} {1e3 * median(outcome.part_seconds) / one.steps:10,.0f} "
             f"{median(speeds) * operations / ceiling:5.0%} {peak:9,.0f} {peak - standing:14,.0f} "
             f"{outcome.facts['stored_bytes']:13,}"
         )
     for subject in (name for name in outcomes if name in OURS):
         for peer in (name for name in outcomes if name in peft_trainer.SETTINGS):
-            times = zip(outcomes[peer].seconds, outcomes[subject].seconds, strict=True)
+            times = zip(outcomes[peer].part_seconds, outcomes[subject].part_seconds, strict=True)
             memory = outcomes[subject].peak_bytes / outcomes[peer].peak_bytes
-            ratios = spread([theirs / our for theirs, our in times])
+            ratios = format_spread([theirs / our for theirs, our in times])
             print(f"{subject} / {peer}: {ratios} x the tokens/s, {memory:.2f} x the peak memory")
 
 
-def _epoch(folder: Path, options: argparse.Namespace) -> Epoch:
-    pool = draw(options.data, POOL * options.batch_size, numbers=not options.base)
-    lengths = lengths_of(folder, pool)
-    indices = epoch(lengths, options.steps, options.batch_size)
+def _make_epoch(folder: Path, options: argparse.Namespace) -> EpochExamples:
+    pool = draw_examples(options.data, BATCHES_PER_POOL * options.batch_size, numbers=not options.base)
+    lengths = count_tokens(folder, pool)
+    indices = choose_epoch_indices(lengths, options.steps, options.batch_size)
     tokens, targets = sum(sum(lengths[index]) for index in indices), sum(lengths[index][1] for index in indices)
-    return Epoch([pool[index] for index in indices], options.steps, tokens, targets)
+    return EpochExamples([pool[index] for index in indices], options.steps, tokens, targets)
 
 
-def _side(name: str, folder: Path, options: argparse.Namespace, one: Epoch) -> Side:
+def _make_contender(name: str, folder: Path, options: argparse.Namespace, one: EpochExamples) -> Contender:
     if name in OURS:
         dtype, train, engine = OURS[name]
-        return Side(
+        return Contender(
             ours.train_in_rounds,
-            (folder, dtype, _config(options, train), engine, one.examples, options.rounds),
+            (folder, dtype, _make_config(options, train), engine, one.examples, options.rounds),
             options.rounds,
         )
     setting = peft_trainer.SETTINGS[name]
-    arguments = (folder, setting, _config(options, PREFIX), one.examples, options.rounds)
-    return Side(peft_trainer.train_in_rounds, arguments, options.rounds)
+    arguments = (folder, setting, _make_config(options, PREFIX_CONFIG), one.examples, options.rounds)
+    return Contender(peft_trainer.train_in_rounds, arguments, options.rounds)
 
 
-def _config(options: argparse.Namespace, train: TrainConfig) -> TrainConfig:
+def _make_config(options: argparse.Namespace, train: TrainConfig) -> TrainConfig:
     sizes = {"prefix_length": options.prefix_length, "batch_size": options.batch_size}
     return train.model_copy(update={**sizes, "initialization": "random", "warmup_steps": 0})
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 
-def checked_tenant(value: Any) -> Any:
+def check_tenant(value: Any) -> Any:
     """One tenant id, several or none, each a DNS label. Raises DataError."""
     from components.data.schema import check_tenant_id
 
@@ -14,14 +14,14 @@ def checked_tenant(value: Any) -> Any:
     return value
 
 
-Tenant = Annotated[str, typer.Argument(help="Tenant id.", callback=checked_tenant)]
-Owner = Annotated[str, typer.Option("--tenant", help="Whose data this is; made if new.", callback=checked_tenant)]
-Tenants = Annotated[
+TenantArgument = Annotated[str, typer.Argument(help="Tenant id.", callback=check_tenant)]
+OwnerOption = Annotated[str, typer.Option("--tenant", help="Whose data this is; made if new.", callback=check_tenant)]
+TenantsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--tenant", help="Only this tenant; may be given more than once. Default: all.", callback=checked_tenant
+        "--tenant", help="Only this tenant; may be given more than once. Default: all.", callback=check_tenant
     ),
 ]
-FullCheck = Annotated[
+FullCheckOption = Annotated[
     bool, typer.Option("--full-check", help="Read every file again, also those whose times and size have not changed.")
 ]

@@ -16,41 +16,41 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from components.errors import PrefixFleetError
-from components.stages.progress import LOGGER, Progress
+from components.stages.progress import LOGGER_NAME, StageProgress
 
 _PLAIN_WIDTH = 200
 
 
-def stdout() -> Console:
+def make_stdout() -> Console:
     """Where results go; wide where no terminal limits it."""
     return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
 
 
-def stderr() -> Console:
+def make_stderr() -> Console:
     """Where progress and errors go."""
     return Console(stderr=True, width=None if sys.stderr.isatty() else _PLAIN_WIDTH, highlight=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on stdout."""
     drawn = Table(*columns, title=title, title_justify="left")
     for row in rows:
         drawn.add_row(*(escape(cell) for cell in row))
-    stdout().print(drawn)
+    make_stdout().print(drawn)
 
 
 def show_error(problem: PrefixFleetError) -> None:
     """Print the three beats of an error on stderr."""
-    console = stderr()
+    console = make_stderr()
     for beat, text in (("wanted", problem.wanted), ("got", problem.got), ("fix", problem.fix)):
         console.print(f"[bold]{beat + ':':<8}[/bold]{escape(text)}", soft_wrap=True)
 
 
 @contextmanager
-def narrated() -> Iterator[None]:
+def show_progress() -> Iterator[None]:
     """Show what stages tell, for the length of a block."""
-    logger = logging.getLogger(LOGGER)
-    narrator = _Narrator()
+    logger = logging.getLogger(LOGGER_NAME)
+    narrator = _ConsoleHandler()
     before = logger.level, logger.propagate
     logger.addHandler(narrator)
     logger.setLevel(logging.DEBUG)
@@ -64,13 +64,15 @@ def narrated() -> Iterator[None]:
         logger.propagate = before[1]
 
 
-class _Narrator(logging.Handler):
+class _ConsoleHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.console = stderr()
-        self.live = self.console.is_terminal
+        self.console = make_stderr()
+        self.is_terminal = self.console.is_terminal
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.bars = Bars(*columns, TextColumn("{task.fields[note]}"), console=self.console, disable=not self.live)
+        self.bars = Bars(
+            *columns, TextColumn("{task.fields[note]}"), console=self.console, disable=not self.is_terminal
+        )
         self.tasks: dict[str, TaskID] = {}
         self.quarters: dict[str, int] = {}
 
@@ -79,21 +81,21 @@ class _Narrator(logging.Handler):
         if progress is None:
             style = "bold red" if record.levelno >= logging.WARNING else None
             self.console.print(escape(record.getMessage()), style=style, soft_wrap=True)
-        elif self.live:
-            self._draw(progress)
+        elif self.is_terminal:
+            self._draw_bar(progress)
         else:
-            self._note(progress, record.getMessage())
+            self._print_quarter(progress, record.getMessage())
 
-    def _draw(self, progress: Progress) -> None:
-        name = f"{progress.tenant}: {progress.work}"
+    def _draw_bar(self, progress: StageProgress) -> None:
+        name = f"{progress.tenant}: {progress.activity}"
         if name not in self.tasks:
             self.tasks[name] = self.bars.add_task(name, total=progress.total, note="")
         self.bars.update(self.tasks[name], completed=progress.done, note=progress.note)
         if progress.done >= progress.total:
             self.bars.remove_task(self.tasks.pop(name))
 
-    def _note(self, progress: Progress, line: str) -> None:
-        name = f"{progress.tenant}: {progress.work}"
+    def _print_quarter(self, progress: StageProgress, line: str) -> None:
+        name = f"{progress.tenant}: {progress.activity}"
         quarter = 4 * progress.done // max(1, progress.total)
         if quarter > self.quarters.get(name, 0):
             self.quarters[name] = quarter

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.arguments import Owner, Tenants
+from cli.arguments import OwnerOption, TenantsOption
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,50 +20,50 @@ def import_(
     ctx: typer.Context,
     kind: Annotated[str, typer.Argument(help="Format: e2e, webnlg, dialogsum, dart, xsum or hub.")],
     path: Annotated[str, typer.Argument(help="File or folder of that format; for hub also a data set's id.")],
-    tenant: Owner,
+    tenant: OwnerOption,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE for this format, as source_field=document.")
     ] = None,
     take: Annotated[bool, typer.Option(help="Take the drop in at once, or leave it in the drops folder.")] = True,
 ) -> None:
     """Read a data set of a known format as a tenant's drop and take it in as a new dataset version."""
-    from cli.console import narrated, stdout
+    from cli.console import make_stdout, show_progress
     from components.stages.commands.drops import write_drop
-    from components.stages.dataset import outcomes
-    from components.stages.outcome import refuse_failures
+    from components.stages.dataset import to_outcomes
+    from components.stages.outcome import raise_on_failures
     from components.stages.workspace import Workspace
 
     root = ctx.obj.resolve()
     pairs = [text.partition("=") for text in option or ()]
     if not all(equals for _, equals, _ in pairs):
         raise typer.BadParameter("each is KEY=VALUE", param_hint="--option")
-    with narrated():
+    with show_progress():
         counts = write_drop(Workspace(root), kind, path, tenant, {key: value for key, _, value in pairs})
         told = ", ".join(f"{split} {count}" for split, count in counts.items())
         if take:
-            from flows.run_local import run
+            from flows.run_local import run_flow
 
-            refuse_failures(outcomes(run("dataset", root, [tenant])))
+            raise_on_failures(to_outcomes(run_flow("dataset", root, [tenant])))
     left = "" if take else "; take it in with `prefixfleet data take`"
-    stdout().print(f"{tenant}: {told} examples{left}", markup=False)
+    make_stdout().print(f"{tenant}: {told} examples{left}", markup=False)
 
 
 @app.command("take")
-def take_(ctx: typer.Context, tenant: Tenants = None) -> None:
+def take_(ctx: typer.Context, tenant: TenantsOption = None) -> None:
     """Check all drops and take the good ones in as a new dataset version; bad lines go to quarantine."""
-    from cli.console import narrated
-    from components.stages.dataset import outcomes
-    from components.stages.outcome import refuse_failures
-    from flows.run_local import run
+    from cli.console import show_progress
+    from components.stages.dataset import to_outcomes
+    from components.stages.outcome import raise_on_failures
+    from flows.run_local import run_flow
 
-    with narrated():
-        refuse_failures(outcomes(run("dataset", ctx.obj, tenant)))
+    with show_progress():
+        raise_on_failures(to_outcomes(run_flow("dataset", ctx.obj, tenant)))
 
 
 @app.command("check")
-def check(ctx: typer.Context, tenant: Tenants = None) -> None:
+def check(ctx: typer.Context, tenant: TenantsOption = None) -> None:
     """Check drops line by line without taking them in; exit code 1 when a line or a drop would be refused."""
-    from cli.console import stdout, table
+    from cli.console import make_stdout, print_table
     from components.stages.commands.drops import check_drops
     from components.stages.workspace import Workspace
 
@@ -77,11 +77,11 @@ def check(ctx: typer.Context, tenant: Tenants = None) -> None:
         )
         for name, report in reports.items()
     ]
-    table("Drops", ("tenant", "train", "validation", "test", "rejected"), rows)
+    print_table("Drops", ("tenant", "train", "validation", "test", "rejected"), rows)
     rejects = [reject for report in reports.values() for reject in report.rejects]
     told = [f"{reject.file}:{reject.line}: {reject.reason}" for reject in rejects]
-    told += [f"the drop of {name} would be refused: {one.refused}" for name, one in checks.items() if one.refused]
+    told += [f"the drop of {name} would be refused: {one.refusal}" for name, one in checks.items() if one.refusal]
     for line in told:
-        stdout().print(line, markup=False, soft_wrap=True)
+        make_stdout().print(line, markup=False, soft_wrap=True)
     if told:
         raise typer.Exit(1)

@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.arguments import Tenant
+from cli.arguments import TenantArgument
 
 
 def generate(
     ctx: typer.Context,
-    tenant: Tenant,
+    tenant: TenantArgument,
     text: Annotated[str, typer.Argument(help="Source text, as in the tenant's data; `-` reads lines from stdin.")],
     guidance: Annotated[
         float | None, typer.Option(help="0 is the base alone, 1 the prefix, above 1 more than it.")
@@ -30,14 +30,14 @@ def generate(
     from components.stages.commands.generate import generate as stage
     from components.stages.workspace import Workspace
 
-    changed = _values(set_ or ())
+    changed = _parse_values(set_ or ())
     changed |= {name: value for name, value in (("guidance", guidance), ("seed", seed)) if value is not None}
     sources = [line.rstrip("\n") for line in sys.stdin] if text == "-" else [text]
     for line in stage(Workspace(ctx.obj), tenant, sources, changed):
         typer.echo(line)
 
 
-def _values(pairs: "list[str] | tuple[str, ...]") -> dict[str, Any]:
+def _parse_values(pairs: "list[str] | tuple[str, ...]") -> dict[str, Any]:
     import yaml
 
     from components.errors import ConfigError

@@ -5,16 +5,16 @@ from pathlib import Path
 from components.errors import PrefixFleetError
 
 
-def tell_next(root: Path) -> None:
+def explain_next_run(root: Path) -> None:
     """Say on stderr which tenants' training resumes, and at which step."""
-    from cli.console import stderr
-    from components.stages.train import resumable
+    from cli.console import make_stderr
+    from components.stages.train import find_resumable
     from components.stages.workspace import Workspace
 
-    console = stderr()
+    console = make_stderr()
     console.print("stopped by Ctrl-C; nothing is half-written.")
     try:
-        steps = resumable(Workspace(root))
+        steps = find_resumable(Workspace(root))
     except PrefixFleetError:
         steps = {}
     for tenant, step in steps.items():

@@ -8,50 +8,52 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.arguments import checked_tenant
+from cli.arguments import check_tenant
 
 if TYPE_CHECKING:
-    from components.serving.http.api_keys import Keys
+    from components.serving.http.api_keys import ApiKeys
 
 app = typer.Typer(help="API keys: who may ask the server for which tenant.", no_args_is_help=True)
 
-_Owner = Annotated[str | None, typer.Argument(help="Tenant id.", callback=checked_tenant)]
+_TenantArgument = Annotated[str | None, typer.Argument(help="Tenant id.", callback=check_tenant)]
 
 
 @app.command()
 def create(
     ctx: typer.Context,
-    tenant: _Owner = None,
+    tenant: _TenantArgument = None,
     admin: Annotated[bool, typer.Option("--admin", help="A key to all tenants, /metrics and /admin.")] = False,
     expires: Annotated[str | None, typer.Option(help="After 90d, 12h, 30m or 45s. Default: never.")] = None,
     note: Annotated[str, typer.Option(help="Whose it is; shown by `keys list`.")] = "",
 ) -> None:
     """Make a key of a tenant, or an admin's. The key is printed once, on stdout; only its hash is kept."""
-    from cli.console import stderr
+    from cli.console import make_stderr
     from components.errors import ConfigError
-    from components.serving.http.api_keys import parse_age, shown_time
+    from components.serving.http.api_keys import format_time, parse_duration
 
     if admin == (tenant is not None):
         raise ConfigError("a tenant, or --admin", "both" if admin else "neither", "give one of them")
-    with _keys(ctx.obj) as keys:
-        key, text = keys.create(tenant, note, None if expires is None else parse_age(expires))
+    with _open_keys(ctx.obj) as keys:
+        key, text = keys.create(tenant, note, None if expires is None else parse_duration(expires))
     typer.echo(text)
-    stderr().print(f"key {key.id} of {key.tenant or 'an admin'}, expires: {shown_time(key.expires_s)}; keep it now")
+    make_stderr().print(
+        f"key {key.id} of {key.tenant or 'an admin'}, expires: {format_time(key.expires_s)}; keep it now"
+    )
 
 
 @app.command("list")
-def list_(ctx: typer.Context, tenant: _Owner = None) -> None:
+def list_(ctx: typer.Context, tenant: _TenantArgument = None) -> None:
     """Show the keys, or a tenant's: never their secrets."""
-    from cli.console import table
-    from components.serving.http.api_keys import shown_time
+    from cli.console import print_table
+    from components.serving.http.api_keys import format_time
 
-    with _keys(ctx.obj) as keys:
+    with _open_keys(ctx.obj) as keys:
         found = keys.list(tenant)
     columns = ("key", "tenant", "note", "created", "expires", "revoked")
-    table(
+    print_table(
         "API keys (times in UTC)",
         columns,
-        [(one.id, one.tenant or "(admin)", one.note, *map(shown_time, one.times)) for one in found],
+        [(one.id, one.tenant or "(admin)", one.note, *map(format_time, one.times)) for one in found],
     )
 
 
@@ -60,20 +62,20 @@ def revoke(
     ctx: typer.Context, key: Annotated[str, typer.Argument(help="Id of a key, as `keys list` shows it.")]
 ) -> None:
     """Revoke a key: servers refuse it within serve.keys_seconds."""
-    from cli.console import stderr
+    from cli.console import make_stderr
 
-    with _keys(ctx.obj) as keys:
+    with _open_keys(ctx.obj) as keys:
         revoked = keys.revoke(key)
-    stderr().print(f"key {revoked.id} of {revoked.tenant or 'an admin'} opens nothing any more")
+    make_stderr().print(f"key {revoked.id} of {revoked.tenant or 'an admin'} opens nothing any more")
 
 
 @contextmanager
-def _keys(root: Path) -> "Iterator[Keys]":
-    from components.serving.http.api_keys import Keys
+def _open_keys(root: Path) -> "Iterator[ApiKeys]":
+    from components.serving.http.api_keys import ApiKeys
     from components.stages.workspace import Workspace
 
     database = Workspace(root).database
     try:
-        yield Keys(database, time.time)
+        yield ApiKeys(database, time.time)
     finally:
         database.close()

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from cli import data, generate, keys, peft_exchange, reproduce, rollout, runs, score, serve, status, tune
 from components.errors import PrefixFleetError
-from flows.environment import prepare
+from flows.environment import prepare_environment
 
 _HELP = """
 Train, gate, register and serve one prefix per tenant on one frozen language model.
@@ -34,7 +34,7 @@ Start with `prefixfleet demo`. All values are in params.yaml. Run from the works
 """
 
 
-class _Doors(TyperGroup):
+class _ErrorHandlingGroup(TyperGroup):
     """Turns what a command raises into a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -47,22 +47,26 @@ class _Doors(TyperGroup):
             raise typer.Exit(2) from None
         except OSError as problem:
             from cli.console import show_error
-            from components.storage.atomic_files import DISK, disk_problem
+            from components.storage.atomic_files import DISK_ERRNOS, to_workspace_error
 
-            if problem.errno not in DISK:
+            if problem.errno not in DISK_ERRNOS:
                 raise
             place = problem.filename or ctx.params["workspace"].resolve()
-            show_error(disk_problem(problem, f"to read and write {place}"))
+            show_error(to_workspace_error(problem, f"to read and write {place}"))
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            from cli.interrupted import tell_next
+            from cli.interrupted import explain_next_run
 
-            tell_next(ctx.params["workspace"])
+            explain_next_run(ctx.params["workspace"])
             raise typer.Exit(130) from None
 
 
 app = typer.Typer(
-    cls=_Doors, help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+    cls=_ErrorHandlingGroup,
+    help=_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")
@@ -87,13 +91,13 @@ app.command("reproduce")(reproduce.reproduce)
 
 
 @app.callback()
-def _open(
+def _select_workspace(
     ctx: typer.Context,
     workspace: Annotated[
         Path, typer.Option("-C", "--workspace", envvar="PREFIXFLEET_WORKSPACE", help="Top folder of the workspace.")
     ] = Path(),
 ) -> None:
-    prepare(workspace)
+    prepare_environment(workspace)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # its lines repeat ours, which the terminal shows
     ctx.obj = workspace
 

@@ -45,10 +45,10 @@ def reproduce(
     Writes OUT/EXPERIMENT.md, .csv, .json and .png, and a JSON file for every result. Stopped by Ctrl-C or killed, the
     same command goes on where it was; results that are there are not measured again. See docs/reproduction.md.
     """
-    from cli.console import narrated, stderr, stdout
-    from components.reproduction.report import write_report
+    from cli.console import make_stderr, make_stdout, show_progress
+    from components.reproduction.report import write_experiment_files
     from components.reproduction.request import make_request
-    from components.reproduction.run import base_facts, computable
+    from components.reproduction.run import find_computable_metrics, read_base_facts
     from components.reproduction.run import reproduce as run
 
     request = make_request(
@@ -66,11 +66,17 @@ def reproduce(
     )
     folder = out or ctx.obj / "out" / "reproduction"
     try:
-        with narrated():
-            files = run(request, folder, facts=base_facts, metrics=computable, write=write_report)
+        with show_progress():
+            files = run(
+                request,
+                folder,
+                read_facts=read_base_facts,
+                find_metrics=find_computable_metrics,
+                write_files=write_experiment_files,
+            )
     except KeyboardInterrupt:
         told = f"stopped by Ctrl-C; what is measured stands in {folder}, and the same command goes on from there."
-        stderr().print(told, markup=False, soft_wrap=True)
+        make_stderr().print(told, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     for file in files:
-        stdout().print(str(file), markup=False, soft_wrap=True)
+        make_stdout().print(str(file), markup=False, soft_wrap=True)

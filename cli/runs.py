@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.arguments import FullCheck, Tenants
+from cli.arguments import FullCheckOption, TenantsOption
 
 if TYPE_CHECKING:
-    from flows.retrain import Run
+    from flows.retrain import RetrainResult
 
 
-class Stage(StrEnum):
+class StageName(StrEnum):
     """The stages of dvc.yaml."""
 
     base = "base"
@@ -20,20 +20,20 @@ class Stage(StrEnum):
     gate = "gate"
 
 
-def retrain(ctx: typer.Context, tenant: Tenants = None, full_check: FullCheck = False) -> None:
+def retrain(ctx: typer.Context, tenant: TenantsOption = None, full_check: FullCheckOption = False) -> None:
     """Take drops in, train and gate every tenant that needs it, register what passes and make it champion.
 
     A tenant needs it when its data, its effective parameters or the base changed since its prefix in out/train was
     trained. A prefix that fails the gate leaves the champion as it is. Interrupted training is resumed.
     """
-    from cli.console import narrated
-    from components.stages.outcome import refuse_failures
-    from flows.run_local import run as run_flow
+    from cli.console import show_progress
+    from components.stages.outcome import raise_on_failures
+    from flows.run_local import run_flow as run_flow
 
-    with narrated():
+    with show_progress():
         run = run_flow("retrain", ctx.obj, tenant, full_check=full_check)
-    show(run)
-    refuse_failures(run.outcomes)
+    print_run(run)
+    raise_on_failures(run.outcomes)
 
 
 def demo(ctx: typer.Context) -> None:
@@ -41,26 +41,26 @@ def demo(ctx: typer.Context) -> None:
 
     Takes minutes the first time; a second demo finds that nothing changed, trains nothing and takes seconds.
     """
-    from cli.console import narrated, stdout
-    from components.stages.commands.demo import drop_builtin, scope
-    from components.stages.outcome import refuse_failures
+    from cli.console import make_stdout, show_progress
+    from components.stages.commands.demo import choose_demo_tenants, write_builtin_drops
+    from components.stages.outcome import raise_on_failures
     from components.stages.workspace import Workspace
-    from flows.run_local import run as run_flow
+    from flows.run_local import run_flow as run_flow
 
     place = Workspace(ctx.obj)
-    with narrated():
-        tenants = drop_builtin(place)
+    with show_progress():
+        tenants = write_builtin_drops(place)
         run_flow("dataset", place.root, tenants)
-        run = run_flow("retrain", place.root, scope(place, tenants))
-    show(run)
-    stdout().print(_LOOK_FURTHER.format(uri=place.registry.uri), markup=False, soft_wrap=True)
-    refuse_failures(run.outcomes)
+        run = run_flow("retrain", place.root, choose_demo_tenants(place, tenants))
+    print_run(run)
+    make_stdout().print(_NEXT_COMMANDS.format(uri=place.registry.uri), markup=False, soft_wrap=True)
+    raise_on_failures(run.outcomes)
 
 
 def stage(
     ctx: typer.Context,
-    name: Annotated[Stage, typer.Argument(help="Stage of dvc.yaml.")],
-    full_check: FullCheck = False,
+    name: Annotated[StageName, typer.Argument(help="Stage of dvc.yaml.")],
+    full_check: FullCheckOption = False,
 ) -> None:
     """Run one stage of dvc.yaml on all tenants; `dvc repro` calls this in the right order.
 
@@ -68,30 +68,30 @@ def stage(
     """
     from importlib import import_module
 
-    from cli.console import narrated
+    from cli.console import show_progress
     from components.stages import base
-    from components.stages.outcome import refuse_failures
+    from components.stages.outcome import raise_on_failures
     from components.stages.workspace import Workspace
 
     place = Workspace(ctx.obj, full_check=full_check)
-    with narrated(), place.lock():
-        if name is Stage.base:
-            base.describe(place)
+    with show_progress(), place.lock():
+        if name is StageName.base:
+            base.read_base_facts(place)
         else:
-            refuse_failures(import_module(f"components.stages.{name.value}").run(place))
+            raise_on_failures(import_module(f"components.stages.{name.value}").run(place))
 
 
-def show(run: "Run") -> None:
+def print_run(run: "RetrainResult") -> None:
     """Print a run's table and sentence."""
-    from cli.console import stdout, table
-    from components.stages.reports.results_table import table as results_table
+    from cli.console import make_stdout, print_table
+    from components.stages.reports.results_table import make_table as results_table
 
     if run.rows:
-        table("Results", *results_table(run.rows))
-    stdout().print(run.sentence, markup=False, soft_wrap=True)
+        print_table("Results", *results_table(run.rows))
+    make_stdout().print(run.sentence, markup=False, soft_wrap=True)
 
 
-_LOOK_FURTHER = """
+_NEXT_COMMANDS = """
 Look further:
   prefixfleet status                        every tenant's data, champion and last verdict
   prefixfleet generate TENANT "TEXT"        text from a champion

@@ -31,9 +31,9 @@ def score(
 
     METEOR and E2E's ROUGE-L and CIDEr need Java and the extra `metrics`; they are left out, and named, without.
     """
-    from cli.console import stderr, stdout, table
-    from components.evaluation.suites import LABELS, named_suite
-    from components.stages.commands.score import score as stage
+    from cli.console import make_stderr, make_stdout, print_table
+    from components.evaluation.suites import SUITE_METRIC_LABELS, find_suite
+    from components.stages.commands.score import score_predictions as stage
     from components.stages.commands.score import write_scores
 
     scored = stage(
@@ -46,18 +46,20 @@ def score(
         reference_column=reference_column,
         split=split,
     )
-    found = named_suite(suite)
+    found = find_suite(suite)
     rows = [
-        (LABELS[one.metric], one.slice, found.written(one.metric, one.value), str(one.n), one.variant)
+        (SUITE_METRIC_LABELS[one.metric], one.slice, found.format_value(one.metric, one.value), str(one.n), one.variant)
         for one in scored.scores
     ]
-    table(f"{suite}: {predictions}", ("metric", "slice", "value", "n", "how"), rows)
-    stdout().print(f"{scored.n} outputs paired by {scored.aligned_by}, scored in {scored.seconds:.1f} s", markup=False)
+    print_table(f"{suite}: {predictions}", ("metric", "slice", "value", "n", "how"), rows)
+    make_stdout().print(
+        f"{scored.n} outputs paired by {scored.aligned_by}, scored in {scored.seconds:.1f} s", markup=False
+    )
     if scored.empty_predictions:
-        stderr().print(f"{scored.empty_predictions} empty predictions, scored as empty texts", markup=False)
+        make_stderr().print(f"{scored.empty_predictions} empty predictions, scored as empty texts", markup=False)
     if scored.left_out:
-        names = ", ".join(LABELS[one.metric] for one in scored.left_out)
+        names = ", ".join(SUITE_METRIC_LABELS[one.metric] for one in scored.left_out)
         first = scored.left_out[0]
-        stderr().print(f"left out: {names}: {first.why}; {first.fix}", markup=False, soft_wrap=True)
+        make_stderr().print(f"left out: {names}: {first.why}; {first.fix}", markup=False, soft_wrap=True)
     if json_file is not None:
         write_scores(json_file, scored)

@@ -2,16 +2,16 @@
 
 import typer
 
-from cli.arguments import FullCheck, Tenants
+from cli.arguments import FullCheckOption, TenantsOption
 
 
-def status(ctx: typer.Context, tenant: Tenants = None, full_check: FullCheck = False) -> None:
+def status(ctx: typer.Context, tenant: TenantsOption = None, full_check: FullCheckOption = False) -> None:
     """Show every tenant's data, champion, last verdict, and whether the champion is stale.
 
     A champion is stale when data, parameters or base ask for another prefix than it is: `prefixfleet retrain` makes it.
     """
-    from cli.console import table
-    from components.stages.reports.status import status as stage
+    from cli.console import print_table
+    from components.stages.reports.status import read_status as stage
     from components.stages.workspace import Workspace
 
     rows = stage(Workspace(ctx.obj, full_check=full_check), tenant)
@@ -28,4 +28,4 @@ def status(ctx: typer.Context, tenant: Tenants = None, full_check: FullCheck = F
         )
         for row in rows
     ]
-    table("Tenants (examples: train / validation / test)", columns, cells)
+    print_table("Tenants (examples: train / validation / test)", columns, cells)

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.arguments import Tenant
+from cli.arguments import TenantArgument
 from components.errors import ConfigError
 
 if TYPE_CHECKING:
-    from components.stages.tuning.study import Row
-    from components.stages.tuning.tune import Tuned
+    from components.stages.tuning.study import TrialRecord
+    from components.stages.tuning.tune import TuningResult
 
 
-class Measure(StrEnum):
+class TuneMetric(StrEnum):
     """What trials are compared by."""
 
     validation_loss = "validation-loss"
@@ -25,19 +25,20 @@ class Measure(StrEnum):
     rougeL = "rougeL"
 
 
-_TRIALS = 12
+_DEFAULT_TRIALS = 12
 
 
 def tune(
     ctx: typer.Context,
-    tenant: Tenant,
+    tenant: TenantArgument,
     trials: Annotated[
-        int | None, typer.Option(help=f"Trials in all, earlier runs of the same search counted. Default: {_TRIALS}.")
+        int | None,
+        typer.Option(help=f"Trials in all, earlier runs of the same search counted. Default: {_DEFAULT_TRIALS}."),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes that this run may take.")] = None,
     metric: Annotated[
-        Measure, typer.Option(help="Of the validation split. Scores decode it; they are what the gate asks for.")
-    ] = Measure.bleu,
+        TuneMetric, typer.Option(help="Of the validation split. Scores decode it; they are what the gate asks for.")
+    ] = TuneMetric.bleu,
     examples: Annotated[int, typer.Option(help="Validation examples to decode at most, evenly spaced.")] = 64,
     lengths: Annotated[str | None, typer.Option(help="Prefix lengths to try. Default: 1,5,10,20.")] = None,
     learning_rates: Annotated[
@@ -65,89 +66,94 @@ def tune(
     var/tune/TENANT: the same command goes on after Ctrl-C or a kill, and with more --trials after its end. Other data,
     values or ranges begin another study.
     """
-    from cli.console import narrated, stderr
-    from components.stages.tuning.search_space import Wanted
-    from components.stages.tuning.tune import Request
+    from cli.console import make_stderr, show_progress
+    from components.stages.tuning.search_space import SearchOptions
+    from components.stages.tuning.tune import TuneRequest
     from components.stages.tuning.tune import tune as search
     from components.stages.workspace import Workspace
 
-    request = Request(
+    request = TuneRequest(
         tenant=tenant,
-        trials=_TRIALS if trials is None and minutes is None else trials,
+        trials=_DEFAULT_TRIALS if trials is None and minutes is None else trials,
         minutes=minutes,
         metric=metric.value,
         examples=examples,
-        wanted=Wanted(
-            lengths=_numbers("--lengths", lengths),
-            rates=_range("--learning-rates", learning_rates),
+        options=SearchOptions(
+            lengths=_parse_numbers("--lengths", lengths),
+            rates=_parse_range("--learning-rates", learning_rates),
             init_texts=tuple(dict.fromkeys(init_texts or ())),
-            sizes=_numbers("--sizes", sizes),
+            sizes=_parse_numbers("--sizes", sizes),
         ),
         steps=steps,
         dry_run=dry_run,
     )
     place = Workspace(ctx.obj)
     try:
-        with narrated(), place.lock():
+        with show_progress(), place.lock():
             tuned = search(place, request)
     except KeyboardInterrupt:
         told = f"stopped by Ctrl-C; params.yaml stands, and the same command goes on (var/tune/{tenant})"
-        stderr().print(told, markup=False, soft_wrap=True)
+        make_stderr().print(told, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
-    _show(tenant, tuned)
+    _print_result(tenant, tuned)
 
 
-def _show(tenant: str, tuned: "Tuned") -> None:
-    from cli.console import stdout, table
-    from components.stages.tuning.overrides import shown
-    from components.stages.tuning.trial import label
+def _print_result(tenant: str, tuned: "TuningResult") -> None:
+    from cli.console import make_stdout, print_table
+    from components.stages.tuning.overrides import format_override
+    from components.stages.tuning.trial import label_metric
 
-    notes = {row.number: _note(row, tuned) for row in tuned.rows}
-    name = label(tuned.metric)
-    table(
+    notes = {row.number: _make_note(row, tuned) for row in tuned.trials}
+    name = label_metric(tuned.metric)
+    print_table(
         f"Trials of {tenant}",
         ("trial", name, *tuned.space.dimensions, "steps", "seconds", ""),
         [
             (
                 str(row.number + 1),
-                tuned.value(row),
-                *(tuned.space.shown(row.fields) if row.fields else "-" * len(tuned.space.dimensions)),
+                tuned.format_score(row),
+                *(tuned.space.format_fields(row.fields) if row.fields else "-" * len(tuned.space.dimensions)),
                 str(row.steps),
                 f"{row.seconds:.1f}",
                 notes[row.number],
             )
-            for row in tuned.rows
+            for row in tuned.trials
         ],
     )
     lines = []
-    if tuned.values and tuned.best is not None:
-        now = tuned.value(tuned.present) if tuned.present else "-"
-        verb = "written to params.yaml" if tuned.written else "would be written to params.yaml (dry run)"
-        lines += [f"{verb}: {shown(tenant, tuned.values)}", f"{name} {tuned.value(tuned.best)}, and {now} at present"]
-    elif tuned.present is None:
+    if tuned.values and tuned.best_trial is not None:
+        now = tuned.format_score(tuned.current_trial) if tuned.current_trial else "-"
+        verb = "written to params.yaml" if tuned.is_written else "would be written to params.yaml (dry run)"
+        lines += [
+            f"{verb}: {format_override(tenant, tuned.values)}",
+            f"{name} {tuned.format_score(tuned.best_trial)}, and {now} at present",
+        ]
+    elif tuned.current_trial is None:
         lines.append("params.yaml stays: the present values are not measured yet; run the same command again")
     else:
-        lines.append(f"params.yaml stays: no trial beats the present values' {name} {tuned.value(tuned.present)}")
-    if tuned.written:
+        lines.append(
+            f"params.yaml stays: no trial beats the present values' {name} {tuned.format_score(tuned.current_trial)}"
+        )
+    if tuned.is_written:
         lines.append(f"next: prefixfleet retrain --tenant {tenant}")
     for line in lines:
-        stdout().print(line, markup=False, soft_wrap=True)
+        make_stdout().print(line, markup=False, soft_wrap=True)
 
 
-def _note(row: "Row", tuned: "Tuned") -> str:
+def _make_note(row: "TrialRecord", tuned: "TuningResult") -> str:
     parts = []
-    if tuned.present and row.number == tuned.present.number:
+    if tuned.current_trial and row.number == tuned.current_trial.number:
         parts.append("present")
-    if tuned.values and tuned.best and row.number == tuned.best.number:
+    if tuned.values and tuned.best_trial and row.number == tuned.best_trial.number:
         parts.append("winner")
     if row.state == "pruned":
         parts.append(f"given up, validation loss {row.loss:.3f}" if row.loss is not None else "given up")
     elif row.state != "complete":
-        parts.append(f"failed: {row.why}" if row.state == "failed" else "unfinished")
+        parts.append(f"failed: {row.reason}" if row.state == "failed" else "unfinished")
     return ", ".join(parts)
 
 
-def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+def _parse_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
@@ -156,7 +162,7 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
-def _range(option: str, text: str | None) -> tuple[float, float] | None:
+def _parse_range(option: str, text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
     try:

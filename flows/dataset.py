@@ -10,30 +10,30 @@ from prefect.client.schemas.objects import State
 from components.data.intake import IntakeResult
 from components.stages import dataset as stage
 from components.stages.workspace import Workspace
-from flows.environment import prepare
-from flows.states import ended
+from flows.environment import prepare_environment
+from flows.states import make_end_state
 
 
 @flow(name="dataset")
 def dataset(workspace: str = ".", tenants: list[str] | None = None) -> State[IntakeResult]:
     """Check every (or each named) tenant's drop and take the good ones into a new dataset version."""
-    prepare(Path(workspace))
+    prepare_environment(Path(workspace))
     place = Workspace(Path(workspace))
     with place.lock():
-        result = take_drops(place, tenants)
-    sentence = stage.sentence(result)
-    tell_page(sentence, result.refused)
-    return ended(sentence, result, failed=bool(result.refused))
+        result = ingest_drops(place, tenants)
+    sentence = stage.summarize_intake(result)
+    publish_report(sentence, result.refused)
+    return make_end_state(sentence, result, failed=bool(result.refused))
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=3600)
-def take_drops(place: Workspace, tenants: list[str] | None) -> IntakeResult:
+def ingest_drops(place: Workspace, tenants: list[str] | None) -> IntakeResult:
     """Check, quarantine, swap, record and push, as one step that happens whole or not at all."""
-    return stage.take(place, tenants)
+    return stage.ingest_drops(place, tenants)
 
 
 @task(cache_policy=NO_CACHE)
-def tell_page(sentence: str, refused: dict[str, str]) -> None:
+def publish_report(sentence: str, refused: dict[str, str]) -> None:
     """Leave the artifact `dataset-report`."""
     told = "".join(f"- **{tenant}** refused: {reason}\n" for tenant, reason in refused.items())
     create_markdown_artifact(key="dataset-report", markdown=f"# Dataset\n\n{sentence}\n\n{told}")

@@ -8,17 +8,17 @@ import os
 import sys
 from pathlib import Path
 
-from components.stages.progress import LOGGER
+from components.stages.progress import LOGGER_NAME
 
-_SILENCE = {
+_NO_TELEMETRY = {
     "DO_NOT_TRACK": "true",
     "DVC_NO_ANALYTICS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
-_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait by spinning slow a busy machine six-fold
-_PREFECT = {
+_THREAD_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait by spinning slow a busy machine six-fold
+_PREFECT_DEFAULTS = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "prefixfleet",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # a stage's line outside a run is for the terminal alone
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
@@ -26,7 +26,7 @@ _PREFECT = {
 }
 
 
-def prepare(root: Path) -> None:
+def prepare_environment(root: Path) -> None:
     """Set the defaults for this process and those that it starts.
 
     Without PREFECT_API_URL Prefect runs a server of its own for the length of the command, whose files are in
@@ -34,9 +34,9 @@ def prepare(root: Path) -> None:
     prefixfleet) are found first.
     """
     home = {"PREFECT_HOME": str(root.resolve() / "var" / "prefect")}
-    for name, value in {**_SILENCE, **_THREADS, **_PREFECT, **home}.items():
+    for name, value in {**_NO_TELEMETRY, **_THREAD_DEFAULTS, **_PREFECT_DEFAULTS, **home}.items():
         os.environ.setdefault(name, value)
-    logger = logging.getLogger(LOGGER)
+    logger = logging.getLogger(LOGGER_NAME)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
     beside = str(Path(sys.executable).parent)

@@ -6,26 +6,28 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from components.stages.outcome import Outcome
+from components.stages.outcome import TenantOutcome
 from components.stages.reports import charts
-from components.stages.reports.results_table import Row, markdown, results, table
+from components.stages.reports.results_table import TenantResult, make_table, read_results, to_markdown
 from components.stages.workspace import Workspace
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
-def publish(place: Workspace, plan: str, failures: Sequence[Outcome], tenants: Sequence[str] | None) -> list[Row]:
+def publish_results(
+    place: Workspace, plan: str, failures: Sequence[TenantOutcome], tenants: Sequence[str] | None
+) -> list[TenantResult]:
     """Draw the pictures and leave the artifacts `retrain-results` and `retrain-report`; returns the rows."""
-    rows = results(place, tenants)
-    charts.draw(place)
-    heads, cells = table(rows)
+    rows = read_results(place, tenants)
+    charts.draw_charts(place)
+    heads, cells = make_table(rows)
     named = [dict(zip(heads, row, strict=True)) for row in cells]
     create_table_artifact(key="retrain-results", table=named, description=plan)
-    create_markdown_artifact(key="retrain-report", markdown=page(plan, failures, rows))
+    create_markdown_artifact(key="retrain-report", markdown=make_page(plan, failures, rows))
     return rows
 
 
-def page(plan: str, failures: Sequence[Outcome], rows: Sequence[Row]) -> str:
+def make_page(plan: str, failures: Sequence[TenantOutcome], rows: Sequence[TenantResult]) -> str:
     """A run in markdown: the plan, the table, what failed and why."""
     failed = "".join(f"- **{one.tenant}** failed to {one.stage}: {one.detail}\n" for one in failures)
     told = f"\n## Failed\n\n{failed}" if failed else ""
-    return f"# Retraining\n\nPlan: {plan}\n\n{markdown(rows)}{told}"
+    return f"# Retraining\n\nPlan: {plan}\n\n{to_markdown(rows)}{told}"

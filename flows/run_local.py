@@ -11,11 +11,11 @@ from threading import Thread
 from typing import Any, Literal
 
 from components.errors import WorkspaceError
-from components.storage.atomic_files import disk_errors
+from components.storage.atomic_files import convert_disk_errors
 
-_NO_SERVER = ("ephemeral Prefect API server", "Failed to reach API")
+_SERVER_ERROR_WORDS = ("ephemeral Prefect API server", "Failed to reach API")
 _SERVER_LOG = "server.log"
-_NEEDED_BY: Mapping[str, Sequence[str]] = {
+_SLOW_IMPORTS: Mapping[str, Sequence[str]] = {
     "dataset": (),
     "retrain": (
         "components.registry.registry",
@@ -28,7 +28,7 @@ _NEEDED_BY: Mapping[str, Sequence[str]] = {
 """What takes seconds to import."""
 
 
-def run(name: Literal["dataset", "retrain", "rollout"], root: Path, *given: Any, **further: Any) -> Any:
+def run_flow(name: Literal["dataset", "retrain", "rollout"], root: Path, *given: Any, **further: Any) -> Any:
     """Run a flow on the workspace in this process and return its own result, also of one that ended as failed.
 
     `given` and `further` are the flow's other parameters.
@@ -40,25 +40,25 @@ def run(name: Literal["dataset", "retrain", "rollout"], root: Path, *given: Any,
 
     """
     home = Path(os.environ["PREFECT_HOME"])
-    with disk_errors(f"make {home}"):
+    with convert_disk_errors(f"make {home}"):
         home.mkdir(parents=True, exist_ok=True)
     import httpx
 
-    from flows.states import result_of
+    from flows.states import read_result
 
     flow = getattr(import_module(f"flows.{name}"), name)
     try:
-        with _importing(_NEEDED_BY[name]):
+        with _import_in_background(_SLOW_IMPORTS[name]):
             _start_server(home)
-        return result_of(flow(str(root.resolve()), *given, **further, return_state=True))
+        return read_result(flow(str(root.resolve()), *given, **further, return_state=True))
     except (RuntimeError, httpx.HTTPError) as problem:
-        if isinstance(problem, RuntimeError) and not any(words in str(problem) for words in _NO_SERVER):
+        if isinstance(problem, RuntimeError) and not any(words in str(problem) for words in _SERVER_ERROR_WORDS):
             raise
-        raise _no_server(home, str(problem).splitlines()[0]) from None
+        raise _make_server_error(home, str(problem).splitlines()[0]) from None
 
 
 @contextmanager
-def _importing(modules: Sequence[str]) -> Iterator[None]:
+def _import_in_background(modules: Sequence[str]) -> Iterator[None]:
     """Import what the flow will need beside what is done inside, which waits for another process.
 
     What cannot be imported fails again where it is needed.
@@ -77,7 +77,7 @@ def _importing(modules: Sequence[str]) -> Iterator[None]:
         beside.join()
 
 
-def _no_server(home: Path, got: str) -> WorkspaceError:
+def _make_server_error(home: Path, got: str) -> WorkspaceError:
     if address := os.environ.get("PREFECT_API_URL"):
         fix = "start it (`prefect server start`), or unset PREFECT_API_URL for a local one"
         return WorkspaceError(f"a Prefect server at {address}", got, fix)
@@ -94,12 +94,12 @@ def _start_server(home: Path) -> None:
     """
     from prefect.client.orchestration import get_client
 
-    with _interrupts_held(), _errors_to(home / _SERVER_LOG), get_client(sync_client=True):
+    with _block_interrupts(), _redirect_stderr(home / _SERVER_LOG), get_client(sync_client=True):
         pass
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def _block_interrupts() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -108,7 +108,7 @@ def _interrupts_held() -> Iterator[None]:
 
 
 @contextmanager
-def _errors_to(path: Path) -> Iterator[None]:
+def _redirect_stderr(path: Path) -> Iterator[None]:
     """Let stderr, of this process and of those that it starts meanwhile, go to a file; nowhere on a full disk."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.environment import prepare
+from flows.environment import prepare_environment
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
@@ -36,7 +36,7 @@ def _quiet_tools(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No telemetry, no files in the home folder, and Prefect's settings before anything imports Prefect."""
     os.environ.setdefault("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    prepare(tmp_path_factory.mktemp("home"))
+    prepare_environment(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +92,7 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from components.registry.registry import Registry
 
     folder = tmp_path_factory.mktemp("mlflow")
-    assert Registry(RegistryConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db"), folder).champions() == {}
+    assert Registry(RegistryConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db"), folder).find_champions() == {}
     return folder / "mlflow.db"
 
 
@@ -215,7 +215,7 @@ def written_alone(tmp_path: Path) -> Callable[..., dict[tuple[str, str, str], st
 
         place, texts = Workspace(root), {}
         decoding = Decoding(max_new_tokens=asked["max_tokens"], temperature=asked["temperature"], seed=asked["seed"])
-        for version in (one for tenant in tenants for one in place.registry.versions(tenant)):
+        for version in (one for tenant in tenants for one in place.registry.find_versions(tenant)):
             folder = place.registry.fetch(version, tmp_path / "fetched" / version.sha256)
             delta, _ = load_artifact(folder, place.base)
             for source in sources:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from components.config import BaseConfig, TrainConfig
-from components.data.batches import IGNORED
+from components.data.batches import IGNORED_LABEL
 from components.data.schema import Example
 from components.model.base.load import load_base
 from components.model.trainable_delta import TrainableDelta
 from sides import ours, peft_trainer
-from sides.turns import Turn
+from sides.turns import WaitForTurn
 
 LOSS_TOLERANCE = 1e-4
 """Nats a target token."""
@@ -25,29 +25,31 @@ GRADIENT_TOLERANCE = 1e-3
 """Norm of the gradients' difference, as a share of the gradient's norm."""
 
 
-def measure(turn: Turn, folder: Path, config: TrainConfig, examples: Sequence[Example]) -> dict[str, Any]:
+def check_agreement(
+    turn: WaitForTurn, folder: Path, config: TrainConfig, examples: Sequence[Example]
+) -> dict[str, Any]:
     """Both losses and how far the gradients are apart; ends the benchmark where they differ by more than rounding."""
     turn()
-    setting = peft_trainer.Setting()
-    model, tokenizer = peft_trainer.load(folder, setting)
-    pairs = peft_trainer.encode(tokenizer, examples, config.prefix_length)
+    setting = peft_trainer.PeftSetting()
+    model, tokenizer = peft_trainer.load_model(folder, setting)
+    pairs = peft_trainer.encode_pairs(tokenizer, examples, config.prefix_length)
     base = load_base(BaseConfig(path=str(folder)))
     module = TrainableDelta(base, config, "", None, [])
     prefix_L2HPD = next(module.parameters())
 
-    model = peft_trainer.with_prefix(model.to(base.device), config.prefix_length)
-    theirs_PO = peft_trainer.values(model)
+    model = peft_trainer.add_prefix(model.to(base.device), config.prefix_length)
+    theirs_PO = peft_trainer.find_prefix_values(model)
     with torch.no_grad():
-        theirs_PO.copy_(_as_peft(prefix_L2HPD))
-    inputs = {name: tensor.to(base.device) for name, tensor in peft_trainer.inputs(pairs, base.pad_id).items()}
+        theirs_PO.copy_(_to_peft_layout(prefix_L2HPD))
+    inputs = {name: tensor.to(base.device) for name, tensor in peft_trainer.make_inputs(pairs, base.pad_id).items()}
     their_loss = model.train()(**inputs).loss
     their_loss.backward()
 
-    our_loss, count, gradient_L2HPD = ours.loss_and_gradient(base, module, pairs)
+    our_loss, count, gradient_L2HPD = ours.compute_loss_and_gradient(base, module, pairs)
 
-    targets = int((inputs["labels"][:, 1:] != IGNORED).sum())
-    gradient_PO = ours.gradient_of(theirs_PO)
-    difference = float((_as_peft(gradient_L2HPD) - gradient_PO).norm() / gradient_PO.norm())
+    targets = int((inputs["labels"][:, 1:] != IGNORED_LABEL).sum())
+    gradient_PO = ours.read_gradient(theirs_PO)
+    difference = float((_to_peft_layout(gradient_L2HPD) - gradient_PO).norm() / gradient_PO.norm())
     losses = our_loss, float(their_loss.detach())
     if abs(losses[0] - losses[1]) > LOSS_TOLERANCE or difference > GRADIENT_TOLERANCE or targets != count:
         sys.exit(
@@ -57,6 +59,6 @@ def measure(turn: Turn, folder: Path, config: TrainConfig, examples: Sequence[Ex
     return {"losses": losses, "gradient": difference, "targets": targets}
 
 
-def _as_peft(values_L2HPD: Tensor) -> Tensor:
+def _to_peft_layout(values_L2HPD: Tensor) -> Tensor:
     """The same values [P, O]."""
     return values_L2HPD.permute(3, 0, 1, 2, 4).flatten(1)

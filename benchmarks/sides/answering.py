@@ -1,7 +1,7 @@
 """The sides of the serving benchmark: PrefixFleet's engine, a batch of each tenant in turn, and `peft` switched.
 
 Ours is asked by clients that wait for their answer before they ask again, as many as are in flight. The others answer
-one batch after the other, so a few are timed and their clients' waiting follows from the seconds (`waited`): all ask at
+one batch after the other, so a few are timed and their clients' waiting follows from the seconds (`compute_waits`): all ask at
 once, the first come are the first served, and who was answered asks again.
 
 Shapes: P prefix slots, T tokens.
@@ -20,35 +20,35 @@ from typing import Any
 import torch
 import transformers
 
-from components.model.decoding import Decoding, generate_each, requests_for
-from components.serving.engine import BatchEngine, Limits
-from components.serving.engine.artifacts.cache import Residents
-from components.serving.interface import Request
+from components.model.decoding import Decoding, generate_each, make_requests
+from components.serving.engine import BatchEngine, EngineLimits
+from components.serving.engine.artifacts.cache import ArtifactCache
+from components.serving.interface import GenerationRequest
 from sides import peft_trainer
-from sides.bases import quiet
-from sides.load import Folders, Load
-from sides.turns import Turn, loaded
+from sides.bases import silence_transformers
+from sides.load import RequestLoad, StoredArtifactSource
+from sides.turns import WaitForTurn, reset_peak_memory
 
-Ask = Callable[[Request], AsyncIterator[tuple[str, int]]]
+AskFunction = Callable[[GenerationRequest], AsyncIterator[tuple[str, int]]]
 """From a request to pieces of its answer, each with its number of tokens."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """How one number of tenants is asked: `each` requests of a tenant in flight, `count` in all."""
+class LoadLevel:
+    """How one number of tenants is asked: `requests_per_tenant` requests of a tenant in flight, `request_count` in all."""
 
     tenants: int
-    each: int
-    count: int
+    requests_per_tenant: int
+    request_count: int
 
     @property
     def in_flight(self) -> int:
         """Clients."""
-        return self.tenants * self.each
+        return self.tenants * self.requests_per_tenant
 
 
 @dataclass(frozen=True)
-class Answers:
+class LoadAnswers:
     """What one part gave; the rows by the number of their request."""
 
     texts: dict[int, str]
@@ -60,45 +60,47 @@ class Answers:
     """Seconds until the first piece of it."""
 
 
-def ours(turn: Turn, load: Load, parts: Sequence[Part], rounds: int, alone: bool) -> dict[str, Any]:
-    """The engine; with `alone` all requests are of the first tenant. Artifacts are resident before it starts."""
-    base = load.base()
-    standing = loaded(base.model)
+def run_prefixfleet(
+    turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int, single_tenant: bool
+) -> dict[str, Any]:
+    """The engine; with `single_tenant` all requests are of the first tenant. Artifacts are resident before it starts."""
+    base = load.load_base()
+    standing = reset_peak_memory(base.model)
     most = max(part.in_flight for part in parts)
-    limits = Limits(rows=load.rows, queue=2 * most, tenant_queue=2 * most)
+    limits = EngineLimits(rows=load.rows, queue=2 * most, tenant_queue=2 * most)
     found = []
     with tempfile.TemporaryDirectory() as scratch:
-        engine = BatchEngine(base, Residents(base, Folders(load.store), Path(scratch)), limits)
-        asyncio.run(answered(asked(engine), [load.request(number, 1) for number in range(8)], 8))
+        engine = BatchEngine(base, ArtifactCache(base, StoredArtifactSource(load.store), Path(scratch)), limits)
+        asyncio.run(answer_all(make_engine_ask(engine), [load.make_request(number, 1) for number in range(8)], 8))
         turn()
         for _ in range(rounds):
             for part in parts:
-                tenants = 1 if alone else part.tenants
-                requests = [load.request(number, tenants) for number in range(part.count)]
-                asyncio.run(_resident(engine, requests))
-                found.append(asyncio.run(answered(asked(engine), requests, part.in_flight)))
+                tenants = 1 if single_tenant else part.tenants
+                requests = [load.make_request(number, tenants) for number in range(part.request_count)]
+                asyncio.run(_load_artifacts(engine, requests))
+                found.append(asyncio.run(answer_all(make_engine_ask(engine), requests, part.in_flight)))
                 turn()
         asyncio.run(engine.drain())
     return {"found": found, "loaded_bytes": standing}
 
 
-async def _resident(engine: BatchEngine, requests: Sequence[Request]) -> None:
+async def _load_artifacts(engine: BatchEngine, requests: Sequence[GenerationRequest]) -> None:
     for artifact in {request.artifact for request in requests}:
-        await engine.residents.acquire(artifact)
-        engine.residents.release(artifact)
+        await engine.artifact_cache.acquire(artifact)
+        engine.artifact_cache.release(artifact)
 
 
-def asked(engine: BatchEngine) -> Ask:
+def make_engine_ask(engine: BatchEngine) -> AskFunction:
     """The way to ask an engine."""
 
-    async def ask(request: Request) -> AsyncIterator[tuple[str, int]]:
+    async def ask(request: GenerationRequest) -> AsyncIterator[tuple[str, int]]:
         async for piece in await engine.submit(request):
             yield piece.text, len(piece.tokens)
 
     return ask
 
 
-async def answered(ask: Ask, requests: Sequence[Request], in_flight: int) -> Answers:
+async def answer_all(ask: AskFunction, requests: Sequence[GenerationRequest], in_flight: int) -> LoadAnswers:
     """Ask for all, so many at a time."""
     texts: dict[int, str] = {}
     waits, firsts, tokens = [], [], 0
@@ -117,43 +119,47 @@ async def answered(ask: Ask, requests: Sequence[Request], in_flight: int) -> Ans
 
     began = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(in_flight)))
-    return Answers(texts, tokens, time.perf_counter() - began, waits, firsts)
+    return LoadAnswers(texts, tokens, time.perf_counter() - began, waits, firsts)
 
 
-def a_batch_a_tenant(turn: Turn, load: Load, parts: Sequence[Part], rounds: int, sample: int) -> dict[str, Any]:
+def run_batch_per_tenant(
+    turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int, sample: int
+) -> dict[str, Any]:
     """What waits of a tenant is one call of `generate_each`, one tenant after the other."""
-    base = load.base()
-    standing = loaded(base.model)
+    base = load.load_base()
+    standing = reset_peak_memory(base.model)
 
     def batch(numbers: Sequence[int], tenants: int) -> tuple[list[str], int]:
-        requests = [load.request(number, tenants) for number in numbers]
-        delta = load.delta(base, requests[0].artifact)
+        requests = [load.make_request(number, tenants) for number in numbers]
+        delta = load.load_delta(base, requests[0].artifact)
         limits = [request.max_tokens for request in requests]
         decoding = Decoding(max_new_tokens=max(limits))
-        works = requests_for(base, delta, [request.source for request in requests], decoding)
+        works = make_requests(base, delta, [request.source for request in requests], decoding)
         sources = [work.source for work in works]
         ids = generate_each(base, [delta] * len(works), sources, decoding, len(works), limits=limits)
-        return [base.texts.text(one) for one in ids], sum(map(len, ids))
+        return [base.text_codec.decode(one) for one in ids], sum(map(len, ids))
 
-    return _one_by_one(turn, parts, rounds, sample, None, batch) | {"loaded_bytes": standing}
+    return _time_calls(turn, parts, rounds, sample, None, batch) | {"loaded_bytes": standing}
 
 
-def switched(turn: Turn, load: Load, parts: Sequence[Part], rounds: int, sample: int) -> dict[str, Any]:
+def run_peft_switched(
+    turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int, sample: int
+) -> dict[str, Any]:
     """`peft`'s generate, a request at a time, its tenant's adapter set before; adapters are loaded beforehand."""
-    quiet()
-    base = load.base()
+    silence_transformers()
+    base = load.load_base()
     model = transformers.AutoModelForCausalLM.from_pretrained(load.folder, dtype=getattr(torch, load.dtype))
     model = model.eval().to(base.device)
-    standing = loaded(model)
+    standing = reset_peak_memory(model)
     adapted: Any = None
     for part in parts:
-        for (number,) in _calls(part, sample, 1):
-            request = load.request(number, part.tenants)
-            prefix = load.delta(base, request.artifact).prefix
+        for (number,) in _choose_calls(part, sample, 1):
+            request = load.make_request(number, part.tenants)
+            prefix = load.load_delta(base, request.artifact).prefix
             assert prefix is not None
-            stacked_L2HPD = prefix.stacked()
+            stacked_L2HPD = prefix.stack_decoder_site()
             if adapted is None:
-                adapted = peft_trainer.with_prefix(model, stacked_L2HPD.shape[3])
+                adapted = peft_trainer.add_prefix(model, stacked_L2HPD.shape[3])
             if request.artifact.tenant not in adapted.peft_config:
                 adapted.add_adapter(request.artifact.tenant, adapted.peft_config["default"])
             with torch.no_grad():
@@ -163,8 +169,8 @@ def switched(turn: Turn, load: Load, parts: Sequence[Part], rounds: int, sample:
 
     def answer(numbers: Sequence[int], tenants: int) -> tuple[list[str], int]:
         (number,) = numbers
-        request = load.request(number, tenants)
-        source = base.texts.sources([request.source])[0]
+        request = load.make_request(number, tenants)
+        source = base.text_codec.encode_sources([request.source])[0]
         ids_1T = torch.tensor([source], device=base.device)
         adapted.set_adapter(request.artifact.tenant)
         found = adapted.generate(
@@ -176,38 +182,38 @@ def switched(turn: Turn, load: Load, parts: Sequence[Part], rounds: int, sample:
             pad_token_id=base.pad_id,
         )[0, len(source) :].tolist()
         ids = found[: found.index(base.eos_id)] if base.eos_id in found else found
-        return [base.texts.text(ids)], len(ids)
+        return [base.text_codec.decode(ids)], len(ids)
 
-    return _one_by_one(turn, parts, rounds, sample, 1, answer) | {"loaded_bytes": standing}
+    return _time_calls(turn, parts, rounds, sample, 1, answer) | {"loaded_bytes": standing}
 
 
-def _one_by_one(
-    turn: Turn, parts: Sequence[Part], rounds: int, sample: int, together: int | None, answer: Any
+def _time_calls(
+    turn: WaitForTurn, parts: Sequence[LoadLevel], rounds: int, sample: int, together: int | None, answer: Any
 ) -> dict[str, Any]:
     """Time some calls of each part, which answer `together` requests each; None: what a tenant has in flight."""
-    answer(_calls(parts[0], 1, 1)[0], parts[0].tenants)
+    answer(_choose_calls(parts[0], 1, 1)[0], parts[0].tenants)
     found = []
     turn()
     for _ in range(rounds):
         for part in parts:
-            rows = together or part.each
+            rows = together or part.requests_per_tenant
             texts: dict[int, str] = {}
             seconds, tokens = [], 0
-            for numbers in _calls(part, sample, rows):
+            for numbers in _choose_calls(part, sample, rows):
                 began = time.perf_counter()
                 told, count = answer(numbers, part.tenants)
                 seconds.append(time.perf_counter() - began)
                 texts |= dict(zip(numbers, told, strict=True))
                 tokens += count
-            waits = waited(seconds, part.in_flight // rows, part.count // rows)
-            found.append(Answers(texts, tokens, sum(seconds), waits, waits))
+            waits = compute_waits(seconds, part.in_flight // rows, part.request_count // rows)
+            found.append(LoadAnswers(texts, tokens, sum(seconds), waits, waits))
             turn()
     return {"found": found}
 
 
-def _calls(part: Part, sample: int, rows: int) -> list[list[int]]:
+def _choose_calls(part: LoadLevel, sample: int, rows: int) -> list[list[int]]:
     """Numbers of requests that are answered together, `rows` of a tenant; about `sample` requests, drawn by chance."""
-    every = part.count // rows
+    every = part.request_count // rows
     chosen = sorted(random.Random(0).sample(range(every), min(every, max(1, sample // rows))))
     return [
         [call // part.tenants * part.tenants * rows + row * part.tenants + call % part.tenants for row in range(rows)]
@@ -215,7 +221,7 @@ def _calls(part: Part, sample: int, rows: int) -> list[list[int]]:
     ]
 
 
-def waited(seconds: Sequence[float], in_flight: int, count: int) -> list[float]:
-    """Seconds that each of `count` calls waits where one after the other takes `seconds`, over and over."""
+def compute_waits(seconds: Sequence[float], in_flight: int, count: int) -> list[float]:
+    """Seconds that each of `request_count` calls waits where one after the other takes `seconds`, over and over."""
     ends = list(itertools.accumulate(itertools.islice(itertools.cycle(seconds), count)))
     return [end - (ends[number - in_flight] if number >= in_flight else 0.0) for number, end in enumerate(ends)]

@@ -10,9 +10,9 @@ from pathlib import Path
 from components.data.importers.e2e import import_e2e
 from components.data.schema import Example
 from components.data.tokens import encode_examples
-from components.model.text.texts import Texts
+from components.model.text.texts import TextCodec
 
-POOL = 50
+BATCHES_PER_POOL = 50
 """Batches that a length-sorted pool of a large training set holds, in PrefixFleet and in `transformers` alike."""
 
 # fmt: off
@@ -28,7 +28,7 @@ E2E_LENGTHS = (
 sum, in GPT-2's BPE; mean 55.1 tokens, as of all pairs, of which 24.8 are the target's."""
 
 
-def draw(data: Path | None, count: int, *, numbers: bool) -> list[Example]:
+def draw_examples(data: Path | None, count: int, *, numbers: bool) -> list[Example]:
     """`count` training pairs, the same at every call, from `data`/e2e-dataset.zip; made up where `data` is None.
 
     `numbers` says that the base's tokenizer reads numbers alone.
@@ -46,12 +46,12 @@ def draw(data: Path | None, count: int, *, numbers: bool) -> list[Example]:
     return [Example(text(source), (text(target),)) for source, target in lengths]
 
 
-def lengths_of(folder: Path, examples: Sequence[Example]) -> list[tuple[int, int]]:
+def count_tokens(folder: Path, examples: Sequence[Example]) -> list[tuple[int, int]]:
     """Tokens of each example's source and target under a base's tokenizer, end-of-text ids included."""
     from transformers import AutoTokenizer
 
     encoded = encode_examples(
-        Texts(AutoTokenizer.from_pretrained(folder)),
+        TextCodec(AutoTokenizer.from_pretrained(folder)),
         examples,
         context=1024,
         prefix_length=0,
@@ -61,7 +61,7 @@ def lengths_of(folder: Path, examples: Sequence[Example]) -> list[tuple[int, int
     return [(len(pair.source_ids), len(pair.target_ids)) for pair in encoded]
 
 
-def epoch(lengths: Sequence[tuple[int, int]], steps: int, batch_size: int) -> list[int]:
+def choose_epoch_indices(lengths: Sequence[tuple[int, int]], steps: int, batch_size: int) -> list[int]:
     """Indices of a short epoch whose batches are as even in length as those of a large set's pool.
 
     The pool is sorted by length and cut into batches; `steps` of them, evenly spaced, make the epoch.

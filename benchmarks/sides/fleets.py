@@ -12,10 +12,10 @@ import yaml
 
 from components.data.schema import Example, format_line
 
-SPLITS = {"train": 80, "validation": 10, "test": 10}
+SPLIT_SIZES = {"train": 80, "validation": 10, "test": 10}
 """Examples of each split, 100 in all."""
-_WORDS = 256
-_END = str(_WORDS - 1)
+_VOCABULARY_SIZE = 256
+_END_WORD = str(_VOCABULARY_SIZE - 1)
 
 
 def write_workspace(root: Path, tenants: Sequence[str], params: dict[str, Any]) -> None:
@@ -34,20 +34,20 @@ def write_data(data: Path, tenants: Sequence[str], seed: int = 0) -> None:
         chooser = random.Random(f"{seed} {tenant}")
         folder = data / tenant
         folder.mkdir(parents=True, exist_ok=True)
-        for split, count in SPLITS.items():
+        for split, count in SPLIT_SIZES.items():
             lengths = chooser.choices(E2E_LENGTHS, k=count)
-            pairs = [Example(_text(chooser, source), (_text(chooser, target),)) for source, target in lengths]
+            pairs = [Example(_make_text(chooser, source), (_make_text(chooser, target),)) for source, target in lengths]
             (folder / f"{split}.jsonl").write_text("".join(map(format_line, pairs)))
 
 
-def names(count: int) -> list[str]:
+def make_tenant_ids(count: int) -> list[str]:
     """Ids of so many tenants, in their order."""
     return [f"tenant-{number:05d}" for number in range(count)]
 
 
-def _text(chooser: random.Random, tokens: int) -> str:
+def _make_text(chooser: random.Random, tokens: int) -> str:
     """One token is left for the end of text."""
-    return " ".join(map(str, chooser.choices(range(_WORDS - 1), k=tokens - 1)))
+    return " ".join(map(str, chooser.choices(range(_VOCABULARY_SIZE - 1), k=tokens - 1)))
 
 
 def _write_base(folder: Path) -> None:
@@ -57,15 +57,15 @@ def _write_base(folder: Path) -> None:
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-    from sides.bases import quiet
+    from sides.bases import silence_transformers
 
-    quiet()
+    silence_transformers()
     torch.manual_seed(0)
-    end = _WORDS - 1
+    end = _VOCABULARY_SIZE - 1
     config = GPT2Config(
-        vocab_size=_WORDS, n_positions=256, n_embd=32, n_layer=2, n_head=2, bos_token_id=end, eos_token_id=end
+        vocab_size=_VOCABULARY_SIZE, n_positions=256, n_embd=32, n_layer=2, n_head=2, bos_token_id=end, eos_token_id=end
     )
     GPT2LMHeadModel(config).save_pretrained(folder)
-    words = Tokenizer(WordLevel({str(number): number for number in range(_WORDS)}, unk_token="0"))
+    words = Tokenizer(WordLevel({str(number): number for number in range(_VOCABULARY_SIZE)}, unk_token="0"))
     words.pre_tokenizer = WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=words, eos_token=_END).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token=_END_WORD).save_pretrained(folder)

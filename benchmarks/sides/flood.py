@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.serving.engine import BatchEngine, Limits
-from components.serving.engine.artifacts.cache import Residents
-from sides.answering import Ask, asked
-from sides.load import Folders, Load
-from sides.turns import Turn, loaded
+from components.serving.engine import BatchEngine, EngineLimits
+from components.serving.engine.artifacts.cache import ArtifactCache
+from sides.answering import AskFunction, make_engine_ask
+from sides.load import RequestLoad, StoredArtifactSource
+from sides.turns import WaitForTurn, reset_peak_memory
 
 
 @dataclass
-class Crowd:
+class FloodResult:
     """What the tenants beside the flood waited for, and what the flood was given."""
 
     waits: list[float] = field(default_factory=list)
@@ -31,38 +31,38 @@ class Crowd:
     seconds: float = 0.0
 
 
-def flooded(
-    turn: Turn, load: Load, tenants: int, count: int, floods: Sequence[int], rounds: int
-) -> dict[str, list[Crowd]]:
+def run_flood(
+    turn: WaitForTurn, load: RequestLoad, tenants: int, count: int, floods: Sequence[int], rounds: int
+) -> dict[str, list[FloodResult]]:
     """In every round, for each of `floods` requests in flight: the other tenants ask `count` times each."""
-    base = load.base()
-    loaded(base.model)
-    limits = Limits(rows=load.rows, queue=2 * max(floods) + tenants, tenant_queue=2 * max(floods) + tenants)
+    base = load.load_base()
+    reset_peak_memory(base.model)
+    limits = EngineLimits(rows=load.rows, queue=2 * max(floods) + tenants, tenant_queue=2 * max(floods) + tenants)
     found = []
     with tempfile.TemporaryDirectory() as scratch:
-        engine = BatchEngine(base, Residents(base, Folders(load.store), Path(scratch)), limits)
-        asyncio.run(_crowd(asked(engine), load, tenants, 1, 1))
+        engine = BatchEngine(base, ArtifactCache(base, StoredArtifactSource(load.store), Path(scratch)), limits)
+        asyncio.run(_run_flood_round(make_engine_ask(engine), load, tenants, 1, 1))
         turn()
         for _ in range(rounds):
             for flood in floods:
-                found.append(asyncio.run(_crowd(asked(engine), load, tenants, count, flood)))
+                found.append(asyncio.run(_run_flood_round(make_engine_ask(engine), load, tenants, count, flood)))
                 turn()
         asyncio.run(engine.drain())
     return {"found": found}
 
 
-async def _crowd(ask: Ask, load: Load, tenants: int, count: int, flood: int) -> Crowd:
-    crowd, numbers = Crowd(), iter(range(0, 1 << 30, tenants))
+async def _run_flood_round(ask: AskFunction, load: RequestLoad, tenants: int, count: int, flood: int) -> FloodResult:
+    crowd, numbers = FloodResult(), iter(range(0, 1 << 30, tenants))
 
     async def flooding() -> None:
         for number in numbers:
-            async for _, tokens in ask(load.request(number, tenants)):
+            async for _, tokens in ask(load.make_request(number, tenants)):
                 crowd.tokens += tokens
 
     async def asking(tenant: int) -> None:
         for turn in range(count):
             began, first = time.perf_counter(), 0.0
-            async for _ in ask(load.request(turn * tenants + tenant, tenants)):
+            async for _ in ask(load.make_request(turn * tenants + tenant, tenants)):
                 first = first or time.perf_counter() - began
             crowd.waits.append(time.perf_counter() - began)
             crowd.firsts.append(first)

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from sides.turns import Turn
+from sides.turns import WaitForTurn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _COPY_BYTES = 2**28
 _REPEATS = 3
 
 
-def measure(turn: Turn, matrices: tuple[tuple[int, int], ...], tokens: int, parts: int) -> dict[str, Any]:
+def measure_rates(turn: WaitForTurn, matrices: tuple[tuple[int, int], ...], tokens: int, parts: int) -> dict[str, Any]:
     """Best rates over all parts: FLOP/s of each dtype over all shapes, and bytes/s read and written by a copy."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     best = dict.fromkeys([*DTYPES, "copy"], 0.0)
@@ -24,38 +24,38 @@ def measure(turn: Turn, matrices: tuple[tuple[int, int], ...], tokens: int, part
     target = torch.empty_like(source)
     turn()
     for _ in range(parts):
-        best["copy"] = max(best["copy"], 2 * _COPY_BYTES / _seconds(lambda: target.copy_(source)))
+        best["copy"] = max(best["copy"], 2 * _COPY_BYTES / _time_call(lambda: target.copy_(source)))
         for name, dtype in DTYPES.items():
             for inputs, outputs in matrices:
-                rate = 2 * tokens * inputs * outputs / _product_seconds(tokens, inputs, outputs, dtype, device)
+                rate = 2 * tokens * inputs * outputs / _time_product(tokens, inputs, outputs, dtype, device)
                 best[name] = max(best[name], rate)
         turn()
     return best
 
 
-def name() -> str:
+def describe_device() -> str:
     """The device that is measured."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({torch.get_num_threads()} threads)"
 
 
-def _product_seconds(tokens: int, inputs: int, outputs: int, dtype: torch.dtype, device: str) -> float:
+def _time_product(tokens: int, inputs: int, outputs: int, dtype: torch.dtype, device: str) -> float:
     values_TI = torch.randn(tokens, inputs, device=device).to(dtype)
     weight_OI = torch.randn(outputs, inputs, device=device).to(dtype)
-    return _seconds(lambda: torch.nn.functional.linear(values_TI, weight_OI))
+    return _time_call(lambda: torch.nn.functional.linear(values_TI, weight_OI))
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _time_call(work: Callable[[], object]) -> float:
     """The least of a few runs, after one that does not count."""
     taken = []
     for _ in range(_REPEATS + 1):
-        _wait()
+        _synchronize()
         started = time.perf_counter()
         work()
-        _wait()
+        _synchronize()
         taken.append(time.perf_counter() - started)
     return min(taken[1:])
 
 
-def _wait() -> None:
+def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -12,32 +12,32 @@ from pathlib import Path
 
 import requests
 
-_START_S = 60.0
+_START_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
-class Server:
+class MlflowServer:
     """A running one."""
 
     uri: str
-    log: Path
+    log_path: Path
 
-    def calls(self) -> int:
+    def count_calls(self) -> int:
         """So many calls were answered, questions after its health left out."""
-        lines = self.log.read_text(errors="replace").splitlines()
+        lines = self.log_path.read_text(errors="replace").splitlines()
         return sum('HTTP/1.1"' in line and "/health" not in line for line in lines)
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Server]:
+def run_mlflow_server(folder: Path) -> Iterator[MlflowServer]:
     """Start a server of one worker on files in `folder`; stopped after the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = Server(f"http://127.0.0.1:{port}", folder / "server.log")
+    server = MlflowServer(f"http://127.0.0.1:{port}", folder / "server.log")
     where = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
     stores = ("--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", f"{folder}/store")
-    with server.log.open("wb") as log:
+    with server.log_path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *where, *stores],
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
@@ -45,10 +45,10 @@ def serve(folder: Path) -> Iterator[Server]:
             stderr=subprocess.STDOUT,
         )
     try:
-        until = time.monotonic() + _START_S
-        while not _answers(server.uri):
+        until = time.monotonic() + _START_TIMEOUT_S
+        while not _is_answering(server.uri):
             if time.monotonic() > until or process.poll() is not None:
-                raise SystemExit(f"MLflow's server does not start: see {server.log}")
+                raise SystemExit(f"MLflow's server does not start: see {server.log_path}")
             time.sleep(0.2)
         yield server
     finally:
@@ -56,7 +56,7 @@ def serve(folder: Path) -> Iterator[Server]:
         process.wait()
 
 
-def _answers(uri: str) -> bool:
+def _is_answering(uri: str) -> bool:
     with suppress(requests.RequestException):
         return requests.get(f"{uri}/health", timeout=1).ok
     return False

@@ -12,8 +12,8 @@ from typing import Any
 from sides.bases import SHAPES, write_base
 
 
-def parser(about: str) -> argparse.ArgumentParser:
-    """A parser with the shared options; `filled` gives values to those left out."""
+def make_parser(about: str) -> argparse.ArgumentParser:
+    """A parser with the shared options; `fill_options` gives values to those left out."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     extent = made.add_mutually_exclusive_group()
     extent.add_argument("--quick", action="store_true", help="a tiny base and few steps: shows that everything runs")
@@ -32,7 +32,7 @@ def parser(about: str) -> argparse.ArgumentParser:
     return made
 
 
-def filled(options: argparse.Namespace, presets: Mapping[str, Mapping[str, Any]]) -> argparse.Namespace:
+def fill_options(options: argparse.Namespace, presets: Mapping[str, Mapping[str, Any]]) -> argparse.Namespace:
     """The options, what was left out taken from the preset `quick`, `full` or `default`."""
     preset = "quick" if options.quick else "full" if options.full else "default"
     for name, value in presets[preset].items():
@@ -42,7 +42,7 @@ def filled(options: argparse.Namespace, presets: Mapping[str, Mapping[str, Any]]
 
 
 @contextmanager
-def bases(options: argparse.Namespace) -> Iterator[Sequence[Path]]:
+def make_bases(options: argparse.Namespace) -> Iterator[Sequence[Path]]:
     """Folders of the bases to measure on; those made by shape are gone afterwards."""
     with tempfile.TemporaryDirectory() as scratch:
         made = [] if options.base else [Path(scratch) / f"gpt2-{shape}" for shape in options.shape]
@@ -51,6 +51,6 @@ def bases(options: argparse.Namespace) -> Iterator[Sequence[Path]]:
         yield options.base or made
 
 
-def spread(values: Sequence[float], form: str = ".2f") -> str:
+def format_spread(values: Sequence[float], form: str = ".2f") -> str:
     """Median, and least and greatest, as text."""
     return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"

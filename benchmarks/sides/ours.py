@@ -1,6 +1,6 @@
 """Our side: PrefixFleet's own doors to training, and nothing of what lies behind them.
 
-`solo`, `together` and `loss_and_gradient` are all that the training benchmarks know of the engine.
+`train_tenant`, `train_tenants` and `compute_loss_and_gradient` are all that the training benchmarks know of the engine.
 
 Shapes: L layers, 2 for key and value, H heads, P prefix slots, D head size.
 """
@@ -12,28 +12,28 @@ from typing import Any, Literal
 from torch import Tensor
 
 from components.config import BaseConfig, EngineConfig, TrainConfig
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 from components.data.schema import Example
 from components.errors import PrefixFleetError
 from components.model.base.load import Base, load_base
 from components.model.trainable_delta import TrainableDelta
 from components.training.loop import train_together as train_shard
-from components.training.objective import Deltas, Row
-from components.training.prepare import fit, prepare
+from components.training.objective import StepDeltas, TrainingExample
+from components.training.prepare import fit, prepare_job
 from components.training.run import TrainResult
-from sides.turns import Turn, loaded
+from sides.turns import WaitForTurn, reset_peak_memory
 
 Dtype = Literal["float32", "bfloat16"]
 
 
-PLAIN = EngineConfig()
+DEFAULT_ENGINE = EngineConfig()
 
 
-def solo(
+def train_tenant(
     base: Base,
     config: TrainConfig,
     examples: Sequence[Example],
-    engine: EngineConfig = PLAIN,
+    engine: EngineConfig = DEFAULT_ENGINE,
     *,
     before_step: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
@@ -41,25 +41,27 @@ def solo(
     return fit(base, config, examples, examples[:1], engine=engine, stop=before_step)
 
 
-def together(
-    base: Base, config: TrainConfig, tenants: Sequence[Sequence[Example]], engine: EngineConfig = PLAIN
+def train_tenants(
+    base: Base, config: TrainConfig, tenants: Sequence[Sequence[Example]], engine: EngineConfig = DEFAULT_ENGINE
 ) -> None:
-    """Train all tenants in the same passes, each on what `solo` would train it on."""
-    for ended in train_shard(base, (prepare(base, config, examples, examples[:1]) for examples in tenants), engine):
+    """Train all tenants in the same passes, each on what `train_tenant` would train it on."""
+    for ended in train_shard(base, (prepare_job(base, config, examples, examples[:1]) for examples in tenants), engine):
         if isinstance(ended.result, PrefixFleetError):
             raise ended.result
 
 
-def loss_and_gradient(base: Base, module: TrainableDelta, pairs: Sequence[Encoded]) -> tuple[float, int, Tensor]:
+def compute_loss_and_gradient(
+    base: Base, module: TrainableDelta, pairs: Sequence[TokenizedPair]
+) -> tuple[float, int, Tensor]:
     """One batch's mean loss in nats, its target tokens, and its gradient for the prefix [L, 2, H, P, D]."""
     count = sum(len(pair.target_ids) for pair in pairs)
-    deltas = Deltas(base, [module.delta()])
-    sums = deltas.backward([Row(0, pair, 1 / count) for pair in pairs])
-    deltas.finish()
-    return float(sums.nats_U) / count, int(sums.count_U), gradient_of(next(module.parameters()))
+    deltas = StepDeltas(base, [module.make_delta()])
+    sums = deltas.backward([TrainingExample(0, pair, 1 / count) for pair in pairs])
+    deltas.propagate_gradients()
+    return float(sums.nats_U) / count, int(sums.count_U), read_gradient(next(module.parameters()))
 
 
-def gradient_of(parameter: Tensor) -> Tensor:
+def read_gradient(parameter: Tensor) -> Tensor:
     """What a backward pass left; that it left something is part of what is checked."""
     if parameter.grad is None:
         raise RuntimeError("no gradient reached the prefix")
@@ -67,7 +69,7 @@ def gradient_of(parameter: Tensor) -> Tensor:
 
 
 def train_in_rounds(
-    turn: Turn,
+    turn: WaitForTurn,
     folder: Path,
     dtype: Dtype,
     config: TrainConfig,
@@ -77,7 +79,7 @@ def train_in_rounds(
 ) -> dict[str, Any]:
     """One run: an epoch to warm up and one a round, with a turn after each."""
     base = load_base(BaseConfig(path=str(folder), dtype=dtype))
-    standing = loaded(base.model)
+    standing = reset_peak_memory(base.model)
     steps_an_epoch = len(examples) // config.batch_size
     last = steps_an_epoch * (rounds + 1)
     step = 0
@@ -90,13 +92,13 @@ def train_in_rounds(
         return step > last
 
     beyond = config.model_copy(update={"max_steps": last + 1, "validate_every": last + 1})
-    result = solo(base, beyond, examples, engine, before_step=at_an_epochs_end)
+    result = train_tenant(base, beyond, examples, engine, before_step=at_an_epochs_end)
     stored = sum(tensor.nbytes for tensor in result.delta.tensors.values())
     return {"loaded_bytes": standing, "stored_bytes": stored}
 
 
 def train_shards(
-    turn: Turn,
+    turn: WaitForTurn,
     folder: Path,
     dtype: Dtype,
     config: TrainConfig,
@@ -105,10 +107,10 @@ def train_shards(
 ) -> dict[str, Any]:
     """Shards of tenants, one after the other on one base; a turn after each."""
     base = load_base(BaseConfig(path=str(folder), dtype=dtype))
-    standing = loaded(base.model)
-    together(base, config.model_copy(update={"max_steps": 2}), [shards[0][0][: 2 * config.batch_size]], engine)
+    standing = reset_peak_memory(base.model)
+    train_tenants(base, config.model_copy(update={"max_steps": 2}), [shards[0][0][: 2 * config.batch_size]], engine)
     turn()
     for tenants in shards:
-        together(base, config, tenants, engine)
+        train_tenants(base, config, tenants, engine)
         turn()
     return {"loaded_bytes": standing}

@@ -14,44 +14,44 @@ import yaml
 
 from components.errors import PrefixFleetError
 from components.registry.registry import Registration, RunLog
-from components.serving.interface import Request
+from components.serving.interface import GenerationRequest
 from components.stages.workspace import Workspace
-from sides.answering import Answers, Part, answered
-from sides.load import Load
-from sides.served import serving
-from sides.turns import Turn
+from sides.answering import LoadAnswers, LoadLevel, answer_all
+from sides.load import RequestLoad
+from sides.served import run_server
+from sides.turns import WaitForTurn
 
 _TIMEOUT_S = 3600.0
 
 
-def over_http(turn: Turn, load: Load, parts: Sequence[Part], rounds: int) -> dict[str, Any]:
+def run_over_http(turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int) -> dict[str, Any]:
     """Register the artifacts, start the server, and ask it; artifacts are resident before it counts."""
     most = max(part.in_flight for part in parts)
     with tempfile.TemporaryDirectory() as scratch:
         serve = {"rows": load.rows, "queue": 2 * most, "tenant_queue": 2 * most, "device_mb": 4096}
         params = {"base": {"path": str(load.folder), "dtype": load.dtype}, "serve": serve}
         (Path(scratch) / "params.yaml").write_text(yaml.safe_dump(params))
-        _register(Workspace(Path(scratch)), load)
-        with serving(Path(scratch)) as server:
+        _register_artifacts(Workspace(Path(scratch)), load)
+        with run_server(Path(scratch)) as server:
             cold_s, found = server.wait_ready(), []
-            asyncio.run(_ask_all(server.url, [load.request(number, most) for number in range(most)], 8))
+            asyncio.run(_ask_all(server.url, [load.make_request(number, most) for number in range(most)], 8))
             turn()
             for _ in range(rounds):
                 for part in parts:
-                    requests = [load.request(number, part.tenants) for number in range(part.count)]
+                    requests = [load.make_request(number, part.tenants) for number in range(part.request_count)]
                     found.append(asyncio.run(_ask_all(server.url, requests, part.in_flight)))
                     turn()
-            return {"found": found, "cold_s": cold_s, "server_bytes": server.resident_bytes()}
+            return {"found": found, "cold_s": cold_s, "server_bytes": server.read_resident_bytes()}
 
 
-def _register(workspace: Workspace, load: Load) -> None:
+def _register_artifacts(workspace: Workspace, load: RequestLoad) -> None:
     jobs = [
         Registration(
             tenant=artifact.tenant,
             artifact=load.store / artifact.sha256,
             base_path=str(load.folder),
             tags={},
-            run=RunLog(),
+            run_log=RunLog(),
             alias="champion",
         )
         for artifact in load.artifacts
@@ -61,14 +61,14 @@ def _register(workspace: Workspace, load: Load) -> None:
             raise made
 
 
-async def _ask_all(url: str, requests: Sequence[Request], in_flight: int) -> Answers:
+async def _ask_all(url: str, requests: Sequence[GenerationRequest], in_flight: int) -> LoadAnswers:
     limits = httpx.Limits(max_connections=in_flight)
     async with httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_S, limits=limits) as client:
 
-        async def ask(request: Request) -> AsyncIterator[tuple[str, int]]:
+        async def ask(request: GenerationRequest) -> AsyncIterator[tuple[str, int]]:
             body = {"model": request.artifact.tenant, "prompt": request.source, "max_tokens": request.max_tokens}
             answer = await client.post("/v1/completions", json={**body, "temperature": 0})
             told = answer.raise_for_status().json()
             yield told["choices"][0]["text"], told["usage"]["completion_tokens"]
 
-        return await answered(ask, requests, in_flight)
+        return await answer_all(ask, requests, in_flight)

@@ -19,16 +19,16 @@ from peft import PrefixTuningConfig, TaskType, get_peft_model
 
 from components.config import TrainConfig
 from components.data.batches import collate
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 from components.data.schema import Example
 from components.data.tokens import encode_examples
-from components.model.text.texts import Texts
-from sides.bases import dropout_free, quiet
-from sides.turns import Turn, loaded
+from components.model.text.texts import TextCodec
+from sides.bases import make_zero_dropouts, silence_transformers
+from sides.turns import WaitForTurn, reset_peak_memory
 
 
 @dataclass(frozen=True)
-class Setting:
+class PeftSetting:
     """What a user can turn on."""
 
     autocast: bool = False
@@ -44,42 +44,42 @@ class Setting:
 
 
 SETTINGS = {
-    "peft": Setting(),
-    "peft-grouped": Setting(grouped=True),
-    "peft-bf16": Setting(autocast=True),
-    "peft-bf16-grouped": Setting(autocast=True, grouped=True),
-    "peft-bf16-weights": Setting(dtype="bfloat16"),
-    "peft-bf16-weights-grouped": Setting(dtype="bfloat16", grouped=True),
-    "peft-bf16-weights-grouped-workers": Setting(dtype="bfloat16", grouped=True, workers=1),
-    "peft-bf16-weights-grouped-compiled": Setting(dtype="bfloat16", grouped=True, compiled=True),
+    "peft": PeftSetting(),
+    "peft-grouped": PeftSetting(grouped=True),
+    "peft-bf16": PeftSetting(autocast=True),
+    "peft-bf16-grouped": PeftSetting(autocast=True, grouped=True),
+    "peft-bf16-weights": PeftSetting(dtype="bfloat16"),
+    "peft-bf16-weights-grouped": PeftSetting(dtype="bfloat16", grouped=True),
+    "peft-bf16-weights-grouped-workers": PeftSetting(dtype="bfloat16", grouped=True, workers=1),
+    "peft-bf16-weights-grouped-compiled": PeftSetting(dtype="bfloat16", grouped=True, compiled=True),
 }
-BEST = "peft-bf16-grouped"
+BEST_SETTING = "peft-bf16-grouped"
 
 
-def load(folder: Path, setting: Setting) -> tuple[Any, Any]:
+def load_model(folder: Path, setting: PeftSetting) -> tuple[Any, Any]:
     """The base as transformers loads it, and its tokenizer."""
-    quiet()
+    silence_transformers()
     dtype = getattr(torch, setting.dtype)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **dropout_free(folder))
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **make_zero_dropouts(folder))
     return model, transformers.AutoTokenizer.from_pretrained(folder)
 
 
-def with_prefix(model: Any, length: int) -> Any:
+def add_prefix(model: Any, length: int) -> Any:
     """The base under a fresh prefix of peft's, without its MLP."""
     config = PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=length, prefix_projection=False)
     return get_peft_model(model, config)
 
 
-def values(model: Any) -> torch.nn.Parameter:
-    """The trained values [P, O] of `with_prefix`'s model."""
+def find_prefix_values(model: Any) -> torch.nn.Parameter:
+    """The trained values [P, O] of `add_prefix`'s model."""
     parameter: torch.nn.Parameter = model.prompt_encoder["default"].embedding.weight
     return parameter
 
 
-def encode(tokenizer: Any, examples: Sequence[Example], prefix_length: int) -> list[Encoded]:
+def encode_pairs(tokenizer: Any, examples: Sequence[Example], prefix_length: int) -> list[TokenizedPair]:
     """The same rows of tokens as PrefixFleet's."""
     return encode_examples(
-        Texts(tokenizer),
+        TextCodec(tokenizer),
         examples,
         context=tokenizer.model_max_length,
         prefix_length=prefix_length,
@@ -88,7 +88,7 @@ def encode(tokenizer: Any, examples: Sequence[Example], prefix_length: int) -> l
     )
 
 
-def inputs(pairs: Sequence[Encoded], pad_id: int) -> dict[str, torch.Tensor]:
+def make_inputs(pairs: Sequence[TokenizedPair], pad_id: int) -> dict[str, torch.Tensor]:
     """A batch as a model of transformers takes it; source and padding have no loss."""
     batch = collate(pairs, pad_id)
     return {
@@ -99,28 +99,28 @@ def inputs(pairs: Sequence[Encoded], pad_id: int) -> dict[str, torch.Tensor]:
 
 
 def train_in_rounds(
-    turn: Turn, folder: Path, setting: Setting, config: TrainConfig, examples: Sequence[Example], rounds: int
+    turn: WaitForTurn, folder: Path, setting: PeftSetting, config: TrainConfig, examples: Sequence[Example], rounds: int
 ) -> dict[str, Any]:
     """One run: an epoch to warm up and one a round, with a turn after each. The examples come grouped by length."""
-    model, tokenizer = load(folder, setting)
-    standing = loaded(model)
-    pairs = encode(tokenizer, examples, config.prefix_length)
-    model = with_prefix(model, config.prefix_length)
+    model, tokenizer = load_model(folder, setting)
+    standing = reset_peak_memory(model)
+    pairs = encode_pairs(tokenizer, examples, config.prefix_length)
+    model = add_prefix(model, config.prefix_length)
     order = "sequential" if setting.grouped else "random"
     _train(model, pairs, tokenizer.eos_token_id, setting, config, order, epochs=rounds + 1, after_epoch=turn)
-    return {"loaded_bytes": standing, "stored_bytes": values(model).nbytes}
+    return {"loaded_bytes": standing, "stored_bytes": find_prefix_values(model).nbytes}
 
 
 def train_each(
-    turn: Turn, folder: Path, setting: Setting, config: TrainConfig, tenants: Sequence[Sequence[Example]]
+    turn: WaitForTurn, folder: Path, setting: PeftSetting, config: TrainConfig, tenants: Sequence[Sequence[Example]]
 ) -> dict[str, Any]:
     """A run of one epoch for every tenant, one after the other on one base; a turn after each."""
-    base, tokenizer = load(folder, setting)
-    standing = loaded(base)
+    base, tokenizer = load_model(folder, setting)
+    standing = reset_peak_memory(base)
 
     def train(examples: Sequence[Example]) -> None:
-        model = with_prefix(base, config.prefix_length)
-        pairs = encode(tokenizer, examples, config.prefix_length)
+        model = add_prefix(base, config.prefix_length)
+        pairs = encode_pairs(tokenizer, examples, config.prefix_length)
         order = "group_by_length" if setting.grouped else "random"
         _train(model, pairs, tokenizer.eos_token_id, setting, config, order, epochs=1)
 
@@ -134,14 +134,14 @@ def train_each(
 
 def _train(
     model: Any,
-    pairs: Sequence[Encoded],
+    pairs: Sequence[TokenizedPair],
     pad_id: int,
-    setting: Setting,
+    setting: PeftSetting,
     config: TrainConfig,
     order: str,
     *,
     epochs: int,
-    after_epoch: Turn = lambda: None,
+    after_epoch: WaitForTurn = lambda: None,
 ) -> None:
     class AfterEpoch(transformers.TrainerCallback):  # type: ignore[misc]
         def on_epoch_end(self, *_args: Any, **_more: Any) -> None:
@@ -171,12 +171,12 @@ def _train(
             model=model,
             args=arguments,
             train_dataset=[{"input_ids": pair.source_ids + pair.target_ids, "pair": pair} for pair in pairs],
-            data_collator=partial(_collated, pad_id=pad_id),
+            data_collator=partial(_collate_rows, pad_id=pad_id),
             callbacks=[AfterEpoch()],
         )
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
 
 
-def _collated(rows: Sequence[dict[str, Any]], *, pad_id: int) -> dict[str, torch.Tensor]:
-    return inputs([row["pair"] for row in rows], pad_id)
+def _collate_rows(rows: Sequence[dict[str, Any]], *, pad_id: int) -> dict[str, torch.Tensor]:
+    return make_inputs([row["pair"] for row in rows], pad_id)

@@ -10,27 +10,27 @@ from pathlib import Path
 
 from components.config import RegistryConfig
 from components.registry.mlflow.connection import quiet_mlflow
-from components.registry.mlflow.versions import model_name
+from components.registry.mlflow.versions import to_model_name
 from components.registry.registry import Registry
 
 
-def write_fleet(uri: str, folder: Path, tenants: Sequence[str], on_trial: Sequence[str]) -> None:
+def write_mlflow_tables(uri: str, folder: Path, tenants: Sequence[str], on_trial: Sequence[str]) -> None:
     """Make MLflow's tables in a database and fill them."""
     import sqlalchemy as sql
     from mlflow.store.model_registry.dbmodels import models
 
     registry = Registry(RegistryConfig(tracking_uri=uri), folder)
-    registry.champions()
+    registry.find_champions()
     now_ms, home = int(time.time() * 1000), {"workspace": "default"}
     both = [(tenant, 1) for tenant in tenants] + [(tenant, 2) for tenant in on_trial]
     times = {"creation_time": now_ms, "last_updated_time": now_ms}
     rows = {
-        models.SqlRegisteredModel: [{**home, **times, "name": model_name(tenant)} for tenant in tenants],
+        models.SqlRegisteredModel: [{**home, **times, "name": to_model_name(tenant)} for tenant in tenants],
         models.SqlModelVersion: [
             {
                 **home,
                 **times,
-                "name": model_name(tenant),
+                "name": to_model_name(tenant),
                 "version": number,
                 "current_stage": "None",
                 "source": f"s3://nowhere/{tenant}/{number}",
@@ -39,12 +39,12 @@ def write_fleet(uri: str, folder: Path, tenants: Sequence[str], on_trial: Sequen
             for tenant, number in both
         ],
         models.SqlModelVersionTag: [
-            {**home, "name": model_name(tenant), "version": number, "key": key, "value": value}
+            {**home, "name": to_model_name(tenant), "version": number, "key": key, "value": value}
             for tenant, number in both
             for key, value in (("sha256", f"{number:064d}"), ("verdict", "accepted"), ("tenant", tenant))
         ],
         models.SqlRegisteredModelAlias: [
-            {**home, "name": model_name(tenant), "alias": ("champion", "challenger")[number - 1], "version": number}
+            {**home, "name": to_model_name(tenant), "alias": ("champion", "challenger")[number - 1], "version": number}
             for tenant, number in both
         ],
     }
@@ -53,6 +53,6 @@ def write_fleet(uri: str, folder: Path, tenants: Sequence[str], on_trial: Sequen
         for model, values in rows.items():
             connection.execute(sql.insert(model), values)
     engine.dispose()
-    found = registry.champion(tenants[-1]), registry.challenger(on_trial[0])
+    found = registry.find_champion(tenants[-1]), registry.find_challenger(on_trial[0])
     if [one and one.version for one in found] != ["1", "2"]:
         raise SystemExit(f"MLflow reads other versions than were written: {found}")

@@ -14,30 +14,30 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-Turn = Callable[[], None]
+WaitForTurn = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Side:
+class Contender:
     """Something to time: importable work, what it is given, and in how many parts it runs."""
 
-    work: Callable[..., dict[str, Any]]
+    function: Callable[..., dict[str, Any]]
     arguments: tuple[Any, ...]
-    parts: int
+    part_count: int
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ContenderResult:
     """What a side took."""
 
-    seconds: tuple[float, ...]
+    part_seconds: tuple[float, ...]
     """Of each part."""
     peak_bytes: int
-    """Of the process (resident) or of the GPU (allocated), from `loaded` on."""
+    """Of the process (resident) or of the GPU (allocated), from `reset_peak_memory` on."""
     facts: dict[str, Any]
 
 
-def in_turns(sides: Mapping[str, Side]) -> dict[str, Outcome]:
+def run_in_turns(sides: Mapping[str, Contender]) -> dict[str, ContenderResult]:
     """Start all sides, one after the other, then run their parts alternately, as evenly as their numbers allow.
 
     A side that fails ends the benchmark; its traceback is on stderr.
@@ -48,12 +48,12 @@ def in_turns(sides: Mapping[str, Side]) -> dict[str, Outcome]:
     try:
         for name, side in sides.items():
             pipes[name], end = context.Pipe()
-            processes[name] = context.Process(target=_child, args=(end, side))
+            processes[name] = context.Process(target=_run_contender, args=(end, side))
             processes[name].start()
             end.close()
             _receive(pipes[name], name)
         for _, name in sorted(
-            ((part + 0.5) / side.parts, name) for name, side in sides.items() for part in range(side.parts)
+            ((part + 0.5) / side.part_count, name) for name, side in sides.items() for part in range(side.part_count)
         ):
             pipes[name].send(None)
             seconds[name].append(_receive(pipes[name], name))
@@ -61,7 +61,7 @@ def in_turns(sides: Mapping[str, Side]) -> dict[str, Outcome]:
         for name in sides:
             pipes[name].send(None)
             facts, peak = _receive(pipes[name], name)
-            outcomes[name] = Outcome(tuple(seconds[name]), peak, facts)
+            outcomes[name] = ContenderResult(tuple(seconds[name]), peak, facts)
             processes[name].join()
         return outcomes
     finally:
@@ -69,7 +69,7 @@ def in_turns(sides: Mapping[str, Side]) -> dict[str, Outcome]:
             process.terminate()
 
 
-def loaded(*models: Any) -> int:
+def reset_peak_memory(*models: Any) -> int:
     """Bytes taken once a side has loaded its models; the peak counts from here on. A file that is mapped is read."""
     import torch
 
@@ -79,16 +79,16 @@ def loaded(*models: Any) -> int:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
-    return watch_peak()
+    return reset_peak_resident_memory()
 
 
-def watch_peak() -> int:
+def reset_peak_resident_memory() -> int:
     """Let VmHWM, this process's greatest resident memory, count from here on; returns the bytes of now."""
     Path("/proc/self/clear_refs").write_text("5")
-    return status_bytes("VmRSS")
+    return read_status_bytes("VmRSS")
 
 
-def _child(pipe: Connection, side: Side) -> None:
+def _run_contender(pipe: Connection, side: Contender) -> None:
     import torch
 
     started: float | None = None
@@ -101,8 +101,8 @@ def _child(pipe: Connection, side: Side) -> None:
         pipe.recv()
         started = time.perf_counter()
 
-    facts = side.work(turn, *side.arguments)
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else status_bytes("VmHWM")
+    facts = side.function(turn, *side.arguments)
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else read_status_bytes("VmHWM")
     pipe.send((facts, peak))
 
 
@@ -113,7 +113,7 @@ def _receive(pipe: Connection, name: str) -> Any:
         sys.exit(f"{name} failed: its traceback stands above")
 
 
-def status_bytes(field: str) -> int:
+def read_status_bytes(field: str) -> int:
     """A figure of this process, in bytes. Unlike `ru_maxrss` it is not inherited from the process that started it."""
     found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     if found is None:

@@ -11,52 +11,52 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-Taken = tuple[float, float]
+ClockSeconds = tuple[float, float]
 """Seconds by the clock and of the processor."""
 
 
-def now() -> Taken:
+def read_clocks() -> ClockSeconds:
     """Both, from some moment on."""
     return time.perf_counter(), sum(os.times()[:4])
 
 
-def plus(one: Taken, *others: Taken) -> Taken:
+def add_seconds(one: ClockSeconds, *others: ClockSeconds) -> ClockSeconds:
     """The sum of all."""
     walls, processors = zip(one, *others, strict=True)
     return sum(walls), sum(processors)
 
 
-def minus(one: Taken, other: Taken) -> Taken:
+def subtract_seconds(one: ClockSeconds, other: ClockSeconds) -> ClockSeconds:
     """What is left."""
     return one[0] - other[0], one[1] - other[1]
 
 
-class Watch:
+class Stopwatch:
     """Knows of every part how long it took, less the parts that it called. One thread at a time."""
 
     def __init__(self) -> None:
         """Nothing has run yet."""
-        self.taken: dict[str, Taken] = {}
-        self._inner: list[Taken] = [(0.0, 0.0)]
+        self.seconds_by_part: dict[str, ClockSeconds] = {}
+        self._inner_seconds: list[ClockSeconds] = [(0.0, 0.0)]
 
-    def around(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap_function(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """The function, watched."""
 
         @functools.wraps(call)
         def watched(*arguments: Any, **named: Any) -> Any:
-            with self._running(part):
+            with self._time_part(part):
                 return call(*arguments, **named)
 
         return watched
 
-    def along(self, part: str, generate: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    def wrap_generator(self, part: str, generate: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
         """The generator, watched while it makes what it yields."""
 
         @functools.wraps(generate)
         def watched(*arguments: Any, **named: Any) -> Iterator[Any]:
             made = generate(*arguments, **named)
             while True:
-                with self._running(part):
+                with self._time_part(part):
                     try:
                         one = next(made)
                     except StopIteration:
@@ -66,12 +66,14 @@ class Watch:
         return watched
 
     @contextmanager
-    def _running(self, part: str) -> Iterator[None]:
-        started = now()
-        self._inner.append((0.0, 0.0))
+    def _time_part(self, part: str) -> Iterator[None]:
+        started = read_clocks()
+        self._inner_seconds.append((0.0, 0.0))
         try:
             yield
         finally:
-            taken = minus(now(), started)
-            self.taken[part] = plus(self.taken.get(part, (0.0, 0.0)), minus(taken, self._inner.pop()))
-            self._inner[-1] = plus(self._inner[-1], taken)
+            taken = subtract_seconds(read_clocks(), started)
+            self.seconds_by_part[part] = add_seconds(
+                self.seconds_by_part.get(part, (0.0, 0.0)), subtract_seconds(taken, self._inner_seconds.pop())
+            )
+            self._inner_seconds[-1] = add_seconds(self._inner_seconds[-1], taken)

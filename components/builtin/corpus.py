@@ -13,81 +13,92 @@ import numpy as np
 from components.builtin import names
 from components.builtin.domains import DOMAINS, Attribute, Domain
 from components.builtin.lexicon import NOUNS
-from components.builtin.styles import Linearisation, Style, framed, framed_sentence, linearisation, phrased
+from components.builtin.styles import (
+    Linearisation,
+    Style,
+    make_framed_sentence,
+    make_framed_style,
+    make_linearisation,
+    make_phrased_style,
+)
 
-FRESH_VALUES = 0.8
-SESSION_ROWS = 0.5
-PROSE_ROWS = 0.05
-SOURCE_SHARE, SOURCE_WEIGHT = 0.25, 0.4
+FRESH_VALUE_SHARE = 0.8
+SESSION_ROW_SHARE = 0.5
+PROSE_ROW_SHARE = 0.05
+COUNTED_SOURCE_SHARE, SOURCE_WEIGHT = 0.25, 0.4
 """Share of sources that count in the loss, and with what weight: names are invented, so there is little to foresee."""
 
 
-class Rows(NamedTuple):
+class PretrainingBatch(NamedTuple):
     """A batch of training rows: token ids and loss weights, both [B, T]."""
 
     ids_BT: np.ndarray[Any, np.dtype[np.int64]]
     weights_BT: np.ndarray[Any, np.dtype[np.float32]]
 
 
-class Writer:
+class PairGenerator:
     """One system that writes records down and one hand that puts them into words."""
 
     def __init__(self, random: Random) -> None:
         """Draw a domain, a linearisation and a style."""
         self.random = random
-        self.domain = random.choice(DOMAINS) if random.random() < 0.5 else _invented_domain(random)
-        self.linearise: Linearisation = linearisation(random)
+        self.domain = random.choice(DOMAINS) if random.random() < 0.5 else _invent_domain(random)
+        self.linearise: Linearisation = make_linearisation(random)
         keys = [attribute.key for attribute in self.domain.attributes]
         clauses = bool(self.domain.attributes[0].clauses)
-        self.style: Style = phrased(self.domain, random) if clauses and random.random() < 0.6 else framed(keys, random)
-        self.shuffles = random.random() < 0.35
-        self.fewest = random.choice((1, 2, 3, len(keys)))
+        self.style: Style = (
+            make_phrased_style(self.domain, random)
+            if clauses and random.random() < 0.6
+            else make_framed_style(keys, random)
+        )
+        self.shuffles_attributes = random.random() < 0.35
+        self.min_attributes = random.choice((1, 2, 3, len(keys)))
 
-    def pair(self) -> tuple[str, str]:
+    def generate_pair(self) -> tuple[str, str]:
         """A source and its target."""
-        count = self.random.randint(min(self.fewest, len(self.domain.attributes)), len(self.domain.attributes))
+        count = self.random.randint(min(self.min_attributes, len(self.domain.attributes)), len(self.domain.attributes))
         chosen = sorted(self.random.sample(range(len(self.domain.attributes)), count))
-        if self.shuffles:
+        if self.shuffles_attributes:
             self.random.shuffle(chosen)
-        fresh = self.random.random() < FRESH_VALUES
-        record = [(self.domain.name_key, self._value(self.domain.name_kind, self.domain.noun, fresh))]
+        fresh = self.random.random() < FRESH_VALUE_SHARE
+        record = [(self.domain.name_key, self._generate_value(self.domain.name_kind, self.domain.noun, fresh))]
         for index in chosen:
             attribute = self.domain.attributes[index]
-            record.append((attribute.key, self._value(attribute.kind, attribute.key, fresh)))
+            record.append((attribute.key, self._generate_value(attribute.kind, attribute.key, fresh)))
         return self.linearise(record), self.style(record)
 
-    def _value(self, kind: str, key: str, fresh: bool) -> str:
+    def _generate_value(self, kind: str, key: str, fresh: bool) -> str:
         source = self.random if fresh else Random(f"{key}/{self.random.randrange(12)}")
-        return names.value(kind, source)
+        return names.make_value(kind, source)
 
 
-def prose(random: Random) -> str:
+def generate_prose(random: Random) -> str:
     """A few sentences about invented people and places."""
     sentences = []
     for _ in range(random.randint(3, 8)):
-        sentence = framed_sentence(random)
+        sentence = make_framed_sentence(random)
         if random.random() < 0.5:
-            sentence = f"{names.value(random.choice(('person', 'place', 'title')), random)}: {sentence}"
+            sentence = f"{names.make_value(random.choice(('person', 'place', 'title')), random)}: {sentence}"
         sentences.append(sentence)
     return " ".join(sentences)
 
 
-def texts(seed: int) -> Iterator[str]:
+def generate_texts(seed: int) -> Iterator[str]:
     """An endless stream of plain text for training the tokenizer."""
     random = Random(seed)
     while True:
-        source, target = Writer(random).pair()
+        source, target = PairGenerator(random).generate_pair()
         yield f"{source}\n {target}"
-        if random.random() < PROSE_ROWS:
-            yield prose(random)
+        if random.random() < PROSE_ROW_SHARE:
+            yield generate_prose(random)
 
 
-def rows(tokenizer: Any, *, seed: int, batch_size: int, length: int) -> Iterator[Rows]:
+def generate_batches(tokenizer: Any, *, seed: int, batch_size: int, length: int) -> Iterator[PretrainingBatch]:
     """An endless stream of batches of `batch_size` rows of `length` tokens; the same for the same seed."""
     random = Random(seed)
     end = tokenizer.token_to_id("<eos>")
     while True:
-        plans = [_row_texts(random) for _ in range(batch_size)]
+        plans = [_generate_row_texts(random) for _ in range(batch_size)]
         encoded = iter(tokenizer.encode_batch([text for plan in plans for text, _ in plan]))
         ids_BT = np.full((batch_size, length), end, dtype=np.int64)
         weights_BT = np.zeros((batch_size, length), dtype=np.float32)
@@ -100,29 +111,29 @@ def rows(tokenizer: Any, *, seed: int, batch_size: int, length: int) -> Iterator
                 weights += [weight] * len(tokens)
             used = min(length, len(ids))
             ids_BT[row, :used], weights_BT[row, :used] = ids[:used], weights[:used]
-        yield Rows(ids_BT, weights_BT)
+        yield PretrainingBatch(ids_BT, weights_BT)
 
 
-def _row_texts(random: Random, characters: int = 1000) -> list[tuple[str, float]]:
+def _generate_row_texts(random: Random, characters: int = 1000) -> list[tuple[str, float]]:
     kind = random.random()
-    if kind < PROSE_ROWS:
-        return [(prose(random), 1.0) for _ in range(3)]
-    session = kind < PROSE_ROWS + SESSION_ROWS
-    writer = Writer(random)
+    if kind < PROSE_ROW_SHARE:
+        return [(generate_prose(random), 1.0) for _ in range(3)]
+    session = kind < PROSE_ROW_SHARE + SESSION_ROW_SHARE
+    writer = PairGenerator(random)
     plan: list[tuple[str, float]] = []
     total = 0
     while total < characters:
-        source, target = writer.pair()
-        counted = random.random() < SOURCE_SHARE
+        source, target = writer.generate_pair()
+        counted = random.random() < COUNTED_SOURCE_SHARE
         plan += [(source, SOURCE_WEIGHT if counted else 0.0), (f" {target}", 1.0)]
         total += len(source) + len(target)
         if not session:
-            writer = Writer(random)
+            writer = PairGenerator(random)
     return plan
 
 
-def _invented_domain(random: Random) -> Domain:
-    kinds = tuple(names.KINDS)
+def _invent_domain(random: Random) -> Domain:
+    kinds = tuple(names.VALUE_GENERATORS)
     keys = random.sample(NOUNS, random.randint(3, 6))
     if random.random() < 0.3:
         keys = [f"{key} {random.choice(NOUNS)}" if random.random() < 0.4 else key for key in keys]

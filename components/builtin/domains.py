@@ -27,21 +27,21 @@ class Domain:
     attributes: tuple[Attribute, ...]
 
 
-def _domain(noun: str, name_key: str, name_kind: str, table: str) -> Domain:
+def _parse_domain(noun: str, name_key: str, name_kind: str, table: str) -> Domain:
     attributes = []
     for line in table.strip().splitlines():
         head, clauses, remarks = (part.strip() for part in line.split("#"))
         key, kind = head.rsplit(" ", 1)
-        attributes.append(Attribute(key, kind, _alternatives(clauses), _alternatives(remarks)))
+        attributes.append(Attribute(key, kind, _split_alternatives(clauses), _split_alternatives(remarks)))
     return Domain(noun, name_key, name_kind, tuple(attributes))
 
 
-def _alternatives(text: str) -> tuple[str, ...]:
+def _split_alternatives(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split("/"))
 
 
 DOMAINS = (
-    _domain(
+    _parse_domain(
         "restaurant",
         "name",
         "title",
@@ -53,7 +53,7 @@ near title # is near {v} / stands next to {v} / sits close to {v} # Look for {v}
 price range price # costs {v} a head / charges {v} # Prices are around {v}. / A meal comes to {v}.
 customer rating number # is rated {v} out of 5 / has a rating of {v} # Customers rate it {v}. / Its rating is {v}.""",
     ),
-    _domain(
+    _parse_domain(
         "hotel",
         "hotel",
         "title",
@@ -65,7 +65,7 @@ view thing # looks out on a {v} / has a view of a {v} # From the windows you see
 opened year # was opened in {v} / has been open since {v} # It dates from {v}. / Doors opened in {v}.
 manager person # is run by {v} / is managed by {v} # The manager is {v}. / {v} runs the house.""",
     ),
-    _domain(
+    _parse_domain(
         "player",
         "player",
         "person",
@@ -77,7 +77,7 @@ goals number # has scored {v} goals / made {v} goals # That makes {v} goals so f
 shirt number number # wears number {v} / has the number {v} shirt # The shirt shows {v}.
 coach person # trains under {v} / is coached by {v} # {v} is the coach.""",
     ),
-    _domain(
+    _parse_domain(
         "film",
         "title",
         "title",
@@ -89,7 +89,7 @@ running time measure # runs for {v} / lasts {v} # The running time is {v}.
 genre thing # is a {v} picture / belongs to the {v} films # Its genre is {v}.
 budget price # cost {v} to make / had a budget of {v} # The budget was {v}.""",
     ),
-    _domain(
+    _parse_domain(
         "book",
         "book",
         "title",
@@ -101,7 +101,7 @@ subject thing # is about a {v} / tells of a {v} # Its subject is a {v}.
 first printed year # was first printed in {v} / appeared in {v} # The first edition is of {v}.
 shelf code # stands on shelf {v} / is kept at {v} # Look on shelf {v}.""",
     ),
-    _domain(
+    _parse_domain(
         "city",
         "city",
         "place",
@@ -113,7 +113,7 @@ mayor person # is led by {v} / has {v} for mayor # The mayor is {v}.
 founded year # was founded in {v} / goes back to {v} # It was founded in {v}.
 height measure # lies at a height of {v} / is {v} above the sea # It lies {v} up.""",
     ),
-    _domain(
+    _parse_domain(
         "phone",
         "model",
         "code",
@@ -125,7 +125,7 @@ colour colour # comes in {v} / is painted {v} # The colour is {v}.
 price price # sells at {v} / costs {v} # Its price is {v}. / Buyers pay {v}.
 weight measure # weighs {v} / has a weight of {v} # It weighs {v}.""",
     ),
-    _domain(
+    _parse_domain(
         "dish",
         "recipe",
         "title",
@@ -137,7 +137,7 @@ cook person # was written down by {v} / comes from {v} # The recipe is from {v}.
 origin place # comes out of {v} / belongs to the kitchens of {v} # Its home is {v}.
 season thing # is best in {v} season / suits the {v} season # Make it when it is time for {v}.""",
     ),
-    _domain(
+    _parse_domain(
         "flight",
         "flight",
         "code",
@@ -149,7 +149,7 @@ gate code # boards at gate {v} / uses gate {v} # The gate is {v}.
 aircraft title # is flown by a {v} / uses a {v} # The aircraft is a {v}.
 seats left number # has {v} seats left / still offers {v} seats # There are {v} seats left.""",
     ),
-    _domain(
+    _parse_domain(
         "station",
         "station",
         "place",
@@ -161,7 +161,7 @@ day date # reported on {v} / sent its figures on {v} # The day was {v}.
 observer person # is read by {v} / is kept by {v} # {v} took the reading.
 sky colour # was under a {v} sky / saw a {v} sky # The sky was {v}.""",
     ),
-    _domain(
+    _parse_domain(
         "company",
         "company",
         "title",
@@ -173,7 +173,7 @@ employees number # employs {v} people / has {v} on its staff # It has {v} employ
 revenue price # turned over {v} / took in {v} last year # Revenue was {v}.
 product thing # is known for its {v} / sells a {v} # The main product is a {v}.""",
     ),
-    _domain(
+    _parse_domain(
         "scientist",
         "scientist",
         "person",
@@ -185,7 +185,7 @@ award title # won the {v} / was given the {v} # The award was the {v}.
 nationality quality # was {v} / held a {v} passport # The nationality was {v}.
 student person # taught {v} / had {v} for a student # One student was {v}.""",
     ),
-    _domain(
+    _parse_domain(
         "building",
         "building",
         "title",
@@ -197,7 +197,7 @@ street place # stands in {v} / is found on {v} # The street is {v}.
 material thing # is built of {v} / is made of {v} # The walls are of {v}.
 cost price # cost {v} / was built for {v} # The bill came to {v}.""",
     ),
-    _domain(
+    _parse_domain(
         "album",
         "album",
         "title",
@@ -209,7 +209,7 @@ style quality # sounds {v} / is a {v} record # The style is {v}.
 recorded in place # was recorded in {v} / was made in {v} # The studio was in {v}.
 producer person # was produced by {v} / had {v} at the desk # {v} produced it.""",
     ),
-    _domain(
+    _parse_domain(
         "animal",
         "animal",
         "title",
@@ -221,7 +221,7 @@ house code # lives in house {v} / is kept in {v} # Its house is {v}.
 coat colour # has a {v} coat / is {v} all over # The coat is {v}.
 came from place # came from {v} / was born in {v} # It was brought from {v}.""",
     ),
-    _domain(
+    _parse_domain(
         "car",
         "car",
         "title",

@@ -9,11 +9,11 @@ _ONSETS = """b bl br c ch cl cr d dr f fl fr g gl gr h j k kl kn kr l m n p pl p
 _VOWELS = """a a e e i i o o u ai au ea ee ei ia ie io oa oo ou y""".split()
 _CODAS = """b ck d f g ks l ld lf ll lm ln lt m mp n nd ng nk nn nt p r rb rd rg rk rl rm rn rp rs rt s sh sk ss
     st t th v x z""".split()
-_ENDINGS = """a berg by don e er ey field ford gate ham holm ia ick in is land ley lin low mouth o on or ov port
+_WORD_ENDINGS = """a berg by don e er ey field ford gate ham holm ia ick in is land ley lin low mouth o on or ov port
     sen stead ton um us vale wick worth""".split()
 
 
-def word(random: Random) -> str:
+def make_word(random: Random) -> str:
     """One invented word of two to four syllables, capitalised."""
     parts = []
     for _ in range(random.choice((1, 1, 1, 2))):
@@ -21,42 +21,44 @@ def word(random: Random) -> str:
         if random.random() < 0.6:
             parts.append(random.choice(_CODAS))
     if random.random() < 0.75:
-        parts.append(random.choice(_ENDINGS))
+        parts.append(random.choice(_WORD_ENDINGS))
     return "".join(parts)[:11].capitalize()
 
 
-def place(random: Random) -> str:
+def make_place(random: Random) -> str:
     """A town, river or country."""
     style = random.random()
     if style < 0.7:
-        return word(random)
+        return make_word(random)
     if style < 0.85:
-        return f"{random.choice(('Port', 'Saint', 'New', 'North', 'Upper', 'Lower', 'East', 'Old'))} {word(random)}"
-    return f"{word(random)} {random.choice(('Bay', 'Hill', 'Bridge', 'Park', 'Cross', 'Green', 'Point', 'Road'))}"
+        return (
+            f"{random.choice(('Port', 'Saint', 'New', 'North', 'Upper', 'Lower', 'East', 'Old'))} {make_word(random)}"
+        )
+    return f"{make_word(random)} {random.choice(('Bay', 'Hill', 'Bridge', 'Park', 'Cross', 'Green', 'Point', 'Road'))}"
 
 
-def person(random: Random) -> str:
+def make_person(random: Random) -> str:
     """A person of two or three names."""
     middle = f" {random.choice('ABCDEFGHJKLMNOPRSTVW')}." if random.random() < 0.15 else ""
-    return f"{word(random)}{middle} {word(random)}"
+    return f"{make_word(random)}{middle} {make_word(random)}"
 
 
-def title(random: Random) -> str:
+def make_title(random: Random) -> str:
     """A name of a shop, a ship, a book: invented or made of common words."""
     style = random.random()
     if style < 0.35:
-        return " ".join(word(random) for _ in range(random.choice((1, 1, 2, 2, 3))))
+        return " ".join(make_word(random) for _ in range(random.choice((1, 1, 2, 2, 3))))
     common = random.choice(NOUNS).capitalize()
     if style < 0.55:
         return f"{random.choice(ADJECTIVES).capitalize()} {common}"
     if style < 0.75:
         return f"The {random.choice((*ADJECTIVES, *NOUNS)).capitalize()} {common}"
     if style < 0.9:
-        return f"{word(random)} {common}"
-    return f"{common} of {word(random)}"
+        return f"{make_word(random)} {common}"
+    return f"{common} of {make_word(random)}"
 
 
-def thing(random: Random) -> str:
+def make_thing(random: Random) -> str:
     """A kind of thing, in small letters."""
     style = random.random()
     if style < 0.4:
@@ -66,17 +68,17 @@ def thing(random: Random) -> str:
     return f"{random.choice(ADJECTIVES)} {random.choice(NOUNS)} {random.choice(NOUNS)}"
 
 
-def quality(random: Random) -> str:
+def make_quality(random: Random) -> str:
     """An adjective, at times of an invented people or place."""
-    return random.choice(ADJECTIVES) if random.random() < 0.6 else word(random)
+    return random.choice(ADJECTIVES) if random.random() < 0.6 else make_word(random)
 
 
-def colour(random: Random) -> str:
+def make_colour(random: Random) -> str:
     """A colour."""
     return random.choice(COLOURS) if random.random() < 0.7 else f"{random.choice(ADJECTIVES)} {random.choice(NOUNS)}"
 
 
-def number(random: Random) -> str:
+def make_number(random: Random) -> str:
     """A number of one to five digits, some with a decimal."""
     style = random.random()
     if style < 0.75:
@@ -84,28 +86,30 @@ def number(random: Random) -> str:
     return f"{random.randrange(1, 100)}.{random.randrange(10)}"
 
 
-def year(random: Random) -> str:
+def make_year(random: Random) -> str:
     """A year."""
     return str(random.randrange(1000, 2100))
 
 
-def date(random: Random) -> str:
+def make_date(random: Random) -> str:
     """A day."""
-    return f"{random.randrange(1, 29)} {random.choice(MONTHS)}" + (f" {year(random)}" if random.random() < 0.4 else "")
+    return f"{random.randrange(1, 29)} {random.choice(MONTHS)}" + (
+        f" {make_year(random)}" if random.random() < 0.4 else ""
+    )
 
 
-def hour(random: Random) -> str:
+def make_hour(random: Random) -> str:
     """A time of day."""
     return f"{random.randrange(1, 13)}.{random.randrange(60):02d} {random.choice(('am', 'pm'))}"
 
 
-def price(random: Random) -> str:
+def make_price(random: Random) -> str:
     """An amount of money or of a measure."""
-    amount = number(random)
+    amount = make_number(random)
     return random.choice((f"£{amount}", f"${amount}", f"{amount} euros", f"less than £{amount}", f"{amount} pounds"))
 
 
-def measure(random: Random) -> str:
+def make_measure(random: Random) -> str:
     """A quantity with its unit."""
     units = (
         "metres",
@@ -121,33 +125,33 @@ def measure(random: Random) -> str:
         "pages",
         "seats",
     )
-    return f"{number(random)} {random.choice(units)}"
+    return f"{make_number(random)} {random.choice(units)}"
 
 
-def code(random: Random) -> str:
+def make_code(random: Random) -> str:
     """A short code of letters and digits."""
     letters = "".join(random.choice("ABCDEFGHKLMNPRSTVWX") for _ in range(random.choice((1, 2, 3))))
     return f"{letters}{random.choice(('-', '', ' '))}{random.randrange(1, 10 ** random.choice((1, 2, 3)))}"
 
 
-KINDS = {
-    "place": place,
-    "person": person,
-    "title": title,
-    "thing": thing,
-    "quality": quality,
-    "colour": colour,
-    "number": number,
-    "year": year,
-    "date": date,
-    "hour": hour,
-    "price": price,
-    "measure": measure,
-    "code": code,
+VALUE_GENERATORS = {
+    "place": make_place,
+    "person": make_person,
+    "title": make_title,
+    "thing": make_thing,
+    "quality": make_quality,
+    "colour": make_colour,
+    "number": make_number,
+    "year": make_year,
+    "date": make_date,
+    "hour": make_hour,
+    "price": make_price,
+    "measure": make_measure,
+    "code": make_code,
 }
 """Generators of values by the name of their kind."""
 
 
-def value(kind: str, random: Random) -> str:
+def make_value(kind: str, random: Random) -> str:
     """A fresh value of the kind."""
-    return KINDS[kind](random)
+    return VALUE_GENERATORS[kind](random)

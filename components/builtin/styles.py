@@ -11,17 +11,17 @@ from random import Random
 from components.builtin.domains import Domain
 from components.builtin.lexicon import ADJECTIVES, ADVERBS, NOUNS, PARTICIPLES, PREPOSITIONS, VERBS
 
-Record = Sequence[tuple[str, str]]
+AttributeRecord = Sequence[tuple[str, str]]
 """Keys and values in the order of the source; the first pair names the subject."""
-Style = Callable[[Record], str]
-Linearisation = Callable[[Record], str]
+Style = Callable[[AttributeRecord], str]
+Linearisation = Callable[[AttributeRecord], str]
 
 _JOINS = (", and ", " and ", ", ", "; ", ", while it ", ", which ")
 _OPENINGS = ("", "", "", "Note: ", "News: ", "In brief: ", "Well, ", "Today: ", "From the desk: ", "As we know, ")
 _PRONOUNS = ("It", "The {n}", "This {n}", "Our {n}", "The same {n}", "{s}", "One more thing: it", "Also, it")
 
 
-def linearisation(random: Random) -> Linearisation:
+def make_linearisation(random: Random) -> Linearisation:
     """How a system writes records down; most often `key : value | key : value`."""
     style = random.random()
     if style < 0.6:
@@ -35,7 +35,7 @@ def linearisation(random: Random) -> Linearisation:
     return lambda record: "\n".join(f"{key}: {value}" for key, value in record)
 
 
-def phrased(domain: Domain, random: Random) -> Style:
+def make_phrased_style(domain: Domain, random: Random) -> Style:
     """A style made of the domain's own clauses and remarks."""
     clauses = {a.key: random.choice(a.clauses) for a in domain.attributes}
     remarks = {a.key: random.choice(a.remarks) for a in domain.attributes}
@@ -45,15 +45,15 @@ def phrased(domain: Domain, random: Random) -> Style:
     a_sentence = random.choice((1, 2, 2, 3))
     join, opening, pronoun = random.choice(_JOINS[:4]), random.choice(_OPENINGS), random.choice(_PRONOUNS)
     introduces = random.random() < 0.3
-    closing = f" {framed_sentence(random)}" if random.random() < 0.2 else ""
+    closing = f" {make_framed_sentence(random)}" if random.random() < 0.2 else ""
 
-    def write(record: Record) -> str:
+    def write(record: AttributeRecord) -> str:
         subject = record[0][1]
         rest = list(record[1:]) if keeps_order else sorted(record[1:], key=lambda pair: rank[pair[0]])
         phrases = [clauses[key].format(v=value, n=domain.noun) for key, value in rest if key not in as_remark]
         tails = [remarks[key].format(v=value, n=domain.noun) for key, value in rest if key in as_remark]
         if introduces:
-            phrases.insert(0, f"is {article(domain.noun)} {domain.noun}")
+            phrases.insert(0, f"is {choose_article(domain.noun)} {domain.noun}")
         sentences = []
         for start in range(0, len(phrases), a_sentence):
             who = subject if start == 0 else pronoun.format(n=domain.noun, s=subject)
@@ -65,18 +65,20 @@ def phrased(domain: Domain, random: Random) -> Style:
     return write
 
 
-def framed(keys: Sequence[str], random: Random) -> Style:
+def make_framed_style(keys: Sequence[str], random: Random) -> Style:
     """A style that wraps every value in words of its own, drawn at random and then kept."""
-    frames = {key: _frame(random) for key in keys}
-    lead = _frame(random)
+    frames = {key: _make_frame(random) for key in keys}
+    lead = _make_frame(random)
     rank = {key: random.random() for key in keys}
     keeps_order = random.random() < 0.5
     separator, end = random.choice(((" ", "."), (", ", "."), ("; ", "."), (" ", "!"), (", and ", "."), (" - ", ".")))
-    opening = f"{_phrase(random).capitalize()}{random.choice((':', ',', '.', ' -'))} " if random.random() < 0.5 else ""
-    closing = f" {framed_sentence(random)}" if random.random() < 0.35 else ""
+    opening = (
+        f"{_make_phrase(random).capitalize()}{random.choice((':', ',', '.', ' -'))} " if random.random() < 0.5 else ""
+    )
+    closing = f" {make_framed_sentence(random)}" if random.random() < 0.35 else ""
     upper = separator == " "
 
-    def write(record: Record) -> str:
+    def write(record: AttributeRecord) -> str:
         rest = list(record[1:]) if keeps_order else sorted(record[1:], key=lambda pair: rank[pair[0]])
         parts = [lead.format(v=record[0][1], k=record[0][0])]
         parts += [frames[key].format(v=value, k=key) for key, value in rest]
@@ -89,24 +91,24 @@ def framed(keys: Sequence[str], random: Random) -> Style:
     return write
 
 
-def framed_sentence(random: Random) -> str:
+def make_framed_sentence(random: Random) -> str:
     """A sentence without a value."""
     return random.choice(
         (
-            lambda: f"{_phrase(random)} {random.choice(VERBS)} {_phrase(random)}.",
-            lambda: f"we {random.choice(ADVERBS)} {_plural(random)} {_phrase(random)}.",
-            lambda: f"{_plural(random)} {random.choice(ADVERBS)}.",
+            lambda: f"{_make_phrase(random)} {random.choice(VERBS)} {_make_phrase(random)}.",
+            lambda: f"we {random.choice(ADVERBS)} {_make_plural_verb(random)} {_make_phrase(random)}.",
+            lambda: f"{_make_plural_verb(random)} {random.choice(ADVERBS)}.",
             lambda: f"{random.choice(ADJECTIVES)} {random.choice(NOUNS)}!",
         )
     )().capitalize()
 
 
-def article(noun: str) -> str:
+def choose_article(noun: str) -> str:
     """The indefinite article before a noun."""
     return "an" if noun[0] in "aeiou" else "a"
 
 
-def _phrase(random: Random) -> str:
+def _make_phrase(random: Random) -> str:
     determiner = random.choice(("the", "a", "our", "this", "each", "your", "every", "no"))
     noun = random.choice(NOUNS)
     adjective = f"{random.choice(ADJECTIVES)} " if random.random() < 0.45 else ""
@@ -114,31 +116,33 @@ def _phrase(random: Random) -> str:
     if not adjective and random.random() < 0.5:
         tail = f" {random.choice(PREPOSITIONS)} {random.choice(('the', 'our'))} {random.choice(NOUNS)}"
     words = f"{adjective}{noun}{tail}"
-    return f"{article(words) if determiner == 'a' else determiner} {words}"
+    return f"{choose_article(words) if determiner == 'a' else determiner} {words}"
 
 
-def _plural(random: Random) -> str:
+def _make_plural_verb(random: Random) -> str:
     return random.choice(VERBS).rstrip("s")
 
 
-def _frame(random: Random) -> str:
+def _make_frame(random: Random) -> str:
     """Words round one value: `{v}` is the value, `{k}` its key."""
     return random.choice(_FRAMES)(random)
 
 
 _FRAMES: tuple[Callable[[Random], str], ...] = (
-    lambda r: f"{_phrase(r)} {r.choice(VERBS)} {{v}}",
+    lambda r: f"{_make_phrase(r)} {r.choice(VERBS)} {{v}}",
     lambda r: f"{r.choice(PARTICIPLES)} {r.choice(PREPOSITIONS)} {{v}}",
     lambda r: f"{r.choice(PARTICIPLES)} {r.choice(ADVERBS)} {r.choice(PREPOSITIONS)} {{v}} {r.choice(NOUNS)}",
-    lambda r: f"{{v}} {r.choice(VERBS)} {_phrase(r)}",
+    lambda r: f"{{v}} {r.choice(VERBS)} {_make_phrase(r)}",
     lambda r: f"{r.choice(PREPOSITIONS)} {{v}}, {r.choice(ADVERBS)}",
-    lambda r: f"{{v}} {r.choice(('is', 'was', 'stays', 'keeps', 'makes'))} {_phrase(r)}",
-    lambda r: f"{_phrase(r)} {r.choice(('is', 'was', 'has', 'had', 'shows', 'of', 'with'))} {{v}}",
-    lambda r: f"{r.choice(PREPOSITIONS)} {_phrase(r)} {r.choice(VERBS)} {{v}}",
-    lambda r: f"{{v}} {r.choice(PREPOSITIONS)} {_phrase(r)}",
+    lambda r: f"{{v}} {r.choice(('is', 'was', 'stays', 'keeps', 'makes'))} {_make_phrase(r)}",
+    lambda r: f"{_make_phrase(r)} {r.choice(('is', 'was', 'has', 'had', 'shows', 'of', 'with'))} {{v}}",
+    lambda r: f"{r.choice(PREPOSITIONS)} {_make_phrase(r)} {r.choice(VERBS)} {{v}}",
+    lambda r: f"{{v}} {r.choice(PREPOSITIONS)} {_make_phrase(r)}",
     lambda r: f"{r.choice(('its', 'their', 'the', 'with', 'with a', 'our'))} {{k}} {r.choice(VERBS)} {{v}}",
     lambda r: f"the {{k}} {r.choice(('is', 'was', 'being', 'stays'))} {{v}}",
     lambda r: f"{r.choice(ADVERBS)} {{v}} {r.choice(PREPOSITIONS)} {r.choice(ADJECTIVES)} {r.choice(NOUNS)}",
     lambda r: f"{r.choice(NOUNS)} {{v}}",
-    lambda r: f"{r.choice(('we', 'they', 'you', 'people'))} {_plural(r)} {{v}} {r.choice(PREPOSITIONS)} {_phrase(r)}",
+    lambda r: (
+        f"{r.choice(('we', 'they', 'you', 'people'))} {_make_plural_verb(r)} {{v}} {r.choice(PREPOSITIONS)} {_make_phrase(r)}"
+    ),
 )

@@ -14,44 +14,44 @@ from random import Random
 
 from components.builtin import names
 
-COUNTS = {"train": 400, "validation": 60, "test": 100}
-REFERENCES = 4
-_POOL = 60
+SPLIT_SIZES = {"train": 400, "validation": 60, "test": 100}
+REFERENCES_PER_EXAMPLE = 4
+_POOL_SIZE = 60
 
-Values = Callable[[Random], str] | tuple[str, ...]
+ValueSource = Callable[[Random], str] | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class BuiltinTenant:
     """One tenant: its record's keys, where their values come from, which keys may be missing, and its wordings.
 
     Values are made by a function, or taken from a list whose last third is held out for the `unseen` slice. Every
-    element of `wording` is one part of the text: equal ways to say it. A part is left out when one of its keys is
+    element of `wordings` is one part of the text: equal ways to say it. A part is left out when one of its keys is
     missing from the record.
     """
 
     tenant: str
-    keys: dict[str, Values]
-    optional: frozenset[str]
-    wording: tuple[tuple[str, ...], ...]
+    value_sources: dict[str, ValueSource]
+    optional_keys: frozenset[str]
+    wordings: tuple[tuple[str, ...], ...]
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _split_values(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split("/"))
 
 
-HOUSES = (
-    House(
+BUILTIN_TENANTS = (
+    BuiltinTenant(
         "harbour-log",
         {
-            "vessel": lambda r: f"{r.choice(('MV', 'SS'))} {names.title(r)}",
-            "flag": names.place,
-            "cargo": _listed(
+            "vessel": lambda r: f"{r.choice(('MV', 'SS'))} {names.make_title(r)}",
+            "flag": names.make_place,
+            "cargo": _split_values(
                 "timber/steel coils/bananas/rape seed/used cars/road salt/granite/paper rolls/olive oil/frozen cod/"
                 "cement/wool/apples/wind turbine blades/sugar/china clay/barley/fertiliser"
             ),
             "berth": lambda r: str(r.randrange(1, 90)),
-            "tide": names.hour,
+            "tide": names.make_hour,
         },
         frozenset({"cargo", "tide"}),
         (
@@ -61,17 +61,17 @@ HOUSES = (
             ("Next high water falls at {tide}.", "High water falls next at {tide}."),
         ),
     ),
-    House(
+    BuiltinTenant(
         "hive-notes",
         {
-            "honey": lambda r: f"{names.word(r)} {r.choice(('Gold', 'Comb', 'Blossom', 'Reserve'))}",
-            "beekeeper": names.person,
-            "forage": _listed(
+            "honey": lambda r: f"{names.make_word(r)} {r.choice(('Gold', 'Comb', 'Blossom', 'Reserve'))}",
+            "beekeeper": names.make_person,
+            "forage": _split_values(
                 "lime trees/heather/white clover/bramble/borage/apple orchards/hawthorn/ivy/sweet chestnut/dandelion/"
                 "rosebay willowherb/field beans/lavender/sea holly/phacelia"
             ),
             "jar": lambda r: f"{r.randrange(10, 90) * 10} g",
-            "harvest": names.date,
+            "harvest": names.make_date,
         },
         frozenset({"forage", "harvest"}),
         (
@@ -82,18 +82,18 @@ HOUSES = (
             ("yours in jars of {jar} while they last.",),
         ),
     ),
-    House(
+    BuiltinTenant(
         "night-sky",
         {
             "object": lambda r: f"{r.choice(('NGC', 'IC', 'M'))} {r.randrange(1, 9000)}",
-            "constellation": names.place,
+            "constellation": names.make_place,
             "magnitude": lambda r: f"{r.randrange(1, 15)}.{r.randrange(10)}",
-            "instrument": _listed(
+            "instrument": _split_values(
                 "pair of binoculars/small refractor/six inch reflector/finder scope/spotting scope/"
                 "large Dobsonian/schoolroom telescope/camera on a tripod/eight inch mirror/opera glass/"
                 "patient naked eye/travel scope"
             ),
-            "culmination": names.hour,
+            "culmination": names.make_hour,
         },
         frozenset({"instrument", "culmination"}),
         (
@@ -104,14 +104,14 @@ HOUSES = (
             ("so wrap up warm and happy stargazing.",),
         ),
     ),
-    House(
+    BuiltinTenant(
         "loan-desk",
         {
-            "exhibit": names.title,
-            "attribution": names.person,
-            "lender": lambda r: f"{names.place(r)} {r.choice(('Museum', 'Gallery', 'Trust', 'Archive'))}",
-            "insured": names.price,
-            "return": names.date,
+            "exhibit": names.make_title,
+            "attribution": names.make_person,
+            "lender": lambda r: f"{names.make_place(r)} {r.choice(('Museum', 'Gallery', 'Trust', 'Archive'))}",
+            "insured": names.make_price,
+            "return": names.make_date,
         },
         frozenset({"attribution", "insured"}),
         (
@@ -125,58 +125,62 @@ HOUSES = (
 )
 
 
-def builtin_drops(folder: Path) -> list[str]:
+def write_builtin_drops(folder: Path) -> list[str]:
     """Write `<folder>/<tenant>/<split>.jsonl` for every built-in tenant; returns their ids."""
-    for house in HOUSES:
+    for house in BUILTIN_TENANTS:
         target = folder / house.tenant
         target.mkdir(parents=True, exist_ok=True)
-        for split, lines in examples(house).items():
+        for split, lines in generate_examples(house).items():
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
             (target / f"{split}.jsonl").write_text(text, encoding="utf-8")
-    return [house.tenant for house in HOUSES]
+    return [house.tenant for house in BUILTIN_TENANTS]
 
 
-def examples(house: House) -> dict[str, list[dict[str, object]]]:
+def generate_examples(house: BuiltinTenant) -> dict[str, list[dict[str, object]]]:
     """The three splits of a house, as lines of the data format."""
     random = Random(house.tenant)
-    pools = {key: _seen_and_unseen(values, random) for key, values in house.keys.items()}
+    pools = {key: _split_seen_and_unseen(values, random) for key, values in house.value_sources.items()}
     seen = {key: pair[0] for key, pair in pools.items()}
     unseen = {key: pair[1] for key, pair in pools.items()}
     splits: dict[str, list[dict[str, object]]] = {}
-    for split, count in COUNTS.items():
+    for split, count in SPLIT_SIZES.items():
         splits[split] = []
         for index in range(count):
             held_out = split == "test" and index % 2 == 1
-            line = _line(house, unseen if held_out else seen, random, 1 if split == "train" else REFERENCES)
+            line = _generate_line(
+                house, unseen if held_out else seen, random, 1 if split == "train" else REFERENCES_PER_EXAMPLE
+            )
             if split == "test":
                 line["slice"] = "unseen" if held_out else "seen"
             splits[split].append(line)
     return splits
 
 
-def _seen_and_unseen(values: Values, random: Random) -> tuple[list[str], list[str]]:
+def _split_seen_and_unseen(values: ValueSource, random: Random) -> tuple[list[str], list[str]]:
     if isinstance(values, tuple):
         cut = len(values) * 2 // 3
         return list(values[:cut]), list(values[cut:])
-    made = list(dict.fromkeys(values(random) for _ in range(_POOL * 6)))
-    cut = min(_POOL, len(made) * 2 // 3)
-    return made[:cut], made[cut : cut + _POOL]
+    made = list(dict.fromkeys(values(random) for _ in range(_POOL_SIZE * 6)))
+    cut = min(_POOL_SIZE, len(made) * 2 // 3)
+    return made[:cut], made[cut : cut + _POOL_SIZE]
 
 
-def _line(house: House, pools: dict[str, list[str]], random: Random, references: int) -> dict[str, object]:
-    record = {key: random.choice(pools[key]) for key in house.keys}
-    for key in house.keys:
-        if key in house.optional and random.random() < 0.3:
+def _generate_line(
+    house: BuiltinTenant, pools: dict[str, list[str]], random: Random, references: int
+) -> dict[str, object]:
+    record = {key: random.choice(pools[key]) for key in house.value_sources}
+    for key in house.value_sources:
+        if key in house.optional_keys and random.random() < 0.3:
             del record[key]
     source = " | ".join(f"{key} : {value}" for key, value in record.items())
-    parts = [part for part in house.wording if all(_filled(text, record) for text in part)]
+    parts = [part for part in house.wordings if all(_has_all_keys(text, record) for text in part)]
     wordings = [" ".join(words).format(**record) for words in itertools.product(*parts)]
     return {"source": source, "references": random.sample(wordings, min(references, len(wordings)))}
 
 
-def _filled(text: str, record: dict[str, str]) -> bool:
-    return all(key in record for key in _keys_of(text))
+def _has_all_keys(text: str, record: dict[str, str]) -> bool:
+    return all(key in record for key in _find_keys(text))
 
 
-def _keys_of(text: str) -> Sequence[str]:
+def _find_keys(text: str) -> Sequence[str]:
     return [piece.split("}")[0] for piece in text.split("{")[1:]]

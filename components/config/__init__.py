@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from components.config.problems import shown, told, unknown_key
+from components.config.problems import format_value, make_unknown_key_error, to_config_error
 from components.config.rollout import RolloutConfig
 from components.config.section import Section as _Section
 from components.config.serve import AccessConfig, ServeConfig
@@ -115,7 +115,7 @@ class EvaluateConfig(_Section):
     max_examples: int | None = Field(default=None, gt=0, description="evaluate only the first n; null for all")
     seed: int = 0
 
-    def decoding(self) -> dict[str, Any]:
+    def select_decoding(self) -> dict[str, Any]:
         """The part that decides what is generated; the seed only where something is drawn."""
         scoring = {"split", "batch_size", "lowercase", "bootstrap_samples", "confidence", "max_examples"}
         return self.model_dump(mode="json", exclude=scoring if self.temperature else {*scoring, "seed"})
@@ -180,9 +180,9 @@ class Params(_Section):
     def for_tenant(self, tenant: str) -> "Params":
         """The effective parameters of one tenant: the sections, with `tenants.<tenant>` laid over them."""
         override = self.tenants.get(tenant)
-        return self.laid_over(override, where=f"tenants.{tenant}") if override else self
+        return self.override_with(override, where=f"tenants.{tenant}") if override else self
 
-    def laid_over(self, override: dict[str, Any], *, where: str) -> "Params":
+    def override_with(self, override: dict[str, Any], *, where: str) -> "Params":
         """These parameters with `override` (sections with keys) laid over them; `where` it stands, for messages.
 
         Raises:
@@ -191,7 +191,7 @@ class Params(_Section):
         return _parse(_merge(self.model_dump(exclude={"tenants"}), override), where=where)
 
 
-_OVERRIDABLE = ("train", "evaluate", "gate", "access", "rollout")
+_TENANT_SECTIONS = ("train", "evaluate", "gate", "access", "rollout")
 
 
 def load_params(path: Path) -> Params:
@@ -205,18 +205,18 @@ def load_params(path: Path) -> Params:
     params = _parse(values, where=str(path))
     for tenant, override in params.tenants.items():
         if not TENANT_ID.fullmatch(tenant):
-            got = f"{path}: {shown(tenant)} under tenants"
+            got = f"{path}: {format_value(tenant)} under tenants"
             raise ConfigError("tenant ids that are DNS labels", got, "use a-z, 0-9 and '-' inside, at most 63")
         for section in override:
-            if section not in _OVERRIDABLE:
-                raise unknown_key(section, _OVERRIDABLE, f"{path}: tenants.{tenant}")
+            if section not in _TENANT_SECTIONS:
+                raise make_unknown_key_error(section, _TENANT_SECTIONS, f"{path}: tenants.{tenant}")
         params.for_tenant(tenant)
     return params
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a safe loader
     except FileNotFoundError:
         raise ConfigError("a params.yaml", f"none at {path}", "run from the workspace's top folder") from None
     except OSError as problem:
@@ -232,7 +232,7 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-class _Loader(yaml.SafeLoader):
+class _StrictLoader(yaml.SafeLoader):
     """YAML as it stands, but a key that stands twice is an error: the first would be lost without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -257,4 +257,4 @@ def _parse(values: dict[str, Any], *, where: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as problems:
-        raise told(problems, Params, where) from None
+        raise to_config_error(problems, Params, where) from None

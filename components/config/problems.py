@@ -12,16 +12,16 @@ from components.errors import ConfigError
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
-def told(problems: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
+def to_config_error(problems: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
     """The first problem; an unknown key is told with the nearest that `model` knows at its place."""
     first = problems.errors()[0]
     path, value = [str(part) for part in first["loc"]], first["input"]
     if first["type"] == "extra_forbidden":
-        return unknown_key(path[-1], known_keys(model, path[:-1]), f"{where}: {'.'.join(path)}")
+        return make_unknown_key_error(path[-1], list_known_keys(model, path[:-1]), f"{where}: {'.'.join(path)}")
     if path[-1] == "[key]":
         place = f"{where}: {'.'.join(path[:-2])}"
         if first["type"] == "literal_error":
-            return unknown_key(value, _choices(first["ctx"]["expected"]), place)
+            return make_unknown_key_error(value, _parse_choices(first["ctx"]["expected"]), place)
         return ConfigError("a key that is text", f"{place}: {value!r}", "put it in quotes")
     if first["type"] == "missing":
         return ConfigError(
@@ -29,46 +29,48 @@ def told(problems: ValidationError, model: type[BaseModel], where: str) -> Confi
         )
     words = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     wanted = words.partition(" or instance of ")[0].replace("a valid dictionary", "keys with values")
-    return ConfigError(wanted, f"{where}: {'.'.join(path)} = {shown(value)}", _fix(first["type"], value, first))
+    return ConfigError(
+        wanted, f"{where}: {'.'.join(path)} = {format_value(value)}", _suggest_fix(first["type"], value, first)
+    )
 
 
-def _fix(kind: str, value: Any, problem: Mapping[str, Any]) -> str:
+def _suggest_fix(kind: str, value: Any, problem: Mapping[str, Any]) -> str:
     if kind == "float_type" and isinstance(value, str) and _NUMBER.fullmatch(value):
         return "YAML takes this for text: write the number with a dot and a signed exponent, as 1.0e-3"
     if kind == "literal_error":
-        near = difflib.get_close_matches(str(value), _choices(problem["ctx"]["expected"]), n=1, cutoff=0.5)
+        near = difflib.get_close_matches(str(value), _parse_choices(problem["ctx"]["expected"]), n=1, cutoff=0.5)
         return f"did you mean {near[0]!r}?" if near else "choose one of them"
     return "correct the value"
 
 
-def _choices(expected: str) -> tuple[str, ...]:
+def _parse_choices(expected: str) -> tuple[str, ...]:
     return tuple(re.findall(r"'([^']*)'", expected))
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as Python writes it, cut to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def unknown_key(key: str, known: tuple[str, ...], where: str) -> ConfigError:
+def make_unknown_key_error(key: str, known: tuple[str, ...], where: str) -> ConfigError:
     """An unknown key, with the nearest known one."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     fix = f"did you mean {near[0]!r}?" if near else "remove it"
     return ConfigError(f"one of {', '.join(known)}", f"unknown key {key!r} ({where})", fix)
 
 
-def known_keys(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
+def list_known_keys(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
     """The keys that a model knows at a path of keys within it."""
     section = model
     for part in path:
         field = section.model_fields.get(part)
-        inner = _section_of(field.annotation) if field else None
+        inner = _find_section(field.annotation) if field else None
         section = inner or section
     return tuple(section.model_fields)
 
 
-def _section_of(annotation: Any) -> type[BaseModel] | None:
+def _find_section(annotation: Any) -> type[BaseModel] | None:
     for option in (annotation, *get_args(annotation)):
         if get_origin(option) is None and isinstance(option, type) and issubclass(option, BaseModel):
             return option

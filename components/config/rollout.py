@@ -7,12 +7,12 @@ from pydantic import Field, model_validator
 
 from components.config.section import Section
 
-Check = Literal["errors", "latency", "empty", "repeated", "over_long", "feedback"]
+RolloutCheck = Literal["errors", "latency", "empty", "repeated", "over_long", "feedback"]
 ShadowCheck = Literal["errors", "empty", "repeated", "over_long"]
 """What can be said of answers that nobody sees, given when there is time for them."""
-CHECKS: tuple[Check, ...] = get_args(Check)
-SHADOW_CHECKS: tuple[Check, ...] = get_args(ShadowCheck)
-Margin = Annotated[float, Field(ge=1)]
+ROLLOUT_CHECKS: tuple[RolloutCheck, ...] = get_args(RolloutCheck)
+SHADOW_CHECKS: tuple[RolloutCheck, ...] = get_args(ShadowCheck)
+OddsMargin = Annotated[float, Field(ge=1)]
 
 
 class StepConfig(Section):
@@ -21,7 +21,9 @@ class StepConfig(Section):
     share: float = Field(gt=0, le=1, description="of the tenant's users that the challenger answers")
     hours: float = Field(default=0.0, ge=0, description="at least so long")
     min_requests: int = Field(default=0, ge=0, description="that the challenger has answered in this step")
-    proven: list[Check] = Field(default_factory=list, description="checks that must show it no worse than the margin")
+    proven: list[RolloutCheck] = Field(
+        default_factory=list, description="checks that must show it no worse than the margin"
+    )
 
 
 class ShadowConfig(Section):
@@ -37,12 +39,14 @@ class ShadowConfig(Section):
 class MarginsConfig(Section):
     """By check, how much greater the challenger's odds of a bad answer may be than the champion's; null: no check."""
 
-    errors: Margin | None = 1.5
-    latency: Margin | None = Field(default=1.5, description="bad: slower than nine in ten of the champion's answers")
-    empty: Margin | None = 1.5
-    repeated: Margin | None = 1.5
-    over_long: Margin | None = 1.5
-    feedback: Margin | None = Field(default=1.5, description="bad: rated below one half, or corrected")
+    errors: OddsMargin | None = 1.5
+    latency: OddsMargin | None = Field(
+        default=1.5, description="bad: slower than nine in ten of the champion's answers"
+    )
+    empty: OddsMargin | None = 1.5
+    repeated: OddsMargin | None = 1.5
+    over_long: OddsMargin | None = 1.5
+    feedback: OddsMargin | None = Field(default=1.5, description="bad: rated below one half, or corrected")
 
 
 class RolloutConfig(Section):
@@ -82,7 +86,7 @@ class RolloutConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _sensible(self) -> "RolloutConfig":
+    def _check_consistency(self) -> "RolloutConfig":
         if any(later.share <= earlier.share for earlier, later in pairwise(self.steps)):
             raise ValueError("steps with shares that grow")
         proven = [*self.shadow.proven, *(check for step in self.steps for check in step.proven)]

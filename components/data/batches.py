@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 
 if TYPE_CHECKING:
     import torch
 
-IGNORED = -100
+IGNORED_LABEL = -100
 """The label of a position without loss, as torch's cross-entropy has it."""
 
 _POOL_BATCHES = 50
 
 
 @dataclass(frozen=True)
-class Batch:
+class PaddedBatch:
     """Right-padded rows, all int64.
 
     Decoder-only: rows of `source <eos> target <eos>`; labels stand at the position of their own token (the objective
@@ -34,22 +34,24 @@ class Batch:
     """Column of the token that ends each row's source: what stands between source and target stands before it."""
 
 
-def collate(encoded: Sequence[Encoded], pad_id: int, *, encoder_decoder: bool = False) -> Batch:
+def collate(encoded: Sequence[TokenizedPair], pad_id: int, *, encoder_decoder: bool = False) -> PaddedBatch:
     """Put at least one pair into one batch, padded on the right to its longest row."""
     import torch
 
     sources = [pair.source_ids for pair in encoded]
     starts_B = torch.tensor([len(source) - 1 for source in sources])
     if encoder_decoder:
-        ids_BT, mask_BT = _padded(sources, pad_id)
-        return Batch(ids_BT, mask_BT, _padded([pair.target_ids for pair in encoded], IGNORED)[0], starts_B)
-    ids_BT, mask_BT = _padded([pair.source_ids + pair.target_ids for pair in encoded], pad_id)
-    labels_BT = ids_BT.masked_fill(mask_BT == 0, IGNORED)
-    labels_BT[torch.arange(labels_BT.shape[1]) <= starts_B[:, None]] = IGNORED
-    return Batch(ids_BT, mask_BT, labels_BT, starts_B)
+        ids_BT, mask_BT = _pad_rows(sources, pad_id)
+        return PaddedBatch(
+            ids_BT, mask_BT, _pad_rows([pair.target_ids for pair in encoded], IGNORED_LABEL)[0], starts_B
+        )
+    ids_BT, mask_BT = _pad_rows([pair.source_ids + pair.target_ids for pair in encoded], pad_id)
+    labels_BT = ids_BT.masked_fill(mask_BT == 0, IGNORED_LABEL)
+    labels_BT[torch.arange(labels_BT.shape[1]) <= starts_B[:, None]] = IGNORED_LABEL
+    return PaddedBatch(ids_BT, mask_BT, labels_BT, starts_B)
 
 
-def _padded(rows: Sequence[Sequence[int]], filler: int) -> "tuple[torch.Tensor, torch.Tensor]":
+def _pad_rows(rows: Sequence[Sequence[int]], filler: int) -> "tuple[torch.Tensor, torch.Tensor]":
     import torch
 
     shape = (len(rows), max(map(len, rows)))
@@ -61,7 +63,7 @@ def _padded(rows: Sequence[Sequence[int]], filler: int) -> "tuple[torch.Tensor, 
     return ids_BT, mask_BT
 
 
-def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+def order_epoch(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     """Divide the indices of `lengths` into batches, each index once; the last batch may be smaller.
 
     Indices are shuffled, then sorted by length within pools of batches, so that rows of one batch are about equally
@@ -78,7 +80,7 @@ def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) 
     return batches
 
 
-def by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
+def group_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Divide the indices of `lengths` into groups of like lengths, at most `budget` tokens each; a longer one is alone.
 
     The longest come first, so that what does not fit into memory shows at once.

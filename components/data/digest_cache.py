@@ -22,13 +22,13 @@ from pathlib import Path
 
 from components.storage.atomic_files import write_atomic
 
-SETTLED_NS = 2_000_000_000
+MIN_AGE_NS = 2_000_000_000
 """How long both times of a file must be past before its digest is remembered: the coarsest tick in use, FAT's."""
 
 _FORMAT = "prefixfleet digests 1"
 
 
-class Digests:
+class DigestCache:
     """The sha256 of files, read only where they may have changed; several threads may ask."""
 
     def __init__(
@@ -36,20 +36,20 @@ class Digests:
     ) -> None:
         """Read what is remembered in `index` of files under `root`; with `full_check` believe none of it."""
         self._index, self._root, self._now_ns = index, root, now_ns
-        self._before = {} if full_check else _read(index)
-        self._today: dict[str, tuple[str, str]] = {}
-        self._learned = self._doubts = full_check
+        self._stored = {} if full_check else _read_index(index)
+        self._current: dict[str, tuple[str, str]] = {}
+        self._has_changed = self._ignores_stored = full_check
 
-    def of(self, path: Path) -> str | None:
+    def digest_file(self, path: Path) -> str | None:
         """Hex sha256 of a file's bytes; None where there is no such file."""
         try:
-            return self._digest(path, _look_at_file, _sha256)
+            return self._digest(path, _stat_file, _hash_file)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def of_folder(self, folder: Path, name: Callable[[Path], str]) -> str:
-        """What `name` makes of the files that lie in a folder, always the same of the same ones."""
-        return self._digest(folder, _look_at_folder, name)
+    def digest_folder(self, folder: Path, compute: Callable[[Path], str]) -> str:
+        """What `compute` makes of the files that lie in a folder, always the same of the same ones."""
+        return self._digest(folder, _stat_folder, compute)
 
     def save(self) -> None:
         """Remember for the next process what this one has learned, beside what others have; drop files that are gone.
@@ -60,32 +60,32 @@ class Digests:
             WorkspaceError: the disk is full or the folder cannot be written.
 
         """
-        if not self._learned:
+        if not self._has_changed:
             return
-        own = dict(self._today)
-        before = {} if self._doubts else _read(self._index)
+        own = dict(self._current)
+        before = {} if self._ignores_stored else _read_index(self._index)
         others = {name: known for name, known in before.items() if name not in own}
         kept = {name: known for name, known in others.items() if (self._root / name).exists()}
         body = json.dumps({**kept, **own}, separators=(",", ":")).encode()
-        write_atomic(self._index, _head(body) + body)
-        self._learned = self._doubts = False
+        write_atomic(self._index, _format_header(body) + body)
+        self._has_changed = self._ignores_stored = False
 
-    def _digest(self, path: Path, look: Callable[[Path], tuple[str, int]], read: Callable[[Path], str]) -> str:
+    def _digest(self, path: Path, read_facts: Callable[[Path], tuple[str, int]], compute: Callable[[Path], str]) -> str:
         name = str(path).removeprefix(f"{self._root}{os.sep}")
-        facts, newest_ns = look(path)
-        known = self._today.get(name) or self._before.get(name)
+        facts, newest_ns = read_facts(path)
+        known = self._current.get(name) or self._stored.get(name)
         if known is None or known[0] != facts:
             started_ns = self._now_ns()
-            known = facts, read(path)
-            if newest_ns + SETTLED_NS >= started_ns or look(path)[0] != facts:
-                self._today.pop(name, None)
+            known = facts, compute(path)
+            if newest_ns + MIN_AGE_NS >= started_ns or read_facts(path)[0] != facts:
+                self._current.pop(name, None)
                 return known[1]
-            self._learned = True
-        self._today[name] = known
+            self._has_changed = True
+        self._current[name] = known
         return known[1]
 
 
-def _look_at_file(path: Path) -> tuple[str, int]:
+def _stat_file(path: Path) -> tuple[str, int]:
     """What a file is like, and its newest time in nanoseconds."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
@@ -94,28 +94,28 @@ def _look_at_file(path: Path) -> tuple[str, int]:
     return facts, max(found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _look_at_folder(folder: Path) -> tuple[str, int]:
-    seen = {path.name: _look_at_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
+def _stat_folder(folder: Path) -> tuple[str, int]:
+    seen = {path.name: _stat_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
     return json.dumps({name: facts for name, (facts, _) in seen.items()}), max(
         (ns for _, ns in seen.values()), default=0
     )
 
 
-def _sha256(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _head(body: bytes) -> bytes:
+def _format_header(body: bytes) -> bytes:
     return f"{_FORMAT} {hashlib.sha256(body).hexdigest()}\n".encode()
 
 
-def _read(index: Path) -> dict[str, tuple[str, str]]:
+def _read_index(index: Path) -> dict[str, tuple[str, str]]:
     try:
         content = index.read_bytes()
     except OSError:
         return {}
     head, line, body = content.partition(b"\n")
-    if head + line != _head(body):
+    if head + line != _format_header(body):
         return {}
     return {name: (facts, digest) for name, (facts, digest) in json.loads(body).items()}

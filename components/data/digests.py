@@ -11,7 +11,7 @@ from components.data.schema import SPLITS, check_tenant_id
 from components.errors import DataError
 
 
-def file_digest(path: Path) -> str | None:
+def compute_file_digest(path: Path) -> str | None:
     """Hex SHA-256 of a file's bytes; None where there is no such file."""
     try:
         with path.open("rb") as stream:
@@ -20,10 +20,12 @@ def file_digest(path: Path) -> str | None:
         return None
 
 
-def tenant_digest(data: Path, tenant: str, of: Callable[[Path], str | None] = file_digest) -> str:
+def compute_tenant_digest(
+    data: Path, tenant: str, digest_file: Callable[[Path], str | None] = compute_file_digest
+) -> str:
     """Hex SHA-256 of a tenant's split files: their bytes, not their times or place; a missing split counts as absent.
 
-    `of` gives a file's digest: from `components.data.digest_cache`, say, which need not read it again.
+    `digest_file` gives a file's digest: from `components.data.digest_cache`, say, which need not read it again.
 
     Raises:
         DataError: the tenant id is no DNS label, or the data folder has no such tenant.
@@ -34,21 +36,21 @@ def tenant_digest(data: Path, tenant: str, of: Callable[[Path], str | None] = fi
         raise DataError(f"data of tenant {tenant}", f"no folder {folder}", "run `dvc pull`, or deliver a drop for it")
     digest = hashlib.sha256()
     for split in SPLITS:
-        digest.update(f"{split} {of(folder / f'{split}.jsonl') or 'absent'}\n".encode())
+        digest.update(f"{split} {digest_file(folder / f'{split}.jsonl') or 'absent'}\n".encode())
     return digest.hexdigest()
 
 
-def dataset_version(pointer: Path) -> str:
+def read_dataset_version(pointer: Path) -> str:
     """The dataset version: the md5 as it stands in data.dvc.
 
     Raises:
         DataError: the pointer is missing or is no DVC file of one output.
 
     """
-    return str(pointer_output(pointer)["md5"])
+    return str(read_pointer_output(pointer)["md5"])
 
 
-def pointer_output(pointer: Path) -> dict[str, Any]:
+def read_pointer_output(pointer: Path) -> dict[str, Any]:
     """The one output that a .dvc file tracks: md5, size, nfiles, hash, path.
 
     Raises:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.config import DataConfig
-from components.data.schema import SPLITS, Example, check_tenant_id, decode_line, numbered_lines, parse_line
+from components.data.schema import SPLITS, Example, check_tenant_id, decode_line, parse_line, split_numbered_lines
 from components.errors import DataError
-from components.storage.atomic_files import sweep, write_atomic
+from components.storage.atomic_files import remove_temporaries, write_atomic
 
 
 @dataclass(frozen=True, slots=True)
-class Reject:
+class RejectedLine:
     """A line that is no example: `file` is `<tenant>/<split>.jsonl`, `line` counts from 1."""
 
     file: str
@@ -26,7 +26,7 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class FileStamp:
     """What tells one delivered file from another of the same name, or from itself after someone wrote on."""
 
     device: int
@@ -35,35 +35,35 @@ class Stamp:
     changed_ns: int
 
     @classmethod
-    def of(cls, status: os.stat_result) -> "Stamp":
+    def from_status(cls, status: os.stat_result) -> "FileStamp":
         """The stamp of a file by its status."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)
-class DropReport:
+class CheckedDrop:
     """A checked drop: by split the examples that may be used, and the rejects."""
 
     tenant: str
     accepted: dict[str, list[Example]]
-    rejects: list[Reject]
-    stamps: dict[str, Stamp] = field(default_factory=dict)
+    rejects: list[RejectedLine]
+    stamps: dict[str, FileStamp] = field(default_factory=dict)
 
     @property
-    def lines(self) -> int:
+    def line_count(self) -> int:
         """Lines of the drop, blank ones not counted."""
         return sum(map(len, self.accepted.values())) + len(self.rejects)
 
-    def verify(self, limits: DataConfig) -> None:
+    def require_usable(self, limits: DataConfig) -> None:
         """Refuse the drop as a whole where it should be.
 
         Raises:
             DataError: a split without a usable example, or a greater share of rejects than `limits.max_rejects`.
 
         """
-        if len(self.rejects) > limits.max_rejects * self.lines:
+        if len(self.rejects) > limits.max_rejects * self.line_count:
             first = self.rejects[0]
-            got = f"{len(self.rejects)} of {self.lines}; the first is {first.file}:{first.line}: {first.reason}"
+            got = f"{len(self.rejects)} of {self.line_count}; the first is {first.file}:{first.line}: {first.reason}"
             fix = "mend the drop, see the quarantine, or raise data.max_rejects"
             raise DataError(f"at most {limits.max_rejects:.0%} rejected lines in the drop of {self.tenant}", got, fix)
         for split, examples in self.accepted.items():
@@ -71,7 +71,7 @@ class DropReport:
                 got = f"none in {self.tenant}/{split}.jsonl"
                 raise DataError("at least one example in each split of a drop", got, "fill the file or take it away")
 
-    def complete(self, data: Path) -> None:
+    def require_all_splits(self, data: Path) -> None:
         """Refuse the drop where it would leave its tenant without a split.
 
         Raises:
@@ -86,7 +86,7 @@ class DropReport:
                 raise DataError(wanted, got, f"deliver {split}.jsonl too")
 
 
-def check_drop(folder: Path, limits: DataConfig) -> DropReport:
+def check_drop(folder: Path, limits: DataConfig) -> CheckedDrop:
     """Check the drop in `folder` (`drops/<tenant>`), line by line; what is not as it should be is a reject, no error.
 
     Hidden files and `*.tmp` are passed over, so that a delivery can be written beside and renamed.
@@ -98,7 +98,7 @@ def check_drop(folder: Path, limits: DataConfig) -> DropReport:
     tenant = check_tenant_id(folder.name, folder.parent)
     if not folder.is_dir() or folder.is_symlink():
         raise DataError(f"a drop of {tenant} as a folder", f"none at {folder}", "deliver <tenant>/<split>.jsonl")
-    names = visible(folder)
+    names = list_delivered(folder)
     for name in names:
         if name.removesuffix(".jsonl") not in SPLITS or not name.endswith(".jsonl"):
             near = difflib.get_close_matches(name, [f"{split}.jsonl" for split in SPLITS], n=1, cutoff=0.5)
@@ -106,58 +106,58 @@ def check_drop(folder: Path, limits: DataConfig) -> DropReport:
             raise DataError("train.jsonl, validation.jsonl or test.jsonl", f"{tenant}/{name}", fix)
     if not names:
         raise DataError(f"a split file in the drop of {tenant}", "none", "deliver <tenant>/<split>.jsonl")
-    report = DropReport(tenant, accepted={}, rejects=[])
+    report = CheckedDrop(tenant, accepted={}, rejects=[])
     for split in SPLITS:
         if f"{split}.jsonl" in names:
             _check_split(folder, split, limits, report)
     return report
 
 
-def visible(folder: Path) -> list[str]:
+def list_delivered(folder: Path) -> list[str]:
     """Names in a drop's folder that count as delivered, sorted: no hidden file, no `*.tmp`."""
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.suffix != ".tmp")
 
 
-def quarantine(report: DropReport, folder: Path) -> None:
+def quarantine_rejects(report: CheckedDrop, folder: Path) -> None:
     """Add a report's rejects to `<folder>/<tenant>/<split>.jsonl`; a reject that stands there already is not repeated.
 
     Raises:
         WorkspaceError: the disk is full; what was in quarantine before stands.
 
     """
-    by_file: dict[str, list[Reject]] = {}
+    by_file: dict[str, list[RejectedLine]] = {}
     for reject in report.rejects:
         by_file.setdefault(reject.file, []).append(reject)
     for file, rejects in by_file.items():
         path = folder / file
         old = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        new = [_reject_line(reject) for reject in rejects]
-        sweep(path)
-        write_atomic(path, b"".join(unique([*old, *new])))
+        new = [_format_reject(reject) for reject in rejects]
+        remove_temporaries(path)
+        write_atomic(path, b"".join(remove_duplicates([*old, *new])))
 
 
-def unique(items: Iterable[bytes]) -> list[bytes]:
+def remove_duplicates(items: Iterable[bytes]) -> list[bytes]:
     """The items in their order, each once."""
     return list(dict.fromkeys(items))
 
 
-def _check_split(folder: Path, split: str, limits: DataConfig, report: DropReport) -> None:
+def _check_split(folder: Path, split: str, limits: DataConfig, report: CheckedDrop) -> None:
     name = f"{report.tenant}/{split}.jsonl"
     try:
-        content, status = _read_plain(folder / f"{split}.jsonl")
+        content, status = _read_regular_file(folder / f"{split}.jsonl")
     except OSError as problem:
         got = f"{name}: {problem.strerror or problem}"
         raise DataError("a plain file that can be read", got, "correct the drop") from None
     examples = report.accepted.setdefault(split, [])
-    report.stamps[split] = Stamp.of(status)
-    for number, line in numbered_lines(content):
+    report.stamps[split] = FileStamp.from_status(status)
+    for number, line in split_numbered_lines(content):
         try:
             examples.append(parse_line(decode_line(line), limits))
         except DataError as problem:
-            report.rejects.append(Reject(name, number, problem.got, line.decode("utf-8", "backslashreplace")))
+            report.rejects.append(RejectedLine(name, number, problem.got, line.decode("utf-8", "backslashreplace")))
 
 
-def _read_plain(path: Path) -> tuple[bytes, os.stat_result]:
+def _read_regular_file(path: Path) -> tuple[bytes, os.stat_result]:
     # Not to wait for a pipe, not to follow a link out of the drop.
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
@@ -170,6 +170,6 @@ def _read_plain(path: Path) -> tuple[bytes, os.stat_result]:
         os.close(handle)
 
 
-def _reject_line(reject: Reject) -> bytes:
+def _format_reject(reject: RejectedLine) -> bytes:
     values = {"file": reject.file, "line": reject.line, "reason": reject.reason, "text": reject.text}
     return json.dumps(values, ensure_ascii=True).encode() + b"\n"

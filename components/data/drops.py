@@ -8,17 +8,17 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from components.data.drop_checks import DropReport, Stamp, unique, visible
+from components.data.drop_checks import CheckedDrop, FileStamp, list_delivered, remove_duplicates
 from components.data.schema import Example, format_line
-from components.storage.atomic_files import disk_errors, write_atomic
+from components.storage.atomic_files import convert_disk_errors, write_atomic
 
-_TAKEN = ".taken.tmp"
+_TAKEN_SUFFIX = ".taken.tmp"
 
 
-def pending(drops: Path) -> list[Path]:
+def list_pending(drops: Path) -> list[Path]:
     """The entries of the drops folder that hold something, sorted; hidden ones and empty folders are passed over.
 
-    What an interrupted `take_away` left half done is put back first, so that nothing delivered stays unseen.
+    What an interrupted `remove_checked_files` left half done is put back first, so that nothing delivered stays unseen.
 
     Raises:
         WorkspaceError: a file cannot be put back.
@@ -26,16 +26,16 @@ def pending(drops: Path) -> list[Path]:
     """
     if not drops.is_dir():
         return []
-    with disk_errors(f"read {drops}"):
+    with convert_disk_errors(f"read {drops}"):
         entries = sorted(entry for entry in drops.iterdir() if not entry.name.startswith("."))
         for entry in entries:
             if entry.is_dir() and not entry.is_symlink():
-                for taken in sorted(entry.glob(f".*{_TAKEN}")):
-                    _put_back(taken, entry / taken.name.removesuffix(_TAKEN).removeprefix("."))
-        return [entry for entry in entries if not entry.is_dir() or visible(entry)]
+                for taken in sorted(entry.glob(f".*{_TAKEN_SUFFIX}")):
+                    _restore_file(taken, entry / taken.name.removesuffix(_TAKEN_SUFFIX).removeprefix("."))
+        return [entry for entry in entries if not entry.is_dir() or list_delivered(entry)]
 
 
-def take_away(report: DropReport, folder: Path) -> None:
+def remove_checked_files(report: CheckedDrop, folder: Path) -> None:
     """Remove a drop's files where they still are what was checked; a file delivered or grown since then stays.
 
     Raises:
@@ -44,21 +44,21 @@ def take_away(report: DropReport, folder: Path) -> None:
     """
     for split, stamp in report.stamps.items():
         path = folder / f"{split}.jsonl"
-        taken = path.with_name(f".{path.name}{_TAKEN}")
-        with disk_errors(f"take away {path}"):
+        taken = path.with_name(f".{path.name}{_TAKEN_SUFFIX}")
+        with convert_disk_errors(f"take away {path}"):
             try:
                 path.rename(taken)
             except FileNotFoundError:
                 continue
-            if Stamp.of(taken.lstat()) == stamp:
+            if FileStamp.from_status(taken.lstat()) == stamp:
                 taken.unlink()
             else:
-                _put_back(taken, path)
+                _restore_file(taken, path)
     with suppress(OSError):
         folder.rmdir()
 
 
-def deliver(folder: Path, examples: Iterable[Example]) -> None:
+def add_to_drop(folder: Path, examples: Iterable[Example]) -> None:
     """Add examples, which `problem_of` finds nothing wrong with, to a drop's training split behind what waits there.
 
     A line that waits there already is not added again, so that a delivery may be tried again. One delivers at a time;
@@ -69,17 +69,19 @@ def deliver(folder: Path, examples: Iterable[Example]) -> None:
 
     """
     path = folder / "train.jsonl"
-    with disk_errors(f"read {path}"):
+    with convert_disk_errors(f"read {path}"):
         waiting = path.read_bytes() if path.exists() else b""
     known = {*waiting.splitlines(keepends=True)}
-    new = [line for line in unique(format_line(example).encode() for example in examples) if line not in known]
+    new = [
+        line for line in remove_duplicates(format_line(example).encode() for example in examples) if line not in known
+    ]
     if new:
         gap = b"\n" if waiting and not waiting.endswith(b"\n") else b""
         write_atomic(path, b"".join([waiting, gap, *new]))
 
 
-def _put_back(taken: Path, path: Path) -> None:
-    with disk_errors(f"put back {path}"):
+def _restore_file(taken: Path, path: Path) -> None:
+    with convert_disk_errors(f"put back {path}"):
         try:
             os.link(taken, path)
         except FileExistsError:

@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from components.data.digests import dataset_version
+from components.data.digests import read_dataset_version
 from components.errors import WorkspaceError
 
-POINTER = "data.dvc"
+POINTER_FILE = "data.dvc"
 
-_QUIET = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "true"}
-_NO_REMOTE = "no remote specified"
-_FULL = "No space left on device"
+_ENVIRONMENT = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "true"}
+_NO_REMOTE_MESSAGE = "no remote specified"
+_DISK_FULL_MESSAGE = "No space left on device"
 
 
 def pull(workspace: Path, *targets: str) -> None:
@@ -23,7 +23,7 @@ def pull(workspace: Path, *targets: str) -> None:
         WorkspaceError: no remote, a remote that cannot be reached or lacks the files, or no DVC workspace.
 
     """
-    _remote(workspace, "pull", *(targets or (POINTER,)))
+    _run_with_remote(workspace, "pull", *(targets or (POINTER_FILE,)))
 
 
 def push(workspace: Path, *targets: str) -> None:
@@ -33,7 +33,7 @@ def push(workspace: Path, *targets: str) -> None:
         WorkspaceError: no remote, or one that cannot be reached.
 
     """
-    _remote(workspace, "push", *targets)
+    _run_with_remote(workspace, "push", *targets)
 
 
 def add_data(workspace: Path) -> str:
@@ -44,7 +44,7 @@ def add_data(workspace: Path) -> str:
 
     """
     add(workspace, "data")
-    return dataset_version(workspace / POINTER)
+    return read_dataset_version(workspace / POINTER_FILE)
 
 
 def add(workspace: Path, target: str) -> None:
@@ -74,7 +74,7 @@ def has_remote(workspace: Path) -> bool:
         WorkspaceError: no DVC workspace.
 
     """
-    return bool(_default_remote(workspace))
+    return bool(_find_default_remote(workspace))
 
 
 def is_clean(workspace: Path) -> bool:
@@ -84,7 +84,7 @@ def is_clean(workspace: Path) -> bool:
         WorkspaceError: no DVC workspace, or no data.dvc.
 
     """
-    return not json.loads(run_dvc(workspace, "status", "--json", POINTER) or "{}")
+    return not json.loads(run_dvc(workspace, "status", "--json", POINTER_FILE) or "{}")
 
 
 def run_dvc(workspace: Path, *arguments: str) -> str:
@@ -94,33 +94,33 @@ def run_dvc(workspace: Path, *arguments: str) -> str:
         WorkspaceError: it fails; `got` is DVC's own words.
 
     """
-    finished = _dvc(workspace, *arguments)
+    finished = _call_dvc(workspace, *arguments)
     if finished.returncode:
         command = f"`dvc {' '.join(arguments)}` to succeed in {workspace}"
-        words = _words(finished.stderr)
-        fix = "free space on this disk and run again" if _FULL in words else "run it by hand to see more"
+        words = _extract_error(finished.stderr)
+        fix = "free space on this disk and run again" if _DISK_FULL_MESSAGE in words else "run it by hand to see more"
         raise WorkspaceError(command, words, fix)
     return finished.stdout
 
 
-def _remote(workspace: Path, verb: str, *targets: str) -> None:
-    finished = _dvc(workspace, verb, *targets)
+def _run_with_remote(workspace: Path, verb: str, *targets: str) -> None:
+    finished = _call_dvc(workspace, verb, *targets)
     if not finished.returncode:
         return
-    words = _words(finished.stderr)
-    remote = _default_remote(workspace)
-    if _NO_REMOTE in words or not remote:
+    words = _extract_error(finished.stderr)
+    remote = _find_default_remote(workspace)
+    if _NO_REMOTE_MESSAGE in words or not remote:
         fix = "`dvc remote add -d NAME URL`" + (", or set data.push to false" if verb == "push" else "")
         raise WorkspaceError(f"a DVC remote to {verb}", f"none configured in {workspace}", fix)
     fix = f"check remote {remote!r} in `dvc remote list`, its URL and credentials"
     raise WorkspaceError(f"to {verb} with the DVC remote {remote!r}", words, fix)
 
 
-def _default_remote(workspace: Path) -> str:
-    return _dvc(workspace, "config", "core.remote").stdout.strip()
+def _find_default_remote(workspace: Path) -> str:
+    return _call_dvc(workspace, "config", "core.remote").stdout.strip()
 
 
-def _dvc(workspace: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def _call_dvc(workspace: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     if not (workspace / ".dvc").is_dir():
         fix = "run from the workspace's top folder, or `dvc init` there"
         raise WorkspaceError("a DVC workspace", f"none at {workspace}", fix)
@@ -129,7 +129,7 @@ def _dvc(workspace: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(
         command,
         cwd=workspace,
-        env={**os.environ, **_QUIET},
+        env={**os.environ, **_ENVIRONMENT},
         capture_output=True,
         text=True,
         errors="replace",
@@ -137,6 +137,6 @@ def _dvc(workspace: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
-def _words(output: str) -> str:
+def _extract_error(output: str) -> str:
     said = output.rpartition("ERROR:")[2].partition("Having any troubles")[0]
     return " ".join(said.split()) or "no word from DVC"

@@ -17,25 +17,25 @@ from typing import Any
 from components.errors import WorkspaceError
 
 _MD5 = re.compile(r"\b[0-9a-f]{32}\b(?!\.dir)")
-_LISTING = ".dir"
+_LISTING_SUFFIX = ".dir"
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class DvcStore:
     """DVC's cache or one of its remotes."""
 
     name: str
-    database: Any = field(repr=False)
+    object_db: Any = field(repr=False)
 
 
-def owned_objects(workspace: Path, tenant: str) -> dict[str, list[str]]:
+def find_owned_objects(workspace: Path, tenant: str) -> dict[str, list[str]]:
     """Store -> the objects in it that are the tenant's alone.
 
     Raises:
         WorkspaceError: a remote cannot be read.
     """
-    with _stores(workspace) as stores:
-        return {store.name: found for store, found in _owned(workspace, stores, tenant)}
+    with _open_stores(workspace) as stores:
+        return {store.name: found for store, found in _find_owned(workspace, stores, tenant)}
 
 
 def delete_objects(workspace: Path, tenant: str) -> dict[str, int]:
@@ -45,29 +45,29 @@ def delete_objects(workspace: Path, tenant: str) -> dict[str, int]:
         WorkspaceError: a remote cannot be read or written; what was deleted by then is gone.
     """
     deleted: dict[str, int] = {}
-    with _stores(workspace) as stores:
-        for store, found in list(_owned(workspace, stores, tenant)):
+    with _open_stores(workspace) as stores:
+        for store, found in list(_find_owned(workspace, stores, tenant)):
             for name in found:
-                store.database.delete(name)
+                store.object_db.delete(name)
             deleted[store.name] = len(found)
     return deleted
 
 
-def _owned(workspace: Path, stores: list[Store], tenant: str) -> Iterator[tuple[Store, list[str]]]:
-    present = {store.name: set(store.database.all()) for store in stores}
+def _find_owned(workspace: Path, stores: list[DvcStore], tenant: str) -> Iterator[tuple[DvcStore, list[str]]]:
+    present = {store.name: set(store.object_db.all()) for store in stores}
     own: set[str] = set()
-    others = _single_files(workspace)
+    others = _find_single_file_digests(workspace)
     for store in stores:
         for name in present[store.name]:
-            if name.endswith(_LISTING):
-                for entry in json.loads(store.database.fs.cat_file(store.database.oid_to_path(name))):
+            if name.endswith(_LISTING_SUFFIX):
+                for entry in json.loads(store.object_db.fs.cat_file(store.object_db.oid_to_path(name))):
                     mine = entry["relpath"].split("/")[0] == tenant
                     (own if mine else others).add(entry["md5"])
     for store in stores:
         yield store, sorted((own - others) & present[store.name])
 
 
-def _single_files(workspace: Path) -> set[str]:
+def _find_single_file_digests(workspace: Path) -> set[str]:
     """Every digest of a single file in pointers and lock files, of today and of all commits."""
     command = ["git", "-C", str(workspace), "log", "--all", "--format=", "-p", "--", "*.dvc", "dvc.lock"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
@@ -77,7 +77,7 @@ def _single_files(workspace: Path) -> set[str]:
 
 
 @contextmanager
-def _stores(workspace: Path) -> Iterator[list[Store]]:
+def _open_stores(workspace: Path) -> Iterator[list[DvcStore]]:
     """The cache and all remotes, open. What DVC says on the way becomes a WorkspaceError."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -85,8 +85,8 @@ def _stores(workspace: Path) -> Iterator[list[Store]]:
     try:
         with closing(Repo(str(workspace))) as repo:
             names = sorted(repo.config["remote"])
-            remotes = [Store(f"DVC remote {name}", repo.cloud.get_remote_odb(name)) for name in names]
-            yield [Store("DVC cache", repo.cache.local), *remotes]
+            remotes = [DvcStore(f"DVC remote {name}", repo.cloud.get_remote_odb(name)) for name in names]
+            yield [DvcStore("DVC cache", repo.cache.local), *remotes]
     except (DvcException, OSError) as problem:
         fix = "check the remotes in `dvc remote list`, their URLs and credentials"
         raise WorkspaceError("to read and write DVC's stores", " ".join(str(problem).split()), fix) from problem

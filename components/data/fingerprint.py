@@ -6,11 +6,11 @@ from typing import Any
 
 from components.config import TrainConfig
 
-_LATER = {"patience": None}
+_NEWER_FIELD_DEFAULTS = {"patience": None}
 """Fields that are younger than the artifact schema, with the value at which a prefix is trained as before them."""
 
 
-def fingerprint(
+def compute_fingerprint(
     *, data_digest: str, train: TrainConfig, base_digest: str, artifact_schema: int, shared: str | None = None
 ) -> str:
     """Hex SHA-256 over canonical JSON of tenant data, effective train config, base and artifact schema.
@@ -26,7 +26,7 @@ def fingerprint(
         "train": {
             name: value
             for name, value in train.model_dump(mode="json").items()
-            if name not in _LATER or value != _LATER[name]
+            if name not in _NEWER_FIELD_DEFAULTS or value != _NEWER_FIELD_DEFAULTS[name]
         },
     }
     if shared is not None:

@@ -12,62 +12,62 @@ from components.errors import DataError
 DEFAULT_FORM = "key : value | key : value"
 """That of the E2E importer and of the built-in tenants."""
 
-_FORM = re.compile(r"(?P<lead>.*?)key(?P<within>.+?)value(?P<between>.+)key(?P=within)value", re.DOTALL)
-_KNOWN = (
+_FORM_PATTERN = re.compile(r"(?P<lead>.*?)key(?P<within>.+?)value(?P<between>.+)key(?P=within)value", re.DOTALL)
+_KNOWN_FORMS = (
     DEFAULT_FORM,
     "key: value | key: value",
     "key: value; key: value",
     "key: value\nkey: value",
     "key=value key=value",
 )
-_ENOUGH = 0.9  # of the sources
+_MIN_FITTING_SHARE = 0.9  # of the sources
 
-Value = str | int | float
-Record = Mapping[str, Value | Sequence[Value]]
+RecordValue = str | int | float
+SourceRecord = Mapping[str, RecordValue | Sequence[RecordValue]]
 
 
-def form_of(sources: Iterable[str]) -> str | None:
+def detect_form(sources: Iterable[str]) -> str | None:
     """The known form that nine tenths of the sources are written in; None where they are in none.
 
     A source of one field alone shows no separator, and does not speak for a form.
     """
     texts = list(sources)
-    for form in _KNOWN:
-        _, within, between = _parts(form)
+    for form in _KNOWN_FORMS:
+        _, within, between = _split_form(form)
         fitting = sum(
             between in text
             and all(within in field for field in text.split(between))
             and "\n" not in text.replace(between, "")
             for text in texts
         )
-        if texts and fitting >= _ENOUGH * len(texts):
+        if texts and fitting >= _MIN_FITTING_SHARE * len(texts):
             return form
     return None
 
 
-def linearise(record: Record, form: str = DEFAULT_FORM) -> str:
+def linearize_record(record: SourceRecord, form: str = DEFAULT_FORM) -> str:
     """A record as a source; white space in a value becomes one space, and a key with many values stands once for each.
 
     Raises:
         DataError: the record is empty, or `form` is none.
     """
-    lead, within, between = _parts(form)
+    lead, within, between = _split_form(form)
     fields = [
-        f"{_plain(key)}{within}{_plain(value)}"
+        f"{_to_one_line(key)}{within}{_to_one_line(value)}"
         for key, values in record.items()
-        for value in ([values] if isinstance(values, Value) else values)
+        for value in ([values] if isinstance(values, RecordValue) else values)
     ]
     if not fields:
         raise DataError("a record with at least one field", "an empty one", "give keys and values")
     return lead + between.join(fields)
 
 
-def _parts(form: str) -> tuple[str, str, str]:
-    found = _FORM.fullmatch(form)
+def _split_form(form: str) -> tuple[str, str, str]:
+    found = _FORM_PATTERN.fullmatch(form)
     if found is None:
         raise DataError(f"a form as {DEFAULT_FORM!r}", repr(form), "write it so, with the tenant's own separators")
     return found["lead"], found["within"], found["between"]
 
 
-def _plain(value: Value) -> str:
+def _to_one_line(value: RecordValue) -> str:
     return " ".join(str(value).split())

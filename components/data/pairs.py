@@ -10,12 +10,12 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-Texts = Sequence[tuple[str, str]]
+TextPairs = Sequence[tuple[str, str]]
 """Source and reference of every pair."""
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class TokenizedPair:
     """Token ids of one training pair; both end with the end-of-text id (or the code that a tokenizer puts there)."""
 
     source_ids: tuple[int, ...]
@@ -27,7 +27,7 @@ class Encoded:
         return len(self.source_ids) + len(self.target_ids)
 
 
-class Pairs(Sequence[Encoded]):
+class TokenizedPairs(Sequence[TokenizedPair]):
     """Encoded pairs as arrays, wherever these lie (a mapped file, say); a pair is made when it is asked for."""
 
     def __init__(self, ids_N: NDArray[np.int32], sizes_R2: NDArray[np.int32], starts_R: NDArray[np.int64]) -> None:
@@ -35,7 +35,7 @@ class Pairs(Sequence[Encoded]):
         self.ids_N, self.sizes_R2, self._starts_R = ids_N, sizes_R2, starts_R
 
     @classmethod
-    def end_to_end(cls, ids_N: NDArray[np.int32], sizes_R2: NDArray[np.int32]) -> "Pairs":
+    def from_contiguous(cls, ids_N: NDArray[np.int32], sizes_R2: NDArray[np.int32]) -> "TokenizedPairs":
         """Pairs that follow one another without a gap."""
         lengths_R = sizes_R2.sum(axis=1, dtype=np.int64)
         return cls(ids_N, sizes_R2, lengths_R.cumsum() - lengths_R)
@@ -44,22 +44,22 @@ class Pairs(Sequence[Encoded]):
         return len(self.sizes_R2)
 
     @overload
-    def __getitem__(self, index: int) -> Encoded: ...
+    def __getitem__(self, index: int) -> TokenizedPair: ...
 
     @overload
-    def __getitem__(self, index: slice) -> "Pairs": ...
+    def __getitem__(self, index: slice) -> "TokenizedPairs": ...
 
-    def __getitem__(self, index: int | slice) -> "Encoded | Pairs":
+    def __getitem__(self, index: int | slice) -> "TokenizedPair | TokenizedPairs":
         if isinstance(index, slice):
-            return Pairs(self.ids_N, self.sizes_R2[index], self._starts_R[index])
+            return TokenizedPairs(self.ids_N, self.sizes_R2[index], self._starts_R[index])
         start, (source, target) = int(self._starts_R[index]), self.sizes_R2[index].tolist()
         ids = self.ids_N[start : start + source + target].tolist()
-        return Encoded(tuple(ids[:source]), tuple(ids[source:]))
+        return TokenizedPair(tuple(ids[:source]), tuple(ids[source:]))
 
 
-def sizes_of(pairs: Sequence[Encoded]) -> NDArray[np.int32]:
+def count_pair_tokens(pairs: Sequence[TokenizedPair]) -> NDArray[np.int32]:
     """Tokens of every source and target, [R, 2], without making a pair where they are known."""
-    if isinstance(pairs, Pairs):
+    if isinstance(pairs, TokenizedPairs):
         return pairs.sizes_R2
     sizes = [(len(pair.source_ids), len(pair.target_ids)) for pair in pairs]
     return np.array(sizes, dtype=np.int32).reshape(-1, 2)

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from components.data import dvc, swap
-from components.data.intake import new_version, require_current
-from components.storage.atomic_files import disk_errors
+from components.data.intake import create_version, require_current_data
+from components.storage.atomic_files import convert_disk_errors
 
 
 def remove_from_dataset(workspace: Path, tenant: str, *, push: bool) -> bool:
@@ -17,12 +17,12 @@ def remove_from_dataset(workspace: Path, tenant: str, *, push: bool) -> bool:
     Raises:
         WorkspaceError: data/ is not what data.dvc names, DVC fails, or the disk is full. The last version stands.
     """
-    swap.recover(workspace)
-    if not (workspace / dvc.POINTER).exists():
+    swap.recover_swap(workspace)
+    if not (workspace / dvc.POINTER_FILE).exists():
         return False
-    require_current(workspace)
-    if not (workspace / swap.DATA / tenant).exists():
+    require_current_data(workspace)
+    if not (workspace / swap.DATA_FOLDER / tenant).exists():
         return False
-    with new_version(workspace, push=push) as staged, disk_errors(f"remove {staged / tenant}"):
+    with create_version(workspace, push=push) as staged, convert_disk_errors(f"remove {staged / tenant}"):
         shutil.rmtree(staged / tenant)
     return True

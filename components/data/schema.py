@@ -13,11 +13,11 @@ from components.storage.atomic_files import write_atomic
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 
 MAX_SLICE_CHARS = 64
-ALL = "all"
+ALL_SLICE = "all"
 """The slice that every report has; no example may name it."""
 
-_KEYS = ("source", "references", "slice")
-_SHAPE = 'a line {"source": str, "references": [str, ...], "slice": str?}'
+_LINE_KEYS = ("source", "references", "slice")
+_LINE_FORMAT = 'a line {"source": str, "references": [str, ...], "slice": str?}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def check_tenant_id(text: str, place: Path | None = None) -> str:
     return text
 
 
-def problem_of(example: Example, limits: DataConfig) -> str | None:
+def find_problem(example: Example, limits: DataConfig) -> str | None:
     """Say what is wrong with an example: emptiness, size, text that UTF-8 cannot hold; None where nothing is."""
     if not example.source.strip():
         return "source is empty"
@@ -63,9 +63,9 @@ def problem_of(example: Example, limits: DataConfig) -> str | None:
     if example.slice is not None:
         if not example.slice.strip() or len(example.slice) > MAX_SLICE_CHARS:
             return f"slice is empty or longer than {MAX_SLICE_CHARS} characters"
-        if example.slice == ALL:
-            return f"slice {ALL!r} is kept for the whole split"
-    if any(_unwritable(text) for text in (example.source, *example.references, example.slice or "")):
+        if example.slice == ALL_SLICE:
+            return f"slice {ALL_SLICE!r} is kept for the whole split"
+    if any(_is_unwritable(text) for text in (example.source, *example.references, example.slice or "")):
         return "half of a surrogate pair, which UTF-8 cannot hold"
     return None
 
@@ -74,26 +74,28 @@ def parse_line(text: str, limits: DataConfig) -> Example:
     """Read one line of a split file.
 
     Raises:
-        DataError: no JSON object, an unknown or missing key, a wrong type, or what `problem_of` finds;
+        DataError: no JSON object, an unknown or missing key, a wrong type, or what `find_problem` finds;
             its `got` is the reason.
 
     """
     try:
-        values = json.loads(text, object_pairs_hook=_unique)
+        values = json.loads(text, object_pairs_hook=_refuse_duplicate_keys)
     except (ValueError, RecursionError) as problem:
         told = f"{problem.msg}, column {problem.colno}" if isinstance(problem, json.JSONDecodeError) else str(problem)
-        raise DataError(_SHAPE, f"broken JSON: {told}", "correct the line") from None
+        raise DataError(_LINE_FORMAT, f"broken JSON: {told}", "correct the line") from None
     if not isinstance(values, dict):
-        raise DataError(_SHAPE, f"JSON of type {type(values).__name__}", "write one object a line")
-    if unknown := sorted(set(values) - set(_KEYS)):
-        raise DataError(_SHAPE, f"unknown key {unknown[0]!r}", f"keep to {', '.join(_KEYS)}")
-    example = Example(_string(values, "source"), _strings(values, "references"), _optional_string(values, "slice"))
-    if reason := problem_of(example, limits):
-        raise DataError(_SHAPE, reason, "correct the line or the limits in params.yaml")
+        raise DataError(_LINE_FORMAT, f"JSON of type {type(values).__name__}", "write one object a line")
+    if unknown := sorted(set(values) - set(_LINE_KEYS)):
+        raise DataError(_LINE_FORMAT, f"unknown key {unknown[0]!r}", f"keep to {', '.join(_LINE_KEYS)}")
+    example = Example(
+        _read_string(values, "source"), _read_strings(values, "references"), _read_optional_string(values, "slice")
+    )
+    if reason := find_problem(example, limits):
+        raise DataError(_LINE_FORMAT, reason, "correct the line or the limits in params.yaml")
     return example
 
 
-def numbered_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
+def split_numbered_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Give the lines that are not blank with their numbers from 1; only a line feed ends one (U+2028 is text)."""
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if line.strip():
@@ -128,7 +130,7 @@ def read_split(path: Path, limits: DataConfig) -> list[Example]:
     except OSError as problem:
         raise DataError("a split file", f"{path}: {problem.strerror}", "correct the path or its rights") from None
     examples = []
-    for number, line in numbered_lines(content):
+    for number, line in split_numbered_lines(content):
         try:
             examples.append(parse_line(decode_line(line), limits))
         except DataError as problem:
@@ -162,7 +164,7 @@ def write_split(path: Path, examples: Iterable[Example]) -> None:
     write_atomic(path, content)
 
 
-def tenants_in(data: Path) -> list[str]:
+def list_tenants(data: Path) -> list[str]:
     """Name the tenants of a data folder, sorted; hidden entries are passed over. A missing folder has none.
 
     Raises:
@@ -179,32 +181,32 @@ def tenants_in(data: Path) -> list[str]:
     return [entry.name for entry in entries]
 
 
-def _string(values: dict[str, Any], key: str) -> str:
+def _read_string(values: dict[str, Any], key: str) -> str:
     if not isinstance(value := values.get(key), str):
         got = f"{key} of type {type(value).__name__}" if key in values else f"no {key}"
-        raise DataError(_SHAPE, got, f"give {key} as a string")
+        raise DataError(_LINE_FORMAT, got, f"give {key} as a string")
     return value
 
 
-def _optional_string(values: dict[str, Any], key: str) -> str | None:
-    return None if values.get(key) is None else _string(values, key)
+def _read_optional_string(values: dict[str, Any], key: str) -> str | None:
+    return None if values.get(key) is None else _read_string(values, key)
 
 
-def _strings(values: dict[str, Any], key: str) -> tuple[str, ...]:
+def _read_strings(values: dict[str, Any], key: str) -> tuple[str, ...]:
     value = values.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise DataError(_SHAPE, f"{key} that are no list of strings", f"give {key} as a list of strings")
+        raise DataError(_LINE_FORMAT, f"{key} that are no list of strings", f"give {key} as a list of strings")
     return tuple(value)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("a key stands twice")
     return values
 
 
-def _unwritable(text: str) -> bool:
+def _is_unwritable(text: str) -> bool:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -5,8 +5,8 @@
     data.dvc.next.tmp   the next data.dvc; once it stands, the new version is decided
     data.old.tmp        the old data/ while the names change
 
-While data.dvc.next.tmp is absent, `recover` clears the rest away and the old version stands; once it is there,
-`recover` finishes what was begun. Knows no drop and no example.
+While data.dvc.next.tmp is absent, `recover_swap` clears the rest away and the old version stands; once it is there,
+`recover_swap` finishes what was begun. Knows no drop and no example.
 """
 
 import os
@@ -15,15 +15,15 @@ from pathlib import Path
 
 import yaml
 
-from components.data.digests import pointer_output
-from components.data.dvc import POINTER
-from components.storage.atomic_files import disk_errors, sweep, sync_folder, write_atomic
+from components.data.digests import read_pointer_output
+from components.data.dvc import POINTER_FILE
+from components.storage.atomic_files import convert_disk_errors, remove_temporaries, sync_folder, write_atomic
 
-DATA = "data"
-STAGED = "data.tmp"
+DATA_FOLDER = "data"
+STAGED_FOLDER = "data.tmp"
 STAGED_POINTER = "data.tmp.dvc"
 _NEXT_POINTER = "data.dvc.next.tmp"
-_OLD = "data.old.tmp"
+_OLD_FOLDER = "data.old.tmp"
 
 
 def stage_copy(workspace: Path) -> Path:
@@ -33,71 +33,71 @@ def stage_copy(workspace: Path) -> Path:
         WorkspaceError: the disk is full.
 
     """
-    staged = workspace / STAGED
-    with disk_errors(f"copy {DATA} to {staged}"):
-        if (workspace / DATA).exists():
-            shutil.copytree(workspace / DATA, staged, copy_function=_link)
+    staged = workspace / STAGED_FOLDER
+    with convert_disk_errors(f"copy {DATA_FOLDER} to {staged}"):
+        if (workspace / DATA_FOLDER).exists():
+            shutil.copytree(workspace / DATA_FOLDER, staged, copy_function=_link_or_copy)
         else:
             staged.mkdir()
     return staged
 
 
-def swap(workspace: Path) -> None:
+def swap_in_staged(workspace: Path) -> None:
     """Put the staged folder, versioned as data.tmp.dvc, in the place of data/, and data.dvc with it.
 
     Raises:
-        WorkspaceError: a file or folder cannot be written or renamed; `recover` says which version stands.
+        WorkspaceError: a file or folder cannot be written or renamed; `recover_swap` says which version stands.
 
     """
-    sweep(workspace / _NEXT_POINTER)
-    write_atomic(workspace / _NEXT_POINTER, _next_pointer(workspace))
-    recover(workspace)
+    remove_temporaries(workspace / _NEXT_POINTER)
+    write_atomic(workspace / _NEXT_POINTER, _format_next_pointer(workspace))
+    recover_swap(workspace)
 
 
-def recover(workspace: Path) -> None:
+def recover_swap(workspace: Path) -> None:
     """Finish a swap that was begun, or clear away what was not; does nothing in a workspace at rest.
 
     Raises:
         WorkspaceError: a file or folder cannot be renamed or removed.
 
     """
-    with disk_errors(f"finish the swap of {workspace / DATA}"):
+    with convert_disk_errors(f"finish the swap of {workspace / DATA_FOLDER}"):
         if (workspace / _NEXT_POINTER).exists():
-            _finish(workspace)
-        elif (workspace / _OLD).exists() and not (workspace / DATA).exists():
-            (workspace / _OLD).rename(workspace / DATA)
+            _finish_swap(workspace)
+        elif (workspace / _OLD_FOLDER).exists() and not (workspace / DATA_FOLDER).exists():
+            (workspace / _OLD_FOLDER).rename(workspace / DATA_FOLDER)
         (workspace / STAGED_POINTER).unlink(missing_ok=True)
-        _remove(workspace / STAGED)
-        _remove(workspace / _OLD)
+        _remove_folder(workspace / STAGED_FOLDER)
+        _remove_folder(workspace / _OLD_FOLDER)
 
 
-def _finish(workspace: Path) -> None:
-    data, staged, old = workspace / DATA, workspace / STAGED, workspace / _OLD
+def _finish_swap(workspace: Path) -> None:
+    data, staged, old = workspace / DATA_FOLDER, workspace / STAGED_FOLDER, workspace / _OLD_FOLDER
     if staged.exists():
         if data.exists():
-            _remove(old)
+            _remove_folder(old)
             data.rename(old)
         staged.rename(data)
-    (workspace / _NEXT_POINTER).replace(workspace / POINTER)
+    (workspace / _NEXT_POINTER).replace(workspace / POINTER_FILE)
     sync_folder(workspace)
 
 
-def _next_pointer(workspace: Path) -> bytes:
-    output = pointer_output(workspace / STAGED_POINTER) | {"path": DATA}
+def _format_next_pointer(workspace: Path) -> bytes:
+    output = read_pointer_output(workspace / STAGED_POINTER) | {"path": DATA_FOLDER}
     values = {"outs": [output]}
-    if (workspace / POINTER).exists():
-        old = pointer_output(workspace / POINTER)
-        values = yaml.safe_load((workspace / POINTER).read_text(encoding="utf-8")) | {"outs": [old | output]}
+    if (workspace / POINTER_FILE).exists():
+        old = read_pointer_output(workspace / POINTER_FILE)
+        values = yaml.safe_load((workspace / POINTER_FILE).read_text(encoding="utf-8")) | {"outs": [old | output]}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode()
 
 
-def _link(source: str, target: str) -> None:
+def _link_or_copy(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
 
 
-def _remove(folder: Path) -> None:
+def _remove_folder(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)

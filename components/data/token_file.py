@@ -20,12 +20,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from components.data.pairs import Pairs, Texts
+from components.data.pairs import TextPairs, TokenizedPairs
 from components.errors import WorkspaceError
-from components.storage.atomic_files import sweep, write_atomic
+from components.storage.atomic_files import remove_temporaries, write_atomic
 
-_FORMAT = "prefixfleet tokens 1"
-_HEADER = "prefixfleet"
+_FORMAT_NAME = "prefixfleet tokens 1"
+_METADATA_KEY = "prefixfleet"
 _UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 _log = logging.getLogger(__name__)
 
@@ -37,41 +37,47 @@ class TokenFile:
     path: Path
     tokenizer_digest: str
 
-    def pairs(self, texts: Texts, more: Sequence[Any], encode: Callable[[], Pairs]) -> Pairs:
-        """What the file holds of `texts`, or what `encode` makes of them now; `more` (JSON) decides their ids too."""
-        made_from = _sha256(json.dumps([_FORMAT, self.tokenizer_digest, *more, texts]).encode())
+    def read_or_encode(
+        self, texts: TextPairs, settings: Sequence[Any], encode: Callable[[], TokenizedPairs]
+    ) -> TokenizedPairs:
+        """What the file holds of `texts`, or what `encode` makes of them now; `settings` (JSON) decides their ids too."""
+        made_from = _hash_parts(json.dumps([_FORMAT_NAME, self.tokenizer_digest, *settings, texts]).encode())
         found = self._read(made_from)
         if found is not None:
             return found
         pairs = encode()
         try:
-            sweep(self.path)
-            write_atomic(self.path, _content(pairs, made_from))
+            remove_temporaries(self.path)
+            write_atomic(self.path, _format_content(pairs, made_from))
         except WorkspaceError as problem:
             _log.warning("token ids are not kept: %s", problem)
             return pairs
         found = self._read(made_from)
         return pairs if found is None else found
 
-    def _read(self, made_from: str) -> Pairs | None:
+    def _read(self, made_from: str) -> TokenizedPairs | None:
         try:
             with safe_open(self.path, framework="pt") as content:  # numpy's way would read what torch's maps
-                header = json.loads((content.metadata() or {})[_HEADER])
+                header = json.loads((content.metadata() or {})[_METADATA_KEY])
                 if header["made_from"] != made_from:
                     return None
                 ids_N, sizes_R2 = (content.get_tensor(name).numpy() for name in ("ids", "sizes"))
         except _UNREADABLE:
             return None
-        return Pairs.end_to_end(ids_N, sizes_R2) if header["sha256"] == _sha256(ids_N.data, sizes_R2.data) else None
+        return (
+            TokenizedPairs.from_contiguous(ids_N, sizes_R2)
+            if header["sha256"] == _hash_parts(ids_N.data, sizes_R2.data)
+            else None
+        )
 
 
-def _content(pairs: Pairs, made_from: str) -> bytes:
+def _format_content(pairs: TokenizedPairs, made_from: str) -> bytes:
     tensors = {"ids": pairs.ids_N, "sizes": pairs.sizes_R2}
-    header = {"made_from": made_from, "sha256": _sha256(pairs.ids_N.data, pairs.sizes_R2.data)}
-    return save(tensors, metadata={_HEADER: json.dumps(header)})
+    header = {"made_from": made_from, "sha256": _hash_parts(pairs.ids_N.data, pairs.sizes_R2.data)}
+    return save(tensors, metadata={_METADATA_KEY: json.dumps(header)})
 
 
-def _sha256(*parts: bytes | memoryview) -> str:
+def _hash_parts(*parts: bytes | memoryview) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

@@ -12,22 +12,22 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.pairs import Pairs, Texts
+from components.data.pairs import TextPairs, TokenizedPairs
 from components.data.schema import Example
 from components.data.token_file import TokenFile
 from components.errors import DataError
 
-_CHUNK = 1024
+_PAIRS_PER_CHUNK = 1024
 """Pairs whose ids are Python's numbers at a time, which take ten times their room."""
 
 
 class TextEncoder(Protocol):
     """How a base reads sources and targets."""
 
-    def sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
+    def encode_sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
         """Ids of each source, cut to `limit` where that is set."""
 
-    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each target."""
 
 
@@ -42,7 +42,7 @@ def encode_examples(
     separate_contexts: bool = False,
     name: str = "the examples",
     file: TokenFile | None = None,
-) -> Pairs:
+) -> TokenizedPairs:
     """Encode examples for training or for a loss, in their order; `name` is where they are from, for messages.
 
     A target is the first reference; with `expand_references` every reference gives a pair. `context` and
@@ -57,41 +57,41 @@ def encode_examples(
     kept = [example.references if expand_references else example.references[:1] for example in examples]
     wanted = [(example.source, text) for example, references in zip(examples, kept, strict=True) for text in references]
 
-    def encoded() -> Pairs:
-        return _encoded(texts, wanted, max_source_tokens)
+    def encoded() -> TokenizedPairs:
+        return _encode_chunks(texts, wanted, max_source_tokens)
 
-    pairs = encoded() if file is None else file.pairs(wanted, [max_source_tokens, separate_contexts], encoded)
+    pairs = encoded() if file is None else file.read_or_encode(wanted, [max_source_tokens, separate_contexts], encoded)
     taken_R = pairs.sizes_R2.max(axis=1) if separate_contexts else pairs.sizes_R2.sum(axis=1) + prefix_length
     if (too_long := np.flatnonzero(taken_R > context)).size:
         pair = int(too_long[0])
         source, target = pairs.sizes_R2[pair].tolist()
         number = int(np.repeat(np.arange(1, len(kept) + 1), [*map(len, kept)])[pair])
         got = f"a source of {source} and a target of {target} tokens in example {number} of {name}"
-        raise _too_long(context, prefix_length, f"{got} ({_shown(wanted[pair][0])})")
+        raise _make_length_error(context, prefix_length, f"{got} ({_shorten(wanted[pair][0])})")
     return pairs
 
 
-def _encoded(texts: TextEncoder, wanted: Texts, limit: int | None) -> Pairs:
+def _encode_chunks(texts: TextEncoder, wanted: TextPairs, limit: int | None) -> TokenizedPairs:
     """A chunk's equal sources are encoded once."""
     ids: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
     sizes: list[tuple[int, int]] = []
-    for start in range(0, len(wanted), _CHUNK):
-        chunk = wanted[start : start + _CHUNK]
+    for start in range(0, len(wanted), _PAIRS_PER_CHUNK):
+        chunk = wanted[start : start + _PAIRS_PER_CHUNK]
         distinct = list(dict.fromkeys(source for source, _ in chunk))
-        found = dict(zip(distinct, texts.sources(distinct, limit), strict=True))
+        found = dict(zip(distinct, texts.encode_sources(distinct, limit), strict=True))
         rows = list(
-            zip((found[source] for source, _ in chunk), texts.targets([text for _, text in chunk]), strict=True)
+            zip((found[source] for source, _ in chunk), texts.encode_targets([text for _, text in chunk]), strict=True)
         )
         sizes += [(len(source), len(target)) for source, target in rows]
         ids.append(np.fromiter(chain.from_iterable(chain(*row) for row in rows), dtype=np.int32))
-    return Pairs.end_to_end(np.concatenate(ids), np.array(sizes, dtype=np.int32).reshape(-1, 2))
+    return TokenizedPairs.from_contiguous(np.concatenate(ids), np.array(sizes, dtype=np.int32).reshape(-1, 2))
 
 
-def _too_long(context: int, prefix_length: int, got: str) -> DataError:
+def _make_length_error(context: int, prefix_length: int, got: str) -> DataError:
     fix = "shorten it, or set train.max_source_tokens to cut sources"
     wanted = f"at most {context} tokens, the base's context, with a prefix of {prefix_length}"
     return DataError(wanted, got, fix)
 
 
-def _shown(source: str) -> str:
+def _shorten(source: str) -> str:
     return repr(source if len(source) <= 60 else f"{source[:57]}...")

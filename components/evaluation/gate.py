@@ -18,22 +18,22 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.config import GateConfig, Metric, NonInferiorityConfig
-from components.data.schema import ALL
+from components.data.schema import ALL_SLICE
 from components.errors import GateError
-from components.evaluation.bootstrap import paired_difference
-from components.evaluation.metrics import LABELS, LOWER_IS_BETTER, Array, sentence_statistics
-from components.evaluation.report import Prediction, Report, slice_indices
+from components.evaluation.bootstrap import bootstrap_paired_difference
+from components.evaluation.metrics import LOWER_IS_BETTER, METRIC_LABELS, Array, compute_sentence_statistics
+from components.evaluation.report import Prediction, Report, find_slice_indices
 from components.storage.atomic_files import write_atomic
 
 
-class Scored(NamedTuple):
+class ReportWithPredictions(NamedTuple):
     """A report with the predictions that it was made of."""
 
     report: Report
     predictions: Sequence[Prediction]
 
 
-class Check(BaseModel):
+class GateCheck(BaseModel):
     """One question that the gate asked, in the metric's points.
 
     A floor has the score as `value` and the floor as `threshold`; non-inferiority has candidate - champion as `value`
@@ -60,16 +60,16 @@ class Verdict(BaseModel):
 
     tenant: str
     accepted: bool
-    checks: list[Check]
+    checks: list[GateCheck]
     sentence: str
     prefix_digest: str | None
     champion_digest: str | None
     champion_version: str | None = None
 
 
-def judge(
-    candidate: Scored,
-    champion: Scored | None,
+def judge_candidate(
+    candidate: ReportWithPredictions,
+    champion: ReportWithPredictions | None,
     config: GateConfig,
     lowercase: bool,
     champion_version: str | None = None,
@@ -81,36 +81,38 @@ def judge(
             do not belong together.
 
     """
-    _must_belong(candidate)
-    checks = _floors(candidate.report, config)
+    _require_matching_counts(candidate)
+    checks = _check_floors(candidate.report, config)
     if champion is not None:
-        _must_compare(candidate, champion)
+        _require_comparable(candidate, champion)
         for rule in config.non_inferiority:
-            checks += _non_inferiority(candidate.predictions, champion.predictions, rule, config, lowercase)
+            checks += _check_non_inferiority(candidate.predictions, champion.predictions, rule, config, lowercase)
     return Verdict(
         tenant=candidate.report.tenant,
         accepted=all(check.passed for check in checks),
         checks=checks,
-        sentence=_summary(checks, champion is not None),
+        sentence=_summarize_checks(checks, champion is not None),
         prefix_digest=candidate.report.prefix_digest,
         champion_digest=champion.report.prefix_digest if champion else None,
         champion_version=champion_version,
     )
 
 
-def _floors(report: Report, config: GateConfig) -> list[Check]:
+def _check_floors(report: Report, config: GateConfig) -> list[GateCheck]:
     checks = []
     for metric, threshold in config.floors.items():
-        score = report.score(metric)
+        score = report.find_score(metric)
         lower_better = metric in LOWER_IS_BETTER
         passed = score.value <= threshold if lower_better else score.value >= threshold
         place = ("within" if passed else "above") if lower_better else ("at or above" if passed else "below")
         bound = "ceiling" if lower_better else "floor"
-        sentence = f"{LABELS[metric]} {score.value:.2f} [{score.low:.2f}, {score.high:.2f}] on {score.n} examples is "
+        sentence = (
+            f"{METRIC_LABELS[metric]} {score.value:.2f} [{score.low:.2f}, {score.high:.2f}] on {score.n} examples is "
+        )
         checks.append(
-            Check(
+            GateCheck(
                 name="floor",
-                slice=ALL,
+                slice=ALL_SLICE,
                 metric=metric,
                 value=score.value,
                 threshold=threshold,
@@ -123,25 +125,25 @@ def _floors(report: Report, config: GateConfig) -> list[Check]:
     return checks
 
 
-def _non_inferiority(
+def _check_non_inferiority(
     candidate: Sequence[Prediction],
     champion: Sequence[Prediction],
     rule: NonInferiorityConfig,
     config: GateConfig,
     lowercase: bool,
-) -> list[Check]:
-    ours_NK = _statistics(rule.metric, candidate, lowercase)
-    theirs_NK = _statistics(rule.metric, champion, lowercase)
+) -> list[GateCheck]:
+    ours_NK = _compute_statistics(rule.metric, candidate, lowercase)
+    theirs_NK = _compute_statistics(rule.metric, champion, lowercase)
     checks = []
-    for name, rows in slice_indices([one.slice for one in candidate]).items():
-        if name != ALL and len(rows) < config.min_slice:
+    for name, rows in find_slice_indices([one.slice for one in candidate]).items():
+        if name != ALL_SLICE and len(rows) < config.min_slice:
             continue
-        difference, low, high = paired_difference(
+        difference, low, high = bootstrap_paired_difference(
             rule.metric, ours_NK[rows], theirs_NK[rows], config.bootstrap_samples, rule.confidence, config.seed
         )
         passed = high < rule.margin if rule.metric in LOWER_IS_BETTER else low > -rule.margin
         checks.append(
-            Check(
+            GateCheck(
                 name="non-inferiority",
                 slice=name,
                 metric=rule.metric,
@@ -151,8 +153,8 @@ def _non_inferiority(
                 high=high,
                 passed=passed,
                 sentence=(
-                    f"{LABELS[rule.metric]} differs from the champion's by {difference:+.2f} [{low:+.2f}, {high:+.2f}] "
-                    f"on {'all' if name == ALL else f'slice {name!r},'} {len(rows)} examples at {rule.confidence:.0%} "
+                    f"{METRIC_LABELS[rule.metric]} differs from the champion's by {difference:+.2f} [{low:+.2f}, {high:+.2f}] "
+                    f"on {'all' if name == ALL_SLICE else f'slice {name!r},'} {len(rows)} examples at {rule.confidence:.0%} "
                     f"confidence: {'no worse' if passed else 'may be worse'} by the margin of {rule.margin:g}."
                 ),
             )
@@ -160,20 +162,20 @@ def _non_inferiority(
     return checks
 
 
-def _statistics(metric: Metric, predictions: Sequence[Prediction], lowercase: bool) -> Array:
+def _compute_statistics(metric: Metric, predictions: Sequence[Prediction], lowercase: bool) -> Array:
     texts = [one.prediction for one in predictions]
-    return sentence_statistics(metric, texts, [one.references for one in predictions], lowercase)
+    return compute_sentence_statistics(metric, texts, [one.references for one in predictions], lowercase)
 
 
-def _must_belong(scored: Scored) -> None:
-    counts = {score.n for score in scored.report.slices.get(ALL, [])}
+def _require_matching_counts(scored: ReportWithPredictions) -> None:
+    counts = {score.n for score in scored.report.slices.get(ALL_SLICE, [])}
     if counts != {len(scored.predictions)}:
         got = f"a report over {sorted(counts)} and {len(scored.predictions)} predictions"
         raise GateError("a report with its own predictions", got, f"evaluate {scored.report.tenant} again")
 
 
-def _must_compare(candidate: Scored, champion: Scored) -> None:
-    _must_belong(champion)
+def _require_comparable(candidate: ReportWithPredictions, champion: ReportWithPredictions) -> None:
+    _require_matching_counts(champion)
     ours, theirs = candidate.report, champion.report
     for what in ("tenant", "split", "decoding"):
         own, other = getattr(ours, what), getattr(theirs, what)
@@ -186,7 +188,7 @@ def _must_compare(candidate: Scored, champion: Scored) -> None:
         raise GateError(f"the same examples of {ours.split} for both", counts, "evaluate the champion on today's split")
 
 
-def _summary(checks: Sequence[Check], has_champion: bool) -> str:
+def _summarize_checks(checks: Sequence[GateCheck], has_champion: bool) -> str:
     against = "" if has_champion else "; there is no champion to compare with"
     if not checks:
         return f"Accepted unchecked: no floor is set{against}."

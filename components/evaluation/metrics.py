@@ -25,7 +25,7 @@ Array = npt.NDArray[np.float64]
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"ter"})
-LABELS: dict[Metric, str] = {
+METRIC_LABELS: dict[Metric, str] = {
     "bleu": "BLEU",
     "chrf": "chrF",
     "ter": "TER",
@@ -35,7 +35,7 @@ LABELS: dict[Metric, str] = {
 }
 
 
-def sentence_statistics(
+def compute_sentence_statistics(
     metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
 ) -> Array:
     """The statistics [N, K] of each prediction against its own references, whose number may vary.
@@ -50,25 +50,25 @@ def sentence_statistics(
         got = f"{len(predictions)} predictions, {len(references)} sets of references"
         raise GateError("one prediction and at least one reference for each example", got, "decode the split again")
     if metric == "ter":
-        rows = _ter_rows(predictions, references, lowercase)
+        rows = _compute_ter_rows(predictions, references, lowercase)
     elif metric in ("bleu", "chrf"):
-        rows = _sacrebleu_rows(metric, predictions, references, lowercase)
+        rows = _compute_sacrebleu_rows(metric, predictions, references, lowercase)
     else:
-        rows = _rouge_rows(metric, predictions, references)
+        rows = _compute_rouge_rows(metric, predictions, references)
     return np.array(list(rows), dtype=np.float64)
 
 
-def corpus_score(metric: Metric, statistics_NK: Array) -> float:
+def compute_corpus_score(metric: Metric, statistics_NK: Array) -> float:
     """The score of a corpus, in points: what the metric's own library says of it."""
-    return float(scores_of_sums(metric, statistics_NK.sum(axis=0)[None])[0])
+    return float(compute_scores_from_sums(metric, statistics_NK.sum(axis=0)[None])[0])
 
 
-def scores_of_sums(metric: Metric, sums_SK: Array) -> Array:
+def compute_scores_from_sums(metric: Metric, sums_SK: Array) -> Array:
     """The scores [S] of corpora that are given by the sums of their sentences' statistics."""
-    return _SCORES[metric](sums_SK)
+    return _SCORE_FUNCTIONS[metric](sums_SK)
 
 
-def _sacrebleu_rows(
+def _compute_sacrebleu_rows(
     metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
 ) -> Iterable[Sequence[float]]:
     from sacrebleu.metrics import BLEU, CHRF
@@ -81,41 +81,41 @@ def _sacrebleu_rows(
     return rows
 
 
-def _ter_rows(
+def _compute_ter_rows(
     predictions: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
 ) -> Iterable[Sequence[float]]:
     from sacrebleu.tokenizers.tokenizer_ter import TercomTokenizer
 
-    from components.evaluation.ter import ter_statistics
+    from components.evaluation.ter import compute_ter_statistics
 
     tokenize = TercomTokenizer(case_sensitive=not lowercase)
     for prediction, own in zip(predictions, references, strict=True):
         targets = [tokenize(text.rstrip()).split() for text in own]
-        yield ter_statistics(tokenize(prediction.rstrip()).split(), targets)
+        yield compute_ter_statistics(tokenize(prediction.rstrip()).split(), targets)
 
 
-def _rouge_rows(
+def _compute_rouge_rows(
     metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> Iterable[Sequence[float]]:
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer([metric], tokenizer=_rouge_tokenizer())
+    scorer = RougeScorer([metric], tokenizer=_make_rouge_tokenizer())
     for prediction, own in zip(predictions, references, strict=True):
         yield scorer.score_multi(own, prediction)[metric].fmeasure, 1.0
 
 
 @lru_cache(maxsize=1)
-def _rouge_tokenizer() -> Any:
+def _make_rouge_tokenizer() -> Any:
     """rouge-score's stemming tokenizer, remembering each text: three metrics ask for every text many times."""
     from rouge_score.tokenizers import DefaultTokenizer
 
-    class Remembering(DefaultTokenizer):  # type: ignore[misc]
+    class CachingTokenizer(DefaultTokenizer):  # type: ignore[misc]
         tokenize = lru_cache(maxsize=2**14)(DefaultTokenizer.tokenize)
 
-    return Remembering(use_stemmer=True)
+    return CachingTokenizer(use_stemmer=True)
 
 
-def _bleu(sums_SK: Array) -> Array:
+def _score_bleu(sums_SK: Array) -> Array:
     """BLEU-4 with sacrebleu's `exp` smoothing: the k-th order without a match counts as 1 / 2^k matches."""
     length_S, closest_S, matched_S4, total_S4 = sums_SK[:, 0], sums_SK[:, 1], sums_SK[:, 2:6], sums_SK[:, 6:10]
     unmatched_S4 = matched_S4 == 0
@@ -126,7 +126,7 @@ def _bleu(sums_SK: Array) -> Array:
     return np.where(valid_S, 100 * brevity_S * np.exp(np.log(precision_S4).mean(axis=1)), 0.0)
 
 
-def _chrf(sums_SK: Array) -> Array:
+def _score_chrf(sums_SK: Array) -> Array:
     """chrF2: F-beta of the mean character precision and recall over the orders that both sides have."""
     predicted_S6, wanted_S6, matched_S6 = sums_SK[:, 0::3], sums_SK[:, 1::3], sums_SK[:, 2::3]
     both_S6 = (predicted_S6 > 0) & (wanted_S6 > 0)
@@ -138,23 +138,23 @@ def _chrf(sums_SK: Array) -> Array:
     return score_S
 
 
-def _ter(sums_SK: Array) -> Array:
+def _score_ter(sums_SK: Array) -> Array:
     """Edits per reference word; edits where the references are empty count as 100."""
     edits_S, words_S = sums_SK[:, 0], sums_SK[:, 1]
     rate_S: Array = np.where(words_S > 0, edits_S / np.where(words_S > 0, words_S, 1.0), edits_S > 0)
     return 100 * rate_S
 
 
-def _mean(sums_SK: Array) -> Array:
+def _score_mean(sums_SK: Array) -> Array:
     mean_S: Array = 100 * sums_SK[:, 0] / sums_SK[:, 1]
     return mean_S
 
 
-_SCORES: dict[Metric, Callable[[Array], Array]] = {
-    "bleu": _bleu,
-    "chrf": _chrf,
-    "ter": _ter,
-    "rouge1": _mean,
-    "rouge2": _mean,
-    "rougeL": _mean,
+_SCORE_FUNCTIONS: dict[Metric, Callable[[Array], Array]] = {
+    "bleu": _score_bleu,
+    "chrf": _score_chrf,
+    "ter": _score_ter,
+    "rouge1": _score_mean,
+    "rouge2": _score_mean,
+    "rougeL": _score_mean,
 }

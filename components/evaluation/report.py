@@ -13,10 +13,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.config import EvaluateConfig, Metric
-from components.data.schema import ALL, Example
+from components.data.schema import ALL_SLICE, Example
 from components.errors import DataError, GateError
-from components.evaluation.bootstrap import interval
-from components.evaluation.metrics import METRICS, corpus_score, sentence_statistics
+from components.evaluation.bootstrap import bootstrap_interval
+from components.evaluation.metrics import METRICS, compute_corpus_score, compute_sentence_statistics
 from components.storage.atomic_files import write_atomic
 
 Subject = Literal["prefix", "base", "champion"]
@@ -49,7 +49,7 @@ class Report(BaseModel):
     confidence: float
     slices: dict[str, list[Score]]
 
-    def score(self, metric: Metric, slice_name: str = ALL) -> Score:
+    def find_score(self, metric: Metric, slice_name: str = ALL_SLICE) -> Score:
         """The score of a metric on a slice.
 
         Raises:
@@ -72,11 +72,11 @@ class Prediction:
     prediction: str
 
 
-def slice_indices(slices: Sequence[str | None]) -> dict[str, list[int]]:
+def find_slice_indices(slices: Sequence[str | None]) -> dict[str, list[int]]:
     """Positions of each slice's examples: "all" first, then the named slices in alphabetical order."""
     named = sorted({name for name in slices if name is not None})
     own = {name: [i for i, other in enumerate(slices) if other == name] for name in named}
-    return {ALL: list(range(len(slices))), **own}
+    return {ALL_SLICE: list(range(len(slices))), **own}
 
 
 def build_report(
@@ -99,15 +99,15 @@ def build_report(
     """
     if not examples:
         raise DataError(f"examples in {tenant}'s {config.split} split", "none", f"add lines to {config.split}.jsonl")
-    indices = slice_indices([example.slice for example in examples])
+    indices = find_slice_indices([example.slice for example in examples])
     references = [example.references for example in examples]
     slices: dict[str, list[Score]] = {name: [] for name in indices}
     for metric in metrics:
-        statistics_NK = sentence_statistics(metric, predictions, references, config.lowercase)
+        statistics_NK = compute_sentence_statistics(metric, predictions, references, config.lowercase)
         for name, rows in indices.items():
             own_NK = statistics_NK[rows]
-            low, high = interval(metric, own_NK, config.bootstrap_samples, config.confidence, config.seed)
-            value = corpus_score(metric, own_NK)
+            low, high = bootstrap_interval(metric, own_NK, config.bootstrap_samples, config.confidence, config.seed)
+            value = compute_corpus_score(metric, own_NK)
             slices[name].append(Score(metric=metric, value=value, low=low, high=high, n=len(rows)))
     return Report(
         tenant=tenant,
@@ -115,7 +115,7 @@ def build_report(
         split=config.split,
         data_digest=data_digest,
         prefix_digest=prefix_digest,
-        decoding=config.decoding(),
+        decoding=config.select_decoding(),
         lowercase=config.lowercase,
         confidence=config.confidence,
         slices=slices,
@@ -135,7 +135,7 @@ def read_report(path: Path) -> Report:
 
     """
     try:
-        return Report.model_validate_json(_text(path))
+        return Report.model_validate_json(_read_text(path))
     except ValidationError as problems:
         first = problems.errors()[0]
         got = ": ".join(filter(None, (str(path), ".".join(map(str, first["loc"])), first["msg"])))
@@ -161,17 +161,19 @@ def read_predictions(path: Path) -> list[Prediction]:
         GateError: the file is missing or a line is not a prediction.
 
     """
-    return [_prediction(line, path, number) for number, line in enumerate(_text(path).split("\n"), 1) if line]
+    return [
+        _parse_prediction(line, path, number) for number, line in enumerate(_read_text(path).split("\n"), 1) if line
+    ]
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise GateError("a readable report with its predictions", f"{path}: {problem}", "evaluate again") from None
 
 
-def _prediction(line: str, path: Path, number: int) -> Prediction:
+def _parse_prediction(line: str, path: Path, number: int) -> Prediction:
     try:
         values = json.loads(line)
         return Prediction(values["source"], tuple(values["references"]), values["slice"], values["prediction"])

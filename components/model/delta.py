@@ -17,19 +17,19 @@ from torch import Tensor
 
 from components.config import Method, TrainConfig
 from components.errors import ArtifactError, BaseModelError
-from components.model.base.attention_sites import watched
+from components.model.base.attention_sites import record_attention_calls
 from components.model.base.load import Base
 from components.model.base.shapes import DECODER
-from components.model.prefix.attach import Attachment, attached
+from components.model.prefix.attach import Attachment, attach_prefixes
 from components.model.prefix.prefix import Prefix
 from components.model.text.demonstrations import Demonstrations
-from components.model.text.texts import Texts
-from components.model.weights import Weights, WeightsConfig, weights_from_tensors
+from components.model.text.texts import TextCodec
+from components.model.weights import Weights, WeightsConfig, make_weights_from_tensors
 
-PROMPT = "embedding.prompt"
-EXAMPLES = "in-context.examples"
-_PREFIX_STARTS = ("encoder.", "decoder.")
-_WEIGHT_STARTS = ("weight.", "adapter.", "lora.")
+PROMPT_TENSOR = "embedding.prompt"
+EXAMPLES_TENSOR = "in-context.examples"
+_PREFIX_TENSOR_STARTS = ("encoder.", "decoder.")
+_WEIGHT_TENSOR_STARTS = ("weight.", "adapter.", "lora.")
 
 SLOT_METHODS = frozenset({"prefix", "infix", "embedding", "prefix+adapter", "prefix+lora"})
 """Methods that have slots, `train.prefix_length` of them."""
@@ -53,21 +53,21 @@ class Delta:
         if self.prefix is not None:
             named |= self.prefix.tensors
         if self.prompt_PW is not None:
-            named[PROMPT] = self.prompt_PW
+            named[PROMPT_TENSOR] = self.prompt_PW
         if self.weights is not None:
             named |= self.weights.tensors
         if self.demonstrations is not None:
-            named[EXAMPLES] = self.demonstrations.to_tensor()
+            named[EXAMPLES_TENSOR] = self.demonstrations.to_tensor()
         return named
 
     @property
-    def parameters(self) -> int:
+    def parameter_count(self) -> int:
         """The number of trained values; examples and frozen shared slots are not trained."""
         own = 0
         if self.prefix is not None and self.prefix.length:
-            own = self.prefix.parameters // self.prefix.length * (self.prefix.length - self.shared_length)
+            own = self.prefix.parameter_count // self.prefix.length * (self.prefix.length - self.shared_length)
         own += self.prompt_PW.numel() if self.prompt_PW is not None else 0
-        return own + (self.weights.parameters if self.weights else 0)
+        return own + (self.weights.parameter_count if self.weights else 0)
 
     @property
     def length(self) -> int:
@@ -76,18 +76,20 @@ class Delta:
             return int(self.prompt_PW.shape[0])
         return self.prefix.length if self.prefix else 0
 
-    def keys_and_values(self, base: Base) -> Prefix | None:
+    def compute_prefix(self, base: Base) -> Prefix | None:
         """The prefix, or what the base makes of the soft prompt (None of an empty one); gradients flow back."""
         if self.prompt_PW is None or not len(self.prompt_PW):
             return self.prefix
-        return prompt_prefix(base, self.prompt_PW)
+        return compute_prompt_prefix(base, self.prompt_PW)
 
-    def texts(self, base: Base, new_tokens: int, *, leave_out_same: bool = False) -> Texts:
+    def make_text_codec(self, base: Base, new_tokens: int, *, leave_out_same: bool = False) -> TextCodec:
         """How the base reads texts under this delta: with its demonstrations, leaving room for `new_tokens`."""
         if self.demonstrations is None:
-            return base.texts
+            return base.text_codec
         room = base.context if base.is_encoder_decoder else base.context - new_tokens
-        return replace(base.texts, demonstrations=self.demonstrations, room=room, leave_out_same=leave_out_same)
+        return replace(
+            base.text_codec, demonstrations=self.demonstrations, source_token_budget=room, leave_out_same=leave_out_same
+        )
 
     def check_fits(self, base: Base) -> None:
         """Refuse a base of another shape.
@@ -103,52 +105,52 @@ class Delta:
             width = base.model.get_input_embeddings().weight.shape[1]
             if self.prompt_PW.shape[1] != width or base.is_encoder_decoder:
                 got = f"one of width {self.prompt_PW.shape[1]}"
-                raise BaseModelError(f"a soft prompt for {type(base.model).__name__}, width {width}", got, _OWN)
+                raise BaseModelError(f"a soft prompt for {type(base.model).__name__}, width {width}", got, _FIX)
         if self.weights is not None:
             self.weights.check_fits(base.model)
 
 
-_OWN = "use the base that it was trained on"
+_FIX = "use the base that it was trained on"
 
 
-def as_delta(one: "Delta | Prefix | None") -> Delta:
+def to_delta(one: "Delta | Prefix | None") -> Delta:
     """A prefix alone, or nothing at all, as a delta."""
     if isinstance(one, Delta):
         return one
     return Delta(prefix=one)
 
 
-def prompt_prefix(base: Base, prompt_PW: Tensor) -> Prefix:
+def compute_prompt_prefix(base: Base, prompt_PW: Tensor) -> Prefix:
     """Keys and values that a decoder-only base makes of a soft prompt (not an empty one), at the context's start."""
     embeds = prompt_PW.to(base.device, base.model.dtype)[None]
-    with watched(base.model) as calls:
+    with record_attention_calls(base.model) as calls:
         base.model.base_model(inputs_embeds=embeds, use_cache=False)
-    return Prefix.from_stacked(torch.stack([torch.stack([key[0], value[0]]) for _, key, value in calls]), DECODER)
+    return Prefix.from_site(torch.stack([torch.stack([key[0], value[0]]) for _, key, value in calls]), DECODER)
 
 
 @contextmanager
-def applied(
+def apply_deltas(
     base: Base, rows: Sequence["Delta | Prefix | None"], starts_B: Tensor | None = None
 ) -> Iterator[Attachment | None]:
-    """Run the base with one delta a batch row; see `components.model.prefix.attach.attached` for what stands where.
+    """Run the base with one delta a batch row; see `components.model.prefix.attach.attach_prefixes` for what stands where.
 
     Raises:
         BaseModelError: a delta does not fit the base.
         ValueError: the rows differ in their weights.
     """
-    deltas = [as_delta(row) for row in rows]
+    deltas = [to_delta(row) for row in rows]
     weights = {id(delta.weights): delta.weights for delta in deltas}
     if len(weights) > 1:
         raise ValueError("wanted rows of the same weights in one batch")
     (own,) = weights.values()
     known = {id(row): delta for row, delta in zip(rows, deltas, strict=True)}
-    distinct = {key: delta.keys_and_values(base) for key, delta in known.items()}
-    context: Any = nullcontext() if own is None else own.applied(base.model)
-    with context, attached(base.model, [distinct[id(row)] for row in rows], starts_B) as attachment:
+    distinct = {key: delta.compute_prefix(base) for key, delta in known.items()}
+    context: Any = nullcontext() if own is None else own.apply(base.model)
+    with context, attach_prefixes(base.model, [distinct[id(row)] for row in rows], starts_B) as attachment:
         yield attachment
 
 
-def weights_config(config: TrainConfig) -> WeightsConfig | None:
+def make_weights_config(config: TrainConfig) -> WeightsConfig | None:
     """What `config` says of added or replaced weights; None for a method without."""
     kind = config.method.rpartition("+")[2]
     if kind not in ("full", "top-k", "adapter", "lora"):
@@ -165,35 +167,37 @@ def weights_config(config: TrainConfig) -> WeightsConfig | None:
     )
 
 
-def delta_from_tensors(method: Method, tensors: Mapping[str, Tensor], config: TrainConfig) -> Delta:
+def make_delta_from_tensors(method: Method, tensors: Mapping[str, Tensor], config: TrainConfig) -> Delta:
     """The delta that an artifact holds.
 
     Raises:
         ArtifactError: a tensor is unknown, missing, or not of this method.
     """
-    slots = {name: tensor for name, tensor in tensors.items() if name.startswith(_PREFIX_STARTS)}
-    weights = {name: tensor for name, tensor in tensors.items() if name.startswith(_WEIGHT_STARTS)}
+    slots = {name: tensor for name, tensor in tensors.items() if name.startswith(_PREFIX_TENSOR_STARTS)}
+    weights = {name: tensor for name, tensor in tensors.items() if name.startswith(_WEIGHT_TENSOR_STARTS)}
     others = set(tensors) - set(slots) - set(weights)
-    kinds = weights_config(config)
+    kinds = make_weights_config(config)
     wanted = {
         "keys and values": method in ("prefix", "infix", "prefix+adapter", "prefix+lora"),
         "weights": kinds is not None,
-        PROMPT: method == "embedding",
-        EXAMPLES: method == "in-context",
+        PROMPT_TENSOR: method == "embedding",
+        EXAMPLES_TENSOR: method == "in-context",
     }
     found = {
         "keys and values": bool(slots),
         "weights": bool(weights),
-        PROMPT: PROMPT in others,
-        EXAMPLES: EXAMPLES in others,
+        PROMPT_TENSOR: PROMPT_TENSOR in others,
+        EXAMPLES_TENSOR: EXAMPLES_TENSOR in others,
     }
-    unknown = sorted(others - {PROMPT, EXAMPLES})
+    unknown = sorted(others - {PROMPT_TENSOR, EXAMPLES_TENSOR})
     if unknown or wanted != found:
         told = [", ".join(name for name, there in side.items() if there) or "nothing" for side in (wanted, found)]
         got = f"tensor {unknown[0]!r}" if unknown else told[1]
         raise ArtifactError(f"{told[0]}, as method {method} has", got, "export it again")
-    if PROMPT in others and tensors[PROMPT].dim() != 2:
-        raise ArtifactError(f"{PROMPT} of [slots, width]", str(tuple(tensors[PROMPT].shape)), "export it again")
+    if PROMPT_TENSOR in others and tensors[PROMPT_TENSOR].dim() != 2:
+        raise ArtifactError(
+            f"{PROMPT_TENSOR} of [slots, width]", str(tuple(tensors[PROMPT_TENSOR].shape)), "export it again"
+        )
     prefix = Prefix(slots) if slots else None
     if prefix is not None and (method == "infix") != prefix.is_infix:
         raise ArtifactError(f"tensors of method {method}", f"those of {', '.join(prefix.sites)}", "export it again")
@@ -205,8 +209,8 @@ def delta_from_tensors(method: Method, tensors: Mapping[str, Tensor], config: Tr
             raise ArtifactError(least, str(prefix.length), "export it again")
     return Delta(
         prefix=prefix,
-        prompt_PW=tensors.get(PROMPT),
-        weights=weights_from_tensors(weights, kinds) if kinds else None,
-        demonstrations=Demonstrations.from_tensor(tensors[EXAMPLES]) if EXAMPLES in others else None,
+        prompt_PW=tensors.get(PROMPT_TENSOR),
+        weights=make_weights_from_tensors(weights, kinds) if kinds else None,
+        demonstrations=Demonstrations.from_tensor(tensors[EXAMPLES_TENSOR]) if EXAMPLES_TENSOR in others else None,
         shared_length=shared_length,
     )

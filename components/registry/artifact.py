@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import ArtifactError, BaseModelError
 from components.registry.manifest import (
-    FIX,
+    ARTIFACT_FIX,
+    ARTIFACT_SCHEMA,
     MANIFEST_FILE,
-    SCHEMA,
     TENSORS_FILE,
     Manifest,
     parse_manifest,
-    read_file,
+    read_artifact_file,
     read_manifest,
 )
-from components.storage.atomic_files import sweep, write_atomic
+from components.storage.atomic_files import remove_temporaries, write_atomic
 
 if TYPE_CHECKING:
     from components.model.base.load import Base
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from components.model.prefix.prefix import Prefix
 
 
-_HEADER = "prefixfleet"
-_UNSIGNED = frozenset({"sha256", "base_name"})  # the digest itself, and a label that differs from machine to machine
+_METADATA_KEY = "prefixfleet"
+_NOT_IN_HEADER = frozenset(
+    {"sha256", "base_name"}
+)  # the digest itself, and a label that differs from machine to machine
 
 
 def save_artifact(
@@ -62,13 +64,13 @@ def save_artifact(
     """
     from safetensors.torch import save
 
-    from components.model.delta import as_delta
+    from components.model.delta import to_delta
 
-    delta = as_delta(delta)
+    delta = to_delta(delta)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in delta.tensors.items()}
-    measured = _measure(delta, "the prefix to save")
+    measured = _measure_tensors(delta, "the prefix to save")
     facts = {
-        "schema_version": SCHEMA,
+        "schema_version": ARTIFACT_SCHEMA,
         "tenant": tenant,
         "base_name": base_name,
         "base_digest": base_digest,
@@ -81,13 +83,13 @@ def save_artifact(
         "made_from": dict(made_from or {}),
         **measured,
     }
-    content = save(tensors, {_HEADER: _signed(facts)})
+    content = save(tensors, {_METADATA_KEY: _format_header(facts)})
     manifest = parse_manifest({**facts, "sha256": hashlib.sha256(content).hexdigest()}, "the manifest to save")
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest.model_dump(), indent=2, sort_keys=True) + "\n"
     for name in (TENSORS_FILE, MANIFEST_FILE):
-        sweep(_staged(folder, name))
-    _replace_all(folder, {TENSORS_FILE: content, MANIFEST_FILE: text.encode()})
+        remove_temporaries(_make_staged_path(folder, name))
+    _replace_files(folder, {TENSORS_FILE: content, MANIFEST_FILE: text.encode()})
     return manifest
 
 
@@ -101,27 +103,27 @@ def load_artifact(folder: Path, base: "Base | None") -> "tuple[Delta, Manifest]"
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from components.model.delta import delta_from_tensors
+    from components.model.delta import make_delta_from_tensors
 
     manifest = read_manifest(folder)
     path = folder / TENSORS_FILE
-    content = read_file(path, None)
+    content = read_artifact_file(path, None)
     found = hashlib.sha256(content).hexdigest()
     if found != manifest.sha256:
         got = f"{path}: sha256 {found} ({len(content)} bytes)"
-        raise ArtifactError(f"tensors with sha256 {manifest.sha256}, as {MANIFEST_FILE} says", got, FIX)
+        raise ArtifactError(f"tensors with sha256 {manifest.sha256}, as {MANIFEST_FILE} says", got, ARTIFACT_FIX)
     try:
         tensors = load(content)
-        header = _header(content)
+        header = _read_header(content)
     except (SafetensorError, ValueError) as problem:
-        raise ArtifactError("a safetensors file", f"{path}: {problem}", FIX) from None
+        raise ArtifactError("a safetensors file", f"{path}: {problem}", ARTIFACT_FIX) from None
     facts = manifest.model_dump()
-    delta = delta_from_tensors(manifest.method, tensors, manifest.config(folder))  # type: ignore[arg-type]
-    for field, value in _measure(delta, str(path)).items():
-        _same(field, value, facts[field], folder)
+    delta = make_delta_from_tensors(manifest.method, tensors, manifest.parse_train_config(folder))  # type: ignore[arg-type]
+    for field, value in _measure_tensors(delta, str(path)).items():
+        _require_same(field, value, facts[field], folder)
     for field in Manifest.model_fields:
-        if field not in _UNSIGNED:
-            _same(field, header.get(field), facts[field], folder)
+        if field not in _NOT_IN_HEADER:
+            _require_same(field, header.get(field), facts[field], folder)
     if base is not None:
         _check_base(delta, manifest, base, folder)
     return delta, manifest
@@ -136,9 +138,9 @@ def copy_artifact(source: Path, folder: Path, sha256: str | None = None) -> Mani
     """
     manifest = load_artifact(source, None)[1]
     if sha256 is not None and manifest.sha256 != sha256:
-        raise ArtifactError(f"a prefix with sha256 {sha256}", f"sha256 {manifest.sha256} in {source}", FIX)
+        raise ArtifactError(f"a prefix with sha256 {sha256}", f"sha256 {manifest.sha256} in {source}", ARTIFACT_FIX)
     folder.mkdir(parents=True, exist_ok=True)
-    _replace_all(folder, {name: (source / name).read_bytes() for name in (TENSORS_FILE, MANIFEST_FILE)})
+    _replace_files(folder, {name: (source / name).read_bytes() for name in (TENSORS_FILE, MANIFEST_FILE)})
     return manifest
 
 
@@ -156,7 +158,7 @@ def _check_base(delta: "Delta", manifest: Manifest, base: "Base", folder: Path) 
     delta.check_fits(base)
 
 
-def _measure(delta: "Delta", where: str) -> dict[str, Any]:
+def _measure_tensors(delta: "Delta", where: str) -> dict[str, Any]:
     """What the tensors themselves say of the manifest; refuses types and values that no trained delta has."""
     tensors = delta.tensors
     examples = {"uint8"} if delta.demonstrations is not None else set()
@@ -167,39 +169,39 @@ def _measure(delta: "Delta", where: str) -> dict[str, Any]:
             raise ArtifactError("finite floating-point values", got, "train the tenant again")
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
     if len(dtypes) != 1:
-        raise ArtifactError("tensors of one dtype", f"{', '.join(sorted(dtypes))} in {where}", FIX)
+        raise ArtifactError("tensors of one dtype", f"{', '.join(sorted(dtypes))} in {where}", ARTIFACT_FIX)
     return {
         "prefix_length": delta.length,
         "dtype": dtypes.pop(),
-        "parameters": delta.parameters,
+        "parameters": delta.parameter_count,
         "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
     }
 
 
-def _signed(facts: Mapping[str, Any]) -> str:
-    kept = {field: value for field, value in facts.items() if field not in _UNSIGNED}
+def _format_header(facts: Mapping[str, Any]) -> str:
+    kept = {field: value for field, value in facts.items() if field not in _NOT_IN_HEADER}
     return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
 
-def _header(content: bytes) -> dict[str, Any]:
+def _read_header(content: bytes) -> dict[str, Any]:
     """The facts in the safetensors header; its first 8 bytes are the header's length, little-endian."""
     size = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
-    facts = json.loads(metadata.get(_HEADER, "{}"))
+    facts = json.loads(metadata.get(_METADATA_KEY, "{}"))
     if not isinstance(facts, dict):
-        raise ValueError(f"header {_HEADER!r} holds {type(facts).__name__}")
+        raise ValueError(f"header {_METADATA_KEY!r} holds {type(facts).__name__}")
     return facts
 
 
-def _same(field: str, tensors_say: Any, manifest_says: Any, folder: Path) -> None:
+def _require_same(field: str, tensors_say: Any, manifest_says: Any, folder: Path) -> None:
     if tensors_say != manifest_says:
         wanted = f"{field} {tensors_say!r} in {MANIFEST_FILE}, as {TENSORS_FILE} says"
-        raise ArtifactError(wanted, f"{manifest_says!r} in {folder}", FIX)
+        raise ArtifactError(wanted, f"{manifest_says!r} in {folder}", ARTIFACT_FIX)
 
 
-def _replace_all(folder: Path, files: Mapping[str, bytes]) -> None:
+def _replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write all files under other names first, so that a full disk leaves every old file, then rename them in order."""
-    staged = {name: _staged(folder, name) for name in files}
+    staged = {name: _make_staged_path(folder, name) for name in files}
     try:
         for name, content in files.items():
             write_atomic(staged[name], content)
@@ -210,5 +212,5 @@ def _replace_all(folder: Path, files: Mapping[str, bytes]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _staged(folder: Path, name: str) -> Path:
+def _make_staged_path(folder: Path, name: str) -> Path:
     return folder / f".{name}.next"

@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from components.config import TENANT_ID, TrainConfig
 from components.errors import ArtifactError, SchemaError
 
-SCHEMA = 2
+ARTIFACT_SCHEMA = 2
 TENSORS_FILE = "prefix.safetensors"
 MANIFEST_FILE = "manifest.json"
 
-FIX = "fetch the artifact again from the registry, or train the tenant again"
+ARTIFACT_FIX = "fetch the artifact again from the registry, or train the tenant again"
 _MAX_MANIFEST_BYTES = 4 << 20
 
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+HexDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -28,23 +28,23 @@ class Manifest(BaseModel):
     schema_version: int
     tenant: str = Field(pattern=f"^{TENANT_ID.pattern}$")
     base_name: str = Field(description="where the base came from; a label, the digest decides")
-    base_digest: Digest
-    tokenizer_digest: Digest
+    base_digest: HexDigest
+    tokenizer_digest: HexDigest
     prefix_length: Count = Field(description="P, slots a layer; 0 for a method without slots")
     method: str
     dtype: str = Field(description="of every tensor, as torch names it: float32, bfloat16 ...")
     dataset_version: str
-    data_digest: Digest
+    data_digest: HexDigest
     train: dict[str, Any] = Field(description="the effective train section")
-    fingerprint: Digest
-    sha256: Digest = Field(description="of the bytes of prefix.safetensors")
+    fingerprint: HexDigest
+    sha256: HexDigest = Field(description="of the bytes of prefix.safetensors")
     parameters: Count = Field(description="number of trained values in all tensors")
     shapes: dict[str, list[Count]] = Field(description="tensor name -> its shape, [H, P, D] for keys and values")
-    made_from: dict[str, Digest] = Field(
+    made_from: dict[str, HexDigest] = Field(
         default_factory=dict, description="sha256 of other artifacts that went in: shared, warm_start, imported"
     )
 
-    def config(self, folder: Path) -> TrainConfig:
+    def parse_train_config(self, folder: Path) -> TrainConfig:
         """The train section that this PrefixFleet reads in it; fields that it does not know are an error.
 
         Raises:
@@ -52,13 +52,13 @@ class Manifest(BaseModel):
         """
         if self.train.get("method", self.method) != self.method:
             got = f"train.method {self.train['method']!r} in {folder / MANIFEST_FILE}"
-            raise ArtifactError(f"a train section of method {self.method}", got, FIX)
+            raise ArtifactError(f"a train section of method {self.method}", got, ARTIFACT_FIX)
         try:
             return TrainConfig.model_validate({**self.train, "method": self.method})
         except ValidationError as problems:
             first = problems.errors()[0]
             got = f"{'.'.join(map(str, first['loc']))} = {first['input']!r} in {folder / MANIFEST_FILE}"
-            raise ArtifactError(f"a train section that fits: {first['msg']}", got, FIX) from None
+            raise ArtifactError(f"a train section that fits: {first['msg']}", got, ARTIFACT_FIX) from None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -68,16 +68,18 @@ def read_manifest(folder: Path) -> Manifest:
         ArtifactError: missing, not JSON, of another schema version, or with a field missing, unknown or ill-typed.
     """
     path = folder / MANIFEST_FILE
-    content = read_file(path, _MAX_MANIFEST_BYTES)
+    content = read_artifact_file(path, _MAX_MANIFEST_BYTES)
     try:
         values = json.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
-        raise ArtifactError("a manifest in JSON", f"{path}: {problem}", FIX) from None
+        raise ArtifactError("a manifest in JSON", f"{path}: {problem}", ARTIFACT_FIX) from None
     if not isinstance(values, dict):
-        raise ArtifactError("a manifest with fields", f"{path}: {type(values).__name__}", FIX)
-    if values.get("schema_version") != SCHEMA:
+        raise ArtifactError("a manifest with fields", f"{path}: {type(values).__name__}", ARTIFACT_FIX)
+    if values.get("schema_version") != ARTIFACT_SCHEMA:
         got = f"{path}: schema_version {values.get('schema_version')!r}"
-        raise SchemaError(f"artifact schema {SCHEMA}", got, "use the PrefixFleet that wrote it, or train again")
+        raise SchemaError(
+            f"artifact schema {ARTIFACT_SCHEMA}", got, "use the PrefixFleet that wrote it, or train again"
+        )
     return parse_manifest(values, str(path))
 
 
@@ -89,16 +91,16 @@ def parse_manifest(values: dict[str, Any], where: str) -> Manifest:
         first = problems.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         got = f"{where}: {field} = {first['input']!r}" if first["type"] != "missing" else f"{where} without {field}"
-        raise ArtifactError(f"a manifest field that fits: {first['msg']}", got, FIX) from None
+        raise ArtifactError(f"a manifest field that fits: {first['msg']}", got, ARTIFACT_FIX) from None
 
 
-def read_file(path: Path, limit: int | None) -> bytes:
+def read_artifact_file(path: Path, limit: int | None) -> bytes:
     """A file of an artifact, at most `limit` bytes. Raises ArtifactError: missing, too large or unreadable."""
     try:
         if limit is not None and path.stat().st_size > limit:
-            raise ArtifactError(f"at most {limit} bytes", f"{path.stat().st_size} in {path}", FIX)
+            raise ArtifactError(f"at most {limit} bytes", f"{path.stat().st_size} in {path}", ARTIFACT_FIX)
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise ArtifactError(f"an artifact with {path.name}", f"none in {path.parent}", FIX) from None
+        raise ArtifactError(f"an artifact with {path.name}", f"none in {path.parent}", ARTIFACT_FIX) from None
     except OSError as problem:
         raise ArtifactError(f"a readable {path.name}", f"{path}: {problem}", "mend the file's permissions") from None

@@ -22,11 +22,11 @@ PROTOCOL = 1
 Slicing = Literal["data", "length"]
 
 
-class _Record(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DecodingSettings(_Record):
+class DecodingSettings(_FrozenModel):
     """How a cell decodes; the fields of `components.model.decoding.Decoding` that the paper's protocols set."""
 
     num_beams: int
@@ -36,7 +36,7 @@ class DecodingSettings(_Record):
     banned: tuple[str, ...] = ()
 
 
-class Cell(_Record):
+class Cell(_FrozenModel):
     """Everything that decides one result."""
 
     protocol: int
@@ -62,12 +62,12 @@ class Cell(_Record):
 
         So a setting that is added later, with a default that changes nothing, leaves the results that are there.
         """
-        return _digest(self.model_dump(mode="json", exclude_defaults=True))[:32]
+        return _compute_digest(self.model_dump(mode="json", exclude_defaults=True))[:32]
 
     @property
     def run_key(self) -> str:
         """What names a training that may be resumed: SHA-256 over everything."""
-        return _digest(self.model_dump(mode="json"))
+        return _compute_digest(self.model_dump(mode="json"))
 
     @property
     def seed(self) -> int:
@@ -75,12 +75,12 @@ class Cell(_Record):
         return self.train.seed if self.train else 0
 
 
-def _digest(values: dict[str, Any]) -> str:
+def _compute_digest(values: dict[str, Any]) -> str:
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-class Value(_Record):
+class MetricValue(_FrozenModel):
     """One metric of one slice, in the units of the suite; the interval is a 95 % bootstrap over the inputs."""
 
     metric: str
@@ -92,11 +92,11 @@ class Value(_Record):
     high: float | None = None
 
 
-class Result(_Record):
+class CellResult(_FrozenModel):
     """What one cell measured."""
 
     cell: Cell
-    values: tuple[Value, ...]
+    values: tuple[MetricValue, ...]
     trained: int
     """Values trained and stored; 0 where nothing is trained."""
     steps: int
@@ -119,19 +119,19 @@ class Result(_Record):
     machine: str
 
 
-def result_path(folder: Path, cell: Cell) -> Path:
+def make_result_path(folder: Path, cell: Cell) -> Path:
     """Where a cell's result lies below an experiment's output folder."""
     return folder / "cells" / f"{cell.key}.json"
 
 
-def write_result(folder: Path, result: Result) -> Path:
+def write_result(folder: Path, result: CellResult) -> Path:
     """Write a result, whole or not at all. Raises WorkspaceError when the disk does not take it."""
-    path = result_path(folder, result.cell)
+    path = make_result_path(folder, result.cell)
     write_atomic(path, (result.model_dump_json(indent=1) + "\n").encode())
     return path
 
 
-def read_result(folder: Path, cell: Cell) -> Result | None:
+def read_result(folder: Path, cell: Cell) -> CellResult | None:
     """The result of exactly this cell, or None where it has not been measured.
 
     A result of another cell under this one's name is none of it, as when a default has changed since.
@@ -139,9 +139,9 @@ def read_result(folder: Path, cell: Cell) -> Result | None:
     Raises:
         WorkspaceError: the file is there and is no result.
     """
-    path = result_path(folder, cell)
+    path = make_result_path(folder, cell)
     try:
-        result = Result.model_validate_json(path.read_bytes())
+        result = CellResult.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as problem:

@@ -7,133 +7,148 @@ know how they were measured.
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
-from components.evaluation.suites import LABELS
-from components.reproduction.gather import Line, Score
-from components.reproduction.published import BEST_LENGTH, LOW_DATA_GAIN
-from components.reproduction.run import Outcome
-from components.reproduction.tables import low_data_gains, main_metrics
+from components.evaluation.suites import SUITE_METRIC_LABELS
+from components.reproduction.gather import AggregateScore, TableLine
+from components.reproduction.published import BEST_PREFIX_LENGTHS, PUBLISHED_LOW_DATA_GAIN
+from components.reproduction.run import ExperimentOutcome
+from components.reproduction.tables import compute_low_data_gains, find_main_metrics
 
-_PAPERS_BASE = {"summarisation": "paper, BART-large"}
-_PAPER: dict[str, Any] = {"marker": "D", "markerfacecolor": "none", "markersize": 7, "linestyle": "none"}
-_MEASURED: dict[str, Any] = {"marker": "o", "capsize": 3, "markersize": 5}
+_PUBLISHED_LABELS = {"summarisation": "paper, BART-large"}
+_PUBLISHED_STYLE: dict[str, Any] = {"marker": "D", "markerfacecolor": "none", "markersize": 7, "linestyle": "none"}
+_MEASURED_STYLE: dict[str, Any] = {"marker": "o", "capsize": 3, "markersize": 5}
 
 
-def draw(outcome: Outcome, lines: Sequence[Line], target: BinaryIO) -> None:
+def draw_figure(outcome: ExperimentOutcome, lines: Sequence[TableLine], target: BinaryIO) -> None:
     """Draw the experiment's figure as PNG into `target`."""
     experiment = outcome.request.experiment
     if experiment.slicing_by_length:
-        figure = _by_length(outcome, lines)
+        figure = _draw_by_length(outcome, lines)
     elif experiment.name == "init" and len(outcome.request.sizes) == 1:
-        figure = _dots(outcome, lines)
+        figure = _draw_dots(outcome, lines)
     elif experiment.low_data:
-        figure = _curves(outcome, lines, "training examples")
+        figure = _draw_curves(outcome, lines, "training examples")
     elif outcome.request.lengths:
-        figure = _curves(outcome, lines, "trained slots a layer")
+        figure = _draw_curves(outcome, lines, "trained slots a layer")
     else:
-        figure = _dots(outcome, lines)
+        figure = _draw_dots(outcome, lines)
     figure.suptitle(f"{experiment.title}: {outcome.base.name}, {outcome.data.name}", fontsize=11)
     figure.savefig(target, dpi=120, format="png")
 
 
-def _figure(width: float, height: float, columns: int, **more: Any) -> tuple[Any, list[Any]]:
+def _make_figure(width: float, height: float, columns: int, **more: Any) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(figure.subplots(1, columns, squeeze=False, **more)[0])
 
 
-def _dots(outcome: Outcome, lines: Sequence[Line]) -> Any:
+def _draw_dots(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> Any:
     """A row for every method, a panel for every metric or slice."""
-    metrics = main_metrics(outcome)
-    parts = [part for part in ("seen", "unseen", "all") if lines[0].score(metrics[0], part)]
+    metrics = find_main_metrics(outcome)
+    parts = [part for part in ("seen", "unseen", "all") if lines[0].find_score(metrics[0], part)]
     panels = [(metric, part) for metric in metrics for part in parts]
     width, height = 3.0 + 3.4 * len(panels), 1.8 + 0.42 * len(lines)
-    figure, all_axes = _figure(width, height, len(panels), sharey=True, sharex=len(metrics) == 1)
+    figure, all_axes = _make_figure(width, height, len(panels), sharey=True, sharex=len(metrics) == 1)
     places = range(len(lines))
     for axes, (metric, part) in zip(all_axes, panels, strict=True):
-        scores = [line.score(metric, part) for line in lines]
-        _points(axes, list(places), scores, "measured", "C0", horizontal=True)
+        scores = [line.find_score(metric, part) for line in lines]
+        _draw_points(axes, list(places), scores, "measured", "C0", horizontal=True)
         printed = [(place, one.published) for place, one in zip(places, scores, strict=True) if one and one.published]
         if printed:
             axes.plot(
                 [value for _, value in printed],
                 [place for place, _ in printed],
                 color="C1",
-                label=_paper(outcome),
-                **_PAPER,
+                label=_find_published_label(outcome),
+                **_PUBLISHED_STYLE,
             )
-        axes.set(xlabel=_unit(metric), title=f"{part} categories" if part != "all" else "all inputs")
-        _focus(axes.set_xlim, [score for line in lines for part in parts if (score := line.score(metric, part))])
+        axes.set(xlabel=_make_axis_label(metric), title=f"{part} categories" if part != "all" else "all inputs")
+        _set_axis_limits(
+            axes.set_xlim, [score for line in lines for part in parts if (score := line.find_score(metric, part))]
+        )
         axes.grid(axis="x", alpha=0.3)
     all_axes[0].set_yticks(list(places), [line.point.label for line in lines])
     all_axes[0].invert_yaxis()
-    _legend(figure, all_axes[0])
+    _add_legend(figure, all_axes[0])
     return figure
 
 
-def _curves(outcome: Outcome, lines: Sequence[Line], label: str) -> Any:
+def _draw_curves(outcome: ExperimentOutcome, lines: Sequence[TableLine], label: str) -> Any:
     """A curve for every method over what the experiment varies; in low data the gain beside it."""
-    metric, gains = main_metrics(outcome)[0], low_data_gains(outcome, lines)
-    figure, all_axes = _figure(11 if gains else 7.5, 4.6, 2 if gains else 1)
+    metric, gains = find_main_metrics(outcome)[0], compute_low_data_gains(outcome, lines)
+    figure, all_axes = _make_figure(11 if gains else 7.5, 4.6, 2 if gains else 1)
     axes = all_axes[0]
     ticks = sorted({line.point.x for line in lines if line.point.x is not None})
     for number, row in enumerate(dict.fromkeys(line.point.row for line in lines)):
         own = [line for line in lines if line.point.row == row]
-        scores, shift = [line.score(metric) for line in own], 1.0 + 0.02 * number
+        scores, shift = [line.find_score(metric) for line in own], 1.0 + 0.02 * number
         where = [shift * (line.point.x or 0) for line in own]
-        _points(axes, where, scores, own[0].point.label, f"C{number}", line="-")
+        _draw_points(axes, where, scores, own[0].point.label, f"C{number}", line="-")
         printed = [(place, one.published) for place, one in zip(where, scores, strict=True) if one and one.published]
         if printed:
             places, values = zip(*printed, strict=True)
-            axes.plot(places, values, color=f"C{number}", label=f"{own[0].point.label}, {_paper(outcome)}", **_PAPER)
+            axes.plot(
+                places,
+                values,
+                color=f"C{number}",
+                label=f"{own[0].point.label}, {_find_published_label(outcome)}",
+                **_PUBLISHED_STYLE,
+            )
     if outcome.request.experiment.name == "length":
-        best = BEST_LENGTH["summarisation" if outcome.data.task == "summarisation" else "table-to-text"]
+        best = BEST_PREFIX_LENGTHS["summarisation" if outcome.data.task == "summarisation" else "table-to-text"]
         axes.axvline(best, linestyle="--", color="C1", label=f"best in the paper: {best}")
         ticks = sorted({*ticks, best})
-    _log_axis(axes, ticks, label)
-    axes.set(ylabel=_unit(metric))
-    _focus(axes.set_ylim, [score for line in lines if (score := line.score(metric))])
+    _set_log_axis(axes, ticks, label)
+    axes.set(ylabel=_make_axis_label(metric))
+    _set_axis_limits(axes.set_ylim, [score for line in lines if (score := line.find_score(metric))])
     if gains:
         difference = all_axes[1]
-        _points(difference, [size for size, _ in gains], [gain for _, gain in gains], "measured", "C2", line="-")
+        _draw_points(difference, [size for size, _ in gains], [gain for _, gain in gains], "measured", "C2", line="-")
         if metric == "bleu":
-            text = f"paper, mean of sizes and data sets: {LOW_DATA_GAIN:+.1f}"
-            difference.axhline(LOW_DATA_GAIN, linestyle="--", color="C1", label=text)
+            text = f"paper, mean of sizes and data sets: {PUBLISHED_LOW_DATA_GAIN:+.1f}"
+            difference.axhline(PUBLISHED_LOW_DATA_GAIN, linestyle="--", color="C1", label=text)
         difference.axhline(0, color="0.6", linewidth=0.8)
-        _log_axis(difference, [size for size, _ in gains], label)
-        difference.set(ylabel=f"{LABELS[metric]} of prefix minus full (points, 95 % interval)")
-        _focus(difference.set_ylim, [gain for _, gain in gains], 0.0, *([LOW_DATA_GAIN] if metric == "bleu" else []))
+        _set_log_axis(difference, [size for size, _ in gains], label)
+        difference.set(ylabel=f"{SUITE_METRIC_LABELS[metric]} of prefix minus full (points, 95 % interval)")
+        _set_axis_limits(
+            difference.set_ylim,
+            [gain for _, gain in gains],
+            0.0,
+            *([PUBLISHED_LOW_DATA_GAIN] if metric == "bleu" else []),
+        )
         difference.legend(fontsize=9)
-    _legend(figure, axes)
+    _add_legend(figure, axes)
     return figure
 
 
-def _by_length(outcome: Outcome, lines: Sequence[Line]) -> Any:
+def _draw_by_length(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> Any:
     """A curve for every method over quarters of the inputs by length, a panel for every metric."""
-    metrics = main_metrics(outcome)
+    metrics = find_main_metrics(outcome)
     bounds = next(
         outcome.results[cell.key].bounds for line in lines for cell in line.point.cells if cell.key in outcome.results
     )
     names = sorted(bounds, key=lambda name: bounds[name])
-    figure, all_axes = _figure(1.0 + 3.9 * len(metrics), 4.4, len(metrics))
+    figure, all_axes = _make_figure(1.0 + 3.9 * len(metrics), 4.4, len(metrics))
     for axes, metric in zip(all_axes, metrics, strict=True):
         for number, line in enumerate(lines):
             where = [place + 0.06 * number for place in range(len(names))]
-            scores = [line.score(metric, name) for name in names]
-            _points(axes, where, scores, line.point.label, f"C{number}", line="-")
+            scores = [line.find_score(metric, name) for name in names]
+            _draw_points(axes, where, scores, line.point.label, f"C{number}", line="-")
         ticks = [f"{name.split()[0]}\n{bounds[name][0]}-{bounds[name][1]}" for name in names]
         axes.set_xticks(range(len(names)), ticks)
-        axes.set(xlabel="quarter of the inputs (source tokens)", ylabel=_unit(metric))
-        _focus(axes.set_ylim, [score for line in lines for name in names if (score := line.score(metric, name))])
+        axes.set(xlabel="quarter of the inputs (source tokens)", ylabel=_make_axis_label(metric))
+        _set_axis_limits(
+            axes.set_ylim, [score for line in lines for name in names if (score := line.find_score(metric, name))]
+        )
         axes.grid(alpha=0.3)
-    _legend(figure, all_axes[0])
+    _add_legend(figure, all_axes[0])
     return figure
 
 
-def _points(
+def _draw_points(
     axes: Any,
     places: Sequence[float],
-    scores: Sequence[Score | None],
+    scores: Sequence[AggregateScore | None],
     label: str,
     color: str,
     *,
@@ -147,20 +162,20 @@ def _points(
         [0.0 if score.high is None else max(0.0, score.high - score.mean) for _, score in there],
     ]
     if horizontal:
-        axes.errorbar(values, where, xerr=ends, color=color, label=label, linestyle=line, **_MEASURED)
+        axes.errorbar(values, where, xerr=ends, color=color, label=label, linestyle=line, **_MEASURED_STYLE)
     else:
-        axes.errorbar(where, values, yerr=ends, color=color, label=label, linestyle=line, **_MEASURED)
+        axes.errorbar(where, values, yerr=ends, color=color, label=label, linestyle=line, **_MEASURED_STYLE)
 
 
-def _unit(metric: str) -> str:
-    return f"{LABELS[metric]} (points, 95 % interval)"
+def _make_axis_label(metric: str) -> str:
+    return f"{SUITE_METRIC_LABELS[metric]} (points, 95 % interval)"
 
 
-def _paper(outcome: Outcome) -> str:
-    return _PAPERS_BASE.get(outcome.data.task, "paper, GPT-2 medium")
+def _find_published_label(outcome: ExperimentOutcome) -> str:
+    return _PUBLISHED_LABELS.get(outcome.data.task, "paper, GPT-2 medium")
 
 
-def _focus(limit: Callable[[float, float], object], scores: Sequence[Score], *others: float) -> None:
+def _set_axis_limits(limit: Callable[[float, float], object], scores: Sequence[AggregateScore], *others: float) -> None:
     """Show all points, and whiskers as far as the points are apart: those of two runs would dwarf everything."""
     points = [
         *others,
@@ -174,7 +189,7 @@ def _focus(limit: Callable[[float, float], object], scores: Sequence[Score], *ot
     limit(low - 0.05 * (high - low + 1), high + 0.05 * (high - low + 1))
 
 
-def _log_axis(axes: Any, ticks: Sequence[int], label: str) -> None:
+def _set_log_axis(axes: Any, ticks: Sequence[int], label: str) -> None:
     from matplotlib.ticker import NullFormatter, NullLocator
 
     axes.set_xscale("log")
@@ -185,6 +200,6 @@ def _log_axis(axes: Any, ticks: Sequence[int], label: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def _legend(figure: Any, axes: Any) -> None:
+def _add_legend(figure: Any, axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3 if len(labels) > 4 else len(labels), fontsize=9)

@@ -18,39 +18,41 @@ import numpy as np
 
 from components.config import Metric, TrainConfig
 from components.data.schema import Example
-from components.reproduction.cells import Cell, Result, Value
-from components.reproduction.sampling import quarters
-from components.reproduction.sources import Data
+from components.reproduction.cells import Cell, CellResult, MetricValue
+from components.reproduction.sampling import assign_length_quarters
+from components.reproduction.sources import PublishedDataset
 
-Tell = Callable[[str, int, int, str], None]
+ProgressCallback = Callable[[str, int, int, str], None]
 """What is being done, units done, units in all, a note."""
 
-_DECODE_TOGETHER = 16
+_DECODE_BATCH_SIZE = 16
 _BOOTSTRAP_SAMPLES, _CONFIDENCE = 1000, 0.95
-_AGREEMENT = 0.5
+_MAX_SCORE_DIFFERENCE = 0.5
 """Points by which the resampled score may differ from the suite's and still give its interval."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class CellFunctions:
     """The parts that do the work; tests put small ones in their place."""
 
     fit: Callable[..., Any]
     generate: Callable[..., list[str]]
-    decoding: Callable[..., Any]
+    make_decoding: Callable[..., Any]
     score: Callable[..., Sequence[Any]]
 
 
-def real_work() -> Work:
+def make_cell_functions() -> CellFunctions:
     """Training, decoding and scoring as the project does them."""
     from components.evaluation.suites import score_suite
     from components.model.decoding import Decoding, generate_text
     from components.training.prepare import fit
 
-    return Work(fit, generate_text, Decoding, score_suite)
+    return CellFunctions(fit, generate_text, Decoding, score_suite)
 
 
-def measure(cell: Cell, base: Any, data: Data, work: Work, state: Path, tell: Tell) -> tuple[Result, list[str]]:
+def measure_cell(
+    cell: Cell, base: Any, data: PublishedDataset, functions: CellFunctions, state: Path, on_progress: ProgressCallback
+) -> tuple[CellResult, list[str]]:
     """Train (resuming from `state`), decode and score one cell; its result and the generated texts.
 
     Raises:
@@ -58,16 +60,18 @@ def measure(cell: Cell, base: Any, data: Data, work: Work, state: Path, tell: Te
         TrainingError: the loss is not finite.
         BaseModelError: the method does not suit the base.
     """
-    train, validation = data.training(cell.size, cell.sample, cell.largest)
-    run = None if cell.train is None else _train(cell, cell.train, base, train, validation, work, state, tell)
-    peak_train, gpu_train = peak_mib(), _gpu_peak()
-    examples = data.scored(cell.inputs)
+    train, validation = data.select_training(cell.size, cell.sample, cell.largest)
+    run = (
+        None if cell.train is None else _train(cell, cell.train, base, train, validation, functions, state, on_progress)
+    )
+    peak_train, gpu_train = read_peak_mib(), _read_peak_gpu_mib()
+    examples = data.select_test_inputs(cell.inputs)
     began = time.monotonic()
-    predictions = _decode(cell, base, run and run.delta, examples, work, tell)
+    predictions = _decode(cell, base, run and run.delta, examples, functions, on_progress)
     decode_seconds = time.monotonic() - began
-    peak, gpu = peak_mib(), _gpu_peak()
-    values, bounds = score(cell, base, examples, predictions, work)
-    result = Result(
+    peak, gpu = read_peak_mib(), _read_peak_gpu_mib()
+    values, bounds = score_cell(cell, base, examples, predictions, functions)
+    result = CellResult(
         cell=cell,
         values=tuple(values),
         trained=run.delta.parameters if run else 0,
@@ -82,46 +86,50 @@ def measure(cell: Cell, base: Any, data: Data, work: Work, state: Path, tell: Te
         peak_gpu_train_mib=gpu_train,
         peak_gpu_mib=gpu,
         bounds=bounds,
-        machine=machine(),
+        machine=describe_machine(),
     )
     return result, predictions
 
 
-def rescore(result: Result, base: Any, data: Data, predictions: Sequence[str], work: Work) -> Result:
+def rescore(
+    result: CellResult, base: Any, data: PublishedDataset, predictions: Sequence[str], functions: CellFunctions
+) -> CellResult:
     """The same result with every metric that can be computed today."""
-    values, bounds = score(result.cell, base, data.scored(result.cell.inputs), predictions, work)
+    values, bounds = score_cell(result.cell, base, data.select_test_inputs(result.cell.inputs), predictions, functions)
     return result.model_copy(update={"values": tuple(values), "bounds": bounds})
 
 
-def score(
-    cell: Cell, base: Any, examples: Sequence[Example], predictions: Sequence[str], work: Work
-) -> tuple[list[Value], dict[str, tuple[int, int]]]:
+def score_cell(
+    cell: Cell, base: Any, examples: Sequence[Example], predictions: Sequence[str], functions: CellFunctions
+) -> tuple[list[MetricValue], dict[str, tuple[int, int]]]:
     """Every metric of the cell's suite on every slice; for slices by length also their least and greatest length."""
     slices: list[str | None] = [example.slice for example in examples]
     bounds: dict[str, tuple[int, int]] = {}
     if cell.slicing == "length":
         encoded = base.tokenizer([example.source for example in examples], add_special_tokens=False, verbose=False)
         lengths = [len(ids) for ids in encoded["input_ids"]]
-        slices = list(quarters(lengths))
+        slices = list(assign_length_quarters(lengths))
         for name, length in zip(slices, lengths, strict=True):
             least, greatest = bounds.get(str(name), (length, length))
             bounds[str(name)] = (min(least, length), max(greatest, length))
     references = [example.references for example in examples]
-    scores = work.score(cell.suite, predictions, references, slices)
+    scores = functions.score(cell.suite, predictions, references, slices)
     values = []
     for one in scores:
         rows = [row for row, name in enumerate(slices) if one.slice in ("all", name)]
-        ends = input_interval(
+        ends = compute_input_interval(
             cell.suite, one.metric, one.value, [predictions[row] for row in rows], [references[row] for row in rows]
         )
         low, high = ends or (None, None)
         values.append(
-            Value(metric=one.metric, slice=one.slice, value=one.value, n=one.n, variant=one.variant, low=low, high=high)
+            MetricValue(
+                metric=one.metric, slice=one.slice, value=one.value, n=one.n, variant=one.variant, low=low, high=high
+            )
         )
     return values, bounds
 
 
-def input_interval(
+def compute_input_interval(
     suite: str, metric: str, value: float, predictions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[float, float] | None:
     """A 95 % bootstrap interval over the inputs, for BLEU and ROUGE in points; None for what cannot be resampled.
@@ -129,26 +137,26 @@ def input_interval(
     Of the suites' BLEU variants the resampled one is sacrebleu's on the suite's own tokens; where the two differ by
     more than half a point there is no interval.
     """
-    from components.evaluation.bootstrap import interval
-    from components.evaluation.metrics import corpus_score, sentence_statistics
+    from components.evaluation.bootstrap import bootstrap_interval
+    from components.evaluation.metrics import compute_corpus_score, compute_sentence_statistics
 
     if metric not in ("bleu", "rouge1", "rouge2", "rougeL") or (suite == "e2e" and metric == "rougeL"):
         return None
-    own, (texts, targets) = cast(Metric, metric), _prepared(suite, predictions, references)
-    statistics_NK = sentence_statistics(own, texts, targets, lowercase=True)
-    if not np.isclose(corpus_score(own, statistics_NK), value, rtol=0, atol=_AGREEMENT):
+    own, (texts, targets) = cast(Metric, metric), _tokenize_for_suite(suite, predictions, references)
+    statistics_NK = compute_sentence_statistics(own, texts, targets, lowercase=True)
+    if not np.isclose(compute_corpus_score(own, statistics_NK), value, rtol=0, atol=_MAX_SCORE_DIFFERENCE):
         return None
-    return interval(own, statistics_NK, _BOOTSTRAP_SAMPLES, _CONFIDENCE, seed=0)
+    return bootstrap_interval(own, statistics_NK, _BOOTSTRAP_SAMPLES, _CONFIDENCE, seed=0)
 
 
-def _prepared(
+def _tokenize_for_suite(
     suite: str, predictions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    from components.evaluation.suites.triples import split_ascii, split_words
+    from components.evaluation.suites.triples import split_ascii_words, split_words
 
     if suite not in ("webnlg", "dart"):
         return predictions, references
-    fold = split_ascii if suite == "webnlg" else split_words
+    fold = split_ascii_words if suite == "webnlg" else split_words
     return [fold(text) for text in predictions], [[fold(text) for text in own[:3]] for own in references]
 
 
@@ -158,14 +166,14 @@ def _train(
     base: Any,
     train: Sequence[Example],
     validation: Sequence[Example],
-    work: Work,
+    functions: CellFunctions,
     state: Path,
-    tell: Tell,
+    on_progress: ProgressCallback,
 ) -> Any:
     def log(step: int, metrics: dict[str, float]) -> None:
-        tell("training", step, config.max_steps, f"validation loss {metrics['validation_loss']:.3f}")
+        on_progress("training", step, config.max_steps, f"validation loss {metrics['validation_loss']:.3f}")
 
-    return work.fit(
+    return functions.fit(
         base,
         config,
         train,
@@ -178,26 +186,33 @@ def _train(
     )
 
 
-def _decode(cell: Cell, base: Any, delta: Any, examples: Sequence[Example], work: Work, tell: Tell) -> list[str]:
+def _decode(
+    cell: Cell,
+    base: Any,
+    delta: Any,
+    examples: Sequence[Example],
+    functions: CellFunctions,
+    on_progress: ProgressCallback,
+) -> list[str]:
     done = 0
 
     def on_batch(rows: int) -> None:
         nonlocal done
         done += rows
-        tell("decoding", done, len(examples), "")
+        on_progress("decoding", done, len(examples), "")
 
-    return work.generate(
+    return functions.generate(
         base,
         delta,
         [example.source for example in examples],
-        work.decoding(**cell.decoding.model_dump()),
-        _DECODE_TOGETHER,
+        functions.make_decoding(**cell.decoding.model_dump()),
+        _DECODE_BATCH_SIZE,
         on_batch,
         max_source_tokens=cell.max_source_tokens,
     )
 
 
-def peak_mib() -> float:
+def read_peak_mib() -> float:
     """Peak resident memory of this process so far, in MiB.
 
     Linux keeps it for the program that runs (VmHWM); `ru_maxrss`, taken elsewhere, may hold its parent's from before.
@@ -211,13 +226,13 @@ def peak_mib() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
-def _gpu_peak() -> float | None:
+def _read_peak_gpu_mib() -> float | None:
     import torch
 
     return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """The device and the versions that matter, on one line."""
     import torch
 

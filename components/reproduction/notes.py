@@ -2,21 +2,25 @@
 
 from collections.abc import Sequence
 
-from components.evaluation.suites import LABELS, left_out
-from components.reproduction.gather import Line
-from components.reproduction.published import BEST_LENGTH, published
-from components.reproduction.run import Outcome
+from components.evaluation.suites import SUITE_METRIC_LABELS, find_unavailable_metrics
+from components.reproduction.gather import TableLine
+from components.reproduction.published import BEST_PREFIX_LENGTHS, find_published
+from components.reproduction.run import ExperimentOutcome
 
-_OVER = {"samples": "low-data samples", "seeds": "training seeds", "inputs": "test inputs (bootstrap; a single run)"}
+_INTERVAL_SOURCE_LABELS = {
+    "samples": "low-data samples",
+    "seeds": "training seeds",
+    "inputs": "test inputs (bootstrap; a single run)",
+}
 
 
-def told_how(outcome: Outcome, lines: Sequence[Line]) -> str:
+def describe_setup(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> str:
     """Base, data, budget, seeds and machine in a sentence or two."""
     request, base, data = outcome.request, outcome.base, outcome.data
     budget = "the epochs of the preset" if request.budget is None else f"at most {request.budget:,} steps a run"
     seeds = f"training seed{'s' if len(request.seeds) > 1 else ''} {', '.join(map(str, request.seeds))}"
     samples = f"{request.samples} samples, " if request.experiment.low_data else ""
-    inputs = len(data.scored(request.inputs))
+    inputs = len(data.select_test_inputs(request.inputs))
     machines = sorted(
         {
             outcome.results[cell.key].machine
@@ -27,24 +31,34 @@ def told_how(outcome: Outcome, lines: Sequence[Line]) -> str:
     )
     decoding = lines[0].point.cells[0].decoding
     return (
-        f"Base {base.name} ({base.parameters:,} parameters), data {data.name} ({data.kind}, {data.pairs:,} training "
+        f"Base {base.name} ({base.parameters:,} parameters), data {data.name} ({data.kind}, {data.training_pair_count:,} training "
         f"pairs), {inputs:,} of {len(data.test):,} test inputs, beam {decoding.num_beams}; preset `{request.preset}`, "
         f"{budget}, {samples}{seeds}. Measured on {'; '.join(machines)}."
     )
 
 
-def notes(outcome: Outcome, lines: Sequence[Line]) -> list[str]:
+def make_notes(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> list[str]:
     """Sentences on intervals, variants of metrics, costs, the data, and what is missing or failed."""
-    over = [name for name in _OVER if any(score.over == name for line in lines for score in line.scores)]
-    told = [f"Intervals in brackets are 95 % over {', or '.join(_OVER[name] for name in over)}."] if over else []
+    over = [
+        name for name in _INTERVAL_SOURCE_LABELS if any(score.over == name for line in lines for score in line.scores)
+    ]
+    told = (
+        [f"Intervals in brackets are 95 % over {', or '.join(_INTERVAL_SOURCE_LABELS[name] for name in over)}."]
+        if over
+        else []
+    )
     variants: dict[str, dict[str, None]] = {}
     for value in (value for result in outcome.results.values() for value in result.values):
         variants.setdefault(value.variant, {})[value.metric] = None
-    told += [f"{', '.join(LABELS[one] for one in own)}: {variant}." for variant, own in variants.items() if variant]
+    told += [
+        f"{', '.join(SUITE_METRIC_LABELS[one] for one in own)}: {variant}."
+        for variant, own in variants.items()
+        if variant
+    ]
     computed = {metric for own in variants.values() for metric in own}
     told += [
-        f"{LABELS[one.metric]} is not there: {one.why}; {one.fix}."
-        for one in left_out(outcome.data.task)
+        f"{SUITE_METRIC_LABELS[one.metric]} is not there: {one.why}; {one.fix}."
+        for one in find_unavailable_metrics(outcome.data.task)
         if one.metric not in computed
     ]
     told.append(
@@ -54,11 +68,11 @@ def notes(outcome: Outcome, lines: Sequence[Line]) -> list[str]:
     )
     if outcome.request.experiment.name == "length":
         task = "summarisation" if outcome.data.task == "summarisation" else "table-to-text"
-        told.append(f"The paper's best length for {task}: {BEST_LENGTH[task]}.")
+        told.append(f"The paper's best length for {task}: {BEST_PREFIX_LENGTHS[task]}.")
     if outcome.request.experiment.name == "infix" and outcome.data.kind == "e2e":
-        told.append(f"The paper's prefix, of 5 slots: BLEU {published('table1 e2e', 'prefix', 'bleu')}.")
+        told.append(f"The paper's prefix, of 5 slots: BLEU {find_published('table1 e2e', 'prefix', 'bleu')}.")
     told += outcome.data.notes
-    if outcome.missing:
-        told.append(f"{outcome.missing} results are not measured yet: run the same command again.")
-    told += [f"Failed: {label}: {why}." for label, why in outcome.failed.items()]
+    if outcome.missing_count:
+        told.append(f"{outcome.missing_count} results are not measured yet: run the same command again.")
+    told += [f"Failed: {label}: {why}." for label, why in outcome.failures.items()]
     return told

@@ -13,26 +13,26 @@ from components.errors import BaseModelError
 from components.reproduction.cells import PROTOCOL, Cell, DecodingSettings
 from components.reproduction.presets import (
     LOW_DATA_STEPS,
-    LOW_DATA_VALIDATE,
-    LOW_DATA_WARMUP,
+    LOW_DATA_VALIDATE_EVERY,
+    LOW_DATA_WARMUP_STEPS,
     METHODS,
-    TASK_WORDS,
-    UNTRAINED,
-    Recipe,
-    recipe,
+    TASK_INIT_TEXTS,
+    UNTRAINED_METHODS,
+    MethodRecipe,
+    find_recipe,
 )
-from components.reproduction.request import INIT_ROWS, Request
-from components.reproduction.sampling import LARGEST
-from components.reproduction.sources import Data
+from components.reproduction.request import INIT_ROWS, ExperimentRequest
+from components.reproduction.sampling import LARGEST_SAMPLE_SIZE
+from components.reproduction.sources import PublishedDataset
 
-_CHECKS_A_RUN = 20
-_SUMMARY_SOURCE = 512
-_ROOM_FOR_TARGET = 100
-_MARKS = 4
+_VALIDATIONS_PER_RUN = 20
+_SUMMARY_SOURCE_TOKENS = 512
+_SUMMARY_TARGET_TOKENS = 100
+_MAX_SPECIAL_TOKENS = 4
 """At most so many tokens (start, end, language codes) does an encoder's tokenizer put around a source."""
 _TABLE_DECODING = DecodingSettings(num_beams=5, max_new_tokens=100, banned=("\n",))
 _SUMMARY_DECODING = DecodingSettings(num_beams=6, max_new_tokens=62, min_new_tokens=11, length_penalty=0.8)
-_SLOTS = ("prefix", "infix", "embedding")
+_SLOT_METHODS = ("prefix", "infix", "embedding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class BaseFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class TablePoint:
     """Cells that are reported as one."""
 
     row: str
@@ -59,12 +59,12 @@ class Point:
     cells: tuple[Cell, ...]
 
     @property
-    def place(self) -> str:
+    def published_row(self) -> str:
         """The row's name beside the papers' figures."""
         return self.row if self.x is None else f"{self.row} {self.x}"
 
 
-def plan(request: Request, base: BaseFacts, data: Data) -> list[Point]:
+def plan_points(request: ExperimentRequest, base: BaseFacts, data: PublishedDataset) -> list[TablePoint]:
     """All points of the request, in the order of its tables.
 
     Raises:
@@ -77,58 +77,60 @@ def plan(request: Request, base: BaseFacts, data: Data) -> list[Point]:
         raise BaseModelError(f"an encoder-decoder base for {request.experiment.name}", f"{base.name} is none", fix)
     planner = _Planner(request, base, data)
     if request.experiment.low_data:
-        data.training(max(request.sizes), request.samples - 1, max(request.sizes))
-        return [planner.low_data(row, size) for row in request.rows for size in request.sizes]
+        data.select_training(max(request.sizes), request.samples - 1, max(request.sizes))
+        return [planner.plan_low_data(row, size) for row in request.rows for size in request.sizes]
     if request.lengths:
-        return [planner.slots(row, length) for row in request.rows for length in request.lengths]
-    return [planner.table(row) for row in request.rows]
+        return [planner.plan_length(row, length) for row in request.rows for length in request.lengths]
+    return [planner.plan_row(row) for row in request.rows]
 
 
 class _Planner:
-    def __init__(self, request: Request, base: BaseFacts, data: Data) -> None:
+    def __init__(self, request: ExperimentRequest, base: BaseFacts, data: PublishedDataset) -> None:
         self.request, self.base, self.task = request, base, data.task
-        self.pairs, self.data_digest = data.pairs, data.digest
+        self.training_pair_count, self.data_digest = data.training_pair_count, data.digest
 
-    def table(self, row: str) -> Point:
+    def plan_row(self, row: str) -> TablePoint:
         if row == "base":
-            return Point(row, METHODS[row][0], None, (self._cell(None),))
-        if row in UNTRAINED:
-            return Point(row, METHODS[row][0], None, (self._cell(self._untrained(row)),))
-        return Point(row, METHODS[row][0], None, self._seeds(row, self._recipe(row)))
+            return TablePoint(row, METHODS[row][0], None, (self._make_cell(None),))
+        if row in UNTRAINED_METHODS:
+            return TablePoint(row, METHODS[row][0], None, (self._make_cell(self._make_untrained_config(row)),))
+        return TablePoint(row, METHODS[row][0], None, self._make_seed_cells(row, self._find_recipe(row)))
 
-    def slots(self, row: str, length: int) -> Point:
-        own = replace(self._recipe(row), prefix_length=length, prefix_share=0.0)
-        return Point(row, METHODS[row][0], length, self._seeds(row, own))
+    def plan_length(self, row: str, length: int) -> TablePoint:
+        own = replace(self._find_recipe(row), prefix_length=length, prefix_share=0.0)
+        return TablePoint(row, METHODS[row][0], length, self._make_seed_cells(row, own))
 
-    def low_data(self, row: str, size: int) -> Point:
+    def plan_low_data(self, row: str, size: int) -> TablePoint:
         if self.request.experiment.name == "init":
             label, words = INIT_ROWS[row]
             method, start = "prefix", {"initialization": "random" if row == "random" else "text", "init_text": words}
         else:
-            words = TASK_WORDS[self.task] if self.request.preset == "paper" else None
+            words = TASK_INIT_TEXTS[self.task] if self.request.preset == "paper" else None
             label, method, start = METHODS[row][0], row, {"initialization": "text", "init_text": words}
-        own = self._recipe(method)
+        own = self._find_recipe(method)
         steps = min(LOW_DATA_STEPS, self.request.budget or LOW_DATA_STEPS)
         low = {
             "max_steps": steps,
-            "warmup_steps": min(LOW_DATA_WARMUP, steps // 4),
-            "validate_every": LOW_DATA_VALIDATE,
+            "warmup_steps": min(LOW_DATA_WARMUP_STEPS, steps // 4),
+            "validate_every": LOW_DATA_VALIDATE_EVERY,
         }
         cells = tuple(
-            self._cell(self._train(method, own, seed, **low, **(start if method == "prefix" else {})), size, sample)
+            self._make_cell(
+                self._make_train_config(method, own, seed, **low, **(start if method == "prefix" else {})), size, sample
+            )
             for sample in range(self.request.samples)
             for seed in self.request.seeds
         )
-        return Point(row, label, size, cells)
+        return TablePoint(row, label, size, cells)
 
-    def _seeds(self, method: str, own: Recipe) -> tuple[Cell, ...]:
-        return tuple(self._cell(self._train(method, own, seed)) for seed in self.request.seeds)
+    def _make_seed_cells(self, method: str, own: MethodRecipe) -> tuple[Cell, ...]:
+        return tuple(self._make_cell(self._make_train_config(method, own, seed)) for seed in self.request.seeds)
 
-    def _recipe(self, method: str) -> Recipe:
-        return recipe(self.request.preset, self.task, method)
+    def _find_recipe(self, method: str) -> MethodRecipe:
+        return find_recipe(self.request.preset, self.task, method)
 
-    def _train(self, method: str, own: Recipe, seed: int, **more: Any) -> TrainConfig:
-        steps = own.epochs * math.ceil(self.pairs / own.batch_size)
+    def _make_train_config(self, method: str, own: MethodRecipe, seed: int, **more: Any) -> TrainConfig:
+        steps = own.epochs * math.ceil(self.training_pair_count / own.batch_size)
         steps = steps if self.request.budget is None else min(steps, self.request.budget)
         values: dict[str, Any] = {
             "learning_rate": own.learning_rate,
@@ -137,32 +139,32 @@ class _Planner:
             "weight_decay": own.weight_decay,
             "max_steps": steps,
             "warmup_steps": min(own.warmup_steps, steps // 4),
-            "validate_every": max(1, math.ceil(steps / _CHECKS_A_RUN)),
-            "max_source_tokens": self._source_tokens(self._length(own)),
+            "validate_every": max(1, math.ceil(steps / _VALIDATIONS_PER_RUN)),
+            "max_source_tokens": self._limit_source_tokens(self._compute_prefix_length(own)),
             "seed": seed,
         }
-        if METHODS[method][1]["method"] in _SLOTS:
-            values |= {"prefix_length": self._length(own), "mlp_hidden": own.mlp_hidden}
+        if METHODS[method][1]["method"] in _SLOT_METHODS:
+            values |= {"prefix_length": self._compute_prefix_length(own), "mlp_hidden": own.mlp_hidden}
             values["initialization"] = own.initialization
-        return TrainConfig.model_validate({**values, **METHODS[method][1], **own.more, **more})
+        return TrainConfig.model_validate({**values, **METHODS[method][1], **own.extra_train_keys, **more})
 
-    def _untrained(self, method: str) -> TrainConfig:
-        values = {**METHODS[method][1], "max_source_tokens": self._source_tokens(0), "max_steps": 0}
+    def _make_untrained_config(self, method: str) -> TrainConfig:
+        values = {**METHODS[method][1], "max_source_tokens": self._limit_source_tokens(0), "max_steps": 0}
         return TrainConfig.model_validate(values)
 
-    def _length(self, own: Recipe) -> int:
+    def _compute_prefix_length(self, own: MethodRecipe) -> int:
         if own.prefix_share:
             return max(1, round(own.prefix_share * self.base.parameters / self.base.slot_values))
         return own.prefix_length
 
-    def _source_tokens(self, slots: int) -> int | None:
+    def _limit_source_tokens(self, slots: int) -> int | None:
         if self.task != "summarisation":
             return None
         if self.base.is_encoder_decoder:
-            return min(_SUMMARY_SOURCE, self.base.context - _MARKS)
-        return min(_SUMMARY_SOURCE, self.base.context - 1 - slots - _ROOM_FOR_TARGET)
+            return min(_SUMMARY_SOURCE_TOKENS, self.base.context - _MAX_SPECIAL_TOKENS)
+        return min(_SUMMARY_SOURCE_TOKENS, self.base.context - 1 - slots - _SUMMARY_TARGET_TOKENS)
 
-    def _cell(self, train: TrainConfig | None, size: int | None = None, sample: int | None = None) -> Cell:
+    def _make_cell(self, train: TrainConfig | None, size: int | None = None, sample: int | None = None) -> Cell:
         return Cell(
             protocol=PROTOCOL,
             base_digest=self.base.digest,
@@ -170,10 +172,10 @@ class _Planner:
             train=train,
             size=size,
             sample=sample,
-            largest=max(LARGEST, *self.request.sizes) if size is not None else None,
+            largest=max(LARGEST_SAMPLE_SIZE, *self.request.sizes) if size is not None else None,
             decoding=_SUMMARY_DECODING if self.task == "summarisation" else _TABLE_DECODING,
             inputs=self.request.inputs,
-            max_source_tokens=train.max_source_tokens if train else self._source_tokens(0),
+            max_source_tokens=train.max_source_tokens if train else self._limit_source_tokens(0),
             suite=self.task,
             slicing="length" if self.request.experiment.slicing_by_length else "data",
         )

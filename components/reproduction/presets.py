@@ -18,13 +18,13 @@ Preset = Literal["paper", "small"]
 Task = Literal["e2e", "webnlg", "dart", "summarisation"]
 
 PRESETS: tuple[Preset, ...] = ("paper", "small")
-TASK_WORDS: dict[Task, str] = {
+TASK_INIT_TEXTS: dict[Task, str] = {
     "e2e": "table-to-text:",
     "webnlg": "table-to-text:",
     "dart": "table-to-text:",
     "summarisation": "summarize",
 }
-LOW_DATA_STEPS, LOW_DATA_WARMUP, LOW_DATA_VALIDATE = 400, 100, 50
+LOW_DATA_STEPS, LOW_DATA_WARMUP_STEPS, LOW_DATA_VALIDATE_EVERY = 400, 100, 50
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "full": ("full fine-tuning", {"method": "full"}),
@@ -41,11 +41,11 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "base": ("base alone", {}),
 }
 """Key on the command line -> label in tables, and the train config's keys that make the method."""
-UNTRAINED = ("in-context", "base")
+UNTRAINED_METHODS = ("in-context", "base")
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class MethodRecipe:
     """How one method is trained on one task."""
 
     learning_rate: float
@@ -60,27 +60,27 @@ class Recipe:
     warmup_steps: int = 0
     weight_decay: float = 0.0
     initialization: Literal["text", "random"] = "text"
-    more: Mapping[str, Any] = field(default_factory=dict)
+    extra_train_keys: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of the train config."""
 
 
-def recipe(preset: str, task: Task, method: str) -> Recipe:
+def find_recipe(preset: str, task: Task, method: str) -> MethodRecipe:
     """The recipe of a method of METHODS on a task.
 
     Raises:
         ConfigError: no such preset, or a preset without this method on this task.
     """
     if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    found = (_PAPER if preset == "paper" else _SMALL).get((task, method))
+        raise make_unknown_name_error("preset", preset, PRESETS)
+    found = (_PAPER_RECIPES if preset == "paper" else _SMALL_RECIPES).get((task, method))
     if found is None:
-        known = [name for name in METHODS if (task, name) in (_PAPER if preset == "paper" else _SMALL)]
+        known = [name for name in METHODS if (task, name) in (_PAPER_RECIPES if preset == "paper" else _SMALL_RECIPES)]
         got = f"none for {method} on {task}"
         raise ConfigError(f"a recipe of preset {preset}", got, f"choose of {', '.join(known)}")
     return found
 
 
-def unknown(what: str, got: str, known: tuple[str, ...] | list[str]) -> ConfigError:
+def make_unknown_name_error(what: str, got: str, known: tuple[str, ...] | list[str]) -> ConfigError:
     """A name that is not among the known ones, with the nearest of them."""
     near = difflib.get_close_matches(got, known, n=1, cutoff=0.5)
     fix = f"did you mean {near[0]!r}?" if near else "choose one of them"
@@ -88,30 +88,32 @@ def unknown(what: str, got: str, known: tuple[str, ...] | list[str]) -> ConfigEr
     return ConfigError(f"{article} {what} of {', '.join(known)}", repr(got), fix)
 
 
-def _appendix() -> dict[tuple[Task, str], Recipe]:
+def _make_paper_recipes() -> dict[tuple[Task, str], MethodRecipe]:
     """The appendix's table of learning rate / epochs / batch / prefix length, and what it leaves open."""
-    prefix = Recipe(0, 0, 0, mlp_hidden=512, loss="sequence-sum")
-    rows: dict[tuple[Task, str], Recipe] = {
+    prefix = MethodRecipe(0, 0, 0, mlp_hidden=512, loss="sequence-sum")
+    rows: dict[tuple[Task, str], MethodRecipe] = {
         ("e2e", "prefix"): replace(prefix, learning_rate=8e-5, epochs=5, batch_size=10, prefix_length=5),
         ("webnlg", "prefix"): replace(prefix, learning_rate=5e-5, epochs=5, batch_size=5, prefix_length=5),
         ("dart", "prefix"): replace(prefix, learning_rate=5e-5, epochs=10, batch_size=5, prefix_length=10),
-        ("summarisation", "prefix"): Recipe(5e-5, 30, 14, prefix_length=100, mlp_hidden=800),
-        ("e2e", "full"): Recipe(5e-5, 5, 10),
-        ("webnlg", "full"): Recipe(1e-5, 10, 6),
-        ("dart", "full"): Recipe(1e-5, 10, 6),
-        ("e2e", "top-2"): Recipe(5e-5, 5, 10),
-        ("webnlg", "top-2"): Recipe(5e-5, 10, 9),
-        ("dart", "top-2"): Recipe(5e-5, 5, 5),
-        ("e2e", "adapter-3"): Recipe(5e-5, 5, 5),
-        ("webnlg", "adapter-3"): Recipe(5e-5, 5, 5),
-        ("dart", "adapter-3"): Recipe(5e-5, 5, 5),
-        ("e2e", "adapter-0.1"): Recipe(8e-5, 10, 5),
-        ("webnlg", "adapter-0.1"): Recipe(5e-5, 10, 5),
-        ("dart", "adapter-0.1"): Recipe(8e-5, 5, 5),
+        ("summarisation", "prefix"): MethodRecipe(5e-5, 30, 14, prefix_length=100, mlp_hidden=800),
+        ("e2e", "full"): MethodRecipe(5e-5, 5, 10),
+        ("webnlg", "full"): MethodRecipe(1e-5, 10, 6),
+        ("dart", "full"): MethodRecipe(1e-5, 10, 6),
+        ("e2e", "top-2"): MethodRecipe(5e-5, 5, 10),
+        ("webnlg", "top-2"): MethodRecipe(5e-5, 10, 9),
+        ("dart", "top-2"): MethodRecipe(5e-5, 5, 5),
+        ("e2e", "adapter-3"): MethodRecipe(5e-5, 5, 5),
+        ("webnlg", "adapter-3"): MethodRecipe(5e-5, 5, 5),
+        ("dart", "adapter-3"): MethodRecipe(5e-5, 5, 5),
+        ("e2e", "adapter-0.1"): MethodRecipe(8e-5, 10, 5),
+        ("webnlg", "adapter-0.1"): MethodRecipe(5e-5, 10, 5),
+        ("dart", "adapter-0.1"): MethodRecipe(8e-5, 5, 5),
         # The appendix has no line for these: BART's own rate on XSUM, and LoRA's from its paper.
-        ("summarisation", "full"): Recipe(3e-5, 5, 14, warmup_steps=500),
+        ("summarisation", "full"): MethodRecipe(3e-5, 5, 14, warmup_steps=500),
     }
-    lora = Recipe(2e-4, 5, 8, warmup_steps=500, weight_decay=0.01, more={"lora_rank": 4, "lora_alpha": 32})
+    lora = MethodRecipe(
+        2e-4, 5, 8, warmup_steps=500, weight_decay=0.01, extra_train_keys={"lora_rank": 4, "lora_alpha": 32}
+    )
     for task in ("e2e", "webnlg", "dart"):
         rows[task, "lora"] = lora
         rows[task, "infix"] = rows[task, "embedding"] = rows[task, "prefix"]
@@ -121,21 +123,23 @@ def _appendix() -> dict[tuple[Task, str], Recipe]:
     return rows
 
 
-def _small() -> dict[tuple[Task, str], Recipe]:
-    rows: dict[tuple[Task, str], Recipe] = {}
+def _make_small_recipes() -> dict[tuple[Task, str], MethodRecipe]:
+    rows: dict[tuple[Task, str], MethodRecipe] = {}
     for task in ("e2e", "webnlg", "dart"):
-        rows[task, "full"] = rows[task, "top-2"] = Recipe(1e-3, 5, 16, warmup_steps=20)
-        rows[task, "adapter-3"] = Recipe(5e-3, 5, 16, warmup_steps=20)
-        rows[task, "adapter-0.1"] = Recipe(3e-2, 5, 16, warmup_steps=20)
-        rows[task, "lora"] = Recipe(2e-2, 5, 16, warmup_steps=20, more={"lora_rank": 4, "lora_alpha": 8})
-        rows[task, "prefix"] = rows[task, "infix"] = Recipe(0.2, 5, 16, prefix_length=20, warmup_steps=20)
-        rows[task, "embedding"] = Recipe(0.2, 5, 16, prefix_length=20, warmup_steps=20)
-    summaries = Recipe(0.1, 30, 8, warmup_steps=20)
-    rows["summarisation", "full"] = Recipe(5e-4, 10, 8, warmup_steps=20)
+        rows[task, "full"] = rows[task, "top-2"] = MethodRecipe(1e-3, 5, 16, warmup_steps=20)
+        rows[task, "adapter-3"] = MethodRecipe(5e-3, 5, 16, warmup_steps=20)
+        rows[task, "adapter-0.1"] = MethodRecipe(3e-2, 5, 16, warmup_steps=20)
+        rows[task, "lora"] = MethodRecipe(
+            2e-2, 5, 16, warmup_steps=20, extra_train_keys={"lora_rank": 4, "lora_alpha": 8}
+        )
+        rows[task, "prefix"] = rows[task, "infix"] = MethodRecipe(0.2, 5, 16, prefix_length=20, warmup_steps=20)
+        rows[task, "embedding"] = MethodRecipe(0.2, 5, 16, prefix_length=20, warmup_steps=20)
+    summaries = MethodRecipe(0.1, 30, 8, warmup_steps=20)
+    rows["summarisation", "full"] = MethodRecipe(5e-4, 10, 8, warmup_steps=20)
     rows["summarisation", "prefix"] = rows["summarisation", "prefix-2"] = replace(summaries, prefix_share=0.02)
     rows["summarisation", "prefix-0.1"] = replace(summaries, prefix_share=0.001)
     return rows
 
 
-_PAPER = _appendix()
-_SMALL = _small()
+_PAPER_RECIPES = _make_paper_recipes()
+_SMALL_RECIPES = _make_small_recipes()

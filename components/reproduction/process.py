@@ -16,15 +16,15 @@ from pathlib import Path
 import components
 from components import errors
 from components.errors import PrefixFleetError, TrainingError
-from components.reproduction.worker import STOPPED, Job
-from components.stages.progress import Progress, advance
-from components.storage.atomic_files import disk_errors, write_atomic
+from components.reproduction.worker import STOPPED_EXIT_CODE, CellJob
+from components.stages.progress import StageProgress, report_progress
+from components.storage.atomic_files import convert_disk_errors, write_atomic
 
-_PATIENCE_SECONDS = 60
-_MESSAGES = "messages.log"
+_STOP_TIMEOUT_S = 60
+_LOG_FILE = "messages.log"
 
 
-def measure_apart(job: Job, label: str) -> None:
+def measure_in_subprocess(job: CellJob, label: str) -> None:
     """Measure a cell in a process of its own; on return its result lies in the job's folder.
 
     On Ctrl-C the worker saves its training before KeyboardInterrupt goes on to the caller.
@@ -33,23 +33,26 @@ def measure_apart(job: Job, label: str) -> None:
         PrefixFleetError: whatever the worker raised.
         TrainingError: the worker ended without a word, as when the system killed it for its memory.
     """
-    description = job.folder / "job.json"
+    description = job.work_folder / "job.json"
     write_atomic(description, (job.model_dump_json() + "\n").encode())
-    with disk_errors(f"write {job.folder / _MESSAGES}"), (job.folder / _MESSAGES).open("wb") as messages:
-        with _worker(description, messages.fileno()) as process:
-            problem = _listen(process, label)
+    with (
+        convert_disk_errors(f"write {job.work_folder / _LOG_FILE}"),
+        (job.work_folder / _LOG_FILE).open("wb") as messages,
+    ):
+        with _run_worker(description, messages.fileno()) as process:
+            problem = _read_messages(process, label)
         code = process.wait()
     if problem is not None:
         raise problem
-    if code == STOPPED:
+    if code == STOPPED_EXIT_CODE:
         raise KeyboardInterrupt
     if code:
-        raise _died(code, job.folder / _MESSAGES)
-    shutil.rmtree(job.state, ignore_errors=True)
+        raise _make_worker_error(code, job.work_folder / _LOG_FILE)
+    shutil.rmtree(job.state_folder, ignore_errors=True)
 
 
 @contextmanager
-def _worker(description: Path, messages: int) -> Iterator["subprocess.Popen[str]"]:
+def _run_worker(description: Path, messages: int) -> Iterator["subprocess.Popen[str]"]:
     root = str(Path(components.__path__[0]).parent)
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
@@ -65,7 +68,7 @@ def _worker(description: Path, messages: int) -> Iterator["subprocess.Popen[str]
     try:
         yield process
     except BaseException:
-        _stop(process)
+        _stop_worker(process)
         raise
     finally:
         for pipe in (process.stdin, process.stdout):
@@ -73,14 +76,14 @@ def _worker(description: Path, messages: int) -> Iterator["subprocess.Popen[str]
                 pipe.close()
 
 
-def _listen(process: "subprocess.Popen[str]", label: str) -> PrefixFleetError | None:
+def _read_messages(process: "subprocess.Popen[str]", label: str) -> PrefixFleetError | None:
     problem = None
     assert process.stdout is not None  # noqa: S101
     for line in process.stdout:
         message = json.loads(line)
         if "progress" in message:
             work, done, total, note = message["progress"]
-            advance(Progress(work, label, done, total, note))
+            report_progress(StageProgress(work, label, done, total, note))
         if "error" in message:
             kind, *beats = message["error"]
             problem = getattr(errors, kind)(*beats)
@@ -88,17 +91,17 @@ def _listen(process: "subprocess.Popen[str]", label: str) -> PrefixFleetError | 
     return problem
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
+def _stop_worker(process: "subprocess.Popen[str]") -> None:
     """Ask once for a saved state; a second Ctrl-C, or a minute, ends it at once."""
     try:
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=_PATIENCE_SECONDS)
+        process.wait(timeout=_STOP_TIMEOUT_S)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.kill()
         process.wait()
 
 
-def _died(code: int, messages: Path) -> TrainingError:
+def _make_worker_error(code: int, messages: Path) -> TrainingError:
     lines = messages.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     said = f", its last line {lines[-1]!r}" if lines else ""

@@ -3,27 +3,27 @@
 import io
 from pathlib import Path
 
-from components.reproduction.figures import draw
-from components.reproduction.gather import gather
-from components.reproduction.run import Outcome
-from components.reproduction.tables import as_csv, as_json, markdown
+from components.reproduction.figures import draw_figure
+from components.reproduction.gather import gather_lines
+from components.reproduction.run import ExperimentOutcome
+from components.reproduction.tables import format_csv, format_json, format_markdown
 from components.storage.atomic_files import write_atomic
 
 
-def write_report(outcome: Outcome, out: Path) -> list[Path]:
+def write_experiment_files(outcome: ExperimentOutcome, out: Path) -> list[Path]:
     """Write the tables and the figure of what has been measured; the files, the markdown first.
 
     Raises:
         WorkspaceError: the disk does not take them.
     """
     name = outcome.request.experiment.name
-    lines = gather(name, outcome.data.task, outcome.points, outcome.results)
+    lines = gather_lines(name, outcome.data.task, outcome.points, outcome.results)
     picture = io.BytesIO()
-    draw(outcome, lines, picture)
+    draw_figure(outcome, lines, picture)
     contents = {
-        "md": markdown(outcome, lines, f"{name}.png").encode(),
-        "csv": as_csv(outcome, lines).encode(),
-        "json": as_json(outcome, lines).encode(),
+        "md": format_markdown(outcome, lines, f"{name}.png").encode(),
+        "csv": format_csv(outcome, lines).encode(),
+        "json": format_json(outcome, lines).encode(),
         "png": picture.getvalue(),
     }
     for kind, content in contents.items():

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.errors import ConfigError
-from components.reproduction.presets import PRESETS, unknown
-from components.reproduction.sources import Kind
+from components.reproduction.presets import PRESETS, make_unknown_name_error
+from components.reproduction.sources import DatasetKind
 
-_TABLE_TO_TEXT: tuple[Kind, ...] = ("e2e", "webnlg", "dart")
-_SUMMARIES: tuple[Kind, ...] = ("dialogsum", "xsum")
+_TABLE_TO_TEXT_DATASETS: tuple[DatasetKind, ...] = ("e2e", "webnlg", "dart")
+_SUMMARY_DATASETS: tuple[DatasetKind, ...] = ("dialogsum", "xsum")
 _TABLE_ROWS = ("full", "top-2", "adapter-3", "adapter-0.1", "lora", "prefix", "in-context", "base")
 INIT_ROWS: dict[str, tuple[str, str | None]] = {
     "random": ("random values", None),
@@ -30,7 +30,7 @@ class Experiment:
 
     name: str
     title: str
-    kinds: tuple[Kind, ...]
+    dataset_kinds: tuple[DatasetKind, ...]
     """Data sets that it can be run on."""
     rows: tuple[str, ...]
     needs_encoder_decoder: bool = False
@@ -48,14 +48,14 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             "table3",
             "Summarisation with an encoder-decoder base",
-            _SUMMARIES,
+            _SUMMARY_DATASETS,
             ("full", "prefix-2", "prefix-0.1", "base"),
             needs_encoder_decoder=True,
         ),
         Experiment(
             "lowdata",
             "Low data: score against the number of training examples",
-            (*_TABLE_TO_TEXT, *_SUMMARIES),
+            (*_TABLE_TO_TEXT_DATASETS, *_SUMMARY_DATASETS),
             ("full", "prefix"),
             low_data=True,
             sizes=(50, 100, 200, 500),
@@ -63,14 +63,14 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             "length",
             "Prefix length",
-            (*_TABLE_TO_TEXT, *_SUMMARIES),
+            (*_TABLE_TO_TEXT_DATASETS, *_SUMMARY_DATASETS),
             ("prefix",),
             lengths=(1, 2, 5, 10, 20, 40),
         ),
         Experiment(
             "init",
             "What a prefix starts from, in low data",
-            (*_TABLE_TO_TEXT, *_SUMMARIES),
+            (*_TABLE_TO_TEXT_DATASETS, *_SUMMARY_DATASETS),
             tuple(INIT_ROWS),
             low_data=True,
             sizes=(100,),
@@ -78,19 +78,23 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             "infix",
             "Where the trained slots stand",
-            _TABLE_TO_TEXT,
+            _TABLE_TO_TEXT_DATASETS,
             ("embedding", "infix", "prefix"),
             lengths=(1, 10, 20),
         ),
         Experiment(
-            "inputlength", "Score by the length of the input", _SUMMARIES, ("full", "prefix"), slicing_by_length=True
+            "inputlength",
+            "Score by the length of the input",
+            _SUMMARY_DATASETS,
+            ("full", "prefix"),
+            slicing_by_length=True,
         ),
     )
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ExperimentRequest:
     """One run of one experiment."""
 
     experiment: Experiment
@@ -120,47 +124,47 @@ def make_request(
     budget: str = "paper",
     inputs: int | None = None,
     only: str | None = None,
-) -> Request:
+) -> ExperimentRequest:
     """Check what was asked; lists are numbers or names with commas between them.
 
     Raises:
         ConfigError: an unknown experiment, preset or row, a number out of range, or an option that it has no use for.
     """
     if experiment not in EXPERIMENTS:
-        raise unknown("experiment", experiment, tuple(EXPERIMENTS))
+        raise make_unknown_name_error("experiment", experiment, tuple(EXPERIMENTS))
     known = EXPERIMENTS[experiment]
     if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
+        raise make_unknown_name_error("preset", preset, PRESETS)
     for option, value, has in (("--sizes", sizes, known.sizes), ("--lengths", lengths, known.lengths)):
         if value is not None and not has:
             raise ConfigError(f"an option of {experiment}", option, "leave it out")
-    rows = known.rows if only is None else _names(only, known.rows)
-    return Request(
+    rows = known.rows if only is None else _parse_names(only, known.rows)
+    return ExperimentRequest(
         experiment=known,
         base=base,
         data=data,
         preset=preset,
-        seeds=_numbers("--seeds", seeds, least=0),
-        samples=_at_least_one("--samples", samples),
-        sizes=known.sizes if sizes is None else _numbers("--sizes", sizes, least=1),
-        lengths=known.lengths if lengths is None else _numbers("--lengths", lengths, least=1, most=1024),
-        budget=None if budget == "paper" else _budget(budget),
-        inputs=None if inputs is None else _at_least_one("--inputs", inputs),
+        seeds=_parse_numbers("--seeds", seeds, least=0),
+        samples=_check_at_least_one("--samples", samples),
+        sizes=known.sizes if sizes is None else _parse_numbers("--sizes", sizes, least=1),
+        lengths=known.lengths if lengths is None else _parse_numbers("--lengths", lengths, least=1, most=1024),
+        budget=None if budget == "paper" else _parse_budget(budget),
+        inputs=None if inputs is None else _check_at_least_one("--inputs", inputs),
         rows=rows,
     )
 
 
-def _names(text: str, known: Sequence[str]) -> tuple[str, ...]:
+def _parse_names(text: str, known: Sequence[str]) -> tuple[str, ...]:
     asked = [name.strip() for name in text.split(",") if name.strip()]
     for name in asked:
         if name not in known:
-            raise unknown("row for --only", name, tuple(known))
+            raise make_unknown_name_error("row for --only", name, tuple(known))
     if not asked:
         raise ConfigError(f"rows of {', '.join(known)} for --only", repr(text), "name at least one")
     return tuple(name for name in known if name in asked)
 
 
-def _numbers(option: str, text: str, *, least: int, most: int = 10**9) -> tuple[int, ...]:
+def _parse_numbers(option: str, text: str, *, least: int, most: int = 10**9) -> tuple[int, ...]:
     wanted = f"whole numbers from {least}{f' to {most}' if most < 10**9 else ''} with commas between them for {option}"
     try:
         numbers = [int(part) for part in text.split(",")]
@@ -171,14 +175,14 @@ def _numbers(option: str, text: str, *, least: int, most: int = 10**9) -> tuple[
     return tuple(sorted(numbers))
 
 
-def _budget(text: str) -> int:
+def _parse_budget(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**9):
         fix = "write for example --budget 1400"
         raise ConfigError("`paper`, or optimizer steps a run, for --budget", repr(text), fix)
     return int(text)
 
 
-def _at_least_one(option: str, number: int) -> int:
+def _check_at_least_one(option: str, number: int) -> int:
     if number < 1:
         raise ConfigError(f"a whole number from 1 for {option}", str(number), "correct it, or leave it out")
     return number

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 
 from components.errors import DataError
 
-LARGEST = 500
+LARGEST_SAMPLE_SIZE = 500
 """The paper's largest low-data size: samples up to it stay the same whatever other sizes are asked for."""
 
-_QUARTERS = ("shortest quarter", "second quarter", "third quarter", "longest quarter")
+_QUARTER_NAMES = ("shortest quarter", "second quarter", "third quarter", "longest quarter")
 
 
-def training_sample(total: int, size: int, sample: int, largest: int = LARGEST) -> list[int]:
+def draw_training_sample(total: int, size: int, sample: int, largest: int = LARGEST_SAMPLE_SIZE) -> list[int]:
     """Indices of low-data sample number `sample` (from 0) out of `total` training examples.
 
     Samples of different numbers are disjoint for all sizes up to `largest` (at least 500).
@@ -27,44 +27,44 @@ def training_sample(total: int, size: int, sample: int, largest: int = LARGEST) 
     Raises:
         DataError: `total` examples do not hold so many disjoint samples.
     """
-    block = max(LARGEST, largest, size)
+    block = max(LARGEST_SAMPLE_SIZE, largest, size)
     start = sample * block
     if start + size > total:
         wanted = f"at least {start + size} training examples, for sample {sample + 1} of {size} beside the others"
         raise DataError(wanted, f"{total}", "ask for fewer --samples or smaller --sizes")
-    return _order(total, "training")[start : start + size]
+    return _shuffle_indices(total, "training")[start : start + size]
 
 
-def validation_sample(total: int, size: int, sample: int) -> list[int]:
+def draw_validation_sample(total: int, size: int, sample: int) -> list[int]:
     """Indices of the validation examples that go with a low-data sample: 30 % of its size, at least one."""
     wanted = max(1, round(0.3 * size))
-    return _order(total, f"validation/{sample}")[:wanted]
+    return _shuffle_indices(total, f"validation/{sample}")[:wanted]
 
 
-def held_out(total: int, share: float = 0.2) -> tuple[list[int], list[int]]:
+def split_held_out(total: int, share: float = 0.2) -> tuple[list[int], list[int]]:
     """Indices to train on and to validate on, where a data set has one split for both; both in rising order."""
-    order = _order(total, "held out")
+    order = _shuffle_indices(total, "held out")
     out = max(1, round(share * total))
     return sorted(order[out:]), sorted(order[:out])
 
 
-def evenly_spaced(total: int, wanted: int | None) -> list[int]:
+def pick_evenly_spaced(total: int, wanted: int | None) -> list[int]:
     """At most `wanted` of `total` indices, evenly spaced from the first on; all of them for None."""
     if wanted is None or wanted >= total:
         return list(range(total))
     return [number * total // wanted for number in range(wanted)]
 
 
-def quarters(lengths: Sequence[int]) -> list[str]:
+def assign_length_quarters(lengths: Sequence[int]) -> list[str]:
     """The quarter that each input's length falls in, by rank; equal lengths keep their order."""
     ranked = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
     names = [""] * len(lengths)
     for rank, index in enumerate(ranked):
-        names[index] = _QUARTERS[4 * rank // len(lengths)]
+        names[index] = _QUARTER_NAMES[4 * rank // len(lengths)]
     return names
 
 
-def _order(total: int, purpose: str) -> list[int]:
+def _shuffle_indices(total: int, purpose: str) -> list[int]:
     order = list(range(total))
     random.Random(f"prefixfleet/{purpose}").shuffle(order)  # noqa: S311 - an order, no secret
     return order

@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict
 from components.config import BaseConfig
 from components.errors import PrefixFleetError
 from components.reproduction.cells import Cell, read_result, write_result
-from components.reproduction.sources import Kind, read_data
+from components.reproduction.sources import DatasetKind, read_published_dataset
 from components.storage.atomic_files import write_atomic
 
-STOPPED = 130
+STOPPED_EXIT_CODE = 130
 
 
-class Job(BaseModel):
+class CellJob(BaseModel):
     """A cell, where its base and data lie, and where its result goes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,40 +33,40 @@ class Job(BaseModel):
     cell: Cell
     base: str
     data: str
-    kind: Kind
+    kind: DatasetKind
     out: Path
 
     @property
-    def folder(self) -> Path:
+    def work_folder(self) -> Path:
         """What is needed only until the cell is done, and what nobody needs again: texts, messages, the train state."""
         return self.out / "work" / self.cell.key
 
     @property
-    def state(self) -> Path:
+    def state_folder(self) -> Path:
         """Where training is saved until the cell is done."""
-        return self.folder / "state"
+        return self.work_folder / "state"
 
     @property
-    def predictions(self) -> Path:
+    def predictions_path(self) -> Path:
         """The generated texts as JSON lines, in the order of the inputs."""
-        return self.folder / "predictions.jsonl"
+        return self.work_folder / "predictions.jsonl"
 
 
-def run(job: Job, channel: TextIO) -> None:
+def run_job(job: CellJob, channel: TextIO) -> None:
     """Measure the job's cell, or score it again, and write its result and its texts."""
     from components.model.base.load import load_base
-    from components.reproduction.measure import measure, real_work, rescore
+    from components.reproduction.measure import make_cell_functions, measure_cell, rescore
 
     def tell(work: str, done: int, total: int, note: str) -> None:
-        _say(channel, {"progress": [work, done, total, note]})
+        _write_message(channel, {"progress": [work, done, total, note]})
 
-    base, data = load_base(BaseConfig(path=job.base)), read_data(job.data, [job.kind])
-    earlier, texts = read_result(job.out, job.cell), _texts(job.predictions)
-    if earlier is not None and len(texts) == len(data.scored(job.cell.inputs)):
-        write_result(job.out, rescore(earlier, base, data, texts, real_work()))
+    base, data = load_base(BaseConfig(path=job.base)), read_published_dataset(job.data, [job.kind])
+    earlier, texts = read_result(job.out, job.cell), _read_texts(job.predictions_path)
+    if earlier is not None and len(texts) == len(data.select_test_inputs(job.cell.inputs)):
+        write_result(job.out, rescore(earlier, base, data, texts, make_cell_functions()))
         return
-    result, predictions = measure(job.cell, base, data, real_work(), job.state, tell)
-    write_atomic(job.predictions, "".join(json.dumps(text) + "\n" for text in predictions).encode())
+    result, predictions = measure_cell(job.cell, base, data, make_cell_functions(), job.state_folder, tell)
+    write_atomic(job.predictions_path, "".join(json.dumps(text) + "\n" for text in predictions).encode())
     write_result(job.out, result)
 
 
@@ -75,29 +75,29 @@ def main(path: str) -> int:
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints is no line of ours
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=_end_with_the_lifeline, daemon=True).start()
+    threading.Thread(target=_exit_when_stdin_closes, daemon=True).start()
     try:
-        run(Job.model_validate_json(Path(path).read_bytes()), channel)
+        run_job(CellJob.model_validate_json(Path(path).read_bytes()), channel)
     except PrefixFleetError as problem:
-        _say(channel, {"error": [type(problem).__name__, problem.wanted, problem.got, problem.fix]})
+        _write_message(channel, {"error": [type(problem).__name__, problem.wanted, problem.got, problem.fix]})
         return 2
     except KeyboardInterrupt:
-        return STOPPED
+        return STOPPED_EXIT_CODE
     return 0
 
 
-def _texts(path: Path) -> list[str]:
+def _read_texts(path: Path) -> list[str]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _say(channel: TextIO, message: dict[str, Any]) -> None:
+def _write_message(channel: TextIO, message: dict[str, Any]) -> None:
     channel.write(json.dumps(message) + "\n")
     channel.flush()
 
 
-def _end_with_the_lifeline() -> None:
+def _exit_when_stdin_closes() -> None:
     while os.read(0, 1):
         pass
     os._exit(1)

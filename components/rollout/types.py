@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from components.config.rollout import Check
+from components.config.rollout import RolloutCheck
 
 Arm = Literal["champion", "challenger"]
 
-Mode = Literal["", "canary", "shadow", "manual"]
+TrialMode = Literal["", "canary", "shadow", "manual"]
 """How a challenger is tried; "" where none is."""
 
 
-class Change(NamedTuple):
+class ShareChange(NamedTuple):
     """The beginning of a share."""
 
     second: int
@@ -25,26 +25,26 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class RolloutState:
     """One tenant. Versions are "" where there is none; times are seconds since 1970, UTC."""
 
     tenant: str
     champion: str = ""
     challenger: str = ""
-    mode: Mode = ""
+    mode: TrialMode = ""
     step: int = 0
     share: float = 0.0
     """Of the requests: those that the challenger answers (canary), or answers unseen as well (shadow)."""
     started_s: float = 0.0
     step_started_s: float = 0.0
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ShareChange, ...] = ()
     """All shares of the trial, the one of now last."""
     paused_s: float = 0.0
     """Since when a person has stopped the trial; 0: nobody has."""
     pinned: bool = False
 
     @property
-    def first_minute(self) -> int:
+    def start_minute(self) -> int:
         """Of the trial, since 1970."""
         return int((self.changes[0].second if self.changes else self.started_s) // 60)
 
@@ -56,14 +56,14 @@ class Exposure:
     challenger: str
     share: float
     shadow: bool
-    before: float = 0.0
+    previous_share: float = 0.0
     """The share before this one: the keys below it are the challenger's already."""
-    since: int = 0
+    share_started_s: int = 0
     """Second since 1970 in which this share began; 0: nobody knows, so that no answer is evidence."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class EvidenceTicket:
     """Makes the first answer to a key evidence."""
 
     section: int
@@ -99,7 +99,7 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class StepAnswers:
     """All answers of one step, and how many of them we failed to give."""
 
     challenger: int
@@ -112,7 +112,7 @@ class Answered:
 class Finding:
     """One check: what was counted in whole strata, and what it says. Evidence of `needed` settles it."""
 
-    check: Check
+    check: RolloutCheck
     says: Literal["worse", "fine", "unclear"]
     champion: int
     champion_bad: int
@@ -132,22 +132,24 @@ class Finding:
         )
         return f"{counted} ({self.says}; margin {self.margin:g} on the odds)"
 
-    def figures(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return asdict(self)
 
 
-Action = Literal["challenge", "advance", "promote", "rollback", "withdraw", "pause", "resume", "pin", "unpin", "forget"]
+LedgerAction = Literal[
+    "challenge", "advance", "promote", "rollback", "withdraw", "pause", "resume", "pin", "unpin", "forget"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class LedgerEntry:
     """One line. Versions are "" where there is none."""
 
     tenant: str
     by: str
     """A person (`ada@host`), `rollout`, `retrain`, or `mlflow` for a move seen there that nobody told us of."""
-    action: Action
+    action: LedgerAction
     from_version: str = ""
     to_version: str = ""
     why: str = ""

@@ -23,9 +23,9 @@ from components.errors import (
 )
 from components.serving.interface import BusyError
 
-LOGGER = "prefixfleet.serving"
-_SERVER_SIDE = (ArtifactError, BaseModelError, RegistryError, WorkspaceError)
-_KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+LOGGER_NAME = "prefixfleet.serving"
+_SERVER_ERRORS = (ArtifactError, BaseModelError, RegistryError, WorkspaceError)
+_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
 class RefusalError(PrefixFleetError):
@@ -53,20 +53,20 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-def unavailable(what: str, got: str) -> RefusalError:
+def make_unavailable_error(what: str, got: str) -> RefusalError:
     """503 for something that another try may have."""
     return RefusalError(503, what, got, "try again a little later", code="unavailable", retry_after=1)
 
 
-def note(problem: Exception) -> None:
+def log_server_error(problem: Exception) -> None:
     """Write an error that is the server's own into its log, whole."""
-    if isinstance(problem, _SERVER_SIDE):
-        logging.getLogger(LOGGER).error("%s: %s", type(problem).__name__, problem)
-    elif refusal_of(problem).status == 500:
-        logging.getLogger(LOGGER).error("%s", problem, exc_info=problem)
+    if isinstance(problem, _SERVER_ERRORS):
+        logging.getLogger(LOGGER_NAME).error("%s: %s", type(problem).__name__, problem)
+    elif to_refusal(problem).status == 500:
+        logging.getLogger(LOGGER_NAME).error("%s", problem, exc_info=problem)
 
 
-def refusal_of(problem: Exception) -> RefusalError:
+def to_refusal(problem: Exception) -> RefusalError:
     """What the caller is told of an error."""
     if isinstance(problem, RefusalError):
         return problem
@@ -76,24 +76,28 @@ def refusal_of(problem: Exception) -> RefusalError:
     if isinstance(problem, DataError | ConfigError):
         return RefusalError(400, problem.wanted, problem.got, problem.fix)
     if isinstance(problem, WorkspaceError):
-        return unavailable("the server's disk and database", "one that takes nothing now (the server's log says why)")
-    if isinstance(problem, _SERVER_SIDE):
-        return unavailable("this version of the tenant", "none that can be loaded now (the server's log says why)")
+        return make_unavailable_error(
+            "the server's disk and database", "one that takes nothing now (the server's log says why)"
+        )
+    if isinstance(problem, _SERVER_ERRORS):
+        return make_unavailable_error(
+            "this version of the tenant", "none that can be loaded now (the server's log says why)"
+        )
     return RefusalError(500, "an answer", "a fault of the server (its log says which)", "report it", code="fault")
 
 
-def error_body(refusal: RefusalError) -> dict[str, Any]:
+def make_error_body(refusal: RefusalError) -> dict[str, Any]:
     """The refusal in OpenAI's shape."""
-    kind = _KINDS.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")
+    kind = _ERROR_TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")
     message = str(refusal).encode("utf-8", "backslashreplace").decode()
     return ErrorBody(error=ErrorDetail(message=message, type=kind, code=refusal.code)).model_dump()
 
 
-def error_answer(refusal: RefusalError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def make_error_response(refusal: RefusalError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The whole HTTP answer, with Retry-After in whole seconds where another try is worth it."""
     told = dict(headers or {})
     if refusal.retry_after is not None:
         told["retry-after"] = str(max(1, math.ceil(refusal.retry_after)))
     if refusal.status == 401:
         told["www-authenticate"] = "Bearer"
-    return JSONResponse(error_body(refusal), refusal.status, told)
+    return JSONResponse(make_error_body(refusal), refusal.status, told)

@@ -9,11 +9,11 @@ from typing import Literal, Protocol
 
 from components.errors import PrefixFleetError
 
-Finish = Literal["stop", "length"]
+FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
+class ArtifactRef:
     """One tenant's version: what a request is answered under. Caches are keyed by `sha256`, never by name."""
 
     tenant: str
@@ -23,10 +23,10 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One row: a source to answer under one artifact. `draw` tells the rows of one prompt apart (OpenAI's n)."""
+class GenerationRequest:
+    """One row: a source to answer under one artifact. `sample_index` tells the rows of one prompt apart (OpenAI's n)."""
 
-    artifact: Artifact
+    artifact: ArtifactRef
     source: str
     max_tokens: int = 96
     temperature: float = 0.0
@@ -34,7 +34,7 @@ class Request:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int = 0
-    draw: int = 0
+    sample_index: int = 0
     logprobs: int | None = None
     """So many likeliest tokens with their log probabilities beside each chosen one; 0: of the chosen one alone."""
     guidance: float = 1.0
@@ -46,16 +46,16 @@ class Token:
 
     text: str
     logprob: float | None = None
-    others: tuple[tuple[str, float], ...] = ()
+    alternatives: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class AnswerPiece:
     """Text that has become certain (no stop string can take it back), its tokens, and why the row ended if it did."""
 
     text: str
     tokens: tuple[Token, ...] = ()
-    finish: Finish | None = None
+    finish: FinishReason | None = None
 
 
 class BusyError(PrefixFleetError):
@@ -67,12 +67,12 @@ class BusyError(PrefixFleetError):
         """Seconds after which it is worth another try."""
 
 
-class Answer(Protocol):
+class AnswerStream(Protocol):
     """One row on its way. Iterate from one event loop; leaving the iteration early cancels the row."""
 
     prompt_tokens: int
 
-    def __aiter__(self) -> AsyncIterator[Piece]:
+    def __aiter__(self) -> AsyncIterator[AnswerPiece]:
         """Pieces until one has `finish`. Raises PrefixFleetError where the row ended in trouble."""
 
     def cancel(self) -> None:
@@ -80,23 +80,23 @@ class Answer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class EngineHealth:
     """How the engine is, for health pages and metrics."""
 
     ready: bool
     running: int
     queued: int
-    resident_device: int
-    resident_host: int
-    resident_bytes: int
-    trouble: str = ""
+    device_artifacts: int
+    host_artifacts: int
+    device_artifact_bytes: int
+    artifact_store_error: str = ""
     """What keeps artifacts from being loaded, where something does; what is resident is still answered for."""
 
 
 class Engine(Protocol):
     """Many rows of many tenants, in one batch."""
 
-    async def submit(self, request: Request) -> Answer:
+    async def submit(self, request: GenerationRequest) -> AnswerStream:
         """Queue one row.
 
         Raises:
@@ -105,7 +105,7 @@ class Engine(Protocol):
             ArtifactError, BaseModelError, RegistryError: the artifact cannot be had; never answered by the plain base.
         """
 
-    def health(self) -> Health:
+    def health(self) -> EngineHealth:
         """How it is now; cheap, from any thread."""
 
     async def drain(self) -> None:

@@ -5,30 +5,30 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from components.serving.interface import Answer, Engine, Finish, Piece, Request
+from components.serving.interface import AnswerPiece, AnswerStream, Engine, FinishReason, GenerationRequest
 
 
 @dataclass(slots=True)
-class Row:
+class SequenceResult:
     """What one row has said so far."""
 
-    request: Request
+    request: GenerationRequest
     text: str = ""
-    tokens: int = 0
-    finish: Finish | None = None
+    token_count: int = 0
+    finish: FinishReason | None = None
     seconds: float = 0.0
     """From its submission to its end."""
 
 
-class Rows:
+class RequestSequences:
     """All rows of a request, in their order; `async with` cancels those that have not ended when it is left."""
 
-    def __init__(self, requests: Sequence[Request]) -> None:
-        self.rows = [Row(request) for request in requests]
-        self._answers: list[Answer] = []
+    def __init__(self, requests: Sequence[GenerationRequest]) -> None:
+        self.results = [SequenceResult(request) for request in requests]
+        self._streams: list[AnswerStream] = []
         self._started_s = time.monotonic()
 
-    async def __aenter__(self) -> "Rows":
+    async def __aenter__(self) -> "RequestSequences":
         return self
 
     async def __aexit__(self, *_problem: object) -> None:
@@ -36,24 +36,24 @@ class Rows:
 
     def cancel(self) -> None:
         """Let every row leave the batch."""
-        for answer in self._answers:
+        for answer in self._streams:
             answer.cancel()
 
     async def submit(self, engine: Engine) -> None:
         """Queue them all, or none. Raises what `Engine.submit` raises."""
         self._started_s = time.monotonic()
         try:
-            for row in self.rows:
-                self._answers.append(await engine.submit(row.request))
+            for row in self.results:
+                self._streams.append(await engine.submit(row.request))
         except BaseException:
             self.cancel()
-            self._answers.clear()
+            self._streams.clear()
             raise
 
-    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
+    async def stream_pieces(self) -> AsyncIterator[tuple[int, AnswerPiece]]:
         """(number of the row, piece) as they come, until every row has ended. Raises what ended a row in trouble."""
-        queue: asyncio.Queue[tuple[int, Piece] | Exception | None] = asyncio.Queue()
-        readers = [asyncio.create_task(_read(number, one, queue)) for number, one in enumerate(self._answers)]
+        queue: asyncio.Queue[tuple[int, AnswerPiece] | Exception | None] = asyncio.Queue()
+        readers = [asyncio.create_task(_forward_pieces(number, one, queue)) for number, one in enumerate(self._streams)]
         left = len(readers)
         try:
             while left:
@@ -63,31 +63,33 @@ class Rows:
                 if came is None:
                     left -= 1
                     continue
-                self._note(*came)
+                self._record_piece(*came)
                 yield came
         finally:
             for reader in readers:
                 reader.cancel()
             self.cancel()
 
-    def _note(self, number: int, piece: Piece) -> None:
-        row = self.rows[number]
+    def _record_piece(self, number: int, piece: AnswerPiece) -> None:
+        row = self.results[number]
         row.text += piece.text
-        row.tokens += len(piece.tokens)
+        row.token_count += len(piece.tokens)
         if piece.finish is not None:
             row.finish, row.seconds = piece.finish, time.monotonic() - self._started_s
 
-    def prompt_tokens(self, draws: int) -> int:
-        """Tokens read; the `draws` answers to one prompt count it once."""
-        return sum(answer.prompt_tokens for answer in self._answers[::draws])
+    def count_prompt_tokens(self, samples_per_prompt: int) -> int:
+        """Tokens read; the `samples_per_prompt` answers to one prompt count it once."""
+        return sum(answer.prompt_tokens for answer in self._streams[::samples_per_prompt])
 
     @property
     def completion_tokens(self) -> int:
         """Tokens written so far."""
-        return sum(row.tokens for row in self.rows)
+        return sum(row.token_count for row in self.results)
 
 
-async def _read(number: int, answer: Answer, queue: "asyncio.Queue[tuple[int, Piece] | Exception | None]") -> None:
+async def _forward_pieces(
+    number: int, answer: AnswerStream, queue: "asyncio.Queue[tuple[int, AnswerPiece] | Exception | None]"
+) -> None:
     try:
         async for piece in answer:
             queue.put_nowait((number, piece))

@@ -5,18 +5,18 @@ Fetches the data when they are missing, takes drops in, records results. Knows D
 
 from collections.abc import Sequence
 
-from components.data.drops import pending
+from components.data.drops import list_pending
 from components.data.dvc import commit, is_clean, pull
 from components.data.intake import IntakeResult, take_drops
-from components.data.swap import recover
+from components.data.swap import recover_swap
 from components.errors import DataError, WorkspaceError
 from components.stages import evaluate, train
-from components.stages.outcome import Outcome
-from components.stages.progress import listed, tell
+from components.stages.outcome import TenantOutcome
+from components.stages.progress import join_abbreviated, log_info
 from components.stages.workspace import Workspace
 
 
-def settle(workspace: Workspace) -> str:
+def ensure_data(workspace: Workspace) -> str:
     """Make sure that data/ is what data.dvc names, from the DVC remote if need be; returns the dataset version.
 
     Raises:
@@ -24,10 +24,10 @@ def settle(workspace: Workspace) -> str:
         WorkspaceError: DVC cannot fetch data/, or it was changed without making it a version.
 
     """
-    recover(workspace.root)
+    recover_swap(workspace.root)
     version = workspace.dataset_version
     if not workspace.data.is_dir():
-        tell(f"data/ is missing: fetching dataset version {version[:12]} from the DVC remote")
+        log_info(f"data/ is missing: fetching dataset version {version[:12]} from the DVC remote")
         pull(workspace.root)
     elif not is_clean(workspace.root):
         fix = "`dvc add data` makes a new version of it, `dvc checkout data.dvc` goes back to that one"
@@ -35,7 +35,7 @@ def settle(workspace: Workspace) -> str:
     return version
 
 
-def take(workspace: Workspace, tenants: Sequence[str] | None = None) -> IntakeResult:
+def ingest_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> IntakeResult:
     """Take every (or each named) tenant's drop into a new dataset version.
 
     Raises:
@@ -43,17 +43,17 @@ def take(workspace: Workspace, tenants: Sequence[str] | None = None) -> IntakeRe
         WorkspaceError: DVC or its remote failed; the last version and the drops stand.
 
     """
-    present = set(waiting(workspace)) if tenants else set()
+    present = set(find_tenants_with_drops(workspace)) if tenants else set()
     missing = [tenant for tenant in tenants or () if tenant not in present]
     if missing:
-        got = f"none of {listed(missing)} in {workspace.drops}"
+        got = f"none of {join_abbreviated(missing)} in {workspace.drops}"
         raise DataError("a drop", got, "put lines into drops/TENANT/SPLIT.jsonl, or import some")
     result = take_drops(workspace.root, workspace.params.data, tenants)
-    tell(sentence(result))
+    log_info(summarize_intake(result))
     return result
 
 
-def take_waiting(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Outcome]:
+def ingest_waiting_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantOutcome]:
     """Take whatever drops wait (of the named tenants); returns whose drop was refused, which stops nobody else.
 
     Raises:
@@ -61,40 +61,40 @@ def take_waiting(workspace: Workspace, tenants: Sequence[str] | None = None) -> 
 
     """
     wanted = None if tenants is None else set(tenants)
-    chosen = [tenant for tenant in waiting(workspace) if wanted is None or tenant in wanted]
+    chosen = [tenant for tenant in find_tenants_with_drops(workspace) if wanted is None or tenant in wanted]
     if not chosen:
         return []
-    result = take(workspace, None if tenants is None else chosen)
-    return [outcome for outcome in outcomes(result) if outcome.state == "failed"]
+    result = ingest_drops(workspace, None if tenants is None else chosen)
+    return [outcome for outcome in to_outcomes(result) if outcome.state == "failed"]
 
 
-def outcomes(result: IntakeResult) -> list[Outcome]:
+def to_outcomes(result: IntakeResult) -> list[TenantOutcome]:
     """What became of every tenant that an intake changed or refused."""
-    failed = [Outcome(tenant, "version", "failed", reason) for tenant, reason in result.refused.items()]
-    return [Outcome(tenant, "version", "done") for tenant in result.changed] + failed
+    failed = [TenantOutcome(tenant, "version", "failed", reason) for tenant, reason in result.refused.items()]
+    return [TenantOutcome(tenant, "version", "done") for tenant in result.changed] + failed
 
 
-def waiting(workspace: Workspace) -> list[str]:
+def find_tenants_with_drops(workspace: Workspace) -> list[str]:
     """Whose drops wait to be taken in: names of folders, not yet checked."""
-    return [folder.name for folder in pending(workspace.drops)]
+    return [folder.name for folder in list_pending(workspace.drops)]
 
 
-def sentence(result: IntakeResult) -> str:
+def summarize_intake(result: IntakeResult) -> str:
     """An intake in one line."""
-    changed = listed(result.changed) or "nothing"
+    changed = join_abbreviated(result.changed) or "nothing"
     parts = [f"dataset version {result.version[:12]}: {changed} changed"]
     parts += [f"{result.rejects} lines in quarantine"] if result.rejects else []
     refused = [f"{tenant} refused ({reason})" for tenant, reason in result.refused.items()]
-    return "; ".join([*parts, listed(refused, "; ")] if refused else parts)
+    return "; ".join([*parts, join_abbreviated(refused, "; ")] if refused else parts)
 
 
-def finish(workspace: Workspace) -> None:
+def gather_results(workspace: Workspace) -> None:
     """Gather curves and scores of all tenants and remove what belongs to those that have left."""
-    train.finish(workspace)
-    evaluate.finish(workspace)
+    train.gather_results(workspace)
+    evaluate.gather_results(workspace)
 
 
-def record(workspace: Workspace) -> None:
+def commit_to_dvc(workspace: Workspace) -> None:
     """Let DVC know what lies in out/ (`dvc commit`), so that `dvc repro` and `dvc metrics diff` see this run.
 
     Raises:

@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 from components.evaluation.report import Report, read_report
 from components.registry.mlflow.versions import CHAMPION
-from components.stages.evaluation_jobs import PREDICTIONS_FILE, REPORT_FILE, Job, Tenant
-from components.stages.outcome import Outcome
+from components.stages.evaluation_jobs import PREDICTIONS_FILE, REPORT_FILE, EvaluationJob, TenantEvaluation
+from components.stages.outcome import TenantOutcome
 from components.stages.plan import PlanItem, plan
-from components.stages.progress import Progress, advance
-from components.stages.stamps import remove_others, write_csv, write_json
+from components.stages.progress import StageProgress, report_progress
+from components.stages.stamps import remove_departed, write_csv, write_json
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
-    from components.model.decoding import Decoding, Request
+    from components.model.decoding import DecodeRequest, Decoding
     from components.registry.mlflow.versions import Version
 
-__all__ = ["BLEU_FILE", "METRICS_FILE", "PREDICTIONS_FILE", "REPORT_FILE", "evaluate_shard", "finish", "run"]
+__all__ = ["BLEU_FILE", "METRICS_FILE", "PREDICTIONS_FILE", "REPORT_FILE", "evaluate_shard", "gather_results", "run"]
 
 METRICS_FILE = "metrics.json"
 BLEU_FILE = "bleu.csv"
-_SHOWN = ("bleu", "rougeL")
+_SUMMARY_METRICS = ("bleu", "rougeL")
 
 
-def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Outcome]:
+def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantOutcome]:
     """Evaluate every (or the named) tenant's prefix in one pass; one that fails does not stop the others.
 
     Raises:
@@ -40,15 +40,15 @@ def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Outc
 
     """
     current = plan(workspace, tenants)
-    champions = workspace.registry.standing(CHAMPION)[CHAMPION]
+    champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
     outcomes = evaluate_shard(workspace, (*current.items, *current.skipped), champions)
-    finish(workspace)
+    gather_results(workspace)
     return outcomes
 
 
 def evaluate_shard(
     workspace: Workspace, items: Sequence[PlanItem], champions: "Mapping[str, Version]"
-) -> list[Outcome]:
+) -> list[TenantOutcome]:
     """Score these tenants' prefixes, the base alone, and their champions where they are others on the same base.
 
     What stands is left alone. Outcomes come in the order of the items; a failed one says that the tenant has no prefix
@@ -59,72 +59,74 @@ def evaluate_shard(
         BaseModelError: the base cannot be loaded.
 
     """
-    tenants = [Tenant(workspace, item, champions.get(item.tenant)) for item in items]
+    tenants = [TenantEvaluation(workspace, item, champions.get(item.tenant)) for item in items]
     jobs = [job for tenant in tenants for job in tenant.jobs]
-    alike: dict[str, list[Job]] = {}
+    alike: dict[str, list[EvaluationJob]] = {}
     for job in jobs:
-        alike.setdefault(json.dumps(job.tenant.params.evaluate.decoding(), sort_keys=True), []).append(job)
-    count = _Count(jobs)
+        alike.setdefault(json.dumps(job.tenant.params.evaluate.select_decoding(), sort_keys=True), []).append(job)
+    count = _DecodingProgress(jobs)
     for same in alike.values():
-        _decode(workspace, sorted(same, key=lambda job: job.company), count)
-    workspace.remember()
+        _decode(workspace, sorted(same, key=lambda job: job.batch_group), count)
+    workspace.save_digests()
     return [tenant.outcome for tenant in tenants if tenant.outcome is not None]
 
 
-class _Count:
+class _DecodingProgress:
     """How many rows of all are done."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[EvaluationJob]) -> None:
         names = {job.tenant.name for job in jobs}
-        self.who = names.pop() if len(names) == 1 else f"{len(names)} tenants"
-        self.done, self.total = 0, sum(job.count for job in jobs)
+        self.label = names.pop() if len(names) == 1 else f"{len(names)} tenants"
+        self.done, self.total = 0, sum(job.example_count for job in jobs)
 
     def add(self, rows: int, note: str = "") -> None:
         self.done += rows
-        advance(Progress("decoding", self.who, self.done, self.total, note))
+        report_progress(StageProgress("decoding", self.label, self.done, self.total, note))
 
 
-def _decode(workspace: Workspace, jobs: Sequence[Job], count: _Count) -> None:
+def _decode(workspace: Workspace, jobs: Sequence[EvaluationJob], count: _DecodingProgress) -> None:
     """Decode the rows of jobs that ask for the same decoding, and write each job once its rows are there."""
     from components.model.decoding import Decoding, decode
 
     base, engine = workspace.base, workspace.params.engine
-    decoding = Decoding.of(jobs[0].tenant.params.evaluate)
-    for request, ids in decode(base, _requests(jobs, decoding, count), decoding, engine.decode_rows, engine):
-        job: Job = request.owner
-        job.texts[request.number] = base.texts.text(ids)
+    decoding = Decoding.from_config(jobs[0].tenant.params.evaluate)
+    for request, ids in decode(base, _iterate_requests(jobs, decoding, count), decoding, engine.decode_rows, engine):
+        job: EvaluationJob = request.owner
+        job.predictions[request.number] = base.text_codec.decode(ids)
         count.add(1, f"{job.tenant.name}, {job.subject}")
-        if len(job.texts) == len(job.examples):
-            job.tenant.done(job)
+        if len(job.predictions) == len(job.examples):
+            job.tenant.finish_job(job)
 
 
-def _requests(jobs: Sequence[Job], decoding: "Decoding", count: _Count) -> "Iterator[Request]":
+def _iterate_requests(
+    jobs: Sequence[EvaluationJob], decoding: "Decoding", count: _DecodingProgress
+) -> "Iterator[DecodeRequest]":
     """Rows in the order of the jobs, made when they are asked for: weights can be large, and tenants many."""
     for job in jobs:
-        requests = job.requests(decoding)
+        requests = job.make_requests(decoding)
         yield from requests
         if not requests:
-            count.add(job.count)
+            count.add(job.example_count)
 
 
-def finish(workspace: Workspace) -> None:
+def gather_results(workspace: Workspace) -> None:
     """Remove what belongs to tenants that have left; gather everybody's scores in metrics.json and bleu.csv."""
-    tenants = workspace.tenants()
-    folder = workspace.out("evaluate")
-    remove_others(folder, tenants)
+    tenants = workspace.list_tenants()
+    folder = workspace.get_output_folder("evaluate")
+    remove_departed(folder, tenants)
     metrics: dict[str, Any] = {}
     bleu: list[list[Any]] = []
     for tenant in tenants:
         if not (folder / tenant / REPORT_FILE).is_file() or not (folder / tenant / "base" / REPORT_FILE).is_file():
             continue
         prefix, base = (read_report(folder / tenant / name / REPORT_FILE) for name in (".", "base"))
-        metrics[tenant] = {**_values(prefix), "base": _values(base)}
+        metrics[tenant] = {**_round_scores(prefix), "base": _round_scores(base)}
         for subject, report in (("base", base), ("prefix", prefix)):
-            score = report.score("bleu")
+            score = report.find_score("bleu")
             bleu.append([tenant, subject, *(round(value, 3) for value in (score.value, score.low, score.high))])
     write_json(folder / METRICS_FILE, metrics)
     write_csv(folder / BLEU_FILE, ["tenant", "subject", "bleu", "low", "high"], bleu)
 
 
-def _values(report: Report) -> dict[str, float]:
-    return {metric: round(report.score(metric).value, 3) for metric in _SHOWN}  # type: ignore[arg-type]
+def _round_scores(report: Report) -> dict[str, float]:
+    return {metric: round(report.find_score(metric).value, 3) for metric in _SUMMARY_METRICS}  # type: ignore[arg-type]

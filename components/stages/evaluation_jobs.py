@@ -17,57 +17,57 @@ from components.errors import BaseModelError, SchemaError, TrainingError
 from components.evaluation.report import Subject, build_report, read_report, write_predictions, write_report
 from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
-from components.stages.outcome import Outcome, attempt
+from components.stages.outcome import TenantOutcome, attempt
 from components.stages.plan import PlanItem
-from components.stages.progress import tell, warn
-from components.stages.splits import evaluated
-from components.stages.stamps import STAMP_FILE, read_json, stands, write_json, write_stamp
+from components.stages.progress import log_info, log_warning
+from components.stages.splits import read_evaluation_examples
+from components.stages.stamps import STAMP_FILE, is_up_to_date, read_json, write_json, write_stamp
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
-    from components.model.decoding import Decoding, Request
+    from components.model.decoding import DecodeRequest, Decoding
     from components.registry.mlflow.versions import Version
 
 REPORT_FILE = "report.json"
 PREDICTIONS_FILE = "predictions.jsonl"
-_FILES = (REPORT_FILE, PREDICTIONS_FILE)
-_COMPANY = {"prefix": 0, "embedding": 0, "in-context": 1, "infix": 2}
-_ALONE = 3
+_RESULT_FILES = (REPORT_FILE, PREDICTIONS_FILE)
+_BATCH_GROUPS = {"prefix": 0, "embedding": 0, "in-context": 1, "infix": 2}
+_OWN_WEIGHTS_GROUP = 3
 
 
 @dataclass(eq=False)
-class Job:
+class EvaluationJob:
     """One subject whose score does not stand."""
 
-    tenant: "Tenant"
+    tenant: "TenantEvaluation"
     subject: Subject
     folder: Path
-    digest: str | None
+    prefix_digest: str | None
     artifact: Path | None
     """None for the base alone."""
     method: str
-    cut: int | None
+    max_source_tokens: int | None
     inputs: dict[str, Any]
-    count: int
+    example_count: int
     """Of its examples, which are in memory from its requests until it is written."""
     examples: list[Example] = field(default_factory=list)
-    texts: dict[int, str] = field(default_factory=dict)
+    predictions: dict[int, str] = field(default_factory=dict)
 
     @property
-    def company(self) -> int:
+    def batch_group(self) -> int:
         """Jobs of one number can share batches, or (the last) need weights of their own."""
-        return _COMPANY.get(self.method, _ALONE)
+        return _BATCH_GROUPS.get(self.method, _OWN_WEIGHTS_GROUP)
 
-    def requests(self, decoding: "Decoding") -> "list[Request]":
+    def make_requests(self, decoding: "Decoding") -> "list[DecodeRequest]":
         """Its rows, with the job as their owner; none where trouble ends the tenant or the champion is left out."""
-        found: list[Request] = []
-        if not self.tenant.stopped:
-            self.tenant.stopped = not self.tenant.attempt(lambda: found.extend(self._requests(decoding)))
+        found: list[DecodeRequest] = []
+        if not self.tenant.is_stopped:
+            self.tenant.is_stopped = not self.tenant.attempt(lambda: found.extend(self._build_requests(decoding)))
         return found
 
-    def write(self) -> None:
+    def write_results(self) -> None:
         """Score what was decoded and stamp it. Raises WorkspaceError where the disk takes no more."""
-        predictions = [self.texts[number] for number in range(len(self.examples))]
+        predictions = [self.predictions[number] for number in range(len(self.examples))]
         report = build_report(
             tenant=self.tenant.name,
             subject=self.subject,
@@ -75,47 +75,47 @@ class Job:
             predictions=predictions,
             config=self.tenant.params.evaluate,
             data_digest=self.tenant.item.data_digest,
-            prefix_digest=self.digest,
+            prefix_digest=self.prefix_digest,
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         write_predictions(self.folder / PREDICTIONS_FILE, self.examples, predictions)
         write_report(self.folder / REPORT_FILE, report)
-        write_stamp(self.folder, self.inputs, _FILES)
+        write_stamp(self.folder, self.inputs, _RESULT_FILES)
 
-    def forget(self) -> None:
-        """Drop what only `write` needs: a fleet's examples do not fit into memory."""
-        self.examples, self.texts = [], {}
+    def release_examples(self) -> None:
+        """Drop what only `write_results` needs: a fleet's examples do not fit into memory."""
+        self.examples, self.predictions = [], {}
 
-    def _requests(self, decoding: "Decoding") -> "list[Request]":
-        from components.model.decoding import requests_for
+    def _build_requests(self, decoding: "Decoding") -> "list[DecodeRequest]":
+        from components.model.decoding import make_requests
         from components.model.delta import Delta
 
-        self.examples = evaluated(self.tenant.workspace, self.tenant.name, self.tenant.params)
+        self.examples = read_evaluation_examples(self.tenant.workspace, self.tenant.name, self.tenant.params)
         base, sources = self.tenant.workspace.base, [example.source for example in self.examples]
         try:
             delta = Delta() if self.artifact is None else load_artifact(self.artifact, base)[0]
-            return requests_for(base, delta, sources, decoding, self.cut, self)
+            return make_requests(base, delta, sources, decoding, self.max_source_tokens, self)
         except (BaseModelError, SchemaError) as problem:
             if self.subject != "champion":
                 raise
-            self.tenant.drop(self, problem)
+            self.tenant.skip_champion(self, problem)
             return []
 
 
-class Tenant:
+class TenantEvaluation:
     """One tenant's evaluation: which jobs are left, and what became of it."""
 
     def __init__(self, workspace: Workspace, item: PlanItem, champion: "Version | None") -> None:
         """Find the jobs; trouble with the champion leaves those before it to be done."""
         self.workspace, self.item, self.name, self.champion = workspace, item, item.tenant, champion
-        self.folder = workspace.out("evaluate", item.tenant)
-        self.outcome: Outcome | None = None
-        self.stopped = False
+        self.folder = workspace.get_output_folder("evaluate", item.tenant)
+        self.outcome: TenantOutcome | None = None
+        self.is_stopped = False
         """Whether a job had trouble, so that the others are not begun."""
-        self.jobs: list[Job] = []
-        self._left: set[Job] = set()
-        self._obsolete: Path | None = None
-        self.attempt(self._look)
+        self.jobs: list[EvaluationJob] = []
+        self._open_jobs: set[EvaluationJob] = set()
+        self._obsolete_folder: Path | None = None
+        self.attempt(self._find_jobs)
         self._close_if_done()
 
     @cached_property
@@ -124,112 +124,114 @@ class Tenant:
         return self.workspace.params.for_tenant(self.name)
 
     @cached_property
-    def count(self) -> int:
+    def example_count(self) -> int:
         """How many examples each of its subjects is scored on. Raises DataError."""
-        return len(evaluated(self.workspace, self.name, self.params))
+        return len(read_evaluation_examples(self.workspace, self.name, self.params))
 
     def attempt(self, work: Callable[[], None]) -> bool:
         """Do something for this tenant; False where trouble that its owner can mend makes it a failed one."""
 
-        def done() -> Outcome:
+        def done() -> TenantOutcome:
             work()
-            return Outcome(self.name, "evaluate", "done")
+            return TenantOutcome(self.name, "evaluate", "done")
 
         tried = attempt(self.name, "evaluate", done)
         if tried.state == "failed":
             self.outcome = tried
         return tried.state != "failed"
 
-    def done(self, job: Job) -> None:
+    def finish_job(self, job: EvaluationJob) -> None:
         """Write what a job has decoded; the last one closes the tenant."""
-        self._left.remove(job)
-        written = self.attempt(job.write)
-        job.forget()
+        self._open_jobs.remove(job)
+        written = self.attempt(job.write_results)
+        job.release_examples()
         if not written:
-            self.stopped = True
+            self.is_stopped = True
         elif job.subject == "champion":
-            self._note_champion()
+            self._record_champion_version()
         self._close_if_done()
 
-    def drop(self, job: Job, problem: BaseModelError | SchemaError) -> None:
+    def skip_champion(self, job: EvaluationJob, problem: BaseModelError | SchemaError) -> None:
         """Do without the champion, which cannot be compared."""
-        self._refuse_champion(job.folder, problem)
-        job.forget()
+        self._discard_champion_report(job.folder, problem)
+        job.release_examples()
         self.jobs.remove(job)
-        self._left.remove(job)
+        self._open_jobs.remove(job)
         self._close_if_done()
 
-    def _look(self) -> None:
+    def _find_jobs(self) -> None:
         if self.item.reason:
             fix = "train it first (`prefixfleet retrain`)"
             raise TrainingError(f"{self.name}'s prefix for today's data, parameters and base", self.item.reason, fix)
-        trained = self.workspace.out("train", self.name)
+        trained = self.workspace.get_output_folder("train", self.name)
         digest = read_manifest(trained).sha256
-        self._add("prefix", self.folder, digest, trained)
-        self._add("base", self.folder / "base", None, None)
+        self._add_job("prefix", self.folder, digest, trained)
+        self._add_job("base", self.folder / "base", None, None)
         folder, champion = self.folder / "champion", self.champion
         if champion is None or champion.sha256 == digest:
-            if folder.exists() and not (champion and self._compares(folder, digest)):
-                self._obsolete = folder
+            if folder.exists() and not (champion and self._is_comparable(folder, digest)):
+                self._obsolete_folder = folder
             return
         try:
-            artifact = self.workspace.registry.fetch(champion, self.workspace.champion_folder(champion))
-            if not self._add("champion", folder, champion.sha256, artifact):
-                self._note_champion()
+            artifact = self.workspace.registry.fetch(champion, self.workspace.get_champion_folder(champion))
+            if not self._add_job("champion", folder, champion.sha256, artifact):
+                self._record_champion_version()
         except (BaseModelError, SchemaError) as problem:
-            self._refuse_champion(folder, problem)
+            self._discard_champion_report(folder, problem)
 
-    def _add(self, subject: Subject, folder: Path, digest: str | None, artifact: Path | None) -> bool:
+    def _add_job(self, subject: Subject, folder: Path, digest: str | None, artifact: Path | None) -> bool:
         """Find a job, unless what lies in `folder` stands."""
         method, cut = "prefix", self.params.train.max_source_tokens
         if artifact is not None:  # sources are cut as the prefix was trained, which is as it serves
             manifest = read_manifest(artifact)
-            method, cut = manifest.method, manifest.config(artifact).max_source_tokens
-        inputs = self._inputs(subject, digest, cut)
-        if stands(folder, inputs, self.workspace.digests.of):
+            method, cut = manifest.method, manifest.parse_train_config(artifact).max_source_tokens
+        inputs = self._make_stamp_inputs(subject, digest, cut)
+        if is_up_to_date(folder, inputs, self.workspace.digests.digest_file):
             return False
-        job = Job(self, subject, folder, digest, artifact, method, cut, inputs, self.count)
+        job = EvaluationJob(self, subject, folder, digest, artifact, method, cut, inputs, self.example_count)
         self.jobs.append(job)
-        self._left.add(job)
+        self._open_jobs.add(job)
         return True
 
-    def _compares(self, folder: Path, candidate_sha256: str) -> bool:
+    def _is_comparable(self, folder: Path, candidate_sha256: str) -> bool:
         """Whether `folder` holds another prefix's score on today's examples, decoded as they are today."""
         against = (read_json(folder / REPORT_FILE) or {}).get("prefix_digest")
         cut = (read_json(folder / STAMP_FILE) or {}).get("inputs", {}).get("max_source_tokens")
-        inputs = self._inputs("champion", against, cut)
-        return against != candidate_sha256 and stands(folder, inputs, self.workspace.digests.of)
+        inputs = self._make_stamp_inputs("champion", against, cut)
+        return against != candidate_sha256 and is_up_to_date(folder, inputs, self.workspace.digests.digest_file)
 
-    def _inputs(self, subject: Subject, digest: str | None, cut: int | None) -> dict[str, Any]:
+    def _make_stamp_inputs(self, subject: Subject, digest: str | None, cut: int | None) -> dict[str, Any]:
         return {
             "subject": subject,
             "prefix_digest": digest,
             "data_digest": self.item.data_digest,
-            "base_digest": read_json(self.workspace.out("base") / "base.json")["digest"],
+            "base_digest": read_json(self.workspace.get_output_folder("base") / "base.json")["digest"],
             "evaluate": self.params.evaluate.model_dump(mode="json"),
             "max_source_tokens": cut,
         }
 
-    def _note_champion(self) -> None:
+    def _record_champion_version(self) -> None:
         assert self.champion is not None  # noqa: S101 - who has none has no score of it
         version = {"version": self.champion.version}
         self.attempt(lambda: write_json(self.folder / "champion" / "version.json", version))
 
-    def _refuse_champion(self, folder: Path, problem: BaseModelError | SchemaError) -> None:
+    def _discard_champion_report(self, folder: Path, problem: BaseModelError | SchemaError) -> None:
         assert self.champion is not None  # noqa: S101 - as above
         what = "of another schema" if isinstance(problem, SchemaError) else "on another base"
-        warn(f"{self.name}: champion version {self.champion.version} is {what}, not compared: {problem.got}")
+        log_warning(f"{self.name}: champion version {self.champion.version} is {what}, not compared: {problem.got}")
         shutil.rmtree(folder, ignore_errors=True)
 
     def _close_if_done(self) -> None:
-        if self.outcome is not None or self._left:
+        if self.outcome is not None or self._open_jobs:
             return
-        if self._obsolete is not None:
-            shutil.rmtree(self._obsolete)
+        if self._obsolete_folder is not None:
+            shutil.rmtree(self._obsolete_folder)
         if not self.jobs:
-            self.outcome = Outcome(self.name, "evaluate", "stood")
+            self.outcome = TenantOutcome(self.name, "evaluate", "stood")
             return
-        prefix, base = (read_report(self.folder / name / REPORT_FILE).score("bleu").value for name in (".", "base"))
+        prefix, base = (
+            read_report(self.folder / name / REPORT_FILE).find_score("bleu").value for name in (".", "base")
+        )
         detail = f"BLEU {base:.1f} without, {prefix:.1f} with its prefix"
-        tell(f"{self.name}: evaluated: {detail}")
-        self.outcome = Outcome(self.name, "evaluate", "done", detail)
+        log_info(f"{self.name}: evaluated: {detail}")
+        self.outcome = TenantOutcome(self.name, "evaluate", "done", detail)

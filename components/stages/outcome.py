@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from components.errors import PrefixFleetError
-from components.stages.progress import listed, warn
+from components.stages.progress import join_abbreviated, log_warning
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TenantOutcome:
     """One tenant in one stage; `detail` is for people."""
 
     tenant: str
@@ -19,32 +19,32 @@ class Outcome:
     detail: str = ""
 
 
-_UNDONE = {"train": "trained", "evaluate": "evaluated", "gate": "judged", "roll out": "rolled out"}
+_STAGE_PAST_TENSE = {"train": "trained", "evaluate": "evaluated", "gate": "judged", "roll out": "rolled out"}
 
 
-def attempt(tenant: str, stage: str, work: Callable[[], Outcome]) -> Outcome:
+def attempt(tenant: str, stage: str, work: Callable[[], TenantOutcome]) -> TenantOutcome:
     """Do one tenant's work in a stage; trouble that its owner can mend is told and becomes a failed outcome."""
-    troubles: list[Outcome] = []
-    with apart(tenant, stage, troubles):
+    troubles: list[TenantOutcome] = []
+    with catch_failure(tenant, stage, troubles):
         return work()
     return troubles[0]
 
 
 @contextmanager
-def apart(tenant: str, stage: str, troubles: list[Outcome]) -> Iterator[None]:
-    """A block whose trouble is told, added to `troubles`, and holds up no other tenant."""
+def catch_failure(tenant: str, stage: str, failures: list[TenantOutcome]) -> Iterator[None]:
+    """A block whose trouble is told, added to `failures`, and holds up no other tenant."""
     try:
         yield
     except PrefixFleetError as problem:
-        warn(f"{tenant}: not {_UNDONE[stage]}: {problem}")
-        troubles.append(Outcome(tenant, stage, "failed", str(problem)))
+        log_warning(f"{tenant}: not {_STAGE_PAST_TENSE[stage]}: {problem}")
+        failures.append(TenantOutcome(tenant, stage, "failed", str(problem)))
 
 
 class TenantsFailedError(PrefixFleetError):
     """Some tenants failed in a stage; the others' results stand."""
 
 
-def refuse_failures(outcomes: Iterable[Outcome]) -> None:
+def raise_on_failures(outcomes: Iterable[TenantOutcome]) -> None:
     """Raise when a tenant failed: the end of a stage or a run that has done all it could.
 
     Raises:
@@ -54,6 +54,6 @@ def refuse_failures(outcomes: Iterable[Outcome]) -> None:
     everyone = list(outcomes)
     failed = [outcome for outcome in everyone if outcome.state == "failed"]
     if failed:
-        told = listed([f"{outcome.tenant}: {outcome.detail}" for outcome in failed], "; ")
+        told = join_abbreviated([f"{outcome.tenant}: {outcome.detail}" for outcome in failed], "; ")
         wanted = f"all of {len({outcome.tenant for outcome in everyone})} tenants to come through"
         raise TenantsFailedError(wanted, f"{len(failed)} failed ({told})", "mend these; the others' results stand")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.config import TrainConfig
-from components.data.digests import tenant_digest
-from components.data.fingerprint import fingerprint
+from components.data.digests import compute_tenant_digest
+from components.data.fingerprint import compute_fingerprint
 from components.errors import ArtifactError, ConfigError
-from components.registry.manifest import SCHEMA, TENSORS_FILE, Manifest, read_manifest
-from components.stages.base import BASE_FILE, describe
-from components.stages.progress import listed
+from components.registry.manifest import ARTIFACT_SCHEMA, TENSORS_FILE, Manifest, read_manifest
+from components.stages.base import BASE_FILE, read_base_facts
+from components.stages.progress import join_abbreviated
 from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
 
@@ -46,7 +46,7 @@ class Plan:
         """The plan in one line, which names the first of many."""
         if not self.items:
             return f"nothing to train: the prefixes of all {len(self.skipped)} tenants stand"
-        reasons = listed([f"{item.tenant} ({item.reason})" for item in self.items])
+        reasons = join_abbreviated([f"{item.tenant} ({item.reason})" for item in self.items])
         return f"{len(self.items)} to train, {len(self.skipped)} stand: {reasons}"
 
 
@@ -59,11 +59,11 @@ def plan(workspace: Workspace, tenants: Sequence[str] | None = None) -> Plan:
         DataError: no data, or a named tenant without.
 
     """
-    base = describe(workspace)
-    named = workspace.tenants(tenants)
+    base = read_base_facts(workspace)
+    named = workspace.list_tenants(tenants)
     prints: dict[str, str | None] = {}
-    every = [examine(workspace, tenant, base["digest"], prints) for tenant in named]
-    workspace.remember()
+    every = [plan_tenant(workspace, tenant, base["digest"], prints) for tenant in named]
+    workspace.save_digests()
     every.sort(key=lambda item: item.train.shared is not None)  # whoever others stand on comes first
     return Plan(
         base=base,
@@ -72,56 +72,56 @@ def plan(workspace: Workspace, tenants: Sequence[str] | None = None) -> Plan:
     )
 
 
-def examine(
-    workspace: Workspace, tenant: str, base_digest: str, prints: dict[str, str | None] | None = None
+def plan_tenant(
+    workspace: Workspace, tenant: str, base_digest: str, shared_fingerprints: dict[str, str | None] | None = None
 ) -> PlanItem:
     """One tenant's fingerprint, and whether the prefix in out/train has it.
 
-    `prints` remembers the fingerprints of shared prefixes from one call to the next; leave it out for a single one.
+    `shared_fingerprints` remembers the fingerprints of shared prefixes from one call to the next; leave it out for a single one.
 
     Raises:
         ConfigError: it stands on itself, or on one that stands on another.
     """
     train = workspace.params.for_tenant(tenant).train
-    digest = tenant_digest(workspace.data, tenant, workspace.digests.of)
+    digest = compute_tenant_digest(workspace.data, tenant, workspace.digests.digest_file)
     under = None
     if train.shared is not None:
-        known = {} if prints is None else prints
+        known = {} if shared_fingerprints is None else shared_fingerprints
         if train.shared not in known:
-            known[train.shared] = _shared_fingerprint(workspace, tenant, train.shared, base_digest)
+            known[train.shared] = _find_shared_fingerprint(workspace, tenant, train.shared, base_digest)
         under = known[train.shared]
-    print_ = fingerprint(
+    print_ = compute_fingerprint(
         data_digest=digest,
         train=train,
         base_digest=base_digest,
-        artifact_schema=SCHEMA,
+        artifact_schema=ARTIFACT_SCHEMA,
         shared="" if train.shared and under is None else under,
     )
     if train.shared is not None and under is None:
         return PlanItem(tenant, print_, digest, train, f"it stands on {train.shared}, which has no data")
-    reason, outdated = _reason(workspace, tenant, print_, digest, train, base_digest)
+    reason, outdated = _find_reason(workspace, tenant, print_, digest, train, base_digest)
     return PlanItem(tenant, print_, digest, train, reason, outdated)
 
 
-def _shared_fingerprint(workspace: Workspace, tenant: str, under: str, base_digest: str) -> str | None:
+def _find_shared_fingerprint(workspace: Workspace, tenant: str, under: str, base_digest: str) -> str | None:
     """None where `under` has no data: trouble of those that stand on it, and of nobody else."""
     further = workspace.params.for_tenant(under).train.shared
     if under == tenant or further is not None:
         got = f"{tenant} on {under}, which is {'itself' if under == tenant else f'on {further}'}"
-        raise ConfigError("train.shared to name a tenant whose prefix stands alone", got, _alone(under))
+        raise ConfigError("train.shared to name a tenant whose prefix stands alone", got, _suggest_shared_fix(under))
     if not any((workspace.data / under).glob("*.jsonl")):
         return None
-    return examine(workspace, under, base_digest).fingerprint
+    return plan_tenant(workspace, under, base_digest).fingerprint
 
 
-def _alone(under: str) -> str:
+def _suggest_shared_fix(under: str) -> str:
     return f"set tenants.{under}.train.shared to null, or name another tenant"
 
 
-def _reason(
+def _find_reason(
     workspace: Workspace, tenant: str, fingerprint_: str, digest: str, train: TrainConfig, base_digest: str
 ) -> tuple[str, bool]:
-    folder = workspace.out("train", tenant)
+    folder = workspace.get_output_folder("train", tenant)
     if not (folder / TENSORS_FILE).is_file():
         return "no prefix yet", False
     try:
@@ -129,25 +129,25 @@ def _reason(
     except ArtifactError as problem:
         return f"its prefix is damaged: {problem.got}", False
     if manifest.fingerprint != fingerprint_:
-        return _difference(manifest, digest, train, base_digest), True
-    base = read_json(workspace.out("base") / BASE_FILE) or {}
+        return _describe_difference(manifest, digest, train, base_digest), True
+    base = read_json(workspace.get_output_folder("base") / BASE_FILE) or {}
     if base.get("tokenizer_digest", manifest.tokenizer_digest) != manifest.tokenizer_digest:
         return "tokenizer changed", True
-    if workspace.digests.of(folder / TENSORS_FILE) != manifest.sha256:
+    if workspace.digests.digest_file(folder / TENSORS_FILE) != manifest.sha256:
         return "its prefix is damaged: the tensors are not those that the manifest names", False
-    if train.shared is not None and _shared_moved(workspace, train.shared, manifest):
+    if train.shared is not None and _has_shared_changed(workspace, train.shared, manifest):
         return "its shared prefix changed", True
     return "", False
 
 
-def _shared_moved(workspace: Workspace, under: str, manifest: Manifest) -> bool:
+def _has_shared_changed(workspace: Workspace, under: str, manifest: Manifest) -> bool:
     """Whether the prefix in out/train is another one than went in: an import has the fingerprint of a training."""
-    today = workspace.digests.of(workspace.out("train", under) / TENSORS_FILE)
+    today = workspace.digests.digest_file(workspace.get_output_folder("train", under) / TENSORS_FILE)
     then = manifest.made_from.get("shared")
     return None not in (today, then) and today != then
 
 
-def _difference(manifest: Manifest, digest: str, train: TrainConfig, base_digest: str) -> str:
+def _describe_difference(manifest: Manifest, digest: str, train: TrainConfig, base_digest: str) -> str:
     now = train.model_dump(mode="json")
     changed = [f"train.{key}" for key, value in now.items() if manifest.train.get(key) != value]
     parts = [

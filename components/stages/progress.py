@@ -8,38 +8,38 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LOGGER = "prefixfleet"
-_NAMED = 10
+LOGGER_NAME = "prefixfleet"
+_PARTS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class StageProgress:
     """One tenant's way through one piece of work: `done` of `total` units."""
 
-    work: str
+    activity: str
     tenant: str
     done: int
     total: int
     note: str = ""
 
 
-def tell(message: str) -> None:
+def log_info(message: str) -> None:
     """Log a line that a person wants to read."""
-    logging.getLogger(LOGGER).info(message)
+    logging.getLogger(LOGGER_NAME).info(message)
 
 
-def warn(message: str) -> None:
+def log_warning(message: str) -> None:
     """Log something that went wrong and did not stop the run."""
-    logging.getLogger(LOGGER).warning(message)
+    logging.getLogger(LOGGER_NAME).warning(message)
 
 
-def listed(parts: Sequence[str], separator: str = ", ") -> str:
+def join_abbreviated(parts: Sequence[str], separator: str = ", ") -> str:
     """Parts of a sentence, joined: all of a few; of many the first ten and how many more."""
-    more = [f"and {len(parts) - _NAMED:,} more"] if len(parts) > _NAMED else []
-    return separator.join([*parts[:_NAMED], *more])
+    more = [f"and {len(parts) - _PARTS_SHOWN:,} more"] if len(parts) > _PARTS_SHOWN else []
+    return separator.join([*parts[:_PARTS_SHOWN], *more])
 
 
-def advance(progress: Progress) -> None:
+def report_progress(progress: StageProgress) -> None:
     """Report a step: at debug level, since there are many."""
-    line = f"{progress.tenant}: {progress.work} {progress.done}/{progress.total} {progress.note}".rstrip()
-    logging.getLogger(LOGGER).debug(line, extra={"progress": progress})
+    line = f"{progress.tenant}: {progress.activity} {progress.done}/{progress.total} {progress.note}".rstrip()
+    logging.getLogger(LOGGER_NAME).debug(line, extra={"progress": progress})

@@ -7,29 +7,35 @@ what lies outside the workspace. Does not know how prefixes are trained or judge
 
 from collections.abc import Collection, Sequence
 
-from components.data.linearization import form_of
+from components.data.linearization import detect_form
 from components.errors import PrefixFleetError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import read_report
 from components.registry.manifest import Manifest, read_manifest
 from components.registry.registry import CHAMPION, Registration, RunLog, Version, read_curves
-from components.rollout.types import Standing
+from components.rollout.types import RolloutState
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
-from components.stages.gate import VERDICT_FILE, last_verdict
-from components.stages.outcome import Outcome, apart
+from components.stages.gate import VERDICT_FILE, read_last_verdict
+from components.stages.outcome import TenantOutcome, catch_failure
 from components.stages.plan import plan
-from components.stages.progress import tell, warn
-from components.stages.rollout.tenant_lock import turn
-from components.stages.rollout.transitions import PROMOTED, TAKEN_BACK, challenge, config_of, make_champion
-from components.stages.splits import read_one
+from components.stages.progress import log_info, log_warning
+from components.stages.rollout.tenant_lock import lock_tenant
+from components.stages.rollout.transitions import (
+    PROMOTED_TAG,
+    TAKEN_BACK_TAG,
+    make_champion,
+    read_rollout_config,
+    start_trial,
+)
+from components.stages.splits import read_tenant_split
 from components.stages.stamps import read_json
 from components.stages.train import LOSS_FILE, TRAINING_FILE
 from components.stages.workspace import Workspace
 
-_WHY = "it passed the gate"
+_REASON = "it passed the gate"
 
 
-def register(workspace: Workspace, tenants: Sequence[str]) -> tuple[dict[str, Version], list[Outcome]]:
+def register(workspace: Workspace, tenants: Sequence[str]) -> tuple[dict[str, Version], list[TenantOutcome]]:
     """Make a version of every accepted prefix that is not champion already; returns them and what failed.
 
     A prefix that is registered already gets no second version.
@@ -38,30 +44,30 @@ def register(workspace: Workspace, tenants: Sequence[str]) -> tuple[dict[str, Ve
         RegistryError: MLflow cannot be reached at all.
 
     """
-    champions = workspace.registry.standing(CHAMPION)[CHAMPION]
+    champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
     wanted = [
-        _registration(workspace, manifest, verdict)
-        for manifest, verdict in _judged(workspace, tenants)
-        if verdict.accepted and _sha256(champions.get(manifest.tenant)) != manifest.sha256
+        _make_registration(workspace, manifest, verdict)
+        for manifest, verdict in _find_judged(workspace, tenants)
+        if verdict.accepted and _get_sha256(champions.get(manifest.tenant)) != manifest.sha256
     ]
     results = workspace.registry.register_all(wanted) if wanted else {}
     versions = {tenant: result for tenant, result in results.items() if isinstance(result, Version)}
     troubles = {tenant: result for tenant, result in results.items() if isinstance(result, PrefixFleetError)}
     for tenant, problem in troubles.items():
-        warn(f"{tenant}: not registered: {problem}")
-    return versions, [Outcome(tenant, "register", "failed", str(problem)) for tenant, problem in troubles.items()]
+        log_warning(f"{tenant}: not registered: {problem}")
+    return versions, [TenantOutcome(tenant, "register", "failed", str(problem)) for tenant, problem in troubles.items()]
 
 
-def note_rejected(workspace: Workspace, tenants: Sequence[str]) -> None:
+def record_rejected(workspace: Workspace, tenants: Sequence[str]) -> None:
     """Write a run without a version into MLflow for each of these tenants whose prefix was rejected."""
-    for manifest, verdict in _judged(workspace, tenants):
+    for manifest, verdict in _find_judged(workspace, tenants):
         if not verdict.accepted:
-            workspace.registry.log_run(manifest.tenant, _run_log(workspace, manifest, verdict))
+            workspace.registry.log_run(manifest.tenant, _make_run_log(workspace, manifest, verdict))
 
 
 def roll_out(
     workspace: Workspace, versions: dict[str, Version], outdated: Collection[str]
-) -> tuple[dict[str, str], list[Outcome]]:
+) -> tuple[dict[str, str], list[TenantOutcome]]:
     """Bring new versions to their tenants by policy: champions at once, or challengers on trial.
 
     A tenant without a champion has nothing to lose: its first version is champion at once, unless the policy is manual.
@@ -70,64 +76,67 @@ def roll_out(
     they were). Returns tenant -> version for those that became champion, and those that failed.
     """
     promoted: dict[str, str] = {}
-    troubles: list[Outcome] = []
+    troubles: list[TenantOutcome] = []
     for tenant, version in versions.items():
-        with apart(tenant, "roll out", troubles), turn(workspace, tenant) as now:
-            policy, before = config_of(workspace, tenant).policy, now.standing
+        with catch_failure(tenant, "roll out", troubles), lock_tenant(workspace, tenant) as now:
+            policy, before = read_rollout_config(workspace, tenant).policy, now.state
             if before.champion == version.version:  # made so by an attempt that failed later
                 promoted[tenant] = version.version
-            elif reason := _left_alone(version, before, tenant in outdated):
-                tell(f"{tenant}: version {version.version} {reason}")
+            elif reason := _explain_no_alias(version, before, tenant in outdated):
+                log_info(f"{tenant}: version {version.version} {reason}")
             elif policy == "immediate" or (not before.champion and policy != "manual"):
-                promoted[tenant] = make_champion(now, version.version, "retrain", _WHY).champion
+                promoted[tenant] = make_champion(now, version.version, "retrain", _REASON).champion
             elif before.challenger != version.version:
-                challenge(now, version.version, "retrain", _WHY)
+                start_trial(now, version.version, "retrain", _REASON)
     return promoted, troubles
 
 
-def _left_alone(version: Version, standing: Standing, outdated: bool) -> str:
+def _explain_no_alias(version: Version, standing: RolloutState, outdated: bool) -> str:
     """Why a version stays without an alias; "" where it does not."""
     if standing.pinned:
         return f"waits while version {standing.champion} is pinned; `prefixfleet pin {version.tenant} --off` lets it go"
-    if not outdated and PROMOTED in version.tags:
+    if not outdated and PROMOTED_TAG in version.tags:
         return "was champion before and is left alone; `prefixfleet promote`s it"
-    if not outdated and TAKEN_BACK in version.tags:
+    if not outdated and TAKEN_BACK_TAG in version.tags:
         return "was taken back before and is left alone; `prefixfleet promote`s it"
     return ""
 
 
-def _judged(workspace: Workspace, tenants: Sequence[str]) -> list[tuple[Manifest, Verdict]]:
+def _find_judged(workspace: Workspace, tenants: Sequence[str]) -> list[tuple[Manifest, Verdict]]:
     """Each tenant's manifest and verdict where both are on the prefix that today's data and parameters ask for."""
     found = []
     for item in plan(workspace, tenants).skipped:
-        manifest = read_manifest(workspace.out("train", item.tenant))
-        verdict = last_verdict(workspace, item.tenant)
+        manifest = read_manifest(workspace.get_output_folder("train", item.tenant))
+        verdict = read_last_verdict(workspace, item.tenant)
         if verdict is not None and verdict.prefix_digest == manifest.sha256:
             found.append((manifest, verdict))
     return found
 
 
-def _registration(workspace: Workspace, manifest: Manifest, verdict: Verdict) -> Registration:
+def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdict) -> Registration:
     base, evaluate = workspace.params.base, workspace.params.for_tenant(manifest.tenant).evaluate
     return Registration(
         tenant=manifest.tenant,
-        artifact=workspace.out("train", manifest.tenant),
+        artifact=workspace.get_output_folder("train", manifest.tenant),
         base_path=base.path,
         revision=base.revision,
         dtype=base.dtype,
         tags={
             "verdict": "accepted",
             "verdict_sentence": verdict.sentence,
-            "record_form": form_of(example.source for example in read_one(workspace, manifest.tenant, "train")) or "",
+            "record_form": detect_form(
+                example.source for example in read_tenant_split(workspace, manifest.tenant, "train")
+            )
+            or "",
         },
-        run=_run_log(workspace, manifest, verdict),
-        decoding=evaluate.decoding(),
+        run_log=_make_run_log(workspace, manifest, verdict),
+        decoding=evaluate.select_decoding(),
     )
 
 
-def _run_log(workspace: Workspace, manifest: Manifest, verdict: Verdict) -> RunLog:
+def _make_run_log(workspace: Workspace, manifest: Manifest, verdict: Verdict) -> RunLog:
     tenant = manifest.tenant
-    trained, evaluated = workspace.out("train", tenant), workspace.out("evaluate", tenant)
+    trained, evaluated = workspace.get_output_folder("train", tenant), workspace.get_output_folder("evaluate", tenant)
     params = workspace.params.for_tenant(tenant)
     measured = read_json(trained / TRAINING_FILE) or {}
     scores = {
@@ -149,10 +158,10 @@ def _run_log(workspace: Workspace, manifest: Manifest, verdict: Verdict) -> RunL
         files=[
             evaluated / REPORT_FILE,
             evaluated / PREDICTIONS_FILE,
-            workspace.out("gate", tenant) / VERDICT_FILE,
+            workspace.get_output_folder("gate", tenant) / VERDICT_FILE,
         ],
     )
 
 
-def _sha256(version: Version | None) -> str | None:
+def _get_sha256(version: Version | None) -> str | None:
     return version.sha256 if version else None

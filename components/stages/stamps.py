@@ -1,7 +1,7 @@
 """Small files by which a stage knows what it has done: JSON, written whole or not at all, and stamps.
 
 A stamp lies beside a tenant's results. It holds what they were made from and the digests of the files, so that
-`stands` can say, without any clock, that they need not be made again. Knows nothing of what the inputs mean.
+`is_up_to_date` can say, without any clock, that they need not be made again. Knows nothing of what the inputs mean.
 """
 
 import csv
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.data.digests import file_digest
+from components.data.digests import compute_file_digest
 from components.storage.atomic_files import write_atomic
 
 STAMP_FILE = "stamp.json"
@@ -52,19 +52,21 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def write_stamp(folder: Path, inputs: Mapping[str, Any], files: Iterable[str]) -> None:
     """Say that `files` of `folder` were made from `inputs` (JSON values). Write it last."""
-    digests = {name: file_digest(folder / name) for name in files}
+    digests = {name: compute_file_digest(folder / name) for name in files}
     write_json(folder / STAMP_FILE, {"inputs": dict(inputs), "files": digests})
 
 
-def stands(folder: Path, inputs: Mapping[str, Any], of: Callable[[Path], str | None] = file_digest) -> bool:
-    """Whether the folder holds, unchanged, what was made from the same inputs; `of` gives a file's digest."""
+def is_up_to_date(
+    folder: Path, inputs: Mapping[str, Any], hash_file: Callable[[Path], str | None] = compute_file_digest
+) -> bool:
+    """Whether the folder holds, unchanged, what was made from the same inputs; `hash_file` gives a file's digest."""
     stamp = read_json(folder / STAMP_FILE)
     if not isinstance(stamp, dict) or stamp.get("inputs") != json.loads(json.dumps(dict(inputs))):
         return False
-    return all(of(folder / name) == digest for name, digest in stamp["files"].items())
+    return all(hash_file(folder / name) == digest for name, digest in stamp["files"].items())
 
 
-def remove_others(folder: Path, tenants: Iterable[str]) -> list[str]:
+def remove_departed(folder: Path, tenants: Iterable[str]) -> list[str]:
     """Remove the folders of tenants that have left; returns their names."""
     staying = set(tenants)
     gone = sorted(path.name for path in folder.glob("*/") if path.name not in staying)

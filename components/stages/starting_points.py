@@ -10,15 +10,15 @@ from components.config import TrainConfig
 from components.errors import ArtifactError, BaseModelError, TrainingError
 from components.registry.artifact import load_artifact
 from components.registry.manifest import Manifest
-from components.stages.plan import PlanItem, examine
-from components.stages.progress import tell, warn
+from components.stages.plan import PlanItem, plan_tenant
+from components.stages.progress import log_info, log_warning
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from components.model.delta import Delta
     from components.model.prefix.prefix import Prefix
 
-_SIZES = {
+_SIZE_FIELDS = {
     "top-k": ("top_layers",),
     "adapter": ("adapter_size", "adapter_share"),
     "lora": ("lora_rank", "lora_alpha", "lora_targets"),
@@ -27,12 +27,12 @@ _SIZES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class StartingPoint:
     """An artifact that goes into another one."""
 
     delta: "Delta"
     manifest: Manifest
-    told: str
+    description: str
     """What it is, for people."""
 
     @property
@@ -44,7 +44,7 @@ class Origin:
     def run_key(self) -> str:
         """Of the run that trained it."""
         manifest = self.manifest
-        return run_key(manifest.fingerprint, manifest.tokenizer_digest, manifest.made_from.get("shared"))
+        return make_run_key(manifest.fingerprint, manifest.tokenizer_digest, manifest.made_from.get("shared"))
 
     @property
     def prefix(self) -> "Prefix | None":
@@ -52,7 +52,7 @@ class Origin:
         return self.delta.prefix
 
 
-def shared_prefix(workspace: Workspace, item: PlanItem) -> Origin | None:
+def find_shared_prefix(workspace: Workspace, item: PlanItem) -> StartingPoint | None:
     """The prefix of the tenant that `train.shared` names, as today's data and parameters ask for it.
 
     Raises:
@@ -64,18 +64,22 @@ def shared_prefix(workspace: Workspace, item: PlanItem) -> Origin | None:
     if name is None:
         return None
     if not any((workspace.data / name).glob("*.jsonl")):
-        workspace.tenants([name])  # names the tenant that may have been meant; looks at every one, so not unless asked
-    under = examine(workspace, name, workspace.base.digest)
+        workspace.list_tenants(
+            [name]
+        )  # names the tenant that may have been meant; looks at every one, so not unless asked
+    under = plan_tenant(workspace, name, workspace.base.digest)
     if under.train.method != "prefix":
         got = f"{name}, whose method is {under.train.method}"
         raise TrainingError("train.shared to name a tenant of method prefix", got, "name another tenant")
     if under.reason:
         fix = f"train it first (`prefixfleet retrain --tenant {name}`)"
         raise TrainingError(f"the prefix of {name}, which {item.tenant}'s stands on", under.reason, fix)
-    return Origin(*load_artifact(workspace.out("train", name), workspace.base), f"the prefix of {name}")
+    return StartingPoint(
+        *load_artifact(workspace.get_output_folder("train", name), workspace.base), f"the prefix of {name}"
+    )
 
 
-def champion_start(workspace: Workspace, item: PlanItem, shared: Origin | None) -> Origin | None:
+def find_champion_start(workspace: Workspace, item: PlanItem, shared: StartingPoint | None) -> StartingPoint | None:
     """The champion to start a retraining from, where `train.warm_start` asks for it and there is one that fits.
 
     Method in-context trains nothing, so it has no start.
@@ -85,37 +89,37 @@ def champion_start(workspace: Workspace, item: PlanItem, shared: Origin | None) 
     """
     if not item.train.warm_start or item.train.method == "in-context":
         return None
-    champion = workspace.registry.champion(item.tenant)
+    champion = workspace.registry.find_champion(item.tenant)
     if champion is None:
-        tell(f"{item.tenant}: train.warm_start finds no champion")
+        log_info(f"{item.tenant}: train.warm_start finds no champion")
         return None
     told = f"champion version {champion.version}"
     try:
-        folder = workspace.registry.fetch(champion, workspace.champion_folder(champion))
+        folder = workspace.registry.fetch(champion, workspace.get_champion_folder(champion))
         delta, manifest = load_artifact(folder, workspace.base)
     except (ArtifactError, BaseModelError) as problem:
-        warn(f"{item.tenant}: no warm start from {told}: wanted {problem.wanted}, got {problem.got}")
+        log_warning(f"{item.tenant}: no warm start from {told}: wanted {problem.wanted}, got {problem.got}")
         return None
-    other = _differences(manifest, item.train, shared)
+    other = _find_differences(manifest, item.train, shared)
     if other:
-        warn(f"{item.tenant}: no warm start from {told}: it has another {', '.join(other)}")
+        log_warning(f"{item.tenant}: no warm start from {told}: it has another {', '.join(other)}")
         return None
-    return Origin(delta, manifest, told)
+    return StartingPoint(delta, manifest, told)
 
 
-def run_key(fingerprint: str, tokenizer_digest: str, shared_sha256: str | None) -> str:
+def make_run_key(fingerprint: str, tokenizer_digest: str, shared_sha256: str | None) -> str:
     """The name of a run: what it is made from, how it is read, and the very slots that it stands on."""
     return "-".join([fingerprint, tokenizer_digest, *([shared_sha256] if shared_sha256 else [])])
 
 
-def _differences(manifest: Manifest, train: TrainConfig, shared: Origin | None) -> list[str]:
+def _find_differences(manifest: Manifest, train: TrainConfig, shared: StartingPoint | None) -> list[str]:
     """The facts by which the champion's tensors would not stand or not mean the same in a training of `train`."""
-    from components.model.delta import SLOT_METHODS, weights_config
+    from components.model.delta import SLOT_METHODS, make_weights_config
 
     before = {**train.model_dump(mode="json"), **manifest.train, "method": manifest.method}
     now = train.model_dump(mode="json")
-    weights = weights_config(train)
-    names = ["method", *(_SIZES.get(weights.kind, ()) if weights else ())]
+    weights = make_weights_config(train)
+    names = ["method", *(_SIZE_FIELDS.get(weights.kind, ()) if weights else ())]
     under = shared.manifest.prefix_length if shared else 0
     if train.method in SLOT_METHODS:
         names += ["prefix_length", "mlp_hidden", "shared"]

@@ -8,40 +8,40 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from components.data.digests import file_digest
+from components.data.digests import compute_file_digest
 from components.errors import PrefixFleetError
 from components.registry.artifact import save_artifact
 from components.registry.manifest import TENSORS_FILE
-from components.stages.outcome import Outcome, attempt
+from components.stages.outcome import TenantOutcome, attempt
 from components.stages.plan import PlanItem, plan
-from components.stages.progress import Progress, advance, tell
-from components.stages.splits import read_tenant, split_path
-from components.stages.stamps import read_csv, remove_others, write_csv, write_json
-from components.stages.starting_points import champion_start, run_key, shared_prefix
+from components.stages.progress import StageProgress, log_info, report_progress
+from components.stages.splits import get_split_path, read_splits
+from components.stages.stamps import read_csv, remove_departed, write_csv, write_json
+from components.stages.starting_points import find_champion_start, find_shared_prefix, make_run_key
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
-    from components.training.distributed.passes import Peers
-    from components.training.run import Job, TrainResult
+    from components.training.distributed.passes import PassRunner
+    from components.training.run import TrainingJob, TrainResult
 
 LOSS_FILE = "loss.csv"
 TRAINING_FILE = "training.json"
 STATE_FOLDER = "state"
-_COLUMNS = ("step", "train_loss", "validation_loss")
-_MEASURED = ("steps", "best_step", "train_loss", "validation_loss", "seconds", "resumed_from")
+_LOSS_COLUMNS = ("step", "train_loss", "validation_loss")
+_MEASURED_FIELDS = ("steps", "best_step", "train_loss", "validation_loss", "seconds", "resumed_from")
 
 
-def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Outcome]:
+def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantOutcome]:
     """Train what the plan asks for, as one shard; one tenant that fails does not stop the others."""
     todo = plan(workspace, tenants)
-    tell(todo.sentence)
-    outcomes = [Outcome(item.tenant, "train", "stood") for item in todo.skipped]
+    log_info(todo.sentence)
+    outcomes = [TenantOutcome(item.tenant, "train", "stood") for item in todo.skipped]
     outcomes += train_shard(workspace, todo.items)
-    finish(workspace)
+    gather_results(workspace)
     return outcomes
 
 
-def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[Outcome]:
+def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[TenantOutcome]:
     """Train these tenants together, those that stand on others' prefixes after the others; outcomes in their order.
 
     A tenant's artifact is saved as soon as its run ends. Trouble that its owner can mend becomes a failed outcome.
@@ -50,12 +50,12 @@ def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[Outcome
         ConfigError: `engine.processes` wants more GPUs than there are.
         TrainingError: one of these processes has ended; what was in training is saved.
     """
-    from components.training.distributed import peers_for
+    from components.training.distributed import open_pass_runner
 
     if not items:
         return []
-    outcomes: dict[str, Outcome] = {}
-    with peers_for(workspace.base, workspace.base_config, workspace.params.engine) as peers:
+    outcomes: dict[str, TenantOutcome] = {}
+    with open_pass_runner(workspace.base, workspace.base_config, workspace.params.engine) as peers:
         for shared in (False, True):
             wave = [item for item in items if (item.train.shared is not None) == shared]
             # Only runs of one kind share passes.
@@ -64,30 +64,30 @@ def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[Outcome
     return [outcomes[item.tenant] for item in items]
 
 
-def _train_wave(workspace: Workspace, items: Sequence[PlanItem], peers: "Peers") -> dict[str, Outcome]:
+def _train_wave(workspace: Workspace, items: Sequence[PlanItem], pass_runner: "PassRunner") -> dict[str, TenantOutcome]:
     from components.training.loop import train_together
 
-    outcomes: dict[str, Outcome] = {}
-    works: dict[str, _Work] = {}
+    outcomes: dict[str, TenantOutcome] = {}
+    works: dict[str, _TenantTraining] = {}
 
-    def jobs() -> "Iterator[Job]":
+    def jobs() -> "Iterator[TrainingJob]":
         for item in items:
 
-            def begin(item: PlanItem = item) -> Outcome:
-                works[item.tenant] = _Work(workspace, item)
-                return Outcome(item.tenant, "train", "done")
+            def begin(item: PlanItem = item) -> TenantOutcome:
+                works[item.tenant] = _TenantTraining(workspace, item)
+                return TenantOutcome(item.tenant, "train", "done")
 
             outcomes[item.tenant] = attempt(item.tenant, "train", begin)
             if item.tenant in works:
                 yield works[item.tenant].job
 
-    for ended in train_together(workspace.base, jobs(), workspace.params.engine, peers):
+    for ended in train_together(workspace.base, jobs(), workspace.params.engine, pass_runner):
         work = works.pop(ended.job.tenant)
-        outcomes[ended.job.tenant] = attempt(ended.job.tenant, "train", lambda: work.end(ended.result))  # noqa: B023
+        outcomes[ended.job.tenant] = attempt(ended.job.tenant, "train", lambda: work.finish(ended.result))  # noqa: B023
     return outcomes
 
 
-class _Work:
+class _TenantTraining:
     """One tenant's training: what goes in, and what is kept; the old artifact stands until the new one is whole."""
 
     def __init__(self, workspace: Workspace, item: PlanItem) -> None:
@@ -99,20 +99,20 @@ class _Work:
             ConfigError: the slots fill the context, or the shared prefix is of another kind.
             TrainingError: the shared prefix is not trained yet.
         """
-        from components.training.checkpoint import saved_step
-        from components.training.prepare import prepare
+        from components.training.checkpoint import read_saved_step
+        from components.training.prepare import prepare_job
 
         self.workspace, self.item = workspace, item
-        self.folder = workspace.out("train", item.tenant)
-        splits = read_tenant(workspace, item.tenant)
-        self.shared = shared_prefix(workspace, item)
+        self.folder = workspace.get_output_folder("train", item.tenant)
+        splits = read_splits(workspace, item.tenant)
+        self.shared = find_shared_prefix(workspace, item)
         state, tokenizer = self.folder / STATE_FOLDER, workspace.base.tokenizer_digest
-        key = run_key(item.fingerprint, tokenizer, self.shared.sha256 if self.shared else None)
-        step = saved_step(state, key)
-        start = None if step else champion_start(workspace, item, self.shared)
-        begins = f"resumes at step {step}" if step else f"starts from {start.told}" if start else "starts clean"
-        tell(f"{item.tenant}: training ({item.reason}), {begins}")
-        self.job: Job = prepare(
+        key = make_run_key(item.fingerprint, tokenizer, self.shared.sha256 if self.shared else None)
+        step = read_saved_step(state, key)
+        start = None if step else find_champion_start(workspace, item, self.shared)
+        begins = f"resumes at step {step}" if step else f"starts from {start.description}" if start else "starts clean"
+        log_info(f"{item.tenant}: training ({item.reason}), {begins}")
+        self.job: TrainingJob = prepare_job(
             workspace.base,
             item.train,
             splits["train"],
@@ -121,21 +121,21 @@ class _Work:
             state=state,
             tokens=workspace.tokens / item.tenant,
             run_key=key,
-            log=self._log,
-            name=lambda split: str(split_path(workspace, item.tenant, split)),
+            log=self._report_validation,
+            name=lambda split: str(get_split_path(workspace, item.tenant, split)),
             shared=self.shared.prefix if self.shared else None,
             start=start.delta if start else None,
             start_key=start.run_key if start else "",
             origin=start.sha256 if start else "",
         )
 
-    def end(self, result: "TrainResult | PrefixFleetError") -> Outcome:
+    def finish(self, result: "TrainResult | PrefixFleetError") -> TenantOutcome:
         """Save what was trained; raises what ended the run, or what keeps it from being saved."""
         if isinstance(result, PrefixFleetError):
             raise result
         workspace, item, base = self.workspace, self.item, self.workspace.base
-        write_csv(self.folder / LOSS_FILE, _COLUMNS, [_cells(asdict(point)) for point in result.curve])
-        write_json(self.folder / TRAINING_FILE, {name: getattr(result, name) for name in _MEASURED})
+        write_csv(self.folder / LOSS_FILE, _LOSS_COLUMNS, [_format_point(asdict(point)) for point in result.curve])
+        write_json(self.folder / TRAINING_FILE, {name: getattr(result, name) for name in _MEASURED_FIELDS})
         save_artifact(
             self.folder,
             result.delta,
@@ -154,44 +154,44 @@ class _Work:
             },
         )
         detail = f"validation loss {result.validation_loss:.3f} at step {result.best_step} of {result.steps}"
-        tell(f"{item.tenant}: trained in {result.seconds:.0f} s ({result.start}): {detail}")
-        return Outcome(item.tenant, "train", "done", detail)
+        log_info(f"{item.tenant}: trained in {result.seconds:.0f} s ({result.start_description}): {detail}")
+        return TenantOutcome(item.tenant, "train", "done", detail)
 
-    def _log(self, step: int, losses: dict[str, float]) -> None:
+    def _report_validation(self, step: int, losses: dict[str, float]) -> None:
         note = f"validation loss {losses['validation_loss']:.3f}"
-        advance(Progress("training", self.item.tenant, step, self.item.train.max_steps, note))
+        report_progress(StageProgress("training", self.item.tenant, step, self.item.train.max_steps, note))
 
 
-def resumable(workspace: Workspace) -> dict[str, int]:
+def find_resumable(workspace: Workspace) -> dict[str, int]:
     """The tenants whose training was interrupted and will be resumed, with the step that they reached."""
-    from components.training.checkpoint import saved_step
+    from components.training.checkpoint import read_saved_step
 
     todo = plan(workspace)
 
     def step(item: PlanItem) -> int:
         under = item.train.shared
-        shared = file_digest(workspace.out("train", under) / TENSORS_FILE) if under else None
-        key = run_key(item.fingerprint, todo.base["tokenizer_digest"], shared)
-        return saved_step(workspace.out("train", item.tenant) / STATE_FOLDER, key)
+        shared = compute_file_digest(workspace.get_output_folder("train", under) / TENSORS_FILE) if under else None
+        key = make_run_key(item.fingerprint, todo.base["tokenizer_digest"], shared)
+        return read_saved_step(workspace.get_output_folder("train", item.tenant) / STATE_FOLDER, key)
 
     steps = {item.tenant: step(item) for item in todo.items}
     return {tenant: step for tenant, step in steps.items() if step}
 
 
-def finish(workspace: Workspace) -> None:
+def gather_results(workspace: Workspace) -> None:
     """Remove what belongs to tenants that have left, and gather everybody's loss curves in out/train/loss.csv."""
-    tenants = workspace.tenants()
-    for name in remove_others(workspace.out("train"), tenants):
-        tell(f"{name}: has no data any more, its files in out/train are removed")
-    remove_others(workspace.tokens, tenants)
+    tenants = workspace.list_tenants()
+    for name in remove_departed(workspace.get_output_folder("train"), tenants):
+        log_info(f"{name}: has no data any more, its files in out/train are removed")
+    remove_departed(workspace.tokens, tenants)
     rows = [
-        [tenant, *(row[column] for column in _COLUMNS)]
+        [tenant, *(row[column] for column in _LOSS_COLUMNS)]
         for tenant in tenants
-        for row in read_csv(workspace.out("train", tenant) / LOSS_FILE)
+        for row in read_csv(workspace.get_output_folder("train", tenant) / LOSS_FILE)
     ]
-    write_csv(workspace.out("train") / LOSS_FILE, ["tenant", *_COLUMNS], rows)
+    write_csv(workspace.get_output_folder("train") / LOSS_FILE, ["tenant", *_LOSS_COLUMNS], rows)
 
 
-def _cells(point: dict[str, Any]) -> list[str]:
-    losses = ["" if point[column] is None else f"{point[column]:.6g}" for column in _COLUMNS[1:]]
+def _format_point(point: dict[str, Any]) -> list[str]:
+    losses = ["" if point[column] is None else f"{point[column]:.6g}" for column in _LOSS_COLUMNS[1:]]
     return [str(point["step"]), *losses]

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.config import BaseConfig, Params, load_params
-from components.data.digest_cache import Digests
-from components.data.digests import dataset_version
-from components.data.schema import tenants_in
+from components.data.digest_cache import DigestCache
+from components.data.digests import read_dataset_version
+from components.data.schema import list_tenants
 from components.errors import DataError, WorkspaceError
-from components.stages.progress import warn
-from components.storage.atomic_files import alone
+from components.stages.progress import log_warning
+from components.storage.atomic_files import hold_file_lock
 
 if TYPE_CHECKING:
     from components.model.base.load import Base
@@ -69,16 +69,16 @@ class Workspace:
         return open_database(self.params, self.root)
 
     @cached_property
-    def digests(self) -> Digests:
+    def digests(self) -> DigestCache:
         """The sha256 of files of this workspace, remembered from one run to the next in var/digests."""
-        return Digests(self.root / "var" / "digests", self.root, full_check=self._full_check)
+        return DigestCache(self.root / "var" / "digests", self.root, full_check=self._full_check)
 
-    def remember(self) -> None:
+    def save_digests(self) -> None:
         """Keep today's digests for the next run; a disk that takes none costs it reading, and is told."""
         try:
             self.digests.save()
         except WorkspaceError as problem:
-            warn(f"digests are not remembered: {problem}")
+            log_warning(f"digests are not remembered: {problem}")
 
     @property
     def data(self) -> Path:
@@ -88,19 +88,19 @@ class Workspace:
     @property
     def dataset_version(self) -> str:
         """The digest in data.dvc. Raises DataError."""
-        return dataset_version(self.root / "data.dvc")
+        return read_dataset_version(self.root / "data.dvc")
 
     @property
     def drops(self) -> Path:
         """Deliveries that wait to be checked: drops/<tenant>/<split>.jsonl."""
         return self.root / self.params.data.drops
 
-    def out(self, stage: str, tenant: str | None = None) -> Path:
+    def get_output_folder(self, stage: str, tenant: str | None = None) -> Path:
         """out/<stage>, or a tenant's folder in it."""
         folder = self.root / "out" / stage
         return folder if tenant is None else folder / tenant
 
-    def champion_folder(self, champion: "Version") -> Path:
+    def get_champion_folder(self, champion: "Version") -> Path:
         """Where a champion's files are kept once fetched; named by content, so never out of date."""
         return self.root / "var" / "champions" / (champion.sha256 or f"{champion.tenant}-{champion.version}")
 
@@ -114,14 +114,14 @@ class Workspace:
         """Where pictures of loss curves and scores are drawn."""
         return self.root / "out" / "pictures"
 
-    def tenants(self, only: Sequence[str] | None = None) -> list[str]:
+    def list_tenants(self, only: Sequence[str] | None = None) -> list[str]:
         """The tenants that have data, or the named ones of them, sorted.
 
         Raises:
             DataError: nobody has data, or a named tenant has none.
 
         """
-        known = tenants_in(self.data) if self.data.is_dir() else []
+        known = list_tenants(self.data) if self.data.is_dir() else []
         if not known:
             fix = "take drops in (`prefixfleet data import --help`), or fetch a version (`dvc pull`)"
             raise DataError("at least one tenant's data", f"none in {self.data}", fix)
@@ -143,5 +143,5 @@ class Workspace:
             WorkspaceError: another run holds it, whose process is named; or the disk is full.
 
         """
-        with alone(self.root / "var" / "lock", self.root, "wait until it ends, or stop it"):
+        with hold_file_lock(self.root / "var" / "lock", self.root, "wait until it ends, or stop it"):
             yield

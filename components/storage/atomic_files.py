@@ -14,9 +14,9 @@ from pathlib import Path
 
 from components.errors import WorkspaceError
 
-_LOOK_S = 0.02
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DISK = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
+_POLL_SECONDS = 0.02
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_ERRNOS = (*_DISK_FULL_ERRNOS, errno.EACCES, errno.EPERM, errno.EROFS)
 """What a disk may answer to any write, wherever it happens, that is no mistake of the program."""
 
 
@@ -28,7 +28,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    with disk_errors(f"write {path}"):
+    with convert_disk_errors(f"write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as file:
@@ -42,9 +42,9 @@ def write_atomic(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
 
 
-def sweep(path: Path) -> None:
+def remove_temporaries(path: Path) -> None:
     """Remove the temporaries that killed writes of `path` left; only for a file with one writer at a time."""
-    with disk_errors(f"clear away what was left of {path}"):
+    with convert_disk_errors(f"clear away what was left of {path}"):
         for stale in path.parent.glob(f".{path.name}.*.tmp"):
             stale.unlink(missing_ok=True)
 
@@ -60,39 +60,43 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def disk_errors(action: str) -> Iterator[None]:
+def convert_disk_errors(action: str) -> Iterator[None]:
     """Turn an OSError of the block into a WorkspaceError that names `action`."""
     try:
         yield
     except OSError as problem:
-        raise disk_problem(problem, f"to {action}") from problem
+        raise to_workspace_error(problem, f"to {action}") from problem
 
 
-def disk_problem(problem: OSError, wanted: str) -> WorkspaceError:
+def to_workspace_error(problem: OSError, wanted: str) -> WorkspaceError:
     """An OSError in three beats."""
-    fix = "free space on this disk and run again" if problem.errno in _FULL else "correct the path or its rights"
+    fix = (
+        "free space on this disk and run again"
+        if problem.errno in _DISK_FULL_ERRNOS
+        else "correct the path or its rights"
+    )
     return WorkspaceError(wanted, problem.strerror or str(problem), fix)
 
 
 @contextmanager
-def alone(lock: Path, place: Path, fix: str, *, wait_s: float = 0.0) -> Iterator[None]:
+def hold_file_lock(lock: Path, place: Path, fix: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """Let one process at a time work in `place`. The system frees the lock when its holder dies, however it dies.
 
     Raises:
         WorkspaceError: another one holds it for `wait_s`, whose process is named; or the disk is full.
     """
-    with disk_errors(f"lock {lock}"):
+    with convert_disk_errors(f"lock {lock}"):
         lock.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT)
     try:
         until_s = time.monotonic() + wait_s
-        while not (held := _is_locked(handle)) and time.monotonic() < until_s:
-            time.sleep(_LOOK_S)
+        while not (held := _try_lock(handle)) and time.monotonic() < until_s:
+            time.sleep(_POLL_SECONDS)
         if not held:
             holder = os.read(handle, 20).decode("ascii", "replace") or "unknown"
             got = f"another run at work there (process {holder}, lock {lock})"
             raise WorkspaceError(f"{place} to itself", got, fix)
-        with disk_errors(f"lock {lock}"):
+        with convert_disk_errors(f"lock {lock}"):
             os.ftruncate(handle, 0)
             os.write(handle, str(os.getpid()).encode())
         yield
@@ -100,7 +104,7 @@ def alone(lock: Path, place: Path, fix: str, *, wait_s: float = 0.0) -> Iterator
         os.close(handle)
 
 
-def _is_locked(handle: int) -> bool:
+def _try_lock(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

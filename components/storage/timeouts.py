@@ -21,11 +21,11 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as UnansweredError
 
-from components.storage.atomic_files import disk_errors
+from components.storage.atomic_files import convert_disk_errors
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class DatabaseTimeouts:
     """Seconds."""
 
     connect: int = 10
@@ -37,27 +37,27 @@ class Limits:
 
 
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-_JOURNAL_SECONDS = 10
-_ALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+_JOURNAL_WAIT_SECONDS = 10
+_TCP_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 """TCP of an idle connection, in seconds."""
 
 
-def open_engine(url: URL, limits: Limits) -> Engine:
+def open_engine(url: URL, limits: DatabaseTimeouts) -> Engine:
     """An engine of PostgreSQL or SQLite; connects to nothing yet. Raises WorkspaceError: no folder can be made."""
     if url.get_backend_name() == "sqlite":
         if url.database:
-            with disk_errors(f"make the folder of {url.database}"):
+            with convert_disk_errors(f"make the folder of {url.database}"):
                 Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sql.create_engine(url, connect_args={"timeout": limits.lock})
         sql.event.listen(engine, "connect", _set_pragmas)
         return engine
     batched = {"executemany_mode": "values_plus_batch"}  # of psycopg2: a call a hundred rows, not one each
-    engine = sql.create_engine(url, connect_args=_arguments(url, limits), **batched)
+    engine = sql.create_engine(url, connect_args=_make_connect_arguments(url, limits), **batched)
 
     def ping(connection: Any, *_: object) -> None:
         """As pool_pre_ping does, but never for ever."""
         try:
-            with _fuse(connection, limits.connect), connection.cursor() as cursor:
+            with _shut_down_after(connection, limits.connect), connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
             connection.rollback()
         except connection.Error as problem:
@@ -68,12 +68,12 @@ def open_engine(url: URL, limits: Limits) -> Engine:
 
 
 @contextmanager
-def answering(connection: Connection, limits: Limits) -> Iterator[None]:
+def enforce_answer_timeout(connection: Connection, limits: DatabaseTimeouts) -> Iterator[None]:
     """Let a block's questions and its commit take no longer than the limits. Raises sqlalchemy's TimeoutError."""
     if connection.dialect.name == "sqlite":
         yield
         return
-    with _fuse(connection.connection.dbapi_connection, limits.answer) as has_blown:
+    with _shut_down_after(connection.connection.dbapi_connection, limits.answer) as has_blown:
         try:
             yield
         except DBAPIError as problem:
@@ -82,16 +82,16 @@ def answering(connection: Connection, limits: Limits) -> Iterator[None]:
             raise
 
 
-def _arguments(url: URL, limits: Limits) -> dict[str, Any]:
+def _make_connect_arguments(url: URL, limits: DatabaseTimeouts) -> dict[str, Any]:
     """Of libpq; what the URL says itself wins."""
     ours = f"-c statement_timeout={limits.statement}s -c lock_timeout={limits.lock}s"
-    defaults = {"connect_timeout": limits.connect, "tcp_user_timeout": 1000 * limits.statement, **_ALIVE}
+    defaults = {"connect_timeout": limits.connect, "tcp_user_timeout": 1000 * limits.statement, **_TCP_KEEPALIVE}
     kept = {name: value for name, value in defaults.items() if name not in url.query}
     return {**kept, "options": f"{ours} {url.query.get('options', '')}".rstrip()}
 
 
 @contextmanager
-def _fuse(connection: Any, seconds: float) -> Iterator[Any]:
+def _shut_down_after(connection: Any, seconds: float) -> Iterator[Any]:
     """Shut the socket of a psycopg2 connection after so long: whoever waits for an answer gets an error."""
     lock, over, blown = threading.Lock(), threading.Event(), threading.Event()
 
@@ -115,7 +115,7 @@ def _fuse(connection: Any, seconds: float) -> Iterator[Any]:
 
 def _set_pragmas(connection: Any, _record: object) -> None:
     """Set them; the first who comes changes the file's journal, for which SQLite lets nobody else wait by itself."""
-    cursor, until_s = connection.cursor(), time.monotonic() + _JOURNAL_SECONDS
+    cursor, until_s = connection.cursor(), time.monotonic() + _JOURNAL_WAIT_SECONDS
     for pragma in _PRAGMAS:
         while True:
             try:

@@ -14,16 +14,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from components.storage.atomic_files import sweep, write_atomic
+from components.storage.atomic_files import remove_temporaries, write_atomic
 
-FILE = "train.safetensors"
-SCHEMA = 2
-_HEADER = "prefixfleet"
-_UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError)
+STATE_FILE = "train.safetensors"
+STATE_SCHEMA = 2
+_HEADER_KEY = "prefixfleet"
+_READ_ERRORS = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CurvePoint:
     """One point of the learning curve; losses in nats a target token."""
 
     step: int
@@ -33,7 +33,7 @@ class Point:
 
 
 @dataclass(slots=True)
-class Progress:
+class RunProgress:
     """The numbers of a run: everything but its tensors."""
 
     step: int = 0
@@ -45,10 +45,10 @@ class Progress:
     seconds: float = 0.0
     origin: str = ""
     """What the first part of the run started from, in the caller's words; empty for a clean start."""
-    curve: list[Point] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
 
     @property
-    def validated(self) -> bool:
+    def is_validated(self) -> bool:
         """Whether the curve already has this step."""
         return bool(self.curve) and self.curve[-1].step == self.step
 
@@ -56,7 +56,7 @@ class Progress:
 def save_state(
     folder: Path,
     run_key: str,
-    progress: Progress,
+    progress: RunProgress,
     module: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     best: Mapping[str, Tensor],
@@ -70,49 +70,49 @@ def save_state(
     for name, parameter in module.named_parameters():
         tensors[f"module.{name}"] = parameter.detach()
         tensors |= {f"optimizer.{name}.{kind}": value for kind, value in optimizer.state[parameter].items()}
-    header = {"schema": SCHEMA, "run_key": run_key, "progress": asdict(progress)}
+    header = {"schema": STATE_SCHEMA, "run_key": run_key, "progress": asdict(progress)}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(folder / FILE, save(tensors, metadata={_HEADER: json.dumps(header)}))
+    write_atomic(folder / STATE_FILE, save(tensors, metadata={_HEADER_KEY: json.dumps(header)}))
 
 
-def saved_step(folder: Path, run_key: str) -> int:
+def read_saved_step(folder: Path, run_key: str) -> int:
     """The step from which a run of this key would resume; 0 where it would start clean. Reads the header alone."""
     try:
-        with safe_open(folder / FILE, framework="np") as content:
-            header = _header(content)
+        with safe_open(folder / STATE_FILE, framework="np") as content:
+            header = _read_header(content)
             return int(header["progress"]["step"]) if header["run_key"] == run_key else 0
-    except _UNREADABLE:
+    except _READ_ERRORS:
         return 0
 
 
 def load_state(
     folder: Path, run_key: str, module: torch.nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, Tensor]] | str:
+) -> tuple[RunProgress, dict[str, Tensor]] | str:
     """Put a saved state into `module` and `optimizer` and return its progress and the best tensors of an artifact.
 
     A state that cannot be continued is left alone; the answer then says why in words. What writes left that were killed
     halfway is cleared away.
     """
-    file = folder / FILE
-    sweep(file)
+    file = folder / STATE_FILE
+    remove_temporaries(file)
     if not file.is_file():
         return "no earlier state"
     try:
         with safe_open(file, framework="pt") as content:
-            header = _header(content)
+            header = _read_header(content)
             if header["run_key"] != run_key:
                 return "the earlier state is of another run"
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a mapping
         values = header["progress"]
-        progress = Progress(**{**values, "curve": [Point(**point) for point in values["curve"]]})
+        progress = RunProgress(**{**values, "curve": [CurvePoint(**point) for point in values["curve"]]})
         best = {name[5:]: tensor for name, tensor in tensors.items() if name.startswith("best.")}
-    except _UNREADABLE:
+    except _READ_ERRORS:
         return "the earlier state cannot be read"
     parameters = dict(module.named_parameters())
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     if shapes != {name[7:]: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith("module.")}:
         return "the earlier state has other shapes"
-    load_parameters(parameters, tensors)
+    copy_parameters(parameters, tensors)
     with torch.no_grad():
         for name, parameter in parameters.items():
             start = f"optimizer.{name}."
@@ -124,32 +124,32 @@ def load_state(
     return progress, best
 
 
-def load_trained(folder: Path, run_key: str, module: torch.nn.Module) -> bool:
+def load_trained_parameters(folder: Path, run_key: str, module: torch.nn.Module) -> bool:
     """Put the parameters of an earlier run into `module`, for a new run to start from; False where none fit."""
-    file = folder / FILE
+    file = folder / STATE_FILE
     try:
         with safe_open(file, framework="pt") as content:
-            if _header(content)["run_key"] != run_key:
+            if _read_header(content)["run_key"] != run_key:
                 return False
             tensors = {name: content.get_tensor(name) for name in content.keys() if name.startswith("module.")}  # noqa: SIM118
-    except _UNREADABLE:
+    except _READ_ERRORS:
         return False
     parameters = dict(module.named_parameters())
     if {name[7:]: tensor.shape for name, tensor in tensors.items()} != {k: p.shape for k, p in parameters.items()}:
         return False
-    load_parameters(parameters, tensors)
+    copy_parameters(parameters, tensors)
     return True
 
 
 @torch.no_grad()
-def load_parameters(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+def copy_parameters(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
     """Copy saved values into a module's parameters."""
     for name, parameter in parameters.items():
         parameter.copy_(tensors[f"module.{name}"])
 
 
-def _header(content: Any) -> dict[str, Any]:
-    header: dict[str, Any] = json.loads((content.metadata() or {})[_HEADER])
-    if header["schema"] != SCHEMA:
+def _read_header(content: Any) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads((content.metadata() or {})[_HEADER_KEY])
+    if header["schema"] != STATE_SCHEMA:
         raise ValueError(f"schema {header['schema']}")
     return header

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, linear
 _LOGITS_AT_ONCE = 2**23
 
 
-def chunked(
+def compute_chunked_cross_entropy(
     hidden_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, target_N: Tensor, share_N: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Negative log likelihood of the targets: its sum weighted by `share_N`, and each, [N], without gradient.
@@ -22,17 +22,17 @@ def chunked(
     In float32, nats. The layer is frozen: gradients flow to `hidden_NC` alone. The gradient of a logit is share *
     (p - [its token is the target]) with softmax p, computed while p is there (Wijmans et al. 2024, Cut Cross-Entropy).
     """
-    total, each_N = _Chunked.apply(hidden_NC, weight_VC, bias_V, target_N, share_N)  # type: ignore[no-untyped-call]
+    total, each_N = _ChunkedCrossEntropy.apply(hidden_NC, weight_VC, bias_V, target_N, share_N)  # type: ignore[no-untyped-call]
     return total, each_N
 
 
-def whole(logits_NV: Tensor, target_N: Tensor, share_N: Tensor) -> tuple[Tensor, Tensor]:
+def compute_cross_entropy(logits_NV: Tensor, target_N: Tensor, share_N: Tensor) -> tuple[Tensor, Tensor]:
     """The same of logits that are there already."""
     each_N = cross_entropy(logits_NV.float(), target_N, reduction="none")
     return (each_N * share_N).sum(), each_N.detach()
 
 
-class _Chunked(torch.autograd.Function):
+class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, target_N: Tensor, share_N: Tensor

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from components.config import EngineConfig
-from components.data.pairs import Encoded, sizes_of
+from components.data.pairs import TokenizedPair, count_pair_tokens
 from components.model.base.load import Base
 from components.model.delta import Delta
-from components.model.prefix.initialization import random_prefix
+from components.model.prefix.initialization import make_random_prefix
 from components.model.trainable_delta import TrainableDelta
-from components.training.objective import Deltas, Row
+from components.training.objective import StepDeltas, TrainingExample
 
 _GIB = 2**30
 _PASS_SHARE, _TENANT_SHARE = 0.5, 0.25
@@ -29,22 +29,22 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class MemoryBudget:
     """What fits beside each other: tokens of one pass, and bytes of the tenants in training."""
 
-    tokens: int
+    pass_tokens: int
     tenant_bytes: float
 
     @classmethod
-    def of(cls, base: Base, engine: EngineConfig) -> "Room":
+    def estimate(cls, base: Base, engine: EngineConfig) -> "MemoryBudget":
         """What `engine` allows and the free memory holds; on a CPU its processes share that."""
-        free = free_bytes(base.device) if engine.memory_gb is None else engine.memory_gb * _GIB
+        free = read_free_bytes(base.device) if engine.memory_gb is None else engine.memory_gb * _GIB
         free /= engine.processes if base.device.type == "cpu" else 1
-        fits = int(_PASS_SHARE * free / token_bytes(base, engine))
+        fits = int(_PASS_SHARE * free / measure_token_bytes(base, engine))
         return cls(max(1, min(engine.train_tokens, fits)), _TENANT_SHARE * free)
 
 
-def free_bytes(device: torch.device) -> float:
+def read_free_bytes(device: torch.device) -> float:
     """Free memory of a GPU, or of the machine and of the control group that the process is in."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
@@ -56,20 +56,20 @@ def free_bytes(device: torch.device) -> float:
     return free if limit == "max" else min(free, float(limit) - float(used))
 
 
-def tenant_bytes(module: TrainableDelta, train: Sequence[Encoded]) -> float:
+def estimate_tenant_bytes(module: TrainableDelta, train: Sequence[TokenizedPair]) -> float:
     """What one tenant in training takes: its values with their moments, and its tokens where they are in memory."""
     trained = sum(parameter.numel() for parameter in module.parameters())
-    made = sum(tensor.numel() for tensor in module.delta().tensors.values())
-    return 4.0 * (_TRAINED_COPIES * trained + _MADE_COPIES * made) + 4.0 * float(sizes_of(train).sum())
+    made = sum(tensor.numel() for tensor in module.make_delta().tensors.values())
+    return 4.0 * (_TRAINED_COPIES * trained + _MADE_COPIES * made) + 4.0 * float(count_pair_tokens(train).sum())
 
 
-def token_bytes(base: Base, engine: EngineConfig) -> float:
+def measure_token_bytes(base: Base, engine: EngineConfig) -> float:
     """What a token in a pass keeps for `backward`, measured on two short passes."""
-    short, long = (_kept(base, engine, tokens) for tokens in (8, 24))
+    short, long = (_measure_kept_bytes(base, engine, tokens) for tokens in (8, 24))
     return max(1.0, (long - short) / 16)
 
 
-def _kept(base: Base, engine: EngineConfig, tokens: int) -> int:
+def _measure_kept_bytes(base: Base, engine: EngineConfig, tokens: int) -> int:
     """Bytes that one pass over one row keeps; what belongs to the model does not count."""
     own = {parameter.untyped_storage().data_ptr() for parameter in base.model.parameters()}
     sizes: dict[int, int] = {}
@@ -80,11 +80,11 @@ def _kept(base: Base, engine: EngineConfig, tokens: int) -> int:
             sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    prefix = random_prefix(base.shape, 1, 0).to(device=base.device)
+    prefix = make_random_prefix(base.shape, 1, 0).to(device=base.device)
     for tensor in prefix.tensors.values():
         tensor.requires_grad_()
     half = tokens // 2
-    row = Row(0, Encoded((base.eos_id,) * half, (base.eos_id,) * half))
+    row = TrainingExample(0, TokenizedPair((base.eos_id,) * half, (base.eos_id,) * half))
     with saved_tensors_hooks(note, lambda tensor: tensor):
-        Deltas(base, [Delta(prefix=prefix)], engine).backward([row])
+        StepDeltas(base, [Delta(prefix=prefix)], engine).backward([row])
     return sum(sizes.values())

@@ -19,83 +19,83 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from components.config import EngineConfig
-from components.data.batches import IGNORED, collate
-from components.data.pairs import Encoded, sizes_of
+from components.data.batches import IGNORED_LABEL, collate
+from components.data.pairs import TokenizedPair, count_pair_tokens
 from components.model.base.load import Base
-from components.model.base.output_head import head_inputs, logits_only_at, plain_head
-from components.model.delta import Delta, applied
-from components.model.packing import packable, packed, slots_of
-from components.model.packing.attention import attend, plain
-from components.model.packing.layout import Layout
+from components.model.base.output_head import capture_head_inputs, has_plain_head, keep_logits_at
+from components.model.delta import Delta, apply_deltas
+from components.model.packing import is_packable, pack_rows, stack_slots
+from components.model.packing.attention import attend_packed, attend_packed_with_sdpa
+from components.model.packing.layout import PackedLayout
 from components.model.prefix.prefix import Prefix
-from components.training.cross_entropy import chunked, whole
+from components.training.cross_entropy import compute_chunked_cross_entropy, compute_cross_entropy
 
-_DEFAULT = EngineConfig()
+_DEFAULT_ENGINE = EngineConfig()
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrainingExample:
     """One pair, whose tenant it is of, and what each of its target tokens counts in the total."""
 
-    owner: int
-    pair: Encoded
-    share: float = 1.0
+    tenant_index: int
+    pair: TokenizedPair
+    token_weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class LossSums:
     """Every tenant's part of some rows, [U] each: nats (float64) and target tokens."""
 
     nats_U: Tensor
     count_U: Tensor
 
     @classmethod
-    def of_nothing(cls, tenants: int, device: torch.device) -> "Sums":
+    def make_zeros(cls, tenants: int, device: torch.device) -> "LossSums":
         """The sums of no rows."""
         return cls(
             torch.zeros(tenants, dtype=torch.float64, device=device),
             torch.zeros(tenants, dtype=torch.long, device=device),
         )
 
-    def __add__(self, other: "Sums") -> "Sums":
-        return Sums(self.nats_U + other.nats_U, self.count_U + other.count_U)
+    def __add__(self, other: "LossSums") -> "LossSums":
+        return LossSums(self.nats_U + other.nats_U, self.count_U + other.count_U)
 
 
 @dataclass(frozen=True, slots=True)
-class _Inputs:
+class _ForwardInputs:
     """What a forward takes, where its logits are wanted, the tokens wanted there, and whose row each is of."""
 
-    model: dict[str, Any]
+    model_inputs: dict[str, Any]
     kept_BT: Tensor
     target_M: Tensor
-    row_M: Tensor
+    example_index_M: Tensor
 
 
-class Deltas:
+class StepDeltas:
     """What U tenants have on top of the base in one step, made once however many passes follow.
 
-    Each `backward` of a pass adds its gradients; `finish`, once, brings them to the tenants' parameters.
+    Each `backward` of a pass adds its gradients; `propagate_gradients`, once, brings them to the tenants' parameters.
     """
 
-    def __init__(self, base: Base, deltas: Sequence[Delta], engine: EngineConfig = _DEFAULT) -> None:
+    def __init__(self, base: Base, deltas: Sequence[Delta], engine: EngineConfig = _DEFAULT_ENGINE) -> None:
         """All of them with the same weights, and infixes only among themselves."""
-        self.own_weights = deltas[0].weights is not None
-        self.base, self.tenants = base, len(deltas)
-        self.attention = attend if engine.fused_attention else plain
-        self.cut = engine.cut_last_block
-        self.end_to_end = engine.packing and not self.own_weights and packable(base.model)
-        self.fused_loss = engine.fused_loss and not self.own_weights and plain_head(base.model)
-        self.prefixes = prefixes = [delta.keys_and_values(base) for delta in deltas]
-        if self.end_to_end:
-            self.lengths = [prefix.length if prefix else 0 for prefix in prefixes]
-            self.infix = any(prefix is not None and prefix.is_infix for prefix in prefixes)
-            self.made = [slots_of(base.shape, prefixes).to(base.device)]
-            self.leaves = [_leaf(one) for one in self.made]
+        self.has_own_weights = deltas[0].weights is not None
+        self.base, self.tenant_count = base, len(deltas)
+        self.attention_function = attend_packed if engine.fused_attention else attend_packed_with_sdpa
+        self.cut_last_block = engine.cut_last_block
+        self.is_packed = engine.packing and not self.has_own_weights and is_packable(base.model)
+        self.use_fused_loss = engine.fused_loss and not self.has_own_weights and has_plain_head(base.model)
+        self.prefixes = prefixes = [delta.compute_prefix(base) for delta in deltas]
+        if self.is_packed:
+            self.prefix_lengths = [prefix.length if prefix else 0 for prefix in prefixes]
+            self.has_infix = any(prefix is not None and prefix.is_infix for prefix in prefixes)
+            self.made_tensors = [stack_slots(base.shape, prefixes).to(base.device)]
+            self.leaves = [_make_leaf(one) for one in self.made_tensors]
         else:
-            self.made = [tensor for prefix in prefixes if prefix for tensor in prefix.tensors.values()]
-            self.leaves = [_leaf(one) for one in self.made]
+            self.made_tensors = [tensor for prefix in prefixes if prefix for tensor in prefix.tensors.values()]
+            self.leaves = [_make_leaf(one) for one in self.made_tensors]
             leaves = iter(self.leaves)
-            self.rows = [
+            self.padded_deltas = [
                 Delta(
                     prefix=Prefix({name: next(leaves) for name in prefix.tensors}) if prefix else None,
                     weights=delta.weights,
@@ -103,52 +103,56 @@ class Deltas:
                 for prefix, delta in zip(prefixes, deltas, strict=True)
             ]
 
-    def backward(self, rows: Sequence[Row]) -> Sums:
+    def backward(self, rows: Sequence[TrainingExample]) -> LossSums:
         """One pass, its gradients, and its sums."""
-        with self._inputs(rows) as inputs:
+        with self._prepare_inputs(rows) as inputs:
             total, sums = self._forward(inputs, rows)
             total.backward()  # type: ignore[no-untyped-call]
         return sums
 
     @torch.no_grad()
-    def measure(self, rows: Sequence[Row]) -> Sums:
+    def compute_sums(self, rows: Sequence[TrainingExample]) -> LossSums:
         """The sums of one pass, without gradients."""
-        with self._inputs(rows) as inputs:
+        with self._prepare_inputs(rows) as inputs:
             return self._forward(inputs, rows)[1]
 
-    def finish(self) -> None:
+    def propagate_gradients(self) -> None:
         """Bring what the passes left to the parameters that made the slots."""
-        found = [(made, leaf.grad) for made, leaf in zip(self.made, self.leaves, strict=True) if leaf.grad is not None]
+        found = [
+            (made, leaf.grad)
+            for made, leaf in zip(self.made_tensors, self.leaves, strict=True)
+            if leaf.grad is not None
+        ]
         if found:
             torch.autograd.backward(*zip(*found, strict=True))  # type: ignore[arg-type]
 
-    def forget(self) -> None:
-        """Drop what the passes left since `finish`, to begin again."""
+    def clear_gradients(self) -> None:
+        """Drop what the passes left since `propagate_gradients`, to begin again."""
         for leaf in self.leaves:
             leaf.grad = None
 
-    def _forward(self, inputs: _Inputs, rows: Sequence[Row]) -> tuple[Tensor, Sums]:
+    def _forward(self, inputs: _ForwardInputs, rows: Sequence[TrainingExample]) -> tuple[Tensor, LossSums]:
         model, device = self.base.model, self.base.device
-        share_M = torch.tensor([row.share for row in rows], device=device)[inputs.row_M]
-        if self.fused_loss:
+        share_M = torch.tensor([row.token_weight for row in rows], device=device)[inputs.example_index_M]
+        if self.use_fused_loss:
             head = model.get_output_embeddings()
-            with head_inputs(model, inputs.kept_BT) as found:
-                model(**inputs.model)
-            total, each_M = chunked(found[0], head.weight, head.bias, inputs.target_M, share_M)
+            with capture_head_inputs(model, inputs.kept_BT) as found:
+                model(**inputs.model_inputs)
+            total, each_M = compute_chunked_cross_entropy(found[0], head.weight, head.bias, inputs.target_M, share_M)
         else:
-            with logits_only_at(model, inputs.kept_BT):
-                logits_MV = model(**inputs.model).logits
-            total, each_M = whole(logits_MV, inputs.target_M, share_M)
-        owner_M = torch.tensor([row.owner for row in rows], device=device)[inputs.row_M]
-        nats_U = torch.zeros(self.tenants, dtype=torch.float64, device=device)
-        counts = torch.bincount(owner_M, minlength=self.tenants)
-        return total, Sums(nats_U.index_add_(0, owner_M, each_M.double()), counts)
+            with keep_logits_at(model, inputs.kept_BT):
+                logits_MV = model(**inputs.model_inputs).logits
+            total, each_M = compute_cross_entropy(logits_MV, inputs.target_M, share_M)
+        owner_M = torch.tensor([row.tenant_index for row in rows], device=device)[inputs.example_index_M]
+        nats_U = torch.zeros(self.tenant_count, dtype=torch.float64, device=device)
+        counts = torch.bincount(owner_M, minlength=self.tenant_count)
+        return total, LossSums(nats_U.index_add_(0, owner_M, each_M.double()), counts)
 
-    def _inputs(self, rows: Sequence[Row]) -> AbstractContextManager[_Inputs]:
-        return self._packed(rows) if self.end_to_end else self._padded(rows)
+    def _prepare_inputs(self, rows: Sequence[TrainingExample]) -> AbstractContextManager[_ForwardInputs]:
+        return self._pack_inputs(rows) if self.is_packed else self._pad_inputs(rows)
 
     @contextmanager
-    def _packed(self, rows: Sequence[Row]) -> Iterator[_Inputs]:
+    def _pack_inputs(self, rows: Sequence[TrainingExample]) -> Iterator[_ForwardInputs]:
         device, model = self.base.device, self.base.model
 
         def placed(array: NDArray[Any]) -> Tensor:
@@ -156,17 +160,25 @@ class Deltas:
 
         pairs = [row.pair for row in rows]
         ids = np.fromiter(chain.from_iterable(chain(pair.source_ids, pair.target_ids) for pair in pairs), np.int64)
-        sizes_B2 = sizes_of(pairs)
+        sizes_B2 = count_pair_tokens(pairs)
         lengths_B = sizes_B2.sum(axis=1)
         wanted = np.tile([False, True], len(pairs)).repeat(sizes_B2.flatten())
         read = np.ones_like(wanted)
         read[lengths_B.cumsum() - 1] = False  # a row's last token predicts nothing
         kept_N = np.append(wanted[1:], False)[read]
-        starts, owners = (sizes_B2[:, 0] - 1).tolist(), [row.owner for row in rows]
-        places = starts if self.infix else None
-        layout = Layout.of((lengths_B - 1).tolist(), owners, self.lengths, starts=places, device=device)
-        with packed(model, self.leaves[0], layout, attention=self.attention, starts=starts if self.cut else None):
-            yield _Inputs(
+        starts, owners = (sizes_B2[:, 0] - 1).tolist(), [row.tenant_index for row in rows]
+        places = starts if self.has_infix else None
+        layout = PackedLayout.from_lengths(
+            (lengths_B - 1).tolist(), owners, self.prefix_lengths, starts=places, device=device
+        )
+        with pack_rows(
+            model,
+            self.leaves[0],
+            layout,
+            attention=self.attention_function,
+            starts=starts if self.cut_last_block else None,
+        ):
+            yield _ForwardInputs(
                 {"input_ids": placed(ids[read])[None], "position_ids": layout.position_N[None], "use_cache": False},
                 placed(kept_N)[None],
                 placed(ids[wanted]),
@@ -174,7 +186,7 @@ class Deltas:
             )
 
     @contextmanager
-    def _padded(self, rows: Sequence[Row]) -> Iterator[_Inputs]:
+    def _pad_inputs(self, rows: Sequence[TrainingExample]) -> Iterator[_ForwardInputs]:
         base = self.base
         pairs = [row.pair for row in rows]
         batch = collate(pairs, base.pad_id, encoder_decoder=base.is_encoder_decoder)
@@ -185,24 +197,24 @@ class Deltas:
             "use_cache": False,
         }
         if base.is_encoder_decoder:
-            kept_BT = labels_BT != IGNORED
+            kept_BT = labels_BT != IGNORED_LABEL
             target_M = labels_BT[kept_BT]
-            inputs["decoder_input_ids"] = _shifted(labels_BT, base.decoder_start_id, base.pad_id)
+            inputs["decoder_input_ids"] = _shift_right(labels_BT, base.decoder_start_id, base.pad_id)
         else:
             kept_BT = torch.zeros_like(labels_BT, dtype=torch.bool)
-            kept_BT[:, :-1] = labels_BT[:, 1:] != IGNORED
+            kept_BT[:, :-1] = labels_BT[:, 1:] != IGNORED_LABEL
             target_M = labels_BT[:, 1:][kept_BT[:, :-1]]
-        with applied(base, [self.rows[row.owner] for row in rows], batch.starts_B):
-            yield _Inputs(inputs, kept_BT, target_M, kept_BT.nonzero()[:, 0])
+        with apply_deltas(base, [self.padded_deltas[row.tenant_index] for row in rows], batch.starts_B):
+            yield _ForwardInputs(inputs, kept_BT, target_M, kept_BT.nonzero()[:, 0])
 
 
-def _leaf(tensor: Tensor) -> Tensor:
+def _make_leaf(tensor: Tensor) -> Tensor:
     """The same values as a leaf of the passes' graphs, so that what made them is gone back through once."""
     return tensor.detach().requires_grad_(tensor.requires_grad)
 
 
-def _shifted(labels_BT: Tensor, start_id: int, pad_id: int) -> Tensor:
+def _shift_right(labels_BT: Tensor, start_id: int, pad_id: int) -> Tensor:
     """What the decoder reads: the start token, then every label but the last."""
     start_B1 = labels_BT.new_full((len(labels_BT), 1), start_id)
     ids_BT = torch.cat([start_B1, labels_BT[:, :-1]], dim=1)
-    return ids_BT.masked_fill(ids_BT == IGNORED, pad_id)
+    return ids_BT.masked_fill(ids_BT == IGNORED_LABEL, pad_id)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.config import EngineConfig, TrainConfig
-from components.data.pairs import Pairs
+from components.data.pairs import TokenizedPairs
 from components.data.schema import Example
 from components.data.token_file import TokenFile
 from components.data.tokens import encode_examples
@@ -14,9 +14,9 @@ from components.model.base.load import Base
 from components.model.delta import Delta
 from components.model.prefix.prefix import Prefix
 from components.model.trainable_delta import TrainableDelta
-from components.training.checkpoint import load_trained
+from components.training.checkpoint import load_trained_parameters
 from components.training.loop import train_alone
-from components.training.run import Job, TrainResult, spaced
+from components.training.run import TrainingJob, TrainResult, sample_evenly
 
 _INIT_WORDS = 64
 
@@ -30,11 +30,11 @@ def fit(
     engine: EngineConfig | None = None,
     **values: Any,
 ) -> TrainResult:
-    """`prepare` a tenant with `values`, and train it alone; raises what these do."""
-    return train_alone(base, prepare(base, config, train, validation, **values), engine)
+    """`prepare_job` a tenant with `values`, and train it alone; raises what these do."""
+    return train_alone(base, prepare_job(base, config, train, validation, **values), engine)
 
 
-def prepare(
+def prepare_job(
     base: Base,
     config: TrainConfig,
     train: Sequence[Example],
@@ -51,13 +51,13 @@ def prepare(
     start: Delta | None = None,
     start_key: str = "",
     origin: str = "",
-) -> Job:
+) -> TrainingJob:
     """What trains on every reference of `train`, with the best delta by the loss of `validation`'s first references.
 
     `shared` is the prefix that this one stands on. `start` is a trained delta to start from (a warm start); where
     `state` still holds the run that made it, under `start_key`, its reparametrisation is taken over too. `name` is
     where the examples are from (or a function from a split to it), for messages; `tokens` is a folder to keep their ids
-    in; `tenant`, `state`, `run_key`, `origin`, `log` and `stop` are `Job`'s.
+    in; `tenant`, `state`, `run_key`, `origin`, `log` and `stop` are `TrainingJob`'s.
 
     Raises:
         DataError: an example exceeds the base's context.
@@ -65,18 +65,18 @@ def prepare(
         BaseModelError: the base cannot take the method, or `start` is of another method or size.
     """
     pairs = [(example.source, example.references[0]) for example in train]
-    module = TrainableDelta(base, config, config.init_text or frequent_words(train), shared, pairs)
+    module = TrainableDelta(base, config, config.init_text or find_frequent_words(train), shared, pairs)
     if start is not None:
         if state is not None:
-            load_trained(state, start_key, module)
+            load_trained_parameters(state, start_key, module)
         module.load(start)
-    delta, shows = module.delta(), module.demonstrations is not None
+    delta, shows = module.make_delta(), module.demonstrations is not None
 
-    def encoded(examples: Sequence[Example], split: str, *, expand: bool) -> Pairs:
-        targets = _longest_target(base, examples) if shows else 0
+    def encoded(examples: Sequence[Example], split: str, *, expand: bool) -> TokenizedPairs:
+        targets = _measure_longest_target(base, examples) if shows else 0
         kept = None if shows or tokens is None else tokens / f"{split}.safetensors"
         return encode_examples(
-            delta.texts(base, targets, leave_out_same=split == "train"),
+            delta.make_text_codec(base, targets, leave_out_same=split == "train"),
             examples,
             context=base.context,
             prefix_length=delta.length,
@@ -87,10 +87,10 @@ def prepare(
             file=TokenFile(kept, base.tokenizer_digest) if kept else None,
         )
 
-    return Job(
+    return TrainingJob(
         config,
         module,
-        encoded(spaced(train) if shows else train, "train", expand=not shows),
+        encoded(sample_evenly(train) if shows else train, "train", expand=not shows),
         encoded(validation, "validation", expand=False),
         tenant=tenant,
         state=state,
@@ -101,12 +101,12 @@ def prepare(
     )
 
 
-def frequent_words(examples: Sequence[Example]) -> str:
+def find_frequent_words(examples: Sequence[Example]) -> str:
     """A tenant's own words to start from: the most frequent ones of its sources, the earlier met first among equals."""
     counts = Counter(word for example in examples for word in example.source.split() if any(map(str.isalnum, word)))
     return " ".join(word for word, _ in counts.most_common(_INIT_WORDS))
 
 
-def _longest_target(base: Base, examples: Sequence[Example]) -> int:
+def _measure_longest_target(base: Base, examples: Sequence[Example]) -> int:
     texts = [example.references[0] for example in examples]
-    return max(map(len, base.texts.targets(texts)), default=0)
+    return max(map(len, base.text_codec.encode_targets(texts)), default=0)

@@ -16,10 +16,10 @@ from mlflow import MlflowClient
 from components.errors import RegistryError
 from components.registry.artifact import load_artifact
 from components.stages.commands.generate import generate
-from components.stages.reports.status import status
+from components.stages.reports.status import read_status
 from components.stages.rollout.manual import promote
 from components.stages.workspace import Workspace
-from flows.run_local import run
+from flows.run_local import run_flow
 
 pytestmark = pytest.mark.slow
 COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
@@ -58,10 +58,10 @@ def verdict(root: Path) -> dict:
 
 def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, run_in):
     root = make_checkout(("alder",), train=STRONG)
-    assert run("retrain", root, None).promoted == {"alder": "1"}
+    assert run_flow("retrain", root, None).promoted == {"alder": "1"}
     set_params(root, train={**STRONG, "seed": 1})
-    assert run("retrain", root, None).promoted == {"alder": "2"}
-    digests = {one.version: one.sha256 for one in Workspace(root).registry.versions("alder")}
+    assert run_flow("retrain", root, None).promoted == {"alder": "2"}
+    digests = {one.version: one.sha256 for one in Workspace(root).registry.find_versions("alder")}
     texts = {}
     for version in "12":
         promote(Workspace(root), "alder", version)
@@ -82,34 +82,34 @@ def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, ru
     assert verdict(root)["champion_digest"] == digests["1"]
 
     shutil.rmtree(root / "out")
-    assert (run("retrain", root, None).done("train"), champion(root)) == (["alder"], "1")
+    assert (run_flow("retrain", root, None).done("train"), champion(root)) == (["alder"], "1")
 
     set_params(root, train={**STRONG, "seed": 2})
-    assert run("retrain", root, None).promoted == {"alder": "3"}
+    assert run_flow("retrain", root, None).promoted == {"alder": "3"}
     assert (verdict(root)["champion_version"], verdict(root)["champion_digest"]) == ("1", digests["1"])
 
     move(root, "2")
     assert predict(root) == texts["2"]
     set_params(root, train={**STRONG, "seed": 3}, gate={"floors": {"bleu": 99.0}})
-    rejected = run("retrain", root, None)
+    rejected = run_flow("retrain", root, None)
     assert (rejected.done("train"), rejected.promoted) == (["alder"], {})
     assert not verdict(root)["accepted"]
     assert (verdict(root)["champion_version"], verdict(root)["champion_digest"]) == ("2", digests["2"])
     assert champion(root) == "2"
-    versions = Workspace(root).registry.versions("alder")
+    versions = Workspace(root).registry.find_versions("alder")
     assert [(one.version, one.aliases) for one in versions] == [("3", ()), ("2", ("champion",)), ("1", ())]
     kept = Workspace(root).registry.fetch(versions[1], root.parent / "fetched")
     assert load_artifact(kept, None)[1].sha256 == digests["2"]
-    assert run("retrain", root, None).sentence == "0 trained, 0 promoted, 1 rejected (alder) of 1 tenants"
+    assert run_flow("retrain", root, None).sentence == "0 trained, 0 promoted, 1 rejected (alder) of 1 tenants"
     assert generate(Workspace(root), "alder", [SOURCE]) == [texts["2"]]
 
 
 def test_a_champion_taken_away_by_hand_stays_away(make_checkout):
     root = make_checkout(("alder",))
-    assert run("retrain", root, None).promoted == {"alder": "1"}
+    assert run_flow("retrain", root, None).promoted == {"alder": "1"}
     MlflowClient(tracking_uri=Workspace(root).registry.uri).delete_registered_model_alias(NAME, "champion")
-    assert [(row.champion, row.stale) for row in status(Workspace(root))] == [("-", "no champion")]
+    assert [(row.champion, row.stale) for row in read_status(Workspace(root))] == [("-", "no champion")]
     with pytest.raises(RegistryError, match="a champion of alder"):
         generate(Workspace(root), "alder", [SOURCE])
-    assert run("retrain", root, None).promoted == {}
-    assert Workspace(root).registry.champions() == {}
+    assert run_flow("retrain", root, None).promoted == {}
+    assert Workspace(root).registry.find_champions() == {}

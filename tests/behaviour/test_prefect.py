@@ -190,7 +190,7 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
     stack.start("worker", "worker", "start", "--pool", "default")
     first = stack.trigger("retrain/on-demand", 90)
     assert first["state"]["message"] == "1 trained, 1 promoted of 1 tenants"
-    assert Workspace(root).registry.champion("alder").version == "1"
+    assert Workspace(root).registry.find_champion("alder").version == "1"
     table = stack.artifact(first, "retrain-results")
     assert table["type"] == "table"
     rows = json.loads(table["data"])
@@ -216,7 +216,7 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
     scheduled = stack.ended("the scheduled run", 150, deployments=asked, tags={"all_": ["auto-scheduled"]})
     assert scheduled["auto_scheduled"]
     assert scheduled["state"]["message"] == "1 trained, 1 promoted of 1 tenants"
-    champion = Workspace(root).registry.champion("alder")
+    champion = Workspace(root).registry.find_champion("alder")
     assert (champion.version, champion.dataset_version) == ("2", Workspace(root).dataset_version)
     assert json.loads(stack.artifact(scheduled, "retrain-results")["data"])[0]["version"] == "2"
 

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.stages.workspace import Workspace
-from flows.run_local import run
+from flows.run_local import run_flow
 
 pytestmark = pytest.mark.slow
 COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
@@ -28,9 +28,9 @@ def root(make_checkout, set_params, enliven):
     """A workspace in which two tenants have been trained twice; version 1 of both is champion."""
     made = make_checkout(TENANTS, train=STRONG)
     enliven(made)
-    assert run("retrain", made, None).promoted == dict.fromkeys(TENANTS, "1")
+    assert run_flow("retrain", made, None).promoted == dict.fromkeys(TENANTS, "1")
     set_params(made, train={**STRONG, "seed": 1})
-    assert run("retrain", made, None).promoted == dict.fromkeys(TENANTS, "2")
+    assert run_flow("retrain", made, None).promoted == dict.fromkeys(TENANTS, "2")
     for tenant in TENANTS:
         move(made, tenant, "1")
     return made

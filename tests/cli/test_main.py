@@ -143,7 +143,7 @@ def test_ctrl_c_says_what_comes_next(call, make_root, monkeypatch):
         if progress.done == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "advance", stop)
+    monkeypatch.setattr(train, "report_progress", stop)
     told = call(root, "stage", "train")
     assert told.exit_code == 130
     assert "resumes alder at step 2" in told.stderr

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from components.evaluation.suites import java, named_suite
+from components.evaluation.suites import find_suite, java
 
 TEXTS = ["the cat sat on the mat", "a dog ran over the hill", "birds sing in the trees"]
 REFERENCES = ["the cat sat on a mat", "a dog ran over that hill", "some birds sing there"]
@@ -24,7 +24,7 @@ def score(tmp_path):
 
 @pytest.fixture
 def no_java(monkeypatch):
-    monkeypatch.setattr(java, "_answers", lambda: False)
+    monkeypatch.setattr(java, "_is_java_available", lambda: False)
 
 
 @pytest.mark.usefixtures("no_java")
@@ -34,9 +34,9 @@ def test_the_json_file_says_what_the_table_says(score, tmp_path, suite):
     assert told.exit_code == 0, told.output
     written = json.loads((tmp_path / "scores.json").read_text())
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.stdout.splitlines() if "│" in line]
-    found = named_suite(suite)
+    found = find_suite(suite)
     assert [cells_of[1:] for cells_of in cells] == [
-        [one["slice"], found.written(one["metric"], one["value"]), str(one["n"]), one["variant"]]
+        [one["slice"], found.format_value(one["metric"], one["value"]), str(one["n"]), one["variant"]]
         for one in written["scores"]
     ]
     assert written["n"] == 3

@@ -78,9 +78,9 @@ def test_an_intake_refuses_bad_drops_alone_and_without_a_remote_changes_nothing(
 def test_a_stray_folder_among_the_drops_stops_no_run(make_root):
     root = make_root(("alder",))
     drop(root, "Upper", **whole())
-    (outcome,) = dataset.take_waiting(Workspace(root))
+    (outcome,) = dataset.ingest_waiting_drops(Workspace(root))
     assert (outcome.tenant, outcome.state) == ("Upper", "failed")
-    assert dataset.take_waiting(Workspace(root), ["alder"]) == []
+    assert dataset.ingest_waiting_drops(Workspace(root), ["alder"]) == []
 
 
 def test_data_that_no_remote_holds_are_told(make_checkout):
@@ -88,7 +88,7 @@ def test_data_that_no_remote_holds_are_told(make_checkout):
     (root / "data").rename(root.parent / "away")
     (root / ".dvc/cache").rename(root.parent / "cache")
     with pytest.raises(WorkspaceError, match="to pull with the DVC remote 'local'"):
-        dataset.settle(Workspace(root))
+        dataset.ensure_data(Workspace(root))
     (root / ".dvc/config").write_text("")
     with pytest.raises(WorkspaceError, match="a DVC remote to pull; got none configured"):
-        dataset.settle(Workspace(root))
+        dataset.ensure_data(Workspace(root))

@@ -15,8 +15,8 @@ import pytest
 from mlflow import MlflowClient
 from seen import observed
 
-from components.rollout.store.feedback import corrections
-from components.serving.http.api_keys import Keys
+from components.rollout.store.feedback import read_corrections
+from components.serving.http.api_keys import ApiKeys
 from components.stages import register
 from components.stages.workspace import Workspace
 
@@ -165,7 +165,7 @@ def test_a_version_that_is_deleted_and_a_tenant_that_is_forgotten_leave_the_disk
     registry = Workspace(root).registry
     client = MlflowClient(registry.uri, registry.uri)
     text_of(ask(server, "birch"))
-    digests = {tenant: registry.champion(tenant).sha256 for tenant in TENANTS}
+    digests = {tenant: registry.find_champion(tenant).sha256 for tenant in TENANTS}
     kept = {tenant: root / "var/prefixes" / digest for tenant, digest in digests.items()}
     assert all(folder.is_dir() for folder in kept.values())
     before = health(server)["resident_bytes"]
@@ -210,7 +210,7 @@ def manifest(prefix):
 
 def test_after_kill_9_keys_corrections_and_answers_are_there(root, start_server, right):
     database = Workspace(root).database
-    key = {"authorization": f"Bearer {Keys(database, time.time).create('alder')[1]}"}
+    key = {"authorization": f"Bearer {ApiKeys(database, time.time).create('alder')[1]}"}
     server = start_server(root)
     server.wait_ready()
     corrected, broken, stop = [], [], threading.Event()
@@ -237,7 +237,7 @@ def test_after_kill_9_keys_corrections_and_answers_are_there(root, start_server,
         finally:
             stop.set()
         asking.result()
-    kept = [feedback.corrected for _, feedback in corrections(database)]
+    kept = [feedback.corrected for _, feedback in read_corrections(database)]
     assert kept[: len(corrected)] == corrected
     assert len(kept) <= len(corrected) + 1, "at most the one whose answer never came"
 

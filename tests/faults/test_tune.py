@@ -67,16 +67,16 @@ def test_a_params_file_changed_by_hand_meanwhile_stands_and_the_values_are_told(
     refused, call, make_root, set_params, monkeypatch
 ):
     root = make_root(("alder",), train={"learning_rate": 1e-9})
-    real = tune._Search.result
+    real = tune._Search.make_result
 
     def change(search):
         set_params(root, train={"learning_rate": 1e-9}, gate={"min_slice": 3})
         return real(search)
 
-    monkeypatch.setattr(tune._Search, "result", change)
+    monkeypatch.setattr(tune._Search, "make_result", change)
     refused(root, ["tune", "alder", *FAST], "to set tenants.alder.train: {", "changed while the trials ran", "by hand")
     assert yaml.safe_load((root / "params.yaml").read_text())["tenants"] == {}
-    monkeypatch.setattr(tune._Search, "result", real)
+    monkeypatch.setattr(tune._Search, "make_result", real)
     told = call(root, "tune", "alder", *FAST)
     assert told.exit_code == 0, told.output
     assert "2 trials of this study stand" in told.stderr
@@ -111,7 +111,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(call, make_root, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("components.stages.tuning.trial.advance", stop)
+        patched.setattr("components.stages.tuning.trial.report_progress", stop)
         told = call(root, "tune", "alder", *FAST)
     assert told.exit_code == 130
     assert "the same command goes on" in told.stderr

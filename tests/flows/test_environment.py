@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.environment import prepare
+from flows.environment import prepare_environment
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def bare(monkeypatch):
 
 
 def test_telemetry_is_off_and_prefect_writes_into_the_workspace(bare, tmp_path):
-    prepare(tmp_path)
+    prepare_environment(tmp_path)
     assert os.environ["DO_NOT_TRACK"] == "true"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert os.environ["DVC_NO_ANALYTICS"] == "1"
@@ -30,12 +30,12 @@ def test_telemetry_is_off_and_prefect_writes_into_the_workspace(bare, tmp_path):
 def test_what_the_user_has_set_stays(bare, tmp_path):
     bare.setenv("PREFECT_HOME", "/elsewhere")
     bare.setenv("DO_NOT_TRACK", "false")
-    prepare(tmp_path)
+    prepare_environment(tmp_path)
     assert os.environ["PREFECT_HOME"] == "/elsewhere"
     assert os.environ["DO_NOT_TRACK"] == "false"
 
 
 def test_tools_beside_this_interpreter_are_found_first_and_once(bare, tmp_path):
-    prepare(tmp_path)
-    prepare(tmp_path)
+    prepare_environment(tmp_path)
+    prepare_environment(tmp_path)
     assert os.environ["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}/usr/bin"

@@ -7,7 +7,7 @@ import pytest
 from components.errors import DataError, WorkspaceError
 from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
-from flows.run_local import run
+from flows.run_local import run_flow
 
 pytestmark = pytest.mark.slow
 
@@ -36,13 +36,13 @@ def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_
     (root / "drops" / "birch").mkdir(parents=True)
     (root / "drops" / "birch" / "train.jsonl").write_text('{"source": ""}\n{"source"\n')
 
-    intake = run("dataset", root, None)
+    intake = run_flow("dataset", root, None)
     assert (intake.changed, list(intake.refused)) == (["alder", "cedar"], ["birch"])
     assert last_state("dataset")["type"] == "FAILED"
     assert not (root / "drops" / "alder").exists()
     assert intake.version == Workspace(root).dataset_version
 
-    first = run("retrain", root, None)
+    first = run_flow("retrain", root, None)
     assert first.promoted == {"alder": "1"}
     assert [(one.tenant, one.stage) for one in first.failures] == [("birch", "version"), ("cedar", "train")]
     state = last_state("retrain")
@@ -56,42 +56,42 @@ def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_
     (root / "params.yaml").write_text(params.replace("1.0e+30", "0.01"))
     (root / "drops" / "birch" / "train.jsonl").unlink()
     write_tenant(root / "drops", "birch")
-    second = run("retrain", root, None)
+    second = run_flow("retrain", root, None)
     assert (second.done("train"), second.promoted) == (["birch", "cedar"], {"birch": "1", "cedar": "1"})
     assert last_state("retrain")["type"] == "COMPLETED"
     assert "up to date" in run_in(root, "dvc", "repro").stdout
 
-    third = run("retrain", root, None)
+    third = run_flow("retrain", root, None)
     assert {one.state for one in third.outcomes} == {"stood"}
     assert (third.promoted, third.plan) == ({}, "nothing to train: the prefixes of all 3 tenants stand")
 
     with Workspace(root).lock(), pytest.raises(WorkspaceError, match="another run"):
-        run("retrain", root, None)
+        run_flow("retrain", root, None)
     with pytest.raises(DataError, match="did you mean 'alder'"):
-        run("retrain", root, ["adler"])
+        run_flow("retrain", root, ["adler"])
     (root / "data/alder/train.jsonl").write_text((root / "data/alder/validation.jsonl").read_text())
     with pytest.raises(WorkspaceError, match="dvc add data"):
-        run("retrain", root, None)
+        run_flow("retrain", root, None)
 
 
 def test_after_dvc_repro_a_retrain_only_registers(make_checkout, run_in):
     root = make_checkout(("alder",))
     run_in(root, "dvc", "repro")
     made = read_json(root / "out/train/alder/manifest.json")
-    done = run("retrain", root, None)
+    done = run_flow("retrain", root, None)
     assert {one.state for one in done.outcomes} == {"stood"}
     assert done.promoted == {"alder": "1"}
-    assert Workspace(root).registry.champion("alder").sha256 == made["sha256"]
+    assert Workspace(root).registry.find_champion("alder").sha256 == made["sha256"]
 
 
 def test_rolling_out_is_tried_again_and_then_told(monkeypatch):
     from prefect import flow
 
-    from components.stages.outcome import Outcome
+    from components.stages.outcome import TenantOutcome
     from flows import retrain
 
     tries = []
-    left = [Outcome("alder", "roll out", "failed", "MLflow does not answer")]
+    left = [TenantOutcome("alder", "roll out", "failed", "MLflow does not answer")]
 
     def roll_out(_place, _versions, _outdated):
         tries.append(1)

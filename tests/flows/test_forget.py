@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from components.rollout.store.ledger import history
+from components.rollout.store.ledger import read_history
 from components.stages.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -62,7 +62,7 @@ def test_nothing_of_it_stays_on_the_workspace_s_own_server(started, run_in):
     kept = (home / "prefect.db").read_bytes()
     assert b"prefixfleet.tenant.birch" in kept
     assert b"birch: " in kept
-    assert [one.action for one in history(Workspace(root).database, "alder")][-1] == "forget"
+    assert [one.action for one in read_history(Workspace(root).database, "alder")][-1] == "forget"
 
 
 @pytest.fixture

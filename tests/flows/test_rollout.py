@@ -8,14 +8,14 @@ from mlflow import MlflowClient
 
 import flows.rollout
 from components.errors import RegistryError, WorkspaceError
-from components.rollout.store.feedback import Feedback, give
-from components.rollout.store.ledger import history
-from components.rollout.store.observations import record
+from components.rollout.store.feedback import Feedback, save_feedback
+from components.rollout.store.ledger import read_history
+from components.rollout.store.observations import write_counts
 from components.rollout.types import Observation
 from components.stages.rollout import manual
-from components.stages.rollout.cycle import cycle
+from components.stages.rollout.cycle import run_cycle
 from components.stages.workspace import Workspace
-from flows.run_local import run
+from flows.run_local import run_flow
 
 pytestmark = pytest.mark.slow
 ROLLOUT = {"policy": "canary", "steps": [{"share": 0.1}, {"share": 1.0}]}
@@ -44,13 +44,13 @@ def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root, monkeypa
     client.set_registered_model_alias("prefix-alder", "champion", "1")
     client.set_registered_model_alias("prefix-alder", "challenger", "2")
     past_s = time.time() - 3600
-    cycle(Workspace(root), now_s=lambda: past_s)
+    run_cycle(Workspace(root), now_s=lambda: past_s)
     database = Workspace(root).database
-    with database.writing("an earlier start") as connection:
+    with database.transaction("an earlier start") as connection:
         since = f"started_s = {past_s}, changes = '[[{int(past_s)}, 0.5]]'"
         connection.exec_driver_sql(f"UPDATE prefixfleet_standings SET {since}")
     minute = int(past_s // 60)
-    record(
+    write_counts(
         database,
         [
             Observation(
@@ -69,12 +69,12 @@ def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root, monkeypa
     given = Feedback(
         tenant="alder", version="1", arm="champion", request="r1", source="thing: cup", corrected="alder has a cup."
     )
-    give(database, given)
+    save_feedback(database, given)
 
-    rolled, troubles = run("rollout", root)
+    rolled, troubles = run_flow("rollout", root)
     assert ([one.action for one in rolled], troubles) == (["rollback"], [])
     assert client.get_registered_model("prefix-alder").aliases == {"champion": 1}
-    assert history(database, "alder")[-1].by == "rollout"
+    assert read_history(database, "alder")[-1].by == "rollout"
     event = events(1)[0]
     assert event["resource"]["prefect.resource.id"] == "prefixfleet.tenant.alder"
     assert (event["payload"]["from_version"], event["payload"]["to_version"]) == ("2", "1")
@@ -89,17 +89,17 @@ def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root, monkeypa
         rollback("alder", workspace=str(root))
     hold("alder", "unpin", str(root), "ada")
     assert rollback("alder", None, str(root), "ada") == "1"
-    assert [one.action for one in history(database, "alder")][-4:] == ["promote", "pin", "unpin", "rollback"]
+    assert [one.action for one in read_history(database, "alder")][-4:] == ["promote", "pin", "unpin", "rollback"]
 
-    manual.rollback(Workspace(root), "alder", "2", "bob")  # as from the command line
+    manual.roll_back(Workspace(root), "alder", "2", "bob")  # as from the command line
 
     def fail(*_):
         raise WorkspaceError("a cycle that ends", "one that does not", "none")
 
-    monkeypatch.setattr(flows.rollout.stage, "prune", fail)
-    monkeypatch.setattr(flows.rollout, "roll_all", flows.rollout.roll_all.with_options(retries=0))
+    monkeypatch.setattr(flows.rollout.stage, "delete_observations_before", fail)
+    monkeypatch.setattr(flows.rollout, "run_cycle", flows.rollout.run_cycle.with_options(retries=0))
     with pytest.raises(WorkspaceError, match="a cycle that ends"):
-        run("rollout", root)
+        run_flow("rollout", root)
     assert [(one["payload"]["by"], one["payload"]["to_version"]) for one in events(3)] == [
         ("bob", "2"),
         ("ada", "1"),

@@ -19,7 +19,7 @@ def observed(
 
     All answers, or with `evidence` those that are evidence. Raises WorkspaceError.
     """
-    with database.reading(f"what serving saw of {tenant}") as connection:
+    with database.connect(f"what serving saw of {tenant}") as connection:
         cells, slow = (
             connection.execute(
                 sql.select(table)

@@ -4,13 +4,13 @@ import argparse
 from itertools import islice
 from pathlib import Path
 
-from components.builtin.corpus import rows, texts
-from components.builtin.pretraining.gpt2 import Recipe, pretrain, save, train_tokenizer
+from components.builtin.corpus import generate_batches, generate_texts
+from components.builtin.pretraining.gpt2 import PretrainingConfig, pretrain, save_base, train_tokenizer
 
-VOCABULARY = 2048
+VOCABULARY_SIZE = 2048
 BATCH_SIZE = 24
 ROW_LENGTH = 224
-TOKENIZER_TEXTS = 30_000
+TOKENIZER_TEXT_COUNT = 30_000
 
 
 def main() -> None:
@@ -20,18 +20,18 @@ def main() -> None:
     parser.add_argument(
         "--state", type=Path, default=Path("var/pretraining.pt"), help="where a stopped run goes on from"
     )
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--steps", type=int, default=PretrainingConfig.steps)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    recipe = Recipe(steps=arguments.steps, seed=arguments.seed)
-    tokenizer = train_tokenizer(islice(texts(arguments.seed + 1), TOKENIZER_TEXTS), VOCABULARY)
-    batches = rows(tokenizer, seed=arguments.seed + 2, batch_size=BATCH_SIZE, length=ROW_LENGTH)
+    recipe = PretrainingConfig(steps=arguments.steps, seed=arguments.seed)
+    tokenizer = train_tokenizer(islice(generate_texts(arguments.seed + 1), TOKENIZER_TEXT_COUNT), VOCABULARY_SIZE)
+    batches = generate_batches(tokenizer, seed=arguments.seed + 2, batch_size=BATCH_SIZE, length=ROW_LENGTH)
     end = tokenizer.token_to_id("<eos>")
-    model = pretrain(batches, tokenizer.get_vocab_size(), end, recipe, _log, state=arguments.state)
-    save(model, tokenizer, arguments.out)
+    model = pretrain(batches, tokenizer.get_vocab_size(), end, recipe, _print_progress, state=arguments.state)
+    save_base(model, tokenizer, arguments.out)
 
 
-def _log(step: int, loss: float, seconds: float) -> None:
+def _print_progress(step: int, loss: float, seconds: float) -> None:
     print(f"step {step}  loss {loss:.4f}  {seconds:.0f} s", flush=True)  # noqa: T201
 
 

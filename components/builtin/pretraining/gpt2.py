@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class PretrainingConfig:
     """Shape and schedule of a pretraining run."""
 
     layers: int = 4
@@ -33,29 +33,29 @@ class Recipe:
 
 def pretrain(
     rows: Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]],
-    vocabulary: int,
+    vocabulary_size: int,
     end_id: int,
-    recipe: Recipe,
+    config: PretrainingConfig,
     log: Callable[[int, float, float], None],
     state: Path,
-    every: int = 50,
+    log_every: int = 50,
 ) -> Any:
-    """Train on `recipe.steps` batches of (ids [B, T], weights [B, T]); returns the model in float32.
+    """Train on `config.steps` batches of (ids [B, T], weights [B, T]); returns the model in float32.
 
-    `log(step, mean loss of the last `every` steps, seconds)` reports progress; as often, `state` is written, and a run
+    `log(step, mean loss of the last `log_every` steps, seconds)` reports progress; as often, `state` is written, and a run
     that was stopped goes on from it with the rows that it had not read. Uses a GPU where there is one.
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=vocabulary,
-            n_positions=recipe.context,
-            n_embd=recipe.hidden,
-            n_layer=recipe.layers,
-            n_head=recipe.heads,
+            vocab_size=vocabulary_size,
+            n_positions=config.context,
+            n_embd=config.hidden,
+            n_layer=config.layers,
+            n_head=config.heads,
             activation_function="gelu_pytorch_tanh",
             bos_token_id=end_id,
             eos_token_id=end_id,
@@ -64,28 +64,28 @@ def pretrain(
             attn_pdrop=0.0,
         )
     ).to(device)
-    optimizers = optimizers_of(model, recipe, inside=".h.")
-    first, _ = restore(state, recipe, model, optimizers)
+    optimizers = make_optimizers(model, config, matrix_name_part=".h.")
+    first, _ = restore_state(state, config, model, optimizers)
     started, losses = time.monotonic(), []
     for _ in range(first):
         next(rows)
-    for step in range(first, recipe.steps):
+    for step in range(first, config.steps):
         ids_BT, weights_BT = (torch.from_numpy(part).to(device) for part in next(rows))
-        scale = min(1.0, (step + 1) / recipe.warmup_steps) * max(0.02, 1.0 - step / recipe.steps)
+        scale = min(1.0, (step + 1) / config.warmup_steps) * max(0.02, 1.0 - step / config.steps)
         with torch.autocast(device, torch.bfloat16):
             hidden_BTC = model.transformer(ids_BT).last_hidden_state
-            loss = weighted_loss(hidden_BTC[:, :-1], model.lm_head, ids_BT[:, 1:], weights_BT[:, 1:])
-        descend(loss, model, optimizers, scale)
+            loss = compute_weighted_loss(hidden_BTC[:, :-1], model.lm_head, ids_BT[:, 1:], weights_BT[:, 1:])
+        step_optimizers(loss, model, optimizers, scale)
         losses.append(loss.item())
-        if (step + 1) % every == 0:
+        if (step + 1) % log_every == 0:
             log(step + 1, float(np.mean(losses)), time.monotonic() - started)
             losses.clear()
-            keep(state, recipe, step + 1, time.monotonic() - started, model, optimizers)
+            save_state(state, config, step + 1, time.monotonic() - started, model, optimizers)
     state.unlink(missing_ok=True)
     return model.float().cpu().eval()
 
 
-def weighted_loss(hidden_BTC: Tensor, head: nn.Module, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
+def compute_weighted_loss(hidden_BTC: Tensor, head: nn.Module, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
     """Mean cross-entropy over tokens, weighted; positions of weight 0 cost nothing."""
     kept = weights_BT > 0
     logits_NV = head(hidden_BTC[kept])
@@ -94,7 +94,7 @@ def weighted_loss(hidden_BTC: Tensor, head: nn.Module, ids_BT: Tensor, weights_B
     return (losses_N * weights_N).sum() / weights_N.sum()
 
 
-def train_tokenizer(texts: Iterator[str], vocabulary: int) -> Any:
+def train_tokenizer(texts: Iterator[str], vocabulary_size: int) -> Any:
     """A byte-level BPE with `<eos>` and `<pad>`; digits stand alone, so that numbers are copied figure by figure."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -104,7 +104,7 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int) -> Any:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
+        vocab_size=vocabulary_size,
         special_tokens=["<eos>", "<pad>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -113,7 +113,7 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int) -> Any:
     return tokenizer
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
+def save_base(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write bfloat16 weights, configuration and tokenizer (a `tokenizers.Tokenizer`) for transformers to load."""
     from transformers import PreTrainedTokenizerFast
 
@@ -127,47 +127,47 @@ Optimizers = list[tuple[torch.optim.Optimizer, float]]
 """Optimizers, each with its learning rate at scale 1."""
 
 
-def optimizers_of(model: nn.Module, recipe: Any, *, inside: str) -> Optimizers:
-    """Muon for the matrices whose names hold `inside`, AdamW for everything else."""
+def make_optimizers(model: nn.Module, config: Any, *, matrix_name_part: str) -> Optimizers:
+    """Muon for the matrices whose names hold `matrix_name_part`, AdamW for everything else."""
     named = list(model.named_parameters())
-    matrices = [p for name, p in named if p.dim() == 2 and inside in name]
-    embeddings = [p for name, p in named if p.dim() == 2 and inside not in name]
+    matrices = [p for name, p in named if p.dim() == 2 and matrix_name_part in name]
+    embeddings = [p for name, p in named if p.dim() == 2 and matrix_name_part not in name]
     vectors = [p for _, p in named if p.dim() < 2]
     muon = torch.optim.Muon(
-        matrices, lr=recipe.matrix_learning_rate, weight_decay=recipe.weight_decay, momentum=0.95, ns_steps=4
+        matrices, lr=config.matrix_learning_rate, weight_decay=config.weight_decay, momentum=0.95, ns_steps=4
     )
     groups = [{"params": embeddings, "weight_decay": 0.0}, {"params": vectors, "weight_decay": 0.0}]
-    adamw = torch.optim.AdamW(groups, lr=recipe.other_learning_rate, betas=(0.9, 0.95), fused=True)
-    return [(muon, recipe.matrix_learning_rate), (adamw, recipe.other_learning_rate)]
+    adamw = torch.optim.AdamW(groups, lr=config.other_learning_rate, betas=(0.9, 0.95), fused=True)
+    return [(muon, config.matrix_learning_rate), (adamw, config.other_learning_rate)]
 
 
-def descend(loss: Tensor, model: nn.Module, optimizers: Optimizers, scale: float) -> None:
-    """One step down: gradients clipped to norm 1, learning rates times `scale`."""
+def step_optimizers(loss: Tensor, model: nn.Module, optimizers: Optimizers, learning_rate_scale: float) -> None:
+    """One step down: gradients clipped to norm 1, learning rates times `learning_rate_scale`."""
     torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer, rate in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate * scale
+            group["lr"] = rate * learning_rate_scale
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
 
-def keep(state: Path, recipe: Any, step: int, seconds: float, model: nn.Module, optimizers: Optimizers) -> None:
+def save_state(state: Path, config: Any, step: int, seconds: float, model: nn.Module, optimizers: Optimizers) -> None:
     """Write everything that a stopped run needs to go on, in one move."""
     state.parent.mkdir(parents=True, exist_ok=True)
     fresh = state.with_suffix(".tmp")
     parts = [optimizer.state_dict() for optimizer, _ in optimizers]
-    kept = {"recipe": asdict(recipe), "step": step, "seconds": seconds, "model": model.state_dict()}
+    kept = {"recipe": asdict(config), "step": step, "seconds": seconds, "model": model.state_dict()}
     torch.save(kept | {"optimizers": parts}, fresh)
     fresh.replace(state)
 
 
-def restore(state: Path, recipe: Any, model: nn.Module, optimizers: Optimizers) -> tuple[int, float]:
+def restore_state(state: Path, config: Any, model: nn.Module, optimizers: Optimizers) -> tuple[int, float]:
     """Take up a state of the same recipe; returns its step and seconds of training, or zeros where there is none."""
     if not state.exists():
         return 0, 0.0
     kept = torch.load(state, weights_only=True)
-    if kept["recipe"] != asdict(recipe):
+    if kept["recipe"] != asdict(config):
         return 0, 0.0
     model.load_state_dict(kept["model"])
     for (optimizer, _), part in zip(optimizers, kept["optimizers"], strict=True):

@@ -9,7 +9,7 @@ from components.data.importers.dialogsum import import_dialogsum
 from components.data.importers.e2e import import_e2e
 from components.data.importers.hub import import_hub, import_xsum
 from components.data.importers.webnlg import import_webnlg
-from components.data.schema import Example, problem_of
+from components.data.schema import Example, find_problem
 from components.errors import DataError
 
 Importer = Callable[..., dict[str, list[Example]]]
@@ -51,7 +51,7 @@ def import_dataset(kind: str, path: str, limits: DataConfig, **options: str) -> 
         f"{split}, example {number}: {problem}"
         for split, examples in splits.items()
         for number, example in enumerate(examples, start=1)
-        if (problem := problem_of(example, limits))
+        if (problem := find_problem(example, limits))
     ]
     if len(problems) > limits.max_rejects * sum(map(len, splits.values())):
         wanted = f"at most {limits.max_rejects:.0%} of the examples outside the limits of params.yaml"

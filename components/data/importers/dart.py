@@ -4,7 +4,7 @@ Triples are joined by ` | `, a triple is `subject : relation : object` with the 
 example an annotation; validation and test have one a triple set with all annotations.
 """
 
-from components.data.importers.sources import files_of, plain, read_json, split_of
+from components.data.importers.sources import find_split, read_files, read_json, to_one_line
 from components.data.schema import Example
 from components.errors import DataError
 
@@ -17,34 +17,34 @@ def import_dart(path: str) -> dict[str, list[Example]]:
 
     """
     splits: dict[str, list[Example]] = {}
-    for name, content in files_of(path, ".json").items():
-        if not (split := split_of(name.rsplit("/", 1)[-1])):
+    for name, content in read_files(path, ".json").items():
+        if not (split := find_split(name.rsplit("/", 1)[-1])):
             continue
         entries = read_json(name, content)
         if not isinstance(entries, list):
             raise DataError("DART's list of entries", f"{type(entries).__name__} in {name}", "fetch the file again")
         examples = splits.setdefault(split, [])
         for number, entry in enumerate(entries, start=1):
-            example = _example(entry, f"{name}, entry {number}")
+            example = _to_example(entry, f"{name}, entry {number}")
             single = [Example(example.source, (reference,)) for reference in example.references]
             examples.extend(single if split == "train" else [example])
     return splits
 
 
-def _example(entry: object, place: str) -> Example:
+def _to_example(entry: object, place: str) -> Example:
     match entry:
         case {"tripleset": list(triples), "annotations": list(annotations)}:
             texts = [
                 text for note in annotations if isinstance(note, dict) and isinstance(text := note.get("text"), str)
             ]
             if len(texts) == len(annotations):
-                source = " | ".join(_linearise(triple, place) for triple in triples)
-                return Example(source, tuple(text for text in map(plain, texts) if text))
+                source = " | ".join(_linearize_triple(triple, place) for triple in triples)
+                return Example(source, tuple(text for text in map(to_one_line, texts) if text))
     raise DataError("an entry with `tripleset` and `annotations`", f"another one in {place}", "fetch the file again")
 
 
-def _linearise(triple: object, place: str) -> str:
+def _linearize_triple(triple: object, place: str) -> str:
     match triple:
         case [str(subject), str(relation), str(value)]:
-            return f"{plain(subject)} : {plain(relation).lower()} : {plain(value)}"
+            return f"{to_one_line(subject)} : {to_one_line(relation).lower()} : {to_one_line(value)}"
     raise DataError("a triple of three texts", f"another one in {place}", "fetch the file again")

@@ -4,11 +4,11 @@ Training has one example a summary; validation and test have one a dialogue with
 test split has three).
 """
 
-from components.data.importers.sources import files_of, plain, read_json, split_of
-from components.data.schema import Example, numbered_lines
+from components.data.importers.sources import find_split, read_files, read_json, to_one_line
+from components.data.schema import Example, split_numbered_lines
 from components.errors import DataError
 
-_SUMMARIES = ("summary", "summary1", "summary2", "summary3")
+_SUMMARY_KEYS = ("summary", "summary1", "summary2", "summary3")
 
 
 def import_dialogsum(path: str) -> dict[str, list[Example]]:
@@ -19,22 +19,22 @@ def import_dialogsum(path: str) -> dict[str, list[Example]]:
 
     """
     splits: dict[str, list[Example]] = {}
-    for name, content in files_of(path, ".jsonl").items():
-        if not (split := split_of(name.rsplit("/", 1)[-1])):
+    for name, content in read_files(path, ".jsonl").items():
+        if not (split := find_split(name.rsplit("/", 1)[-1])):
             continue
         examples = splits.setdefault(split, [])
-        for number, line in numbered_lines(content):
-            example = _example(read_json(f"{name}:{number}", line), f"{name}:{number}")
+        for number, line in split_numbered_lines(content):
+            example = _to_example(read_json(f"{name}:{number}", line), f"{name}:{number}")
             single = [Example(example.source, (reference,)) for reference in example.references]
             examples.extend(single if split == "train" else [example])
     return splits
 
 
-def _example(values: object, place: str) -> Example:
+def _to_example(values: object, place: str) -> Example:
     match values:
         case {"dialogue": str(dialogue), **rest}:
-            summaries = [rest[key] for key in _SUMMARIES if key in rest]
-            texts = tuple(plain(summary) for summary in summaries if isinstance(summary, str))
+            summaries = [rest[key] for key in _SUMMARY_KEYS if key in rest]
+            texts = tuple(to_one_line(summary) for summary in summaries if isinstance(summary, str))
             if texts and len(texts) == len(summaries):
                 return Example(dialogue.strip(), texts)
     raise DataError("a line with `dialogue` and `summary` texts", f"another one at {place}", "correct the line")

@@ -6,11 +6,11 @@ a pair (42,061); validation and test have one a meaning representation, with all
 
 import re
 
-from components.data.importers.sources import files_of, plain, read_csv, split_of
+from components.data.importers.sources import find_split, read_csv, read_files, to_one_line
 from components.data.schema import Example
 from components.errors import DataError
 
-_ATTRIBUTE = re.compile(r"\s*([^\[\],]+?)\s*\[([^\[\]]*)\]\s*(?:,|$)")
+_ATTRIBUTE_PATTERN = re.compile(r"\s*([^\[\],]+?)\s*\[([^\[\]]*)\]\s*(?:,|$)")
 
 
 def import_e2e(path: str) -> dict[str, list[Example]]:
@@ -21,19 +21,20 @@ def import_e2e(path: str) -> dict[str, list[Example]]:
 
     """
     splits: dict[str, list[Example]] = {}
-    for name, content in files_of(path, ".csv").items():
-        split = split_of(name.rsplit("/", 1)[-1])
+    for name, content in read_files(path, ".csv").items():
+        split = find_split(name.rsplit("/", 1)[-1])
         rows = read_csv(name, content)
         if split is None or not rows or "ref" not in rows[0] or "mr" not in rows[0]:
             continue
         pairs = [
-            (_linearise(row["mr"], f"{name}, row {number}"), plain(row["ref"])) for number, row in enumerate(rows, 1)
+            (_linearize_meaning(row["mr"], f"{name}, row {number}"), to_one_line(row["ref"]))
+            for number, row in enumerate(rows, 1)
         ]
-        splits.setdefault(split, []).extend(_examples(pairs, grouped=split != "train"))
+        splits.setdefault(split, []).extend(_make_examples(pairs, grouped=split != "train"))
     return splits
 
 
-def _examples(pairs: list[tuple[str, str]], *, grouped: bool) -> list[Example]:
+def _make_examples(pairs: list[tuple[str, str]], *, grouped: bool) -> list[Example]:
     if not grouped:
         return [Example(source, (reference,)) for source, reference in pairs]
     references: dict[str, list[str]] = {}
@@ -42,9 +43,9 @@ def _examples(pairs: list[tuple[str, str]], *, grouped: bool) -> list[Example]:
     return [Example(source, tuple(texts)) for source, texts in references.items()]
 
 
-def _linearise(representation: str, place: str) -> str:
-    attributes = _ATTRIBUTE.findall(representation)
-    if not attributes or _ATTRIBUTE.sub("", representation).strip():
+def _linearize_meaning(representation: str, place: str) -> str:
+    attributes = _ATTRIBUTE_PATTERN.findall(representation)
+    if not attributes or _ATTRIBUTE_PATTERN.sub("", representation).strip():
         got = f"{representation[:80]!r} in {place}"
         raise DataError("a meaning representation `name[value], ...`", got, "correct the row")
-    return " | ".join(f"{name} : {plain(value)}" for name, value in attributes)
+    return " | ".join(f"{name} : {to_one_line(value)}" for name, value in attributes)

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.data.importers.sources import split_of
+from components.data.importers.sources import find_split
 from components.data.schema import SPLITS, Example
 from components.errors import DataError
 
-_BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-XSUM = "EdinburghNLP/xsum"
+_BUILDER_BY_SUFFIX = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+XSUM_ID = "EdinburghNLP/xsum"
 
 
 def import_hub(
@@ -39,12 +39,12 @@ def import_hub(
     columns = [source_field, *references, *([slice_field] if slice_field else [])]
     with tempfile.TemporaryDirectory(prefix="prefixfleet-") as cache:
         return {
-            name: list(_examples(rows, columns, len(references), f"{path}, {name}"))
-            for name, rows in _load(path, config, revision, split, cache).items()
+            name: list(_make_examples(rows, columns, len(references), f"{path}, {name}"))
+            for name, rows in _load_splits(path, config, revision, split, cache).items()
         }
 
 
-def import_xsum(path: str = XSUM, *, revision: str = "") -> dict[str, list[Example]]:
+def import_xsum(path: str = XSUM_ID, *, revision: str = "") -> dict[str, list[Example]]:
     """Read XSUM, from the hub or from local files with its columns: document to one-sentence summary.
 
     The Prefix-Tuning authors cut documents at 512 tokens: set `train.max_source_tokens`.
@@ -56,50 +56,50 @@ def import_xsum(path: str = XSUM, *, revision: str = "") -> dict[str, list[Examp
     return import_hub(path, source_field="document", reference_field="summary", revision=revision)
 
 
-def _load(path: str, config: str, revision: str, split: str, cache: str) -> dict[str, Any]:
+def _load_splits(path: str, config: str, revision: str, split: str, cache: str) -> dict[str, Any]:
     import datasets
 
     place = Path(path)
     try:
         if place.exists():
-            files = _local_files(place, split)
-            builder = _BUILDERS[next(iter(files.values())).suffix.lower()]
+            files = _find_local_files(place, split)
+            builder = _BUILDER_BY_SUFFIX[next(iter(files.values())).suffix.lower()]
             names = {name: str(file) for name, file in files.items()}
             return dict(datasets.load_dataset(builder, data_files=names, cache_dir=cache))
-        if place.suffix.lower() in _BUILDERS or path.startswith((".", "/", "~")):
+        if place.suffix.lower() in _BUILDER_BY_SUFFIX or path.startswith((".", "/", "~")):
             raise DataError("a file, a folder or an id of the hub", f"nothing at {path}", "correct the path")
         found = datasets.load_dataset(path, config or None, revision=revision or None)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as problem:
         cause = " ".join(str(problem.__cause__ or problem).split())
         fix = "check the id, the network and HF_HUB_OFFLINE" if not place.exists() else "correct the file"
         raise DataError(f"a data set at {path}", cause, fix) from None
-    splits = {known: rows for name, rows in found.items() if (known := split_of(name))}
+    splits = {known: rows for name, rows in found.items() if (known := find_split(name))}
     if not splits:
         raise DataError("splits named train, validation, test", f"{', '.join(found)} in {path}", "use local files")
     return splits
 
 
-def _local_files(place: Path, split: str) -> dict[str, Path]:
+def _find_local_files(place: Path, split: str) -> dict[str, Path]:
     if split and split not in SPLITS:
         raise DataError(f"a split of {', '.join(SPLITS)}", repr(split), "choose one of them")
     single = "" if place.is_dir() else split
     files: dict[str, Path] = {}
     for path in sorted(place.iterdir()) if place.is_dir() else [place]:
-        known = split_of(path.name) or single
-        if path.suffix.lower() in _BUILDERS and known:
+        known = find_split(path.name) or single
+        if path.suffix.lower() in _BUILDER_BY_SUFFIX and known:
             if known in files:
                 got = f"{files[known].name} and {path.name}"
                 raise DataError(f"one file of the {known} split in {place}", got, "leave one of them")
             files[known] = path
     if not files:
-        wanted = f"train, validation and test files in {', '.join(_BUILDERS)}"
+        wanted = f"train, validation and test files in {', '.join(_BUILDER_BY_SUFFIX)}"
         raise DataError(wanted, f"{place} without one", "name them so, or give split= for a single file")
-    if len({_BUILDERS[path.suffix.lower()] for path in files.values()}) > 1:
+    if len({_BUILDER_BY_SUFFIX[path.suffix.lower()] for path in files.values()}) > 1:
         raise DataError("split files of one format", ", ".join(path.name for path in files.values()), "convert them")
     return files
 
 
-def _examples(rows: Any, columns: list[str], references: int, place: str) -> Iterator[Example]:
+def _make_examples(rows: Any, columns: list[str], references: int, place: str) -> Iterator[Example]:
     if missing := [column for column in columns if column not in rows.column_names]:
         got = f"{place} with columns {', '.join(rows.column_names)}"
         raise DataError(f"a column {missing[0]!r}", got, "give source_field= and reference_field=")
@@ -107,11 +107,11 @@ def _examples(rows: Any, columns: list[str], references: int, place: str) -> Ite
         source, *texts = (row[column] for column in columns)
         where = f"{place}, row {number}"
         flat = [text for cell in texts[:references] for text in (cell if isinstance(cell, list) else [cell])]
-        part = _text(texts[-1], where) if len(texts) > references else None
-        yield Example(_text(source, where), tuple(_text(text, where).strip() for text in flat), part or None)
+        part = _to_text(texts[-1], where) if len(texts) > references else None
+        yield Example(_to_text(source, where), tuple(_to_text(text, where).strip() for text in flat), part or None)
 
 
-def _text(cell: Any, where: str) -> str:
+def _to_text(cell: Any, where: str) -> str:
     if cell is None:
         return ""
     if not isinstance(cell, str):

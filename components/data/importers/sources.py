@@ -15,7 +15,7 @@ from typing import Any
 
 from components.errors import DataError
 
-_SPLIT_WORDS = {
+_SPLIT_BY_WORD = {
     "train": "train",
     "training": "train",
     "trainset": "train",
@@ -29,7 +29,7 @@ _SPLIT_WORDS = {
 }
 
 
-def files_of(path: str, *suffixes: str) -> dict[str, bytes]:
+def read_files(path: str, *suffixes: str) -> dict[str, bytes]:
     """Read the files with these suffixes below `path` (folder, archive or one file), by name, sorted.
 
     Raises:
@@ -39,7 +39,7 @@ def files_of(path: str, *suffixes: str) -> dict[str, bytes]:
     place = Path(path)
     wanted = f"a folder, an archive or a file with {' or '.join(suffixes)}"
     try:
-        files = _read(place, lambda name: PurePosixPath(name).suffix.lower() in suffixes)
+        files = _read_matching(place, lambda name: PurePosixPath(name).suffix.lower() in suffixes)
     except FileNotFoundError:
         raise DataError(wanted, f"nothing at {place}", "correct the path") from None
     except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as problem:
@@ -49,9 +49,9 @@ def files_of(path: str, *suffixes: str) -> dict[str, bytes]:
     return dict(sorted(files.items()))
 
 
-def split_of(name: str) -> str | None:
+def find_split(name: str) -> str | None:
     """The split that a file or folder name speaks of (`devset.csv`, `dart-full-train.json`); None where none or two."""
-    splits = {_SPLIT_WORDS[word] for word in re.split(r"[^a-z0-9]+", name.lower()) if word in _SPLIT_WORDS}
+    splits = {_SPLIT_BY_WORD[word] for word in re.split(r"[^a-z0-9]+", name.lower()) if word in _SPLIT_BY_WORD}
     return splits.pop() if len(splits) == 1 else None
 
 
@@ -87,12 +87,12 @@ def read_json(name: str, content: bytes) -> Any:
         raise DataError("a JSON file in UTF-8", f"{name}: {problem}", "fetch the file again") from None
 
 
-def plain(text: str) -> str:
+def to_one_line(text: str) -> str:
     """The text on one line: every run of white space becomes one space, none stays at the ends."""
     return " ".join(text.split())
 
 
-def _read(place: Path, fits: Callable[[str], bool]) -> dict[str, bytes]:
+def _read_matching(place: Path, fits: Callable[[str], bool]) -> dict[str, bytes]:
     if place.is_dir():
         paths = [path for path in place.rglob("*") if fits(path.name) and path.is_file()]
         return {path.relative_to(place).as_posix(): path.read_bytes() for path in paths}

@@ -8,11 +8,11 @@ has, `unseen` for the others.
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from components.data.importers.sources import files_of, plain, split_of
+from components.data.importers.sources import find_split, read_files, to_one_line
 from components.data.schema import Example
 from components.errors import DataError
 
-_WHOLE_TEST = "testdata_with_lex.xml"
+_WHOLE_TEST_FILE = "testdata_with_lex.xml"
 
 
 def import_webnlg(path: str, *, names: str = "words") -> dict[str, list[Example]]:
@@ -28,22 +28,24 @@ def import_webnlg(path: str, *, names: str = "words") -> dict[str, list[Example]
     if names not in ("words", "verbatim"):
         raise DataError("names=words or names=verbatim", f"names={names}", "choose one of them")
     files: dict[str, dict[str, bytes]] = {}
-    for name, content in files_of(path, ".xml").items():
-        if split := split_of(name):
+    for name, content in read_files(path, ".xml").items():
+        if split := find_split(name):
             files.setdefault(split, {})[name] = content
     # The test folder holds its entries three times: whole, its unseen part, and without texts.
-    whole = {name: content for name, content in files.get("test", {}).items() if name.endswith(_WHOLE_TEST)}
-    entries = {split: list(_entries(whole if split == "test" and whole else files[split])) for split in files}
+    whole = {name: content for name, content in files.get("test", {}).items() if name.endswith(_WHOLE_TEST_FILE)}
+    entries = {split: list(_parse_entries(whole if split == "test" and whole else files[split])) for split in files}
     categories = {entry.get("category") for entry in entries.get("train", [])}
     splits = {}
     for split, found in entries.items():
         splits[split] = [
-            example for entry in found for example in _examples(entry, split, categories, verbatim=names == "verbatim")
+            example
+            for entry in found
+            for example in _make_examples(entry, split, categories, verbatim=names == "verbatim")
         ]
     return splits
 
 
-def _entries(files: dict[str, bytes]) -> Iterator[ElementTree.Element]:
+def _parse_entries(files: dict[str, bytes]) -> Iterator[ElementTree.Element]:
     for name, content in files.items():
         if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
             raise DataError("XML without a document type", f"one in {name}", "fetch the original file")
@@ -53,12 +55,12 @@ def _entries(files: dict[str, bytes]) -> Iterator[ElementTree.Element]:
             raise DataError("WebNLG's XML", f"{name}: {problem}", "fetch the file again") from None
 
 
-def _examples(
+def _make_examples(
     entry: ElementTree.Element, split: str, categories: set[str | None], *, verbatim: bool
 ) -> Iterator[Example]:
     triples = [triple.text or "" for triple in entry.iterfind("modifiedtripleset/mtriple")]
-    source = "".join(_linearise(triple, verbatim=verbatim) for triple in triples)
-    texts = [(lex.get("comment"), plain(lex.text or "")) for lex in entry.iterfind("lex")]
+    source = "".join(_linearize_triple(triple, verbatim=verbatim) for triple in triples)
+    texts = [(lex.get("comment"), to_one_line(lex.text or "")) for lex in entry.iterfind("lex")]
     if split == "train":
         yield from (Example(source, (text,)) for comment, text in texts if comment == "good" and text)
     elif references := tuple(text for _, text in texts if text):
@@ -68,9 +70,11 @@ def _examples(
         yield Example(source, references, part)
 
 
-def _linearise(triple: str, *, verbatim: bool) -> str:
+def _linearize_triple(triple: str, *, verbatim: bool) -> str:
     parts = triple.split(" | ")
     if len(parts) != 3:
         raise DataError("a triple `subject | property | object`", repr(triple[:80]), "correct the entry")
-    subject, relation, value = (plain(part if verbatim else part.replace("_", " ").replace('"', "")) for part in parts)
+    subject, relation, value = (
+        to_one_line(part if verbatim else part.replace("_", " ").replace('"', "")) for part in parts
+    )
     return f" | {subject} : {relation} : {value}"

@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.errors import DataError
-from components.evaluation.suites.predictions import Predictions
+from components.evaluation.suites.predictions import SystemOutputs
 from components.evaluation.suites.references import References
 
-_ATTRIBUTE = re.compile(r"\s*([^\[\],]+?)\s*\[([^\[\]]*)\]\s*(?:,|$)")
-_SHOWN_CHARS = 60
+_ATTRIBUTE_PATTERN = re.compile(r"\s*([^\[\],]+?)\s*\[([^\[\]]*)\]\s*(?:,|$)")
+_MAX_SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Aligned:
-    """A prediction, its references and its slice for each example, in the references' order; `by` says how."""
+class AlignedOutputs:
+    """A prediction, its references and its slice for each example, in the references' order; `aligned_by` says how."""
 
     predictions: Sequence[str]
     references: Sequence[Sequence[str]]
     slices: Sequence[str | None] | None
-    by: str
+    aligned_by: str
 
 
-def align(predictions: Predictions, references: References) -> Aligned:
+def align_outputs(predictions: SystemOutputs, references: References) -> AlignedOutputs:
     """Pair predictions with references.
 
     Where inputs are named they need not stand in the same order, and one may stand several times if its outputs are the
@@ -36,23 +36,23 @@ def align(predictions: Predictions, references: References) -> Aligned:
 
     """
     if predictions.inputs is not None and references.inputs is not None:
-        asked = [input_key(text) for text in predictions.inputs]
-        known = [input_key(text) for text in references.inputs]
-        texts = predictions.texts if asked == known else _by_input(predictions, references, asked, known)
-        return Aligned(texts, references.texts, references.slices, "input")
-    return Aligned(_by_place(predictions, references), references.texts, references.slices, "line")
+        asked = [normalize_input(text) for text in predictions.inputs]
+        known = [normalize_input(text) for text in references.inputs]
+        texts = predictions.texts if asked == known else _align_by_input(predictions, references, asked, known)
+        return AlignedOutputs(texts, references.texts, references.slices, "input")
+    return AlignedOutputs(_align_by_line(predictions, references), references.texts, references.slices, "line")
 
 
-def input_key(text: str) -> str:
+def normalize_input(text: str) -> str:
     """An input in the form that compares: one space between words, E2E's attributes as `name : value | ...`."""
-    attributes = _ATTRIBUTE.findall(text)
-    if attributes and not _ATTRIBUTE.sub("", text).strip():
+    attributes = _ATTRIBUTE_PATTERN.findall(text)
+    if attributes and not _ATTRIBUTE_PATTERN.sub("", text).strip():
         text = " | ".join(f"{name} : {value}" for name, value in attributes)
     return " ".join(text.split())
 
 
-def _by_input(
-    predictions: Predictions, references: References, asked: Sequence[str], known: Sequence[str]
+def _align_by_input(
+    predictions: SystemOutputs, references: References, asked: Sequence[str], known: Sequence[str]
 ) -> Sequence[str]:
     places = {key: number for number, key in enumerate(known)}
     if len(places) != len(known):
@@ -62,7 +62,7 @@ def _by_input(
     answers: dict[str, int] = {}
     for number, key in enumerate(asked):
         if key not in places:
-            got = f"{counts}; {_where(predictions, number)} has an input without references: {_short(key)}"
+            got = f"{counts}; {_describe_line(predictions, number)} has an input without references: {_shorten(key)}"
             raise DataError(f"inputs of {references.path} alone", got, "score against the test set it was made for")
         first = answers.setdefault(key, number)
         if predictions.texts[first] != predictions.texts[number]:
@@ -70,34 +70,34 @@ def _by_input(
             raise DataError("one output for an input", got, "keep one of them")
     if (lacking := next((number for number, key in enumerate(known) if key not in answers), None)) is not None:
         place = f"{references.path}, line {references.lines[lacking]}"
-        got = f"{counts}; none for the input of {place}: {_short(known[lacking])}"
+        got = f"{counts}; none for the input of {place}: {_shorten(known[lacking])}"
         raise DataError("a prediction for every input", got, "add the missing outputs")
     return [predictions.texts[answers[key]] for key in known]
 
 
-def _by_place(predictions: Predictions, references: References) -> Sequence[str]:
+def _align_by_line(predictions: SystemOutputs, references: References) -> Sequence[str]:
     given, wanted = len(predictions.texts), len(references.texts)
     texts = predictions.texts
-    if predictions.plain and given > wanted and not any(texts[wanted:]):
+    if predictions.is_plain_lines and given > wanted and not any(texts[wanted:]):
         return texts[:wanted]
     if given == wanted:
         return texts
-    if given == references.rows:
+    if given == references.row_count:
         fix = f"name the inputs in a column of both, or keep one for each of the {wanted} inputs"
     else:
         fix = "give one prediction for each example, in the same order"
     if given > wanted:
-        broken = f"{_where(predictions, wanted)} has no references: {_short(texts[wanted])}"
+        broken = f"{_describe_line(predictions, wanted)} has no references: {_shorten(texts[wanted])}"
     else:
         place = f"{references.path}, line {references.lines[given]}"
-        broken = f"none for example {given + 1}, {place}: {_short(references.texts[given][0])}"
+        broken = f"none for example {given + 1}, {place}: {_shorten(references.texts[given][0])}"
     got = f"{given} predictions, {wanted} sets of references; {broken}"
     raise DataError("as many predictions as sets of references", got, fix)
 
 
-def _where(predictions: Predictions, number: int) -> str:
+def _describe_line(predictions: SystemOutputs, number: int) -> str:
     return f"{predictions.path}, line {predictions.lines[number]},"
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 3]}...")
+def _shorten(text: str) -> str:
+    return repr(text if len(text) <= _MAX_SHOWN_CHARS else f"{text[: _MAX_SHOWN_CHARS - 3]}...")

@@ -10,18 +10,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from components.errors import WorkspaceError
 from components.evaluation.suites import java, meteor
-from components.evaluation.suites.suite import Rows
+from components.evaluation.suites.suite import ExampleIndices
 
-METRICS = ("meteor", "rougeL", "cider")
+COCO_METRICS = ("meteor", "rougeL", "cider")
 
 # What pycocoevalcap's tokenizer/ptbtokenizer.py drops.
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())  # noqa: SIM905
-_BREAKS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+_LINE_BREAKS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 _TIME_LIMIT_S = 600
 
 
-def scores(
-    wanted: Collection[str], predictions: Sequence[str], references: Sequence[Sequence[str]], groups: Sequence[Rows]
+def compute_scores(
+    wanted: Collection[str],
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    groups: Sequence[ExampleIndices],
 ) -> Mapping[str, list[float]]:
     """The wanted of METRICS for each group of rows.
 
@@ -29,20 +32,22 @@ def scores(
         WorkspaceError: Java or pycocoevalcap is missing, or a program of it fails.
 
     """
-    lines = tokenize([*predictions, *(text for own in references for text in own)])
+    lines = tokenize_ptb([*predictions, *(text for own in references for text in own)])
     texts, rest = lines[: len(predictions)], iter(lines[len(predictions) :])
     targets = [[next(rest) for _ in own] for own in references]
     values: dict[str, list[float]] = {}
     if "meteor" in wanted:
-        values["meteor"] = meteor.scores(texts, targets, groups)
+        values["meteor"] = meteor.compute_scores(texts, targets, groups)
     if "rougeL" in wanted:
-        values["rougeL"] = _rouge(texts, targets, groups)
+        values["rougeL"] = _score_rouge(texts, targets, groups)
     if "cider" in wanted:
-        values["cider"] = [_cider([texts[row] for row in rows], [targets[row] for row in rows]) for rows in groups]
+        values["cider"] = [
+            _score_cider([texts[row] for row in rows], [targets[row] for row in rows]) for rows in groups
+        ]
     return values
 
 
-def tokenize(texts: Sequence[str]) -> list[str]:
+def tokenize_ptb(texts: Sequence[str]) -> list[str]:
     """Stanford's PTB tokens of each text, lower-cased and without punctuation, joined by spaces.
 
     Raises:
@@ -50,22 +55,24 @@ def tokenize(texts: Sequence[str]) -> list[str]:
 
     """
     options = ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    command = ["java", "-Dfile.encoding=UTF-8", "-cp", str(java.jar(java.TOKENIZER)), *options]
-    fed = "".join(_BREAKS.sub(" ", text) + "\n" for text in texts)
+    command = ["java", "-Dfile.encoding=UTF-8", "-cp", str(java.find_jar(java.TOKENIZER_JAR)), *options]
+    fed = "".join(_LINE_BREAKS.sub(" ", text) + "\n" for text in texts)
     done = subprocess.run(command, input=fed.encode(), capture_output=True, check=False, timeout=_TIME_LIMIT_S)
     lines = done.stdout.decode().split("\n")[:-1]
     if done.returncode or len(lines) != len(texts):
         said = done.stderr.decode(errors="replace").strip().splitlines()
         got = f"exit code {done.returncode}, {len(lines)} lines for {len(texts)}; {said[-1] if said else 'no message'}"
         raise WorkspaceError("tokens from Stanford's PTB tokenizer", got, "check the Java runtime and its memory")
-    return [" ".join(_words(line)) for line in lines]
+    return [" ".join(_drop_punctuation(line)) for line in lines]
 
 
-def _words(line: str) -> Iterable[str]:
+def _drop_punctuation(line: str) -> Iterable[str]:
     return (word for word in line.rstrip().split(" ") if word not in _PUNCTUATION)
 
 
-def _rouge(texts: Sequence[str], targets: Sequence[Sequence[str]], groups: Sequence[Rows]) -> list[float]:
+def _score_rouge(
+    texts: Sequence[str], targets: Sequence[Sequence[str]], groups: Sequence[ExampleIndices]
+) -> list[float]:
     from pycocoevalcap.rouge.rouge import Rouge
 
     scorer = Rouge()
@@ -73,7 +80,7 @@ def _rouge(texts: Sequence[str], targets: Sequence[Sequence[str]], groups: Seque
     return [sum(each[row] for row in rows) / len(rows) for rows in groups]
 
 
-def _cider(texts: Sequence[str], targets: Sequence[Sequence[str]]) -> float:
+def _score_cider(texts: Sequence[str], targets: Sequence[Sequence[str]]) -> float:
     from pycocoevalcap.cider.cider import Cider
 
     if not any(text for own in targets for text in own):

@@ -8,38 +8,41 @@ in size, but for BLEU, which tables give in points.
 from collections.abc import Collection, Mapping, Sequence
 
 from components.evaluation.suites import coco, mteval
-from components.evaluation.suites.suite import Rows, Suite
+from components.evaluation.suites.suite import ExampleIndices, Suite
 
-_COCO = "on PTB tokens without punctuation, as MS-COCO captions"
+_COCO_NOTE = "on PTB tokens without punctuation, as MS-COCO captions"
 VARIANTS = {
     "bleu": "mteval-13a, lower-cased, in points",
     "nist": "Perl mteval-13a, lower-cased, 5-grams, references filled up to the largest number",
-    "meteor": f"METEOR 1.5 {_COCO}",
-    "rougeL": f"F of beta 1.2 {_COCO}",
-    "cider": f"CIDEr {_COCO}",
+    "meteor": f"METEOR 1.5 {_COCO_NOTE}",
+    "rougeL": f"F of beta 1.2 {_COCO_NOTE}",
+    "cider": f"CIDEr {_COCO_NOTE}",
 }
 
 
-def scores(
-    wanted: Collection[str], predictions: Sequence[str], references: Sequence[Sequence[str]], groups: Sequence[Rows]
+def compute_scores(
+    wanted: Collection[str],
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    groups: Sequence[ExampleIndices],
 ) -> Mapping[str, list[float]]:
     """The wanted metrics for each group of rows, each group a corpus of its own."""
     values: dict[str, list[float]] = {}
-    for metric, measure in (("bleu", mteval.bleu), ("nist", mteval.nist)):
+    for metric, measure in (("bleu", mteval.compute_bleu), ("nist", mteval.compute_nist)):
         if metric in wanted:
             values[metric] = [
                 measure([predictions[row] for row in rows], [references[row] for row in rows]) for rows in groups
             ]
-    if captions := [metric for metric in wanted if metric in coco.METRICS]:
-        values |= coco.scores(captions, predictions, references, groups)
+    if captions := [metric for metric in wanted if metric in coco.COCO_METRICS]:
+        values |= coco.compute_scores(captions, predictions, references, groups)
     return values
 
 
-def repaired(text: str) -> str:
+def repair_characters(text: str) -> str:
     """The text without the broken pounds and accents that the official script mends in tables."""
     for broken, right in (("Ł", "£"), ("Â£", "£"), ("Ã©", "é"), ("ã©", "é")):
         text = text.replace(broken, right)
     return text
 
 
-SUITE = Suite("e2e", VARIANTS, frozenset(coco.METRICS), frozenset({"bleu"}), scores)
+SUITE = Suite("e2e", VARIANTS, frozenset(coco.COCO_METRICS), frozenset({"bleu"}), compute_scores)

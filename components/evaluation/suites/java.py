@@ -11,9 +11,9 @@ from pathlib import Path
 
 from components.errors import WorkspaceError
 
-TOKENIZER = "tokenizer/stanford-corenlp-3.4.1.jar"
-METEOR = "meteor/meteor-1.5.jar"
-_PARAPHRASES = "meteor/data/paraphrase-en.gz"
+TOKENIZER_JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
+METEOR_JAR = "meteor/meteor-1.5.jar"
+_PARAPHRASE_TABLE = "meteor/data/paraphrase-en.gz"
 
 NO_PACKAGE = "the package pycocoevalcap is not installed"
 INSTALL_PACKAGE = "pip install 'prefixfleet[metrics]'"
@@ -21,38 +21,38 @@ NO_JAVA = "no Java runtime answers `java -version`"
 INSTALL_JAVA = "install a Java runtime (Debian: apt-get install default-jre-headless) and put `java` on PATH"
 
 
-def problem() -> tuple[str, str] | None:
+def find_problem() -> tuple[str, str] | None:
     """Why the Java programs cannot run here, and what to do; None where they can."""
-    folder = _package()
+    folder = _find_package()
     if folder is None:
         return NO_PACKAGE, INSTALL_PACKAGE
-    for name in (TOKENIZER, METEOR, _PARAPHRASES):
+    for name in (TOKENIZER_JAR, METEOR_JAR, _PARAPHRASE_TABLE):
         if not (folder / name).is_file():
             return f"pycocoevalcap in {folder} has no {name}", "install pycocoevalcap again"
-    return None if _answers() else (NO_JAVA, INSTALL_JAVA)
+    return None if _is_java_available() else (NO_JAVA, INSTALL_JAVA)
 
 
-def jar(name: str) -> Path:
+def find_jar(name: str) -> Path:
     """The path of one of the programs.
 
     Raises:
         WorkspaceError: pycocoevalcap or Java is missing.
 
     """
-    folder = _package()
-    if folder is None or (missing := problem()) is not None:
+    folder = _find_package()
+    if folder is None or (missing := find_problem()) is not None:
         why, fix = (NO_PACKAGE, INSTALL_PACKAGE) if folder is None else missing  # type: ignore[misc]
         raise WorkspaceError("Java with pycocoevalcap's programs", why, fix)
     return folder / name
 
 
-def _package() -> Path | None:
+def _find_package() -> Path | None:
     spec = importlib.util.find_spec("pycocoevalcap")
     places = list(spec.submodule_search_locations or ()) if spec is not None else []
     return Path(places[0]) if places else None
 
 
-def _answers() -> bool:
+def _is_java_available() -> bool:
     program = shutil.which("java")
     if program is None:
         return False

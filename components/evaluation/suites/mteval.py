@@ -9,70 +9,72 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from components.evaluation.metrics import corpus_score, sentence_statistics
+from components.evaluation.metrics import compute_corpus_score, compute_sentence_statistics
 
 _ORDERS = range(1, 6)
-_BETA = math.log(0.5) / math.log(1.5) ** 2
-_LOWER = {capital: capital + 32 for capital in range(ord("A"), ord("Z") + 1)}
+_BREVITY_BETA = math.log(0.5) / math.log(1.5) ** 2
+_LOWERCASE_TABLE = {capital: capital + 32 for capital in range(ord("A"), ord("Z") + 1)}
 
 Words = tuple[str, ...]
 Ngrams = Counter[Words]
 
 
-def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+def compute_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Corpus BLEU-4 in points of 0..100, with the reference length that is closest and, of two, the shorter."""
-    lowered = [[text.translate(_LOWER) for text in own] for own in references]
-    texts = [text.translate(_LOWER) for text in predictions]
-    return corpus_score("bleu", sentence_statistics("bleu", texts, lowered, lowercase=False))
+    lowered = [[text.translate(_LOWERCASE_TABLE) for text in own] for own in references]
+    texts = [text.translate(_LOWERCASE_TABLE) for text in predictions]
+    return compute_corpus_score("bleu", compute_sentence_statistics("bleu", texts, lowered, lowercase=False))
 
 
-def nist(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+def compute_nist(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Corpus NIST-5 as mteval-v13a.pl gives it where examples have different numbers of references.
 
     The script wants as many references for each example, so the official E2E script fills up with empty ones; the mean
     reference length that the brevity penalty compares with is then the sum of all lengths over the largest number of
     references. (Python ports take each example's own mean length: 8.59 where Perl says 8.61 for the E2E baseline.)
     """
-    targets = [[_words(text) for text in own] for own in references]
+    targets = [[_tokenize(text) for text in own] for own in references]
     counts: Ngrams = Counter()
     total = 0
     for own in targets:
         for words in own:
-            counts.update(_ngrams(words))
+            counts.update(_count_ngrams(words))
             total += len(words)
     gained, tried = dict.fromkeys(_ORDERS, 0.0), dict.fromkeys(_ORDERS, 0)
     length = 0
     for text, own in zip(predictions, targets, strict=True):
-        words, allowed = _words(text), Counter[Words]()
+        words, allowed = _tokenize(text), Counter[Words]()
         for target in own:
-            allowed |= _ngrams(target)
-        for ngram, times in (_ngrams(words) & allowed).items():
-            gained[len(ngram)] += times * _information(ngram, counts, total)
+            allowed |= _count_ngrams(target)
+        for ngram, times in (_count_ngrams(words) & allowed).items():
+            gained[len(ngram)] += times * _compute_information(ngram, counts, total)
         for order in _ORDERS:
             tried[order] += max(0, len(words) - order + 1)
         length += len(words)
     mean_length = total / max(map(len, targets))
-    return _penalty(length, mean_length) * sum(gained[order] / max(tried[order], 1) for order in _ORDERS)
+    return _compute_brevity_penalty(length, mean_length) * sum(
+        gained[order] / max(tried[order], 1) for order in _ORDERS
+    )
 
 
-def _information(ngram: Words, counts: Ngrams, total: int) -> float:
+def _compute_information(ngram: Words, counts: Ngrams, total: int) -> float:
     """How many bits the last word tells after the others: log2(count of the others / count of all)."""
     # Perl takes the word "0" for no word at all.
     before = counts[ngram[:-1]] if ngram[:-1] not in ((), ("0",)) else total
     return math.log2(before / counts[ngram])
 
 
-def _penalty(length: int, mean_length: float) -> float:
+def _compute_brevity_penalty(length: int, mean_length: float) -> float:
     if not length or not mean_length:
         return 0.0
-    return math.exp(_BETA * math.log(min(1.0, length / mean_length)) ** 2)
+    return math.exp(_BREVITY_BETA * math.log(min(1.0, length / mean_length)) ** 2)
 
 
-def _words(text: str) -> Words:
+def _tokenize(text: str) -> Words:
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
-    return tuple(Tokenizer13a()(text.translate(_LOWER)).split())
+    return tuple(Tokenizer13a()(text.translate(_LOWERCASE_TABLE)).split())
 
 
-def _ngrams(words: Words) -> Ngrams:
+def _count_ngrams(words: Words) -> Ngrams:
     return Counter(words[start : start + order] for order in _ORDERS for start in range(len(words) - order + 1))

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.errors import DataError
-from components.evaluation.suites.tables import OUTPUTS, Table, column_of, input_column, read_table
+from components.evaluation.suites.tables import OUTPUT_COLUMNS, Table, find_column, find_input_column, read_table
 
 
 @dataclass(frozen=True, slots=True)
-class Predictions:
+class SystemOutputs:
     """Outputs in the file's order, the numbers of their lines, and their inputs where the file names them."""
 
     path: Path
     texts: Sequence[str]
     lines: Sequence[int]
     inputs: Sequence[str] | None = None
-    plain: bool = False
+    is_plain_lines: bool = False
 
 
-def read_predictions(path: Path, column: str | None = None) -> Predictions:
+def read_system_outputs(path: Path, column: str | None = None) -> SystemOutputs:
     """Read outputs; a table's or JSON's column of outputs is `column`, or known by its name.
 
     A table without a header has one column of outputs, or two: inputs and outputs.
@@ -31,25 +31,25 @@ def read_predictions(path: Path, column: str | None = None) -> Predictions:
     table = read_table(path)
     if not table.rows:
         raise DataError("at least one prediction", f"an empty {path}", "give a file with a line for each input")
-    lines = [row.line for row in table.rows]
+    lines = [row.line_number for row in table.rows]
     if table.kind in ("json", "table"):
-        outputs = _column(table, column_of(table, column, OUTPUTS, "outputs"))
-        named = input_column(table)
-        return Predictions(path, outputs, lines, None if named is None else _column(table, named))
+        outputs = _read_column(table, find_column(table, column, OUTPUT_COLUMNS, "outputs"))
+        named = find_input_column(table)
+        return SystemOutputs(path, outputs, lines, None if named is None else _read_column(table, named))
     if column is not None:
-        column_of(table, column, (), "outputs")
+        find_column(table, column, (), "outputs")
     width = len(table.rows[0].cells)
     if width > 2:
-        column_of(table, None, OUTPUTS, "outputs")
+        find_column(table, None, OUTPUT_COLUMNS, "outputs")
     inputs = [row.cells[0] for row in table.rows] if width == 2 else None
-    return Predictions(path, [row.cells[-1].strip() for row in table.rows], lines, inputs, plain=width == 1)
+    return SystemOutputs(path, [row.cells[-1].strip() for row in table.rows], lines, inputs, is_plain_lines=width == 1)
 
 
-def _column(table: Table, column: str) -> list[str]:
+def _read_column(table: Table, column: str) -> list[str]:
     texts = []
     for row in table.rows:
         if not isinstance(value := row.values.get(column), str):
-            got = f"{type(value).__name__} in {table.path}, line {row.line}"
+            got = f"{type(value).__name__} in {table.path}, line {row.line_number}"
             raise DataError(f"a text under {column!r}", got, "correct the line")
         texts.append(value.strip())
     return texts

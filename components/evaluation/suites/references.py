@@ -10,14 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from components.data.importers.dart import import_dart
-from components.data.importers.sources import files_of, split_of
+from components.data.importers.sources import find_split, read_files
 from components.data.importers.webnlg import import_webnlg
 from components.data.schema import Example
 from components.errors import DataError
-from components.evaluation.suites.tables import REFERENCE, Row, Table, column_of, input_column, read_table, table_of
+from components.evaluation.suites.tables import (
+    REFERENCE_COLUMN,
+    Table,
+    TableRow,
+    find_column,
+    find_input_column,
+    parse_table,
+    read_table,
+)
 
-_ARCHIVES = (".zip", ".tar", ".tgz", ".xz", ".gz", ".bz2")
-_WEBNLG_TEST = "testdata_with_lex.xml"
+_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".xz", ".gz", ".bz2")
+_WEBNLG_TEST_FILE = "testdata_with_lex.xml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class References:
     lines: Sequence[int]
     inputs: Sequence[str] | None = None
     slices: Sequence[str | None] | None = None
-    rows: int = 0
+    row_count: int = 0
 
 
 def read_references(paths: Sequence[Path], suite: str, column: str | None = None, split: str = "test") -> References:
@@ -43,38 +51,38 @@ def read_references(paths: Sequence[Path], suite: str, column: str | None = None
 
     """
     if len(paths) > 1:
-        return _checked(_parallel([read_table(path) for path in paths]))
+        return _check_references(_join_parallel_tables([read_table(path) for path in paths]))
     path = paths[0]
-    if (release := _release(path, suite, split)) is not None:
-        return _checked(release)
+    if (release := _read_release(path, suite, split)) is not None:
+        return _check_references(release)
     table = read_table(path)
     if table.kind == "lines":
-        return _checked(_lines(table))
-    return _checked(_rows(table, suite, column))
+        return _check_references(_group_lines(table))
+    return _check_references(_to_references(table, suite, column))
 
 
-def _release(path: Path, suite: str, split: str) -> References | None:
+def _read_release(path: Path, suite: str, split: str) -> References | None:
     suffix = path.suffix.lower()
-    if suite == "webnlg" and (path.is_dir() or suffix in (*_ARCHIVES, ".xml")):
-        return _examples(path, import_webnlg(str(_webnlg_folder(path))), split)
-    if suite == "dart" and (path.is_dir() or suffix in (*_ARCHIVES, ".json")):
-        return _examples(path, import_dart(str(path)), split)
-    if path.is_dir() or suffix in _ARCHIVES:
-        return _tables_inside(path, suite, split)
+    if suite == "webnlg" and (path.is_dir() or suffix in (*_ARCHIVE_SUFFIXES, ".xml")):
+        return _select_split(path, import_webnlg(str(_find_webnlg_folder(path))), split)
+    if suite == "dart" and (path.is_dir() or suffix in (*_ARCHIVE_SUFFIXES, ".json")):
+        return _select_split(path, import_dart(str(path)), split)
+    if path.is_dir() or suffix in _ARCHIVE_SUFFIXES:
+        return _read_table_inside(path, suite, split)
     return None
 
 
-def _webnlg_folder(path: Path) -> Path:
+def _find_webnlg_folder(path: Path) -> Path:
     if path.suffix.lower() != ".xml":
         return path
     release = path.resolve().parent.parent
-    if path.name != _WEBNLG_TEST or not (release / "train").is_dir():
+    if path.name != _WEBNLG_TEST_FILE or not (release / "train").is_dir():
         fix = "give the archive or the release's folder, whose train part tells which categories are seen"
-        raise DataError(f"WebNLG's release around test/{_WEBNLG_TEST}", str(path), fix)
+        raise DataError(f"WebNLG's release around test/{_WEBNLG_TEST_FILE}", str(path), fix)
     return release
 
 
-def _examples(path: Path, splits: dict[str, list[Example]], split: str) -> References:
+def _select_split(path: Path, splits: dict[str, list[Example]], split: str) -> References:
     if not (found := splits.get(split)):
         raise DataError(f"the split {split!r} in {path}", f"{', '.join(splits) or 'none'}", "name another split")
     slices = [example.slice for example in found]
@@ -83,93 +91,95 @@ def _examples(path: Path, splits: dict[str, list[Example]], split: str) -> Refer
     return References(path, texts, range(1, len(found) + 1), [example.source for example in found], own)
 
 
-def _tables_inside(path: Path, suite: str, split: str) -> References:
-    for name, content in files_of(str(path), ".csv", ".tsv", ".jsonl").items():
-        if split_of(name.rsplit("/", 1)[-1]) == split:
-            table = table_of(path / name, content)
-            if _reference_columns(table):
-                return _rows(table, suite, None)
+def _read_table_inside(path: Path, suite: str, split: str) -> References:
+    for name, content in read_files(str(path), ".csv", ".tsv", ".jsonl").items():
+        if find_split(name.rsplit("/", 1)[-1]) == split:
+            table = parse_table(path / name, content)
+            if _find_reference_columns(table):
+                return _to_references(table, suite, None)
     raise DataError(f"a {split} file with references in {path}", "none", "name the file itself, or another split")
 
 
-def _rows(table: Table, suite: str, column: str | None) -> References:
-    named = input_column(table)
+def _to_references(table: Table, suite: str, column: str | None) -> References:
+    named = find_input_column(table)
     if table.kind == "headless":
         if column is not None:
-            column_of(table, column, (), "references")
+            find_column(table, column, (), "references")
         split_off = suite == "e2e" and len(table.rows[0].cells) == 2
         inputs = [row.cells[0] for row in table.rows] if split_off else None
         texts = [list(row.cells[1 if split_off else 0 :]) for row in table.rows]
     else:
-        columns = [column_of(table, column, (), "references")] if column else _reference_columns(table)
+        columns = [find_column(table, column, (), "references")] if column else _find_reference_columns(table)
         if not columns:
-            column_of(table, None, (REFERENCE,), "references")
-        inputs = [_text(table, row, row.values.get(named)) for row in table.rows] if named is not None else None
-        texts = [[text for each in columns for text in _texts(table, row, row.values.get(each))] for row in table.rows]
-    slices = [_slice(table, row) for row in table.rows] if "slice" in table.columns else None
-    return _grouped(table, texts, inputs, slices, together="references" not in table.columns)
+            find_column(table, None, (REFERENCE_COLUMN,), "references")
+        inputs = [_check_text(table, row, row.values.get(named)) for row in table.rows] if named is not None else None
+        texts = [
+            [text for each in columns for text in _check_texts(table, row, row.values.get(each))] for row in table.rows
+        ]
+    slices = [_read_slice(table, row) for row in table.rows] if "slice" in table.columns else None
+    return _group_by_input(table, texts, inputs, slices, merge_same_inputs="references" not in table.columns)
 
 
-def _reference_columns(table: Table) -> list[str]:
+def _find_reference_columns(table: Table) -> list[str]:
     if "references" in table.columns:
         return ["references"]
-    return [column for column in table.columns if REFERENCE.fullmatch(column)]
+    return [column for column in table.columns if REFERENCE_COLUMN.fullmatch(column)]
 
 
-def _grouped(
+def _group_by_input(
     table: Table,
     texts: Sequence[Sequence[str]],
     inputs: Sequence[str] | None,
     slices: Sequence[str | None] | None,
     *,
-    together: bool,
+    merge_same_inputs: bool,
 ) -> References:
-    lines = [row.line for row in table.rows]
-    if inputs is None or not together:
-        cleaned = [_full(own) for own in texts]
+    lines = [row.line_number for row in table.rows]
+    if inputs is None or not merge_same_inputs:
+        cleaned = [_drop_empty(own) for own in texts]
         return References(table.path, cleaned, lines, inputs, slices, len(lines))
     groups: dict[str, list[str]] = {}
     starts: dict[str, int] = {}
     for number, key in enumerate(inputs):
-        groups.setdefault(key, []).extend(_full(texts[number]))
+        groups.setdefault(key, []).extend(_drop_empty(texts[number]))
         starts.setdefault(key, number)
     own = None if slices is None else [slices[number] for number in starts.values()]
     started = [lines[number] for number in starts.values()]
     return References(table.path, list(groups.values()), started, list(groups), own, len(lines))
 
 
-def _lines(table: Table) -> References:
+def _group_lines(table: Table) -> References:
     groups: list[list[str]] = []
     starts: list[int] = []
     open_group = False
-    parted = any(not row.cells[0].strip() for row in table.rows[: _last(table)])
+    parted = any(not row.cells[0].strip() for row in table.rows[: _find_last_text_row(table)])
     for row in table.rows:
         text = row.cells[0].strip()
         if text and not (parted and open_group):
             groups.append([])
-            starts.append(row.line)
+            starts.append(row.line_number)
         if text:
             groups[-1].append(text)
         open_group = bool(text)
-    return References(table.path, groups, starts, rows=sum(map(len, groups)))
+    return References(table.path, groups, starts, row_count=sum(map(len, groups)))
 
 
-def _last(table: Table) -> int:
+def _find_last_text_row(table: Table) -> int:
     return max((number for number, row in enumerate(table.rows) if row.cells[0].strip()), default=0)
 
 
-def _parallel(tables: Sequence[Table]) -> References:
+def _join_parallel_tables(tables: Sequence[Table]) -> References:
     for table in tables:
         if len(table.rows) != len(tables[0].rows):
             got = f"{len(tables[0].rows)} in {tables[0].path}, {len(table.rows)} in {table.path}"
             raise DataError("as many lines in every file of references", got, "fill up with empty lines")
         if table.kind != "lines":
             raise DataError("files of lines where there are several", f"another format in {table.path}", "give one")
-    texts = [_full(row.cells[0] for row in rows) for rows in zip(*(table.rows for table in tables), strict=True)]
-    return References(tables[0].path, texts, range(1, len(texts) + 1), rows=len(texts))
+    texts = [_drop_empty(row.cells[0] for row in rows) for rows in zip(*(table.rows for table in tables), strict=True)]
+    return References(tables[0].path, texts, range(1, len(texts) + 1), row_count=len(texts))
 
 
-def _checked(found: References) -> References:
+def _check_references(found: References) -> References:
     if not found.texts:
         raise DataError("at least one example with references", f"none in {found.path}", "give a test set")
     if (empty := next((number for number, own in enumerate(found.texts) if not own), None)) is not None:
@@ -178,20 +188,20 @@ def _checked(found: References) -> References:
     return found
 
 
-def _full(texts: Iterable[str]) -> list[str]:
+def _drop_empty(texts: Iterable[str]) -> list[str]:
     return [text.strip() for text in texts if text.strip()]
 
 
-def _text(table: Table, row: Row, value: Any) -> str:
+def _check_text(table: Table, row: TableRow, value: Any) -> str:
     if isinstance(value, str):
         return value
-    raise DataError("a text", f"{type(value).__name__} in {table.path}, line {row.line}", "correct the line")
+    raise DataError("a text", f"{type(value).__name__} in {table.path}, line {row.line_number}", "correct the line")
 
 
-def _texts(table: Table, row: Row, value: Any) -> list[str]:
+def _check_texts(table: Table, row: TableRow, value: Any) -> list[str]:
     values = value if isinstance(value, list) else [] if value is None else [value]
-    return [_text(table, row, one) for one in values]
+    return [_check_text(table, row, one) for one in values]
 
 
-def _slice(table: Table, row: Row) -> str | None:
-    return None if row.values.get("slice") is None else _text(table, row, row.values["slice"]) or None
+def _read_slice(table: Table, row: TableRow) -> str | None:
+    return None if row.values.get("slice") is None else _check_text(table, row, row.values["slice"]) or None

@@ -8,13 +8,13 @@ from collections.abc import Collection, Sequence
 
 from components.errors import DataError, WorkspaceError
 from components.evaluation.suites import e2e, java, summarisation, triples
-from components.evaluation.suites.suite import LABELS, LeftOut, Suite, SuiteScore
+from components.evaluation.suites.suite import SUITE_METRIC_LABELS, Suite, SuiteScore, UnavailableMetric
 
 ALL = "all"
 SUITES = {suite.name: suite for suite in (e2e.SUITE, triples.WEBNLG, triples.DART, summarisation.SUITE)}
 
 
-def named_suite(name: str) -> Suite:
+def find_suite(name: str) -> Suite:
     """The suite of that name.
 
     Raises:
@@ -28,17 +28,17 @@ def named_suite(name: str) -> Suite:
     return SUITES[name]
 
 
-def left_out(suite: str, metrics: Collection[str] | None = None) -> list[LeftOut]:
+def find_unavailable_metrics(suite: str, metrics: Collection[str] | None = None) -> list[UnavailableMetric]:
     """Those of the suite's (or the named) metrics that cannot be computed here.
 
     Raises:
         DataError: the suite or a metric is unknown.
 
     """
-    found = named_suite(suite)
-    needing = [metric for metric in _wanted(found, metrics) if metric in found.java]
-    missing = java.problem() if needing else None
-    return [LeftOut(metric, *missing) for metric in needing] if missing is not None else []
+    found = find_suite(suite)
+    needing = [metric for metric in _select_metrics(found, metrics) if metric in found.java_metrics]
+    missing = java.find_problem() if needing else None
+    return [UnavailableMetric(metric, *missing) for metric in needing] if missing is not None else []
 
 
 def score_suite(
@@ -52,7 +52,7 @@ def score_suite(
     """Score one prediction an example against its own references, of which each example has at least one.
 
     With `slices`, a label or None for each example, every slice is scored by itself too, as a corpus of its own. Scores
-    come metric by metric in the suite's order, slices by name and `all` last. Without `metrics` those that `left_out`
+    come metric by metric in the suite's order, slices by name and `all` last. Without `metrics` those that `find_unavailable_metrics`
     names are left out; a metric that is asked for by name must be computable. An empty prediction counts as it is.
 
     Raises:
@@ -60,15 +60,15 @@ def score_suite(
         WorkspaceError: a metric was asked for by name that this machine cannot compute.
 
     """
-    found = named_suite(suite)
+    found = find_suite(suite)
     _check_counts(predictions, references, slices)
-    missing = left_out(suite, metrics)
+    missing = find_unavailable_metrics(suite, metrics)
     if missing and metrics is not None:
-        told = ", ".join(LABELS[one.metric] for one in missing)
+        told = ", ".join(SUITE_METRIC_LABELS[one.metric] for one in missing)
         raise WorkspaceError(f"{told} of {suite}", missing[0].why, missing[0].fix)
-    wanted = [metric for metric in _wanted(found, metrics) if metric not in {one.metric for one in missing}]
-    rows = _rows_of(slices, len(predictions))
-    values = found.scores(wanted, predictions, references, list(rows.values()))
+    wanted = [metric for metric in _select_metrics(found, metrics) if metric not in {one.metric for one in missing}]
+    rows = _group_rows_by_slice(slices, len(predictions))
+    values = found.compute_scores(wanted, predictions, references, list(rows.values()))
     return [
         SuiteScore(metric, name, value, len(rows[name]), found.variants[metric])
         for metric in wanted
@@ -76,7 +76,7 @@ def score_suite(
     ]
 
 
-def _wanted(suite: Suite, metrics: Collection[str] | None) -> list[str]:
+def _select_metrics(suite: Suite, metrics: Collection[str] | None) -> list[str]:
     if metrics is None:
         return list(suite.variants)
     if unknown := sorted(set(metrics) - set(suite.variants)):
@@ -97,7 +97,7 @@ def _check_counts(
         raise DataError("at least one reference for each example", f"none for example {lacking}", "add or drop it")
 
 
-def _rows_of(slices: Sequence[str | None] | None, count: int) -> dict[str, list[int]]:
+def _group_rows_by_slice(slices: Sequence[str | None] | None, count: int) -> dict[str, list[int]]:
     rows: dict[str, list[int]] = {}
     for index, name in enumerate(slices or ()):
         if name is not None:

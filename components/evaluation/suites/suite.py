@@ -3,13 +3,15 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-Rows = Sequence[int]
+ExampleIndices = Sequence[int]
 """Which examples belong to a slice, by index from 0."""
 
-Scores = Callable[[Collection[str], Sequence[str], Sequence[Sequence[str]], Sequence[Rows]], Mapping[str, list[float]]]
+ScoreFunction = Callable[
+    [Collection[str], Sequence[str], Sequence[Sequence[str]], Sequence[ExampleIndices]], Mapping[str, list[float]]
+]
 """Wanted metrics, predictions, references and groups of rows; gives each metric's value for each group."""
 
-LABELS = {
+SUITE_METRIC_LABELS = {
     "bleu": "BLEU",
     "nist": "NIST",
     "meteor": "METEOR",
@@ -37,7 +39,7 @@ class SuiteScore:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class UnavailableMetric:
     """A metric of a suite that this machine cannot compute: why, and what to do."""
 
     metric: str
@@ -51,10 +53,10 @@ class Suite:
 
     name: str
     variants: Mapping[str, str]
-    java: frozenset[str]
-    points: frozenset[str]
-    scores: Scores
+    java_metrics: frozenset[str]
+    point_metrics: frozenset[str]
+    compute_scores: ScoreFunction
 
-    def written(self, metric: str, value: float) -> str:
+    def format_value(self, metric: str, value: float) -> str:
         """The value with as many digits as the published tables have."""
-        return f"{value:.{2 if metric in self.points else 4}f}"
+        return f"{value:.{2 if metric in self.point_metrics else 4}f}"

@@ -7,22 +7,25 @@ bootstrap instead of the mean, which differs in the second decimal.
 from collections.abc import Collection, Mapping, Sequence
 
 from components.config import Metric
-from components.evaluation.metrics import corpus_score, sentence_statistics
-from components.evaluation.suites.suite import Rows, Suite
+from components.evaluation.metrics import compute_corpus_score, compute_sentence_statistics
+from components.evaluation.suites.suite import ExampleIndices, Suite
 
 _METRICS: tuple[Metric, ...] = ("rouge1", "rouge2", "rougeL")
 _VARIANT = "rouge-score, stemmed, mean F1, best reference, in points"
 
 
-def scores(
-    wanted: Collection[str], predictions: Sequence[str], references: Sequence[Sequence[str]], groups: Sequence[Rows]
+def compute_scores(
+    wanted: Collection[str],
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    groups: Sequence[ExampleIndices],
 ) -> Mapping[str, list[float]]:
     """The wanted metrics for each group of rows."""
     values: dict[str, list[float]] = {}
     for metric in _METRICS:
         if metric in wanted:
-            statistics_NK = sentence_statistics(metric, predictions, references, lowercase=True)
-            values[metric] = [corpus_score(metric, statistics_NK[list(rows)]) for rows in groups]
+            statistics_NK = compute_sentence_statistics(metric, predictions, references, lowercase=True)
+            values[metric] = [compute_corpus_score(metric, statistics_NK[list(rows)]) for rows in groups]
     return values
 
 
@@ -31,5 +34,5 @@ SUITE = Suite(
     {str(metric): _VARIANT for metric in _METRICS},
     frozenset(),
     frozenset(_METRICS),
-    scores,
+    compute_scores,
 )

@@ -15,11 +15,11 @@ from typing import Any
 from components.data.schema import decode_line
 from components.errors import DataError
 
-INPUT = re.compile(
+INPUT_COLUMN = re.compile(
     r"(mr|src|source|input|meaning([ _.-]?rep(resentation)?)?|da|dial(ogue)?[ _.-]act|document|dialogue|article)s?",
     re.I,
 )
-OUTPUTS = tuple(
+OUTPUT_COLUMNS = tuple(
     re.compile(pattern, re.I)
     for pattern in (
         r"predictions?|predicted",
@@ -28,17 +28,19 @@ OUTPUTS = tuple(
         r"ref(erence)?s?",
     )
 )
-REFERENCE = re.compile(r"(ref(erence)?|trg|tgt|target|human([ _.-]?ref(erence)?)?|summary|lex)s?[ _.-]?\d*", re.I)
+REFERENCE_COLUMN = re.compile(
+    r"(ref(erence)?|trg|tgt|target|human([ _.-]?ref(erence)?)?|summary|lex)s?[ _.-]?\d*", re.I
+)
 
-_TABLES = (".csv", ".tsv")
-_JSON = (".jsonl", ".json", ".ndjson")
+_TABLE_SUFFIXES = (".csv", ".tsv")
+_JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row, the number of its line from 1, and its values by column; the columns of a headless table are None."""
 
-    line: int
+    line_number: int
     values: Mapping[str, Any]
     cells: Sequence[str] = ()
 
@@ -50,7 +52,7 @@ class Table:
     path: Path
     kind: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
 def read_table(path: Path) -> Table:
@@ -60,7 +62,7 @@ def read_table(path: Path) -> Table:
         DataError: it cannot be read, is not UTF-8, or has a broken line.
 
     """
-    return table_of(path, read_bytes(path))
+    return parse_table(path, read_bytes(path))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -78,25 +80,27 @@ def read_bytes(path: Path) -> bytes:
         raise DataError("a file", f"{path}: {problem.strerror}", "correct the path or its rights") from None
 
 
-def table_of(path: Path, content: bytes) -> Table:
+def parse_table(path: Path, content: bytes) -> Table:
     """What `read_table` says of a file's content.
 
     Raises:
         DataError: as `read_table`.
 
     """
-    lines = _lines(path, content)
+    lines = _decode_lines(path, content)
     first = next((line for line in lines if line.strip()), "")
     suffix = path.suffix.lower()
-    if suffix in _JSON or _is_object(first):
-        return _json(path, lines)
-    header = _split(first)
-    if suffix in _TABLES or (any(map(INPUT.fullmatch, header)) and _has_texts(header)):
-        return _table(path, lines, headed=_has_texts(header) or any(map(INPUT.fullmatch, header)))
-    return Table(path, "lines", (), tuple(Row(number, {}, (line,)) for number, line in enumerate(lines, 1)))
+    if suffix in _JSON_SUFFIXES or _is_json_object(first):
+        return _parse_json_rows(path, lines)
+    header = _split_cells(first)
+    if suffix in _TABLE_SUFFIXES or (any(map(INPUT_COLUMN.fullmatch, header)) and _has_text_column(header)):
+        return _parse_delimited(
+            path, lines, headed=_has_text_column(header) or any(map(INPUT_COLUMN.fullmatch, header))
+        )
+    return Table(path, "lines", (), tuple(TableRow(number, {}, (line,)) for number, line in enumerate(lines, 1)))
 
 
-def column_of(table: Table, named: str | None, patterns: Sequence[re.Pattern[str]], meaning: str) -> str:
+def find_column(table: Table, named: str | None, patterns: Sequence[re.Pattern[str]], meaning: str) -> str:
     """The column called `named`, or else the first that the earliest of the patterns that fits any names.
 
     Raises:
@@ -109,34 +113,36 @@ def column_of(table: Table, named: str | None, patterns: Sequence[re.Pattern[str
             return found
         near = difflib.get_close_matches(named, columns, n=1)
         fix = f"did you mean {near[0]!r}?" if near else "name one of its columns"
-        raise DataError(f"a column {named!r}", f"{_told(columns)} in {table.path}", fix)
+        raise DataError(f"a column {named!r}", f"{_describe_columns(columns)} in {table.path}", fix)
     for pattern in patterns:
         if found := next((column for column in columns if pattern.fullmatch(column)), None):
             return found
-    raise DataError(f"a column of {meaning}", f"{_told(columns)} in {table.path}", "name it with the column option")
+    raise DataError(
+        f"a column of {meaning}", f"{_describe_columns(columns)} in {table.path}", "name it with the column option"
+    )
 
 
-def input_column(table: Table) -> str | None:
+def find_input_column(table: Table) -> str | None:
     """The column that names the inputs, where there is one."""
-    return next((column for column in table.columns if INPUT.fullmatch(column)), None)
+    return next((column for column in table.columns if INPUT_COLUMN.fullmatch(column)), None)
 
 
-def _told(columns: Sequence[str]) -> str:
+def _describe_columns(columns: Sequence[str]) -> str:
     return f"the columns {', '.join(columns)}" if columns else "no named column"
 
 
-def _is_object(line: str) -> bool:
+def _is_json_object(line: str) -> bool:
     try:
         return line.startswith("{") and isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
 
 
-def _has_texts(header: Sequence[str]) -> bool:
-    return any(pattern.fullmatch(cell) for pattern in (*OUTPUTS, REFERENCE) for cell in header)
+def _has_text_column(header: Sequence[str]) -> bool:
+    return any(pattern.fullmatch(cell) for pattern in (*OUTPUT_COLUMNS, REFERENCE_COLUMN) for cell in header)
 
 
-def _lines(path: Path, content: bytes) -> list[str]:
+def _decode_lines(path: Path, content: bytes) -> list[str]:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError("text in UTF-8", f"UTF-16 in {path}, line 1", "save the file as UTF-8")
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
@@ -149,29 +155,29 @@ def _lines(path: Path, content: bytes) -> list[str]:
     return decoded
 
 
-def _split(line: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=_delimiter(line)), [])]
+def _split_cells(line: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=_find_delimiter(line)), [])]
 
 
-def _delimiter(line: str) -> str:
+def _find_delimiter(line: str) -> str:
     return "\t" if "\t" in line else ","
 
 
-def _table(path: Path, lines: Sequence[str], *, headed: bool) -> Table:
-    rows = _cells(path, lines)
+def _parse_delimited(path: Path, lines: Sequence[str], *, headed: bool) -> Table:
+    rows = _read_cells(path, lines)
     header = tuple(cell.strip() for cell in rows[0][1]) if headed and rows else ()
     for line, cells in rows:
         if len(cells) != len(rows[0][1]):
             got = f"{len(cells)} in {path}, line {line}"
             raise DataError(f"{len(rows[0][1])} cells a row", got, "quote cells that hold the separator")
     body = rows[1:] if headed else rows
-    made = tuple(Row(line, dict(zip(header, cells, strict=True)) if headed else {}, cells) for line, cells in body)
+    made = tuple(TableRow(line, dict(zip(header, cells, strict=True)) if headed else {}, cells) for line, cells in body)
     return Table(path, "table" if headed else "headless", header, made)
 
 
-def _cells(path: Path, lines: Sequence[str]) -> list[tuple[int, list[str]]]:
+def _read_cells(path: Path, lines: Sequence[str]) -> list[tuple[int, list[str]]]:
     full = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    delimiter = _delimiter(full[0][1]) if full else ","
+    delimiter = _find_delimiter(full[0][1]) if full else ","
     reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter)
     rows, start = [], 1
     try:
@@ -187,22 +193,22 @@ def _cells(path: Path, lines: Sequence[str]) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _json(path: Path, lines: Sequence[str]) -> Table:
+def _parse_json_rows(path: Path, lines: Sequence[str]) -> Table:
     whole = "\n".join(lines).strip()
     if whole.startswith("["):
-        values = [(1, one) for one in _parsed(path, 1, whole)]
+        values = [(1, one) for one in _parse_json(path, 1, whole)]
     else:
-        values = [(number, _parsed(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]
+        values = [(number, _parse_json(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]
     rows = []
     for number, value in values:
         if not isinstance(value, str | dict):
             got = f"JSON of type {type(value).__name__} in {path}, line {number}"
             raise DataError("JSON objects or texts, one a line", got, "correct the line")
-        rows.append(Row(number, {"text": value} if isinstance(value, str) else value))
+        rows.append(TableRow(number, {"text": value} if isinstance(value, str) else value))
     return Table(path, "json", tuple(rows[0].values) if rows else (), tuple(rows))
 
 
-def _parsed(path: Path, line: int, text: str) -> Any:
+def _parse_json(path: Path, line: int, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as problem:

@@ -16,59 +16,64 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from components.evaluation.suites import meteor
-from components.evaluation.suites.suite import Rows, Scores, Suite
-from components.evaluation.ter import ter_statistics
+from components.evaluation.suites.suite import ExampleIndices, ScoreFunction, Suite
+from components.evaluation.ter import compute_ter_statistics
 
-_MOST_REFERENCES = 3
-_SPLIT = re.compile(r"(\W)")
+_MAX_REFERENCES = 3
+_NON_WORD = re.compile(r"(\W)")
 
 
 def split_words(text: str) -> str:
     """The text lower-cased, with spaces around everything that is no letter, digit or underscore."""
-    return " ".join(" ".join(_SPLIT.split(text.lower())).split())
+    return " ".join(" ".join(_NON_WORD.split(text.lower())).split())
 
 
-def split_ascii(text: str) -> str:
+def split_ascii_words(text: str) -> str:
     """`split_words` of the text folded to ASCII."""
     from text_unidecode import unidecode
 
     return " ".join(split_words(unidecode(text)).split())
 
 
-def multi_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+def compute_multi_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """BLEU-4 in points of texts that are tokenized already, as multi-bleu.perl with three reference files."""
     from sacrebleu.metrics import BLEU
 
     scorer = BLEU(tokenize="none", smooth_method="none", force=True)
-    columns = [[own[place] if place < len(own) else "" for own in references] for place in range(_MOST_REFERENCES)]
+    columns = [[own[place] if place < len(own) else "" for own in references] for place in range(_MAX_REFERENCES)]
     return float(scorer.corpus_score(list(predictions), columns).score)
 
 
-def _scores(fold: Callable[[str], str], edit_references: int) -> Scores:
-    def scores(
-        wanted: Collection[str], predictions: Sequence[str], references: Sequence[Sequence[str]], groups: Sequence[Rows]
+def _make_score_function(fold: Callable[[str], str], edit_references: int) -> ScoreFunction:
+    def compute_scores(
+        wanted: Collection[str],
+        predictions: Sequence[str],
+        references: Sequence[Sequence[str]],
+        groups: Sequence[ExampleIndices],
     ) -> Mapping[str, list[float]]:
         texts = [fold(text) for text in predictions]
-        targets = [[fold(text) for text in own[:_MOST_REFERENCES]] for own in references]
+        targets = [[fold(text) for text in own[:_MAX_REFERENCES]] for own in references]
         few = [own[:edit_references] for own in targets]
         values: dict[str, list[float]] = {}
         if "bleu" in wanted:
             values["bleu"] = [
-                multi_bleu([texts[row] for row in rows], [targets[row] for row in rows]) for rows in groups
+                compute_multi_bleu([texts[row] for row in rows], [targets[row] for row in rows]) for rows in groups
             ]
         if "meteor" in wanted:
-            values["meteor"] = meteor.scores(texts, few, groups)
+            values["meteor"] = meteor.compute_scores(texts, few, groups)
         if "ter" in wanted:
-            values["ter"] = _ter(texts, few, groups)
+            values["ter"] = _compute_ter(texts, few, groups)
         return values
 
-    return scores
+    return compute_scores
 
 
-def _ter(texts: Sequence[str], targets: Sequence[Sequence[str]], groups: Sequence[Rows]) -> list[float]:
+def _compute_ter(
+    texts: Sequence[str], targets: Sequence[Sequence[str]], groups: Sequence[ExampleIndices]
+) -> list[float]:
     """Edits to the nearest reference over the references' mean length, summed over the examples of each group."""
     statistics = [
-        ter_statistics(text.split(), [target.split() for target in own])
+        compute_ter_statistics(text.split(), [target.split() for target in own])
         for text, own in zip(texts, targets, strict=True)
     ]
     rates = []
@@ -78,7 +83,7 @@ def _ter(texts: Sequence[str], targets: Sequence[Sequence[str]], groups: Sequenc
     return rates
 
 
-def _variants(fold: str, references: str) -> dict[str, str]:
+def _make_variants(fold: str, references: str) -> dict[str, str]:
     return {
         "bleu": f"multi-bleu, {fold}, first three references, in points",
         "meteor": f"METEOR 1.5 -norm, {fold}, {references}",
@@ -86,12 +91,18 @@ def _variants(fold: str, references: str) -> dict[str, str]:
     }
 
 
-_JAVA, _POINTS = frozenset({"meteor"}), frozenset({"bleu"})
+_JAVA_METRICS, _POINT_METRICS = frozenset({"meteor"}), frozenset({"bleu"})
 WEBNLG = Suite(
     "webnlg",
-    _variants("lower-cased, split, ASCII", "first three references"),
-    _JAVA,
-    _POINTS,
-    _scores(split_ascii, _MOST_REFERENCES),
+    _make_variants("lower-cased, split, ASCII", "first three references"),
+    _JAVA_METRICS,
+    _POINT_METRICS,
+    _make_score_function(split_ascii_words, _MAX_REFERENCES),
 )
-DART = Suite("dart", _variants("lower-cased, split", "first reference"), _JAVA, _POINTS, _scores(split_words, 1))
+DART = Suite(
+    "dart",
+    _make_variants("lower-cased, split", "first reference"),
+    _JAVA_METRICS,
+    _POINT_METRICS,
+    _make_score_function(split_words, 1),
+)

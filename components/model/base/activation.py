@@ -21,7 +21,7 @@ _CUBIC = _LINEAR * 0.044715
 
 
 @contextmanager
-def compiled_activations(model: nn.Module) -> Iterator[None]:
+def compile_activations(model: nn.Module) -> Iterator[None]:
     """Inside, every GELU of the tanh approximation in `model` is compiled; the result is the same but for rounding.
 
     The first use in a process compiles, some 10 s where torch has not cached it on the machine.
@@ -52,25 +52,25 @@ class CompiledGelu(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The activation of every value; computed in float32, whatever the type of `x`."""
-        output: Tensor = _Gelu.apply(x)  # type: ignore[no-untyped-call]
+        output: Tensor = _GeluFunction.apply(x)  # type: ignore[no-untyped-call]
         return output
 
 
-class _Gelu(torch.autograd.Function):
+class _GeluFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        output: Tensor = _compiled(gelu)(x)
+        output: Tensor = _compile(gelu)(x)
         return output
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        output: Tensor = _compiled(gelu_gradient)(ctx.saved_tensors[0], grads[0])
+        output: Tensor = _compile(gelu_gradient)(ctx.saved_tensors[0], grads[0])
         return output
 
 
 @cache
-def _compiled(function: Any) -> Any:
+def _compile(function: Any) -> Any:
     return torch.compile(function, dynamic=True)
 
 

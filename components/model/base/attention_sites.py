@@ -17,28 +17,28 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import BaseModelError
-from components.model.base.blocks import all_blocks, decoder_blocks
-from components.model.base.checkpointing import kept
+from components.model.base.blocks import find_all_blocks, find_decoder_blocks
+from components.model.base.checkpointing import disable_checkpointing
 from components.model.base.shapes import CROSS, DECODER, ENCODER, PrefixShape, SiteShape
 
-_TRACE = "prefixfleet-trace"
+_TRACE_IMPLEMENTATION = "prefixfleet-trace"
 _SOURCE_TOKENS, _TARGET_TOKENS = 3, 2
-_NOISE = 0.05
+_MAX_LOGIT_NOISE = 0.05
 """Of the logits' spread: what kernels may differ by in 16 bits."""
-_known: "WeakKeyDictionary[nn.Module, dict[nn.Module, Site]]" = WeakKeyDictionary()
+_layers_by_model: "WeakKeyDictionary[nn.Module, dict[nn.Module, AttentionLayer]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class AttentionLayer:
     """One attention module's place: its site, its layer there, and the sizes of its keys and values."""
 
-    name: str
+    site: str
     layer: int
     kv_heads: int
     head_dim: int
 
 
-def attention_sites(model: Any) -> dict[nn.Module, Site]:
+def find_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
     """Every attention module of `model`, in the order of computation.
 
     Raises:
@@ -46,38 +46,38 @@ def attention_sites(model: Any) -> dict[nn.Module, Site]:
             with more than keys, values and a mask, its keys and values differ in size, or (decoder-only) its tokens'
             positions cannot be given or do not count from 0; it is named.
     """
-    if model not in _known:
-        _known[model] = _traced(model)
-    return _known[model]
+    if model not in _layers_by_model:
+        _layers_by_model[model] = _trace_attention_layers(model)
+    return _layers_by_model[model]
 
 
-def prefix_shape(model: Any) -> PrefixShape:
+def find_prefix_shape(model: Any) -> PrefixShape:
     """What a prefix for `model` must look like.
 
     Raises:
-        BaseModelError: as `attention_sites`; or the layers of one site differ in size.
+        BaseModelError: as `find_attention_layers`; or the layers of one site differ in size.
     """
     shapes: dict[str, SiteShape] = {}
     for name in (ENCODER, DECODER, CROSS):
-        own = [site for site in attention_sites(model).values() if site.name == name]
+        own = [site for site in find_attention_layers(model).values() if site.site == name]
         sizes = {(site.kv_heads, site.head_dim) for site in own}
         if len(sizes) > 1:
-            raise refused(model, f"keys and values of {sorted(sizes)} in {name}")
+            raise make_unsupported_base_error(model, f"keys and values of {sorted(sizes)} in {name}")
         if own:
             shapes[name] = SiteShape(len(own), own[0].kv_heads, own[0].head_dim)
     decoder = shapes[DECODER]
     return PrefixShape(decoder.layers, decoder.kv_heads, decoder.head_dim, shapes.get(ENCODER), shapes.get(CROSS))
 
 
-def refused(model: Any, got: str) -> BaseModelError:
+def make_unsupported_base_error(model: Any, got: str) -> BaseModelError:
     """The error of a model that prefixes cannot be attached to."""
     wanted = "a base that takes transformers' attention interface in every layer"
     return BaseModelError(wanted, f"{type(model).__name__}: {got}", "choose another base, such as GPT-2, Llama or BART")
 
 
 @contextmanager
-def implementation(model: Any, name: str) -> Iterator[None]:
-    """Let every attention of `model` go through the registered function `name`.
+def use_attention_implementation(model: Any, name: str) -> Iterator[None]:
+    """Let every attention of `model` go through the registered function `site`.
 
     Raises:
         BaseModelError: the model does not let its attention be replaced.
@@ -85,18 +85,18 @@ def implementation(model: Any, name: str) -> Iterator[None]:
     before = model.config._attn_implementation
     parts = [part for part in model.modules() if hasattr(part, "_can_set_attn_implementation")]
     if not all(part._can_set_attn_implementation() for part in parts):
-        raise refused(model, "its attention cannot be replaced")
+        raise make_unsupported_base_error(model, "its attention cannot be replaced")
     model.set_attn_implementation(name)
     try:
         if {part.config._attn_implementation for part in parts} != {name}:
-            raise refused(model, "its attention cannot be replaced")
+            raise make_unsupported_base_error(model, "its attention cannot be replaced")
         yield
     finally:
         model.set_attn_implementation(before)
 
 
 @contextmanager
-def watched(model: Any) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]:
+def record_attention_calls(model: Any) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]:
     """Note every attention call of `model`: the module, its keys and its values, each [B, H, S, D], in order.
 
     Raises:
@@ -112,42 +112,46 @@ def watched(model: Any) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]:
         calls.append((module, key, value))
         return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
 
-    AttentionInterface.register(_TRACE, watch)
-    AttentionMaskInterface.register(_TRACE, sdpa_mask)
+    AttentionInterface.register(_TRACE_IMPLEMENTATION, watch)
+    AttentionMaskInterface.register(_TRACE_IMPLEMENTATION, sdpa_mask)
     training = model.training
     model.eval()
     try:
-        with implementation(model, _TRACE), kept():
+        with use_attention_implementation(model, _TRACE_IMPLEMENTATION), disable_checkpointing():
             yield calls
     finally:
         model.train(training)
 
 
 @torch.no_grad()
-def _traced(model: Any) -> dict[nn.Module, Site]:
+def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
     pairs, before = model.config.is_encoder_decoder, model.config._attn_implementation
     encoder = set(model.get_encoder().modules()) if pairs else set()
     ids = torch.zeros(1, _SOURCE_TOKENS, dtype=torch.long, device=model.device)
     inputs = {"input_ids": ids, "use_cache": False}
     if pairs:
         inputs["decoder_input_ids"] = ids[:, :_TARGET_TOKENS]
-    with watched(model) as calls:
-        seen = _probe(model, inputs).logits.float()
-        with implementation(model, before):
-            output = _probe(model, {**inputs, "use_cache": True})
+    with record_attention_calls(model) as calls:
+        seen = _run_probe(model, inputs).logits.float()
+        with use_attention_implementation(model, before):
+            output = _run_probe(model, {**inputs, "use_cache": True})
     own = output.logits.float()
-    if (seen - own).square().mean().sqrt() > _NOISE * own.std():
-        raise refused(model, f"its attention ({before}) computes what transformers' sdpa function does not")
-    found: dict[nn.Module, Site] = {}
+    if (seen - own).square().mean().sqrt() > _MAX_LOGIT_NOISE * own.std():
+        raise make_unsupported_base_error(
+            model, f"its attention ({before}) computes what transformers' sdpa function does not"
+        )
+    found: dict[nn.Module, AttentionLayer] = {}
     counts: dict[str, int] = {}
     for module, key, value in calls:
         crosses = pairs and module not in encoder and key.shape[2] == _SOURCE_TOKENS
         name = ENCODER if module in encoder else CROSS if crosses else DECODER
         if module in found:
-            raise refused(model, "one attention module stands for several layers")
+            raise make_unsupported_base_error(model, "one attention module stands for several layers")
         if key.shape[1::2] != value.shape[1::2]:
-            raise refused(model, f"keys of {tuple(key.shape[1::2])} and values of {tuple(value.shape[1::2])}")
-        found[module] = Site(name, counts.get(name, 0), key.shape[1], key.shape[3])
+            raise make_unsupported_base_error(
+                model, f"keys of {tuple(key.shape[1::2])} and values of {tuple(value.shape[1::2])}"
+            )
+        found[module] = AttentionLayer(name, counts.get(name, 0), key.shape[1], key.shape[3])
         counts[name] = counts.get(name, 0) + 1
     _check_complete(model, counts)
     if not pairs:
@@ -156,7 +160,7 @@ def _traced(model: Any) -> dict[nn.Module, Site]:
     return found
 
 
-def _probe(model: Any, inputs: Mapping[str, Any]) -> Any:
+def _run_probe(model: Any, inputs: Mapping[str, Any]) -> Any:
     """One tiny forward; a model that cannot do it is no base, whatever it raises."""
     try:
         return model(**inputs)
@@ -164,33 +168,37 @@ def _probe(model: Any, inputs: Mapping[str, Any]) -> Any:
         raise
     except Exception as problem:
         said = (str(problem).splitlines() or ["no word"])[0]
-        raise refused(model, f"a forward fails with {type(problem).__name__} ({said:.200})") from problem
+        raise make_unsupported_base_error(
+            model, f"a forward fails with {type(problem).__name__} ({said:.200})"
+        ) from problem
 
 
 def _check_positions(model: Any, inputs: Mapping[str, Any], own: Tensor) -> None:
     """Tokens behind a prefix are given their positions, so these must count as the model itself counts, from 0."""
     if "position_ids" not in inspect.signature(model.get_decoder().forward).parameters:
-        raise refused(model, "its positions cannot be given (no position_ids)")
+        raise make_unsupported_base_error(model, "its positions cannot be given (no position_ids)")
     places = torch.arange(_SOURCE_TOKENS, device=model.device)[None]
-    given = _probe(model, {**inputs, "position_ids": places}).logits.float()
+    given = _run_probe(model, {**inputs, "position_ids": places}).logits.float()
     if (given - own).square().mean().sqrt() > torch.finfo(model.dtype).eps ** 0.5 * own.std():
-        raise refused(model, "its own positions are not 0, 1, 2, ...")
+        raise make_unsupported_base_error(model, "its own positions are not 0, 1, 2, ...")
 
 
 def _check_complete(model: Any, counts: dict[str, int]) -> None:
-    decoder = len(decoder_blocks(model))
+    decoder = len(find_decoder_blocks(model))
     wanted = {DECODER: decoder}
     if model.config.is_encoder_decoder:
-        wanted |= {ENCODER: len(all_blocks(model)) - decoder, CROSS: decoder}
+        wanted |= {ENCODER: len(find_all_blocks(model)) - decoder, CROSS: decoder}
     for site, count in wanted.items():
         if counts.get(site, 0) != count:
-            raise refused(model, f"{counts.get(site, 0)} of {count} layers call the attention interface ({site})")
+            raise make_unsupported_base_error(
+                model, f"{counts.get(site, 0)} of {count} layers call the attention interface ({site})"
+            )
 
 
-def _check_cache(model: Any, found: Mapping[nn.Module, Site], cache: Any) -> None:
+def _check_cache(model: Any, found: Mapping[nn.Module, AttentionLayer], cache: Any) -> None:
     """Prefixes are decoded from a cache that holds them: it must hold keys as attention sees them."""
     wanted = [(site.kv_heads, site.head_dim) for site in found.values()]
     kept = [getattr(layer, "keys", None) for layer in getattr(cache, "layers", ())]
     got = [(keys.shape[1], keys.shape[3]) for keys in kept if keys is not None and keys.dim() == 4]
     if got != wanted:
-        raise refused(model, f"a cache of {got} (heads, head size) where attention sees {wanted}")
+        raise make_unsupported_base_error(model, f"a cache of {got} (heads, head size) where attention sees {wanted}")

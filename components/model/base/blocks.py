@@ -13,7 +13,7 @@ from components.errors import BaseModelError
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TransformerBlock:
     """One transformer layer: its path in the model, and the width of its hidden states."""
 
     path: str
@@ -21,50 +21,54 @@ class Block:
     width: int
 
 
-def decoder_blocks(model: Any) -> list[Block]:
+def find_decoder_blocks(model: Any) -> list[TransformerBlock]:
     """The decoder's blocks, first to last; a decoder-only model's are all it has.
 
     Raises:
         BaseModelError: the model keeps no list of blocks.
     """
-    return _blocks(model, model.get_decoder())
+    return _find_blocks(model, model.get_decoder())
 
 
-def all_blocks(model: Any) -> list[Block]:
+def find_all_blocks(model: Any) -> list[TransformerBlock]:
     """The encoder's blocks, where there is an encoder, and then the decoder's.
 
     Raises:
-        BaseModelError: as `decoder_blocks`.
+        BaseModelError: as `find_decoder_blocks`.
     """
-    encoder = _blocks(model, model.get_encoder()) if model.config.is_encoder_decoder else []
-    return encoder + decoder_blocks(model)
+    encoder = _find_blocks(model, model.get_encoder()) if model.config.is_encoder_decoder else []
+    return encoder + find_decoder_blocks(model)
 
 
-def last_blocks(model: Any, count: int) -> list[Block]:
+def find_last_blocks(model: Any, count: int) -> list[TransformerBlock]:
     """The last `count` blocks of the decoder.
 
     Raises:
         BaseModelError: there are fewer.
     """
-    blocks = decoder_blocks(model)
+    blocks = find_decoder_blocks(model)
     if count > len(blocks):
         raise BaseModelError(f"the top {count} layers", f"a decoder of {len(blocks)}", f"ask for {len(blocks)} at most")
     return blocks[-count:]
 
 
-def _blocks(model: Any, stack: Any) -> list[Block]:
-    lists = [found for found in _outermost(stack) if len(found) and all(list(member.children()) for member in found)]
+def _find_blocks(model: Any, stack: Any) -> list[TransformerBlock]:
+    lists = [
+        found
+        for found in _find_outermost_lists(stack)
+        if len(found) and all(list(member.children()) for member in found)
+    ]
     if not lists:
         wanted = "a model that keeps its transformer blocks in a list"
         raise BaseModelError(wanted, type(stack).__name__, "choose another base, such as GPT-2, Llama or BART")
     largest = max(lists, key=lambda found: sum(parameter.numel() for parameter in found.parameters()))
     paths = {module: path for path, module in model.named_modules()}
-    return [Block(paths[member], member, stack.config.hidden_size) for member in largest]
+    return [TransformerBlock(paths[member], member, stack.config.hidden_size) for member in largest]
 
 
-def _outermost(module: nn.Module) -> Iterator[nn.ModuleList]:
+def _find_outermost_lists(module: nn.Module) -> Iterator[nn.ModuleList]:
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             yield child
         else:
-            yield from _outermost(child)
+            yield from _find_outermost_lists(child)

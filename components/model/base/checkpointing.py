@@ -10,20 +10,20 @@ from typing import Any
 
 from torch.utils.checkpoint import checkpoint
 
-from components.model.base.blocks import all_blocks
+from components.model.base.blocks import find_all_blocks
 
-_kept = ContextVar("kept", default=False)
+_checkpointing_is_off = ContextVar("kept", default=False)
 
 
 @contextmanager
-def checkpointed(model: Any) -> Iterator[None]:
+def checkpoint_blocks(model: Any) -> Iterator[None]:
     """Inside, every block keeps its inputs alone and computes the rest again for `backward` (Chen et al. 2016).
 
     Run `backward` inside too, and where the prefix is still attached.
     """
-    blocks = all_blocks(model)
+    blocks = find_all_blocks(model)
     for block in blocks:
-        block.module.forward = _again(block.module.forward)
+        block.module.forward = _wrap_forward(block.module.forward)
     try:
         yield
     finally:
@@ -37,18 +37,18 @@ def is_checkpointed(block: Any) -> bool:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
+def disable_checkpointing() -> Iterator[None]:
     """Inside, a forward keeps all that it computes: `backward` may find the model in another state than it ran in."""
-    token = _kept.set(True)
+    token = _checkpointing_is_off.set(True)
     try:
         yield
     finally:
-        _kept.reset(token)
+        _checkpointing_is_off.reset(token)
 
 
-def _again(forward: Any) -> Any:
+def _wrap_forward(forward: Any) -> Any:
     def run(*args: Any, **kwargs: Any) -> Any:
-        if _kept.get():
+        if _checkpointing_is_off.get():
             return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 

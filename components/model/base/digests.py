@@ -11,9 +11,9 @@ from typing import Any
 
 from components.errors import BaseModelError
 
-_INDEX = "model.safetensors.index.json"
-_WEIGHTS = "model.safetensors"
-_VOLATILE = ("_name_or_path", "name_or_path", "transformers_version")
+_INDEX_FILE = "model.safetensors.index.json"
+_WEIGHTS_FILE = "model.safetensors"
+_IGNORED_CONFIG_KEYS = ("_name_or_path", "name_or_path", "transformers_version")
 _TOKENIZER_FILES = (
     "added_tokens.json",
     "merges.txt",
@@ -28,29 +28,29 @@ _TOKENIZER_FILES = (
 _CHUNK_BYTES = 1 << 24
 
 
-def model_digest(folder: Path) -> str:
+def compute_model_digest(folder: Path) -> str:
     """Hex sha256 of config.json (canonical, without paths and library versions) and every tensor by name.
 
     Raises:
         BaseModelError: no config.json, no safetensors weights, or files that cannot be read.
     """
-    digest = hashlib.sha256(_canonical(folder / "config.json"))
-    files = _weight_files(folder)
+    digest = hashlib.sha256(_read_canonical_json(folder / "config.json"))
+    files = _find_weight_files(folder)
     places: dict[str, tuple[Path, dict[str, Any], int]] = {}
     for file in files:
-        header, start = _header(file)
+        header, start = _read_safetensors_header(file)
         for name, entry in header.items():
             if name != "__metadata__":
                 places[name] = (file, entry, start)
     for name in sorted(places):
         file, entry, start = places[name]
         digest.update(f"\0{name}\0{entry['dtype']}\0{entry['shape']}\0".encode())
-        for chunk in _chunks(file, start + entry["data_offsets"][0], start + entry["data_offsets"][1]):
+        for chunk in _read_chunks(file, start + entry["data_offsets"][0], start + entry["data_offsets"][1]):
             digest.update(chunk)
     return digest.hexdigest()
 
 
-def tokenizer_digest(folder: Path) -> str:
+def compute_tokenizer_digest(folder: Path) -> str:
     """Hex sha256 of the tokenizer's files: JSON in canonical form, others byte by byte.
 
     Raises:
@@ -61,13 +61,13 @@ def tokenizer_digest(folder: Path) -> str:
     if not found:
         raise BaseModelError("a tokenizer beside the model", f"none in {folder}", "save it there (save_pretrained)")
     for file in found:
-        content = _canonical(file) if file.suffix == ".json" else file.read_bytes()
+        content = _read_canonical_json(file) if file.suffix == ".json" else file.read_bytes()
         digest.update(f"\0{file.name}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
-def _canonical(file: Path) -> bytes:
+def _read_canonical_json(file: Path) -> bytes:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -75,23 +75,23 @@ def _canonical(file: Path) -> bytes:
     except (json.JSONDecodeError, UnicodeDecodeError) as problem:
         raise BaseModelError("JSON", f"{file}: {problem}", _FIX) from None
     if isinstance(values, dict):
-        values = {key: value for key, value in values.items() if key not in _VOLATILE}
+        values = {key: value for key, value in values.items() if key not in _IGNORED_CONFIG_KEYS}
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    if (folder / _INDEX).is_file():
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+def _find_weight_files(folder: Path) -> list[Path]:
+    if (folder / _INDEX_FILE).is_file():
+        index = json.loads((folder / _INDEX_FILE).read_text(encoding="utf-8"))
         files = sorted({folder / name for name in index["weight_map"].values()})
     else:
-        files = [folder / _WEIGHTS]
+        files = [folder / _WEIGHTS_FILE]
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise BaseModelError("weights as safetensors", f"no {missing[0]}", "save the model as safetensors")
     return files
 
 
-def _header(file: Path) -> tuple[dict[str, Any], int]:
+def _read_safetensors_header(file: Path) -> tuple[dict[str, Any], int]:
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         try:
@@ -106,7 +106,7 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + size
 
 
-def _chunks(file: Path, start: int, end: int) -> Iterator[bytes]:
+def _read_chunks(file: Path, start: int, end: int) -> Iterator[bytes]:
     with file.open("rb") as stream:
         stream.seek(start)
         while start < end:

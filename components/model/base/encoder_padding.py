@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-def right_padded(encoder: nn.Module) -> list[Any]:
+def register_right_padding_hooks(encoder: nn.Module) -> list[Any]:
     """Hooks that let `encoder` see every row's tokens first; its output comes in the order of its input."""
     order_BT: list[Tensor | None] = [None]
 
@@ -25,12 +25,12 @@ def right_padded(encoder: nn.Module) -> list[Any]:
         kwargs = {**kwargs, "attention_mask": mask.gather(1, order)}
         for name in ("input_ids", "inputs_embeds"):
             if kwargs.get(name) is not None:
-                kwargs[name] = _ordered(kwargs[name], order)
-        return tuple(_ordered(value, order) if place == 0 else value for place, value in enumerate(args)), kwargs
+                kwargs[name] = _reorder_tokens(kwargs[name], order)
+        return tuple(_reorder_tokens(value, order) if place == 0 else value for place, value in enumerate(args)), kwargs
 
     def after(_module: Any, _args: tuple[Any, ...], output: Any) -> Any:
         if order_BT[0] is not None:
-            output["last_hidden_state"] = _ordered(output["last_hidden_state"], order_BT[0].argsort(dim=1))
+            output["last_hidden_state"] = _reorder_tokens(output["last_hidden_state"], order_BT[0].argsort(dim=1))
         return output
 
     return [
@@ -39,6 +39,6 @@ def right_padded(encoder: nn.Module) -> list[Any]:
     ]
 
 
-def _ordered(values: Tensor, order_BT: Tensor) -> Tensor:
+def _reorder_tokens(values: Tensor, order_BT: Tensor) -> Tensor:
     index = order_BT if values.dim() == 2 else order_BT[:, :, None].expand(-1, -1, values.shape[2])
     return values.gather(1, index)

@@ -14,14 +14,14 @@ import torch
 
 from components.config import BaseConfig
 from components.errors import BaseModelError
-from components.model.base.attention_sites import prefix_shape
-from components.model.base.digests import model_digest, tokenizer_digest
-from components.model.base.dtype import fastest_dtype
+from components.model.base.attention_sites import find_prefix_shape
+from components.model.base.digests import compute_model_digest, compute_tokenizer_digest
+from components.model.base.dtype import measure_fastest_dtype
 from components.model.base.shapes import PrefixShape
-from components.model.text.texts import Texts
+from components.model.text.texts import TextCodec
 
 _DEFAULT_CONTEXT = 512
-_UNLIMITED = 10**6
+_UNLIMITED_CONTEXT = 10**6
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
@@ -34,7 +34,7 @@ class Base:
     name: str
     digest: str
     tokenizer_digest: str
-    parameters: int
+    parameter_count: int
     context: int
     """Tokens that the model can attend to: source, target and prefix together, or each of source and target alone in an
     encoder-decoder model."""
@@ -57,9 +57,9 @@ class Base:
         return device
 
     @property
-    def texts(self) -> Texts:
+    def text_codec(self) -> TextCodec:
         """How this base reads texts."""
-        return Texts(self.tokenizer, self.is_encoder_decoder)
+        return TextCodec(self.tokenizer, self.is_encoder_decoder)
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -76,7 +76,7 @@ class Base:
     @cached_property
     def shape(self) -> PrefixShape:
         """What a prefix for this base must look like."""
-        return prefix_shape(self.model)
+        return find_prefix_shape(self.model)
 
 
 def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -> Base:
@@ -88,15 +88,15 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-    folder, device = _folder(config), device or ("cuda" if torch.cuda.is_available() else "cpu")
-    digest, digest_of_tokenizer = model_digest(folder), tokenizer_digest(folder)
+    folder, device = _find_folder(config), device or ("cuda" if torch.cuda.is_available() else "cpu")
+    digest, digest_of_tokenizer = compute_model_digest(folder), compute_tokenizer_digest(folder)
     try:
         model_config = AutoConfig.from_pretrained(folder)
         _check_supported(model_config, config.path)
         auto = AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
-        with _no_progress_bar():
+        with _hide_progress_bar():
             model = auto.from_pretrained(
-                folder, config=model_config, dtype=_dtype(config, device), use_safetensors=True
+                folder, config=model_config, dtype=_choose_dtype(config, device), use_safetensors=True
             )
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as problem:
@@ -112,10 +112,10 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         name=folder.name if Path(config.path).exists() else config.path,
         digest=digest,
         tokenizer_digest=digest_of_tokenizer,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        context=_context(model_config, tokenizer),
+        parameter_count=sum(parameter.numel() for parameter in model.parameters()),
+        context=_read_context(model_config, tokenizer),
     )
-    prefix_shape(model)  # a model that cannot work is refused here, before any training
+    find_prefix_shape(model)  # a model that cannot work is refused here, before any training
     return base
 
 
@@ -128,7 +128,7 @@ def describe_base(base: Base) -> dict[str, Any]:
         "architecture": type(base.model).__name__,
         "encoder_decoder": base.is_encoder_decoder,
         "dtype": str(base.model.dtype).removeprefix("torch."),
-        "parameters": base.parameters,
+        "parameters": base.parameter_count,
         "context": base.context,
         "vocabulary": len(base.tokenizer),
         "layers": base.shape.layers,
@@ -137,7 +137,7 @@ def describe_base(base: Base) -> dict[str, Any]:
     }
 
 
-def _folder(config: BaseConfig) -> Path:
+def _find_folder(config: BaseConfig) -> Path:
     path = Path(config.path)
     if path.is_dir():
         return path.resolve()
@@ -154,8 +154,8 @@ def _folder(config: BaseConfig) -> Path:
         raise BaseModelError(wanted, got, "build the base or correct base.path in params.yaml") from None
 
 
-def _dtype(config: BaseConfig, device: torch.device | str) -> torch.dtype:
-    dtype: torch.dtype = fastest_dtype(device) if config.dtype == "fastest" else getattr(torch, config.dtype)
+def _choose_dtype(config: BaseConfig, device: torch.device | str) -> torch.dtype:
+    dtype: torch.dtype = measure_fastest_dtype(device) if config.dtype == "fastest" else getattr(torch, config.dtype)
     return dtype
 
 
@@ -169,17 +169,17 @@ def _check_supported(model_config: Any, path: str) -> None:
         raise BaseModelError(wanted, got, fix)
 
 
-def _context(model_config: Any, tokenizer: Any) -> int:
+def _read_context(model_config: Any, tokenizer: Any) -> int:
     """What the model says; a model of relative positions has no limit of its own, and its tokenizer's is taken."""
     said = getattr(model_config, "max_position_embeddings", None) or getattr(model_config, "n_positions", None)
     if said:
         return int(said)
     limit = int(tokenizer.model_max_length)
-    return limit if limit < _UNLIMITED else _DEFAULT_CONTEXT
+    return limit if limit < _UNLIMITED_CONTEXT else _DEFAULT_CONTEXT
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def _hide_progress_bar() -> Iterator[None]:
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -13,13 +13,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-_LARGE = 100.0
+_LARGE_LOGIT_SPREAD = 100.0
 """Spread of logits that a cap, however high, would change."""
-_known: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+_plain_by_model: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 
 
 @contextmanager
-def head_inputs(model: Any, kept_BT: Tensor) -> Iterator[list[Tensor]]:
+def capture_head_inputs(model: Any, kept_BT: Tensor) -> Iterator[list[Tensor]]:
     """Inside, a forward appends the output layer's inputs [N, C] at the kept positions, and its logits have no row."""
     found: list[Tensor] = []
 
@@ -27,26 +27,26 @@ def head_inputs(model: Any, kept_BT: Tensor) -> Iterator[list[Tensor]]:
         found.append(args[0][kept_BT])
         return (found[-1][:0],)
 
-    with _before_head(model, gather):
+    with _hook_head_inputs(model, gather):
         yield found
 
 
 @contextmanager
-def logits_only_at(model: Any, kept_BT: Tensor) -> Iterator[None]:
+def keep_logits_at(model: Any, kept_BT: Tensor) -> Iterator[None]:
     """Inside, the logits are [N, V]: of the kept positions. What a model does to them afterwards still happens."""
-    with _before_head(model, lambda _head, args: (args[0][kept_BT],)):
+    with _hook_head_inputs(model, lambda _head, args: (args[0][kept_BT],)):
         yield
 
 
-def plain_head(model: Any) -> bool:
+def has_plain_head(model: Any) -> bool:
     """Whether logits are the output layer's product and nothing else (no scale, no cap); found out once, by trying."""
-    if model not in _known:
-        _known[model] = _is_plain(model)
-    return _known[model]
+    if model not in _plain_by_model:
+        _plain_by_model[model] = _probe_plain_head(model)
+    return _plain_by_model[model]
 
 
 @torch.no_grad()
-def _is_plain(model: Any) -> bool:
+def _probe_plain_head(model: Any) -> bool:
     """Whether the layer gives the product, and the model gives what the layer gives, however large that is."""
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
@@ -56,7 +56,7 @@ def _is_plain(model: Any) -> bool:
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = ids
     probe = torch.randn(1, 2, head.out_features, generator=torch.Generator().manual_seed(0))
-    large = (_LARGE * probe).to(model.device, model.dtype)
+    large = (_LARGE_LOGIT_SPREAD * probe).to(model.device, model.dtype)
     products: list[Tensor] = []
 
     def note(_head: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def _is_plain(model: Any) -> bool:
 
 
 @contextmanager
-def _before_head(model: Any, hook: Any) -> Iterator[None]:
+def _hook_head_inputs(model: Any, hook: Any) -> Iterator[None]:
     handle = model.get_output_embeddings().register_forward_pre_hook(hook)
     try:
         yield

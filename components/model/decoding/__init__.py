@@ -14,13 +14,13 @@ from components.errors import ConfigError, DataError
 from components.model.base.load import Base
 from components.model.decoding.decode_loop import decode
 from components.model.decoding.options import Decoding
-from components.model.decoding.request_queue import Request
-from components.model.delta import Delta, as_delta
+from components.model.decoding.request_queue import DecodeRequest
+from components.model.delta import Delta, to_delta
 from components.model.prefix.prefix import Prefix
 
-__all__ = ["Decoding", "Request", "Sources", "decode", "generate_each", "generate_text", "requests_for"]
+__all__ = ["DecodeRequest", "Decoding", "SourceIds", "decode", "generate_each", "generate_text", "make_requests"]
 
-Sources = Sequence[Sequence[int]]
+SourceIds = Sequence[Sequence[int]]
 
 
 def generate_text(
@@ -41,19 +41,19 @@ def generate_text(
         DataError: a source and the prefix fill the base's context.
 
     """
-    requests = requests_for(base, as_delta(delta), texts, decoding, max_source_tokens)
-    return [base.texts.text(ids) for ids in _in_order(base, requests, decoding, batch_size, on_done)]
+    requests = make_requests(base, to_delta(delta), texts, decoding, max_source_tokens)
+    return [base.text_codec.decode(ids) for ids in _decode_in_order(base, requests, decoding, batch_size, on_done)]
 
 
 def generate_each(
     base: Base,
     deltas: Sequence[Delta | Prefix | None],
-    sources: Sources,
+    sources: SourceIds,
     decoding: Decoding,
     batch_size: int,
     on_done: Callable[[int], None] | None = None,
     *,
-    bare_sources: Sources | None = None,
+    bare_sources: SourceIds | None = None,
     limits: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Generate after each source's token ids under its own delta, `batch_size` sources at a time.
@@ -68,19 +68,21 @@ def generate_each(
         BaseModelError: a delta does not fit the base.
 
     """
-    known = {id(one): as_delta(one) for one in deltas}
-    requests = _requests(base, [known[id(one)] for one in deltas], sources, decoding, bare_sources or sources, limits)
-    return _in_order(base, requests, decoding, batch_size, on_done)
+    known = {id(one): to_delta(one) for one in deltas}
+    requests = _build_requests(
+        base, [known[id(one)] for one in deltas], sources, decoding, bare_sources or sources, limits
+    )
+    return _decode_in_order(base, requests, decoding, batch_size, on_done)
 
 
-def requests_for(
+def make_requests(
     base: Base,
     delta: Delta,
     texts: Sequence[str],
     decoding: Decoding,
     max_source_tokens: int | None = None,
     owner: Any = None,
-) -> list[Request]:
+) -> list[DecodeRequest]:
     """What `decode` needs for these texts under one delta, numbered from 0.
 
     Raises:
@@ -88,20 +90,20 @@ def requests_for(
         BaseModelError: the delta does not fit the base.
 
     """
-    sources = delta.texts(base, decoding.max_new_tokens).sources(texts, max_source_tokens)
-    bare = base.texts.sources(texts, max_source_tokens) if delta.demonstrations else sources
-    return _requests(base, [delta] * len(sources), sources, decoding, bare, None, owner)
+    sources = delta.make_text_codec(base, decoding.max_new_tokens).encode_sources(texts, max_source_tokens)
+    bare = base.text_codec.encode_sources(texts, max_source_tokens) if delta.demonstrations else sources
+    return _build_requests(base, [delta] * len(sources), sources, decoding, bare, None, owner)
 
 
-def _requests(
+def _build_requests(
     base: Base,
     deltas: Sequence[Delta],
-    sources: Sources,
+    sources: SourceIds,
     decoding: Decoding,
-    bare_sources: Sources,
+    bare_sources: SourceIds,
     limits: Sequence[int] | None,
     owner: Any = None,
-) -> list[Request]:
+) -> list[DecodeRequest]:
     if decoding.guidance == 0:
         nothing = Delta()
         deltas, sources = [nothing] * len(sources), bare_sources
@@ -114,21 +116,21 @@ def _requests(
         _check_source(source, length, base.context + paired, number + 1)
         limit = min(decoding.max_new_tokens, base.context - (1 if paired else length))
         limit = limit if limits is None else min(limit, limits[number])
-        requests.append(Request(delta, source, bare, limit, number, owner))
+        requests.append(DecodeRequest(delta, source, bare, limit, number, owner))
     return requests
 
 
-def _in_order(
+def _decode_in_order(
     base: Base,
-    requests: Sequence[Request],
+    requests: Sequence[DecodeRequest],
     decoding: Decoding,
     batch_size: int,
     on_done: Callable[[int], None] | None,
 ) -> list[list[int]]:
     if batch_size < 1:
         raise ConfigError("a batch of at least 1 source", str(batch_size), "set evaluate.batch_size to 1 or more")
-    kinds = {kind: place for place, kind in enumerate(dict.fromkeys(request.kind for request in requests))}
-    by_kind = sorted(requests, key=lambda request: kinds[request.kind])
+    kinds = {kind: place for place, kind in enumerate(dict.fromkeys(request.batch_key for request in requests))}
+    by_kind = sorted(requests, key=lambda request: kinds[request.batch_key])
     outputs: list[list[int]] = [[] for _ in requests]
     for request, ids in decode(base, by_kind, decoding, batch_size):
         outputs[request.number] = ids

@@ -16,80 +16,82 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-_STEPS_AHEAD = 16
+_SPARE_STEPS = 16
 
 
-class _Layer(DynamicLayer):  # type: ignore[misc]
+class _BeamTreeLayer(DynamicLayer):  # type: ignore[misc]
     """One layer's keys and values, [2, B, S, H, D] with room for more rows and columns."""
 
     def __init__(self, keys_BHSD: Tensor, values_BHSD: Tensor) -> None:
         super().__init__()
         self.dtype, self.device, self.is_initialized = keys_BHSD.dtype, keys_BHSD.device, True
-        self.room = torch.stack([keys_BHSD, values_BHSD]).transpose(2, 3).contiguous()
-        self.rows, self.used = self.room.shape[1:3]
-        self._show()
+        self.buffer = torch.stack([keys_BHSD, values_BHSD]).transpose(2, 3).contiguous()
+        self.row_count, self.used_columns = self.buffer.shape[1:3]
+        self._update_views()
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Append keys and values [B, H, T, D]; returns views of all of them."""
-        end = self.used + key_states.shape[2]
-        self.room[0, : self.rows, self.used : end] = key_states.transpose(1, 2)
-        self.room[1, : self.rows, self.used : end] = value_states.transpose(1, 2)
-        self.used = end
-        self._show()
+        end = self.used_columns + key_states.shape[2]
+        self.buffer[0, : self.row_count, self.used_columns : end] = key_states.transpose(1, 2)
+        self.buffer[1, : self.row_count, self.used_columns : end] = value_states.transpose(1, 2)
+        self.used_columns = end
+        self._update_views()
         return self.keys, self.values
 
     def keep(self, place_B: Tensor, moved: Tensor) -> None:
         """Go on with `place_B`, of which those at `moved` stand elsewhere now."""
         if len(moved):
-            self.room[:, moved, : self.used] = self.room[:, place_B[moved], : self.used]
-        self.rows = len(place_B)
-        self._show()
+            self.buffer[:, moved, : self.used_columns] = self.buffer[:, place_B[moved], : self.used_columns]
+        self.row_count = len(place_B)
+        self._update_views()
 
-    def lay_out(self, column_BS: Tensor, used: int) -> None:
-        """Hold these columns of every row, `used` of them filled; the rows without a place in it become zero."""
-        rows, width = self.room.shape[1:3]
+    def select_columns(self, column_BS: Tensor, used: int) -> None:
+        """Hold these columns of every row, `used_columns` of them filled; the rows without a place in it become zero."""
+        rows, width = self.buffer.shape[1:3]
         more = len(column_BS) - rows
-        kept = self.room.flatten(1, 2).flatten(2)
+        kept = self.buffer.flatten(1, 2).flatten(2)
         index = (torch.arange(rows, device=self.device)[:, None] * width + column_BS[:rows]).flatten()
-        room = kept.index_select(1, index).view(2, rows, -1, *self.room.shape[3:])
-        self.room = torch.cat([room, room.new_zeros(2, more, *room.shape[2:])], dim=1) if more > 0 else room
-        self.used = used
-        self._show()
+        room = kept.index_select(1, index).view(2, rows, -1, *self.buffer.shape[3:])
+        self.buffer = torch.cat([room, room.new_zeros(2, more, *room.shape[2:])], dim=1) if more > 0 else room
+        self.used_columns = used
+        self._update_views()
 
-    def join(self, other: "_Layer") -> None:
+    def join(self, other: "_BeamTreeLayer") -> None:
         """Put another's rows behind these, right-aligned."""
-        end = self.rows + other.rows
-        start = self.used - other.used
-        self.room[:, self.rows : end, :start] = 0  # what a row before them left may be no number
-        self.room[:, self.rows : end, start : self.used] = other.room[:, : other.rows, : other.used]
-        self.rows = end
-        self._show()
+        end = self.row_count + other.row_count
+        start = self.used_columns - other.used_columns
+        self.buffer[:, self.row_count : end, :start] = 0  # what a row before them left may be no number
+        self.buffer[:, self.row_count : end, start : self.used_columns] = other.buffer[
+            :, : other.row_count, : other.used_columns
+        ]
+        self.row_count = end
+        self._update_views()
 
-    def _show(self) -> None:
-        self.keys, self.values = self.room[:, : self.rows, : self.used].transpose(2, 3).unbind(0)
+    def _update_views(self) -> None:
+        self.keys, self.values = self.buffer[:, : self.row_count, : self.used_columns].transpose(2, 3).unbind(0)
 
 
-class Tree:
+class BeamTree:
     """The layers of a batch and which columns each beam sees."""
 
     def __init__(self, prefilled: Sequence[Any], mask_BS: Tensor, beams: int) -> None:
         """Take over the layers of a prefill, which all beams of a row see alike."""
         self.beams = beams
-        self.layers = [_Layer(layer.keys, layer.values) for layer in prefilled]
+        self.layers = [_BeamTreeLayer(layer.keys, layer.values) for layer in prefilled]
         self.cache = DynamicCache()
         self.cache.layers = self.layers
         self.mask_BKS = mask_BS.bool()[:, None].expand(-1, beams, -1)
 
-    def inputs(self, token_BK: Tensor, position_B1: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+    def prepare_inputs(self, token_BK: Tensor, position_B1: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
         """What the model reads to append a token to every beam."""
         position_BK = position_B1.expand_as(token_BK)
-        return {"input_ids": token_BK, "attention_mask": self.grow(dtype), "position_ids": position_BK}
+        return {"input_ids": token_BK, "attention_mask": self.append_token_columns(dtype), "position_ids": position_BK}
 
-    def grow(self, dtype: torch.dtype) -> Tensor:
+    def append_token_columns(self, dtype: torch.dtype) -> Tensor:
         """Make place for a token of every beam; returns the step's additive mask [B, 1, K, S]."""
         rows, beams, used = self.mask_BKS.shape
-        if used + beams > self.layers[0].room.shape[2]:
-            self._tidy(rows, 0)
+        if used + beams > self.layers[0].buffer.shape[2]:
+            self._compact(rows, 0)
         own_KK = torch.eye(beams, dtype=torch.bool, device=self.mask_BKS.device)
         self.mask_BKS = torch.cat([self.mask_BKS, own_KK.expand(rows, -1, -1)], dim=2)
         hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=self.mask_BKS.device)
@@ -106,19 +108,19 @@ class Tree:
             layer.keep(place_B, moved)
         self.mask_BKS = self.mask_BKS[place_B]
 
-    def join(self, other: "Tree") -> None:
+    def join(self, other: "BeamTree") -> None:
         """Take another's rows in, behind these."""
         rows, width = len(self.mask_BKS) + len(other.mask_BKS), other.mask_BKS.shape[2]
-        room = self.layers[0].room
+        room = self.layers[0].buffer
         if rows > room.shape[1] or width > self.mask_BKS.shape[2]:
-            self._tidy(rows, width)
+            self._compact(rows, width)
         for layer, more in zip(self.layers, other.layers, strict=True):
             layer.join(more)
         gap = self.mask_BKS.shape[2] - width
         newcomers = torch.nn.functional.pad(other.mask_BKS, (gap, 0))
         self.mask_BKS = torch.cat([self.mask_BKS, newcomers])
 
-    def _tidy(self, rows: int, least: int) -> None:
+    def _compact(self, rows: int, least: int) -> None:
         """Drop the columns that no beam sees, row by row, and make room for steps ahead and for so many rows."""
         live_BS = self.mask_BKS.any(dim=1)
         width = max(int(live_BS.sum(dim=1).max()), least)
@@ -126,8 +128,8 @@ class Tree:
         missing = width - column_BW.shape[1]
         self.mask_BKS = self.mask_BKS.gather(2, column_BW[:, None].expand(-1, self.beams, -1))
         self.mask_BKS = torch.nn.functional.pad(self.mask_BKS, (missing, 0))
-        capacity = max(rows, self.layers[0].room.shape[1])
-        column_BS = column_BW.new_zeros(capacity, width + _STEPS_AHEAD * self.beams)
+        capacity = max(rows, self.layers[0].buffer.shape[1])
+        column_BS = column_BW.new_zeros(capacity, width + _SPARE_STEPS * self.beams)
         column_BS[: len(column_BW), missing:width] = column_BW
         for layer in self.layers:
-            layer.lay_out(column_BS, width)
+            layer.select_columns(column_BS, width)

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 
 
-class Copies:
+class CopiedBeamCache:
     """The layers of a batch, every row K times; used as `components.model.decoding.beam_tree.Tree` is."""
 
     def __init__(self, prefilled: Sequence[Any], mask_BS: Tensor, beams: int) -> None:
@@ -25,7 +25,7 @@ class Copies:
         self.cache.batch_repeat_interleave(beams)
         self.mask_RS = mask_BS.long().repeat_interleave(beams, dim=0)
 
-    def inputs(self, token_BK: Tensor, position_B1: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+    def prepare_inputs(self, token_BK: Tensor, position_B1: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
         """What the model reads to append a token to every beam."""
         del dtype
         self.mask_RS = pad(self.mask_RS, (0, 1), value=1)
@@ -41,7 +41,7 @@ class Copies:
         """Go on with these rows, in this order."""
         self._select((place_B[:, None] * self.beams + torch.arange(self.beams, device=place_B.device)).flatten())
 
-    def join(self, other: "Copies") -> None:
+    def join(self, other: "CopiedBeamCache") -> None:
         """Take another's rows in, behind these, right-aligned."""
         longest = max(self.mask_RS.shape[1], other.mask_RS.shape[1])
         for layer, more in zip(self.cache.layers, other.cache.layers, strict=True):

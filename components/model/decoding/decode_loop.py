@@ -17,31 +17,35 @@ from torch import Tensor
 from components.config import EngineConfig
 from components.errors import BaseModelError
 from components.model.base.load import Base
-from components.model.base.out_of_memory import out_of_memory
-from components.model.decoding.controls import Controller
-from components.model.decoding.decoder_run import DecoderRun, GuidedRun
+from components.model.base.out_of_memory import is_out_of_memory
+from components.model.decoding.controls import LogitsController
+from components.model.decoding.decoder_run import DecoderOnlyRun, GuidedRun
 from components.model.decoding.options import Decoding
-from components.model.decoding.request_queue import Request, Waiting
-from components.model.decoding.search import Beams, OneByOne, Rules, Search, Taken
-from components.model.decoding.seq2seq_run import PairRun
-from components.model.delta import Delta, applied
+from components.model.decoding.request_queue import DecodeRequest, RequestQueue
+from components.model.decoding.search import BeamSearch, SearchRules, SearchStep, SingleSequenceSearch, TokenSearch
+from components.model.decoding.seq2seq_run import Seq2SeqRun
+from components.model.delta import Delta, apply_deltas
 from components.model.prefix.prefix import Prefix
 
 _log = logging.getLogger(__name__)
-_WINDOWS = 4
+_BATCHES_PER_WINDOW = 4
 """Rows that are looked at ahead and sorted, in batches."""
-_REFILL = 8
+_REFILL_DIVISOR = 8
 """A batch takes new rows in when this part of its places is free: a prefill of one row costs as much as of several."""
 
 
-Done = tuple[Request, list[int]]
+FinishedRow = tuple[DecodeRequest, list[int]]
 
 
 @torch.inference_mode()
 def decode(
-    base: Base, requests: Iterable[Request], decoding: Decoding, places: int, engine: EngineConfig | None = None
-) -> Iterator[Done]:
-    """Generate for every request, `places` rows at a time; each comes with its new ids, without end-of-text, when done.
+    base: Base,
+    requests: Iterable[DecodeRequest],
+    decoding: Decoding,
+    batch_size: int,
+    engine: EngineConfig | None = None,
+) -> Iterator[FinishedRow]:
+    """Generate for every request, `batch_size` rows at a time; each comes with its new ids, without end-of-text, when done.
 
     Requests must be possible, as `requests_for` makes them. They are asked for when places get free, but never while
     the base computes as anything but itself. Where memory runs out, half of the rows at a time go on, from their start.
@@ -49,45 +53,48 @@ def decode(
     Raises:
         BaseModelError: there is too little memory for one row alone.
     """
-    work, waiting = _Work(base, decoding, engine or EngineConfig()), Waiting(requests, _WINDOWS * places)
-    while waiting.ahead():
+    work, waiting = (
+        _DecodeContext(base, decoding, engine or EngineConfig()),
+        RequestQueue(requests, _BATCHES_PER_WINDOW * batch_size),
+    )
+    while waiting.open_next_window():
         weights = waiting.first.delta.weights
         weights = None if weights is None else weights.to(base.device)
-        with nullcontext() if weights is None else weights.applied(base.model), ExitStack() as stack:
-            batch: _Batch | None = None
+        with nullcontext() if weights is None else weights.apply(base.model), ExitStack() as stack:
+            batch: _DecodeBatch | None = None
             while True:
-                rows, fresh = batch.rows if batch else [], list[Request]()
-                free = places - len(rows)
-                if batch is None or (free * _REFILL >= places and not base.is_encoder_decoder):
+                rows, fresh = batch.rows if batch else [], list[DecodeRequest]()
+                free = batch_size - len(rows)
+                if batch is None or (free * _REFILL_DIVISOR >= batch_size and not base.is_encoder_decoder):
                     stack.close()
-                    fresh = waiting.take(free, more=weights is None)
+                    fresh = waiting.take(free, may_refill=weights is None)
                     if batch is None and not fresh:
                         break
                 try:
-                    batch, done = _advanced(work, batch, fresh, weights, stack)
+                    batch, done = _advance(work, batch, fresh, weights, stack)
                 except (RuntimeError, MemoryError) as problem:
-                    if not out_of_memory(problem):
+                    if not is_out_of_memory(problem):
                         raise
-                    batch, done, places = None, [], _fewer([*rows, *fresh], problem)
-                    waiting.take_back([*rows, *fresh])
+                    batch, done, batch_size = None, [], _halve_batch_size([*rows, *fresh], problem)
+                    waiting.put_back([*rows, *fresh])
                 yield from done
 
 
-def _advanced(
-    work: "_Work", batch: "_Batch | None", fresh: list[Request], weights: Any, stack: ExitStack
-) -> tuple["_Batch | None", list[Done]]:
+def _advance(
+    work: "_DecodeContext", batch: "_DecodeBatch | None", fresh: list[DecodeRequest], weights: Any, stack: ExitStack
+) -> tuple["_DecodeBatch | None", list[FinishedRow]]:
     """The batch with fresh rows and one token more, None where all are done, and who is done."""
-    done: list[Done] = []
+    done: list[FinishedRow] = []
     if fresh:
-        joining = _Batch(work, fresh, weights, stack)
-        done += joining.take(joining.run.logits_BV)
-        batch = joining if batch is None else batch.joined(joining)
+        joining = _DecodeBatch(work, fresh, weights, stack)
+        done += joining.choose_tokens(joining.run.logits_BV)
+        batch = joining if batch is None else batch.join(joining)
     if batch is not None and batch.rows:
         done += batch.step()
     return (batch if batch is not None and batch.rows else None), done
 
 
-def _fewer(rows: Sequence[Request], problem: BaseException) -> int:
+def _halve_batch_size(rows: Sequence[DecodeRequest], problem: BaseException) -> int:
     """How many rows to decode together where there was no memory for these. Raises BaseModelError: it was one."""
     if len(rows) == 1:
         got = f"too little for {rows[0].length} tokens to read and {rows[0].limit} to write"
@@ -97,51 +104,51 @@ def _fewer(rows: Sequence[Request], problem: BaseException) -> int:
     return len(rows) // 2
 
 
-class _Work:
+class _DecodeContext:
     """What all batches of a call share."""
 
     def __init__(self, base: Base, decoding: Decoding, engine: EngineConfig) -> None:
         self.base, self.decoding, self.shared_beams = base, decoding, engine.shared_beams
         vocabulary = base.model.get_output_embeddings().weight.shape[0]
-        controller = Controller(decoding, base.tokenizer, base.eos_id, vocabulary)
+        controller = LogitsController(decoding, base.tokenizer, base.eos_id, vocabulary)
         forced = base.model.generation_config.forced_eos_token_id
         ids = [forced] if isinstance(forced, int) else forced
         last_F = None if ids is None else torch.tensor(sorted(ids), device=base.device)
-        self.rules = Rules(decoding, controller, base.eos_id, last_F, engine.fast_candidates)
+        self.rules = SearchRules(decoding, controller, base.eos_id, last_F, engine.fast_candidates)
         self._prefixes: WeakKeyDictionary[Delta, Prefix | None] = WeakKeyDictionary()
 
-    def prefix(self, delta: Delta) -> Prefix | None:
+    def get_prefix(self, delta: Delta) -> Prefix | None:
         """A delta's keys and values on the base's device, made once."""
         if delta not in self._prefixes:
-            prefix = delta.keys_and_values(self.base)
+            prefix = delta.compute_prefix(self.base)
             self._prefixes[delta] = prefix.to(self.base.model.dtype, self.base.device) if prefix else None
         return self._prefixes[delta]
 
-    def search(self, rows: Sequence[Request]) -> Search:
+    def start_search(self, rows: Sequence[DecodeRequest]) -> TokenSearch:
         """Nothing written yet."""
         limits, device = [row.limit for row in rows], self.base.device
         if self.decoding.num_beams > 1:
-            return Beams(self.rules, limits, device)
-        return OneByOne(self.rules, limits, [row.number for row in rows], device)
+            return BeamSearch(self.rules, limits, device)
+        return SingleSequenceSearch(self.rules, limits, [row.number for row in rows], device)
 
 
-class _Batch:
+class _DecodeBatch:
     """Rows that are decoded together: what the model remembers and what the search has written."""
 
-    def __init__(self, work: _Work, rows: list[Request], weights: Any, stack: ExitStack) -> None:
+    def __init__(self, work: _DecodeContext, rows: list[DecodeRequest], weights: Any, stack: ExitStack) -> None:
         """Prefill; `weights` are applied, and `stack` closes what must stay open for these rows."""
-        self.rows, self.search = rows, work.search(rows)
-        self.run = _run(work, rows, weights, stack)
+        self.rows, self.search = rows, work.start_search(rows)
+        self.run = _start_run(work, rows, weights, stack)
         self.token_BK: Tensor
 
-    def step(self) -> Iterator[Done]:
+    def step(self) -> Iterator[FinishedRow]:
         """One token more for every beam."""
-        return self.take(self.run.step(self.token_BK))
+        return self.choose_tokens(self.run.step(self.token_BK))
 
-    def take(self, logits_RV: Tensor) -> Iterator[Done]:
+    def choose_tokens(self, logits_RV: Tensor) -> Iterator[FinishedRow]:
         """Choose the next tokens and let the rows that are done go."""
-        taken: Taken = self.search.take(logits_RV)
-        done = [(self.rows[place], ids) for place, ids in taken.done]
+        taken: SearchStep = self.search.choose_tokens(logits_RV)
+        done = [(self.rows[place], ids) for place, ids in taken.finished]
         if done:
             self.rows = [self.rows[place] for place in taken.place_B.tolist()]
         if done and self.rows:
@@ -151,7 +158,7 @@ class _Batch:
         self.token_BK = taken.token_BK
         return iter(done)
 
-    def joined(self, fresh: "_Batch") -> "_Batch":
+    def join(self, fresh: "_DecodeBatch") -> "_DecodeBatch":
         """These rows and, behind them, others; all of them have their next tokens."""
         if not fresh.rows:
             return self
@@ -162,11 +169,11 @@ class _Batch:
         return self
 
 
-def _run(work: _Work, rows: Sequence[Request], weights: Any, stack: ExitStack) -> Any:
+def _start_run(work: _DecodeContext, rows: Sequence[DecodeRequest], weights: Any, stack: ExitStack) -> Any:
     base, beams, guidance = work.base, work.decoding.num_beams, work.decoding.guidance
-    prefixes, sources = [work.prefix(row.delta) for row in rows], [row.source for row in rows]
-    attachment = stack.enter_context(applied(base, prefixes)) if base.is_encoder_decoder else None
-    kind = PairRun if base.is_encoder_decoder else DecoderRun
+    prefixes, sources = [work.get_prefix(row.delta) for row in rows], [row.source for row in rows]
+    attachment = stack.enter_context(apply_deltas(base, prefixes)) if base.is_encoder_decoder else None
+    kind = Seq2SeqRun if base.is_encoder_decoder else DecoderOnlyRun
 
     def run(sources: Sequence[Sequence[int]], given: Any) -> Any:
         return kind(base, given, sources, beams, shared_beams=work.shared_beams)
@@ -180,8 +187,8 @@ def _run(work: _Work, rows: Sequence[Request], weights: Any, stack: ExitStack) -
         if weights is not None:
             off.enter_context(weights.suspended())
         if attachment is not None:
-            off.enter_context(attachment.suspended())
+            off.enter_context(attachment.suspend())
         return off
 
     nothing = None if base.is_encoder_decoder else [None] * len(rows)
-    return GuidedRun(own, lambda: run([row.bare for row in rows], nothing), guidance, suspended)
+    return GuidedRun(own, lambda: run([row.bare_source for row in rows], nothing), guidance, suspended)

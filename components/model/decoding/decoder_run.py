@@ -1,6 +1,6 @@
 """Batches on their way: what the model remembers of each row, and the logits of the next token.
 
-Two kinds of `Run`: decoder-only models under prefilled caches, and two runs whose logits are mixed (guidance); that of
+Two kinds of `DecodingRun`: decoder-only models under prefilled caches, and two runs whose logits are mixed (guidance); that of
 encoder-decoder models is in `pair`. Knows models; does not know how a next token is chosen.
 
 Shapes: B rows of a batch, K beams, R = B x K, T source tokens, P slots, S slots of prefix and source, V vocabulary.
@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from components.model.base.load import Base
-from components.model.decoding.beam_tree import Tree
-from components.model.decoding.controls import guided
-from components.model.decoding.copied_cache import Copies
-from components.model.prefix.attach import positions
-from components.model.prefix.batch import stack_rows
-from components.model.prefix.prefilled_cache import cache_of
+from components.model.decoding.beam_tree import BeamTree
+from components.model.decoding.controls import mix_logits
+from components.model.decoding.copied_cache import CopiedBeamCache
+from components.model.prefix.attach import compute_positions
+from components.model.prefix.batch import stack_prefixes
+from components.model.prefix.prefilled_cache import make_prefilled_cache
 from components.model.prefix.prefix import Prefix
 
 
-class Run(Protocol):
+class DecodingRun(Protocol):
     """Rows that are being decoded, each with its beams."""
 
     logits_BV: Tensor
@@ -40,7 +40,7 @@ class Run(Protocol):
         """Go on with these beams of every row."""
 
 
-class DecoderRun:
+class DecoderOnlyRun:
     """A decoder-only model: prefix or infix, source and new tokens in one cache."""
 
     def __init__(
@@ -58,50 +58,50 @@ class DecoderRun:
         ids_BT = torch.tensor([[base.pad_id] * (longest - len(ids)) + [*ids] for ids in sources], device=base.device)
         padding_B1 = torch.tensor([[longest - len(ids)] for ids in sources], device=base.device)
         mask_BT = (torch.arange(longest, device=base.device) >= padding_B1).long()
-        block = stack_rows(prefixes, base.device, base.model.dtype)
-        position_BT = positions(mask_BT, block.lengths_B)
+        block = stack_prefixes(prefixes, base.device, base.model.dtype)
+        position_BT = compute_positions(mask_BT, block.lengths_B)
         if block.is_infix:
             self.mask_BS = mask_BT[:, :-1]
             self.cache: Any = DynamicCache()
             if longest > 1:
                 self._forward(ids_BT[:, :-1], position_BT[:, :-1] - block.lengths_B[:, None])
-                for layer, (key_BHPD, value_BHPD) in zip(self.cache.layers, block.layers, strict=True):
+                for layer, (key_BHPD, value_BHPD) in zip(self.cache.layers, block.decoder_layers, strict=True):
                     layer.keys = torch.cat([layer.keys, key_BHPD], dim=2)
                     layer.values = torch.cat([layer.values, value_BHPD], dim=2)
             else:
-                self.cache = cache_of(block)
+                self.cache = make_prefilled_cache(block)
             self.mask_BS = torch.cat([self.mask_BS, block.mask_BP.long(), mask_BT[:, -1:]], dim=1)
             self.logits_BV = self._forward(ids_BT[:, -1:], position_BT[:, -1:])
         else:
-            self.cache = cache_of(block)
+            self.cache = make_prefilled_cache(block)
             self.mask_BS = torch.cat([block.mask_BP.long(), mask_BT], dim=1)
             self.logits_BV = self._forward(ids_BT, position_BT)
         self.position_B1 = position_BT[:, -1:]
-        self.memory: Any = (Tree if shared_beams else Copies)(self.cache.layers, self.mask_BS, beams)
+        self.beam_cache: Any = (BeamTree if shared_beams else CopiedBeamCache)(self.cache.layers, self.mask_BS, beams)
 
     def step(self, token_BK: Tensor) -> Tensor:
-        """See `Run.step`."""
+        """See `DecodingRun.step`."""
         self.position_B1 = self.position_B1 + 1
-        inputs = self.memory.inputs(token_BK, self.position_B1, self.model.dtype)
-        logits: Tensor = self.model(**inputs, past_key_values=self.memory.cache, use_cache=True).logits
+        inputs = self.beam_cache.inputs(token_BK, self.position_B1, self.model.dtype)
+        logits: Tensor = self.model(**inputs, past_key_values=self.beam_cache.cache, use_cache=True).logits
         return logits.flatten(0, 1)
 
     def keep(self, place_B: Tensor) -> None:
-        """See `Run.keep`."""
+        """See `DecodingRun.keep`."""
         self.position_B1 = self.position_B1[place_B]
-        self.memory.keep(place_B)
+        self.beam_cache.keep(place_B)
 
     def reorder(self, parent_BK: Tensor) -> None:
-        """See `Run.reorder`."""
-        self.memory.reorder(parent_BK)
+        """See `DecodingRun.reorder`."""
+        self.beam_cache.reorder(parent_BK)
 
     def join(self, other: Self) -> None:
         """Take in the rows of another run of this kind, behind these."""
         self.position_B1 = torch.cat([self.position_B1, other.position_B1])
-        self.memory.join(other.memory)
+        self.beam_cache.join(other.beam_cache)
 
     def _forward(self, ids_BT: Tensor, position_BT: Tensor) -> Tensor:
-        with _read_whole(self.model.get_output_embeddings()):
+        with _make_head_input_contiguous(self.model.get_output_embeddings()):
             output: Any = self.model(
                 input_ids=ids_BT,
                 attention_mask=self.mask_BS,
@@ -115,7 +115,7 @@ class DecoderRun:
 
 
 @contextmanager
-def _read_whole(head: nn.Module) -> Iterator[None]:
+def _make_head_input_contiguous(head: nn.Module) -> Iterator[None]:
     """Let the head get its input in one piece.
 
     The last of T positions are T slots apart in memory, and torch then copies the head's weights once a row.
@@ -131,35 +131,39 @@ class GuidedRun:
     """Two runs over the same new tokens, with and without the tenant's delta, whose logits are mixed."""
 
     def __init__(
-        self, run: Any, bare: Callable[[], Any], guidance: float, suspended: Callable[[], AbstractContextManager[Any]]
+        self,
+        run: Any,
+        start_base_run: Callable[[], Any],
+        guidance: float,
+        suspend: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        """Start the second run, of the bare base; `suspended` lets the model compute as that. Both are of one kind."""
-        self.run, self.guidance, self.suspended = run, guidance, suspended
-        with suspended():
-            self.bare = bare()
-        self.logits_BV = self._mixed(run.logits_BV, self.bare.logits_BV)
+        """Start the second run, of the bare base; `suspend` lets the model compute as that. Both are of one kind."""
+        self.delta_run, self.guidance, self.suspend = run, guidance, suspend
+        with suspend():
+            self.base_run = start_base_run()
+        self.logits_BV = self._mix(run.logits_BV, self.base_run.logits_BV)
 
     def step(self, token_BK: Tensor) -> Tensor:
-        """See `Run.step`."""
-        with_RV = self.run.step(token_BK)
-        with self.suspended():
-            return self._mixed(with_RV, self.bare.step(token_BK))
+        """See `DecodingRun.step`."""
+        with_RV = self.delta_run.step(token_BK)
+        with self.suspend():
+            return self._mix(with_RV, self.base_run.step(token_BK))
 
     def keep(self, place_B: Tensor) -> None:
-        """See `Run.keep`."""
-        self.run.keep(place_B)
-        self.bare.keep(place_B)
+        """See `DecodingRun.keep`."""
+        self.delta_run.keep(place_B)
+        self.base_run.keep(place_B)
 
     def reorder(self, parent_BK: Tensor) -> None:
-        """See `Run.reorder`."""
-        self.run.reorder(parent_BK)
-        self.bare.reorder(parent_BK)
+        """See `DecodingRun.reorder`."""
+        self.delta_run.reorder(parent_BK)
+        self.base_run.reorder(parent_BK)
 
     def join(self, other: Self) -> None:
         """Take in the rows of another run of this kind, behind these."""
-        self.run.join(other.run)
-        self.bare.join(other.bare)
+        self.delta_run.join(other.delta_run)
+        self.base_run.join(other.base_run)
 
-    def _mixed(self, with_RV: Tensor, bare_RV: Tensor) -> Tensor:
+    def _mix(self, with_RV: Tensor, bare_RV: Tensor) -> Tensor:
         share_R1 = torch.full((len(with_RV), 1), self.guidance, device=with_RV.device)
-        return guided(with_RV.float(), bare_RV.float(), share_R1)
+        return mix_logits(with_RV.float(), bare_RV.float(), share_R1)

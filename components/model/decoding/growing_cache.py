@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
-_SLOTS_AT_ONCE = 32
+_SLOTS_PER_GROWTH = 32
 
 
-class Slots(DynamicLayer):  # type: ignore[misc]
+class GrowingCacheLayer(DynamicLayer):  # type: ignore[misc]
     """A cache layer with room ahead: a step writes one slot in place, where a `DynamicLayer` copies all of them.
 
     What the prefill left is the same in all beams of a row, so that a reordering moves only what came after it.
@@ -22,35 +22,35 @@ class Slots(DynamicLayer):  # type: ignore[misc]
         """Take over what `prefilled` holds, every row `beams` times in place."""
         super().__init__()
         self.dtype, self.device, self.is_initialized = prefilled.keys.dtype, prefilled.keys.device, True
-        self.used = self.common = prefilled.keys.shape[2]
+        self.used_slots = self.shared_slots = prefilled.keys.shape[2]
         # [2, B, H, S, D]: keys and values.
-        self.room = torch.stack([prefilled.keys, prefilled.values]).repeat_interleave(beams, dim=1)
-        self._show()
+        self.buffer = torch.stack([prefilled.keys, prefilled.values]).repeat_interleave(beams, dim=1)
+        self._update_views()
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Append keys and values [B, H, T, D]; returns all of them."""
-        end = self.used + key_states.shape[2]
-        if end > self.room.shape[3]:
-            shape = list(self.room.shape)
-            shape[3] = end + _SLOTS_AT_ONCE
-            wider = self.room.new_empty(shape)
-            wider[:, :, :, : self.used] = self.room[:, :, :, : self.used]
-            self.room = wider
-        self.room[0, :, :, self.used : end] = key_states
-        self.room[1, :, :, self.used : end] = value_states
-        self.used = end
-        self._show()
+        end = self.used_slots + key_states.shape[2]
+        if end > self.buffer.shape[3]:
+            shape = list(self.buffer.shape)
+            shape[3] = end + _SLOTS_PER_GROWTH
+            wider = self.buffer.new_empty(shape)
+            wider[:, :, :, : self.used_slots] = self.buffer[:, :, :, : self.used_slots]
+            self.buffer = wider
+        self.buffer[0, :, :, self.used_slots : end] = key_states
+        self.buffer[1, :, :, self.used_slots : end] = value_states
+        self.used_slots = end
+        self._update_views()
         return self.keys, self.values
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Go on with these beams; every beam stays within its row."""
-        late = self.room[:, :, :, self.common : self.used]
+        late = self.buffer[:, :, :, self.shared_slots : self.used_slots]
         late.copy_(late.index_select(1, beam_idx))
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Go on with these rows alone."""
-        self.room = self.room.index_select(1, indices)
-        self._show()
+        self.buffer = self.buffer.index_select(1, indices)
+        self._update_views()
 
-    def _show(self) -> None:
-        self.keys, self.values = self.room[:, :, :, : self.used].unbind(0)
+    def _update_views(self) -> None:
+        self.keys, self.values = self.buffer[:, :, :, : self.used_slots].unbind(0)

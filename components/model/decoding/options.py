@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from components.config import EvaluateConfig
 from components.errors import ConfigError
-from components.model.decoding.controls import Controls
+from components.model.decoding.controls import DecodingControls
 
 
 @dataclass(frozen=True)
-class Decoding(Controls):
+class Decoding(DecodingControls):
     """How to decode: greedily with one beam; a score is the sum of log probabilities / length ** length_penalty.
 
     `guidance` mixes the base's logits with the prefixed ones: 0 is the base, 1 the prefix, above 1 more than it;
@@ -39,7 +39,7 @@ class Decoding(Controls):
             raise ConfigError("beams or sampling", got, "set num_beams to 1, or temperature to 0")
 
     @classmethod
-    def of(cls, config: EvaluateConfig) -> "Decoding":
+    def from_config(cls, config: EvaluateConfig) -> "Decoding":
         """What an evaluate section asks for."""
         named = {name: getattr(config, name) for name in cls.__dataclass_fields__ if name in type(config).model_fields}
         return cls(**{**named, "banned": tuple(config.banned)})

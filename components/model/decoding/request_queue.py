@@ -12,12 +12,12 @@ from components.model.delta import Delta
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DecodeRequest:
     """One row: what to generate after, and under what."""
 
     delta: Delta
     source: Sequence[int]
-    bare: Sequence[int]
+    bare_source: Sequence[int]
     """What the base reads in the delta's place, with guidance."""
     limit: int
     """New tokens at most, within the context."""
@@ -27,7 +27,7 @@ class Request:
     """Whatever the caller wants to find again."""
 
     @property
-    def kind(self) -> tuple[int, bool]:
+    def batch_key(self) -> tuple[int, bool]:
         """Rows of one kind can share a batch."""
         return id(self.delta.weights), bool(self.delta.prefix and self.delta.prefix.is_infix)
 
@@ -37,46 +37,46 @@ class Request:
         return self.delta.length + len(self.source)
 
 
-class Waiting:
+class RequestQueue:
     """The requests that wait: a window of one kind, the longest first."""
 
-    def __init__(self, requests: Iterable[Request], size: int) -> None:
-        self._requests, self._size = iter(requests), size
-        self._window: list[Request] = []
-        self._next: Request | None = None
-        self._kind: tuple[int, bool] | None = None
+    def __init__(self, requests: Iterable[DecodeRequest], size: int) -> None:
+        self._requests, self._window_size = iter(requests), size
+        self._window: list[DecodeRequest] = []
+        self._next_request: DecodeRequest | None = None
+        self._batch_key: tuple[int, bool] | None = None
 
-    def ahead(self) -> bool:
+    def open_next_window(self) -> bool:
         """Whether there are more; whatever kind comes next may then be taken."""
-        self._kind = None
-        return bool(self._window) or self._fill()
+        self._batch_key = None
+        return bool(self._window) or self._fill_window()
 
     @property
-    def first(self) -> Request:
+    def first(self) -> DecodeRequest:
         """One of those that `take` gives next."""
         return self._window[0]
 
-    def take(self, number: int, *, more: bool) -> list[Request]:
-        """At most so many rows, of one kind until `ahead` is asked again; `more` lets another window be looked at."""
-        if not self._window and more:
-            self._fill()
+    def take(self, number: int, *, may_refill: bool) -> list[DecodeRequest]:
+        """At most so many rows, of one kind until `open_next_window` is asked again; `may_refill` lets another window be looked at."""
+        if not self._window and may_refill:
+            self._fill_window()
         taken, self._window = self._window[:number], self._window[number:]
         return taken
 
-    def take_back(self, rows: Sequence[Request]) -> None:
+    def put_back(self, rows: Sequence[DecodeRequest]) -> None:
         """Let rows that were taken wait again."""
         self._window = sorted([*rows, *self._window], key=lambda request: -request.length)
 
-    def _fill(self) -> bool:
-        held = [] if self._next is None else [self._next]
-        self._next = None
+    def _fill_window(self) -> bool:
+        held = [] if self._next_request is None else [self._next_request]
+        self._next_request = None
         for request in chain(held, self._requests):
-            kind = self._kind = self._kind or request.kind
-            if request.kind != kind:
-                self._next = request
+            kind = self._batch_key = self._batch_key or request.batch_key
+            if request.batch_key != kind:
+                self._next_request = request
                 break
             self._window.append(request)
-            if len(self._window) == self._size:
+            if len(self._window) == self._window_size:
                 break
         self._window.sort(key=lambda request: -request.length)
         return bool(self._window)

@@ -14,13 +14,13 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 
 from components.model.base.load import Base
-from components.model.decoding.growing_cache import Slots
+from components.model.decoding.growing_cache import GrowingCacheLayer
 from components.model.prefix.attach import Attachment
 
-_IMPOSSIBLE = -1.0e9  # finite, so that it can be mixed
+_IMPOSSIBLE_LOGIT = -1.0e9  # finite, so that it can be mixed
 
 
-class PairRun:
+class Seq2SeqRun:
     """An encoder-decoder model; the rows' prefixes are attached to it by whoever runs this."""
 
     def __init__(
@@ -32,24 +32,26 @@ class PairRun:
         *,
         shared_beams: bool = True,
     ) -> None:
-        """Read every source once, padded on the right, and start every row's target; `Slots` where beams may share."""
+        """Read every source once, padded on the right, and start every row's target; `GrowingCacheLayer` where beams may share."""
         self.model, self.attachment, self.beams = base.model, attachment, beams
         longest = max(map(len, sources))
         ids_BT = torch.tensor([[*ids] + [base.pad_id] * (longest - len(ids)) for ids in sources], device=base.device)
         lengths_B1 = torch.tensor([[len(ids)] for ids in sources], device=base.device)
         self.mask_RT = (torch.arange(longest, device=base.device) < lengths_B1).long()  # one beam each at first
         self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        self.encoded = self.model.get_encoder()(input_ids=ids_BT, attention_mask=self.mask_RT)
+        self.encoder_outputs = self.model.get_encoder()(input_ids=ids_BT, attention_mask=self.mask_RT)
         self.logits_BV = self._forward(torch.full((len(sources), 1), base.decoder_start_id, device=base.device))
         forced = self.model.generation_config.forced_bos_token_id
         if forced is not None:
             kept_V = torch.arange(self.logits_BV.shape[1], device=base.device) == forced
-            self.logits_BV = self.logits_BV.masked_fill(~kept_V, _IMPOSSIBLE)
+            self.logits_BV = self.logits_BV.masked_fill(~kept_V, _IMPOSSIBLE_LOGIT)
         self.mask_RT = self.mask_RT.repeat_interleave(beams, dim=0)
-        self.encoded["last_hidden_state"] = self.encoded["last_hidden_state"].repeat_interleave(beams, dim=0)
+        self.encoder_outputs["last_hidden_state"] = self.encoder_outputs["last_hidden_state"].repeat_interleave(
+            beams, dim=0
+        )
         own, cross = self.cache.self_attention_cache, self.cache.cross_attention_cache
         if shared_beams:
-            own.layers = [Slots(layer, beams) for layer in own.layers]
+            own.layers = [GrowingCacheLayer(layer, beams) for layer in own.layers]
         else:
             own.batch_repeat_interleave(beams)
         cross.batch_repeat_interleave(beams)
@@ -60,9 +62,9 @@ class PairRun:
 
     def keep(self, place_B: Tensor) -> None:
         """See `Run.keep`."""
-        index_R = self._beams_of(place_B)
+        index_R = self._find_beam_rows(place_B)
         self.mask_RT = self.mask_RT[index_R]
-        self.encoded["last_hidden_state"] = self.encoded["last_hidden_state"][index_R]
+        self.encoder_outputs["last_hidden_state"] = self.encoder_outputs["last_hidden_state"][index_R]
         self.cache.self_attention_cache.batch_select_indices(index_R)
         self.cache.cross_attention_cache.batch_select_indices(index_R)
         if self.attachment is not None:
@@ -73,12 +75,12 @@ class PairRun:
         first_B1 = torch.arange(len(parent_BK), device=parent_BK.device)[:, None] * self.beams
         self.cache.self_attention_cache.reorder_cache((first_B1 + parent_BK).flatten())
 
-    def _beams_of(self, place_B: Tensor) -> Tensor:
+    def _find_beam_rows(self, place_B: Tensor) -> Tensor:
         return (place_B[:, None] * self.beams + torch.arange(self.beams, device=place_B.device)).flatten()
 
     def _forward(self, ids_BT: Tensor) -> Tensor:
         output: Any = self.model(
-            encoder_outputs=self.encoded,
+            encoder_outputs=self.encoder_outputs,
             attention_mask=self.mask_RT,
             decoder_input_ids=ids_BT,
             past_key_values=self.cache,

@@ -9,36 +9,36 @@ Shapes: R rows, V vocabulary, C candidates, N blocks, W columns of a block.
 import torch
 from torch import Tensor
 
-_BLOCK = 64
+_BLOCK_COLUMNS = 64
 _ROWS_AT_ONCE = 16  # of 50,257 float32 logits: what a core's cache holds
 
 
-def likeliest(logits_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def find_top_candidates(logits_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` largest logits of every row in falling order [R, C] in float32, and their columns [R, C].
 
     They lie in the `count` blocks with the largest maxima, or behind the last whole block.
     """
     rows, vocabulary = logits_RV.shape
-    blocks = vocabulary // _BLOCK
+    blocks = vocabulary // _BLOCK_COLUMNS
     if blocks <= count:
-        return plain(logits_RV, count)
-    most_RN = logits_RV[:, : blocks * _BLOCK].view(rows, blocks, _BLOCK).amax(dim=2)
+        return find_top_candidates_with_topk(logits_RV, count)
+    most_RN = logits_RV[:, : blocks * _BLOCK_COLUMNS].view(rows, blocks, _BLOCK_COLUMNS).amax(dim=2)
     block_RC = most_RN.topk(count).indices
-    column_W = torch.arange(_BLOCK, device=logits_RV.device)
-    column_RW = (block_RC[:, :, None] * _BLOCK + column_W).flatten(1)
-    rest_W = torch.arange(blocks * _BLOCK, vocabulary, device=logits_RV.device)
+    column_W = torch.arange(_BLOCK_COLUMNS, device=logits_RV.device)
+    column_RW = (block_RC[:, :, None] * _BLOCK_COLUMNS + column_W).flatten(1)
+    rest_W = torch.arange(blocks * _BLOCK_COLUMNS, vocabulary, device=logits_RV.device)
     column_RW = torch.cat([column_RW, rest_W.expand(rows, -1)], dim=1)
     value_RC, place_RC = logits_RV.gather(1, column_RW).topk(count)
     return value_RC.float(), column_RW.gather(1, place_RC)
 
 
-def plain(logits_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """`likeliest` as torch has it; equal logits may stand in another order."""
+def find_top_candidates_with_topk(logits_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`find_top_candidates` as torch has it; equal logits may stand in another order."""
     value_RC, index_RC = logits_RV.topk(count)
     return value_RC.float(), index_RC
 
 
-def log_sum_exp(logits_RV: Tensor) -> Tensor:
+def compute_log_sum_exp(logits_RV: Tensor) -> Tensor:
     """The logarithm of the sum of exponentials of every row [R], in float32."""
     if logits_RV.device.type != "cpu":
         return logits_RV.float().logsumexp(dim=1)

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from components.model.packing.layout import Layout
+from components.model.packing.layout import PackedLayout
 
 
 @dataclass(frozen=True, slots=True)
-class Heads:
+class HeadIndices:
     """Rows of D values: where each comes from. Numbers count rows of D in a flattened tensor."""
 
-    heads: int
+    query_heads: int
     kv_heads: int
     rows: int
     """Z."""
@@ -35,15 +35,15 @@ class Heads:
     """Of the places of the keys, for every token's head."""
 
     @classmethod
-    def of(cls, layout: Layout, kv_heads: int, heads: int) -> "Heads":
+    def for_layout(cls, layout: PackedLayout, kv_heads: int, heads: int) -> "HeadIndices":
         """The indices for so many heads; `layout` remembers them."""
-        known: Heads | None = layout.heads.get((kv_heads, heads))
+        known: HeadIndices | None = layout.head_indices.get((kv_heads, heads))
         if known is None:
-            known = layout.heads[kv_heads, heads] = cls._made(layout, kv_heads, heads)
+            known = layout.head_indices[kv_heads, heads] = cls._build(layout, kv_heads, heads)
         return known
 
     @classmethod
-    def _made(cls, layout: Layout, kv_heads: int, heads: int) -> "Heads":
+    def _build(cls, layout: PackedLayout, kv_heads: int, heads: int) -> "HeadIndices":
         rows, queries, keys = layout.shape
         device = layout.query_BT.device
         head_K, head_H = torch.arange(kv_heads, device=device), torch.arange(heads, device=device)
@@ -53,45 +53,45 @@ class Heads:
         nothing = layout.slot_BS == len(layout.owned_Q) + len(layout.key_place_N)
         slot_BS = torch.where(nothing, first_token_B1, layout.slot_BS)
         return cls(
-            heads=heads,
+            query_heads=heads,
             kv_heads=kv_heads,
             rows=rows * kv_heads,
             query_ZGT=(token_BT[:, None] * heads + head_H[:, None]).flatten(),
             empty_E=empty_BT[:, None].expand(-1, heads, -1).flatten().nonzero()[:, 0],
             key_ZS=(slot_BS[:, None] * kv_heads + head_K[:, None]).flatten(),
-            output_NH=_spread(layout.place_N, queries, heads),
-            token_NK=_spread(layout.key_place_N, keys, kv_heads),
+            output_NH=_repeat_over_heads(layout.place_N, queries, heads),
+            token_NK=_repeat_over_heads(layout.key_place_N, keys, kv_heads),
         )
 
-    def queries(self, query_NHD: Tensor) -> Tensor:
+    def gather_queries(self, query_NHD: Tensor) -> Tensor:
         """Every row's queries, [Z, G * T, D]."""
         size = query_NHD.shape[2]
         return query_NHD.reshape(-1, size).index_select(0, self.query_ZGT).view(self.rows, -1, size)
 
-    def gradients(self, grad_NHD: Tensor) -> Tensor:
-        """As `queries`, with zeros where there is no token."""
+    def gather_gradients(self, grad_NHD: Tensor) -> Tensor:
+        """As `gather_queries`, with zeros where there is no token."""
         size = grad_NHD.shape[2]
         flat = grad_NHD.reshape(-1, size).index_select(0, self.query_ZGT)
         return flat.index_fill_(0, self.empty_E, 0.0).view(self.rows, -1, size)
 
-    def keys(self, slots_QKD: Tensor, tokens_NKD: Tensor) -> Tensor:
+    def gather_keys(self, slots_QKD: Tensor, tokens_NKD: Tensor) -> Tensor:
         """Every row's slots and tokens, [Z, S, D]."""
         size = tokens_NKD.shape[2]
         table = torch.cat([slots_QKD, tokens_NKD]).view(-1, size)
         return table.index_select(0, self.key_ZS).view(self.rows, -1, size)
 
-    def tokens(self, output_ZTD: Tensor) -> Tensor:
+    def gather_tokens(self, output_ZTD: Tensor) -> Tensor:
         """What the queries' places hold, token by token, [N, H, D]."""
         size = output_ZTD.shape[2]
-        return output_ZTD.reshape(-1, size).index_select(0, self.output_NH).view(-1, self.heads, size)
+        return output_ZTD.reshape(-1, size).index_select(0, self.output_NH).view(-1, self.query_heads, size)
 
-    def key_tokens(self, grad_ZSD: Tensor) -> Tensor:
+    def gather_key_tokens(self, grad_ZSD: Tensor) -> Tensor:
         """What the keys' places hold, token by token, [N, K, D]."""
         size = grad_ZSD.shape[2]
         return grad_ZSD.reshape(-1, size).index_select(0, self.token_NK).view(-1, self.kv_heads, size)
 
 
-def _spread(place_N: Tensor, width: int, heads: int) -> Tensor:
+def _repeat_over_heads(place_N: Tensor, width: int, heads: int) -> Tensor:
     """Places in B x `width` as places in B x `heads` x `width`, for every head."""
     row_N, column_N = place_N // width, place_N % width
     head_H = torch.arange(heads, device=place_N.device)

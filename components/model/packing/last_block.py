@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from components.model.base.blocks import decoder_blocks
+from components.model.base.blocks import find_decoder_blocks
 
 
 class LastBlock:
@@ -21,19 +21,19 @@ class LastBlock:
 
     def __init__(self, model: Any, chosen_M: Tensor) -> None:
         """`chosen_M` numbers the tokens that are wanted."""
-        self.block = decoder_blocks(model)[-1].module
+        self.block = find_decoder_blocks(model)[-1].module
         self.chosen_M = chosen_M
-        self.inside = set(self.block.modules())
-        self._tokens = 0
-        self._reading = False
-        self._read: tuple[Tensor, Tensor] | None = None
+        self.modules = set(self.block.modules())
+        self._token_count = 0
+        self._is_reading = False
+        self._keys_and_values: tuple[Tensor, Tensor] | None = None
 
     @contextmanager
     def cut(self) -> Iterator[None]:
         """Inside, the model's forward computes the last block so."""
         handles = [
-            self.block.register_forward_pre_hook(self._before, with_kwargs=True),
-            self.block.register_forward_hook(self._after),
+            self.block.register_forward_pre_hook(self._before_block, with_kwargs=True),
+            self.block.register_forward_hook(self._after_block),
         ]
         try:
             yield
@@ -41,46 +41,48 @@ class LastBlock:
             for handle in handles:
                 handle.remove()
 
-    def keys_and_values(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
+    def read_keys_and_values(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
         """In this block's attention those of all tokens, each [1, H, N, D]; None in every other."""
-        if module not in self.inside:
+        if module not in self.modules:
             return None
-        if self._reading:
-            raise _ReadError(key, value)
-        return self._read
+        if self._is_reading:
+            raise _AttentionReachedError(key, value)
+        return self._keys_and_values
 
-    def _before(self, _block: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        if self._reading:
+    def _before_block(self, _block: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        if self._is_reading:
             return None
         hidden_1NC = args[0] if args else kwargs["hidden_states"]
-        self._tokens, self._reading = hidden_1NC.shape[1], True
+        self._token_count, self._is_reading = hidden_1NC.shape[1], True
         try:
             self.block(*args, **kwargs)
-        except _ReadError as read:
-            self._read = read.key, read.value
+        except _AttentionReachedError as read:
+            self._keys_and_values = read.key, read.value
         finally:
-            self._reading = False
-        return tuple(map(self._cut, args)), {name: self._cut(value) for name, value in kwargs.items()}
+            self._is_reading = False
+        return tuple(map(self._select_chosen_tokens, args)), {
+            name: self._select_chosen_tokens(value) for name, value in kwargs.items()
+        }
 
-    def _after(self, _block: Any, _args: Any, output: Any) -> Any:
-        self._read = None
+    def _after_block(self, _block: Any, _args: Any, output: Any) -> Any:
+        self._keys_and_values = None
         if isinstance(output, tuple):
-            return (self._spread(output[0]), *output[1:])
-        return self._spread(output)
+            return (self._scatter_chosen_tokens(output[0]), *output[1:])
+        return self._scatter_chosen_tokens(output)
 
-    def _cut(self, value: Any) -> Any:
+    def _select_chosen_tokens(self, value: Any) -> Any:
         if isinstance(value, tuple):
-            return tuple(map(self._cut, value))
-        if isinstance(value, Tensor) and value.dim() > 1 and value.shape[:2] == (1, self._tokens):
+            return tuple(map(self._select_chosen_tokens, value))
+        if isinstance(value, Tensor) and value.dim() > 1 and value.shape[:2] == (1, self._token_count):
             return value[:, self.chosen_M]
         return value
 
-    def _spread(self, hidden_1MC: Tensor) -> Tensor:
-        hidden_1NC = hidden_1MC.new_zeros(1, self._tokens, hidden_1MC.shape[2])
+    def _scatter_chosen_tokens(self, hidden_1MC: Tensor) -> Tensor:
+        hidden_1NC = hidden_1MC.new_zeros(1, self._token_count, hidden_1MC.shape[2])
         return hidden_1NC.index_copy(1, self.chosen_M, hidden_1MC)
 
 
-class _ReadError(Exception):
+class _AttentionReachedError(Exception):
     """Ends the reading of a block at its attention."""
 
     def __init__(self, key: Tensor, value: Tensor) -> None:

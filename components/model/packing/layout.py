@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Layout:
+class PackedLayout:
     """The places of B rows' tokens. A table of keys is the U prefixes' slots, then N tokens, then one row of zeros."""
 
     position_N: Tensor
@@ -35,12 +35,12 @@ class Layout:
     owned_Q: Tensor
     """Where in U x P each slot of the prefixes stands, prefixes on the right; Q slots in all."""
     longest_prefix: int
-    prefixes: int
-    heads: dict[tuple[int, int], Any] = field(default_factory=dict, init=False, repr=False)
-    """Cache of `components.model.packing.heads`: its indices for this layout, by numbers of heads."""
+    prefix_count: int
+    head_indices: dict[tuple[int, int], Any] = field(default_factory=dict, init=False, repr=False)
+    """Cache of `components.model.packing.head_indices`: its indices for this layout, by numbers of heads."""
 
     @classmethod
-    def of(
+    def from_lengths(
         cls,
         lengths: Sequence[int],
         owners: Sequence[int],
@@ -48,7 +48,7 @@ class Layout:
         *,
         starts: Sequence[int] | None = None,
         device: torch.device | str = "cpu",
-    ) -> "Layout":
+    ) -> "PackedLayout":
         """Rows of `lengths` tokens, each behind the prefix that `owners` names.
 
         With `starts` the slots are infixes: they stand before each row's token of that number and only it and later
@@ -79,10 +79,10 @@ class Layout:
             key_place_N=(row_N * (slots + longest) + slots + at_N).to(device),
             owned_Q=(column_P >= slots - prefix_U[:, None]).flatten().nonzero()[:, 0].to(device),
             longest_prefix=slots,
-            prefixes=len(prefix_U),
+            prefix_count=len(prefix_U),
         )
 
-    def from_token(self, starts: Sequence[int]) -> "Layout":
+    def drop_queries_before(self, starts: Sequence[int]) -> "PackedLayout":
         """Queries from each row's token of that number on alone, which are then the N; keys as they are."""
         start_B = torch.tensor(starts, device=self.owner_B.device)
         count_B = (self.query_BT < len(self.position_N)).sum(dim=1) - start_B

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from components.errors import BaseModelError, ConfigError
-from components.model.base.attention_sites import attention_sites, watched
+from components.model.base.attention_sites import find_attention_layers, record_attention_calls
 from components.model.base.load import Base
 from components.model.base.shapes import INFIX, PrefixShape
 from components.model.prefix.prefix import Prefix
@@ -21,7 +21,7 @@ Initialization = Literal["text", "random", "zero"]
 _RANDOM_SCALE = 0.02
 
 
-def initial_prefix(
+def make_initial_prefix(
     base: Base, length: int, initialization: Initialization, text: str, seed: int, *, infix: bool = False
 ) -> Prefix:
     """A prefix of `length` slots for every site of the base, or an infix.
@@ -30,39 +30,39 @@ def initial_prefix(
         ConfigError: the prefix fills the base's context, or the text holds no token.
         BaseModelError: an infix for an encoder-decoder model.
     """
-    check_room(base, length)
+    check_prefix_length(base, length)
     if infix and base.is_encoder_decoder:
         got = f"infix and {type(base.model).__name__}, whose decoder holds the target alone"
         raise BaseModelError("a decoder-only base for an infix", got, "set train.method to prefix")
     if initialization == "text" and length:
-        prefix = text_prefix(base, text, length)
+        prefix = make_text_prefix(base, text, length)
     else:
-        prefix = random_prefix(base.shape, length, seed, 0.0 if initialization == "zero" else _RANDOM_SCALE)
-    return Prefix.from_stacked(prefix.stacked(), INFIX) if infix else prefix
+        prefix = make_random_prefix(base.shape, length, seed, 0.0 if initialization == "zero" else _RANDOM_SCALE)
+    return Prefix.from_site(prefix.stack_decoder_site(), INFIX) if infix else prefix
 
 
-def initial_prompt(base: Base, length: int, initialization: Initialization, text: str, seed: int) -> Tensor:
+def make_initial_prompt(base: Base, length: int, initialization: Initialization, text: str, seed: int) -> Tensor:
     """A soft prompt [P, W]: the embeddings of the text's tokens, random values of the embeddings' spread, or zeros.
 
     Raises:
-        ConfigError: as `initial_prefix`.
+        ConfigError: as `make_initial_prefix`.
         BaseModelError: an encoder-decoder base.
     """
-    check_room(base, length)
+    check_prefix_length(base, length)
     if base.is_encoder_decoder:
         got = f"embedding and {type(base.model).__name__}"
         raise BaseModelError("a decoder-only base for a soft prompt", got, "set train.method to prefix")
     embeddings = base.model.get_input_embeddings()
     width = embeddings.weight.shape[1]
     if initialization == "text" and length:
-        ids = torch.tensor(_repeated(base, text, length), device=base.device)
+        ids = torch.tensor(_repeat_text_ids(base, text, length), device=base.device)
         return embeddings(ids).detach().float().cpu()  # type: ignore[no-any-return]
     scale = 0.0 if initialization == "zero" else float(embeddings.weight.detach().float().std())
     return scale * torch.randn(length, width, generator=torch.Generator().manual_seed(seed))
 
 
 @torch.no_grad()
-def text_prefix(base: Base, text: str, length: int) -> Prefix:
+def make_text_prefix(base: Base, text: str, length: int) -> Prefix:
     """Keys and values that the base computes for the text's tokens, repeated or cut to `length` tokens, in float32.
 
     In a decoder-only base this prefix acts, before any training, as that text would at the start of the context. An
@@ -71,21 +71,21 @@ def text_prefix(base: Base, text: str, length: int) -> Prefix:
     Raises:
         ConfigError: the prefix fills the base's context, or the text holds no token.
     """
-    check_room(base, length)
+    check_prefix_length(base, length)
     if not length:
-        return random_prefix(base.shape, 0, seed=0)
-    ids_BT = torch.tensor([_repeated(base, text, length)], device=base.device)
+        return make_random_prefix(base.shape, 0, seed=0)
+    ids_BT = torch.tensor([_repeat_text_ids(base, text, length)], device=base.device)
     decoder = {"decoder_input_ids": ids_BT} if base.is_encoder_decoder else {}
-    with watched(base.model) as calls:
+    with record_attention_calls(base.model) as calls:
         base.model(input_ids=ids_BT, use_cache=False, **decoder)
-    sites = attention_sites(base.model)
+    sites = find_attention_layers(base.model)
     pairs: dict[str, list[Tensor]] = {}
     for module, key_BHPD, value_BHPD in calls:
-        pairs.setdefault(sites[module].name, []).append(torch.stack([key_BHPD[0], value_BHPD[0]]))
+        pairs.setdefault(sites[module].site, []).append(torch.stack([key_BHPD[0], value_BHPD[0]]))
     return Prefix.from_sites({site: torch.stack(layers).float().cpu() for site, layers in pairs.items()})
 
 
-def random_prefix(shape: PrefixShape, length: int, seed: int, scale: float = _RANDOM_SCALE) -> Prefix:
+def make_random_prefix(shape: PrefixShape, length: int, seed: int, scale: float = _RANDOM_SCALE) -> Prefix:
     """Normal values of standard deviation `scale`, from `seed` alone."""
     generator = torch.Generator().manual_seed(seed)
     return Prefix.from_sites(
@@ -96,7 +96,7 @@ def random_prefix(shape: PrefixShape, length: int, seed: int, scale: float = _RA
     )
 
 
-def check_room(base: Base, length: int) -> None:
+def check_prefix_length(base: Base, length: int) -> None:
     """Refuse a prefix that leaves no room in the context. Raises ConfigError."""
     if length >= base.context:
         wanted = f"a prefix that leaves room in the context of {base.context} tokens"
@@ -104,7 +104,7 @@ def check_room(base: Base, length: int) -> None:
         raise ConfigError(wanted, got, "shorten the prefix or take a base of longer context")
 
 
-def _repeated(base: Base, text: str, length: int) -> list[int]:
+def _repeat_text_ids(base: Base, text: str, length: int) -> list[int]:
     ids = base.tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise ConfigError("a text to start the prefix from", f"{text!r}", "set train.init_text to a few words")

@@ -18,7 +18,7 @@ from components.model.base.shapes import INFIX, PrefixShape
 from components.model.prefix.prefix import Prefix
 
 
-class Slots(nn.Module):
+class TrainableSlots(nn.Module):
     """P rows of O values: free ones, or made by an MLP from P rows of W values."""
 
     def __init__(
@@ -36,14 +36,14 @@ class Slots(nn.Module):
             return
         generator = torch.Generator().manual_seed(seed)
         self.embedding = nn.Parameter(torch.randn(length, width, generator=generator))
-        self.inner_weight = nn.Parameter(_uniform((mlp_hidden, width), width, generator))
-        self.inner_bias = nn.Parameter(_uniform((mlp_hidden,), width, generator))
-        self.outer_weight = nn.Parameter(_uniform((out, mlp_hidden), mlp_hidden, generator))
+        self.inner_weight = nn.Parameter(_draw_uniform((mlp_hidden, width), width, generator))
+        self.inner_bias = nn.Parameter(_draw_uniform((mlp_hidden,), width, generator))
+        self.outer_weight = nn.Parameter(_draw_uniform((out, mlp_hidden), mlp_hidden, generator))
         self.outer_bias = nn.Parameter(torch.zeros(out))
 
-    def made(self) -> Tensor:
+    def compute_values(self) -> Tensor:
         """What the MLP makes of every slot, [P, O]."""
-        return nn.functional.linear(self._hidden(), self.outer_weight, self.outer_bias)
+        return nn.functional.linear(self._compute_hidden(), self.outer_weight, self.outer_bias)
 
     @torch.no_grad()
     def fit(self, target_PO: Tensor) -> None:
@@ -54,13 +54,13 @@ class Slots(nn.Module):
         """
         if not self.length:
             return
-        target_PO, hidden_PM = target_PO.double().cpu(), self._hidden().double().cpu()
+        target_PO, hidden_PM = target_PO.double().cpu(), self._compute_hidden().double().cpu()
         bias_O = target_PO.mean(0)
         weight_MO = torch.linalg.lstsq(hidden_PM, target_PO - bias_O, driver="gelsd").solution
         self.outer_weight.copy_(weight_MO.T)
         self.outer_bias.copy_(bias_O)
 
-    def _hidden(self) -> Tensor:
+    def _compute_hidden(self) -> Tensor:
         return torch.tanh(nn.functional.linear(self.embedding, self.inner_weight, self.inner_bias))
 
 
@@ -77,7 +77,7 @@ class PrefixModule(nn.Module):
         self.mlp_hidden = mlp_hidden
         self.sites = {INFIX if infix else site: one for site, one in shape.sites.items()}
         self.slots = nn.ModuleList(
-            Slots(
+            TrainableSlots(
                 (one.layers, 2, one.kv_heads, length, one.head_dim),
                 length=length,
                 out=one.layers * 2 * one.kv_heads * one.head_dim,
@@ -88,20 +88,20 @@ class PrefixModule(nn.Module):
             for number, one in enumerate(self.sites.values())
         )
 
-    def prefix(self) -> Prefix:
+    def make_prefix(self) -> Prefix:
         """The prefix as a differentiable view of the parameters."""
-        return Prefix.from_sites(self._values())
+        return Prefix.from_sites(self._compute_values())
 
     def collapse(self) -> Prefix:
         """The prefix alone: detached copies in float32, without the MLP."""
         with torch.no_grad():
-            values = {site: values_L2HPD.float().clone() for site, values_L2HPD in self._values().items()}
+            values = {site: values_L2HPD.float().clone() for site, values_L2HPD in self._compute_values().items()}
         named = Prefix.from_sites(values).tensors
         return Prefix({name: tensor.contiguous() for name, tensor in named.items()})
 
     @torch.no_grad()
     def load_values(self, prefix: Prefix) -> None:
-        """Start from `prefix`: exactly without an MLP, and with one of at least P units exactly but for rounding.
+        """Start from `make_prefix`: exactly without an MLP, and with one of at least P units exactly but for rounding.
 
         Raises:
             BaseModelError: the prefix has another shape or length.
@@ -112,13 +112,13 @@ class PrefixModule(nn.Module):
             wanted = f"a prefix of length {self.length} in {', '.join(self.sites)}"
             raise BaseModelError(wanted, got, "set train.prefix_length, or start from another prefix")
         for site, slots in zip(self.sites, self.slots, strict=True):
-            values_L2HPD = prefix.site(site)
+            values_L2HPD = prefix.stack_site(site)
             if self.mlp_hidden:
                 slots.fit(values_L2HPD.permute(3, 0, 1, 2, 4).flatten(1))  # type: ignore[operator]
             else:
                 slots.values.copy_(values_L2HPD)  # type: ignore[operator]
 
-    def _values(self) -> Mapping[str, Tensor]:
+    def _compute_values(self) -> Mapping[str, Tensor]:
         values: dict[str, Tensor] = {}
         for (site, one), slots in zip(self.sites.items(), self.slots, strict=True):
             if not self.mlp_hidden:
@@ -138,15 +138,17 @@ class PromptModule(nn.Module):
         super().__init__()
         self.length = length
         self.mlp_hidden = mlp_hidden
-        self.slots = Slots((length, width), length=length, out=width, width=width, mlp_hidden=mlp_hidden, seed=seed)
+        self.slots = TrainableSlots(
+            (length, width), length=length, out=width, width=width, mlp_hidden=mlp_hidden, seed=seed
+        )
 
-    def prompt(self) -> Tensor:
+    def make_prompt(self) -> Tensor:
         """The prompt [P, W] as a differentiable view of the parameters."""
-        return self.slots.made() if self.mlp_hidden else self.slots.values
+        return self.slots.compute_values() if self.mlp_hidden else self.slots.values
 
     def collapse(self) -> Tensor:
         """The prompt alone: a detached copy in float32."""
-        return self.prompt().detach().float().clone()
+        return self.make_prompt().detach().float().clone()
 
     @torch.no_grad()
     def load_values(self, prompt_PW: Tensor) -> None:
@@ -164,6 +166,6 @@ class PromptModule(nn.Module):
             self.slots.values.copy_(prompt_PW)
 
 
-def _uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Tensor:
+def _draw_uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Tensor:
     bound = fan_in**-0.5
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)

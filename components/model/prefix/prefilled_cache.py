@@ -5,10 +5,10 @@ Knows transformers' cache and rows of prefixes; does not know models, positions 
 
 from typing import Any
 
-from components.model.prefix.batch import Rows
+from components.model.prefix.batch import PrefixBatch
 
 
-def cache_of(block: Rows) -> Any:
+def make_prefilled_cache(block: PrefixBatch) -> Any:
     """A `DynamicCache` that already holds the block's slots of the decoder's self-attention.
 
     Put the block's mask before the tokens' attention mask, and pass `position_ids` from
@@ -16,4 +16,4 @@ def cache_of(block: Rows) -> Any:
     """
     from transformers import DynamicCache
 
-    return DynamicCache(list(block.layers)) if block.longest else DynamicCache()
+    return DynamicCache(list(block.decoder_layers)) if block.max_length else DynamicCache()

@@ -15,10 +15,10 @@ from components.errors import ArtifactError, BaseModelError
 from components.model.base.shapes import CROSS, DECODER, ENCODER, INFIX, SITES, PrefixShape, SiteShape
 
 KINDS = ("key", "value")
-_NAME = re.compile(r"(encoder\.self|decoder\.self|decoder\.cross|decoder\.infix)\.(0|[1-9]\d{0,3})\.(key|value)")
+_TENSOR_NAME = re.compile(r"(encoder\.self|decoder\.self|decoder\.cross|decoder\.infix)\.(0|[1-9]\d{0,3})\.(key|value)")
 
 
-def tensor_name(layer: int, kind: str, site: str = DECODER) -> str:
+def make_tensor_name(layer: int, kind: str, site: str = DECODER) -> str:
     """The name of one tensor in a prefix file, as in `decoder.self.3.key`."""
     return f"{site}.{layer}.{kind}"
 
@@ -35,7 +35,7 @@ class Prefix:
         """
         layers: dict[str, int] = {}
         for name in tensors:
-            found = _NAME.fullmatch(name)
+            found = _TENSOR_NAME.fullmatch(name)
             if found is None:
                 raise ArtifactError("tensors named decoder.self.<layer>.key|value", repr(name), "export it again")
             layers[found[1]] = max(layers.get(found[1], 0), int(found[2]) + 1)
@@ -43,10 +43,10 @@ class Prefix:
         self.tensors: dict[str, Tensor] = {}
         self.length = -1
         for site in (site for site in SITES if site in layers):
-            names = [tensor_name(layer, kind, site) for layer in range(layers[site]) for kind in KINDS]
+            names = [make_tensor_name(layer, kind, site) for layer in range(layers[site]) for kind in KINDS]
             missing = [name for name in names if name not in tensors]
             if missing:
-                raise _incomplete(f"no {missing[0]}")
+                raise _make_incomplete_error(f"no {missing[0]}")
             first = tensors[names[0]]
             if self.length < 0 and first.dim() == 3:
                 self.length = first.shape[1]
@@ -59,12 +59,12 @@ class Prefix:
             self.sites[site] = SiteShape(layers[site], first.shape[0], first.shape[2])
             self.tensors |= {name: tensors[name] for name in names}
         if not self.sites:
-            raise _incomplete("none")
+            raise _make_incomplete_error("none")
         if self.is_infix and len(self.sites) > 1:
             raise ArtifactError("an infix or a prefix", f"{' and '.join(self.sites)}", "export it again")
 
     @classmethod
-    def from_stacked(cls, values_L2HPD: Tensor, site: str = DECODER) -> "Prefix":
+    def from_site(cls, values_L2HPD: Tensor, site: str = DECODER) -> "Prefix":
         """Name the parts of one site's tensor; gradients flow back into it."""
         return cls.from_sites({site: values_L2HPD})
 
@@ -73,7 +73,7 @@ class Prefix:
         """Name the parts of each site's tensor [L, 2, H, P, D]; gradients flow back into them."""
         return cls(
             {
-                tensor_name(layer, kind, site): tensor_HPD
+                make_tensor_name(layer, kind, site): tensor_HPD
                 for site, values_L2HPD in values.items()
                 for layer, values_2HPD in enumerate(values_L2HPD.unbind(0))
                 for kind, tensor_HPD in zip(KINDS, values_2HPD.unbind(0), strict=True)
@@ -81,7 +81,7 @@ class Prefix:
         )
 
     @classmethod
-    def joined(cls, first: "Prefix", second: "Prefix") -> "Prefix":
+    def join(cls, first: "Prefix", second: "Prefix") -> "Prefix":
         """One prefix of the slots of both, `first` in front.
 
         Raises:
@@ -102,7 +102,7 @@ class Prefix:
         """The shape of the base that it is for."""
         own = self.sites.get(DECODER) or self.sites.get(INFIX)
         if own is None:
-            raise _incomplete("no decoder.self.0.key")
+            raise _make_incomplete_error("no decoder.self.0.key")
         return PrefixShape(own.layers, own.kv_heads, own.head_dim, self.sites.get(ENCODER), self.sites.get(CROSS))
 
     @property
@@ -110,23 +110,23 @@ class Prefix:
         """Every site with its shape, for messages."""
         return ", ".join(f"{site} {shape}" for site, shape in self.sites.items())
 
-    def site(self, site: str) -> Tensor:
+    def stack_site(self, site: str) -> Tensor:
         """All values of one site as one tensor [L, 2, H, P, D]."""
         shape = self.sites[site]
-        names = [tensor_name(layer, kind, site) for layer in range(shape.layers) for kind in KINDS]
+        names = [make_tensor_name(layer, kind, site) for layer in range(shape.layers) for kind in KINDS]
         flat = torch.stack([self.tensors[name] for name in names])
         return flat.view(shape.layers, 2, shape.kv_heads, self.length, shape.head_dim)
 
-    def stacked(self) -> Tensor:
+    def stack_decoder_site(self) -> Tensor:
         """All values of the decoder's self-attention (or of the infix) as one tensor [L, 2, H, P, D]."""
-        return self.site(INFIX if self.is_infix else DECODER)
+        return self.stack_site(INFIX if self.is_infix else DECODER)
 
-    def layer(self, index: int, site: str = DECODER) -> tuple[Tensor, Tensor]:
+    def get_layer(self, index: int, site: str = DECODER) -> tuple[Tensor, Tensor]:
         """Key and value of one layer, each [H, P, D]."""
-        return self.tensors[tensor_name(index, "key", site)], self.tensors[tensor_name(index, "value", site)]
+        return self.tensors[make_tensor_name(index, "key", site)], self.tensors[make_tensor_name(index, "value", site)]
 
     @property
-    def parameters(self) -> int:
+    def parameter_count(self) -> int:
         """The number of values in all tensors."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
@@ -144,5 +144,5 @@ class Prefix:
             raise BaseModelError(f"a prefix of {shape}", f"one of {self.shape}", "use the base it was trained on")
 
 
-def _incomplete(got: str) -> ArtifactError:
+def _make_incomplete_error(got: str) -> ArtifactError:
     return ArtifactError("a key and a value tensor for every layer", got, "export the prefix again")

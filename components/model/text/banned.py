@@ -23,14 +23,14 @@ _BYTE_NAME = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 @lru_cache(maxsize=4)
-def pieces_of(tokenizer: Any, size: int) -> tuple[bytes, ...]:
+def read_token_bytes(tokenizer: Any, size: int) -> tuple[bytes, ...]:
     """The bytes that each id below `size` adds inside a text when special tokens are skipped; b"" for unknown ids.
 
     Kept for the last four tokenizers, which must not change afterwards.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or not isinstance(backend.decoder, decoders.ByteLevel):
-        return _pieces_by_decoding(tokenizer, size)
+        return _decode_token_bytes(tokenizer, size)
     byte_of = {letter: number for number, letter in bytes_to_unicode().items()}
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     pieces = []
@@ -45,43 +45,48 @@ def pieces_of(tokenizer: Any, size: int) -> tuple[bytes, ...]:
     return tuple(pieces)
 
 
-class Banned:
+class BannedTexts:
     """The tokens that would complete one of a few texts, row by row."""
 
     def __init__(self, texts: Sequence[str], pieces: Sequence[bytes], eos_id: int) -> None:
         """Find the tokens that contain a text; `eos_id` is never impossible, for it adds nothing to a text."""
-        self._pieces = [*pieces]
-        self._pieces[eos_id] = b""
+        self._token_bytes = [*pieces]
+        self._token_bytes[eos_id] = b""
         phrases = [text.encode() for text in texts]
-        self._never_V = torch.tensor([any(phrase in piece for phrase in phrases) for piece in self._pieces])
-        self._reach = max(map(len, phrases), default=1) - 1
+        self._contains_text_V = torch.tensor(
+            [any(phrase in piece for phrase in phrases) for piece in self._token_bytes]
+        )
+        self._lookback_bytes = max(map(len, phrases), default=1) - 1
         begun = tuple({phrase[:cut] for phrase in phrases for cut in range(1, len(phrase))})
         inner = [phrase[:-1] for phrase in phrases if len(phrase) > 1]
-        self._opens_V = torch.tensor(
-            [piece.endswith(begun) or any(piece in start for start in inner) for piece in self._pieces]
+        self._may_open_text_V = torch.tensor(
+            [piece.endswith(begun) or any(piece in start for start in inner) for piece in self._token_bytes]
         )
-        order = sorted(range(len(self._pieces)), key=self._pieces.__getitem__)
-        ordered = [self._pieces[number] for number in order]
+        order = sorted(range(len(self._token_bytes)), key=self._token_bytes.__getitem__)
+        ordered = [self._token_bytes[number] for number in order]
         order_V = torch.tensor(order)
-        self._endings = [
-            (phrase[:cut], _starting_with(phrase[cut:], ordered, order_V))
+        self._completions = [
+            (phrase[:cut], _find_ids_starting_with(phrase[cut:], ordered, order_V))
             for phrase in phrases
             for cut in range(1, len(phrase))
         ]
 
-    def mask(self, history_RN: Tensor, length: int) -> Tensor:
+    def make_mask(self, history_RN: Tensor, length: int) -> Tensor:
         """True where a token would complete a text after `history_RN[:, :length]`; [R, V], or [1, V] for all alike."""
         device = history_RN.device
-        if self._never_V.device != device:
-            self._never_V, self._opens_V = self._never_V.to(device), self._opens_V.to(device)
-        never_1V = self._never_V[None]
-        if not length or not self._reach:
+        if self._contains_text_V.device != device:
+            self._contains_text_V, self._may_open_text_V = (
+                self._contains_text_V.to(device),
+                self._may_open_text_V.to(device),
+            )
+        never_1V = self._contains_text_V[None]
+        if not length or not self._lookback_bytes:
             return never_1V
-        open_R = self._opens_V[history_RN[:, length - 1]].nonzero()[:, 0]
+        open_R = self._may_open_text_V[history_RN[:, length - 1]].nonzero()[:, 0]
         found = [
             (row, ids)
             for row, history in zip(open_R.tolist(), history_RN[open_R, :length].tolist(), strict=True)
-            for ids in self._closing(self._tail(history))
+            for ids in self._find_completing_ids(self._read_last_bytes(history))
         ]
         if not found:
             return never_1V
@@ -90,30 +95,30 @@ class Banned:
         mask_RV[rows.to(device), torch.cat([ids for _, ids in found]).to(device)] = True
         return mask_RV
 
-    def _tail(self, history: list[int]) -> bytes:
+    def _read_last_bytes(self, history: list[int]) -> bytes:
         tail = b""
         for number in reversed(history):
-            if len(tail) >= self._reach:
+            if len(tail) >= self._lookback_bytes:
                 break
-            tail = self._pieces[number] + tail
+            tail = self._token_bytes[number] + tail
         return tail
 
-    def _closing(self, tail: bytes) -> list[Tensor]:
-        return [ids for begun, ids in self._endings if len(ids) and tail.endswith(begun)]
+    def _find_completing_ids(self, tail: bytes) -> list[Tensor]:
+        return [ids for begun, ids in self._completions if len(ids) and tail.endswith(begun)]
 
 
 @lru_cache(maxsize=16)
-def banned_of(tokenizer: Any, size: int, texts: tuple[str, ...], eos_id: int) -> Banned:
-    """`Banned` of a tokenizer's pieces, kept for the last sixteen sets of texts."""
-    return Banned(texts, pieces_of(tokenizer, size), eos_id)
+def get_banned_texts(tokenizer: Any, size: int, texts: tuple[str, ...], eos_id: int) -> BannedTexts:
+    """`BannedTexts` of a tokenizer's pieces, kept for the last sixteen sets of texts."""
+    return BannedTexts(texts, read_token_bytes(tokenizer, size), eos_id)
 
 
-def _starting_with(rest: bytes, ordered: list[bytes], order_V: Tensor) -> Tensor:
+def _find_ids_starting_with(rest: bytes, ordered: list[bytes], order_V: Tensor) -> Tensor:
     end = bisect_right(ordered, rest, key=lambda piece: piece[: len(rest)])
     return order_V[bisect_left(ordered, rest) : end]
 
 
-def _pieces_by_decoding(tokenizer: Any, size: int) -> tuple[bytes, ...]:
+def _decode_token_bytes(tokenizer: Any, size: int) -> tuple[bytes, ...]:
     """What each token adds after a token of plain letters, since many decoders drop a space at the start of a text."""
 
     def decode(*ids: int) -> str:

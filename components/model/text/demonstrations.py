@@ -18,7 +18,7 @@ from torch import Tensor
 
 from components.errors import ArtifactError, DataError
 
-Choice = Literal["nearest", "random"]
+DemonstrationChoice = Literal["nearest", "random"]
 _WORDS = r"(?u)\w+|[^\w\s]"
 
 
@@ -33,7 +33,7 @@ class Demonstrations:
 
     pool: tuple[tuple[str, str], ...]
     count: int
-    choice: Choice
+    choice: DemonstrationChoice
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -42,7 +42,7 @@ class Demonstrations:
             raise DataError("at least one example to show", "none", "give the tenant training data")
         if self.count < 1:
             raise DataError("at least one example to show", f"a count of {self.count}", "set a count of 1 or more")
-        if self.choice not in get_args(Choice):
+        if self.choice not in get_args(DemonstrationChoice):
             raise DataError("a choice of nearest or random", repr(self.choice), "use one of the two")
         for number, pair in enumerate(self.pool, start=1):
             for text in pair:
@@ -50,17 +50,17 @@ class Demonstrations:
                     got = f"{text[:60]!r} in pair {number}"
                     raise DataError("texts that are not blank and that UTF-8 can hold", got, "check the drop again")
 
-    def chosen(self, source: str, *, leave_out_same: bool = False) -> list[tuple[str, str]]:
+    def choose_pairs(self, source: str, *, leave_out_same: bool = False) -> list[tuple[str, str]]:
         """The pairs to show before `source`, the nearest last; all of the pool where it holds no more than `count`.
 
         Nearest is the cosine of TF-IDF vectors of words; a pair of the very same source comes before all others, and
         of equals the first in the pool. Random depends on the seed and the source alone. `leave_out_same` leaves out
         every pair of the very same source, for sources that are themselves of the pool.
         """
-        same = self._of_source.get(source, [])
+        same = self._indices_by_source.get(source, [])
         if self.choice == "random":
-            return [self.pool[index] for index in self._drawn(source, same if leave_out_same else [])]
-        likeness = self._likeness(source)
+            return [self.pool[index] for index in self._draw_indices(source, same if leave_out_same else [])]
+        likeness = self._compute_similarity(source)
         likeness[same] = -1.0 if leave_out_same else 2.0
         count = min(self.count, len(self.pool))
         least = max(float(np.partition(likeness, -count)[-count]), 0.0)
@@ -68,17 +68,17 @@ class Demonstrations:
         candidates.sort(key=lambda index: (-likeness[index], index))
         return [self.pool[index] for index in reversed(candidates[:count])]
 
-    def source_ids(
+    def encode_source(
         self,
         encode: Callable[[str], Sequence[int]],
         eos_id: int,
         source: str,
-        room: int,
+        token_budget: int,
         *,
         limit: int | None = None,
         leave_out_same: bool = False,
     ) -> list[int]:
-        """Ids of the demonstrations and the source, at most `room` of them; the farthest are dropped until it fits.
+        """Ids of the demonstrations and the source, at most `token_budget` of them; the farthest are dropped until it fits.
 
         Every source, a demonstration's as well, is cut to `limit` ids where that is set; targets stay whole. `encode`
         gives a text's ids without special tokens, and makes none of words such as "<|endoftext|>".
@@ -88,13 +88,13 @@ class Demonstrations:
 
         """
         ids = [*encode(source)[:limit], eos_id]
-        if len(ids) > room:
+        if len(ids) > token_budget:
             shown = source if len(source) <= 60 else f"{source[:57]}..."
             fix = "shorten it, or set train.max_source_tokens to cut sources"
-            raise DataError(f"a source of at most {room} tokens", f"{len(ids)} tokens ({shown!r})", fix)
-        for example, target in reversed(self.chosen(source, leave_out_same=leave_out_same)):
+            raise DataError(f"a source of at most {token_budget} tokens", f"{len(ids)} tokens ({shown!r})", fix)
+        for example, target in reversed(self.choose_pairs(source, leave_out_same=leave_out_same)):
             longer = [*encode(example)[:limit], eos_id, *encode(f" {target}"), eos_id, *ids]
-            if len(longer) > room:
+            if len(longer) > token_budget:
                 break
             ids = longer
         return ids
@@ -113,43 +113,43 @@ class Demonstrations:
 
         """
         if tensor.dtype != torch.uint8 or tensor.dim() != 1:
-            raise _broken(f"{tensor.dtype} of shape {tuple(tensor.shape)}")
+            raise _make_format_error(f"{tensor.dtype} of shape {tuple(tensor.shape)}")
         data = tensor.cpu().numpy().tobytes()
         try:
             values = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise _broken(f"{len(data)} bytes that are no UTF-8 JSON ({type(error).__name__})") from error
-        problem = _problem_of(values)
+            raise _make_format_error(f"{len(data)} bytes that are no UTF-8 JSON ({type(error).__name__})") from error
+        problem = _find_problem(values)
         if problem:
-            raise _broken(problem)
+            raise _make_format_error(problem)
         try:
             read = cls(**{**values, "pool": tuple((source, target) for source, target in values["pool"])})
         except DataError as error:
-            raise _broken(f"{error.got}, where it wants {error.wanted}") from error
+            raise _make_format_error(f"{error.got}, where it wants {error.wanted}") from error
         if not torch.equal(read.to_tensor(), tensor.cpu()):
-            raise _broken("JSON in another layout")
+            raise _make_format_error("JSON in another layout")
         return read
 
     @cached_property
-    def _of_source(self) -> dict[str, list[int]]:
+    def _indices_by_source(self) -> dict[str, list[int]]:
         places: dict[str, list[int]] = {}
         for index, (source, _) in enumerate(self.pool):
             places.setdefault(source, []).append(index)
         return places
 
     @cached_property
-    def _fitted(self) -> tuple[Any, Any]:
+    def _fitted_vectorizer(self) -> tuple[Any, Any]:
         """The vectoriser, and the pool's vectors [pairs, words] as a sparse matrix."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         vectorizer = TfidfVectorizer(token_pattern=_WORDS)
         return vectorizer, vectorizer.fit_transform([source for source, _ in self.pool])
 
-    def _likeness(self, source: str) -> Any:
-        vectorizer, vectors = self._fitted
+    def _compute_similarity(self, source: str) -> Any:
+        vectorizer, vectors = self._fitted_vectorizer
         return (vectors @ vectorizer.transform([source]).T).toarray()[:, 0]
 
-    def _drawn(self, source: str, without: Sequence[int]) -> list[int]:
+    def _draw_indices(self, source: str, without: Sequence[int]) -> list[int]:
         left = np.delete(np.arange(len(self.pool)), without)
         digest = hashlib.sha256(f"{self.seed}\0{source}".encode()).digest()
         # RandomState: its stream is frozen, where default_rng's may change with numpy.
@@ -157,7 +157,7 @@ class Demonstrations:
         return [int(index) for index in shuffled[: self.count]]
 
 
-def _problem_of(values: object) -> str | None:
+def _find_problem(values: object) -> str | None:
     names = sorted(field.name for field in fields(Demonstrations))
     if not isinstance(values, dict) or sorted(values) != names:
         return f"JSON that is no object of {', '.join(names)}"
@@ -175,5 +175,5 @@ def _is_pair(pair: object) -> bool:
     return isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
 
 
-def _broken(got: str) -> ArtifactError:
+def _make_format_error(got: str) -> ArtifactError:
     return ArtifactError("demonstrations as a uint8 tensor of their JSON", got, "export them again")

@@ -13,13 +13,13 @@ from components.model.text.demonstrations import Demonstrations
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextCodec:
     """A base's tokenizer with the base's conventions; with demonstrations, every source has its own before it."""
 
     tokenizer: Any
     encoder_decoder: bool = False
     demonstrations: Demonstrations | None = None
-    room: int = 0
+    source_token_budget: int = 0
     """Tokens that a source may take with its demonstrations; the farthest are left out."""
     leave_out_same: bool = False
     """Whether pairs of the very same source are no demonstration for it (sources of the training split)."""
@@ -37,7 +37,7 @@ class Texts:
             raise BaseModelError("a tokenizer with an end-of-text token", "none", fix)
         return eos
 
-    def sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
+    def encode_sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
         """Ids of each source, cut to `limit` where that is set; the id that ends a source comes on top.
 
         Raises:
@@ -45,25 +45,25 @@ class Texts:
             DataError: a source does not fit the room that is left for it.
         """
         if self.demonstrations is not None:
-            return [self._demonstrated(text, limit) for text in texts]
+            return [self._encode_with_demonstrations(text, limit) for text in texts]
         if self.encoder_decoder:
-            return self._marked("text", texts, limit)
+            return self._encode_with_special_tokens("text", texts, limit)
         eos = self.eos_id
-        return [[*ids[:limit], eos] for ids in self._bare(texts)]
+        return [[*ids[:limit], eos] for ids in self._encode_without_special_tokens(texts)]
 
-    def targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each target, ending with the end-of-text id. Raises BaseModelError as `sources`."""
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each target, ending with the end-of-text id. Raises BaseModelError as `encode_sources`."""
         if self.encoder_decoder:
-            return self._marked("text_target", texts, None)
+            return self._encode_with_special_tokens("text_target", texts, None)
         eos = self.eos_id
-        return [[*ids, eos] for ids in self._bare([f" {text}" for text in texts])]
+        return [[*ids, eos] for ids in self._encode_without_special_tokens([f" {text}" for text in texts])]
 
-    def text(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """Generated ids as text, stripped."""
         decoded = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(decoded).strip()
 
-    def _bare(self, texts: Sequence[str]) -> list[list[int]]:
+    def _encode_without_special_tokens(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
         # Words like "<|endoftext|>" in a tenant's text are text: they must not end it.
@@ -71,7 +71,7 @@ class Texts:
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
-    def _marked(self, kind: str, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+    def _encode_with_special_tokens(self, kind: str, texts: Sequence[str], limit: int | None) -> list[list[int]]:
         eos, special = self.eos_id, set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         if not texts:
             return []
@@ -81,21 +81,24 @@ class Texts:
         rows = self.tokenizer(**{kind: list(texts)}, split_special_tokens=True, verbose=False, **cut)["input_ids"]
         return [row if row and row[-1] in special else [*row, eos] for row in rows]
 
-    def _demonstrated(self, text: str, limit: int | None) -> list[int]:
+    def _encode_with_demonstrations(self, text: str, limit: int | None) -> list[int]:
         assert self.demonstrations is not None  # noqa: S101 - the caller looked
-        before, after = self._marks() if self.encoder_decoder else ([], [self.eos_id])
-        *ids, _eos = self.demonstrations.source_ids(
-            lambda part: self._bare([part])[0],
+        before, after = self._find_special_ids() if self.encoder_decoder else ([], [self.eos_id])
+        *ids, _eos = self.demonstrations.encode_source(
+            lambda part: self._encode_without_special_tokens([part])[0],
             self.eos_id,
             text,
-            self.room - len(before) - len(after) + 1,
+            self.source_token_budget - len(before) - len(after) + 1,
             limit=limit,
             leave_out_same=self.leave_out_same,
         )
         return [*before, *ids, *after]
 
-    def _marks(self) -> tuple[list[int], list[int]]:
+    def _find_special_ids(self) -> tuple[list[int], list[int]]:
         """What the tokenizer puts before and behind a source."""
-        (marked,), (bare,) = self._marked("text", ["a"], None), self._bare(["a"])
+        (marked,), (bare,) = (
+            self._encode_with_special_tokens("text", ["a"], None),
+            self._encode_without_special_tokens(["a"]),
+        )
         start = next(place for place in range(len(marked)) if marked[place : place + len(bare)] == bare)
         return marked[:start], marked[start + len(bare) :]

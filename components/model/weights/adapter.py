@@ -17,53 +17,57 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from components.errors import BaseModelError
-from components.model.base.blocks import Block, all_blocks
-from components.model.weights.applied import HeldWeights
+from components.model.base.blocks import TransformerBlock, find_all_blocks
+from components.model.weights.applied import MethodWeights
 from components.model.weights.config import WeightsConfig
 
 
-class AdapterWeights(HeldWeights):
+class AdapterWeights(MethodWeights):
     """Adapters, named `adapter.<block path>.<part>`."""
 
-    name = re.compile(r"adapter\.\S+\.(down_weight|down_bias|up_weight|up_bias|norm_weight|norm_bias)")
+    name_pattern = re.compile(r"adapter\.\S+\.(down_weight|down_bias|up_weight|up_bias|norm_weight|norm_bias)")
 
     @classmethod
-    def initial(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
+    def make_initial_tensors(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
         """Normal `down` weights of variance 1 / W from `config.seed` alone; everything else is neutral.
 
         Units are drawn in opposite pairs: a unit below zero at every token never trains, and hidden states that lie in
         one direction would often leave a small bottleneck with no other.
         """
-        blocks = all_blocks(model)
-        size = bottleneck(model, blocks, config)
+        blocks = find_all_blocks(model)
+        size = choose_bottleneck_size(model, blocks, config)
         generator = torch.Generator().manual_seed(config.seed)
         tensors = {}
         for block in blocks:
-            for part, shape in _shapes(block.width, size).items():
+            for part, shape in _make_part_shapes(block.width, size).items():
                 value = torch.ones(shape) if part == "norm_weight" else torch.zeros(shape)
                 if part == "down_weight":
-                    value = _opposite_pairs(size, block.width, generator) / block.width**0.5
-                tensors[_name(block, part)] = value.to(model.device)
+                    value = _draw_opposite_pairs(size, block.width, generator) / block.width**0.5
+                tensors[_make_tensor_name(block, part)] = value.to(model.device)
         return tensors
 
-    def wanted(self, model: Any) -> Mapping[str, Sequence[int]]:
+    def find_expected_shapes(self, model: Any) -> Mapping[str, Sequence[int]]:
         """Every part of an adapter for every block, all of the first one's size."""
-        blocks = all_blocks(model)
-        first = self.tensors.get(_name(blocks[0], "down_bias"))
+        blocks = find_all_blocks(model)
+        first = self.tensors.get(_make_tensor_name(blocks[0], "down_bias"))
         size = len(first) if first is not None and first.dim() else 1
-        return {_name(block, part): shape for block in blocks for part, shape in _shapes(block.width, size).items()}
+        return {
+            _make_tensor_name(block, part): shape
+            for block in blocks
+            for part, shape in _make_part_shapes(block.width, size).items()
+        }
 
-    def installation(self, model: Any) -> "_Hooks":
+    def make_installation(self, model: Any) -> "_AdapterHooks":
         """Hook every block's output."""
-        return _Hooks(
+        return _AdapterHooks(
             {
-                block.module: {part: self.tensors[_name(block, part)] for part in _shapes(0, 0)}
-                for block in all_blocks(model)
+                block.module: {part: self.tensors[_make_tensor_name(block, part)] for part in _make_part_shapes(0, 0)}
+                for block in find_all_blocks(model)
             }
         )
 
 
-def bottleneck(model: Any, blocks: Sequence[Block], config: WeightsConfig) -> int:
+def choose_bottleneck_size(model: Any, blocks: Sequence[TransformerBlock], config: WeightsConfig) -> int:
     """The units of every bottleneck: as given, or what brings all adapters closest to the share; at least 1."""
     if config.adapter_size is not None:
         return config.adapter_size
@@ -73,25 +77,25 @@ def bottleneck(model: Any, blocks: Sequence[Block], config: WeightsConfig) -> in
     return max(1, round((share * base - fixed) / unit))
 
 
-class _Hooks:
+class _AdapterHooks:
     def __init__(self, adapters: Mapping[nn.Module, Mapping[str, Tensor]]) -> None:
         self._adapters = adapters
         self._handles: list[RemovableHandle] = []
 
-    def put(self) -> None:
+    def install(self) -> None:
         for module, parts in self._adapters.items():
-            self._handles.append(module.register_forward_hook(_hook(parts)))
+            self._handles.append(module.register_forward_hook(_make_hook(parts)))
 
-    def renew(self) -> None:
+    def refresh(self) -> None:
         """The hooks hold the very parameters."""
 
-    def take(self) -> None:
+    def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
 
 
-def _hook(parts: Mapping[str, Tensor]) -> Any:
+def _make_hook(parts: Mapping[str, Tensor]) -> Any:
     def adapted(hidden: Tensor) -> Tensor:
         own = {part: tensor.to(hidden.device) for part, tensor in parts.items()}
         x = hidden.to(own["norm_weight"].dtype)
@@ -100,12 +104,12 @@ def _hook(parts: Mapping[str, Tensor]) -> Any:
         return hidden + nn.functional.linear(x, own["up_weight"], own["up_bias"]).to(hidden.dtype)
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-        return with_hidden(output, adapted)
+        return change_hidden_states(output, adapted)
 
     return hook
 
 
-def with_hidden(output: Any, change: Any) -> Any:
+def change_hidden_states(output: Any, change: Any) -> Any:
     """A block's output with its hidden states changed: a tensor, or the first value of a tuple or of an output object.
 
     Raises:
@@ -123,7 +127,7 @@ def with_hidden(output: Any, change: Any) -> Any:
     raise BaseModelError("blocks that return hidden states first", type(output).__name__, "choose another base")
 
 
-def _shapes(width: int, size: int) -> dict[str, tuple[int, ...]]:
+def _make_part_shapes(width: int, size: int) -> dict[str, tuple[int, ...]]:
     """The parts of one adapter: norm [W], down [N, W], up [W, N]."""
     return {
         "norm_weight": (width,),
@@ -135,10 +139,10 @@ def _shapes(width: int, size: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _opposite_pairs(size: int, width: int, generator: torch.Generator) -> Tensor:
+def _draw_opposite_pairs(size: int, width: int, generator: torch.Generator) -> Tensor:
     half = torch.randn((size + 1) // 2, width, generator=generator)
     return torch.cat([half, -half])[:size]
 
 
-def _name(block: Block, part: str) -> str:
+def _make_tensor_name(block: TransformerBlock, part: str) -> str:
     return f"adapter.{block.path}.{part}"

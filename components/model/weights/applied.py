@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from components.errors import ArtifactError, BaseModelError
 from components.model.weights.config import WeightsConfig
 
-_model = threading.RLock()
+_model_lock = threading.RLock()
 """Held while weights are on a model: what another thread looks at is then not the bare model."""
-_current: "WeakKeyDictionary[nn.Module, HeldWeights]" = WeakKeyDictionary()
+_weights_by_model: "WeakKeyDictionary[nn.Module, MethodWeights]" = WeakKeyDictionary()
 
 
 class Weights(Protocol):
@@ -31,10 +31,10 @@ class Weights(Protocol):
         """Names of an artifact to values: live parameters while training, plain tensors otherwise."""
 
     @property
-    def parameters(self) -> int:
+    def parameter_count(self) -> int:
         """The number of trained values."""
 
-    def applied(self, model: Any) -> AbstractContextManager[None]:
+    def apply(self, model: Any) -> AbstractContextManager[None]:
         """Inside, `model` computes with these weights; afterwards it is as it was, object by object.
 
         The same weights may be applied again inside. So do before each forward where they are trained meanwhile: a
@@ -47,33 +47,33 @@ class Weights(Protocol):
             RuntimeError: other weights are applied, or these are suspended.
         """
 
-    def suspended(self) -> AbstractContextManager[None]:
-        """Inside `applied`: compute as the bare base for a while."""
+    def suspend(self) -> AbstractContextManager[None]:
+        """Inside `apply`: compute as the bare base for a while."""
 
     def check_fits(self, model: Any) -> None:
-        """Refuse a model of another shape. Raises BaseModelError as `applied`."""
+        """Refuse a model of another shape. Raises BaseModelError as `apply`."""
 
     def to(self, device: torch.device) -> "Weights":
         """The same weights on a device; themselves where they are there already."""
 
 
 class Installation(Protocol):
-    """Weights on one model, put and taken in turns; `take` must also do after a `put` that failed halfway."""
+    """Weights on one model, put and taken in turns; `remove` must also do after a `install` that failed halfway."""
 
-    def put(self) -> None:
+    def install(self) -> None:
         """Let the model compute with the weights."""
 
-    def renew(self) -> None:
-        """After a `put`: let the model compute with what the weights have become since."""
+    def refresh(self) -> None:
+        """After a `install`: let the model compute with what the weights have become since."""
 
-    def take(self) -> None:
+    def remove(self) -> None:
         """Let the model be as it was."""
 
 
-class HeldWeights(ABC):
+class MethodWeights(ABC):
     """What all methods share: the bookkeeping around putting weights on a model and taking them off."""
 
-    name: ClassVar[Pattern[str]]
+    name_pattern: ClassVar[Pattern[str]]
     """What this method's tensors are called in an artifact."""
 
     def __init__(self, tensors: Mapping[str, Tensor], config: WeightsConfig) -> None:
@@ -82,35 +82,35 @@ class HeldWeights(ABC):
         Raises:
             ArtifactError: there are none, or one has a name that the method does not give.
         """
-        unknown = [name for name in tensors if not self.name.fullmatch(name)]
+        unknown = [name for name in tensors if not self.name_pattern.fullmatch(name)]
         if unknown or not tensors:
             got = repr(unknown[0]) if unknown else "none"
             raise ArtifactError(f"tensors of the method {config.kind}", got, "use an artifact of this method")
         self.tensors: Mapping[str, Tensor] = dict(tensors)
         self.config = config
-        self._fitting: WeakSet[nn.Module] = WeakSet()
-        self._installed: dict[nn.Module, Installation] = {}
-        self._suspended = False
+        self._checked_models: WeakSet[nn.Module] = WeakSet()
+        self._installations: dict[nn.Module, Installation] = {}
+        self._is_suspended = False
 
     @classmethod
     @abstractmethod
-    def initial(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
+    def make_initial_tensors(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
         """Fresh values to start training from, that let the model compute as the base, in an artifact's dtypes."""
 
     @abstractmethod
-    def wanted(self, model: Any) -> Mapping[str, Sequence[int]]:
+    def find_expected_shapes(self, model: Any) -> Mapping[str, Sequence[int]]:
         """Names and shapes that fit `model`."""
 
     @abstractmethod
-    def installation(self, model: Any) -> Installation:
+    def make_installation(self, model: Any) -> Installation:
         """How these weights, known to fit, are put on `model`."""
 
     @property
-    def parameters(self) -> int:
+    def parameter_count(self) -> int:
         """The number of trained values."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
-    def collapsed(self, dtypes: Mapping[str, torch.dtype]) -> Self:
+    def collapse(self, dtypes: Mapping[str, torch.dtype]) -> Self:
         """Detached copies on the CPU, each of its own of `dtypes`."""
         tensors = {name: tensor.detach().to("cpu", dtypes[name]) for name, tensor in self.tensors.items()}
         return type(self)({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, self.config)
@@ -121,59 +121,59 @@ class HeldWeights(ABC):
         if all(tensors[name] is tensor for name, tensor in self.tensors.items()):
             return self
         moved = copy.copy(self)
-        moved.tensors, moved._installed, moved._suspended = tensors, {}, False
+        moved.tensors, moved._installations, moved._is_suspended = tensors, {}, False
         return moved
 
     def check_fits(self, model: Any) -> None:
-        """See `Weights.check_fits`; asked again of one model, it does nothing."""
-        with _model:
-            if model not in self._fitting:
-                check_fits(self.tensors, self.wanted(model))
-                self._fitting.add(model)
+        """See `Weights.check_tensor_shapes`; asked again of one model, it does nothing."""
+        with _model_lock:
+            if model not in self._checked_models:
+                check_tensor_shapes(self.tensors, self.find_expected_shapes(model))
+                self._checked_models.add(model)
 
     @contextmanager
-    def applied(self, model: Any) -> Iterator[None]:
-        """See `Weights.applied`."""
-        if model in _current and _current[model] is not self:
+    def apply(self, model: Any) -> Iterator[None]:
+        """See `Weights.apply`."""
+        if model in _weights_by_model and _weights_by_model[model] is not self:
             raise RuntimeError("applied() inside applied() of other weights on one model")
-        if self._suspended:
+        if self._is_suspended:
             raise RuntimeError("applied() inside suspended() of the same weights")
-        if model in _current:
-            self._installed[model].renew()
+        if model in _weights_by_model:
+            self._installations[model].refresh()
             yield
             return
-        with _model:
+        with _model_lock:
             self.check_fits(model)
-            installation = self.installation(model)
-            _current[model] = self
-            self._installed[model] = installation
+            installation = self.make_installation(model)
+            _weights_by_model[model] = self
+            self._installations[model] = installation
             try:
-                installation.put()
+                installation.install()
                 yield
             finally:
-                installation.take()
-                del self._installed[model]
-                del _current[model]
+                installation.remove()
+                del self._installations[model]
+                del _weights_by_model[model]
 
     @contextmanager
-    def suspended(self) -> Iterator[None]:
-        """See `Weights.suspended`."""
-        if self._suspended:
+    def suspend(self) -> Iterator[None]:
+        """See `Weights.suspend`."""
+        if self._is_suspended:
             yield
             return
-        self._suspended = True
+        self._is_suspended = True
         try:
-            for installation in self._installed.values():
-                installation.take()
+            for installation in self._installations.values():
+                installation.remove()
             yield
         finally:
-            for installation in self._installed.values():
-                installation.put()
-            self._suspended = False
+            for installation in self._installations.values():
+                installation.install()
+            self._is_suspended = False
 
 
-def check_fits(tensors: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]]) -> None:
-    """Refuse tensors of other names or shapes than `wanted`.
+def check_tensor_shapes(tensors: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]]) -> None:
+    """Refuse tensors of other names or shapes than `find_expected_shapes`.
 
     Raises:
         BaseModelError: naming the first that does not fit.
@@ -189,7 +189,7 @@ def check_fits(tensors: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]
             raise BaseModelError(f"{name} {tuple(shape)}", str(tuple(tensors[name].shape)), fix)
 
 
-def placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def to_parameter(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """`tensor` as a module's parameter: itself where it can be, and with its gradient wherever it has one."""
     moved = tensor.to(device, dtype)
     if isinstance(moved, nn.Parameter) or moved.requires_grad:

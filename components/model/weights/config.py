@@ -5,7 +5,7 @@ from typing import Literal
 
 from components.errors import ConfigError
 
-Kind = Literal["full", "top-k", "adapter", "lora"]
+WeightsKind = Literal["full", "top-k", "adapter", "lora"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +16,7 @@ class WeightsConfig:
         ConfigError: a size is not positive, or an adapter is given both a size and a share, or neither.
     """
 
-    kind: Kind
+    kind: WeightsKind
     top_layers: int = 2
     """Blocks counted from the last one of the decoder, for `top-k`."""
     adapter_size: int | None = None

@@ -16,80 +16,80 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import BaseModelError
-from components.model.base.blocks import all_blocks
-from components.model.weights.applied import HeldWeights, placed
+from components.model.base.blocks import find_all_blocks
+from components.model.weights.applied import MethodWeights, to_parameter
 from components.model.weights.config import WeightsConfig
 
-_ADAPTER = "default"
+_ADAPTER_NAME = "default"
 
 
-class LoraWeights(HeldWeights):
+class LoraWeights(MethodWeights):
     """Updates, named `lora.<module path>.<A|B>`."""
 
-    name = re.compile(r"lora\.\S+\.(A|B)")
+    name_pattern = re.compile(r"lora\.\S+\.(A|B)")
 
     def __init__(self, tensors: Mapping[str, Tensor], config: WeightsConfig) -> None:
         """Keep `tensors`, not copies of them."""
         super().__init__(tensors, config)
-        self._layers: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
+        self._layers_by_model: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
 
     @classmethod
-    def initial(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
+    def make_initial_tensors(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
         """Values as peft draws them from `config.seed` (Kaiming A, zero B), in float32.
 
         Raises:
             BaseModelError: a name of `config.lora_targets` stands for no linear layer, or peft refuses one.
         """
-        layers = _peft_layers(model, _targets(model, config), config, drawn=True)
+        layers = _make_peft_layers(model, _find_target_paths(model, config), config, drawn=True)
         return {
             f"lora.{path}.{part}": weight.detach().float().clone()
             for path, layer in layers.items()
-            for part, weight in (("A", layer.lora_A[_ADAPTER].weight), ("B", layer.lora_B[_ADAPTER].weight))
+            for part, weight in (("A", layer.lora_A[_ADAPTER_NAME].weight), ("B", layer.lora_B[_ADAPTER_NAME].weight))
         }
 
-    def wanted(self, model: Any) -> Mapping[str, Sequence[int]]:
+    def find_expected_shapes(self, model: Any) -> Mapping[str, Sequence[int]]:
         """A and B for every layer named."""
         modules = dict(model.named_modules())
         wanted: dict[str, Sequence[int]] = {}
-        for path in self._paths():
-            if _linear(modules.get(path)):
-                inputs, outputs = _features(modules[path])
+        for path in self._list_module_paths():
+            if _is_linear(modules.get(path)):
+                inputs, outputs = _count_features(modules[path])
                 wanted[f"lora.{path}.A"] = (self.config.lora_rank, inputs)
                 wanted[f"lora.{path}.B"] = (outputs, self.config.lora_rank)
         return wanted
 
-    def installation(self, model: Any) -> "_Substitution":
+    def make_installation(self, model: Any) -> "_LayerSubstitution":
         """Put peft's layers in the places of the model's."""
-        if model not in self._layers:
-            self._layers[model] = _peft_layers(model, self._paths(), self.config, drawn=False)
-        layers = self._layers[model]
+        if model not in self._layers_by_model:
+            self._layers_by_model[model] = _make_peft_layers(model, self._list_module_paths(), self.config, drawn=False)
+        layers = self._layers_by_model[model]
         for path, layer in layers.items():
-            for part, linear in (("A", layer.lora_A[_ADAPTER]), ("B", layer.lora_B[_ADAPTER])):
+            for part, linear in (("A", layer.lora_A[_ADAPTER_NAME]), ("B", layer.lora_B[_ADAPTER_NAME])):
                 tensor = self.tensors[f"lora.{path}.{part}"]
-                linear._parameters["weight"] = placed(tensor, layer.base_layer.weight.device, tensor.dtype)
-        return _Substitution(model, layers)
+                linear._parameters["weight"] = to_parameter(tensor, layer.base_layer.weight.device, tensor.dtype)
+        return _LayerSubstitution(model, layers)
 
-    def _paths(self) -> list[str]:
+    def _list_module_paths(self) -> list[str]:
         return list(dict.fromkeys(name.removeprefix("lora.").rpartition(".")[0] for name in self.tensors))
 
 
-class _Substitution:
+class _LayerSubstitution:
     def __init__(self, model: nn.Module, layers: Mapping[str, Any]) -> None:
-        self._places = [(*_place(model, path), layer.base_layer, layer) for path, layer in layers.items()]
+        self._places = [(*_find_parent_modules(model, path), layer.base_layer, layer) for path, layer in layers.items()]
 
-    def put(self) -> None:
+    def install(self) -> None:
         for siblings, key, _, layer in self._places:
             siblings[key] = layer
 
-    def renew(self) -> None:
+    def refresh(self) -> None:
         """The layers hold the very parameters."""
 
-    def take(self) -> None:
+    def remove(self) -> None:
         for siblings, key, original, _ in self._places:
             siblings[key] = original
 
 
-def _peft_layers(model: Any, paths: Sequence[str], config: WeightsConfig, *, drawn: bool) -> dict[str, Any]:
+def _make_peft_layers(model: Any, paths: Sequence[str], config: WeightsConfig, *, drawn: bool) -> dict[str, Any]:
     """Path to peft's layer around the model's own one. The model is left as it was; undrawn values are empty."""
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
@@ -106,13 +106,13 @@ def _peft_layers(model: Any, paths: Sequence[str], config: WeightsConfig, *, dra
         if drawn:
             torch.default_generator.manual_seed(config.seed)
         try:
-            LoraModel(model, peft_config, _ADAPTER, low_cpu_mem_usage=not drawn)
+            LoraModel(model, peft_config, _ADAPTER_NAME, low_cpu_mem_usage=not drawn)
             return {path: model.get_submodule(path) for path in paths}
         except ValueError as problem:
             raise BaseModelError("layers that peft can adapt", str(problem), "set lora_targets to others") from problem
         finally:
             for path, original in originals.items():
-                siblings, key = _place(model, path)
+                siblings, key = _find_parent_modules(model, path)
                 siblings[key] = original
             for parameter, requires_grad in trained:
                 parameter.requires_grad_(requires_grad)
@@ -120,24 +120,24 @@ def _peft_layers(model: Any, paths: Sequence[str], config: WeightsConfig, *, dra
                 del model.peft_config
 
 
-def _targets(model: Any, config: WeightsConfig) -> list[str]:
+def _find_target_paths(model: Any, config: WeightsConfig) -> list[str]:
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
 
     modules = {path: module for path, module in model.named_modules() if path}
     if config.lora_targets is not None:
         for target in config.lora_targets:
-            unfit = [path for path in _matching(modules, [target]) if not _linear(modules[path])]
-            if unfit or not _matching(modules, [target]):
+            unfit = [path for path in _find_matching_paths(modules, [target]) if not _is_linear(modules[path])]
+            if unfit or not _find_matching_paths(modules, [target]):
                 got = f"{unfit[0]} ({type(modules[unfit[0]]).__name__})" if unfit else "no such module"
                 raise BaseModelError(f"linear layers named {target}", got, "correct lora_targets, or leave it out")
-        return _matching(modules, list(config.lora_targets))
+        return _find_matching_paths(modules, list(config.lora_targets))
     default = DEFAULTS.get(model.config.model_type)
-    found = [path for path in _matching(modules, default) if _linear(modules[path])] if default else []
-    inside = tuple(block.path + "." for block in all_blocks(model))
-    return found or [path for path, module in modules.items() if _linear(module) and path.startswith(inside)]
+    found = [path for path in _find_matching_paths(modules, default) if _is_linear(modules[path])] if default else []
+    inside = tuple(block.path + "." for block in find_all_blocks(model))
+    return found or [path for path, module in modules.items() if _is_linear(module) and path.startswith(inside)]
 
 
-def _matching(modules: Mapping[str, nn.Module], names: str | list[str]) -> list[str]:
+def _find_matching_paths(modules: Mapping[str, nn.Module], names: str | list[str]) -> list[str]:
     from peft import LoraConfig
     from peft.tuners.tuners_utils import check_target_module_exists
 
@@ -145,18 +145,18 @@ def _matching(modules: Mapping[str, nn.Module], names: str | list[str]) -> list[
     return [path for path in modules if check_target_module_exists(asked, path)]
 
 
-def _linear(module: nn.Module | None) -> bool:
+def _is_linear(module: nn.Module | None) -> bool:
     from transformers.pytorch_utils import Conv1D
 
     return isinstance(module, nn.Linear | Conv1D)
 
 
-def _features(module: Any) -> tuple[int, int]:
+def _count_features(module: Any) -> tuple[int, int]:
     """Inputs and outputs; transformers' Conv1D keeps its weight the other way round."""
     outputs, inputs = module.weight.shape if isinstance(module, nn.Linear) else reversed(module.weight.shape)
     return inputs, outputs
 
 
-def _place(model: nn.Module, path: str) -> tuple[dict[str, Any], str]:
+def _find_parent_modules(model: nn.Module, path: str) -> tuple[dict[str, Any], str]:
     parent, _, key = path.rpartition(".")
     return model.get_submodule(parent)._modules, key

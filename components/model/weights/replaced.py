@@ -12,37 +12,42 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.model.base.blocks import last_blocks
-from components.model.weights.applied import HeldWeights, placed
+from components.model.base.blocks import find_last_blocks
+from components.model.weights.applied import MethodWeights, to_parameter
 from components.model.weights.config import WeightsConfig
 
-_PREFIX = "weight."
+_NAME_START = "weight."
 
 
-class ReplacedWeights(HeldWeights):
+class ReplacedWeights(MethodWeights):
     """Values for the base's parameters, named `weight.<parameter name>`."""
 
-    name = re.compile(r"weight\.\S+")
+    name_pattern = re.compile(r"weight\.\S+")
 
     @classmethod
-    def initial(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
+    def make_initial_tensors(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
         """Copies of the base's values.
 
         Raises:
             BaseModelError: there are fewer blocks than `config.top_layers`.
         """
-        return {_PREFIX + name: parameter.detach().clone() for name, parameter in _replaceable(model, config).items()}
+        return {
+            _NAME_START + name: parameter.detach().clone()
+            for name, parameter in _find_replaceable_parameters(model, config).items()
+        }
 
-    def wanted(self, model: Any) -> Mapping[str, Sequence[int]]:
+    def find_expected_shapes(self, model: Any) -> Mapping[str, Sequence[int]]:
         """Every parameter that the method trains."""
-        return {_PREFIX + name: value.shape for name, value in _replaceable(model, self.config).items()}
+        return {
+            _NAME_START + name: value.shape for name, value in _find_replaceable_parameters(model, self.config).items()
+        }
 
-    def installation(self, model: Any) -> "_Swap":
+    def make_installation(self, model: Any) -> "_ParameterSwap":
         """Swap the parameter objects of the model's modules."""
-        return _Swap(model, {name.removeprefix(_PREFIX): tensor for name, tensor in self.tensors.items()})
+        return _ParameterSwap(model, {name.removeprefix(_NAME_START): tensor for name, tensor in self.tensors.items()})
 
 
-class _Swap:
+class _ParameterSwap:
     def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         places: dict[nn.Parameter, list[tuple[dict[str, Any], str]]] = {}
         for module in model.modules():
@@ -52,32 +57,32 @@ class _Swap:
         named = dict(model.named_parameters())
         self._swaps = [(tensor, named[name], places[named[name]]) for name, tensor in tensors.items()]
 
-    def put(self) -> None:
+    def install(self) -> None:
         for tensor, original, places in self._swaps:
-            own = placed(tensor, original.device, original.dtype)
+            own = to_parameter(tensor, original.device, original.dtype)
             for place, key in places:
                 place[key] = own
 
-    def renew(self) -> None:
+    def refresh(self) -> None:
         """Cast again what has another dtype than the model."""
-        self.put()
+        self.install()
 
-    def take(self) -> None:
+    def remove(self) -> None:
         for _, original, places in self._swaps:
             for place, key in places:
                 place[key] = original
 
 
-def _replaceable(model: Any, config: WeightsConfig) -> dict[str, nn.Parameter]:
-    trained = _trained_names(model)
+def _find_replaceable_parameters(model: Any, config: WeightsConfig) -> dict[str, nn.Parameter]:
+    trained = _find_trained_names(model)
     named = {name: parameter for name, parameter in model.named_parameters() if name in trained}
     if config.kind == "full":
         return named
-    own = {parameter for block in last_blocks(model, config.top_layers) for parameter in block.module.parameters()}
+    own = {parameter for block in find_last_blocks(model, config.top_layers) for parameter in block.module.parameters()}
     return {name: parameter for name, parameter in named.items() if parameter in own}
 
 
-def _trained_names(model: Any) -> set[str]:
+def _find_trained_names(model: Any) -> set[str]:
     """What the architecture trains: a frozen base does not tell its weights from constants (sinusoidal positions)."""
     with torch.device("meta"):
         fresh = type(model)(copy.deepcopy(model.config))

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from components.model.weights.adapter import AdapterWeights
-from components.model.weights.applied import HeldWeights, Weights, check_fits
-from components.model.weights.config import Kind, WeightsConfig
+from components.model.weights.applied import MethodWeights, Weights, check_tensor_shapes
+from components.model.weights.config import WeightsConfig, WeightsKind
 from components.model.weights.lora import LoraWeights
 from components.model.weights.replaced import ReplacedWeights
 
-_METHODS: dict[Kind, type[HeldWeights]] = {
+_METHODS: dict[WeightsKind, type[MethodWeights]] = {
     "full": ReplacedWeights,
     "top-k": ReplacedWeights,
     "adapter": AdapterWeights,
@@ -37,15 +37,15 @@ class TrainableWeights(nn.Module):
         self.values = nn.ParameterList(
             nn.Parameter(tensor.to(torch.promote_types(tensor.dtype, torch.float32))) for tensor in tensors.values()
         )
-        self._live = _METHODS[config.kind](dict(zip(tensors, self.values, strict=True)), config)
+        self._live_weights = _METHODS[config.kind](dict(zip(tensors, self.values, strict=True)), config)
 
-    def weights(self) -> Weights:
+    def get_weights(self) -> Weights:
         """The parameters as a model computes with them, the same object at every call; gradients flow back."""
-        return self._live
+        return self._live_weights
 
     def collapse(self) -> Weights:
         """Detached copies on the CPU: float32 for what is added, the base's dtype for what replaces its own."""
-        return self._live.collapsed(self._dtypes)
+        return self._live_weights.collapse(self._dtypes)
 
     @torch.no_grad()
     def load(self, weights: Weights) -> None:
@@ -54,12 +54,14 @@ class TrainableWeights(nn.Module):
         Raises:
             BaseModelError: their names or shapes are others.
         """
-        check_fits(weights.tensors, {name: tensor.shape for name, tensor in self._live.tensors.items()})
-        for name, tensor in self._live.tensors.items():
+        check_tensor_shapes(
+            weights.tensors, {name: tensor.shape for name, tensor in self._live_weights.tensors.items()}
+        )
+        for name, tensor in self._live_weights.tensors.items():
             tensor.copy_(weights.tensors[name])
 
 
-def trainable_weights(model: Any, config: WeightsConfig) -> TrainableWeights:
+def make_trainable_weights(model: Any, config: WeightsConfig) -> TrainableWeights:
     """Weights for `model` that let it compute exactly as it does, until they are trained; `model` is not changed.
 
     Everything random comes from `config.seed`; torch's global generator is as before.
@@ -69,10 +71,10 @@ def trainable_weights(model: Any, config: WeightsConfig) -> TrainableWeights:
     Raises:
         BaseModelError: the model has fewer layers than asked for, none of the layers named, or no list of blocks.
     """
-    return TrainableWeights(_METHODS[config.kind].initial(model, config), config)
+    return TrainableWeights(_METHODS[config.kind].make_initial_tensors(model, config), config)
 
 
-def weights_from_tensors(tensors: Mapping[str, Tensor], config: WeightsConfig) -> Weights:
+def make_weights_from_tensors(tensors: Mapping[str, Tensor], config: WeightsConfig) -> Weights:
     """Weights of an artifact. Whether they fit a model shows when they are applied to it.
 
     Raises:

@@ -7,27 +7,27 @@ Knows the tables of the MLflow version that is pinned; a test holds what it read
 from collections.abc import Sequence
 from typing import Any
 
-from components.registry.mlflow.versions import MODEL_PREFIX, Version, tenant_of
+from components.registry.mlflow.versions import MODEL_NAME_START, Version, to_tenant
 
-TAGS = ("sha256", "record_form", "verdict")
+READ_TAGS = ("sha256", "record_form", "verdict")
 """The tags that a version read so has."""
 
 
 def read_aliased(client: Any, aliases: Sequence[str]) -> dict[str, dict[str, Version]]:
-    """Alias -> tenant -> the version that bears it, with `TAGS` alone; `client` must speak to a database."""
+    """Alias -> tenant -> the version that bears it, with `READ_TAGS` alone; `client` must speak to a database."""
     import sqlalchemy as sql
     from mlflow.store.model_registry.dbmodels import models
 
     alias, version, tag = models.SqlRegisteredModelAlias, models.SqlModelVersion, models.SqlModelVersionTag
     same = sql.and_(
-        tag.workspace == alias.workspace, tag.name == alias.name, tag.version == alias.version, tag.key.in_(TAGS)
+        tag.workspace == alias.workspace, tag.name == alias.name, tag.version == alias.version, tag.key.in_(READ_TAGS)
     )
     there = sql.and_(version.workspace == alias.workspace, version.name == alias.name, version.version == alias.version)
     query = (
         sql.select(alias.alias, alias.name, alias.version, version.run_id, tag.key, tag.value)
         .join(version, there)
         .outerjoin(tag, same)
-        .where(alias.alias.in_(aliases), alias.name.startswith(MODEL_PREFIX, autoescape=True))
+        .where(alias.alias.in_(aliases), alias.name.startswith(MODEL_NAME_START, autoescape=True))
     )
     store = client._get_registry_client().store
     query = query.where(alias.workspace == store._get_active_workspace())
@@ -39,7 +39,7 @@ def read_aliased(client: Any, aliases: Sequence[str]) -> dict[str, dict[str, Ver
                 known[key] = value
     found: dict[str, dict[str, Version]] = {name: {} for name in aliases}
     for (name_of_alias, name, number, run_id), known in tags.items():
-        tenant = tenant_of(name)
+        tenant = to_tenant(name)
         if tenant:
             sha256 = known.get("sha256", "")
             found[name_of_alias][tenant] = Version(

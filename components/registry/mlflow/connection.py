@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from components.config import RegistryConfig
 from components.errors import RegistryError
-from components.registry.mlflow.probe import is_server, keep_write_ahead_log, knock
+from components.registry.mlflow.probe import enable_write_ahead_log, is_server, probe_address
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 BACKEND_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
@@ -32,18 +32,18 @@ _ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
 }
 _LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
-_FRESH_SECONDS = 5.0
-_AWAY_SECONDS = 30.0
+_PROBE_INTERVAL_SECONDS = 5.0
+_RETRY_SECONDS = 30.0
 _FIX = f"start MLflow, or correct registry.tracking_uri in params.yaml ({URI_VARIABLE} wins over it)"
 _BACKEND_FIX = f"start MLflow's database, or correct or unset {BACKEND_VARIABLE}"
-_FREE = "free space on the disk that the database is on, or mend it"
+_DISK_FIX = "free space on the disk that the database is on, or mend it"
 
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 _quiet_lock = threading.RLock()
 _quiet_depth = 0
-_quiet_undo: dict[str, str | None] = {}
-_quiet_levels: dict[str, int] = {}
+_saved_environment: dict[str, str | None] = {}
+_saved_levels: dict[str, int] = {}
 
 
 @contextmanager
@@ -55,14 +55,14 @@ def quiet_mlflow() -> Iterator[None]:
     global _quiet_depth
     with _quiet_lock:
         if _quiet_depth == 0:
-            _quiet_undo.update({name: os.environ.get(name) for name in _ENVIRONMENT})
+            _saved_environment.update({name: os.environ.get(name) for name in _ENVIRONMENT})
             for name, value in _ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
             import mlflow  # noqa: F401 - sets its loggers up, so their levels are taken after it
 
             for name in _LOGGERS:
                 logger = logging.getLogger(name)
-                _quiet_levels[name] = logger.level
+                _saved_levels[name] = logger.level
                 logger.setLevel(logging.CRITICAL + 1)
         _quiet_depth += 1
     try:
@@ -71,14 +71,14 @@ def quiet_mlflow() -> Iterator[None]:
         with _quiet_lock:
             _quiet_depth -= 1
             if _quiet_depth == 0:
-                for name, old in _quiet_undo.items():
+                for name, old in _saved_environment.items():
                     if old is None:
                         os.environ.pop(name, None)
-                for name, level in _quiet_levels.items():
+                for name, level in _saved_levels.items():
                     logging.getLogger(name).setLevel(level)
 
 
-class Door:
+class MlflowEndpoint:
     """One address that MLflow's client can speak to, a server's or a database's."""
 
     def __init__(self, uri: str, fix: str, *, is_own: bool) -> None:
@@ -87,21 +87,21 @@ class Door:
         A database that `is_own`, not a server's, is set to its write-ahead log.
         """
         self.uri, self._fix, self._is_own = uri, fix, is_own
-        self._reached_s = float("-inf")
+        self._last_answer_s = float("-inf")
         self._lock = threading.Lock()
 
     @cached_property
     def api(self) -> Any:
-        """MLflow's client, to be used inside `client`."""
+        """MLflow's client, to be used inside `open_client`."""
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         if self._is_own:
-            keep_write_ahead_log(self.uri)
+            enable_write_ahead_log(self.uri)
         return client
 
     @contextmanager
-    def client(self, wanted: str) -> Iterator[Any]:
+    def open_client(self, wanted: str) -> Iterator[Any]:
         """An MlflowClient for a block of calls, whose failures become RegistryError saying what was `wanted`.
 
         Raises:
@@ -113,80 +113,80 @@ class Door:
             from mlflow.exceptions import MlflowException
 
             try:
-                self._reach()
+                self._probe_if_stale()
                 yield self.api
-                self._reached_s = time.monotonic()
+                self._last_answer_s = time.monotonic()
             except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as problem:
-                self._reached_s = float("-inf")
-                told = first_line(problem)
-                fix = _FREE if "disk" in told else self._fix
+                self._last_answer_s = float("-inf")
+                told = format_first_line(problem)
+                fix = _DISK_FIX if "disk" in told else self._fix
                 raise RegistryError(wanted, f"{told} (MLflow at {hide_password(self.uri)})", fix) from problem
 
-    def _reach(self) -> None:
+    def _probe_if_stale(self) -> None:
         """Knock with a short limit: MLflow itself would retry a closed door for minutes."""
         with self._lock:
-            if time.monotonic() - self._reached_s >= _FRESH_SECONDS:
-                knock(self.uri)
-                self._reached_s = time.monotonic()
+            if time.monotonic() - self._last_answer_s >= _PROBE_INTERVAL_SECONDS:
+                probe_address(self.uri)
+                self._last_answer_s = time.monotonic()
 
 
-class Connection:
+class MlflowConnection:
     """One MLflow: a server's address or a database that is spoken to directly."""
 
     def __init__(self, config: RegistryConfig, workspace: Path) -> None:
         """Nothing is opened before the first call; a relative sqlite path is taken from the workspace."""
         self.uri = resolve_uri(os.environ.get(URI_VARIABLE) or config.tracking_uri, workspace)
         self.is_server = is_server(self.uri)
-        self._door = Door(self.uri, _FIX, is_own=True)
+        self._endpoint = MlflowEndpoint(self.uri, _FIX, is_own=True)
         backend = os.environ.get(BACKEND_VARIABLE)
-        behind = Door(backend, _BACKEND_FIX, is_own=False) if backend else None
-        self._database = behind if self.is_server else self._door
-        self._is_away, self._again_s = False, float("-inf")
+        behind = MlflowEndpoint(backend, _BACKEND_FIX, is_own=False) if backend else None
+        self._database = behind if self.is_server else self._endpoint
+        self._is_database_down, self._retry_database_s = False, float("-inf")
         self._experiment = config.experiment
-        self._artifacts = _artifact_folder(self.uri, workspace) / config.experiment
+        self._artifacts = _find_artifact_folder(self.uri, workspace) / config.experiment
         self._experiment_id: str | None = None
         self._lock = threading.Lock()
 
-    def client(self, wanted: str) -> AbstractContextManager[Any]:
-        """See `Door.client`."""
-        return self._door.client(wanted)
+    def open_client(self, wanted: str) -> AbstractContextManager[Any]:
+        """See `MlflowEndpoint.open_client`."""
+        return self._endpoint.open_client(wanted)
 
-    def database_client(self, wanted: str) -> Any:
-        """A client that speaks to a database, to be used inside `client`; None behind a server whose is not known.
+    def open_database_client(self, wanted: str) -> Any:
+        """A client that speaks to a database, to be used inside `open_client`; None behind a server whose is not known.
 
         Raises:
             RegistryError: it cannot be reached.
         """
         if self._database is None:
             return None
-        with self._database.client(wanted) as client:
+        with self._database.open_client(wanted) as client:
             return client
 
-    def from_database(self, wanted: str, read: Callable[[Any], _Found]) -> _Found | None:
+    def read_database(self, wanted: str, read: Callable[[Any], _Result]) -> _Result | None:
         """What `read` finds in MLflow's database; None where the server is to be asked.
 
         That is where its database is not known, or out of reach: then it is told once, and not tried for half a minute.
 
         Raises:
-            RegistryError: as `client`, where there is no server.
+            RegistryError: as `open_client`, where there is no server.
         """
-        if self._database is None or time.monotonic() < self._again_s:
+        if self._database is None or time.monotonic() < self._retry_database_s:
             return None
         try:
-            with self._database.client(wanted) as client:
+            with self._database.open_client(wanted) as client:
                 found = read(client)
         except RegistryError as problem:
             if not self.is_server:
                 raise
-            if not self._is_away:
+            if not self._is_database_down:
                 logging.getLogger(__name__).warning("MLflow's server is asked in place of its database: %s", problem)
-            self._is_away, self._again_s = True, time.monotonic() + _AWAY_SECONDS
+            self._is_database_down, self._retry_database_s = True, time.monotonic() + _RETRY_SECONDS
             return None
-        self._is_away = False
+        self._is_database_down = False
         return found
 
     def ensure_experiment(self) -> str:
-        """The id of the configured experiment, made when missing; to be called inside `client`.
+        """The id of the configured experiment, made when missing; to be called inside `open_client`.
 
         Raises:
             RegistryError: the experiment was deleted in MLflow.
@@ -199,7 +199,7 @@ class Connection:
     def _make_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
-        api = self._door.api
+        api = self._endpoint.api
         experiment = api.get_experiment_by_name(self._experiment)
         if experiment is None:
             location = None if self.is_server else self._artifacts.as_uri()
@@ -223,7 +223,7 @@ def resolve_uri(uri: str, workspace: Path) -> str:
     return uri
 
 
-def first_line(problem: BaseException) -> str:
+def format_first_line(problem: BaseException) -> str:
     """What an error of MLflow's says first, without passwords; its type where it says nothing."""
     lines = str(problem).strip().splitlines() or [type(problem).__name__]
     return hide_password(lines[0][:400])
@@ -239,7 +239,7 @@ def hide_password(text: str) -> str:
     return head
 
 
-def _artifact_folder(uri: str, workspace: Path) -> Path:
+def _find_artifact_folder(uri: str, workspace: Path) -> Path:
     if uri.startswith("sqlite:///"):
         return Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
     return (workspace / "var" / "mlflow" / "artifacts").resolve()

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ArtifactError, RegistryError
-from components.registry.mlflow.connection import first_line
-from components.registry.mlflow.versions import Version, model_name, or_none
+from components.registry.mlflow.connection import format_first_line
+from components.registry.mlflow.versions import Version, call_or_none, to_model_name
 
-RESTORE = "restore it in MLflow's artifact store, or move the alias (`prefixfleet rollback`, or `promote`)"
-_MEND = "see that MLflow's artifact store answers (the folder or the bucket behind it), and try again"
-_FOLDER = "artifacts"
-_ABOVE = 3  # a version's source is <experiment>/<run>/artifacts/model
+RESTORE_FIX = "restore it in MLflow's artifact store, or move the alias (`prefixfleet rollback`, or `promote`)"
+_STORE_FIX = "see that MLflow's artifact store answers (the folder or the bucket behind it), and try again"
+_ARTIFACTS_FOLDER = "artifacts"
+_LEVELS_TO_EXPERIMENT = 3  # a version's source is <experiment>/<run>/artifacts/model
 
 
 def find_source(client: Any, version: Version, wanted: str) -> str:
@@ -27,13 +27,13 @@ def find_source(client: Any, version: Version, wanted: str) -> str:
     Raises:
         ArtifactError: MLflow has no such version.
     """
-    source = or_none(client.get_model_version_download_uri, model_name(version.tenant), version.version)
+    source = call_or_none(client.get_model_version_download_uri, to_model_name(version.tenant), version.version)
     if source is None:
         raise ArtifactError(wanted, "no such version in MLflow", "ask for another, or register the tenant again")
     return str(source)
 
 
-def download(source: str, names: Sequence[str], folder: Path, tracking_uri: str, wanted: str) -> Path:
+def download_files(source: str, names: Sequence[str], folder: Path, tracking_uri: str, wanted: str) -> Path:
     """Bring a version's files into `folder`; returns the folder in it that holds them. Takes up to a minute to fail.
 
     Raises:
@@ -47,24 +47,28 @@ def download(source: str, names: Sequence[str], folder: Path, tracking_uri: str,
         repository = get_artifact_repository(place, tracking_uri=tracking_uri)
         return {info.path.rsplit("/", 1)[-1] for info in repository.list_artifacts(path)}
 
-    with _answering(source, wanted):
-        missing = sorted(set(names) - listed(source, _FOLDER))
-        root = source.rsplit("/", _ABOVE)[0]
+    with _convert_store_errors(source, wanted):
+        missing = sorted(set(names) - listed(source, _ARTIFACTS_FOLDER))
+        root = source.rsplit("/", _LEVELS_TO_EXPERIMENT)[0]
         is_lost = len(missing) == len(names) and not listed(root)
     if is_lost:
-        raise RegistryError(wanted, f"an artifact store with nothing in it, at {root}", _MEND)
+        raise RegistryError(wanted, f"an artifact store with nothing in it, at {root}", _STORE_FIX)
     if missing:
-        raise ArtifactError(wanted, f"no {' and no '.join(missing)} in {source}/{_FOLDER}", RESTORE)
-    with _answering(source, wanted):
+        raise ArtifactError(wanted, f"no {' and no '.join(missing)} in {source}/{_ARTIFACTS_FOLDER}", RESTORE_FIX)
+    with _convert_store_errors(source, wanted):
         return Path(
-            download_artifacts(artifact_uri=f"{source}/{_FOLDER}", dst_path=str(folder), tracking_uri=tracking_uri)
+            download_artifacts(
+                artifact_uri=f"{source}/{_ARTIFACTS_FOLDER}", dst_path=str(folder), tracking_uri=tracking_uri
+            )
         )
 
 
 @contextmanager
-def _answering(source: str, wanted: str) -> Iterator[None]:
+def _convert_store_errors(source: str, wanted: str) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
         # MLflow's client, requests, boto3 and the disk each have their own; MLflow tells most of them as text alone.
-        raise RegistryError(wanted, f"no answer from the store of {source}: {first_line(problem)}", _MEND) from problem
+        raise RegistryError(
+            wanted, f"no answer from the store of {source}: {format_first_line(problem)}", _STORE_FIX
+        ) from problem

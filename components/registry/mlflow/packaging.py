@@ -22,21 +22,23 @@ from components.config import EvaluateConfig
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
 
 MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
-DECODING: dict[str, Any] = {**EvaluateConfig().decoding(), "seed": 0, "batch_size": 32}
+DEFAULT_DECODING: dict[str, Any] = {**EvaluateConfig().select_decoding(), "seed": 0, "batch_size": 32}
 """What predict's `params` may hold, with their defaults."""
 
-_IMPORTED = ("mlflow", "peft", "prefixfleet", "safetensors", "scikit-learn", "torch", "transformers")
-_lock = threading.Lock()  # MLflow keeps the model that it is loading in a global
+_REQUIRED_PACKAGES = ("mlflow", "peft", "prefixfleet", "safetensors", "scikit-learn", "torch", "transformers")
+_save_model_lock = threading.Lock()  # MLflow keeps the model that it is loading in a global
 
 
 def write_model(folder: Path, artifact: Path, config: Mapping[str, Any], decoding: Mapping[str, Any]) -> None:
     """Write an MLflow model for the (already verified) artifact folder.
 
-    `config` is what the model needs to find its base (path, revision, dtype); `decoding` overrides `DECODING` as the
+    `config` is what the model needs to find its base (path, revision, dtype); `select_decoding` overrides `DEFAULT_DECODING` as the
     defaults of predict's `params`.
     """
-    with _lock:
-        template = _template(json.dumps(dict(config), sort_keys=True), json.dumps({**DECODING, **decoding}))
+    with _save_model_lock:
+        template = _build_template(
+            json.dumps(dict(config), sort_keys=True), json.dumps({**DEFAULT_DECODING, **decoding})
+        )
     files = {f"artifacts/{name}": (artifact / name).read_bytes() for name in (TENSORS_FILE, MANIFEST_FILE)}
     files.update(template.files)
     mlmodel = {
@@ -52,7 +54,7 @@ def write_model(folder: Path, artifact: Path, config: Mapping[str, Any], decodin
         path.write_bytes(content)
 
 
-class _Template(NamedTuple):
+class _ModelTemplate(NamedTuple):
     """An MLmodel folder without its artifacts: the description, and the other files by relative path."""
 
     mlmodel: dict[str, Any]
@@ -60,7 +62,7 @@ class _Template(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _template(config: str, decoding: str) -> _Template:
+def _build_template(config: str, decoding: str) -> _ModelTemplate:
     import mlflow.pyfunc
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
@@ -82,7 +84,7 @@ def _template(config: str, decoding: str) -> _Template:
             python_model=str(MODEL_CODE),
             artifacts={name: str(path) for name, path in artifacts.items()},
             model_config=json.loads(config),
-            pip_requirements=_requirements(),
+            pip_requirements=_list_requirements(),
             signature=ModelSignature(inputs=text, outputs=text, params=ParamSchema(params)),
         )
         files = {
@@ -95,12 +97,12 @@ def _template(config: str, decoding: str) -> _Template:
     flavor["model_code_path"] = MODEL_CODE.name
     for entry in flavor["artifacts"].values():
         entry["uri"] = entry["path"]
-    return _Template(mlmodel, files)
+    return _ModelTemplate(mlmodel, files)
 
 
-def _requirements() -> list[str]:
+def _list_requirements() -> list[str]:
     lines = []
-    for package in _IMPORTED:
+    for package in _REQUIRED_PACKAGES:
         try:
             lines.append(f"{package}=={version(package)}")
         except PackageNotFoundError:  # run from a checkout that is not installed

@@ -16,17 +16,17 @@ def is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in ("http", "https")
 
 
-def knock(uri: str) -> None:
+def probe_address(uri: str) -> None:
     """Open it once, with a short limit. Raises what requests or SQLAlchemy raise where that fails."""
     if is_server(uri):
         import requests
 
         requests.get(f"{uri.rstrip('/')}/health", timeout=_CONNECT_SECONDS)
     else:
-        _knock_at_database(uri)
+        _probe_database(uri)
 
 
-def keep_write_ahead_log(uri: str) -> None:
+def enable_write_ahead_log(uri: str) -> None:
     """Set an sqlite file to its write-ahead log, which it keeps: a commit costs a quarter, and readers do not wait."""
     path = uri.removeprefix("sqlite:///")
     if path == uri or not Path(path).is_file():
@@ -35,7 +35,7 @@ def keep_write_ahead_log(uri: str) -> None:
         database.execute("PRAGMA journal_mode=WAL")
 
 
-def _knock_at_database(uri: str) -> None:
+def _probe_database(uri: str) -> None:
     """Open a database once, without MLflow's ten attempts; an sqlite file that is not there yet will be made."""
     from sqlalchemy import create_engine
     from sqlalchemy.engine import make_url

@@ -15,9 +15,9 @@ from components.registry.artifact import load_artifact
 from components.registry.manifest import Manifest
 from components.registry.mlflow.packaging import write_model
 from components.registry.mlflow.runs import RunLog, clip_tags, open_run
-from components.registry.mlflow.versions import Version, model_name, to_version
+from components.registry.mlflow.versions import Version, to_model_name, to_version
 
-_SIGNED = ("method", "fingerprint", "dataset_version", "data_digest", "base_digest", "sha256")
+_MANIFEST_TAGS = ("method", "fingerprint", "dataset_version", "data_digest", "base_digest", "sha256")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Registration:
     base_path: str
     """Folder, from the workspace, or hub id."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    run: RunLog = field(default_factory=RunLog)
+    run_log: RunLog = field(default_factory=RunLog)
     alias: str | None = None
     """Alias that `Registry.register_all` gives to the version."""
     decoding: Mapping[str, Any] = field(default_factory=dict)
@@ -39,44 +39,53 @@ class Registration:
     dtype: str = "float32"
 
 
-def check(one: Registration) -> Manifest:
+def check_artifact(registration: Registration) -> Manifest:
     """The artifact's manifest, after every check that needs no base.
 
     Raises:
         ArtifactError: the folder does not hold together, or is another tenant's.
     """
-    manifest = load_artifact(one.artifact, None)[1]
-    if manifest.tenant != one.tenant:
-        got = f"one of {manifest.tenant} in {one.artifact}"
-        raise ArtifactError(f"an artifact of {one.tenant}", got, "name the folder of this tenant")
+    manifest = load_artifact(registration.artifact, None)[1]
+    if manifest.tenant != registration.tenant:
+        got = f"one of {manifest.tenant} in {registration.artifact}"
+        raise ArtifactError(f"an artifact of {registration.tenant}", got, "name the folder of this tenant")
     return manifest
 
 
 def write_version(
-    client: Any, experiment_id: str, workspace: Path, one: Registration, manifest: Manifest, revision: str | None
+    client: Any,
+    experiment_id: str,
+    workspace: Path,
+    registration: Registration,
+    manifest: Manifest,
+    revision: str | None,
 ) -> Version:
     """Make the run and the version, or renew the tags of the version that already holds this very artifact."""
-    name = model_name(one.tenant)
-    tags = _tags(one, manifest, revision)
-    known = _known(client, name, manifest)
+    name = to_model_name(registration.tenant)
+    tags = _make_tags(registration, manifest, revision)
+    known = _find_registered(client, name, manifest)
     if known is not None:
         for key, value in tags.items():
             if known.tags.get(key) != value:
                 client.set_model_version_tag(name, str(known.version), key, value)
         entity = client.get_model_version(name, str(known.version))
-        return to_version(one.tenant, entity, entity.aliases)
-    base = {"path": _place(one.base_path, workspace), "revision": one.revision, "dtype": one.dtype}
+        return to_version(registration.tenant, entity, entity.aliases)
+    base = {
+        "path": _resolve_base_path(registration.base_path, workspace),
+        "revision": registration.revision,
+        "dtype": registration.dtype,
+    }
     with tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch:
-        write_model(Path(scratch, "model"), one.artifact, base, one.decoding)
-        with open_run(client, experiment_id, one.tenant, one.run, Path(scratch)) as run:
+        write_model(Path(scratch, "model"), registration.artifact, base, registration.decoding)
+        with open_run(client, experiment_id, registration.tenant, registration.run_log, Path(scratch)) as run:
             source = f"{run.info.artifact_uri}/model"
             entity = client.create_model_version(
                 name, source, run_id=run.info.run_id, tags=tags, await_creation_for=None
             )
-    return to_version(one.tenant, entity, [])
+    return to_version(registration.tenant, entity, [])
 
 
-def git_revision(folder: Path) -> str | None:
+def find_git_revision(folder: Path) -> str | None:
     """The commit that `folder` is at, `-dirty` after it when files differ; None outside git."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
@@ -86,7 +95,7 @@ def git_revision(folder: Path) -> str | None:
     return done.stdout.strip() or None
 
 
-def _known(client: Any, name: str, manifest: Manifest) -> Any:
+def _find_registered(client: Any, name: str, manifest: Manifest) -> Any:
     """The version that holds this artifact; the registered model is made on the way, so a new tenant costs one call."""
     from mlflow.exceptions import MlflowException
 
@@ -101,12 +110,14 @@ def _known(client: Any, name: str, manifest: Manifest) -> Any:
     return next((entity for entity in same if entity.tags.get("sha256") == manifest.sha256), None)
 
 
-def _tags(one: Registration, manifest: Manifest, revision: str | None) -> dict[str, str]:
-    metrics = {f"metric.{name}": f"{value:.6g}" for name, value in one.run.metrics.items()}
-    signed = {field: getattr(manifest, field) for field in _SIGNED}
-    return clip_tags({"git_revision": revision, **metrics, **one.tags, **signed, "tenant": one.tenant})
+def _make_tags(registration: Registration, manifest: Manifest, revision: str | None) -> dict[str, str]:
+    metrics = {f"metric.{name}": f"{value:.6g}" for name, value in registration.run_log.metrics.items()}
+    signed = {field: getattr(manifest, field) for field in _MANIFEST_TAGS}
+    return clip_tags(
+        {"git_revision": revision, **metrics, **registration.tags, **signed, "tenant": registration.tenant}
+    )
 
 
-def _place(base_path: str, workspace: Path) -> str:
+def _resolve_base_path(base_path: str, workspace: Path) -> str:
     folder = workspace / base_path
     return str(folder.resolve()) if folder.is_dir() else base_path

@@ -2,23 +2,23 @@
 
 MLflow's own deletion of a run only hides it. A database is spoken to directly, so its runs are deleted as `mlflow gc`
 does it, and so is a server's where MLFLOW_BACKEND_STORE_URI (MLflow's own name) says what it stands on. Else runs
-behind a server stay hidden until somebody runs `mlflow gc` there, and `find_left` names them.
+behind a server stay hidden until somebody runs `mlflow gc` there, and `find_remaining` names them.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 from components.registry.mlflow.connection import BACKEND_VARIABLE
-from components.registry.mlflow.versions import find_versions, model_name, or_none
+from components.registry.mlflow.versions import call_or_none, find_versions, to_model_name
 
 
-def remove(client: Any, database: Any, experiment_id: str, tenant: str) -> None:
+def remove_tenant(client: Any, database: Any, experiment_id: str, tenant: str) -> None:
     """Delete everything; safe to try again. `database`: a client that speaks to MLflow's database, or None."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     store = None if database is None else database._tracking_client.store
-    for run in list(_runs(client, experiment_id, tenant)):
+    for run in list(_search_runs(client, experiment_id, tenant)):
         is_active = run.info.lifecycle_stage == "active"
         if is_active or store is not None:  # whoever hid a run in MLflow's page left its artifacts
             get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri).delete_artifacts()
@@ -29,7 +29,7 @@ def remove(client: Any, database: Any, experiment_id: str, tenant: str) -> None:
     if store is not None:
         _delete_datasets(store, experiment_id, tenant)
     try:
-        client.delete_registered_model(model_name(tenant))
+        client.delete_registered_model(to_model_name(tenant))
     except MlflowException as problem:
         if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -38,12 +38,12 @@ def remove(client: Any, database: Any, experiment_id: str, tenant: str) -> None:
             connection.exec_driver_sql("VACUUM")  # overwrites what was deleted
 
 
-def find_left(client: Any, experiment_id: str, tenant: str) -> list[str]:
+def find_remaining(client: Any, experiment_id: str, tenant: str) -> list[str]:
     """What MLflow still holds of a tenant, each in words."""
     left = [f"version {version.version} in MLflow" for version in find_versions(client, tenant)]
-    if or_none(client.get_registered_model, model_name(tenant)) is not None:
-        left.append(f"registered model {model_name(tenant)} in MLflow")
-    for run in _runs(client, experiment_id, tenant):
+    if call_or_none(client.get_registered_model, to_model_name(tenant)) is not None:
+        left.append(f"registered model {to_model_name(tenant)} in MLflow")
+    for run in _search_runs(client, experiment_id, tenant):
         hidden = run.info.lifecycle_stage != "active"
         command = f"`mlflow gc --run-ids {run.info.run_id}` on its server, or {BACKEND_VARIABLE} set here, deletes it"
         hint = f" (hidden: {command})" if hidden else ""
@@ -51,7 +51,7 @@ def find_left(client: Any, experiment_id: str, tenant: str) -> list[str]:
     return left
 
 
-def _runs(client: Any, experiment_id: str, tenant: str) -> Iterator[Any]:
+def _search_runs(client: Any, experiment_id: str, tenant: str) -> Iterator[Any]:
     from mlflow.entities import ViewType
 
     token = None

@@ -19,11 +19,11 @@ from components.errors import RegistryError
 
 Curve = Sequence[tuple[int, float]]
 
-_PARAMS_A_CALL = 100  # MLflow's limits
-_METRICS_A_CALL = 800
-_MAX_PARAM = 6000  # characters
-_MAX_TAG = 5000
-_MAX_DATASET_DIGEST = 36
+_PARAMS_PER_CALL = 100  # MLflow's limits
+_METRICS_PER_CALL = 800
+_MAX_PARAM_CHARS = 6000  # characters
+_MAX_TAG_CHARS = 5000
+_MAX_DATASET_DIGEST_CHARS = 36
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def open_run(client: Any, experiment_id: str, tenant: str, log: RunLog, staged: 
     try:
         _write_numbers(client, run.info.run_id, log)
         if log.dataset_version:
-            client.log_inputs(run.info.run_id, datasets=[_dataset(tenant, log.dataset_version)])
+            client.log_inputs(run.info.run_id, datasets=[_make_dataset_input(tenant, log.dataset_version)])
         copy_files(log.files, staged)
         if any(staged.iterdir()):
             client.log_artifacts(run.info.run_id, str(staged))
@@ -89,7 +89,7 @@ def open_run(client: Any, experiment_id: str, tenant: str, log: RunLog, staged: 
 
 def clip_tags(tags: Mapping[str, Any]) -> dict[str, str]:
     """Tags as MLflow takes them: strings of limited length, none empty."""
-    return {name: str(value)[:_MAX_TAG] for name, value in tags.items() if value is not None and str(value)}
+    return {name: str(value)[:_MAX_TAG_CHARS] for name, value in tags.items() if value is not None and str(value)}
 
 
 def copy_files(files: Sequence[Path], folder: Path) -> None:
@@ -116,31 +116,31 @@ def _write_numbers(client: Any, run_id: str, log: RunLog) -> None:
     points = [(name, 0, value) for name, value in log.metrics.items()]
     points += [(name, step, value) for name, curve in log.curves.items() for step, value in curve]
     metrics = [Metric(name, float(value), now_ms, int(step)) for name, step, value in points if math.isfinite(value)]
-    params = [Param(name, str(value)[:_MAX_PARAM]) for name, value in _flat(log.params)]
-    for some_params, some_metrics in _batches(params, metrics):
+    params = [Param(name, str(value)[:_MAX_PARAM_CHARS]) for name, value in _flatten(log.params)]
+    for some_params, some_metrics in _split_batches(params, metrics):
         client.log_batch(run_id, metrics=some_metrics, params=some_params)
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
+            yield from _flatten(value, f"{above}{name}.")
         else:
             yield f"{above}{name}", value
 
 
-def _batches(params: list[Any], metrics: list[Any]) -> Iterator[tuple[list[Any], list[Any]]]:
+def _split_batches(params: list[Any], metrics: list[Any]) -> Iterator[tuple[list[Any], list[Any]]]:
     left_params, left_metrics = iter(params), iter(metrics)
     while True:
-        batch = list(islice(left_params, _PARAMS_A_CALL)), list(islice(left_metrics, _METRICS_A_CALL))
+        batch = list(islice(left_params, _PARAMS_PER_CALL)), list(islice(left_metrics, _METRICS_PER_CALL))
         if not any(batch):
             return
         yield batch
 
 
-def _dataset(tenant: str, version: str) -> Any:
+def _make_dataset_input(tenant: str, version: str) -> Any:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = json.dumps({"pointer": "data.dvc", "version": version})
-    dataset = Dataset(name=tenant, digest=version[:_MAX_DATASET_DIGEST], source_type="dvc", source=source)
+    dataset = Dataset(name=tenant, digest=version[:_MAX_DATASET_DIGEST_CHARS], source_type="dvc", source=source)
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])

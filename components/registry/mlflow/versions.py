@@ -12,12 +12,12 @@ from components.config import TENANT_ID
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
-MODEL_PREFIX = "prefix-"
+MODEL_NAME_START = "prefix-"
 
-_MODELS_A_PAGE = 1000  # MLflow's limit
-_VERSIONS_A_PAGE = 10_000
-_FEW = 4  # versions worth a call each, rather than one search over the fleet
-_NAMES_A_CALL = 32  # of at most 70 characters, in an address that servers take up to 4,094 of
+_MODELS_PER_PAGE = 1000  # MLflow's limit
+_VERSIONS_PER_PAGE = 10_000
+_MAX_SINGLE_CALLS = 4  # versions worth a call each, rather than one search over the fleet
+_NAMES_PER_CALL = 32  # of at most 70 characters, in an address that servers take up to 4,094 of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,17 @@ class Version:
     @property
     def uri(self) -> str:
         """What `mlflow.pyfunc.load_model` takes."""
-        return f"models:/{model_name(self.tenant)}/{self.version}"
+        return f"models:/{to_model_name(self.tenant)}/{self.version}"
 
 
-def model_name(tenant: str) -> str:
+def to_model_name(tenant: str) -> str:
     """The name of a tenant's registered model."""
-    return f"{MODEL_PREFIX}{tenant}"
+    return f"{MODEL_NAME_START}{tenant}"
 
 
-def tenant_of(name: str) -> str | None:
+def to_tenant(name: str) -> str | None:
     """The tenant that a registered model belongs to; None for other people's models."""
-    tenant = name.removeprefix(MODEL_PREFIX)
+    tenant = name.removeprefix(MODEL_NAME_START)
     return tenant if tenant != name and TENANT_ID.fullmatch(tenant) else None
 
 
@@ -71,7 +71,7 @@ def find_aliased(client: Any, *aliases: str) -> dict[str, dict[str, Version]]:
     A search for models brings each one's aliases and newest version, so only an alias on an older version (after a
     rollback, or a champion while its challenger is on trial) needs more: these are sought by version number.
     """
-    models = [model for model in _models(client) if any(alias in model.aliases for alias in aliases)]
+    models = [model for model in _search_models(client) if any(alias in model.aliases for alias in aliases)]
     entities: dict[tuple[str, str], Any] = {}
     older: dict[str, set[str]] = {}
     for model in models:
@@ -82,60 +82,62 @@ def find_aliased(client: Any, *aliases: str) -> dict[str, dict[str, Version]]:
             else:
                 older.setdefault(number, set()).add(model.name)
     for number, names in older.items():
-        entities.update({(name, number): entity for name, entity in _numbered(client, number, names).items()})
+        entities.update({(name, number): entity for name, entity in _find_by_number(client, number, names).items()})
     found: dict[str, dict[str, Version]] = {alias: {} for alias in aliases}
     for model in models:
-        tenant = tenant_of(model.name)
+        tenant = to_tenant(model.name)
         for alias in aliases:
             entity = entities.get((model.name, str(model.aliases.get(alias))))
             if tenant and entity:
-                found[alias][tenant] = to_version(tenant, entity, _names(model, entity.version))
+                found[alias][tenant] = to_version(tenant, entity, _list_aliases(model, entity.version))
     return found
 
 
-def find_holding(client: Any, prefixes: Mapping[str, str]) -> dict[str, Version]:
+def find_by_sha256(client: Any, sha256s: Mapping[str, str]) -> dict[str, Version]:
     """Tenant -> its newest version that holds the prefix with the sha256 handed in for it, where there is one.
 
     Most are the newest version that there is: a call a thousand tenants. The others cost a call 32 of them.
     """
-    models = {tenant: model for model in _models(client) if (tenant := tenant_of(model.name)) in prefixes and tenant}
+    models = {
+        tenant: model for model in _search_models(client) if (tenant := to_tenant(model.name)) in sha256s and tenant
+    }
     newest = [entity for model in models.values() for entity in model.latest_versions]
-    found = _holding(newest, models, prefixes)
+    found = _match_sha256s(newest, models, sha256s)
     left = [model.name for tenant, model in models.items() if tenant not in found]
-    return found | _holding(_of_models(client, left), models, prefixes)
+    return found | _match_sha256s(_search_versions_of_models(client, left), models, sha256s)
 
 
-def find_contents(client: Any, tenants: Iterable[str]) -> dict[str, set[str]]:
+def find_sha256s(client: Any, tenants: Iterable[str]) -> dict[str, set[str]]:
     """Tenant -> the sha256s of its versions, for those that have any: a call 32 tenants."""
     found: dict[str, set[str]] = {}
-    for entity in _of_models(client, [model_name(tenant) for tenant in tenants]):
-        found.setdefault(entity.name.removeprefix(MODEL_PREFIX), set()).add(entity.tags.get("sha256", ""))
+    for entity in _search_versions_of_models(client, [to_model_name(tenant) for tenant in tenants]):
+        found.setdefault(entity.name.removeprefix(MODEL_NAME_START), set()).add(entity.tags.get("sha256", ""))
     return found
 
 
 def find_by_alias(client: Any, tenant: str, alias: str) -> Version | None:
     """The version that bears `alias`, in one call."""
-    entity = or_none(client.get_model_version_by_alias, model_name(tenant), alias)
+    entity = call_or_none(client.get_model_version_by_alias, to_model_name(tenant), alias)
     return None if entity is None else to_version(tenant, entity, {*entity.aliases, alias})
 
 
 def find_aliases(client: Any, tenant: str) -> dict[str, str]:
     """Alias -> the number of the version that bears it, in one call; none for an unknown tenant."""
-    model = or_none(client.get_registered_model, model_name(tenant))
+    model = call_or_none(client.get_registered_model, to_model_name(tenant))
     return {} if model is None else {alias: str(number) for alias, number in model.aliases.items()}
 
 
 def find_versions(client: Any, tenant: str) -> list[Version]:
     """All versions of a tenant, the newest first; none for an unknown tenant."""
-    model = or_none(client.get_registered_model, model_name(tenant))
+    model = call_or_none(client.get_registered_model, to_model_name(tenant))
     if model is None:
         return []
-    entities = _search(client, f"name = '{model.name}'")
-    versions = [to_version(tenant, entity, _names(model, entity.version)) for entity in entities]
+    entities = _search_versions(client, f"name = '{model.name}'")
+    versions = [to_version(tenant, entity, _list_aliases(model, entity.version)) for entity in entities]
     return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
 
-def or_none(call: Callable[..., Any], *args: Any) -> Any:
+def call_or_none(call: Callable[..., Any], *args: Any) -> Any:
     """What the call returns, or None where MLflow has no such model, version or alias."""
     from mlflow.exceptions import MlflowException
 
@@ -148,11 +150,11 @@ def or_none(call: Callable[..., Any], *args: Any) -> Any:
         raise
 
 
-def _models(client: Any) -> Iterator[Any]:
+def _search_models(client: Any) -> Iterator[Any]:
     token = None
     while True:
         page = client.search_registered_models(
-            f"name LIKE '{MODEL_PREFIX}%'", max_results=_MODELS_A_PAGE, page_token=token
+            f"name LIKE '{MODEL_NAME_START}%'", max_results=_MODELS_PER_PAGE, page_token=token
         )
         yield from page
         token = page.token
@@ -160,40 +162,42 @@ def _models(client: Any) -> Iterator[Any]:
             return
 
 
-def _search(client: Any, condition: str) -> Iterator[Any]:
+def _search_versions(client: Any, condition: str) -> Iterator[Any]:
     token = None
     while True:
-        page = client.search_model_versions(condition, max_results=_VERSIONS_A_PAGE, page_token=token)
+        page = client.search_model_versions(condition, max_results=_VERSIONS_PER_PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:
             return
 
 
-def _of_models(client: Any, models: Sequence[str]) -> Iterator[Any]:
+def _search_versions_of_models(client: Any, models: Sequence[str]) -> Iterator[Any]:
     """All versions of these models."""
-    for start in range(0, len(models), _NAMES_A_CALL):
-        names = ", ".join(f"'{name}'" for name in models[start : start + _NAMES_A_CALL])
-        yield from _search(client, f"name IN ({names})")
+    for start in range(0, len(models), _NAMES_PER_CALL):
+        names = ", ".join(f"'{name}'" for name in models[start : start + _NAMES_PER_CALL])
+        yield from _search_versions(client, f"name IN ({names})")
 
 
-def _holding(entities: Iterable[Any], models: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Version]:
+def _match_sha256s(
+    entities: Iterable[Any], models: Mapping[str, Any], sha256s: Mapping[str, str]
+) -> dict[str, Version]:
     found: dict[str, Version] = {}
     for entity in entities:
-        tenant = tenant_of(entity.name)
-        if tenant is None or entity.tags.get("sha256") != prefixes[tenant]:
+        tenant = to_tenant(entity.name)
+        if tenant is None or entity.tags.get("sha256") != sha256s[tenant]:
             continue
         if tenant not in found or int(entity.version) > int(found[tenant].version):
-            found[tenant] = to_version(tenant, entity, _names(models[tenant], entity.version))
+            found[tenant] = to_version(tenant, entity, _list_aliases(models[tenant], entity.version))
     return found
 
 
-def _numbered(client: Any, number: str, names: Collection[str]) -> dict[str, Any]:
-    if len(names) <= _FEW:
-        return {name: entity for name in names if (entity := or_none(client.get_model_version, name, number))}
-    condition = f"name LIKE '{MODEL_PREFIX}%' AND version_number = {number}"
-    return {entity.name: entity for entity in _search(client, condition) if entity.name in names}
+def _find_by_number(client: Any, number: str, names: Collection[str]) -> dict[str, Any]:
+    if len(names) <= _MAX_SINGLE_CALLS:
+        return {name: entity for name in names if (entity := call_or_none(client.get_model_version, name, number))}
+    condition = f"name LIKE '{MODEL_NAME_START}%' AND version_number = {number}"
+    return {entity.name: entity for entity in _search_versions(client, condition) if entity.name in names}
 
 
-def _names(model: Any, number: Any) -> list[str]:
+def _list_aliases(model: Any, number: Any) -> list[str]:
     return [alias for alias, other in model.aliases.items() if str(other) == str(number)]

@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
-METHOD, TASK, VALUES = "PREFIX_TUNING", "CAUSAL_LM", "prompt_embeddings"
-RESAVE = "save it with PeftModel.save_pretrained(FOLDER, save_embedding_layers=False)"
+PEFT_METHOD, PEFT_TASK, VALUES_TENSOR = "PREFIX_TUNING", "CAUSAL_LM", "prompt_embeddings"
+RESAVE_FIX = "save it with PeftModel.save_pretrained(FOLDER, save_embedding_layers=False)"
 
-_AGAIN = "fetch or save the checkpoint again"
+_FETCH_FIX = "fetch or save the checkpoint again"
 _MAX_CONFIG_BYTES = 1 << 20
-_ENCODER = re.compile(r"(?:.*\.)?prompt_encoder\.(?:([^.]+)\.)?(embedding\.weight|transform\.[02]\.(?:weight|bias))")
-_EMBEDDING = "embedding.weight"
-_MLP = ("transform.0.weight", "transform.0.bias", "transform.2.weight", "transform.2.bias")
+_ENCODER_TENSOR_NAME = re.compile(
+    r"(?:.*\.)?prompt_encoder\.(?:([^.]+)\.)?(embedding\.weight|transform\.[02]\.(?:weight|bias))"
+)
+_EMBEDDING_TENSOR = "embedding.weight"
+_MLP_TENSORS = ("transform.0.weight", "transform.0.bias", "transform.2.weight", "transform.2.bias")
 
 
 class PeftConfig(BaseModel):
@@ -49,7 +51,7 @@ class PeftConfig(BaseModel):
     token_dim: int = Field(gt=0, description="W")
 
 
-def read_config(folder: Path) -> PeftConfig:
+def read_peft_config(folder: Path) -> PeftConfig:
     """The config of a prefix for one frozen decoder.
 
     Raises:
@@ -57,19 +59,21 @@ def read_config(folder: Path) -> PeftConfig:
     """
     fields = _read_fields(folder)
     method = fields.get("peft_type")
-    if method != METHOD:
+    if method != PEFT_METHOD:
         fix = "train the tenant here, or import a checkpoint of PEFT's PrefixTuningConfig"
-        raise ArtifactError(f"a PEFT checkpoint of {METHOD}", f"one of {_shown(method)} in {folder}", fix)
+        raise ArtifactError(f"a PEFT checkpoint of {PEFT_METHOD}", f"one of {_format_value(method)} in {folder}", fix)
     try:
         config = PeftConfig.model_validate(fields)
     except ValidationError as problems:
         first = problems.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        got = f"no {field}" if first["type"] == "missing" else f"{field} = {_shown(first['input'])}"
-        raise ArtifactError(f"{CONFIG_FILE} as PEFT writes it", f"{got} in {folder}: {first['msg']}", RESAVE) from None
-    if config.task_type not in (TASK, None) or config.num_transformer_submodules not in (1, None):
+        got = f"no {field}" if first["type"] == "missing" else f"{field} = {_format_value(first['input'])}"
+        raise ArtifactError(
+            f"{CONFIG_FILE} as PEFT writes it", f"{got} in {folder}: {first['msg']}", RESAVE_FIX
+        ) from None
+    if config.task_type not in (PEFT_TASK, None) or config.num_transformer_submodules not in (1, None):
         got = f"task {config.task_type} on {config.num_transformer_submodules} submodules in {folder}"
-        raise ArtifactError(f"a prefix for one decoder (task {TASK})", got, "train the tenant here")
+        raise ArtifactError(f"a prefix for one decoder (task {PEFT_TASK})", got, "train the tenant here")
     if config.modules_to_save:
         got = f"{', '.join(config.modules_to_save)} trained beside it (modules_to_save) in {folder}"
         raise ArtifactError("a prefix on a base that is frozen as a whole", got, "train it without modules_to_save")
@@ -91,21 +95,21 @@ def read_values(folder: Path) -> "Tensor":
             got = f"{name} of {tensor.dtype} with NaN, infinity or integers in {folder}"
             raise ArtifactError("finite floating-point values", got, "train the checkpoint again")
     parts = {name: tensor.float() for name, tensor in tensors.items()}
-    if VALUES in parts:
-        return parts[VALUES]
-    mlp = parts.keys() - {_EMBEDDING}
-    if _EMBEDDING not in parts or mlp not in (set(), set(_MLP)):
-        missing = ", ".join(sorted({_EMBEDDING, *_MLP} - parts.keys()))
-        raise ArtifactError("an embedding and its whole MLP", f"no {missing} in {folder}", RESAVE)
+    if VALUES_TENSOR in parts:
+        return parts[VALUES_TENSOR]
+    mlp = parts.keys() - {_EMBEDDING_TENSOR}
+    if _EMBEDDING_TENSOR not in parts or mlp not in (set(), set(_MLP_TENSORS)):
+        missing = ", ".join(sorted({_EMBEDDING_TENSOR, *_MLP_TENSORS} - parts.keys()))
+        raise ArtifactError("an embedding and its whole MLP", f"no {missing} in {folder}", RESAVE_FIX)
     if not mlp:
-        return parts[_EMBEDDING]
-    inner_weight_MW, inner_bias_M, outer_weight_OM, outer_bias_O = (parts[name] for name in _MLP)
+        return parts[_EMBEDDING_TENSOR]
+    inner_weight_MW, inner_bias_M, outer_weight_OM, outer_bias_O = (parts[name] for name in _MLP_TENSORS)
     try:
-        hidden_PM = torch.tanh(linear(parts[_EMBEDDING], inner_weight_MW, inner_bias_M))
+        hidden_PM = torch.tanh(linear(parts[_EMBEDDING_TENSOR], inner_weight_MW, inner_bias_M))
         return linear(hidden_PM, outer_weight_OM, outer_bias_O)
     except RuntimeError:
         sizes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in parts.items())
-        raise ArtifactError("an MLP whose parts fit together", f"{sizes} in {folder}", RESAVE) from None
+        raise ArtifactError("an MLP whose parts fit together", f"{sizes} in {folder}", RESAVE_FIX) from None
 
 
 def read_metadata(folder: Path) -> dict[str, str]:
@@ -119,7 +123,7 @@ def read_metadata(folder: Path) -> dict[str, str]:
         return {}
 
 
-def file_sha256(folder: Path) -> str:
+def compute_weights_sha256(folder: Path) -> str:
     """Hex sha256 of the tensors' file."""
     with (folder / WEIGHTS_FILE).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -141,7 +145,7 @@ def _read_fields(folder: Path) -> dict[str, Any]:
         if not isinstance(fields, dict):
             raise ValueError(f"a {type(fields).__name__}")
     except (OSError, ValueError, RecursionError) as problem:
-        raise ArtifactError(f"a {CONFIG_FILE} in JSON", f"{path}: {problem}", _AGAIN) from None
+        raise ArtifactError(f"a {CONFIG_FILE} in JSON", f"{path}: {problem}", _FETCH_FIX) from None
     return fields
 
 
@@ -152,31 +156,33 @@ def _read_tensors(folder: Path) -> dict[str, "Tensor"]:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         if not (folder / PICKLE_FILE).is_file():
-            raise ArtifactError(f"tensors in {WEIGHTS_FILE}", f"none in {folder}", _AGAIN)
+            raise ArtifactError(f"tensors in {WEIGHTS_FILE}", f"none in {folder}", _FETCH_FIX)
         got = f"only {PICKLE_FILE} in {folder}: a pickle, which runs what its author likes when it is opened"
         fix = "load it with PEFT where you trust it, and save_pretrained(FOLDER, safe_serialization=True)"
         raise ArtifactError(f"tensors in {WEIGHTS_FILE}", got, fix)
     try:
         with safe_open(path, framework="pt") as file:
-            return {short: file.get_tensor(name) for short, name in _short(list(file.keys()), folder).items()}
+            return {short: file.get_tensor(name) for short, name in _shorten_names(list(file.keys()), folder).items()}
     except (SafetensorError, OSError, ValueError) as problem:
-        raise ArtifactError("a safetensors file", f"{path}: {problem}", _AGAIN) from None
+        raise ArtifactError("a safetensors file", f"{path}: {problem}", _FETCH_FIX) from None
 
 
-def _short(found: list[str], folder: Path) -> Mapping[str, str]:
-    if found == [VALUES]:
-        return {VALUES: VALUES}
-    matches = {name: _ENCODER.fullmatch(name) for name in found}
+def _shorten_names(found: list[str], folder: Path) -> Mapping[str, str]:
+    if found == [VALUES_TENSOR]:
+        return {VALUES_TENSOR: VALUES_TENSOR}
+    matches = {name: _ENCODER_TENSOR_NAME.fullmatch(name) for name in found}
     adapters = {match[1] for match in matches.values() if match}
     foreign = [name for name, match in matches.items() if match is None]
     if foreign or len(adapters) != 1:
         got = f"{foreign[0]} and others" if foreign else f"{len(adapters)} adapters"
-        raise ArtifactError(f"{VALUES} or one prompt_encoder, and nothing beside", f"{got} in {folder}", RESAVE)
+        raise ArtifactError(
+            f"{VALUES_TENSOR} or one prompt_encoder, and nothing beside", f"{got} in {folder}", RESAVE_FIX
+        )
     short = {match[2]: name for name, match in matches.items() if match}
     if len(short) != len(found):
-        raise ArtifactError("one prompt_encoder", f"{', '.join(sorted(found))} in {folder}", RESAVE)
+        raise ArtifactError("one prompt_encoder", f"{', '.join(sorted(found))} in {folder}", RESAVE_FIX)
     return short
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return value[:60] if isinstance(value, str) else repr(value)[:60]

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from components.errors import ArtifactError
 from components.registry.peft.checkpoint import (
     CONFIG_FILE,
-    METHOD,
-    RESAVE,
-    TASK,
-    VALUES,
+    PEFT_METHOD,
+    PEFT_TASK,
+    RESAVE_FIX,
+    VALUES_TENSOR,
     WEIGHTS_FILE,
-    file_sha256,
-    read_config,
+    compute_weights_sha256,
     read_metadata,
+    read_peft_config,
     read_values,
 )
 from components.storage.atomic_files import write_atomic
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from components.model.prefix.prefix import Prefix
 
-_HEADER = "prefixfleet"
+_METADATA_KEY = "prefixfleet"
 _SITE = "decoder.self"
 _KINDS = ("key", "value")
-_STAY = "keep this prefix in PrefixFleet"
+_KEEP_FIX = "keep this prefix in PrefixFleet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def write_peft(
     """
     from safetensors.torch import save
 
-    values_PO, layers, heads = _flat(prefix.tensors)
-    _check_free(folder)
+    values_PO, layers, heads = _to_peft_tensor(prefix.tensors)
+    _check_export_folder(folder)
     width = values_PO.shape[1] // (2 * layers)
     config = {
         "base_model_name_or_path": base_name,
@@ -76,13 +76,13 @@ def write_peft(
         "num_layers": layers,
         "num_transformer_submodules": 1,
         "num_virtual_tokens": values_PO.shape[0],
-        "peft_type": METHOD,
+        "peft_type": PEFT_METHOD,
         "prefix_projection": False,
         "revision": revision,
-        "task_type": TASK,
+        "task_type": PEFT_TASK,
         "token_dim": width,
     }
-    content = save({VALUES: values_PO}, {"format": "pt", _HEADER: json.dumps(dict(facts), sort_keys=True)})
+    content = save({VALUES_TENSOR: values_PO}, {"format": "pt", _METADATA_KEY: json.dumps(dict(facts), sort_keys=True)})
     write_atomic(folder / WEIGHTS_FILE, content)
     write_atomic(folder / CONFIG_FILE, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
 
@@ -96,41 +96,46 @@ def read_peft(folder: Path) -> PeftPrefix:
     """
     from components.model.prefix.prefix import Prefix
 
-    config = read_config(folder)
+    config = read_peft_config(folder)
     values_PO = read_values(folder)
     layers, heads = config.num_layers, config.num_attention_heads
     width = 2 * layers * config.token_dim
     if values_PO.shape != (config.num_virtual_tokens, width) or config.token_dim % heads:
         wanted = (
-            f"{VALUES} [{config.num_virtual_tokens}, {width}], as {CONFIG_FILE} says with "
+            f"{VALUES_TENSOR} [{config.num_virtual_tokens}, {width}], as {CONFIG_FILE} says with "
             f"{layers} layers of {heads} heads and token_dim {config.token_dim}"
         )
-        raise ArtifactError(wanted, f"{list(values_PO.shape)} in {folder}", RESAVE)
+        raise ArtifactError(wanted, f"{list(values_PO.shape)} in {folder}", RESAVE_FIX)
     values_PL2HD = values_PO.reshape(-1, layers, 2, heads, config.token_dim // heads)
     values_L2HPD = values_PL2HD.permute(1, 2, 3, 0, 4)
-    named = {name: values_L2HPD[number // 2, number % 2].contiguous() for number, name in enumerate(_names(layers))}
-    return PeftPrefix(Prefix(named), config.base_model_name_or_path or "", _facts(folder), file_sha256(folder))
+    named = {
+        name: values_L2HPD[number // 2, number % 2].contiguous()
+        for number, name in enumerate(_list_tensor_names(layers))
+    }
+    return PeftPrefix(
+        Prefix(named), config.base_model_name_or_path or "", _read_facts(folder), compute_weights_sha256(folder)
+    )
 
 
-def _names(layers: int) -> list[str]:
+def _list_tensor_names(layers: int) -> list[str]:
     """Names in PEFT's order: key before value, layer after layer."""
     return [f"{_SITE}.{layer}.{kind}" for layer in range(layers) for kind in _KINDS]
 
 
-def _flat(tensors: Mapping[str, "Tensor"]) -> tuple["Tensor", int, int]:
+def _to_peft_tensor(tensors: Mapping[str, "Tensor"]) -> tuple["Tensor", int, int]:
     """PEFT's tensor [P, L * 2 * H * D] of these tensors [H, P, D], and L and H."""
     import torch
 
     wanted = "keys and values of one shape in every layer of a decoder's self-attention, all that PEFT can hold"
     foreign = sorted({name.rsplit(".", 2)[0] for name in tensors} - {_SITE})
     if foreign:
-        raise ArtifactError(wanted, f"values at {', '.join(foreign)}", _STAY)
-    names = _names(len(tensors) // 2)
+        raise ArtifactError(wanted, f"values at {', '.join(foreign)}", _KEEP_FIX)
+    names = _list_tensor_names(len(tensors) // 2)
     missing = [name for name in names if name not in tensors]
     shapes = {tuple(tensor.shape) for tensor in tensors.values()}
     if missing or len(shapes) != 1:
         got = f"no {missing[0]}" if missing else f"shapes {', '.join(map(str, sorted(shapes))) or 'of nothing'}"
-        raise ArtifactError(wanted, got, _STAY)
+        raise ArtifactError(wanted, got, _KEEP_FIX)
     ((heads, length, _),) = shapes
     if not length:
         raise ArtifactError("a prefix of at least one slot", "one of length 0", "train with a prefix_length above 0")
@@ -138,19 +143,19 @@ def _flat(tensors: Mapping[str, "Tensor"]) -> tuple["Tensor", int, int]:
     return torch.cat(parts, dim=1).contiguous(), len(names) // 2, heads
 
 
-def _check_free(folder: Path) -> None:
+def _check_export_folder(folder: Path) -> None:
     fix = "name another with --out"
     if folder.exists() and not folder.is_dir():
         raise ArtifactError("a folder to export to", f"a file at {folder}", fix)
     files = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if files and (files - {CONFIG_FILE, WEIGHTS_FILE} or _HEADER not in read_metadata(folder)):
+    if files and (files - {CONFIG_FILE, WEIGHTS_FILE} or _METADATA_KEY not in read_metadata(folder)):
         got = f"{folder} with {', '.join(sorted(files)[:3])}"
         raise ArtifactError("an empty folder, or an earlier export, to export to", got, fix)
 
 
-def _facts(folder: Path) -> dict[str, str]:
+def _read_facts(folder: Path) -> dict[str, str]:
     try:
-        facts = json.loads(read_metadata(folder).get(_HEADER, "{}"))
+        facts = json.loads(read_metadata(folder).get(_METADATA_KEY, "{}"))
     except json.JSONDecodeError:
         return {}
     return {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}

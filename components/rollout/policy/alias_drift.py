@@ -6,28 +6,28 @@ Pure. MLflow is right: a difference is never undone, only told.
 from dataclasses import dataclass
 from typing import Literal
 
-from components.rollout.types import Standing
+from components.rollout.types import RolloutState
 
 
 @dataclass(frozen=True, slots=True)
-class Noticed:
+class AliasDrift:
     """One alias that is elsewhere; versions are "" where there is none."""
 
     alias: Literal["champion", "challenger"]
-    was: str
-    today: str
+    recorded: str
+    current: str
 
     @property
     def sentence(self) -> str:
         """For people."""
-        return f"{self.alias} {self.was or 'none'} -> {self.today or 'none'}"
+        return f"{self.alias} {self.recorded or 'none'} -> {self.current or 'none'}"
 
 
-def noticed(known: Standing | None, champion: str, challenger: str) -> list[Noticed]:
+def find_alias_drift(known: RolloutState | None, champion: str, challenger: str) -> list[AliasDrift]:
     """The differences; of a tenant that nothing is known of, only a challenger is one."""
-    was = known or Standing(tenant="", champion=champion)
+    was = known or RolloutState(tenant="", champion=champion)
     found = [
-        Noticed("champion", was.champion, champion),
-        Noticed("challenger", was.challenger, "" if challenger == champion else challenger),
+        AliasDrift("champion", was.champion, champion),
+        AliasDrift("challenger", was.challenger, "" if challenger == champion else challenger),
     ]
-    return [one for one in found if one.was != one.today]
+    return [one for one in found if one.recorded != one.current]

@@ -7,13 +7,13 @@ challenger's answers are so with how often the champion's are. Knows no tenant a
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_LOOPS = 3
-_LOOP_WORDS = 6
-_MAX_PERIOD = 16
+_MIN_REPEATS = 3
+_MIN_LOOP_WORDS = 6
+_MAX_LOOP_PERIOD = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class AnswerHealth:
     """One answer."""
 
     empty: bool
@@ -24,13 +24,15 @@ class Health:
     """It was cut, since it did not end by itself."""
 
 
-def health(text: str, *, cut: bool) -> Health:
-    """An answer's health; `cut`: it reached the greatest length that it was allowed."""
-    return Health(empty=not text.strip(), repeated=_loops(text.split()), over_long=cut)
+def assess_answer(text: str, *, is_cut: bool) -> AnswerHealth:
+    """An answer's health; `is_cut`: it reached the greatest length that it was allowed."""
+    return AnswerHealth(empty=not text.strip(), repeated=_has_loop(text.split()), over_long=is_cut)
 
 
-def _loops(words: Sequence[str]) -> bool:
-    return any(_ends_in_loop(words, period) for period in range(1, min(_MAX_PERIOD, len(words) // _LOOPS) + 1))
+def _has_loop(words: Sequence[str]) -> bool:
+    return any(
+        _ends_in_loop(words, period) for period in range(1, min(_MAX_LOOP_PERIOD, len(words) // _MIN_REPEATS) + 1)
+    )
 
 
 def _ends_in_loop(words: Sequence[str], period: int) -> bool:
@@ -38,6 +40,6 @@ def _ends_in_loop(words: Sequence[str], period: int) -> bool:
 
     A cut answer may stop anywhere in its loop, so nothing is asked of where the loop begins.
     """
-    length = max(_LOOPS * period, _LOOP_WORDS)
+    length = max(_MIN_REPEATS * period, _MIN_LOOP_WORDS)
     tail = words[-length:]
     return len(tail) == length and all(tail[index] == tail[index - period] for index in range(period, length))

@@ -8,39 +8,50 @@ no worse that is beyond its margin and bad more often than is tolerated. Knows n
 import math
 from collections.abc import Sequence
 
-from components.config.rollout import CHECKS, SHADOW_CHECKS, Check, RolloutConfig
-from components.rollout.policy.sequential_test import Floats, Stratum, log_evidence, log_evidence_below, log_mean_of
-from components.rollout.policy.strata import strata
+from components.config.rollout import ROLLOUT_CHECKS, SHADOW_CHECKS, RolloutCheck, RolloutConfig
+from components.rollout.policy.sequential_test import (
+    FloatArray,
+    Stratum,
+    average_log_evidence,
+    compute_log_evidence,
+    compute_log_evidence_below,
+)
+from components.rollout.policy.strata import build_strata
 from components.rollout.types import Finding, Observation
 
 
-def find(config: RolloutConfig, evidence: Sequence[Observation], *, shadow: bool = False) -> list[Finding]:
+def run_checks(config: RolloutConfig, evidence: Sequence[Observation], *, shadow: bool = False) -> list[Finding]:
     """Every check's finding on a trial's evidence: one answer of each key in each section, in the order of time.
 
     Of a `shadow` neither latency nor feedback is judged: its answers wait for idle moments, and nobody sees them.
     """
-    checks = SHADOW_CHECKS if shadow else CHECKS
+    checks = SHADOW_CHECKS if shadow else ROLLOUT_CHECKS
     margins = {check: margin for check in checks if (margin := getattr(config.margins, check)) is not None}
     needed = len(margins) / config.false_alarm
     tolerated = config.tolerated
-    return [judge(check, strata(check, evidence), margin, tolerated, needed) for check, margin in margins.items()]
+    return [
+        judge_check(check, build_strata(check, evidence), margin, tolerated, needed)
+        for check, margin in margins.items()
+    ]
 
 
-def judge(check: Check, found: Sequence[Stratum], margin: float, tolerated: float, needed: float) -> Finding:
+def judge_check(
+    check: RolloutCheck, strata: Sequence[Stratum], margin: float, tolerated: float, needed: float
+) -> Finding:
     """One check's finding; `needed` is 1/alpha. The greatest evidence ever counts: a look then would have seen it.
 
     No worse is what is within the margin, or bad less often than `tolerated`: odds of nothing cannot be compared.
     """
-    worse = _greatest(log_evidence(found, margin, worse=True))
-    within = log_evidence(found, margin, worse=False)
-    fine = _greatest(log_mean_of(within, log_evidence_below(found, tolerated)))
+    worse = _find_max_evidence(compute_log_evidence(strata, margin, worse=True))
+    within = compute_log_evidence(strata, margin, worse=False)
+    fine = _find_max_evidence(average_log_evidence(within, compute_log_evidence_below(strata, tolerated)))
     return Finding(
         check=check,
         says="worse" if worse >= needed else "fine" if fine >= needed else "unclear",
-        champion=sum(one.champion for one in found),
-        champion_bad=sum(one.champion_bad for one in found),
-        challenger=sum(one.challenger for one in found),
-        challenger_bad=sum(one.challenger_bad for one in found),
+        champion=sum(one.champion for one in strata),
+        champion_bad=sum(one.champion_bad for one in strata),
+        challenger=sum(one.challenger for one in strata),
+        challenger_bad=sum(one.challenger_bad for one in strata),
         margin=margin,
         evidence_worse=worse,
         evidence_fine=fine,
@@ -48,5 +59,5 @@ def judge(check: Check, found: Sequence[Stratum], margin: float, tolerated: floa
     )
 
 
-def _greatest(logs: Floats) -> float:
+def _find_max_evidence(logs: FloatArray) -> float:
     return round(math.exp(min(float(logs.max(initial=0.0)), 700.0)), 3)

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from components.rollout.types import Entry
+from components.rollout.types import LedgerEntry
 
 
-def former(entries: Iterable[Entry]) -> Sequence[str]:
+def list_former_champions(entries: Iterable[LedgerEntry]) -> Sequence[str]:
     """The champions before today's, the last of them first, from a tenant's lines with the oldest first.
 
     Those that were rolled back from or withdrawn are left out until they are promoted again; a rollback to one of them

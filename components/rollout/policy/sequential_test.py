@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
-_FACTORS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+_ODDS_FACTORS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 """How much beyond the margin the odds ratios are that the evidence is sought for, in equal parts."""
 
-_LESSER = (0.02, 0.25, 0.5)
+_LOWER_RATE_SHARES = (0.02, 0.25, 0.5)
 """Parts of a level at which rates below it are sought."""
 
 
@@ -49,61 +49,61 @@ class Stratum:
     challenger_bad: int
 
 
-def log_evidence(strata: Sequence[Stratum], margin: float, *, worse: bool) -> Floats:
+def compute_log_evidence(strata: Sequence[Stratum], margin: float, *, worse: bool) -> FloatArray:
     """Log of the evidence after each stratum.
 
     With `worse`: that the odds ratio is above `margin`, against all up to it. Else: that it is below, against the rest.
     """
-    factors = np.array(_FACTORS if worse else [1 / factor for factor in _FACTORS])
+    factors = np.array(_ODDS_FACTORS if worse else [1 / factor for factor in _ODDS_FACTORS])
     log_odds = np.log(margin * np.concatenate([[1.0], factors]))
     logs = _log_factorials(max((max(one.champion, one.challenger) for one in strata), default=0))
     steps = np.zeros((len(strata), len(factors)))
     for row, one in enumerate(strata):
         bad = one.champion_bad + one.challenger_bad
         if bad and one.champion and one.challenger:
-            steps[row] = _log_ratios(one, bad, log_odds, logs)
+            steps[row] = _compute_log_ratios(one, bad, log_odds, logs)
     return _log_mean(np.cumsum(steps, axis=0))
 
 
-def log_evidence_below(strata: Sequence[Stratum], level: float) -> Floats:
+def compute_log_evidence_below(strata: Sequence[Stratum], level: float) -> FloatArray:
     """Log of the evidence, after each stratum, that the challenger's answers are bad less often than `level`.
 
     Against all rates from `level` on, even ones that change: each answer's likelihood under a lesser rate, divided by
     that under `level`, is worth at most 1 on average there, and the products are mixed over three lesser rates.
     """
-    rates = level * np.array(_LESSER)
+    rates = level * np.array(_LOWER_RATE_SHARES)
     counts = np.array([(one.challenger_bad, one.challenger - one.challenger_bad) for one in strata]).reshape(-1, 2)
     logs = np.stack([np.log(rates / level), np.log((1 - rates) / (1 - level))])
     return _log_mean(np.cumsum(counts @ logs, axis=0))
 
 
-def log_mean_of(one: Floats, other: Floats) -> Floats:
+def average_log_evidence(first: FloatArray, second: FloatArray) -> FloatArray:
     """Log of the mean of two evidences against the same hypothesis, which is evidence against it too."""
-    return _log_mean(np.stack([one, other], axis=1))
+    return _log_mean(np.stack([first, second], axis=1))
 
 
-def _log_ratios(one: Stratum, bad: int, log_odds: Floats, logs: Floats) -> Floats:
+def _compute_log_ratios(stratum: Stratum, bad: int, log_odds: FloatArray, logs: FloatArray) -> FloatArray:
     """Log likelihood of each further odds ratio minus that of the first."""
-    counts = np.arange(max(0, bad - one.champion), min(one.challenger, bad) + 1)
-    weights = _log_choose(logs, one.challenger, counts) + _log_choose(logs, one.champion, bad - counts)
+    counts = np.arange(max(0, bad - stratum.champion), min(stratum.challenger, bad) + 1)
+    weights = _log_binomial(logs, stratum.challenger, counts) + _log_binomial(logs, stratum.champion, bad - counts)
     terms = weights + log_odds[:, None] * counts
     top = terms.max(axis=1)
     log_norms = top + np.log(np.exp(terms - top[:, None]).sum(axis=1))
-    log_likelihoods = log_odds * one.challenger_bad - log_norms
-    ratios: Floats = log_likelihoods[1:] - log_likelihoods[0]
+    log_likelihoods = log_odds * stratum.challenger_bad - log_norms
+    ratios: FloatArray = log_likelihoods[1:] - log_likelihoods[0]
     return ratios
 
 
-def _log_mean(logs: Floats) -> Floats:
+def _log_mean(logs: FloatArray) -> FloatArray:
     top = logs.max(axis=1, initial=-np.inf)
-    mean: Floats = top + np.log(np.exp(logs - top[:, None]).mean(axis=1)) if len(logs) else top
+    mean: FloatArray = top + np.log(np.exp(logs - top[:, None]).mean(axis=1)) if len(logs) else top
     return mean
 
 
-def _log_choose(logs: Floats, of: int, taken: NDArray[Any]) -> Floats:
-    chosen: Floats = logs[of] - logs[taken] - logs[of - taken]
+def _log_binomial(logs: FloatArray, total: int, chosen_counts: NDArray[Any]) -> FloatArray:
+    chosen: FloatArray = logs[total] - logs[chosen_counts] - logs[total - chosen_counts]
     return chosen
 
 
-def _log_factorials(largest: int) -> Floats:
+def _log_factorials(largest: int) -> FloatArray:
     return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, largest + 1)))])

@@ -9,32 +9,32 @@ Knows no margin and no policy.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from components.config.rollout import Check
+from components.config.rollout import RolloutCheck
 from components.rollout.policy.sequential_test import Stratum
 from components.rollout.types import Observation
 
-_LEAST = 20
-_GROWTH = 0.02
-_REFERENCE = 100
+_MIN_STRATUM_ANSWERS = 20
+_STRATUM_GROWTH = 0.02
+_REFERENCE_ANSWERS = 100
 """The champion's answers that say which latency is slow; they are not judged themselves."""
 _SLOW_SHARE = 0.1
 
 
-def strata(check: Check, evidence: Sequence[Observation]) -> list[Stratum]:
+def build_strata(check: RolloutCheck, evidence: Sequence[Observation]) -> list[Stratum]:
     """The strata of a trial from its evidence, in the order of sections and minutes."""
     minutes = [list(cells) for _, cells in groupby(evidence, key=lambda one: (one.section, one.minute))]
     slow_from = 0
     if check == "latency":
-        start, slow_from = _reference(minutes)
+        start, slow_from = _find_latency_reference(minutes)
         minutes = minutes[start:]
-    return list(_merged((cells[0].section, _row(check, cells, slow_from)) for cells in minutes))
+    return list(_merge_minutes((cells[0].section, _make_stratum(check, cells, slow_from)) for cells in minutes))
 
 
-def _merged(rows: Iterable[tuple[int, Stratum]]) -> Iterator[Stratum]:
+def _merge_minutes(minutes: Iterable[tuple[int, Stratum]]) -> Iterator[Stratum]:
     total, section, open_ = 0, -1, Stratum(0, 0, 0, 0)
-    for here, row in rows:
+    for here, row in minutes:
         if here != section:
-            if _size(open_):
+            if _count_both_arms(open_):
                 yield open_
             section, open_ = here, Stratum(0, 0, 0, 0)
         open_ = Stratum(
@@ -43,22 +43,22 @@ def _merged(rows: Iterable[tuple[int, Stratum]]) -> Iterator[Stratum]:
             open_.challenger + row.challenger,
             open_.challenger_bad + row.challenger_bad,
         )
-        if _size(open_) >= max(_LEAST, _GROWTH * total):
-            total += _size(open_)
+        if _count_both_arms(open_) >= max(_MIN_STRATUM_ANSWERS, _STRATUM_GROWTH * total):
+            total += _count_both_arms(open_)
             yield open_
             open_ = Stratum(0, 0, 0, 0)
 
 
-def _row(check: Check, cells: Iterable[Observation], slow_from: int) -> Stratum:
+def _make_stratum(check: RolloutCheck, cells: Iterable[Observation], slow_from: int) -> Stratum:
     sums = {"champion": [0, 0], "challenger": [0, 0]}
     for cell in cells:
-        looked_at, bad = _counts(check, cell, slow_from)
+        looked_at, bad = _count_answers(check, cell, slow_from)
         sums[cell.arm][0] += max(0, looked_at)
         sums[cell.arm][1] += max(0, min(bad, looked_at))  # whatever a server has written, no more are bad than are
     return Stratum(*sums["champion"], *sums["challenger"])
 
 
-def _counts(check: Check, cell: Observation, slow_from: int) -> tuple[int, int]:
+def _count_answers(check: RolloutCheck, cell: Observation, slow_from: int) -> tuple[int, int]:
     match check:
         case "errors":
             return cell.requests, cell.errors
@@ -71,7 +71,7 @@ def _counts(check: Check, cell: Observation, slow_from: int) -> tuple[int, int]:
             return cell.requests - cell.errors, getattr(cell, check)
 
 
-def _reference(minutes: Sequence[Sequence[Observation]]) -> tuple[int, int]:
+def _find_latency_reference(minutes: Sequence[Sequence[Observation]]) -> tuple[int, int]:
     """After which entry of `minutes` the judging starts, and the least bucket that at most a tenth reached before."""
     counted: dict[int, int] = {}
     for index, cells in enumerate(minutes):
@@ -79,19 +79,19 @@ def _reference(minutes: Sequence[Sequence[Observation]]) -> tuple[int, int]:
             if cell.arm == "champion":
                 for bucket, answers in cell.latencies.items():
                     counted[bucket] = counted.get(bucket, 0) + answers
-        if sum(counted.values()) >= _REFERENCE:
-            return index + 1, _slow_from(counted)
+        if sum(counted.values()) >= _REFERENCE_ANSWERS:
+            return index + 1, _find_slow_bucket(counted)
     return len(minutes), 0
 
 
-def _slow_from(counted: dict[int, int]) -> int:
-    allowed, above = _SLOW_SHARE * sum(counted.values()), 0
-    for bucket in sorted(counted, reverse=True):
-        above += counted[bucket]
+def _find_slow_bucket(answers_by_bucket: dict[int, int]) -> int:
+    allowed, above = _SLOW_SHARE * sum(answers_by_bucket.values()), 0
+    for bucket in sorted(answers_by_bucket, reverse=True):
+        above += answers_by_bucket[bucket]
         if above > allowed:
             return bucket + 1
     return 0
 
 
-def _size(one: Stratum) -> int:
-    return one.champion + one.challenger
+def _count_both_arms(stratum: Stratum) -> int:
+    return stratum.champion + stratum.challenger

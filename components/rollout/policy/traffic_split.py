@@ -12,25 +12,25 @@ evidence. Knows no request and no registry.
 import hashlib
 import secrets
 
-from components.rollout.types import Arm, Exposure, Ticket
+from components.rollout.types import Arm, EvidenceTicket, Exposure
 
 
-def draw(tenant: str, key: str | None, exposure: Exposure) -> tuple[Arm, Ticket | None]:
+def assign_arm(tenant: str, key: str | None, exposure: Exposure) -> tuple[Arm, EvidenceTicket | None]:
     """The arm of a key, or of a request without one by chance; without a ticket its answer is no evidence."""
     known = key or secrets.token_hex(12)
-    at = place(tenant, known, exposure.challenger)
-    drawn = arm(tenant, known, exposure.share, exposure.challenger)
-    if not exposure.since or at < exposure.before * 2**64:
+    at = hash_key(tenant, known, exposure.challenger)
+    drawn = choose_arm(tenant, known, exposure.share, exposure.challenger)
+    if not exposure.share_started_s or at < exposure.previous_share * 2**64:
         return drawn, None
-    return drawn, Ticket(exposure.since, at if key else None)
+    return drawn, EvidenceTicket(exposure.share_started_s, at if key else None)
 
 
-def arm(tenant: str, key: str, share: float, salt: str) -> Arm:
+def choose_arm(tenant: str, key: str, share: float, salt: str) -> Arm:
     """The arm that answers `key`; `share` in [0, 1] is the part of all keys that the challenger answers."""
-    return "challenger" if place(tenant, key, salt) < share * 2**64 else "champion"
+    return "challenger" if hash_key(tenant, key, salt) < share * 2**64 else "champion"
 
 
-def place(tenant: str, key: str, salt: str) -> int:
+def hash_key(tenant: str, key: str, salt: str) -> int:
     """Where a key stands among all keys, uniform in [0, 2**64)."""
     text = "\0".join((tenant, salt, key)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")

@@ -18,43 +18,47 @@ from sqlalchemy.exc import SQLAlchemyError
 from components.config import Params
 from components.errors import WorkspaceError
 from components.registry.mlflow.connection import URI_VARIABLE, hide_password, resolve_uri
-from components.rollout.store.tables import GUARDS, METADATA
-from components.storage.atomic_files import alone
-from components.storage.timeouts import Limits, answering, open_engine
+from components.rollout.store.tables import LEDGER_TRIGGERS, METADATA
+from components.storage.atomic_files import hold_file_lock
+from components.storage.timeouts import DatabaseTimeouts, enforce_answer_timeout, open_engine
 
-VARIABLE = "PREFIXFLEET_DATABASE"
+DATABASE_VARIABLE = "PREFIXFLEET_DATABASE"
 """Environment variable with the URL of a database for the rollout's tables."""
 
-_FILE = "sqlite:///var/prefixfleet.db"
-_LOCK = 7_312_004  # any number that nobody else's advisory locks have
-_FIX = f"see whether it runs, its disk has room and nobody holds its rows, or name another in {VARIABLE}"
+_DEFAULT_URL = "sqlite:///var/prefixfleet.db"
+_ADVISORY_LOCK_ID = 7_312_004  # any number that nobody else's advisory locks have
+_FIX = f"see whether it runs, its disk has room and nobody holds its rows, or name another in {DATABASE_VARIABLE}"
 
 
 class Database:
     """The rollout's tables; may be shared by threads."""
 
-    def __init__(self, url: str, limits: Limits | None = None) -> None:
+    def __init__(self, url: str, limits: DatabaseTimeouts | None = None) -> None:
         """Open an engine; the tables are made where they are missing. Raises WorkspaceError."""
-        self.url, self._limits = url, limits or Limits()
-        self.engine = open_engine(_parsed(url), self._limits)
-        with self.writing("the rollout's tables") as connection:
+        self.url, self._limits = url, limits or DatabaseTimeouts()
+        self.engine = open_engine(_parse_url(url), self._limits)
+        with self.transaction("the rollout's tables") as connection:
             if METADATA.tables.keys() - set(sql.inspect(connection).get_table_names()):
                 _make_tables(connection)
 
     @contextmanager
-    def reading(self, wanted: str) -> Iterator[Connection]:
+    def connect(self, wanted: str) -> Iterator[Connection]:
         """A connection to read by. Raises WorkspaceError."""
-        with self._told(wanted), self.engine.connect() as connection, answering(connection, self._limits):
+        with (
+            self._convert_errors(wanted),
+            self.engine.connect() as connection,
+            enforce_answer_timeout(connection, self._limits),
+        ):
             yield connection
 
     @contextmanager
-    def writing(self, wanted: str) -> Iterator[Connection]:
+    def transaction(self, wanted: str) -> Iterator[Connection]:
         """One transaction: all of the block is kept, or nothing. Raises WorkspaceError."""
-        with self.reading(wanted) as connection, connection.begin():
+        with self.connect(wanted) as connection, connection.begin():
             yield connection
 
     @contextmanager
-    def turn(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
         """Let nobody else take the turn of this name meanwhile, in any process that shares the database.
 
         It ends with its holder, however that dies. In SQLite all names are one.
@@ -65,15 +69,15 @@ class Database:
         wanted = f"the turn of {name}"
         if self.engine.dialect.name == "sqlite":
             place = Path(self.engine.url.database or "memory")
-            with alone(Path(f"{place}.lock"), place, "try again", wait_s=self._limits.lock):
+            with hold_file_lock(Path(f"{place}.lock"), place, "try again", wait_s=self._limits.lock):
                 yield
             return
-        with self._told(wanted), self.engine.connect() as holder:
-            with answering(holder, self._limits):
-                taking = sql.func.pg_advisory_xact_lock(_LOCK, sql.func.hashtext(name))
+        with self._convert_errors(wanted), self.engine.connect() as holder:
+            with enforce_answer_timeout(holder, self._limits):
+                taking = sql.func.pg_advisory_xact_lock(_ADVISORY_LOCK_ID, sql.func.hashtext(name))
                 holder.execute(sql.select(taking))
             yield
-            with answering(holder, self._limits):
+            with enforce_answer_timeout(holder, self._limits):
                 holder.rollback()
 
     def close(self) -> None:
@@ -81,7 +85,7 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def _told(self, wanted: str) -> Iterator[None]:
+    def _convert_errors(self, wanted: str) -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as problem:
@@ -96,35 +100,35 @@ def open_database(params: Params, root: Path) -> Database:
     Raises:
         WorkspaceError: it cannot be reached or written.
     """
-    return Database(database_url(params, root))
+    return Database(find_database_url(params, root))
 
 
-def database_url(params: Params, root: Path) -> str:
+def find_database_url(params: Params, root: Path) -> str:
     """Its URL: PREFIXFLEET_DATABASE, else MLflow's when that is PostgreSQL, else a file of the workspace."""
     mlflow = os.environ.get(URI_VARIABLE) or params.registry.tracking_uri
-    found = os.environ.get(VARIABLE) or (mlflow if mlflow.startswith("postgresql") else _FILE)
+    found = os.environ.get(DATABASE_VARIABLE) or (mlflow if mlflow.startswith("postgresql") else _DEFAULT_URL)
     return resolve_uri(found, root)
 
 
-def insert_into(connection: Connection, table: sql.Table) -> "postgresql.Insert | sqlite.Insert":
+def make_insert(connection: Connection, table: sql.Table) -> "postgresql.Insert | sqlite.Insert":
     """An insert that can say what happens on a conflict, in the database's own dialect."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def _make_tables(connection: Connection) -> None:
     """Make what is missing, one process at a time."""
-    alone = {"postgresql": f"SELECT pg_advisory_xact_lock({_LOCK})", "sqlite": "BEGIN IMMEDIATE"}
+    alone = {"postgresql": f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK_ID})", "sqlite": "BEGIN IMMEDIATE"}
     connection.exec_driver_sql(alone[connection.dialect.name])
     METADATA.create_all(connection)
-    for statement in GUARDS[connection.dialect.name]:
+    for statement in LEDGER_TRIGGERS[connection.dialect.name]:
         connection.exec_driver_sql(statement)
 
 
-def _parsed(url: str) -> URL:
+def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except SQLAlchemyError:
         parsed = None
-    if parsed is None or parsed.get_backend_name() not in GUARDS:
+    if parsed is None or parsed.get_backend_name() not in LEDGER_TRIGGERS:
         raise WorkspaceError("a database for the rollout", hide_password(url), "name one of PostgreSQL or SQLite")
     return parsed

@@ -12,24 +12,24 @@ from typing import Literal
 
 from sqlalchemy.engine import Connection
 
-from components.rollout.store.database import Database, insert_into
-from components.rollout.store.observations import add
-from components.rollout.store.tables import COUNTED
-from components.rollout.types import Observation, Ticket
+from components.rollout.store.database import Database, make_insert
+from components.rollout.store.observations import add_observations
+from components.rollout.store.tables import COUNTED_KEYS
+from components.rollout.types import EvidenceTicket, Observation
 
-Kind = Literal["answer", "opinion"]
+EvidenceKind = Literal["answer", "opinion"]
 
-_AT_ONCE = 1_000
-_HALF = 2**63
+_KEYS_PER_STATEMENT = 1_000
+_PLACE_OFFSET = 2**63
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Voice:
+class EvidenceKey:
     """A user in one section of a trial, as one who is answered there, or as one who has an opinion."""
 
     tenant: str
     section: int
-    kind: Kind
+    kind: EvidenceKind
     place: int
 
 
@@ -37,44 +37,48 @@ class Voice:
 class Evidence:
     """One answer or opinion (in a shadow, both answers) that counts if its voice has not been counted before."""
 
-    voice: Voice | None
+    key: EvidenceKey | None
     """None: nobody's who comes again, so it counts."""
     observations: Sequence[Observation]
 
 
-def to_evidence(ticket: Ticket, *observations: Observation) -> Evidence:
+def to_evidence(ticket: EvidenceTicket, *observations: Observation) -> Evidence:
     """What one key was answered, or said, as evidence in the section of its ticket."""
     first, section = observations[0], ticket.section
-    kind: Kind = "opinion" if first.liked or first.disliked else "answer"
-    voice = None if ticket.place is None else Voice(first.tenant, section, kind, ticket.place)
+    kind: EvidenceKind = "opinion" if first.liked or first.disliked else "answer"
+    voice = None if ticket.place is None else EvidenceKey(first.tenant, section, kind, ticket.place)
     return Evidence(voice, [replace(one, section=section) for one in observations])
 
 
-def write_down(database: Database, observations: Iterable[Observation], evidence: Iterable[Evidence] = ()) -> None:
+def write_observations(
+    database: Database, observations: Iterable[Observation], evidence: Iterable[Evidence] = ()
+) -> None:
     """Add counts, and the evidence whose voice nobody has counted yet, in one transaction. Raises WorkspaceError."""
-    with database.writing("to write down what serving saw") as connection:
-        count(connection, observations, evidence)
+    with database.transaction("to write down what serving saw") as connection:
+        add_observations_and_evidence(connection, observations, evidence)
 
 
-def count(connection: Connection, observations: Iterable[Observation], evidence: Iterable[Evidence]) -> None:
+def add_observations_and_evidence(
+    connection: Connection, observations: Iterable[Observation], evidence: Iterable[Evidence]
+) -> None:
     """The same within a transaction."""
-    by_voice: dict[Voice, Evidence] = {}
+    by_voice: dict[EvidenceKey, Evidence] = {}
     counting = list(observations)
     for one in evidence:
-        if one.voice is None:
+        if one.key is None:
             counting += one.observations
         else:
-            by_voice.setdefault(one.voice, one)
-    for voice in _new(connection, sorted(by_voice)):
+            by_voice.setdefault(one.key, one)
+    for voice in _insert_new_keys(connection, sorted(by_voice)):
         counting += by_voice[voice].observations
-    add(connection, counting)
+    add_observations(connection, counting)
 
 
-def _new(connection: Connection, voices: Sequence[Voice]) -> Iterator[Voice]:
+def _insert_new_keys(connection: Connection, keys: Sequence[EvidenceKey]) -> Iterator[EvidenceKey]:
     """Note these as counted; those that were not. In a fixed order, so that two servers never wait for each other."""
-    for start in range(0, len(voices), _AT_ONCE):
-        some = voices[start : start + _AT_ONCE]
-        rows = [{**asdict(one), "place": one.place - _HALF} for one in some]
-        noting = insert_into(connection, COUNTED).values(rows).on_conflict_do_nothing().returning(*COUNTED.c)
+    for start in range(0, len(keys), _KEYS_PER_STATEMENT):
+        some = keys[start : start + _KEYS_PER_STATEMENT]
+        rows = [{**asdict(one), "place": one.place - _PLACE_OFFSET} for one in some]
+        noting = make_insert(connection, COUNTED_KEYS).values(rows).on_conflict_do_nothing().returning(*COUNTED_KEYS.c)
         for tenant, section, kind, place in connection.execute(noting).all():
-            yield Voice(tenant, section, kind, place + _HALF)
+            yield EvidenceKey(tenant, section, kind, place + _PLACE_OFFSET)

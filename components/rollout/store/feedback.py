@@ -1,6 +1,6 @@
 """What callers said of answers: kept until a correction has become an example of the next dataset version.
 
-A rating below one half, and every correction, counts against the version that gave the answer; `opinion` is the
+A rating below one half, and every correction, counts against the version that gave the answer; `to_observation` is the
 observation that says so. Knows no HTTP and no drop.
 """
 
@@ -12,9 +12,9 @@ import sqlalchemy as sql
 
 from components.errors import DataError
 from components.rollout.store.database import Database
-from components.rollout.store.evidence_writer import count, to_evidence
+from components.rollout.store.evidence_writer import add_observations_and_evidence, to_evidence
 from components.rollout.store.tables import FEEDBACK
-from components.rollout.types import Arm, Observation, Ticket
+from components.rollout.types import Arm, EvidenceTicket, Observation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,9 @@ class Feedback:
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def give(database: Database, feedback: Feedback, *, counts: bool = True, ticket: Ticket | None = None) -> None:
+def save_feedback(
+    database: Database, feedback: Feedback, *, counts: bool = True, ticket: EvidenceTicket | None = None
+) -> None:
     """Keep it, and in the same transaction count it, unless somebody's opinion on the same answer `counts` already.
 
     With the answer's `ticket` it is evidence, if it is the first opinion of its user in that section of the trial.
@@ -44,14 +46,14 @@ def give(database: Database, feedback: Feedback, *, counts: bool = True, ticket:
     for text in (feedback.request, feedback.source or "", feedback.corrected or ""):
         if "\0" in text or text.encode("utf-8", "replace").decode() != text:
             raise DataError("text of whole characters", "a NUL, or half of a surrogate pair", "send it without")
-    with database.writing("to keep feedback") as connection:
+    with database.transaction("to keep feedback") as connection:
         connection.execute(sql.insert(FEEDBACK), {**asdict(feedback), "delivered": False})
         if counts:
-            said = opinion(feedback)
-            count(connection, [said], [to_evidence(ticket, said)] if ticket else [])
+            said = to_observation(feedback)
+            add_observations_and_evidence(connection, [said], [to_evidence(ticket, said)] if ticket else [])
 
 
-def opinion(feedback: Feedback) -> Observation:
+def to_observation(feedback: Feedback) -> Observation:
     """Feedback as a count in the minute in which it was given."""
     disliked = feedback.corrected is not None or (feedback.rating is not None and feedback.rating < 0.5)
     return Observation(
@@ -64,16 +66,16 @@ def opinion(feedback: Feedback) -> Observation:
     )
 
 
-def corrections(database: Database) -> Sequence[tuple[int, Feedback]]:
+def read_corrections(database: Database) -> Sequence[tuple[int, Feedback]]:
     """Those that can become examples and have not yet: (id, feedback), the oldest first. Raises WorkspaceError."""
     wanted = (FEEDBACK.c.delivered.is_(False), FEEDBACK.c.corrected.is_not(None), FEEDBACK.c.source.is_not(None))
     names = [column for column in FEEDBACK.c if column.name not in ("id", "delivered")]
-    with database.reading("corrections by callers") as connection:
+    with database.connect("corrections by callers") as connection:
         rows = connection.execute(sql.select(FEEDBACK.c.id, *names).where(*wanted).order_by(FEEDBACK.c.id)).all()
     return [(row[0], Feedback(**dict(zip((name.name for name in names), row[1:], strict=True)))) for row in rows]
 
 
-def delivered(database: Database, ids: Iterable[int]) -> None:
+def mark_delivered(database: Database, ids: Iterable[int]) -> None:
     """Note that these lie in a drop. Raises WorkspaceError."""
-    with database.writing("to note corrections as delivered") as connection:
+    with database.transaction("to note corrections as delivered") as connection:
         connection.execute(sql.update(FEEDBACK).where(FEEDBACK.c.id.in_(list(ids))).values(delivered=True))

@@ -11,56 +11,56 @@ from dataclasses import dataclass
 import sqlalchemy as sql
 
 from components.config.rollout import RolloutConfig
-from components.rollout.store.database import Database, insert_into
-from components.rollout.store.tables import JUDGED, STANDINGS
-from components.rollout.types import Finding, Standing
+from components.rollout.store.database import Database, make_insert
+from components.rollout.store.tables import ROLLOUT_STATES, TRIAL_FINDINGS
+from components.rollout.types import Finding, RolloutState
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class TrialFindings:
     """One trial as it was last judged."""
 
     tenant: str
     trial: str
-    """As `trial_of` names it."""
+    """As `make_trial_key` names it."""
     seen: int
     """Answers and opinions of both versions by then."""
     findings: list[Finding]
 
 
-def trial_of(standing: Standing, config: RolloutConfig) -> str:
+def make_trial_key(state: RolloutState, config: RolloutConfig) -> str:
     """What tells a trial from another of the same tenant, or from itself under another configuration."""
-    began = standing.changes[0].second if standing.changes else int(standing.started_s)
+    began = state.changes[0].second if state.changes else int(state.started_s)
     digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
-    return f"{standing.champion}/{standing.challenger}/{standing.mode}/{began}/{digest}"
+    return f"{state.champion}/{state.challenger}/{state.mode}/{began}/{digest}"
 
 
-def judged(database: Database) -> dict[str, Judged]:
+def read_findings(database: Database) -> dict[str, TrialFindings]:
     """Everybody's, in one query. Raises WorkspaceError."""
-    with database.reading("what the trials were last found to be") as connection:
-        rows = connection.execute(sql.select(JUDGED)).all()
-    return {row.tenant: Judged(row.tenant, row.trial, row.seen, _findings(row.findings)) for row in rows}
+    with database.connect("what the trials were last found to be") as connection:
+        rows = connection.execute(sql.select(TRIAL_FINDINGS)).all()
+    return {row.tenant: TrialFindings(row.tenant, row.trial, row.seen, _parse_findings(row.findings)) for row in rows}
 
 
-def keep(database: Database, found: Iterable[Judged]) -> None:
+def save_findings(database: Database, findings: Iterable[TrialFindings]) -> None:
     """Keep these in the place of what was found before; nothing of a tenant forgotten since. Raises WorkspaceError."""
     rows = [
         {
             "tenant": one.tenant,
             "trial": one.trial,
             "seen": one.seen,
-            "findings": json.dumps([finding.figures() for finding in one.findings]),
+            "findings": json.dumps([finding.to_dict() for finding in one.findings]),
         }
-        for one in found
+        for one in findings
     ]
-    with database.writing("to keep what the trials are found to be") as connection:
-        there = sql.select(STANDINGS.c.tenant).where(STANDINGS.c.tenant.in_([row["tenant"] for row in rows]))
+    with database.transaction("to keep what the trials are found to be") as connection:
+        there = sql.select(ROLLOUT_STATES.c.tenant).where(ROLLOUT_STATES.c.tenant.in_([row["tenant"] for row in rows]))
         known = set(connection.execute(there).scalars())
         if kept := [row for row in rows if row["tenant"] in known]:
-            insert = insert_into(connection, JUDGED)
+            insert = make_insert(connection, TRIAL_FINDINGS)
             values = {name: insert.excluded[name] for name in ("trial", "seen", "findings")}
             connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=values), kept)
 
 
-def _findings(text: str) -> list[Finding]:
+def _parse_findings(text: str) -> list[Finding]:
     return [Finding(**one) for one in json.loads(text)]

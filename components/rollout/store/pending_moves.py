@@ -9,31 +9,31 @@ from dataclasses import asdict
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
-from components.rollout.store.database import insert_into
-from components.rollout.store.tables import INTENTS
+from components.rollout.store.database import make_insert
+from components.rollout.store.tables import PENDING_MOVES
 from components.rollout.store.tenant_state import from_row, to_row
-from components.rollout.types import Entry, Standing
+from components.rollout.types import LedgerEntry, RolloutState
 
-Moved = tuple[Standing, Entry]
+RecordedMove = tuple[RolloutState, LedgerEntry]
 """Where a tenant stands after a move, and the ledger's line on it."""
 
 
-def intend(connection: Connection, move: Moved) -> None:
+def save_pending_move(connection: Connection, move: RecordedMove) -> None:
     """Write it down, in the place of another of this tenant."""
     after, entry = move
     row = {"standing": json.dumps(to_row(after)), "entry": json.dumps(asdict(entry))}
-    insert = insert_into(connection, INTENTS).values(tenant=after.tenant, **row)
+    insert = make_insert(connection, PENDING_MOVES).values(tenant=after.tenant, **row)
     connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=row))
 
 
-def intended(connection: Connection, tenant: str) -> Moved | None:
+def read_pending_move(connection: Connection, tenant: str) -> RecordedMove | None:
     """What was about to be made, and is not recorded yet."""
-    row = connection.execute(sql.select(INTENTS).where(INTENTS.c.tenant == tenant)).first()
+    row = connection.execute(sql.select(PENDING_MOVES).where(PENDING_MOVES.c.tenant == tenant)).first()
     if row is None:
         return None
-    return from_row(json.loads(row.standing)), Entry(**json.loads(row.entry))
+    return from_row(json.loads(row.standing)), LedgerEntry(**json.loads(row.entry))
 
 
-def drop(connection: Connection, tenant: str) -> None:
+def delete_pending_move(connection: Connection, tenant: str) -> None:
     """Forget it."""
-    connection.execute(sql.delete(INTENTS).where(INTENTS.c.tenant == tenant))
+    connection.execute(sql.delete(PENDING_MOVES).where(PENDING_MOVES.c.tenant == tenant))

@@ -12,21 +12,23 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
 from components.rollout.store.database import Database
-from components.rollout.store.tables import UNTOLD
-from components.rollout.types import Entry
+from components.rollout.store.tables import ROLLBACK_OUTBOX
+from components.rollout.types import LedgerEntry
 
 
-def add(connection: Connection, entry: Entry) -> None:
+def add_rollback(connection: Connection, entry: LedgerEntry) -> None:
     """Write it down within the transaction of its move."""
-    connection.execute(sql.insert(UNTOLD), {"tenant": entry.tenant, "entry": json.dumps(asdict(entry))})
+    connection.execute(sql.insert(ROLLBACK_OUTBOX), {"tenant": entry.tenant, "entry": json.dumps(asdict(entry))})
 
 
 @contextmanager
-def taking(database: Database) -> Iterator[Sequence[Entry]]:
+def take_rollbacks(database: Database) -> Iterator[Sequence[LedgerEntry]]:
     """All of them, the oldest first, for nobody else meanwhile; a block that fails leaves them. Raises WorkspaceError.
 
     A process that dies at the end of the block may leave them too, so that they are told twice.
     """
-    with database.writing("the rollbacks that nobody was told of") as connection:
-        rows = connection.execute(sql.delete(UNTOLD).returning(UNTOLD.c.id, UNTOLD.c.entry)).all()
-        yield [Entry(**json.loads(text)) for _, text in sorted(rows)]
+    with database.transaction("the rollbacks that nobody was told of") as connection:
+        rows = connection.execute(
+            sql.delete(ROLLBACK_OUTBOX).returning(ROLLBACK_OUTBOX.c.id, ROLLBACK_OUTBOX.c.entry)
+        ).all()
+        yield [LedgerEntry(**json.loads(text)) for _, text in sorted(rows)]

@@ -24,7 +24,7 @@ LEDGER = sql.Table(
     sql.Column("figures", sql.Text, nullable=False),  # JSON
 )
 
-STANDINGS = sql.Table(
+ROLLOUT_STATES = sql.Table(
     "prefixfleet_standings",
     METADATA,
     sql.Column("tenant", sql.String(63), primary_key=True),
@@ -40,7 +40,7 @@ STANDINGS = sql.Table(
     sql.Column("pinned", sql.Boolean, nullable=False),
 )
 
-INTENTS = sql.Table(
+PENDING_MOVES = sql.Table(
     "prefixfleet_intents",
     METADATA,
     sql.Column("tenant", sql.String(63), primary_key=True),
@@ -48,7 +48,7 @@ INTENTS = sql.Table(
     sql.Column("entry", sql.Text, nullable=False),  # JSON
 )
 
-UNTOLD = sql.Table(
+ROLLBACK_OUTBOX = sql.Table(
     "prefixfleet_untold",
     METADATA,
     sql.Column("id", sql.Integer, primary_key=True, autoincrement=True),
@@ -56,7 +56,7 @@ UNTOLD = sql.Table(
     sql.Column("entry", sql.Text, nullable=False),  # JSON
 )
 
-JUDGED = sql.Table(
+TRIAL_FINDINGS = sql.Table(
     "prefixfleet_judged",
     METADATA,
     sql.Column("tenant", sql.String(63), primary_key=True),
@@ -65,10 +65,10 @@ JUDGED = sql.Table(
     sql.Column("findings", sql.Text, nullable=False),  # JSON
 )
 
-COUNTS = ("requests", "errors", "empty", "repeated", "over_long", "tokens", "agreed", "liked", "disliked")
+COUNT_COLUMNS = ("requests", "errors", "empty", "repeated", "over_long", "tokens", "agreed", "liked", "disliked")
 
 
-def _cell() -> list[sql.Column[Any]]:
+def _make_key_columns() -> list[sql.Column[Any]]:
     return [
         sql.Column("tenant", sql.String(63), primary_key=True),
         sql.Column("version", sql.String(20), primary_key=True),
@@ -83,19 +83,19 @@ def _cell() -> list[sql.Column[Any]]:
 OBSERVATIONS = sql.Table(
     "prefixfleet_seen",
     METADATA,
-    *_cell(),
-    *(sql.Column(name, sql.BigInteger, nullable=False) for name in COUNTS),
+    *_make_key_columns(),
+    *(sql.Column(name, sql.BigInteger, nullable=False) for name in COUNT_COLUMNS),
 )
 
 LATENCIES = sql.Table(
     "prefixfleet_seen_latencies",
     METADATA,
-    *_cell(),
+    *_make_key_columns(),
     sql.Column("bucket", sql.Integer, primary_key=True),
     sql.Column("answers", sql.BigInteger, nullable=False),
 )
 
-COUNTED = sql.Table(
+COUNTED_KEYS = sql.Table(
     "prefixfleet_counted",
     METADATA,
     sql.Column("tenant", sql.String(63), primary_key=True),
@@ -120,17 +120,17 @@ FEEDBACK = sql.Table(
     sql.Column("delivered", sql.Boolean, nullable=False),
 )
 
-_REFUSAL = "the ledger is append-only"
+_APPEND_ONLY_MESSAGE = "the ledger is append-only"
 
-GUARDS = {
+LEDGER_TRIGGERS = {
     "sqlite": tuple(
         f"CREATE TRIGGER IF NOT EXISTS {LEDGER.name}_no_{verb.lower()} BEFORE {verb} ON {LEDGER.name} "
-        f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
+        f"BEGIN SELECT RAISE(ABORT, '{_APPEND_ONLY_MESSAGE}'); END"
         for verb in ("UPDATE", "DELETE")
     ),
     "postgresql": (
         f"CREATE OR REPLACE FUNCTION {LEDGER.name}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$",
+        f"$$ BEGIN RAISE EXCEPTION '{_APPEND_ONLY_MESSAGE}'; END $$",
         f"CREATE OR REPLACE TRIGGER {LEDGER.name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {LEDGER.name} "
         f"FOR EACH STATEMENT EXECUTE FUNCTION {LEDGER.name}_refuse()",
     ),

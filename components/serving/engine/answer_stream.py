@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
-from components.serving.interface import Piece
+from components.serving.interface import AnswerPiece
 
-News = Piece | Exception
+AnswerEvent = AnswerPiece | Exception
 
 
-class LiveAnswer:
+class EngineAnswerStream:
     """See `components.serving.interface.Answer`; made inside the event loop that reads it."""
 
     def __init__(self, prompt_tokens: int, on_cancel: Callable[[], None]) -> None:
@@ -21,14 +21,14 @@ class LiveAnswer:
         self.loop = asyncio.get_running_loop()
         self.cancelled = False
         self._on_cancel = on_cancel
-        self._news: asyncio.Queue[News | None] = asyncio.Queue()
+        self._events: asyncio.Queue[AnswerEvent | None] = asyncio.Queue()
 
-    async def __aiter__(self) -> AsyncIterator[Piece]:
+    async def __aiter__(self) -> AsyncIterator[AnswerPiece]:
         """See `Answer.__aiter__`; to be iterated once. A cancelled answer ends without a finish."""
         ended = False
         try:
             while not ended:
-                news = await self._news.get()
+                news = await self._events.get()
                 if news is None:
                     return
                 ended = isinstance(news, Exception) or news.finish is not None
@@ -45,26 +45,26 @@ class LiveAnswer:
             self.cancelled = True
             self._on_cancel()
             with suppress(RuntimeError):  # the loop is closed: nobody reads
-                self.loop.call_soon_threadsafe(self._news.put_nowait, None)
+                self.loop.call_soon_threadsafe(self._events.put_nowait, None)
 
-    def hear(self, news: News) -> None:
+    def put_event(self, event: AnswerEvent) -> None:
         """Take news in; inside the event loop."""
-        self._news.put_nowait(news)
+        self._events.put_nowait(event)
 
 
-def deliver(news: Sequence[tuple[LiveAnswer, News]]) -> None:
+def deliver_events(events: Sequence[tuple[EngineAnswerStream, AnswerEvent]]) -> None:
     """Let every answer hear its news, with one call a loop; an answer whose loop is closed is cancelled."""
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[LiveAnswer, News]]] = {}
-    for answer, one in news:
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[EngineAnswerStream, AnswerEvent]]] = {}
+    for answer, one in events:
         loops.setdefault(answer.loop, []).append((answer, one))
     for loop, heard in loops.items():
         try:
-            loop.call_soon_threadsafe(_hear, heard)
+            loop.call_soon_threadsafe(_put_events, heard)
         except RuntimeError:
             for answer, _ in heard:
                 answer.cancel()
 
 
-def _hear(heard: Sequence[tuple[LiveAnswer, News]]) -> None:
+def _put_events(heard: Sequence[tuple[EngineAnswerStream, AnswerEvent]]) -> None:
     for answer, news in heard:
-        answer.hear(news)
+        answer.put_event(news)

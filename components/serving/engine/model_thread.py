@@ -13,55 +13,55 @@ from typing import Protocol
 import torch
 
 from components.errors import PrefixFleetError
-from components.serving.engine.answer_stream import LiveAnswer, News, deliver
-from components.serving.engine.batch import Outcome, failed
+from components.serving.engine.answer_stream import AnswerEvent, EngineAnswerStream, deliver_events
+from components.serving.engine.batch import StepResult, to_step_error
 from components.serving.engine.fair_queue import FairQueue
-from components.serving.engine.sampler import Chosen
-from components.serving.engine.sequence import Row
-from components.serving.engine.throughput import Rate
-from components.serving.interface import Piece
+from components.serving.engine.sampler import SampledToken
+from components.serving.engine.sequence import EngineSequence
+from components.serving.engine.throughput import Throughput
+from components.serving.interface import AnswerPiece
 
 
-class Steps(Protocol):
+class SequenceBatch(Protocol):
     """Rows on their way together."""
 
-    rows: list[Row]
+    sequences: list[EngineSequence]
 
-    def open(self) -> AbstractContextManager[None]:
+    def activate(self) -> AbstractContextManager[None]:
         """Inside, rows can enter and step; from one thread."""
 
-    def takes(self, row: Row) -> bool:
+    def has_capacity_for(self, row: EngineSequence) -> bool:
         """Whether there is a place for it."""
 
-    def enter(self, row: Row) -> None:
-        """Let a row in, which `takes` says there is a place for."""
+    def add(self, row: EngineSequence) -> None:
+        """Let a row in, which `has_capacity_for` says there is a place for."""
 
-    def leave(self, row: Row, *, wipe: bool = False) -> None:
+    def remove(self, row: EngineSequence, *, wipe: bool = False) -> None:
         """Let a row go; `wipe` where what it left may be no numbers."""
 
-    def step(self) -> list[tuple[Row, Outcome]]:
+    def step(self) -> list[tuple[EngineSequence, StepResult]]:
         """Let rows read; tells of each that wrote its token, or why it cannot go on."""
 
 
-class Worker:
+class ModelThread:
     """One thread over one batch."""
 
-    def __init__(self, batch: Steps, eos: int, on_gone: Callable[[Row], None]) -> None:
-        """`on_gone` hears, in whatever thread, of each row that is out of the engine; `eos` ends a row."""
-        self.batch, self._eos, self._on_gone = batch, eos, on_gone
-        self.wake = threading.Condition()
+    def __init__(self, batch: SequenceBatch, eos_id: int, on_removed: Callable[[EngineSequence], None]) -> None:
+        """`on_removed` hears, in whatever thread, of each row that is out of the engine; `eos_id` ends a row."""
+        self.batch, self._eos_id, self._on_removed = batch, eos_id, on_removed
+        self.condition = threading.Condition()
         """Guards what follows."""
-        self.queue: FairQueue[Row] = FairQueue()
-        self.coming = 0
+        self.queue: FairQueue[EngineSequence] = FairQueue()
+        self.pending_submissions = 0
         """Rows that will be pushed when their artifacts are there."""
         self.running = 0
-        self.rate = Rate(time.monotonic)
+        self.throughput = Throughput(time.monotonic)
         self._stopping = False
-        self._news: list[tuple[LiveAnswer, News]] = []
+        self._events: list[tuple[EngineAnswerStream, AnswerEvent]] = []
         self._thread = threading.Thread(target=self._run, name="prefixfleet-model", daemon=True)
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether rows that are pushed will be answered."""
         return self._thread.is_alive() and not self._stopping
 
@@ -69,112 +69,112 @@ class Worker:
         """Begin."""
         self._thread.start()
 
-    def finish(self) -> None:
+    def shut_down(self) -> None:
         """End when all rows are done, those that are coming too, and wait for it."""
-        with self.wake:
+        with self.condition:
             self._stopping = True
-            self.wake.notify()
+            self.condition.notify()
         self._thread.join()
 
-    def push(self, row: Row) -> None:
+    def push(self, row: EngineSequence) -> None:
         """Queue a row."""
-        with self.wake:
+        with self.condition:
             if not self.running and not self.queue:
-                self.rate.start()
+                self.throughput.restart_clock()
             self.queue.push(row.tenant, row)
-            self.wake.notify()
+            self.condition.notify()
 
-    def cancel(self, row: Row) -> None:
+    def cancel(self, row: EngineSequence) -> None:
         """Let a row go at the next step; from any thread."""
-        with self.wake:
-            waited = self.queue.drop(row.tenant, row)
-            self.wake.notify()
+        with self.condition:
+            waited = self.queue.remove(row.tenant, row)
+            self.condition.notify()
         if waited:
-            self._on_gone(row)
+            self._on_removed(row)
 
     @torch.inference_mode()
     def _run(self) -> None:
-        with self.batch.open():
-            while self._wait():
+        with self.batch.activate():
+            while self._wait_for_work():
                 try:
-                    self._let_in()
-                    self._let_go()
-                    if self.batch.rows:
+                    self._admit_waiting()
+                    self._remove_cancelled()
+                    if self.batch.sequences:
                         self._step()
                 except Exception as problem:  # noqa: BLE001 - no row waits for a thread that is gone
-                    for row in list(self.batch.rows):
+                    for row in list(self.batch.sequences):
                         self._fail(row, problem)
-                deliver(self._news)
-                self._news = []
+                deliver_events(self._events)
+                self._events = []
 
-    def _wait(self) -> bool:
+    def _wait_for_work(self) -> bool:
         """Until there is work; False when there will be none."""
-        with self.wake:
-            while not self.queue and not self.batch.rows:
-                if self._stopping and not self.coming:
+        with self.condition:
+            while not self.queue and not self.batch.sequences:
+                if self._stopping and not self.pending_submissions:
                     return False
-                self.wake.wait()
+                self.condition.wait()
         return True
 
-    def _let_in(self) -> None:
+    def _admit_waiting(self) -> None:
         while True:
-            with self.wake:
+            with self.condition:
                 row = self.queue.peek()
-                if row is None or not self.batch.takes(row):
+                if row is None or not self.batch.has_capacity_for(row):
                     return
                 self.queue.pop()
-                self.queue.charge(row.tenant, row.answer.prompt_tokens)
+                self.queue.charge(row.tenant, row.stream.prompt_tokens)
                 self.running += 1
             try:
-                self.batch.enter(row)
+                self.batch.add(row)
             except Exception as problem:  # noqa: BLE001 - one row's trouble is its own
-                self._end(row, failed(problem))
+                self._finish_sequence(row, to_step_error(problem))
 
-    def _let_go(self) -> None:
-        for row in [row for row in self.batch.rows if row.answer.cancelled]:
-            self.batch.leave(row, wipe=True)  # nobody has looked at what it has read since its last token
-            self._end(row)
+    def _remove_cancelled(self) -> None:
+        for row in [row for row in self.batch.sequences if row.stream.cancelled]:
+            self.batch.remove(row, wipe=True)  # nobody has looked at what it has read since its last token
+            self._finish_sequence(row)
 
     def _step(self) -> None:
         try:
             outcomes = self.batch.step()
         except Exception as problem:  # noqa: BLE001 - the rows hear of it, and the engine lives on
-            outcomes = [(row, failed(problem)) for row in self.batch.rows]
+            outcomes = [(row, to_step_error(problem)) for row in self.batch.sequences]
         for row, outcome in outcomes:
             try:
-                pieces = self._pieces(row, outcome)
+                pieces = self._to_pieces(row, outcome)
             except Exception as problem:  # noqa: BLE001 - one row's trouble is its own
                 self._fail(row, problem)
                 continue
-            self._news += [(row.answer, piece) for piece in pieces]
+            self._events += [(row.stream, piece) for piece in pieces]
             if pieces and pieces[-1].finish:
-                self.batch.leave(row)
-                self._end(row)
-        with self.wake:
+                self.batch.remove(row)
+                self._finish_sequence(row)
+        with self.condition:
             for row, _ in outcomes:
                 self.queue.charge(row.tenant, 1)
 
-    def _pieces(self, row: Row, outcome: Outcome) -> list[Piece]:
+    def _to_pieces(self, row: EngineSequence, outcome: StepResult) -> list[AnswerPiece]:
         """What a row's new token makes certain. Raises what the row ended with."""
-        if not isinstance(outcome, Chosen):
+        if not isinstance(outcome, SampledToken):
             raise outcome
-        last = row.last
-        if outcome.token == self._eos:
-            return [row.writing.end("stop")]
-        piece = row.writing.add(outcome.token, outcome.logprob, outcome.others)
+        last = row.is_last_token
+        if outcome.token_id == self._eos_id:
+            return [row.detokenizer.finish("stop")]
+        piece = row.detokenizer.add_token(outcome.token_id, outcome.logprob, outcome.alternatives)
         if last and not (piece is not None and piece.finish):
-            return [*([piece] if piece is not None else []), row.writing.end("length")]
+            return [*([piece] if piece is not None else []), row.detokenizer.finish("length")]
         return [piece] if piece is not None else []
 
-    def _fail(self, row: Row, problem: Exception) -> None:
-        self.batch.leave(row, wipe=True)
-        self._end(row, failed(problem))
+    def _fail(self, row: EngineSequence, problem: Exception) -> None:
+        self.batch.remove(row, wipe=True)
+        self._finish_sequence(row, to_step_error(problem))
 
-    def _end(self, row: Row, trouble: PrefixFleetError | None = None) -> None:
-        with self.wake:
+    def _finish_sequence(self, row: EngineSequence, trouble: PrefixFleetError | None = None) -> None:
+        with self.condition:
             self.running -= 1
-            self.queue.leave(row.tenant)
-            self.rate.done()
+            self.queue.mark_done(row.tenant)
+            self.throughput.record_completion()
         if trouble is not None:
-            self._news.append((row.answer, trouble))
-        self._on_gone(row)
+            self._events.append((row.stream, trouble))
+        self._on_removed(row)

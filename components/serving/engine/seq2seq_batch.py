@@ -17,110 +17,110 @@ from torch import Tensor
 
 from components.model.base.load import Base
 from components.model.decoding.decoder_run import GuidedRun
-from components.model.decoding.seq2seq_run import PairRun
-from components.model.delta import applied
-from components.serving.engine.batch import Outcome, failed
-from components.serving.engine.sampler import Asking, Chooser
-from components.serving.engine.sequence import Row
+from components.model.decoding.seq2seq_run import Seq2SeqRun
+from components.model.delta import apply_deltas
+from components.serving.engine.batch import StepResult, to_step_error
+from components.serving.engine.sampler import Sampler, SamplingRequest
+from components.serving.engine.sequence import EngineSequence
 
 _log = logging.getLogger(__name__)
 
 
-class PairBatch:
+class Seq2SeqBatch:
     """At most so many rows on their way together."""
 
-    def __init__(self, base: Base, places: int) -> None:
+    def __init__(self, base: Base, max_sequences: int) -> None:
         """Nobody yet."""
-        self.base, self.places = base, places
-        self.rows: list[Row] = []
-        self._chooser = Chooser(base)
-        self._stack = ExitStack()
-        self._run: Any = None
-        self._parts: list[list[Row]] = []
+        self.base, self.max_sequences = base, max_sequences
+        self.sequences: list[EngineSequence] = []
+        self._sampler = Sampler(base)
+        self._attachments = ExitStack()
+        self._decode_run: Any = None
+        self._groups: list[list[EngineSequence]] = []
         """Rows that go on together, one part after another from the last on, which is the one that has a run."""
-        self._order: list[Row] = []
+        self._run_sequences: list[EngineSequence] = []
         """The rows of the run, of which some may have left."""
 
-    def open(self) -> AbstractContextManager[None]:
-        """See `Steps.open`."""
+    def activate(self) -> AbstractContextManager[None]:
+        """See `Steps.activate`."""
         return nullcontext()
 
-    def takes(self, row: Row) -> bool:
-        """See `Steps.takes`."""
-        alike = not self.rows or _kind(row) == _kind(self.rows[0])
-        return not self._parts and alike and len(self.rows) < self.places
+    def has_capacity_for(self, row: EngineSequence) -> bool:
+        """See `Steps.has_capacity_for`."""
+        alike = not self.sequences or _find_batch_key(row) == _find_batch_key(self.sequences[0])
+        return not self._groups and alike and len(self.sequences) < self.max_sequences
 
-    def enter(self, row: Row) -> None:
-        """See `Steps.enter`."""
-        self.rows.append(row)
+    def add(self, row: EngineSequence) -> None:
+        """See `Steps.add`."""
+        self.sequences.append(row)
 
-    def leave(self, row: Row, *, wipe: bool = False) -> None:
-        """See `Steps.leave`; what a row leaves is dropped with it."""
+    def remove(self, row: EngineSequence, *, wipe: bool = False) -> None:
+        """See `Steps.remove`; what a row leaves is dropped with it."""
         del wipe
-        self.rows.remove(row)
-        for part in self._parts:
+        self.sequences.remove(row)
+        for part in self._groups:
             if row in part:
                 part.remove(row)
-        if self._parts and not self._parts[-1]:
-            self._end()
-        self._parts = [part for part in self._parts if part]
+        if self._groups and not self._groups[-1]:
+            self._end_run()
+        self._groups = [part for part in self._groups if part]
 
-    def step(self) -> list[tuple[Row, Outcome]]:
+    def step(self) -> list[tuple[EngineSequence, StepResult]]:
         """See `Steps.step`; rows whose step fails go on in halves, so that one whose trouble it is ends alone.
 
         The same helps where memory is short. Halves read again what their rows have read and written.
         """
-        self._parts = self._parts or [list(self.rows)]
-        part = self._parts[-1]
+        self._groups = self._groups or [list(self.sequences)]
+        part = self._groups[-1]
         try:
-            logits_BV = self._started(part) if self._run is None else self._stepped(part)
-            asking = [Asking(row.request, row.draws, row.last) for row in part]
-            return list(zip(part, self._chooser.choose(logits_BV, asking), strict=True))
+            logits_BV = self._start_run(part) if self._decode_run is None else self._step_run(part)
+            asking = [SamplingRequest(row.request, row.draws, row.is_last_token) for row in part]
+            return list(zip(part, self._sampler.sample(logits_BV, asking), strict=True))
         except Exception as problem:  # noqa: BLE001 - whatever it is, find the row whose trouble it is
-            self._end()
+            self._end_run()
             if len(part) == 1:
-                return [(part[0], failed(problem))]
+                return [(part[0], to_step_error(problem))]
             half = len(part) // 2
             _log.warning("a step of %d rows failed (%s); they go on in halves", len(part), problem)
-            self._parts[-1:] = [part[half:], part[:half]]
+            self._groups[-1:] = [part[half:], part[:half]]
             return []
 
-    def _end(self) -> None:
-        self._run, self._order = None, []
-        self._stack.close()
+    def _end_run(self) -> None:
+        self._decode_run, self._run_sequences = None, []
+        self._attachments.close()
 
-    def _started(self, part: Sequence[Row]) -> Tensor:
-        self._order = list(part)
-        rows, base = self._order, self.base
-        weights = rows[0].work.delta.weights
-        attachment = self._stack.enter_context(applied(base, [row.work.delta for row in rows]))
-        own: Any = PairRun(base, attachment, [row.work.source for row in rows], 1)
-        if rows[0].guided:
+    def _start_run(self, part: Sequence[EngineSequence]) -> Tensor:
+        self._run_sequences = list(part)
+        rows, base = self._run_sequences, self.base
+        weights = rows[0].decode_request.delta.weights
+        attachment = self._attachments.enter_context(apply_deltas(base, [row.decode_request.delta for row in rows]))
+        own: Any = Seq2SeqRun(base, attachment, [row.decode_request.source for row in rows], 1)
+        if rows[0].is_guided:
 
             def suspended() -> AbstractContextManager[Any]:
                 off = ExitStack()
                 for part in (weights, attachment):
                     if part is not None:
-                        off.enter_context(part.suspended())
+                        off.enter_context(part.suspend())
                 return off
 
-            bare = [row.work.bare for row in rows]
-            own = GuidedRun(own, lambda: PairRun(base, None, bare, 1), rows[0].request.guidance, suspended)
-        self._run = own
+            bare = [row.decode_request.bare_source for row in rows]
+            own = GuidedRun(own, lambda: Seq2SeqRun(base, None, bare, 1), rows[0].request.guidance, suspended)
+        self._decode_run = own
         logits_BV: Tensor = own.logits_BV
-        for token_B in zip(*(row.writing.ids for row in rows), strict=True):
+        for token_B in zip(*(row.detokenizer.token_ids for row in rows), strict=True):
             logits_BV = own.step(torch.tensor(token_B, device=base.device)[:, None])
         return logits_BV
 
-    def _stepped(self, part: Sequence[Row]) -> Tensor:
-        if len(part) < len(self._order):
-            staying = [place for place, row in enumerate(self._order) if row in part]
-            self._run.keep(torch.tensor(staying, device=self.base.device))
-            self._order = list(part)
-        token_B1 = torch.tensor([row.writing.ids[-1:] for row in part], device=self.base.device)
-        logits_BV: Tensor = self._run.step(token_B1)
+    def _step_run(self, part: Sequence[EngineSequence]) -> Tensor:
+        if len(part) < len(self._run_sequences):
+            staying = [place for place, row in enumerate(self._run_sequences) if row in part]
+            self._decode_run.keep(torch.tensor(staying, device=self.base.device))
+            self._run_sequences = list(part)
+        token_B1 = torch.tensor([row.detokenizer.token_ids[-1:] for row in part], device=self.base.device)
+        logits_BV: Tensor = self._decode_run.step(token_B1)
         return logits_BV
 
 
-def _kind(row: Row) -> Sequence[float]:
-    return id(row.work.delta.weights), row.request.guidance
+def _find_batch_key(row: EngineSequence) -> Sequence[float]:
+    return id(row.decode_request.delta.weights), row.request.guidance

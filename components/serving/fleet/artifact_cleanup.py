@@ -13,72 +13,76 @@ from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 
 from components.errors import RegistryError
-from components.serving.engine.artifacts.cache import Residents
-from components.serving.errors import LOGGER
+from components.serving.engine.artifacts.cache import ArtifactCache
+from components.serving.errors import LOGGER_NAME
 
-_AT_A_LOOK = 32
+_TENANTS_PER_LOOKUP = 32
 """Tenants; one call of MLflow's."""
-_FIRST, _NEVER = -2.0, -1.0
+_ALIAS_CHANGED_S, _NEVER_LOOKED_UP_S = -2.0, -1.0
 """In place of the moment of the last lookup."""
 
 
-class Tending:
-    """One server's artifacts, tended; `follow` and `retry` may overlap, but not with themselves."""
+class ArtifactCleanup:
+    """One server's artifacts, tended; `run_forever` and `retry_failed_fetch` may overlap, but not with themselves."""
 
-    def __init__(self, residents: Residents, contents: Callable[[Collection[str]], Mapping[str, set[str]]]) -> None:
+    def __init__(
+        self, artifact_cache: ArtifactCache, contents: Callable[[Collection[str]], Mapping[str, set[str]]]
+    ) -> None:
         """`contents` gives the sha256s of all versions of tenants, by tenant; it blocks, and may raise."""
-        self._residents, self._contents = residents, contents
-        self._asked_s: dict[str, float] = {}
+        self._artifact_cache, self._contents = artifact_cache, contents
+        self._looked_up_s: dict[str, float] = {}
         """When each content that bears no alias was last looked up, by the monotonic clock."""
-        self._stood: frozenset[str] = frozenset()
+        self._previously_aliased: frozenset[str] = frozenset()
         """The champions and challengers of the look before."""
-        self._standing: Collection[str] = ()
-        self._has_news = asyncio.Event()
+        self._aliased: Collection[str] = ()
+        self._has_changed = asyncio.Event()
 
-    def hear(self, standing: Collection[str]) -> None:
-        """Let `follow` look; `standing` as there."""
-        self._standing = standing
-        self._has_news.set()
+    def notify(self, aliased: Collection[str]) -> None:
+        """Let `run_forever` look; `aliased` as there."""
+        self._aliased = aliased
+        self._has_changed.set()
 
-    async def follow(self) -> None:
-        """Look as often as there is something to `hear`, at the newest, until cancelled."""
+    async def run_forever(self) -> None:
+        """Look as often as there is something to `notify`, at the newest, until cancelled."""
         while True:
-            await self._has_news.wait()
-            self._has_news.clear()
-            await self.look(self._standing)
+            await self._has_changed.wait()
+            self._has_changed.clear()
+            await self.evict_unregistered(self._aliased)
 
-    async def look(self, standing: Collection[str]) -> None:
-        """Drop what is gone; `standing` are the sha256s of champions and challengers, which are not looked up.
+    async def evict_unregistered(self, aliased: Collection[str]) -> None:
+        """Drop what is gone; `aliased` are the sha256s of champions and challengers, which are not looked up.
 
         Where the registry does not answer everything stays until the next look.
         """
         try:
-            gone = await asyncio.to_thread(self._drop, frozenset(standing))
+            gone = await asyncio.to_thread(self._look_up_and_evict, frozenset(aliased))
         except RegistryError as problem:
-            logging.getLogger(LOGGER).warning("artifacts stay until it is known whose they are: %s", problem)
+            logging.getLogger(LOGGER_NAME).warning("artifacts stay until it is known whose they are: %s", problem)
             return
         if gone:
-            logging.getLogger(LOGGER).info("artifacts that left with their tenants or versions: %d", gone)
+            logging.getLogger(LOGGER_NAME).info("artifacts that left with their tenants or versions: %d", gone)
 
-    async def retry(self) -> None:
+    async def retry_failed_fetch(self) -> None:
         """Ask the store again for what it could not give, if anything."""
-        if self._residents.trouble:
-            await self._residents.retry()
-            if not self._residents.trouble:
-                logging.getLogger(LOGGER).warning("store: answers again")
+        if self._artifact_cache.store_error:
+            await self._artifact_cache.retry_failed_fetch()
+            if not self._artifact_cache.store_error:
+                logging.getLogger(LOGGER_NAME).warning("store: answers again")
 
-    def _drop(self, standing: frozenset[str]) -> int:
-        loose = {sha256: tenant for sha256, tenant in self._residents.owners.items() if sha256 not in standing}
-        new_s = {sha256: _FIRST if sha256 in self._stood else _NEVER for sha256 in loose}
-        self._asked_s = {sha256: self._asked_s.get(sha256, new_s[sha256]) for sha256 in loose}
-        self._stood = standing
-        in_turn = dict.fromkeys(loose[sha256] for sha256 in sorted(loose, key=self._asked_s.__getitem__))
-        tenants = frozenset(islice(in_turn, _AT_A_LOOK))
+    def _look_up_and_evict(self, aliased: frozenset[str]) -> int:
+        loose = {sha256: tenant for sha256, tenant in self._artifact_cache.owners.items() if sha256 not in aliased}
+        new_s = {
+            sha256: _ALIAS_CHANGED_S if sha256 in self._previously_aliased else _NEVER_LOOKED_UP_S for sha256 in loose
+        }
+        self._looked_up_s = {sha256: self._looked_up_s.get(sha256, new_s[sha256]) for sha256 in loose}
+        self._previously_aliased = aliased
+        in_turn = dict.fromkeys(loose[sha256] for sha256 in sorted(loose, key=self._looked_up_s.__getitem__))
+        tenants = frozenset(islice(in_turn, _TENANTS_PER_LOOKUP))
         if not tenants:
             return 0
         held = set[str]().union(*self._contents(sorted(tenants)).values())
         asked = [sha256 for sha256, tenant in loose.items() if tenant in tenants]
         gone = [sha256 for sha256 in asked if sha256 not in held]
-        self._residents.drop(gone)
-        self._asked_s |= dict.fromkeys(asked, time.monotonic())
+        self._artifact_cache.evict(gone)
+        self._looked_up_s |= dict.fromkeys(asked, time.monotonic())
         return len(gone)

@@ -14,38 +14,38 @@ from typing import Any, TypeVar
 
 from components.errors import WorkspaceError
 from components.registry.mlflow.versions import Version
-from components.rollout.policy.answer_health import health
+from components.rollout.policy.answer_health import assess_answer
 from components.rollout.store.database import Database
-from components.rollout.store.evidence_writer import Evidence, Voice, to_evidence, write_down
-from components.rollout.store.observations import bucket
-from components.rollout.store.tables import COUNTS
-from components.rollout.types import Arm, Observation, Ticket
-from components.serving.errors import LOGGER
-from components.serving.request_sequences import Row
+from components.rollout.store.evidence_writer import Evidence, EvidenceKey, to_evidence, write_observations
+from components.rollout.store.observations import to_latency_bucket
+from components.rollout.store.tables import COUNT_COLUMNS
+from components.rollout.types import Arm, EvidenceTicket, Observation
+from components.serving.errors import LOGGER_NAME
+from components.serving.request_sequences import SequenceResult
 
-_MOST = 100_000
-_Cell = tuple[str, str, Arm, int, int]
-_Request = tuple[str, int, int]
+_MAX_ENTRIES = 100_000
+_CellKey = tuple[str, str, Arm, int, int]
+_RequestKey = tuple[str, int, int]
 """Tenant, and the section and place of its ticket."""
-_Waiting = TypeVar("_Waiting")
+_Key = TypeVar("_Key")
 
 
-class Watch:
+class ObservationBuffer:
     """Observations that wait to be written; to be used from one event loop."""
 
-    def __init__(self, database: Database, most: int = _MOST) -> None:
-        """`most` counts (of a version in a minute), and as many users, may wait for a database that fails.
+    def __init__(self, database: Database, max_entries: int = _MAX_ENTRIES) -> None:
+        """`max_entries` counts (of a version in a minute), and as many users, may wait for a database that fails.
 
         Of as many requests it is remembered that they were counted.
         """
-        self._database, self._most = database, most
-        self._waiting: dict[_Cell, Observation] = {}
-        self._voices: dict[Voice, Evidence] = {}
-        self._requests: dict[_Request, None] = {}
+        self._database, self._max_entries = database, max_entries
+        self._observations: dict[_CellKey, Observation] = {}
+        self._evidence: dict[EvidenceKey, Evidence] = {}
+        self._counted_requests: dict[_RequestKey, None] = {}
         """The newest requests with an id of their own that were counted as evidence."""
-        self._forgotten: set[str] = set()
+        self._forgotten_tenants: set[str] = set()
         """Tenants that were forgotten while a batch was being written."""
-        self.trouble = ""
+        self.write_error = ""
         """Why the last batch was not written, where it was not."""
         self.dropped = 0
         """Counts and users' answers that were dropped since the start."""
@@ -53,122 +53,136 @@ class Watch:
     def add(self, observation: Observation) -> None:
         """Count it with those of its version, arm and minute."""
         cell = observation.tenant, observation.version, observation.arm, observation.minute, observation.section
-        known = self._waiting.get(cell)
-        self._waiting[cell] = observation if known is None else _sum(known, observation)
+        known = self._observations.get(cell)
+        self._observations[cell] = observation if known is None else _add_counts(known, observation)
 
-    def once(self, tenant: str, ticket: Ticket) -> Ticket | None:
+    def deduplicate_ticket(self, tenant: str, ticket: EvidenceTicket) -> EvidenceTicket | None:
         """A request's ticket as that of one that comes once; None: its own id has been counted here before."""
         if ticket.place is None:
             return ticket
         request = tenant, ticket.section, ticket.place
-        if request in self._requests:
+        if request in self._counted_requests:
             return None
-        self._requests[request] = None
-        _drop(self._requests, self._most)
-        return Ticket(ticket.section, None)
+        self._counted_requests[request] = None
+        _discard_oldest(self._counted_requests, self._max_entries)
+        return EvidenceTicket(ticket.section, None)
 
-    def judge(self, ticket: Ticket, *observations: Observation) -> None:
+    def add_evidence(self, ticket: EvidenceTicket, *observations: Observation) -> None:
         """Let an answer to a key (in a shadow, both answers) be evidence, if it is the first; beside `add`."""
         found = to_evidence(ticket, *observations)
-        if found.voice is not None:
-            self._voices.setdefault(found.voice, found)
+        if found.key is not None:
+            self._evidence.setdefault(found.key, found)
             return
         for observation in found.observations:
             self.add(observation)
 
     def forget(self, tenant: str) -> None:
         """Write nothing of a tenant, also of a batch that has to be written again."""
-        self._forgotten.add(tenant)
-        self._waiting = {cell: one for cell, one in self._waiting.items() if one.tenant != tenant}
-        self._voices = {voice: one for voice, one in self._voices.items() if voice.tenant != tenant}
-        self._requests = {request: None for request in self._requests if request[0] != tenant}
+        self._forgotten_tenants.add(tenant)
+        self._observations = {cell: one for cell, one in self._observations.items() if one.tenant != tenant}
+        self._evidence = {voice: one for voice, one in self._evidence.items() if voice.tenant != tenant}
+        self._counted_requests = {request: None for request in self._counted_requests if request[0] != tenant}
 
-    async def write(self) -> None:
+    async def flush(self) -> None:
         """Write what waits; where that fails it waits on."""
-        waiting, self._waiting = self._waiting, {}
-        voices, self._voices = self._voices, {}
-        self._forgotten.clear()
+        waiting, self._observations = self._observations, {}
+        voices, self._evidence = self._evidence, {}
+        self._forgotten_tenants.clear()
         if not waiting and not voices:
             return
         try:
-            await asyncio.to_thread(write_down, self._database, waiting.values(), voices.values())
+            await asyncio.to_thread(write_observations, self._database, waiting.values(), voices.values())
         except WorkspaceError as problem:
-            if not self.trouble:
-                logging.getLogger(LOGGER).warning("what serving saw waits to be written: %s", problem)
-            self.trouble = str(problem)
-            self._put_back(
-                {cell: one for cell, one in waiting.items() if one.tenant not in self._forgotten},
-                {voice: one for voice, one in voices.items() if voice.tenant not in self._forgotten},
+            if not self.write_error:
+                logging.getLogger(LOGGER_NAME).warning("what serving saw waits to be written: %s", problem)
+            self.write_error = str(problem)
+            self._requeue(
+                {cell: one for cell, one in waiting.items() if one.tenant not in self._forgotten_tenants},
+                {voice: one for voice, one in voices.items() if voice.tenant not in self._forgotten_tenants},
             )
         else:
-            self.trouble = ""
+            self.write_error = ""
 
-    def _put_back(self, waiting: dict[_Cell, Observation], voices: dict[Voice, Evidence]) -> None:
+    def _requeue(self, waiting: dict[_CellKey, Observation], voices: dict[EvidenceKey, Evidence]) -> None:
         """Before what has come since, so that the oldest are the first to be dropped."""
-        newer, self._waiting = self._waiting, waiting
+        newer, self._observations = self._observations, waiting
         for observation in newer.values():
             self.add(observation)
-        self._voices = {**voices, **{voice: one for voice, one in self._voices.items() if voice not in voices}}
-        dropped = _drop(self._waiting, self._most) + _drop(self._voices, self._most)
+        self._evidence = {**voices, **{voice: one for voice, one in self._evidence.items() if voice not in voices}}
+        dropped = _discard_oldest(self._observations, self._max_entries) + _discard_oldest(
+            self._evidence, self._max_entries
+        )
         if dropped and not self.dropped:
-            logging.getLogger(LOGGER).error("too much waits to be written: the oldest of what serving saw is dropped")
+            logging.getLogger(LOGGER_NAME).error(
+                "too much waits to be written: the oldest of what serving saw is dropped"
+            )
         self.dropped += dropped
 
-    async def follow(self, seconds: float) -> None:
+    async def run_forever(self, seconds: float) -> None:
         """Write again and again, until cancelled."""
         while True:
             await asyncio.sleep(seconds)
-            await self.write()
+            await self.flush()
 
 
-def seen(version: Version, arm: Arm, rows: Iterable[Row], limit: int, agreed: int = 0) -> Observation:
+def make_observation(
+    version: Version, arm: Arm, rows: Iterable[SequenceResult], token_limit: int, agreed: int = 0
+) -> Observation:
     """Rows that have ended well, as counts of this minute.
 
-    An answer is over-long that was cut at `limit` tokens, the tenant's own: any version is cut where a caller asks for
+    An answer is over-long that was cut at `token_limit` tokens, the tenant's own: any version is cut where a caller asks for
     less.
     """
     ended = list(rows)
-    healths = [health(row.text, cut=row.finish == "length" and row.request.max_tokens >= limit) for row in ended]
+    healths = [
+        assess_answer(row.text, is_cut=row.finish == "length" and row.request.max_tokens >= token_limit)
+        for row in ended
+    ]
     latencies: dict[int, int] = {}
     for row in ended:
-        number = bucket(row.seconds * 1000)
+        number = to_latency_bucket(row.seconds * 1000)
         latencies[number] = latencies.get(number, 0) + 1
     return Observation(
         tenant=version.tenant,
         version=version.version,
         arm=arm,
-        minute=_minute(),
+        minute=_get_current_minute(),
         requests=len(ended),
         empty=sum(one.empty for one in healths),
         repeated=sum(one.repeated for one in healths),
         over_long=sum(one.over_long for one in healths),
-        tokens=sum(row.tokens for row in ended),
+        tokens=sum(row.token_count for row in ended),
         agreed=agreed,
         latencies=latencies,
     )
 
 
-def failed(version: Version, arm: Arm, rows: int) -> Observation:
+def make_failure_observation(version: Version, arm: Arm, count: int) -> Observation:
     """Rows that we failed, as counts of this minute."""
     return Observation(
-        tenant=version.tenant, version=version.version, arm=arm, minute=_minute(), requests=rows, errors=rows
+        tenant=version.tenant,
+        version=version.version,
+        arm=arm,
+        minute=_get_current_minute(),
+        requests=count,
+        errors=count,
     )
 
 
-def _drop(waiting: dict[_Waiting, Any], most: int) -> int:
+def _discard_oldest(waiting: dict[_Key, Any], max_entries: int) -> int:
     """Drop the oldest beyond so many; returns how many they were."""
-    oldest = list(islice(waiting, max(0, len(waiting) - most)))
+    oldest = list(islice(waiting, max(0, len(waiting) - max_entries)))
     for one in oldest:
         del waiting[one]
     return len(oldest)
 
 
-def _sum(one: Observation, other: Observation) -> Observation:
-    counts = {name: getattr(one, name) + getattr(other, name) for name in COUNTS}
+def _add_counts(one: Observation, other: Observation) -> Observation:
+    counts = {name: getattr(one, name) + getattr(other, name) for name in COUNT_COLUMNS}
     numbers = {*one.latencies, *other.latencies}
     latencies = {number: one.latencies.get(number, 0) + other.latencies.get(number, 0) for number in numbers}
     return replace(one, **counts, latencies=latencies)
 
 
-def _minute() -> int:
+def _get_current_minute() -> int:
     return int(time.time() // 60)

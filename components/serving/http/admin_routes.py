@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from components.serving.errors import ErrorBody, RefusalError
-from components.serving.http.routes import service_of
+from components.serving.http.routes import get_service
 from components.serving.http.webhook import SECRET_VARIABLE, is_signed
 
 router = APIRouter(
@@ -18,24 +18,24 @@ router = APIRouter(
 @router.get("/healthz")
 async def healthz(request: Request) -> dict[str, Any]:
     """Whether the process is alive, and how it is; `troubles` names what it goes on without."""
-    return service_of(request).health()
+    return get_service(request).describe_health()
 
 
 @router.get("/readyz")
 async def readyz(request: Request) -> dict[str, Any]:
     """200 where new requests are answered: the base is loaded, the registry was read, and the server is not ending."""
-    service = service_of(request)
+    service = get_service(request)
     service.check_ready()
-    return service.health()
+    return service.describe_health()
 
 
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request, authorization: Annotated[str | None, Header()] = None) -> Response:
     """Prometheus's text format. It names tenants, so it asks for an admin's key unless serve.open_metrics is set."""
-    service = service_of(request)
+    service = get_service(request)
     if not service.params.serve.open_metrics:
-        await service.door.admin(authorization)
-    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        await service.authenticator.require_admin(authorization)
+    return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.post("/admin/refresh")
@@ -47,7 +47,7 @@ async def refresh(
     x_mlflow_timestamp: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any]:
     """Look at MLflow's aliases now. With an admin's key, or as a webhook of MLflow signed with its secret."""
-    service = service_of(request)
+    service = get_service(request)
     if x_mlflow_signature is not None:
         about = (x_mlflow_delivery_id or "", x_mlflow_timestamp or "", await request.body())
         if not service.webhook_secret or not is_signed(service.webhook_secret, x_mlflow_signature, *about):
@@ -55,6 +55,6 @@ async def refresh(
                 401, "a message signed by our MLflow", "another one", f"set {SECRET_VARIABLE} on the server"
             )
     else:
-        await service.door.admin(authorization)
+        await service.authenticator.require_admin(authorization)
     await service.fleet.refresh()
-    return service.health()
+    return service.describe_health()

@@ -11,37 +11,37 @@ from dataclasses import dataclass, field
 
 from components.registry.mlflow.versions import Version
 from components.rollout.store.feedback import Feedback
-from components.rollout.types import Arm, Ticket
+from components.rollout.types import Arm, EvidenceTicket
 from components.serving.errors import RefusalError
 from components.serving.http.auth import Caller
 from components.serving.http.openai import FeedbackRequest
 
 
 @dataclass(slots=True)
-class Remembered:
+class RememberedAnswer:
     """One request's answer."""
 
     version: Version
     arm: Arm
     sources: Sequence[str]
     """Of each choice."""
-    ticket: Ticket | None = None
+    ticket: EvidenceTicket | None = None
     """What makes an opinion on it evidence; the first takes it."""
-    judged: set[int] = field(default_factory=set)
+    rated_choices: set[int] = field(default_factory=set)
     """Choices on which an opinion has been counted."""
 
 
-class Memory:
+class AnswerMemory:
     """The newest answers by the id of their completion."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._answers: OrderedDict[str, Remembered] = OrderedDict()
+        self._max_answers = size
+        self._answers: OrderedDict[str, RememberedAnswer] = OrderedDict()
 
-    def keep(self, name: str, answer: Remembered) -> None:
+    def add(self, name: str, answer: RememberedAnswer) -> None:
         """Remember an answer, and forget the oldest where there are too many."""
         self._answers[name] = answer
-        while len(self._answers) > self._size:
+        while len(self._answers) > self._max_answers:
             self._answers.popitem(last=False)
 
     def forget(self, tenant: str) -> None:
@@ -50,21 +50,21 @@ class Memory:
             del self._answers[name]
 
     @contextmanager
-    def judging(self, said: FeedbackRequest) -> Iterator[tuple[bool, Ticket | None]]:
+    def claim_first_feedback(self, said: FeedbackRequest) -> Iterator[tuple[bool, EvidenceTicket | None]]:
         """Whether this is the first word on a choice, and so one that counts; the ticket, if it is the first on any.
 
         Where the block fails to keep it, it has not been said.
         """
         answer = self._answers.get(said.id)
-        if answer is None or said.index in answer.judged:
+        if answer is None or said.index in answer.rated_choices:
             yield False, None
             return
-        answer.judged.add(said.index)
+        answer.rated_choices.add(said.index)
         ticket, answer.ticket = answer.ticket, None
         try:
             yield True, ticket
         except Exception:
-            answer.judged.discard(said.index)
+            answer.rated_choices.discard(said.index)
             answer.ticket = ticket or answer.ticket
             raise
 

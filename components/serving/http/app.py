@@ -15,14 +15,14 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from components.errors import PrefixFleetError
-from components.serving.errors import RefusalError, error_answer, note, refusal_of
+from components.serving.errors import RefusalError, log_server_error, make_error_response, to_refusal
 from components.serving.http import admin_routes, routes
-from components.serving.http.middleware import Gate
+from components.serving.http.middleware import AdmissionMiddleware
 from components.serving.http.openai import CompletionRequest, FeedbackRequest
 from components.serving.http.service import Service
-from components.serving.http.validation import refuse_body
+from components.serving.http.validation import make_body_error
 
-_ABOUT = """Every tenant of one base, by OpenAI's completions protocol. `model` is a tenant, `tenant@champion`,
+_DESCRIPTION = """Every tenant of one base, by OpenAI's completions protocol. `model` is a tenant, `tenant@champion`,
 `tenant@challenger` or `tenant@<version>`; keys go into `Authorization: Bearer`. Answers say in `x-prefixfleet-*`
 headers which version of which artifact on which base they come from."""
 
@@ -32,7 +32,7 @@ def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(load()), *service.background()]
+        tasks = [asyncio.create_task(load()), *service.start_background_tasks()]
         try:
             yield
         finally:
@@ -41,13 +41,13 @@ def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -
             for task in tasks:
                 with suppress(asyncio.CancelledError):
                     await task
-            await service.watch.write()
+            await service.observation_buffer.flush()
             if service.engine is not None:
                 await service.engine.drain()
 
     app = FastAPIOffline(
         title="PrefixFleet",
-        description=_ABOUT,
+        description=_DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
         swagger_ui_parameters={"validatorUrl": None},  # or Swagger's page sends the API's address to a public server
@@ -55,12 +55,12 @@ def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -
     app.state.service = service
     app.include_router(routes.router)
     app.include_router(admin_routes.router)
-    app.add_middleware(Gate, service=service)
+    app.add_middleware(AdmissionMiddleware, service=service)
 
     @app.exception_handler(RequestValidationError)
     async def wrong_body(request: Request, problem: RequestValidationError) -> Response:
         model = FeedbackRequest if request.url.path.endswith("feedback") else CompletionRequest
-        return _refused(request, refuse_body(problem.errors(), model, problem.body))
+        return _refused(request, make_body_error(problem.errors(), model, problem.body))
 
     @app.exception_handler(HTTPException)
     async def wrong_way(request: Request, problem: HTTPException) -> Response:
@@ -76,11 +76,11 @@ def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -
     @app.exception_handler(PrefixFleetError)
     @app.exception_handler(Exception)
     async def any_problem(request: Request, problem: Exception) -> Response:
-        note(problem)
-        return _refused(request, refusal_of(problem))
+        log_server_error(problem)
+        return _refused(request, to_refusal(problem))
 
     def _refused(request: Request, refusal: RefusalError, headers: Mapping[str, str] | None = None) -> Response:
-        service.metrics.refused.labels(refusal.status).inc()
-        return error_answer(refusal, {"x-request-id": routes.request_id_of(request), **(headers or {})})
+        service.metrics.refusals.labels(refusal.status).inc()
+        return make_error_response(refusal, {"x-request-id": routes.get_request_id(request), **(headers or {})})
 
     return app

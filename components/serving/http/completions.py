@@ -11,50 +11,50 @@ from collections.abc import AsyncIterator, Sequence
 
 from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError, RegistryError, WorkspaceError
 from components.registry.mlflow.versions import CHAMPION, Version
-from components.rollout.types import Observation, Ticket
-from components.serving.errors import LOGGER
-from components.serving.fleet.observation_buffer import failed, seen
-from components.serving.fleet.shadow import Shadowed
-from components.serving.fleet.versions import Choice, not_found
-from components.serving.http.answer_memory import Remembered
+from components.rollout.types import EvidenceTicket, Observation
+from components.serving.errors import LOGGER_NAME
+from components.serving.fleet.observation_buffer import make_failure_observation, make_observation
+from components.serving.fleet.shadow import ShadowRequest
+from components.serving.fleet.versions import VersionChoice, make_not_found_error
+from components.serving.http.answer_memory import RememberedAnswer
 from components.serving.http.auth import Caller
 from components.serving.http.openai import Choice as Part
 from components.serving.http.openai import Completion, CompletionRequest, LogProbs, Usage, to_logprobs
-from components.serving.http.prompts import to_requests, usual_tokens
+from components.serving.http.prompts import compute_default_max_tokens, to_requests
 from components.serving.http.service import Service
-from components.serving.interface import Piece, Request, Token
-from components.serving.request_sequences import Rows
+from components.serving.interface import AnswerPiece, GenerationRequest, Token
+from components.serving.request_sequences import RequestSequences
 
-_ITS_OWN = (ArtifactError, BaseModelError)
+_VERSION_ERRORS = (ArtifactError, BaseModelError)
 """Errors that are a version's own fault."""
-_OURS = (*_ITS_OWN, RegistryError, WorkspaceError)
+_SERVER_ERRORS = (*_VERSION_ERRORS, RegistryError, WorkspaceError)
 """Errors that are none of the caller's; those of the registry or a disk say nothing of a version."""
 
 
-async def prepare(
+async def prepare_completion(
     service: Service, caller: Caller, body: CompletionRequest, request_id: str, key: str | None = None
-) -> "Run":
+) -> "CompletionRun":
     """Find the version that is to answer: that of the user, or of the request's own `key`, or by chance.
 
     Raises:
         DataError, RefusalError: 404 not the caller's, or not there; 400 more than may be asked; 503 not ready.
     """
     tenant, at, which = body.model.partition("@")
-    caller.check(tenant)
-    service.ready_engine()
+    caller.check_access(tenant)
+    service.get_ready_engine()
     if at and not which:
-        raise not_found(f"{tenant}@ without a version")
-    sticks = service.fleet.knows(tenant) and service.of_tenant(tenant).rollout.split == "user"
+        raise make_not_found_error(f"{tenant}@ without a version")
+    sticks = service.fleet.has_tenant(tenant) and service.find_tenant_params(tenant).rollout.split == "user"
     user = body.user if sticks else None
     choice = await service.fleet.choose(tenant, which, user or key)
-    return Run(service, body, request_id, choice, is_user=bool(user))
+    return CompletionRun(service, body, request_id, choice, is_user=bool(user))
 
 
-class Run:
-    """One request on its way: `start` it, read its `chunks` or its `whole`, and `end` it in any case."""
+class CompletionRun:
+    """One request on its way: `start` it, read its `stream_chunks` or its `collect_answer`, and `finish` it in any case."""
 
     def __init__(
-        self, service: Service, body: CompletionRequest, request_id: str, choice: Choice, *, is_user: bool
+        self, service: Service, body: CompletionRequest, request_id: str, choice: VersionChoice, *, is_user: bool
     ) -> None:
         """Queue nothing yet. `is_user`: the choice was made by its user, not by the request's own id or chance.
 
@@ -65,13 +65,13 @@ class Run:
         self.id = f"cmpl-{secrets.token_hex(12)}"
         self.created = int(time.time())
         self.tenant = choice.version.tenant
-        self._drawn, self._is_user = "@" not in body.model, is_user
+        self._is_drawn, self._is_user = "@" not in body.model, is_user
         self._request_id = request_id
         self._started_s = time.monotonic()
-        self._stood = service.fleet.knows(self.tenant)
-        self._rows = Rows(self._requests(choice.version))
+        self._was_known = service.fleet.has_tenant(self.tenant)
+        self._sequences = RequestSequences(self._make_requests(choice.version))
         self._reserved = 0
-        self._ended = False
+        self._is_finished = False
 
     async def start(self) -> None:
         """Count the request against the tenant's quota, and queue its rows.
@@ -83,20 +83,20 @@ class Run:
             RefusalError: 429, over quota; 503, not ready.
             DataError, BusyError, ArtifactError, BaseModelError, RegistryError, WorkspaceError: as `Engine.submit`.
         """
-        engine, requests = self.service.ready_engine(), [row.request for row in self._rows.rows]
+        engine, requests = self.service.get_ready_engine(), [row.request for row in self._sequences.results]
         reserved = sum(request.max_tokens for request in requests)
         self.service.quotas.admit(self.tenant, reserved)
         self._reserved = reserved
         try:
-            await self._rows.submit(engine)
-        except (*_OURS, DataError) as problem:
+            await self._sequences.submit(engine)
+        except (*_SERVER_ERRORS, DataError) as problem:
             self._count_failure(problem)
-            if self.choice.instead is None:
+            if self.choice.fallback is None:
                 raise
-            self.choice = Choice(self.choice.instead, CHAMPION)
-            self._rows = Rows(self._requests(self.choice.version))
-            await self._rows.submit(engine)
-            self.service.metrics.stood_in.labels(self.tenant, _why(problem)).inc()
+            self.choice = VersionChoice(self.choice.fallback, CHAMPION)
+            self._sequences = RequestSequences(self._make_requests(self.choice.version))
+            await self._sequences.submit(engine)
+            self.service.metrics.fallbacks.labels(self.tenant, _describe_fallback(problem)).inc()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -111,109 +111,120 @@ class Run:
             "x-prefixfleet-arm": self.choice.arm,
         }
 
-    async def whole(self) -> Completion:
+    async def collect_answer(self) -> Completion:
         """The whole answer. Raises what ended a row in trouble."""
-        tokens: list[list[Token]] = [[] for _ in self._rows.rows]
-        async for number, piece in self._pieces():
+        tokens: list[list[Token]] = [[] for _ in self._sequences.results]
+        async for number, piece in self._stream_pieces():
             tokens[number].extend(piece.tokens)
         parts = [
-            Part(text=row.text, index=index, logprobs=self._logprobs(tokens[index], 0), finish_reason=row.finish)
-            for index, row in enumerate(self._rows.rows)
+            Part(text=row.text, index=index, logprobs=self._make_logprobs(tokens[index], 0), finish_reason=row.finish)
+            for index, row in enumerate(self._sequences.results)
         ]
-        return self._completion(parts, self.usage)
+        return self._make_completion(parts, self.usage)
 
-    async def chunks(self) -> AsyncIterator[Completion]:
+    async def stream_chunks(self) -> AsyncIterator[Completion]:
         """The answer in pieces, and its usage last where that is asked for. Raises what ended a row in trouble."""
-        offsets = [0] * len(self._rows.rows)
-        async for index, piece in self._pieces():
-            logprobs = self._logprobs(piece.tokens, offsets[index])
+        offsets = [0] * len(self._sequences.results)
+        async for index, piece in self._stream_pieces():
+            logprobs = self._make_logprobs(piece.tokens, offsets[index])
             offsets[index] += len(piece.text)
-            yield self._completion([Part(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish)])
+            yield self._make_completion(
+                [Part(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish)]
+            )
         options = self.body.stream_options
         if options and options.include_usage:
-            yield self._completion([], self.usage)
+            yield self._make_completion([], self.usage)
 
     @property
     def usage(self) -> Usage:
         """Tokens read and written so far."""
-        read, written = self._rows.prompt_tokens(self.body.n or 1), self._rows.completion_tokens
+        read, written = self._sequences.count_prompt_tokens(self.body.n or 1), self._sequences.completion_tokens
         return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
-    def end(self, status: int) -> None:
+    def finish(self, status: int) -> None:
         """Let go of the rows, and count what was; `status` is what the caller was told, 499 where it has left."""
-        if self._ended:
+        if self._is_finished:
             return
-        self._ended = True
-        self._rows.cancel()
+        self._is_finished = True
+        self._sequences.cancel()
         service, usage = self.service, self.usage
         service.quotas.settle(self.tenant, self._reserved, usage.total_tokens)
-        service.metrics.seconds.observe(time.monotonic() - self._started_s)
+        service.metrics.request_seconds.observe(time.monotonic() - self._started_s)
         if status == 499:
-            service.metrics.left.inc()
+            service.metrics.disconnects.inc()
         if not self._is_forgotten:
-            self._count(status, usage)
+            self._count_request(status, usage)
         self._log(status, usage)
 
     @property
     def _is_forgotten(self) -> bool:
         """Whether its tenant was forgotten meanwhile: nothing of it is kept or named any more."""
-        return self._stood and not self.service.fleet.knows(self.tenant)
+        return self._was_known and not self.service.fleet.has_tenant(self.tenant)
 
-    def _count(self, status: int, usage: Usage) -> None:
+    def _count_request(self, status: int, usage: Usage) -> None:
         service, version, arm = self.service, self.choice.version, self.choice.arm
         service.metrics.requests.labels(self.tenant, arm, status).inc()
-        service.metrics.read.labels(self.tenant, arm).inc(usage.prompt_tokens)
-        service.metrics.written.labels(self.tenant, arm).inc(usage.completion_tokens)
+        service.metrics.prompt_tokens.labels(self.tenant, arm).inc(usage.prompt_tokens)
+        service.metrics.completion_tokens.labels(self.tenant, arm).inc(usage.completion_tokens)
         if status == 200:
-            rows, limit = self._rows.rows, usual_tokens(service.of_tenant(self.tenant))
+            rows, limit = self._sequences.results, compute_default_max_tokens(service.find_tenant_params(self.tenant))
             sources = [row.request.source for row in rows]
-            ticket = self._to_ticket()
-            service.memory.keep(self.id, Remembered(version, arm, sources, ticket))
-            self._observe(seen(version, arm, rows, limit), seen(version, arm, rows[:1], limit), limit, ticket)
+            ticket = self._take_ticket()
+            service.answer_memory.add(self.id, RememberedAnswer(version, arm, sources, ticket))
+            self._observe(
+                make_observation(version, arm, rows, limit),
+                make_observation(version, arm, rows[:1], limit),
+                limit,
+                ticket,
+            )
 
-    async def _pieces(self) -> AsyncIterator[tuple[int, Piece]]:
+    async def _stream_pieces(self) -> AsyncIterator[tuple[int, AnswerPiece]]:
         first = True
         try:
-            async for number, piece in self._rows.pieces():
+            async for number, piece in self._sequences.stream_pieces():
                 if first:
-                    self.service.metrics.first_seconds.observe(time.monotonic() - self._started_s)
+                    self.service.metrics.first_piece_seconds.observe(time.monotonic() - self._started_s)
                     first = False
                 yield number, piece
-        except _OURS as problem:
+        except _SERVER_ERRORS as problem:
             self._count_failure(problem)
             raise
 
-    def _requests(self, version: Version, seed: int | None = None) -> list[Request]:
+    def _make_requests(self, version: Version, seed: int | None = None) -> list[GenerationRequest]:
         body = self.body if seed is None else self.body.model_copy(update={"seed": seed})
-        return to_requests(body, version, self.service.of_tenant(self.tenant))
+        return to_requests(body, version, self.service.find_tenant_params(self.tenant))
 
     def _count_failure(self, problem: PrefixFleetError) -> None:
-        if isinstance(problem, _ITS_OWN) and not self._is_forgotten:
+        if isinstance(problem, _VERSION_ERRORS) and not self._is_forgotten:
             version, arm = self.choice.version, self.choice.arm
-            limit = usual_tokens(self.service.of_tenant(self.tenant))
-            every, first = (failed(version, arm, rows) for rows in (len(self._rows.rows), 1))
-            self._observe(every, first, limit, self._to_ticket())
+            limit = compute_default_max_tokens(self.service.find_tenant_params(self.tenant))
+            every, first = (make_failure_observation(version, arm, rows) for rows in (len(self._sequences.results), 1))
+            self._observe(every, first, limit, self._take_ticket())
 
-    def _to_ticket(self) -> Ticket | None:
+    def _take_ticket(self) -> EvidenceTicket | None:
         ticket = self.choice.ticket
-        return ticket if ticket is None or self._is_user else self.service.watch.once(self.tenant, ticket)
+        return (
+            ticket
+            if ticket is None or self._is_user
+            else self.service.observation_buffer.deduplicate_ticket(self.tenant, ticket)
+        )
 
-    def _observe(self, every: Observation, first: Observation, limit: int, ticket: Ticket | None) -> None:
+    def _observe(self, every: Observation, first: Observation, limit: int, ticket: EvidenceTicket | None) -> None:
         """Count all rows; the first alone is evidence, and in a shadow only together with the challenger's."""
-        choice, service, rows = self.choice, self.service, self._rows.rows
-        if self._drawn:
-            service.watch.add(every)
+        choice, service, rows = self.choice, self.service, self._sequences.results
+        if self._is_drawn:
+            service.observation_buffer.add(every)
         if choice.shadow is not None:
-            unseen = self._requests(choice.shadow, rows[0].request.seed)
+            unseen = self._make_requests(choice.shadow, rows[0].request.seed)
             texts = [row.text for row in rows]
-            service.shadows.offer(Shadowed(choice.shadow, unseen, texts, limit, first, ticket))
+            service.shadow_queue.enqueue(ShadowRequest(choice.shadow, unseen, texts, limit, first, ticket))
         elif ticket is not None:
-            service.watch.judge(ticket, first)
+            service.observation_buffer.add_evidence(ticket, first)
 
-    def _completion(self, parts: list[Part], usage: Usage | None = None) -> Completion:
+    def _make_completion(self, parts: list[Part], usage: Usage | None = None) -> Completion:
         return Completion(id=self.id, created=self.created, model=self.body.model, choices=parts, usage=usage)
 
-    def _logprobs(self, tokens: Sequence[Token], offset: int) -> LogProbs | None:
+    def _make_logprobs(self, tokens: Sequence[Token], offset: int) -> LogProbs | None:
         return to_logprobs(tokens, self.body.logprobs, offset)
 
     def _log(self, status: int, usage: Usage) -> None:
@@ -227,14 +238,16 @@ class Run:
             **usage.model_dump(),
             "ms": round(1000 * (time.monotonic() - self._started_s), 1),
         }
-        if self.service.of_tenant(self.tenant).access.log_texts:
+        if self.service.find_tenant_params(self.tenant).access.log_texts:
             line |= {
-                "prompts": [row.request.source for row in self._rows.rows],
-                "texts": [row.text for row in self._rows.rows],
+                "prompts": [row.request.source for row in self._sequences.results],
+                "texts": [row.text for row in self._sequences.results],
             }
-        logging.getLogger(LOGGER).info("%s", json.dumps(line, ensure_ascii=False))
+        logging.getLogger(LOGGER_NAME).info("%s", json.dumps(line, ensure_ascii=False))
 
 
-def _why(problem: PrefixFleetError) -> str:
+def _describe_fallback(problem: PrefixFleetError) -> str:
     """Why a challenger did not answer, in a word for the metrics."""
-    return "too long" if isinstance(problem, DataError) else "failed" if isinstance(problem, _ITS_OWN) else "store"
+    return (
+        "too long" if isinstance(problem, DataError) else "failed" if isinstance(problem, _VERSION_ERRORS) else "store"
+    )

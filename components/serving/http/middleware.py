@@ -9,8 +9,8 @@ from typing import Any
 
 from fastapi import Request
 
-from components.serving.errors import RefusalError, error_answer, unavailable
-from components.serving.http.routes import request_id_of
+from components.serving.errors import RefusalError, make_error_response, make_unavailable_error
+from components.serving.http.routes import get_request_id
 from components.serving.http.service import Service
 
 Message = MutableMapping[str, Any]
@@ -18,12 +18,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-_CALLERS = "/v1/"
-_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-_PORT = re.compile(r":\d+$")
+_API_PATH_PREFIX = "/v1/"
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+_PORT_SUFFIX = re.compile(r":\d+$")
 
 
-class Gate:
+class AdmissionMiddleware:
     """ASGI middleware."""
 
     def __init__(self, app: App, service: Service) -> None:
@@ -36,14 +36,14 @@ class Gate:
             return
         try:
             self._check_host(scope)
-            is_caller = scope["path"].startswith(_CALLERS)
+            is_caller = scope["path"].startswith(_API_PATH_PREFIX)
             if is_caller and self._service.draining:
-                raise unavailable("an answer", "a server that is about to end")
-            receive = await self._limited(scope, receive)
+                raise make_unavailable_error("an answer", "a server that is about to end")
+            receive = await self._limit_body(scope, receive)
         except RefusalError as refusal:
-            self._service.metrics.refused.labels(refusal.status).inc()
-            told = {"connection": "close", "x-request-id": request_id_of(Request(scope))}
-            await error_answer(refusal, told)(scope, receive, send)
+            self._service.metrics.refusals.labels(refusal.status).inc()
+            told = {"connection": "close", "x-request-id": get_request_id(Request(scope))}
+            await make_error_response(refusal, told)(scope, receive, send)
             return
         self._service.in_flight += is_caller
         try:
@@ -53,20 +53,20 @@ class Gate:
 
     def _check_host(self, scope: MutableMapping[str, Any]) -> None:
         """Without keys the server is on loopback alone; a page in a browser must not reach it by a name of its own."""
-        host = _PORT.sub("", _header(scope, b"host"))
-        if self._service.door.is_open and host not in _LOCAL_NAMES:
+        host = _PORT_SUFFIX.sub("", _find_header(scope, b"host"))
+        if self._service.authenticator.allows_anonymous and host not in _LOCAL_HOSTS:
             fix = "use localhost, or make keys (`prefixfleet keys create`)"
             raise RefusalError(403, "a request to localhost, while there are no keys", repr(host), fix)
 
-    async def _limited(self, scope: MutableMapping[str, Any], receive: Receive) -> Receive:
+    async def _limit_body(self, scope: MutableMapping[str, Any], receive: Receive) -> Receive:
         """`receive`, after a body that is too long, or that does not say how long it is, has been looked at.
 
         A transfer-encoding counts for more than a content-length beside it: the body may be of any length.
         """
-        limit, told = self._service.params.serve.max_body_bytes, _header(scope, b"content-length")
+        limit, told = self._service.params.serve.max_body_bytes, _find_header(scope, b"content-length")
         if told:
             self._check_size(int(told) if told.isdecimal() else limit + 1, limit)
-        if not _header(scope, b"transfer-encoding"):
+        if not _find_header(scope, b"transfer-encoding"):
             return receive
         kept, size, more = [], 0, True
         while more:
@@ -90,5 +90,5 @@ class Gate:
             )
 
 
-def _header(scope: MutableMapping[str, Any], name: bytes) -> str:
+def _find_header(scope: MutableMapping[str, Any], name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")

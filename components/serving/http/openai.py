@@ -10,17 +10,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from components.serving.interface import Finish, Token
+from components.serving.interface import FinishReason, Token
 
 MAX_N = 128
 _MAX_STOPS = 16
 
-Stop = Annotated[str, Field(min_length=1, max_length=200)]
-Value = str | int | float
-Record = dict[str, Value | list[Value]]
+StopString = Annotated[str, Field(min_length=1, max_length=200)]
+RecordValue = str | int | float
+InputRecord = dict[str, RecordValue | list[RecordValue]]
 
 
-def _only(*allowed: Any) -> Any:
+def _allow_only(*allowed: Any) -> Any:
     def check(value: Any) -> Any:
         if value not in allowed:
             raise ValueError("not supported here, leave it out")
@@ -29,12 +29,12 @@ def _only(*allowed: Any) -> Any:
     return AfterValidator(check)
 
 
-class _Body(BaseModel):
+class _StrictBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _is_text(cls, body: Any) -> Any:
+    def _check_encodable(cls, body: Any) -> Any:
         """JSON can escape half of a surrogate pair, which no tokenizer, database or log takes."""
         if isinstance(body, dict):
             try:
@@ -44,28 +44,28 @@ class _Body(BaseModel):
         return body
 
 
-class StreamOptions(_Body):
+class StreamOptions(_StrictBody):
     """What a stream brings beside the text."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = Field(default=None, description="accepted; nothing is obfuscated")
 
 
-class CompletionRequest(_Body):
+class CompletionRequest(_StrictBody):
     """A completion. What is left out is as in the tenant's `evaluate` section, by which its version was gated."""
 
     model: str = Field(
         min_length=1, max_length=200, description="tenant, tenant@champion, tenant@challenger or tenant@<version>"
     )
     prompt: str | list[str] | None = Field(default=None, description="one source text or many; or else `input`")
-    input: Record | list[Record] | None = Field(
+    input: InputRecord | list[InputRecord] | None = Field(
         default=None, description="one record or many, written out as the tenant's training data were"
     )
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     n: int | None = Field(default=None, ge=1, le=MAX_N, description="answers to each prompt")
-    stop: Stop | Annotated[list[Stop], Field(max_length=_MAX_STOPS)] | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=_MAX_STOPS)] | None = None
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63, description="left out: another one each time")
     logprobs: int | None = Field(default=None, ge=0, le=5)
     stream: bool | None = None
@@ -75,14 +75,14 @@ class CompletionRequest(_Body):
         default=None, ge=0, le=10, description="0 is the base, 1 the prefix, above 1 more than it"
     )
     best_of: int | None = Field(default=None, description="only as many as n")
-    suffix: Annotated[str | None, _only(None, "")] = None
-    echo: Annotated[bool | None, _only(None, False)] = None
-    logit_bias: Annotated[dict[str, float] | None, _only(None, {})] = None
-    presence_penalty: Annotated[float | None, _only(None, 0.0)] = None
-    frequency_penalty: Annotated[float | None, _only(None, 0.0)] = None
+    suffix: Annotated[str | None, _allow_only(None, "")] = None
+    echo: Annotated[bool | None, _allow_only(None, False)] = None
+    logit_bias: Annotated[dict[str, float] | None, _allow_only(None, {})] = None
+    presence_penalty: Annotated[float | None, _allow_only(None, 0.0)] = None
+    frequency_penalty: Annotated[float | None, _allow_only(None, 0.0)] = None
 
     @model_validator(mode="after")
-    def _agrees(self) -> Self:
+    def _check_consistent(self) -> Self:
         if (self.prompt is None) == (self.input is None):
             raise ValueError("a prompt or an input, and not both")
         if self.prompt == [] or self.input == []:
@@ -94,12 +94,12 @@ class CompletionRequest(_Body):
         return self
 
     @property
-    def stops(self) -> tuple[str, ...]:
+    def stop_strings(self) -> tuple[str, ...]:
         """The stop strings."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
 
-class FeedbackRequest(_Body):
+class FeedbackRequest(_StrictBody):
     """What somebody thinks of an answer."""
 
     id: str = Field(min_length=1, max_length=100, description="of the completion")
@@ -108,7 +108,7 @@ class FeedbackRequest(_Body):
     text: str | None = Field(default=None, min_length=1, description="as it should have been")
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _check_not_empty(self) -> Self:
         if self.rating is None and self.text is None:
             raise ValueError("a rating or a text")
         return self
@@ -136,7 +136,7 @@ class Choice(BaseModel):
     text: str
     index: int
     logprobs: LogProbs | None = None
-    finish_reason: Finish | None = None
+    finish_reason: FinishReason | None = None
 
 
 class Usage(BaseModel):
@@ -187,6 +187,6 @@ def to_logprobs(tokens: Sequence[Token], wanted: int | None, offset: int) -> Log
     return LogProbs(
         tokens=[token.text for token in tokens],
         token_logprobs=[token.logprob for token in tokens],
-        top_logprobs=[dict(token.others) for token in tokens] if wanted else None,
+        top_logprobs=[dict(token.alternatives) for token in tokens] if wanted else None,
         text_offset=offsets,
     )

@@ -7,15 +7,15 @@ import secrets
 from collections.abc import Sequence
 
 from components.config import Params
-from components.data.linearization import DEFAULT_FORM, linearise
+from components.data.linearization import DEFAULT_FORM, linearize_record
 from components.registry.mlflow.versions import Version
 from components.serving.errors import RefusalError
-from components.serving.fleet.versions import to_artifact
+from components.serving.fleet.versions import to_artifact_ref
 from components.serving.http.openai import CompletionRequest
-from components.serving.interface import Request
+from components.serving.interface import GenerationRequest
 
 
-def sources_of(body: CompletionRequest, form: str) -> list[str]:
+def to_sources(body: CompletionRequest, form: str) -> list[str]:
     """The source texts; records are written out in `form`.
 
     Raises:
@@ -24,37 +24,37 @@ def sources_of(body: CompletionRequest, form: str) -> list[str]:
     """
     if body.input is not None:
         records = body.input if isinstance(body.input, list) else [body.input]
-        return [linearise(record, form or DEFAULT_FORM) for record in records]
+        return [linearize_record(record, form or DEFAULT_FORM) for record in records]
     prompts = body.prompt if isinstance(body.prompt, list) else [body.prompt or ""]
     if not all(prompt.strip() for prompt in prompts):
         raise RefusalError(400, "a prompt with text", "an empty one", "give text as in the tenant's data")
     return prompts
 
 
-def to_requests(body: CompletionRequest, version: Version, params: Params) -> list[Request]:
+def to_requests(body: CompletionRequest, version: Version, params: Params) -> list[GenerationRequest]:
     """One row a prompt and draw, the draws of a prompt beside each other; `params` are the tenant's.
 
     Raises:
         DataError, RefusalError: an empty prompt or record, or more than the tenant's `access` section allows.
     """
     access, evaluate = params.access, params.evaluate
-    sources, draws = sources_of(body, version.tags.get("record_form", "")), body.n or 1
-    max_tokens = usual_tokens(params) if body.max_tokens is None else body.max_tokens
-    _at_most(access.max_rows, len(sources) * draws, "rows (prompts times n)", "ask for fewer at once")
-    _at_most(access.max_prompt_chars, max(map(len, sources)), "characters in a prompt", "shorten it")
-    _at_most(access.max_tokens, max_tokens, "max_tokens", "ask for fewer")
+    sources, draws = to_sources(body, version.tags.get("record_form", "")), body.n or 1
+    max_tokens = compute_default_max_tokens(params) if body.max_tokens is None else body.max_tokens
+    _check_at_most(access.max_rows, len(sources) * draws, "rows (prompts times n)", "ask for fewer at once")
+    _check_at_most(access.max_prompt_chars, max(map(len, sources)), "characters in a prompt", "shorten it")
+    _check_at_most(access.max_tokens, max_tokens, "max_tokens", "ask for fewer")
     temperature = evaluate.temperature if body.temperature is None else body.temperature
     seed = secrets.randbits(63) if body.seed is None else body.seed
     return [
-        Request(
-            artifact=to_artifact(version),
+        GenerationRequest(
+            artifact=to_artifact_ref(version),
             source=source,
             max_tokens=max_tokens,
             temperature=temperature,
             top_p=evaluate.top_p if body.top_p is None else body.top_p,
-            stop=body.stops,
+            stop=body.stop_strings,
             seed=seed,
-            draw=draw,
+            sample_index=draw,
             logprobs=body.logprobs,
             guidance=evaluate.guidance if body.guidance is None else body.guidance,
         )
@@ -63,18 +63,18 @@ def to_requests(body: CompletionRequest, version: Version, params: Params) -> li
     ]
 
 
-def usual_tokens(params: Params) -> int:
+def compute_default_max_tokens(params: Params) -> int:
     """How many tokens an answer may have where its caller does not say."""
     return min(params.evaluate.max_new_tokens, params.access.max_tokens)
 
 
-def undone(params: Params) -> Sequence[str]:
+def find_unsupported_settings(params: Params) -> Sequence[str]:
     """What the tenant's `evaluate` section asks of decoding that a server does not do."""
     asked, plain = params.evaluate, type(params.evaluate)()
     names = ("num_beams", "min_new_tokens", "banned", "repetition_penalty", "no_repeat_ngram", "top_k")
     return [name for name in names if getattr(asked, name) != getattr(plain, name)]
 
 
-def _at_most(limit: int, got: int, what: str, fix: str) -> None:
+def _check_at_most(limit: int, got: int, what: str, fix: str) -> None:
     if got > limit:
         raise RefusalError(400, f"at most {limit} {what}", str(got), fix, code="too_large")

@@ -8,14 +8,14 @@ from components.serving.errors import RefusalError
 
 
 @dataclass(slots=True)
-class Bucket:
+class TokenBucket:
     """Holds a minute's worth and fills evenly; what turns out to be more than was asked for may overdraw it."""
 
     per_minute: float
     level: float
     filled_s: float
 
-    def wait_s(self, amount: float, now_s: float) -> float:
+    def compute_wait_s(self, amount: float, now_s: float) -> float:
         """Seconds until `amount` may be taken, or a minute's worth where it is more; 0 where it may be now."""
         self.level = min(self.per_minute, self.level + (now_s - self.filled_s) * self.per_minute / 60)
         self.filled_s = now_s
@@ -28,7 +28,7 @@ class Quotas:
     def __init__(self, access: Callable[[str], AccessConfig], clock: Callable[[], float]) -> None:
         """`access` says what a tenant may; `clock` gives seconds that never go back."""
         self._access, self._clock = access, clock
-        self._buckets: dict[tuple[str, str], Bucket] = {}
+        self._buckets: dict[tuple[str, str], TokenBucket] = {}
 
     def admit(self, tenant: str, tokens: int) -> None:
         """Count a request and set aside what it may read and write at most; `settle` gives back what it did not.
@@ -42,8 +42,8 @@ class Quotas:
         for what, limit, amount in asked:
             if limit is None:
                 continue
-            bucket = self._bucket(tenant, what, limit)
-            if wait := bucket.wait_s(amount, self._clock()):
+            bucket = self._find_bucket(tenant, what, limit)
+            if wait := bucket.compute_wait_s(amount, self._clock()):
                 got = f"more; there is room again in {wait:.1f} s"
                 wanted = f"at most {limit} {what} a minute of {tenant}"
                 raise RefusalError(429, wanted, got, "wait, or ask for a larger quota", code="quota", retry_after=wait)
@@ -57,5 +57,5 @@ class Quotas:
         if bucket is not None:
             bucket.level += reserved - used
 
-    def _bucket(self, tenant: str, what: str, limit: int) -> Bucket:
-        return self._buckets.setdefault((tenant, what), Bucket(limit, limit, self._clock()))
+    def _find_bucket(self, tenant: str, what: str, limit: int) -> TokenBucket:
+        return self._buckets.setdefault((tenant, what), TokenBucket(limit, limit, self._clock()))

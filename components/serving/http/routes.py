@@ -13,10 +13,10 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from components.rollout.store.feedback import give
-from components.serving.errors import ErrorBody, error_body, note, refusal_of
+from components.rollout.store.feedback import save_feedback
+from components.serving.errors import ErrorBody, log_server_error, make_error_body, to_refusal
 from components.serving.http.auth import Caller
-from components.serving.http.completions import Run, prepare
+from components.serving.http.completions import CompletionRun, prepare_completion
 from components.serving.http.openai import (
     Completion,
     CompletionRequest,
@@ -27,118 +27,122 @@ from components.serving.http.openai import (
 )
 from components.serving.http.service import Service
 
-LEFT = 499
+CLIENT_DISCONNECTED = 499
 """What is counted where the caller has left; nobody is told."""
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
+_REQUEST_ID_PATTERN = re.compile(r"[\x21-\x7e]{1,200}")
 _Result = TypeVar("_Result")
 
 router = APIRouter(responses={"default": {"model": ErrorBody, "description": "An error, in OpenAI's shape."}})
 
 
-def service_of(request: Request) -> Service:
+def get_service(request: Request) -> Service:
     """The server's parts."""
     service: Service = request.app.state.service
     return service
 
 
-async def caller_of(request: Request, authorization: Annotated[str | None, Header()] = None) -> Caller:
+async def authenticate_caller(request: Request, authorization: Annotated[str | None, Header()] = None) -> Caller:
     """Who asks. Raises RefusalError: 401, 503."""
-    return await service_of(request).door.caller(authorization)
+    return await get_service(request).authenticator.authenticate(authorization)
 
 
-def sent_id_of(request: Request) -> str | None:
+def find_sent_request_id(request: Request) -> str | None:
     """The caller's x-request-id, where it is a sane one."""
     given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else None
+    return given if _REQUEST_ID_PATTERN.fullmatch(given) else None
 
 
-def request_id_of(request: Request) -> str:
+def get_request_id(request: Request) -> str:
     """The caller's own, or one that nobody has."""
-    return sent_id_of(request) or secrets.token_hex(12)
+    return find_sent_request_id(request) or secrets.token_hex(12)
 
 
-_Who = Annotated[Caller, Depends(caller_of)]
-_Service = Annotated[Service, Depends(service_of)]
-_RequestId = Annotated[str, Depends(request_id_of)]
+_AuthenticatedCaller = Annotated[Caller, Depends(authenticate_caller)]
+_ServiceDependency = Annotated[Service, Depends(get_service)]
+_RequestId = Annotated[str, Depends(get_request_id)]
 
 
 @router.post("/v1/completions", response_model=Completion, tags=["OpenAI"])
 async def complete(
-    request: Request, body: CompletionRequest, caller: _Who, service: _Service, request_id: _RequestId
+    request: Request,
+    body: CompletionRequest,
+    caller: _AuthenticatedCaller,
+    service: _ServiceDependency,
+    request_id: _RequestId,
 ) -> Response:
     """Complete prompts, or records, as the tenant does. With `stream` the answer comes as server-sent events."""
-    run = await prepare(service, caller, body, request_id, sent_id_of(request))
+    run = await prepare_completion(service, caller, body, request_id, find_sent_request_id(request))
     try:
         await run.start()
         if body.stream:
-            return StreamingResponse(_events(run), headers=run.headers, media_type="text/event-stream")
-        answer = await _unless_left(request, run.whole())
+            return StreamingResponse(_stream_events(run), headers=run.headers, media_type="text/event-stream")
+        answer = await _await_unless_disconnected(request, run.collect_answer())
     except asyncio.CancelledError:
-        run.end(LEFT)
+        run.finish(CLIENT_DISCONNECTED)
         raise
     except Exception as problem:
-        run.end(refusal_of(problem).status)
+        run.finish(to_refusal(problem).status)
         raise
     if answer is None:
-        run.end(LEFT)
-        return Response(status_code=LEFT)
-    run.end(200)
+        run.finish(CLIENT_DISCONNECTED)
+        return Response(status_code=CLIENT_DISCONNECTED)
+    run.finish(200)
     return JSONResponse(answer.model_dump(), headers=run.headers)
 
 
 @router.get("/v1/models", tags=["OpenAI"])
-async def models(caller: _Who, service: _Service) -> ModelList:
+async def models(caller: _AuthenticatedCaller, service: _ServiceDependency) -> ModelList:
     """The tenants that the caller may ask, with the versions that answer for them."""
-    champions = service.fleet.map.champions
+    champions = service.fleet.snapshot.champions
     mine = sorted(champions) if caller.is_admin else [caller.tenant] if caller.tenant in champions else []
-    return ModelList(data=[_model(service, tenant) for tenant in mine if tenant])
+    return ModelList(data=[_to_model(service, tenant) for tenant in mine if tenant])
 
 
 @router.get("/v1/models/{model}", tags=["OpenAI"])
-async def model(model: str, caller: _Who, service: _Service) -> Model:
+async def model(model: str, caller: _AuthenticatedCaller, service: _ServiceDependency) -> Model:
     """One tenant."""
-    caller.check(model)
+    caller.check_access(model)
     await service.fleet.choose(model, "champion", "")
-    return _model(service, model)
+    return _to_model(service, model)
 
 
 @router.post("/v1/feedback", tags=["PrefixFleet"])
-async def feedback(body: FeedbackRequest, caller: _Who, service: _Service) -> FeedbackAnswer:
+async def feedback(body: FeedbackRequest, caller: _AuthenticatedCaller, service: _ServiceDependency) -> FeedbackAnswer:
     """Rate an answer, or say how it should have been; a corrected text becomes an example of the tenant's next data.
 
     Of what is said of one answer, all is kept, and the first counts for the rollout.
     """
-    said = service.memory.to_feedback(caller, body)
-    with service.memory.judging(body) as (counts, ticket):
-        await asyncio.to_thread(give, service.database, said, counts=counts, ticket=ticket)
+    said = service.answer_memory.to_feedback(caller, body)
+    with service.answer_memory.claim_first_feedback(body) as (counts, ticket):
+        await asyncio.to_thread(save_feedback, service.database, said, counts=counts, ticket=ticket)
     return FeedbackAnswer(id=body.id)
 
 
-async def _events(run: Run) -> AsyncIterator[str]:
-    status = LEFT
+async def _stream_events(run: CompletionRun) -> AsyncIterator[str]:
+    status = CLIENT_DISCONNECTED
     try:
-        async for chunk in run.chunks():
-            yield _event(chunk.model_dump())
+        async for chunk in run.stream_chunks():
+            yield _format_event(chunk.model_dump())
         status = 200
     except Exception as problem:  # noqa: BLE001 - the headers are out, so the caller is told within the stream
-        note(problem)
-        refusal = refusal_of(problem)
+        log_server_error(problem)
+        refusal = to_refusal(problem)
         status = refusal.status
-        yield _event(error_body(refusal))
+        yield _format_event(make_error_body(refusal))
     finally:
-        run.end(status)
+        run.finish(status)
     yield "data: [DONE]\n\n"
 
 
-def _event(value: dict[str, Any]) -> str:
+def _format_event(value: dict[str, Any]) -> str:
     return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
-async def _unless_left(request: Request, work: Awaitable[_Result]) -> _Result | None:
+async def _await_unless_disconnected(request: Request, work: Awaitable[_Result]) -> _Result | None:
     """The work's result, or None where the caller leaves before it is done."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.create_task(_left(request))
+    leaving = asyncio.create_task(_wait_for_disconnect(request))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else None
@@ -147,16 +151,16 @@ async def _unless_left(request: Request, work: Awaitable[_Result]) -> _Result | 
         working.cancel()
 
 
-async def _left(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _model(service: Service, tenant: str) -> Model:
-    challenger = service.fleet.map.challengers.get(tenant)
+def _to_model(service: Service, tenant: str) -> Model:
+    challenger = service.fleet.snapshot.challengers.get(tenant)
     return Model(
         id=tenant,
         created=int(service.started_s),
-        version=service.fleet.map.champions[tenant].version,
+        version=service.fleet.snapshot.champions[tenant].version,
         challenger=challenger.version if challenger else None,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from components.config.serve import ServeConfig
 from components.errors import ConfigError
 
-_ENCRYPTED = b"ENCRYPTED"
+_ENCRYPTED_MARKER = b"ENCRYPTED"
 """Stands in the first lines of every PEM key with a passphrase."""
 
 
@@ -22,13 +22,13 @@ def check_tls(config: ServeConfig) -> None:
             raise ConfigError("a certificate beside the key", "none", "give serve.tls_certificate (--tls-certificate)")
         return
     for name, path in (("certificate", certificate), ("key", key)):
-        if path is not None and _ENCRYPTED in _read(name, Path(path)):
+        if path is not None and _ENCRYPTED_MARKER in _read(name, Path(path)):
             fix = f"write it without: openssl pkey -in {path} -out plain.pem"
             raise ConfigError("a key that a server can read by itself", f"{path}, which wants a passphrase", fix)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as problem:
-        got = f"{certificate} and {key or 'no key'}: {_told(problem)}"
+        got = f"{certificate} and {key or 'no key'}: {_describe_error(problem)}"
         raise ConfigError("a certificate and its key in PEM", got, "correct the files") from None
 
 
@@ -40,7 +40,7 @@ def _read(name: str, path: Path) -> bytes:
         raise ConfigError(f"a file with the {name} in PEM", f"{path}: {problem.strerror or problem}", fix) from None
 
 
-def _told(problem: OSError) -> str:
+def _describe_error(problem: OSError) -> str:
     reason = getattr(problem, "reason", None)
     if reason == "KEY_VALUES_MISMATCH":
         return "the key is another certificate's"

@@ -10,56 +10,58 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from components.config.problems import known_keys, shown, unknown_key
+from components.config.problems import format_value, list_known_keys, make_unknown_key_error
 from components.serving.errors import RefusalError
 
-_LEADING = re.compile(r"^(Input should be|(String|List|Dictionary) should have|Value error,) ")
-_TRAILING = re.compile(r" after validation, not \d+$")
-_OBJECT = "a body that is a JSON object"
-_SEND = "send an object, with content-type: application/json"
+_MESSAGE_PREFIX = re.compile(r"^(Input should be|(String|List|Dictionary) should have|Value error,) ")
+_MESSAGE_SUFFIX = re.compile(r" after validation, not \d+$")
+_WANTED_OBJECT = "a body that is a JSON object"
+_OBJECT_FIX = "send an object, with content-type: application/json"
 
-Problem = Mapping[str, Any]
-Place = Sequence[str | int]
+PydanticError = Mapping[str, Any]
+FieldPath = Sequence[str | int]
 
 
-def refuse_body(problems: Sequence[Problem], model: type[BaseModel], body: Any) -> RefusalError:
+def make_body_error(problems: Sequence[PydanticError], model: type[BaseModel], body: Any) -> RefusalError:
     """The first thing that is wrong with a `body` that was to be a `model`; `problems` are pydantic's, at least one."""
     first = problems[0]
     if first["type"] == "json_invalid":
         got = f"{first['ctx']['error']}, at character {first['loc'][-1]}"
         return RefusalError(400, "a body in JSON", got, "correct it", code="invalid_json")
-    place = _place(first, body)
+    place = _find_field_path(first, body)
     if first["type"] == "extra_forbidden":
         parents = [str(part) for part in place[:-1]]
-        told = unknown_key(str(place[-1]), known_keys(model, parents), ".".join(parents) or "the request")
+        told = make_unknown_key_error(
+            str(place[-1]), list_known_keys(model, parents), ".".join(parents) or "the request"
+        )
         return RefusalError(400, told.wanted, told.got, told.fix, code="unknown_parameter")
     if not place and first["type"] != "value_error":
-        got = "none" if first["type"] == "missing" else shown(first["input"])
-        return RefusalError(400, _OBJECT, got, _SEND, code="invalid_json")
+        got = "none" if first["type"] == "missing" else format_value(first["input"])
+        return RefusalError(400, _WANTED_OBJECT, got, _OBJECT_FIX, code="invalid_json")
     name = ".".join(map(str, place[:1])) or "the body"
     if first["type"] == "missing":
         return RefusalError(400, f"a value for {name}", "none", "add it", code="missing_parameter")
-    return _wrong_value([one for one in problems if _place(one, body)[:1] == place[:1]], body)
+    return _make_value_error([one for one in problems if _find_field_path(one, body)[:1] == place[:1]], body)
 
 
-def _wrong_value(problems: Sequence[Problem], body: Any) -> RefusalError:
+def _make_value_error(problems: Sequence[PydanticError], body: Any) -> RefusalError:
     """All of one field."""
-    depth = max(len(_place(one, body)) for one in problems)
-    deepest = [one for one in problems if len(_place(one, body)) == depth]
+    depth = max(len(_find_field_path(one, body)) for one in problems)
+    deepest = [one for one in problems if len(_find_field_path(one, body)) == depth]
     tellings = [one for one in deepest if not one["type"].endswith("_type")] or deepest
-    wanted = " or ".join(dict.fromkeys(map(_wanted, tellings)))
-    name = ".".join(map(str, _place(tellings[0], body))) or "the body"
+    wanted = " or ".join(dict.fromkeys(map(_describe_expected, tellings)))
+    name = ".".join(map(str, _find_field_path(tellings[0], body))) or "the body"
     return RefusalError(
-        400, f"{name}: {wanted}", shown(tellings[0]["input"]), f"correct {name}", code="invalid_parameter"
+        400, f"{name}: {wanted}", format_value(tellings[0]["input"]), f"correct {name}", code="invalid_parameter"
     )
 
 
-def _wanted(problem: Problem) -> str:
-    words = _TRAILING.sub("", _LEADING.sub("", problem["msg"]))
+def _describe_expected(problem: PydanticError) -> str:
+    words = _MESSAGE_SUFFIX.sub("", _MESSAGE_PREFIX.sub("", problem["msg"]))
     return words.replace("a valid dictionary", "a valid object")
 
 
-def _place(problem: Problem, body: Any) -> Place:
+def _find_field_path(problem: PydanticError, body: Any) -> FieldPath:
     """Keys and indices that the caller knows; pydantic puts the names of types between them."""
     parts = problem["loc"][1:] if problem["loc"][:1] == ("body",) else problem["loc"]
     place: list[str | int] = []

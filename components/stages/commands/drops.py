@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from components.data.drop_checks import DropReport, check_drop
-from components.data.dvc import POINTER
+from components.data.drop_checks import CheckedDrop, check_drop
+from components.data.dvc import POINTER_FILE
 from components.data.schema import check_tenant_id, write_split
 from components.errors import DataError
-from components.stages.dataset import waiting
-from components.stages.progress import listed
+from components.stages.dataset import find_tenants_with_drops
+from components.stages.progress import join_abbreviated
 from components.stages.workspace import Workspace
 
 
@@ -23,7 +23,7 @@ def write_drop(workspace: Workspace, kind: str, path: str, tenant: str, options:
 
     check_tenant_id(tenant)
     folder = workspace.drops / tenant
-    if tenant in waiting(workspace):
+    if tenant in find_tenants_with_drops(workspace):
         fix = f"take it in first (`prefixfleet data take --tenant {tenant}`), or remove it"
         raise DataError(f"no drop of {tenant} waiting", f"one in {folder}", fix)
     splits = import_dataset(kind, path, workspace.params.data, **options)
@@ -33,40 +33,42 @@ def write_drop(workspace: Workspace, kind: str, path: str, tenant: str, options:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class DropCheck:
     """A drop as an intake would see it: what it holds, and why it would be refused as a whole ("" where it would not).
 
     `report` is None where not even its lines could be looked at.
     """
 
-    report: DropReport | None
-    refused: str
+    report: CheckedDrop | None
+    refusal: str
 
 
-def check_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> dict[str, Check]:
+def check_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> dict[str, DropCheck]:
     """Check every (or each named) tenant's drop without taking it in.
 
     Raises:
         DataError: no drop at all, or none of a named tenant.
 
     """
-    present = waiting(workspace)
+    present = find_tenants_with_drops(workspace)
     chosen = present if tenants is None else list(tenants)
     known = set(present)
     missing = [tenant for tenant in chosen if tenant not in known]
     if missing or not chosen:
-        got = f"none of {listed(missing)}" if missing else "none"
+        got = f"none of {join_abbreviated(missing)}" if missing else "none"
         raise DataError(f"drops in {workspace.drops}", got, "put lines into drops/TENANT/SPLIT.jsonl, or import some")
-    return {tenant: _check(workspace, tenant) for tenant in chosen}
+    return {tenant: _check_tenant_drop(workspace, tenant) for tenant in chosen}
 
 
-def _check(workspace: Workspace, tenant: str) -> Check:
+def _check_tenant_drop(workspace: Workspace, tenant: str) -> DropCheck:
     report = None
     try:
         report = check_drop(workspace.drops / tenant, workspace.params.data)
-        report.verify(workspace.params.data)
-        if workspace.data.is_dir() or not (workspace.root / POINTER).exists():  # else nobody knows before `dvc pull`
-            report.complete(workspace.data)
+        report.require_usable(workspace.params.data)
+        if (
+            workspace.data.is_dir() or not (workspace.root / POINTER_FILE).exists()
+        ):  # else nobody knows before `dvc pull`
+            report.require_all_splits(workspace.data)
     except DataError as problem:
-        return Check(report, str(problem))
-    return Check(report, "")
+        return DropCheck(report, str(problem))
+    return DropCheck(report, "")

@@ -10,7 +10,7 @@ from components.stages.workspace import Workspace
 
 
 def generate(
-    workspace: Workspace, tenant: str, sources: Sequence[str], changed: Mapping[str, Any] | None = None
+    workspace: Workspace, tenant: str, sources: Sequence[str], overrides: Mapping[str, Any] | None = None
 ) -> list[str]:
     """Generate after each source, with the tenant's evaluate parameters and, for this request, the changed ones.
 
@@ -22,19 +22,21 @@ def generate(
 
     """
     check_tenant_id(tenant)
-    params = workspace.params.for_tenant(tenant).laid_over({"evaluate": dict(changed or {})}, where="this request")
+    params = workspace.params.for_tenant(tenant).override_with(
+        {"evaluate": dict(overrides or {})}, where="this request"
+    )
     if not sources or not all(source.strip() for source in sources):
         raise DataError("a source text", "an empty one", "give text as in the tenant's data")
-    champion = workspace.registry.champion(tenant)
+    champion = workspace.registry.find_champion(tenant)
     if champion is None:
         raise RegistryError(
             f"a champion of {tenant}", "none", "make one (`prefixfleet retrain`); see `prefixfleet status`"
         )
     from components.model.decoding import Decoding, generate_text
 
-    folder = workspace.registry.fetch(champion, workspace.champion_folder(champion))
+    folder = workspace.registry.fetch(champion, workspace.get_champion_folder(champion))
     delta, manifest = load_artifact(folder, workspace.base)
     config = params.evaluate
-    decoding = Decoding.of(config)
-    cut = manifest.config(folder).max_source_tokens
+    decoding = Decoding.from_config(config)
+    cut = manifest.parse_train_config(folder).max_source_tokens
     return generate_text(workspace.base, delta, sources, decoding, config.batch_size, max_source_tokens=cut)

@@ -15,25 +15,25 @@ from components.errors import ArtifactError, BaseModelError, ConfigError, DataEr
 from components.registry.artifact import load_artifact, save_artifact
 from components.registry.manifest import Manifest
 from components.registry.peft.format import PeftPrefix, read_peft, write_peft
-from components.stages.base import describe
-from components.stages.dataset import waiting
-from components.stages.plan import examine
-from components.stages.progress import tell, warn
+from components.stages.base import read_base_facts
+from components.stages.dataset import find_tenants_with_drops
+from components.stages.plan import plan_tenant
+from components.stages.progress import log_info, log_warning
 from components.stages.stamps import write_csv
 from components.stages.train import LOSS_FILE, STATE_FOLDER, TRAINING_FILE
 from components.stages.workspace import Workspace
 
-IMPORTED = "imported"
+IMPORTED_KEY = "imported"
 """What `made_from` calls the sha256 of the checkpoint's tensors."""
 
-_DIGESTS = {"base_digest": "digest", "tokenizer_digest": "tokenizer_digest"}
+_DIGEST_KEYS = {"base_digest": "digest", "tokenizer_digest": "tokenizer_digest"}
 """A manifest's digests, and what base.json calls them."""
-_FOREIGN = {
+_REFUSAL_REASONS = {
     "infix": "it stands between source and target, where PEFT puts nothing",
     "embedding": "a soft prompt, which has no keys and values of its own",
     "in-context": "examples, which are not trained",
 }
-_OWN_BASE = "point base.path at the base it was trained on, or train the tenant on this one"
+_BASE_FIX = "point base.path at the base it was trained on, or train the tenant on this one"
 
 
 def export_peft(
@@ -50,20 +50,20 @@ def export_peft(
 
     """
     check_tenant_id(tenant)
-    source, name = _source(workspace, tenant, number, trained)
+    source, name = _find_source(workspace, tenant, number, trained)
     delta, manifest = load_artifact(source, None)
     if manifest.method != "prefix" or delta.prefix is None:
-        why = _FOREIGN.get(manifest.method, "it changes the base's weights")
+        why = _REFUSAL_REASONS.get(manifest.method, "it changes the base's weights")
         fix = "keep it in PrefixFleet, or train the tenant with train.method: prefix"
         raise ArtifactError("keys and values alone, all that PEFT's prefix tuning can hold", f"{name}: {why}", fix)
-    base = describe(workspace)
+    base = read_base_facts(workspace)
     place, revision = workspace.base_config.path, workspace.params.base.revision
     if manifest.base_digest != base["digest"]:
-        warn(f"{name} is on base {manifest.base_name}, not on today's {base['name']}: load it on its own base")
+        log_warning(f"{name} is on base {manifest.base_name}, not on today's {base['name']}: load it on its own base")
         place, revision = manifest.base_name, None
-    facts = {"tenant": tenant, "artifact": manifest.sha256, **{key: getattr(manifest, key) for key in _DIGESTS}}
+    facts = {"tenant": tenant, "artifact": manifest.sha256, **{key: getattr(manifest, key) for key in _DIGEST_KEYS}}
     write_peft(folder, delta.prefix, base_name=place, revision=revision, facts=facts)
-    return f"{name}: {delta.prefix.length} slots, {delta.parameters:,} values, base {place}"
+    return f"{name}: {delta.prefix.length} slots, {delta.parameter_count:,} values, base {place}"
 
 
 def import_peft(workspace: Workspace, tenant: str, folder: Path) -> Manifest:
@@ -77,16 +77,16 @@ def import_peft(workspace: Workspace, tenant: str, folder: Path) -> Manifest:
 
     """
     check_tenant_id(tenant)
-    workspace.tenants([tenant])
-    if tenant in waiting(workspace):
+    workspace.list_tenants([tenant])
+    if tenant in find_tenants_with_drops(workspace):
         fix = f"take it in first: prefixfleet data take --tenant {tenant}"
         raise DataError(f"all data of {tenant} taken in", "a drop that waits, and asks for another prefix", fix)
-    base = describe(workspace)
-    item = examine(workspace, tenant, base["digest"])
+    base = read_base_facts(workspace)
+    item = plan_tenant(workspace, tenant, base["digest"])
     found = read_peft(folder)
     _check_base(found, base, folder)
     _check_train(tenant, item.train, found.prefix.length, folder)
-    trained = workspace.out("train", tenant)
+    trained = workspace.get_output_folder("train", tenant)
     shutil.rmtree(trained / STATE_FOLDER, ignore_errors=True)
     (trained / TRAINING_FILE).unlink(missing_ok=True)
     write_csv(trained / LOSS_FILE, ["step"], [])
@@ -102,28 +102,30 @@ def import_peft(workspace: Workspace, tenant: str, folder: Path) -> Manifest:
         train=item.train.model_dump(mode="json"),
         fingerprint=item.fingerprint,
         method=item.train.method,
-        made_from={IMPORTED: found.sha256},
+        made_from={IMPORTED_KEY: found.sha256},
     )
-    tell(f"{tenant}: {manifest.prefix_length} slots imported from {folder}")
-    others = [other for other in workspace.tenants() if workspace.params.for_tenant(other).train.shared == tenant]
+    log_info(f"{tenant}: {manifest.prefix_length} slots imported from {folder}")
+    others = [other for other in workspace.list_tenants() if workspace.params.for_tenant(other).train.shared == tenant]
     if others:
-        warn(f"{', '.join(others)} stand on {tenant}'s former slots until they are trained again")
+        log_warning(f"{', '.join(others)} stand on {tenant}'s former slots until they are trained again")
     return manifest
 
 
-def _source(workspace: Workspace, tenant: str, number: str | None, trained: bool) -> tuple[Path, str]:
+def _find_source(workspace: Workspace, tenant: str, number: str | None, trained: bool) -> tuple[Path, str]:
     """The folder of the artifact to export, and its name."""
-    out = workspace.out("train", tenant)
+    out = workspace.get_output_folder("train", tenant)
     local = (out, f"{tenant}'s prefix in {out}")
     if trained:
         return local
-    versions = workspace.registry.versions(tenant)
-    champion = workspace.registry.champion(tenant) if number is None else None
+    versions = workspace.registry.find_versions(tenant)
+    champion = workspace.registry.find_champion(tenant) if number is None else None
     found = champion or next((version for version in versions if version.version == number), None)
     if found is not None:
-        return workspace.registry.fetch(found, workspace.champion_folder(found)), f"{tenant}, version {found.version}"
+        return workspace.registry.fetch(
+            found, workspace.get_champion_folder(found)
+        ), f"{tenant}, version {found.version}"
     if number is None and not versions:
-        tell(f"{tenant} has no version in MLflow: taking its prefix in out/train")
+        log_info(f"{tenant} has no version in MLflow: taking its prefix in out/train")
         return local
     wanted = f"a champion of {tenant}" if number is None else f"version {number} of {tenant}"
     known = ", ".join(version.version for version in versions) or "none"
@@ -139,18 +141,18 @@ def _check_base(found: PeftPrefix, base: dict[str, Any], folder: Path) -> None:
     shape, sizes = found.prefix.shape, ("layers", "kv_heads", "head_dim")
     if any(getattr(shape, size) != base[size] for size in sizes):
         wanted = f"{base['layers']} layers x {base['kv_heads']} key/value heads x {base['head_dim']}"
-        raise BaseModelError(f"a checkpoint for {base['name']}: {wanted}", f"one of {shape} in {told}", _OWN_BASE)
+        raise BaseModelError(f"a checkpoint for {base['name']}: {wanted}", f"one of {shape} in {told}", _BASE_FIX)
     if found.prefix.length >= base["context"]:
         wanted = f"a prefix shorter than the context of {base['name']}, {base['context']} tokens"
-        raise BaseModelError(wanted, f"{found.prefix.length} slots in {told}", _OWN_BASE)
-    for digest, key in _DIGESTS.items():
+        raise BaseModelError(wanted, f"{found.prefix.length} slots in {told}", _BASE_FIX)
+    for digest, key in _DIGEST_KEYS.items():
         if found.facts.get(digest, base[key]) != base[key]:
             what = digest.replace("_", " ")
             wanted = f"a checkpoint for {base['name']}, {what} {base[key]}"
-            raise BaseModelError(wanted, f"{what} {found.facts[digest]} in {told}", _OWN_BASE)
+            raise BaseModelError(wanted, f"{what} {found.facts[digest]} in {told}", _BASE_FIX)
     names = {Path(str(name)).name for name in (base["name"], base["path"])}
     if not found.facts and found.base_name and Path(found.base_name).name not in names:
-        warn(
+        log_warning(
             f"the checkpoint says it was trained on {found.base_name}, the base here is {base['name']}: "
             "their shapes are the same, more cannot be checked; see what the evaluation says"
         )

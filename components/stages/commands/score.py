@@ -11,16 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.errors import WorkspaceError
-from components.evaluation.suites import LeftOut, SuiteScore, left_out, named_suite, score_suite
-from components.evaluation.suites.alignment import align
-from components.evaluation.suites.e2e import repaired
-from components.evaluation.suites.predictions import Predictions, read_predictions
+from components.evaluation.suites import (
+    SuiteScore,
+    UnavailableMetric,
+    find_suite,
+    find_unavailable_metrics,
+    score_suite,
+)
+from components.evaluation.suites.alignment import align_outputs
+from components.evaluation.suites.e2e import repair_characters
+from components.evaluation.suites.predictions import SystemOutputs, read_system_outputs
 from components.evaluation.suites.references import References, read_references
 from components.storage.atomic_files import write_atomic
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoringResult:
     """What a file of outputs scores, and everything that a reader of the figures should know."""
 
     suite: str
@@ -31,10 +37,10 @@ class Scored:
     empty_predictions: int
     seconds: float
     scores: tuple[SuiteScore, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[UnavailableMetric, ...]
 
 
-def score(
+def score_predictions(
     suite: str,
     predictions: Path,
     references: Sequence[Path] = (),
@@ -44,7 +50,7 @@ def score(
     column: str | None = None,
     reference_column: str | None = None,
     split: str = "test",
-) -> Scored:
+) -> ScoringResult:
     """Score the outputs in `predictions`; without `references` against those that its own JSON lines hold.
 
     Raises:
@@ -52,22 +58,22 @@ def score(
         WorkspaceError: `require_all`, or a metric asked for by name, and this machine cannot compute it.
 
     """
-    named_suite(suite)
-    missing = left_out(suite, metrics)
+    find_suite(suite)
+    missing = find_unavailable_metrics(suite, metrics)
     if missing and require_all:
         raise WorkspaceError(f"every metric of {suite}", missing[0].why, missing[0].fix)
-    outputs = read_predictions(predictions, column)
+    outputs = read_system_outputs(predictions, column)
     targets = read_references(list(references) or [predictions], suite, reference_column, split)
     if suite == "e2e":
-        outputs, targets = _mended(outputs, targets)
-    aligned = align(outputs, targets)
+        outputs, targets = _repair_e2e(outputs, targets)
+    aligned = align_outputs(outputs, targets)
     started = time.perf_counter()
     scores = score_suite(suite, aligned.predictions, aligned.references, aligned.slices, metrics=metrics)
-    return Scored(
+    return ScoringResult(
         suite=suite,
         predictions=str(predictions),
         references=tuple(map(str, references or [predictions])),
-        aligned_by=aligned.by,
+        aligned_by=aligned.aligned_by,
         n=len(aligned.predictions),
         empty_predictions=sum(not text.strip() for text in aligned.predictions),
         seconds=round(time.perf_counter() - started, 2),
@@ -76,7 +82,7 @@ def score(
     )
 
 
-def write_scores(path: Path, scored: Scored) -> None:
+def write_scores(path: Path, scored: ScoringResult) -> None:
     """Write the scores as JSON, whole or not at all.
 
     Raises:
@@ -86,12 +92,15 @@ def write_scores(path: Path, scored: Scored) -> None:
     write_atomic(path, (json.dumps(dataclasses.asdict(scored), ensure_ascii=False, indent=2) + "\n").encode())
 
 
-def _mended(outputs: Predictions, targets: References) -> tuple[Predictions, References]:
+def _repair_e2e(outputs: SystemOutputs, targets: References) -> tuple[SystemOutputs, References]:
     """Both with E2E's broken characters repaired where the file is a table with inputs, as the official script does."""
     if outputs.inputs is not None:
-        texts, inputs = list(map(repaired, outputs.texts)), list(map(repaired, outputs.inputs))
+        texts, inputs = list(map(repair_characters, outputs.texts)), list(map(repair_characters, outputs.inputs))
         outputs = dataclasses.replace(outputs, texts=texts, inputs=inputs)
     if targets.inputs is not None:
-        groups, inputs = [list(map(repaired, own)) for own in targets.texts], list(map(repaired, targets.inputs))
+        groups, inputs = (
+            [list(map(repair_characters, own)) for own in targets.texts],
+            list(map(repair_characters, targets.inputs)),
+        )
         targets = dataclasses.replace(targets, texts=groups, inputs=inputs)
     return outputs, targets

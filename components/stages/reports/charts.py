@@ -8,30 +8,30 @@ from components.stages.stamps import read_csv
 from components.stages.train import LOSS_FILE
 from components.stages.workspace import Workspace
 
-_MOST = 24
+_MAX_TENANTS = 24
 
 
-def draw(workspace: Workspace) -> list[Path]:
+def draw_charts(workspace: Workspace) -> list[Path]:
     """Draw loss.png and bleu.png of the first tenants (at most 24); returns the files."""
     workspace.pictures.mkdir(parents=True, exist_ok=True)
-    losses = read_csv(workspace.out("train") / LOSS_FILE)
-    scores = read_csv(workspace.out("evaluate") / BLEU_FILE)
+    losses = read_csv(workspace.get_output_folder("train") / LOSS_FILE)
+    scores = read_csv(workspace.get_output_folder("evaluate") / BLEU_FILE)
     return [
-        _save(_loss_curves(losses), workspace.pictures / "loss.png"),
-        _save(_bleu_bars(scores), workspace.pictures / "bleu.png"),
+        _save(_draw_loss_curves(losses), workspace.pictures / "loss.png"),
+        _save(_draw_bleu_bars(scores), workspace.pictures / "bleu.png"),
     ]
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _make_figure(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
-def _loss_curves(rows: list[dict[str, str]]) -> Any:
-    figure, axes = _figure(8, 5)
-    for number, tenant in enumerate(sorted({row["tenant"] for row in rows})[:_MOST]):
+def _draw_loss_curves(rows: list[dict[str, str]]) -> Any:
+    figure, axes = _make_figure(8, 5)
+    for number, tenant in enumerate(sorted({row["tenant"] for row in rows})[:_MAX_TENANTS]):
         own = [row for row in rows if row["tenant"] == tenant]
         steps = [int(row["step"]) for row in own]
         for column, style, label in (("train_loss", ":", None), ("validation_loss", "-", tenant)):
@@ -42,9 +42,9 @@ def _loss_curves(rows: list[dict[str, str]]) -> Any:
     return figure
 
 
-def _bleu_bars(rows: list[dict[str, str]]) -> Any:
-    tenants = sorted({row["tenant"] for row in rows})[:_MOST]
-    figure, axes = _figure(8, 1.5 + 0.6 * max(1, len(tenants)))
+def _draw_bleu_bars(rows: list[dict[str, str]]) -> Any:
+    tenants = sorted({row["tenant"] for row in rows})[:_MAX_TENANTS]
+    figure, axes = _make_figure(8, 1.5 + 0.6 * max(1, len(tenants)))
     for subject, shift in (("base", 0.2), ("prefix", -0.2)):
         own = {row["tenant"]: row for row in rows if row["subject"] == subject}
         values = [float(own[tenant]["bleu"]) for tenant in tenants]

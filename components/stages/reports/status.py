@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.data.schema import SPLITS
-from components.stages.base import describe
-from components.stages.gate import last_verdict
-from components.stages.plan import examine
+from components.stages.base import read_base_facts
+from components.stages.gate import read_last_verdict
+from components.stages.plan import plan_tenant
 from components.stages.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class TenantStatus:
     """One tenant; `stale` says why the champion is not what data, parameters and base ask for today, "" when it is."""
 
     tenant: str
@@ -23,7 +23,7 @@ class Status:
     stale: str
 
 
-def status(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Status]:
+def read_status(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantStatus]:
     """Every (or the named) tenant's status.
 
     Raises:
@@ -31,23 +31,23 @@ def status(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[S
         RegistryError: MLflow does not answer.
 
     """
-    known = workspace.tenants(tenants)
-    base_digest = describe(workspace)["digest"]
-    champions = workspace.registry.champions()
+    known = workspace.list_tenants(tenants)
+    base_digest = read_base_facts(workspace)["digest"]
+    champions = workspace.registry.find_champions()
     found = []
     prints: dict[str, str | None] = {}
     for tenant in known:
-        item = examine(workspace, tenant, base_digest, prints)
-        champion, verdict = champions.get(tenant), last_verdict(workspace, tenant)
+        item = plan_tenant(workspace, tenant, base_digest, prints)
+        champion, verdict = champions.get(tenant), read_last_verdict(workspace, tenant)
         stale = ""
         if champion is None:
             stale = "no champion"
         elif champion.fingerprint != item.fingerprint:
             stale = item.reason or "a newer prefix is in out/"
         found.append(
-            Status(
+            TenantStatus(
                 tenant=tenant,
-                examples=tuple(_lines(workspace, tenant, split) for split in SPLITS),
+                examples=tuple(_count_lines(workspace, tenant, split) for split in SPLITS),
                 data_digest=item.data_digest[:12],
                 champion=champion.version if champion else "-",
                 bleu=f"{float(champion.tags['metric.bleu']):.1f}"
@@ -57,10 +57,10 @@ def status(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[S
                 stale=stale,
             )
         )
-    workspace.remember()
+    workspace.save_digests()
     return found
 
 
-def _lines(workspace: Workspace, tenant: str, split: str) -> int:
+def _count_lines(workspace: Workspace, tenant: str, split: str) -> int:
     path = workspace.data / tenant / f"{split}.jsonl"
     return path.read_bytes().count(b"\n") if path.is_file() else 0

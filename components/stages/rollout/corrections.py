@@ -1,19 +1,19 @@
 """Callers' corrections into drops: what somebody would rather have read is an example of the next dataset version."""
 
-from components.data.drops import deliver as add_to_drop
-from components.data.schema import Example, problem_of
-from components.rollout.store.feedback import corrections, delivered
-from components.stages.progress import tell, warn
-from components.stages.rollout.cycle import between_cycles
+from components.data.drops import add_to_drop as add_to_drop
+from components.data.schema import Example, find_problem
+from components.rollout.store.feedback import mark_delivered, read_corrections
+from components.stages.progress import log_info, log_warning
+from components.stages.rollout.cycle import hold_cycle_lock
 from components.stages.workspace import Workspace
 
-SLICE = "feedback"
+FEEDBACK_SLICE = "feedback"
 """Slice of the examples made so."""
 
-_PATIENCE_S = 60.0
+_LOCK_WAIT_S = 60.0
 
 
-def deliver(workspace: Workspace) -> dict[str, int]:
+def deliver_corrections(workspace: Workspace) -> dict[str, int]:
     """Put every correction not yet delivered into its tenant's drop, one process at a time; returns how many a tenant.
 
     Killed in between, it finds what it had put there and puts it there no second time; nor does an intake take what it
@@ -22,22 +22,22 @@ def deliver(workspace: Workspace) -> dict[str, int]:
     Raises:
         WorkspaceError: the disk is full, the database does not answer, or another delivery or a cycle does not end.
     """
-    with between_cycles(workspace, wait_s=_PATIENCE_S), workspace.database.turn("corrections"):
-        return _deliver(workspace)
+    with hold_cycle_lock(workspace, wait_s=_LOCK_WAIT_S), workspace.database.lock("corrections"):
+        return _deliver_locked(workspace)
 
 
-def _deliver(workspace: Workspace) -> dict[str, int]:
-    waiting = corrections(workspace.database)
+def _deliver_locked(workspace: Workspace) -> dict[str, int]:
+    waiting = read_corrections(workspace.database)
     found: dict[str, list[Example]] = {}
     for _, one in waiting:
-        example = Example(one.source or "", (one.corrected or "",), SLICE)
-        if reason := problem_of(example, workspace.params.data):
-            warn(f"{one.tenant}: the correction of answer {one.request} is no example: {reason}")
+        example = Example(one.source or "", (one.corrected or "",), FEEDBACK_SLICE)
+        if reason := find_problem(example, workspace.params.data):
+            log_warning(f"{one.tenant}: the correction of answer {one.request} is no example: {reason}")
         else:
             found.setdefault(one.tenant, []).append(example)
     for tenant, examples in found.items():
         add_to_drop(workspace.drops / tenant, examples)
-        tell(f"{tenant}: {len(examples)} corrections by callers are in its drop")
+        log_info(f"{tenant}: {len(examples)} corrections by callers are in its drop")
     if waiting:
-        delivered(workspace.database, [number for number, _ in waiting])
+        mark_delivered(workspace.database, [number for number, _ in waiting])
     return {tenant: len(examples) for tenant, examples in found.items()}

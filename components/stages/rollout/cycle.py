@@ -12,28 +12,28 @@ from typing import Literal
 
 from components.config.rollout import RolloutConfig
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
-from components.rollout.policy.alias_drift import noticed
-from components.rollout.policy.policy import Move, Offline, next_move
-from components.rollout.store.observations import prune
-from components.rollout.store.tenant_state import adopt, standings
-from components.rollout.types import Standing
-from components.stages.outcome import Outcome, apart
+from components.rollout.policy.alias_drift import find_alias_drift
+from components.rollout.policy.policy import OfflineVerdict, RolloutDecision, decide_next_action
+from components.rollout.store.observations import delete_observations_before
+from components.rollout.store.tenant_state import insert_unknown_states, read_states
+from components.rollout.types import RolloutState
+from components.stages.outcome import TenantOutcome, catch_failure
 from components.stages.rollout import transitions, trial_reviews
-from components.stages.rollout.tenant_lock import turn
-from components.stages.rollout.transitions import News, Turn
-from components.stages.rollout.trial_reviews import Case
+from components.stages.rollout.tenant_lock import lock_tenant
+from components.stages.rollout.transitions import AliasChange, TenantLease
+from components.stages.rollout.trial_reviews import TrialReview
 from components.stages.workspace import Workspace
-from components.storage.atomic_files import alone
+from components.storage.atomic_files import hold_file_lock
 
-_WRITTEN_MINUTES = 1
+_WRITE_DELAY_MINUTES = 1
 """After which servers have written down what they saw in a minute."""
-_KEPT_MINUTES = 90 * 24 * 60
-_BY = "rollout"
+_RETENTION_MINUTES = 90 * 24 * 60
+_ACTOR = "rollout"
 _STAGE = "roll out"
 
 
 @dataclass(frozen=True, slots=True)
-class Rolled:
+class TenantCycleResult:
     """What a cycle did with one tenant."""
 
     tenant: str
@@ -44,21 +44,25 @@ class Rolled:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fleet:
+class _FleetState:
     champions: Mapping[str, Version]
     challengers: Mapping[str, Version]
-    known: Mapping[str, Standing]
+    known: Mapping[str, RolloutState]
 
-    def odd(self) -> list[str]:
+    def list_drifted(self) -> list[str]:
         """The tenants whose aliases are not as they were left."""
-        return [tenant for tenant in sorted({*self.champions, *self.challengers, *self.known}) if self._is_odd(tenant)]
+        return [
+            tenant for tenant in sorted({*self.champions, *self.challengers, *self.known}) if self._has_drifted(tenant)
+        ]
 
-    def _is_odd(self, tenant: str) -> bool:
-        champion, challenger = (_number(versions.get(tenant)) for versions in (self.champions, self.challengers))
-        return bool(noticed(self.known.get(tenant), champion, challenger))
+    def _has_drifted(self, tenant: str) -> bool:
+        champion, challenger = (_to_number(versions.get(tenant)) for versions in (self.champions, self.challengers))
+        return bool(find_alias_drift(self.known.get(tenant), champion, challenger))
 
 
-def cycle(workspace: Workspace, *, now_s: Callable[[], float] = time.time) -> tuple[list[Rolled], list[Outcome]]:
+def run_cycle(
+    workspace: Workspace, *, now_s: Callable[[], float] = time.time
+) -> tuple[list[TenantCycleResult], list[TenantOutcome]]:
     """Look at the whole fleet once; returns what was done, and whose trouble is whose.
 
     Raises:
@@ -66,41 +70,43 @@ def cycle(workspace: Workspace, *, now_s: Callable[[], float] = time.time) -> tu
         WorkspaceError: the rollout's database does not answer, or another cycle runs on this machine.
 
     """
-    with between_cycles(workspace):
-        fleet = _look(workspace)
-        odd = fleet.odd()
+    with hold_cycle_lock(workspace):
+        fleet = _read_fleet(workspace)
+        odd = fleet.list_drifted()
         unknown = fleet.champions.keys() - fleet.known.keys() - set(odd)
-        adopt(workspace.database, [Standing(tenant=one, champion=fleet.champions[one].version) for one in unknown])
-        rolled: list[Rolled] = []
-        troubles: list[Outcome] = []
+        insert_unknown_states(
+            workspace.database, [RolloutState(tenant=one, champion=fleet.champions[one].version) for one in unknown]
+        )
+        rolled: list[TenantCycleResult] = []
+        troubles: list[TenantOutcome] = []
         known = dict(fleet.known)
         for tenant in odd:
-            with apart(tenant, _STAGE, troubles), turn(workspace, tenant) as now:
-                known[tenant] = now.standing
-                rolled += [_told(news) for news in now.news]
-        trials: list[tuple[Standing, RolloutConfig]] = []
+            with catch_failure(tenant, _STAGE, troubles), lock_tenant(workspace, tenant) as now:
+                known[tenant] = now.state
+                rolled += [_to_result(news) for news in now.alias_changes]
+        trials: list[tuple[RolloutState, RolloutConfig]] = []
         for standing in known.values():
             if _is_on_trial(standing, fleet):  # of others the next cycle knows more
-                with apart(standing.tenant, _STAGE, troubles):
-                    trials.append((standing, transitions.config_of(workspace, standing.tenant)))
-        until = int(now_s() // 60) - _WRITTEN_MINUTES
-        for case in trial_reviews.cases(workspace.database, trials, until):
-            tenant = case.standing.tenant
-            with apart(tenant, _STAGE, troubles):
-                rolled.append(_roll(workspace, fleet.challengers[tenant], case, until, now_s()))
-        prune(workspace.database, int(now_s() // 60) - _KEPT_MINUTES)
+                with catch_failure(standing.tenant, _STAGE, troubles):
+                    trials.append((standing, transitions.read_rollout_config(workspace, standing.tenant)))
+        until = int(now_s() // 60) - _WRITE_DELAY_MINUTES
+        for case in trial_reviews.review_trials(workspace.database, trials, until):
+            tenant = case.state.tenant
+            with catch_failure(tenant, _STAGE, troubles):
+                rolled.append(_roll_out_tenant(workspace, fleet.challengers[tenant], case, until, now_s()))
+        delete_observations_before(workspace.database, int(now_s() // 60) - _RETENTION_MINUTES)
         return rolled, troubles
 
 
 @contextmanager
-def between_cycles(workspace: Workspace, *, wait_s: float = 0.0) -> Iterator[None]:
+def hold_cycle_lock(workspace: Workspace, *, wait_s: float = 0.0) -> Iterator[None]:
     """Let no cycle run on this machine meanwhile. Raises WorkspaceError where one does for longer than `wait_s`."""
     lock = workspace.root / "var" / "rollout.lock"
-    with alone(lock, workspace.root, "wait until that cycle ends", wait_s=wait_s):
+    with hold_file_lock(lock, workspace.root, "wait until that cycle ends", wait_s=wait_s):
         yield
 
 
-def sentence(rolled: list[Rolled], troubles: list[Outcome]) -> str:
+def summarize_cycle(results: list[TenantCycleResult], troubles: list[TenantOutcome]) -> str:
     """A cycle in one line."""
     names = {
         "noticed": "moved in MLflow",
@@ -110,64 +116,70 @@ def sentence(rolled: list[Rolled], troubles: list[Outcome]) -> str:
         "promote": "promoted",
         "rollback": "rolled back",
     }
-    counts = {told: sum(one.action == action for one in rolled) for action, told in names.items()}
+    counts = {told: sum(one.action == action for one in results) for action, told in names.items()}
     parts = [f"{count} {told}" for told, count in counts.items() if count]
     parts += [f"{len(troubles)} failed ({', '.join(one.tenant for one in troubles)})"] if troubles else []
     return ", ".join(parts) or "nobody on trial"
 
 
-def _look(workspace: Workspace) -> _Fleet:
-    aliases = workspace.registry.standing(CHAMPION, CHALLENGER)
-    return _Fleet(aliases[CHAMPION], aliases[CHALLENGER], standings(workspace.database))
+def _read_fleet(workspace: Workspace) -> _FleetState:
+    aliases = workspace.registry.poll_aliased(CHAMPION, CHALLENGER)
+    return _FleetState(aliases[CHAMPION], aliases[CHALLENGER], read_states(workspace.database))
 
 
-def _told(news: News) -> Rolled:
-    return Rolled(news.after.tenant, news.kind, news.after.champion, news.after.challenger, news.why)
+def _to_result(change: AliasChange) -> TenantCycleResult:
+    return TenantCycleResult(
+        change.after.tenant, change.kind, change.after.champion, change.after.challenger, change.why
+    )
 
 
-def _roll(workspace: Workspace, challenger: Version, case: Case, until: int, now_s: float) -> Rolled:
-    move = _decide(challenger, case, now_s)
-    if move.action != "wait" and case.growth:
-        (case,) = trial_reviews.look(workspace.database, [case], until)
-        move = _decide(challenger, case, now_s)
-    after = before = case.standing
+def _roll_out_tenant(
+    workspace: Workspace, challenger: Version, review: TrialReview, until_minute: int, now_s: float
+) -> TenantCycleResult:
+    move = _decide(challenger, review, now_s)
+    if move.action != "wait" and review.growth:
+        (review,) = trial_reviews.judge_trials(workspace.database, [review], until_minute)
+        move = _decide(challenger, review, now_s)
+    after = before = review.state
     if move.action != "wait":
-        with turn(workspace, before.tenant) as now:
-            if now.standing == before:
-                after = _make(now, move, now_s)
+        with lock_tenant(workspace, before.tenant) as now:
+            if now.state == before:
+                after = _apply_decision(now, move, now_s)
             else:
-                move, after = Move("wait", "somebody moved it a moment ago"), now.standing
-    return Rolled(before.tenant, move.action, after.champion, challenger.version, move.why)
+                move, after = RolloutDecision("wait", "somebody moved it a moment ago"), now.state
+    return TenantCycleResult(before.tenant, move.action, after.champion, challenger.version, move.why)
 
 
-def _make(now: Turn, move: Move, now_s: float) -> Standing:
-    match move.action:
+def _apply_decision(lease: TenantLease, decision: RolloutDecision, now_s: float) -> RolloutState:
+    match decision.action:
         case "advance":
-            return transitions.advance(now, move.why, move.figures, now_s)
+            return transitions.advance_trial(lease, decision.why, decision.figures, now_s)
         case "promote":
-            return transitions.make_champion(now, now.standing.challenger, _BY, move.why, move.figures)
+            return transitions.make_champion(lease, lease.state.challenger, _ACTOR, decision.why, decision.figures)
         case "rollback":
-            return transitions.take_back(now, _BY, move.why, move.figures)
+            return transitions.roll_back_trial(lease, _ACTOR, decision.why, decision.figures)
         case "wait":
-            return now.standing
+            return lease.state
 
 
-def _decide(challenger: Version, case: Case, now_s: float) -> Move:
-    total = case.total
-    move = next_move(case.config, case.standing, _offline(challenger), case.findings, total.answered, now_s)
-    if case.standing.mode != "shadow":
+def _decide(challenger: Version, review: TrialReview, now_s: float) -> RolloutDecision:
+    total = review.totals
+    move = decide_next_action(
+        review.config, review.state, _read_verdict(challenger), review.findings, total.step_answers, now_s
+    )
+    if review.state.mode != "shadow":
         return move
     return replace(move, figures={**move.figures, "agreed": total.agreed, "shadowed": total.shadowed})
 
 
-def _is_on_trial(standing: Standing, fleet: _Fleet) -> bool:
-    return standing.challenger != "" and standing.challenger == _number(fleet.challengers.get(standing.tenant))
+def _is_on_trial(state: RolloutState, fleet: _FleetState) -> bool:
+    return state.challenger != "" and state.challenger == _to_number(fleet.challengers.get(state.tenant))
 
 
-def _offline(version: Version) -> Offline:
+def _read_verdict(version: Version) -> OfflineVerdict:
     verdict = version.tags.get("verdict")
     return "accepted" if verdict == "accepted" else "rejected" if verdict == "rejected" else "unknown"
 
 
-def _number(version: Version | None) -> str:
+def _to_number(version: Version | None) -> str:
     return version.version if version else ""

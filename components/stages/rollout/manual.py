@@ -9,18 +9,24 @@ from typing import Literal
 from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, Version
 from components.rollout.policy import policy
-from components.rollout.policy.former_champions import former
-from components.rollout.store.ledger import history
-from components.rollout.types import Standing
-from components.stages.progress import tell
-from components.stages.rollout.tenant_lock import turn
-from components.stages.rollout.transitions import make_champion, moved, record, restore, take_back
+from components.rollout.policy.former_champions import list_former_champions
+from components.rollout.store.ledger import read_history
+from components.rollout.types import RolloutState
+from components.stages.progress import log_info
+from components.stages.rollout.tenant_lock import lock_tenant
+from components.stages.rollout.transitions import (
+    make_champion,
+    make_move,
+    record_move,
+    restore_champion,
+    roll_back_trial,
+)
 from components.stages.workspace import Workspace
 
-Hold = Literal["pause", "resume", "pin", "unpin"]
+HoldAction = Literal["pause", "resume", "pin", "unpin"]
 
-_WHY = "by hand"
-_TOLD = {
+_REASON = "by hand"
+_MESSAGES = {
     "pause": "the trial is paused",
     "resume": "the trial goes on",
     "pin": "version {0.champion} is pinned",
@@ -28,7 +34,7 @@ _TOLD = {
 }
 
 
-def person() -> str:
+def find_current_user() -> str:
     """Who is at this command line, for the ledger."""
     try:
         name = getpass.getuser()
@@ -44,14 +50,14 @@ def promote(workspace: Workspace, tenant: str, number: str | None = None, by: st
         RegistryError: the tenant has no versions, or not this one; or its champion is pinned.
 
     """
-    with turn(workspace, tenant) as now:
-        _refuse_pinned(now.standing)
-        version = _chosen(workspace.registry.versions(tenant), tenant, number)
-        make_champion(now, version.version, by or person(), _WHY)
+    with lock_tenant(workspace, tenant) as now:
+        _refuse_pinned(now.state)
+        version = _choose_version(workspace.registry.find_versions(tenant), tenant, number)
+        make_champion(now, version.version, by or find_current_user(), _REASON)
     return version
 
 
-def rollback(workspace: Workspace, tenant: str, to: str | None = None, by: str | None = None) -> tuple[str, str]:
+def roll_back(workspace: Workspace, tenant: str, to: str | None = None, by: str | None = None) -> tuple[str, str]:
     """Undo the last move: end a trial, or else make the version champion that was it before; or the one named.
 
     By the tenant's ledger; a version that was rolled back itself is not brought back.
@@ -62,21 +68,21 @@ def rollback(workspace: Workspace, tenant: str, to: str | None = None, by: str |
         RegistryError: there is no champion, none before it, or it is pinned.
 
     """
-    with turn(workspace, tenant) as now:
-        before = now.standing
+    with lock_tenant(workspace, tenant) as now:
+        before = now.state
         _refuse_pinned(before)
         if before.challenger and to is None:
-            take_back(now, by or person(), _WHY)
+            roll_back_trial(now, by or find_current_user(), _REASON)
             return before.challenger, before.champion
         if not before.champion:
             raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
-        versions = workspace.registry.versions(tenant)
-        found = _chosen(versions, tenant, to) if to else _former(workspace, versions, before)
-        restore(now, found.version, by or person(), _WHY)
+        versions = workspace.registry.find_versions(tenant)
+        found = _choose_version(versions, tenant, to) if to else _find_former_champion(workspace, versions, before)
+        restore_champion(now, found.version, by or find_current_user(), _REASON)
         return before.champion, found.version
 
 
-def hold(workspace: Workspace, tenant: str, action: Hold, by: str | None = None) -> Standing:
+def hold(workspace: Workspace, tenant: str, action: HoldAction, by: str | None = None) -> RolloutState:
     """Pause or resume a trial, pin or unpin a champion; what is so already stays so.
 
     A paused trial keeps its share and goes no further, but is still taken back when a check calls it worse. A pinned
@@ -86,31 +92,31 @@ def hold(workspace: Workspace, tenant: str, action: Hold, by: str | None = None)
         RegistryError: nobody is on trial; or there is no champion to pin.
 
     """
-    with turn(workspace, tenant) as now:
-        before = now.standing
+    with lock_tenant(workspace, tenant) as now:
+        before = now.state
         if action in ("pause", "resume") and not before.challenger:
             raise RegistryError(f"a trial of {tenant} to {action}", "none", f"see `prefixfleet history {tenant}`")
         if action == "pin" and not before.champion:
             raise RegistryError(f"a champion of {tenant} to pin", "none", f"make one: prefixfleet promote {tenant}")
-        after = _held(before, action, time.time())
+        after = _apply_hold(before, action, time.time())
         if after != before:
             subject = after.challenger if action in ("pause", "resume") else after.champion
-            record(workspace, moved(after, action, by or person(), subject, subject, _WHY))
-    tell(f"{tenant}: {_TOLD[action].format(after)}")
+            record_move(workspace, make_move(after, action, by or find_current_user(), subject, subject, _REASON))
+    log_info(f"{tenant}: {_MESSAGES[action].format(after)}")
     return after
 
 
-def _held(before: Standing, action: Hold, now_s: float) -> Standing:
+def _apply_hold(before: RolloutState, action: HoldAction, now_s: float) -> RolloutState:
     match action:
         case "pause":
             return before if before.paused_s else replace(before, paused_s=now_s)
         case "resume":
-            return policy.resumed(before, now_s) if before.paused_s else before
+            return policy.resume_trial(before, now_s) if before.paused_s else before
         case "pin" | "unpin":
             return replace(before, pinned=action == "pin")
 
 
-def _chosen(versions: list[Version], tenant: str, number: str | None) -> Version:
+def _choose_version(versions: list[Version], tenant: str, number: str | None) -> Version:
     found = [version for version in versions if number is None or version.version == number]
     if not found:
         known = ", ".join(version.version for version in versions) or "none"
@@ -119,17 +125,17 @@ def _chosen(versions: list[Version], tenant: str, number: str | None) -> Version
     return next((version for version in found if CHALLENGER in version.aliases), found[0])
 
 
-def _former(workspace: Workspace, versions: list[Version], before: Standing) -> Version:
+def _find_former_champion(workspace: Workspace, versions: list[Version], before: RolloutState) -> Version:
     there = {version.version: version for version in versions}
-    for number in former(history(workspace.database, before.tenant)):
+    for number in list_former_champions(read_history(workspace.database, before.tenant)):
         if number in there:
             return there[number]
     wanted = f"a champion of {before.tenant} before version {before.champion}"
     raise RegistryError(wanted, "none", f"name a version: prefixfleet rollback {before.tenant} --to N")
 
 
-def _refuse_pinned(standing: Standing) -> None:
-    if standing.pinned:
-        got = f"version {standing.champion} pinned by hand"
-        fix = f"prefixfleet pin {standing.tenant} --off"
-        raise RegistryError(f"a champion of {standing.tenant} that may be moved", got, fix)
+def _refuse_pinned(state: RolloutState) -> None:
+    if state.pinned:
+        got = f"version {state.champion} pinned by hand"
+        fix = f"prefixfleet pin {state.tenant} --off"
+        raise RegistryError(f"a champion of {state.tenant} that may be moved", got, fix)

@@ -15,130 +15,134 @@ from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy import policy
 from components.rollout.store import ledger, pending_moves, rollback_outbox, tenant_state
-from components.rollout.store.pending_moves import Moved
-from components.rollout.types import Action, Entry, Standing
-from components.stages.progress import tell
+from components.rollout.store.pending_moves import RecordedMove
+from components.rollout.types import LedgerAction, LedgerEntry, RolloutState
+from components.stages.progress import log_info
 from components.stages.workspace import Workspace
 
-PROMOTED = "promoted"
+PROMOTED_TAG = "promoted"
 """Tag of a version that has been champion: when, in UTC."""
-TAKEN_BACK = "taken_back"
+TAKEN_BACK_TAG = "taken_back"
 """Tag of a challenger that did not become champion: when, in UTC."""
 
 Figures = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class AliasChange:
     """A move that a turn found at its beginning: made in MLflow by somebody, or half made by a process that died."""
 
     kind: Literal["noticed", "finished"]
     why: str
-    after: Standing
+    after: RolloutState
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class TenantLease:
     """A tenant whose versions nobody else of us moves meanwhile; good for one move."""
 
     workspace: Workspace
-    standing: Standing
+    state: RolloutState
     """In agreement with MLflow."""
     aliases: Mapping[str, str]
     """MLflow's: alias -> version."""
-    news: Sequence[News]
+    alias_changes: Sequence[AliasChange]
 
 
-def make_champion(turn: Turn, version: str, by: str, why: str, figures: Figures | None = None) -> Standing:
+def make_champion(lease: TenantLease, version: str, by: str, why: str, figures: Figures | None = None) -> RolloutState:
     """Give a version the alias; a trial of the tenant ends, whoever was on it."""
-    before = turn.standing
-    after = policy.ended(before, version)
-    return _make(turn, moved(after, "promote", by, before.champion, version, why, figures))
+    before = lease.state
+    after = policy.end_trial(before, version)
+    return _execute_move(lease, make_move(after, "promote", by, before.champion, version, why, figures))
 
 
-def restore(turn: Turn, version: str, by: str, why: str) -> Standing:
+def restore_champion(lease: TenantLease, version: str, by: str, why: str) -> RolloutState:
     """Give an earlier version the alias again."""
-    before = turn.standing
-    return _make(turn, moved(policy.ended(before, version), "rollback", by, before.champion, version, why))
+    before = lease.state
+    return _execute_move(
+        lease, make_move(policy.end_trial(before, version), "rollback", by, before.champion, version, why)
+    )
 
 
-def challenge(turn: Turn, version: str, by: str, why: str) -> Standing:
+def start_trial(lease: TenantLease, version: str, by: str, why: str) -> RolloutState:
     """Put a version on trial by the tenant's policy, in the place of another that may be on it."""
-    return _make(turn, on_trial(turn.workspace, version, turn.standing, by, why))
+    return _execute_move(lease, make_trial_move(lease.workspace, version, lease.state, by, why))
 
 
-def take_back(turn: Turn, by: str, why: str, figures: Figures | None = None) -> Standing:
+def roll_back_trial(lease: TenantLease, by: str, why: str, figures: Figures | None = None) -> RolloutState:
     """End the trial; the champion stays."""
-    before = turn.standing
-    after = policy.ended(before, before.champion)
-    tell(f"{before.tenant}: challenger {before.challenger} is taken back: {why}")
-    return _make(turn, moved(after, "rollback", by, before.challenger, before.champion, why, figures))
+    before = lease.state
+    after = policy.end_trial(before, before.champion)
+    log_info(f"{before.tenant}: challenger {before.challenger} is taken back: {why}")
+    return _execute_move(lease, make_move(after, "rollback", by, before.challenger, before.champion, why, figures))
 
 
-def advance(turn: Turn, why: str, figures: Figures, now_s: float) -> Standing:
+def advance_trial(lease: TenantLease, why: str, figures: Figures, now_s: float) -> RolloutState:
     """Let the trial's next step begin; no alias changes."""
-    before = turn.standing
-    after = policy.advanced(config_of(turn.workspace, before.tenant), before, now_s)
-    record(turn.workspace, moved(after, "advance", "rollout", before.champion, before.challenger, why, figures))
-    tell(f"{before.tenant}: challenger {before.challenger}: {why}")
+    before = lease.state
+    after = policy.advance_step(read_rollout_config(lease.workspace, before.tenant), before, now_s)
+    record_move(
+        lease.workspace, make_move(after, "advance", "rollout", before.champion, before.challenger, why, figures)
+    )
+    log_info(f"{before.tenant}: challenger {before.challenger}: {why}")
     return after
 
 
-def on_trial(workspace: Workspace, version: str, before: Standing, by: str, why: str) -> Moved:
+def make_trial_move(workspace: Workspace, version: str, before: RolloutState, by: str, why: str) -> RecordedMove:
     """The trial of a version, as it is recorded."""
-    after = policy.begin(config_of(workspace, before.tenant), before, version, time.time())
+    after = policy.begin_trial(read_rollout_config(workspace, before.tenant), before, version, time.time())
     replaced = f", in the place of version {before.challenger}" if before.challenger else ""
-    tell(f"{before.tenant}: version {version} is challenger ({after.mode}, {after.share:.0%}){replaced}")
+    log_info(f"{before.tenant}: version {version} is challenger ({after.mode}, {after.share:.0%}){replaced}")
     figures = {"mode": after.mode, "share": after.share}
-    return moved(after, "challenge", by, before.champion, version, why + replaced, figures)
+    return make_move(after, "challenge", by, before.champion, version, why + replaced, figures)
 
 
-def align(workspace: Workspace, before: Standing, move: Moved, aliases: Mapping[str, str]) -> None:
+def set_aliases(workspace: Workspace, before: RolloutState, move: RecordedMove, aliases: Mapping[str, str]) -> None:
     """Bring MLflow's aliases and tags to where a move goes; the champion first. Safe to do again."""
     after, entry = move
     registry, tenant = workspace.registry, after.tenant
     if aliases.get(CHAMPION, "") != after.champion:
         registry.set_alias(tenant, CHAMPION, after.champion)
     if entry.action == "promote" or after.champion != before.champion:
-        registry.set_tags(Version(tenant, after.champion), {PROMOTED: now()})
-        tell(f"{tenant}: version {after.champion} is champion")
+        registry.set_tags(Version(tenant, after.champion), {PROMOTED_TAG: format_now()})
+        log_info(f"{tenant}: version {after.champion} is champion")
     if after.challenger and aliases.get(CHALLENGER) != after.challenger:
         registry.set_alias(tenant, CHALLENGER, after.challenger)
     if not after.challenger and CHALLENGER in aliases:
         registry.delete_alias(tenant, CHALLENGER)
     if entry.action in ("promote", "rollback") and before.challenger not in ("", after.champion):
-        tag_taken_back(workspace, tenant, before.challenger)
+        tag_rolled_back(workspace, tenant, before.challenger)
 
 
-def tag_taken_back(workspace: Workspace, tenant: str, number: str) -> None:
+def tag_rolled_back(workspace: Workspace, tenant: str, number: str) -> None:
     """Remember it with a version, unless that was deleted in MLflow."""
-    for version in workspace.registry.versions(tenant):
+    for version in workspace.registry.find_versions(tenant):
         if version.version == number:
-            workspace.registry.set_tags(version, {TAKEN_BACK: now()})
+            workspace.registry.set_tags(version, {TAKEN_BACK_TAG: format_now()})
 
 
-def record(workspace: Workspace, move: Moved) -> None:
+def record_move(workspace: Workspace, move: RecordedMove) -> None:
     """Write a move that was made: standing and ledger in one transaction. Raises WorkspaceError."""
     after, entry = move
-    with workspace.database.writing("to record a move of a version") as connection:
-        tenant_state.put(connection, [after])
-        ledger.write(connection, entry)
+    with workspace.database.transaction("to record a move of a version") as connection:
+        tenant_state.write_states(connection, [after])
+        ledger.write_entries(connection, entry)
         if entry.action == "rollback":
-            rollback_outbox.add(connection, entry)
-        pending_moves.drop(connection, after.tenant)
+            rollback_outbox.add_rollback(connection, entry)
+        pending_moves.delete_pending_move(connection, after.tenant)
 
 
-def moved(
-    after: Standing,
-    action: Action,
+def make_move(
+    after: RolloutState,
+    action: LedgerAction,
     by: str,
     from_version: str,
     to_version: str,
     why: str,
     figures: Figures | None = None,
-) -> Moved:
+) -> RecordedMove:
     """A move as it is recorded."""
-    return after, Entry(
+    return after, LedgerEntry(
         tenant=after.tenant,
         by=by,
         action=action,
@@ -149,33 +153,33 @@ def moved(
     )
 
 
-def config_of(workspace: Workspace, tenant: str) -> RolloutConfig:
+def read_rollout_config(workspace: Workspace, tenant: str) -> RolloutConfig:
     """A tenant's policy. Raises ConfigError."""
     return workspace.params.for_tenant(tenant).rollout
 
 
-def now() -> str:
+def format_now() -> str:
     """For tags."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _make(turn: Turn, move: Moved) -> Standing:
-    with turn.workspace.database.writing("to write down a move before it is made") as connection:
-        tenant_state.put(connection, [turn.standing])
-        pending_moves.intend(connection, move)
+def _execute_move(lease: TenantLease, move: RecordedMove) -> RolloutState:
+    with lease.workspace.database.transaction("to write down a move before it is made") as connection:
+        tenant_state.write_states(connection, [lease.state])
+        pending_moves.save_pending_move(connection, move)
     try:
-        align(turn.workspace, turn.standing, move, turn.aliases)
+        set_aliases(lease.workspace, lease.state, move, lease.aliases)
     except RegistryError:
-        _let_go_of_a_forgotten(turn)
+        _delete_if_forgotten(lease)
         raise
-    record(turn.workspace, move)
+    record_move(lease.workspace, move)
     return move[0]
 
 
-def _let_go_of_a_forgotten(turn: Turn) -> None:
+def _delete_if_forgotten(lease: TenantLease) -> None:
     """A tenant without any version was forgotten before its turn: what was written down of it since goes again."""
-    tenant = turn.standing.tenant
-    if not turn.workspace.registry.versions(tenant):
-        with turn.workspace.database.writing(f"to let go of {tenant}") as connection:
-            pending_moves.drop(connection, tenant)
-            tenant_state.drop(connection, tenant)
+    tenant = lease.state.tenant
+    if not lease.workspace.registry.find_versions(tenant):
+        with lease.workspace.database.transaction(f"to let go of {tenant}") as connection:
+            pending_moves.delete_pending_move(connection, tenant)
+            tenant_state.delete_state(connection, tenant)

@@ -12,44 +12,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from components.errors import WorkspaceError
-from components.stages.tuning.search_space import RATE, Fields, Point, Space
-from components.storage.atomic_files import disk_errors
+from components.stages.tuning.search_space import RATE_DIMENSION, SearchPoint, SearchSpace, TrainFields
+from components.storage.atomic_files import convert_disk_errors
 
 if TYPE_CHECKING:
     import optuna
 
-State = Literal["complete", "pruned", "failed", "unfinished"]
+TrialStatus = Literal["complete", "pruned", "failed", "unfinished"]
 
-_STARTUP = 4
+_RANDOM_TRIALS = 4
 """Trials that are drawn blindly before what came out guides the next ones; before that none is pruned either."""
 _FIELDS, _POINT, _STEPS, _SECONDS, _WHY = "fields", "point", "steps", "seconds", "why"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One trial: what it tried and what came out. `cost` stands for a complete one alone; `why` for a failed one."""
+class TrialRecord:
+    """One trial: what it tried and what came out. `cost` stands for a complete one alone; `reason` for a failed one."""
 
     number: int
-    state: State
-    fields: Fields
+    state: TrialStatus
+    fields: TrainFields
     cost: float | None
     loss: float | None
     """The last validation loss that it told, in nats a target token."""
     steps: int
     seconds: float
-    why: str
+    reason: str
 
 
-class Running:
+class RunningTrial:
     """A trial at work; ends by `complete`, `prune` or `fail`, or stays and is taken up by the next run."""
 
-    def __init__(self, study: "optuna.Study", trial: "optuna.Trial", fields: Fields) -> None:
+    def __init__(self, study: "optuna.Study", trial: "optuna.Trial", fields: TrainFields) -> None:
         self._study, self._trial = study, trial
         self.number, self.fields = trial.number, fields
 
-    def report(self, step: int, loss: float) -> bool:
+    def report_loss(self, step: int, loss: float) -> bool:
         """Keep a validation loss; says whether half of the complete trials were better at this step."""
-        with _storage_errors():
+        with _translate_storage_errors():
             known = self._study._storage.get_trial(self._trial._trial_id).intermediate_values
             if step not in known:
                 self._trial.report(loss, step)
@@ -57,37 +57,37 @@ class Running:
 
     def complete(self, cost: float, steps: int, seconds: float) -> None:
         """End with a cost."""
-        self._end(steps, seconds)
-        with _storage_errors():
+        self._save_totals(steps, seconds)
+        with _translate_storage_errors():
             self._study.tell(self._trial, cost)
 
     def prune(self, steps: int, seconds: float) -> None:
         """End early, without a cost."""
         from optuna.trial import TrialState
 
-        self._end(steps, seconds)
-        with _storage_errors():
+        self._save_totals(steps, seconds)
+        with _translate_storage_errors():
             self._study.tell(self._trial, state=TrialState.PRUNED)
 
     def fail(self, why: str) -> None:
         """End with a reason."""
         from optuna.trial import TrialState
 
-        with _storage_errors():
+        with _translate_storage_errors():
             self._trial.set_user_attr(_WHY, why)
             self._study.tell(self._trial, state=TrialState.FAIL)
 
-    def _end(self, steps: int, seconds: float) -> None:
-        with _storage_errors():
+    def _save_totals(self, steps: int, seconds: float) -> None:
+        with _translate_storage_errors():
             self._trial.set_user_attr(_STEPS, steps)
             self._trial.set_user_attr(_SECONDS, seconds)
 
 
-class Study:
+class TuningStudy:
     """The trials of one key. Two keys never see each other's."""
 
-    def __init__(self, file: Path, key: str, space: Space, *, seed: int, spare: int) -> None:
-        """Open or begin it in an SQLite file; no trial is pruned before step `spare`.
+    def __init__(self, file: Path, key: str, space: SearchSpace, *, seed: int, unpruned_steps: int) -> None:
+        """Open or begin it in an SQLite file; no trial is pruned before step `unpruned_steps`.
 
         Raises:
             WorkspaceError: the file is damaged, of another optuna, or cannot be written.
@@ -96,81 +96,85 @@ class Study:
         from sqlalchemy.engine import URL
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with disk_errors(f"write {file}"):
+        with convert_disk_errors(f"write {file}"):
             file.parent.mkdir(parents=True, exist_ok=True)
         self.space, self.seed = space, seed
         url = URL.create("sqlite", database=str(file)).render_as_string()
-        with _storage_errors(file):
+        with _translate_storage_errors(file):
             self._study = optuna.create_study(
                 storage=optuna.storages.RDBStorage(url),
                 study_name=key,
                 load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP, n_warmup_steps=spare),
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=_RANDOM_TRIALS, n_warmup_steps=unpruned_steps),
             )
 
-    def rows(self) -> list[Row]:
+    def list_trials(self) -> list[TrialRecord]:
         """Every trial, in its order."""
-        with _storage_errors():
-            return [_row(trial) for trial in self._study.get_trials(deepcopy=False) if trial.state.name != "WAITING"]
+        with _translate_storage_errors():
+            return [
+                _to_record(trial) for trial in self._study.get_trials(deepcopy=False) if trial.state.name != "WAITING"
+            ]
 
-    def begin(self, first: Fields | None) -> Running | None:
+    def begin_trial(self, first: TrainFields | None) -> RunningTrial | None:
         """Take up the trial that an earlier run left unfinished, or try `first`, or what the study asks for next.
 
         None when everything that can be tried has been.
         """
         import optuna
 
-        with _storage_errors():
+        with _translate_storage_errors():
             trials = self._study.get_trials(deepcopy=False)
             left = [trial for trial in trials if trial.state.name == "RUNNING"]
             number = left[0].number if left else sum(trial.state.name != "WAITING" for trial in trials)
-            self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=_STARTUP, seed=self.seed + number)
+            self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=_RANDOM_TRIALS, seed=self.seed + number)
             if left:
                 trial = optuna.Trial(self._study, left[0]._trial_id)
-            elif any(trial.state.name == "WAITING" for trial in trials) or self._queue(trials, number, first):
+            elif any(trial.state.name == "WAITING" for trial in trials) or self._enqueue_next(trials, number, first):
                 trial = self._study.ask()
             else:
                 return None
-            return Running(self._study, trial, self._fields(trial))
+            return RunningTrial(self._study, trial, self._suggest_fields(trial))
 
-    def _queue(self, trials: Sequence["optuna.trial.FrozenTrial"], number: int, first: Fields | None) -> bool:
+    def _enqueue_next(
+        self, trials: Sequence["optuna.trial.FrozenTrial"], number: int, first: TrainFields | None
+    ) -> bool:
         """Put what is tried next in the queue, where it is not left to the sampler; False when all has been tried."""
         if first is not None:
-            point = dict(self.space.point(first))
+            point = dict(self.space.to_point(first))
             self._study.enqueue_trial(point, user_attrs={_FIELDS: dict(first), _POINT: sorted(point)})
         elif self.space.rates is None:
-            untried = self._untried(trials, number)
+            untried = self._choose_untried(trials, number)
             if untried is None:
                 return False
             self._study.enqueue_trial(dict(untried))
         return True
 
-    def _fields(self, trial: "optuna.Trial") -> Fields:
+    def _suggest_fields(self, trial: "optuna.Trial") -> TrainFields:
         given = trial.user_attrs.get(_FIELDS)
         names = trial.user_attrs.get(_POINT, self.space.dimensions)
         point: dict[str, str | float] = {}
         for name in names:
-            if name == RATE and self.space.rates:
+            if name == RATE_DIMENSION and self.space.rates:
                 point[name] = trial.suggest_float(name, *self.space.rates, log=True)
             else:
                 point[name] = str(trial.suggest_categorical(name, list(self.space.choices[name])))
         if given is None:
-            given = dict(self.space.fields(point))
+            given = dict(self.space.to_fields(point))
             trial.set_user_attr(_FIELDS, given)
         return dict(given)
 
-    def _untried(self, trials: Sequence["optuna.trial.FrozenTrial"], number: int) -> Point | None:
+    def _choose_untried(self, trials: Sequence["optuna.trial.FrozenTrial"], number: int) -> SearchPoint | None:
         tried = [trial.params for trial in trials]
-        left = [point for point in self.space.points() if point not in tried]
+        left = [point for point in self.space.iterate_points() if point not in tried]
         return random.Random(self.seed + number).choice(left) if left else None  # noqa: S311
 
 
-def _row(trial: "optuna.trial.FrozenTrial") -> Row:
-    states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+def _to_record(trial: "optuna.trial.FrozenTrial") -> TrialRecord:
+    states: dict[str, TrialStatus] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
     state = states.get(trial.state.name, "unfinished")
     told, attributes = trial.intermediate_values, trial.user_attrs
     last = max(told, default=0)
-    return Row(
+    return TrialRecord(
         number=trial.number,
         state=state,
         fields=attributes.get(_FIELDS, {}),
@@ -178,12 +182,12 @@ def _row(trial: "optuna.trial.FrozenTrial") -> Row:
         loss=told.get(last),
         steps=attributes.get(_STEPS, last),
         seconds=attributes.get(_SECONDS, 0.0),
-        why=attributes.get(_WHY, ""),
+        reason=attributes.get(_WHY, ""),
     )
 
 
 @contextmanager
-def _storage_errors(file: Path | None = None) -> Iterator[None]:
+def _translate_storage_errors(file: Path | None = None) -> Iterator[None]:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 

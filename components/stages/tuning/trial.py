@@ -14,34 +14,39 @@ from typing import cast
 import torch
 
 from components.config import Metric, Params, TrainConfig
-from components.data.fingerprint import fingerprint
+from components.data.fingerprint import compute_fingerprint
 from components.errors import TrainingError
-from components.evaluation.metrics import LABELS, LOWER_IS_BETTER, corpus_score, sentence_statistics
+from components.evaluation.metrics import (
+    LOWER_IS_BETTER,
+    METRIC_LABELS,
+    compute_corpus_score,
+    compute_sentence_statistics,
+)
 from components.model.decoding import Decoding, generate_text
 from components.model.delta import Delta
-from components.registry.manifest import SCHEMA
+from components.registry.manifest import ARTIFACT_SCHEMA
 from components.stages.plan import PlanItem
-from components.stages.progress import Progress, advance, tell
-from components.stages.splits import read_one
-from components.stages.starting_points import shared_prefix
+from components.stages.progress import StageProgress, log_info, report_progress
+from components.stages.splits import read_tenant_split
+from components.stages.starting_points import find_shared_prefix
 from components.stages.workspace import Workspace
-from components.training.checkpoint import saved_step
+from components.training.checkpoint import read_saved_step
 from components.training.prepare import fit
 
-LOSS = "validation-loss"
+VALIDATION_LOSS = "validation-loss"
 
 
 def is_lower_better(metric: str) -> bool:
     """Whether less is better."""
-    return metric == LOSS or metric in LOWER_IS_BETTER
+    return metric == VALIDATION_LOSS or metric in LOWER_IS_BETTER
 
 
-def label(metric: str) -> str:
+def label_metric(metric: str) -> str:
     """A measure's name for people."""
-    return "validation loss" if metric == LOSS else LABELS[cast(Metric, metric)]
+    return "validation loss" if metric == VALIDATION_LOSS else METRIC_LABELS[cast(Metric, metric)]
 
 
-def shortened(config: TrainConfig, steps: int | None) -> TrainConfig:
+def shorten_config(config: TrainConfig, steps: int | None) -> TrainConfig:
     """The config of a trial: of `steps` steps, with the same share of warm-up and at least four validations."""
     clean = config.model_copy(update={"warm_start": False})
     if steps is None or steps == config.max_steps:
@@ -53,7 +58,7 @@ def shortened(config: TrainConfig, steps: int | None) -> TrainConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class TrialScore:
     """A trial that trained to its end. `value` is in the metric's points, or nats a target token."""
 
     value: float
@@ -63,14 +68,14 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class StoppedTrial:
     """A trial that was told to stop before its end; its train state lies ready."""
 
     steps: int
     seconds: float
 
 
-class Trier:
+class TrialRunner:
     """A tenant's data and base, and how its trials are scored."""
 
     def __init__(self, workspace: Workspace, item: PlanItem, params: Params, metric: str, examples: int) -> None:
@@ -81,9 +86,11 @@ class Trier:
             TrainingError, ArtifactError: the prefix that it stands on is not trained, or damaged.
         """
         self.workspace, self.item, self.params, self.metric = workspace, item, params, metric
-        self.train, self.validation = (read_one(workspace, item.tenant, split) for split in ("train", "validation"))
-        self.scored = self.validation[:: math.ceil(len(self.validation) / examples)]
-        self.shared = shared_prefix(workspace, item)
+        self.train, self.validation = (
+            read_tenant_split(workspace, item.tenant, split) for split in ("train", "validation")
+        )
+        self.scored_examples = self.validation[:: math.ceil(len(self.validation) / examples)]
+        self.shared = find_shared_prefix(workspace, item)
 
     def run(
         self,
@@ -92,7 +99,7 @@ class Trier:
         state: Path,
         report: Callable[[int, float], None],
         stop: Callable[[], bool],
-    ) -> Measured | Stopped:
+    ) -> TrialScore | StoppedTrial:
         """Train, resuming what `state` holds of this trial, and score; `report` gets each validation's step and loss.
 
         Raises:
@@ -103,7 +110,9 @@ class Trier:
 
         def log(step: int, losses: dict[str, float]) -> None:
             loss = losses["validation_loss"]
-            advance(Progress(name, self.item.tenant, step, config.max_steps, f"validation loss {loss:.3f}"))
+            report_progress(
+                StageProgress(name, self.item.tenant, step, config.max_steps, f"validation loss {loss:.3f}")
+            )
             report(step, loss)
 
         def ask() -> bool:
@@ -111,16 +120,16 @@ class Trier:
             ended = stop()
             return ended
 
-        print_ = fingerprint(
+        print_ = compute_fingerprint(
             data_digest=self.item.data_digest,
             train=config,
             base_digest=self.workspace.base.digest,
-            artifact_schema=SCHEMA,
+            artifact_schema=ARTIFACT_SCHEMA,
             shared=self.shared.sha256 if self.shared else None,
         )
         run_key = f"{name} {print_}"
-        if step := saved_step(state, run_key):
-            tell(f"{self.item.tenant}: {name} resumes at step {step}")
+        if step := read_saved_step(state, run_key):
+            log_info(f"{self.item.tenant}: {name} resumes at step {step}")
         try:
             result = fit(
                 self.workspace.base,
@@ -138,12 +147,12 @@ class Trier:
             got = " ".join(str(problem).split())[:200]
             raise TrainingError("memory for a step", got, "lower train.batch_size, or try smaller values") from problem
         if ended:
-            return Stopped(result.steps, result.seconds)
-        if self.metric == LOSS:
-            return Measured(result.validation_loss, result.steps, result.seconds)
+            return StoppedTrial(result.steps, result.seconds)
+        if self.metric == VALIDATION_LOSS:
+            return TrialScore(result.validation_loss, result.steps, result.seconds)
         began = time.monotonic()
         value = self._score(name, result.delta)
-        return Measured(value, result.steps, result.seconds + time.monotonic() - began)
+        return TrialScore(value, result.steps, result.seconds + time.monotonic() - began)
 
     def _score(self, name: str, delta: Delta) -> float:
         config, done = self.params.evaluate, 0
@@ -151,17 +160,17 @@ class Trier:
         def on_batch(rows: int) -> None:
             nonlocal done
             done += rows
-            advance(Progress(f"{name}, decoding", self.item.tenant, done, len(self.scored)))
+            report_progress(StageProgress(f"{name}, decoding", self.item.tenant, done, len(self.scored_examples)))
 
         texts = generate_text(
             self.workspace.base,
             delta,
-            [example.source for example in self.scored],
-            Decoding.of(config),
+            [example.source for example in self.scored_examples],
+            Decoding.from_config(config),
             config.batch_size,
             on_batch,
             max_source_tokens=self.params.train.max_source_tokens,
         )
         metric = cast(Metric, self.metric)
-        references = [example.references for example in self.scored]
-        return corpus_score(metric, sentence_statistics(metric, texts, references, config.lowercase))
+        references = [example.references for example in self.scored_examples]
+        return compute_corpus_score(metric, compute_sentence_statistics(metric, texts, references, config.lowercase))

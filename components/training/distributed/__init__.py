@@ -5,11 +5,11 @@ from contextlib import contextmanager
 
 from components.config import BaseConfig, EngineConfig
 from components.model.base.load import Base
-from components.training.distributed.passes import Peers
+from components.training.distributed.passes import PassRunner
 
 
 @contextmanager
-def peers_for(base: Base, config: BaseConfig, engine: EngineConfig) -> Iterator[Peers]:
+def open_pass_runner(base: Base, config: BaseConfig, engine: EngineConfig) -> Iterator[PassRunner]:
     """Inside, `engine.processes` processes are at work, the others with a base of `config`; none stays behind.
 
     Raises:
@@ -17,9 +17,9 @@ def peers_for(base: Base, config: BaseConfig, engine: EngineConfig) -> Iterator[
         TrainingError: a process cannot begin.
     """
     if engine.processes == 1:
-        yield Peers()
+        yield PassRunner()
         return
-    from components.training.distributed.coordinator import started
+    from components.training.distributed.coordinator import start_workers
 
-    with started(base, config, engine) as peers:
+    with start_workers(base, config, engine) as peers:
         yield peers

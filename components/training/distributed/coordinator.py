@@ -20,28 +20,28 @@ from accelerate.utils import patch_environment
 from components.config import BaseConfig, EngineConfig
 from components.errors import ConfigError, TrainingError
 from components.model.base.load import Base
-from components.model.base.out_of_memory import out_of_memory
-from components.training.distributed.passes import Peers, local_passes
+from components.model.base.out_of_memory import is_out_of_memory
+from components.training.distributed.passes import PassRunner, run_local_passes
 from components.training.distributed.worker import (
     READY,
-    Answer,
-    Place,
-    Trouble,
-    Work,
-    joined,
-    serve,
-    share_values,
+    ProcessSpec,
+    StepRequest,
+    StepResult,
+    WorkerFailure,
+    broadcast_values,
+    join_group,
+    run_worker,
     sum_gradients,
 )
-from components.training.objective import Deltas, Row, Sums
+from components.training.objective import LossSums, StepDeltas, TrainingExample
 
-_PATIENCE_S = 5.0
+_EXIT_TIMEOUT_S = 5.0
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Helper:
-    place: Place
+class _WorkerProcess:
+    spec: ProcessSpec
     process: BaseProcess
     pipe: "connection.Connection[Any, Any]"
 
@@ -49,80 +49,82 @@ class _Helper:
         try:
             self.pipe.send(what)
         except OSError:
-            raise self.lost() from None
+            raise self.make_lost_error() from None
 
     def receive(self) -> Any:
         """Its next word. Raises TrainingError where it has ended instead."""
         try:
             word = self.pipe.recv()
         except (EOFError, OSError):
-            raise self.lost() from None
-        if isinstance(word, Trouble):
-            _log.error("process %d of training:\n%s", self.place.rank, word.told)
-            raise self.lost(word.told.strip().splitlines()[-1])
+            raise self.make_lost_error() from None
+        if isinstance(word, WorkerFailure):
+            _log.error("process %d of training:\n%s", self.spec.rank, word.traceback_text)
+            raise self.make_lost_error(word.traceback_text.strip().splitlines()[-1])
         return word
 
-    def lost(self, why: str = "") -> TrainingError:
-        self.process.join(_PATIENCE_S)
-        rank, count, device = self.place.rank, self.place.count, self.place.device
+    def make_lost_error(self, why: str = "") -> TrainingError:
+        self.process.join(_EXIT_TIMEOUT_S)
+        rank, count, device = self.spec.rank, self.spec.process_count, self.spec.device
         got = f"process {rank} on {device} ended: {why or f'exit code {self.process.exitcode}'}"
         fix = "run again: training goes on where it was saved; engine.processes: 1 needs no other process"
         return TrainingError(f"{count} processes in training (engine.processes)", got, fix)
 
 
-class Several(Peers):
+class DistributedPassRunner(PassRunner):
     """Helpers beside the first process."""
 
-    def __init__(self, helpers: Sequence[_Helper]) -> None:
+    def __init__(self, helpers: Sequence[_WorkerProcess]) -> None:
         """All of them joined."""
-        self.helpers = helpers
-        self.count = 1 + len(helpers)
+        self.workers = helpers
+        self.process_count = 1 + len(helpers)
 
-    def passes(self, deltas: Deltas, rows: Sequence[Row], tokens: int, *, train: bool, checkpointing: bool) -> Sums:
-        """See `Peers.passes`; rows under weights of their own are computed here alone."""
-        if deltas.own_weights:
-            return local_passes(deltas, rows, tokens, train=train)
-        mine, *others = dealt(rows, self.count)
+    def run_passes(
+        self, deltas: StepDeltas, rows: Sequence[TrainingExample], tokens: int, *, train: bool, checkpointing: bool
+    ) -> LossSums:
+        """See `PassRunner.run_passes`; rows under weights of their own are computed here alone."""
+        if deltas.has_own_weights:
+            return run_local_passes(deltas, rows, tokens, train=train)
+        mine, *others = divide_by_tokens(rows, self.process_count)
         outlines = [
             None if prefix is None else {name: one.shape for name, one in prefix.tensors.items()}
             for prefix in deltas.prefixes
         ]
-        for helper, theirs in zip(self.helpers, others, strict=True):
-            helper.send(Work(outlines, theirs, tokens, train, checkpointing))
-        for helper in self.helpers:
+        for helper, theirs in zip(self.workers, others, strict=True):
+            helper.send(StepRequest(outlines, theirs, tokens, train, checkpointing))
+        for helper in self.workers:
             helper.receive()
-        with self._exchange():
-            share_values(deltas)
+        with self._translate_exchange_errors():
+            broadcast_values(deltas)
         problem: RuntimeError | MemoryError | None = None
-        sums = Sums.of_nothing(deltas.tenants, deltas.base.device)
+        sums = LossSums.make_zeros(deltas.tenant_count, deltas.base.device)
         try:
-            sums = local_passes(deltas, mine, tokens, train=train)
+            sums = run_local_passes(deltas, mine, tokens, train=train)
         except (RuntimeError, MemoryError) as found:
-            if not out_of_memory(found):
+            if not is_out_of_memory(found):
                 raise
             problem = found
-        answers: list[Answer] = [helper.receive() for helper in self.helpers]
+        answers: list[StepResult] = [helper.receive() for helper in self.workers]
         if problem is None and any(answer.out_of_memory for answer in answers):
             problem = torch.OutOfMemoryError("out of memory in a helper process")
-        for helper in self.helpers:
+        for helper in self.workers:
             helper.send(train and problem is None)
         if problem is not None:
             raise problem
         if train:
-            with self._exchange():
+            with self._translate_exchange_errors():
                 sum_gradients(deltas)
         for answer in answers:
-            sums += Sums(torch.tensor(answer.nats_U).to(sums.nats_U), torch.tensor(answer.count_U).to(sums.count_U))
+            sums += LossSums(torch.tensor(answer.nats_U).to(sums.nats_U), torch.tensor(answer.count_U).to(sums.count_U))
         return sums
 
     @contextmanager
-    def _exchange(self) -> Iterator[None]:
+    def _translate_exchange_errors(self) -> Iterator[None]:
         """A process that ends while tensors are under way is named."""
         try:
             yield
         except RuntimeError as problem:
-            for helper in self.helpers:
-                if helper.process.exitcode is not None or helper.pipe.poll(_PATIENCE_S):
+            for helper in self.workers:
+                if helper.process.exitcode is not None or helper.pipe.poll(_EXIT_TIMEOUT_S):
                     helper.receive()
             raise TrainingError(
                 "tensors exchanged between processes", str(problem).splitlines()[0], "run again, it resumes"
@@ -130,7 +132,7 @@ class Several(Peers):
 
 
 @contextmanager
-def started(base: Base, config: BaseConfig, engine: EngineConfig) -> Iterator[Several]:
+def start_workers(base: Base, config: BaseConfig, engine: EngineConfig) -> Iterator[DistributedPassRunner]:
     """Inside, the helpers of `engine.processes` wait for work; see `peers_for`."""
     count, cpu = engine.processes, base.device.type == "cpu"
     if not cpu and count > torch.cuda.device_count():
@@ -145,26 +147,26 @@ def started(base: Base, config: BaseConfig, engine: EngineConfig) -> Iterator[Se
     threads = max(1, before // count) if cpu else before
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        own = Place(0, count, str(base.device), threads, str(Path(folder) / "meeting"))
-        helpers: list[_Helper] = []
-        stack.callback(_end, helpers)
+        own = ProcessSpec(0, count, str(base.device), threads, str(Path(folder) / "meeting"))
+        helpers: list[_WorkerProcess] = []
+        stack.callback(_stop_workers, helpers)
         for rank in range(1, count):
             place = replace(own, rank=rank, device="cpu" if cpu else f"{base.device.type}:{rank}")
-            helpers.append(_begin(place, config, engine))
+            helpers.append(_start_worker(place, config, engine))
         for helper in helpers:
             helper.receive()
         for helper in helpers:
             helper.send(READY)
         torch.set_num_threads(threads)
         stack.callback(torch.set_num_threads, before)
-        stack.enter_context(joined(own))
+        stack.enter_context(join_group(own))
         _log.info("training by %d processes, %d threads each", count, threads)
-        yield Several(helpers)
+        yield DistributedPassRunner(helpers)
 
 
-def dealt(rows: Sequence[Row], count: int) -> list[list[Row]]:
-    """The rows in `count` parts of about as many tokens; the first part has rows wherever there are any."""
-    parts: list[list[Row]] = [[] for _ in range(count)]
+def divide_by_tokens(rows: Sequence[TrainingExample], count: int) -> list[list[TrainingExample]]:
+    """The rows in `process_count` parts of about as many tokens; the first part has rows wherever there are any."""
+    parts: list[list[TrainingExample]] = [[] for _ in range(count)]
     tokens = [0] * count
     for row in sorted(rows, key=lambda row: -row.pair.length):
         least = tokens.index(min(tokens))
@@ -173,22 +175,22 @@ def dealt(rows: Sequence[Row], count: int) -> list[list[Row]]:
     return parts
 
 
-def _begin(place: Place, config: BaseConfig, engine: EngineConfig) -> _Helper:
+def _start_worker(place: ProcessSpec, config: BaseConfig, engine: EngineConfig) -> _WorkerProcess:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(place, config, engine, theirs), daemon=True)
+    process = context.Process(target=run_worker, args=(place, config, engine, theirs), daemon=True)
     # A process inherits what is blocked: a Ctrl-C reaches this one alone, however early it comes.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with patch_environment(omp_num_threads=place.threads):
+        with patch_environment(omp_num_threads=place.thread_count):
             process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     theirs.close()
-    return _Helper(place, process, ours)
+    return _WorkerProcess(place, process, ours)
 
 
-def _end(helpers: Sequence[_Helper]) -> None:
+def _stop_workers(helpers: Sequence[_WorkerProcess]) -> None:
     for helper in helpers:
         helper.pipe.close()
         helper.process.terminate()

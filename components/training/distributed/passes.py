@@ -6,17 +6,19 @@ them. Knows passes; does not know optimizers or steps.
 
 from collections.abc import Sequence
 
-from components.data.batches import by_tokens
-from components.training.objective import Deltas, Row, Sums
+from components.data.batches import group_by_tokens
+from components.training.objective import LossSums, StepDeltas, TrainingExample
 
 
-class Peers:
+class PassRunner:
     """No other process: all is computed here."""
 
-    count: int = 1
+    process_count: int = 1
     """Processes among which the rows of a step are divided."""
 
-    def passes(self, deltas: Deltas, rows: Sequence[Row], tokens: int, *, train: bool, checkpointing: bool) -> Sums:
+    def run_passes(
+        self, deltas: StepDeltas, rows: Sequence[TrainingExample], tokens: int, *, train: bool, checkpointing: bool
+    ) -> LossSums:
         """The sums of all rows in passes of at most `tokens` tokens, and their gradients where they are to `train`.
 
         `checkpointing` says whether the base's blocks are checkpointed at this moment.
@@ -26,13 +28,13 @@ class Peers:
             TrainingError: another process has ended.
         """
         del checkpointing
-        return local_passes(deltas, rows, tokens, train=train)
+        return run_local_passes(deltas, rows, tokens, train=train)
 
 
-def local_passes(deltas: Deltas, rows: Sequence[Row], tokens: int, *, train: bool) -> Sums:
-    """What `Peers.passes` gives, by this process."""
-    one_pass = deltas.backward if train else deltas.measure
-    sums = Sums.of_nothing(deltas.tenants, deltas.base.device)
-    for group in by_tokens([row.pair.length for row in rows], tokens):
+def run_local_passes(deltas: StepDeltas, rows: Sequence[TrainingExample], tokens: int, *, train: bool) -> LossSums:
+    """What `PassRunner.run_passes` gives, by this process."""
+    one_pass = deltas.backward if train else deltas.compute_sums
+    sums = LossSums.make_zeros(deltas.tenant_count, deltas.base.device)
+    for group in group_by_tokens([row.pair.length for row in rows], tokens):
         sums += one_pass([rows[index] for index in group])
     return sums

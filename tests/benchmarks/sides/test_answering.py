@@ -2,18 +2,18 @@ import pytest
 
 
 def test_who_waits_for_one_after_the_other_waits_for_those_before() -> None:
-    from sides.answering import waited
+    from sides.answering import compute_waits
 
-    assert waited([1.0, 2.0], 1, 4) == [1.0, 2.0, 1.0, 2.0]
-    assert waited([1.0, 2.0], 3, 5) == pytest.approx([1.0, 3.0, 4.0, 5.0, 4.0])
+    assert compute_waits([1.0, 2.0], 1, 4) == [1.0, 2.0, 1.0, 2.0]
+    assert compute_waits([1.0, 2.0], 3, 5) == pytest.approx([1.0, 3.0, 4.0, 5.0, 4.0])
 
 
 def test_calls_hold_requests_of_one_tenant_and_are_of_many() -> None:
-    from sides.answering import Part, _calls
+    from sides.answering import LoadLevel, _choose_calls
 
-    part = Part(tenants=3, each=2, count=12)
+    part = LoadLevel(tenants=3, requests_per_tenant=2, request_count=12)
     every = [[0, 3], [1, 4], [2, 5], [6, 9], [7, 10], [8, 11]]
-    assert _calls(part, 100, 2) == every
-    assert all(call in every for call in _calls(part, 4, 2))
-    alone = [number for (number,) in _calls(Part(tenants=5, each=1, count=20), 4, 1)]
+    assert _choose_calls(part, 100, 2) == every
+    assert all(call in every for call in _choose_calls(part, 4, 2))
+    alone = [number for (number,) in _choose_calls(LoadLevel(tenants=5, requests_per_tenant=1, request_count=20), 4, 1)]
     assert len({number % 5 for number in alone}) > 1

@@ -8,32 +8,32 @@ from components.model.base.load import load_base
 
 
 def test_sizes_are_those_of_gpt2_small(tmp_path: Path) -> None:
-    from sides.bases import sizes_of
+    from sides.bases import read_base_sizes
 
     GPT2Config().save_pretrained(tmp_path)
-    sizes = sizes_of(tmp_path)
-    assert sizes.body == 12 * (768 * 2304 + 768 * 768 + 2 * 768 * 3072)
-    assert sizes.vocabulary == 50_257 * 768
+    sizes = read_base_sizes(tmp_path)
+    assert sizes.layer_weights == 12 * (768 * 2304 + 768 * 768 + 2 * 768 * 3072)
+    assert sizes.output_weights == 50_257 * 768
     assert set(sizes.matrices) == {(768, 2304), (768, 768), (768, 3072), (3072, 768), (50_257, 768)}
 
 
 def test_operations_of_a_token(tmp_path: Path) -> None:
-    from sides.bases import Sizes
+    from sides.bases import BaseSizes
 
-    sizes = Sizes("a base", body=100, vocabulary=40, matrices=())
-    assert sizes.operations(0.5) == 4 * 120
-    assert sizes.operations(0.5, full=True) == 6 * 120
+    sizes = BaseSizes("a base", layer_weights=100, output_weights=40, matrices=())
+    assert sizes.count_operations(0.5) == 4 * 120
+    assert sizes.count_operations(0.5, full=True) == 6 * 120
 
 
 def test_a_base_by_shape_reads_numbers_as_their_ids(shaped: Path) -> None:
     base = load_base(BaseConfig(path=str(shaped)), device="cpu")
-    assert base.texts.sources(["17 905"]) == [[17, 905, 50_256]]
-    assert base.texts.targets(["1 2 3"]) == [[1, 2, 3, 50_256]]
+    assert base.text_codec.encode_sources(["17 905"]) == [[17, 905, 50_256]]
+    assert base.text_codec.encode_targets(["1 2 3"]) == [[1, 2, 3, 50_256]]
 
 
 def test_a_base_is_loaded_without_its_dropouts(shaped: Path) -> None:
-    from sides.bases import dropout_free
+    from sides.bases import make_zero_dropouts
 
-    assert dropout_free(shaped) == pytest.approx(
+    assert make_zero_dropouts(shaped) == pytest.approx(
         {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "summary_first_dropout": 0.0}
     )

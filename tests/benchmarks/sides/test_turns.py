@@ -21,20 +21,20 @@ def failing(turn: Any) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_parts_alternate_and_only_they_are_timed() -> None:
-    from sides.turns import Side, in_turns
+    from sides.turns import Contender, run_in_turns
 
-    outcomes = in_turns({"a": Side(sleeping, (0.1, 3), 3), "b": Side(sleeping, (0.2, 3), 3)})
+    outcomes = run_in_turns({"a": Contender(sleeping, (0.1, 3), 3), "b": Contender(sleeping, (0.2, 3), 3)})
     began = sorted((moment, name) for name, outcome in outcomes.items() for moment in outcome.facts["began"])
     assert [name for _, name in began] == ["a", "b"] * 3
-    assert all(0.1 <= seconds < 0.3 for seconds in outcomes["a"].seconds)
-    assert all(seconds >= 0.2 for seconds in outcomes["b"].seconds)
+    assert all(0.1 <= seconds < 0.3 for seconds in outcomes["a"].part_seconds)
+    assert all(seconds >= 0.2 for seconds in outcomes["b"].part_seconds)
     assert outcomes["a"].peak_bytes > 10**7
 
 
 @pytest.mark.slow
 def test_a_side_that_fails_ends_it(capfd: pytest.CaptureFixture[str]) -> None:
-    from sides.turns import Side, in_turns
+    from sides.turns import Contender, run_in_turns
 
     with pytest.raises(SystemExit, match="lame failed"):
-        in_turns({"lame": Side(failing, (), 1)})
+        run_in_turns({"lame": Contender(failing, (), 1)})
     assert "no luck" in capfd.readouterr().err

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from components.builtin.tenants import COUNTS, HOUSES, builtin_drops, examples
+from components.builtin.tenants import BUILTIN_TENANTS, SPLIT_SIZES, generate_examples, write_builtin_drops
 from components.config import DataConfig
 from components.data.schema import read_split
 
 
 def test_drops_pass_the_schema_and_are_the_same_in_every_process(tmp_path):
-    names = builtin_drops(tmp_path / "a")
+    names = write_builtin_drops(tmp_path / "a")
     code = (
         "import sys, pathlib; from components.builtin.tenants import builtin_drops as d; d(pathlib.Path(sys.argv[1]))"
     )
@@ -19,15 +19,15 @@ def test_drops_pass_the_schema_and_are_the_same_in_every_process(tmp_path):
         [sys.executable, "-c", code, str(tmp_path / "b")], check=True, env={**os.environ, "PYTHONHASHSEED": "7"}
     )
     for name in names:
-        for split, count in COUNTS.items():
+        for split, count in SPLIT_SIZES.items():
             first = tmp_path / "a" / name / f"{split}.jsonl"
             assert len(read_split(first, DataConfig())) == count
             assert first.read_bytes() == (tmp_path / "b" / name / f"{split}.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("house", HOUSES, ids=lambda house: house.tenant)
+@pytest.mark.parametrize("house", BUILTIN_TENANTS, ids=lambda house: house.tenant)
 def test_unseen_examples_hold_no_value_of_training(house):
-    splits = examples(house)
+    splits = generate_examples(house)
     trained = {value for line in splits["train"] for value in _values(line)}
     unseen = [line for line in splits["test"] if line["slice"] == "unseen"]
     seen = [line for line in splits["test"] if line["slice"] == "seen"]
@@ -35,9 +35,9 @@ def test_unseen_examples_hold_no_value_of_training(house):
     assert not trained & {value for line in unseen for value in _values(line)}
 
 
-@pytest.mark.parametrize("house", HOUSES, ids=lambda house: house.tenant)
+@pytest.mark.parametrize("house", BUILTIN_TENANTS, ids=lambda house: house.tenant)
 def test_every_reference_holds_every_value(house):
-    for line in examples(house)["test"]:
+    for line in generate_examples(house)["test"]:
         for reference in line["references"]:
             assert all(value in reference for value in _values(line)), json.dumps(line)
 

@@ -1,36 +1,36 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.data.batches import IGNORED, collate, epoch_order
-from components.data.pairs import Encoded
+from components.data.batches import IGNORED_LABEL, collate, order_epoch
+from components.data.pairs import TokenizedPair
 
 
 def test_rows_are_padded_on_the_right_and_only_targets_have_labels() -> None:
-    batch = collate([Encoded((5, 6, 0), (7, 0)), Encoded((8, 0), (9, 0))], pad_id=1)
+    batch = collate([TokenizedPair((5, 6, 0), (7, 0)), TokenizedPair((8, 0), (9, 0))], pad_id=1)
     assert batch.input_ids_BT.tolist() == [[5, 6, 0, 7, 0], [8, 0, 9, 0, 1]]
     assert batch.attention_mask_BT.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]
-    assert batch.labels_BT.tolist() == [[IGNORED] * 3 + [7, 0], [IGNORED] * 2 + [9, 0, IGNORED]]
+    assert batch.labels_BT.tolist() == [[IGNORED_LABEL] * 3 + [7, 0], [IGNORED_LABEL] * 2 + [9, 0, IGNORED_LABEL]]
 
 
 def test_padding_by_the_end_of_text_id_still_counts_the_real_one() -> None:
-    batch = collate([Encoded((5, 0), (7, 0)), Encoded((8, 0), (9, 9, 0))], pad_id=0)
+    batch = collate([TokenizedPair((5, 0), (7, 0)), TokenizedPair((8, 0), (9, 9, 0))], pad_id=0)
     assert batch.attention_mask_BT.tolist()[0] == [1, 1, 1, 1, 0]
-    assert batch.labels_BT.tolist()[0] == [IGNORED, IGNORED, 7, 0, IGNORED]
+    assert batch.labels_BT.tolist()[0] == [IGNORED_LABEL, IGNORED_LABEL, 7, 0, IGNORED_LABEL]
 
 
 @given(st.lists(st.integers(1, 50), max_size=200), st.integers(1, 9), st.integers(), st.integers(0, 5))
 def test_an_epoch_meets_every_index_once_and_always_in_the_same_order(
     lengths: list[int], batch_size: int, seed: int, epoch: int
 ) -> None:
-    batches = epoch_order(lengths, batch_size, seed, epoch)
+    batches = order_epoch(lengths, batch_size, seed, epoch)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     assert len(batches) == -(-len(lengths) // batch_size)
-    assert batches == epoch_order(lengths, batch_size, seed, epoch)
+    assert batches == order_epoch(lengths, batch_size, seed, epoch)
 
 
 def test_seeds_and_epochs_differ_and_rows_of_a_batch_are_alike() -> None:
     lengths = [index % 40 + 1 for index in range(800)]
-    orders = [epoch_order(lengths, 16, seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    orders = [order_epoch(lengths, 16, seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
     assert orders[0] != orders[1] != orders[2] != orders[0]
     padded = sum(len(batch) * max(lengths[index] for index in batch) for batch in orders[0])
     assert padded < 1.1 * sum(lengths)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.data.digest_cache import SETTLED_NS, Digests
-from components.data.digests import file_digest, tenant_digest
+from components.data.digest_cache import MIN_AGE_NS, DigestCache
+from components.data.digests import compute_file_digest, compute_tenant_digest
 
 NAMES = ("a/train.jsonl", "a/test.jsonl", "b/train.jsonl")
 LIE = "0" * 64
@@ -22,11 +22,11 @@ LIE = "0" * 64
 
 def settled_ns() -> int:
     """A clock for which every file is old."""
-    return time.time_ns() + 10 * SETTLED_NS
+    return time.time_ns() + 10 * MIN_AGE_NS
 
 
-def open_at(root: Path, *, full_check: bool = False, now_ns: Callable[[], int] = settled_ns) -> Digests:
-    return Digests(root / "var" / "digests", root, full_check=full_check, now_ns=now_ns)
+def open_at(root: Path, *, full_check: bool = False, now_ns: Callable[[], int] = settled_ns) -> DigestCache:
+    return DigestCache(root / "var" / "digests", root, full_check=full_check, now_ns=now_ns)
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -78,7 +78,9 @@ def test_whatever_happens_to_files_the_digest_is_that_of_a_full_read(steps: list
                 digests = open_at(root, full_check=bool(value))
             if verb in ("write", "replace", "touch") and path.exists():
                 os.utime(path, ns=(number * 10**9, number * 10**9))
-            assert [digests.of(root / one) for one in NAMES] == [file_digest(root / one) for one in NAMES]
+            assert [digests.digest_file(root / one) for one in NAMES] == [
+                compute_file_digest(root / one) for one in NAMES
+            ]
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -86,7 +88,7 @@ def test_a_rewrite_within_one_tick_of_the_clock_is_not_missed(tmp_path: Path, re
     digests, path = open_at(tmp_path, now_ns=time.time_ns), tmp_path / "file"
     for number in range(200):
         path.write_text(f"{number:03}")
-        assert digests.of(path) == hashlib.sha256(f"{number:03}".encode()).hexdigest()
+        assert digests.digest_file(path) == hashlib.sha256(f"{number:03}".encode()).hexdigest()
         if restart:
             digests.save()
             digests = open_at(tmp_path, now_ns=time.time_ns)
@@ -97,20 +99,20 @@ def test_a_rewrite_within_one_tick_of_the_clock_is_not_missed(tmp_path: Path, re
 def test_a_settled_file_is_not_read_again(tmp_path: Path) -> None:
     path = write(tmp_path / "a" / "train.jsonl", b"x")
     digests = open_at(tmp_path)
-    truth = digests.of(path)
+    truth = digests.digest_file(path)
     digests.save()
     lie(tmp_path)
-    assert open_at(tmp_path).of(path) == LIE
-    assert open_at(tmp_path, full_check=True).of(path) == truth
+    assert open_at(tmp_path).digest_file(path) == LIE
+    assert open_at(tmp_path, full_check=True).digest_file(path) == truth
     path.touch()
-    assert open_at(tmp_path).of(path) == truth
+    assert open_at(tmp_path).digest_file(path) == truth
 
 
 def test_a_file_of_tomorrow_is_never_believed(tmp_path: Path) -> None:
     path = write(tmp_path / "file", b"x")
     os.utime(path, (4e9, 4e9))
     digests = open_at(tmp_path)
-    digests.of(path)
+    digests.digest_file(path)
     digests.save()
     assert not (tmp_path / "var" / "digests").exists()
 
@@ -119,35 +121,35 @@ def test_a_rewrite_of_the_same_size_and_time_is_seen_by_its_change_time_or_by_a_
     path = write(tmp_path / "file", b"one")
     before = path.stat()
     digests = open_at(tmp_path)
-    digests.of(path)
+    digests.digest_file(path)
     digests.save()
     while path.stat().st_ctime_ns == before.st_ctime_ns:
         path.write_bytes(b"two")
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_mtime_ns == before.st_mtime_ns
     for full_check in (False, True):
-        assert open_at(tmp_path, full_check=full_check).of(path) == hashlib.sha256(b"two").hexdigest()
+        assert open_at(tmp_path, full_check=full_check).digest_file(path) == hashlib.sha256(b"two").hexdigest()
 
 
 @pytest.mark.parametrize("cut", [0, 10, 60, -1])
 def test_a_broken_index_costs_only_reading(tmp_path: Path, cut: int) -> None:
     path, index = write(tmp_path / "file", b"x"), tmp_path / "var" / "digests"
     digests = open_at(tmp_path)
-    truth = digests.of(path)
+    truth = digests.digest_file(path)
     digests.save()
     lie(tmp_path)
     index.write_bytes(index.read_bytes()[:cut])
     digests = open_at(tmp_path)
-    assert digests.of(path) == truth
+    assert digests.digest_file(path) == truth
     digests.save()
     lie(tmp_path)
-    assert open_at(tmp_path).of(path) == LIE
+    assert open_at(tmp_path).digest_file(path) == LIE
 
 
 def test_processes_keep_what_each_has_learned_and_drop_what_is_gone(tmp_path: Path) -> None:
     one, other, gone = (write(tmp_path / name, name.encode()) for name in ("one", "other", "gone"))
     first, second = open_at(tmp_path), open_at(tmp_path)
-    first.of(one), first.of(gone), second.of(other)
+    first.digest_file(one), first.digest_file(gone), second.digest_file(other)
     gone.unlink()
     first.save()
     second.save()
@@ -176,9 +178,9 @@ while True:
             writer.send_signal(signal.SIGKILL)
             writer.wait()
         digests = open_at(tmp_path)
-        assert [digests.of(path) for path in paths] == [file_digest(path) for path in paths]
+        assert [digests.digest_file(path) for path in paths] == [compute_file_digest(path) for path in paths]
         lie(tmp_path)
-        assert open_at(tmp_path).of(paths[0]) == LIE
+        assert open_at(tmp_path).digest_file(paths[0]) == LIE
         (tmp_path / "var" / "digests").unlink()
 
 
@@ -186,16 +188,19 @@ def test_what_a_full_check_did_not_read_is_not_believed_after_it_either(tmp_path
     """One process of a run checks the plan's files in full, the next one looks at others by the same index."""
     seen, unseen = (write(tmp_path / name, name.encode()) for name in ("seen", "unseen"))
     first = open_at(tmp_path)
-    assert first.of(seen) != first.of(unseen)
+    assert first.digest_file(seen) != first.digest_file(unseen)
     first.save()
     lie(tmp_path)
     full = open_at(tmp_path, full_check=True)
-    full.of(seen)
+    full.digest_file(seen)
     full.save()
     beside = open_at(tmp_path)
-    assert [beside.of(path) for path in (seen, unseen)] == [file_digest(seen), file_digest(unseen)]
+    assert [beside.digest_file(path) for path in (seen, unseen)] == [
+        compute_file_digest(seen),
+        compute_file_digest(unseen),
+    ]
     beside.save()
-    full.of(write(tmp_path / "later", b"later"))
+    full.digest_file(write(tmp_path / "later", b"later"))
     full.save()
     assert set(json.loads((tmp_path / "var" / "digests").read_bytes().splitlines()[1])) == {"seen", "unseen", "later"}
 
@@ -203,20 +208,25 @@ def test_what_a_full_check_did_not_read_is_not_believed_after_it_either(tmp_path
 def test_a_full_check_that_learns_nothing_still_forgets(tmp_path: Path) -> None:
     path = write(tmp_path / "one", b"one")
     first = open_at(tmp_path)
-    first.of(path)
+    first.digest_file(path)
     first.save()
     lie(tmp_path)
     open_at(tmp_path, full_check=True).save()
-    assert open_at(tmp_path).of(path) == file_digest(path)
+    assert open_at(tmp_path).digest_file(path) == compute_file_digest(path)
 
 
 def test_a_tenant_digest_is_the_same_from_memory(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path / "a" / f"{split}.jsonl", split.encode())
     digests = open_at(tmp_path)
-    assert {tenant_digest(tmp_path, "a", digests.of) for _ in range(2)} == {tenant_digest(tmp_path, "a")}
+    assert {compute_tenant_digest(tmp_path, "a", digests.digest_file) for _ in range(2)} == {
+        compute_tenant_digest(tmp_path, "a")
+    }
     (tmp_path / "folder").mkdir()
-    assert (digests.of(tmp_path / "folder"), digests.of(tmp_path / "a" / "test.jsonl" / "x")) == (None, None)
+    assert (digests.digest_file(tmp_path / "folder"), digests.digest_file(tmp_path / "a" / "test.jsonl" / "x")) == (
+        None,
+        None,
+    )
 
 
 def test_a_folder_is_named_again_when_one_of_its_files_changes(tmp_path: Path) -> None:
@@ -228,13 +238,13 @@ def test_a_folder_is_named_again_when_one_of_its_files_changes(tmp_path: Path) -
 
     first, second = write(tmp_path / "base" / "1.txt", b"one"), write(tmp_path / "base" / "2.txt", b"two")
     digests = open_at(tmp_path)
-    assert {digests.of_folder(tmp_path / "base", name) for _ in range(3)} == {"one two"}
+    assert {digests.digest_folder(tmp_path / "base", name) for _ in range(3)} == {"one two"}
     digests.save()
     digests = open_at(tmp_path)
-    assert (digests.of_folder(tmp_path / "base", name), len(read)) == ("one two", 1)
+    assert (digests.digest_folder(tmp_path / "base", name), len(read)) == ("one two", 1)
     second.write_bytes(b"too")
-    assert digests.of_folder(tmp_path / "base", name) == "one too"
+    assert digests.digest_folder(tmp_path / "base", name) == "one too"
     first.rename(first.with_suffix(".bak"))
-    assert digests.of_folder(tmp_path / "base", name) == "too"
-    assert open_at(tmp_path, full_check=True).of_folder(tmp_path / "base", name) == "too"
+    assert digests.digest_folder(tmp_path / "base", name) == "too"
+    assert open_at(tmp_path, full_check=True).digest_folder(tmp_path / "base", name) == "too"
     assert len(read) == 4

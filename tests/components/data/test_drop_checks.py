@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.config import DataConfig
-from components.data.drop_checks import check_drop, quarantine
+from components.data.drop_checks import check_drop, quarantine_rejects
 from components.data.schema import Example
 from components.errors import DataError
 
@@ -31,22 +31,22 @@ def test_good_lines_are_accepted_and_others_told_by_file_line_and_reason(tmp_pat
     ]
     assert "broken JSON" in report.rejects[0].reason
     assert "not UTF-8: byte 0xff at column 1" in report.rejects[1].reason
-    assert report.lines == 5
+    assert report.line_count == 5
 
 
 def test_too_many_rejects_refuse_the_drop_and_name_the_first(tmp_path: Path) -> None:
     folder = drop(tmp_path, train=b"{\n" + b"\n".join([GOOD] * 18) + b"\n[]")
     report = check_drop(folder, DataConfig(max_rejects=0.1))
-    report.verify(DataConfig(max_rejects=0.1))
+    report.require_usable(DataConfig(max_rejects=0.1))
     with pytest.raises(DataError, match=r"at most 9% .* got 2 of 20; the first is acme/train\.jsonl:1: broken JSON"):
-        report.verify(DataConfig(max_rejects=0.09))
+        report.require_usable(DataConfig(max_rejects=0.09))
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
 def test_an_empty_split_refuses_the_drop(tmp_path: Path, limits: DataConfig, content: bytes) -> None:
     report = check_drop(drop(tmp_path, train=GOOD, test=content), limits)
     with pytest.raises(DataError, match=r"none in acme/test\.jsonl"):
-        report.verify(limits)
+        report.require_usable(limits)
 
 
 def test_a_wrong_name_is_told_the_nearest_right_one(tmp_path: Path, limits: DataConfig) -> None:
@@ -91,10 +91,10 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, limits: DataCo
 
 def test_quarantine_keeps_what_it_has_and_repeats_nothing(tmp_path: Path, limits: DataConfig) -> None:
     report = check_drop(drop(tmp_path / "drops", train="{é\u2028\r".encode(), test=b"[]"), limits)
-    quarantine(report, tmp_path / "quarantine")
-    quarantine(report, tmp_path / "quarantine")
+    quarantine_rejects(report, tmp_path / "quarantine")
+    quarantine_rejects(report, tmp_path / "quarantine")
     later = check_drop(drop(tmp_path / "drops", train=b"3"), limits)
-    quarantine(later, tmp_path / "quarantine")
+    quarantine_rejects(later, tmp_path / "quarantine")
     lines = (tmp_path / "quarantine" / "acme" / "train.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == ["{é\u2028\r", "3"]
     assert set(json.loads(lines[0])) == {"file", "line", "reason", "text"}

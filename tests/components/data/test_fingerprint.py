@@ -1,16 +1,16 @@
 from components.config import TrainConfig
-from components.data.fingerprint import fingerprint
+from components.data.fingerprint import compute_fingerprint
 
 
 def test_the_fingerprint_is_the_same_in_every_release() -> None:
-    got = fingerprint(data_digest="d", train=TrainConfig(seed=1), base_digest="b", artifact_schema=1)
+    got = compute_fingerprint(data_digest="d", train=TrainConfig(seed=1), base_digest="b", artifact_schema=1)
     assert got == "687bb044f9ea5a2f1607660930a3e2398926c509c4aefb9539d6a333d6b540d5"
 
 
 def test_each_of_its_parts_changes_it() -> None:
     def of(data: str = "d", base: str = "b", schema: int = 1, **train: object) -> str:
         config = TrainConfig.model_validate(train)
-        return fingerprint(data_digest=data, train=config, base_digest=base, artifact_schema=schema)
+        return compute_fingerprint(data_digest=data, train=config, base_digest=base, artifact_schema=schema)
 
     changed = {
         of(),

@@ -12,7 +12,7 @@ import pytest
 
 from components.config import DataConfig
 from components.data import dvc
-from components.data.digests import dataset_version, tenant_digest
+from components.data.digests import compute_tenant_digest, read_dataset_version
 from components.data.intake import IntakeResult, take_drops
 from components.data.schema import SPLITS, Example, read_split, write_split
 from components.errors import DataError, WorkspaceError
@@ -43,7 +43,7 @@ def test_from_the_first_drop_to_a_pull_in_a_fresh_clone(workspace: Path, tmp_pat
     deliver(workspace, "half", "one", splits=("train", "validation"))
     (workspace / "drops" / "stray").touch()
     first = take_drops(workspace, LIMITS)
-    assert first.version == dataset_version(workspace / "data.dvc")
+    assert first.version == read_dataset_version(workspace / "data.dvc")
     assert first.changed == ["a", "b"]
     assert set(first.refused) == {"Bad", "half", "stray"}
     assert "no test split" in first.refused["half"]
@@ -55,7 +55,7 @@ def test_from_the_first_drop_to_a_pull_in_a_fresh_clone(workspace: Path, tmp_pat
 
     assert take_drops(workspace, LIMITS, ["a", "b"]) == IntakeResult(first.version, [], {}, 0)
 
-    untouched = tenant_digest(workspace / "data", "b")
+    untouched = compute_tenant_digest(workspace / "data", "b")
     deliver(workspace, "a", "two", "three", splits=("train",))
     with (workspace / "drops" / "a" / "train.jsonl").open("a") as file:
         file.write("{oops\n")
@@ -63,7 +63,7 @@ def test_from_the_first_drop_to_a_pull_in_a_fresh_clone(workspace: Path, tmp_pat
     assert (second.changed, second.refused, second.rejects) == (["a"], {}, 1)
     assert second.version not in ("", first.version)
     assert sources(workspace, "a") == ["train one", "train two", "train three"]
-    assert tenant_digest(workspace / "data", "b") == untouched
+    assert compute_tenant_digest(workspace / "data", "b") == untouched
     assert "broken JSON" in (workspace / "quarantine" / "a" / "train.jsonl").read_text()
 
     subprocess.run(["git", "add", "data.dvc", ".gitignore"], cwd=workspace, check=True)
@@ -84,7 +84,7 @@ def test_without_a_remote_the_old_version_and_the_drops_stand(workspace: Path) -
     deliver(workspace, "a", "two")
     with pytest.raises(WorkspaceError, match="a DVC remote to push"):
         take_drops(workspace, LIMITS)
-    assert dataset_version(workspace / "data.dvc") == old
+    assert read_dataset_version(workspace / "data.dvc") == old
     assert sources(workspace, "a") == ["train one"]
     assert len(list((workspace / "drops" / "a").iterdir())) == 3
     assert at_rest(workspace)
@@ -110,7 +110,7 @@ def test_a_process_killed_while_dvc_works_leaves_the_old_version(workspace: Path
             time.sleep(0.002)
         time.sleep(0.3)
         os.killpg(process.pid, signal.SIGKILL)
-    assert dataset_version(workspace / "data.dvc") == old
+    assert read_dataset_version(workspace / "data.dvc") == old
     assert sources(workspace, "a") == ["train one"]
     result = take_drops(workspace, LIMITS)
     assert result.changed == ["a"]

@@ -15,7 +15,7 @@ import yaml
 from components.config import DataConfig
 from components.data import dvc, swap
 from components.data.drop_checks import check_drop
-from components.data.drops import pending, take_away
+from components.data.drops import list_pending, remove_checked_files
 from components.data.intake import take_drops
 from components.data.schema import SPLITS, Example, format_line, write_split
 from components.errors import WorkspaceError
@@ -105,11 +105,11 @@ def test_a_kill_at_any_point_leaves_the_old_version_or_the_new_one_and_loses_not
         killed += 1
         if not (workspace / "data.dvc.next.tmp").exists():
             assert tree(workspace / "data") == versions_seen[version(workspace)]
-        swap.recover(workspace)
+        swap.recover_swap(workspace)
         stands = version(workspace)
         stood.add(stands)
         assert tree(workspace / "data") == versions_seen[stands]
-        pending(workspace / "drops")
+        list_pending(workspace / "drops")
         for name, content in tree(start / "drops").items():
             path = workspace / "drops" / name
             assert stands == version(done) if not path.exists() else path.read_bytes() == content
@@ -151,7 +151,7 @@ def test_a_rename_that_fails_is_made_good_at_the_next_start(start: Path, monkeyp
     with pytest.raises(WorkspaceError, match="Permission denied"):
         take_drops(start, LIMITS)
     monkeypatch.undo()
-    swap.recover(start)
+    swap.recover_swap(start)
     assert set(tree(start / "data")) == set(old)
     assert tree(start / "data") != old
     assert len(tree(start / "drops")) == 7
@@ -177,7 +177,7 @@ def test_a_delivery_that_comes_while_the_drop_is_used_stays(tmp_path: Path) -> N
     write_split(folder / "train.jsonl", [newer])
     with (folder / "test.jsonl").open("a") as file:
         file.write(format_line(newer))
-    take_away(report, folder)
+    remove_checked_files(report, folder)
     assert set(tree(folder)) == {"train.jsonl", "test.jsonl"}
     assert tree(folder)["train.jsonl"] == format_line(newer).encode()
     assert tree(folder)["test.jsonl"].endswith(format_line(newer).encode())
@@ -187,7 +187,7 @@ def test_what_was_half_taken_away_is_put_back_beside_a_newer_delivery(tmp_path: 
     folder = tmp_path / "drops" / "a"
     folder.mkdir(parents=True)
     (folder / ".train.jsonl.taken.tmp").write_bytes(b"one")
-    assert pending(tmp_path / "drops") == [folder]
+    assert list_pending(tmp_path / "drops") == [folder]
     (folder / ".train.jsonl.taken.tmp").write_bytes(b"two")
-    pending(tmp_path / "drops")
+    list_pending(tmp_path / "drops")
     assert tree(folder) == {"train.jsonl": b"two\none"}

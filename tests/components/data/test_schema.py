@@ -9,11 +9,11 @@ from components.config import DataConfig
 from components.data.schema import (
     Example,
     check_tenant_id,
+    find_problem,
     format_line,
+    list_tenants,
     parse_line,
-    problem_of,
     read_split,
-    tenants_in,
     write_split,
 )
 from components.errors import DataError
@@ -67,7 +67,7 @@ def test_any_text_is_an_example_or_a_data_error(text: str) -> None:
         example = parse_line(text, LIMITS)
     except DataError:
         return
-    assert problem_of(example, LIMITS) is None
+    assert find_problem(example, LIMITS) is None
 
 
 @given(
@@ -138,10 +138,10 @@ def test_other_texts_are_no_tenant_ids(text: str) -> None:
 
 
 def test_tenants_are_sorted_and_checked(tmp_path: Path) -> None:
-    assert tenants_in(tmp_path / "none") == []
+    assert list_tenants(tmp_path / "none") == []
     for name in ("b", "a", ".hidden"):
         (tmp_path / name).mkdir()
-    assert tenants_in(tmp_path) == ["a", "b"]
+    assert list_tenants(tmp_path) == ["a", "b"]
     (tmp_path / "stray").touch()
     with pytest.raises(DataError, match="stray"):
-        tenants_in(tmp_path)
+        list_tenants(tmp_path)

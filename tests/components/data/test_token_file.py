@@ -6,24 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.data.pairs import Pairs
+from components.data.pairs import TokenizedPairs
 from components.data.token_file import TokenFile
 
 TEXTS = [("a", "b"), ("c", "d")]
 
 
-def pairs_of(*rows: tuple[int, int]) -> Pairs:
+def pairs_of(*rows: tuple[int, int]) -> TokenizedPairs:
     ids = np.arange(sum(map(sum, rows)), dtype=np.int32)
-    return Pairs.end_to_end(ids, np.array(rows, dtype=np.int32).reshape(-1, 2))
+    return TokenizedPairs.from_contiguous(ids, np.array(rows, dtype=np.int32).reshape(-1, 2))
 
 
 class Counted:
     """An encoder that counts how often it is asked."""
 
-    def __init__(self, pairs: Pairs) -> None:
+    def __init__(self, pairs: TokenizedPairs) -> None:
         self.result, self.times = pairs, 0
 
-    def __call__(self) -> Pairs:
+    def __call__(self) -> TokenizedPairs:
         self.times += 1
         return self.result
 
@@ -36,7 +36,7 @@ def file(tmp_path: Path) -> TokenFile:
 def test_the_same_texts_are_encoded_once_and_then_mapped(file: TokenFile) -> None:
     encode = Counted(pairs_of((2, 3), (1, 4)))
     for _ in range(3):
-        found = file.pairs(TEXTS, [None, False], encode)
+        found = file.read_or_encode(TEXTS, [None, False], encode)
         assert list(found) == list(encode.result)
     assert encode.times == 1
     assert str(file.path) in Path("/proc/self/maps").read_text()
@@ -45,7 +45,7 @@ def test_the_same_texts_are_encoded_once_and_then_mapped(file: TokenFile) -> Non
 
 def test_no_texts_are_kept_too(file: TokenFile) -> None:
     encode = Counted(pairs_of())
-    assert [len(file.pairs([], [], encode)) for _ in range(2)] == [0, 0]
+    assert [len(file.read_or_encode([], [], encode)) for _ in range(2)] == [0, 0]
     assert encode.times == 1
 
 
@@ -56,11 +56,13 @@ def test_no_texts_are_kept_too(file: TokenFile) -> None:
         lambda file, encode: file.pairs([("ab", ""), ("c", "d")], [None, False], encode),
         lambda file, encode: file.pairs(TEXTS, [5, False], encode),
         lambda file, encode: file.pairs(TEXTS, [None, True], encode),
-        lambda file, encode: TokenFile(file.path, "1" * 64).pairs(TEXTS, [None, False], encode),
+        lambda file, encode: TokenFile(file.path, "1" * 64).read_or_encode(TEXTS, [None, False], encode),
     ],
 )
-def test_what_decides_the_ids_is_compared(file: TokenFile, other: Callable[[TokenFile, Counted], Pairs]) -> None:
-    file.pairs(TEXTS, [None, False], Counted(pairs_of((2, 3))))
+def test_what_decides_the_ids_is_compared(
+    file: TokenFile, other: Callable[[TokenFile, Counted], TokenizedPairs]
+) -> None:
+    file.read_or_encode(TEXTS, [None, False], Counted(pairs_of((2, 3))))
     encode = Counted(pairs_of((1, 1), (2, 2)))
     assert [list(other(file, encode)) for _ in range(2)] == [list(encode.result)] * 2
     assert encode.times == 1
@@ -69,7 +71,7 @@ def test_what_decides_the_ids_is_compared(file: TokenFile, other: Callable[[Toke
 @pytest.mark.parametrize("place", ["head", "ids", "end", "all"])
 def test_a_damaged_file_is_made_again(file: TokenFile, place: str) -> None:
     encode = Counted(pairs_of((2, 3), (1, 4)))
-    file.pairs(TEXTS, [], encode)
+    file.read_or_encode(TEXTS, [], encode)
     content = bytearray(file.path.read_bytes())
     if place == "all":
         content.clear()
@@ -78,14 +80,14 @@ def test_a_damaged_file_is_made_again(file: TokenFile, place: str) -> None:
     else:
         content[20 if place == "head" else -20] ^= 1
     file.path.write_bytes(content)
-    assert [list(file.pairs(TEXTS, [], encode)) for _ in range(2)] == [list(encode.result)] * 2
+    assert [list(file.read_or_encode(TEXTS, [], encode)) for _ in range(2)] == [list(encode.result)] * 2
     assert encode.times == 2
 
 
 def test_pairs_outlive_their_file(file: TokenFile) -> None:
     encode = Counted(pairs_of((2, 3), (1, 4)))
-    found = file.pairs(TEXTS, [], encode)
-    file.pairs([], [], Counted(pairs_of((9, 9))))
+    found = file.read_or_encode(TEXTS, [], encode)
+    file.read_or_encode([], [], Counted(pairs_of((9, 9))))
     file.path.unlink()
     assert list(found) == list(encode.result)
 
@@ -93,12 +95,12 @@ def test_pairs_outlive_their_file(file: TokenFile) -> None:
 def test_what_a_killed_write_left_is_cleared_away(file: TokenFile) -> None:
     file.path.parent.mkdir()
     (file.path.parent / f".{file.path.name}.1.0.tmp").write_bytes(b"half")
-    file.pairs(TEXTS, [], Counted(pairs_of((1, 1))))
+    file.read_or_encode(TEXTS, [], Counted(pairs_of((1, 1))))
     assert list(file.path.parent.iterdir()) == [file.path]
 
 
 def test_a_folder_that_takes_no_file_costs_encoding_alone(file: TokenFile, caplog: pytest.LogCaptureFixture) -> None:
     file.path.parent.write_text("no folder")
     encode = Counted(pairs_of((2, 3)))
-    assert [list(file.pairs(TEXTS, [], encode)) for _ in range(2)] == [list(encode.result)] * 2
+    assert [list(file.read_or_encode(TEXTS, [], encode)) for _ in range(2)] == [list(encode.result)] * 2
     assert (encode.times, "token ids are not kept" in caplog.text) == (2, True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from components.data.pairs import Encoded, Pairs, sizes_of
+from components.data.pairs import TokenizedPair, TokenizedPairs, count_pair_tokens
 from components.data.schema import Example
 from components.data.tokens import encode_examples
 from components.errors import DataError
@@ -15,14 +15,14 @@ EOS = 0
 class Letters:
     """A text encoder of one id a letter, whose targets start with 1."""
 
-    def sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
+    def encode_sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
         return [[*map(ord, text[:limit]), EOS] for text in texts]
 
-    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         return [[1, *map(ord, text), EOS] for text in texts]
 
 
-def encode(*examples: Example, **changes: object) -> Pairs:
+def encode(*examples: Example, **changes: object) -> TokenizedPairs:
     options = {"context": 64, "prefix_length": 0, "max_source_tokens": None, "expand_references": False}
     return encode_examples(Letters(), examples, **{**options, **changes})  # type: ignore[arg-type]
 
@@ -45,7 +45,7 @@ def test_every_reference_is_a_pair_where_asked() -> None:
 
 def test_no_examples_give_no_pairs() -> None:
     assert list(encode()) == []
-    assert sizes_of(encode()).shape == (0, 2)
+    assert count_pair_tokens(encode()).shape == (0, 2)
 
 
 def test_many_pairs_come_back_as_they_were_encoded_one_by_one() -> None:
@@ -56,10 +56,10 @@ def test_many_pairs_come_back_as_they_were_encoded_one_by_one() -> None:
     assert (pairs[-1], len(pairs)) == (alone[-1], 3000)
     assert list(pairs[7::100]) == alone[7::100]
     assert list(pairs[::-1][:3]) == alone[::-1][:3]
-    assert sizes_of(pairs).tolist() == sizes_of(alone).tolist()
+    assert count_pair_tokens(pairs).tolist() == count_pair_tokens(alone).tolist()
     with pytest.raises(IndexError):
         pairs[3000]
-    assert Encoded((*map(ord, "abab"), EOS), (1, ord("2"), EOS)) == pairs[4]
+    assert TokenizedPair((*map(ord, "abab"), EOS), (1, ord("2"), EOS)) == pairs[4]
 
 
 def test_the_context_is_used_to_its_last_position_and_not_beyond() -> None:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.evaluation import bootstrap
-from components.evaluation.bootstrap import interval, paired_difference
-from components.evaluation.metrics import METRICS, corpus_score, sentence_statistics
+from components.evaluation.bootstrap import bootstrap_interval, bootstrap_paired_difference
+from components.evaluation.metrics import METRICS, compute_corpus_score, compute_sentence_statistics
 
 TEXT = "blue spice is a cheap pub near the river in city centre with good food"
 
@@ -17,15 +17,19 @@ def statistics(metric: str, seed: int = 0, sentences: int = 40, noise: float = 0
     words = np.array(TEXT.split())
     references = [[" ".join(rng.choice(words, 10))] for _ in range(sentences)]
     changed = lambda own: " ".join(rng.choice(words) if rng.random() < noise else word for word in own[0].split())  # noqa: E731
-    return sentence_statistics(metric, [changed(own) for own in references], references, True)
+    return compute_sentence_statistics(metric, [changed(own) for own in references], references, True)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_interval_holds_the_score_and_depends_on_the_seed_alone(metric):
     own_NK = statistics(metric)
-    low, high = interval(metric, own_NK, 500, 0.95, 0)
-    assert low < corpus_score(metric, own_NK) < high
-    assert (low, high) == interval(metric, own_NK, 500, 0.95, 0) != interval(metric, own_NK, 500, 0.95, 1)
+    low, high = bootstrap_interval(metric, own_NK, 500, 0.95, 0)
+    assert low < compute_corpus_score(metric, own_NK) < high
+    assert (
+        (low, high)
+        == bootstrap_interval(metric, own_NK, 500, 0.95, 0)
+        != bootstrap_interval(metric, own_NK, 500, 0.95, 1)
+    )
 
 
 def test_it_is_the_percentile_bootstrap():
@@ -33,12 +37,12 @@ def test_it_is_the_percentile_bootstrap():
     own_NK = statistics("bleu")
     rng = np.random.default_rng(4)
     draws = rng.integers(0, len(own_NK), size=(200, len(own_NK)))
-    scores = [corpus_score("bleu", own_NK[rows]) for rows in draws]
-    assert interval("bleu", own_NK, 200, 0.9, 4) == pytest.approx(tuple(np.quantile(scores, [0.05, 0.95])))
+    scores = [compute_corpus_score("bleu", own_NK[rows]) for rows in draws]
+    assert bootstrap_interval("bleu", own_NK, 200, 0.9, 4) == pytest.approx(tuple(np.quantile(scores, [0.05, 0.95])))
 
 
 def test_more_confidence_is_wider_and_more_sentences_are_narrower():
-    width = lambda stats, confidence: np.diff(interval("rougeL", stats, 500, confidence, 0))[0]  # noqa: E731
+    width = lambda stats, confidence: np.diff(bootstrap_interval("rougeL", stats, 500, confidence, 0))[0]  # noqa: E731
     assert width(statistics("rougeL"), 0.8) < width(statistics("rougeL"), 0.99)
     assert width(statistics("rougeL", sentences=400), 0.95) < width(statistics("rougeL"), 0.95)
 
@@ -46,28 +50,28 @@ def test_more_confidence_is_wider_and_more_sentences_are_narrower():
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_system_does_not_differ_from_itself(metric):
     own_NK = statistics(metric)
-    assert paired_difference(metric, own_NK, own_NK, 200, 0.95, 0) == (0, 0, 0)
+    assert bootstrap_paired_difference(metric, own_NK, own_NK, 200, 0.95, 0) == (0, 0, 0)
 
 
 @settings(max_examples=25, deadline=None)
 @given(metric=st.sampled_from(METRICS), seeds=st.tuples(st.integers(0, 50), st.integers(0, 50)))
 def test_the_difference_turns_its_sign_with_its_sides(metric, seeds):
     a_NK, b_NK = (statistics(metric, seed, 15) for seed in seeds)
-    difference, low, high = paired_difference(metric, a_NK, b_NK, 100, 0.9, 0)
+    difference, low, high = bootstrap_paired_difference(metric, a_NK, b_NK, 100, 0.9, 0)
     assert low <= high
-    assert paired_difference(metric, b_NK, a_NK, 100, 0.9, 0) == pytest.approx((-difference, -high, -low))
+    assert bootstrap_paired_difference(metric, b_NK, a_NK, 100, 0.9, 0) == pytest.approx((-difference, -high, -low))
 
 
 def test_pairing_makes_the_interval_narrower_than_either_systems_own():
     a_NK, b_NK = statistics("bleu", 1, noise=0.3), statistics("bleu", 1, noise=0.32)
-    low, high = interval("bleu", a_NK, 500, 0.95, 0)
-    _, low_difference, high_difference = paired_difference("bleu", a_NK, b_NK, 500, 0.95, 0)
+    low, high = bootstrap_interval("bleu", a_NK, 500, 0.95, 0)
+    _, low_difference, high_difference = bootstrap_paired_difference("bleu", a_NK, b_NK, 500, 0.95, 0)
     assert high_difference - low_difference < high - low
 
 
 def test_blocks_of_draws_cover_every_sample(monkeypatch):
-    monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 40 * 7)
-    blocks = list(bootstrap._draws(40, 30, 0))
+    monkeypatch.setattr(bootstrap, "_DRAWS_PER_BLOCK", 40 * 7)
+    blocks = list(bootstrap._draw_counts(40, 30, 0))
     assert [len(block) for block in blocks] == [7, 7, 7, 7, 2]
     assert all((block.sum(axis=1) == 40).all() for block in blocks)
 
@@ -76,5 +80,5 @@ def test_blocks_of_draws_cover_every_sample(monkeypatch):
 def test_a_thousand_samples_of_630_sentences_take_under_a_second(metric):
     own_NK = np.tile(statistics(metric, sentences=63), (10, 1))
     start = time.process_time()
-    interval(metric, own_NK, 1000, 0.95, 0)
+    bootstrap_interval(metric, own_NK, 1000, 0.95, 0)
     assert time.process_time() - start < 1

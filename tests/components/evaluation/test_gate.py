@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from components.config import EvaluateConfig, GateConfig, NonInferiorityConfig
 from components.data.schema import Example
 from components.errors import GateError
-from components.evaluation.gate import Scored, Verdict, judge, read_verdict, write_verdict
+from components.evaluation.gate import ReportWithPredictions, Verdict, judge_candidate, read_verdict, write_verdict
 from components.evaluation.metrics import METRICS
 from components.evaluation.report import Prediction, build_report
 
@@ -25,7 +25,9 @@ def spoilt(texts: list[str], share: float, seed: int = 1) -> list[str]:
     return [" ".join("x" if rng.random() < share else word for word in text.split()) for text in texts]
 
 
-def scored(predictions: list[str], references: list[str], slices: list[str | None] | None = None, **values) -> Scored:
+def scored(
+    predictions: list[str], references: list[str], slices: list[str | None] | None = None, **values
+) -> ReportWithPredictions:
     names = slices or [None] * len(references)
     pairs = zip(references, names, strict=True)
     examples = [Example(f"name : {i}", (text,), name) for i, (text, name) in enumerate(pairs)]
@@ -40,7 +42,7 @@ def scored(predictions: list[str], references: list[str], slices: list[str | Non
         prefix_digest="p",
     )
     kept = [Prediction(e.source, e.references, e.slice, text) for e, text in zip(examples, predictions, strict=True)]
-    return Scored(report, kept)
+    return ReportWithPredictions(report, kept)
 
 
 def non_inferior(metric="bleu", margin=1.0, **values) -> GateConfig:
@@ -64,7 +66,7 @@ def test_a_copy_of_the_champion_always_passes(metric, margin, seed, share, numbe
     texts = sentences(number, seed)
     slices = [random.Random(i).choice(["seen", "unseen", None]) for i in range(number)]
     same = scored(spoilt(texts, share, seed), texts, slices)
-    verdict = judge(same, same, non_inferior(metric, margin, min_slice=1), True)
+    verdict = judge_candidate(same, same, non_inferior(metric, margin, min_slice=1), True)
     assert verdict.accepted
     assert {(check.value, check.low, check.high) for check in verdict.checks} == {(0, 0, 0)}
 
@@ -74,8 +76,8 @@ def test_a_copy_of_the_champion_always_passes(metric, margin, seed, share, numbe
 def test_a_much_worse_candidate_fails_and_the_champion_would_replace_it(metric, margin, seed):
     texts = sentences(30, seed)
     good, bad = scored(texts, texts), scored(spoilt(texts, 0.7, seed), texts)
-    assert not judge(bad, good, non_inferior(metric, margin), True).accepted
-    assert judge(good, bad, non_inferior(metric, margin), True).accepted
+    assert not judge_candidate(bad, good, non_inferior(metric, margin), True).accepted
+    assert judge_candidate(good, bad, non_inferior(metric, margin), True).accepted
 
 
 @settings(max_examples=20, deadline=None)
@@ -83,54 +85,58 @@ def test_a_much_worse_candidate_fails_and_the_champion_would_replace_it(metric, 
 def test_swapping_the_sides_turns_the_numbers_round(metric, shares, seed):
     texts = sentences(20, seed)
     one, other = (scored(spoilt(texts, share, place), texts) for place, share in enumerate(shares))
-    (there,) = judge(one, other, non_inferior(metric), True).checks
-    (back,) = judge(other, one, non_inferior(metric), True).checks
+    (there,) = judge_candidate(one, other, non_inferior(metric), True).checks
+    (back,) = judge_candidate(other, one, non_inferior(metric), True).checks
     assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low))
 
 
 @settings(max_examples=20, deadline=None)
 @given(metric=st.sampled_from(METRICS), margins=st.tuples(st.floats(0, 60), st.floats(0, 60)))
 def test_a_wider_margin_never_rejects_what_a_narrower_accepts(metric, margins):
-    narrow, wide = (judge(BAD, GOOD, non_inferior(metric, margin), True).accepted for margin in sorted(margins))
+    narrow, wide = (
+        judge_candidate(BAD, GOOD, non_inferior(metric, margin), True).accepted for margin in sorted(margins)
+    )
     assert wide or not narrow
 
 
 def test_no_margin_asks_for_a_proven_improvement():
-    assert not judge(GOOD, GOOD, non_inferior(margin=0), True).accepted
-    assert judge(GOOD, BAD, non_inferior(margin=0), True).accepted
+    assert not judge_candidate(GOOD, GOOD, non_inferior(margin=0), True).accepted
+    assert judge_candidate(GOOD, BAD, non_inferior(margin=0), True).accepted
 
 
 def test_a_loss_on_one_slice_rejects_what_gains_overall():
     slices = ["seen"] * 30 + ["unseen"] * 10
     champion = scored(spoilt(TEXTS, 0.3), TEXTS, slices)
     candidate = scored(TEXTS[:30] + spoilt(TEXTS[30:], 0.8), TEXTS, slices)
-    verdict = judge(candidate, champion, non_inferior(min_slice=10), True)
+    verdict = judge_candidate(candidate, champion, non_inferior(min_slice=10), True)
     assert {check.slice: check.passed for check in verdict.checks} == {"all": True, "seen": True, "unseen": False}
     assert not verdict.accepted
     assert "slice 'unseen', 10 examples" in verdict.sentence
-    assert judge(candidate, champion, non_inferior(min_slice=11), True).accepted, "too small a slice is not gated"
+    assert judge_candidate(candidate, champion, non_inferior(min_slice=11), True).accepted, (
+        "too small a slice is not gated"
+    )
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_floors(metric):
-    score = GOOD.report.score(metric)
+    score = GOOD.report.find_score(metric)
     step = -1 if metric == "ter" else 1
     for threshold, passes in ((score.value, True), (score.value - step, True), (score.value + step, False)):
-        (check,) = judge(GOOD, None, GateConfig(floors={metric: threshold}), True).checks
+        (check,) = judge_candidate(GOOD, None, GateConfig(floors={metric: threshold}), True).checks
         assert (check.passed, check.value, check.threshold) == (passes, score.value, threshold)
         assert (check.low, check.high) == (score.low, score.high)
 
 
 def test_the_first_prefix_of_a_tenant_has_only_its_floors():
-    verdict = judge(GOOD, None, GateConfig(floors={"bleu": 20.0, "rougeL": 30.0}), True)
+    verdict = judge_candidate(GOOD, None, GateConfig(floors={"bleu": 20.0, "rougeL": 30.0}), True)
     assert verdict.accepted
     assert verdict.champion_digest is None
     assert verdict.sentence == "Accepted: all 2 checks passed; there is no champion to compare with."
-    assert judge(GOOD, None, GateConfig(), True).sentence.startswith("Accepted unchecked: no floor is set")
+    assert judge_candidate(GOOD, None, GateConfig(), True).sentence.startswith("Accepted unchecked: no floor is set")
 
 
 def test_a_rejection_says_why_with_its_numbers():
-    verdict = judge(BAD, GOOD, non_inferior(floors={"bleu": 99.0, "ter": 10.0}), True, champion_version="7")
+    verdict = judge_candidate(BAD, GOOD, non_inferior(floors={"bleu": 99.0, "ter": 10.0}), True, champion_version="7")
     assert [(check.name, check.passed) for check in verdict.checks] == [
         ("floor", False),
         ("floor", False),
@@ -150,31 +156,33 @@ def test_a_rejection_says_why_with_its_numbers():
         (scored(TEXTS[:30], TEXTS[:30]), "same examples"),
         (scored(TEXTS, sentences(40, 9)), "same examples"),
         (scored(TEXTS, TEXTS, ["seen"] * 40), "same examples"),
-        (Scored(GOOD.report.model_copy(update={"tenant": "other"}), GOOD.predictions), "same tenant"),
-        (Scored(GOOD.report, GOOD.predictions[:-1]), "its own predictions"),
+        (ReportWithPredictions(GOOD.report.model_copy(update={"tenant": "other"}), GOOD.predictions), "same tenant"),
+        (ReportWithPredictions(GOOD.report, GOOD.predictions[:-1]), "its own predictions"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(champion, what):
     with pytest.raises(GateError, match=what):
-        judge(GOOD, champion, non_inferior(), True)
+        judge_candidate(GOOD, champion, non_inferior(), True)
 
 
 def test_a_floor_for_a_metric_that_was_not_measured_is_refused():
     slices = {name: [s for s in scores if s.metric != "ter"] for name, scores in GOOD.report.slices.items()}
-    lacking = Scored(GOOD.report.model_copy(update={"slices": slices}), GOOD.predictions)
+    lacking = ReportWithPredictions(GOOD.report.model_copy(update={"slices": slices}), GOOD.predictions)
     with pytest.raises(GateError, match="ter on slice 'all'"):
-        judge(lacking, None, GateConfig(floors={"ter": 50.0}), True)
+        judge_candidate(lacking, None, GateConfig(floors={"ter": 50.0}), True)
 
 
 def test_lowercase_reaches_the_comparison():
-    louder = Scored(GOOD.report, [replace(one, prediction=one.prediction.upper()) for one in GOOD.predictions])
-    assert judge(louder, GOOD, non_inferior(), True).accepted
-    assert not judge(louder, GOOD, non_inferior(), False).accepted
+    louder = ReportWithPredictions(
+        GOOD.report, [replace(one, prediction=one.prediction.upper()) for one in GOOD.predictions]
+    )
+    assert judge_candidate(louder, GOOD, non_inferior(), True).accepted
+    assert not judge_candidate(louder, GOOD, non_inferior(), False).accepted
 
 
 def test_verdicts_come_back_as_written(tmp_path):
     path = tmp_path / "acme" / "verdict.json"
-    verdict = judge(BAD, GOOD, non_inferior(floors={"bleu": 99.0}), True, champion_version="7")
+    verdict = judge_candidate(BAD, GOOD, non_inferior(floors={"bleu": 99.0}), True, champion_version="7")
     write_verdict(path, verdict)
     assert read_verdict(path) == verdict
     assert isinstance(verdict, Verdict)

@@ -13,7 +13,12 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from components.errors import GateError
-from components.evaluation.metrics import METRICS, corpus_score, scores_of_sums, sentence_statistics
+from components.evaluation.metrics import (
+    METRICS,
+    compute_corpus_score,
+    compute_scores_from_sums,
+    compute_sentence_statistics,
+)
 
 TEXT = "the a Blue Spice pub riverside is in near cheap, food. family-friendly Éclair 'quoted' 12.5 £20 running ran"
 WORDS = TEXT.split()
@@ -42,7 +47,7 @@ def official(metric: str, predictions: list[str], references: list[list[str]], l
 @given(corpus=corpora, lowercase=st.booleans())
 def test_corpus_scores_are_those_of_the_official_libraries(metric, corpus, lowercase):
     predictions, references = [one for one, _ in corpus], [own for _, own in corpus]
-    ours = corpus_score(metric, sentence_statistics(metric, predictions, references, lowercase))
+    ours = compute_corpus_score(metric, compute_sentence_statistics(metric, predictions, references, lowercase))
     assert ours == pytest.approx(official(metric, predictions, references, lowercase), rel=1e-12, abs=1e-12)
 
 
@@ -56,15 +61,17 @@ def test_long_sentences_have_the_official_ter_too():
         shuffled = rng.sample(words, length)
         references = [[" ".join(words), " ".join(words[:7])]] * 3
         predictions = [" ".join(text) for text in (moved, looped, shuffled)]
-        ours = corpus_score("ter", sentence_statistics("ter", predictions, references, True))
+        ours = compute_corpus_score("ter", compute_sentence_statistics("ter", predictions, references, True))
         assert ours == pytest.approx(official("ter", predictions, references, True), rel=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_perfect_corpus_and_an_empty_one(metric):
     references = [["Blue Spice is a cheap pub in the centre ."], ["The mill is near the river side , not far ."]]
-    perfect = corpus_score(metric, sentence_statistics(metric, [own[0] for own in references], references, False))
-    nothing = corpus_score(metric, sentence_statistics(metric, ["", ""], references, False))
+    perfect = compute_corpus_score(
+        metric, compute_sentence_statistics(metric, [own[0] for own in references], references, False)
+    )
+    nothing = compute_corpus_score(metric, compute_sentence_statistics(metric, ["", ""], references, False))
     assert (perfect, nothing) == pytest.approx((0, 100) if metric == "ter" else (100, 0))
 
 
@@ -73,10 +80,10 @@ def test_many_sums_are_scored_as_one_by_one(metric):
     rng = random.Random(5)
     predictions = [" ".join(rng.choices(WORDS, k=rng.randint(0, 9))) for _ in range(12)]
     references = [[" ".join(rng.choices(WORDS, k=rng.randint(1, 9)))] for _ in range(12)]
-    statistics_NK = sentence_statistics(metric, predictions, references, True)
+    statistics_NK = compute_sentence_statistics(metric, predictions, references, True)
     counts_SN = np.random.default_rng(0).integers(0, 3, size=(20, 12)).astype(float)
-    together = scores_of_sums(metric, counts_SN @ statistics_NK)
-    repeated = [corpus_score(metric, np.repeat(statistics_NK, row.astype(int), axis=0)) for row in counts_SN]
+    together = compute_scores_from_sums(metric, counts_SN @ statistics_NK)
+    repeated = [compute_corpus_score(metric, np.repeat(statistics_NK, row.astype(int), axis=0)) for row in counts_SN]
     assert together == pytest.approx(repeated)
 
 
@@ -84,7 +91,9 @@ def test_lowercase_counts():
     references = [["Blue Spice is a Pub in the Centre"]]
     for metric in ("bleu", "chrf"):
         kept, lowered = (
-            corpus_score(metric, sentence_statistics(metric, ["blue spice is a pub in the centre"], references, case))
+            compute_corpus_score(
+                metric, compute_sentence_statistics(metric, ["blue spice is a pub in the centre"], references, case)
+            )
             for case in (False, True)
         )
         assert kept < lowered == pytest.approx(100)
@@ -93,7 +102,7 @@ def test_lowercase_counts():
 @pytest.mark.parametrize(("predictions", "references"), [([], []), (["a"], []), (["a"], [[]])])
 def test_what_cannot_be_scored_is_refused(predictions, references):
     with pytest.raises(GateError, match="one prediction"):
-        sentence_statistics("bleu", predictions, references, True)
+        compute_sentence_statistics("bleu", predictions, references, True)
 
 
 def test_the_published_bleu_of_tgen_on_e2e():
@@ -109,5 +118,7 @@ def test_the_published_bleu_of_tgen_on_e2e():
         references.setdefault(row["mr"], []).append(row["ref"])
     with (Path(folder) / "e2e-tgen-outputs" / "tgen.tsv").open(encoding="utf-8", newline="") as file:
         outputs = {row["MR"]: row["output"] for row in csv.DictReader(file, delimiter="\t")}
-    statistics_NK = sentence_statistics("bleu", [outputs[mr] for mr in references], list(references.values()), True)
-    assert (len(references), round(corpus_score("bleu", statistics_NK), 2)) == (630, 65.93)
+    statistics_NK = compute_sentence_statistics(
+        "bleu", [outputs[mr] for mr in references], list(references.values()), True
+    )
+    assert (len(references), round(compute_corpus_score("bleu", statistics_NK), 2)) == (630, 65.93)

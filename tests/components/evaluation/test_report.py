@@ -8,9 +8,9 @@ from components.errors import DataError, GateError
 from components.evaluation.metrics import METRICS
 from components.evaluation.report import (
     build_report,
+    find_slice_indices,
     read_predictions,
     read_report,
-    slice_indices,
     write_predictions,
     write_report,
 )
@@ -45,18 +45,18 @@ def test_every_slice_has_every_metric_with_its_interval():
         "unseen": {1},
     }
     assert all([score.metric for score in scores] == list(METRICS) for scores in made.slices.values())
-    overall = made.score("bleu")
+    overall = made.find_score("bleu")
     assert overall.low <= overall.value <= overall.high
-    assert made.score("ter", "seen").value == 0
-    assert made.decoding == EvaluateConfig().decoding()
+    assert made.find_score("ter", "seen").value == 0
+    assert made.decoding == EvaluateConfig().select_decoding()
     assert (made.decoding["num_beams"], made.decoding["max_new_tokens"], made.decoding["guidance"]) == (1, 96, 1.0)
     assert not {"split", "lowercase", "seed"} & set(made.decoding)
-    assert EvaluateConfig(temperature=0.5, seed=3).decoding()["seed"] == 3
+    assert EvaluateConfig(temperature=0.5, seed=3).select_decoding()["seed"] == 3
 
 
 def test_a_report_asked_for_what_it_has_not():
     with pytest.raises(GateError, match="slice 'elsewhere'"):
-        report().score("bleu", "elsewhere")
+        report().find_score("bleu", "elsewhere")
 
 
 def test_a_slice_scores_as_a_split_of_its_own():
@@ -118,4 +118,4 @@ def test_predictions_come_back_as_written(tmp_path_factory, rows):
 
 
 def test_slices_are_named_in_order():
-    assert slice_indices(["b", None, "a", "b"]) == {"all": [0, 1, 2, 3], "a": [2], "b": [0, 3]}
+    assert find_slice_indices(["b", None, "a", "b"]) == {"all": [0, 1, 2, 3], "a": [2], "b": [0, 3]}

@@ -7,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics.lib_ter import BeamEditDistance, translation_edit_rate
 
-from components.evaluation.ter import _Distances, _edits, _fewest_edits, ter_statistics
+from components.evaluation.ter import (
+    _compute_edit_lower_bound,
+    _count_edits,
+    _EditDistanceToTarget,
+    compute_ter_statistics,
+)
 
 words = st.lists(st.sampled_from("abcde"), max_size=14)
 
@@ -16,8 +21,8 @@ words = st.lists(st.sampled_from("abcde"), max_size=14)
 @given(prediction=words, target=words)
 def test_edits_to_one_reference(prediction, target):
     official = translation_edit_rate(prediction, target)[0]
-    assert _edits(prediction, target) == official
-    assert _fewest_edits(prediction, target) <= official
+    assert _count_edits(prediction, target) == official
+    assert _compute_edit_lower_bound(prediction, target) <= official
 
 
 @settings(max_examples=100, deadline=None)
@@ -25,7 +30,7 @@ def test_edits_to_one_reference(prediction, target):
 def test_the_nearest_of_many(prediction, targets):
     scores = [translation_edit_rate(prediction, target) for target in targets]
     mean = sum(length for _, length in scores) / len(scores)
-    assert ter_statistics(prediction, targets) == (min(edits for edits, _ in scores), mean)
+    assert compute_ter_statistics(prediction, targets) == (min(edits for edits, _ in scores), mean)
 
 
 @settings(max_examples=100, deadline=None)
@@ -38,11 +43,11 @@ def test_distances_beyond_sacrebleus_band(lengths, letters, seed):
     """A band of 25 words can hide the best path of long sentences; the same must be hidden here."""
     rng = random.Random(seed)
     prediction, target = ([rng.choice(letters) for _ in range(length)] for length in lengths)
-    assert _Distances(target)(prediction)[0] == BeamEditDistance(target)(prediction)[0]
+    assert _EditDistanceToTarget(target)(prediction)[0] == BeamEditDistance(target)(prediction)[0]
 
 
 @pytest.mark.parametrize("length", [25, 40])
 def test_long_sentences_with_shifted_halves(length):
     target = [str(i % (length - 3)) for i in range(length)]
     prediction = target[length // 2 :] + target[: length // 2]
-    assert _edits(prediction, target) == translation_edit_rate(prediction, target)[0]
+    assert _count_edits(prediction, target) == translation_edit_rate(prediction, target)[0]

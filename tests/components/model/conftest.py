@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from components.model.base.attention_sites import prefix_shape
+from components.model.base.attention_sites import find_prefix_shape
 from components.model.base.load import Base
 from components.model.prefix.prefix import Prefix
 
@@ -35,7 +35,7 @@ def values_for() -> Callable[..., Prefix]:
         return Prefix.from_sites(
             {
                 site: torch.randn(one.layers, 2, one.kv_heads, length, one.head_dim, generator=generator)
-                for site, one in prefix_shape(model).sites.items()
+                for site, one in find_prefix_shape(model).sites.items()
             }
         )
 

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from components.config import TrainConfig
 from components.errors import ArtifactError, BaseModelError
-from components.model.base.checkpointing import checkpointed
+from components.model.base.checkpointing import checkpoint_blocks
 from components.model.base.load import Base
 from components.model.base.shapes import INFIX
 from components.model.decoding import Decoding, generate_each
-from components.model.delta import Delta, applied, delta_from_tensors, prompt_prefix
+from components.model.delta import Delta, apply_deltas, compute_prompt_prefix, make_delta_from_tensors
 from components.model.prefix.module import PromptModule
 from components.model.prefix.prefix import Prefix
 from components.model.text.demonstrations import Demonstrations
-from components.model.weights import Weights, WeightsConfig, trainable_weights
+from components.model.weights import Weights, WeightsConfig, make_trainable_weights
 
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
 DECODERS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
@@ -41,7 +41,7 @@ def tokens(rows: int, count: int, seed: int = 1) -> Tensor:
 
 def changed(base: Base, kind: Any, seed: int = 0) -> Weights:
     """Weights that are no longer those of the base."""
-    trained = trainable_weights(base.model, WeightsConfig(kind=kind, adapter_size=4, lora_rank=3, seed=seed))
+    trained = make_trainable_weights(base.model, WeightsConfig(kind=kind, adapter_size=4, lora_rank=3, seed=seed))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in trained.parameters():
@@ -59,7 +59,7 @@ def fed(base: Base, prompt_PW: Tensor, ids: Tensor) -> Tensor:
 @torch.no_grad()
 def test_a_soft_prompt_is_fed_embeddings(base: Base) -> None:
     prompt_PW, ids = prompt(base, 4), tokens(1, 7)
-    with applied(base, [Delta(prompt_PW=prompt_PW)]):
+    with apply_deltas(base, [Delta(prompt_PW=prompt_PW)]):
         logits = base.model(input_ids=ids).logits
     torch.testing.assert_close(logits, fed(base, prompt_PW, ids), **CLOSE)
     assert not torch.allclose(logits, base.model(input_ids=ids).logits, atol=1e-2)
@@ -72,13 +72,13 @@ def test_a_soft_prompts_gradient_is_that_of_fed_embeddings(base: Base, again: bo
     for way in ("fed", "applied", "in company"):
         module = PromptModule(start.shape[1], 4, mlp_hidden)
         module.load_values(start)
-        with checkpointed(base.model) if again and way != "fed" else nullcontext():
+        with checkpoint_blocks(base.model) if again and way != "fed" else nullcontext():
             if way == "fed":
-                fed(base, module.prompt(), ids).square().mean().backward()
+                fed(base, module.make_prompt(), ids).square().mean().backward()
             else:
-                own = Delta(prompt_PW=module.prompt())
+                own = Delta(prompt_PW=module.make_prompt())
                 rows = [own] if way == "applied" else [own, None, own]
-                with applied(base, rows):
+                with apply_deltas(base, rows):
                     logits = base.model(input_ids=ids.expand(len(rows), -1), use_cache=False).logits
                     logits[0].square().mean().backward()
         gradients.append([parameter.grad for parameter in module.parameters()])
@@ -92,10 +92,10 @@ def test_a_soft_prompts_gradient_is_that_of_fed_embeddings(base: Base, again: bo
 def test_prompts_prefixes_and_nothing_share_a_batch(base: Base, values_for: Callable[..., Prefix]) -> None:
     rows = [Delta(prompt_PW=prompt(base, 4)), values_for(base.model, 6), None, Delta(prompt_PW=prompt(base, 2, 1))]
     ids = tokens(4, 7)
-    with applied(base, rows):
+    with apply_deltas(base, rows):
         logits = base.model(input_ids=ids).logits
     for number, row in enumerate(rows):
-        with applied(base, [row]):
+        with apply_deltas(base, [row]):
             alone = base.model(input_ids=ids[number : number + 1]).logits[0]
         torch.testing.assert_close(logits[number], alone, **CLOSE)
 
@@ -136,31 +136,31 @@ def test_rows_of_other_weights_keep_apart(
     bare = generate_each(base, [None] * 7, sources, decoding, 7)
     assert sum(own != plain for own, plain in zip(outputs, bare, strict=True)) >= 4
     assert outputs[1] == bare[1]
-    with pytest.raises(ValueError, match="same weights"), applied(base, rows[:2]):
+    with pytest.raises(ValueError, match="same weights"), apply_deltas(base, rows[:2]):
         pass
 
 
-class Told:
+class RecordingWeights:
     """Weights that note what is asked of them."""
 
     def __init__(self, own: Weights, log: list[str]) -> None:
         self.own, self.log = own, log
-        self.tensors, self.parameters = own.tensors, own.parameters
-        self.suspended, self.check_fits = own.suspended, own.check_fits
+        self.tensors, self.parameter_count = own.tensors, own.parameter_count
+        self.suspend, self.check_fits = own.suspend, own.check_fits
 
-    def applied(self, model: Any) -> Any:
+    def apply(self, model: Any) -> Any:
         self.log.append("applied")
-        return self.own.applied(model)
+        return self.own.apply(model)
 
-    def to(self, device: torch.device) -> "Told":
+    def to(self, device: torch.device) -> "RecordingWeights":
         self.log.append(f"to {device}")
-        return Told(self.own.to(device), self.log)
+        return RecordingWeights(self.own.to(device), self.log)
 
 
 @pytest.mark.parametrize("kind", ["adapter", "lora", "full"])
 def test_weights_move_and_are_put_on_the_base_once_for_all_batches(base: Base, kind: str) -> None:
     log: list[str] = []
-    weights = Told(changed(base, kind), log)
+    weights = RecordingWeights(changed(base, kind), log)
     rows = [Delta(weights=weights), Delta(weights=weights), None, Delta(weights=weights)]
     sources = [[*tokens(1, 3 + number, number)[0].tolist(), EOS] for number in range(4)]
     outputs = generate_each(base, rows, sources, Decoding(1, 4), 1)
@@ -174,7 +174,7 @@ def test_tensors_come_back_as_the_same_delta(base: Base, values_for: Callable[..
     shown = Demonstrations((("a", "b"),), 1, "nearest")
     made: dict[Any, Delta] = {
         "prefix": Delta(prefix=prefix),
-        "infix": Delta(prefix=Prefix.from_stacked(prefix.stacked(), INFIX)),
+        "infix": Delta(prefix=Prefix.from_site(prefix.stack_decoder_site(), INFIX)),
         "embedding": Delta(prompt_PW=prompt(base, 3)),
         "full": Delta(weights=changed(base, "full")),
         "prefix+adapter": Delta(prefix=prefix, weights=changed(base, "adapter")),
@@ -183,17 +183,17 @@ def test_tensors_come_back_as_the_same_delta(base: Base, values_for: Callable[..
     }
     for method, delta in made.items():
         config = TrainConfig(method=method, adapter_size=4, lora_rank=3)
-        read = delta_from_tensors(method, delta.tensors, config)
+        read = make_delta_from_tensors(method, delta.tensors, config)
         assert list(read.tensors) == list(delta.tensors)
         assert all(torch.equal(read.tensors[name], tensor) for name, tensor in delta.tensors.items())
-        assert (read.parameters, read.length) == (delta.parameters, delta.length)
+        assert (read.parameter_count, read.length) == (delta.parameter_count, delta.length)
         read.check_fits(base)
         for other in made:
             if other != method and {method, other} != {"prefix+adapter", "prefix+lora"}:
                 with pytest.raises(ArtifactError):
-                    delta_from_tensors(other, delta.tensors, TrainConfig(method=other))
+                    make_delta_from_tensors(other, delta.tensors, TrainConfig(method=other))
         with pytest.raises(ArtifactError, match=r"embedding\.spell"):
-            delta_from_tensors(method, {**delta.tensors, "embedding.spell": prompt(base, 1)}, config)
+            make_delta_from_tensors(method, {**delta.tensors, "embedding.spell": prompt(base, 1)}, config)
 
 
 def test_what_does_not_fit_is_refused_by_name(build_base: Callable[..., Base], base: Base) -> None:
@@ -210,13 +210,13 @@ def test_rows_of_one_soft_prompt_compute_it_once(base: Base) -> None:
     shared, other = Delta(prompt_PW=prompt(base, 4)), Delta(prompt_PW=prompt(base, 2))
     handle = base.model.base_model.register_forward_hook(lambda *_: seen.append(1))
     try:
-        with applied(base, [shared, other, None, shared, shared]):
+        with apply_deltas(base, [shared, other, None, shared, shared]):
             assert len(seen) == 2
     finally:
         handle.remove()
 
 
 def test_a_prompts_prefix_has_its_length_and_type(base: Base) -> None:
-    made = prompt_prefix(base, prompt(base, 4))
+    made = compute_prompt_prefix(base, prompt(base, 4))
     assert (made.length, made.shape) == (4, base.shape)
-    assert prompt_prefix(base, prompt(base, 1)).length == 1
+    assert compute_prompt_prefix(base, prompt(base, 1)).length == 1

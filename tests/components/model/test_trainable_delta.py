@@ -10,10 +10,10 @@ from components.config import TrainConfig
 from components.errors import ArtifactError, BaseModelError, ConfigError
 from components.model.base.load import Base
 from components.model.decoding import Decoding, generate_each
-from components.model.delta import applied, delta_from_tensors
-from components.model.prefix.initialization import initial_prompt, text_prefix
+from components.model.delta import apply_deltas, make_delta_from_tensors
+from components.model.prefix.initialization import make_initial_prompt, make_text_prefix
 from components.model.prefix.prefix import Prefix
-from components.model.trainable_delta import TrainableDelta, slots_of
+from components.model.trainable_delta import TrainableDelta, count_slots
 
 METHODS = ("prefix", "infix", "embedding", "full", "top-k", "adapter", "lora", "prefix+adapter", "prefix+lora")
 PAIRS = (("red", "one"), ("blue", "two"))
@@ -33,7 +33,7 @@ def logits_of(base: Base, delta: Any) -> torch.Tensor:
     ids: dict[str, Any] = {"input_ids": torch.tensor([[5, 6, 7, 0, 9, 10]])}
     if base.is_encoder_decoder:
         ids["decoder_input_ids"] = torch.tensor([[1, 11, 12]])
-    with applied(base, [delta], torch.tensor([3])):
+    with apply_deltas(base, [delta], torch.tensor([3])):
         found: torch.Tensor = base.model(**ids, use_cache=False).logits
     return found
 
@@ -51,12 +51,12 @@ def test_two_steps_move_every_parameter_and_leave_the_base(base: Base, method: A
     assert start.tensors
     weightless = method in ("full", "top-k", "adapter", "lora")
     if weightless:
-        torch.testing.assert_close(logits_of(base, module.delta()), logits_of(base, None), rtol=0.0, atol=1e-5)
+        torch.testing.assert_close(logits_of(base, module.make_delta()), logits_of(base, None), rtol=0.0, atol=1e-5)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     for _ in range(2):
-        with_delta = module.delta()
+        with_delta = module.make_delta()
         loss = logits_of(base, with_delta).logsumexp(-1).square().mean()
-        with applied(base, [with_delta], torch.tensor([3])):
+        with apply_deltas(base, [with_delta], torch.tensor([3])):
             loss.backward()
         optimizer.step()
     assert all(parameter.grad is not None for parameter in module.parameters())
@@ -67,7 +67,7 @@ def test_two_steps_move_every_parameter_and_leave_the_base(base: Base, method: A
     assert not any(tensor.requires_grad for tensor in end.tensors.values())
     assert all(torch.equal(before[name], parameter) for name, parameter in base.model.named_parameters())
     assert all(parameter.grad is None for parameter in base.model.parameters())
-    torch.testing.assert_close(logits_of(base, end), logits_of(base, module.delta()), rtol=0.0, atol=1e-4)
+    torch.testing.assert_close(logits_of(base, end), logits_of(base, module.make_delta()), rtol=0.0, atol=1e-4)
     other = made(base, method=method, mlp_hidden=mlp_hidden)
     other.load(end)
     for name, tensor in other.collapse().tensors.items():
@@ -77,7 +77,7 @@ def test_two_steps_move_every_parameter_and_leave_the_base(base: Base, method: A
 def test_examples_are_not_trained(base: Base) -> None:
     module = made(base, method="in-context", demonstrations=1)
     assert list(module.parameters()) == []
-    assert module.delta().parameters == 0
+    assert module.make_delta().parameter_count == 0
     shown = module.collapse().demonstrations
     assert shown is not None
     assert (shown.pool, shown.count) == (PAIRS, 1)
@@ -86,19 +86,19 @@ def test_examples_are_not_trained(base: Base) -> None:
 def test_slots_start_from_the_words(base: Base) -> None:
     start = made(base, text="name").collapse().prefix
     assert start is not None
-    assert all(torch.equal(start.tensors[name], one) for name, one in text_prefix(base, "name", 3).tensors.items())
+    assert all(torch.equal(start.tensors[name], one) for name, one in make_text_prefix(base, "name", 3).tensors.items())
     if not base.is_encoder_decoder:
         prompt_PW = made(base, text="name", method="embedding").collapse().prompt_PW
         assert prompt_PW is not None
-        assert torch.equal(prompt_PW, initial_prompt(base, 3, "text", "name", 0))
+        assert torch.equal(prompt_PW, make_initial_prompt(base, 3, "text", "name", 0))
 
 
 @pytest.mark.parametrize("how", ["frozen", "joint"])
 @pytest.mark.parametrize("method", ["prefix", "prefix+lora"])
 def test_own_slots_stand_behind_shared_ones(base: Base, method: Any, how: Any) -> None:
-    shared = text_prefix(base, "shared", 4)
+    shared = make_text_prefix(base, "shared", 4)
     module = made(base, shared, method=method, shared_training=how)
-    delta = module.delta()
+    delta = module.make_delta()
     assert delta.length == 7
     first = {name: tensor.clone() for name, tensor in module.collapse().tensors.items()}
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
@@ -117,15 +117,15 @@ def test_own_slots_stand_behind_shared_ones(base: Base, method: Any, how: Any) -
 @pytest.mark.parametrize("method", ["infix", "embedding", "lora", "full", "in-context"])
 def test_methods_without_a_prefix_have_nothing_to_put_behind_shared_slots(base: Base, method: Any) -> None:
     with pytest.raises(ConfigError, match=rf"train\.shared; got {method}"):
-        made(base, text_prefix(base, "shared", 4), method=method)
+        made(base, make_text_prefix(base, "shared", 4), method=method)
 
 
 def test_slots_that_fill_the_context_are_refused(base: Base) -> None:
     config = TrainConfig(prefix_length=60)
-    assert slots_of(config, text_prefix(base, "shared", 4)) == 64
-    assert slots_of(TrainConfig(method="lora", prefix_length=60)) == 0
+    assert count_slots(config, make_text_prefix(base, "shared", 4)) == 64
+    assert count_slots(TrainConfig(method="lora", prefix_length=60)) == 0
     with pytest.raises(ConfigError, match="64 of 64 positions"):
-        made(base, text_prefix(base, "shared", 4), prefix_length=60)
+        made(base, make_text_prefix(base, "shared", 4), prefix_length=60)
 
 
 def test_a_start_of_another_method_or_size_is_refused(base: Base) -> None:
@@ -147,9 +147,9 @@ def test_no_slots_are_the_base(base: Base, mlp_hidden: int, method: Any) -> None
     if base.is_encoder_decoder and method != "prefix":
         return
     module = made(base, method=method, prefix_length=0, mlp_hidden=mlp_hidden)
-    assert not module.trains
-    for delta in (module.delta(), module.collapse()):
-        assert (delta.length, delta.parameters) == (0, 0)
+    assert not module.is_trainable
+    for delta in (module.make_delta(), module.collapse()):
+        assert (delta.length, delta.parameter_count) == (0, 0)
         assert torch.equal(logits_of(base, delta), logits_of(base, None))
     sources, decoding = [[5, 9, 0], [7, 8, 11, 0]], Decoding(max_new_tokens=6)
     outputs = generate_each(base, [module.collapse()] * 2, sources, decoding, 2)
@@ -157,20 +157,20 @@ def test_no_slots_are_the_base(base: Base, mlp_hidden: int, method: Any) -> None
 
 
 def test_weights_train_beside_no_slots(base: Base) -> None:
-    assert made(base, method="prefix+lora", prefix_length=0).trains
-    assert made(base, method="full").trains
-    assert not made(base, method="in-context").trains
+    assert made(base, method="prefix+lora", prefix_length=0).is_trainable
+    assert made(base, method="full").is_trainable
+    assert not made(base, method="in-context").is_trainable
 
 
 @pytest.mark.parametrize(("how", "slots"), [("frozen", 3), ("joint", 7)])
 def test_frozen_shared_slots_do_not_count_as_trained(base: Base, how: Any, slots: int) -> None:
-    one = made(base, prefix_length=1).collapse().parameters
-    module = made(base, text_prefix(base, "shared", 4), shared_training=how)
-    assert module.collapse().parameters == module.delta().parameters == slots * one
+    one = made(base, prefix_length=1).collapse().parameter_count
+    module = made(base, make_text_prefix(base, "shared", 4), shared_training=how)
+    assert module.collapse().parameter_count == module.make_delta().parameter_count == slots * one
     config = TrainConfig(prefix_length=3, shared="alder", shared_training=how)
-    read = delta_from_tensors("prefix", module.collapse().tensors, config)
-    assert (read.parameters, read.length) == (slots * one, 7)
+    read = make_delta_from_tensors("prefix", module.collapse().tensors, config)
+    assert (read.parameter_count, read.length) == (slots * one, 7)
     if how == "frozen":
-        assert not made(base, text_prefix(base, "shared", 4), prefix_length=0).trains
+        assert not made(base, make_text_prefix(base, "shared", 4), prefix_length=0).is_trainable
         with pytest.raises(ArtifactError, match=r"at least train\.prefix_length, 8, slots"):
-            delta_from_tensors("prefix", module.collapse().tensors, config.model_copy(update={"prefix_length": 8}))
+            make_delta_from_tensors("prefix", module.collapse().tensors, config.model_copy(update={"prefix_length": 8}))

@@ -51,7 +51,7 @@ def test_a_version_holds_the_prefix_and_says_what_it_is(registry: Registry, save
     assert version.sha256 == manifest.sha256
     assert version.tags["verdict"] == "accepted"
     assert version.tags["metric.bleu"] == "61"
-    assert registry.versions("acme") == [version]
+    assert registry.find_versions("acme") == [version]
     fetched = registry.fetch(version, tmp_path / "fetched")
     assert load_artifact(fetched, None)[1] == manifest
     folder = tmp_path / "var" / "mlflow" / "artifacts" / "prefixfleet" / version.run_id / "artifacts" / "model"
@@ -96,8 +96,8 @@ def test_a_run_has_params_metrics_curves_dataset_and_files(registry: Registry, s
 def test_a_rejected_prefix_leaves_a_run_and_no_version(registry: Registry, tmp_path: Path) -> None:
     run_id = registry.log_run("acme", RunLog(metrics={"bleu": 3.0}, tags={"verdict": "rejected"}))
     assert client_of(registry).get_run(run_id).info.status == "FINISHED"
-    assert registry.versions("acme") == []
-    assert registry.champions() == {}
+    assert registry.find_versions("acme") == []
+    assert registry.find_champions() == {}
 
 
 def test_the_alias_in_mlflow_is_the_truth(registry: Registry, save: Save, tmp_path: Path, make_prefix: Make) -> None:
@@ -105,16 +105,16 @@ def test_the_alias_in_mlflow_is_the_truth(registry: Registry, save: Save, tmp_pa
     registry.set_alias("acme", "champion", "1")
     second = add(registry, save, tmp_path, prefix=make_prefix(seed=1))
     assert second.version == "2"
-    assert registry.champions()["acme"].version == "1"
+    assert registry.find_champions()["acme"].version == "1"
     client_of(registry).set_registered_model_alias("prefix-acme", "champion", "2")  # by hand, in MLflow's page
-    champion = registry.champion("acme")
+    champion = registry.find_champion("acme")
     assert champion is not None
-    assert champion == registry.champions()["acme"]
+    assert champion == registry.find_champions()["acme"]
     assert (champion.version, champion.aliases, champion.sha256) == ("2", ("champion",), second.sha256)
     client_of(registry).delete_registered_model_alias("prefix-acme", "champion")
-    assert registry.champion("acme") is None
-    assert registry.champions() == {}
-    assert [version.version for version in registry.versions("acme")] == ["2", "1"]
+    assert registry.find_champion("acme") is None
+    assert registry.find_champions() == {}
+    assert [version.version for version in registry.find_versions("acme")] == ["2", "1"]
 
 
 def test_champion_and_challenger_stand_side_by_side(
@@ -124,15 +124,15 @@ def test_champion_and_challenger_stand_side_by_side(
     second = add(registry, save, tmp_path, prefix=make_prefix(seed=1))
     registry.set_alias("acme", "champion", first.version)
     registry.set_alias("acme", "challenger", second.version)
-    assert registry.challenger("acme") == registry.aliased("challenger")["acme"]
-    assert {version.version: version.aliases for version in registry.versions("acme")} == {
+    assert registry.find_challenger("acme") == registry.find_aliased("challenger")["acme"]
+    assert {version.version: version.aliases for version in registry.find_versions("acme")} == {
         "1": ("champion",),
         "2": ("challenger",),
     }
     registry.set_alias("acme", "champion", second.version)
     registry.delete_alias("acme", "challenger")
     registry.delete_alias("acme", "challenger")
-    champion = registry.champion("acme")
+    champion = registry.find_champion("acme")
     assert champion is not None
     assert champion.aliases == ("champion",)
 
@@ -154,7 +154,7 @@ def test_a_fleet_is_read_in_few_calls(
     client.create_registered_model("prefix-Not-Ours")
     client.create_registered_model("unrelated")
     calls = calls_of(monkeypatch)
-    champions = registry.champions()
+    champions = registry.find_champions()
     assert calls == ["search_registered_models", "search_model_versions"]
     assert sorted(champions) == tenants
     assert {tenant: champion.version for tenant, champion in champions.items()} == {
@@ -176,7 +176,7 @@ def test_the_versions_that_hold_a_fleets_prefixes_are_found_in_few_calls(
             client.create_model_version(f"prefix-{tenant}", "file:///nowhere", tags={"sha256": sha256})
     registry.set_alias("t39", "challenger", "1")
     calls = calls_of(monkeypatch)
-    found = registry.holding({**prefixes, "t38": "8" * 64, "nobody": "1" * 64})
+    found = registry.find_by_sha256({**prefixes, "t38": "8" * 64, "nobody": "1" * 64})
     assert {tenant: (version.version, version.sha256) for tenant, version in found.items()} == {
         tenant: ("1", prefixes[tenant]) for tenant in fleet if tenant != "t38"
     }
@@ -206,7 +206,7 @@ def test_a_fleet_is_registered_and_one_tenants_trouble_is_its_own(
     ]
     results = registry.register_all(jobs)
     assert isinstance(results["b"], ArtifactError)
-    assert sorted(registry.champions()) == ["a", "c"]
+    assert sorted(registry.find_champions()) == ["a", "c"]
 
 
 def test_another_tenants_artifact_is_refused(registry: Registry, save: Save, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_run_that_fails_is_marked_and_makes_no_version(registry: Registry, sav
     client = client_of(registry)
     runs = client.search_runs([client.get_experiment_by_name("prefixfleet").experiment_id])
     assert [run.info.status for run in runs] == ["FAILED"]
-    assert registry.versions("acme") == []
+    assert registry.find_versions("acme") == []
 
 
 def test_an_artifact_changed_in_the_store_is_refused(
@@ -295,4 +295,4 @@ def test_removing_a_tenant_takes_the_artifacts_of_runs_hidden_in_mlflow_too(
     assert list(folder.rglob("*.safetensors"))
     client.delete_run(run_id)
     registry.remove("acme")
-    assert (registry.remains("acme"), list(folder.rglob("*.safetensors"))) == ([], [])
+    assert (registry.find_remaining("acme"), list(folder.rglob("*.safetensors"))) == ([], [])

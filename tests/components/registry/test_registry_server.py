@@ -37,22 +37,24 @@ def test_a_fleet_lives_on_a_server(
         params={"steps": 3}, metrics={"bleu": 60.0}, dataset_version="v" * 36, files=[tmp_path / "report.json"]
     )
     jobs = [
-        Registration(tenant=tenant, artifact=tmp_path / tenant, base_path=str(base_folder), run=run, alias="champion")
+        Registration(
+            tenant=tenant, artifact=tmp_path / tenant, base_path=str(base_folder), run_log=run, alias="champion"
+        )
         for tenant in tenants
     ]
     results = registry.register_all(jobs)
     assert all(isinstance(result, Version) for result in results.values()), results
     assert capfd.readouterr() == ("", "")
-    champions = registry.champions()
+    champions = registry.find_champions()
     assert {tenant: version.sha256 for tenant, version in champions.items()} == {
         tenant: manifest.sha256 for tenant, manifest in manifests.items()
     }
-    assert registry.champion("a") == champions["a"]
-    assert registry.versions("b") == [champions["b"]]
+    assert registry.find_champion("a") == champions["a"]
+    assert registry.find_versions("b") == [champions["b"]]
     assert load_artifact(registry.fetch(champions["c"], tmp_path / "fetched"), base)[1] == manifests["c"]
     assert registry.register("d", tmp_path / "d", str(base_folder), {}, run).version == "1"
-    assert registry.challenger("d") is None
-    assert registry.champion("nobody") is None
+    assert registry.find_challenger("d") is None
+    assert registry.find_champion("nobody") is None
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with quiet_mlflow():
@@ -61,5 +63,5 @@ def test_a_fleet_lives_on_a_server(
     server.stop()
     started = time.monotonic()
     with pytest.raises(RegistryError, match=uri):
-        registry.champions()
+        registry.find_champions()
     assert time.monotonic() - started < 30

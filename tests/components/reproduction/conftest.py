@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from components.reproduction.cells import Cell, Result, Value, write_result
+from components.reproduction.cells import Cell, CellResult, MetricValue, write_result
 from components.reproduction.plan import BaseFacts
-from components.reproduction.worker import Job
+from components.reproduction.worker import CellJob
 
 PLACES = ("river", "park", "station", "market", "harbour", "bridge")
 
@@ -62,10 +62,10 @@ def facts() -> BaseFacts:
     return BaseFacts("little", "b" * 64, 2_048_000, False, 256, 2048)
 
 
-def result_of(cell: Cell, **scores: float) -> Result:
+def result_of(cell: Cell, **scores: float) -> CellResult:
     """A result with these scores on all inputs."""
-    values = tuple(Value(metric=metric, slice="all", value=value, n=8) for metric, value in scores.items())
-    return Result(
+    values = tuple(MetricValue(metric=metric, slice="all", value=value, n=8) for metric, value in scores.items())
+    return CellResult(
         cell=cell,
         values=values,
         trained=2048,
@@ -81,7 +81,7 @@ def result_of(cell: Cell, **scores: float) -> Result:
 
 
 @pytest.fixture(name="result_of")
-def _result_of() -> Callable[..., Result]:
+def _result_of() -> Callable[..., CellResult]:
     return result_of
 
 
@@ -93,7 +93,7 @@ class FakeMeasure:
         self.trouble: dict[int, BaseException] = {}
         self.metrics = {"bleu": 50.0, "nist": 5.0}
 
-    def __call__(self, job: Job, label: str) -> None:
+    def __call__(self, job: CellJob, label: str) -> None:
         self.asked.append(label)
         if problem := self.trouble.get(len(self.asked)):
             raise problem

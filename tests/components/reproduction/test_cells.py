@@ -11,10 +11,10 @@ from components.errors import WorkspaceError
 from components.reproduction.cells import (
     PROTOCOL,
     Cell,
+    CellResult,
     DecodingSettings,
-    Result,
+    make_result_path,
     read_result,
-    result_path,
     write_result,
 )
 
@@ -32,28 +32,28 @@ def cell(seed: int = 0) -> Cell:
     )
 
 
-def test_a_result_is_read_back_as_it_was(tmp_path: Path, result_of: Callable[..., Result]) -> None:
+def test_a_result_is_read_back_as_it_was(tmp_path: Path, result_of: Callable[..., CellResult]) -> None:
     written = result_of(cell(), bleu=51.25)
     path = write_result(tmp_path, written)
     assert read_result(tmp_path, cell()) == written
     assert path == tmp_path / "cells" / f"{cell().key}.json"
 
 
-def test_another_config_has_no_result(tmp_path: Path, result_of: Callable[..., Result]) -> None:
+def test_another_config_has_no_result(tmp_path: Path, result_of: Callable[..., CellResult]) -> None:
     write_result(tmp_path, result_of(cell(), bleu=1.0))
     assert read_result(tmp_path, cell(seed=1)) is None
 
 
 def test_a_result_of_another_cell_under_this_name_is_none_of_it(
-    tmp_path: Path, result_of: Callable[..., Result]
+    tmp_path: Path, result_of: Callable[..., CellResult]
 ) -> None:
     path = write_result(tmp_path, result_of(cell(), bleu=1.0))
-    path.rename(result_path(tmp_path, cell(seed=1)))
+    path.rename(make_result_path(tmp_path, cell(seed=1)))
     assert read_result(tmp_path, cell(seed=1)) is None
 
 
 def test_a_setting_that_is_new_with_its_default_leaves_results_alone(
-    tmp_path: Path, result_of: Callable[..., Result]
+    tmp_path: Path, result_of: Callable[..., CellResult]
 ) -> None:
     path = write_result(tmp_path, result_of(cell(), bleu=1.0))
     values = json.loads(path.read_text())
@@ -66,7 +66,7 @@ def test_a_setting_that_is_new_with_its_default_leaves_results_alone(
 
 
 def test_a_broken_file_is_told(tmp_path: Path) -> None:
-    path = result_path(tmp_path, cell())
+    path = make_result_path(tmp_path, cell())
     path.parent.mkdir()
     path.write_text('{"cell": ')
     with pytest.raises(WorkspaceError, match="delete the file"):

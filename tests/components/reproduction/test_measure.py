@@ -12,17 +12,24 @@ from components.config import BaseConfig
 from components.evaluation.suites import score_suite
 from components.model.base.load import load_base
 from components.reproduction.cells import Cell
-from components.reproduction.measure import Work, input_interval, measure, peak_mib, real_work, rescore
-from components.reproduction.plan import BaseFacts, plan
+from components.reproduction.measure import (
+    CellFunctions,
+    compute_input_interval,
+    make_cell_functions,
+    measure_cell,
+    read_peak_mib,
+    rescore,
+)
+from components.reproduction.plan import BaseFacts, plan_points
 from components.reproduction.request import make_request
-from components.reproduction.run import base_facts
-from components.reproduction.sources import Data, read_data
+from components.reproduction.run import read_base_facts
+from components.reproduction.sources import PublishedDataset, read_published_dataset
 
 
 class Parts:
     """What was trained on what, and how it was decoded; every other text comes out as its first reference."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: PublishedDataset) -> None:
         self.answers = {example.source: example.references[0] for example in data.test}
         self.fitted: list[dict[str, Any]] = []
         self.decoded: list[dict[str, Any]] = []
@@ -42,12 +49,12 @@ class Parts:
         return [self.answers[text] if number % 2 else "nothing of it" for number, text in enumerate(texts)]
 
     @property
-    def work(self) -> Work:
+    def work(self) -> CellFunctions:
         def score(suite: str, texts: Any, references: Any, slices: Any) -> Any:
             metrics = ["rouge1", "rougeL"] if suite == "summarisation" else ["bleu"]
             return score_suite(suite, texts, references, slices, metrics=metrics)
 
-        return Work(self.fit, self.generate, lambda **settings: settings, score)
+        return CellFunctions(self.fit, self.generate, lambda **settings: settings, score)
 
 
 @pytest.fixture
@@ -55,14 +62,14 @@ def told() -> list[tuple[str, int, int, str]]:
     return []
 
 
-def cell_of(data: Data, facts: BaseFacts, experiment: str, **options: Any) -> Cell:
-    return plan(make_request(experiment, base="b", data="d", **options), facts, data)[0].cells[0]
+def cell_of(data: PublishedDataset, facts: BaseFacts, experiment: str, **options: Any) -> Cell:
+    return plan_points(make_request(experiment, base="b", data="d", **options), facts, data)[0].cells[0]
 
 
 def test_a_cell_is_trained_decoded_and_scored(e2e: Path, facts: BaseFacts, tmp_path: Path, told: list[Any]) -> None:
-    data = read_data(str(e2e), ["e2e"])
+    data = read_published_dataset(str(e2e), ["e2e"])
     parts, cell = Parts(data), cell_of(data, facts, "table1", only="prefix", budget="3")
-    result, texts = measure(cell, None, data, parts.work, tmp_path, lambda *line: told.append(line))
+    result, texts = measure_cell(cell, None, data, parts.work, tmp_path, lambda *line: told.append(line))
     assert parts.fitted[0]["train"] == list(data.train)
     assert (parts.fitted[0]["run_key"], parts.fitted[0]["state"]) == (cell.run_key, tmp_path)
     assert parts.decoded[0]["decoding"]["banned"] == ("\n",)
@@ -73,13 +80,13 @@ def test_a_cell_is_trained_decoded_and_scored(e2e: Path, facts: BaseFacts, tmp_p
     assert 10 < bleu.value < 90
     assert bleu.low is not None
     assert bleu.low <= bleu.value <= (bleu.high or 0)
-    assert 0 < result.peak_train_mib <= result.peak_mib <= peak_mib()
+    assert 0 < result.peak_train_mib <= result.peak_mib <= read_peak_mib()
 
 
 def test_the_base_alone_is_not_trained(e2e: Path, facts: BaseFacts, tmp_path: Path) -> None:
-    data = read_data(str(e2e), ["e2e"])
+    data = read_published_dataset(str(e2e), ["e2e"])
     parts, cell = Parts(data), cell_of(data, facts, "table1", only="base")
-    result, _ = measure(cell, None, data, parts.work, tmp_path, lambda *_: None)
+    result, _ = measure_cell(cell, None, data, parts.work, tmp_path, lambda *_: None)
     assert parts.fitted == []
     assert parts.decoded[0]["delta"] is None
     assert (result.trained, result.steps, result.validation_loss) == (0, 0, None)
@@ -88,19 +95,21 @@ def test_the_base_alone_is_not_trained(e2e: Path, facts: BaseFacts, tmp_path: Pa
 def test_a_low_data_cell_sees_its_sample_alone(
     tmp_path: Path, write_e2e: Callable[..., Path], facts: BaseFacts
 ) -> None:
-    data = read_data(str(write_e2e(tmp_path / "many", train=600, validation=60)), ["e2e"])
+    data = read_published_dataset(str(write_e2e(tmp_path / "many", train=600, validation=60)), ["e2e"])
     parts, cell = Parts(data), cell_of(data, facts, "lowdata", sizes="50", samples=1)
-    measure(cell, None, data, parts.work, tmp_path, lambda *_: None)
+    measure_cell(cell, None, data, parts.work, tmp_path, lambda *_: None)
     assert (len(parts.fitted[0]["train"]), len(parts.fitted[0]["validation"])) == (50, 15)
 
 
 def test_inputs_are_scored_by_quarters_of_their_length(
     tmp_path: Path, write_dialogsum: Callable[..., Path], facts: BaseFacts
 ) -> None:
-    data = read_data(str(write_dialogsum(tmp_path / "talk", {"train": 9, "dev": 3, "test": 12})), ["dialogsum"])
+    data = read_published_dataset(
+        str(write_dialogsum(tmp_path / "talk", {"train": 9, "dev": 3, "test": 12})), ["dialogsum"]
+    )
     cell = cell_of(data, facts, "inputlength", preset="small", only="full")
     base = SimpleNamespace(tokenizer=lambda texts, **_: {"input_ids": [text.split() for text in texts]})
-    result, texts = measure(cell, base, data, Parts(data).work, tmp_path, lambda *_: None)
+    result, texts = measure_cell(cell, base, data, Parts(data).work, tmp_path, lambda *_: None)
     assert result.bounds["shortest quarter"] == (2, 6)
     assert result.bounds["longest quarter"] == (20, 24)
     slices = {(value.metric, value.slice): value.n for value in result.values}
@@ -113,21 +122,25 @@ def test_intervals_are_those_of_metrics_that_can_be_resampled() -> None:
     texts = ["the cat sat on the mat today", "a dog ran in the park"] * 10
     references = [["the cat sat on a mat today"], ["a dog ran in the big park"]] * 10
     scores = {one.metric: one.value for one in score_suite("webnlg", texts, references, metrics=["bleu", "ter"])}
-    low, high = input_interval("webnlg", "bleu", scores["bleu"], texts, references) or (0.0, 0.0)
+    low, high = compute_input_interval("webnlg", "bleu", scores["bleu"], texts, references) or (0.0, 0.0)
     assert low < scores["bleu"] < high
-    assert input_interval("webnlg", "ter", scores["ter"], texts, references) is None
-    assert input_interval("webnlg", "bleu", scores["bleu"] + 5, texts, references) is None
+    assert compute_input_interval("webnlg", "ter", scores["ter"], texts, references) is None
+    assert compute_input_interval("webnlg", "bleu", scores["bleu"] + 5, texts, references) is None
 
 
 @pytest.mark.slow
 def test_table3_on_a_real_encoder_decoder(tmp_path: Path, write_dialogsum: Callable[..., Path]) -> None:
-    data = read_data(str(write_dialogsum(tmp_path / "talk", {"train": 12, "dev": 3, "test": 4})), ["dialogsum"])
+    data = read_published_dataset(
+        str(write_dialogsum(tmp_path / "talk", {"train": 12, "dev": 3, "test": 4})), ["dialogsum"]
+    )
     folder = tiny_bart(tmp_path / "bart")
-    facts = base_facts(str(folder))
+    facts = read_base_facts(str(folder))
     assert (facts.is_encoder_decoder, facts.slot_values) == (True, 3 * 2 * 1 * 2 * 8)
     asked = make_request("table3", base="b", data="d", preset="small", only="prefix-2", budget="2", inputs=2)
-    cell = plan(asked, facts, data)[0].cells[0]
-    result, texts = measure(cell, load_base(BaseConfig(path=str(folder))), data, real_work(), tmp_path, lambda *_: None)
+    cell = plan_points(asked, facts, data)[0].cells[0]
+    result, texts = measure_cell(
+        cell, load_base(BaseConfig(path=str(folder))), data, make_cell_functions(), tmp_path, lambda *_: None
+    )
     assert cell.train is not None
     assert cell.train.prefix_length == round(0.02 * facts.parameters / facts.slot_values)
     assert result.trained == cell.train.prefix_length * facts.slot_values

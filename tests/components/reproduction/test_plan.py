@@ -8,33 +8,39 @@ from typing import Any
 import pytest
 
 from components.errors import BaseModelError, DataError
-from components.reproduction.plan import BaseFacts, Point, plan
+from components.reproduction.plan import BaseFacts, TablePoint, plan_points
 from components.reproduction.request import make_request
-from components.reproduction.sources import Data, read_data
+from components.reproduction.sources import PublishedDataset, read_published_dataset
 
 
 @pytest.fixture
-def planned(e2e: Path, facts: BaseFacts) -> Callable[..., list[Point]]:
+def planned(e2e: Path, facts: BaseFacts) -> Callable[..., list[TablePoint]]:
     """A function of an experiment and its options to its points on 24 pairs."""
 
-    def make(experiment: str, base: BaseFacts = facts, data: Data | None = None, **options: Any) -> list[Point]:
-        given = data or read_data(str(e2e), ["e2e"])
-        return plan(make_request(experiment, base="b", data=str(e2e), **options), base, given)
+    def make(
+        experiment: str, base: BaseFacts = facts, data: PublishedDataset | None = None, **options: Any
+    ) -> list[TablePoint]:
+        given = data or read_published_dataset(str(e2e), ["e2e"])
+        return plan_points(make_request(experiment, base="b", data=str(e2e), **options), base, given)
 
     return make
 
 
 @pytest.fixture
-def many(tmp_path: Path, write_e2e: Callable[..., Path]) -> Data:
-    return read_data(str(write_e2e(tmp_path / "many", train=2_600, validation=200)), ["e2e"])
+def many(tmp_path: Path, write_e2e: Callable[..., Path]) -> PublishedDataset:
+    return read_published_dataset(str(write_e2e(tmp_path / "many", train=2_600, validation=200)), ["e2e"])
 
 
 @pytest.fixture
-def talk(tmp_path: Path, write_dialogsum: Callable[..., Path]) -> Data:
-    return read_data(str(write_dialogsum(tmp_path / "talk", {"train": 20, "dev": 5, "test": 8})), ["dialogsum"])
+def talk(tmp_path: Path, write_dialogsum: Callable[..., Path]) -> PublishedDataset:
+    return read_published_dataset(
+        str(write_dialogsum(tmp_path / "talk", {"train": 20, "dev": 5, "test": 8})), ["dialogsum"]
+    )
 
 
-def test_table1_trains_every_method_with_every_seed_and_the_untrained_once(planned: Callable[..., list[Point]]) -> None:
+def test_table1_trains_every_method_with_every_seed_and_the_untrained_once(
+    planned: Callable[..., list[TablePoint]],
+) -> None:
     points = {point.row: point for point in planned("table1", seeds="0,1,2")}
     assert list(points) == ["full", "top-2", "adapter-3", "adapter-0.1", "lora", "prefix", "in-context", "base"]
     assert [len(point.cells) for point in points.values()] == [3, 3, 3, 3, 3, 3, 1, 1]
@@ -52,19 +58,19 @@ def test_table1_trains_every_method_with_every_seed_and_the_untrained_once(plann
     assert trains["in-context"].demonstration_choice == "nearest"
 
 
-def test_steps_are_the_papers_epochs_or_the_budget(planned: Callable[..., list[Point]]) -> None:
+def test_steps_are_the_papers_epochs_or_the_budget(planned: Callable[..., list[TablePoint]]) -> None:
     prefix = planned("table1", only="prefix")[0].cells[0].train
     assert prefix.max_steps == 5 * 3  # 24 pairs in batches of 10
     assert planned("table1", only="prefix", budget="7")[0].cells[0].train.max_steps == 7
     assert planned("table1", only="prefix", budget="70")[0].cells[0].train.max_steps == 15
 
 
-def test_table_to_text_decodes_with_five_beams_and_without_newlines(planned: Callable[..., list[Point]]) -> None:
+def test_table_to_text_decodes_with_five_beams_and_without_newlines(planned: Callable[..., list[TablePoint]]) -> None:
     decoding = planned("table1", only="base")[0].cells[0].decoding
     assert (decoding.num_beams, decoding.banned) == (5, ("\n",))
 
 
-def test_low_data_is_the_papers_protocol(planned: Callable[..., list[Point]], many: Data) -> None:
+def test_low_data_is_the_papers_protocol(planned: Callable[..., list[TablePoint]], many: PublishedDataset) -> None:
     points = planned("lowdata", data=many)
     assert [(point.row, point.x) for point in points][:4] == [("full", size) for size in (50, 100, 200, 500)]
     for point in points:
@@ -79,13 +85,15 @@ def test_low_data_is_the_papers_protocol(planned: Callable[..., list[Point]], ma
         planned("lowdata")
 
 
-def test_a_run_of_another_list_of_sizes_shares_its_results(planned: Callable[..., list[Point]], many: Data) -> None:
+def test_a_run_of_another_list_of_sizes_shares_its_results(
+    planned: Callable[..., list[TablePoint]], many: PublishedDataset
+) -> None:
     whole, part = planned("lowdata", data=many), planned("lowdata", data=many, sizes="100", samples=2, seeds="1")
     keys = {cell.key for point in whole for cell in point.cells}
     assert all(cell.key in keys for point in part for cell in point.cells)
 
 
-def test_starts_of_a_prefix(planned: Callable[..., list[Point]], many: Data) -> None:
+def test_starts_of_a_prefix(planned: Callable[..., list[TablePoint]], many: PublishedDataset) -> None:
     points = {point.row: point.cells[0].train for point in planned("init", data=many, preset="small")}
     starts = {row: (train.initialization, train.init_text) for row, train in points.items()}
     assert starts == {
@@ -98,7 +106,7 @@ def test_starts_of_a_prefix(planned: Callable[..., list[Point]], many: Data) -> 
     }
 
 
-def test_lengths_and_places_of_the_slots(planned: Callable[..., list[Point]], talk: Data) -> None:
+def test_lengths_and_places_of_the_slots(planned: Callable[..., list[TablePoint]], talk: PublishedDataset) -> None:
     for options in ({}, {"data": talk, "preset": "small"}):
         lengths = planned("length", lengths="1,40", **options)
         assert [(point.x, point.cells[0].train.prefix_length) for point in lengths] == [(1, 1), (40, 40)]
@@ -106,14 +114,14 @@ def test_lengths_and_places_of_the_slots(planned: Callable[..., list[Point]], ta
     assert places == [(row, x) for row in ("embedding", "infix", "prefix") for x in (1, 10, 20)]
 
 
-def test_the_same_training_has_one_key_in_two_experiments(planned: Callable[..., list[Point]]) -> None:
+def test_the_same_training_has_one_key_in_two_experiments(planned: Callable[..., list[TablePoint]]) -> None:
     table = planned("table1", only="prefix")[0].cells
     length = planned("length", lengths="5")[0].cells
     assert [cell.key for cell in table] == [cell.key for cell in length]
 
 
 def test_table3_needs_an_encoder_decoder_and_cuts_its_sources(
-    planned: Callable[..., list[Point]], talk: Data, facts: BaseFacts
+    planned: Callable[..., list[TablePoint]], talk: PublishedDataset, facts: BaseFacts
 ) -> None:
     with pytest.raises(BaseModelError, match="encoder-decoder base for table3"):
         planned("table3", data=talk)
@@ -128,7 +136,7 @@ def test_table3_needs_an_encoder_decoder_and_cuts_its_sources(
 
 
 def test_a_short_context_leaves_room_for_slots_and_summary(
-    planned: Callable[..., list[Point]], talk: Data, facts: BaseFacts
+    planned: Callable[..., list[TablePoint]], talk: PublishedDataset, facts: BaseFacts
 ) -> None:
     cell = planned("inputlength", data=talk, preset="small", only="prefix")[0].cells[0]
     assert cell.train.max_source_tokens == cell.max_source_tokens == facts.context - 1 - 20 - 100
@@ -136,7 +144,7 @@ def test_a_short_context_leaves_room_for_slots_and_summary(
 
 
 def test_an_encoder_has_room_for_the_marks_around_a_source(
-    planned: Callable[..., list[Point]], talk: Data, facts: BaseFacts
+    planned: Callable[..., list[TablePoint]], talk: PublishedDataset, facts: BaseFacts
 ) -> None:
     pair = replace(facts, is_encoder_decoder=True, context=512)
     cell = planned("table3", base=pair, data=talk, preset="small", only="full")[0].cells[0]
@@ -144,7 +152,7 @@ def test_an_encoder_has_room_for_the_marks_around_a_source(
 
 
 def test_everything_that_decides_a_result_is_in_its_key(
-    planned: Callable[..., list[Point]], facts: BaseFacts, many: Data
+    planned: Callable[..., list[TablePoint]], facts: BaseFacts, many: PublishedDataset
 ) -> None:
     def key(**more: Any) -> str:
         return planned("table1", **{"only": "prefix", "seeds": "0", **more})[0].cells[0].key

@@ -3,7 +3,7 @@
 import pytest
 
 from components.errors import ConfigError
-from components.reproduction.presets import METHODS, Task, recipe
+from components.reproduction.presets import METHODS, Task, find_recipe
 
 APPENDIX: dict[tuple[Task, str], tuple[float, int, int, int]] = {
     ("e2e", "prefix"): (8e-5, 5, 10, 5),
@@ -27,21 +27,21 @@ APPENDIX: dict[tuple[Task, str], tuple[float, int, int, int]] = {
 
 @pytest.mark.parametrize(("task", "method"), list(APPENDIX))
 def test_the_paper_preset_is_the_appendix(task: Task, method: str) -> None:
-    own = recipe("paper", task, method)
+    own = find_recipe("paper", task, method)
     assert (own.learning_rate, own.epochs, own.batch_size, own.prefix_length) == APPENDIX[task, method]
     assert own.weight_decay == 0
     assert own.warmup_steps == 0
 
 
 def test_the_reparametrisation_is_512_wide_for_gpt2_and_800_for_bart() -> None:
-    assert recipe("paper", "e2e", "prefix").mlp_hidden == recipe("paper", "dart", "prefix").mlp_hidden == 512
-    assert recipe("paper", "summarisation", "prefix").mlp_hidden == 800
+    assert find_recipe("paper", "e2e", "prefix").mlp_hidden == find_recipe("paper", "dart", "prefix").mlp_hidden == 512
+    assert find_recipe("paper", "summarisation", "prefix").mlp_hidden == 800
 
 
 def test_gpt2s_prefix_sums_its_loss_over_a_sequence_and_fine_tuning_averages_over_tokens() -> None:
-    assert recipe("paper", "e2e", "prefix").loss == "sequence-sum"
-    assert recipe("paper", "summarisation", "prefix").loss == "token-mean"
-    assert {recipe("paper", "webnlg", method).loss for method in ("full", "top-2", "adapter-3")} == {"token-mean"}
+    assert find_recipe("paper", "e2e", "prefix").loss == "sequence-sum"
+    assert find_recipe("paper", "summarisation", "prefix").loss == "token-mean"
+    assert {find_recipe("paper", "webnlg", method).loss for method in ("full", "top-2", "adapter-3")} == {"token-mean"}
 
 
 @pytest.mark.parametrize("preset", ["paper", "small"])
@@ -49,15 +49,15 @@ def test_every_method_of_the_tables_has_a_recipe(preset: str) -> None:
     trained = [name for name in METHODS if name not in ("in-context", "base")]
     for task in ("e2e", "webnlg", "dart"):
         for method in set(trained) - {"prefix-2", "prefix-0.1"}:
-            assert recipe(preset, task, method).epochs
+            assert find_recipe(preset, task, method).epochs
     for method in ("full", "prefix", "prefix-2", "prefix-0.1"):
-        assert recipe(preset, "summarisation", method).epochs
+        assert find_recipe(preset, "summarisation", method).epochs
 
 
 def test_an_unknown_preset_and_a_missing_recipe_are_told() -> None:
     with pytest.raises(ConfigError) as told:
-        recipe("papers", "e2e", "full")
+        find_recipe("papers", "e2e", "full")
     assert told.value.fix == "did you mean 'paper'?"
     with pytest.raises(ConfigError) as told:
-        recipe("paper", "summarisation", "lora")
+        find_recipe("paper", "summarisation", "lora")
     assert "full, prefix, prefix-2" in told.value.fix

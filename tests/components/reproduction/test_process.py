@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from cli.main import app
 from components.errors import DataError, TrainingError
 from components.reproduction.cells import read_result
-from components.reproduction.plan import plan
-from components.reproduction.process import measure_apart
+from components.reproduction.plan import plan_points
+from components.reproduction.process import measure_in_subprocess
 from components.reproduction.request import make_request
-from components.reproduction.run import base_facts
-from components.reproduction.sources import read_data
-from components.reproduction.worker import Job
-from components.training.checkpoint import saved_step
+from components.reproduction.run import read_base_facts
+from components.reproduction.sources import read_published_dataset
+from components.reproduction.worker import CellJob
+from components.training.checkpoint import read_saved_step
 
 pytestmark = pytest.mark.slow
 
@@ -31,20 +31,20 @@ def talk(tmp_path: Path, write_dialogsum: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def job_of(tiny_base: Path, talk: Path, tmp_path: Path) -> Callable[..., Job]:
+def job_of(tiny_base: Path, talk: Path, tmp_path: Path) -> Callable[..., CellJob]:
     """A function of a budget to the job of the one cell of `length` with 8 slots, on summaries (which need no Java)."""
 
-    def make(budget: str = "4") -> Job:
+    def make(budget: str = "4") -> CellJob:
         asked = {"preset": "small", "lengths": "8", "seeds": "0", "budget": budget, "inputs": 2}
-        data = read_data(str(talk), ["dialogsum"])
-        points = plan(make_request("length", base="b", data="d", **asked), base_facts(str(tiny_base)), data)
+        data = read_published_dataset(str(talk), ["dialogsum"])
+        points = plan_points(make_request("length", base="b", data="d", **asked), read_base_facts(str(tiny_base)), data)
         cell = points[0].cells[0]
-        return Job(cell=cell, base=str(tiny_base), data=str(talk), kind="dialogsum", out=tmp_path / "out")
+        return CellJob(cell=cell, base=str(tiny_base), data=str(talk), kind="dialogsum", out=tmp_path / "out")
 
     return make
 
 
-def command(job: Job, budget: str) -> list[str]:
+def command(job: CellJob, budget: str) -> list[str]:
     asked = ["--preset", "small", "--lengths", "8", "--seeds", "0", "--inputs", "2", "--budget", budget]
     return ["reproduce", "length", "--base", job.base, "--data", job.data, *asked, "--out", str(job.out)]
 
@@ -67,19 +67,19 @@ def test_table1_is_measured_by_the_command(tiny_base: Path, e2e: Path, tmp_path:
         assert str(tmp_path) not in (out / f"table1.{kind}").read_text()
 
 
-def test_a_cell_leaves_its_result_and_its_texts_and_no_state(job_of: Callable[..., Job]) -> None:
+def test_a_cell_leaves_its_result_and_its_texts_and_no_state(job_of: Callable[..., CellJob]) -> None:
     job = job_of()
-    measure_apart(job, "the cell")
+    measure_in_subprocess(job, "the cell")
     first = read_result(job.out, job.cell)
     assert first is not None
     assert (first.cell, first.steps, first.trained) == (job.cell, 4, 8 * 2 * 2 * 16)
     assert 100 < first.peak_train_mib <= first.peak_mib
     assert first.train_seconds > 0
-    assert len(job.predictions.read_text().splitlines()) == 2
-    assert not job.state.exists()
+    assert len(job.predictions_path.read_text().splitlines()) == 2
+    assert not job.state_folder.exists()
     path = job.out / "cells" / f"{job.cell.key}.json"
     path.write_text(first.model_copy(update={"values": first.values[:1], "train_seconds": 77.0}).model_dump_json())
-    measure_apart(job, "the cell")
+    measure_in_subprocess(job, "the cell")
     again = read_result(job.out, job.cell)
     assert again is not None, "scored again, not trained again"
     assert (again.values, again.train_seconds) == (first.values, 77.0)
@@ -87,7 +87,7 @@ def test_a_cell_leaves_its_result_and_its_texts_and_no_state(job_of: Callable[..
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_stopped_in_training_goes_on_where_it_was(
-    job_of: Callable[..., Job], tmp_path: Path, by: signal.Signals
+    job_of: Callable[..., CellJob], tmp_path: Path, by: signal.Signals
 ) -> None:
     job = job_of(budget="800")
     arguments = [sys.executable, "-m", "cli.main", *command(job, "800")]
@@ -98,31 +98,31 @@ def test_a_run_that_is_stopped_in_training_goes_on_where_it_was(
             process_group=0,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
         )
-        _wait_for(lambda: saved_step(job.state, job.cell.run_key) > 0)
+        _wait_for(lambda: read_saved_step(job.state_folder, job.cell.run_key) > 0)
         process.send_signal(by)
         code = process.wait(60)
     assert code == (-by if by is signal.SIGKILL else 130)
     _wait_for(lambda: not _alive(job))
-    step = saved_step(job.state, job.cell.run_key)
+    step = read_saved_step(job.state_folder, job.cell.run_key)
     assert 0 < step < 800
     assert read_result(job.out, job.cell) is None
     assert (b"the same command goes on from there" in (tmp_path / "log").read_bytes()) == (by is signal.SIGINT)
-    measure_apart(job, "the cell")
+    measure_in_subprocess(job, "the cell")
     result = read_result(job.out, job.cell)
     assert result is not None
     assert (result.resumed_from, result.steps) == (step, 800)
 
 
-def test_what_a_worker_cannot_do_is_told_as_its_own_error(job_of: Callable[..., Job], tmp_path: Path) -> None:
+def test_what_a_worker_cannot_do_is_told_as_its_own_error(job_of: Callable[..., CellJob], tmp_path: Path) -> None:
     job = job_of()
     with pytest.raises(DataError):
-        measure_apart(job.model_copy(update={"data": str(tmp_path / "gone")}), "the cell")
+        measure_in_subprocess(job.model_copy(update={"data": str(tmp_path / "gone")}), "the cell")
 
 
-def test_a_worker_that_dies_is_told(job_of: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_is_told(job_of: Callable[..., CellJob], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(TrainingError) as told:
-        measure_apart(job_of(), "the cell")
+        measure_in_subprocess(job_of(), "the cell")
     assert "exit code 1" in told.value.got
 
 
@@ -151,10 +151,10 @@ def _wait_for(there: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def _alive(job: Job) -> bool:
+def _alive(job: CellJob) -> bool:
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdecimal() and str(job.folder) in (entry / "cmdline").read_text():
+            if entry.name.isdecimal() and str(job.work_folder) in (entry / "cmdline").read_text():
                 return True
         except OSError:
             continue

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from components.reproduction.cells import Result
-from components.reproduction.plan import BaseFacts, plan
-from components.reproduction.report import write_report
+from components.reproduction.cells import CellResult
+from components.reproduction.plan import BaseFacts, plan_points
+from components.reproduction.report import write_experiment_files
 from components.reproduction.request import make_request
-from components.reproduction.run import Outcome
-from components.reproduction.sources import Data, read_data
+from components.reproduction.run import ExperimentOutcome
+from components.reproduction.sources import PublishedDataset, read_published_dataset
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SLICES = {
@@ -30,21 +30,23 @@ def outcome_of(
     facts: BaseFacts,
     write_e2e: Callable[..., Path],
     write_dialogsum: Callable[..., Path],
-    result_of: Callable[..., Result],
-) -> Callable[..., Outcome]:
+    result_of: Callable[..., CellResult],
+) -> Callable[..., ExperimentOutcome]:
     """A function of an experiment to an outcome with made-up scores, each cell's its own."""
-    talk = read_data(str(write_dialogsum(tmp_path / "talk", {"train": 9, "dev": 3, "test": 12})), ["dialogsum"])
-    e2e = read_data(str(write_e2e(tmp_path / "e2e", train=2_600, validation=200)), ["e2e"])
+    talk = read_published_dataset(
+        str(write_dialogsum(tmp_path / "talk", {"train": 9, "dev": 3, "test": 12})), ["dialogsum"]
+    )
+    e2e = read_published_dataset(str(write_e2e(tmp_path / "e2e", train=2_600, validation=200)), ["e2e"])
 
-    def make(experiment: str, **options: Any) -> Outcome:
-        data: Data = talk if experiment in ("table3", "inputlength") else e2e
+    def make(experiment: str, **options: Any) -> ExperimentOutcome:
+        data: PublishedDataset = talk if experiment in ("table3", "inputlength") else e2e
         if experiment == "table2":
             data = replace(data, kind="webnlg")
         base = replace(facts, is_encoder_decoder=data is talk, context=1024)
         request = make_request(
             experiment, base="/secret/place/little", data="/secret/place/e2e", preset="small", **options
         )
-        points = plan(request, base, data)
+        points = plan_points(request, base, data)
         names = {"summarisation": ("rouge1", "rouge2", "rougeL"), "webnlg": ("bleu", "ter"), "e2e": ("bleu", "nist")}
         parts = SLICES["length"] if experiment == "inputlength" else SLICES.get(data.task, ("all",))
         results = {}
@@ -56,15 +58,15 @@ def outcome_of(
                 results[cell.key] = first.model_copy(
                     update={"values": values, "bounds": bounds if experiment == "inputlength" else {}}
                 )
-        return Outcome(request, base, data, tuple(points), results, {})
+        return ExperimentOutcome(request, base, data, tuple(points), results, {})
 
     return make
 
 
 def test_a_table_has_the_published_figures_beside_the_measured(
-    outcome_of: Callable[..., Outcome], tmp_path: Path
+    outcome_of: Callable[..., ExperimentOutcome], tmp_path: Path
 ) -> None:
-    files = write_report(outcome_of("table1"), tmp_path / "out")
+    files = write_experiment_files(outcome_of("table1"), tmp_path / "out")
     text = files[0].read_text()
     assert "| method | BLEU · paper | NIST · paper |" in text
     row = next(line for line in text.splitlines() if line.startswith("| prefix |") and "·" in line)
@@ -75,8 +77,8 @@ def test_a_table_has_the_published_figures_beside_the_measured(
     assert "2,048 | 0.10 %" in text
 
 
-def test_csv_and_json_say_the_same(outcome_of: Callable[..., Outcome], tmp_path: Path) -> None:
-    files = write_report(outcome_of("table1"), tmp_path / "out")
+def test_csv_and_json_say_the_same(outcome_of: Callable[..., ExperimentOutcome], tmp_path: Path) -> None:
+    files = write_experiment_files(outcome_of("table1"), tmp_path / "out")
     rows = list(csv.DictReader(io.StringIO(files[1].read_text())))
     values = json.loads(files[2].read_text())
     (prefix,) = [row for row in rows if (row["row"], row["metric"]) == ("prefix", "bleu")]
@@ -102,9 +104,13 @@ def test_csv_and_json_say_the_same(outcome_of: Callable[..., Outcome], tmp_path:
     ],
 )
 def test_every_experiment_has_its_table_and_figure(
-    outcome_of: Callable[..., Outcome], tmp_path: Path, experiment: str, options: dict[str, Any], wants: list[str]
+    outcome_of: Callable[..., ExperimentOutcome],
+    tmp_path: Path,
+    experiment: str,
+    options: dict[str, Any],
+    wants: list[str],
 ) -> None:
-    files = write_report(outcome_of(experiment, **options), tmp_path / "out")
+    files = write_experiment_files(outcome_of(experiment, **options), tmp_path / "out")
     text = files[0].read_text()
     for want in wants:
         assert want in text
@@ -115,17 +121,19 @@ def test_every_experiment_has_its_table_and_figure(
         assert "/secret" not in file.read_text()
 
 
-def test_a_partial_outcome_says_what_is_missing(outcome_of: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_partial_outcome_says_what_is_missing(outcome_of: Callable[..., ExperimentOutcome], tmp_path: Path) -> None:
     whole = outcome_of("lowdata")
     some = dict(list(whole.results.items())[:25])
-    files = write_report(Outcome(whole.request, whole.base, whole.data, whole.points, some, {}), tmp_path / "out")
+    files = write_experiment_files(
+        ExperimentOutcome(whole.request, whole.base, whole.data, whole.points, some, {}), tmp_path / "out"
+    )
     assert f"{len(whole.results) - 25} results are not measured yet" in files[0].read_text()
 
 
 def test_quarters_stand_from_the_shortest_to_the_longest_and_all_inputs_last(
-    outcome_of: Callable[..., Outcome], tmp_path: Path
+    outcome_of: Callable[..., ExperimentOutcome], tmp_path: Path
 ) -> None:
-    text = write_report(outcome_of("inputlength"), tmp_path / "out")[0].read_text()
+    text = write_experiment_files(outcome_of("inputlength"), tmp_path / "out")[0].read_text()
     places = [
         text.index(f"### {name}") for name in ("Shortest quarter", "Second quarter", "Longest quarter", "All inputs")
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from components.errors import TrainingError, WorkspaceError
 from components.reproduction.plan import BaseFacts
-from components.reproduction.report import write_report
+from components.reproduction.report import write_experiment_files
 from components.reproduction.request import make_request
 from components.reproduction.run import reproduce
 
@@ -23,10 +23,10 @@ def run(tmp_path: Path, e2e: Path, facts: BaseFacts, fake_measure: Any) -> Calla
         return reproduce(
             make_request("table1", base="b", data=str(e2e), **asked),
             tmp_path / "out",
-            facts=lambda _path: facts,
-            metrics=lambda _suite: metrics,
-            write=write_report,
-            measure=measure,
+            read_facts=lambda _path: facts,
+            find_metrics=lambda _suite: metrics,
+            write_files=write_experiment_files,
+            measure_job=measure,
         )
 
     return go

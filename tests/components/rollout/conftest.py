@@ -20,9 +20,9 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    from sides.postgresql import is_here, serve
+    from sides.postgresql import is_installed, run_postgresql
 
-    if not is_here():
+    if not is_installed():
         pytest.skip("no PostgreSQL on this machine (initdb, pg_ctl)")
-    with serve() as url:
+    with run_postgresql() as url:
         yield url

@@ -12,13 +12,13 @@ from mlflow import MlflowClient
 
 from components.registry.artifact import load_artifact
 from components.registry.mlflow.connection import quiet_mlflow
-from components.rollout.store.ledger import history
-from components.rollout.store.observations import record
-from components.rollout.store.tenant_state import exposures, standing
+from components.rollout.store.ledger import read_history
+from components.rollout.store.observations import write_counts
+from components.rollout.store.tenant_state import read_exposures, read_state
 from components.rollout.types import Observation
 from components.stages import register, train
-from components.stages.outcome import Outcome, refuse_failures
-from components.stages.rollout.cycle import Rolled, cycle
+from components.stages.outcome import TenantOutcome, raise_on_failures
+from components.stages.rollout.cycle import TenantCycleResult, run_cycle
 from components.stages.stamps import read_csv
 from components.stages.workspace import Workspace
 
@@ -76,32 +76,32 @@ class Fleet:
         database = self.workspace.database
         cells = [
             Observation(tenant=tenant, version=version, arm=arm, minute=minute, section=section, **counts)
-            for section in (0, standing(database, tenant).changes[-1].second)
+            for section in (0, read_state(database, tenant).changes[-1].second)
             for minute in minutes
             for arm, version, counts in (("champion", "1", champion), ("challenger", "2", challenger))
         ]
-        record(database, cells)
+        write_counts(database, cells)
 
     def exposed(self) -> Mapping[str, tuple[str, float, bool]]:
         """Each tenant's challenger, its share, and whether it is unseen."""
-        found = exposures(self.workspace.database)
+        found = read_exposures(self.workspace.database)
         return {tenant: (one.challenger, one.share, one.shadow) for tenant, one in found.items()}
 
-    def roll(self, hours: float = 0.0) -> tuple[list[Rolled], list[Outcome]]:
+    def roll(self, hours: float = 0.0) -> tuple[list[TenantCycleResult], list[TenantOutcome]]:
         """A cycle, so many hours after the start."""
-        return cycle(self.workspace, now_s=lambda: self.now_s + hours * 3600)
+        return run_cycle(self.workspace, now_s=lambda: self.now_s + hours * 3600)
 
     def release(self, *tenants: str) -> dict[str, str]:
         """What retraining does with the newest version of each."""
         place = self.workspace
-        newest = {tenant: place.registry.versions(tenant)[0] for tenant in tenants}
+        newest = {tenant: place.registry.find_versions(tenant)[0] for tenant in tenants}
         promoted, troubles = register.roll_out(place, newest, [])
         assert troubles == []
         return promoted
 
     def told(self, tenant: str) -> list[tuple[str, str, str, str]]:
         """The ledger: who, what, from, to."""
-        lines = history(self.workspace.database, tenant)
+        lines = read_history(self.workspace.database, tenant)
         return [(one.by, one.action, one.from_version, one.to_version) for one in lines]
 
 
@@ -148,7 +148,7 @@ def prefixes_of() -> "Callable[..., dict[str, Tensor]]":
     def read(root: Path, *tenants: str) -> "dict[str, Tensor]":
         base = Workspace(root).base
         deltas = {tenant: load_artifact(root / "out/train" / tenant, base)[0] for tenant in tenants}
-        return {tenant: delta.prefix.stacked() for tenant, delta in deltas.items()}
+        return {tenant: delta.prefix.stack_decoder_site() for tenant, delta in deltas.items()}
 
     return read
 
@@ -166,9 +166,9 @@ def stop_and_resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(train, "advance", stop)
+            patch.setattr(train, "report_progress", stop)
             with pytest.raises(KeyboardInterrupt):
                 train.run(Workspace(root), tenants)
-        refuse_failures(train.run(Workspace(root), tenants))
+        raise_on_failures(train.run(Workspace(root), tenants))
 
     return trained

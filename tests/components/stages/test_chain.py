@@ -7,7 +7,7 @@ import pytest
 
 from components.errors import RegistryError
 from components.stages import evaluate, gate, register, train
-from components.stages.outcome import TenantsFailedError, refuse_failures
+from components.stages.outcome import TenantsFailedError, raise_on_failures
 from components.stages.plan import plan
 from components.stages.reports import charts, results_table, status
 from components.stages.rollout import manual
@@ -64,14 +64,14 @@ def test_the_whole_chain_then_nothing_then_one_tenant(make_root, write_tenant):
     assert (verdict["champion_version"], verdict["champion_digest"]) == ("1", first["birch"])
     assert {check["slice"] for check in verdict["checks"]} == {"all", "seen", "unseen"}
 
-    rows = results_table.results(Workspace(root))
+    rows = results_table.read_results(Workspace(root))
     assert [(row.tenant, row.version, row.alias) for row in rows] == [
         ("alder", "1", "champion"),
         ("birch", "2", "champion"),
     ]
-    assert results_table.markdown(rows).count("\n") == 4
-    assert [path.stat().st_size > 1000 for path in charts.draw(Workspace(root))] == [True, True]
-    assert [(row.champion, row.stale) for row in status.status(Workspace(root))] == [("1", ""), ("2", "")]
+    assert results_table.to_markdown(rows).count("\n") == 4
+    assert [path.stat().st_size > 1000 for path in charts.draw_charts(Workspace(root))] == [True, True]
+    assert [(row.champion, row.stale) for row in status.read_status(Workspace(root))] == [("1", ""), ("2", "")]
 
     # Now champion itself, it keeps what it was measured against, and a run with nothing new leaves the verdict alone.
     outcomes, promoted = chain(root)
@@ -92,7 +92,7 @@ def test_a_tenant_that_fails_stops_nobody_else(make_root, write_lines):
     assert "an empty" in details["cedar"]
     assert "cedar/test.jsonl" in details["cedar"]
     with pytest.raises(TenantsFailedError, match="birch"):
-        refuse_failures(outcomes)
+        raise_on_failures(outcomes)
 
 
 def test_a_rejected_prefix_leaves_the_champion_untouched(make_root, set_params):
@@ -103,14 +103,14 @@ def test_a_rejected_prefix_leaves_the_champion_untouched(make_root, set_params):
     assert states(outcomes, "train") == {"alder": "done", "birch": "done"}
     assert promoted == {}
     place = Workspace(root)
-    register.note_rejected(place, list(PAIR))
-    assert {tenant: version.version for tenant, version in place.registry.champions().items()} == {
+    register.record_rejected(place, list(PAIR))
+    assert {tenant: version.version for tenant, version in place.registry.find_champions().items()} == {
         "alder": "1",
         "birch": "1",
     }
-    assert [row.verdict for row in results_table.results(place)] == ["rejected", "rejected"]
+    assert [row.verdict for row in results_table.read_results(place)] == ["rejected", "rejected"]
     assert "train.seed changed" not in plan(place).sentence
-    assert status.status(place, ["alder"])[0].stale == "a newer prefix is in out/"
+    assert status.read_status(place, ["alder"])[0].stale == "a newer prefix is in out/"
 
 
 def test_a_champion_moved_by_hand_stays_where_it_was_moved_to(make_root, set_params):
@@ -118,13 +118,13 @@ def test_a_champion_moved_by_hand_stays_where_it_was_moved_to(make_root, set_par
     chain(root)
     set_params(root, train={"seed": 1, "initialization": "random"})
     assert chain(root)[1] == {"alder": "2"}
-    assert manual.rollback(Workspace(root), "alder") == ("2", "1")
+    assert manual.roll_back(Workspace(root), "alder") == ("2", "1")
     outcomes, promoted = chain(root)
     assert states(outcomes, "gate") == {"alder": "stood"}  # against version 1, as when version 2 was new
     assert promoted == {}
-    assert Workspace(root).registry.champion("alder").version == "1"
+    assert Workspace(root).registry.find_champion("alder").version == "1"
     with pytest.raises(RegistryError, match="before version 1"):
-        manual.rollback(Workspace(root), "alder")
+        manual.roll_back(Workspace(root), "alder")
     with pytest.raises(RegistryError, match="versions: 2, 1"):
         manual.promote(Workspace(root), "alder", "7")
     assert manual.promote(Workspace(root), "alder").version == "2"
@@ -161,12 +161,12 @@ def test_an_interrupted_training_is_resumed_and_says_so(make_root, monkeypatch, 
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "advance", stop)
+        patch.setattr(train, "report_progress", stop)
         with pytest.raises(KeyboardInterrupt):
             train.run(Workspace(root))
-    assert train.resumable(Workspace(root)) == {"alder": 4}
+    assert train.find_resumable(Workspace(root)) == {"alder": 4}
     with caplog.at_level("INFO", logger="prefixfleet"):
         train.run(Workspace(root))
     assert "resumes at step 4" in caplog.text
     assert (root / "out/train/alder/prefix.safetensors").read_bytes() == whole
-    assert train.resumable(Workspace(root)) == {}
+    assert train.find_resumable(Workspace(root)) == {}

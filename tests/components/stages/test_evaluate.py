@@ -14,7 +14,7 @@ from components.model.decoding import decoder_run, search
 from components.registry.manifest import read_manifest
 from components.registry.mlflow.versions import Version
 from components.stages import evaluate, train
-from components.stages.outcome import Outcome
+from components.stages.outcome import TenantOutcome
 from components.stages.plan import plan
 from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
@@ -62,13 +62,13 @@ def champion_of(root: Path, tenant: str, tmp_path: Path) -> Version:
     train.run(Workspace(root), [tenant])
     (root / "params.yaml").write_text(params)
     version = Version(tenant, "7", sha256=read_manifest(artifact).sha256)
-    shutil.copytree(artifact, Workspace(root).champion_folder(version))
+    shutil.copytree(artifact, Workspace(root).get_champion_folder(version))
     shutil.rmtree(artifact)
     shutil.move(kept, artifact)
     return version
 
 
-def run(root: Path, tenants=None, champions=None) -> dict[str, Outcome]:
+def run(root: Path, tenants=None, champions=None) -> dict[str, TenantOutcome]:
     place = Workspace(root)
     current = plan(place, tenants)
     items = sorted((*current.items, *current.skipped), key=lambda item: item.tenant)
@@ -161,7 +161,7 @@ def test_a_killed_run_goes_on_where_stamps_are_missing(trained, monkeypatch, cap
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "advance", stop)
+        patch.setattr(evaluate, "report_progress", stop)
         with pytest.raises(KeyboardInterrupt):
             run(root)
     assert written(root, "alder") == whole["alder"]
@@ -180,16 +180,16 @@ def test_examples_are_in_memory_only_while_they_are_decoded(trained, monkeypatch
     root = trained(("alder", "birch", "elder"), rows=1)
     tenants, held = [], []
 
-    class Watched(evaluate.Tenant):
+    class Watched(evaluate.TenantEvaluation):
         def __init__(self, *args):
             super().__init__(*args)
             tenants.append(self)
 
         def done(self, job):
             held.append(sum(bool(one.examples or one.texts) for tenant in tenants for one in tenant.jobs))
-            super().done(job)
+            super().finish_job(job)
 
-    monkeypatch.setattr(evaluate, "Tenant", Watched)
+    monkeypatch.setattr(evaluate, "TenantEvaluation", Watched)
     assert {one.state for one in run(root).values()} == {"done"}
     assert len(held) == 6
     assert max(held) < 4, "one that is done, and those of whom a window of four rows is"
@@ -204,8 +204,8 @@ def test_what_is_switched_off_is_not_used_and_changes_nothing(trained, monkeypat
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["engine"] |= {"shared_beams": False, "fast_candidates": False}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
-    monkeypatch.setattr(decoder_run, "Tree", lambda *_: pytest.fail("shares beams"))
-    monkeypatch.setattr(search, "likeliest", lambda *_: pytest.fail("looks at blocks"))
+    monkeypatch.setattr(decoder_run, "BeamTree", lambda *_: pytest.fail("shares beams"))
+    monkeypatch.setattr(search, "find_top_candidates", lambda *_: pytest.fail("looks at blocks"))
     assert {one.state for one in run(root).values()} == {"done"}
     assert before == {tenant: written(root, tenant) for tenant in ("alder", "cedar")}
 
@@ -214,4 +214,4 @@ def test_nothing_is_loaded_where_everything_stands(trained, monkeypatch):
     root = trained(("alder",))
     run(root)
     monkeypatch.setattr("components.model.base.load.load_base", lambda *_: pytest.fail("loads the base"))
-    assert run(root)["alder"] == Outcome("alder", "evaluate", "stood")
+    assert run(root)["alder"] == TenantOutcome("alder", "evaluate", "stood")

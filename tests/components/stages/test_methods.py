@@ -9,10 +9,10 @@ from components.registry.artifact import load_artifact
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE, read_manifest
 from components.stages import evaluate, gate, register, train
 from components.stages.commands.generate import generate
-from components.stages.outcome import refuse_failures
+from components.stages.outcome import raise_on_failures
 from components.stages.plan import plan
 from components.stages.reports import results_table
-from components.stages.reports.status import status
+from components.stages.reports.status import read_status
 from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
 
@@ -69,15 +69,15 @@ def test_every_method_goes_through_the_same_doors(make_root, kind, monkeypatch):
         write_pair_base(root / "base")
     place = Workspace(root)
     for stage in (train, evaluate, gate):
-        refuse_failures(stage.run(Workspace(root)))
+        raise_on_failures(stage.run(Workspace(root)))
     versions, troubles = register.register(place, tenants)
     assert troubles == []
     assert register.roll_out(place, versions, []) == (dict.fromkeys(tenants, "1"), [])
 
-    rows = {row.tenant: row for row in results_table.results(place)}
+    rows = {row.tenant: row for row in results_table.read_results(place)}
     base_parameters = read_json(root / "out/base/base.json")["parameters"]
     assert base_parameters == sum(one.numel() for one in place.base.model.parameters())
-    heads, cells = results_table.table(list(rows.values()))
+    heads, cells = results_table.make_table(list(rows.values()))
     assert heads[:2] == ("tenant", "method")
     client = MlflowClient(tracking_uri=place.registry.uri, registry_uri=place.registry.uri)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place.registry.uri)
@@ -88,7 +88,7 @@ def test_every_method_goes_through_the_same_doors(make_root, kind, monkeypatch):
         delta, manifest = load_artifact(folder, place.base)
         assert (row.method, manifest.method, manifest.train["method"]) == (method, method, method)
         trained = sum(one.numel() for one in delta.tensors.values() if one.is_floating_point())
-        assert (row.parameters, row.share) == (trained, trained / base_parameters)
+        assert (row.parameters, row.parameter_share) == (trained, trained / base_parameters)
         assert row.artifact_bytes == sum((folder / name).stat().st_size for name in (TENSORS_FILE, MANIFEST_FILE))
         (cell,) = [line for line in cells if line[0] == tenant]
         assert cell[1] == method
@@ -105,7 +105,7 @@ def test_every_method_goes_through_the_same_doors(make_root, kind, monkeypatch):
     assert rows["full"].parameters == base_parameters
     assert rows["in-context"].parameters == 0
     assert len({tuple(texts) for texts in said.values()}) > 2
-    assert all((row.champion, row.stale) == ("1", "") for row in status(place))
+    assert all((row.champion, row.stale) == ("1", "") for row in read_status(place))
     again = [one.state for stage in (train, evaluate, gate) for one in stage.run(Workspace(root))]
     assert set(again) == {"stood"}
 
@@ -115,23 +115,23 @@ def test_the_method_is_a_column_only_where_one_is_not_prefix(make_root, set_para
     for lora in (False, True):
         set_params(root, tenants={"birch": {"train": {"method": "lora"}}} if lora else {})
         for stage in (train, evaluate):
-            refuse_failures(stage.run(Workspace(root)))
-        heads, cells = results_table.table(results_table.results(Workspace(root)))
+            raise_on_failures(stage.run(Workspace(root)))
+        heads, cells = results_table.make_table(results_table.read_results(Workspace(root)))
         assert heads == ("tenant", *(["method"] if lora else []), *results_table.COLUMNS[1:])
         assert [len(line) for line in cells] == [len(heads)] * 2
         assert [line[1] for line in cells] == (["prefix", "lora"] if lora else [line[1] for line in cells])
-        lines = results_table.markdown(results_table.results(Workspace(root))).splitlines()
+        lines = results_table.to_markdown(results_table.read_results(Workspace(root))).splitlines()
         assert {line.count("|") for line in lines} == {len(heads) + 1}
         assert ("| tenant | method |" in lines[0]) == lora
 
 
 def test_a_changed_method_trains_again_and_does_not_resume_the_other_one(make_root, set_params, caplog):
     root = make_root(("alder",))
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     set_params(root, train={"method": "lora", "lora_rank": 2})
     assert plan(Workspace(root)).items[0].reason == "train.method, train.lora_rank changed"
     with caplog.at_level("INFO", logger="prefixfleet"):
-        refuse_failures(train.run(Workspace(root)))
+        raise_on_failures(train.run(Workspace(root)))
     assert "the earlier state is of another run" in caplog.text
     assert read_manifest(root / "out/train/alder").method == "lora"
 

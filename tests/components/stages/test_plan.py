@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from components.data.digest_cache import Digests
+from components.data.digest_cache import DigestCache
 from components.stages import train
-from components.stages.outcome import Outcome, TenantsFailedError, refuse_failures
+from components.stages.outcome import TenantOutcome, TenantsFailedError, raise_on_failures
 from components.stages.plan import Plan, PlanItem, plan
-from components.stages.progress import listed
+from components.stages.progress import join_abbreviated
 from components.stages.workspace import Workspace
 
 PAIR = ("alder", "birch")
@@ -23,7 +23,7 @@ def settled(root, *, full_check=False):
     """A workspace whose clock says that every file is old, so that all digests are remembered."""
     place = Workspace(root, full_check=full_check)
     index = root / "var" / "digests"
-    place.digests = Digests(index, root, full_check=full_check, now_ns=lambda: time.time_ns() + 10**11)
+    place.digests = DigestCache(index, root, full_check=full_check, now_ns=lambda: time.time_ns() + 10**11)
     return place
 
 
@@ -78,8 +78,8 @@ def test_another_tokenizer_of_the_same_model_is_trained_on_anew(make_root):
     ids |= dict(zip(letters, [ids[name] for name in reversed(letters)], strict=True))
     file.write_text(json.dumps(values))
     assert plan(Workspace(root)).sentence == "1 to train, 0 stand: alder (tokenizer changed)"
-    assert train.resumable(Workspace(root)) == {}, "what was read otherwise is not gone on with"
-    refuse_failures(train.run(Workspace(root)))
+    assert train.find_resumable(Workspace(root)) == {}, "what was read otherwise is not gone on with"
+    raise_on_failures(train.run(Workspace(root)))
     assert prefix.read_bytes() != before
     assert plan(Workspace(root)).items == ()
 
@@ -102,6 +102,6 @@ def test_sentences_name_the_first_of_many_tenants():
     sentence = Plan({}, items, ()).sentence
     assert sentence.startswith("2000 to train, 0 stand: t0 (data changed), t1 (data changed)")
     assert sentence.endswith("t9 (data changed), and 1,990 more")
-    assert listed(tenants[:10]) == ", ".join(tenants[:10])
+    assert join_abbreviated(tenants[:10]) == ", ".join(tenants[:10])
     with pytest.raises(TenantsFailedError, match=r"2000 failed \(t0: broken; .*t9: broken; and 1,990 more\)"):
-        refuse_failures(Outcome(tenant, "train", "failed", "broken") for tenant in tenants)
+        raise_on_failures(TenantOutcome(tenant, "train", "failed", "broken") for tenant in tenants)

@@ -1,25 +1,33 @@
-from components.stages.stamps import read_csv, read_json, remove_others, stands, write_csv, write_json, write_stamp
+from components.stages.stamps import (
+    is_up_to_date,
+    read_csv,
+    read_json,
+    remove_departed,
+    write_csv,
+    write_json,
+    write_stamp,
+)
 
 
 def test_a_stamp_stands_until_inputs_or_files_change(tmp_path):
     (tmp_path / "result").write_text("one")
     write_stamp(tmp_path, {"data": "a", "beams": 1, "limit": None}, ["result"])
-    assert stands(tmp_path, {"data": "a", "beams": 1, "limit": None})
-    assert not stands(tmp_path, {"data": "b", "beams": 1, "limit": None})
+    assert is_up_to_date(tmp_path, {"data": "a", "beams": 1, "limit": None})
+    assert not is_up_to_date(tmp_path, {"data": "b", "beams": 1, "limit": None})
     (tmp_path / "result").write_text("two")
-    assert not stands(tmp_path, {"data": "a", "beams": 1, "limit": None})
+    assert not is_up_to_date(tmp_path, {"data": "a", "beams": 1, "limit": None})
 
 
 def test_a_broken_or_missing_stamp_does_not_stand(tmp_path):
-    assert not stands(tmp_path, {})
+    assert not is_up_to_date(tmp_path, {})
     (tmp_path / "stamp.json").write_text('{"inputs": {')
-    assert not stands(tmp_path, {})
+    assert not is_up_to_date(tmp_path, {})
     write_stamp(tmp_path, {}, [])
-    assert stands(tmp_path, {})
+    assert is_up_to_date(tmp_path, {})
     (tmp_path / "gone").write_text("x")
     write_stamp(tmp_path, {}, ["gone"])
     (tmp_path / "gone").unlink()
-    assert not stands(tmp_path, {})
+    assert not is_up_to_date(tmp_path, {})
 
 
 def test_an_equal_json_file_is_left_as_it_is(tmp_path):
@@ -38,5 +46,5 @@ def test_csv_and_cleaning(tmp_path):
     assert read_csv(tmp_path / "none.csv") == []
     for name in ("keep", "gone"):
         (tmp_path / name).mkdir()
-    assert remove_others(tmp_path, {"keep"}) == ["gone"]
+    assert remove_departed(tmp_path, {"keep"}) == ["gone"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["keep", "t.csv"]

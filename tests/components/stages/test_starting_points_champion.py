@@ -9,7 +9,7 @@ import torch
 from components.registry.manifest import read_manifest
 from components.stages import evaluate, gate, register, train
 from components.stages.commands.generate import generate
-from components.stages.outcome import refuse_failures
+from components.stages.outcome import raise_on_failures
 from components.stages.workspace import Workspace
 
 TRAIN = {"prefix_length": 2, "max_steps": 6, "validate_every": 2, "learning_rate": 0.1, "initialization": "random"}
@@ -29,11 +29,11 @@ METHODS = {
 
 def chain(root, tenants=None):
     for stage in (train, evaluate, gate):
-        refuse_failures(stage.run(Workspace(root), tenants))
+        raise_on_failures(stage.run(Workspace(root), tenants))
     place = Workspace(root)
-    versions, troubles = register.register(place, place.tenants(tenants))
+    versions, troubles = register.register(place, place.list_tenants(tenants))
     assert troubles == []
-    return register.roll_out(place, versions, place.tenants(tenants))[0]
+    return register.roll_out(place, versions, place.list_tenants(tenants))[0]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -52,7 +52,7 @@ def test_a_warm_start_begins_where_the_champion_ended(
     write_lines(root / "data/alder/train.jsonl", examples_of("alder", 14, start=2))
     caplog.clear()
     with caplog.at_level("INFO", logger="prefixfleet"):
-        refuse_failures(train.run(Workspace(root)))
+        raise_on_failures(train.run(Workspace(root)))
     assert "starts from champion version 1" in caplog.text
     assert losses_of(root)[0] == pytest.approx(best, rel=1e-5)
     manifest = read_manifest(root / "out/train/alder")
@@ -68,7 +68,7 @@ def test_a_resumed_warm_start_ends_in_the_same_file(make_root, set_params, stop_
     assert chain(root) == {"alder": "1"}
     state = (root / "out/train/alder/state/train.safetensors").read_bytes()
     set_params(root, train={**values, "seed": 1})
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     whole = (root / "out/train/alder/prefix.safetensors").read_bytes()
     made_from = read_manifest(root / "out/train/alder").made_from
     assert set(made_from) == {"warm_start"}
@@ -98,7 +98,7 @@ def test_a_champion_that_does_not_fit_is_told_and_not_started_from(make_root, se
     assert chain(root) == {"alder": "1"}
     set_params(root, train={**WARM, "learning_rate": 0.01, **before, **after})
     with caplog.at_level("INFO", logger="prefixfleet"):
-        refuse_failures(train.run(Workspace(root)))
+        raise_on_failures(train.run(Workspace(root)))
     made_from = read_manifest(root / "out/train/alder").made_from
     if told is None:
         assert set(made_from) == {"warm_start"}
@@ -119,7 +119,7 @@ def test_a_champion_of_another_base_or_with_damage_is_told_and_not_started_from(
     model.transformer.wte.weight.data.mul_(1.5)
     model.save_pretrained(root / "base")
     with caplog.at_level("INFO", logger="prefixfleet"):
-        refuse_failures(train.run(Workspace(root)))
+        raise_on_failures(train.run(Workspace(root)))
     assert "no warm start from champion version 1: wanted the base" in caplog.text
     assert read_manifest(root / "out/train/alder").made_from == {}
 
@@ -128,7 +128,7 @@ def test_a_champion_of_another_base_or_with_damage_is_told_and_not_started_from(
     shutil.rmtree(root / "var/champions", ignore_errors=True)
     set_params(root, train={**WARM, "seed": 5})
     with caplog.at_level("INFO", logger="prefixfleet"):
-        refuse_failures(train.run(Workspace(root)))
+        raise_on_failures(train.run(Workspace(root)))
     assert read_manifest(root / "out/train/alder").made_from == {}
 
 
@@ -143,19 +143,19 @@ def test_a_warm_start_on_a_shared_prefix(make_root, set_params, write_tenant, ca
     best = min(losses_of(root))
     champion = read_manifest(root / "out/train/alder").sha256
     set_params(root, train=TRAIN, tenants=with_alder(shared_training="joint"), gate={"non_inferiority": []})
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     assert losses_of(root)[0] == pytest.approx(best, rel=1e-5)
     made_from = read_manifest(root / "out/train/alder").made_from
     assert made_from == {"shared": read_manifest(root / "out/train/task").sha256, "warm_start": champion}
     assert chain(root) == {"alder": "2"}
     write_tenant(root / "data", "task", start=3)
     with caplog.at_level("INFO", logger="prefixfleet"):
-        refuse_failures(train.run(Workspace(root)))
+        raise_on_failures(train.run(Workspace(root)))
     assert "no warm start from champion version 2: it has another shared prefix" in caplog.text
     assert set(read_manifest(root / "out/train/alder").made_from) == {"shared"}
     set_params(root, train=TRAIN, tenants=with_alder(shared_training="frozen"), gate={"non_inferiority": []})
     with caplog.at_level("INFO", logger="prefixfleet"):
-        refuse_failures(train.run(Workspace(root)))
+        raise_on_failures(train.run(Workspace(root)))
     assert "it has another train.shared_training" in caplog.text
     found = prefixes_of(root, *PAIR)
     assert torch.equal(found["alder"][..., :2, :], found["task"])
@@ -169,7 +169,7 @@ def test_a_warm_start_with_another_number_of_shared_slots_starts_clean(make_root
     longer = {**on_task, "task": {"train": {"prefix_length": 4}}}
     set_params(root, train=TRAIN, tenants=longer, gate={"non_inferiority": []})
     with caplog.at_level("INFO", logger="prefixfleet"):
-        refuse_failures(train.run(Workspace(root)))
+        raise_on_failures(train.run(Workspace(root)))
     assert "alder: no warm start from champion version 1: it has another number of shared slots" in caplog.text
     assert read_manifest(root / "out/train/alder").prefix_length == 7
 

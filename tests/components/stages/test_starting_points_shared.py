@@ -6,13 +6,13 @@ import shutil
 import pytest
 import torch
 
-from components.data.schema import tenants_in
+from components.data.schema import list_tenants
 from components.errors import ConfigError
 from components.model.prefix.prefix import Prefix
 from components.registry.artifact import load_artifact, save_artifact
 from components.registry.manifest import read_manifest
 from components.stages import train
-from components.stages.outcome import refuse_failures
+from components.stages.outcome import raise_on_failures
 from components.stages.plan import plan
 from components.stages.workspace import Workspace
 
@@ -27,7 +27,7 @@ def states(outcomes):
 
 def interrupted(root, stop_and_resume, at):
     """Train, remember alder's file, and train alder again with Ctrl-C at the n-th validation and a resume."""
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     whole = (root / "out/train/alder/prefix.safetensors").read_bytes()
     for name in ("prefix.safetensors", "manifest.json", "state/train.safetensors"):
         (root / "out/train/alder" / name).unlink()
@@ -50,7 +50,7 @@ def replaced(root, tenant):
 def test_a_prefix_stands_frozen_on_a_shared_one(make_root, mlp_hidden, losses_of, prefixes_of):
     root = make_root(PAIR, train={**TRAIN, "mlp_hidden": mlp_hidden}, tenants={"alder": ON_TASK})
     assert [item.tenant for item in plan(Workspace(root)).items] == ["task", "alder"]
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     found = prefixes_of(root, *PAIR)
     assert [found[tenant].shape[3] for tenant in ("task", "alder")] == [2, 5]
     assert torch.equal(found["alder"][..., :2, :], found["task"])
@@ -65,7 +65,7 @@ def test_a_prefix_stands_frozen_on_a_shared_one(make_root, mlp_hidden, losses_of
 def test_joint_training_moves_both_and_starts_from_the_shared_one(make_root, mlp_hidden, losses_of, prefixes_of):
     on_task = {"train": {**ON_TASK["train"], "shared_training": "joint"}}
     root = make_root(PAIR, train={**TRAIN, "mlp_hidden": mlp_hidden}, tenants={"alder": on_task})
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     found = prefixes_of(root, *PAIR)
     manifest = read_manifest(root / "out/train/alder")
     assert manifest.made_from == {"shared": read_manifest(root / "out/train/task").sha256}
@@ -79,12 +79,12 @@ def test_joint_training_moves_both_and_starts_from_the_shared_one(make_root, mlp
 
 def test_what_changes_the_shared_one_changes_whoever_stands_on_it(make_root, write_tenant, set_params, prefixes_of):
     root = make_root(("alder", "birch", "task"), train=TRAIN, tenants={"alder": ON_TASK})
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     assert plan(Workspace(root)).items == ()
     write_tenant(root / "data", "task", start=3)
     todo = plan(Workspace(root))
     assert todo.sentence == "2 to train, 1 stand: task (data changed), alder (its shared prefix changed)"
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     found = prefixes_of(root, *PAIR)
     assert torch.equal(found["alder"][..., :2, :], found["task"])
     set_params(root, train=TRAIN, tenants={"alder": ON_TASK, "task": {"train": {"seed": 1}}})
@@ -129,16 +129,16 @@ def test_the_tenants_are_not_listed_for_each_that_stands_on_another(make_root, m
 
     def listing(data):
         listed.append(data)
-        return tenants_in(data)
+        return list_tenants(data)
 
-    monkeypatch.setattr("components.stages.workspace.tenants_in", listing)
+    monkeypatch.setattr("components.stages.workspace.list_tenants", listing)
     standing = ("alder", "birch", "cedar")
     root = make_root(("task", *standing), train=TRAIN, tenants=dict.fromkeys(standing, ON_TASK))
     counts = []
     for tenants in (["task", "alder"], ["task", *standing]):
         shutil.rmtree(root / "out" / "train", ignore_errors=True)
         listed.clear()
-        refuse_failures(train.run(Workspace(root), tenants))
+        raise_on_failures(train.run(Workspace(root), tenants))
         counts.append(len(listed))
     assert counts[0] == counts[1]
 
@@ -158,7 +158,7 @@ def test_standing_on_itself_or_on_one_that_stands_is_refused(make_root, tenants,
 
 def test_a_damaged_shared_prefix_is_told(make_root):
     root = make_root(PAIR, train=TRAIN, tenants={"alder": ON_TASK})
-    refuse_failures(train.run(Workspace(root), ["task"]))
+    raise_on_failures(train.run(Workspace(root), ["task"]))
     path = root / "out/train/task/prefix.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     place = Workspace(root)
@@ -176,10 +176,10 @@ def test_a_shared_start_resumes_to_the_same_file(make_root, stop_and_resume, at)
 
 def test_other_tensors_under_a_shared_fingerprint_train_whoever_stands_on_them_again(make_root, prefixes_of):
     root = make_root(PAIR, train=TRAIN, tenants={"alder": ON_TASK})
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     shared = replaced(root, "task")
     assert plan(Workspace(root)).sentence == "1 to train, 1 stand: alder (its shared prefix changed)"
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     assert read_manifest(root / "out/train/alder").made_from == {"shared": shared.sha256}
     found = prefixes_of(root, *PAIR)
     assert torch.equal(found["alder"][..., :2, :], found["task"])
@@ -187,19 +187,19 @@ def test_other_tensors_under_a_shared_fingerprint_train_whoever_stands_on_them_a
 
 def test_a_stopped_run_is_not_resumed_on_another_shared_prefix(make_root, monkeypatch, prefixes_of):
     root = make_root(PAIR, train=TRAIN, tenants={"alder": ON_TASK})
-    refuse_failures(train.run(Workspace(root), ["task"]))
+    raise_on_failures(train.run(Workspace(root), ["task"]))
 
     def stop(progress):
         if progress.done == 4:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "advance", stop)
+        patch.setattr(train, "report_progress", stop)
         with pytest.raises(KeyboardInterrupt):
             train.run(Workspace(root), ["alder"])
-    assert train.resumable(Workspace(root)) == {"alder": 4}
+    assert train.find_resumable(Workspace(root)) == {"alder": 4}
     replaced(root, "task")
-    assert train.resumable(Workspace(root)) == {}
-    refuse_failures(train.run(Workspace(root)))
+    assert train.find_resumable(Workspace(root)) == {}
+    raise_on_failures(train.run(Workspace(root)))
     found = prefixes_of(root, *PAIR)
     assert torch.equal(found["alder"][..., :2, :], found["task"])

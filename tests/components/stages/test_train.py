@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.model.text.texts import Texts
+from components.model.text.texts import TextCodec
 from components.stages import train
-from components.stages.outcome import refuse_failures
+from components.stages.outcome import raise_on_failures
 from components.stages.workspace import Workspace
 
 
@@ -18,23 +18,25 @@ def files_under(folder):
 
 def test_a_tenant_is_encoded_once_whatever_is_trained_on_it(make_root, set_params, monkeypatch):
     root, asked = make_root(("alder", "birch")), []
-    encode = Texts.targets
-    monkeypatch.setattr(Texts, "targets", lambda self, texts: asked.append(len(texts)) or encode(self, texts))
-    refuse_failures(train.run(Workspace(root)))
+    encode = TextCodec.encode_targets
+    monkeypatch.setattr(
+        TextCodec, "encode_targets", lambda self, texts: asked.append(len(texts)) or encode(self, texts)
+    )
+    raise_on_failures(train.run(Workspace(root)))
     assert asked == [12, 4, 12, 4]
     tokens = [f"{tenant}/{split}.safetensors" for tenant in ("alder", "birch") for split in ("train", "validation")]
     assert files_under(root / "var/tokens") == tokens
     first = (root / "out/train/alder/prefix.safetensors").read_bytes()
 
     set_params(root, train={"learning_rate": 0.2})
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     assert asked == [12, 4, 12, 4]
     set_params(root)
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     assert (asked, (root / "out/train/alder/prefix.safetensors").read_bytes()) == ([12, 4, 12, 4], first)
 
     set_params(root, train={"max_source_tokens": 12})
-    refuse_failures(train.run(Workspace(root)))
+    raise_on_failures(train.run(Workspace(root)))
     assert asked == [12, 4, 12, 4] * 2
     shutil.rmtree(root / "data/birch")
     train.run(Workspace(root))
@@ -50,7 +52,7 @@ def test_two_processes_leave_what_one_does(make_root, set_params, caplog):
         )
         shutil.rmtree(root / "out", ignore_errors=True)
         with caplog.at_level("INFO"):
-            refuse_failures(train.run(Workspace(root)))
+            raise_on_failures(train.run(Workspace(root)))
         found.append(
             {tenant: load_file(root / f"out/train/{tenant}/prefix.safetensors") for tenant in ("alder", "birch")}
         )

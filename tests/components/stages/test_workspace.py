@@ -11,15 +11,15 @@ from components.stages.workspace import Workspace
 
 def test_tenants_are_those_with_data_and_a_typo_names_the_nearest(make_root):
     place = Workspace(make_root())
-    assert place.tenants() == ["alder", "birch", "cedar"]
-    assert place.tenants(["cedar", "alder", "alder"]) == ["alder", "cedar"]
+    assert place.list_tenants() == ["alder", "birch", "cedar"]
+    assert place.list_tenants(["cedar", "alder", "alder"]) == ["alder", "cedar"]
     with pytest.raises(DataError, match="did you mean 'birch'"):
-        place.tenants(["brich"])
+        place.list_tenants(["brich"])
 
 
 def test_no_data_says_how_to_get_some(make_root):
     with pytest.raises(DataError, match="dvc pull"):
-        Workspace(make_root(())).tenants()
+        Workspace(make_root(())).list_tenants()
 
 
 def test_a_folder_without_params_is_no_workspace(tmp_path):

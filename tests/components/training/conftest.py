@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from components.config import TrainConfig
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 from components.model.base.load import Base
 from components.model.delta import Delta
-from components.model.prefix.initialization import random_prefix
+from components.model.prefix.initialization import make_random_prefix
 from components.model.trainable_delta import TrainableDelta
-from components.training.run import Job, TrainResult
+from components.training.run import TrainingJob, TrainResult
 
 
 @pytest.fixture(autouse=True)
@@ -29,56 +29,56 @@ def base(build_model: Callable[..., Any], base_of: Callable[[Any], Base]) -> Bas
     return base_of(build_model("gpt2"))
 
 
-def make_pairs(count: int, seed: int) -> list[Encoded]:
+def make_pairs(count: int, seed: int) -> list[TokenizedPair]:
     """Random sources, each answered by the same short sentence with one token of the source in it."""
     shuffler = random.Random(seed)
     pairs = []
     for _ in range(count):
         source = [shuffler.randrange(2, 67) for _ in range(shuffler.randrange(3, 9))]
-        pairs.append(Encoded((*source, 0), (11, 12, source[0], 13, 14, 0)))
+        pairs.append(TokenizedPair((*source, 0), (11, 12, source[0], 13, 14, 0)))
     return pairs
 
 
 @pytest.fixture
-def train() -> list[Encoded]:
+def train() -> list[TokenizedPair]:
     return make_pairs(30, 1)
 
 
 @pytest.fixture
-def validation() -> list[Encoded]:
+def validation() -> list[TokenizedPair]:
     return make_pairs(10, 2)
 
 
 @pytest.fixture(scope="session")
-def pairs_of() -> Callable[..., list[Encoded]]:
+def pairs_of() -> Callable[..., list[TokenizedPair]]:
     """A function of a count, a seed and a longest length to random pairs whose lengths differ."""
 
-    def make(count: int, seed: int, longest: int = 12) -> list[Encoded]:
+    def make(count: int, seed: int, longest: int = 12) -> list[TokenizedPair]:
         shuffler = random.Random(seed)
 
         def ids() -> tuple[int, ...]:
             return (*(shuffler.randrange(2, 67) for _ in range(shuffler.randrange(longest))), 0)
 
-        return [Encoded(ids(), ids()) for _ in range(count)]
+        return [TokenizedPair(ids(), ids()) for _ in range(count)]
 
     return make
 
 
 @pytest.fixture(scope="session")
-def job_of(pairs_of: Callable[..., list[Encoded]]) -> Callable[..., Job]:
+def job_of(pairs_of: Callable[..., list[TokenizedPair]]) -> Callable[..., TrainingJob]:
     """A function of a base, a tenant's name and its train section to a job that is the same whenever it is made."""
 
-    def make(base: Base, tenant: str, *, count: int = 11, longest: int = 12, **values: Any) -> Job:
+    def make(base: Base, tenant: str, *, count: int = 11, longest: int = 12, **values: Any) -> TrainingJob:
         kept = {name: values.pop(name) for name in ("state", "run_key", "log", "stop") if name in values}
         short = {"prefix_length": 2, "max_steps": 4, "warmup_steps": 1, "batch_size": 4, "validate_every": 2}
         config = TrainConfig(**{**short, "initialization": "random", "learning_rate": 0.05} | values)
         seed = sum(map(ord, tenant))
-        shared = random_prefix(base.shape, 3, 9, 0.5) if config.shared else None
+        shared = make_random_prefix(base.shape, 3, 9, 0.5) if config.shared else None
         module = TrainableDelta(base, config, "", shared, [("ab", "c"), ("b", "d")])
         trained = pairs_of(count, seed, longest)
         # Half of it is validated on too, so that the best step is a late one.
         sets = trained, trained[: count // 2] + pairs_of(2, -seed, longest)
-        return Job(config, module, *sets, tenant=tenant, **kept)
+        return TrainingJob(config, module, *sets, tenant=tenant, **kept)
 
     return make
 

@@ -16,11 +16,11 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from components.config import EngineConfig, TrainConfig
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 from components.model.base.load import Base
 from components.model.trainable_delta import TrainableDelta
 from components.training.loop import train_together
-from components.training.run import Job, TrainResult
+from components.training.run import TrainingJob, TrainResult
 
 CONTEXT = 4096
 ENGINE = EngineConfig(train_tokens=1_000_000)
@@ -40,13 +40,16 @@ def base() -> Base:
     return Base(model, NoTexts(), "tiny", "0" * 64, "1" * 64, 1, CONTEXT)
 
 
-def job(base: Base, length: int, stop: Callable[[], bool] = lambda: False) -> Job:
+def job(base: Base, length: int, stop: Callable[[], bool] = lambda: False) -> TrainingJob:
     short = {"prefix_length": 2, "max_steps": 2, "warmup_steps": 1, "batch_size": 12, "validate_every": 1}
     config = TrainConfig(**{**short, "initialization": "random", "learning_rate": 0.05})
     pairs = [
-        Encoded((7, 8, 9, 0), (*((7 * number + place) % 60 + 2 for place in range(length)), 0)) for number in range(12)
+        TokenizedPair((7, 8, 9, 0), (*((7 * number + place) % 60 + 2 for place in range(length)), 0))
+        for number in range(12)
     ]
-    return Job(config, TrainableDelta(base, config, "", None, ()), pairs, pairs[:3], tenant=str(length), stop=stop)
+    return TrainingJob(
+        config, TrainableDelta(base, config, "", None, ()), pairs, pairs[:3], tenant=str(length), stop=stop
+    )
 
 
 def train(base: Base, lengths: list[int]) -> dict[str, Any]:
@@ -75,7 +78,7 @@ def main(free_mib: str, limit: str, *lengths: str) -> None:
     told = {}
     for tenant, result in tight.items():
         if isinstance(result, TrainResult):
-            one, other = (each.delta.prefix.stacked() for each in (result, wide[tenant]))
+            one, other = (each.delta.prefix.stack_decoder_site() for each in (result, wide[tenant]))
             told[tenant] = [float((one - other).norm() / other.norm()), result.best_step]
         else:
             told[tenant] = str(result)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
 from components.training import cross_entropy as ours
-from components.training.cross_entropy import chunked, whole
+from components.training.cross_entropy import compute_chunked_cross_entropy, compute_cross_entropy
 
 Parts = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]
 
@@ -38,9 +38,9 @@ def by(way: str, values: Parts) -> list[Tensor]:
     hidden_NC, weight_VC, bias_V, target_N, share_N = values
     hidden_NC = hidden_NC.clone().requires_grad_()
     if way == "chunked":
-        total, each_N = chunked(hidden_NC, weight_VC, bias_V, target_N, share_N)
+        total, each_N = compute_chunked_cross_entropy(hidden_NC, weight_VC, bias_V, target_N, share_N)
     else:
-        total, each_N = whole(linear(hidden_NC, weight_VC, bias_V), target_N, share_N)
+        total, each_N = compute_cross_entropy(linear(hidden_NC, weight_VC, bias_V), target_N, share_N)
     assert not each_N.requires_grad
     (3.0 * total).backward()
     assert hidden_NC.grad is not None
@@ -102,10 +102,10 @@ def test_one_row_that_is_not_finite_touches_no_other(way: str) -> None:
 
 def test_nothing_is_computed_for_the_frozen_layer_or_without_gradient() -> None:
     hidden_NC, *rest = parts(5, 4, 30, bias=True, seed=1)
-    total, _ = chunked(hidden_NC, *rest)
+    total, _ = compute_chunked_cross_entropy(hidden_NC, *rest)
     assert not total.requires_grad
     assert float(total) == pytest.approx(float(plain(hidden_NC, *rest)[0]), rel=1e-5)
-    empty, each = chunked(hidden_NC[:0], rest[0], rest[1], rest[2][:0], rest[3][:0])
+    empty, each = compute_chunked_cross_entropy(hidden_NC[:0], rest[0], rest[1], rest[2][:0], rest[3][:0])
     assert (float(empty), len(each)) == (0.0, 0)
 
 

@@ -10,17 +10,17 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from components.config import EngineConfig
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 from components.model.base.load import Base
 from components.model.delta import Delta
-from components.model.prefix.initialization import random_prefix
+from components.model.prefix.initialization import make_random_prefix
 from components.training import memory
 from components.training.loop import train_alone, train_together
-from components.training.memory import Room, free_bytes, tenant_bytes, token_bytes
-from components.training.objective import Deltas, Row
-from components.training.run import Job, Run
+from components.training.memory import MemoryBudget, estimate_tenant_bytes, measure_token_bytes, read_free_bytes
+from components.training.objective import StepDeltas, TrainingExample
+from components.training.run import TenantRun, TrainingJob
 
-JobOf = Callable[..., Job]
+JobOf = Callable[..., TrainingJob]
 CPU = torch.device("cpu")
 
 
@@ -45,13 +45,13 @@ def test_a_token_takes_what_it_is_said_to(
     base, engine, half = build_base(kind), EngineConfig(packing=packing), length // 2
 
     def a_pass(rows: int) -> None:
-        prefix = random_prefix(base.shape, 1, 0)
+        prefix = make_random_prefix(base.shape, 1, 0)
         for tensor in prefix.tensors.values():
             tensor.requires_grad_()
-        pair = Encoded((5,) * half, (6,) * half)
-        Deltas(base, [Delta(prefix=prefix)], engine).backward([Row(0, pair)] * rows)
+        pair = TokenizedPair((5,) * half, (6,) * half)
+        StepDeltas(base, [Delta(prefix=prefix)], engine).backward([TrainingExample(0, pair)] * rows)
 
-    said = token_bytes(base, engine)
+    said = measure_token_bytes(base, engine)
     few, many = (peak_bytes(lambda rows=rows: a_pass(rows)) for rows in (5, 25))
     assert 0.5 < said * 20 * length / (many - few) < 2
 
@@ -60,18 +60,18 @@ def test_a_token_takes_what_it_is_said_to(
 def test_a_tenant_takes_what_it_is_said_to(base: Base, job_of: JobOf, values: dict[str, Any]) -> None:
     job = job_of(base, "a", **{"prefix_length": 40, "max_steps": 2, "count": 2, **values})
 
-    def own(run: Run) -> int:
+    def own(run: TenantRun) -> int:
         states = [value for state in run.optimizer.state.values() for value in state.values()]
         grads = [parameter.grad for parameter in job.module.parameters() if parameter.grad is not None]
-        tensors = [*job.module.parameters(), *grads, *states, *run.best.tensors.values()]
+        tensors = [*job.module.parameters(), *grads, *states, *run.best_delta.tensors.values()]
         storages = {storage.data_ptr(): storage.nbytes() for storage in map(torch.Tensor.untyped_storage, tensors)}
         return sum(storages.values())
 
-    run = Run(job)
+    run = TenantRun(job)
     for parameter in job.module.parameters():
         parameter.grad = torch.ones_like(parameter)
     run.optimizer.step()
-    assert own(run) <= tenant_bytes(job.module, job.train) < 2 * own(run)
+    assert own(run) <= estimate_tenant_bytes(job.module, job.train) < 2 * own(run)
 
 
 def limits(folder: Path, **values: str) -> Path:
@@ -83,27 +83,29 @@ def limits(folder: Path, **values: str) -> Path:
 def test_free_memory_is_what_the_control_group_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = float(psutil.virtual_memory().total)
     monkeypatch.setattr(memory, "_CGROUP", limits(tmp_path, memory_max="5000000", memory_current="2000000"))
-    assert free_bytes(CPU) == 3_000_000
+    assert read_free_bytes(CPU) == 3_000_000
     limits(tmp_path, memory_max="max")
-    assert 3_000_000 < free_bytes(CPU) <= there
+    assert 3_000_000 < read_free_bytes(CPU) <= there
     limits(tmp_path, memory_max=str(10**18))
-    assert 3_000_000 < free_bytes(CPU) <= there
+    assert 3_000_000 < read_free_bytes(CPU) <= there
     monkeypatch.setattr(memory, "_CGROUP", tmp_path / "none")
-    assert 3_000_000 < free_bytes(CPU) <= there
+    assert 3_000_000 < read_free_bytes(CPU) <= there
 
 
 def test_a_room_is_the_smaller_of_what_is_asked_for_and_what_fits(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gib, token = 2**30, token_bytes(base, EngineConfig())
-    assert Room.of(base, EngineConfig(memory_gb=1.0)) == Room(EngineConfig().train_tokens, gib / 4)
-    tight = Room.of(base, EngineConfig(memory_gb=300 * token / gib))
-    assert (tight.tokens, tight.tenant_bytes) == (150, pytest.approx(75 * token))
-    assert Room.of(base, EngineConfig(memory_gb=300 * token / gib, train_tokens=99)).tokens == 99
+    gib, token = 2**30, measure_token_bytes(base, EngineConfig())
+    assert MemoryBudget.estimate(base, EngineConfig(memory_gb=1.0)) == MemoryBudget(
+        EngineConfig().train_tokens, gib / 4
+    )
+    tight = MemoryBudget.estimate(base, EngineConfig(memory_gb=300 * token / gib))
+    assert (tight.pass_tokens, tight.tenant_bytes) == (150, pytest.approx(75 * token))
+    assert MemoryBudget.estimate(base, EngineConfig(memory_gb=300 * token / gib, train_tokens=99)).pass_tokens == 99
     monkeypatch.setattr(memory, "_CGROUP", limits(tmp_path, memory_max=str(int(800 * token)), memory_current="0"))
-    assert Room.of(base, EngineConfig()).tokens in (399, 400)
+    assert MemoryBudget.estimate(base, EngineConfig()).pass_tokens in (399, 400)
     limits(tmp_path, memory_current=str(10**12))
-    assert Room.of(base, EngineConfig()).tokens == 1
+    assert MemoryBudget.estimate(base, EngineConfig()).pass_tokens == 1
 
 
 def test_next_to_no_memory_trains_one_tenant_at_a_time_and_one_row_in_a_pass(

@@ -12,7 +12,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from components.config import EngineConfig, TrainConfig, load_params
-from components.data.batches import epoch_order
+from components.data.batches import order_epoch
 from components.data.schema import Example
 from components.data.tokens import encode_examples
 from components.errors import BaseModelError, ConfigError, DataError
@@ -21,9 +21,9 @@ from components.model.decoding import Decoding, generate_text
 from components.model.delta import Delta
 from components.model.trainable_delta import TrainableDelta
 from components.registry.artifact import load_artifact, save_artifact
-from components.training.checkpoint import saved_step
-from components.training.objective import Deltas, Row
-from components.training.prepare import fit, frequent_words
+from components.training.checkpoint import read_saved_step
+from components.training.objective import StepDeltas, TrainingExample
+from components.training.prepare import find_frequent_words, fit
 from components.training.run import TrainResult
 
 SLOTS = {"prefix_length": 3, "learning_rate": 0.1}
@@ -94,14 +94,14 @@ def test_every_method_learns_and_leaves_the_base_alone(
     named = [(name, id(parameter)) for name, parameter in base.model.named_parameters()]
     result = run(base, config(method, mlp, max_steps=40))
     if method == "in-context":
-        assert (result.steps, result.delta.parameters) == (0, 0)
+        assert (result.steps, result.delta.parameter_count) == (0, 0)
         assert result.delta.demonstrations is not None
         assert result.delta.demonstrations.pool == tuple((one.source, one.references[0]) for one in TRAIN)
     else:
         assert result.steps == 40
         assert result.validation_loss < 0.9 * result.curve[0].validation_loss
         assert result.validation_loss == min(point.validation_loss for point in result.curve)
-        assert result.delta.parameters > 0
+        assert result.delta.parameter_count > 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in base.model.state_dict().items())
     assert [(name, id(part), part.__dict__.keys()) for name, part in base.model.named_modules()] == parts
     assert [(name, id(parameter)) for name, parameter in base.model.named_parameters()] == named
@@ -118,9 +118,9 @@ def test_every_method_resumes_bit_by_bit_after_a_stop(
     whole = run(base, settings)
     run(base, settings, state=tmp_path, run_key="a", stop=stop_at(at))
     reached = 0 if method == "in-context" else at
-    assert saved_step(tmp_path, "a") == reached
+    assert read_saved_step(tmp_path, "a") == reached
     resumed = run(base, settings, state=tmp_path, run_key="a")
-    assert (resumed.resumed_from, resumed.start) == (reached, f"resumed at step {reached}")
+    assert (resumed.resumed_from, resumed.start_description) == (reached, f"resumed at step {reached}")
     assert same(resumed, whole)
 
 
@@ -159,7 +159,7 @@ def test_an_artifact_of_every_method_says_what_was_trained(
     manifest = save(tmp_path, base, settings, result.delta)
     loaded, read = load_artifact(tmp_path, base)
     assert read == manifest
-    assert (manifest.method, manifest.parameters) == (method, result.delta.parameters)
+    assert (manifest.method, manifest.parameters) == (method, result.delta.parameter_count)
     assert manifest.prefix_length == (3 if METHODS[method].get("prefix_length") else 0)
     assert loaded.tensors.keys() == result.delta.tensors.keys()
     assert all(torch.equal(tensor, result.delta.tensors[name]) for name, tensor in loaded.tensors.items())
@@ -205,9 +205,9 @@ def test_the_best_delta_is_kept_and_survives_a_resume(
     stopped = fit(base, settings, TRAIN, contrary, stop=stop_at(result.best_step), **values)
     assert all(torch.equal(tensor, stopped.delta.tensors[name]) for name, tensor in result.delta.tensors.items())
     pairs = encode_examples(
-        base.texts, contrary, context=64, prefix_length=3, max_source_tokens=None, expand_references=False
+        base.text_codec, contrary, context=64, prefix_length=3, max_source_tokens=None, expand_references=False
     )
-    sums = Deltas(base, [result.delta]).measure([Row(0, pair) for pair in pairs])
+    sums = StepDeltas(base, [result.delta]).compute_sums([TrainingExample(0, pair) for pair in pairs])
     assert float(sums.nats_U / sums.count_U) == pytest.approx(result.validation_loss, rel=1e-5)
 
 
@@ -222,9 +222,9 @@ def test_the_loss_of_a_batch_is_what_the_config_says(build_base: Callable[..., B
         run(base, settings.model_copy(update={"loss": loss}))
         handle.remove()
         (gradients[loss],) = noted
-    module = TrainableDelta(base, settings, frequent_words(TRAIN), None, ())
+    module = TrainableDelta(base, settings, find_frequent_words(TRAIN), None, ())
     pairs = encode_examples(
-        base.texts,
+        base.text_codec,
         TRAIN,
         context=base.context,
         prefix_length=3,
@@ -232,10 +232,10 @@ def test_the_loss_of_a_batch_is_what_the_config_says(build_base: Callable[..., B
         expand_references=True,
         separate_contexts=base.is_encoder_decoder,
     )
-    order = epoch_order([pair.length for pair in pairs], 4, 0, 0)[0]
-    deltas = Deltas(base, [module.delta()])
-    tokens = int(deltas.backward([Row(0, pairs[index]) for index in order]).count_U)
-    deltas.finish()
+    order = order_epoch([pair.length for pair in pairs], 4, 0, 0)[0]
+    deltas = StepDeltas(base, [module.make_delta()])
+    tokens = int(deltas.backward([TrainingExample(0, pairs[index]) for index in order]).count_U)
+    deltas.propagate_gradients()
     own = torch.cat([one.grad.flatten() for one in module.parameters()])
     assert tokens == sum(len(pairs[index].target_ids) for index in order)
     torch.testing.assert_close(gradients["token-mean"], own / tokens)
@@ -316,7 +316,7 @@ def test_a_kill_9_anywhere_continues_to_the_same_bits(
         finally:
             os._exit(1)  # it lived
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert saved_step(tmp_path, "a") == reached
+    assert read_saved_step(tmp_path, "a") == reached
     resumed = run(base, settings, state=tmp_path, run_key="a")
     assert resumed.resumed_from == reached
     assert same(resumed, whole)

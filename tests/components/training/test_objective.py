@@ -7,30 +7,30 @@ import torch
 
 from components.config import EngineConfig
 from components.data.batches import collate
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 from components.model.base.load import Base
-from components.model.base.output_head import plain_head
+from components.model.base.output_head import has_plain_head
 from components.model.delta import Delta
-from components.model.packing import packable
-from components.model.prefix.attach import positions
-from components.model.prefix.batch import stack_rows
-from components.model.prefix.initialization import random_prefix
+from components.model.packing import is_packable
+from components.model.prefix.attach import compute_positions
+from components.model.prefix.batch import stack_prefixes
+from components.model.prefix.initialization import make_random_prefix
 from components.model.prefix.module import PrefixModule
-from components.model.prefix.prefilled_cache import cache_of
+from components.model.prefix.prefilled_cache import make_prefilled_cache
 from components.model.prefix.prefix import Prefix
-from components.training.objective import Deltas, Row
+from components.training.objective import StepDeltas, TrainingExample
 
 
-def loss_with_cache(base: Base, module: PrefixModule, pairs: list[Encoded]) -> torch.Tensor:
+def loss_with_cache(base: Base, module: PrefixModule, pairs: list[TokenizedPair]) -> torch.Tensor:
     """Mean over target tokens, from every logit of every position, on a prefilled cache."""
     batch = collate(pairs, base.pad_id)
-    rows = [module.prefix()] * len(pairs)
-    block = stack_rows(rows, "cpu", torch.float32)
-    cache, mask_BP = cache_of(block), block.mask_BP
+    rows = [module.make_prefix()] * len(pairs)
+    block = stack_prefixes(rows, "cpu", torch.float32)
+    cache, mask_BP = make_prefilled_cache(block), block.mask_BP
     logits_BTV = base.model(
         input_ids=batch.input_ids_BT,
         attention_mask=torch.cat([mask_BP, batch.attention_mask_BT], dim=1),
-        position_ids=positions(batch.attention_mask_BT, [module.length] * len(pairs)),
+        position_ids=compute_positions(batch.attention_mask_BT, [module.length] * len(pairs)),
         past_key_values=cache,
     ).logits
     losses = []
@@ -41,8 +41,8 @@ def loss_with_cache(base: Base, module: PrefixModule, pairs: list[Encoded]) -> t
     return torch.stack(losses).mean()
 
 
-def loss_of(base: Base, prefix: Prefix, pairs: list[Encoded], engine: EngineConfig) -> tuple[float, int]:
-    sums = Deltas(base, [Delta(prefix=prefix)], engine).measure([Row(0, pair) for pair in pairs])
+def loss_of(base: Base, prefix: Prefix, pairs: list[TokenizedPair], engine: EngineConfig) -> tuple[float, int]:
+    sums = StepDeltas(base, [Delta(prefix=prefix)], engine).compute_sums([TrainingExample(0, pair) for pair in pairs])
     return float(sums.nats_U), int(sums.count_U)
 
 
@@ -55,17 +55,20 @@ def engines() -> list[EngineConfig]:
 @pytest.mark.parametrize("engine", engines(), ids=str)
 @pytest.mark.parametrize("mlp_hidden", [0, 12])
 def test_equals_the_plain_loss_on_a_cache_and_its_gradient(
-    base: Base, train: list[Encoded], mlp_hidden: int, engine: EngineConfig
+    base: Base, train: list[TokenizedPair], mlp_hidden: int, engine: EngineConfig
 ) -> None:
     gradients, losses = [], []
     count = sum(len(pair.target_ids) for pair in train[:8])
     for attach in (True, False):
         module = PrefixModule(base.shape, 4, mlp_hidden)
-        module.load_values(random_prefix(base.shape, 4, seed=5))
+        module.load_values(make_random_prefix(base.shape, 4, seed=5))
         if attach:
-            deltas = Deltas(base, [Delta(prefix=module.prefix())], engine)
-            sums = [deltas.backward([Row(0, pair, 1 / count) for pair in part]) for part in (train[:3], train[3:8])]
-            deltas.finish()
+            deltas = StepDeltas(base, [Delta(prefix=module.make_prefix())], engine)
+            sums = [
+                deltas.backward([TrainingExample(0, pair, 1 / count) for pair in part])
+                for part in (train[:3], train[3:8])
+            ]
+            deltas.propagate_gradients()
             assert sum(int(one.count_U) for one in sums) == count
             losses.append(sum(float(one.nats_U) for one in sums) / count)
         else:
@@ -78,19 +81,21 @@ def test_equals_the_plain_loss_on_a_cache_and_its_gradient(
 
 
 @pytest.mark.parametrize("engine", engines(), ids=str)
-def test_source_and_padding_carry_no_loss(base: Base, train: list[Encoded], engine: EngineConfig) -> None:
-    prefix = random_prefix(base.shape, 4, seed=5)
-    long = Encoded(tuple(range(2, 30)), (3, 0))
+def test_source_and_padding_carry_no_loss(base: Base, train: list[TokenizedPair], engine: EngineConfig) -> None:
+    prefix = make_random_prefix(base.shape, 4, seed=5)
+    long = TokenizedPair(tuple(range(2, 30)), (3, 0))
     alone, other, together = (loss_of(base, prefix, pairs, engine) for pairs in ([train[0]], [long], [train[0], long]))
     assert together[1] == len(train[0].target_ids) + 2
     assert together[0] == pytest.approx(alone[0] + other[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("packing", [False, True])
-def test_the_vocabulary_is_computed_at_target_positions_only(base: Base, train: list[Encoded], packing: bool) -> None:
-    prefix, rows = random_prefix(base.shape, 4, seed=5), []
-    assert plain_head(base.model)  # tried out here, not while it is watched
-    assert packable(base.model)
+def test_the_vocabulary_is_computed_at_target_positions_only(
+    base: Base, train: list[TokenizedPair], packing: bool
+) -> None:
+    prefix, rows = make_random_prefix(base.shape, 4, seed=5), []
+    assert has_plain_head(base.model)  # tried out here, not while it is watched
+    assert is_packable(base.model)
     handle = base.model.lm_head.register_forward_hook(lambda _head, _args, output: rows.append(output.numel() // 67))
     loss_of(base, prefix, train[:3], EngineConfig(packing=packing, fused_loss=False))
     loss_of(base, prefix, train[:3], EngineConfig(packing=packing))
@@ -99,17 +104,17 @@ def test_the_vocabulary_is_computed_at_target_positions_only(base: Base, train: 
     assert not base.model.lm_head._forward_pre_hooks
 
 
-def test_tenants_in_one_pass_have_the_gradients_that_they_have_alone(base: Base, train: list[Encoded]) -> None:
+def test_tenants_in_one_pass_have_the_gradients_that_they_have_alone(base: Base, train: list[TokenizedPair]) -> None:
     parts = [train[:3], train[3:4], train[4:9]]
 
     def gradients(chosen: list[int]) -> list[torch.Tensor]:
         modules = [PrefixModule(base.shape, 2 + number) for number in chosen]
         for number, module in zip(chosen, modules, strict=True):
-            module.load_values(random_prefix(base.shape, module.length, seed=number))
-        deltas = Deltas(base, [Delta(prefix=module.prefix()) for module in modules])
-        rows = [Row(owner, pair, 0.1) for owner, number in enumerate(chosen) for pair in parts[number]]
+            module.load_values(make_random_prefix(base.shape, module.length, seed=number))
+        deltas = StepDeltas(base, [Delta(prefix=module.make_prefix()) for module in modules])
+        rows = [TrainingExample(owner, pair, 0.1) for owner, number in enumerate(chosen) for pair in parts[number]]
         deltas.backward(rows)
-        deltas.finish()
+        deltas.propagate_gradients()
         return [next(module.parameters()).grad for module in modules]
 
     together = gradients([0, 1, 2])

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from components.config import EngineConfig
 from components.model.base.load import Base
-from components.model.packing import packable
+from components.model.packing import is_packable
 from components.training.loop import train_alone, train_together
-from components.training.run import Job, TrainResult
+from components.training.run import TrainingJob, TrainResult
 
-JobOf = Callable[..., Job]
+JobOf = Callable[..., TrainingJob]
 Check = Callable[..., None]
 
 EVERYWHERE: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ ALL = {**EVERYWHERE, **DECODER_ONLY}
 KINDS = {"gpt2": ALL, "llama": ALL, "opt": ALL, "bart": EVERYWHERE, "t5": EVERYWHERE}
 
 
-def together(base: Base, jobs: Iterable[Job], **engine: Any) -> dict[str, TrainResult]:
+def together(base: Base, jobs: Iterable[TrainingJob], **engine: Any) -> dict[str, TrainResult]:
     results = {}
     for ended in train_together(base, jobs, EngineConfig(**engine)):
         assert isinstance(ended.result, TrainResult), ended.result
@@ -123,7 +123,7 @@ def test_methods_with_weights_of_their_own_run_between_the_others(
     base = bases("gpt2")
     own = {"method": method, "adapter_size": 3, "lora_rank": 2, "learning_rate": 0.01}
 
-    def jobs(*names: str) -> list[Job]:
+    def jobs(*names: str) -> list[TrainingJob]:
         return [job_of(base, name, **ALL.get(name, own)) for name in names]
 
     before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
@@ -170,7 +170,7 @@ def test_a_base_that_mixes_neighbours_is_trained_padded(
         return hidden + 0.1 * torch.nn.functional.pad(hidden[:, :-1], (0, 0, 1, 0))
 
     handle = base.model.transformer.h[0].register_forward_hook(mix)
-    assert not packable(base.model)
+    assert not is_packable(base.model)
     wide = together(base, [job_of(base, name, **ALL[name]) for name in names])
     for name in names:
         check_same(train_alone(base, job_of(base, name, **ALL[name]), EngineConfig(packing=False)), wide[name])

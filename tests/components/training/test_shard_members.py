@@ -12,31 +12,31 @@ import torch
 from safetensors import safe_open
 
 from components.config import EngineConfig
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 from components.errors import TrainingError, WorkspaceError
 from components.model.base.load import Base
-from components.training.checkpoint import FILE, saved_step
+from components.training.checkpoint import STATE_FILE, read_saved_step
 from components.training.loop import train_alone, train_together
-from components.training.memory import Room, tenant_bytes
-from components.training.run import Job, TrainResult
+from components.training.memory import MemoryBudget, estimate_tenant_bytes
+from components.training.run import TrainingJob, TrainResult
 
-JobOf = Callable[..., Job]
+JobOf = Callable[..., TrainingJob]
 Check = Callable[..., None]
 STEPS = {"a": 9, "b": 3, "c": 5, "d": 0, "e": 4, "f": 2, "g": 6}
 
 
-def ends(base: Base, jobs: list[Job], **engine: Any) -> dict[str, Any]:
+def ends(base: Base, jobs: list[TrainingJob], **engine: Any) -> dict[str, Any]:
     return {ended.job.tenant: ended.result for ended in train_together(base, jobs, EngineConfig(**engine))}
 
 
 class Watched:
     """A generator of jobs that notes what is in training whenever one is drawn and whenever one ends."""
 
-    def __init__(self, jobs: list[Job]) -> None:
+    def __init__(self, jobs: list[TrainingJob]) -> None:
         self.jobs, self.drawn, self.ended = jobs, list[str](), list[str]()
         self.most = 0
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[TrainingJob]:
         for job in self.jobs:
             self.drawn.append(job.tenant)
             self.most = max(self.most, len(self.drawn) - len(self.ended))
@@ -54,15 +54,17 @@ class Watched:
 def test_who_fits_trains_and_who_ends_makes_room(
     base: Base, job_of: JobOf, check_same: Check, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
-    def jobs() -> list[Job]:
+    def jobs() -> list[TrainingJob]:
         made = [job_of(base, name, max_steps=steps, validate_every=1) for name, steps in STEPS.items()]
-        return [replace(job, train=[Encoded((2 + place, 0), (3, 4 + place, 0)) for place in range(8)]) for job in made]
+        return [
+            replace(job, train=[TokenizedPair((2 + place, 0), (3, 4 + place, 0)) for place in range(8)]) for job in made
+        ]
 
     alone = {job.tenant: train_alone(base, job) for job in jobs()}
-    need = tenant_bytes(jobs()[0].module, jobs()[0].train)
+    need = estimate_tenant_bytes(jobs()[0].module, jobs()[0].train)
     # Four examples of five tokens a step: two tenants fill passes of 15 tokens.
-    room = Room(15, 1e12) if bound == "tokens" else Room(4096, 2.5 * need)
-    monkeypatch.setattr(Room, "of", lambda _base, _engine: room)
+    room = MemoryBudget(15, 1e12) if bound == "tokens" else MemoryBudget(4096, 2.5 * need)
+    monkeypatch.setattr(MemoryBudget, "estimate", lambda _base, _engine: room)
     shard = Watched(jobs())
     results = shard.train(base)
     assert shard.drawn == list(STEPS)
@@ -86,7 +88,7 @@ def by_turns(steps: dict[str, int], places: int) -> list[str]:
 
 
 def test_a_run_ends_when_patience_does(base: Base, job_of: JobOf, check_same: Check) -> None:
-    def jobs() -> list[Job]:
+    def jobs() -> list[TrainingJob]:
         common = {"count": 1, "max_steps": 40, "validate_every": 1, "learning_rate": 1.0}
         patient = [job_of(base, f"p{limit}", **common, patience=limit) for limit in (1, 3)]
         return [*patient, job_of(base, "calm", max_steps=12, patience=3)]
@@ -111,7 +113,7 @@ def test_one_that_is_stopped_leaves_with_its_state_and_goes_on_later(
     stopping = job_of(base, "b", max_steps=6, **kept, stop=lambda: asked.append(1) or len(asked) > 3)
     results = ends(base, [job_of(base, "a"), stopping, job_of(base, "c", max_steps=5)])
     assert (results["a"].steps, results["b"].steps, results["c"].steps) == (4, 3, 5)
-    assert saved_step(tmp_path, "k") == 3
+    assert read_saved_step(tmp_path, "k") == 3
     later = ends(base, [job_of(base, "d"), job_of(base, "b", max_steps=6, **kept)])
     assert later["b"].resumed_from == 3
     check_same(train_alone(base, job_of(base, "b", max_steps=6)), later["b"])
@@ -121,7 +123,7 @@ def test_one_that_is_stopped_leaves_with_its_state_and_goes_on_later(
 def test_ctrl_c_saves_everyone_and_each_goes_on_from_its_own_step(
     base: Base, job_of: JobOf, check_same: Check, tmp_path: Path, seed: int
 ) -> None:
-    def jobs() -> list[Job]:
+    def jobs() -> list[TrainingJob]:
         states = ({"state": tmp_path / name, "run_key": name} for name in STEPS)
         each = zip(STEPS.items(), states, strict=True)
         return [
@@ -140,7 +142,7 @@ def test_ctrl_c_saves_everyone_and_each_goes_on_from_its_own_step(
     with pytest.raises(KeyboardInterrupt):
         ends(base, jobs(), train_tokens=60)
     handle.remove()
-    steps = {name: saved_step(tmp_path / name, name) for name in STEPS}
+    steps = {name: read_saved_step(tmp_path / name, name) for name in STEPS}
     assert any(steps.values())
     results = ends(base, jobs()[::-1])
     for job in jobs():
@@ -153,7 +155,7 @@ def test_a_closed_shard_is_saved(base: Base, job_of: JobOf, tmp_path: Path) -> N
     shard = train_together(base, [job_of(base, "short", max_steps=3), job])
     assert next(shard).job.tenant == "short"
     shard.close()
-    assert saved_step(tmp_path, "k") == 3
+    assert read_saved_step(tmp_path, "k") == 3
 
 
 def test_an_interrupted_shard_saves_all_whose_states_can_be_written(
@@ -173,14 +175,14 @@ def test_an_interrupted_shard_saves_all_whose_states_can_be_written(
     kept = {"run_key": "k", "max_steps": 50, "validate_every": 50}
     with pytest.raises(KeyboardInterrupt):
         ends(base, [job_of(base, "ill", state=ill, **kept), job_of(base, "well", state=well, stop=stop, **kept)])
-    assert saved_step(well, "k") == 3
+    assert read_saved_step(well, "k") == 3
     assert "ill: its training is not saved: wanted to write " in caplog.text
 
 
 def test_a_state_that_cannot_be_looked_at_ends_its_run_before_it_begins(
     base: Base, job_of: JobOf, check_same: Check, tmp_path: Path
 ) -> None:
-    (tmp_path / f".{FILE}.left.tmp").mkdir()
+    (tmp_path / f".{STATE_FILE}.left.tmp").mkdir()
     jobs = [job_of(base, "a"), job_of(base, "ill", state=tmp_path), job_of(base, "b")]
     results = ends(base, jobs)
     assert isinstance(results["ill"], WorkspaceError)
@@ -188,7 +190,7 @@ def test_a_state_that_cannot_be_looked_at_ends_its_run_before_it_begins(
         check_same(train_alone(base, job_of(base, name)), results[name])
 
 
-def not_a_number(job: Job) -> Callable[[int, dict[str, float]], None]:
+def not_a_number(job: TrainingJob) -> Callable[[int, dict[str, float]], None]:
     def at(step: int, _metrics: dict[str, float]) -> None:
         if step == 2:
             with torch.no_grad():
@@ -210,7 +212,7 @@ def test_a_loss_that_is_not_finite_ends_its_own_run_alone(
     if case == "inf":
         next(ill.module.parameters()).data.fill_(float("inf"))
 
-    def others() -> list[Job]:
+    def others() -> list[TrainingJob]:
         return [job_of(base, "a", mlp_hidden=4), job_of(base, "b", max_steps=6), job_of(base, "late", prefix_length=5)]
 
     results = ends(base, [others()[0], ill, *others()[1:]], packing=packing)
@@ -221,9 +223,9 @@ def test_a_loss_that_is_not_finite_ends_its_own_run_alone(
     assert list(without) == [name for name in results if name != "ill"]
     for name, result in without.items():
         check_same(result, results[name], 1e-5)
-    assert saved_step(tmp_path, "k") == {"nan": 2, "inf": 0, "rate": saved_step(tmp_path, "k")}[case]
-    if saved_step(tmp_path, "k"):
-        state = safe_open(tmp_path / FILE, framework="pt")
+    assert read_saved_step(tmp_path, "k") == {"nan": 2, "inf": 0, "rate": read_saved_step(tmp_path, "k")}[case]
+    if read_saved_step(tmp_path, "k"):
+        state = safe_open(tmp_path / STATE_FILE, framework="pt")
         assert all(state.get_tensor(name).isfinite().all() for name in state.keys())  # noqa: SIM118 - not a mapping
 
 
@@ -231,7 +233,7 @@ def test_examples_that_cannot_be_trained_on_end_their_run_before_it_begins(
     base: Base, job_of: JobOf, check_same: Check
 ) -> None:
     jobs = [job_of(base, name) for name in ("none", "a", "long", "b")]
-    long = Encoded((*range(2, 66), 0), (3, 0))
+    long = TokenizedPair((*range(2, 66), 0), (3, 0))
     jobs[0], jobs[2] = replace(jobs[0], train=[]), replace(jobs[2], validation=[long])
     results = ends(base, jobs)
     assert str(results["none"]).startswith("wanted examples in the train split; got none")

@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from components.config import EngineConfig
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 from components.errors import TrainingError
 from components.model.base.load import Base
 from components.model.delta import Delta
 from components.training import loop
 from components.training.loop import train_alone, train_together
-from components.training.objective import Deltas
-from components.training.run import Job, Run
+from components.training.objective import StepDeltas
+from components.training.run import TenantRun, TrainingJob
 
-JobOf = Callable[..., Job]
+JobOf = Callable[..., TrainingJob]
 Check = Callable[..., None]
 NAMES: dict[str, dict[str, Any]] = {"a": {}, "b": {"mlp_hidden": 4}, "c": {"max_steps": 6}, "d": {"prefix_length": 5}}
 CPU_SAYS = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"
@@ -66,7 +66,7 @@ class Device:
             handle.remove()
 
 
-def jobs(base: Base, job_of: JobOf) -> list[Job]:
+def jobs(base: Base, job_of: JobOf) -> list[TrainingJob]:
     return [job_of(base, name, **values) for name, values in NAMES.items()]
 
 
@@ -76,7 +76,7 @@ def alone(base: Base, job_of: JobOf) -> dict[str, Any]:
     return {job.tenant: train_alone(base, job) for job in jobs(base, job_of)}
 
 
-def ends(base: Base, those: list[Job], **engine: Any) -> dict[str, Any]:
+def ends(base: Base, those: list[TrainingJob], **engine: Any) -> dict[str, Any]:
     return {ended.job.tenant: ended.result for ended in train_together(base, those, EngineConfig(**engine))}
 
 
@@ -113,8 +113,8 @@ def test_an_example_that_does_not_fit_alone_ends_its_own_run_and_makes_no_pass_s
     those = jobs(base, job_of)
     large = job_of(base, "large")
     for number, name in enumerate(("train", "validation")):
-        one = [*getattr(large, name), Encoded((*range(2, 52), 0), (3, 0))]
-        those.insert(2 * number, Job(large.config, job_of(base, "large").module, **fields(large, name, one)))
+        one = [*getattr(large, name), TokenizedPair((*range(2, 52), 0), (3, 0))]
+        those.insert(2 * number, TrainingJob(large.config, job_of(base, "large").module, **fields(large, name, one)))
     with Device(most=51).under(base) as device:
         results = ends(base, those, train_tokens=50)
     for name in ("large-train", "large-validation"):
@@ -126,11 +126,11 @@ def test_an_example_that_does_not_fit_alone_ends_its_own_run_and_makes_no_pass_s
     assert max(device.sizes[-20:]) > 30
 
 
-def fields(job: Job, name: str, pairs: list[Encoded]) -> dict[str, Any]:
+def fields(job: TrainingJob, name: str, pairs: list[TokenizedPair]) -> dict[str, Any]:
     return {"train": job.train, "validation": job.validation, name: pairs, "tenant": f"large-{name}"}
 
 
-class Narrow(Deltas):
+class Narrow(StepDeltas):
     """Slots of so many tenants at most; more run out of memory when they are made or, with `late`, brought back."""
 
     most, late, kind, refused = 1, False, "gpu", 0
@@ -139,13 +139,13 @@ class Narrow(Deltas):
         super().__init__(base, deltas, engine)
         self.check(late=False)
 
-    def finish(self) -> None:
+    def propagate_gradients(self) -> None:
         """A part of the gradients has come back by then."""
-        super().finish()
+        super().propagate_gradients()
         self.check(late=True)
 
     def check(self, *, late: bool) -> None:
-        if self.tenants > self.most and late == self.late:
+        if self.tenant_count > self.most and late == self.late:
             Narrow.refused += 1
             raise PROBLEMS[self.kind]()
 
@@ -163,7 +163,7 @@ def test_tenants_whose_slots_do_not_fit_together_take_turns(
     late: bool,
     kind: str,
 ) -> None:
-    monkeypatch.setattr(loop, "Deltas", Narrow)
+    monkeypatch.setattr(loop, "StepDeltas", Narrow)
     for name, value in {"most": most, "late": late, "kind": kind, "refused": 0}.items():
         monkeypatch.setattr(Narrow, name, value)
     results = ends(base, jobs(base, job_of))
@@ -176,7 +176,7 @@ def test_tenants_whose_slots_do_not_fit_together_take_turns(
 def test_a_tenant_whose_slots_do_not_fit_alone_is_in_trouble(
     base: Base, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "Deltas", Narrow)
+    monkeypatch.setattr(loop, "StepDeltas", Narrow)
     monkeypatch.setattr(Narrow, "most", 0)
     for result in ends(base, jobs(base, job_of)).values():
         assert isinstance(result, TrainingError)
@@ -188,14 +188,14 @@ def test_an_optimizer_without_memory_ends_its_own_run(
     base: Base, job_of: JobOf, check_same: Check, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     those = jobs(base, job_of)
-    update = Run.update
+    update = TenantRun.update
 
-    def fails(run: Run, nats: float, count: int) -> None:
+    def fails(run: TenantRun, nats: float, count: int) -> None:
         if run.job is those[1]:
             raise PROBLEMS[kind]()
         update(run, nats, count)
 
-    monkeypatch.setattr(Run, "update", fails)
+    monkeypatch.setattr(TenantRun, "update", fails)
     results = ends(base, those)
     assert isinstance(results.pop("b"), TrainingError)
     for name, result in results.items():

@@ -4,21 +4,27 @@ import numpy as np
 import pytest
 import torch
 
-from components.builtin.corpus import rows, texts
-from components.builtin.pretraining.gpt2 import Recipe, pretrain, save, train_tokenizer, weighted_loss
+from components.builtin.corpus import generate_batches, generate_texts
+from components.builtin.pretraining.gpt2 import (
+    PretrainingConfig,
+    compute_weighted_loss,
+    pretrain,
+    save_base,
+    train_tokenizer,
+)
 
-RECIPE = Recipe(layers=1, hidden=16, heads=2, context=64, steps=6, warmup_steps=1)
+RECIPE = PretrainingConfig(layers=1, hidden=16, heads=2, context=64, steps=6, warmup_steps=1)
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer(islice(texts(1), 200), 400)
+    return train_tokenizer(islice(generate_texts(1), 200), 400)
 
 
 def run(tokenizer, state, steps=None, log=lambda *_: None):
-    batches = rows(tokenizer, seed=0, batch_size=2, length=32)
+    batches = generate_batches(tokenizer, seed=0, batch_size=2, length=32)
     batches = batches if steps is None else islice(batches, steps)
-    return pretrain(batches, tokenizer.get_vocab_size(), 0, RECIPE, log, state=state, every=2)
+    return pretrain(batches, tokenizer.get_vocab_size(), 0, RECIPE, log, state=state, log_every=2)
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
@@ -38,7 +44,7 @@ def test_the_loss_is_a_weighted_mean():
     hidden, ids = torch.randn(2, 3, 4), torch.randint(7, (2, 3))
     weights = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 1.0]])
     losses = -torch.log_softmax(head(hidden), -1).gather(-1, ids[..., None])[..., 0]
-    assert torch.allclose(weighted_loss(hidden, head, ids, weights), (losses * weights).sum() / weights.sum())
+    assert torch.allclose(compute_weighted_loss(hidden, head, ids, weights), (losses * weights).sum() / weights.sum())
 
 
 def test_digits_stand_alone_and_text_comes_back(tokenizer):
@@ -51,7 +57,7 @@ def test_what_is_saved_loads_with_transformers(tokenizer, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = run(tokenizer, tmp_path / "a.pt")
-    save(model, tokenizer, tmp_path / "base")
+    save_base(model, tokenizer, tmp_path / "base")
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     assert loaded.config.n_head == 2
     assert AutoTokenizer.from_pretrained(tmp_path / "base")("a b")["input_ids"] == tokenizer.encode("a b").ids

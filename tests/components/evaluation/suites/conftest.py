@@ -8,7 +8,7 @@ from components.evaluation.suites import java
 
 @pytest.fixture(scope="session")
 def with_java():
-    if (missing := java.problem()) is not None:
+    if (missing := java.find_problem()) is not None:
         pytest.skip(": ".join(missing))
 
 

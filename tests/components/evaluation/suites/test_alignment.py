@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.errors import DataError
-from components.evaluation.suites.alignment import align, input_key
-from components.evaluation.suites.predictions import Predictions
+from components.evaluation.suites.alignment import align_outputs, normalize_input
+from components.evaluation.suites.predictions import SystemOutputs
 from components.evaluation.suites.references import References
 
 
 def predictions(texts, inputs=None, plain=True):
-    return Predictions(Path("out"), texts, range(1, len(texts) + 1), inputs, plain and inputs is None)
+    return SystemOutputs(Path("out"), texts, range(1, len(texts) + 1), inputs, plain and inputs is None)
 
 
 def references(count, inputs=None, rows=0):
@@ -23,25 +23,25 @@ def references(count, inputs=None, rows=0):
 @given(order=st.permutations(range(6)), repeated=st.lists(st.integers(0, 5), max_size=4))
 def test_by_input_any_order_and_repetition_does(order, repeated):
     asked = [*order, *repeated]
-    found = align(
+    found = align_outputs(
         predictions([f"p{number}" for number in asked], [f"i{number}" for number in asked]),
         references(6, [f"i{number}" for number in range(6)]),
     )
     assert found.predictions == [f"p{number}" for number in range(6)]
-    assert found.by == "input"
+    assert found.aligned_by == "input"
 
 
 def test_our_sources_and_the_releases_name_the_same_inputs():
     ours = "name : Blue Spice | eatType : coffee shop"
-    assert input_key("name[Blue Spice],  eatType[coffee shop]") == input_key(ours) == ours
-    assert input_key(" a  b ") == "a b"
+    assert normalize_input("name[Blue Spice],  eatType[coffee shop]") == normalize_input(ours) == ours
+    assert normalize_input(" a  b ") == "a b"
 
 
 def test_inputs_that_repeat_in_both_are_paired_by_place():
-    found = align(predictions(["a", "b"], ["x", "x"]), references(2, ["x", "x"]))
+    found = align_outputs(predictions(["a", "b"], ["x", "x"]), references(2, ["x", "x"]))
     assert found.predictions == ["a", "b"]
     with pytest.raises(DataError, match="stand more than once"):
-        align(predictions(["a", "b", "c"], ["x", "x", "y"]), references(3, ["y", "x", "x"]))
+        align_outputs(predictions(["a", "b", "c"], ["x", "x", "y"]), references(3, ["y", "x", "x"]))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_inputs_that_repeat_in_both_are_paired_by_place():
 def test_inputs_that_do_not_match_are_refused(asked, known, told):
     texts = [f"p{random.Random(number).random()}" for number in range(len(asked))]
     with pytest.raises(DataError, match=told):
-        align(predictions(texts, asked), references(len(known), known))
+        align_outputs(predictions(texts, asked), references(len(known), known))
 
 
 @pytest.mark.parametrize(
@@ -67,16 +67,16 @@ def test_inputs_that_do_not_match_are_refused(asked, known, told):
 )
 def test_counts_that_differ_are_refused_with_the_first_line(given, wanted, told):
     with pytest.raises(DataError, match=told):
-        align(predictions([f"p{number}" for number in range(given)]), references(wanted))
+        align_outputs(predictions([f"p{number}" for number in range(given)]), references(wanted))
 
 
 def test_a_line_for_each_row_of_references_needs_its_inputs():
     with pytest.raises(DataError, match="name the inputs in a column"):
-        align(predictions(["p"] * 5), references(2, ["x", "y"], rows=5))
+        align_outputs(predictions(["p"] * 5), references(2, ["x", "y"], rows=5))
 
 
 def test_blank_lines_at_the_end_are_no_predictions():
-    assert align(predictions(["a", "b", "", ""]), references(2)).predictions == ["a", "b"]
-    assert align(predictions(["a", ""]), references(2)).predictions == ["a", ""]
+    assert align_outputs(predictions(["a", "b", "", ""]), references(2)).predictions == ["a", "b"]
+    assert align_outputs(predictions(["a", ""]), references(2)).predictions == ["a", ""]
     with pytest.raises(DataError):
-        align(predictions(["a", "b", ""], plain=False), references(2))
+        align_outputs(predictions(["a", "b", ""], plain=False), references(2))

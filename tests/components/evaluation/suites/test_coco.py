@@ -18,20 +18,20 @@ REFERENCES = [
 def test_rouge_is_the_f_of_beta_1_2():
     # The longest common subsequence of `a b c` and `a c` has 2 words: precision 2/3, recall 1.
     wanted = (1 + 1.2**2) * (2 / 3) / (1 + 1.2**2 * 2 / 3)
-    assert coco._rouge(["a b c"], [["a c"]], [[0]]) == [pytest.approx(wanted)]
+    assert coco._score_rouge(["a b c"], [["a c"]], [[0]]) == [pytest.approx(wanted)]
 
 
 def test_cider_of_the_references_themselves_is_ten():
     texts = ["a b c d", "e f g h", "i j k l"]
-    assert coco._cider(texts, [[text] for text in texts]) == pytest.approx(10)
-    assert coco._cider(["a"], [[""]]) == 0.0
+    assert coco._score_cider(texts, [[text] for text in texts]) == pytest.approx(10)
+    assert coco._score_cider(["a"], [[""]]) == 0.0
 
 
 @pytest.mark.usefixtures("with_java")
 def test_tokens_are_lower_cased_and_without_punctuation_a_line_for_each_text():
     # Brackets stay: the official list of punctuation has them in capitals, which the tokenizer has lower-cased.
     texts = ["It's £20 (or so), isn't it?", "", "two\nlines\u2028three \x85 four\r", 'Café – "quoted"', "."]
-    assert coco.tokenize(texts) == [
+    assert coco.tokenize_ptb(texts) == [
         "it 's # 20 -lrb- or so -rrb- is n't it",
         "",
         "two lines three four",
@@ -56,16 +56,16 @@ def test_a_slice_scores_as_if_it_were_alone():
 @pytest.mark.usefixtures("with_java")
 def test_meteor_is_best_for_the_reference_itself_and_nothing_for_strangers():
     texts = ["the cat sat", "xyz", "", "the | cat ||| sat"]
-    own, strange, empty, barred = meteor.scores(texts, [["the cat sat"]] * 4, [[0], [1], [2], [3]])
+    own, strange, empty, barred = meteor.compute_scores(texts, [["the cat sat"]] * 4, [[0], [1], [2], [3]])
     assert own == pytest.approx(1)
     assert strange == empty == 0
     assert 0 < barred < 1
 
 
 def test_without_java_they_are_refused_by_name(monkeypatch):
-    monkeypatch.setattr(java, "_answers", lambda: False)
+    monkeypatch.setattr(java, "_is_java_available", lambda: False)
     with pytest.raises(WorkspaceError, match="java -version") as told:
-        coco.tokenize(["a"])
+        coco.tokenize_ptb(["a"])
     assert "install" in told.value.fix
 
 
@@ -75,23 +75,23 @@ def test_a_java_that_fails_is_told(monkeypatch, tmp_path):
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(WorkspaceError, match="no memory"):
-        coco.tokenize(["a"])
+        coco.tokenize_ptb(["a"])
     with pytest.raises(WorkspaceError, match=r"it ended; no memory"):
-        meteor.scores(["a"], [["a"]], [[0]])
+        meteor.compute_scores(["a"], [["a"]], [[0]])
 
 
 def test_a_package_without_its_programs_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(java, "_package", lambda: tmp_path)
-    why, fix = java.problem()
+    monkeypatch.setattr(java, "_find_package", lambda: tmp_path)
+    why, fix = java.find_problem()
     assert "stanford-corenlp" in why
     assert "again" in fix
-    monkeypatch.setattr(java, "_package", lambda: None)
-    assert java.problem() == (java.NO_PACKAGE, java.INSTALL_PACKAGE)
+    monkeypatch.setattr(java, "_find_package", lambda: None)
+    assert java.find_problem() == (java.NO_PACKAGE, java.INSTALL_PACKAGE)
     assert "metrics" in java.INSTALL_PACKAGE
     with pytest.raises(WorkspaceError):
-        java.jar(java.METEOR)
+        java.find_jar(java.METEOR_JAR)
 
 
 def test_rouge_of_slices_is_a_mean():
-    each = coco._rouge(["a b", "c"], [["a"], ["c"]], [[0], [1], [0, 1]])
+    each = coco._score_rouge(["a b", "c"], [["a"], ["c"]], [[0], [1], [0, 1]])
     assert each[2] == pytest.approx(np.mean(each[:2]))

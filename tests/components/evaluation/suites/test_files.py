@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from components.errors import DataError
-from components.evaluation.suites.predictions import read_predictions
+from components.evaluation.suites.predictions import read_system_outputs
 from components.evaluation.suites.references import read_references
 
 MR = '"name[Blue Spice], eatType[pub]"'
@@ -51,15 +51,15 @@ def write(tmp_path):
     ],
 )
 def test_predictions(write, name, content, texts, inputs):
-    found = read_predictions(write(name, content))
+    found = read_system_outputs(write(name, content))
     assert list(found.texts) == texts
     assert (found.inputs and list(found.inputs)) == inputs
 
 
 def test_a_column_can_be_named(write):
     path = write("a.csv", "mr,Beam,output\nx,b,o\n")
-    assert read_predictions(path, "beam").texts == ["b"]
-    assert read_predictions(path).texts == ["o"]
+    assert read_system_outputs(path, "beam").texts == ["b"]
+    assert read_system_outputs(path).texts == ["o"]
     assert read_references([path], "dart", "BEAM").texts == [["b"]]
 
 
@@ -93,7 +93,7 @@ def test_slices_come_from_our_own_lines(write):
     lines = [{"source": "x", "references": ["a"], "slice": "seen"}, {"source": "y", "references": ["b"], "slice": None}]
     path = write("a.jsonl", "".join(json.dumps({**line, "prediction": "p"}) + "\n" for line in lines))
     assert read_references([path], "webnlg").slices == ["seen", None]
-    assert read_predictions(path).texts == ["p", "p"]
+    assert read_system_outputs(path).texts == ["p", "p"]
 
 
 def test_files_side_by_side(write):
@@ -175,7 +175,7 @@ def test_the_release_of_dart(write):
 )
 def test_bad_predictions_are_told_with_their_line(write, name, content, told):
     with pytest.raises(DataError, match=told):
-        read_predictions(write(name, content))
+        read_system_outputs(write(name, content))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_bad_references_are_told_with_their_line(write, name, content, told):
         read_references([write(name, content)], "e2e")
 
 
-@pytest.mark.parametrize("read", [read_predictions, lambda path: read_references([path], "dart", "x")])
+@pytest.mark.parametrize("read", [read_system_outputs, lambda path: read_references([path], "dart", "x")])
 def test_unreadable_files(tmp_path, read):
     with pytest.raises(DataError, match="nothing at"):
         read(tmp_path / "none.txt")
@@ -204,16 +204,16 @@ def test_unreadable_files(tmp_path, read):
 
 def test_a_folder_is_no_file_of_predictions(tmp_path):
     with pytest.raises(DataError, match="Is a directory"):
-        read_predictions(tmp_path)
+        read_system_outputs(tmp_path)
 
 
 def test_an_unknown_column_is_told_with_the_nearest(write):
     path = write("a.csv", "mr,output\nx,y\n")
     with pytest.raises(DataError, match="did you mean 'output'"):
-        read_predictions(path, "outputt")
+        read_system_outputs(path, "outputt")
     with pytest.raises(DataError, match="name one of its columns"):
         read_references([path], "dart", "zzzzz")
     with pytest.raises(DataError, match="no named column"):
-        read_predictions(write("b.txt", "x\n"), "output")
+        read_system_outputs(write("b.txt", "x\n"), "output")
     with pytest.raises(DataError, match="no named column"):
         read_references([write("b.tsv", "x\ty\n")], "e2e", "ref")

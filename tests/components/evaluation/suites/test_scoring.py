@@ -5,12 +5,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import DataError, WorkspaceError
-from components.evaluation.suites import LABELS, SUITES, java, left_out, named_suite, score_suite
+from components.evaluation.suites import (
+    SUITE_METRIC_LABELS,
+    SUITES,
+    find_suite,
+    find_unavailable_metrics,
+    java,
+    score_suite,
+)
 
 WORDS = st.sampled_from(["oak", "elm", "ash", "yew", "fir", "bay", "box", "fig"])
 TEXT = st.lists(WORDS, min_size=4, max_size=9).map(" ".join)
 EXAMPLES = st.lists(st.tuples(TEXT, st.lists(TEXT, min_size=1, max_size=4)), min_size=1, max_size=6)
-PLAIN = {name: [metric for metric in suite.variants if metric not in suite.java] for name, suite in SUITES.items()}
+PLAIN = {
+    name: [metric for metric in suite.variants if metric not in suite.java_metrics] for name, suite in SUITES.items()
+}
 BEST = {"bleu": 100, "ter": 0, "rouge1": 100, "rouge2": 100, "rougeL": 100}
 
 
@@ -70,7 +79,7 @@ def test_an_empty_prediction_is_scored_not_refused(suite):
 
 def test_an_unknown_suite_is_told_with_the_nearest():
     with pytest.raises(DataError, match="did you mean 'webnlg'"):
-        named_suite("webnlg17")
+        find_suite("webnlg17")
     with pytest.raises(DataError, match="choose one"):
         score_suite("zzz", ["a"], [["a"]])
 
@@ -95,10 +104,10 @@ def test_an_unknown_metric_is_refused():
 
 
 def test_without_java_its_metrics_are_left_out_with_the_reason(monkeypatch):
-    monkeypatch.setattr(java, "problem", lambda: ("no Java", "install it"))
-    assert [one.metric for one in left_out("e2e")] == ["meteor", "rougeL", "cider"]
-    assert {(one.why, one.fix) for one in left_out("e2e")} == {("no Java", "install it")}
-    assert left_out("e2e", ["bleu"]) == left_out("summarisation") == []
+    monkeypatch.setattr(java, "find_problem", lambda: ("no Java", "install it"))
+    assert [one.metric for one in find_unavailable_metrics("e2e")] == ["meteor", "rougeL", "cider"]
+    assert {(one.why, one.fix) for one in find_unavailable_metrics("e2e")} == {("no Java", "install it")}
+    assert find_unavailable_metrics("e2e", ["bleu"]) == find_unavailable_metrics("summarisation") == []
     assert {one.metric for one in score_suite("e2e", ["a b"], [["a b"]])} == {"bleu", "nist"}
     with pytest.raises(WorkspaceError, match="METEOR"):
         score_suite("webnlg", ["a"], [["a"]], metrics=["meteor"])
@@ -106,6 +115,6 @@ def test_without_java_its_metrics_are_left_out_with_the_reason(monkeypatch):
 
 def test_every_metric_has_a_label_and_a_variant():
     for suite in SUITES.values():
-        assert set(suite.variants) <= set(LABELS)
-        assert suite.java | suite.points <= set(suite.variants)
+        assert set(suite.variants) <= set(SUITE_METRIC_LABELS)
+        assert suite.java_metrics | suite.point_metrics <= set(suite.variants)
         assert all(suite.variants.values())

@@ -3,22 +3,22 @@ import math
 import pytest
 
 from components.evaluation.suites import score_suite
-from components.evaluation.suites.triples import multi_bleu, split_ascii, split_words
+from components.evaluation.suites.triples import compute_multi_bleu, split_ascii_words, split_words
 
 
 def test_text_is_split_at_everything_that_is_no_word():
     assert split_words("Łódź's  U.S.-born (2.5%)") == "łódź ' s u . s . - born ( 2 . 5 % )"
-    assert split_ascii("Łódź – “Café”") == 'lodz - " cafe "'
+    assert split_ascii_words("Łódź – “Café”") == 'lodz - " cafe "'
 
 
 def test_a_missing_reference_is_an_empty_one_when_the_closest_length_is_sought():
     text, long = "a b c d e", "a b c d e f g h i j k"
-    assert multi_bleu([text], [[long]]) == pytest.approx(100)  # 0 words are nearer to 5 than 11 are
-    assert multi_bleu([text], [[long, long, long]]) == pytest.approx(100 * math.exp(1 - 11 / 5))
+    assert compute_multi_bleu([text], [[long]]) == pytest.approx(100)  # 0 words are nearer to 5 than 11 are
+    assert compute_multi_bleu([text], [[long, long, long]]) == pytest.approx(100 * math.exp(1 - 11 / 5))
 
 
 def test_bleu_is_not_smoothed():
-    assert multi_bleu(["a b c x"], [["a b c d"]]) == pytest.approx(0, abs=1e-6)
+    assert compute_multi_bleu(["a b c x"], [["a b c d"]]) == pytest.approx(0, abs=1e-6)
 
 
 def ter(suite, prediction, references):

@@ -6,7 +6,7 @@ from torch import nn
 
 from components.errors import ConfigError
 from components.model.base import activation
-from components.model.base.activation import compiled_activations, gelu, gelu_gradient
+from components.model.base.activation import compile_activations, gelu, gelu_gradient
 
 
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
@@ -26,7 +26,7 @@ def test_compiled_it_is_the_same_and_the_model_gets_its_own_back() -> None:
     x = torch.randn(5, 8, requires_grad=True)
     own = model(x)
     (wanted,) = torch.autograd.grad(own.sum(), x)
-    with compiled_activations(model):
+    with compile_activations(model):
         assert type(model[1]) is activation.CompiledGelu
         output = model(x)
         (got,) = torch.autograd.grad(output.sum(), x)
@@ -37,5 +37,5 @@ def test_compiled_it_is_the_same_and_the_model_gets_its_own_back() -> None:
 
 def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activation.shutil, "which", lambda _name: None)
-    with pytest.raises(ConfigError, match=r"C\+\+ compiler.*engine.compile"), compiled_activations(nn.Sequential()):
+    with pytest.raises(ConfigError, match=r"C\+\+ compiler.*engine.compile"), compile_activations(nn.Sequential()):
         pass

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from components.errors import BaseModelError
 from components.model.base import attention_interface
-from components.model.base.attention_interface import BARE, MASKED, taken_over
-from components.model.base.attention_sites import attention_sites
+from components.model.base.attention_interface import ATTENTION_WITH_MASK, ATTENTION_WITHOUT_MASK, override_attention
+from components.model.base.attention_sites import find_attention_layers
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 1, 1]])
 MASK = (IDS != 1).long()
@@ -33,25 +33,25 @@ class Plain:
         return (scores.masked_fill(~seen, -1e9).softmax(-1) @ value).transpose(1, 2)
 
 
-@pytest.mark.parametrize("name", [MASKED, BARE])
+@pytest.mark.parametrize("name", [ATTENTION_WITH_MASK, ATTENTION_WITHOUT_MASK])
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "opt"])
 def test_all_attention_is_handed_over(build_model: Callable[..., Any], kind: str, name: str) -> None:
     model, plain = build_model(kind), Plain()
-    mask = MASK if name == MASKED else torch.ones_like(IDS)
-    sites = attention_sites(model)
+    mask = MASK if name == ATTENTION_WITH_MASK else torch.ones_like(IDS)
+    sites = find_attention_layers(model)
     expected = model(input_ids=IDS, attention_mask=mask, use_cache=False).logits
-    with taken_over(model, sites, plain, name):
+    with override_attention(model, sites, plain, name):
         found = model(input_ids=IDS, attention_mask=mask, use_cache=False).logits
     torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], rtol=1e-4, atol=1e-5)
     kv_heads = 4 if kind != "llama" else 2
     assert [call[0] for call in plain.calls] == list(sites)
     assert {call[1:3] for call in plain.calls} == {((2, 4, 5, 8), (2, kv_heads, 5, 8))}
-    assert all((call[3] is None) == (name == BARE) for call in plain.calls)
+    assert all((call[3] is None) == (name == ATTENTION_WITHOUT_MASK) for call in plain.calls)
 
 
 def test_the_mask_is_whole_even_where_nothing_is_hidden(build_model: Callable[..., Any]) -> None:
     model, plain = build_model("llama"), Plain()
-    with taken_over(model, attention_sites(model), plain, MASKED):
+    with override_attention(model, find_attention_layers(model), plain, ATTENTION_WITH_MASK):
         model(input_ids=IDS, use_cache=False)
     assert all(call[3] is not None and call[3].shape[2:] == (5, 5) for call in plain.calls)
 
@@ -63,27 +63,27 @@ def test_the_model_gets_its_own_attention_back(
     model = build_model("gpt2")
     before, expected = model.config._attn_implementation, model(input_ids=IDS).logits
     try:
-        with taken_over(model, attention_sites(model), Plain(), MASKED):
-            assert model.config._attn_implementation == MASKED
+        with override_attention(model, find_attention_layers(model), Plain(), ATTENTION_WITH_MASK):
+            assert model.config._attn_implementation == ATTENTION_WITH_MASK
             if problem is not None:
                 raise problem
     except (KeyboardInterrupt, ValueError):
         pass
     assert model.config._attn_implementation == before
     assert torch.equal(model(input_ids=IDS).logits, expected)
-    assert not attention_interface._active
+    assert not attention_interface._overrides
 
 
 def test_once_at_a_time_on_a_model_and_together_on_two(build_model: Callable[..., Any]) -> None:
     first, second = build_model("gpt2"), build_model("llama")
     plain, other = Plain(), Plain()
-    with taken_over(first, attention_sites(first), plain, MASKED):
+    with override_attention(first, find_attention_layers(first), plain, ATTENTION_WITH_MASK):
         with (
             pytest.raises(RuntimeError, match="has taken it over already"),
-            taken_over(first, attention_sites(first), other, BARE),
+            override_attention(first, find_attention_layers(first), other, ATTENTION_WITHOUT_MASK),
         ):
             pass
-        with taken_over(second, attention_sites(second), other, MASKED):
+        with override_attention(second, find_attention_layers(second), other, ATTENTION_WITH_MASK):
             first(input_ids=IDS)
             second(input_ids=IDS)
         first(input_ids=IDS)
@@ -92,9 +92,9 @@ def test_once_at_a_time_on_a_model_and_together_on_two(build_model: Callable[...
 
 def test_an_attention_module_that_was_not_named_is_refused(build_model: Callable[..., Any]) -> None:
     model = build_model("gpt2")
-    known = list(attention_sites(model))[:1]
+    known = list(find_attention_layers(model))[:1]
     with (
-        taken_over(model, known, Plain(), MASKED),
+        override_attention(model, known, Plain(), ATTENTION_WITH_MASK),
         pytest.raises(BaseModelError, match="an attention call without its prefix"),
     ):
         model(input_ids=IDS)

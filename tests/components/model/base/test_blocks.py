@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from components.errors import BaseModelError
-from components.model.base.blocks import all_blocks, decoder_blocks, last_blocks
+from components.model.base.blocks import find_all_blocks, find_decoder_blocks, find_last_blocks
 
 
 @pytest.mark.parametrize(
@@ -26,20 +26,22 @@ def test_blocks_are_found(build_model: Callable[..., Any], kind: str, encoder: s
     model = build_model(kind)
     own = [f"{decoder}.{index}" for index in range(2)]
     count = {"bart": 3, "marian": 3, "t5": 2}.get(kind, 0)
-    assert [block.path for block in decoder_blocks(model)] == own
-    assert [block.path for block in all_blocks(model)] == [f"{encoder}.{index}" for index in range(count)] + own
-    assert [block.path for block in last_blocks(model, 1)] == own[1:]
-    assert [block.path for block in last_blocks(model, 2)] == own
-    assert all(model.get_submodule(block.path) is block.module and block.width == 32 for block in all_blocks(model))
+    assert [block.path for block in find_decoder_blocks(model)] == own
+    assert [block.path for block in find_all_blocks(model)] == [f"{encoder}.{index}" for index in range(count)] + own
+    assert [block.path for block in find_last_blocks(model, 1)] == own[1:]
+    assert [block.path for block in find_last_blocks(model, 2)] == own
+    assert all(
+        model.get_submodule(block.path) is block.module and block.width == 32 for block in find_all_blocks(model)
+    )
 
 
 def test_more_layers_than_there_are_is_told_with_their_number(build_model: Callable[..., Any]) -> None:
     with pytest.raises(BaseModelError, match="top 3 layers; got a decoder of 2"):
-        last_blocks(build_model("bart"), 3)
+        find_last_blocks(build_model("bart"), 3)
 
 
 def test_a_model_without_a_list_of_blocks_is_refused(build_model: Callable[..., Any]) -> None:
     model = build_model("gpt2")
     model.transformer.h = nn.Sequential(*model.transformer.h)
     with pytest.raises(BaseModelError, match="GPT2Model"):
-        all_blocks(model)
+        find_all_blocks(model)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from components.config import TrainConfig
-from components.model.base.blocks import all_blocks
-from components.model.base.checkpointing import checkpointed
+from components.model.base.blocks import find_all_blocks
+from components.model.base.checkpointing import checkpoint_blocks
 from components.model.base.load import Base
-from components.model.delta import applied
+from components.model.delta import apply_deltas
 from components.model.trainable_delta import TrainableDelta
 
 METHODS = ("prefix", "infix", "embedding", "top-k", "adapter", "lora", "prefix+adapter", "prefix+lora")
@@ -29,13 +29,13 @@ def test_loss_and_gradient_are_the_same(build_base: Callable[..., Base], kind: s
         ids["decoder_input_ids"] = torch.tensor([[1, 11, 12], [1, 13, 1]])
     config = TrainConfig(method=method, prefix_length=3, adapter_size=4, top_layers=1, mlp_hidden=5)
     results, calls, counted = [], [], []
-    inner = [part for block in all_blocks(base.model) for part in list(block.module.modules())[1:]]
+    inner = [part for block in find_all_blocks(base.model) for part in list(block.module.modules())[1:]]
     handles = [part.register_forward_pre_hook(lambda *_: counted.append(1)) for part in inner]
     for again in (False, True):
         module = TrainableDelta(base, config, "words", None, [("a", "b")])
-        with checkpointed(base.model) if again else nullcontext():
-            delta = module.delta()
-            with applied(base, [delta, delta], torch.tensor([3, 1])):
+        with checkpoint_blocks(base.model) if again else nullcontext():
+            delta = module.make_delta()
+            with apply_deltas(base, [delta, delta], torch.tensor([3, 1])):
                 loss = base.model(**ids, use_cache=False).logits.logsumexp(-1).square().mean()
                 counted.clear()
                 loss.backward()
@@ -51,6 +51,6 @@ def test_loss_and_gradient_are_the_same(build_base: Callable[..., Base], kind: s
 
 def test_a_failure_inside_leaves_no_trace(build_base: Callable[..., Base]) -> None:
     model = build_base("llama").model
-    with pytest.raises(KeyboardInterrupt), checkpointed(model):
+    with pytest.raises(KeyboardInterrupt), checkpoint_blocks(model):
         raise KeyboardInterrupt
     assert not any("forward" in vars(module) for module in model.modules())

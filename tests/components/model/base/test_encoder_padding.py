@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from components.model.base.encoder_padding import right_padded
+from components.model.base.encoder_padding import register_right_padding_hooks
 
 
 @torch.no_grad()
@@ -16,7 +16,7 @@ def test_a_left_padded_row_is_its_solo_run(build_model: Callable[..., Any], kind
     encoder = build_model(kind).get_encoder()
     ids = torch.tensor([[1, 1, 5, 6, 7], [8, 9, 10, 11, 12], [1, 1, 1, 1, 13]])
     mask = (ids != 1).long()
-    handles = right_padded(encoder)
+    handles = register_right_padding_hooks(encoder)
     if how == "keywords":
         states = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
     elif how == "positional":

@@ -16,8 +16,8 @@ from components.config import BaseConfig
 from components.errors import BaseModelError
 from components.model.base.load import Base, describe_base, load_base
 from components.model.base.shapes import PrefixShape
-from components.model.prefix.attach import attached
-from components.model.prefix.initialization import text_prefix
+from components.model.prefix.attach import attach_prefixes
+from components.model.prefix.initialization import make_text_prefix
 
 Save = Callable[[Any], Path]
 FULL = ["full_attention", "full_attention"]
@@ -53,7 +53,7 @@ def test_loads_frozen_and_named(model: Any, save: Save) -> None:
     heads = {"gpt2": 4, "llama": 2}[model.config.model_type]
     assert (base.name, base.context, base.eos_id, base.pad_id) == ("tiny", 64, 0, 1)
     assert base.shape == PrefixShape(2, heads, 8)
-    assert base.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert base.parameter_count == sum(parameter.numel() for parameter in model.parameters())
     assert not base.model.training
     assert not any(parameter.requires_grad for parameter in base.model.parameters())
     described = json.loads(json.dumps(describe_base(base)))
@@ -61,7 +61,7 @@ def test_loads_frozen_and_named(model: Any, save: Save) -> None:
     assert (described["layers"], described["kv_heads"], described["dtype"]) == (2, heads, "float32")
     ids = torch.arange(2, 12)[None]
     torch.testing.assert_close(base.model(input_ids=ids).logits, model(input_ids=ids).logits, rtol=0.0, atol=1e-5)
-    with attached(base.model, [text_prefix(base, "name", 4)]):
+    with attach_prefixes(base.model, [make_text_prefix(base, "name", 4)]):
         assert base.model(input_ids=ids).logits.isfinite().all()
 
 
@@ -232,4 +232,4 @@ def test_the_experiment_base_loads() -> None:
     if not models:
         pytest.skip("PREFIXFLEET_TEST_MODELS names no folder of models")
     base = load(Path(models) / "d2t-base")
-    assert (base.shape, base.context, base.parameters) == (PrefixShape(4, 4, 64), 512, 4_339_200)
+    assert (base.shape, base.context, base.parameter_count) == (PrefixShape(4, 4, 64), 512, 4_339_200)

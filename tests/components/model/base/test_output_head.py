@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from components.config import EngineConfig
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 from components.model.base.load import Base
-from components.model.base.output_head import head_inputs, logits_only_at, plain_head
+from components.model.base.output_head import capture_head_inputs, has_plain_head, keep_logits_at
 from components.model.delta import Delta
-from components.model.prefix.attach import attached
-from components.model.prefix.initialization import random_prefix
-from components.training.objective import Deltas, Row
+from components.model.prefix.attach import attach_prefixes
+from components.model.prefix.initialization import make_random_prefix
+from components.training.objective import StepDeltas, TrainingExample
 
 KINDS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox", "bart", "mbart", "marian", "pegasus", "t5", "mt5")
 PLAIN = {"gpt2", "llama", "qwen2", "opt", "gpt_neox"}
@@ -33,14 +33,14 @@ KEPT_BT = torch.tensor([[False, True, True, False], [False, False, False, True]]
 def test_inputs_and_logits_are_those_of_the_kept_positions(build_model: Callable[..., Any], kind: str) -> None:
     model = build_model(kind)
     everything = model(**inputs_of(model)).logits
-    with logits_only_at(model, KEPT_BT):
+    with keep_logits_at(model, KEPT_BT):
         logits = model(**inputs_of(model)).logits
     torch.testing.assert_close(logits, everything[KEPT_BT], rtol=1e-5, atol=1e-5)
-    with head_inputs(model, KEPT_BT) as found:
+    with capture_head_inputs(model, KEPT_BT) as found:
         assert len(model(**inputs_of(model)).logits) == 0
     head = model.get_output_embeddings()
     assert len(found) == 1
-    if plain_head(model):
+    if has_plain_head(model):
         torch.testing.assert_close(head(found[0]), everything[KEPT_BT], rtol=1e-5, atol=1e-5)
     assert not head._forward_pre_hooks
     assert not head._forward_hooks
@@ -48,7 +48,7 @@ def test_inputs_and_logits_are_those_of_the_kept_positions(build_model: Callable
 
 def test_hooks_leave_when_a_forward_breaks_off(build_model: Callable[..., Any]) -> None:
     model = build_model("gpt2")
-    for within in (head_inputs, logits_only_at):
+    for within in (capture_head_inputs, keep_logits_at):
         with pytest.raises(KeyboardInterrupt), within(model, KEPT_BT):
             raise KeyboardInterrupt
     assert not model.lm_head._forward_pre_hooks
@@ -121,8 +121,8 @@ MORE: dict[str, Callable[[Callable[..., Any]], Any]] = {
 @pytest.mark.parametrize("kind", sorted(PLAIN))
 def test_a_product_and_nothing_else_is_plain(build_model: Callable[..., Any], kind: str) -> None:
     model = build_model(kind)
-    assert plain_head(model)
-    assert plain_head(model.to(torch.bfloat16))
+    assert has_plain_head(model)
+    assert has_plain_head(model.to(torch.bfloat16))
 
 
 @pytest.mark.parametrize("name", MORE)
@@ -130,20 +130,20 @@ def test_what_does_more_is_told_apart_and_its_loss_is_right(
     build_model: Callable[..., Any], base_of: Callable[..., Base], name: str
 ) -> None:
     base = base_of(MORE[name](build_model))
-    assert not plain_head(base.model)
-    pairs = [Encoded((5, 6, 0), (7, 8, 0)), Encoded((9, 0), (7, 0))]
+    assert not has_plain_head(base.model)
+    pairs = [TokenizedPair((5, 6, 0), (7, 8, 0)), TokenizedPair((9, 0), (7, 0))]
     losses, gradients = [], []
     for fused in (True, False):
-        prefix = random_prefix(base.shape, 2, 3, 0.5)
+        prefix = make_random_prefix(base.shape, 2, 3, 0.5)
         for tensor in prefix.tensors.values():
             tensor.requires_grad_()
-        deltas = Deltas(base, [Delta(prefix=prefix)], EngineConfig(fused_loss=fused, packing=fused))
-        losses.append(float(deltas.backward([Row(0, pair) for pair in pairs]).nats_U))
-        deltas.finish()
+        deltas = StepDeltas(base, [Delta(prefix=prefix)], EngineConfig(fused_loss=fused, packing=fused))
+        losses.append(float(deltas.backward([TrainingExample(0, pair) for pair in pairs]).nats_U))
+        deltas.propagate_gradients()
         gradients.append(torch.cat([tensor.grad.flatten() for tensor in prefix.tensors.values()]))
     by_hand = 0.0
     for pair in pairs:
-        with attached(base.model, [random_prefix(base.shape, 2, 3, 0.5)]):
+        with attach_prefixes(base.model, [make_random_prefix(base.shape, 2, 3, 0.5)]):
             logits = base.model(input_ids=torch.tensor([pair.source_ids + pair.target_ids])).logits[0]
         for place, token in enumerate(pair.target_ids, len(pair.source_ids) - 1):
             by_hand -= float(logits[place].log_softmax(-1)[token])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.model.base.load import Base
-from components.model.delta import Delta, applied
+from components.model.delta import Delta, apply_deltas
 from components.model.prefix.prefix import Prefix
 
 EOS = 0
@@ -27,7 +27,7 @@ def _next_logits(base: Base, row: Row, source: Sequence[int], new: Sequence[int]
     if base.is_encoder_decoder:
         start = [base.decoder_start_id, *new]
         ids = {"input_ids": torch.tensor([source]), "decoder_input_ids": torch.tensor([start])}
-    with applied(base, [row], torch.tensor([len(source) - 1])):
+    with apply_deltas(base, [row], torch.tensor([len(source) - 1])):
         found: torch.Tensor = base.model(**ids, use_cache=False).logits[0, -1]
     return found
 

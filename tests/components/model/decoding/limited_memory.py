@@ -32,7 +32,7 @@ def main(free_mib: str, rows: str, length: str) -> None:
     config = GPT2Config(vocab_size=67, bos_token_id=0, eos_token_id=0, pad_token_id=1, **sizes)
     model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
     here = Base(model, NoTexts(), "tiny", "0" * 64, "1" * 64, 1, CONTEXT)
-    prefixes = [Prefix.from_stacked(torch.randn(2, 2, 4, 2, 16)) for _ in range(int(rows))]
+    prefixes = [Prefix.from_site(torch.randn(2, 2, 4, 2, 16)) for _ in range(int(rows))]
     sources = [[(7 * row + place) % 60 + 2 for place in range(int(length) - row)] for row in range(int(rows))]
 
     def decoded(count: int) -> list[list[int]]:

@@ -8,7 +8,7 @@ import torch
 
 from components.model.base.load import Base
 from components.model.decoding import Decoding, generate_each
-from components.model.prefix.attach import attached, positions
+from components.model.prefix.attach import attach_prefixes, compute_positions
 from components.model.prefix.prefix import Prefix
 
 KINDS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox", "bart", "t5", "mbart", "marian", "pegasus", "mt5")
@@ -40,11 +40,11 @@ def official(base: Base, rows: Any, sources: list[list[int]], decoding: Decoding
     mask = torch.tensor([(gap + one if side == "left" else one + gap) for gap, one in gaps])
     more: dict[str, Any] = {"attention_mask": mask}
     if not base.is_encoder_decoder:
-        more["position_ids"] = positions(mask, [length or 0 for length in LENGTHS])
+        more["position_ids"] = compute_positions(mask, [length or 0 for length in LENGTHS])
     if decoding.num_beams > 1:
         more |= {"length_penalty": decoding.length_penalty, "early_stopping": False}
     how = {"num_beams": decoding.num_beams, "max_new_tokens": decoding.max_new_tokens, "do_sample": False}
-    with attached(base.model, rows):
+    with attach_prefixes(base.model, rows):
         found = base.model.generate(ids, **how, **more, use_cache=cache, pad_token_id=PAD, eos_token_id=EOS)
     return [cut(row) for row in found[:, 1 if base.is_encoder_decoder else longest :].tolist()]
 

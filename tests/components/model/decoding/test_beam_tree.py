@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from components.model.decoding.beam_tree import Tree
+from components.model.decoding.beam_tree import BeamTree
 
 HEADS, SIZE, LAYERS = 2, 4, 2
 
@@ -26,7 +26,7 @@ def slots(numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return keys, -keys
 
 
-def read(tree: Tree, additive: torch.Tensor) -> list[list[list[int]]]:
+def read(tree: BeamTree, additive: torch.Tensor) -> list[list[list[int]]]:
     """The numbers that every beam of every row sees, in order, in every layer and head."""
     found = []
     for layer in tree.layers:
@@ -47,10 +47,10 @@ def test_beams_see_what_they_wrote_while_rows_come_and_go(beams: int, seed: int)
     chooser = random.Random(seed)
     number = 1000
     cache, mask, texts = prefill([3, 1, 5, 2], 0)
-    tree = Tree(cache.layers, mask, beams)
+    tree = BeamTree(cache.layers, mask, beams)
     written = [[list(text) for _ in range(beams)] for text in texts]
     for _ in range(70):
-        additive = tree.grow(torch.float32)
+        additive = tree.append_token_columns(torch.float32)
         new = torch.arange(number, number + len(written) * beams).view(len(written), beams)
         number += new.numel()
         for layer in range(LAYERS):
@@ -71,16 +71,16 @@ def test_beams_see_what_they_wrote_while_rows_come_and_go(beams: int, seed: int)
             lengths = [chooser.choice([1, 2, 6, 150]) for _ in range(chooser.randint(1, 3))]
             cache, mask, texts = prefill(lengths, number)
             number += len(lengths) * max(lengths)
-            tree.join(Tree(cache.layers, mask, beams))
+            tree.join(BeamTree(cache.layers, mask, beams))
             written += [[list(text) for _ in range(beams)] for text in texts]
 
 
 def test_columns_that_nobody_sees_are_dropped() -> None:
     """Else a long run, in which rows come and go, would grow without end."""
     cache, mask, _ = prefill([4, 4], 0)
-    tree, width = Tree(cache.layers, mask, 2), []
+    tree, width = BeamTree(cache.layers, mask, 2), []
     for step in range(200):
-        tree.grow(torch.float32)
+        tree.append_token_columns(torch.float32)
         for layer in range(LAYERS):
             tree.cache.update(*slots(torch.zeros(2, 2)), layer)
         tree.reorder(torch.zeros(2, 2, dtype=torch.long))
@@ -88,7 +88,7 @@ def test_columns_that_nobody_sees_are_dropped() -> None:
         if step % 10 == 9:
             tree.keep(torch.tensor([1]))
             cache, mask, _ = prefill([4], 0)
-            tree.join(Tree(cache.layers, mask, 2))
+            tree.join(BeamTree(cache.layers, mask, 2))
     assert max(width[100:]) <= max(width[:100]) < 80
 
 
@@ -97,8 +97,8 @@ def test_what_a_departed_row_left_reaches_nobody() -> None:
     cache, mask, _ = prefill([8, 8], 0)
     for layer in cache.layers:
         layer.keys[1], layer.values[1] = math.nan, math.nan
-    tree = Tree(cache.layers, mask, 1)
+    tree = BeamTree(cache.layers, mask, 1)
     tree.keep(torch.tensor([0]))
     cache, mask, _ = prefill([2], 50)
-    tree.join(Tree(cache.layers, mask, 1))
+    tree.join(BeamTree(cache.layers, mask, 1))
     assert all(layer.keys.isfinite().all() and layer.values.isfinite().all() for layer in tree.layers)

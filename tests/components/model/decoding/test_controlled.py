@@ -32,7 +32,7 @@ def prefix(base: Base, values_for: Callable[..., Prefix]) -> Prefix:
 
 def ids_of(base: Base, prefix: Prefix, **how: Any) -> list[list[int]]:
     decoding = Decoding(**{"max_new_tokens": 12, **how})
-    return generate_each(base, [prefix] * len(TEXTS), base.texts.sources(TEXTS), decoding, 4)
+    return generate_each(base, [prefix] * len(TEXTS), base.text_codec.encode_sources(TEXTS), decoding, 4)
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -83,15 +83,15 @@ def test_sampling_is_the_seeds_and_the_rows_own(base: Base, prefix: Prefix) -> N
     assert generate_text(base, prefix, TEXTS, other, 6) != first
     assert first[0] != first[4], "one source twice draws twice"
     state = torch.random.get_rng_state()
-    sources = base.texts.sources(TEXTS)
+    sources = base.text_codec.encode_sources(TEXTS)
     mixed = generate_each(base, [prefix, None, prefix, None, None, prefix], sources, decoding, 4)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert [base.texts.text(mixed[row]) for row in (0, 2, 5)] == [first[row] for row in (0, 2, 5)]
+    assert [base.text_codec.decode(mixed[row]) for row in (0, 2, 5)] == [first[row] for row in (0, 2, 5)]
     assert generate_text(base, prefix, TEXTS[:3], decoding, 2) == first[:3]
 
 
 def test_samples_follow_the_models_probabilities(base: Base, prefix: Prefix, next_logits: Any) -> None:
-    source, number = base.texts.sources(["a"])[0], 600
+    source, number = base.text_codec.encode_sources(["a"])[0], 600
     wanted = next_logits(base, prefix, source, []).div(0.8).softmax(-1)
     decoding = Decoding(max_new_tokens=1, temperature=0.8)
     drawn = generate_each(base, [prefix] * number, [source] * number, decoding, 100)
@@ -104,7 +104,7 @@ def test_samples_follow_the_models_probabilities(base: Base, prefix: Prefix, nex
 
 def test_what_an_evaluate_section_asks_for_is_what_decoding_does() -> None:
     config = EvaluateConfig(num_beams=3, max_new_tokens=9, min_new_tokens=2, banned=["x"], guidance=2.0, seed=4)
-    assert Decoding.of(config) == Decoding(3, 9, min_new_tokens=2, banned=("x",), guidance=2.0, seed=4)
+    assert Decoding.from_config(config) == Decoding(3, 9, min_new_tokens=2, banned=("x",), guidance=2.0, seed=4)
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_examples_are_shown_and_the_base_reads_the_bare_source(
     outputs = generate_text(base, delta, texts, decoding, 2, told.append)
     assert told == [1, 1]
     for text, output in zip(texts, outputs, strict=True):
-        bare = base.texts.sources([text])[0]
-        (prompt,) = delta.texts(base, 6).sources([text])
+        bare = base.text_codec.encode_sources([text])[0]
+        (prompt,) = delta.make_text_codec(base, 6).encode_sources([text])
         assert len(prompt) > len(bare)
 
         def mixed(base: Base, _row: None, source: Any, new: Any, bare: Any = bare) -> torch.Tensor:
@@ -144,13 +144,13 @@ def test_examples_are_shown_and_the_base_reads_the_bare_source(
             found: torch.Tensor = plain + guidance * (own - plain)
             return found
 
-        assert output == base.texts.text(greedy(base, None, prompt, 6, mixed))
+        assert output == base.text_codec.decode(greedy(base, None, prompt, 6, mixed))
 
 
 def test_prompts_leave_room_for_the_answer(base: Base) -> None:
     pool = tuple((f"red {number}", "an answer") for number in range(9))
     delta = Delta(demonstrations=Demonstrations(pool, 9, "nearest"))
-    (ids,) = delta.texts(base, 20).sources(["red"])
+    (ids,) = delta.make_text_codec(base, 20).encode_sources(["red"])
     room = base.context if base.is_encoder_decoder else base.context - 20
     assert room - 16 < len(ids) <= room
     (text,) = generate_text(base, delta, ["red"], Decoding(max_new_tokens=20, min_new_tokens=20), 1)

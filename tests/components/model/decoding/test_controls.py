@@ -12,15 +12,22 @@ from torch import Tensor
 from transformers.generation import logits_process as official
 
 from components.errors import ConfigError
-from components.model.decoding.controls import Controller, Controls, RowDraws, guided, top_k, top_p
+from components.model.decoding.controls import (
+    DecodingControls,
+    LogitsController,
+    RowGenerators,
+    keep_top_k,
+    keep_top_p,
+    mix_logits,
+)
 
 EOS, VOCABULARY = 0, 23
 # A tokenizer is asked for banned texts alone.
 NO_TOKENIZER = SimpleNamespace()
 
 
-def controller(**values: Any) -> Controller:
-    return Controller(Controls(**values), NO_TOKENIZER, EOS, VOCABULARY)
+def controller(**values: Any) -> LogitsController:
+    return LogitsController(DecodingControls(**values), NO_TOKENIZER, EOS, VOCABULARY)
 
 
 @st.composite
@@ -38,7 +45,7 @@ def steps(draw: st.DrawFn) -> tuple[Tensor, Tensor, int]:
 @given(steps(), st.sampled_from([0.5, 1.2, 3.0]))
 def test_repetition_penalty_is_transformers(step: tuple[Tensor, Tensor, int], penalty: float) -> None:
     logits_RV, history_RN, length = step
-    shaped_RV = controller(repetition_penalty=penalty).shape(logits_RV, history_RN, length)
+    shaped_RV = controller(repetition_penalty=penalty).process_logits(logits_RV, history_RN, length)
     prompt_RT = torch.full((len(history_RN), 3), 2)
     everything_RT = torch.cat([prompt_RT, history_RN[:, :length]], dim=1)
     processor = official.RepetitionPenaltyLogitsProcessor(penalty, prompt_ignore_length=3)
@@ -49,7 +56,7 @@ def test_repetition_penalty_is_transformers(step: tuple[Tensor, Tensor, int], pe
 @given(steps(), st.integers(1, 5))
 def test_no_run_comes_twice_is_transformers(step: tuple[Tensor, Tensor, int], size: int) -> None:
     logits_RV, history_RN, length = step
-    shaped_RV = controller(no_repeat_ngram=size).shape(logits_RV, history_RN, length)
+    shaped_RV = controller(no_repeat_ngram=size).process_logits(logits_RV, history_RN, length)
     processor = official.NoRepeatNGramLogitsProcessor(size)
     assert torch.equal(shaped_RV, processor(history_RN[:, :length], logits_RV.clone()))
 
@@ -58,7 +65,7 @@ def test_no_run_comes_twice_is_transformers(step: tuple[Tensor, Tensor, int], si
 @given(steps(), st.integers(0, 16))
 def test_min_new_tokens_is_transformers(step: tuple[Tensor, Tensor, int], least: int) -> None:
     logits_RV, history_RN, length = step
-    shaped_RV = controller(min_new_tokens=least).shape(logits_RV, history_RN, length)
+    shaped_RV = controller(min_new_tokens=least).process_logits(logits_RV, history_RN, length)
     processor = official.MinNewTokensLengthLogitsProcessor(0, least, EOS)
     assert torch.equal(shaped_RV, processor(history_RN[:, :length], logits_RV.clone()))
 
@@ -70,8 +77,10 @@ def test_top_k_and_top_p_are_transformers(
 ) -> None:
     logits_RV, history_RN, _ = step
     logits_RV[:, 1 : 1 + impossible] = -math.inf
-    assert torch.equal(top_k(logits_RV, count), official.TopKLogitsWarper(count)(history_RN, logits_RV))
-    assert torch.equal(top_p(logits_RV, probability), official.TopPLogitsWarper(probability)(history_RN, logits_RV))
+    assert torch.equal(keep_top_k(logits_RV, count), official.TopKLogitsWarper(count)(history_RN, logits_RV))
+    assert torch.equal(
+        keep_top_p(logits_RV, probability), official.TopPLogitsWarper(probability)(history_RN, logits_RV)
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -88,22 +97,22 @@ def test_all_controls_together_are_transformers(
         processors.append(official.NoRepeatNGramLogitsProcessor(size))
     processors.append(official.MinNewTokensLengthLogitsProcessor(0, least, EOS))
     ours = controller(repetition_penalty=penalty, no_repeat_ngram=size, min_new_tokens=least)
-    assert torch.equal(ours.shape(logits_RV, history_RN, length), processors(history_RL, logits_RV.clone()))
+    assert torch.equal(ours.process_logits(logits_RV, history_RN, length), processors(history_RL, logits_RV.clone()))
     assert torch.equal(logits_RV, before_RV)
 
 
 def test_nothing_set_gives_the_same_object() -> None:
     logits_RV, history_RN = torch.randn(2, VOCABULARY), torch.zeros(2, 5, dtype=torch.long)
-    assert controller().shape(logits_RV, history_RN, 3) is logits_RV
-    assert controller(min_new_tokens=3).shape(logits_RV, history_RN, 3) is logits_RV
-    assert controller(temperature=1.0, top_k=3, top_p=0.5).shape(logits_RV, history_RN, 3) is logits_RV
+    assert controller().process_logits(logits_RV, history_RN, 3) is logits_RV
+    assert controller(min_new_tokens=3).process_logits(logits_RV, history_RN, 3) is logits_RV
+    assert controller(temperature=1.0, top_k=3, top_p=0.5).process_logits(logits_RV, history_RN, 3) is logits_RV
 
 
 def test_end_of_text_stays_where_nothing_else_is_possible() -> None:
     logits_RV = torch.randn(2, VOCABULARY)
     history_RN = torch.stack([torch.arange(1, VOCABULARY), torch.ones(VOCABULARY - 1, dtype=torch.long)])
     ours = controller(no_repeat_ngram=1, min_new_tokens=99)
-    shaped_RV = ours.shape(logits_RV, history_RN, VOCABULARY - 1)
+    shaped_RV = ours.process_logits(logits_RV, history_RN, VOCABULARY - 1)
     assert shaped_RV[0].softmax(0).tolist() == [1.0] + [0.0] * (VOCABULARY - 1)
     assert shaped_RV[1].isneginf().nonzero()[:, 0].tolist() == [EOS, 1]
     assert shaped_RV.log_softmax(dim=-1).isnan().sum() == 0
@@ -111,9 +120,9 @@ def test_end_of_text_stays_where_nothing_else_is_possible() -> None:
 
 def test_without_a_temperature_the_likeliest_is_chosen() -> None:
     logits_RV = torch.randn(4, VOCABULARY)
-    assert torch.equal(controller().choose(logits_RV), logits_RV.argmax(dim=1))
+    assert torch.equal(controller().choose_tokens(logits_RV), logits_RV.argmax(dim=1))
     with pytest.raises(TypeError, match="draws"):
-        controller(temperature=1.0).choose(logits_RV)
+        controller(temperature=1.0).choose_tokens(logits_RV)
 
 
 @pytest.mark.parametrize("values", [{}, {"top_k": 3}, {"top_p": 0.7}, {"top_k": 4, "top_p": 0.8}])
@@ -126,8 +135,8 @@ def test_draws_follow_the_softmax(values: dict[str, Any]) -> None:
     if "top_p" in values:
         warped_1V = official.TopPLogitsWarper(values["top_p"])(None, warped_1V)
     expected_V = warped_1V[0].softmax(0)
-    draws = RowDraws(3, [(row, 0) for row in range(rows)])
-    token_R = controller(temperature=temperature, **values).choose(logits_V.expand(rows, -1), draws)
+    draws = RowGenerators(3, [(row, 0) for row in range(rows)])
+    token_R = controller(temperature=temperature, **values).choose_tokens(logits_V.expand(rows, -1), draws)
     share_V = token_R.bincount(minlength=6) / rows
     # Five standard errors of a share.
     bound_V = 5 * (expected_V * (1 - expected_V) / rows).sqrt() + 1e-9
@@ -136,21 +145,21 @@ def test_draws_follow_the_softmax(values: dict[str, Any]) -> None:
 
 def test_a_tiny_temperature_is_greedy() -> None:
     logits_RV = torch.randn(5, VOCABULARY, generator=torch.Generator().manual_seed(0)) * 100
-    draws = RowDraws(0, [(row, 0) for row in range(5)])
-    chosen_R = controller(temperature=1e-30).choose(logits_RV, draws)
+    draws = RowGenerators(0, [(row, 0) for row in range(5)])
+    chosen_R = controller(temperature=1e-30).choose_tokens(logits_RV, draws)
     assert torch.equal(chosen_R, logits_RV.argmax(dim=1))
 
 
 def test_a_row_draws_the_same_in_any_company() -> None:
-    together = RowDraws(7, [(0, 0), (1, 0), (1, 1), (2, 0)])
-    first_RV = together.gumbel(9)
+    together = RowGenerators(7, [(0, 0), (1, 0), (1, 1), (2, 0)])
+    first_RV = together.draw_gumbel(9)
     together.keep(torch.tensor([1, 3]))
-    second_RV = together.gumbel(9)
-    alone = RowDraws(7, [(1, 0)])
-    assert torch.equal(alone.gumbel(9)[0], first_RV[1])
-    assert torch.equal(alone.gumbel(9)[0], second_RV[0])
+    second_RV = together.draw_gumbel(9)
+    alone = RowGenerators(7, [(1, 0)])
+    assert torch.equal(alone.draw_gumbel(9)[0], first_RV[1])
+    assert torch.equal(alone.draw_gumbel(9)[0], second_RV[0])
     assert len({tuple(row) for row in first_RV.tolist()}) == 4
-    assert not torch.equal(RowDraws(8, [(1, 0)]).gumbel(9)[0], first_RV[1])
+    assert not torch.equal(RowGenerators(8, [(1, 0)]).draw_gumbel(9)[0], first_RV[1])
 
 
 @settings(max_examples=60, deadline=None)
@@ -159,7 +168,7 @@ def test_guidance_0_and_1_give_the_two_distributions_exactly(seed: int, scale: f
     generator = torch.Generator().manual_seed(seed)
     with_RV = torch.randn(3, VOCABULARY, generator=generator) * scale
     base_RV = torch.randn(3, VOCABULARY, generator=generator)
-    mixed_RV = guided(with_RV, base_RV, torch.tensor([[0.0], [1.0], [0.5]]))
+    mixed_RV = mix_logits(with_RV, base_RV, torch.tensor([[0.0], [1.0], [0.5]]))
     assert torch.equal(mixed_RV[0], base_RV[0])
     assert torch.equal(mixed_RV[1], with_RV[1])
     assert torch.allclose(mixed_RV[2], (with_RV[2] + base_RV[2]) / 2, atol=1e-6 * max(scale, 1.0))
@@ -176,7 +185,7 @@ def test_guidance_is_transformers(scale: float) -> None:
 
     processor = official.UnbatchedClassifierFreeGuidanceLogitsProcessor(scale, model)
     expected_RV = processor(torch.zeros(3, 1, dtype=torch.long), with_RV).softmax(dim=-1)
-    mixed_RV = guided(with_RV, base_RV, torch.full((3, 1), scale))
+    mixed_RV = mix_logits(with_RV, base_RV, torch.full((3, 1), scale))
     assert torch.allclose(mixed_RV.softmax(dim=-1), expected_RV, atol=1e-6)
 
 
@@ -199,19 +208,19 @@ def test_guidance_is_transformers(scale: float) -> None:
 )
 def test_impossible_values_are_refused_by_name(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
-        Controls(**values)
+        DecodingControls(**values)
 
 
 def test_rows_that_join_go_on_drawing_as_alone() -> None:
-    rows, late = RowDraws(7, [(0, 0), (1, 0)]), RowDraws(7, [(2, 0)])
-    first = rows.gumbel(9)
+    rows, late = RowGenerators(7, [(0, 0), (1, 0)]), RowGenerators(7, [(2, 0)])
+    first = rows.draw_gumbel(9)
     rows.join(late)
     rows.keep(torch.tensor([2, 1]))
-    both = rows.gumbel(9)
-    alone = RowDraws(7, [(1, 0)])
-    assert torch.equal(alone.gumbel(9)[0], first[1])
-    assert torch.equal(alone.gumbel(9)[0], both[1])
-    assert torch.equal(RowDraws(7, [(2, 0)]).gumbel(9)[0], both[0])
+    both = rows.draw_gumbel(9)
+    alone = RowGenerators(7, [(1, 0)])
+    assert torch.equal(alone.draw_gumbel(9)[0], first[1])
+    assert torch.equal(alone.draw_gumbel(9)[0], both[1])
+    assert torch.equal(RowGenerators(7, [(2, 0)]).draw_gumbel(9)[0], both[0])
 
 
 @pytest.mark.parametrize(
@@ -227,5 +236,5 @@ def test_rows_that_join_go_on_drawing_as_alone() -> None:
 def test_idle_controls_leave_logits_as_they_are(values: dict[str, Any], idle: bool) -> None:
     one = controller(**values)
     logits_RV, history_RN = torch.randn(2, VOCABULARY), torch.ones(2, 4, dtype=torch.long)
-    assert one.idle is idle
-    assert (one.shape(logits_RV, history_RN, 4) is logits_RV) or not idle
+    assert one.is_inactive is idle
+    assert (one.process_logits(logits_RV, history_RN, 4) is logits_RV) or not idle

@@ -8,9 +8,9 @@ import torch
 
 from components.model.base.load import Base
 from components.model.decoding import Decoding, generate_each
-from components.model.delta import Delta, applied
+from components.model.delta import Delta, apply_deltas
 from components.model.prefix.prefix import Prefix
-from components.model.weights import WeightsConfig, trainable_weights
+from components.model.weights import WeightsConfig, make_trainable_weights
 
 KINDS = ("gpt2", "llama", "bart", "t5")
 METHODS = ("prefix", "full", "adapter", "lora", "prefix+adapter", "prefix+lora")
@@ -31,7 +31,7 @@ def delta_of(values_for: Callable[..., Prefix]) -> Callable[..., Delta]:
         kind: Any = method.rpartition("+")[2]
         if kind == "prefix":
             return Delta(prefix=prefix)
-        trained = trainable_weights(base.model, WeightsConfig(kind=kind, adapter_size=4, lora_rank=3, seed=seed))
+        trained = make_trainable_weights(base.model, WeightsConfig(kind=kind, adapter_size=4, lora_rank=3, seed=seed))
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in trained.parameters():
@@ -118,5 +118,5 @@ def test_the_model_is_left_as_it_was(base: Base, delta_of: Any, some_sources: An
     if base.is_encoder_decoder:
         ids["decoder_input_ids"] = ids["input_ids"]
     bare = base.model(**ids).logits
-    with applied(base, [None]):
+    with apply_deltas(base, [None]):
         assert torch.equal(base.model(**ids).logits, bare)

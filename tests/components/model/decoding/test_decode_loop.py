@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from components.model.base.load import Base
-from components.model.decoding import Decoding, Request, decode, generate_each
+from components.model.decoding import DecodeRequest, Decoding, decode, generate_each
 from components.model.delta import Delta
 from components.model.prefix.prefix import Prefix
-from components.model.weights import WeightsConfig, trainable_weights
+from components.model.weights import WeightsConfig, make_trainable_weights
 
 
 @pytest.fixture(scope="module", params=("gpt2", "llama", "bart"))
@@ -19,7 +19,7 @@ def base(request: pytest.FixtureRequest, build_base: Callable[..., Base]) -> Bas
 
 
 def weighted(base: Base, seed: int) -> Delta:
-    trained = trainable_weights(base.model, WeightsConfig(kind="lora", lora_rank=2, seed=seed))
+    trained = make_trainable_weights(base.model, WeightsConfig(kind="lora", lora_rank=2, seed=seed))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in trained.parameters():
@@ -27,9 +27,9 @@ def weighted(base: Base, seed: int) -> Delta:
     return Delta(weights=trained.collapse())
 
 
-def requests_of(deltas: list[Delta], sources: list[list[int]], limit: int) -> list[Request]:
+def requests_of(deltas: list[Delta], sources: list[list[int]], limit: int) -> list[DecodeRequest]:
     rows = enumerate(zip(deltas, sources, strict=True))
-    return [Request(delta, ids, ids, limit, number) for number, (delta, ids) in rows]
+    return [DecodeRequest(delta, ids, ids, limit, number) for number, (delta, ids) in rows]
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -43,7 +43,7 @@ def test_requests_are_made_when_needed_and_under_the_base_s_own_weights(
         ids["decoder_input_ids"] = ids["input_ids"]
     bare, asked = base.model(**ids).logits, 0
 
-    def requests() -> Iterator[Request]:
+    def requests() -> Iterator[DecodeRequest]:
         nonlocal asked
         for request in requests_of(deltas, sources, 6):
             asked += 1

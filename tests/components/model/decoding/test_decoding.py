@@ -13,7 +13,7 @@ from components.errors import BaseModelError, ConfigError, DataError
 from components.model.base.load import Base, load_base
 from components.model.base.shapes import PrefixShape
 from components.model.decoding import Decoding, generate_each, generate_text
-from components.model.prefix.initialization import random_prefix, text_prefix
+from components.model.prefix.initialization import make_random_prefix, make_text_prefix
 from components.model.prefix.prefix import Prefix
 
 EOS, PAD, CONTEXT = 0, 1, 96
@@ -27,7 +27,7 @@ def bases(build_base):
 
 
 def some_prefix(base: Base, length: int = 5, seed: int = 0) -> Prefix:
-    plain = random_prefix(base.shape, length, seed)
+    plain = make_random_prefix(base.shape, length, seed)
     return Prefix({name: 0.7 * tensor / tensor.std() for name, tensor in plain.tensors.items()})
 
 
@@ -44,7 +44,7 @@ def official(base: Base, prefix: Prefix | None, source: list[int], decoding: Dec
     ids = torch.tensor([[PAD] * slots + source])
     values: dict[str, Any] = {"attention_mask": torch.ones_like(ids)}
     if prefix:
-        layers = [prefix.layer(index) for index in range(base.shape.layers)]
+        layers = [prefix.get_layer(index) for index in range(base.shape.layers)]
         repeated = [tuple(part[None].repeat(decoding.num_beams, 1, 1, 1) for part in layer) for layer in layers]
         values["past_key_values"] = DynamicCache(repeated)
     output = base.model.generate(
@@ -150,7 +150,7 @@ def test_a_batch_of_nothing_is_refused(bases, batch_size):
 
 
 def test_a_prefix_of_another_shape_is_refused(bases):
-    other = random_prefix(PrefixShape(2, 4, 16), 5, 0)
+    other = make_random_prefix(PrefixShape(2, 4, 16), 5, 0)
     with pytest.raises(BaseModelError, match="a prefix of"):
         generate(bases["gpt2"], other, [[5, EOS]], Decoding(), 1)
 
@@ -232,7 +232,7 @@ def test_a_trained_base_writes_what_it_writes_with_transformers(real_base, beams
     texts = ["name : Blue Spice | eatType : pub", "name : Zizzi | food : Italian | area : riverside | near : Crowne"]
     sources = real_base.texts.sources(texts)
     decoding = Decoding(num_beams=beams, max_new_tokens=30)
-    prefix = text_prefix(real_base, "a restaurant in the city centre", 6)
+    prefix = make_text_prefix(real_base, "a restaurant in the city centre", 6)
     expected = [official(real_base, prefix, source, decoding) for source in sources]
     assert generate(real_base, prefix, sources, decoding, 2) == expected
     written = [real_base.tokenizer.decode(ids).strip() for ids in expected]

@@ -8,7 +8,7 @@ import pytest
 from components.config import EngineConfig
 from components.model.base.load import Base
 from components.model.base.shapes import DECODER, INFIX
-from components.model.decoding import Decoding, Request, decode, decoder_run, search, seq2seq_run
+from components.model.decoding import DecodeRequest, Decoding, decode, decoder_run, search, seq2seq_run
 from components.model.delta import Delta
 from components.model.prefix.prefix import Prefix
 
@@ -48,12 +48,12 @@ def test_outputs_are_those_of_the_plain_way(
     deltas = [delta(slots) if infix else Delta(prefix=values_for(base.model, slots)) for slots in (3, 7)]
     mixed = deltas if infix else [*deltas, Delta()]
     requests = [
-        Request(mixed[row % len(mixed)], ids, ids, decoding.max_new_tokens - row % 5, row)
+        DecodeRequest(mixed[row % len(mixed)], ids, ids, decoding.max_new_tokens - row % 5, row)
         for row, ids in enumerate(some_sources(14, 3))
     ]
     fast = {request.number: ids for request, ids in decode(base, requests, decoding, 4)}
-    monkeypatch.setattr(decoder_run, "Tree", forbidden)
-    monkeypatch.setattr(seq2seq_run, "Slots", forbidden)
+    monkeypatch.setattr(decoder_run, "BeamTree", forbidden)
+    monkeypatch.setattr(seq2seq_run, "GrowingCacheLayer", forbidden)
     for name in ("likeliest", "log_sum_exp"):
         monkeypatch.setattr(search, name, forbidden)
     plain = {request.number: ids for request, ids in decode(base, requests, decoding, 4, PLAIN)}

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.model.decoding.top_candidates import likeliest, log_sum_exp
+from components.model.decoding.top_candidates import compute_log_sum_exp, find_top_candidates
 
 
 @settings(deadline=None)
@@ -21,11 +21,11 @@ def test_they_are_those_of_topk_and_logsumexp(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = (5 * torch.randn(rows, vocabulary, generator=generator)).to(dtype)
-    values, columns = likeliest(logits, count)
+    values, columns = find_top_candidates(logits, count)
     assert torch.equal(values, logits.float().topk(count).values)
     assert torch.equal(logits.gather(1, columns).float(), values), "equal logits may stand in any order"
     assert all(len(set(row)) == count for row in columns.tolist())
-    torch.testing.assert_close(log_sum_exp(logits), logits.float().logsumexp(1))
+    torch.testing.assert_close(compute_log_sum_exp(logits), logits.float().logsumexp(1))
 
 
 @pytest.mark.parametrize("place", [0, 63, 64, 1023, 1024, 1025])
@@ -33,6 +33,6 @@ def test_what_is_impossible_comes_last(place: int) -> None:
     logits = torch.full((2, 1026), -torch.inf)
     logits[:, place] = 1.0
     logits[:, 500] = 0.5
-    values, columns = likeliest(logits, 5)
+    values, columns = find_top_candidates(logits, 5)
     assert columns[:, :2].tolist() == [[place, 500]] * 2
     assert values[:, :3].tolist() == [[1.0, 0.5, -torch.inf]] * 2

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import strategies as st
 
-from components.model.packing.layout import Layout
+from components.model.packing.layout import PackedLayout
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Ragged:
     starts: list[int] | None
     wanted: list[int]
 
-    def layout(self) -> Layout:
-        return Layout.of(self.lengths, self.owners, self.prefixes, starts=self.starts)
+    def layout(self) -> PackedLayout:
+        return PackedLayout.from_lengths(self.lengths, self.owners, self.prefixes, starts=self.starts)
 
     @property
     def tokens(self) -> list[tuple[int, int]]:

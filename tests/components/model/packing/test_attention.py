@@ -9,9 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from components.model.packing.attention import attend, fused, plain
+from components.model.packing.attention import attend_packed, attend_packed_fused, attend_packed_with_sdpa
 
-WAYS: dict[str, Callable[..., Tensor]] = {"fused": fused, "plain": plain, "attend": attend}
+WAYS: dict[str, Callable[..., Tensor]] = {
+    "fused": attend_packed_fused,
+    "plain": attend_packed_with_sdpa,
+    "attend": attend_packed,
+}
 MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SCALE = 0.6
 

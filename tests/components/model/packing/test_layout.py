@@ -4,12 +4,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.model.packing.layout import Layout
+from components.model.packing.layout import PackedLayout
 
 MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def seen_by(layout: Layout, query: int) -> list[int]:
+def seen_by(layout: PackedLayout, query: int) -> list[int]:
     """Rows of the table of keys that a query sees, in their order."""
     queries = layout.hidden_BTS.shape[1]
     row, place = divmod(int(layout.place_N[query]), queries)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from components.errors import BaseModelError
-from components.model.base.attention_sites import prefix_shape
-from components.model.base.checkpointing import checkpointed
+from components.model.base.attention_sites import find_prefix_shape
+from components.model.base.checkpointing import checkpoint_blocks
 from components.model.base.shapes import INFIX
-from components.model.packing import packable, packed, slots_of
-from components.model.packing.attention import fused, plain
-from components.model.prefix.attach import attached
+from components.model.packing import is_packable, pack_rows, stack_slots
+from components.model.packing.attention import attend_packed_fused, attend_packed_with_sdpa
+from components.model.prefix.attach import attach_prefixes
 from components.model.prefix.prefix import Prefix
 
 DECODERS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
@@ -24,7 +24,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def prefixes_of(model: Any, lengths: list[int], *, infix: bool) -> list[Prefix]:
-    shape, made = prefix_shape(model), []
+    shape, made = find_prefix_shape(model), []
     for number, length in enumerate(lengths):
         generator = torch.Generator().manual_seed(number)
         values = torch.randn(shape.layers, 2, shape.kv_heads, length, shape.head_dim, generator=generator)
@@ -44,13 +44,13 @@ def padded_logits(model: Any, drawn: Any, prefixes: list[Prefix]) -> Tensor:
     mask = torch.arange(longest) < torch.tensor(drawn.lengths)[:, None]
     rows = [prefixes[owner] for owner in drawn.owners]
     starts = None if drawn.starts is None else torch.tensor(drawn.starts)
-    with attached(model, rows, starts):
+    with attach_prefixes(model, rows, starts):
         return model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits[mask]
 
 
 def packed_logits(model: Any, drawn: Any, prefixes: list[Prefix], **values: Any) -> Tensor:
-    layout, slots = drawn.layout(), slots_of(prefix_shape(model), prefixes)
-    with packed(model, slots, layout, **values):
+    layout, slots = drawn.layout(), stack_slots(find_prefix_shape(model), prefixes)
+    with pack_rows(model, slots, layout, **values):
         inputs = {"input_ids": torch.cat(texts_of(drawn))[None], "position_ids": layout.position_N[None]}
         return model(**inputs, use_cache=False).logits[0]
 
@@ -63,7 +63,7 @@ def gradients(logits: Tensor, kept: Tensor, prefixes: list[Prefix]) -> list[Tens
     return [torch.zeros_like(one) if grad is None else grad for one, grad in zip(tensors, found, strict=True)]
 
 
-@pytest.mark.parametrize("attention", [fused, plain])
+@pytest.mark.parametrize("attention", [attend_packed_fused, attend_packed_with_sdpa])
 @pytest.mark.parametrize("kind", DECODERS)
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), cut=st.booleans())
@@ -94,8 +94,8 @@ def test_a_checkpointed_model_computes_the_same(build_model, fixed, kind):
     everything = torch.ones(sum(fixed.lengths), dtype=torch.bool)
     expected = padded_logits(model, fixed, prefixes)
     wanted = gradients(expected, everything, prefixes)
-    layout, slots = fixed.layout(), slots_of(prefix_shape(model), prefixes)
-    with checkpointed(model), packed(model, slots, layout, starts=fixed.wanted):
+    layout, slots = fixed.layout(), stack_slots(find_prefix_shape(model), prefixes)
+    with checkpoint_blocks(model), pack_rows(model, slots, layout, starts=fixed.wanted):
         inputs = {"input_ids": torch.cat(texts_of(fixed))[None], "position_ids": layout.position_N[None]}
         logits = model(**inputs, use_cache=False).logits[0]
         found = gradients(logits, everything, prefixes)
@@ -106,12 +106,12 @@ def test_a_checkpointed_model_computes_the_same(build_model, fixed, kind):
 
 @pytest.mark.parametrize("kind", DECODERS)
 def test_decoder_only_models_of_the_interface_are_packable(build_model, kind):
-    assert packable(once(build_model, kind))
+    assert is_packable(once(build_model, kind))
 
 
 @pytest.mark.parametrize("kind", ["bart", "t5"])
 def test_encoder_decoder_models_are_not(build_model, kind):
-    assert not packable(build_model(kind))
+    assert not is_packable(build_model(kind))
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def shifted(model: Any) -> Iterator[None]:
 def test_a_model_that_mixes_neighbours_is_not_packable(build_model):
     model = build_model("gpt2", seed=5)
     with shifted(model):
-        assert not packable(model)
+        assert not is_packable(model)
 
 
 def test_a_layer_that_leaves_its_prefix_unused_is_refused(build_model, fixed):
@@ -148,19 +148,22 @@ def test_a_layer_that_leaves_its_prefix_unused_is_refused(build_model, fixed):
 def test_slots_are_those_of_the_base_and_none_are_fine(build_model, fixed):
     gpt2, llama = once(build_model, "gpt2"), once(build_model, "llama")
     with pytest.raises(BaseModelError, match="key/value heads"):
-        slots_of(prefix_shape(gpt2), prefixes_of(llama, [2], infix=False))
+        stack_slots(find_prefix_shape(gpt2), prefixes_of(llama, [2], infix=False))
     bare = type(fixed)(fixed.lengths, [0, 0, 0], [0], None, fixed.wanted)
     found = packed_logits(gpt2, bare, prefixes_of(gpt2, [0], infix=False))
     torch.testing.assert_close(found, padded_logits(gpt2, bare, prefixes_of(gpt2, [0], infix=False)), **CLOSE)
-    assert slots_of(prefix_shape(gpt2), [None]).shape == (2, 2, 0, 4, 8)
+    assert stack_slots(find_prefix_shape(gpt2), [None]).shape == (2, 2, 0, 4, 8)
 
 
 def test_the_model_is_as_it_was_afterwards(build_model, fixed):
     model = build_model("llama", seed=7)
-    packable(model)
+    is_packable(model)
     ids, before = torch.arange(2, 9)[None], model.config._attn_implementation
     expected = model(input_ids=ids).logits
-    with pytest.raises(KeyboardInterrupt), packed(model, slots_of(prefix_shape(model), [None]), fixed.layout()):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        pack_rows(model, stack_slots(find_prefix_shape(model), [None]), fixed.layout()),
+    ):
         raise KeyboardInterrupt
     packed_logits(model, fixed, prefixes_of(model, fixed.prefixes, infix=False), starts=fixed.wanted)
     assert model.config._attn_implementation == before

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from components.errors import BaseModelError
-from components.model.base.attention_sites import prefix_shape
+from components.model.base.attention_sites import find_prefix_shape
 from components.model.base.shapes import PrefixShape
-from components.model.prefix.attach import attached, positions
-from components.model.prefix.batch import stack_rows
+from components.model.prefix.attach import attach_prefixes, compute_positions
+from components.model.prefix.batch import stack_prefixes
 from components.model.prefix.module import PrefixModule
-from components.model.prefix.prefilled_cache import cache_of
+from components.model.prefix.prefilled_cache import make_prefilled_cache
 from components.model.prefix.prefix import Prefix
 
 PrefixFor = Callable[..., Prefix]
@@ -50,7 +50,7 @@ def gpt2_by_hand(model: Any, prefix: Prefix, ids: list[int]) -> Tensor:
     x = body.wte.weight[ids] + body.wpe.weight[prefix.length : prefix.length + len(ids)]
     for index, block in enumerate(body.h):
         query, key, value = (norm(block.ln_1, x) @ block.attn.c_attn.weight + block.attn.c_attn.bias).split(32, dim=1)
-        prefix_key, prefix_value = prefix.layer(index)
+        prefix_key, prefix_value = prefix.get_layer(index)
         out = attend(heads(query), torch.cat([prefix_key, heads(key)], 1), torch.cat([prefix_value, heads(value)], 1))
         x = x + out.transpose(0, 1).reshape(len(ids), 32) @ block.attn.c_proj.weight + block.attn.c_proj.bias
         wide = norm(block.ln_2, x) @ block.mlp.c_fc.weight + block.mlp.c_fc.bias
@@ -80,7 +80,7 @@ def llama_by_hand(model: Any, prefix: Prefix, ids: list[int]) -> Tensor:
         query = rotate(heads(inside @ attention.q_proj.weight.T, 4))
         key = rotate(heads(inside @ attention.k_proj.weight.T, 2))
         value = heads(inside @ attention.v_proj.weight.T, 2)
-        prefix_key, prefix_value = prefix.layer(index)
+        prefix_key, prefix_value = prefix.get_layer(index)
         out = attend(query, torch.cat([prefix_key, key], 1), torch.cat([prefix_value, value], 1))
         x = x + out.transpose(0, 1).reshape(len(ids), 32) @ attention.o_proj.weight.T
         inside, mlp = norm(block.post_attention_layernorm, x), block.mlp
@@ -95,7 +95,7 @@ BY_HAND = {"gpt2": gpt2_by_hand, "llama": llama_by_hand}
 def test_equals_full_attention_by_hand(prefix_for: PrefixFor, model: Any) -> None:
     prefix = prefix_for(5)
     ids = tokens(1, 11)
-    with attached(model, [prefix]):
+    with attach_prefixes(model, [prefix]):
         logits = model(input_ids=ids).logits[0]
     torch.testing.assert_close(logits, BY_HAND[model.config.model_type](model, prefix, ids[0].tolist()), **CLOSE)
 
@@ -103,10 +103,10 @@ def test_equals_full_attention_by_hand(prefix_for: PrefixFor, model: Any) -> Non
 def test_equals_a_prefilled_cache(prefix_for: PrefixFor, model: Any) -> None:
     rows = [prefix_for(5, 1), prefix_for(5, 2)]
     ids = tokens(2, 9)
-    with attached(model, rows):
+    with attach_prefixes(model, rows):
         logits = model(input_ids=ids).logits
-    block = stack_rows(rows, "cpu", torch.float32)
-    cache, mask_BP = cache_of(block), block.mask_BP
+    block = stack_prefixes(rows, "cpu", torch.float32)
+    cache, mask_BP = make_prefilled_cache(block), block.mask_BP
     mask = torch.cat([mask_BP, torch.ones_like(ids)], dim=1)
     torch.testing.assert_close(logits, model(input_ids=ids, past_key_values=cache, attention_mask=mask).logits, **CLOSE)
 
@@ -119,17 +119,17 @@ def test_mixed_rows_and_padding_equal_solo_runs(prefix_for: PrefixFor, model: An
     for row, count in enumerate(counts):
         place = slice(9 - count, 9) if side == "left" else slice(0, count)
         ids[row, place], mask[row, place] = tokens(1, count, seed=row)[0], 1
-    place_ids = positions(mask, [row.length if row else 0 for row in rows])
-    with attached(model, rows):
+    place_ids = compute_positions(mask, [row.length if row else 0 for row in rows])
+    with attach_prefixes(model, rows):
         logits = model(input_ids=ids, attention_mask=mask).logits
         torch.testing.assert_close(model(input_ids=ids, attention_mask=mask, position_ids=place_ids).logits, logits)
-    block = stack_rows(rows, "cpu", torch.float32)
-    cache, mask_BP = cache_of(block), block.mask_BP
+    block = stack_prefixes(rows, "cpu", torch.float32)
+    cache, mask_BP = make_prefilled_cache(block), block.mask_BP
     wide = torch.cat([mask_BP, mask], dim=1)
     cached = model(input_ids=ids, attention_mask=wide, position_ids=place_ids, past_key_values=cache).logits
     for row, count in enumerate(counts):
         real = mask[row].bool()
-        with attached(model, [rows[row]]):
+        with attach_prefixes(model, [rows[row]]):
             alone = model(input_ids=tokens(1, count, seed=row)).logits[0]
         torch.testing.assert_close(logits[row, real], alone, **CLOSE)
         torch.testing.assert_close(cached[row, real], alone, **CLOSE)
@@ -138,9 +138,9 @@ def test_mixed_rows_and_padding_equal_solo_runs(prefix_for: PrefixFor, model: An
 def test_no_row_sees_another_rows_prefix(prefix_for: PrefixFor, model: Any) -> None:
     mine, theirs, other = (prefix_for(4, seed) for seed in range(3))
     ids = tokens(2, 6)
-    with attached(model, [mine, theirs]):
+    with attach_prefixes(model, [mine, theirs]):
         first = model(input_ids=ids).logits
-    with attached(model, [mine, other]):
+    with attach_prefixes(model, [mine, other]):
         second = model(input_ids=ids).logits
     assert torch.equal(first[0], second[0])
     assert not torch.allclose(first[1], second[1])
@@ -149,7 +149,7 @@ def test_no_row_sees_another_rows_prefix(prefix_for: PrefixFor, model: Any) -> N
 def test_steps_with_a_cache_of_real_tokens(prefix_for: PrefixFor, model: Any) -> None:
     rows = [prefix_for(3, 1), prefix_for(5, 2)]
     ids = tokens(2, 8)
-    with attached(model, rows):
+    with attach_prefixes(model, rows):
         whole = model(input_ids=ids).logits
         first = model(input_ids=ids[:, :5], use_cache=True)
         mask = torch.ones_like(ids)
@@ -160,8 +160,8 @@ def test_steps_with_a_cache_of_real_tokens(prefix_for: PrefixFor, model: Any) ->
 def test_four_dimensional_masks_are_widened(prefix_for: PrefixFor, model: Any) -> None:
     prefix, ids = prefix_for(3), tokens(2, 6)
     causal = torch.full((6, 6), torch.finfo(torch.float32).min).triu(1).expand(2, 1, 6, 6)
-    place_ids = positions(torch.ones_like(ids), [3, 3])
-    with attached(model, [prefix] * 2):
+    place_ids = compute_positions(torch.ones_like(ids), [3, 3])
+    with attach_prefixes(model, [prefix] * 2):
         whole = model(input_ids=ids).logits
         masked = model(input_ids=ids, attention_mask=causal, position_ids=place_ids).logits
     torch.testing.assert_close(masked, whole, **CLOSE)
@@ -169,11 +169,11 @@ def test_four_dimensional_masks_are_widened(prefix_for: PrefixFor, model: Any) -
 
 def test_zero_length_is_the_base(prefix_for: PrefixFor, model: Any) -> None:
     ids = tokens(2, 7)
-    with attached(model, [prefix_for(0), None]):
+    with attach_prefixes(model, [prefix_for(0), None]):
         logits = model(input_ids=ids).logits
     assert torch.equal(logits, model(input_ids=ids).logits)
-    block = stack_rows([prefix_for(0), None], "cpu", torch.float32)
-    cache, mask_BP = cache_of(block), block.mask_BP
+    block = stack_prefixes([prefix_for(0), None], "cpu", torch.float32)
+    cache, mask_BP = make_prefilled_cache(block), block.mask_BP
     assert mask_BP.shape == (2, 0)
     assert torch.equal(logits, model(input_ids=ids, past_key_values=cache).logits)
 
@@ -181,18 +181,18 @@ def test_zero_length_is_the_base(prefix_for: PrefixFor, model: Any) -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("mlp_hidden", [0, 12])
 def test_every_slot_gets_gradient(prefix_for: PrefixFor, model: Any, mlp_hidden: int, checkpointing: bool) -> None:
-    module = PrefixModule(prefix_shape(model), 4, mlp_hidden)
+    module = PrefixModule(find_prefix_shape(model), 4, mlp_hidden)
     module.load_values(prefix_for(4))
     for layer in model.modules():
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0.0
     if checkpointing:
         model.train().activation_checkpointing_enable()
-    prefix = module.prefix()
+    prefix = module.make_prefix()
     for tensor in prefix.tensors.values():
         tensor.retain_grad()
     ids = tokens(2, 7)
-    with attached(model, [prefix] * 2):
+    with attach_prefixes(model, [prefix] * 2):
         loss = model(input_ids=ids, use_cache=False).logits.logsumexp(-1).square().mean()
         loss.backward()
     for name, tensor in prefix.tensors.items():
@@ -203,7 +203,7 @@ def test_every_slot_gets_gradient(prefix_for: PrefixFor, model: Any, mlp_hidden:
 
 
 def test_checkpointing_gives_the_same_gradient(prefix_for: PrefixFor, model: Any) -> None:
-    gradients, shape, prefix = [], prefix_shape(model), prefix_for(4)
+    gradients, shape, prefix = [], find_prefix_shape(model), prefix_for(4)
     for checkpointing in (False, True):
         if checkpointing:
             for layer in model.modules():
@@ -212,7 +212,7 @@ def test_checkpointing_gives_the_same_gradient(prefix_for: PrefixFor, model: Any
             model.train().activation_checkpointing_enable()
         module = PrefixModule(shape, 4)
         module.load_values(prefix)
-        with attached(model, [module.prefix()]):
+        with attach_prefixes(model, [module.make_prefix()]):
             model(input_ids=tokens(1, 7), use_cache=False).logits.square().mean().backward()
         gradients.append(module.slots[0].values.grad)
     torch.testing.assert_close(gradients[0], gradients[1])
@@ -222,9 +222,9 @@ def test_leaves_no_state(prefix_for: PrefixFor, model: Any) -> None:
     ids = tokens(1, 6)
     before, implementation = model(input_ids=ids).logits, model.config._attn_implementation
     hooks = [(len(part._forward_hooks), len(part._forward_pre_hooks)) for part in model.modules()]
-    with attached(model, [prefix_for(3)]):
+    with attach_prefixes(model, [prefix_for(3)]):
         assert not torch.allclose(model(input_ids=ids).logits, before)
-    with pytest.raises(KeyboardInterrupt), attached(model, [prefix_for(3)]):
+    with pytest.raises(KeyboardInterrupt), attach_prefixes(model, [prefix_for(3)]):
         raise KeyboardInterrupt
     assert torch.equal(model(input_ids=ids).logits, before)
     assert model.config._attn_implementation == implementation
@@ -237,31 +237,31 @@ def test_leaves_no_state(prefix_for: PrefixFor, model: Any) -> None:
 def test_a_prefix_of_another_base_is_refused(
     prefix_for: PrefixFor, model: Any, layers: int, heads: int, size: int
 ) -> None:
-    shape = prefix_shape(model)
+    shape = find_prefix_shape(model)
     other = PrefixShape(shape.layers + layers, shape.kv_heads + heads, shape.head_dim + size)
     values = torch.zeros(other.layers, 2, other.kv_heads, 3, other.head_dim)
-    with pytest.raises(BaseModelError, match="wanted"), attached(model, [Prefix.from_stacked(values)]):
+    with pytest.raises(BaseModelError, match="wanted"), attach_prefixes(model, [Prefix.from_site(values)]):
         model(input_ids=tokens(1, 4))
 
 
 def test_prefixes_of_two_bases_in_a_batch_are_refused() -> None:
-    small, large = (Prefix.from_stacked(torch.zeros(2, 2, heads, 3, 8)) for heads in (2, 4))
+    small, large = (Prefix.from_site(torch.zeros(2, 2, heads, 3, 8)) for heads in (2, 4))
     with pytest.raises(BaseModelError, match="one base"):
-        stack_rows([small, large], "cpu", torch.float32)
+        stack_prefixes([small, large], "cpu", torch.float32)
 
 
 def test_a_batch_that_is_no_multiple_is_refused(prefix_for: PrefixFor, model: Any) -> None:
-    with pytest.raises(ValueError, match="multiple of 2 rows, got 3"), attached(model, [prefix_for(3), None]):
+    with pytest.raises(ValueError, match="multiple of 2 rows, got 3"), attach_prefixes(model, [prefix_for(3), None]):
         model(input_ids=tokens(3, 4))
 
 
 def test_attaching_twice_is_refused(prefix_for: PrefixFor, model: Any) -> None:
     rows = [prefix_for(3)]
-    with pytest.raises(RuntimeError, match="inside"), attached(model, rows), attached(model, rows):
+    with pytest.raises(RuntimeError, match="inside"), attach_prefixes(model, rows), attach_prefixes(model, rows):
         pass
 
 
 def test_bfloat16_base_takes_a_float32_prefix(prefix_for: PrefixFor, model: Any) -> None:
     model.to(torch.bfloat16)
-    with attached(model, [prefix_for(3)]):
+    with attach_prefixes(model, [prefix_for(3)]):
         assert model(input_ids=tokens(1, 6)).logits.dtype == torch.bfloat16

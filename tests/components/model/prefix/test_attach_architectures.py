@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from components.errors import BaseModelError
-from components.model.base.attention_sites import prefix_shape
-from components.model.base.checkpointing import checkpointed
+from components.model.base.attention_sites import find_prefix_shape
+from components.model.base.checkpointing import checkpoint_blocks
 from components.model.base.shapes import CROSS, DECODER, ENCODER
-from components.model.prefix.attach import attached, positions
+from components.model.prefix.attach import attach_prefixes, compute_positions
 from components.model.prefix.module import PrefixModule
 from components.model.prefix.prefix import Prefix
 
@@ -52,7 +52,7 @@ def logits_of(model: Any, ids: Tensor, **more: Any) -> Tensor:
 def test_every_site_is_found(model: Any) -> None:
     pair = model.config.is_encoder_decoder
     wanted = [ENCODER, DECODER, CROSS] if pair else [DECODER]
-    shape = prefix_shape(model)
+    shape = find_prefix_shape(model)
     assert list(shape.sites) == wanted
     heads = 2 if model.config.model_type in ("llama", "qwen2") else 4
     assert {(one.kv_heads, one.head_dim) for one in shape.sites.values()} == {(heads, 8)}
@@ -64,12 +64,12 @@ def test_every_site_is_found(model: Any) -> None:
 
 @pytest.mark.parametrize("mlp_hidden", [0, 12])
 def test_every_slot_of_every_layer_gets_gradient(model: Any, values_for: PrefixFor, mlp_hidden: int) -> None:
-    module = PrefixModule(prefix_shape(model), 4, mlp_hidden)
+    module = PrefixModule(find_prefix_shape(model), 4, mlp_hidden)
     module.load_values(values_for(model, 4))
-    prefix = module.prefix()
+    prefix = module.make_prefix()
     for tensor in prefix.tensors.values():
         tensor.retain_grad()
-    with attached(model, [prefix] * 2):
+    with attach_prefixes(model, [prefix] * 2):
         logits_of(model, tokens(2, 7)).logsumexp(-1).square().mean().backward()
     for name, tensor in prefix.tensors.items():
         assert tensor.grad is not None, name
@@ -82,9 +82,9 @@ def test_every_slot_of_every_layer_gets_gradient(model: Any, values_for: PrefixF
 def test_a_prefix_of_no_slots_is_the_base_exactly(model: Any, values_for: PrefixFor) -> None:
     ids, mask = padded("right")
     bare = logits_of(model, ids, attention_mask=mask)
-    with attached(model, [values_for(model, 0), None, values_for(model, 0), None, None]):
+    with attach_prefixes(model, [values_for(model, 0), None, values_for(model, 0), None, None]):
         assert torch.equal(logits_of(model, ids, attention_mask=mask), bare)
-    with attached(model, [values_for(model, 3)] * 5):
+    with attach_prefixes(model, [values_for(model, 3)] * 5):
         assert not torch.allclose(logits_of(model, ids, attention_mask=mask), bare, atol=1e-2)
     assert torch.equal(logits_of(model, ids, attention_mask=mask), bare)
 
@@ -94,13 +94,13 @@ def test_a_prefix_of_no_slots_is_the_base_exactly(model: Any, values_for: Prefix
 def test_mixed_rows_and_padding_give_the_solo_results(model: Any, values_for: PrefixFor, side: str) -> None:
     rows = [None if length is None else values_for(model, length, length) for length in LENGTHS]
     ids, mask = padded(side)
-    with attached(model, rows):
+    with attach_prefixes(model, rows):
         logits = logits_of(model, ids, attention_mask=mask)
         if not model.config.is_encoder_decoder:
-            places = positions(mask, [length or 0 for length in LENGTHS])
+            places = compute_positions(mask, [length or 0 for length in LENGTHS])
             assert torch.equal(logits_of(model, ids, attention_mask=mask, position_ids=places), logits)
     for row, (prefix, count) in enumerate(zip(rows, COUNTS, strict=True)):
-        with attached(model, [prefix]):
+        with attach_prefixes(model, [prefix]):
             alone = logits_of(model, tokens(1, count, seed=row))[0]
         real = slice(None) if model.config.is_encoder_decoder else mask[row].bool()
         torch.testing.assert_close(logits[row, real], alone, **CLOSE)
@@ -112,7 +112,7 @@ def test_only_the_own_prefix_matters(model: Any, values_for: PrefixFor) -> None:
     first, second = (self_and(model, mine, one) for one in (theirs, other))
     assert torch.equal(first[0], second[0])
     assert not torch.allclose(first[1], second[1], atol=1e-2)
-    for site in prefix_shape(model).sites:
+    for site in find_prefix_shape(model).sites:
         changed = {name: tensor + name.startswith(site) for name, tensor in mine.tensors.items()}
         moved = self_and(model, Prefix(changed), theirs)
         assert not torch.allclose(moved[0], first[0], atol=1e-3), f"{site} has no say"
@@ -120,7 +120,7 @@ def test_only_the_own_prefix_matters(model: Any, values_for: PrefixFor) -> None:
 
 
 def self_and(model: Any, *rows: Prefix) -> Tensor:
-    with attached(model, rows):
+    with attach_prefixes(model, rows):
         return logits_of(model, tokens(len(rows), 6))
 
 
@@ -131,7 +131,7 @@ def test_a_cache_of_real_tokens_changes_nothing(model: Any, values_for: PrefixFo
     ids, mask = tokens(3, 8), torch.ones(3, 8, dtype=torch.long)
     mask[2, 5:] = 0
     cuts = [1] * 8 if attend == "token by token" else [5, 3]
-    with attached(model, rows):
+    with attach_prefixes(model, rows):
         parts, cache, start = [], None, 0
         if model.config.is_encoder_decoder:
             source, written = model.get_encoder()(input_ids=ids, attention_mask=mask), tokens(3, 8, seed=5)
@@ -156,11 +156,11 @@ def test_checkpointing_gives_the_same_gradient(model: Any, values_for: PrefixFor
     gradients = []
     ids, mask = padded("right")
     for again in (False, True):
-        module = PrefixModule(prefix_shape(model), 4)
+        module = PrefixModule(find_prefix_shape(model), 4)
         module.load_values(values_for(model, 4))
-        with attached(model, [module.prefix()] * 5):
+        with attach_prefixes(model, [module.make_prefix()] * 5):
             if again:
-                with checkpointed(model):
+                with checkpoint_blocks(model):
                     logits_of(model, ids, attention_mask=mask, use_cache=False).square().mean().backward()
             else:
                 logits_of(model, ids, attention_mask=mask, use_cache=False).square().mean().backward()
@@ -176,13 +176,13 @@ def test_bfloat16_is_within_its_tolerance(model: Any, values_for: PrefixFor, bui
     half = build_model(model.config.model_type).to(torch.bfloat16)
     rows = [None if length is None else values_for(model, length, length) for length in LENGTHS]
     ids, mask = padded("right")
-    with attached(model, rows):
+    with attach_prefixes(model, rows):
         exact = logits_of(model, ids, attention_mask=mask)
-    with attached(half, rows):
+    with attach_prefixes(half, rows):
         logits = logits_of(half, ids, attention_mask=mask)
     assert logits.dtype == torch.bfloat16
     for row, (prefix, count) in enumerate(zip(rows, COUNTS, strict=True)):
-        with attached(half, [prefix]):
+        with attach_prefixes(half, [prefix]):
             alone = logits_of(half, tokens(1, count, seed=row))[0].float()
         real = slice(None) if model.config.is_encoder_decoder else mask[row].bool()
         scale = exact[row, real].std()
@@ -194,7 +194,7 @@ def test_bfloat16_is_within_its_tolerance(model: Any, values_for: PrefixFor, bui
 def test_sites_are_the_same_after_a_move_and_leave_no_trace(model: Any, values_for: PrefixFor) -> None:
     before = model.config._attn_implementation
     hooks = [(len(part._forward_hooks), len(part._forward_pre_hooks)) for part in model.modules()]
-    with pytest.raises(KeyboardInterrupt), attached(model, [values_for(model, 3)]):
+    with pytest.raises(KeyboardInterrupt), attach_prefixes(model, [values_for(model, 3)]):
         raise KeyboardInterrupt
     assert model.config._attn_implementation == before
     assert hooks == [(len(part._forward_hooks), len(part._forward_pre_hooks)) for part in model.modules()]
@@ -216,4 +216,4 @@ def test_a_model_without_the_attention_interface_is_refused(config: str, sizes: 
 
     model = hf.AutoModelForCausalLM.from_config(getattr(hf, config)(vocab_size=67, **sizes))
     with pytest.raises(BaseModelError, match=f"attention interface in every layer; got {named}"):
-        prefix_shape(model)
+        find_prefix_shape(model)

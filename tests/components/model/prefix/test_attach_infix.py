@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from components.data.batches import collate
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 from components.errors import BaseModelError
-from components.model.base.checkpointing import checkpointed
+from components.model.base.checkpointing import checkpoint_blocks
 from components.model.base.load import Base
 from components.model.base.shapes import INFIX
 from components.model.decoding import Decoding, generate_each
-from components.model.prefix.attach import attached
-from components.model.prefix.initialization import initial_prefix
+from components.model.prefix.attach import attach_prefixes
+from components.model.prefix.initialization import make_initial_prefix
 from components.model.prefix.module import PrefixModule
 from components.model.prefix.prefix import Prefix
 
@@ -32,7 +32,7 @@ def base(request: pytest.FixtureRequest, build_base: Callable[..., Base]) -> Bas
 @pytest.fixture
 def infix(base: Base, values_for: Callable[..., Prefix]) -> Callable[..., Prefix]:
     def make(length: int, seed: int = 0) -> Prefix:
-        return Prefix.from_stacked(values_for(base.model, length, seed).stacked(), INFIX)
+        return Prefix.from_site(values_for(base.model, length, seed).stack_decoder_site(), INFIX)
 
     return make
 
@@ -49,7 +49,7 @@ def by_hand(base: Base, infix: Prefix, ids: list[int], start: int) -> tuple[Tens
     layers = [
         (torch.cat([layer.keys, key[None]], dim=2), torch.cat([layer.values, value[None]], dim=2))
         for layer, (key, value) in (
-            (source.past_key_values.layers[index], infix.layer(index, INFIX)) for index in range(base.shape.layers)
+            (source.past_key_values.layers[index], infix.get_layer(index, INFIX)) for index in range(base.shape.layers)
         )
     ]
     places = torch.arange(start, len(ids))[None] + infix.length
@@ -68,7 +68,7 @@ def by_hand(base: Base, infix: Prefix, ids: list[int], start: int) -> tuple[Tens
 def test_the_source_is_the_bases_and_the_target_sees_the_slots(base: Base, infix: Any, masked: bool) -> None:
     ids, slots, start = tokens(9), infix(4), 5
     more = {"attention_mask": torch.ones(1, 9, dtype=torch.long)} if masked else {}
-    with attached(base.model, [slots], torch.tensor([start])):
+    with attach_prefixes(base.model, [slots], torch.tensor([start])):
         logits = base.model(input_ids=torch.tensor([ids]), **more).logits[0]
     source, rest = by_hand(base, slots, ids, start)
     torch.testing.assert_close(logits[:start], source, **CLOSE)
@@ -87,10 +87,10 @@ def test_mixed_lengths_and_starts_give_the_solo_results(base: Base, infix: Any, 
         first = 9 - count if side == "left" else 0
         ids[row, first : first + count], mask[row, first : first + count] = torch.tensor(tokens(count, row)), 1
         columns.append(first + starts[row])
-    with attached(base.model, rows, torch.tensor(columns)):
+    with attach_prefixes(base.model, rows, torch.tensor(columns)):
         logits = base.model(input_ids=ids, attention_mask=mask).logits
     for row, count in enumerate(counts):
-        with attached(base.model, [rows[row]], torch.tensor([starts[row]])):
+        with attach_prefixes(base.model, [rows[row]], torch.tensor([starts[row]])):
             alone = base.model(input_ids=torch.tensor([tokens(count, row)])).logits[0]
         torch.testing.assert_close(logits[row, mask[row].bool()], alone, **CLOSE)
 
@@ -99,15 +99,18 @@ def test_mixed_lengths_and_starts_give_the_solo_results(base: Base, infix: Any, 
 def test_every_slot_gets_gradient_from_the_target_alone(base: Base, infix: Any, again: bool) -> None:
     module = PrefixModule(base.shape, 4, infix=True)
     module.load_values(infix(4))
-    slots = module.prefix()
+    slots = module.make_prefix()
     for tensor in slots.tensors.values():
         tensor.retain_grad()
-    batch = collate([Encoded((5, 6, 7, 0), (8, 9, 0)), Encoded((10, 0), (11, 12, 13, 0))], 1)
+    batch = collate([TokenizedPair((5, 6, 7, 0), (8, 9, 0)), TokenizedPair((10, 0), (11, 12, 13, 0))], 1)
     inputs = {"input_ids": batch.input_ids_BT, "attention_mask": batch.attention_mask_BT, "use_cache": False}
     predicts = torch.zeros_like(batch.labels_BT, dtype=torch.bool)
     predicts[:, :-1] = batch.labels_BT[:, 1:] >= 0
     source = torch.arange(predicts.shape[1]) < batch.starts_B[:, None]
-    with attached(base.model, [slots] * 2, batch.starts_B), checkpointed(base.model) if again else nullcontext():
+    with (
+        attach_prefixes(base.model, [slots] * 2, batch.starts_B),
+        checkpoint_blocks(base.model) if again else nullcontext(),
+    ):
         base.model(**inputs).logits[source].square().mean().backward()
         assert not any(tensor.grad.any() for tensor in slots.tensors.values() if tensor.grad is not None)
         base.model(**inputs).logits[predicts].logsumexp(-1).square().mean().backward()
@@ -130,7 +133,7 @@ def test_cached_decoding_is_that_of_attached_forwards(base: Base, infix: Any, be
         count = len(source)
         places = torch.arange(count)[None].clone()
         places[0, -1] += row.length
-        with attached(base.model, [row], torch.tensor([count - 1])):
+        with attach_prefixes(base.model, [row], torch.tensor([count - 1])):
             found = base.model.generate(
                 torch.tensor([source]),
                 attention_mask=torch.ones(1, count, dtype=torch.long),
@@ -157,15 +160,15 @@ def test_infixes_prefixes_and_none_in_one_call_keep_apart(
 
 def test_an_infix_is_for_decoder_only_bases(build_base: Callable[..., Base], base: Base, infix: Any) -> None:
     with pytest.raises(BaseModelError, match=r"an infix; got .*BartForConditionalGeneration"):
-        initial_prefix(build_base("bart"), 3, "zero", "", 0, infix=True)
+        make_initial_prefix(build_base("bart"), 3, "zero", "", 0, infix=True)
     bart = build_base("bart")
     with pytest.raises(BaseModelError):
-        generate_each(bart, [Prefix.from_stacked(torch.zeros(2, 2, 4, 3, 8), INFIX)], [[5, 0]], Decoding(), 1)
-    with pytest.raises(ValueError, match="targets start"), attached(base.model, [infix(3)]):
+        generate_each(bart, [Prefix.from_site(torch.zeros(2, 2, 4, 3, 8), INFIX)], [[5, 0]], Decoding(), 1)
+    with pytest.raises(ValueError, match="targets start"), attach_prefixes(base.model, [infix(3)]):
         pass
-    prefix = Prefix.from_stacked(infix(3).stacked())
+    prefix = Prefix.from_site(infix(3).stacked())
     with (
         pytest.raises(BaseModelError, match="one base"),
-        attached(base.model, [infix(3), prefix], torch.tensor([1, 1])),
+        attach_prefixes(base.model, [infix(3), prefix], torch.tensor([1, 1])),
     ):
         pass

@@ -6,11 +6,11 @@ import peft
 import pytest
 import torch
 
-from components.model.base.attention_sites import prefix_shape
-from components.model.prefix.attach import attached, positions
-from components.model.prefix.batch import stack_rows
+from components.model.base.attention_sites import find_prefix_shape
+from components.model.prefix.attach import attach_prefixes, compute_positions
+from components.model.prefix.batch import stack_prefixes
 from components.model.prefix.module import PrefixModule
-from components.model.prefix.prefilled_cache import cache_of
+from components.model.prefix.prefilled_cache import make_prefilled_cache
 from components.model.prefix.prefix import Prefix
 
 LENGTH, HIDDEN = 5, 12
@@ -19,10 +19,10 @@ LENGTH, HIDDEN = 5, 12
 @pytest.fixture(params=[0, HIDDEN], ids=["values", "mlp"])
 def pair(request: pytest.FixtureRequest, model: Any) -> tuple[Any, Prefix]:
     """A PeftModel and our prefix; the PeftModel holds our module's own parameters."""
-    shape = prefix_shape(model)
+    shape = find_prefix_shape(model)
     module = PrefixModule(shape, LENGTH, request.param, seed=3)
     start = torch.randn(shape.layers, 2, shape.kv_heads, LENGTH, shape.head_dim)
-    module.load_values(Prefix.from_stacked(start))
+    module.load_values(Prefix.from_site(start))
     config = peft.PrefixTuningConfig(
         task_type="CAUSAL_LM",
         num_virtual_tokens=LENGTH,
@@ -39,7 +39,9 @@ def pair(request: pytest.FixtureRequest, model: Any) -> tuple[Any, Prefix]:
             encoder.transform[2].weight.copy_(slots.outer_weight)
             encoder.transform[2].bias.copy_(slots.outer_bias)
         else:
-            encoder.embedding.weight.copy_(module.collapse().stacked().permute(3, 0, 1, 2, 4).reshape(LENGTH, -1))
+            encoder.embedding.weight.copy_(
+                module.collapse().stack_decoder_site().permute(3, 0, 1, 2, 4).reshape(LENGTH, -1)
+            )
     return theirs, module.collapse()
 
 
@@ -53,7 +55,7 @@ def test_same_logits(model: Any, pair: tuple[Any, Prefix]) -> None:
     ids, mask = tokens(3, 9), torch.ones(3, 9, dtype=torch.long)
     mask[1, 4:], mask[2, 7:] = 0, 0
     expected = theirs(input_ids=ids, attention_mask=mask).logits
-    with attached(model, [prefix] * 3):
+    with attach_prefixes(model, [prefix] * 3):
         ours = model(input_ids=ids, attention_mask=mask).logits
     real = mask.bool()
     torch.testing.assert_close(ours[real], expected[real], rtol=0.0, atol=1e-5)
@@ -67,12 +69,12 @@ def test_same_generation(model: Any, pair: tuple[Any, Prefix], beams: int) -> No
     mask = torch.ones_like(ids)
     how = {"max_new_tokens": 12, "num_beams": beams, "do_sample": False, "pad_token_id": 1}
     expected = theirs.generate(input_ids=ids, attention_mask=mask, **how)
-    with attached(model, [prefix] * 2):
-        place_ids = positions(mask, [LENGTH] * 2)
+    with attach_prefixes(model, [prefix] * 2):
+        place_ids = compute_positions(mask, [LENGTH] * 2)
         ours = model.generate(input_ids=ids, attention_mask=mask, position_ids=place_ids, **how)
     assert ours.tolist() == expected.tolist()
-    block = stack_rows([prefix] * (2 * beams), "cpu", torch.float32)
-    cache, mask_BP = cache_of(block), block.mask_BP
+    block = stack_prefixes([prefix] * (2 * beams), "cpu", torch.float32)
+    cache, mask_BP = make_prefilled_cache(block), block.mask_BP
     wide = torch.cat([mask_BP[:2], mask], dim=1)
     cached = model.generate(input_ids=ids, attention_mask=wide, past_key_values=cache, position_ids=place_ids, **how)
     assert cached.tolist() == expected.tolist()

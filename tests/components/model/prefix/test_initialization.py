@@ -10,8 +10,13 @@ from torch import Tensor
 from components.errors import BaseModelError, ConfigError
 from components.model.base.load import Base
 from components.model.base.shapes import CROSS, DECODER, ENCODER, INFIX
-from components.model.prefix.attach import attached
-from components.model.prefix.initialization import initial_prefix, initial_prompt, random_prefix, text_prefix
+from components.model.prefix.attach import attach_prefixes
+from components.model.prefix.initialization import (
+    make_initial_prefix,
+    make_initial_prompt,
+    make_random_prefix,
+    make_text_prefix,
+)
 from components.model.prefix.module import PrefixModule
 
 DECODERS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
@@ -29,11 +34,11 @@ def test_text_prefix_acts_as_the_text(build_base: Callable[..., Base], kind: str
     model, ids = base.model, ids_of(base, "namenarest")
     expected = model(input_ids=ids).logits[:, 4:]
     for text in ("name", "namenamexx"):
-        prefix = text_prefix(base, text, 4)
-        with attached(model, [prefix]):
+        prefix = make_text_prefix(base, text, 4)
+        with attach_prefixes(model, [prefix]):
             torch.testing.assert_close(model(input_ids=ids[:, 4:]).logits, expected, **CLOSE)
-    assert text_prefix(base, "ab", 5).length == 5
-    assert text_prefix(base, "ab", 0).parameters == 0
+    assert make_text_prefix(base, "ab", 5).length == 5
+    assert make_text_prefix(base, "ab", 0).parameter_count == 0
 
 
 @pytest.mark.parametrize("kind", PAIRS)
@@ -55,10 +60,10 @@ def test_text_prefix_of_a_pair_is_what_its_own_attention_computes(build_base: Ca
         crosses = "encoder_attn" in name or "EncDecAttention" in name
         site = CROSS if crosses else ENCODER if ".encoder." in f".{name}" else DECODER
         own[site].append(output.view(5, 4, 8).transpose(0, 1))
-    prefix = text_prefix(base, "namen", 5)
+    prefix = make_text_prefix(base, "namen", 5)
     assert list(prefix.sites) == list(own)
     for site, tensors in own.items():
-        found = [tensor for layer in range(len(tensors) // 2) for tensor in prefix.layer(layer, site)]
+        found = [tensor for layer in range(len(tensors) // 2) for tensor in prefix.get_layer(layer, site)]
         for got, wanted in zip(found, tensors, strict=True):
             torch.testing.assert_close(got, wanted, **CLOSE)
 
@@ -69,7 +74,7 @@ def test_every_base_starts_as_asked_with_and_without_an_mlp(
     build_base: Callable[..., Base], kind: str, how: Any
 ) -> None:
     base = build_base(kind)
-    start = initial_prefix(base, 5, how, "some words", seed=4)
+    start = make_initial_prefix(base, 5, how, "some words", seed=4)
     assert (start.length, start.shape) == (5, base.shape)
     assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in start.tensors.values())
     assert any(tensor.any() for tensor in start.tensors.values()) == (how != "zero")
@@ -81,56 +86,58 @@ def test_every_base_starts_as_asked_with_and_without_an_mlp(
 
 
 def test_initial_prefix_takes_the_words_and_the_seed_it_is_given(base: Base) -> None:
-    drawn = initial_prefix(base, 3, "random", "words", 4)
-    assert torch.equal(drawn.stacked(), random_prefix(base.shape, 3, 4).stacked())
-    assert not torch.equal(drawn.stacked(), initial_prefix(base, 3, "random", "words", 5).stacked())
-    own = initial_prefix(base, 3, "text", "words", 0)
-    assert torch.equal(own.stacked(), text_prefix(base, "words", 3).stacked())
-    assert not torch.equal(own.stacked(), text_prefix(base, "name", 3).stacked())
-    infix = initial_prefix(base, 3, "text", "words", 0, infix=True)
+    drawn = make_initial_prefix(base, 3, "random", "words", 4)
+    assert torch.equal(drawn.stack_decoder_site(), make_random_prefix(base.shape, 3, 4).stack_decoder_site())
+    assert not torch.equal(
+        drawn.stack_decoder_site(), make_initial_prefix(base, 3, "random", "words", 5).stack_decoder_site()
+    )
+    own = make_initial_prefix(base, 3, "text", "words", 0)
+    assert torch.equal(own.stack_decoder_site(), make_text_prefix(base, "words", 3).stack_decoder_site())
+    assert not torch.equal(own.stack_decoder_site(), make_text_prefix(base, "name", 3).stack_decoder_site())
+    infix = make_initial_prefix(base, 3, "text", "words", 0, infix=True)
     assert list(infix.sites) == [INFIX]
-    assert torch.equal(infix.stacked(), own.stacked())
+    assert torch.equal(infix.stack_decoder_site(), own.stack_decoder_site())
 
 
 @pytest.mark.parametrize("kind", DECODERS)
 def test_a_prompt_of_words_acts_as_the_words(build_base: Callable[..., Base], kind: str) -> None:
     base = build_base(kind)
     ids = ids_of(base, "namename")
-    prompt_PW = initial_prompt(base, 8, "text", "name", 0)
+    prompt_PW = make_initial_prompt(base, 8, "text", "name", 0)
     expected = base.model(input_ids=ids).logits
     torch.testing.assert_close(base.model(inputs_embeds=prompt_PW[None]).logits, expected, **CLOSE)
 
 
 def test_prompts_are_drawn_with_the_embeddings_spread_or_zero(base: Base) -> None:
     spread = base.model.get_input_embeddings().weight.std()
-    drawn = initial_prompt(base, 60, "random", "", 3)
+    drawn = make_initial_prompt(base, 60, "random", "", 3)
     assert 0.9 * spread < drawn.std() < 1.1 * spread
-    assert torch.equal(drawn, initial_prompt(base, 60, "random", "", 3))
-    assert not initial_prompt(base, 4, "zero", "", 3).any()
+    assert torch.equal(drawn, make_initial_prompt(base, 60, "random", "", 3))
+    assert not make_initial_prompt(base, 4, "zero", "", 3).any()
 
 
 def test_a_prompt_is_for_decoder_only_bases(build_base: Callable[..., Base]) -> None:
     with pytest.raises(BaseModelError, match="embedding and T5ForConditionalGeneration"):
-        initial_prompt(build_base("t5"), 3, "zero", "", 0)
+        make_initial_prompt(build_base("t5"), 3, "zero", "", 0)
 
 
 @pytest.mark.parametrize("how", ["text", "random"])
 def test_a_prefix_as_long_as_the_context_is_refused(base: Base, how: Any) -> None:
     with pytest.raises(ConfigError, match=r"context of 64 tokens; got train.prefix_length 64"):
-        initial_prefix(base, 64, how, "words", 0)
+        make_initial_prefix(base, 64, how, "words", 0)
     with pytest.raises(ConfigError, match=r"train.prefix_length 64"):
-        initial_prompt(base, 64, how, "words", 0)
+        make_initial_prompt(base, 64, how, "words", 0)
 
 
 def test_a_text_without_tokens_is_refused(base: Base) -> None:
     with pytest.raises(ConfigError, match="init_text"):
-        text_prefix(base, "", 4)
+        make_text_prefix(base, "", 4)
     with pytest.raises(ConfigError, match="init_text"):
-        initial_prompt(base, 4, "text", "", 0)
+        make_initial_prompt(base, 4, "text", "", 0)
 
 
 def test_half_precision_bases_give_float32_starts(build_base: Callable[..., Base]) -> None:
     base = build_base("bart")
     base.model.to(torch.bfloat16)
-    prefix = text_prefix(base, "name", 3)
+    prefix = make_text_prefix(base, "name", 3)
     assert all(tensor.dtype == torch.float32 for tensor in prefix.tensors.values())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from components.errors import ArtifactError, BaseModelError
 from components.model.base.shapes import CROSS, DECODER, ENCODER, INFIX, PrefixShape, SiteShape
-from components.model.prefix.initialization import random_prefix
+from components.model.prefix.initialization import make_random_prefix
 from components.model.prefix.prefix import Prefix
 
 SHAPE = PrefixShape(layers=3, kv_heads=2, head_dim=8)
@@ -15,12 +15,12 @@ PAIR = PrefixShape(2, 4, 8, encoder=SiteShape(3, 2, 8), cross=SiteShape(2, 4, 16
 
 
 def test_names_shapes_and_sizes() -> None:
-    prefix = random_prefix(SHAPE, 5, seed=1)
+    prefix = make_random_prefix(SHAPE, 5, seed=1)
     assert list(prefix.tensors)[:3] == ["decoder.self.0.key", "decoder.self.0.value", "decoder.self.1.key"]
-    assert (prefix.shape, prefix.length, prefix.parameters) == (SHAPE, 5, 3 * 2 * 2 * 5 * 8)
-    assert torch.equal(Prefix.from_stacked(prefix.stacked()).stacked(), prefix.stacked())
+    assert (prefix.shape, prefix.length, prefix.parameter_count) == (SHAPE, 5, 3 * 2 * 2 * 5 * 8)
+    assert torch.equal(Prefix.from_site(prefix.stack_decoder_site()).stack_decoder_site(), prefix.stack_decoder_site())
     assert prefix.to(torch.bfloat16).tensors["decoder.self.2.value"].dtype == torch.bfloat16
-    assert torch.equal(Prefix(dict(reversed(prefix.tensors.items()))).stacked(), prefix.stacked())
+    assert torch.equal(Prefix(dict(reversed(prefix.tensors.items()))).stack_decoder_site(), prefix.stack_decoder_site())
 
 
 @given(st.text(max_size=30))
@@ -46,7 +46,7 @@ def test_incomplete_tensors_are_refused(tensors: dict[str, torch.Tensor]) -> Non
 
 
 def test_every_site_has_tensors_of_its_own_shape() -> None:
-    prefix = random_prefix(PAIR, 5, seed=1)
+    prefix = make_random_prefix(PAIR, 5, seed=1)
     assert next(iter(prefix.tensors)) == "encoder.self.0.key"
     assert list(prefix.tensors)[6:8] == ["decoder.self.0.key", "decoder.self.0.value"]
     assert list(prefix.tensors)[-1] == "decoder.cross.1.value"
@@ -55,17 +55,20 @@ def test_every_site_has_tensors_of_its_own_shape() -> None:
     assert prefix.tensors["decoder.cross.1.value"].shape == (4, 5, 16)
     assert prefix.shape == PAIR
     assert list(prefix.sites) == [ENCODER, DECODER, CROSS]
-    assert prefix.parameters == 2 * 5 * (3 * 2 * 8 + 2 * 4 * 8 + 2 * 4 * 16)
-    assert Prefix.from_sites({site: prefix.site(site) for site in prefix.sites}).tensors.keys() == prefix.tensors.keys()
+    assert prefix.parameter_count == 2 * 5 * (3 * 2 * 8 + 2 * 4 * 8 + 2 * 4 * 16)
+    assert (
+        Prefix.from_sites({site: prefix.stack_site(site) for site in prefix.sites}).tensors.keys()
+        == prefix.tensors.keys()
+    )
 
 
 def test_sites_of_other_lengths_and_infixes_beside_prefixes_are_refused() -> None:
-    short, long = (random_prefix(PAIR, length, seed=1).tensors for length in (4, 5))
+    short, long = (make_random_prefix(PAIR, length, seed=1).tensors for length in (4, 5))
     mixed = {name: (short if name.startswith(CROSS) else long)[name] for name in long}
     with pytest.raises(ArtifactError, match=r"decoder\.cross\.0\.key"):
         Prefix(mixed)
-    own = random_prefix(SHAPE, 4, seed=1)
-    infix = Prefix.from_stacked(own.stacked(), INFIX)
+    own = make_random_prefix(SHAPE, 4, seed=1)
+    infix = Prefix.from_site(own.stack_decoder_site(), INFIX)
     assert infix.is_infix
     assert not own.is_infix
     assert (infix.shape, infix.length) == (SHAPE, 4)
@@ -74,17 +77,17 @@ def test_sites_of_other_lengths_and_infixes_beside_prefixes_are_refused() -> Non
 
 
 def test_joined_prefixes_stand_one_behind_the_other() -> None:
-    first, second = random_prefix(PAIR, 2, seed=1), random_prefix(PAIR, 3, seed=2)
-    joined = Prefix.joined(first, second)
+    first, second = make_random_prefix(PAIR, 2, seed=1), make_random_prefix(PAIR, 3, seed=2)
+    joined = Prefix.join(first, second)
     assert (joined.length, joined.shape) == (5, PAIR)
     for name, tensor in joined.tensors.items():
         assert torch.equal(tensor, torch.cat([first.tensors[name], second.tensors[name]], dim=1))
     with pytest.raises(BaseModelError, match="two prefixes of one base"):
-        Prefix.joined(first, random_prefix(SHAPE, 2, seed=1))
+        Prefix.join(first, make_random_prefix(SHAPE, 2, seed=1))
 
 
 def test_a_base_of_another_shape_is_refused() -> None:
-    prefix = random_prefix(PAIR, 2, seed=1)
+    prefix = make_random_prefix(PAIR, 2, seed=1)
     prefix.check_fits(PAIR)
     for other in (SHAPE, PrefixShape(2, 4, 8), PrefixShape(2, 4, 8, encoder=PAIR.encoder, cross=SiteShape(2, 4, 8))):
         with pytest.raises(BaseModelError, match=r"wanted a prefix of (3 layers|.*2 layers)"):

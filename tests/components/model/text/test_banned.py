@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.model.decoding.controls import Controller, Controls
-from components.model.text.banned import Banned, banned_of, pieces_of
+from components.model.decoding.controls import DecodingControls, LogitsController
+from components.model.text.banned import BannedTexts, get_banned_texts, read_token_bytes
 
 EOS = 0
 CORPUS = [
@@ -74,9 +74,9 @@ def decoded(tokenizer: Any, ids: list[int]) -> str:
 
 
 def mask_of(tokenizer: Any, texts: tuple[str, ...], ids: list[int], spare: int = 3) -> list[bool]:
-    banned = banned_of(tokenizer, len(tokenizer) + spare, texts, EOS)
+    banned = get_banned_texts(tokenizer, len(tokenizer) + spare, texts, EOS)
     history_RN = torch.tensor([[*ids, 5, 6], [*ids, 7, 7]])
-    mask_RV = banned.mask(history_RN, len(ids)).expand(2, -1)
+    mask_RV = banned.make_mask(history_RN, len(ids)).expand(2, -1)
     assert torch.equal(mask_RV[0], mask_RV[1])
     return list(mask_RV[0].tolist())
 
@@ -107,11 +107,11 @@ def test_no_banned_text_is_ever_generated(kind: str, seed: int, texts: tuple[str
     likes_V = torch.zeros(len(tokenizer))
     for text in texts:
         likes_V[tokenizer(f"{text} {text} x{text}")["input_ids"]] = 4.0
-    controller = Controller(Controls(banned=texts), tokenizer, EOS, len(tokenizer))
+    controller = LogitsController(DecodingControls(banned=texts), tokenizer, EOS, len(tokenizer))
     history_RN = torch.zeros(rows, steps, dtype=torch.long)
     for length in range(steps):
         logits_RV = torch.randn(rows, len(tokenizer), generator=generator) * 2 + likes_V
-        history_RN[:, length] = controller.choose(controller.shape(logits_RV, history_RN, length))
+        history_RN[:, length] = controller.choose_tokens(controller.process_logits(logits_RV, history_RN, length))
     for ids in history_RN.tolist():
         text = decoded(tokenizer, ids)
         assert not [one for one in texts if one in text]
@@ -139,7 +139,7 @@ def test_letters_of_several_bytes_are_found_behind_byte_fallback() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_pieces_join_to_the_decoded_text(kind: str) -> None:
     tokenizer = TOKENIZERS[kind]
-    pieces = pieces_of(tokenizer, len(tokenizer))
+    pieces = read_token_bytes(tokenizer, len(tokenizer))
     for text in ("The Blue Spice is cheap", "banana near the river", "a cheap coffee shop"):
         ids = tokenizer(text)["input_ids"]
         joined = b"".join(pieces[number] for number in ids).decode()
@@ -147,8 +147,8 @@ def test_pieces_join_to_the_decoded_text(kind: str) -> None:
 
 
 def test_end_of_text_is_never_banned_by_its_name() -> None:
-    banned = Banned(("eos", "a"), [b"<eos>", b"a", b"b"], EOS)
-    assert banned.mask(torch.zeros(1, 4, dtype=torch.long), 0).tolist() == [[False, True, False]]
+    banned = BannedTexts(("eos", "a"), [b"<eos>", b"a", b"b"], EOS)
+    assert banned.make_mask(torch.zeros(1, 4, dtype=torch.long), 0).tolist() == [[False, True, False]]
 
 
 def test_a_base_of_the_shelf() -> None:

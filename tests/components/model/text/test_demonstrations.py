@@ -30,7 +30,7 @@ def letters(text: str) -> list[int]:
 
 
 def shown(demonstrations: Demonstrations, source: str, room: int = 10_000, **values: Any) -> str:
-    ids = demonstrations.source_ids(letters, EOS, source, room, **values)
+    ids = demonstrations.encode_source(letters, EOS, source, room, **values)
     return "".join(chr(number) if number else "#" for number in ids)
 
 
@@ -41,10 +41,10 @@ def tensor_of(values: object) -> torch.Tensor:
 
 def test_the_nearest_come_last() -> None:
     demonstrations = Demonstrations(MEALS, 3, "nearest")
-    chosen = demonstrations.chosen("name: Elm | food: Thai | area: riverside")
+    chosen = demonstrations.choose_pairs("name: Elm | food: Thai | area: riverside")
     assert chosen[-1] == MEALS[3]
     assert {chosen[0], chosen[1]} == {MEALS[0], MEALS[2]}
-    assert demonstrations.chosen("quite another thing") == [MEALS[2], MEALS[1], MEALS[0]]
+    assert demonstrations.choose_pairs("quite another thing") == [MEALS[2], MEALS[1], MEALS[0]]
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,7 +56,7 @@ def test_the_nearest_are_those_of_scikit_learns_cosine(pool: Any, source: str, c
     vectors = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]").fit([one for one, _ in pool])
     likeness = cosine_similarity(vectors.transform([one for one, _ in pool]), vectors.transform([source]))[:, 0]
     likeness += [one == source for one, _ in pool]
-    chosen = Demonstrations(pool, count, "nearest").chosen(source)
+    chosen = Demonstrations(pool, count, "nearest").choose_pairs(source)
     assert len(chosen) == min(count, len(pool))
     best = sorted(likeness, reverse=True)[: len(chosen)]
     found = [max(likeness[place] for place, pair in enumerate(pool) if pair == one) for one in reversed(chosen)]
@@ -68,10 +68,10 @@ def test_the_nearest_are_those_of_scikit_learns_cosine(pool: Any, source: str, c
 def test_a_pair_of_the_very_same_source_is_nearest_or_left_out(pool: Any, count: int, data: st.DataObject) -> None:
     source, _ = data.draw(st.sampled_from(pool))
     demonstrations = Demonstrations(pool, count, "nearest")
-    assert demonstrations.chosen(source)[-1] == next(pair for pair in pool if pair[0] == source)
+    assert demonstrations.choose_pairs(source)[-1] == next(pair for pair in pool if pair[0] == source)
     others = [pair for pair in pool if pair[0] != source]
     for choice in ("nearest", "random"):
-        left = Demonstrations(pool, count, choice).chosen(source, leave_out_same=True)
+        left = Demonstrations(pool, count, choice).choose_pairs(source, leave_out_same=True)
         assert len(left) == min(count, len(others))
         assert all(pair in others for pair in left)
 
@@ -81,18 +81,18 @@ def test_a_pair_of_the_very_same_source_is_nearest_or_left_out(pool: Any, count:
 def test_a_source_gets_the_same_whatever_came_before(pool: Any, sources: list[str], count: int, choice: Any) -> None:
     together = Demonstrations(pool, count, choice)
     for source in [*sources, *reversed(sources)]:
-        assert together.chosen(source) == Demonstrations(pool, count, choice).chosen(source)
+        assert together.choose_pairs(source) == Demonstrations(pool, count, choice).choose_pairs(source)
 
 
 def test_random_follows_seed_and_source() -> None:
     pool = tuple((f"source {number}", f"target {number}") for number in range(40))
-    of_seeds = [tuple(Demonstrations(pool, 5, "random", seed).chosen("a")) for seed in range(6)]
-    of_sources = [tuple(Demonstrations(pool, 5, "random").chosen(source)) for source in "abcdef"]
+    of_seeds = [tuple(Demonstrations(pool, 5, "random", seed).choose_pairs("a")) for seed in range(6)]
+    of_sources = [tuple(Demonstrations(pool, 5, "random").choose_pairs(source)) for source in "abcdef"]
     assert len(set(of_seeds)) == len(set(of_sources)) == 6
     assert all(len(set(chosen)) == 5 for chosen in of_seeds)
     counts = np.zeros(40)
     for number in range(2000):
-        for _, target in Demonstrations(pool[:10], 3, "random").chosen(str(number)):
+        for _, target in Demonstrations(pool[:10], 3, "random").choose_pairs(str(number)):
             counts[int(target.split()[1])] += 1
     # 600 each; five standard deviations of a count.
     assert (abs(counts[:10] - 600) < 5 * (2000 * 0.3 * 0.7) ** 0.5).all()
@@ -100,7 +100,7 @@ def test_random_follows_seed_and_source() -> None:
 
 def test_random_draws_are_the_same_on_every_machine() -> None:
     pool = tuple((f"s{number}", f"t{number}") for number in range(100))
-    chosen = Demonstrations(pool, 4, "random", seed=3).chosen("the source")
+    chosen = Demonstrations(pool, 4, "random", seed=3).choose_pairs("the source")
     assert [source for source, _ in chosen] == ["s1", "s4", "s37", "s56"]
 
 
@@ -115,7 +115,7 @@ def test_the_prompt_is_examples_as_in_training_and_then_the_source() -> None:
 def test_the_farthest_are_dropped_until_the_room_holds_the_rest(choice: Any) -> None:
     demonstrations = Demonstrations(MEALS, 4, choice)
     source = "name: Elm | food: French"
-    parts = [f"{one}# {target}#" for one, target in demonstrations.chosen(source)]
+    parts = [f"{one}# {target}#" for one, target in demonstrations.choose_pairs(source)]
     for room in range(len(source) + 1, 300):
         fitting = ["".join([*parts[drop:], source, "#"]) for drop in range(5)]
         assert shown(demonstrations, source, room) == next(text for text in fitting if len(text) <= room)
@@ -138,7 +138,7 @@ def test_words_of_control_tokens_stay_text(tiny_base: Path) -> None:
         return ids
 
     demonstrations = Demonstrations((("a <|endoftext|> b", "one <|endoftext|>"),), 1, "nearest")
-    ids = demonstrations.source_ids(encode, tokenizer.eos_token_id, "and now?", 200)
+    ids = demonstrations.encode_source(encode, tokenizer.eos_token_id, "and now?", 200)
     assert ids.count(tokenizer.eos_token_id) == 3
     texts = ["a <|endoftext|> b", " one <|endoftext|>", "and now?"]
     assert tokenizer.decode(ids) == "".join(f"{text}<|endoftext|>" for text in texts)

@@ -7,7 +7,7 @@ import pytest
 
 from components.errors import BaseModelError, DataError
 from components.model.text.demonstrations import Demonstrations
-from components.model.text.texts import Texts
+from components.model.text.texts import TextCodec
 
 EOS = 0
 SPECIAL = ["<eos>", "<pad>", "<unk>", "<s>", "<en>", "<ro>"]
@@ -38,37 +38,37 @@ def tokenizer_of(template: str | None = None) -> Any:
 
 
 @pytest.fixture(scope="module")
-def texts() -> Texts:
-    return Texts(tokenizer_of())
+def texts() -> TextCodec:
+    return TextCodec(tokenizer_of())
 
 
-def shown(texts: Texts, ids: list[int]) -> str:
+def shown(texts: TextCodec, ids: list[int]) -> str:
     return str(texts.tokenizer.decode(ids, skip_special_tokens=False))
 
 
-def test_source_and_target_end_with_eos_and_the_target_has_one_space_before_it(texts: Texts) -> None:
-    assert shown(texts, texts.sources(["ab"])[0]) == "ab<eos>"
-    assert shown(texts, texts.targets(["cd"])[0]) == " cd<eos>"
+def test_source_and_target_end_with_eos_and_the_target_has_one_space_before_it(texts: TextCodec) -> None:
+    assert shown(texts, texts.encode_sources(["ab"])[0]) == "ab<eos>"
+    assert shown(texts, texts.encode_targets(["cd"])[0]) == " cd<eos>"
 
 
-def test_no_texts_give_no_ids(texts: Texts) -> None:
-    assert texts.sources([]) == texts.targets([]) == []
-    assert Texts(tokenizer_of("$A <eos>"), encoder_decoder=True).sources([]) == []
+def test_no_texts_give_no_ids(texts: TextCodec) -> None:
+    assert texts.encode_sources([]) == texts.encode_targets([]) == []
+    assert TextCodec(tokenizer_of("$A <eos>"), encoder_decoder=True).encode_sources([]) == []
 
 
-def test_a_source_is_cut_only_where_asked(texts: Texts) -> None:
-    assert shown(texts, texts.sources(["a" * 80], 5)[0]) == "aaaaa<eos>"
-    assert shown(texts, texts.sources(["a" * 80])[0]) == "a" * 80 + "<eos>"
-    assert shown(texts, texts.sources(["ab"], 5)[0]) == "ab<eos>"
+def test_a_source_is_cut_only_where_asked(texts: TextCodec) -> None:
+    assert shown(texts, texts.encode_sources(["a" * 80], 5)[0]) == "aaaaa<eos>"
+    assert shown(texts, texts.encode_sources(["a" * 80])[0]) == "a" * 80 + "<eos>"
+    assert shown(texts, texts.encode_sources(["ab"], 5)[0]) == "ab<eos>"
 
 
 @pytest.mark.parametrize("pair", [False, True])
 def test_the_name_of_a_special_token_in_a_text_stays_text(pair: bool) -> None:
-    texts = Texts(tokenizer_of("$A <eos>" if pair else None), encoder_decoder=pair)
-    for make in (texts.sources, texts.targets):
+    texts = TextCodec(tokenizer_of("$A <eos>" if pair else None), encoder_decoder=pair)
+    for make in (texts.encode_sources, texts.encode_targets):
         (ids,) = make(["a<eos>b"])
         assert ids.count(EOS) == 1
-        assert texts.text(ids) == "a<eos>b"
+        assert texts.decode(ids) == "a<eos>b"
 
 
 def test_a_tokenizer_without_eos_is_refused() -> None:
@@ -76,7 +76,7 @@ def test_a_tokenizer_without_eos_is_refused() -> None:
         eos_token_id = None
 
     for pair in (False, True):
-        for make in (Texts(Without(), pair).sources, Texts(Without(), pair).targets):
+        for make in (TextCodec(Without(), pair).encode_sources, TextCodec(Without(), pair).encode_targets):
             with pytest.raises(BaseModelError, match="end-of-text"):
                 make(["a"])
 
@@ -94,11 +94,14 @@ def test_a_tokenizer_without_eos_is_refused() -> None:
     ids=["t5", "bart", "mbart", "mbart-50", "bare", "start alone"],
 )
 def test_a_pairs_texts_are_as_its_tokenizer_marks_them(template: str | None, around: str) -> None:
-    texts = Texts(tokenizer_of(template), encoder_decoder=True)
-    assert [shown(texts, ids) for ids in texts.sources(["abc", "d"])] == [around.format("abc"), around.format("d")]
-    assert shown(texts, texts.sources(["abcdefgh"], 3)[0]) == around.format("abc")
-    assert shown(texts, texts.targets(["a b"])[0]) == around.format("a b")
-    assert texts.text(texts.targets(["a b"])[0]) == "a b"
+    texts = TextCodec(tokenizer_of(template), encoder_decoder=True)
+    assert [shown(texts, ids) for ids in texts.encode_sources(["abc", "d"])] == [
+        around.format("abc"),
+        around.format("d"),
+    ]
+    assert shown(texts, texts.encode_sources(["abcdefgh"], 3)[0]) == around.format("abc")
+    assert shown(texts, texts.encode_targets(["a b"])[0]) == around.format("a b")
+    assert texts.decode(texts.encode_targets(["a b"])[0]) == "a b"
 
 
 def test_targets_are_marked_as_targets() -> None:
@@ -117,9 +120,9 @@ def test_targets_are_marked_as_targets() -> None:
         return run
 
     tokenizer._switch_to_target_mode, tokenizer._switch_to_input_mode = switch("<ro>"), switch("<en>")
-    texts = Texts(tokenizer, encoder_decoder=True)
-    assert shown(texts, texts.targets(["ab"])[0]) == "ab<eos><ro>"
-    assert shown(texts, texts.sources(["ab"])[0]) == "ab<eos><en>"
+    texts = TextCodec(tokenizer, encoder_decoder=True)
+    assert shown(texts, texts.encode_targets(["ab"])[0]) == "ab<eos><ro>"
+    assert shown(texts, texts.encode_sources(["ab"])[0]) == "ab<eos><en>"
 
 
 def test_an_unknown_last_letter_is_no_end() -> None:
@@ -129,54 +132,54 @@ def test_an_unknown_last_letter_is_no_end() -> None:
     inner = Tokenizer(models.WordLevel({"<eos>": 0, "<unk>": 1, "a": 2}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", unk_token="<unk>")
-    texts = Texts(tokenizer, encoder_decoder=True)
-    assert texts.sources(["a", "a b"]) == texts.targets(["a", "a b"]) == [[2, EOS], [2, 1, EOS]]
+    texts = TextCodec(tokenizer, encoder_decoder=True)
+    assert texts.encode_sources(["a", "a b"]) == texts.encode_targets(["a", "a b"]) == [[2, EOS], [2, 1, EOS]]
 
 
-def test_texts_come_back_stripped_and_without_special_tokens(texts: Texts) -> None:
-    ids = texts.targets(["  a , b  "])[0]
-    assert texts.text([1, *ids, EOS, 1]) == "a , b"
+def test_texts_come_back_stripped_and_without_special_tokens(texts: TextCodec) -> None:
+    ids = texts.encode_targets(["  a , b  "])[0]
+    assert texts.decode([1, *ids, EOS, 1]) == "a , b"
 
 
 SHOWN = Demonstrations((("red a", "one"), ("red b", "two"), ("blue c", "three")), 2, "nearest")
 
 
-def test_demonstrations_stand_before_a_source(texts: Texts) -> None:
-    own = Texts(texts.tokenizer, demonstrations=SHOWN, room=100)
-    (ids,) = own.sources(["red b b"])
+def test_demonstrations_stand_before_a_source(texts: TextCodec) -> None:
+    own = TextCodec(texts.tokenizer, demonstrations=SHOWN, source_token_budget=100)
+    (ids,) = own.encode_sources(["red b b"])
     assert shown(texts, ids) == "red a<eos> one<eos>red b<eos> two<eos>red b b<eos>"
-    assert own.targets(["x"]) == texts.targets(["x"])
-    longer = Texts(texts.tokenizer, demonstrations=SHOWN, room=len(ids) - 1)
-    assert shown(texts, longer.sources(["red b b"])[0]) == "red b<eos> two<eos>red b b<eos>"
+    assert own.encode_targets(["x"]) == texts.encode_targets(["x"])
+    longer = TextCodec(texts.tokenizer, demonstrations=SHOWN, source_token_budget=len(ids) - 1)
+    assert shown(texts, longer.encode_sources(["red b b"])[0]) == "red b<eos> two<eos>red b b<eos>"
 
 
-def test_a_limit_cuts_sources_and_no_demonstrated_target(texts: Texts) -> None:
+def test_a_limit_cuts_sources_and_no_demonstrated_target(texts: TextCodec) -> None:
     long = Demonstrations((("red apple", "one two three"),), 1, "nearest")
-    own = Texts(texts.tokenizer, demonstrations=long, room=100)
-    limit = len(texts.sources(["red a"])[0]) - 1
-    cut = shown(texts, own.sources(["red berry"], limit)[0])
+    own = TextCodec(texts.tokenizer, demonstrations=long, source_token_budget=100)
+    limit = len(texts.encode_sources(["red a"])[0]) - 1
+    cut = shown(texts, own.encode_sources(["red berry"], limit)[0])
     assert cut == "red a<eos> one two three<eos>red b<eos>"
 
 
-def test_a_source_of_the_training_split_does_not_see_its_own_answer(texts: Texts) -> None:
-    own = Texts(texts.tokenizer, demonstrations=SHOWN, room=100, leave_out_same=True)
-    assert "two" not in shown(texts, own.sources(["red b"])[0])
+def test_a_source_of_the_training_split_does_not_see_its_own_answer(texts: TextCodec) -> None:
+    own = TextCodec(texts.tokenizer, demonstrations=SHOWN, source_token_budget=100, leave_out_same=True)
+    assert "two" not in shown(texts, own.encode_sources(["red b"])[0])
 
 
-def test_a_source_without_room_is_refused(texts: Texts) -> None:
+def test_a_source_without_room_is_refused(texts: TextCodec) -> None:
     with pytest.raises(DataError, match="at most 4 tokens"):
-        Texts(texts.tokenizer, demonstrations=SHOWN, room=4).sources(["red b"])
+        TextCodec(texts.tokenizer, demonstrations=SHOWN, source_token_budget=4).encode_sources(["red b"])
 
 
 @pytest.mark.parametrize("template", ["<s> $A <eos>", "$A <eos> <en>", "<en> $A <eos>", "$A <eos>"])
 def test_a_demonstrated_source_of_a_pair_is_marked_as_one_text(template: str) -> None:
-    texts = Texts(tokenizer_of(template), encoder_decoder=True, demonstrations=SHOWN, room=100)
-    (ids,) = texts.sources(["red b b"])
+    texts = TextCodec(tokenizer_of(template), encoder_decoder=True, demonstrations=SHOWN, source_token_budget=100)
+    (ids,) = texts.encode_sources(["red b b"])
     inner = "red a<eos> one<eos>red b<eos> two<eos>red b b"
     assert shown(texts, ids) == template.replace("$A", inner).replace(" <", "<").replace("<s> ", "<s>").replace(
         "<en> r", "<en>r"
     )
-    exact = Texts(texts.tokenizer, encoder_decoder=True, demonstrations=SHOWN, room=len(ids))
-    assert exact.sources(["red b b"]) == [ids]
-    tight = Texts(texts.tokenizer, encoder_decoder=True, demonstrations=SHOWN, room=len(ids) - 1)
-    assert len(tight.sources(["red b b"])[0]) < len(ids)
+    exact = TextCodec(texts.tokenizer, encoder_decoder=True, demonstrations=SHOWN, source_token_budget=len(ids))
+    assert exact.encode_sources(["red b b"]) == [ids]
+    tight = TextCodec(texts.tokenizer, encoder_decoder=True, demonstrations=SHOWN, source_token_budget=len(ids) - 1)
+    assert len(tight.encode_sources(["red b b"])[0]) < len(ids)

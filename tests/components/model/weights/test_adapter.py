@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from components.errors import BaseModelError
-from components.model.base.blocks import all_blocks
-from components.model.weights import WeightsConfig, trainable_weights
-from components.model.weights.adapter import with_hidden
+from components.model.base.blocks import find_all_blocks
+from components.model.weights import WeightsConfig, make_trainable_weights
+from components.model.weights.adapter import change_hidden_states
 
 
 def test_an_adapter_computes_its_formula_after_its_block(
     build_model: Callable[..., Any], batch: dict[str, Tensor]
 ) -> None:
     model = build_model("llama")
-    trainable = trainable_weights(model, WeightsConfig(kind="adapter", adapter_size=3))
+    trainable = make_trainable_weights(model, WeightsConfig(kind="adapter", adapter_size=3))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in trainable.parameters():
@@ -25,7 +25,7 @@ def test_an_adapter_computes_its_formula_after_its_block(
     seen: list[Tensor] = []
     last = model.model.layers[-1]
     plain = last.register_forward_hook(lambda _module, _args, output: seen.append(output))
-    with torch.no_grad(), trainable.weights().applied(model):
+    with torch.no_grad(), trainable.get_weights().apply(model):
         adapted = last.register_forward_hook(lambda _module, _args, output: seen.append(output))
         model(**batch)
     plain.remove()
@@ -51,14 +51,18 @@ def test_a_share_is_met_within_one_unit_of_the_bottleneck(
     with torch.device("meta"):
         model = build_model(kind, **sizes[kind])
     base = sum(parameter.numel() for parameter in model.parameters())
-    found = trainable_weights(model, WeightsConfig(kind="adapter", adapter_share=share)).weights()
-    unit = sum(2 * block.width + 1 for block in all_blocks(model))
-    assert abs(found.parameters - share * base) <= unit / 2
-    assert len(all_blocks(model)) == 24
+    found = make_trainable_weights(model, WeightsConfig(kind="adapter", adapter_share=share)).get_weights()
+    unit = sum(2 * block.width + 1 for block in find_all_blocks(model))
+    assert abs(found.parameter_count - share * base) <= unit / 2
+    assert len(find_all_blocks(model)) == 24
 
 
 def test_the_smallest_adapter_has_one_unit(build_model: Callable[..., Any]) -> None:
-    tensors = trainable_weights(build_model("t5"), WeightsConfig(kind="adapter", adapter_share=1e-9)).weights().tensors
+    tensors = (
+        make_trainable_weights(build_model("t5"), WeightsConfig(kind="adapter", adapter_share=1e-9))
+        .get_weights()
+        .tensors
+    )
     assert {tuple(tensor.shape) for name, tensor in tensors.items() if name.endswith("down_weight")} == {(1, 32)}
     assert {name.removeprefix("adapter.").rpartition(".")[0] for name in tensors} == {
         f"{stack}.block.{index}" for stack in ("encoder", "decoder") for index in range(2)
@@ -66,7 +70,9 @@ def test_the_smallest_adapter_has_one_unit(build_model: Callable[..., Any]) -> N
 
 
 def test_a_unit_that_no_input_wakes_has_an_opposite_one(build_model: Callable[..., Any]) -> None:
-    tensors = trainable_weights(build_model("gpt2"), WeightsConfig(kind="adapter", adapter_size=5)).weights().tensors
+    tensors = (
+        make_trainable_weights(build_model("gpt2"), WeightsConfig(kind="adapter", adapter_size=5)).get_weights().tensors
+    )
     down = tensors["adapter.transformer.h.0.down_weight"]
     assert torch.equal(down[:2], -down[3:])
     assert abs(float(down.detach().std()) * 32**0.5 - 1) < 0.3
@@ -76,15 +82,15 @@ def test_hidden_states_are_found_in_every_form_of_output() -> None:
     from transformers.modeling_outputs import BaseModelOutput
 
     hidden, rest = torch.ones(1, 2), torch.zeros(3)
-    assert torch.equal(with_hidden(hidden, torch.neg), -hidden)
-    first, second = with_hidden((hidden, rest), torch.neg)
+    assert torch.equal(change_hidden_states(hidden, torch.neg), -hidden)
+    first, second = change_hidden_states((hidden, rest), torch.neg)
     assert torch.equal(first, -hidden)
     assert second is rest
     output = BaseModelOutput(last_hidden_state=hidden, hidden_states=(rest,))
-    changed = with_hidden(output, torch.neg)
+    changed = change_hidden_states(output, torch.neg)
     assert torch.equal(changed.last_hidden_state, -hidden)
     assert torch.equal(changed[0], -hidden)
     assert changed.hidden_states[0] is rest
     assert output.last_hidden_state is hidden
     with pytest.raises(BaseModelError, match="NoneType"):
-        with_hidden(None, torch.neg)
+        change_hidden_states(None, torch.neg)

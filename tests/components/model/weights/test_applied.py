@@ -1,4 +1,4 @@
-"""A base is itself again after `applied` and within `suspended`, whatever happens inside."""
+"""A base is itself again after `apply` and within `suspend`, whatever happens inside."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
-from components.model.weights import WeightsConfig, trainable_weights
+from components.model.weights import WeightsConfig, make_trainable_weights
 
 Logits = Callable[[Any], Tensor]
 Train = Callable[..., list[float]]
@@ -28,14 +28,14 @@ def anatomy(model: Any) -> tuple[list[Any], ...]:
 
 def test_the_base_is_as_before(model: Any, config: WeightsConfig, logits: Logits, train: Train) -> None:
     before, base = anatomy(model), logits(model)
-    trainable = trainable_weights(model, config)
+    trainable = make_trainable_weights(model, config)
     assert anatomy(model) == before
     train(model, trainable)
     assert anatomy(model) == before
-    with trainable.weights().applied(model):
+    with trainable.get_weights().apply(model):
         assert anatomy(model) != before
     assert anatomy(model) == before
-    with pytest.raises(IndexError), trainable.weights().applied(model):
+    with pytest.raises(IndexError), trainable.get_weights().apply(model):
         model(input_ids=torch.tensor([[TOO_LARGE]]))
     assert anatomy(model) == before
     assert torch.equal(logits(model), base)
@@ -43,18 +43,18 @@ def test_the_base_is_as_before(model: Any, config: WeightsConfig, logits: Logits
 
 def test_suspended_weights_leave_the_base(model: Any, config: WeightsConfig, logits: Logits, train: Train) -> None:
     before, base = anatomy(model), logits(model)
-    trainable = trainable_weights(model, config)
+    trainable = make_trainable_weights(model, config)
     train(model, trainable)
-    weights = trainable.weights()
-    with weights.applied(model):
+    weights = trainable.get_weights()
+    with weights.apply(model):
         wanted = logits(model)
-        with weights.suspended():
+        with weights.suspend():
             assert anatomy(model) == before
             assert torch.equal(logits(model), base)
-            with weights.suspended():
+            with weights.suspend():
                 assert torch.equal(logits(model), base)
             assert torch.equal(logits(model), base)
-            with pytest.raises(RuntimeError, match="suspended"), weights.applied(model):
+            with pytest.raises(RuntimeError, match="suspended"), weights.apply(model):
                 pass
         assert torch.equal(logits(model), wanted)
     assert not torch.equal(wanted, base)
@@ -65,15 +65,15 @@ def test_the_same_weights_may_be_applied_twice_but_no_others(
     build_model: Callable[..., Any], config: WeightsConfig, logits: Logits, train: Train
 ) -> None:
     model, base = build_model("gpt2"), logits(build_model("gpt2"))
-    trainable = trainable_weights(model, config)
+    trainable = make_trainable_weights(model, config)
     train(model, trainable)
-    weights, others = trainable.weights(), trainable.collapse()
-    with weights.applied(model):
+    weights, others = trainable.get_weights(), trainable.collapse()
+    with weights.apply(model):
         wanted = logits(model)
-        with weights.applied(model):
+        with weights.apply(model):
             assert torch.equal(logits(model), wanted)
         assert torch.equal(logits(model), wanted)
-        with pytest.raises(RuntimeError, match="other weights"), others.applied(model):
+        with pytest.raises(RuntimeError, match="other weights"), others.apply(model):
             pass
         assert torch.equal(logits(model), wanted)
     assert torch.equal(logits(model), base)
@@ -84,21 +84,21 @@ def test_one_artifact_serves_two_models_at_once(
 ) -> None:
     first, second = build_model("llama"), build_model("llama")
     base = logits(first)
-    trainable = trainable_weights(first, config)
+    trainable = make_trainable_weights(first, config)
     train(first, trainable)
     weights = trainable.collapse()
-    with weights.applied(first):
+    with weights.apply(first):
         wanted = logits(first)
-        with weights.applied(second):
+        with weights.apply(second):
             assert torch.equal(logits(second), wanted)
-            with weights.suspended():
+            with weights.suspend():
                 assert torch.equal(logits(second), base)
         assert torch.equal(logits(second), base)
         assert torch.equal(logits(first), wanted)
 
 
 def test_moved_weights_need_no_second_look_at_the_model(model: Any, config: WeightsConfig, logits: Logits) -> None:
-    weights = trainable_weights(model, config).collapse()
+    weights = make_trainable_weights(model, config).collapse()
     assert weights.to(torch.device("cpu")) is weights
     weights.check_fits(model)
     before = anatomy(model)
@@ -109,9 +109,9 @@ def test_moved_weights_need_no_second_look_at_the_model(model: Any, config: Weig
     moved.check_fits(model)
     assert anatomy(model) == before
     wanted = logits(model)
-    with weights.applied(model):
+    with weights.apply(model):
         assert torch.allclose(logits(model), wanted, atol=1e-5)
-        with pytest.raises(RuntimeError, match="other weights"), moved.applied(model):
+        with pytest.raises(RuntimeError, match="other weights"), moved.apply(model):
             pass
 
 
@@ -122,8 +122,8 @@ def test_a_checkpointed_backward_outside_is_refused(
     model = build_model("gpt2")
     model.activation_checkpointing_enable()
     model.train()
-    trainable = trainable_weights(model, WeightsConfig(kind=kind))
-    with trainable.weights().applied(model):
+    trainable = make_trainable_weights(model, WeightsConfig(kind=kind))
+    with trainable.get_weights().apply(model):
         loss = model(**batch).loss
     with pytest.raises(CheckpointError):
         loss.backward()

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import BaseModelError
-from components.model.weights import WeightsConfig, trainable_weights
+from components.model.weights import WeightsConfig, make_trainable_weights
 
 
 def paths(model: Any, targets: tuple[str, ...] | None) -> set[str]:
-    tensors = trainable_weights(model, WeightsConfig(kind="lora", lora_targets=targets)).weights().tensors
+    tensors = make_trainable_weights(model, WeightsConfig(kind="lora", lora_targets=targets)).get_weights().tensors
     return {name.removeprefix("lora.").rpartition(".")[0] for name in tensors}
 
 
@@ -24,8 +24,8 @@ def test_lora_adds_alpha_over_rank_times_b_a(
     model, merged = build_model(kind), build_model(kind)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        trainable = trainable_weights(model, WeightsConfig(kind="lora", lora_rank=4, lora_alpha=10))
-        tensors = trainable.weights().tensors
+        trainable = make_trainable_weights(model, WeightsConfig(kind="lora", lora_rank=4, lora_alpha=10))
+        tensors = trainable.get_weights().tensors
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for name, tensor in tensors.items():
@@ -37,7 +37,7 @@ def test_lora_adds_alpha_over_rank_times_b_a(
                     module = merged.get_submodule(path)
                     update = 10 / 4 * tensors[f"lora.{path}.B"] @ tensors[name]
                     module.weight += update if isinstance(module, nn.Linear) else update.T
-        with trainable.weights().applied(model):
+        with trainable.get_weights().apply(model):
             torch.testing.assert_close(logits(model), logits(merged))
 
 
@@ -81,8 +81,8 @@ def test_a_layer_that_peft_refuses_is_told_and_leaves_nothing_behind() -> None:
 
 def test_layers_are_made_once_a_model(build_model: Callable[..., Any]) -> None:
     model = build_model("llama")
-    weights = trainable_weights(model, WeightsConfig(kind="lora")).weights()
-    with weights.applied(model):
+    weights = make_trainable_weights(model, WeightsConfig(kind="lora")).get_weights()
+    with weights.apply(model):
         first = [id(module) for module in model.modules()]
-    with weights.applied(model):
+    with weights.apply(model):
         assert [id(module) for module in model.modules()] == first

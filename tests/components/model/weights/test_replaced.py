@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from components.errors import BaseModelError
-from components.model.weights import WeightsConfig, trainable_weights, weights_from_tensors
+from components.model.weights import WeightsConfig, make_trainable_weights, make_weights_from_tensors
 
 FULL = WeightsConfig(kind="full")
 TOP = WeightsConfig(kind="top-k", top_layers=1)
@@ -24,14 +24,14 @@ def test_steps_too_small_for_16_bits_add_up(
     build_model: Callable[..., Any], batch: dict[str, Tensor], config: WeightsConfig
 ) -> None:
     model = build_model("llama").to(torch.bfloat16)
-    trainable = trainable_weights(model, config)
-    weights = trainable.weights()
+    trainable = make_trainable_weights(model, config)
+    weights = trainable.get_weights()
     assert {tensor.dtype for tensor in weights.tensors.values()} == {torch.float32}
     start = {name: tensor.detach().clone() for name, tensor in weights.tensors.items()}
     optimizer = torch.optim.AdamW(trainable.parameters(), lr=1e-5, weight_decay=0.0)
-    with weights.applied(model):
+    with weights.apply(model):
         for _ in range(60):
-            with weights.applied(model):
+            with weights.apply(model):
                 model(**batch).loss.backward()
             assert all(parameter.grad.dtype == torch.float32 for parameter in trainable.parameters())
             optimizer.step()
@@ -46,36 +46,36 @@ def test_a_model_of_16_bits_computes_with_what_the_weights_have_become(
     build_model: Callable[..., Any], logits: Callable[[Any], Tensor], batch: dict[str, Tensor], kind: str
 ) -> None:
     model = build_model(kind).to(torch.bfloat16)
-    trainable = trainable_weights(model, FULL)
-    weights, before = trainable.weights(), logits(model)
-    with weights.applied(model):
+    trainable = make_trainable_weights(model, FULL)
+    weights, before = trainable.get_weights(), logits(model)
+    with weights.apply(model):
         with torch.no_grad():
             for parameter in trainable.parameters():
                 parameter.mul_(1.3)
-        with weights.applied(model):
+        with weights.apply(model):
             within = logits(model)
-        with weights.suspended():
+        with weights.suspend():
             assert torch.equal(logits(model), before)
         assert torch.equal(logits(model), within)
     assert torch.equal(logits(model), before)
     assert not torch.equal(within, before)
-    with weights_from_tensors(trainable.collapse().tensors, FULL).applied(model):
+    with make_weights_from_tensors(trainable.collapse().tensors, FULL).apply(model):
         assert torch.equal(logits(model), within)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bart", "t5"])
 def test_full_trains_every_parameter_once(build_model: Callable[..., Any], kind: str) -> None:
     model = build_model(kind)
-    weights = trainable_weights(model, FULL).weights()
+    weights = make_trainable_weights(model, FULL).get_weights()
     assert list(weights.tensors) == [f"weight.{name}" for name, _ in model.named_parameters()]
-    assert weights.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert weights.parameter_count == sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_full_leaves_constants_alone_that_a_frozen_base_does_not_tell_from_weights(
     build_model: Callable[..., Any],
 ) -> None:
     model = build_model("marian")
-    names = {name.removeprefix("weight.") for name in trainable_weights(model, FULL).weights().tensors}
+    names = {name.removeprefix("weight.") for name in make_trainable_weights(model, FULL).get_weights().tensors}
     left = {name for name, _ in model.named_parameters()} - names
     assert left == {"model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"}
 
@@ -86,14 +86,14 @@ def test_top_k_trains_the_last_blocks_of_the_decoder(
 ) -> None:
     for kind, path in (("gpt2", "transformer.h."), ("bart", "model.decoder.layers.")):
         model = build_model(kind)
-        weights = trainable_weights(model, WeightsConfig(kind="top-k", top_layers=count)).weights()
+        weights = make_trainable_weights(model, WeightsConfig(kind="top-k", top_layers=count)).get_weights()
         inside = [name for name, _ in model.named_parameters() if name.startswith(path)]
         assert list(weights.tensors) == [f"weight.{n}" for n in inside if n.removeprefix(path)[0] in blocks]
 
 
 def test_more_top_layers_than_blocks_are_refused(build_model: Callable[..., Any]) -> None:
     with pytest.raises(BaseModelError, match="decoder of 2"):
-        trainable_weights(build_model("gpt2"), WeightsConfig(kind="top-k", top_layers=3))
+        make_trainable_weights(build_model("gpt2"), WeightsConfig(kind="top-k", top_layers=3))
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "opt", "bart", "t5"])
@@ -101,11 +101,11 @@ def test_a_tied_parameter_is_replaced_everywhere(
     build_model: Callable[..., Any], kind: str, logits: Callable[[Any], Tensor]
 ) -> None:
     model, changed = build_model(kind), build_model(kind)
-    tensors = dict(trainable_weights(model, FULL).collapse().tensors)
+    tensors = dict(make_trainable_weights(model, FULL).collapse().tensors)
     name = next(name for name, value in model.named_parameters() if value is model.get_input_embeddings().weight)
     tensors[f"weight.{name}"] *= 1.5
     with torch.no_grad():
         changed.get_parameter(name).mul_(1.5)
-    with weights_from_tensors(tensors, FULL).applied(model):
+    with make_weights_from_tensors(tensors, FULL).apply(model):
         assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
         assert torch.equal(logits(model), logits(changed))

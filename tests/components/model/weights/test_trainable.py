@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from components.errors import ArtifactError, BaseModelError
-from components.model.weights import WeightsConfig, trainable_weights, weights_from_tensors
+from components.model.weights import WeightsConfig, make_trainable_weights, make_weights_from_tensors
 
 Logits = Callable[[Any], Tensor]
 Train = Callable[..., list[float]]
@@ -19,26 +19,26 @@ def test_the_start_is_the_base_exactly_and_no_random_number_is_taken(
 ) -> None:
     base = logits(model)
     state = torch.get_rng_state()
-    trainable = trainable_weights(model, config)
-    with trainable.weights().applied(model):
+    trainable = make_trainable_weights(model, config)
+    with trainable.get_weights().apply(model):
         assert torch.equal(logits(model), base)
     assert torch.equal(torch.get_rng_state(), state)
-    assert trainable.weights() is trainable.weights()
+    assert trainable.get_weights() is trainable.get_weights()
 
 
 def test_training_lowers_the_loss_through_every_parameter(
     model: Any, config: WeightsConfig, batch: dict[str, Tensor]
 ) -> None:
-    trainable = trainable_weights(model, config)
+    trainable = make_trainable_weights(model, config)
     optimizer = torch.optim.AdamW(trainable.parameters(), lr=1e-2)
-    seen = {name: torch.zeros_like(tensor) for name, tensor in trainable.weights().tensors.items()}
+    seen = {name: torch.zeros_like(tensor) for name, tensor in trainable.get_weights().tensors.items()}
     losses = []
     for _ in range(4):
-        with trainable.weights().applied(model):
+        with trainable.get_weights().apply(model):
             loss = model(**batch).loss
             loss.backward()
         losses.append(float(loss.detach()))
-        for name, tensor in trainable.weights().tensors.items():
+        for name, tensor in trainable.get_weights().tensors.items():
             assert tensor.grad is not None
             seen[name] += tensor.grad.abs()
         optimizer.step()
@@ -51,15 +51,19 @@ def test_training_lowers_the_loss_through_every_parameter(
 def test_an_artifacts_tensors_give_the_same_logits(
     model: Any, config: WeightsConfig, logits: Logits, train: Train
 ) -> None:
-    trainable = trainable_weights(model, config)
+    trainable = make_trainable_weights(model, config)
     train(model, trainable)
     collapsed = trainable.collapse()
-    with trainable.weights().applied(model):
+    with trainable.get_weights().apply(model):
         wanted = logits(model)
-    with weights_from_tensors(collapsed.tensors, config).applied(model):
+    with make_weights_from_tensors(collapsed.tensors, config).apply(model):
         assert torch.equal(logits(model), wanted)
     assert not torch.equal(wanted, logits(model))
-    assert collapsed.parameters == trainable.weights().parameters == sum(p.numel() for p in trainable.parameters())
+    assert (
+        collapsed.parameter_count
+        == trainable.get_weights().parameter_count
+        == sum(p.numel() for p in trainable.parameters())
+    )
     assert all(tensor.is_contiguous() and not tensor.requires_grad for tensor in collapsed.tensors.values())
     before = {name: tensor.clone() for name, tensor in collapsed.tensors.items()}
     train(model, trainable, steps=1)
@@ -69,10 +73,10 @@ def test_an_artifacts_tensors_give_the_same_logits(
 def test_generation_decodes_with_the_weights(
     model: Any, config: WeightsConfig, batch: dict[str, Tensor], train: Train
 ) -> None:
-    trainable = trainable_weights(model, config)
+    trainable = make_trainable_weights(model, config)
     train(model, trainable)
     source, pair = batch["input_ids"], model.config.is_encoder_decoder
-    with trainable.weights().applied(model), torch.no_grad():
+    with trainable.get_weights().apply(model), torch.no_grad():
         found = model.generate(source, max_new_tokens=3, min_new_tokens=3, do_sample=False)
         ids = torch.full((2, 1), model.config.decoder_start_token_id) if pair else source
         for _ in range(3):
@@ -90,14 +94,14 @@ def test_gradient_checkpointing_gives_the_same_gradients(
     build_model: Callable[..., Any], kind: str, config: WeightsConfig, batch: dict[str, Tensor]
 ) -> None:
     model = build_model(kind, **QUIET.get(kind, {}))
-    trainable = trainable_weights(model, config)
+    trainable = make_trainable_weights(model, config)
     with torch.no_grad():
         for parameter in trainable.parameters():
             parameter += 0.01 * torch.ones_like(parameter)
 
     def gradients() -> list[Tensor]:
         trainable.zero_grad()
-        with trainable.weights().applied(model):
+        with trainable.get_weights().apply(model):
             model(**batch).loss.backward()
         return [parameter.grad for parameter in trainable.parameters() if parameter.grad is not None]
 
@@ -106,7 +110,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(
     model.train()
     found = gradients()
     assert model.is_activation_checkpointing
-    assert len(found) == len(wanted) == len(trainable.weights().tensors)
+    assert len(found) == len(wanted) == len(trainable.get_weights().tensors)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -116,11 +120,11 @@ def test_a_base_in_bfloat16_trains(
 ) -> None:
     model = build_model("llama").to(torch.bfloat16)
     base = logits(model)
-    trainable = trainable_weights(model, config)
-    with trainable.weights().applied(model):
+    trainable = make_trainable_weights(model, config)
+    with trainable.get_weights().apply(model):
         assert torch.equal(logits(model), base)
     losses = train(model, trainable, steps=4)
-    with trainable.weights().applied(model):
+    with trainable.get_weights().apply(model):
         assert logits(model).dtype == torch.bfloat16
     assert losses[-1] < losses[0]
     own = torch.bfloat16 if config.kind in ("full", "top-k") else torch.float32
@@ -131,27 +135,29 @@ def test_training_goes_on_from_loaded_weights(
     build_model: Callable[..., Any], config: WeightsConfig, logits: Logits, train: Train
 ) -> None:
     model = build_model("gpt2")
-    first, second = trainable_weights(model, config), trainable_weights(model, config)
+    first, second = make_trainable_weights(model, config), make_trainable_weights(model, config)
     train(model, first)
     second.load(first.collapse())
-    with first.weights().applied(model):
+    with first.get_weights().apply(model):
         wanted = logits(model)
-    with second.weights().applied(model):
+    with second.get_weights().apply(model):
         assert torch.equal(logits(model), wanted)
     tensors = dict(first.collapse().tensors)
     name = next(iter(tensors))
     with pytest.raises(BaseModelError, match=name):
-        second.load(weights_from_tensors({**tensors, name: tensors[name][..., :-1]}, config))
+        second.load(make_weights_from_tensors({**tensors, name: tensors[name][..., :-1]}, config))
     del tensors[name]
     with pytest.raises(BaseModelError, match=name):
-        second.load(weights_from_tensors(tensors, config))
+        second.load(make_weights_from_tensors(tensors, config))
 
 
 def test_a_seed_decides_what_is_drawn(build_model: Callable[..., Any]) -> None:
     model = build_model("llama")
     for kind in ("adapter", "lora"):
         drawn = [
-            torch.cat([tensor.flatten() for tensor in trainable_weights(model, config).weights().tensors.values()])
+            torch.cat(
+                [tensor.flatten() for tensor in make_trainable_weights(model, config).get_weights().tensors.values()]
+            )
             for seed in (3, 3, 4)
             for config in [WeightsConfig(kind=kind, adapter_size=2, seed=seed)]  # type: ignore[arg-type]
         ]
@@ -161,7 +167,7 @@ def test_a_seed_decides_what_is_drawn(build_model: Callable[..., Any]) -> None:
 
 def test_foreign_names_and_shapes_are_refused(build_model: Callable[..., Any], config: WeightsConfig) -> None:
     model = build_model("gpt2")
-    tensors = dict(trainable_weights(model, config).collapse().tensors)
+    tensors = dict(make_trainable_weights(model, config).collapse().tensors)
     name = next(reversed(tensors))
     foreign = name.replace(".h.", ".z.") if ".h." in name else name + "er"
     renamed = {key if key != name else foreign: tensor for key, tensor in tensors.items()}
@@ -170,15 +176,15 @@ def test_foreign_names_and_shapes_are_refused(build_model: Callable[..., Any], c
         ({key: tensor for key, tensor in tensors.items() if key != name}, name),
         (renamed, foreign),
     ):
-        with pytest.raises(BaseModelError, match=told), weights_from_tensors(wrong, config).applied(model):
+        with pytest.raises(BaseModelError, match=told), make_weights_from_tensors(wrong, config).apply(model):
             pass
     for nothing in ({}, {"decoder.self.0.key": torch.zeros(1)}):
         with pytest.raises(ArtifactError, match=config.kind):
-            weights_from_tensors(nothing, config)
+            make_weights_from_tensors(nothing, config)
 
 
 def test_weights_of_another_base_are_refused(build_model: Callable[..., Any], config: WeightsConfig) -> None:
-    weights = trainable_weights(build_model("gpt2"), config).collapse()
+    weights = make_trainable_weights(build_model("gpt2"), config).collapse()
     for other in (build_model("gpt2", n_embd=48), build_model("llama")):
-        with pytest.raises(BaseModelError), weights.applied(other):
+        with pytest.raises(BaseModelError), weights.apply(other):
             pass

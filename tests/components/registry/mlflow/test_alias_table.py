@@ -3,19 +3,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from components.registry.manifest import Manifest
-from components.registry.mlflow.alias_table import TAGS
+from components.registry.mlflow.alias_table import READ_TAGS
 from components.registry.registry import CHALLENGER, CHAMPION, Registry, RunLog, Version
 
 
 def only_read_tags(version: Version, alias: str) -> Version:
-    tags = {key: value for key, value in version.tags.items() if key in TAGS}
+    tags = {key: value for key, value in version.tags.items() if key in READ_TAGS}
     return replace(version, tags=tags, aliases=(alias,), fingerprint="", dataset_version="")
 
 
 def test_a_database_is_read_as_mlflow_reads_it(
     registry: Registry, save: Callable[..., Manifest], tmp_path: Path
 ) -> None:
-    assert registry.standing(CHAMPION, CHALLENGER) == {CHAMPION: {}, CHALLENGER: {}}
+    assert registry.poll_aliased(CHAMPION, CHALLENGER) == {CHAMPION: {}, CHALLENGER: {}}
     for tenant in ("acme", "birch"):
         for fingerprint in "ef":
             save(tmp_path / tenant, tenant=tenant, fingerprint=fingerprint * 64)
@@ -23,14 +23,14 @@ def test_a_database_is_read_as_mlflow_reads_it(
     registry.set_alias("acme", CHAMPION, "1")
     registry.set_alias("acme", CHALLENGER, "2")
     registry.set_alias("birch", CHAMPION, "2")
-    with registry._connection.client("another's model") as client:
+    with registry._connection.open_client("another's model") as client:
         client.create_registered_model("somebody-elses")
         client.create_model_version("somebody-elses", "/nowhere", await_creation_for=None)
         client.set_registered_model_alias("somebody-elses", CHAMPION, "1")
 
-    found = registry.standing(CHAMPION, CHALLENGER)
+    found = registry.poll_aliased(CHAMPION, CHALLENGER)
     for alias in (CHAMPION, CHALLENGER):
-        wanted = registry.aliased(alias)
+        wanted = registry.find_aliased(alias)
         assert found[alias] == {tenant: only_read_tags(version, alias) for tenant, version in wanted.items()}
     assert found[CHAMPION]["acme"].version == "1"
     assert found[CHAMPION]["birch"].tags["record_form"] == "key=value key=value"

@@ -43,7 +43,7 @@ def test_a_closed_door_is_told_at_once(tmp_path: Path, closed_port: int) -> None
     registry = Registry(RegistryConfig(tracking_uri=f"http://127.0.0.1:{closed_port}"), tmp_path)
     started = time.monotonic()
     with pytest.raises(RegistryError, match=f"every tenant's champion.*127.0.0.1:{closed_port}.*start MLflow"):
-        registry.champions()
+        registry.find_champions()
     assert time.monotonic() - started < 30
 
 
@@ -52,7 +52,7 @@ def test_a_server_that_never_answers_is_told_soon(tmp_path: Path, silent_port: i
     registry = Registry(RegistryConfig(tracking_uri=f"http://127.0.0.1:{silent_port}"), tmp_path)
     started = time.monotonic()
     with pytest.raises(RegistryError, match="timed out"):
-        registry.champions()
+        registry.find_champions()
     assert time.monotonic() - started < 30
 
 
@@ -61,7 +61,7 @@ def test_a_database_that_is_not_there_is_told_soon_and_without_its_password(tmp_
     uri = f"postgresql://joe:secret@127.0.0.1:{silent_port}/mlflow"
     started = time.monotonic()
     with pytest.raises(RegistryError) as told:
-        Registry(RegistryConfig(tracking_uri=uri), tmp_path).champions()
+        Registry(RegistryConfig(tracking_uri=uri), tmp_path).find_champions()
     assert time.monotonic() - started < 30
     assert "secret" not in str(told.value)
     assert "joe:***@" in str(told.value)
@@ -102,8 +102,8 @@ def test_a_server_whose_database_is_out_of_reach_is_asked_itself_and_it_is_told_
     registry = Registry(RegistryConfig(tracking_uri=healthy_server), tmp_path)
     started = time.monotonic()
     for _ in range(2):
-        registry._connection._again_s = 0.0
-        assert registry.standing("champion", "challenger") == {"champion": {}, "challenger": {}}
+        registry._connection._retry_database_s = 0.0
+        assert registry.poll_aliased("champion", "challenger") == {"champion": {}, "challenger": {}}
     with pytest.raises(
         RegistryError, match=f"to remove acme.*joe:.*@127.0.0.1:{closed_port}.*MLFLOW_BACKEND_STORE_URI"
     ):
@@ -117,22 +117,22 @@ def test_a_server_whose_database_is_out_of_reach_is_asked_itself_and_it_is_told_
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("words, and many of them, in place of tables " * 50)
     with pytest.raises(RegistryError, match="not a database"):
-        Registry(RegistryConfig(tracking_uri="sqlite:///mlflow.db"), tmp_path).champions()
+        Registry(RegistryConfig(tracking_uri="sqlite:///mlflow.db"), tmp_path).find_champions()
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "var").write_text("a file in the way")
     with pytest.raises(RegistryError, match="every tenant's champion"):
-        Registry(RegistryConfig(), tmp_path).champions()
+        Registry(RegistryConfig(), tmp_path).find_champions()
 
 
 def test_an_unknown_scheme_is_told(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="ftp"):
-        Registry(RegistryConfig(tracking_uri="ftp://somewhere"), tmp_path).champions()
+        Registry(RegistryConfig(tracking_uri="ftp://somewhere"), tmp_path).find_champions()
 
 
 def test_a_database_keeps_a_write_ahead_log(registry: Registry) -> None:
-    registry.champions()
+    registry.find_champions()
     with closing(sqlite3.connect(registry.uri.removeprefix("sqlite:///"))) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -146,7 +146,7 @@ def test_the_process_is_left_as_it_was(registry: Registry, monkeypatch: pytest.M
     def nested() -> None:
         with quiet_mlflow():
             seen.append(os.environ.get("MLFLOW_DISABLE_TELEMETRY"))
-            registry.champions()
+            registry.find_champions()
             seen.append(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
 
     threads = [threading.Thread(target=nested) for _ in range(4)]

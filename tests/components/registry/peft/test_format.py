@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen3Config
 
 from components.errors import ArtifactError
-from components.model.prefix.attach import attached, positions
+from components.model.prefix.attach import attach_prefixes, compute_positions
 from components.model.prefix.prefix import Prefix
 from components.registry.peft.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from components.registry.peft.format import read_peft, write_peft
@@ -71,7 +71,7 @@ def same_text(peft_model: Any, model: Any, prefix: Prefix) -> None:
     mask = torch.ones_like(ids)
     mask[1, 4:], mask[2, 7:] = 0, 0
     expected = peft_model(input_ids=ids, attention_mask=mask).logits
-    with attached(model, [prefix] * 3):
+    with attach_prefixes(model, [prefix] * 3):
         ours = model(input_ids=ids, attention_mask=mask).logits
     alone, real = model(input_ids=ids, attention_mask=mask).logits, mask.bool()
     torch.testing.assert_close(ours[real], expected[real], rtol=0.0, atol=1e-5)
@@ -80,8 +80,8 @@ def same_text(peft_model: Any, model: Any, prefix: Prefix) -> None:
     for beams in (1, 4):
         how = {"max_new_tokens": 12, "num_beams": beams, "do_sample": False, "pad_token_id": 1}
         said = peft_model.generate(input_ids=ids, attention_mask=whole, **how)
-        with attached(model, [prefix] * 3):
-            places = positions(whole, [prefix.length] * 3)
+        with attach_prefixes(model, [prefix] * 3):
+            places = compute_positions(whole, [prefix.length] * 3)
             mine = model.generate(input_ids=ids, attention_mask=whole, position_ids=places, **how)
         assert mine.tolist() == said.tolist()
         assert mine.tolist() != model.generate(input_ids=ids, attention_mask=whole, **how).tolist()

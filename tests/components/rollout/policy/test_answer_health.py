@@ -2,12 +2,12 @@
 
 import pytest
 
-from components.rollout.policy.answer_health import Health, health
+from components.rollout.policy.answer_health import AnswerHealth, assess_answer
 
 
 @pytest.mark.parametrize("text", ["", " \n\t"])
 def test_nothing_to_read_is_empty(text):
-    assert health(text, cut=False) == Health(empty=True, repeated=False, over_long=False)
+    assert assess_answer(text, is_cut=False) == AnswerHealth(empty=True, repeated=False, over_long=False)
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_nothing_to_read_is_empty(text):
     ],
 )
 def test_a_loop_at_the_end_is_repeated(text):
-    assert health(text, cut=True) == Health(empty=False, repeated=True, over_long=True)
+    assert assess_answer(text, is_cut=True) == AnswerHealth(empty=False, repeated=True, over_long=True)
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,4 @@ def test_a_loop_at_the_end_is_repeated(text):
     ],
 )
 def test_words_that_come_again_are_no_loop(text):
-    assert not health(text, cut=False).repeated
+    assert not assess_answer(text, is_cut=False).repeated

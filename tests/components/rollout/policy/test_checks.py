@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from components.config.rollout import MarginsConfig, RolloutConfig
-from components.rollout.policy.checks import find
+from components.rollout.policy.checks import run_checks
 from components.rollout.policy.sequential_test import Stratum
-from components.rollout.policy.strata import strata
-from components.rollout.store.observations import bucket
+from components.rollout.policy.strata import build_strata
+from components.rollout.store.observations import to_latency_bucket
 from components.rollout.types import Observation
 
 
@@ -24,13 +24,13 @@ def minutes(count, champion, challenger, start=0):
 
 
 def says(seen, check, **config):
-    return {one.check: one.says for one in find(RolloutConfig(**config), seen)}[check]
+    return {one.check: one.says for one in run_checks(RolloutConfig(**config), seen)}[check]
 
 
 @pytest.mark.parametrize("check", ["errors", "empty", "repeated", "over_long"])
 def test_each_check_sees_its_own_trouble(check):
     seen = minutes(30, {"requests": 30, check: 1}, {"requests": 10, check: 5})
-    found = {one.check: one for one in find(RolloutConfig(), seen)}
+    found = {one.check: one for one in run_checks(RolloutConfig(), seen)}
     assert found[check].says == "worse"
     assert (found[check].challenger_bad, found[check].champion_bad) == (150, 30)
     assert not any(one.says == "worse" for one in found.values() if one.check != check)
@@ -48,7 +48,7 @@ def test_latency_is_laid_against_the_champion_s_own():
 
     def drawn(count, scale_ms):
         buckets, times = np.unique(
-            [bucket(ms) for ms in generator.lognormal(0, 0.4, count) * scale_ms], return_counts=True
+            [to_latency_bucket(ms) for ms in generator.lognormal(0, 0.4, count) * scale_ms], return_counts=True
         )
         return dict(zip(buckets.tolist(), times.tolist(), strict=True))
 
@@ -73,15 +73,17 @@ def test_buckets_are_the_least_that_hold_a_latency():
         return 2.0 ** (number / 4)
 
     for ms in (0.2, 1.0, 1.01, 37.0, 250.0, 60_000.0):
-        assert ms <= upper_ms(bucket(ms)) or ms < 1
-        assert bucket(ms) == 0 or upper_ms(bucket(ms) - 1) < ms
+        assert ms <= upper_ms(to_latency_bucket(ms)) or ms < 1
+        assert to_latency_bucket(ms) == 0 or upper_ms(to_latency_bucket(ms) - 1) < ms
 
 
 def test_a_share_that_grows_during_an_outage_is_no_fault_of_the_challenger():
     """Before: few errors and a small share; after: an outage for all and a large share. Pooled, it would look worse."""
     before = minutes(60, {"requests": 38, "errors": 0}, {"requests": 2, "errors": 0})
     outage = {"requests": 20, "errors": 10, "section": 3600}
-    found = {one.check: one for one in find(RolloutConfig(), before + minutes(60, outage, outage, start=60))}["errors"]
+    found = {one.check: one for one in run_checks(RolloutConfig(), before + minutes(60, outage, outage, start=60))}[
+        "errors"
+    ]
     pooled = found.challenger_bad / found.challenger / (found.champion_bad / found.champion)
     assert pooled > 2
     assert found.says != "worse"
@@ -90,10 +92,10 @@ def test_a_share_that_grows_during_an_outage_is_no_fault_of_the_challenger():
 def test_strata_end_with_their_size_and_with_the_share():
     one = {"requests": 8}
     seen = minutes(9, one, {"requests": 2, "errors": 1})
-    assert strata("errors", seen) == [Stratum(16, 0, 4, 2)] * 4
+    assert build_strata("errors", seen) == [Stratum(16, 0, 4, 2)] * 4
     # A server that has not heard of the next share yet goes on within the one before; what stood open there is closed.
     later = minutes(5, {**one, "section": 120}, {"requests": 2, "section": 120}, start=2)
-    assert strata("errors", seen[:6] + later) == [
+    assert build_strata("errors", seen[:6] + later) == [
         Stratum(16, 0, 4, 2),
         Stratum(8, 0, 2, 1),
         *[Stratum(16, 0, 4, 0)] * 2,
@@ -102,21 +104,21 @@ def test_strata_end_with_their_size_and_with_the_share():
 
 def test_a_busy_trial_is_a_few_hundred_strata_and_a_look_between_changes_nothing():
     seen = minutes(4320, {"requests": 300, "errors": 3}, {"requests": 100, "errors": 1})
-    whole = strata("errors", seen)
+    whole = build_strata("errors", seen)
     assert len(whole) < 300
-    part = strata("errors", seen[:3000])
+    part = build_strata("errors", seen[:3000])
     assert whole[: len(part)] == part
 
 
 def test_checks_without_a_margin_are_not_made_and_the_rate_is_shared_by_the_others():
     only = MarginsConfig(errors=2.0, latency=None, empty=None, repeated=None, over_long=None, feedback=None)
-    found = find(RolloutConfig(margins=only, false_alarm=0.02), [])
+    found = run_checks(RolloutConfig(margins=only, false_alarm=0.02), [])
     assert [(one.check, one.needed, one.says) for one in found] == [("errors", 50.0, "unclear")]
 
 
 def test_a_shadow_is_judged_by_what_it_wrote_alone():
     seen = minutes(40, {"requests": 90, "liked": 50}, {"requests": 10, "disliked": 9, "latencies": {60: 10}})
-    found = find(RolloutConfig(false_alarm=0.04), seen, shadow=True)
+    found = run_checks(RolloutConfig(false_alarm=0.04), seen, shadow=True)
     assert {one.check: one.needed for one in found} == dict.fromkeys(
         ["errors", "empty", "repeated", "over_long"], 100.0
     )
@@ -124,8 +126,10 @@ def test_a_shadow_is_judged_by_what_it_wrote_alone():
 
 def test_counts_that_cannot_be_do_no_harm():
     odd = minutes(3, {"requests": 9, "errors": 12}, {"requests": 9, "empty": 30})
-    assert strata("empty", odd) == [Stratum(0, 0, 27, 27)]
-    assert strata("errors", minutes(2, {"requests": 9}, {"requests": 9, "errors": 30})) == [Stratum(18, 0, 18, 18)]
+    assert build_strata("empty", odd) == [Stratum(0, 0, 27, 27)]
+    assert build_strata("errors", minutes(2, {"requests": 9}, {"requests": 9, "errors": 30})) == [
+        Stratum(18, 0, 18, 18)
+    ]
 
 
 def test_no_bad_answers_at_all_prove_enough_after_some_850():

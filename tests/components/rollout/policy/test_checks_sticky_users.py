@@ -11,8 +11,8 @@ import pytest
 from sizes import SIZES
 
 from components.config.rollout import RolloutConfig
-from components.rollout.policy.checks import find
-from components.rollout.policy.traffic_split import draw
+from components.rollout.policy.checks import run_checks
+from components.rollout.policy.traffic_split import assign_arm
 from components.rollout.types import Exposure, Observation
 
 MINUTES = 240
@@ -32,14 +32,14 @@ def trial(generator, number, rates, answers, ratio, steps=STEPS):
     counts = {}
     for step, (first, share, before) in enumerate(steps):
         until = steps[step + 1][0] if step + 1 < len(steps) else MINUTES
-        exposure = Exposure(f"{number}", share, False, before, since=60 + first)
+        exposure = Exposure(f"{number}", share, False, before, share_started_s=60 + first)
         for user, rate in enumerate(rates):
-            arm, ticket = draw("acme", f"user-{user}", exposure)
+            arm, ticket = assign_arm("acme", f"user-{user}", exposure)
             here = np.flatnonzero((at[user] >= first) & (at[user] < until))
             bad = chance[user, here] < (odds(rate, ratio) if arm == "challenger" else rate)
             for place, (minute, wrong) in enumerate(zip(at[user, here].tolist(), bad.tolist(), strict=True)):
                 for way in range(2 if place == 0 and ticket else 1):
-                    sums = counts.setdefault((exposure.since, minute, arm, way), [0, 0])
+                    sums = counts.setdefault((exposure.share_started_s, minute, arm, way), [0, 0])
                     sums[0] += 1
                     sums[1] += wrong
     every, evidence = (
@@ -59,7 +59,8 @@ def alarms(generator, runs, rates_of, answers, ratio, false_alarm, which=0):
     """How many of so many trials take the challenger back."""
     config = RolloutConfig(false_alarm=false_alarm)
     found = (
-        find(config, trial(generator, number, rates_of(), answers, ratio)[which])[0].says for number in range(runs)
+        run_checks(config, trial(generator, number, rates_of(), answers, ratio)[which])[0].says
+        for number in range(runs)
     )
     return sum(says == "worse" for says in found)
 
@@ -97,16 +98,16 @@ def test_a_real_difference_is_found_within_the_stated_number_of_users(rate, wors
     generator, runs = np.random.default_rng(3), 40
 
     def is_found(number):
-        exposure, seen = Exposure(f"{number}", share, False, since=60), []
+        exposure, seen = Exposure(f"{number}", share, False, share_started_s=60), []
         for user in range(users):
-            arm, ticket = draw("acme", f"user-{user}", exposure)
+            arm, ticket = assign_arm("acme", f"user-{user}", exposure)
             mean = worse if arm == "challenger" else rate
             bad = generator.random() < generator.beta(2 * mean, 2 * (1 - mean))
             assert ticket is not None
             seen.append(
                 Observation(tenant="acme", version="2", arm=arm, minute=user, section=60, requests=1, errors=int(bad))
             )
-        return find(RolloutConfig(), seen)[0].says == "worse"
+        return run_checks(RolloutConfig(), seen)[0].says == "worse"
 
     assert sum(map(is_found, range(runs))) >= 0.9 * runs
 
@@ -128,4 +129,4 @@ def test_a_real_difference_is_found_among_users_who_stay(rate, worse, users, ste
     generator, runs = np.random.default_rng(9), 40
     ratio = worse / (1 - worse) * (1 - rate) / rate
     trials = (trial(generator, number, np.full(users, rate), 10, ratio, steps)[0] for number in range(runs))
-    assert sum(find(RolloutConfig(), evidence)[0].says == "worse" for evidence in trials) >= 0.9 * runs
+    assert sum(run_checks(RolloutConfig(), evidence)[0].says == "worse" for evidence in trials) >= 0.9 * runs

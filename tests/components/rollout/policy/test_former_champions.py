@@ -2,13 +2,14 @@
 
 import pytest
 
-from components.rollout.policy.former_champions import former
-from components.rollout.types import Entry
+from components.rollout.policy.former_champions import list_former_champions
+from components.rollout.types import LedgerEntry
 
 
 def lines(*moves):
     return [
-        Entry(tenant="acme", by="ada", action=action, from_version=old, to_version=new) for action, old, new in moves
+        LedgerEntry(tenant="acme", by="ada", action=action, from_version=old, to_version=new)
+        for action, old, new in moves
     ]
 
 
@@ -32,4 +33,4 @@ def lines(*moves):
     ],
 )
 def test_the_champions_before(moves, found):
-    assert former(lines(*moves)) == found
+    assert list_former_champions(lines(*moves)) == found

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from components.config.rollout import RolloutConfig, ShadowConfig, StepConfig
-from components.rollout.policy.policy import advanced, begin, ended, next_move, resumed
-from components.rollout.types import Answered, Finding, Standing
+from components.rollout.policy.policy import advance_step, begin_trial, decide_next_action, end_trial, resume_trial
+from components.rollout.types import Finding, RolloutState, StepAnswers
 
 START_S = 1_000_000.0
 STEPS = [
@@ -22,12 +22,14 @@ def finding(says, check="errors"):
 
 
 def after(config, standing, hours, *, answered=1000, others=(), findings=(), offline="accepted"):
-    return next_move(config, standing, offline, findings, Answered(answered, *others), START_S + hours * 3600)
+    return decide_next_action(
+        config, standing, offline, findings, StepAnswers(answered, *others), START_S + hours * 3600
+    )
 
 
 @pytest.fixture
 def trial():
-    return begin(CANARY, Standing(tenant="acme", champion="1"), "2", START_S)
+    return begin_trial(CANARY, RolloutState(tenant="acme", champion="1"), "2", START_S)
 
 
 def test_a_canary_goes_step_by_step(trial):
@@ -38,16 +40,16 @@ def test_a_canary_goes_step_by_step(trial):
     assert (quiet.action, quiet.why) == ("wait", "waits for 17 more requests")
     assert after(CANARY, trial, 1.0).action == "advance"
 
-    second = advanced(CANARY, trial, START_S + 3600)
+    second = advance_step(CANARY, trial, START_S + 3600)
     assert (second.step, second.share, second.changes[1:]) == (1, 0.25, ((int(START_S) + 3600, 0.25),))
     assert after(CANARY, second, 4.0, findings=[finding("unclear")]).why == "waits for proof that errors is no worse"
     assert after(CANARY, second, 4.0, findings=[finding("fine")]).action == "advance"
 
-    last = advanced(CANARY, second, START_S + 4 * 3600)
+    last = advance_step(CANARY, second, START_S + 4 * 3600)
     assert last.share == 1.0
     done = after(CANARY, last, 4.0)
     assert (done.action, done.why) == ("promote", "nothing against it after 4.0 hours")
-    assert ended(last, "2") == Standing(tenant="acme", champion="2")
+    assert end_trial(last, "2") == RolloutState(tenant="acme", champion="2")
 
 
 def test_worse_ends_it_at_once_whatever_else_holds(trial):
@@ -71,7 +73,7 @@ def test_too_little_traffic_waits_until_the_deadline(trial, at_deadline, action)
 
 def test_a_person_can_hold_it(trial):
     assert after(CANARY, replace(trial, paused_s=START_S + 60), 99.0).why == "paused by hand"
-    again = resumed(replace(trial, paused_s=START_S + 3600), START_S + 90 * 3600)
+    again = resume_trial(replace(trial, paused_s=START_S + 3600), START_S + 90 * 3600)
     assert after(CANARY, again, 98.9, answered=0).action == "wait"
     assert after(CANARY, again, 99.0, answered=0).action == "rollback"
     assert after(CANARY, replace(trial, pinned=True), 99.0).why == "pinned by hand"
@@ -87,7 +89,7 @@ def test_without_a_verdict_nothing_is_promoted_by_itself(trial):
 def test_a_shadow_is_promoted_or_left_to_a_person():
     for then, action in (("promote", "promote"), ("wait", "wait")):
         config = RolloutConfig(policy="shadow", shadow=ShadowConfig(hours=2.0, min_requests=10, then=then))
-        trial = begin(config, Standing(tenant="acme", champion="1"), "2", START_S)
+        trial = begin_trial(config, RolloutState(tenant="acme", champion="1"), "2", START_S)
         assert (trial.mode, trial.share) == ("shadow", 1.0)
         assert after(config, trial, 2.0, answered=9).action == "wait"
         assert after(config, trial, 2.0, answered=10).action == action
@@ -97,7 +99,7 @@ def test_a_shadow_is_promoted_or_left_to_a_person():
 def test_a_challenger_that_only_a_person_can_judge_meets_nobody(policy):
     """Under `immediate` a challenger comes from a person's hand in MLflow alone."""
     config = RolloutConfig(policy=policy)
-    trial = begin(config, Standing(tenant="acme", champion="1"), "2", START_S)
+    trial = begin_trial(config, RolloutState(tenant="acme", champion="1"), "2", START_S)
     assert (trial.mode, trial.share) == ("manual", 0.0)
     assert after(config, trial, 999.0).action == "wait"
 

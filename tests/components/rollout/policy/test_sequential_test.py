@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 from sizes import SIZES
 
-from components.rollout.policy.sequential_test import Stratum, log_evidence, log_evidence_below, log_mean_of
-from components.rollout.policy.strata import strata
+from components.rollout.policy.sequential_test import (
+    Stratum,
+    average_log_evidence,
+    compute_log_evidence,
+    compute_log_evidence_below,
+)
+from components.rollout.policy.strata import build_strata
 from components.rollout.types import Observation
 
 ALPHA = 0.05
@@ -42,7 +47,7 @@ def test_the_law_by_enumeration():
     for worse in (True, False):
         ratios = [margin * factor if worse else margin / factor for factor in factors]
         evidence = [np.mean([likelihood(ratio, x) / likelihood(margin, x) for ratio in ratios]) for x in range(5)]
-        assert log_evidence([one], margin, worse=worse)[0] == pytest.approx(log(evidence[3]))
+        assert compute_log_evidence([one], margin, worse=worse)[0] == pytest.approx(log(evidence[3]))
         # At the margin it is worth 1 on average, and less on the other side of it: an e-value.
         for ratio in (margin, margin / 2 if worse else margin * 2):
             mean = sum(likelihood(ratio, x) * evidence[x] for x in range(5))
@@ -73,7 +78,7 @@ def mean_evidence(keys, margin):
         one = Stratum(len(keys) - size, bad - hers, size, hers)
         total = sums.setdefault((size, bad), [0.0, 0.0])
         total[0] += chance
-        total[1] += chance * np.exp(log_evidence([one], margin, worse=True)[0])
+        total[1] += chance * np.exp(compute_log_evidence([one], margin, worse=True)[0])
     return [worth / chance for chance, worth in sums.values()]
 
 
@@ -104,7 +109,7 @@ def test_pairs_of_a_shadow_are_worth_no_more_by_enumeration():
 
 @pytest.mark.parametrize("nothing", [[], [Stratum(0, 0, 9, 9)], [Stratum(9, 3, 0, 0)], [Stratum(5, 0, 5, 0)]])
 def test_one_arm_alone_or_nothing_bad_says_nothing(nothing):
-    assert log_evidence(nothing, 1.5, worse=True) == pytest.approx([0.0] * len(nothing))
+    assert compute_log_evidence(nothing, 1.5, worse=True) == pytest.approx([0.0] * len(nothing))
 
 
 @pytest.mark.slow
@@ -114,8 +119,8 @@ def test_false_alarms_stay_below_the_rate_looked_at_always(ratio):
     generator, runs, alarms = np.random.default_rng(1), 200, 0
     rates = 0.2 + 0.19 * np.sin(np.arange(1500) / 60)
     for _ in range(runs):
-        found = strata("errors", trial(generator, len(rates), rates, 0.25, ratio))
-        alarms += bool(log_evidence(found, 1.5, worse=True).max() >= log(1 / ALPHA))
+        found = build_strata("errors", trial(generator, len(rates), rates, 0.25, ratio))
+        alarms += bool(compute_log_evidence(found, 1.5, worse=True).max() >= log(1 / ALPHA))
     assert alarms <= ALPHA * runs
 
 
@@ -123,8 +128,8 @@ def test_false_alarms_stay_below_the_rate_looked_at_always(ratio):
 def test_no_worse_is_seldom_said_of_what_is_beyond_the_margin():
     generator, runs, said = np.random.default_rng(2), 200, 0
     for _ in range(runs):
-        found = strata("errors", trial(generator, 1500, np.full(1500, 0.2), 0.5, 1.5))
-        said += bool(log_evidence(found, 1.5, worse=False).max() >= log(1 / ALPHA))
+        found = build_strata("errors", trial(generator, 1500, np.full(1500, 0.2), 0.5, 1.5))
+        said += bool(compute_log_evidence(found, 1.5, worse=False).max() >= log(1 / ALPHA))
     assert said <= ALPHA * runs
 
 
@@ -133,8 +138,10 @@ def test_less_than_the_level_is_seldom_said_of_what_is_at_it_or_swings_above():
     generator, runs, said = np.random.default_rng(4), 200, 0
     rates = 0.1 + 0.09 * np.abs(np.sin(np.arange(1500) / 60))
     for _ in range(runs):
-        found = strata("errors", trial(generator, len(rates), rates, 0.5, 1.0))
-        both = log_mean_of(log_evidence(found, 0.5, worse=False), log_evidence_below(found, 0.1))
+        found = build_strata("errors", trial(generator, len(rates), rates, 0.5, 1.0))
+        both = average_log_evidence(
+            compute_log_evidence(found, 0.5, worse=False), compute_log_evidence_below(found, 0.1)
+        )
         said += bool(both.max() >= log(1 / ALPHA))
     assert said <= ALPHA * runs
 
@@ -146,8 +153,10 @@ def test_a_real_difference_is_found_within_the_stated_size(rate, worse, share, r
     ratio = worse / (1 - worse) * (1 - rate) / rate
     found = sum(
         bool(
-            log_evidence(
-                strata("errors", trial(generator, requests, np.full(requests, rate), share, ratio)), 1.5, worse=True
+            compute_log_evidence(
+                build_strata("errors", trial(generator, requests, np.full(requests, rate), share, ratio)),
+                1.5,
+                worse=True,
             ).max()
             >= needed
         )

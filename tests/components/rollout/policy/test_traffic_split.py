@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.rollout.policy.traffic_split import arm, draw, place
-from components.rollout.types import Exposure, Ticket
+from components.rollout.policy.traffic_split import assign_arm, choose_arm, hash_key
+from components.rollout.types import EvidenceTicket, Exposure
 
 shares = st.floats(0.0, 1.0)
 
@@ -12,20 +12,20 @@ shares = st.floats(0.0, 1.0)
 @given(tenant=st.text(max_size=8), key=st.text(max_size=40), salt=st.text(max_size=4), one=shares, other=shares)
 def test_a_growing_share_only_moves_keys_to_the_challenger(tenant, key, salt, one, other):
     less, more = sorted((one, other))
-    if arm(tenant, key, less, salt) == "challenger":
-        assert arm(tenant, key, more, salt) == "challenger"
+    if choose_arm(tenant, key, less, salt) == "challenger":
+        assert choose_arm(tenant, key, more, salt) == "challenger"
 
 
 @given(tenant=st.text(max_size=8), key=st.text(max_size=40), salt=st.text(max_size=4))
 def test_nobody_at_no_share_and_everybody_at_the_whole(tenant, key, salt):
-    assert arm(tenant, key, 0.0, salt) == "champion"
-    assert arm(tenant, key, 1.0, salt) == "challenger"
+    assert choose_arm(tenant, key, 0.0, salt) == "champion"
+    assert choose_arm(tenant, key, 1.0, salt) == "challenger"
 
 
 def test_the_share_is_met_within_four_standard_deviations():
     count = 20_000
     for share in (0.01, 0.05, 0.25, 0.5):
-        met = sum(arm("acme", f"user-{number}", share, "3") == "challenger" for number in range(count))
+        met = sum(choose_arm("acme", f"user-{number}", share, "3") == "challenger" for number in range(count))
         assert abs(met - share * count) < 4 * (count * share * (1 - share)) ** 0.5
 
 
@@ -33,7 +33,7 @@ def test_trials_and_tenants_draw_other_keys():
     keys = [f"user-{number}" for number in range(4_000)]
 
     def drawn(tenant, salt):
-        return {key for key in keys if arm(tenant, key, 0.25, salt) == "challenger"}
+        return {key for key in keys if choose_arm(tenant, key, 0.25, salt) == "challenger"}
 
     first = drawn("acme", "3")
     for other in (drawn("acme", "4"), drawn("birch", "3")):
@@ -41,15 +41,18 @@ def test_trials_and_tenants_draw_other_keys():
 
 
 def test_a_key_stands_where_it_stood_in_every_process():
-    answers = [arm("acme", key, 0.5, "3") for key in ("ada", "bob", "cleo")]
+    answers = [choose_arm("acme", key, 0.5, "3") for key in ("ada", "bob", "cleo")]
     assert answers == ["champion", "challenger", "challenger"]
 
 
 def test_whom_the_champion_has_answered_is_drawn_anew_and_whom_the_challenger_has_is_no_evidence():
-    first, later = Exposure("3", 0.2, False, since=60), Exposure("3", 0.5, False, before=0.2, since=120)
+    first, later = (
+        Exposure("3", 0.2, False, share_started_s=60),
+        Exposure("3", 0.5, False, previous_share=0.2, share_started_s=120),
+    )
     users = [f"user-{number}" for number in range(20_000)]
-    before, after = ({user: draw("acme", user, exposure) for user in users} for exposure in (first, later))
-    assert all(ticket == Ticket(60, place("acme", user, "3")) for user, (_, ticket) in before.items())
+    before, after = ({user: assign_arm("acme", user, exposure) for user in users} for exposure in (first, later))
+    assert all(ticket == EvidenceTicket(60, hash_key("acme", user, "3")) for user, (_, ticket) in before.items())
     again = {user for user, (_, ticket) in after.items() if ticket}
     assert again == {user for user, (drawn, _) in before.items() if drawn == "champion"}
     moved = sum(after[user][0] == "challenger" for user in again)
@@ -57,11 +60,11 @@ def test_whom_the_champion_has_answered_is_drawn_anew_and_whom_the_challenger_ha
 
 
 def test_requests_of_nobody_are_drawn_each_by_itself():
-    exposure, count = Exposure("3", 0.5, False, since=60), 4_000
-    draws = [draw("acme", None, exposure) for _ in range(count)]
+    exposure, count = Exposure("3", 0.5, False, share_started_s=60), 4_000
+    draws = [assign_arm("acme", None, exposure) for _ in range(count)]
     assert abs(sum(drawn == "challenger" for drawn, _ in draws) - count / 2) < 4 * (count / 4) ** 0.5
-    assert {ticket for _, ticket in draws} == {Ticket(60, None)}
+    assert {ticket for _, ticket in draws} == {EvidenceTicket(60, None)}
 
 
 def test_nothing_is_evidence_of_a_share_that_nobody_dates():
-    assert draw("acme", "ada", Exposure("3", 0.5, False))[1] is None
+    assert assign_arm("acme", "ada", Exposure("3", 0.5, False))[1] is None

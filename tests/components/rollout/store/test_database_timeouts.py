@@ -10,9 +10,9 @@ from sqlalchemy.engine import make_url
 
 from components.errors import WorkspaceError
 from components.rollout.store.database import Database
-from components.storage.timeouts import Limits, _arguments
+from components.storage.timeouts import DatabaseTimeouts, _make_connect_arguments
 
-SHORT = Limits(connect=1, lock=1, statement=2, answer=3)
+SHORT = DatabaseTimeouts(connect=1, lock=1, statement=2, answer=3)
 SECONDS = 8.0  # more than any of these, and what a busy machine adds
 
 
@@ -95,14 +95,14 @@ def test_turns_at_postgresql_end_with_their_holder(opened):
 
 def test_turns_at_sqlite(tmp_path):
     ours, other = (Database(f"sqlite:///{tmp_path}/x.db", SHORT) for _ in range(2))
-    with other.turn("acme"), told(f"process {os.getpid()}"), ours.turn("acme"):
+    with other.lock("acme"), told(f"process {os.getpid()}"), ours.lock("acme"):
         pass
-    with ours.turn("acme"), other.writing("meanwhile"):
+    with ours.lock("acme"), other.transaction("meanwhile"):
         pass
 
 
 def test_what_the_address_says_itself_wins():
     url = make_url("postgresql://ada@db/x?connect_timeout=3&options=-c%20statement_timeout%3D5s")
-    given = _arguments(url, Limits())
+    given = _make_connect_arguments(url, DatabaseTimeouts())
     assert "connect_timeout" not in given
     assert given["options"].split(" -c ")[-1] == "statement_timeout=5s"

@@ -7,13 +7,13 @@ import sqlalchemy as sql
 from seen import observed
 
 from components.rollout.store.database import Database
-from components.rollout.store.evidence_writer import to_evidence, write_down
-from components.rollout.store.feedback import Feedback, give
-from components.rollout.store.observations import prune
-from components.rollout.store.removal import remove_rows, rows_left
-from components.rollout.store.tables import COUNTED
-from components.rollout.store.tenant_state import put
-from components.rollout.types import Change, Observation, Standing, Ticket
+from components.rollout.store.evidence_writer import to_evidence, write_observations
+from components.rollout.store.feedback import Feedback, save_feedback
+from components.rollout.store.observations import delete_observations_before
+from components.rollout.store.removal import list_remaining_rows, remove_rows
+from components.rollout.store.tables import COUNTED_KEYS
+from components.rollout.store.tenant_state import write_states
+from components.rollout.types import EvidenceTicket, Observation, RolloutState, ShareChange
 
 MINUTE = 1_000
 SECTION = 60 * MINUTE
@@ -55,15 +55,15 @@ def evidence(database):
 
 def counted(database):
     with database.reading("who was counted") as connection:
-        return connection.execute(sql.select(COUNTED).where(COUNTED.c.tenant == "acme")).all()
+        return connection.execute(sql.select(COUNTED_KEYS).where(COUNTED_KEYS.c.tenant == "acme")).all()
 
 
 def test_a_user_counts_once_whichever_servers_answer_and_however_often_they_start(server):
     def write(turn):
         database = server()
         for number in range(5):
-            answers = [to_evidence(Ticket(SECTION, user), answer(errors=number % 2)) for user in USERS]
-            write_down(database, [answer()] * 5, answers if turn % 2 else reversed(answers))
+            answers = [to_evidence(EvidenceTicket(SECTION, user), answer(errors=number % 2)) for user in USERS]
+            write_observations(database, [answer()] * 5, answers if turn % 2 else reversed(answers))
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(write, range(4)))
@@ -76,8 +76,8 @@ def test_a_user_counts_once_whichever_servers_answer_and_however_often_they_star
 def test_in_the_next_section_a_user_counts_again_and_a_request_always(server):
     database = server()
     for section in (SECTION, SECTION, SECTION + 600):
-        write_down(database, [], [to_evidence(Ticket(section, 7), answer())])
-    write_down(database, [], [to_evidence(Ticket(SECTION, None), answer(minute=MINUTE + 1))] * 3)
+        write_observations(database, [], [to_evidence(EvidenceTicket(section, 7), answer())])
+    write_observations(database, [], [to_evidence(EvidenceTicket(SECTION, None), answer(minute=MINUTE + 1))] * 3)
     assert [(one.section, one.minute, one.requests) for one in evidence(database)] == [
         (SECTION, MINUTE, 1),
         (SECTION, MINUTE + 1, 3),
@@ -89,7 +89,7 @@ def test_a_shadow_s_pair_counts_whole_or_not_at_all(server):
     database = server()
     for wrong in (0, 1):
         pair = answer("champion", errors=wrong), answer("challenger", errors=wrong)
-        write_down(database, [], [to_evidence(Ticket(SECTION, 7), *pair)])
+        write_observations(database, [], [to_evidence(EvidenceTicket(SECTION, 7), *pair)])
     assert [(one.arm, one.requests, one.errors) for one in evidence(database)] == [
         ("challenger", 1, 0),
         ("champion", 1, 0),
@@ -98,10 +98,10 @@ def test_a_shadow_s_pair_counts_whole_or_not_at_all(server):
 
 def test_a_user_s_first_opinion_counts_beside_his_first_answer(server):
     database = server()
-    write_down(database, [], [to_evidence(Ticket(SECTION, 7), answer())])
+    write_observations(database, [], [to_evidence(EvidenceTicket(SECTION, 7), answer())])
     for rating in (0.0, 1.0, 1.0):
         said = Feedback(tenant="acme", version="2", arm="challenger", request="r", rating=rating)
-        give(database, said, ticket=Ticket(SECTION, 7))
+        save_feedback(database, said, ticket=EvidenceTicket(SECTION, 7))
     found = evidence(database)
     assert [sum(getattr(one, name) for one in found) for name in ("requests", "liked", "disliked")] == [1, 0, 1]
     assert sum(one.liked for one in observed(database, "acme", ["2"], 0, 2**31 - 1)) == 2
@@ -112,22 +112,24 @@ def test_who_was_counted_goes_with_the_trial_with_the_tenant_and_with_time(serve
 
     def stand(**values):
         with database.writing("a standing") as connection:
-            put(connection, [Standing(tenant="acme", **values)])
+            write_states(connection, [RolloutState(tenant="acme", **values)])
 
-    write_down(database, [], [to_evidence(Ticket(SECTION, user), answer()) for user in USERS])
-    trial = (Change(SECTION, 0.1),)
+    write_observations(database, [], [to_evidence(EvidenceTicket(SECTION, user), answer()) for user in USERS])
+    trial = (ShareChange(SECTION, 0.1),)
     stand(challenger="2", changes=trial)
-    stand(challenger="2", changes=(*trial, Change(SECTION + 600, 0.5)))  # the next step of the same trial
+    stand(challenger="2", changes=(*trial, ShareChange(SECTION + 600, 0.5)))  # the next step of the same trial
     assert len(counted(database)) == len(USERS)
-    stand(challenger="3", changes=(Change(SECTION + 1200, 0.1),))
+    stand(challenger="3", changes=(ShareChange(SECTION + 1200, 0.1),))
     assert counted(database) == []
 
-    write_down(database, [], [to_evidence(Ticket(SECTION, 7), answer())])
+    write_observations(database, [], [to_evidence(EvidenceTicket(SECTION, 7), answer())])
     stand(champion="3")
     assert counted(database) == []
-    write_down(database, [], [to_evidence(Ticket(SECTION, 7), answer())])  # by a server that has not heard of it yet
-    prune(database, MINUTE + 1)
+    write_observations(
+        database, [], [to_evidence(EvidenceTicket(SECTION, 7), answer())]
+    )  # by a server that has not heard of it yet
+    delete_observations_before(database, MINUTE + 1)
     assert counted(database) == []
-    write_down(database, [], [to_evidence(Ticket(SECTION, 7), answer())])
+    write_observations(database, [], [to_evidence(EvidenceTicket(SECTION, 7), answer())])
     remove_rows(database, "acme")
-    assert rows_left(database, "acme") == []
+    assert list_remaining_rows(database, "acme") == []

@@ -5,16 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from components.rollout.store.database import Database
-from components.rollout.store.removal import remove_rows, rows_left
-from components.rollout.store.rollback_outbox import add, taking
-from components.rollout.types import Entry
+from components.rollout.store.removal import list_remaining_rows, remove_rows
+from components.rollout.store.rollback_outbox import add_rollback, take_rollbacks
+from components.rollout.types import LedgerEntry
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def opened(request, tmp_path):
     url = f"sqlite:///{tmp_path}/db" if request.param == "sqlite" else request.getfixturevalue("postgresql_url")
     database = Database(url)
-    with taking(database):
+    with take_rollbacks(database):
         pass
     yield database
     database.close()
@@ -22,17 +22,17 @@ def opened(request, tmp_path):
 
 def roll_back(database, number):
     with database.writing("a rollback") as connection:
-        add(connection, Entry(tenant="acme", by="rollout", action="rollback", from_version=str(number)))
+        add_rollback(connection, LedgerEntry(tenant="acme", by="rollout", action="rollback", from_version=str(number)))
 
 
 def test_each_is_taken_once_in_order_and_a_failure_leaves_them(opened):
     for number in range(12):
         roll_back(opened, number)
-    with pytest.raises(ZeroDivisionError), taking(opened):
+    with pytest.raises(ZeroDivisionError), take_rollbacks(opened):
         1 / 0  # noqa: B018
 
     def take(_):
-        with taking(opened) as found:
+        with take_rollbacks(opened) as found:
             return [one.from_version for one in found]
 
     with ThreadPoolExecutor(4) as threads:
@@ -40,4 +40,4 @@ def test_each_is_taken_once_in_order_and_a_failure_leaves_them(opened):
     assert taken == [[str(number) for number in range(12)]]
     roll_back(opened, 12)
     remove_rows(opened, "acme")
-    assert (take(0), rows_left(opened, "acme")) == ([], [])
+    assert (take(0), list_remaining_rows(opened, "acme")) == ([], [])

@@ -3,9 +3,9 @@
 import pytest
 
 from components.rollout.store.database import Database
-from components.rollout.store.observations import record
-from components.rollout.store.trial_totals import Total, evidence, totals
-from components.rollout.types import Answered, Change, Observation, Standing
+from components.rollout.store.observations import write_counts
+from components.rollout.store.trial_totals import TrialTotals, read_evidence, read_totals
+from components.rollout.types import Observation, RolloutState, ShareChange, StepAnswers
 
 START_S = 60_000
 FIRST = START_S // 60
@@ -19,12 +19,12 @@ def cell(tenant, version, minute, section=0, **counts):
 
 def trial(tenant, champion="1", step_minute=0):
     began = {"started_s": float(START_S), "step_started_s": float(START_S + 60 * step_minute)}
-    changes = (Change(START_S, 0.1),)
-    return Standing(tenant=tenant, champion=champion, challenger="2", mode="canary", changes=changes, **began)
+    changes = (ShareChange(START_S, 0.1),)
+    return RolloutState(tenant=tenant, champion=champion, challenger="2", mode="canary", changes=changes, **began)
 
 
 def check(database):
-    record(
+    write_counts(
         database,
         [
             cell("acme", "1", -1, requests=50),  # before the trial
@@ -43,12 +43,12 @@ def check(database):
         ],
     )
     trials = [trial("acme", step_minute=4), trial("birch", champion=""), trial("dale")]
-    assert totals(database, trials, FIRST + 9) == {
-        "acme": Total(Answered(6, 3, 10, 1), shadowed=10, agreed=3, seen=62),
-        "birch": Total(Answered(0), 0, 0, 0),
-        "dale": Total(Answered(0), 0, 0, 0),
+    assert read_totals(database, trials, FIRST + 9) == {
+        "acme": TrialTotals(StepAnswers(6, 3, 10, 1), shadowed=10, agreed=3, seen=62),
+        "birch": TrialTotals(StepAnswers(0), 0, 0, 0),
+        "dale": TrialTotals(StepAnswers(0), 0, 0, 0),
     }
-    assert evidence(database, trials, FIRST + 9) == {
+    assert read_evidence(database, trials, FIRST + 9) == {
         "acme": [
             cell("acme", "1", 2, SECTION, requests=1),
             cell("acme", "2", 3, SECTION, requests=2, latencies={4: 1, 11: 1}),
@@ -57,7 +57,7 @@ def check(database):
         "birch": [cell("birch", "2", 3, SECTION, requests=5)],
         "dale": [],
     }
-    assert totals(database, [], FIRST + 9) == evidence(database, [], FIRST + 9) == {}
+    assert read_totals(database, [], FIRST + 9) == read_evidence(database, [], FIRST + 9) == {}
 
 
 def test_sqlite(database):

@@ -14,15 +14,15 @@ import torch
 
 from components.config import TrainConfig
 from components.errors import ArtifactError, RegistryError
-from components.model.base.attention_sites import prefix_shape
+from components.model.base.attention_sites import find_prefix_shape
 from components.model.base.load import Base
-from components.model.decoding import Decoding, generate_each, requests_for
-from components.model.delta import Delta, as_delta
+from components.model.decoding import Decoding, generate_each, make_requests
+from components.model.delta import Delta, to_delta
 from components.model.prefix.prefix import Prefix
 from components.registry.artifact import copy_artifact, save_artifact
-from components.serving.engine import BatchEngine, Limits
-from components.serving.engine.artifacts.cache import Memory, Residents
-from components.serving.interface import Artifact, Piece, Request
+from components.serving.engine import BatchEngine, EngineLimits
+from components.serving.engine.artifacts.cache import ArtifactCache, ArtifactMemoryLimits
+from components.serving.interface import AnswerPiece, ArtifactRef, GenerationRequest
 
 SOURCES = ("name Loch Fyne", "a", "near The Bakers, riverside", "eat type pub. food Italian, price cheap", "x y z")
 
@@ -44,7 +44,7 @@ def random_prefix() -> Callable[..., Prefix]:
         return Prefix.from_sites(
             {
                 site: torch.randn(one.layers, 2, one.kv_heads, length, one.head_dim, generator=generator)
-                for site, one in prefix_shape(base.model).sites.items()
+                for site, one in find_prefix_shape(base.model).sites.items()
             }
         )
 
@@ -61,7 +61,7 @@ class Store:
         self.open = threading.Event()
         self.open.set()
 
-    def add(self, tenant: str, delta: Delta | Prefix, **changes: Any) -> Artifact:
+    def add(self, tenant: str, delta: Delta | Prefix, **changes: Any) -> ArtifactRef:
         """Save a tenant's delta; returns what requests name."""
         facts: dict[str, Any] = {
             "base_name": self.base.name,
@@ -69,15 +69,15 @@ class Store:
             "tokenizer_digest": self.base.tokenizer_digest,
             "dataset_version": "d" * 32,
             "data_digest": "e" * 64,
-            "train": {"prefix_length": as_delta(delta).length},
+            "train": {"prefix_length": to_delta(delta).length},
             "fingerprint": "f" * 64,
         }
         made = self.folder / f"{tenant}-new"
         manifest = save_artifact(made, delta, tenant=tenant, **{**facts, **changes})
         made.rename(self.folder / manifest.sha256)
-        return Artifact(tenant, "1", manifest.sha256)
+        return ArtifactRef(tenant, "1", manifest.sha256)
 
-    def fetch(self, artifact: Artifact, folder: Path) -> Path:
+    def fetch(self, artifact: ArtifactRef, folder: Path) -> Path:
         """See `Source.fetch`."""
         self.open.wait(30)
         self.fetched[artifact.sha256] += 1
@@ -107,11 +107,11 @@ class Tenants:
 
     base: Base
     store: Any
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[ArtifactRef, ...]
     deltas: dict[str, Delta]
 
-    def alone(self, request: Request) -> tuple[str, str]:
-        """The row's text and finish without company: `draw` + 1 rows of the same are made, and the last is it."""
+    def alone(self, request: GenerationRequest) -> tuple[str, str]:
+        """The row's text and finish without company: `sample_index` + 1 rows of the same are made, and the last is it."""
         decoding = Decoding(
             max_new_tokens=request.max_tokens,
             temperature=request.temperature,
@@ -119,12 +119,12 @@ class Tenants:
             guidance=request.guidance,
             seed=request.seed,
         )
-        delta, rows = self.deltas[request.artifact.tenant], request.draw + 1
-        (work,) = requests_for(self.base, delta, [request.source], decoding)
+        delta, rows = self.deltas[request.artifact.tenant], request.sample_index + 1
+        (work,) = make_requests(self.base, delta, [request.source], decoding)
         ids = generate_each(
-            self.base, [delta] * rows, [work.source] * rows, decoding, rows, bare_sources=[work.bare] * rows
+            self.base, [delta] * rows, [work.source] * rows, decoding, rows, bare_sources=[work.bare_source] * rows
         )
-        text = self.base.texts.text(ids[-1])
+        text = self.base.text_codec.decode(ids[-1])
         places = [place for place in (text.find(stop) for stop in request.stop) if place >= 0]
         if places:
             return text[: min(places)].rstrip(), "stop"
@@ -133,8 +133,10 @@ class Tenants:
 
 @asynccontextmanager
 async def _running(tenants: Tenants, folder: Path, **changes: Any) -> AsyncIterator[BatchEngine]:
-    memory = changes.pop("memory", Memory())
-    engine = BatchEngine(tenants.base, Residents(tenants.base, tenants.store, folder, memory), Limits(**changes))
+    memory = changes.pop("memory", ArtifactMemoryLimits())
+    engine = BatchEngine(
+        tenants.base, ArtifactCache(tenants.base, tenants.store, folder, memory), EngineLimits(**changes)
+    )
     try:
         yield engine
     finally:
@@ -157,7 +159,7 @@ def tenants_of(store_of: Callable[[Base], Any], random_prefix: Callable[..., Pre
         names = [f"tenant-{number}" for number in range(len(known))]
         facts = [{"method": one.method, "train": one.model_dump(mode="json")} for one in configs] or [{}] * len(known)
         artifacts = tuple(store.add(*each, **told) for *each, told in zip(names, known, facts, strict=True))
-        return Tenants(base, store, artifacts, dict(zip(names, map(as_delta, known), strict=True)))
+        return Tenants(base, store, artifacts, dict(zip(names, map(to_delta, known), strict=True)))
 
     return make
 
@@ -173,23 +175,23 @@ def tenants(base: Base, tenants_of: Callable[..., Tenants]) -> Tenants:
     return tenants_of(base)
 
 
-def _joined(pieces: Sequence[Piece]) -> tuple[str, str | None]:
+def _joined(pieces: Sequence[AnswerPiece]) -> tuple[str, str | None]:
     assert [piece.finish for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
     return "".join(piece.text for piece in pieces), pieces[-1].finish
 
 
-async def _gathered(engine: BatchEngine, request: Request) -> list[Piece]:
+async def _gathered(engine: BatchEngine, request: GenerationRequest) -> list[AnswerPiece]:
     return [piece async for piece in await engine.submit(request)]
 
 
 @pytest.fixture(scope="session")
-def pieces_of() -> Callable[[BatchEngine, Request], Awaitable[list[Piece]]]:
+def pieces_of() -> Callable[[BatchEngine, GenerationRequest], Awaitable[list[AnswerPiece]]]:
     """A function of an engine and a request to all pieces of its answer."""
     return _gathered
 
 
 @pytest.fixture(scope="session")
-def joined() -> Callable[[Sequence[Piece]], tuple[str, str | None]]:
+def joined() -> Callable[[Sequence[AnswerPiece]], tuple[str, str | None]]:
     """A function of an answer's pieces to its text and finish."""
     return _joined
 

@@ -15,13 +15,13 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from components.model.base.load import Base
-from components.model.decoding import Request as Work
+from components.model.decoding import DecodeRequest as Work
 from components.model.delta import Delta
-from components.serving.engine.batch import Batch
-from components.serving.engine.detokenizer import Writing
-from components.serving.engine.sampler import Chosen
-from components.serving.engine.sequence import Row
-from components.serving.interface import Artifact, Request
+from components.serving.engine.batch import DecoderBatch
+from components.serving.engine.detokenizer import IncrementalDetokenizer
+from components.serving.engine.sampler import SampledToken
+from components.serving.engine.sequence import EngineSequence
+from components.serving.interface import ArtifactRef, GenerationRequest
 
 CONTEXT, LIMIT = 4096, 4
 
@@ -31,35 +31,35 @@ class NoTexts:
 
 
 class NoPrefix:
-    infix = False
+    is_infix = False
 
-    def slots(self, _base: Base) -> None:
+    def build_slots(self, _base: Base) -> None:
         return None
 
 
-def row(length: int) -> Row:
+def row(length: int) -> EngineSequence:
     source = [(7 * length + place) % 60 + 2 for place in range(length)]
-    request, work = Request(Artifact(str(length), "1", ""), ""), Work(Delta(), source, source, LIMIT)
+    request, work = GenerationRequest(ArtifactRef(str(length), "1", ""), ""), Work(Delta(), source, source, LIMIT)
     nobody: Any = None
     resident: Any = NoPrefix()
-    return Row(request, resident, work, nobody, Writing(lambda ids: ""), None)
+    return EngineSequence(request, resident, work, nobody, IncrementalDetokenizer(lambda ids: ""), None)
 
 
 def written(base: Base, lengths: list[int]) -> tuple[dict[str, Any], int]:
     """What became of each row, and the most blocks that there were."""
-    batch, found, blocks = Batch(base, len(lengths), 256), dict[str, Any](), 0
-    with torch.inference_mode(), batch.open():
+    batch, found, blocks = DecoderBatch(base, len(lengths), 256), dict[str, Any](), 0
+    with torch.inference_mode(), batch.activate():
         for length in lengths:
-            batch.enter(row(length))
-        while batch.rows:
+            batch.add(row(length))
+        while batch.sequences:
             outcomes = batch.step()
-            blocks = max(blocks, batch.room.blocks.layers[0].shape[1])
+            blocks = max(blocks, batch.kv_cache.block_pool.layers[0].shape[1])
             for one, outcome in outcomes:
-                if isinstance(outcome, Chosen):
-                    one.writing.ids.append(outcome.token)
-                if not isinstance(outcome, Chosen) or len(one.writing.ids) == LIMIT:
-                    found[one.tenant] = one.writing.ids if isinstance(outcome, Chosen) else str(outcome)
-                    batch.leave(one, wipe=not isinstance(outcome, Chosen))
+                if isinstance(outcome, SampledToken):
+                    one.detokenizer.token_ids.append(outcome.token_id)
+                if not isinstance(outcome, SampledToken) or len(one.detokenizer.token_ids) == LIMIT:
+                    found[one.tenant] = one.detokenizer.token_ids if isinstance(outcome, SampledToken) else str(outcome)
+                    batch.remove(one, wipe=not isinstance(outcome, SampledToken))
     return found, blocks
 
 

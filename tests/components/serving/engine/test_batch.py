@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from components.config import Method, TrainConfig
 from components.model.base.load import Base
-from components.model.delta import Delta, delta_from_tensors
+from components.model.delta import Delta, make_delta_from_tensors
 from components.model.trainable_delta import TrainableDelta
-from components.serving.interface import Request
+from components.serving.interface import GenerationRequest
 
 PAIRS = (("ab", "it is a"), ("cd", "it is c"))
 
@@ -24,7 +24,7 @@ def test_greedy_rows_of_many_tenants_are_their_solo_outputs(
 ) -> None:
     tenants = tenants_of(build_base(kind))
     requests = [
-        Request(artifact, source, max_tokens=4 + 3 * number)
+        GenerationRequest(artifact, source, max_tokens=4 + 3 * number)
         for number, source in enumerate(sources)
         for artifact in tenants.artifacts
     ]
@@ -63,7 +63,8 @@ def test_a_row_has_its_own_settings(
 ) -> None:
     tenants = tenants_of(build_base(kind))
     plain = [
-        Request(artifact, source, max_tokens=12) for artifact, source in zip(tenants.artifacts, sources, strict=True)
+        GenerationRequest(artifact, source, max_tokens=12)
+        for artifact, source in zip(tenants.artifacts, sources, strict=True)
     ]
     requests = [request for one in plain for request in (one, replace(one, **asked))]
 
@@ -80,10 +81,10 @@ def _noisy(base: Base, config: TrainConfig) -> Delta:
     """A delta of a method with noise on what training starts from, much of which does nothing."""
     tensors = TrainableDelta(base, config, "a b c", None, PAIRS).collapse().tensors
     if config.method == "in-context":
-        return delta_from_tensors(config.method, tensors, config)
+        return make_delta_from_tensors(config.method, tensors, config)
     torch.manual_seed(len(config.method))
     noisy = {name: tensor + 0.2 * torch.randn_like(tensor) for name, tensor in tensors.items()}
-    return delta_from_tensors(config.method, noisy, config)
+    return make_delta_from_tensors(config.method, noisy, config)
 
 
 def test_tenants_of_all_methods_share_the_engine(
@@ -98,7 +99,7 @@ def test_tenants_of_all_methods_share_the_engine(
     ]
     tenants = tenants_of(base, [_noisy(base, config) for config in configs], configs)
     requests = [
-        Request(artifact, source, max_tokens=6, guidance=guidance)
+        GenerationRequest(artifact, source, max_tokens=6, guidance=guidance)
         for artifact in tenants.artifacts
         for source, guidance in zip(sources[:3], (1.0, 1.7, 1.0), strict=True)
     ]
@@ -138,9 +139,9 @@ ROWS = st.lists(
 def test_whoever_comes_and_goes_every_row_is_as_alone(
     rows: Any, places: int, step_tokens: int, tenants: Any, running: Any, joined: Any, sources: Any
 ) -> None:
-    async def one(engine: Any, row: Any) -> tuple[Request, Any]:
+    async def one(engine: Any, row: Any) -> tuple[GenerationRequest, Any]:
         tenant, source, limit, temperature, guidance, stop, wait, cancel_after = row
-        request = Request(
+        request = GenerationRequest(
             tenants.artifacts[tenant],
             sources[source],
             max_tokens=limit,

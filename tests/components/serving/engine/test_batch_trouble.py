@@ -19,26 +19,26 @@ from components.config import TrainConfig
 from components.errors import BaseModelError
 from components.model.base.shapes import INFIX
 from components.model.prefix.prefix import Prefix
-from components.serving.engine.batch import Batch
-from components.serving.engine.block_pool import COLUMNS
-from components.serving.engine.kv_cache import Room
-from components.serving.interface import BusyError, Request
+from components.serving.engine.batch import DecoderBatch
+from components.serving.engine.block_pool import BLOCK_COLUMNS
+from components.serving.engine.kv_cache import KVCache
+from components.serving.interface import BusyError, GenerationRequest
 
 
 @pytest.fixture
 def poisoned(monkeypatch: Any) -> None:
     """The first tenant's prefix, which has one column, is no numbers."""
-    put = Batch._put
+    put = DecoderBatch._write_branch_slots
 
-    def poison(self: Batch, reader: Any) -> None:
+    def poison(self: DecoderBatch, reader: Any) -> None:
         if reader.slots_L2HPD is not None and reader.slots_L2HPD.shape[3] == 1:
             reader.slots_L2HPD = torch.full_like(reader.slots_L2HPD, torch.nan)
         put(self, reader)
 
-    monkeypatch.setattr(Batch, "_put", poison)
+    monkeypatch.setattr(DecoderBatch, "_write_branch_slots", poison)
 
 
-def asked_together(running: Any, pieces_of: Any, tenants: Any, requests: list[Request]) -> list[Any]:
+def asked_together(running: Any, pieces_of: Any, tenants: Any, requests: list[GenerationRequest]) -> list[Any]:
     """Each request's pieces, or what it failed with."""
 
     async def serve() -> list[Any]:
@@ -59,7 +59,7 @@ def hooked(model: torch.nn.Module, hook: Any) -> Iterator[None]:
 
 @pytest.mark.usefixtures("poisoned")
 def test_one_rows_trouble_is_its_own(tenants: Any, running: Any, pieces_of: Any, joined: Any, sources: Any) -> None:
-    bad, *good = [Request(artifact, sources[2], max_tokens=8) for artifact in tenants.artifacts]
+    bad, *good = [GenerationRequest(artifact, sources[2], max_tokens=8) for artifact in tenants.artifacts]
 
     async def serve() -> list[Any]:
         async with running(tenants, rows=8) as engine:
@@ -79,19 +79,19 @@ def test_one_rows_trouble_is_its_own(tenants: Any, running: Any, pieces_of: Any,
 def test_a_row_that_leaves_before_its_first_token_leaves_no_trouble_behind(
     tenants: Any, running: Any, pieces_of: Any, joined: Any, sources: Any, monkeypatch: Any
 ) -> None:
-    bad, *good = [Request(artifact, sources[3], max_tokens=12) for artifact in tenants.artifacts]
+    bad, *good = [GenerationRequest(artifact, sources[3], max_tokens=12) for artifact in tenants.artifacts]
     good[-1] = replace(good[-1], source=sources[1])  # takes the block, and computes as many columns as the others
-    step, queued = Batch.step, threading.Event()
+    step, queued = DecoderBatch.step, threading.Event()
 
-    def leaving(self: Batch) -> Any:
+    def leaving(self: DecoderBatch) -> Any:
         outcomes = step(self)
-        for row in self.rows:
+        for row in self.sequences:
             if not outcomes and row.tenant == bad.artifact.tenant:
                 queued.wait(30)
-                row.answer.cancel()
+                row.stream.cancel()
         return outcomes
 
-    monkeypatch.setattr(Batch, "step", leaving)
+    monkeypatch.setattr(DecoderBatch, "step", leaving)
 
     async def serve() -> list[Any]:
         async with running(tenants, rows=4, step_tokens=16) as engine:
@@ -118,16 +118,16 @@ def test_where_memory_is_short_for_an_infix_its_row_ends_alone(
     base = build_base("gpt2")
     infix, *others = [random_prefix(base, length, length) for length in (40, 2, 4)]
     configs = [TrainConfig(method="infix"), TrainConfig(), TrainConfig()]
-    tenants = tenants_of(base, [Prefix.from_stacked(infix.stacked(), INFIX), *others], configs)
-    requests = [Request(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
-    put = Room.put
+    tenants = tenants_of(base, [Prefix.from_site(infix.stacked(), INFIX), *others], configs)
+    requests = [GenerationRequest(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
+    put = KVCache.write_slots
 
-    def short(self: Room, place: int, slots_L2HPD: torch.Tensor) -> None:
+    def short(self: KVCache, place: int, slots_L2HPD: torch.Tensor) -> None:
         if slots_L2HPD.shape[3] == infix.length:
             raise MemoryError("out of memory for 2 blocks")
         put(self, place, slots_L2HPD)
 
-    monkeypatch.setattr(Room, "put", short)
+    monkeypatch.setattr(KVCache, "write_slots", short)
     found = asked_together(running, pieces_of, tenants, requests)
     assert isinstance(found[0], BusyError)
     for request, pieces in zip(requests[1:], found[1:], strict=True):
@@ -138,7 +138,7 @@ def test_a_step_that_fails_for_one_row_alone_fails_it_alone(
     tenants: Any, running: Any, pieces_of: Any, joined: Any, sources: Any
 ) -> None:
     model = tenants.base.model
-    requests = [Request(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
+    requests = [GenerationRequest(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
     requests[2] = replace(requests[2], source="a,")
     ((comma, _eos),) = tenants.base.texts.sources([","])
 
@@ -160,7 +160,7 @@ def test_a_row_that_an_encoder_cannot_take_fails_alone(
     build_base: Any, tenants_of: Any, running: Any, pieces_of: Any, joined: Any, sources: Any
 ) -> None:
     tenants = tenants_of(build_base("bart"))
-    requests = [Request(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
+    requests = [GenerationRequest(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
     requests[2] = replace(requests[2], source="x y z")
     (bad,) = tenants.base.texts.sources(["x y z"])
 
@@ -183,7 +183,7 @@ def test_rows_whose_step_is_too_large_together_go_on_in_parts(
 ) -> None:
     tenants = tenants_of(build_base(kind))
     requests = [
-        Request(artifact, source, max_tokens=9, **asked)
+        GenerationRequest(artifact, source, max_tokens=9, **asked)
         for artifact, source in zip(tenants.artifacts, sources, strict=True)
     ]
     expected, refused = [tenants.alone(request) for request in requests], 0
@@ -232,5 +232,5 @@ def test_a_long_row_beside_short_ones_takes_memory_for_itself_alone() -> None:
     short = range(20, 51)
     told = _limited(1000, 900, *short)
     assert told["rows"] == dict.fromkeys(["900", *map(str, short)], True)
-    needed = sum(-(-(length + 4) // COLUMNS) for length in (900, *short))
+    needed = sum(-(-(length + 4) // BLOCK_COLUMNS) for length in (900, *short))
     assert told["blocks"] <= 1.25 * needed

@@ -7,23 +7,32 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from components.serving.engine.block_attention import Blockwise, SideBySide, Span, in_order, ways
-from components.serving.engine.block_pool import COLUMNS
+from components.serving.engine.block_attention import (
+    BlockwiseBackend,
+    CacheSpan,
+    GatheredBackend,
+    order_for_attention,
+    plan_attention,
+)
+from components.serving.engine.block_pool import BLOCK_COLUMNS
 
 HEADS, SIZE = 2, 8
 LENGTHS = ((0, 1), (31, 1), (32, 1), (200, 1), (70, 1), (5, 1), (10, 3), (0, 40), (150, 30))
 """Columns that each reader remembers, and tokens that it reads."""
 
 
-def _spans(lengths: Sequence[tuple[int, int]], blocks: int) -> list[Span]:
+def _spans(lengths: Sequence[tuple[int, int]], blocks: int) -> list[CacheSpan]:
     free = iter(torch.randperm(blocks).tolist())
-    return [Span([next(free) for _ in range(-(-(used + tokens) // COLUMNS))], used, tokens) for used, tokens in lengths]
+    return [
+        CacheSpan([next(free) for _ in range(-(-(used + tokens) // BLOCK_COLUMNS))], used, tokens)
+        for used, tokens in lengths
+    ]
 
 
-def _plain(span: Span, query_TXD: Tensor, layer_2BHSD: Tensor) -> Tensor:
+def _plain(span: CacheSpan, query_TXD: Tensor, layer_2BHSD: Tensor) -> Tensor:
     key_HCD, value_HCD = (side[list(span.blocks)].transpose(0, 1).flatten(1, 2) for side in layer_2BHSD)
     groups = query_TXD.shape[1] // HEADS
-    seen_TC = torch.arange(key_HCD.shape[1]) <= span.used + torch.arange(span.tokens)[:, None]
+    seen_TC = torch.arange(key_HCD.shape[1]) <= span.cached_columns + torch.arange(span.new_tokens)[:, None]
     output_XTD = scaled_dot_product_attention(
         query_TXD.transpose(0, 1),
         key_HCD.repeat_interleave(groups, 0),
@@ -40,37 +49,37 @@ def test_every_reader_sees_its_own_columns_up_to_itself(
     lengths: Sequence[tuple[int, int]], blocks: int, groups: int
 ) -> None:
     torch.manual_seed(blocks + groups)
-    layer_2BHSD, spans = torch.randn(2, blocks, HEADS, COLUMNS, SIZE), _spans(lengths, blocks)
-    spans = [spans[number] for number in in_order(spans)]
-    query_NXD = torch.randn(sum(span.tokens for span in spans), HEADS * groups, SIZE)
-    found = ways(spans, layer_2BHSD)
+    layer_2BHSD, spans = torch.randn(2, blocks, HEADS, BLOCK_COLUMNS, SIZE), _spans(lengths, blocks)
+    spans = [spans[number] for number in order_for_attention(spans)]
+    query_NXD = torch.randn(sum(span.new_tokens for span in spans), HEADS * groups, SIZE)
+    found = plan_attention(spans, layer_2BHSD)
     output_NXD = torch.cat([way.attend(query_NXD[start:end], layer_2BHSD, SIZE**-0.5) for start, end, way in found])
     start = 0
     for span in spans:
-        end = start + span.tokens
+        end = start + span.new_tokens
         torch.testing.assert_close(output_NXD[start:end], _plain(span, query_NXD[start:end], layer_2BHSD))
         start = end
 
 
 def test_a_readers_blocks_that_are_no_numbers_touch_no_other_reader() -> None:
-    layer_2BHSD, spans = torch.randn(2, 24, HEADS, COLUMNS, SIZE), _spans(LENGTHS[:6], 24)
+    layer_2BHSD, spans = torch.randn(2, 24, HEADS, BLOCK_COLUMNS, SIZE), _spans(LENGTHS[:6], 24)
     query_RXD = torch.randn(6, HEADS, SIZE)
-    before_RXD = Blockwise.of(spans, layer_2BHSD).attend(query_RXD, layer_2BHSD, 1.0)
+    before_RXD = BlockwiseBackend.build(spans, layer_2BHSD).attend(query_RXD, layer_2BHSD, 1.0)
     idle = set(range(24)) - {block for span in spans for block in span.blocks}
     layer_2BHSD[:, [*spans[3].blocks, *idle]] = torch.nan
-    after_RXD = Blockwise.of(spans, layer_2BHSD).attend(query_RXD, layer_2BHSD, 1.0)
+    after_RXD = BlockwiseBackend.build(spans, layer_2BHSD).attend(query_RXD, layer_2BHSD, 1.0)
     others = [0, 1, 2, 4, 5]
     assert torch.equal(after_RXD[others], before_RXD[others])
     assert after_RXD[3].isnan().all()
 
 
 def test_many_readers_of_one_token_copy_nothing_and_a_long_one_leaves_the_short_their_own_length() -> None:
-    layer_2BHSD, spans = torch.randn(2, 200, HEADS, COLUMNS, SIZE), _spans([(40, 1)] * 31 + [(900, 1)], 95)
-    ((_, _, way),) = ways(spans, layer_2BHSD)
-    assert isinstance(way, Blockwise)
+    layer_2BHSD, spans = torch.randn(2, 200, HEADS, BLOCK_COLUMNS, SIZE), _spans([(40, 1)] * 31 + [(900, 1)], 95)
+    ((_, _, way),) = plan_attention(spans, layer_2BHSD)
+    assert isinstance(way, BlockwiseBackend)
     assert isinstance(way.blocks, slice)
-    assert len(way.reader_E) <= 95
+    assert len(way.branch_E) <= 95
     reading = _spans([(0, 20), (30, 30), (880, 20)], 95)
-    found = ways([reading[number] for number in in_order(reading)], layer_2BHSD)
-    columns = [way.columns for _, _, way in found if isinstance(way, SideBySide)]
+    found = plan_attention([reading[number] for number in order_for_attention(reading)], layer_2BHSD)
+    columns = [way.columns for _, _, way in found if isinstance(way, GatheredBackend)]
     assert columns == [60, 900]

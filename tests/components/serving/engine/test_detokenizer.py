@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.serving.engine.detokenizer import Writing
+from components.serving.engine.detokenizer import IncrementalDetokenizer
 
 TEXT = st.text(alphabet="ab é€😀\n", max_size=12)
 
@@ -16,14 +16,14 @@ def _decode(ids: Sequence[int]) -> str:
 
 
 def _written(content: bytes, stop: tuple[str, ...]) -> tuple[str, Any, list[str]]:
-    writing, pieces = Writing(_decode, stop), []
+    writing, pieces = IncrementalDetokenizer(_decode, stop), []
     for byte in content:
-        piece = writing.add(byte)
+        piece = writing.add_token(byte)
         pieces += [piece] if piece else []
         if piece and piece.finish:
             break
     else:
-        pieces.append(writing.end("length"))
+        pieces.append(writing.finish("length"))
     tokens = [token.text for piece in pieces for token in piece.tokens]
     return "".join(piece.text for piece in pieces), pieces[-1].finish, tokens
 
@@ -47,9 +47,9 @@ def test_tokens_go_out_with_their_text() -> None:
 
 
 def test_half_a_character_waits_for_its_other_half() -> None:
-    writing = Writing(_decode)
+    writing = IncrementalDetokenizer(_decode)
     first, second = "é".encode()
-    assert writing.add(first) is None
-    piece = writing.add(second)
+    assert writing.add_token(first) is None
+    piece = writing.add_token(second)
     assert piece is not None
     assert piece.text == "é"

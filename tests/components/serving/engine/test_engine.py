@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from components.errors import ArtifactError, ConfigError, DataError, RegistryError
-from components.serving.interface import BusyError, Request
+from components.serving.interface import BusyError, GenerationRequest
 
 
 def test_beyond_its_bounds_the_engine_is_busy(tenants: Any, running: Any, pieces_of: Any, sources: Any) -> None:
-    mine, other = (Request(artifact, sources[0], max_tokens=30) for artifact in tenants.artifacts[:2])
+    mine, other = (GenerationRequest(artifact, sources[0], max_tokens=30) for artifact in tenants.artifacts[:2])
 
     async def serve() -> None:
         async with running(tenants, rows=1, queue=5, tenant_queue=3) as engine:
@@ -32,7 +32,7 @@ def test_beyond_its_bounds_the_engine_is_busy(tenants: Any, running: Any, pieces
 def test_what_cannot_be_answered_is_an_error_and_never_the_plain_base(
     tenants: Any, running: Any, pieces_of: Any, sources: Any
 ) -> None:
-    good = Request(tenants.artifacts[0], sources[0])
+    good = GenerationRequest(tenants.artifacts[0], sources[0])
 
     async def serve() -> None:
         async with running(tenants) as engine:
@@ -56,7 +56,7 @@ def test_what_cannot_be_answered_is_an_error_and_never_the_plain_base(
 def test_a_row_that_never_finds_room_is_refused_and_holds_up_nobody(
     tenants: Any, running: Any, pieces_of: Any, sources: Any
 ) -> None:
-    request = Request(tenants.artifacts[0], sources[0], max_tokens=3)
+    request = GenerationRequest(tenants.artifacts[0], sources[0], max_tokens=3)
 
     async def serve() -> None:
         async with running(tenants, rows=1) as engine:
@@ -68,7 +68,7 @@ def test_a_row_that_never_finds_room_is_refused_and_holds_up_nobody(
 
 
 def test_a_drained_engine_finishes_its_rows_and_takes_no_more(tenants: Any, running: Any, sources: Any) -> None:
-    request = Request(tenants.artifacts[0], sources[0], max_tokens=30)
+    request = GenerationRequest(tenants.artifacts[0], sources[0], max_tokens=30)
 
     async def serve() -> None:
         async with running(tenants, rows=1) as engine:
@@ -87,7 +87,7 @@ def test_a_drained_engine_finishes_its_rows_and_takes_no_more(tenants: Any, runn
 
 
 def test_loading_does_not_hold_up_decoding(tenants: Any, running: Any, pieces_of: Any, sources: Any) -> None:
-    warm, cold = (Request(artifact, sources[0], max_tokens=8) for artifact in tenants.artifacts[:2])
+    warm, cold = (GenerationRequest(artifact, sources[0], max_tokens=8) for artifact in tenants.artifacts[:2])
 
     async def serve() -> None:
         async with running(tenants) as engine:

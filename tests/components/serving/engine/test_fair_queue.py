@@ -11,10 +11,10 @@ def test_tenants_take_turns_by_what_they_were_served() -> None:
     queue.charge("flood", 100)
     queue.push("late", "late 0")
     queue.push("late", "late 1")
-    assert [queue.of("flood"), queue.of("late"), len(queue)] == [3, 2, 5]
+    assert [queue.count_waiting("flood"), queue.count_waiting("late"), len(queue)] == [3, 2, 5]
     assert queue.pop() in ("flood 1", "late 0")
     queue.charge("flood", 1)
-    assert queue.drop("flood", "flood 3")
-    assert not queue.drop("flood", "flood 3")
+    assert queue.remove("flood", "flood 3")
+    assert not queue.remove("flood", "flood 3")
     assert queue.pop().startswith("late")
     assert FairQueue[str]().peek() is None

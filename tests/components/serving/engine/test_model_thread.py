@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from components.serving.interface import Request
+from components.serving.interface import GenerationRequest
 
 
 async def _all(answer: Any) -> list[Any]:
@@ -14,7 +14,7 @@ async def _all(answer: Any) -> list[Any]:
 def test_a_row_that_nobody_wants_leaves_and_the_others_go_on(
     tenants: Any, running: Any, pieces_of: Any, joined: Any, sources: Any
 ) -> None:
-    first, *others = [Request(artifact, sources[3], max_tokens=24) for artifact in tenants.artifacts]
+    first, *others = [GenerationRequest(artifact, sources[3], max_tokens=24) for artifact in tenants.artifacts]
 
     async def serve() -> list[Any]:
         async with running(tenants, rows=3) as engine:
@@ -45,15 +45,18 @@ def test_one_tenants_flood_does_not_starve_another(tenants: Any, running: Any, s
         done: list[str] = []
         async with running(tenants, rows=2) as engine:
 
-            async def one(request: Request, name: str) -> None:
+            async def one(request: GenerationRequest, name: str) -> None:
                 async for _ in await engine.submit(request):
                     pass
                 done.append(name)
 
-            tasks = [asyncio.ensure_future(one(Request(flood, sources[3], max_tokens=12), "flood")) for _ in range(40)]
+            tasks = [
+                asyncio.ensure_future(one(GenerationRequest(flood, sources[3], max_tokens=12), "flood"))
+                for _ in range(40)
+            ]
             await asyncio.sleep(0.05)
             for _ in range(5):
-                tasks.append(asyncio.ensure_future(one(Request(polite, sources[0], max_tokens=12), "polite")))
+                tasks.append(asyncio.ensure_future(one(GenerationRequest(polite, sources[0], max_tokens=12), "polite")))
             await asyncio.gather(*tasks)
         return done
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from components.model.delta import applied
-from components.serving.interface import Request
+from components.model.delta import apply_deltas
+from components.serving.interface import GenerationRequest
 
 
 def test_log_probabilities_are_the_models_own(tenants: Any, running: Any, pieces_of: Any, sources: Any) -> None:
-    request = Request(tenants.artifacts[1], sources[0], max_tokens=6, logprobs=3, temperature=0.7, seed=1)
+    request = GenerationRequest(tenants.artifacts[1], sources[0], max_tokens=6, logprobs=3, temperature=0.7, seed=1)
 
     async def serve() -> Any:
         async with running(tenants) as engine:
@@ -25,7 +25,7 @@ def test_log_probabilities_are_the_models_own(tenants: Any, running: Any, pieces
     for count, token in enumerate(tokens):
         new = [tenants.base.tokenizer.convert_tokens_to_ids(one.text) for one in tokens[: count + 1]]
         ids = torch.tensor([[*source, *new[:-1]]])
-        with applied(tenants.base, [delta]), torch.no_grad():
+        with apply_deltas(tenants.base, [delta]), torch.no_grad():
             logprobs = tenants.base.model(ids, use_cache=False).logits[0, -1].log_softmax(-1)
         assert token.logprob == pytest.approx(float(logprobs[new[-1]]), abs=1e-4)
         values = logprobs.topk(3).values.tolist()

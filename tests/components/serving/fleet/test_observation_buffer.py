@@ -7,9 +7,9 @@ import sqlalchemy as sql
 from seen import observed
 
 from components.rollout.store.database import Database
-from components.rollout.store.tables import COUNTED
-from components.rollout.types import Observation, Ticket
-from components.serving.fleet.observation_buffer import Watch
+from components.rollout.store.tables import COUNTED_KEYS
+from components.rollout.types import EvidenceTicket, Observation
+from components.serving.fleet.observation_buffer import ObservationBuffer
 
 
 @pytest.fixture
@@ -38,92 +38,92 @@ def mend(database):
 
 
 def test_what_waits_for_long_is_dropped_the_oldest_first_and_told(database, caplog):
-    watch = Watch(database, most=3)
+    watch = ObservationBuffer(database, max_entries=3)
     break_(database)
     for minute in (1, 2, 3, 4):
         watch.add(answer(minute))
-        watch.judge(Ticket(60, minute), answer(minute))
-        asyncio.run(watch.write())
-    assert watch.trouble
+        watch.add_evidence(EvidenceTicket(60, minute), answer(minute))
+        asyncio.run(watch.flush())
+    assert watch.write_error
     assert watch.dropped == 2
     assert "the oldest of what serving saw is dropped" in caplog.text
     watch.add(answer(2))
-    watch.judge(Ticket(60, 4), answer(5))
+    watch.add_evidence(EvidenceTicket(60, 4), answer(5))
     mend(database)
-    asyncio.run(watch.write())
-    assert watch.trouble == ""
+    asyncio.run(watch.flush())
+    assert watch.write_error == ""
     assert minutes(database) == [(2, 2), (3, 1), (4, 1)]
     assert minutes(database, evidence=True) == [(2, 1), (3, 1), (4, 1)], "a user's first answer stays his first"
 
 
 def test_what_comes_between_a_failure_and_the_next_try_is_younger(database):
-    watch = Watch(database, most=2)
+    watch = ObservationBuffer(database, max_entries=2)
     break_(database)
     watch.add(answer(1))
-    asyncio.run(watch.write())
+    asyncio.run(watch.flush())
     watch.add(answer(2))
     watch.add(answer(3))
-    asyncio.run(watch.write())
+    asyncio.run(watch.flush())
     mend(database)
-    asyncio.run(watch.write())
+    asyncio.run(watch.flush())
     assert (minutes(database), watch.dropped) == ([(2, 1), (3, 1)], 1)
 
 
 def test_a_user_counts_once_and_requests_of_nobody_each(database):
-    watch = Watch(database)
+    watch = ObservationBuffer(database)
     for _ in range(3):
-        watch.judge(Ticket(60, 5), answer(1))
-        watch.judge(Ticket(60, None), answer(2))
-    asyncio.run(watch.write())
-    watch.judge(Ticket(60, 5), answer(3))
-    asyncio.run(watch.write())
+        watch.add_evidence(EvidenceTicket(60, 5), answer(1))
+        watch.add_evidence(EvidenceTicket(60, None), answer(2))
+    asyncio.run(watch.flush())
+    watch.add_evidence(EvidenceTicket(60, 5), answer(3))
+    asyncio.run(watch.flush())
     assert minutes(database, evidence=True) == [(1, 1), (2, 3)]
     assert minutes(database) == []
 
 
 def test_a_request_s_own_id_is_evidence_once_as_long_as_it_is_remembered_and_is_not_kept(database):
-    watch = Watch(database, most=2)
+    watch = ObservationBuffer(database, max_entries=2)
     for place in (5, 5, 6, 5, 7, 5, 6):  # at 7 the oldest, 5, is forgotten, and comes as a new one
-        ticket = watch.once("acme", Ticket(60, place))
+        ticket = watch.deduplicate_ticket("acme", EvidenceTicket(60, place))
         if ticket is not None:
-            watch.judge(ticket, answer(1))
-    assert watch.once("acme", Ticket(60, None)) == Ticket(60, None)
-    assert watch.once("acme", Ticket(120, 6)) == Ticket(120, None)
+            watch.add_evidence(ticket, answer(1))
+    assert watch.deduplicate_ticket("acme", EvidenceTicket(60, None)) == EvidenceTicket(60, None)
+    assert watch.deduplicate_ticket("acme", EvidenceTicket(120, 6)) == EvidenceTicket(120, None)
     watch.forget("birch")
-    assert watch.once("acme", Ticket(120, 6)) is None
-    asyncio.run(watch.write())
+    assert watch.deduplicate_ticket("acme", EvidenceTicket(120, 6)) is None
+    asyncio.run(watch.flush())
     assert minutes(database, evidence=True) == [(1, 5)]
     with database.reading("who was counted") as connection:
-        assert connection.execute(sql.select(COUNTED)).all() == []
+        assert connection.execute(sql.select(COUNTED_KEYS)).all() == []
     watch.forget("acme")
-    assert watch.once("acme", Ticket(120, 6)) == Ticket(120, None)
+    assert watch.deduplicate_ticket("acme", EvidenceTicket(120, 6)) == EvidenceTicket(120, None)
 
 
 def test_nothing_is_written_of_a_forgotten_tenant(database):
-    watch = Watch(database)
+    watch = ObservationBuffer(database)
     watch.add(answer(1))
-    watch.judge(Ticket(60, 5), answer(1))
+    watch.add_evidence(EvidenceTicket(60, 5), answer(1))
     watch.forget("acme")
-    asyncio.run(watch.write())
+    asyncio.run(watch.flush())
     assert minutes(database) == minutes(database, evidence=True) == []
 
 
 def test_a_tenant_that_is_forgotten_while_a_write_fails_does_not_come_back(database):
-    watch = Watch(database)
+    watch = ObservationBuffer(database)
     break_(database)
     for tenant in ("acme", "birch"):
         watch.add(answer(1, tenant))
-        watch.judge(Ticket(60, 5), answer(1, tenant))
+        watch.add_evidence(EvidenceTicket(60, 5), answer(1, tenant))
 
     async def race():
-        writing = asyncio.create_task(watch.write())
+        writing = asyncio.create_task(watch.flush())
         await asyncio.sleep(0)
         watch.forget("acme")
         await writing
 
     asyncio.run(race())
-    assert watch.trouble
+    assert watch.write_error
     mend(database)
-    asyncio.run(watch.write())
+    asyncio.run(watch.flush())
     assert minutes(database) == minutes(database, evidence=True) == []
     assert [one.requests for one in observed(database, "birch", ["1"], 1, 2, evidence=False)] == [1]

@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, Counter
 
 from components.errors import ArtifactError
 from components.registry.mlflow.versions import CHAMPION, Version
-from components.serving.fleet.observation_buffer import failed
-from components.serving.fleet.shadow import Shadowed, Shadows
-from components.serving.interface import Artifact, Health, Piece, Request
+from components.serving.fleet.observation_buffer import make_failure_observation
+from components.serving.fleet.shadow import ShadowQueue, ShadowRequest
+from components.serving.interface import AnswerPiece, ArtifactRef, EngineHealth, GenerationRequest
 
 
 class Answer:
@@ -22,7 +22,7 @@ class Answer:
         await self._engine.may_go_on.wait()
         if self._engine.broken:
             raise ArtifactError("a whole artifact", "a torn one", "restore it")
-        yield Piece("x", (), "stop")
+        yield AnswerPiece("x", (), "stop")
 
     def cancel(self):
         pass
@@ -35,7 +35,7 @@ class Engine:
         self.may_go_on, self.broken, self.queued, self.asked = asyncio.Event(), broken, int(busy), []
 
     def health(self):
-        return Health(True, 0, self.queued, 0, 0, 0)
+        return EngineHealth(True, 0, self.queued, 0, 0, 0)
 
     async def submit(self, request):
         self.asked.append(request.artifact.tenant)
@@ -58,9 +58,9 @@ class Metrics:
 
 
 def shadowed(tenant):
-    request = Request(Artifact(tenant, "2", "x"), "a text of theirs")
-    champion = failed(Version(tenant, "1"), CHAMPION, 1)
-    return Shadowed(Version(tenant, "2"), [request], ["y"], 10, champion, None)
+    request = GenerationRequest(ArtifactRef(tenant, "2", "x"), "a text of theirs")
+    champion = make_failure_observation(Version(tenant, "1"), CHAMPION, 1)
+    return ShadowRequest(Version(tenant, "2"), [request], ["y"], 10, champion, None)
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -68,10 +68,10 @@ def shadowed(tenant):
 def test_nothing_of_a_forgotten_tenant_is_answered_or_counted(busy, broken, caplog):
     async def talk():
         engine, watch = Engine(broken=broken, busy=busy), Seen()
-        shadows = Shadows(lambda: engine, watch, Metrics(), 10)
-        working = asyncio.create_task(shadows.follow())
+        shadows = ShadowQueue(lambda: engine, watch, Metrics(), 10)
+        working = asyncio.create_task(shadows.run_forever())
         for tenant in ("gone", "gone", "stays", "gone", "stays"):
-            shadows.offer(shadowed(tenant))
+            shadows.enqueue(shadowed(tenant))
         await asyncio.sleep(0.05)
         shadows.forget("gone")
         engine.queued = 0

@@ -9,17 +9,17 @@ import pytest
 from components.errors import RegistryError
 from components.registry.mlflow.versions import Version
 from components.serving.fleet import version_lookup
-from components.serving.fleet.version_lookup import Numbered
+from components.serving.fleet.version_lookup import VersionLookup
 
 
-class Registry:
+class FakeRegistry:
     """Every tenant has a version 3; those of `slow` hear nothing until `goes_on`, and then a refusal."""
 
     def __init__(self):
         self.asked, self.inside, self.most = Counter(), 0, 0
         self.slow, self.goes_on = set(), threading.Event()
 
-    def versions(self, tenant):
+    def find_versions(self, tenant):
         self.asked[tenant] += 1
         self.inside += 1
         self.most = max(self.most, self.inside)
@@ -34,18 +34,18 @@ class Registry:
 
 @pytest.fixture
 def registry():
-    return Registry()
+    return FakeRegistry()
 
 
 def test_one_tenant_s_slow_lookup_holds_up_no_other_and_is_shared(registry):
     registry.slow = {"alder"}
 
     async def talk():
-        found = Numbered(registry.versions)
-        slow = [asyncio.create_task(found.find("alder", "7", keep=True)) for _ in range(10)]
+        found = VersionLookup(registry.versions)
+        slow = [asyncio.create_task(found.find_version("alder", "7", use_cached=True)) for _ in range(10)]
         await asyncio.sleep(0)
         for _ in range(2):
-            version = await asyncio.wait_for(found.find("birch", "3", keep=True), 20)
+            version = await asyncio.wait_for(found.find_version("birch", "3", use_cached=True), 20)
         registry.goes_on.set()
         return version, await asyncio.gather(*slow, return_exceptions=True)
 
@@ -59,8 +59,8 @@ def test_who_leaves_takes_nobody_s_lookup_with_him(registry):
     registry.slow = {"alder"}
 
     async def talk():
-        found = Numbered(registry.versions)
-        first, second = (asyncio.create_task(found.find("alder", "3", keep=False)) for _ in range(2))
+        found = VersionLookup(registry.versions)
+        first, second = (asyncio.create_task(found.find_version("alder", "3", use_cached=False)) for _ in range(2))
         while not registry.asked:
             await asyncio.sleep(0.01)
         first.cancel()
@@ -81,16 +81,16 @@ def test_a_failure_is_remembered_for_a_moment_and_what_was_known_for_longer(regi
             return "failed"
 
     async def talk():
-        found = Numbered(registry.versions)
+        found = VersionLookup(registry.versions)
         told = [await find(found, keep=False)]
-        monkeypatch.setattr(version_lookup, "_SECONDS", 0.0)
+        monkeypatch.setattr(version_lookup, "_FRESH_SECONDS", 0.0)
         registry.slow = {"alder"}
         told.append(await find(found, keep=False))
-        monkeypatch.setattr(version_lookup, "_SECONDS", 1000.0)
+        monkeypatch.setattr(version_lookup, "_FRESH_SECONDS", 1000.0)
         told += [await find(found, keep=False), await find(found, keep=True)]
         asked = registry.asked["alder"]
         registry.slow.clear()
-        monkeypatch.setattr(version_lookup, "_SECONDS", 0.0)
+        monkeypatch.setattr(version_lookup, "_FRESH_SECONDS", 0.0)
         return [*told, await find(found, keep=False)], asked
 
     assert asyncio.run(talk()) == (["3", "failed", "failed", "3", "3"], 2)
@@ -100,8 +100,8 @@ def test_a_registry_that_hangs_keeps_few_threads(registry):
     registry.slow = {f"t{number}" for number in range(40)}
 
     async def talk():
-        found = Numbered(registry.versions)
-        asks = [asyncio.create_task(found.find(tenant, "1", keep=False)) for tenant in registry.slow]
+        found = VersionLookup(registry.versions)
+        asks = [asyncio.create_task(found.find_version(tenant, "1", use_cached=False)) for tenant in registry.slow]
         await asyncio.sleep(0.2)
         assert await asyncio.to_thread(lambda: "other work goes on") == "other work goes on"
         registry.goes_on.set()

@@ -18,7 +18,7 @@ from components.registry.registry import Registry, RunLog
 from components.rollout.store.database import Database, open_database
 from components.serving.http.app import build_app
 from components.serving.http.service import Service
-from components.serving.interface import BusyError, Health, Piece, Request, Token
+from components.serving.interface import AnswerPiece, BusyError, EngineHealth, GenerationRequest, Token
 from components.stages.workspace import Workspace
 
 
@@ -28,14 +28,14 @@ class SmallAnswer:
         self.prompt_tokens = 3
         self.cancelled = False
 
-    async def __aiter__(self) -> AsyncIterator[Piece]:
+    async def __aiter__(self) -> AsyncIterator[AnswerPiece]:
         words = self._text.split(" ")
         for number, word in enumerate(words):
             while not self._engine.may_go_on.is_set():
                 await asyncio.sleep(0.01)
             last = number == len(words) - 1
             text = word if last else f"{word} "
-            yield Piece(text, (Token(text, -0.5, ((text, -0.5),)),), self._finish if last else None)
+            yield AnswerPiece(text, (Token(text, -0.5, ((text, -0.5),)),), self._finish if last else None)
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -52,10 +52,10 @@ class SmallEngine:
         self.full = False
         self.queued = 0
         self.broken: set[str] = set()
-        self.requests: list[Request] = []
+        self.requests: list[GenerationRequest] = []
         self.cancelled: list[SmallAnswer] = []
 
-    async def submit(self, request: Request) -> SmallAnswer:
+    async def submit(self, request: GenerationRequest) -> SmallAnswer:
         if self.full:
             raise BusyError("a place in the queue", "a full one", "try again", retry_after=2.5)
         if request.artifact.sha256 in self.broken:
@@ -63,22 +63,22 @@ class SmallEngine:
         self.requests.append(request)
         return SmallAnswer(self, await asyncio.to_thread(self._generate, request), "length")
 
-    def _generate(self, request: Request) -> str:
+    def _generate(self, request: GenerationRequest) -> str:
         artifact = request.artifact
-        versions = self._registry.versions(artifact.tenant)
+        versions = self._registry.find_versions(artifact.tenant)
         version = next(one for one in versions if one.version == artifact.version)
-        folder = self._registry.fetch(version, self._workspace.champion_folder(version))
+        folder = self._registry.fetch(version, self._workspace.get_champion_folder(version))
         delta, _ = load_artifact(folder, self._workspace.base)
         decoding = Decoding(
             max_new_tokens=request.max_tokens,
             temperature=request.temperature,
-            seed=request.seed + request.draw,
+            seed=request.seed + request.sample_index,
             guidance=request.guidance,
         )
         return generate_text(self._workspace.base, delta, [request.source], decoding, 1)[0]
 
-    def health(self) -> Health:
-        return Health(True, len(self.requests), self.queued, 1, 0, 1000)
+    def health(self) -> EngineHealth:
+        return EngineHealth(True, len(self.requests), self.queued, 1, 0, 1000)
 
     async def drain(self) -> None:
         self.may_go_on.set()
@@ -130,7 +130,7 @@ class Fleet:
         """The parts of a server, without one."""
         database = self.database
         try:
-            yield Service(self.workspace, self.workspace.params, database, is_open=is_open)
+            yield Service(self.workspace, self.workspace.params, database, allows_anonymous=is_open)
         finally:
             database.close()
 

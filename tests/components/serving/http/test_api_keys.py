@@ -4,7 +4,7 @@ import pytest
 
 from components.errors import ConfigError, WorkspaceError
 from components.rollout.store.database import Database
-from components.serving.http.api_keys import Keys, parse_age
+from components.serving.http.api_keys import ApiKeys, parse_duration
 
 
 class Clock:
@@ -28,7 +28,7 @@ def database(tmp_path):
 
 @pytest.fixture
 def keys(database, clock):
-    return Keys(database, clock)
+    return ApiKeys(database, clock)
 
 
 def test_several_keys_open_their_tenant_and_nothing_else_does(keys):
@@ -63,16 +63,16 @@ def test_the_secret_is_nowhere_in_the_database(keys, tmp_path):
 
 def test_a_key_expires_and_is_revoked_without_a_restart(keys, database, clock):
     key, text = keys.create("alder", seconds=60)
-    server = Keys(database, clock, fresh_seconds=2)
-    assert server.recognise(text) == key
+    server = ApiKeys(database, clock, fresh_seconds=2)
+    assert server.verify(text) == key
     clock.now_s += 60
-    assert server.recognise(text) is None
+    assert server.verify(text) is None
 
     key, text = keys.create("alder")
-    assert server.recognise(text) == key
+    assert server.verify(text) == key
     assert keys.revoke(key.id).revoked_s == clock.now_s
     clock.now_s += 2
-    assert server.recognise(text) is None
+    assert server.verify(text) is None
     assert keys.any()
     with pytest.raises(ConfigError, match="the id of a key"):
         keys.revoke("nothing")
@@ -102,10 +102,10 @@ def test_forgetting_a_tenant_leaves_no_key_of_it(keys):
 
 @pytest.mark.parametrize(("text", "seconds"), [("90d", 7_776_000), ("12h", 43_200), ("30m", 1800), ("45s", 45)])
 def test_ages(text, seconds):
-    assert parse_age(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "d", "0d", "-1d", "1.5h", "90", "9w", "²d"])
 def test_what_is_no_age(text):
     with pytest.raises(ConfigError, match="a length of time"):
-        parse_age(text)
+        parse_duration(text)

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from components.config import Params
 from components.errors import DataError
 from components.registry.mlflow.versions import Version
-from components.serving.errors import RefusalError, error_body
+from components.serving.errors import RefusalError, make_error_body
 from components.serving.http.openai import CompletionRequest, to_logprobs
 from components.serving.http.prompts import to_requests
-from components.serving.http.validation import refuse_body
+from components.serving.http.validation import make_body_error
 from components.serving.interface import Token
 
 VERSION = Version("alder", "1", sha256="0" * 64)
@@ -44,7 +44,9 @@ def parsed(body):
 def test_rows_are_prompts_times_draws_each_as_it_was_asked(prompts, n, stop, **asked):
     body = parsed({"model": "alder", "prompt": prompts, "n": n, "stop": stop, **asked})
     rows = to_requests(body, VERSION, PARAMS)
-    assert [(row.source, row.draw) for row in rows] == [(prompt, draw) for prompt in prompts for draw in range(n)]
+    assert [(row.source, row.sample_index) for row in rows] == [
+        (prompt, draw) for prompt in prompts for draw in range(n)
+    ]
     for row in rows:
         assert row.artifact.sha256 == VERSION.sha256
         assert row.stop == tuple(stop)
@@ -56,9 +58,9 @@ def test_any_json_is_accepted_or_refused_in_three_beats(body):
     try:
         accepted = parsed(body)
     except ValidationError as problems:
-        refusal = refuse_body(problems.errors(), CompletionRequest, body)
+        refusal = make_body_error(problems.errors(), CompletionRequest, body)
         assert refusal.status == 400
-        told = error_body(refusal)["error"]
+        told = make_error_body(refusal)["error"]
         json.dumps(told, ensure_ascii=False).encode()
         assert told["message"].startswith("wanted ")
         return

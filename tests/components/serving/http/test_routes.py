@@ -220,14 +220,14 @@ def test_models_are_those_with_a_champion(ask, fleet):
 
 
 def test_feedback_reaches_the_version_that_answered(ask, fleet):
-    from components.rollout.store.feedback import corrections
+    from components.rollout.store.feedback import read_corrections
 
     async def talk(client, service):
         name = (await client.post("/v1/completions", json=PROMPT)).json()["id"]
         good = await client.post("/v1/feedback", json={"id": name, "rating": 1, "text": "a boat"})
         unknown = await client.post("/v1/feedback", json={"id": "cmpl-x", "rating": 1})
         empty = await client.post("/v1/feedback", json={"id": name})
-        return good, unknown, empty, corrections(service.database)
+        return good, unknown, empty, read_corrections(service.database)
 
     good, unknown, empty, kept = ask(talk)
     assert (good.status_code, unknown.status_code, empty.status_code) == (200, 404, 400)

@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from components.errors import ConfigError
-from components.serving.http.api_keys import Keys
+from components.serving.http.api_keys import ApiKeys
 from components.serving.http.server import serve
 
 COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
@@ -146,7 +146,7 @@ def test_a_port_in_use_and_values_that_are_none_are_told(fleet):
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match=r"already in use.*--port"):
         serve(fleet.workspace, {"port": taken.getsockname()[1]})
     with closing(fleet.database) as database:
-        Keys(database, time.time).create("alder")
+        ApiKeys(database, time.time).create("alder")
     for host in ("192.0.2.1", "nowhere.invalid"):
         with pytest.raises(ConfigError, match=f"{host}, port 8000: .*--host"):
             serve(fleet.workspace, {"host": host, "port": 8000})

@@ -7,7 +7,7 @@ from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.types import Exposure
 from components.serving.errors import RefusalError
-from components.serving.fleet.versions import Fleet
+from components.serving.fleet.versions import FleetVersions
 
 
 def version(tenant, number, digest=None):
@@ -37,7 +37,7 @@ class World:
         return dict(self.shares)
 
     def fleet(self):
-        return Fleet(self.aliases, self.versions, self.exposures)
+        return FleetVersions(self.aliases, self.versions, self.exposures)
 
 
 @pytest.fixture

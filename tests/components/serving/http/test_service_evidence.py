@@ -7,8 +7,8 @@ import sqlalchemy as sql
 from seen import observed
 
 from components.registry.mlflow.versions import CHALLENGER
-from components.rollout.store.feedback import corrections
-from components.rollout.store.tables import COUNTED
+from components.rollout.store.feedback import read_corrections
+from components.rollout.store.tables import COUNTED_KEYS
 from components.rollout.types import Exposure
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
@@ -35,7 +35,7 @@ async def sums_of(service, *, evidence=True):
 def counted(service):
     """How many are kept as counted."""
     with service.database.reading("who was counted") as connection:
-        return connection.execute(sql.select(sql.func.count()).select_from(COUNTED)).scalar()
+        return connection.execute(sql.select(sql.func.count()).select_from(COUNTED_KEYS)).scalar()
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_an_opinion_that_was_not_kept_counts_when_it_is_said_again_and_is_kept_o
         rename("away", "prefixfleet_seen")
         told += [await say(text="a boat"), await say(index=1, rating=0), await say(text="a boat")]
         kinds = [await seen_of(service, evidence=evidence) for evidence in (True, False)]
-        return told, [sum(one.disliked for one in seen) for seen in kinds], len(corrections(service.database))
+        return told, [sum(one.disliked for one in seen) for seen in kinds], len(read_corrections(service.database))
 
     assert ask(talk) == ([400, 503, 503, 200, 200, 200], [1, 2], 2)
 

@@ -5,15 +5,15 @@ import asyncio
 from seen import observed
 
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION
-from components.rollout.store.tenant_state import put
-from components.rollout.types import Standing
+from components.rollout.store.tenant_state import write_states
+from components.rollout.types import RolloutState
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
 
 
 def expose(service, share, mode):
     with service.database.writing("a trial") as connection:
-        put(connection, [Standing(tenant="alder", champion="1", challenger="2", mode=mode, share=share)])
+        write_states(connection, [RolloutState(tenant="alder", champion="1", challenger="2", mode=mode, share=share)])
 
 
 def seen_of(database):

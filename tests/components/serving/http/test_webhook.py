@@ -3,7 +3,7 @@ import time
 import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature
 
-from components.serving.http.webhook import is_signed, signature
+from components.serving.http.webhook import compute_signature, is_signed
 
 
 def now(ago=0):
@@ -11,7 +11,9 @@ def now(ago=0):
 
 
 def test_the_signature_is_mlflows():
-    assert signature("secret", "id", "12", b'{"a": 1}') == _generate_hmac_signature("secret", "id", "12", '{"a": 1}')
+    assert compute_signature("secret", "id", "12", b'{"a": 1}') == _generate_hmac_signature(
+        "secret", "id", "12", '{"a": 1}'
+    )
 
 
 @pytest.mark.parametrize(
@@ -27,13 +29,13 @@ def test_the_signature_is_mlflows():
 )
 def test_only_mlflows_own_fresh_messages_pass(given, right):
     message = {"delivery_id": "id", "timestamp": now(), "payload": b"{}"}
-    signed = signature("secret", *message.values())
+    signed = compute_signature("secret", *message.values())
     assert is_signed("secret", **{"given": signed, **message, **given}) is right
 
 
 def test_an_old_message_does_not_pass_though_it_is_signed():
     old = now(1000)
-    assert not is_signed("secret", signature("secret", "id", old, b"{}"), "id", old, b"{}")
+    assert not is_signed("secret", compute_signature("secret", "id", old, b"{}"), "id", old, b"{}")
 
 
 def test_a_signed_message_makes_the_server_look(ask, fleet, monkeypatch):
@@ -46,7 +48,7 @@ def test_a_signed_message_makes_the_server_look(ask, fleet, monkeypatch):
         headers = {"x-mlflow-delivery-id": "id", "x-mlflow-timestamp": sent}
         wrong = await client.post("/admin/refresh", content=b"{}", headers={**headers, "x-mlflow-signature": "v1,x"})
         stands = "birch" in service.fleet.map.champions
-        signed = {**headers, "x-mlflow-signature": signature("secret", "id", sent, b"{}")}
+        signed = {**headers, "x-mlflow-signature": compute_signature("secret", "id", sent, b"{}")}
         right = await client.post("/admin/refresh", content=b"{}", headers=signed)
         return wrong.status_code, stands, right.status_code, "birch" in service.fleet.map.champions
 

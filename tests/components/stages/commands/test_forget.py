@@ -8,19 +8,19 @@ import pytest
 import torch
 import yaml
 
-from components.data.dvc_objects import owned_objects
+from components.data.dvc_objects import find_owned_objects
 from components.errors import ConfigError, DataError, WorkspaceError
 from components.model.prefix.prefix import Prefix
 from components.registry.artifact import save_artifact
 from components.rollout.store.database import Database
-from components.rollout.store.feedback import Feedback, give
-from components.rollout.store.ledger import add, history
-from components.rollout.store.observations import record
-from components.rollout.types import Entry, Observation
+from components.rollout.store.feedback import Feedback, save_feedback
+from components.rollout.store.ledger import append_entries, read_history
+from components.rollout.store.observations import write_counts
+from components.rollout.types import LedgerEntry, Observation
 from components.stages import evaluate, gate, register, train
-from components.stages.commands.forget import forget, left
+from components.stages.commands.forget import find_remains, forget
 from components.stages.workspace import Workspace
-from components.storage.timeouts import Limits
+from components.storage.timeouts import DatabaseTimeouts
 
 pytestmark = pytest.mark.slow
 
@@ -31,10 +31,12 @@ def objects(folder):
 
 def serve(root, tenant):
     database = Workspace(root).database
-    record(database, [Observation(tenant=tenant, version="1", arm="champion", minute=1, latencies={3: 1})])
-    give(database, Feedback(tenant=tenant, version="1", arm="champion", request="r", source="s", corrected="c"))
+    write_counts(database, [Observation(tenant=tenant, version="1", arm="champion", minute=1, latencies={3: 1})])
+    save_feedback(
+        database, Feedback(tenant=tenant, version="1", arm="champion", request="r", source="s", corrected="c")
+    )
     keys = "prefixfleet_keys (id TEXT, tenant TEXT)"
-    with database.writing("as serving's keys do") as connection:
+    with database.transaction("as serving's keys do") as connection:
         connection.exec_driver_sql(f"CREATE TABLE IF NOT EXISTS {keys}")
         connection.exec_driver_sql(f"INSERT INTO prefixfleet_keys VALUES ('{tenant}', '{tenant}')")
 
@@ -56,21 +58,21 @@ def test_nothing_is_left_of_one_and_everything_of_the_others(make_checkout, writ
         (root / "quarantine" / tenant).mkdir(parents=True)
         (root / "quarantine" / tenant / "train.jsonl").write_text("{}\n")
         (root / "var/tune" / tenant).mkdir(parents=True)
-        digest = place.registry.champion(tenant).sha256
-        place.registry.fetch(place.registry.champion(tenant), root / "var/champions" / digest)
+        digest = place.registry.find_champion(tenant).sha256
+        place.registry.fetch(place.registry.find_champion(tenant), root / "var/champions" / digest)
     write_tenant(root / "drops", "alder")
     remote, cache = root.parent / "remote", root / ".dvc" / "cache"
     before = objects(remote)
-    alone = set(owned_objects(root, "alder")["DVC remote local"])
+    alone = set(find_owned_objects(root, "alder")["DVC remote local"])
     assert alone
     shared = subprocess.check_output(["md5sum", root / "data/birch/test.jsonl"], text=True).split()[0]
     assert shared in before - alone
     birch = {name: path.read_bytes() for path in (root / "data/birch").iterdir() for name in [path.name]}
-    assert len(left(Workspace(root), "alder")) > 10
+    assert len(find_remains(Workspace(root), "alder")) > 10
 
     forget(Workspace(root), "alder", by="ada")
 
-    assert left(Workspace(root), "alder") == []
+    assert find_remains(Workspace(root), "alder") == []
     # By means of this test's own: names, contents, objects.
     said = [path for path in root.rglob("*") if "alder" in path.relative_to(root).parts and ".git" not in path.parts]
     assert said == []
@@ -83,22 +85,22 @@ def test_nothing_is_left_of_one_and_everything_of_the_others(make_checkout, writ
     assert before - alone <= objects(remote)
     assert b"alder" not in (root / "var/mlflow/mlflow.db").read_bytes()
     registry = Workspace(root).registry
-    assert (registry.versions("alder"), registry.champion("birch").version) == ([], "1")
+    assert (registry.find_versions("alder"), registry.find_champion("birch").version) == ([], "1")
     assert not any("alder" in str(path) for path in (root / "var/mlflow/artifacts").rglob("*"))
     assert {name: (root / "data/birch" / name).read_bytes() for name in birch} == birch
     shutil.rmtree(root / "data")
     shutil.rmtree(cache)
     run_in(root, "dvc", "pull", "-q", "data.dvc")
     assert [path.name for path in (root / "data").iterdir()] == ["birch"]
-    lines = history(Workspace(root).database, "alder")
+    lines = read_history(Workspace(root).database, "alder")
     assert [(one.by, one.action) for one in lines] == [("retrain", "promote"), ("ada", "forget")]
-    with Workspace(root).database.reading("birch's") as connection:
+    with Workspace(root).database.connect("birch's") as connection:
         assert connection.exec_driver_sql("SELECT tenant FROM prefixfleet_keys").scalars().all() == ["birch"]
     with pytest.raises(DataError, match="nothing anywhere"):
         forget(Workspace(root), "alder")
 
     forget(Workspace(root), "birch", by="ada")  # the last one
-    assert left(Workspace(root), "birch") == list((root / "data").iterdir()) == []
+    assert find_remains(Workspace(root), "birch") == list((root / "data").iterdir()) == []
 
 
 def test_who_is_named_in_params_is_not_forgotten(make_root):
@@ -115,14 +117,14 @@ class Search:
     """A record that holds nothing, and notes at each search whether another machine could move the tenant now."""
 
     def __init__(self, place):
-        self.database, self.free = Database(place.database.url, Limits(lock=1)), []
+        self.database, self.free = Database(place.database.url, DatabaseTimeouts(lock=1)), []
 
     def remove(self, tenant):
         pass
 
-    def left(self, tenant):
+    def find_remains(self, tenant):
         try:
-            with self.database.turn(tenant):
+            with self.database.lock(tenant):
                 self.free.append(True)
         except WorkspaceError:
             self.free.append(False)
@@ -131,7 +133,7 @@ class Search:
 
 def test_nobody_moves_a_tenant_between_the_last_search_and_the_ledger_s_line(make_checkout):
     place = Workspace(make_checkout(("cedar",)))
-    add(place.database, Entry(tenant="alder", by="retrain", action="promote", to_version="1"))
+    append_entries(place.database, LedgerEntry(tenant="alder", by="retrain", action="promote", to_version="1"))
     search = Search(place)
     forget(place, "alder", by="ada", record=search)
     assert search.free == [True, False]
@@ -145,16 +147,16 @@ def test_what_an_interrupted_run_left_is_found_without_the_registry(make_checkou
     facts |= {"data_digest": "e" * 64, "train": {"prefix_length": 2}, "fingerprint": "f" * 64}
     for folder, tenant in (("prefixes/1", "alder"), ("champions/2", "alder"), ("prefixes/3", "birch")):
         save_artifact(place.root / "var" / folder, prefix, tenant=tenant, **facts)
-    add(place.database, Entry(tenant="alder", by="retrain", action="promote", to_version="1"))
-    assert len(left(place, "alder")) == 2
+    append_entries(place.database, LedgerEntry(tenant="alder", by="retrain", action="promote", to_version="1"))
+    assert len(find_remains(place, "alder")) == 2
 
     forget(place, "alder", by="ada")
 
     assert [path.name for path in (place.root / "var").glob("[cp]*s/*")] == ["3"]
-    assert [one.action for one in history(place.database, "alder")] == ["promote", "forget"]
+    assert [one.action for one in read_history(place.database, "alder")] == ["promote", "forget"]
     with pytest.raises(DataError, match="nothing anywhere"):
         forget(place, "alder")
-    add(place.database, Entry(tenant="birch", by="retrain", action="promote", to_version="1"))
+    append_entries(place.database, LedgerEntry(tenant="birch", by="retrain", action="promote", to_version="1"))
     shutil.rmtree(place.root / "var/prefixes/3")
     forget(place, "birch", by="ada")  # stopped before its last line
-    assert [one.action for one in history(place.database, "birch")] == ["promote", "forget"]
+    assert [one.action for one in read_history(place.database, "birch")] == ["promote", "forget"]

@@ -11,17 +11,17 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from components.config import TrainConfig
-from components.data.digests import file_digest
+from components.data.digests import compute_file_digest
 from components.errors import ArtifactError, BaseModelError, ConfigError, DataError, RegistryError
-from components.model.delta import delta_from_tensors
+from components.model.delta import make_delta_from_tensors
 from components.model.prefix.prefix import KINDS
 from components.model.trainable_delta import TrainableDelta
 from components.registry.artifact import save_artifact
 from components.registry.peft.checkpoint import WEIGHTS_FILE
 from components.stages import evaluate, gate, register
-from components.stages.base import describe
+from components.stages.base import read_base_facts
 from components.stages.commands.generate import generate
-from components.stages.commands.peft_exchange import IMPORTED, export_peft, import_peft
+from components.stages.commands.peft_exchange import IMPORTED_KEY, export_peft, import_peft
 from components.stages.plan import plan
 from components.stages.reports import status
 from components.stages.workspace import Workspace
@@ -99,7 +99,7 @@ def test_an_imported_prefix_says_what_peft_says_and_comes_back_out(lively_root, 
     import_peft(Workspace(root), "alder", checkpoint)
     assert plan(Workspace(root)).items == ()
     assert chain(root) == {"alder": "1"}
-    (row,) = status.status(Workspace(root))
+    (row,) = status.read_status(Workspace(root))
     assert (row.champion, row.stale) == ("1", "")
     texts = said(root, checkpoint, beams)
     assert generate(Workspace(root), "alder", SOURCES) == texts
@@ -126,13 +126,13 @@ def test_retraining_leaves_an_import_alone_until_something_changes(lively_root, 
         "manifest.json",
         "prefix.safetensors",
     ]
-    assert manifest.made_from == {IMPORTED: file_digest(checkpoint / WEIGHTS_FILE)}
+    assert manifest.made_from == {IMPORTED_KEY: compute_file_digest(checkpoint / WEIGHTS_FILE)}
     assert chain(root) == {"alder": "1"}
     assert plan(Workspace(root)).items == ()
     assert import_peft(Workspace(root), "alder", checkpoint).sha256 == manifest.sha256
     write_tenant(root / "data", "alder", start=3)
     assert plan(Workspace(root)).sentence == "1 to train, 0 stand: alder (data changed)"
-    assert status.status(Workspace(root))[0].stale == "data changed"
+    assert status.read_status(Workspace(root))[0].stale == "data changed"
 
 
 def test_who_stands_on_an_imported_prefix_is_named(make_root, tmp_path, caplog):
@@ -145,7 +145,7 @@ def test_an_import_that_the_gate_rejects_stays_out_of_the_registry(lively_root, 
     root = lively_root(("alder",), gate={"floors": {"bleu": 99.0}})
     import_peft(Workspace(root), "alder", save_peft(root, tmp_path / "theirs"))
     assert chain(root) == {}
-    assert Workspace(root).registry.versions("alder") == []
+    assert Workspace(root).registry.find_versions("alder") == []
     assert plan(Workspace(root)).items == ()
     assert "alder's prefix in" in export_peft(Workspace(root), "alder", tmp_path / "ours")
 
@@ -245,10 +245,10 @@ def test_what_peft_has_no_place_for_is_refused_with_the_reason(make_root, tmp_pa
     if method == "prefix+adapter":
         delta = TrainableDelta(place.base, train, "boat lamp", None, ()).collapse()
     else:
-        delta = delta_from_tensors(method, tensors, train)
-    base = describe(place)
+        delta = make_delta_from_tensors(method, tensors, train)
+    base = read_base_facts(place)
     save_artifact(
-        place.out("train", "alder"),
+        place.get_output_folder("train", "alder"),
         delta,
         tenant="alder",
         base_name=base["name"],

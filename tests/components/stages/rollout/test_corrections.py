@@ -5,8 +5,8 @@ from seen import observed
 
 from components.data.schema import read_split
 from components.errors import DataError
-from components.rollout.store.feedback import Feedback, give
-from components.stages.rollout.corrections import deliver
+from components.rollout.store.feedback import Feedback, save_feedback
+from components.stages.rollout.corrections import deliver_corrections
 
 
 def said(**changes):
@@ -19,14 +19,14 @@ def test_corrections_are_delivered_once_and_counted(make_fleet, write_lines, cap
     path = fleet.root / "drops" / "acme" / "train.jsonl"
     write_lines(path, [{"source": "a", "references": ["b"]}])
     path.write_bytes(path.read_bytes().removesuffix(b"\n"))
-    give(database, said(rating=1.0))
-    give(database, said(rating=0.2))
-    give(database, said(source="c", corrected="d"))
-    give(database, said(tenant="birch", source="é", corrected="ü"))
-    give(database, said(source="e", corrected=" "))
-    assert deliver(fleet.workspace) == {"acme": 1, "birch": 1}
+    save_feedback(database, said(rating=1.0))
+    save_feedback(database, said(rating=0.2))
+    save_feedback(database, said(source="c", corrected="d"))
+    save_feedback(database, said(tenant="birch", source="é", corrected="ü"))
+    save_feedback(database, said(source="e", corrected=" "))
+    assert deliver_corrections(fleet.workspace) == {"acme": 1, "birch": 1}
     assert "no example: reference 1 is empty" in caplog.text
-    assert deliver(fleet.workspace) == {}
+    assert deliver_corrections(fleet.workspace) == {}
     limits = fleet.workspace.params.data
     assert [(one.source, one.references) for one in read_split(path, limits)] == [("a", ("b",)), ("c", ("d",))]
     assert read_split(path.parents[1] / "birch" / "train.jsonl", limits)[0].source == "é"
@@ -38,4 +38,4 @@ def test_corrections_are_delivered_once_and_counted(make_fleet, write_lines, cap
 def test_text_that_no_database_holds_is_refused(make_fleet, text):
     fleet = make_fleet({})
     with pytest.raises(DataError, match="whole characters"):
-        give(fleet.workspace.database, said(corrected=text))
+        save_feedback(fleet.workspace.database, said(corrected=text))

@@ -3,16 +3,16 @@
 import pytest
 
 from components.errors import WorkspaceError
-from components.rollout.store.ledger import history
-from components.rollout.store.rollback_outbox import taking
-from components.rollout.store.tenant_state import exposures
+from components.rollout.store.ledger import read_history
+from components.rollout.store.rollback_outbox import take_rollbacks
+from components.rollout.store.tenant_state import read_exposures
 from components.stages import register
-from components.stages.rollout.cycle import between_cycles, cycle, sentence
+from components.stages.rollout.cycle import hold_cycle_lock, run_cycle, summarize_cycle
 
 
 def test_a_version_reaches_its_tenant_step_by_step(fleet):
     assert fleet.release("alder", "cedar", "dale") == {"alder": "1", "cedar": "1"}  # nothing to lose but by policy
-    assert exposures(fleet.workspace.database) == {}
+    assert read_exposures(fleet.workspace.database) == {}
     fleet.register("alder")
     fleet.register("cedar")
     assert fleet.release("alder", "cedar") == {"cedar": "2"}
@@ -20,14 +20,14 @@ def test_a_version_reaches_its_tenant_step_by_step(fleet):
     assert fleet.exposed() == {"alder": ("2", 0.1, False)}
     assert fleet.release("alder") == {}  # retraining again changes nothing
 
-    assert sentence(*fleet.roll()) == "2 waiting"
+    assert summarize_cycle(*fleet.roll()) == "2 waiting"
     fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 50), {"requests": 20}, {"requests": 2})
-    assert sentence(*fleet.roll(0.9)) == "2 waiting"
-    assert sentence(*fleet.roll(1.1)) == "1 waiting, 1 advanced"
-    assert exposures(fleet.workspace.database)["alder"].share == 1.0
-    assert sentence(*fleet.roll(1.2)) == "1 waiting, 1 promoted"
+    assert summarize_cycle(*fleet.roll(0.9)) == "2 waiting"
+    assert summarize_cycle(*fleet.roll(1.1)) == "1 waiting, 1 advanced"
+    assert read_exposures(fleet.workspace.database)["alder"].share == 1.0
+    assert summarize_cycle(*fleet.roll(1.2)) == "1 waiting, 1 promoted"
     assert fleet.aliases("alder") == {"champion": "2"}
-    assert exposures(fleet.workspace.database) == {}
+    assert read_exposures(fleet.workspace.database) == {}
     assert fleet.told("alder") == [
         ("retrain", "promote", "", "1"),
         ("retrain", "challenge", "1", "2"),
@@ -35,7 +35,7 @@ def test_a_version_reaches_its_tenant_step_by_step(fleet):
         ("rollout", "promote", "1", "2"),
     ]
     assert fleet.told("dale") == [("retrain", "challenge", "", "1")]
-    assert sentence(*fleet.roll(1.3)) == "1 waiting"
+    assert summarize_cycle(*fleet.roll(1.3)) == "1 waiting"
 
 
 def test_a_worse_version_is_taken_back_within_one_cycle_and_stays_back(fleet):
@@ -44,12 +44,12 @@ def test_a_worse_version_is_taken_back_within_one_cycle_and_stays_back(fleet):
     fleet.release("alder")
     fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 20), {"requests": 90}, {"requests": 10, "errors": 5})
     rolled, troubles = fleet.roll(0.4)
-    assert (sentence(rolled, troubles), rolled[0].why.split(" (")[0]) == (
+    assert (summarize_cycle(rolled, troubles), rolled[0].why.split(" (")[0]) == (
         "1 rolled back",
         "errors: 75 of 150 against the champion's 0 of 1350",
     )
     assert fleet.aliases("alder") == {"champion": "1"}
-    last = history(fleet.workspace.database, "alder")[-1]
+    last = read_history(fleet.workspace.database, "alder")[-1]
     assert last.figures["checks"]["errors"]["evidence_worse"] > last.figures["checks"]["errors"]["needed"]
     assert fleet.release("alder") == {}
     assert fleet.aliases("alder") == {"champion": "1"}
@@ -63,7 +63,7 @@ def test_one_tenant_s_trouble_holds_up_nobody(fleet):
     fleet.serve("birch", range(fleet.minute + 5, fleet.minute + 50), {"requests": 20}, {"requests": 2})
     place = fleet.workspace
     place.params.tenants["alder"] = {"rollout": {"policy": "nonsense"}}
-    rolled, troubles = cycle(place, now_s=lambda: fleet.now_s + 2 * 3600)
+    rolled, troubles = run_cycle(place, now_s=lambda: fleet.now_s + 2 * 3600)
     assert [(one.tenant, one.action) for one in rolled] == [("birch", "advance")]
     assert [one.tenant for one in troubles] == ["alder"]
 
@@ -78,7 +78,7 @@ def test_new_versions_reach_the_others_where_one_tenant_is_in_trouble(fleet):
 
 
 def test_two_cycles_do_not_run_at_a_time(fleet):
-    with between_cycles(fleet.workspace), pytest.raises(WorkspaceError, match="another run"):
+    with hold_cycle_lock(fleet.workspace), pytest.raises(WorkspaceError, match="another run"):
         fleet.roll()
 
 
@@ -98,7 +98,7 @@ def test_a_cycle_asks_mlflow_once_for_the_whole_fleet(fleet):
 
     place = fleet.workspace
     place.registry = Counted(fleet.workspace.registry)
-    rolled, _ = cycle(place, now_s=lambda: fleet.now_s)
+    rolled, _ = run_cycle(place, now_s=lambda: fleet.now_s)
     assert [one.action for one in rolled] == ["wait"] * 4
     assert place.registry.asked == ["standing"]
 
@@ -110,8 +110,8 @@ def test_a_shadow_compares_both_outputs(make_fleet):
     fleet.roll()
     assert fleet.exposed() == {"alder": ("2", 1.0, True)}
     fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 50), {"requests": 2}, {"requests": 2, "agreed": 1})
-    assert sentence(*fleet.roll(1.1)) == "1 promoted"
-    figures = history(fleet.workspace.database, "alder")[-1].figures
+    assert summarize_cycle(*fleet.roll(1.1)) == "1 promoted"
+    figures = read_history(fleet.workspace.database, "alder")[-1].figures
     assert (figures["agreed"], figures["shadowed"]) == (45, 90)
     assert "latency" not in figures["checks"]
 
@@ -125,13 +125,13 @@ def test_a_rollback_is_told_though_its_cycle_fails_later(fleet, monkeypatch):
     def fail(*_):
         raise WorkspaceError("to remove", "database is locked", "wait")
 
-    monkeypatch.setattr("components.stages.rollout.cycle.prune", fail)
+    monkeypatch.setattr("components.stages.rollout.cycle.delete_observations_before", fail)
     with pytest.raises(WorkspaceError, match="is locked"):
         fleet.roll(0.4)
     assert fleet.told("alder")[-1] == ("rollout", "rollback", "2", "1")
-    with pytest.raises(WorkspaceError), taking(fleet.workspace.database):
+    with pytest.raises(WorkspaceError), take_rollbacks(fleet.workspace.database):
         fail()
-    with taking(fleet.workspace.database) as found:
+    with take_rollbacks(fleet.workspace.database) as found:
         assert [(one.tenant, one.from_version) for one in found] == [("alder", "2")]
-    with taking(fleet.workspace.database) as found:
+    with take_rollbacks(fleet.workspace.database) as found:
         assert found == []

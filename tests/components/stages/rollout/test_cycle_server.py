@@ -12,9 +12,9 @@ import requests
 from mlflow import MlflowClient
 
 from components.registry.mlflow.runs import RunLog
-from components.rollout.store.ledger import history
+from components.rollout.store.ledger import read_history
 from components.stages.rollout import manual
-from components.stages.rollout.cycle import cycle, sentence
+from components.stages.rollout.cycle import run_cycle, summarize_cycle
 
 pytestmark = pytest.mark.slow
 
@@ -53,11 +53,11 @@ def test_a_trial_and_a_removal_over_http(server, make_fleet, monkeypatch, tmp_pa
     for tenant in ("alder", "birch"):
         fleet.register(tenant, 2)
         fleet.move(tenant, champion="1", challenger="2")
-    rolled, troubles = cycle(fleet.workspace)
-    assert sentence(rolled, troubles) == "2 moved in MLflow, 2 promoted"
+    rolled, troubles = run_cycle(fleet.workspace)
+    assert summarize_cycle(rolled, troubles) == "2 moved in MLflow, 2 promoted"
     assert fleet.aliases("alder") == {"champion": "2"}
-    assert manual.rollback(fleet.workspace, "alder", "1", by="ada") == ("2", "1")
-    moved = [(one.by, one.action) for one in history(fleet.workspace.database, "alder")]
+    assert manual.roll_back(fleet.workspace, "alder", "1", by="ada") == ("2", "1")
+    moved = [(one.by, one.action) for one in read_history(fleet.workspace.database, "alder")]
     assert moved == [("mlflow", "challenge"), ("rollout", "promote"), ("ada", "rollback")]
 
     registry = fleet.workspace.registry

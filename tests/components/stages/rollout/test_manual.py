@@ -4,7 +4,7 @@ import pytest
 
 from components.errors import RegistryError
 from components.stages.rollout import manual
-from components.stages.rollout.cycle import sentence
+from components.stages.rollout.cycle import summarize_cycle
 
 
 def test_by_hand(fleet):
@@ -18,22 +18,22 @@ def test_by_hand(fleet):
     fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 50), {"requests": 20}, {"requests": 2})
     manual.hold(fleet.workspace, "alder", "pause", by="ada")
     manual.hold(fleet.workspace, "alder", "pause", by="bob")
-    assert "1 waiting" in sentence(*fleet.roll(2.0))
+    assert "1 waiting" in summarize_cycle(*fleet.roll(2.0))
     manual.hold(fleet.workspace, "alder", "resume", by="ada")
-    assert "1 advanced" in sentence(*fleet.roll(2.0))
-    assert manual.rollback(fleet.workspace, "alder", by="ada") == ("2", "1")
+    assert "1 advanced" in summarize_cycle(*fleet.roll(2.0))
+    assert manual.roll_back(fleet.workspace, "alder", by="ada") == ("2", "1")
     assert fleet.aliases("alder") == {"champion": "1"}
 
     manual.hold(fleet.workspace, "alder", "pin", by="ada")
-    for move in (manual.promote, manual.rollback):
+    for move in (manual.promote, manual.roll_back):
         with pytest.raises(RegistryError, match="pinned by hand"):
             move(fleet.workspace, "alder")
     assert fleet.release("alder") == {}
     assert fleet.aliases("alder") == {"champion": "1"}
     manual.hold(fleet.workspace, "alder", "unpin", by="ada")
     assert manual.promote(fleet.workspace, "alder", by="ada").version == "3"
-    assert manual.rollback(fleet.workspace, "alder", to="2", by="ada") == ("3", "2")
-    assert manual.rollback(fleet.workspace, "alder", by="ada") == ("2", "1")
+    assert manual.roll_back(fleet.workspace, "alder", to="2", by="ada") == ("3", "2")
+    assert manual.roll_back(fleet.workspace, "alder", by="ada") == ("2", "1")
     assert fleet.told("alder") == [
         ("ada", "promote", "", "1"),
         ("mlflow", "challenge", "1", "2"),
@@ -47,7 +47,7 @@ def test_by_hand(fleet):
         ("ada", "rollback", "3", "2"),
         ("ada", "rollback", "2", "1"),
     ]
-    assert sentence(*fleet.roll()) == "nobody on trial"
+    assert summarize_cycle(*fleet.roll()) == "nobody on trial"
 
 
 def test_what_a_person_did_in_mlflow_just_before_a_command_is_not_lost(fleet):
@@ -57,7 +57,7 @@ def test_what_a_person_did_in_mlflow_just_before_a_command_is_not_lost(fleet):
     fleet.move("alder", champion="2", challenger="3")
     manual.hold(fleet.workspace, "alder", "pause", by="ada")
     manual.hold(fleet.workspace, "alder", "resume", by="ada")
-    assert "1 waiting" in sentence(*fleet.roll(0.1))
+    assert "1 waiting" in summarize_cycle(*fleet.roll(0.1))
     assert fleet.aliases("alder") == {"champion": "2", "challenger": "3"}
     assert fleet.exposed() == {"alder": ("3", 0.1, False)}
     assert fleet.told("alder")[:2] == [("mlflow", "promote", "1", "2"), ("mlflow", "challenge", "2", "3")]
@@ -68,15 +68,15 @@ def test_a_rollback_brings_back_the_champion_before_and_none_that_was_rolled_bac
     place = fleet.workspace
     manual.promote(place, "alder", "3", by="ada")
     manual.promote(place, "alder", "4", by="ada")
-    assert manual.rollback(place, "alder", by="ada") == ("4", "3")
+    assert manual.roll_back(place, "alder", by="ada") == ("4", "3")
     manual.promote(place, "alder", "5", by="ada")
-    assert manual.rollback(place, "alder", by="ada") == ("5", "3")
+    assert manual.roll_back(place, "alder", by="ada") == ("5", "3")
     with pytest.raises(RegistryError, match="a champion of alder before version 3"):
-        manual.rollback(place, "alder", by="ada")
+        manual.roll_back(place, "alder", by="ada")
     manual.promote(place, "alder", "5", by="ada")
     manual.promote(place, "alder", "2", by="ada")
     fleet.client.delete_model_version("prefix-alder", "5")
-    assert manual.rollback(place, "alder", by="ada") == ("2", "3")
+    assert manual.roll_back(place, "alder", by="ada") == ("2", "3")
 
 
 @pytest.mark.parametrize("move", ["rollback", "promote"])
@@ -85,7 +85,7 @@ def test_a_challenger_that_another_version_s_move_ends_is_not_tried_again(fleet,
     manual.promote(fleet.workspace, "alder", "1", by="ada")
     assert fleet.release("alder") == {}
     assert fleet.aliases("alder") == {"champion": "1", "challenger": "3"}
-    manual.rollback(fleet.workspace, "alder", to="2", by="ada") if move == "rollback" else manual.promote(
+    manual.roll_back(fleet.workspace, "alder", to="2", by="ada") if move == "rollback" else manual.promote(
         fleet.workspace, "alder", "2", by="ada"
     )
     assert fleet.release("alder") == {}

@@ -5,21 +5,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from components.rollout.store.removal import remove_rows, rows_left
+from components.rollout.store.removal import list_remaining_rows, remove_rows
 from components.stages import register
 from components.stages.rollout import manual, trial_reviews
-from components.stages.rollout.cycle import cycle, sentence
-from components.stages.rollout.tenant_lock import turn
-from components.stages.rollout.transitions import challenge
+from components.stages.rollout.cycle import run_cycle, summarize_cycle
+from components.stages.rollout.tenant_lock import lock_tenant
+from components.stages.rollout.transitions import start_trial
 
 
 def test_what_a_person_does_in_mlflow_is_respected_and_recorded(fleet):
     fleet.register("alder", 2)
     fleet.release("birch")
     fleet.move("alder", champion="1")
-    assert sentence(*fleet.roll()) == "nobody on trial"  # adopted, without a line
+    assert summarize_cycle(*fleet.roll()) == "nobody on trial"  # adopted, without a line
     fleet.move("alder", challenger="2")
-    assert sentence(*fleet.roll()) == "1 moved in MLflow, 1 waiting"
+    assert summarize_cycle(*fleet.roll()) == "1 moved in MLflow, 1 waiting"
     fleet.move("alder", challenger="3")
     fleet.roll()
     fleet.move("alder", challenger=None)
@@ -39,7 +39,7 @@ def test_what_a_person_does_in_mlflow_is_respected_and_recorded(fleet):
         ("mlflow", "promote", "1", "3"),
         ("mlflow", "withdraw", "3", ""),
     ]
-    assert sentence(*fleet.roll()) == "nobody on trial"
+    assert summarize_cycle(*fleet.roll()) == "nobody on trial"
     assert fleet.told("birch") == [("retrain", "promote", "", "1")]
 
 
@@ -48,23 +48,23 @@ def test_versions_deleted_in_mlflow_end_their_trial(fleet):
     fleet.move("alder", champion="1", challenger="2")
     fleet.roll()
     fleet.client.delete_model_version("prefix-alder", "2")
-    assert sentence(*fleet.roll()) == "1 moved in MLflow"
+    assert summarize_cycle(*fleet.roll()) == "1 moved in MLflow"
     fleet.client.delete_registered_model("prefix-alder")
-    assert sentence(*fleet.roll()) == "1 moved in MLflow"
-    assert sentence(*fleet.roll()) == "nobody on trial"
+    assert summarize_cycle(*fleet.roll()) == "1 moved in MLflow"
+    assert summarize_cycle(*fleet.roll()) == "nobody on trial"
 
 
 def test_a_move_under_way_is_not_taken_for_somebody_else_s(fleet):
     fleet.move("birch", champion="1")
     fleet.roll()
     fleet.register("birch")
-    with ThreadPoolExecutor(1) as beside, turn(fleet.workspace, "birch") as now:
-        fleet.move("birch", challenger="2")  # as `challenge` does first
+    with ThreadPoolExecutor(1) as beside, lock_tenant(fleet.workspace, "birch") as now:
+        fleet.move("birch", challenger="2")  # as `start_trial` does first
         cycle = beside.submit(fleet.roll)
         time.sleep(0.5)
         assert not cycle.done()
-        challenge(now, "2", "retrain", "it passed")
-    assert sentence(*cycle.result()) == "1 waiting"
+        start_trial(now, "2", "retrain", "it passed")
+    assert summarize_cycle(*cycle.result()) == "1 waiting"
     assert fleet.told("birch") == [("retrain", "challenge", "1", "2")]
 
 
@@ -83,14 +83,14 @@ def test_a_challenger_that_is_moved_during_the_look_is_left_to_the_next_cycle(fl
         def __getattr__(self, name):
             return getattr(self.place, name)
 
-        def standing(self, *aliases):
+        def poll_aliased(self, *aliases):
             found = self.place.standing(*aliases)
             fleet.move("alder", challenger="3")
             return found
 
     place = fleet.workspace
     place.registry = Late(fleet.workspace)
-    rolled, _ = cycle(place, now_s=lambda: fleet.now_s + 1500)
+    rolled, _ = run_cycle(place, now_s=lambda: fleet.now_s + 1500)
     assert [(one.tenant, one.action) for one in rolled if one.tenant == "alder"] == [("alder", "wait")]
     assert fleet.aliases("alder") == {"champion": "1", "challenger": "3"}
 
@@ -101,16 +101,16 @@ def test_what_a_person_holds_during_a_cycle_stays_held(fleet, action, monkeypatc
     fleet.move("alder", champion="1", challenger="2")
     fleet.roll()
     fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 50), {"requests": 20}, {"requests": 2})
-    found = trial_reviews.cases
+    found = trial_reviews.review_trials
 
     def meanwhile(*asked):
         manual.hold(fleet.workspace, "alder", action, by="ada")
         return found(*asked)
 
-    monkeypatch.setattr(trial_reviews, "cases", meanwhile)
-    assert sentence(*fleet.roll(2.0)) == "1 waiting"
+    monkeypatch.setattr(trial_reviews, "review_trials", meanwhile)
+    assert summarize_cycle(*fleet.roll(2.0)) == "1 waiting"
     monkeypatch.undo()
-    assert sentence(*fleet.roll(2.1)) == "1 waiting"
+    assert summarize_cycle(*fleet.roll(2.1)) == "1 waiting"
     assert fleet.told("alder")[-1][:2] == ("ada", action)
 
 
@@ -120,14 +120,14 @@ def test_a_champion_that_a_person_moves_during_a_cycle_stays(fleet, monkeypatch)
     fleet.roll()
     fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 50), {"requests": 90}, {"requests": 10})
     fleet.roll(1.1)
-    found = trial_reviews.cases
+    found = trial_reviews.review_trials
 
     def meanwhile(*asked):
         fleet.move("alder", champion="3")
         return found(*asked)
 
-    monkeypatch.setattr(trial_reviews, "cases", meanwhile)
-    assert sentence(*fleet.roll(1.2)) == "1 waiting"
+    monkeypatch.setattr(trial_reviews, "review_trials", meanwhile)
+    assert summarize_cycle(*fleet.roll(1.2)) == "1 waiting"
     assert fleet.aliases("alder") == {"champion": "3", "challenger": "2"}
 
 
@@ -177,4 +177,4 @@ def test_a_tenant_that_is_forgotten_before_its_new_version_s_turn_does_not_come_
     remove_rows(place.database, "birch")
     promoted, troubles = register.roll_out(place, {"birch": version}, [])
     assert (promoted, [one.tenant for one in troubles]) == ({}, ["birch"])
-    assert rows_left(place.database, "birch") == []
+    assert list_remaining_rows(place.database, "birch") == []

@@ -9,10 +9,10 @@ import time
 import pytest
 
 from components.data.schema import read_split
-from components.rollout.store.feedback import Feedback, corrections, give
+from components.rollout.store.feedback import Feedback, read_corrections, save_feedback
 from components.stages.rollout import manual
-from components.stages.rollout.corrections import deliver
-from components.stages.rollout.cycle import sentence
+from components.stages.rollout.corrections import deliver_corrections
+from components.stages.rollout.cycle import summarize_cycle
 
 MOVER = """
 import os, signal, sys
@@ -73,7 +73,7 @@ def test_a_killed_retraining_is_finished_as_its_own(make_fleet, call, when, told
     assert start(MOVER, fleet.root, call, when).wait() == -signal.SIGKILL
     assert fleet.told("alder")[-1] == ("retrain", "promote", "1", "3")
     manual.hold(fleet.workspace, "cedar", "pin", by="ada")
-    assert ("1 finished after a stop" in sentence(*fleet.roll())) == bool(told)
+    assert ("1 finished after a stop" in summarize_cycle(*fleet.roll())) == bool(told)
     assert fleet.told("birch")[1:] == told
     assert fleet.aliases("birch") == ({"champion": "3"} if told else {"champion": "1", "challenger": "2"})
     assert fleet.release("alder", "birch", "cedar") == {"alder": "3", "birch": "3"}
@@ -85,7 +85,7 @@ def test_a_killed_retraining_is_finished_as_its_own(make_fleet, call, when, told
 
 def gave(fleet, number):
     said = {"tenant": "acme", "version": "2", "arm": "challenger", "request": f"r{number}"}
-    give(fleet.workspace.database, Feedback(**said, source=f"s{number}", corrected=f"c{number}"))
+    save_feedback(fleet.workspace.database, Feedback(**said, source=f"s{number}", corrected=f"c{number}"))
 
 
 def delivered(fleet):
@@ -99,12 +99,12 @@ def test_corrections_are_delivered_once_by_many_of_whom_one_is_killed(make_fleet
     for number in range(20):
         gave(fleet, number)
     assert start(DELIVERER, fleet.root, "killed").wait() == -signal.SIGKILL
-    assert len(delivered(fleet)) == len(corrections(fleet.workspace.database)) == 20
+    assert len(delivered(fleet)) == len(read_corrections(fleet.workspace.database)) == 20
     beside = [start(DELIVERER, fleet.root, "whole") for _ in range(2)]
     for number in range(20, 60):
         gave(fleet, number)
         time.sleep(0.05)
     assert [one.wait() for one in beside] == [0, 0]
-    deliver(fleet.workspace)
+    deliver_corrections(fleet.workspace)
     assert delivered(fleet) == [f"s{number}" for number in range(60)]
-    assert corrections(fleet.workspace.database) == []
+    assert read_corrections(fleet.workspace.database) == []

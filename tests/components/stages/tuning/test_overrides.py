@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from components.config import load_params
-from components.data.digests import file_digest
+from components.data.digests import compute_file_digest
 from components.errors import ConfigError, WorkspaceError
-from components.stages.tuning.overrides import overridden, shown, write_override
+from components.stages.tuning.overrides import apply_override, format_override, write_override
 
 VALUES = {"prefix_length": 5, "learning_rate": 1e-05, "initialization": "text", "init_text": None}
 HEAD = (
@@ -18,7 +18,7 @@ HEAD = (
 
 def write(path, text, tenant="acme", values=VALUES):
     path.write_text(text, encoding="utf-8")
-    write_override(path, file_digest(path), load_params(path), tenant, values)
+    write_override(path, compute_file_digest(path), load_params(path), tenant, values)
     return load_params(path)
 
 
@@ -82,7 +82,7 @@ def test_overrides_that_hang_together_are_left_and_told(tmp_path, tail):
     path = tmp_path / "params.yaml"
     with pytest.raises(ConfigError, match="hang together") as told:
         write(path, HEAD + tail)
-    assert told.value.wanted == f"to set {shown('acme', VALUES)}"
+    assert told.value.wanted == f"to set {format_override('acme', VALUES)}"
     assert path.read_text() == HEAD + tail
 
 
@@ -94,7 +94,7 @@ def test_a_file_in_braces_is_left_and_told(tmp_path):
 def test_a_file_of_another_content_is_left(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(HEAD)
-    params, digest = load_params(path), file_digest(path)
+    params, digest = load_params(path), compute_file_digest(path)
     path.write_text(f"{HEAD}# a remark\n")
     with pytest.raises(WorkspaceError, match="changed while the trials ran"):
         write_override(path, digest, params, "acme", VALUES)
@@ -105,7 +105,7 @@ def test_a_link_stays_a_link(tmp_path):
     real, link = tmp_path / "real.yaml", tmp_path / "params.yaml"
     real.write_text(HEAD)
     link.symlink_to(real)
-    write_override(link, file_digest(link), load_params(link), "acme", VALUES)
+    write_override(link, compute_file_digest(link), load_params(link), "acme", VALUES)
     assert link.is_symlink()
     assert "acme" in real.read_text()
 
@@ -116,6 +116,6 @@ def test_the_project_s_own_file_changes_in_one_place(tmp_path):
     text = (Path(__file__).resolve().parents[4] / "params.yaml").read_text(encoding="utf-8")
     if "tenants: {}" not in text:
         pytest.skip("the project's params.yaml has overrides of its own")
-    after = overridden(text, "night-sky", {"prefix_length": 5})
+    after = apply_override(text, "night-sky", {"prefix_length": 5})
     fresh = "tenants:\n  night-sky:\n    train:\n      prefix_length: 5"
     assert after == text.replace("tenants: {}", fresh)

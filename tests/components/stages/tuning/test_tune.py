@@ -14,8 +14,8 @@ import yaml
 from components.config import load_params
 from components.errors import TrainingError
 from components.stages.tuning import trial
-from components.stages.tuning.search_space import Wanted
-from components.stages.tuning.tune import Request, tune
+from components.stages.tuning.search_space import SearchOptions
+from components.stages.tuning.tune import TuneRequest, tune
 from components.stages.workspace import Workspace
 
 COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
@@ -40,9 +40,9 @@ tenants:
 """
 
 
-def request(**changes) -> Request:
+def request(**changes) -> TuneRequest:
     given = {"tenant": "alder", "trials": 4, "metric": "validation-loss"}
-    return Request(**{**given, "wanted": Wanted(lengths=(1, 3), rates=(0.05, 0.5)), **changes})
+    return TuneRequest(**{**given, "wanted": SearchOptions(lengths=(1, 3), rates=(0.05, 0.5)), **changes})
 
 
 @pytest.fixture
@@ -58,16 +58,16 @@ def costs(tuned) -> dict[int, float | None]:
 
 def test_the_winner_beats_the_present_and_becomes_the_override(root):
     tuned = tune(Workspace(root), request())
-    assert tuned.present.number == 0
-    assert tuned.best.cost < tuned.present.cost
-    assert [row.cost for row in tuned.rows if row.cost is not None] == sorted(
-        row.cost for row in tuned.rows if row.cost is not None
+    assert tuned.current_trial.number == 0
+    assert tuned.best_trial.cost < tuned.current_trial.cost
+    assert [row.cost for row in tuned.trials if row.cost is not None] == sorted(
+        row.cost for row in tuned.trials if row.cost is not None
     )
-    assert tuned.written
+    assert tuned.is_written
     before, after = yaml.safe_load(COMMENTED), load_params(root / "params.yaml")
     assert after.tenants.keys() == {"birch", "alder"}
     assert after.tenants["birch"] == before["tenants"]["birch"]
-    assert after.for_tenant("alder").train.learning_rate == tuned.best.fields["learning_rate"]
+    assert after.for_tenant("alder").train.learning_rate == tuned.best_trial.fields["learning_rate"]
     assert after.for_tenant("alder").train.max_steps == 6
     text = (root / "params.yaml").read_text()
     assert text.startswith(COMMENTED)
@@ -81,37 +81,37 @@ def test_the_written_values_train_to_the_loss_that_the_trial_had(root):
     tuned = tune(Workspace(root), request())
     assert [one.state for one in train.run(Workspace(root), ["alder"])] == ["done"]
     loss = read_json(root / "out/train/alder" / train.TRAINING_FILE)["validation_loss"]
-    assert loss == tuned.best.cost
+    assert loss == tuned.best_trial.cost
 
 
 def test_a_second_call_goes_on_and_more_trials_start_from_the_written_winner(root):
     first = tune(Workspace(root), request())
     again = tune(Workspace(root), request())
     assert costs(again) == costs(first)
-    assert not again.written
-    assert again.present.number == first.best.number
+    assert not again.is_written
+    assert again.current_trial.number == first.best_trial.number
     more = tune(Workspace(root), request(trials=6))
-    assert len(more.rows) == 6
-    assert more.best.cost <= first.best.cost
+    assert len(more.trials) == 6
+    assert more.best_trial.cost <= first.best_trial.cost
 
 
 def test_a_dry_run_leaves_every_file_and_the_next_call_writes_without_a_trial(root):
     files = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and "var" not in path.parts}
     dry = tune(Workspace(root), request(dry_run=True))
     assert dry.values
-    assert not dry.written
+    assert not dry.is_written
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and "var" not in path.parts} == files
     real = tune(Workspace(root), request())
     assert costs(real) == costs(dry)
     assert real.values == dry.values
-    assert real.written
+    assert real.is_written
 
 
 def test_nothing_is_written_when_the_present_values_are_the_best(root):
     (root / "params.yaml").write_text(COMMENTED.replace("1.0e-7", "0.3"))
-    tuned = tune(Workspace(root), request(wanted=Wanted(lengths=(2,), rates=(1e-9, 1e-8)), trials=3))
-    assert tuned.best.number == tuned.present.number == 0
-    assert not tuned.written
+    tuned = tune(Workspace(root), request(wanted=SearchOptions(lengths=(2,), rates=(1e-9, 1e-8)), trials=3))
+    assert tuned.best_trial.number == tuned.current_trial.number == 0
+    assert not tuned.is_written
     assert tuned.values == {}
     assert (root / "params.yaml").read_text() == COMMENTED.replace("1.0e-7", "0.3")
 
@@ -120,7 +120,7 @@ def test_nothing_is_written_when_the_present_values_are_the_best(root):
 def test_what_decides_a_score_begins_another_study(root, write_tenant, change):
     first = tune(Workspace(root), request(trials=2, dry_run=True))
     changes = {
-        "space": {"wanted": Wanted(lengths=(1, 4), rates=(0.05, 0.5))},
+        "space": {"wanted": SearchOptions(lengths=(1, 4), rates=(0.05, 0.5))},
         "metric": {"metric": "rougeL"},
         "steps": {"steps": 4},
     }
@@ -129,7 +129,7 @@ def test_what_decides_a_score_begins_another_study(root, write_tenant, change):
     if change == "train":
         (root / "params.yaml").write_text(COMMENTED.replace("batch_size: 4", "batch_size: 3"))
     other = tune(Workspace(root), request(trials=1, dry_run=True, **changes.get(change, {})))
-    assert [row.number for row in other.rows] == [0]
+    assert [row.number for row in other.trials] == [0]
     back = {"data": lambda: write_tenant(root / "data", "alder"), "train": lambda: None}
     back.get(change, lambda: None)()
     (root / "params.yaml").write_text(COMMENTED)
@@ -137,72 +137,72 @@ def test_what_decides_a_score_begins_another_study(root, write_tenant, change):
 
 
 def test_a_length_that_does_not_fit_fails_with_its_reason_and_the_search_goes_on(root):
-    wanted = Wanted(lengths=(2, 900), rates=(0.3, 0.3), init_texts=())
+    wanted = SearchOptions(lengths=(2, 900), rates=(0.3, 0.3), init_texts=())
     tuned = tune(Workspace(root), request(wanted=wanted, trials=9))
-    failed = [row for row in tuned.rows if row.state == "failed"]
+    failed = [row for row in tuned.trials if row.state == "failed"]
     assert {row.fields["prefix_length"] for row in failed} == {900}
-    assert all("160" in row.why for row in failed)
-    assert tuned.best.fields["prefix_length"] == 2
-    assert len(tuned.rows) == 5  # the present one and four in the space
+    assert all("160" in row.reason for row in failed)
+    assert tuned.best_trial.fields["prefix_length"] == 2
+    assert len(tuned.trials) == 5  # the present one and four in the space
 
 
 def test_a_search_in_which_everything_fails_ends_with_the_reason(root):
     (root / "params.yaml").write_text(COMMENTED.replace("prefix_length: 2", "prefix_length: 500"))
     with pytest.raises(TrainingError, match="failed, the last for"):
-        tune(Workspace(root), request(wanted=Wanted(lengths=(900,)), trials=100))
+        tune(Workspace(root), request(wanted=SearchOptions(lengths=(900,)), trials=100))
 
 
 def test_scores_are_those_of_the_metric_on_the_validation_split(root, monkeypatch):
     heard = []
-    real = trial.sentence_statistics
-    monkeypatch.setattr(trial, "sentence_statistics", lambda *given: heard.append(given) or real(*given))
+    real = trial.compute_sentence_statistics
+    monkeypatch.setattr(trial, "compute_sentence_statistics", lambda *given: heard.append(given) or real(*given))
     tuned = tune(Workspace(root), request(metric="rougeL", trials=2, examples=2))
     assert len(heard) == 2
     metric, texts, references, _ = heard[0]
     assert (metric, len(texts)) == ("rougeL", 2)
     assert [one for (one,) in references] == [
-        trial.read_one(Workspace(root), "alder", "validation")[index].references[0] for index in (0, 2)
+        trial.read_tenant_split(Workspace(root), "alder", "validation")[index].references[0] for index in (0, 2)
     ]
-    assert -tuned.present.cost == pytest.approx(trial.corpus_score("rougeL", real(*heard[0])))
+    assert -tuned.current_trial.cost == pytest.approx(trial.compute_corpus_score("rougeL", real(*heard[0])))
 
 
 def test_worse_losses_are_given_up_but_never_the_present_values(root):
     (root / "params.yaml").write_text(COMMENTED.replace("max_steps: 6", "max_steps: 12"))
-    tuned = tune(Workspace(root), request(trials=12, wanted=Wanted(lengths=(1, 2, 3), rates=(1e-6, 0.9))))
-    pruned = [row for row in tuned.rows if row.state == "pruned"]
+    tuned = tune(Workspace(root), request(trials=12, wanted=SearchOptions(lengths=(1, 2, 3), rates=(1e-6, 0.9))))
+    pruned = [row for row in tuned.trials if row.state == "pruned"]
     assert pruned
     assert all(row.steps < 12 and row.cost is None for row in pruned)
-    assert tuned.present.state == "complete"
+    assert tuned.current_trial.state == "complete"
 
 
 @pytest.mark.parametrize(
     ("train", "wanted", "fields"),
     [
-        ("method: full", Wanted(rates=(1e-4, 1e-2)), {"learning_rate"}),
-        ("method: top-k", Wanted(sizes=(1, 2, 9)), {"learning_rate", "top_layers"}),
-        ("method: adapter", Wanted(sizes=(2,)), {"learning_rate", "adapter_size"}),
-        ("method: lora", Wanted(sizes=(2,)), {"learning_rate", "lora_rank"}),
-        ("method: in-context", Wanted(sizes=(1,)), {"demonstrations", "demonstration_choice"}),
-        ("method: prefix\n  mlp_hidden: 4", Wanted(), None),
+        ("method: full", SearchOptions(rates=(1e-4, 1e-2)), {"learning_rate"}),
+        ("method: top-k", SearchOptions(sizes=(1, 2, 9)), {"learning_rate", "top_layers"}),
+        ("method: adapter", SearchOptions(sizes=(2,)), {"learning_rate", "adapter_size"}),
+        ("method: lora", SearchOptions(sizes=(2,)), {"learning_rate", "lora_rank"}),
+        ("method: in-context", SearchOptions(sizes=(1,)), {"demonstrations", "demonstration_choice"}),
+        ("method: prefix\n  mlp_hidden: 4", SearchOptions(), None),
     ],
 )
 def test_every_method_is_searched_by_what_it_has(root, train, wanted, fields):
     (root / "params.yaml").write_text(COMMENTED.replace("max_steps: 6", f"max_steps: 3\n  {train}"))
     tuned = tune(Workspace(root), request(wanted=wanted, trials=3, metric="bleu"))
-    assert len(tuned.rows) == 3
-    assert tuned.present.cost is not None
+    assert len(tuned.trials) == 3
+    assert tuned.current_trial.cost is not None
     expected = fields or {"learning_rate", "prefix_length", "initialization", "init_text"}
-    assert set(tuned.rows[0].fields) <= expected
-    assert tuned.present.fields.keys() == expected
+    assert set(tuned.trials[0].fields) <= expected
+    assert tuned.current_trial.fields.keys() == expected
 
 
 def test_minutes_end_a_run_within_a_trial_that_the_next_run_takes_up(root):
     clock = iter(range(0, 10_000, 20))
     first = tune(Workspace(root), request(trials=None, minutes=4), clock=lambda: next(clock))
-    assert [row.state for row in first.rows].count("unfinished") == 1
-    assert not first.written or first.present is not None
-    second = tune(Workspace(root), request(trials=len(first.rows) + 1, dry_run=True))
-    assert all(row.state != "unfinished" for row in second.rows)
+    assert [row.state for row in first.trials].count("unfinished") == 1
+    assert not first.is_written or first.current_trial is not None
+    second = tune(Workspace(root), request(trials=len(first.trials) + 1, dry_run=True))
+    assert all(row.state != "unfinished" for row in second.trials)
 
 
 @pytest.mark.slow
@@ -242,6 +242,6 @@ def test_a_killed_search_goes_on_and_finds_what_an_uninterrupted_one_does(root, 
     resumed = tune(Workspace(root), request(trials=3, dry_run=True))
     (root / "var/tune/alder/study.db").rename(tmp_path / "old.db")
     whole = tune(Workspace(root), request(trials=3, dry_run=True))
-    assert {row.number: (row.state, row.fields, row.cost) for row in resumed.rows} == {
-        row.number: (row.state, row.fields, row.cost) for row in whole.rows
+    assert {row.number: (row.state, row.fields, row.cost) for row in resumed.trials} == {
+        row.number: (row.state, row.fields, row.cost) for row in whole.trials
     }

@@ -12,18 +12,18 @@ import pytest
 import torch
 
 from components.config import BaseConfig, EngineConfig
-from components.data.pairs import Encoded
+from components.data.pairs import TokenizedPair
 from components.errors import ConfigError, TrainingError
 from components.model.base.load import Base, load_base
-from components.training.checkpoint import saved_step
-from components.training.distributed import coordinator, peers_for
-from components.training.distributed.passes import Peers, local_passes
+from components.training.checkpoint import read_saved_step
+from components.training.distributed import coordinator, open_pass_runner
+from components.training.distributed.passes import PassRunner, run_local_passes
 from components.training.loop import train_together
-from components.training.objective import Row
-from components.training.run import Job
+from components.training.objective import TrainingExample
+from components.training.run import TrainingJob
 
 PROCESSES = EngineConfig(processes=2)
-Made = Callable[..., Job]
+Made = Callable[..., TrainingJob]
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +42,13 @@ def gpt2(folder_of: Callable[[str], BaseConfig]) -> BaseConfig:
     return folder_of("gpt2")
 
 
-def trained(base: Base, jobs: list[Job], peers: Peers | None = None, engine: EngineConfig = PROCESSES) -> Any:
+def trained(
+    base: Base, jobs: list[TrainingJob], peers: PassRunner | None = None, engine: EngineConfig = PROCESSES
+) -> Any:
     return {ended.job.tenant: ended.result for ended in train_together(base, jobs, engine, peers)}
 
 
-def check_as_alone(base: Base, peers: Peers, jobs: Callable[[], list[Job]], check_same: Any) -> None:
+def check_as_alone(base: Base, peers: PassRunner, jobs: Callable[[], list[TrainingJob]], check_same: Any) -> None:
     engine = PROCESSES.model_copy(update={"train_tokens": 40})
     alone, together = trained(base, jobs(), engine=engine), trained(base, jobs(), peers, engine)
     assert list(alone) == list(together) == [job.tenant for job in jobs()]
@@ -73,16 +75,16 @@ def test_two_processes_train_what_one_does(
 ) -> None:
     config = folder_of(kind)
     base = load_base(config, device="cpu")
-    with peers_for(base, config, PROCESSES) as peers:
+    with open_pass_runner(base, config, PROCESSES) as peers:
         for values in VALUES:
             if kind == "gpt2" or values.get("method") not in ("embedding", "infix"):
                 both = [("alder", values), ("birch", {"prefix_length": 3, "count": 5, **values})]
                 check_as_alone(base, peers, partial(made, base, job_of, both), check_same)
-        monkeypatch.setattr(coordinator, "local_passes", short_of_memory)
+        monkeypatch.setattr(coordinator, "run_local_passes", short_of_memory)
         check_as_alone(base, peers, lambda: [job_of(base, "alder")], check_same)
 
 
-def made(base: Base, job_of: Made, both: list[tuple[str, dict[str, Any]]]) -> list[Job]:
+def made(base: Base, job_of: Made, both: list[tuple[str, dict[str, Any]]]) -> list[TrainingJob]:
     return [job_of(base, tenant, **values) for tenant, values in both]
 
 
@@ -90,7 +92,7 @@ def short_of_memory(deltas: Any, rows: Any, tokens: int, *, train: bool) -> Any:
     """The first process's passes on a device that holds 20 tokens."""
     if tokens > 20:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-    return local_passes(deltas, rows, tokens, train=train)
+    return run_local_passes(deltas, rows, tokens, train=train)
 
 
 @pytest.mark.slow
@@ -116,14 +118,14 @@ def test_the_end_of_a_process_leaves_a_state_to_go_on_from(
 
     saved = {"state": tmp_path, "run_key": "a", "max_steps": 6}
     expected = KeyboardInterrupt if end == "interrupted" else TrainingError
-    with pytest.raises(expected) as caught, peers_for(base, gpt2, PROCESSES) as peers:  # noqa: PT012 - one block
+    with pytest.raises(expected) as caught, open_pass_runner(base, gpt2, PROCESSES) as peers:  # noqa: PT012 - one block
         (helper,) = peers.helpers  # type: ignore[attr-defined]
         trained(base, [job_of(base, "alder", stop=stop, **saved)], peers)
     if end == "killed":
         assert "process 1 on cpu ended: exit code -9" in str(caught.value)
     assert (helper.process.is_alive(), torch.get_num_threads()) == (False, threads)
     assert not torch.distributed.is_initialized()
-    assert saved_step(tmp_path, "a") == 3
+    assert read_saved_step(tmp_path, "a") == 3
     again = trained(base, [job_of(base, "alder", **saved)])["alder"]
     assert again.resumed_from == 3
     check_same(again, whole)
@@ -134,14 +136,14 @@ def test_a_helper_that_cannot_begin_says_why(gpt2: BaseConfig, tmp_path: Path) -
     base = load_base(gpt2, device="cpu")
     with (
         pytest.raises(TrainingError, match=r"process 1 on cpu ended: .*no such folder"),
-        peers_for(base, BaseConfig(path=str(tmp_path / "none")), PROCESSES),
+        open_pass_runner(base, BaseConfig(path=str(tmp_path / "none")), PROCESSES),
     ):
         pass
 
 
 def test_one_process_starts_no_other(base: Base) -> None:
-    with peers_for(base, BaseConfig(path="nowhere"), EngineConfig()) as peers:
-        assert type(peers) is Peers
+    with open_pass_runner(base, BaseConfig(path="nowhere"), EngineConfig()) as peers:
+        assert type(peers) is PassRunner
 
 
 def test_more_processes_than_gpus_are_refused(base: Base) -> None:
@@ -150,14 +152,14 @@ def test_more_processes_than_gpus_are_refused(base: Base) -> None:
 
     with (
         pytest.raises(ConfigError, match=r"engine.processes: 99 for \d+ of them"),
-        peers_for(replace(base, model=OnGpu()), BaseConfig(path="nowhere"), EngineConfig(processes=99)),
+        open_pass_runner(replace(base, model=OnGpu()), BaseConfig(path="nowhere"), EngineConfig(processes=99)),
     ):
         pass
 
 
 def test_rows_are_dealt_whole_and_evenly() -> None:
-    rows = [Row(0, Encoded((5,) * length, (6,))) for length in (9, 1, 8, 2, 7, 3, 30)]
-    parts = coordinator.dealt(rows, 3)
+    rows = [TrainingExample(0, TokenizedPair((5,) * length, (6,))) for length in (9, 1, 8, 2, 7, 3, 30)]
+    parts = coordinator.divide_by_tokens(rows, 3)
     assert sorted(map(id, (row for part in parts for row in part))) == sorted(map(id, rows))
     assert sorted(sum(row.pair.length for row in part) for part in parts) == [17, 19, 31]
-    assert [len(part) for part in coordinator.dealt(rows[:1], 3)] == [1, 0, 0]
+    assert [len(part) for part in coordinator.divide_by_tokens(rows[:1], 3)] == [1, 0, 0]

@@ -12,9 +12,9 @@ import pytest
 from components.errors import ArtifactError, BaseModelError, RegistryError
 from components.model.base.load import Base
 from components.registry.manifest import TENSORS_FILE
-from components.serving.engine.artifacts.cache import Memory, Residents
-from components.serving.engine.artifacts.lru import Shelf
-from components.serving.interface import Artifact, BusyError
+from components.serving.engine.artifacts.cache import ArtifactCache, ArtifactMemoryLimits
+from components.serving.engine.artifacts.lru import LRUCache
+from components.serving.interface import ArtifactRef, BusyError
 
 
 @pytest.fixture
@@ -30,15 +30,15 @@ def store(store_of: Any, base: Base) -> Any:
 @pytest.fixture
 def opened(store: Any, base: Base, tmp_path: Path) -> Callable[..., Any]:
     @contextmanager
-    def make(**memory: int) -> Iterator[Residents]:
-        residents = Residents(base, store, tmp_path / "cache", Memory(**memory))
+    def make(**memory: int) -> Iterator[ArtifactCache]:
+        residents = ArtifactCache(base, store, tmp_path / "cache", ArtifactMemoryLimits(**memory))
         yield residents
         residents.close()
 
     return make
 
 
-def acquired(residents: Residents, *artifacts: Artifact, release: bool = True) -> list[Any]:
+def acquired(residents: ArtifactCache, *artifacts: ArtifactRef, release: bool = True) -> list[Any]:
     """What each acquisition gave, an exception where it raised; all at once."""
 
     async def run() -> list[Any]:
@@ -271,13 +271,13 @@ def test_who_asks_for_anothers_content_spoils_nothing_for_its_owner(
 
 
 def test_a_shelf_counts_what_is_replaced_once() -> None:
-    shelf: Shelf[str] = Shelf(10)
+    shelf: LRUCache[str] = LRUCache(10)
     assert shelf.put("a", "one", 6) == []
     assert shelf.put("a", "two", 8) == []
-    assert (shelf.bytes, shelf.get("a"), len(shelf)) == (8, "two", 1)
+    assert (shelf.used_bytes, shelf.get("a"), len(shelf)) == (8, "two", 1)
     assert shelf.put("b", "three", 3) == ["a"]
-    assert shelf.put("c", "four", 9, held=["b"]) is None
-    assert (shelf.bytes, shelf.get("b")) == (3, "three")
+    assert shelf.put("c", "four", 9, pinned=["b"]) is None
+    assert (shelf.used_bytes, shelf.get("b")) == (3, "three")
 
 
 def test_many_more_tenants_than_the_memory_holds_take_turns(

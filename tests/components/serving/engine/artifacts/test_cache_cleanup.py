@@ -10,20 +10,20 @@ import pytest
 
 from components.errors import RegistryError
 from components.model.base.load import Base
-from components.serving.engine.artifacts.cache import Memory, Residents
-from components.serving.fleet.artifact_cleanup import Tending
-from components.serving.interface import Artifact
+from components.serving.engine.artifacts.cache import ArtifactCache, ArtifactMemoryLimits
+from components.serving.fleet.artifact_cleanup import ArtifactCleanup
+from components.serving.interface import ArtifactRef
 
 
-class Registry:
+class FakeRegistry:
     """Tenant -> sha256s, and how often it was asked for whom."""
 
-    def __init__(self, artifacts: Collection[Artifact]) -> None:
+    def __init__(self, artifacts: Collection[ArtifactRef]) -> None:
         self.held = {artifact.tenant: {artifact.sha256} for artifact in artifacts}
         self.asked: list[list[str]] = []
         self.gone = False
 
-    def contents(self, tenants: Collection[str]) -> dict[str, set[str]]:
+    def find_sha256s(self, tenants: Collection[str]) -> dict[str, set[str]]:
         self.asked.append(list(tenants))
         if self.gone:
             raise RegistryError("prefixes", "no answer", "start MLflow")
@@ -38,7 +38,7 @@ def tended(build_base: Callable[..., Base], store_of: Any, random_prefix: Any, t
         base = build_base("gpt2")
         store = store_of(base)
         artifacts = [store.add(f"tenant-{number}", random_prefix(base, 1, number)) for number in range(count)]
-        residents = Residents(base, store, tmp_path / "cache", Memory(**memory))
+        residents = ArtifactCache(base, store, tmp_path / "cache", ArtifactMemoryLimits(**memory))
 
         async def load() -> None:
             for artifact in artifacts:
@@ -46,14 +46,14 @@ def tended(build_base: Callable[..., Base], store_of: Any, random_prefix: Any, t
                 residents.release(artifact)
 
         asyncio.run(load())
-        registry = Registry(artifacts)
-        return artifacts, residents, registry, Tending(residents, registry.contents)
+        registry = FakeRegistry(artifacts)
+        return artifacts, residents, registry, ArtifactCleanup(residents, registry.find_sha256s)
 
     return make
 
 
-def look(tending: Tending, *standing: Artifact) -> None:
-    asyncio.run(tending.look({artifact.sha256 for artifact in standing}))
+def look(tending: ArtifactCleanup, *standing: ArtifactRef) -> None:
+    asyncio.run(tending.evict_unregistered({artifact.sha256 for artifact in standing}))
 
 
 def test_who_was_forgotten_leaves_at_the_next_look(tended: Any) -> None:
@@ -93,7 +93,7 @@ def test_another_tenants_same_content_stays(tended: Any) -> None:
     (artifact,), residents, registry, tending = tended(1)
     with closing(residents):
         registry.held = {}
-        look(tending, Artifact("other", "1", artifact.sha256))
+        look(tending, ArtifactRef("other", "1", artifact.sha256))
         assert residents.owners == {artifact.sha256: "tenant-0"}
 
 
