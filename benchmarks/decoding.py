@@ -114,7 +114,8 @@ def _print_best(outcomes: dict[str, ContenderResult]) -> None:
         if of_kind:
             peer = min(of_kind, key=lambda name: median(_compute_seconds_per_input(outcomes[name])))
             print(
-                f"best of each: {ours} / {peer}: {format_spread(_compute_speedups(outcomes[peer], outcomes[ours]))} x as fast"
+                f"best of each: {ours} / {peer}: "
+                f"{format_spread(_compute_speedups(outcomes[peer], outcomes[ours]))} x as fast"
             )
 
 

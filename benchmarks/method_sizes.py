@@ -71,7 +71,10 @@ def format_row(base: Base, name: str, config: TrainConfig) -> str:
         size = sum(file.stat().st_size for file in folder.iterdir())
     whole = sum(parameter.nbytes for parameter in base.model.parameters())
     share = delta.parameter_count / base.parameter_count
-    return f"  {name:30} {delta.parameter_count:>11,} values {share:9.4%}  {size:>11,} bytes  1/{whole / size:,.0f} of the base"
+    return (
+        f"  {name:30} {delta.parameter_count:>11,} values {share:9.4%}  {size:>11,} bytes  "
+        f"1/{whole / size:,.0f} of the base"
+    )
 
 
 def make_base(kind: str) -> Base:

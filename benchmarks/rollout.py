@@ -115,7 +115,8 @@ def _measure_cycles(name: str, url: str, folder: Path, chosen: argparse.Namespac
         walls, processors = ([seconds[at] for seconds, _ in some] for at in (0, 1))
         ours, theirs = (max(queries[at] for _, queries in some) for at in (0, 1))
         print(
-            f"{name}, {what}: {format_spread(walls)} s, {format_spread(processors)} of the processor; queries: {ours} to the "
+            f"{name}, {what}: {format_spread(walls)} s, {format_spread(processors)} of the processor; "
+            f"queries: {ours} to the "
             f"rollout's tables, {theirs} to MLflow's",
             flush=True,
         )
@@ -182,7 +183,8 @@ def _measure_aliases(name: str, registry: Registry, chosen: argparse.Namespace) 
             counted[1] = queries
     ratios = [slow / fast for slow, fast in zip(theirs, ours, strict=True)]
     print(
-        f"all aliases {name}: {format_spread(ours, '.3f')} s, {counted[1] / chosen.cycles:.0f} queries from here; one by one "
+        f"all aliases {name}: {format_spread(ours, '.3f')} s, {counted[1] / chosen.cycles:.0f} "
+        f"queries from here; one by one "
         f"{format_spread(theirs, '.0f')} s (from {len(sample)} tenants): {format_spread(ratios, '.0f')} x",
         flush=True,
     )

@@ -122,7 +122,8 @@ def _compare_contenders(load: RequestLoad, options: argparse.Namespace) -> None:
         for side, outcome in outcomes.items():
             theirs: list[LoadAnswers] = outcome.facts["found"][place :: len(parts)]
             ratios = [_compute_rate(our) / _compute_rate(their) for our, their in zip(mine, theirs, strict=True)]
-            figures = f"{format_spread([_compute_rate(one) for one in theirs], ',.0f'):>22} {_format_percentiles([one.waits for one in theirs])}"
+            rates = format_spread([_compute_rate(one) for one in theirs], ",.0f")
+            figures = f"{rates:>22} {_format_percentiles([one.waits for one in theirs])}"
             first = median(second for one in theirs for second in one.firsts)
             print(f"{part.tenants:7,} {side:18} {figures} s  {first:9.3f}  {format_spread(ratios)}")
             if side != ALONE and load.dtype == "float32":
@@ -155,7 +156,8 @@ def _print_residency(outcome: ContenderResult, registered: int) -> None:
     facts = outcome.facts
     grown = facts["after"] - facts["known"]
     print(
-        f"\n{registered:,} registered, {facts['asked']:,} asked in {outcome.part_seconds[0]:.1f} s: {facts['device']:,} are "
+        f"\n{registered:,} registered, {facts['asked']:,} asked in {outcome.part_seconds[0]:.1f} s: "
+        f"{facts['device']:,} are "
         f"resident in {facts['used'] / 1e6:,.0f} MB ({facts['size'] / 1e3:,.0f} kB each); the process has grown by "
         f"{grown / 1e6:,.0f} MB to {facts['after'] / 1e6:,.0f} MB"
     )

@@ -169,7 +169,8 @@ def _print_results(soak: Soak, cold_s: float, options: argparse.Namespace) -> No
         f"{options.minutes} minutes, {options.tenants} tenants, {options.clients} clients; ready after {cold_s:.1f} s"
     )
     print(
-        f"{asked:,} answered ({asked / options.minutes / 60:.1f} a second): {dict(soak.statuses)}; {soak.left_count:,} left"
+        f"{asked:,} answered ({asked / options.minutes / 60:.1f} a second): {dict(soak.statuses)}; "
+        f"{soak.left_count:,} left"
     )
     print(f"seconds: p50 {cuts[49]:.3f}, p95 {cuts[94]:.3f}, p99 {cuts[98]:.3f}, longest {max(soak.waits):.3f}")
     print(f"{moves} aliases moved; {health['resident_prefixes']} of {2 * options.tenants} artifacts are resident")

@@ -91,7 +91,8 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
         f"{agreed['targets']} targets, gradients {agreed['gradient']:.1e} apart\n"
         f"the {machine.describe_device()} in the same run: float32 {rates['float32'] / 1e9:,.0f} and bfloat16 "
         f"{rates['bfloat16'] / 1e9:,.0f} GFLOP/s in this base's products, copying {rates['copy'] / 1e9:,.1f} GB/s\n"
-        f"operations a token: 4 x ({sizes.layer_weights / 1e6:.1f} M + {sizes.output_weights / 1e6:.1f} M x {share:.2f}) = "
+        f"operations a token: 4 x ({sizes.layer_weights / 1e6:.1f} M + "
+        f"{sizes.output_weights / 1e6:.1f} M x {share:.2f}) = "
         f"{sizes.count_operations(share) / 1e6:,.0f} M with a frozen base, 6 x for full fine-tuning"
     )
     _print_table(outcomes, one, sizes, max(rates["float32"], rates["bfloat16"]))

@@ -1,8 +1,8 @@
 """The sides of the serving benchmark: PrefixFleet's engine, a batch of each tenant in turn, and `peft` switched.
 
 Ours is asked by clients that wait for their answer before they ask again, as many as are in flight. The others answer
-one batch after the other, so a few are timed and their clients' waiting follows from the seconds (`compute_waits`): all ask at
-once, the first come are the first served, and who was answered asks again.
+one batch after the other, so a few are timed and their clients' waiting follows from the seconds (`compute_waits`): all
+ask at once, the first come are the first served, and who was answered asks again.
 
 Shapes: P prefix slots, T tokens.
 """
@@ -35,7 +35,10 @@ AskFunction = Callable[[GenerationRequest], AsyncIterator[tuple[str, int]]]
 
 @dataclass(frozen=True)
 class LoadLevel:
-    """How one number of tenants is asked: `requests_per_tenant` requests of a tenant in flight, `request_count` in all."""
+    """How one number of tenants is asked.
+
+    `requests_per_tenant` requests of a tenant in flight, `request_count` in all.
+    """
 
     tenants: int
     requests_per_tenant: int
@@ -63,7 +66,10 @@ class LoadAnswers:
 def run_prefixfleet(
     turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int, single_tenant: bool
 ) -> dict[str, Any]:
-    """The engine; with `single_tenant` all requests are of the first tenant. Artifacts are resident before it starts."""
+    """The engine; with `single_tenant` all requests are of the first tenant.
+
+    Artifacts are resident before it starts.
+    """
     base = load.load_base()
     standing = reset_peak_memory(base.model)
     most = max(part.in_flight for part in parts)

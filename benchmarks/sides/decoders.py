@@ -105,7 +105,10 @@ def run_prefixfleet(turn: WaitForTurn, task: DecodingTask, dtype: str, rows: int
 
 
 def run_peft_batched(turn: WaitForTurn, task: DecodingTask, dtype: str, rows: int, rounds: int) -> dict[str, Any]:
-    """`peft`'s generate, `rows_by_length` inputs at a time of one tenant, sorted by length, with the tenant's adapter set."""
+    """`peft`'s generate, `rows_by_length` inputs at a time of one tenant, sorted by length.
+
+    With the tenant's adapter set.
+    """
     model, base = _load_transformers_model(task, dtype)
     standing = reset_peak_memory()
     tenants = sorted(set(task.tenants))

@@ -143,6 +143,7 @@ _FRAMES: tuple[Callable[[Random], str], ...] = (
     lambda r: f"{r.choice(ADVERBS)} {{v}} {r.choice(PREPOSITIONS)} {r.choice(ADJECTIVES)} {r.choice(NOUNS)}",
     lambda r: f"{r.choice(NOUNS)} {{v}}",
     lambda r: (
-        f"{r.choice(('we', 'they', 'you', 'people'))} {_make_plural_verb(r)} {{v}} {r.choice(PREPOSITIONS)} {_make_phrase(r)}"
+        f"{r.choice(('we', 'they', 'you', 'people'))} {_make_plural_verb(r)} {{v}} "
+        f"{r.choice(PREPOSITIONS)} {_make_phrase(r)}"
     ),
 )

@@ -40,7 +40,10 @@ class TokenFile:
     def read_or_encode(
         self, texts: TextPairs, settings: Sequence[Any], encode: Callable[[], TokenizedPairs]
     ) -> TokenizedPairs:
-        """What the file holds of `texts`, or what `encode` makes of them now; `settings` (JSON) decides their ids too."""
+        """What the file holds of `texts`, or what `encode` makes of them now.
+
+        `settings` (JSON) decides their ids too.
+        """
         made_from = _hash_parts(json.dumps([_FORMAT_NAME, self.tokenizer_digest, *settings, texts]).encode())
         found = self._read(made_from)
         if found is not None:

@@ -153,8 +153,10 @@ def _check_non_inferiority(
                 high=high,
                 passed=passed,
                 sentence=(
-                    f"{METRIC_LABELS[rule.metric]} differs from the champion's by {difference:+.2f} [{low:+.2f}, {high:+.2f}] "
-                    f"on {'all' if name == ALL_SLICE else f'slice {name!r},'} {len(rows)} examples at {rule.confidence:.0%} "
+                    f"{METRIC_LABELS[rule.metric]} differs from the champion's by {difference:+.2f} "
+                    f"[{low:+.2f}, {high:+.2f}] "
+                    f"on {'all' if name == ALL_SLICE else f'slice {name!r},'} {len(rows)} examples at "
+                    f"{rule.confidence:.0%} "
                     f"confidence: {'no worse' if passed else 'may be worse'} by the margin of {rule.margin:g}."
                 ),
             )

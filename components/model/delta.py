@@ -132,7 +132,7 @@ def compute_prompt_prefix(base: Base, prompt_PW: Tensor) -> Prefix:
 def apply_deltas(
     base: Base, rows: Sequence["Delta | Prefix | None"], starts_B: Tensor | None = None
 ) -> Iterator[Attachment | None]:
-    """Run the base with one delta a batch row; see `components.model.prefix.attach.attach_prefixes` for what stands where.
+    """Run the base with one delta for each batch row; see `attach_prefixes` for the positions.
 
     Raises:
         BaseModelError: a delta does not fit the base.

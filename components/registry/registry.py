@@ -214,7 +214,10 @@ class Registry:
             remove_tenant(client, database, self._connection.ensure_experiment(), tenant)
 
     def find_remaining(self, tenant: str) -> list[str]:
-        """What MLflow still holds of a tenant, each in words; empty after `remove_tenant`, but for runs behind a server."""
+        """What MLflow still holds of a tenant, each in words.
+
+        Empty after `remove_tenant`, but for runs behind a server.
+        """
         with self._connection.open_client(f"what is left of {tenant}") as client:
             return find_remaining(client, self._connection.ensure_experiment(), tenant)
 

@@ -74,7 +74,7 @@ def measure_cell(
     result = CellResult(
         cell=cell,
         values=tuple(values),
-        trained=run.delta.parameters if run else 0,
+        trained=run.delta.parameter_count if run else 0,
         steps=run.steps if run else 0,
         best_step=run.best_step if run else 0,
         resumed_from=run.resumed_from if run else 0,

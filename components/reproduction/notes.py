@@ -31,7 +31,8 @@ def describe_setup(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> st
     )
     decoding = lines[0].point.cells[0].decoding
     return (
-        f"Base {base.name} ({base.parameters:,} parameters), data {data.name} ({data.kind}, {data.training_pair_count:,} training "
+        f"Base {base.name} ({base.parameters:,} parameters), data {data.name} ({data.kind}, "
+        f"{data.training_pair_count:,} training "
         f"pairs), {inputs:,} of {len(data.test):,} test inputs, beam {decoding.num_beams}; preset `{request.preset}`, "
         f"{budget}, {samples}{seeds}. Measured on {'; '.join(machines)}."
     )

@@ -55,7 +55,8 @@ def reproduce(
 ) -> list[Path]:
     """Measure what is missing and write the tables and the figure into `out`; the files written.
 
-    `read_facts` opens a base, `find_metrics` names what can be computed here of a suite, `write_files` writes tables and figure.
+    `read_facts` opens a base, `find_metrics` names what can be computed here of a suite, `write_files` writes tables
+    and figure.
 
     Raises:
         DataError, BaseModelError, ConfigError: nothing of the request can be run.

@@ -24,7 +24,10 @@ class ArtifactRef:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One row: a source to answer under one artifact. `sample_index` tells the rows of one prompt apart (OpenAI's n)."""
+    """One row: a source to answer under one artifact.
+
+    `sample_index` tells the rows of one prompt apart (OpenAI's n).
+    """
 
     artifact: ArtifactRef
     source: str

@@ -77,7 +77,8 @@ def plan_tenant(
 ) -> PlanItem:
     """One tenant's fingerprint, and whether the prefix in out/train has it.
 
-    `shared_fingerprints` remembers the fingerprints of shared prefixes from one call to the next; leave it out for a single one.
+    `shared_fingerprints` remembers the fingerprints of shared prefixes from one call to the next; leave it out for a
+    single one.
 
     Raises:
         ConfigError: it stands on itself, or on one that stands on another.

@@ -55,8 +55,8 @@ def train_together(
     """Train every job and give each back as soon as it ends; jobs are drawn when there is room for them.
 
     A module that trains nothing (in-context, no slots) is validated once and left as it is. Jobs of methods with
-    weights of their own (full, adapter, ...) run alone. `pass_runner` compute the passes: this process alone where none are
-    given. Ctrl-C, closing the iterator and the end of a peer save what is in training.
+    weights of their own (full, adapter, ...) run alone. `pass_runner` compute the passes: this process alone where none
+    are given. Ctrl-C, closing the iterator and the end of a peer save what is in training.
 
     An end in trouble is a TrainingError (no examples, one that does not fit the context or the memory, a loss that is
     not finite) or a WorkspaceError (its state cannot be read or written).

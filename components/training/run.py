@@ -60,8 +60,8 @@ class TrainingJob:
     With `state`, a folder, the run is saved there, and a job of the same `run_key` goes on from it; a state of another
     `run_key` is ignored and overwritten. `origin` names what `module` starts from where that is a trained delta (a warm
     start); it is kept with the state, since a resumed run has the origin of its first part. `log` gets the step and
-    `validation_loss`, `train_loss` and `compute_learning_rate` at every validation, step 0 included. `stop` is asked before
-    each step.
+    `validation_loss`, `train_loss` and `compute_learning_rate` at every validation, step 0 included. `stop` is asked
+    before each step.
     """
 
     config: TrainConfig

@@ -19,17 +19,17 @@ PREFECT = str(Path(sys.executable).with_name("prefect"))
 RUNS = """
 import sys
 from pathlib import Path
-from flows.environment import prepare
-prepare(Path(sys.argv[1]))
-from flows.run_local import run
+from flows.environment import prepare_environment
+prepare_environment(Path(sys.argv[1]))
+from flows.run_local import run_flow
 for tenants in (None, ["alder"]):
-    run("retrain", Path(sys.argv[1]), tenants)
-from components.rollout.store.ledger import Entry
-from flows.rollout import hold, tell_rollback
+    run_flow("retrain", Path(sys.argv[1]), tenants)
+from components.rollout.types import LedgerEntry
+from flows.rollout import hold, emit_rollback_event
 for tenant in ("alder", "birch"):
     hold(tenant, "pin", sys.argv[1])
     told = {"from_version": "2", "to_version": "1", "why": "worse"}
-    tell_rollback(Entry(tenant=tenant, by="rollout", action="rollback", **told))
+    emit_rollback_event(LedgerEntry(tenant=tenant, by="rollout", action="rollback", **told))
 """
 FORGET = "import sys; from flows.rollout import forget; forget('alder', sys.argv[1], 'ada')"
 

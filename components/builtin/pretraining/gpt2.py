@@ -42,8 +42,8 @@ def pretrain(
 ) -> Any:
     """Train on `config.steps` batches of (ids [B, T], weights [B, T]); returns the model in float32.
 
-    `log(step, mean loss of the last `log_every` steps, seconds)` reports progress; as often, `state` is written, and a run
-    that was stopped goes on from it with the rows that it had not read. Uses a GPU where there is one.
+    `log(step, mean loss of the last `log_every` steps, seconds)` reports progress; as often, `state` is written, and a
+    run that was stopped goes on from it with the rows that it had not read. Uses a GPU where there is one.
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 

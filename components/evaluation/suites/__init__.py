@@ -1,7 +1,8 @@
 """The metrics of published benchmarks as their official scripts compute them: figures that stand beside the tables'.
 
-`score_suite` takes texts and gives scores; `find_unavailable_metrics` says beforehand which metrics this machine cannot compute, and
-why. Knows no files. What gates and reports measure is `components.evaluation.metrics`, which has intervals.
+`score_suite` takes texts and gives scores; `find_unavailable_metrics` says beforehand which metrics this machine cannot
+compute, and why. Knows no files. What gates and reports measure is `components.evaluation.metrics`, which has
+intervals.
 """
 
 from components.evaluation.suites.scoring import (

@@ -52,8 +52,9 @@ def score_suite(
     """Score one prediction an example against its own references, of which each example has at least one.
 
     With `slices`, a label or None for each example, every slice is scored by itself too, as a corpus of its own. Scores
-    come metric by metric in the suite's order, slices by name and `all` last. Without `metrics` those that `find_unavailable_metrics`
-    names are left out; a metric that is asked for by name must be computable. An empty prediction counts as it is.
+    come metric by metric in the suite's order, slices by name and `all` last. Without `metrics` those that
+    `find_unavailable_metrics` names are left out; a metric that is asked for by name must be computable. An empty
+    prediction counts as it is.
 
     Raises:
         DataError: an unknown suite or metric, nothing to score, or counts that differ.

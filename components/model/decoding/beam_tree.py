@@ -46,7 +46,10 @@ class _BeamTreeLayer(DynamicLayer):  # type: ignore[misc]
         self._update_views()
 
     def select_columns(self, column_BS: Tensor, used: int) -> None:
-        """Hold these columns of every row, `used_columns` of them filled; the rows without a place in it become zero."""
+        """Hold these columns of every row, `used_columns` of them filled.
+
+        The rows without a place in it become zero.
+        """
         rows, width = self.buffer.shape[1:3]
         more = len(column_BS) - rows
         kept = self.buffer.flatten(1, 2).flatten(2)

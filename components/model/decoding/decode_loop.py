@@ -45,7 +45,7 @@ def decode(
     batch_size: int,
     engine: EngineConfig | None = None,
 ) -> Iterator[FinishedRow]:
-    """Generate for every request, `batch_size` rows at a time; each comes with its new ids, without end-of-text, when done.
+    """Generate for every request, `batch_size` rows at a time; yield each with its new ids when it is done.
 
     Requests must be possible, as `requests_for` makes them. They are asked for when places get free, but never while
     the base computes as anything but itself. Where memory runs out, half of the rows at a time go on, from their start.
@@ -185,7 +185,7 @@ def _start_run(work: _DecodeContext, rows: Sequence[DecodeRequest], weights: Any
     def suspended() -> AbstractContextManager[Any]:
         off = ExitStack()
         if weights is not None:
-            off.enter_context(weights.suspended())
+            off.enter_context(weights.suspend())
         if attachment is not None:
             off.enter_context(attachment.suspend())
         return off

@@ -1,7 +1,7 @@
 """Batches on their way: what the model remembers of each row, and the logits of the next token.
 
-Two kinds of `DecodingRun`: decoder-only models under prefilled caches, and two runs whose logits are mixed (guidance); that of
-encoder-decoder models is in `pair`. Knows models; does not know how a next token is chosen.
+Two kinds of `DecodingRun`: decoder-only models under prefilled caches, and two runs whose logits are mixed (guidance);
+that of encoder-decoder models is in `pair`. Knows models; does not know how a next token is chosen.
 
 Shapes: B rows of a batch, K beams, R = B x K, T source tokens, P slots, S slots of prefix and source, V vocabulary.
 """
@@ -82,7 +82,7 @@ class DecoderOnlyRun:
     def step(self, token_BK: Tensor) -> Tensor:
         """See `DecodingRun.step`."""
         self.position_B1 = self.position_B1 + 1
-        inputs = self.beam_cache.inputs(token_BK, self.position_B1, self.model.dtype)
+        inputs = self.beam_cache.prepare_inputs(token_BK, self.position_B1, self.model.dtype)
         logits: Tensor = self.model(**inputs, past_key_values=self.beam_cache.cache, use_cache=True).logits
         return logits.flatten(0, 1)
 

@@ -57,7 +57,10 @@ class RequestQueue:
         return self._window[0]
 
     def take(self, number: int, *, may_refill: bool) -> list[DecodeRequest]:
-        """At most so many rows, of one kind until `open_next_window` is asked again; `may_refill` lets another window be looked at."""
+        """At most so many rows, of one kind until `open_next_window` is asked again.
+
+        `may_refill` lets another window be looked at.
+        """
         if not self._window and may_refill:
             self._fill_window()
         taken, self._window = self._window[:number], self._window[number:]

@@ -32,7 +32,10 @@ class Seq2SeqRun:
         *,
         shared_beams: bool = True,
     ) -> None:
-        """Read every source once, padded on the right, and start every row's target; `GrowingCacheLayer` where beams may share."""
+        """Read every source once, padded on the right, and start every row's target.
+
+        `GrowingCacheLayer` where beams may share.
+        """
         self.model, self.attachment, self.beams = base.model, attachment, beams
         longest = max(map(len, sources))
         ids_BT = torch.tensor([[*ids] + [base.pad_id] * (longest - len(ids)) for ids in sources], device=base.device)

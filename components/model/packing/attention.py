@@ -1,8 +1,8 @@
 """Attention of packed rows, each behind its own prefix: two ways that give the same but for rounding.
 
-`attend_packed_fused` computes products, softmax and gradients itself: on a CPU the products of short rows are several times faster
-than torch's own attention and its backward. `attend_packed_with_sdpa` lays the rows side by side and leaves the rest to torch. Knows
-layouts and tensors; does not know models.
+`attend_packed_fused` computes products, softmax and gradients itself: on a CPU the products of short rows are several
+times faster than torch's own attention and its backward. `attend_packed_with_sdpa` lays the rows side by side and
+leaves the rest to torch. Knows layouts and tensors; does not know models.
 
 Shapes: N tokens, H query heads, K key/value heads, G = H / K, D head size, Q slots of all prefixes, and those of
 `components.model.packing.layout`.

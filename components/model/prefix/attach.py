@@ -1,8 +1,8 @@
 """Attach prefixes to any model that uses transformers' attention interface, without touching the model's code.
 
-Inside `attach_prefixes`, every attention of every site puts its row's prefix before its own keys and values and widens the
-mask; an infix stands behind the source, seen by the target alone. It fails closed: a layer that would run without its
-prefix is an error.
+Inside `attach_prefixes`, every attention of every site puts its row's prefix before its own keys and values and widens
+the mask; an infix stands behind the source, seen by the target alone. It fails closed: a layer that would run without
+its prefix is an error.
 
 In decoder-only models a row's real tokens start at the length of its prefix, as behind a prefilled cache. In
 encoder-decoder models they keep the base's own positions, and prefix slots have no relative position bias.
@@ -43,9 +43,10 @@ def attach_prefixes(
 
     A batch may hold every row n times in place (beam search). Where a forward of a decoder-only model gets no
     `position_ids` they are derived, with real tokens starting at the row's prefix length; `generate` needs them passed
-    (see `compute_positions`), because it makes its own otherwise. Infixes need `starts_B`: the column of each row's first token
-    behind the infix. One `attach_prefixes` at a time on a model, from one thread. With gradient checkpointing, call
-    `backward` inside too: its second forward is a forward (outside, torch refuses with a CheckpointError).
+    (see `compute_positions`), because it makes its own otherwise. Infixes need `starts_B`: the column of each row's
+    first token behind the infix. One `attach_prefixes` at a time on a model, from one thread. With gradient
+    checkpointing, call `backward` inside too: its second forward is a forward (outside, torch refuses with a
+    CheckpointError).
 
     Raises:
         BaseModelError: a prefix does not fit the model, or the model does not take the attention interface.

@@ -124,7 +124,7 @@ class PrefixModule(nn.Module):
             if not self.mlp_hidden:
                 values[site] = slots.values  # type: ignore[assignment]
                 continue
-            flat_PO: Tensor = slots.made()  # type: ignore[operator]
+            flat_PO: Tensor = slots.compute_values()  # type: ignore[operator]
             values_PL2HD = flat_PO.view(self.length, one.layers, 2, one.kv_heads, one.head_dim)
             values[site] = values_PL2HD.permute(1, 2, 3, 0, 4)
         return values

@@ -78,7 +78,7 @@ class Demonstrations:
         limit: int | None = None,
         leave_out_same: bool = False,
     ) -> list[int]:
-        """Ids of the demonstrations and the source, at most `token_budget` of them; the farthest are dropped until it fits.
+        """Ids of the demonstrations and the source, at most `token_budget`; the farthest examples are dropped first.
 
         Every source, a demonstration's as well, is cut to `limit` ids where that is set; targets stay whole. `encode`
         gives a text's ids without special tokens, and makes none of words such as "<|endoftext|>".

@@ -32,8 +32,8 @@ _save_model_lock = threading.Lock()  # MLflow keeps the model that it is loading
 def write_model(folder: Path, artifact: Path, config: Mapping[str, Any], decoding: Mapping[str, Any]) -> None:
     """Write an MLflow model for the (already verified) artifact folder.
 
-    `config` is what the model needs to find its base (path, revision, dtype); `select_decoding` overrides `DEFAULT_DECODING` as the
-    defaults of predict's `params`.
+    `config` is what the model needs to find its base (path, revision, dtype); `select_decoding` overrides
+    `DEFAULT_DECODING` as the defaults of predict's `params`.
     """
     with _save_model_lock:
         template = _build_template(

@@ -150,7 +150,7 @@ class DecoderBatch:
                 BranchInput(plan.branch.cache_index, plan.branch.pending_ids[: plan.token_count], plan.needs_logits)
                 for plan in part
             ]
-            with nullcontext() if weights is None else weights.applied(self.base.model):
+            with nullcontext() if weights is None else weights.apply(self.base.model):
                 found.append((self.kv_cache.forward(reads), [plan for plan in part if plan.needs_logits]))
         ready = [plan.sequence for plan in plans if plan.needs_logits and plan.branch is plan.sequence.branches[0]]
         outcomes = self._sample(ready, found) if ready else []

@@ -1,8 +1,8 @@
 """What readers attend to: two ways over blocks of keys and values, which give the same but for rounding.
 
-`BlockwiseBackend` is for one token each of many readers: it computes every block where it lies, copies none, and a reader
-costs what it has remembered. `GatheredBackend` lays the blocks of a few readers, or of some that read several tokens, side
-by side for torch's own attention. Knows tensors; does not know readers' places or models.
+`BlockwiseBackend` is for one token each of many readers: it computes every block where it lies, copies none, and a
+reader costs what it has remembered. `GatheredBackend` lays the blocks of a few readers, or of some that read several
+tokens, side by side for torch's own attention. Knows tensors; does not know readers' places or models.
 
 Shapes: R readers, T tokens of a reader, N tokens of all, X query heads, H key/value heads, G = X / H, D head size,
 B blocks (E of them that are looked at), S columns of a block, M blocks of the longest reader, C = M x S.

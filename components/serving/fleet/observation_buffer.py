@@ -130,8 +130,8 @@ def make_observation(
 ) -> Observation:
     """Rows that have ended well, as counts of this minute.
 
-    An answer is over-long that was cut at `token_limit` tokens, the tenant's own: any version is cut where a caller asks for
-    less.
+    An answer is over-long that was cut at `token_limit` tokens, the tenant's own: any version is cut where a caller
+    asks for less.
     """
     ended = list(rows)
     healths = [

@@ -107,7 +107,7 @@ class FleetVersions:
             await asyncio.sleep(seconds)
 
     async def choose(self, tenant: str, selector: str, key: str | None) -> VersionChoice:
-        """Who answers for a tenant: `selector` is an alias, a version's number, or "" for what its rollout says of a key.
+        """Choose the version that answers: `selector` is an alias, a version's number, or "" for the traffic split.
 
         Without a `key`, each request is drawn by itself.
 

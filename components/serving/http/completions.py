@@ -51,7 +51,10 @@ async def prepare_completion(
 
 
 class CompletionRun:
-    """One request on its way: `start` it, read its `stream_chunks` or its `collect_answer`, and `finish` it in any case."""
+    """One request on its way.
+
+    `start` it, read its `stream_chunks` or its `collect_answer`, and `finish` it in any case.
+    """
 
     def __init__(
         self, service: Service, body: CompletionRequest, request_id: str, choice: VersionChoice, *, is_user: bool

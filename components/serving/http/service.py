@@ -37,7 +37,10 @@ class Service:
     """The parts, joined; the engine comes when the base is loaded."""
 
     def __init__(self, workspace: Workspace, params: Params, database: Database, *, allows_anonymous: bool) -> None:
-        """`params` are the workspace's with what the command line changed; `allows_anonymous` lets everybody in without keys."""
+        """`params` are the workspace's with what the command line changed.
+
+        `allows_anonymous` lets everybody in without keys.
+        """
         self.params, self.database = params, database
         self.keys = ApiKeys(database, time.time, fresh_seconds=params.serve.keys_seconds)
         self.authenticator = Authenticator(self.keys, allows_anonymous=allows_anonymous)

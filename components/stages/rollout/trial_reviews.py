@@ -51,7 +51,10 @@ def review_trials(
     until_minute: int,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[TrialReview]:
-    """Every trial with what was seen up to before minute `until_minute`, in the order of tenants. Raises WorkspaceError."""
+    """Every trial with what was seen up to before minute `until_minute`, in the order of tenants.
+
+    Raises WorkspaceError.
+    """
     in_order = sorted(trials, key=lambda one: one[0].tenant)
     seen, before = read_totals(database, [standing for standing, _ in in_order], until_minute), read_findings(database)
     found = {

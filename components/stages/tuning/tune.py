@@ -143,7 +143,8 @@ class _Search:
                 break
             if not self._run_trial(running):
                 log_info(
-                    f"{tenant}: {request.minutes:g} minutes are over; the same command goes on with {_name_trial(running)}"
+                    f"{tenant}: {request.minutes:g} minutes are over; the same command goes on with "
+                    f"{_name_trial(running)}"
                 )
                 break
 

@@ -32,7 +32,7 @@ from components.training.objective import StepDeltas, TrainingExample
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """One process among `process_count`, the first with rank 0; `rendezvous_file` is a file that does not exist yet, of all of them."""
+    """One process of `process_count`, the first with rank 0; all share `rendezvous_file`, which does not exist yet."""
 
     rank: int
     process_count: int
@@ -139,7 +139,7 @@ def sum_gradients(deltas: StepDeltas) -> None:
 
 def _compute_step(base: Base, engine: EngineConfig, work: StepRequest, pipe: Connection) -> None:
     pipe.send(READY)
-    # Outside `checkpoint_blocks`: the first ones find out what the model can do, and it cannot cut a checkpointed block.
+    # Outside `checkpoint_blocks`: the first deltas probe the model, and a checkpointed block cannot be cut.
     deltas = StepDeltas(
         base, [_make_empty_delta(outline, base.device, train=work.train) for outline in work.prefix_shapes], engine
     )

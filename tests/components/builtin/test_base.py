@@ -23,7 +23,7 @@ def test_the_default_prefix_is_at_most_half_a_percent_of_the_base(base):
 
     length = load_params(FOLDER.parent / "params.yaml").train.prefix_length
     values = length * base.shape.layers * 2 * base.shape.kv_heads * base.shape.head_dim
-    assert 0 < values <= 0.005 * base.parameters
+    assert 0 < values <= 0.005 * base.parameter_count
 
 
 def test_the_base_copies_names_that_it_never_saw(base):

@@ -13,7 +13,8 @@ from components.data.schema import read_split
 def test_drops_pass_the_schema_and_are_the_same_in_every_process(tmp_path):
     names = write_builtin_drops(tmp_path / "a")
     code = (
-        "import sys, pathlib; from components.builtin.tenants import builtin_drops as d; d(pathlib.Path(sys.argv[1]))"
+        "import sys, pathlib; from components.builtin.tenants import write_builtin_drops as d; "
+        "d(pathlib.Path(sys.argv[1]))"
     )
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "b")], check=True, env={**os.environ, "PYTHONHASHSEED": "7"}

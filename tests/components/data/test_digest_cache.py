@@ -161,12 +161,12 @@ def test_an_index_survives_the_kill_of_its_writers(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{number}", f"{number}".encode()) for number in range(300)]
     script = f"""
 import sys, pathlib, time
-from components.data.digest_cache import Digests
+from components.data.digest_cache import DigestCache
 root = pathlib.Path({str(tmp_path)!r})
 while True:
-    digests = Digests(root / "var" / "digests", root, full_check=True, now_ns=lambda: time.time_ns() + 10**11)
+    digests = DigestCache(root / "var" / "digests", root, full_check=True, now_ns=lambda: time.time_ns() + 10**11)
     for number in range(300):
-        digests.of(root / str(number))
+        digests.digest_file(root / str(number))
     digests.save()
 """
     for wait_s in (0.3, 0.31, 0.33):

@@ -52,10 +52,10 @@ def test_no_texts_are_kept_too(file: TokenFile) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        lambda file, encode: file.pairs([("a", "b"), ("c", "e")], [None, False], encode),
-        lambda file, encode: file.pairs([("ab", ""), ("c", "d")], [None, False], encode),
-        lambda file, encode: file.pairs(TEXTS, [5, False], encode),
-        lambda file, encode: file.pairs(TEXTS, [None, True], encode),
+        lambda file, encode: file.read_or_encode([("a", "b"), ("c", "e")], [None, False], encode),
+        lambda file, encode: file.read_or_encode([("ab", ""), ("c", "d")], [None, False], encode),
+        lambda file, encode: file.read_or_encode(TEXTS, [5, False], encode),
+        lambda file, encode: file.read_or_encode(TEXTS, [None, True], encode),
         lambda file, encode: TokenFile(file.path, "1" * 64).read_or_encode(TEXTS, [None, False], encode),
     ],
 )

@@ -37,7 +37,7 @@ class Parts:
     def fit(self, base: Any, config: Any, train: Sequence[Any], validation: Sequence[Any], **more: Any) -> Any:
         self.fitted.append({"config": config, "train": list(train), "validation": list(validation), **more})
         more["log"](0, {"validation_loss": 2.0})
-        delta = SimpleNamespace(parameters=77)
+        delta = SimpleNamespace(parameter_count=77)
         went = {"steps": config.max_steps, "best_step": 1, "validation_loss": 1.5, "seconds": 4.0, "resumed_from": 0}
         return SimpleNamespace(delta=delta, **went)
 

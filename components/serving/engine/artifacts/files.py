@@ -46,7 +46,10 @@ class ArtifactFiles:
     """
 
     def __init__(self, base: Base, source: ArtifactSource, folder: Path, limit_bytes: int) -> None:
-        """Keep at most `limit_bytes` bytes under `folder`; what is there already counts, and what is torn there goes."""
+        """Keep at most `limit_bytes` bytes under `folder`.
+
+        What is there already counts, and what is torn there goes.
+        """
         self._base, self._source, self._folder = base, source, folder
         self._lock, self._retry_lock = threading.Lock(), threading.Lock()
         self._index: LRUCache[str] = LRUCache(limit_bytes)

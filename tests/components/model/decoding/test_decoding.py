@@ -203,7 +203,7 @@ def test_texts_are_sources_with_an_end_and_come_back_stripped(bases):
     prefix = some_prefix(base)
     (text,) = generate_text(base, prefix, ["NAME"], decoding, 1)
     (ids,) = generate(base, prefix, [[*base.tokenizer.convert_tokens_to_ids(list("NAME")), EOS]], decoding, 1)
-    assert text == base.texts.text(ids)
+    assert text == base.text_codec.decode(ids)
     assert generate_text(base, prefix, ["NAMELESS"], decoding, 1, max_source_tokens=4) == [text]
 
 
@@ -230,7 +230,7 @@ def real_base() -> Base:
 @pytest.mark.parametrize("beams", [1, 5])
 def test_a_trained_base_writes_what_it_writes_with_transformers(real_base, beams):
     texts = ["name : Blue Spice | eatType : pub", "name : Zizzi | food : Italian | area : riverside | near : Crowne"]
-    sources = real_base.texts.sources(texts)
+    sources = real_base.text_codec.encode_sources(texts)
     decoding = Decoding(num_beams=beams, max_new_tokens=30)
     prefix = make_text_prefix(real_base, "a restaurant in the city centre", 6)
     expected = [official(real_base, prefix, source, decoding) for source in sources]

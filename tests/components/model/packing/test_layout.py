@@ -38,11 +38,11 @@ def test_a_token_sees_its_own_slots_and_its_rows_tokens_up_to_itself(ragged, dat
 def test_from_a_token_on_the_others_are_the_same_queries(ragged, data):
     drawn = data.draw(ragged)
     layout = drawn.layout()
-    cut = layout.from_token(drawn.wanted)
+    cut = layout.drop_queries_before(drawn.wanted)
     kept = [number for number, (row, place) in enumerate(drawn.tokens) if place >= drawn.wanted[row]]
     assert len(cut.place_N) == len(kept)
     for query, number in enumerate(kept):
         assert seen_by(cut, query) == seen_by(layout, number)
     for name in ("slot_BS", "key_place_N", "owned_Q", "position_N"):
         assert torch.equal(getattr(cut, name), getattr(layout, name))
-    assert layout.from_token([0] * len(drawn.lengths)).query_BT.tolist() == layout.query_BT.tolist()
+    assert layout.drop_queries_before([0] * len(drawn.lengths)).query_BT.tolist() == layout.query_BT.tolist()

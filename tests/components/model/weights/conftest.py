@@ -54,7 +54,7 @@ def train(batch: dict[str, Tensor]) -> Callable[..., list[float]]:
         optimizer = torch.optim.AdamW(trainable.parameters(), lr=1e-2)
         losses = []
         for _ in range(steps):
-            with trainable.weights().applied(model):
+            with trainable.get_weights().apply(model):
                 loss = model(**batch).loss
                 loss.backward()
             losses.append(float(loss.detach()))

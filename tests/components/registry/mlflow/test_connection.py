@@ -165,7 +165,7 @@ def test_nothing_is_printed_not_even_while_tables_are_made(tmp_path: Path) -> No
     code = (
         "from pathlib import Path; from components.config import RegistryConfig; "
         "from components.registry.registry import Registry; import sys; "
-        "assert 'mlflow' not in sys.modules; print(Registry(RegistryConfig(), Path('.')).champions())"
+        "assert 'mlflow' not in sys.modules; print(Registry(RegistryConfig(), Path('.')).find_champions())"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     environment["PYTHONPATH"] = str(REPOSITORY)

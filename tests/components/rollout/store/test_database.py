@@ -61,11 +61,11 @@ def test_sqlite_is_made_once_by_many_at_a_time(tmp_path):
 def check_everything(database):
     append_entries(database, ENTRY)
     for change in (sql.update(LEDGER).values(by="eve"), sql.delete(LEDGER)):
-        with pytest.raises(WorkspaceError, match="append-only"), database.writing("to change it") as connection:
+        with pytest.raises(WorkspaceError, match="append-only"), database.transaction("to change it") as connection:
             connection.execute(change)
     assert read_history(database, "acme") == [ENTRY]
     assert read_history(database, "birch") == []
-    with database.writing("standings") as connection:
+    with database.transaction("standings") as connection:
         write_states(connection, [RolloutState(tenant="acme", champion="1"), RolloutState(tenant="birch")])
         write_states(connection, [RolloutState(tenant="acme", champion="2", paused_s=60.0)])
     assert read_state(database, "acme") == RolloutState(tenant="acme", champion="2", paused_s=60.0)

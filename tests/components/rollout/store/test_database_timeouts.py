@@ -50,46 +50,46 @@ def backend(connection):
 @pytest.mark.slow
 def test_a_lock_and_a_slow_statement(opened):
     ours, other = opened
-    with other.writing("a lock") as connection:
+    with other.transaction("a lock") as connection:
         connection.exec_driver_sql("LOCK TABLE prefixfleet_standings")
-        with told("lock timeout"), ours.reading("the standings") as blocked:
+        with told("lock timeout"), ours.connect("the standings") as blocked:
             blocked.exec_driver_sql("SELECT * FROM prefixfleet_standings")
-    with told("statement timeout"), ours.reading("a nap") as connection:
+    with told("statement timeout"), ours.connect("a nap") as connection:
         connection.exec_driver_sql("SELECT pg_sleep(60)")
-    with ours.reading("one") as connection:
+    with ours.connect("one") as connection:
         assert connection.exec_driver_sql("SELECT 1").scalar() == 1
 
 
 @pytest.mark.slow
 def test_a_stopped_server_is_told_and_left(opened):
     ours, _ = opened
-    with told("no answer within 3 s"), ours.reading("one") as connection, stopped(backend(connection)):
+    with told("no answer within 3 s"), ours.connect("one") as connection, stopped(backend(connection)):
         connection.exec_driver_sql("SELECT 1")
-    with told("no answer within 3 s"), ours.writing("a row") as connection:
+    with told("no answer within 3 s"), ours.transaction("a row") as connection:
         connection.exec_driver_sql("CREATE TABLE passing (number int)")
         held = backend(connection)
         os.kill(held, signal.SIGSTOP)  # the commit gets no answer
     os.kill(held, signal.SIGCONT)
-    with ours.reading("who serves") as connection:
+    with ours.connect("who serves") as connection:
         idle = backend(connection)
-    with stopped(idle), ours.reading("one, by another way") as connection:
+    with stopped(idle), ours.connect("one, by another way") as connection:
         assert backend(connection) != idle
-    with ours.reading("the head of them all") as connection:
+    with ours.connect("the head of them all") as connection:
         head = connection.exec_driver_sql("SELECT pg_read_file('postmaster.pid')").scalar().split()[0]
         held = backend(connection)
-    with stopped(int(head), held), told("timeout"), ours.reading("one") as connection:
+    with stopped(int(head), held), told("timeout"), ours.connect("one") as connection:
         pass
 
 
 @pytest.mark.slow
 def test_turns_at_postgresql_end_with_their_holder(opened):
     ours, other = opened
-    with other.turn("acme"):
-        with told("the turn of acme.*lock timeout"), ours.turn("acme"):
+    with other.lock("acme"):
+        with told("the turn of acme.*lock timeout"), ours.lock("acme"):
             pass
-        with ours.turn("birch"):
+        with ours.lock("birch"):
             pass
-    with ours.turn("acme"):
+    with ours.lock("acme"):
         pass
 
 

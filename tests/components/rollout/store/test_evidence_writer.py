@@ -54,7 +54,7 @@ def evidence(database):
 
 
 def counted(database):
-    with database.reading("who was counted") as connection:
+    with database.connect("who was counted") as connection:
         return connection.execute(sql.select(COUNTED_KEYS).where(COUNTED_KEYS.c.tenant == "acme")).all()
 
 
@@ -111,7 +111,7 @@ def test_who_was_counted_goes_with_the_trial_with_the_tenant_and_with_time(serve
     database = server()
 
     def stand(**values):
-        with database.writing("a standing") as connection:
+        with database.transaction("a standing") as connection:
             write_states(connection, [RolloutState(tenant="acme", **values)])
 
     write_observations(database, [], [to_evidence(EvidenceTicket(SECTION, user), answer()) for user in USERS])

@@ -21,7 +21,7 @@ def opened(request, tmp_path):
 
 
 def roll_back(database, number):
-    with database.writing("a rollback") as connection:
+    with database.transaction("a rollback") as connection:
         add_rollback(connection, LedgerEntry(tenant="acme", by="rollout", action="rollback", from_version=str(number)))
 
 

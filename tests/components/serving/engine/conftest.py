@@ -111,7 +111,10 @@ class Tenants:
     deltas: dict[str, Delta]
 
     def alone(self, request: GenerationRequest) -> tuple[str, str]:
-        """The row's text and finish without company: `sample_index` + 1 rows of the same are made, and the last is it."""
+        """The row's text and finish without company.
+
+        `sample_index` + 1 rows of the same are made, and the last is it.
+        """
         decoding = Decoding(
             max_new_tokens=request.max_tokens,
             temperature=request.temperature,

@@ -43,7 +43,7 @@ def test_greedy_rows_of_many_tenants_are_their_solo_outputs(
     "asked",
     [
         {"temperature": 0.8, "seed": 3},
-        {"temperature": 1.3, "top_p": 0.7, "seed": 5, "draw": 2},
+        {"temperature": 1.3, "top_p": 0.7, "seed": 5, "sample_index": 2},
         {"guidance": 2.5},
         {"guidance": 0.0},
         {"guidance": 0.4, "temperature": 0.5},

@@ -118,7 +118,7 @@ def test_where_memory_is_short_for_an_infix_its_row_ends_alone(
     base = build_base("gpt2")
     infix, *others = [random_prefix(base, length, length) for length in (40, 2, 4)]
     configs = [TrainConfig(method="infix"), TrainConfig(), TrainConfig()]
-    tenants = tenants_of(base, [Prefix.from_site(infix.stacked(), INFIX), *others], configs)
+    tenants = tenants_of(base, [Prefix.from_site(infix.stack_decoder_site(), INFIX), *others], configs)
     requests = [GenerationRequest(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
     put = KVCache.write_slots
 
@@ -140,7 +140,7 @@ def test_a_step_that_fails_for_one_row_alone_fails_it_alone(
     model = tenants.base.model
     requests = [GenerationRequest(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
     requests[2] = replace(requests[2], source="a,")
-    ((comma, _eos),) = tenants.base.texts.sources([","])
+    ((comma, _eos),) = tenants.base.text_codec.encode_sources([","])
 
     def refusing(_model: Any, _args: Any, kwargs: Any) -> None:
         ids = kwargs["input_ids"][0].tolist()
@@ -162,7 +162,7 @@ def test_a_row_that_an_encoder_cannot_take_fails_alone(
     tenants = tenants_of(build_base("bart"))
     requests = [GenerationRequest(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
     requests[2] = replace(requests[2], source="x y z")
-    (bad,) = tenants.base.texts.sources(["x y z"])
+    (bad,) = tenants.base.text_codec.encode_sources(["x y z"])
 
     def refusing(_encoder: Any, _args: Any, kwargs: Any) -> None:
         if any(ids[: len(bad)] == bad for ids in kwargs["input_ids"].tolist()):

@@ -48,7 +48,7 @@ def test_what_cannot_be_answered_is_an_error_and_never_the_plain_base(
             with pytest.raises(RegistryError):
                 await engine.submit(replace(good, artifact=tenants.artifacts[1]))
             assert (await pieces_of(engine, good))[-1].finish
-            assert "no answer from the store" in engine.health().trouble
+            assert "no answer from the store" in engine.health().artifact_store_error
 
     asyncio.run(serve())
 

@@ -31,7 +31,7 @@ def test_a_row_that_nobody_wants_leaves_and_the_others_go_on(
             await asyncio.sleep(0.05)
             health = engine.health()
             assert (health.running, health.queued) == (0, 0)
-            assert all(engine.residents.pinned(artifact) == 0 for artifact in tenants.artifacts)
+            assert all(engine.artifact_cache.count_pins(artifact) == 0 for artifact in tenants.artifacts)
             return texts
 
     for request, pieces in zip(others, asyncio.run(serve()), strict=True):

@@ -21,7 +21,7 @@ def test_log_probabilities_are_the_models_own(tenants: Any, running: Any, pieces
     text, _ = tenants.alone(request)
     assert "".join(token.text for token in tokens).strip() == text
     delta = tenants.deltas[request.artifact.tenant]
-    (source,) = tenants.base.texts.sources([request.source])
+    (source,) = tenants.base.text_codec.encode_sources([request.source])
     for count, token in enumerate(tokens):
         new = [tenants.base.tokenizer.convert_tokens_to_ids(one.text) for one in tokens[: count + 1]]
         ids = torch.tensor([[*source, *new[:-1]]])
@@ -29,4 +29,4 @@ def test_log_probabilities_are_the_models_own(tenants: Any, running: Any, pieces
             logprobs = tenants.base.model(ids, use_cache=False).logits[0, -1].log_softmax(-1)
         assert token.logprob == pytest.approx(float(logprobs[new[-1]]), abs=1e-4)
         values = logprobs.topk(3).values.tolist()
-        assert [value for _, value in token.others] == pytest.approx(values, abs=1e-4)
+        assert [value for _, value in token.alternatives] == pytest.approx(values, abs=1e-4)

@@ -28,12 +28,12 @@ def minutes(database, *, evidence=False):
 
 
 def break_(database):
-    with database.writing("to break it") as connection:
+    with database.transaction("to break it") as connection:
         connection.exec_driver_sql("ALTER TABLE prefixfleet_seen RENAME TO away")
 
 
 def mend(database):
-    with database.writing("to mend it") as connection:
+    with database.transaction("to mend it") as connection:
         connection.exec_driver_sql("ALTER TABLE away RENAME TO prefixfleet_seen")
 
 
@@ -93,7 +93,7 @@ def test_a_request_s_own_id_is_evidence_once_as_long_as_it_is_remembered_and_is_
     assert watch.deduplicate_ticket("acme", EvidenceTicket(120, 6)) is None
     asyncio.run(watch.flush())
     assert minutes(database, evidence=True) == [(1, 5)]
-    with database.reading("who was counted") as connection:
+    with database.connect("who was counted") as connection:
         assert connection.execute(sql.select(COUNTED_KEYS)).all() == []
     watch.forget("acme")
     assert watch.deduplicate_ticket("acme", EvidenceTicket(120, 6)) == EvidenceTicket(120, None)

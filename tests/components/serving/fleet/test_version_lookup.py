@@ -41,7 +41,7 @@ def test_one_tenant_s_slow_lookup_holds_up_no_other_and_is_shared(registry):
     registry.slow = {"alder"}
 
     async def talk():
-        found = VersionLookup(registry.versions)
+        found = VersionLookup(registry.find_versions)
         slow = [asyncio.create_task(found.find_version("alder", "7", use_cached=True)) for _ in range(10)]
         await asyncio.sleep(0)
         for _ in range(2):
@@ -59,7 +59,7 @@ def test_who_leaves_takes_nobody_s_lookup_with_him(registry):
     registry.slow = {"alder"}
 
     async def talk():
-        found = VersionLookup(registry.versions)
+        found = VersionLookup(registry.find_versions)
         first, second = (asyncio.create_task(found.find_version("alder", "3", use_cached=False)) for _ in range(2))
         while not registry.asked:
             await asyncio.sleep(0.01)
@@ -76,12 +76,12 @@ def test_a_failure_is_remembered_for_a_moment_and_what_was_known_for_longer(regi
 
     async def find(found, *, keep):
         try:
-            return (await found.find("alder", "3", keep=keep)).version
+            return (await found.find_version("alder", "3", use_cached=keep)).version
         except RegistryError:
             return "failed"
 
     async def talk():
-        found = VersionLookup(registry.versions)
+        found = VersionLookup(registry.find_versions)
         told = [await find(found, keep=False)]
         monkeypatch.setattr(version_lookup, "_FRESH_SECONDS", 0.0)
         registry.slow = {"alder"}
@@ -100,7 +100,7 @@ def test_a_registry_that_hangs_keeps_few_threads(registry):
     registry.slow = {f"t{number}" for number in range(40)}
 
     async def talk():
-        found = VersionLookup(registry.versions)
+        found = VersionLookup(registry.find_versions)
         asks = [asyncio.create_task(found.find_version(tenant, "1", use_cached=False)) for tenant in registry.slow]
         await asyncio.sleep(0.2)
         assert await asyncio.to_thread(lambda: "other work goes on") == "other work goes on"

@@ -32,11 +32,11 @@ def keys(database, clock):
 
 
 def test_several_keys_open_their_tenant_and_nothing_else_does(keys):
-    assert not keys.any()
+    assert not keys.has_any()
     made = [keys.create("alder", "ci"), keys.create("alder"), keys.create("birch"), keys.create(None)]
-    assert keys.any()
+    assert keys.has_any()
     for key, text in made:
-        assert keys.recognise(text) == key
+        assert keys.verify(text) == key
     name, secret = made[0][1].split("-", 2)[1:]
     other = made[2][1].split("-", 2)[2]
     for wrong in (
@@ -49,7 +49,7 @@ def test_several_keys_open_their_tenant_and_nothing_else_does(keys):
         f"sk-{name}-{secret}",
         "ü\ud800-x-y",
     ):
-        assert keys.recognise(wrong) is None
+        assert keys.verify(wrong) is None
     assert [key.tenant for key in keys.list()] == ["alder", "alder", "birch", None]
     assert [key.note for key in keys.list("alder")] == ["ci", ""]
 
@@ -73,7 +73,7 @@ def test_a_key_expires_and_is_revoked_without_a_restart(keys, database, clock):
     assert keys.revoke(key.id).revoked_s == clock.now_s
     clock.now_s += 2
     assert server.verify(text) is None
-    assert keys.any()
+    assert keys.has_any()
     with pytest.raises(ConfigError, match="the id of a key"):
         keys.revoke("nothing")
 
@@ -81,16 +81,16 @@ def test_a_key_expires_and_is_revoked_without_a_restart(keys, database, clock):
 def test_a_database_that_is_gone_leaves_recognised_keys_alone(keys, database, clock, monkeypatch):
     known, text = keys.create("alder")
     _, unseen = keys.create("birch")
-    assert keys.recognise(text) == known
+    assert keys.verify(text) == known
 
     def gone(_wanted):
         raise WorkspaceError("a key", "no database", "start it")
 
-    monkeypatch.setattr(database, "reading", gone)
+    monkeypatch.setattr(database, "connect", gone)
     clock.now_s += 100
-    assert keys.recognise(text) == known
+    assert keys.verify(text) == known
     with pytest.raises(WorkspaceError):
-        keys.recognise(unseen)
+        keys.verify(unseen)
 
 
 def test_forgetting_a_tenant_leaves_no_key_of_it(keys):

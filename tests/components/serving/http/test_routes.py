@@ -14,7 +14,7 @@ def test_an_answer_has_openais_shape_and_says_who_it_is_from(ask, fleet):
     assert answer.status_code == 200, answer.text
     body = answer.json()
     (choice,) = body["choices"]
-    champion = fleet.registry.champion("alder")
+    champion = fleet.registry.find_champion("alder")
     assert body["object"] == "text_completion"
     assert choice["index"] == 0
     assert choice["finish_reason"] == "length"
@@ -38,7 +38,7 @@ def test_prompts_and_draws_come_in_order_each_prompt_counted_once(ask, fleet):
 
     answer = ask(talk)
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
-    asked = [(one.source, one.draw, one.seed, one.stop, one.guidance) for one in fleet.engine.requests]
+    asked = [(one.source, one.sample_index, one.seed, one.stop, one.guidance) for one in fleet.engine.requests]
     assert asked == [
         ("one", 0, 7, ("x",), 2),
         ("one", 1, 7, ("x",), 2),
@@ -196,7 +196,7 @@ def test_a_full_queue_and_a_torn_artifact_are_told_as_they_are(ask, fleet):
         fleet.engine.full = True
         busy = await client.post("/v1/completions", json=PROMPT)
         fleet.engine.full = False
-        fleet.engine.broken.add(fleet.registry.champion("alder").sha256)
+        fleet.engine.broken.add(fleet.registry.find_champion("alder").sha256)
         return busy, await client.post("/v1/completions", json=PROMPT)
 
     busy, torn = ask(talk)

@@ -53,7 +53,7 @@ def test_a_swap_shows_at_the_next_look_and_no_sooner(world):
         world.champions["alder"] = version("alder", 2)
         still = await fleet.choose("alder", "", "key")
         await fleet.refresh()
-        return before, still, await fleet.choose("alder", "", "key"), fleet.swaps
+        return before, still, await fleet.choose("alder", "", "key"), fleet.swap_count
 
     before, still, after, swaps = asyncio.run(talk())
     assert (before.version.version, still.version.version, after.version.version) == ("1", "1", "2")
@@ -69,7 +69,7 @@ def test_what_is_swapped_in_is_brought_near_before_it_serves(world):
 
     async def talk():
         fleet = world.fleet()
-        fleet.warm = warm
+        fleet.preload = warm
         await fleet.refresh()
         assert order == []
         world.champions["alder"] = version("alder", 2)
@@ -96,13 +96,13 @@ def test_without_a_registry_the_last_map_stays_and_says_so(world):
         numbered = await fleet.choose("alder", "2", "key")
         world.gone = True
         await fleet.refresh()
-        assert "no answer" in fleet.trouble["registry"]
+        assert "no answer" in fleet.read_errors["registry"]
         same = await fleet.choose("alder", "", "key"), await fleet.choose("alder", "2", "key")
         with pytest.raises(RegistryError):
             await fleet.choose("birch", "3", "key")
         world.gone = False
         await fleet.refresh()
-        return early.value.status, numbered, same, fleet.trouble
+        return early.value.status, numbered, same, fleet.read_errors
 
     status, numbered, (champion, again), trouble = asyncio.run(talk())
     assert status == 503
@@ -138,7 +138,7 @@ def test_a_canary_answers_its_share_and_sticks_to_its_users(world):
     choices = chosen(world)
     challengers = [choice for choice in choices if choice.arm == "challenger"]
     assert 400 < len(challengers) < 600
-    assert all(choice.version.version == "2" and choice.instead.version == "1" for choice in challengers)
+    assert all(choice.version.version == "2" and choice.fallback.version == "1" for choice in challengers)
     assert chosen(world) == choices
     assert {choice.arm for choice in chosen(world, "champion")} == {"champion"}
     assert {choice.version.version for choice in chosen(world, "challenger", 20)} == {"2"}
@@ -175,7 +175,7 @@ def test_versions_without_a_digest_do_not_serve(world):
 def test_it_looks_again_and_again(world):
     async def talk():
         fleet = world.fleet()
-        following = asyncio.create_task(fleet.follow(0.02))
+        following = asyncio.create_task(fleet.run_forever(0.02))
         await asyncio.sleep(0.2)
         world.champions["alder"] = version("alder", 2)
         await asyncio.sleep(0.2)
@@ -197,7 +197,7 @@ def test_looks_that_overlap_never_bring_back_an_older_map(world):
                 warmed.set()
                 await asyncio.sleep(0.05)
 
-        fleet.warm = warm
+        fleet.preload = warm
         world.champions["alder"] = version("alder", 2)
         slow = asyncio.create_task(fleet.refresh())
         await warmed.wait()
@@ -238,7 +238,7 @@ def test_who_is_gone_is_told_whatever_becomes_of_the_tending(world):
 
     async def talk():
         fleet = world.fleet()
-        fleet.on_gone = told.append
+        fleet.on_tenant_removed = told.append
         await fleet.refresh()
         fleet.on_read = tend
         del world.champions["alder"]

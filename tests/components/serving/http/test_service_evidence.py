@@ -19,7 +19,7 @@ def expose(service, share, *, shadow=False, before=0.0, since=60):
 
 
 async def seen_of(service, *, evidence=True):
-    await service.watch.write()
+    await service.observation_buffer.flush()
     return observed(service.database, "alder", ["1", "2"], 1, 2**31 - 1, evidence=evidence)
 
 
@@ -34,7 +34,7 @@ async def sums_of(service, *, evidence=True):
 
 def counted(service):
     """How many are kept as counted."""
-    with service.database.reading("who was counted") as connection:
+    with service.database.connect("who was counted") as connection:
         return connection.execute(sql.select(sql.func.count()).select_from(COUNTED_KEYS)).scalar()
 
 
@@ -101,7 +101,7 @@ def test_split_by_request_draws_a_user_s_requests_each_by_itself(ask, on_trial, 
 
 
 def test_what_the_champion_answers_instead_is_no_evidence(ask, on_trial):
-    on_trial.engine.broken.add(on_trial.registry.challenger("alder").sha256)
+    on_trial.engine.broken.add(on_trial.registry.find_challenger("alder").sha256)
 
     async def talk(client, service):
         expose(service, 1.0)
@@ -118,12 +118,12 @@ def test_what_the_champion_answers_instead_is_no_evidence(ask, on_trial):
 @pytest.mark.parametrize(("broken", "errors"), [((), (0, 0)), (("challenger",), (0, 1)), (("champion",), (1, 0))])
 def test_a_shadow_is_evidence_in_pairs_whoever_fails(ask, on_trial, broken, errors):
     for which in broken:
-        on_trial.engine.broken.add(getattr(on_trial.registry, which)("alder").sha256)
+        on_trial.engine.broken.add(getattr(on_trial.registry, f"find_{which}")("alder").sha256)
 
     async def talk(client, service):
         expose(service, 1.0, shadow=True)
         await service.fleet.refresh()
-        working = asyncio.create_task(service.shadows.follow())
+        working = asyncio.create_task(service.shadow_queue.run_forever())
         for _ in range(3):
             await client.post("/v1/completions", json={**PROMPT, "user": "ada"})
         while sum(one.requests for one in await seen_of(service, evidence=False)) < 6:
@@ -155,7 +155,7 @@ def test_of_a_user_s_opinions_and_of_those_on_one_request_the_first_is_evidence(
 def test_an_opinion_that_was_not_kept_counts_when_it_is_said_again_and_is_kept_once(ask, on_trial):
     async def talk(client, service):
         def rename(table, other):
-            with service.database.writing("to break or mend it") as connection:
+            with service.database.transaction("to break or mend it") as connection:
                 connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {other}")
 
         async def say(**said):
@@ -177,7 +177,7 @@ def test_an_opinion_that_was_not_kept_counts_when_it_is_said_again_and_is_kept_o
 
 def test_what_was_dropped_shows(ask, fleet):
     async def talk(client, service):
-        service.watch.dropped, service.watch.trouble = 3, "no answer"
+        service.observation_buffer.dropped, service.observation_buffer.write_error = 3, "no answer"
         return (await client.get("/healthz")).json(), (await client.get("/metrics")).text
 
     health, metrics = ask(talk)

@@ -12,7 +12,7 @@ PROMPT = {"model": "alder", "prompt": "thing: boat"}
 
 
 def expose(service, share, mode):
-    with service.database.writing("a trial") as connection:
+    with service.database.transaction("a trial") as connection:
         write_states(connection, [RolloutState(tenant="alder", champion="1", challenger="2", mode=mode, share=share)])
 
 
@@ -53,10 +53,10 @@ def test_a_challenger_that_cannot_be_had_costs_its_callers_nothing(ask, fleet):
         expose(service, 1.0, "canary")
         await service.fleet.refresh()
         good = await client.post("/v1/completions", json=PROMPT)
-        fleet.engine.broken.add(fleet.registry.challenger("alder").sha256)
+        fleet.engine.broken.add(fleet.registry.find_challenger("alder").sha256)
         instead = await client.post("/v1/completions", json=PROMPT)
         asked = await client.post("/v1/completions", json={**PROMPT, "model": "alder@challenger"})
-        await service.watch.write()
+        await service.observation_buffer.flush()
         return good, instead, asked, seen_of(service.database)
 
     good, instead, asked, seen = ask(talk)
@@ -72,7 +72,7 @@ def test_a_shadow_answers_unseen_when_nobody_waits_and_is_compared(ask, fleet):
     async def talk(client, service):
         expose(service, 1.0, "shadow")
         await service.fleet.refresh()
-        working = asyncio.create_task(service.shadows.follow())
+        working = asyncio.create_task(service.shadow_queue.run_forever())
         fleet.engine.queued = 1
         answer = await client.post("/v1/completions", json=PROMPT)
         await asyncio.sleep(0.1)
@@ -82,7 +82,7 @@ def test_a_shadow_answers_unseen_when_nobody_waits_and_is_compared(ask, fleet):
             lambda: service.metrics.registry.get_sample_value("prefixfleet_shadows_total", {"fate": "answered"})
         )
         working.cancel()
-        await service.watch.write()
+        await service.observation_buffer.flush()
         return answer, waited, seen_of(service.database)
 
     answer, waited, seen = ask(talk)

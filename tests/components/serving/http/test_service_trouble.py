@@ -17,14 +17,14 @@ def expose(service, shadow=False):
 
 
 async def seen_of(service):
-    await service.watch.write()
+    await service.observation_buffer.flush()
     seen = observed(service.database, "alder", ["1", "2"], 0, 2**31 - 1)
     return {(one.arm, one.version): (one.requests, one.errors) for one in seen}
 
 
 def refuse(fleet, problem):
     """Let the engine refuse alder's challenger so."""
-    submit, sha256 = fleet.engine.submit, fleet.registry.challenger("alder").sha256
+    submit, sha256 = fleet.engine.submit, fleet.registry.find_challenger("alder").sha256
 
     async def submitted(request):
         if request.artifact.sha256 == sha256:
@@ -47,7 +47,7 @@ def test_what_the_challenger_cannot_help_is_not_counted_against_it(ask, fleet, s
     async def talk(client, service):
         expose(service, shadow)
         await service.fleet.refresh()
-        working = asyncio.create_task(service.shadows.follow())
+        working = asyncio.create_task(service.shadow_queue.run_forever())
         answer = await client.post("/v1/completions", json=PROMPT)
         await asyncio.sleep(0.05)
         working.cancel()
@@ -65,7 +65,7 @@ def test_what_the_challenger_cannot_help_is_not_counted_against_it(ask, fleet, s
 
 def test_files_that_are_missing_count_against_a_challenger_and_a_store_that_is_gone_does_not(ask, fleet):
     fleet.register("alder", 7, CHALLENGER)
-    version, store = fleet.registry.challenger("alder"), fleet.workspace.root / "var/mlflow/artifacts"
+    version, store = fleet.registry.find_challenger("alder"), fleet.workspace.root / "var/mlflow/artifacts"
     (tensors,) = store.glob(f"**/{version.run_id}/artifacts/model/artifacts/prefix.safetensors")
 
     async def talk(client, service):
@@ -129,7 +129,7 @@ def test_a_source_too_long_for_both_is_the_callers_fault_and_so_is_one_for_whom_
 
 def test_the_champion_answers_a_record_in_its_own_form(ask, fleet):
     fleet.register("alder", 7, CHALLENGER, form="key=value; key=value")
-    fleet.engine.broken.add(fleet.registry.challenger("alder").sha256)
+    fleet.engine.broken.add(fleet.registry.find_challenger("alder").sha256)
 
     async def talk(client, service):
         expose(service)
@@ -188,7 +188,7 @@ def test_an_answer_as_short_as_its_caller_asked_is_not_over_long(ask, fleet, mon
 
     async def talk(client, service):
         await client.post("/v1/completions", json={**PROMPT, **tokens})
-        await service.watch.write()
+        await service.observation_buffer.flush()
         return observed(service.database, "alder", ["1"], 0, 2**31 - 1)
 
     (one,) = ask(talk)

@@ -47,9 +47,9 @@ def test_a_signed_message_makes_the_server_look(ask, fleet, monkeypatch):
         sent = now()
         headers = {"x-mlflow-delivery-id": "id", "x-mlflow-timestamp": sent}
         wrong = await client.post("/admin/refresh", content=b"{}", headers={**headers, "x-mlflow-signature": "v1,x"})
-        stands = "birch" in service.fleet.map.champions
+        stands = "birch" in service.fleet.snapshot.champions
         signed = {**headers, "x-mlflow-signature": compute_signature("secret", "id", sent, b"{}")}
         right = await client.post("/admin/refresh", content=b"{}", headers=signed)
-        return wrong.status_code, stands, right.status_code, "birch" in service.fleet.map.champions
+        return wrong.status_code, stands, right.status_code, "birch" in service.fleet.snapshot.champions
 
     assert ask(talk, is_open=False) == (401, True, 200, False)

@@ -70,7 +70,7 @@ def test_one_tenant_s_trouble_holds_up_nobody(fleet):
 
 def test_new_versions_reach_the_others_where_one_tenant_is_in_trouble(fleet):
     place = fleet.workspace
-    newest = {tenant: place.registry.versions(tenant)[0] for tenant in ("alder", "cedar")}
+    newest = {tenant: place.registry.find_versions(tenant)[0] for tenant in ("alder", "cedar")}
     place.params.tenants["alder"] = {"rollout": {"policy": "nonsense"}}
     promoted, troubles = register.roll_out(place, newest, [])
     assert promoted == {"cedar": "1"}
@@ -100,7 +100,7 @@ def test_a_cycle_asks_mlflow_once_for_the_whole_fleet(fleet):
     place.registry = Counted(fleet.workspace.registry)
     rolled, _ = run_cycle(place, now_s=lambda: fleet.now_s)
     assert [one.action for one in rolled] == ["wait"] * 4
-    assert place.registry.asked == ["standing"]
+    assert place.registry.asked == ["poll_aliased"]
 
 
 def test_a_shadow_compares_both_outputs(make_fleet):

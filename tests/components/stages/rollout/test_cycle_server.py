@@ -66,15 +66,15 @@ def test_a_trial_and_a_removal_over_http(server, make_fleet, monkeypatch, tmp_pa
         registry.log_run(tenant, RunLog(files=[tmp_path / "report.json"]))
     registry.remove("alder")
     registry.remove("alder")
-    (hidden,) = registry.remains("alder")
+    (hidden,) = registry.find_remaining("alder")
     assert "mlflow gc --run-ids" in hidden
     assert len(list((tmp_path / "store").rglob("report.json"))) == 1
-    assert len(registry.remains("birch")) == 4
+    assert len(registry.find_remaining("birch")) == 4
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{tmp_path}/server.db")
     registry = fleet.workspace.registry
-    read = {tenant: version.version for tenant, version in registry.standing("champion")["champion"].items()}
-    assert read == {tenant: version.version for tenant, version in registry.champions().items()} == {"birch": "2"}
+    read = {tenant: version.version for tenant, version in registry.poll_aliased("champion")["champion"].items()}
+    assert read == {tenant: version.version for tenant, version in registry.find_champions().items()} == {"birch": "2"}
     registry.remove("alder")
-    assert registry.remains("alder") == []
-    assert len(registry.remains("birch")) == 4
+    assert registry.find_remaining("alder") == []
+    assert len(registry.find_remaining("birch")) == 4
     assert b"alder" not in (tmp_path / "server.db").read_bytes()

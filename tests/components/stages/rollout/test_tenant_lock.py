@@ -84,7 +84,7 @@ def test_a_challenger_that_is_moved_during_the_look_is_left_to_the_next_cycle(fl
             return getattr(self.place, name)
 
         def poll_aliased(self, *aliases):
-            found = self.place.standing(*aliases)
+            found = self.place.poll_aliased(*aliases)
             fleet.move("alder", challenger="3")
             return found
 
@@ -138,7 +138,7 @@ def test_a_pin_before_a_tenant_s_turn_wins_and_one_during_it_holds_what_came_of_
         fleet.move(tenant, champion="1")
     fleet.roll()
     place = fleet.workspace
-    versions = {tenant: place.registry.versions(tenant)[0] for tenant in ("alder", "birch")}
+    versions = {tenant: place.registry.find_versions(tenant)[0] for tenant in ("alder", "birch")}
     pins = []
 
     class Pinned:
@@ -172,7 +172,7 @@ def test_a_tenant_that_is_forgotten_before_its_new_version_s_turn_does_not_come_
     fleet.release("birch")
     place = fleet.workspace
     fleet.register("birch")
-    version = place.registry.versions("birch")[0]
+    version = place.registry.find_versions("birch")[0]
     place.registry.remove("birch")
     remove_rows(place.database, "birch")
     promoted, troubles = register.roll_out(place, {"birch": version}, [])

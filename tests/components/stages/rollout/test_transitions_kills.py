@@ -21,7 +21,7 @@ from components.stages import register
 from components.stages.workspace import Workspace
 
 place, name, before = Workspace(Path(sys.argv[1])), sys.argv[2], sys.argv[3] == "before"
-versions = {tenant: place.registry.versions(tenant)[0] for tenant in ("alder", "birch", "cedar")}
+versions = {tenant: place.registry.find_versions(tenant)[0] for tenant in ("alder", "birch", "cedar")}
 
 class Deadly:
     def __init__(self, registry):
@@ -45,8 +45,8 @@ from components.stages.rollout import corrections
 from components.stages.workspace import Workspace
 
 if sys.argv[2] == "killed":
-    corrections.delivered = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-corrections.deliver(Workspace(Path(sys.argv[1])))
+    corrections.mark_delivered = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+corrections.deliver_corrections(Workspace(Path(sys.argv[1])))
 """
 
 

@@ -48,12 +48,12 @@ def serve(database, tenant, minute, requests, errors=0):
 
 
 def stand(database, trials):
-    with database.writing("standings") as connection:
+    with database.transaction("standings") as connection:
         write_states(connection, [one for one, _ in trials])
 
 
 def seen(found):
-    return {case.standing.tenant: case.judged and case.judged.seen for case in found}
+    return {case.state.tenant: case.last_findings and case.last_findings.seen for case in found}
 
 
 def test_only_what_has_grown_is_judged_anew(database):

@@ -42,7 +42,7 @@ tenants:
 
 def request(**changes) -> TuneRequest:
     given = {"tenant": "alder", "trials": 4, "metric": "validation-loss"}
-    return TuneRequest(**{**given, "wanted": SearchOptions(lengths=(1, 3), rates=(0.05, 0.5)), **changes})
+    return TuneRequest(**{**given, "options": SearchOptions(lengths=(1, 3), rates=(0.05, 0.5)), **changes})
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_dry_run_leaves_every_file_and_the_next_call_writes_without_a_trial(ro
 
 def test_nothing_is_written_when_the_present_values_are_the_best(root):
     (root / "params.yaml").write_text(COMMENTED.replace("1.0e-7", "0.3"))
-    tuned = tune(Workspace(root), request(wanted=SearchOptions(lengths=(2,), rates=(1e-9, 1e-8)), trials=3))
+    tuned = tune(Workspace(root), request(options=SearchOptions(lengths=(2,), rates=(1e-9, 1e-8)), trials=3))
     assert tuned.best_trial.number == tuned.current_trial.number == 0
     assert not tuned.is_written
     assert tuned.values == {}
@@ -120,7 +120,7 @@ def test_nothing_is_written_when_the_present_values_are_the_best(root):
 def test_what_decides_a_score_begins_another_study(root, write_tenant, change):
     first = tune(Workspace(root), request(trials=2, dry_run=True))
     changes = {
-        "space": {"wanted": SearchOptions(lengths=(1, 4), rates=(0.05, 0.5))},
+        "space": {"options": SearchOptions(lengths=(1, 4), rates=(0.05, 0.5))},
         "metric": {"metric": "rougeL"},
         "steps": {"steps": 4},
     }
@@ -138,7 +138,7 @@ def test_what_decides_a_score_begins_another_study(root, write_tenant, change):
 
 def test_a_length_that_does_not_fit_fails_with_its_reason_and_the_search_goes_on(root):
     wanted = SearchOptions(lengths=(2, 900), rates=(0.3, 0.3), init_texts=())
-    tuned = tune(Workspace(root), request(wanted=wanted, trials=9))
+    tuned = tune(Workspace(root), request(options=wanted, trials=9))
     failed = [row for row in tuned.trials if row.state == "failed"]
     assert {row.fields["prefix_length"] for row in failed} == {900}
     assert all("160" in row.reason for row in failed)
@@ -149,7 +149,7 @@ def test_a_length_that_does_not_fit_fails_with_its_reason_and_the_search_goes_on
 def test_a_search_in_which_everything_fails_ends_with_the_reason(root):
     (root / "params.yaml").write_text(COMMENTED.replace("prefix_length: 2", "prefix_length: 500"))
     with pytest.raises(TrainingError, match="failed, the last for"):
-        tune(Workspace(root), request(wanted=SearchOptions(lengths=(900,)), trials=100))
+        tune(Workspace(root), request(options=SearchOptions(lengths=(900,)), trials=100))
 
 
 def test_scores_are_those_of_the_metric_on_the_validation_split(root, monkeypatch):
@@ -168,7 +168,7 @@ def test_scores_are_those_of_the_metric_on_the_validation_split(root, monkeypatc
 
 def test_worse_losses_are_given_up_but_never_the_present_values(root):
     (root / "params.yaml").write_text(COMMENTED.replace("max_steps: 6", "max_steps: 12"))
-    tuned = tune(Workspace(root), request(trials=12, wanted=SearchOptions(lengths=(1, 2, 3), rates=(1e-6, 0.9))))
+    tuned = tune(Workspace(root), request(trials=12, options=SearchOptions(lengths=(1, 2, 3), rates=(1e-6, 0.9))))
     pruned = [row for row in tuned.trials if row.state == "pruned"]
     assert pruned
     assert all(row.steps < 12 and row.cost is None for row in pruned)
@@ -188,7 +188,7 @@ def test_worse_losses_are_given_up_but_never_the_present_values(root):
 )
 def test_every_method_is_searched_by_what_it_has(root, train, wanted, fields):
     (root / "params.yaml").write_text(COMMENTED.replace("max_steps: 6", f"max_steps: 3\n  {train}"))
-    tuned = tune(Workspace(root), request(wanted=wanted, trials=3, metric="bleu"))
+    tuned = tune(Workspace(root), request(options=wanted, trials=3, metric="bleu"))
     assert len(tuned.trials) == 3
     assert tuned.current_trial.cost is not None
     expected = fields or {"learning_rate", "prefix_length", "initialization", "init_text"}

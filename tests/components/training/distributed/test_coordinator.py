@@ -119,7 +119,7 @@ def test_the_end_of_a_process_leaves_a_state_to_go_on_from(
     saved = {"state": tmp_path, "run_key": "a", "max_steps": 6}
     expected = KeyboardInterrupt if end == "interrupted" else TrainingError
     with pytest.raises(expected) as caught, open_pass_runner(base, gpt2, PROCESSES) as peers:  # noqa: PT012 - one block
-        (helper,) = peers.helpers  # type: ignore[attr-defined]
+        (helper,) = peers.workers  # type: ignore[attr-defined]
         trained(base, [job_of(base, "alder", stop=stop, **saved)], peers)
     if end == "killed":
         assert "process 1 on cpu ended: exit code -9" in str(caught.value)

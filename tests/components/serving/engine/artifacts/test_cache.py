@@ -89,13 +89,13 @@ def test_who_gives_up_waiting_takes_nothing_from_the_others(store: Any, opened: 
             return await second
 
         assert asyncio.run(run()).tenant == "acme"
-        assert residents.pinned(artifact) == 1
+        assert residents.count_pins(artifact) == 1
 
 
 def test_the_least_recently_used_leave_the_device_but_stay_on_disk(store: Any, opened: Any, random_prefix: Any) -> None:
     artifacts = [store.add(f"tenant-{number}", random_prefix(store.base, 2, number)) for number in range(4)]
     with opened() as residents:
-        (size,) = (one.bytes for one in acquired(residents, artifacts[0]))
+        (size,) = (one.size_bytes for one in acquired(residents, artifacts[0]))
     with opened(device=3 * size) as residents:
         acquired(residents, *artifacts[:3])
         acquired(residents, artifacts[0])
@@ -112,7 +112,7 @@ def test_rows_in_flight_keep_theirs_and_new_ones_are_told_to_come_again(
 ) -> None:
     held, other = (store.add(name, random_prefix(store.base, 2, len(name))) for name in ("held", "other"))
     with opened() as residents:
-        size = acquired(residents, held)[0].bytes
+        size = acquired(residents, held)[0].size_bytes
     with opened(device=size) as residents:
         acquired(residents, held, release=False)
         (refused,) = acquired(residents, other)
@@ -188,10 +188,10 @@ def test_where_the_store_is_down_what_is_resident_serves_and_trouble_is_told(
         found, refused = acquired(residents, here, there)
         assert found.tenant == "here"
         assert isinstance(refused, RegistryError)
-        assert "no answer" in residents.trouble
+        assert "no answer" in residents.store_error
         store.down = False
         acquired(residents, there)
-        assert residents.trouble == ""
+        assert residents.store_error == ""
 
 
 def test_trouble_ends_by_itself_once_the_store_answers(store: Any, opened: Any, random_prefix: Any) -> None:
@@ -199,13 +199,13 @@ def test_trouble_ends_by_itself_once_the_store_answers(store: Any, opened: Any, 
     with opened() as residents:
         store.down = True
         acquired(residents, artifact)
-        asyncio.run(residents.retry())
-        assert "no answer" in residents.trouble
+        asyncio.run(residents.retry_failed_fetch())
+        assert "no answer" in residents.store_error
         store.down = False
-        asyncio.run(residents.retry())
-        assert (residents.trouble, residents.pinned(artifact), residents.counts[0]) == ("", 0, 1)
+        asyncio.run(residents.retry_failed_fetch())
+        assert (residents.store_error, residents.count_pins(artifact), residents.counts[0]) == ("", 0, 1)
         before = store.fetched.total()
-        asyncio.run(residents.retry())
+        asyncio.run(residents.retry_failed_fetch())
         assert store.fetched.total() == before
 
 
@@ -214,20 +214,20 @@ def test_a_missing_artifact_is_no_trouble_of_the_store(store: Any, opened: Any, 
     with opened() as residents:
         (refused,) = acquired(residents, replace(artifact, sha256="0" * 64))
         assert isinstance(refused, ArtifactError)
-        assert residents.trouble == ""
+        assert residents.store_error == ""
 
 
 def test_a_store_that_hangs_in_trouble_holds_up_one_thread(store: Any, opened: Any, random_prefix: Any) -> None:
     kept, *cold = (store.add(f"tenant-{number}", random_prefix(store.base, 2, number)) for number in range(9))
     with opened() as residents:
-        (size,) = (one.bytes for one in acquired(residents, kept))
+        (size,) = (one.size_bytes for one in acquired(residents, kept))
     with opened(device=size) as residents:
         store.down = True
         acquired(residents, cold[0])
         store.open.clear()
 
         async def run() -> tuple[list[Any], Any]:
-            asking = asyncio.create_task(residents.retry())
+            asking = asyncio.create_task(residents.retry_failed_fetch())
             await asyncio.sleep(0.05)
             refused = await asyncio.gather(*map(residents.acquire, cold[1:]), return_exceptions=True)
             from_disk = await asyncio.wait_for(residents.acquire(kept), 10)
@@ -250,12 +250,12 @@ def test_what_is_dropped_leaves_every_floor_and_rows_keep_what_they_hold(
         acquired(residents, kept)
         (held,) = acquired(residents, gone, release=False)
         assert residents.owners == {gone.sha256: "gone", kept.sha256: "kept"}
-        residents.drop([gone.sha256])
+        residents.evict([gone.sha256])
         assert residents.owners == {kept.sha256: "kept"}
-        assert residents.counts == (1, 0, held.bytes)
+        assert residents.counts == (1, 0, held.size_bytes)
         assert [path.name for path in (tmp_path / "cache").iterdir()] == [kept.sha256]
         assert held.delta.prefix is not None
-        assert residents.pinned(gone) == 1
+        assert residents.count_pins(gone) == 1
         residents.release(gone)
         assert acquired(residents, gone)[0] is not held
 
@@ -285,8 +285,8 @@ def test_many_more_tenants_than_the_memory_holds_take_turns(
 ) -> None:
     artifacts = [store.add(f"tenant-{number}", random_prefix(base, 5)) for number in range(30)]
     with opened() as residents:
-        size = acquired(residents, artifacts[0])[0].bytes
+        size = acquired(residents, artifacts[0])[0].size_bytes
     with opened(device=10 * size) as residents:
         for start in range(0, 30, 10):
-            assert all(one.bytes == size for one in acquired(residents, *artifacts[start : start + 10]))
+            assert all(one.size_bytes == size for one in acquired(residents, *artifacts[start : start + 10]))
         assert residents.counts == (10, 0, 10 * size)

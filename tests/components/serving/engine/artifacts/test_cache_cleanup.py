@@ -135,15 +135,15 @@ def test_it_follows_what_it_hears_and_goes_on_without_a_registry(tended: Any) ->
     (artifact,), residents, registry, tending = tended(1)
 
     async def talk() -> None:
-        following = asyncio.create_task(tending.follow())
+        following = asyncio.create_task(tending.run_forever())
         registry.gone = True
-        tending.hear({artifact.sha256})
-        tending.hear(())
+        tending.notify({artifact.sha256})
+        tending.notify(())
         while not registry.asked:
             await asyncio.sleep(0.01)
         registry.gone = False
         registry.held.clear()
-        tending.hear(())
+        tending.notify(())
         while residents.owners:
             await asyncio.sleep(0.01)
         following.cancel()
