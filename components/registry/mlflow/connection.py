@@ -17,8 +17,14 @@ from typing import Any, TypeVar
 from components.config import RegistryConfig
 from components.errors import RegistryError
 from components.registry.mlflow.probe import enable_write_ahead_log, is_server, probe_address
+from components.storage.urls import (
+    TRACKING_URI_VARIABLE,
+    format_first_line,
+    hide_password,
+    read_tracking_uri,
+    resolve_uri,
+)
 
-URI_VARIABLE = "MLFLOW_TRACKING_URI"
 BACKEND_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
 """MLflow's own name for the database that its server stands on; where it is set, we may go to that directly."""
 
@@ -34,7 +40,7 @@ _ENVIRONMENT = {
 _LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
 _PROBE_INTERVAL_SECONDS = 5.0
 _RETRY_SECONDS = 30.0
-_FIX = f"start MLflow, or correct registry.tracking_uri in params.yaml ({URI_VARIABLE} wins over it)"
+_FIX = f"start MLflow, or correct registry.tracking_uri in params.yaml ({TRACKING_URI_VARIABLE} wins over it)"
 _BACKEND_FIX = f"start MLflow's database, or correct or unset {BACKEND_VARIABLE}"
 _DISK_FIX = "free space on the disk that the database is on, or mend it"
 
@@ -135,7 +141,7 @@ class MlflowConnection:
 
     def __init__(self, config: RegistryConfig, workspace: Path) -> None:
         """Nothing is opened before the first call; a relative sqlite path is taken from the workspace."""
-        self.uri = resolve_uri(os.environ.get(URI_VARIABLE) or config.tracking_uri, workspace)
+        self.uri = resolve_uri(read_tracking_uri(config.tracking_uri), workspace)
         self.is_server = is_server(self.uri)
         self._endpoint = MlflowEndpoint(self.uri, _FIX, is_own=True)
         backend = os.environ.get(BACKEND_VARIABLE)
@@ -213,30 +219,6 @@ class MlflowConnection:
             got = f"{self._experiment!r} is deleted"
             raise RegistryError("an active MLflow experiment", got, "restore it in MLflow or name another")
         return str(experiment.experiment_id)
-
-
-def resolve_uri(uri: str, workspace: Path) -> str:
-    """The tracking URI with a relative sqlite path made absolute from the workspace."""
-    scheme, separator, path = uri.partition(":///")
-    if separator and scheme.split("+")[0] == "sqlite" and path and path != ":memory:":
-        return f"{scheme}:///{(workspace / path).resolve()}"
-    return uri
-
-
-def format_first_line(problem: BaseException) -> str:
-    """What an error of MLflow's says first, without passwords; its type where it says nothing."""
-    lines = str(problem).strip().splitlines() or [type(problem).__name__]
-    return hide_password(lines[0][:400])
-
-
-def hide_password(text: str) -> str:
-    """The text with the password of every address in it (`//user:password@host`) left out."""
-    head, *rest = text.split("://")
-    for part in rest:
-        login, at, address = part.partition("@")
-        known = at and ":" in login and "/" not in login and " " not in login
-        head += "://" + (f"{login.split(':')[0]}:***@{address}" if known else part)
-    return head
 
 
 def _find_artifact_folder(uri: str, workspace: Path) -> Path:

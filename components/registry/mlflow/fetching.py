@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ArtifactError, RegistryError
-from components.registry.mlflow.connection import format_first_line
 from components.registry.mlflow.versions import Version, call_or_none, to_model_name
+from components.storage.urls import format_first_line
 
 RESTORE_FIX = "restore it in MLflow's artifact store, or move the alias (`prefixfleet rollback`, or `promote`)"
 _STORE_FIX = "see that MLflow's artifact store answers (the folder or the bucket behind it), and try again"

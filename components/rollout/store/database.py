@@ -17,10 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from components.config import Params
 from components.errors import WorkspaceError
-from components.registry.mlflow.connection import URI_VARIABLE, hide_password, resolve_uri
 from components.rollout.store.tables import LEDGER_TRIGGERS, METADATA
 from components.storage.atomic_files import hold_file_lock
 from components.storage.timeouts import DatabaseTimeouts, enforce_answer_timeout, open_engine
+from components.storage.urls import format_first_line, hide_password, read_tracking_uri, resolve_uri
 
 DATABASE_VARIABLE = "PREFIXFLEET_DATABASE"
 """Environment variable with the URL of a database for the rollout's tables."""
@@ -89,8 +89,7 @@ class Database:
         try:
             yield
         except SQLAlchemyError as problem:
-            first = str(problem).strip().splitlines()[0]
-            got = f"{hide_password(first[:400])} (database {hide_password(self.url)})"
+            got = f"{format_first_line(problem)} (database {hide_password(self.url)})"
             raise WorkspaceError(wanted, got, _FIX) from problem
 
 
@@ -105,7 +104,7 @@ def open_database(params: Params, root: Path) -> Database:
 
 def find_database_url(params: Params, root: Path) -> str:
     """Its URL: PREFIXFLEET_DATABASE, else MLflow's when that is PostgreSQL, else a file of the workspace."""
-    mlflow = os.environ.get(URI_VARIABLE) or params.registry.tracking_uri
+    mlflow = read_tracking_uri(params.registry.tracking_uri)
     found = os.environ.get(DATABASE_VARIABLE) or (mlflow if mlflow.startswith("postgresql") else _DEFAULT_URL)
     return resolve_uri(found, root)
 

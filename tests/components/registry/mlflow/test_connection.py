@@ -15,7 +15,7 @@ import pytest
 
 from components.config import RegistryConfig
 from components.errors import RegistryError
-from components.registry.mlflow.connection import hide_password, quiet_mlflow, resolve_uri
+from components.registry.mlflow.connection import quiet_mlflow
 from components.registry.registry import Registry
 
 REPOSITORY = Path(__file__).parents[4]
@@ -174,28 +174,3 @@ def test_nothing_is_printed_not_even_while_tables_are_made(tmp_path: Path) -> No
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "{}\n", "")
     assert (tmp_path / "var" / "mlflow" / "mlflow.db").exists()
-
-
-@pytest.mark.parametrize(
-    ("uri", "wanted"),
-    [
-        ("sqlite:///var/mlflow.db", "sqlite:////w/var/mlflow.db"),
-        ("sqlite:////abs/mlflow.db", "sqlite:////abs/mlflow.db"),
-        ("http://host:5000", "http://host:5000"),
-        ("postgresql+psycopg2://u:p@h/d", "postgresql+psycopg2://u:p@h/d"),
-    ],
-)
-def test_a_relative_database_belongs_to_the_workspace(uri: str, wanted: str) -> None:
-    assert resolve_uri(uri, Path("/w")) == wanted
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("at http://joe:secret@host:1/x and more", "at http://joe:***@host:1/x and more"),
-        ("http://host:5000/a@b", "http://host:5000/a@b"),
-        ("no address", "no address"),
-    ],
-)
-def test_passwords_are_not_shown(text: str, shown: str) -> None:
-    assert hide_password(text) == shown
