@@ -37,11 +37,12 @@ from components.registry.mlflow.versions import CHALLENGER, CHAMPION, to_model_n
 from components.registry.registry import Registry
 from components.rollout.policy import policy
 from components.rollout.store import tenant_state
-from components.rollout.store.database import DATABASE_VARIABLE, Database
+from components.rollout.store.database import DATABASE_VARIABLE
 from components.rollout.store.observations import write_counts
 from components.rollout.types import Observation, RolloutState
 from components.stages.rollout.cycle import run_cycle, summarize_cycle
 from components.stages.workspace import Workspace
+from components.storage.database import Database
 
 PRESETS = {
     "quick": {"tenants": 60, "trials": 8, "minutes": 10, "cycles": 2, "sample": 20},

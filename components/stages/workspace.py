@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from components.model.base.load import Base
     from components.registry.mlflow.versions import Version
     from components.registry.registry import Registry
-    from components.rollout.store.database import Database
+    from components.storage.database import Database
 
 
 class Workspace:

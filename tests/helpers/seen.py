@@ -5,9 +5,9 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from components.rollout.store.database import Database
 from components.rollout.store.tables import LATENCIES, OBSERVATIONS
 from components.rollout.types import Observation
+from components.storage.database import Database
 
 _KEY = ("tenant", "version", "arm", "minute", "section")
 

@@ -12,10 +12,10 @@ from typing import Literal
 
 from sqlalchemy.engine import Connection
 
-from components.rollout.store.database import Database, make_insert
 from components.rollout.store.observations import add_observations
 from components.rollout.store.tables import COUNTED_KEYS
 from components.rollout.types import EvidenceTicket, Observation
+from components.storage.database import Database, make_insert
 
 EvidenceKind = Literal["answer", "opinion"]
 

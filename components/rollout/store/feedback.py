@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 import sqlalchemy as sql
 
 from components.errors import DataError
-from components.rollout.store.database import Database
 from components.rollout.store.evidence_writer import add_observations_and_evidence, to_evidence
 from components.rollout.store.tables import FEEDBACK
 from components.rollout.types import Arm, EvidenceTicket, Observation
+from components.storage.database import Database
 
 
 @dataclass(frozen=True, kw_only=True)

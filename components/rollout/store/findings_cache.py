@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import sqlalchemy as sql
 
 from components.config.rollout import RolloutConfig
-from components.rollout.store.database import Database, make_insert
 from components.rollout.store.tables import ROLLOUT_STATES, TRIAL_FINDINGS
 from components.rollout.types import Finding, RolloutState
+from components.storage.database import Database, make_insert
 
 
 @dataclass(frozen=True, slots=True)

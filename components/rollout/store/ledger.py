@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
-from components.rollout.store.database import Database
 from components.rollout.store.tables import LEDGER
 from components.rollout.types import LedgerEntry
+from components.storage.database import Database
 
 
 def write_entries(connection: Connection, *entries: LedgerEntry) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
-from components.rollout.store.database import Database, make_insert
 from components.rollout.store.tables import COUNT_COLUMNS, COUNTED_KEYS, LATENCIES, OBSERVATIONS
 from components.rollout.types import Observation
+from components.storage.database import Database, make_insert
 
 _BUCKETS_PER_OCTAVE = 4
 _KEY_COLUMNS = ("tenant", "version", "arm", "minute", "section")

@@ -9,10 +9,10 @@ from dataclasses import asdict
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
-from components.rollout.store.database import make_insert
 from components.rollout.store.tables import PENDING_MOVES
 from components.rollout.store.tenant_state import from_row, to_row
 from components.rollout.types import LedgerEntry, RolloutState
+from components.storage.database import make_insert
 
 RecordedMove = tuple[RolloutState, LedgerEntry]
 """Where a tenant stands after a move, and the ledger's line on it."""

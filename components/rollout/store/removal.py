@@ -3,8 +3,8 @@
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
-from components.rollout.store.database import Database
 from components.rollout.store.tables import LEDGER
+from components.storage.database import Database
 
 _TABLE_PREFIX = LEDGER.name.removesuffix("ledger")
 

@@ -11,9 +11,9 @@ from dataclasses import asdict
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
-from components.rollout.store.database import Database
 from components.rollout.store.tables import ROLLBACK_OUTBOX
 from components.rollout.types import LedgerEntry
+from components.storage.database import Database
 
 
 def add_rollback(connection: Connection, entry: LedgerEntry) -> None:

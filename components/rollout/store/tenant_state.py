@@ -12,9 +12,9 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
-from components.rollout.store.database import Database, make_insert
 from components.rollout.store.tables import COUNTED_KEYS, ROLLOUT_STATES
 from components.rollout.types import Exposure, RolloutState, ShareChange
+from components.storage.database import Database, make_insert
 
 _AFTER_EVERY_TRIAL = 2**62
 """A second that no trial begins in."""

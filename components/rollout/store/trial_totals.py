@@ -10,9 +10,9 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from components.rollout.store.database import Database
 from components.rollout.store.tables import COUNT_COLUMNS, LATENCIES, OBSERVATIONS
 from components.rollout.types import Observation, RolloutState, StepAnswers
+from components.storage.database import Database
 
 _TRIALS_PER_QUERY = 500
 """Trials whose totals one query asks for."""

@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 from components.errors import WorkspaceError
 from components.registry.mlflow.versions import Version
 from components.rollout.policy.answer_health import assess_answer
-from components.rollout.store.database import Database
 from components.rollout.store.evidence_writer import Evidence, EvidenceKey, to_evidence, write_observations
 from components.rollout.store.observations import to_latency_bucket
 from components.rollout.store.tables import COUNT_COLUMNS
 from components.rollout.types import Arm, EvidenceTicket, Observation
 from components.serving.errors import LOGGER_NAME
 from components.serving.request_sequences import SequenceResult
+from components.storage.database import Database
 
 _MAX_ENTRIES = 100_000
 _CellKey = tuple[str, str, Arm, int, int]

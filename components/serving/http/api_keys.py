@@ -15,7 +15,7 @@ import sqlalchemy as sql
 from sqlalchemy.engine import RowMapping
 
 from components.errors import ConfigError, WorkspaceError
-from components.rollout.store.database import Database
+from components.storage.database import Database
 
 KEYS = sql.Table(
     "prefixfleet_keys",

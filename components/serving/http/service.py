@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from components.config import Params
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION
-from components.rollout.store.database import Database
 from components.rollout.store.tenant_state import read_exposures
 from components.serving.errors import LOGGER_NAME, RefusalError, make_unavailable_error
 from components.serving.fleet.metrics import ServingMetrics
@@ -25,6 +24,7 @@ from components.serving.http.quotas import Quotas
 from components.serving.http.webhook import SECRET_VARIABLE
 from components.serving.interface import Engine
 from components.stages.workspace import Workspace
+from components.storage.database import Database
 
 if TYPE_CHECKING:
     from components.serving.fleet.artifact_cleanup import ArtifactCleanup

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from components.config.rollout import RolloutConfig
 from components.rollout.policy.checks import run_checks
-from components.rollout.store.database import Database
 from components.rollout.store.findings_cache import TrialFindings, make_trial_key, read_findings, save_findings
 from components.rollout.store.trial_totals import TrialTotals, read_evidence, read_totals
 from components.rollout.types import Finding, RolloutState
+from components.storage.database import Database
 
 _MIN_GROWTH = 0.01
 _TRIALS_IN_MEMORY = 20

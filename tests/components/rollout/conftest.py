@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from components.rollout.store.database import Database
+from components.rollout.store.database import open_database_url
+from components.storage.database import Database
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path}/var/prefixfleet.db")
+    opened = open_database_url(f"sqlite:///{tmp_path}/var/prefixfleet.db")
     yield opened
     opened.close()
 

@@ -8,7 +8,7 @@ from seen import observed
 
 from components.config import BaseConfig, Params, RegistryConfig
 from components.errors import WorkspaceError
-from components.rollout.store.database import DATABASE_VARIABLE, Database, find_database_url, open_database
+from components.rollout.store.database import DATABASE_VARIABLE, find_database_url, open_database, open_database_url
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.observations import delete_observations_before, write_counts
 from components.rollout.store.tables import LEDGER
@@ -50,7 +50,7 @@ def test_what_cannot_be_opened_is_told_without_its_password(tmp_path, monkeypatc
 def test_sqlite_is_made_once_by_many_at_a_time(tmp_path):
     url = f"sqlite:///{tmp_path}/deep/inside/prefixfleet.db"
     with ThreadPoolExecutor(6) as threads:
-        opened = list(threads.map(lambda _: Database(url), range(6)))
+        opened = list(threads.map(lambda _: open_database_url(url), range(6)))
     for database in opened:
         append_entries(database, ENTRY)
     assert [entry.figures for entry in read_history(opened[0], "acme")] == [{"n": 3}] * 6
@@ -89,7 +89,7 @@ def test_sqlite_holds_it_all(database):
 @pytest.mark.slow
 def test_postgresql_holds_it_all_beside_others(postgresql_url):
     with ThreadPoolExecutor(4) as threads:
-        opened = list(threads.map(lambda _: Database(postgresql_url), range(4)))
+        opened = list(threads.map(lambda _: open_database_url(postgresql_url), range(4)))
     check_everything(opened[0])
     with pytest.raises(WorkspaceError, match="append-only"), opened[0].transaction("to empty it") as connection:
         connection.exec_driver_sql(f"TRUNCATE {LEDGER.name}")

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from components.errors import WorkspaceError
-from components.rollout.store.database import Database
-from components.storage.timeouts import DatabaseTimeouts, _make_connect_arguments
+from components.rollout.store.database import open_database_url
+from components.storage.timeouts import DatabaseTimeouts, make_connect_arguments
 
 SHORT = DatabaseTimeouts(connect=1, lock=1, statement=2, answer=3)
 SECONDS = 8.0  # more than any of these, and what a busy machine adds
@@ -18,7 +18,7 @@ SECONDS = 8.0  # more than any of these, and what a busy machine adds
 
 @pytest.fixture
 def opened(postgresql_url):
-    pair = [Database(postgresql_url, SHORT) for _ in range(2)]
+    pair = [open_database_url(postgresql_url, SHORT) for _ in range(2)]
     yield pair
     for database in pair:
         database.close()
@@ -85,7 +85,7 @@ def test_a_stopped_server_is_told_and_left(opened):
 def test_turns_at_postgresql_end_with_their_holder(opened):
     ours, other = opened
     with other.lock("acme"):
-        with told("the turn of acme.*lock timeout"), ours.lock("acme"):
+        with told("the lock on acme.*lock timeout"), ours.lock("acme"):
             pass
         with ours.lock("birch"):
             pass
@@ -94,7 +94,7 @@ def test_turns_at_postgresql_end_with_their_holder(opened):
 
 
 def test_turns_at_sqlite(tmp_path):
-    ours, other = (Database(f"sqlite:///{tmp_path}/x.db", SHORT) for _ in range(2))
+    ours, other = (open_database_url(f"sqlite:///{tmp_path}/x.db", SHORT) for _ in range(2))
     with other.lock("acme"), told(f"process {os.getpid()}"), ours.lock("acme"):
         pass
     with ours.lock("acme"), other.transaction("meanwhile"):
@@ -103,6 +103,6 @@ def test_turns_at_sqlite(tmp_path):
 
 def test_what_the_address_says_itself_wins():
     url = make_url("postgresql://ada@db/x?connect_timeout=3&options=-c%20statement_timeout%3D5s")
-    given = _make_connect_arguments(url, DatabaseTimeouts())
+    given = make_connect_arguments(url, DatabaseTimeouts())
     assert "connect_timeout" not in given
     assert given["options"].split(" -c ")[-1] == "statement_timeout=5s"

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sql
 from seen import observed
 
-from components.rollout.store.database import Database
+from components.rollout.store.database import open_database_url
 from components.rollout.store.evidence_writer import to_evidence, write_observations
 from components.rollout.store.feedback import Feedback, save_feedback
 from components.rollout.store.observations import delete_observations_before
@@ -25,7 +25,7 @@ USERS = [0, 1, 2**63 - 1, 2**63, 2**64 - 1]
 def url(request, tmp_path):
     """Of a database in which nothing is known of acme."""
     found = f"sqlite:///{tmp_path}/db" if request.param == "sqlite" else request.getfixturevalue("postgresql_url")
-    database = Database(found)
+    database = open_database_url(found)
     remove_rows(database, "acme")
     database.close()
     return found
@@ -37,7 +37,7 @@ def server(url):
     opened = []
 
     def start():
-        opened.append(Database(url))
+        opened.append(open_database_url(url))
         return opened[-1]
 
     yield start

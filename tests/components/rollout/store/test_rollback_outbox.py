@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from components.rollout.store.database import Database
+from components.rollout.store.database import open_database_url
 from components.rollout.store.removal import list_remaining_rows, remove_rows
 from components.rollout.store.rollback_outbox import add_rollback, take_rollbacks
 from components.rollout.types import LedgerEntry
@@ -13,7 +13,7 @@ from components.rollout.types import LedgerEntry
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def opened(request, tmp_path):
     url = f"sqlite:///{tmp_path}/db" if request.param == "sqlite" else request.getfixturevalue("postgresql_url")
-    database = Database(url)
+    database = open_database_url(url)
     with take_rollbacks(database):
         pass
     yield database

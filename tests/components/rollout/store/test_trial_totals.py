@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.rollout.store.database import Database
+from components.rollout.store.database import open_database_url
 from components.rollout.store.observations import write_counts
 from components.rollout.store.trial_totals import TrialTotals, read_evidence, read_totals
 from components.rollout.types import Observation, RolloutState, ShareChange, StepAnswers
@@ -66,6 +66,6 @@ def test_sqlite(database):
 
 @pytest.mark.slow
 def test_postgresql(postgresql_url):
-    database = Database(postgresql_url)
+    database = open_database_url(postgresql_url)
     check(database)
     database.close()

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sql
 from seen import observed
 
-from components.rollout.store.database import Database
+from components.rollout.store.database import open_database_url
 from components.rollout.store.tables import COUNTED_KEYS
 from components.rollout.types import EvidenceTicket, Observation
 from components.serving.fleet.observation_buffer import ObservationBuffer
@@ -14,7 +14,7 @@ from components.serving.fleet.observation_buffer import ObservationBuffer
 
 @pytest.fixture
 def database(tmp_path):
-    opened = Database(f"sqlite:///{tmp_path}/db")
+    opened = open_database_url(f"sqlite:///{tmp_path}/db")
     yield opened
     opened.close()
 

@@ -15,11 +15,12 @@ from components.model.decoding import Decoding, generate_text
 from components.model.prefix.prefix import Prefix
 from components.registry.artifact import load_artifact, save_artifact
 from components.registry.registry import Registry, RunLog
-from components.rollout.store.database import Database, open_database
+from components.rollout.store.database import open_database
 from components.serving.http.app import build_app
 from components.serving.http.service import Service
 from components.serving.interface import AnswerPiece, BusyError, EngineHealth, GenerationRequest, Token
 from components.stages.workspace import Workspace
+from components.storage.database import Database
 
 
 class SmallAnswer:

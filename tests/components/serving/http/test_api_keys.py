@@ -3,7 +3,7 @@ import sqlite3
 import pytest
 
 from components.errors import ConfigError, WorkspaceError
-from components.rollout.store.database import Database
+from components.rollout.store.database import open_database_url
 from components.serving.http.api_keys import ApiKeys, parse_duration
 
 
@@ -21,7 +21,7 @@ def clock():
 
 @pytest.fixture
 def database(tmp_path):
-    opened = Database(f"sqlite:///{tmp_path}/keys.db")
+    opened = open_database_url(f"sqlite:///{tmp_path}/keys.db")
     yield opened
     opened.close()
 

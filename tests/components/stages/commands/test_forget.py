@@ -12,7 +12,7 @@ from components.data.dvc_objects import find_owned_objects
 from components.errors import ConfigError, DataError, WorkspaceError
 from components.model.prefix.prefix import Prefix
 from components.registry.artifact import save_artifact
-from components.rollout.store.database import Database
+from components.rollout.store.database import open_database_url
 from components.rollout.store.feedback import Feedback, save_feedback
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.observations import write_counts
@@ -117,7 +117,7 @@ class Search:
     """A record that holds nothing, and notes at each search whether another machine could move the tenant now."""
 
     def __init__(self, place):
-        self.database, self.free = Database(place.database.url, DatabaseTimeouts(lock=1)), []
+        self.database, self.free = open_database_url(place.database.url, DatabaseTimeouts(lock=1)), []
 
     def remove(self, tenant):
         pass

@@ -3,7 +3,7 @@
 import pytest
 
 from components.config.rollout import RolloutConfig
-from components.rollout.store.database import Database
+from components.rollout.store.database import open_database_url
 from components.rollout.store.findings_cache import read_findings
 from components.rollout.store.observations import write_counts
 from components.rollout.store.removal import remove_rows
@@ -18,7 +18,7 @@ FIRST = START_S // 60
 
 @pytest.fixture
 def database(tmp_path):
-    opened = Database(f"sqlite:///{tmp_path}/x.db")
+    opened = open_database_url(f"sqlite:///{tmp_path}/x.db")
     yield opened
     opened.close()
 

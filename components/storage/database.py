@@ -1,0 +1,168 @@
+"""A PostgreSQL or SQLite database: opened by URL, with transactions, locks between processes, and our errors.
+
+Whoever has tables hands in how they are made. Knows no table.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from components.errors import WorkspaceError
+from components.storage.atomic_files import convert_disk_errors, hold_file_lock
+from components.storage.timeouts import (
+    DatabaseTimeouts,
+    enforce_answer_timeout,
+    make_connect_arguments,
+    replace_dead_connections,
+)
+from components.storage.urls import format_first_line, hide_password
+
+DIALECTS = ("postgresql", "sqlite")
+
+_ADVISORY_LOCK_ID = 7_312_004
+"""PostgreSQL: the advisory lock under which tables are made, and the first key of all named locks."""
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_JOURNAL_WAIT_SECONDS = 10
+_FIX = "check that it runs, that its disk has free space and that no other session blocks its tables"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """One owner's tables in a database, which may hold other owners' tables too."""
+
+    metadata: sql.MetaData
+    guards: Mapping[str, Sequence[str]]
+    """Dialect -> statements that are run after the tables are made; safe to repeat."""
+
+
+class Database:
+    """A database with the tables of a schema; may be shared by threads."""
+
+    def __init__(self, url: str, schema: Schema, timeouts: DatabaseTimeouts | None = None, *, fix: str = _FIX) -> None:
+        """Connect, and make the schema's tables where they are missing.
+
+        `fix`: what users are told to do when the database fails.
+
+        Raises:
+            WorkspaceError: the URL is not of PostgreSQL or SQLite; or the database cannot be reached or written.
+        """
+        self.url, self._timeouts, self._fix = url, timeouts or DatabaseTimeouts(), fix
+        self.engine = _make_engine(_parse_url(url), self._timeouts)
+        with self.transaction("the tables of PrefixFleet") as connection:
+            if schema.metadata.tables.keys() - set(sql.inspect(connection).get_table_names()):
+                _make_tables(connection, schema)
+
+    @contextmanager
+    def connect(self, wanted: str) -> Iterator[Connection]:
+        """A connection for reading. `wanted` is the first beat of its errors. Raises WorkspaceError."""
+        with (
+            self._convert_errors(wanted),
+            self.engine.connect() as connection,
+            enforce_answer_timeout(connection, self._timeouts),
+        ):
+            yield connection
+
+    @contextmanager
+    def transaction(self, wanted: str) -> Iterator[Connection]:
+        """One transaction: committed at the block's end, rolled back if the block raises. Raises WorkspaceError."""
+        with self.connect(wanted) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold the lock of this name during the block, against all processes that use this database.
+
+        The lock is released when its holder ends, even by a crash. SQLite uses one lock for all names.
+
+        Raises:
+            WorkspaceError: the lock is not free within the lock timeout; or the database does not answer.
+        """
+        wanted = f"the lock on {name}"
+        if self.engine.dialect.name == "sqlite":
+            file = Path(self.engine.url.database or "memory")
+            with hold_file_lock(Path(f"{file}.lock"), file, "try again", wait_s=self._timeouts.lock):
+                yield
+            return
+        with self._convert_errors(wanted), self.engine.connect() as holder:
+            with enforce_answer_timeout(holder, self._timeouts):
+                take = sql.func.pg_advisory_xact_lock(_ADVISORY_LOCK_ID, sql.func.hashtext(name))
+                holder.execute(sql.select(take))
+            yield
+            with enforce_answer_timeout(holder, self._timeouts):
+                holder.rollback()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _convert_errors(self, wanted: str) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            got = f"{format_first_line(error)} (database {hide_password(self.url)})"
+            raise WorkspaceError(wanted, got, self._fix) from error
+
+
+def make_insert(connection: Connection, table: sql.Table) -> "postgresql.Insert | sqlite.Insert":
+    """Return an insert in the database's own dialect, which has `on_conflict_do_...`."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _make_tables(connection: Connection, schema: Schema) -> None:
+    """Make what is missing, one process at a time."""
+    alone = {"postgresql": f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK_ID})", "sqlite": "BEGIN IMMEDIATE"}
+    connection.exec_driver_sql(alone[connection.dialect.name])
+    schema.metadata.create_all(connection)
+    for statement in schema.guards[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
+
+
+def _parse_url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError:
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in DIALECTS:
+        raise WorkspaceError("a database URL", hide_password(url), "set a URL that begins with postgresql: or sqlite:")
+    return parsed
+
+
+def _make_engine(url: URL, timeouts: DatabaseTimeouts) -> Engine:
+    """Return an engine that has not connected yet. Raises WorkspaceError: SQLite's folder cannot be made."""
+    if url.get_backend_name() == "sqlite":
+        if url.database:
+            with convert_disk_errors(f"make the folder of {url.database}"):
+                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sql.create_engine(url, connect_args={"timeout": timeouts.lock})
+        sql.event.listen(engine, "connect", _set_pragmas)
+        return engine
+    arguments = make_connect_arguments(url, timeouts)
+    # values_plus_batch: psycopg2 sends many rows in one call, not one call a row.
+    engine = sql.create_engine(url, connect_args=arguments, executemany_mode="values_plus_batch")
+    replace_dead_connections(engine, timeouts)
+    return engine
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    """Set SQLite's pragmas. The first connection changes the file's journal mode, which others must retry for."""
+    cursor, until_s = connection.cursor(), time.monotonic() + _JOURNAL_WAIT_SECONDS
+    for pragma in _PRAGMAS:
+        while True:
+            try:
+                cursor.execute(f"PRAGMA {pragma}")
+                break
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until_s:
+                    raise
+                time.sleep(0.01)
+    cursor.close()
