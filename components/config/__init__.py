@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from components.config.problems import format_value, make_unknown_key_error, to_config_error
+from components.config.removed_keys import drop_removed_keys
 from components.config.rollout import RolloutConfig
 from components.config.section import Section as _Section
 from components.config.serve import AccessConfig, ServeConfig
@@ -146,13 +147,7 @@ class EngineConfig(_Section):
     decode_rows: int = Field(default=64, gt=0, description="rows of all tenants that are decoded together")
     memory_gb: float | None = Field(default=None, gt=0, description="memory to train in; null: what is free")
     processes: int = Field(default=1, gt=0, description="that train a shard together, each on a GPU of its own")
-    packing: bool = Field(default=True, description="train rows end to end instead of padded, where the base can")
-    fused_loss: bool = Field(default=True, description="never hold all logits, where the base's logits are a product")
-    cut_last_block: bool = Field(default=True, description="compute the last block at target positions alone")
     compile: bool = Field(default=False, description="compile activations for training; wants a C++ compiler, 10 s")
-    fused_attention: bool = Field(default=True, description="own attention for packed rows on a CPU")
-    shared_beams: bool = Field(default=True, description="one cache for a row's beams, written in place")
-    fast_candidates: bool = Field(default=True, description="beams find their likeliest tokens by blocks of logits")
 
 
 class RegistryConfig(_Section):
@@ -195,13 +190,13 @@ _TENANT_SECTIONS = ("train", "evaluate", "gate", "access", "rollout")
 
 
 def load_params(path: Path) -> Params:
-    """Read and check params.yaml.
+    """Read and check params.yaml. Keys of earlier releases (`removed_keys`) are ignored, with a warning.
 
     Raises:
         ConfigError: the file is missing, no YAML, or holds an unknown key, a key twice or a wrong type, in a section or
             an override.
     """
-    values = _read(path)
+    values = drop_removed_keys(_read(path), str(path))
     params = _parse(values, where=str(path))
     for tenant, override in params.tenants.items():
         if not TENANT_ID.fullmatch(tenant):

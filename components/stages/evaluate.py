@@ -88,9 +88,9 @@ def _decode(workspace: Workspace, jobs: Sequence[EvaluationJob], count: _Decodin
     """Decode the rows of jobs that ask for the same decoding, and write each job once its rows are there."""
     from components.model.decoding import Decoding, decode
 
-    base, engine = workspace.base, workspace.params.engine
+    base, rows = workspace.base, workspace.params.engine.decode_rows
     decoding = Decoding.from_config(jobs[0].tenant.params.evaluate)
-    for request, ids in decode(base, _iterate_requests(jobs, decoding, count), decoding, engine.decode_rows, engine):
+    for request, ids in decode(base, _iterate_requests(jobs, decoding, count), decoding, rows):
         job: EvaluationJob = request.owner
         job.predictions[request.number] = base.text_codec.decode(ids)
         count.add(1, f"{job.tenant.name}, {job.subject}")

@@ -193,7 +193,7 @@ class _Shard:
             for pair in pairs
         ]
         try:
-            deltas = StepDeltas(self.base, [run.module.make_delta() for run in self.runs], self.engine)
+            deltas = StepDeltas(self.base, [run.module.make_delta() for run in self.runs])
             sums = self._run_passes(self.runs, rows, deltas, train=True)
             if sums is None:
                 return
@@ -237,7 +237,7 @@ class _Shard:
         rows = [TrainingExample(owner, pair) for owner, pairs in enumerate(sets) for pair in pairs]
         try:
             with torch.no_grad():
-                sums = self._run_passes(runs, rows, StepDeltas(self.base, deltas, self.engine), train=False)
+                sums = self._run_passes(runs, rows, StepDeltas(self.base, deltas), train=False)
             return None if sums is None else (sums.nats_U / sums.count_U).tolist()
         except (RuntimeError, MemoryError) as problem:
             if not is_out_of_memory(problem):

@@ -40,7 +40,7 @@ class MemoryBudget:
         """What `engine` allows and the free memory holds; on a CPU its processes share that."""
         free = read_free_bytes(base.device) if engine.memory_gb is None else engine.memory_gb * _GIB
         free /= engine.processes if base.device.type == "cpu" else 1
-        fits = int(_PASS_SHARE * free / measure_token_bytes(base, engine))
+        fits = int(_PASS_SHARE * free / measure_token_bytes(base))
         return cls(max(1, min(engine.train_tokens, fits)), _TENANT_SHARE * free)
 
 
@@ -63,13 +63,13 @@ def estimate_tenant_bytes(module: TrainableDelta, train: Sequence[TokenizedPair]
     return 4.0 * (_TRAINED_COPIES * trained + _MADE_COPIES * made) + 4.0 * float(count_pair_tokens(train).sum())
 
 
-def measure_token_bytes(base: Base, engine: EngineConfig) -> float:
+def measure_token_bytes(base: Base) -> float:
     """What a token in a pass keeps for `backward`, measured on two short passes."""
-    short, long = (_measure_kept_bytes(base, engine, tokens) for tokens in (8, 24))
+    short, long = (_measure_kept_bytes(base, tokens) for tokens in (8, 24))
     return max(1.0, (long - short) / 16)
 
 
-def _measure_kept_bytes(base: Base, engine: EngineConfig, tokens: int) -> int:
+def _measure_kept_bytes(base: Base, tokens: int) -> int:
     """Bytes that one pass over one row keeps; what belongs to the model does not count."""
     own = {parameter.untyped_storage().data_ptr() for parameter in base.model.parameters()}
     sizes: dict[int, int] = {}
@@ -86,5 +86,5 @@ def _measure_kept_bytes(base: Base, engine: EngineConfig, tokens: int) -> int:
     half = tokens // 2
     row = TrainingExample(0, TokenizedPair((base.eos_id,) * half, (base.eos_id,) * half))
     with saved_tensors_hooks(note, lambda tensor: tensor):
-        StepDeltas(base, [Delta(prefix=prefix)], engine).backward([row])
+        StepDeltas(base, [Delta(prefix=prefix)]).backward([row])
     return sum(sizes.values())

@@ -18,19 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.config import EngineConfig
 from components.data.batches import IGNORED_LABEL, collate
 from components.data.pairs import TokenizedPair, count_pair_tokens
 from components.model.base.load import Base
 from components.model.base.output_head import capture_head_inputs, has_plain_head, keep_logits_at
 from components.model.delta import Delta, apply_deltas
 from components.model.packing import is_packable, pack_rows, stack_slots
-from components.model.packing.attention import attend_packed, attend_packed_with_sdpa
 from components.model.packing.layout import PackedLayout
 from components.model.prefix.prefix import Prefix
 from components.training.cross_entropy import compute_chunked_cross_entropy, compute_cross_entropy
-
-_DEFAULT_ENGINE = EngineConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +73,12 @@ class StepDeltas:
     Each `backward` of a pass adds its gradients; `propagate_gradients`, once, brings them to the tenants' parameters.
     """
 
-    def __init__(self, base: Base, deltas: Sequence[Delta], engine: EngineConfig = _DEFAULT_ENGINE) -> None:
+    def __init__(self, base: Base, deltas: Sequence[Delta]) -> None:
         """All of them with the same weights, and infixes only among themselves."""
         self.has_own_weights = deltas[0].weights is not None
         self.base, self.tenant_count = base, len(deltas)
-        self.attention_function = attend_packed if engine.fused_attention else attend_packed_with_sdpa
-        self.cut_last_block = engine.cut_last_block
-        self.is_packed = engine.packing and not self.has_own_weights and is_packable(base.model)
-        self.use_fused_loss = engine.fused_loss and not self.has_own_weights and has_plain_head(base.model)
+        self.is_packed = not self.has_own_weights and is_packable(base.model)
+        self.use_fused_loss = not self.has_own_weights and has_plain_head(base.model)
         self.prefixes = prefixes = [delta.compute_prefix(base) for delta in deltas]
         if self.is_packed:
             self.prefix_lengths = [prefix.length if prefix else 0 for prefix in prefixes]
@@ -171,13 +165,7 @@ class StepDeltas:
         layout = PackedLayout.from_lengths(
             (lengths_B - 1).tolist(), owners, self.prefix_lengths, starts=places, device=device
         )
-        with pack_rows(
-            model,
-            self.leaves[0],
-            layout,
-            attention=self.attention_function,
-            starts=starts if self.cut_last_block else None,
-        ):
+        with pack_rows(model, self.leaves[0], layout, starts=starts):
             yield _ForwardInputs(
                 {"input_ids": placed(ids[read])[None], "position_ids": layout.position_N[None], "use_cache": False},
                 placed(kept_N)[None],

@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from components.config import EngineConfig
 from components.errors import BaseModelError
 from components.model.base.load import Base
 from components.model.base.out_of_memory import is_out_of_memory
@@ -43,7 +42,6 @@ def decode(
     requests: Iterable[DecodeRequest],
     decoding: Decoding,
     batch_size: int,
-    engine: EngineConfig | None = None,
 ) -> Iterator[FinishedRow]:
     """Generate for every request, `batch_size` rows at a time; yield each with its new ids when it is done.
 
@@ -54,7 +52,7 @@ def decode(
         BaseModelError: there is too little memory for one row alone.
     """
     work, waiting = (
-        _DecodeContext(base, decoding, engine or EngineConfig()),
+        _DecodeContext(base, decoding),
         RequestQueue(requests, _BATCHES_PER_WINDOW * batch_size),
     )
     while waiting.open_next_window():
@@ -107,14 +105,14 @@ def _halve_batch_size(rows: Sequence[DecodeRequest], problem: BaseException) -> 
 class _DecodeContext:
     """What all batches of a call share."""
 
-    def __init__(self, base: Base, decoding: Decoding, engine: EngineConfig) -> None:
-        self.base, self.decoding, self.shared_beams = base, decoding, engine.shared_beams
+    def __init__(self, base: Base, decoding: Decoding) -> None:
+        self.base, self.decoding = base, decoding
         vocabulary = base.model.get_output_embeddings().weight.shape[0]
         controller = LogitsController(decoding, base.tokenizer, base.eos_id, vocabulary)
         forced = base.model.generation_config.forced_eos_token_id
         ids = [forced] if isinstance(forced, int) else forced
         last_F = None if ids is None else torch.tensor(sorted(ids), device=base.device)
-        self.rules = SearchRules(decoding, controller, base.eos_id, last_F, engine.fast_candidates)
+        self.rules = SearchRules(decoding, controller, base.eos_id, last_F)
         self._prefixes: WeakKeyDictionary[Delta, Prefix | None] = WeakKeyDictionary()
 
     def get_prefix(self, delta: Delta) -> Prefix | None:
@@ -176,7 +174,7 @@ def _start_run(work: _DecodeContext, rows: Sequence[DecodeRequest], weights: Any
     kind = Seq2SeqRun if base.is_encoder_decoder else DecoderOnlyRun
 
     def run(sources: Sequence[Sequence[int]], given: Any) -> Any:
-        return kind(base, given, sources, beams, shared_beams=work.shared_beams)
+        return kind(base, given, sources, beams)
 
     own = run(sources, attachment if base.is_encoder_decoder else prefixes)
     if guidance in (0, 1):

@@ -17,7 +17,6 @@ from transformers import DynamicCache
 from components.model.base.load import Base
 from components.model.decoding.beam_tree import BeamTree
 from components.model.decoding.controls import mix_logits
-from components.model.decoding.copied_cache import CopiedBeamCache
 from components.model.prefix.attach import compute_positions
 from components.model.prefix.batch import stack_prefixes
 from components.model.prefix.prefilled_cache import make_prefilled_cache
@@ -49,10 +48,8 @@ class DecoderOnlyRun:
         prefixes: Sequence[Prefix | None],
         sources: Sequence[Sequence[int]],
         beams: int,
-        *,
-        shared_beams: bool = True,
     ) -> None:
-        """Prefill every row once, padded on the left; the beams of a row share one cache, or have one each."""
+        """Prefill every row once, padded on the left; the beams of a row share one cache."""
         self.model = base.model
         longest = max(map(len, sources))
         ids_BT = torch.tensor([[base.pad_id] * (longest - len(ids)) + [*ids] for ids in sources], device=base.device)
@@ -77,7 +74,7 @@ class DecoderOnlyRun:
             self.mask_BS = torch.cat([block.mask_BP.long(), mask_BT], dim=1)
             self.logits_BV = self._forward(ids_BT, position_BT)
         self.position_B1 = position_BT[:, -1:]
-        self.beam_cache: Any = (BeamTree if shared_beams else CopiedBeamCache)(self.cache.layers, self.mask_BS, beams)
+        self.beam_cache = BeamTree(self.cache.layers, self.mask_BS, beams)
 
     def step(self, token_BK: Tensor) -> Tensor:
         """See `DecodingRun.step`."""

@@ -15,11 +15,7 @@ from torch import Tensor
 
 from components.model.decoding.controls import LogitsController, RowGenerators
 from components.model.decoding.options import Decoding
-from components.model.decoding.top_candidates import (
-    compute_log_sum_exp,
-    find_top_candidates,
-    find_top_candidates_with_topk,
-)
+from components.model.decoding.top_candidates import compute_log_sum_exp, find_top_candidates
 
 _IMPOSSIBLE_SCORE = -1.0e9
 
@@ -33,8 +29,6 @@ class SearchRules:
     eos_id: int
     forced_eos_ids_F: Tensor | None
     """Ids with one of which a row that reaches its limit ends, where the base has such."""
-    fast_candidates: bool = True
-    """Whether beams read their logits once, or as plainly as can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +169,15 @@ class BeamSearch:
         rows, rules = len(self.limit_B), self.rules
         times = len(logits_RV) // rows
         count = min(2 * self.beams, logits_RV.shape[1])
-        if rules.controller.is_inactive and rules.fast_candidates:
+        if rules.controller.is_inactive:
             value_RC, token_RC = find_top_candidates(logits_RV, count)
             value_RC = value_RC - compute_log_sum_exp(logits_RV)[:, None]
         else:
             length_R = self.length_B.repeat_interleave(times)
             history_RN = self.text_BKN[:, :times].flatten(0, 1)
             logits_RV = logits_RV.float().log_softmax(dim=-1)
-            likely = find_top_candidates if rules.fast_candidates else find_top_candidates_with_topk
-            value_RC, token_RC = likely(_process_logits(rules.controller, logits_RV, history_RN, length_R), count)
+            logits_RV = _process_logits(rules.controller, logits_RV, history_RN, length_R)
+            value_RC, token_RC = find_top_candidates(logits_RV, count)
         value_BKC, token_BKC = value_RC.view(rows, times, count), token_RC.view(rows, times, count)
         if rules.forced_eos_ids_F is not None:
             ends_B11 = (self.length_B + 1 >= self.limit_B)[:, None, None]

@@ -29,13 +29,8 @@ class Seq2SeqRun:
         attachment: Attachment | None,
         sources: Sequence[Sequence[int]],
         beams: int,
-        *,
-        shared_beams: bool = True,
     ) -> None:
-        """Read every source once, padded on the right, and start every row's target.
-
-        `GrowingCacheLayer` where beams may share.
-        """
+        """Read every source once, padded on the right, and start every row's target."""
         self.model, self.attachment, self.beams = base.model, attachment, beams
         longest = max(map(len, sources))
         ids_BT = torch.tensor([[*ids] + [base.pad_id] * (longest - len(ids)) for ids in sources], device=base.device)
@@ -53,10 +48,7 @@ class Seq2SeqRun:
             beams, dim=0
         )
         own, cross = self.cache.self_attention_cache, self.cache.cross_attention_cache
-        if shared_beams:
-            own.layers = [GrowingCacheLayer(layer, beams) for layer in own.layers]
-        else:
-            own.batch_repeat_interleave(beams)
+        own.layers = [GrowingCacheLayer(layer, beams) for layer in own.layers]
         cross.batch_repeat_interleave(beams)
 
     def step(self, token_BK: Tensor) -> Tensor:

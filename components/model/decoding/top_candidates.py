@@ -21,7 +21,8 @@ def find_top_candidates(logits_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
     rows, vocabulary = logits_RV.shape
     blocks = vocabulary // _BLOCK_COLUMNS
     if blocks <= count:
-        return find_top_candidates_with_topk(logits_RV, count)
+        value_RC, column_RC = logits_RV.topk(count)
+        return value_RC.float(), column_RC
     most_RN = logits_RV[:, : blocks * _BLOCK_COLUMNS].view(rows, blocks, _BLOCK_COLUMNS).amax(dim=2)
     block_RC = most_RN.topk(count).indices
     column_W = torch.arange(_BLOCK_COLUMNS, device=logits_RV.device)
@@ -30,12 +31,6 @@ def find_top_candidates(logits_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
     column_RW = torch.cat([column_RW, rest_W.expand(rows, -1)], dim=1)
     value_RC, place_RC = logits_RV.gather(1, column_RW).topk(count)
     return value_RC.float(), column_RW.gather(1, place_RC)
-
-
-def find_top_candidates_with_topk(logits_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """`find_top_candidates` as torch has it; equal logits may stand in another order."""
-    value_RC, index_RC = logits_RV.topk(count)
-    return value_RC.float(), index_RC
 
 
 def compute_log_sum_exp(logits_RV: Tensor) -> Tensor:

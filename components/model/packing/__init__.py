@@ -26,7 +26,7 @@ from components.model.base.attention_sites import (
 from components.model.base.blocks import find_decoder_blocks
 from components.model.base.checkpointing import is_checkpointed
 from components.model.base.shapes import PrefixShape
-from components.model.packing.attention import PackedAttentionFunction, attend_packed
+from components.model.packing.attention import attend_packed
 from components.model.packing.last_block import LastBlock
 from components.model.packing.layout import PackedLayout
 from components.model.prefix.attach import attach_prefixes
@@ -57,7 +57,6 @@ def pack_rows(
     slots_L2QHD: Tensor,
     layout: PackedLayout,
     *,
-    attention: PackedAttentionFunction = attend_packed,
     starts: Sequence[int] | None = None,
 ) -> Iterator[None]:
     """Inside, `model` computes rows as `layout` has them; `slots_L2QHD` are those of its prefixes, in their order.
@@ -75,7 +74,7 @@ def pack_rows(
     ):
         starts = None
     places = [slots.unbind(0) for slots in slots_L2QHD.to(model.dtype).unbind(0)]
-    rows = _PackedAttention(sites, places, layout, attention)
+    rows = _PackedAttention(sites, places, layout)
     with ExitStack() as stack:
         stack.enter_context(override_attention(model, sites, rows, ATTENTION_WITHOUT_MASK))
         stack.callback(model.get_decoder().register_forward_hook(lambda *_: rows.check_layers_used(model)).remove)
@@ -116,9 +115,8 @@ class _PackedAttention:
         sites: dict[nn.Module, AttentionLayer],
         places: Sequence[tuple[Tensor, ...]],
         layout: PackedLayout,
-        attention: PackedAttentionFunction,
     ) -> None:
-        self.attention_layers, self.slots_by_layer, self.layout, self.attention = sites, places, layout, attention
+        self.attention_layers, self.slots_by_layer, self.layout = sites, places, layout
         self.used_modules: set[nn.Module] = set()
         self.last_block: LastBlock | None = None
         self.last_layout = layout
@@ -150,7 +148,7 @@ class _PackedAttention:
         scale = query.shape[3] ** -0.5 if scale is None else float(scale)
         tokens = [side[0].transpose(0, 1) for side in (query, key, value)]
         keys, values = self.slots_by_layer[self.attention_layers[module].layer]
-        return self.attention(tokens[0], tokens[1], tokens[2], (keys, values), layout, scale)[None]
+        return attend_packed(tokens[0], tokens[1], tokens[2], (keys, values), layout, scale)[None]
 
     def check_layers_used(self, model: Any) -> None:
         """After a forward: refuse a model that left a layer's prefix unused."""

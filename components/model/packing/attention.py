@@ -8,7 +8,6 @@ Shapes: N tokens, H query heads, K key/value heads, G = H / K, D head size, Q sl
 `components.model.packing.layout`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from torch.nn.functional import scaled_dot_product_attention
 from components.model.packing.heads import HeadIndices
 from components.model.packing.layout import PackedLayout
 
-PackedAttentionFunction = Callable[[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], PackedLayout, float], Tensor]
 _MAX_FUSED_SCORES = 2**26
 """From so many scores on (256 MiB in float32) `attend_packed_fused` would keep too much for backward."""
 

@@ -84,7 +84,7 @@ def run_worker(place: ProcessSpec, config: BaseConfig, engine: EngineConfig, pip
         compiled = compile_activations(base.model) if engine.compile else nullcontext()
         with join_group(place), compiled:
             while True:
-                _compute_step(base, engine, pipe.recv(), pipe)
+                _compute_step(base, pipe.recv(), pipe)
     except EOFError:
         return
     except Exception:  # noqa: BLE001 - the first process is told, and tells the user
@@ -137,11 +137,11 @@ def sum_gradients(deltas: StepDeltas) -> None:
             leaf.grad = values.to(leaf)
 
 
-def _compute_step(base: Base, engine: EngineConfig, work: StepRequest, pipe: Connection) -> None:
+def _compute_step(base: Base, work: StepRequest, pipe: Connection) -> None:
     pipe.send(READY)
     # Outside `checkpoint_blocks`: the first deltas probe the model, and a checkpointed block cannot be cut.
     deltas = StepDeltas(
-        base, [_make_empty_delta(outline, base.device, train=work.train) for outline in work.prefix_shapes], engine
+        base, [_make_empty_delta(outline, base.device, train=work.train) for outline in work.prefix_shapes]
     )
     broadcast_values(deltas)
     with checkpoint_blocks(base.model) if work.checkpointing else nullcontext():

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
+from plain_paths import DECODING, turn_off
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from components.model.decoding import decoder_run, search
 from components.registry.manifest import read_manifest
 from components.registry.mlflow.versions import Version
 from components.stages import evaluate, train
@@ -196,17 +195,13 @@ def test_examples_are_in_memory_only_while_they_are_decoded(trained, monkeypatch
     assert not any(one.examples or one.texts for tenant in tenants for one in tenant.jobs)
 
 
-def test_what_is_switched_off_is_not_used_and_changes_nothing(trained, monkeypatch):
+def test_plain_decoding_gives_the_same_files(trained):
     root = trained(("alder", "cedar"), num_beams=3)
     run(root)
     before = {tenant: written(root, tenant) for tenant in ("alder", "cedar")}
     shutil.rmtree(root / "out/evaluate")
-    params = yaml.safe_load((root / "params.yaml").read_text())
-    params["engine"] |= {"shared_beams": False, "fast_candidates": False}
-    (root / "params.yaml").write_text(yaml.safe_dump(params))
-    monkeypatch.setattr(decoder_run, "BeamTree", lambda *_: pytest.fail("shares beams"))
-    monkeypatch.setattr(search, "find_top_candidates", lambda *_: pytest.fail("looks at blocks"))
-    assert {one.state for one in run(root).values()} == {"done"}
+    with turn_off(*DECODING):
+        assert {one.state for one in run(root).values()} == {"done"}
     assert before == {tenant: written(root, tenant) for tenant in ("alder", "cedar")}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from plain_paths import turn_off_unless
 from torch.profiler import ProfilerActivity, profile
 
 from components.config import EngineConfig
@@ -42,17 +43,18 @@ def peak_bytes(work: Callable[[], Any]) -> int:
 def test_a_token_takes_what_it_is_said_to(
     build_base: Callable[..., Base], kind: str, length: int, packing: bool
 ) -> None:
-    base, engine, half = build_base(kind), EngineConfig(packing=packing), length // 2
+    base, half = build_base(kind), length // 2
 
     def a_pass(rows: int) -> None:
         prefix = make_random_prefix(base.shape, 1, 0)
         for tensor in prefix.tensors.values():
             tensor.requires_grad_()
         pair = TokenizedPair((5,) * half, (6,) * half)
-        StepDeltas(base, [Delta(prefix=prefix)], engine).backward([TrainingExample(0, pair)] * rows)
+        StepDeltas(base, [Delta(prefix=prefix)]).backward([TrainingExample(0, pair)] * rows)
 
-    said = measure_token_bytes(base, engine)
-    few, many = (peak_bytes(lambda rows=rows: a_pass(rows)) for rows in (5, 25))
+    with turn_off_unless(packing=packing):
+        said = measure_token_bytes(base)
+        few, many = (peak_bytes(lambda rows=rows: a_pass(rows)) for rows in (5, 25))
     assert 0.5 < said * 20 * length / (many - few) < 2
 
 
@@ -95,7 +97,7 @@ def test_free_memory_is_what_the_control_group_leaves(tmp_path: Path, monkeypatc
 def test_a_room_is_the_smaller_of_what_is_asked_for_and_what_fits(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gib, token = 2**30, measure_token_bytes(base, EngineConfig())
+    gib, token = 2**30, measure_token_bytes(base)
     assert MemoryBudget.estimate(base, EngineConfig(memory_gb=1.0)) == MemoryBudget(
         EngineConfig().train_tokens, gib / 4
     )

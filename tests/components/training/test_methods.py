@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from plain_paths import turn_off
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from components.config import EngineConfig, TrainConfig, load_params
+from components.config import TrainConfig, load_params
 from components.data.batches import order_epoch
 from components.data.schema import Example
 from components.data.tokens import encode_examples
@@ -145,8 +146,8 @@ def test_gradient_checkpointing_changes_nothing(
     build_base: Callable[..., Base], kind: str, method: str, mlp: int
 ) -> None:
     base = build_base(kind)
-    whole = EngineConfig(cut_last_block=False)  # checkpointed blocks are never cut
-    plain, again = (run(base, config(method, mlp, gradient_checkpointing=on), engine=whole) for on in (False, True))
+    with turn_off("cut_last_block"):  # checkpointed blocks are never cut
+        plain, again = (run(base, config(method, mlp, gradient_checkpointing=on)) for on in (False, True))
     assert same(again, plain)
 
 

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 import torch
+from plain_paths import turn_off, turn_off_unless
 
-from components.config import EngineConfig
 from components.data.batches import collate
 from components.data.pairs import TokenizedPair
 from components.model.base.load import Base
@@ -41,21 +41,21 @@ def loss_with_cache(base: Base, module: PrefixModule, pairs: list[TokenizedPair]
     return torch.stack(losses).mean()
 
 
-def loss_of(base: Base, prefix: Prefix, pairs: list[TokenizedPair], engine: EngineConfig) -> tuple[float, int]:
-    sums = StepDeltas(base, [Delta(prefix=prefix)], engine).compute_sums([TrainingExample(0, pair) for pair in pairs])
+def loss_of(base: Base, prefix: Prefix, pairs: list[TokenizedPair]) -> tuple[float, int]:
+    sums = StepDeltas(base, [Delta(prefix=prefix)]).compute_sums([TrainingExample(0, pair) for pair in pairs])
     return float(sums.nats_U), int(sums.count_U)
 
 
-def engines() -> list[EngineConfig]:
-    """Every way to compute the same."""
-    kinds = itertools.product((False, True), repeat=3)
-    return [EngineConfig(packing=packing, fused_loss=loss, fused_attention=own) for packing, loss, own in kinds]
+def subsets() -> list[tuple[str, ...]]:
+    """Every choice of optimisations to turn off."""
+    names = ("packing", "fused_loss", "fused_attention")
+    return [chosen for count in range(4) for chosen in itertools.combinations(names, count)]
 
 
-@pytest.mark.parametrize("engine", engines(), ids=str)
+@pytest.mark.parametrize("off", subsets(), ids=str)
 @pytest.mark.parametrize("mlp_hidden", [0, 12])
 def test_equals_the_plain_loss_on_a_cache_and_its_gradient(
-    base: Base, train: list[TokenizedPair], mlp_hidden: int, engine: EngineConfig
+    base: Base, train: list[TokenizedPair], mlp_hidden: int, off: tuple[str, ...]
 ) -> None:
     gradients, losses = [], []
     count = sum(len(pair.target_ids) for pair in train[:8])
@@ -63,11 +63,12 @@ def test_equals_the_plain_loss_on_a_cache_and_its_gradient(
         module = PrefixModule(base.shape, 4, mlp_hidden)
         module.load_values(make_random_prefix(base.shape, 4, seed=5))
         if attach:
-            deltas = StepDeltas(base, [Delta(prefix=module.make_prefix())], engine)
-            sums = [
-                deltas.backward([TrainingExample(0, pair, 1 / count) for pair in part])
-                for part in (train[:3], train[3:8])
-            ]
+            with turn_off(*off):
+                deltas = StepDeltas(base, [Delta(prefix=module.make_prefix())])
+                sums = [
+                    deltas.backward([TrainingExample(0, pair, 1 / count) for pair in part])
+                    for part in (train[:3], train[3:8])
+                ]
             deltas.propagate_gradients()
             assert sum(int(one.count_U) for one in sums) == count
             losses.append(sum(float(one.nats_U) for one in sums) / count)
@@ -80,11 +81,12 @@ def test_equals_the_plain_loss_on_a_cache_and_its_gradient(
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("engine", engines(), ids=str)
-def test_source_and_padding_carry_no_loss(base: Base, train: list[TokenizedPair], engine: EngineConfig) -> None:
+@pytest.mark.parametrize("off", subsets(), ids=str)
+def test_source_and_padding_carry_no_loss(base: Base, train: list[TokenizedPair], off: tuple[str, ...]) -> None:
     prefix = make_random_prefix(base.shape, 4, seed=5)
     long = TokenizedPair(tuple(range(2, 30)), (3, 0))
-    alone, other, together = (loss_of(base, prefix, pairs, engine) for pairs in ([train[0]], [long], [train[0], long]))
+    with turn_off(*off):
+        alone, other, together = (loss_of(base, prefix, pairs) for pairs in ([train[0]], [long], [train[0], long]))
     assert together[1] == len(train[0].target_ids) + 2
     assert together[0] == pytest.approx(alone[0] + other[0], rel=1e-5)
 
@@ -97,8 +99,10 @@ def test_the_vocabulary_is_computed_at_target_positions_only(
     assert has_plain_head(base.model)  # tried out here, not while it is watched
     assert is_packable(base.model)
     handle = base.model.lm_head.register_forward_hook(lambda _head, _args, output: rows.append(output.numel() // 67))
-    loss_of(base, prefix, train[:3], EngineConfig(packing=packing, fused_loss=False))
-    loss_of(base, prefix, train[:3], EngineConfig(packing=packing))
+    with turn_off_unless(packing=packing, fused_loss=False):
+        loss_of(base, prefix, train[:3])
+    with turn_off_unless(packing=packing):
+        loss_of(base, prefix, train[:3])
     handle.remove()
     assert rows == [sum(len(pair.target_ids) for pair in train[:3]), 0]
     assert not base.model.lm_head._forward_pre_hooks

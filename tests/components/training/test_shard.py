@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from plain_paths import TRAINING, turn_off, turn_off_unless
 
 from components.config import EngineConfig
 from components.model.base.load import Base
@@ -56,12 +57,12 @@ def bases(build_base: Callable[..., Base]) -> Callable[[str], Base]:
 def alone(bases: Callable[[str], Base], job_of: JobOf) -> Callable[[str, str], TrainResult]:
     """A function of a base's kind and a tenant to what it gets alone, by the plain path, unmixed and unpacked."""
     made: dict[tuple[str, str], TrainResult] = {}
-    plain = EngineConfig(packing=False, fused_loss=False, fused_attention=False)
 
     def train(kind: str, tenant: str) -> TrainResult:
         if (kind, tenant) not in made:
             base = bases(kind)
-            made[kind, tenant] = train_alone(base, job_of(base, tenant, **KINDS[kind][tenant]), plain)
+            with turn_off(*TRAINING):
+                made[kind, tenant] = train_alone(base, job_of(base, tenant, **KINDS[kind][tenant]))
         return made[kind, tenant]
 
     return train
@@ -94,14 +95,11 @@ def test_company_order_and_passes_change_nothing(
 ) -> None:
     base = bases(kind)
     tenants = data.draw(st.lists(st.sampled_from(sorted(KINDS[kind])), min_size=1, max_size=6, unique=True))
-    switches = st.fixed_dictionaries(
-        {
-            "train_tokens": st.sampled_from([1, 20, 60, 4096]),
-            **{name: st.booleans() for name in ("packing", "fused_loss", "fused_attention")},
-        }
-    )
-    engine = data.draw(switches)
-    results = together(base, [job_of(base, tenant, **KINDS[kind][tenant]) for tenant in tenants], **engine)
+    train_tokens = data.draw(st.sampled_from([1, 20, 60, 4096]))
+    off = data.draw(st.sets(st.sampled_from(["packing", "fused_loss", "fused_attention"])))
+    with turn_off(*off):
+        jobs = [job_of(base, tenant, **KINDS[kind][tenant]) for tenant in tenants]
+        results = together(base, jobs, train_tokens=train_tokens)
     assert sorted(results) == sorted(tenants)
     for tenant, result in results.items():
         check_same(alone(kind, tenant), result)
@@ -152,7 +150,8 @@ def test_a_base_of_16_bits_trains_near_the_one_of_32(
 ) -> None:
     half = build_base("llama")
     half.model.to(torch.bfloat16)
-    results = together(half, [job_of(half, name, **ALL[name]) for name in ("plain", "mlp", "prompt")], packing=packing)
+    with turn_off_unless(packing=packing):
+        results = together(half, [job_of(half, name, **ALL[name]) for name in ("plain", "mlp", "prompt")])
     for tenant, result in results.items():
         exact = alone("llama", tenant)
         assert all(tensor.dtype == torch.float32 for tensor in result.delta.tensors.values())
@@ -173,6 +172,7 @@ def test_a_base_that_mixes_neighbours_is_trained_padded(
     assert not is_packable(base.model)
     wide = together(base, [job_of(base, name, **ALL[name]) for name in names])
     for name in names:
-        check_same(train_alone(base, job_of(base, name, **ALL[name]), EngineConfig(packing=False)), wide[name])
+        with turn_off("packing"):
+            check_same(train_alone(base, job_of(base, name, **ALL[name])), wide[name])
         check_same(train_alone(base, job_of(base, name, **ALL[name]), EngineConfig(train_tokens=1)), wide[name])
     handle.remove()

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from plain_paths import turn_off_unless
 from torch import Tensor, nn
 
-from components.config import EngineConfig
 from components.data.pairs import TokenizedPair
 from components.model.base.load import Base
 from components.model.base.output_head import capture_head_inputs, has_plain_head, keep_logits_at
@@ -137,8 +137,9 @@ def test_what_does_more_is_told_apart_and_its_loss_is_right(
         prefix = make_random_prefix(base.shape, 2, 3, 0.5)
         for tensor in prefix.tensors.values():
             tensor.requires_grad_()
-        deltas = StepDeltas(base, [Delta(prefix=prefix)], EngineConfig(fused_loss=fused, packing=fused))
-        losses.append(float(deltas.backward([TrainingExample(0, pair) for pair in pairs]).nats_U))
+        with turn_off_unless(fused_loss=fused, packing=fused):
+            deltas = StepDeltas(base, [Delta(prefix=prefix)])
+            losses.append(float(deltas.backward([TrainingExample(0, pair) for pair in pairs]).nats_U))
         deltas.propagate_gradients()
         gradients.append(torch.cat([tensor.grad.flatten() for tensor in prefix.tensors.values()]))
     by_hand = 0.0

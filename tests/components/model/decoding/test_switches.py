@@ -1,27 +1,21 @@
-"""What `engine.shared_beams` and `engine.fast_candidates` save changes no output."""
+"""Shared beam caches and the block-wise search for candidates change no output."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from plain_paths import DECODING, turn_off
 
-from components.config import EngineConfig
 from components.model.base.load import Base
 from components.model.base.shapes import DECODER, INFIX
-from components.model.decoding import DecodeRequest, Decoding, decode, decoder_run, search, seq2seq_run
+from components.model.decoding import DecodeRequest, Decoding, decode
 from components.model.delta import Delta
 from components.model.prefix.prefix import Prefix
-
-PLAIN = EngineConfig(shared_beams=False, fast_candidates=False)
 
 
 @pytest.fixture(scope="module", params=("gpt2", "llama", "bart"))
 def base(request: pytest.FixtureRequest, build_base: Callable[..., Base]) -> Base:
     return build_base(request.param, 3)
-
-
-def forbidden(*_: Any, **__: Any) -> Any:
-    raise AssertionError("what is switched off")
 
 
 @pytest.mark.parametrize("infix", [False, True])
@@ -35,8 +29,8 @@ def forbidden(*_: Any, **__: Any) -> Any:
     ],
     ids=str,
 )
-def test_outputs_are_those_of_the_plain_way(
-    base: Base, some_sources: Any, values_for: Any, monkeypatch: pytest.MonkeyPatch, decoding: Decoding, infix: bool
+def test_outputs_equal_those_of_plain_decoding(
+    base: Base, some_sources: Any, values_for: Any, decoding: Decoding, infix: bool
 ) -> None:
     if infix and base.is_encoder_decoder:
         pytest.skip("an infix stands between source and target of one text")
@@ -52,10 +46,7 @@ def test_outputs_are_those_of_the_plain_way(
         for row, ids in enumerate(some_sources(14, 3))
     ]
     fast = {request.number: ids for request, ids in decode(base, requests, decoding, 4)}
-    monkeypatch.setattr(decoder_run, "BeamTree", forbidden)
-    monkeypatch.setattr(seq2seq_run, "GrowingCacheLayer", forbidden)
-    for name in ("find_top_candidates", "compute_log_sum_exp"):
-        monkeypatch.setattr(search, name, forbidden)
-    plain = {request.number: ids for request, ids in decode(base, requests, decoding, 4, PLAIN)}
+    with turn_off(*DECODING):
+        plain = {request.number: ids for request, ids in decode(base, requests, decoding, 4)}
     assert plain == fast
     assert len({len(ids) for ids in plain.values()}) > 1

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from plain_paths import turn_off_unless
 from torch import Tensor
 
 from components.errors import BaseModelError
@@ -15,7 +16,6 @@ from components.model.base.attention_sites import find_prefix_shape
 from components.model.base.checkpointing import checkpoint_blocks
 from components.model.base.shapes import INFIX
 from components.model.packing import is_packable, pack_rows, stack_slots
-from components.model.packing.attention import attend_packed_fused, attend_packed_with_sdpa
 from components.model.prefix.attach import attach_prefixes
 from components.model.prefix.prefix import Prefix
 
@@ -63,16 +63,17 @@ def gradients(logits: Tensor, kept: Tensor, prefixes: list[Prefix]) -> list[Tens
     return [torch.zeros_like(one) if grad is None else grad for one, grad in zip(tensors, found, strict=True)]
 
 
-@pytest.mark.parametrize("attention", [attend_packed_fused, attend_packed_with_sdpa])
+@pytest.mark.parametrize("fused_attention", [True, False])
 @pytest.mark.parametrize("kind", DECODERS)
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), cut=st.booleans())
-def test_equals_attached_prefixes_and_their_gradients(build_model, ragged, kind, attention, data, cut):
+def test_equals_attached_prefixes_and_their_gradients(build_model, ragged, kind, fused_attention, data, cut):
     model, drawn = once(build_model, kind), data.draw(ragged)
     prefixes = prefixes_of(model, drawn.prefixes, infix=drawn.starts is not None)
     kept = torch.tensor([not cut or place >= drawn.wanted[row] for row, place in drawn.tokens])
     expected = padded_logits(model, drawn, prefixes)
-    found = packed_logits(model, drawn, prefixes, attention=attention, starts=drawn.wanted if cut else None)
+    with turn_off_unless(fused_attention=fused_attention):
+        found = packed_logits(model, drawn, prefixes, starts=drawn.wanted if cut else None)
     torch.testing.assert_close(found[kept], expected[kept], **CLOSE)
     if any(drawn.prefixes[owner] for owner in drawn.owners):
         pairs = zip(gradients(found, kept, prefixes), gradients(expected, kept, prefixes), strict=True)

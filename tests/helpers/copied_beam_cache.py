@@ -1,7 +1,6 @@
-"""What a batch of beams remembers, as plainly as it can be: a whole cache for every beam, copied when beams change.
+"""The plain counterpart of `components.model.decoding.beam_tree`: one whole cache per beam, copied at every reordering.
 
-The way that `tree` saves; it is there to compare with. Knows transformers' cache; does not know models or how a token
-is chosen.
+Tests compare the two. Knows transformers' cache; does not know models or how a token is chosen.
 
 Shapes: B rows, K beams, R = B x K, S slots, H key/value heads, D head size.
 """
@@ -16,33 +15,33 @@ from transformers import DynamicCache
 
 
 class CopiedBeamCache:
-    """The layers of a batch, every row K times; used as `components.model.decoding.beam_tree.Tree` is."""
+    """The layers of a batch, with every row K times; has the interface of `BeamTree`."""
 
     def __init__(self, prefilled: Sequence[Any], mask_BS: Tensor, beams: int) -> None:
-        """Take over the layers of a prefill."""
+        """Repeat the layers of a prefill K times."""
         self.beams = beams
         self.cache = DynamicCache([(layer.keys, layer.values) for layer in prefilled])
         self.cache.batch_repeat_interleave(beams)
         self.mask_RS = mask_BS.long().repeat_interleave(beams, dim=0)
 
     def prepare_inputs(self, token_BK: Tensor, position_B1: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-        """What the model reads to append a token to every beam."""
+        """Return the model's inputs that append one token to every beam."""
         del dtype
         self.mask_RS = pad(self.mask_RS, (0, 1), value=1)
         position_R1 = position_B1.expand_as(token_BK).flatten()[:, None]
         return {"input_ids": token_BK.flatten()[:, None], "attention_mask": self.mask_RS, "position_ids": position_R1}
 
     def reorder(self, parent_BK: Tensor) -> None:
-        """Go on with these beams of every row."""
+        """Keep these beams of every row, in this order."""
         first_B1 = torch.arange(len(parent_BK), device=parent_BK.device)[:, None] * self.beams
         self._select((first_B1 + parent_BK).flatten())
 
     def keep(self, place_B: Tensor) -> None:
-        """Go on with these rows, in this order."""
+        """Keep these rows, in this order."""
         self._select((place_B[:, None] * self.beams + torch.arange(self.beams, device=place_B.device)).flatten())
 
     def join(self, other: "CopiedBeamCache") -> None:
-        """Take another's rows in, behind these, right-aligned."""
+        """Append the rows of `other`, right-aligned."""
         longest = max(self.mask_RS.shape[1], other.mask_RS.shape[1])
         for layer, more in zip(self.cache.layers, other.cache.layers, strict=True):
             for name in ("keys", "values"):
