@@ -3,7 +3,7 @@
 Knows words only: no HTTP, no model, no registry.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -96,8 +96,41 @@ class EngineHealth:
     """What keeps artifacts from being loaded, where something does; what is resident is still answered for."""
 
 
+class HeldArtifacts(Protocol):
+    """The artifacts that an engine holds in memory and on disk; safe to use from any thread."""
+
+    @property
+    def owners(self) -> Mapping[str, str]:
+        """The sha256 of each held artifact, and its tenant."""
+
+    @property
+    def store_error(self) -> str:
+        """Why the artifact store did not answer the last fetch; "": it answered."""
+
+    async def preload(self, artifact: ArtifactRef) -> None:
+        """Load an artifact before a request needs it. Raises what `Engine.submit` raises."""
+
+    def evict(self, sha256s: Iterable[str]) -> None:
+        """Remove these from memory and disk; rows in flight finish with what they hold."""
+
+    async def retry_failed_fetch(self) -> None:
+        """Repeat the last fetch if it failed; raises nothing."""
+
+
 class Engine(Protocol):
     """Many rows of many tenants, in one batch."""
+
+    @property
+    def base_name(self) -> str:
+        """Name of the base that it serves."""
+
+    @property
+    def base_digest(self) -> str:
+        """Digest of the base that it serves."""
+
+    @property
+    def artifact_cache(self) -> HeldArtifacts:
+        """The artifacts that it holds."""
 
     async def submit(self, request: GenerationRequest) -> AnswerStream:
         """Queue one row.

@@ -48,4 +48,4 @@ def test_what_cannot_be_done_exits_2(call, arguments):
 def test_serving_elsewhere_without_keys_exits_2(make_root):
     told = CliRunner().invoke(app, ["-C", str(make_root(())), "serve", "--host", "0.0.0.0"])
     assert told.exit_code == 2
-    assert "API keys, to serve on 0.0.0.0" in told.stderr
+    assert "an API key, to serve on 0.0.0.0" in told.stderr

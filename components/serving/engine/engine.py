@@ -49,6 +49,7 @@ class BatchEngine:
             BaseModelError: the base cannot compute rows of many tenants at once.
         """
         self.base, self.artifact_cache, self.limits = base, artifact_cache, limits or EngineLimits()
+        self.base_name, self.base_digest = base.name, base.digest
         rows, paired = self.limits.rows, base.is_encoder_decoder
         batch = Seq2SeqBatch(base, rows) if paired else DecoderBatch(base, rows, self.limits.step_tokens)
         self._model_thread = ModelThread(batch, base.eos_id, self._release)

@@ -1,9 +1,9 @@
-"""What goes on beside the answers so that the artifacts near the base are those that MLflow holds.
+"""Remove artifacts from the engine once MLflow no longer holds them, and retry the artifact store after an error.
 
-An artifact of a tenant that was forgotten, or of a version that was deleted, leaves device, memory and disk at the look
-that finds it gone. A look asks for so many tenants and no more: first those whose champion or challenger has changed,
-then those that were never looked up, then the others in turn. It holds up nothing else. What the store could not give
-is tried again until it answers. Knows residents and who asks the registry; no HTTP.
+An artifact of a deleted version or a forgotten tenant leaves memory and disk at the next cleanup. A cleanup asks the
+registry for a bounded number of tenants: first those whose champion or challenger has changed, then those that were
+never looked up, then the others in turn. It does not delay requests or the reading of aliases. Knows the artifacts that
+an engine holds; does not know HTTP.
 """
 
 import asyncio
@@ -13,76 +13,84 @@ from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 
 from components.errors import RegistryError
-from components.serving.engine.artifacts.cache import ArtifactCache
+from components.serving.background_engine import BackgroundEngine
 from components.serving.errors import LOGGER_NAME
+from components.serving.interface import HeldArtifacts
 
-_TENANTS_PER_LOOKUP = 32
-"""Tenants; one call of MLflow's."""
+_TENANTS_PER_CLEANUP = 32
+"""Tenants that one call to MLflow looks up."""
 _ALIAS_CHANGED_S, _NEVER_LOOKED_UP_S = -2.0, -1.0
-"""In place of the moment of the last lookup."""
+"""Stand for the time of the last lookup, so that these are sorted first."""
 
 
 class ArtifactCleanup:
-    """One server's artifacts, tended; `run_forever` and `retry_failed_fetch` may overlap, but not with themselves."""
+    """The cleanup of one server's artifacts; run each of `run_forever` and `retry_forever` once, in parallel."""
 
     def __init__(
-        self, artifact_cache: ArtifactCache, contents: Callable[[Collection[str]], Mapping[str, set[str]]]
+        self, engine: BackgroundEngine, find_sha256s: Callable[[Collection[str]], Mapping[str, set[str]]]
     ) -> None:
-        """`contents` gives the sha256s of all versions of tenants, by tenant; it blocks, and may raise."""
-        self._artifact_cache, self._contents = artifact_cache, contents
+        """`find_sha256s` returns tenant -> sha256s of all its versions; it blocks, and may raise RegistryError."""
+        self._engine, self._find_sha256s = engine, find_sha256s
         self._looked_up_s: dict[str, float] = {}
-        """When each content that bears no alias was last looked up, by the monotonic clock."""
+        """When each artifact without an alias was last looked up, by the monotonic clock."""
         self._previously_aliased: frozenset[str] = frozenset()
-        """The champions and challengers of the look before."""
+        """The sha256s of champions and challengers at the previous cleanup."""
         self._aliased: Collection[str] = ()
         self._has_changed = asyncio.Event()
 
     def notify(self, aliased: Collection[str]) -> None:
-        """Let `run_forever` look; `aliased` as there."""
+        """Let `run_forever` do a cleanup; `aliased` are the sha256s of all champions and challengers."""
         self._aliased = aliased
         self._has_changed.set()
 
     async def run_forever(self) -> None:
-        """Look as often as there is something to `notify`, at the newest, until cancelled."""
+        """Do one cleanup after each `notify` (several waiting ones count as one), until cancelled."""
+        await self._engine.wait()
         while True:
             await self._has_changed.wait()
             self._has_changed.clear()
             await self.evict_unregistered(self._aliased)
 
+    async def retry_forever(self, seconds: float) -> None:
+        """Every `seconds`, repeat the last fetch from the artifact store if it failed; until cancelled."""
+        while True:
+            await asyncio.sleep(seconds)
+            artifacts = (await self._engine.wait()).artifact_cache
+            if artifacts.store_error:
+                await artifacts.retry_failed_fetch()
+                if not artifacts.store_error:
+                    logging.getLogger(LOGGER_NAME).warning("the artifact store answers again")
+
     async def evict_unregistered(self, aliased: Collection[str]) -> None:
-        """Drop what is gone; `aliased` are the sha256s of champions and challengers, which are not looked up.
+        """Evict held artifacts that the registry no longer has; those in `aliased` are not looked up.
 
-        Where the registry does not answer everything stays until the next look.
+        Evicts nothing while the registry does not answer.
         """
+        artifacts = (await self._engine.wait()).artifact_cache
         try:
-            gone = await asyncio.to_thread(self._look_up_and_evict, frozenset(aliased))
+            evicted = await asyncio.to_thread(self._look_up_and_evict, artifacts, frozenset(aliased))
         except RegistryError as problem:
-            logging.getLogger(LOGGER_NAME).warning("artifacts stay until it is known whose they are: %s", problem)
+            logging.getLogger(LOGGER_NAME).warning("no artifact is removed while the registry fails: %s", problem)
             return
-        if gone:
-            logging.getLogger(LOGGER_NAME).info("artifacts that left with their tenants or versions: %d", gone)
+        if evicted:
+            logging.getLogger(LOGGER_NAME).info("artifacts removed, their version or tenant is gone: %d", evicted)
 
-    async def retry_failed_fetch(self) -> None:
-        """Ask the store again for what it could not give, if anything."""
-        if self._artifact_cache.store_error:
-            await self._artifact_cache.retry_failed_fetch()
-            if not self._artifact_cache.store_error:
-                logging.getLogger(LOGGER_NAME).warning("store: answers again")
-
-    def _look_up_and_evict(self, aliased: frozenset[str]) -> int:
-        loose = {sha256: tenant for sha256, tenant in self._artifact_cache.owners.items() if sha256 not in aliased}
-        new_s = {
-            sha256: _ALIAS_CHANGED_S if sha256 in self._previously_aliased else _NEVER_LOOKED_UP_S for sha256 in loose
+    def _look_up_and_evict(self, artifacts: HeldArtifacts, aliased: frozenset[str]) -> int:
+        unaliased = {sha256: tenant for sha256, tenant in artifacts.owners.items() if sha256 not in aliased}
+        self._looked_up_s = {
+            sha256: self._looked_up_s.get(
+                sha256, _ALIAS_CHANGED_S if sha256 in self._previously_aliased else _NEVER_LOOKED_UP_S
+            )
+            for sha256 in unaliased
         }
-        self._looked_up_s = {sha256: self._looked_up_s.get(sha256, new_s[sha256]) for sha256 in loose}
         self._previously_aliased = aliased
-        in_turn = dict.fromkeys(loose[sha256] for sha256 in sorted(loose, key=self._looked_up_s.__getitem__))
-        tenants = frozenset(islice(in_turn, _TENANTS_PER_LOOKUP))
+        in_turn = dict.fromkeys(unaliased[sha256] for sha256 in sorted(unaliased, key=self._looked_up_s.__getitem__))
+        tenants = frozenset(islice(in_turn, _TENANTS_PER_CLEANUP))
         if not tenants:
             return 0
-        held = set[str]().union(*self._contents(sorted(tenants)).values())
-        asked = [sha256 for sha256, tenant in loose.items() if tenant in tenants]
-        gone = [sha256 for sha256 in asked if sha256 not in held]
-        self._artifact_cache.evict(gone)
-        self._looked_up_s |= dict.fromkeys(asked, time.monotonic())
-        return len(gone)
+        registered = set[str]().union(*self._find_sha256s(sorted(tenants)).values())
+        looked_up = [sha256 for sha256, tenant in unaliased.items() if tenant in tenants]
+        unregistered = [sha256 for sha256 in looked_up if sha256 not in registered]
+        artifacts.evict(unregistered)
+        self._looked_up_s |= dict.fromkeys(looked_up, time.monotonic())
+        return len(unregistered)

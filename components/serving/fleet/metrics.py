@@ -1,15 +1,15 @@
 """What Prometheus reads at /metrics. Knows counters and the engine's health; counts nothing by itself."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from components.serving.background_engine import BackgroundEngine
 from components.serving.fleet.observation_buffer import ObservationBuffer
 from components.serving.fleet.versions import FleetVersions
-from components.serving.interface import EngineHealth
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -17,10 +17,8 @@ _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 class ServingMetrics:
     """One server's; a registry of its own, so that two servers in one process do not add up."""
 
-    def __init__(
-        self, fleet: FleetVersions, health: Callable[[], EngineHealth | None], observation_buffer: ObservationBuffer
-    ) -> None:
-        """`health` is None until the base is loaded."""
+    def __init__(self) -> None:
+        """Start all counters at 0."""
         self.registry = CollectorRegistry()
         kept, answered = self.registry, ("tenant", "arm")
         self.requests = Counter(
@@ -50,29 +48,40 @@ class ServingMetrics:
             ("tenant", "why"),
             registry=kept,
         )
-        self.registry.register(_StateCollector(fleet, health, observation_buffer))
-        ProcessCollector(registry=self.registry)
 
     def forget(self, tenant: str) -> None:
         """Name a tenant no more."""
         for counter in (self.requests, self.prompt_tokens, self.completion_tokens, self.fallbacks):
             counter.remove_by_labels({"tenant": tenant})
 
+
+class MetricsPage:
+    """The text at /metrics: the counters, and gauges of the state at the moment of the request."""
+
+    def __init__(
+        self,
+        metrics: ServingMetrics,
+        fleet: FleetVersions,
+        engine: BackgroundEngine,
+        observation_buffer: ObservationBuffer,
+    ) -> None:
+        self._counters, self._gauges = metrics.registry, CollectorRegistry()
+        self._gauges.register(_StateCollector(fleet, engine, observation_buffer))
+        ProcessCollector(registry=self._gauges)
+
     def render(self) -> bytes:
-        """All of it, in Prometheus's text format."""
-        return generate_latest(self.registry)
+        """Return the page in Prometheus's text format."""
+        return generate_latest(self._counters) + generate_latest(self._gauges)
 
 
 class _StateCollector(Collector):
-    """What is asked for at the moment of reading."""
+    """Gauges that are read from the parts when they are collected."""
 
-    def __init__(
-        self, fleet: FleetVersions, health: Callable[[], EngineHealth | None], observation_buffer: ObservationBuffer
-    ) -> None:
-        self._fleet, self._health, self._observation_buffer = fleet, health, observation_buffer
+    def __init__(self, fleet: FleetVersions, engine: BackgroundEngine, observation_buffer: ObservationBuffer) -> None:
+        self._fleet, self._engine, self._observation_buffer = fleet, engine, observation_buffer
 
     def collect(self) -> Iterator[Metric]:
-        health, fleet = self._health(), self._fleet
+        health, fleet = self._engine.health(), self._fleet
         yield _make_gauge("ready", "1 where the base is loaded.", bool(health and health.ready))
         if health is not None:
             yield _make_gauge("rows_running", "Rows in the batch.", health.running)

@@ -6,12 +6,13 @@ answers become evidence together, or neither. Only counts are kept, never a text
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from components.errors import DataError, PrefixFleetError, RegistryError, WorkspaceError
 from components.registry.mlflow.versions import CHALLENGER, Version
 from components.rollout.types import EvidenceTicket, Observation
+from components.serving.background_engine import BackgroundEngine
 from components.serving.errors import LOGGER_NAME
 from components.serving.fleet.metrics import ServingMetrics
 from components.serving.fleet.observation_buffer import ObservationBuffer, make_failure_observation, make_observation
@@ -44,7 +45,7 @@ class ShadowQueue:
 
     def __init__(
         self,
-        engine: Callable[[], Engine | None],
+        engine: BackgroundEngine,
         observation_buffer: ObservationBuffer,
         metrics: ServingMetrics,
         max_size: int,
@@ -77,7 +78,7 @@ class ShadowQueue:
         while True:
             self._current = one = await self._queue.get()
             while self._current is one:
-                engine = self._engine()
+                engine = self._engine.engine
                 if engine is None or engine.health().queued:
                     await asyncio.sleep(_POLL_SECONDS)
                     continue

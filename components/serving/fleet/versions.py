@@ -57,21 +57,26 @@ class FleetVersions:
         aliases: Callable[[], Mapping[str, Mapping[str, Version]]],
         versions: Callable[[str], list[Version]],
         exposures: Callable[[], Mapping[str, Exposure]],
+        *,
+        preload: Callable[[ArtifactRef], Awaitable[None]] | None = None,
+        on_read: Callable[[Collection[str]], None] | None = None,
+        on_tenant_removed: Callable[[str], None] | None = None,
     ) -> None:
-        """`aliases` gives alias -> tenant -> version; `versions` all of a tenant. All three block, and may raise."""
+        """Read nothing yet.
+
+        `aliases` returns alias -> tenant -> version, `versions` all versions of a tenant, `exposures` tenant -> its
+        trial; all three block, and may raise. `preload` loads an artifact into the engine before the first request
+        needs it. `on_read` is called with the sha256s of all champions and challengers each time the aliases were
+        read, `on_tenant_removed` with each tenant that has neither a champion nor a challenger any more.
+        """
         self._aliases, self._version_lookup, self._exposures = aliases, VersionLookup(versions), exposures
+        self._preload, self._on_read, self._on_tenant_removed = preload, on_read, on_tenant_removed
         self._refresh_lock = asyncio.Lock()
         self.snapshot = VersionSnapshot()
         self.read_errors: dict[str, str] = {}
         """What could not be read at the last look: registry, rollout; with the reason."""
         self.last_read_s: float | None = None
         """When the registry was last read, by the monotonic clock; None before the first time."""
-        self.preload: Callable[[ArtifactRef], Awaitable[None]] | None = None
-        """Brings an artifact near the base, so that the first request after a swap does not wait for it."""
-        self.on_read: Callable[[Collection[str]], None] | None = None
-        """Hears the sha256s of all champions and challengers at each look that the registry answers."""
-        self.on_tenant_removed: Callable[[str], None] | None = None
-        """Hears of each tenant that has neither champion nor challenger any more."""
         self.swap_count = 0
         """Champions and challengers that have changed since the start."""
 
@@ -91,10 +96,10 @@ class FleetVersions:
                 self.last_read_s = time.monotonic()
             self.snapshot = VersionSnapshot(champions, challengers, old.exposures if exposures is None else exposures)
         for tenant in {*old.champions, *old.challengers} - {*self.snapshot.champions, *self.snapshot.challengers}:
-            if self.on_tenant_removed is not None:
-                self.on_tenant_removed(tenant)
-        if self.on_read is not None and aliases is not None:
-            self.on_read({version.sha256 for version in (*champions.values(), *challengers.values())})
+            if self._on_tenant_removed is not None:
+                self._on_tenant_removed(tenant)
+        if self._on_read is not None and aliases is not None:
+            self._on_read({version.sha256 for version in (*champions.values(), *challengers.values())})
 
     def has_tenant(self, tenant: str) -> bool:
         """Whether it has a champion or a challenger."""
@@ -140,10 +145,10 @@ class FleetVersions:
     async def _preload_changed(self, changed: Iterable[Version | None]) -> None:
         """Bring what was swapped in near the base, if that is soon done; trouble is told to who asks for it."""
         wanted = [to_artifact_ref(version) for version in changed if version is not None][:_MAX_PRELOADS]
-        if self.preload is not None and wanted:
+        if self._preload is not None and wanted:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PRELOAD_SECONDS):
-                    await asyncio.gather(*(self.preload(artifact) for artifact in wanted), return_exceptions=True)
+                    await asyncio.gather(*(self._preload(artifact) for artifact in wanted), return_exceptions=True)
 
     async def _try_read(self, what: str, read: Callable[[], _Result]) -> _Result | None:
         try:

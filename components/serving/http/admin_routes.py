@@ -35,7 +35,7 @@ async def metrics(request: Request, authorization: Annotated[str | None, Header(
     service = get_service(request)
     if not service.params.serve.open_metrics:
         await service.authenticator.require_admin(authorization)
-    return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    return Response(service.metrics_page.render(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.post("/admin/refresh")

@@ -4,9 +4,8 @@ Knows how the parts are put together for HTTP; does not know where they come fro
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,12 +26,12 @@ _DESCRIPTION = """Every tenant of one base, by OpenAI's completions protocol. `m
 headers which version of which artifact on which base they come from."""
 
 
-def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -> FastAPI:
-    """The application of a service; `load` is run once beside the first requests, and brings the engine."""
+def build_app(service: Service) -> FastAPI:
+    """Return the application of a service; its lifespan runs the background tasks."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(load()), *service.start_background_tasks()]
+        tasks = service.start_background_tasks()
         try:
             yield
         finally:
@@ -42,8 +41,7 @@ def build_app(service: Service, load: Callable[[], Coroutine[Any, Any, None]]) -
                 with suppress(asyncio.CancelledError):
                     await task
             await service.observation_buffer.flush()
-            if service.engine is not None:
-                await service.engine.drain()
+            await service.engine.drain()
 
     app = FastAPIOffline(
         title="PrefixFleet",

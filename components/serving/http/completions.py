@@ -44,7 +44,7 @@ async def prepare_completion(
     service.get_ready_engine()
     if at and not which:
         raise make_not_found_error(f"{tenant}@ without a version")
-    sticks = service.fleet.has_tenant(tenant) and service.find_tenant_params(tenant).rollout.split == "user"
+    sticks = service.fleet.has_tenant(tenant) and service.get_tenant_params(tenant).rollout.split == "user"
     user = body.user if sticks else None
     choice = await service.fleet.choose(tenant, which, user or key)
     return CompletionRun(service, body, request_id, choice, is_user=bool(user))
@@ -74,6 +74,7 @@ class CompletionRun:
         self._was_known = service.fleet.has_tenant(self.tenant)
         self._sequences = RequestSequences(self._make_requests(choice.version))
         self._reserved = 0
+        self._base_digest = ""
         self._is_finished = False
 
     async def start(self) -> None:
@@ -89,7 +90,7 @@ class CompletionRun:
         engine, requests = self.service.get_ready_engine(), [row.request for row in self._sequences.results]
         reserved = sum(request.max_tokens for request in requests)
         self.service.quotas.admit(self.tenant, reserved)
-        self._reserved = reserved
+        self._reserved, self._base_digest = reserved, engine.base_digest
         try:
             await self._sequences.submit(engine)
         except (*_SERVER_ERRORS, DataError) as problem:
@@ -110,7 +111,7 @@ class CompletionRun:
             "x-prefixfleet-tenant": version.tenant,
             "x-prefixfleet-version": version.version,
             "x-prefixfleet-artifact": version.sha256,
-            "x-prefixfleet-base": self.service.base_digest,
+            "x-prefixfleet-base": self._base_digest,
             "x-prefixfleet-arm": self.choice.arm,
         }
 
@@ -170,7 +171,7 @@ class CompletionRun:
         service.metrics.prompt_tokens.labels(self.tenant, arm).inc(usage.prompt_tokens)
         service.metrics.completion_tokens.labels(self.tenant, arm).inc(usage.completion_tokens)
         if status == 200:
-            rows, limit = self._sequences.results, compute_default_max_tokens(service.find_tenant_params(self.tenant))
+            rows, limit = self._sequences.results, compute_default_max_tokens(service.get_tenant_params(self.tenant))
             sources = [row.request.source for row in rows]
             ticket = self._take_ticket()
             service.answer_memory.add(self.id, RememberedAnswer(version, arm, sources, ticket))
@@ -195,12 +196,12 @@ class CompletionRun:
 
     def _make_requests(self, version: Version, seed: int | None = None) -> list[GenerationRequest]:
         body = self.body if seed is None else self.body.model_copy(update={"seed": seed})
-        return to_requests(body, version, self.service.find_tenant_params(self.tenant))
+        return to_requests(body, version, self.service.get_tenant_params(self.tenant))
 
     def _count_failure(self, problem: PrefixFleetError) -> None:
         if isinstance(problem, _VERSION_ERRORS) and not self._is_forgotten:
             version, arm = self.choice.version, self.choice.arm
-            limit = compute_default_max_tokens(self.service.find_tenant_params(self.tenant))
+            limit = compute_default_max_tokens(self.service.get_tenant_params(self.tenant))
             every, first = (make_failure_observation(version, arm, rows) for rows in (len(self._sequences.results), 1))
             self._observe(every, first, limit, self._take_ticket())
 
@@ -241,7 +242,7 @@ class CompletionRun:
             **usage.model_dump(),
             "ms": round(1000 * (time.monotonic() - self._started_s), 1),
         }
-        if self.service.find_tenant_params(self.tenant).access.log_texts:
+        if self.service.get_tenant_params(self.tenant).access.log_texts:
             line |= {
                 "prompts": [row.request.source for row in self._sequences.results],
                 "texts": [row.text for row in self._sequences.results],

@@ -5,6 +5,7 @@ Counts the callers' requests that are under way, so that a server which ends can
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import nullcontext
 from typing import Any
 
 from fastapi import Request
@@ -45,11 +46,8 @@ class AdmissionMiddleware:
             told = {"connection": "close", "x-request-id": get_request_id(Request(scope))}
             await make_error_response(refusal, told)(scope, receive, send)
             return
-        self._service.in_flight += is_caller
-        try:
+        with self._service.count_in_flight() if is_caller else nullcontext():
             await self._app(scope, receive, send)
-        finally:
-            self._service.in_flight -= is_caller
 
     def _check_host(self, scope: MutableMapping[str, Any]) -> None:
         """Without keys the server is on loopback alone; a page in a browser must not reach it by a name of its own."""

@@ -1,19 +1,17 @@
-"""The process that serves: safe to start, ready when the base is loaded, and patient when it is told to end.
+"""The server process: check its address, listen, serve, and drain at a signal.
 
-Binds to loopback unless there are keys. On SIGTERM or Ctrl-C requests in flight finish and new ones are refused with
-503; a second signal ends it at once. Knows uvicorn and the engine; does not know what is answered.
+Refuses to listen on other addresses than loopback without keys. On SIGTERM or Ctrl-C requests in flight finish and new
+ones get 503; a second signal stops the process at once. Knows uvicorn and the service; does not know the routes.
 """
 
-import asyncio
 import errno
 import ipaddress
 import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -28,6 +26,7 @@ from components.errors import ConfigError
 from components.serving.errors import LOGGER_NAME
 from components.serving.http.api_keys import ApiKeys
 from components.serving.http.app import build_app
+from components.serving.http.build import build_service
 from components.serving.http.service import Service
 from components.serving.http.tls import check_tls
 from components.stages.workspace import Workspace
@@ -35,18 +34,18 @@ from components.stages.workspace import Workspace
 _SHUTDOWN_SECONDS = 5
 _BACKLOG = 2048
 _BIND_FIXES = {
-    errno.EADDRINUSE: "end what uses it, or choose another (--port)",
-    errno.EACCES: "choose a port from 1024 on (--port), or let the process bind to this one",
+    errno.EADDRINUSE: "stop the process that uses it, or set another port (--port)",
+    errno.EACCES: "set a port of 1024 or above (--port), or permit the process to bind to this one",
 }
 
 
 def serve(workspace: Workspace, overrides: Mapping[str, Any]) -> None:
-    """Serve until told to end; `overrides` are values of the `serve` section that the command line gives.
+    """Serve until the process is told to stop; `overrides` are values of the `serve` section from the command line.
 
     Raises:
-        ConfigError: an impossible value, an address other than loopback without keys, or TLS files that do not fit.
+        ConfigError: an impossible value, an address other than loopback without keys, or TLS files that do not match.
         BaseModelError: the base cannot be loaded.
-        WorkspaceError: the database of keys cannot be opened.
+        WorkspaceError: the database does not answer.
     """
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     params = _override_params(workspace.params, overrides)
@@ -56,26 +55,24 @@ def serve(workspace: Workspace, overrides: Mapping[str, Any]) -> None:
         has_keys = ApiKeys(database, time.time).has_any()
         _check_address(config.host, has_keys=has_keys)
         check_tls(config)
-        service = Service(workspace, params, database, allows_anonymous=not has_keys)
-        with _listen(config) as (door, address):
-            server = _DrainingServer(service, config, lambda: _load_engine(service, workspace, address))
-            server.run(sockets=[door])
+        service = build_service(workspace, params, database, allows_anonymous=not has_keys)
+        with _listen(config) as (listener, address):
+            _DrainingServer(service, config, address).run(sockets=[listener])
     finally:
         database.close()
-    if server.load_error is not None:
-        raise server.load_error
+    if service.load_error is not None:
+        raise service.load_error
 
 
 class _DrainingServer(uvicorn.Server):
-    """Uvicorn, which waits for the requests in flight before it closes its door."""
+    """Uvicorn that waits for the requests in flight before it closes its socket."""
 
-    def __init__(self, service: Service, config: ServeConfig, load: Callable[[], Awaitable[None]]) -> None:
-        self.load_error: Exception | None = None
-        self._service, self._drain_seconds, self._load = service, config.drain_seconds, load
+    def __init__(self, service: Service, config: ServeConfig, address: str) -> None:
+        self._service, self._drain_seconds, self._address = service, config.drain_seconds, address
         self._drain_deadline_s: float | None = None
         super().__init__(
             uvicorn.Config(
-                build_app(service, self._try_to_load),
+                build_app(service),
                 ssl_certfile=config.tls_certificate,
                 ssl_keyfile=config.tls_key,
                 access_log=False,
@@ -85,64 +82,47 @@ class _DrainingServer(uvicorn.Server):
             )
         )
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to serve and log the address."""
+        message = "serving on %s, the API is at /docs; the base is being loaded"
+        logging.getLogger(LOGGER_NAME).info(message, self._address)
+        await super().startup(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain at the first signal; end at once at the second."""
+        """Start to drain at the first signal; stop at once at the second."""
         if self._service.draining:
             super().handle_exit(sig, frame)
-        self._service.draining = True
+        self._service.start_draining()
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: end where nothing is in flight any more, or where it has lasted too long."""
+        """Stop once no request is in flight, or after `drain_seconds`. Uvicorn calls it ten times a second."""
         if self._service.draining:
             now_s = time.monotonic()
             if self._drain_deadline_s is None:
                 self._drain_deadline_s = now_s + self._drain_seconds
-                logging.getLogger(LOGGER_NAME).info("ending: requests in flight: %d", self._service.in_flight)
+                logging.getLogger(LOGGER_NAME).info("stopping; requests in flight: %d", self._service.in_flight)
             self.should_exit |= not self._service.in_flight or now_s > self._drain_deadline_s
         return await super().on_tick(counter)
-
-    async def _try_to_load(self) -> None:
-        try:
-            await self._load()
-        except Exception as problem:  # noqa: BLE001 - raised again where the server was started
-            self.load_error = problem
-            self._service.draining = True
 
 
 @contextmanager
 def _listen(config: ServeConfig) -> Iterator[tuple[socket.socket, str]]:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:
-        door = socket.create_server((config.host, config.port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((config.host, config.port), family=family, backlog=_BACKLOG)
     except OSError as problem:
         number = problem.errno or 0
-        why = problem.strerror if isinstance(problem, socket.gaierror) else os.strerror(number)
-        fix = _BIND_FIXES.get(number, "give an address of this machine (--host)")
-        raise ConfigError("an address to serve on", f"{config.host}, port {config.port}: {why}", fix) from None
-    with door:
+        reason = problem.strerror if isinstance(problem, socket.gaierror) else os.strerror(number)
+        fix = _BIND_FIXES.get(number, "set an address of this machine (--host)")
+        raise ConfigError("an address to serve on", f"{config.host}, port {config.port}: {reason}", fix) from None
+    with listener:
         scheme = "https" if config.tls_certificate else "http"
-        yield door, f"{scheme}://{config.host}:{door.getsockname()[1]}"
+        yield listener, f"{scheme}://{config.host}:{listener.getsockname()[1]}"
 
 
-async def _load_engine(service: Service, workspace: Workspace, address: str) -> None:
-    from components.serving.engine_setup import load_engine, preload_artifact
-    from components.serving.fleet.artifact_cleanup import ArtifactCleanup
-
-    logging.getLogger(LOGGER_NAME).info("serving on %s, the API is at /docs; the base is being loaded", address)
-    started_s = time.monotonic()
-    engine = await asyncio.to_thread(load_engine, workspace, service.params.serve)
-    service.base_digest = workspace.base.digest
-    service.engine = engine
-    service.fleet.preload = partial(preload_artifact, engine)
-    service.artifact_cleanup = ArtifactCleanup(engine.artifact_cache, workspace.registry.find_sha256s)
-    service.fleet.on_read = service.artifact_cleanup.notify
-    seconds = time.monotonic() - started_s
-    logging.getLogger(LOGGER_NAME).info("base %s is loaded (%.1f s): ready", workspace.base.name, seconds)
-
-
-def _override_params(params: Params, changed: Mapping[str, Any]) -> Params:
+def _override_params(params: Params, overrides: Mapping[str, Any]) -> Params:
     try:
-        return params.model_copy(update={"serve": ServeConfig(**{**params.serve.model_dump(), **changed})})
+        return params.model_copy(update={"serve": ServeConfig(**{**params.serve.model_dump(), **overrides})})
     except ValidationError as problems:
         raise to_config_error(problems, ServeConfig, "the command line") from None
 
@@ -153,8 +133,8 @@ def _check_address(host: str, *, has_keys: bool) -> None:
     except ValueError:
         is_local = host == "localhost"
     if not is_local and not has_keys:
-        fix = "make keys first (`prefixfleet keys create TENANT`), or serve on 127.0.0.1"
-        raise ConfigError(f"API keys, to serve on {host}", "none", fix)
+        fix = "create one (`prefixfleet keys create TENANT`), or serve on 127.0.0.1"
+        raise ConfigError(f"an API key, to serve on {host}", "no key", fix)
 
 
 _LOG_CONFIG: dict[str, Any] = {

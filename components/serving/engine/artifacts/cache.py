@@ -144,6 +144,11 @@ class ArtifactCache:
             if self._pins[artifact.sha256] <= 0:
                 del self._pins[artifact.sha256]
 
+    async def preload(self, artifact: ArtifactRef) -> None:
+        """Load the artifact and pin nothing. Raises what `acquire` raises."""
+        await self.acquire(artifact)
+        self.release(artifact)
+
     def close(self) -> None:
         """Load nothing more."""
         self._load_pool.shutdown(wait=True, cancel_futures=True)
@@ -156,12 +161,12 @@ class ArtifactCache:
             device = {sha256: resident.tenant for sha256, resident in self._device.values_by_key.items()}
         return self._files.owners | host | device
 
-    def evict(self, contents: Iterable[str]) -> None:
+    def evict(self, sha256s: Iterable[str]) -> None:
         """Keep these no longer, in memory or on disk; rows in flight finish with what they hold.
 
         What is being loaded at this moment stays, and has to be dropped again.
         """
-        for sha256 in contents:
+        for sha256 in sha256s:
             with self._lock:
                 if sha256 in self._loading:
                     continue
@@ -174,8 +179,7 @@ class ArtifactCache:
         failed = self._files.failed_artifact
         if failed is not None:
             with suppress(PrefixFleetError):
-                await self.acquire(failed)
-                self.release(failed)
+                await self.preload(failed)
 
     async def _get_or_load(self, artifact: ArtifactRef) -> LoadedArtifact:
         while True:

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from components.errors import ArtifactError
 from components.registry.mlflow.versions import CHAMPION, Version
+from components.serving.background_engine import BackgroundEngine
 from components.serving.fleet.observation_buffer import make_failure_observation
 from components.serving.fleet.shadow import ShadowQueue, ShadowRequest
 from components.serving.interface import AnswerPiece, ArtifactRef, EngineHealth, GenerationRequest
@@ -30,6 +31,8 @@ class Answer:
 
 class Engine:
     """Answers when it `may_go_on`; the tenants that were asked for are in `asked`."""
+
+    base_name = "tiny"
 
     def __init__(self, *, broken, busy):
         self.may_go_on, self.broken, self.queued, self.asked = asyncio.Event(), broken, int(busy), []
@@ -68,7 +71,9 @@ def shadowed(tenant):
 def test_nothing_of_a_forgotten_tenant_is_answered_or_counted(busy, broken, caplog):
     async def talk():
         engine, watch = Engine(broken=broken, busy=busy), Seen()
-        shadows = ShadowQueue(lambda: engine, watch, Metrics(), 10)
+        background = BackgroundEngine(lambda: engine)
+        await background.load()
+        shadows = ShadowQueue(background, watch, Metrics(), 10)
         working = asyncio.create_task(shadows.run_forever())
         for tenant in ("gone", "gone", "stays", "gone", "stays"):
             shadows.enqueue(shadowed(tenant))

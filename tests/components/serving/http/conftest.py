@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -17,8 +17,9 @@ from components.registry.artifact import load_artifact, save_artifact
 from components.registry.registry import Registry, RunLog
 from components.rollout.store.database import open_database
 from components.serving.http.app import build_app
+from components.serving.http.build import build_service
 from components.serving.http.service import Service
-from components.serving.interface import AnswerPiece, BusyError, EngineHealth, GenerationRequest, Token
+from components.serving.interface import AnswerPiece, ArtifactRef, BusyError, EngineHealth, GenerationRequest, Token
 from components.stages.workspace import Workspace
 from components.storage.database import Database
 
@@ -43,6 +44,16 @@ class SmallAnswer:
         self._engine.cancelled.append(self)
 
 
+class NoArtifacts:
+    """Of an engine that holds none."""
+
+    owners: ClassVar[dict[str, str]] = {}
+    store_error = ""
+
+    async def preload(self, artifact: ArtifactRef) -> None:
+        pass
+
+
 class SmallEngine:
     """The protocol on `generate_text`; `may_go_on` holds its answers back, `full` makes it busy."""
 
@@ -54,6 +65,8 @@ class SmallEngine:
         self.queued = 0
         self.broken: set[str] = set()
         self.requests: list[GenerationRequest] = []
+        self.base_name, self.base_digest = workspace.base.name, workspace.base.digest
+        self.artifact_cache = NoArtifacts()
         self.cancelled: list[SmallAnswer] = []
 
     async def submit(self, request: GenerationRequest) -> SmallAnswer:
@@ -131,13 +144,14 @@ class Fleet:
         """The parts of a server, without one."""
         database = self.database
         try:
-            yield Service(self.workspace, self.workspace.params, database, allows_anonymous=is_open)
+            yield build_service(
+                self.workspace, self.workspace.params, database, allows_anonymous=is_open, load=lambda: self.engine
+            )
         finally:
             database.close()
 
     async def load(self, service: Service) -> None:
-        service.base_digest = self.workspace.base.digest
-        service.engine = self.engine
+        await service.engine.load()
         await service.fleet.refresh()
 
 
@@ -160,10 +174,7 @@ def ask(fleet: Fleet) -> Callable[..., Any]:
                 if loaded:
                     await fleet.load(service)
 
-                async def nothing() -> None:
-                    pass
-
-                transport = httpx.ASGITransport(build_app(service, nothing), raise_app_exceptions=False)
+                transport = httpx.ASGITransport(build_app(service), raise_app_exceptions=False)
                 async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                     return await talk(client, service)
 

@@ -138,7 +138,7 @@ def test_the_alias_in_mlflow_is_followed(fleet):
 
 def test_another_address_than_loopback_wants_keys(fleet):
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
-        with pytest.raises(ConfigError, match=f"API keys, to serve on {host}"):
+        with pytest.raises(ConfigError, match=f"an API key, to serve on {host}"):
             serve(fleet.workspace, {"host": host})
 
 

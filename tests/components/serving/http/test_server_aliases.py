@@ -36,8 +36,8 @@ class World:
     def exposures(self):
         return dict(self.shares)
 
-    def fleet(self):
-        return FleetVersions(self.aliases, self.versions, self.exposures)
+    def fleet(self, **listeners):
+        return FleetVersions(self.aliases, self.versions, self.exposures, **listeners)
 
 
 @pytest.fixture
@@ -68,8 +68,7 @@ def test_what_is_swapped_in_is_brought_near_before_it_serves(world):
         order.append(("warm", artifact.tenant, artifact.version))
 
     async def talk():
-        fleet = world.fleet()
-        fleet.preload = warm
+        fleet = world.fleet(preload=warm)
         await fleet.refresh()
         assert order == []
         world.champions["alder"] = version("alder", 2)
@@ -188,8 +187,6 @@ def test_it_looks_again_and_again(world):
 
 def test_looks_that_overlap_never_bring_back_an_older_map(world):
     async def talk():
-        fleet = world.fleet()
-        await fleet.refresh()
         warmed = asyncio.Event()
 
         async def warm(artifact):
@@ -197,7 +194,8 @@ def test_looks_that_overlap_never_bring_back_an_older_map(world):
                 warmed.set()
                 await asyncio.sleep(0.05)
 
-        fleet.preload = warm
+        fleet = world.fleet(preload=warm)
+        await fleet.refresh()
         world.champions["alder"] = version("alder", 2)
         slow = asyncio.create_task(fleet.refresh())
         await warmed.wait()
@@ -230,22 +228,21 @@ def test_a_number_that_is_another_version_s_now_is_never_answered_by_the_former(
 
 
 def test_who_is_gone_is_told_whatever_becomes_of_the_tending(world):
-    told = []
+    removed, read = [], []
 
-    def tend(standing):
-        told.append(sorted(digest[:6] for digest in standing))
-        raise OSError("a disk")
+    def tend(aliased):
+        read.append(sorted(digest[:6] for digest in aliased))
+        if len(read) == 2:
+            raise OSError("a disk")
 
     async def talk():
-        fleet = world.fleet()
-        fleet.on_tenant_removed = told.append
+        fleet = world.fleet(on_read=tend, on_tenant_removed=removed.append)
         await fleet.refresh()
-        fleet.on_read = tend
         del world.champions["alder"]
         with pytest.raises(OSError, match="a disk"):
             await fleet.refresh()
-        fleet.on_read = None
         await asyncio.wait_for(fleet.refresh(), 10)
 
     asyncio.run(talk())
-    assert told == ["alder", ["birch1"]]
+    assert removed == ["alder"]
+    assert read == [["alder1", "birch1"], ["birch1"], ["birch1"]]

@@ -9,13 +9,18 @@ from seen import observed
 from components.registry.mlflow.versions import CHALLENGER
 from components.rollout.store.feedback import read_corrections
 from components.rollout.store.tables import COUNTED_KEYS
-from components.rollout.types import Exposure
+from components.rollout.store.tenant_state import write_states
+from components.rollout.types import RolloutState, ShareChange
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
 
 
 def expose(service, share, *, shadow=False, before=0.0, since=60):
-    service.fleet._exposures = lambda: {"alder": Exposure("2", share, shadow, before, since)}
+    changes = (ShareChange(0, before), ShareChange(since, share))
+    mode = "shadow" if shadow else "canary"
+    state = RolloutState(tenant="alder", champion="1", challenger="2", mode=mode, share=share, changes=changes)
+    with service.database.transaction("a trial") as connection:
+        write_states(connection, [state])
 
 
 async def seen_of(service, *, evidence=True):

@@ -4,9 +4,11 @@ import asyncio
 
 from seen import observed
 
+from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION
 from components.rollout.store.tenant_state import write_states
 from components.rollout.types import RolloutState
+from components.serving.http.app import build_app
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
 
@@ -94,7 +96,6 @@ def test_a_shadow_answers_unseen_when_nobody_waits_and_is_compared(ask, fleet):
 
 def test_a_caller_who_leaves_frees_the_row(fleet):
     """Against the application itself, with a caller who hangs up once the row is in the batch."""
-    from components.serving.http.app import build_app
 
     async def main(body):
         fleet.engine.requests.clear()
@@ -102,9 +103,6 @@ def test_a_caller_who_leaves_frees_the_row(fleet):
         fleet.engine.may_go_on.clear()
         with fleet.serving() as service:
             await fleet.load(service)
-
-            async def nothing():
-                pass
 
             incoming = asyncio.Queue()
             incoming.put_nowait({"type": "http.request", "body": body, "more_body": False})
@@ -115,7 +113,7 @@ def test_a_caller_who_leaves_frees_the_row(fleet):
             async def send(_message):
                 pass
 
-            asking = asyncio.create_task(build_app(service, nothing)(scope, incoming.get, send))
+            asking = asyncio.create_task(build_app(service)(scope, incoming.get, send))
             await until(lambda: fleet.engine.requests)
             assert service.in_flight == 1
             incoming.put_nowait({"type": "http.disconnect"})
@@ -135,7 +133,7 @@ def test_a_server_that_ends_or_still_loads_says_so(ask, fleet):
         assert (await client.get("/healthz")).json()["ready"] is False
         await fleet.load(service)
         ready = await client.get("/readyz")
-        service.draining = True
+        service.start_draining()
         late = [await client.get("/readyz"), await client.post("/v1/completions", json=PROMPT)]
         return early, ready, late
 
@@ -147,13 +145,11 @@ def test_a_server_that_ends_or_still_loads_says_so(ask, fleet):
 
 
 def test_without_a_registry_it_serves_on_and_says_so(ask, fleet, monkeypatch):
-    from components.errors import RegistryError
-
     async def talk(client, service):
-        def gone():
+        def fail(*_aliases):
             raise RegistryError("every tenant's champion", "no answer", "start MLflow")
 
-        service.fleet._aliases = gone
+        monkeypatch.setattr(fleet.registry, "poll_aliased", fail)
         await service.fleet.refresh()
         return [
             await client.post("/v1/completions", json=PROMPT),

@@ -7,13 +7,16 @@ from seen import observed
 
 from components.errors import DataError, RegistryError
 from components.registry.mlflow.versions import CHALLENGER
-from components.rollout.types import Exposure
+from components.rollout.store.tenant_state import write_states
+from components.rollout.types import RolloutState
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
 
 
 def expose(service, shadow=False):
-    service.fleet._exposures = lambda: {"alder": Exposure("2", 1.0, shadow)}
+    mode = "shadow" if shadow else "canary"
+    with service.database.transaction("a trial") as connection:
+        write_states(connection, [RolloutState(tenant="alder", champion="1", challenger="2", mode=mode, share=1.0)])
 
 
 async def seen_of(service):
@@ -168,11 +171,7 @@ def test_no_way_of_sending_escapes_the_limit_on_bodies(ask, coding, lengths):
 def test_nothing_of_a_forgotten_tenant_is_kept_or_written(ask, fleet):
     async def talk(client, service):
         name = (await client.post("/v1/completions", json=PROMPT)).json()["id"]
-        standing = service.fleet._aliases
-        service.fleet._aliases = lambda: {
-            alias: {tenant: one for tenant, one in found.items() if tenant != "alder"}
-            for alias, found in standing().items()
-        }
+        fleet.registry.delete_alias("alder", "champion")
         await service.fleet.refresh()
         said = await client.post("/v1/feedback", json={"id": name, "rating": 0})
         return said.status_code, await seen_of(service), (await client.get("/metrics")).text

@@ -260,6 +260,16 @@ def test_what_is_dropped_leaves_every_floor_and_rows_keep_what_they_hold(
         assert acquired(residents, gone)[0] is not held
 
 
+def test_artifacts_on_disk_alone_are_evicted_too(store: Any, opened: Any, random_prefix: Any, tmp_path: Path) -> None:
+    artifacts = [store.add(f"tenant-{number}", random_prefix(store.base, 1, number)) for number in range(4)]
+    with opened(device=1 << 10) as residents:
+        acquired(residents, *artifacts)
+        assert residents.counts[0] < 4
+        residents.evict(list(residents.owners))
+        assert residents.owners == {}
+        assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_who_asks_for_anothers_content_spoils_nothing_for_its_owner(
     store: Any, opened: Any, random_prefix: Any
 ) -> None:

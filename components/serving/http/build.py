@@ -1,0 +1,128 @@
+"""Build a server: the registry, the database, the engine and everything between them and HTTP.
+
+Every part gets all it needs in its constructor. Knows every part of serving and the workspace; does not know uvicorn.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from components.config import Params
+from components.config.serve import ServeConfig
+from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
+from components.registry.registry import Registry
+from components.rollout.store.tenant_state import read_exposures
+from components.serving.background_engine import BackgroundEngine
+from components.serving.fleet.artifact_cleanup import ArtifactCleanup
+from components.serving.fleet.metrics import MetricsPage, ServingMetrics
+from components.serving.fleet.observation_buffer import ObservationBuffer
+from components.serving.fleet.shadow import ShadowQueue
+from components.serving.fleet.versions import FleetVersions
+from components.serving.http.answer_memory import AnswerMemory
+from components.serving.http.api_keys import ApiKeys
+from components.serving.http.auth import Authenticator
+from components.serving.http.quotas import Quotas
+from components.serving.http.service import Service, make_tenant_params_reader
+from components.serving.http.webhook import SECRET_VARIABLE
+from components.serving.interface import ArtifactRef, Engine
+from components.stages.workspace import Workspace
+from components.storage.database import Database
+
+_MIB = 1 << 20
+
+
+def build_service(
+    workspace: Workspace,
+    params: Params,
+    database: Database,
+    *,
+    allows_anonymous: bool,
+    load: Callable[[], Engine] | None = None,
+) -> Service:
+    """Build the parts of a server; nothing runs and no base is loaded yet.
+
+    `params` are the workspace's with the command line's overrides. With `allows_anonymous` no key is needed until the
+    first one is made. `load` returns the running engine; None: the workspace's base on this machine.
+
+    Raises:
+        RegistryError: MLflow's address cannot be used.
+        WorkspaceError: the database does not answer.
+    """
+    config, registry = params.serve, workspace.registry
+    engine = BackgroundEngine(load or (lambda: load_engine(workspace, config)))
+    keys = ApiKeys(database, time.time, fresh_seconds=config.keys_seconds)
+    get_tenant_params = make_tenant_params_reader(params)
+    metrics = ServingMetrics()
+    observation_buffer = ObservationBuffer(database)
+    shadow_queue = ShadowQueue(engine, observation_buffer, metrics, config.shadow_queue)
+    answer_memory = AnswerMemory(config.remembered_answers)
+    artifact_cleanup = ArtifactCleanup(engine, registry.find_sha256s)
+
+    def forget(tenant: str) -> None:
+        for part in (answer_memory, shadow_queue, observation_buffer, metrics):
+            part.forget(tenant)
+
+    fleet = FleetVersions(
+        lambda: registry.poll_aliased(CHAMPION, CHALLENGER),
+        registry.find_versions,
+        lambda: read_exposures(database),
+        preload=engine.preload,
+        on_read=artifact_cleanup.notify,
+        on_tenant_removed=forget,
+    )
+    return Service(
+        params=params,
+        database=database,
+        keys=keys,
+        authenticator=Authenticator(keys, allows_anonymous=allows_anonymous),
+        quotas=Quotas(lambda tenant: get_tenant_params(tenant).access, time.monotonic),
+        get_tenant_params=get_tenant_params,
+        engine=engine,
+        fleet=fleet,
+        artifact_cleanup=artifact_cleanup,
+        observation_buffer=observation_buffer,
+        shadow_queue=shadow_queue,
+        answer_memory=answer_memory,
+        metrics=metrics,
+        metrics_page=MetricsPage(metrics, fleet, engine, observation_buffer),
+        webhook_secret=os.environ.get(SECRET_VARIABLE, ""),
+        started_s=time.time(),
+    )
+
+
+def load_engine(workspace: Workspace, config: ServeConfig) -> Engine:
+    """Load the base and start the engine on it; blocks until the engine runs.
+
+    Raises:
+        BaseModelError: there is no such base, or it cannot compute rows of many tenants in one batch.
+    """
+    from components.serving.engine import BatchEngine, EngineLimits  # torch takes seconds to import
+    from components.serving.engine.artifacts.cache import ArtifactCache, ArtifactMemoryLimits
+
+    memory = ArtifactMemoryLimits(
+        device=config.device_mb * _MIB, host=config.host_mb * _MIB, disk=config.disk_mb * _MIB
+    )
+    folder = workspace.root / "var" / "prefixes"
+    artifact_cache = ArtifactCache(workspace.base, RegistryArtifactSource(workspace.registry), folder, memory)
+    limits = EngineLimits(
+        rows=config.rows, step_tokens=config.step_tokens, queue=config.queue, tenant_queue=config.tenant_queue
+    )
+    return BatchEngine(workspace.base, artifact_cache, limits)
+
+
+class RegistryArtifactSource:
+    """Fetches artifacts from MLflow."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def fetch(self, artifact: ArtifactRef, folder: Path) -> Path:
+        """Download the artifact's files into `folder` and return it.
+
+        Raises:
+            RegistryError: MLflow does not answer.
+            ArtifactError: the store holds other files under this version.
+            WorkspaceError: the disk is full.
+        """
+        return self._registry.fetch(Version(artifact.tenant, artifact.version, sha256=artifact.sha256), folder)
