@@ -1,13 +1,12 @@
 """A PostgreSQL or SQLite database: opened by URL, with transactions, locks between processes, and our errors.
 
-Whoever has tables hands in how they are made. Knows no table.
+Whoever has tables hands in their revisions. Knows no table.
 """
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from components.errors import WorkspaceError
 from components.storage.atomic_files import convert_disk_errors, hold_file_lock
+from components.storage.migrations import Schema, is_current, upgrade
 from components.storage.timeouts import (
     DatabaseTimeouts,
     enforce_answer_timeout,
@@ -28,38 +28,33 @@ from components.storage.urls import format_first_line, hide_password
 
 DIALECTS = ("postgresql", "sqlite")
 
-_ADVISORY_LOCK_ID = 7_312_004
-"""PostgreSQL: the advisory lock under which tables are made, and the first key of all named locks."""
+_NAMED_LOCK_CLASS = 7_312_004
+"""PostgreSQL: the first key of the advisory locks; the second is a hash of the name."""
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 _JOURNAL_WAIT_SECONDS = 10
 _FIX = "check that it runs, that its disk has free space and that no other session blocks its tables"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schema:
-    """One owner's tables in a database, which may hold other owners' tables too."""
-
-    metadata: sql.MetaData
-    guards: Mapping[str, Sequence[str]]
-    """Dialect -> statements that are run after the tables are made; safe to repeat."""
 
 
 class Database:
     """A database with the tables of a schema; may be shared by threads."""
 
     def __init__(self, url: str, schema: Schema, timeouts: DatabaseTimeouts | None = None, *, fix: str = _FIX) -> None:
-        """Connect, and make the schema's tables where they are missing.
+        """Connect, and bring the schema's tables to its newest revision.
 
         `fix`: what users are told to do when the database fails.
 
         Raises:
-            WorkspaceError: the URL is not of PostgreSQL or SQLite; or the database cannot be reached or written.
+            WorkspaceError: the URL is not of PostgreSQL or SQLite; the database cannot be reached or written; or its
+                tables are of a newer release.
         """
         self.url, self._timeouts, self._fix = url, timeouts or DatabaseTimeouts(), fix
         self.engine = _make_engine(_parse_url(url), self._timeouts)
-        with self.transaction("the tables of PrefixFleet") as connection:
-            if schema.metadata.tables.keys() - set(sql.inspect(connection).get_table_names()):
-                _make_tables(connection, schema)
+        wanted = "tables that this release can use"
+        with self.connect(wanted) as connection:
+            current = is_current(connection, schema)
+        if not current:
+            with self.transaction(wanted) as connection:
+                upgrade(connection, schema)
 
     @contextmanager
     def connect(self, wanted: str) -> Iterator[Connection]:
@@ -94,7 +89,7 @@ class Database:
             return
         with self._convert_errors(wanted), self.engine.connect() as holder:
             with enforce_answer_timeout(holder, self._timeouts):
-                take = sql.func.pg_advisory_xact_lock(_ADVISORY_LOCK_ID, sql.func.hashtext(name))
+                take = sql.func.pg_advisory_xact_lock(_NAMED_LOCK_CLASS, sql.func.hashtext(name))
                 holder.execute(sql.select(take))
             yield
             with enforce_answer_timeout(holder, self._timeouts):
@@ -116,15 +111,6 @@ class Database:
 def make_insert(connection: Connection, table: sql.Table) -> "postgresql.Insert | sqlite.Insert":
     """Return an insert in the database's own dialect, which has `on_conflict_do_...`."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-
-
-def _make_tables(connection: Connection, schema: Schema) -> None:
-    """Make what is missing, one process at a time."""
-    alone = {"postgresql": f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK_ID})", "sqlite": "BEGIN IMMEDIATE"}
-    connection.exec_driver_sql(alone[connection.dialect.name])
-    schema.metadata.create_all(connection)
-    for statement in schema.guards[connection.dialect.name]:
-        connection.exec_driver_sql(statement)
 
 
 def _parse_url(url: str) -> URL:

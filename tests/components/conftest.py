@@ -1,9 +1,16 @@
-"""Tiny random bases of many architectures and a tokenizer of single letters; torch is imported when one is made."""
+"""Tiny random bases of many architectures, a tokenizer of single letters, and a PostgreSQL server.
 
-from collections.abc import Callable
+torch is imported when a base is made; the server is started when a test first needs it.
+"""
+
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sql
 
 if TYPE_CHECKING:
     from components.model.base.load import Base
@@ -107,3 +114,45 @@ def build_base(base_of: "Callable[..., Base]") -> "Callable[..., Base]":
         return base_of(model, context)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server that all tests of this session share; skips where PostgreSQL is not installed."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+    from sides.postgresql import is_installed, run_postgresql
+
+    if not is_installed():
+        pytest.skip("no PostgreSQL on this machine (initdb, pg_ctl)")
+    with run_postgresql() as url:
+        yield url
+
+
+@pytest.fixture
+def make_postgresql_url(postgresql_server: str) -> Callable[[], str]:
+    """A function that makes an empty PostgreSQL schema, and returns a URL whose tables are in that schema."""
+
+    def make() -> str:
+        name = f"test_{secrets.token_hex(4)}"
+        engine = sql.create_engine(postgresql_server)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"CREATE SCHEMA {name}")
+        engine.dispose()
+        return f"{postgresql_server}?options=-csearch_path%3D{name}"
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def make_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """A function that returns the URL of an empty database: once of SQLite, once of PostgreSQL."""
+    if request.param == "sqlite":
+        return lambda: f"sqlite:///{tmp_path}/{secrets.token_hex(4)}.db"
+    make: Callable[[], str] = request.getfixturevalue("make_postgresql_url")
+    return make
+
+
+@pytest.fixture
+def database_url(make_database_url: Callable[[], str]) -> str:
+    """The URL of an empty database: once of SQLite, once of PostgreSQL."""
+    return make_database_url()

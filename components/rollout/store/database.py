@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 from components.config import Params
-from components.rollout.store.tables import LEDGER_TRIGGERS, METADATA
-from components.storage.database import Database, Schema
+from components.rollout.store.migrations import SCHEMA
+from components.storage.database import Database
 from components.storage.timeouts import DatabaseTimeouts
 from components.storage.urls import read_tracking_uri, resolve_uri
 
@@ -17,7 +17,6 @@ DATABASE_VARIABLE = "PREFIXFLEET_DATABASE"
 """Environment variable with the URL of the database that has the rollout's tables."""
 
 _DEFAULT_URL = "sqlite:///var/prefixfleet.db"
-_SCHEMA = Schema(metadata=METADATA, guards=LEDGER_TRIGGERS)
 _FIX = (
     "check that it runs, that its disk has free space and that no other session blocks its tables, "
     f"or set {DATABASE_VARIABLE} to another database"
@@ -30,12 +29,12 @@ def open_database(params: Params, root: Path) -> Database:
 
 
 def open_database_url(url: str, timeouts: DatabaseTimeouts | None = None) -> Database:
-    """Open a database, and make the rollout's tables where they are missing.
+    """Open a database, and bring the rollout's tables to their newest revision.
 
     Raises:
-        WorkspaceError: it cannot be reached or written.
+        WorkspaceError: it cannot be reached or written, or its tables are of a newer release.
     """
-    return Database(url, _SCHEMA, timeouts, fix=_FIX)
+    return Database(url, SCHEMA, timeouts, fix=_FIX)
 
 
 def find_database_url(params: Params, root: Path) -> str:

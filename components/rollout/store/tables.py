@@ -1,7 +1,8 @@
-"""The tables of the rollout: what was decided, where each tenant stands, and what serving saw.
+"""The rollout's tables for queries: decisions, the state of each tenant, and what serving observed.
 
-All names begin with `prefixfleet_`, so that they can lie in MLflow's own database. The ledger is append-only: triggers
-of the database itself refuse every change and removal, whoever asks. Knows no policy.
+The revisions in `migrations` make them; a change here needs a new revision there. All names begin with `prefixfleet_`,
+because the tables may be in MLflow's own database. The ledger is append-only: triggers in the database refuse every
+update and delete. Knows no policy.
 """
 
 from typing import Any
@@ -119,20 +120,3 @@ FEEDBACK = sql.Table(
     sql.Column("corrected", sql.Text),
     sql.Column("delivered", sql.Boolean, nullable=False),
 )
-
-_APPEND_ONLY_MESSAGE = "the ledger is append-only"
-
-LEDGER_TRIGGERS = {
-    "sqlite": tuple(
-        f"CREATE TRIGGER IF NOT EXISTS {LEDGER.name}_no_{verb.lower()} BEFORE {verb} ON {LEDGER.name} "
-        f"BEGIN SELECT RAISE(ABORT, '{_APPEND_ONLY_MESSAGE}'); END"
-        for verb in ("UPDATE", "DELETE")
-    ),
-    "postgresql": (
-        f"CREATE OR REPLACE FUNCTION {LEDGER.name}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE EXCEPTION '{_APPEND_ONLY_MESSAGE}'; END $$",
-        f"CREATE OR REPLACE TRIGGER {LEDGER.name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {LEDGER.name} "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION {LEDGER.name}_refuse()",
-    ),
-}
-"""By dialect, the statements that close the ledger to changes; harmless where it is closed already."""

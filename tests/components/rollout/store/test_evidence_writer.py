@@ -21,23 +21,13 @@ USERS = [0, 1, 2**63 - 1, 2**63, 2**64 - 1]
 """Places, among them the least and the greatest."""
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def url(request, tmp_path):
-    """Of a database in which nothing is known of acme."""
-    found = f"sqlite:///{tmp_path}/db" if request.param == "sqlite" else request.getfixturevalue("postgresql_url")
-    database = open_database_url(found)
-    remove_rows(database, "acme")
-    database.close()
-    return found
-
-
 @pytest.fixture
-def server(url):
+def server(database_url):
     """Opens the database as another server would, or the same one after a start."""
     opened = []
 
     def start():
-        opened.append(open_database_url(url))
+        opened.append(open_database_url(database_url))
         return opened[-1]
 
     yield start

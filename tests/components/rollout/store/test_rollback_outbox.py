@@ -10,12 +10,9 @@ from components.rollout.store.rollback_outbox import add_rollback, take_rollback
 from components.rollout.types import LedgerEntry
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def opened(request, tmp_path):
-    url = f"sqlite:///{tmp_path}/db" if request.param == "sqlite" else request.getfixturevalue("postgresql_url")
-    database = open_database_url(url)
-    with take_rollbacks(database):
-        pass
+@pytest.fixture
+def opened(database_url):
+    database = open_database_url(database_url)
     yield database
     database.close()
 

@@ -12,6 +12,13 @@ FIRST = START_S // 60
 SECTION = START_S + 5
 
 
+@pytest.fixture
+def database(database_url):
+    opened = open_database_url(database_url)
+    yield opened
+    opened.close()
+
+
 def cell(tenant, version, minute, section=0, **counts):
     arm = "challenger" if version == "2" else "champion"
     return Observation(tenant=tenant, version=version, arm=arm, minute=FIRST + minute, section=section, **counts)
@@ -23,7 +30,7 @@ def trial(tenant, champion="1", step_minute=0):
     return RolloutState(tenant=tenant, champion=champion, challenger="2", mode="canary", changes=changes, **began)
 
 
-def check(database):
+def test_totals_and_evidence_of_many_trials(database):
     write_counts(
         database,
         [
@@ -58,14 +65,3 @@ def check(database):
         "dale": [],
     }
     assert read_totals(database, [], FIRST + 9) == read_evidence(database, [], FIRST + 9) == {}
-
-
-def test_sqlite(database):
-    check(database)
-
-
-@pytest.mark.slow
-def test_postgresql(postgresql_url):
-    database = open_database_url(postgresql_url)
-    check(database)
-    database.close()

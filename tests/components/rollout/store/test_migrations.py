@@ -1,0 +1,175 @@
+"""The rollout's tables and their revisions, on databases filled by the release before migrations."""
+
+import json
+import sqlite3
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sql
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from components.errors import WorkspaceError
+from components.rollout.store.database import open_database_url
+from components.rollout.store.findings_cache import read_findings
+from components.rollout.store.ledger import append_entries, read_history
+from components.rollout.store.migrations import SCHEMA
+from components.rollout.store.pending_moves import read_pending_move
+from components.rollout.store.tables import LEDGER, METADATA, ROLLBACK_OUTBOX
+from components.rollout.store.tenant_state import read_exposures, read_states
+from components.rollout.types import Exposure, LedgerEntry
+from components.storage.database import Database
+
+OLD = Path(__file__).parent / "before_migrations"
+START_S = 1_777_622_400
+
+
+def execute(url, script):
+    """Run a whole SQL script by the database's own driver."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            connection.executescript(script)
+        return
+    engine = sql.create_engine(url)
+    with engine.begin() as connection:
+        connection.connection.cursor().execute(script)
+    engine.dispose()
+
+
+def read_dump(url):
+    return (OLD / f"{url.split(':')[0]}.sql").read_text()
+
+
+@contextmanager
+def inspecting(url):
+    engine = sql.create_engine(url)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def read_rows(url):
+    """Table -> its rows, sorted; of all tables but the one with the revision."""
+    with inspecting(url) as connection:
+        metadata = sql.MetaData()
+        metadata.reflect(connection)
+        return {
+            name: sorted((tuple(row) for row in connection.execute(sql.select(table))), key=repr)
+            for name, table in metadata.tables.items()
+            if name != SCHEMA.version_table
+        }
+
+
+def describe_tables(url):
+    """Columns, keys and indexes of the rollout's tables, as the database itself describes them."""
+    with inspecting(url) as connection:
+        inspector = sql.inspect(connection)
+        return {
+            name: (
+                [{**column, "type": str(column["type"])} for column in inspector.get_columns(name)],
+                inspector.get_pk_constraint(name),
+                inspector.get_indexes(name),
+            )
+            for name in METADATA.tables
+        }
+
+
+def read_revisions(database):
+    with database.connect("the revision") as connection:
+        return connection.exec_driver_sql(f"SELECT version_num FROM {SCHEMA.version_table}").scalars().all()
+
+
+def test_a_filled_database_of_the_release_before_migrations_is_adopted_without_loss(database_url):
+    execute(database_url, read_dump(database_url))
+    before = read_rows(database_url)
+    assert before.keys() == {*METADATA.tables, "prefixfleet_keys"}
+    assert all(before.values()), "every table has rows"
+    for _ in range(2):
+        database = open_database_url(database_url)
+        assert read_revisions(database) == [SCHEMA.head]
+        check_old_values(database)
+        database.close()
+        assert read_rows(database_url) == before
+
+
+def check_old_values(database):
+    """What the old release wrote reads as it did there."""
+    assert [(one.action, one.why) for one in read_history(database, "acme")] == [
+        ("promote", "the first version"),
+        ("challenge", "it passed the gate"),
+        ("advance", "nothing against it at 5%; on to 25%"),
+    ]
+    states = read_states(database)
+    assert (states["birch"].champion, states["birch"].pinned) == ("3", True)
+    assert read_exposures(database) == {
+        "acme": Exposure("2", 0.25, False, 0.05, START_S + 3600),
+        "cedar": Exposure("9", 1.0, True, 0.0, START_S),
+    }
+    with database.connect("the pending move") as connection:
+        after, entry = read_pending_move(connection, "acme")
+    assert (after.champion, entry.why) == ("2", "nothing against it after 3.0 hours")
+    assert [one.check for one in read_findings(database)["acme"].findings] == ["errors"]
+    with database.connect("the outbox") as connection:
+        waiting = connection.execute(sql.select(ROLLBACK_OUTBOX.c.entry)).scalars().all()
+    assert [LedgerEntry(**json.loads(entry)).from_version for entry in waiting] == ["8"]
+
+
+def test_the_ledger_of_an_adopted_database_goes_on_and_stays_append_only(database_url):
+    execute(database_url, read_dump(database_url))
+    database = open_database_url(database_url)
+    added = LedgerEntry(tenant="acme", by="ada@desk", action="promote", from_version="1", to_version="2")
+    append_entries(database, added)
+    assert len(read_history(database)) == 7
+    assert read_history(database, "acme")[-1] == added
+    with pytest.raises(WorkspaceError, match="append-only"), database.transaction("a change") as connection:
+        connection.execute(sql.delete(LEDGER))
+    database.close()
+
+
+def test_a_filled_database_at_revision_one_is_upgraded_without_loss(database_url):
+    Database(database_url, replace(SCHEMA, head="0001")).close()
+    statements = read_dump(database_url).split(";\n")
+    rows = [one for one in statements if one.startswith("INSERT") and "prefixfleet_keys" not in one]
+    execute(database_url, ";\n".join(rows) + ";")
+    before = read_rows(database_url)
+    database = open_database_url(database_url)
+    assert read_revisions(database) == [SCHEMA.head]
+    check_old_values(database)
+    database.close()
+    assert read_rows(database_url) == before
+
+
+def test_revision_one_makes_the_tables_of_the_release_before_migrations(make_database_url):
+    new_url, old_url = make_database_url(), make_database_url()
+    Database(new_url, replace(SCHEMA, head="0001")).close()
+    execute(old_url, read_dump(old_url))
+    assert describe_tables(new_url) == describe_tables(old_url)
+
+
+def test_the_revisions_make_the_tables_that_the_code_queries(database_url):
+    open_database_url(database_url).close()
+
+    def is_ours(_object, name, kind, *_):
+        return kind != "table" or name in METADATA.tables
+
+    with inspecting(database_url) as connection:
+        context = MigrationContext.configure(connection, opts={"include_object": is_ours})
+        assert compare_metadata(context, METADATA) == []
+
+
+def test_the_head_is_the_newest_revision():
+    assert ScriptDirectory(SCHEMA.folder, version_locations=[SCHEMA.folder]).get_heads() == [SCHEMA.head]
+
+
+def test_mlflow_s_own_revision_in_the_same_database_is_left_alone(database_url):
+    execute(
+        database_url,
+        "CREATE TABLE alembic_version (version_num VARCHAR(32)); INSERT INTO alembic_version VALUES ('ab12');",
+    )
+    database = open_database_url(database_url)
+    assert read_revisions(database) == [SCHEMA.head]
+    database.close()
+    assert read_rows(database_url)["alembic_version"] == [("ab12",)]
