@@ -12,6 +12,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeVar
 
+from cachetools import FIFOCache
+
 from components.errors import WorkspaceError
 from components.registry.mlflow.versions import Version
 from components.rollout.policy.answer_health import assess_answer
@@ -41,7 +43,7 @@ class ObservationBuffer:
         self._database, self._max_entries = database, max_entries
         self._observations: dict[_CellKey, Observation] = {}
         self._evidence: dict[EvidenceKey, Evidence] = {}
-        self._counted_requests: dict[_RequestKey, None] = {}
+        self._counted_requests: FIFOCache[_RequestKey, None] = FIFOCache(max_entries)
         """The newest requests with an id of their own that were counted as evidence."""
         self._forgotten_tenants: set[str] = set()
         """Tenants that were forgotten while a batch was being written."""
@@ -64,7 +66,6 @@ class ObservationBuffer:
         if request in self._counted_requests:
             return None
         self._counted_requests[request] = None
-        _discard_oldest(self._counted_requests, self._max_entries)
         return EvidenceTicket(ticket.section, None)
 
     def add_evidence(self, ticket: EvidenceTicket, *observations: Observation) -> None:
@@ -81,7 +82,8 @@ class ObservationBuffer:
         self._forgotten_tenants.add(tenant)
         self._observations = {cell: one for cell, one in self._observations.items() if one.tenant != tenant}
         self._evidence = {voice: one for voice, one in self._evidence.items() if voice.tenant != tenant}
-        self._counted_requests = {request: None for request in self._counted_requests if request[0] != tenant}
+        for request in [request for request in self._counted_requests if request[0] == tenant]:
+            del self._counted_requests[request]
 
     async def flush(self) -> None:
         """Write what waits; where that fails it waits on."""

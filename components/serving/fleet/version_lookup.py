@@ -1,80 +1,79 @@
-"""Versions that are asked for by number: looked up for each tenant, and what was found kept for a moment.
+"""Find a tenant's version by its number, and cache the result for a short time.
 
-A registry that is slow or refuses holds up nobody but those who wait for it: a tenant has one lookup at a time, in
-threads that do nothing else, and one that failed is not tried again at once. Knows no alias and no HTTP.
+A slow or failing registry delays only the requests that wait for it: a tenant has one lookup at a time, lookups have
+threads of their own, and a failed lookup is not repeated at once. Knows how versions are listed; does not know aliases
+or HTTP.
 """
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 from components.errors import PrefixFleetError
 from components.registry.mlflow.versions import Version
 
 _MAX_CACHED_TENANTS = 1_000
 _FRESH_SECONDS = 2.0
-"""After which a tenant's versions are looked up again: one may be gone, or its number another's since."""
+"""Age at which a tenant's versions are looked up again: a version may have been deleted, or its number reused."""
 _MAX_CONCURRENT_LOOKUPS = 4
-"""Tenants whose versions are looked up at once."""
+"""Tenants."""
 
 
 @dataclass(frozen=True, slots=True)
 class _TenantVersions:
-    """A tenant's versions by number, and why they could not be looked up again, where they could not."""
+    """The result of a lookup; after a failed one, the versions that were known before and the error."""
 
     read_s: float
-    versions: Mapping[str, Version]
+    by_number: Mapping[str, Version]
     error: PrefixFleetError | None = None
 
 
 class VersionLookup:
-    """The tenants that were asked for last; to be asked from one event loop."""
+    """The versions of the tenants that were asked for most recently; use it from one event loop."""
 
-    def __init__(self, versions: Callable[[str], list[Version]]) -> None:
-        """`versions` gives all of a tenant; it blocks, and may raise."""
-        self._versions = versions
-        self._cache: OrderedDict[str, _TenantVersions] = OrderedDict()
+    def __init__(
+        self, list_versions: Callable[[str], list[Version]], timer: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`list_versions` returns all versions of a tenant; it blocks, and may raise. `timer` gives seconds."""
+        self._list_versions, self._timer = list_versions, timer
+        self._cache: LRUCache[str, _TenantVersions] = LRUCache(_MAX_CACHED_TENANTS)
         self._running_lookups: dict[str, asyncio.Task[_TenantVersions]] = {}
         self._executor = ThreadPoolExecutor(_MAX_CONCURRENT_LOOKUPS, thread_name_prefix="prefixfleet-versions")
 
     async def find_version(self, tenant: str, number: str, *, use_cached: bool) -> Version | None:
-        """A tenant's version; with `use_cached` one that is known is not looked up again.
+        """Return the tenant's version, or None; with `use_cached` a cached version counts however old it is.
 
         Raises:
-            PrefixFleetError: what `versions` raised, now or a moment ago.
+            PrefixFleetError: raised by `list_versions`, now or less than 2 seconds ago.
         """
-        found = self._cache.get(tenant)
-        if found is not None and found.versions:
-            self._cache.move_to_end(tenant)
-            if use_cached and number in found.versions:
-                return found.versions[number]
-        if found is None or time.monotonic() - found.read_s >= _FRESH_SECONDS:
+        known = self._cache.get(tenant)
+        if known is not None and use_cached and number in known.by_number:
+            return known.by_number[number]
+        if known is None or self._timer() - known.read_s >= _FRESH_SECONDS:
             if tenant not in self._running_lookups:
                 self._running_lookups[tenant] = asyncio.create_task(self._look_up(tenant))
-            found = await asyncio.shield(self._running_lookups[tenant])
-        if found.error is not None:
-            raise found.error.with_traceback(None)
-        return found.versions.get(number)
+            known = await asyncio.shield(self._running_lookups[tenant])
+        if known.error is not None:
+            raise known.error.with_traceback(None)
+        return known.by_number.get(number)
 
     async def _look_up(self, tenant: str) -> _TenantVersions:
         try:
-            versions = await asyncio.get_running_loop().run_in_executor(self._executor, self._versions, tenant)
-            found = _TenantVersions(time.monotonic(), select_servable({one.version: one for one in versions}))
+            versions = await asyncio.get_running_loop().run_in_executor(self._executor, self._list_versions, tenant)
+            found = _TenantVersions(self._timer(), select_servable({one.version: one for one in versions}))
         except PrefixFleetError as problem:
             known = self._cache.get(tenant)
-            found = _TenantVersions(time.monotonic(), known.versions if known else {}, problem)
+            found = _TenantVersions(self._timer(), known.by_number if known else {}, problem)
         finally:
             del self._running_lookups[tenant]
         self._cache[tenant] = found
-        self._cache.move_to_end(tenant)
-        while len(self._cache) > _MAX_CACHED_TENANTS:
-            self._cache.popitem(last=False)
         return found
 
 
 def select_servable(versions: Mapping[str, Version]) -> dict[str, Version]:
-    """Those that have content."""
+    """Return the versions that have an artifact."""
     return {name: version for name, version in versions.items() if version.sha256}

@@ -55,7 +55,7 @@ class FleetVersions:
     def __init__(
         self,
         aliases: Callable[[], Mapping[str, Mapping[str, Version]]],
-        versions: Callable[[str], list[Version]],
+        version_lookup: VersionLookup,
         exposures: Callable[[], Mapping[str, Exposure]],
         *,
         preload: Callable[[ArtifactRef], Awaitable[None]] | None = None,
@@ -64,12 +64,12 @@ class FleetVersions:
     ) -> None:
         """Read nothing yet.
 
-        `aliases` returns alias -> tenant -> version, `versions` all versions of a tenant, `exposures` tenant -> its
-        trial; all three block, and may raise. `preload` loads an artifact into the engine before the first request
+        `aliases` returns alias -> tenant -> version, `exposures` tenant -> its trial; both block, and may raise.
+        `preload` loads an artifact into the engine before the first request
         needs it. `on_read` is called with the sha256s of all champions and challengers each time the aliases were
         read, `on_tenant_removed` with each tenant that has neither a champion nor a challenger any more.
         """
-        self._aliases, self._version_lookup, self._exposures = aliases, VersionLookup(versions), exposures
+        self._aliases, self._version_lookup, self._exposures = aliases, version_lookup, exposures
         self._preload, self._on_read, self._on_tenant_removed = preload, on_read, on_tenant_removed
         self._refresh_lock = asyncio.Lock()
         self.snapshot = VersionSnapshot()

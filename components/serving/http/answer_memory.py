@@ -1,13 +1,14 @@
-"""Answers that feedback can still be given to, and the feedback that becomes a count and perhaps an example.
+"""Remember recent answers, so that feedback on them can be given, counted and saved.
 
-Kept in memory alone, the newest so many; a corrected text is written down with its source, since its caller gave it to
-be learnt from. Knows no HTTP.
+Kept in memory only, a limited number of answers. A corrected text is saved together with its source, because the
+caller sent it as an example to train on. Does not know HTTP.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from cachetools import FIFOCache
 
 from components.registry.mlflow.versions import Version
 from components.rollout.store.feedback import Feedback
@@ -19,71 +20,70 @@ from components.serving.http.openai import FeedbackRequest
 
 @dataclass(slots=True)
 class RememberedAnswer:
-    """One request's answer."""
+    """The answer to one request."""
 
     version: Version
     arm: Arm
     sources: Sequence[str]
-    """Of each choice."""
+    """The source of each choice."""
     ticket: EvidenceTicket | None = None
-    """What makes an opinion on it evidence; the first takes it."""
+    """Makes the first feedback evidence for the rollout; None: no feedback is, or the first one was given."""
     rated_choices: set[int] = field(default_factory=set)
-    """Choices on which an opinion has been counted."""
+    """Indices of the choices whose feedback has been counted."""
 
 
 class AnswerMemory:
-    """The newest answers by the id of their completion."""
+    """Completion id -> answer, for the most recent answers."""
 
-    def __init__(self, size: int) -> None:
-        self._max_answers = size
-        self._answers: OrderedDict[str, RememberedAnswer] = OrderedDict()
+    def __init__(self, max_answers: int) -> None:
+        self._answers: FIFOCache[str, RememberedAnswer] = FIFOCache(max_answers)
 
-    def add(self, name: str, answer: RememberedAnswer) -> None:
-        """Remember an answer, and forget the oldest where there are too many."""
-        self._answers[name] = answer
-        while len(self._answers) > self._max_answers:
-            self._answers.popitem(last=False)
+    def add(self, completion_id: str, answer: RememberedAnswer) -> None:
+        """Remember an answer; when the memory is full, forget the oldest."""
+        self._answers[completion_id] = answer
 
     def forget(self, tenant: str) -> None:
-        """Forget everything of a tenant."""
+        """Forget all answers of a tenant."""
         for name in [name for name, answer in self._answers.items() if answer.version.tenant == tenant]:
             del self._answers[name]
 
     @contextmanager
-    def claim_first_feedback(self, said: FeedbackRequest) -> Iterator[tuple[bool, EvidenceTicket | None]]:
-        """Whether this is the first word on a choice, and so one that counts; the ticket, if it is the first on any.
+    def claim_first_feedback(self, feedback: FeedbackRequest) -> Iterator[tuple[bool, EvidenceTicket | None]]:
+        """Give whether this is the first feedback on its choice, and the ticket if it is the first on the answer.
 
-        Where the block fails to keep it, it has not been said.
+        An exception inside the block undoes the claim.
         """
-        answer = self._answers.get(said.id)
-        if answer is None or said.index in answer.rated_choices:
+        answer = self._answers.get(feedback.id)
+        if answer is None or feedback.index in answer.rated_choices:
             yield False, None
             return
-        answer.rated_choices.add(said.index)
+        answer.rated_choices.add(feedback.index)
         ticket, answer.ticket = answer.ticket, None
         try:
             yield True, ticket
         except Exception:
-            answer.rated_choices.discard(said.index)
+            answer.rated_choices.discard(feedback.index)
             answer.ticket = ticket or answer.ticket
             raise
 
-    def to_feedback(self, caller: Caller, said: FeedbackRequest) -> Feedback:
-        """What a caller said, with the version that it was said of.
+    def to_feedback(self, caller: Caller, feedback: FeedbackRequest) -> Feedback:
+        """Return the caller's feedback with the version that answered.
 
         Raises:
-            RefusalError: 404, no such answer of the caller's.
+            RefusalError: 404, the caller got no such answer, or it is no longer remembered.
         """
-        answer = self._answers.get(said.id)
-        if answer is None or caller.tenant not in (None, answer.version.tenant) or said.index >= len(answer.sources):
-            fix = "give feedback soon after the answer, to the server that gave it"
-            raise RefusalError(404, "the id of a completion of yours", "none that is remembered", fix, code="not_found")
+        answer = self._answers.get(feedback.id)
+        is_callers = answer is not None and caller.tenant in (None, answer.version.tenant)
+        if answer is None or not is_callers or feedback.index >= len(answer.sources):
+            fix = "send feedback soon after the answer, to the server that gave it"
+            got = "an id or index that this server does not remember"
+            raise RefusalError(404, "the id and index of an answer of yours", got, fix, code="not_found")
         return Feedback(
             tenant=answer.version.tenant,
             version=answer.version.version,
             arm=answer.arm,
-            request=said.id,
-            rating=said.rating,
-            source=answer.sources[said.index] if said.text is not None else None,
-            corrected=said.text,
+            request=feedback.id,
+            rating=feedback.rating,
+            source=answer.sources[feedback.index] if feedback.text is not None else None,
+            corrected=feedback.text,
         )

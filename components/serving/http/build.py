@@ -18,6 +18,7 @@ from components.serving.fleet.artifact_cleanup import ArtifactCleanup
 from components.serving.fleet.metrics import MetricsPage, ServingMetrics
 from components.serving.fleet.observation_buffer import ObservationBuffer
 from components.serving.fleet.shadow import ShadowQueue
+from components.serving.fleet.version_lookup import VersionLookup
 from components.serving.fleet.versions import FleetVersions
 from components.serving.http.answer_memory import AnswerMemory
 from components.serving.http.api_keys import ApiKeys
@@ -65,7 +66,7 @@ def build_service(
 
     fleet = FleetVersions(
         lambda: registry.poll_aliased(CHAMPION, CHALLENGER),
-        registry.find_versions,
+        VersionLookup(registry.find_versions),
         lambda: read_exposures(database),
         preload=engine.preload,
         on_read=artifact_cleanup.notify,

@@ -8,7 +8,6 @@ import pytest
 
 from components.errors import RegistryError
 from components.registry.mlflow.versions import Version
-from components.serving.fleet import version_lookup
 from components.serving.fleet.version_lookup import VersionLookup
 
 
@@ -71,7 +70,8 @@ def test_who_leaves_takes_nobody_s_lookup_with_him(registry):
         asyncio.run(talk())
 
 
-def test_a_failure_is_remembered_for_a_moment_and_what_was_known_for_longer(registry, monkeypatch):
+def test_a_failure_is_cached_for_2_seconds_and_versions_for_longer(registry):
+    now_s = 0.0
     registry.goes_on.set()
 
     async def find(found, *, keep):
@@ -81,17 +81,18 @@ def test_a_failure_is_remembered_for_a_moment_and_what_was_known_for_longer(regi
             return "failed"
 
     async def talk():
-        found = VersionLookup(registry.find_versions)
-        told = [await find(found, keep=False)]
-        monkeypatch.setattr(version_lookup, "_FRESH_SECONDS", 0.0)
+        nonlocal now_s
+        lookup = VersionLookup(registry.find_versions, lambda: now_s)
+        results = [await find(lookup, keep=False)]
         registry.slow = {"alder"}
-        told.append(await find(found, keep=False))
-        monkeypatch.setattr(version_lookup, "_FRESH_SECONDS", 1000.0)
-        told += [await find(found, keep=False), await find(found, keep=True)]
+        now_s += 2
+        results.append(await find(lookup, keep=False))
+        now_s += 1.9
+        results += [await find(lookup, keep=False), await find(lookup, keep=True)]
         asked = registry.asked["alder"]
         registry.slow.clear()
-        monkeypatch.setattr(version_lookup, "_FRESH_SECONDS", 0.0)
-        return [*told, await find(found, keep=False)], asked
+        now_s += 0.1
+        return [*results, await find(lookup, keep=False)], asked
 
     assert asyncio.run(talk()) == (["3", "failed", "failed", "3", "3"], 2)
 

@@ -7,6 +7,7 @@ from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.types import Exposure
 from components.serving.errors import RefusalError
+from components.serving.fleet.version_lookup import VersionLookup
 from components.serving.fleet.versions import FleetVersions
 
 
@@ -20,7 +21,7 @@ class World:
     def __init__(self):
         self.champions = {"alder": version("alder", 1), "birch": version("birch", 1)}
         self.challengers, self.shares, self.gone = {}, {}, False
-        self.looks = 0
+        self.looks, self.now_s = 0, 100.0
 
     def aliases(self):
         self.looks += 1
@@ -37,7 +38,9 @@ class World:
         return dict(self.shares)
 
     def fleet(self, **listeners):
-        return FleetVersions(self.aliases, self.versions, self.exposures, **listeners)
+        return FleetVersions(
+            self.aliases, VersionLookup(self.versions, lambda: self.now_s), self.exposures, **listeners
+        )
 
 
 @pytest.fixture
@@ -206,9 +209,7 @@ def test_looks_that_overlap_never_bring_back_an_older_map(world):
     assert asyncio.run(talk()).version.version == "3"
 
 
-def test_a_number_that_is_another_version_s_now_is_never_answered_by_the_former(world, monkeypatch):
-    seconds = [100.0]
-    monkeypatch.setattr("components.serving.fleet.versions.time.monotonic", lambda: seconds[0])
+def test_a_number_that_is_another_version_s_now_is_never_answered_by_the_former(world):
     known = [[version("alder", 1, "old")], [version("alder", 1, "new")], []]
 
     async def talk():
@@ -218,7 +219,7 @@ def test_a_number_that_is_another_version_s_now_is_never_answered_by_the_former(
         found = []
         for _ in known[:2]:
             found.append((await fleet.choose("alder", "1", "key")).version.sha256[:3])
-            seconds[0] += 5
+            world.now_s += 5
             known.pop(0)
         with pytest.raises(RefusalError, match="no version 1"):
             await fleet.choose("alder", "1", "key")
