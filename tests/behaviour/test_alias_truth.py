@@ -82,7 +82,7 @@ def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, ru
     assert verdict(root)["champion_digest"] == digests["1"]
 
     shutil.rmtree(root / "out")
-    assert (run_flow("retrain", root, None).done("train"), champion(root)) == (["alder"], "1")
+    assert (run_flow("retrain", root, None).list_done("train"), champion(root)) == (["alder"], "1")
 
     set_params(root, train={**STRONG, "seed": 2})
     assert run_flow("retrain", root, None).promoted == {"alder": "3"}
@@ -92,7 +92,7 @@ def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, ru
     assert predict(root) == texts["2"]
     set_params(root, train={**STRONG, "seed": 3}, gate={"floors": {"bleu": 99.0}})
     rejected = run_flow("retrain", root, None)
-    assert (rejected.done("train"), rejected.promoted) == (["alder"], {})
+    assert (rejected.list_done("train"), rejected.promoted) == (["alder"], {})
     assert not verdict(root)["accepted"]
     assert (verdict(root)["champion_version"], verdict(root)["champion_digest"]) == ("2", digests["2"])
     assert champion(root) == "2"
