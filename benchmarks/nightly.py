@@ -145,6 +145,7 @@ def _make_first_state(root: Path, tenants: Sequence[str]) -> None:
     """Train, evaluate, judge and register everybody, by the stages alone."""
     from components.stages import dataset, evaluate, gate, register, train
     from components.stages.outcome import raise_on_failures
+    from components.stages.plan import plan
     from components.stages.workspace import Workspace
 
     started = time.perf_counter()
@@ -164,7 +165,7 @@ def _make_first_state(root: Path, tenants: Sequence[str]) -> None:
     place = Workspace(root)
     for stage in (train, evaluate, gate):
         raise_on_failures(stage.run(place))
-    versions, troubles = register.register(place, tenants)
+    versions, troubles = register.register(place, plan(place, tenants).collect_fingerprints())
     raise_on_failures(troubles)
     register.roll_out(place, versions, [])
     dataset.commit_to_dvc(place)

@@ -22,6 +22,7 @@ _PREFECT_DEFAULTS = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "prefixfleet",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # a stage's line outside a run is for the terminal alone
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+    "PREFECT_SERVER_API_MAX_PARAMETER_SIZE": "0",  # no limit: a shard's parameters have 80 bytes a tenant
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
 

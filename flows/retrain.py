@@ -77,9 +77,9 @@ def retrain(workspace: str = ".", tenants: list[str] | None = None, full_check: 
         run = RetrainResult(version, todo.sentence, outcomes=refused)
         run.outcomes += train_and_evaluate(place, todo)
         run.outcomes += judge_tenants(place, run.list_passed("evaluate"))
-        versions, troubles = register_accepted(place, run.list_passed("gate"))
+        versions, troubles = register_accepted(place, todo.collect_fingerprints(run.list_passed("gate")))
         run.outcomes += troubles
-        record_rejected(place, run.list_done("gate"))
+        record_rejected(place, todo.collect_fingerprints(run.list_done("gate")))
         run.promoted, troubles = roll_out(place, versions, [item.tenant for item in todo.items if item.outdated])
         run.outcomes += troubles
         if tenants is None and not run.failures:
@@ -97,7 +97,7 @@ def ensure_dataset_version(place: Workspace, tenants: list[str] | None) -> tuple
 
 @task(cache_policy=NO_CACHE)
 def make_plan(place: Workspace, tenants: list[str] | None) -> Plan:
-    """Compare fingerprints; and ask MLflow something, so that a run without it ends before it trains."""
+    """Make the one plan of this run; and ask MLflow something, so that a run without it ends before it trains."""
     place.registry.poll_aliased(CHAMPION)
     todo = plan(place, tenants)
     log_info(todo.sentence)
@@ -106,8 +106,9 @@ def make_plan(place: Workspace, tenants: list[str] | None) -> Plan:
 
 def train_and_evaluate(place: Workspace, todo: Plan) -> list[TenantOutcome]:
     """One shard, in this process."""
-    tenants = [item.tenant for item in (*todo.items, *todo.skipped)]
-    outcomes: list[TenantOutcome] = read_result(shard(str(place.root), tenants, return_state=True))
+    outcomes: list[TenantOutcome] = read_result(
+        shard(str(place.root), todo.collect_fingerprints(), todo.reasons, return_state=True)
+    )
     gather_results(place)
     return outcomes
 
@@ -127,15 +128,15 @@ def judge_tenants(place: Workspace, tenants: list[str]) -> list[TenantOutcome]:
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, timeout_seconds=1800)
-def register_accepted(place: Workspace, tenants: list[str]) -> tuple[dict[str, Version], list[TenantOutcome]]:
+def register_accepted(place: Workspace, fingerprints: dict[str, str]) -> tuple[dict[str, Version], list[TenantOutcome]]:
     """Make versions; safe to try again, since a registered prefix gets no second version."""
-    return register.register(place, tenants)
+    return register.register(place, fingerprints)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
-def record_rejected(place: Workspace, tenants: list[str]) -> None:
+def record_rejected(place: Workspace, fingerprints: dict[str, str]) -> None:
     """Write newly rejected prefixes down as runs."""
-    register.record_rejected(place, tenants)
+    register.record_rejected(place, fingerprints)
 
 
 @task(cache_policy=NO_CACHE, retries=_ROLLOUT_RETRIES, retry_delay_seconds=5)

@@ -9,13 +9,21 @@ The rows of all tenants are decoded in one pass; a subject is scored and stamped
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from components.evaluation.report import Report, read_report
 from components.registry.mlflow.versions import CHAMPION
-from components.stages.evaluation_jobs import PREDICTIONS_FILE, REPORT_FILE, EvaluationJob, TenantEvaluation
+from components.stages.base import read_base_facts
+from components.stages.evaluation_jobs import (
+    PREDICTIONS_FILE,
+    REPORT_FILE,
+    EvaluationJob,
+    ExpectedPrefix,
+    TenantEvaluation,
+)
 from components.stages.outcome import TenantOutcome
-from components.stages.plan import PlanItem, plan
+from components.stages.plan import plan
 from components.stages.progress import StageProgress, report_progress
 from components.stages.stamps import remove_departed, write_csv, write_json
 from components.stages.workspace import Workspace
@@ -41,25 +49,34 @@ def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Tena
     """
     current = plan(workspace, tenants)
     champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
-    outcomes = evaluate_shard(workspace, (*current.items, *current.skipped), champions)
+    outcomes = evaluate_shard(workspace, current.collect_fingerprints(), champions, current.reasons)
     gather_results(workspace)
     return outcomes
 
 
 def evaluate_shard(
-    workspace: Workspace, items: Sequence[PlanItem], champions: "Mapping[str, Version]"
+    workspace: Workspace,
+    fingerprints: Mapping[str, str],
+    champions: "Mapping[str, Version]",
+    reasons: Mapping[str, str] = MappingProxyType({}),
 ) -> list[TenantOutcome]:
     """Score these tenants' prefixes, the base alone, and their champions where they are others on the same base.
 
-    What stands is left alone. Outcomes come in the order of the items; a failed one says that the tenant has no prefix
-    with today's fingerprint, that an artifact is damaged, that the split is missing, empty, broken or too long for the
-    context, or that the champion's files cannot be fetched.
+    `fingerprints` are those that a plan gives the prefixes. `reasons` names the tenants whose prefix needs training,
+    which fail. What stands is left alone. Outcomes come in the order of `fingerprints`; a failed one says that the
+    tenant has no prefix with this fingerprint, that an artifact is damaged, that the split is missing, empty, broken,
+    too long for the context or changed, or that the champion's files cannot be fetched.
 
     Raises:
         BaseModelError: the base cannot be loaded.
 
     """
-    tenants = [TenantEvaluation(workspace, item, champions.get(item.tenant)) for item in items]
+    base_digest = read_base_facts(workspace)["digest"]
+    expected = [
+        ExpectedPrefix(tenant, fingerprint, base_digest, reasons.get(tenant, ""))
+        for tenant, fingerprint in fingerprints.items()
+    ]
+    tenants = [TenantEvaluation(workspace, one, champions.get(one.tenant)) for one in expected]
     jobs = [job for tenant in tenants for job in tenant.jobs]
     alike: dict[str, list[EvaluationJob]] = {}
     for job in jobs:

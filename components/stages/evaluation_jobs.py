@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.config import Params
+from components.data.digests import compute_tenant_digest
 from components.data.schema import Example
-from components.errors import BaseModelError, SchemaError, TrainingError
+from components.errors import BaseModelError, SchemaError
 from components.evaluation.report import Subject, build_report, read_report, write_predictions, write_report
 from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
 from components.stages.outcome import TenantOutcome, attempt
-from components.stages.plan import PlanItem
+from components.stages.plan import make_prefix_error, read_planned_manifest
 from components.stages.progress import log_info, log_warning
 from components.stages.splits import read_evaluation_examples
 from components.stages.stamps import STAMP_FILE, is_up_to_date, read_json, write_json, write_stamp
@@ -33,6 +34,17 @@ PREDICTIONS_FILE = "predictions.jsonl"
 _RESULT_FILES = (REPORT_FILE, PREDICTIONS_FILE)
 _BATCH_GROUPS = {"prefix": 0, "embedding": 0, "in-context": 1, "infix": 2}
 _OWN_WEIGHTS_GROUP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedPrefix:
+    """The prefix that a plan expects in out/train, on today's base."""
+
+    tenant: str
+    fingerprint: str
+    base_digest: str
+    reason: str = ""
+    """Why the plan finds it in need of training; "" where it does not."""
 
 
 @dataclass(eq=False)
@@ -74,7 +86,7 @@ class EvaluationJob:
             examples=self.examples,
             predictions=predictions,
             config=self.tenant.params.evaluate,
-            data_digest=self.tenant.item.data_digest,
+            data_digest=self.tenant.data_digest,
             prefix_digest=self.prefix_digest,
         )
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -105,10 +117,12 @@ class EvaluationJob:
 class TenantEvaluation:
     """One tenant's evaluation: which jobs are left, and what became of it."""
 
-    def __init__(self, workspace: Workspace, item: PlanItem, champion: "Version | None") -> None:
+    def __init__(self, workspace: Workspace, expected: ExpectedPrefix, champion: "Version | None") -> None:
         """Find the jobs; trouble with the champion leaves those before it to be done."""
-        self.workspace, self.item, self.name, self.champion = workspace, item, item.tenant, champion
-        self.folder = workspace.get_output_folder("evaluate", item.tenant)
+        self.workspace, self.expected, self.name, self.champion = workspace, expected, expected.tenant, champion
+        self.folder = workspace.get_output_folder("evaluate", self.name)
+        self.data_digest = ""
+        """Of the data that the prefix was trained on; "" until its manifest is read."""
         self.outcome: TenantOutcome | None = None
         self.is_stopped = False
         """Whether a job had trouble, so that the others are not begun."""
@@ -125,8 +139,12 @@ class TenantEvaluation:
 
     @cached_property
     def example_count(self) -> int:
-        """How many examples each of its subjects is scored on. Raises DataError."""
-        return len(read_evaluation_examples(self.workspace, self.name, self.params))
+        """How many examples each of its subjects is scored on. Raises DataError, and TrainingError for other data."""
+        count = len(read_evaluation_examples(self.workspace, self.name, self.params))
+        found = compute_tenant_digest(self.workspace.data, self.name, self.workspace.digests.digest_file)
+        if found != self.data_digest:
+            raise make_prefix_error(self.name, "data changed")
+        return count
 
     def attempt(self, work: Callable[[], None]) -> bool:
         """Do something for this tenant; False where trouble that its owner can mend makes it a failed one."""
@@ -160,11 +178,13 @@ class TenantEvaluation:
         self._close_if_done()
 
     def _find_jobs(self) -> None:
-        if self.item.reason:
-            fix = "train it first (`prefixfleet retrain`)"
-            raise TrainingError(f"{self.name}'s prefix for today's data, parameters and base", self.item.reason, fix)
-        trained = self.workspace.get_output_folder("train", self.name)
-        digest = read_manifest(trained).sha256
+        if self.expected.reason:
+            raise make_prefix_error(self.name, self.expected.reason)
+        manifest = read_planned_manifest(self.workspace, self.name, self.expected.fingerprint)
+        if manifest.base_digest != self.expected.base_digest:
+            raise make_prefix_error(self.name, "base changed")
+        self.data_digest = manifest.data_digest
+        trained, digest = self.workspace.get_output_folder("train", self.name), manifest.sha256
         self._add_job("prefix", self.folder, digest, trained)
         self._add_job("base", self.folder / "base", None, None)
         folder, champion = self.folder / "champion", self.champion
@@ -204,8 +224,8 @@ class TenantEvaluation:
         return {
             "subject": subject,
             "prefix_digest": digest,
-            "data_digest": self.item.data_digest,
-            "base_digest": read_json(self.workspace.get_output_folder("base") / "base.json")["digest"],
+            "data_digest": self.data_digest,
+            "base_digest": self.expected.base_digest,
             "evaluate": self.params.evaluate.model_dump(mode="json"),
             "max_source_tokens": cut,
         }

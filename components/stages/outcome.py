@@ -19,7 +19,13 @@ class TenantOutcome:
     detail: str = ""
 
 
-_STAGE_PAST_TENSE = {"train": "trained", "evaluate": "evaluated", "gate": "judged", "roll out": "rolled out"}
+_STAGE_PAST_TENSE = {
+    "train": "trained",
+    "evaluate": "evaluated",
+    "gate": "judged",
+    "register": "registered",
+    "roll out": "rolled out",
+}
 
 
 def attempt(tenant: str, stage: str, work: Callable[[], TenantOutcome]) -> TenantOutcome:

@@ -5,19 +5,19 @@ files still lie in out/: somebody may have moved the alias away from it on purpo
 what lies outside the workspace. Does not know how prefixes are trained or judged.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 
 from components.data.linearization import detect_form
 from components.errors import PrefixFleetError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import read_report
-from components.registry.manifest import Manifest, read_manifest
+from components.registry.manifest import Manifest
 from components.registry.registry import CHAMPION, Registration, RunLog, Version, read_curves
 from components.rollout.types import RolloutState
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.gate import VERDICT_FILE, read_last_verdict
 from components.stages.outcome import TenantOutcome, catch_failure
-from components.stages.plan import plan
+from components.stages.plan import read_planned_manifest
 from components.stages.progress import log_info, log_warning
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import (
@@ -35,19 +35,21 @@ from components.stages.workspace import Workspace
 _REASON = "it passed the gate"
 
 
-def register(workspace: Workspace, tenants: Sequence[str]) -> tuple[dict[str, Version], list[TenantOutcome]]:
+def register(workspace: Workspace, fingerprints: Mapping[str, str]) -> tuple[dict[str, Version], list[TenantOutcome]]:
     """Make a version of every accepted prefix that is not champion already; returns them and what failed.
 
-    A prefix that is registered already gets no second version.
+    `fingerprints` are those that a plan gives the tenants' prefixes; a tenant with another prefix fails. A prefix that
+    is registered already gets no second version.
 
     Raises:
         RegistryError: MLflow cannot be reached at all.
 
     """
     champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
+    failures: list[TenantOutcome] = []
     wanted = [
         _make_registration(workspace, manifest, verdict)
-        for manifest, verdict in _find_judged(workspace, tenants)
+        for manifest, verdict in _find_judged(workspace, fingerprints, failures)
         if verdict.accepted and _get_sha256(champions.get(manifest.tenant)) != manifest.sha256
     ]
     results = workspace.registry.register_all(wanted) if wanted else {}
@@ -55,12 +57,16 @@ def register(workspace: Workspace, tenants: Sequence[str]) -> tuple[dict[str, Ve
     troubles = {tenant: result for tenant, result in results.items() if isinstance(result, PrefixFleetError)}
     for tenant, problem in troubles.items():
         log_warning(f"{tenant}: not registered: {problem}")
-    return versions, [TenantOutcome(tenant, "register", "failed", str(problem)) for tenant, problem in troubles.items()]
+        failures.append(TenantOutcome(tenant, "register", "failed", str(problem)))
+    return versions, failures
 
 
-def record_rejected(workspace: Workspace, tenants: Sequence[str]) -> None:
-    """Write a run without a version into MLflow for each of these tenants whose prefix was rejected."""
-    for manifest, verdict in _find_judged(workspace, tenants):
+def record_rejected(workspace: Workspace, fingerprints: Mapping[str, str]) -> None:
+    """Write a run without a version into MLflow for each of these tenants whose prefix was rejected.
+
+    `fingerprints` as for `register`; a tenant with another prefix is left out.
+    """
+    for manifest, verdict in _find_judged(workspace, fingerprints, []):
         if not verdict.accepted:
             workspace.registry.log_run(manifest.tenant, _make_run_log(workspace, manifest, verdict))
 
@@ -102,14 +108,17 @@ def _explain_no_alias(version: Version, standing: RolloutState, outdated: bool) 
     return ""
 
 
-def _find_judged(workspace: Workspace, tenants: Sequence[str]) -> list[tuple[Manifest, Verdict]]:
-    """Each tenant's manifest and verdict where both are on the prefix that today's data and parameters ask for."""
+def _find_judged(
+    workspace: Workspace, fingerprints: Mapping[str, str], failures: list[TenantOutcome]
+) -> list[tuple[Manifest, Verdict]]:
+    """Each tenant's manifest and verdict where both are on the prefix with this fingerprint."""
     found = []
-    for item in plan(workspace, tenants).skipped:
-        manifest = read_manifest(workspace.get_output_folder("train", item.tenant))
-        verdict = read_last_verdict(workspace, item.tenant)
-        if verdict is not None and verdict.prefix_digest == manifest.sha256:
-            found.append((manifest, verdict))
+    for tenant, fingerprint in sorted(fingerprints.items()):
+        with catch_failure(tenant, "register", failures):
+            manifest = read_planned_manifest(workspace, tenant, fingerprint)
+            verdict = read_last_verdict(workspace, tenant)
+            if verdict is not None and verdict.prefix_digest == manifest.sha256:
+                found.append((manifest, verdict))
     return found
 
 

@@ -10,7 +10,7 @@ from components.config import TrainConfig
 from components.errors import ArtifactError, BaseModelError, TrainingError
 from components.registry.artifact import load_artifact
 from components.registry.manifest import Manifest
-from components.stages.plan import PlanItem, plan_tenant
+from components.stages.plan import PlanItem, find_reason, plan_tenant
 from components.stages.progress import log_info, log_warning
 from components.stages.workspace import Workspace
 
@@ -63,17 +63,17 @@ def find_shared_prefix(workspace: Workspace, item: PlanItem) -> StartingPoint | 
     name = item.train.shared
     if name is None:
         return None
-    if not any((workspace.data / name).glob("*.jsonl")):
-        workspace.list_tenants(
-            [name]
-        )  # names the tenant that may have been meant; looks at every one, so not unless asked
-    under = plan_tenant(workspace, name, workspace.base.digest)
+    under = item.shared
+    if under is None:
+        workspace.list_tenants([name])  # names a tenant with a similar id; it reads the names of all tenants
+        under = plan_tenant(workspace, name, workspace.base.digest)
     if under.train.method != "prefix":
         got = f"{name}, whose method is {under.train.method}"
         raise TrainingError("train.shared to name a tenant of method prefix", got, "name another tenant")
-    if under.reason:
+    reason, _ = find_reason(workspace, under, workspace.base.digest)
+    if reason:
         fix = f"train it first (`prefixfleet retrain --tenant {name}`)"
-        raise TrainingError(f"the prefix of {name}, which {item.tenant}'s stands on", under.reason, fix)
+        raise TrainingError(f"the prefix of {name}, which {item.tenant}'s stands on", reason, fix)
     return StartingPoint(
         *load_artifact(workspace.get_output_folder("train", name), workspace.base), f"the prefix of {name}"
     )

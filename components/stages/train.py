@@ -4,7 +4,7 @@ A tenant's folder holds the artifact (prefix.safetensors, manifest.json), its lo
 train state from which an interrupted run resumes. Does not know metrics, gates or the registry's server.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ from components.data.digests import compute_file_digest
 from components.errors import PrefixFleetError
 from components.registry.artifact import save_artifact
 from components.registry.manifest import TENSORS_FILE
-from components.stages.outcome import TenantOutcome, attempt
-from components.stages.plan import PlanItem, plan
+from components.stages.base import read_base_facts
+from components.stages.outcome import TenantOutcome, attempt, catch_failure
+from components.stages.plan import PlanItem, SharedItems, confirm_item, plan
 from components.stages.progress import StageProgress, log_info, report_progress
 from components.stages.splits import get_split_path, read_splits
 from components.stages.stamps import read_csv, remove_departed, write_csv, write_json
@@ -39,6 +40,26 @@ def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Tena
     outcomes += train_shard(workspace, todo.items)
     gather_results(workspace)
     return outcomes
+
+
+def train_planned(
+    workspace: Workspace, fingerprints: Mapping[str, str], reasons: Mapping[str, str]
+) -> list[TenantOutcome]:
+    """Train the tenants that a plan, perhaps of another machine, has a reason for; the others' prefixes stand.
+
+    `fingerprints` and `reasons` are the plan's. A tenant whose data, parameters and base have another fingerprint here
+    fails. Raises what `train_shard` raises.
+    """
+    outcomes = [TenantOutcome(tenant, "train", "stood") for tenant in fingerprints if tenant not in reasons]
+    if not reasons:
+        return outcomes
+    base_digest, shared = read_base_facts(workspace)["digest"], SharedItems()
+    items: list[PlanItem] = []
+    for tenant, reason in reasons.items():
+        with catch_failure(tenant, "train", outcomes):
+            items.append(confirm_item(workspace, tenant, fingerprints[tenant], reason, base_digest, shared))
+    workspace.save_digests()
+    return outcomes + train_shard(workspace, items)
 
 
 def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[TenantOutcome]:

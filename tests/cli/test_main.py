@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from components.stages import register, train
+from components.stages.plan import plan
 from components.stages.workspace import Workspace
 
 COMMANDS = (
@@ -96,7 +97,7 @@ def test_stages_then_status_promote_rollback_generate(call, make_root):
     assert refused.exit_code == 2
     assert "a champion of alder" in refused.stderr
     place = Workspace(root)
-    register.roll_out(place, register.register(place, ["alder"])[0], [])
+    register.roll_out(place, register.register(place, plan(place).collect_fingerprints())[0], [])
     assert call(root, "promote", "alder", "--version", "1").exit_code == 0
     assert call(root, "rollback", "alder").exit_code == 2
     assert call(root, "pause", "alder").exit_code == 2

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from components.stages import register
+from components.stages.plan import plan
 from components.stages.workspace import Workspace
 
 
@@ -70,7 +71,7 @@ def served(make_root: Callable[..., Path], call: Callable[..., Any]) -> Path:
         told = call(root, "stage", stage)
         assert told.exit_code == 0, told.output
     place = Workspace(root)
-    register.roll_out(place, register.register(place, ["alder"])[0], [])
+    register.roll_out(place, register.register(place, plan(place).collect_fingerprints())[0], [])
     return root
 
 

@@ -18,6 +18,7 @@ from seen import observed
 from components.rollout.store.feedback import read_corrections
 from components.serving.http.api_keys import ApiKeys
 from components.stages import register
+from components.stages.plan import plan
 from components.stages.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -36,7 +37,7 @@ def root(make_root, call, enliven):
         told = call(made, "stage", stage)
         assert told.exit_code == 0, told.output
     place = Workspace(made)
-    register.roll_out(place, register.register(place, TENANTS)[0], [])
+    register.roll_out(place, register.register(place, plan(place).collect_fingerprints())[0], [])
     return made
 
 

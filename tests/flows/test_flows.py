@@ -1,10 +1,13 @@
 """The flows for real: Prefect with its own local server, git, DVC with a local remote, MLflow on sqlite."""
 
 import json
+from collections import Counter
 
 import pytest
 
+from components.data import digest_cache
 from components.errors import DataError, WorkspaceError
+from components.stages import plan
 from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
 from flows.run_local import run_flow
@@ -29,7 +32,39 @@ def last_state(flow):
         return client.request("POST", "/flow_runs/filter", json=body).json()[0]["state"]
 
 
-def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_lines, run_in):
+class Examinations:
+    """Counts the tenants that a plan examines and the files of data that are read for their digests."""
+
+    def __init__(self, monkeypatch):
+        self.tenants, self.files = Counter(), Counter()
+        find_reason, hash_file = plan.find_reason, digest_cache._hash_file
+
+        def count_tenant(workspace, item, base_digest):
+            self.tenants[item.tenant] += 1
+            return find_reason(workspace, item, base_digest)
+
+        def count_file(path):
+            if path.suffix == ".jsonl" and path.parts[-3] == "data":
+                self.files["/".join(path.parts[-2:])] += 1
+            return hash_file(path)
+
+        monkeypatch.setattr(plan, "find_reason", count_tenant)
+        monkeypatch.setattr(digest_cache, "_hash_file", count_file)
+        monkeypatch.setattr(digest_cache, "MIN_AGE_NS", 0)  # digests of files just written are remembered too
+
+    def take(self):
+        """Both counts since the last call."""
+        taken = dict(self.tenants), dict(self.files)
+        self.tenants.clear()
+        self.files.clear()
+        return taken
+
+
+def list_splits(*tenants):
+    return [f"{tenant}/{split}.jsonl" for tenant in tenants for split in ("train", "validation", "test")]
+
+
+def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_lines, run_in, monkeypatch):
     root = make_checkout((), tenants={"cedar": {"train": {"learning_rate": 1e30}}})
     for tenant in ("alder", "cedar"):
         write_tenant(root / "drops", tenant)
@@ -42,7 +77,9 @@ def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_
     assert not (root / "drops" / "alder").exists()
     assert intake.version == Workspace(root).dataset_version
 
+    counts = Examinations(monkeypatch)
     first = run_flow("retrain", root, None)
+    assert counts.take() == ({"alder": 1, "cedar": 1}, dict.fromkeys(list_splits("alder", "cedar"), 1))
     assert first.promoted == {"alder": "1"}
     assert [(one.tenant, one.stage) for one in first.failures] == [("birch", "version"), ("cedar", "train")]
     state = last_state("retrain")
@@ -57,11 +94,14 @@ def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_
     (root / "drops" / "birch" / "train.jsonl").unlink()
     write_tenant(root / "drops", "birch")
     second = run_flow("retrain", root, None)
-    assert (second.done("train"), second.promoted) == (["birch", "cedar"], {"birch": "1", "cedar": "1"})
+    every = ("alder", "birch", "cedar")
+    assert counts.take() == (dict.fromkeys(every, 1), dict.fromkeys(list_splits(*every), 1))
+    assert (second.list_done("train"), second.promoted) == (["birch", "cedar"], {"birch": "1", "cedar": "1"})
     assert last_state("retrain")["type"] == "COMPLETED"
     assert "up to date" in run_in(root, "dvc", "repro").stdout
 
     third = run_flow("retrain", root, None)
+    assert counts.take() == (dict.fromkeys(every, 1), {})
     assert {one.state for one in third.outcomes} == {"stood"}
     assert (third.promoted, third.plan) == ({}, "nothing to train: the prefixes of all 3 tenants stand")
 

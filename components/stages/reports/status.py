@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from components.data.schema import SPLITS
 from components.stages.base import read_base_facts
 from components.stages.gate import read_last_verdict
-from components.stages.plan import plan_tenant
+from components.stages.plan import SharedItems, plan_tenant
 from components.stages.workspace import Workspace
 
 
@@ -35,9 +35,9 @@ def read_status(workspace: Workspace, tenants: Sequence[str] | None = None) -> l
     base_digest = read_base_facts(workspace)["digest"]
     champions = workspace.registry.find_champions()
     found = []
-    prints: dict[str, str | None] = {}
+    shared: SharedItems = {}
     for tenant in known:
-        item = plan_tenant(workspace, tenant, base_digest, prints)
+        item = plan_tenant(workspace, tenant, base_digest, shared)
         champion, verdict = champions.get(tenant), read_last_verdict(workspace, tenant)
         stale = ""
         if champion is None:

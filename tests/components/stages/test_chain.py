@@ -25,7 +25,7 @@ def chain(root, tenants=None):
         outcomes += stage.run(Workspace(root), tenants)
     place = Workspace(root)
     passed = [one.tenant for one in outcomes if one.stage == "gate" and one.state != "failed"]
-    versions, troubles = register.register(place, passed)
+    versions, troubles = register.register(place, plan(place, tenants).collect_fingerprints(passed))
     promoted, others = register.roll_out(place, versions, outdated)
     return outcomes + troubles + others, promoted
 
@@ -103,7 +103,7 @@ def test_a_rejected_prefix_leaves_the_champion_untouched(make_root, set_params):
     assert states(outcomes, "train") == {"alder": "done", "birch": "done"}
     assert promoted == {}
     place = Workspace(root)
-    register.record_rejected(place, list(PAIR))
+    register.record_rejected(place, plan(place).collect_fingerprints())
     assert {tenant: version.version for tenant, version in place.registry.find_champions().items()} == {
         "alder": "1",
         "birch": "1",

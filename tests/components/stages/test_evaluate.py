@@ -70,9 +70,9 @@ def champion_of(root: Path, tenant: str, tmp_path: Path) -> Version:
 def run(root: Path, tenants=None, champions=None) -> dict[str, TenantOutcome]:
     place = Workspace(root)
     current = plan(place, tenants)
-    items = sorted((*current.items, *current.skipped), key=lambda item: item.tenant)
-    outcomes = evaluate.evaluate_shard(place, items, champions or {})
-    assert [one.tenant for one in outcomes] == [item.tenant for item in items]
+    fingerprints = dict(sorted(current.collect_fingerprints().items()))
+    outcomes = evaluate.evaluate_shard(place, fingerprints, champions or {}, current.reasons)
+    assert [one.tenant for one in outcomes] == list(fingerprints)
     return {one.tenant: one for one in outcomes}
 
 
@@ -113,12 +113,12 @@ def test_trouble_of_one_tenant_is_its_own(trained, write_lines, examples_of, cap
     write_lines(root / "data/birch/test.jsonl", [*examples_of("birch", 3), *long])
     train.run(Workspace(root))
     place = Workspace(root)
-    items = {item.tenant: item for item in plan(place).skipped}
+    fingerprints = plan(place).collect_fingerprints()
     (root / "data/cedar/test.jsonl").unlink()
     prefix = root / "out/train/elder/prefix.safetensors"
     prefix.write_bytes(prefix.read_bytes()[:-1])
     champions = {"alder": Version("alder", "9", sha256="0" * 64)}
-    outcomes = {one.tenant: one for one in evaluate.evaluate_shard(place, list(items.values()), champions)}
+    outcomes = {one.tenant: one for one in evaluate.evaluate_shard(place, fingerprints, champions)}
     assert {one.state for one in outcomes.values()} == {"failed"}
     assert "the prefix of alder, version 9" in outcomes["alder"].detail
     assert "in source 4, prefix included" in outcomes["birch"].detail
@@ -129,6 +129,27 @@ def test_trouble_of_one_tenant_is_its_own(trained, write_lines, examples_of, cap
     assert sorted(text.partition(":")[0] for text in told) == ["alder", "birch", "cedar", "elder"], "once each"
     assert written(root, "alder") == alone, "what was decoded before the trouble is kept"
     assert run(root, ["alder"])["alder"].state == "stood"
+
+
+def test_a_prefix_data_or_a_base_that_was_not_planned_is_refused_by_name(trained, write_tenant):
+    root = trained(("alder", "birch"))
+    planned = plan(Workspace(root)).collect_fingerprints()
+
+    def refusals(fingerprints):
+        outcomes = evaluate.evaluate_shard(Workspace(root), fingerprints, {})
+        return {one.tenant: one.detail for one in outcomes if one.state == "failed"}
+
+    swapped = refusals({"alder": planned["birch"], "birch": planned["birch"]})
+    wanted = "wanted alder's prefix for today's data, parameters and base; got "
+    assert list(swapped) == ["alder"]
+    assert swapped["alder"].startswith(f"{wanted}fingerprint {planned['alder'][:12]}, not {planned['birch'][:12]} as")
+    write_tenant(root / "data", "alder", start=5)
+    assert refusals(planned)["alder"].startswith(f"{wanted}data changed;")
+    torch.manual_seed(1)
+    GPT2LMHeadModel(GPT2Config.from_pretrained(root / "base")).save_pretrained(root / "base")
+    assert refusals(planned)["alder"].startswith(f"{wanted}base changed;")
+    shutil.rmtree(root / "out/train/alder")
+    assert refusals(planned)["alder"].startswith(f"{wanted}no prefix yet;")
 
 
 def test_a_champion_that_cannot_be_compared_is_left_out(trained, tmp_path, caplog):
@@ -184,15 +205,15 @@ def test_examples_are_in_memory_only_while_they_are_decoded(trained, monkeypatch
             super().__init__(*args)
             tenants.append(self)
 
-        def done(self, job):
-            held.append(sum(bool(one.examples or one.texts) for tenant in tenants for one in tenant.jobs))
+        def finish_job(self, job):
+            held.append(sum(bool(one.examples or one.predictions) for tenant in tenants for one in tenant.jobs))
             super().finish_job(job)
 
     monkeypatch.setattr(evaluate, "TenantEvaluation", Watched)
     assert {one.state for one in run(root).values()} == {"done"}
     assert len(held) == 6
     assert max(held) < 4, "one that is done, and those of whom a window of four rows is"
-    assert not any(one.examples or one.texts for tenant in tenants for one in tenant.jobs)
+    assert not any(one.examples or one.predictions for tenant in tenants for one in tenant.jobs)
 
 
 def test_plain_decoding_gives_the_same_files(trained):

@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from components.data.digest_cache import DigestCache
+from components.errors import TrainingError
 from components.stages import train
 from components.stages.outcome import TenantOutcome, TenantsFailedError, raise_on_failures
-from components.stages.plan import Plan, PlanItem, plan
+from components.stages.plan import Plan, PlanItem, confirm_item, plan
 from components.stages.progress import join_abbreviated
 from components.stages.workspace import Workspace
 
@@ -82,6 +83,21 @@ def test_another_tokenizer_of_the_same_model_is_trained_on_anew(make_root):
     raise_on_failures(train.run(Workspace(root)))
     assert prefix.read_bytes() != before
     assert plan(Workspace(root)).items == ()
+
+
+def test_an_item_is_made_again_only_from_what_was_planned(make_root, write_tenant):
+    root = make_root(("alder", "birch"), tenants={"alder": {"train": {"shared": "birch"}}})
+    todo = plan(Workspace(root))
+    fingerprints = todo.collect_fingerprints()
+
+    def confirm(tenant):
+        return confirm_item(Workspace(root), tenant, fingerprints[tenant], "no prefix yet", todo.base["digest"], {})
+
+    assert tuple(map(confirm, fingerprints)) == todo.items
+    write_tenant(root / "data", "birch", start=5)
+    for tenant in fingerprints:
+        with pytest.raises(TrainingError, match=f"base of {tenant} as planned, .* {fingerprints[tenant][:12]}; got f"):
+            confirm(tenant)
 
 
 @pytest.mark.parametrize("spoilt", ["folder", "nonsense"])

@@ -10,6 +10,7 @@ from components.registry.manifest import read_manifest
 from components.stages import evaluate, gate, register, train
 from components.stages.commands.generate import generate
 from components.stages.outcome import raise_on_failures
+from components.stages.plan import plan
 from components.stages.workspace import Workspace
 
 TRAIN = {"prefix_length": 2, "max_steps": 6, "validate_every": 2, "learning_rate": 0.1, "initialization": "random"}
@@ -31,7 +32,7 @@ def chain(root, tenants=None):
     for stage in (train, evaluate, gate):
         raise_on_failures(stage.run(Workspace(root), tenants))
     place = Workspace(root)
-    versions, troubles = register.register(place, place.list_tenants(tenants))
+    versions, troubles = register.register(place, plan(place, tenants).collect_fingerprints())
     assert troubles == []
     return register.roll_out(place, versions, place.list_tenants(tenants))[0]
 

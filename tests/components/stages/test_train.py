@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from components.model.text.texts import TextCodec
 from components.stages import train
 from components.stages.outcome import raise_on_failures
+from components.stages.plan import plan
 from components.stages.workspace import Workspace
 
 
@@ -41,6 +42,22 @@ def test_a_tenant_is_encoded_once_whatever_is_trained_on_it(make_root, set_param
     shutil.rmtree(root / "data/birch")
     train.run(Workspace(root))
     assert files_under(root / "var/tokens") == tokens[:2]
+
+
+def test_a_plan_of_other_data_is_refused_tenant_by_tenant(make_root, write_tenant):
+    root = make_root(("alder", "birch"))
+    raise_on_failures(train.run(Workspace(root), ["alder"]))
+    todo = plan(Workspace(root))
+    assert todo.reasons == {"birch": "no prefix yet"}
+    fingerprints, reasons = todo.collect_fingerprints(), {"alder": "data changed", **todo.reasons}
+    before = (root / "out/train/alder/prefix.safetensors").read_bytes()
+    write_tenant(root / "data", "alder", start=5)
+    failed, done = train.train_planned(Workspace(root), fingerprints, reasons)
+    assert (failed.tenant, failed.state, done.tenant, done.state) == ("alder", "failed", "birch", "done")
+    assert f"alder as planned, with fingerprint {fingerprints['alder'][:12]}; got fingerprint" in failed.detail
+    assert (root / "out/train/alder/prefix.safetensors").read_bytes() == before
+    stood, again = train.train_planned(Workspace(root), fingerprints, {})
+    assert (stood.state, again.state) == ("stood", "stood")
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from components.rollout.store.observations import write_counts
 from components.rollout.types import LedgerEntry, Observation
 from components.stages import evaluate, gate, register, train
 from components.stages.commands.forget import find_remains, forget
+from components.stages.plan import plan
 from components.stages.workspace import Workspace
 from components.storage.timeouts import DatabaseTimeouts
 
@@ -51,7 +52,7 @@ def test_nothing_is_left_of_one_and_everything_of_the_others(make_checkout, writ
     for stage in (train, evaluate, gate):
         stage.run(Workspace(root))
     place = Workspace(root)
-    register.roll_out(place, register.register(place, ["alder", "birch"])[0], [])
+    register.roll_out(place, register.register(place, plan(place).collect_fingerprints())[0], [])
     run_in(root, "dvc", "push", "-q")
     for tenant in ("alder", "birch"):
         serve(root, tenant)

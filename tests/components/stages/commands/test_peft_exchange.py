@@ -86,7 +86,7 @@ def chain(root: Path, tenant: str = "alder") -> dict[str, str]:
     for stage in (evaluate, gate):
         assert [one.state for one in stage.run(Workspace(root), [tenant])] == ["done"]
     place = Workspace(root)
-    versions, troubles = register.register(place, [tenant])
+    versions, troubles = register.register(place, plan(place, [tenant]).collect_fingerprints())
     assert troubles == []
     return register.roll_out(place, versions, [])[0]
 
