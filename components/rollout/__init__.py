@@ -1,1 +1,1 @@
-"""Bring a new version to its tenant step by step, and take it back: pure policy, and the ledger of every move."""
+"""Rollout of new versions, step by step, with rollback: a pure policy, and a store with a ledger of every move."""

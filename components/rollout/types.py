@@ -1,6 +1,6 @@
-"""What policy and store of a rollout both speak of: a tenant's state, its ledger's entries, observations, findings.
+"""Plain values that the rollout's policy and store share: a tenant's state, ledger entries, observations, findings.
 
-Plain values. Knows no database and no decision.
+Knows no database and no decision.
 """
 
 from collections.abc import Mapping
@@ -13,20 +13,21 @@ from components.config.rollout import RolloutCheck
 Arm = Literal["champion", "challenger"]
 
 TrialMode = Literal["", "canary", "shadow", "manual"]
-"""How a challenger is tried; "" where none is."""
+"""How a challenger is tried; "": there is no challenger."""
 
 
 class ShareChange(NamedTuple):
-    """The beginning of a share."""
+    """A share of the traffic, and when it began."""
 
     second: int
-    """Since 1970, UTC."""
+    """Seconds since 1970, UTC."""
     share: float
+    """In [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutState:
-    """One tenant. Versions are "" where there is none; times are seconds since 1970, UTC."""
+    """The rollout of one tenant. A version of "" is none; times are seconds since 1970, UTC, and 0 is never."""
 
     tenant: str
     champion: str = ""
@@ -34,73 +35,76 @@ class RolloutState:
     mode: TrialMode = ""
     step: int = 0
     share: float = 0.0
-    """Of the requests: those that the challenger answers (canary), or answers unseen as well (shadow)."""
+    """Share of the requests that the challenger answers (canary), or answers in addition, unseen (shadow)."""
     started_s: float = 0.0
     step_started_s: float = 0.0
     changes: tuple[ShareChange, ...] = ()
-    """All shares of the trial, the one of now last."""
+    """All shares of the trial, in order of time; the last is the current one."""
     paused_s: float = 0.0
-    """Since when a person has stopped the trial; 0: nobody has."""
+    """When the trial was paused; 0: it is not paused."""
     pinned: bool = False
+    """Whether the champion stays, whatever version is registered."""
 
     @property
     def start_minute(self) -> int:
-        """Of the trial, since 1970."""
+        """Minutes from 1970 to the start of the trial."""
         return int((self.changes[0].second if self.changes else self.started_s) // 60)
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """How much of a tenant's traffic meets its challenger now."""
+    """The part of a tenant's traffic that its challenger answers now."""
 
     challenger: str
+    """Its version."""
     share: float
     shadow: bool
+    """Whether the challenger's answers are computed but not sent."""
     previous_share: float = 0.0
-    """The share before this one: the keys below it are the challenger's already."""
+    """The share before this one. Keys below it were the challenger's already, so they give no new evidence."""
     share_started_s: int = 0
-    """Second since 1970 in which this share began; 0: nobody knows, so that no answer is evidence."""
+    """When this share began, in seconds since 1970; 0: unknown, then no answer is evidence."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceTicket:
-    """Makes the first answer to a key evidence."""
+    """Permission to count a key's first answer as evidence."""
 
     section: int
-    """The stretch of one share in which the key was drawn, by the second since 1970 in which it began."""
+    """The period of one share in which the key was drawn, named by its first second since 1970."""
     place: int | None
-    """Of a key that may come again; None: it comes once."""
+    """The key's hash, to count it only once; None: the key belongs to a single request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """Counts of one tenant's version in one arm in one minute; those of one request, or of many added up."""
+    """Counts of one version of a tenant in one arm in one minute: of one request, or of many added up."""
 
     tenant: str
     version: str
     arm: Arm
     minute: int
-    """Whole minutes since 1970, UTC, in which the answers ended (or the feedback came)."""
+    """Minutes since 1970, UTC, in which the answers ended or the feedback arrived."""
     section: int = 0
-    """0: all answers. Else those that are evidence in the section that began in this second since 1970."""
+    """0: all answers. Else only evidence, of the section that began in this second since 1970."""
     requests: int = 0
     errors: int = 0
-    """Requests that we failed; not those that the caller got wrong or left."""
+    """Requests that the server failed to answer; invalid and abandoned requests do not count."""
     empty: int = 0
     repeated: int = 0
     over_long: int = 0
     tokens: int = 0
     agreed: int = 0
-    """Shadow: challenger's answers that are the champion's, word for word."""
+    """Shadow: the challenger's answers that equal the champion's, word for word."""
     liked: int = 0
     disliked: int = 0
     latencies: Mapping[int, int] = field(default_factory=dict)
-    """Bucket -> answers."""
+    """Bucket of the latency histogram -> answers; `to_latency_bucket` defines the buckets."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepAnswers:
-    """All answers of one step, and how many of them we failed to give."""
+    """Requests of the current step by arm, and how many of them failed."""
 
     challenger: int
     challenger_failed: int = 0
@@ -110,30 +114,33 @@ class StepAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was counted in whole strata, and what it says. Evidence of `needed` settles it."""
+    """The result of one check, with the answers of its complete strata and how many of them were bad."""
 
     check: RolloutCheck
     says: Literal["worse", "fine", "unclear"]
+    """About the challenger; unclear: neither evidence has reached `needed`."""
     champion: int
     champion_bad: int
     challenger: int
     challenger_bad: int
     margin: float
+    """Odds ratio up to which the challenger is not worse."""
     evidence_worse: float
     evidence_fine: float
     needed: float
+    """Evidence at which the check decides: the number of checks divided by `false_alarm`."""
 
     @property
     def sentence(self) -> str:
-        """For people and the ledger."""
+        """The finding in words, for users and the ledger."""
         counted = (
-            f"{self.check}: {self.challenger_bad} of {self.challenger} against the champion's "
-            f"{self.champion_bad} of {self.champion}"
+            f"{self.check}: challenger {self.challenger_bad} bad of {self.challenger}, "
+            f"champion {self.champion_bad} bad of {self.champion}"
         )
-        return f"{counted} ({self.says}; margin {self.margin:g} on the odds)"
+        return f"{counted} ({self.says}; odds ratio margin {self.margin:g})"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return the finding as JSON values."""
         return asdict(self)
 
 
@@ -144,15 +151,16 @@ LedgerAction = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """One line. Versions are "" where there is none."""
+    """One line of the ledger: a move of a tenant. A version of "" is none."""
 
     tenant: str
     by: str
-    """A person (`ada@host`), `rollout`, `retrain`, or `mlflow` for a move seen there that nobody told us of."""
+    """A user (`ada@host`), `rollout`, `retrain`, or `mlflow` for an alias that was moved in MLflow directly."""
     action: LedgerAction
     from_version: str = ""
     to_version: str = ""
     why: str = ""
+    """The reason, as a sentence for users."""
     figures: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values."""
+    """The numbers behind the decision, as JSON values."""
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never a part; one writer at a time.
+"""Writes files atomically, so that a reader sees the old content or the new, never a part; and locks by file.
 
 Knows no format.
 """
@@ -17,15 +17,14 @@ from components.errors import WorkspaceError
 _POLL_SECONDS = 0.02
 _DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK_ERRNOS = (*_DISK_FULL_ERRNOS, errno.EACCES, errno.EPERM, errno.EROFS)
-"""What a disk may answer to any write, wherever it happens, that is no mistake of the program."""
+"""Errors that any write may raise because of the disk or its permissions, not because of a bug."""
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Put `content` at `path`: a temporary file in the same folder, fsync, rename. Missing folders are made.
+    """Write a file by a temporary file in the same folder, fsync and rename. Missing folders are made.
 
     Raises:
-        WorkspaceError: the disk is full or the folder cannot be written; the old file stands, no temporary stays.
-
+        WorkspaceError: the disk is full or the folder cannot be written; the old file and no temporary file remain.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     with convert_disk_errors(f"write {path}"):
@@ -43,14 +42,14 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def remove_temporaries(path: Path) -> None:
-    """Remove the temporaries that killed writes of `path` left; only for a file with one writer at a time."""
-    with convert_disk_errors(f"clear away what was left of {path}"):
+    """Delete temporary files that killed writes of `path` left; only for a file with one writer at a time."""
+    with convert_disk_errors(f"delete temporary files of {path}"):
         for stale in path.parent.glob(f".{path.name}.*.tmp"):
             stale.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renames in `folder` survive a power cut, where the file system lets a folder be synced."""
+    """Sync a folder, so that renames in it survive a power cut; does nothing where the file system refuses that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -61,7 +60,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def convert_disk_errors(action: str) -> Iterator[None]:
-    """Turn an OSError of the block into a WorkspaceError that names `action`."""
+    """Convert an OSError of the block into a WorkspaceError; `action` is an infinitive without "to"."""
     try:
         yield
     except OSError as problem:
@@ -69,21 +68,23 @@ def convert_disk_errors(action: str) -> Iterator[None]:
 
 
 def to_workspace_error(problem: OSError, wanted: str) -> WorkspaceError:
-    """An OSError in three beats."""
+    """Return an OSError as our error."""
     fix = (
         "free space on this disk and run again"
         if problem.errno in _DISK_FULL_ERRNOS
-        else "correct the path or its rights"
+        else "correct the path or its permissions"
     )
     return WorkspaceError(wanted, problem.strerror or str(problem), fix)
 
 
 @contextmanager
 def hold_file_lock(lock: Path, place: Path, fix: str, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Let one process at a time work in `place`. The system frees the lock when its holder dies, however it dies.
+    """Hold an exclusive lock file during a block; `place` is what it protects, for the error.
+
+    The operating system releases the lock when its holder ends, even by a crash.
 
     Raises:
-        WorkspaceError: another one holds it for `wait_s`, whose process is named; or the disk is full.
+        WorkspaceError: another process holds the lock after `wait_s` seconds, and is named; or the disk is full.
     """
     with convert_disk_errors(f"lock {lock}"):
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -94,8 +95,8 @@ def hold_file_lock(lock: Path, place: Path, fix: str, *, wait_s: float = 0.0) ->
             time.sleep(_POLL_SECONDS)
         if not held:
             holder = os.read(handle, 20).decode("ascii", "replace") or "unknown"
-            got = f"another run at work there (process {holder}, lock {lock})"
-            raise WorkspaceError(f"{place} to itself", got, fix)
+            got = f"another run (process {holder}, lock file {lock})"
+            raise WorkspaceError(f"exclusive use of {place}", got, fix)
         with convert_disk_errors(f"lock {lock}"):
             os.ftruncate(handle, 0)
             os.write(handle, str(os.getpid()).encode())

@@ -129,7 +129,7 @@ def test_an_import_needs_its_tenant_and_the_workspace_to_itself(root, tmp_path, 
     refused(root, ["import", "birch", checkpoint], "'birch'", "data import")
     refused(root, ["import", "../x", checkpoint], "tenant")
     with Workspace(root).lock():
-        refused(root, ["import", "alder", checkpoint], "another run at work")
+        refused(root, ["import", "alder", checkpoint], "another run (process")
     assert call(root, "import", "alder", checkpoint, "--format", "onnx").exit_code == 2
     assert call(root, "import", "alder").exit_code == 2
 

@@ -85,7 +85,7 @@ def test_a_second_run_is_refused_and_ctrl_c_says_what_comes_next(make_root, set_
         if "starts clean" in line:
             break
     second = run_in(root, COMMAND, "stage", "train", check=False)
-    check_beats(second.returncode, second.stderr, f"another run at work there (process {running.pid}", "wait until it")
+    check_beats(second.returncode, second.stderr, f"another run (process {running.pid}", "wait until it")
     assert running.poll() is None
     os.killpg(running.pid, signal.SIGINT)
     told += running.communicate(timeout=60)[1]

@@ -1,7 +1,7 @@
-"""Whether an answer looks healthy, from its text alone: pure, cheap, the same for every tenant.
+"""Looks for signs of a broken model in the text of an answer: empty, repeated, too long.
 
-None of the three is a fault by itself (a tenant's right answers may be long): the rollout compares how often the
-challenger's answers are so with how often the champion's are. Knows no tenant and no model.
+Pure. A sign alone is no fault, since a tenant's correct answers may be long: the rollout compares how often each sign
+occurs in the answers of challenger and champion. Knows no tenant and no model.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ _MAX_LOOP_PERIOD = 16
 
 @dataclass(frozen=True, slots=True)
 class AnswerHealth:
-    """One answer."""
+    """The signs in one answer."""
 
     empty: bool
-    """Nothing to read in it."""
+    """The answer has no characters but white space."""
     repeated: bool
-    """It ends in a loop: the same words at least three times in a row, at least six words in all."""
+    """The answer ends in a loop: the same words at least three times in a row, at least six words in all."""
     over_long: bool
-    """It was cut, since it did not end by itself."""
+    """The answer reached its maximum length and was cut."""
 
 
 def assess_answer(text: str, *, is_cut: bool) -> AnswerHealth:
-    """An answer's health; `is_cut`: it reached the greatest length that it was allowed."""
+    """Return the signs in an answer; `is_cut`: generation stopped at the maximum length."""
     return AnswerHealth(empty=not text.strip(), repeated=_has_loop(text.split()), over_long=is_cut)
 
 
@@ -36,10 +36,7 @@ def _has_loop(words: Sequence[str]) -> bool:
 
 
 def _ends_in_loop(words: Sequence[str], period: int) -> bool:
-    """Whether the last words, as many as a loop needs, each equal the one `period` before them.
-
-    A cut answer may stop anywhere in its loop, so nothing is asked of where the loop begins.
-    """
+    """Whether the last words repeat with this period; the answer may stop in the middle of a repetition."""
     length = max(_MIN_REPEATS * period, _MIN_LOOP_WORDS)
     tail = words[-length:]
     return len(tail) == length and all(tail[index] == tail[index - period] for index in range(period, length))

@@ -1,8 +1,9 @@
-"""What the observations of a trial say of its challenger, check by check: worse, no worse, or not clear yet.
+"""Judges a trial's challenger by each check: worse than the champion, no worse ("fine"), or unclear yet.
 
-`false_alarm` is shared out equally among the checks (Bonferroni): the chance that a challenger within all margins is
-called worse by any check, at any time, is at most `false_alarm`; and so is the chance that one check calls a challenger
-no worse that is beyond its margin and bad more often than is tolerated. Knows no clock and no policy.
+`false_alarm` is divided equally among the checks (Bonferroni correction). So a challenger within all margins is called
+worse, by any check at any time, with probability at most `false_alarm`. And a challenger that is beyond a check's
+margin, and bad more often than `tolerated`, is called no worse by that check with probability at most `false_alarm`.
+Knows no clock and no policy.
 """
 
 import math
@@ -21,9 +22,10 @@ from components.rollout.types import Finding, Observation
 
 
 def run_checks(config: RolloutConfig, evidence: Sequence[Observation], *, shadow: bool = False) -> list[Finding]:
-    """Every check's finding on a trial's evidence: one answer of each key in each section, in the order of time.
+    """Return the finding of each check that has a margin.
 
-    Of a `shadow` neither latency nor feedback is judged: its answers wait for idle moments, and nobody sees them.
+    `evidence` has one answer of each key in each section, in order of time. With `shadow`, latency and feedback are not
+    judged: shadow answers are computed when the engine is idle, and no caller sees them.
     """
     checks = SHADOW_CHECKS if shadow else ROLLOUT_CHECKS
     margins = {check: margin for check in checks if (margin := getattr(config.margins, check)) is not None}
@@ -38,9 +40,11 @@ def run_checks(config: RolloutConfig, evidence: Sequence[Observation], *, shadow
 def judge_check(
     check: RolloutCheck, strata: Sequence[Stratum], margin: float, tolerated: float, needed: float
 ) -> Finding:
-    """One check's finding; `needed` is 1/alpha. The greatest evidence ever counts: a look then would have seen it.
+    """Return the finding of one check on its strata, in order of time.
 
-    No worse is what is within the margin, or bad less often than `tolerated`: odds of nothing cannot be compared.
+    The maximum over time counts, because the check could have been evaluated at that moment. A challenger is no worse
+    if it is within the margin, or if less than `tolerated` of its answers are bad: with no bad answers there are no
+    odds to compare. `needed`: evidence at which the check decides, 1/alpha.
     """
     worse = _find_max_evidence(compute_log_evidence(strata, margin, worse=True))
     within = compute_log_evidence(strata, margin, worse=False)

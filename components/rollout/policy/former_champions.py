@@ -1,4 +1,4 @@
-"""Which versions of a tenant were champion before today's, by its ledger: pure. Knows no registry."""
+"""Finds a tenant's earlier champions in its ledger. Pure. Knows no registry."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,16 +6,16 @@ from components.rollout.types import LedgerEntry
 
 
 def list_former_champions(entries: Iterable[LedgerEntry]) -> Sequence[str]:
-    """The champions before today's, the last of them first, from a tenant's lines with the oldest first.
+    """Return the champions before the current one, the latest first, from a tenant's entries in order of time.
 
-    Those that were rolled back from or withdrawn are left out until they are promoted again; a rollback to one of them
-    undoes all that came after it.
+    A version that was rolled back or withdrawn is left out until it is promoted again. A rollback to an earlier
+    champion removes that champion and all later ones.
     """
     before: list[str] = []
     champion = ""
     refused: set[str] = set()
     for entry in entries:
-        if entry.action == "forget":  # who comes back under this name has other versions
+        if entry.action == "forget":  # a tenant that is added again under this name starts with new versions
             before, champion, refused = [], "", set()
         elif entry.action in ("challenge", "advance"):
             champion = entry.from_version
@@ -27,5 +27,5 @@ def list_former_champions(entries: Iterable[LedgerEntry]) -> Sequence[str]:
                 if entry.to_version in before:
                     before = before[: before.index(entry.to_version)]
             champion = entry.to_version
-    found = [version for version in reversed(before) if version not in refused | {"", champion}]
-    return list(dict.fromkeys(found))
+    former = [version for version in reversed(before) if version not in refused | {"", champion}]
+    return list(dict.fromkeys(former))

@@ -1,8 +1,8 @@
-"""What becomes of a trial now: wait, go on to the next step, promote, or roll back. Pure: the time is handed in.
+"""Decides on a trial: wait, advance to the next step, promote, or roll back. Pure: the time is an argument.
 
-A step holds until its hours are over, the challenger has answered enough in it, and what it wants proven is proven.
-A check that calls the challenger worse ends the trial at once, and so does a challenger that fails most of its answers.
-Knows no registry and no clock.
+A step ends once its hours are over, the challenger has answered enough requests in it, and all checks in `proven` have
+shown the challenger to be no worse. The trial is rolled back at once if a check calls the challenger worse, or if the
+challenger fails most of its requests. Knows no registry and no clock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from components.config.rollout import RolloutCheck, RolloutConfig
 from components.rollout.types import Finding, RolloutState, ShareChange, StepAnswers
 
 OfflineVerdict = Literal["accepted", "rejected", "unknown"]
-"""The gate's verdict on the challenger, as its version bears it."""
+"""The gate's verdict on the challenger, from a tag of its version; unknown: there is no such tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutDecision:
-    """What to do, and why in a sentence."""
+    """What to do with a trial; `why` is a sentence for users."""
 
     action: Literal["wait", "advance", "promote", "rollback"]
     why: str
@@ -34,7 +34,7 @@ class _StepConditions:
 
 
 def begin_trial(config: RolloutConfig, state: RolloutState, challenger: str, now_s: float) -> RolloutState:
-    """A trial of `challenger` from its first step on."""
+    """Return the state at the beginning of a trial of `challenger`."""
     mode = "manual" if config.policy == "immediate" else config.policy
     share = {"canary": config.steps[0].share, "shadow": config.shadow.share, "manual": 0.0}[mode]
     return replace(
@@ -51,7 +51,7 @@ def begin_trial(config: RolloutConfig, state: RolloutState, challenger: str, now
 
 
 def advance_step(config: RolloutConfig, state: RolloutState, now_s: float) -> RolloutState:
-    """The trial in its next step."""
+    """Return the state at the beginning of the trial's next step."""
     step = state.step + 1
     share = config.steps[step].share
     return replace(
@@ -64,12 +64,12 @@ def advance_step(config: RolloutConfig, state: RolloutState, now_s: float) -> Ro
 
 
 def resume_trial(state: RolloutState, now_s: float) -> RolloutState:
-    """The trial goes on; its deadline is later by the time that it was paused."""
+    """Return the state without the pause; the deadline moves by the time that the trial was paused."""
     return replace(state, started_s=state.started_s + now_s - state.paused_s, paused_s=0.0)
 
 
 def end_trial(state: RolloutState, champion: str) -> RolloutState:
-    """No trial."""
+    """Return the state without a trial, and with this champion."""
     return RolloutState(tenant=state.tenant, champion=champion, pinned=state.pinned)
 
 
@@ -81,25 +81,26 @@ def decide_next_action(
     step_answers: StepAnswers,
     now_s: float,
 ) -> RolloutDecision:
-    """What to do with a trial."""
+    """Decide on a trial. `findings` are of the whole trial, `step_answers` of its current step."""
     figures = {"answered_in_step": asdict(step_answers), "checks": {one.check: one.to_dict() for one in findings}}
     if offline == "rejected":
-        return RolloutDecision("rollback", "the gate has rejected it", figures)
+        return RolloutDecision("rollback", "the gate rejected this version", figures)
     if _is_broken(config, step_answers):
-        why = f"broken: it failed {step_answers.challenger_failed} of {step_answers.challenger} answers in this step"
-        return RolloutDecision("rollback", why, figures)
+        failed = f"{step_answers.challenger_failed} of {step_answers.challenger} requests"
+        return RolloutDecision("rollback", f"broken: the challenger failed {failed} in this step", figures)
     if worse := [one for one in findings if one.says == "worse"]:
         return RolloutDecision("rollback", "; ".join(one.sentence for one in worse), figures)
     if state.pinned or state.paused_s:
-        return RolloutDecision("wait", f"{'pinned' if state.pinned else 'paused'} by hand", figures)
+        why = "the champion is pinned" if state.pinned else "the trial is paused"
+        return RolloutDecision("wait", why, figures)
     if state.mode == "manual":
-        return RolloutDecision("wait", "it waits for a person: the policy is manual", figures)
+        return RolloutDecision("wait", "waiting for `prefixfleet promote`: the policy is manual", figures)
     step = _read_step_conditions(config, state)
-    lacking = _list_unmet_conditions(step, state, findings, step_answers.challenger, now_s)
-    if lacking:
+    unmet = _list_unmet_conditions(step, state, findings, step_answers.challenger, now_s)
+    if unmet:
         if now_s < state.started_s + config.deadline_hours * 3600 or config.at_deadline == "wait":
-            return RolloutDecision("wait", f"waits for {', '.join(lacking)}", figures)
-        why = f"past the deadline of {config.deadline_hours:g} hours, still without {', '.join(lacking)}"
+            return RolloutDecision("wait", f"waiting for {', '.join(unmet)}", figures)
+        why = f"the deadline of {config.deadline_hours:g} hours is over; still missing: {', '.join(unmet)}"
         return (
             RolloutDecision("rollback", why, figures)
             if config.at_deadline == "rollback"
@@ -107,15 +108,15 @@ def decide_next_action(
         )
     if state.mode == "canary" and state.step + 1 < len(config.steps):
         share = config.steps[state.step + 1].share
-        return RolloutDecision("advance", f"nothing against it at {step.share:.0%}; on to {share:.0%}", figures)
+        return RolloutDecision("advance", f"no check failed at {step.share:.0%}; advancing to {share:.0%}", figures)
     if state.mode == "shadow" and config.shadow.then == "wait":
-        return RolloutDecision("wait", "nothing against it in the shadow; it waits for a person", figures)
+        return RolloutDecision("wait", "no check failed in the shadow; waiting for `prefixfleet promote`", figures)
     hours = (now_s - state.started_s) / 3600
-    return _decide_promotion(offline, f"nothing against it after {hours:.1f} hours", figures)
+    return _decide_promotion(offline, f"no check failed in {hours:.1f} hours", figures)
 
 
 def _is_broken(config: RolloutConfig, step_answers: StepAnswers) -> bool:
-    """Whether it fails most answers while the champion does not: no test, and whoever asked."""
+    """Whether the challenger fails most of its requests and the champion does not; no statistical test."""
     if config.broken_after is None or step_answers.challenger_failed < config.broken_after:
         return False
     ours, theirs = 2 * step_answers.challenger_failed, 2 * step_answers.champion_failed
@@ -123,30 +124,28 @@ def _is_broken(config: RolloutConfig, step_answers: StepAnswers) -> bool:
 
 
 def _read_step_conditions(config: RolloutConfig, state: RolloutState) -> _StepConditions:
-    found = config.shadow if state.mode == "shadow" else config.steps[min(state.step, len(config.steps) - 1)]
-    return _StepConditions(found.share, found.hours, found.min_requests, found.proven)
+    step = config.shadow if state.mode == "shadow" else config.steps[min(state.step, len(config.steps) - 1)]
+    return _StepConditions(step.share, step.hours, step.min_requests, step.proven)
 
 
 def _list_unmet_conditions(
     step: _StepConditions, state: RolloutState, findings: Sequence[Finding], answered: int, now_s: float
 ) -> list[str]:
-    """What the step still wants."""
-    lacking = []
+    """Return what the step still needs, in words."""
+    unmet = []
     over_s = state.step_started_s + step.hours * 3600
     if now_s < over_s:
-        lacking.append(f"{(over_s - now_s) / 3600:.1f} more hours at {step.share:.0%}")
+        unmet.append(f"{(over_s - now_s) / 3600:.1f} more hours at {step.share:.0%}")
     if answered < step.min_requests:
-        lacking.append(f"{step.min_requests - answered} more requests")
+        unmet.append(f"{step.min_requests - answered} more requests")
     fine = {one.check for one in findings if one.says == "fine"}
-    lacking += [f"proof that {check} is no worse" for check in step.proven if check not in fine]
-    return lacking
+    unmet += [f"proof that {check} is no worse" for check in step.proven if check not in fine]
+    return unmet
 
 
 def _decide_promotion(offline: OfflineVerdict, why: str, figures: Mapping[str, Any]) -> RolloutDecision:
     if offline == "unknown":
-        return RolloutDecision("wait", "no verdict of the gate stands on it: a person must promote it", figures)
+        return RolloutDecision(
+            "wait", "the version has no verdict of the gate; waiting for `prefixfleet promote`", figures
+        )
     return RolloutDecision("promote", why, figures)
-
-
-def _minute(now_s: float) -> int:
-    return int(now_s // 60)

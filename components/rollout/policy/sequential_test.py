@@ -1,26 +1,29 @@
-"""Are a challenger's odds of a bad answer above `margin` times the champion's? A test that may be looked at always.
+"""Sequential test of whether a challenger's odds of a bad answer are above `margin` times the champion's.
 
-Answers, one of each key, come in strata: stretches of time in which every key was drawn with one share. Given a
-stratum's sizes and its number of bad answers, how many of them are the challenger's follows Fisher's noncentral
-hypergeometric law, in which only the odds ratio is left: how often answers are bad at that hour, for either arm, plays
-no part (Cornfield 1956). So a busy hour, a failing network or a share that grows cannot look like a worse version.
+It may be evaluated at any time and as often as needed: its error rate holds over all evaluations together.
 
-Nor can keys that differ from each other. Where each key's own odds ratio is at most m >= 1, the likelihood ratio of
-what happens to Fisher's law at m falls with the challenger's bad answers. For a key write A, B, C, D for the chances of
-(challenger, bad), (challenger, good), (champion, bad), (champion, good). Given sizes and bad answers, any outcome with
-u+1 bad answers of the challenger has a key that is one of them, and another that the champion answered well; with bad
-and good swapped between these two it is one with u. Summed over all choices it suffices that for any two keys
-A D' + A' D <= m (B C' + B' C). At odds ratio m, A D = m B C, and B/D falls where C/D grows: what is left to show is
-(B/D - B'/D')(C/D - C'/D') <= 0. A lesser ratio has less A and more B. It takes one share for all keys, which cancels.
-For keys drawn from many, the same is known as odds ratios of mixtures lying nearer to 1 (Gail, Wieand and Piantadosi
-1984). In a shadow a key is in both arms, which leaves less to chance than the law does.
+Model. Answers, one of each key, are grouped into strata: periods of time in which every key was drawn with the same
+share. Given a stratum's sizes and its number of bad answers, the number of the challenger's bad answers follows
+Fisher's noncentral hypergeometric distribution, which depends only on the odds ratio: the rate of bad answers at that
+time cancels (Cornfield 1956). So a busy hour, a failing network or a growing share cannot make a version look worse.
 
-The evidence is the likelihood of worse odds ratios, mixed over a grid, to that of the margin. The law's likelihood
-ratio grows with the challenger's bad answers, so under any odds ratio up to the margin, even one that changes, each
-stratum multiplies the evidence by at most 1 on average: it is a nonnegative supermartingale that starts at 1, and the
-chance that it EVER reaches 1/alpha is at most alpha (Ville 1939; mixtures: Robbins 1970; Ramdas, Grünwald, Vovk and
-Shafer 2023, doi:10.1214/23-STS894). The other way round, that it is no worse, is said of the keys taken together: of
-their mean rates, not of each key's odds. Knows no check and no policy.
+Keys that differ from each other do no harm either. If each key's own odds ratio is at most m >= 1, the likelihood ratio
+of the true distribution to Fisher's at m decreases with the challenger's bad answers. Proof: for a key, let A, B, C, D
+be the probabilities of (challenger, bad), (challenger, good), (champion, bad), (champion, good). Given sizes and number
+of bad answers, an outcome with u+1 bad answers of the challenger has a key that is one of these, and another key that
+the champion answered well; swapping bad and good between the two gives an outcome with u. Summed over all choices, it
+suffices that A D' + A' D <= m (B C' + B' C) for any two keys. At odds ratio m, A D = m B C, and B/D decreases where C/D
+increases, so it remains to show (B/D - B'/D')(C/D - C'/D') <= 0, which holds. A smaller odds ratio has a smaller A and
+a larger B. The proof needs one share for all keys, which then cancels. For keys sampled from a population, the same is
+known: the odds ratio of a mixture is nearer to 1 (Gail, Wieand and Piantadosi 1984). In a shadow each key is in both
+arms, which has less variance than Fisher's distribution.
+
+Evidence. It is the likelihood of worse odds ratios, averaged over a grid, divided by the likelihood of the margin. This
+ratio increases with the challenger's bad answers. So under any odds ratio up to the margin, even a changing one, each
+stratum multiplies the evidence by at most 1 on average: the evidence is a nonnegative supermartingale that starts at 1,
+and the probability that it EVER reaches 1/alpha is at most alpha (Ville 1939; mixtures: Robbins 1970; Ramdas, Grünwald,
+Vovk and Shafer 2023, doi:10.1214/23-STS894). The opposite claim, that the challenger is no worse, is about the mean
+rates of all keys together, not about each key's odds. Knows no check and no policy.
 """
 
 from collections.abc import Sequence
@@ -33,15 +36,15 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 _ODDS_FACTORS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
-"""How much beyond the margin the odds ratios are that the evidence is sought for, in equal parts."""
+"""The grid of alternatives: odds ratios beyond the margin, as multiples of it, with equal weights."""
 
 _LOWER_RATE_SHARES = (0.02, 0.25, 0.5)
-"""Parts of a level at which rates below it are sought."""
+"""The grid of alternatives to a level: rates below it, as parts of it, with equal weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """Answers of both arms under one share, one of each key, and how many of them were bad."""
+    """Answers of both arms during one share, one of each key, and how many of them were bad."""
 
     champion: int
     champion_bad: int
@@ -50,9 +53,10 @@ class Stratum:
 
 
 def compute_log_evidence(strata: Sequence[Stratum], margin: float, *, worse: bool) -> FloatArray:
-    """Log of the evidence after each stratum.
+    """Return the log of the evidence after each stratum; shape [strata].
 
-    With `worse`: that the odds ratio is above `margin`, against all up to it. Else: that it is below, against the rest.
+    With `worse`: evidence that the odds ratio is above `margin`, against all ratios up to it. Else: evidence that it is
+    below `margin`, against all ratios from it on.
     """
     factors = np.array(_ODDS_FACTORS if worse else [1 / factor for factor in _ODDS_FACTORS])
     log_odds = np.log(margin * np.concatenate([[1.0], factors]))
@@ -66,10 +70,11 @@ def compute_log_evidence(strata: Sequence[Stratum], margin: float, *, worse: boo
 
 
 def compute_log_evidence_below(strata: Sequence[Stratum], level: float) -> FloatArray:
-    """Log of the evidence, after each stratum, that the challenger's answers are bad less often than `level`.
+    """Return the log of the evidence, after each stratum, that the challenger's rate of bad answers is below `level`.
 
-    Against all rates from `level` on, even ones that change: each answer's likelihood under a lesser rate, divided by
-    that under `level`, is worth at most 1 on average there, and the products are mixed over three lesser rates.
+    Shape [strata]. It is against all rates from `level` on, even changing ones: there an answer's likelihood under a
+    lower rate, divided by its likelihood under `level`, is at most 1 on average. The products are averaged over three
+    lower rates.
     """
     rates = level * np.array(_LOWER_RATE_SHARES)
     counts = np.array([(one.challenger_bad, one.challenger - one.challenger_bad) for one in strata]).reshape(-1, 2)
@@ -78,12 +83,12 @@ def compute_log_evidence_below(strata: Sequence[Stratum], level: float) -> Float
 
 
 def average_log_evidence(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Log of the mean of two evidences against the same hypothesis, which is evidence against it too."""
+    """Return the log of the mean of two evidences against the same hypothesis; the mean is evidence against it too."""
     return _log_mean(np.stack([first, second], axis=1))
 
 
 def _compute_log_ratios(stratum: Stratum, bad: int, log_odds: FloatArray, logs: FloatArray) -> FloatArray:
-    """Log likelihood of each further odds ratio minus that of the first."""
+    """Return the log likelihood of each odds ratio but the first, minus that of the first."""
     counts = np.arange(max(0, bad - stratum.champion), min(stratum.challenger, bad) + 1)
     weights = _log_binomial(logs, stratum.challenger, counts) + _log_binomial(logs, stratum.champion, bad - counts)
     terms = weights + log_odds[:, None] * counts

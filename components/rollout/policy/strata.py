@@ -1,9 +1,9 @@
-"""From minutes of observations to strata: for each check, how many answers of either arm were looked at and were bad.
+"""Groups observations by minute into strata: for each check, the answers of both arms and how many of them are bad.
 
-A stratum ends with the minute in which it holds enough answers, or with its section: within one, each key was drawn
-with the same share. What is enough depends on the number of answers alone, never on how they were, and grows with the
-trial, so that a busy tenant's trial stays a few hundred strata long. The last one, which may still grow, is left out.
-Knows no margin and no policy.
+A stratum ends with the minute in which it has enough answers, or at the end of its section, because its keys must be
+drawn with one share. How many are enough depends only on the number of answers before, never on their quality, and
+grows with the trial, so that a busy tenant's trial has only a few hundred strata. The last stratum may still grow, so
+it is left out. Knows no margin and no policy.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +16,12 @@ from components.rollout.types import Observation
 _MIN_STRATUM_ANSWERS = 20
 _STRATUM_GROWTH = 0.02
 _REFERENCE_ANSWERS = 100
-"""The champion's answers that say which latency is slow; they are not judged themselves."""
+"""The champion's first answers, whose latencies define what is slow; they are not evidence themselves."""
 _SLOW_SHARE = 0.1
 
 
 def build_strata(check: RolloutCheck, evidence: Sequence[Observation]) -> list[Stratum]:
-    """The strata of a trial from its evidence, in the order of sections and minutes."""
+    """Return the strata of a trial; `evidence` and strata are in order of sections and minutes."""
     minutes = [list(cells) for _, cells in groupby(evidence, key=lambda one: (one.section, one.minute))]
     slow_from = 0
     if check == "latency":
@@ -52,9 +52,9 @@ def _merge_minutes(minutes: Iterable[tuple[int, Stratum]]) -> Iterator[Stratum]:
 def _make_stratum(check: RolloutCheck, cells: Iterable[Observation], slow_from: int) -> Stratum:
     sums = {"champion": [0, 0], "challenger": [0, 0]}
     for cell in cells:
-        looked_at, bad = _count_answers(check, cell, slow_from)
-        sums[cell.arm][0] += max(0, looked_at)
-        sums[cell.arm][1] += max(0, min(bad, looked_at))  # whatever a server has written, no more are bad than are
+        answers, bad = _count_answers(check, cell, slow_from)
+        sums[cell.arm][0] += max(0, answers)
+        sums[cell.arm][1] += max(0, min(bad, answers))  # a server may have written wrong counts
     return Stratum(*sums["champion"], *sums["challenger"])
 
 
@@ -72,7 +72,7 @@ def _count_answers(check: RolloutCheck, cell: Observation, slow_from: int) -> tu
 
 
 def _find_latency_reference(minutes: Sequence[Sequence[Observation]]) -> tuple[int, int]:
-    """After which entry of `minutes` the judging starts, and the least bucket that at most a tenth reached before."""
+    """Return the index in `minutes` at which evidence starts, and the first latency bucket that counts as slow."""
     counted: dict[int, int] = {}
     for index, cells in enumerate(minutes):
         for cell in cells:

@@ -1,9 +1,9 @@
-"""Which answers are evidence: of each key the first in each stretch of one share, whichever servers give them.
+"""Decides which answers are evidence: the first answer to each key in each section, over all servers.
 
-A user sits in one arm whole, and may be unlike the others; sixty-four answers to one user are not sixty-four draws. So
-one of them counts, and who has been counted stands in the database: a server that starts again, or another one, goes on
-where the last left off. A user is kept as a hash of 64 bits, another in each trial, until the trial ends. The key of
-one request comes once and is not kept here: who hands it in sees to that. Knows no request and no check.
+A user is in one arm only, and may differ from other users: 64 answers to one user are not 64 independent samples. So
+one answer counts, and the counted keys are in the database, which all servers share and which outlasts a restart. A
+user is stored as a 64-bit hash, a different one in each trial, and deleted when the trial ends. The key of a single
+request is not stored: the caller must pass it only once. Knows no request and no check.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,12 +20,12 @@ from components.storage.database import Database, make_insert
 EvidenceKind = Literal["answer", "opinion"]
 
 _KEYS_PER_STATEMENT = 1_000
-_PLACE_OFFSET = 2**63
+_PLACE_OFFSET = 2**63  # places are unsigned, the database's integers are signed
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class EvidenceKey:
-    """A user in one section of a trial, as one who is answered there, or as one who has an opinion."""
+    """A user in one section of a trial; answers and opinions are counted separately."""
 
     tenant: str
     section: int
@@ -35,50 +35,50 @@ class EvidenceKey:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One answer or opinion (in a shadow, both answers) that counts if its voice has not been counted before."""
+    """One answer or opinion (in a shadow, both arms' answers), which counts unless its key was counted before."""
 
     key: EvidenceKey | None
-    """None: nobody's who comes again, so it counts."""
+    """None: not deduplicated, so it always counts."""
     observations: Sequence[Observation]
 
 
 def to_evidence(ticket: EvidenceTicket, *observations: Observation) -> Evidence:
-    """What one key was answered, or said, as evidence in the section of its ticket."""
+    """Return the answer to one key, or its opinion, as evidence in the section of its ticket."""
     first, section = observations[0], ticket.section
     kind: EvidenceKind = "opinion" if first.liked or first.disliked else "answer"
-    voice = None if ticket.place is None else EvidenceKey(first.tenant, section, kind, ticket.place)
-    return Evidence(voice, [replace(one, section=section) for one in observations])
+    key = None if ticket.place is None else EvidenceKey(first.tenant, section, kind, ticket.place)
+    return Evidence(key, [replace(one, section=section) for one in observations])
 
 
 def write_observations(
     database: Database, observations: Iterable[Observation], evidence: Iterable[Evidence] = ()
 ) -> None:
-    """Add counts, and the evidence whose voice nobody has counted yet, in one transaction. Raises WorkspaceError."""
-    with database.transaction("to write down what serving saw") as connection:
+    """Add counts, and the evidence whose key was not counted before, in one transaction. Raises WorkspaceError."""
+    with database.transaction("to save observations") as connection:
         add_observations_and_evidence(connection, observations, evidence)
 
 
 def add_observations_and_evidence(
     connection: Connection, observations: Iterable[Observation], evidence: Iterable[Evidence]
 ) -> None:
-    """The same within a transaction."""
-    by_voice: dict[EvidenceKey, Evidence] = {}
-    counting = list(observations)
+    """As `write_observations`, within the caller's transaction."""
+    by_key: dict[EvidenceKey, Evidence] = {}
+    counted = list(observations)
     for one in evidence:
         if one.key is None:
-            counting += one.observations
+            counted += one.observations
         else:
-            by_voice.setdefault(one.key, one)
-    for voice in _insert_new_keys(connection, sorted(by_voice)):
-        counting += by_voice[voice].observations
-    add_observations(connection, counting)
+            by_key.setdefault(one.key, one)
+    for key in _insert_new_keys(connection, sorted(by_key)):
+        counted += by_key[key].observations
+    add_observations(connection, counted)
 
 
 def _insert_new_keys(connection: Connection, keys: Sequence[EvidenceKey]) -> Iterator[EvidenceKey]:
-    """Note these as counted; those that were not. In a fixed order, so that two servers never wait for each other."""
+    """Insert the keys and yield those that were not there; the keys are sorted, so that servers cannot deadlock."""
     for start in range(0, len(keys), _KEYS_PER_STATEMENT):
         some = keys[start : start + _KEYS_PER_STATEMENT]
         rows = [{**asdict(one), "place": one.place - _PLACE_OFFSET} for one in some]
-        noting = make_insert(connection, COUNTED_KEYS).values(rows).on_conflict_do_nothing().returning(*COUNTED_KEYS.c)
-        for tenant, section, kind, place in connection.execute(noting).all():
+        insert = make_insert(connection, COUNTED_KEYS).values(rows).on_conflict_do_nothing().returning(*COUNTED_KEYS.c)
+        for tenant, section, kind, place in connection.execute(insert).all():
             yield EvidenceKey(tenant, section, kind, place + _PLACE_OFFSET)

@@ -1,7 +1,7 @@
-"""What callers said of answers: kept until a correction has become an example of the next dataset version.
+"""Callers' feedback on answers: ratings and corrections, which become examples of the next dataset version.
 
-A rating below one half, and every correction, counts against the version that gave the answer; `to_observation` is the
-observation that says so. Knows no HTTP and no drop.
+A rating below one half, and every correction, counts against the version that gave the answer. Knows no HTTP and no
+drop.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,15 +19,16 @@ from components.storage.database import Database
 
 @dataclass(frozen=True, kw_only=True)
 class Feedback:
-    """One caller's word on one answer: a rating in [0, 1], a corrected text, or both."""
+    """One caller's feedback on one answer: a rating in [0, 1], a corrected text, or both."""
 
     tenant: str
     version: str
     arm: Arm
     request: str
+    """The request's id."""
     rating: float | None = None
     source: str | None = None
-    """As the model was given it; with `corrected` it makes an example."""
+    """The model's input; with `corrected` it makes an example."""
     corrected: str | None = None
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -35,26 +36,29 @@ class Feedback:
 def save_feedback(
     database: Database, feedback: Feedback, *, counts: bool = True, ticket: EvidenceTicket | None = None
 ) -> None:
-    """Keep it, and in the same transaction count it, unless somebody's opinion on the same answer `counts` already.
+    """Save feedback, and count it in the same transaction.
 
-    With the answer's `ticket` it is evidence, if it is the first opinion of its user in that section of the trial.
+    Without `counts` it is only saved: an opinion on the same answer was counted before. With the answer's `ticket` it
+    is evidence, if it is the user's first opinion in that section of the trial.
 
     Raises:
-        DataError: a text that a database cannot hold.
-        WorkspaceError: the database does not take it.
+        DataError: a text has characters that a database cannot store.
+        WorkspaceError: the database does not answer.
     """
     for text in (feedback.request, feedback.source or "", feedback.corrected or ""):
         if "\0" in text or text.encode("utf-8", "replace").decode() != text:
-            raise DataError("text of whole characters", "a NUL, or half of a surrogate pair", "send it without")
-    with database.transaction("to keep feedback") as connection:
+            raise DataError(
+                "text of whole characters", "a NUL, or half of a surrogate pair", "remove it and send again"
+            )
+    with database.transaction("to save feedback") as connection:
         connection.execute(sql.insert(FEEDBACK), {**asdict(feedback), "delivered": False})
         if counts:
-            said = to_observation(feedback)
-            add_observations_and_evidence(connection, [said], [to_evidence(ticket, said)] if ticket else [])
+            opinion = to_observation(feedback)
+            add_observations_and_evidence(connection, [opinion], [to_evidence(ticket, opinion)] if ticket else [])
 
 
 def to_observation(feedback: Feedback) -> Observation:
-    """Feedback as a count in the minute in which it was given."""
+    """Return feedback as an observation, with one like or dislike in the minute in which it was given."""
     disliked = feedback.corrected is not None or (feedback.rating is not None and feedback.rating < 0.5)
     return Observation(
         tenant=feedback.tenant,
@@ -67,15 +71,18 @@ def to_observation(feedback: Feedback) -> Observation:
 
 
 def read_corrections(database: Database) -> Sequence[tuple[int, Feedback]]:
-    """Those that can become examples and have not yet: (id, feedback), the oldest first. Raises WorkspaceError."""
+    """Return (id, feedback) of corrections that can become examples and have not yet, oldest first.
+
+    Raises WorkspaceError.
+    """
     wanted = (FEEDBACK.c.delivered.is_(False), FEEDBACK.c.corrected.is_not(None), FEEDBACK.c.source.is_not(None))
     names = [column for column in FEEDBACK.c if column.name not in ("id", "delivered")]
-    with database.connect("corrections by callers") as connection:
+    with database.connect("the corrections by callers") as connection:
         rows = connection.execute(sql.select(FEEDBACK.c.id, *names).where(*wanted).order_by(FEEDBACK.c.id)).all()
     return [(row[0], Feedback(**dict(zip((name.name for name in names), row[1:], strict=True)))) for row in rows]
 
 
 def mark_delivered(database: Database, ids: Iterable[int]) -> None:
-    """Note that these lie in a drop. Raises WorkspaceError."""
-    with database.transaction("to note corrections as delivered") as connection:
+    """Mark corrections as delivered into a drop. Raises WorkspaceError."""
+    with database.transaction("to mark corrections as delivered") as connection:
         connection.execute(sql.update(FEEDBACK).where(FEEDBACK.c.id.in_(list(ids))).values(delivered=True))

@@ -1,6 +1,6 @@
-"""What each trial's evidence was last found to say, and of how many answers: kept from one cycle to the next.
+"""Keeps the findings of each trial's last review from one cycle to the next, with the number of answers until then.
 
-Knows no check, and not when a trial is to be judged anew.
+Knows no check; does not know when a trial is reviewed again.
 """
 
 import hashlib
@@ -18,32 +18,32 @@ from components.storage.database import Database, make_insert
 
 @dataclass(frozen=True, slots=True)
 class TrialFindings:
-    """One trial as it was last judged."""
+    """The findings of one trial's last review."""
 
     tenant: str
     trial: str
-    """As `make_trial_key` names it."""
+    """Key of the trial, by `make_trial_key`."""
     seen: int
-    """Answers and opinions of both versions by then."""
+    """Answers and opinions on both versions at that time."""
     findings: list[Finding]
 
 
 def make_trial_key(state: RolloutState, config: RolloutConfig) -> str:
-    """What tells a trial from another of the same tenant, or from itself under another configuration."""
+    """Return a key that changes with the tenant's trial and with the trial's configuration."""
     began = state.changes[0].second if state.changes else int(state.started_s)
     digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
     return f"{state.champion}/{state.challenger}/{state.mode}/{began}/{digest}"
 
 
 def read_findings(database: Database) -> dict[str, TrialFindings]:
-    """Everybody's, in one query. Raises WorkspaceError."""
-    with database.connect("what the trials were last found to be") as connection:
+    """Return tenant -> findings for all tenants, in one query. Raises WorkspaceError."""
+    with database.connect("the findings of the trials") as connection:
         rows = connection.execute(sql.select(TRIAL_FINDINGS)).all()
     return {row.tenant: TrialFindings(row.tenant, row.trial, row.seen, _parse_findings(row.findings)) for row in rows}
 
 
 def save_findings(database: Database, findings: Iterable[TrialFindings]) -> None:
-    """Keep these in the place of what was found before; nothing of a tenant forgotten since. Raises WorkspaceError."""
+    """Replace the findings of these trials, except of tenants that were forgotten since. Raises WorkspaceError."""
     rows = [
         {
             "tenant": one.tenant,
@@ -53,9 +53,11 @@ def save_findings(database: Database, findings: Iterable[TrialFindings]) -> None
         }
         for one in findings
     ]
-    with database.transaction("to keep what the trials are found to be") as connection:
-        there = sql.select(ROLLOUT_STATES.c.tenant).where(ROLLOUT_STATES.c.tenant.in_([row["tenant"] for row in rows]))
-        known = set(connection.execute(there).scalars())
+    with database.transaction("to save the findings of the trials") as connection:
+        existing = sql.select(ROLLOUT_STATES.c.tenant).where(
+            ROLLOUT_STATES.c.tenant.in_([row["tenant"] for row in rows])
+        )
+        known = set(connection.execute(existing).scalars())
         if kept := [row for row in rows if row["tenant"] in known]:
             insert = make_insert(connection, TRIAL_FINDINGS)
             values = {name: insert.excluded[name] for name in ("trial", "seen", "findings")}

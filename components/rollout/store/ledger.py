@@ -1,6 +1,6 @@
-"""The ledger: every move of a version, who made it and why, with the figures. Lines are added, never changed.
+"""The ledger: every move of a version, who made it and why, with the figures. Entries are added, never changed.
 
-Knows no policy: what happened is handed in.
+Knows no policy.
 """
 
 import json
@@ -16,7 +16,7 @@ from components.storage.database import Database
 
 
 def write_entries(connection: Connection, *entries: LedgerEntry) -> None:
-    """Add lines within the transaction of what they tell."""
+    """Add entries within the transaction that makes their moves."""
     rows = [
         {
             **{name: getattr(entry, name) for name in _TEXT_COLUMNS},
@@ -29,13 +29,13 @@ def write_entries(connection: Connection, *entries: LedgerEntry) -> None:
 
 
 def append_entries(database: Database, *entries: LedgerEntry) -> None:
-    """Add lines in a transaction of their own. Raises WorkspaceError."""
-    with database.transaction("to write into the ledger") as connection:
+    """Add entries in a transaction of their own. Raises WorkspaceError."""
+    with database.transaction("to write to the ledger") as connection:
         write_entries(connection, *entries)
 
 
 def read_history(database: Database, tenant: str | None = None) -> Sequence[LedgerEntry]:
-    """All lines of a tenant, or of everybody, the oldest first. Raises WorkspaceError."""
+    """Return all entries of a tenant, or of all tenants, oldest first. Raises WorkspaceError."""
     query = sql.select(LEDGER).order_by(LEDGER.c.id)
     if tenant is not None:
         query = query.where(LEDGER.c.tenant == tenant)

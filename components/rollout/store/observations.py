@@ -1,8 +1,8 @@
-"""What serving saw of each version, counted by minute: written by servers in batches, read by the rollout flow.
+"""Counts of each version's answers by minute: written by servers in batches, read by the rollout's cycle.
 
-Counts add up, whichever server writes them and however often. They are counts of all answers, or of those that are
-evidence in one section of a trial: a stretch of time with one share. Latency is a histogram: bucket i holds answers
-that took at most 2^(i/4) ms, and more than bucket i-1. Knows no request, no text, and not what makes evidence.
+Counts of all servers are added up. They are of all answers (section 0), or of the evidence in one section of a trial: a
+period with one share. Latency is a histogram: bucket i holds the answers that took at most 2^(i/4) ms, and more than
+those of bucket i-1. Knows no request and no text; does not know which answers are evidence.
 """
 
 import math
@@ -21,18 +21,18 @@ _KEY_COLUMNS = ("tenant", "version", "arm", "minute", "section")
 
 
 def to_latency_bucket(latency_ms: float) -> int:
-    """The histogram's bucket of a latency."""
+    """Return the histogram bucket of a latency."""
     return max(0, math.ceil(_BUCKETS_PER_OCTAVE * math.log2(max(latency_ms, 1.0))))
 
 
 def write_counts(database: Database, observations: Iterable[Observation]) -> None:
-    """Add counts to what is there, in one transaction. Raises WorkspaceError."""
-    with database.transaction("to write down what serving saw") as connection:
+    """Add counts to the stored ones, in one transaction. Raises WorkspaceError."""
+    with database.transaction("to save observations") as connection:
         add_observations(connection, observations)
 
 
 def add_observations(connection: Connection, observations: Iterable[Observation]) -> None:
-    """Add counts within a transaction."""
+    """As `write_counts`, within the caller's transaction."""
     counts: dict[tuple[Any, ...], list[int]] = {}
     latencies: dict[tuple[Any, ...], int] = {}
     for one in observations:
@@ -42,19 +42,19 @@ def add_observations(connection: Connection, observations: Iterable[Observation]
             sums[index] += getattr(one, name)
         for number, answers in one.latencies.items():
             latencies[(*key, number)] = latencies.get((*key, number), 0) + answers
-    # In a fixed order, so that two servers never wait for each other's rows.
+    # Sorted, so that two servers cannot deadlock on each other's rows.
     rows = [dict(zip((*_KEY_COLUMNS, *COUNT_COLUMNS), (*key, *counts[key]), strict=True)) for key in sorted(counts)]
-    slow = [
+    latency_rows = [
         dict(zip((*_KEY_COLUMNS, "bucket", "answers"), (*key, latencies[key]), strict=True))
         for key in sorted(latencies)
     ]
     _upsert_counts(connection, OBSERVATIONS, rows, COUNT_COLUMNS)
-    _upsert_counts(connection, LATENCIES, slow, ("answers",))
+    _upsert_counts(connection, LATENCIES, latency_rows, ("answers",))
 
 
 def delete_observations_before(database: Database, minute: int) -> None:
-    """Remove what was seen before a minute. Raises WorkspaceError."""
-    with database.transaction("to remove what serving saw long ago") as connection:
+    """Delete all observations and counted keys from before a minute. Raises WorkspaceError."""
+    with database.transaction("to delete old observations") as connection:
         for table in (OBSERVATIONS, LATENCIES):
             connection.execute(sql.delete(table).where(table.c.minute < minute))
         connection.execute(sql.delete(COUNTED_KEYS).where(COUNTED_KEYS.c.section < 60 * minute))

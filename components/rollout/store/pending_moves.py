@@ -1,6 +1,6 @@
-"""A move that is about to be made: written down before MLflow's aliases change, gone once standing and ledger tell it.
+"""Write-ahead records of moves: saved before MLflow's aliases change, deleted with the write of state and ledger.
 
-What a killed process leaves here says whose move it was that MLflow shows. Knows no MLflow.
+A record that is left by a killed process tells what the move was and who made it. Knows no MLflow.
 """
 
 import json
@@ -15,11 +15,11 @@ from components.rollout.types import LedgerEntry, RolloutState
 from components.storage.database import make_insert
 
 RecordedMove = tuple[RolloutState, LedgerEntry]
-"""Where a tenant stands after a move, and the ledger's line on it."""
+"""A tenant's state after a move, and the ledger entry of the move."""
 
 
 def save_pending_move(connection: Connection, move: RecordedMove) -> None:
-    """Write it down, in the place of another of this tenant."""
+    """Save the tenant's pending move; it replaces an earlier one."""
     after, entry = move
     row = {"standing": json.dumps(to_row(after)), "entry": json.dumps(asdict(entry))}
     insert = make_insert(connection, PENDING_MOVES).values(tenant=after.tenant, **row)
@@ -27,7 +27,7 @@ def save_pending_move(connection: Connection, move: RecordedMove) -> None:
 
 
 def read_pending_move(connection: Connection, tenant: str) -> RecordedMove | None:
-    """What was about to be made, and is not recorded yet."""
+    """Return the tenant's pending move; None: there is none."""
     row = connection.execute(sql.select(PENDING_MOVES).where(PENDING_MOVES.c.tenant == tenant)).first()
     if row is None:
         return None
@@ -35,5 +35,5 @@ def read_pending_move(connection: Connection, tenant: str) -> RecordedMove | Non
 
 
 def delete_pending_move(connection: Connection, tenant: str) -> None:
-    """Forget it."""
+    """Delete the tenant's pending move, if there is one."""
     connection.execute(sql.delete(PENDING_MOVES).where(PENDING_MOVES.c.tenant == tenant))

@@ -1,4 +1,4 @@
-"""A tenant's rows in the rollout's database, in whichever of its tables: all go but the ledger's."""
+"""Removes a tenant's rows from all tables of the rollout's database but the ledger."""
 
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
@@ -10,29 +10,29 @@ _TABLE_PREFIX = LEDGER.name.removesuffix("ledger")
 
 
 def remove_rows(database: Database, tenant: str) -> None:
-    """Delete them, keys and feedback too, and give their place on the disk back. Raises WorkspaceError."""
-    with database.transaction(f"to remove the rows of {tenant}") as connection:
+    """Delete a tenant's rows, including API keys and feedback, and free their space on disk. Raises WorkspaceError."""
+    with database.transaction(f"to delete the rows of {tenant}") as connection:
         for table in _find_tenant_tables(connection):
             connection.execute(sql.delete(table).where(table.c.tenant == tenant))
     if database.engine.dialect.name == "sqlite":
-        with database.connect("to overwrite what was removed") as connection:
+        with database.connect("to overwrite deleted rows on disk") as connection:
             connection.exec_driver_sql("VACUUM")
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def list_remaining_rows(database: Database, tenant: str) -> list[str]:
-    """The tables that still hold rows of a tenant, each in words. Raises WorkspaceError."""
-    left = []
-    with database.connect(f"what is left of {tenant}") as connection:
+    """Return the tables that still have rows of a tenant, each in words. Raises WorkspaceError."""
+    remaining = []
+    with database.connect(f"the remaining rows of {tenant}") as connection:
         for table in _find_tenant_tables(connection):
             count = sql.select(sql.func.count()).select_from(table).where(table.c.tenant == tenant)
             if rows := connection.execute(count).scalar():
-                left.append(f"{rows} rows of {table.name}")
-    return left
+                remaining.append(f"{rows} rows of {table.name}")
+    return remaining
 
 
 def _find_tenant_tables(connection: Connection) -> list[sql.Table]:
-    """Every table of ours that names tenants, also those that other parts have made."""
+    """Return PrefixFleet's tables with a column `tenant`, also those that other parts made, without the ledger."""
     names = [name for name in sql.inspect(connection).get_table_names() if name.startswith(_TABLE_PREFIX)]
     tables = [sql.Table(name, sql.MetaData(), autoload_with=connection) for name in sorted(names)]
     return [table for table in tables if "tenant" in table.c and table.name != LEDGER.name]

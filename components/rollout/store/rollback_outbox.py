@@ -1,6 +1,6 @@
-"""Rollbacks that nobody has been told of yet: written down with the move, gone when somebody has opened their events.
+"""Outbox of rollbacks whose events are not sent yet: filled with the move, emptied by whoever sends the events.
 
-So none is lost with a cycle that fails after it, whoever made it and whoever finished it. Knows no scheduler.
+So no event is lost if a cycle fails after its rollback. Knows no scheduler.
 """
 
 import json
@@ -17,17 +17,18 @@ from components.storage.database import Database
 
 
 def add_rollback(connection: Connection, entry: LedgerEntry) -> None:
-    """Write it down within the transaction of its move."""
+    """Add a rollback within the transaction of its move."""
     connection.execute(sql.insert(ROLLBACK_OUTBOX), {"tenant": entry.tenant, "entry": json.dumps(asdict(entry))})
 
 
 @contextmanager
 def take_rollbacks(database: Database) -> Iterator[Sequence[LedgerEntry]]:
-    """All of them, the oldest first, for nobody else meanwhile; a block that fails leaves them. Raises WorkspaceError.
+    """Take all rollbacks out of the outbox, oldest first, during a block; other processes wait. Raises WorkspaceError.
 
-    A process that dies at the end of the block may leave them too, so that they are told twice.
+    If the block fails they stay in the outbox. They may stay also if the process dies at the end of the block, so an
+    event can be sent twice.
     """
-    with database.transaction("the rollbacks that nobody was told of") as connection:
+    with database.transaction("the rollbacks in the outbox") as connection:
         rows = connection.execute(
             sql.delete(ROLLBACK_OUTBOX).returning(ROLLBACK_OUTBOX.c.id, ROLLBACK_OUTBOX.c.entry)
         ).all()

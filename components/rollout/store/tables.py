@@ -75,9 +75,8 @@ def _make_key_columns() -> list[sql.Column[Any]]:
         sql.Column("version", sql.String(20), primary_key=True),
         sql.Column("arm", sql.String(16), primary_key=True),
         sql.Column("minute", sql.Integer, primary_key=True),  # since 1970
-        sql.Column(
-            "section", sql.BigInteger, primary_key=True
-        ),  # second since 1970; 0: all answers, not evidence alone
+        # Second since 1970 in which the section began; 0: all answers, not only evidence.
+        sql.Column("section", sql.BigInteger, primary_key=True),
     ]
 
 
@@ -102,9 +101,9 @@ COUNTED_KEYS = sql.Table(
     sql.Column("tenant", sql.String(63), primary_key=True),
     sql.Column("section", sql.BigInteger, primary_key=True, autoincrement=False),
     sql.Column("kind", sql.String(16), primary_key=True),
-    sql.Column("place", sql.BigInteger, primary_key=True, autoincrement=False),  # less 2**63; a hash, never a name
+    sql.Column("place", sql.BigInteger, primary_key=True, autoincrement=False),  # hash minus 2**63, never a name
 )
-"""Whose first answer, or opinion, has become evidence."""
+"""Keys whose first answer or opinion was counted as evidence."""
 
 FEEDBACK = sql.Table(
     "prefixfleet_feedback",

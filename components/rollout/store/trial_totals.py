@@ -1,4 +1,4 @@
-"""What serving saw of many trials at once: few queries for all of them, whose sums the database makes.
+"""Reads the totals and the evidence of many trials at once, in few queries; the database computes the sums.
 
 Knows no check and no policy.
 """
@@ -15,33 +15,32 @@ from components.rollout.types import Observation, RolloutState, StepAnswers
 from components.storage.database import Database
 
 _TRIALS_PER_QUERY = 500
-"""Trials whose totals one query asks for."""
+"""Trials per query for totals."""
 _KEY_COLUMNS = ("tenant", "version", "arm", "minute", "section")
 
 
 @dataclass(frozen=True, slots=True)
 class TrialTotals:
-    """All that was seen of one trial, in sums."""
+    """Sums over one trial."""
 
     step_answers: StepAnswers
-    """Of the step of now."""
+    """Of the current step."""
     shadowed: int
     """The challenger's answers in the whole trial."""
     agreed: int
-    """Those of them that were the champion's, word for word."""
+    """The challenger's answers that equalled the champion's, word for word."""
     seen: int
-    """Answers and opinions of both versions in the whole trial."""
+    """Answers and opinions on both versions in the whole trial."""
 
 
 def read_totals(database: Database, trials: Sequence[RolloutState], until_minute: int) -> dict[str, TrialTotals]:
-    """Tenant -> what was seen of its trial up to before a minute. Raises WorkspaceError."""
+    """Return tenant -> the totals of its trial before a minute. Raises WorkspaceError."""
     rows: dict[tuple[str, str], Any] = {}
     for start in range(0, len(trials), _TRIALS_PER_QUERY):
-        with database.connect("what serving saw of the trials") as connection:
-            found = connection.execute(
-                _select_sums(_make_trials_table(trials[start : start + _TRIALS_PER_QUERY]), until_minute)
-            )
-            rows |= {(row.tenant, row.version): row for row in found}
+        with database.connect("the totals of the trials") as connection:
+            on_trial = _make_trials_table(trials[start : start + _TRIALS_PER_QUERY])
+            sums = connection.execute(_select_sums(on_trial, until_minute))
+            rows |= {(row.tenant, row.version): row for row in sums}
     return {
         one.tenant: _make_totals(*(rows.get((one.tenant, of)) for of in (one.challenger, one.champion)))
         for one in trials
@@ -51,36 +50,36 @@ def read_totals(database: Database, trials: Sequence[RolloutState], until_minute
 def read_evidence(
     database: Database, trials: Sequence[RolloutState], until_minute: int
 ) -> dict[str, list[Observation]]:
-    """Tenant -> its evidence in sections that began with or after its trial, in the order of sections and time.
+    """Return tenant -> the evidence of its trial before a minute, in order of sections and time.
 
     All of it is held in memory. Raises WorkspaceError.
     """
-    found: dict[str, list[Observation]] = {one.tenant: [] for one in trials}
+    evidence: dict[str, list[Observation]] = {one.tenant: [] for one in trials}
     if not trials:
-        return found
-    asked = _make_trials_table(trials)
-    cells, slow = ([table.c[name] for name in _KEY_COLUMNS] for table in (OBSERVATIONS, LATENCIES))
+        return evidence
+    on_trial = _make_trials_table(trials)
+    count_keys, latency_keys = ([table.c[name] for name in _KEY_COLUMNS] for table in (OBSERVATIONS, LATENCIES))
     objects = {"postgresql": sql.func.json_object_agg, "sqlite": sql.func.json_group_object}
     in_order = OBSERVATIONS.c.section, OBSERVATIONS.c.minute, OBSERVATIONS.c.arm
 
     def read(table: sql.Table, *columns: sql.ColumnElement[Any]) -> sql.Select[Any]:
-        since = sql.and_(table.c.section > 0, table.c.section >= 60 * asked.c.since)
-        return sql.select(*columns).join(asked, _match_trial(table, asked, until_minute)).where(since)
+        since = sql.and_(table.c.section > 0, table.c.section >= 60 * on_trial.c.since)
+        return sql.select(*columns).join(on_trial, _match_trial(table, on_trial, until_minute)).where(since)
 
     with database.connect("the evidence of the trials") as connection:
-        bundled = objects[connection.dialect.name](LATENCIES.c.bucket, LATENCIES.c.answers)
-        bundles = connection.execute(read(LATENCIES, *slow, bundled).group_by(*slow)).all()
-        latencies = {tuple(row[:-1]): row[-1] for row in bundles}
+        histogram = objects[connection.dialect.name](LATENCIES.c.bucket, LATENCIES.c.answers)
+        rows = connection.execute(read(LATENCIES, *latency_keys, histogram).group_by(*latency_keys)).all()
+        latencies = {tuple(row[:-1]): row[-1] for row in rows}
         counts = [OBSERVATIONS.c[name] for name in COUNT_COLUMNS]
-        for row in connection.execute(read(OBSERVATIONS, *cells, *counts).order_by(*in_order)):
-            cell = tuple(row[: len(_KEY_COLUMNS)])
-            named = dict(zip((*_KEY_COLUMNS, *COUNT_COLUMNS), row, strict=True))
-            found[cell[0]].append(Observation(**named, latencies=_parse_buckets(latencies.get(cell))))
-    return found
+        for row in connection.execute(read(OBSERVATIONS, *count_keys, *counts).order_by(*in_order)):
+            key = tuple(row[: len(_KEY_COLUMNS)])
+            values = dict(zip((*_KEY_COLUMNS, *COUNT_COLUMNS), row, strict=True))
+            evidence[key[0]].append(Observation(**values, latencies=_parse_buckets(latencies.get(key))))
+    return evidence
 
 
 def _make_trials_table(trials: Iterable[RolloutState]) -> sql.CTE:
-    """Versions on trial, with the minutes in which their trial and its step began."""
+    """Return a table expression of both versions of each trial, with the first minutes of trial and step."""
     rows = [
         (one.tenant, version, one.start_minute, int(one.step_started_s // 60))
         for one in trials
@@ -89,7 +88,7 @@ def _make_trials_table(trials: Iterable[RolloutState]) -> sql.CTE:
     ]
     names = sql.column("tenant", sql.String), sql.column("version", sql.String)
     minutes = sql.column("since", sql.BigInteger), sql.column("step_since", sql.BigInteger)
-    return sql.values(*names, *minutes, name="asked").data(rows).cte("asked")
+    return sql.values(*names, *minutes, name="on_trial").data(rows).cte("on_trial")
 
 
 def _match_trial(table: sql.Table, trials: sql.CTE, until_minute: int) -> sql.ColumnElement[bool]:
@@ -121,18 +120,20 @@ def _select_sums(trials: sql.CTE, until_minute: int) -> sql.Select[Any]:
 
 
 def _make_totals(challenger: Any, champion: Any) -> TrialTotals:
-    """From the rows of challenger and champion, where there are such."""
-    answered = StepAnswers(
+    """Make the totals from the rows of challenger and champion; None: no observations."""
+    step_answers = StepAnswers(
         challenger=challenger.answered if challenger else 0,
         challenger_failed=challenger.failed if challenger else 0,
         champion=champion.answered if champion else 0,
         champion_failed=champion.failed if champion else 0,
     )
     seen = sum(row.seen for row in (challenger, champion) if row)
-    return TrialTotals(answered, challenger.requests if challenger else 0, challenger.agreed if challenger else 0, seen)
+    return TrialTotals(
+        step_answers, challenger.requests if challenger else 0, challenger.agreed if challenger else 0, seen
+    )
 
 
 def _parse_buckets(column: Any) -> dict[int, int]:
-    """Bucket -> answers: text from SQLite, read already by PostgreSQL's driver."""
-    read = json.loads(column) if isinstance(column, str) else column or {}
-    return {int(number): answers for number, answers in read.items()}
+    """Return bucket -> answers. SQLite gives JSON as text, PostgreSQL's driver gives it parsed."""
+    histogram = json.loads(column) if isinstance(column, str) else column or {}
+    return {int(number): answers for number, answers in histogram.items()}

@@ -1,7 +1,8 @@
-"""One cycle of the rollout over the whole fleet: notice, then advance, promote or take back; each tenant by itself.
+"""One cycle of the rollout over all tenants: record aliases that were moved, then advance, promote or roll back.
 
-MLflow is asked once for all aliases. Further calls are made only for tenants that something happens to, each in its
-turn, in which it is looked at again. Knows the order; what decides stands in components/rollout.
+MLflow is asked once for all aliases. More calls are made only for tenants that change, each under its tenant's lock and
+after a second look at its state. A failure of one tenant does not stop the others. Knows the order of the steps;
+components/rollout decides.
 """
 
 import time
@@ -26,7 +27,7 @@ from components.stages.workspace import Workspace
 from components.storage.atomic_files import hold_file_lock
 
 _WRITE_DELAY_MINUTES = 1
-"""After which servers have written down what they saw in a minute."""
+"""Servers have saved the observations of a minute this long after it."""
 _RETENTION_MINUTES = 90 * 24 * 60
 _ACTOR = "rollout"
 _STAGE = "roll out"
@@ -34,10 +35,11 @@ _STAGE = "roll out"
 
 @dataclass(frozen=True, slots=True)
 class TenantCycleResult:
-    """What a cycle did with one tenant."""
+    """What a cycle did with one tenant. Versions are "" where there is none."""
 
     tenant: str
     action: Literal["noticed", "finished", "wait", "advance", "promote", "rollback"]
+    """noticed: an alias was moved in MLflow; finished: an interrupted move was completed."""
     champion: str
     challenger: str
     why: str
@@ -50,7 +52,7 @@ class _FleetState:
     known: Mapping[str, RolloutState]
 
     def list_drifted(self) -> list[str]:
-        """The tenants whose aliases are not as they were left."""
+        """Return the tenants with an alias that is not on the recorded version."""
         return [
             tenant for tenant in sorted({*self.champions, *self.challengers, *self.known}) if self._has_drifted(tenant)
         ]
@@ -63,63 +65,65 @@ class _FleetState:
 def run_cycle(
     workspace: Workspace, *, now_s: Callable[[], float] = time.time
 ) -> tuple[list[TenantCycleResult], list[TenantOutcome]]:
-    """Look at the whole fleet once; returns what was done, and whose trouble is whose.
+    """Run one cycle over all tenants; returns what was done, and the tenants that failed.
+
+    `now_s` returns seconds since 1970.
 
     Raises:
         RegistryError: MLflow does not answer.
         WorkspaceError: the rollout's database does not answer, or another cycle runs on this machine.
-
     """
     with hold_cycle_lock(workspace):
         fleet = _read_fleet(workspace)
-        odd = fleet.list_drifted()
-        unknown = fleet.champions.keys() - fleet.known.keys() - set(odd)
+        drifted = fleet.list_drifted()
+        unknown = fleet.champions.keys() - fleet.known.keys() - set(drifted)
         insert_unknown_states(
             workspace.database, [RolloutState(tenant=one, champion=fleet.champions[one].version) for one in unknown]
         )
-        rolled: list[TenantCycleResult] = []
-        troubles: list[TenantOutcome] = []
-        known = dict(fleet.known)
-        for tenant in odd:
-            with catch_failure(tenant, _STAGE, troubles), lock_tenant(workspace, tenant) as now:
-                known[tenant] = now.state
-                rolled += [_to_result(news) for news in now.alias_changes]
+        results: list[TenantCycleResult] = []
+        failures: list[TenantOutcome] = []
+        states = dict(fleet.known)
+        for tenant in drifted:
+            with catch_failure(tenant, _STAGE, failures), lock_tenant(workspace, tenant) as lease:
+                states[tenant] = lease.state
+                results += [_to_result(change) for change in lease.alias_changes]
         trials: list[tuple[RolloutState, RolloutConfig]] = []
-        for standing in known.values():
-            if _is_on_trial(standing, fleet):  # of others the next cycle knows more
-                with catch_failure(standing.tenant, _STAGE, troubles):
-                    trials.append((standing, transitions.read_rollout_config(workspace, standing.tenant)))
-        until = int(now_s() // 60) - _WRITE_DELAY_MINUTES
-        for case in trial_reviews.review_trials(workspace.database, trials, until):
-            tenant = case.state.tenant
-            with catch_failure(tenant, _STAGE, troubles):
-                rolled.append(_roll_out_tenant(workspace, fleet.challengers[tenant], case, until, now_s()))
+        for state in states.values():
+            if _is_on_trial(state, fleet):  # else its alias has moved since it was read
+                with catch_failure(state.tenant, _STAGE, failures):
+                    trials.append((state, transitions.read_rollout_config(workspace, state.tenant)))
+        until_minute = int(now_s() // 60) - _WRITE_DELAY_MINUTES
+        for review in trial_reviews.review_trials(workspace.database, trials, until_minute):
+            tenant = review.state.tenant
+            with catch_failure(tenant, _STAGE, failures):
+                challenger = fleet.challengers[tenant]
+                results.append(_roll_out_tenant(workspace, challenger, review, until_minute, now_s()))
         delete_observations_before(workspace.database, int(now_s() // 60) - _RETENTION_MINUTES)
-        return rolled, troubles
+        return results, failures
 
 
 @contextmanager
 def hold_cycle_lock(workspace: Workspace, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Let no cycle run on this machine meanwhile. Raises WorkspaceError where one does for longer than `wait_s`."""
+    """Let no cycle run on this machine during a block. Raises WorkspaceError if one still runs after `wait_s`."""
     lock = workspace.root / "var" / "rollout.lock"
     with hold_file_lock(lock, workspace.root, "wait until that cycle ends", wait_s=wait_s):
         yield
 
 
-def summarize_cycle(results: list[TenantCycleResult], troubles: list[TenantOutcome]) -> str:
-    """A cycle in one line."""
+def summarize_cycle(results: list[TenantCycleResult], failures: list[TenantOutcome]) -> str:
+    """Return a cycle in one line, for users."""
     names = {
         "noticed": "moved in MLflow",
-        "finished": "finished after a stop",
+        "finished": "completed after an interruption",
         "wait": "waiting",
         "advance": "advanced",
         "promote": "promoted",
         "rollback": "rolled back",
     }
-    counts = {told: sum(one.action == action for one in results) for action, told in names.items()}
-    parts = [f"{count} {told}" for told, count in counts.items() if count]
-    parts += [f"{len(troubles)} failed ({', '.join(one.tenant for one in troubles)})"] if troubles else []
-    return ", ".join(parts) or "nobody on trial"
+    counts = {name: sum(one.action == action for one in results) for action, name in names.items()}
+    parts = [f"{count} {name}" for name, count in counts.items() if count]
+    parts += [f"{len(failures)} failed ({', '.join(one.tenant for one in failures)})"] if failures else []
+    return ", ".join(parts) or "no trials"
 
 
 def _read_fleet(workspace: Workspace) -> _FleetState:
@@ -136,18 +140,19 @@ def _to_result(change: AliasChange) -> TenantCycleResult:
 def _roll_out_tenant(
     workspace: Workspace, challenger: Version, review: TrialReview, until_minute: int, now_s: float
 ) -> TenantCycleResult:
-    move = _decide(challenger, review, now_s)
-    if move.action != "wait" and review.growth:
+    decision = _decide(challenger, review, now_s)
+    if decision.action != "wait" and review.growth:
         (review,) = trial_reviews.judge_trials(workspace.database, [review], until_minute)
-        move = _decide(challenger, review, now_s)
+        decision = _decide(challenger, review, now_s)
     after = before = review.state
-    if move.action != "wait":
-        with lock_tenant(workspace, before.tenant) as now:
-            if now.state == before:
-                after = _apply_decision(now, move, now_s)
+    if decision.action != "wait":
+        with lock_tenant(workspace, before.tenant) as lease:
+            if lease.state == before:
+                after = _apply_decision(lease, decision, now_s)
             else:
-                move, after = RolloutDecision("wait", "somebody moved it a moment ago"), now.state
-    return TenantCycleResult(before.tenant, move.action, after.champion, challenger.version, move.why)
+                decision = RolloutDecision("wait", "the tenant was changed during this cycle")
+                after = lease.state
+    return TenantCycleResult(before.tenant, decision.action, after.champion, challenger.version, decision.why)
 
 
 def _apply_decision(lease: TenantLease, decision: RolloutDecision, now_s: float) -> RolloutState:
@@ -163,13 +168,11 @@ def _apply_decision(lease: TenantLease, decision: RolloutDecision, now_s: float)
 
 
 def _decide(challenger: Version, review: TrialReview, now_s: float) -> RolloutDecision:
-    total = review.totals
-    move = decide_next_action(
-        review.config, review.state, _read_verdict(challenger), review.findings, total.step_answers, now_s
-    )
+    totals, verdict = review.totals, _read_verdict(challenger)
+    decision = decide_next_action(review.config, review.state, verdict, review.findings, totals.step_answers, now_s)
     if review.state.mode != "shadow":
-        return move
-    return replace(move, figures={**move.figures, "agreed": total.agreed, "shadowed": total.shadowed})
+        return decision
+    return replace(decision, figures={**decision.figures, "agreed": totals.agreed, "shadowed": totals.shadowed})
 
 
 def _is_on_trial(state: RolloutState, fleet: _FleetState) -> bool:

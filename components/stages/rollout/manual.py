@@ -1,4 +1,4 @@
-"""What a person does to a tenant's rollout: promote, roll back, pause, pin. MLflow is asked first: it is the truth."""
+"""Manual commands on a tenant's rollout: promote, roll back, pause and pin, each under the tenant's lock."""
 
 import getpass
 import socket
@@ -28,76 +28,74 @@ HoldAction = Literal["pause", "resume", "pin", "unpin"]
 _REASON = "by hand"
 _MESSAGES = {
     "pause": "the trial is paused",
-    "resume": "the trial goes on",
+    "resume": "the trial is resumed",
     "pin": "version {0.champion} is pinned",
     "unpin": "version {0.champion} is no longer pinned",
 }
 
 
 def find_current_user() -> str:
-    """Who is at this command line, for the ledger."""
+    """Return the user of this process as `name@host`, for the ledger."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # no name for this user id, as in many containers
-        name = "somebody"
+        name = "unknown"
     return f"{name}@{socket.gethostname()}"
 
 
 def promote(workspace: Workspace, tenant: str, number: str | None = None, by: str | None = None) -> Version:
-    """Make the named version, else the challenger, else the newest, champion.
+    """Make a version champion: version `number`, else the challenger, else the newest.
 
     Raises:
         RegistryError: the tenant has no versions, or not this one; or its champion is pinned.
-
     """
-    with lock_tenant(workspace, tenant) as now:
-        _refuse_pinned(now.state)
+    with lock_tenant(workspace, tenant) as lease:
+        _refuse_pinned(lease.state)
         version = _choose_version(workspace.registry.find_versions(tenant), tenant, number)
-        make_champion(now, version.version, by or find_current_user(), _REASON)
+        make_champion(lease, version.version, by or find_current_user(), _REASON)
     return version
 
 
 def roll_back(workspace: Workspace, tenant: str, to: str | None = None, by: str | None = None) -> tuple[str, str]:
-    """Undo the last move: end a trial, or else make the version champion that was it before; or the one named.
+    """End the trial if there is one, else make the champion before the current one champion again.
 
-    By the tenant's ledger; a version that was rolled back itself is not brought back.
+    With `to`, make that version champion. The champion before comes from the ledger, and is never a version that was
+    rolled back itself.
 
-    Returns the version that was taken back, and the champion that answers now ("" where there is none).
+    Returns the version that was replaced, and the champion ("": none).
 
     Raises:
-        RegistryError: there is no champion, none before it, or it is pinned.
-
+        RegistryError: there is no champion, or none before it; or the champion is pinned.
     """
-    with lock_tenant(workspace, tenant) as now:
-        before = now.state
+    with lock_tenant(workspace, tenant) as lease:
+        before = lease.state
         _refuse_pinned(before)
         if before.challenger and to is None:
-            roll_back_trial(now, by or find_current_user(), _REASON)
+            roll_back_trial(lease, by or find_current_user(), _REASON)
             return before.challenger, before.champion
         if not before.champion:
             raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
         versions = workspace.registry.find_versions(tenant)
-        found = _choose_version(versions, tenant, to) if to else _find_former_champion(workspace, versions, before)
-        restore_champion(now, found.version, by or find_current_user(), _REASON)
-        return before.champion, found.version
+        former = _choose_version(versions, tenant, to) if to else _find_former_champion(workspace, versions, before)
+        restore_champion(lease, former.version, by or find_current_user(), _REASON)
+        return before.champion, former.version
 
 
 def hold(workspace: Workspace, tenant: str, action: HoldAction, by: str | None = None) -> RolloutState:
-    """Pause or resume a trial, pin or unpin a champion; what is so already stays so.
+    """Pause or resume a trial, pin or unpin a champion; idempotent.
 
-    A paused trial keeps its share and goes no further, but is still taken back when a check calls it worse. A pinned
-    champion stays until it is unpinned: new versions are registered and wait.
+    A paused trial keeps its share and does not advance, but is still rolled back if a check calls the challenger worse.
+    A pinned champion stays until it is unpinned: new versions are registered, and neither promoted nor tried.
 
     Raises:
-        RegistryError: nobody is on trial; or there is no champion to pin.
-
+        RegistryError: there is no trial to pause or resume, or no champion to pin.
     """
-    with lock_tenant(workspace, tenant) as now:
-        before = now.state
+    with lock_tenant(workspace, tenant) as lease:
+        before = lease.state
         if action in ("pause", "resume") and not before.challenger:
             raise RegistryError(f"a trial of {tenant} to {action}", "none", f"see `prefixfleet history {tenant}`")
         if action == "pin" and not before.champion:
-            raise RegistryError(f"a champion of {tenant} to pin", "none", f"make one: prefixfleet promote {tenant}")
+            raise RegistryError(f"a champion of {tenant} to pin", "none", f"run `prefixfleet promote {tenant}`")
         after = _apply_hold(before, action, time.time())
         if after != before:
             subject = after.challenger if action in ("pause", "resume") else after.champion
@@ -117,25 +115,26 @@ def _apply_hold(before: RolloutState, action: HoldAction, now_s: float) -> Rollo
 
 
 def _choose_version(versions: list[Version], tenant: str, number: str | None) -> Version:
-    found = [version for version in versions if number is None or version.version == number]
-    if not found:
+    candidates = [version for version in versions if number is None or version.version == number]
+    if not candidates:
         known = ", ".join(version.version for version in versions) or "none"
         wanted = f"version {number} of {tenant}" if number else f"a version of {tenant}"
-        raise RegistryError(wanted, f"versions: {known}", "register one (`prefixfleet retrain`) or name one of these")
-    return next((version for version in found if CHALLENGER in version.aliases), found[0])
+        raise RegistryError(wanted, f"versions: {known}", "run `prefixfleet retrain`, or choose one of these")
+    return next((version for version in candidates if CHALLENGER in version.aliases), candidates[0])
 
 
 def _find_former_champion(workspace: Workspace, versions: list[Version], before: RolloutState) -> Version:
-    there = {version.version: version for version in versions}
+    existing = {version.version: version for version in versions}
     for number in list_former_champions(read_history(workspace.database, before.tenant)):
-        if number in there:
-            return there[number]
+        if number in existing:
+            return existing[number]
     wanted = f"a champion of {before.tenant} before version {before.champion}"
-    raise RegistryError(wanted, "none", f"name a version: prefixfleet rollback {before.tenant} --to N")
+    raise RegistryError(wanted, "none", f"choose a version: `prefixfleet rollback {before.tenant} --to N`")
 
 
 def _refuse_pinned(state: RolloutState) -> None:
     if state.pinned:
-        got = f"version {state.champion} pinned by hand"
-        fix = f"prefixfleet pin {state.tenant} --off"
-        raise RegistryError(f"a champion of {state.tenant} that may be moved", got, fix)
+        fix = f"run `prefixfleet pin {state.tenant} --off`"
+        raise RegistryError(
+            f"a champion of {state.tenant} that is not pinned", f"version {state.champion} is pinned", fix
+        )

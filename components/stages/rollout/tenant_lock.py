@@ -1,7 +1,7 @@
-"""A tenant's turn: nobody else of us moves its versions meanwhile, and it begins in agreement with MLflow.
+"""Holds the tenant's lock and reconciles its recorded state with MLflow.
 
-First a move is finished that a killed process left half made, as that process's. Then what a person did in MLflow's own
-page is recorded, as by `mlflow`; it is never undone. Decides nothing.
+First, a move that a killed process left incomplete is completed, as that process's move. Then aliases that were moved
+in MLflow directly are recorded, as moves by `mlflow`; they are never undone. Decides nothing.
 """
 
 import time
@@ -36,64 +36,66 @@ _REASON = "moved in MLflow"
 
 @contextmanager
 def lock_tenant(workspace: Workspace, tenant: str) -> Iterator[TenantLease]:
-    """Take it; it ends with the block, or with the process.
+    """Hold the lock of a tenant during a block; yields its state, which agrees with MLflow.
+
+    The lock is released at the end of the block, or when the process ends.
 
     Raises:
-        WorkspaceError: somebody else's does not end in time, or the database does not answer.
+        WorkspaceError: another process holds the lock for too long, or the database does not answer.
         RegistryError: MLflow does not answer.
     """
     with workspace.database.lock(tenant):
         aliases = workspace.registry.find_aliases(tenant)
-        known = read_state(workspace.database, tenant)
-        news = list(_finish_pending_move(workspace, known, aliases))
-        if news:
-            known, aliases = news[0].after, workspace.registry.find_aliases(tenant)
-        if known == RolloutState(tenant=tenant):
-            known = replace(known, champion=aliases.get(CHAMPION, ""))
-        followed = list(_record_alias_changes(workspace, known, aliases))
-        if followed:
-            known, aliases = followed[-1].after, workspace.registry.find_aliases(tenant)
-        yield TenantLease(workspace=workspace, state=known, aliases=aliases, alias_changes=[*news, *followed])
+        state = read_state(workspace.database, tenant)
+        completed = list(_finish_pending_move(workspace, state, aliases))
+        if completed:
+            state, aliases = completed[0].after, workspace.registry.find_aliases(tenant)
+        if state == RolloutState(tenant=tenant):
+            state = replace(state, champion=aliases.get(CHAMPION, ""))
+        recorded = list(_record_alias_changes(workspace, state, aliases))
+        if recorded:
+            state, aliases = recorded[-1].after, workspace.registry.find_aliases(tenant)
+        yield TenantLease(workspace=workspace, state=state, aliases=aliases, alias_changes=[*completed, *recorded])
 
 
 def _finish_pending_move(
     workspace: Workspace, known: RolloutState, aliases: Mapping[str, str]
 ) -> Iterator[AliasChange]:
-    """What a killed process had begun; what it had only intended is let go."""
-    with workspace.database.transaction(f"what was begun at {known.tenant}") as connection:
-        intent = pending_moves.read_pending_move(connection, known.tenant)
-        if intent is None:
+    """Complete a move whose process was killed after it set the first alias; drop one that had set none."""
+    with workspace.database.transaction(f"the pending move of {known.tenant}") as connection:
+        move = pending_moves.read_pending_move(connection, known.tenant)
+        if move is None:
             return
-        after, entry = intent
+        after, entry = move
         first = (CHAMPION, after.champion) if after.champion != known.champion else (CHALLENGER, after.challenger)
         if aliases.get(first[0], "") != first[1]:
             pending_moves.delete_pending_move(connection, known.tenant)
             return
-    set_aliases(workspace, known, intent, aliases)
-    record_move(workspace, intent)
-    log_info(f"{known.tenant}: a {entry.action} by {entry.by} was begun and is finished now")
+    set_aliases(workspace, known, move, aliases)
+    record_move(workspace, move)
+    log_info(f"{known.tenant}: completed an interrupted {entry.action} by {entry.by}")
     yield AliasChange("finished", f"{entry.action} by {entry.by}: {entry.why}", after)
 
 
 def _record_alias_changes(
     workspace: Workspace, known: RolloutState, aliases: Mapping[str, str]
 ) -> Iterator[AliasChange]:
-    """What was moved in MLflow since; trials begin and end by it."""
-    before = known
+    """Record aliases that were moved in MLflow; this may begin or end a trial."""
+    state = known
     challenger = aliases.get(CHALLENGER, "")
-    for difference in find_alias_drift(known, aliases.get(CHAMPION, ""), challenger):
-        if difference.alias == "champion":
-            before = _record_champion_change(workspace, difference.current, challenger, before)
-        elif difference.current == before.challenger:  # the champion's move has ended the trial already
+    for drift in find_alias_drift(known, aliases.get(CHAMPION, ""), challenger):
+        if drift.alias == "champion":
+            state = _record_champion_change(workspace, drift.current, challenger, state)
+        elif drift.current == state.challenger:  # the champion's change has ended the trial already
             continue
         else:
-            before = _record_challenger_change(workspace, difference.current, before)
-        log_info(f"{known.tenant}: {difference.sentence}, moved in MLflow")
-        yield AliasChange("noticed", difference.sentence, before)
+            state = _record_challenger_change(workspace, drift.current, state)
+        log_info(f"{known.tenant}: {drift.sentence}, moved in MLflow")
+        yield AliasChange("noticed", drift.sentence, state)
 
 
 def _record_champion_change(workspace: Workspace, champion: str, challenger: str, before: RolloutState) -> RolloutState:
-    """A trial starts anew against a new champion, or is over if that was on trial."""
+    """A trial starts again against the new champion, or ends if the challenger became champion."""
     after = replace(before, champion=champion)
     if champion:
         workspace.registry.set_tags(Version(before.tenant, champion), {PROMOTED_TAG: format_now()})
@@ -109,10 +111,10 @@ def _record_champion_change(workspace: Workspace, champion: str, challenger: str
 
 def _record_challenger_change(workspace: Workspace, challenger: str, before: RolloutState) -> RolloutState:
     if challenger:
-        made = make_trial_move(workspace, challenger, before, _ACTOR, _REASON)
+        move = make_trial_move(workspace, challenger, before, _ACTOR, _REASON)
     else:
         tag_rolled_back(workspace, before.tenant, before.challenger)
         after = policy.end_trial(before, before.champion)
-        made = make_move(after, "withdraw", _ACTOR, before.challenger, before.champion, _REASON)
-    record_move(workspace, made)
-    return made[0]
+        move = make_move(after, "withdraw", _ACTOR, before.challenger, before.champion, _REASON)
+    record_move(workspace, move)
+    return move[0]

@@ -1,7 +1,7 @@
-"""Moves of a tenant's versions, each in its turn: intended, then MLflow's aliases, then standing and ledger at once.
+"""Moves of a tenant's versions: a write-ahead record, then MLflow's aliases, then state and ledger in one transaction.
 
-A process killed in between leaves its intent, which the next turn finishes. Who moves, and why, is handed in. Decides
-nothing.
+A process that is killed in between leaves its write-ahead record; whoever locks the tenant next completes the move.
+Decides nothing: the actor and the reason are arguments.
 """
 
 import time
@@ -21,43 +21,45 @@ from components.stages.progress import log_info
 from components.stages.workspace import Workspace
 
 PROMOTED_TAG = "promoted"
-"""Tag of a version that has been champion: when, in UTC."""
+"""Tag of a version that has been champion: when it was promoted, in UTC."""
 TAKEN_BACK_TAG = "taken_back"
-"""Tag of a challenger that did not become champion: when, in UTC."""
+"""Tag of a challenger whose trial ended without promotion: when, in UTC."""
 
 Figures = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class AliasChange:
-    """A move that a turn found at its beginning: made in MLflow by somebody, or half made by a process that died."""
+    """A move that was found when the tenant was locked."""
 
     kind: Literal["noticed", "finished"]
+    """noticed: an alias was moved in MLflow; finished: an interrupted move was completed."""
     why: str
     after: RolloutState
 
 
 @dataclass(frozen=True, kw_only=True)
 class TenantLease:
-    """A tenant whose versions nobody else of us moves meanwhile; good for one move."""
+    """A tenant whose lock is held; valid for one move."""
 
     workspace: Workspace
     state: RolloutState
-    """In agreement with MLflow."""
+    """Agrees with MLflow."""
     aliases: Mapping[str, str]
-    """MLflow's: alias -> version."""
+    """In MLflow: alias -> version."""
     alias_changes: Sequence[AliasChange]
+    """What was found when the tenant was locked."""
 
 
 def make_champion(lease: TenantLease, version: str, by: str, why: str, figures: Figures | None = None) -> RolloutState:
-    """Give a version the alias; a trial of the tenant ends, whoever was on it."""
+    """Promote a version to champion; a trial of the tenant ends, also that of another version."""
     before = lease.state
     after = policy.end_trial(before, version)
     return _execute_move(lease, make_move(after, "promote", by, before.champion, version, why, figures))
 
 
 def restore_champion(lease: TenantLease, version: str, by: str, why: str) -> RolloutState:
-    """Give an earlier version the alias again."""
+    """Roll back to an earlier version."""
     before = lease.state
     return _execute_move(
         lease, make_move(policy.end_trial(before, version), "rollback", by, before.champion, version, why)
@@ -65,20 +67,20 @@ def restore_champion(lease: TenantLease, version: str, by: str, why: str) -> Rol
 
 
 def start_trial(lease: TenantLease, version: str, by: str, why: str) -> RolloutState:
-    """Put a version on trial by the tenant's policy, in the place of another that may be on it."""
+    """Start a trial of a version by the tenant's policy; it replaces a running trial."""
     return _execute_move(lease, make_trial_move(lease.workspace, version, lease.state, by, why))
 
 
 def roll_back_trial(lease: TenantLease, by: str, why: str, figures: Figures | None = None) -> RolloutState:
-    """End the trial; the champion stays."""
+    """End the trial and keep the champion."""
     before = lease.state
     after = policy.end_trial(before, before.champion)
-    log_info(f"{before.tenant}: challenger {before.challenger} is taken back: {why}")
+    log_info(f"{before.tenant}: challenger {before.challenger} is rolled back: {why}")
     return _execute_move(lease, make_move(after, "rollback", by, before.challenger, before.champion, why, figures))
 
 
 def advance_trial(lease: TenantLease, why: str, figures: Figures, now_s: float) -> RolloutState:
-    """Let the trial's next step begin; no alias changes."""
+    """Begin the trial's next step; no alias changes."""
     before = lease.state
     after = policy.advance_step(read_rollout_config(lease.workspace, before.tenant), before, now_s)
     record_move(
@@ -89,23 +91,23 @@ def advance_trial(lease: TenantLease, why: str, figures: Figures, now_s: float) 
 
 
 def make_trial_move(workspace: Workspace, version: str, before: RolloutState, by: str, why: str) -> RecordedMove:
-    """The trial of a version, as it is recorded."""
+    """Return the record of the start of a trial."""
     after = policy.begin_trial(read_rollout_config(workspace, before.tenant), before, version, time.time())
-    replaced = f", in the place of version {before.challenger}" if before.challenger else ""
-    log_info(f"{before.tenant}: version {version} is challenger ({after.mode}, {after.share:.0%}){replaced}")
+    replaced = f", replacing version {before.challenger}" if before.challenger else ""
+    log_info(f"{before.tenant}: version {version} is now challenger ({after.mode}, {after.share:.0%}){replaced}")
     figures = {"mode": after.mode, "share": after.share}
     return make_move(after, "challenge", by, before.champion, version, why + replaced, figures)
 
 
 def set_aliases(workspace: Workspace, before: RolloutState, move: RecordedMove, aliases: Mapping[str, str]) -> None:
-    """Bring MLflow's aliases and tags to where a move goes; the champion first. Safe to do again."""
+    """Set MLflow's aliases and tags as after a move, the champion's first. Idempotent."""
     after, entry = move
     registry, tenant = workspace.registry, after.tenant
     if aliases.get(CHAMPION, "") != after.champion:
         registry.set_alias(tenant, CHAMPION, after.champion)
     if entry.action == "promote" or after.champion != before.champion:
         registry.set_tags(Version(tenant, after.champion), {PROMOTED_TAG: format_now()})
-        log_info(f"{tenant}: version {after.champion} is champion")
+        log_info(f"{tenant}: version {after.champion} is now champion")
     if after.challenger and aliases.get(CHALLENGER) != after.challenger:
         registry.set_alias(tenant, CHALLENGER, after.challenger)
     if not after.challenger and CHALLENGER in aliases:
@@ -115,14 +117,14 @@ def set_aliases(workspace: Workspace, before: RolloutState, move: RecordedMove, 
 
 
 def tag_rolled_back(workspace: Workspace, tenant: str, number: str) -> None:
-    """Remember it with a version, unless that was deleted in MLflow."""
+    """Tag a version as rolled back, unless it was deleted in MLflow."""
     for version in workspace.registry.find_versions(tenant):
         if version.version == number:
             workspace.registry.set_tags(version, {TAKEN_BACK_TAG: format_now()})
 
 
 def record_move(workspace: Workspace, move: RecordedMove) -> None:
-    """Write a move that was made: standing and ledger in one transaction. Raises WorkspaceError."""
+    """Write the state, the ledger entry and the event of a move in one transaction. Raises WorkspaceError."""
     after, entry = move
     with workspace.database.transaction("to record a move of a version") as connection:
         tenant_state.write_states(connection, [after])
@@ -141,7 +143,7 @@ def make_move(
     why: str,
     figures: Figures | None = None,
 ) -> RecordedMove:
-    """A move as it is recorded."""
+    """Return the record of a move: the state after it and its ledger entry."""
     return after, LedgerEntry(
         tenant=after.tenant,
         by=by,
@@ -154,17 +156,17 @@ def make_move(
 
 
 def read_rollout_config(workspace: Workspace, tenant: str) -> RolloutConfig:
-    """A tenant's policy. Raises ConfigError."""
+    """Return a tenant's rollout section. Raises ConfigError."""
     return workspace.params.for_tenant(tenant).rollout
 
 
 def format_now() -> str:
-    """For tags."""
+    """Return the time in UTC, for tags."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _execute_move(lease: TenantLease, move: RecordedMove) -> RolloutState:
-    with lease.workspace.database.transaction("to write down a move before it is made") as connection:
+    with lease.workspace.database.transaction("to save a move before it is made") as connection:
         tenant_state.write_states(connection, [lease.state])
         pending_moves.save_pending_move(connection, move)
     try:
@@ -177,9 +179,9 @@ def _execute_move(lease: TenantLease, move: RecordedMove) -> RolloutState:
 
 
 def _delete_if_forgotten(lease: TenantLease) -> None:
-    """A tenant without any version was forgotten before its turn: what was written down of it since goes again."""
+    """Delete the pending move and the state of a tenant that has no version: it was forgotten before it was locked."""
     tenant = lease.state.tenant
     if not lease.workspace.registry.find_versions(tenant):
-        with lease.workspace.database.transaction(f"to let go of {tenant}") as connection:
+        with lease.workspace.database.transaction(f"to delete the pending move of {tenant}") as connection:
             pending_moves.delete_pending_move(connection, tenant)
             tenant_state.delete_state(connection, tenant)

@@ -1,7 +1,8 @@
-"""Trials judged by what serving saw, each anew only when it has grown: a cycle's work stays bounded as they grow old.
+"""Judges trials by their evidence, and each again only once it has grown, so that a cycle's work stays bounded.
 
-A stratum of the tests stays open until it holds 2 % of all answers, so a look at less than 1 % more tells nothing of
-use. What has grown most is looked at first; what one cycle has no time for comes in the next. Knows no move.
+A stratum of the tests stays open until it has 2 % of all answers, so judging after less than 1 % of growth would change
+little. The trials that have grown most come first; those that one cycle has no time for come in the next. Knows no
+move.
 """
 
 import time
@@ -17,29 +18,29 @@ from components.storage.database import Database
 
 _MIN_GROWTH = 0.01
 _TRIALS_IN_MEMORY = 20
-"""Trials whose evidence is held in memory together."""
+"""Trials that are judged together, with all their evidence in memory."""
 _REVIEW_SECONDS = 10.0
-"""After which a cycle begins no more looks."""
+"""Time after which a cycle judges no more trials."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialReview:
-    """A trial, and what is known of it."""
+    """A trial, its totals now, and the findings of its last judgement."""
 
     state: RolloutState
     config: RolloutConfig
     totals: TrialTotals
     last_findings: TrialFindings | None
-    """None: never looked at."""
+    """None: never judged."""
 
     @property
     def findings(self) -> Sequence[Finding]:
-        """What the evidence was last found to say."""
+        """The findings of the last judgement."""
         return self.last_findings.findings if self.last_findings else ()
 
     @property
     def growth(self) -> float:
-        """What was seen since, as a share of all before."""
+        """Answers and opinions since the last judgement, divided by those before it."""
         if self.last_findings is None:
             return float("inf")
         return (self.totals.seen - self.last_findings.seen) / max(self.last_findings.seen, 1)
@@ -51,38 +52,38 @@ def review_trials(
     until_minute: int,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[TrialReview]:
-    """Every trial with what was seen up to before minute `until_minute`, in the order of tenants.
+    """Review all trials by their observations before minute `until_minute`; returns reviews in order of tenants.
 
     Raises WorkspaceError.
     """
     in_order = sorted(trials, key=lambda one: one[0].tenant)
-    seen, before = read_totals(database, [standing for standing, _ in in_order], until_minute), read_findings(database)
-    found = {
-        one.tenant: _make_review(one, config, seen[one.tenant], before.get(one.tenant)) for one, config in in_order
+    totals = read_totals(database, [state for state, _ in in_order], until_minute)
+    findings = read_findings(database)
+    reviews = {
+        state.tenant: _make_review(state, config, totals[state.tenant], findings.get(state.tenant))
+        for state, config in in_order
     }
-    due = sorted((case for case in found.values() if case.growth >= _MIN_GROWTH), key=lambda case: -case.growth)
+    due = sorted((one for one in reviews.values() if one.growth >= _MIN_GROWTH), key=lambda one: -one.growth)
     until_s = clock() + _REVIEW_SECONDS
     for start in range(0, len(due), _TRIALS_IN_MEMORY):
         if clock() > until_s:
             break
-        found |= {
-            case.state.tenant: case
-            for case in judge_trials(database, due[start : start + _TRIALS_IN_MEMORY], until_minute)
-        }
-    return list(found.values())
+        judged = judge_trials(database, due[start : start + _TRIALS_IN_MEMORY], until_minute)
+        reviews |= {one.state.tenant: one for one in judged}
+    return list(reviews.values())
 
 
 def judge_trials(database: Database, reviews: Sequence[TrialReview], until_minute: int) -> list[TrialReview]:
-    """These cases, judged by all evidence up to before minute `until_minute`, which is kept. Raises WorkspaceError."""
-    read = read_evidence(database, [case.state for case in reviews], until_minute)
-    looked = []
-    for case in reviews:
-        standing = case.state
-        findings = run_checks(case.config, read[standing.tenant], shadow=standing.mode == "shadow")
-        found = TrialFindings(standing.tenant, make_trial_key(standing, case.config), case.totals.seen, findings)
-        looked.append(replace(case, last_findings=found))
-    save_findings(database, [case.last_findings for case in looked if case.last_findings])
-    return looked
+    """Judge trials by all evidence before minute `until_minute`, and save the findings. Raises WorkspaceError."""
+    evidence = read_evidence(database, [one.state for one in reviews], until_minute)
+    judged = []
+    for review in reviews:
+        state = review.state
+        findings = run_checks(review.config, evidence[state.tenant], shadow=state.mode == "shadow")
+        key = make_trial_key(state, review.config)
+        judged.append(replace(review, last_findings=TrialFindings(state.tenant, key, review.totals.seen, findings)))
+    save_findings(database, [one.last_findings for one in judged if one.last_findings])
+    return judged
 
 
 def _make_review(

@@ -35,20 +35,20 @@ def trial():
 def test_a_canary_goes_step_by_step(trial):
     assert (trial.mode, trial.share, trial.changes) == ("canary", 0.05, ((int(START_S), 0.05),))
     early = after(CANARY, trial, 0.5)
-    assert (early.action, early.why) == ("wait", "waits for 0.5 more hours at 5%")
+    assert (early.action, early.why) == ("wait", "waiting for 0.5 more hours at 5%")
     quiet = after(CANARY, trial, 1.0, answered=3)
-    assert (quiet.action, quiet.why) == ("wait", "waits for 17 more requests")
+    assert (quiet.action, quiet.why) == ("wait", "waiting for 17 more requests")
     assert after(CANARY, trial, 1.0).action == "advance"
 
     second = advance_step(CANARY, trial, START_S + 3600)
     assert (second.step, second.share, second.changes[1:]) == (1, 0.25, ((int(START_S) + 3600, 0.25),))
-    assert after(CANARY, second, 4.0, findings=[finding("unclear")]).why == "waits for proof that errors is no worse"
+    assert after(CANARY, second, 4.0, findings=[finding("unclear")]).why == "waiting for proof that errors is no worse"
     assert after(CANARY, second, 4.0, findings=[finding("fine")]).action == "advance"
 
     last = advance_step(CANARY, second, START_S + 4 * 3600)
     assert last.share == 1.0
     done = after(CANARY, last, 4.0)
-    assert (done.action, done.why) == ("promote", "nothing against it after 4.0 hours")
+    assert (done.action, done.why) == ("promote", "no check failed in 4.0 hours")
     assert end_trial(last, "2") == RolloutState(tenant="acme", champion="2")
 
 
@@ -57,7 +57,7 @@ def test_worse_ends_it_at_once_whatever_else_holds(trial):
         CANARY, replace(trial, paused_s=START_S + 60), 0.1, findings=[finding("fine"), finding("worse", "empty")]
     )
     assert move.action == "rollback"
-    assert move.why == "empty: 4 of 50 against the champion's 1 of 100 (worse; margin 1.5 on the odds)"
+    assert move.why == "empty: challenger 4 bad of 50, champion 1 bad of 100 (worse; odds ratio margin 1.5)"
     assert move.figures["checks"]["empty"]["challenger_bad"] == 4
     assert after(CANARY, trial, 0.1, offline="rejected").action == "rollback"
 
@@ -72,11 +72,11 @@ def test_too_little_traffic_waits_until_the_deadline(trial, at_deadline, action)
 
 
 def test_a_person_can_hold_it(trial):
-    assert after(CANARY, replace(trial, paused_s=START_S + 60), 99.0).why == "paused by hand"
+    assert after(CANARY, replace(trial, paused_s=START_S + 60), 99.0).why == "the trial is paused"
     again = resume_trial(replace(trial, paused_s=START_S + 3600), START_S + 90 * 3600)
     assert after(CANARY, again, 98.9, answered=0).action == "wait"
     assert after(CANARY, again, 99.0, answered=0).action == "rollback"
-    assert after(CANARY, replace(trial, pinned=True), 99.0).why == "pinned by hand"
+    assert after(CANARY, replace(trial, pinned=True), 99.0).why == "the champion is pinned"
 
 
 def test_without_a_verdict_nothing_is_promoted_by_itself(trial):
@@ -123,6 +123,6 @@ def test_a_challenger_that_fails_most_of_its_answers_is_taken_back_whoever_asked
     move = after(CANARY, trial, 0.1, answered=answered, others=others)
     assert move.action == action
     if action == "rollback":
-        assert move.why == "broken: it failed 20 of 20 answers in this step"
+        assert move.why == "broken: the challenger failed 20 of 20 requests in this step"
         without = CANARY.model_copy(update={"broken_after": None})
         assert after(without, trial, 0.1, answered=answered, others=others).action == "wait"

@@ -25,7 +25,7 @@ def test_corrections_are_delivered_once_and_counted(make_fleet, write_lines, cap
     save_feedback(database, said(tenant="birch", source="é", corrected="ü"))
     save_feedback(database, said(source="e", corrected=" "))
     assert deliver_corrections(fleet.workspace) == {"acme": 1, "birch": 1}
-    assert "no example: reference 1 is empty" in caplog.text
+    assert "is not a valid example: reference 1 is empty" in caplog.text
     assert deliver_corrections(fleet.workspace) == {}
     limits = fleet.workspace.params.data
     assert [(one.source, one.references) for one in read_split(path, limits)] == [("a", ("b",)), ("c", ("d",))]

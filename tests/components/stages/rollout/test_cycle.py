@@ -46,7 +46,7 @@ def test_a_worse_version_is_taken_back_within_one_cycle_and_stays_back(fleet):
     rolled, troubles = fleet.roll(0.4)
     assert (summarize_cycle(rolled, troubles), rolled[0].why.split(" (")[0]) == (
         "1 rolled back",
-        "errors: 75 of 150 against the champion's 0 of 1350",
+        "errors: challenger 75 bad of 150, champion 0 bad of 1350",
     )
     assert fleet.aliases("alder") == {"champion": "1"}
     last = read_history(fleet.workspace.database, "alder")[-1]

@@ -17,7 +17,7 @@ def test_what_a_person_does_in_mlflow_is_respected_and_recorded(fleet):
     fleet.register("alder", 2)
     fleet.release("birch")
     fleet.move("alder", champion="1")
-    assert summarize_cycle(*fleet.roll()) == "nobody on trial"  # adopted, without a line
+    assert summarize_cycle(*fleet.roll()) == "no trials"  # adopted, without a line
     fleet.move("alder", challenger="2")
     assert summarize_cycle(*fleet.roll()) == "1 moved in MLflow, 1 waiting"
     fleet.move("alder", challenger="3")
@@ -39,7 +39,7 @@ def test_what_a_person_does_in_mlflow_is_respected_and_recorded(fleet):
         ("mlflow", "promote", "1", "3"),
         ("mlflow", "withdraw", "3", ""),
     ]
-    assert summarize_cycle(*fleet.roll()) == "nobody on trial"
+    assert summarize_cycle(*fleet.roll()) == "no trials"
     assert fleet.told("birch") == [("retrain", "promote", "", "1")]
 
 
@@ -51,7 +51,7 @@ def test_versions_deleted_in_mlflow_end_their_trial(fleet):
     assert summarize_cycle(*fleet.roll()) == "1 moved in MLflow"
     fleet.client.delete_registered_model("prefix-alder")
     assert summarize_cycle(*fleet.roll()) == "1 moved in MLflow"
-    assert summarize_cycle(*fleet.roll()) == "nobody on trial"
+    assert summarize_cycle(*fleet.roll()) == "no trials"
 
 
 def test_a_move_under_way_is_not_taken_for_somebody_else_s(fleet):

@@ -73,7 +73,7 @@ def test_a_killed_retraining_is_finished_as_its_own(make_fleet, call, when, told
     assert start(MOVER, fleet.root, call, when).wait() == -signal.SIGKILL
     assert fleet.told("alder")[-1] == ("retrain", "promote", "1", "3")
     manual.hold(fleet.workspace, "cedar", "pin", by="ada")
-    assert ("1 finished after a stop" in summarize_cycle(*fleet.roll())) == bool(told)
+    assert ("1 completed after an interruption" in summarize_cycle(*fleet.roll())) == bool(told)
     assert fleet.told("birch")[1:] == told
     assert fleet.aliases("birch") == ({"champion": "3"} if told else {"champion": "1", "challenger": "2"})
     assert fleet.release("alder", "birch", "cedar") == {"alder": "3", "birch": "3"}
