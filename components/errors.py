@@ -6,21 +6,21 @@
     ├── BaseModelError   the frozen base: missing, unsupported, not the one that a prefix was trained on
     ├── ArtifactError    prefix files: tampered, truncated
     │   └── SchemaError  written by another version of PrefixFleet
-    ├── TrainingError    a run that cannot go on: loss not finite, example longer than the context
+    ├── TrainingError    training cannot continue: loss not finite, example longer than the context
     ├── GateError        reports that cannot be compared
     ├── RegistryError    MLflow: not reachable, no such version or alias
     └── WorkspaceError   files and tools around a run: lock held, disk full, DVC remote missing
 
-Each message has three beats: what was wanted, what came, what to do.
+Each message has three parts: what was expected, what was found instead, and how to fix it.
 Commands turn any of these into exit code 2.
 """
 
 
 class PrefixFleetError(Exception):
-    """A problem that the user can solve, told as what was wanted, what came and what to do."""
+    """A problem that the user can solve: what was expected, what was found instead, and how to fix it."""
 
     def __init__(self, wanted: str, got: str, fix: str) -> None:
-        """Keep the three beats apart, so that a door can lay them out as it likes."""
+        """Keep the three parts as attributes, so that each caller can format them."""
         self.wanted = wanted
         self.got = got
         self.fix = fix
@@ -35,7 +35,7 @@ class ConfigError(PrefixFleetError):
 
 
 class DataError(PrefixFleetError):
-    """A tenant id, a drop, a data file or an importer's input is not as the schema says."""
+    """A tenant id, a drop, a data file or an importer's input does not match its schema."""
 
 
 class BaseModelError(PrefixFleetError):
@@ -43,15 +43,15 @@ class BaseModelError(PrefixFleetError):
 
 
 class ArtifactError(PrefixFleetError):
-    """Prefix files are tampered with, truncated or of an unknown schema."""
+    """Prefix files are tampered with, truncated, missing or of an unknown schema."""
 
 
 class SchemaError(ArtifactError):
-    """An artifact is whole, but of a schema that this PrefixFleet does not read."""
+    """An artifact is intact, but this version of PrefixFleet cannot read its schema."""
 
 
 class TrainingError(PrefixFleetError):
-    """A training run cannot go on."""
+    """Training cannot continue."""
 
 
 class GateError(PrefixFleetError):
@@ -63,4 +63,4 @@ class RegistryError(PrefixFleetError):
 
 
 class WorkspaceError(PrefixFleetError):
-    """The files and tools around a run are not as needed: lock, disk, DVC remote."""
+    """A file or tool that a run needs is not usable: lock held, disk full, DVC remote missing."""

@@ -1,6 +1,6 @@
 """Strict, frozen configuration, read from params.yaml. Knows no component.
 
-Every value of a run stands in params.yaml; `tenants.<id>` overrides parts of the `train`, `evaluate`, `gate`,
+Every value of a run is in params.yaml; `tenants.<id>` overrides parts of the `train`, `evaluate`, `gate`,
 `access` and `rollout` sections for one tenant. An unknown key is an error that names the nearest known one.
 """
 
@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from components.config.problems import format_value, make_unknown_key_error, to_config_error
@@ -16,6 +15,7 @@ from components.config.removed_keys import drop_removed_keys
 from components.config.rollout import RolloutConfig
 from components.config.section import Section as _Section
 from components.config.serve import AccessConfig, ServeConfig
+from components.config.yaml_file import read_sections
 from components.errors import ConfigError
 
 TENANT_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -39,17 +39,18 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 class BaseConfig(_Section):
     """The frozen model."""
 
-    path: str = Field(description="folder of a transformers model with its tokenizer, or a model id of the hub")
+    path: str = Field(description="folder of a transformers model with its tokenizer, or a model id on the hub")
     revision: str | None = Field(default=None, description="hub revision; null for a folder")
     dtype: Literal["float32", "bfloat16", "fastest"] = Field(
-        default="float32", description="fastest: bfloat16 where this machine multiplies it clearly faster, measured"
+        default="float32",
+        description="fastest: bfloat16 if a short measurement shows it clearly faster on this machine",
     )
 
 
 class DataConfig(_Section):
-    """Where drops arrive and what a line may look like."""
+    """Where drops arrive and the limits of their lines."""
 
-    drops: str = Field(default="drops", description="folder that deliveries are put in: drops/<tenant>/<split>.jsonl")
+    drops: str = Field(default="drops", description="folder for new drops: <drops>/<tenant>/<split>.jsonl")
     max_source_chars: int = Field(default=20_000, gt=0)
     max_reference_chars: int = Field(default=4_000, gt=0)
     max_references: int = Field(default=64, gt=0)
@@ -58,39 +59,39 @@ class DataConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """How one tenant's prefix, or what another method trains, is made; every field is part of the fingerprint."""
+    """How one tenant's prefix (or another method's weights) is trained; every field is part of the fingerprint."""
 
     method: Method = "prefix"
-    prefix_length: int = Field(default=8, ge=0, le=1024, description="slots a layer; also of an infix, a soft prompt")
-    mlp_hidden: int = Field(default=0, ge=0, description="width of the reparametrisation MLP; 0 trains keys and values")
+    prefix_length: int = Field(default=8, ge=0, le=1024, description="slots per layer; also for infix and embedding")
+    mlp_hidden: int = Field(default=0, ge=0, description="width of the reparametrisation MLP; 0: no MLP")
     initialization: Literal["text", "random", "zero"] = "text"
-    init_text: str | None = Field(default=None, description="words to start from; null: the tenant's frequent ones")
-    shared: str | None = Field(default=None, description="tenant whose prefix this one stands on")
+    init_text: str | None = Field(default=None, description="words to start from; null: the tenant's most frequent")
+    shared: str | None = Field(default=None, description="tenant whose prefix comes before this tenant's own")
     shared_training: Literal["frozen", "joint"] = Field(
-        default="frozen", description="whether the shared slots stay as they are, or are trained on with the own ones"
+        default="frozen", description="joint: the shared slots are trained further, together with the tenant's own"
     )
-    warm_start: bool = Field(default=False, description="start a retraining from the champion")
-    top_layers: int = Field(default=2, gt=0, description="method top-k: how many of the last blocks")
-    adapter_size: int | None = Field(default=None, gt=0, description="bottleneck of an adapter; null: adapter_share")
-    adapter_share: float = Field(default=0.03, gt=0, le=1, description="adapters' share of the base's parameters")
+    warm_start: bool = Field(default=False, description="start a retraining from the champion's values")
+    top_layers: int = Field(default=2, gt=0, description="method top-k: number of last blocks to train")
+    adapter_size: int | None = Field(default=None, gt=0, description="width of an adapter; null: see adapter_share")
+    adapter_share: float = Field(default=0.03, gt=0, le=1, description="adapter parameters / base parameters")
     lora_rank: int = Field(default=8, gt=0)
     lora_alpha: float = Field(default=16.0, gt=0)
-    lora_targets: list[str] | None = Field(default=None, description="modules' names; null: peft's for the base")
-    demonstrations: int = Field(default=4, gt=0, description="method in-context: examples in the prompt")
+    lora_targets: list[str] | None = Field(default=None, description="module names; null: peft's default for the base")
+    demonstrations: int = Field(default=4, gt=0, description="method in-context: examples per prompt")
     demonstration_choice: Literal["nearest", "random"] = "nearest"
     loss: Literal["token-mean", "sequence-sum"] = Field(
-        default="token-mean", description="of a batch: mean over target tokens, or mean over sequences of their sums"
+        default="token-mean", description="mean over a batch's target tokens, or mean of its sequences' summed losses"
     )
     learning_rate: float = Field(default=2e-2, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     max_steps: int = Field(default=400, ge=0, description="optimizer steps")
     warmup_steps: int = Field(default=20, ge=0)
-    batch_size: int = Field(default=16, gt=0, description="examples a step")
+    batch_size: int = Field(default=16, gt=0, description="examples per step")
     max_grad_norm: float = Field(default=1.0, gt=0)
-    validate_every: int = Field(default=50, gt=0, description="steps between validation losses; the best is kept")
-    patience: int | None = Field(default=None, gt=0, description="stop after so many validations without a better one")
-    max_source_tokens: int | None = Field(default=None, gt=0, description="cut sources; null refuses longer ones")
-    gradient_checkpointing: bool = Field(default=False, description="less memory for more time; the same result")
+    validate_every: int = Field(default=50, gt=0, description="steps between validations; the best step is kept")
+    patience: int | None = Field(default=None, gt=0, description="stop after this many validations without improvement")
+    max_source_tokens: int | None = Field(default=None, gt=0, description="cut longer sources; null: refuse them")
+    gradient_checkpointing: bool = Field(default=False, description="less memory, more time, same result")
     seed: int = 0
 
 
@@ -102,28 +103,28 @@ class EvaluateConfig(_Section):
     max_new_tokens: int = Field(default=96, gt=0)
     min_new_tokens: int = Field(default=0, ge=0)
     length_penalty: float = 1.0
-    banned: list[str] = Field(default_factory=list, description="texts that must not be generated")
-    repetition_penalty: float = Field(default=1.0, gt=0, description="over new tokens; 1 is none")
-    no_repeat_ngram: int = Field(default=0, ge=0, description="no n-gram of new tokens twice; 0 is off")
-    guidance: float = Field(default=1.0, ge=0, description="0 is the base, 1 the prefix, above 1 more than it")
-    temperature: float = Field(default=0.0, ge=0, description="0: the likeliest token; above: sampled under the seed")
+    banned: list[str] = Field(default_factory=list, description="texts that are never generated")
+    repetition_penalty: float = Field(default=1.0, gt=0, description="on new tokens; 1: off")
+    no_repeat_ngram: int = Field(default=0, ge=0, description="length of n-grams that may not repeat; 0: off")
+    guidance: float = Field(default=1.0, ge=0, description="0: base alone; 1: prefix; above 1: prefix amplified")
+    temperature: float = Field(default=0.0, ge=0, description="0: greedy; above 0: sampling with the seed")
     top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0, description="draw among so many likeliest tokens; 0 is off")
+    top_k: int = Field(default=0, ge=0, description="sample from this many likeliest tokens; 0: off")
     batch_size: int = Field(default=32, gt=0, description="examples decoded together")
-    lowercase: bool = Field(default=True, description="score case-insensitively, as the E2E scripts do")
+    lowercase: bool = Field(default=True, description="ignore case when scoring, as the E2E scripts do")
     bootstrap_samples: int = Field(default=1000, gt=0)
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     max_examples: int | None = Field(default=None, gt=0, description="evaluate only the first n; null for all")
     seed: int = 0
 
     def select_decoding(self) -> dict[str, Any]:
-        """The part that decides what is generated; the seed only where something is drawn."""
+        """Return the fields that change what is generated; the seed only with a temperature above 0."""
         scoring = {"split", "batch_size", "lowercase", "bootstrap_samples", "confidence", "max_examples"}
         return self.model_dump(mode="json", exclude=scoring if self.temperature else {*scoring, "seed"})
 
 
 class NonInferiorityConfig(_Section):
-    """A challenger may be worse than the champion by less than `margin` (in the metric's points)."""
+    """A challenger may score lower than the champion by less than `margin` (in points of the metric)."""
 
     metric: Metric = "bleu"
     margin: float = Field(default=1.0, ge=0)
@@ -131,11 +132,11 @@ class NonInferiorityConfig(_Section):
 
 
 class GateConfig(_Section):
-    """What a report must show before its prefix may serve."""
+    """The conditions that a report must meet before its prefix may serve."""
 
-    floors: dict[Metric, float] = Field(default_factory=dict, description="least value a metric (TER: greatest)")
+    floors: dict[Metric, float] = Field(default_factory=dict, description="minimum per metric (ter: maximum)")
     non_inferiority: list[NonInferiorityConfig] = Field(default_factory=lambda: [NonInferiorityConfig()])
-    min_slice: int = Field(default=20, gt=0, description="slices with fewer examples are reported, not gated")
+    min_slice: int = Field(default=20, gt=0, description="smaller slices are reported but not gated")
     bootstrap_samples: int = Field(default=1000, gt=0)
     seed: int = 0
 
@@ -151,7 +152,7 @@ class EngineConfig(_Section):
 
 
 class RegistryConfig(_Section):
-    """Where MLflow is; the environment variable MLFLOW_TRACKING_URI wins over `tracking_uri`."""
+    """Where MLflow is; the environment variable MLFLOW_TRACKING_URI overrides `tracking_uri`."""
 
     tracking_uri: str = "sqlite:///var/mlflow/mlflow.db"
     experiment: str = "prefixfleet"
@@ -173,12 +174,14 @@ class Params(_Section):
     tenants: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_tenant(self, tenant: str) -> "Params":
-        """The effective parameters of one tenant: the sections, with `tenants.<tenant>` laid over them."""
+        """Return the effective parameters of one tenant: the sections merged with `tenants.<tenant>`."""
         override = self.tenants.get(tenant)
         return self.override_with(override, where=f"tenants.{tenant}") if override else self
 
     def override_with(self, override: dict[str, Any], *, where: str) -> "Params":
-        """These parameters with `override` (sections with keys) laid over them; `where` it stands, for messages.
+        """Return these parameters merged with `override` (section -> key -> value).
+
+        `where` names the override's origin in error messages.
 
         Raises:
             ConfigError: an unknown key or a wrong type.
@@ -193,51 +196,22 @@ def load_params(path: Path) -> Params:
     """Read and check params.yaml. Keys of earlier releases (`removed_keys`) are ignored, with a warning.
 
     Raises:
-        ConfigError: the file is missing, no YAML, or holds an unknown key, a key twice or a wrong type, in a section or
-            an override.
+        ConfigError: the file is missing or is not YAML, or a section or an override has an unknown key, a duplicate key
+            or a value of the wrong type.
     """
-    values = drop_removed_keys(_read(path), str(path))
+    values = drop_removed_keys(read_sections(path), str(path))
     params = _parse(values, where=str(path))
     for tenant, override in params.tenants.items():
         if not TENANT_ID.fullmatch(tenant):
             got = f"{path}: {format_value(tenant)} under tenants"
-            raise ConfigError("tenant ids that are DNS labels", got, "use a-z, 0-9 and '-' inside, at most 63")
+            raise ConfigError(
+                "tenant ids that are DNS labels", got, "use a-z, 0-9 and inner '-', at most 63 characters"
+            )
         for section in override:
             if section not in _TENANT_SECTIONS:
                 raise make_unknown_key_error(section, _TENANT_SECTIONS, f"{path}: tenants.{tenant}")
         params.for_tenant(tenant)
     return params
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a safe loader
-    except FileNotFoundError:
-        raise ConfigError("a params.yaml", f"none at {path}", "run from the workspace's top folder") from None
-    except OSError as problem:
-        raise ConfigError("a params.yaml", f"{path}: {problem.strerror}", "correct the path or its rights") from None
-    except yaml.MarkedYAMLError as problem:
-        line = problem.problem_mark.line + 1 if problem.problem_mark else 1
-        raise ConfigError("YAML", f"{path}:{line}: {problem.problem}", "mend the line") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ConfigError("YAML in UTF-8", f"{path}: {' '.join(str(problem).split())}", "mend the file") from None
-    if not isinstance(values, dict):
-        got = f"{path} with {'nothing in it' if values is None else type(values).__name__}"
-        raise ConfigError("sections with keys", got, "restore the file from git")
-    return values
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML as it stands, but a key that stands twice is an error: the first would be lost without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def _merge(values: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:

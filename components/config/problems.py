@@ -1,4 +1,4 @@
-"""Problems that pydantic finds in params.yaml, told in three beats. Knows models of sections, and no section."""
+"""Turns pydantic's validation errors into ConfigErrors. Knows pydantic models; does not know the sections."""
 
 import difflib
 import re
@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def to_config_error(problems: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
-    """The first problem; an unknown key is told with the nearest that `model` knows at its place."""
+    """Return the first problem as a ConfigError; for an unknown key it suggests the nearest key of `model` there."""
     first = problems.errors()[0]
     path, value = [str(part) for part in first["loc"]], first["input"]
     if first["type"] == "extra_forbidden":
@@ -22,11 +22,9 @@ def to_config_error(problems: ValidationError, model: type[BaseModel], where: st
         place = f"{where}: {'.'.join(path[:-2])}"
         if first["type"] == "literal_error":
             return make_unknown_key_error(value, _parse_choices(first["ctx"]["expected"]), place)
-        return ConfigError("a key that is text", f"{place}: {value!r}", "put it in quotes")
+        return ConfigError("a key that is a string", f"{place}: {value!r}", "put the key in quotes")
     if first["type"] == "missing":
-        return ConfigError(
-            f"a value for {'.'.join(path)}", f"{where} without it", "add it, or restore the file from git"
-        )
+        return ConfigError(f"a value for {'.'.join(path)}", f"none in {where}", "add it, or restore the file from git")
     words = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     wanted = words.partition(" or instance of ")[0].replace("a valid dictionary", "keys with values")
     return ConfigError(
@@ -36,10 +34,10 @@ def to_config_error(problems: ValidationError, model: type[BaseModel], where: st
 
 def _suggest_fix(kind: str, value: Any, problem: Mapping[str, Any]) -> str:
     if kind == "float_type" and isinstance(value, str) and _NUMBER.fullmatch(value):
-        return "YAML takes this for text: write the number with a dot and a signed exponent, as 1.0e-3"
+        return "YAML reads this as text: write the number with a dot and a signed exponent, such as 1.0e-3"
     if kind == "literal_error":
         near = difflib.get_close_matches(str(value), _parse_choices(problem["ctx"]["expected"]), n=1, cutoff=0.5)
-        return f"did you mean {near[0]!r}?" if near else "choose one of them"
+        return f"did you mean {near[0]!r}?" if near else "set one of these values"
     return "correct the value"
 
 
@@ -48,20 +46,20 @@ def _parse_choices(expected: str) -> tuple[str, ...]:
 
 
 def format_value(value: Any) -> str:
-    """A value as Python writes it, cut to 80 characters."""
+    """Return the value's repr, cut to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def make_unknown_key_error(key: str, known: tuple[str, ...], where: str) -> ConfigError:
-    """An unknown key, with the nearest known one."""
+    """Return an error on an unknown key that suggests the nearest known one."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    fix = f"did you mean {near[0]!r}?" if near else "remove it"
+    fix = f"did you mean {near[0]!r}?" if near else "remove the key"
     return ConfigError(f"one of {', '.join(known)}", f"unknown key {key!r} ({where})", fix)
 
 
 def list_known_keys(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
-    """The keys that a model knows at a path of keys within it."""
+    """Return the keys of the section at `path` within a model, or of the nearest section above it."""
     section = model
     for part in path:
         field = section.model_fields.get(part)

@@ -1,4 +1,4 @@
-"""The section `rollout`: how a tenant's new version reaches it, and what takes it back. Knows no component."""
+"""The section `rollout`: how a new version replaces a tenant's champion, and when it is rolled back."""
 
 from itertools import pairwise
 from typing import Annotated, Literal, get_args
@@ -9,40 +9,38 @@ from components.config.section import Section
 
 RolloutCheck = Literal["errors", "latency", "empty", "repeated", "over_long", "feedback"]
 ShadowCheck = Literal["errors", "empty", "repeated", "over_long"]
-"""What can be said of answers that nobody sees, given when there is time for them."""
+"""Checks on shadow answers: these have no feedback, and their latency means nothing, as they run at low priority."""
 ROLLOUT_CHECKS: tuple[RolloutCheck, ...] = get_args(RolloutCheck)
 SHADOW_CHECKS: tuple[RolloutCheck, ...] = get_args(ShadowCheck)
 OddsMargin = Annotated[float, Field(ge=1)]
 
 
 class StepConfig(Section):
-    """One step of a canary, and what must hold before the next one (or, after the last, before it is champion)."""
+    """One step of a canary: its share, and the conditions for the next step (after the last: for promotion)."""
 
-    share: float = Field(gt=0, le=1, description="of the tenant's users that the challenger answers")
-    hours: float = Field(default=0.0, ge=0, description="at least so long")
-    min_requests: int = Field(default=0, ge=0, description="that the challenger has answered in this step")
+    share: float = Field(gt=0, le=1, description="share of the tenant's users that the challenger answers")
+    hours: float = Field(default=0.0, ge=0, description="minimum duration")
+    min_requests: int = Field(default=0, ge=0, description="minimum of the challenger's answers in this step")
     proven: list[RolloutCheck] = Field(
-        default_factory=list, description="checks that must show it no worse than the margin"
+        default_factory=list, description="checks that must show the challenger within its margin"
     )
 
 
 class ShadowConfig(Section):
-    """A challenger that answers unseen."""
+    """A challenger whose answers are compared and never sent."""
 
-    share: float = Field(default=1.0, gt=0, le=1, description="of the tenant's users that are answered twice")
+    share: float = Field(default=1.0, gt=0, le=1, description="share of users answered by both versions")
     hours: float = Field(default=24.0, ge=0)
     min_requests: int = Field(default=100, ge=0)
     proven: list[ShadowCheck] = Field(default_factory=list)
-    then: Literal["promote", "wait"] = Field(default="promote", description="wait: for a person")
+    then: Literal["promote", "wait"] = Field(default="promote", description="wait: until someone promotes it by hand")
 
 
 class MarginsConfig(Section):
-    """By check, how much greater the challenger's odds of a bad answer may be than the champion's; null: no check."""
+    """Per check: the largest allowed ratio of the challenger's odds of a bad answer to the champion's; null: off."""
 
     errors: OddsMargin | None = 1.5
-    latency: OddsMargin | None = Field(
-        default=1.5, description="bad: slower than nine in ten of the champion's answers"
-    )
+    latency: OddsMargin | None = Field(default=1.5, description="bad: slower than 90 % of the champion's answers")
     empty: OddsMargin | None = 1.5
     repeated: OddsMargin | None = 1.5
     over_long: OddsMargin | None = 1.5
@@ -50,7 +48,7 @@ class MarginsConfig(Section):
 
 
 class RolloutConfig(Section):
-    """How a tenant's new version reaches it; `tenants.<id>.rollout` overrides it."""
+    """How a new version replaces a tenant's champion; `tenants.<id>.rollout` overrides it."""
 
     policy: Literal["immediate", "canary", "shadow", "manual"] = "immediate"
     steps: list[StepConfig] = Field(
@@ -60,37 +58,39 @@ class RolloutConfig(Section):
             StepConfig(share=1.0),
         ],
         min_length=1,
-        description="of a canary, with growing shares",
+        description="steps of a canary, with growing shares",
     )
     shadow: ShadowConfig = ShadowConfig()
     split: Literal["user", "request"] = Field(
         default="user",
-        description="user: who names himself keeps his version and is evidence once a step; request: each is drawn",
+        description="user: a named user keeps one version and counts once per step; request: drawn per request",
     )
-    deadline_hours: float = Field(default=72.0, gt=0, description="of a whole trial, but for one that waits by policy")
+    deadline_hours: float = Field(
+        default=72.0, gt=0, description="of a whole trial; does not end one that waits by policy"
+    )
     at_deadline: Literal["promote", "rollback", "wait"] = Field(
-        default="rollback", description="what becomes of a trial that has not met its conditions by then"
+        default="rollback", description="outcome of a trial that has not met its conditions by the deadline"
     )
     false_alarm: float = Field(
-        default=0.01, gt=0, lt=0.5, description="chance that a version within all margins is ever taken back"
+        default=0.01, gt=0, lt=0.5, description="probability that a version within all margins is rolled back"
     )
     margins: MarginsConfig = MarginsConfig()
     broken_after: int | None = Field(
         default=20,
         ge=1,
-        description="failed answers in a step from which on a challenger that fails most is taken back, outside of "
-        "false_alarm; null: never",
+        description="number of failed answers in a step at which a challenger that fails most of its answers is "
+        "rolled back, independently of false_alarm; null: never",
     )
     tolerated: float = Field(
-        default=0.01, gt=0, lt=1, description="share of bad answers that is no worse, whatever the champion's"
+        default=0.01, gt=0, lt=1, description="share of bad answers that always passes, whatever the champion's"
     )
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "RolloutConfig":
         if any(later.share <= earlier.share for earlier, later in pairwise(self.steps)):
-            raise ValueError("steps with shares that grow")
+            raise ValueError("steps with growing shares")
         proven = [*self.shadow.proven, *(check for step in self.steps for check in step.proven)]
-        unmade = [check for check in proven if getattr(self.margins, check) is None]
-        if unmade:
-            raise ValueError(f"a margin for {unmade[0]}, which a step wants proven")
+        without_margin = [check for check in proven if getattr(self.margins, check) is None]
+        if without_margin:
+            raise ValueError(f"a margin for {without_margin[0]}, which `proven` lists")
         return self

@@ -1,9 +1,9 @@
-"""What every section of params.yaml is: frozen, strict, and without a place for keys that it does not know."""
+"""The base class of every section of params.yaml: frozen and strict; unknown keys are errors."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A section: unknown keys, other types, NaN and infinity are errors."""
+    """A section: unknown keys, values of another type, NaN and infinity are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""The section `rollout`: its defaults, a tenant's override, and what it refuses."""
+"""The section `rollout`: its defaults, a tenant's override, and the values that it refuses."""
 
 import pytest
 import yaml
@@ -13,7 +13,7 @@ def load(tmp_path, rollout, tenants=None):
     return load_params(path)
 
 
-def test_a_tenant_overrides_parts(tmp_path):
+def test_a_tenant_overrides_single_keys(tmp_path):
     own = {"acme": {"rollout": {"policy": "shadow", "margins": {"latency": None}, "shadow": {"hours": 2}}}}
     params = load(tmp_path, {"false_alarm": 0.05}, own)
     assert params.rollout.policy == "immediate"
@@ -25,7 +25,7 @@ def test_a_tenant_overrides_parts(tmp_path):
 @pytest.mark.parametrize(
     ("rollout", "wanted"),
     [
-        ({"steps": [{"share": 0.25}, {"share": 0.25}]}, "shares that grow"),
+        ({"steps": [{"share": 0.25}, {"share": 0.25}]}, "growing shares"),
         ({"steps": []}, "at least 1 item"),
         ({"steps": [{"share": 0.0}]}, "greater than 0"),
         ({"margins": {"errors": 0.9}}, "greater than or equal to 1"),
@@ -34,6 +34,6 @@ def test_a_tenant_overrides_parts(tmp_path):
         ({"steps": [{"share": 0.5, "hour": 1}]}, "hours"),
     ],
 )
-def test_what_makes_no_sense_is_refused(tmp_path, rollout, wanted):
+def test_inconsistent_values_are_refused(tmp_path, rollout, wanted):
     with pytest.raises(ConfigError, match=wanted):
         load(tmp_path, rollout)

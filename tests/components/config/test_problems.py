@@ -1,0 +1,45 @@
+"""Mistakes in params.yaml: each error says what was expected, what was found and how to fix it."""
+
+import pytest
+
+GOOD = "base: {path: base}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "got", "fix"),
+    [
+        ("trian: {}", "unknown key 'trian'", "did you mean 'train'?"),
+        ("train: {prefix_lenght: 3}", "unknown key 'prefix_lenght'", "did you mean 'prefix_length'?"),
+        ("gate: {floors: {belu: 3.0}}", "unknown key 'belu'", "did you mean 'bleu'?"),
+        ("gate: {non_inferiority: [{metrics: bleu}]}", "unknown key 'metrics'", "did you mean 'metric'?"),
+        (
+            "tenants: {acme: {train: {lerning_rate: 1.0}}}",
+            "unknown key 'lerning_rate'",
+            "did you mean 'learning_rate'?",
+        ),
+        ("tenants: {acme: {trian: {}}}", "unknown key 'trian'", "did you mean 'train'?"),
+        ("tenants: {acme: {train: {seed: 0.5}}}", "tenants.acme: train.seed = 0.5", "correct the value"),
+        ("tenants: {acme: {train: 5}}", "tenants.acme: train = 5", "correct the value"),
+        ("tenants: {7: {}}", "tenants: 7", "put the key in quotes"),
+        ("tenants: {Acme: {}}", "'Acme' under tenants", "at most 63 characters"),
+        ("tenants: {../acme: {}}", "'../acme' under tenants", "at most 63 characters"),
+        ("train: {max_steps: six}", "train.max_steps = 'six'", "correct the value"),
+        ("train: {learning_rate: .inf}", "train.learning_rate = inf", "correct the value"),
+        ("train: {learning_rate: 1e-3}", "'1e-3'", "such as 1.0e-3"),
+        ("evaluate: {split: tset}", "evaluate.split = 'tset'", "did you mean 'test'?"),
+        ("evaluate: {split: x}", "evaluate.split = 'x'", "set one of these values"),
+    ],
+)
+def test_a_wrong_line_raises_an_error_with_its_fix(refused, line, got, fix):
+    problem = refused(f"{GOOD}{line}\n")
+    assert got in problem.got
+    assert problem.fix.endswith(fix)
+    assert "\n" not in str(problem)
+
+
+def test_a_missing_section_raises_an_error(refused):
+    assert "none in" in refused("train: {}\n").got
+
+
+def test_a_long_value_is_cut(refused):
+    assert "aaa... under tenants" in refused(f"{GOOD}tenants: {{{'a' * 200}: {{}}}}\n").got
