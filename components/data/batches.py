@@ -1,4 +1,4 @@
-"""Batches of encoded pairs, and the order in which an epoch meets them. Knows no text and no model.
+"""Batches of encoded pairs, and their order within an epoch. Knows no text and no model.
 
 Shapes: B batch rows, T tokens.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 IGNORED_LABEL = -100
-"""The label of a position without loss, as torch's cross-entropy has it."""
+"""The label of a position without loss; torch's cross-entropy ignores it by default."""
 
 _POOL_BATCHES = 50
 
@@ -23,19 +23,19 @@ _POOL_BATCHES = 50
 class PaddedBatch:
     """Right-padded rows, all int64.
 
-    Decoder-only: rows of `source <eos> target <eos>`; labels stand at the position of their own token (the objective
-    shifts them), source and padding have IGNORED. Encoder-decoder: rows of sources, and labels that hold the targets.
+    Decoder-only: a row is `source <eos> target <eos>`; a label is at its own token's position (the objective shifts
+    it), source and padding have IGNORED_LABEL. Encoder-decoder: a row is a source, and its labels are the target.
     """
 
     input_ids_BT: "torch.Tensor"
     attention_mask_BT: "torch.Tensor"
     labels_BT: "torch.Tensor"
     starts_B: "torch.Tensor"
-    """Column of the token that ends each row's source: what stands between source and target stands before it."""
+    """Column of the last source token of each row; an infix is placed before it."""
 
 
 def collate(encoded: Sequence[TokenizedPair], pad_id: int, *, encoder_decoder: bool = False) -> PaddedBatch:
-    """Put at least one pair into one batch, padded on the right to its longest row."""
+    """Return one batch of at least one pair, padded on the right to the longest row."""
     import torch
 
     sources = [pair.source_ids for pair in encoded]
@@ -66,8 +66,8 @@ def _pad_rows(rows: Sequence[Sequence[int]], filler: int) -> "tuple[torch.Tensor
 def order_epoch(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     """Divide the indices of `lengths` into batches, each index once; the last batch may be smaller.
 
-    Indices are shuffled, then sorted by length within pools of batches, so that rows of one batch are about equally
-    long; the batches are shuffled again. The same arguments always give the same order.
+    Indices are shuffled, then sorted by length within pools of batches, so that the rows of a batch have similar
+    lengths; then the batches are shuffled. The same arguments always give the same order.
     """
     shuffler = random.Random(f"{seed}/{epoch}")  # noqa: S311 - an order, no secret
     indices = list(range(len(lengths)))
@@ -81,16 +81,17 @@ def order_epoch(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) 
 
 
 def group_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Divide the indices of `lengths` into groups of like lengths, at most `budget` tokens each; a longer one is alone.
+    """Divide the indices of `lengths` into groups of similar lengths with at most `budget` tokens each.
 
-    The longest come first, so that what does not fit into memory shows at once.
+    An index with more tokens than `budget` gets a group of its own. The longest come first, so that a lack of memory
+    shows at once.
     """
     groups: list[list[int]] = []
-    room = 0
+    left = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if lengths[index] > room:
+        if lengths[index] > left:
             groups.append([])
-            room = max(budget, lengths[index])
+            left = max(budget, lengths[index])
         groups[-1].append(index)
-        room -= lengths[index]
+        left -= lengths[index]
     return groups

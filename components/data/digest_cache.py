@@ -1,15 +1,16 @@
-"""Digests of files that need not be read again: what a file was like when it was read last, and its sha256.
+"""A cache of file digests: the sha256 of each file, with its size, times and inode at the time it was read.
 
-    var/digests     a line with the sha256 of the next, which is JSON: path -> ["bytes mtime ctime inode", sha256]
-                    (of a folder: its files' names with theirs, and whatever name its content has)
+    var/digests     the first line has the sha256 of the second, JSON of path -> ["size mtime ctime inode", sha256]
+                    (for a folder: the stats of its files by name, and the digest that the caller computed)
 
-A file is believed unchanged while its size, both times and its inode are. That is safe only if both times were clearly
-past when it was read: a file can be written twice within one tick of its clock (git calls such entries racily clean),
-so a fresh one is read again until it has settled. The file system's clock is taken to agree with this machine's within
-that time. What no stat shows, a disk that rots or a clock set back, is found by a full check: it starts without memory.
+A file counts as unchanged while its size, both times and its inode are unchanged. This is safe only if both times were
+clearly in the past when the file was read: a file can be written twice within one tick of the file system's clock (git
+calls such entries racily clean). A fresh file is therefore read again until its times are old enough. The clocks of the
+file system and of this machine must agree within that time. Changes that no stat shows (a failing disk, a clock that
+was set back) are found by a full check, which ignores the cache.
 
-A missing or broken index costs reading and nothing else. Several processes may use one: it is written whole, the last
-writer wins, and whatever stands in it is compared with the file. Knows no tenant.
+A missing or broken index only costs reading. Several processes may share one: it is replaced as a whole, the last
+writer wins, and every entry is compared with the file before it is used. Knows no tenant.
 """
 
 import hashlib
@@ -23,38 +24,41 @@ from pathlib import Path
 from components.storage.atomic_files import write_atomic
 
 MIN_AGE_NS = 2_000_000_000
-"""How long both times of a file must be past before its digest is remembered: the coarsest tick in use, FAT's."""
+"""Age in nanoseconds that a file's times must have before its digest is cached: FAT's tick, the coarsest in use."""
 
 _FORMAT = "prefixfleet digests 1"
 
 
 class DigestCache:
-    """The sha256 of files, read only where they may have changed; several threads may ask."""
+    """Digests of files, which are read only if they may have changed. Thread-safe."""
 
     def __init__(
         self, index: Path, root: Path, *, full_check: bool = False, now_ns: Callable[[], int] = time.time_ns
     ) -> None:
-        """Read what is remembered in `index` of files under `root`; with `full_check` believe none of it."""
+        """Load the cache of files under `root` from `index`; with `full_check` ignore it."""
         self._index, self._root, self._now_ns = index, root, now_ns
         self._stored = {} if full_check else _read_index(index)
         self._current: dict[str, tuple[str, str]] = {}
         self._has_changed = self._ignores_stored = full_check
 
     def digest_file(self, path: Path) -> str | None:
-        """Hex sha256 of a file's bytes; None where there is no such file."""
+        """Return the hex sha256 of a file's bytes; None if there is no such file."""
         try:
             return self._digest(path, _stat_file, _hash_file)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def digest_folder(self, folder: Path, compute: Callable[[Path], str]) -> str:
-        """What `compute` makes of the files that lie in a folder, always the same of the same ones."""
+        """Return `compute(folder)`, cached until a file directly in the folder changes.
+
+        `compute` must depend on these files alone.
+        """
         return self._digest(folder, _stat_folder, compute)
 
     def save(self) -> None:
-        """Remember for the next process what this one has learned, beside what others have; drop files that are gone.
+        """Write the cache, merged with the entries of other processes, without files that no longer exist.
 
-        A full check drops, once, what it has not read itself: whoever comes next does not believe it either.
+        After a full check only the digests that this process read are kept.
 
         Raises:
             WorkspaceError: the disk is full or the folder cannot be written.
@@ -86,12 +90,12 @@ class DigestCache:
 
 
 def _stat_file(path: Path) -> tuple[str, int]:
-    """What a file is like, and its newest time in nanoseconds."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
+    """Return a file's size, times and inode as text, and its newest time in nanoseconds."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise FileNotFoundError(path)
-    facts = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
-    return facts, max(found.st_mtime_ns, found.st_ctime_ns)
+    facts = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+    return facts, max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _stat_folder(folder: Path) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Names for content: a tenant's data digest and the dataset version. Knows nothing of training."""
+"""Digests of content: a tenant's data digest and the dataset version. Does not know training."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from components.errors import DataError
 
 
 def compute_file_digest(path: Path) -> str | None:
-    """Hex SHA-256 of a file's bytes; None where there is no such file."""
+    """Return the hex SHA-256 of a file's bytes; None if there is no such file."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -23,17 +23,17 @@ def compute_file_digest(path: Path) -> str | None:
 def compute_tenant_digest(
     data: Path, tenant: str, digest_file: Callable[[Path], str | None] = compute_file_digest
 ) -> str:
-    """Hex SHA-256 of a tenant's split files: their bytes, not their times or place; a missing split counts as absent.
+    """Return the hex SHA-256 of the bytes of a tenant's split files; their times and folder do not matter.
 
-    `digest_file` gives a file's digest: from `components.data.digest_cache`, say, which need not read it again.
+    `digest_file` returns a file's digest; pass `DigestCache.digest_file` to avoid reading unchanged files.
 
     Raises:
-        DataError: the tenant id is no DNS label, or the data folder has no such tenant.
+        DataError: the tenant id is not a DNS label, or the data folder has no such tenant.
 
     """
     folder = data / check_tenant_id(tenant)
     if not folder.is_dir():
-        raise DataError(f"data of tenant {tenant}", f"no folder {folder}", "run `dvc pull`, or deliver a drop for it")
+        raise DataError(f"data of tenant {tenant}", f"no folder {folder}", "run `dvc pull`, or add a drop for it")
     digest = hashlib.sha256()
     for split in SPLITS:
         digest.update(f"{split} {digest_file(folder / f'{split}.jsonl') or 'absent'}\n".encode())
@@ -41,30 +41,32 @@ def compute_tenant_digest(
 
 
 def read_dataset_version(pointer: Path) -> str:
-    """The dataset version: the md5 as it stands in data.dvc.
+    """Return the dataset version: the md5 in data.dvc.
 
     Raises:
-        DataError: the pointer is missing or is no DVC file of one output.
+        DataError: the pointer is missing or is not a DVC file with one output.
 
     """
     return str(read_pointer_output(pointer)["md5"])
 
 
 def read_pointer_output(pointer: Path) -> dict[str, Any]:
-    """The one output that a .dvc file tracks: md5, size, nfiles, hash, path.
+    """Return the one output that a .dvc file tracks: md5, size, nfiles, hash, path.
 
     Raises:
-        DataError: the file is missing, no YAML, or has no output with an md5.
+        DataError: the file is missing, is not YAML, or has no output with an md5.
 
     """
     try:
         values = yaml.safe_load(pointer.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError("a dataset version", f"no {pointer}", "take in a drop, or fetch the file from git") from None
+        raise DataError(
+            "a dataset version", f"no file {pointer}", "run `prefixfleet data take`, or restore it from git"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         line = " ".join(str(problem).split())
         raise DataError("a DVC file", f"{pointer}: {line}", "restore it from git") from None
     match values:
         case {"outs": [{"md5": str(), "path": str()} as output]}:
             return dict(output)
-    raise DataError("a DVC file of one output with its md5", f"{pointer} without it", "restore it from git")
+    raise DataError("a DVC file with one output and its md5", f"none in {pointer}", "restore it from git")

@@ -1,4 +1,4 @@
-"""Checking a drop before anything of it is used: which lines are examples, which are not and why. Knows no version."""
+"""Checks a drop before it is used: which lines are valid examples, and why the others are not. Knows no version."""
 
 import difflib
 import errno
@@ -17,7 +17,7 @@ from components.storage.atomic_files import remove_temporaries, write_atomic
 
 @dataclass(frozen=True, slots=True)
 class RejectedLine:
-    """A line that is no example: `file` is `<tenant>/<split>.jsonl`, `line` counts from 1."""
+    """A line that is not a valid example: `file` is `<tenant>/<split>.jsonl`, `line` counts from 1."""
 
     file: str
     line: int
@@ -27,7 +27,7 @@ class RejectedLine:
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """What tells one delivered file from another of the same name, or from itself after someone wrote on."""
+    """Identifies one delivered file at one time: a replaced or changed file has another stamp."""
 
     device: int
     inode: int
@@ -36,13 +36,13 @@ class FileStamp:
 
     @classmethod
     def from_status(cls, status: os.stat_result) -> "FileStamp":
-        """The stamp of a file by its status."""
+        """Return the stamp of a file from its stat result."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)
 class CheckedDrop:
-    """A checked drop: by split the examples that may be used, and the rejects."""
+    """A checked drop: the valid examples of each split, the rejected lines, and the stamps of the files read."""
 
     tenant: str
     accepted: dict[str, list[Example]]
@@ -51,31 +51,33 @@ class CheckedDrop:
 
     @property
     def line_count(self) -> int:
-        """Lines of the drop, blank ones not counted."""
+        """Lines of the drop without blank ones."""
         return sum(map(len, self.accepted.values())) + len(self.rejects)
 
     def require_usable(self, limits: DataConfig) -> None:
-        """Refuse the drop as a whole where it should be.
+        """Refuse the drop as a whole if too few of its lines are valid.
 
         Raises:
-            DataError: a split without a usable example, or a greater share of rejects than `limits.max_rejects`.
+            DataError: a split has no valid example, or the share of rejects exceeds `limits.max_rejects`.
 
         """
         if len(self.rejects) > limits.max_rejects * self.line_count:
             first = self.rejects[0]
             got = f"{len(self.rejects)} of {self.line_count}; the first is {first.file}:{first.line}: {first.reason}"
-            fix = "mend the drop, see the quarantine, or raise data.max_rejects"
+            fix = "correct the lines (see the quarantine folder), or raise data.max_rejects"
             raise DataError(f"at most {limits.max_rejects:.0%} rejected lines in the drop of {self.tenant}", got, fix)
         for split, examples in self.accepted.items():
             if not examples:
                 got = f"none in {self.tenant}/{split}.jsonl"
-                raise DataError("at least one example in each split of a drop", got, "fill the file or take it away")
+                raise DataError(
+                    "at least one example in each split of a drop", got, "add examples to the file, or remove it"
+                )
 
     def require_all_splits(self, data: Path) -> None:
-        """Refuse the drop where it would leave its tenant without a split.
+        """Refuse the drop if its tenant would still lack a split.
 
         Raises:
-            DataError: a split that neither the drop nor the tenant's folder in `data` has.
+            DataError: neither the drop nor the tenant's folder in `data` has one of the splits.
 
         """
         for split in SPLITS:
@@ -83,29 +85,33 @@ class CheckedDrop:
             if not self.accepted.get(split) and not (path.is_file() and path.read_bytes().strip()):
                 got = f"no {split} split in the drop of {self.tenant} and none in its data"
                 wanted = "train, validation and test examples of every tenant"
-                raise DataError(wanted, got, f"deliver {split}.jsonl too")
+                raise DataError(wanted, got, f"add {split}.jsonl to the drop")
 
 
 def check_drop(folder: Path, limits: DataConfig) -> CheckedDrop:
-    """Check the drop in `folder` (`drops/<tenant>`), line by line; what is not as it should be is a reject, no error.
+    """Check the drop in `folder` (`drops/<tenant>`) line by line; an invalid line becomes a reject and no error.
 
-    Hidden files and `*.tmp` are passed over, so that a delivery can be written beside and renamed.
+    Hidden files and `*.tmp` are ignored, so that a file can be written under a temporary name and then renamed.
 
     Raises:
-        DataError: the folder's name is no tenant id, it has no split file, or holds something else.
+        DataError: the folder's name is not a tenant id, or it has no split file or other files.
 
     """
     tenant = check_tenant_id(folder.name, folder.parent)
     if not folder.is_dir() or folder.is_symlink():
-        raise DataError(f"a drop of {tenant} as a folder", f"none at {folder}", "deliver <tenant>/<split>.jsonl")
+        raise DataError(
+            f"a drop of {tenant} as a folder", f"no folder {folder}", "put the files into <tenant>/<split>.jsonl"
+        )
     names = list_delivered(folder)
     for name in names:
         if name.removesuffix(".jsonl") not in SPLITS or not name.endswith(".jsonl"):
             near = difflib.get_close_matches(name, [f"{split}.jsonl" for split in SPLITS], n=1, cutoff=0.5)
-            fix = f"did you mean {near[0]!r}?" if near else "take it away"
+            fix = f"did you mean {near[0]!r}?" if near else "remove it"
             raise DataError("train.jsonl, validation.jsonl or test.jsonl", f"{tenant}/{name}", fix)
     if not names:
-        raise DataError(f"a split file in the drop of {tenant}", "none", "deliver <tenant>/<split>.jsonl")
+        raise DataError(
+            f"a split file in the drop of {tenant}", "none", "add train.jsonl, validation.jsonl or test.jsonl"
+        )
     report = CheckedDrop(tenant, accepted={}, rejects=[])
     for split in SPLITS:
         if f"{split}.jsonl" in names:
@@ -114,15 +120,15 @@ def check_drop(folder: Path, limits: DataConfig) -> CheckedDrop:
 
 
 def list_delivered(folder: Path) -> list[str]:
-    """Names in a drop's folder that count as delivered, sorted: no hidden file, no `*.tmp`."""
+    """Return the sorted names in a drop's folder, without hidden files and `*.tmp`."""
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.suffix != ".tmp")
 
 
 def quarantine_rejects(report: CheckedDrop, folder: Path) -> None:
-    """Add a report's rejects to `<folder>/<tenant>/<split>.jsonl`; a reject that stands there already is not repeated.
+    """Append a report's rejects to `<folder>/<tenant>/<split>.jsonl`; a reject that is already there is skipped.
 
     Raises:
-        WorkspaceError: the disk is full; what was in quarantine before stands.
+        WorkspaceError: the disk is full; the earlier content is kept.
 
     """
     by_file: dict[str, list[RejectedLine]] = {}
@@ -137,7 +143,7 @@ def quarantine_rejects(report: CheckedDrop, folder: Path) -> None:
 
 
 def remove_duplicates(items: Iterable[bytes]) -> list[bytes]:
-    """The items in their order, each once."""
+    """Return the items in their order without repetitions."""
     return list(dict.fromkeys(items))
 
 
@@ -147,7 +153,7 @@ def _check_split(folder: Path, split: str, limits: DataConfig, report: CheckedDr
         content, status = _read_regular_file(folder / f"{split}.jsonl")
     except OSError as problem:
         got = f"{name}: {problem.strerror or problem}"
-        raise DataError("a plain file that can be read", got, "correct the drop") from None
+        raise DataError("a readable regular file", got, "replace the file in the drop") from None
     examples = report.accepted.setdefault(split, [])
     report.stamps[split] = FileStamp.from_status(status)
     for number, line in split_numbered_lines(content):
@@ -158,12 +164,12 @@ def _check_split(folder: Path, split: str, limits: DataConfig, report: CheckedDr
 
 
 def _read_regular_file(path: Path) -> tuple[bytes, os.stat_result]:
-    # Not to wait for a pipe, not to follow a link out of the drop.
+    # Does not block on a pipe and does not follow a link out of the drop.
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "no plain file")
+            raise OSError(errno.EINVAL, "not a regular file")
         with open(handle, "rb", closefd=False) as file:
             return file.read(), status
     finally:

@@ -1,4 +1,4 @@
-"""Drops as they lie on disk: which are there, and how a used one is taken away without losing a newer delivery.
+"""Drops on disk: lists them, and removes used ones without losing files that were delivered meanwhile.
 
 Knows no importer and no version.
 """
@@ -16,12 +16,12 @@ _TAKEN_SUFFIX = ".taken.tmp"
 
 
 def list_pending(drops: Path) -> list[Path]:
-    """The entries of the drops folder that hold something, sorted; hidden ones and empty folders are passed over.
+    """Return the sorted entries of the drops folder without hidden ones and empty folders.
 
-    What an interrupted `remove_checked_files` left half done is put back first, so that nothing delivered stays unseen.
+    Files that an interrupted `remove_checked_files` renamed are restored first, so that no delivered file is missed.
 
     Raises:
-        WorkspaceError: a file cannot be put back.
+        WorkspaceError: a file cannot be restored.
 
     """
     if not drops.is_dir():
@@ -36,7 +36,7 @@ def list_pending(drops: Path) -> list[Path]:
 
 
 def remove_checked_files(report: CheckedDrop, folder: Path) -> None:
-    """Remove a drop's files where they still are what was checked; a file delivered or grown since then stays.
+    """Remove the files of a drop that are unchanged since the check; a replaced or changed file stays.
 
     Raises:
         WorkspaceError: a file cannot be removed.
@@ -45,7 +45,7 @@ def remove_checked_files(report: CheckedDrop, folder: Path) -> None:
     for split, stamp in report.stamps.items():
         path = folder / f"{split}.jsonl"
         taken = path.with_name(f".{path.name}{_TAKEN_SUFFIX}")
-        with convert_disk_errors(f"take away {path}"):
+        with convert_disk_errors(f"remove {path}"):
             try:
                 path.rename(taken)
             except FileNotFoundError:
@@ -59,13 +59,13 @@ def remove_checked_files(report: CheckedDrop, folder: Path) -> None:
 
 
 def add_to_drop(folder: Path, examples: Iterable[Example]) -> None:
-    """Add examples, which `problem_of` finds nothing wrong with, to a drop's training split behind what waits there.
+    """Append examples that `find_problem` accepts to a drop's training split.
 
-    A line that waits there already is not added again, so that a delivery may be tried again. One delivers at a time;
-    an intake at work sees that the file has changed, and leaves it for the next.
+    A line that is already in the file is skipped, so that a call may be retried. Only one process may add at a time. An
+    intake that is running meanwhile sees that the file has changed and leaves it for the next intake.
 
     Raises:
-        WorkspaceError: the disk is full; what waited stands.
+        WorkspaceError: the disk is full; the earlier content is kept.
 
     """
     path = folder / "train.jsonl"
@@ -81,7 +81,7 @@ def add_to_drop(folder: Path, examples: Iterable[Example]) -> None:
 
 
 def _restore_file(taken: Path, path: Path) -> None:
-    with convert_disk_errors(f"put back {path}"):
+    with convert_disk_errors(f"restore {path}"):
         try:
             os.link(taken, path)
         except FileExistsError:

@@ -1,4 +1,4 @@
-"""Dataset versions by DVC's command line: pull, add, push, commit. Knows no tenant and no example."""
+"""Runs DVC's command line: pull, add, push, commit. Knows no tenant and no example."""
 
 import json
 import os
@@ -17,30 +17,30 @@ _DISK_FULL_MESSAGE = "No space left on device"
 
 
 def pull(workspace: Path, *targets: str) -> None:
-    """Fetch data/ as data.dvc names it (or other targets) from the remote.
+    """Fetch the version of data/ in data.dvc (or other targets) from the remote.
 
     Raises:
-        WorkspaceError: no remote, a remote that cannot be reached or lacks the files, or no DVC workspace.
+        WorkspaceError: there is no remote, it cannot be reached or lacks the files, or this is not a DVC workspace.
 
     """
     _run_with_remote(workspace, "pull", *(targets or (POINTER_FILE,)))
 
 
 def push(workspace: Path, *targets: str) -> None:
-    """Send what the workspace tracks (or only the targets) to the remote.
+    """Send everything that the workspace tracks (or only the targets) to the remote.
 
     Raises:
-        WorkspaceError: no remote, or one that cannot be reached.
+        WorkspaceError: there is no remote, or it cannot be reached.
 
     """
     _run_with_remote(workspace, "push", *targets)
 
 
 def add_data(workspace: Path) -> str:
-    """Make data/ as it lies a version in the cache and in data.dvc; return the dataset version.
+    """Add data/ to the cache and write data.dvc; return the dataset version.
 
     Raises:
-        WorkspaceError: no data/, no DVC workspace, or a full disk.
+        WorkspaceError: there is no data/, this is not a DVC workspace, or the disk is full.
 
     """
     add(workspace, "data")
@@ -48,58 +48,59 @@ def add_data(workspace: Path) -> str:
 
 
 def add(workspace: Path, target: str) -> None:
-    """Track a folder: its files go to the cache, `<target>.dvc` is written.
+    """Track a folder: copy its files to the cache and write `<target>.dvc`.
 
     Raises:
-        WorkspaceError: what DVC says.
+        WorkspaceError: DVC failed; the message has its error.
 
     """
     run_dvc(workspace, "add", target)
 
 
 def commit(workspace: Path) -> None:
-    """Record the outputs as they lie in dvc.lock and the cache, for a run that dvc repro did not start.
+    """Record the present outputs in dvc.lock and the cache, for a run that `dvc repro` did not start.
 
     Raises:
-        WorkspaceError: what DVC says.
+        WorkspaceError: DVC failed; the message has its error.
 
     """
     run_dvc(workspace, "commit", "--force")
 
 
 def has_remote(workspace: Path) -> bool:
-    """Say whether a default remote is configured.
+    """Return whether a default remote is configured.
 
     Raises:
-        WorkspaceError: no DVC workspace.
+        WorkspaceError: this is not a DVC workspace.
 
     """
     return bool(_find_default_remote(workspace))
 
 
 def is_clean(workspace: Path) -> bool:
-    """Say whether data/ is what data.dvc names.
+    """Return whether data/ is the version in data.dvc.
 
     Raises:
-        WorkspaceError: no DVC workspace, or no data.dvc.
+        WorkspaceError: this is not a DVC workspace, or there is no data.dvc.
 
     """
     return not json.loads(run_dvc(workspace, "status", "--json", POINTER_FILE) or "{}")
 
 
 def run_dvc(workspace: Path, *arguments: str) -> str:
-    """Run one DVC command in the workspace and return what it prints.
+    """Run one DVC command in the workspace and return its stdout.
 
     Raises:
-        WorkspaceError: it fails; `got` is DVC's own words.
+        WorkspaceError: the command failed; `got` is DVC's error.
 
     """
     finished = _call_dvc(workspace, *arguments)
     if finished.returncode:
-        command = f"`dvc {' '.join(arguments)}` to succeed in {workspace}"
-        words = _extract_error(finished.stderr)
-        fix = "free space on this disk and run again" if _DISK_FULL_MESSAGE in words else "run it by hand to see more"
-        raise WorkspaceError(command, words, fix)
+        wanted = f"`dvc {' '.join(arguments)}` to succeed in {workspace}"
+        error = _extract_error(finished.stderr)
+        full = "free space on this disk and run the command again"
+        fix = full if _DISK_FULL_MESSAGE in error else "run this command by hand to see its whole output"
+        raise WorkspaceError(wanted, error, fix)
     return finished.stdout
 
 
@@ -107,13 +108,13 @@ def _run_with_remote(workspace: Path, verb: str, *targets: str) -> None:
     finished = _call_dvc(workspace, verb, *targets)
     if not finished.returncode:
         return
-    words = _extract_error(finished.stderr)
+    error = _extract_error(finished.stderr)
     remote = _find_default_remote(workspace)
-    if _NO_REMOTE_MESSAGE in words or not remote:
-        fix = "`dvc remote add -d NAME URL`" + (", or set data.push to false" if verb == "push" else "")
+    if _NO_REMOTE_MESSAGE in error or not remote:
+        fix = "run `dvc remote add -d NAME URL`" + (", or set data.push to false" if verb == "push" else "")
         raise WorkspaceError(f"a DVC remote to {verb}", f"none configured in {workspace}", fix)
     fix = f"check remote {remote!r} in `dvc remote list`, its URL and credentials"
-    raise WorkspaceError(f"to {verb} with the DVC remote {remote!r}", words, fix)
+    raise WorkspaceError(f"`dvc {verb}` with the remote {remote!r} to succeed", error, fix)
 
 
 def _find_default_remote(workspace: Path) -> str:
@@ -122,9 +123,9 @@ def _find_default_remote(workspace: Path) -> str:
 
 def _call_dvc(workspace: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     if not (workspace / ".dvc").is_dir():
-        fix = "run from the workspace's top folder, or `dvc init` there"
-        raise WorkspaceError("a DVC workspace", f"none at {workspace}", fix)
-    # -P: the workspace's own folders must not stand in for modules of DVC.
+        fix = "run from the workspace's top folder, or run `dvc init` there"
+        raise WorkspaceError("a DVC workspace", f"no .dvc folder in {workspace}", fix)
+    # -P: DVC must not import a folder of the workspace that has the name of one of its modules.
     command = [sys.executable, "-P", "-m", "dvc", *arguments]
     return subprocess.run(
         command,
@@ -138,5 +139,5 @@ def _call_dvc(workspace: Path, *arguments: str) -> "subprocess.CompletedProcess[
 
 
 def _extract_error(output: str) -> str:
-    said = output.rpartition("ERROR:")[2].partition("Having any troubles")[0]
-    return " ".join(said.split()) or "no word from DVC"
+    error = output.rpartition("ERROR:")[2].partition("Having any troubles")[0]
+    return " ".join(error.split()) or "a failure without a message"

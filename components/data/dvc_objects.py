@@ -1,8 +1,9 @@
-"""What DVC's stores hold of one tenant: found by every listing of a folder that a store has, and deleted.
+"""Finds and deletes the objects of one tenant in DVC's cache and remotes.
 
-Objects are named by their content, so two tenants may share one; only those go that nothing else refers to: no other
-folder's listing in any store, and no single file that data.dvc, dvc.lock or any commit of them names. Listings stay:
-they name files and digests, and older dataset versions need them for the other tenants. Knows no registry.
+Objects are named by their content, so two tenants may share one. An object is the tenant's own if a folder listing in
+some store names it for the tenant, and nothing else refers to it: no listing entry of another folder in any store, and
+no single file in data.dvc, dvc.lock or any commit of them. Listings themselves are kept: they hold only file names and
+digests, and older dataset versions need them for the other tenants. Knows no registry.
 """
 
 import json
@@ -29,27 +30,27 @@ class DvcStore:
 
 
 def find_owned_objects(workspace: Path, tenant: str) -> dict[str, list[str]]:
-    """Store -> the objects in it that are the tenant's alone.
+    """Return store name -> the objects in it that only the tenant uses.
 
     Raises:
         WorkspaceError: a remote cannot be read.
     """
     with _open_stores(workspace) as stores:
-        return {store.name: found for store, found in _find_owned(workspace, stores, tenant)}
+        return {store.name: objects for store, objects in _find_owned(workspace, stores, tenant)}
 
 
 def delete_objects(workspace: Path, tenant: str) -> dict[str, int]:
-    """Delete them, from the cache and from every remote; returns how many a store.
+    """Delete the tenant's own objects from the cache and every remote; return store name -> number deleted.
 
     Raises:
-        WorkspaceError: a remote cannot be read or written; what was deleted by then is gone.
+        WorkspaceError: a remote cannot be read or written; some objects may be deleted already.
     """
     deleted: dict[str, int] = {}
     with _open_stores(workspace) as stores:
-        for store, found in list(_find_owned(workspace, stores, tenant)):
-            for name in found:
+        for store, objects in list(_find_owned(workspace, stores, tenant)):
+            for name in objects:
                 store.object_db.delete(name)
-            deleted[store.name] = len(found)
+            deleted[store.name] = len(objects)
     return deleted
 
 
@@ -61,24 +62,24 @@ def _find_owned(workspace: Path, stores: list[DvcStore], tenant: str) -> Iterato
         for name in present[store.name]:
             if name.endswith(_LISTING_SUFFIX):
                 for entry in json.loads(store.object_db.fs.cat_file(store.object_db.oid_to_path(name))):
-                    mine = entry["relpath"].split("/")[0] == tenant
-                    (own if mine else others).add(entry["md5"])
+                    is_own = entry["relpath"].split("/")[0] == tenant
+                    (own if is_own else others).add(entry["md5"])
     for store in stores:
         yield store, sorted((own - others) & present[store.name])
 
 
 def _find_single_file_digests(workspace: Path) -> set[str]:
-    """Every digest of a single file in pointers and lock files, of today and of all commits."""
+    """Return every digest of a single file in the .dvc files and dvc.lock of the work tree and of all commits."""
     command = ["git", "-C", str(workspace), "log", "--all", "--format=", "-p", "--", "*.dvc", "dvc.lock"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    lying = [*workspace.glob("*.dvc"), workspace / "dvc.lock"]
-    texts = [done.stdout, *(path.read_text(encoding="utf-8") for path in lying if path.is_file())]
+    present = [*workspace.glob("*.dvc"), workspace / "dvc.lock"]
+    texts = [done.stdout, *(path.read_text(encoding="utf-8") for path in present if path.is_file())]
     return {digest for text in texts for digest in _MD5.findall(text)}
 
 
 @contextmanager
 def _open_stores(workspace: Path) -> Iterator[list[DvcStore]]:
-    """The cache and all remotes, open. What DVC says on the way becomes a WorkspaceError."""
+    """Open the cache and all remotes; errors of DVC inside the block become a WorkspaceError."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -89,4 +90,6 @@ def _open_stores(workspace: Path) -> Iterator[list[DvcStore]]:
             yield [DvcStore("DVC cache", repo.cache.local), *remotes]
     except (DvcException, OSError) as problem:
         fix = "check the remotes in `dvc remote list`, their URLs and credentials"
-        raise WorkspaceError("to read and write DVC's stores", " ".join(str(problem).split()), fix) from problem
+        raise WorkspaceError(
+            "a readable and writable DVC cache and remotes", " ".join(str(problem).split()), fix
+        ) from problem

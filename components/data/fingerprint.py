@@ -1,4 +1,4 @@
-"""The fingerprint: one name for everything that decides what a trained prefix is. Pure; knows no file."""
+"""The fingerprint: one digest of everything that determines a trained prefix. Pure; knows no file."""
 
 import hashlib
 import json
@@ -7,17 +7,18 @@ from typing import Any
 from components.config import TrainConfig
 
 _NEWER_FIELD_DEFAULTS = {"patience": None}
-"""Fields that are younger than the artifact schema, with the value at which a prefix is trained as before them."""
+"""Fields that were added after the artifact schema, and the value that changes nothing: with it a field is left out,
+so that older prefixes keep their fingerprint."""
 
 
 def compute_fingerprint(
     *, data_digest: str, train: TrainConfig, base_digest: str, artifact_schema: int, shared: str | None = None
 ) -> str:
-    """Hex SHA-256 over canonical JSON of tenant data, effective train config, base and artifact schema.
+    """Return the hex SHA-256 over canonical JSON of tenant data, effective train config, base and artifact schema.
 
-    `shared` is the fingerprint of the prefix that this one stands on.
+    `shared` is the fingerprint of the shared prefix; None if the tenant has none.
 
-    Two runs with one fingerprint train the same prefix, so the second need not be done.
+    Two runs with the same fingerprint train the same prefix, so the second can be skipped.
     """
     values: dict[str, Any] = {
         "artifact_schema": artifact_schema,

@@ -1,8 +1,8 @@
-"""Drops into a new dataset version: check, quarantine, merge, version, push, swap; or the old version stands.
+"""Makes a new dataset version from drops: check, quarantine, merge, version, push, swap.
 
-Nothing that is live changes before the new version is complete, in DVC's cache and (with `data.push`) on the remote.
-Drops are taken away last: after a kill in between they are merged again, and add nothing twice.
-Knows no lock: one intake at a time is the caller's part.
+data/ and data.dvc change only after the new version is complete in DVC's cache and (with `data.push`) on the remote; if
+any step fails, the old version stays. Drops are removed last: after a kill they are merged again, and duplicates are
+left out. Takes no lock: the caller must run one intake at a time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,13 +23,13 @@ QUARANTINE_FOLDER = "quarantine"
 
 @dataclass(frozen=True)
 class IntakeResult:
-    """What became of the drops.
+    """The result of taking drops in.
 
     Attributes:
-        version: the dataset version that stands now; empty where the workspace has none yet.
-        changed: tenants whose data is new in it, sorted.
-        refused: by tenant (or stray name) why its drop was refused; the drop lies where it was.
-        rejects: lines written to quarantine, of refused drops too.
+        version: the present dataset version; "" if the workspace has none yet.
+        changed: sorted tenants whose data changed.
+        refused: tenant (or name of a stray entry) -> why its drop was refused; such a drop stays where it is.
+        rejects: number of lines written to quarantine, including those of refused drops.
 
     """
 
@@ -42,12 +42,12 @@ class IntakeResult:
 def take_drops(workspace: Path, limits: DataConfig, tenants: Sequence[str] | None = None) -> IntakeResult:
     """Merge the drops (of all tenants, or of those named) into data/ as a new dataset version.
 
-    A drop's examples are appended to its splits, exact duplicates left out. A refused drop stops no other tenant's.
+    A drop's examples are appended to its splits without exact duplicates. A refused drop does not stop the others.
 
     Raises:
-        DataError: a name in `tenants` is no tenant id, or data.dvc is broken.
-        WorkspaceError: data/ is not what data.dvc names, DVC fails, the remote is missing, the disk is full. The old
-            version and all drops stand.
+        DataError: a name in `tenants` is not a tenant id, or data.dvc is broken.
+        WorkspaceError: data/ is not the version in data.dvc, DVC fails, the remote is missing, or the disk is full. The
+            old version and all drops are kept.
 
     """
     chosen = None if tenants is None else {check_tenant_id(tenant) for tenant in tenants}
@@ -85,18 +85,18 @@ def take_drops(workspace: Path, limits: DataConfig, tenants: Sequence[str] | Non
 
 
 def require_current_data(workspace: Path) -> None:
-    """Fetch data/ where it is missing. Raises WorkspaceError where it is not what data.dvc names."""
+    """Fetch data/ if it is missing. Raise WorkspaceError if it is not the version in data.dvc."""
     if not (workspace / dvc.POINTER_FILE).exists():
         return
     if not (workspace / swap.DATA_FOLDER).exists():
         dvc.pull(workspace)
     elif not dvc.is_clean(workspace):
-        fix = "`dvc add data` keeps what lies there, `dvc checkout data.dvc` takes what data.dvc names"
-        raise WorkspaceError("data/ as data.dvc names it", f"another in {workspace}", fix)
+        fix = "run `dvc add data` to keep these files, or `dvc checkout data.dvc` to restore that version"
+        raise WorkspaceError("the version of data/ that data.dvc names", f"changed files in {workspace / 'data'}", fix)
 
 
 def _merge_splits(folder: Path, report: CheckedDrop, limits: DataConfig) -> dict[str, bytes]:
-    """Content of the splits that the drop changes; what stood in them stays as it is, byte by byte."""
+    """Return the new content of the splits that the drop changes; their old bytes are kept as a prefix."""
     merged: dict[str, bytes] = {}
     for split in SPLITS:
         path = folder / f"{split}.jsonl"
@@ -118,7 +118,7 @@ def _create_merged_version(workspace: Path, changed: dict[str, dict[str, bytes]]
 
 @contextmanager
 def create_version(workspace: Path, *, push: bool) -> Iterator[Path]:
-    """A copy of data/ to change inside; afterwards it is the dataset's version, and when anything fails nothing is."""
+    """Yield a copy of data/ to change; it becomes the new version at the end, or is discarded if anything fails."""
     try:
         staged = swap.stage_copy(workspace)
         yield staged
@@ -132,7 +132,7 @@ def create_version(workspace: Path, *, push: bool) -> Iterator[Path]:
 
 
 def _add_staged(workspace: Path) -> None:
-    """Version the staged folder. In .gitignore its passing name, which DVC adds, gives way to data/ itself."""
+    """Add the staged folder to DVC, and replace its name, which DVC adds to .gitignore, by data/."""
     dvc.add(workspace, swap.STAGED_FOLDER)
     path = workspace / ".gitignore"
     if not path.exists():

@@ -1,7 +1,7 @@
-"""Records as sources: `{"name": "Blue Spice", "food": "Thai"}` as the text that a tenant's data write it as.
+"""Turns records such as `{"name": "Blue Spice", "food": "Thai"}` into source texts in the form of a tenant's data.
 
-A form is written as an example of itself: `key : value | key : value`. It is found by looking at sources, and applied
-to records. Knows no tenant and no file.
+A form is written as an example with two fields: `key : value | key : value`. It is detected from sources and applied to
+records. Knows no tenant and no file.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from components.errors import DataError
 
 DEFAULT_FORM = "key : value | key : value"
-"""That of the E2E importer and of the built-in tenants."""
+"""The form of the E2E importer and of the built-in tenants."""
 
 _FORM_PATTERN = re.compile(r"(?P<lead>.*?)key(?P<within>.+?)value(?P<between>.+)key(?P=within)value", re.DOTALL)
 _KNOWN_FORMS = (
@@ -27,9 +27,9 @@ SourceRecord = Mapping[str, RecordValue | Sequence[RecordValue]]
 
 
 def detect_form(sources: Iterable[str]) -> str | None:
-    """The known form that nine tenths of the sources are written in; None where they are in none.
+    """Return the known form of at least 90 % of the sources; None if there is none.
 
-    A source of one field alone shows no separator, and does not speak for a form.
+    A source with a single field has no separator and matches no form.
     """
     texts = list(sources)
     for form in _KNOWN_FORMS:
@@ -46,10 +46,10 @@ def detect_form(sources: Iterable[str]) -> str | None:
 
 
 def linearize_record(record: SourceRecord, form: str = DEFAULT_FORM) -> str:
-    """A record as a source; white space in a value becomes one space, and a key with many values stands once for each.
+    """Return a record as a source; runs of white space become one space, and a list gives one field per value.
 
     Raises:
-        DataError: the record is empty, or `form` is none.
+        DataError: the record is empty, or `form` is not a form.
     """
     lead, within, between = _split_form(form)
     fields = [
@@ -58,15 +58,16 @@ def linearize_record(record: SourceRecord, form: str = DEFAULT_FORM) -> str:
         for value in ([values] if isinstance(values, RecordValue) else values)
     ]
     if not fields:
-        raise DataError("a record with at least one field", "an empty one", "give keys and values")
+        raise DataError("a record with at least one field", "an empty record", "pass keys and values")
     return lead + between.join(fields)
 
 
 def _split_form(form: str) -> tuple[str, str, str]:
-    found = _FORM_PATTERN.fullmatch(form)
-    if found is None:
-        raise DataError(f"a form as {DEFAULT_FORM!r}", repr(form), "write it so, with the tenant's own separators")
-    return found["lead"], found["within"], found["between"]
+    match = _FORM_PATTERN.fullmatch(form)
+    if match is None:
+        fix = "write `key` and `value` twice, with the tenant's separators"
+        raise DataError(f"a form such as {DEFAULT_FORM!r}", repr(form), fix)
+    return match["lead"], match["within"], match["between"]
 
 
 def _to_one_line(value: RecordValue) -> str:

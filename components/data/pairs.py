@@ -16,27 +16,27 @@ TextPairs = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class TokenizedPair:
-    """Token ids of one training pair; both end with the end-of-text id (or the code that a tokenizer puts there)."""
+    """Token ids of one training pair; source and target both end with the end-of-text id of their tokenizer."""
 
     source_ids: tuple[int, ...]
     target_ids: tuple[int, ...]
 
     @property
     def length(self) -> int:
-        """Tokens of source and target together."""
+        """Number of tokens of source and target together."""
         return len(self.source_ids) + len(self.target_ids)
 
 
 class TokenizedPairs(Sequence[TokenizedPair]):
-    """Encoded pairs as arrays, wherever these lie (a mapped file, say); a pair is made when it is asked for."""
+    """Encoded pairs as arrays, in memory or in a mapped file; a pair object is made only when it is indexed."""
 
     def __init__(self, ids_N: NDArray[np.int32], sizes_R2: NDArray[np.int32], starts_R: NDArray[np.int64]) -> None:
-        """Each pair's source and, right behind it, its target stand in `ids_N` from `starts_R` on."""
+        """Pair r's source, directly followed by its target, begins in `ids_N` at `starts_R[r]`."""
         self.ids_N, self.sizes_R2, self._starts_R = ids_N, sizes_R2, starts_R
 
     @classmethod
     def from_contiguous(cls, ids_N: NDArray[np.int32], sizes_R2: NDArray[np.int32]) -> "TokenizedPairs":
-        """Pairs that follow one another without a gap."""
+        """Return pairs that follow one another in `ids_N` without gaps."""
         lengths_R = sizes_R2.sum(axis=1, dtype=np.int64)
         return cls(ids_N, sizes_R2, lengths_R.cumsum() - lengths_R)
 
@@ -58,7 +58,7 @@ class TokenizedPairs(Sequence[TokenizedPair]):
 
 
 def count_pair_tokens(pairs: Sequence[TokenizedPair]) -> NDArray[np.int32]:
-    """Tokens of every source and target, [R, 2], without making a pair where they are known."""
+    """Return the number of tokens of every source and target, [R, 2]."""
     if isinstance(pairs, TokenizedPairs):
         return pairs.sizes_R2
     sizes = [(len(pair.source_ids), len(pair.target_ids)) for pair in pairs]

@@ -1,6 +1,6 @@
-"""A dataset version without a tenant.
+"""Makes a dataset version without one tenant.
 
-Knows no store: see `components.data.dvc_objects` for what older versions hold of the tenant.
+Does not remove the tenant's objects of older versions from DVC's stores: see `components.data.dvc_objects`.
 """
 
 import shutil
@@ -12,10 +12,10 @@ from components.storage.atomic_files import convert_disk_errors
 
 
 def remove_from_dataset(workspace: Path, tenant: str, *, push: bool) -> bool:
-    """Make a dataset version without the tenant; says whether it had data in the last one.
+    """Make a dataset version without the tenant; return whether the tenant had data before.
 
     Raises:
-        WorkspaceError: data/ is not what data.dvc names, DVC fails, or the disk is full. The last version stands.
+        WorkspaceError: data/ is not the version in data.dvc, DVC fails, or the disk is full. The old version is kept.
     """
     swap.recover_swap(workspace)
     if not (workspace / dvc.POINTER_FILE).exists():

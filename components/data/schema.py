@@ -1,4 +1,4 @@
-"""What an example is, and how a split lies on disk: one JSON object a line, UTF-8. Knows no drop and no tokenizer."""
+"""Examples, and the format of a split on disk: UTF-8, one JSON object per line. Knows no drop and no tokenizer."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ SPLITS: tuple[str, ...] = ("train", "validation", "test")
 
 MAX_SLICE_CHARS = 64
 ALL_SLICE = "all"
-"""The slice that every report has; no example may name it."""
+"""The slice of the whole split, which every report has; no example may use this name."""
 
 _LINE_KEYS = ("source", "references", "slice")
 _LINE_FORMAT = 'a line {"source": str, "references": [str, ...], "slice": str?}'
@@ -22,7 +22,7 @@ _LINE_FORMAT = 'a line {"source": str, "references": [str, ...], "slice": str?}'
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One input with the outputs that are right for it; `slice` names the part of a split that it is reported in."""
+    """One input with its correct outputs; `slice` names the part of the split whose metrics it counts in, if any."""
 
     source: str
     references: tuple[str, ...]
@@ -30,22 +30,22 @@ class Example:
 
 
 def check_tenant_id(text: str, place: Path | None = None) -> str:
-    """Return `text` where it is a DNS label; `place` is the folder that it was found in, for the message.
+    """Return `text` if it is a DNS label; `place` is the folder it was found in, for the message.
 
     Raises:
-        DataError: it is not; nothing of it may be used as a path.
+        DataError: it is not a DNS label; never use it as a path.
 
     """
     if not TENANT_ID.fullmatch(text):
         shown = text if len(text) <= 80 else f"{text[:77]}..."
         got = repr(shown) if place is None else f"{shown!r} in {place}"
-        fix = "use a-z, 0-9 and '-' inside, at most 63 characters"
+        fix = "use a-z, 0-9 and inner '-', at most 63 characters"
         raise DataError("a tenant id that is a DNS label", got, fix)
     return text
 
 
 def find_problem(example: Example, limits: DataConfig) -> str | None:
-    """Say what is wrong with an example: emptiness, size, text that UTF-8 cannot hold; None where nothing is."""
+    """Return why an example is invalid (empty, too long, not encodable in UTF-8); None if it is valid."""
     if not example.source.strip():
         return "source is empty"
     if len(example.source) > limits.max_source_chars:
@@ -62,11 +62,11 @@ def find_problem(example: Example, limits: DataConfig) -> str | None:
             return f"reference {number} has {len(reference)} characters, more than {limit}"
     if example.slice is not None:
         if not example.slice.strip() or len(example.slice) > MAX_SLICE_CHARS:
-            return f"slice is empty or longer than {MAX_SLICE_CHARS} characters"
+            return f"slice is blank or longer than {MAX_SLICE_CHARS} characters"
         if example.slice == ALL_SLICE:
-            return f"slice {ALL_SLICE!r} is kept for the whole split"
+            return f"slice {ALL_SLICE!r} is reserved for the whole split"
     if any(_is_unwritable(text) for text in (example.source, *example.references, example.slice or "")):
-        return "half of a surrogate pair, which UTF-8 cannot hold"
+        return "a lone surrogate (half of a \\u pair), which UTF-8 cannot encode"
     return None
 
 
@@ -74,19 +74,19 @@ def parse_line(text: str, limits: DataConfig) -> Example:
     """Read one line of a split file.
 
     Raises:
-        DataError: no JSON object, an unknown or missing key, a wrong type, or what `find_problem` finds;
-            its `got` is the reason.
+        DataError: the line is not a JSON object, a key is unknown or missing, a type is wrong, or `find_problem` finds
+            a problem; `got` is the reason.
 
     """
     try:
         values = json.loads(text, object_pairs_hook=_refuse_duplicate_keys)
     except (ValueError, RecursionError) as problem:
-        told = f"{problem.msg}, column {problem.colno}" if isinstance(problem, json.JSONDecodeError) else str(problem)
-        raise DataError(_LINE_FORMAT, f"broken JSON: {told}", "correct the line") from None
+        cause = f"{problem.msg}, column {problem.colno}" if isinstance(problem, json.JSONDecodeError) else str(problem)
+        raise DataError(_LINE_FORMAT, f"broken JSON: {cause}", "correct the line") from None
     if not isinstance(values, dict):
-        raise DataError(_LINE_FORMAT, f"JSON of type {type(values).__name__}", "write one object a line")
+        raise DataError(_LINE_FORMAT, f"JSON of type {type(values).__name__}", "write one object per line")
     if unknown := sorted(set(values) - set(_LINE_KEYS)):
-        raise DataError(_LINE_FORMAT, f"unknown key {unknown[0]!r}", f"keep to {', '.join(_LINE_KEYS)}")
+        raise DataError(_LINE_FORMAT, f"unknown key {unknown[0]!r}", f"use only {', '.join(_LINE_KEYS)}")
     example = Example(
         _read_string(values, "source"), _read_strings(values, "references"), _read_optional_string(values, "slice")
     )
@@ -96,7 +96,7 @@ def parse_line(text: str, limits: DataConfig) -> Example:
 
 
 def split_numbered_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give the lines that are not blank with their numbers from 1; only a line feed ends one (U+2028 is text)."""
+    """Yield (number from 1, line) of the lines that are not blank; only a line feed ends a line (U+2028 does not)."""
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if line.strip():
             yield number, line
@@ -117,18 +117,20 @@ def decode_line(line: bytes) -> str:
 
 
 def read_split(path: Path, limits: DataConfig) -> list[Example]:
-    """Read a split file whole, in its order.
+    """Return all examples of a split file in their order.
 
     Raises:
-        DataError: the file is missing or holds no example, or a line is wrong (named as file:line).
+        DataError: the file is missing or has no example, or a line is invalid (named as file:line).
 
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError("a split file", f"none at {path}", "run `dvc pull`, or deliver the split as a drop") from None
+        raise DataError("a split file", f"no file {path}", "run `dvc pull`, or add the split as a drop") from None
     except OSError as problem:
-        raise DataError("a split file", f"{path}: {problem.strerror}", "correct the path or its rights") from None
+        raise DataError(
+            "a readable split file", f"{path}: {problem.strerror}", "correct the file's permissions"
+        ) from None
     examples = []
     for number, line in split_numbered_lines(content):
         try:
@@ -136,12 +138,12 @@ def read_split(path: Path, limits: DataConfig) -> list[Example]:
         except DataError as problem:
             raise DataError(problem.wanted, f"{path}:{number}: {problem.got}", problem.fix) from None
     if not examples:
-        raise DataError("at least one example in a split", f"an empty {path}", "deliver examples for it as a drop")
+        raise DataError("at least one example in a split", f"none in {path}", "add examples for it as a drop")
     return examples
 
 
 def format_line(example: Example) -> str:
-    """Write one example as its line, line feed included; the same example always gives the same bytes."""
+    """Return an example's line with its line feed; the same example always gives the same text."""
     values: dict[str, Any] = {"source": example.source, "references": list(example.references)}
     if example.slice is not None:
         values["slice"] = example.slice
@@ -149,26 +151,26 @@ def format_line(example: Example) -> str:
 
 
 def write_split(path: Path, examples: Iterable[Example]) -> None:
-    """Write a split file atomically; folders are made. It does not check: what reads the file does.
+    """Write a split file atomically and create its folders. Examples are not checked against any limits.
 
     Raises:
-        DataError: a text that UTF-8 cannot hold.
-        WorkspaceError: the disk is full; the old file stands.
+        DataError: UTF-8 cannot encode a text.
+        WorkspaceError: the disk is full; the old file is kept.
 
     """
     try:
         content = "".join(map(format_line, examples)).encode("utf-8")
     except UnicodeEncodeError as problem:
-        fix = "drop the half of a surrogate pair"
-        raise DataError("text that UTF-8 can hold", f"{problem.object[problem.start]!r} for {path}", fix) from None
+        fix = "remove this character, half of a surrogate pair"
+        raise DataError("text that UTF-8 can encode", f"{problem.object[problem.start]!r} for {path}", fix) from None
     write_atomic(path, content)
 
 
 def list_tenants(data: Path) -> list[str]:
-    """Name the tenants of a data folder, sorted; hidden entries are passed over. A missing folder has none.
+    """Return the sorted tenants of a data folder without hidden entries; none if the folder is missing.
 
     Raises:
-        DataError: an entry is no folder or its name is no tenant id.
+        DataError: an entry is not a folder, or its name is not a tenant id.
 
     """
     if not data.is_dir():
@@ -177,14 +179,16 @@ def list_tenants(data: Path) -> list[str]:
     for entry in entries:
         check_tenant_id(entry.name, data)
         if not entry.is_dir():
-            raise DataError(f"one folder a tenant in {data}", f"a file {entry.name}", "move it away")
+            raise DataError(
+                f"only tenants' folders in {data}", f"the file {entry.name}", "move the file to another folder"
+            )
     return [entry.name for entry in entries]
 
 
 def _read_string(values: dict[str, Any], key: str) -> str:
     if not isinstance(value := values.get(key), str):
-        got = f"{key} of type {type(value).__name__}" if key in values else f"no {key}"
-        raise DataError(_LINE_FORMAT, got, f"give {key} as a string")
+        got = f"{key} of type {type(value).__name__}" if key in values else f"no key {key!r}"
+        raise DataError(_LINE_FORMAT, got, f"write {key} as a string")
     return value
 
 
@@ -195,14 +199,14 @@ def _read_optional_string(values: dict[str, Any], key: str) -> str | None:
 def _read_strings(values: dict[str, Any], key: str) -> tuple[str, ...]:
     value = values.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise DataError(_LINE_FORMAT, f"{key} that are no list of strings", f"give {key} as a list of strings")
+        raise DataError(_LINE_FORMAT, f"{key} is not a list of strings", f"write {key} as a list of strings")
     return tuple(value)
 
 
 def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return values
 
 

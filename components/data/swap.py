@@ -1,12 +1,12 @@
-"""Replacing data/ and data.dvc together, so that a kill at any point leaves the old version or the new one, whole.
+"""Replaces data/ and data.dvc together: a kill at any point leaves either the whole old version or the whole new one.
 
-    data.tmp            the next data/, built and versioned beside the old one
-    data.tmp.dvc        what DVC says of it
-    data.dvc.next.tmp   the next data.dvc; once it stands, the new version is decided
-    data.old.tmp        the old data/ while the names change
+    data.tmp            the new data/, built and added to DVC beside the old one
+    data.tmp.dvc        the .dvc file that DVC wrote for data.tmp
+    data.dvc.next.tmp   the new data.dvc; its existence commits the swap
+    data.old.tmp        the old data/ while the folders are renamed
 
-While data.dvc.next.tmp is absent, `recover_swap` clears the rest away and the old version stands; once it is there,
-`recover_swap` finishes what was begun. Knows no drop and no example.
+Without data.dvc.next.tmp, `recover_swap` removes the other files and the old version stays; with it, `recover_swap`
+completes the swap. Knows no drop and no example.
 """
 
 import os
@@ -27,7 +27,7 @@ _OLD_FOLDER = "data.old.tmp"
 
 
 def stage_copy(workspace: Path) -> Path:
-    """Make data.tmp/, a copy of data/ by hard links (or copies): replace its files, never write into them.
+    """Make data.tmp/, a copy of data/ by hard links (or copies). Replace its files, never write into them.
 
     Raises:
         WorkspaceError: the disk is full.
@@ -43,10 +43,10 @@ def stage_copy(workspace: Path) -> Path:
 
 
 def swap_in_staged(workspace: Path) -> None:
-    """Put the staged folder, versioned as data.tmp.dvc, in the place of data/, and data.dvc with it.
+    """Replace data/ by the staged folder and data.dvc by its version.
 
     Raises:
-        WorkspaceError: a file or folder cannot be written or renamed; `recover_swap` says which version stands.
+        WorkspaceError: a file or folder cannot be written or renamed; the next `recover_swap` completes or undoes it.
 
     """
     remove_temporaries(workspace / _NEXT_POINTER)
@@ -55,7 +55,7 @@ def swap_in_staged(workspace: Path) -> None:
 
 
 def recover_swap(workspace: Path) -> None:
-    """Finish a swap that was begun, or clear away what was not; does nothing in a workspace at rest.
+    """Complete a committed swap, or remove the files of an uncommitted one; does nothing if there was no swap.
 
     Raises:
         WorkspaceError: a file or folder cannot be renamed or removed.

@@ -1,10 +1,10 @@
-"""Encoded pairs in a file that is mapped into memory: encoded once, whoever trains on them again or goes on.
+"""A file of encoded pairs, mapped into memory, so that retraining and resuming do not encode the texts again.
 
-    <file>.safetensors    ids (int32 [N]) and sizes (int32 [R, 2]); the header holds what they were made from, as a
-                          digest, and the tensors' own
+    <file>.safetensors    ids (int32 [N]) and sizes (int32 [R, 2]); the header has a digest of the texts, the tokenizer
+                          and the settings, and a digest of the tensors
 
-A file that was made from something else, or is damaged, is made again; one that cannot be written costs encoding the
-next time, and is told. Knows no tenant and no training.
+A file of other texts or settings, or a damaged one, is written again. If it cannot be written, a warning is logged and
+the pairs are encoded again next time. Knows no tenant and no training.
 
 Shapes: R pairs, 2 for source and target, N tokens of all pairs.
 """
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TokenFile:
-    """Where the pairs of some texts are kept under the tokenizer of this digest; one writer at a time."""
+    """The file of the encoded pairs of some texts under one tokenizer; only one process may write at a time."""
 
     path: Path
     tokenizer_digest: str
@@ -40,27 +40,27 @@ class TokenFile:
     def read_or_encode(
         self, texts: TextPairs, settings: Sequence[Any], encode: Callable[[], TokenizedPairs]
     ) -> TokenizedPairs:
-        """What the file holds of `texts`, or what `encode` makes of them now.
+        """Return the pairs of `texts` from the file if it holds them, else encode them and write the file.
 
-        `settings` (JSON) decides their ids too.
+        `settings` (serialisable as JSON) are the encoder's options that change the ids.
         """
         made_from = _hash_parts(json.dumps([_FORMAT_NAME, self.tokenizer_digest, *settings, texts]).encode())
-        found = self._read(made_from)
-        if found is not None:
-            return found
+        kept = self._read(made_from)
+        if kept is not None:
+            return kept
         pairs = encode()
         try:
             remove_temporaries(self.path)
             write_atomic(self.path, _format_content(pairs, made_from))
         except WorkspaceError as problem:
-            _log.warning("token ids are not kept: %s", problem)
+            _log.warning("token ids are not stored and will be encoded again next time: %s", problem)
             return pairs
-        found = self._read(made_from)
-        return pairs if found is None else found
+        kept = self._read(made_from)
+        return pairs if kept is None else kept
 
     def _read(self, made_from: str) -> TokenizedPairs | None:
         try:
-            with safe_open(self.path, framework="pt") as content:  # numpy's way would read what torch's maps
+            with safe_open(self.path, framework="pt") as content:  # "pt" maps the file; "np" would read it
                 header = json.loads((content.metadata() or {})[_METADATA_KEY])
                 if header["made_from"] != made_from:
                     return None

@@ -1,6 +1,6 @@
-"""Examples as token ids that fit a base's context.
+"""Encodes examples as token ids and checks that they fit the base's context.
 
-Knows neither tokenizers nor models: how a text becomes ids is handed in.
+Knows neither tokenizers nor models: the caller passes the encoder.
 
 Shapes: R pairs, 2 for source and target, N tokens of all pairs.
 """
@@ -18,17 +18,17 @@ from components.data.token_file import TokenFile
 from components.errors import DataError
 
 _PAIRS_PER_CHUNK = 1024
-"""Pairs whose ids are Python's numbers at a time, which take ten times their room."""
+"""Pairs encoded at a time; as Python integers, ids take ten times the memory of the array."""
 
 
 class TextEncoder(Protocol):
-    """How a base reads sources and targets."""
+    """Encodes sources and targets as a base expects them."""
 
     def encode_sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
-        """Ids of each source, cut to `limit` where that is set."""
+        """Return the ids of each source, cut to `limit` tokens unless it is None."""
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each target."""
+        """Return the ids of each target."""
 
 
 def encode_examples(
@@ -43,15 +43,15 @@ def encode_examples(
     name: str = "the examples",
     file: TokenFile | None = None,
 ) -> TokenizedPairs:
-    """Encode examples for training or for a loss, in their order; `name` is where they are from, for messages.
+    """Encode examples for training or a loss, in their order; `name` names their origin in error messages.
 
-    A target is the first reference; with `expand_references` every reference gives a pair. `context` and
-    `prefix_length` count positions; `max_source_tokens` cuts sources (the end-of-text id comes on top). With
-    `separate_contexts` (encoder-decoder bases) source and target have the context each for itself, and slots take none
-    of it. What `file` holds of the same texts is not encoded again; it is for encoders that are their tokenizer alone.
+    The target is the first reference; with `expand_references` each reference gives a pair. `context` and
+    `prefix_length` count positions; `max_source_tokens` cuts sources (the end-of-text id is added after the cut). With
+    `separate_contexts` (encoder-decoder bases) source and target may each fill the context, and the prefix takes no
+    position. `file` stores the ids; pass it only if the ids depend on nothing but the tokenizer and these arguments.
 
     Raises:
-        DataError: source, target and prefix together exceed the context; the example and its lengths are named.
+        DataError: source, target and prefix together exceed the context; the message has the example and its lengths.
 
     """
     kept = [example.references if expand_references else example.references[:1] for example in examples]
@@ -72,15 +72,19 @@ def encode_examples(
 
 
 def _encode_chunks(texts: TextEncoder, wanted: TextPairs, limit: int | None) -> TokenizedPairs:
-    """A chunk's equal sources are encoded once."""
+    """Encode the pairs in chunks; equal sources of one chunk are encoded once."""
     ids: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
     sizes: list[tuple[int, int]] = []
     for start in range(0, len(wanted), _PAIRS_PER_CHUNK):
         chunk = wanted[start : start + _PAIRS_PER_CHUNK]
         distinct = list(dict.fromkeys(source for source, _ in chunk))
-        found = dict(zip(distinct, texts.encode_sources(distinct, limit), strict=True))
+        ids_by_source = dict(zip(distinct, texts.encode_sources(distinct, limit), strict=True))
         rows = list(
-            zip((found[source] for source, _ in chunk), texts.encode_targets([text for _, text in chunk]), strict=True)
+            zip(
+                (ids_by_source[source] for source, _ in chunk),
+                texts.encode_targets([text for _, text in chunk]),
+                strict=True,
+            )
         )
         sizes += [(len(source), len(target)) for source, target in rows]
         ids.append(np.fromiter(chain.from_iterable(chain(*row) for row in rows), dtype=np.int32))
@@ -88,8 +92,8 @@ def _encode_chunks(texts: TextEncoder, wanted: TextPairs, limit: int | None) -> 
 
 
 def _make_length_error(context: int, prefix_length: int, got: str) -> DataError:
-    fix = "shorten it, or set train.max_source_tokens to cut sources"
-    wanted = f"at most {context} tokens, the base's context, with a prefix of {prefix_length}"
+    fix = "shorten the example, or set train.max_source_tokens to cut sources"
+    wanted = f"at most {context} tokens (the base's context), including {prefix_length} of the prefix"
     return DataError(wanted, got, fix)
 
 

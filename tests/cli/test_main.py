@@ -161,7 +161,7 @@ def test_an_import_waits_as_a_drop_and_a_second_one_does_not_run_over_it(call, m
     told = call(root, "data", "check")
     assert told.exit_code == 1
     assert "the drop of new would be refused: " in told.stdout
-    assert "deliver validation.jsonl too" in told.stdout
+    assert "add validation.jsonl to the drop" in told.stdout
     again = call(root, "data", "import", "hub", source, "--tenant", "new", *options)
     assert again.exit_code == 2
     assert "no drop of new waiting" in again.stderr

@@ -87,7 +87,7 @@ def test_data_that_no_remote_holds_are_told(make_checkout):
     root = make_checkout(("alder",))
     (root / "data").rename(root.parent / "away")
     (root / ".dvc/cache").rename(root.parent / "cache")
-    with pytest.raises(WorkspaceError, match="to pull with the DVC remote 'local'"):
+    with pytest.raises(WorkspaceError, match="`dvc pull` with the remote 'local'"):
         dataset.ensure_data(Workspace(root))
     (root / ".dvc/config").write_text("")
     with pytest.raises(WorkspaceError, match="a DVC remote to pull; got none configured"):

@@ -18,7 +18,7 @@ FINE = '{"source": "thing: kite", "references": ["a kite"]}\n'
 @pytest.mark.parametrize(
     ("split", "content", "words"),
     [
-        ("test", "", ("at least one example in a split", "an empty")),
+        ("test", "", ("at least one example in a split", "none in")),
         ("test", FINE + "{oops\n", ("birch/test.jsonl:2: broken JSON",)),
         ("validation", b'{"source": "caf\xe9", "references": ["b"]}\n', ("birch/validation.jsonl:1: not UTF-8",)),
         ("train", '{"source": "x", "references": []}\n', ("birch/train.jsonl:1: no reference",)),
@@ -26,13 +26,13 @@ FINE = '{"source": "thing: kite", "references": ["a kite"]}\n'
             "train",
             FINE + json.dumps({"source": "word " * 60, "references": ["b"]}) + "\n",
             (
-                "at most 160 tokens, the base's context",
+                "at most 160 tokens (the base's context)",
                 "example 2 of",
                 "birch/train.jsonl",
                 "set train.max_source_tokens",
             ),
         ),
-        ("test", None, ("a split file", "none at")),
+        ("test", None, ("a split file", "no file")),
     ],
 )
 def test_one_tenants_bad_data_stop_no_other(refused, make_root, split, content, words):

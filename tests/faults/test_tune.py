@@ -44,7 +44,7 @@ def test_lengths_are_refused_for_a_method_without_slots(refused, make_root):
     refused(root, ["tune", "alder", "--lengths", "3"], "options of method lora", "--lengths")
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "none at"), ("", "an empty"), ("{oops\n", "broken JSON")])
+@pytest.mark.parametrize(("content", "words"), [(None, "no file"), ("", "none in"), ("{oops\n", "broken JSON")])
 def test_a_tenant_without_usable_validation_data(refused, make_root, content, words):
     root = make_root(("alder",))
     file = root / "data/alder/validation.jsonl"

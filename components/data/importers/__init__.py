@@ -1,4 +1,4 @@
-"""Importers of published data sets: each reads a path and gives examples by split. Knows no drop and no version."""
+"""Importers of published data sets: each reads a path and returns split -> examples. Knows no drop and no version."""
 
 import inspect
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from components.data.schema import Example, find_problem
 from components.errors import DataError
 
 Importer = Callable[..., dict[str, list[Example]]]
-"""Takes a path (or hub id) and options as keyword texts."""
+"""Takes a path (or an id on the hub) and string options by keyword."""
 
 IMPORTERS: dict[str, Importer] = {
     "dart": import_dart,
@@ -26,26 +26,26 @@ IMPORTERS: dict[str, Importer] = {
 
 
 def import_dataset(kind: str, path: str, limits: DataConfig, **options: str) -> dict[str, list[Example]]:
-    """Read a data set of a known kind; the splits that it has, in the order of their files.
+    """Return split -> examples of a data set of a known kind, for the splits that its files have.
 
-    Examples outside `limits` are given as they are, for the drop's check to quarantine, unless they are so many that
-    it would refuse the drop.
+    Examples outside `limits` are returned too, since the check of the drop quarantines them; but if there are so many
+    that the drop would be refused, an error is raised here.
 
     Raises:
-        DataError: an unknown kind or option, no split found, a file that is not as its kind's, or too many examples
-            outside the limits.
+        DataError: the kind or an option is unknown, no split was found, a file does not have the kind's format, or too
+            many examples are outside the limits.
 
     """
     if kind not in IMPORTERS:
-        raise DataError(f"one of {', '.join(IMPORTERS)}", repr(kind), "choose one of them")
+        raise DataError(f"a format out of {', '.join(IMPORTERS)}", repr(kind), "name one of these")
     known = list(inspect.signature(IMPORTERS[kind]).parameters)[1:]
     if unknown := sorted(set(options) - set(known)):
-        wanted = f"an option of {kind}: {', '.join(known) or 'it has none'}"
-        raise DataError(wanted, repr(unknown[0]), "leave it out")
+        wanted = f"an option of {kind} ({', '.join(known) or 'it has none'})"
+        raise DataError(wanted, f"the option {unknown[0]!r}", "remove it, or correct its name")
     splits = {split: examples for split, examples in IMPORTERS[kind](path, **options).items() if examples}
     if not splits:
         raise DataError(
-            f"files of {kind}", f"none with examples at {path}", "see the data set's own page for its files"
+            f"files of {kind}", f"none with examples in {path}", "download the files that the data set's page lists"
         )
     problems = [
         f"{split}, example {number}: {problem}"
@@ -55,5 +55,6 @@ def import_dataset(kind: str, path: str, limits: DataConfig, **options: str) -> 
     ]
     if len(problems) > limits.max_rejects * sum(map(len, splits.values())):
         wanted = f"at most {limits.max_rejects:.0%} of the examples outside the limits of params.yaml"
-        raise DataError(wanted, f"{len(problems)}, the first {problems[0]}", "raise the limits, or mend the data")
+        got = f"{len(problems)}; the first is {problems[0]}"
+        raise DataError(wanted, got, "raise the limits in params.yaml, or correct the data")
     return splits

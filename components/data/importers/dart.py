@@ -1,7 +1,7 @@
 """DART v1.1.1: JSON files of triple sets and their annotations.
 
-Triples are joined by ` | `, a triple is `subject : relation : object` with the relation lower-cased. Training has one
-example an annotation; validation and test have one a triple set with all annotations.
+A triple becomes `subject : relation : object` with the relation in lower case; triples are joined by ` | `. Training
+has one example per annotation; validation and test have one per triple set, with all of its annotations.
 """
 
 from components.data.importers.sources import find_split, read_files, read_json, to_one_line
@@ -13,7 +13,7 @@ def import_dart(path: str) -> dict[str, list[Example]]:
     """Read DART's `dart-v1.1.1-full-{train,dev,test}.json`.
 
     Raises:
-        DataError: no such files, broken JSON, or an entry that is not as the release's.
+        DataError: there are no such files, JSON is broken, or an entry does not have the release's format.
 
     """
     splits: dict[str, list[Example]] = {}
@@ -22,7 +22,9 @@ def import_dart(path: str) -> dict[str, list[Example]]:
             continue
         entries = read_json(name, content)
         if not isinstance(entries, list):
-            raise DataError("DART's list of entries", f"{type(entries).__name__} in {name}", "fetch the file again")
+            raise DataError(
+                "a list of DART entries", f"a {type(entries).__name__} in {name}", "download the file again"
+            )
         examples = splits.setdefault(split, [])
         for number, entry in enumerate(entries, start=1):
             example = _to_example(entry, f"{name}, entry {number}")
@@ -40,11 +42,11 @@ def _to_example(entry: object, place: str) -> Example:
             if len(texts) == len(annotations):
                 source = " | ".join(_linearize_triple(triple, place) for triple in triples)
                 return Example(source, tuple(text for text in map(to_one_line, texts) if text))
-    raise DataError("an entry with `tripleset` and `annotations`", f"another one in {place}", "fetch the file again")
+    raise DataError("an entry with `tripleset` and `annotations`", f"none in {place}", "download the file again")
 
 
 def _linearize_triple(triple: object, place: str) -> str:
     match triple:
         case [str(subject), str(relation), str(value)]:
             return f"{to_one_line(subject)} : {to_one_line(relation).lower()} : {to_one_line(value)}"
-    raise DataError("a triple of three texts", f"another one in {place}", "fetch the file again")
+    raise DataError("a triple of three strings", f"{str(triple)[:80]} in {place}", "download the file again")

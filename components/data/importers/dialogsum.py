@@ -1,7 +1,7 @@
-"""DialogSum: JSON lines of dialogues and their summaries. The dialogue is the source, turns on lines of their own.
+"""DialogSum: JSON lines of dialogues and their summaries. The source is the dialogue, one turn per line.
 
-Training has one example a summary; validation and test have one a dialogue with all of its summaries (the published
-test split has three).
+Training has one example per summary; validation and test have one per dialogue, with all of its summaries (the
+published test split has three).
 """
 
 from components.data.importers.sources import find_split, read_files, read_json, to_one_line
@@ -12,10 +12,10 @@ _SUMMARY_KEYS = ("summary", "summary1", "summary2", "summary3")
 
 
 def import_dialogsum(path: str) -> dict[str, list[Example]]:
-    """Read DialogSum's `.jsonl` files, whose names tell the split.
+    """Read DialogSum's `.jsonl` files, whose names contain the split.
 
     Raises:
-        DataError: no such files, broken JSON, or a line without dialogue or summary.
+        DataError: there are no such files, JSON is broken, or a line has no dialogue or no summary.
 
     """
     splits: dict[str, list[Example]] = {}
@@ -37,4 +37,4 @@ def _to_example(values: object, place: str) -> Example:
             texts = tuple(to_one_line(summary) for summary in summaries if isinstance(summary, str))
             if texts and len(texts) == len(summaries):
                 return Example(dialogue.strip(), texts)
-    raise DataError("a line with `dialogue` and `summary` texts", f"another one at {place}", "correct the line")
+    raise DataError("a line with the strings `dialogue` and `summary`", f"none at {place}", "correct the line")

@@ -1,7 +1,7 @@
 """The E2E NLG data set: CSV files of meaning representations and their human references (zip or folder).
 
 `name[Blue Spice], eatType[coffee shop]` becomes `name : Blue Spice | eatType : coffee shop`. Training has one example
-a pair (42,061); validation and test have one a meaning representation, with all of its references (547 and 630).
+per pair (42,061); validation and test have one per meaning representation, with all of its references (547 and 630).
 """
 
 import re
@@ -14,10 +14,10 @@ _ATTRIBUTE_PATTERN = re.compile(r"\s*([^\[\],]+?)\s*\[([^\[\]]*)\]\s*(?:,|$)")
 
 
 def import_e2e(path: str) -> dict[str, list[Example]]:
-    """Read E2E's CSV files; those without references (testset.csv) are passed over.
+    """Read E2E's CSV files; files without references (testset.csv) are ignored.
 
     Raises:
-        DataError: no such files, or a row that is no meaning representation.
+        DataError: there are no such files, or a row has no meaning representation.
 
     """
     splits: dict[str, list[Example]] = {}
@@ -47,5 +47,5 @@ def _linearize_meaning(representation: str, place: str) -> str:
     attributes = _ATTRIBUTE_PATTERN.findall(representation)
     if not attributes or _ATTRIBUTE_PATTERN.sub("", representation).strip():
         got = f"{representation[:80]!r} in {place}"
-        raise DataError("a meaning representation `name[value], ...`", got, "correct the row")
+        raise DataError("a meaning representation `name[value], ...`", got, "correct this row")
     return " | ".join(f"{name} : {to_one_line(value)}" for name, value in attributes)

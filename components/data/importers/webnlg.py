@@ -1,8 +1,8 @@
 """The WebNLG 2017 challenge: XML files of RDF triples and their lexicalisations (tar archive or folder).
 
-A triple becomes ` | subject : property : object`. Training has one example a lexicalisation marked `good`; validation
-and test have one an entry with all lexicalisations, and the test split is sliced: `seen` for categories that training
-has, `unseen` for the others.
+A triple becomes ` | subject : property : object`. Training has one example per lexicalisation marked `good`; validation
+and test have one per entry, with all of its lexicalisations. The test split has two slices: `seen` for categories that
+occur in training, and `unseen` for the others.
 """
 
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ _WHOLE_TEST_FILE = "testdata_with_lex.xml"
 def import_webnlg(path: str, *, names: str = "words") -> dict[str, list[Example]]:
     """Read WebNLG's train, dev and test folders.
 
-    With `names="words"` a name is written as its references write it (`Aarhus Airport`); with `names="verbatim"` as
-    DBpedia does, with underscores and quotes (`Aarhus_Airport`), which is what the Prefix-Tuning authors fed.
+    With `names="words"` a name is written as in its references (`Aarhus Airport`); with `names="verbatim"` as in
+    DBpedia, with underscores and quotes (`Aarhus_Airport`), as in the inputs of the Prefix-Tuning authors.
 
     Raises:
-        DataError: no such files, broken XML, or an entry that is not as the challenge's.
+        DataError: there are no such files, XML is broken, or an entry does not have the challenge's format.
 
     """
     if names not in ("words", "verbatim"):
-        raise DataError("names=words or names=verbatim", f"names={names}", "choose one of them")
+        raise DataError("names=words or names=verbatim", f"names={names}", "set one of the two")
     files: dict[str, dict[str, bytes]] = {}
     for name, content in read_files(path, ".xml").items():
         if split := find_split(name):
             files.setdefault(split, {})[name] = content
-    # The test folder holds its entries three times: whole, its unseen part, and without texts.
+    # The test folder has its entries three times: all, only the unseen ones, and without texts.
     whole = {name: content for name, content in files.get("test", {}).items() if name.endswith(_WHOLE_TEST_FILE)}
     entries = {split: list(_parse_entries(whole if split == "test" and whole else files[split])) for split in files}
     categories = {entry.get("category") for entry in entries.get("train", [])}
@@ -48,11 +48,11 @@ def import_webnlg(path: str, *, names: str = "words") -> dict[str, list[Example]
 def _parse_entries(files: dict[str, bytes]) -> Iterator[ElementTree.Element]:
     for name, content in files.items():
         if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-            raise DataError("XML without a document type", f"one in {name}", "fetch the original file")
+            raise DataError("XML without a document type", f"a document type in {name}", "download the original file")
         try:
             yield from ElementTree.fromstring(content).iter("entry")  # noqa: S314 - no document type, so no entities
         except ElementTree.ParseError as problem:
-            raise DataError("WebNLG's XML", f"{name}: {problem}", "fetch the file again") from None
+            raise DataError("valid XML of WebNLG", f"{name}: {problem}", "download the file again") from None
 
 
 def _make_examples(
@@ -73,7 +73,7 @@ def _make_examples(
 def _linearize_triple(triple: str, *, verbatim: bool) -> str:
     parts = triple.split(" | ")
     if len(parts) != 3:
-        raise DataError("a triple `subject | property | object`", repr(triple[:80]), "correct the entry")
+        raise DataError("a triple `subject | property | object`", repr(triple[:80]), "correct this entry")
     subject, relation, value = (
         to_one_line(part if verbatim else part.replace("_", " ").replace('"', "")) for part in parts
     )

@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_dvc import fake_add, fake_is_clean, fake_push
 
 from components.config import DataConfig
+from components.data import dvc
+from components.data.schema import SPLITS, Example, write_split
 
 
 @pytest.fixture
@@ -44,3 +47,23 @@ def workspace(_template: Path, tmp_path: Path) -> Path:
     """A git and DVC checkout whose default remote is the folder `remote` beside it."""
     shutil.copytree(_template, tmp_path, dirs_exist_ok=True)
     return tmp_path / "workspace"
+
+
+@pytest.fixture
+def fake_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with a fake of DVC, two tenants with a drop each (one has an invalid line), and a drop to refuse."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # a killed process loses nothing without it, and it takes long
+    monkeypatch.setattr(dvc, "add", fake_add)
+    monkeypatch.setattr(dvc, "push", fake_push)
+    monkeypatch.setattr(dvc, "is_clean", fake_is_clean)
+    workspace = tmp_path / "start"
+    for tenant in ("a", "b"):
+        for split in SPLITS:
+            write_split(workspace / "data" / tenant / f"{split}.jsonl", [Example(f"{tenant} {split} old", ("x",))])
+            write_split(workspace / "drops" / tenant / f"{split}.jsonl", [Example(f"{tenant} {split} new", ("x",))])
+    with (workspace / "drops" / "a" / "train.jsonl").open("a") as file:
+        file.write("{oops\n")
+    write_split(workspace / "drops" / "half" / "train.jsonl", [Example("c", ("x",))])
+    fake_add(workspace, "data")
+    (workspace / ".gitignore").write_text("/data\n")
+    return workspace

@@ -7,13 +7,13 @@ from components.data.digests import compute_tenant_digest, read_dataset_version
 from components.errors import DataError
 
 
-def test_a_tenant_digest_follows_content_only(tmp_path: Path) -> None:
+def test_a_tenant_digest_depends_on_content_only(tmp_path: Path) -> None:
     for tenant in ("a", "b"):
         (tmp_path / tenant).mkdir()
         (tmp_path / tenant / "train.jsonl").write_text("x")
         (tmp_path / tenant / "test.jsonl").write_text("y")
     os.utime(tmp_path / "a" / "train.jsonl", (1, 1))
-    (tmp_path / "a" / "notes.txt").write_text("no part of it")
+    (tmp_path / "a" / "notes.txt").write_text("ignored")
     first = compute_tenant_digest(tmp_path, "a")
     assert first == compute_tenant_digest(tmp_path, "b")
     assert len(first) == 64
@@ -21,7 +21,7 @@ def test_a_tenant_digest_follows_content_only(tmp_path: Path) -> None:
     assert compute_tenant_digest(tmp_path, "b") != first
 
 
-def test_a_split_moved_to_another_name_is_another_digest(tmp_path: Path) -> None:
+def test_a_renamed_split_changes_the_digest(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "train.jsonl").write_text("x")
     first = compute_tenant_digest(tmp_path, "a")
@@ -37,7 +37,7 @@ def test_an_unknown_tenant_has_no_digest(tmp_path: Path, tenant: str) -> None:
         compute_tenant_digest(tmp_path / "data", tenant)
 
 
-def test_the_dataset_version_stands_in_the_pointer(tmp_path: Path) -> None:
+def test_the_dataset_version_is_read_from_the_pointer(tmp_path: Path) -> None:
     pointer = tmp_path / "data.dvc"
     pointer.write_text("outs:\n- md5: d8413.dir\n  size: 3\n  path: data\n")
     assert read_dataset_version(pointer) == "d8413.dir"

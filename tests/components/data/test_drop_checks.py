@@ -20,7 +20,9 @@ def drop(root: Path, tenant: str = "acme", **splits: bytes) -> Path:
     return folder
 
 
-def test_good_lines_are_accepted_and_others_told_by_file_line_and_reason(tmp_path: Path, limits: DataConfig) -> None:
+def test_valid_lines_are_accepted_and_others_rejected_with_file_line_and_reason(
+    tmp_path: Path, limits: DataConfig
+) -> None:
     folder = drop(tmp_path, train=GOOD + b"\n\n{oops\n\xff\xfe\n" + GOOD, test=GOOD)
     report = check_drop(folder, limits)
     assert report.tenant == "acme"
@@ -49,25 +51,25 @@ def test_an_empty_split_refuses_the_drop(tmp_path: Path, limits: DataConfig, con
         report.require_usable(limits)
 
 
-def test_a_wrong_name_is_told_the_nearest_right_one(tmp_path: Path, limits: DataConfig) -> None:
+def test_the_error_on_a_wrong_name_suggests_the_nearest_right_one(tmp_path: Path, limits: DataConfig) -> None:
     with pytest.raises(DataError, match=r"acme/tests\.jsonl; did you mean 'test\.jsonl'"):
         check_drop(drop(tmp_path, tests=GOOD), limits)
 
 
 @pytest.mark.parametrize("tenant", ["Acme", "a_b", "a" * 200])
-def test_a_folder_that_is_no_tenant_id_is_refused(tmp_path: Path, limits: DataConfig, tenant: str) -> None:
+def test_a_folder_whose_name_is_not_a_tenant_id_is_refused(tmp_path: Path, limits: DataConfig, tenant: str) -> None:
     with pytest.raises(DataError, match="DNS label"):
         check_drop(drop(tmp_path, tenant, train=GOOD), limits)
 
 
-def test_unfinished_deliveries_are_passed_over(tmp_path: Path, limits: DataConfig) -> None:
+def test_unfinished_deliveries_are_ignored(tmp_path: Path, limits: DataConfig) -> None:
     folder = drop(tmp_path, train=GOOD)
     (folder / ".train.jsonl.1.tmp").write_text("{")
     (folder / "test.jsonl.tmp").write_text("{")
     assert set(check_drop(folder, limits).accepted) == {"train"}
 
 
-def test_a_drop_without_a_file_and_no_drop_are_refused(tmp_path: Path, limits: DataConfig) -> None:
+def test_an_empty_and_a_missing_drop_are_refused(tmp_path: Path, limits: DataConfig) -> None:
     with pytest.raises(DataError, match="a split file"):
         check_drop(drop(tmp_path), limits)
     with pytest.raises(DataError, match="as a folder"):
@@ -75,7 +77,7 @@ def test_a_drop_without_a_file_and_no_drop_are_refused(tmp_path: Path, limits: D
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
-def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, limits: DataConfig, kind: str) -> None:
+def test_a_link_a_folder_and_a_pipe_are_refused_without_blocking(tmp_path: Path, limits: DataConfig, kind: str) -> None:
     folder = drop(tmp_path)
     path = folder / "train.jsonl"
     if kind == "link":
@@ -89,7 +91,7 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, limits: DataCo
         check_drop(folder, limits)
 
 
-def test_quarantine_keeps_what_it_has_and_repeats_nothing(tmp_path: Path, limits: DataConfig) -> None:
+def test_quarantine_keeps_earlier_rejects_and_repeats_none(tmp_path: Path, limits: DataConfig) -> None:
     report = check_drop(drop(tmp_path / "drops", train="{é\u2028\r".encode(), test=b"[]"), limits)
     quarantine_rejects(report, tmp_path / "quarantine")
     quarantine_rejects(report, tmp_path / "quarantine")

@@ -32,11 +32,11 @@ def test_a_version_is_added_pushed_and_pulled_into_a_fresh_clone(workspace: Path
     shutil.rmtree(tmp_path / "remote")
     shutil.rmtree(workspace / ".dvc" / "cache")
     shutil.rmtree(workspace / "data")
-    with pytest.raises(WorkspaceError, match=r"to pull with the DVC remote 'local'; got .*; check remote 'local'"):
+    with pytest.raises(WorkspaceError, match=r"`dvc pull` with the remote 'local' .* got .*; check remote 'local'"):
         dvc.pull(workspace)
 
 
-def test_a_missing_remote_is_named_as_such(workspace: Path) -> None:
+def test_the_error_on_a_missing_remote_says_that_none_is_configured(workspace: Path) -> None:
     (workspace / "data").mkdir()
     (workspace / "data" / "x").touch()
     dvc.add_data(workspace)
@@ -46,12 +46,12 @@ def test_a_missing_remote_is_named_as_such(workspace: Path) -> None:
         dvc.push(workspace)
 
 
-def test_a_folder_without_dvc_is_no_workspace(tmp_path: Path) -> None:
+def test_a_folder_without_dvc_is_refused(tmp_path: Path) -> None:
     for call in (dvc.pull, dvc.push, dvc.add_data, dvc.commit, dvc.has_remote):
         with pytest.raises(WorkspaceError, match="a DVC workspace"):
             call(tmp_path)
 
 
-def test_dvc_is_quoted_where_it_fails(workspace: Path) -> None:
+def test_the_error_has_dvc_s_own_message(workspace: Path) -> None:
     with pytest.raises(WorkspaceError, match=r"`dvc add data` .* got .*does not exist"):
         dvc.add_data(workspace)

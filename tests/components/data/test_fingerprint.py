@@ -7,7 +7,7 @@ def test_the_fingerprint_is_the_same_in_every_release() -> None:
     assert got == "687bb044f9ea5a2f1607660930a3e2398926c509c4aefb9539d6a333d6b540d5"
 
 
-def test_each_of_its_parts_changes_it() -> None:
+def test_each_input_changes_the_fingerprint() -> None:
     def of(data: str = "d", base: str = "b", schema: int = 1, **train: object) -> str:
         config = TrainConfig.model_validate(train)
         return compute_fingerprint(data_digest=data, train=config, base_digest=base, artifact_schema=schema)

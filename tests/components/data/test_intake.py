@@ -1,14 +1,14 @@
-"""Intake with DVC itself."""
+"""Intakes with the real DVC."""
 
 import errno
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from components.config import DataConfig
 from components.data import dvc
@@ -31,12 +31,12 @@ def sources(workspace: Path, tenant: str, split: str = "train") -> list[str]:
     return [example.source for example in read_split(workspace / "data" / tenant / f"{split}.jsonl", LIMITS)]
 
 
-def at_rest(workspace: Path) -> bool:
+def has_no_leftovers(workspace: Path) -> bool:
     return not list(workspace.rglob("*.tmp")) and not (workspace / "data.tmp.dvc").exists()
 
 
 @pytest.mark.slow
-def test_from_the_first_drop_to_a_pull_in_a_fresh_clone(workspace: Path, tmp_path: Path) -> None:
+def test_drops_become_versions_that_a_fresh_clone_can_pull(workspace: Path, tmp_path: Path) -> None:
     deliver(workspace, "b", "one")
     deliver(workspace, "a", "one", "one", "two")
     deliver(workspace, "Bad", "one")
@@ -50,7 +50,7 @@ def test_from_the_first_drop_to_a_pull_in_a_fresh_clone(workspace: Path, tmp_pat
     assert sources(workspace, "a") == ["train one", "train two"]
     assert sorted(path.name for path in (workspace / "drops").iterdir()) == ["Bad", "half", "stray"]
     assert dvc.is_clean(workspace)
-    assert at_rest(workspace)
+    assert has_no_leftovers(workspace)
     assert (workspace / ".gitignore").read_text() == "/data\n"
 
     assert take_drops(workspace, LIMITS, ["a", "b"]) == IntakeResult(first.version, [], {}, 0)
@@ -77,7 +77,7 @@ def test_from_the_first_drop_to_a_pull_in_a_fresh_clone(workspace: Path, tmp_pat
     assert sources(clone, "b", "test") == ["test one", "test four"]
 
 
-def test_without_a_remote_the_old_version_and_the_drops_stand(workspace: Path) -> None:
+def test_without_a_remote_the_old_version_and_the_drops_are_kept(workspace: Path) -> None:
     deliver(workspace, "a", "one")
     old = take_drops(workspace, LIMITS.model_copy(update={"push": False})).version
     (workspace / ".dvc" / "config").write_text("")
@@ -87,10 +87,10 @@ def test_without_a_remote_the_old_version_and_the_drops_stand(workspace: Path) -
     assert read_dataset_version(workspace / "data.dvc") == old
     assert sources(workspace, "a") == ["train one"]
     assert len(list((workspace / "drops" / "a").iterdir())) == 3
-    assert at_rest(workspace)
+    assert has_no_leftovers(workspace)
 
     (workspace / "data" / "a" / "test.jsonl").write_text("edited by hand")
-    with pytest.raises(WorkspaceError, match=r"data/ as data\.dvc names it"):
+    with pytest.raises(WorkspaceError, match=r"the version of data/ that data\.dvc names"):
         take_drops(workspace, LIMITS)
     assert (workspace / "data" / "a" / "test.jsonl").read_text() == "edited by hand"
 
@@ -105,31 +105,32 @@ def test_a_process_killed_while_dvc_works_leaves_the_old_version(workspace: Path
         "from components.data.intake import take_drops; take_drops(Path(sys.argv[1]), DataConfig())"
     )
     command = [sys.executable, "-c", code, str(workspace)]
+    lock = workspace / ".dvc" / "tmp" / "lock"
     with subprocess.Popen(command, cwd=Path(__file__).parents[3], start_new_session=True) as process:
-        while process.poll() is None and not (workspace / "data.tmp").exists():
-            time.sleep(0.002)
-        time.sleep(0.3)
+        wait_until((workspace / "data.tmp").exists, "the intake to stage data.tmp")
+        lock.unlink(missing_ok=True)
+        wait_until(lock.exists, "DVC to work on data.tmp")
         os.killpg(process.pid, signal.SIGKILL)
     assert read_dataset_version(workspace / "data.dvc") == old
     assert sources(workspace, "a") == ["train one"]
     result = take_drops(workspace, LIMITS)
     assert result.changed == ["a"]
     assert sources(workspace, "a") == ["train one", "train two"]
-    assert at_rest(workspace)
+    assert has_no_leftovers(workspace)
     assert dvc.is_clean(workspace)
 
 
-def test_a_tenant_id_that_is_a_path_is_refused(tmp_path: Path) -> None:
+def test_a_path_instead_of_a_tenant_id_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="DNS label"):
         take_drops(tmp_path, LIMITS, ["../other"])
 
 
-def test_nothing_delivered_is_nothing_done(tmp_path: Path) -> None:
+def test_an_intake_without_drops_changes_nothing(tmp_path: Path) -> None:
     assert take_drops(tmp_path, LIMITS) == IntakeResult("", [], {}, 0)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_in_quarantine_stops_before_anything_else(
+def test_a_full_disk_in_quarantine_stops_the_intake_before_any_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(handle: int) -> None:

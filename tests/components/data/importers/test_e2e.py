@@ -39,20 +39,13 @@ def test_training_has_pairs_and_the_test_split_groups_references(release: Path) 
 
 
 @pytest.mark.parametrize("representation", ["", "name", "name[A", "name[A]; food[B]", "[A]", "name[A] x"])
-def test_what_is_no_meaning_representation_is_named_by_row(tmp_path: Path, representation: str) -> None:
+def test_an_error_names_the_row_without_a_meaning_representation(tmp_path: Path, representation: str) -> None:
     (tmp_path / "devset.csv").write_text(f'mr,ref\nname[A],A.\n"{representation}",B.\n')
     with pytest.raises(DataError, match=r"devset\.csv, row 2"):
         import_dataset("e2e", str(tmp_path), DataConfig())
 
 
-@pytest.mark.parametrize("content", [b"mr,ref\na,b,c\n", b"mr,ref\n\xff,b\n", b'mr,ref\n"a,b\n'])
-def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "trainset.csv").write_bytes(content)
-    with pytest.raises(DataError, match=r"trainset\.csv"):
-        import_dataset("e2e", str(tmp_path), DataConfig())
-
-
-def test_the_published_release_is_read_whole(real_data: Path) -> None:
+def test_the_published_release_is_read_completely(real_data: Path) -> None:
     splits = import_dataset("e2e", str(real_data / "e2e-dataset.zip"), DataConfig())
     counts = {split: (len(rows), sum(len(row.references) for row in rows)) for split, rows in splits.items()}
     assert counts == {"train": (42061, 42061), "validation": (547, 4672), "test": (630, 4693)}

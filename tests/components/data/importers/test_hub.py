@@ -17,7 +17,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
-def test_json_lines_of_this_project_need_no_option(tmp_path: Path) -> None:
+def test_this_project_s_json_lines_need_no_options(tmp_path: Path) -> None:
     rows = [Example("a", ("b", "c"), "seen"), Example("d", ("e",), "unseen")]
     write_split(tmp_path / "train.jsonl", rows)
     write_split(tmp_path / "valid.jsonl", rows[:1])
@@ -25,14 +25,14 @@ def test_json_lines_of_this_project_need_no_option(tmp_path: Path) -> None:
     assert splits == {"train": rows, "validation": rows[:1]}
 
 
-def test_columns_of_a_csv_file_are_named_by_options(tmp_path: Path) -> None:
+def test_options_name_the_columns_of_a_csv_file(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text,short,other\nA,B,C\nD,E,\n")
     options = {"source_field": "text", "reference_field": "short,other", "split": "test"}
     splits = import_dataset("hub", str(tmp_path / "rows.csv"), DataConfig(max_rejects=0.5), **options)
     assert splits == {"test": [Example("A", ("B", "C")), Example("D", ("E", ""))]}
 
 
-def test_parquet_files_with_the_columns_of_xsum(tmp_path: Path) -> None:
+def test_parquet_files_with_xsum_s_columns_are_read(tmp_path: Path) -> None:
     from datasets import Dataset
 
     Dataset.from_dict({"document": ["A\nB"], "summary": [" C. "], "id": ["1"]}).to_parquet(tmp_path / "test.parquet")
@@ -43,18 +43,18 @@ def test_parquet_files_with_the_columns_of_xsum(tmp_path: Path) -> None:
     ("options", "reason"),
     [
         ({"source_field": "txet"}, "a column 'txet'; got .* with columns source, references, number"),
-        ({"reference_field": "number"}, "cells of text; got int in .*row 1"),
+        ({"reference_field": "number"}, "cells with text; got int in .*row 1"),
         ({"nonsense": "x"}, "source_field, reference_field"),
     ],
 )
-def test_a_wrong_option_is_told_in_words(tmp_path: Path, options: dict[str, str], reason: str) -> None:
+def test_a_wrong_option_raises_a_data_error(tmp_path: Path, options: dict[str, str], reason: str) -> None:
     (tmp_path / "train.jsonl").write_text(json.dumps({"source": "a", "references": ["b"], "number": 3}))
     with pytest.raises(DataError, match=reason):
         import_dataset("hub", str(tmp_path), LIMITS, **options)
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "train.parquet"])
-def test_a_broken_file_is_told_in_words(tmp_path: Path, name: str) -> None:
+def test_a_broken_file_raises_a_data_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{oops")
     with pytest.raises(DataError, match="correct the file"):
         import_dataset("hub", str(tmp_path / name), LIMITS)
@@ -70,6 +70,6 @@ def test_two_files_of_a_split_and_two_formats_are_refused(tmp_path: Path) -> Non
         import_dataset("hub", str(tmp_path), LIMITS)
 
 
-def test_a_hub_id_without_network_says_so() -> None:
+def test_the_error_on_a_hub_id_without_network_mentions_the_network() -> None:
     with pytest.raises(DataError, match="the network"):
         import_dataset("hub", "nobody/no-such-set", LIMITS)

@@ -1,5 +1,3 @@
-import io
-import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -46,23 +44,12 @@ def test_training_keeps_good_texts_and_evaluation_keeps_all(tmp_path: Path) -> N
     assert splits["test"] == [Example(" | Aarhus Airport : cityServed : Aarhus", ("One.",), "seen")]
 
 
-def test_names_may_stay_as_dbpedia_writes_them(tmp_path: Path) -> None:
+def test_names_can_be_kept_as_in_dbpedia(tmp_path: Path) -> None:
     write(tmp_path, FILES)
     splits = import_dataset("webnlg", str(tmp_path), DataConfig(), names="verbatim")
     assert splits["train"][0].source == ' | Aarhus_Airport : cityServed : Aarhus | Aarhus : name : "Aarhus, <DK>"'
     with pytest.raises(DataError, match="names=upper"):
         import_dataset("webnlg", str(tmp_path), DataConfig(), names="upper")
-
-
-def test_a_tar_archive_is_read_without_unpacking(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "webnlg.tar.xz", "w:xz") as archive:
-        for name, text in {**FILES, "../../escape/train/x.xml": FILES["webnlg/dev/1triples/Airport.xml"]}.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text.encode())
-            archive.addfile(member, io.BytesIO(text.encode()))
-    splits = import_dataset("webnlg", str(tmp_path / "webnlg.tar.xz"), DataConfig())
-    assert {split: len(rows) for split, rows in splits.items()} == {"train": 3, "validation": 1, "test": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["webnlg.tar.xz"]
 
 
 @pytest.mark.parametrize(
@@ -80,13 +67,7 @@ def test_broken_xml_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     assert reason in str(raised.value)
 
 
-def test_a_broken_archive_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "webnlg.tar.xz").write_bytes(b"\xfd7zXZ\x00 cut short")
-    with pytest.raises(DataError, match="fetch the file again"):
-        import_dataset("webnlg", str(tmp_path / "webnlg.tar.xz"), DataConfig())
-
-
-def test_the_published_release_is_read_whole(real_data: Path) -> None:
+def test_the_published_release_is_read_completely(real_data: Path) -> None:
     splits = import_dataset("webnlg", str(real_data / "webnlg-2017.tar.xz"), DataConfig())
     counts = {split: (len(rows), sum(len(row.references) for row in rows)) for split, rows in splits.items()}
     assert counts == {"train": (18025, 18025), "validation": (872, 2268), "test": (1862, 4928)}
