@@ -254,7 +254,7 @@ def note_gradient(optimizer: torch.optim.Optimizer, noted: list[torch.Tensor]) -
         ("bart", {"method": "embedding"}, BaseModelError, "a decoder-only base for a soft prompt; got .*BartFor"),
         ("gpt2", {"method": "prefix", "prefix_length": 64}, ConfigError, "64"),
         ("bart", {"method": "prefix+lora", "prefix_length": 70}, ConfigError, "70"),
-        ("gpt2", {"method": "embedding", "prefix_length": 52}, DataError, "with a prefix of 52"),
+        ("gpt2", {"method": "embedding", "prefix_length": 52}, DataError, "52 of the prefix"),
         ("gpt2", {"method": "top-k", "top_layers": 3}, BaseModelError, "the top 3 layers; got a decoder of 2"),
         ("bart", {"method": "top-k", "top_layers": 9}, BaseModelError, "the top 9 layers; got a decoder of 2"),
         ("gpt2", {"method": "lora", "lora_targets": ["nothing"]}, BaseModelError, "nothing"),
