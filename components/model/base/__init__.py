@@ -1,6 +1,6 @@
-"""The frozen base: loading, content digests, and where and how its layers attend."""
+"""The frozen base: loading, content digests, the sites and the interface of its attention."""
 
 from components.model.base.load import load_base
 
 __all__ = ["load_base"]
-"""Models registered in MLflow bring their code with them, and it imports `load_base` from here: this name stays."""
+"""Code packaged with registered MLflow models imports `load_base` from here. Keep this name."""

@@ -1,7 +1,7 @@
-"""GELU's tanh approximation as one compiled kernel each for forward and backward: on a CPU less than half the time.
+"""GELU's tanh approximation as two compiled kernels, forward and backward: less than half the time on a CPU.
 
-x * sigmoid(2 u) equals x * (1 + tanh(u)) / 2 with u = sqrt(2 / pi) * (x + 0.044715 x^3) (Hendrycks & Gimpel 2016), and
-a vectorised sigmoid is faster than tanh. Knows modules; does not know models.
+Computed as x * sigmoid(2 u), which equals x * (1 + tanh(u)) / 2 with u = sqrt(2 / pi) * (x + 0.044715 x^3)
+(Hendrycks & Gimpel 2016); a vectorised sigmoid is faster than tanh. Knows modules; does not know models.
 """
 
 import math
@@ -22,12 +22,12 @@ _CUBIC = _LINEAR * 0.044715
 
 @contextmanager
 def compile_activations(model: nn.Module) -> Iterator[None]:
-    """Inside, every GELU of the tanh approximation in `model` is compiled; the result is the same but for rounding.
+    """Inside, every tanh-approximated GELU of `model` is compiled; results change by rounding only.
 
-    The first use in a process compiles, some 10 s where torch has not cached it on the machine.
+    The first use in a process takes about 10 s, unless torch has cached the kernels on the machine.
 
     Raises:
-        ConfigError: there is no C++ compiler.
+        ConfigError: no C++ compiler is installed.
     """
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         fix = "install g++, or set engine.compile to false"
@@ -48,10 +48,10 @@ def compile_activations(model: nn.Module) -> Iterator[None]:
 
 
 class CompiledGelu(nn.Module):
-    """As `torch.nn.GELU(approximate="tanh")`, but for rounding; keeps its input alone for `backward`."""
+    """Equals `torch.nn.GELU(approximate="tanh")` up to rounding; saves only its input for `backward`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The activation of every value; computed in float32, whatever the type of `x`."""
+        """Apply GELU to every value. Computes in float32 and returns the dtype of `x`."""
         output: Tensor = _GeluFunction.apply(x)  # type: ignore[no-untyped-call]
         return output
 
@@ -75,13 +75,13 @@ def _compile(function: Any) -> Any:
 
 
 def gelu(x: Tensor) -> Tensor:
-    """The activation: x * s(w), with s the sigmoid and w = linear x + cubic x^3."""
+    """GELU as x * s(w), with s the sigmoid and w = linear x + cubic x^3."""
     wide = x.float()
     return (wide * torch.sigmoid(wide * (_LINEAR + _CUBIC * wide * wide))).to(x.dtype)
 
 
 def gelu_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """Its gradient: `gradient` times s + x w' s (1 - s), with w' = linear + 3 cubic x^2."""
+    """The gradient of `gelu`: `gradient` times s + x w' s (1 - s), with w' = linear + 3 cubic x^2."""
     wide = x.float()
     square = wide * wide
     chance = torch.sigmoid(wide * (_LINEAR + _CUBIC * square))

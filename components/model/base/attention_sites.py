@@ -1,7 +1,7 @@
-"""Where a model attends: every attention module with its site and layer, found by watching one tiny forward.
+"""Find every attention module of a model, with its site and layer, by recording one tiny forward.
 
-Works for any model that calls transformers' attention interface, without a line about its name; a model that does not
-is refused by name. Does not know prefixes' values.
+Works for any model that calls transformers' attention interface in every layer, whatever its class. Any other model
+raises an error that names its class. Does not know the values of prefixes.
 
 Shapes: B batch rows, H key/value heads, S keys, D head size.
 """
@@ -24,13 +24,13 @@ from components.model.base.shapes import CROSS, DECODER, ENCODER, PrefixShape, S
 _TRACE_IMPLEMENTATION = "prefixfleet-trace"
 _SOURCE_TOKENS, _TARGET_TOKENS = 3, 2
 _MAX_LOGIT_NOISE = 0.05
-"""Of the logits' spread: what kernels may differ by in 16 bits."""
+"""Difference allowed between two attention kernels in 16 bits, as a share of the logits' standard deviation."""
 _layers_by_model: "WeakKeyDictionary[nn.Module, dict[nn.Module, AttentionLayer]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionLayer:
-    """One attention module's place: its site, its layer there, and the sizes of its keys and values."""
+    """The site of one attention module, its layer number within the site, and the sizes of its keys and values."""
 
     site: str
     layer: int
@@ -39,12 +39,12 @@ class AttentionLayer:
 
 
 def find_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
-    """Every attention module of `model`, in the order of computation.
+    """Return every attention module of `model`, in the order of computation. Cached per model.
 
     Raises:
-        BaseModelError: the model does not call the attention interface in every layer, calls one module twice, attends
-            with more than keys, values and a mask, its keys and values differ in size, or (decoder-only) its tokens'
-            positions cannot be given or do not count from 0; it is named.
+        BaseModelError: the model does not call the attention interface in every layer; it calls one module twice; its
+            attention uses more than keys, values and a mask; its keys and values differ in size; or (decoder-only) it
+            takes no positions, or its own do not count from 0. The message names the model's class.
     """
     if model not in _layers_by_model:
         _layers_by_model[model] = _trace_attention_layers(model)
@@ -52,7 +52,7 @@ def find_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
 
 
 def find_prefix_shape(model: Any) -> PrefixShape:
-    """What a prefix for `model` must look like.
+    """Return the shape that a prefix for `model` must have.
 
     Raises:
         BaseModelError: as `find_attention_layers`; or the layers of one site differ in size.
@@ -70,14 +70,14 @@ def find_prefix_shape(model: Any) -> PrefixShape:
 
 
 def make_unsupported_base_error(model: Any, got: str) -> BaseModelError:
-    """The error of a model that prefixes cannot be attached to."""
+    """Make the error for a model that prefixes cannot be attached to; `got` is the reason."""
     wanted = "a base that takes transformers' attention interface in every layer"
     return BaseModelError(wanted, f"{type(model).__name__}: {got}", "choose another base, such as GPT-2, Llama or BART")
 
 
 @contextmanager
 def use_attention_implementation(model: Any, name: str) -> Iterator[None]:
-    """Let every attention of `model` go through the registered function `site`.
+    """Inside, every attention module of `model` calls the attention function registered as `name`.
 
     Raises:
         BaseModelError: the model does not let its attention be replaced.
@@ -97,7 +97,7 @@ def use_attention_implementation(model: Any, name: str) -> Iterator[None]:
 
 @contextmanager
 def record_attention_calls(model: Any) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]:
-    """Note every attention call of `model`: the module, its keys and its values, each [B, H, S, D], in order.
+    """Inside, record every attention call of `model` in order: the module, its keys and its values [B, H, S, D].
 
     Raises:
         BaseModelError: the model does not let its attention be replaced.
@@ -132,13 +132,13 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
     if pairs:
         inputs["decoder_input_ids"] = ids[:, :_TARGET_TOKENS]
     with record_attention_calls(model) as calls:
-        seen = _run_probe(model, inputs).logits.float()
+        recorded = _run_probe(model, inputs).logits.float()
         with use_attention_implementation(model, before):
             output = _run_probe(model, {**inputs, "use_cache": True})
     own = output.logits.float()
-    if (seen - own).square().mean().sqrt() > _MAX_LOGIT_NOISE * own.std():
+    if (recorded - own).square().mean().sqrt() > _MAX_LOGIT_NOISE * own.std():
         raise make_unsupported_base_error(
-            model, f"its attention ({before}) computes what transformers' sdpa function does not"
+            model, f"its attention ({before}) computes something else than transformers' sdpa function"
         )
     found: dict[nn.Module, AttentionLayer] = {}
     counts: dict[str, int] = {}
@@ -146,7 +146,7 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
         crosses = pairs and module not in encoder and key.shape[2] == _SOURCE_TOKENS
         name = ENCODER if module in encoder else CROSS if crosses else DECODER
         if module in found:
-            raise make_unsupported_base_error(model, "one attention module stands for several layers")
+            raise make_unsupported_base_error(model, "several layers share one attention module")
         if key.shape[1::2] != value.shape[1::2]:
             raise make_unsupported_base_error(
                 model, f"keys of {tuple(key.shape[1::2])} and values of {tuple(value.shape[1::2])}"
@@ -161,24 +161,24 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
 
 
 def _run_probe(model: Any, inputs: Mapping[str, Any]) -> Any:
-    """One tiny forward; a model that cannot do it is no base, whatever it raises."""
+    """Run one tiny forward. Any exception of it becomes a BaseModelError."""
     try:
         return model(**inputs)
     except BaseModelError:
         raise
     except Exception as problem:
-        said = (str(problem).splitlines() or ["no word"])[0]
+        message = (str(problem).splitlines() or ["no message"])[0]
         raise make_unsupported_base_error(
-            model, f"a forward fails with {type(problem).__name__} ({said:.200})"
+            model, f"a forward fails with {type(problem).__name__} ({message:.200})"
         ) from problem
 
 
 def _check_positions(model: Any, inputs: Mapping[str, Any], own: Tensor) -> None:
-    """Tokens behind a prefix are given their positions, so these must count as the model itself counts, from 0."""
+    """Check that the model takes positions and counts its own from 0: tokens after a prefix get explicit positions."""
     if "position_ids" not in inspect.signature(model.get_decoder().forward).parameters:
-        raise make_unsupported_base_error(model, "its positions cannot be given (no position_ids)")
-    places = torch.arange(_SOURCE_TOKENS, device=model.device)[None]
-    given = _run_probe(model, {**inputs, "position_ids": places}).logits.float()
+        raise make_unsupported_base_error(model, "it takes no positions (no argument position_ids)")
+    positions = torch.arange(_SOURCE_TOKENS, device=model.device)[None]
+    given = _run_probe(model, {**inputs, "position_ids": positions}).logits.float()
     if (given - own).square().mean().sqrt() > torch.finfo(model.dtype).eps ** 0.5 * own.std():
         raise make_unsupported_base_error(model, "its own positions are not 0, 1, 2, ...")
 
@@ -196,9 +196,9 @@ def _check_complete(model: Any, counts: dict[str, int]) -> None:
 
 
 def _check_cache(model: Any, found: Mapping[nn.Module, AttentionLayer], cache: Any) -> None:
-    """Prefixes are decoded from a cache that holds them: it must hold keys as attention sees them."""
+    """Check that the cache stores keys in the shape that attention gets, because decoding puts prefixes into it."""
     wanted = [(site.kv_heads, site.head_dim) for site in found.values()]
     kept = [getattr(layer, "keys", None) for layer in getattr(cache, "layers", ())]
     got = [(keys.shape[1], keys.shape[3]) for keys in kept if keys is not None and keys.dim() == 4]
     if got != wanted:
-        raise make_unsupported_base_error(model, f"a cache of {got} (heads, head size) where attention sees {wanted}")
+        raise make_unsupported_base_error(model, f"a cache of {got} (heads, head size) while attention gets {wanted}")

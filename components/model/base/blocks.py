@@ -1,4 +1,4 @@
-"""The transformer blocks of any model, found by their structure: the list of layers that holds most of a stack.
+"""Find the transformer blocks of any model by structure: the module list with the most parameters of a stack.
 
 Knows transformers' `get_encoder` and `get_decoder`. Does not know the name of any model or module.
 """
@@ -22,16 +22,16 @@ class TransformerBlock:
 
 
 def find_decoder_blocks(model: Any) -> list[TransformerBlock]:
-    """The decoder's blocks, first to last; a decoder-only model's are all it has.
+    """Return the decoder's blocks, first to last; of a decoder-only model, all blocks.
 
     Raises:
-        BaseModelError: the model keeps no list of blocks.
+        BaseModelError: the model has no list of blocks.
     """
     return _find_blocks(model, model.get_decoder())
 
 
 def find_all_blocks(model: Any) -> list[TransformerBlock]:
-    """The encoder's blocks, where there is an encoder, and then the decoder's.
+    """Return the encoder's blocks (none in a decoder-only model), then the decoder's.
 
     Raises:
         BaseModelError: as `find_decoder_blocks`.
@@ -41,14 +41,14 @@ def find_all_blocks(model: Any) -> list[TransformerBlock]:
 
 
 def find_last_blocks(model: Any, count: int) -> list[TransformerBlock]:
-    """The last `count` blocks of the decoder.
+    """Return the last `count` blocks of the decoder.
 
     Raises:
-        BaseModelError: there are fewer.
+        BaseModelError: the decoder has fewer blocks.
     """
     blocks = find_decoder_blocks(model)
     if count > len(blocks):
-        raise BaseModelError(f"the top {count} layers", f"a decoder of {len(blocks)}", f"ask for {len(blocks)} at most")
+        raise BaseModelError(f"the top {count} layers", f"a decoder of {len(blocks)}", f"set {len(blocks)} or fewer")
     return blocks[-count:]
 
 

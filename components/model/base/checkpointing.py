@@ -1,6 +1,6 @@
 """Gradient checkpointing of any model's blocks, in evaluation mode.
 
-Transformers' own wants training mode, and with it dropout. Knows blocks; does not know what is attached to them.
+The checkpointing of transformers needs training mode, which turns dropout on. Knows blocks; does not know prefixes.
 """
 
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from torch.utils.checkpoint import checkpoint
 
 from components.model.base.blocks import find_all_blocks
 
-_checkpointing_is_off = ContextVar("kept", default=False)
+_checkpointing_is_off = ContextVar("checkpointing_is_off", default=False)
 
 
 @contextmanager
 def checkpoint_blocks(model: Any) -> Iterator[None]:
-    """Inside, every block keeps its inputs alone and computes the rest again for `backward` (Chen et al. 2016).
+    """Inside, every block saves only its inputs and recomputes the rest in `backward` (Chen et al. 2016).
 
-    Run `backward` inside too, and where the prefix is still attached.
+    Call `backward` inside too, while the prefix is still attached.
     """
     blocks = find_all_blocks(model)
     for block in blocks:
@@ -32,13 +32,13 @@ def checkpoint_blocks(model: Any) -> Iterator[None]:
 
 
 def is_checkpointed(block: Any) -> bool:
-    """Whether `block` computes again what it did not keep."""
+    """Whether `checkpoint_blocks` has wrapped `block`."""
     return "forward" in vars(block)
 
 
 @contextmanager
 def disable_checkpointing() -> Iterator[None]:
-    """Inside, a forward keeps all that it computes: `backward` may find the model in another state than it ran in."""
+    """Inside, blocks run without checkpointing, so that `backward` does not recompute with a changed model."""
     token = _checkpointing_is_off.set(True)
     try:
         yield

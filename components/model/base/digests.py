@@ -1,6 +1,6 @@
-"""Content digests of a base: the same model gets the same digest wherever it lies and however it is sharded.
+"""Content digests of a base, which do not depend on the folder or on how the weights are split into files.
 
-Reads files of a model folder; does not load the model.
+Reads the files of a model folder; does not load the model.
 """
 
 import hashlib
@@ -29,21 +29,21 @@ _CHUNK_BYTES = 1 << 24
 
 
 def compute_model_digest(folder: Path) -> str:
-    """Hex sha256 of config.json (canonical, without paths and library versions) and every tensor by name.
+    """Return the hex sha256 of config.json (canonical, without paths and library versions) and of every named tensor.
 
     Raises:
-        BaseModelError: no config.json, no safetensors weights, or files that cannot be read.
+        BaseModelError: config.json or the safetensors weights are missing or unreadable.
     """
     digest = hashlib.sha256(_read_canonical_json(folder / "config.json"))
     files = _find_weight_files(folder)
-    places: dict[str, tuple[Path, dict[str, Any], int]] = {}
+    entries: dict[str, tuple[Path, dict[str, Any], int]] = {}
     for file in files:
         header, start = _read_safetensors_header(file)
         for name, entry in header.items():
             if name != "__metadata__":
-                places[name] = (file, entry, start)
-    for name in sorted(places):
-        file, entry, start = places[name]
+                entries[name] = (file, entry, start)
+    for name in sorted(entries):
+        file, entry, start = entries[name]
         digest.update(f"\0{name}\0{entry['dtype']}\0{entry['shape']}\0".encode())
         for chunk in _read_chunks(file, start + entry["data_offsets"][0], start + entry["data_offsets"][1]):
             digest.update(chunk)
@@ -51,15 +51,17 @@ def compute_model_digest(folder: Path) -> str:
 
 
 def compute_tokenizer_digest(folder: Path) -> str:
-    """Hex sha256 of the tokenizer's files: JSON in canonical form, others byte by byte.
+    """Return the hex sha256 of the tokenizer's files: JSON in canonical form, other files by their bytes.
 
     Raises:
-        BaseModelError: the folder holds no tokenizer.
+        BaseModelError: the folder has no tokenizer.
     """
     digest = hashlib.sha256()
     found = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
     if not found:
-        raise BaseModelError("a tokenizer beside the model", f"none in {folder}", "save it there (save_pretrained)")
+        raise BaseModelError(
+            "a tokenizer in the model's folder", f"none in {folder}", "save it there (save_pretrained)"
+        )
     for file in found:
         content = _read_canonical_json(file) if file.suffix == ".json" else file.read_bytes()
         digest.update(f"\0{file.name}\0{len(content)}\0".encode())

@@ -1,4 +1,4 @@
-"""Which number type a machine multiplies fastest; measured, since on some CPUs 16 bits are slower. Knows devices."""
+"""Measure which number type a device multiplies fastest: on some CPUs 16 bits are slower than 32. Knows devices."""
 
 import math
 import time
@@ -9,13 +9,13 @@ _MATRIX_SIZE = 1024
 _TIMED_PRODUCTS = 1
 _ROUNDS = 6
 _MIN_SPEEDUP = 1.2
-"""Below this ratio the exacter type is kept."""
+"""bfloat16 must be at least this many times as fast as float32 to be chosen."""
 
 
 def measure_fastest_dtype(device: torch.device | str) -> torch.dtype:
-    """bfloat16 where products of it are clearly faster on `device` than products of float32, else float32.
+    """Return bfloat16 if `device` multiplies it clearly faster than float32, else float32. Takes about a second.
 
-    The two take turns, so that other work on the machine slows neither alone. Takes a second or so.
+    The two types are measured alternately, so that other work on the machine slows both.
     """
     seconds = dict.fromkeys((torch.float32, torch.bfloat16), math.inf)
     for _ in range(_ROUNDS):
@@ -25,7 +25,7 @@ def measure_fastest_dtype(device: torch.device | str) -> torch.dtype:
 
 
 def _measure_product_seconds(device: torch.device | str, dtype: torch.dtype) -> float:
-    """The least of several times, so that other work on the machine counts little."""
+    """The shortest of several measurements, to reduce the effect of other work on the machine."""
     left, right = (torch.ones(_MATRIX_SIZE, _MATRIX_SIZE, dtype=dtype, device=device) for _ in range(2))
     seconds = []
     for _ in range(_TIMED_PRODUCTS + 1):

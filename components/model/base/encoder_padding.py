@@ -1,6 +1,7 @@
-"""Padding that an encoder does not know: rows padded on the left are moved to the right for its forward, and back.
+"""Move the padding of left-padded rows to the right for an encoder's forward, and restore the order of its output.
 
-Encoders with absolute positions count padding as tokens, so that a row's output would depend on its neighbours.
+An encoder with absolute positions counts padding on the left as tokens, so a row's output would depend on the length
+of the other rows.
 
 Shapes: B batch rows, T tokens, C hidden size.
 """
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 
 def register_right_padding_hooks(encoder: nn.Module) -> list[Any]:
-    """Hooks that let `encoder` see every row's tokens first; its output comes in the order of its input."""
+    """Make `encoder` compute right-padded rows; its output keeps the order of its input. Return the hooks' handles."""
     order_BT: list[Tensor | None] = [None]
 
     def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -26,7 +27,7 @@ def register_right_padding_hooks(encoder: nn.Module) -> list[Any]:
         for name in ("input_ids", "inputs_embeds"):
             if kwargs.get(name) is not None:
                 kwargs[name] = _reorder_tokens(kwargs[name], order)
-        return tuple(_reorder_tokens(value, order) if place == 0 else value for place, value in enumerate(args)), kwargs
+        return tuple(_reorder_tokens(value, order) if index == 0 else value for index, value in enumerate(args)), kwargs
 
     def after(_module: Any, _args: tuple[Any, ...], output: Any) -> Any:
         if order_BT[0] is not None:

@@ -27,7 +27,7 @@ _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 @dataclass(frozen=True)
 class Base:
-    """A frozen model in evaluation mode, its tokenizer, and what names them."""
+    """A frozen model in evaluation mode, its tokenizer, and their digests."""
 
     model: Any
     tokenizer: Any
@@ -36,8 +36,8 @@ class Base:
     tokenizer_digest: str
     parameter_count: int
     context: int
-    """Tokens that the model can attend to: source, target and prefix together, or each of source and target alone in an
-    encoder-decoder model."""
+    """Most tokens that the model can attend to. A decoder-only model counts prefix, source and target together; an
+    encoder-decoder model counts source and target separately, and no prefix."""
 
     @property
     def eos_id(self) -> int:
@@ -46,19 +46,19 @@ class Base:
 
     @property
     def pad_id(self) -> int:
-        """The token that fills rows; the end token where the tokenizer has none for padding."""
+        """The token that pads rows: the tokenizer's padding token, or its end token if it has none."""
         pad = self.tokenizer.pad_token_id
         return self.eos_id if pad is None else int(pad)
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         device: torch.device = self.model.device
         return device
 
     @property
     def text_codec(self) -> TextCodec:
-        """How this base reads texts."""
+        """The codec between texts and token ids of this base."""
         return TextCodec(self.tokenizer, self.is_encoder_decoder)
 
     @property
@@ -75,16 +75,16 @@ class Base:
 
     @cached_property
     def shape(self) -> PrefixShape:
-        """What a prefix for this base must look like."""
+        """The shape that a prefix for this base must have."""
         return find_prefix_shape(self.model)
 
 
 def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -> Base:
-    """Load and freeze a base from a local folder or the hub; on a GPU where there is one, unless `device` says else.
+    """Load and freeze a base from a local folder or the Hugging Face hub. Without `device`: on a GPU if there is one.
 
     Raises:
-        BaseModelError: it is missing, has no safetensors weights or tokenizer, or attends in a way that prefixes cannot
-            be attached to (the model's class is named).
+        BaseModelError: the base is missing, has no safetensors weights or no tokenizer, or prefixes cannot be attached
+            to its model (the message names the model's class).
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -115,12 +115,12 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),
         context=_read_context(model_config, tokenizer),
     )
-    find_prefix_shape(model)  # a model that cannot work is refused here, before any training
+    find_prefix_shape(model)  # raises for an unsupported model now, before any training
     return base
 
 
 def describe_base(base: Base) -> dict[str, Any]:
-    """What `out/base/base.json` says of a base: names, digests and sizes."""
+    """Return the content of `out/base/base.json`: names, digests and sizes."""
     return {
         "name": base.name,
         "digest": base.digest,
@@ -150,7 +150,7 @@ def _find_folder(config: BaseConfig) -> Path:
     try:
         return Path(snapshot_download(config.path, revision=config.revision, allow_patterns=_HUB_FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as problem:
-        got = f"no such folder, and the hub says: {str(problem).splitlines()[0]}"
+        got = f"no such folder, and the hub answered: {str(problem).splitlines()[0]}"
         raise BaseModelError(wanted, got, "build the base or correct base.path in params.yaml") from None
 
 
@@ -170,10 +170,10 @@ def _check_supported(model_config: Any, path: str) -> None:
 
 
 def _read_context(model_config: Any, tokenizer: Any) -> int:
-    """What the model says; a model of relative positions has no limit of its own, and its tokenizer's is taken."""
-    said = getattr(model_config, "max_position_embeddings", None) or getattr(model_config, "n_positions", None)
-    if said:
-        return int(said)
+    """The model's limit of positions; a model with relative positions has none, so the tokenizer's limit is used."""
+    positions = getattr(model_config, "max_position_embeddings", None) or getattr(model_config, "n_positions", None)
+    if positions:
+        return int(positions)
     limit = int(tokenizer.model_max_length)
     return limit if limit < _UNLIMITED_CONTEXT else _DEFAULT_CONTEXT
 
@@ -182,17 +182,17 @@ def _read_context(model_config: Any, tokenizer: Any) -> int:
 def _hide_progress_bar() -> Iterator[None]:
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if was_enabled:
             logging.enable_progress_bar()
 
 
 def _fuse_activations(model: Any) -> None:
-    """Put torch's one-kernel GELU in place of the same formula in eight; a step of a small GPT-2 gets 5 % faster."""
+    """Replace transformers' GELU (eight kernels) by torch's (one kernel): a step of a small GPT-2 is 5 % faster."""
     from transformers.activations import NewGELUActivation
 
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""Tell that memory has run out from every other trouble. Knows what torch says; does not know who asked for memory."""
+"""Recognise exceptions that mean too little memory. Knows torch's messages; does not know what was computed."""
 
 import torch
 
@@ -6,7 +6,7 @@ _MESSAGES = ("not enough memory", "can't allocate memory", "bad_alloc", "out of 
 
 
 def is_out_of_memory(problem: BaseException) -> bool:
-    """Whether there was too little memory on the device, or on the host, for what was to be computed."""
+    """Whether `problem` means that the device or the host had too little memory."""
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(problem, RuntimeError) and any(words in str(problem) for words in _MESSAGES)

@@ -1,4 +1,4 @@
-"""What goes into a model's output layer, at chosen positions alone, without computing a logit.
+"""Restrict a model's output layer to chosen positions: its inputs without logits, or its logits.
 
 Knows models; does not know losses.
 
@@ -14,32 +14,32 @@ import torch
 from torch import Tensor, nn
 
 _LARGE_LOGIT_SPREAD = 100.0
-"""Spread of logits that a cap, however high, would change."""
+"""Standard deviation of probe logits, large enough that any cap on logits would change them."""
 _plain_by_model: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 
 
 @contextmanager
 def capture_head_inputs(model: Any, kept_BT: Tensor) -> Iterator[list[Tensor]]:
-    """Inside, a forward appends the output layer's inputs [N, C] at the kept positions, and its logits have no row."""
-    found: list[Tensor] = []
+    """Inside, a forward appends the output layer's inputs [N, C] at the kept positions, and returns empty logits."""
+    captured: list[Tensor] = []
 
     def gather(_head: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        found.append(args[0][kept_BT])
-        return (found[-1][:0],)
+        captured.append(args[0][kept_BT])
+        return (captured[-1][:0],)
 
     with _hook_head_inputs(model, gather):
-        yield found
+        yield captured
 
 
 @contextmanager
 def keep_logits_at(model: Any, kept_BT: Tensor) -> Iterator[None]:
-    """Inside, the logits are [N, V]: of the kept positions. What a model does to them afterwards still happens."""
+    """Inside, the logits are [N, V], of the kept positions, after any scaling or capping by the model."""
     with _hook_head_inputs(model, lambda _head, args: (args[0][kept_BT],)):
         yield
 
 
 def has_plain_head(model: Any) -> bool:
-    """Whether logits are the output layer's product and nothing else (no scale, no cap); found out once, by trying."""
+    """Whether logits are the output layer's product only, without scale or cap. Probed once per model and cached."""
     if model not in _plain_by_model:
         _plain_by_model[model] = _probe_plain_head(model)
     return _plain_by_model[model]
@@ -47,7 +47,7 @@ def has_plain_head(model: Any) -> bool:
 
 @torch.no_grad()
 def _probe_plain_head(model: Any) -> bool:
-    """Whether the layer gives the product, and the model gives what the layer gives, however large that is."""
+    """Whether the layer computes the plain product, and the model returns the layer's output, however large."""
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         return False
@@ -59,13 +59,13 @@ def _probe_plain_head(model: Any) -> bool:
     large = (_LARGE_LOGIT_SPREAD * probe).to(model.device, model.dtype)
     products: list[Tensor] = []
 
-    def note(_head: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def check(_head: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         own = nn.functional.linear(args[0], head.weight, head.bias)
-        apart = (output - own).float().square().mean().sqrt()
-        products.append(apart <= torch.finfo(model.dtype).eps ** 0.5 * own.float().std())
+        difference = (output - own).float().square().mean().sqrt()
+        products.append(difference <= torch.finfo(model.dtype).eps ** 0.5 * own.float().std())
         return large.expand_as(output)
 
-    handle = head.register_forward_hook(note)
+    handle = head.register_forward_hook(check)
     try:
         logits = model(**inputs).logits
     finally:

@@ -1,20 +1,18 @@
-"""What a base asks of a prefix: the attention sites that it has, and the shape of keys and values at each.
+"""The attention sites of a base, and the shape of a prefix's keys and values at each.
 
-A site is a kind of attention: `decoder.self` in every model, `encoder.self` and `decoder.cross` in encoder-decoder
-models too. `decoder.infix` has the shape of `decoder.self` and stands between source and target instead of before both.
+A site is a kind of attention: `decoder.self` in every model, and `encoder.self` and `decoder.cross` in encoder-decoder
+models. `decoder.infix` has the shape of `decoder.self`; its slots are between source and target instead of before both.
 """
 
 from dataclasses import dataclass
 
 ENCODER, DECODER, CROSS, INFIX = "encoder.self", "decoder.self", "decoder.cross", "decoder.infix"
-
-
 SITES = (ENCODER, DECODER, CROSS, INFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class SiteShape:
-    """What one site asks of its tensors, whatever the prefix's length."""
+    """The shape of one site's tensors, without the prefix's length."""
 
     layers: int
     kv_heads: int
@@ -26,7 +24,7 @@ class SiteShape:
 
 @dataclass(frozen=True, slots=True)
 class PrefixShape:
-    """What a base asks of a prefix: its decoder's self-attention, and the other sites of an encoder-decoder model."""
+    """The shape of a prefix: of the decoder's self-attention, and of the other sites of an encoder-decoder model."""
 
     layers: int
     kv_heads: int
@@ -36,10 +34,10 @@ class PrefixShape:
 
     @property
     def sites(self) -> dict[str, SiteShape]:
-        """Site -> shape, for every site that a whole prefix fills."""
+        """Site -> shape, for every site that a complete prefix has."""
         own = SiteShape(self.layers, self.kv_heads, self.head_dim)
-        found = {ENCODER: self.encoder, DECODER: own, CROSS: self.cross}
-        return {site: shape for site, shape in found.items() if shape is not None}
+        shapes = {ENCODER: self.encoder, DECODER: own, CROSS: self.cross}
+        return {site: shape for site, shape in shapes.items() if shape is not None}
 
     def __str__(self) -> str:
         sites = self.sites

@@ -79,7 +79,7 @@ def test_once_at_a_time_on_a_model_and_together_on_two(build_model: Callable[...
     plain, other = Plain(), Plain()
     with override_attention(first, find_attention_layers(first), plain, ATTENTION_WITH_MASK):
         with (
-            pytest.raises(RuntimeError, match="has taken it over already"),
+            pytest.raises(RuntimeError, match="overridden already"),
             override_attention(first, find_attention_layers(first), other, ATTENTION_WITHOUT_MASK),
         ):
             pass
@@ -95,6 +95,6 @@ def test_an_attention_module_that_was_not_named_is_refused(build_model: Callable
     known = list(find_attention_layers(model))[:1]
     with (
         override_attention(model, known, Plain(), ATTENTION_WITH_MASK),
-        pytest.raises(BaseModelError, match="an attention call without its prefix"),
+        pytest.raises(BaseModelError, match="an attention call of a module that has no prefix"),
     ):
         model(input_ids=IDS)
