@@ -1,7 +1,7 @@
-"""Run a decoder-only model over rows end to end, each behind its own prefix: no padding, whatever the rows' lengths.
+"""Run a decoder-only model over concatenated rows, each with its own prefix, without padding.
 
-`pack_rows` gives what `components.model.prefix.attach.attach_prefixes` gives, but for rounding, and pads no row.
-Knows the attention interface; does not know architectures, losses or who owns a prefix.
+`pack_rows` computes the same as `components.model.prefix.attach.attach_prefixes`, up to rounding.
+Knows the attention interface; does not know architectures, losses or tenants.
 
 Shapes: L layers, 2 for key and value, N tokens of all rows, Q slots of all prefixes, H key/value heads, D head size.
 """
@@ -37,18 +37,18 @@ _support_by_model: "WeakKeyDictionary[nn.Module, _PackingSupport]" = WeakKeyDict
 
 
 def stack_slots(shape: PrefixShape, prefixes: Sequence[Prefix | None]) -> Tensor:
-    """The slots of all prefixes (or of all infixes) as one tensor [L, 2, Q, H, D]; gradients flow back.
+    """Concatenate the slots of all prefixes (or all infixes) to one tensor [L, 2, Q, H, D]; gradients flow back.
 
     Raises:
-        BaseModelError: a prefix is not of `shape`.
+        BaseModelError: a prefix has another shape than `shape`.
     """
     for prefix in prefixes:
         if prefix is not None:
             prefix.check_fits(shape)
-    found = [prefix.stack_decoder_site() for prefix in prefixes if prefix is not None and prefix.length]
-    if not found:
+    stacked = [prefix.stack_decoder_site() for prefix in prefixes if prefix is not None and prefix.length]
+    if not stacked:
         return torch.zeros(shape.layers, 2, 0, shape.kv_heads, shape.head_dim)
-    return torch.cat(found, dim=3).transpose(2, 3).contiguous()
+    return torch.cat(stacked, dim=3).transpose(2, 3).contiguous()
 
 
 @contextmanager
@@ -59,22 +59,22 @@ def pack_rows(
     *,
     starts: Sequence[int] | None = None,
 ) -> Iterator[None]:
-    """Inside, `model` computes rows as `layout` has them; `slots_L2QHD` are those of its prefixes, in their order.
+    """Inside, `model` computes the rows of `layout`; `slots_L2QHD` are the slots of the layout's prefixes, in order.
 
-    Give every forward the rows' tokens as one row [1, N], `position_ids` [1, N] of the layout, no attention mask, and
-    `use_cache=False`. Call `backward` inside too where blocks are checkpointed. With `starts` the logits are right from
-    each row's token of that number on alone, and the last block computes no others (not with checkpointed blocks).
+    Pass to every forward the tokens of all rows as `input_ids` [1, N], the layout's `position_ids` [1, N], no attention
+    mask, and `use_cache=False`. With checkpointed blocks, call `backward` inside too. With `starts`, only the logits
+    from token `starts[row]` of each row on are valid: the last block computes no others (unless it is checkpointed).
 
     Raises:
-        BaseModelError: the model is not `is_packable`.
+        BaseModelError: the model is not packable (`is_packable`).
     """
     sites = find_attention_layers(model)
     if starts is not None and (
         not _find_packing_support(model).can_cut_last_block or is_checkpointed(find_decoder_blocks(model)[-1].module)
     ):
         starts = None
-    places = [slots.unbind(0) for slots in slots_L2QHD.to(model.dtype).unbind(0)]
-    rows = _PackedAttention(sites, places, layout)
+    slots_by_layer = [slots.unbind(0) for slots in slots_L2QHD.to(model.dtype).unbind(0)]
+    rows = _PackedAttention(sites, slots_by_layer, layout)
     with ExitStack() as stack:
         stack.enter_context(override_attention(model, sites, rows, ATTENTION_WITHOUT_MASK))
         stack.callback(model.get_decoder().register_forward_hook(lambda *_: rows.check_layers_used(model)).remove)
@@ -84,13 +84,13 @@ def pack_rows(
 
 
 def is_packable(model: Any) -> bool:
-    """Whether a model computes packed rows as it computes padded ones; found out once, by trying."""
+    """Whether a model computes packed rows as padded ones. Probed once per model and cached."""
     return _find_packing_support(model).can_pack
 
 
 @dataclass(frozen=True, slots=True)
 class _PackingSupport:
-    """What a model can do: compute packed rows, and cut its last block."""
+    """Whether a model can compute packed rows, and whether its last block can skip positions."""
 
     can_pack: bool = False
     can_cut_last_block: bool = False
@@ -108,22 +108,22 @@ def _find_packing_support(model: Any) -> _PackingSupport:
 
 
 class _PackedAttention:
-    """Gives each attention module its layer's slots, and knows which ones asked."""
+    """Computes the attention of every layer with that layer's slots, and records which layers have called it."""
 
     def __init__(
         self,
         sites: dict[nn.Module, AttentionLayer],
-        places: Sequence[tuple[Tensor, ...]],
+        slots_by_layer: Sequence[tuple[Tensor, ...]],
         layout: PackedLayout,
     ) -> None:
-        self.attention_layers, self.slots_by_layer, self.layout = sites, places, layout
+        self.attention_layers, self.slots_by_layer, self.layout = sites, slots_by_layer, layout
         self.used_modules: set[nn.Module] = set()
         self.last_block: LastBlock | None = None
         self.last_layout = layout
 
     @contextmanager
     def cut_last_block(self, model: Any, starts: Sequence[int]) -> Iterator[None]:
-        """Inside, the last block computes each row's tokens from `starts` on."""
+        """Inside, the last block computes only the tokens of each row from `starts` on."""
         real_BT = self.layout.query_BT < len(self.layout.position_N)
         column_T = torch.arange(real_BT.shape[1], device=real_BT.device)
         chosen_BT = real_BT & (column_T >= torch.tensor(starts, device=real_BT.device)[:, None])
@@ -135,7 +135,7 @@ class _PackedAttention:
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        """See `components.model.base.attention_interface.Attends`; the only row holds all tokens."""
+        """See `components.model.base.attention_interface.AttentionOverride.attend`; the batch is one row."""
         del mask
         layout = self.layout
         if (
@@ -151,7 +151,7 @@ class _PackedAttention:
         return attend_packed(tokens[0], tokens[1], tokens[2], (keys, values), layout, scale)[None]
 
     def check_layers_used(self, model: Any) -> None:
-        """After a forward: refuse a model that left a layer's prefix unused."""
+        """Raise BaseModelError if a layer did not use its prefix in the last forward."""
         if len(self.used_modules) < len(self.attention_layers):
             raise make_unsupported_base_error(
                 model, f"{len(self.used_modules)} of {len(self.attention_layers)} attention layers with a prefix"
@@ -161,7 +161,7 @@ class _PackedAttention:
 
 @torch.no_grad()
 def _matches_padded_logits(model: Any, starts: Sequence[int] | None) -> bool:
-    """Whether packed rows, with or without a cut last block, have the logits of padded ones."""
+    """Whether packed rows have the logits of padded rows; with `starts`, with a cut last block."""
     shape, lengths = find_prefix_shape(model), (3, 2)
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(shape.layers, 2, shape.kv_heads, 1, shape.head_dim, generator=generator)
@@ -169,8 +169,8 @@ def _matches_padded_logits(model: Any, starts: Sequence[int] | None) -> bool:
     ids_BT = torch.arange(6, device=model.device).view(2, 3) % model.config.vocab_size
     mask_BT = torch.tensor([[1, 1, 1], [1, 1, 0]], device=model.device)
     layout = PackedLayout.from_lengths(lengths, (0, 0), (1,), device=model.device)
-    places_BT = torch.arange(3, device=model.device) >= torch.tensor(starts or (0, 0), device=model.device)[:, None]
-    kept_N = places_BT[mask_BT.bool()]
+    is_kept_BT = torch.arange(3, device=model.device) >= torch.tensor(starts or (0, 0), device=model.device)[:, None]
+    kept_N = is_kept_BT[mask_BT.bool()]
     try:
         with attach_prefixes(model, [prefix, prefix]):
             padded = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).logits[mask_BT.bool()].float()
@@ -179,5 +179,5 @@ def _matches_padded_logits(model: Any, starts: Sequence[int] | None) -> bool:
             own = model(input_ids=ids_1N, position_ids=layout.position_N[None], use_cache=False).logits[0].float()
     except (BaseModelError, RuntimeError, ValueError, TypeError, IndexError, KeyError):
         return False
-    apart = (padded - own)[kept_N]
-    return bool(apart.square().mean().sqrt() <= torch.finfo(model.dtype).eps ** 0.5 * padded.std())
+    difference = (padded - own)[kept_N]
+    return bool(difference.square().mean().sqrt() <= torch.finfo(model.dtype).eps ** 0.5 * padded.std())

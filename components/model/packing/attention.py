@@ -1,8 +1,8 @@
-"""Attention of packed rows, each behind its own prefix: two ways that give the same but for rounding.
+"""Attention of packed rows, each with its own prefix: two implementations with the same result up to rounding.
 
-`attend_packed_fused` computes products, softmax and gradients itself: on a CPU the products of short rows are several
-times faster than torch's own attention and its backward. `attend_packed_with_sdpa` lays the rows side by side and
-leaves the rest to torch. Knows layouts and tensors; does not know models.
+`attend_packed_fused` computes products, softmax and gradients itself. For short rows on a CPU it is several times as
+fast as torch's attention. `attend_packed_with_sdpa` pads the rows and calls torch's attention. Knows layouts and
+tensors; does not know models.
 
 Shapes: N tokens, H query heads, K key/value heads, G = H / K, D head size, Q slots of all prefixes, and those of
 `components.model.packing.layout`.
@@ -18,7 +18,7 @@ from components.model.packing.heads import HeadIndices
 from components.model.packing.layout import PackedLayout
 
 _MAX_FUSED_SCORES = 2**26
-"""From so many scores on (256 MiB in float32) `attend_packed_fused` would keep too much for backward."""
+"""Most attention scores (256 MiB in float32) that `attend_packed_fused` may save for backward."""
 
 
 def attend_packed(
@@ -29,14 +29,15 @@ def attend_packed(
     layout: PackedLayout,
     scale: float,
 ) -> Tensor:
-    """What every token attends to, [N, H, D]: the slots of its row's prefix and the tokens of its row up to itself.
+    """Attend from every token to the slots of its row's prefix and to the row's tokens up to itself. Return [N, H, D].
 
-    `prefix` holds the keys and the values of all slots, each [Q, K, D]; gradients flow to them and to the tokens.
+    `prefix` holds the keys and the values of all slots, each [Q, K, D]. Gradients flow to slots and tokens. On a CPU
+    the fused implementation is used, unless it would save too many scores.
     """
     rows, queries, keys = layout.shape
     small = rows * query_NHD.shape[1] * queries * keys <= _MAX_FUSED_SCORES
-    way = attend_packed_fused if query_NHD.device.type == "cpu" and small else attend_packed_with_sdpa
-    return way(query_NHD, key_NKD, value_NKD, prefix, layout, scale)
+    attend = attend_packed_fused if query_NHD.device.type == "cpu" and small else attend_packed_with_sdpa
+    return attend(query_NHD, key_NKD, value_NKD, prefix, layout, scale)
 
 
 def attend_packed_with_sdpa(
@@ -47,22 +48,22 @@ def attend_packed_with_sdpa(
     layout: PackedLayout,
     scale: float,
 ) -> Tensor:
-    """`attend_packed` by torch's scaled-dot-product attention."""
+    """Compute `attend_packed` by torch's scaled-dot-product attention."""
     groups = query_NHD.shape[1] // key_NKD.shape[1]
 
-    def keys(slots_QKD: Tensor, tokens_NKD: Tensor) -> Tensor:
+    def pad_keys(slots_QKD: Tensor, tokens_NKD: Tensor) -> Tensor:
         table = torch.cat([slots_QKD, tokens_NKD, tokens_NKD.new_zeros(1, *tokens_NKD.shape[1:])])
-        return table[layout.slot_BS].transpose(1, 2).repeat_interleave(groups, dim=1)
+        return table[layout.key_BS].transpose(1, 2).repeat_interleave(groups, dim=1)
 
     query_BHTD = torch.cat([query_NHD, query_NHD.new_zeros(1, *query_NHD.shape[1:])])[layout.query_BT].transpose(1, 2)
     output_BHTD = scaled_dot_product_attention(
         query_BHTD,
-        keys(prefix[0], key_NKD),
-        keys(prefix[1], value_NKD),
+        pad_keys(prefix[0], key_NKD),
+        pad_keys(prefix[1], value_NKD),
         attn_mask=~layout.hidden_BTS[:, None],
         scale=scale,
     )
-    return output_BHTD.transpose(1, 2).flatten(0, 1)[layout.place_N]
+    return output_BHTD.transpose(1, 2).flatten(0, 1)[layout.padded_query_N]
 
 
 def attend_packed_fused(
@@ -73,13 +74,13 @@ def attend_packed_fused(
     layout: PackedLayout,
     scale: float,
 ) -> Tensor:
-    """`attend_packed` by batched products, with its own backward."""
+    """Compute `attend_packed` by batched products, with its own backward."""
     output: Tensor = _FusedAttentionFunction.apply(query_NHD, key_NKD, value_NKD, *prefix, layout, scale)  # type: ignore[no-untyped-call]
     return output
 
 
 class _FusedAttentionFunction(torch.autograd.Function):
-    """Rows and key/value heads are one axis of the products, Z = B * K; a key's G queries stand one after another."""
+    """Rows and key/value heads are one axis of the products, Z = B * K; a key head's G query heads are adjacent."""
 
     @staticmethod
     def forward(
@@ -125,9 +126,9 @@ class _FusedAttentionFunction(torch.autograd.Function):
 
 
 def _sum_slot_gradients(grad_ZSD: Tensor, layout: PackedLayout, kv_heads: int) -> Tensor:
-    """The sum over each prefix's rows, [Q, K, D]; a row that is not finite touches its own prefix alone."""
+    """Sum the gradients over each prefix's rows, [Q, K, D]; a row that is not finite affects only its own prefix."""
     grad_BKSD = grad_ZSD.view(layout.shape[0], kv_heads, *grad_ZSD.shape[1:])
     grad_BPKD = grad_BKSD[:, :, : layout.longest_prefix].transpose(1, 2)
-    grad_BW = grad_BPKD.flatten(1).float()  # index_add_ is slow on other strides
+    grad_BW = grad_BPKD.flatten(1).float()  # contiguous rows: index_add_ is slow otherwise
     sum_UW = grad_BW.new_zeros(layout.prefix_count, grad_BW.shape[1]).index_add_(0, layout.owner_B, grad_BW)
-    return sum_UW.view(-1, kv_heads, grad_ZSD.shape[2])[layout.owned_Q].to(grad_ZSD.dtype)
+    return sum_UW.view(-1, kv_heads, grad_ZSD.shape[2])[layout.padded_slot_Q].to(grad_ZSD.dtype)

@@ -1,8 +1,8 @@
-"""The last block computes what is wanted alone: keys and values of every token, all else at the chosen tokens.
+"""Cut the last block: it computes keys and values of all tokens, and everything else at chosen tokens only.
 
-Nothing behind the last attention looks at another token, so the rest of that block need not know the others. The block
-runs twice: over all tokens up to its attention, whose keys and values are kept, and over the chosen ones from the
-start. Knows blocks and attention calls; does not know architectures or prefixes.
+After the last attention no token depends on another. The block therefore runs twice: over all tokens up to its
+attention, to get their keys and values, and then over the chosen tokens from its start to its end. Knows blocks and
+attention calls; does not know architectures or prefixes.
 
 Shapes: N tokens of all rows, M chosen ones, C hidden size, H heads, D head size.
 """
@@ -17,10 +17,10 @@ from components.model.base.blocks import find_decoder_blocks
 
 
 class LastBlock:
-    """Cuts the last block's input to the chosen tokens, and spreads its output again over all."""
+    """Cuts the last block's input to the chosen tokens, and scatters its output over all tokens."""
 
     def __init__(self, model: Any, chosen_M: Tensor) -> None:
-        """`chosen_M` numbers the tokens that are wanted."""
+        """`chosen_M` are the indices of the chosen tokens."""
         self.block = find_decoder_blocks(model)[-1].module
         self.chosen_M = chosen_M
         self.modules = set(self.block.modules())
@@ -30,7 +30,7 @@ class LastBlock:
 
     @contextmanager
     def cut(self) -> Iterator[None]:
-        """Inside, the model's forward computes the last block so."""
+        """Inside, a forward of the model cuts the last block."""
         handles = [
             self.block.register_forward_pre_hook(self._before_block, with_kwargs=True),
             self.block.register_forward_hook(self._after_block),
@@ -42,7 +42,7 @@ class LastBlock:
                 handle.remove()
 
     def read_keys_and_values(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
-        """In this block's attention those of all tokens, each [1, H, N, D]; None in every other."""
+        """Return keys and values of all tokens, each [1, H, N, D], if `module` is in this block; else None."""
         if module not in self.modules:
             return None
         if self._is_reading:
@@ -83,8 +83,8 @@ class LastBlock:
 
 
 class _AttentionReachedError(Exception):
-    """Ends the reading of a block at its attention."""
+    """Stops the first run of the block at its attention."""
 
     def __init__(self, key: Tensor, value: Tensor) -> None:
-        super().__init__("a block is read up to its attention")
+        super().__init__("the first run of the last block stops at its attention")
         self.key, self.value = key, value

@@ -1,7 +1,7 @@
-"""Where every token of packed rows stands: rows end to end, as one row without padding, and back.
+"""The layout of packed rows: concatenated to one row without padding, with the indices that attention needs.
 
-Attention alone needs rows side by side. The layout holds the indices that lay them so, each behind its own prefix, and
-that bring its output back. Knows lengths and numbers; does not know models.
+Only attention needs a padded batch. The layout holds the indices that make it, with each row's prefix in front, and the
+indices that bring its output back. Knows lengths and indices; does not know models.
 
 Shapes: B rows, N tokens of all rows, T tokens of the longest row, P slots of the longest prefix, S = P + T, U prefixes.
 """
@@ -16,28 +16,29 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PackedLayout:
-    """The places of B rows' tokens. A table of keys is the U prefixes' slots, then N tokens, then one row of zeros."""
+    """Indices of B packed rows. The table of keys is the slots of U prefixes, then N tokens, then one row of zeros."""
 
     position_N: Tensor
-    """A row's first token stands at the length of its prefix; behind an infix positions go on from its last slot."""
+    """Position ids. A row's first token has the length of its prefix; after an infix, positions continue from its last
+    slot."""
     owner_B: Tensor
-    """Which of the U prefixes a row has."""
+    """The prefix of each row, by its number in U."""
     query_BT: Tensor
-    """Token of each place of the rows side by side; N where there is none."""
-    slot_BS: Tensor
-    """Row of the table of keys at each place; the last one where there is none."""
+    """Index of the token at each column of the padded rows; N for padding."""
+    key_BS: Tensor
+    """Index into the table of keys at each column; the row of zeros for padding."""
     hidden_BTS: Tensor
-    """Which keys a query does not see, bool."""
-    place_N: Tensor
-    """Where in B x T each token went."""
-    key_place_N: Tensor
-    """Where in B x S each token went."""
-    owned_Q: Tensor
-    """Where in U x P each slot of the prefixes stands, prefixes on the right; Q slots in all."""
+    """True where a query must not see a key."""
+    padded_query_N: Tensor
+    """Index of each token in the padded queries, flattened from B x T."""
+    padded_key_N: Tensor
+    """Index of each token in the padded keys, flattened from B x S."""
+    padded_slot_Q: Tensor
+    """Index of each of the Q slots in the prefixes padded on the left, flattened from U x P."""
     longest_prefix: int
     prefix_count: int
     head_indices: dict[tuple[int, int], Any] = field(default_factory=dict, init=False, repr=False)
-    """Cache of `components.model.packing.head_indices`: its indices for this layout, by numbers of heads."""
+    """Cache of `components.model.packing.heads.HeadIndices`, by numbers of key/value heads and query heads."""
 
     @classmethod
     def from_lengths(
@@ -49,41 +50,41 @@ class PackedLayout:
         starts: Sequence[int] | None = None,
         device: torch.device | str = "cpu",
     ) -> "PackedLayout":
-        """Rows of `lengths` tokens, each behind the prefix that `owners` names.
+        """Lay out rows of `lengths` tokens; `owners` is the number of each row's prefix in `prefix_lengths`.
 
-        With `starts` the slots are infixes: they stand before each row's token of that number and only it and later
-        ones see them.
+        With `starts` the slots are infixes: each row's slots are before its token `starts[row]`, and only that token
+        and later ones see them.
         """
         length_B, owner_B = torch.tensor(lengths), torch.tensor(owners)
         prefix_U = torch.tensor(prefix_lengths, dtype=torch.long)
-        taken_B, total = prefix_U[owner_B], int(length_B.sum())
+        prefix_B, total = prefix_U[owner_B], int(length_B.sum())
         longest, slots = int(length_B.max()), int(prefix_U.max()) if len(prefix_U) else 0
         first_B, first_U = length_B.cumsum(0) - length_B, prefix_U.cumsum(0) - prefix_U
         column_T, column_P = torch.arange(longest), torch.arange(slots)
         real_BT = column_T < length_B[:, None]
         query_BT = torch.where(real_BT, first_B[:, None] + column_T, total)
-        own_BP = column_P >= slots - taken_B[:, None]
+        own_BP = column_P >= slots - prefix_B[:, None]
         count = int(prefix_U.sum())
-        slot_BP = torch.where(own_BP, first_U[owner_B][:, None] + column_P - (slots - taken_B[:, None]), count + total)
-        behind_BT = torch.ones_like(real_BT) if starts is None else column_T >= torch.tensor(starts)[:, None]
+        key_BP = torch.where(own_BP, first_U[owner_B][:, None] + column_P - (slots - prefix_B[:, None]), count + total)
+        sees_slots_BT = torch.ones_like(real_BT) if starts is None else column_T >= torch.tensor(starts)[:, None]
         causal_BTT = (column_T[:, None] >= column_T) & real_BT[:, None, :]
-        seen_BTS = torch.cat([own_BP[:, None, :] & behind_BT[:, :, None], causal_BTT], dim=2)
+        seen_BTS = torch.cat([own_BP[:, None, :] & sees_slots_BT[:, :, None], causal_BTT], dim=2)
         row_N, at_N = real_BT.nonzero(as_tuple=True)
         return cls(
-            position_N=(column_T + behind_BT * taken_B[:, None])[real_BT].to(device),
+            position_N=(column_T + sees_slots_BT * prefix_B[:, None])[real_BT].to(device),
             owner_B=owner_B.to(device),
             query_BT=query_BT.to(device),
-            slot_BS=torch.cat([slot_BP, count + query_BT], dim=1).to(device),
+            key_BS=torch.cat([key_BP, count + query_BT], dim=1).to(device),
             hidden_BTS=~seen_BTS.to(device),
-            place_N=(row_N * longest + at_N).to(device),
-            key_place_N=(row_N * (slots + longest) + slots + at_N).to(device),
-            owned_Q=(column_P >= slots - prefix_U[:, None]).flatten().nonzero()[:, 0].to(device),
+            padded_query_N=(row_N * longest + at_N).to(device),
+            padded_key_N=(row_N * (slots + longest) + slots + at_N).to(device),
+            padded_slot_Q=(column_P >= slots - prefix_U[:, None]).flatten().nonzero()[:, 0].to(device),
             longest_prefix=slots,
             prefix_count=len(prefix_U),
         )
 
     def drop_queries_before(self, starts: Sequence[int]) -> "PackedLayout":
-        """Queries from each row's token of that number on alone, which are then the N; keys as they are."""
+        """Return a layout with only the queries from token `starts[row]` of each row on; the keys stay."""
         start_B = torch.tensor(starts, device=self.owner_B.device)
         count_B = (self.query_BT < len(self.position_N)).sum(dim=1) - start_B
         column_T = torch.arange(int(count_B.max()), device=start_B.device)
@@ -95,7 +96,7 @@ class PackedLayout:
             self,
             query_BT=torch.where(real_BT, first_B[:, None] + column_T, int(count_B.sum())),
             hidden_BTS=self.hidden_BTS.gather(1, from_BT1.expand(-1, -1, self.hidden_BTS.shape[2])),
-            place_N=row_N * len(column_T) + at_N,
+            padded_query_N=row_N * len(column_T) + at_N,
         )
 
     @property

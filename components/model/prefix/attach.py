@@ -1,11 +1,10 @@
-"""Attach prefixes to any model that uses transformers' attention interface, without touching the model's code.
+"""Attach prefixes to any model that uses transformers' attention interface, without changing the model's code.
 
-Inside `attach_prefixes`, every attention of every site puts its row's prefix before its own keys and values and widens
-the mask; an infix stands behind the source, seen by the target alone. It fails closed: a layer that would run without
-its prefix is an error.
+Inside `attach_prefixes`, every attention call puts the row's prefix before its own keys and values and widens the mask.
+The slots of an infix are visible to target tokens only. A layer that runs without its prefix is an error.
 
-In decoder-only models a row's real tokens start at the length of its prefix, as behind a prefilled cache. In
-encoder-decoder models they keep the base's own positions, and prefix slots have no relative position bias.
+In decoder-only models the positions of a row's tokens start at the length of its prefix, as with a prefilled cache. In
+encoder-decoder models tokens keep the base's own positions, and prefix slots have no relative position bias.
 
 Knows the attention interface; does not know architectures, tokenisers, decoding or training.
 
@@ -30,7 +29,7 @@ from components.model.prefix.prefix import Prefix
 
 
 def compute_positions(attention_mask_BT: Tensor, lengths_B: Tensor | Sequence[int]) -> Tensor:
-    """Position ids [B, T]: a row's first real token stands at the length of its prefix, wherever the padding is."""
+    """Return position ids [B, T]: a row's first real token gets the length of its prefix, whatever the padding."""
     lengths = torch.as_tensor(lengths_B, dtype=torch.long, device=attention_mask_BT.device)
     return (attention_mask_BT.long().cumsum(-1) - 1).clamp(min=0) + lengths[:, None]
 
@@ -39,28 +38,27 @@ def compute_positions(attention_mask_BT: Tensor, lengths_B: Tensor | Sequence[in
 def attach_prefixes(
     model: Any, rows: Sequence[Prefix | None], starts_B: Tensor | None = None
 ) -> Iterator["Attachment | None"]:
-    """Run `model` with one prefix a batch row; `None` and zero-length prefixes leave a row as the base has it.
+    """Inside, `model` computes with one prefix per batch row; rows with `None` or an empty prefix use the bare base.
 
-    A batch may hold every row n times in place (beam search). Where a forward of a decoder-only model gets no
-    `position_ids` they are derived, with real tokens starting at the row's prefix length; `generate` needs them passed
-    (see `compute_positions`), because it makes its own otherwise. Infixes need `starts_B`: the column of each row's
-    first token behind the infix. One `attach_prefixes` at a time on a model, from one thread. With gradient
-    checkpointing, call `backward` inside too: its second forward is a forward (outside, torch refuses with a
-    CheckpointError).
+    A forward's batch may repeat every row n times, one after the other (beam search). Without `position_ids`, a forward
+    of a decoder-only model gets those of `compute_positions`; pass them to `generate`, which makes its own otherwise.
+    Infixes need `starts_B`, the column of each row's first token after the infix. Nest no second `attach_prefixes` on
+    the same model, and use the model from one thread. With gradient checkpointing, call `backward` inside too: it
+    recomputes the forward, and outside torch raises CheckpointError.
 
     Raises:
-        BaseModelError: a prefix does not fit the model, or the model does not take the attention interface.
-        ValueError: a batch is no multiple of the rows, or infixes without `starts_B`.
+        BaseModelError: a prefix does not fit the model, or the model does not use the attention interface.
+        ValueError: the batch size is not a multiple of the rows, or infixes come without `starts_B`.
     """
-    block = stack_prefixes(rows, model.device, model.dtype)
-    if not block.max_length:
+    prefix_batch = stack_prefixes(rows, model.device, model.dtype)
+    if not prefix_batch.max_length:
         yield None
         return
-    if block.is_infix and starts_B is None:
-        raise ValueError("wanted the columns at which the targets start, for infixes")
+    if prefix_batch.is_infix and starts_B is None:
+        raise ValueError("wanted starts_B with infixes; got None")
     sites = find_attention_layers(model)
-    _check_fits(model, block, sites)
-    attachment = Attachment(model, block, sites, starts_B if block.is_infix else None)
+    _check_fits(model, prefix_batch, sites)
+    attachment = Attachment(model, prefix_batch, sites, starts_B if prefix_batch.is_infix else None)
     with ExitStack() as stack:
         stack.enter_context(override_attention(model, sites, attachment, ATTENTION_WITH_MASK))
         for handle in attachment.register_hooks():
@@ -69,19 +67,19 @@ def attach_prefixes(
 
 
 class Attachment:
-    """Hands the rows to each attention of a forward, and checks afterwards that every layer used them."""
+    """Adds the rows' prefixes to every attention call, and checks after each forward that every layer has used them."""
 
     def __init__(
-        self, model: Any, block: PrefixBatch, sites: dict[nn.Module, AttentionLayer], starts_B: Tensor | None
+        self, model: Any, prefix_batch: PrefixBatch, sites: dict[nn.Module, AttentionLayer], starts_B: Tensor | None
     ) -> None:
-        self.model, self.prefix_batch, self.attention_layers = model, block, sites
+        self.model, self.prefix_batch, self.attention_layers = model, prefix_batch, sites
         self.starts_B = None if starts_B is None else starts_B.to(model.device)
         self._is_suspended = False
         self._repeated_by_batch_size: dict[int, tuple[PrefixBatch, Tensor | None]] = {}
         self._used_modules: set[nn.Module] = set()
 
     def keep(self, index_B: Tensor) -> None:
-        """Go on with these rows alone (finished rows leave a decoding batch)."""
+        """Keep only these rows, in this order, for the next forwards."""
         self.prefix_batch = self.prefix_batch.select(index_B)
         if self.starts_B is not None:
             self.starts_B = self.starts_B[index_B]
@@ -89,7 +87,7 @@ class Attachment:
 
     @contextmanager
     def suspend(self) -> Iterator[None]:
-        """Inside, an encoder-decoder model computes as the bare base, for any number of rows."""
+        """Inside, an encoder-decoder model computes without prefixes, for any number of rows."""
         self._is_suspended = True
         try:
             yield
@@ -97,9 +95,9 @@ class Attachment:
             self._is_suspended = False
 
     def register_hooks(self) -> list[Any]:
-        """Hooks on the model that start and check a forward; whoever asks removes them."""
+        """Add hooks that prepare and check every forward. The caller removes the returned handles."""
         if not self.model.config.is_encoder_decoder:
-            # Not the model around it, which some heads pass by.
+            # Hook the decoder: some models with heads call it without calling their own forward hooks.
             body = self.model.get_decoder()
             return [
                 body.register_forward_pre_hook(self._prepare_forward, with_kwargs=True),
@@ -116,7 +114,7 @@ class Attachment:
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        """See `components.model.base.attention_interface.Attends`."""
+        """See `components.model.base.attention_interface.AttentionOverride.attend`."""
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         key, value, mask = self.prepend_prefixes(module, query, key, value, mask)
@@ -129,19 +127,19 @@ class Attachment:
     def prepend_prefixes(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys, values and mask of one attention call with the rows' slots in front."""
+        """Return keys, values and mask of one attention call with the rows' slots before the tokens."""
         site = self.attention_layers[module]
         if mask is None:
-            mask = _make_whole_mask(query, key, causal=site.site == DECODER)
+            mask = _make_full_mask(query, key, causal=site.site == DECODER)
         self._used_modules.add(module)
         if self._is_suspended:
             return key, value, mask
         name = INFIX if site.site == DECODER and self.prefix_batch.is_infix else site.site
-        block, starts_B = self._repeat_for_batch(key.shape[0])
-        key_BHPD, value_BHPD = block.pairs_by_site[name][site.layer]
-        slots_B1TP = block.mask_BP[:, None, None, :].expand(-1, mask.shape[1], mask.shape[2], -1)
+        prefix_batch, starts_B = self._repeat_for_batch(key.shape[0])
+        key_BHPD, value_BHPD = prefix_batch.pairs_by_site[name][site.layer]
+        slots_B1TP = prefix_batch.mask_BP[:, None, None, :].expand(-1, mask.shape[1], mask.shape[2], -1)
         if name == INFIX:
-            assert starts_B is not None  # noqa: S101 - checked where it was attached
+            assert starts_B is not None  # noqa: S101 - checked by attach_prefixes
             columns_T = torch.arange(mask.shape[3] - mask.shape[2], mask.shape[3], device=mask.device)
             slots_B1TP = slots_B1TP & (columns_T >= starts_B[:, None])[:, None, :, None]
         if mask.dtype != torch.bool:
@@ -159,16 +157,18 @@ class Attachment:
         self._used_modules.clear()
         tokens = args[0] if args else kwargs.get("input_ids")
         tokens = kwargs["inputs_embeds"] if tokens is None else tokens
-        block, starts_B = self._repeat_for_batch(tokens.shape[0])
+        prefix_batch, starts_B = self._repeat_for_batch(tokens.shape[0])
         if kwargs.get("attention_mask") is None:
-            # Else transformers takes the positions' gap before an infix for the start of another packed text.
+            # Without a mask, transformers takes the gap in positions before an infix for the start of a packed text.
             cache = kwargs.get("past_key_values")
             past = cache.get_seq_length() if cache is not None else 0
             kwargs["attention_mask"] = torch.ones(
                 tokens.shape[0], past + tokens.shape[1], dtype=torch.long, device=tokens.device
             )
         if kwargs.get("position_ids") is None:
-            kwargs["position_ids"] = _derive_positions(tokens.shape[1], kwargs["attention_mask"], block, starts_B)
+            kwargs["position_ids"] = _derive_positions(
+                tokens.shape[1], kwargs["attention_mask"], prefix_batch, starts_B
+            )
         return args, kwargs
 
     def _check_layers_used(self, part: str) -> None:
@@ -184,40 +184,43 @@ class Attachment:
         if batch not in self._repeated_by_batch_size:
             rows = len(self.prefix_batch.lengths_B)
             if batch % rows:
-                raise ValueError(f"wanted a batch of a multiple of {rows} rows, got {batch}")
+                raise ValueError(f"wanted a batch size that is a multiple of {rows}; got {batch}")
             times = batch // rows
             starts_B = None if self.starts_B is None else self.starts_B.repeat_interleave(times)
             self._repeated_by_batch_size[batch] = self.prefix_batch.repeat(times), starts_B
         return self._repeated_by_batch_size[batch]
 
 
-def _check_fits(model: Any, block: PrefixBatch, sites: dict[nn.Module, AttentionLayer]) -> None:
+def _check_fits(model: Any, prefix_batch: PrefixBatch, sites: dict[nn.Module, AttentionLayer]) -> None:
     wanted: dict[str, list[tuple[int, int]]] = {}
     for site in sites.values():
-        name = INFIX if block.is_infix and site.site == DECODER else site.site
+        name = INFIX if prefix_batch.is_infix and site.site == DECODER else site.site
         wanted.setdefault(name, []).append((site.kv_heads, site.head_dim))
-    got = {name: [(key.shape[1], key.shape[3]) for key, _ in pairs] for name, pairs in block.pairs_by_site.items()}
+    got = {
+        name: [(key.shape[1], key.shape[3]) for key, _ in pairs] for name, pairs in prefix_batch.pairs_by_site.items()
+    }
     if wanted != got:
-        told = [
+        texts = [
             "; ".join(f"{name}: {len(sizes)} layers of {sizes[0][0]} x {sizes[0][1]}" for name, sizes in side.items())
             for side in (wanted, got)
         ]
-        wanted_text = f"a prefix for {type(model).__name__} ({told[0]}, key/value heads x head size)"
-        raise BaseModelError(wanted_text, told[1], "use the base that the prefix was trained on")
+        wanted_text = f"a prefix for {type(model).__name__} ({texts[0]}, key/value heads x head size)"
+        raise BaseModelError(wanted_text, texts[1], "use the base that the prefix was trained on")
 
 
-def _derive_positions(count: int, mask_BT: Tensor, block: PrefixBatch, starts_B: Tensor | None) -> Tensor:
-    """Of the last `count` tokens; behind an infix positions go on from its last slot."""
+def _derive_positions(count: int, mask_BT: Tensor, prefix_batch: PrefixBatch, starts_B: Tensor | None) -> Tensor:
+    """Positions of the last `count` tokens; after an infix they continue from its last slot."""
     if mask_BT.dim() != 2:
-        raise ValueError("wanted position_ids beside an attention mask that is not [batch, tokens]")
+        raise ValueError("wanted position_ids together with an attention mask that is not [batch, tokens]")
     if starts_B is None:
-        return compute_positions(mask_BT, block.lengths_B)[:, -count:]
-    behind_BT = torch.arange(mask_BT.shape[1], device=mask_BT.device) >= starts_B[:, None]
-    return (compute_positions(mask_BT, torch.zeros_like(block.lengths_B)) + behind_BT * block.lengths_B[:, None])[
-        :, -count:
-    ]
+        return compute_positions(mask_BT, prefix_batch.lengths_B)[:, -count:]
+    is_after_BT = torch.arange(mask_BT.shape[1], device=mask_BT.device) >= starts_B[:, None]
+    return (
+        compute_positions(mask_BT, torch.zeros_like(prefix_batch.lengths_B))
+        + is_after_BT * prefix_batch.lengths_B[:, None]
+    )[:, -count:]
 
 
-def _make_whole_mask(query: Tensor, key: Tensor, *, causal: bool) -> Tensor:
+def _make_full_mask(query: Tensor, key: Tensor, *, causal: bool) -> Tensor:
     mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=key.device)
     return (mask.tril(key.shape[2] - query.shape[2]) if causal else mask)[None, None]

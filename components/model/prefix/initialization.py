@@ -1,7 +1,7 @@
-"""Where training starts: the base's own activations of real words, small random values, or zeros.
+"""Initial values of prefixes and soft prompts: the base's activations of real words, small random values, or zeros.
 
-Knows the base, prefixes and soft prompts; does not know training. Real words beat random starts (Li & Liang 2021,
-section 7.4).
+Real words give better results than random values (Li & Liang 2021, section 7.4). Knows the base, prefixes and soft
+prompts; does not know training.
 
 Shapes: P slots, W width of the token embeddings.
 """
@@ -24,15 +24,15 @@ _RANDOM_SCALE = 0.02
 def make_initial_prefix(
     base: Base, length: int, initialization: Initialization, text: str, seed: int, *, infix: bool = False
 ) -> Prefix:
-    """A prefix of `length` slots for every site of the base, or an infix.
+    """Make a prefix of `length` slots for every site of the base, or an infix.
 
     Raises:
-        ConfigError: the prefix fills the base's context, or the text holds no token.
+        ConfigError: the prefix fills the base's context, or the text has no token.
         BaseModelError: an infix for an encoder-decoder model.
     """
     check_prefix_length(base, length)
     if infix and base.is_encoder_decoder:
-        got = f"infix and {type(base.model).__name__}, whose decoder holds the target alone"
+        got = f"infix and {type(base.model).__name__}, whose decoder reads the target only"
         raise BaseModelError("a decoder-only base for an infix", got, "set train.method to prefix")
     if initialization == "text" and length:
         prefix = make_text_prefix(base, text, length)
@@ -42,7 +42,9 @@ def make_initial_prefix(
 
 
 def make_initial_prompt(base: Base, length: int, initialization: Initialization, text: str, seed: int) -> Tensor:
-    """A soft prompt [P, W]: the embeddings of the text's tokens, random values of the embeddings' spread, or zeros.
+    """Make a soft prompt [P, W]: embeddings of the text's tokens, random values, or zeros.
+
+    Random values have the standard deviation of the base's token embeddings.
 
     Raises:
         ConfigError: as `make_initial_prefix`.
@@ -63,13 +65,13 @@ def make_initial_prompt(base: Base, length: int, initialization: Initialization,
 
 @torch.no_grad()
 def make_text_prefix(base: Base, text: str, length: int) -> Prefix:
-    """Keys and values that the base computes for the text's tokens, repeated or cut to `length` tokens, in float32.
+    """Compute the base's keys and values of the text's tokens, repeated or cut to `length` tokens, in float32.
 
-    In a decoder-only base this prefix acts, before any training, as that text would at the start of the context. An
-    encoder-decoder base reads the text on both sides: each site gets what its own attention computes of it.
+    Before training, this prefix has the effect of that text at the start of a decoder-only base's context. In an
+    encoder-decoder base both sides read the text, and each site gets the keys and values of its own attention.
 
     Raises:
-        ConfigError: the prefix fills the base's context, or the text holds no token.
+        ConfigError: the prefix fills the base's context, or the text has no token.
     """
     check_prefix_length(base, length)
     if not length:
@@ -86,7 +88,7 @@ def make_text_prefix(base: Base, text: str, length: int) -> Prefix:
 
 
 def make_random_prefix(shape: PrefixShape, length: int, seed: int, scale: float = _RANDOM_SCALE) -> Prefix:
-    """Normal values of standard deviation `scale`, from `seed` alone."""
+    """Draw normal values of standard deviation `scale` from `seed` only; the global generator is not used."""
     generator = torch.Generator().manual_seed(seed)
     return Prefix.from_sites(
         {
@@ -97,11 +99,11 @@ def make_random_prefix(shape: PrefixShape, length: int, seed: int, scale: float 
 
 
 def check_prefix_length(base: Base, length: int) -> None:
-    """Refuse a prefix that leaves no room in the context. Raises ConfigError."""
+    """Raise ConfigError if a prefix of `length` slots fills the base's context."""
     if length >= base.context:
         wanted = f"a prefix that leaves room in the context of {base.context} tokens"
         got = f"train.prefix_length {length}"
-        raise ConfigError(wanted, got, "shorten the prefix or take a base of longer context")
+        raise ConfigError(wanted, got, "set a smaller train.prefix_length, or use a base with a longer context")
 
 
 def _repeat_text_ids(base: Base, text: str, length: int) -> list[int]:

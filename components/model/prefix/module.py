@@ -1,8 +1,8 @@
-"""The trainable form of a prefix, an infix or a soft prompt: the values themselves, or an MLP that makes them.
+"""The trainable form of a prefix, an infix or a soft prompt: the values themselves, or an MLP that computes them.
 
 With `mlp_hidden` a site's values are Linear(M, O) of tanh of Linear(W, M) of a matrix [P, W], as in Li & Liang 2021,
-section 4.3; each site has an MLP of its own, as the authors' code for BART has. Only what `collapse` gives leaves the
-training. Knows tensors; does not know models, files or optimizers.
+section 4.3. Each site has its own MLP, as in the authors' code for BART. `collapse` returns the values without the MLP,
+and only these are saved. Knows tensors; does not know models, files or optimizers.
 
 Shapes: L layers, 2 for key and value, H key/value heads, P slots, D head size, W = H * D, M = width of the MLP, O
 values of a slot.
@@ -19,14 +19,14 @@ from components.model.prefix.prefix import Prefix
 
 
 class TrainableSlots(nn.Module):
-    """P rows of O values: free ones, or made by an MLP from P rows of W values."""
+    """P rows of O values: parameters themselves, or computed by an MLP from P rows of W values."""
 
     def __init__(
         self, shape: tuple[int, ...], *, length: int, out: int, width: int, mlp_hidden: int, seed: int
     ) -> None:
-        """`shape` is that of the free values, P slots of `out` values each in whatever order.
+        """Start at zero. `shape` is the shape of the parameters without an MLP: `length` x `out` values in any order.
 
-        Draws the MLP's weights from `seed` alone (the global generator is not touched); values start at zero.
+        The MLP's weights are drawn from `seed` only; the global generator is not used.
         """
         super().__init__()
         self.length = length
@@ -42,15 +42,15 @@ class TrainableSlots(nn.Module):
         self.outer_bias = nn.Parameter(torch.zeros(out))
 
     def compute_values(self) -> Tensor:
-        """What the MLP makes of every slot, [P, O]."""
+        """Compute the values of every slot by the MLP, [P, O]."""
         return nn.functional.linear(self._compute_hidden(), self.outer_weight, self.outer_bias)
 
     @torch.no_grad()
     def fit(self, target_PO: Tensor) -> None:
-        """Let the MLP give the target: exactly but for rounding where it has at least P units.
+        """Fit the output layer so that the MLP computes `target_PO`; exact up to rounding if it has at least P units.
 
-        The authors regress the MLP onto the values with 500 Adam steps; the output layer's least squares have a closed
-        form, which is what this solves (the inner layer stays as drawn).
+        The authors fit the whole MLP with 500 Adam steps. This solves the least squares of the output layer in closed
+        form; the inner layer keeps its drawn weights.
         """
         if not self.length:
             return
@@ -65,12 +65,12 @@ class TrainableSlots(nn.Module):
 
 
 class PrefixModule(nn.Module):
-    """The trainable form of a prefix (or an infix), all sites of a base."""
+    """The trainable form of a prefix (all sites of a base), or of an infix."""
 
     def __init__(
         self, shape: PrefixShape, length: int, mlp_hidden: int = 0, *, seed: int = 0, infix: bool = False
     ) -> None:
-        """Values start at zero; see `load_values`."""
+        """Start at zero; see `load_values`."""
         super().__init__()
         self.shape = shape
         self.length = length
@@ -89,11 +89,11 @@ class PrefixModule(nn.Module):
         )
 
     def make_prefix(self) -> Prefix:
-        """The prefix as a differentiable view of the parameters."""
+        """Return the prefix as a differentiable view of the parameters."""
         return Prefix.from_sites(self._compute_values())
 
     def collapse(self) -> Prefix:
-        """The prefix alone: detached copies in float32, without the MLP."""
+        """Return the prefix as detached float32 copies, without the MLP."""
         with torch.no_grad():
             values = {site: values_L2HPD.float().clone() for site, values_L2HPD in self._compute_values().items()}
         named = Prefix.from_sites(values).tensors
@@ -101,7 +101,7 @@ class PrefixModule(nn.Module):
 
     @torch.no_grad()
     def load_values(self, prefix: Prefix) -> None:
-        """Start from `make_prefix`: exactly without an MLP, and with one of at least P units exactly but for rounding.
+        """Set the values to those of `prefix`: exactly without an MLP, up to rounding with one of at least P units.
 
         Raises:
             BaseModelError: the prefix has another shape or length.
@@ -110,7 +110,7 @@ class PrefixModule(nn.Module):
         if prefix.length != self.length or set(prefix.sites) != set(self.sites):
             got = f"{prefix.length} in {', '.join(prefix.sites)}"
             wanted = f"a prefix of length {self.length} in {', '.join(self.sites)}"
-            raise BaseModelError(wanted, got, "set train.prefix_length, or start from another prefix")
+            raise BaseModelError(wanted, got, "change train.prefix_length, or start from another prefix")
         for site, slots in zip(self.sites, self.slots, strict=True):
             values_L2HPD = prefix.stack_site(site)
             if self.mlp_hidden:
@@ -131,10 +131,10 @@ class PrefixModule(nn.Module):
 
 
 class PromptModule(nn.Module):
-    """The trainable form of a soft prompt: P rows that stand where token embeddings would."""
+    """The trainable form of a soft prompt: P rows in the place of token embeddings."""
 
     def __init__(self, width: int, length: int, mlp_hidden: int = 0, *, seed: int = 0) -> None:
-        """Rows of `width` start at zero; see `load_values`."""
+        """Start with `length` rows of `width` zeros; see `load_values`."""
         super().__init__()
         self.length = length
         self.mlp_hidden = mlp_hidden
@@ -143,19 +143,19 @@ class PromptModule(nn.Module):
         )
 
     def make_prompt(self) -> Tensor:
-        """The prompt [P, W] as a differentiable view of the parameters."""
+        """Return the prompt [P, W] as a differentiable view of the parameters."""
         return self.slots.compute_values() if self.mlp_hidden else self.slots.values
 
     def collapse(self) -> Tensor:
-        """The prompt alone: a detached copy in float32."""
+        """Return the prompt as a detached float32 copy."""
         return self.make_prompt().detach().float().clone()
 
     @torch.no_grad()
     def load_values(self, prompt_PW: Tensor) -> None:
-        """Start from `prompt_PW`.
+        """Set the values to `prompt_PW`.
 
         Raises:
-            BaseModelError: another length or width.
+            BaseModelError: it has another length or width.
         """
         wanted = (self.length, self.slots.embedding.shape[1] if self.mlp_hidden else self.slots.values.shape[1])
         if tuple(prompt_PW.shape) != wanted:

@@ -1,4 +1,4 @@
-"""A prefix: trained keys and values of every attention layer, under the names that a prefix file gives them.
+"""A prefix: trained keys and values of every attention layer, by their names in a prefix file.
 
 Knows tensors and their names. Does not know models, tokenisers, files or how a prefix is trained.
 
@@ -19,7 +19,7 @@ _TENSOR_NAME = re.compile(r"(encoder\.self|decoder\.self|decoder\.cross|decoder\
 
 
 def make_tensor_name(layer: int, kind: str, site: str = DECODER) -> str:
-    """The name of one tensor in a prefix file, as in `decoder.self.3.key`."""
+    """Return the name of one tensor in a prefix file, such as `decoder.self.3.key`."""
     return f"{site}.{layer}.{kind}"
 
 
@@ -27,7 +27,7 @@ class Prefix:
     """Keys and values of every layer of every site, each [H, P, D]; all sites have the same length."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Check names and shapes, and keep the tensors in the order of sites and layers.
+        """Check names and shapes, and order the tensors by site and layer.
 
         Raises:
             ArtifactError: a name is missing or unknown, or the tensors of a site differ in shape, are not [H, P, D], or
@@ -35,10 +35,10 @@ class Prefix:
         """
         layers: dict[str, int] = {}
         for name in tensors:
-            found = _TENSOR_NAME.fullmatch(name)
-            if found is None:
+            match = _TENSOR_NAME.fullmatch(name)
+            if match is None:
                 raise ArtifactError("tensors named decoder.self.<layer>.key|value", repr(name), "export it again")
-            layers[found[1]] = max(layers.get(found[1], 0), int(found[2]) + 1)
+            layers[match[1]] = max(layers.get(match[1], 0), int(match[2]) + 1)
         self.sites: dict[str, SiteShape] = {}
         self.tensors: dict[str, Tensor] = {}
         self.length = -1
@@ -65,12 +65,12 @@ class Prefix:
 
     @classmethod
     def from_site(cls, values_L2HPD: Tensor, site: str = DECODER) -> "Prefix":
-        """Name the parts of one site's tensor; gradients flow back into it."""
+        """Split one site's tensor [L, 2, H, P, D] into named tensors; gradients flow back into it."""
         return cls.from_sites({site: values_L2HPD})
 
     @classmethod
     def from_sites(cls, values: Mapping[str, Tensor]) -> "Prefix":
-        """Name the parts of each site's tensor [L, 2, H, P, D]; gradients flow back into them."""
+        """Split each site's tensor [L, 2, H, P, D] into named tensors; gradients flow back into them."""
         return cls(
             {
                 make_tensor_name(layer, kind, site): tensor_HPD
@@ -82,10 +82,10 @@ class Prefix:
 
     @classmethod
     def join(cls, first: "Prefix", second: "Prefix") -> "Prefix":
-        """One prefix of the slots of both, `first` in front.
+        """Concatenate the slots of both, `first` in front.
 
         Raises:
-            BaseModelError: the two are not of one shape.
+            BaseModelError: the two have different shapes.
         """
         if first.sites != second.sites:
             got = f"one of {first.shape_text} and one of {second.shape_text}"
@@ -94,12 +94,12 @@ class Prefix:
 
     @property
     def is_infix(self) -> bool:
-        """Whether it stands between source and target."""
+        """Whether the slots are between source and target."""
         return INFIX in self.sites
 
     @property
     def shape(self) -> PrefixShape:
-        """The shape of the base that it is for."""
+        """The shape of the base that the prefix is for."""
         own = self.sites.get(DECODER) or self.sites.get(INFIX)
         if own is None:
             raise _make_incomplete_error("no decoder.self.0.key")
@@ -107,22 +107,22 @@ class Prefix:
 
     @property
     def shape_text(self) -> str:
-        """Every site with its shape, for messages."""
+        """Every site with its shape, as text for messages."""
         return ", ".join(f"{site} {shape}" for site, shape in self.sites.items())
 
     def stack_site(self, site: str) -> Tensor:
-        """All values of one site as one tensor [L, 2, H, P, D]."""
+        """Return all values of one site as one tensor [L, 2, H, P, D]."""
         shape = self.sites[site]
         names = [make_tensor_name(layer, kind, site) for layer in range(shape.layers) for kind in KINDS]
         flat = torch.stack([self.tensors[name] for name in names])
         return flat.view(shape.layers, 2, shape.kv_heads, self.length, shape.head_dim)
 
     def stack_decoder_site(self) -> Tensor:
-        """All values of the decoder's self-attention (or of the infix) as one tensor [L, 2, H, P, D]."""
+        """Return all values of the decoder's self-attention (or of the infix) as one tensor [L, 2, H, P, D]."""
         return self.stack_site(INFIX if self.is_infix else DECODER)
 
     def get_layer(self, index: int, site: str = DECODER) -> tuple[Tensor, Tensor]:
-        """Key and value of one layer, each [H, P, D]."""
+        """Return key and value of one layer, each [H, P, D]."""
         return self.tensors[make_tensor_name(index, "key", site)], self.tensors[make_tensor_name(index, "value", site)]
 
     @property
@@ -131,14 +131,14 @@ class Prefix:
         return sum(tensor.numel() for tensor in self.tensors.values())
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> "Prefix":
-        """The same prefix in another type or on another device."""
+        """Return the prefix in another dtype or on another device."""
         return Prefix({name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors.items()})
 
     def check_fits(self, shape: PrefixShape) -> None:
-        """Refuse a base of another shape, and an infix on an encoder-decoder model.
+        """Check that the prefix fits a base of `shape`.
 
         Raises:
-            BaseModelError: sites, layers, heads or head size differ.
+            BaseModelError: sites, layers, heads or head size differ; also for an infix and an encoder-decoder base.
         """
         if self.shape != shape:
             raise BaseModelError(f"a prefix of {shape}", f"one of {self.shape}", "use the base it was trained on")

@@ -1,9 +1,9 @@
-"""Texts that must not be generated, decided on the bytes that each token of a vocabulary adds to a text.
+"""Ban texts from generation, by the bytes that each token of a vocabulary adds to a text.
 
-A text is found whatever tokens it is cut into: a token is impossible where its bytes contain the text, or end one that
-the row has begun. Exact for byte-level tokenizers; for others exact where decoding joins what each token adds, and
-letters beyond ASCII whose bytes lie in several tokens without `<0xNN>` names are not seen. Case counts. Knows token
-ids and their bytes; does not know logits.
+A token is impossible if its bytes contain a banned text, or complete one that the row's last bytes have begun. So a
+text is found however it is split into tokens. Exact for byte-level tokenizers. For others exact if decoding
+concatenates what each token adds; letters beyond ASCII that are split into several tokens without `<0xNN>` names are
+not found. Case-sensitive. Knows token ids and their bytes; does not know logits.
 
 Shapes: R rows, N slots for new tokens, V vocabulary.
 """
@@ -24,9 +24,9 @@ _BYTE_NAME = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 @lru_cache(maxsize=4)
 def read_token_bytes(tokenizer: Any, size: int) -> tuple[bytes, ...]:
-    """The bytes that each id below `size` adds inside a text when special tokens are skipped; b"" for unknown ids.
+    """Return the bytes that each id below `size` adds inside a text; b"" for special tokens and unknown ids.
 
-    Kept for the last four tokenizers, which must not change afterwards.
+    Cached for the last four tokenizers, which must not change afterwards.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or not isinstance(backend.decoder, decoders.ByteLevel):
@@ -46,10 +46,10 @@ def read_token_bytes(tokenizer: Any, size: int) -> tuple[bytes, ...]:
 
 
 class BannedTexts:
-    """The tokens that would complete one of a few texts, row by row."""
+    """Finds, row by row, the tokens that would complete one of several banned texts."""
 
     def __init__(self, texts: Sequence[str], pieces: Sequence[bytes], eos_id: int) -> None:
-        """Find the tokens that contain a text; `eos_id` is never impossible, for it adds nothing to a text."""
+        """Find the tokens that contain a text. `eos_id` is never impossible, because it adds nothing to a text."""
         self._token_bytes = [*pieces]
         self._token_bytes[eos_id] = b""
         phrases = [text.encode() for text in texts]
@@ -57,10 +57,10 @@ class BannedTexts:
             [any(phrase in piece for phrase in phrases) for piece in self._token_bytes]
         )
         self._lookback_bytes = max(map(len, phrases), default=1) - 1
-        begun = tuple({phrase[:cut] for phrase in phrases for cut in range(1, len(phrase))})
+        starts = tuple({phrase[:cut] for phrase in phrases for cut in range(1, len(phrase))})
         inner = [phrase[:-1] for phrase in phrases if len(phrase) > 1]
         self._may_open_text_V = torch.tensor(
-            [piece.endswith(begun) or any(piece in start for start in inner) for piece in self._token_bytes]
+            [piece.endswith(starts) or any(piece in start for start in inner) for piece in self._token_bytes]
         )
         order = sorted(range(len(self._token_bytes)), key=self._token_bytes.__getitem__)
         ordered = [self._token_bytes[number] for number in order]
@@ -72,27 +72,27 @@ class BannedTexts:
         ]
 
     def make_mask(self, history_RN: Tensor, length: int) -> Tensor:
-        """True where a token would complete a text after `history_RN[:, :length]`; [R, V], or [1, V] for all alike."""
+        """Mask of tokens that would complete a text after `history_RN[:, :length]`: [R, V], or [1, V] for all rows."""
         device = history_RN.device
         if self._contains_text_V.device != device:
             self._contains_text_V, self._may_open_text_V = (
                 self._contains_text_V.to(device),
                 self._may_open_text_V.to(device),
             )
-        never_1V = self._contains_text_V[None]
+        contains_text_1V = self._contains_text_V[None]
         if not length or not self._lookback_bytes:
-            return never_1V
+            return contains_text_1V
         open_R = self._may_open_text_V[history_RN[:, length - 1]].nonzero()[:, 0]
-        found = [
+        completing = [
             (row, ids)
             for row, history in zip(open_R.tolist(), history_RN[open_R, :length].tolist(), strict=True)
             for ids in self._find_completing_ids(self._read_last_bytes(history))
         ]
-        if not found:
-            return never_1V
-        mask_RV = never_1V.repeat(len(history_RN), 1)
-        rows = torch.cat([torch.full_like(ids, row) for row, ids in found])
-        mask_RV[rows.to(device), torch.cat([ids for _, ids in found]).to(device)] = True
+        if not completing:
+            return contains_text_1V
+        mask_RV = contains_text_1V.repeat(len(history_RN), 1)
+        rows = torch.cat([torch.full_like(ids, row) for row, ids in completing])
+        mask_RV[rows.to(device), torch.cat([ids for _, ids in completing]).to(device)] = True
         return mask_RV
 
     def _read_last_bytes(self, history: list[int]) -> bytes:
@@ -104,12 +104,12 @@ class BannedTexts:
         return tail
 
     def _find_completing_ids(self, tail: bytes) -> list[Tensor]:
-        return [ids for begun, ids in self._completions if len(ids) and tail.endswith(begun)]
+        return [ids for start, ids in self._completions if len(ids) and tail.endswith(start)]
 
 
 @lru_cache(maxsize=16)
 def get_banned_texts(tokenizer: Any, size: int, texts: tuple[str, ...], eos_id: int) -> BannedTexts:
-    """`BannedTexts` of a tokenizer's pieces, kept for the last sixteen sets of texts."""
+    """Make the `BannedTexts` of a tokenizer; cached for the last sixteen calls."""
     return BannedTexts(texts, read_token_bytes(tokenizer, size), eos_id)
 
 
@@ -119,7 +119,7 @@ def _find_ids_starting_with(rest: bytes, ordered: list[bytes], order_V: Tensor) 
 
 
 def _decode_token_bytes(tokenizer: Any, size: int) -> tuple[bytes, ...]:
-    """What each token adds after a token of plain letters, since many decoders drop a space at the start of a text."""
+    """Decode each token after a token of plain letters, because many decoders drop a space at the start of a text."""
 
     def decode(*ids: int) -> str:
         text: str = tokenizer.decode([*ids], skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -1,7 +1,8 @@
-"""Texts as token ids and back, the same in training, evaluation and serving. Knows tokenizers; does not know models.
+"""Encode texts to token ids and decode them, the same way in training, evaluation and serving.
 
-For a decoder-only base a source is `source <eos>` and a target ` target <eos>`; for an encoder-decoder base each side
-is as its tokenizer marks texts and target texts (language codes, start and end tokens).
+For a decoder-only base a source is `source <eos>` and a target is ` target <eos>`. For an encoder-decoder base the
+tokenizer adds its own special tokens to texts and target texts (language codes, start and end tokens). Knows
+tokenizers; does not know models.
 """
 
 from collections.abc import Sequence
@@ -14,22 +15,22 @@ from components.model.text.demonstrations import Demonstrations
 
 @dataclass(frozen=True)
 class TextCodec:
-    """A base's tokenizer with the base's conventions; with demonstrations, every source has its own before it."""
+    """A base's tokenizer with the base's conventions; with demonstrations, each source gets its own before it."""
 
     tokenizer: Any
     encoder_decoder: bool = False
     demonstrations: Demonstrations | None = None
     source_token_budget: int = 0
-    """Tokens that a source may take with its demonstrations; the farthest are left out."""
+    """Most tokens of a source together with its demonstrations; the least similar demonstrations are left out."""
     leave_out_same: bool = False
-    """Whether pairs of the very same source are no demonstration for it (sources of the training split)."""
+    """Whether pairs with exactly the same source are excluded (for sources of the training split)."""
 
     @property
     def eos_id(self) -> int:
-        """The end-of-text id.
+        """The id of the end-of-text token.
 
         Raises:
-            BaseModelError: the tokenizer has none.
+            BaseModelError: the tokenizer has no such token.
         """
         eos = self.tokenizer.eos_token_id
         if not isinstance(eos, int):
@@ -38,11 +39,11 @@ class TextCodec:
         return eos
 
     def encode_sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
-        """Ids of each source, cut to `limit` where that is set; the id that ends a source comes on top.
+        """Return the ids of each source, cut to `limit` ids if it is set; special tokens are added after the cut.
 
         Raises:
             BaseModelError: the tokenizer has no end-of-text id.
-            DataError: a source does not fit the room that is left for it.
+            DataError: a source does not fit `source_token_budget`.
         """
         if self.demonstrations is not None:
             return [self._encode_with_demonstrations(text, limit) for text in texts]
@@ -52,21 +53,21 @@ class TextCodec:
         return [[*ids[:limit], eos] for ids in self._encode_without_special_tokens(texts)]
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each target, ending with the end-of-text id. Raises BaseModelError as `encode_sources`."""
+        """Return the ids of each target, ending with the end-of-text id. Raises BaseModelError as `encode_sources`."""
         if self.encoder_decoder:
             return self._encode_with_special_tokens("text_target", texts, None)
         eos = self.eos_id
         return [[*ids, eos] for ids in self._encode_without_special_tokens([f" {text}" for text in texts])]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Generated ids as text, stripped."""
+        """Return generated ids as stripped text, without special tokens."""
         decoded = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(decoded).strip()
 
     def _encode_without_special_tokens(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
-        # Words like "<|endoftext|>" in a tenant's text are text: they must not end it.
+        # split_special_tokens: "<|endoftext|>" in a tenant's text is plain text and must not end it.
         encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
         ids: list[list[int]] = encoded["input_ids"]
         return ids
@@ -82,7 +83,7 @@ class TextCodec:
         return [row if row and row[-1] in special else [*row, eos] for row in rows]
 
     def _encode_with_demonstrations(self, text: str, limit: int | None) -> list[int]:
-        assert self.demonstrations is not None  # noqa: S101 - the caller looked
+        assert self.demonstrations is not None  # noqa: S101 - checked by the caller
         before, after = self._find_special_ids() if self.encoder_decoder else ([], [self.eos_id])
         *ids, _eos = self.demonstrations.encode_source(
             lambda part: self._encode_without_special_tokens([part])[0],
@@ -95,10 +96,10 @@ class TextCodec:
         return [*before, *ids, *after]
 
     def _find_special_ids(self) -> tuple[list[int], list[int]]:
-        """What the tokenizer puts before and behind a source."""
+        """The special tokens that the tokenizer puts before and after a source."""
         (marked,), (bare,) = (
             self._encode_with_special_tokens("text", ["a"], None),
             self._encode_without_special_tokens(["a"]),
         )
-        start = next(place for place in range(len(marked)) if marked[place : place + len(bare)] == bare)
+        start = next(index for index in range(len(marked)) if marked[index : index + len(bare)] == bare)
         return marked[:start], marked[start + len(bare) :]

@@ -12,9 +12,9 @@ MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 def seen_by(layout: PackedLayout, query: int) -> list[int]:
     """Rows of the table of keys that a query sees, in their order."""
     queries = layout.hidden_BTS.shape[1]
-    row, place = divmod(int(layout.place_N[query]), queries)
+    row, place = divmod(int(layout.padded_query_N[query]), queries)
     assert int(layout.query_BT[row, place]) == query
-    return layout.slot_BS[row][~layout.hidden_BTS[row, place]].tolist()
+    return layout.key_BS[row][~layout.hidden_BTS[row, place]].tolist()
 
 
 @MANY
@@ -27,9 +27,9 @@ def test_a_token_sees_its_own_slots_and_its_rows_tokens_up_to_itself(ragged, dat
         first = slots + number - place
         assert seen_by(layout, number) == [*own, *range(first, first + place + 1)]
         assert int(layout.position_N[number]) == place + len(own)
-        assert int(layout.slot_BS.flatten()[layout.key_place_N[number]]) == slots + number
-        assert int(layout.key_place_N[number]) // keys == row
-    assert len(layout.owned_Q) == slots
+        assert int(layout.key_BS.flatten()[layout.padded_key_N[number]]) == slots + number
+        assert int(layout.padded_key_N[number]) // keys == row
+    assert len(layout.padded_slot_Q) == slots
     assert layout.owner_B.tolist() == drawn.owners
 
 
@@ -40,9 +40,9 @@ def test_from_a_token_on_the_others_are_the_same_queries(ragged, data):
     layout = drawn.layout()
     cut = layout.drop_queries_before(drawn.wanted)
     kept = [number for number, (row, place) in enumerate(drawn.tokens) if place >= drawn.wanted[row]]
-    assert len(cut.place_N) == len(kept)
+    assert len(cut.padded_query_N) == len(kept)
     for query, number in enumerate(kept):
         assert seen_by(cut, query) == seen_by(layout, number)
-    for name in ("slot_BS", "key_place_N", "owned_Q", "position_N"):
+    for name in ("key_BS", "padded_key_N", "padded_slot_Q", "position_N"):
         assert torch.equal(getattr(cut, name), getattr(layout, name))
     assert layout.drop_queries_before([0] * len(drawn.lengths)).query_BT.tolist() == layout.query_BT.tolist()

@@ -251,13 +251,13 @@ def test_prefixes_of_two_bases_in_a_batch_are_refused() -> None:
 
 
 def test_a_batch_that_is_no_multiple_is_refused(prefix_for: PrefixFor, model: Any) -> None:
-    with pytest.raises(ValueError, match="multiple of 2 rows, got 3"), attach_prefixes(model, [prefix_for(3), None]):
+    with pytest.raises(ValueError, match="multiple of 2; got 3"), attach_prefixes(model, [prefix_for(3), None]):
         model(input_ids=tokens(3, 4))
 
 
 def test_attaching_twice_is_refused(prefix_for: PrefixFor, model: Any) -> None:
     rows = [prefix_for(3)]
-    with pytest.raises(RuntimeError, match="inside"), attach_prefixes(model, rows), attach_prefixes(model, rows):
+    with pytest.raises(RuntimeError, match="overridden already"), attach_prefixes(model, rows), attach_prefixes(model, rows):
         pass
 
 

@@ -164,7 +164,7 @@ def test_an_infix_is_for_decoder_only_bases(build_base: Callable[..., Base], bas
     bart = build_base("bart")
     with pytest.raises(BaseModelError):
         generate_each(bart, [Prefix.from_site(torch.zeros(2, 2, 4, 3, 8), INFIX)], [[5, 0]], Decoding(), 1)
-    with pytest.raises(ValueError, match="targets start"), attach_prefixes(base.model, [infix(3)]):
+    with pytest.raises(ValueError, match="starts_B with infixes"), attach_prefixes(base.model, [infix(3)]):
         pass
     prefix = Prefix.from_site(infix(3).stack_decoder_site())
     with (
