@@ -1,1 +1,1 @@
-"""The frozen base, prefixes, how prefixes are attached, and decoding. Knows no data files."""
+"""The frozen base, prefixes and other deltas, how they are applied to the base, and decoding. Knows no data files."""

@@ -1,8 +1,8 @@
-"""What a tenant has on top of the base, whichever method made it: keys and values, a soft prompt, weights, examples.
+"""A tenant's delta: what a method adds to the base (keys and values, a soft prompt, weights, or examples).
 
-A soft prompt becomes a prefix by one forward of the base, since in a decoder-only model nothing before it can change
-what it does; so rows of prefixes and soft prompts mix in one batch. Weights are the whole batch's. Knows tensors under
-the names that an artifact gives them; does not know files, training or decoding.
+One forward of the base turns a soft prompt into a prefix: in a decoder-only model no token comes before the prompt, so
+its keys and values never change. So rows with prefixes and rows with soft prompts can share a batch. All rows of a
+batch have the same weights. Knows tensors by their names in an artifact; does not know files, training or decoding.
 
 Shapes: B batch rows, P slots, W width of the token embeddings.
 """
@@ -32,23 +32,23 @@ _PREFIX_TENSOR_STARTS = ("encoder.", "decoder.")
 _WEIGHT_TENSOR_STARTS = ("weight.", "adapter.", "lora.")
 
 SLOT_METHODS = frozenset({"prefix", "infix", "embedding", "prefix+adapter", "prefix+lora"})
-"""Methods that have slots, `train.prefix_length` of them."""
+"""Methods with `train.prefix_length` slots."""
 
 
 @dataclass(frozen=True, eq=False)
 class Delta:
-    """The trained parts of one tenant; a method has one of them, a mix two."""
+    """The trained parts of one tenant. A method has one of the parts; a mixed method has two."""
 
     prefix: Prefix | None = None
     prompt_PW: Tensor | None = None
     weights: Weights | None = None
     demonstrations: Demonstrations | None = None
     shared_length: int = 0
-    """Slots at the front of the prefix that are another tenant's and were not trained with this one."""
+    """Number of slots at the front of the prefix that belong to the shared prefix and were not trained here."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by the name that it has in an artifact."""
+        """All tensors, by their names in an artifact."""
         named: dict[str, Tensor] = {}
         if self.prefix is not None:
             named |= self.prefix.tensors
@@ -62,7 +62,7 @@ class Delta:
 
     @property
     def parameter_count(self) -> int:
-        """The number of trained values; examples and frozen shared slots are not trained."""
+        """The number of trained values, without examples and frozen shared slots."""
         own = 0
         if self.prefix is not None and self.prefix.length:
             own = self.prefix.parameter_count // self.prefix.length * (self.prefix.length - self.shared_length)
@@ -71,31 +71,34 @@ class Delta:
 
     @property
     def length(self) -> int:
-        """Slots of prefix, infix or soft prompt."""
+        """The number of slots of the prefix, infix or soft prompt."""
         if self.prompt_PW is not None:
             return int(self.prompt_PW.shape[0])
         return self.prefix.length if self.prefix else 0
 
     def compute_prefix(self, base: Base) -> Prefix | None:
-        """The prefix, or what the base makes of the soft prompt (None of an empty one); gradients flow back."""
+        """Return the prefix, or compute it from the soft prompt (None if that is empty); gradients flow back."""
         if self.prompt_PW is None or not len(self.prompt_PW):
             return self.prefix
         return compute_prompt_prefix(base, self.prompt_PW)
 
     def make_text_codec(self, base: Base, new_tokens: int, *, leave_out_same: bool = False) -> TextCodec:
-        """How the base reads texts under this delta: with its demonstrations, leaving room for `new_tokens`."""
+        """Make the codec of texts under this delta: with its demonstrations, leaving space for `new_tokens`."""
         if self.demonstrations is None:
             return base.text_codec
-        room = base.context if base.is_encoder_decoder else base.context - new_tokens
+        budget = base.context if base.is_encoder_decoder else base.context - new_tokens
         return replace(
-            base.text_codec, demonstrations=self.demonstrations, source_token_budget=room, leave_out_same=leave_out_same
+            base.text_codec,
+            demonstrations=self.demonstrations,
+            source_token_budget=budget,
+            leave_out_same=leave_out_same,
         )
 
     def check_fits(self, base: Base) -> None:
-        """Refuse a base of another shape.
+        """Check that this delta fits `base`.
 
         Raises:
-            BaseModelError: what differs is named.
+            BaseModelError: it does not; the message names the difference.
         """
         if self.prefix is not None:
             self.prefix.check_fits(base.shape)
@@ -114,14 +117,14 @@ _FIX = "use the base that it was trained on"
 
 
 def to_delta(one: "Delta | Prefix | None") -> Delta:
-    """A prefix alone, or nothing at all, as a delta."""
+    """Turn a prefix, or None, into a delta; a delta is returned as it is."""
     if isinstance(one, Delta):
         return one
     return Delta(prefix=one)
 
 
 def compute_prompt_prefix(base: Base, prompt_PW: Tensor) -> Prefix:
-    """Keys and values that a decoder-only base makes of a soft prompt (not an empty one), at the context's start."""
+    """Compute a decoder-only base's keys and values of a soft prompt of at least one slot, at the context's start."""
     embeds = prompt_PW.to(base.device, base.model.dtype)[None]
     with record_attention_calls(base.model) as calls:
         base.model.base_model(inputs_embeds=embeds, use_cache=False)
@@ -132,26 +135,26 @@ def compute_prompt_prefix(base: Base, prompt_PW: Tensor) -> Prefix:
 def apply_deltas(
     base: Base, rows: Sequence["Delta | Prefix | None"], starts_B: Tensor | None = None
 ) -> Iterator[Attachment | None]:
-    """Run the base with one delta for each batch row; see `attach_prefixes` for the positions.
+    """Inside, the base computes with one delta per batch row; see `attach_prefixes` for positions and `starts_B`.
 
     Raises:
         BaseModelError: a delta does not fit the base.
-        ValueError: the rows differ in their weights.
+        ValueError: the rows have different weights.
     """
     deltas = [to_delta(row) for row in rows]
     weights = {id(delta.weights): delta.weights for delta in deltas}
     if len(weights) > 1:
-        raise ValueError("wanted rows of the same weights in one batch")
+        raise ValueError("wanted rows with the same weights in one batch; got different ones")
     (own,) = weights.values()
-    known = {id(row): delta for row, delta in zip(rows, deltas, strict=True)}
-    distinct = {key: delta.compute_prefix(base) for key, delta in known.items()}
+    by_id = {id(row): delta for row, delta in zip(rows, deltas, strict=True)}
+    distinct = {key: delta.compute_prefix(base) for key, delta in by_id.items()}
     context: Any = nullcontext() if own is None else own.apply(base.model)
     with context, attach_prefixes(base.model, [distinct[id(row)] for row in rows], starts_B) as attachment:
         yield attachment
 
 
 def make_weights_config(config: TrainConfig) -> WeightsConfig | None:
-    """What `config` says of added or replaced weights; None for a method without."""
+    """Return the weights' part of `config`; None for a method without weights."""
     kind = config.method.rpartition("+")[2]
     if kind not in ("full", "top-k", "adapter", "lora"):
         return None
@@ -168,49 +171,49 @@ def make_weights_config(config: TrainConfig) -> WeightsConfig | None:
 
 
 def make_delta_from_tensors(method: Method, tensors: Mapping[str, Tensor], config: TrainConfig) -> Delta:
-    """The delta that an artifact holds.
+    """Make the delta from an artifact's tensors.
 
     Raises:
-        ArtifactError: a tensor is unknown, missing, or not of this method.
+        ArtifactError: a tensor is unknown, missing, or belongs to another method.
     """
     slots = {name: tensor for name, tensor in tensors.items() if name.startswith(_PREFIX_TENSOR_STARTS)}
     weights = {name: tensor for name, tensor in tensors.items() if name.startswith(_WEIGHT_TENSOR_STARTS)}
     others = set(tensors) - set(slots) - set(weights)
-    kinds = make_weights_config(config)
+    weights_config = make_weights_config(config)
     wanted = {
         "keys and values": method in ("prefix", "infix", "prefix+adapter", "prefix+lora"),
-        "weights": kinds is not None,
+        "weights": weights_config is not None,
         PROMPT_TENSOR: method == "embedding",
         EXAMPLES_TENSOR: method == "in-context",
     }
-    found = {
+    held = {
         "keys and values": bool(slots),
         "weights": bool(weights),
         PROMPT_TENSOR: PROMPT_TENSOR in others,
         EXAMPLES_TENSOR: EXAMPLES_TENSOR in others,
     }
     unknown = sorted(others - {PROMPT_TENSOR, EXAMPLES_TENSOR})
-    if unknown or wanted != found:
-        told = [", ".join(name for name, there in side.items() if there) or "nothing" for side in (wanted, found)]
-        got = f"tensor {unknown[0]!r}" if unknown else told[1]
-        raise ArtifactError(f"{told[0]}, as method {method} has", got, "export it again")
+    if unknown or wanted != held:
+        texts = [", ".join(part for part, is_held in side.items() if is_held) or "nothing" for side in (wanted, held)]
+        got = f"tensor {unknown[0]!r}" if unknown else texts[1]
+        raise ArtifactError(f"{texts[0]} for method {method}", got, "export it again")
     if PROMPT_TENSOR in others and tensors[PROMPT_TENSOR].dim() != 2:
         raise ArtifactError(
             f"{PROMPT_TENSOR} of [slots, width]", str(tuple(tensors[PROMPT_TENSOR].shape)), "export it again"
         )
     prefix = Prefix(slots) if slots else None
     if prefix is not None and (method == "infix") != prefix.is_infix:
-        raise ArtifactError(f"tensors of method {method}", f"those of {', '.join(prefix.sites)}", "export it again")
+        raise ArtifactError(f"tensors of method {method}", f"tensors of {', '.join(prefix.sites)}", "export it again")
     shared_length = 0
     if prefix is not None and config.shared is not None and config.shared_training == "frozen":
         shared_length = prefix.length - config.prefix_length
         if shared_length < 0:
-            least = f"at least train.prefix_length, {config.prefix_length}, slots behind shared ones"
-            raise ArtifactError(least, str(prefix.length), "export it again")
+            least = f"at least train.prefix_length = {config.prefix_length} slots after the shared ones"
+            raise ArtifactError(least, f"{prefix.length} in all", "export it again")
     return Delta(
         prefix=prefix,
         prompt_PW=tensors.get(PROMPT_TENSOR),
-        weights=make_weights_from_tensors(weights, kinds) if kinds else None,
+        weights=make_weights_from_tensors(weights, weights_config) if weights_config else None,
         demonstrations=Demonstrations.from_tensor(tensors[EXAMPLES_TENSOR]) if EXAMPLES_TENSOR in others else None,
         shared_length=shared_length,
     )

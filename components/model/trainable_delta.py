@@ -1,4 +1,4 @@
-"""What is trained for a tenant, whichever the method: parameters, the delta that they make, and where they start.
+"""The trainable form of a delta, for every method: its parameters, their initial values, and the delta they make.
 
 Knows the methods by their parts. Does not know optimizers, steps, data or files.
 """
@@ -22,22 +22,23 @@ TextPairs = Sequence[tuple[str, str]]
 
 
 def count_slots(config: TrainConfig, shared: Prefix | None = None) -> int:
-    """Positions that a decoder-only base's context loses to the slots of `config`, the shared ones included."""
+    """Return the number of slots of `config`, shared ones included: positions of a decoder-only base's context."""
     own = config.prefix_length if config.method in SLOT_METHODS else 0
     return own + (shared.length if shared else 0)
 
 
 class TrainableDelta(nn.Module):
-    """A method's parameters, on the base's device; without any for `in-context`."""
+    """A method's parameters, on the base's device; `in-context` has none."""
 
     def __init__(self, base: Base, config: TrainConfig, text: str, shared: Prefix | None, pairs: TextPairs) -> None:
-        """Start as `config` says: `text` for slots that start from words, `pairs` to choose demonstrations from.
+        """Initialise as `config` says, from `text` for slots that start from words; `pairs` are the demonstrations.
 
-        With `shared` the own slots stand behind the shared ones, which are trained too where `shared_training` says so.
+        With `shared`, the own slots come after the shared ones; these are trained too with `shared_training: joint`.
 
         Raises:
-            ConfigError: the slots fill the context, a method has no slots to put behind shared ones, or no words.
-            BaseModelError: the base cannot take the method.
+            ConfigError: the slots fill the context, the method has no prefix to put after shared slots, or `text` has
+                no token.
+            BaseModelError: the base does not support the method.
         """
         super().__init__()
         method, length, seed = config.method, config.prefix_length, config.seed
@@ -64,8 +65,8 @@ class TrainableDelta(nn.Module):
                 start = Prefix.join(shared, start)
             self.slots = PrefixModule(base.shape, start.length, config.mlp_hidden, seed=seed, infix=infix)
             self.slots.load_values(start)
-        if (kinds := make_weights_config(config)) is not None:
-            self.weights = make_trainable_weights(base.model, kinds)
+        if (weights_config := make_weights_config(config)) is not None:
+            self.weights = make_trainable_weights(base.model, weights_config)
         if method == "in-context":
             self.demonstrations = Demonstrations(
                 tuple(pairs), config.demonstrations, config.demonstration_choice, config.seed
@@ -74,12 +75,12 @@ class TrainableDelta(nn.Module):
 
     @property
     def is_trainable(self) -> bool:
-        """Whether a step could change what the delta does; not without weights or a slot of its own."""
+        """Whether a training step can change the delta: it has weights, or a slot of its own."""
         slots = self.prompt if self.slots is None else self.slots
         return self.weights is not None or (slots is not None and slots.length > 0)
 
     def make_delta(self) -> Delta:
-        """What the parameters make now; gradients flow back to them."""
+        """Return the delta of the present parameters; gradients flow back to them."""
         return Delta(
             prefix=self._prepend_frozen_prefix(self.slots.make_prefix()) if self.slots else None,
             prompt_PW=self.prompt.make_prompt() if self.prompt else None,
@@ -90,7 +91,7 @@ class TrainableDelta(nn.Module):
 
     @torch.no_grad()
     def collapse(self) -> Delta:
-        """What an artifact keeps: detached copies on the CPU, shared slots included."""
+        """Return the delta for an artifact: detached copies on the CPU, shared slots included."""
         return Delta(
             prefix=self._prepend_frozen_prefix(self.slots.collapse()).to(device="cpu") if self.slots else None,
             prompt_PW=self.prompt.collapse().cpu() if self.prompt else None,
@@ -100,10 +101,10 @@ class TrainableDelta(nn.Module):
         )
 
     def load(self, delta: Delta) -> None:
-        """Start from a trained delta of the same method and sizes.
+        """Set the parameters to a trained delta of the same method and sizes.
 
         Raises:
-            BaseModelError: it is of another method or size; what differs is named.
+            BaseModelError: the delta has another method or size; the message names the difference.
         """
         theirs, ours = (
             {
@@ -114,8 +115,8 @@ class TrainableDelta(nn.Module):
             for one in (delta, self.make_delta())
         )
         if theirs != ours:
-            wanted, got = (", ".join(name for name, there in side.items() if there) for side in (ours, theirs))
-            raise BaseModelError(f"a start with {wanted or 'nothing'}", got or "nothing", "start from the same method")
+            wanted, got = (", ".join(part for part, is_held in side.items() if is_held) for side in (ours, theirs))
+            raise BaseModelError(f"a delta with {wanted or 'nothing'}", got or "nothing", "start from the same method")
         if self.slots is not None and delta.prefix is not None:
             self.slots.load_values(self._remove_frozen_prefix(delta.prefix))
         if self.prompt is not None and delta.prompt_PW is not None:

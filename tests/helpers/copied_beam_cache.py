@@ -36,9 +36,9 @@ class CopiedBeamCache:
         first_B1 = torch.arange(len(parent_BK), device=parent_BK.device)[:, None] * self.beams
         self._select((first_B1 + parent_BK).flatten())
 
-    def keep(self, place_B: Tensor) -> None:
+    def keep(self, kept_B: Tensor) -> None:
         """Keep these rows, in this order."""
-        self._select((place_B[:, None] * self.beams + torch.arange(self.beams, device=place_B.device)).flatten())
+        self._select((kept_B[:, None] * self.beams + torch.arange(self.beams, device=kept_B.device)).flatten())
 
     def join(self, other: "CopiedBeamCache") -> None:
         """Append the rows of `other`, right-aligned."""

@@ -1,9 +1,9 @@
-"""Batched decoding of a base under prefixes or whatever else a tenant has: greedy, sampled, or with beams.
+"""Batched decoding of a base under the tenants' deltas: greedy, sampled, or with beams.
 
-Gives what transformers' `generate` gives (greedy, or beams with `early_stopping=False`) and saves its waste: inputs are
-sorted by length, rows that are done leave the batch and others take their places, all beams of a row share one prefill
-and one cache, and the cache is written in place. A row's output does not depend on the rows beside it, but for rounding
-in the last bits of a logit. A row that reaches its limit ends with the base's `forced_eos_token_id` where it has one.
+Gives the same output as transformers' `generate` (greedy, or beams with `early_stopping=False`), and computes less:
+rows are sorted by length, finished rows leave the batch and others enter, and the beams of a row share one prefill and
+one cache, which is written in place. A row's output does not depend on the other rows, except for rounding of logits.
+A row that reaches its limit ends with the base's `forced_eos_token_id`, if the base has one.
 Does not know data sets, metrics or files.
 """
 
@@ -33,9 +33,9 @@ def generate_text(
     *,
     max_source_tokens: int | None = None,
 ) -> list[str]:
-    """Generate the target of each source text, stripped; sources are cut to `max_source_tokens` where that is set.
+    """Generate the stripped target of each source text. With `max_source_tokens`, longer sources are cut.
 
-    `on_done` hears after each row that is done how many that is: 1.
+    `on_done(1)` is called after each finished row.
 
     Raises:
         DataError: a source and the prefix fill the base's context.
@@ -58,9 +58,9 @@ def generate_each(
 ) -> list[list[int]]:
     """Generate after each source's token ids under its own delta, `batch_size` sources at a time.
 
-    Outputs come in the order of the sources, without the end-of-text id; a row ends at its own limit where `limits`
-    has one below `max_new_tokens`, and early where the context is full. With guidance the base reads `bare_sources`,
-    where those differ. `on_done` is that of `generate_text`.
+    Return the new ids in the order of the sources, without the end-of-text id. A row ends after `max_new_tokens`, at
+    its own number in `limits`, or when the context is full, whichever comes first. With guidance the base reads
+    `bare_sources`. `on_done` as in `generate_text`.
 
     Raises:
         ConfigError: `batch_size` is below 1.
@@ -68,9 +68,9 @@ def generate_each(
         BaseModelError: a delta does not fit the base.
 
     """
-    known = {id(one): to_delta(one) for one in deltas}
+    by_id = {id(one): to_delta(one) for one in deltas}
     requests = _build_requests(
-        base, [known[id(one)] for one in deltas], sources, decoding, bare_sources or sources, limits
+        base, [by_id[id(one)] for one in deltas], sources, decoding, bare_sources or sources, limits
     )
     return _decode_in_order(base, requests, decoding, batch_size, on_done)
 
@@ -83,7 +83,7 @@ def make_requests(
     max_source_tokens: int | None = None,
     owner: Any = None,
 ) -> list[DecodeRequest]:
-    """What `decode` needs for these texts under one delta, numbered from 0.
+    """Make the requests of `decode` for these texts under one delta, numbered from 0.
 
     Raises:
         DataError: a source and the prefix fill the base's context.
@@ -105,8 +105,8 @@ def _build_requests(
     owner: Any = None,
 ) -> list[DecodeRequest]:
     if decoding.guidance == 0:
-        nothing = Delta()
-        deltas, sources = [nothing] * len(sources), bare_sources
+        empty = Delta()
+        deltas, sources = [empty] * len(sources), bare_sources
     for delta in {id(delta): delta for delta in deltas}.values():
         delta.check_fits(base)
     paired = base.is_encoder_decoder
@@ -129,19 +129,19 @@ def _decode_in_order(
 ) -> list[list[int]]:
     if batch_size < 1:
         raise ConfigError("a batch of at least 1 source", str(batch_size), "set evaluate.batch_size to 1 or more")
-    kinds = {kind: place for place, kind in enumerate(dict.fromkeys(request.batch_key for request in requests))}
-    by_kind = sorted(requests, key=lambda request: kinds[request.batch_key])
+    ranks = {key: rank for rank, key in enumerate(dict.fromkeys(request.batch_key for request in requests))}
+    by_key = sorted(requests, key=lambda request: ranks[request.batch_key])
     outputs: list[list[int]] = [[] for _ in requests]
-    for request, ids in decode(base, by_kind, decoding, batch_size):
+    for request, ids in decode(base, by_key, decoding, batch_size):
         outputs[request.number] = ids
         if on_done:
             on_done(1)
     return outputs
 
 
-def _check_source(source: Sequence[int], length: int, room: int, number: int) -> None:
+def _check_source(source: Sequence[int], length: int, limit: int, number: int) -> None:
     if not source:
         raise DataError("at least one token in a source", f"none in source {number}", "end it with end-of-text")
-    if length >= room:
+    if length >= limit:
         got = f"{length} in source {number}, prefix included"
-        raise DataError(f"fewer than {room} tokens", got, "shorten it or set train.max_source_tokens")
+        raise DataError(f"fewer than {limit} tokens", got, "shorten it or set train.max_source_tokens")

@@ -1,11 +1,11 @@
-"""What a batch of beams remembers, every token once: a cache in whose columns each row keeps the tree of its beams.
+"""A cache for batches of beams that stores every token once: the columns of a row hold the tree of its beams.
 
-A step hands the model all beams of a row as tokens of one sequence, and the mask lets a beam see its own ancestors
-alone. So beams share what they have in common, prefix and source included, and changing places moves no key and no
-value. Every row writes the same columns; rows that come later stand right-aligned before them. Knows transformers'
-cache; does not know models or how a token is chosen.
+A step passes all beams of a row to the model as tokens of one sequence; the mask lets each beam see only its own
+ancestors. So the beams of a row share common tokens, prefix and source included, and reordering beams copies no keys or
+values. All rows append to the same columns; rows that join later are right-aligned. Knows transformers' cache; does not
+know models or how a token is chosen.
 
-Shapes: B rows, K beams, S columns, W columns of newcomers, H key/value heads, D head size, T new tokens.
+Shapes: B rows, K beams, S columns, W kept columns, H key/value heads, D head size, T new tokens.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _SPARE_STEPS = 16
 
 
 class _BeamTreeLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer's keys and values, [2, B, S, H, D] with room for more rows and columns."""
+    """One layer's keys and values, [2, B, S, H, D], with spare rows and columns."""
 
     def __init__(self, keys_BHSD: Tensor, values_BHSD: Tensor) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class _BeamTreeLayer(DynamicLayer):  # type: ignore[misc]
         self._update_views()
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Append keys and values [B, H, T, D]; returns views of all of them."""
+        """Append keys and values [B, H, T, D]. Return views of all keys and values."""
         end = self.used_columns + key_states.shape[2]
         self.buffer[0, : self.row_count, self.used_columns : end] = key_states.transpose(1, 2)
         self.buffer[1, : self.row_count, self.used_columns : end] = value_states.transpose(1, 2)
@@ -38,32 +38,32 @@ class _BeamTreeLayer(DynamicLayer):  # type: ignore[misc]
         self._update_views()
         return self.keys, self.values
 
-    def keep(self, place_B: Tensor, moved: Tensor) -> None:
-        """Go on with `place_B`, of which those at `moved` stand elsewhere now."""
+    def keep(self, kept_B: Tensor, moved: Tensor) -> None:
+        """Keep the rows `kept_B`, in this order; `moved` are the new indices of rows that change their place."""
         if len(moved):
-            self.buffer[:, moved, : self.used_columns] = self.buffer[:, place_B[moved], : self.used_columns]
-        self.row_count = len(place_B)
+            self.buffer[:, moved, : self.used_columns] = self.buffer[:, kept_B[moved], : self.used_columns]
+        self.row_count = len(kept_B)
         self._update_views()
 
     def select_columns(self, column_BS: Tensor, used: int) -> None:
-        """Hold these columns of every row, `used_columns` of them filled.
+        """Keep these columns of every row, in this order; the first `used` of them are filled.
 
-        The rows without a place in it become zero.
+        Rows beyond those of the buffer are added as zeros.
         """
         rows, width = self.buffer.shape[1:3]
         more = len(column_BS) - rows
         kept = self.buffer.flatten(1, 2).flatten(2)
         index = (torch.arange(rows, device=self.device)[:, None] * width + column_BS[:rows]).flatten()
-        room = kept.index_select(1, index).view(2, rows, -1, *self.buffer.shape[3:])
-        self.buffer = torch.cat([room, room.new_zeros(2, more, *room.shape[2:])], dim=1) if more > 0 else room
+        buffer = kept.index_select(1, index).view(2, rows, -1, *self.buffer.shape[3:])
+        self.buffer = torch.cat([buffer, buffer.new_zeros(2, more, *buffer.shape[2:])], dim=1) if more > 0 else buffer
         self.used_columns = used
         self._update_views()
 
     def join(self, other: "_BeamTreeLayer") -> None:
-        """Put another's rows behind these, right-aligned."""
+        """Append the rows of `other`, right-aligned."""
         end = self.row_count + other.row_count
         start = self.used_columns - other.used_columns
-        self.buffer[:, self.row_count : end, :start] = 0  # what a row before them left may be no number
+        self.buffer[:, self.row_count : end, :start] = 0  # values of former rows may be NaN
         self.buffer[:, self.row_count : end, start : self.used_columns] = other.buffer[
             :, : other.row_count, : other.used_columns
         ]
@@ -75,10 +75,10 @@ class _BeamTreeLayer(DynamicLayer):  # type: ignore[misc]
 
 
 class BeamTree:
-    """The layers of a batch and which columns each beam sees."""
+    """The layers of a batch, and the mask of columns that each beam sees."""
 
     def __init__(self, prefilled: Sequence[Any], mask_BS: Tensor, beams: int) -> None:
-        """Take over the layers of a prefill, which all beams of a row see alike."""
+        """Start from the layers of a prefill, which all beams of a row see."""
         self.beams = beams
         self.layers = [_BeamTreeLayer(layer.keys, layer.values) for layer in prefilled]
         self.cache = DynamicCache()
@@ -86,12 +86,12 @@ class BeamTree:
         self.mask_BKS = mask_BS.bool()[:, None].expand(-1, beams, -1)
 
     def prepare_inputs(self, token_BK: Tensor, position_B1: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-        """What the model reads to append a token to every beam."""
+        """Return the model's inputs that append one token to every beam."""
         position_BK = position_B1.expand_as(token_BK)
         return {"input_ids": token_BK, "attention_mask": self.append_token_columns(dtype), "position_ids": position_BK}
 
     def append_token_columns(self, dtype: torch.dtype) -> Tensor:
-        """Make place for a token of every beam; returns the step's additive mask [B, 1, K, S]."""
+        """Add a column for each beam's next token. Return the step's additive mask [B, 1, K, S]."""
         rows, beams, used = self.mask_BKS.shape
         if used + beams > self.layers[0].buffer.shape[2]:
             self._compact(rows, 0)
@@ -101,30 +101,32 @@ class BeamTree:
         return torch.where(self.mask_BKS, torch.zeros_like(hidden), hidden)[:, None]
 
     def reorder(self, parent_BK: Tensor) -> None:
-        """Go on with these beams of every row."""
+        """Keep these beams of every row, in this order."""
         self.mask_BKS = self.mask_BKS.gather(1, parent_BK[:, :, None].expand(-1, -1, self.mask_BKS.shape[2]))
 
-    def keep(self, place_B: Tensor) -> None:
-        """Go on with these rows, in this order; the fewer change their place, the less is copied."""
-        moved = (place_B != torch.arange(len(place_B), device=place_B.device)).nonzero()[:, 0]
+    def keep(self, kept_B: Tensor) -> None:
+        """Keep these rows, in this order. Only rows that change their place are copied."""
+        moved = (kept_B != torch.arange(len(kept_B), device=kept_B.device)).nonzero()[:, 0]
         for layer in self.layers:
-            layer.keep(place_B, moved)
-        self.mask_BKS = self.mask_BKS[place_B]
+            layer.keep(kept_B, moved)
+        self.mask_BKS = self.mask_BKS[kept_B]
 
     def join(self, other: "BeamTree") -> None:
-        """Take another's rows in, behind these."""
+        """Append the rows of `other`."""
         rows, width = len(self.mask_BKS) + len(other.mask_BKS), other.mask_BKS.shape[2]
-        room = self.layers[0].buffer
-        if rows > room.shape[1] or width > self.mask_BKS.shape[2]:
+        if rows > self.layers[0].buffer.shape[1] or width > self.mask_BKS.shape[2]:
             self._compact(rows, width)
         for layer, more in zip(self.layers, other.layers, strict=True):
             layer.join(more)
         gap = self.mask_BKS.shape[2] - width
-        newcomers = torch.nn.functional.pad(other.mask_BKS, (gap, 0))
-        self.mask_BKS = torch.cat([self.mask_BKS, newcomers])
+        joining_BKS = torch.nn.functional.pad(other.mask_BKS, (gap, 0))
+        self.mask_BKS = torch.cat([self.mask_BKS, joining_BKS])
 
     def _compact(self, rows: int, least: int) -> None:
-        """Drop the columns that no beam sees, row by row, and make room for steps ahead and for so many rows."""
+        """Drop, row by row, the columns that no beam sees; add spare columns, and space for at least `rows` rows.
+
+        At least `least` columns are kept.
+        """
         live_BS = self.mask_BKS.any(dim=1)
         width = max(int(live_BS.sum(dim=1).max()), least)
         column_BW = live_BS.long().argsort(dim=1, stable=True)[:, -width:]

@@ -1,7 +1,7 @@
-"""What the user asks of decoding beyond the model: impossible tokens, penalties, sampling and guidance, on logits.
+"""Decoding controls on logits: impossible tokens, penalties, sampling and guidance.
 
-Knows logits, the new tokens so far and the bytes of a vocabulary. Does not know models, caches, beams or prompts: every
-control looks at new tokens alone, where transformers' also look at a decoder-only model's prompt.
+Every control looks at new tokens only; those of transformers also look at a decoder-only model's prompt. Knows logits,
+the new tokens so far and the bytes of a vocabulary. Does not know models, caches, beams or prompts.
 
 Shapes: R rows (of a batch, or rows x beams), N slots for new tokens, V vocabulary, W windows of n tokens.
 """
@@ -23,30 +23,30 @@ _IMPOSSIBLE = -math.inf
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingControls:
-    """What to ask of the new tokens; the defaults ask nothing.
+    """The controls of new tokens; with the defaults all are off.
 
     Raises:
-        ConfigError: a value is impossible.
+        ConfigError: a value is out of range.
 
     """
 
     min_new_tokens: int = 0
-    """End-of-text is impossible before so many new tokens."""
+    """End-of-text is impossible before this many new tokens."""
     repetition_penalty: float = 1.0
-    """Divides positive and multiplies negative logits of tokens that came before (Keskar et al. 2019, section 4.1)."""
+    """Divides positive and multiplies negative logits of earlier new tokens (Keskar et al. 2019, 4.1); 1 is off."""
     no_repeat_ngram: int = 0
-    """No run of so many new tokens comes twice; 0 is off."""
+    """No sequence of this many new tokens is generated twice; 0 is off."""
     banned: tuple[str, ...] = ()
-    """Texts that never appear in the output, case and all; one letter bans every token that contains it."""
+    """Texts that are never generated, case-sensitive; a text of one letter bans every token that contains it."""
     temperature: float = 0.0
-    """Logits are divided by it before a token is drawn; 0 takes the likeliest and draws nothing."""
+    """Divides the logits before a token is sampled; 0 takes the likeliest token without sampling."""
     top_p: float = 1.0
-    """Draw among the likeliest tokens that together reach this probability (Holtzman et al. 2020)."""
+    """Sample from the fewest likeliest tokens that together reach this probability (Holtzman et al. 2020); 1 is off."""
     top_k: int = 0
-    """Draw among so many likeliest tokens; 0 is off."""
+    """Sample from this many likeliest tokens; 0 is off."""
 
     def __post_init__(self) -> None:
-        """Refuse impossible values."""
+        """Check the values."""
         for name in ("min_new_tokens", "no_repeat_ngram", "top_k"):
             _check_value(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         _check_value(
@@ -58,18 +58,18 @@ class DecodingControls:
             _check_value(
                 _is_valid_banned_text(text),
                 "banned",
-                "texts of at least one letter that UTF-8 can hold, without U+FFFD",
+                "texts of at least one letter, valid UTF-8, without U+FFFD",
                 text,
             )
 
 
 class RowGenerators:
-    """Random numbers of each row, made of its own numbers alone: its company and the batch's size change nothing."""
+    """One random generator per row, seeded by the row's own numbers: other rows and the batch size change no draw."""
 
     def __init__(self, seed: int, rows: Sequence[tuple[int, int]]) -> None:
-        """Start one generator on the CPU for each (number of the row in the request, number of its sample).
+        """Make one CPU generator for each (number of the row in the request, number of its sample).
 
-        A seed is 32 bits of a SHA-256, all that torch's CPU generator (a Mersenne twister) keeps of one.
+        Each is seeded with 32 bits of a SHA-256: torch's CPU generator (Mersenne twister) uses no more of a seed.
         """
         self._generators = []
         for row, sample in rows:
@@ -77,24 +77,24 @@ class RowGenerators:
             self._generators.append(torch.Generator().manual_seed(int.from_bytes(digest[:4], "big")))
 
     def draw_gumbel(self, vocabulary: int) -> Tensor:
-        """Standard Gumbel noise [R, V] on the CPU, drawn in float64; every row's generator moves on."""
+        """Draw standard Gumbel noise [R, V] on the CPU in float64, each row from its own generator."""
         uniform = [torch.rand(vocabulary, generator=one, dtype=torch.float64) for one in self._generators]
         return -(-torch.stack(uniform).log()).log()
 
     def keep(self, index_R: Tensor) -> None:
-        """Go on with these rows alone, in this order."""
+        """Keep only these rows, in this order."""
         self._generators = [self._generators[row] for row in index_R.tolist()]
 
     def join(self, other: "RowGenerators") -> None:
-        """Take in another's rows, behind these."""
+        """Append the rows of `other`."""
         self._generators += other._generators
 
 
 class LogitsController:
-    """The controls of one decoding call, for one tokenizer."""
+    """Applies the controls of one decoding call, for one tokenizer."""
 
     def __init__(self, controls: DecodingControls, tokenizer: Any, eos_id: int, vocabulary_size: int) -> None:
-        """Look the banned texts up among the first `vocabulary_size` ids, the width of the logits."""
+        """Find the banned texts in the tokens of the first `vocabulary_size` ids, the width of the logits."""
         self.controls = controls
         self._is_eos_V = torch.arange(vocabulary_size) == eos_id
         self._banned_texts = None
@@ -103,13 +103,13 @@ class LogitsController:
         self.is_inactive = self._banned_texts is None and not (
             controls.repetition_penalty != 1 or controls.no_repeat_ngram or controls.min_new_tokens
         )
-        """Whether `process_logits` leaves all logits as they are."""
+        """Whether `process_logits` changes no logits."""
 
     def process_logits(self, logits_RV: Tensor, history_RN: Tensor, length: int) -> Tensor:
-        """Logits after every control but sampling, -inf where impossible; `logits_RV` itself where nothing is set.
+        """Apply every control except sampling; impossible tokens get -inf. Return `logits_RV` itself if none is set.
 
-        `history_RN[:, :length]` are the new tokens so far. Where nothing would be possible, end-of-text alone is. Beams
-        give log probabilities and do not normalise them again, as transformers does.
+        `history_RN[:, :length]` are the new tokens so far. If every token would be impossible, end-of-text is possible.
+        For beams the logits are log probabilities, and are not normalised again, as in transformers.
         """
         controls, before = self.controls, logits_RV
         history_RL = history_RN[:, :length]
@@ -125,20 +125,20 @@ class LogitsController:
             logits_RV = logits_RV.masked_fill(self._is_eos_V, _IMPOSSIBLE)
         if logits_RV is before:
             return before
-        nothing_R1 = (logits_RV == _IMPOSSIBLE).all(dim=1, keepdim=True)
-        return logits_RV.masked_fill(nothing_R1 & self._is_eos_V, 0.0)
+        all_impossible_R1 = (logits_RV == _IMPOSSIBLE).all(dim=1, keepdim=True)
+        return logits_RV.masked_fill(all_impossible_R1 & self._is_eos_V, 0.0)
 
     def choose_tokens(self, logits_RV: Tensor, generators: RowGenerators | None = None) -> Tensor:
-        """The next token of every row [R]: the likeliest, or with a temperature one drawn.
+        """Choose the next token of every row [R]: the likeliest, or with a temperature a sampled one.
 
-        A draw is the argmax of logits plus Gumbel noise, which samples their softmax (Gumbel 1954; Maddison et al.
-        2014) and, unlike a draw along cumulated probabilities, hardly ever changes with rounding in a logit.
+        A sample is the argmax of logits plus Gumbel noise, which follows their softmax (Gumbel 1954; Maddison et al.
+        2014). Unlike sampling from cumulative probabilities, it rarely changes with the rounding of logits.
         """
         controls = self.controls
         if not controls.temperature:
             return logits_RV.argmax(dim=-1)
         if generators is None:
-            raise TypeError("a temperature needs draws")
+            raise TypeError("wanted generators with a temperature; got None")
         logits_RV = (logits_RV - logits_RV.amax(dim=-1, keepdim=True)) / controls.temperature
         if controls.top_k:
             logits_RV = keep_top_k(logits_RV, controls.top_k)
@@ -149,16 +149,16 @@ class LogitsController:
 
 
 def penalise_repetition(logits_RV: Tensor, history_RL: Tensor, penalty: float) -> Tensor:
-    """Logits of tokens in the history, divided by `penalty` where positive, multiplied where negative.
+    """Divide positive logits of tokens in the history by `penalty`, and multiply negative ones.
 
-    CTRL (Keskar et al. 2019) divides all; multiplying the negative ones is transformers' correction.
+    CTRL (Keskar et al. 2019) divides all of them; multiplying negative ones is a correction from transformers.
     """
     seen_RL = logits_RV.gather(1, history_RL)
     return logits_RV.scatter(1, history_RL, torch.where(seen_RL < 0, seen_RL * penalty, seen_RL / penalty))
 
 
 def ban_repeated_ngrams(logits_RV: Tensor, history_RL: Tensor, size: int) -> Tensor:
-    """Logits with -inf where a token would complete a run of `size` tokens that the history holds already."""
+    """Set logits to -inf where a token would complete a sequence of `size` tokens that is in the history already."""
     length = history_RL.shape[1]
     if length < size:
         return logits_RV
@@ -169,13 +169,13 @@ def ban_repeated_ngrams(logits_RV: Tensor, history_RL: Tensor, size: int) -> Ten
 
 
 def keep_top_k(logits_RV: Tensor, count: int) -> Tensor:
-    """Logits with -inf below the `count` largest of a row; ties with the last of them stay."""
+    """Set logits to -inf below the `count` largest of each row; ties with the last of them are kept."""
     last_R1 = logits_RV.topk(min(count, logits_RV.shape[1])).values[:, -1:]
     return logits_RV.masked_fill(logits_RV < last_R1, _IMPOSSIBLE)
 
 
 def keep_top_p(logits_RV: Tensor, probability: float) -> Tensor:
-    """Logits with -inf but for the fewest likeliest tokens whose probabilities reach `probability`."""
+    """Set logits to -inf, except for the fewest likeliest tokens whose probabilities sum to `probability`."""
     rising_RV, order_RV = logits_RV.sort(descending=False)
     drop_RV = rising_RV.softmax(dim=-1).cumsum(dim=-1) <= 1 - probability
     drop_RV[:, -1] = False
@@ -183,12 +183,11 @@ def keep_top_p(logits_RV: Tensor, probability: float) -> Tensor:
 
 
 def mix_logits(logits_with_RV: Tensor, logits_base_RV: Tensor, guidance_R1: Tensor) -> Tensor:
-    """Mix two distributions: base + guidance * (with - base), exactly the base's logits at 0, the prefixed ones at 1.
+    """Mix logits with and without a delta: base + guidance * (with - base); exact at guidance 0 and 1.
 
     Classifier-free guidance (Ho & Salimans 2022) on next-token probabilities (Sanchez et al. 2023), with the prefix in
-    the place of the prompt. They write log probabilities; these differ from logits by a constant of each row, so that
-    the softmax is the same, and raw logits come through 0 and 1 without rounding. Both inputs are finite: guide first,
-    shape after.
+    the place of the prompt. The papers mix log probabilities, which differ from logits by a constant per row, so the
+    softmax is the same. Both inputs must be finite: mix before applying controls that set -inf.
     """
     return torch.lerp(logits_base_RV, logits_with_RV, guidance_R1.to(logits_base_RV))
 

@@ -1,8 +1,8 @@
-"""Rows on their way through the base: waiting, decoded together, and out as soon as each is done.
+"""The decoding loop: take requests from a queue, decode them in batches, yield each row when it is finished.
 
-Rows of prefixes, soft prompts and none share a batch; those of other weights, and of infixes, get their own. Places
-that finished rows leave are filled again, except in encoder-decoder models. Does not know texts, tenants, metrics or
-files.
+Rows with prefixes, with soft prompts and without a delta share a batch. Rows with infixes, and rows with different
+weights, need separate batches. Waiting rows replace finished ones, except on encoder-decoder models. Does not know
+texts, tenants, metrics or files.
 """
 
 import logging
@@ -28,9 +28,9 @@ from components.model.prefix.prefix import Prefix
 
 _log = logging.getLogger(__name__)
 _BATCHES_PER_WINDOW = 4
-"""Rows that are looked at ahead and sorted, in batches."""
+"""Requests that are read ahead and sorted by length, in batches."""
 _REFILL_DIVISOR = 8
-"""A batch takes new rows in when this part of its places is free: a prefill of one row costs as much as of several."""
+"""New rows join when 1 / this of the batch is free: a prefill of one row takes about as long as one of several."""
 
 
 FinishedRow = tuple[DecodeRequest, list[int]]
@@ -43,20 +43,18 @@ def decode(
     decoding: Decoding,
     batch_size: int,
 ) -> Iterator[FinishedRow]:
-    """Generate for every request, `batch_size` rows at a time; yield each with its new ids when it is done.
+    """Decode all requests, `batch_size` rows at a time; yield each request with its new ids when it is finished.
 
-    Requests must be possible, as `requests_for` makes them. They are asked for when places get free, but never while
-    the base computes as anything but itself. Where memory runs out, half of the rows at a time go on, from their start.
+    Requests must fit the context (see `make_requests`). They are read from the iterable only when rows are needed, and
+    never while a delta's weights are applied to the base. When memory runs out, the running rows start again, half as
+    many at a time.
 
     Raises:
-        BaseModelError: there is too little memory for one row alone.
+        BaseModelError: there is too little memory for a single row.
     """
-    work, waiting = (
-        _DecodeContext(base, decoding),
-        RequestQueue(requests, _BATCHES_PER_WINDOW * batch_size),
-    )
-    while waiting.open_next_window():
-        weights = waiting.first.delta.weights
+    context, queue = _DecodeContext(base, decoding), RequestQueue(requests, _BATCHES_PER_WINDOW * batch_size)
+    while queue.open_next_window():
+        weights = queue.first.delta.weights
         weights = None if weights is None else weights.to(base.device)
         with nullcontext() if weights is None else weights.apply(base.model), ExitStack() as stack:
             batch: _DecodeBatch | None = None
@@ -65,26 +63,26 @@ def decode(
                 free = batch_size - len(rows)
                 if batch is None or (free * _REFILL_DIVISOR >= batch_size and not base.is_encoder_decoder):
                     stack.close()
-                    fresh = waiting.take(free, may_refill=weights is None)
+                    fresh = queue.take(free, may_refill=weights is None)
                     if batch is None and not fresh:
                         break
                 try:
-                    batch, done = _advance(work, batch, fresh, weights, stack)
+                    batch, done = _advance(context, batch, fresh, weights, stack)
                 except (RuntimeError, MemoryError) as problem:
                     if not is_out_of_memory(problem):
                         raise
                     batch, done, batch_size = None, [], _halve_batch_size([*rows, *fresh], problem)
-                    waiting.put_back([*rows, *fresh])
+                    queue.put_back([*rows, *fresh])
                 yield from done
 
 
 def _advance(
-    work: "_DecodeContext", batch: "_DecodeBatch | None", fresh: list[DecodeRequest], weights: Any, stack: ExitStack
+    context: "_DecodeContext", batch: "_DecodeBatch | None", fresh: list[DecodeRequest], weights: Any, stack: ExitStack
 ) -> tuple["_DecodeBatch | None", list[FinishedRow]]:
-    """The batch with fresh rows and one token more, None where all are done, and who is done."""
+    """Add the fresh rows and decode one token. Return the batch (None if all rows are finished) and finished rows."""
     done: list[FinishedRow] = []
     if fresh:
-        joining = _DecodeBatch(work, fresh, weights, stack)
+        joining = _DecodeBatch(context, fresh, weights, stack)
         done += joining.choose_tokens(joining.run.logits_BV)
         batch = joining if batch is None else batch.join(joining)
     if batch is not None and batch.rows:
@@ -93,17 +91,17 @@ def _advance(
 
 
 def _halve_batch_size(rows: Sequence[DecodeRequest], problem: BaseException) -> int:
-    """How many rows to decode together where there was no memory for these. Raises BaseModelError: it was one."""
+    """Return half the number of these rows, for which memory was too small. Raises BaseModelError for a single row."""
     if len(rows) == 1:
         got = f"too little for {rows[0].length} tokens to read and {rows[0].limit} to write"
         fix = "free memory, or lower evaluate.max_new_tokens or train.max_source_tokens"
         raise BaseModelError("memory to decode one row", got, fix) from problem
-    _log.warning("out of memory: %d rows together from here on, where %d were tried", len(rows) // 2, len(rows))
+    _log.warning("out of memory with %d rows together: continuing with %d", len(rows), len(rows) // 2)
     return len(rows) // 2
 
 
 class _DecodeContext:
-    """What all batches of a call share."""
+    """The state that all batches of a call share."""
 
     def __init__(self, base: Base, decoding: Decoding) -> None:
         self.base, self.decoding = base, decoding
@@ -116,14 +114,14 @@ class _DecodeContext:
         self._prefixes: WeakKeyDictionary[Delta, Prefix | None] = WeakKeyDictionary()
 
     def get_prefix(self, delta: Delta) -> Prefix | None:
-        """A delta's keys and values on the base's device, made once."""
+        """Return a delta's keys and values on the base's device. Cached per delta."""
         if delta not in self._prefixes:
             prefix = delta.compute_prefix(self.base)
             self._prefixes[delta] = prefix.to(self.base.model.dtype, self.base.device) if prefix else None
         return self._prefixes[delta]
 
     def start_search(self, rows: Sequence[DecodeRequest]) -> TokenSearch:
-        """Nothing written yet."""
+        """Make the search for new rows, with no tokens yet."""
         limits, device = [row.limit for row in rows], self.base.device
         if self.decoding.num_beams > 1:
             return BeamSearch(self.rules, limits, device)
@@ -131,33 +129,33 @@ class _DecodeContext:
 
 
 class _DecodeBatch:
-    """Rows that are decoded together: what the model remembers and what the search has written."""
+    """Rows that are decoded together: the model's run, and the search with the new tokens."""
 
-    def __init__(self, work: _DecodeContext, rows: list[DecodeRequest], weights: Any, stack: ExitStack) -> None:
-        """Prefill; `weights` are applied, and `stack` closes what must stay open for these rows."""
-        self.rows, self.search = rows, work.start_search(rows)
-        self.run = _start_run(work, rows, weights, stack)
+    def __init__(self, context: _DecodeContext, rows: list[DecodeRequest], weights: Any, stack: ExitStack) -> None:
+        """Prefill the rows, with `weights` applied already. `stack` closes what these rows keep open."""
+        self.rows, self.search = rows, context.start_search(rows)
+        self.run = _start_run(context, rows, weights, stack)
         self.token_BK: Tensor
 
     def step(self) -> Iterator[FinishedRow]:
-        """One token more for every beam."""
+        """Decode one more token of every beam. Return the finished rows."""
         return self.choose_tokens(self.run.step(self.token_BK))
 
     def choose_tokens(self, logits_RV: Tensor) -> Iterator[FinishedRow]:
-        """Choose the next tokens and let the rows that are done go."""
-        taken: SearchStep = self.search.choose_tokens(logits_RV)
-        done = [(self.rows[place], ids) for place, ids in taken.finished]
+        """Choose the next tokens and drop finished rows. Return the finished rows."""
+        step: SearchStep = self.search.choose_tokens(logits_RV)
+        done = [(self.rows[index], ids) for index, ids in step.finished]
         if done:
-            self.rows = [self.rows[place] for place in taken.place_B.tolist()]
+            self.rows = [self.rows[index] for index in step.kept_B.tolist()]
         if done and self.rows:
-            self.run.keep(taken.place_B)
-        if taken.parent_BK is not None and self.rows:
-            self.run.reorder(taken.parent_BK)
-        self.token_BK = taken.token_BK
+            self.run.keep(step.kept_B)
+        if step.parent_BK is not None and self.rows:
+            self.run.reorder(step.parent_BK)
+        self.token_BK = step.token_BK
         return iter(done)
 
     def join(self, fresh: "_DecodeBatch") -> "_DecodeBatch":
-        """These rows and, behind them, others; all of them have their next tokens."""
+        """Append the rows of another batch whose next tokens are chosen. Return this batch."""
         if not fresh.rows:
             return self
         self.rows = self.rows + fresh.rows
@@ -167,9 +165,9 @@ class _DecodeBatch:
         return self
 
 
-def _start_run(work: _DecodeContext, rows: Sequence[DecodeRequest], weights: Any, stack: ExitStack) -> Any:
-    base, beams, guidance = work.base, work.decoding.num_beams, work.decoding.guidance
-    prefixes, sources = [work.get_prefix(row.delta) for row in rows], [row.source for row in rows]
+def _start_run(context: _DecodeContext, rows: Sequence[DecodeRequest], weights: Any, stack: ExitStack) -> Any:
+    base, beams, guidance = context.base, context.decoding.num_beams, context.decoding.guidance
+    prefixes, sources = [context.get_prefix(row.delta) for row in rows], [row.source for row in rows]
     attachment = stack.enter_context(apply_deltas(base, prefixes)) if base.is_encoder_decoder else None
     kind = Seq2SeqRun if base.is_encoder_decoder else DecoderOnlyRun
 
@@ -188,5 +186,5 @@ def _start_run(work: _DecodeContext, rows: Sequence[DecodeRequest], weights: Any
             off.enter_context(attachment.suspend())
         return off
 
-    nothing = None if base.is_encoder_decoder else [None] * len(rows)
-    return GuidedRun(own, lambda: run([row.bare_source for row in rows], nothing), guidance, suspended)
+    no_prefixes = None if base.is_encoder_decoder else [None] * len(rows)
+    return GuidedRun(own, lambda: run([row.bare_source for row in rows], no_prefixes), guidance, suspended)

@@ -1,7 +1,7 @@
-"""Batches on their way: what the model remembers of each row, and the logits of the next token.
+"""The model's side of a decoding batch: the cache of its rows, and the logits of their next tokens.
 
-Two kinds of `DecodingRun`: decoder-only models under prefilled caches, and two runs whose logits are mixed (guidance);
-that of encoder-decoder models is in `pair`. Knows models; does not know how a next token is chosen.
+Two kinds of `DecodingRun`: a decoder-only model with a prefilled cache, and two runs with mixed logits (guidance). The
+run of encoder-decoder models is in `seq2seq_run`. Knows models; does not know how the next token is chosen.
 
 Shapes: B rows of a batch, K beams, R = B x K, T source tokens, P slots, S slots of prefix and source, V vocabulary.
 """
@@ -24,23 +24,23 @@ from components.model.prefix.prefix import Prefix
 
 
 class DecodingRun(Protocol):
-    """Rows that are being decoded, each with its beams."""
+    """The rows of one batch, each with its beams."""
 
     logits_BV: Tensor
-    """Of the first new token, which all beams of a row share."""
+    """Logits of the first new token, which all beams of a row share."""
 
     def step(self, token_BK: Tensor) -> Tensor:
-        """Append one token to every beam; returns the logits [R, V] of the next."""
+        """Append one token to every beam. Return the logits [R, V] of the next token."""
 
-    def keep(self, place_B: Tensor) -> None:
-        """Go on with these rows alone, in this order."""
+    def keep(self, kept_B: Tensor) -> None:
+        """Keep only these rows, in this order."""
 
     def reorder(self, parent_BK: Tensor) -> None:
-        """Go on with these beams of every row."""
+        """Keep these beams of every row, in this order."""
 
 
 class DecoderOnlyRun:
-    """A decoder-only model: prefix or infix, source and new tokens in one cache."""
+    """Rows of a decoder-only model: prefix or infix, source and new tokens in one cache."""
 
     def __init__(
         self,
@@ -55,23 +55,23 @@ class DecoderOnlyRun:
         ids_BT = torch.tensor([[base.pad_id] * (longest - len(ids)) + [*ids] for ids in sources], device=base.device)
         padding_B1 = torch.tensor([[longest - len(ids)] for ids in sources], device=base.device)
         mask_BT = (torch.arange(longest, device=base.device) >= padding_B1).long()
-        block = stack_prefixes(prefixes, base.device, base.model.dtype)
-        position_BT = compute_positions(mask_BT, block.lengths_B)
-        if block.is_infix:
+        prefix_batch = stack_prefixes(prefixes, base.device, base.model.dtype)
+        position_BT = compute_positions(mask_BT, prefix_batch.lengths_B)
+        if prefix_batch.is_infix:
             self.mask_BS = mask_BT[:, :-1]
             self.cache: Any = DynamicCache()
             if longest > 1:
-                self._forward(ids_BT[:, :-1], position_BT[:, :-1] - block.lengths_B[:, None])
-                for layer, (key_BHPD, value_BHPD) in zip(self.cache.layers, block.decoder_layers, strict=True):
+                self._forward(ids_BT[:, :-1], position_BT[:, :-1] - prefix_batch.lengths_B[:, None])
+                for layer, (key_BHPD, value_BHPD) in zip(self.cache.layers, prefix_batch.decoder_layers, strict=True):
                     layer.keys = torch.cat([layer.keys, key_BHPD], dim=2)
                     layer.values = torch.cat([layer.values, value_BHPD], dim=2)
             else:
-                self.cache = make_prefilled_cache(block)
-            self.mask_BS = torch.cat([self.mask_BS, block.mask_BP.long(), mask_BT[:, -1:]], dim=1)
+                self.cache = make_prefilled_cache(prefix_batch)
+            self.mask_BS = torch.cat([self.mask_BS, prefix_batch.mask_BP.long(), mask_BT[:, -1:]], dim=1)
             self.logits_BV = self._forward(ids_BT[:, -1:], position_BT[:, -1:])
         else:
-            self.cache = make_prefilled_cache(block)
-            self.mask_BS = torch.cat([block.mask_BP.long(), mask_BT], dim=1)
+            self.cache = make_prefilled_cache(prefix_batch)
+            self.mask_BS = torch.cat([prefix_batch.mask_BP.long(), mask_BT], dim=1)
             self.logits_BV = self._forward(ids_BT, position_BT)
         self.position_B1 = position_BT[:, -1:]
         self.beam_cache = BeamTree(self.cache.layers, self.mask_BS, beams)
@@ -83,17 +83,17 @@ class DecoderOnlyRun:
         logits: Tensor = self.model(**inputs, past_key_values=self.beam_cache.cache, use_cache=True).logits
         return logits.flatten(0, 1)
 
-    def keep(self, place_B: Tensor) -> None:
+    def keep(self, kept_B: Tensor) -> None:
         """See `DecodingRun.keep`."""
-        self.position_B1 = self.position_B1[place_B]
-        self.beam_cache.keep(place_B)
+        self.position_B1 = self.position_B1[kept_B]
+        self.beam_cache.keep(kept_B)
 
     def reorder(self, parent_BK: Tensor) -> None:
         """See `DecodingRun.reorder`."""
         self.beam_cache.reorder(parent_BK)
 
     def join(self, other: Self) -> None:
-        """Take in the rows of another run of this kind, behind these."""
+        """Append the rows of another run of this kind."""
         self.position_B1 = torch.cat([self.position_B1, other.position_B1])
         self.beam_cache.join(other.beam_cache)
 
@@ -113,9 +113,9 @@ class DecoderOnlyRun:
 
 @contextmanager
 def _make_head_input_contiguous(head: nn.Module) -> Iterator[None]:
-    """Let the head get its input in one piece.
+    """Inside, the output layer gets contiguous inputs.
 
-    The last of T positions are T slots apart in memory, and torch then copies the head's weights once a row.
+    The last positions of rows of T tokens are T tokens apart in memory; torch then copies the layer's weights per row.
     """
     handle = head.register_forward_pre_hook(lambda _, inputs: tuple(one.contiguous() for one in inputs))
     try:
@@ -125,7 +125,7 @@ def _make_head_input_contiguous(head: nn.Module) -> Iterator[None]:
 
 
 class GuidedRun:
-    """Two runs over the same new tokens, with and without the tenant's delta, whose logits are mixed."""
+    """Two runs over the same new tokens, with and without the delta, with mixed logits."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class GuidedRun:
         guidance: float,
         suspend: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        """Start the second run, of the bare base; `suspend` lets the model compute as that. Both are of one kind."""
+        """Start the second run, on the bare base: inside `suspend()` the model computes without the delta."""
         self.delta_run, self.guidance, self.suspend = run, guidance, suspend
         with suspend():
             self.base_run = start_base_run()
@@ -146,10 +146,10 @@ class GuidedRun:
         with self.suspend():
             return self._mix(with_RV, self.base_run.step(token_BK))
 
-    def keep(self, place_B: Tensor) -> None:
+    def keep(self, kept_B: Tensor) -> None:
         """See `DecodingRun.keep`."""
-        self.delta_run.keep(place_B)
-        self.base_run.keep(place_B)
+        self.delta_run.keep(kept_B)
+        self.base_run.keep(kept_B)
 
     def reorder(self, parent_BK: Tensor) -> None:
         """See `DecodingRun.reorder`."""
@@ -157,7 +157,7 @@ class GuidedRun:
         self.base_run.reorder(parent_BK)
 
     def join(self, other: Self) -> None:
-        """Take in the rows of another run of this kind, behind these."""
+        """Append the rows of another run of this kind."""
         self.delta_run.join(other.delta_run)
         self.base_run.join(other.base_run)
 

@@ -1,4 +1,4 @@
-"""Cache layers with room ahead, for decoding with beams. Knows transformers' cache; does not know models or prefixes.
+"""Cache layers with spare slots, for decoding with beams. Knows transformers' cache; does not know models or prefixes.
 
 Shapes: B rows x beams, H key/value heads, S slots seen so far, D head size.
 """
@@ -13,13 +13,13 @@ _SLOTS_PER_GROWTH = 32
 
 
 class GrowingCacheLayer(DynamicLayer):  # type: ignore[misc]
-    """A cache layer with room ahead: a step writes one slot in place, where a `DynamicLayer` copies all of them.
+    """A cache layer that writes each step in place, while a `DynamicLayer` copies all slots.
 
-    What the prefill left is the same in all beams of a row, so that a reordering moves only what came after it.
+    The slots of the prefill are the same in all beams of a row, so reordering beams copies only later slots.
     """
 
     def __init__(self, prefilled: Any, beams: int) -> None:
-        """Take over what `prefilled` holds, every row `beams` times in place."""
+        """Start from the layer `prefilled`, with every row repeated `beams` times."""
         super().__init__()
         self.dtype, self.device, self.is_initialized = prefilled.keys.dtype, prefilled.keys.device, True
         self.used_slots = self.shared_slots = prefilled.keys.shape[2]
@@ -28,7 +28,7 @@ class GrowingCacheLayer(DynamicLayer):  # type: ignore[misc]
         self._update_views()
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Append keys and values [B, H, T, D]; returns all of them."""
+        """Append keys and values [B, H, T, D]. Return all keys and values."""
         end = self.used_slots + key_states.shape[2]
         if end > self.buffer.shape[3]:
             shape = list(self.buffer.shape)
@@ -43,12 +43,12 @@ class GrowingCacheLayer(DynamicLayer):  # type: ignore[misc]
         return self.keys, self.values
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Go on with these beams; every beam stays within its row."""
-        late = self.buffer[:, :, :, self.shared_slots : self.used_slots]
-        late.copy_(late.index_select(1, beam_idx))
+        """Keep these beams, in this order; every beam stays within its row."""
+        new = self.buffer[:, :, :, self.shared_slots : self.used_slots]
+        new.copy_(new.index_select(1, beam_idx))
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Go on with these rows alone."""
+        """Keep only these rows, in this order."""
         self.buffer = self.buffer.index_select(1, indices)
         self._update_views()
 

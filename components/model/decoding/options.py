@@ -1,4 +1,4 @@
-"""What decoding can be asked for. Knows the evaluate section; does not know models."""
+"""The options of a decoding call. Knows the section `evaluate`; does not know models."""
 
 from dataclasses import dataclass
 
@@ -9,24 +9,24 @@ from components.model.decoding.controls import DecodingControls
 
 @dataclass(frozen=True)
 class Decoding(DecodingControls):
-    """How to decode: greedily with one beam; a score is the sum of log probabilities / length ** length_penalty.
-
-    `guidance` mixes the base's logits with the prefixed ones: 0 is the base, 1 the prefix, above 1 more than it;
-    `seed` decides what a temperature draws.
+    """Options of a decoding call; one beam is greedy or sampled decoding.
 
     Raises:
-        ConfigError: a value is impossible, or a temperature is given beside beams.
+        ConfigError: a value is out of range, or a temperature is combined with beams.
 
     """
 
     num_beams: int = 1
     max_new_tokens: int = 96
     length_penalty: float = 1.0
+    """The score of a beam is the sum of its log probabilities / length ** length_penalty."""
     guidance: float = 1.0
+    """Mixes the logits of the base and of the delta: 0 is the base, 1 the delta, above 1 amplifies the delta."""
     seed: int = 0
+    """Decides the samples of a temperature."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done."""
+        """Check the values."""
         super().__post_init__()
         for name, least in (("num_beams", 1), ("max_new_tokens", 1), ("guidance", 0)):
             if getattr(self, name) < least:
@@ -40,6 +40,6 @@ class Decoding(DecodingControls):
 
     @classmethod
     def from_config(cls, config: EvaluateConfig) -> "Decoding":
-        """What an evaluate section asks for."""
+        """Return the options of a section `evaluate`."""
         named = {name: getattr(config, name) for name in cls.__dataclass_fields__ if name in type(config).model_fields}
         return cls(**{**named, "banned": tuple(config.banned)})

@@ -1,4 +1,4 @@
-"""Requests and the order in which they are decoded: they come as they are needed, in windows sorted by length.
+"""Decoding requests, and the queue that orders them: read as needed, in windows sorted by length.
 
 Does not know models or batches.
 """
@@ -13,32 +13,32 @@ from components.model.delta import Delta
 
 @dataclass(frozen=True, slots=True)
 class DecodeRequest:
-    """One row: what to generate after, and under what."""
+    """One row to decode: a source and the delta to decode it under."""
 
     delta: Delta
     source: Sequence[int]
     bare_source: Sequence[int]
-    """What the base reads in the delta's place, with guidance."""
+    """The source that the bare base reads, with guidance."""
     limit: int
-    """New tokens at most, within the context."""
+    """Most new tokens; the context has space for them."""
     number: int = 0
-    """Decides what is drawn, with the seed."""
+    """With the seed, decides the samples of this row."""
     owner: Any = None
-    """Whatever the caller wants to find again."""
+    """Any object of the caller, returned with the result."""
 
     @property
     def batch_key(self) -> tuple[int, bool]:
-        """Rows of one kind can share a batch."""
+        """Rows with the same key can share a batch."""
         return id(self.delta.weights), bool(self.delta.prefix and self.delta.prefix.is_infix)
 
     @property
     def length(self) -> int:
-        """Tokens to read."""
+        """Slots and source tokens."""
         return self.delta.length + len(self.source)
 
 
 class RequestQueue:
-    """The requests that wait: a window of one kind, the longest first."""
+    """Waiting requests: a window of `size` requests with one batch key, the longest first."""
 
     def __init__(self, requests: Iterable[DecodeRequest], size: int) -> None:
         self._requests, self._window_size = iter(requests), size
@@ -47,19 +47,19 @@ class RequestQueue:
         self._batch_key: tuple[int, bool] | None = None
 
     def open_next_window(self) -> bool:
-        """Whether there are more; whatever kind comes next may then be taken."""
+        """Allow requests of the next batch key. Return whether there are any requests left."""
         self._batch_key = None
         return bool(self._window) or self._fill_window()
 
     @property
     def first(self) -> DecodeRequest:
-        """One of those that `take` gives next."""
+        """The request that `take` returns first."""
         return self._window[0]
 
     def take(self, number: int, *, may_refill: bool) -> list[DecodeRequest]:
-        """At most so many rows, of one kind until `open_next_window` is asked again.
+        """Take at most `number` requests, all with one batch key until the next `open_next_window`.
 
-        `may_refill` lets another window be looked at.
+        With `may_refill`, an empty window is filled again.
         """
         if not self._window and may_refill:
             self._fill_window()
@@ -67,15 +67,15 @@ class RequestQueue:
         return taken
 
     def put_back(self, rows: Sequence[DecodeRequest]) -> None:
-        """Let rows that were taken wait again."""
+        """Return requests to the queue."""
         self._window = sorted([*rows, *self._window], key=lambda request: -request.length)
 
     def _fill_window(self) -> bool:
         held = [] if self._next_request is None else [self._next_request]
         self._next_request = None
         for request in chain(held, self._requests):
-            kind = self._batch_key = self._batch_key or request.batch_key
-            if request.batch_key != kind:
+            batch_key = self._batch_key = self._batch_key or request.batch_key
+            if request.batch_key != batch_key:
                 self._next_request = request
                 break
             self._window.append(request)

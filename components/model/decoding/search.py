@@ -1,6 +1,6 @@
-"""How the next tokens are chosen: the likeliest (or drawn) one, or the best of several beams. Knows logits and rows.
+"""Choose the next tokens: the likeliest, a sampled one, or those of the best beams. Knows logits; not models or caches.
 
-Rows come and go: each has a length and a limit of its own.
+Rows join and leave a search; each has its own length and limit.
 
 Shapes: B rows, K beams, R = B x K, C candidates, F ids that end a row, V vocabulary, N new tokens at most.
 """
@@ -22,50 +22,50 @@ _IMPOSSIBLE_SCORE = -1.0e9
 
 @dataclass(frozen=True, slots=True)
 class SearchRules:
-    """What is the same for all rows of a call."""
+    """The rules that all rows of a call share."""
 
     decoding: Decoding
     controller: LogitsController
     eos_id: int
     forced_eos_ids_F: Tensor | None
-    """Ids with one of which a row that reaches its limit ends, where the base has such."""
+    """A row that reaches its limit must end with one of these ids; None if the base forces none."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchStep:
-    """What one step decided."""
+    """The decisions of one step."""
 
     finished: Sequence[tuple[int, list[int]]]
-    """Places of the rows that ended, and their new tokens without the end."""
-    place_B: Tensor
-    """Places of the rows that go on, in their new order."""
+    """Index and new tokens, without end-of-text, of each finished row."""
+    kept_B: Tensor
+    """Indices of the rows that continue, in their new order."""
     parent_BK: Tensor | None
-    """The beams that they go on with; None with one."""
+    """Indices of the beams that they continue from; None without beam search."""
     token_BK: Tensor
-    """Their next tokens."""
+    """The next tokens of the rows that continue."""
 
 
 class TokenSearch(Protocol):
-    """What the rows of a batch have written."""
+    """The new tokens of a batch's rows."""
 
     def choose_tokens(self, logits_RV: Tensor) -> SearchStep:
-        """Choose the next tokens; before the first step the logits are [B, V], one for all beams of a row."""
+        """Choose the next tokens. At the first call the logits are [B, V]: the beams of a row share them."""
 
     def join(self, other: Self) -> None:
-        """Take in another's rows, behind these."""
+        """Append the rows of `other`."""
 
 
 class SingleSequenceSearch:
-    """The likeliest or drawn token at every step."""
+    """One sequence per row: the likeliest token at every step, or a sampled one."""
 
     def __init__(self, rules: SearchRules, limits: Sequence[int], numbers: Sequence[int], device: torch.device) -> None:
-        """Start rows with these limits, whose draws follow from their `numbers`."""
+        """Start rows with these limits; `numbers` decide their samples."""
         self.rules = rules
         self.limit_B = torch.tensor(limits, device=device)
         self.length_B = torch.zeros_like(self.limit_B)
         self.text_BN = _make_blank_texts(rules, len(limits), device=device)
-        seed, drawn = rules.decoding.seed, rules.decoding.temperature > 0
-        self.generators = RowGenerators(seed, [(number, 0) for number in numbers]) if drawn else None
+        seed, is_sampled = rules.decoding.seed, rules.decoding.temperature > 0
+        self.generators = RowGenerators(seed, [(number, 0) for number in numbers]) if is_sampled else None
 
     def choose_tokens(self, logits_RV: Tensor) -> SearchStep:
         """See `TokenSearch.choose_tokens`."""
@@ -78,15 +78,15 @@ class SingleSequenceSearch:
         token_B = rules.controller.choose_tokens(logits_BV, self.generators)
         self.text_BN.scatter_(1, self.length_B[:, None], token_B[:, None])
         self.length_B = self.length_B + 1
-        goes_B = (token_B != rules.eos_id) & ~ends_B
-        place_B = _find_continuing_rows(goes_B)
-        done = _collect_finished(~goes_B, self.text_BN, rules.eos_id)
+        continues_B = (token_B != rules.eos_id) & ~ends_B
+        kept_B = _find_continuing_rows(continues_B)
+        done = _collect_finished(~continues_B, self.text_BN, rules.eos_id)
         if done:
-            self.limit_B, self.length_B = self.limit_B[place_B], self.length_B[place_B]
-            self.text_BN = self.text_BN[place_B]
+            self.limit_B, self.length_B = self.limit_B[kept_B], self.length_B[kept_B]
+            self.text_BN = self.text_BN[kept_B]
             if self.generators is not None:
-                self.generators.keep(place_B)
-        return SearchStep(done, place_B, None, token_B[place_B, None])
+                self.generators.keep(kept_B)
+        return SearchStep(done, kept_B, None, token_B[kept_B, None])
 
     def join(self, other: Self) -> None:
         """See `TokenSearch.join`."""
@@ -97,10 +97,10 @@ class SingleSequenceSearch:
 
 
 class BeamSearch:
-    """The best of K beams by transformers' rules with `early_stopping=False`.
+    """The best of K beams by the rules of transformers with `early_stopping=False`.
 
-    A row is done when its best running beam could not beat its worst finished one at the present length, or when its
-    limit is reached.
+    A row is finished when its best running beam, at its present length, scores no higher than its worst finished beam,
+    or when it reaches its limit.
     """
 
     def __init__(self, rules: SearchRules, limits: Sequence[int], device: torch.device) -> None:
@@ -127,8 +127,8 @@ class BeamSearch:
         limited_B1, divisor_B1 = (self.limit_B <= self.length_B)[:, None], self.divisor_N[self.length_B][:, None]
         candidate_BC, flat_BC = (value_BKC + self.score_BK[:, :, None]).flatten(1).topk(2 * beams)
         token_BC, parent_BC = each_BKC.flatten(1).gather(1, flat_BC), flat_BC // value_BKC.shape[2]
-        place_BC1 = (self.length_B[:, None, None] - 1).expand(-1, 2 * beams, 1)
-        text_BCN = _gather_beams(self.text_BKN, parent_BC).scatter(2, place_BC1, token_BC[:, :, None])
+        column_BC1 = (self.length_B[:, None, None] - 1).expand(-1, 2 * beams, 1)
+        text_BCN = _gather_beams(self.text_BKN, parent_BC).scatter(2, column_BC1, token_BC[:, :, None])
         ends_BC = (token_BC == eos) | limited_B1
 
         final_BC = candidate_BC / divisor_B1 + ~(ends_BC & self.counts_C) * _IMPOSSIBLE_SCORE
@@ -137,19 +137,19 @@ class BeamSearch:
         is_finished_BK = torch.cat([self.is_finished_BK, ends_BC & self.counts_C], dim=1).gather(1, choice_BK)
 
         score_BK, choice_BK = (candidate_BC + ends_BC * _IMPOSSIBLE_SCORE).topk(beams)
-        hope_B1 = score_BK[:, :1] / divisor_B1
+        best_B1 = score_BK[:, :1] / divisor_B1
         worst_BK = torch.where(is_finished_BK, finished_score_BK.amin(dim=1, keepdim=True), _IMPOSSIBLE_SCORE)
-        goes_B = (hope_B1 > worst_BK).any(dim=1) & ~ends_BC.all(dim=1)
+        continues_B = (best_B1 > worst_BK).any(dim=1) & ~ends_BC.all(dim=1)
 
-        place_B = _find_continuing_rows(goes_B)
-        done = _collect_finished(~goes_B, finished_BKN[:, 0], eos)
-        choice_BK = choice_BK[place_B]
-        token_BK, parent_BK = token_BC[place_B].gather(1, choice_BK), parent_BC[place_B].gather(1, choice_BK)
-        self.text_BKN, self.score_BK = _gather_beams(text_BCN[place_B], choice_BK), score_BK[place_B]
-        self.finished_BKN, self.finished_score_BK = finished_BKN[place_B], finished_score_BK[place_B]
-        self.is_finished_BK = is_finished_BK[place_B]
-        self.limit_B, self.length_B = self.limit_B[place_B], self.length_B[place_B]
-        return SearchStep(done, place_B, parent_BK, token_BK)
+        kept_B = _find_continuing_rows(continues_B)
+        done = _collect_finished(~continues_B, finished_BKN[:, 0], eos)
+        choice_BK = choice_BK[kept_B]
+        token_BK, parent_BK = token_BC[kept_B].gather(1, choice_BK), parent_BC[kept_B].gather(1, choice_BK)
+        self.text_BKN, self.score_BK = _gather_beams(text_BCN[kept_B], choice_BK), score_BK[kept_B]
+        self.finished_BKN, self.finished_score_BK = finished_BKN[kept_B], finished_score_BK[kept_B]
+        self.is_finished_BK = is_finished_BK[kept_B]
+        self.limit_B, self.length_B = self.limit_B[kept_B], self.length_B[kept_B]
+        return SearchStep(done, kept_B, parent_BK, token_BK)
 
     def join(self, other: Self) -> None:
         """See `TokenSearch.join`."""
@@ -165,7 +165,7 @@ class BeamSearch:
             setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
 
     def _find_candidates(self, logits_RV: Tensor) -> tuple[Tensor, Tensor]:
-        """Log probabilities and ids [B, K, C] of every beam's likeliest tokens."""
+        """Return log probabilities and ids [B, K, C] of every beam's likeliest tokens."""
         rows, rules = len(self.limit_B), self.rules
         times = len(logits_RV) // rows
         count = min(2 * self.beams, logits_RV.shape[1])
@@ -196,7 +196,7 @@ def _make_blank_texts(rules: SearchRules, *shape: int, device: torch.device) -> 
 
 
 def _process_logits(controller: LogitsController, logits_RV: Tensor, history_RN: Tensor, length_R: Tensor) -> Tensor:
-    """The controller's logits, for rows of several lengths."""
+    """Apply the controller to rows of different lengths."""
     if controller.is_inactive:
         return logits_RV
     lengths = torch.unique(length_R).tolist()
@@ -209,20 +209,21 @@ def _process_logits(controller: LogitsController, logits_RV: Tensor, history_RN:
     return shaped_RV
 
 
-def _find_continuing_rows(goes_B: Tensor) -> Tensor:
-    """The places of rows that go on; the last of them fill the gaps, so that few change their place."""
-    going = goes_B.nonzero()[:, 0]
-    place_B = torch.arange(len(going), device=goes_B.device)
-    gaps = (~goes_B[: len(going)]).nonzero()[:, 0]
-    place_B[gaps] = going[len(going) - len(gaps) :]
-    return place_B
+def _find_continuing_rows(continues_B: Tensor) -> Tensor:
+    """Indices of the rows that continue. The last of them fill the gaps, so that few rows change their place."""
+    going = continues_B.nonzero()[:, 0]
+    kept_B = torch.arange(len(going), device=continues_B.device)
+    gaps = (~continues_B[: len(going)]).nonzero()[:, 0]
+    kept_B[gaps] = going[len(going) - len(gaps) :]
+    return kept_B
 
 
 def _collect_finished(ends_B: Tensor, text_BN: Tensor, eos: int) -> list[tuple[int, list[int]]]:
-    places = ends_B.nonzero()[:, 0]
-    texts = text_BN[places].tolist()
+    indices = ends_B.nonzero()[:, 0]
+    texts = text_BN[indices].tolist()
     return [
-        (place, ids[: ids.index(eos)] if eos in ids else ids) for place, ids in zip(places.tolist(), texts, strict=True)
+        (index, ids[: ids.index(eos)] if eos in ids else ids)
+        for index, ids in zip(indices.tolist(), texts, strict=True)
     ]
 
 

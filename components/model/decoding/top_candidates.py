@@ -1,7 +1,7 @@
-"""The few likeliest tokens of wide logits, and what turns a logit into a log probability. Knows tensors only.
+"""The likeliest tokens of wide logits, and their log-sum-exp. Knows tensors only.
 
-A vocabulary is tens of thousands of columns wide and a beam search looks at ten of them; so the logits are read once
-for the maxima of blocks and once for the sum, and nothing of their size is written.
+A vocabulary has tens of thousands of columns, and a beam search needs about ten. The logits are therefore read once for
+the maxima of blocks of columns and once for the sum, and no tensor of their size is written.
 
 Shapes: R rows, V vocabulary, C candidates, N blocks, W columns of a block.
 """
@@ -10,31 +10,31 @@ import torch
 from torch import Tensor
 
 _BLOCK_COLUMNS = 64
-_ROWS_AT_ONCE = 16  # of 50,257 float32 logits: what a core's cache holds
+_ROWS_AT_ONCE = 16  # rows of 50,257 float32 logits fit into a core's cache
 
 
 def find_top_candidates(logits_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` largest logits of every row in falling order [R, C] in float32, and their columns [R, C].
+    """Return the `count` largest logits of every row, descending, as float32 [R, C], and their columns [R, C].
 
-    They lie in the `count` blocks with the largest maxima, or behind the last whole block.
+    They are in the `count` blocks with the largest maxima, or in the columns after the last complete block.
     """
     rows, vocabulary = logits_RV.shape
     blocks = vocabulary // _BLOCK_COLUMNS
     if blocks <= count:
         value_RC, column_RC = logits_RV.topk(count)
         return value_RC.float(), column_RC
-    most_RN = logits_RV[:, : blocks * _BLOCK_COLUMNS].view(rows, blocks, _BLOCK_COLUMNS).amax(dim=2)
-    block_RC = most_RN.topk(count).indices
+    max_RN = logits_RV[:, : blocks * _BLOCK_COLUMNS].view(rows, blocks, _BLOCK_COLUMNS).amax(dim=2)
+    block_RC = max_RN.topk(count).indices
     column_W = torch.arange(_BLOCK_COLUMNS, device=logits_RV.device)
     column_RW = (block_RC[:, :, None] * _BLOCK_COLUMNS + column_W).flatten(1)
     rest_W = torch.arange(blocks * _BLOCK_COLUMNS, vocabulary, device=logits_RV.device)
     column_RW = torch.cat([column_RW, rest_W.expand(rows, -1)], dim=1)
-    value_RC, place_RC = logits_RV.gather(1, column_RW).topk(count)
-    return value_RC.float(), column_RW.gather(1, place_RC)
+    value_RC, index_RC = logits_RV.gather(1, column_RW).topk(count)
+    return value_RC.float(), column_RW.gather(1, index_RC)
 
 
 def compute_log_sum_exp(logits_RV: Tensor) -> Tensor:
-    """The logarithm of the sum of exponentials of every row [R], in float32."""
+    """Return the logarithm of the sum of exponentials of every row [R], in float32."""
     if logits_RV.device.type != "cpu":
         return logits_RV.float().logsumexp(dim=1)
     return torch.cat([part.float().logsumexp(dim=1) for part in torch.split(logits_RV, _ROWS_AT_ONCE)])

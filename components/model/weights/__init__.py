@@ -1,8 +1,8 @@
-"""Methods that change a base's weights or add some to them, to compare prefixes with: full, top-k, adapter, lora.
+"""Methods that replace or add weights of the base: full, top-k, adapter, lora.
 
-`make_trainable_weights` starts one, `collapse` gives what an artifact holds, `make_weights_from_tensors` takes it back,
-and inside `applied` the base computes with it. Works on any transformers model, without a line about its name. Does not
-know prefixes, files or optimizers.
+`make_trainable_weights` makes trainable weights, their `collapse` returns the weights for an artifact,
+`make_weights_from_tensors` reads them from one, and inside `apply` a model computes with them. Works on any model of
+transformers, whatever its class. Does not know prefixes, files or optimizers.
 """
 
 from components.model.weights.applied import Weights

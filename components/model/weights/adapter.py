@@ -1,8 +1,8 @@
 """Bottleneck adapters: a small residual network after every transformer block, of the encoder and of the decoder.
 
 h + up(relu(down(layernorm(h)))), as in Lin, Madotto & Fung 2020 (arXiv 2004.03829, after Houlsby et al. 2019), the
-adapter that Li & Liang 2021 compare with. `up` starts at zero, so that the model starts as the base. Computes in
-float32 whatever the base's dtype.
+adapter that Li & Liang 2021 compare with. `up` starts at zero, so the model first computes as the base does. Computes
+in float32, whatever the base's dtype.
 
 Shapes: W width of the hidden states, N units of the bottleneck.
 """
@@ -29,10 +29,10 @@ class AdapterWeights(MethodWeights):
 
     @classmethod
     def make_initial_tensors(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
-        """Normal `down` weights of variance 1 / W from `config.seed` alone; everything else is neutral.
+        """Draw normal `down` weights of variance 1 / W from `config.seed` only; all other values are zeros or ones.
 
-        Units are drawn in opposite pairs: a unit below zero at every token never trains, and hidden states that lie in
-        one direction would often leave a small bottleneck with no other.
+        Units are drawn in pairs of opposite sign. A unit that is negative at every token never trains; if all hidden
+        states point in a similar direction, a small bottleneck could have only such units.
         """
         blocks = find_all_blocks(model)
         size = choose_bottleneck_size(model, blocks, config)
@@ -47,7 +47,7 @@ class AdapterWeights(MethodWeights):
         return tensors
 
     def find_expected_shapes(self, model: Any) -> Mapping[str, Sequence[int]]:
-        """Every part of an adapter for every block, all of the first one's size."""
+        """All parts of an adapter for every block, with the size of the first block's adapter."""
         blocks = find_all_blocks(model)
         first = self.tensors.get(_make_tensor_name(blocks[0], "down_bias"))
         size = len(first) if first is not None and first.dim() else 1
@@ -58,7 +58,7 @@ class AdapterWeights(MethodWeights):
         }
 
     def make_installation(self, model: Any) -> "_AdapterHooks":
-        """Hook every block's output."""
+        """Make hooks that change every block's output."""
         return _AdapterHooks(
             {
                 block.module: {part: self.tensors[_make_tensor_name(block, part)] for part in _make_part_shapes(0, 0)}
@@ -68,7 +68,7 @@ class AdapterWeights(MethodWeights):
 
 
 def choose_bottleneck_size(model: Any, blocks: Sequence[TransformerBlock], config: WeightsConfig) -> int:
-    """The units of every bottleneck: as given, or what brings all adapters closest to the share; at least 1."""
+    """Return the units of every bottleneck: `adapter_size`, or the number that comes closest to `adapter_share`."""
     if config.adapter_size is not None:
         return config.adapter_size
     base: int = sum(parameter.numel() for parameter in model.parameters())
@@ -87,7 +87,7 @@ class _AdapterHooks:
             self._handles.append(module.register_forward_hook(_make_hook(parts)))
 
     def refresh(self) -> None:
-        """The hooks hold the very parameters."""
+        """Do nothing: the hooks use the parameters themselves."""
 
     def remove(self) -> None:
         for handle in self._handles:
@@ -96,7 +96,7 @@ class _AdapterHooks:
 
 
 def _make_hook(parts: Mapping[str, Tensor]) -> Any:
-    def adapted(hidden: Tensor) -> Tensor:
+    def adapt(hidden: Tensor) -> Tensor:
         own = {part: tensor.to(hidden.device) for part, tensor in parts.items()}
         x = hidden.to(own["norm_weight"].dtype)
         x = nn.functional.layer_norm(x, x.shape[-1:], own["norm_weight"], own["norm_bias"])
@@ -104,13 +104,13 @@ def _make_hook(parts: Mapping[str, Tensor]) -> Any:
         return hidden + nn.functional.linear(x, own["up_weight"], own["up_bias"]).to(hidden.dtype)
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-        return change_hidden_states(output, adapted)
+        return change_hidden_states(output, adapt)
 
     return hook
 
 
 def change_hidden_states(output: Any, change: Any) -> Any:
-    """A block's output with its hidden states changed: a tensor, or the first value of a tuple or of an output object.
+    """Apply `change` to the hidden states in a block's output: a tensor, or the first value of a tuple or mapping.
 
     Raises:
         BaseModelError: the block returns something else.
@@ -124,7 +124,7 @@ def change_hidden_states(output: Any, change: Any) -> Any:
         first = next(iter(output))
         changed[first] = change(output[first])
         return changed
-    raise BaseModelError("blocks that return hidden states first", type(output).__name__, "choose another base")
+    raise BaseModelError("blocks that return hidden states first", type(output).__name__, "use another base")
 
 
 def _make_part_shapes(width: int, size: int) -> dict[str, tuple[int, ...]]:

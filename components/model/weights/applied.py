@@ -1,6 +1,6 @@
-"""Weights that a model computes with inside a `with`, and is rid of afterwards.
+"""Weights that are applied to a model for the duration of a `with` block.
 
-Knows which weights are on which model, and that they fit it. Does not know how a method puts them there.
+Knows which weights are applied to which model, and checks that they fit. Does not know how a method installs them.
 """
 
 import copy
@@ -19,68 +19,68 @@ from components.errors import ArtifactError, BaseModelError
 from components.model.weights.config import WeightsConfig
 
 _model_lock = threading.RLock()
-"""Held while weights are on a model: what another thread looks at is then not the bare model."""
+"""Held while weights are applied to a model, so that another thread does not inspect a changed model."""
 _weights_by_model: "WeakKeyDictionary[nn.Module, MethodWeights]" = WeakKeyDictionary()
 
 
 class Weights(Protocol):
-    """What a method adds to the base's weights or puts in their place."""
+    """Weights that a method adds to those of the base, or replaces them with."""
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """Names of an artifact to values: live parameters while training, plain tensors otherwise."""
+        """Name in an artifact -> values: parameters during training, plain tensors otherwise."""
 
     @property
     def parameter_count(self) -> int:
         """The number of trained values."""
 
     def apply(self, model: Any) -> AbstractContextManager[None]:
-        """Inside, `model` computes with these weights; afterwards it is as it was, object by object.
+        """Inside, `model` computes with these weights; afterwards it has its own parameter objects again.
 
-        The same weights may be applied again inside. So do before each forward where they are trained meanwhile: a
-        model of another dtype than theirs computes with what they were when they were last applied. Run `backward`
-        inside too where gradient checkpointing is on: its second forward is a forward (outside, torch refuses with a
-        CheckpointError). One thread at a time.
+        The same weights may be applied again inside. Do so before each forward during training: if the model has
+        another dtype than the weights, it computes with a copy made by the last `apply`. With gradient checkpointing,
+        call `backward` inside too: it recomputes the forward, and outside torch raises CheckpointError. Use one thread
+        at a time.
 
         Raises:
-            BaseModelError: the weights do not fit `model`; what does not is named.
+            BaseModelError: the weights do not fit `model`; the message names the first difference.
             RuntimeError: other weights are applied, or these are suspended.
         """
 
     def suspend(self) -> AbstractContextManager[None]:
-        """Inside `apply`: compute as the bare base for a while."""
+        """Inside `apply`: for the duration of this `with` block, compute without the weights."""
 
     def check_fits(self, model: Any) -> None:
-        """Refuse a model of another shape. Raises BaseModelError as `apply`."""
+        """Raise BaseModelError if the weights do not fit `model`, as `apply` does."""
 
     def to(self, device: torch.device) -> "Weights":
-        """The same weights on a device; themselves where they are there already."""
+        """Return the weights on `device`: this object if they are there already."""
 
 
 class Installation(Protocol):
-    """Weights on one model, put and taken in turns; `remove` must also do after a `install` that failed halfway."""
+    """Installs weights on one model and removes them. `remove` also works after an `install` that failed halfway."""
 
     def install(self) -> None:
-        """Let the model compute with the weights."""
+        """Make the model compute with the weights."""
 
     def refresh(self) -> None:
-        """After a `install`: let the model compute with what the weights have become since."""
+        """After `install`: make the model compute with the present values of the weights."""
 
     def remove(self) -> None:
-        """Let the model be as it was."""
+        """Restore the model."""
 
 
 class MethodWeights(ABC):
-    """What all methods share: the bookkeeping around putting weights on a model and taking them off."""
+    """The base class of all methods: checks weights, and records on which model they are installed."""
 
     name_pattern: ClassVar[Pattern[str]]
-    """What this method's tensors are called in an artifact."""
+    """Matches the names of this method's tensors in an artifact."""
 
     def __init__(self, tensors: Mapping[str, Tensor], config: WeightsConfig) -> None:
-        """Keep `tensors`, not copies of them.
+        """Hold `tensors` without copying them.
 
         Raises:
-            ArtifactError: there are none, or one has a name that the method does not give.
+            ArtifactError: there are no tensors, or one has a name that the method does not use.
         """
         unknown = [name for name in tensors if not self.name_pattern.fullmatch(name)]
         if unknown or not tensors:
@@ -95,15 +95,15 @@ class MethodWeights(ABC):
     @classmethod
     @abstractmethod
     def make_initial_tensors(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
-        """Fresh values to start training from, that let the model compute as the base, in an artifact's dtypes."""
+        """Make initial values, with which the model computes as the base does, in the dtypes of an artifact."""
 
     @abstractmethod
     def find_expected_shapes(self, model: Any) -> Mapping[str, Sequence[int]]:
-        """Names and shapes that fit `model`."""
+        """Return the names and shapes of the tensors that fit `model`."""
 
     @abstractmethod
     def make_installation(self, model: Any) -> Installation:
-        """How these weights, known to fit, are put on `model`."""
+        """Make the installation on `model` of these weights, which are known to fit."""
 
     @property
     def parameter_count(self) -> int:
@@ -111,12 +111,12 @@ class MethodWeights(ABC):
         return sum(tensor.numel() for tensor in self.tensors.values())
 
     def collapse(self, dtypes: Mapping[str, torch.dtype]) -> Self:
-        """Detached copies on the CPU, each of its own of `dtypes`."""
+        """Return detached copies on the CPU, each in its dtype of `dtypes`."""
         tensors = {name: tensor.detach().to("cpu", dtypes[name]) for name, tensor in self.tensors.items()}
         return type(self)({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, self.config)
 
     def to(self, device: torch.device) -> Self:
-        """See `Weights.to`; what was found out about models goes along."""
+        """See `Weights.to`; models that have been checked stay checked."""
         tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
         if all(tensors[name] is tensor for name, tensor in self.tensors.items()):
             return self
@@ -125,7 +125,7 @@ class MethodWeights(ABC):
         return moved
 
     def check_fits(self, model: Any) -> None:
-        """See `Weights.check_tensor_shapes`; asked again of one model, it does nothing."""
+        """See `Weights.check_fits`. A model is checked once."""
         with _model_lock:
             if model not in self._checked_models:
                 check_tensor_shapes(self.tensors, self.find_expected_shapes(model))
@@ -135,9 +135,9 @@ class MethodWeights(ABC):
     def apply(self, model: Any) -> Iterator[None]:
         """See `Weights.apply`."""
         if model in _weights_by_model and _weights_by_model[model] is not self:
-            raise RuntimeError("applied() inside applied() of other weights on one model")
+            raise RuntimeError("apply() inside apply() of other weights on the same model")
         if self._is_suspended:
-            raise RuntimeError("applied() inside suspended() of the same weights")
+            raise RuntimeError("apply() inside suspend() of the same weights")
         if model in _weights_by_model:
             self._installations[model].refresh()
             yield
@@ -173,15 +173,17 @@ class MethodWeights(ABC):
 
 
 def check_tensor_shapes(tensors: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]]) -> None:
-    """Refuse tensors of other names or shapes than `find_expected_shapes`.
+    """Check names and shapes against those of `find_expected_shapes`.
 
     Raises:
-        BaseModelError: naming the first that does not fit.
+        BaseModelError: a tensor does not fit; the message names the first.
     """
     fix = "use the base and the method that the weights were trained with"
     unknown = [name for name in tensors if name not in wanted]
     if unknown:
-        raise BaseModelError("weights that the base has a place for", f"{unknown[0]} ({len(unknown)} such)", fix)
+        raise BaseModelError(
+            "weights of layers that the base has", f"{unknown[0]} ({len(unknown)} unknown tensors)", fix
+        )
     for name, shape in wanted.items():
         if name not in tensors:
             raise BaseModelError(f"{name} {tuple(shape)}", "no such tensor", fix)
@@ -190,7 +192,7 @@ def check_tensor_shapes(tensors: Mapping[str, Tensor], wanted: Mapping[str, Sequ
 
 
 def to_parameter(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """`tensor` as a module's parameter: itself where it can be, and with its gradient wherever it has one."""
+    """Return `tensor` as a module's parameter: itself if possible; if it requires a gradient, that flows back to it."""
     moved = tensor.to(device, dtype)
     if isinstance(moved, nn.Parameter) or moved.requires_grad:
         return moved

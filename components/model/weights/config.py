@@ -1,4 +1,4 @@
-"""What a method that changes or adds weights is told. Does not know models."""
+"""The settings of a method that replaces or adds weights. Does not know models."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,31 +10,31 @@ WeightsKind = Literal["full", "top-k", "adapter", "lora"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightsConfig:
-    """One method and its sizes; the fields of other methods are not read.
+    """One method and its sizes. Fields of other methods are ignored.
 
     Raises:
-        ConfigError: a size is not positive, or an adapter is given both a size and a share, or neither.
+        ConfigError: a size is not positive, or an adapter has both a size and a share, or neither.
     """
 
     kind: WeightsKind
     top_layers: int = 2
-    """Blocks counted from the last one of the decoder, for `top-k`."""
+    """For `top-k`: the number of blocks, counted from the decoder's last one."""
     adapter_size: int | None = None
-    """Units of the bottleneck."""
+    """Units of the bottleneck; None: computed from `adapter_share`."""
     adapter_share: float | None = None
-    """Share of the base's parameters that all adapters together come closest to; gives the bottleneck's size."""
+    """Size of all adapters together, as a share of the base's parameters; the bottleneck that comes closest is used."""
     lora_rank: int = 8
     lora_alpha: float = 16
     """The update is scaled by alpha / rank."""
     lora_targets: tuple[str, ...] | None = None
-    """Names of the layers as peft matches them; None takes peft's own for the architecture, else every linear layer of
-    the blocks."""
+    """Names of the layers, as peft matches them. None: peft's defaults for the architecture; without defaults, every
+    linear layer of the blocks."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse values that no model can take."""
+        """Check the values."""
         if self.kind not in ("full", "top-k", "adapter", "lora"):
-            raise ConfigError("kind full, top-k, adapter or lora", repr(self.kind), "choose one of them")
+            raise ConfigError("kind full, top-k, adapter or lora", repr(self.kind), "set one of them")
         used: dict[str, dict[str, float | None]] = {
             "top-k": {"top_layers": self.top_layers},
             "adapter": {"adapter_size": self.adapter_size, "adapter_share": self.adapter_share},
@@ -47,4 +47,4 @@ class WeightsConfig:
             got = "neither" if self.adapter_size is None else "both"
             raise ConfigError("adapter_size or adapter_share", got, "set one of the two")
         if self.lora_targets is not None and not self.lora_targets:
-            raise ConfigError("names of layers in lora_targets", "none", "name some, or leave it out")
+            raise ConfigError("names of layers in lora_targets", "none", "list some, or set it to null")

@@ -1,7 +1,7 @@
 """Low-rank updates of linear layers (Hu et al. 2021, arXiv 2106.09685), with the layers of the peft library.
 
-peft chooses the layers, draws the values and computes with them. Its layers are made once a model, kept aside, and
-stand in the places of the base's own only while the weights are applied.
+peft chooses the layers, draws the values and computes with them. Its layers are made once per model, and replace the
+base's own layers only while the weights are applied.
 
 Shapes: A [rank, inputs], B [outputs, rank].
 """
@@ -24,21 +24,21 @@ _ADAPTER_NAME = "default"
 
 
 class LoraWeights(MethodWeights):
-    """Updates, named `lora.<module path>.<A|B>`."""
+    """Low-rank updates, named `lora.<module path>.<A|B>`."""
 
     name_pattern = re.compile(r"lora\.\S+\.(A|B)")
 
     def __init__(self, tensors: Mapping[str, Tensor], config: WeightsConfig) -> None:
-        """Keep `tensors`, not copies of them."""
+        """Hold `tensors` without copying them."""
         super().__init__(tensors, config)
         self._layers_by_model: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
 
     @classmethod
     def make_initial_tensors(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
-        """Values as peft draws them from `config.seed` (Kaiming A, zero B), in float32.
+        """Draw values by peft from `config.seed` (Kaiming A, zero B), in float32.
 
         Raises:
-            BaseModelError: a name of `config.lora_targets` stands for no linear layer, or peft refuses one.
+            BaseModelError: a name in `config.lora_targets` matches no linear layer, or peft does not support a layer.
         """
         layers = _make_peft_layers(model, _find_target_paths(model, config), config, drawn=True)
         return {
@@ -48,7 +48,7 @@ class LoraWeights(MethodWeights):
         }
 
     def find_expected_shapes(self, model: Any) -> Mapping[str, Sequence[int]]:
-        """A and B for every layer named."""
+        """A and B of every layer that the tensors name."""
         modules = dict(model.named_modules())
         wanted: dict[str, Sequence[int]] = {}
         for path in self._list_module_paths():
@@ -59,7 +59,7 @@ class LoraWeights(MethodWeights):
         return wanted
 
     def make_installation(self, model: Any) -> "_LayerSubstitution":
-        """Put peft's layers in the places of the model's."""
+        """Make the replacement of the model's layers by peft's."""
         if model not in self._layers_by_model:
             self._layers_by_model[model] = _make_peft_layers(model, self._list_module_paths(), self.config, drawn=False)
         layers = self._layers_by_model[model]
@@ -82,7 +82,7 @@ class _LayerSubstitution:
             siblings[key] = layer
 
     def refresh(self) -> None:
-        """The layers hold the very parameters."""
+        """Do nothing: the layers use the parameters themselves."""
 
     def remove(self) -> None:
         for siblings, key, original, _ in self._places:
@@ -90,7 +90,10 @@ class _LayerSubstitution:
 
 
 def _make_peft_layers(model: Any, paths: Sequence[str], config: WeightsConfig, *, drawn: bool) -> dict[str, Any]:
-    """Path to peft's layer around the model's own one. The model is left as it was; undrawn values are empty."""
+    """Return path -> peft's layer around the model's own layer. Without `drawn`, its values are not initialised.
+
+    The model keeps its own layers.
+    """
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
 
@@ -109,7 +112,9 @@ def _make_peft_layers(model: Any, paths: Sequence[str], config: WeightsConfig, *
             LoraModel(model, peft_config, _ADAPTER_NAME, low_cpu_mem_usage=not drawn)
             return {path: model.get_submodule(path) for path in paths}
         except ValueError as problem:
-            raise BaseModelError("layers that peft can adapt", str(problem), "set lora_targets to others") from problem
+            raise BaseModelError(
+                "layers that peft can adapt", str(problem), "set train.lora_targets to other layers"
+            ) from problem
         finally:
             for path, original in originals.items():
                 siblings, key = _find_parent_modules(model, path)
@@ -129,20 +134,22 @@ def _find_target_paths(model: Any, config: WeightsConfig) -> list[str]:
             unfit = [path for path in _find_matching_paths(modules, [target]) if not _is_linear(modules[path])]
             if unfit or not _find_matching_paths(modules, [target]):
                 got = f"{unfit[0]} ({type(modules[unfit[0]]).__name__})" if unfit else "no such module"
-                raise BaseModelError(f"linear layers named {target}", got, "correct lora_targets, or leave it out")
+                raise BaseModelError(
+                    f"linear layers named {target}", got, "correct train.lora_targets, or set it to null"
+                )
         return _find_matching_paths(modules, list(config.lora_targets))
     default = DEFAULTS.get(model.config.model_type)
-    found = [path for path in _find_matching_paths(modules, default) if _is_linear(modules[path])] if default else []
+    matching = [path for path in _find_matching_paths(modules, default) if _is_linear(modules[path])] if default else []
     inside = tuple(block.path + "." for block in find_all_blocks(model))
-    return found or [path for path, module in modules.items() if _is_linear(module) and path.startswith(inside)]
+    return matching or [path for path, module in modules.items() if _is_linear(module) and path.startswith(inside)]
 
 
 def _find_matching_paths(modules: Mapping[str, nn.Module], names: str | list[str]) -> list[str]:
     from peft import LoraConfig
     from peft.tuners.tuners_utils import check_target_module_exists
 
-    asked = LoraConfig(target_modules=names)
-    return [path for path in modules if check_target_module_exists(asked, path)]
+    peft_config = LoraConfig(target_modules=names)
+    return [path for path in modules if check_target_module_exists(peft_config, path)]
 
 
 def _is_linear(module: nn.Module | None) -> bool:
@@ -152,7 +159,7 @@ def _is_linear(module: nn.Module | None) -> bool:
 
 
 def _count_features(module: Any) -> tuple[int, int]:
-    """Inputs and outputs; transformers' Conv1D keeps its weight the other way round."""
+    """Return the numbers of inputs and outputs. The weight of transformers' Conv1D is transposed."""
     outputs, inputs = module.weight.shape if isinstance(module, nn.Linear) else reversed(module.weight.shape)
     return inputs, outputs
 

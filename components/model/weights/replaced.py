@@ -1,7 +1,7 @@
-"""Trained copies of the base's own parameters, all of them (`full`) or the last blocks' (`top-k`), in their place.
+"""Replace the base's own parameters by trained copies: all of them (`full`), or those of the last blocks (`top-k`).
 
-A parameter that stands in several modules (tied embeddings) is one value, replaced everywhere. An artifact has the
-base's dtype; while they are trained, values are float32 at least, and the model computes with them in its own dtype.
+A parameter that several modules share (tied embeddings) is one value, replaced in all of them. An artifact has the
+base's dtype. During training the values are at least float32, and the model computes in its own dtype.
 """
 
 import copy
@@ -20,16 +20,16 @@ _NAME_START = "weight."
 
 
 class ReplacedWeights(MethodWeights):
-    """Values for the base's parameters, named `weight.<parameter name>`."""
+    """New values of the base's parameters, named `weight.<parameter name>`."""
 
     name_pattern = re.compile(r"weight\.\S+")
 
     @classmethod
     def make_initial_tensors(cls, model: Any, config: WeightsConfig) -> dict[str, Tensor]:
-        """Copies of the base's values.
+        """Copy the base's values.
 
         Raises:
-            BaseModelError: there are fewer blocks than `config.top_layers`.
+            BaseModelError: the decoder has fewer blocks than `config.top_layers`.
         """
         return {
             _NAME_START + name: parameter.detach().clone()
@@ -37,40 +37,40 @@ class ReplacedWeights(MethodWeights):
         }
 
     def find_expected_shapes(self, model: Any) -> Mapping[str, Sequence[int]]:
-        """Every parameter that the method trains."""
+        """The shapes of all parameters that the method trains."""
         return {
             _NAME_START + name: value.shape for name, value in _find_replaceable_parameters(model, self.config).items()
         }
 
     def make_installation(self, model: Any) -> "_ParameterSwap":
-        """Swap the parameter objects of the model's modules."""
+        """Make the swap of the parameter objects of the model's modules."""
         return _ParameterSwap(model, {name.removeprefix(_NAME_START): tensor for name, tensor in self.tensors.items()})
 
 
 class _ParameterSwap:
     def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-        places: dict[nn.Parameter, list[tuple[dict[str, Any], str]]] = {}
+        owners: dict[nn.Parameter, list[tuple[dict[str, Any], str]]] = {}
         for module in model.modules():
             for key, parameter in module._parameters.items():
                 if parameter is not None:
-                    places.setdefault(parameter, []).append((module._parameters, key))
+                    owners.setdefault(parameter, []).append((module._parameters, key))
         named = dict(model.named_parameters())
-        self._swaps = [(tensor, named[name], places[named[name]]) for name, tensor in tensors.items()]
+        self._swaps = [(tensor, named[name], owners[named[name]]) for name, tensor in tensors.items()]
 
     def install(self) -> None:
-        for tensor, original, places in self._swaps:
+        for tensor, original, owners in self._swaps:
             own = to_parameter(tensor, original.device, original.dtype)
-            for place, key in places:
-                place[key] = own
+            for parameters, key in owners:
+                parameters[key] = own
 
     def refresh(self) -> None:
-        """Cast again what has another dtype than the model."""
+        """Cast parameters again that have another dtype than the model."""
         self.install()
 
     def remove(self) -> None:
-        for _, original, places in self._swaps:
-            for place, key in places:
-                place[key] = original
+        for _, original, owners in self._swaps:
+            for parameters, key in owners:
+                parameters[key] = original
 
 
 def _find_replaceable_parameters(model: Any, config: WeightsConfig) -> dict[str, nn.Parameter]:
@@ -83,7 +83,10 @@ def _find_replaceable_parameters(model: Any, config: WeightsConfig) -> dict[str,
 
 
 def _find_trained_names(model: Any) -> set[str]:
-    """What the architecture trains: a frozen base does not tell its weights from constants (sinusoidal positions)."""
+    """Names of the parameters that a new model of the class trains.
+
+    In the frozen base no parameter is trainable, so its constants (sinusoidal positions) look like weights.
+    """
     with torch.device("meta"):
         fresh = type(model)(copy.deepcopy(model.config))
     return {name for name, parameter in fresh.named_parameters() if parameter.requires_grad}

@@ -1,6 +1,6 @@
-"""The trainable form of weights: parameters that start as the base computes, and their way to and from an artifact.
+"""The trainable form of weights: their parameters, and the conversion to and from an artifact's tensors.
 
-Knows the four methods by their classes. Does not know how they are put on a model, nor optimizers or files.
+Knows the classes of the four methods. Does not know how they are installed on a model, nor optimizers or files.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ _METHODS: dict[WeightsKind, type[MethodWeights]] = {
 
 
 class TrainableWeights(nn.Module):
-    """Parameters of one method, on the device of the model that they were made for."""
+    """The parameters of one method, on the device of the model that they were made for."""
 
     def __init__(self, tensors: Mapping[str, Tensor], config: WeightsConfig) -> None:
-        """Train from `tensors`, which become this module's own, in float32 at least.
+        """Start from `tensors`, cast to float32 at least; this module owns them from now on.
 
-        A step of 16 bits would be lost wherever it is smaller than 1/256 of a value.
+        In 16 bits, a step smaller than 1/256 of a value would be lost.
         """
         super().__init__()
         self.config = config
@@ -40,19 +40,19 @@ class TrainableWeights(nn.Module):
         self._live_weights = _METHODS[config.kind](dict(zip(tensors, self.values, strict=True)), config)
 
     def get_weights(self) -> Weights:
-        """The parameters as a model computes with them, the same object at every call; gradients flow back."""
+        """Return the parameters as weights to apply to a model, the same object at every call; gradients flow back."""
         return self._live_weights
 
     def collapse(self) -> Weights:
-        """Detached copies on the CPU: float32 for what is added, the base's dtype for what replaces its own."""
+        """Return detached copies on the CPU: float32 for added weights, the base's dtype for replaced ones."""
         return self._live_weights.collapse(self._dtypes)
 
     @torch.no_grad()
     def load(self, weights: Weights) -> None:
-        """Go on from given values.
+        """Set the parameters to the values of `weights`.
 
         Raises:
-            BaseModelError: their names or shapes are others.
+            BaseModelError: names or shapes differ.
         """
         check_tensor_shapes(
             weights.tensors, {name: tensor.shape for name, tensor in self._live_weights.tensors.items()}
@@ -62,22 +62,23 @@ class TrainableWeights(nn.Module):
 
 
 def make_trainable_weights(model: Any, config: WeightsConfig) -> TrainableWeights:
-    """Weights for `model` that let it compute exactly as it does, until they are trained; `model` is not changed.
+    """Make weights for `model` that do not change its output until they are trained; `model` is not changed.
 
-    Everything random comes from `config.seed`; torch's global generator is as before.
-    torch may multiply by a parameter that requires a gradient in another order (1e-7 apart, seen with LED and T5);
-    collapsed weights are bit-identical to the base at the start everywhere.
+    Random values come from `config.seed` only; torch's global generator is not used. Before training, collapsed weights
+    give bit-identical outputs. Trainable ones may differ by 1e-7 (seen with LED and T5), because torch may multiply by
+    a parameter that requires a gradient in another order.
 
     Raises:
-        BaseModelError: the model has fewer layers than asked for, none of the layers named, or no list of blocks.
+        BaseModelError: the model has fewer layers than `config` asks for, none of the named layers, or no list of
+            blocks.
     """
     return TrainableWeights(_METHODS[config.kind].make_initial_tensors(model, config), config)
 
 
 def make_weights_from_tensors(tensors: Mapping[str, Tensor], config: WeightsConfig) -> Weights:
-    """Weights of an artifact. Whether they fit a model shows when they are applied to it.
+    """Make weights from an artifact's tensors. Whether they fit a model is checked by `check_fits` and `apply`.
 
     Raises:
-        ArtifactError: a name is not one that the method gives, or there are no tensors.
+        ArtifactError: a name is not used by the method, or there are no tensors.
     """
     return _METHODS[config.kind](tensors, config)

@@ -129,9 +129,9 @@ def test_slots_that_fill_the_context_are_refused(base: Base) -> None:
 
 
 def test_a_start_of_another_method_or_size_is_refused(base: Base) -> None:
-    with pytest.raises(BaseModelError, match="a start with slots; got weights"):
+    with pytest.raises(BaseModelError, match="a delta with slots; got weights"):
         made(base).load(made(base, method="lora").collapse())
-    with pytest.raises(BaseModelError, match="a start with slots, weights; got slots"):
+    with pytest.raises(BaseModelError, match="a delta with slots, weights; got slots"):
         made(base, method="prefix+lora").load(made(base).collapse())
     with pytest.raises(BaseModelError, match=r"length 3 in .*; got 4"):
         made(base).load(made(base, prefix_length=4).collapse())
@@ -172,5 +172,5 @@ def test_frozen_shared_slots_do_not_count_as_trained(base: Base, how: Any, slots
     assert (read.parameter_count, read.length) == (slots * one, 7)
     if how == "frozen":
         assert not made(base, make_text_prefix(base, "shared", 4), prefix_length=0).is_trainable
-        with pytest.raises(ArtifactError, match=r"at least train\.prefix_length, 8, slots"):
+        with pytest.raises(ArtifactError, match=r"at least train\.prefix_length = 8 slots"):
             make_delta_from_tensors("prefix", module.collapse().tensors, config.model_copy(update={"prefix_length": 8}))

@@ -121,7 +121,7 @@ def test_end_of_text_stays_where_nothing_else_is_possible() -> None:
 def test_without_a_temperature_the_likeliest_is_chosen() -> None:
     logits_RV = torch.randn(4, VOCABULARY)
     assert torch.equal(controller().choose_tokens(logits_RV), logits_RV.argmax(dim=1))
-    with pytest.raises(TypeError, match="draws"):
+    with pytest.raises(TypeError, match="wanted generators with a temperature"):
         controller(temperature=1.0).choose_tokens(logits_RV)
 
 

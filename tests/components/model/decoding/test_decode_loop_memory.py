@@ -23,7 +23,7 @@ def _decoded(*arguments: int) -> tuple[Any, str]:
 @pytest.mark.slow
 def test_rows_that_do_not_fit_together_are_decoded_in_smaller_parts_and_write_the_same() -> None:
     same, log = _decoded(60, 12, 1200)
-    assert "out of memory: 6 rows together from here on, where 12 were tried" in log
+    assert "out of memory with 12 rows together: continuing with 6" in log
     assert same is True
 
 
