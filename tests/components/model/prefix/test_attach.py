@@ -257,7 +257,11 @@ def test_a_batch_that_is_no_multiple_is_refused(prefix_for: PrefixFor, model: An
 
 def test_attaching_twice_is_refused(prefix_for: PrefixFor, model: Any) -> None:
     rows = [prefix_for(3)]
-    with pytest.raises(RuntimeError, match="overridden already"), attach_prefixes(model, rows), attach_prefixes(model, rows):
+    with (
+        pytest.raises(RuntimeError, match="overridden already"),
+        attach_prefixes(model, rows),
+        attach_prefixes(model, rows),
+    ):
         pass
 
 
