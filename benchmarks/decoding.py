@@ -2,7 +2,7 @@
 
     python benchmarks/decoding.py [--quick | --full] [--inputs 630] [--tenants 1 32] [--data FOLDER] [--dtype ...]
 
-Inputs are those of E2E's test split; how each row's end is forced, the same on all sides, stands in `sides.decoders`.
+Inputs are those of E2E's test split. The end of each row is forced, the same for all: see `contenders.decoding`.
 Each side has a process of its own and decodes all inputs once a round, in turns; one at a time decodes `--single` of
 them, evenly spread, and its time is counted up by input. `peft` takes the inputs of one tenant sorted by length, in
 every size of batch that is named; the best one counts. In float32 all sides must give the same tokens.
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from sides import decoders, machine
-from sides.bases import SHAPES, BaseSizes, read_base_sizes
-from sides.options import fill_options, format_spread, make_bases, make_parser
-from sides.turns import Contender, ContenderResult, run_in_turns
+from contenders import decoding, machine_rates
+from harness.alternating_runs import Contender, ContenderResult, run_in_turns
+from harness.options import fill_options, format_spread, make_bases, make_parser
+from harness.random_bases import SHAPES, BaseSizes, read_base_sizes
 
 OURS, SINGLE, PEFT, MACHINE = "ours", "one at a time", "peft", "machine"
 PRESETS = {
@@ -36,7 +36,7 @@ def main() -> None:
     made.add_argument("--rows", type=int, default=64, help="rows that PrefixFleet decodes together")
     made.add_argument("--peft-rows", type=int, nargs="+", help="sizes of peft's batches to try")
     made.add_argument("--single", type=int, help="inputs that are decoded one at a time")
-    made.add_argument("--dtype", nargs="+", choices=list(machine.DTYPES), default=["float32", "bfloat16"])
+    made.add_argument("--dtype", nargs="+", choices=list(machine_rates.DTYPES), default=["float32", "bfloat16"])
     options = fill_options(made.parse_args(), PRESETS)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a side that waits for its turn must not spin
     with make_bases(options) as folders:
@@ -46,26 +46,26 @@ def main() -> None:
 
 
 def _measure(folder: Path, tenants: int, options: argparse.Namespace) -> None:
-    sources, lengths = decoders.make_inputs(folder, options.data, options.inputs)
+    sources, lengths = decoding.make_inputs(folder, options.data, options.inputs)
     owners = [row % tenants for row in range(options.inputs)]
     shaped = folder.name in {f"gpt2-{shape}" for shape in SHAPES}
-    task = decoders.DecodingTask(folder, shaped, sources, lengths, owners, options.prefix_length, options.beams)
+    task = decoding.DecodingTask(folder, shaped, sources, lengths, owners, options.prefix_length, options.beams)
     chosen = [number * options.inputs // options.single for number in range(options.single)]
     sides: dict[str, Contender] = {}
     for dtype in options.dtype:
         common = (task, dtype)
         sides[f"{OURS} {dtype}"] = Contender(
-            decoders.run_prefixfleet, (*common, options.rows, options.rounds), options.rounds
+            decoding.run_prefixfleet, (*common, options.rows, options.rounds), options.rounds
         )
         for rows in options.peft_rows:
             name = f"{PEFT} {dtype} x {rows}"
-            sides[name] = Contender(decoders.run_peft_batched, (*common, rows, options.rounds), options.rounds)
+            sides[name] = Contender(decoding.run_peft_batched, (*common, rows, options.rounds), options.rounds)
         if tenants == 1:
             name = f"{SINGLE} {dtype}"
-            sides[name] = Contender(decoders.run_one_at_a_time, (*common, chosen, options.rounds), options.rounds)
+            sides[name] = Contender(decoding.run_one_at_a_time, (*common, chosen, options.rounds), options.rounds)
     sizes = read_base_sizes(folder)
     rates_of = Contender(
-        machine.measure_rates, (sizes.matrices, options.rows * options.beams, options.rounds), options.rounds
+        machine_rates.measure_rates, (sizes.matrices, options.rows * options.beams, options.rounds), options.rounds
     )
     outcomes = run_in_turns({**sides, MACHINE: rates_of})
     rates = outcomes.pop(MACHINE).facts
@@ -73,7 +73,7 @@ def _measure(folder: Path, tenants: int, options: argparse.Namespace) -> None:
         f"\n{folder.name}: {options.inputs} inputs of {tenants} tenants, beam {options.beams}, prefix of "
         f"{options.prefix_length}; {'E2E' if options.data else 'lengths of E2E'}: sources of "
         f"{sum(map(len, sources)) / len(sources):.1f} tokens, ends forced after {sum(lengths) / len(lengths):.1f} "
-        f"({min(lengths)} to {max(lengths)})\nthe {machine.describe_device()} in the same run: "
+        f"({min(lengths)} to {max(lengths)})\nthe {machine_rates.describe_device()} in the same run: "
         + ", ".join(f"{name} {rates[name] / 1e9:,.0f} GFLOP/s" for name in options.dtype)
     )
     for dtype in options.dtype:
@@ -82,7 +82,7 @@ def _measure(folder: Path, tenants: int, options: argparse.Namespace) -> None:
 
 
 def _print_table(
-    outcomes: dict[str, ContenderResult], task: decoders.DecodingTask, sizes: BaseSizes, ceiling: float
+    outcomes: dict[str, ContenderResult], task: decoding.DecodingTask, sizes: BaseSizes, ceiling: float
 ) -> None:
     """A line a side; `rate` is the share of the machine's matrix rate that the needed operations make."""
     ours = next(name for name in outcomes if name.startswith(OURS))
@@ -130,7 +130,7 @@ def _compute_speedups(theirs: ContenderResult, ours: ContenderResult) -> list[fl
     ]
 
 
-def _count_operations(task: decoders.DecodingTask, sizes: BaseSizes) -> float:
+def _count_operations(task: decoding.DecodingTask, sizes: BaseSizes) -> float:
     """What nobody can leave out: every source token once, and every new one of every beam but the last."""
     steps = task.beams * sum(length - 1 for length in task.lengths)
     read = sum(map(len, task.sources))

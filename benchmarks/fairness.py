@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import quantiles
 
-from sides.bases import SHAPES
-from sides.examples import count_tokens, draw_examples
-from sides.fleets import make_tenant_ids
-from sides.flood import FloodResult, run_flood
-from sides.load import RequestLoad, write_artifacts
-from sides.options import fill_options, format_spread, make_bases, make_parser
-from sides.random_weights import rewrite_base, sharpen_logits
-from sides.turns import Contender, run_in_turns
+from contenders.flooding import FloodResult, run_flood
+from harness.alternating_runs import Contender, run_in_turns
+from harness.options import fill_options, format_spread, make_bases, make_parser
+from harness.random_bases import SHAPES
+from harness.request_load import RequestLoad, write_artifacts
+from harness.training_examples import count_tokens, draw_examples
+from harness.weight_scaling import rewrite_base, sharpen_logits
+from harness.workspaces import make_tenant_ids
 
 from components.config import BaseConfig
 from components.model.base.load import load_base

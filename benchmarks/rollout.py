@@ -22,12 +22,12 @@ from pathlib import Path
 
 import sqlalchemy as sql
 import yaml
-from sides import mlflow_server, postgresql
-from sides.fleets import make_tenant_ids
-from sides.options import fill_options, format_spread
-from sides.registered import write_mlflow_tables
-from sides.turns import read_status_bytes, reset_peak_resident_memory
-from sides.watch import read_clocks, subtract_seconds
+from harness import mlflow_server, postgresql_server
+from harness.alternating_runs import read_status_bytes, reset_peak_resident_memory
+from harness.mlflow_tables import write_mlflow_tables
+from harness.options import fill_options, format_spread
+from harness.stopwatch import read_clocks, subtract_seconds
+from harness.workspaces import make_tenant_ids
 from sqlalchemy.engine import Engine
 
 from components.config import RegistryConfig
@@ -79,8 +79,8 @@ def main() -> None:
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
         print(f"{len(tenants):,} tenants, {chosen.trials} on trial with {chosen.minutes} minutes of traffic each")
         _measure_cycles("SQLite", f"sqlite:///{folder}/prefixfleet.db", folder, chosen)
-        if postgresql.is_installed():
-            with postgresql.run_postgresql() as url:
+        if postgresql_server.is_installed():
+            with postgresql_server.run_postgresql() as url:
                 _measure_cycles("PostgreSQL", url, folder, chosen)
         _measure_aliases("by the database", registry, chosen)
         with mlflow_server.run_mlflow_server(folder) as server:

@@ -19,16 +19,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
-from sides import answering, machine, swapping
-from sides.answering import LoadAnswers, LoadLevel
-from sides.bases import SHAPES
-from sides.examples import count_tokens, draw_examples
-from sides.fleets import make_tenant_ids
-from sides.load import RequestLoad, write_artifacts
-from sides.options import fill_options, format_spread, make_bases, make_parser
-from sides.over_http import run_over_http
-from sides.random_weights import rewrite_base, sharpen_logits
-from sides.turns import Contender, ContenderResult, run_in_turns
+from contenders import machine_rates, serving, version_swaps
+from contenders.http_serving import run_over_http
+from contenders.serving import LoadAnswers, LoadLevel
+from harness.alternating_runs import Contender, ContenderResult, run_in_turns
+from harness.options import fill_options, format_spread, make_bases, make_parser
+from harness.random_bases import SHAPES
+from harness.request_load import RequestLoad, write_artifacts
+from harness.training_examples import count_tokens, draw_examples
+from harness.weight_scaling import rewrite_base, sharpen_logits
+from harness.workspaces import make_tenant_ids
 
 from components.config import BaseConfig
 from components.model.base.load import load_base
@@ -60,7 +60,7 @@ def main() -> None:
     made.add_argument("--swaps", type=int, help="new versions; 0: none of this part")
     made.add_argument("--registered", type=int, help="artifacts; 0: none of this part")
     made.add_argument("--resident", type=int, help="artifacts that there is memory for")
-    made.add_argument("--dtype", nargs="+", choices=list(machine.DTYPES), default=["float32"])
+    made.add_argument("--dtype", nargs="+", choices=list(machine_rates.DTYPES), default=["float32"])
     options = fill_options(made.parse_args(), PRESETS)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a side that waits for its turn must not spin
     with make_bases(options) as folders:
@@ -84,7 +84,8 @@ def _measure(folder: Path, dtype: str, store: Path, options: argparse.Namespace,
     )
     load = RequestLoad(folder, dtype, store, artifacts, [one.source for one in examples], limits, options.rows)
     print(
-        f"\n{folder.name} in {dtype} on a {machine.describe_device()}, load average {os.getloadavg()[0]:.1f}: ", end=""
+        f"\n{folder.name} in {dtype} on a {machine_rates.describe_device()}, load average {os.getloadavg()[0]:.1f}: ",
+        end="",
     )
     print(
         f"prefixes of {options.prefix_length}, answers of {sum(limits) / len(limits):.1f} tokens, {options.rows} rows"
@@ -95,7 +96,8 @@ def _measure(folder: Path, dtype: str, store: Path, options: argparse.Namespace,
     if options.registered:
         arguments = (load, options.prefix_length, options.registered, min(options.resident, options.registered))
         _print_residency(
-            run_in_turns({"memory": Contender(swapping.measure_residency, arguments, 1)})["memory"], options.registered
+            run_in_turns({"memory": Contender(version_swaps.measure_residency, arguments, 1)})["memory"],
+            options.registered,
         )
 
 
@@ -106,10 +108,10 @@ def _compare_contenders(load: RequestLoad, options: argparse.Namespace) -> None:
         parts.append(LoadLevel(tenants, options.each, -(-max(options.requests, flying) // flying) * flying))
     turns = options.rounds * len(parts)
     sides = {
-        OURS: Contender(answering.run_prefixfleet, (load, parts, options.rounds, False), turns),
-        ALONE: Contender(answering.run_prefixfleet, (load, parts, options.rounds, True), turns),
-        BATCHES: Contender(answering.run_batch_per_tenant, (load, parts, options.rounds, options.sample), turns),
-        PEFT: Contender(answering.run_peft_switched, (load, parts, options.rounds, options.sample), turns),
+        OURS: Contender(serving.run_prefixfleet, (load, parts, options.rounds, False), turns),
+        ALONE: Contender(serving.run_prefixfleet, (load, parts, options.rounds, True), turns),
+        BATCHES: Contender(serving.run_batch_per_tenant, (load, parts, options.rounds, options.sample), turns),
+        PEFT: Contender(serving.run_peft_switched, (load, parts, options.rounds, options.sample), turns),
     }
     if options.http:
         sides[HTTP] = Contender(run_over_http, (load, parts, options.rounds), turns)
@@ -140,7 +142,7 @@ def _check_same_texts(side: str, mine: LoadAnswers, theirs: LoadAnswers) -> None
 
 def _measure_swaps(load: RequestLoad, news: Sequence[object], tenants: int, options: argparse.Namespace) -> None:
     count = max(options.requests, 4 * tenants)
-    side = Contender(swapping.run_swaps, (load, news, tenants, count, options.rounds), 2 * options.rounds)
+    side = Contender(version_swaps.run_swaps, (load, news, tenants, count, options.rounds), 2 * options.rounds)
     found = run_in_turns({"swaps": side})["swaps"].facts["found"]
     still, moved = found[::2], found[1::2]
     loads, firsts = ([1e3 * one for part in moved for one in part[place]] for place in (2, 3))

@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import linear_regression, quantiles
 
 import httpx
-from sides.fleets import make_tenant_ids
-from sides.served import ServedFleet, ServerProcess, make_fleet, run_server
+from harness.prefixfleet_server import ServedFleet, ServerProcess, make_fleet, run_server
+from harness.workspaces import make_tenant_ids
 
 _TOKENS = 24
 _SLOTS = 64

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from sides import agreement, machine, ours, peft_trainer
-from sides.bases import BaseSizes, read_base_sizes
-from sides.examples import BATCHES_PER_POOL, choose_epoch_indices, count_tokens, draw_examples
-from sides.options import fill_options, format_spread, make_bases, make_parser
-from sides.turns import Contender, ContenderResult, run_in_turns
+from contenders import gradient_agreement, machine_rates, peft_training, prefixfleet_training
+from harness.alternating_runs import Contender, ContenderResult, run_in_turns
+from harness.options import fill_options, format_spread, make_bases, make_parser
+from harness.random_bases import BaseSizes, read_base_sizes
+from harness.training_examples import BATCHES_PER_POOL, choose_epoch_indices, count_tokens, draw_examples
 
 from components.config import EngineConfig, TrainConfig
 from components.data.schema import Example
 
 PREFIX_CONFIG = TrainConfig(learning_rate=2e-2)
-OURS: dict[str, tuple[ours.Dtype, TrainConfig, EngineConfig]] = {
-    "ours-fp32": ("float32", PREFIX_CONFIG, ours.DEFAULT_ENGINE),
-    "ours": ("bfloat16", PREFIX_CONFIG, ours.DEFAULT_ENGINE),
+OURS: dict[str, tuple[prefixfleet_training.Dtype, TrainConfig, EngineConfig]] = {
+    "ours-fp32": ("float32", PREFIX_CONFIG, prefixfleet_training.DEFAULT_ENGINE),
+    "ours": ("bfloat16", PREFIX_CONFIG, prefixfleet_training.DEFAULT_ENGINE),
     "ours-compiled": ("bfloat16", PREFIX_CONFIG, EngineConfig(compile=True)),
-    "ours-full": ("float32", TrainConfig(learning_rate=1e-5, method="full"), ours.DEFAULT_ENGINE),
+    "ours-full": ("float32", TrainConfig(learning_rate=1e-5, method="full"), prefixfleet_training.DEFAULT_ENGINE),
 }
 """Side -> what the base is loaded in, what is trained, and how."""
 MACHINE = "machine"
@@ -54,10 +54,10 @@ def main() -> None:
     made.add_argument(
         "--sides",
         nargs="+",
-        choices=[*peft_trainer.SETTINGS, *OURS],
+        choices=[*peft_training.SETTINGS, *OURS],
         default=[
             "peft",
-            peft_trainer.BEST_SETTING,
+            peft_training.BEST_SETTING,
             "peft-bf16-weights-grouped",
             "ours-fp32",
             "ours",
@@ -75,11 +75,17 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
     one = _make_epoch(folder, options)
     sizes = read_base_sizes(folder)
     agreed = run_in_turns(
-        {"check": Contender(agreement.check_agreement, (folder, _make_config(options, PREFIX_CONFIG), one.examples), 0)}
+        {
+            "check": Contender(
+                gradient_agreement.check_agreement, (folder, _make_config(options, PREFIX_CONFIG), one.examples), 0
+            )
+        }
     )["check"].facts
     sides = {name: _make_contender(name, folder, options, one) for name in options.sides}
     tokens_a_step = one.tokens // one.steps
-    sides[MACHINE] = Contender(machine.measure_rates, (sizes.matrices, tokens_a_step, options.rounds), options.rounds)
+    sides[MACHINE] = Contender(
+        machine_rates.measure_rates, (sizes.matrices, tokens_a_step, options.rounds), options.rounds
+    )
     outcomes = run_in_turns(sides)
     rates = outcomes.pop(MACHINE).facts
 
@@ -89,7 +95,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
         f"{share:.0%} of them targets; prefix of {options.prefix_length}; {'E2E' if options.data else 'E2E lengths'}\n"
         f"both sides on one batch: losses {agreed['losses'][0]:.6f} and {agreed['losses'][1]:.6f} over "
         f"{agreed['targets']} targets, gradients {agreed['gradient']:.1e} apart\n"
-        f"the {machine.describe_device()} in the same run: float32 {rates['float32'] / 1e9:,.0f} and bfloat16 "
+        f"the {machine_rates.describe_device()} in the same run: float32 {rates['float32'] / 1e9:,.0f} and bfloat16 "
         f"{rates['bfloat16'] / 1e9:,.0f} GFLOP/s in this base's products, copying {rates['copy'] / 1e9:,.1f} GB/s\n"
         f"operations a token: 4 x ({sizes.layer_weights / 1e6:.1f} M + "
         f"{sizes.output_weights / 1e6:.1f} M x {share:.2f}) = "
@@ -114,7 +120,7 @@ def _print_table(outcomes: dict[str, ContenderResult], one: EpochExamples, sizes
             f"{outcome.facts['stored_bytes']:13,}"
         )
     for subject in (name for name in outcomes if name in OURS):
-        for peer in (name for name in outcomes if name in peft_trainer.SETTINGS):
+        for peer in (name for name in outcomes if name in peft_training.SETTINGS):
             times = zip(outcomes[peer].part_seconds, outcomes[subject].part_seconds, strict=True)
             memory = outcomes[subject].peak_bytes / outcomes[peer].peak_bytes
             ratios = format_spread([theirs / our for theirs, our in times])
@@ -133,13 +139,13 @@ def _make_contender(name: str, folder: Path, options: argparse.Namespace, one: E
     if name in OURS:
         dtype, train, engine = OURS[name]
         return Contender(
-            ours.train_in_rounds,
+            prefixfleet_training.train_in_rounds,
             (folder, dtype, _make_config(options, train), engine, one.examples, options.rounds),
             options.rounds,
         )
-    setting = peft_trainer.SETTINGS[name]
+    setting = peft_training.SETTINGS[name]
     arguments = (folder, setting, _make_config(options, PREFIX_CONFIG), one.examples, options.rounds)
-    return Contender(peft_trainer.train_in_rounds, arguments, options.rounds)
+    return Contender(peft_training.train_in_rounds, arguments, options.rounds)
 
 
 def _make_config(options: argparse.Namespace, train: TrainConfig) -> TrainConfig:

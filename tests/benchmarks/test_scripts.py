@@ -32,7 +32,7 @@ def test_training_prints_a_line_a_side_and_every_ratio() -> None:
 
 @pytest.mark.slow
 def test_fleet_prints_the_whole_time_of_each_side() -> None:
-    printed = run("fleet.py", "--examples", "4", "--batch-size", "2")
+    printed = run("fleet_training.py", "--examples", "4", "--batch-size", "2")
     for side in ("peft one by one", "ours one by one", "ours together"):
         assert re.search(rf"^{side} +{FIGURE} \[", printed, re.MULTILINE), printed
     assert len(re.findall(r" x as fast as ", printed)) == 3

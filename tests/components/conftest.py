@@ -120,7 +120,7 @@ def build_base(base_of: "Callable[..., Base]") -> "Callable[..., Base]":
 def postgresql_server() -> Iterator[str]:
     """The URL of a PostgreSQL server that all tests of this session share; skips where PostgreSQL is not installed."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-    from sides.postgresql import is_installed, run_postgresql
+    from harness.postgresql_server import is_installed, run_postgresql
 
     if not is_installed():
         pytest.skip("no PostgreSQL on this machine (initdb, pg_ctl)")

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-
-from sides.turns import WaitForTurn
+from harness.alternating_runs import WaitForTurn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _COPY_BYTES = 2**28

@@ -11,15 +11,15 @@ from typing import Any
 
 import httpx
 import yaml
+from harness.alternating_runs import WaitForTurn
+from harness.prefixfleet_server import run_server
+from harness.request_load import RequestLoad
 
 from components.errors import PrefixFleetError
 from components.registry.registry import Registration, RunLog
 from components.serving.interface import GenerationRequest
 from components.stages.workspace import Workspace
-from sides.answering import LoadAnswers, LoadLevel, answer_all
-from sides.load import RequestLoad
-from sides.served import run_server
-from sides.turns import WaitForTurn
+from contenders.serving import LoadAnswers, LoadLevel, answer_all
 
 _TIMEOUT_S = 3600.0
 

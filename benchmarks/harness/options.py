@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sides.bases import SHAPES, write_base
+from harness.random_bases import SHAPES, write_base
 
 
 def make_parser(about: str) -> argparse.ArgumentParser:

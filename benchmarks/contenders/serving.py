@@ -19,15 +19,15 @@ from typing import Any
 
 import torch
 import transformers
+from harness.alternating_runs import WaitForTurn, reset_peak_memory
+from harness.random_bases import silence_transformers
+from harness.request_load import RequestLoad, StoredArtifactSource
 
 from components.model.decoding import Decoding, generate_each, make_requests
 from components.serving.engine import BatchEngine, EngineLimits
 from components.serving.engine.artifacts.cache import ArtifactCache
 from components.serving.interface import GenerationRequest
-from sides import peft_trainer
-from sides.bases import silence_transformers
-from sides.load import RequestLoad, StoredArtifactSource
-from sides.turns import WaitForTurn, reset_peak_memory
+from contenders import peft_training
 
 AskFunction = Callable[[GenerationRequest], AsyncIterator[tuple[str, int]]]
 """From a request to pieces of its answer, each with its number of tokens."""
@@ -165,7 +165,7 @@ def run_peft_switched(
             assert prefix is not None
             stacked_L2HPD = prefix.stack_decoder_site()
             if adapted is None:
-                adapted = peft_trainer.add_prefix(model, stacked_L2HPD.shape[3])
+                adapted = peft_training.add_prefix(model, stacked_L2HPD.shape[3])
             if request.artifact.tenant not in adapted.peft_config:
                 adapted.add_adapter(request.artifact.tenant, adapted.peft_config["default"])
             with torch.no_grad():

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.alternating_runs import WaitForTurn, reset_peak_memory
+from harness.request_load import RequestLoad, StoredArtifactSource
+
 from components.serving.engine import BatchEngine, EngineLimits
 from components.serving.engine.artifacts.cache import ArtifactCache
-from sides.answering import AskFunction, make_engine_ask
-from sides.load import RequestLoad, StoredArtifactSource
-from sides.turns import WaitForTurn, reset_peak_memory
+from contenders.serving import AskFunction, make_engine_ask
 
 
 @dataclass

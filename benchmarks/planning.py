@@ -1,6 +1,6 @@
 """Seconds and peak memory to plan a fleet of 10,000 tenants of 100 examples whose prefixes all stand.
 
-    python benchmarks/plan.py [--tenants 10000] [--prefix-kib 64] [--rounds 3]
+    python benchmarks/planning.py [--tenants 10000] [--prefix-kib 64] [--rounds 3]
 
 In turns, each in a process of its own, with the files in the page cache: without an index of digests, with it, and by a
 full check. All must come to the same plan, which is compared tenant by tenant.
@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from sides.fleets import make_tenant_ids, write_workspace
-from sides.options import format_spread
+from harness.options import format_spread
+from harness.workspaces import make_tenant_ids, write_workspace
 
 PLAN_MODES = ("without index", "with index", "full check")
 SETTLE_S = 3.0

@@ -28,7 +28,7 @@ def write_workspace(root: Path, tenants: Sequence[str], params: dict[str, Any]) 
 
 def write_data(data: Path, tenants: Sequence[str], seed: int = 0) -> None:
     """Write 100 examples of each tenant; another `seed` makes other ones."""
-    from sides.examples import E2E_LENGTHS
+    from harness.training_examples import E2E_LENGTHS
 
     for tenant in tenants:
         chooser = random.Random(f"{seed} {tenant}")
@@ -57,7 +57,7 @@ def _write_base(folder: Path) -> None:
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-    from sides.bases import silence_transformers
+    from harness.random_bases import silence_transformers
 
     silence_transformers()
     torch.manual_seed(0)

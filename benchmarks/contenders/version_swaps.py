@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.alternating_runs import WaitForTurn, reset_peak_memory
+from harness.request_load import GeneratedArtifactSource, RequestLoad, StoredArtifactSource
+
 from components.serving.engine import BatchEngine, EngineLimits
 from components.serving.engine.artifacts.cache import ArtifactCache, ArtifactMemoryLimits
 from components.serving.interface import ArtifactRef, GenerationRequest
-from sides.load import GeneratedArtifactSource, RequestLoad, StoredArtifactSource
-from sides.turns import WaitForTurn, reset_peak_memory
 
 
 def run_swaps(
@@ -40,7 +41,7 @@ def run_swaps(
                 found.append(traffic)
                 turn()
         asyncio.run(engine.drain())
-    told = [(one.waits, one.firsts, one.loads, one.first_after) for one in found]
+    told = [(one.waits, one.firsts, one.load_seconds, one.first_answer_seconds) for one in found]
     return {"found": told, "loaded_bytes": standing}
 
 

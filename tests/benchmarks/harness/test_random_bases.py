@@ -8,7 +8,7 @@ from components.model.base.load import load_base
 
 
 def test_sizes_are_those_of_gpt2_small(tmp_path: Path) -> None:
-    from sides.bases import read_base_sizes
+    from harness.random_bases import read_base_sizes
 
     GPT2Config().save_pretrained(tmp_path)
     sizes = read_base_sizes(tmp_path)
@@ -18,7 +18,7 @@ def test_sizes_are_those_of_gpt2_small(tmp_path: Path) -> None:
 
 
 def test_operations_of_a_token(tmp_path: Path) -> None:
-    from sides.bases import BaseSizes
+    from harness.random_bases import BaseSizes
 
     sizes = BaseSizes("a base", layer_weights=100, output_weights=40, matrices=())
     assert sizes.count_operations(0.5) == 4 * 120
@@ -32,7 +32,7 @@ def test_a_base_by_shape_reads_numbers_as_their_ids(shaped: Path) -> None:
 
 
 def test_a_base_is_loaded_without_its_dropouts(shaped: Path) -> None:
-    from sides.bases import make_zero_dropouts
+    from harness.random_bases import make_zero_dropouts
 
     assert make_zero_dropouts(shaped) == pytest.approx(
         {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "summary_first_dropout": 0.0}

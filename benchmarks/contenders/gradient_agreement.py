@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from harness.alternating_runs import WaitForTurn
 from torch import Tensor
 
 from components.config import BaseConfig, TrainConfig
@@ -16,8 +17,7 @@ from components.data.batches import IGNORED_LABEL
 from components.data.schema import Example
 from components.model.base.load import load_base
 from components.model.trainable_delta import TrainableDelta
-from sides import ours, peft_trainer
-from sides.turns import WaitForTurn
+from contenders import peft_training, prefixfleet_training
 
 LOSS_TOLERANCE = 1e-4
 """Nats a target token."""
@@ -30,25 +30,25 @@ def check_agreement(
 ) -> dict[str, Any]:
     """Both losses and how far the gradients are apart; ends the benchmark where they differ by more than rounding."""
     turn()
-    setting = peft_trainer.PeftSetting()
-    model, tokenizer = peft_trainer.load_model(folder, setting)
-    pairs = peft_trainer.encode_pairs(tokenizer, examples, config.prefix_length)
+    setting = peft_training.PeftSetting()
+    model, tokenizer = peft_training.load_model(folder, setting)
+    pairs = peft_training.encode_pairs(tokenizer, examples, config.prefix_length)
     base = load_base(BaseConfig(path=str(folder)))
     module = TrainableDelta(base, config, "", None, [])
     prefix_L2HPD = next(module.parameters())
 
-    model = peft_trainer.add_prefix(model.to(base.device), config.prefix_length)
-    theirs_PO = peft_trainer.find_prefix_values(model)
+    model = peft_training.add_prefix(model.to(base.device), config.prefix_length)
+    theirs_PO = peft_training.find_prefix_values(model)
     with torch.no_grad():
         theirs_PO.copy_(_to_peft_layout(prefix_L2HPD))
-    inputs = {name: tensor.to(base.device) for name, tensor in peft_trainer.make_inputs(pairs, base.pad_id).items()}
+    inputs = {name: tensor.to(base.device) for name, tensor in peft_training.make_inputs(pairs, base.pad_id).items()}
     their_loss = model.train()(**inputs).loss
     their_loss.backward()
 
-    our_loss, count, gradient_L2HPD = ours.compute_loss_and_gradient(base, module, pairs)
+    our_loss, count, gradient_L2HPD = prefixfleet_training.compute_loss_and_gradient(base, module, pairs)
 
     targets = int((inputs["labels"][:, 1:] != IGNORED_LABEL).sum())
-    gradient_PO = ours.read_gradient(theirs_PO)
+    gradient_PO = prefixfleet_training.read_gradient(theirs_PO)
     difference = float((_to_peft_layout(gradient_L2HPD) - gradient_PO).norm() / gradient_PO.norm())
     losses = our_loss, float(their_loss.detach())
     if abs(losses[0] - losses[1]) > LOSS_TOLERANCE or difference > GRADIENT_TOLERANCE or targets != count:

@@ -18,7 +18,7 @@ from components.model.delta import Delta
 from components.model.prefix.prefix import Prefix
 from components.registry.artifact import load_artifact, save_artifact
 from components.serving.interface import ArtifactRef, GenerationRequest
-from sides.fleets import make_tenant_ids
+from harness.workspaces import make_tenant_ids
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.alternating_runs import WaitForTurn, reset_peak_memory
 from torch import Tensor
 
 from components.config import BaseConfig, EngineConfig, TrainConfig
@@ -21,7 +22,6 @@ from components.training.loop import train_together as train_shard
 from components.training.objective import StepDeltas, TrainingExample
 from components.training.prepare import fit, prepare_job
 from components.training.run import TrainResult
-from sides.turns import WaitForTurn, reset_peak_memory
 
 Dtype = Literal["float32", "bfloat16"]
 

@@ -9,24 +9,24 @@ CONFIG = TrainConfig(prefix_length=3, initialization="random")
 
 
 def test_both_sides_have_one_loss_and_one_gradient(shaped: Path) -> None:
-    from sides import agreement
-    from sides.examples import draw_examples
+    from contenders import gradient_agreement
+    from harness.training_examples import draw_examples
 
-    agreed = agreement.check_agreement(lambda: None, shaped, CONFIG, draw_examples(None, 4, numbers=True))
-    assert agreed["losses"][0] == pytest.approx(agreed["losses"][1], abs=agreement.LOSS_TOLERANCE)
-    assert agreed["gradient"] < agreement.GRADIENT_TOLERANCE
+    agreed = gradient_agreement.check_agreement(lambda: None, shaped, CONFIG, draw_examples(None, 4, numbers=True))
+    assert agreed["losses"][0] == pytest.approx(agreed["losses"][1], abs=gradient_agreement.LOSS_TOLERANCE)
+    assert agreed["gradient"] < gradient_agreement.GRADIENT_TOLERANCE
     assert agreed["targets"] == sum(
         len(example.references[0].split()) + 1 for example in draw_examples(None, 4, numbers=True)
     )
 
 
 def test_a_prefix_that_is_mapped_wrongly_ends_the_benchmark(shaped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sides import agreement
-    from sides.examples import draw_examples
+    from contenders import gradient_agreement
+    from harness.training_examples import draw_examples
 
     def slots_reversed(values_L2HPD: Tensor) -> Tensor:
         return values_L2HPD.flip(2).permute(3, 0, 1, 2, 4).flatten(1)
 
-    monkeypatch.setattr(agreement, "_to_peft_layout", slots_reversed)
+    monkeypatch.setattr(gradient_agreement, "_to_peft_layout", slots_reversed)
     with pytest.raises(SystemExit, match="both sides must compute the same"):
-        agreement.check_agreement(lambda: None, shaped, CONFIG, draw_examples(None, 4, numbers=True))
+        gradient_agreement.check_agreement(lambda: None, shaped, CONFIG, draw_examples(None, 4, numbers=True))

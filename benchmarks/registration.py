@@ -1,6 +1,6 @@
 """Seconds to register 100 tenants in a direct sqlite store, beside plain `mlflow.pyfunc.log_model` for a few.
 
-    python benchmarks/registry.py [--tenants 100] [--plain 3] [--server http://host:5000]
+    python benchmarks/registration.py [--tenants 100] [--plain 3] [--server http://host:5000]
 
 Ours: run with parameters, metrics and a 40-point loss curve, version, tags and the champion alias. Plain: a pickled
 python model that uses torch and transformers, with MLflow's inference of requirements, registered under a name; its

@@ -1,6 +1,6 @@
 """Training a fleet: N tenants of one base, one epoch each, the whole time from a loaded base to the last prefix.
 
-    python benchmarks/fleet.py [--quick | --full] [--tenants 32] [--examples 200] [--shape small | --base FOLDER]
+    python benchmarks/fleet_training.py [--quick | --full] [--tenants 32] [--examples 200] [--shape small | --base ...]
 
 `peft` trains its tenants one after the other on one base, with `Trainer`'s best setting and no validation; so do we
 (`ours-solo`), and then all of them together (`ours-together`). Ours validates each tenant on one example twice. Each
@@ -12,10 +12,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from sides import ours, peft_trainer
-from sides.examples import count_tokens, draw_examples
-from sides.options import fill_options, format_spread, make_bases, make_parser
-from sides.turns import Contender, run_in_turns
+from contenders import peft_training, prefixfleet_training
+from harness.alternating_runs import Contender, run_in_turns
+from harness.options import fill_options, format_spread, make_bases, make_parser
+from harness.training_examples import count_tokens, draw_examples
 
 from components.config import EngineConfig, TrainConfig
 from components.data.schema import Example
@@ -34,7 +34,7 @@ def main() -> None:
     made.add_argument("--tenants", type=int)
     made.add_argument("--examples", type=int, help="of each tenant")
     made.add_argument(
-        "--peer", choices=peft_trainer.SETTINGS, default=peft_trainer.BEST_SETTING, help="setting of peft's side"
+        "--peer", choices=peft_training.SETTINGS, default=peft_training.BEST_SETTING, help="setting of peft's side"
     )
     made.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="what our base is loaded in")
     made.add_argument("--compile", action="store_true", help="our activations as compiled kernels")
@@ -56,13 +56,15 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
         warmup_steps=0,
         validate_every=steps,
     )
-    setting, engine = peft_trainer.SETTINGS[options.peer], EngineConfig(compile=options.compile)
+    setting, engine = peft_training.SETTINGS[options.peer], EngineConfig(compile=options.compile)
     sides = {
-        PEFT: Contender(peft_trainer.train_each, (folder, setting, config, tenants), options.tenants),
+        PEFT: Contender(peft_training.train_each, (folder, setting, config, tenants), options.tenants),
         SOLO: Contender(
-            ours.train_shards, (folder, options.dtype, config, engine, [[one] for one in tenants]), options.tenants
+            prefixfleet_training.train_shards,
+            (folder, options.dtype, config, engine, [[one] for one in tenants]),
+            options.tenants,
         ),
-        TOGETHER: Contender(ours.train_shards, (folder, options.dtype, config, engine, [tenants]), 1),
+        TOGETHER: Contender(prefixfleet_training.train_shards, (folder, options.dtype, config, engine, [tenants]), 1),
     }
     rounds = [run_in_turns(sides) for _ in range(options.rounds)]
     seconds = {name: [sum(outcomes[name].part_seconds) for outcomes in rounds] for name in sides}

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 import transformers
+from harness.alternating_runs import WaitForTurn, reset_peak_memory
+from harness.random_bases import make_zero_dropouts, silence_transformers
 from peft import PrefixTuningConfig, TaskType, get_peft_model
 
 from components.config import TrainConfig
@@ -23,8 +25,6 @@ from components.data.pairs import TokenizedPair
 from components.data.schema import Example
 from components.data.tokens import encode_examples
 from components.model.text.texts import TextCodec
-from sides.bases import make_zero_dropouts, silence_transformers
-from sides.turns import WaitForTurn, reset_peak_memory
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@ import pytest
 
 
 def test_who_waits_for_one_after_the_other_waits_for_those_before() -> None:
-    from sides.answering import compute_waits
+    from contenders.serving import compute_waits
 
     assert compute_waits([1.0, 2.0], 1, 4) == [1.0, 2.0, 1.0, 2.0]
     assert compute_waits([1.0, 2.0], 3, 5) == pytest.approx([1.0, 3.0, 4.0, 5.0, 4.0])
 
 
 def test_calls_hold_requests_of_one_tenant_and_are_of_many() -> None:
-    from sides.answering import LoadLevel, _choose_calls
+    from contenders.serving import LoadLevel, _choose_calls
 
     part = LoadLevel(tenants=3, requests_per_tenant=2, request_count=12)
     every = [[0, 3], [1, 4], [2, 5], [6, 9], [7, 10], [8, 11]]

@@ -16,6 +16,10 @@ from typing import Any
 
 import torch
 import transformers
+from harness.alternating_runs import WaitForTurn, reset_peak_memory
+from harness.random_bases import silence_transformers
+from harness.training_examples import E2E_LENGTHS
+from harness.weight_scaling import sharpen_logits
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
@@ -25,11 +29,7 @@ from components.model.base.load import Base, load_base
 from components.model.decoding import Decoding, generate_each
 from components.model.prefix.prefix import Prefix
 from components.model.text.texts import TextCodec
-from sides import peft_trainer
-from sides.bases import silence_transformers
-from sides.examples import E2E_LENGTHS
-from sides.random_weights import sharpen_logits
-from sides.turns import WaitForTurn, reset_peak_memory
+from contenders import peft_training
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def run_peft_batched(turn: WaitForTurn, task: DecodingTask, dtype: str, rows: in
     model, base = _load_transformers_model(task, dtype)
     standing = reset_peak_memory()
     tenants = sorted(set(task.tenants))
-    adapted = peft_trainer.add_prefix(model, task.slots)
+    adapted = peft_training.add_prefix(model, task.slots)
     for tenant in tenants:
         if tenant != tenants[0]:
             adapted.add_adapter(_make_adapter_name(tenant), adapted.peft_config["default"])

@@ -1,7 +1,7 @@
 """A real `prefixfleet serve` on a workspace of many tenants with two versions each, and what every one must write.
 
-The workspace is that of `sides.fleets`, its weights scaled up so that prefixes show in what the base writes; MLflow
-is a sqlite file. Knows the command line and the registry; does not know who asks.
+The workspace is that of `harness.workspaces`, its weights scaled up so that prefixes show in what the base writes;
+MLflow is a sqlite file. Knows the command line and the registry; does not know who asks.
 """
 
 import os
@@ -22,9 +22,9 @@ from components.model.decoding import Decoding, generate_text
 from components.registry.artifact import load_artifact
 from components.registry.registry import Registration, RunLog
 from components.stages.workspace import Workspace
-from sides.fleets import write_workspace
-from sides.load import save_random_artifact
-from sides.random_weights import rewrite_base, scale_matrices
+from harness.request_load import save_random_artifact
+from harness.weight_scaling import rewrite_base, scale_matrices
+from harness.workspaces import write_workspace
 
 _START_TIMEOUT_S = 120.0
 

@@ -1,6 +1,6 @@
 """A fleet's night: 1,000 tenants of which 40 changed. What `prefixfleet retrain` takes beside training and decoding.
 
-    python benchmarks/nightly.py [--tenants 1000] [--changed 40] [--nights 3] [--server] [--keep FOLDER]
+    python benchmarks/nightly_retrain.py [--tenants 1000] [--changed 40] [--nights 3] [--server] [--keep FOLDER]
 
 Every night other tenants get drops, and the flow runs in a process of its own, in a checkout with git, DVC
 (with a remote in a folder) and MLflow on sqlite, or with `--server` over HTTP, whose calls are then counted. The base
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from sides.fleets import make_tenant_ids, write_data, write_workspace
-from sides.mlflow_server import MlflowServer, run_mlflow_server
-from sides.options import format_spread
-from sides.watch import ClockSeconds, Stopwatch, add_seconds, read_clocks, subtract_seconds
+from harness.mlflow_server import MlflowServer, run_mlflow_server
+from harness.options import format_spread
+from harness.stopwatch import ClockSeconds, Stopwatch, add_seconds, read_clocks, subtract_seconds
+from harness.workspaces import make_tenant_ids, write_data, write_workspace
 
 from flows.environment import prepare_environment
 

@@ -21,7 +21,7 @@ def failing(turn: Any) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_parts_alternate_and_only_they_are_timed() -> None:
-    from sides.turns import Contender, run_in_turns
+    from harness.alternating_runs import Contender, run_in_turns
 
     outcomes = run_in_turns({"a": Contender(sleeping, (0.1, 3), 3), "b": Contender(sleeping, (0.2, 3), 3)})
     began = sorted((moment, name) for name, outcome in outcomes.items() for moment in outcome.facts["began"])
@@ -33,7 +33,7 @@ def test_parts_alternate_and_only_they_are_timed() -> None:
 
 @pytest.mark.slow
 def test_a_side_that_fails_ends_it(capfd: pytest.CaptureFixture[str]) -> None:
-    from sides.turns import Contender, run_in_turns
+    from harness.alternating_runs import Contender, run_in_turns
 
     with pytest.raises(SystemExit, match="lame failed"):
         run_in_turns({"lame": Contender(failing, (), 1)})

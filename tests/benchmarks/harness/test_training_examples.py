@@ -3,7 +3,7 @@ from statistics import mean
 
 
 def test_made_up_texts_have_the_recorded_lengths(shaped: Path) -> None:
-    from sides.examples import E2E_LENGTHS, count_tokens, draw_examples
+    from harness.training_examples import E2E_LENGTHS, count_tokens, draw_examples
 
     made = draw_examples(None, 2 * len(E2E_LENGTHS), numbers=True)
     assert sorted(count_tokens(shaped, made)) == sorted(2 * E2E_LENGTHS)
@@ -11,7 +11,7 @@ def test_made_up_texts_have_the_recorded_lengths(shaped: Path) -> None:
 
 
 def test_an_epoch_is_of_even_batches_spread_over_all_lengths() -> None:
-    from sides.examples import choose_epoch_indices
+    from harness.training_examples import choose_epoch_indices
 
     lengths = [(length, length % 7) for length in range(100, 0, -1)]
     indices = choose_epoch_indices(lengths, steps=5, batch_size=4)
