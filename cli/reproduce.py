@@ -46,10 +46,10 @@ def reproduce(
     same command goes on where it was; results that are there are not measured again. See docs/reproduction.md.
     """
     from cli.console import make_stderr, make_stdout, show_progress
-    from components.reproduction.report import write_experiment_files
+    from components.reproduction.experiment_run import find_computable_metrics, read_base_facts
+    from components.reproduction.experiment_run import reproduce as run
+    from components.reproduction.output_files import write_experiment_files
     from components.reproduction.request import make_request
-    from components.reproduction.run import find_computable_metrics, read_base_facts
-    from components.reproduction.run import reproduce as run
 
     request = make_request(
         experiment,

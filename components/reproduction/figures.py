@@ -7,10 +7,11 @@ know how they were measured.
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
+from components.data.schema import ALL_SLICE
 from components.evaluation.suites import SUITE_METRIC_LABELS
+from components.reproduction.experiment_run import ExperimentOutcome
 from components.reproduction.gather import AggregateScore, TableLine
 from components.reproduction.published import BEST_PREFIX_LENGTHS, PUBLISHED_LOW_DATA_GAIN
-from components.reproduction.run import ExperimentOutcome
 from components.reproduction.tables import compute_low_data_gains, find_main_metrics
 
 _PUBLISHED_LABELS = {"summarisation": "paper, BART-large"}
@@ -45,7 +46,7 @@ def _make_figure(width: float, height: float, columns: int, **more: Any) -> tupl
 def _draw_dots(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> Any:
     """A row for every method, a panel for every metric or slice."""
     metrics = find_main_metrics(outcome)
-    parts = [part for part in ("seen", "unseen", "all") if lines[0].find_score(metrics[0], part)]
+    parts = [part for part in ("seen", "unseen", ALL_SLICE) if lines[0].find_score(metrics[0], part)]
     panels = [(metric, part) for metric in metrics for part in parts]
     width, height = 3.0 + 3.4 * len(panels), 1.8 + 0.42 * len(lines)
     figure, all_axes = _make_figure(width, height, len(panels), sharey=True, sharex=len(metrics) == 1)
@@ -62,7 +63,7 @@ def _draw_dots(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> Any:
                 label=_find_published_label(outcome),
                 **_PUBLISHED_STYLE,
             )
-        axes.set(xlabel=_make_axis_label(metric), title=f"{part} categories" if part != "all" else "all inputs")
+        axes.set(xlabel=_make_axis_label(metric), title=f"{part} categories" if part != ALL_SLICE else "all inputs")
         _set_axis_limits(
             axes.set_xlim, [score for line in lines for part in parts if (score := line.find_score(metric, part))]
         )

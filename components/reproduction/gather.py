@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from components.data.schema import ALL_SLICE
 from components.reproduction.cells import Cell, CellResult, MetricValue
 from components.reproduction.plan import TablePoint
 from components.reproduction.published import find_published, find_unit_scale
@@ -61,7 +62,7 @@ class TableLine:
     peak_gpu_mib: float | None
     runs: int
 
-    def find_score(self, metric: str, part: str = "all") -> AggregateScore | None:
+    def find_score(self, metric: str, part: str = ALL_SLICE) -> AggregateScore | None:
         """The score of a metric on a slice, or None where there is none."""
         return next((one for one in self.scores if (one.metric, one.slice) == (metric, part)), None)
 
@@ -91,7 +92,7 @@ def compute_difference(
         return None
     suite = first.point.cells[0].suite
     return _aggregate_score(
-        metric, "all", [(sample, value) for (sample, _), value in both], find_unit_scale(suite, metric), None, None
+        metric, ALL_SLICE, [(sample, value) for (sample, _), value in both], find_unit_scale(suite, metric), None, None
     )
 
 
@@ -156,7 +157,7 @@ def _aggregate_score(
 
 
 def _find_value(result: CellResult, metric: str) -> float | None:
-    return next((one.value for one in result.values if (one.metric, one.slice) == (metric, "all")), None)
+    return next((one.value for one in result.values if (one.metric, one.slice) == (metric, ALL_SLICE)), None)
 
 
 def _find_maximum(values: Sequence[float | None]) -> float | None:

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from components.config import Metric, TrainConfig
-from components.data.schema import Example
+from components.data.schema import ALL_SLICE, Example
 from components.reproduction.cells import Cell, CellResult, MetricValue
 from components.reproduction.sampling import assign_length_quarters
 from components.reproduction.sources import PublishedDataset
@@ -116,7 +116,7 @@ def score_cell(
     scores = functions.score(cell.suite, predictions, references, slices)
     values = []
     for one in scores:
-        rows = [row for row, name in enumerate(slices) if one.slice in ("all", name)]
+        rows = [row for row, name in enumerate(slices) if one.slice in (ALL_SLICE, name)]
         ends = compute_input_interval(
             cell.suite, one.metric, one.value, [predictions[row] for row in rows], [references[row] for row in rows]
         )

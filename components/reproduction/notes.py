@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from components.evaluation.suites import SUITE_METRIC_LABELS, find_unavailable_metrics
+from components.reproduction.experiment_run import ExperimentOutcome
 from components.reproduction.gather import TableLine
 from components.reproduction.published import BEST_PREFIX_LENGTHS, find_published
-from components.reproduction.run import ExperimentOutcome
 
 _INTERVAL_SOURCE_LABELS = {
     "samples": "low-data samples",

@@ -7,17 +7,18 @@ NIST and CIDEr in their own units. GPT-2 medium for table-to-text, BART-large fo
 
 from collections.abc import Sequence
 
+from components.data.schema import ALL_SLICE
+
 PublishedKey = tuple[str, str, str, str]
 """Experiment with its data set, row, metric, slice."""
 
-ALL = "all"
 PUBLISHED_LOW_DATA_GAIN = 2.9
 """BLEU of prefix-tuning over fine-tuning in low data, the paper's mean over sizes and data sets."""
 BEST_PREFIX_LENGTHS = {"table-to-text": 10, "summarisation": 200}
 """The prefix length that the paper found best."""
 
 _E2E_COLUMNS = ("bleu", "nist", "meteor", "rougeL", "cider")
-_WEBNLG_COLUMNS = [(metric, part) for metric in ("bleu", "meteor", "ter") for part in ("seen", "unseen", ALL)]
+_WEBNLG_COLUMNS = [(metric, part) for metric in ("bleu", "meteor", "ter") for part in ("seen", "unseen", ALL_SLICE)]
 _ROUGE_COLUMNS = ("rouge1", "rouge2", "rougeL")
 
 
@@ -25,7 +26,7 @@ def _make_row(
     place: str, row: str, columns: Sequence[str | tuple[str, str]], printed: str
 ) -> dict[PublishedKey, float]:
     values = [float(text) for text in printed.replace("/", " ").split()]
-    pairs = [column if isinstance(column, tuple) else (column, ALL) for column in columns]
+    pairs = [column if isinstance(column, tuple) else (column, ALL_SLICE) for column in columns]
     return {(place, row, *pair): value for pair, value in zip(pairs, values, strict=True)}
 
 
@@ -55,7 +56,7 @@ PUBLISHED: dict[PublishedKey, float] = {
 }
 
 
-def find_published(place: str, row: str, metric: str, part: str = ALL) -> float | None:
+def find_published(place: str, row: str, metric: str, part: str = ALL_SLICE) -> float | None:
     """The printed figure of a row, metric and slice, or None where the papers print none."""
     return PUBLISHED.get((place, row, metric, part))
 

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from components.data.schema import ALL_SLICE
 from components.evaluation.suites import SUITE_METRIC_LABELS
+from components.reproduction.experiment_run import ExperimentOutcome
 from components.reproduction.gather import AggregateScore, TableLine, compute_difference
 from components.reproduction.notes import describe_setup, make_notes
 from components.reproduction.published import PUBLISHED_LOW_DATA_GAIN, find_unit_scale
-from components.reproduction.run import ExperimentOutcome
 
 _CSV_COLUMNS = (
     "experiment",
@@ -190,7 +191,7 @@ def _sort_slices(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> list
     """Slices as they were scored; those of input lengths from the shortest, and all inputs last."""
     names = list(dict.fromkeys(score.slice for line in lines for score in line.scores))
     bounds = next((result.bounds for result in outcome.results.values() if result.bounds), {})
-    return sorted(names, key=lambda name: bounds.get(name, (0, 0)) if name != "all" else (1 << 60, 0))
+    return sorted(names, key=lambda name: bounds.get(name, (0, 0)) if name != ALL_SLICE else (1 << 60, 0))
 
 
 def _make_slice_title(outcome: ExperimentOutcome, name: str) -> str:
@@ -198,7 +199,7 @@ def _make_slice_title(outcome: ExperimentOutcome, name: str) -> str:
         if name in result.bounds:
             least, greatest = result.bounds[name]
             return f"{name.capitalize()} ({least:,} to {greatest:,} source tokens)"
-    return "All inputs" if name == "all" else name.capitalize()
+    return "All inputs" if name == ALL_SLICE else name.capitalize()
 
 
 def _to_json_line(outcome: ExperimentOutcome, line: TableLine) -> dict[str, Any]:

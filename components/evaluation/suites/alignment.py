@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.errors import DataError
-from components.evaluation.suites.predictions import SystemOutputs
 from components.evaluation.suites.references import References
+from components.evaluation.suites.system_outputs import SystemOutputs
 
 _ATTRIBUTE_PATTERN = re.compile(r"\s*([^\[\],]+?)\s*\[([^\[\]]*)\]\s*(?:,|$)")
 _MAX_SHOWN_CHARS = 60

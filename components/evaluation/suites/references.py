@@ -14,7 +14,7 @@ from components.data.importers.sources import find_split, read_files
 from components.data.importers.webnlg import import_webnlg
 from components.data.schema import Example
 from components.errors import DataError
-from components.evaluation.suites.tables import (
+from components.evaluation.suites.input_tables import (
     REFERENCE_COLUMN,
     Table,
     TableRow,

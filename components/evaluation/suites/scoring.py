@@ -6,11 +6,11 @@ Knows the suites by name and no metric's arithmetic.
 import difflib
 from collections.abc import Collection, Sequence
 
+from components.data.schema import ALL_SLICE
 from components.errors import DataError, WorkspaceError
 from components.evaluation.suites import e2e, java, summarisation, triples
 from components.evaluation.suites.suite import SUITE_METRIC_LABELS, Suite, SuiteScore, UnavailableMetric
 
-ALL = "all"
 SUITES = {suite.name: suite for suite in (e2e.SUITE, triples.WEBNLG, triples.DART, summarisation.SUITE)}
 
 
@@ -103,5 +103,5 @@ def _group_rows_by_slice(slices: Sequence[str | None] | None, count: int) -> dic
     for index, name in enumerate(slices or ()):
         if name is not None:
             rows.setdefault(name, []).append(index)
-    rows.pop(ALL, None)
-    return {**{name: rows[name] for name in sorted(rows)}, ALL: list(range(count))}
+    rows.pop(ALL_SLICE, None)
+    return {**{name: rows[name] for name in sorted(rows)}, ALL_SLICE: list(range(count))}

@@ -20,8 +20,8 @@ from components.evaluation.suites import (
 )
 from components.evaluation.suites.alignment import align_outputs
 from components.evaluation.suites.e2e import repair_characters
-from components.evaluation.suites.predictions import SystemOutputs, read_system_outputs
 from components.evaluation.suites.references import References, read_references
+from components.evaluation.suites.system_outputs import SystemOutputs, read_system_outputs
 from components.storage.atomic_files import write_atomic
 
 

@@ -12,6 +12,7 @@ from components.config import BaseConfig
 from components.evaluation.suites import score_suite
 from components.model.base.load import load_base
 from components.reproduction.cells import Cell
+from components.reproduction.experiment_run import read_base_facts
 from components.reproduction.measure import (
     CellFunctions,
     compute_input_interval,
@@ -22,7 +23,6 @@ from components.reproduction.measure import (
 )
 from components.reproduction.plan import BaseFacts, plan_points
 from components.reproduction.request import make_request
-from components.reproduction.run import read_base_facts
 from components.reproduction.sources import PublishedDataset, read_published_dataset
 
 

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from cli.main import app
 from components.errors import DataError, TrainingError
 from components.reproduction.cells import read_result
+from components.reproduction.experiment_run import read_base_facts
 from components.reproduction.plan import plan_points
 from components.reproduction.process import measure_in_subprocess
 from components.reproduction.request import make_request
-from components.reproduction.run import read_base_facts
 from components.reproduction.sources import read_published_dataset
 from components.reproduction.worker import CellJob
 from components.training.checkpoint import read_saved_step

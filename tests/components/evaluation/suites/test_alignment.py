@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from components.errors import DataError
 from components.evaluation.suites.alignment import align_outputs, normalize_input
-from components.evaluation.suites.predictions import SystemOutputs
 from components.evaluation.suites.references import References
+from components.evaluation.suites.system_outputs import SystemOutputs
 
 
 def predictions(texts, inputs=None, plain=True):

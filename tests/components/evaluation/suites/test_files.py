@@ -7,8 +7,8 @@ import zipfile
 import pytest
 
 from components.errors import DataError
-from components.evaluation.suites.predictions import read_system_outputs
 from components.evaluation.suites.references import read_references
+from components.evaluation.suites.system_outputs import read_system_outputs
 
 MR = '"name[Blue Spice], eatType[pub]"'
 

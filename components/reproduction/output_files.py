@@ -3,9 +3,9 @@
 import io
 from pathlib import Path
 
+from components.reproduction.experiment_run import ExperimentOutcome
 from components.reproduction.figures import draw_figure
 from components.reproduction.gather import gather_lines
-from components.reproduction.run import ExperimentOutcome
 from components.reproduction.tables import format_csv, format_json, format_markdown
 from components.storage.atomic_files import write_atomic
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from components.errors import TrainingError, WorkspaceError
+from components.reproduction.experiment_run import reproduce
+from components.reproduction.output_files import write_experiment_files
 from components.reproduction.plan import BaseFacts
-from components.reproduction.report import write_experiment_files
 from components.reproduction.request import make_request
-from components.reproduction.run import reproduce
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.config import BaseConfig
+from components.data.schema import ALL_SLICE
 from components.errors import PrefixFleetError, TrainingError
 from components.reproduction.cells import Cell, CellResult, read_result
 from components.reproduction.plan import BaseFacts, TablePoint, plan_points
@@ -144,7 +145,7 @@ def make_cell_label(point: TablePoint, cell: Cell) -> str:
 
 
 def _format_scores(result: CellResult) -> str:
-    return ", ".join(f"{value.metric} {value.value:.4g}" for value in result.values if value.slice == "all")
+    return ", ".join(f"{value.metric} {value.value:.4g}" for value in result.values if value.slice == ALL_SLICE)
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from components.reproduction.cells import CellResult
+from components.reproduction.experiment_run import ExperimentOutcome
+from components.reproduction.output_files import write_experiment_files
 from components.reproduction.plan import BaseFacts, plan_points
-from components.reproduction.report import write_experiment_files
 from components.reproduction.request import make_request
-from components.reproduction.run import ExperimentOutcome
 from components.reproduction.sources import PublishedDataset, read_published_dataset
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.errors import DataError
-from components.evaluation.suites.tables import OUTPUT_COLUMNS, Table, find_column, find_input_column, read_table
+from components.evaluation.suites.input_tables import OUTPUT_COLUMNS, Table, find_column, find_input_column, read_table
 
 
 @dataclass(frozen=True, slots=True)
