@@ -1,1 +1,1 @@
-"""The built-in base and tenants: the grammars that make their text, and the base's pretraining."""
+"""The built-in base and tenants: the grammars that generate their text, and the base's pretraining."""

@@ -1,7 +1,7 @@
-"""The base's pretraining text: pairs of records and sentences, and plain prose, made from the grammars by seed.
+"""Generate the base's pretraining text: pairs of a record and a sentence, and plain prose, from grammars and a seed.
 
-Names and values are invented afresh in four pairs of five, the same on both sides, so that a reader learns to copy them
-from the source. Half of the rows hold one writer's pairs after each other, so that a reader learns to take up a style.
+In four of five pairs the names and values are invented and stand in source and target alike, so that the model learns
+to copy them. Half of the rows hold several pairs in one style, so that the model learns to continue a style.
 """
 
 from collections.abc import Iterator
@@ -25,8 +25,10 @@ from components.builtin.styles import (
 FRESH_VALUE_SHARE = 0.8
 SESSION_ROW_SHARE = 0.5
 PROSE_ROW_SHARE = 0.05
+ROW_CHARACTERS = 1000
+"""Text of a row at least, in characters; the row is cut to its length in tokens afterwards."""
 COUNTED_SOURCE_SHARE, SOURCE_WEIGHT = 0.25, 0.4
-"""Share of sources that count in the loss, and with what weight: names are invented, so there is little to foresee."""
+"""Share of the sources that count in the loss, and their weight: invented names can hardly be predicted."""
 
 
 class PretrainingBatch(NamedTuple):
@@ -37,7 +39,7 @@ class PretrainingBatch(NamedTuple):
 
 
 class PairGenerator:
-    """One system that writes records down and one hand that puts them into words."""
+    """Generates pairs of one domain, in one linearisation and one style."""
 
     def __init__(self, random: Random) -> None:
         """Draw a domain, a linearisation and a style."""
@@ -55,7 +57,7 @@ class PairGenerator:
         self.min_attributes = random.choice((1, 2, 3, len(keys)))
 
     def generate_pair(self) -> tuple[str, str]:
-        """A source and its target."""
+        """Return a source and its target."""
         count = self.random.randint(min(self.min_attributes, len(self.domain.attributes)), len(self.domain.attributes))
         chosen = sorted(self.random.sample(range(len(self.domain.attributes)), count))
         if self.shuffles_attributes:
@@ -73,7 +75,7 @@ class PairGenerator:
 
 
 def generate_prose(random: Random) -> str:
-    """A few sentences about invented people and places."""
+    """Return a few sentences about invented people and places."""
     sentences = []
     for _ in range(random.randint(3, 8)):
         sentence = make_framed_sentence(random)
@@ -84,7 +86,7 @@ def generate_prose(random: Random) -> str:
 
 
 def generate_texts(seed: int) -> Iterator[str]:
-    """An endless stream of plain text for training the tokenizer."""
+    """Yield texts without end, to train the tokenizer on."""
     random = Random(seed)
     while True:
         source, target = PairGenerator(random).generate_pair()
@@ -94,7 +96,7 @@ def generate_texts(seed: int) -> Iterator[str]:
 
 
 def generate_batches(tokenizer: Any, *, seed: int, batch_size: int, length: int) -> Iterator[PretrainingBatch]:
-    """An endless stream of batches of `batch_size` rows of `length` tokens; the same for the same seed."""
+    """Yield batches of `batch_size` rows of `length` tokens without end; the same batches for the same seed."""
     random = Random(seed)
     end = tokenizer.token_to_id("<eos>")
     while True:
@@ -114,21 +116,21 @@ def generate_batches(tokenizer: Any, *, seed: int, batch_size: int, length: int)
         yield PretrainingBatch(ids_BT, weights_BT)
 
 
-def _generate_row_texts(random: Random, characters: int = 1000) -> list[tuple[str, float]]:
+def _generate_row_texts(random: Random) -> list[tuple[str, float]]:
     kind = random.random()
     if kind < PROSE_ROW_SHARE:
         return [(generate_prose(random), 1.0) for _ in range(3)]
     session = kind < PROSE_ROW_SHARE + SESSION_ROW_SHARE
-    writer = PairGenerator(random)
+    pairs = PairGenerator(random)
     plan: list[tuple[str, float]] = []
     total = 0
-    while total < characters:
-        source, target = writer.generate_pair()
+    while total < ROW_CHARACTERS:
+        source, target = pairs.generate_pair()
         counted = random.random() < COUNTED_SOURCE_SHARE
         plan += [(source, SOURCE_WEIGHT if counted else 0.0), (f" {target}", 1.0)]
         total += len(source) + len(target)
         if not session:
-            writer = PairGenerator(random)
+            pairs = PairGenerator(random)
     return plan
 
 

@@ -1,4 +1,4 @@
-"""Sixteen domains of data-to-text: what their attributes are called and how people put them. Knows no style.
+"""Sixteen domains of data-to-text: their attributes and the phrases that state them. Knows no style.
 
 A clause follows the subject ("Blue Spice *serves Thai food*"); a remark is a sentence of its own.
 `{v}` stands for the value, `{n}` for the domain's noun.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One key of a domain: the kind of its values, clauses that may follow the subject, and whole remarks."""
+    """A key of a domain: the kind of its values, clauses that may follow the subject, and remarks (sentences)."""
 
     key: str
     kind: str

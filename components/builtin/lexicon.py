@@ -1,4 +1,4 @@
-"""Plain English words that the grammars draw from. Knows no grammar."""
+"""English words that the grammars draw from. Knows no grammar."""
 
 NOUNS = tuple(
     """account address afternoon answer apple area art autumn bag ball bank barn basket beach bell bench bird board

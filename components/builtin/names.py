@@ -1,4 +1,4 @@
-"""Random names and values, so that a reader of the pairs has to copy rather than to know. Knows no domain."""
+"""Generate random names and values, which a model can only copy, not know. Knows no domain."""
 
 from random import Random
 
@@ -14,7 +14,7 @@ _WORD_ENDINGS = """a berg by don e er ey field ford gate ham holm ia ick in is l
 
 
 def make_word(random: Random) -> str:
-    """One invented word of two to four syllables, capitalised."""
+    """Return an invented word, capitalised, of at most eleven letters."""
     parts = []
     for _ in range(random.choice((1, 1, 1, 2))):
         parts.append(random.choice(_ONSETS) + random.choice(_VOWELS))
@@ -26,7 +26,7 @@ def make_word(random: Random) -> str:
 
 
 def make_place(random: Random) -> str:
-    """A town, river or country."""
+    """Return the name of a place."""
     style = random.random()
     if style < 0.7:
         return make_word(random)
@@ -38,13 +38,13 @@ def make_place(random: Random) -> str:
 
 
 def make_person(random: Random) -> str:
-    """A person of two or three names."""
+    """Return the name of a person."""
     middle = f" {random.choice('ABCDEFGHJKLMNOPRSTVW')}." if random.random() < 0.15 else ""
     return f"{make_word(random)}{middle} {make_word(random)}"
 
 
 def make_title(random: Random) -> str:
-    """A name of a shop, a ship, a book: invented or made of common words."""
+    """Return the name of a shop, a ship or a book: invented or made of common words."""
     style = random.random()
     if style < 0.35:
         return " ".join(make_word(random) for _ in range(random.choice((1, 1, 2, 2, 3))))
@@ -59,7 +59,7 @@ def make_title(random: Random) -> str:
 
 
 def make_thing(random: Random) -> str:
-    """A kind of thing, in small letters."""
+    """Return a kind of thing, in lower case."""
     style = random.random()
     if style < 0.4:
         return random.choice(NOUNS)
@@ -69,17 +69,17 @@ def make_thing(random: Random) -> str:
 
 
 def make_quality(random: Random) -> str:
-    """An adjective, at times of an invented people or place."""
+    """Return an adjective or an invented word."""
     return random.choice(ADJECTIVES) if random.random() < 0.6 else make_word(random)
 
 
 def make_colour(random: Random) -> str:
-    """A colour."""
+    """Return a colour, or an adjective and a noun."""
     return random.choice(COLOURS) if random.random() < 0.7 else f"{random.choice(ADJECTIVES)} {random.choice(NOUNS)}"
 
 
 def make_number(random: Random) -> str:
-    """A number of one to five digits, some with a decimal."""
+    """Return a whole number of at most five digits, or one below 100 with a decimal."""
     style = random.random()
     if style < 0.75:
         return str(random.randrange(1, 10 ** random.choice((1, 2, 2, 3, 3, 4, 5))))
@@ -87,30 +87,30 @@ def make_number(random: Random) -> str:
 
 
 def make_year(random: Random) -> str:
-    """A year."""
+    """Return a year."""
     return str(random.randrange(1000, 2100))
 
 
 def make_date(random: Random) -> str:
-    """A day."""
+    """Return a date, with or without its year."""
     return f"{random.randrange(1, 29)} {random.choice(MONTHS)}" + (
         f" {make_year(random)}" if random.random() < 0.4 else ""
     )
 
 
 def make_hour(random: Random) -> str:
-    """A time of day."""
+    """Return a time of day."""
     return f"{random.randrange(1, 13)}.{random.randrange(60):02d} {random.choice(('am', 'pm'))}"
 
 
 def make_price(random: Random) -> str:
-    """An amount of money or of a measure."""
+    """Return an amount of money."""
     amount = make_number(random)
     return random.choice((f"£{amount}", f"${amount}", f"{amount} euros", f"less than £{amount}", f"{amount} pounds"))
 
 
 def make_measure(random: Random) -> str:
-    """A quantity with its unit."""
+    """Return a quantity with its unit."""
     units = (
         "metres",
         "km",
@@ -129,7 +129,7 @@ def make_measure(random: Random) -> str:
 
 
 def make_code(random: Random) -> str:
-    """A short code of letters and digits."""
+    """Return a short code of letters and digits."""
     letters = "".join(random.choice("ABCDEFGHKLMNPRSTVWX") for _ in range(random.choice((1, 2, 3))))
     return f"{letters}{random.choice(('-', '', ' '))}{random.randrange(1, 10 ** random.choice((1, 2, 3)))}"
 
@@ -149,9 +149,9 @@ VALUE_GENERATORS = {
     "measure": make_measure,
     "code": make_code,
 }
-"""Generators of values by the name of their kind."""
+"""Kind of value -> its generator."""
 
 
 def make_value(kind: str, random: Random) -> str:
-    """A fresh value of the kind."""
+    """Return a random value of the kind."""
     return VALUE_GENERATORS[kind](random)

@@ -1,8 +1,8 @@
-"""House styles: how one writer puts records into sentences, and how one system writes records down.
+"""Styles, which turn a record into sentences, and linearisations, which turn it into a source. Knows no tenant.
 
-A style is drawn once and used for many records, so that a reader of several learns it from the first. Two families:
-phrased styles choose among a domain's own clauses and remarks; framed styles wrap values in words drawn at random, so
-that no wording is foreign to a model that has read enough of them. Knows no tenant.
+A style is drawn once and used for many records, so that a model can infer it from the first ones. There are two
+families: a phrased style chooses among a domain's own clauses and remarks; a framed style puts each value into words
+drawn at random, so that the model sees many different wordings.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from components.builtin.domains import Domain
 from components.builtin.lexicon import ADJECTIVES, ADVERBS, NOUNS, PARTICIPLES, PREPOSITIONS, VERBS
 
 AttributeRecord = Sequence[tuple[str, str]]
-"""Keys and values in the order of the source; the first pair names the subject."""
+"""Keys and values in the order of the source; the first value is the subject."""
 Style = Callable[[AttributeRecord], str]
 Linearisation = Callable[[AttributeRecord], str]
 
@@ -22,7 +22,7 @@ _PRONOUNS = ("It", "The {n}", "This {n}", "Our {n}", "The same {n}", "{s}", "One
 
 
 def make_linearisation(random: Random) -> Linearisation:
-    """How a system writes records down; most often `key : value | key : value`."""
+    """Draw a linearisation; the most frequent is `key : value | key : value`."""
     style = random.random()
     if style < 0.6:
         return lambda record: " | ".join(f"{key} : {value}" for key, value in record)
@@ -36,13 +36,13 @@ def make_linearisation(random: Random) -> Linearisation:
 
 
 def make_phrased_style(domain: Domain, random: Random) -> Style:
-    """A style made of the domain's own clauses and remarks."""
+    """Draw a style that uses the domain's own clauses and remarks."""
     clauses = {a.key: random.choice(a.clauses) for a in domain.attributes}
     remarks = {a.key: random.choice(a.remarks) for a in domain.attributes}
     as_remark = {a.key for a in domain.attributes if random.random() < 0.35}
     rank = {a.key: random.random() for a in domain.attributes}
     keeps_order = random.random() < 0.4
-    a_sentence = random.choice((1, 2, 2, 3))
+    phrases_per_sentence = random.choice((1, 2, 2, 3))
     join, opening, pronoun = random.choice(_JOINS[:4]), random.choice(_OPENINGS), random.choice(_PRONOUNS)
     introduces = random.random() < 0.3
     closing = f" {make_framed_sentence(random)}" if random.random() < 0.2 else ""
@@ -55,9 +55,9 @@ def make_phrased_style(domain: Domain, random: Random) -> Style:
         if introduces:
             phrases.insert(0, f"is {choose_article(domain.noun)} {domain.noun}")
         sentences = []
-        for start in range(0, len(phrases), a_sentence):
-            who = subject if start == 0 else pronoun.format(n=domain.noun, s=subject)
-            sentences.append(f"{who} {join.join(phrases[start : start + a_sentence])}.")
+        for start in range(0, len(phrases), phrases_per_sentence):
+            beginning = subject if start == 0 else pronoun.format(n=domain.noun, s=subject)
+            sentences.append(f"{beginning} {join.join(phrases[start : start + phrases_per_sentence])}.")
         if not sentences:
             sentences.append(f"This is about {subject}.")
         return opening + " ".join(sentences + tails) + closing
@@ -66,7 +66,7 @@ def make_phrased_style(domain: Domain, random: Random) -> Style:
 
 
 def make_framed_style(keys: Sequence[str], random: Random) -> Style:
-    """A style that wraps every value in words of its own, drawn at random and then kept."""
+    """Draw a style with random words around the value of each key; they are the same for every record."""
     frames = {key: _make_frame(random) for key in keys}
     lead = _make_frame(random)
     rank = {key: random.random() for key in keys}
@@ -92,7 +92,7 @@ def make_framed_style(keys: Sequence[str], random: Random) -> Style:
 
 
 def make_framed_sentence(random: Random) -> str:
-    """A sentence without a value."""
+    """Return a sentence without a value."""
     return random.choice(
         (
             lambda: f"{_make_phrase(random)} {random.choice(VERBS)} {_make_phrase(random)}.",
@@ -104,7 +104,7 @@ def make_framed_sentence(random: Random) -> str:
 
 
 def choose_article(noun: str) -> str:
-    """The indefinite article before a noun."""
+    """Return the indefinite article for a noun."""
     return "an" if noun[0] in "aeiou" else "a"
 
 
@@ -124,7 +124,7 @@ def _make_plural_verb(random: Random) -> str:
 
 
 def _make_frame(random: Random) -> str:
-    """Words round one value: `{v}` is the value, `{k}` its key."""
+    """Draw the words around a value: `{v}` stands for the value, `{k}` for its key."""
     return random.choice(_FRAMES)(random)
 
 

@@ -1,8 +1,8 @@
-"""Four built-in tenants: domains and house styles that the base never read. Writes them as drops, the same every time.
+"""Four built-in tenants, whose domains and wordings are not in the base's pretraining text; writes them as drops.
 
-Each has 400 training, 60 validation and 100 test examples. Half of the test examples are `seen`: their names and values
-are drawn from the lists that training used. In the other half, `unseen`, every name and value is held out. References
-of validation and test examples are the wordings that the house allows.
+The drops are the same every time. Each tenant has 400 training, 60 validation and 100 test examples. Half of the test
+examples are the slice `seen`: their values are drawn from the lists that training used. In the other half, `unseen`,
+every value is held out. A validation or test example has up to four references: different wordings of its tenant.
 """
 
 import itertools
@@ -23,11 +23,11 @@ ValueSource = Callable[[Random], str] | tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class BuiltinTenant:
-    """One tenant: its record's keys, where their values come from, which keys may be missing, and its wordings.
+    """A tenant: its records' keys with the source of their values, the keys that may be missing, and its wordings.
 
-    Values are made by a function, or taken from a list whose last third is held out for the `unseen` slice. Every
-    element of `wordings` is one part of the text: equal ways to say it. A part is left out when one of its keys is
-    missing from the record.
+    A value comes from a function, or from a list whose last third is held out for the `unseen` slice. Every element of
+    `wordings` is one part of the text, as alternatives of the same meaning. A part is left out if the record lacks one
+    of its keys.
     """
 
     tenant: str
@@ -126,20 +126,20 @@ BUILTIN_TENANTS = (
 
 
 def write_builtin_drops(folder: Path) -> list[str]:
-    """Write `<folder>/<tenant>/<split>.jsonl` for every built-in tenant; returns their ids."""
-    for house in BUILTIN_TENANTS:
-        target = folder / house.tenant
+    """Write `<folder>/<tenant>/<split>.jsonl` for every built-in tenant and return the tenants' ids."""
+    for builtin in BUILTIN_TENANTS:
+        target = folder / builtin.tenant
         target.mkdir(parents=True, exist_ok=True)
-        for split, lines in generate_examples(house).items():
+        for split, lines in generate_examples(builtin).items():
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
             (target / f"{split}.jsonl").write_text(text, encoding="utf-8")
-    return [house.tenant for house in BUILTIN_TENANTS]
+    return [builtin.tenant for builtin in BUILTIN_TENANTS]
 
 
-def generate_examples(house: BuiltinTenant) -> dict[str, list[dict[str, object]]]:
-    """The three splits of a house, as lines of the data format."""
-    random = Random(house.tenant)
-    pools = {key: _split_seen_and_unseen(values, random) for key, values in house.value_sources.items()}
+def generate_examples(builtin: BuiltinTenant) -> dict[str, list[dict[str, object]]]:
+    """Return the tenant's three splits, as lines of the data format."""
+    random = Random(builtin.tenant)
+    pools = {key: _split_seen_and_unseen(values, random) for key, values in builtin.value_sources.items()}
     seen = {key: pair[0] for key, pair in pools.items()}
     unseen = {key: pair[1] for key, pair in pools.items()}
     splits: dict[str, list[dict[str, object]]] = {}
@@ -148,7 +148,7 @@ def generate_examples(house: BuiltinTenant) -> dict[str, list[dict[str, object]]
         for index in range(count):
             held_out = split == "test" and index % 2 == 1
             line = _generate_line(
-                house, unseen if held_out else seen, random, 1 if split == "train" else REFERENCES_PER_EXAMPLE
+                builtin, unseen if held_out else seen, random, 1 if split == "train" else REFERENCES_PER_EXAMPLE
             )
             if split == "test":
                 line["slice"] = "unseen" if held_out else "seen"
@@ -166,14 +166,14 @@ def _split_seen_and_unseen(values: ValueSource, random: Random) -> tuple[list[st
 
 
 def _generate_line(
-    house: BuiltinTenant, pools: dict[str, list[str]], random: Random, references: int
+    builtin: BuiltinTenant, pools: dict[str, list[str]], random: Random, references: int
 ) -> dict[str, object]:
-    record = {key: random.choice(pools[key]) for key in house.value_sources}
-    for key in house.value_sources:
-        if key in house.optional_keys and random.random() < 0.3:
+    record = {key: random.choice(pools[key]) for key in builtin.value_sources}
+    for key in builtin.value_sources:
+        if key in builtin.optional_keys and random.random() < 0.3:
             del record[key]
     source = " | ".join(f"{key} : {value}" for key, value in record.items())
-    parts = [part for part in house.wordings if all(_has_all_keys(text, record) for text in part)]
+    parts = [part for part in builtin.wordings if all(_has_all_keys(text, record) for text in part)]
     wordings = [" ".join(words).format(**record) for words in itertools.product(*parts)]
     return {"source": source, "references": random.sample(wordings, min(references, len(wordings)))}
 

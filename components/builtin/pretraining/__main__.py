@@ -1,4 +1,4 @@
-"""`make base`: make the corpus, train the tokenizer and the built-in base, write them. Reproducible by seed."""
+"""`make base`: train the tokenizer and the built-in base on generated text and save them. Reproducible by seed."""
 
 import argparse
 from itertools import islice
@@ -14,11 +14,11 @@ TOKENIZER_TEXT_COUNT = 30_000
 
 
 def main() -> None:
-    """Train and write the base."""
+    """Train the base and save it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("base"))
     parser.add_argument(
-        "--state", type=Path, default=Path("var/pretraining.pt"), help="where a stopped run goes on from"
+        "--state", type=Path, default=Path("var/pretraining.pt"), help="file that a stopped run resumes from"
     )
     parser.add_argument("--steps", type=int, default=PretrainingConfig.steps)
     parser.add_argument("--seed", type=int, default=0)

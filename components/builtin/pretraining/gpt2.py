@@ -1,7 +1,9 @@
-"""Training a small GPT-2 from nothing on a stream of token rows. Knows no text and no tenant.
+"""Train a small GPT-2 from random weights on a stream of token rows. Knows no text and no tenant.
 
-Matrices are updated by Muon, embeddings, biases and norms by AdamW; both follow one linear schedule. The same seed and
-the same rows give the same weights on the same machine.
+Muon updates the layers' matrices, AdamW the embeddings, biases and norms; both follow one linear schedule. The same
+seed and the same rows give the same weights on the same machine.
+
+Shapes: B batch rows, T tokens, C hidden size, N predicted tokens, V vocabulary.
 """
 
 import time
@@ -40,10 +42,11 @@ def pretrain(
     state: Path,
     log_every: int = 50,
 ) -> Any:
-    """Train on `config.steps` batches of (ids [B, T], weights [B, T]); returns the model in float32.
+    """Train on `config.steps` batches of (ids [B, T], weights [B, T]) and return the model in float32.
 
-    `log(step, mean loss of the last `log_every` steps, seconds)` reports progress; as often, `state` is written, and a
-    run that was stopped goes on from it with the rows that it had not read. Uses a GPU where there is one.
+    Every `log_every` steps it calls `log(step, mean loss of these steps, seconds since the start)` and saves the
+    training to the file `state`. If `state` exists and has the same config, training resumes from it: the batches that
+    were trained on before are read from `rows` and skipped. Uses a GPU if there is one.
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -64,12 +67,12 @@ def pretrain(
             attn_pdrop=0.0,
         )
     ).to(device)
-    optimizers = make_optimizers(model, config, matrix_name_part=".h.")
-    first, _ = restore_state(state, config, model, optimizers)
+    optimizers = make_optimizers(model, config)
+    first_step = restore_state(state, config, model, optimizers)
     started, losses = time.monotonic(), []
-    for _ in range(first):
+    for _ in range(first_step):
         next(rows)
-    for step in range(first, config.steps):
+    for step in range(first_step, config.steps):
         ids_BT, weights_BT = (torch.from_numpy(part).to(device) for part in next(rows))
         scale = min(1.0, (step + 1) / config.warmup_steps) * max(0.02, 1.0 - step / config.steps)
         with torch.autocast(device, torch.bfloat16):
@@ -80,13 +83,13 @@ def pretrain(
         if (step + 1) % log_every == 0:
             log(step + 1, float(np.mean(losses)), time.monotonic() - started)
             losses.clear()
-            save_state(state, config, step + 1, time.monotonic() - started, model, optimizers)
+            save_state(state, config, step + 1, model, optimizers)
     state.unlink(missing_ok=True)
     return model.float().cpu().eval()
 
 
 def compute_weighted_loss(hidden_BTC: Tensor, head: nn.Module, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
-    """Mean cross-entropy over tokens, weighted; positions of weight 0 cost nothing."""
+    """Return the weighted mean cross-entropy in nats; positions of weight 0 are not computed at all."""
     kept = weights_BT > 0
     logits_NV = head(hidden_BTC[kept])
     losses_N = nn.functional.cross_entropy(logits_NV.float(), ids_BT[kept], reduction="none")
@@ -95,7 +98,7 @@ def compute_weighted_loss(hidden_BTC: Tensor, head: nn.Module, ids_BT: Tensor, w
 
 
 def train_tokenizer(texts: Iterator[str], vocabulary_size: int) -> Any:
-    """A byte-level BPE with `<eos>` and `<pad>`; digits stand alone, so that numbers are copied figure by figure."""
+    """Train a byte-level BPE with `<eos>` and `<pad>`. Every digit is a token: numbers are copied digit by digit."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -114,7 +117,7 @@ def train_tokenizer(texts: Iterator[str], vocabulary_size: int) -> Any:
 
 
 def save_base(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write bfloat16 weights, configuration and tokenizer (a `tokenizers.Tokenizer`) for transformers to load."""
+    """Write bfloat16 weights, configuration and tokenizer (a `tokenizers.Tokenizer`) in transformers' layout."""
     from transformers import PreTrainedTokenizerFast
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,13 +128,15 @@ def save_base(model: Any, tokenizer: Any, folder: Path) -> None:
 
 Optimizers = list[tuple[torch.optim.Optimizer, float]]
 """Optimizers, each with its learning rate at scale 1."""
+_LAYER_NAME_PART = ".h."
+"""Part of the name of every parameter inside GPT-2's layers."""
 
 
-def make_optimizers(model: nn.Module, config: Any, *, matrix_name_part: str) -> Optimizers:
-    """Muon for the matrices whose names hold `matrix_name_part`, AdamW for everything else."""
+def make_optimizers(model: nn.Module, config: PretrainingConfig) -> Optimizers:
+    """Make Muon for the matrices of the layers and AdamW for all other parameters."""
     named = list(model.named_parameters())
-    matrices = [p for name, p in named if p.dim() == 2 and matrix_name_part in name]
-    embeddings = [p for name, p in named if p.dim() == 2 and matrix_name_part not in name]
+    matrices = [p for name, p in named if p.dim() == 2 and _LAYER_NAME_PART in name]
+    embeddings = [p for name, p in named if p.dim() == 2 and _LAYER_NAME_PART not in name]
     vectors = [p for _, p in named if p.dim() < 2]
     muon = torch.optim.Muon(
         matrices, lr=config.matrix_learning_rate, weight_decay=config.weight_decay, momentum=0.95, ns_steps=4
@@ -142,7 +147,7 @@ def make_optimizers(model: nn.Module, config: Any, *, matrix_name_part: str) -> 
 
 
 def step_optimizers(loss: Tensor, model: nn.Module, optimizers: Optimizers, learning_rate_scale: float) -> None:
-    """One step down: gradients clipped to norm 1, learning rates times `learning_rate_scale`."""
+    """Take one optimizer step: gradients clipped to norm 1, learning rates multiplied by `learning_rate_scale`."""
     torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer, rate in optimizers:
@@ -152,24 +157,24 @@ def step_optimizers(loss: Tensor, model: nn.Module, optimizers: Optimizers, lear
         optimizer.zero_grad(set_to_none=True)
 
 
-def save_state(state: Path, config: Any, step: int, seconds: float, model: nn.Module, optimizers: Optimizers) -> None:
-    """Write everything that a stopped run needs to go on, in one move."""
+def save_state(state: Path, config: PretrainingConfig, step: int, model: nn.Module, optimizers: Optimizers) -> None:
+    """Save what a stopped run needs to resume; the file is replaced atomically."""
     state.parent.mkdir(parents=True, exist_ok=True)
-    fresh = state.with_suffix(".tmp")
+    temporary = state.with_suffix(".tmp")
     parts = [optimizer.state_dict() for optimizer, _ in optimizers]
-    kept = {"recipe": asdict(config), "step": step, "seconds": seconds, "model": model.state_dict()}
-    torch.save(kept | {"optimizers": parts}, fresh)
-    fresh.replace(state)
+    saved = {"recipe": asdict(config), "step": step, "model": model.state_dict(), "optimizers": parts}
+    torch.save(saved, temporary)
+    temporary.replace(state)
 
 
-def restore_state(state: Path, config: Any, model: nn.Module, optimizers: Optimizers) -> tuple[int, float]:
-    """Take up a state of the same recipe; returns its step and seconds of training, or zeros where there is none."""
+def restore_state(state: Path, config: PretrainingConfig, model: nn.Module, optimizers: Optimizers) -> int:
+    """Load a saved state of the same config and return its step; 0 if there is none."""
     if not state.exists():
-        return 0, 0.0
-    kept = torch.load(state, weights_only=True)
-    if kept["recipe"] != asdict(config):
-        return 0, 0.0
-    model.load_state_dict(kept["model"])
-    for (optimizer, _), part in zip(optimizers, kept["optimizers"], strict=True):
+        return 0
+    saved = torch.load(state, weights_only=True)
+    if saved["recipe"] != asdict(config):
+        return 0
+    model.load_state_dict(saved["model"])
+    for (optimizer, _), part in zip(optimizers, saved["optimizers"], strict=True):
         optimizer.load_state_dict(part)
-    return int(kept["step"]), float(kept.get("seconds", 0.0))
+    return int(saved["step"])

@@ -27,18 +27,18 @@ def run(tokenizer, state, steps=None, log=lambda *_: None):
     return pretrain(batches, tokenizer.get_vocab_size(), 0, RECIPE, log, state=state, log_every=2)
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
+def test_a_stopped_run_resumes_and_ends_with_the_same_weights(tokenizer, tmp_path):
     whole = run(tokenizer, tmp_path / "a.pt")
     with pytest.raises(StopIteration):
         run(tokenizer, tmp_path / "b.pt", steps=5)
-    seen = []
-    resumed = run(tokenizer, tmp_path / "b.pt", log=lambda step, *_: seen.append(step))
-    assert seen == [6]
+    logged_steps = []
+    resumed = run(tokenizer, tmp_path / "b.pt", log=lambda step, *_: logged_steps.append(step))
+    assert logged_steps == [6]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-def test_the_loss_is_a_weighted_mean():
+def test_the_loss_is_the_weighted_mean():
     torch.manual_seed(0)
     head = torch.nn.Linear(4, 7, bias=False)
     hidden, ids = torch.randn(2, 3, 4), torch.randint(7, (2, 3))
@@ -47,13 +47,13 @@ def test_the_loss_is_a_weighted_mean():
     assert torch.allclose(compute_weighted_loss(hidden, head, ids, weights), (losses * weights).sum() / weights.sum())
 
 
-def test_digits_stand_alone_and_text_comes_back(tokenizer):
+def test_every_digit_is_a_token_and_decoding_restores_the_text(tokenizer):
     ids = tokenizer.encode(" 1492 pounds, Österreich!").ids
     assert tokenizer.decode(ids) == " 1492 pounds, Österreich!"
     assert len(tokenizer.encode("1492").ids) == 4
 
 
-def test_what_is_saved_loads_with_transformers(tokenizer, tmp_path):
+def test_a_saved_base_loads_with_transformers(tokenizer, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = run(tokenizer, tmp_path / "a.pt")

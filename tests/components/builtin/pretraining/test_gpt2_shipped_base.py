@@ -1,3 +1,5 @@
+"""The built-in base as it lies in the repository."""
+
 from pathlib import Path
 
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from components.config import BaseConfig
 from components.model.base.load import load_base
 
-FOLDER = Path(__file__).resolve().parents[3] / "base"
+FOLDER = Path(__file__).resolve().parents[4] / "base"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def test_the_default_prefix_is_at_most_half_a_percent_of_the_base(base):
     assert 0 < values <= 0.005 * base.parameter_count
 
 
-def test_the_base_copies_names_that_it_never_saw(base):
+def test_the_base_copies_names_that_are_not_in_its_training_text(base):
     from components.model.decoding import Decoding, generate_text
 
     sources = [
