@@ -1,1 +1,1 @@
-"""Scores, reports and gates. Pure functions of predictions and references."""
+"""Scores, reports and the quality gate: functions of predictions and references."""

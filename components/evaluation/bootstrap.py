@@ -1,9 +1,9 @@
-"""Bootstrap intervals of corpus scores and of their differences. Pure: sentence statistics and a seed in, numbers out.
+"""Bootstrap intervals of corpus scores and of their differences: functions of sentence statistics and a seed.
 
-Sentences are drawn with replacement; a sample is kept as how often each sentence was drawn, so that all samples'
-statistics are one matrix product. Intervals are percentile intervals, two-sided: each end leaves out
-(1 - confidence) / 2 of the samples. Paired differences use one set of draws for both systems (Koehn 2004,
-"Statistical significance tests for machine translation evaluation").
+Sentences are drawn with replacement. A sample is stored as the number of times that each sentence was drawn, so that
+one matrix product gives the statistics of all samples. Intervals are two-sided percentile intervals:
+(1 - confidence) / 2 of the samples lie beyond each end. Paired differences use the same draws for both systems (Koehn
+2004, "Statistical significance tests for machine translation evaluation").
 
 Shapes: N sentences, K statistics of a metric, S samples.
 """
@@ -21,7 +21,7 @@ _DRAWS_PER_BLOCK = 4_000_000
 def bootstrap_interval(
     metric: Metric, statistics_NK: Array, samples: int, confidence: float, seed: int
 ) -> tuple[float, float]:
-    """The low and high end of the corpus score's confidence interval, in the metric's points."""
+    """Return the low and the high end of the corpus score's confidence interval, in the metric's points."""
     scores_S = np.concatenate(
         [
             compute_scores_from_sums(metric, counts_SN @ statistics_NK)
@@ -34,7 +34,7 @@ def bootstrap_interval(
 def bootstrap_paired_difference(
     metric: Metric, statistics_a_NK: Array, statistics_b_NK: Array, samples: int, confidence: float, seed: int
 ) -> tuple[float, float, float]:
-    """Score of `a` minus score of `b` on the same N sentences, with its low and high end, in the metric's points."""
+    """Return the score of `a` minus that of `b` on the same N sentences and its interval's ends, in points."""
     assert statistics_a_NK.shape == statistics_b_NK.shape  # noqa: S101
     differences_S = np.concatenate(
         [
@@ -48,7 +48,7 @@ def bootstrap_paired_difference(
 
 
 def _draw_counts(sentences: int, samples: int, seed: int) -> Iterator[Array]:
-    """How often each sentence is drawn, [S, N], in blocks that fit in memory."""
+    """Yield how often each sentence is drawn, [S, N], in blocks of samples to limit memory."""
     generator = np.random.default_rng(seed)
     block = max(1, _DRAWS_PER_BLOCK // sentences)
     for start in range(0, samples, block):

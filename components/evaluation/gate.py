@@ -1,14 +1,14 @@
-"""The gate: may this prefix serve? Pure: reports and predictions in, a verdict with every check's numbers out.
+"""The quality gate: decide from reports and predictions whether a candidate may serve.
 
-Two kinds of check:
+There are two kinds of check:
     floor             the metric on the whole split is at least its floor (TER: at most its ceiling);
     non-inferiority   the candidate is not worse than the champion by `margin` points or more: the unfavourable end of
-                      the paired bootstrap interval of (candidate - champion) lies inside the margin, overall and on
-                      every slice of at least `min_slice` examples.
+                      the paired bootstrap interval of (candidate - champion) lies inside the margin, on the whole
+                      split and on every slice of at least `min_slice` examples.
 
-The interval is two-sided at `confidence`, so a check lets a prefix pass that is worse by the whole margin in at most
-(1 - confidence) / 2 of all cases. A margin of 0 asks for a proven improvement. For TER, where less is better, the signs
-turn around. Without a champion only the floors count.
+The interval is two-sided at `confidence`: a candidate that is worse by the whole margin passes a check in at most
+(1 - confidence) / 2 of all cases. A margin of 0 requires a significant improvement. For TER, where lower is better, the
+signs are reversed. Without a champion only the floors are checked. Knows no models and no registry.
 """
 
 from collections.abc import Sequence
@@ -27,17 +27,17 @@ from components.storage.atomic_files import write_atomic
 
 
 class ReportWithPredictions(NamedTuple):
-    """A report with the predictions that it was made of."""
+    """A report with the predictions that it was computed from."""
 
     report: Report
     predictions: Sequence[Prediction]
 
 
 class GateCheck(BaseModel):
-    """One question that the gate asked, in the metric's points.
+    """One check with its numbers, in the metric's points.
 
-    A floor has the score as `value` and the floor as `threshold`; non-inferiority has candidate - champion as `value`
-    and the margin, signed, as `threshold`. `low` and `high` are the ends of the value's interval.
+    For a floor, `value` is the score and `threshold` the floor. For non-inferiority, `value` is candidate - champion
+    and `threshold` the signed margin. `low` and `high` are the ends of the value's confidence interval.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -54,7 +54,7 @@ class GateCheck(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What the gate says of a candidate: accepted when every check passed."""
+    """The gate's decision on a candidate: accepted if every check passed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -74,11 +74,11 @@ def judge_candidate(
     lowercase: bool,
     champion_version: str | None = None,
 ) -> Verdict:
-    """Put a candidate to every check of `config`.
+    """Run every check of `config` on a candidate.
 
     Raises:
-        GateError: the two were not measured on the same examples in the same way, or a report and its predictions
-            do not belong together.
+        GateError: candidate and champion were not evaluated on the same examples in the same way, or a report does
+            not belong to its predictions.
 
     """
     _require_matching_counts(candidate)
@@ -104,7 +104,7 @@ def _check_floors(report: Report, config: GateConfig) -> list[GateCheck]:
         score = report.find_score(metric)
         lower_better = metric in LOWER_IS_BETTER
         passed = score.value <= threshold if lower_better else score.value >= threshold
-        place = ("within" if passed else "above") if lower_better else ("at or above" if passed else "below")
+        relation = ("within" if passed else "above") if lower_better else ("at or above" if passed else "below")
         bound = "ceiling" if lower_better else "floor"
         sentence = (
             f"{METRIC_LABELS[metric]} {score.value:.2f} [{score.low:.2f}, {score.high:.2f}] on {score.n} examples is "
@@ -119,7 +119,7 @@ def _check_floors(report: Report, config: GateConfig) -> list[GateCheck]:
                 low=score.low,
                 high=score.high,
                 passed=passed,
-                sentence=f"{sentence}{place} its {bound} of {threshold:g}.",
+                sentence=f"{sentence}{relation} its {bound} of {threshold:g}.",
             )
         )
     return checks
@@ -156,8 +156,8 @@ def _check_non_inferiority(
                     f"{METRIC_LABELS[rule.metric]} differs from the champion's by {difference:+.2f} "
                     f"[{low:+.2f}, {high:+.2f}] "
                     f"on {'all' if name == ALL_SLICE else f'slice {name!r},'} {len(rows)} examples at "
-                    f"{rule.confidence:.0%} "
-                    f"confidence: {'no worse' if passed else 'may be worse'} by the margin of {rule.margin:g}."
+                    f"{rule.confidence:.0%} confidence: "
+                    f"{'not worse' if passed else 'may be worse'} by the margin of {rule.margin:g} or more."
                 ),
             )
         )
@@ -172,36 +172,40 @@ def _compute_statistics(metric: Metric, predictions: Sequence[Prediction], lower
 def _require_matching_counts(scored: ReportWithPredictions) -> None:
     counts = {score.n for score in scored.report.slices.get(ALL_SLICE, [])}
     if counts != {len(scored.predictions)}:
-        got = f"a report over {sorted(counts)} and {len(scored.predictions)} predictions"
-        raise GateError("a report with its own predictions", got, f"evaluate {scored.report.tenant} again")
+        got = (
+            f"a report of {', '.join(map(str, sorted(counts))) or 'no'} examples, {len(scored.predictions)} predictions"
+        )
+        fix = f"evaluate {scored.report.tenant} again"
+        raise GateError("a report and the predictions that it was computed from", got, fix)
 
 
 def _require_comparable(candidate: ReportWithPredictions, champion: ReportWithPredictions) -> None:
     _require_matching_counts(champion)
     ours, theirs = candidate.report, champion.report
-    for what in ("tenant", "split", "decoding"):
-        own, other = getattr(ours, what), getattr(theirs, what)
+    for field in ("tenant", "split", "decoding"):
+        own, other = getattr(ours, field), getattr(theirs, field)
         if own != other:
             got = f"{own} for the candidate, {other} for the champion"
-            raise GateError(f"the same {what} for both", got, "evaluate the champion as the candidate was")
+            raise GateError(f"the same {field} for candidate and champion", got, "evaluate the champion again")
     examples = [[(one.source, one.references, one.slice) for one in side.predictions] for side in (candidate, champion)]
     if examples[0] != examples[1]:
-        counts = f"{len(examples[0])} and {len(examples[1])} that differ"
-        raise GateError(f"the same examples of {ours.split} for both", counts, "evaluate the champion on today's split")
+        got = f"{len(examples[0])} and {len(examples[1])} examples, which differ"
+        wanted = f"the same examples of the {ours.split} split for candidate and champion"
+        raise GateError(wanted, got, "evaluate the champion on the current split")
 
 
 def _summarize_checks(checks: Sequence[GateCheck], has_champion: bool) -> str:
-    against = "" if has_champion else "; there is no champion to compare with"
+    without = "" if has_champion else "; there is no champion to compare with"
     if not checks:
-        return f"Accepted unchecked: no floor is set{against}."
+        return f"Accepted unchecked: no floor is set{without}."
     failed = [check.sentence for check in checks if not check.passed]
     if not failed:
-        return f"Accepted: all {len(checks)} checks passed{against}."
-    return f"Rejected: {len(failed)} of {len(checks)} checks failed{against}. {' '.join(failed)}"
+        return f"Accepted: all {len(checks)} checks passed{without}."
+    return f"Rejected: {len(failed)} of {len(checks)} checks failed{without}. {' '.join(failed)}"
 
 
 def write_verdict(path: Path, verdict: Verdict) -> None:
-    """Write a verdict as JSON, whole or not at all."""
+    """Write a verdict as JSON, atomically."""
     write_atomic(path, (verdict.model_dump_json(indent=2) + "\n").encode())
 
 
@@ -209,14 +213,14 @@ def read_verdict(path: Path) -> Verdict:
     """Read a verdict.
 
     Raises:
-        GateError: it is missing or not a verdict.
+        GateError: the file is missing or is not a verdict.
 
     """
     try:
         return Verdict.model_validate_json(path.read_bytes())
     except OSError as problem:
-        raise GateError("a verdict written by gate", f"{path}: {problem.strerror}", "run the gate again") from None
+        raise GateError("a verdict written by the gate", f"{path}: {problem.strerror}", "run the gate again") from None
     except ValidationError as problems:
         raise GateError(
-            "a verdict written by gate", f"{path}: {problems.errors()[0]['msg']}", "run the gate again"
+            "a verdict written by the gate", f"{path}: {problems.errors()[0]['msg']}", "run the gate again"
         ) from None

@@ -1,8 +1,8 @@
 """Corpus metrics as sums of sentence statistics: BLEU, chrF, TER (sacrebleu) and ROUGE-1/2/L (rouge-score).
 
-A sentence's statistics come from those libraries' own code; a corpus score is a function of their sums, written here
-for whole arrays of sums at once, so that a thousand bootstrap samples cost one matrix product. Every score is in
-points of 0..100 (TER may exceed 100; for it alone, less is better). Knows nothing of models, files or gates.
+The sentence statistics are computed by those libraries. A corpus score is a function of their sums; it is written here
+for arrays of sums, so that a thousand bootstrap samples cost one matrix product. Scores are in points of 0..100 (TER
+may exceed 100, and is the only metric where lower is better). Knows no models, files or gates.
 
 Shapes: N sentences, K statistics of a metric, S samples.
     bleu               K = 10: prediction length, closest reference length, matched 1..4-grams, predicted 1..4-grams
@@ -38,12 +38,13 @@ METRIC_LABELS: dict[Metric, str] = {
 def compute_sentence_statistics(
     metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
 ) -> Array:
-    """The statistics [N, K] of each prediction against its own references, whose number may vary.
+    """Return the statistics [N, K] of each prediction against its references, whose number may vary.
 
     `lowercase` makes BLEU, chrF and TER case-insensitive; ROUGE always is.
 
     Raises:
-        GateError: there is nothing to score, or predictions and references do not pair up.
+        GateError: there are no predictions, an example has no reference, or the numbers of predictions and examples
+            differ.
 
     """
     if len(predictions) != len(references) or not predictions or not all(references):
@@ -59,12 +60,12 @@ def compute_sentence_statistics(
 
 
 def compute_corpus_score(metric: Metric, statistics_NK: Array) -> float:
-    """The score of a corpus, in points: what the metric's own library says of it."""
+    """Return the score of a corpus in points, equal to that of the metric's own library."""
     return float(compute_scores_from_sums(metric, statistics_NK.sum(axis=0)[None])[0])
 
 
 def compute_scores_from_sums(metric: Metric, sums_SK: Array) -> Array:
-    """The scores [S] of corpora that are given by the sums of their sentences' statistics."""
+    """Return the scores [S] of corpora, each given by the sums of its sentences' statistics."""
     return _SCORE_FUNCTIONS[metric](sums_SK)
 
 
@@ -74,7 +75,7 @@ def _compute_sacrebleu_rows(
     from sacrebleu.metrics import BLEU, CHRF
 
     scorer: Any = BLEU(lowercase=lowercase, force=True) if metric == "bleu" else CHRF(lowercase=lowercase)
-    # sacrebleu wants the i-th references of all sentences together; None stands for "this sentence has no i-th".
+    # sacrebleu takes one list with the i-th reference of every sentence; None if a sentence has fewer.
     width = max(len(own) for own in references)
     columns = [[own[i] if i < len(own) else None for own in references] for i in range(width)]
     rows: Iterable[Sequence[float]] = scorer._extract_corpus_statistics(list(predictions), columns)
@@ -106,7 +107,7 @@ def _compute_rouge_rows(
 
 @lru_cache(maxsize=1)
 def _make_rouge_tokenizer() -> Any:
-    """rouge-score's stemming tokenizer, remembering each text: three metrics ask for every text many times."""
+    """Make rouge-score's stemming tokenizer with a cache: three metrics tokenize the same texts."""
     from rouge_score.tokenizers import DefaultTokenizer
 
     class CachingTokenizer(DefaultTokenizer):  # type: ignore[misc]
@@ -116,7 +117,7 @@ def _make_rouge_tokenizer() -> Any:
 
 
 def _score_bleu(sums_SK: Array) -> Array:
-    """BLEU-4 with sacrebleu's `exp` smoothing: the k-th order without a match counts as 1 / 2^k matches."""
+    """Compute BLEU-4 with sacrebleu's `exp` smoothing: the k-th order without a match counts as 1 / 2^k matches."""
     length_S, closest_S, matched_S4, total_S4 = sums_SK[:, 0], sums_SK[:, 1], sums_SK[:, 2:6], sums_SK[:, 6:10]
     unmatched_S4 = matched_S4 == 0
     smoothed_S4 = np.where(unmatched_S4, 0.5 ** np.cumsum(unmatched_S4, axis=1), matched_S4)
@@ -127,19 +128,19 @@ def _score_bleu(sums_SK: Array) -> Array:
 
 
 def _score_chrf(sums_SK: Array) -> Array:
-    """chrF2: F-beta of the mean character precision and recall over the orders that both sides have."""
-    predicted_S6, wanted_S6, matched_S6 = sums_SK[:, 0::3], sums_SK[:, 1::3], sums_SK[:, 2::3]
-    both_S6 = (predicted_S6 > 0) & (wanted_S6 > 0)
+    """Compute chrF2: F-beta of the mean precision and recall over the orders that both texts have n-grams of."""
+    predicted_S6, reference_S6, matched_S6 = sums_SK[:, 0::3], sums_SK[:, 1::3], sums_SK[:, 2::3]
+    both_S6 = (predicted_S6 > 0) & (reference_S6 > 0)
     orders_S = np.maximum(both_S6.sum(axis=1), 1)
     precision_S = (both_S6 * matched_S6 / np.maximum(predicted_S6, 1)).sum(axis=1) / orders_S
-    recall_S = (both_S6 * matched_S6 / np.maximum(wanted_S6, 1)).sum(axis=1) / orders_S
+    recall_S = (both_S6 * matched_S6 / np.maximum(reference_S6, 1)).sum(axis=1) / orders_S
     weighted_S = 4 * precision_S + recall_S
     score_S: Array = 500 * precision_S * recall_S / np.where(weighted_S > 0, weighted_S, 1.0)
     return score_S
 
 
 def _score_ter(sums_SK: Array) -> Array:
-    """Edits per reference word; edits where the references are empty count as 100."""
+    """Compute edits per reference word; if the references are empty, any edit gives 100."""
     edits_S, words_S = sums_SK[:, 0], sums_SK[:, 1]
     rate_S: Array = np.where(words_S > 0, edits_S / np.where(words_S > 0, words_S, 1.0), edits_S > 0)
     return 100 * rate_S

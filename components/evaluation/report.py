@@ -1,7 +1,7 @@
-"""Reports: what one prefix (or the bare base) scores on one split, per slice, with intervals; and their predictions.
+"""Reports: the scores of one prefix (or of the base alone) on one split, per slice, with intervals; and predictions.
 
-A report is JSON, predictions are JSON lines, one for each example in the split's order. Knows neither how the
-predictions were decoded nor what a gate wants of them.
+A report is JSON; predictions are JSON lines, one for each example in the split's order. Does not know how the
+predictions were decoded, nor the gate.
 """
 
 import json
@@ -23,7 +23,7 @@ Subject = Literal["prefix", "base", "champion"]
 
 
 class Score(BaseModel):
-    """One metric on one slice, in points, with the ends of its bootstrap interval, over n examples."""
+    """One metric on the `n` examples of one slice, in points, with the ends of its bootstrap interval."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -35,7 +35,7 @@ class Score(BaseModel):
 
 
 class Report(BaseModel):
-    """The scores of one subject on one split; slice "all" is the whole split and is always there."""
+    """The scores of one subject on one split; the slice "all" is the whole split and always exists."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -50,21 +50,23 @@ class Report(BaseModel):
     slices: dict[str, list[Score]]
 
     def find_score(self, metric: Metric, slice_name: str = ALL_SLICE) -> Score:
-        """The score of a metric on a slice.
+        """Return the score of a metric on a slice.
 
         Raises:
-            GateError: the report holds no such slice or metric.
+            GateError: the report does not contain the slice or the metric.
 
         """
         for score in self.slices.get(slice_name, []):
             if score.metric == metric:
                 return score
-        raise GateError(f"{metric} on slice {slice_name!r}", f"none in {self.tenant}'s report", "evaluate again")
+        raise GateError(
+            f"{metric} on slice {slice_name!r}", f"no such score in {self.tenant}'s report", "evaluate again"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """An example with what was generated for it."""
+    """An example with the text that was generated for it."""
 
     source: str
     references: tuple[str, ...]
@@ -73,7 +75,7 @@ class Prediction:
 
 
 def find_slice_indices(slices: Sequence[str | None]) -> dict[str, list[int]]:
-    """Positions of each slice's examples: "all" first, then the named slices in alphabetical order."""
+    """Return slice -> indices of its examples: "all" first, then the named slices in alphabetical order."""
     named = sorted({name for name in slices if name is not None})
     own = {name: [i for i, other in enumerate(slices) if other == name] for name in named}
     return {ALL_SLICE: list(range(len(slices))), **own}
@@ -90,7 +92,7 @@ def build_report(
     prefix_digest: str | None,
     metrics: Sequence[Metric] = METRICS,
 ) -> Report:
-    """Score predictions, given in the order of their examples, overall and per slice.
+    """Score predictions, given in the order of their examples, on the whole split and per slice.
 
     Raises:
         DataError: the split is empty.
@@ -123,7 +125,7 @@ def build_report(
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write a report as JSON, whole or not at all."""
+    """Write a report as JSON, atomically."""
     write_atomic(path, (report.model_dump_json(indent=2) + "\n").encode())
 
 
@@ -131,7 +133,7 @@ def read_report(path: Path) -> Report:
     """Read a report.
 
     Raises:
-        GateError: it is missing or not a report.
+        GateError: the file is missing or is not a report.
 
     """
     try:
@@ -143,7 +145,7 @@ def read_report(path: Path) -> Report:
 
 
 def write_predictions(path: Path, examples: Sequence[Example], predictions: Sequence[str]) -> None:
-    """Write one JSON line for each example, whole or not at all."""
+    """Write one JSON line for each example, atomically."""
     lines = [
         json.dumps(
             {"source": one.source, "references": list(one.references), "slice": one.slice, "prediction": text},
@@ -170,7 +172,7 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        raise GateError("a readable report with its predictions", f"{path}: {problem}", "evaluate again") from None
+        raise GateError("a readable report and predictions", f"{path}: {problem}", "evaluate again") from None
 
 
 def _parse_prediction(line: str, path: Path, number: int) -> Prediction:
@@ -179,4 +181,4 @@ def _parse_prediction(line: str, path: Path, number: int) -> Prediction:
         return Prediction(values["source"], tuple(values["references"]), values["slice"], values["prediction"])
     except (json.JSONDecodeError, KeyError, TypeError) as problem:
         got = f"{path}:{number}: {type(problem).__name__} {problem}"
-        raise GateError("source, references, slice and prediction", got, "evaluate again") from None
+        raise GateError("a line with source, references, slice and prediction", got, "evaluate again") from None

@@ -1,24 +1,24 @@
-"""Translation edit rate (Snover et al. 2006) with sacrebleu's own search for shifts, and less arithmetic under it.
+"""Translation edit rate (Snover et al. 2006) with sacrebleu's own search for shifts, and a faster edit distance.
 
-Gives sacrebleu's edits exactly, about ten times sooner on several references: references that cannot be the nearest
-are left out, and the edit distance of a tried shift is computed in one machine word's parallel bits. Knows words, no
-corpora.
+Gives exactly sacrebleu's edits, about ten times as fast on several references: references that cannot be the nearest
+are skipped, and the edit distance of a tried shift is computed on bit vectors. Knows the words of one example; does not
+know corpora.
 """
 
 from collections.abc import Iterator, Sequence
 
 from sacrebleu.metrics.lib_ter import _MAX_SHIFT_CANDIDATES, BeamEditDistance, _shift
 
-# Sacrebleu looks 25 words to each side of the diagonal, which it slants when lengths differ. A best path of d edits
-# strays from it by at most (d + difference of the lengths) / 2 words, so up to here it finds the true distance.
+# sacrebleu searches 25 words to each side of the diagonal, which is slanted if the lengths differ. A best path of d
+# edits leaves the diagonal by at most (d + difference of the lengths) / 2 words: up to this sum the search is exact.
 _MAX_EXACT_BAND_DISTANCE = 46
 
 
 def compute_ter_statistics(words: list[str], targets: Sequence[list[str]]) -> tuple[float, float]:
-    """Edits from a prediction's words to its nearest reference, and the references' mean length in words.
+    """Return the edits from a prediction's words to its nearest reference, and the references' mean length in words.
 
-    A shift moves words and changes none, so edits >= longer length - words in common. References are tried in the
-    order of that bound, until it reaches the fewest edits found.
+    A shift only moves words, so edits >= length of the longer text - words in common. References are tried in the order
+    of that bound, until the bound reaches the fewest edits found.
     """
     fewest = float("inf")
     for least, target in sorted((_compute_edit_lower_bound(words, target), target) for target in targets):
@@ -38,7 +38,7 @@ def _compute_edit_lower_bound(words: list[str], target: list[str]) -> int:
 
 
 def _count_edits(words: list[str], target: list[str]) -> int:
-    """Shifts and edits: sacrebleu's `translation_edit_rate` over `_EditDistanceToTarget`."""
+    """Count shifts and edits: sacrebleu's `translation_edit_rate` with `_EditDistanceToTarget`."""
     if not target:
         return len(words)
     distances = _EditDistanceToTarget(target)
@@ -52,20 +52,20 @@ def _count_edits(words: list[str], target: list[str]) -> int:
 
 
 class _EditDistanceToTarget:
-    """Edit distances to one target; stands in for sacrebleu's `BeamEditDistance`."""
+    """Edit distances to one target; replaces sacrebleu's `BeamEditDistance`."""
 
     def __init__(self, target: list[str]) -> None:
         self.beam_distance = BeamEditDistance(target)
         self.target_length = len(target)
         self.position_bits: dict[str, int] = {}
-        for place, word in enumerate(target):
-            self.position_bits[word] = self.position_bits.get(word, 0) | 1 << place
+        for position, word in enumerate(target):
+            self.position_bits[word] = self.position_bits.get(word, 0) | 1 << position
 
     def __call__(self, words: list[str]) -> "_LazyEditDistance":
         return _LazyEditDistance(self, words)
 
     def compute_distance(self, words: list[str]) -> int:
-        """The Levenshtein distance by Myers' bit vectors (1999), in Hyyrö's form (2003)."""
+        """Compute the Levenshtein distance by Myers' bit vectors (1999), in Hyyrö's form (2003)."""
         everything, last = (1 << self.target_length) - 1, 1 << self.target_length - 1
         rises, falls, distance = everything, 0, self.target_length
         for word in words:
@@ -84,14 +84,14 @@ class _EditDistanceToTarget:
 
 
 class _LazyEditDistance:
-    """What `BeamEditDistance` returns: [0] is the distance; unpacking gives the trace too, which takes longer."""
+    """The result of `BeamEditDistance`: [0] is the distance; unpacking also computes the trace, which is slower."""
 
     def __init__(self, distances: _EditDistanceToTarget, words: list[str]) -> None:
         self.to_target, self.words = distances, words
 
-    def __getitem__(self, place: int) -> int:
-        if place:
-            raise IndexError(place)
+    def __getitem__(self, index: int) -> int:
+        if index:
+            raise IndexError(index)
         return self.to_target.compute_distance(self.words)
 
     def __iter__(self) -> Iterator[int | str]:

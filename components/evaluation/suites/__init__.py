@@ -1,8 +1,7 @@
-"""The metrics of published benchmarks as their official scripts compute them: figures that stand beside the tables'.
+"""The metrics of published benchmarks as their official scripts compute them, comparable with published tables.
 
-`score_suite` takes texts and gives scores; `find_unavailable_metrics` says beforehand which metrics this machine cannot
-compute, and why. Knows no files. What gates and reports measure is `components.evaluation.metrics`, which has
-intervals.
+`score_suite` scores texts; `find_unavailable_metrics` lists the metrics that this machine cannot compute, with the
+reason. The metrics of reports and of the gate, which have intervals, are in `components.evaluation.metrics`.
 """
 
 from components.evaluation.suites.scoring import (

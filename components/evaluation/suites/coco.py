@@ -1,7 +1,7 @@
-"""METEOR, ROUGE-L and CIDEr as the MS-COCO caption evaluation computes them, by the package pycocoevalcap.
+"""METEOR, ROUGE-L and CIDEr as the MS-COCO caption evaluation computes them, with the package pycocoevalcap.
 
-Its tokenizer's jar is run from here rather than by its wrapper, which writes into its own folder and takes a broken
-line of output for a shorter one. Knows texts and groups of rows.
+The package's tokenizer jar is run from here and not by the package's wrapper, which writes into its own folder and does
+not notice missing lines of output. Knows texts and groups of rows.
 """
 
 import re
@@ -14,7 +14,7 @@ from components.evaluation.suites.suite import ExampleIndices
 
 COCO_METRICS = ("meteor", "rougeL", "cider")
 
-# What pycocoevalcap's tokenizer/ptbtokenizer.py drops.
+# The tokens that pycocoevalcap's tokenizer/ptbtokenizer.py drops.
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())  # noqa: SIM905
 _LINE_BREAKS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 _TIME_LIMIT_S = 600
@@ -26,10 +26,10 @@ def compute_scores(
     references: Sequence[Sequence[str]],
     groups: Sequence[ExampleIndices],
 ) -> Mapping[str, list[float]]:
-    """The wanted of METRICS for each group of rows.
+    """Return the wanted metrics of COCO_METRICS for each group of rows.
 
     Raises:
-        WorkspaceError: Java or pycocoevalcap is missing, or a program of it fails.
+        WorkspaceError: Java or pycocoevalcap is missing, or one of its programs fails.
 
     """
     lines = tokenize_ptb([*predictions, *(text for own in references for text in own)])
@@ -48,7 +48,7 @@ def compute_scores(
 
 
 def tokenize_ptb(texts: Sequence[str]) -> list[str]:
-    """Stanford's PTB tokens of each text, lower-cased and without punctuation, joined by spaces.
+    """Return each text as lower-cased PTB tokens without punctuation, joined by spaces.
 
     Raises:
         WorkspaceError: Java or pycocoevalcap is missing, or the tokenizer fails.
@@ -60,8 +60,9 @@ def tokenize_ptb(texts: Sequence[str]) -> list[str]:
     done = subprocess.run(command, input=fed.encode(), capture_output=True, check=False, timeout=_TIME_LIMIT_S)
     lines = done.stdout.decode().split("\n")[:-1]
     if done.returncode or len(lines) != len(texts):
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        got = f"exit code {done.returncode}, {len(lines)} lines for {len(texts)}; {said[-1] if said else 'no message'}"
+        errors = done.stderr.decode(errors="replace").strip().splitlines()
+        message = errors[-1] if errors else "no error message"
+        got = f"exit code {done.returncode}, {len(lines)} lines for {len(texts)} texts; {message}"
         raise WorkspaceError("tokens from Stanford's PTB tokenizer", got, "check the Java runtime and its memory")
     return [" ".join(_drop_punctuation(line)) for line in lines]
 

@@ -1,8 +1,8 @@
 """The E2E NLG Challenge's metrics, as github.com/tuetschek/e2e-metrics computes them.
 
-BLEU and NIST are those of its mteval-v13a-sig.pl; METEOR, ROUGE-L and CIDEr are the MS-COCO caption versions on text
-that Stanford's PTB tokenizer has split and lower-cased and whose punctuation is dropped. Values are the official ones
-in size, but for BLEU, which tables give in points.
+BLEU and NIST are those of its mteval-v13a-sig.pl. METEOR, ROUGE-L and CIDEr are the MS-COCO caption versions, on text
+that Stanford's PTB tokenizer has split and lower-cased, without punctuation. Values are on the official scale, except
+BLEU, which is in points as in the tables.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ def compute_scores(
     references: Sequence[Sequence[str]],
     groups: Sequence[ExampleIndices],
 ) -> Mapping[str, list[float]]:
-    """The wanted metrics for each group of rows, each group a corpus of its own."""
+    """Return the wanted metrics for each group of rows; every group is scored as a corpus."""
     values: dict[str, list[float]] = {}
     for metric, measure in (("bleu", mteval.compute_bleu), ("nist", mteval.compute_nist)):
         if metric in wanted:
@@ -39,7 +39,7 @@ def compute_scores(
 
 
 def repair_characters(text: str) -> str:
-    """The text without the broken pounds and accents that the official script mends in tables."""
+    """Return the text with wrongly decoded pounds and accents repaired, as the official script repairs tables."""
     for broken, right in (("Ł", "£"), ("Â£", "£"), ("Ã©", "é"), ("ã©", "é")):
         text = text.replace(broken, right)
     return text

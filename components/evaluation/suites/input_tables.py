@@ -1,6 +1,6 @@
-"""Rows of the files that predictions and references come in: JSON lines, TSV or CSV with or without a header, or lines.
+"""Read files of predictions or references: JSON lines, TSV or CSV with or without a header, or lines of text.
 
-Every row keeps the number of its line. Which column means what is told by its name. Knows no suite.
+Every row keeps its line number. The meaning of a column is recognised by its name. Knows no suite.
 """
 
 import csv
@@ -38,7 +38,10 @@ _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row, the number of its line from 1, and its values by column; the columns of a headless table are None."""
+    """One row with its line number (from 1).
+
+    `values` are by column name, empty without a header; `cells` are in the file's order, empty for JSON.
+    """
 
     line_number: int
     values: Mapping[str, Any]
@@ -47,7 +50,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file's rows. `kind` is json, table, headless or lines; `columns` are those of the first row or header."""
+    """A file's rows. `kind` is json, table, headless or lines; `columns` are from the header or the first JSON row."""
 
     path: Path
     kind: str
@@ -56,20 +59,20 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a file; its name's ending and its first line tell what it is.
+    """Read a file; its suffix and its first line decide its kind.
 
     Raises:
-        DataError: it cannot be read, is not UTF-8, or has a broken line.
+        DataError: the file cannot be read, is not UTF-8, or has an invalid line.
 
     """
     return parse_table(path, read_bytes(path))
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file.
+    """Return the content of a file.
 
     Raises:
-        DataError: it is not there or cannot be read.
+        DataError: the file does not exist or cannot be read.
 
     """
     try:
@@ -77,14 +80,14 @@ def read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise DataError("a file", f"nothing at {path}", "correct the path") from None
     except OSError as problem:
-        raise DataError("a file", f"{path}: {problem.strerror}", "correct the path or its rights") from None
+        raise DataError("a file", f"{path}: {problem.strerror}", "correct the path or the file's permissions") from None
 
 
 def parse_table(path: Path, content: bytes) -> Table:
-    """What `read_table` says of a file's content.
+    """Parse the content of a file as `read_table` does.
 
     Raises:
-        DataError: as `read_table`.
+        DataError: the content is not UTF-8 or has an invalid line.
 
     """
     lines = _decode_lines(path, content)
@@ -101,29 +104,31 @@ def parse_table(path: Path, content: bytes) -> Table:
 
 
 def find_column(table: Table, named: str | None, patterns: Sequence[re.Pattern[str]], meaning: str) -> str:
-    """The column called `named`, or else the first that the earliest of the patterns that fits any names.
+    """Return the column called `named`; if that is None, the first column that matches the earliest possible pattern.
+
+    `meaning` describes the column in the error.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no such column.
 
     """
     columns = table.columns
     if named is not None:
-        if found := next((column for column in columns if column.lower() == named.lower()), None):
-            return found
+        if match := next((column for column in columns if column.lower() == named.lower()), None):
+            return match
         near = difflib.get_close_matches(named, columns, n=1)
-        fix = f"did you mean {near[0]!r}?" if near else "name one of its columns"
+        fix = f"did you mean {near[0]!r}?" if near else "name one of these columns"
         raise DataError(f"a column {named!r}", f"{_describe_columns(columns)} in {table.path}", fix)
     for pattern in patterns:
-        if found := next((column for column in columns if pattern.fullmatch(column)), None):
-            return found
+        if match := next((column for column in columns if pattern.fullmatch(column)), None):
+            return match
     raise DataError(
         f"a column of {meaning}", f"{_describe_columns(columns)} in {table.path}", "name it with the column option"
     )
 
 
 def find_input_column(table: Table) -> str | None:
-    """The column that names the inputs, where there is one."""
+    """Return the column of the inputs, or None if there is none."""
     return next((column for column in table.columns if INPUT_COLUMN.fullmatch(column)), None)
 
 
@@ -169,15 +174,15 @@ def _parse_delimited(path: Path, lines: Sequence[str], *, headed: bool) -> Table
     for line, cells in rows:
         if len(cells) != len(rows[0][1]):
             got = f"{len(cells)} in {path}, line {line}"
-            raise DataError(f"{len(rows[0][1])} cells a row", got, "quote cells that hold the separator")
+            raise DataError(f"{len(rows[0][1])} cells in each row", got, "quote cells that contain the separator")
     body = rows[1:] if headed else rows
-    made = tuple(TableRow(line, dict(zip(header, cells, strict=True)) if headed else {}, cells) for line, cells in body)
-    return Table(path, "table" if headed else "headless", header, made)
+    parsed = [TableRow(line, dict(zip(header, cells, strict=True)) if headed else {}, cells) for line, cells in body]
+    return Table(path, "table" if headed else "headless", header, tuple(parsed))
 
 
 def _read_cells(path: Path, lines: Sequence[str]) -> list[tuple[int, list[str]]]:
-    full = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    delimiter = _find_delimiter(full[0][1]) if full else ","
+    not_empty = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    delimiter = _find_delimiter(not_empty[0][1]) if not_empty else ","
     reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter)
     rows, start = [], 1
     try:
@@ -186,10 +191,12 @@ def _read_cells(path: Path, lines: Sequence[str]) -> list[tuple[int, list[str]]]
                 rows.append((start, [cell.rstrip("\n") for cell in cells]))
             start = reader.line_num + 1
     except csv.Error as problem:
-        raise DataError("a table", f"{path}, line {reader.line_num}: {problem}", "quote its cells") from None
-    split = [(number, line.split("\t")) for number, line in full]
-    if delimiter == "\t" and len(rows) != len(full) and len({len(cells) for _, cells in split}) == 1:
-        return split  # a quote that opens a text of an unquoted table is no quoting
+        raise DataError(
+            "a valid CSV or TSV table", f"{path}, line {reader.line_num}: {problem}", "quote its cells"
+        ) from None
+    split = [(number, line.split("\t")) for number, line in not_empty]
+    if delimiter == "\t" and len(rows) != len(not_empty) and len({len(cells) for _, cells in split}) == 1:
+        return split  # the table is not quoted: a quotation mark at the start of a cell is part of the text
     return rows
 
 
@@ -203,7 +210,7 @@ def _parse_json_rows(path: Path, lines: Sequence[str]) -> Table:
     for number, value in values:
         if not isinstance(value, str | dict):
             got = f"JSON of type {type(value).__name__} in {path}, line {number}"
-            raise DataError("JSON objects or texts, one a line", got, "correct the line")
+            raise DataError("one JSON object or string in each line", got, "correct the line")
         rows.append(TableRow(number, {"text": value} if isinstance(value, str) else value))
     return Table(path, "json", tuple(rows[0].values) if rows else (), tuple(rows))
 

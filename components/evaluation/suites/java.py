@@ -1,6 +1,6 @@
-"""Where the Java programs of the MS-COCO caption metrics are, and what is missing for them.
+"""Find the Java programs of the MS-COCO caption metrics, or the reason why they cannot run.
 
-They come with the package pycocoevalcap (extra `metrics`): Stanford's PTB tokenizer and METEOR 1.5 with its paraphrase
+The package pycocoevalcap (extra `metrics`) contains them: Stanford's PTB tokenizer, and METEOR 1.5 with its paraphrase
 table. Both run without a network.
 """
 
@@ -17,12 +17,12 @@ _PARAPHRASE_TABLE = "meteor/data/paraphrase-en.gz"
 
 NO_PACKAGE = "the package pycocoevalcap is not installed"
 INSTALL_PACKAGE = "pip install 'prefixfleet[metrics]'"
-NO_JAVA = "no Java runtime answers `java -version`"
+NO_JAVA = "no Java runtime: `java -version` fails"
 INSTALL_JAVA = "install a Java runtime (Debian: apt-get install default-jre-headless) and put `java` on PATH"
 
 
 def find_problem() -> tuple[str, str] | None:
-    """Why the Java programs cannot run here, and what to do; None where they can."""
+    """Return why the Java programs cannot run and how to fix it, or None if they can."""
     folder = _find_package()
     if folder is None:
         return NO_PACKAGE, INSTALL_PACKAGE
@@ -33,23 +33,23 @@ def find_problem() -> tuple[str, str] | None:
 
 
 def find_jar(name: str) -> Path:
-    """The path of one of the programs.
+    """Return the path of one of the programs.
 
     Raises:
         WorkspaceError: pycocoevalcap or Java is missing.
 
     """
     folder = _find_package()
-    if folder is None or (missing := find_problem()) is not None:
-        why, fix = (NO_PACKAGE, INSTALL_PACKAGE) if folder is None else missing  # type: ignore[misc]
-        raise WorkspaceError("Java with pycocoevalcap's programs", why, fix)
+    if folder is None or (problem := find_problem()) is not None:
+        why, fix = (NO_PACKAGE, INSTALL_PACKAGE) if folder is None else problem  # type: ignore[misc]
+        raise WorkspaceError("Java and pycocoevalcap's programs", why, fix)
     return folder / name
 
 
 def _find_package() -> Path | None:
     spec = importlib.util.find_spec("pycocoevalcap")
-    places = list(spec.submodule_search_locations or ()) if spec is not None else []
-    return Path(places[0]) if places else None
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    return Path(folders[0]) if folders else None
 
 
 def _is_java_available() -> bool:

@@ -1,6 +1,7 @@
-"""METEOR 1.5 by its own program (Denkowski and Lavie 2014), English, normalized, in one process for all slices.
+"""METEOR 1.5 by its own Java program (Denkowski and Lavie 2014): English, normalized, one process for all slices.
 
-The program takes lines: SCORE gives an example's statistics, EVAL the score of many. Knows tokenized or plain texts.
+The program reads commands line by line: SCORE returns an example's statistics, EVAL the score of many statistics.
+Knows texts and groups of rows; does not know how the texts were tokenized.
 """
 
 import subprocess
@@ -19,7 +20,7 @@ _SEPARATOR = " ||| "
 def compute_scores(
     texts: Sequence[str], targets: Sequence[Sequence[str]], groups: Sequence[ExampleIndices]
 ) -> list[float]:
-    """The METEOR of each group of rows, 0..1: a function of the sum of its examples' statistics.
+    """Return the METEOR of each group of rows, 0..1; it is a function of the sum of the examples' statistics.
 
     Raises:
         WorkspaceError: Java or pycocoevalcap is missing, or the program fails.
@@ -63,17 +64,17 @@ class _MeteorProcess:
             self.process.stdin.write(f"{line}\n".encode())
             self.process.stdin.flush()
         except BrokenPipeError:
-            raise self._make_error("it ended") from None
+            raise self._make_error("the program ended") from None
 
     def _read_line(self) -> str:
         assert self.process.stdout is not None  # noqa: S101
         line = self.process.stdout.readline().decode()
         if not line:
-            raise self._make_error("it ended")
+            raise self._make_error("the program ended")
         return line.strip()
 
-    def _make_error(self, what: str) -> WorkspaceError:
+    def _make_error(self, problem: str) -> WorkspaceError:
         self.stderr_file.seek(0)
-        said = self.stderr_file.read().decode(errors="replace").strip().splitlines()
-        got = f"{what}; {said[-1]}" if said else what
-        return WorkspaceError("an answer from METEOR's program", got, "check that Java may have 2 GB of memory")
+        errors = self.stderr_file.read().decode(errors="replace").strip().splitlines()
+        got = f"{problem}; {errors[-1]}" if errors else problem
+        return WorkspaceError("an answer from METEOR's program", got, "make sure that Java can use 2 GB of memory")

@@ -1,8 +1,7 @@
-"""BLEU and NIST as the NIST's mteval-v13a.pl computes them: its tokenization, ASCII letters lower-cased.
+"""BLEU and NIST as NIST's mteval-v13a.pl computes them: with its tokenization, ASCII letters lower-cased.
 
-BLEU is sacrebleu's, which has the same tokenization and smoothing. NIST (Doddington 2002) is written here, since
-nltk's takes the best single reference for each order of n-gram where mteval takes all references of an example
-together. Knows no slices.
+BLEU is sacrebleu's, which has the same tokenization and smoothing. NIST (Doddington 2002) is implemented here: nltk's
+uses the best single reference for each order of n-gram, mteval all references of an example together. Knows no slices.
 """
 
 import math
@@ -20,18 +19,18 @@ Ngrams = Counter[Words]
 
 
 def compute_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Corpus BLEU-4 in points of 0..100, with the reference length that is closest and, of two, the shorter."""
+    """Return corpus BLEU-4 in points of 0..100; of two equally close reference lengths the shorter one counts."""
     lowered = [[text.translate(_LOWERCASE_TABLE) for text in own] for own in references]
     texts = [text.translate(_LOWERCASE_TABLE) for text in predictions]
     return compute_corpus_score("bleu", compute_sentence_statistics("bleu", texts, lowered, lowercase=False))
 
 
 def compute_nist(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Corpus NIST-5 as mteval-v13a.pl gives it where examples have different numbers of references.
+    """Return corpus NIST-5 as mteval-v13a.pl does, also if examples have different numbers of references.
 
-    The script wants as many references for each example, so the official E2E script fills up with empty ones; the mean
-    reference length that the brevity penalty compares with is then the sum of all lengths over the largest number of
-    references. (Python ports take each example's own mean length: 8.59 where Perl says 8.61 for the E2E baseline.)
+    The script needs the same number of references for each example, so the official E2E script adds empty ones. The
+    mean reference length in the brevity penalty is then the sum of all lengths over the largest number of references.
+    (Python ports use each example's own mean length and give 8.59 for the E2E baseline; Perl gives 8.61.)
     """
     targets = [[_tokenize(text) for text in own] for own in references]
     counts: Ngrams = Counter()
@@ -40,7 +39,7 @@ def compute_nist(predictions: Sequence[str], references: Sequence[Sequence[str]]
         for words in own:
             counts.update(_count_ngrams(words))
             total += len(words)
-    gained, tried = dict.fromkeys(_ORDERS, 0.0), dict.fromkeys(_ORDERS, 0)
+    gained, attempted = dict.fromkeys(_ORDERS, 0.0), dict.fromkeys(_ORDERS, 0)
     length = 0
     for text, own in zip(predictions, targets, strict=True):
         words, allowed = _tokenize(text), Counter[Words]()
@@ -49,17 +48,17 @@ def compute_nist(predictions: Sequence[str], references: Sequence[Sequence[str]]
         for ngram, times in (_count_ngrams(words) & allowed).items():
             gained[len(ngram)] += times * _compute_information(ngram, counts, total)
         for order in _ORDERS:
-            tried[order] += max(0, len(words) - order + 1)
+            attempted[order] += max(0, len(words) - order + 1)
         length += len(words)
     mean_length = total / max(map(len, targets))
     return _compute_brevity_penalty(length, mean_length) * sum(
-        gained[order] / max(tried[order], 1) for order in _ORDERS
+        gained[order] / max(attempted[order], 1) for order in _ORDERS
     )
 
 
 def _compute_information(ngram: Words, counts: Ngrams, total: int) -> float:
-    """How many bits the last word tells after the others: log2(count of the others / count of all)."""
-    # Perl takes the word "0" for no word at all.
+    """Return the information of the last word given the others, in bits: log2(count of the others / count of all)."""
+    # In Perl the string "0" is false, so mteval treats the word "0" like an empty history.
     before = counts[ngram[:-1]] if ngram[:-1] not in ((), ("0",)) else total
     return math.log2(before / counts[ngram])
 

@@ -1,7 +1,7 @@
-"""References from the files that test sets come in, grouped by input: tables, JSON lines, lines, or a release as it is.
+"""Read the references of a test set, grouped by input, from tables, JSON lines, lines of text, or a published release.
 
-A release (E2E's zip, WebNLG's or DART's archive or folder) is read by the project's importers, WebNLG's slices with it.
-Knows no predictions.
+The project's importers read a release (E2E's zip, WebNLG's or DART's archive or folder), with WebNLG's slices. Knows no
+predictions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,10 @@ _WEBNLG_TEST_FILE = "testdata_with_lex.xml"
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """The references of each example in order, the line where they start, and inputs and slices where there are any."""
+    """The references of each example and the line where they start.
+
+    `inputs` and `slices` are None if the file has none. `row_count` is the number of rows before they were grouped.
+    """
 
     path: Path
     texts: Sequence[Sequence[str]]
@@ -41,10 +44,12 @@ class References:
 
 
 def read_references(paths: Sequence[Path], suite: str, column: str | None = None, split: str = "test") -> References:
-    """Read references of a suite; several paths are files of lines side by side, where an empty line is no reference.
+    """Read the references of a suite.
 
-    Rows with the same input are one example, placed where it first stands. Lines are one reference each, or groups
-    where blank lines part them. A table without a header has only references, or in E2E inputs and references.
+    Several paths are parallel files of lines, one reference of an example each; an empty line is no reference. In one
+    file of lines, each line is an example, or each group of lines if blank lines separate groups. Rows of a table with
+    the same input are one example, at the position of the first. A table without a header has only references, or in
+    E2E inputs and references.
 
     Raises:
         DataError: a file cannot be read, has no such column or split, or an example has no reference.
@@ -77,18 +82,18 @@ def _find_webnlg_folder(path: Path) -> Path:
         return path
     release = path.resolve().parent.parent
     if path.name != _WEBNLG_TEST_FILE or not (release / "train").is_dir():
-        fix = "give the archive or the release's folder, whose train part tells which categories are seen"
-        raise DataError(f"WebNLG's release around test/{_WEBNLG_TEST_FILE}", str(path), fix)
+        fix = "pass the archive or the release's folder; its training part is needed to tell the seen categories"
+        raise DataError(f"the file test/{_WEBNLG_TEST_FILE} inside WebNLG's release", str(path), fix)
     return release
 
 
 def _select_split(path: Path, splits: dict[str, list[Example]], split: str) -> References:
-    if not (found := splits.get(split)):
+    if not (examples := splits.get(split)):
         raise DataError(f"the split {split!r} in {path}", f"{', '.join(splits) or 'none'}", "name another split")
-    slices = [example.slice for example in found]
-    texts = [example.references for example in found]
+    slices = [example.slice for example in examples]
+    texts = [example.references for example in examples]
     own = slices if any(slices) else None
-    return References(path, texts, range(1, len(found) + 1), [example.source for example in found], own)
+    return References(path, texts, range(1, len(examples) + 1), [example.source for example in examples], own)
 
 
 def _read_table_inside(path: Path, suite: str, split: str) -> References:
@@ -105,9 +110,9 @@ def _to_references(table: Table, suite: str, column: str | None) -> References:
     if table.kind == "headless":
         if column is not None:
             find_column(table, column, (), "references")
-        split_off = suite == "e2e" and len(table.rows[0].cells) == 2
-        inputs = [row.cells[0] for row in table.rows] if split_off else None
-        texts = [list(row.cells[1 if split_off else 0 :]) for row in table.rows]
+        has_inputs = suite == "e2e" and len(table.rows[0].cells) == 2
+        inputs = [row.cells[0] for row in table.rows] if has_inputs else None
+        texts = [list(row.cells[1 if has_inputs else 0 :]) for row in table.rows]
     else:
         columns = [find_column(table, column, (), "references")] if column else _find_reference_columns(table)
         if not columns:
@@ -151,16 +156,16 @@ def _group_by_input(
 def _group_lines(table: Table) -> References:
     groups: list[list[str]] = []
     starts: list[int] = []
-    open_group = False
-    parted = any(not row.cells[0].strip() for row in table.rows[: _find_last_text_row(table)])
+    in_group = False
+    has_groups = any(not row.cells[0].strip() for row in table.rows[: _find_last_text_row(table)])
     for row in table.rows:
         text = row.cells[0].strip()
-        if text and not (parted and open_group):
+        if text and not (has_groups and in_group):
             groups.append([])
             starts.append(row.line_number)
         if text:
             groups[-1].append(text)
-        open_group = bool(text)
+        in_group = bool(text)
     return References(table.path, groups, starts, row_count=sum(map(len, groups)))
 
 
@@ -172,20 +177,22 @@ def _join_parallel_tables(tables: Sequence[Table]) -> References:
     for table in tables:
         if len(table.rows) != len(tables[0].rows):
             got = f"{len(tables[0].rows)} in {tables[0].path}, {len(table.rows)} in {table.path}"
-            raise DataError("as many lines in every file of references", got, "fill up with empty lines")
+            raise DataError("the same number of lines in every file of references", got, "add empty lines")
         if table.kind != "lines":
-            raise DataError("files of lines where there are several", f"another format in {table.path}", "give one")
+            got = f"{table.path} in another format"
+            raise DataError("plain lines of text in each of several files", got, "pass one file only")
     texts = [_drop_empty(row.cells[0] for row in rows) for rows in zip(*(table.rows for table in tables), strict=True)]
     return References(tables[0].path, texts, range(1, len(texts) + 1), row_count=len(texts))
 
 
-def _check_references(found: References) -> References:
-    if not found.texts:
-        raise DataError("at least one example with references", f"none in {found.path}", "give a test set")
-    if (empty := next((number for number, own in enumerate(found.texts) if not own), None)) is not None:
-        got = f"none in {found.path}, line {found.lines[empty]}"
-        raise DataError("at least one reference for each example", got, "add it, or drop the example on both sides")
-    return found
+def _check_references(read: References) -> References:
+    if not read.texts:
+        raise DataError("at least one example with references", f"none in {read.path}", "pass a test set")
+    if (empty := next((number for number, own in enumerate(read.texts) if not own), None)) is not None:
+        got = f"none in {read.path}, line {read.lines[empty]}"
+        fix = "add it, or remove the example from references and predictions"
+        raise DataError("at least one reference for each example", got, fix)
+    return read
 
 
 def _drop_empty(texts: Iterable[str]) -> list[str]:

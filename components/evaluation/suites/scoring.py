@@ -1,6 +1,6 @@
-"""Scoring predictions with a suite: which metrics can be computed here, and each of them for every slice.
+"""Score predictions with a suite, slice by slice, and find the metrics that this machine cannot compute.
 
-Knows the suites by name and no metric's arithmetic.
+Knows the suites by name; does not know how a metric is computed.
 """
 
 import difflib
@@ -15,30 +15,30 @@ SUITES = {suite.name: suite for suite in (e2e.SUITE, triples.WEBNLG, triples.DAR
 
 
 def find_suite(name: str) -> Suite:
-    """The suite of that name.
+    """Return the suite of that name.
 
     Raises:
-        DataError: there is none; the message names the nearest.
+        DataError: there is none; the message names the most similar suite.
 
     """
     if name not in SUITES:
         near = difflib.get_close_matches(name.lower(), SUITES, n=1, cutoff=0.4)
-        fix = f"did you mean {near[0]!r}?" if near else "choose one of them"
+        fix = f"did you mean {near[0]!r}?" if near else "choose one of these"
         raise DataError(f"a suite: {', '.join(SUITES)}", repr(name), fix)
     return SUITES[name]
 
 
 def find_unavailable_metrics(suite: str, metrics: Collection[str] | None = None) -> list[UnavailableMetric]:
-    """Those of the suite's (or the named) metrics that cannot be computed here.
+    """Return those of the suite's metrics (or of the named ones) that this machine cannot compute.
 
     Raises:
         DataError: the suite or a metric is unknown.
 
     """
-    found = find_suite(suite)
-    needing = [metric for metric in _select_metrics(found, metrics) if metric in found.java_metrics]
-    missing = java.find_problem() if needing else None
-    return [UnavailableMetric(metric, *missing) for metric in needing] if missing is not None else []
+    known = find_suite(suite)
+    java_metrics = [metric for metric in _select_metrics(known, metrics) if metric in known.java_metrics]
+    problem = java.find_problem() if java_metrics else None
+    return [UnavailableMetric(metric, *problem) for metric in java_metrics] if problem is not None else []
 
 
 def score_suite(
@@ -49,29 +49,29 @@ def score_suite(
     *,
     metrics: Collection[str] | None = None,
 ) -> list[SuiteScore]:
-    """Score one prediction an example against its own references, of which each example has at least one.
+    """Score one prediction for each example against the example's references, at least one each.
 
-    With `slices`, a label or None for each example, every slice is scored by itself too, as a corpus of its own. Scores
-    come metric by metric in the suite's order, slices by name and `all` last. Without `metrics` those that
-    `find_unavailable_metrics` names are left out; a metric that is asked for by name must be computable. An empty
-    prediction counts as it is.
+    With `slices`, a label or None for each example, every slice is also scored as a corpus. Scores are in the suite's
+    order of metrics, then by slice name with `all` last. Without `metrics`, those that `find_unavailable_metrics`
+    returns are omitted; metrics that are passed must be computable. An empty prediction is scored like any other.
 
     Raises:
-        DataError: an unknown suite or metric, nothing to score, or counts that differ.
-        WorkspaceError: a metric was asked for by name that this machine cannot compute.
+        DataError: an unknown suite or metric, no predictions, or counts that differ.
+        WorkspaceError: this machine cannot compute one of the metrics passed.
 
     """
-    found = find_suite(suite)
+    known = find_suite(suite)
     _check_counts(predictions, references, slices)
-    missing = find_unavailable_metrics(suite, metrics)
-    if missing and metrics is not None:
-        told = ", ".join(SUITE_METRIC_LABELS[one.metric] for one in missing)
-        raise WorkspaceError(f"{told} of {suite}", missing[0].why, missing[0].fix)
-    wanted = [metric for metric in _select_metrics(found, metrics) if metric not in {one.metric for one in missing}]
+    unavailable = find_unavailable_metrics(suite, metrics)
+    if unavailable and metrics is not None:
+        labels = ", ".join(SUITE_METRIC_LABELS[one.metric] for one in unavailable)
+        raise WorkspaceError(f"{labels} of {suite}", unavailable[0].why, unavailable[0].fix)
+    omitted = {one.metric for one in unavailable}
+    wanted = [metric for metric in _select_metrics(known, metrics) if metric not in omitted]
     rows = _group_rows_by_slice(slices, len(predictions))
-    values = found.compute_scores(wanted, predictions, references, list(rows.values()))
+    values = known.compute_scores(wanted, predictions, references, list(rows.values()))
     return [
-        SuiteScore(metric, name, value, len(rows[name]), found.variants[metric])
+        SuiteScore(metric, name, value, len(rows[name]), known.variants[metric])
         for metric in wanted
         for name, value in zip(rows, values[metric], strict=True)
     ]
@@ -81,7 +81,7 @@ def _select_metrics(suite: Suite, metrics: Collection[str] | None) -> list[str]:
     if metrics is None:
         return list(suite.variants)
     if unknown := sorted(set(metrics) - set(suite.variants)):
-        raise DataError(f"a metric of {suite.name}: {', '.join(suite.variants)}", repr(unknown[0]), "leave it out")
+        raise DataError(f"a metric of {suite.name}: {', '.join(suite.variants)}", repr(unknown[0]), "remove it")
     return [metric for metric in suite.variants if metric in metrics]
 
 
@@ -91,11 +91,15 @@ def _check_counts(
     if len(predictions) != len(references) or (slices is not None and len(slices) != len(references)):
         labels = "" if slices is None else f", {len(slices)} slices"
         got = f"{len(predictions)} predictions, {len(references)} sets of references{labels}"
-        raise DataError("one prediction for each set of references", got, "give as many of one as of the other")
+        raise DataError("one prediction for each set of references", got, "pass equal numbers of them")
     if not predictions:
-        raise DataError("at least one prediction", "none", "give the outputs of a test set")
+        raise DataError("at least one prediction", "none", "pass the outputs of a test set")
     if (lacking := next((number for number, own in enumerate(references, 1) if not own), None)) is not None:
-        raise DataError("at least one reference for each example", f"none for example {lacking}", "add or drop it")
+        raise DataError(
+            "at least one reference for each example",
+            f"none for example {lacking}",
+            "add a reference, or remove the example",
+        )
 
 
 def _group_rows_by_slice(slices: Sequence[str | None] | None, count: int) -> dict[str, list[int]]:

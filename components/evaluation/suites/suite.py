@@ -1,15 +1,15 @@
-"""What a suite is: its metrics in the order of the published tables, how each is computed, and what it needs."""
+"""The types of a suite: a benchmark's metrics in the order of the published tables, and their scores."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 ExampleIndices = Sequence[int]
-"""Which examples belong to a slice, by index from 0."""
+"""Indices (from 0) of the examples of a slice."""
 
 ScoreFunction = Callable[
     [Collection[str], Sequence[str], Sequence[Sequence[str]], Sequence[ExampleIndices]], Mapping[str, list[float]]
 ]
-"""Wanted metrics, predictions, references and groups of rows; gives each metric's value for each group."""
+"""(wanted metrics, predictions, references, groups of rows) -> each metric's value for each group."""
 
 SUITE_METRIC_LABELS = {
     "bleu": "BLEU",
@@ -27,8 +27,8 @@ SUITE_METRIC_LABELS = {
 class SuiteScore:
     """One metric over the `n` examples of one slice, in the unit of the published tables.
 
-    BLEU and summarisation's ROUGE are points of 0..100; METEOR, E2E's ROUGE-L and TER are rates (TER may exceed 1, and
-    less is better); NIST and CIDEr have no upper end. `variant` says how the value was computed.
+    BLEU and summarisation's ROUGE are points of 0..100; METEOR, E2E's ROUGE-L and TER are rates (TER may exceed 1;
+    lower is better); NIST and CIDEr have no upper bound. `variant` describes how the value was computed.
     """
 
     metric: str
@@ -40,7 +40,7 @@ class SuiteScore:
 
 @dataclass(frozen=True, slots=True)
 class UnavailableMetric:
-    """A metric of a suite that this machine cannot compute: why, and what to do."""
+    """A metric of a suite that this machine cannot compute, with the reason and the fix."""
 
     metric: str
     why: str
@@ -49,7 +49,7 @@ class UnavailableMetric:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A benchmark's metrics with their variants, those that need Java, those in points, and what computes them."""
+    """A benchmark's metrics with their variants, those that need Java, those in points, and the scoring function."""
 
     name: str
     variants: Mapping[str, str]
@@ -58,5 +58,5 @@ class Suite:
     compute_scores: ScoreFunction
 
     def format_value(self, metric: str, value: float) -> str:
-        """The value with as many digits as the published tables have."""
+        """Return the value with as many digits as in the published tables."""
         return f"{value:.{2 if metric in self.point_metrics else 4}f}"

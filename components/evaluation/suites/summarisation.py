@@ -1,7 +1,7 @@
 """ROUGE-1, ROUGE-2 and ROUGE-L of summaries: mean F1 by rouge-score with stemming, in points of 0..100.
 
-With several references an example's best counts. The scripts around the published XSUM figures give the middle of a
-bootstrap instead of the mean, which differs in the second decimal.
+Of several references the best one counts. The scripts behind the published XSUM figures report the middle of a
+bootstrap instead of the mean; the two differ in the second decimal.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +20,7 @@ def compute_scores(
     references: Sequence[Sequence[str]],
     groups: Sequence[ExampleIndices],
 ) -> Mapping[str, list[float]]:
-    """The wanted metrics for each group of rows."""
+    """Return the wanted metrics for each group of rows."""
     values: dict[str, list[float]] = {}
     for metric in _METRICS:
         if metric in wanted:

@@ -1,4 +1,4 @@
-"""A system's outputs from a file: lines, a table with a column of outputs, or JSON lines. Knows no references."""
+"""Read a system's outputs from a file of lines, a table or JSON lines. Knows no references."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from components.evaluation.suites.input_tables import OUTPUT_COLUMNS, Table, fin
 
 @dataclass(frozen=True, slots=True)
 class SystemOutputs:
-    """Outputs in the file's order, the numbers of their lines, and their inputs where the file names them."""
+    """Outputs in the file's order with their line numbers; `inputs` is None if the file names none."""
 
     path: Path
     texts: Sequence[str]
@@ -20,12 +20,12 @@ class SystemOutputs:
 
 
 def read_system_outputs(path: Path, column: str | None = None) -> SystemOutputs:
-    """Read outputs; a table's or JSON's column of outputs is `column`, or known by its name.
+    """Read outputs. `column` names the column of outputs in a table or JSON; None: recognise it by its name.
 
-    A table without a header has one column of outputs, or two: inputs and outputs.
+    A table without a header has one column, of outputs, or two: inputs and outputs.
 
     Raises:
-        DataError: the file cannot be read, has no such column or no output, or a value is no text.
+        DataError: the file cannot be read, is empty or has no such column, or a value is not a text.
 
     """
     table = read_table(path)

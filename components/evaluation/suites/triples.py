@@ -1,15 +1,15 @@
 """The metrics of WebNLG 2017 and of DART, as the scripts in github.com/Yale-LILY/dart/evaluation compute them.
 
-Those are what the Prefix-Tuning authors used; the WebNLG half is the challenge's own evaluation. Both score text that
-is lower-cased and split at everything that is no letter, digit or underscore; WebNLG's is also folded to ASCII.
+The Prefix-Tuning authors used these scripts; their WebNLG part is the challenge's own evaluation. Both score text that
+is lower-cased and split at every character that is not a letter, digit or underscore; WebNLG's is also folded to ASCII.
 
     WebNLG   BLEU multi-bleu.perl, METEOR 1.5 -norm, TER tercom 0.7.25, on an example's first three references
-    DART     BLEU multi-bleu.perl on the first three references; METEOR and TER on the first alone, since its
+    DART     BLEU multi-bleu.perl on the first three references; METEOR and TER on the first only, since its
              prepare_files.py writes no others
 
-multi-bleu.perl has no smoothing and takes a reference that is missing for an empty one when it looks for the closest
-length; both hold here. Ours differs in the code beneath: sacrebleu's n-grams and its port of tercom's search (beam 25
-where tercom has 20), text-unidecode for Unidecode.
+multi-bleu.perl does not smooth, and treats a missing reference as an empty one when it selects the closest length; so
+does this module. It uses other libraries: sacrebleu for n-grams and for tercom's search (with a beam of 25 instead of
+20), and text-unidecode instead of Unidecode.
 """
 
 import re
@@ -24,23 +24,23 @@ _NON_WORD = re.compile(r"(\W)")
 
 
 def split_words(text: str) -> str:
-    """The text lower-cased, with spaces around everything that is no letter, digit or underscore."""
+    """Return the text lower-cased, with spaces around every character that is not a letter, digit or underscore."""
     return " ".join(" ".join(_NON_WORD.split(text.lower())).split())
 
 
 def split_ascii_words(text: str) -> str:
-    """`split_words` of the text folded to ASCII."""
+    """Return `split_words` of the text folded to ASCII."""
     from text_unidecode import unidecode
 
     return " ".join(split_words(unidecode(text)).split())
 
 
 def compute_multi_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """BLEU-4 in points of texts that are tokenized already, as multi-bleu.perl with three reference files."""
+    """Return BLEU-4 in points of tokenized texts, as multi-bleu.perl does with three reference files."""
     from sacrebleu.metrics import BLEU
 
     scorer = BLEU(tokenize="none", smooth_method="none", force=True)
-    columns = [[own[place] if place < len(own) else "" for own in references] for place in range(_MAX_REFERENCES)]
+    columns = [[own[index] if index < len(own) else "" for own in references] for index in range(_MAX_REFERENCES)]
     return float(scorer.corpus_score(list(predictions), columns).score)
 
 
@@ -71,7 +71,7 @@ def _make_score_function(fold: Callable[[str], str], edit_references: int) -> Sc
 def _compute_ter(
     texts: Sequence[str], targets: Sequence[Sequence[str]], groups: Sequence[ExampleIndices]
 ) -> list[float]:
-    """Edits to the nearest reference over the references' mean length, summed over the examples of each group."""
+    """Return, for each group, the edits to the nearest references over the references' mean lengths, both summed."""
     statistics = [
         compute_ter_statistics(text.split(), [target.split() for target in own])
         for text, own in zip(texts, targets, strict=True)

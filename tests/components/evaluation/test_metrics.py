@@ -45,28 +45,27 @@ def official(metric: str, predictions: list[str], references: list[list[str]], l
 @pytest.mark.parametrize("metric", METRICS)
 @settings(max_examples=60, deadline=None)
 @given(corpus=corpora, lowercase=st.booleans())
-def test_corpus_scores_are_those_of_the_official_libraries(metric, corpus, lowercase):
+def test_corpus_scores_equal_those_of_the_official_libraries(metric, corpus, lowercase):
     predictions, references = [one for one, _ in corpus], [own for _, own in corpus]
     ours = compute_corpus_score(metric, compute_sentence_statistics(metric, predictions, references, lowercase))
     assert ours == pytest.approx(official(metric, predictions, references, lowercase), rel=1e-12, abs=1e-12)
 
 
-def test_long_sentences_have_the_official_ter_too():
+def test_ter_of_long_sentences_equals_the_official_one():
     """Beyond sacrebleu's limits: a beam of 25 words, shifts of at most 10 words, 1000 candidates."""
-    rng = random.Random(3)
-    for length in (30,):
-        words = [rng.choice("abcdefghijklmnop") for _ in range(length)]
-        moved = words[length // 2 :] + words[: length // 2]
-        looped = ["a", "b"] * length
-        shuffled = rng.sample(words, length)
-        references = [[" ".join(words), " ".join(words[:7])]] * 3
-        predictions = [" ".join(text) for text in (moved, looped, shuffled)]
-        ours = compute_corpus_score("ter", compute_sentence_statistics("ter", predictions, references, True))
-        assert ours == pytest.approx(official("ter", predictions, references, True), rel=1e-12)
+    rng, length = random.Random(3), 30
+    words = [rng.choice("abcdefghijklmnop") for _ in range(length)]
+    moved = words[length // 2 :] + words[: length // 2]
+    looped = ["a", "b"] * length
+    shuffled = rng.sample(words, length)
+    references = [[" ".join(words), " ".join(words[:7])]] * 3
+    predictions = [" ".join(text) for text in (moved, looped, shuffled)]
+    ours = compute_corpus_score("ter", compute_sentence_statistics("ter", predictions, references, True))
+    assert ours == pytest.approx(official("ter", predictions, references, True), rel=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_perfect_corpus_and_an_empty_one(metric):
+def test_a_perfect_and_an_empty_corpus_have_the_best_and_the_worst_score(metric):
     references = [["Blue Spice is a cheap pub in the centre ."], ["The mill is near the river side , not far ."]]
     perfect = compute_corpus_score(
         metric, compute_sentence_statistics(metric, [own[0] for own in references], references, False)
@@ -76,7 +75,7 @@ def test_a_perfect_corpus_and_an_empty_one(metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_many_sums_are_scored_as_one_by_one(metric):
+def test_many_sums_are_scored_like_single_corpora(metric):
     rng = random.Random(5)
     predictions = [" ".join(rng.choices(WORDS, k=rng.randint(0, 9))) for _ in range(12)]
     references = [[" ".join(rng.choices(WORDS, k=rng.randint(1, 9)))] for _ in range(12)]
@@ -87,7 +86,7 @@ def test_many_sums_are_scored_as_one_by_one(metric):
     assert together == pytest.approx(repeated)
 
 
-def test_lowercase_counts():
+def test_lowercase_ignores_case():
     references = [["Blue Spice is a Pub in the Centre"]]
     for metric in ("bleu", "chrf"):
         kept, lowered = (
@@ -100,7 +99,7 @@ def test_lowercase_counts():
 
 
 @pytest.mark.parametrize(("predictions", "references"), [([], []), (["a"], []), (["a"], [[]])])
-def test_what_cannot_be_scored_is_refused(predictions, references):
+def test_texts_without_references_are_refused(predictions, references):
     with pytest.raises(GateError, match="one prediction"):
         compute_sentence_statistics("bleu", predictions, references, True)
 
@@ -109,7 +108,7 @@ def test_the_published_bleu_of_tgen_on_e2e():
     """Dušek et al. 2018 give 65.93 for their baseline's outputs on the 630 test inputs of E2E."""
     folder = os.environ.get("PREFIXFLEET_TEST_DATA")
     if not folder:
-        pytest.skip("PREFIXFLEET_TEST_DATA names no folder with e2e-dataset.zip and e2e-tgen-outputs/")
+        pytest.skip("PREFIXFLEET_TEST_DATA does not name a folder with e2e-dataset.zip and e2e-tgen-outputs/")
     with zipfile.ZipFile(Path(folder) / "e2e-dataset.zip") as archive:
         name = next(name for name in archive.namelist() if name.endswith("testset_w_refs.csv"))
         rows = list(csv.DictReader(io.TextIOWrapper(archive.open(name), encoding="utf-8")))

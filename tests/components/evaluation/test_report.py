@@ -23,7 +23,7 @@ EXAMPLES = [
 GUESSES = ["The Mill is a pub .", "Vale is a cafe .", "The Crown is near the bridge ."]
 
 
-def report(examples=EXAMPLES, predictions=GUESSES, **values):
+def make_report(examples=EXAMPLES, predictions=GUESSES, **values):
     config = EvaluateConfig(bootstrap_samples=50, **values)
     return build_report(
         tenant="acme",
@@ -37,7 +37,7 @@ def report(examples=EXAMPLES, predictions=GUESSES, **values):
 
 
 def test_every_slice_has_every_metric_with_its_interval():
-    made = report()
+    made = make_report()
     assert list(made.slices) == ["all", "seen", "unseen"]
     assert {name: {score.n for score in scores} for name, scores in made.slices.items()} == {
         "all": {3},
@@ -54,35 +54,35 @@ def test_every_slice_has_every_metric_with_its_interval():
     assert EvaluateConfig(temperature=0.5, seed=3).select_decoding()["seed"] == 3
 
 
-def test_a_report_asked_for_what_it_has_not():
+def test_a_slice_that_a_report_lacks_is_refused():
     with pytest.raises(GateError, match="slice 'elsewhere'"):
-        report().find_score("bleu", "elsewhere")
+        make_report().find_score("bleu", "elsewhere")
 
 
-def test_a_slice_scores_as_a_split_of_its_own():
-    alone = report(EXAMPLES[:1], GUESSES[:1])
-    assert alone.slices["all"] == report().slices["seen"]
+def test_a_slice_is_scored_like_a_split():
+    alone = make_report(EXAMPLES[:1], GUESSES[:1])
+    assert alone.slices["all"] == make_report().slices["seen"]
 
 
-def test_reports_come_back_as_written(tmp_path):
+def test_a_report_is_read_as_it_was_written(tmp_path):
     path = tmp_path / "acme" / "report.json"
-    made = report(num_beams=5, length_penalty=0.8)
+    made = make_report(num_beams=5, length_penalty=0.8)
     write_report(path, made)
     assert read_report(path) == made
 
 
 def test_an_empty_split_is_refused():
     with pytest.raises(DataError, match="test split"):
-        report([], [])
+        make_report([], [])
 
 
-def test_predictions_that_do_not_pair_up_are_refused():
+def test_fewer_predictions_than_examples_are_refused():
     with pytest.raises(GateError, match="3 sets of references"):
-        report(EXAMPLES, GUESSES[:2])
+        make_report(EXAMPLES, GUESSES[:2])
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"tenant": 3}', b"\xff\xfe"])
-def test_a_damaged_report_is_named(tmp_path, content):
+def test_a_damaged_report_is_refused_with_its_path(tmp_path, content):
     path = tmp_path / "report.json"
     path.write_bytes(content)
     with pytest.raises(GateError, match="report\\.json"):
@@ -90,14 +90,14 @@ def test_a_damaged_report_is_named(tmp_path, content):
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"source": "a"}', b"\xff\xfe", b'{"source": 1, "references": []}'])
-def test_damaged_predictions_are_named(tmp_path, content):
+def test_damaged_predictions_are_refused_with_their_path(tmp_path, content):
     path = tmp_path / "predictions.jsonl"
     path.write_bytes(content + b"\n")
     with pytest.raises(GateError, match="predictions\\.jsonl"):
         read_predictions(path)
 
 
-def test_a_missing_report_is_named(tmp_path):
+def test_a_missing_report_is_refused_with_its_path(tmp_path):
     with pytest.raises(GateError, match="missing\\.json"):
         read_report(tmp_path / "missing.json")
 
@@ -107,15 +107,15 @@ writable = st.text(st.characters(exclude_categories=["Cs"]))
 
 @settings(max_examples=50, deadline=None)
 @given(rows=st.lists(st.tuples(writable, st.lists(writable, min_size=1), st.none() | writable, writable), min_size=1))
-def test_predictions_come_back_as_written(tmp_path_factory, rows):
+def test_predictions_are_read_as_they_were_written(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("run") / "predictions.jsonl"
     examples = [Example(source, tuple(references), name) for source, references, name, _ in rows]
     write_predictions(path, examples, [text for *_, text in rows])
-    back = read_predictions(path)
-    assert [(one.source, one.references, one.slice, one.prediction) for one in back] == [
+    read = read_predictions(path)
+    assert [(one.source, one.references, one.slice, one.prediction) for one in read] == [
         (source, tuple(references), name, text) for source, references, name, text in rows
     ]
 
 
-def test_slices_are_named_in_order():
+def test_slices_are_in_alphabetical_order():
     assert find_slice_indices(["b", None, "a", "b"]) == {"all": [0, 1, 2, 3], "a": [2], "b": [0, 3]}

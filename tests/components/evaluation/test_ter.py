@@ -1,4 +1,4 @@
-"""Every number here is held against sacrebleu's own."""
+"""Every number is compared with sacrebleu's own."""
 
 import random
 
@@ -19,7 +19,7 @@ words = st.lists(st.sampled_from("abcde"), max_size=14)
 
 @settings(max_examples=300, deadline=None)
 @given(prediction=words, target=words)
-def test_edits_to_one_reference(prediction, target):
+def test_edits_to_one_reference_equal_sacrebleus(prediction, target):
     official = translation_edit_rate(prediction, target)[0]
     assert _count_edits(prediction, target) == official
     assert _compute_edit_lower_bound(prediction, target) <= official
@@ -27,7 +27,7 @@ def test_edits_to_one_reference(prediction, target):
 
 @settings(max_examples=100, deadline=None)
 @given(prediction=words, targets=st.lists(words, min_size=1, max_size=5))
-def test_the_nearest_of_many(prediction, targets):
+def test_edits_to_the_nearest_of_many_references_equal_sacrebleus(prediction, targets):
     scores = [translation_edit_rate(prediction, target) for target in targets]
     mean = sum(length for _, length in scores) / len(scores)
     assert compute_ter_statistics(prediction, targets) == (min(edits for edits, _ in scores), mean)
@@ -40,7 +40,7 @@ def test_the_nearest_of_many(prediction, targets):
     seed=st.integers(0, 10_000),
 )
 def test_distances_beyond_sacrebleus_band(lengths, letters, seed):
-    """A band of 25 words can hide the best path of long sentences; the same must be hidden here."""
+    """sacrebleu's band of 25 words can miss the best path of long sentences; the result must be the same here."""
     rng = random.Random(seed)
     prediction, target = ([rng.choice(letters) for _ in range(length)] for length in lengths)
     assert _EditDistanceToTarget(target)(prediction)[0] == BeamEditDistance(target)(prediction)[0]

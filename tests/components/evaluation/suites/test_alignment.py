@@ -1,4 +1,3 @@
-import random
 from pathlib import Path
 
 import pytest
@@ -21,61 +20,61 @@ def references(count, inputs=None, rows=0):
 
 
 @given(order=st.permutations(range(6)), repeated=st.lists(st.integers(0, 5), max_size=4))
-def test_by_input_any_order_and_repetition_does(order, repeated):
-    asked = [*order, *repeated]
-    found = align_outputs(
-        predictions([f"p{number}" for number in asked], [f"i{number}" for number in asked]),
+def test_named_inputs_may_have_any_order_and_be_repeated(order, repeated):
+    numbers = [*order, *repeated]
+    aligned = align_outputs(
+        predictions([f"p{number}" for number in numbers], [f"i{number}" for number in numbers]),
         references(6, [f"i{number}" for number in range(6)]),
     )
-    assert found.predictions == [f"p{number}" for number in range(6)]
-    assert found.aligned_by == "input"
+    assert aligned.predictions == [f"p{number}" for number in range(6)]
+    assert aligned.aligned_by == "input"
 
 
-def test_our_sources_and_the_releases_name_the_same_inputs():
+def test_e2es_format_and_prefixfleets_are_the_same_input():
     ours = "name : Blue Spice | eatType : coffee shop"
     assert normalize_input("name[Blue Spice],  eatType[coffee shop]") == normalize_input(ours) == ours
     assert normalize_input(" a  b ") == "a b"
 
 
-def test_inputs_that_repeat_in_both_are_paired_by_place():
-    found = align_outputs(predictions(["a", "b"], ["x", "x"]), references(2, ["x", "x"]))
-    assert found.predictions == ["a", "b"]
-    with pytest.raises(DataError, match="stand more than once"):
+def test_inputs_that_are_repeated_in_both_files_are_paired_by_line():
+    aligned = align_outputs(predictions(["a", "b"], ["x", "x"]), references(2, ["x", "x"]))
+    assert aligned.predictions == ["a", "b"]
+    with pytest.raises(DataError, match="the same input in several lines"):
         align_outputs(predictions(["a", "b", "c"], ["x", "x", "y"]), references(3, ["y", "x", "x"]))
 
 
 @pytest.mark.parametrize(
-    ("asked", "known", "told"),
+    ("predicted", "known", "message"),
     [
         (["x", "z"], ["x", "y"], "2 inputs of predictions, 2 of references; out, line 2, .*'z'"),
         (["x"], ["x", "y"], "1 inputs of predictions, 2 of references; none for the input of ref, line 2: 'y'"),
         (["x", "y", "x"], ["x", "y"], "two, in lines 1 and 3 of out"),
     ],
 )
-def test_inputs_that_do_not_match_are_refused(asked, known, told):
-    texts = [f"p{random.Random(number).random()}" for number in range(len(asked))]
-    with pytest.raises(DataError, match=told):
-        align_outputs(predictions(texts, asked), references(len(known), known))
+def test_inputs_that_do_not_match_are_refused(predicted, known, message):
+    texts = [f"p{number}" for number in range(len(predicted))]
+    with pytest.raises(DataError, match=message):
+        align_outputs(predictions(texts, predicted), references(len(known), known))
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted", "told"),
+    ("count", "expected", "message"),
     [
         (3, 2, "3 predictions, 2 sets of references; out, line 3, has no references: 'p2'"),
         (1, 3, "1 predictions, 3 sets of references; none for example 2, ref, line 2: 'r1'"),
     ],
 )
-def test_counts_that_differ_are_refused_with_the_first_line(given, wanted, told):
-    with pytest.raises(DataError, match=told):
-        align_outputs(predictions([f"p{number}" for number in range(given)]), references(wanted))
+def test_counts_that_differ_are_refused_with_the_first_line(count, expected, message):
+    with pytest.raises(DataError, match=message):
+        align_outputs(predictions([f"p{number}" for number in range(count)]), references(expected))
 
 
-def test_a_line_for_each_row_of_references_needs_its_inputs():
-    with pytest.raises(DataError, match="name the inputs in a column"):
+def test_one_prediction_for_each_row_of_references_needs_named_inputs():
+    with pytest.raises(DataError, match="add a column of inputs to both files"):
         align_outputs(predictions(["p"] * 5), references(2, ["x", "y"], rows=5))
 
 
-def test_blank_lines_at_the_end_are_no_predictions():
+def test_blank_lines_at_the_end_are_not_predictions():
     assert align_outputs(predictions(["a", "b", "", ""]), references(2)).predictions == ["a", "b"]
     assert align_outputs(predictions(["a", ""]), references(2)).predictions == ["a", ""]
     with pytest.raises(DataError):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from components.errors import WorkspaceError
-from components.evaluation.suites import coco, java, meteor, score_suite
+from components.evaluation.suites import coco
 
 pytest.importorskip("pycocoevalcap", reason="the extra `metrics` is not installed")
 
@@ -17,8 +17,13 @@ REFERENCES = [
 
 def test_rouge_is_the_f_of_beta_1_2():
     # The longest common subsequence of `a b c` and `a c` has 2 words: precision 2/3, recall 1.
-    wanted = (1 + 1.2**2) * (2 / 3) / (1 + 1.2**2 * 2 / 3)
-    assert coco._score_rouge(["a b c"], [["a c"]], [[0]]) == [pytest.approx(wanted)]
+    expected = (1 + 1.2**2) * (2 / 3) / (1 + 1.2**2 * 2 / 3)
+    assert coco._score_rouge(["a b c"], [["a c"]], [[0]]) == [pytest.approx(expected)]
+
+
+def test_rouge_of_a_group_is_the_mean_of_its_examples():
+    scores = coco._score_rouge(["a b", "c"], [["a"], ["c"]], [[0], [1], [0, 1]])
+    assert scores[2] == pytest.approx(np.mean(scores[:2]))
 
 
 def test_cider_of_the_references_themselves_is_ten():
@@ -28,7 +33,7 @@ def test_cider_of_the_references_themselves_is_ten():
 
 
 @pytest.mark.usefixtures("with_java")
-def test_tokens_are_lower_cased_and_without_punctuation_a_line_for_each_text():
+def test_tokens_are_lower_cased_and_without_punctuation_with_one_line_for_each_text():
     # Brackets stay: the official list of punctuation has them in capitals, which the tokenizer has lower-cased.
     texts = ["It's £20 (or so), isn't it?", "", "two\nlines\u2028three \x85 four\r", 'Café – "quoted"', "."]
     assert coco.tokenize_ptb(texts) == [
@@ -40,58 +45,19 @@ def test_tokens_are_lower_cased_and_without_punctuation_a_line_for_each_text():
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("with_java")
-def test_a_slice_scores_as_if_it_were_alone():
-    slices = ["a", "b", "a", None]
-    found = {(one.metric, one.slice): one for one in score_suite("e2e", TEXTS, REFERENCES, slices)}
-    assert [one for metric, one in found if metric == "meteor"] == ["a", "b", "all"]
-    alone = score_suite("e2e", TEXTS[::2][:2], [REFERENCES[0], REFERENCES[2]])
-    for one in alone:
-        assert found[one.metric, "a"].value == pytest.approx(one.value), one.metric
-        assert found[one.metric, "a"].n == 2
+def test_a_group_is_scored_as_a_corpus(monkeypatch):
+    monkeypatch.setattr(coco.meteor, "compute_scores", lambda texts, targets, groups: [len(rows) for rows in groups])
+    metrics, groups = coco.COCO_METRICS, [[0, 2], [1], [0, 1, 2, 3]]
+    together = coco.compute_scores(metrics, TEXTS, REFERENCES, groups)
+    alone = coco.compute_scores(metrics, TEXTS[:3:2], REFERENCES[:3:2], [[0, 1]])
+    assert set(together) == set(alone) == set(metrics)
+    for metric in metrics:
+        assert together[metric][0] == pytest.approx(alone[metric][0]), metric
+        assert len(together[metric]) == len(groups)
+    assert together["cider"][0] != pytest.approx(together["cider"][2])
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("with_java")
-def test_meteor_is_best_for_the_reference_itself_and_nothing_for_strangers():
-    texts = ["the cat sat", "xyz", "", "the | cat ||| sat"]
-    own, strange, empty, barred = meteor.compute_scores(texts, [["the cat sat"]] * 4, [[0], [1], [2], [3]])
-    assert own == pytest.approx(1)
-    assert strange == empty == 0
-    assert 0 < barred < 1
-
-
-def test_without_java_they_are_refused_by_name(monkeypatch):
-    monkeypatch.setattr(java, "_is_java_available", lambda: False)
-    with pytest.raises(WorkspaceError, match="java -version") as told:
-        coco.tokenize_ptb(["a"])
-    assert "install" in told.value.fix
-
-
-def test_a_java_that_fails_is_told(monkeypatch, tmp_path):
-    fake = tmp_path / "java"
-    fake.write_text("#!/bin/sh\ncase \"$*\" in -version) exit 0;; esac\necho 'no memory' >&2\nexit 1\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+def test_a_failing_tokenizer_is_reported_with_its_last_message(failing_java):
     with pytest.raises(WorkspaceError, match="no memory"):
         coco.tokenize_ptb(["a"])
-    with pytest.raises(WorkspaceError, match=r"it ended; no memory"):
-        meteor.compute_scores(["a"], [["a"]], [[0]])
-
-
-def test_a_package_without_its_programs_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(java, "_find_package", lambda: tmp_path)
-    why, fix = java.find_problem()
-    assert "stanford-corenlp" in why
-    assert "again" in fix
-    monkeypatch.setattr(java, "_find_package", lambda: None)
-    assert java.find_problem() == (java.NO_PACKAGE, java.INSTALL_PACKAGE)
-    assert "metrics" in java.INSTALL_PACKAGE
-    with pytest.raises(WorkspaceError):
-        java.find_jar(java.METEOR_JAR)
-
-
-def test_rouge_of_slices_is_a_mean():
-    each = coco._score_rouge(["a b", "c"], [["a"], ["c"]], [[0], [1], [0, 1]])
-    assert each[2] == pytest.approx(np.mean(each[:2]))
