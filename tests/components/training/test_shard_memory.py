@@ -135,8 +135,8 @@ class Narrow(StepDeltas):
 
     most, late, kind, refused = 1, False, "gpu", 0
 
-    def __init__(self, base: Base, deltas: Sequence[Delta], engine: EngineConfig) -> None:
-        super().__init__(base, deltas, engine)
+    def __init__(self, base: Base, deltas: Sequence[Delta]) -> None:
+        super().__init__(base, deltas)
         self.check(late=False)
 
     def propagate_gradients(self) -> None:
