@@ -9,8 +9,8 @@ from cli.arguments import TenantArgument
 from components.errors import ConfigError
 
 if TYPE_CHECKING:
+    from components.stages.tuning.request import TuningResult
     from components.stages.tuning.study import TrialRecord
-    from components.stages.tuning.tune import TuningResult
 
 
 class TuneMetric(StrEnum):
@@ -55,20 +55,20 @@ def tune(
     steps: Annotated[
         int | None, typer.Option(help="Steps a trial; few favour high rates. Default: the tenant's max_steps.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be written and leave params.yaml.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")] = False,
 ) -> None:
-    """Search a tenant's prefix length, learning rate and start; write the winner as its override in params.yaml.
+    """Search a tenant's prefix length, learning rate and start; write the best to overrides/TENANT.yaml.
 
-    What prefix-tuning reaches hangs on these values. The present ones are tried first, and nothing is written that does
-    not beat them on the validation split. Trials whose losses fall behind are given up early. The study lies in
-    var/tune/TENANT: the same command goes on after Ctrl-C or a kill, and with more --trials after its end. Other data,
-    values or ranges begin another study.
+    The score of a prefix depends strongly on these values. The current ones are tried first; nothing is written unless
+    a trial beats them on the validation split. Values in overrides/TENANT.yaml win over params.yaml; remove the file to
+    go back. Trials with poor losses are stopped early.
+
+    The study is kept in var/tune/TENANT. After Ctrl-C or a kill the same command continues it; a higher --trials
+    extends it. Other data, values or ranges start a new study.
     """
     from cli.console import make_stderr, show_progress
+    from components.stages.tuning.request import TuneRequest
     from components.stages.tuning.search_space import SearchOptions
-    from components.stages.tuning.tune import TuneRequest
     from components.stages.tuning.tune import tune as search
     from components.stages.workspace import Workspace
 
@@ -87,19 +87,20 @@ def tune(
         steps=steps,
         dry_run=dry_run,
     )
-    place = Workspace(ctx.obj)
+    workspace = Workspace(ctx.obj)
     try:
-        with show_progress(), place.lock():
-            tuned = search(place, request)
+        with show_progress(), workspace.lock():
+            tuned = search(workspace, request)
     except KeyboardInterrupt:
-        told = f"stopped by Ctrl-C; params.yaml stands, and the same command goes on (var/tune/{tenant})"
-        make_stderr().print(told, markup=False, soft_wrap=True)
+        line = f"stopped by Ctrl-C; nothing was written, and the same command continues the study in var/tune/{tenant}"
+        make_stderr().print(line, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     _print_result(tenant, tuned)
 
 
 def _print_result(tenant: str, tuned: "TuningResult") -> None:
     from cli.console import make_stdout, print_table
+    from components.config.overrides import OVERRIDES_FOLDER
     from components.stages.tuning.overrides import format_override
     from components.stages.tuning.trial import label_metric
 
@@ -120,20 +121,19 @@ def _print_result(tenant: str, tuned: "TuningResult") -> None:
             for row in tuned.trials
         ],
     )
+    current = tuned.format_score(tuned.current_trial) if tuned.current_trial else ""
+    file = f"{OVERRIDES_FOLDER}/{tenant}.yaml"
     lines = []
     if tuned.values and tuned.best_trial is not None:
-        now = tuned.format_score(tuned.current_trial) if tuned.current_trial else "-"
-        verb = "written to params.yaml" if tuned.is_written else "would be written to params.yaml (dry run)"
+        verb = "written to" if tuned.is_written else "dry run, not written to"
         lines += [
-            f"{verb}: {format_override(tenant, tuned.values)}",
-            f"{name} {tuned.format_score(tuned.best_trial)}, and {now} at present",
+            f"{verb} {file}, which wins over params.yaml: {format_override(tuned.values)}",
+            f"{name} {tuned.format_score(tuned.best_trial)}; with the current values {current}",
         ]
-    elif tuned.current_trial is None:
-        lines.append("params.yaml stays: the present values are not measured yet; run the same command again")
+    elif not current:
+        lines.append("nothing written: the current values are not measured yet; run the same command again")
     else:
-        lines.append(
-            f"params.yaml stays: no trial beats the present values' {name} {tuned.format_score(tuned.current_trial)}"
-        )
+        lines.append(f"nothing written: no trial beats the current values' {name} {current}")
     if tuned.is_written:
         lines.append(f"next: prefixfleet retrain --tenant {tenant}")
     for line in lines:
@@ -143,7 +143,7 @@ def _print_result(tenant: str, tuned: "TuningResult") -> None:
 def _make_note(row: "TrialRecord", tuned: "TuningResult") -> str:
     parts = []
     if tuned.current_trial and row.number == tuned.current_trial.number:
-        parts.append("present")
+        parts.append("current")
     if tuned.values and tuned.best_trial and row.number == tuned.best_trial.number:
         parts.append("winner")
     if row.state == "pruned":

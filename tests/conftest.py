@@ -171,6 +171,8 @@ def make_checkout(make_root: Callable[..., Path]) -> Callable[..., Path]:
         (root / "data.dvc").unlink()
         for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
             shutil.copy(project / name, root / name)
+        (root / "overrides").mkdir()
+        (root / "overrides" / ".gitkeep").touch()
         run_in(root, "git", "init", "-q")
         run_in(root, "dvc", "init", "-q")
         shutil.copytree(project / ".dvc" / "plots", root / ".dvc" / "plots")

@@ -1,24 +1,26 @@
-"""Strict, frozen configuration, read from params.yaml. Knows no component.
+"""Strict, frozen configuration, read from params.yaml and the tenants' override files. Knows no component.
 
-Every value of a run is in params.yaml; `tenants.<id>` overrides parts of the `train`, `evaluate`, `gate`,
-`access` and `rollout` sections for one tenant. An unknown key is an error that names the nearest known one.
+A tenant's value is the first that is set: in overrides/<id>.yaml (section `train`, written by `prefixfleet tune`), in
+`tenants.<id>` of params.yaml (sections `train`, `evaluate`, `gate`, `access` and `rollout`), in the section itself.
+An unknown key is an error that names the nearest known one.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from components.config.overrides import read_override_files
 from components.config.problems import format_value, make_unknown_key_error, to_config_error
 from components.config.removed_keys import drop_removed_keys
 from components.config.rollout import RolloutConfig
 from components.config.section import Section as _Section
 from components.config.serve import AccessConfig, ServeConfig
+from components.config.tenant_id import TENANT_ID as TENANT_ID
 from components.config.yaml_file import read_sections
 from components.errors import ConfigError
 
-TENANT_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+PARAMS_FILE = "params.yaml"
 
 Metric = Literal["bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL"]
 Method = Literal[
@@ -159,7 +161,7 @@ class RegistryConfig(_Section):
 
 
 class Params(_Section):
-    """The whole of params.yaml."""
+    """The whole of params.yaml. With override files, each tenant's values are merged into its entry in `tenants`."""
 
     base: BaseConfig
     data: DataConfig = DataConfig()
@@ -192,8 +194,23 @@ class Params(_Section):
 _TENANT_SECTIONS = ("train", "evaluate", "gate", "access", "rollout")
 
 
+def load_workspace_params(root: Path) -> Params:
+    """Read and check a workspace's params.yaml, and merge the tenants' override files into it.
+
+    Raises:
+        ConfigError: as `load_params`; or a file in overrides/ has a wrong name, an unknown key or a wrong type.
+    """
+    params = load_params(root / PARAMS_FILE)
+    tenants = dict(params.tenants)
+    for path, values in read_override_files(root).items():
+        tenant = path.stem
+        params.for_tenant(tenant).override_with(values, where=str(path))
+        tenants[tenant] = _merge(params.tenants.get(tenant, {}), values)
+    return params.model_copy(update={"tenants": tenants})
+
+
 def load_params(path: Path) -> Params:
-    """Read and check params.yaml. Keys of earlier releases (`removed_keys`) are ignored, with a warning.
+    """Read and check params.yaml alone, without override files. Keys of earlier releases (`removed_keys`) are ignored, with a warning.
 
     Raises:
         ConfigError: the file is missing or is not YAML, or a section or an override has an unknown key, a duplicate key

@@ -18,6 +18,8 @@ def to_config_error(problems: ValidationError, model: type[BaseModel], where: st
     path, value = [str(part) for part in first["loc"]], first["input"]
     if first["type"] == "extra_forbidden":
         return make_unknown_key_error(path[-1], list_known_keys(model, path[:-1]), f"{where}: {'.'.join(path)}")
+    if first["type"] == "invalid_key":
+        return ConfigError("a key that is a string", f"{where}: {'.'.join(path)}", "put the key in quotes")
     if path[-1] == "[key]":
         place = f"{where}: {'.'.join(path[:-2])}"
         if first["type"] == "literal_error":

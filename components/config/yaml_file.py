@@ -1,4 +1,4 @@
-"""Reads params.yaml as a mapping and refuses duplicate keys. Does not know the sections."""
+"""Reads a YAML file of sections as a mapping and refuses duplicate keys. Does not know the sections."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,15 @@ import yaml
 from components.errors import ConfigError
 
 
-def read_sections(path: Path) -> dict[str, Any]:
+def read_sections(
+    path: Path,
+    *,
+    missing_fix: str = "run from the workspace's top folder, or name it with -C",
+    content_fix: str = "restore the file from git",
+) -> dict[str, Any]:
     """Return the file's top-level mapping.
+
+    `missing_fix` and `content_fix` are the fixes that the error names for a missing file and for one without a mapping.
 
     Raises:
         ConfigError: the file is missing, unreadable, not YAML in UTF-8, not a mapping, or has a duplicate key.
@@ -17,12 +24,10 @@ def read_sections(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a safe loader
     except FileNotFoundError:
-        raise ConfigError(
-            "a params.yaml", f"no file {path}", "run from the workspace's top folder, or name it with -C"
-        ) from None
+        raise ConfigError(f"a file {path.name}", f"no file {path}", missing_fix) from None
     except OSError as problem:
         raise ConfigError(
-            "a readable params.yaml", f"{path}: {problem.strerror}", "correct the file's type or permissions"
+            f"a readable {path.name}", f"{path}: {problem.strerror}", "correct the file's type or permissions"
         ) from None
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
@@ -33,7 +38,7 @@ def read_sections(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(values, dict):
         got = f"{path}: {'an empty file' if values is None else f'a {type(values).__name__}'}"
-        raise ConfigError("sections with keys and values", got, "restore the file from git")
+        raise ConfigError("sections with keys and values", got, content_fix)
     return values
 
 

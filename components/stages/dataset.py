@@ -5,6 +5,7 @@ Fetches the data when they are missing, takes drops in, records results. Knows D
 
 from collections.abc import Sequence
 
+from components.config.overrides import OVERRIDES_FOLDER
 from components.data.drops import list_pending
 from components.data.dvc import commit, is_clean, pull
 from components.data.intake import IntakeResult, take_drops
@@ -14,6 +15,7 @@ from components.stages import evaluate, train
 from components.stages.outcome import TenantOutcome
 from components.stages.progress import join_abbreviated, log_info
 from components.stages.workspace import Workspace
+from components.storage.atomic_files import convert_disk_errors
 
 
 def ensure_data(workspace: Workspace) -> str:
@@ -95,10 +97,13 @@ def gather_results(workspace: Workspace) -> None:
 
 
 def commit_to_dvc(workspace: Workspace) -> None:
-    """Let DVC know what lies in out/ (`dvc commit`), so that `dvc repro` and `dvc metrics diff` see this run.
+    """Record what lies in out/ with DVC (`dvc commit`), so that `dvc repro` and `dvc metrics diff` see this run.
 
     Raises:
         WorkspaceError: DVC refuses.
 
     """
+    folder = workspace.root / OVERRIDES_FOLDER
+    with convert_disk_errors(f"make {folder}"):
+        folder.mkdir(exist_ok=True)  # a dependency in dvc.yaml: DVC refuses one that is missing
     commit(workspace.root)

@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.config import BaseConfig, Params, load_params
+from components.config import BaseConfig, Params, load_workspace_params
+from components.config.overrides import get_override_path
 from components.data.digest_cache import DigestCache
 from components.data.digests import read_dataset_version
 from components.data.schema import list_tenants
@@ -36,8 +37,12 @@ class Workspace:
 
     @cached_property
     def params(self) -> Params:
-        """params.yaml as it stood when this run first looked. Raises ConfigError."""
-        return load_params(self.root / "params.yaml")
+        """params.yaml and the override files, read once when this run first asks for them. Raises ConfigError."""
+        return load_workspace_params(self.root)
+
+    def get_override_file(self, tenant: str) -> Path:
+        """Return overrides/<tenant>.yaml, which `prefixfleet tune` writes; it need not exist."""
+        return get_override_path(self.root, tenant)
 
     @cached_property
     def base_config(self) -> BaseConfig:

@@ -2,17 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytestmark = pytest.mark.slow
 
 
+def read_manifest(root: Path, tenant: str) -> dict[str, Any]:
+    return json.loads((root / "out/train" / tenant / "manifest.json").read_text())
+
+
 def artifacts(root: Path) -> dict[str, tuple[str, int]]:
-    found = {}
-    for path in sorted((root / "out/train").glob("*/manifest.json")):
-        found[path.parent.name] = (json.loads(path.read_text())["sha256"], path.stat().st_mtime_ns)
-    return found
+    paths = {path.parent.name: path for path in (root / "out/train").glob("*/manifest.json")}
+    return {name: (read_manifest(root, name)["sha256"], path.stat().st_mtime_ns) for name, path in paths.items()}
 
 
 def test_repro_metrics_plots_and_experiments(make_checkout, run_in, write_tenant):
@@ -38,6 +41,10 @@ def test_repro_metrics_plots_and_experiments(make_checkout, run_in, write_tenant
     assert len(plots["data"]) == 3
     assert not plots.get("errors")
 
+    (root / "overrides/birch.yaml").write_text("train: {prefix_length: 4}\n")
+    (changes,) = json.loads(run_in(root, "dvc", "status", "--json", "train").stdout)["train"]
+    assert changes == {"changed deps": {"overrides": "modified"}}
     run_in(root, "dvc", "exp", "run", "-S", "train.prefix_length=3")
-    assert json.loads((root / "out/train/alder/manifest.json").read_text())["prefix_length"] == 3
+    lengths = {tenant: read_manifest(root, tenant)["prefix_length"] for tenant in ("alder", "birch")}
+    assert lengths == {"alder": 3, "birch": 4}
     assert not list(root.glob("out/train/*/state/*.dvc"))

@@ -24,6 +24,24 @@ def test_a_wrong_params_file_stops_every_command(refused, make_root, set_params,
     assert tree(root) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("alder.yaml", "train: {prefix_lenght: 3}\n", ("unknown key 'prefix_lenght'", "overrides/alder.yaml")),
+        ("alder.yaml", "train: {", ("overrides/alder.yaml:1:", "correct this line")),
+        ("Alder.yaml", "train: {prefix_length: 3}\n", ("a tenant id that is a DNS label", "overrides/Alder.yaml")),
+    ],
+)
+def test_a_wrong_override_file_stops_every_command(refused, make_root, tree, name, content, words):
+    root = make_root(("alder",))
+    (root / "overrides").mkdir()
+    (root / "overrides" / name).write_text(content)
+    before = tree(root)
+    for arguments in (["status"], ["stage", "train"], ["data", "check"], ["generate", "alder", "text"], ["serve"]):
+        refused(root, arguments, *words)
+    assert tree(root) == before
+
+
 @pytest.mark.parametrize("tenant", BAD_IDS)
 def test_a_wrong_tenant_id_is_refused_by_every_command(refused, make_root, tree, tenant):
     root = make_root(("alder",))

@@ -1,4 +1,4 @@
-"""What a tuning is asked that cannot be: three beats and exit code 2, before any trial where it can be known."""
+"""Impossible requests to `tune`: three beats and exit code 2, before any trial where that can be known."""
 
 import os
 import stat
@@ -33,7 +33,7 @@ FAST = ("--trials", "2", "--metric", "validation-loss", "--learning-rates", "0.1
         (["alder", "--sizes", "4"], ("options of method prefix", "--sizes")),
     ],
 )
-def test_a_request_that_makes_no_sense_is_refused_before_anything_is_tried(refused, make_root, arguments, words):
+def test_an_impossible_request_is_refused_before_any_trial(refused, make_root, arguments, words):
     root = make_root(("alder", "birch"))
     refused(root, ["tune", *arguments], *words)
     assert not (root / "var/tune").exists()
@@ -45,7 +45,7 @@ def test_lengths_are_refused_for_a_method_without_slots(refused, make_root):
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "no file"), ("", "none in"), ("{oops\n", "broken JSON")])
-def test_a_tenant_without_usable_validation_data(refused, make_root, content, words):
+def test_a_tenant_without_usable_validation_data_is_refused(refused, make_root, content, words):
     root = make_root(("alder",))
     file = root / "data/alder/validation.jsonl"
     file.unlink()
@@ -54,68 +54,70 @@ def test_a_tenant_without_usable_validation_data(refused, make_root, content, wo
     refused(root, ["tune", "alder", *FAST], "validation.jsonl", words)
 
 
-def test_a_read_only_params_file_is_refused_at_once_but_not_for_a_dry_run(refused, call, make_root):
+def test_a_read_only_override_file_is_refused_before_any_trial_but_not_for_a_dry_run(refused, call, make_root):
     root = make_root(("alder",))
-    file = root / "params.yaml"
+    file = root / "overrides/alder.yaml"
+    file.parent.mkdir()
+    file.write_text("train: {learning_rate: 0.02}\n")
     file.chmod(stat.S_IRUSR)
-    refused(root, ["tune", "alder", *FAST], "read-only", "chmod u+w")
+    refused(root, ["tune", "alder", *FAST], f"{file} is read-only", "chmod u+w")
     assert not (root / "var/tune").exists()
     assert call(root, "tune", "alder", *FAST, "--dry-run").exit_code == 0
 
 
-def test_a_params_file_changed_by_hand_meanwhile_stands_and_the_values_are_told(
+def test_training_values_changed_while_the_trials_ran_stay_and_the_best_values_are_printed(
     refused, call, make_root, set_params, monkeypatch
 ):
     root = make_root(("alder",), train={"learning_rate": 1e-9})
     real = tune._Search.make_result
 
     def change(search):
-        set_params(root, train={"learning_rate": 1e-9}, gate={"min_slice": 3})
+        set_params(root, train={"learning_rate": 1e-9}, tenants={"alder": {"train": {"batch_size": 3}}})
         return real(search)
 
     monkeypatch.setattr(tune._Search, "make_result", change)
-    refused(root, ["tune", "alder", *FAST], "to set tenants.alder.train: {", "changed while the trials ran", "by hand")
-    assert yaml.safe_load((root / "params.yaml").read_text())["tenants"] == {}
+    refused(root, ["tune", "alder", *FAST], "to set train: {", "changed while the trials ran", "run the same command")
+    assert not (root / "overrides").exists()
     monkeypatch.setattr(tune._Search, "make_result", real)
-    told = call(root, "tune", "alder", *FAST)
-    assert told.exit_code == 0, told.output
-    assert "2 trials of this study stand" in told.stderr
-    assert "next: prefixfleet retrain --tenant alder" in told.stdout
-    assert "learning_rate" in yaml.safe_load((root / "params.yaml").read_text())["tenants"]["alder"]["train"]
+    set_params(root, train={"learning_rate": 1e-9})
+    result = call(root, "tune", "alder", *FAST)
+    assert result.exit_code == 0, result.output
+    assert "2 finished trials of this study are kept" in result.stderr
+    assert "next: prefixfleet retrain --tenant alder" in result.stdout
+    assert "learning_rate" in yaml.safe_load((root / "overrides/alder.yaml").read_text())["train"]
 
 
-def test_a_damaged_study_is_told_with_its_file(refused, make_root):
+def test_the_error_of_a_damaged_study_names_its_file(refused, make_root):
     root = make_root(("alder",))
     (root / "var/tune/alder").mkdir(parents=True)
     (root / "var/tune/alder/study.db").write_bytes(b"no database at all" * 100)
     refused(root, ["tune", "alder", *FAST], "var/tune/alder/study.db", "once its file is removed")
 
 
-def test_a_folder_that_cannot_be_made_is_told(refused, make_root):
+def test_a_folder_that_cannot_be_made_is_refused(refused, make_root):
     root = make_root(("alder",))
     (root / "var/tune").write_text("in the way")
     refused(root, ["tune", "alder", *FAST], "study.db")
 
 
-def test_another_run_at_work_is_not_disturbed(refused, make_root):
+def test_tune_is_refused_while_another_run_holds_the_workspace(refused, make_root):
     root = make_root(("alder",))
     with Workspace(root).lock():
         refused(root, ["tune", "alder", *FAST], f"process {os.getpid()}")
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(call, make_root, monkeypatch):
+def test_ctrl_c_prints_that_the_same_command_continues(call, make_root, monkeypatch):
     root = make_root(("alder",))
-    before = (root / "params.yaml").read_bytes()
 
     def stop(progress):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr("components.stages.tuning.trial.report_progress", stop)
-        told = call(root, "tune", "alder", *FAST)
-    assert told.exit_code == 130
-    assert "the same command goes on" in told.stderr
-    assert (root / "params.yaml").read_bytes() == before
+        result = call(root, "tune", "alder", *FAST)
+    assert result.exit_code == 130
+    assert "the same command continues the study in var/tune/alder" in result.stderr
+    assert not (root / "overrides").exists()
     assert call(root, "tune", "alder", *FAST).exit_code == 0
 
 
@@ -126,5 +128,5 @@ def test_a_full_disk_ends_the_search_and_not_only_a_trial(call, make_root, monke
         raise WorkspaceError("to write a state", "No space left on device", "free space on this disk and run again")
 
     monkeypatch.setattr("components.training.run.save_state", full)
-    told = call(root, "tune", "alder", *FAST)
-    check_beats(told.exit_code, told.stderr, "No space left on device")
+    result = call(root, "tune", "alder", *FAST)
+    check_beats(result.exit_code, result.stderr, "No space left on device")

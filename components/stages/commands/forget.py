@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from components.config import PARAMS_FILE, load_params
+from components.config.overrides import OVERRIDES_FOLDER
 from components.data.drops import list_pending
 from components.data.dvc import POINTER_FILE, has_remote
 from components.data.dvc_objects import delete_objects, find_owned_objects
@@ -47,7 +49,7 @@ class SchedulerRecord(Protocol):
 
 
 def forget(workspace: Workspace, tenant: str, by: str | None = None, record: SchedulerRecord | None = None) -> None:
-    """Remove a tenant from data, DVC's stores, out/, var/, MLflow, the rollout's database, caches and `commit_to_dvc`.
+    """Remove a tenant from data, its override file, DVC's stores, out/, var/, MLflow and the rollout's database.
 
     Raises:
         DataError: nothing is known of this tenant.
@@ -110,19 +112,21 @@ def _remove_everything(workspace: Workspace, tenant: str, by: str, record: Sched
 
 
 def _refuse_if_referenced(workspace: Workspace, tenant: str) -> None:
-    params = workspace.params
-    if tenant in params.tenants:
-        fix = "take its override out first: git keeps the file's history"
+    if tenant in load_params(workspace.root / PARAMS_FILE).tenants:
+        fix = f"remove tenants.{tenant} from params.yaml first"
         raise ConfigError(f"a params.yaml without {tenant}", f"tenants.{tenant} in it", fix)
-    standing = [other for other in list_tenants(workspace.data) if params.for_tenant(other).train.shared == tenant]
-    if standing:
-        got = f"train.shared of {join_abbreviated(standing)}"
-        raise ConfigError(f"nobody whose prefix stands on that of {tenant}", got, "train these on another first")
+    params = workspace.params
+    users = [other for other in list_tenants(workspace.data) if params.for_tenant(other).train.shared == tenant]
+    if users:
+        got = f"train.shared of {join_abbreviated(users)}"
+        fix = "train these tenants on another shared prefix first"
+        raise ConfigError(f"no tenant that uses the prefix of {tenant} as its shared prefix", got, fix)
 
 
 def _list_folders(workspace: Workspace) -> Iterator[Path]:
     root = workspace.root
-    yield from (workspace.data, workspace.drops, root / QUARANTINE_FOLDER, root / "out", root / "var")
+    yield from (workspace.data, workspace.drops, root / QUARANTINE_FOLDER, root / OVERRIDES_FOLDER)
+    yield from (root / "out", root / "var")
 
 
 def _walk_files(folder: Path) -> Iterator[Path]:
@@ -136,10 +140,13 @@ def _walk_files(folder: Path) -> Iterator[Path]:
 
 
 def _find_named_paths(workspace: Workspace, tenant: str) -> list[Path]:
-    """The topmost files and folders whose name is the tenant's."""
-    list_pending(workspace.drops)  # what an interrupted intake left under other names is put back
+    """Return the topmost files and folders named after the tenant, temporary files of interrupted writes included."""
+    list_pending(workspace.drops)  # puts back what an interrupted intake left under other names
     named = [
-        path for folder in _list_folders(workspace) for path in _walk_files(folder) if path.name.split(".")[0] == tenant
+        path
+        for folder in _list_folders(workspace)
+        for path in _walk_files(folder)
+        if path.name.removeprefix(".").split(".")[0] == tenant
     ]
     return [path for path in named if not any(parent in named for parent in path.parents)]
 

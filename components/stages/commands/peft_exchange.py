@@ -85,7 +85,7 @@ def import_peft(workspace: Workspace, tenant: str, folder: Path) -> Manifest:
     item = plan_tenant(workspace, tenant, base["digest"])
     found = read_peft(folder)
     _check_base(found, base, folder)
-    _check_train(tenant, item.train, found.prefix.length, folder)
+    _check_train(workspace, tenant, item.train, found.prefix.length, folder)
     trained = workspace.get_output_folder("train", tenant)
     shutil.rmtree(trained / STATE_FOLDER, ignore_errors=True)
     (trained / TRAINING_FILE).unlink(missing_ok=True)
@@ -158,16 +158,17 @@ def _check_base(found: PeftPrefix, base: dict[str, Any], folder: Path) -> None:
         )
 
 
-def _check_train(tenant: str, train: TrainConfig, length: int, folder: Path) -> None:
-    """The prefix must be what the parameters ask for: the fingerprint says so of it."""
-    place = f"tenants.{tenant}.train"
+def _check_train(workspace: Workspace, tenant: str, train: TrainConfig, length: int, folder: Path) -> None:
+    """Refuse a prefix that is not of the method and length of the tenant's `train` section: its fingerprint says so."""
+    file = workspace.get_override_file(tenant)
+    section, place = ("train", str(file)) if file.exists() else (f"tenants.{tenant}.train", "params.yaml")
     if train.method != "prefix" or train.shared:
         got = f"method {train.method}, on the slots of {train.shared}" if train.shared else f"method {train.method}"
-        fix = f"set {place}.method: prefix and {place}.shared: null in params.yaml"
+        fix = f"set {section}.method: prefix and {section}.shared: null in {place}"
         raise ConfigError(f"a prefix of its own for {tenant}", got, fix)
     most = next(rule.le for rule in TrainConfig.model_fields["prefix_length"].metadata if hasattr(rule, "le"))
     if length > most:
         raise ArtifactError(f"a prefix of at most {most} slots", f"{length} in {folder}", "train a shorter one")
     if length != train.prefix_length:
         wanted = f"{train.prefix_length} slots, as train.prefix_length says for {tenant}"
-        raise ConfigError(wanted, f"{length} in {folder}", f"set {place}.prefix_length: {length} in params.yaml")
+        raise ConfigError(wanted, f"{length} in {folder}", f"set {section}.prefix_length: {length} in {place}")

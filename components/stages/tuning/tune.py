@@ -1,9 +1,9 @@
-"""Search a tenant's length, learning rate and start (or its method's size) by validation score, under a budget.
+"""Search a tenant's prefix length, learning rate and start (or its method's size) by validation score.
 
-The study lies in var/tune/<tenant> under a key made of everything that a score depends on: the tenant's data, the base,
-the values that are not searched, the space, and how is scored. So the same call goes on where an earlier one stopped,
-and results of other data or values are never mixed in. The present values are tried first, and what is not better than
-they are is not written.
+The study is kept in var/tune/<tenant> under a key of everything that a score depends on: the tenant's data, the base,
+the values that are not searched, the search space and the metric. The same call therefore continues where an earlier
+one stopped, and never mixes in results of other data or values. The current values are tried first; a trial that does
+not beat them is not written.
 """
 
 import hashlib
@@ -12,18 +12,18 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from components.config import Params, TrainConfig
-from components.data.digests import compute_file_digest
 from components.errors import BaseModelError, ConfigError, DataError, TrainingError
 from components.registry.manifest import ARTIFACT_SCHEMA
 from components.stages.plan import PlanItem, plan_tenant
 from components.stages.progress import StageProgress, log_info, report_progress
 from components.stages.tuning.overrides import check_writable, write_override
-from components.stages.tuning.search_space import SearchOptions, SearchSpace, TrainFields, make_search_space
+from components.stages.tuning.request import TuneRequest, TuningResult
+from components.stages.tuning.search_space import SearchSpace, TrainFields, make_search_space
 from components.stages.tuning.study import RunningTrial, TrialRecord, TuningStudy
 from components.stages.tuning.trial import (
     VALIDATION_LOSS,
@@ -37,77 +37,30 @@ from components.stages.workspace import Workspace
 
 _USER_ERRORS = (BaseModelError, ConfigError, DataError, TrainingError)
 _MAX_CONSECUTIVE_FAILURES = 10
-"""So many failures in a row end a search."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TuneRequest:
-    """What to tune and how. `trials` counts those of earlier runs of the same study; `minutes` is for this run.
-
-    Raises:
-        ConfigError: nothing may be tried, or nothing is scored.
-    """
-
-    tenant: str
-    trials: int | None = None
-    minutes: float | None = None
-    metric: str = "bleu"
-    examples: int = 64
-    options: SearchOptions = field(default_factory=SearchOptions)
-    steps: int | None = None
-    dry_run: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse an empty budget."""
-        for name in ("trials", "minutes", "examples", "steps"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ConfigError(f"--{name} above zero", f"{value:g}", "give at least 1, or leave it out")
-        if self.trials is None and self.minutes is None:
-            raise ConfigError("a budget", "none", "give --trials, --minutes or both")
-
-
-@dataclass(frozen=True, slots=True)
-class TuningResult:
-    """What came out: trials, the best first, and the values that are (or with a dry run would be) written."""
-
-    metric: str
-    space: SearchSpace
-    trials: tuple[TrialRecord, ...]
-    current_trial: TrialRecord | None
-    best_trial: TrialRecord | None
-    values: TrainFields
-    is_written: bool
-
-    def format_score(self, row: TrialRecord) -> str:
-        """A complete trial's score for people."""
-        if row.cost is None:
-            return "-"
-        return f"{row.cost:.3f}" if is_lower_better(self.metric) else f"{-row.cost:.2f}"
+"""A search ends after this many failed trials in a row."""
 
 
 def tune(workspace: Workspace, request: TuneRequest, *, clock: Callable[[], float] = time.monotonic) -> TuningResult:
-    """Run trials until the budget is spent; write the best one's values where it beats the present ones.
+    """Run trials until the budget is spent; write the best trial's values if they beat the current ones.
 
-    Ctrl-C (KeyboardInterrupt goes on to the caller) and a kill lose at most the steps since the last validation.
+    Ctrl-C (KeyboardInterrupt is passed on to the caller) and a kill lose at most the steps since the last validation.
 
     Raises:
         DataError: no such tenant, or no usable train or validation split.
-        ConfigError: an impossible space, or a params.yaml that cannot be changed without changing more.
-        TrainingError: no trial came through; the last reason is told.
-        WorkspaceError: params.yaml is read-only or changed meanwhile, or the study cannot be read or written.
+        ConfigError: an impossible search space.
+        TrainingError: every trial failed; the message has the last reason.
+        WorkspaceError: the override file is read-only, the tenant's training values changed while the trials ran, or
+            the study cannot be read or written.
     """
-    file = workspace.root / "params.yaml"
-    digest = compute_file_digest(file)
     workspace.list_tenants([request.tenant])
     if not request.dry_run:
-        check_writable(file)
+        check_writable(workspace.get_override_file(request.tenant))
     search = _Search(workspace, request, clock)
     search.run()
     tuned = search.make_result()
     if not tuned.values or request.dry_run:
         return tuned
-    write_override(file, digest, workspace.params, request.tenant, tuned.values)
+    write_override(workspace, request.tenant, tuned.values, search.current_train)
     return replace(tuned, is_written=True)
 
 
@@ -115,7 +68,7 @@ class _Search:
     def __init__(self, workspace: Workspace, request: TuneRequest, clock: Callable[[], float]) -> None:
         self.request, self.clock = request, clock
         self.deadline = math.inf if request.minutes is None else clock() + 60 * request.minutes
-        self.began = clock()
+        self.started = clock()
         params = workspace.params.for_tenant(request.tenant)
         self.current_train = params.train
         self.space = make_search_space(params.train, request.options)
@@ -131,70 +84,70 @@ class _Search:
 
     def run(self) -> None:
         request, tenant = self.request, self.request.tenant
-        before = self._list_ended()
-        if before:
-            log_info(f"{tenant}: {len(before)} trials of this study stand (var/tune/{tenant})")
+        finished = self._list_finished()
+        if finished:
+            log_info(f"{tenant}: {len(finished)} finished trials of this study are kept (var/tune/{tenant})")
         while not self._is_budget_spent():
             running = self.study.begin_trial(
                 None if self._find_current_trial() else self.space.select_searched(self.current_train)
             )
             if running is None:
-                log_info(f"{tenant}: everything in the space has been tried")
+                log_info(f"{tenant}: every point of the search space has been tried")
                 break
             if not self._run_trial(running):
                 log_info(
-                    f"{tenant}: {request.minutes:g} minutes are over; the same command goes on with "
+                    f"{tenant}: {request.minutes:g} minutes are over; the same command continues with "
                     f"{_name_trial(running)}"
                 )
                 break
 
     def make_result(self) -> TuningResult:
-        rows = self.study.list_trials()
+        trials = self.study.list_trials()
         order = {"complete": 0, "pruned": 1, "failed": 2, "unfinished": 3}
-        ranked = sorted(rows, key=lambda row: (order[row.state], row.cost or 0.0, row.number))
+        ranked = sorted(trials, key=lambda trial: (order[trial.state], trial.cost or 0.0, trial.number))
         best = ranked[0] if ranked and ranked[0].cost is not None else None
-        present = self._find_current_trial()
-        if best is None and rows and all(row.state == "failed" for row in rows):
-            got = f"{len(rows)} failed, the last for: {rows[-1].reason}"
-            raise TrainingError(f"a trial of {self.request.tenant} that comes through", got, "try other values")
+        current = self._find_current_trial()
+        if best is None and trials and all(trial.state == "failed" for trial in trials):
+            got = f"all {len(trials)} trials failed, the last because: {trials[-1].reason}"
+            raise TrainingError(f"at least one complete trial of {self.request.tenant}", got, "try other values")
         values: dict[str, Any] = {}
-        if best is not None and present is not None and (present.cost is None or best.cost < present.cost):  # type: ignore[operator]
+        if best is not None and current is not None and (current.cost is None or best.cost < current.cost):  # type: ignore[operator]
             now = self.space.select_searched(self.current_train)
             values = {name: value for name, value in best.fields.items() if (value, now[name]) != (None, None)}
-        return TuningResult(self.request.metric, self.space, tuple(ranked), present, best, values, is_written=False)
+        return TuningResult(self.request.metric, self.space, tuple(ranked), current, best, values, is_written=False)
 
     def _run_trial(self, running: RunningTrial) -> bool:
-        """Run one trial to its end; False where time was up before."""
+        """Run one trial to its end; return False if the time was over before its end."""
         tenant, name = self.request.tenant, _name_trial(running)
         config = shorten_config(self.current_train.model_copy(update=dict(running.fields)), self.request.steps)
-        is_present, pruned = self._is_current(running.fields), False
-        told = ", ".join(
-            f"{a} {b}" for a, b in zip(self.space.dimensions, self.space.format_fields(running.fields), strict=True)
-        )
-        log_info(f"{tenant}: {name}{' (the present values)' if is_present else ''}: {told}")
+        is_current, pruned = self._is_current(running.fields), False
+        cells = zip(self.space.dimensions, self.space.format_fields(running.fields), strict=True)
+        values = ", ".join(f"{dimension} {value}" for dimension, value in cells)
+        log_info(f"{tenant}: {name}{' (the current values)' if is_current else ''}: {values}")
 
         def report(step: int, loss: float) -> None:
             nonlocal pruned
             worse = running.report_loss(step, loss)
-            pruned = worse and not is_present and step < config.max_steps
+            pruned = worse and not is_current and step < config.max_steps
 
         try:
-            out = self.trial_runner.run(
+            result = self.trial_runner.run(
                 name, config, self.state_folder, report, lambda: pruned or self.clock() >= self.deadline
             )
         except _USER_ERRORS as problem:
             running.fail(f"{problem.wanted}: got {problem.got}")
             log_info(f"{tenant}: {name} failed: {problem}")
         else:
-            if isinstance(out, TrialScore):
-                cost = out.value if is_lower_better(self.request.metric) else -out.value
-                running.complete(cost, out.steps, out.seconds)
-                log_info(
-                    f"{tenant}: {name}: {label_metric(self.request.metric)} {out.value:.3f} in {out.seconds:.0f} s"
-                )
+            if isinstance(result, TrialScore):
+                cost = result.value if is_lower_better(self.request.metric) else -result.value
+                running.complete(cost, result.steps, result.seconds)
+                score = f"{label_metric(self.request.metric)} {result.value:.3f}"
+                log_info(f"{tenant}: {name}: {score} in {result.seconds:.0f} s")
             elif pruned:
-                running.prune(out.steps, out.seconds)
-                log_info(f"{tenant}: {name} given up at step {out.steps}: half of the trials had lower losses there")
+                running.prune(result.steps, result.seconds)
+                log_info(
+                    f"{tenant}: {name} stopped at step {result.steps}: half of the trials had a lower loss at that step"
+                )
             else:
                 return False
         shutil.rmtree(self.state_folder, ignore_errors=True)
@@ -202,24 +155,25 @@ class _Search:
         return True
 
     def _is_budget_spent(self) -> bool:
-        ended = self._list_ended()
+        finished = self._list_finished()
         if self.clock() >= self.deadline:
             return True
-        if len(ended) >= _MAX_CONSECUTIVE_FAILURES and all(
-            row.state == "failed" for row in ended[-_MAX_CONSECUTIVE_FAILURES:]
-        ):
-            log_info(f"{self.request.tenant}: the last {_MAX_CONSECUTIVE_FAILURES} trials failed; no more are tried")
+        last = finished[-_MAX_CONSECUTIVE_FAILURES:]
+        if len(last) == _MAX_CONSECUTIVE_FAILURES and all(trial.state == "failed" for trial in last):
+            log_info(f"{self.request.tenant}: the last {len(last)} trials failed; the search ends")
             return True
-        over = self.request.trials is not None and len(ended) >= self.request.trials
-        return over and self._find_current_trial() is not None
+        enough = self.request.trials is not None and len(finished) >= self.request.trials
+        return enough and self._find_current_trial() is not None
 
-    def _list_ended(self) -> list[TrialRecord]:
-        return [row for row in self.study.list_trials() if row.state != "unfinished"]
+    def _list_finished(self) -> list[TrialRecord]:
+        return [trial for trial in self.study.list_trials() if trial.state != "unfinished"]
 
     def _find_current_trial(self) -> TrialRecord | None:
-        """The trial of the present values, once it has come to an end that was not early."""
-        rows = [row for row in self._list_ended() if row.state != "pruned" and self._is_current(row.fields)]
-        return rows[0] if rows else None
+        """Return the complete or failed trial of the current values, or None."""
+        for trial in self._list_finished():
+            if trial.state != "pruned" and self._is_current(trial.fields):
+                return trial
+        return None
 
     def _is_current(self, fields: TrainFields) -> bool:
         return bool(fields) and self.current_train.model_copy(update=dict(fields)) == self.current_train
@@ -227,9 +181,9 @@ class _Search:
     def _report_progress(self) -> None:
         trials, minutes = self.request.trials, self.request.minutes
         if trials is not None:
-            report_progress(StageProgress("trials", self.request.tenant, len(self._list_ended()), trials))
+            report_progress(StageProgress("trials", self.request.tenant, len(self._list_finished()), trials))
         elif minutes is not None:
-            spent = int((self.clock() - self.began) / 60)
+            spent = int((self.clock() - self.started) / 60)
             report_progress(StageProgress("minutes of trials", self.request.tenant, spent, math.ceil(minutes)))
 
 
@@ -238,17 +192,17 @@ def _name_trial(running: RunningTrial) -> str:
 
 
 def _make_study_key(
-    space: SearchSpace, trial: TrainConfig, item: PlanItem, base_digest: str, trier: TrialRunner, params: Params
+    space: SearchSpace, trial: TrainConfig, item: PlanItem, base_digest: str, runner: TrialRunner, params: Params
 ) -> str:
-    decoded = trier.metric != VALIDATION_LOSS
+    is_decoded = runner.metric != VALIDATION_LOSS
     values = {
         "artifact_schema": ARTIFACT_SCHEMA,
         "base": base_digest,
         "data": item.data_digest,
-        "shared": trier.shared.sha256 if trier.shared else None,
+        "shared": runner.shared.sha256 if runner.shared else None,
         "rest": space.select_fixed(trial),
         "space": asdict(space),
-        "metric": trier.metric,
-        "scored": [len(trier.scored_examples), params.evaluate.model_dump(mode="json")] if decoded else None,
+        "metric": runner.metric,
+        "scored": [len(runner.scored_examples), params.evaluate.model_dump(mode="json")] if is_decoded else None,
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -20,6 +20,7 @@ GOOD = "base: {path: base}\n"
         ("tenants: {acme: {trian: {}}}", "unknown key 'trian'", "did you mean 'train'?"),
         ("tenants: {acme: {train: {seed: 0.5}}}", "tenants.acme: train.seed = 0.5", "correct the value"),
         ("tenants: {acme: {train: 5}}", "tenants.acme: train = 5", "correct the value"),
+        ("train: {7: 1}", ": train.7", "put the key in quotes"),
         ("tenants: {7: {}}", "tenants: 7", "put the key in quotes"),
         ("tenants: {Acme: {}}", "'Acme' under tenants", "at most 63 characters"),
         ("tenants: {../acme: {}}", "'../acme' under tenants", "at most 63 characters"),

@@ -1,12 +1,10 @@
 """Forgetting a tenant: git, DVC with a remote, MLflow on sqlite, and a search of one's own for what is left."""
 
-import json
 import shutil
 import subprocess
 
 import pytest
 import torch
-import yaml
 
 from components.data.dvc_objects import find_owned_objects
 from components.errors import ConfigError, DataError, WorkspaceError
@@ -59,8 +57,10 @@ def test_nothing_is_left_of_one_and_everything_of_the_others(make_checkout, writ
         (root / "quarantine" / tenant).mkdir(parents=True)
         (root / "quarantine" / tenant / "train.jsonl").write_text("{}\n")
         (root / "var/tune" / tenant).mkdir(parents=True)
+        (root / "overrides" / f"{tenant}.yaml").write_text("train: {prefix_length: 2}\n")
         digest = place.registry.find_champion(tenant).sha256
         place.registry.fetch(place.registry.find_champion(tenant), root / "var/champions" / digest)
+    (root / "overrides/.alder.yaml.4711.0a1b2c3d.tmp").write_text("train: {")  # a write that was killed
     write_tenant(root / "drops", "alder")
     remote, cache = root.parent / "remote", root / ".dvc" / "cache"
     before = objects(remote)
@@ -75,8 +75,8 @@ def test_nothing_is_left_of_one_and_everything_of_the_others(make_checkout, writ
 
     assert find_remains(Workspace(root), "alder") == []
     # By means of this test's own: names, contents, objects.
-    said = [path for path in root.rglob("*") if "alder" in path.relative_to(root).parts and ".git" not in path.parts]
-    assert said == []
+    assert [path for path in root.rglob("*") if "alder" in path.name and ".git" not in path.parts] == []
+    assert [path.name for path in (root / "overrides").glob("*.yaml")] == ["birch.yaml"]
     texts = b"".join(path.read_bytes() for path in (root / "out").glob("*/*") if path.is_file())
     assert b"alder" not in texts
     assert b"birch" in texts
@@ -104,12 +104,11 @@ def test_nothing_is_left_of_one_and_everything_of_the_others(make_checkout, writ
     assert find_remains(Workspace(root), "birch") == list((root / "data").iterdir()) == []
 
 
-def test_who_is_named_in_params_is_not_forgotten(make_root):
+def test_a_tenant_that_params_names_is_not_forgotten(make_root, set_params):
     root = make_root(("alder", "birch"), tenants={"alder": {"gate": {"min_slice": 3}}})
     with pytest.raises(ConfigError, match=r"tenants\.alder"):
         forget(Workspace(root), "alder")
-    values = yaml.safe_load((root / "params.yaml").read_text()) | {"tenants": {"birch": {"train": {"shared": "alder"}}}}
-    (root / "params.yaml").write_text(json.dumps(values))
+    set_params(root, tenants={"birch": {"train": {"shared": "alder"}}})
     with pytest.raises(ConfigError, match=r"train\.shared of birch"):
         forget(Workspace(root), "alder")
 

@@ -204,6 +204,12 @@ def test_what_the_parameters_do_not_ask_for_is_refused_with_what_to_set(lively_r
     with pytest.raises(ConfigError, match=r"2 slots.*got 5 in.*set tenants.alder.train.prefix_length: 5"):
         import_peft(Workspace(root), "alder", longer)
     assert not (root / "out/train").exists()
+    override = root / "overrides/alder.yaml"
+    override.parent.mkdir()
+    override.write_text("train: {prefix_length: 2}\n")
+    with pytest.raises(ConfigError, match=r"2 slots.*got 5 in.*set train.prefix_length: 5 in .*overrides/alder.yaml"):
+        import_peft(Workspace(root), "alder", longer)
+    override.unlink()
     set_params(root, tenants={"alder": {"train": {"prefix_length": 5}}})
     assert import_peft(Workspace(root), "alder", longer).prefix_length == 5
     with pytest.raises(BaseModelError, match="shorter than the context of base, 160 tokens"):

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.config import load_params
 from components.errors import TrainingError
 from components.stages.tuning import trial
+from components.stages.tuning.request import TuneRequest
 from components.stages.tuning.search_space import SearchOptions
-from components.stages.tuning.tune import TuneRequest, tune
+from components.stages.tuning.tune import tune
 from components.stages.workspace import Workspace
 
 COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
@@ -53,7 +53,7 @@ def root(make_root):
 
 
 def costs(tuned) -> dict[int, float | None]:
-    return {row.number: row.cost for row in tuned.rows}
+    return {trial.number: trial.cost for trial in tuned.trials}
 
 
 def test_the_winner_beats_the_present_and_becomes_the_override(root):
@@ -64,14 +64,13 @@ def test_the_winner_beats_the_present_and_becomes_the_override(root):
         row.cost for row in tuned.trials if row.cost is not None
     )
     assert tuned.is_written
-    before, after = yaml.safe_load(COMMENTED), load_params(root / "params.yaml")
-    assert after.tenants.keys() == {"birch", "alder"}
-    assert after.tenants["birch"] == before["tenants"]["birch"]
-    assert after.for_tenant("alder").train.learning_rate == tuned.best_trial.fields["learning_rate"]
-    assert after.for_tenant("alder").train.max_steps == 6
-    text = (root / "params.yaml").read_text()
-    assert text.startswith(COMMENTED)
-    assert text.removeprefix(COMMENTED).startswith("  alder:\n    train:\n")
+    written = yaml.safe_load((root / "overrides/alder.yaml").read_text())
+    assert written == {"train": tuned.values}
+    params = Workspace(root).params
+    assert params.for_tenant("alder").train.learning_rate == tuned.best_trial.fields["learning_rate"]
+    assert params.for_tenant("alder").train.max_steps == 6
+    assert params.for_tenant("birch").train.prefix_length == 3
+    assert (root / "params.yaml").read_text() == COMMENTED
 
 
 def test_the_written_values_train_to_the_loss_that_the_trial_had(root):
@@ -148,7 +147,7 @@ def test_a_length_that_does_not_fit_fails_with_its_reason_and_the_search_goes_on
 
 def test_a_search_in_which_everything_fails_ends_with_the_reason(root):
     (root / "params.yaml").write_text(COMMENTED.replace("prefix_length: 2", "prefix_length: 500"))
-    with pytest.raises(TrainingError, match="failed, the last for"):
+    with pytest.raises(TrainingError, match="trials failed, the last because"):
         tune(Workspace(root), request(options=SearchOptions(lengths=(900,)), trials=100))
 
 
@@ -236,7 +235,7 @@ def test_a_killed_search_goes_on_and_finds_what_an_uninterrupted_one_does(root, 
     second = start()
     told = second.communicate(timeout=300)[1]
     assert second.returncode == 0, told
-    assert "trials of this study stand" in told
+    assert "trials of this study are kept" in told
     assert "alder: trial 1:" not in told
     assert "alder: trial 2 resumes at step " in told
     resumed = tune(Workspace(root), request(trials=3, dry_run=True))
