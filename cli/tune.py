@@ -1,4 +1,4 @@
-"""The command that searches a tenant's training values and writes the winner as its override."""
+"""The command `tune`: search a tenant's training values and write the best ones to its override file."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TuneMetric(StrEnum):
-    """What trials are compared by."""
+    """Metrics that trials can be compared by."""
 
     validation_loss = "validation-loss"
     bleu = "bleu"
@@ -33,27 +33,39 @@ def tune(
     tenant: TenantArgument,
     trials: Annotated[
         int | None,
-        typer.Option(help=f"Trials in all, earlier runs of the same search counted. Default: {_DEFAULT_TRIALS}."),
+        typer.Option(
+            help="Trials of this study in all, those of earlier runs included. "
+            f"Default: {_DEFAULT_TRIALS}, or no limit with --minutes."
+        ),
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Minutes that this run may take.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time limit of this run, in minutes.")] = None,
     metric: Annotated[
-        TuneMetric, typer.Option(help="Of the validation split. Scores decode it; they are what the gate asks for.")
+        TuneMetric,
+        typer.Option(
+            help="Metric on the validation split. All but validation-loss decode examples, as the gate's metrics do."
+        ),
     ] = TuneMetric.bleu,
-    examples: Annotated[int, typer.Option(help="Validation examples to decode at most, evenly spaced.")] = 64,
+    examples: Annotated[int, typer.Option(help="Validation examples to decode, at most; evenly spaced.")] = 64,
     lengths: Annotated[str | None, typer.Option(help="Prefix lengths to try. Default: 1,5,10,20.")] = None,
     learning_rates: Annotated[
-        str | None, typer.Option(help="Range LOW..HIGH, tried log-uniformly. Default: what suits the method.")
+        str | None, typer.Option(help="Range LOW..HIGH, sampled log-uniformly. Default: by method.")
     ] = None,
     init_texts: Annotated[
         list[str] | None,
-        typer.Option(help="A phrase to start from, beside the tenant's own words and random values; may be repeated."),
+        typer.Option(
+            help="A phrase to initialize the prefix from, in addition to the tenant's own words and random values. "
+            "May be repeated."
+        ),
     ] = None,
     sizes: Annotated[
         str | None,
-        typer.Option(help="Other methods: layers (top-k), bottlenecks, LoRA ranks or demonstrations to try."),
+        typer.Option(help="For other methods: layers (top-k), bottleneck sizes, LoRA ranks or demonstrations to try."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Steps a trial; few favour high rates. Default: the tenant's max_steps.")
+        int | None,
+        typer.Option(
+            help="Optimizer steps of a trial. Few steps favour high learning rates. Default: the tenant's max_steps."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")] = False,
 ) -> None:
@@ -104,21 +116,21 @@ def _print_result(tenant: str, tuned: "TuningResult") -> None:
     from components.stages.tuning.overrides import format_override
     from components.stages.tuning.trial import label_metric
 
-    notes = {row.number: _make_note(row, tuned) for row in tuned.trials}
+    notes = {trial.number: _make_note(trial, tuned) for trial in tuned.trials}
     name = label_metric(tuned.metric)
     print_table(
         f"Trials of {tenant}",
         ("trial", name, *tuned.space.dimensions, "steps", "seconds", ""),
         [
             (
-                str(row.number + 1),
-                tuned.format_score(row),
-                *(tuned.space.format_fields(row.fields) if row.fields else "-" * len(tuned.space.dimensions)),
-                str(row.steps),
-                f"{row.seconds:.1f}",
-                notes[row.number],
+                str(trial.number + 1),
+                tuned.format_score(trial),
+                *(tuned.space.format_fields(trial.fields) if trial.fields else "-" * len(tuned.space.dimensions)),
+                str(trial.steps),
+                f"{trial.seconds:.1f}",
+                notes[trial.number],
             )
-            for row in tuned.trials
+            for trial in tuned.trials
         ],
     )
     current = tuned.format_score(tuned.current_trial) if tuned.current_trial else ""
@@ -140,16 +152,16 @@ def _print_result(tenant: str, tuned: "TuningResult") -> None:
         make_stdout().print(line, markup=False, soft_wrap=True)
 
 
-def _make_note(row: "TrialRecord", tuned: "TuningResult") -> str:
+def _make_note(trial: "TrialRecord", tuned: "TuningResult") -> str:
     parts = []
-    if tuned.current_trial and row.number == tuned.current_trial.number:
+    if tuned.current_trial and trial.number == tuned.current_trial.number:
         parts.append("current")
-    if tuned.values and tuned.best_trial and row.number == tuned.best_trial.number:
+    if tuned.values and tuned.best_trial and trial.number == tuned.best_trial.number:
         parts.append("winner")
-    if row.state == "pruned":
-        parts.append(f"given up, validation loss {row.loss:.3f}" if row.loss is not None else "given up")
-    elif row.state != "complete":
-        parts.append(f"failed: {row.reason}" if row.state == "failed" else "unfinished")
+    if trial.state == "pruned":
+        parts.append("stopped early" if trial.loss is None else f"stopped early at validation loss {trial.loss:.3f}")
+    elif trial.state != "complete":
+        parts.append(f"failed: {trial.reason}" if trial.state == "failed" else "unfinished")
     return ", ".join(parts)
 
 
@@ -158,7 +170,7 @@ def _parse_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
         return None
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.lstrip("-").isdigit() for part in parts):
-        raise ConfigError(f"whole numbers between commas for {option}", repr(text), "write them as 1,5,10")
+        raise ConfigError(f"whole numbers separated by commas for {option}", repr(text), "write them as 1,5,10")
     return tuple(map(int, parts))
 
 

@@ -13,7 +13,7 @@ from components.errors import ConfigError
 
 OVERRIDES_FOLDER = "overrides"
 OVERRIDE_SECTIONS = ("train",)
-"""`tune` searches training values only; overrides of other sections belong into params.yaml."""
+"""`tune` searches training values only; overrides of other sections belong in params.yaml."""
 _SUFFIX = ".yaml"
 
 

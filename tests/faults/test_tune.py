@@ -22,14 +22,14 @@ FAST = ("--trials", "2", "--metric", "validation-loss", "--learning-rates", "0.1
         (["alder", "--minutes", "nan"], ("--minutes above zero",)),
         (["alder", "--steps", "-3"], ("--steps above zero", "-3")),
         (["alder", "--examples", "0"], ("--examples above zero",)),
-        (["alder", "--lengths", "1,x"], ("whole numbers between commas for --lengths", "'1,x'")),
+        (["alder", "--lengths", "1,x"], ("whole numbers separated by commas for --lengths", "'1,x'")),
         (["alder", "--lengths", "0"], ("--lengths from 1 to 1024", "0")),
         (["alder", "--lengths", "5000"], ("--lengths from 1 to 1024", "5000")),
         (["alder", "--learning-rates", "0.1"], ("LOW..HIGH for --learning-rates", "'0.1'")),
         (["alder", "--learning-rates", "0.5..0.1"], ("0 < LOW <= HIGH", "0.5..0.1")),
         (["alder", "--learning-rates", "0..0.1"], ("0 < LOW <= HIGH", "0..0.1")),
         (["alder", "--learning-rates", "nan..nan"], ("0 < LOW <= HIGH",)),
-        (["alder", "--init-texts", " "], ("words to start from",)),
+        (["alder", "--init-texts", " "], ("a text to start from", "--init-texts")),
         (["alder", "--sizes", "4"], ("options of method prefix", "--sizes")),
     ],
 )
@@ -91,7 +91,7 @@ def test_the_error_of_a_damaged_study_names_its_file(refused, make_root):
     root = make_root(("alder",))
     (root / "var/tune/alder").mkdir(parents=True)
     (root / "var/tune/alder/study.db").write_bytes(b"no database at all" * 100)
-    refused(root, ["tune", "alder", *FAST], "var/tune/alder/study.db", "once its file is removed")
+    refused(root, ["tune", "alder", *FAST], "var/tune/alder/study.db", "remove its file")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(refused, make_root):

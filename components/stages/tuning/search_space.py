@@ -1,7 +1,7 @@
-"""What a tuning may try for a method: choices by name and a range of learning rates. Pure; knows no study and no file.
+"""The search space of a tuning: labelled choices and a range of learning rates. Pure; knows no study and no file.
 
-Results of prefix-tuning hang on the prefix's length, the learning rate and the start from real words (Li & Liang 2021,
-sections 7.2 and 7.4); other methods have a size in the place of the length.
+The result of prefix-tuning depends on the prefix length, the learning rate and initialization from real words (Li &
+Liang 2021, sections 7.2 and 7.4). For other methods a size takes the place of the length.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from components.model.delta import SLOT_METHODS
 TrainFields = Mapping[str, Any]
 """Values of `TrainConfig` by field."""
 SearchPoint = Mapping[str, str | float]
-"""One place in a space: a choice's label, or a learning rate, by dimension."""
+"""One point of a space: dimension -> label of a choice, or a learning rate."""
 
 RATE_DIMENSION = "learning rate"
 DEFAULT_LENGTHS = (1, 5, 10, 20)
@@ -31,7 +31,7 @@ _SIZE_DIMENSIONS: dict[str, tuple[str, str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """What a user asks for; None takes what suits the method."""
+    """The user's wishes for the space; None: the method's default."""
 
     lengths: Sequence[int] | None = None
     rates: tuple[float, float] | None = None
@@ -41,32 +41,35 @@ class SearchOptions:
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """The dimensions of a search: labelled choices of fields, and learning rates drawn log-uniformly."""
+    """The dimensions of a search: labelled choices of `TrainConfig` values, and a range of learning rates.
+
+    `choices` maps dimension -> label -> values. `rates` is drawn log-uniformly; None: the learning rate is fixed.
+    """
 
     choices: Mapping[str, Mapping[str, TrainFields]]
     rates: tuple[float, float] | None = None
     _names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Gather the fields that the space decides on."""
+        """Collect the names of the searched fields."""
         chosen = {name for options in self.choices.values() for fields in options.values() for name in fields}
         object.__setattr__(self, "_names", tuple(sorted(chosen | ({"learning_rate"} if self.rates else set()))))
 
     @property
     def dimensions(self) -> tuple[str, ...]:
-        """Names for people, in the order of a table's columns."""
+        """The names of the dimensions, in the order of a table's columns."""
         return (*self.choices, *([RATE_DIMENSION] if self.rates else []))
 
     def select_searched(self, config: TrainConfig) -> TrainFields:
-        """What a config has in the searched fields."""
+        """Return a config's values of the searched fields."""
         return {name: getattr(config, name) for name in self._names}
 
     def select_fixed(self, config: TrainConfig) -> TrainFields:
-        """A config's other fields, as JSON values."""
+        """Return a config's values of all other fields, as JSON values."""
         return {name: value for name, value in config.model_dump(mode="json").items() if name not in self._names}
 
     def to_fields(self, point: SearchPoint) -> TrainFields:
-        """The values of a point; learning rates keep three digits, so that what is written down is what was tried."""
+        """Return a point's values. The learning rate is rounded to three digits before it is tried and written."""
         values: dict[str, Any] = {}
         for name, options in self.choices.items():
             values |= options[str(point[name])]
@@ -76,17 +79,17 @@ class SearchSpace:
         return values
 
     def to_point(self, fields: TrainFields) -> SearchPoint:
-        """The place of some values, as far as they lie in the space."""
-        found: dict[str, str | float] = {}
+        """Return the point of these values; a dimension in which they are outside the space is left out."""
+        point: dict[str, str | float] = {}
         for name, options in self.choices.items():
             inside = [label for label, option in options.items() if option.items() <= fields.items()]
-            found.update((name, label) for label in inside[:1])
+            point.update((name, label) for label in inside[:1])
         if self.rates and self.rates[0] <= fields["learning_rate"] <= self.rates[1]:
-            found[RATE_DIMENSION] = fields["learning_rate"]
-        return found
+            point[RATE_DIMENSION] = fields["learning_rate"]
+        return point
 
     def format_fields(self, fields: TrainFields) -> tuple[str, ...]:
-        """Values for people, one a dimension, also where they lie outside the space."""
+        """Return the values as text, one a dimension, even where they are outside the space."""
         inside = self.to_point(fields)
         cells = []
         for name, options in self.choices.items():
@@ -96,16 +99,16 @@ class SearchSpace:
         return (*cells, *([f"{fields['learning_rate']:g}"] if self.rates else []))
 
     def iterate_points(self) -> Iterator[SearchPoint]:
-        """Every point of a space without a range."""
+        """Yield every point of a space without a range of learning rates."""
         for labels in product(*self.choices.values()):
             yield dict(zip(self.choices, labels, strict=True))
 
 
 def make_search_space(config: TrainConfig, options: SearchOptions) -> SearchSpace:
-    """The space of a config's method.
+    """Return the search space of a config's method.
 
     Raises:
-        ConfigError: an impossible value, or one for what the method does not have.
+        ConfigError: an impossible value, or an option that the method does not have.
     """
     method, kind = config.method, config.method.rpartition("+")[2]
     slots = method in SLOT_METHODS
@@ -132,7 +135,7 @@ def make_search_space(config: TrainConfig, options: SearchOptions) -> SearchSpac
         return SearchSpace(choices)
     low, high = options.rates or find_default_rates(config)
     if not 0 < low <= high < float("inf"):
-        fix = "give a low and a high one above zero, as 0.05..0.5"
+        fix = "pass two numbers above zero, such as 0.05..0.5"
         raise ConfigError("learning rates LOW..HIGH with 0 < LOW <= HIGH", f"--learning-rates {low:g}..{high:g}", fix)
     if low == high:
         return SearchSpace({**choices, RATE_DIMENSION: {f"{low:g}": {"learning_rate": low}}})
@@ -140,9 +143,9 @@ def make_search_space(config: TrainConfig, options: SearchOptions) -> SearchSpac
 
 
 def find_default_rates(config: TrainConfig) -> tuple[float, float]:
-    """Where good learning rates lie: keys and values themselves want high ones, an MLP or the base's weights low ones.
+    """Return a range that usually holds a good learning rate: high for keys and values, low for an MLP or weights.
 
-    The rates without an MLP are those of small bases in docs/log.md.
+    The range without an MLP comes from small bases, see docs/log.md.
     """
     kind = config.method.rpartition("+")[2]
     if kind in ("full", "top-k"):
@@ -156,7 +159,7 @@ def find_default_rates(config: TrainConfig) -> tuple[float, float]:
 
 def _make_start_choices(texts: Sequence[str]) -> Mapping[str, TrainFields]:
     if any(not text.strip() for text in texts):
-        raise ConfigError("words to start from", "--init-texts with an empty text", "give a phrase that names the task")
+        raise ConfigError("a text to start from", "an empty --init-texts", "pass a phrase that names the task")
     own = {_OWN_WORDS: {"initialization": "text", "init_text": None}}
     given = {f'"{text}"': {"initialization": "text", "init_text": text} for text in texts}
     return {**own, **given, _RANDOM: {"initialization": "random"}}
@@ -167,12 +170,12 @@ def _make_number_choices(
 ) -> Mapping[str, TrainFields]:
     for value in values:
         if value < 1 or (most is not None and value > most):
-            wanted = f"{option} from 1 {f'to {most}' if most else 'upwards'}"
-            raise ConfigError(wanted, str(value), "give whole numbers between commas, as 1,5,10")
+            wanted = f"{option} from 1 {f'to {most}' if most else 'up'}"
+            raise ConfigError(wanted, str(value), "pass whole numbers separated by commas, such as 1,5,10")
     return {str(value): {field_: value} for value in sorted(set(values))}
 
 
 def _refuse_options(wrong: Mapping[str, bool], method: str) -> None:
-    for option, given in wrong.items():
-        if given:
+    for option, is_wrong in wrong.items():
+        if is_wrong:
             raise ConfigError(f"options of method {method}", option, "leave it out, or set another train.method")

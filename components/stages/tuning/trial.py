@@ -1,7 +1,7 @@
-"""One trial of a tuning: train a tenant's delta with some values and score it on the validation split.
+"""One trial of a tuning: train a tenant's delta with given values and score it on the validation split.
 
-Trials start clean, also where `train.warm_start` is set: what a champion had learnt would favour its own values. Does
-not know what is tried next or what became of other trials.
+A trial never starts from the champion, even with `train.warm_start`: a warm start would favour the champion's own
+values. Does not know the study or the other trials.
 """
 
 import math
@@ -37,17 +37,20 @@ VALIDATION_LOSS = "validation-loss"
 
 
 def is_lower_better(metric: str) -> bool:
-    """Whether less is better."""
+    """Return whether a lower value of the metric is better."""
     return metric == VALIDATION_LOSS or metric in LOWER_IS_BETTER
 
 
 def label_metric(metric: str) -> str:
-    """A measure's name for people."""
+    """Return a metric's name for tables and messages."""
     return "validation loss" if metric == VALIDATION_LOSS else METRIC_LABELS[cast(Metric, metric)]
 
 
 def shorten_config(config: TrainConfig, steps: int | None) -> TrainConfig:
-    """The config of a trial: of `steps` steps, with the same share of warm-up and at least four validations."""
+    """Return the config of a trial of `steps` steps: without warm start, with the same share of warm-up steps.
+
+    Validations are at least four. None leaves the steps as they are.
+    """
     clean = config.model_copy(update={"warm_start": False})
     if steps is None or steps == config.max_steps:
         return clean
@@ -59,31 +62,31 @@ def shorten_config(config: TrainConfig, steps: int | None) -> TrainConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrialScore:
-    """A trial that trained to its end. `value` is in the metric's points, or nats a target token."""
+    """The score of a trial that trained to its end. `value` is in the metric's points, or in nats per target token."""
 
     value: float
     steps: int
     seconds: float
-    """Training, earlier parts of an interrupted trial included, and decoding."""
+    """Time of training and decoding, the parts before an interruption included."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoppedTrial:
-    """A trial that was told to stop before its end; its train state lies ready."""
+    """A trial that was stopped before its end; its train state is saved."""
 
     steps: int
     seconds: float
 
 
 class TrialRunner:
-    """A tenant's data and base, and how its trials are scored."""
+    """Runs the trials of one tenant: holds its data, its base and the metric."""
 
     def __init__(self, workspace: Workspace, item: PlanItem, params: Params, metric: str, examples: int) -> None:
         """Read the tenant's train and validation splits.
 
         Raises:
             DataError: one of them is missing, empty or broken.
-            TrainingError, ArtifactError: the prefix that it stands on is not trained, or damaged.
+            TrainingError, ArtifactError: the shared prefix is not trained, or damaged.
         """
         self.workspace, self.item, self.params, self.metric = workspace, item, params, metric
         self.train, self.validation = (
@@ -100,13 +103,15 @@ class TrialRunner:
         report: Callable[[int, float], None],
         stop: Callable[[], bool],
     ) -> TrialScore | StoppedTrial:
-        """Train, resuming what `state` holds of this trial, and score; `report` gets each validation's step and loss.
+        """Train, resuming from `state` where it holds this trial, then score.
+
+        `report` is called with the step and loss of each validation; `stop` is asked after each whether to stop.
 
         Raises:
-            ConfigError, TrainingError, BaseModelError, DataError: these values cannot be trained, and why.
+            ConfigError, TrainingError, BaseModelError, DataError: these values cannot be trained.
             WorkspaceError: the state cannot be written.
         """
-        ended = False
+        is_stopped = False
 
         def log(step: int, losses: dict[str, float]) -> None:
             loss = losses["validation_loss"]
@@ -115,19 +120,19 @@ class TrialRunner:
             )
             report(step, loss)
 
-        def ask() -> bool:
-            nonlocal ended
-            ended = stop()
-            return ended
+        def should_stop() -> bool:
+            nonlocal is_stopped
+            is_stopped = stop()
+            return is_stopped
 
-        print_ = compute_fingerprint(
+        fingerprint = compute_fingerprint(
             data_digest=self.item.data_digest,
             train=config,
             base_digest=self.workspace.base.digest,
             artifact_schema=ARTIFACT_SCHEMA,
             shared=self.shared.sha256 if self.shared else None,
         )
-        run_key = f"{name} {print_}"
+        run_key = f"{name} {fingerprint}"
         if step := read_saved_step(state, run_key):
             log_info(f"{self.item.tenant}: {name} resumes at step {step}")
         try:
@@ -139,20 +144,20 @@ class TrialRunner:
                 state=state,
                 run_key=run_key,
                 log=log,
-                stop=ask,
+                stop=should_stop,
                 name=str(self.workspace.data / self.item.tenant),
                 shared=self.shared.prefix if self.shared else None,
             )
         except torch.OutOfMemoryError as problem:
             got = " ".join(str(problem).split())[:200]
             raise TrainingError("memory for a step", got, "lower train.batch_size, or try smaller values") from problem
-        if ended:
+        if is_stopped:
             return StoppedTrial(result.steps, result.seconds)
         if self.metric == VALIDATION_LOSS:
             return TrialScore(result.validation_loss, result.steps, result.seconds)
-        began = time.monotonic()
+        started = time.monotonic()
         value = self._score(name, result.delta)
-        return TrialScore(value, result.steps, result.seconds + time.monotonic() - began)
+        return TrialScore(value, result.steps, result.seconds + time.monotonic() - started)
 
     def _score(self, name: str, delta: Delta) -> float:
         config, done = self.params.evaluate, 0

@@ -1,4 +1,4 @@
-"""The space of a search: points, the values that they mean, and where today's values lie in it."""
+"""The search space: its points, their values, and the point of given values."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_a_rounded_rate_stays_in_its_range():
     assert 0.12345 <= space.to_fields(point)["learning_rate"] <= 0.12349
 
 
-def test_values_outside_the_space_have_no_place_there_but_are_shown():
+def test_values_outside_the_space_have_no_point_but_are_formatted():
     space = make_search_space(PREFIX, SearchOptions(lengths=(1, 2), rates=(0.2, 0.3)))
     fields = space.select_searched(PREFIX)
     assert space.to_point(fields) == {"start": "own words"}
@@ -38,15 +38,15 @@ def test_values_outside_the_space_have_no_place_there_but_are_shown():
     assert space.to_point(inside) == {"length": "2", "start": "own words", RATE_DIMENSION: 0.25}
 
 
-def test_the_rest_is_what_the_space_does_not_decide():
+def test_the_fixed_fields_are_all_that_are_not_searched():
     space = make_search_space(PREFIX, SearchOptions())
-    rest = space.select_fixed(PREFIX)
-    assert not {"prefix_length", "learning_rate", "init_text", "initialization"} & rest.keys()
-    assert rest == space.select_fixed(PREFIX.model_copy(update={"prefix_length": 3, "learning_rate": 0.2}))
-    assert rest != space.select_fixed(PREFIX.model_copy(update={"batch_size": 3}))
+    fixed = space.select_fixed(PREFIX)
+    assert not {"prefix_length", "learning_rate", "init_text", "initialization"} & fixed.keys()
+    assert fixed == space.select_fixed(PREFIX.model_copy(update={"prefix_length": 3, "learning_rate": 0.2}))
+    assert fixed != space.select_fixed(PREFIX.model_copy(update={"batch_size": 3}))
 
 
-def test_one_rate_makes_a_space_that_ends():
+def test_a_single_learning_rate_makes_a_finite_space():
     space = make_search_space(PREFIX, SearchOptions(lengths=(1, 2), rates=(0.1, 0.1)))
     assert space.rates is None
     assert len(list(space.iterate_points())) == 4
@@ -65,19 +65,19 @@ def test_one_rate_makes_a_space_that_ends():
         ({"method": "in-context"}, ("demonstrations", "choice")),
     ],
 )
-def test_other_methods_are_searched_by_what_they_have(changes, dimensions):
+def test_every_method_has_its_own_dimensions(changes, dimensions):
     config = PREFIX.model_copy(update=changes)
     space = make_search_space(config, SearchOptions())
     assert space.dimensions == dimensions
     assert len(space.format_fields(space.select_searched(config))) == len(dimensions)
 
 
-def test_an_mlp_wants_rates_below_those_of_keys_and_values_themselves():
+def test_an_mlp_gets_lower_rates_than_keys_and_values():
     assert find_default_rates(PREFIX.model_copy(update={"mlp_hidden": 16}))[1] < find_default_rates(PREFIX)[0]
 
 
 @pytest.mark.parametrize(
-    ("changes", "wanted"),
+    ("changes", "options"),
     [
         ({}, SearchOptions(lengths=(0,))),
         ({}, SearchOptions(lengths=(1025,))),
@@ -92,6 +92,6 @@ def test_an_mlp_wants_rates_below_those_of_keys_and_values_themselves():
         ({"method": "in-context"}, SearchOptions(rates=(0.1, 0.2))),
     ],
 )
-def test_impossible_wishes_are_refused(changes, wanted):
+def test_impossible_options_are_refused(changes, options):
     with pytest.raises(ConfigError):
-        make_search_space(PREFIX.model_copy(update=changes), wanted)
+        make_search_space(PREFIX.model_copy(update=changes), options)
