@@ -210,7 +210,9 @@ def load_workspace_params(root: Path) -> Params:
 
 
 def load_params(path: Path) -> Params:
-    """Read and check params.yaml alone, without override files. Keys of earlier releases (`removed_keys`) are ignored, with a warning.
+    """Read and check params.yaml alone, without override files.
+
+    Keys of earlier releases (`removed_keys`) are ignored, with a warning.
 
     Raises:
         ConfigError: the file is missing or is not YAML, or a section or an override has an unknown key, a duplicate key
