@@ -1,7 +1,7 @@
-"""What a caller is told when a request is not answered: OpenAI's error shape, our three beats in its message.
+"""Turn errors into HTTP errors: OpenAI's shape, with our three beats as the message.
 
-Knows errors and their HTTP statuses. What concerns the caller is told whole; what is the server's own trouble (paths,
-addresses of services) goes to the log, and the caller hears that it is so.
+Knows errors and their HTTP statuses. Errors in a request are sent to the client in full. Errors of the server, which
+name paths and addresses, go to the log; the client gets a general message.
 """
 
 import logging
@@ -29,7 +29,7 @@ _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_
 
 
 class RefusalError(PrefixFleetError):
-    """A request that is answered with an HTTP status of its own."""
+    """A request that is refused with the HTTP status `status`; `retry_after` is in seconds."""
 
     def __init__(
         self, status: int, wanted: str, got: str, fix: str, *, code: str | None = None, retry_after: float | None = None
@@ -39,7 +39,7 @@ class RefusalError(PrefixFleetError):
 
 
 class ErrorDetail(BaseModel):
-    """OpenAI's error."""
+    """OpenAI's error object."""
 
     message: str
     type: str
@@ -48,18 +48,18 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """What every answer with a status of 400 or more holds."""
+    """The body of every response with a status of 400 or more."""
 
     error: ErrorDetail
 
 
-def make_unavailable_error(what: str, got: str) -> RefusalError:
-    """503 for something that another try may have."""
-    return RefusalError(503, what, got, "try again a little later", code="unavailable", retry_after=1)
+def make_unavailable_error(wanted: str, got: str) -> RefusalError:
+    """Return a 503 that asks the client to retry."""
+    return RefusalError(503, wanted, got, "try again later", code="unavailable", retry_after=1)
 
 
 def log_server_error(problem: Exception) -> None:
-    """Write an error that is the server's own into its log, whole."""
+    """Log an error of the server in full; do nothing for an error of the client."""
     if isinstance(problem, _SERVER_ERRORS):
         logging.getLogger(LOGGER_NAME).error("%s: %s", type(problem).__name__, problem)
     elif to_refusal(problem).status == 500:
@@ -67,37 +67,35 @@ def log_server_error(problem: Exception) -> None:
 
 
 def to_refusal(problem: Exception) -> RefusalError:
-    """What the caller is told of an error."""
+    """Return what the client is told of an error."""
     if isinstance(problem, RefusalError):
         return problem
     if isinstance(problem, BusyError):
-        told = (problem.wanted, problem.got, problem.fix)
-        return RefusalError(429, *told, code="busy", retry_after=problem.retry_after)
+        beats = problem.wanted, problem.got, problem.fix
+        return RefusalError(429, *beats, code="busy", retry_after=problem.retry_after)
     if isinstance(problem, DataError | ConfigError):
         return RefusalError(400, problem.wanted, problem.got, problem.fix)
     if isinstance(problem, WorkspaceError):
-        return make_unavailable_error(
-            "the server's disk and database", "one that takes nothing now (the server's log says why)"
-        )
+        return make_unavailable_error("the server's disk and database", "an error (the server's log has the details)")
     if isinstance(problem, _SERVER_ERRORS):
-        return make_unavailable_error(
-            "this version of the tenant", "none that can be loaded now (the server's log says why)"
-        )
-    return RefusalError(500, "an answer", "a fault of the server (its log says which)", "report it", code="fault")
+        return make_unavailable_error("the tenant's version", "a loading error (the server's log has the details)")
+    return RefusalError(
+        500, "an answer", "an internal error (the server's log has the details)", "report it", code="fault"
+    )
 
 
 def make_error_body(refusal: RefusalError) -> dict[str, Any]:
-    """The refusal in OpenAI's shape."""
+    """Return the refusal in OpenAI's shape."""
     kind = _ERROR_TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")
     message = str(refusal).encode("utf-8", "backslashreplace").decode()
     return ErrorBody(error=ErrorDetail(message=message, type=kind, code=refusal.code)).model_dump()
 
 
 def make_error_response(refusal: RefusalError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The whole HTTP answer, with Retry-After in whole seconds where another try is worth it."""
-    told = dict(headers or {})
+    """Return the HTTP response, with Retry-After in whole seconds if a retry may succeed."""
+    all_headers = dict(headers or {})
     if refusal.retry_after is not None:
-        told["retry-after"] = str(max(1, math.ceil(refusal.retry_after)))
+        all_headers["retry-after"] = str(max(1, math.ceil(refusal.retry_after)))
     if refusal.status == 401:
-        told["www-authenticate"] = "Bearer"
-    return JSONResponse(make_error_body(refusal), refusal.status, told)
+        all_headers["www-authenticate"] = "Bearer"
+    return JSONResponse(make_error_body(refusal), refusal.status, all_headers)

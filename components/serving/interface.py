@@ -1,6 +1,6 @@
-"""What the HTTP side and the engine say to each other: requests, pieces of answers, and the doors between them.
+"""The interface between HTTP and the engine: requests, pieces of answers, and the protocols that an engine implements.
 
-Knows words only: no HTTP, no model, no registry.
+Knows data types only; does not know HTTP, a model or a registry.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -14,38 +14,37 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRef:
-    """One tenant's version: what a request is answered under. Caches are keyed by `sha256`, never by name."""
+    """One tenant's version. Caches are keyed by `sha256`, never by name."""
 
     tenant: str
     version: str
     sha256: str
-    """Of its tensors' file."""
+    """Of the file of its tensors."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One row: a source to answer under one artifact.
-
-    `sample_index` tells the rows of one prompt apart (OpenAI's n).
-    """
+    """One row: a source to answer with one artifact. A request over HTTP has prompts times n rows."""
 
     artifact: ArtifactRef
     source: str
     max_tokens: int = 96
     temperature: float = 0.0
-    """0 takes the likeliest token."""
+    """0: always the likeliest token."""
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int = 0
     sample_index: int = 0
+    """Number of the sample among the n samples of one prompt."""
     logprobs: int | None = None
-    """So many likeliest tokens with their log probabilities beside each chosen one; 0: of the chosen one alone."""
+    """How many of the likeliest tokens to return with each generated token; 0: its own log probability only; None: no
+    log probabilities."""
     guidance: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One generated token: its text, its log probability, and the likeliest others (text, log probability)."""
+    """One generated token: its text, its log probability, and the likeliest tokens as (text, log probability)."""
 
     text: str
     logprob: float | None = None
@@ -54,7 +53,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPiece:
-    """Text that has become certain (no stop string can take it back), its tokens, and why the row ended if it did."""
+    """A piece of final text (no later stop string can remove it), its tokens, and the reason if the row has ended."""
 
     text: str
     tokens: tuple[Token, ...] = ()
@@ -62,38 +61,40 @@ class AnswerPiece:
 
 
 class BusyError(PrefixFleetError):
-    """The queue is full, for all or for one tenant."""
+    """The queue is full, for all tenants or for one, or memory is used up for now."""
 
     def __init__(self, wanted: str, got: str, fix: str, *, retry_after: float) -> None:
         super().__init__(wanted, got, fix)
         self.retry_after = retry_after
-        """Seconds after which it is worth another try."""
+        """Seconds after which to retry."""
 
 
 class AnswerStream(Protocol):
-    """One row on its way. Iterate from one event loop; leaving the iteration early cancels the row."""
+    """The answer to one row. Iterate from one event loop; leaving the iteration early cancels the row."""
 
     prompt_tokens: int
 
     def __aiter__(self) -> AsyncIterator[AnswerPiece]:
-        """Pieces until one has `finish`. Raises PrefixFleetError where the row ended in trouble."""
+        """Yield pieces; the last one has `finish`. Raises PrefixFleetError if the row failed."""
 
     def cancel(self) -> None:
-        """Let the row leave the batch at the next step; safe from any thread, more than once."""
+        """Remove the row from the batch at the next step; may be called from any thread, and repeatedly."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineHealth:
-    """How the engine is, for health pages and metrics."""
+    """The state of the engine, for health checks and metrics."""
 
     ready: bool
     running: int
+    """Rows in the batch."""
     queued: int
+    """Rows that wait for a place in the batch."""
     device_artifacts: int
     host_artifacts: int
     device_artifact_bytes: int
     artifact_store_error: str = ""
-    """What keeps artifacts from being loaded, where something does; what is resident is still answered for."""
+    """Why the artifact store did not answer the last fetch; "": it answered. Loaded artifacts stay in use."""
 
 
 class HeldArtifacts(Protocol):
@@ -118,7 +119,7 @@ class HeldArtifacts(Protocol):
 
 
 class Engine(Protocol):
-    """Many rows of many tenants, in one batch."""
+    """Answers rows of many tenants in one batch."""
 
     @property
     def base_name(self) -> str:
@@ -137,12 +138,12 @@ class Engine(Protocol):
 
         Raises:
             BusyError: the queue is full.
-            DataError: the source is empty, or it and the prefix leave no room in the base's context.
-            ArtifactError, BaseModelError, RegistryError: the artifact cannot be had; never answered by the plain base.
+            DataError: the source is empty, or too long for the base's context together with the prefix.
+            ArtifactError, BaseModelError, RegistryError: the artifact cannot be loaded; the base alone never answers.
         """
 
     def health(self) -> EngineHealth:
-        """How it is now; cheap, from any thread."""
+        """Return the current state; cheap, and safe from any thread."""
 
     async def drain(self) -> None:
-        """Let what is in flight finish, refuse what is new, and stop."""
+        """Finish the rows in flight, refuse new ones, and stop."""

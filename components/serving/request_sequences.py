@@ -1,4 +1,4 @@
-"""The rows of one request on their way through the engine. Knows engine and rows; no HTTP and no tenant."""
+"""Run all rows of one request through the engine. Knows the engine and rows; does not know HTTP or tenants."""
 
 import asyncio
 import time
@@ -10,18 +10,19 @@ from components.serving.interface import AnswerPiece, AnswerStream, Engine, Fini
 
 @dataclass(slots=True)
 class SequenceResult:
-    """What one row has said so far."""
+    """The answer to one row so far."""
 
     request: GenerationRequest
     text: str = ""
     token_count: int = 0
     finish: FinishReason | None = None
+    """None: the row has not ended."""
     seconds: float = 0.0
-    """From its submission to its end."""
+    """From the submission of the request to the end of the row."""
 
 
 class RequestSequences:
-    """All rows of a request, in their order; `async with` cancels those that have not ended when it is left."""
+    """All rows of a request, in order; leaving its `async with` block cancels the rows that have not ended."""
 
     def __init__(self, requests: Sequence[GenerationRequest]) -> None:
         self.results = [SequenceResult(request) for request in requests]
@@ -35,63 +36,65 @@ class RequestSequences:
         self.cancel()
 
     def cancel(self) -> None:
-        """Let every row leave the batch."""
-        for answer in self._streams:
-            answer.cancel()
+        """Cancel all rows."""
+        for stream in self._streams:
+            stream.cancel()
 
     async def submit(self, engine: Engine) -> None:
-        """Queue them all, or none. Raises what `Engine.submit` raises."""
+        """Queue all rows, or none if one is refused. Raises what `Engine.submit` raises."""
         self._started_s = time.monotonic()
         try:
-            for row in self.results:
-                self._streams.append(await engine.submit(row.request))
+            for result in self.results:
+                self._streams.append(await engine.submit(result.request))
         except BaseException:
             self.cancel()
             self._streams.clear()
             raise
 
     async def stream_pieces(self) -> AsyncIterator[tuple[int, AnswerPiece]]:
-        """(number of the row, piece) as they come, until every row has ended. Raises what ended a row in trouble."""
+        """Yield (number of the row, piece) in order of arrival until all rows have ended. Raises a row's error."""
         queue: asyncio.Queue[tuple[int, AnswerPiece] | Exception | None] = asyncio.Queue()
-        readers = [asyncio.create_task(_forward_pieces(number, one, queue)) for number, one in enumerate(self._streams)]
-        left = len(readers)
+        readers = [
+            asyncio.create_task(_forward_pieces(number, stream, queue)) for number, stream in enumerate(self._streams)
+        ]
+        unfinished = len(readers)
         try:
-            while left:
-                came = await queue.get()
-                if isinstance(came, Exception):
-                    raise came
-                if came is None:
-                    left -= 1
+            while unfinished:
+                event = await queue.get()
+                if isinstance(event, Exception):
+                    raise event
+                if event is None:
+                    unfinished -= 1
                     continue
-                self._record_piece(*came)
-                yield came
+                self._record_piece(*event)
+                yield event
         finally:
             for reader in readers:
                 reader.cancel()
             self.cancel()
 
     def _record_piece(self, number: int, piece: AnswerPiece) -> None:
-        row = self.results[number]
-        row.text += piece.text
-        row.token_count += len(piece.tokens)
+        result = self.results[number]
+        result.text += piece.text
+        result.token_count += len(piece.tokens)
         if piece.finish is not None:
-            row.finish, row.seconds = piece.finish, time.monotonic() - self._started_s
+            result.finish, result.seconds = piece.finish, time.monotonic() - self._started_s
 
     def count_prompt_tokens(self, samples_per_prompt: int) -> int:
-        """Tokens read; the `samples_per_prompt` answers to one prompt count it once."""
-        return sum(answer.prompt_tokens for answer in self._streams[::samples_per_prompt])
+        """Return the number of prompt tokens; a prompt counts once for its `samples_per_prompt` rows."""
+        return sum(stream.prompt_tokens for stream in self._streams[::samples_per_prompt])
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens written so far."""
-        return sum(row.token_count for row in self.results)
+        """Tokens generated so far."""
+        return sum(result.token_count for result in self.results)
 
 
 async def _forward_pieces(
-    number: int, answer: AnswerStream, queue: "asyncio.Queue[tuple[int, AnswerPiece] | Exception | None]"
+    number: int, stream: AnswerStream, queue: "asyncio.Queue[tuple[int, AnswerPiece] | Exception | None]"
 ) -> None:
     try:
-        async for piece in answer:
+        async for piece in stream:
             queue.put_nowait((number, piece))
     except Exception as problem:  # noqa: BLE001 - raised again where the pieces are read
         queue.put_nowait(problem)

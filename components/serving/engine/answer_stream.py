@@ -1,4 +1,4 @@
-"""One row's answer on its way from the model's thread to the event loop that asked.
+"""One row's answer on its way from the model thread to the event loop that reads it.
 
 Knows threads and event loops; does not know models or queues.
 """
@@ -13,10 +13,10 @@ AnswerEvent = AnswerPiece | Exception
 
 
 class EngineAnswerStream:
-    """See `components.serving.interface.Answer`; made inside the event loop that reads it."""
+    """See `components.serving.interface.AnswerStream`; create it inside the event loop that reads it."""
 
     def __init__(self, prompt_tokens: int, on_cancel: Callable[[], None]) -> None:
-        """`on_cancel` is called once, from any thread, when nobody wants the row any more."""
+        """`on_cancel` is called once, from any thread, when the row is cancelled."""
         self.prompt_tokens = prompt_tokens
         self.loop = asyncio.get_running_loop()
         self.cancelled = False
@@ -24,47 +24,47 @@ class EngineAnswerStream:
         self._events: asyncio.Queue[AnswerEvent | None] = asyncio.Queue()
 
     async def __aiter__(self) -> AsyncIterator[AnswerPiece]:
-        """See `Answer.__aiter__`; to be iterated once. A cancelled answer ends without a finish."""
+        """See `AnswerStream.__aiter__`; iterate once. A cancelled stream ends without a finish reason."""
         ended = False
         try:
             while not ended:
-                news = await self._events.get()
-                if news is None:
+                event = await self._events.get()
+                if event is None:
                     return
-                ended = isinstance(news, Exception) or news.finish is not None
-                if isinstance(news, Exception):
-                    raise news
-                yield news
+                ended = isinstance(event, Exception) or event.finish is not None
+                if isinstance(event, Exception):
+                    raise event
+                yield event
         finally:
             if not ended:
                 self.cancel()
 
     def cancel(self) -> None:
-        """See `Answer.cancel`."""
+        """See `AnswerStream.cancel`."""
         if not self.cancelled:
             self.cancelled = True
             self._on_cancel()
-            with suppress(RuntimeError):  # the loop is closed: nobody reads
+            with suppress(RuntimeError):  # the loop is closed
                 self.loop.call_soon_threadsafe(self._events.put_nowait, None)
 
     def put_event(self, event: AnswerEvent) -> None:
-        """Take news in; inside the event loop."""
+        """Add an event for the reader; call it inside the event loop."""
         self._events.put_nowait(event)
 
 
 def deliver_events(events: Sequence[tuple[EngineAnswerStream, AnswerEvent]]) -> None:
-    """Let every answer hear its news, with one call a loop; an answer whose loop is closed is cancelled."""
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[EngineAnswerStream, AnswerEvent]]] = {}
-    for answer, one in events:
-        loops.setdefault(answer.loop, []).append((answer, one))
-    for loop, heard in loops.items():
+    """Send each event to its stream, with one call per event loop; a stream whose loop is closed is cancelled."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[EngineAnswerStream, AnswerEvent]]] = {}
+    for stream, event in events:
+        by_loop.setdefault(stream.loop, []).append((stream, event))
+    for loop, own_events in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_put_events, heard)
+            loop.call_soon_threadsafe(_put_events, own_events)
         except RuntimeError:
-            for answer, _ in heard:
-                answer.cancel()
+            for stream, _ in own_events:
+                stream.cancel()
 
 
-def _put_events(heard: Sequence[tuple[EngineAnswerStream, AnswerEvent]]) -> None:
-    for answer, news in heard:
-        answer.put_event(news)
+def _put_events(events: Sequence[tuple[EngineAnswerStream, AnswerEvent]]) -> None:
+    for stream, event in events:
+        stream.put_event(event)

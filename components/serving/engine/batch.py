@@ -1,9 +1,10 @@
-"""All rows of a decoder-only base that are on their way: one step lets every one read and most write a token.
+"""The batch of a decoder-only base: one step lets every sequence in it read, and most of them generate a token.
 
-One forward serves rows of prefixes, infixes, soft prompts, demonstrations and none; rows of other weights get one of
-their own in the same step, as do the bare twins of such rows. Knows rows and the room; does not know queues or threads.
+One forward pass serves sequences with prefixes, infixes, soft prompts, demonstrations or nothing. Sequences with other
+weights (adapters, LoRA, fine-tuned layers) get a forward pass of their own in the same step. Knows sequences and the KV
+cache; does not know queues or threads.
 
-Shapes: V vocabulary.
+Shapes: R sequences, W logits of one forward pass, V vocabulary.
 """
 
 import logging
@@ -28,12 +29,12 @@ _log = logging.getLogger(__name__)
 StepResult = SampledToken | PrefixFleetError
 _RETRY_AFTER_S = 1.0
 _MIN_PREFILL_TOKENS = 16
-"""Ids of sources that a step reads at least, however many rows write."""
+"""Source tokens that a step reads at least, however many sequences generate."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ScheduledBranch:
-    """What one reader does in this step."""
+    """What one branch reads in this step."""
 
     sequence: EngineSequence
     branch: SequenceBranch
@@ -42,166 +43,171 @@ class _ScheduledBranch:
 
 
 class DecoderBatch:
-    """The rows on their way, at most so many places of them, reading about `step_tokens` ids a step."""
+    """Sequences with at most `max_branches` branches in all, which read about `step_tokens` tokens in a step."""
 
     def __init__(self, base: Base, max_branches: int, step_tokens: int) -> None:
-        """Make room. Raises BaseModelError as `KVCache`."""
+        """Create the KV cache. Raises BaseModelError, see `KVCache`."""
         self.base, self.step_tokens = base, step_tokens
         self.kv_cache, self._sampler = KVCache(base, max_branches), Sampler(base)
         self.sequences: list[EngineSequence] = []
 
     def activate(self) -> AbstractContextManager[None]:
-        """Inside, rows can enter and step; from one thread."""
+        """Let the model use the KV cache inside the block; call `add` and `step` inside, from one thread."""
         return self.kv_cache.activate()
 
-    def has_capacity_for(self, row: EngineSequence) -> bool:
-        """Whether there is a place for it."""
-        return self.kv_cache.free_count >= row.branch_count
+    def has_capacity_for(self, sequence: EngineSequence) -> bool:
+        """Return whether the sequence can be added now."""
+        return self.kv_cache.free_count >= sequence.branch_count
 
-    def add(self, row: EngineSequence) -> None:
-        """Let a row in, which `has_capacity_for` says there is a place for.
+    def add(self, sequence: EngineSequence) -> None:
+        """Add a sequence; call `has_capacity_for` first.
 
         Raises:
-            BaseModelError: the base makes nothing of its soft prompt.
+            BaseModelError: the base does not support the sequence's soft prompt.
+            MemoryError: there is no memory for its prefix.
         """
-        slots = None if row.request.guidance == 0 else row.loaded_artifact.build_slots(self.base)
-        row.create_branches(slots, row.loaded_artifact.is_infix)
-        for reader in row.branches:
-            reader.cache_index = self.kv_cache.allocate()
-        self.sequences.append(row)
+        slots = None if sequence.request.guidance == 0 else sequence.loaded_artifact.build_slots(self.base)
+        sequence.create_branches(slots, sequence.loaded_artifact.is_infix)
+        for branch in sequence.branches:
+            branch.cache_index = self.kv_cache.allocate()
+        self.sequences.append(sequence)
         try:
-            for reader in row.branches:
-                if not reader.is_infix:
-                    self._write_branch_slots(reader)
+            for branch in sequence.branches:
+                if not branch.is_infix:
+                    self._write_branch_slots(branch)
         except BaseException:
-            self.remove(row, wipe=True)
+            self.remove(sequence, wipe=True)
             raise
 
-    def remove(self, row: EngineSequence, *, wipe: bool = False) -> None:
-        """Let a row go."""
-        self.sequences.remove(row)
-        for reader in row.branches:
-            self.kv_cache.release(reader.cache_index, wipe=wipe)
+    def remove(self, sequence: EngineSequence, *, wipe: bool = False) -> None:
+        """Remove a sequence; `wipe`: its cached values may be NaN."""
+        self.sequences.remove(sequence)
+        for branch in sequence.branches:
+            self.kv_cache.release(branch.cache_index, wipe=wipe)
 
     def step(self) -> list[tuple[EngineSequence, StepResult]]:
-        """Let rows read; tells of each that wrote its token, or why it cannot go on.
+        """Run one step; returns (sequence, its new token or its error) for the sequences that have one.
 
-        Rows whose forward fails are computed in halves, so that one whose trouble it is ends alone. Those that find no
-        memory try again in the next step, with smaller pieces; once there are none, the one that holds most ends.
+        If a forward pass fails, it is repeated in halves, so that only the sequences that cause the error end. Those
+        that run out of memory retry in the next step with fewer tokens per step; at the minimum, the largest one ends.
         """
-        plans: dict[EngineSequence, list[_ScheduledBranch]] = {}
-        for plan in self._schedule():
-            plans.setdefault(plan.sequence, []).append(plan)
-        short: dict[EngineSequence, Exception] = {}
-        outcomes = self._step_with_bisection(list(plans.values()), short)
-        if short and self.kv_cache.compact():
-            _log.warning("out of memory: what rows have left behind is given back")
-        elif short and self.step_tokens > _MIN_PREFILL_TOKENS:
+        scheduled: dict[EngineSequence, list[_ScheduledBranch]] = {}
+        for one in self._schedule():
+            scheduled.setdefault(one.sequence, []).append(one)
+        out_of_memory: dict[EngineSequence, Exception] = {}
+        results = self._step_with_bisection(list(scheduled.values()), out_of_memory)
+        if out_of_memory and self.kv_cache.compact():
+            _log.warning("out of memory: free blocks of the KV cache were released")
+        elif out_of_memory and self.step_tokens > _MIN_PREFILL_TOKENS:
             self.step_tokens = max(self.step_tokens // 2, _MIN_PREFILL_TOKENS)
-            _log.warning("out of memory: about %d tokens a step from here on", self.step_tokens)
-        elif short:
-            largest = max(
-                short, key=lambda row: sum(self.kv_cache.cached_columns[reader.cache_index] for reader in row.branches)
-            )
-            outcomes.append((largest, to_step_error(short[largest])))
-        return outcomes
+            _log.warning("out of memory: steps read about %d tokens from now on", self.step_tokens)
+        elif out_of_memory:
+            largest = max(out_of_memory, key=self._count_columns)
+            results.append((largest, to_step_error(out_of_memory[largest])))
+        return results
+
+    def _count_columns(self, sequence: EngineSequence) -> int:
+        return sum(self.kv_cache.cached_columns[branch.cache_index] for branch in sequence.branches)
 
     def _step_with_bisection(
-        self, plans: Sequence[Sequence[_ScheduledBranch]], short: dict[EngineSequence, Exception]
+        self, scheduled: Sequence[Sequence[_ScheduledBranch]], out_of_memory: dict[EngineSequence, Exception]
     ) -> list[tuple[EngineSequence, StepResult]]:
-        """The outcomes of these rows' plans; `short` takes in the rows for which alone there is no memory."""
+        """Return the results of these sequences; those that run out of memory alone go into `out_of_memory`."""
         try:
-            return self._forward([plan for own in plans for plan in own])
-        except Exception as problem:  # noqa: BLE001 - whatever it is, find the row whose trouble it is
-            if len(plans) == 1:
-                row = plans[0][0].sequence
+            return self._forward([branch for branches in scheduled for branch in branches])
+        except Exception as problem:  # noqa: BLE001 - any error: find the sequence that causes it
+            if len(scheduled) == 1:
+                sequence = scheduled[0][0].sequence
                 if is_out_of_memory(problem):
-                    short[row] = problem
+                    out_of_memory[sequence] = problem
                     return []
-                return [(row, to_step_error(problem))]
-        half = len(plans) // 2
-        return [*self._step_with_bisection(plans[:half], short), *self._step_with_bisection(plans[half:], short)]
+                return [(sequence, to_step_error(problem))]
+        half = len(scheduled) // 2
+        return [
+            *self._step_with_bisection(scheduled[:half], out_of_memory),
+            *self._step_with_bisection(scheduled[half:], out_of_memory),
+        ]
 
     def _schedule(self) -> list[_ScheduledBranch]:
-        writing = sum(len(reader.pending_ids) == 1 for row in self.sequences for reader in row.branches)
-        budget = max(self.step_tokens - writing, _MIN_PREFILL_TOKENS)
-        plans: list[_ScheduledBranch] = []
-        for row in self.sequences:
-            reading = any(len(reader.pending_ids) > 1 for reader in row.branches)
-            if reading and budget <= 0:
+        generating = sum(len(branch.pending_ids) == 1 for one in self.sequences for branch in one.branches)
+        budget = max(self.step_tokens - generating, _MIN_PREFILL_TOKENS)
+        scheduled: list[_ScheduledBranch] = []
+        for sequence in self.sequences:
+            is_prefill = any(len(branch.pending_ids) > 1 for branch in sequence.branches)
+            if is_prefill and budget <= 0:
                 continue
-            for reader, take, wanted in row.plan_reads(budget):
-                plans.append(_ScheduledBranch(row, reader, take, wanted))
-                budget -= take if reading else 0
-        return plans
+            for branch, token_count, needs_logits in sequence.plan_reads(budget):
+                scheduled.append(_ScheduledBranch(sequence, branch, token_count, needs_logits))
+                budget -= token_count if is_prefill else 0
+        return scheduled
 
-    def _write_branch_slots(self, reader: SequenceBranch) -> None:
-        if reader.slots_L2HPD is not None:
-            self.kv_cache.write_slots(reader.cache_index, reader.slots_L2HPD)
-            reader.slots_L2HPD = None
+    def _write_branch_slots(self, branch: SequenceBranch) -> None:
+        if branch.slots_L2HPD is not None:
+            self.kv_cache.write_slots(branch.cache_index, branch.slots_L2HPD)
+            branch.slots_L2HPD = None
 
-    def _forward(self, plans: Sequence[_ScheduledBranch]) -> list[tuple[EngineSequence, StepResult]]:
-        found: list[tuple[Tensor, list[_ScheduledBranch]]] = []
-        for plan in plans:
-            if plan.branch.is_infix and len(plan.branch.pending_ids) == 1:
-                self._write_branch_slots(plan.branch)
-        for weights, part in _group_by_weights(plans):
-            reads = [
-                BranchInput(plan.branch.cache_index, plan.branch.pending_ids[: plan.token_count], plan.needs_logits)
-                for plan in part
+    def _forward(self, scheduled: Sequence[_ScheduledBranch]) -> list[tuple[EngineSequence, StepResult]]:
+        outputs: list[tuple[Tensor, list[_ScheduledBranch]]] = []
+        for one in scheduled:
+            if one.branch.is_infix and len(one.branch.pending_ids) == 1:
+                self._write_branch_slots(one.branch)
+        for weights, group in _group_by_weights(scheduled):
+            inputs = [
+                BranchInput(one.branch.cache_index, one.branch.pending_ids[: one.token_count], one.needs_logits)
+                for one in group
             ]
             with nullcontext() if weights is None else weights.apply(self.base.model):
-                found.append((self.kv_cache.forward(reads), [plan for plan in part if plan.needs_logits]))
-        ready = [plan.sequence for plan in plans if plan.needs_logits and plan.branch is plan.sequence.branches[0]]
-        outcomes = self._sample(ready, found) if ready else []
-        for plan in plans:
-            self.kv_cache.advance(plan.branch.cache_index, plan.token_count)
-            del plan.branch.pending_ids[: plan.token_count]
-        for row, outcome in outcomes:
-            if isinstance(outcome, SampledToken):
-                for reader in row.branches:
-                    reader.pending_ids.append(outcome.token_id)
-        return outcomes
+                outputs.append((self.kv_cache.forward(inputs), [one for one in group if one.needs_logits]))
+        ready = [one.sequence for one in scheduled if one.needs_logits and one.branch is one.sequence.branches[0]]
+        results = self._sample(ready, outputs) if ready else []
+        for one in scheduled:
+            self.kv_cache.advance(one.branch.cache_index, one.token_count)
+            del one.branch.pending_ids[: one.token_count]
+        for sequence, result in results:
+            if isinstance(result, SampledToken):
+                for branch in sequence.branches:
+                    branch.pending_ids.append(result.token_id)
+        return results
 
     def _sample(
-        self, ready: Sequence[EngineSequence], found: Sequence[tuple[Tensor, Sequence[_ScheduledBranch]]]
+        self, ready: Sequence[EngineSequence], outputs: Sequence[tuple[Tensor, Sequence[_ScheduledBranch]]]
     ) -> list[tuple[EngineSequence, StepResult]]:
-        if len(found) == 1 and len(found[0][1]) == len(ready):
-            logits_RV = found[0][0]
+        if len(outputs) == 1 and len(outputs[0][1]) == len(ready):
+            logits_RV = outputs[0][0]
         else:
             logits: dict[int, Tensor] = {}
-            for each_WV, wanted in found:
-                logits |= {id(plan.branch): logits_V for plan, logits_V in zip(wanted, each_WV, strict=True)}
-            logits_RV = torch.stack([_mix_guidance(row, logits) for row in ready])
-        asking = [SamplingRequest(row.request, row.draws, row.is_last_token) for row in ready]
-        return list(zip(ready, self._sampler.sample(logits_RV, asking), strict=True))
+            for group_WV, group in outputs:
+                logits |= {id(one.branch): logits_V for one, logits_V in zip(group, group_WV, strict=True)}
+            logits_RV = torch.stack([_mix_guidance(sequence, logits) for sequence in ready])
+        requests = [SamplingRequest(one.request, one.draws, one.is_last_token) for one in ready]
+        return list(zip(ready, self._sampler.sample(logits_RV, requests), strict=True))
 
 
-def _group_by_weights(plans: Sequence[_ScheduledBranch]) -> Iterator[tuple[Any, list[_ScheduledBranch]]]:
-    """The plans of readers that compute with the same weights; those with the base's own first."""
+def _group_by_weights(scheduled: Sequence[_ScheduledBranch]) -> Iterator[tuple[Any, list[_ScheduledBranch]]]:
+    """Yield (weights, the branches that compute with them); None: the base's own weights."""
     groups: dict[int, tuple[Any, list[_ScheduledBranch]]] = {}
-    for plan in plans:
-        weights = plan.sequence.decode_request.delta.weights if plan.branch.uses_delta else None
-        groups.setdefault(id(weights), (weights, []))[1].append(plan)
+    for one in scheduled:
+        weights = one.sequence.decode_request.delta.weights if one.branch.uses_delta else None
+        groups.setdefault(id(weights), (weights, []))[1].append(one)
     yield from groups.values()
 
 
-def _mix_guidance(row: EngineSequence, logits: dict[int, Tensor]) -> Tensor:
-    if not row.is_guided:
-        return logits[id(row.branches[0])].float()
-    with_V, bare_V = (logits[id(reader)].float() for reader in row.branches)
-    share_1 = torch.full((1,), row.request.guidance, device=with_V.device)
-    return mix_logits(with_V, bare_V, share_1)
+def _mix_guidance(sequence: EngineSequence, logits: dict[int, Tensor]) -> Tensor:
+    if not sequence.is_guided:
+        return logits[id(sequence.branches[0])].float()
+    delta_V, bare_V = (logits[id(branch)].float() for branch in sequence.branches)
+    guidance_1 = torch.full((1,), sequence.request.guidance, device=delta_V.device)
+    return mix_logits(delta_V, bare_V, guidance_1)
 
 
 def to_step_error(problem: Exception) -> PrefixFleetError:
-    """What a row is told of whatever a step raised; BusyError where memory was short."""
+    """Convert any error of a step for its client; out of memory becomes BusyError."""
     if isinstance(problem, PrefixFleetError):
         return problem
     if is_out_of_memory(problem):
-        fix = "ask again later; where it comes back, lower serve.rows"
-        return BusyError("memory for one row more", "too little", fix, retry_after=_RETRY_AFTER_S)
+        fix = "retry later, or let the operator lower serve.rows"
+        return BusyError("memory for one more row", "too little memory", fix, retry_after=_RETRY_AFTER_S)
     _log.warning("a step of the base failed", exc_info=problem)
-    told = " ".join(str(problem).split())[:400]
-    fix = "ask again; where it comes back, look into the server's log"
-    return BaseModelError("a step of the base", f"{type(problem).__name__}: {told}", fix)
+    message = " ".join(str(problem).split())[:400]
+    fix = "retry; if it fails again, see the server's log"
+    return BaseModelError("a step of the base without an error", f"{type(problem).__name__}: {message}", fix)

@@ -1,11 +1,11 @@
-"""What readers attend to: two ways over blocks of keys and values, which give the same but for rounding.
+"""Attention over blocks of keys and values: two backends with the same results, except for rounding.
 
-`BlockwiseBackend` is for one token each of many readers: it computes every block where it lies, copies none, and a
-reader costs what it has remembered. `GatheredBackend` lays the blocks of a few readers, or of some that read several
-tokens, side by side for torch's own attention. Knows tensors; does not know readers' places or models.
+`BlockwiseBackend` is for many branches with one new token each: it computes every block in place and copies nothing, so
+that a branch costs as much as it has cached. `GatheredBackend` copies the blocks of a few branches, or of branches with
+several new tokens, next to each other for torch's attention. Knows tensors; does not know cache indices or models.
 
-Shapes: R readers, T tokens of a reader, N tokens of all, X query heads, H key/value heads, G = X / H, D head size,
-B blocks (E of them that are looked at), S columns of a block, M blocks of the longest reader, C = M x S.
+Shapes: R branches, T new tokens of a branch, N new tokens of all, X query heads, H key/value heads, G = X / H, D head
+size, B blocks, E selected blocks, Z = E x H, S columns of a block, M blocks of the longest branch, C = M x S.
 """
 
 from collections.abc import Sequence
@@ -20,169 +20,177 @@ from torch.nn.functional import scaled_dot_product_attention
 from components.serving.engine.block_pool import BLOCK_COLUMNS
 
 _MAX_GATHERED_BLOCKS = 16
-"""Blocks, laid side by side, up to which copying them costs less than the many small steps of `BlockwiseBackend`."""
+"""Up to this many blocks, copying them costs less than the many small operations of `BlockwiseBackend`."""
 
 _SHORT_BLOCKS = 4
-"""Blocks of readers that are all alike short."""
+"""Branches of up to this many blocks share one length class."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheSpan:
-    """One reader: its blocks, how many columns it remembers, and how many tokens it reads behind them."""
+    """One branch: its blocks, and how many cached columns and new tokens it has."""
 
     blocks: Sequence[int]
     cached_columns: int
+    """Columns before the new tokens."""
     new_tokens: int
 
 
 class AttentionBackend(Protocol):
-    """The attention of some readers, whose tokens stand one after another."""
+    """The attention of some branches, whose new tokens follow each other."""
 
     def attend(self, query_NXD: Tensor, layer_2BHSD: Tensor, scale: float) -> Tensor:
-        """What each token attends to, [N, X, D]."""
+        """Return the attention's output for each token, [N, X, D]."""
 
 
 def plan_attention(spans: Sequence[CacheSpan], layer_2BHSD: Tensor) -> list[tuple[int, int, AttentionBackend]]:
-    """How to compute these, in the order of `order_for_attention`, over layers like this: (first token, end, way)."""
-    parts: dict[int, list[CacheSpan]] = {}
+    """Return (first token, end, backend) for each group of these spans, in the order of `order_for_attention`.
+
+    `layer_2BHSD` is any layer: only its shape, dtype and device are used.
+    """
+    groups: dict[int, list[CacheSpan]] = {}
     for span in spans:
-        parts.setdefault(_find_length_class(span), []).append(span)
-    found: list[tuple[int, int, AttentionBackend]] = []
+        groups.setdefault(_find_length_class(span), []).append(span)
+    plan: list[tuple[int, int, AttentionBackend]] = []
     start = 0
-    for kind, part in parts.items():
-        few = len(part) * max(len(span.blocks) for span in part) <= _MAX_GATHERED_BLOCKS
-        kind_of_way = GatheredBackend if kind or few else BlockwiseBackend
-        way: AttentionBackend = kind_of_way.build(part, layer_2BHSD)
-        end = start + sum(span.new_tokens for span in part)
-        found.append((start, end, way))
+    for length_class, group in groups.items():
+        are_few = len(group) * max(len(span.blocks) for span in group) <= _MAX_GATHERED_BLOCKS
+        backend_class = GatheredBackend if length_class or are_few else BlockwiseBackend
+        backend: AttentionBackend = backend_class.build(group, layer_2BHSD)
+        end = start + sum(span.new_tokens for span in group)
+        plan.append((start, end, backend))
         start = end
-    return found
+    return plan
 
 
 def order_for_attention(spans: Sequence[CacheSpan]) -> list[int]:
-    """The numbers of these so that those computed together are neighbours."""
+    """Return the indices of the spans, sorted so that those computed together are neighbours."""
     return sorted(range(len(spans)), key=lambda number: _find_length_class(spans[number]))
 
 
 def _find_length_class(span: CacheSpan) -> int:
-    """0 for one token; readers of several share a computation with those of like length, since all pay for the most."""
+    """Return 0 for one new token, else the logarithm of the number of blocks: a group costs as much as its longest."""
     return 0 if span.new_tokens == 1 else max(len(span.blocks), _SHORT_BLOCKS).bit_length()
 
 
 @dataclass(frozen=True, slots=True)
 class BlockwiseBackend:
-    """One token each; softmax is put together from the blocks' parts."""
+    """One new token for each branch; the softmax is combined from the parts of the blocks."""
 
     blocks: slice | Tensor
+    """The E selected blocks: a range without a copy, or indices."""
     branch_E: Tensor
-    """Whose block it is; R: another's, which is computed for nothing."""
+    """The branch of each block; R: a block of no branch in this group, whose result is dropped."""
     clamped_branch_E: Tensor
-    """The same with any reader in R's place."""
+    """The same, with R replaced by a valid index."""
     block_RM: Tensor
-    """A reader's blocks among the E, the first one again where there are no more."""
+    """Each branch's blocks as indices into the E; filled up with its first block."""
     mask_E1S: Tensor
 
     @classmethod
     def build(cls, spans: Sequence[CacheSpan], layer_2BHSD: Tensor) -> "BlockwiseBackend":
-        """The indices for these readers."""
+        """Compute the indices for these branches."""
         device, longest = layer_2BHSD.device, max(len(span.blocks) for span in spans)
-        taken = [block for span in spans for block in span.blocks]
-        reach = max(taken) + 1
-        together = reach <= 2 * len(taken)  # gaps cost less than copies
-        looked_at = reach if together else len(taken)
-        spots = iter(taken if together else range(len(taken)))
-        readers, ends, table = [len(spans)] * looked_at, [-1] * looked_at, []
-        for reader, span in enumerate(spans):
-            own = list(islice(spots, len(span.blocks)))
-            for number, spot in enumerate(own):
-                readers[spot], ends[spot] = reader, span.cached_columns - BLOCK_COLUMNS * number
+        used = [block for span in spans for block in span.blocks]
+        end = max(used) + 1
+        use_range = end <= 2 * len(used)  # computing the gaps costs less than copying the blocks
+        selected_count = end if use_range else len(used)
+        positions = iter(used if use_range else range(len(used)))
+        branches, last_columns, table = [len(spans)] * selected_count, [-1] * selected_count, []
+        for branch, span in enumerate(spans):
+            own = list(islice(positions, len(span.blocks)))
+            for number, position in enumerate(own):
+                branches[position] = branch
+                last_columns[position] = span.cached_columns - BLOCK_COLUMNS * number
             table.append(own + own[:1] * (longest - len(own)))
-        reader_E, end_E = torch.tensor([readers, ends], device=device)
+        branch_E, last_column_E = torch.tensor([branches, last_columns], device=device)
+        visible_ES = torch.arange(BLOCK_COLUMNS, device=device) <= last_column_E[:, None]
         return cls(
-            blocks=slice(0, reach) if together else torch.tensor(taken, device=device),
-            branch_E=reader_E,
-            clamped_branch_E=reader_E.clamp(max=len(spans) - 1),
+            blocks=slice(0, end) if use_range else torch.tensor(used, device=device),
+            branch_E=branch_E,
+            clamped_branch_E=branch_E.clamp(max=len(spans) - 1),
             block_RM=torch.tensor(table, device=device),
-            mask_E1S=_make_mask(torch.arange(BLOCK_COLUMNS, device=device) <= end_E[:, None], torch.float32)[:, None],
+            mask_E1S=_make_mask(visible_ES, torch.float32)[:, None],
         )
 
     def attend(self, query_RXD: Tensor, layer_2BHSD: Tensor, scale: float) -> Tensor:
         """See `AttentionBackend.attend`."""
-        readers, heads, size = query_RXD.shape
+        branches, heads, size = query_RXD.shape
         key_EHSD, value_EHSD = layer_2BHSD[:, self.blocks].unbind(0)
         blocks, kv_heads, columns = key_EHSD.shape[:3]
         query_EXD = (query_RXD * scale).index_select(0, self.clamped_branch_E)
         products = query_EXD.view(blocks * kv_heads, -1, size), key_EHSD.reshape(-1, columns, size).transpose(1, 2)
         score_EXS = torch.bmm(*products).view(blocks, heads, columns).float().add_(self.mask_E1S)
-        most_RX = score_EXS.amax(dim=2)[self.block_RM].amax(dim=1)
-        share_EXS = score_EXS.sub_(most_RX.index_select(0, self.clamped_branch_E)[:, :, None]).exp_()
-        share_ZGS = share_EXS.to(value_EHSD.dtype).view(blocks * kv_heads, -1, columns)
-        part_EXD = torch.bmm(share_ZGS, value_EHSD.reshape(-1, columns, size)).view(blocks, heads, size).float()
-        sum_RX = share_EXS.new_zeros(readers + 1, heads).index_add_(0, self.branch_E, share_EXS.sum(dim=2))
-        sum_RXD = part_EXD.new_zeros(readers + 1, heads, size).index_add_(0, self.branch_E, part_EXD)
-        return (sum_RXD / sum_RX[:, :, None])[:readers].to(query_RXD.dtype)
+        max_RX = score_EXS.amax(dim=2)[self.block_RM].amax(dim=1)
+        weight_EXS = score_EXS.sub_(max_RX.index_select(0, self.clamped_branch_E)[:, :, None]).exp_()
+        weight_ZGS = weight_EXS.to(value_EHSD.dtype).view(blocks * kv_heads, -1, columns)
+        part_EXD = torch.bmm(weight_ZGS, value_EHSD.reshape(-1, columns, size)).view(blocks, heads, size).float()
+        sum_RX = weight_EXS.new_zeros(branches + 1, heads).index_add_(0, self.branch_E, weight_EXS.sum(dim=2))
+        sum_RXD = part_EXD.new_zeros(branches + 1, heads, size).index_add_(0, self.branch_E, part_EXD)
+        return (sum_RXD / sum_RX[:, :, None])[:branches].to(query_RXD.dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class GatheredBackend:
-    """Several tokens each, or few readers."""
+    """Several new tokens for each branch, or few branches."""
 
     block_F: Tensor
-    """Blocks of each reader and head [R x H x M] as rows of [B x H]; the reader's first block where it has no more."""
+    """Blocks of each branch and head [R x H x M] as rows of [B x H]; filled up with the branch's first block."""
     shape: tuple[int, int]
     """R and H."""
     token_index_RT: Tensor | None
-    """Which of the tokens stand there; None: token r at [r, 0]."""
+    """Index of the token at each position, of N; None: T is 1."""
     output_index_N: Tensor | None
-    """Where the tokens stand in [R x T]; None: token r at r."""
+    """Position of each token in [R x T]; None: T is 1."""
     columns: int
-    """Of C that are looked at."""
+    """Columns of C that are used."""
     mask_R1TC: Tensor | None
-    """None: all see all of them."""
+    """None: every token sees all of these columns."""
 
     @classmethod
     def build(cls, spans: Sequence[CacheSpan], layer_2BHSD: Tensor) -> "GatheredBackend":
-        """The indices for these readers."""
+        """Compute the indices for these branches."""
         device, kv_heads = layer_2BHSD.device, layer_2BHSD.shape[2]
         width, longest = max(span.new_tokens for span in spans), max(len(span.blocks) for span in spans)
-        tokens, ends, back, count = list[list[int]](), list[list[int]](), list[int](), 0
-        for reader, span in enumerate(spans):
-            fill = [0] * (width - span.new_tokens)
-            tokens.append([*range(count, count + span.new_tokens), *fill])
-            ends.append([*range(span.cached_columns, span.cached_columns + span.new_tokens), *fill])
-            back += range(reader * width, reader * width + span.new_tokens)
+        tokens, last_columns, positions, count = list[list[int]](), list[list[int]](), list[int](), 0
+        for branch, span in enumerate(spans):
+            padding = [0] * (width - span.new_tokens)
+            tokens.append([*range(count, count + span.new_tokens), *padding])
+            last_columns.append([*range(span.cached_columns, span.cached_columns + span.new_tokens), *padding])
+            positions += range(branch * width, branch * width + span.new_tokens)
             count += span.new_tokens
         table = [[*span.blocks, *[span.blocks[0]] * (longest - len(span.blocks))] for span in spans]
         blocks = [block * kv_heads + head for own in table for head in range(kv_heads) for block in own]
-        columns, mask_RTC = max(map(max, ends)) + 1, None
-        if width > 1 or min(ends) < max(ends):
-            seen_RTC = torch.arange(columns, device=device) <= torch.tensor(ends, device=device)[:, :, None]
-            mask_RTC = _make_mask(seen_RTC, layer_2BHSD.dtype)
+        columns, mask_RTC = max(map(max, last_columns)) + 1, None
+        if width > 1 or min(last_columns) < max(last_columns):
+            last_column_RT = torch.tensor(last_columns, device=device)
+            visible_RTC = torch.arange(columns, device=device) <= last_column_RT[:, :, None]
+            mask_RTC = _make_mask(visible_RTC, layer_2BHSD.dtype)
         return cls(
             block_F=torch.tensor(blocks, device=device),
             shape=(len(spans), kv_heads),
             token_index_RT=None if width == 1 else torch.tensor(tokens, device=device),
-            output_index_N=None if width == 1 else torch.tensor(back, device=device),
+            output_index_N=None if width == 1 else torch.tensor(positions, device=device),
             columns=columns,
             mask_R1TC=None if mask_RTC is None else mask_RTC[:, None],
         )
 
     def attend(self, query_NXD: Tensor, layer_2BHSD: Tensor, scale: float) -> Tensor:
         """See `AttentionBackend.attend`."""
-        (readers, kv_heads), size = self.shape, query_NXD.shape[2]
-        found = layer_2BHSD.flatten(1, 2).flatten(2).index_select(1, self.block_F)
-        key_RHCD, value_RHCD = found.view(2, readers, kv_heads, -1, size)[..., : self.columns, :].unbind(0)
+        (branches, kv_heads), size = self.shape, query_NXD.shape[2]
+        gathered = layer_2BHSD.flatten(1, 2).flatten(2).index_select(1, self.block_F)
+        key_RHCD, value_RHCD = gathered.view(2, branches, kv_heads, -1, size)[..., : self.columns, :].unbind(0)
         query_RTXD = query_NXD[:, None] if self.token_index_RT is None else query_NXD[self.token_index_RT]
         width, heads = query_RTXD.shape[1:3]
-        query_RHZD = query_RTXD.transpose(1, 2).reshape(readers, kv_heads, -1, size)
+        query_RHZD = query_RTXD.transpose(1, 2).reshape(branches, kv_heads, -1, size)
         mask_R1ZC = self.mask_R1TC
         if mask_R1ZC is not None and width > 1 and heads > kv_heads:
             mask_R1ZC = mask_R1ZC.repeat(1, 1, heads // kv_heads, 1)
         output_RHZD = scaled_dot_product_attention(query_RHZD, key_RHCD, value_RHCD, attn_mask=mask_R1ZC, scale=scale)
-        output_NXD = output_RHZD.reshape(readers, heads, width, size).transpose(1, 2).flatten(0, 1)
+        output_NXD = output_RHZD.reshape(branches, heads, width, size).transpose(1, 2).flatten(0, 1)
         return output_NXD if self.output_index_N is None else output_NXD[self.output_index_N]
 
 
-def _make_mask(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """What to add to scores: finite, so that a reader with nothing to see still has numbers."""
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
+def _make_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the mask to add to scores; it is finite, so that a softmax over hidden columns alone is not NaN."""
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, torch.finfo(dtype).min)

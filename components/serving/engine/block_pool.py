@@ -1,9 +1,10 @@
-"""Keys and values in blocks of a few columns: a reader has as many as it needs, wherever they are free.
+"""Blocks of keys and values: each branch uses as many blocks as it needs, in any order.
 
-One tensor a layer holds all blocks. It grows by a part when they run out and is cut when its end is free, a layer at a
-time, so that memory follows what rows need. Knows sizes; does not know rows, attention or models.
+One tensor for each layer holds all blocks. It grows when no block is free, and shrinks when its end is free, so that
+memory follows the need of the rows; layers are resized one at a time. Knows sizes; does not know rows, attention or
+models.
 
-Shapes: L layers, B blocks, H key/value heads, S columns of a block, D head size, P slots, E blocks that are looked at.
+Shapes: L layers, B blocks, H key/value heads, S columns of a block, D head size, P slots, E selected blocks.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,35 +16,35 @@ from components.model.base.out_of_memory import is_out_of_memory
 from components.model.base.shapes import PrefixShape
 
 BLOCK_COLUMNS = 32
-"""S: so many waste half a block a reader, and give products enough to do."""
+"""S. A branch wastes half a block on average; smaller blocks make the matrix products too small."""
 _GROWTH_FACTOR = 1.25
-"""Blocks become so many times as many, until memory has been short."""
+"""Growth of the number of blocks, until memory has run out once."""
 
 
 class BlockPool:
-    """The blocks of all layers, each layer's [2, B, H, S, D]."""
+    """The blocks of all layers; each layer is [2, B, H, S, D]."""
 
     def __init__(self, shape: PrefixShape, min_blocks: int, dtype: torch.dtype, device: torch.device) -> None:
-        """Never fewer than `min_blocks` blocks; all of them hold zeros."""
+        """Create `min_blocks` blocks of zeros, the minimum that is always kept."""
         size = (2, min_blocks, shape.kv_heads, BLOCK_COLUMNS, shape.head_dim)
         self.layers = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers)]
         self._min_blocks, self._block_count, self._growth_factor = min_blocks, min_blocks, _GROWTH_FACTOR
         self._free_blocks = list(range(min_blocks))
 
     def ensure_free(self, blocks: int) -> None:
-        """See that so many are free. Raises MemoryError: there is no memory; all blocks stay as they were."""
+        """Grow until `blocks` blocks are free. Raises MemoryError: out of memory; all blocks stay as they were."""
         missing = blocks - len(self._free_blocks)
         if missing > 0:
             least = self._block_count + missing
             if not any(map(self._resize, (max(least, int(self._block_count * self._growth_factor)), least))):
-                raise MemoryError(f"out of memory for {missing} blocks beside {self._block_count}")
+                raise MemoryError(f"out of memory for {missing} more blocks, beside {self._block_count}")
 
     def allocate(self) -> int:
-        """The first free block; `ensure_free` sees that there is one."""
+        """Return the first free block; call `ensure_free` first."""
         return heappop(self._free_blocks)
 
     def release(self, blocks: Sequence[int], *, wipe: bool = False) -> None:
-        """Take blocks back; `wipe` what may hold values that are no numbers, which no mask would keep apart."""
+        """Free blocks; `wipe` those that may hold NaN, which a mask does not hide."""
         if wipe and blocks:
             index_E = torch.tensor(blocks, device=self.layers[0].device)
             for layer_2BHSD in self.layers:
@@ -52,35 +53,36 @@ class BlockPool:
             heappush(self._free_blocks, block)
         if 2 * len(self._free_blocks) > self._block_count > self._min_blocks:
             free = set(self._free_blocks)
-            reach = next((block + 1 for block in reversed(range(self._block_count)) if block not in free), 0)
-            if 2 * (kept := max(self._min_blocks, 2 * reach)) <= self._block_count:
+            end = next((block + 1 for block in reversed(range(self._block_count)) if block not in free), 0)
+            if 2 * (kept := max(self._min_blocks, 2 * end)) <= self._block_count:
                 self._resize(kept)
 
-    def compact(self, owners: Iterable[list[int]]) -> bool:
-        """Memory is short: keep no free block, now and from here on; whether that gave any back.
+    def compact(self, block_tables: Iterable[list[int]]) -> bool:
+        """Release all free blocks, as memory has run out; from now on, grow only as far as needed.
 
-        Blocks at the end move to where others are free, in the lists of their `owners`, which have all that are taken.
+        Moves blocks at the end into free ones and updates `block_tables`, which list all blocks in use. Returns whether
+        any memory was released.
         """
         self._growth_factor = 1.0
         kept = max(self._min_blocks, self._block_count - len(self._free_blocks))
         if kept == self._block_count:
             return False
-        for own in owners:
-            for place, block in enumerate(own):
+        for table in block_tables:
+            for index, block in enumerate(table):
                 if block >= kept:
-                    own[place] = self.allocate()
+                    table[index] = self.allocate()
                     for layer_2BHSD in self.layers:
-                        layer_2BHSD[:, own[place]] = layer_2BHSD[:, block]
+                        layer_2BHSD[:, table[index]] = layer_2BHSD[:, block]
         return self._resize(kept)
 
     def _resize(self, count: int) -> bool:
-        """Whether there was memory for it; a layer may hold more blocks than are counted, never fewer."""
+        """Return whether there was enough memory; after a failure some layers may hold more blocks than counted."""
         self._set_block_count(min(count, self._block_count))
         try:
-            for number, old_2BHSD in enumerate(self.layers):
+            for layer, old_2BHSD in enumerate(self.layers):
                 new_2BHSD = old_2BHSD.new_zeros(2, count, *old_2BHSD.shape[2:])
                 new_2BHSD[:, : self._block_count] = old_2BHSD[:, : self._block_count]
-                self.layers[number] = new_2BHSD
+                self.layers[layer] = new_2BHSD
         except (RuntimeError, MemoryError) as problem:
             if not is_out_of_memory(problem):
                 raise
@@ -89,8 +91,7 @@ class BlockPool:
         return True
 
     def _set_block_count(self, count: int) -> None:
-        self._free_blocks = [block for block in self._free_blocks if block < count] + list(
-            range(self._block_count, count)
-        )
+        kept = [block for block in self._free_blocks if block < count]
+        self._free_blocks = kept + list(range(self._block_count, count))
         heapify(self._free_blocks)
         self._block_count = count

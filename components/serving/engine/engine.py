@@ -1,6 +1,6 @@
-"""The engine's door: what an event loop calls. Checks, bounds and fetches; the model's thread does the rest.
+"""The engine that event loops call: check a request, load its artifact, queue its row for the model thread.
 
-Knows requests, artifacts and the queue's bounds; does not know HTTP or how a step computes.
+Knows requests, artifacts and the limits of the queue; does not know HTTP or how a step is computed.
 """
 
 import asyncio
@@ -27,31 +27,31 @@ from components.serving.interface import BusyError, EngineHealth, GenerationRequ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLimits:
-    """How much is done at once, and how much may wait."""
+    """The size of the batch and of the queue."""
 
     rows: int = 64
     """Rows of all tenants in one step; a row with guidance counts twice."""
     step_tokens: int = 256
-    """Tokens that a step reads, about: long sources are read in pieces beside the rows that write."""
+    """About how many tokens a step reads; a long source is read in pieces over several steps."""
     queue: int = 1024
-    """Rows that wait."""
+    """Queued rows of all tenants; beyond it requests get 429."""
     tenant_queue: int = 256
-    """Rows of one tenant that wait."""
+    """Queued rows of one tenant; beyond it the tenant's requests get 429."""
 
 
 class BatchEngine:
     """See `components.serving.interface.Engine`."""
 
     def __init__(self, base: Base, artifact_cache: ArtifactCache, limits: EngineLimits | None = None) -> None:
-        """Start the model's thread.
+        """Start the model thread.
 
         Raises:
-            BaseModelError: the base cannot compute rows of many tenants at once.
+            BaseModelError: the base cannot compute rows of many tenants in one batch.
         """
         self.base, self.artifact_cache, self.limits = base, artifact_cache, limits or EngineLimits()
         self.base_name, self.base_digest = base.name, base.digest
-        rows, paired = self.limits.rows, base.is_encoder_decoder
-        batch = Seq2SeqBatch(base, rows) if paired else DecoderBatch(base, rows, self.limits.step_tokens)
+        rows, step_tokens = self.limits.rows, self.limits.step_tokens
+        batch = Seq2SeqBatch(base, rows) if base.is_encoder_decoder else DecoderBatch(base, rows, step_tokens)
         self._model_thread = ModelThread(batch, base.eos_id, self._release)
         self._pending_submissions: Counter[str] = Counter()
         self._decode = _make_decode(base)
@@ -61,18 +61,18 @@ class BatchEngine:
         """See `Engine.submit`."""
         tenant = request.artifact.tenant
         if request.guidance not in (0, 1) and self.limits.rows < 2 and not self.base.is_encoder_decoder:
-            raise ConfigError("guidance of 0 or 1", f"{request.guidance:g}, with places for one row", _GUIDANCE_FIX)
+            raise ConfigError("guidance of 0 or 1, as serve.rows is 1", f"{request.guidance:g}", _GUIDANCE_FIX)
         if not request.source.strip():
-            raise DataError("a source text", "an empty one", "give text as in the tenant's data")
+            raise DataError("a source text", "an empty text", "send text as in the tenant's data")
         with self._reserve_queue_place(tenant):
-            resident = await self.artifact_cache.acquire(request.artifact)
+            loaded_artifact = await self.artifact_cache.acquire(request.artifact)
             try:
-                row = self._make_sequence(request, resident)
+                sequence = self._make_sequence(request, loaded_artifact)
             except BaseException:
                 self.artifact_cache.release(request.artifact)
                 raise
-            self._model_thread.push(row)
-        return row.stream
+            self._model_thread.push(sequence)
+        return sequence.stream
 
     def health(self) -> EngineHealth:
         """See `Engine.health`."""
@@ -94,34 +94,30 @@ class BatchEngine:
 
     @contextmanager
     def _reserve_queue_place(self, tenant: str) -> Iterator[None]:
-        """Count a row that is about to wait. Raises BusyError."""
-        worker, limits = self._model_thread, self.limits
-        with worker.condition:
-            waiting, own = (
-                len(worker.queue) + worker.pending_submissions,
-                worker.queue.count_waiting(tenant) + self._pending_submissions[tenant],
-            )
-            if not worker.is_alive:
-                raise BusyError(
-                    "an engine that takes requests", "one that is shutting down", _RETRY_FIX, retry_after=1.0
-                )
-            if waiting >= limits.queue or own >= limits.tenant_queue:
-                got = f"{waiting} rows that wait, {own} of {tenant}"
-                wanted = f"fewer than {limits.queue} rows that wait, and {limits.tenant_queue} of a tenant"
-                raise BusyError(wanted, got, _RETRY_FIX, retry_after=worker.throughput.estimate_seconds(own))
-            worker.pending_submissions += 1
+        """Count one row as queued inside the block, while its artifact is loaded. Raises BusyError."""
+        thread, limits = self._model_thread, self.limits
+        with thread.condition:
+            if not thread.is_alive:
+                raise BusyError("a running engine", "an engine that is shutting down", _RETRY_FIX, retry_after=1.0)
+            queued = len(thread.queue) + thread.pending_submissions
+            own = thread.queue.count_waiting(tenant) + self._pending_submissions[tenant]
+            if queued >= limits.queue or own >= limits.tenant_queue:
+                wanted = f"fewer than {limits.queue} queued rows, and fewer than {limits.tenant_queue} of one tenant"
+                got = f"{queued} queued rows, {own} of {tenant}"
+                raise BusyError(wanted, got, _RETRY_FIX, retry_after=thread.throughput.estimate_seconds(own))
+            thread.pending_submissions += 1
             self._pending_submissions[tenant] += 1
         try:
             yield
         finally:
-            with worker.condition:
-                worker.pending_submissions -= 1
+            with thread.condition:
+                thread.pending_submissions -= 1
                 self._pending_submissions[tenant] -= 1
                 if not self._pending_submissions[tenant]:
                     del self._pending_submissions[tenant]
-                worker.condition.notify()
+                thread.condition.notify()
 
-    def _make_sequence(self, request: GenerationRequest, resident: LoadedArtifact) -> EngineSequence:
+    def _make_sequence(self, request: GenerationRequest, loaded_artifact: LoadedArtifact) -> EngineSequence:
         decoding = Decoding(
             max_new_tokens=request.max_tokens,
             temperature=request.temperature,
@@ -129,28 +125,29 @@ class BatchEngine:
             guidance=request.guidance,
             seed=request.seed,
         )
-        (work,) = make_requests(self.base, resident.delta, [request.source], decoding, resident.max_source_tokens)
-        answer = EngineAnswerStream(len(work.source), lambda: self._model_thread.cancel(row))
-        writing = IncrementalDetokenizer(self._decode, request.stop)
-        row = EngineSequence(request, resident, work, answer, writing, make_draws(request))
-        return row
+        delta, max_source_tokens = loaded_artifact.delta, loaded_artifact.max_source_tokens
+        (decode_request,) = make_requests(self.base, delta, [request.source], decoding, max_source_tokens)
+        stream = EngineAnswerStream(len(decode_request.source), lambda: self._model_thread.cancel(sequence))
+        detokenizer = IncrementalDetokenizer(self._decode, request.stop)
+        sequence = EngineSequence(request, loaded_artifact, decode_request, stream, detokenizer, make_draws(request))
+        return sequence
 
-    def _release(self, row: EngineSequence) -> None:
-        self.artifact_cache.release(row.request.artifact)
+    def _release(self, sequence: EngineSequence) -> None:
+        self.artifact_cache.release(sequence.request.artifact)
 
 
 _RETRY_FIX = "try again later"
 _DECODE_CACHE_SIZE = 1 << 16
-"""Texts kept of the one or two ids that a new token is looked at with; they come again and again."""
-_GUIDANCE_FIX = "leave guidance out, or let the operator set serve.rows to 2 or more"
+"""Texts. Each new token is decoded alone and together with the one before it, and these pairs recur."""
+_GUIDANCE_FIX = "remove guidance, or let the operator set serve.rows to 2 or more"
 
 
 def _make_decode(base: Base) -> Callable[[Sequence[int]], str]:
-    """Ids as text in the model's thread: a copy, since a tokenizer that encodes must not be used meanwhile."""
+    """Return a cached decode function with a tokenizer of its own: other threads encode with the base's."""
     tokenizer = copy.deepcopy(base.tokenizer)
 
     @lru_cache(_DECODE_CACHE_SIZE)
-    def decoded(ids: tuple[int, ...]) -> str:
+    def decode(ids: tuple[int, ...]) -> str:
         return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    return lambda ids: decoded(tuple(ids))
+    return lambda ids: decode(tuple(ids))

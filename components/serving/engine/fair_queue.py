@@ -1,56 +1,57 @@
-"""Who is next: of the tenants that wait, the one that has been served fewest tokens lately.
+"""A fair queue: of the tenants with queued rows, the one that was served the fewest tokens is next.
 
-Counts tokens read and written for each tenant, and lifts who comes back after a pause to the least of those at work, so
-that nobody saves up (Sheng et al. 2024, "Fairness in Serving Large Language Models", algorithm 2). Knows tenants' names
-and numbers of tokens; does not know rows, models or clocks.
+Counts the tokens read and generated for each active tenant, one with queued or running rows. A tenant that becomes
+active starts with the lowest count of the active ones, so that idle time earns no credit (Sheng et al. 2024, "Fairness
+in Serving Large Language Models", algorithm 2). Knows tenants and numbers of tokens; does not know models or clocks.
 """
 
 from collections import Counter, deque
 from typing import Generic, TypeVar
 
-_Item = TypeVar("_Item")
+_Row = TypeVar("_Row")
 
 
-class FairQueue(Generic[_Item]):
-    """Rows that wait, each tenant's in the order they came."""
+class FairQueue(Generic[_Row]):
+    """Queued rows; each tenant's rows stay in their order."""
 
     def __init__(self) -> None:
-        """Nobody waits."""
-        self._waiting: dict[str, deque[_Item]] = {}
+        """Start empty."""
+        self._queued: dict[str, deque[_Row]] = {}
         self._running: Counter[str] = Counter()
         self._served_tokens: dict[str, float] = {}
+        """Of each active tenant."""
         self._length = 0
 
     def __len__(self) -> int:
-        """Rows that wait."""
+        """Return the number of queued rows."""
         return self._length
 
     def count_waiting(self, tenant: str) -> int:
-        """Rows of one tenant that wait."""
-        return len(self._waiting.get(tenant, ()))
+        """Return the number of a tenant's queued rows."""
+        return len(self._queued.get(tenant, ()))
 
-    def push(self, tenant: str, row: _Item) -> None:
-        """Put a row at the end of its tenant's."""
+    def push(self, tenant: str, row: _Row) -> None:
+        """Queue a row after the tenant's other rows."""
         if tenant not in self._served_tokens:
             self._served_tokens[tenant] = min(self._served_tokens.values(), default=0.0)
-        self._waiting.setdefault(tenant, deque()).append(row)
+        self._queued.setdefault(tenant, deque()).append(row)
         self._length += 1
 
-    def peek(self) -> _Item | None:
-        """The next row of the tenant served least."""
-        return self._waiting[self._pick_tenant()][0] if self._waiting else None
+    def peek(self) -> _Row | None:
+        """Return the next row without removing it, or None if the queue is empty."""
+        return self._queued[self._pick_tenant()][0] if self._queued else None
 
-    def pop(self) -> _Item:
-        """Take that row out; its tenant is at work from now on until `mark_done`. Raises ValueError: nobody waits."""
+    def pop(self) -> _Row:
+        """Remove and return the next row, which counts as running until `mark_done`. Raises ValueError: empty."""
         tenant = self._pick_tenant()
-        row = self._waiting[tenant].popleft()
+        row = self._queued[tenant].popleft()
         self._running[tenant] += 1
         self._count_removal(tenant)
         return row
 
-    def remove(self, tenant: str, row: _Item) -> bool:
-        """Take a row out that nobody waits for any more; False where it runs already."""
-        rows = self._waiting.get(tenant, deque())
+    def remove(self, tenant: str, row: _Row) -> bool:
+        """Remove a cancelled row; returns False if it is not queued."""
+        rows = self._queued.get(tenant, deque())
         if row not in rows:
             return False
         rows.remove(row)
@@ -59,26 +60,25 @@ class FairQueue(Generic[_Item]):
         return True
 
     def mark_done(self, tenant: str) -> None:
-        """One of a tenant's running rows is done."""
+        """Record that one of the tenant's running rows is finished."""
         self._running[tenant] -= 1
         if self._running[tenant] <= 0:
             del self._running[tenant]
         self._remove_if_idle(tenant)
 
     def charge(self, tenant: str, tokens: int) -> None:
-        """Count tokens that were read or written for a tenant; one that is not at work any more is let off."""
+        """Count tokens read or generated for a tenant, if it is still active."""
         if tenant in self._served_tokens:
             self._served_tokens[tenant] += tokens
 
     def _pick_tenant(self) -> str:
-        return min(self._waiting, key=self._served_tokens.__getitem__)
+        return min(self._queued, key=self._served_tokens.__getitem__)
 
     def _count_removal(self, tenant: str) -> None:
         self._length -= 1
-        if not self._waiting[tenant]:
-            del self._waiting[tenant]
+        if not self._queued[tenant]:
+            del self._queued[tenant]
 
     def _remove_if_idle(self, tenant: str) -> None:
-        """Whoever neither waits nor runs is not at work."""
-        if tenant not in self._waiting and tenant not in self._running:
+        if tenant not in self._queued and tenant not in self._running:
             self._served_tokens.pop(tenant, None)

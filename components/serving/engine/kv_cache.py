@@ -1,12 +1,12 @@
-"""What the model remembers of every row on its way, and one forward for all of them, whatever each one reads.
+"""The KV cache of all branches, and one forward pass over the next tokens of many of them.
 
-A reader (a row, or its twin without a tenant's delta) stands at a place. A forward takes the next tokens of some
-readers end to end: the one new token of most, a piece of a source of others. A token's position is its column, and a
-prefix fills the first columns, an infix those before the source's last token. Knows the attention interface of
-decoder-only models; does not know how a token is chosen.
+Each branch has an index in the cache and a table of blocks. A forward pass reads the new tokens of several branches as
+one concatenated row: one token for most, a piece of the source for others. A token's position is its column. A prefix
+takes the first columns, an infix those before the last source token. Knows the attention interface of decoder-only
+models; does not know how a token is chosen.
 
 Shapes: L layers, B blocks, H key/value heads, X query heads, S columns of a block, D head size, P slots, N tokens of a
-forward, W wanted rows, V vocabulary.
+forward pass, W returned logits, V vocabulary.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,26 +28,27 @@ from components.serving.engine.block_pool import BLOCK_COLUMNS, BlockPool
 
 @dataclass(frozen=True, slots=True)
 class BranchInput:
-    """What one reader reads in a forward, and whether the logits behind its last token are wanted."""
+    """The new tokens of one branch."""
 
     cache_index: int
     token_ids: Sequence[int]
     needs_logits: bool
+    """Whether to return the logits of its last token."""
 
 
 class KVCache:
-    """Keys and values of all readers, in blocks."""
+    """Keys and values of all branches, in blocks."""
 
     def __init__(self, base: Base, max_branches: int) -> None:
-        """Make room for so many readers.
+        """Create an empty cache.
 
         Raises:
-            BaseModelError: the model does not compute rows end to end as it computes them one by one.
+            BaseModelError: the model cannot compute several rows as one concatenated row.
         """
         self.model = base.model
         if not is_packable(self.model):
-            got = f"{type(self.model).__name__}, which cannot compute rows end to end"
-            raise BaseModelError("a base that many tenants share at once", got, "serve GPT-2, Llama, Qwen2 or the like")
+            got = f"{type(self.model).__name__}, which cannot compute several rows as one"
+            raise BaseModelError("a base that can serve many tenants in one batch", got, "use GPT-2, Llama or Qwen2")
         self.sites = find_attention_layers(self.model)
         self.block_pool = BlockPool(base.shape, max_branches, self.model.dtype, base.device)
         self.cached_columns = [0] * max_branches
@@ -55,27 +56,27 @@ class KVCache:
         self._free_indices = list(range(max_branches))
         self._head_offset_H = BLOCK_COLUMNS * torch.arange(base.shape.kv_heads, device=base.device)
         self._write_index_F = torch.empty(0)
-        """Where the forward's tokens' keys and values go, for every token and head: F = N x H rows of [B x H x S]."""
+        """Where the keys and values of the new tokens are written: F = N x H indices into [B x H x S]."""
         self._backends: list[tuple[int, int, AttentionBackend]] = []
         self._layer_calls = 0
 
     @property
     def free_count(self) -> int:
-        """Places nobody stands at."""
+        """Free indices."""
         return len(self._free_indices)
 
     @contextmanager
     def activate(self) -> Iterator[None]:
-        """Inside, the model's attention is this room's; from one thread."""
+        """Let the model's attention use this cache inside the block, from one thread."""
         with override_attention(self.model, self.sites, self, ATTENTION_WITHOUT_MASK):
             yield
 
     def allocate(self) -> int:
-        """Take a free place."""
+        """Return a free index."""
         return self._free_indices.pop()
 
     def release(self, cache_index: int, *, wipe: bool = False) -> None:
-        """Give a place back with its blocks; `wipe` as in `BlockPool.release`."""
+        """Free an index and its blocks; `wipe` as in `BlockPool.release`."""
         self.block_pool.release(self._block_tables[cache_index], wipe=wipe)
         self.cached_columns[cache_index], self._block_tables[cache_index] = 0, []
         self._free_indices.append(cache_index)
@@ -85,7 +86,7 @@ class KVCache:
         return self.block_pool.compact(self._block_tables)
 
     def write_slots(self, cache_index: int, slots_L2HPD: Tensor) -> None:
-        """Let a reader remember these slots behind what it has read. Raises MemoryError: there is no memory."""
+        """Append slots to a branch's cached columns. Raises MemoryError: out of memory."""
         start, end = self.cached_columns[cache_index], self.cached_columns[cache_index] + slots_L2HPD.shape[3]
         self._ensure_blocks({cache_index: end})
         column_P = torch.arange(start, end, device=slots_L2HPD.device)
@@ -95,42 +96,44 @@ class KVCache:
         self.cached_columns[cache_index] = end
 
     def forward(self, inputs: Sequence[BranchInput]) -> Tensor:
-        """One forward; returns the logits [W, V] behind the last tokens of those that want them, in their order.
+        """Run one forward pass; returns the logits [W, V] of the last tokens that need them, in the inputs' order.
 
-        Readers stay where they are until `advance`, so that a step that fails can be done again.
+        Cached columns do not change until `advance`, so that a failed step can be repeated.
         """
         self._ensure_blocks(
-            {read.cache_index: self.cached_columns[read.cache_index] + len(read.token_ids) for read in inputs}
+            {one.cache_index: self.cached_columns[one.cache_index] + len(one.token_ids) for one in inputs}
         )
         spans = [
-            CacheSpan(self._block_tables[read.cache_index], self.cached_columns[read.cache_index], len(read.token_ids))
-            for read in inputs
+            CacheSpan(self._block_tables[one.cache_index], self.cached_columns[one.cache_index], len(one.token_ids))
+            for one in inputs
         ]
         order = order_for_attention(spans)
         self._backends = plan_attention([spans[number] for number in order], self.block_pool.layers[0])
-        ids_1N, column_1N, last = self._lay_out([inputs[number] for number in order])
+        ids_1N, column_1N, last_tokens = self._concatenate([inputs[number] for number in order])
         self._layer_calls = 0
-        wanted = sorted((number, last[spot]) for spot, number in enumerate(order) if inputs[number].needs_logits)
-        ends = [end for _, end in wanted]
-        whole = ends == list(range(ids_1N.shape[1]))
-        kept_W = 0 if whole else torch.tensor(ends, dtype=torch.long, device=ids_1N.device)
+        needed = sorted(
+            (number, last) for number, last in zip(order, last_tokens, strict=True) if inputs[number].needs_logits
+        )
+        indices = [last for _, last in needed]
+        needs_all = indices == list(range(ids_1N.shape[1]))
+        kept_W = 0 if needs_all else torch.tensor(indices, dtype=torch.long, device=ids_1N.device)
         logits_1WV: Tensor = self.model(
             input_ids=ids_1N, position_ids=column_1N, use_cache=False, logits_to_keep=kept_W
         ).logits
         if self._layer_calls != len(self.sites):
             raise make_unsupported_base_error(
-                self.model, f"{self._layer_calls} of {len(self.sites)} attention layers with their rows' prefixes"
+                self.model, f"{self._layer_calls} of {len(self.sites)} attention layers that use the KV cache"
             )
         return logits_1WV[0]
 
     def advance(self, cache_index: int, tokens: int) -> None:
-        """Let a reader remember so many of the tokens that it has read."""
+        """Count `tokens` new tokens of a branch as cached."""
         self.cached_columns[cache_index] += tokens
 
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        """See `components.model.base.attention_interface.Attends`; the only row holds the tokens of all readers."""
+        """See `components.model.base.attention_interface`; the only row holds the new tokens of all branches."""
         del mask
         self._layer_calls += 1
         layer_2BHSD, size = self.block_pool.layers[self.sites[module].layer], query.shape[3]
@@ -139,29 +142,31 @@ class KVCache:
         scale = kwargs.get("scaling")
         scale = size**-0.5 if scale is None else float(scale)
         query_NXD = query[0].transpose(0, 1)
-        outputs = [way.attend(query_NXD[start:end], layer_2BHSD, scale) for start, end, way in self._backends]
+        outputs = [backend.attend(query_NXD[start:end], layer_2BHSD, scale) for start, end, backend in self._backends]
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None]
 
-    def _lay_out(self, inputs: Sequence[BranchInput]) -> tuple[Tensor, Tensor, list[int]]:
-        """All tokens, their columns, and where each reader's last token stands among them."""
-        size = len(self._head_offset_H) * BLOCK_COLUMNS
-        ids, columns, rows, last = list[int](), list[int](), list[int](), list[int]()
-        for read in inputs:
-            own, start = self._block_tables[read.cache_index], self.cached_columns[read.cache_index]
-            spots = range(start, start + len(read.token_ids))
-            ids += read.token_ids
-            columns += spots
-            rows += [own[column // BLOCK_COLUMNS] * size + column % BLOCK_COLUMNS for column in spots]
-            last.append(len(ids) - 1)
-        numbers_3N = torch.tensor([ids, columns, rows], device=self._head_offset_H.device)
+    def _concatenate(self, inputs: Sequence[BranchInput]) -> tuple[Tensor, Tensor, list[int]]:
+        """Return all ids [1, N], their columns [1, N], and the index of each branch's last token."""
+        block_size = len(self._head_offset_H) * BLOCK_COLUMNS
+        ids, columns, write_indices, last_tokens = list[int](), list[int](), list[int](), list[int]()
+        for one in inputs:
+            table, start = self._block_tables[one.cache_index], self.cached_columns[one.cache_index]
+            new_columns = range(start, start + len(one.token_ids))
+            ids += one.token_ids
+            columns += new_columns
+            write_indices += [
+                table[column // BLOCK_COLUMNS] * block_size + column % BLOCK_COLUMNS for column in new_columns
+            ]
+            last_tokens.append(len(ids) - 1)
+        numbers_3N = torch.tensor([ids, columns, write_indices], device=self._head_offset_H.device)
         self._write_index_F = (numbers_3N[2, :, None] + self._head_offset_H).flatten()
-        return numbers_3N[:1], numbers_3N[1:2], last
+        return numbers_3N[:1], numbers_3N[1:2], last_tokens
 
     def _ensure_blocks(self, columns: Mapping[int, int]) -> None:
-        """Let readers at these places have blocks for so many columns each."""
+        """Allocate blocks until each cache index has enough for its number of columns."""
         missing = {
-            place: -(-wanted // BLOCK_COLUMNS) - len(self._block_tables[place]) for place, wanted in columns.items()
+            index: -(-count // BLOCK_COLUMNS) - len(self._block_tables[index]) for index, count in columns.items()
         }
-        self.block_pool.ensure_free(sum(max(more, 0) for more in missing.values()))
-        for place, more in missing.items():
-            self._block_tables[place] += [self.block_pool.allocate() for _ in range(more)]
+        self.block_pool.ensure_free(sum(max(blocks, 0) for blocks in missing.values()))
+        for index, blocks in missing.items():
+            self._block_tables[index] += [self.block_pool.allocate() for _ in range(blocks)]

@@ -1,6 +1,6 @@
-"""The model's own thread: lets rows in, steps the batch, tells the answers, and goes on whatever a step raises.
+"""The model thread: add queued rows to the batch, run its steps, deliver the results, and survive any error of a step.
 
-Everything that touches the model happens here. Knows the batch and the queue; does not know HTTP or where artifacts
+Everything that uses the model runs in this thread. Knows the batch and the queue; does not know HTTP or where artifacts
 come from.
 """
 
@@ -23,38 +23,39 @@ from components.serving.interface import AnswerPiece
 
 
 class SequenceBatch(Protocol):
-    """Rows on their way together."""
+    """Sequences that are computed together."""
 
     sequences: list[EngineSequence]
 
     def activate(self) -> AbstractContextManager[None]:
-        """Inside, rows can enter and step; from one thread."""
+        """Prepare the model inside the block; call `add` and `step` inside, from one thread."""
 
-    def has_capacity_for(self, row: EngineSequence) -> bool:
-        """Whether there is a place for it."""
+    def has_capacity_for(self, sequence: EngineSequence) -> bool:
+        """Return whether the sequence can be added now."""
 
-    def add(self, row: EngineSequence) -> None:
-        """Let a row in, which `has_capacity_for` says there is a place for."""
+    def add(self, sequence: EngineSequence) -> None:
+        """Add a sequence; call `has_capacity_for` first."""
 
-    def remove(self, row: EngineSequence, *, wipe: bool = False) -> None:
-        """Let a row go; `wipe` where what it left may be no numbers."""
+    def remove(self, sequence: EngineSequence, *, wipe: bool = False) -> None:
+        """Remove a sequence; `wipe`: its cached values may be NaN."""
 
     def step(self) -> list[tuple[EngineSequence, StepResult]]:
-        """Let rows read; tells of each that wrote its token, or why it cannot go on."""
+        """Run one step; returns (sequence, its new token or its error) for the sequences that have one."""
 
 
 class ModelThread:
-    """One thread over one batch."""
+    """One thread that runs one batch."""
 
     def __init__(self, batch: SequenceBatch, eos_id: int, on_removed: Callable[[EngineSequence], None]) -> None:
-        """`on_removed` hears, in whatever thread, of each row that is out of the engine; `eos_id` ends a row."""
+        """`on_removed` is called, from any thread, for each sequence that leaves; `eos_id` ends a sequence."""
         self.batch, self._eos_id, self._on_removed = batch, eos_id, on_removed
         self.condition = threading.Condition()
-        """Guards what follows."""
+        """Guards `queue`, `pending_submissions`, `running`, `throughput`, `_stopping`."""
         self.queue: FairQueue[EngineSequence] = FairQueue()
         self.pending_submissions = 0
-        """Rows that will be pushed when their artifacts are there."""
+        """Rows that will be pushed once their artifacts are loaded."""
         self.running = 0
+        """Rows in the batch."""
         self.throughput = Throughput(time.monotonic)
         self._stopping = False
         self._events: list[tuple[EngineAnswerStream, AnswerEvent]] = []
@@ -62,35 +63,35 @@ class ModelThread:
 
     @property
     def is_alive(self) -> bool:
-        """Whether rows that are pushed will be answered."""
+        """Whether pushed sequences are answered."""
         return self._thread.is_alive() and not self._stopping
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def shut_down(self) -> None:
-        """End when all rows are done, those that are coming too, and wait for it."""
+        """Finish all sequences, including those about to be pushed, and wait for the end of the thread."""
         with self.condition:
             self._stopping = True
             self.condition.notify()
         self._thread.join()
 
-    def push(self, row: EngineSequence) -> None:
-        """Queue a row."""
+    def push(self, sequence: EngineSequence) -> None:
+        """Queue a sequence."""
         with self.condition:
             if not self.running and not self.queue:
                 self.throughput.restart_clock()
-            self.queue.push(row.tenant, row)
+            self.queue.push(sequence.tenant, sequence)
             self.condition.notify()
 
-    def cancel(self, row: EngineSequence) -> None:
-        """Let a row go at the next step; from any thread."""
+    def cancel(self, sequence: EngineSequence) -> None:
+        """Remove a sequence from the queue now, or from the batch before the next step; call it from any thread."""
         with self.condition:
-            waited = self.queue.remove(row.tenant, row)
+            was_queued = self.queue.remove(sequence.tenant, sequence)
             self.condition.notify()
-        if waited:
-            self._on_removed(row)
+        if was_queued:
+            self._on_removed(sequence)
 
     @torch.inference_mode()
     def _run(self) -> None:
@@ -101,14 +102,14 @@ class ModelThread:
                     self._remove_cancelled()
                     if self.batch.sequences:
                         self._step()
-                except Exception as problem:  # noqa: BLE001 - no row waits for a thread that is gone
-                    for row in list(self.batch.sequences):
-                        self._fail(row, problem)
+                except Exception as problem:  # noqa: BLE001 - the thread must not end while sequences wait for it
+                    for sequence in list(self.batch.sequences):
+                        self._fail(sequence, problem)
                 deliver_events(self._events)
                 self._events = []
 
     def _wait_for_work(self) -> bool:
-        """Until there is work; False when there will be none."""
+        """Wait for a sequence; returns False if there will be none any more."""
         with self.condition:
             while not self.queue and not self.batch.sequences:
                 if self._stopping and not self.pending_submissions:
@@ -119,62 +120,62 @@ class ModelThread:
     def _admit_waiting(self) -> None:
         while True:
             with self.condition:
-                row = self.queue.peek()
-                if row is None or not self.batch.has_capacity_for(row):
+                sequence = self.queue.peek()
+                if sequence is None or not self.batch.has_capacity_for(sequence):
                     return
                 self.queue.pop()
-                self.queue.charge(row.tenant, row.stream.prompt_tokens)
+                self.queue.charge(sequence.tenant, sequence.stream.prompt_tokens)
                 self.running += 1
             try:
-                self.batch.add(row)
-            except Exception as problem:  # noqa: BLE001 - one row's trouble is its own
-                self._finish_sequence(row, to_step_error(problem))
+                self.batch.add(sequence)
+            except Exception as problem:  # noqa: BLE001 - an error of one sequence ends only that one
+                self._finish_sequence(sequence, to_step_error(problem))
 
     def _remove_cancelled(self) -> None:
-        for row in [row for row in self.batch.sequences if row.stream.cancelled]:
-            self.batch.remove(row, wipe=True)  # nobody has looked at what it has read since its last token
-            self._finish_sequence(row)
+        for sequence in [sequence for sequence in self.batch.sequences if sequence.stream.cancelled]:
+            self.batch.remove(sequence, wipe=True)  # what it read since its last token may be NaN, unchecked
+            self._finish_sequence(sequence)
 
     def _step(self) -> None:
         try:
-            outcomes = self.batch.step()
-        except Exception as problem:  # noqa: BLE001 - the rows hear of it, and the engine lives on
-            outcomes = [(row, to_step_error(problem)) for row in self.batch.sequences]
-        for row, outcome in outcomes:
+            results = self.batch.step()
+        except Exception as problem:  # noqa: BLE001 - every sequence gets the error, and the thread goes on
+            results = [(sequence, to_step_error(problem)) for sequence in self.batch.sequences]
+        for sequence, result in results:
             try:
-                pieces = self._to_pieces(row, outcome)
-            except Exception as problem:  # noqa: BLE001 - one row's trouble is its own
-                self._fail(row, problem)
+                pieces = self._to_pieces(sequence, result)
+            except Exception as problem:  # noqa: BLE001 - an error of one sequence ends only that one
+                self._fail(sequence, problem)
                 continue
-            self._events += [(row.stream, piece) for piece in pieces]
+            self._events += [(sequence.stream, piece) for piece in pieces]
             if pieces and pieces[-1].finish:
-                self.batch.remove(row)
-                self._finish_sequence(row)
+                self.batch.remove(sequence)
+                self._finish_sequence(sequence)
         with self.condition:
-            for row, _ in outcomes:
-                self.queue.charge(row.tenant, 1)
+            for sequence, _ in results:
+                self.queue.charge(sequence.tenant, 1)
 
-    def _to_pieces(self, row: EngineSequence, outcome: StepResult) -> list[AnswerPiece]:
-        """What a row's new token makes certain. Raises what the row ended with."""
-        if not isinstance(outcome, SampledToken):
-            raise outcome
-        last = row.is_last_token
-        if outcome.token_id == self._eos_id:
-            return [row.detokenizer.finish("stop")]
-        piece = row.detokenizer.add_token(outcome.token_id, outcome.logprob, outcome.alternatives)
-        if last and not (piece is not None and piece.finish):
-            return [*([piece] if piece is not None else []), row.detokenizer.finish("length")]
+    def _to_pieces(self, sequence: EngineSequence, result: StepResult) -> list[AnswerPiece]:
+        """Return the text that is final after a step. Raises the sequence's error."""
+        if not isinstance(result, SampledToken):
+            raise result
+        is_last = sequence.is_last_token
+        if result.token_id == self._eos_id:
+            return [sequence.detokenizer.finish("stop")]
+        piece = sequence.detokenizer.add_token(result.token_id, result.logprob, result.alternatives)
+        if is_last and not (piece is not None and piece.finish):
+            return [*([piece] if piece is not None else []), sequence.detokenizer.finish("length")]
         return [piece] if piece is not None else []
 
-    def _fail(self, row: EngineSequence, problem: Exception) -> None:
-        self.batch.remove(row, wipe=True)
-        self._finish_sequence(row, to_step_error(problem))
+    def _fail(self, sequence: EngineSequence, problem: Exception) -> None:
+        self.batch.remove(sequence, wipe=True)
+        self._finish_sequence(sequence, to_step_error(problem))
 
-    def _finish_sequence(self, row: EngineSequence, trouble: PrefixFleetError | None = None) -> None:
+    def _finish_sequence(self, sequence: EngineSequence, error: PrefixFleetError | None = None) -> None:
         with self.condition:
             self.running -= 1
-            self.queue.mark_done(row.tenant)
+            self.queue.mark_done(sequence.tenant)
             self.throughput.record_completion()
-        if trouble is not None:
-            self._events.append((row.stream, trouble))
-        self._on_removed(row)
+        if error is not None:
+            self._events.append((sequence.stream, error))
+        self._on_removed(sequence)

@@ -1,9 +1,9 @@
-"""The next token of every row, each as its own request asks, and how likely it was.
+"""Choose the next token of every row by the settings of its request, with log probabilities if requested.
 
-A row's token is what `components.model.decoding` would choose for it alone: the same controls, and draws of its own
-seed. Knows logits and requests; does not know models.
+A row gets the token that `components.model.decoding` would choose for it alone: the same controls, and random numbers
+from its own seed. Knows logits and requests; does not know models.
 
-Shapes: R rows, V vocabulary, F ids that end a row at its limit.
+Shapes: R rows, V vocabulary, F ids that the base forces at a row's limit.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,17 +25,18 @@ _CONTROLLER_CACHE_SIZE = 256
 
 @dataclass(frozen=True, slots=True)
 class SamplingRequest:
-    """What one row asks."""
+    """The settings of one row for its next token."""
 
     request: GenerationRequest
     draws: RowGenerators | None
+    """Its random numbers; None: take the likeliest token."""
     is_last_token: bool
-    """Whether this token is the last of its limit."""
+    """Whether this token reaches the row's limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampledToken:
-    """One row's next token, with log probabilities where they were asked for."""
+    """One row's next token, with log probabilities if they were requested."""
 
     token_id: int
     logprob: float | None = None
@@ -43,51 +44,51 @@ class SampledToken:
 
 
 def make_draws(request: GenerationRequest) -> RowGenerators | None:
-    """A row's random numbers: those of row `sample_index` in a call of `generate_each` with its seed."""
+    """Return a row's random numbers, the same as those of row `sample_index` in `generate_each` with its seed."""
     return RowGenerators(request.seed, [(request.sample_index, 0)]) if request.temperature else None
 
 
 class Sampler:
-    """Chooses for one base."""
+    """Chooses tokens for one base."""
 
     def __init__(self, base: Base) -> None:
-        """Look up what the base forces at a row's limit."""
-        vocabulary = base.model.get_output_embeddings().weight.shape[0]
+        """Read from the base which ids it forces at a row's limit."""
+        vocabulary_size = base.model.get_output_embeddings().weight.shape[0]
         forced = base.model.generation_config.forced_eos_token_id
         ids = [forced] if isinstance(forced, int) else forced
         self._forced_id_F = None if ids is None else torch.tensor(sorted(ids), device=base.device)
         self._make_controller: Callable[[float, float], LogitsController] = lru_cache(_CONTROLLER_CACHE_SIZE)(
             lambda temperature, top_p: LogitsController(
-                DecodingControls(temperature=temperature, top_p=top_p), base.tokenizer, base.eos_id, vocabulary
+                DecodingControls(temperature=temperature, top_p=top_p), base.tokenizer, base.eos_id, vocabulary_size
             )
         )
 
     def sample(self, logits_RV: Tensor, rows: Sequence[SamplingRequest]) -> list[SampledToken | BaseModelError]:
-        """One token a row; an error for a row whose logits are no numbers."""
+        """Return one token for each row, or an error for a row whose logits are not finite."""
         logits_RV = self._force_final_tokens(logits_RV.float(), rows)
-        most_R, token_R = logits_RV.max(dim=-1)
+        max_R, token_R = logits_RV.max(dim=-1)
         for (temperature, top_p), numbers in _group_by_controls(rows).items():
             draws = RowGenerators(0, [])
             for number in numbers:
                 draws.join(rows[number].draws or RowGenerators(0, []))
             index = torch.tensor(numbers, device=logits_RV.device)
             token_R[index] = self._make_controller(temperature, top_p).choose_tokens(logits_RV[index], draws)
-        sound = [isfinite(most) for most in most_R.tolist()]
-        chosen: list[SampledToken | BaseModelError] = [
-            SampledToken(token) if fine else _make_nonfinite_error()
-            for token, fine in zip(token_R.tolist(), sound, strict=True)
+        finite = [isfinite(value) for value in max_R.tolist()]
+        results: list[SampledToken | BaseModelError] = [
+            SampledToken(token) if is_finite else _make_nonfinite_error()
+            for token, is_finite in zip(token_R.tolist(), finite, strict=True)
         ]
         for number, row in enumerate(rows):
-            if row.request.logprobs is not None and sound[number]:
-                chosen[number] = _add_logprobs(logits_RV[number], int(token_R[number]), row.request.logprobs)
-        return chosen
+            if row.request.logprobs is not None and finite[number]:
+                results[number] = _add_logprobs(logits_RV[number], int(token_R[number]), row.request.logprobs)
+        return results
 
     def _force_final_tokens(self, logits_RV: Tensor, rows: Sequence[SamplingRequest]) -> Tensor:
         if self._forced_id_F is None or not any(row.is_last_token for row in rows):
             return logits_RV
-        only_V = torch.full_like(logits_RV[0], -torch.inf).index_fill(0, self._forced_id_F, 0.0)
-        last_R = torch.tensor([row.is_last_token for row in rows], device=logits_RV.device)
-        return torch.where(last_R[:, None], only_V, logits_RV)
+        forced_V = torch.full_like(logits_RV[0], -torch.inf).index_fill(0, self._forced_id_F, 0.0)
+        is_last_R = torch.tensor([row.is_last_token for row in rows], device=logits_RV.device)
+        return torch.where(is_last_R[:, None], forced_V, logits_RV)
 
 
 def _group_by_controls(rows: Sequence[SamplingRequest]) -> dict[tuple[float, float], list[int]]:
@@ -99,14 +100,15 @@ def _group_by_controls(rows: Sequence[SamplingRequest]) -> dict[tuple[float, flo
 
 
 def _add_logprobs(logits_V: Tensor, token: int, count: int) -> SampledToken:
-    whole = float(compute_log_sum_exp(logits_V[None]))
-    others: tuple[tuple[int, float], ...] = ()
+    total = float(compute_log_sum_exp(logits_V[None]))
+    alternatives: tuple[tuple[int, float], ...] = ()
     if count:
         values, ids = find_top_candidates(logits_V[None], min(count, len(logits_V)))
-        others = tuple((each, value - whole) for each, value in zip(ids[0].tolist(), values[0].tolist(), strict=True))
-    return SampledToken(token, float(logits_V[token]) - whole, others)
+        pairs = zip(ids[0].tolist(), values[0].tolist(), strict=True)
+        alternatives = tuple((token_id, value - total) for token_id, value in pairs)
+    return SampledToken(token, float(logits_V[token]) - total, alternatives)
 
 
 def _make_nonfinite_error() -> BaseModelError:
     fix = "train the tenant again, or serve the base in float32"
-    return BaseModelError("logits that are numbers", "infinite ones or none under this tenant's artifact", fix)
+    return BaseModelError("finite logits", "infinity or NaN with this tenant's artifact", fix)

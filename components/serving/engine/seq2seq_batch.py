@@ -1,10 +1,10 @@
-"""Rows of an encoder-decoder base: batches that start together, and that rows leave when they are done.
+"""The batch of an encoder-decoder base: sequences start together and leave one by one.
 
-These models count positions by the length of the cache, so that no row can enter a batch that is on its way; whoever
-comes meanwhile waits for the next, which all rows of equal weights and guidance share. Knows rows and attached
-prefixes; does not know queues or threads.
+These models count positions by the length of the cache, so no sequence can be added to a running batch. Later ones wait
+for the next batch, which takes sequences with the same weights and guidance. Knows sequences and attached prefixes;
+does not know queues or threads.
 
-Shapes: B rows, V vocabulary.
+Shapes: B sequences, V vocabulary.
 """
 
 import logging
@@ -27,100 +27,103 @@ _log = logging.getLogger(__name__)
 
 
 class Seq2SeqBatch:
-    """At most so many rows on their way together."""
+    """At most `max_sequences` sequences."""
 
     def __init__(self, base: Base, max_sequences: int) -> None:
-        """Nobody yet."""
+        """Start empty."""
         self.base, self.max_sequences = base, max_sequences
         self.sequences: list[EngineSequence] = []
         self._sampler = Sampler(base)
         self._attachments = ExitStack()
         self._decode_run: Any = None
+        """The decoding run of the last group; None: it has to be started."""
         self._groups: list[list[EngineSequence]] = []
-        """Rows that go on together, one part after another from the last on, which is the one that has a run."""
+        """Sequences that are computed together; more than one group after an error. The last group goes first."""
         self._run_sequences: list[EngineSequence] = []
-        """The rows of the run, of which some may have left."""
+        """The sequences that the decoding run holds, of which some may have left the group."""
 
     def activate(self) -> AbstractContextManager[None]:
-        """See `Steps.activate`."""
+        """See `SequenceBatch.activate`."""
         return nullcontext()
 
-    def has_capacity_for(self, row: EngineSequence) -> bool:
-        """See `Steps.has_capacity_for`."""
-        alike = not self.sequences or _find_batch_key(row) == _find_batch_key(self.sequences[0])
-        return not self._groups and alike and len(self.sequences) < self.max_sequences
+    def has_capacity_for(self, sequence: EngineSequence) -> bool:
+        """See `SequenceBatch.has_capacity_for`."""
+        is_alike = not self.sequences or _find_batch_key(sequence) == _find_batch_key(self.sequences[0])
+        return not self._groups and is_alike and len(self.sequences) < self.max_sequences
 
-    def add(self, row: EngineSequence) -> None:
-        """See `Steps.add`."""
-        self.sequences.append(row)
+    def add(self, sequence: EngineSequence) -> None:
+        """See `SequenceBatch.add`."""
+        self.sequences.append(sequence)
 
-    def remove(self, row: EngineSequence, *, wipe: bool = False) -> None:
-        """See `Steps.remove`; what a row leaves is dropped with it."""
+    def remove(self, sequence: EngineSequence, *, wipe: bool = False) -> None:
+        """See `SequenceBatch.remove`; there is nothing to wipe, as the cache of a run ends with it."""
         del wipe
-        self.sequences.remove(row)
-        for part in self._groups:
-            if row in part:
-                part.remove(row)
+        self.sequences.remove(sequence)
+        for group in self._groups:
+            if sequence in group:
+                group.remove(sequence)
         if self._groups and not self._groups[-1]:
             self._end_run()
-        self._groups = [part for part in self._groups if part]
+        self._groups = [group for group in self._groups if group]
 
     def step(self) -> list[tuple[EngineSequence, StepResult]]:
-        """See `Steps.step`; rows whose step fails go on in halves, so that one whose trouble it is ends alone.
+        """See `SequenceBatch.step`. If a step fails, its group is split in halves, so that only the causes end.
 
-        The same helps where memory is short. Halves read again what their rows have read and written.
+        This also helps against lack of memory. The halves start again and repeat the tokens generated so far.
         """
         self._groups = self._groups or [list(self.sequences)]
-        part = self._groups[-1]
+        group = self._groups[-1]
         try:
-            logits_BV = self._start_run(part) if self._decode_run is None else self._step_run(part)
-            asking = [SamplingRequest(row.request, row.draws, row.is_last_token) for row in part]
-            return list(zip(part, self._sampler.sample(logits_BV, asking), strict=True))
-        except Exception as problem:  # noqa: BLE001 - whatever it is, find the row whose trouble it is
+            logits_BV = self._start_run(group) if self._decode_run is None else self._step_run(group)
+            requests = [SamplingRequest(one.request, one.draws, one.is_last_token) for one in group]
+            return list(zip(group, self._sampler.sample(logits_BV, requests), strict=True))
+        except Exception as problem:  # noqa: BLE001 - any error: find the sequence that causes it
             self._end_run()
-            if len(part) == 1:
-                return [(part[0], to_step_error(problem))]
-            half = len(part) // 2
-            _log.warning("a step of %d rows failed (%s); they go on in halves", len(part), problem)
-            self._groups[-1:] = [part[half:], part[:half]]
+            if len(group) == 1:
+                return [(group[0], to_step_error(problem))]
+            half = len(group) // 2
+            _log.warning("a step of %d rows failed (%s); retrying in halves", len(group), problem)
+            self._groups[-1:] = [group[half:], group[:half]]
             return []
 
     def _end_run(self) -> None:
         self._decode_run, self._run_sequences = None, []
         self._attachments.close()
 
-    def _start_run(self, part: Sequence[EngineSequence]) -> Tensor:
-        self._run_sequences = list(part)
-        rows, base = self._run_sequences, self.base
-        weights = rows[0].decode_request.delta.weights
-        attachment = self._attachments.enter_context(apply_deltas(base, [row.decode_request.delta for row in rows]))
-        own: Any = Seq2SeqRun(base, attachment, [row.decode_request.source for row in rows], 1)
-        if rows[0].is_guided:
+    def _start_run(self, group: Sequence[EngineSequence]) -> Tensor:
+        self._run_sequences = list(group)
+        sequences, base = self._run_sequences, self.base
+        weights = sequences[0].decode_request.delta.weights
+        deltas = [one.decode_request.delta for one in sequences]
+        attachment = self._attachments.enter_context(apply_deltas(base, deltas))
+        run: Any = Seq2SeqRun(base, attachment, [one.decode_request.source for one in sequences], 1)
+        if sequences[0].is_guided:
 
-            def suspended() -> AbstractContextManager[Any]:
-                off = ExitStack()
+            def suspend_delta() -> AbstractContextManager[Any]:
+                suspended = ExitStack()
                 for part in (weights, attachment):
                     if part is not None:
-                        off.enter_context(part.suspend())
-                return off
+                        suspended.enter_context(part.suspend())
+                return suspended
 
-            bare = [row.decode_request.bare_source for row in rows]
-            own = GuidedRun(own, lambda: Seq2SeqRun(base, None, bare, 1), rows[0].request.guidance, suspended)
-        self._decode_run = own
-        logits_BV: Tensor = own.logits_BV
-        for token_B in zip(*(row.detokenizer.token_ids for row in rows), strict=True):
-            logits_BV = own.step(torch.tensor(token_B, device=base.device)[:, None])
+            bare = [one.decode_request.bare_source for one in sequences]
+            guidance = sequences[0].request.guidance
+            run = GuidedRun(run, lambda: Seq2SeqRun(base, None, bare, 1), guidance, suspend_delta)
+        self._decode_run = run
+        logits_BV: Tensor = run.logits_BV
+        for token_B in zip(*(one.detokenizer.token_ids for one in sequences), strict=True):
+            logits_BV = run.step(torch.tensor(token_B, device=base.device)[:, None])
         return logits_BV
 
-    def _step_run(self, part: Sequence[EngineSequence]) -> Tensor:
-        if len(part) < len(self._run_sequences):
-            staying = [place for place, row in enumerate(self._run_sequences) if row in part]
+    def _step_run(self, group: Sequence[EngineSequence]) -> Tensor:
+        if len(group) < len(self._run_sequences):
+            staying = [index for index, sequence in enumerate(self._run_sequences) if sequence in group]
             self._decode_run.keep(torch.tensor(staying, device=self.base.device))
-            self._run_sequences = list(part)
-        token_B1 = torch.tensor([row.detokenizer.token_ids[-1:] for row in part], device=self.base.device)
+            self._run_sequences = list(group)
+        token_B1 = torch.tensor([one.detokenizer.token_ids[-1:] for one in group], device=self.base.device)
         logits_BV: Tensor = self._decode_run.step(token_B1)
         return logits_BV
 
 
-def _find_batch_key(row: EngineSequence) -> Sequence[float]:
-    return id(row.decode_request.delta.weights), row.request.guidance
+def _find_batch_key(sequence: EngineSequence) -> Sequence[float]:
+    return id(sequence.decode_request.delta.weights), sequence.request.guidance

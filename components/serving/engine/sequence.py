@@ -1,6 +1,7 @@
-"""A row on its way: what it still has to read, what it has written, and the twin that guidance needs.
+"""One row in the engine: the tokens it has still to read, its text so far, and its branches.
 
-Knows requests and tokens; does not know models.
+A guided row has two branches, one with the tenant's delta and one without. Knows requests and tokens; does not know
+models.
 
 Shapes: L layers, H key/value heads, P slots, D head size.
 """
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from components.model.decoding import DecodeRequest as Work
+from components.model.decoding import DecodeRequest
 from components.model.decoding.controls import RowGenerators
 from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.artifacts.cache import LoadedArtifact
@@ -22,67 +23,70 @@ UNALLOCATED = -1
 
 @dataclass(slots=True)
 class SequenceBranch:
-    """One of the row's one or two sequences: under the tenant's delta, or bare."""
+    """One series of tokens that the model reads: with the tenant's delta, or without."""
 
     pending_ids: list[int]
-    """Ids that it has still to read."""
+    """Token ids that it has still to read."""
     uses_delta: bool
     slots_L2HPD: Tensor | None = None
-    """What is to be remembered before all ids, or before the last (an infix)."""
+    """Keys and values of its prefix (or infix) until they are written to the cache; None: there are none."""
     is_infix: bool = False
+    """Whether the slots come before the last source token, not before the first."""
     cache_index: int = UNALLOCATED
 
 
 @dataclass(slots=True, eq=False)
 class EngineSequence:
-    """One request in the engine."""
+    """One row in the engine."""
 
     request: GenerationRequest
     loaded_artifact: LoadedArtifact
-    decode_request: Work
+    decode_request: DecodeRequest
     stream: EngineAnswerStream
     detokenizer: IncrementalDetokenizer
     draws: RowGenerators | None
+    """Its random numbers; None: it takes the likeliest token."""
     branches: list[SequenceBranch] = field(default_factory=list)
 
     @property
     def tenant(self) -> str:
-        """Who asked."""
+        """The tenant whose artifact answers."""
         return self.request.artifact.tenant
 
     @property
     def branch_count(self) -> int:
-        """Places that it needs."""
+        """Places in the KV cache that it needs."""
         return 2 if self.is_guided else 1
 
     @property
     def is_guided(self) -> bool:
-        """Whether two distributions are mixed."""
+        """Whether its logits are a mix of two branches'."""
         return self.request.guidance not in (0, 1)
 
     @property
     def is_last_token(self) -> bool:
-        """Whether its next token is the last of its limit."""
+        """Whether its next token reaches its limit."""
         return len(self.detokenizer.token_ids) + 1 >= self.decode_request.limit
 
     def create_branches(self, slots_L2HPD: Tensor | None, infix: bool) -> None:
-        """Make its readers; guidance 0 is the base alone, as `Decoding` has it."""
+        """Create its branches; with guidance 0 only the base answers, as in `Decoding`."""
         if self.request.guidance != 0:
             self.branches = [SequenceBranch(list(self.decode_request.source), True, slots_L2HPD, infix)]
         if self.request.guidance != 1:
             self.branches.append(SequenceBranch(list(self.decode_request.bare_source), False))
 
     def plan_reads(self, budget: int) -> Iterator[tuple[SequenceBranch, int, bool]]:
-        """What to read now, at most about `budget` ids: (reader, number of ids, whether its logits are wanted).
+        """Yield (branch, number of ids to read, whether its logits are needed) for at most about `budget` ids.
 
-        The readers of a guided row read their last ids together; an infix goes before the last.
+        The branches of a guided row read their last source tokens in the same step. An infix is written to the cache
+        before the last source token, so this token is read in a step of its own.
         """
-        ready = all(len(reader.pending_ids) == 1 for reader in self.branches)
-        apart = len(self.branches) > 1 or any(reader.is_infix for reader in self.branches)
-        for reader in self.branches:
-            left = len(reader.pending_ids)
-            take = left if ready or not apart else left - 1
+        ready = all(len(branch.pending_ids) == 1 for branch in self.branches)
+        keeps_last = len(self.branches) > 1 or any(branch.is_infix for branch in self.branches)
+        for branch in self.branches:
+            pending = len(branch.pending_ids)
+            take = pending if ready or not keeps_last else pending - 1
             take = min(take, max(budget, 1))
             if take:
-                yield reader, take, take == left
+                yield branch, take, take == pending
                 budget -= take

@@ -1,1 +1,1 @@
-"""Which version answers for each tenant, and what serving observes of it."""
+"""Choose the version that answers for a tenant, and record what serving observes of it."""

@@ -1,12 +1,12 @@
-"""What serving saw of each version, for the rollout: added up in memory, written in batches.
+"""Count the answers of each version for the rollout: add up in memory, write to the database in batches.
 
-Counts that the database does not take stay and go with the next batch; of those that it does not take for long, the
-oldest are dropped. Knows no HTTP.
+If a write fails, its counts go with the next batch. If too many wait, the oldest are dropped. Does not know HTTP.
 """
 
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
@@ -27,39 +27,43 @@ from components.storage.database import Database
 
 _MAX_ENTRIES = 100_000
 _CellKey = tuple[str, str, Arm, int, int]
+"""Tenant, version, arm, minute, section."""
 _RequestKey = tuple[str, int, int]
-"""Tenant, and the section and place of its ticket."""
+"""Tenant, and the section and place of the request's ticket."""
 _Key = TypeVar("_Key")
 
 
 class ObservationBuffer:
-    """Observations that wait to be written; to be used from one event loop."""
+    """Observations that wait to be written; use it from one event loop."""
 
     def __init__(self, database: Database, max_entries: int = _MAX_ENTRIES) -> None:
-        """`max_entries` counts (of a version in a minute), and as many users, may wait for a database that fails.
+        """`max_entries` limits the counts (one per version and minute) and the users that may wait while writes fail.
 
-        Of as many requests it is remembered that they were counted.
+        It also limits the requests that are remembered for deduplication.
         """
         self._database, self._max_entries = database, max_entries
         self._observations: dict[_CellKey, Observation] = {}
         self._evidence: dict[EvidenceKey, Evidence] = {}
         self._counted_requests: FIFOCache[_RequestKey, None] = FIFOCache(max_entries)
-        """The newest requests with an id of their own that were counted as evidence."""
+        """The most recent requests with an id that were counted as evidence."""
         self._forgotten_tenants: set[str] = set()
-        """Tenants that were forgotten while a batch was being written."""
+        """Tenants that were forgotten since the last write began."""
         self.write_error = ""
-        """Why the last batch was not written, where it was not."""
+        """Why the last batch could not be written; "": it was written."""
         self.dropped = 0
-        """Counts and users' answers that were dropped since the start."""
+        """Counts and users' answers dropped since the start."""
 
     def add(self, observation: Observation) -> None:
-        """Count it with those of its version, arm and minute."""
+        """Add an observation to the counts of its version, arm and minute."""
         cell = observation.tenant, observation.version, observation.arm, observation.minute, observation.section
         known = self._observations.get(cell)
         self._observations[cell] = observation if known is None else _add_counts(known, observation)
 
     def deduplicate_ticket(self, tenant: str, ticket: EvidenceTicket) -> EvidenceTicket | None:
-        """A request's ticket as that of one that comes once; None: its own id has been counted here before."""
+        """Return the ticket without its key, or None if this request's id was counted as evidence before.
+
+        A ticket without a key is not deduplicated and is returned as it is.
+        """
         if ticket.place is None:
             return ticket
         request = tenant, ticket.section, ticket.place
@@ -69,59 +73,63 @@ class ObservationBuffer:
         return EvidenceTicket(ticket.section, None)
 
     def add_evidence(self, ticket: EvidenceTicket, *observations: Observation) -> None:
-        """Let an answer to a key (in a shadow, both answers) be evidence, if it is the first; beside `add`."""
-        found = to_evidence(ticket, *observations)
-        if found.key is not None:
-            self._evidence.setdefault(found.key, found)
+        """Count an answer (in a shadow trial, both answers) as evidence if it is the first to its key.
+
+        Call `add` too: evidence is counted separately.
+        """
+        evidence = to_evidence(ticket, *observations)
+        if evidence.key is not None:
+            self._evidence.setdefault(evidence.key, evidence)
             return
-        for observation in found.observations:
+        for observation in evidence.observations:
             self.add(observation)
 
     def forget(self, tenant: str) -> None:
-        """Write nothing of a tenant, also of a batch that has to be written again."""
+        """Drop everything of a tenant, including a batch that is being written if its write fails."""
         self._forgotten_tenants.add(tenant)
         self._observations = {cell: one for cell, one in self._observations.items() if one.tenant != tenant}
-        self._evidence = {voice: one for voice, one in self._evidence.items() if voice.tenant != tenant}
+        self._evidence = {key: one for key, one in self._evidence.items() if key.tenant != tenant}
         for request in [request for request in self._counted_requests if request[0] == tenant]:
             del self._counted_requests[request]
 
     async def flush(self) -> None:
-        """Write what waits; where that fails it waits on."""
-        waiting, self._observations = self._observations, {}
-        voices, self._evidence = self._evidence, {}
+        """Write everything that waits; if the write fails, it waits for the next one."""
+        observations, self._observations = self._observations, {}
+        evidence, self._evidence = self._evidence, {}
         self._forgotten_tenants.clear()
-        if not waiting and not voices:
+        if not observations and not evidence:
             return
         try:
-            await asyncio.to_thread(write_observations, self._database, waiting.values(), voices.values())
+            await asyncio.to_thread(write_observations, self._database, observations.values(), evidence.values())
         except WorkspaceError as problem:
             if not self.write_error:
-                logging.getLogger(LOGGER_NAME).warning("what serving saw waits to be written: %s", problem)
+                logging.getLogger(LOGGER_NAME).warning("counts of answers wait to be written: %s", problem)
             self.write_error = str(problem)
+            forgotten = self._forgotten_tenants
             self._requeue(
-                {cell: one for cell, one in waiting.items() if one.tenant not in self._forgotten_tenants},
-                {voice: one for voice, one in voices.items() if voice.tenant not in self._forgotten_tenants},
+                {cell: one for cell, one in observations.items() if one.tenant not in forgotten},
+                {key: one for key, one in evidence.items() if key.tenant not in forgotten},
             )
         else:
             self.write_error = ""
 
-    def _requeue(self, waiting: dict[_CellKey, Observation], voices: dict[EvidenceKey, Evidence]) -> None:
-        """Before what has come since, so that the oldest are the first to be dropped."""
-        newer, self._observations = self._observations, waiting
+    def _requeue(self, observations: dict[_CellKey, Observation], evidence: dict[EvidenceKey, Evidence]) -> None:
+        """Put these before newer ones, as the oldest are dropped first."""
+        newer, self._observations = self._observations, observations
         for observation in newer.values():
             self.add(observation)
-        self._evidence = {**voices, **{voice: one for voice, one in self._evidence.items() if voice not in voices}}
+        self._evidence = {**evidence, **{key: one for key, one in self._evidence.items() if key not in evidence}}
         dropped = _discard_oldest(self._observations, self._max_entries) + _discard_oldest(
             self._evidence, self._max_entries
         )
         if dropped and not self.dropped:
             logging.getLogger(LOGGER_NAME).error(
-                "too much waits to be written: the oldest of what serving saw is dropped"
+                "too many counts of answers wait to be written: the oldest are dropped"
             )
         self.dropped += dropped
 
     async def run_forever(self, seconds: float) -> None:
-        """Write again and again, until cancelled."""
+        """Write every `seconds`, until cancelled."""
         while True:
             await asyncio.sleep(seconds)
             await self.flush()
@@ -130,37 +138,34 @@ class ObservationBuffer:
 def make_observation(
     version: Version, arm: Arm, rows: Iterable[SequenceResult], token_limit: int, agreed: int = 0
 ) -> Observation:
-    """Rows that have ended well, as counts of this minute.
+    """Count rows that ended without an error, for this minute.
 
-    An answer is over-long that was cut at `token_limit` tokens, the tenant's own: any version is cut where a caller
-    asks for less.
+    An answer is over-long if it was cut at `token_limit` tokens, the tenant's own limit. An answer that was cut at a
+    lower limit, which the request has set, is not.
     """
-    ended = list(rows)
+    results = list(rows)
     healths = [
-        assess_answer(row.text, is_cut=row.finish == "length" and row.request.max_tokens >= token_limit)
-        for row in ended
+        assess_answer(result.text, is_cut=result.finish == "length" and result.request.max_tokens >= token_limit)
+        for result in results
     ]
-    latencies: dict[int, int] = {}
-    for row in ended:
-        number = to_latency_bucket(row.seconds * 1000)
-        latencies[number] = latencies.get(number, 0) + 1
+    latencies = Counter(to_latency_bucket(result.seconds * 1000) for result in results)
     return Observation(
         tenant=version.tenant,
         version=version.version,
         arm=arm,
         minute=_get_current_minute(),
-        requests=len(ended),
+        requests=len(results),
         empty=sum(one.empty for one in healths),
         repeated=sum(one.repeated for one in healths),
         over_long=sum(one.over_long for one in healths),
-        tokens=sum(row.token_count for row in ended),
+        tokens=sum(result.token_count for result in results),
         agreed=agreed,
-        latencies=latencies,
+        latencies=dict(latencies),
     )
 
 
 def make_failure_observation(version: Version, arm: Arm, count: int) -> Observation:
-    """Rows that we failed, as counts of this minute."""
+    """Count `count` rows that failed by an error of the server or the version, for this minute."""
     return Observation(
         tenant=version.tenant,
         version=version.version,
@@ -171,19 +176,18 @@ def make_failure_observation(version: Version, arm: Arm, count: int) -> Observat
     )
 
 
-def _discard_oldest(waiting: dict[_Key, Any], max_entries: int) -> int:
-    """Drop the oldest beyond so many; returns how many they were."""
-    oldest = list(islice(waiting, max(0, len(waiting) - max_entries)))
-    for one in oldest:
-        del waiting[one]
+def _discard_oldest(entries: dict[_Key, Any], max_entries: int) -> int:
+    """Delete the oldest entries beyond `max_entries`; returns how many."""
+    oldest = list(islice(entries, max(0, len(entries) - max_entries)))
+    for key in oldest:
+        del entries[key]
     return len(oldest)
 
 
 def _add_counts(one: Observation, other: Observation) -> Observation:
     counts = {name: getattr(one, name) + getattr(other, name) for name in COUNT_COLUMNS}
-    numbers = {*one.latencies, *other.latencies}
-    latencies = {number: one.latencies.get(number, 0) + other.latencies.get(number, 0) for number in numbers}
-    return replace(one, **counts, latencies=latencies)
+    latencies = Counter(one.latencies) + Counter(other.latencies)
+    return replace(one, **counts, latencies=dict(latencies))
 
 
 def _get_current_minute() -> int:

@@ -1,7 +1,8 @@
-"""Challengers that answer unseen: the same rows again, in the background, where the engine has nothing else to do.
+"""Answer requests of shadow trials again with the challenger, in the background; these answers are never sent.
 
-One shadowed request at a time, and only while no row waits; what is more than the queue holds is not shadowed. Both
-answers become evidence together, or neither. Only counts are kept, never a text. Knows no HTTP.
+One request at a time, and only while no row waits in the engine's queue. Requests beyond the queue's size are skipped.
+The answers of champion and challenger become evidence together, or neither. Only counts are kept, no texts. Does not
+know HTTP.
 """
 
 import asyncio
@@ -24,24 +25,23 @@ _POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class ShadowRequest:
-    """A request that its champion has answered, or failed to."""
+    """A request that the champion has answered, or failed to answer."""
 
     challenger: Version
-    """The challenger."""
     requests: Sequence[GenerationRequest]
-    """The challenger's rows, as it would have been asked."""
+    """The request's rows with the challenger's artifact."""
     champion_texts: Sequence[str]
-    """What the champion answered."""
+    """The champion's answer to each row."""
     token_limit: int
-    """Tokens from which on an answer is over-long."""
+    """Tokens of an answer that counts as over-long."""
     champion_observation: Observation
-    """Its first row, as the champion answered it."""
+    """The champion's answer to the first row."""
     ticket: EvidenceTicket | None
-    """What makes both answers evidence."""
+    """Makes both answers evidence; None: they are not."""
 
 
 class ShadowQueue:
-    """The queue and the one who works it off; to be used from one event loop."""
+    """The queue, and the task that works through it; use it from one event loop."""
 
     def __init__(
         self,
@@ -55,64 +55,63 @@ class ShadowQueue:
         self._queue: asyncio.Queue[ShadowRequest] = asyncio.Queue(max(1, max_size))
         self._max_size = max_size
         self._current: ShadowRequest | None = None
-        """What is being answered; None also where its tenant was forgotten meanwhile."""
+        """The request being answered; None: there is none, or its tenant was forgotten."""
 
     def enqueue(self, request: ShadowRequest) -> None:
-        """Let the challenger answer later, or not at all where too many wait."""
+        """Queue a request, or skip it if the queue is full."""
         if self._queue.qsize() >= self._max_size:
             self._metrics.shadows.labels("left out").inc()
         else:
             self._queue.put_nowait(request)
 
     def forget(self, tenant: str) -> None:
-        """Let nothing of a tenant be answered, and what is being answered not be counted."""
-        waiting = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
-        for one in waiting:
-            if one.challenger.tenant != tenant:
-                self._queue.put_nowait(one)
+        """Remove a tenant's requests from the queue; the one being answered is not counted."""
+        queued = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        for request in queued:
+            if request.challenger.tenant != tenant:
+                self._queue.put_nowait(request)
         if self._current is not None and self._current.challenger.tenant == tenant:
             self._current = None
 
     async def run_forever(self) -> None:
-        """Work the queue off, until cancelled."""
+        """Answer queued requests one by one, until cancelled."""
         while True:
-            self._current = one = await self._queue.get()
-            while self._current is one:
+            self._current = request = await self._queue.get()
+            while self._current is request:
                 engine = self._engine.engine
                 if engine is None or engine.health().queued:
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
-                await self._run_request(engine, one)
+                await self._run_request(engine, request)
                 self._current = None
 
-    async def _run_request(self, engine: Engine, one: ShadowRequest) -> None:
+    async def _run_request(self, engine: Engine, request: ShadowRequest) -> None:
+        challenger = request.challenger
         try:
-            async with RequestSequences(one.requests) as unseen:
-                await unseen.submit(engine)
-                async for _ in unseen.stream_pieces():
+            async with RequestSequences(request.requests) as sequences:
+                await sequences.submit(engine)
+                async for _ in sequences.stream_pieces():
                     pass
-        except (BusyError, DataError, RegistryError, WorkspaceError):  # nothing that the challenger can help
+        except (BusyError, DataError, RegistryError, WorkspaceError):  # these do not count against the challenger
             self._metrics.shadows.labels("left out").inc()
             return
         except PrefixFleetError as problem:
-            if self._current is not one:
+            if self._current is not request:
                 return
-            logging.getLogger(LOGGER_NAME).warning("shadow of %s: %s", one.challenger.tenant, problem)
-            self._observation_buffer.add(make_failure_observation(one.challenger, CHALLENGER, len(one.requests)))
-            self._add_evidence(one, make_failure_observation(one.challenger, CHALLENGER, 1))
+            logging.getLogger(LOGGER_NAME).warning("shadow trial of %s: %s", challenger.tenant, problem)
+            self._observation_buffer.add(make_failure_observation(challenger, CHALLENGER, len(request.requests)))
+            self._add_evidence(request, make_failure_observation(challenger, CHALLENGER, 1))
             self._metrics.shadows.labels("failed").inc()
             return
-        if self._current is not one:
+        if self._current is not request:
             return
-        agreed = sum(row.text == theirs for row, theirs in zip(unseen.results, one.champion_texts, strict=True))
-        self._observation_buffer.add(
-            make_observation(one.challenger, CHALLENGER, unseen.results, one.token_limit, agreed)
-        )
-        self._add_evidence(one, make_observation(one.challenger, CHALLENGER, unseen.results[:1], one.token_limit))
+        results, limit = sequences.results, request.token_limit
+        agreed = sum(result.text == text for result, text in zip(results, request.champion_texts, strict=True))
+        self._observation_buffer.add(make_observation(challenger, CHALLENGER, results, limit, agreed))
+        self._add_evidence(request, make_observation(challenger, CHALLENGER, results[:1], limit))
         self._metrics.shadows.labels("answered").inc()
 
-    def _add_evidence(self, one: ShadowRequest, challenger: Observation) -> None:
-        if one.ticket is not None:
-            self._observation_buffer.add_evidence(
-                one.ticket, replace(one.champion_observation, minute=challenger.minute), challenger
-            )
+    def _add_evidence(self, request: ShadowRequest, challenger: Observation) -> None:
+        if request.ticket is not None:
+            champion = replace(request.champion_observation, minute=challenger.minute)
+            self._observation_buffer.add_evidence(request.ticket, champion, challenger)

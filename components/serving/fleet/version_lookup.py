@@ -64,14 +64,14 @@ class VersionLookup:
     async def _look_up(self, tenant: str) -> _TenantVersions:
         try:
             versions = await asyncio.get_running_loop().run_in_executor(self._executor, self._list_versions, tenant)
-            found = _TenantVersions(self._timer(), select_servable({one.version: one for one in versions}))
+            result = _TenantVersions(self._timer(), select_servable({one.version: one for one in versions}))
         except PrefixFleetError as problem:
             known = self._cache.get(tenant)
-            found = _TenantVersions(self._timer(), known.by_number if known else {}, problem)
+            result = _TenantVersions(self._timer(), known.by_number if known else {}, problem)
         finally:
             del self._running_lookups[tenant]
-        self._cache[tenant] = found
-        return found
+        self._cache[tenant] = result
+        return result
 
 
 def select_servable(versions: Mapping[str, Version]) -> dict[str, Version]:

@@ -1,8 +1,8 @@
-"""Who answers for a tenant: MLflow's champions and challengers, followed, and how much traffic meets a challenger.
+"""Choose the version that answers a request, from MLflow's champions and challengers and the trials' traffic split.
 
-One look reads the whole fleet; a request takes the map that stands when it comes and keeps its artifact to the end, so
-a swap falls between two requests. Where MLflow or the database does not answer, the last map stays. Knows no HTTP; what
-reads the registry is handed in.
+A refresh reads the aliases of all tenants into a snapshot. A request uses the snapshot at its start and keeps its
+version to the end, so that no request changes its version midway. While MLflow or the database fails, the last snapshot
+stays in use. Does not know HTTP; the functions that read the registry and the trials are passed in.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class VersionSnapshot:
-    """Everybody's versions at one moment."""
+    """The versions of all tenants at one moment, each by tenant."""
 
     champions: Mapping[str, Version] = field(default_factory=dict)
     challengers: Mapping[str, Version] = field(default_factory=dict)
@@ -37,20 +37,21 @@ class VersionSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class VersionChoice:
-    """Who answers a request, and who answers it unseen."""
+    """The version that answers a request."""
 
     version: Version
     arm: Arm
-    """Versions that were asked for by number count as champions, unless they are on trial."""
+    """A version that was requested by number counts as champion, unless it is the challenger."""
     shadow: Version | None = None
+    """The challenger of a shadow trial, which answers too; its answer is not sent."""
     fallback: Version | None = None
-    """The champion, where the challenger was drawn and may fail."""
+    """The champion, which answers if the challenger cannot; None: the challenger was not chosen by the split."""
     ticket: EvidenceTicket | None = None
-    """What makes the answer evidence, where it was drawn who answers."""
+    """Makes the answer evidence for the trial; None: the version was not chosen by the split."""
 
 
 class FleetVersions:
-    """The map, kept up to date; to be asked from one event loop."""
+    """The snapshot of all tenants' versions, kept up to date; use it from one event loop."""
 
     def __init__(
         self,
@@ -74,14 +75,14 @@ class FleetVersions:
         self._refresh_lock = asyncio.Lock()
         self.snapshot = VersionSnapshot()
         self.read_errors: dict[str, str] = {}
-        """What could not be read at the last look: registry, rollout; with the reason."""
+        """"registry" or "rollout" -> why it could not be read at the last refresh."""
         self.last_read_s: float | None = None
-        """When the registry was last read, by the monotonic clock; None before the first time."""
+        """When the registry was last read, by the monotonic clock; None: not yet."""
         self.swap_count = 0
-        """Champions and challengers that have changed since the start."""
+        """How many champions and challengers have changed since the start."""
 
     async def refresh(self) -> None:
-        """Look now. What cannot be read stays as it was."""
+        """Read the aliases and trials now; what cannot be read stays as it was."""
         async with self._refresh_lock:
             aliases = await self._try_read("registry", self._aliases)
             exposures = await self._try_read("rollout", self._exposures)
@@ -102,11 +103,11 @@ class FleetVersions:
             self._on_read({version.sha256 for version in (*champions.values(), *challengers.values())})
 
     def has_tenant(self, tenant: str) -> bool:
-        """Whether it has a champion or a challenger."""
+        """Return whether the tenant has a champion or a challenger."""
         return tenant in self.snapshot.champions or tenant in self.snapshot.challengers
 
     async def run_forever(self, seconds: float) -> None:
-        """Look again and again, until cancelled."""
+        """Refresh every `seconds`, until cancelled."""
         while True:
             await self.refresh()
             await asyncio.sleep(seconds)
@@ -114,62 +115,63 @@ class FleetVersions:
     async def choose(self, tenant: str, selector: str, key: str | None) -> VersionChoice:
         """Choose the version that answers: `selector` is an alias, a version's number, or "" for the traffic split.
 
-        Without a `key`, each request is drawn by itself.
+        Requests with the same `key` get the same arm of the split; None: a random arm.
 
         Raises:
             RefusalError: 404, no such version; 503, the registry has not been read yet.
         """
-        now = self.snapshot
-        champion, challenger = now.champions.get(tenant), now.challengers.get(tenant)
+        snapshot = self.snapshot
+        champion, challenger = snapshot.champions.get(tenant), snapshot.challengers.get(tenant)
         if selector.isascii() and selector.isdigit():
-            found = await self._version_lookup.find_version(tenant, selector, use_cached="registry" in self.read_errors)
-            version = _require_version(found, tenant, f"version {selector}")
+            use_cached = "registry" in self.read_errors
+            numbered = await self._version_lookup.find_version(tenant, selector, use_cached=use_cached)
+            version = _require_version(numbered, tenant, f"version {selector}")
             return VersionChoice(version, CHALLENGER if challenger and challenger.version == selector else CHAMPION)
         if self.last_read_s is None:
-            raise make_unavailable_error("to know the tenants' versions", "no answer from the registry yet")
+            raise make_unavailable_error("the tenants' versions", "no answer from the registry yet")
         if selector == CHALLENGER:
             return VersionChoice(_require_version(challenger, tenant, selector), CHALLENGER)
         if selector not in ("", CHAMPION):
             raise make_not_found_error(f"{tenant}: no {selector[:40]}")
-        exposure = now.exposures.get(tenant) if selector == "" else None
-        stands = VersionChoice(_require_version(champion, tenant, CHAMPION), CHAMPION)
+        exposure = snapshot.exposures.get(tenant) if selector == "" else None
+        choice = VersionChoice(_require_version(champion, tenant, CHAMPION), CHAMPION)
         if exposure is None or challenger is None or exposure.challenger != challenger.version:
-            return stands
-        drawn, ticket = assign_arm(tenant, key, exposure)
+            return choice
+        arm, ticket = assign_arm(tenant, key, exposure)
         if exposure.shadow:
-            return replace(stands, shadow=challenger, ticket=ticket) if drawn == CHALLENGER else stands
-        if drawn == CHAMPION:
-            return replace(stands, ticket=ticket)
+            return replace(choice, shadow=challenger, ticket=ticket) if arm == CHALLENGER else choice
+        if arm == CHAMPION:
+            return replace(choice, ticket=ticket)
         return VersionChoice(challenger, CHALLENGER, fallback=champion, ticket=ticket)
 
     async def _preload_changed(self, changed: Iterable[Version | None]) -> None:
-        """Bring what was swapped in near the base, if that is soon done; trouble is told to who asks for it."""
-        wanted = [to_artifact_ref(version) for version in changed if version is not None][:_MAX_PRELOADS]
-        if self._preload is not None and wanted:
+        """Load the new versions, for at most 2 seconds; the first request that needs one raises its error again."""
+        artifacts = [to_artifact_ref(version) for version in changed if version is not None][:_MAX_PRELOADS]
+        if self._preload is not None and artifacts:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PRELOAD_SECONDS):
-                    await asyncio.gather(*(self._preload(artifact) for artifact in wanted), return_exceptions=True)
+                    await asyncio.gather(*(self._preload(artifact) for artifact in artifacts), return_exceptions=True)
 
-    async def _try_read(self, what: str, read: Callable[[], _Result]) -> _Result | None:
+    async def _try_read(self, name: str, read: Callable[[], _Result]) -> _Result | None:
         try:
-            found = await asyncio.to_thread(read)
+            result = await asyncio.to_thread(read)
         except PrefixFleetError as problem:
-            if what not in self.read_errors:
-                logging.getLogger(LOGGER_NAME).warning("%s: the last known state stays: %s", what, problem)
-            self.read_errors[what] = str(problem)
+            if name not in self.read_errors:
+                logging.getLogger(LOGGER_NAME).warning("%s: the last known state stays in use: %s", name, problem)
+            self.read_errors[name] = str(problem)
             return None
-        if self.read_errors.pop(what, None) is not None:
-            logging.getLogger(LOGGER_NAME).warning("%s: answers again", what)
-        return found
+        if self.read_errors.pop(name, None) is not None:
+            logging.getLogger(LOGGER_NAME).warning("%s: answers again", name)
+        return result
 
 
 def to_artifact_ref(version: Version) -> ArtifactRef:
-    """What the engine needs of a registered version."""
+    """Return the reference by which the engine knows a registered version."""
     return ArtifactRef(version.tenant, version.version, version.sha256)
 
 
 def _find_changed(old: Mapping[str, Version], new: Mapping[str, Version]) -> list[Version | None]:
-    """The new versions of those tenants whose version has changed; None where one has none any more."""
+    """Return the new version of each tenant whose version has changed; None: it has none any more."""
     tenants = sorted({*old, *new})
     return [new.get(tenant) for tenant in tenants if _get_digest(old.get(tenant)) != _get_digest(new.get(tenant))]
 
@@ -178,12 +180,12 @@ def _get_digest(version: Version | None) -> str:
     return version.sha256 if version else ""
 
 
-def _require_version(found: Version | None, tenant: str, which: str) -> Version:
-    if found is None:
-        raise make_not_found_error(f"{tenant}: no {which}")
-    return found
+def _require_version(version: Version | None, tenant: str, description: str) -> Version:
+    if version is None:
+        raise make_not_found_error(f"{tenant}: no {description}")
+    return version
 
 
-def make_not_found_error(got: str = "none that is yours") -> RefusalError:
-    """404, the same for what does not exist and for what is somebody else's."""
-    return RefusalError(404, "a model that you may ask", got, "see GET /v1/models", code="model_not_found")
+def make_not_found_error(got: str = "an unknown model, or one that your key does not grant") -> RefusalError:
+    """Return a 404, the same for a model that does not exist and for another tenant's."""
+    return RefusalError(404, "one of your models", got, "see GET /v1/models", code="model_not_found")

@@ -1,4 +1,4 @@
-"""The routes for whoever runs the server: health, readiness, metrics, refresh. Knows HTTP and the service."""
+"""The routes for operators: health, readiness, metrics, refresh. Knows HTTP and the service."""
 
 from typing import Annotated, Any
 
@@ -17,13 +17,13 @@ router = APIRouter(
 
 @router.get("/healthz")
 async def healthz(request: Request) -> dict[str, Any]:
-    """Whether the process is alive, and how it is; `troubles` names what it goes on without."""
+    """Report that the process is alive, and its state; `troubles` names the services that fail."""
     return get_service(request).describe_health()
 
 
 @router.get("/readyz")
 async def readyz(request: Request) -> dict[str, Any]:
-    """200 where new requests are answered: the base is loaded, the registry was read, and the server is not ending."""
+    """200 if new requests are answered: the base is loaded, the registry was read, no shutdown has begun. Else 503."""
     service = get_service(request)
     service.check_ready()
     return service.describe_health()
@@ -31,7 +31,7 @@ async def readyz(request: Request) -> dict[str, Any]:
 
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request, authorization: Annotated[str | None, Header()] = None) -> Response:
-    """Prometheus's text format. It names tenants, so it asks for an admin's key unless serve.open_metrics is set."""
+    """Metrics in Prometheus's text format. Needs an admin key, unless serve.open_metrics is set: it names tenants."""
     service = get_service(request)
     if not service.params.serve.open_metrics:
         await service.authenticator.require_admin(authorization)
@@ -46,14 +46,13 @@ async def refresh(
     x_mlflow_delivery_id: Annotated[str | None, Header()] = None,
     x_mlflow_timestamp: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any]:
-    """Look at MLflow's aliases now. With an admin's key, or as a webhook of MLflow signed with its secret."""
+    """Read MLflow's aliases now. Needs an admin key, or the signature of MLflow's webhook."""
     service = get_service(request)
     if x_mlflow_signature is not None:
-        about = (x_mlflow_delivery_id or "", x_mlflow_timestamp or "", await request.body())
-        if not service.webhook_secret or not is_signed(service.webhook_secret, x_mlflow_signature, *about):
-            raise RefusalError(
-                401, "a message signed by our MLflow", "another one", f"set {SECRET_VARIABLE} on the server"
-            )
+        signed = (x_mlflow_delivery_id or "", x_mlflow_timestamp or "", await request.body())
+        if not service.webhook_secret or not is_signed(service.webhook_secret, x_mlflow_signature, *signed):
+            fix = f"set {SECRET_VARIABLE} on the server to the secret of MLflow's webhook"
+            raise RefusalError(401, "a message signed with the webhook's secret", "an invalid signature", fix)
     else:
         await service.authenticator.require_admin(authorization)
     await service.fleet.refresh()

@@ -1,6 +1,6 @@
-"""The application: routes behind the gate, errors in OpenAI's shape, and what goes on beside the requests.
+"""The FastAPI application: routes, middleware, error handlers, and background tasks in its lifespan.
 
-Knows how the parts are put together for HTTP; does not know where they come from or how the process lives.
+Knows the service and HTTP; does not know how the parts are built or how the process starts and stops.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from components.serving.http.openai import CompletionRequest, FeedbackRequest
 from components.serving.http.service import Service
 from components.serving.http.validation import make_body_error
 
-_DESCRIPTION = """Every tenant of one base, by OpenAI's completions protocol. `model` is a tenant, `tenant@champion`,
-`tenant@challenger` or `tenant@<version>`; keys go into `Authorization: Bearer`. Answers say in `x-prefixfleet-*`
-headers which version of which artifact on which base they come from."""
+_DESCRIPTION = """All tenants of one base, through OpenAI's completions protocol. `model` is a tenant,
+`tenant@champion`, `tenant@challenger` or `tenant@<version>`. Send the API key as `Authorization: Bearer <key>`. The
+`x-prefixfleet-*` headers of an answer name its tenant, version, artifact and base."""
 
 
 def build_app(service: Service) -> FastAPI:
@@ -56,28 +56,28 @@ def build_app(service: Service) -> FastAPI:
     app.add_middleware(AdmissionMiddleware, service=service)
 
     @app.exception_handler(RequestValidationError)
-    async def wrong_body(request: Request, problem: RequestValidationError) -> Response:
+    async def handle_invalid_body(request: Request, problem: RequestValidationError) -> Response:
         model = FeedbackRequest if request.url.path.endswith("feedback") else CompletionRequest
-        return _refused(request, make_body_error(problem.errors(), model, problem.body))
+        return refuse(request, make_body_error(problem.errors(), model, problem.body))
 
     @app.exception_handler(HTTPException)
-    async def wrong_way(request: Request, problem: HTTPException) -> Response:
-        asked = f"{request.method} {request.url.path[:100]}"
-        allowed = (problem.headers or {}).get("Allow", "")
+    async def handle_http_error(request: Request, problem: HTTPException) -> Response:
         if problem.status_code == 400:
-            told = ("a body in JSON, in UTF-8", "one that cannot be read", "correct it")
-            return _refused(request, RefusalError(400, *told, code="invalid_json"))
+            beats = "a body in JSON, encoded as UTF-8", "a body that cannot be decoded", "correct the body"
+            return refuse(request, RefusalError(400, *beats, code="invalid_json"))
+        allowed = (problem.headers or {}).get("Allow", "")
+        got = f"{request.method} {request.url.path[:100]}: {problem.detail}"
         fix = f"use {allowed}" if allowed else "see /docs"
-        refusal = RefusalError(problem.status_code, "a request that the API knows", f"{asked}: {problem.detail}", fix)
-        return _refused(request, refusal, {"allow": allowed} if allowed else {})
+        refusal = RefusalError(problem.status_code, "a method and path of the API", got, fix)
+        return refuse(request, refusal, {"allow": allowed} if allowed else {})
 
     @app.exception_handler(PrefixFleetError)
     @app.exception_handler(Exception)
-    async def any_problem(request: Request, problem: Exception) -> Response:
+    async def handle_error(request: Request, problem: Exception) -> Response:
         log_server_error(problem)
-        return _refused(request, to_refusal(problem))
+        return refuse(request, to_refusal(problem))
 
-    def _refused(request: Request, refusal: RefusalError, headers: Mapping[str, str] | None = None) -> Response:
+    def refuse(request: Request, refusal: RefusalError, headers: Mapping[str, str] | None = None) -> Response:
         service.metrics.refusals.labels(refusal.status).inc()
         return make_error_response(refusal, {"x-request-id": routes.get_request_id(request), **(headers or {})})
 

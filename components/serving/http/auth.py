@@ -1,4 +1,4 @@
-"""Who is asking: from a request's Authorization header to what it may do. Knows keys; does not know what is asked."""
+"""Authenticate requests: from the Authorization header to the tenants that it grants. Does not know the routes."""
 
 import asyncio
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from components.serving.http.api_keys import ApiKeys
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody whose key has been recognised."""
+    """The holder of a valid key."""
 
     tenant: str | None
-    """None: an admin, or anybody on a server that has no keys."""
+    """The tenant that the key grants; None: all of them, for an admin key or on a server without keys."""
 
     @property
     def is_admin(self) -> bool:
-        """Whether all tenants and the admin's doors are open."""
+        """Whether all tenants and the admin endpoints are granted."""
         return self.tenant is None
 
     def check_access(self, tenant: str) -> None:
-        """Refuse another's tenant exactly as one that is not there, before anything of it is looked at.
+        """Refuse a tenant that the key does not grant, with the same error as for an unknown tenant.
 
         Raises:
             RefusalError: 404.
@@ -33,17 +33,17 @@ class Caller:
 
 
 class Authenticator:
-    """Recognises callers. An open one lets everybody in until the first key is made."""
+    """Authenticates callers by their keys; with `allows_anonymous`, no key is needed until the first one is made."""
 
     def __init__(self, keys: ApiKeys, *, allows_anonymous: bool) -> None:
         self._keys = keys
         self.allows_anonymous = allows_anonymous
 
     async def authenticate(self, authorization: str | None) -> Caller:
-        """Who this is.
+        """Return the caller; `authorization` is the header's value.
 
         Raises:
-            RefusalError: 401, no key, or none that opens anything; 503, the keys cannot be read.
+            RefusalError: 401, no key, or an unknown, expired or revoked one; 503, the keys cannot be read.
         """
         kind, _, text = (authorization or "").partition(" ")
         try:
@@ -53,18 +53,18 @@ class Authenticator:
                 return Caller(None)
             key = await asyncio.to_thread(self._keys.verify, text.strip() if kind.lower() == "bearer" else "")
         except WorkspaceError:
-            raise make_unavailable_error("to look up the key", "no answer from the database of keys") from None
+            raise make_unavailable_error("the database of keys", "no answer") from None
         if key is None:
-            got = "one that opens nothing" if authorization else "none"
-            fix = "send `Authorization: Bearer <key>` with a key that your operator made (`prefixfleet keys create`)"
+            got = "an unknown, expired or revoked key" if authorization else "no key"
+            fix = "send `Authorization: Bearer <key>`, with a key from your operator (`prefixfleet keys create`)"
             raise RefusalError(401, "an API key", got, fix, code="invalid_api_key")
         return Caller(key.tenant)
 
     async def require_admin(self, authorization: str | None) -> None:
-        """Let only admins pass.
+        """Refuse all but admin keys.
 
         Raises:
             RefusalError: 401 or 503 as above; 403, a tenant's key.
         """
         if not (await self.authenticate(authorization)).is_admin:
-            raise RefusalError(403, "an admin's key", "a tenant's", "ask your operator", code="admin_only")
+            raise RefusalError(403, "an admin key", "a tenant's key", "ask your operator for one", code="admin_only")

@@ -1,6 +1,6 @@
-"""One completion from the choice of its version to its last count: the way of a request through the parts.
+"""Run one completion: choose the version, queue the rows, collect the answer, count it.
 
-Knows the service and the protocol's data; does not know how an answer is put on the wire.
+Knows the service and the protocol's data types; does not know how a response is sent.
 """
 
 import json
@@ -18,57 +18,53 @@ from components.serving.fleet.shadow import ShadowRequest
 from components.serving.fleet.versions import VersionChoice, make_not_found_error
 from components.serving.http.answer_memory import RememberedAnswer
 from components.serving.http.auth import Caller
-from components.serving.http.openai import Choice as Part
-from components.serving.http.openai import Completion, CompletionRequest, LogProbs, Usage, to_logprobs
+from components.serving.http.openai import Choice, Completion, CompletionRequest, LogProbs, Usage, to_logprobs
 from components.serving.http.prompts import compute_default_max_tokens, to_requests
 from components.serving.http.service import Service
 from components.serving.interface import AnswerPiece, GenerationRequest, Token
 from components.serving.request_sequences import RequestSequences
 
 _VERSION_ERRORS = (ArtifactError, BaseModelError)
-"""Errors that are a version's own fault."""
+"""Errors that count against the version."""
 _SERVER_ERRORS = (*_VERSION_ERRORS, RegistryError, WorkspaceError)
-"""Errors that are none of the caller's; those of the registry or a disk say nothing of a version."""
+"""Errors that the request did not cause; those of the registry or a disk do not count against the version."""
 
 
 async def prepare_completion(
     service: Service, caller: Caller, body: CompletionRequest, request_id: str, key: str | None = None
 ) -> "CompletionRun":
-    """Find the version that is to answer: that of the user, or of the request's own `key`, or by chance.
+    """Choose the version that answers: by the user, or by the request's own `key`, or at random.
 
     Raises:
-        DataError, RefusalError: 404 not the caller's, or not there; 400 more than may be asked; 503 not ready.
+        DataError, RefusalError: 404, no such version, or not the caller's; 400, more than is allowed; 503, not ready.
     """
-    tenant, at, which = body.model.partition("@")
+    tenant, at, selector = body.model.partition("@")
     caller.check_access(tenant)
     service.get_ready_engine()
-    if at and not which:
+    if at and not selector:
         raise make_not_found_error(f"{tenant}@ without a version")
-    sticks = service.fleet.has_tenant(tenant) and service.get_tenant_params(tenant).rollout.split == "user"
-    user = body.user if sticks else None
-    choice = await service.fleet.choose(tenant, which, user or key)
+    splits_by_user = service.fleet.has_tenant(tenant) and service.get_tenant_params(tenant).rollout.split == "user"
+    user = body.user if splits_by_user else None
+    choice = await service.fleet.choose(tenant, selector, user or key)
     return CompletionRun(service, body, request_id, choice, is_user=bool(user))
 
 
 class CompletionRun:
-    """One request on its way.
-
-    `start` it, read its `stream_chunks` or its `collect_answer`, and `finish` it in any case.
-    """
+    """One request: call `start`, then `stream_chunks` or `collect_answer`, and always `finish`."""
 
     def __init__(
         self, service: Service, body: CompletionRequest, request_id: str, choice: VersionChoice, *, is_user: bool
     ) -> None:
-        """Queue nothing yet. `is_user`: the choice was made by its user, not by the request's own id or chance.
+        """Queue nothing yet. `is_user`: the version was chosen by the user, not by the request's id or at random.
 
         Raises:
-            DataError, RefusalError: 400, an empty prompt, or more than the tenant may ask.
+            DataError, RefusalError: 400, an empty prompt, or more than the tenant's limits.
         """
         self.service, self.body, self.choice = service, body, choice
         self.id = f"cmpl-{secrets.token_hex(12)}"
         self.created = int(time.time())
         self.tenant = choice.version.tenant
-        self._is_drawn, self._is_user = "@" not in body.model, is_user
+        self._is_split, self._is_user = "@" not in body.model, is_user
         self._request_id = request_id
         self._started_s = time.monotonic()
         self._was_known = service.fleet.has_tenant(self.tenant)
@@ -80,15 +76,16 @@ class CompletionRun:
     async def start(self) -> None:
         """Count the request against the tenant's quota, and queue its rows.
 
-        Where a challenger that was drawn cannot be had, the champion answers, and the challenger has failed if the
-        fault is its own. The champion answers too where a source leaves no room beside the challenger's longer prefix.
+        If the traffic split chose the challenger and its artifact cannot be loaded, or a source is too long beside its
+        prefix, the champion answers instead. An artifact that is damaged or of another base counts as a failure of the
+        challenger.
 
         Raises:
             RefusalError: 429, over quota; 503, not ready.
             DataError, BusyError, ArtifactError, BaseModelError, RegistryError, WorkspaceError: as `Engine.submit`.
         """
-        engine, requests = self.service.get_ready_engine(), [row.request for row in self._sequences.results]
-        reserved = sum(request.max_tokens for request in requests)
+        engine = self.service.get_ready_engine()
+        reserved = sum(result.request.max_tokens for result in self._sequences.results)
         self.service.quotas.admit(self.tenant, reserved)
         self._reserved, self._base_digest = reserved, engine.base_digest
         try:
@@ -104,7 +101,7 @@ class CompletionRun:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Who answers."""
+        """Headers that name the version that answers."""
         version: Version = self.choice.version
         return {
             "x-request-id": self._request_id,
@@ -116,24 +113,29 @@ class CompletionRun:
         }
 
     async def collect_answer(self) -> Completion:
-        """The whole answer. Raises what ended a row in trouble."""
+        """Return the whole answer. Raises a row's error."""
         tokens: list[list[Token]] = [[] for _ in self._sequences.results]
         async for number, piece in self._stream_pieces():
             tokens[number].extend(piece.tokens)
-        parts = [
-            Part(text=row.text, index=index, logprobs=self._make_logprobs(tokens[index], 0), finish_reason=row.finish)
-            for index, row in enumerate(self._sequences.results)
+        choices = [
+            Choice(
+                text=result.text,
+                index=index,
+                logprobs=self._make_logprobs(tokens[index], 0),
+                finish_reason=result.finish,
+            )
+            for index, result in enumerate(self._sequences.results)
         ]
-        return self._make_completion(parts, self.usage)
+        return self._make_completion(choices, self.usage)
 
     async def stream_chunks(self) -> AsyncIterator[Completion]:
-        """The answer in pieces, and its usage last where that is asked for. Raises what ended a row in trouble."""
+        """Yield the answer in pieces, and at the end the usage if it is requested. Raises a row's error."""
         offsets = [0] * len(self._sequences.results)
         async for index, piece in self._stream_pieces():
             logprobs = self._make_logprobs(piece.tokens, offsets[index])
             offsets[index] += len(piece.text)
             yield self._make_completion(
-                [Part(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish)]
+                [Choice(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish)]
             )
         options = self.body.stream_options
         if options and options.include_usage:
@@ -141,12 +143,12 @@ class CompletionRun:
 
     @property
     def usage(self) -> Usage:
-        """Tokens read and written so far."""
-        read, written = self._sequences.count_prompt_tokens(self.body.n or 1), self._sequences.completion_tokens
-        return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+        """Tokens of the prompts, and tokens generated so far."""
+        prompt, completion = self._sequences.count_prompt_tokens(self.body.n or 1), self._sequences.completion_tokens
+        return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
     def finish(self, status: int) -> None:
-        """Let go of the rows, and count what was; `status` is what the caller was told, 499 where it has left."""
+        """Cancel the rows that have not ended, and count the request; `status` is 499 if the client disconnected."""
         if self._is_finished:
             return
         self._is_finished = True
@@ -162,7 +164,7 @@ class CompletionRun:
 
     @property
     def _is_forgotten(self) -> bool:
-        """Whether its tenant was forgotten meanwhile: nothing of it is kept or named any more."""
+        """Whether the tenant was forgotten during the request: then nothing of it is counted or remembered."""
         return self._was_known and not self.service.fleet.has_tenant(self.tenant)
 
     def _count_request(self, status: int, usage: Usage) -> None:
@@ -171,13 +173,13 @@ class CompletionRun:
         service.metrics.prompt_tokens.labels(self.tenant, arm).inc(usage.prompt_tokens)
         service.metrics.completion_tokens.labels(self.tenant, arm).inc(usage.completion_tokens)
         if status == 200:
-            rows, limit = self._sequences.results, compute_default_max_tokens(service.get_tenant_params(self.tenant))
-            sources = [row.request.source for row in rows]
-            ticket = self._take_ticket()
+            limit = compute_default_max_tokens(service.get_tenant_params(self.tenant))
+            results, ticket = self._sequences.results, self._take_ticket()
+            sources = [result.request.source for result in results]
             service.answer_memory.add(self.id, RememberedAnswer(version, arm, sources, ticket))
             self._observe(
-                make_observation(version, arm, rows, limit),
-                make_observation(version, arm, rows[:1], limit),
+                make_observation(version, arm, results, limit),
+                make_observation(version, arm, results[:1], limit),
                 limit,
                 ticket,
             )
@@ -202,31 +204,29 @@ class CompletionRun:
         if isinstance(problem, _VERSION_ERRORS) and not self._is_forgotten:
             version, arm = self.choice.version, self.choice.arm
             limit = compute_default_max_tokens(self.service.get_tenant_params(self.tenant))
-            every, first = (make_failure_observation(version, arm, rows) for rows in (len(self._sequences.results), 1))
-            self._observe(every, first, limit, self._take_ticket())
+            all_rows = make_failure_observation(version, arm, len(self._sequences.results))
+            self._observe(all_rows, make_failure_observation(version, arm, 1), limit, self._take_ticket())
 
     def _take_ticket(self) -> EvidenceTicket | None:
         ticket = self.choice.ticket
-        return (
-            ticket
-            if ticket is None or self._is_user
-            else self.service.observation_buffer.deduplicate_ticket(self.tenant, ticket)
-        )
+        if ticket is None or self._is_user:
+            return ticket
+        return self.service.observation_buffer.deduplicate_ticket(self.tenant, ticket)
 
-    def _observe(self, every: Observation, first: Observation, limit: int, ticket: EvidenceTicket | None) -> None:
-        """Count all rows; the first alone is evidence, and in a shadow only together with the challenger's."""
-        choice, service, rows = self.choice, self.service, self._sequences.results
-        if self._is_drawn:
-            service.observation_buffer.add(every)
+    def _observe(self, all_rows: Observation, first: Observation, limit: int, ticket: EvidenceTicket | None) -> None:
+        """Count all rows. Only the first row is evidence; in a shadow trial, only together with the challenger's."""
+        choice, service, results = self.choice, self.service, self._sequences.results
+        if self._is_split:
+            service.observation_buffer.add(all_rows)
         if choice.shadow is not None:
-            unseen = self._make_requests(choice.shadow, rows[0].request.seed)
-            texts = [row.text for row in rows]
-            service.shadow_queue.enqueue(ShadowRequest(choice.shadow, unseen, texts, limit, first, ticket))
+            requests = self._make_requests(choice.shadow, results[0].request.seed)
+            texts = [result.text for result in results]
+            service.shadow_queue.enqueue(ShadowRequest(choice.shadow, requests, texts, limit, first, ticket))
         elif ticket is not None:
             service.observation_buffer.add_evidence(ticket, first)
 
-    def _make_completion(self, parts: list[Part], usage: Usage | None = None) -> Completion:
-        return Completion(id=self.id, created=self.created, model=self.body.model, choices=parts, usage=usage)
+    def _make_completion(self, choices: list[Choice], usage: Usage | None = None) -> Completion:
+        return Completion(id=self.id, created=self.created, model=self.body.model, choices=choices, usage=usage)
 
     def _make_logprobs(self, tokens: Sequence[Token], offset: int) -> LogProbs | None:
         return to_logprobs(tokens, self.body.logprobs, offset)
@@ -244,14 +244,14 @@ class CompletionRun:
         }
         if self.service.get_tenant_params(self.tenant).access.log_texts:
             line |= {
-                "prompts": [row.request.source for row in self._sequences.results],
-                "texts": [row.text for row in self._sequences.results],
+                "prompts": [result.request.source for result in self._sequences.results],
+                "texts": [result.text for result in self._sequences.results],
             }
         logging.getLogger(LOGGER_NAME).info("%s", json.dumps(line, ensure_ascii=False))
 
 
 def _describe_fallback(problem: PrefixFleetError) -> str:
-    """Why a challenger did not answer, in a word for the metrics."""
-    return (
-        "too long" if isinstance(problem, DataError) else "failed" if isinstance(problem, _VERSION_ERRORS) else "store"
-    )
+    """Return the metrics' label for why the challenger did not answer."""
+    if isinstance(problem, DataError):
+        return "too long"
+    return "failed" if isinstance(problem, _VERSION_ERRORS) else "store"

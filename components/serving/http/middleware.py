@@ -1,6 +1,7 @@
-"""What every request passes before the application: too large, too late, or from elsewhere. Knows ASGI and the service.
+"""Check every request before the application: its size, its Host header, and whether the server is shutting down.
 
-Counts the callers' requests that are under way, so that a server which ends can wait for them.
+Counts the requests of the API in flight, so that a shutdown can wait for them. Knows ASGI and the service; does not
+know the routes.
 """
 
 import re
@@ -31,52 +32,52 @@ class AdmissionMiddleware:
         self._app, self._service = app, service
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Refuse, or count and hand on."""
+        """Refuse the request, or pass it on to the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         try:
             self._check_host(scope)
-            is_caller = scope["path"].startswith(_API_PATH_PREFIX)
-            if is_caller and self._service.draining:
-                raise make_unavailable_error("an answer", "a server that is about to end")
+            is_api = scope["path"].startswith(_API_PATH_PREFIX)
+            if is_api and self._service.draining:
+                raise make_unavailable_error("an answer", "a server that is shutting down")
             receive = await self._limit_body(scope, receive)
         except RefusalError as refusal:
             self._service.metrics.refusals.labels(refusal.status).inc()
-            told = {"connection": "close", "x-request-id": get_request_id(Request(scope))}
-            await make_error_response(refusal, told)(scope, receive, send)
+            headers = {"connection": "close", "x-request-id": get_request_id(Request(scope))}
+            await make_error_response(refusal, headers)(scope, receive, send)
             return
-        with self._service.count_in_flight() if is_caller else nullcontext():
+        with self._service.count_in_flight() if is_api else nullcontext():
             await self._app(scope, receive, send)
 
     def _check_host(self, scope: MutableMapping[str, Any]) -> None:
-        """Without keys the server is on loopback alone; a page in a browser must not reach it by a name of its own."""
+        """Refuse other hosts while no key is needed: a web page must not reach the server by DNS rebinding."""
         host = _PORT_SUFFIX.sub("", _find_header(scope, b"host"))
         if self._service.authenticator.allows_anonymous and host not in _LOCAL_HOSTS:
-            fix = "use localhost, or make keys (`prefixfleet keys create`)"
-            raise RefusalError(403, "a request to localhost, while there are no keys", repr(host), fix)
+            fix = "use localhost, or create a key (`prefixfleet keys create`)"
+            raise RefusalError(403, "the host localhost, as the server has no keys", repr(host), fix)
 
     async def _limit_body(self, scope: MutableMapping[str, Any], receive: Receive) -> Receive:
-        """`receive`, after a body that is too long, or that does not say how long it is, has been looked at.
+        """Check the size of the body and return the function that receives it.
 
-        A transfer-encoding counts for more than a content-length beside it: the body may be of any length.
+        A body with a transfer-encoding is received here, as its length is unknown whatever its content-length says.
         """
-        limit, told = self._service.params.serve.max_body_bytes, _find_header(scope, b"content-length")
-        if told:
-            self._check_size(int(told) if told.isdecimal() else limit + 1, limit)
+        limit, content_length = self._service.params.serve.max_body_bytes, _find_header(scope, b"content-length")
+        if content_length:
+            self._check_size(int(content_length) if content_length.isdecimal() else limit + 1, limit)
         if not _find_header(scope, b"transfer-encoding"):
             return receive
-        kept, size, more = [], 0, True
+        messages, size, more = [], 0, True
         while more:
             message = await receive()
-            kept.append(message)
+            messages.append(message)
             size += len(message.get("body", b""))
             self._check_size(size, limit)
             more = message.get("more_body", False)
-        kept.reverse()
+        messages.reverse()
 
         async def replay() -> Message:
-            return kept.pop() if kept else await receive()
+            return messages.pop() if messages else await receive()
 
         return replay
 
@@ -84,7 +85,7 @@ class AdmissionMiddleware:
     def _check_size(size: int, limit: int) -> None:
         if size > limit:
             raise RefusalError(
-                413, f"a body of at most {limit} bytes", f"{size} or more", "send less", code="too_large"
+                413, f"a body of at most {limit} bytes", f"{size} bytes or more", "send less", code="too_large"
             )
 
 

@@ -1,7 +1,7 @@
-"""OpenAI's completions protocol as data: what may be asked and what is answered.
+"""OpenAI's completions protocol as data types: requests and responses.
 
-Knows the protocol's words and limits; what would change the output and is not supported is refused, never dropped.
-Knows no tenant and no engine. Source: https://platform.openai.com/docs/api-reference/completions.
+A field that would change the output and is not supported is refused, never ignored. Knows the protocol; does not know
+tenants or the engine. Source: https://platform.openai.com/docs/api-reference/completions.
 """
 
 import json
@@ -23,7 +23,7 @@ InputRecord = dict[str, RecordValue | list[RecordValue]]
 def _allow_only(*allowed: Any) -> Any:
     def check(value: Any) -> Any:
         if value not in allowed:
-            raise ValueError("not supported here, leave it out")
+            raise ValueError("no value, as it is not supported")
         return value
 
     return AfterValidator(check)
@@ -35,46 +35,46 @@ class _StrictBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_encodable(cls, body: Any) -> Any:
-        """JSON can escape half of a surrogate pair, which no tokenizer, database or log takes."""
+        """Refuse lone surrogates: JSON can escape them, but no tokenizer, database or log accepts them."""
         if isinstance(body, dict):
             try:
                 json.dumps(body, ensure_ascii=False).encode()
             except UnicodeEncodeError:
-                raise ValueError("text without halves of surrogate pairs") from None
+                raise ValueError("text without lone surrogates") from None
         return body
 
 
 class StreamOptions(_StrictBody):
-    """What a stream brings beside the text."""
+    """What a stream contains in addition to the text."""
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = Field(default=None, description="accepted; nothing is obfuscated")
+    include_obfuscation: bool | None = Field(default=None, description="accepted and ignored: nothing is obfuscated")
 
 
 class CompletionRequest(_StrictBody):
-    """A completion. What is left out is as in the tenant's `evaluate` section, by which its version was gated."""
+    """A request for a completion. A missing field has the value of the tenant's `evaluate` section."""
 
     model: str = Field(
         min_length=1, max_length=200, description="tenant, tenant@champion, tenant@challenger or tenant@<version>"
     )
-    prompt: str | list[str] | None = Field(default=None, description="one source text or many; or else `input`")
+    prompt: str | list[str] | None = Field(default=None, description="one source text or several; not with `input`")
     input: InputRecord | list[InputRecord] | None = Field(
-        default=None, description="one record or many, written out as the tenant's training data were"
+        default=None, description="one record or several, written in the form of the tenant's training data"
     )
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    n: int | None = Field(default=None, ge=1, le=MAX_N, description="answers to each prompt")
+    n: int | None = Field(default=None, ge=1, le=MAX_N, description="samples for each prompt")
     stop: StopString | Annotated[list[StopString], Field(max_length=_MAX_STOPS)] | None = None
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63, description="left out: another one each time")
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63, description="missing: a random seed for each request")
     logprobs: int | None = Field(default=None, ge=0, le=5)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = Field(default=None, max_length=512, description="keeps to one arm of a canary")
+    user: str | None = Field(default=None, max_length=512, description="keeps a user on one arm of a canary")
     guidance: float | None = Field(
-        default=None, ge=0, le=10, description="0 is the base, 1 the prefix, above 1 more than it"
+        default=None, ge=0, le=10, description="0: the base alone; 1: the prefix; above 1: the prefix amplified"
     )
-    best_of: int | None = Field(default=None, description="only as many as n")
+    best_of: int | None = Field(default=None, description="must equal n")
     suffix: Annotated[str | None, _allow_only(None, "")] = None
     echo: Annotated[bool | None, _allow_only(None, False)] = None
     logit_bias: Annotated[dict[str, float] | None, _allow_only(None, {})] = None
@@ -84,45 +84,45 @@ class CompletionRequest(_StrictBody):
     @model_validator(mode="after")
     def _check_consistent(self) -> Self:
         if (self.prompt is None) == (self.input is None):
-            raise ValueError("a prompt or an input, and not both")
+            raise ValueError("exactly one of prompt and input")
         if self.prompt == [] or self.input == []:
             raise ValueError("at least one prompt or input")
         if self.best_of not in (None, self.n or 1):
-            raise ValueError("best_of only as many as n")
+            raise ValueError("best_of equal to n")
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options only with stream")
+            raise ValueError("stream_options only together with stream")
         return self
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
-        """The stop strings."""
+        """All stop strings."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
 
 class FeedbackRequest(_StrictBody):
-    """What somebody thinks of an answer."""
+    """Feedback on an answer."""
 
-    id: str = Field(min_length=1, max_length=100, description="of the completion")
-    index: int = Field(default=0, ge=0, description="of the choice")
-    rating: float | None = Field(default=None, ge=0, le=1, description="0: useless, 1: as it should be")
-    text: str | None = Field(default=None, min_length=1, description="as it should have been")
+    id: str = Field(min_length=1, max_length=100, description="id of the completion")
+    index: int = Field(default=0, ge=0, description="index of the choice")
+    rating: float | None = Field(default=None, ge=0, le=1, description="0: useless; 1: correct")
+    text: str | None = Field(default=None, min_length=1, description="the correct text")
 
     @model_validator(mode="after")
     def _check_not_empty(self) -> Self:
         if self.rating is None and self.text is None:
-            raise ValueError("a rating or a text")
+            raise ValueError("a rating or a text, or both")
         return self
 
 
 class FeedbackAnswer(BaseModel):
-    """The feedback is kept."""
+    """The feedback was saved."""
 
     id: str
     object: Literal["feedback"] = "feedback"
 
 
 class LogProbs(BaseModel):
-    """Of each token: itself, its log probability, the likeliest others, and where it begins in the text."""
+    """For each token: its text, its log probability, the likeliest tokens, and its offset in the text."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -131,7 +131,7 @@ class LogProbs(BaseModel):
 
 
 class Choice(BaseModel):
-    """One answer, or a part of it."""
+    """One answer, or a piece of it in a stream."""
 
     text: str
     index: int
@@ -140,7 +140,7 @@ class Choice(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens; each prompt counts once, however many answers it has."""
+    """Numbers of tokens; a prompt counts once for its n samples."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -148,7 +148,7 @@ class Usage(BaseModel):
 
 
 class Completion(BaseModel):
-    """The answer, or a chunk of a stream."""
+    """The whole answer, or one chunk of a stream."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"
@@ -159,25 +159,25 @@ class Completion(BaseModel):
 
 
 class Model(BaseModel):
-    """A tenant as a model."""
+    """A tenant, as a model of OpenAI's API."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "prefixfleet"
-    version: str | None = Field(description="the champion")
+    version: str | None = Field(description="version of the champion")
     challenger: str | None
 
 
 class ModelList(BaseModel):
-    """What the caller may ask."""
+    """The caller's tenants."""
 
     object: Literal["list"] = "list"
     data: list[Model]
 
 
 def to_logprobs(tokens: Sequence[Token], wanted: int | None, offset: int) -> LogProbs | None:
-    """Tokens as the protocol wants them; `offset` characters of text come before. None where none are wanted."""
+    """Return the tokens in the protocol's form, None if `wanted` is None; `offset` characters of text came before."""
     if wanted is None:
         return None
     offsets = []

@@ -1,4 +1,7 @@
-"""How much a tenant may ask: requests and tokens a minute, as buckets that fill evenly. Knows no HTTP and no clock."""
+"""Rate limits: requests and tokens per minute of each tenant, as token buckets.
+
+Does not know HTTP; the clock is passed in.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,53 +12,56 @@ from components.serving.errors import RefusalError
 
 @dataclass(slots=True)
 class TokenBucket:
-    """Holds a minute's worth and fills evenly; what turns out to be more than was asked for may overdraw it."""
+    """A bucket that holds one minute's quota and refills evenly; its level may be negative after `settle`."""
 
     per_minute: float
     level: float
     filled_s: float
+    """When the level was last computed."""
 
     def compute_wait_s(self, amount: float, now_s: float) -> float:
-        """Seconds until `amount` may be taken, or a minute's worth where it is more; 0 where it may be now."""
+        """Return the seconds until `amount` (at most one minute's quota) is available; 0: it is available now."""
         self.level = min(self.per_minute, self.level + (now_s - self.filled_s) * self.per_minute / 60)
         self.filled_s = now_s
         return max(0.0, (min(amount, self.per_minute) - self.level) * 60 / self.per_minute)
 
 
 class Quotas:
-    """Every tenant's buckets; to be used from one thread."""
+    """The buckets of all tenants; use it from one thread."""
 
     def __init__(self, access: Callable[[str], AccessConfig], clock: Callable[[], float]) -> None:
-        """`access` says what a tenant may; `clock` gives seconds that never go back."""
+        """`access` returns a tenant's limits; `clock` gives monotonic seconds."""
         self._access, self._clock = access, clock
         self._buckets: dict[tuple[str, str], TokenBucket] = {}
 
     def admit(self, tenant: str, tokens: int) -> None:
-        """Count a request and set aside what it may read and write at most; `settle` gives back what it did not.
+        """Take one request and `tokens` from the tenant's buckets, or nothing if one of them is too low.
+
+        `tokens` is the most that the request may use; `settle` gives the unused ones back.
 
         Raises:
-            RefusalError: 429, the minute's requests or tokens are used up.
+            RefusalError: 429, the quota of requests or tokens is used up.
         """
         access = self._access(tenant)
-        asked = (("requests", access.requests_per_minute, 1), ("tokens", access.tokens_per_minute, tokens))
-        taken = []
-        for what, limit, amount in asked:
+        amounts = (("requests", access.requests_per_minute, 1), ("tokens", access.tokens_per_minute, tokens))
+        takes = []
+        for unit, limit, amount in amounts:
             if limit is None:
                 continue
-            bucket = self._find_bucket(tenant, what, limit)
-            if wait := bucket.compute_wait_s(amount, self._clock()):
-                got = f"more; there is room again in {wait:.1f} s"
-                wanted = f"at most {limit} {what} a minute of {tenant}"
-                raise RefusalError(429, wanted, got, "wait, or ask for a larger quota", code="quota", retry_after=wait)
-            taken.append((bucket, amount))
-        for bucket, amount in taken:
+            bucket = self._get_bucket(tenant, unit, limit)
+            if wait_s := bucket.compute_wait_s(amount, self._clock()):
+                wanted, got = f"at most {limit} {unit} per minute of {tenant}", "more"
+                fix = f"retry in {wait_s:.1f} s, or ask your operator for a larger quota"
+                raise RefusalError(429, wanted, got, fix, code="quota", retry_after=wait_s)
+            takes.append((bucket, amount))
+        for bucket, amount in takes:
             bucket.level -= amount
 
     def settle(self, tenant: str, reserved: int, used: int) -> None:
-        """Count what a request has really read and written in place of what was set aside."""
+        """Charge the `used` tokens of a request in place of the `reserved` ones."""
         bucket = self._buckets.get((tenant, "tokens"))
         if bucket is not None:
             bucket.level += reserved - used
 
-    def _find_bucket(self, tenant: str, what: str, limit: int) -> TokenBucket:
-        return self._buckets.setdefault((tenant, what), TokenBucket(limit, limit, self._clock()))
+    def _get_bucket(self, tenant: str, unit: str, limit: int) -> TokenBucket:
+        return self._buckets.setdefault((tenant, unit), TokenBucket(limit, limit, self._clock()))

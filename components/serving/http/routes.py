@@ -1,6 +1,6 @@
-"""The routes for callers: completions, models, feedback. Thin: each finds the caller and hands on.
+"""The routes of the API: completions, models, feedback.
 
-Knows HTTP and the service; what is answered is made by the parts.
+Knows HTTP and the service; does not know how a completion is made.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from components.serving.http.openai import (
 from components.serving.http.service import Service
 
 CLIENT_DISCONNECTED = 499
-"""What is counted where the caller has left; nobody is told."""
+"""The status that is counted if the client has disconnected; it is never sent."""
 
 _REQUEST_ID_PATTERN = re.compile(r"[\x21-\x7e]{1,200}")
 _Result = TypeVar("_Result")
@@ -37,24 +37,24 @@ router = APIRouter(responses={"default": {"model": ErrorBody, "description": "An
 
 
 def get_service(request: Request) -> Service:
-    """The server's parts."""
+    """Return the parts of the server."""
     service: Service = request.app.state.service
     return service
 
 
 async def authenticate_caller(request: Request, authorization: Annotated[str | None, Header()] = None) -> Caller:
-    """Who asks. Raises RefusalError: 401, 503."""
+    """Return the caller. Raises RefusalError: 401, 503."""
     return await get_service(request).authenticator.authenticate(authorization)
 
 
 def find_sent_request_id(request: Request) -> str | None:
-    """The caller's x-request-id, where it is a sane one."""
-    given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID_PATTERN.fullmatch(given) else None
+    """Return the client's x-request-id, or None if there is no valid one."""
+    sent = request.headers.get("x-request-id", "")
+    return sent if _REQUEST_ID_PATTERN.fullmatch(sent) else None
 
 
 def get_request_id(request: Request) -> str:
-    """The caller's own, or one that nobody has."""
+    """Return the client's x-request-id, or a new one."""
     return find_sent_request_id(request) or secrets.token_hex(12)
 
 
@@ -71,7 +71,7 @@ async def complete(
     service: _ServiceDependency,
     request_id: _RequestId,
 ) -> Response:
-    """Complete prompts, or records, as the tenant does. With `stream` the answer comes as server-sent events."""
+    """Complete prompts or records with the tenant's prefix. With `stream`, send server-sent events."""
     run = await prepare_completion(service, caller, body, request_id, find_sent_request_id(request))
     try:
         await run.start()
@@ -93,15 +93,15 @@ async def complete(
 
 @router.get("/v1/models", tags=["OpenAI"])
 async def models(caller: _AuthenticatedCaller, service: _ServiceDependency) -> ModelList:
-    """The tenants that the caller may ask, with the versions that answer for them."""
+    """List the caller's tenants with their champion and challenger."""
     champions = service.fleet.snapshot.champions
-    mine = sorted(champions) if caller.is_admin else [caller.tenant] if caller.tenant in champions else []
-    return ModelList(data=[_to_model(service, tenant) for tenant in mine if tenant])
+    tenants = sorted(champions) if caller.is_admin else [caller.tenant] if caller.tenant in champions else []
+    return ModelList(data=[_to_model(service, tenant) for tenant in tenants if tenant])
 
 
 @router.get("/v1/models/{model}", tags=["OpenAI"])
 async def model(model: str, caller: _AuthenticatedCaller, service: _ServiceDependency) -> Model:
-    """One tenant."""
+    """Return one tenant with its champion and challenger."""
     caller.check_access(model)
     await service.fleet.choose(model, "champion", "")
     return _to_model(service, model)
@@ -109,13 +109,13 @@ async def model(model: str, caller: _AuthenticatedCaller, service: _ServiceDepen
 
 @router.post("/v1/feedback", tags=["PrefixFleet"])
 async def feedback(body: FeedbackRequest, caller: _AuthenticatedCaller, service: _ServiceDependency) -> FeedbackAnswer:
-    """Rate an answer, or say how it should have been; a corrected text becomes an example of the tenant's next data.
+    """Rate an answer, or send the correct text, which becomes an example in the tenant's next training data.
 
-    Of what is said of one answer, all is kept, and the first counts for the rollout.
+    All feedback is saved. Only the first on each choice counts for the rollout.
     """
-    said = service.answer_memory.to_feedback(caller, body)
+    given = service.answer_memory.to_feedback(caller, body)
     with service.answer_memory.claim_first_feedback(body) as (counts, ticket):
-        await asyncio.to_thread(save_feedback, service.database, said, counts=counts, ticket=ticket)
+        await asyncio.to_thread(save_feedback, service.database, given, counts=counts, ticket=ticket)
     return FeedbackAnswer(id=body.id)
 
 
@@ -125,7 +125,7 @@ async def _stream_events(run: CompletionRun) -> AsyncIterator[str]:
         async for chunk in run.stream_chunks():
             yield _format_event(chunk.model_dump())
         status = 200
-    except Exception as problem:  # noqa: BLE001 - the headers are out, so the caller is told within the stream
+    except Exception as problem:  # noqa: BLE001 - the status is sent already: send the error as an event
         log_server_error(problem)
         refusal = to_refusal(problem)
         status = refusal.status
@@ -140,14 +140,14 @@ def _format_event(value: dict[str, Any]) -> str:
 
 
 async def _await_unless_disconnected(request: Request, work: Awaitable[_Result]) -> _Result | None:
-    """The work's result, or None where the caller leaves before it is done."""
+    """Return the result of `work`, or None if the client disconnects before it is done."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.create_task(_wait_for_disconnect(request))
+    disconnecting = asyncio.create_task(_wait_for_disconnect(request))
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, disconnecting), return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else None
     finally:
-        leaving.cancel()
+        disconnecting.cancel()
         working.cancel()
 
 

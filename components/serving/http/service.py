@@ -149,11 +149,11 @@ def make_tenant_params_reader(params: Params) -> Callable[[str], Params]:
 
     @lru_cache(_MAX_CACHED_PARAMS)
     def get_tenant_params(tenant: str) -> Params:
-        found = params.for_tenant(tenant)
-        if names := find_unsupported_settings(found):
-            message = "%s: serving ignores evaluate.%s: answers may differ from those that were evaluated"
+        tenant_params = params.for_tenant(tenant)
+        if names := find_unsupported_settings(tenant_params):
+            message = "%s: serving does not support evaluate.%s; answers may differ from the evaluated ones"
             logging.getLogger(LOGGER_NAME).warning(message, tenant, ", evaluate.".join(names))
-        return found
+        return tenant_params
 
     return get_tenant_params
 

@@ -1,1 +1,1 @@
-"""Artifacts near the base: files on disk, and a cache by size on the host and the device."""
+"""The artifacts of an engine: files on disk, and caches in host and device memory."""

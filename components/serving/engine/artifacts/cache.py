@@ -1,9 +1,9 @@
-"""Tenants' artifacts near the base: on its device and in the host's memory, the least recently used leaving.
+"""The artifacts of tenants in device memory and host memory; the least recently used ones are evicted.
 
-Everything is keyed by the sha256 of its content. What comes near the base has been verified against that, against the
-tenant that asks, and against base and tenant's tokenizer; whatever cannot be had is an error, never the plain base.
-Loading happens in threads of its own, once for all who wait for it; rows on their way pin what they use. On a CPU the
-device's memory is the host's, and the middle floor is left out. Knows deltas; where files come from is `files`' part.
+Artifacts are keyed by the sha256 of their content and verified when they are loaded (see `files`). An artifact that
+cannot be loaded is an error; the base alone never answers. Loading runs in threads, once for all requests that wait for
+the same artifact. Rows in flight pin the artifacts that they use. On a CPU there is no separate host cache. Knows
+deltas; does not know where the files come from.
 
 Shapes: L layers, H key/value heads, P slots, D head size.
 """
@@ -37,7 +37,7 @@ _RETRY_AFTER_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactMemoryLimits:
-    """Bytes that artifacts may take."""
+    """Limits in bytes."""
 
     device: int = 1 << 30
     host: int = 4 << 30
@@ -45,10 +45,10 @@ class ArtifactMemoryLimits:
 
 
 class LoadedArtifact:
-    """One artifact on the base's device."""
+    """One artifact in device memory."""
 
     def __init__(self, delta: Delta, manifest: "Manifest", base: Base) -> None:
-        """Bring a verified delta to the base's device and dtype."""
+        """Copy a verified delta to the base's device and dtype."""
         self.sha256, self.tenant = manifest.sha256, manifest.tenant
         self.is_infix = bool(delta.prefix and delta.prefix.is_infix)
         self.max_source_tokens: int | None = manifest.train.get("max_source_tokens")
@@ -69,10 +69,12 @@ class LoadedArtifact:
             self.size_bytes += shape.layers * 2 * shape.kv_heads * len(prompt_PW) * shape.head_dim * size
 
     def build_slots(self, base: Base) -> Tensor | None:
-        """Keys and values of a decoder-only base [L, 2, H, P, D]; in the model's thread, which may have to make them.
+        """Return keys and values for a decoder-only base [L, 2, H, P, D], or None if the delta has no slots.
+
+        Call it in the model thread: a soft prompt's slots are computed by the model at the first call.
 
         Raises:
-            BaseModelError: the base makes nothing of a soft prompt.
+            BaseModelError: the base does not support soft prompts.
         """
         if self._slots_L2HPD is None and self.delta.prompt_PW is not None:
             prefix = self.delta.compute_prefix(base)
@@ -81,7 +83,7 @@ class LoadedArtifact:
 
 
 class ArtifactCache:
-    """Artifacts by content; safe from many threads, `acquire` from event loops."""
+    """Loaded artifacts by sha256; safe to use from many threads, `acquire` from any event loop."""
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class ArtifactCache:
         limits: ArtifactMemoryLimits | None = None,
         load_threads: int = 4,
     ) -> None:
-        """Keep files under `folder`, a folder for each content; those that are there already count."""
+        """Keep the files in `folder`, one subfolder for each artifact; those that are there already are used."""
         self.base = base
         self._limits = limits or ArtifactMemoryLimits()
         self._files = ArtifactFiles(base, source, folder, self._limits.disk)
@@ -100,45 +102,45 @@ class ArtifactCache:
         self._host: LRUCache[tuple[Delta, Manifest]] = LRUCache(self._limits.host if base.device.type != "cpu" else 0)
         self._pins: Counter[str] = Counter()
         self._loading: dict[str, tuple[str, Future[LoadedArtifact]]] = {}
-        """By content: the tenant for whom it is being loaded, and what comes of it."""
+        """sha256 -> the tenant whose request loads it, and the future result."""
         self._load_pool = ThreadPoolExecutor(load_threads, thread_name_prefix="prefixfleet-loader")
 
     @property
     def store_error(self) -> str:
-        """What kept the store's last answer from coming, until one comes."""
+        """Why the artifact store did not answer the last fetch; "": it answered."""
         return self._files.store_error
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Artifacts on the device, artifacts in the host's memory, and bytes on the device."""
+        """Artifacts in device memory, artifacts in host memory, and bytes in device memory."""
         return len(self._device), len(self._host), self._device.used_bytes
 
     def count_pins(self, artifact: ArtifactRef) -> int:
-        """How many rows hold its content."""
+        """Return how many rows use it."""
         with self._lock:
             return self._pins.get(artifact.sha256, 0)
 
     async def acquire(self, artifact: ArtifactRef) -> LoadedArtifact:
-        """The artifact on the device, pinned until `release`; whoever waits does not hold up anybody else.
+        """Return the artifact in device memory, pinned until `release`; loads it first if needed.
 
         Raises:
-            ArtifactError: its files are missing, damaged (after a second fetch), or another tenant's.
+            ArtifactError: its files are missing, still damaged after a second fetch, or another tenant's.
             BaseModelError: it belongs to another base or tokenizer.
             RegistryError, WorkspaceError: it cannot be fetched.
-            BusyError: rows in flight use all the memory there is for artifacts.
+            BusyError: artifacts of rows in flight use all the memory.
         """
         with self._lock:
             self._pins[artifact.sha256] += 1
         try:
-            resident = await self._get_or_load(artifact)
-            check_owner(resident.tenant, artifact)
+            loaded = await self._get_or_load(artifact)
+            check_owner(loaded.tenant, artifact)
         except BaseException:
             self.release(artifact)
             raise
-        return resident
+        return loaded
 
     def release(self, artifact: ArtifactRef) -> None:
-        """Undo one `acquire`."""
+        """Remove one pin of `acquire`."""
         with self._lock:
             self._pins[artifact.sha256] -= 1
             if self._pins[artifact.sha256] <= 0:
@@ -150,21 +152,21 @@ class ArtifactCache:
         self.release(artifact)
 
     def close(self) -> None:
-        """Load nothing more."""
+        """Stop the loading threads."""
         self._load_pool.shutdown(wait=True, cancel_futures=True)
 
     @property
     def owners(self) -> dict[str, str]:
-        """The sha256 of everything in memory or on disk, and the tenant whose it is."""
+        """The sha256 of each artifact in memory or on disk, and its tenant."""
         with self._lock:
             host = {sha256: manifest.tenant for sha256, (_, manifest) in self._host.values_by_key.items()}
-            device = {sha256: resident.tenant for sha256, resident in self._device.values_by_key.items()}
+            device = {sha256: loaded.tenant for sha256, loaded in self._device.values_by_key.items()}
         return self._files.owners | host | device
 
     def evict(self, sha256s: Iterable[str]) -> None:
-        """Keep these no longer, in memory or on disk; rows in flight finish with what they hold.
+        """Remove these from memory and disk; rows in flight finish with what they hold.
 
-        What is being loaded at this moment stays, and has to be dropped again.
+        An artifact that is being loaded stays, and has to be evicted again.
         """
         for sha256 in sha256s:
             with self._lock:
@@ -175,7 +177,7 @@ class ArtifactCache:
             self._files.remove(sha256)
 
     async def retry_failed_fetch(self) -> None:
-        """Try once more what the store could not give; where it gives it, there is no trouble any more."""
+        """Repeat the last fetch if it failed; success clears `store_error`."""
         failed = self._files.failed_artifact
         if failed is not None:
             with suppress(PrefixFleetError):
@@ -184,9 +186,9 @@ class ArtifactCache:
     async def _get_or_load(self, artifact: ArtifactRef) -> LoadedArtifact:
         while True:
             with self._lock:
-                resident = self._device.get(artifact.sha256)
-                if resident is not None:
-                    return resident
+                loaded = self._device.get(artifact.sha256)
+                if loaded is not None:
+                    return loaded
                 if artifact.sha256 not in self._loading:
                     self._loading[artifact.sha256] = artifact.tenant, self._load_pool.submit(self._load, artifact)
                 tenant, loading = self._loading[artifact.sha256]
@@ -199,24 +201,26 @@ class ArtifactCache:
     def _load(self, artifact: ArtifactRef) -> LoadedArtifact:
         try:
             with self._lock:
-                known = self._host.get(artifact.sha256)
-            delta, manifest = known or self._files.read(artifact)
-            resident = LoadedArtifact(delta, manifest, self.base)
+                cached = self._host.get(artifact.sha256)
+            delta, manifest = cached or self._files.read(artifact)
+            loaded = LoadedArtifact(delta, manifest, self.base)
             with self._lock:
-                if self._device.put(artifact.sha256, resident, resident.size_bytes, self._pins) is None:
-                    raise self._make_full_error(resident)
+                if self._device.put(artifact.sha256, loaded, loaded.size_bytes, self._pins) is None:
+                    raise self._make_full_error(loaded)
                 self._host.put(artifact.sha256, (delta, manifest), _count_bytes(delta))
-            return resident
+            return loaded
         finally:
             with self._lock:
                 del self._loading[artifact.sha256]
 
-    def _make_full_error(self, resident: LoadedArtifact) -> PrefixFleetError:
-        wanted = f"{resident.size_bytes} bytes for an artifact of {resident.tenant}"
-        if resident.size_bytes > self._limits.device:
-            return ArtifactError(wanted, f"room for {self._limits.device} in all", "give artifacts more memory")
-        got = f"{self._device.used_bytes} of {self._limits.device} in use by rows in flight"
-        return BusyError(wanted, got, "try again soon, or give artifacts more memory", retry_after=_RETRY_AFTER_S)
+    def _make_full_error(self, loaded: LoadedArtifact) -> PrefixFleetError:
+        wanted = f"{loaded.size_bytes} bytes of memory for an artifact of {loaded.tenant}"
+        if loaded.size_bytes > self._limits.device:
+            return ArtifactError(wanted, f"a limit of {self._limits.device} bytes", "raise serve.device_mb")
+        got = f"{self._device.used_bytes} of {self._limits.device} bytes in use by rows in flight"
+        return BusyError(
+            wanted, got, "retry later, or let the operator raise serve.device_mb", retry_after=_RETRY_AFTER_S
+        )
 
 
 def _count_bytes(delta: Delta) -> int:

@@ -224,7 +224,7 @@ def test_where_memory_is_short_rows_that_hold_much_end_and_the_others_are_answer
     assert rows == dict.fromkeys(["60", "50", "40"], True)
     told = [one for one in long if one is not True]
     assert told
-    assert all("memory for one row more" in one for one in told)
+    assert all("memory for one more row" in one for one in told)
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def test_what_waits_for_long_is_dropped_the_oldest_first_and_told(database, capl
         asyncio.run(watch.flush())
     assert watch.write_error
     assert watch.dropped == 2
-    assert "the oldest of what serving saw is dropped" in caplog.text
+    assert "the oldest are dropped" in caplog.text
     watch.add(answer(2))
     watch.add_evidence(EvidenceTicket(60, 4), answer(5))
     mend(database)

@@ -107,5 +107,5 @@ def test_ages(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "d", "0d", "-1d", "1.5h", "90", "9w", "²d"])
 def test_what_is_no_age(text):
-    with pytest.raises(ConfigError, match="a length of time"):
+    with pytest.raises(ConfigError, match="a duration"):
         parse_duration(text)

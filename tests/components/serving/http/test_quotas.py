@@ -32,7 +32,7 @@ def test_requests_beyond_a_minutes_worth_wait_and_others_do_not(clock):
     for _ in range(3):
         clock.now_s += 0.01
         quotas.admit("alder", 1)
-    with pytest.raises(RefusalError, match="at most 3 requests a minute of alder") as refused:
+    with pytest.raises(RefusalError, match="at most 3 requests per minute of alder") as refused:
         quotas.admit("alder", 1)
     assert refused.value.status == 429
     assert refused.value.retry_after == pytest.approx(20, abs=0.1)

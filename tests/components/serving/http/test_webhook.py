@@ -17,20 +17,20 @@ def test_the_signature_is_mlflows():
 
 
 @pytest.mark.parametrize(
-    ("given", "right"),
+    ("change", "is_valid"),
     [
         ({}, True),
         ({"payload": b"other"}, False),
         ({"delivery_id": "other"}, False),
         ({"timestamp": now(1000)}, False),
         ({"timestamp": "soon"}, False),
-        ({"given": "v1,ü"}, False),
+        ({"signature": "v1,ü"}, False),
     ],
 )
-def test_only_mlflows_own_fresh_messages_pass(given, right):
+def test_only_mlflows_own_fresh_messages_pass(change, is_valid):
     message = {"delivery_id": "id", "timestamp": now(), "payload": b"{}"}
     signed = compute_signature("secret", *message.values())
-    assert is_signed("secret", **{"given": signed, **message, **given}) is right
+    assert is_signed("secret", **{"signature": signed, **message, **change}) is is_valid
 
 
 def test_an_old_message_does_not_pass_though_it_is_signed():
