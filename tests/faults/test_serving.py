@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from mlflow import MlflowClient
-from seen import observed
+from observations import read_observations
 
 from components.rollout.store.feedback import read_corrections
 from components.serving.http.api_keys import ApiKeys
@@ -263,6 +263,6 @@ def test_a_full_disk_stops_only_what_must_be_written(root, server, right):
     wait_for(lambda: health(server)["troubles"] == [])
     assert server.stop() == 0
     database, now = Workspace(root).database, int(time.time() // 60)
-    counted = sum(one.requests for one in observed(database, "alder", ["1"], now - 60, now + 1))
+    counted = sum(one.requests for one in read_observations(database, "alder", ["1"], now - 60, now + 1))
     database.close()
     assert counted == asked, "what was answered meanwhile must be counted later"

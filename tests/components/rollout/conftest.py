@@ -1,7 +1,6 @@
-"""The rollout's database, on SQLite in the test's own folder."""
+"""The rollout's database, empty: once SQLite, once PostgreSQL."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ from components.storage.database import Database
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_database_url(f"sqlite:///{tmp_path}/var/prefixfleet.db")
+def database(database_url: str) -> Iterator[Database]:
+    opened = open_database_url(database_url)
     yield opened
     opened.close()

@@ -1,4 +1,4 @@
-"""An answer's health, from its text."""
+"""The signs of a broken model in an answer's text."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from components.rollout.policy.answer_health import AnswerHealth, assess_answer
 
 
 @pytest.mark.parametrize("text", ["", " \n\t"])
-def test_nothing_to_read_is_empty(text):
+def test_an_answer_of_white_space_is_empty(text):
     assert assess_answer(text, is_cut=False) == AnswerHealth(empty=True, repeated=False, over_long=False)
 
 
@@ -31,5 +31,5 @@ def test_a_loop_at_the_end_is_repeated(text):
         "a a b b c c d d",
     ],
 )
-def test_words_that_come_again_are_no_loop(text):
+def test_repeated_words_are_not_always_a_loop(text):
     assert not assess_answer(text, is_cut=False).repeated

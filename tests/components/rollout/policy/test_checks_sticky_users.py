@@ -1,7 +1,8 @@
-"""Users who keep to an arm and differ from each other: by simulation the stated rates hold, and trouble is found.
+"""Simulations with users who stay in one arm and differ from each other: error rates hold, differences are found.
 
-Answers pass the real split, and of each key one in each section is counted, as
-`components.rollout.store.evidence_writer` does.
+Answers pass the real traffic split, and one answer of each key in each section is evidence, as
+`components.rollout.store.evidence_writer` counts them. Only the check `errors` is judged, at the evidence that it needs
+among all six checks.
 """
 
 from math import comb
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from sizes import SIZES
 
-from components.config.rollout import RolloutConfig
-from components.rollout.policy.checks import run_checks
+from components.config.rollout import ROLLOUT_CHECKS, RolloutConfig
+from components.rollout.policy.checks import judge_check, run_checks
+from components.rollout.policy.strata import build_strata
 from components.rollout.policy.traffic_split import assign_arm
 from components.rollout.types import Exposure, Observation
 
@@ -21,104 +23,114 @@ STEPS = ((0, 0.05, 0.0), (60, 0.25, 0.05), (150, 0.5, 0.25))
 RUNS = 150
 
 
-def odds(rates, ratio):
+def change_odds(rates, ratio):
+    """Rates whose odds are `ratio` times those of `rates`."""
     return ratio * rates / (1 - rates + ratio * rates)
 
 
-def trial(generator, number, rates, answers, ratio, steps=STEPS):
-    """Each user is answered so often, at random; returns (evidence, all answers as if each were evidence)."""
-    at = np.sort(generator.integers(0, MINUTES, (len(rates), answers)), axis=1)
-    chance = generator.random(at.shape)
-    counts = {}
-    for step, (first, share, before) in enumerate(steps):
-        until = steps[step + 1][0] if step + 1 < len(steps) else MINUTES
-        exposure = Exposure(f"{number}", share, False, before, share_started_s=60 + first)
-        for user, rate in enumerate(rates):
-            arm, ticket = assign_arm("acme", f"user-{user}", exposure)
-            here = np.flatnonzero((at[user] >= first) & (at[user] < until))
-            bad = chance[user, here] < (odds(rate, ratio) if arm == "challenger" else rate)
-            for place, (minute, wrong) in enumerate(zip(at[user, here].tolist(), bad.tolist(), strict=True)):
-                for way in range(2 if place == 0 and ticket else 1):
-                    sums = counts.setdefault((exposure.share_started_s, minute, arm, way), [0, 0])
-                    sums[0] += 1
-                    sums[1] += wrong
-    every, evidence = (
-        [
-            Observation(
-                tenant="acme", version="2", arm=arm, minute=minute, section=section, requests=requests, errors=errors
-            )
-            for (section, minute, arm, kind), (requests, errors) in sorted(counts.items())
-            if kind == way
-        ]
-        for way in range(2)
-    )
-    return evidence, every
+def simulate_trial(generator, number, rates, answers, ratio, steps=STEPS):
+    """Answer each user so often, at random times; returns (evidence, all answers as if each were evidence)."""
+    minutes = np.sort(generator.integers(0, MINUTES, (len(rates), answers)), axis=1)
+    chances = generator.random(minutes.shape)
+    step_of = np.searchsorted([first for first, _, _ in steps], minutes, side="right") - 1
+    exposures = [Exposure(f"{number}", share, False, before, 60 + first) for first, share, before in steps]
+    evidence, every_answer = {}, {}
+    for user, rate in enumerate(rates):
+        bad_rates = {"champion": rate, "challenger": change_odds(rate, ratio)}
+        previous = None
+        for minute, chance, step in zip(
+            *(column[user].tolist() for column in (minutes, chances, step_of)), strict=True
+        ):
+            is_first = step != previous
+            if is_first:
+                previous = step
+                arm, ticket = assign_arm("acme", f"user-{user}", exposures[step])
+            for counts in (every_answer, evidence) if is_first and ticket else (every_answer,):
+                sums = counts.setdefault((exposures[step].share_started_s, minute, arm), [0, 0])
+                sums[0] += 1
+                sums[1] += chance < bad_rates[arm]
+    return make_observations(evidence), make_observations(every_answer)
 
 
-def alarms(generator, runs, rates_of, answers, ratio, false_alarm, which=0):
-    """How many of so many trials take the challenger back."""
+def make_observations(counts):
+    return [
+        Observation(
+            tenant="acme", version="2", arm=arm, minute=minute, section=section, requests=requests, errors=errors
+        )
+        for (section, minute, arm), (requests, errors) in sorted(counts.items())
+    ]
+
+
+def judge_errors(evidence, false_alarm=0.01):
     config = RolloutConfig(false_alarm=false_alarm)
-    found = (
-        run_checks(config, trial(generator, number, rates_of(), answers, ratio)[which])[0].says
-        for number in range(runs)
-    )
-    return sum(says == "worse" for says in found)
+    strata, needed = build_strata("errors", evidence), len(ROLLOUT_CHECKS) / false_alarm
+    return judge_check("errors", strata, config.margins.errors, config.tolerated, needed)
 
 
-def chance_of(alarms_, runs, rate):
-    """Of so many alarms or more, where each trial raises one at `rate`: the exact binomial tail."""
-    return sum(comb(runs, k) * rate**k * (1 - rate) ** (runs - k) for k in range(alarms_, runs + 1))
+def is_worse(evidence, false_alarm=0.01):
+    return judge_errors(evidence, false_alarm).says == "worse"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("ratio", [1.0, 1.5])
-def test_users_who_differ_raise_no_more_alarms_than_stated(ratio):
-    """Sixty users, sixty-four answers each; one in ten of the users is answered badly nearly always, by any version."""
+def compute_chance(alarms, runs, rate):
+    """The probability of so many alarms or more, where each trial raises one at `rate`: the exact binomial tail."""
+    return sum(comb(runs, k) * rate**k * (1 - rate) ** (runs - k) for k in range(alarms, runs + 1))
 
-    def run(which):
-        generator = np.random.default_rng(5)
-        return alarms(generator, RUNS, lambda: generator.beta(0.1, 0.9, 60), 64, ratio, 0.01, which)
 
-    assert chance_of(run(0), RUNS, 0.01) > 0.05
-    assert chance_of(run(1), RUNS, 0.01) < 1e-9, "counting every answer of a user would hold the rate too"
+def test_these_simulations_judge_as_a_trial_is_judged():
+    generator = np.random.default_rng(4)
+    evidence, _ = simulate_trial(generator, 0, generator.beta(0.1, 0.9, 60), 64, 20.0)
+    for false_alarm in (0.01, 0.2):
+        assert judge_errors(evidence, false_alarm) == run_checks(RolloutConfig(false_alarm=false_alarm), evidence)[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ratio", [1.0, 1.5])
-def test_nor_do_many_users_at_a_stated_rate_of_one_in_five(ratio):
-    generator = np.random.default_rng(6)
-    raised = alarms(generator, 100, lambda: generator.beta(0.5, 1.5, 400), 3, ratio, 0.2)
-    assert chance_of(raised, 100, 0.2) > 0.05
+def test_users_who_differ_raise_no_more_false_alarms_than_stated(ratio):
+    """60 users with 64 answers each; any version answers one user in ten badly nearly always."""
+    generator, alarms, alarms_by_every_answer = np.random.default_rng(5), 0, 0
+    for number in range(RUNS):
+        evidence, every_answer = simulate_trial(generator, number, generator.beta(0.1, 0.9, 60), 64, ratio)
+        alarms += is_worse(evidence)
+        alarms_by_every_answer += is_worse(every_answer)
+    assert compute_chance(alarms, RUNS, 0.01) > 0.05
+    assert compute_chance(alarms_by_every_answer, RUNS, 0.01) < 1e-9, "counting every answer would hold the rate too"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio", [1.0, 1.5])
+def test_many_users_raise_no_more_false_alarms_than_a_stated_rate_of_one_in_five(ratio):
+    generator, runs, alarms = np.random.default_rng(6), 100, 0
+    for number in range(runs):
+        evidence, _ = simulate_trial(generator, number, generator.beta(0.5, 1.5, 400), 3, ratio)
+        alarms += is_worse(evidence, 0.2)
+    assert compute_chance(alarms, runs, 0.2) > 0.05
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rate", "worse", "share", "users"), SIZES)
 def test_a_real_difference_is_found_within_the_stated_number_of_users(rate, worse, share, users):
-    """Users come one after the other, each with rates of his own; what he is answered after the first plays no part."""
+    """One user a minute, each with a rate of bad answers of its own; only a user's first answer counts."""
     generator, runs = np.random.default_rng(3), 40
 
     def is_found(number):
-        exposure, seen = Exposure(f"{number}", share, False, share_started_s=60), []
-        for user in range(users):
-            arm, ticket = assign_arm("acme", f"user-{user}", exposure)
-            mean = worse if arm == "challenger" else rate
-            bad = generator.random() < generator.beta(2 * mean, 2 * (1 - mean))
-            assert ticket is not None
-            seen.append(
-                Observation(tenant="acme", version="2", arm=arm, minute=user, section=60, requests=1, errors=int(bad))
-            )
-        return run_checks(RolloutConfig(), seen)[0].says == "worse"
+        exposure = Exposure(f"{number}", share, False, share_started_s=60)
+        arms, tickets = zip(*(assign_arm("acme", f"user-{user}", exposure) for user in range(users)), strict=True)
+        assert None not in tickets
+        means = np.where(np.array(arms) == "challenger", worse, rate)
+        bad = generator.random(users) < generator.beta(2 * means, 2 * (1 - means))
+        answers = enumerate(zip(arms, bad.tolist(), strict=True))
+        return is_worse(make_observations({(60, user, arm): (1, int(is_bad)) for user, (arm, is_bad) in answers}))
 
     assert sum(map(is_found, range(runs))) >= 0.9 * runs
 
 
-# docs/rollout.md states these: of a tenant whose users are always the same, each step draws anew.
-DEFAULTS = ((0, 0.05, 0.0), (60, 0.25, 0.05), (150, 1.0, 0.25))
+# docs/rollout.md states these: each step randomises again the users of a tenant whose users are always the same.
+DEFAULT_STEPS = ((0, 0.05, 0.0), (60, 0.25, 0.05), (150, 1.0, 0.25))
 POOLS = [
     # rate of the champion, of the challenger, users, steps
-    (0.01, 0.50, 100, DEFAULTS),
-    (0.05, 0.50, 200, DEFAULTS),
-    (0.10, 0.30, 1500, DEFAULTS),
+    (0.01, 0.50, 100, DEFAULT_STEPS),
+    (0.05, 0.50, 200, DEFAULT_STEPS),
+    (0.10, 0.30, 1500, DEFAULT_STEPS),
     (0.01, 0.50, 60, STEPS),
 ]
 
@@ -128,5 +140,5 @@ POOLS = [
 def test_a_real_difference_is_found_among_users_who_stay(rate, worse, users, steps):
     generator, runs = np.random.default_rng(9), 40
     ratio = worse / (1 - worse) * (1 - rate) / rate
-    trials = (trial(generator, number, np.full(users, rate), 10, ratio, steps)[0] for number in range(runs))
-    assert sum(run_checks(RolloutConfig(), evidence)[0].says == "worse" for evidence in trials) >= 0.9 * runs
+    trials = (simulate_trial(generator, number, np.full(users, rate), 10, ratio, steps)[0] for number in range(runs))
+    assert sum(map(is_worse, trials)) >= 0.9 * runs

@@ -1,4 +1,4 @@
-"""Who was champion before today's, from lines of a ledger."""
+"""A tenant's former champions, from entries of its ledger."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from components.rollout.policy.former_champions import list_former_champions
 from components.rollout.types import LedgerEntry
 
 
-def lines(*moves):
+def make_entries(*moves):
     return [
         LedgerEntry(tenant="acme", by="ada", action=action, from_version=old, to_version=new)
         for action, old, new in moves
@@ -14,7 +14,7 @@ def lines(*moves):
 
 
 @pytest.mark.parametrize(
-    ("moves", "found"),
+    ("moves", "former"),
     [
         ([], []),
         ([("promote", "", "1")], []),
@@ -32,5 +32,5 @@ def lines(*moves):
         ([("promote", "1", "2"), ("pin", "2", "2"), ("pause", "3", "3"), ("unpin", "2", "2")], ["1"]),
     ],
 )
-def test_the_champions_before(moves, found):
-    assert list_former_champions(lines(*moves)) == found
+def test_former_champions_are_listed_latest_first(moves, former):
+    assert list_former_champions(make_entries(*moves)) == former

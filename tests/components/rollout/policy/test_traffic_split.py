@@ -1,4 +1,4 @@
-"""The split: sticky, growing only one way, as large as was asked for, and independent between trials and tenants."""
+"""The traffic split is sticky, grows in one direction, has the right size, and differs between trials and tenants."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ def test_a_growing_share_only_moves_keys_to_the_challenger(tenant, key, salt, on
 
 
 @given(tenant=st.text(max_size=8), key=st.text(max_size=40), salt=st.text(max_size=4))
-def test_nobody_at_no_share_and_everybody_at_the_whole(tenant, key, salt):
+def test_a_share_of_0_is_no_key_and_a_share_of_1_is_every_key(tenant, key, salt):
     assert choose_arm(tenant, key, 0.0, salt) == "champion"
     assert choose_arm(tenant, key, 1.0, salt) == "challenger"
 
@@ -25,11 +25,11 @@ def test_nobody_at_no_share_and_everybody_at_the_whole(tenant, key, salt):
 def test_the_share_is_met_within_four_standard_deviations():
     count = 20_000
     for share in (0.01, 0.05, 0.25, 0.5):
-        met = sum(choose_arm("acme", f"user-{number}", share, "3") == "challenger" for number in range(count))
-        assert abs(met - share * count) < 4 * (count * share * (1 - share)) ** 0.5
+        drawn = sum(choose_arm("acme", f"user-{number}", share, "3") == "challenger" for number in range(count))
+        assert abs(drawn - share * count) < 4 * (count * share * (1 - share)) ** 0.5
 
 
-def test_trials_and_tenants_draw_other_keys():
+def test_trials_and_tenants_select_different_keys():
     keys = [f"user-{number}" for number in range(4_000)]
 
     def drawn(tenant, salt):
@@ -40,12 +40,12 @@ def test_trials_and_tenants_draw_other_keys():
         assert abs(len(first & other) - 250) < 4 * (4_000 / 16 * 15 / 16) ** 0.5
 
 
-def test_a_key_stands_where_it_stood_in_every_process():
+def test_a_key_has_the_same_arm_in_every_process():
     answers = [choose_arm("acme", key, 0.5, "3") for key in ("ada", "bob", "cleo")]
     assert answers == ["champion", "challenger", "challenger"]
 
 
-def test_whom_the_champion_has_answered_is_drawn_anew_and_whom_the_challenger_has_is_no_evidence():
+def test_a_larger_share_randomises_the_champion_s_users_again_and_no_others():
     first, later = (
         Exposure("3", 0.2, False, share_started_s=60),
         Exposure("3", 0.5, False, previous_share=0.2, share_started_s=120),
@@ -59,12 +59,12 @@ def test_whom_the_champion_has_answered_is_drawn_anew_and_whom_the_challenger_ha
     assert abs(moved - 0.375 * len(again)) < 4 * (len(again) * 0.375 * 0.625) ** 0.5
 
 
-def test_requests_of_nobody_are_drawn_each_by_itself():
+def test_requests_without_a_user_are_randomised_one_by_one():
     exposure, count = Exposure("3", 0.5, False, share_started_s=60), 4_000
     draws = [assign_arm("acme", None, exposure) for _ in range(count)]
     assert abs(sum(drawn == "challenger" for drawn, _ in draws) - count / 2) < 4 * (count / 4) ** 0.5
     assert {ticket for _, ticket in draws} == {EvidenceTicket(60, None)}
 
 
-def test_nothing_is_evidence_of_a_share_that_nobody_dates():
+def test_answers_of_a_share_with_unknown_start_are_no_evidence():
     assert assign_arm("acme", "ada", Exposure("3", 0.5, False))[1] is None

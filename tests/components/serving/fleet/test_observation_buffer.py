@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 import sqlalchemy as sql
-from seen import observed
+from observations import read_observations
 
 from components.rollout.store.database import open_database_url
 from components.rollout.store.tables import COUNTED_KEYS
@@ -24,7 +24,10 @@ def answer(minute, tenant="acme", **counts):
 
 
 def minutes(database, *, evidence=False):
-    return [(one.minute, one.requests) for one in observed(database, "acme", ["1"], 1, 2**31 - 1, evidence=evidence)]
+    return [
+        (one.minute, one.requests)
+        for one in read_observations(database, "acme", ["1"], 1, 2**31 - 1, evidence=evidence)
+    ]
 
 
 def break_(database):
@@ -126,4 +129,4 @@ def test_a_tenant_that_is_forgotten_while_a_write_fails_does_not_come_back(datab
     mend(database)
     asyncio.run(watch.flush())
     assert minutes(database) == minutes(database, evidence=True) == []
-    assert [one.requests for one in observed(database, "birch", ["1"], 1, 2, evidence=False)] == [1]
+    assert [one.requests for one in read_observations(database, "birch", ["1"], 1, 2, evidence=False)] == [1]

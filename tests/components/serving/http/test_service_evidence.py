@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 import sqlalchemy as sql
-from seen import observed
+from observations import read_observations
 
 from components.registry.mlflow.versions import CHALLENGER
 from components.rollout.store.feedback import read_corrections
@@ -25,7 +25,7 @@ def expose(service, share, *, shadow=False, before=0.0, since=60):
 
 async def seen_of(service, *, evidence=True):
     await service.observation_buffer.flush()
-    return observed(service.database, "alder", ["1", "2"], 1, 2**31 - 1, evidence=evidence)
+    return read_observations(service.database, "alder", ["1", "2"], 1, 2**31 - 1, evidence=evidence)
 
 
 async def sums_of(service, *, evidence=True):

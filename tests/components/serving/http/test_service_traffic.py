@@ -2,7 +2,7 @@
 
 import asyncio
 
-from seen import observed
+from observations import read_observations
 
 from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION
@@ -19,7 +19,7 @@ def expose(service, share, mode):
 
 
 def seen_of(database):
-    return observed(database, "alder", ["1", "2"], 0, 10**9)
+    return read_observations(database, "alder", ["1", "2"], 0, 10**9)
 
 
 async def until(condition):

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from seen import observed
+from observations import read_observations
 
 from components.errors import DataError, RegistryError
 from components.registry.mlflow.versions import CHALLENGER
@@ -21,7 +21,7 @@ def expose(service, shadow=False):
 
 async def seen_of(service):
     await service.observation_buffer.flush()
-    seen = observed(service.database, "alder", ["1", "2"], 0, 2**31 - 1)
+    seen = read_observations(service.database, "alder", ["1", "2"], 0, 2**31 - 1)
     return {(one.arm, one.version): (one.requests, one.errors) for one in seen}
 
 
@@ -149,7 +149,7 @@ def test_an_opinion_counts_once_however_often_it_is_said(ask):
         for index in (0, 0, 0, 1):
             said = await client.post("/v1/feedback", json={"id": name, "index": index, "rating": 0})
             assert said.status_code == 200
-        return sum(one.disliked for one in observed(service.database, "alder", ["1"], 0, 2**31 - 1))
+        return sum(one.disliked for one in read_observations(service.database, "alder", ["1"], 0, 2**31 - 1))
 
     assert ask(talk) == 2
 
@@ -188,7 +188,7 @@ def test_an_answer_as_short_as_its_caller_asked_is_not_over_long(ask, fleet, mon
     async def talk(client, service):
         await client.post("/v1/completions", json={**PROMPT, **tokens})
         await service.observation_buffer.flush()
-        return observed(service.database, "alder", ["1"], 0, 2**31 - 1)
+        return read_observations(service.database, "alder", ["1"], 0, 2**31 - 1)
 
     (one,) = ask(talk)
     assert (one.requests, one.over_long) == (1, over_long)

@@ -1,7 +1,7 @@
 """Callers' corrections become drops, once, behind what waits there."""
 
 import pytest
-from seen import observed
+from observations import read_observations
 
 from components.data.schema import read_split
 from components.errors import DataError
@@ -30,7 +30,7 @@ def test_corrections_are_delivered_once_and_counted(make_fleet, write_lines, cap
     limits = fleet.workspace.params.data
     assert [(one.source, one.references) for one in read_split(path, limits)] == [("a", ("b",)), ("c", ("d",))]
     assert read_split(path.parents[1] / "birch" / "train.jsonl", limits)[0].source == "é"
-    seen = observed(database, "acme", ["2"], 0, 2**31 - 1)
+    seen = read_observations(database, "acme", ["2"], 0, 2**31 - 1)
     assert (sum(one.liked for one in seen), sum(one.disliked for one in seen)) == (1, 3)
 
 

@@ -1,4 +1,4 @@
-"""What serving saw, read back from the rollout's database as observations."""
+"""Reads observations back from the rollout's database."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,15 +12,15 @@ from components.storage.database import Database
 _KEY = ("tenant", "version", "arm", "minute", "section")
 
 
-def observed(
+def read_observations(
     database: Database, tenant: str, versions: Sequence[str], since: int, until: int, *, evidence: bool = False
 ) -> list[Observation]:
-    """What was seen of a tenant's versions from minute `since` to before `until`, in the order of sections and time.
+    """Return a tenant's observations from minute `since` to before `until`, in order of sections and time.
 
-    All answers, or with `evidence` those that are evidence. Raises WorkspaceError.
+    Of all answers; with `evidence`, only of evidence. Raises WorkspaceError.
     """
-    with database.connect(f"what serving saw of {tenant}") as connection:
-        cells, slow = (
+    with database.connect(f"the observations of {tenant}") as connection:
+        counts, latencies = (
             connection.execute(
                 sql.select(table)
                 .where(table.c.tenant == tenant, table.c.version.in_(list(versions)))
@@ -33,13 +33,13 @@ def observed(
             for table in (OBSERVATIONS, LATENCIES)
         )
     buckets: dict[tuple[Any, ...], dict[int, int]] = {}
-    for row in slow:
-        buckets.setdefault(_key_of(row), {})[row["bucket"]] = row["answers"]
+    for row in latencies:
+        buckets.setdefault(_get_key(row), {})[row["bucket"]] = row["answers"]
     return [
-        Observation(**{str(name): value for name, value in row.items()}, latencies=buckets.get(_key_of(row), {}))
-        for row in cells
+        Observation(**{str(name): value for name, value in row.items()}, latencies=buckets.get(_get_key(row), {}))
+        for row in counts
     ]
 
 
-def _key_of(row: Mapping[Any, Any]) -> tuple[Any, ...]:
+def _get_key(row: Mapping[Any, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in _KEY)
