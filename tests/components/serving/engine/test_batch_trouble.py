@@ -2,9 +2,6 @@
 
 import asyncio
 import itertools
-import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from memory_limit import run_program
 
 from components.config import TrainConfig
 from components.errors import BaseModelError
@@ -210,27 +208,30 @@ def test_rows_whose_step_is_too_large_together_go_on_in_parts(
     assert [joined(pieces) for pieces in found] == expected
 
 
-def _limited(*arguments: int) -> Any:
-    command = [sys.executable, str(Path(__file__).with_name("limited_memory.py")), *map(str, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+SHORT = range(20, 51)
+
+
+@pytest.fixture(scope="module")
+def limited() -> list[dict[str, Any]]:
+    """The results of long and short rows in 12 MiB, and of one long row with many short ones; one process for both."""
+    cases = [(12, 1500, 1400, 1300, 60, 50, 40), (1000, 900, *SHORT)]
+    program = Path(__file__).with_name("limited_serving.py")
+    results: list[dict[str, Any]] = run_program(program, *(",".join(map(str, case)) for case in cases))
+    return results
 
 
 @pytest.mark.slow
-def test_where_memory_is_short_rows_that_hold_much_end_and_the_others_are_answered() -> None:
-    rows = _limited(26, 3500, 3400, 3300, 60, 50, 40)["rows"]
-    long = [rows.pop(name) for name in ("3500", "3400", "3300")]
+def test_where_memory_is_short_rows_that_hold_much_end_and_the_others_are_answered(limited: Any) -> None:
+    rows = dict(limited[0]["rows"])
+    long = [rows.pop(name) for name in ("1500", "1400", "1300")]
     assert rows == dict.fromkeys(["60", "50", "40"], True)
-    told = [one for one in long if one is not True]
-    assert told
-    assert all("memory for one more row" in one for one in told)
+    errors = [one for one in long if one is not True]
+    assert errors
+    assert all("memory for one more row" in one for one in errors)
 
 
 @pytest.mark.slow
-def test_a_long_row_beside_short_ones_takes_memory_for_itself_alone() -> None:
-    short = range(20, 51)
-    told = _limited(1000, 900, *short)
-    assert told["rows"] == dict.fromkeys(["900", *map(str, short)], True)
-    needed = sum(-(-(length + 4) // BLOCK_COLUMNS) for length in (900, *short))
-    assert told["blocks"] <= 1.25 * needed
+def test_a_long_row_beside_short_ones_takes_memory_for_itself_alone(limited: Any) -> None:
+    assert limited[1]["rows"] == dict.fromkeys(["900", *map(str, SHORT)], True)
+    needed = sum(-(-(length + 4) // BLOCK_COLUMNS) for length in (900, *SHORT))
+    assert limited[1]["blocks"] <= 1.25 * needed
