@@ -1,15 +1,16 @@
-"""A cycle, and a removal, against a real `mlflow server` on localhost."""
+"""A cycle, and the removal of a tenant, on a real `mlflow server`."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 import requests
 from mlflow import MlflowClient
+from waiting import LIMIT_S, wait_until
 
 from components.registry.mlflow.runs import RunLog
 from components.rollout.store.ledger import read_history
@@ -20,7 +21,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, empty_mlflow):
+    """The URL of a server with an empty database."""
+    shutil.copy(empty_mlflow, tmp_path / "server.db")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -33,17 +36,20 @@ def server(tmp_path, monkeypatch):
         start_new_session=True,
     )
     uri = f"http://127.0.0.1:{port}"
+
+    def is_ready():
+        assert process.poll() is None, "the server has ended"
+        try:
+            return requests.get(f"{uri}/health", timeout=5).ok
+        except requests.RequestException:
+            return False
+
     try:
-        for _ in range(240):
-            try:
-                if requests.get(f"{uri}/health", timeout=1).ok:
-                    break
-            except requests.RequestException:
-                time.sleep(0.5)
+        wait_until(is_ready, "the MLflow server")
         yield uri
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(LIMIT_S)
 
 
 def test_a_trial_and_a_removal_over_http(server, make_fleet, monkeypatch, tmp_path):
@@ -52,13 +58,13 @@ def test_a_trial_and_a_removal_over_http(server, make_fleet, monkeypatch, tmp_pa
     fleet.client = MlflowClient(tracking_uri=server)
     for tenant in ("alder", "birch"):
         fleet.register(tenant, 2)
-        fleet.move(tenant, champion="1", challenger="2")
-    rolled, troubles = run_cycle(fleet.workspace)
-    assert summarize_cycle(rolled, troubles) == "2 moved in MLflow, 2 promoted"
-    assert fleet.aliases("alder") == {"champion": "2"}
+        fleet.set_aliases(tenant, champion="1", challenger="2")
+    results, failures = run_cycle(fleet.workspace)
+    assert summarize_cycle(results, failures) == "2 moved in MLflow, 2 promoted"
+    assert fleet.read_aliases("alder") == {"champion": "2"}
     assert manual.roll_back(fleet.workspace, "alder", "1", by="ada") == ("2", "1")
-    moved = [(one.by, one.action) for one in read_history(fleet.workspace.database, "alder")]
-    assert moved == [("mlflow", "challenge"), ("rollout", "promote"), ("ada", "rollback")]
+    moves = [(one.by, one.action) for one in read_history(fleet.workspace.database, "alder")]
+    assert moves == [("mlflow", "challenge"), ("rollout", "promote"), ("ada", "rollback")]
 
     registry = fleet.workspace.registry
     (tmp_path / "report.json").write_text("{}")
@@ -72,8 +78,12 @@ def test_a_trial_and_a_removal_over_http(server, make_fleet, monkeypatch, tmp_pa
     assert len(registry.find_remaining("birch")) == 4
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{tmp_path}/server.db")
     registry = fleet.workspace.registry
-    read = {tenant: version.version for tenant, version in registry.poll_aliased("champion")["champion"].items()}
-    assert read == {tenant: version.version for tenant, version in registry.find_champions().items()} == {"birch": "2"}
+    champions = {tenant: version.version for tenant, version in registry.poll_aliased("champion")["champion"].items()}
+    assert (
+        champions
+        == {tenant: version.version for tenant, version in registry.find_champions().items()}
+        == {"birch": "2"}
+    )
     registry.remove("alder")
     assert registry.find_remaining("alder") == []
     assert len(registry.find_remaining("birch")) == 4

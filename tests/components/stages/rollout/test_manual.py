@@ -1,4 +1,4 @@
-"""What a person does to a tenant's rollout: promote, roll back, pause, pin; MLflow on sqlite."""
+"""Manual commands: promote, roll back, pause and pin, on a real MLflow on SQLite."""
 
 import pytest
 
@@ -7,34 +7,34 @@ from components.stages.rollout import manual
 from components.stages.rollout.cycle import summarize_cycle
 
 
-def test_by_hand(fleet):
+def test_manual_moves_take_effect_and_are_recorded(fleet):
     fleet.register("alder", 2)
-    fleet.release("cedar")
+    fleet.roll_out("cedar")
     manual.promote(fleet.workspace, "alder", "1", by="ada")
     with pytest.raises(RegistryError, match="a trial of alder"):
         manual.hold(fleet.workspace, "alder", "pause", by="ada")
-    fleet.move("alder", challenger="2")
-    fleet.roll()
-    fleet.serve("alder", range(fleet.minute + 5, fleet.minute + 50), {"requests": 20}, {"requests": 2})
+    fleet.set_aliases("alder", challenger="2")
+    fleet.run_cycle()
+    fleet.add_observations("alder", 50, {"requests": 20}, {"requests": 2})
     manual.hold(fleet.workspace, "alder", "pause", by="ada")
     manual.hold(fleet.workspace, "alder", "pause", by="bob")
-    assert "1 waiting" in summarize_cycle(*fleet.roll(2.0))
+    assert "1 waiting" in summarize_cycle(*fleet.run_cycle(2.0))
     manual.hold(fleet.workspace, "alder", "resume", by="ada")
-    assert "1 advanced" in summarize_cycle(*fleet.roll(2.0))
+    assert "1 advanced" in summarize_cycle(*fleet.run_cycle(2.0))
     assert manual.roll_back(fleet.workspace, "alder", by="ada") == ("2", "1")
-    assert fleet.aliases("alder") == {"champion": "1"}
+    assert fleet.read_aliases("alder") == {"champion": "1"}
 
     manual.hold(fleet.workspace, "alder", "pin", by="ada")
     for move in (manual.promote, manual.roll_back):
         with pytest.raises(RegistryError, match=r"version \d is pinned"):
             move(fleet.workspace, "alder")
-    assert fleet.release("alder") == {}
-    assert fleet.aliases("alder") == {"champion": "1"}
+    assert fleet.roll_out("alder") == {}
+    assert fleet.read_aliases("alder") == {"champion": "1"}
     manual.hold(fleet.workspace, "alder", "unpin", by="ada")
     assert manual.promote(fleet.workspace, "alder", by="ada").version == "3"
     assert manual.roll_back(fleet.workspace, "alder", to="2", by="ada") == ("3", "2")
     assert manual.roll_back(fleet.workspace, "alder", by="ada") == ("2", "1")
-    assert fleet.told("alder") == [
+    assert fleet.list_moves("alder") == [
         ("ada", "promote", "", "1"),
         ("mlflow", "challenge", "1", "2"),
         ("ada", "pause", "2", "2"),
@@ -47,48 +47,49 @@ def test_by_hand(fleet):
         ("ada", "rollback", "3", "2"),
         ("ada", "rollback", "2", "1"),
     ]
-    assert summarize_cycle(*fleet.roll()) == "no trials"
+    assert summarize_cycle(*fleet.run_cycle()) == "no trials"
 
 
-def test_what_a_person_did_in_mlflow_just_before_a_command_is_not_lost(fleet):
+def test_aliases_moved_in_mlflow_just_before_a_command_are_recorded_first(fleet):
     fleet.register("alder", 2)
-    fleet.move("alder", champion="1")
-    fleet.roll()
-    fleet.move("alder", champion="2", challenger="3")
+    fleet.set_aliases("alder", champion="1")
+    fleet.run_cycle()
+    fleet.set_aliases("alder", champion="2", challenger="3")
     manual.hold(fleet.workspace, "alder", "pause", by="ada")
     manual.hold(fleet.workspace, "alder", "resume", by="ada")
-    assert "1 waiting" in summarize_cycle(*fleet.roll(0.1))
-    assert fleet.aliases("alder") == {"champion": "2", "challenger": "3"}
-    assert fleet.exposed() == {"alder": ("3", 0.1, False)}
-    assert fleet.told("alder")[:2] == [("mlflow", "promote", "1", "2"), ("mlflow", "challenge", "2", "3")]
+    assert "1 waiting" in summarize_cycle(*fleet.run_cycle(0.1))
+    assert fleet.read_aliases("alder") == {"champion": "2", "challenger": "3"}
+    assert fleet.list_exposures() == {"alder": ("3", 0.1, False)}
+    assert fleet.list_moves("alder")[:2] == [("mlflow", "promote", "1", "2"), ("mlflow", "challenge", "2", "3")]
 
 
-def test_a_rollback_brings_back_the_champion_before_and_none_that_was_rolled_back(fleet):
+def test_a_rollback_restores_the_champion_before_and_never_one_that_was_rolled_back(fleet):
     fleet.register("alder", 4)
-    place = fleet.workspace
-    manual.promote(place, "alder", "3", by="ada")
-    manual.promote(place, "alder", "4", by="ada")
-    assert manual.roll_back(place, "alder", by="ada") == ("4", "3")
-    manual.promote(place, "alder", "5", by="ada")
-    assert manual.roll_back(place, "alder", by="ada") == ("5", "3")
+    workspace = fleet.workspace
+    manual.promote(workspace, "alder", "3", by="ada")
+    manual.promote(workspace, "alder", "4", by="ada")
+    assert manual.roll_back(workspace, "alder", by="ada") == ("4", "3")
+    manual.promote(workspace, "alder", "5", by="ada")
+    assert manual.roll_back(workspace, "alder", by="ada") == ("5", "3")
     with pytest.raises(RegistryError, match="a champion of alder before version 3"):
-        manual.roll_back(place, "alder", by="ada")
-    manual.promote(place, "alder", "5", by="ada")
-    manual.promote(place, "alder", "2", by="ada")
+        manual.roll_back(workspace, "alder", by="ada")
+    manual.promote(workspace, "alder", "5", by="ada")
+    manual.promote(workspace, "alder", "2", by="ada")
     fleet.client.delete_model_version("prefix-alder", "5")
-    assert manual.roll_back(place, "alder", by="ada") == ("2", "3")
+    assert manual.roll_back(workspace, "alder", by="ada") == ("2", "3")
 
 
 @pytest.mark.parametrize("move", ["rollback", "promote"])
-def test_a_challenger_that_another_version_s_move_ends_is_not_tried_again(fleet, move):
+def test_a_challenger_whose_trial_another_version_ended_is_not_tried_again(fleet, move):
     fleet.register("alder", 2)
     manual.promote(fleet.workspace, "alder", "1", by="ada")
-    assert fleet.release("alder") == {}
-    assert fleet.aliases("alder") == {"champion": "1", "challenger": "3"}
-    manual.roll_back(fleet.workspace, "alder", to="2", by="ada") if move == "rollback" else manual.promote(
-        fleet.workspace, "alder", "2", by="ada"
-    )
-    assert fleet.release("alder") == {}
-    assert fleet.aliases("alder") == {"champion": "2"}
+    assert fleet.roll_out("alder") == {}
+    assert fleet.read_aliases("alder") == {"champion": "1", "challenger": "3"}
+    if move == "rollback":
+        manual.roll_back(fleet.workspace, "alder", to="2", by="ada")
+    else:
+        manual.promote(fleet.workspace, "alder", "2", by="ada")
+    assert fleet.roll_out("alder") == {}
+    assert fleet.read_aliases("alder") == {"champion": "2"}
     manual.promote(fleet.workspace, "alder", "3", by="ada")
     assert "taken_back" not in fleet.client.get_model_version("prefix-alder", "2").tags
