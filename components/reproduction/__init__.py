@@ -1,1 +1,1 @@
-"""The paper's experiments as commands: protocols, presets, cells that resume, tables and figures. Knows no registry."""
+"""The paper's experiments as commands: protocols, presets, resumable cells, tables and figures. Knows no registry."""

@@ -1,8 +1,8 @@
-"""A cell: one training (or none) and one scored decoding; its key, and its result as one JSON file.
+"""A cell is one training (or none) and one scored decoding; this module has its key and its result as a JSON file.
 
-A cell says all that decides its result, by digests where content decides, and nothing of where the content lies. So its
-key names the result: whoever asks for the same cell again, in the same or another experiment, finds it. A result is
-written whole or not at all. Knows no experiment and does no work.
+A cell contains everything that determines its result, with digests in place of contents and paths. Its key therefore
+identifies the result: the same cell, in the same or in another experiment, finds the result that exists. Knows no
+experiment; does not train, decode or score.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from components.errors import WorkspaceError
 from components.storage.atomic_files import write_atomic
 
 PROTOCOL = 1
-"""Rises when the same cell would be measured in another way; results of another protocol are not read."""
+"""Incremented when cells are measured in another way; results of another protocol are not used."""
 
 Slicing = Literal["data", "length"]
 
@@ -27,7 +27,7 @@ class _FrozenModel(BaseModel):
 
 
 class DecodingSettings(_FrozenModel):
-    """How a cell decodes; the fields of `components.model.decoding.Decoding` that the paper's protocols set."""
+    """The fields of `components.model.decoding.Decoding` that the paper's protocols set."""
 
     num_beams: int
     max_new_tokens: int
@@ -37,41 +37,41 @@ class DecodingSettings(_FrozenModel):
 
 
 class Cell(_FrozenModel):
-    """Everything that decides one result."""
+    """Everything that determines one result."""
 
     protocol: int
     base_digest: str
     data_digest: str
     train: TrainConfig | None
-    """None: the base alone."""
+    """None: the base without any training."""
     size: int | None = None
-    """Training examples of a low-data sample; None for all."""
+    """Training examples in a low-data sample; None: all examples, no sample."""
     sample: int | None = None
     largest: int | None = None
-    """The length of the stretch that a sample is the head of, which decides where samples lie."""
+    """The largest sample size of the request, on which the position of a sample in the data depends."""
     decoding: DecodingSettings
     inputs: int | None
-    """So many evenly spaced test inputs are scored; None for all."""
+    """Number of evenly spaced test inputs that are scored; None: all."""
     max_source_tokens: int | None
     suite: str
     slicing: Slicing = "data"
 
     @property
     def key(self) -> str:
-        """What names the result: 32 hex digits of SHA-256 over what is set otherwise than by default.
+        """The identifier of the result: 32 hex digits of SHA-256 over all settings that differ from their default.
 
-        So a setting that is added later, with a default that changes nothing, leaves the results that are there.
+        A setting that is added later, with a default that changes nothing, therefore keeps the existing results valid.
         """
         return _compute_digest(self.model_dump(mode="json", exclude_defaults=True))[:32]
 
     @property
     def run_key(self) -> str:
-        """What names a training that may be resumed: SHA-256 over everything."""
+        """The identifier of a training run to resume: SHA-256 over all settings."""
         return _compute_digest(self.model_dump(mode="json"))
 
     @property
     def seed(self) -> int:
-        """The training seed; 0 where nothing is trained."""
+        """The training seed; 0 if nothing is trained."""
         return self.train.seed if self.train else 0
 
 
@@ -81,7 +81,7 @@ def _compute_digest(values: dict[str, Any]) -> str:
 
 
 class MetricValue(_FrozenModel):
-    """One metric of one slice, in the units of the suite; the interval is a 95 % bootstrap over the inputs."""
+    """One metric on one slice, in the suite's unit, with a 95 % bootstrap interval over the inputs or None."""
 
     metric: str
     slice: str
@@ -93,51 +93,51 @@ class MetricValue(_FrozenModel):
 
 
 class CellResult(_FrozenModel):
-    """What one cell measured."""
+    """The measurements of one cell."""
 
     cell: Cell
     values: tuple[MetricValue, ...]
     trained: int
-    """Values trained and stored; 0 where nothing is trained."""
+    """Number of values trained and stored; 0 if nothing is trained."""
     steps: int
     best_step: int
     resumed_from: int = 0
-    """The step that an earlier, interrupted run had reached; 0 for one run from end to end."""
+    """The step that an earlier, interrupted run had reached; 0: not resumed."""
     validation_loss: float | None
     train_seconds: float
-    """Wall time of training, interrupted parts included, without encoding and loading."""
+    """Wall time of training including interrupted runs, without loading and encoding."""
     decode_seconds: float
     peak_train_mib: float
-    """Peak resident memory of the cell's own process to the end of training: interpreter, libraries, base, training."""
+    """Peak resident memory of the cell's process until the end of training: interpreter, libraries, base, training."""
     peak_mib: float
-    """The same to the end of decoding."""
+    """The same until the end of decoding."""
     peak_gpu_train_mib: float | None = None
-    """Peak of tensors on the GPU while training; None without one."""
+    """Peak memory of tensors on the GPU in training; None without a GPU."""
     peak_gpu_mib: float | None = None
     bounds: dict[str, tuple[int, int]] = {}
-    """Slices by length: least and greatest number of source tokens."""
+    """Slice by length -> (least, greatest) number of source tokens."""
     machine: str
 
 
 def make_result_path(folder: Path, cell: Cell) -> Path:
-    """Where a cell's result lies below an experiment's output folder."""
+    """Return the path of a cell's result in an experiment's output folder."""
     return folder / "cells" / f"{cell.key}.json"
 
 
 def write_result(folder: Path, result: CellResult) -> Path:
-    """Write a result, whole or not at all. Raises WorkspaceError when the disk does not take it."""
+    """Write a result atomically and return its path. Raises WorkspaceError if it cannot be written."""
     path = make_result_path(folder, result.cell)
     write_atomic(path, (result.model_dump_json(indent=1) + "\n").encode())
     return path
 
 
 def read_result(folder: Path, cell: Cell) -> CellResult | None:
-    """The result of exactly this cell, or None where it has not been measured.
+    """Read the result of exactly this cell; None if it has not been measured.
 
-    A result of another cell under this one's name is none of it, as when a default has changed since.
+    If the file holds another cell, for example because a default has changed since, the result is None too.
 
     Raises:
-        WorkspaceError: the file is there and is no result.
+        WorkspaceError: the file exists and is not a result.
     """
     path = make_result_path(folder, cell)
     try:
@@ -146,5 +146,7 @@ def read_result(folder: Path, cell: Cell) -> CellResult | None:
         return None
     except (OSError, ValidationError) as problem:
         got = f"{path}: {str(problem).splitlines()[0]}"
-        raise WorkspaceError("a cell's result", got, "delete the file; the cell is measured again") from None
+        raise WorkspaceError(
+            "the result of a cell", got, "delete the file; the next run measures the cell again"
+        ) from None
     return result if result.cell == cell else None

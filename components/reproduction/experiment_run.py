@@ -1,8 +1,8 @@
-"""Running a request: every cell without a result is measured, and after each the tables and the figure are written.
+"""Run an experiment: measure every cell that has no result, and write the tables and the figure after each.
 
-One cell that fails does not stop the others; it is told, left out of the tables, and tried again next time. Whatever
-ends the run, what has been measured is in the tables, and the next run goes on from there. Does not know how a cell is
-measured: that is handed in.
+A cell that fails does not stop the others: it is logged, left out of the tables, and tried again in the next run. When
+a run is interrupted, the tables contain all results so far and the next run continues from there. Does not know how a
+cell is measured: the caller passes the function.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,25 +23,25 @@ from components.stages.progress import log_info, log_warning
 from components.storage.atomic_files import hold_file_lock, write_atomic
 
 CellMeasurer = Callable[[CellJob, str], None]
-"""Measures a job's cell; the label is for progress. On return the cell's result lies in the job's folder."""
+"""(job, label for progress) -> None; on return the result of the job's cell is in the job's folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentOutcome:
-    """What a run leaves: its points with the results that there are, and what failed."""
+    """The points of a run with the results so far, and the cells that failed."""
 
     request: ExperimentRequest
     base: BaseFacts
     data: PublishedDataset
     points: tuple[TablePoint, ...]
     results: dict[str, CellResult]
-    """By the cells' keys."""
+    """Key of a cell -> its result."""
     failures: dict[str, str]
-    """Label of a cell -> why."""
+    """Label of a cell -> its error."""
 
     @property
     def missing_count(self) -> int:
-        """Cells without a result."""
+        """Number of cells without a result."""
         return sum(cell.key not in self.results for point in self.points for cell in point.cells)
 
 
@@ -54,15 +54,15 @@ def reproduce(
     write_files: Callable[[ExperimentOutcome, Path], list[Path]],
     measure_job: CellMeasurer = measure_in_subprocess,
 ) -> list[Path]:
-    """Measure what is missing and write the tables and the figure into `out`; the files written.
+    """Measure the missing cells, write the tables and the figure into `out` and return the paths of the files.
 
-    `read_facts` opens a base, `find_metrics` names what can be computed here of a suite, `write_files` writes tables
-    and figure.
+    `read_facts` reads the properties of a base, `find_metrics` returns the metrics of a suite that this machine can
+    compute, `write_files` writes the tables and the figure.
 
     Raises:
-        DataError, BaseModelError, ConfigError: nothing of the request can be run.
-        TrainingError: some cells failed; the others' results are in the tables.
-        WorkspaceError: another run works in `out`, or the disk does not take the files.
+        DataError, BaseModelError, ConfigError: the request cannot be run at all.
+        TrainingError: some cells failed; the results of the others are in the tables.
+        WorkspaceError: another run uses `out`, or a file cannot be written.
     """
     data = read_published_dataset(request.data, request.experiment.dataset_kinds)
     base = read_facts(request.base)
@@ -79,13 +79,13 @@ def reproduce(
         label, why = next(iter(outcome.failures.items()))
         wanted = f"all {outcome.missing_count + len(outcome.results)} results of {request.experiment.name}"
         raise TrainingError(
-            wanted, f"{len(outcome.failures)} failed, the first {label}: {why}", "mend it and run again"
+            wanted, f"{len(outcome.failures)} failed, the first {label}: {why}", "fix the cause and run again"
         )
     return written
 
 
 def read_base_facts(path: str) -> BaseFacts:
-    """Open a base, look at it and let it go again. Raises BaseModelError."""
+    """Load a base on the CPU and return its properties. Raises BaseModelError if it cannot be loaded."""
     from components.model.base.load import load_base
 
     base = load_base(BaseConfig(path=path), device="cpu")
@@ -94,7 +94,7 @@ def read_base_facts(path: str) -> BaseFacts:
 
 
 def find_computable_metrics(suite: str) -> frozenset[str]:
-    """The metrics of a suite that this machine can compute."""
+    """Return the metrics of a suite that this machine can compute."""
     from components.evaluation.suites import find_suite, find_unavailable_metrics
 
     return frozenset(find_suite(suite).variants) - {one.metric for one in find_unavailable_metrics(suite)}
@@ -114,7 +114,8 @@ def _measure_missing_cells(
                 todo[cell.key] = (point, cell)
     cells = {cell.key for point in outcome.points for cell in point.cells}
     log_info(
-        f"{request.experiment.name}: {len(cells)} results, {len(cells) - len(todo)} are there, {len(todo)} to measure"
+        f"{request.experiment.name}: {len(cells)} results, {len(cells) - len(todo)} measured before, "
+        f"{len(todo)} to measure"
     )
     for number, (point, cell) in enumerate(todo.values(), start=1):
         label = make_cell_label(point, cell)
@@ -128,20 +129,20 @@ def _measure_missing_cells(
             continue
         done = read_result(out, cell)
         if done is None:
-            raise AssertionError(f"{label} was measured and left no result")
+            raise AssertionError(f"{label} was measured without writing a result")
         outcome.results[cell.key] = done
         save()
-        took = f"trained in {done.train_seconds:.0f} s, " if done.steps else ""
+        training = f"trained in {done.train_seconds:.0f} s, " if done.steps else ""
         log_info(
-            f"  {_format_scores(done)}; {took}decoded in {done.decode_seconds:.0f} s, peak {done.peak_mib:.0f} MiB"
+            f"  {_format_scores(done)}; {training}decoded in {done.decode_seconds:.0f} s, peak {done.peak_mib:.0f} MiB"
         )
 
 
 def make_cell_label(point: TablePoint, cell: Cell) -> str:
-    """A cell in words: its row, what the experiment varies, its sample and seed."""
-    of = "" if point.x is None else f" {point.x}"
+    """Describe a cell by its row, the varied quantity, its sample and its seed."""
+    x = "" if point.x is None else f" {point.x}"
     sample = "" if cell.sample is None else f", sample {cell.sample + 1}"
-    return f"{point.label}{of}{sample}{f', seed {cell.seed}' if cell.train else ''}"
+    return f"{point.label}{x}{sample}{f', seed {cell.seed}' if cell.train else ''}"
 
 
 def _format_scores(result: CellResult) -> str:
@@ -150,6 +151,6 @@ def _format_scores(result: CellResult) -> str:
 
 @contextmanager
 def _lock_output_folder(out: Path) -> Iterator[None]:
-    with hold_file_lock(out / "work" / "lock", out, "wait, or name another --out"):
+    with hold_file_lock(out / "work" / "lock", out, "wait for it, or pass another --out"):
         write_atomic(out / "work" / ".gitignore", b"*\n")
         yield

@@ -1,7 +1,7 @@
-"""The figure of an experiment as PNG, drawn without any display.
+"""Draw the figure of an experiment as PNG, without a display.
 
-Measured points have 95 % intervals; what the paper prints are hollow diamonds. Knows the lines of a table; does not
-know how they were measured.
+Measured points have 95 % intervals; the paper's figures are hollow diamonds. Knows the lines of a table; does not know
+how they were measured.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,21 +44,21 @@ def _make_figure(width: float, height: float, columns: int, **more: Any) -> tupl
 
 
 def _draw_dots(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> Any:
-    """A row for every method, a panel for every metric or slice."""
+    """Draw a row for every method and a panel for every metric or slice."""
     metrics = find_main_metrics(outcome)
     parts = [part for part in ("seen", "unseen", ALL_SLICE) if lines[0].find_score(metrics[0], part)]
     panels = [(metric, part) for metric in metrics for part in parts]
     width, height = 3.0 + 3.4 * len(panels), 1.8 + 0.42 * len(lines)
     figure, all_axes = _make_figure(width, height, len(panels), sharey=True, sharex=len(metrics) == 1)
-    places = range(len(lines))
+    rows = range(len(lines))
     for axes, (metric, part) in zip(all_axes, panels, strict=True):
         scores = [line.find_score(metric, part) for line in lines]
-        _draw_points(axes, list(places), scores, "measured", "C0", horizontal=True)
-        printed = [(place, one.published) for place, one in zip(places, scores, strict=True) if one and one.published]
-        if printed:
+        _draw_points(axes, list(rows), scores, "measured", "C0", horizontal=True)
+        published = [(row, one.published) for row, one in zip(rows, scores, strict=True) if one and one.published]
+        if published:
             axes.plot(
-                [value for _, value in printed],
-                [place for place, _ in printed],
+                [value for _, value in published],
+                [row for row, _ in published],
                 color="C1",
                 label=_find_published_label(outcome),
                 **_PUBLISHED_STYLE,
@@ -68,14 +68,14 @@ def _draw_dots(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> Any:
             axes.set_xlim, [score for line in lines for part in parts if (score := line.find_score(metric, part))]
         )
         axes.grid(axis="x", alpha=0.3)
-    all_axes[0].set_yticks(list(places), [line.point.label for line in lines])
+    all_axes[0].set_yticks(list(rows), [line.point.label for line in lines])
     all_axes[0].invert_yaxis()
     _add_legend(figure, all_axes[0])
     return figure
 
 
 def _draw_curves(outcome: ExperimentOutcome, lines: Sequence[TableLine], label: str) -> Any:
-    """A curve for every method over what the experiment varies; in low data the gain beside it."""
+    """Draw a curve for every method over the varied quantity; for low data also a panel with the difference."""
     metric, gains = find_main_metrics(outcome)[0], compute_low_data_gains(outcome, lines)
     figure, all_axes = _make_figure(11 if gains else 7.5, 4.6, 2 if gains else 1)
     axes = all_axes[0]
@@ -83,13 +83,13 @@ def _draw_curves(outcome: ExperimentOutcome, lines: Sequence[TableLine], label: 
     for number, row in enumerate(dict.fromkeys(line.point.row for line in lines)):
         own = [line for line in lines if line.point.row == row]
         scores, shift = [line.find_score(metric) for line in own], 1.0 + 0.02 * number
-        where = [shift * (line.point.x or 0) for line in own]
-        _draw_points(axes, where, scores, own[0].point.label, f"C{number}", line="-")
-        printed = [(place, one.published) for place, one in zip(where, scores, strict=True) if one and one.published]
-        if printed:
-            places, values = zip(*printed, strict=True)
+        positions = [shift * (line.point.x or 0) for line in own]
+        _draw_points(axes, positions, scores, own[0].point.label, f"C{number}", line="-")
+        published = [(x, one.published) for x, one in zip(positions, scores, strict=True) if one and one.published]
+        if published:
+            xs, values = zip(*published, strict=True)
             axes.plot(
-                places,
+                xs,
                 values,
                 color=f"C{number}",
                 label=f"{own[0].point.label}, {_find_published_label(outcome)}",
@@ -123,7 +123,7 @@ def _draw_curves(outcome: ExperimentOutcome, lines: Sequence[TableLine], label: 
 
 
 def _draw_by_length(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> Any:
-    """A curve for every method over quarters of the inputs by length, a panel for every metric."""
+    """Draw a curve for every method over quarters of the inputs by length, and a panel for every metric."""
     metrics = find_main_metrics(outcome)
     bounds = next(
         outcome.results[cell.key].bounds for line in lines for cell in line.point.cells if cell.key in outcome.results
@@ -132,9 +132,9 @@ def _draw_by_length(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> A
     figure, all_axes = _make_figure(1.0 + 3.9 * len(metrics), 4.4, len(metrics))
     for axes, metric in zip(all_axes, metrics, strict=True):
         for number, line in enumerate(lines):
-            where = [place + 0.06 * number for place in range(len(names))]
+            positions = [quarter + 0.06 * number for quarter in range(len(names))]
             scores = [line.find_score(metric, name) for name in names]
-            _draw_points(axes, where, scores, line.point.label, f"C{number}", line="-")
+            _draw_points(axes, positions, scores, line.point.label, f"C{number}", line="-")
         ticks = [f"{name.split()[0]}\n{bounds[name][0]}-{bounds[name][1]}" for name in names]
         axes.set_xticks(range(len(names)), ticks)
         axes.set(xlabel="quarter of the inputs (source tokens)", ylabel=_make_axis_label(metric))
@@ -148,7 +148,7 @@ def _draw_by_length(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> A
 
 def _draw_points(
     axes: Any,
-    places: Sequence[float],
+    positions: Sequence[float],
     scores: Sequence[AggregateScore | None],
     label: str,
     color: str,
@@ -156,16 +156,16 @@ def _draw_points(
     horizontal: bool = False,
     line: str = "none",
 ) -> None:
-    there = [(place, score) for place, score in zip(places, scores, strict=True) if score is not None]
-    where, values = [place for place, _ in there], [score.mean for _, score in there]
+    measured = [(position, score) for position, score in zip(positions, scores, strict=True) if score is not None]
+    xs, values = [position for position, _ in measured], [score.mean for _, score in measured]
     ends = [
-        [0.0 if score.low is None else max(0.0, score.mean - score.low) for _, score in there],
-        [0.0 if score.high is None else max(0.0, score.high - score.mean) for _, score in there],
+        [0.0 if score.low is None else max(0.0, score.mean - score.low) for _, score in measured],
+        [0.0 if score.high is None else max(0.0, score.high - score.mean) for _, score in measured],
     ]
     if horizontal:
-        axes.errorbar(values, where, xerr=ends, color=color, label=label, linestyle=line, **_MEASURED_STYLE)
+        axes.errorbar(values, xs, xerr=ends, color=color, label=label, linestyle=line, **_MEASURED_STYLE)
     else:
-        axes.errorbar(where, values, yerr=ends, color=color, label=label, linestyle=line, **_MEASURED_STYLE)
+        axes.errorbar(xs, values, yerr=ends, color=color, label=label, linestyle=line, **_MEASURED_STYLE)
 
 
 def _make_axis_label(metric: str) -> str:
@@ -177,7 +177,7 @@ def _find_published_label(outcome: ExperimentOutcome) -> str:
 
 
 def _set_axis_limits(limit: Callable[[float, float], object], scores: Sequence[AggregateScore], *others: float) -> None:
-    """Show all points, and whiskers as far as the points are apart: those of two runs would dwarf everything."""
+    """Show all points, and cut whiskers at the range of the points: intervals over two runs are very wide."""
     points = [
         *others,
         *(score.mean for score in scores),

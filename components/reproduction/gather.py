@@ -1,8 +1,8 @@
-"""From results to the numbers of a table: means over runs with intervals, costs, and the published figures beside them.
+"""Compute the numbers of a table from results: means over runs with intervals, costs, and the published figures.
 
-Intervals are 95 %. Over runs they are Student's t: runs of one low-data sample that differ in their seed are averaged
-first, and where there are several samples the samples are what is counted, since seeds of one sample are not
-independent draws. A single run has the bootstrap interval over its test inputs, where the metric has one. Pure.
+Intervals are 95 %. Over several runs they are Student's t. With several low-data samples, the runs of a sample (which
+differ in their seed) are averaged first and the interval is over the samples, since runs on one sample are not
+independent. A single run has the bootstrap interval over its test inputs, if the metric has one. Does no I/O.
 """
 
 import math
@@ -29,7 +29,7 @@ IntervalSource = Literal["samples", "seeds", "inputs", "none"]
 
 @dataclass(frozen=True, slots=True)
 class AggregateScore:
-    """One metric of one slice of one point, in the units that the paper prints."""
+    """One metric on one slice of one point, in the paper's unit."""
 
     metric: str
     slice: str
@@ -37,40 +37,40 @@ class AggregateScore:
     low: float | None
     high: float | None
     spread: float | None
-    """Standard deviation over what the interval counts; None for a single run."""
+    """Standard deviation over the values that the interval is over; None for a single run."""
     over: IntervalSource
-    """What the interval is over."""
+    """The values that the interval is over."""
     runs: int
     published: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class TableLine:
-    """One point with what was measured of it."""
+    """One point with its measurements."""
 
     point: TablePoint
     scores: tuple[AggregateScore, ...]
     trained: int
     steps: float
     train_seconds: float
-    """Mean a run, as are the decoding's."""
+    """Mean of the runs, like `decode_seconds`."""
     decode_seconds: float
     peak_train_mib: float
-    """The greatest of the runs, as are the other peaks."""
+    """Maximum of the runs, like the other peaks."""
     peak_mib: float
     peak_gpu_train_mib: float | None
     peak_gpu_mib: float | None
     runs: int
 
     def find_score(self, metric: str, part: str = ALL_SLICE) -> AggregateScore | None:
-        """The score of a metric on a slice, or None where there is none."""
+        """Return the score of a metric on a slice, or None if there is none."""
         return next((one for one in self.scores if (one.metric, one.slice) == (metric, part)), None)
 
 
 def gather_lines(
     experiment: str, task: str, points: Sequence[TablePoint], results: dict[str, CellResult]
 ) -> list[TableLine]:
-    """A line for every point that has at least one result."""
+    """Return a line for every point that has at least one result."""
     lines = []
     for point in points:
         done = [(cell, results[cell.key]) for cell in point.cells if cell.key in results]
@@ -82,7 +82,7 @@ def gather_lines(
 def compute_difference(
     first: TableLine, second: TableLine, results: dict[str, CellResult], metric: str
 ) -> AggregateScore | None:
-    """First minus second in one metric on all inputs, over the samples and seeds that both have."""
+    """Return first minus second in one metric on all inputs, over the samples and seeds that both have."""
     by_run = []
     for line in (first, second):
         runs = {(cell.sample, cell.seed): results.get(cell.key) for cell in line.point.cells}
@@ -97,14 +97,14 @@ def compute_difference(
 
 
 def compute_student_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean of at least two independent values."""
+    """Return the 95 % interval of the mean of at least two independent values."""
     freedom = len(values) - 1
     quantile = _STUDENT_T_QUANTILES[freedom - 1] if freedom <= len(_STUDENT_T_QUANTILES) else 1.96
     mean, half = statistics.fmean(values), quantile * statistics.stdev(values) / math.sqrt(len(values))
     return mean - half, mean + half
 
 
-def _make_line(place: str, point: TablePoint, done: Sequence[tuple[Cell, CellResult]]) -> TableLine:
+def _make_line(published_table: str, point: TablePoint, done: Sequence[tuple[Cell, CellResult]]) -> TableLine:
     results = [result for _, result in done]
     scores = []
     for first in results[0].values:
@@ -115,9 +115,9 @@ def _make_line(place: str, point: TablePoint, done: Sequence[tuple[Cell, CellRes
             if (value.metric, value.slice) == (first.metric, first.slice)
         ]
         factor = find_unit_scale(point.cells[0].suite, first.metric)
-        printed = find_published(place, point.published_row, first.metric, first.slice)
+        published = find_published(published_table, point.published_row, first.metric, first.slice)
         plain = [(sample, value.value) for sample, value in values]
-        scores.append(_aggregate_score(first.metric, first.slice, plain, factor, printed, values[0][1]))
+        scores.append(_aggregate_score(first.metric, first.slice, plain, factor, published, values[0][1]))
     return TableLine(
         point=point,
         scores=tuple(scores),
@@ -138,7 +138,7 @@ def _aggregate_score(
     part: str,
     values: Sequence[tuple[int | None, float]],
     factor: float,
-    printed: float | None,
+    published: float | None,
     single: MetricValue | None,
 ) -> AggregateScore:
     samples = sorted({sample for sample, _ in values if sample is not None})
@@ -153,7 +153,7 @@ def _aggregate_score(
         over, low, high = "inputs", factor * single.low, factor * single.high
     else:
         over = "none"
-    return AggregateScore(metric, part, statistics.fmean(counted), low, high, spread, over, len(values), printed)
+    return AggregateScore(metric, part, statistics.fmean(counted), low, high, spread, over, len(values), published)
 
 
 def _find_value(result: CellResult, metric: str) -> float | None:

@@ -1,7 +1,7 @@
-"""Measuring one cell in this process: train, decode, score. Knows what to call, and neither files nor other cells.
+"""Measure one cell in this process: train, decode and score. Does not know files or other cells.
 
-Memory is this process's peak resident set, so a cell's figures mean something where the process does nothing else; that
-is what `components.reproduction.worker` is for. On a GPU the peak of its tensors stands beside it.
+Memory is the peak resident set of this process, so the process must do nothing else: `components.reproduction.worker`
+runs one cell in its own process. With a GPU, the peak memory of its tensors is measured too.
 """
 
 import os
@@ -23,17 +23,17 @@ from components.reproduction.sampling import assign_length_quarters
 from components.reproduction.sources import PublishedDataset
 
 ProgressCallback = Callable[[str, int, int, str], None]
-"""What is being done, units done, units in all, a note."""
+"""(kind of work, units done, units in all, note)"""
 
 _DECODE_BATCH_SIZE = 16
 _BOOTSTRAP_SAMPLES, _CONFIDENCE = 1000, 0.95
 _MAX_SCORE_DIFFERENCE = 0.5
-"""Points by which the resampled score may differ from the suite's and still give its interval."""
+"""Points by which the resampled score may differ from the suite's for its interval to be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class CellFunctions:
-    """The parts that do the work; tests put small ones in their place."""
+    """The functions that train, decode and score; tests pass small ones."""
 
     fit: Callable[..., Any]
     generate: Callable[..., list[str]]
@@ -42,7 +42,7 @@ class CellFunctions:
 
 
 def make_cell_functions() -> CellFunctions:
-    """Training, decoding and scoring as the project does them."""
+    """Return the project's own training, decoding and scoring."""
     from components.evaluation.suites import score_suite
     from components.model.decoding import Decoding, generate_text
     from components.training.prepare import fit
@@ -53,12 +53,14 @@ def make_cell_functions() -> CellFunctions:
 def measure_cell(
     cell: Cell, base: Any, data: PublishedDataset, functions: CellFunctions, state: Path, on_progress: ProgressCallback
 ) -> tuple[CellResult, list[str]]:
-    """Train (resuming from `state`), decode and score one cell; its result and the generated texts.
+    """Train, decode and score one cell; return its result and the generated texts.
+
+    Training is saved in the folder `state` and resumes from there.
 
     Raises:
-        DataError: an example and the prefix exceed the base's context.
+        DataError: an example with the prefix exceeds the base's context.
         TrainingError: the loss is not finite.
-        BaseModelError: the method does not suit the base.
+        BaseModelError: the base does not support the method.
     """
     train, validation = data.select_training(cell.size, cell.sample, cell.largest)
     run = (
@@ -66,9 +68,9 @@ def measure_cell(
     )
     peak_train, gpu_train = read_peak_mib(), _read_peak_gpu_mib()
     examples = data.select_test_inputs(cell.inputs)
-    began = time.monotonic()
+    started = time.monotonic()
     predictions = _decode(cell, base, run and run.delta, examples, functions, on_progress)
-    decode_seconds = time.monotonic() - began
+    decode_seconds = time.monotonic() - started
     peak, gpu = read_peak_mib(), _read_peak_gpu_mib()
     values, bounds = score_cell(cell, base, examples, predictions, functions)
     result = CellResult(
@@ -94,7 +96,7 @@ def measure_cell(
 def rescore(
     result: CellResult, base: Any, data: PublishedDataset, predictions: Sequence[str], functions: CellFunctions
 ) -> CellResult:
-    """The same result with every metric that can be computed today."""
+    """Return the result with every metric that this machine can compute now."""
     values, bounds = score_cell(result.cell, base, data.select_test_inputs(result.cell.inputs), predictions, functions)
     return result.model_copy(update={"values": tuple(values), "bounds": bounds})
 
@@ -102,7 +104,7 @@ def rescore(
 def score_cell(
     cell: Cell, base: Any, examples: Sequence[Example], predictions: Sequence[str], functions: CellFunctions
 ) -> tuple[list[MetricValue], dict[str, tuple[int, int]]]:
-    """Every metric of the cell's suite on every slice; for slices by length also their least and greatest length."""
+    """Score every metric of the cell's suite on every slice; for slices by length also return their length bounds."""
     slices: list[str | None] = [example.slice for example in examples]
     bounds: dict[str, tuple[int, int]] = {}
     if cell.slicing == "length":
@@ -132,10 +134,10 @@ def score_cell(
 def compute_input_interval(
     suite: str, metric: str, value: float, predictions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[float, float] | None:
-    """A 95 % bootstrap interval over the inputs, for BLEU and ROUGE in points; None for what cannot be resampled.
+    """Return a 95 % bootstrap interval over the inputs in points; None for metrics other than BLEU and ROUGE.
 
-    Of the suites' BLEU variants the resampled one is sacrebleu's on the suite's own tokens; where the two differ by
-    more than half a point there is no interval.
+    The resampled BLEU is sacrebleu's on the suite's own tokens. If it differs from the suite's BLEU by more than half a
+    point, there is no interval.
     """
     from components.evaluation.bootstrap import bootstrap_interval
     from components.evaluation.metrics import compute_corpus_score, compute_sentence_statistics
@@ -213,9 +215,9 @@ def _decode(
 
 
 def read_peak_mib() -> float:
-    """Peak resident memory of this process so far, in MiB.
+    """Return the peak resident memory of this process so far, in MiB.
 
-    Linux keeps it for the program that runs (VmHWM); `ru_maxrss`, taken elsewhere, may hold its parent's from before.
+    On Linux it is VmHWM, which belongs to this program; `ru_maxrss`, used on other systems, may include the parent's.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -233,10 +235,10 @@ def _read_peak_gpu_mib() -> float | None:
 
 
 def describe_machine() -> str:
-    """The device and the versions that matter, on one line."""
+    """Return the device, the number of threads and the versions of torch and Python on one line."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
     threads = torch.get_num_threads()
-    own = f"{threads} thread{'s' if threads > 1 else ''}"
-    return f"{device}, {own}, torch {torch.__version__}, Python {platform.python_version()}"
+    threads_text = f"{threads} thread{'s' if threads > 1 else ''}"
+    return f"{device}, {threads_text}, torch {torch.__version__}, Python {platform.python_version()}"

@@ -1,4 +1,4 @@
-"""What stands around a table in words: how it was measured, what its intervals are, what is missing. Pure."""
+"""The text around a table: how it was measured, what its intervals are over, what is missing. Does no I/O."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _INTERVAL_SOURCE_LABELS = {
 
 
 def describe_setup(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> str:
-    """Base, data, budget, seeds and machine in a sentence or two."""
+    """Describe base, data, budget, seeds and machine in two sentences."""
     request, base, data = outcome.request, outcome.base, outcome.data
     budget = "the epochs of the preset" if request.budget is None else f"at most {request.budget:,} steps a run"
     seeds = f"training seed{'s' if len(request.seeds) > 1 else ''} {', '.join(map(str, request.seeds))}"
@@ -39,11 +39,11 @@ def describe_setup(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> st
 
 
 def make_notes(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> list[str]:
-    """Sentences on intervals, variants of metrics, costs, the data, and what is missing or failed."""
+    """Write notes on intervals, variants of metrics, costs and data, and on missing and failed results."""
     over = [
         name for name in _INTERVAL_SOURCE_LABELS if any(score.over == name for line in lines for score in line.scores)
     ]
-    told = (
+    notes = (
         [f"Intervals in brackets are 95 % over {', or '.join(_INTERVAL_SOURCE_LABELS[name] for name in over)}."]
         if over
         else []
@@ -51,29 +51,29 @@ def make_notes(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> list[s
     variants: dict[str, dict[str, None]] = {}
     for value in (value for result in outcome.results.values() for value in result.values):
         variants.setdefault(value.variant, {})[value.metric] = None
-    told += [
+    notes += [
         f"{', '.join(SUITE_METRIC_LABELS[one] for one in own)}: {variant}."
         for variant, own in variants.items()
         if variant
     ]
     computed = {metric for own in variants.values() for metric in own}
-    told += [
-        f"{SUITE_METRIC_LABELS[one.metric]} is not there: {one.why}; {one.fix}."
+    notes += [
+        f"{SUITE_METRIC_LABELS[one.metric]} is missing: {one.why}; fix: {one.fix}."
         for one in find_unavailable_metrics(outcome.data.task)
         if one.metric not in computed
     ]
-    told.append(
+    notes.append(
         "Seconds are wall time, training without loading and encoding. Memory is the peak resident set of a process "
-        "that measures one result and nothing else (interpreter, libraries, base, and training or decoding); the "
-        "greatest of the runs."
+        "that measures one result and nothing else (interpreter, libraries, base, and training or decoding): the "
+        "maximum of the runs."
     )
     if outcome.request.experiment.name == "length":
         task = "summarisation" if outcome.data.task == "summarisation" else "table-to-text"
-        told.append(f"The paper's best length for {task}: {BEST_PREFIX_LENGTHS[task]}.")
+        notes.append(f"The paper's best length for {task}: {BEST_PREFIX_LENGTHS[task]}.")
     if outcome.request.experiment.name == "infix" and outcome.data.kind == "e2e":
-        told.append(f"The paper's prefix, of 5 slots: BLEU {find_published('table1 e2e', 'prefix', 'bleu')}.")
-    told += outcome.data.notes
+        notes.append(f"The paper's prefix, of 5 slots: BLEU {find_published('table1 e2e', 'prefix', 'bleu')}.")
+    notes += outcome.data.notes
     if outcome.missing_count:
-        told.append(f"{outcome.missing_count} results are not measured yet: run the same command again.")
-    told += [f"Failed: {label}: {why}." for label, why in outcome.failures.items()]
-    return told
+        notes.append(f"{outcome.missing_count} results are not measured yet: run the same command again.")
+    notes += [f"Failed: {label}: {why}." for label, why in outcome.failures.items()]
+    return notes

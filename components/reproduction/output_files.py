@@ -1,4 +1,4 @@
-"""Writing what a run leaves: <out>/<experiment>.md, .csv, .json and .png, each whole or not at all."""
+"""Write the files of a run, each atomically: <out>/<experiment>.md, .csv, .json and .png."""
 
 import io
 from pathlib import Path
@@ -11,10 +11,10 @@ from components.storage.atomic_files import write_atomic
 
 
 def write_experiment_files(outcome: ExperimentOutcome, out: Path) -> list[Path]:
-    """Write the tables and the figure of what has been measured; the files, the markdown first.
+    """Write the tables and the figure of all results so far; return the paths, the markdown first.
 
     Raises:
-        WorkspaceError: the disk does not take them.
+        WorkspaceError: the files cannot be written.
     """
     name = outcome.request.experiment.name
     lines = gather_lines(name, outcome.data.task, outcome.points, outcome.results)

@@ -1,7 +1,7 @@
-"""From a request, a base and a data set to the cells that an experiment consists of. Pure; measures nothing.
+"""Plan the cells of an experiment from a request, a base and a data set. Measures nothing.
 
-A point is one line of a table or one place on a curve: its cells differ in seed and low-data sample alone, and what is
-reported of it is their mean.
+A point is one line of a table or one point of a curve. Its cells differ only in seed and low-data sample; the table has
+their mean.
 """
 
 import math
@@ -29,7 +29,7 @@ _VALIDATIONS_PER_RUN = 20
 _SUMMARY_SOURCE_TOKENS = 512
 _SUMMARY_TARGET_TOKENS = 100
 _MAX_SPECIAL_TOKENS = 4
-"""At most so many tokens (start, end, language codes) does an encoder's tokenizer put around a source."""
+"""Upper limit of the tokens (start, end, language codes) that an encoder's tokenizer adds to a source."""
 _TABLE_DECODING = DecodingSettings(num_beams=5, max_new_tokens=100, banned=("\n",))
 _SUMMARY_DECODING = DecodingSettings(num_beams=6, max_new_tokens=62, min_new_tokens=11, length_penalty=0.8)
 _SLOT_METHODS = ("prefix", "infix", "embedding")
@@ -37,7 +37,7 @@ _SLOT_METHODS = ("prefix", "infix", "embedding")
 
 @dataclass(frozen=True, slots=True)
 class BaseFacts:
-    """What planning needs to know of a base."""
+    """The properties of a base that planning needs."""
 
     name: str
     digest: str
@@ -45,36 +45,37 @@ class BaseFacts:
     is_encoder_decoder: bool
     context: int
     slot_values: int
-    """Values of one prefix slot over all layers and kinds of attention."""
+    """Number of values in one prefix slot, over all layers and kinds of attention."""
 
 
 @dataclass(frozen=True, slots=True)
 class TablePoint:
-    """Cells that are reported as one."""
+    """Cells that are reported as one line or point."""
 
     row: str
     label: str
     x: int | None
-    """Training examples or slots, where the experiment varies one."""
+    """Number of training examples or slots, if the experiment varies it; otherwise None."""
     cells: tuple[Cell, ...]
 
     @property
     def published_row(self) -> str:
-        """The row's name beside the papers' figures."""
+        """The row's name in the published figures."""
         return self.row if self.x is None else f"{self.row} {self.x}"
 
 
 def plan_points(request: ExperimentRequest, base: BaseFacts, data: PublishedDataset) -> list[TablePoint]:
-    """All points of the request, in the order of its tables.
+    """Return all points of the request, in the order of its tables.
 
     Raises:
         BaseModelError: the experiment needs an encoder-decoder base.
         ConfigError: the preset has no recipe for a row.
-        DataError: the data do not hold so many disjoint low-data samples.
+        DataError: the data are too few for the requested number of disjoint low-data samples.
     """
     if request.experiment.needs_encoder_decoder and not base.is_encoder_decoder:
-        fix = "name another --base, such as facebook/bart-large"
-        raise BaseModelError(f"an encoder-decoder base for {request.experiment.name}", f"{base.name} is none", fix)
+        got = f"{base.name}, which is decoder-only"
+        fix = "pass another --base, such as facebook/bart-large"
+        raise BaseModelError(f"an encoder-decoder base for {request.experiment.name}", got, fix)
     planner = _Planner(request, base, data)
     if request.experiment.low_data:
         data.select_training(max(request.sizes), request.samples - 1, max(request.sizes))

@@ -1,10 +1,10 @@
-"""Hyperparameters by name: `paper` is the appendix of Li & Liang 2021, `small` suits a base of a few million values.
+"""Presets of hyperparameters: `paper` is the appendix of Li & Liang 2021, `small` suits a base of a few million values.
 
-A recipe says how one method is trained on one task; what the methods are stands in METHODS. Learning rates are for
-AdamW under a linear schedule without weight decay, unless a recipe says else. Knows no data and no base.
+A recipe defines how one method of METHODS is trained on one task. Learning rates are for AdamW with a linear schedule
+and no weight decay, unless a recipe sets one. Knows no data and no base.
 
-The authors' GPT-2 code sums the prefix's loss over a sequence and averages everything else over tokens; `paper` follows
-it. `small` trains keys and values themselves, without the MLP, which wants rates of about 0.1 (docs/log.md).
+The authors' GPT-2 code sums the loss of a prefix over a sequence and averages all other losses over tokens; `paper`
+does the same. `small` trains keys and values directly, without the MLP, which needs rates of about 0.1 (docs/log.md).
 """
 
 import difflib
@@ -40,7 +40,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "in-context": ("in context, nearest", {"method": "in-context", "demonstration_choice": "nearest"}),
     "base": ("base alone", {}),
 }
-"""Key on the command line -> label in tables, and the train config's keys that make the method."""
+"""Name on the command line -> label in tables, and the keys of the train config that select the method."""
 UNTRAINED_METHODS = ("in-context", "base")
 
 
@@ -52,44 +52,44 @@ class MethodRecipe:
     epochs: int
     batch_size: int
     prefix_length: int = 0
-    """Slots; 0 where a share decides or the method has none."""
+    """Number of slots; 0 if `prefix_share` is set or the method has no slots."""
     prefix_share: float = 0.0
-    """Trained values as a share of the base, from which the length follows; 0 where `prefix_length` says it."""
+    """Trained values as a share of the base's, which determines the number of slots; 0 if `prefix_length` is set."""
     mlp_hidden: int = 0
     loss: Literal["token-mean", "sequence-sum"] = "token-mean"
     warmup_steps: int = 0
     weight_decay: float = 0.0
     initialization: Literal["text", "random"] = "text"
     extra_train_keys: Mapping[str, Any] = field(default_factory=dict)
-    """Further keys of the train config."""
+    """Other keys of the train config."""
 
 
 def find_recipe(preset: str, task: Task, method: str) -> MethodRecipe:
-    """The recipe of a method of METHODS on a task.
+    """Return the recipe of a method of METHODS on a task.
 
     Raises:
-        ConfigError: no such preset, or a preset without this method on this task.
+        ConfigError: there is no such preset, or it has no recipe for this method on this task.
     """
     if preset not in PRESETS:
         raise make_unknown_name_error("preset", preset, PRESETS)
-    found = (_PAPER_RECIPES if preset == "paper" else _SMALL_RECIPES).get((task, method))
-    if found is None:
-        known = [name for name in METHODS if (task, name) in (_PAPER_RECIPES if preset == "paper" else _SMALL_RECIPES)]
+    recipes = _PAPER_RECIPES if preset == "paper" else _SMALL_RECIPES
+    if (task, method) not in recipes:
+        known = [name for name in METHODS if (task, name) in recipes]
         got = f"none for {method} on {task}"
-        raise ConfigError(f"a recipe of preset {preset}", got, f"choose of {', '.join(known)}")
-    return found
+        raise ConfigError(f"a recipe of preset {preset}", got, f"choose one of {', '.join(known)}")
+    return recipes[task, method]
 
 
-def make_unknown_name_error(what: str, got: str, known: tuple[str, ...] | list[str]) -> ConfigError:
-    """A name that is not among the known ones, with the nearest of them."""
+def make_unknown_name_error(kind: str, got: str, known: tuple[str, ...] | list[str]) -> ConfigError:
+    """Make the error for an unknown name, with the most similar known one."""
     near = difflib.get_close_matches(got, known, n=1, cutoff=0.5)
-    fix = f"did you mean {near[0]!r}?" if near else "choose one of them"
-    article = "an" if what[0] in "aeiou" else "a"
-    return ConfigError(f"{article} {what} of {', '.join(known)}", repr(got), fix)
+    fix = f"did you mean {near[0]!r}?" if near else "choose one of these"
+    article = "an" if kind[0] in "aeiou" else "a"
+    return ConfigError(f"{article} {kind} of {', '.join(known)}", repr(got), fix)
 
 
 def _make_paper_recipes() -> dict[tuple[Task, str], MethodRecipe]:
-    """The appendix's table of learning rate / epochs / batch / prefix length, and what it leaves open."""
+    """Make the recipes: the appendix's learning rates, epochs, batch sizes and lengths, and some that it lacks."""
     prefix = MethodRecipe(0, 0, 0, mlp_hidden=512, loss="sequence-sum")
     rows: dict[tuple[Task, str], MethodRecipe] = {
         ("e2e", "prefix"): replace(prefix, learning_rate=8e-5, epochs=5, batch_size=10, prefix_length=5),
@@ -108,7 +108,7 @@ def _make_paper_recipes() -> dict[tuple[Task, str], MethodRecipe]:
         ("e2e", "adapter-0.1"): MethodRecipe(8e-5, 10, 5),
         ("webnlg", "adapter-0.1"): MethodRecipe(5e-5, 10, 5),
         ("dart", "adapter-0.1"): MethodRecipe(8e-5, 5, 5),
-        # The appendix has no line for these: BART's own rate on XSUM, and LoRA's from its paper.
+        # The appendix has no line for these. Here: BART's own rate on XSUM; below: the LoRA paper's settings.
         ("summarisation", "full"): MethodRecipe(3e-5, 5, 14, warmup_steps=500),
     }
     lora = MethodRecipe(

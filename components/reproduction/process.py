@@ -1,6 +1,6 @@
-"""Starting a worker for a cell, listening to it, and stopping it without losing what it has trained.
+"""Run a worker process for a cell, read its messages, and stop it without losing its training.
 
-Knows processes and the worker's lines. Does not know what is measured.
+Knows processes and the worker's messages; does not know what is measured.
 """
 
 import json
@@ -25,13 +25,13 @@ _LOG_FILE = "messages.log"
 
 
 def measure_in_subprocess(job: CellJob, label: str) -> None:
-    """Measure a cell in a process of its own; on return its result lies in the job's folder.
+    """Measure a cell in its own process; on return its result is in the job's folder.
 
-    On Ctrl-C the worker saves its training before KeyboardInterrupt goes on to the caller.
+    On Ctrl-C the worker saves its training before KeyboardInterrupt is raised here.
 
     Raises:
-        PrefixFleetError: whatever the worker raised.
-        TrainingError: the worker ended without a word, as when the system killed it for its memory.
+        PrefixFleetError: the error that the worker reported.
+        TrainingError: the worker ended without reporting an error, for example because the system killed it.
     """
     description = job.work_folder / "job.json"
     write_atomic(description, (job.model_dump_json() + "\n").encode())
@@ -63,7 +63,7 @@ def _run_worker(description: Path, messages: int) -> Iterator["subprocess.Popen[
         text=True,
         encoding="utf-8",
         env={**os.environ, "PYTHONPATH": path},
-        process_group=0,  # the terminal's Ctrl-C is for us, who pass it on once
+        process_group=0,  # the terminal's Ctrl-C reaches only this process, which sends SIGINT to the worker once
     )
     try:
         yield process
@@ -92,7 +92,7 @@ def _read_messages(process: "subprocess.Popen[str]", label: str) -> PrefixFleetE
 
 
 def _stop_worker(process: "subprocess.Popen[str]") -> None:
-    """Ask once for a saved state; a second Ctrl-C, or a minute, ends it at once."""
+    """Let the worker save its training; kill it after a second Ctrl-C or after a minute."""
     try:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=_STOP_TIMEOUT_S)
@@ -103,7 +103,7 @@ def _stop_worker(process: "subprocess.Popen[str]") -> None:
 
 def _make_worker_error(code: int, messages: Path) -> TrainingError:
     lines = messages.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    said = f", its last line {lines[-1]!r}" if lines else ""
-    fix = "free memory and run again" if code == -signal.SIGKILL else f"see {messages}"
-    return TrainingError("a worker that measures its cell", f"{how}{said}", f"{fix}; what was trained is resumed")
+    end = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    last = f", last message {lines[-1]!r}" if lines else ""
+    fix = "free memory and run again" if code == -signal.SIGKILL else f"read {messages} and run again"
+    return TrainingError("a worker that measures its cell", f"{end}{last}", f"{fix}; saved training is resumed")

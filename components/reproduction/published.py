@@ -1,8 +1,8 @@
-"""What the papers print: the figures that a reproduction is laid beside. Numbers only; knows no measurement.
+"""The published figures that a reproduction is compared with. Knows no measurement.
 
 Sources: Li & Liang 2021 (arXiv 2101.00190), tables 1 to 4 and figures 3 to 5; the row `lora` from Hu et al. 2021 (arXiv
-2106.09685). Figures stand as printed: METEOR and TER of WebNLG and DART as shares of 1, everything else in points,
-NIST and CIDEr in their own units. GPT-2 medium for table-to-text, BART-large for summarisation.
+2106.09685). Figures are as printed: METEOR and TER of WebNLG and DART as shares of 1, NIST and CIDEr in their own
+units, everything else in points. They are of GPT-2 medium for table-to-text and of BART-large for summarisation.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from components.data.schema import ALL_SLICE
 
 PublishedKey = tuple[str, str, str, str]
-"""Experiment with its data set, row, metric, slice."""
+"""(experiment and data set, row, metric, slice)"""
 
 PUBLISHED_LOW_DATA_GAIN = 2.9
-"""BLEU of prefix-tuning over fine-tuning in low data, the paper's mean over sizes and data sets."""
+"""BLEU of prefix-tuning minus fine-tuning in low data: the paper's mean over sizes and data sets."""
 BEST_PREFIX_LENGTHS = {"table-to-text": 10, "summarisation": 200}
 """The prefix length that the paper found best."""
 
@@ -23,11 +23,11 @@ _ROUGE_COLUMNS = ("rouge1", "rouge2", "rougeL")
 
 
 def _make_row(
-    place: str, row: str, columns: Sequence[str | tuple[str, str]], printed: str
+    table: str, row: str, columns: Sequence[str | tuple[str, str]], printed: str
 ) -> dict[PublishedKey, float]:
     values = [float(text) for text in printed.replace("/", " ").split()]
     pairs = [column if isinstance(column, tuple) else (column, ALL_SLICE) for column in columns]
-    return {(place, row, *pair): value for pair, value in zip(pairs, values, strict=True)}
+    return {(table, row, *pair): value for pair, value in zip(pairs, values, strict=True)}
 
 
 PUBLISHED: dict[PublishedKey, float] = {
@@ -56,11 +56,11 @@ PUBLISHED: dict[PublishedKey, float] = {
 }
 
 
-def find_published(place: str, row: str, metric: str, part: str = ALL_SLICE) -> float | None:
-    """The printed figure of a row, metric and slice, or None where the papers print none."""
-    return PUBLISHED.get((place, row, metric, part))
+def find_published(table: str, row: str, metric: str, part: str = ALL_SLICE) -> float | None:
+    """Return the published figure of a row, metric and slice, or None if there is none."""
+    return PUBLISHED.get((table, row, metric, part))
 
 
 def find_unit_scale(suite: str, metric: str) -> float:
-    """What a suite's value is multiplied by to be in the paper's unit: its E2E table has METEOR and ROUGE-L x 100."""
+    """Return the factor from a suite's unit to the paper's, whose E2E table has METEOR and ROUGE-L x 100."""
     return 100.0 if suite == "e2e" and metric in ("meteor", "rougeL") else 1.0

@@ -1,6 +1,6 @@
-"""What a user asks a reproduction for, checked: names, numbers and lists as they come from a command line.
+"""The request for an experiment, made from command-line options and validated.
 
-Knows the experiments' names and rows. Does not know data, bases or files.
+Knows the experiments' names and rows; does not know data, bases or files.
 """
 
 from collections.abc import Sequence
@@ -21,17 +21,17 @@ INIT_ROWS: dict[str, tuple[str, str | None]] = {
     "table-to-text": ("“table-to-text:”", "table-to-text:"),
     "own": ("the data's own words", None),
 }
-"""Key -> label and the words that a prefix starts from."""
+"""Row -> label, and the words from which the prefix is initialised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What is the same in every run of an experiment."""
+    """The part of an experiment that is the same in every run."""
 
     name: str
     title: str
     dataset_kinds: tuple[DatasetKind, ...]
-    """Data sets that it can be run on."""
+    """Kinds of data set that it can use."""
     rows: tuple[str, ...]
     needs_encoder_decoder: bool = False
     low_data: bool = False
@@ -95,7 +95,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentRequest:
-    """One run of one experiment."""
+    """One experiment with the options of one run."""
 
     experiment: Experiment
     base: str
@@ -106,7 +106,7 @@ class ExperimentRequest:
     sizes: tuple[int, ...] = ()
     lengths: tuple[int, ...] = ()
     budget: int | None = None
-    """Optimizer steps a run at most; None for the recipe's epochs."""
+    """Maximum number of optimizer steps of a training; None: the recipe's epochs."""
     inputs: int | None = None
     rows: tuple[str, ...] = ()
 
@@ -125,10 +125,11 @@ def make_request(
     inputs: int | None = None,
     only: str | None = None,
 ) -> ExperimentRequest:
-    """Check what was asked; lists are numbers or names with commas between them.
+    """Validate the options of the command; lists are numbers or names separated by commas.
 
     Raises:
-        ConfigError: an unknown experiment, preset or row, a number out of range, or an option that it has no use for.
+        ConfigError: an unknown experiment, preset or row, a number out of range, or an option that the experiment does
+            not have.
     """
     if experiment not in EXPERIMENTS:
         raise make_unknown_name_error("experiment", experiment, tuple(EXPERIMENTS))
@@ -137,7 +138,7 @@ def make_request(
         raise make_unknown_name_error("preset", preset, PRESETS)
     for option, value, has in (("--sizes", sizes, known.sizes), ("--lengths", lengths, known.lengths)):
         if value is not None and not has:
-            raise ConfigError(f"an option of {experiment}", option, "leave it out")
+            raise ConfigError(f"an option of {experiment}", option, "remove it")
     rows = known.rows if only is None else _parse_names(only, known.rows)
     return ExperimentRequest(
         experiment=known,
@@ -155,34 +156,35 @@ def make_request(
 
 
 def _parse_names(text: str, known: Sequence[str]) -> tuple[str, ...]:
-    asked = [name.strip() for name in text.split(",") if name.strip()]
-    for name in asked:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
         if name not in known:
             raise make_unknown_name_error("row for --only", name, tuple(known))
-    if not asked:
+    if not names:
         raise ConfigError(f"rows of {', '.join(known)} for --only", repr(text), "name at least one")
-    return tuple(name for name in known if name in asked)
+    return tuple(name for name in known if name in names)
 
 
 def _parse_numbers(option: str, text: str, *, least: int, most: int = 10**9) -> tuple[int, ...]:
-    wanted = f"whole numbers from {least}{f' to {most}' if most < 10**9 else ''} with commas between them for {option}"
+    limit = f" to {most}" if most < 10**9 else ""
+    wanted = f"whole numbers from {least}{limit}, separated by commas, for {option}"
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(wanted, repr(text), f"write for example {option} {least},{least + 1}") from None
+        raise ConfigError(wanted, repr(text), f"pass for example {option} {least},{least + 1}") from None
     if any(not least <= number <= most for number in numbers) or len(set(numbers)) != len(numbers):
-        raise ConfigError(wanted, repr(text), "keep to the range, and name none twice")
+        raise ConfigError(wanted, repr(text), "use numbers in this range, each of them once")
     return tuple(sorted(numbers))
 
 
 def _parse_budget(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**9):
-        fix = "write for example --budget 1400"
-        raise ConfigError("`paper`, or optimizer steps a run, for --budget", repr(text), fix)
+        fix = "pass for example --budget 1400"
+        raise ConfigError("`paper` or a number of optimizer steps for --budget", repr(text), fix)
     return int(text)
 
 
 def _check_at_least_one(option: str, number: int) -> int:
     if number < 1:
-        raise ConfigError(f"a whole number from 1 for {option}", str(number), "correct it, or leave it out")
+        raise ConfigError(f"a whole number from 1 for {option}", str(number), "correct it, or remove the option")
     return number

@@ -1,6 +1,6 @@
-"""The published data set of an experiment: read, told apart from the others, completed with a validation split.
+"""Read the published data set of an experiment, recognise its kind, and add a validation split if it has none.
 
-Knows the importers and what each experiment takes. Does not know methods, bases or scores.
+Knows the importers; does not know methods, bases or scores.
 """
 
 import hashlib
@@ -43,16 +43,16 @@ class PublishedDataset:
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
     notes: tuple[str, ...] = ()
-    """What was done to it that its publishers did not do."""
+    """Changes that were made to the published data."""
 
     @property
     def task(self) -> Task:
-        """Which of the paper's tasks it is."""
+        """The task of the paper that it belongs to."""
         return TASK_BY_DATASET[self.kind]
 
     @property
     def training_pair_count(self) -> int:
-        """Training pairs: every reference is one."""
+        """Number of training pairs: every reference is one."""
         return count_training_pairs(self.train)
 
     @property
@@ -68,45 +68,49 @@ class PublishedDataset:
     def select_training(
         self, size: int | None, sample: int | None, largest: int | None
     ) -> tuple[list[Example], list[Example]]:
-        """What a run trains on and validates on: everything, or a low-data sample.
+        """Return the examples to train on and those to validate on: all of them, or a low-data sample.
 
         Raises:
-            DataError: the data do not hold so many disjoint samples.
+            DataError: the data are too few for that many disjoint samples.
         """
         if size is None or sample is None:
             return list(self.train), list(self.validation)
-        chosen = draw_training_sample(len(self.train), size, sample, largest or size)
-        checks = draw_validation_sample(len(self.validation), size, sample)
-        return [self.train[index] for index in chosen], [self.validation[index] for index in checks]
+        training = draw_training_sample(len(self.train), size, sample, largest or size)
+        validation = draw_validation_sample(len(self.validation), size, sample)
+        return [self.train[index] for index in training], [self.validation[index] for index in validation]
 
     def select_test_inputs(self, inputs: int | None) -> list[Example]:
-        """The test inputs that a run is scored on."""
+        """Return the test inputs to score: `inputs` evenly spaced ones, or all of them for None."""
         return [self.test[index] for index in pick_evenly_spaced(len(self.test), inputs)]
 
 
 def count_training_pairs(examples: Sequence[Example]) -> int:
-    """Training pairs: every reference of every example."""
+    """Return the number of references of all examples."""
     return sum(len(example.references) for example in examples)
 
 
-def read_published_dataset(path: str, wanted: Sequence[DatasetKind]) -> PublishedDataset:
-    """Read the data set at `path`, which must be of one of the wanted kinds.
+def read_published_dataset(path: str, kinds: Sequence[DatasetKind]) -> PublishedDataset:
+    """Read the data set at `path`, which must be of one of the given kinds.
 
-    A data set without a training or a validation split holds out a fifth of the other, and says so in its notes.
+    If the data set has no training or no validation split, a fifth of the other one is held out for validation; the
+    notes say so.
 
     Raises:
-        DataError: nothing is there, it is of another kind, or it has no test split or nothing to train on.
+        DataError: nothing is at `path`, the data set is of another kind, or it lacks a test split or training data.
     """
-    found, reasons = _try_importers(path, wanted)
-    if found is None:
-        others = [kind for kind in TASK_BY_DATASET if kind not in wanted] if Path(path).exists() else []
+    imported, problems = _try_importers(path, kinds)
+    if imported is None:
+        others = [kind for kind in TASK_BY_DATASET if kind not in kinds] if Path(path).exists() else []
         other, _ = _try_importers(path, others)
-        got = f"{other[0]} data at {path}" if other else f"{path}: {reasons[0]}"
-        raise DataError(f"a data set of {' or '.join(wanted)}", got, "name another --data, or another experiment")
-    kind, splits = found
+        problem = problems[0] if path in problems[0] else f"{path}: {problems[0]}"
+        got = f"{other[0]} data at {path}" if other else problem
+        raise DataError(f"a data set of {' or '.join(kinds)}", got, "pass another --data, or another experiment")
+    kind, splits = imported
     train, validation, notes = _complete_splits(path, splits)
     if not splits.get("test"):
-        raise DataError("a test split", f"{path} with {', '.join(splits)}", "put the data set's test file beside them")
+        raise DataError(
+            "a test split", f"{path} with {', '.join(splits)}", "add the data set's test file to this folder"
+        )
     test = splits["test"]
     return PublishedDataset(kind, Path(path).name, tuple(train), tuple(validation), tuple(test), tuple(notes))
 
@@ -114,13 +118,13 @@ def read_published_dataset(path: str, wanted: Sequence[DatasetKind]) -> Publishe
 def _try_importers(
     path: str, kinds: Sequence[DatasetKind]
 ) -> tuple[tuple[DatasetKind, dict[str, list[Example]]] | None, list[str]]:
-    reasons = []
+    problems = []
     for kind in kinds:
         try:
             return (kind, import_dataset(kind, path, _IMPORT_LIMITS)), []
         except DataError as problem:
-            reasons.append(problem.got)
-    return None, reasons
+            problems.append(problem.got)
+    return None, problems
 
 
 def _complete_splits(path: str, splits: dict[str, list[Example]]) -> tuple[list[Example], list[Example], list[str]]:
@@ -129,10 +133,10 @@ def _complete_splits(path: str, splits: dict[str, list[Example]]) -> tuple[list[
         return train, validation, []
     whole, name = (train, "training") if train else (validation, "validation")
     if len(whole) < 2:
-        raise DataError("a training split", f"{path} with {', '.join(splits)}", "put its training file beside them")
-    kept, out = split_held_out(len(whole))
+        raise DataError("a training split", f"{path} with {', '.join(splits)}", "add its training file to this folder")
+    kept, held_out = split_held_out(len(whole))
     note = (
         f"The data have no {'validation' if train else 'training'} split here: of the {len(whole)} examples of the "
-        f"{name} split {len(kept)} train and {len(out)} validate."
+        f"{name} split {len(kept)} are used for training and {len(held_out)} for validation."
     )
-    return [whole[index] for index in kept], [whole[index] for index in out], [note]
+    return [whole[index] for index in kept], [whole[index] for index in held_out], [note]

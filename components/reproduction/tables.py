@@ -1,7 +1,7 @@
-"""Tables of a reproduction: markdown for people, CSV and JSON for programs. Pure: lines in, text out.
+"""Format the tables of a reproduction: markdown to read, CSV and JSON for programs. Does no I/O.
 
-Measured figures stand as `value [low, high]`, and after `·` what the paper prints. Names of data and base are those of
-their files, never paths, so that the text can be put into documentation as it is.
+Measured figures are written as `value [low, high]`, followed by `·` and the paper's figure. Data and base have their
+files' names and no path, so that the text can be copied into documentation.
 """
 
 import csv
@@ -38,7 +38,7 @@ _PUBLISHED_DIGITS = {"meteor": 2, "ter": 2}
 
 
 def format_markdown(outcome: ExperimentOutcome, lines: Sequence[TableLine], picture: str) -> str:
-    """The whole section: how it was made, scores for each slice, costs, notes and the figure."""
+    """Format the whole section: setup, figure, scores for each slice, costs and notes."""
     parts = [
         f"## {outcome.request.experiment.title}",
         describe_setup(outcome, lines),
@@ -60,7 +60,7 @@ def format_markdown(outcome: ExperimentOutcome, lines: Sequence[TableLine], pict
 
 
 def format_csv(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> str:
-    """One row for every score."""
+    """Format one row for every score."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -72,7 +72,7 @@ def format_csv(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> str:
 
 
 def format_json(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> str:
-    """Everything that the tables say, with the keys of the results that it comes from."""
+    """Format all numbers of the tables, with the keys of the results that they were computed from."""
     request = outcome.request
     values = {
         "experiment": request.experiment.name,
@@ -93,39 +93,39 @@ def format_json(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> str:
 
 
 def compute_low_data_gains(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> list[tuple[int, AggregateScore]]:
-    """Prefix minus full fine-tuning by size, run by run, in the main metric; empty for other experiments."""
+    """Return size and prefix minus full fine-tuning in the main metric; empty unless the experiment is `lowdata`."""
     if outcome.request.experiment.name != "lowdata":
         return []
-    at = {(line.point.row, line.point.x): line for line in lines}
+    by_row = {(line.point.row, line.point.x): line for line in lines}
     metric = find_main_metrics(outcome)[0]
-    found = []
+    gains = []
     for size in outcome.request.sizes:
-        pair = at.get(("prefix", size)), at.get(("full", size))
-        if pair[0] and pair[1] and (gain := compute_difference(pair[0], pair[1], outcome.results, metric)):
-            found.append((size, gain))
-    return found
+        prefix, full = by_row.get(("prefix", size)), by_row.get(("full", size))
+        if prefix and full and (gain := compute_difference(prefix, full, outcome.results, metric)):
+            gains.append((size, gain))
+    return gains
 
 
 def find_main_metrics(outcome: ExperimentOutcome) -> tuple[str, ...]:
-    """What figures show: BLEU, or the three ROUGE of summaries with ROUGE-L first."""
+    """Return the metrics of the figures: BLEU, or for summaries ROUGE-L, ROUGE-1 and ROUGE-2."""
     return ("rougeL", "rouge1", "rouge2") if outcome.data.task == "summarisation" else ("bleu",)
 
 
 def _format_score_table(outcome: ExperimentOutcome, lines: Sequence[TableLine], name: str) -> str:
     metrics = list(dict.fromkeys(score.metric for line in lines for score in line.scores if score.slice == name))
-    printed = {
+    has_published = {
         metric: any((one := line.find_score(metric, name)) and one.published is not None for line in lines)
         for metric in metrics
     }
     header = [
         *_make_label_header(outcome),
-        *(SUITE_METRIC_LABELS[metric] + (" · paper" if printed[metric] else "") for metric in metrics),
+        *(SUITE_METRIC_LABELS[metric] + (" · paper" if has_published[metric] else "") for metric in metrics),
     ]
     rows = [
         [
             *_make_label_cells(outcome, line),
             *(
-                _format_score(line.find_score(metric, name), outcome.data.task, paper=printed[metric])
+                _format_score(line.find_score(metric, name), outcome.data.task, paper=has_published[metric])
                 for metric in metrics
             ),
         ]
@@ -176,19 +176,21 @@ def _make_label_cells(outcome: ExperimentOutcome, line: TableLine) -> list[str]:
 
 
 def _format_score(score: AggregateScore | None, task: str, *, paper: bool, sign: str = "") -> str:
-    """`mean [low, high]`, and what the paper prints, with as many digits as it does (rates with one more)."""
+    """Format `mean [low, high]` and the paper's figure with the paper's number of digits (rates with one more)."""
     if score is None:
         return "-"
     digits = _MEASURED_DIGITS.get(score.metric, 1) if find_unit_scale(task, score.metric) == 1 else 1
     text = f"{score.mean:{sign}.{digits}f}"
     if score.low is not None and score.high is not None:
         text += f" [{score.low:{sign}.{digits}f}, {score.high:{sign}.{digits}f}]"
-    printed = min(digits, _PUBLISHED_DIGITS.get(score.metric, digits))
-    return f"{text} · {'-' if score.published is None else f'{score.published:.{printed}f}'}" if paper else text
+    if not paper:
+        return text
+    published_digits = min(digits, _PUBLISHED_DIGITS.get(score.metric, digits))
+    return f"{text} · {'-' if score.published is None else f'{score.published:.{published_digits}f}'}"
 
 
 def _sort_slices(outcome: ExperimentOutcome, lines: Sequence[TableLine]) -> list[str]:
-    """Slices as they were scored; those of input lengths from the shortest, and all inputs last."""
+    """Return the slices in the order of scoring, slices by length from the shortest; all inputs are last."""
     names = list(dict.fromkeys(score.slice for line in lines for score in line.scores))
     bounds = next((result.bounds for result in outcome.results.values() if result.bounds), {})
     return sorted(names, key=lambda name: bounds.get(name, (0, 0)) if name != ALL_SLICE else (1 << 60, 0))

@@ -1,9 +1,9 @@
-"""A process that measures one cell and ends: `python -m components.reproduction.worker JOB.json`.
+"""The process that measures one cell: `python -m components.reproduction.worker JOB.json`.
 
-Speaks JSON lines on stdout: `{"progress": [work, done, total, note]}`, and before exit code 2 `{"error": [class,
-wanted, got, fix]}`. Standard input is its lifeline: when its starter is gone, however that came about, it ends at once.
-Ctrl-C (SIGINT) saves the training first. A cell whose texts are there, but not all of its scores, is scored again and
-no more. Knows one cell; does not know which experiment it is of.
+It writes JSON lines to stdout: `{"progress": [work, done, total, note]}`, and before exit code 2 `{"error": [class,
+wanted, got, fix]}`. When its standard input closes, because the parent process has ended for any reason, it exits
+immediately. On SIGINT (Ctrl-C) it saves the training first. If the cell's texts exist but some scores are missing, it
+only scores them again. Knows one cell; does not know the experiment.
 """
 
 import json
@@ -26,7 +26,7 @@ STOPPED_EXIT_CODE = 130
 
 
 class CellJob(BaseModel):
-    """A cell, where its base and data lie, and where its result goes."""
+    """A cell with the paths of its base, its data and the output folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,26 +38,26 @@ class CellJob(BaseModel):
 
     @property
     def work_folder(self) -> Path:
-        """What is needed only until the cell is done, and what nobody needs again: texts, messages, the train state."""
+        """Folder of the cell's temporary files: generated texts, messages, the state of training."""
         return self.out / "work" / self.cell.key
 
     @property
     def state_folder(self) -> Path:
-        """Where training is saved until the cell is done."""
+        """Folder in which training is saved until the cell is done."""
         return self.work_folder / "state"
 
     @property
     def predictions_path(self) -> Path:
-        """The generated texts as JSON lines, in the order of the inputs."""
+        """File of the generated texts as JSON lines, in the order of the inputs."""
         return self.work_folder / "predictions.jsonl"
 
 
 def run_job(job: CellJob, channel: TextIO) -> None:
-    """Measure the job's cell, or score it again, and write its result and its texts."""
+    """Measure the job's cell, or only score it again, and write its result and its texts."""
     from components.model.base.load import load_base
     from components.reproduction.measure import make_cell_functions, measure_cell, rescore
 
-    def tell(work: str, done: int, total: int, note: str) -> None:
+    def report(work: str, done: int, total: int, note: str) -> None:
         _write_message(channel, {"progress": [work, done, total, note]})
 
     base, data = load_base(BaseConfig(path=job.base)), read_published_dataset(job.data, [job.kind])
@@ -65,15 +65,15 @@ def run_job(job: CellJob, channel: TextIO) -> None:
     if earlier is not None and len(texts) == len(data.select_test_inputs(job.cell.inputs)):
         write_result(job.out, rescore(earlier, base, data, texts, make_cell_functions()))
         return
-    result, predictions = measure_cell(job.cell, base, data, make_cell_functions(), job.state_folder, tell)
+    result, predictions = measure_cell(job.cell, base, data, make_cell_functions(), job.state_folder, report)
     write_atomic(job.predictions_path, "".join(json.dumps(text) + "\n" for text in predictions).encode())
     write_result(job.out, result)
 
 
 def main(path: str) -> int:
-    """Do the job that the file describes; the process's exit code."""
+    """Run the job that the file describes and return the exit code."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no line of ours
+    os.dup2(2, 1)  # output of libraries goes to stderr, stdout is for messages
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_exit_when_stdin_closes, daemon=True).start()
     try:

@@ -1,5 +1,3 @@
-"""A cell's result: written whole, read back by its key alone."""
-
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -32,40 +30,40 @@ def cell(seed: int = 0) -> Cell:
     )
 
 
-def test_a_result_is_read_back_as_it_was(tmp_path: Path, result_of: Callable[..., CellResult]) -> None:
-    written = result_of(cell(), bleu=51.25)
+def test_a_result_is_read_as_it_was_written(tmp_path: Path, make_result: Callable[..., CellResult]) -> None:
+    written = make_result(cell(), bleu=51.25)
     path = write_result(tmp_path, written)
     assert read_result(tmp_path, cell()) == written
     assert path == tmp_path / "cells" / f"{cell().key}.json"
 
 
-def test_another_config_has_no_result(tmp_path: Path, result_of: Callable[..., CellResult]) -> None:
-    write_result(tmp_path, result_of(cell(), bleu=1.0))
+def test_another_config_has_no_result(tmp_path: Path, make_result: Callable[..., CellResult]) -> None:
+    write_result(tmp_path, make_result(cell(), bleu=1.0))
     assert read_result(tmp_path, cell(seed=1)) is None
 
 
-def test_a_result_of_another_cell_under_this_name_is_none_of_it(
-    tmp_path: Path, result_of: Callable[..., CellResult]
+def test_a_file_with_the_result_of_another_cell_is_not_used(
+    tmp_path: Path, make_result: Callable[..., CellResult]
 ) -> None:
-    path = write_result(tmp_path, result_of(cell(), bleu=1.0))
+    path = write_result(tmp_path, make_result(cell(), bleu=1.0))
     path.rename(make_result_path(tmp_path, cell(seed=1)))
     assert read_result(tmp_path, cell(seed=1)) is None
 
 
-def test_a_setting_that_is_new_with_its_default_leaves_results_alone(
-    tmp_path: Path, result_of: Callable[..., CellResult]
+def test_results_stay_valid_when_a_setting_with_a_default_is_added(
+    tmp_path: Path, make_result: Callable[..., CellResult]
 ) -> None:
-    path = write_result(tmp_path, result_of(cell(), bleu=1.0))
+    path = write_result(tmp_path, make_result(cell(), bleu=1.0))
     values = json.loads(path.read_text())
     del values["cell"]["train"]["gradient_checkpointing"], values["cell"]["sample"]
     path.write_text(json.dumps(values))
-    assert read_result(tmp_path, cell()) == result_of(cell(), bleu=1.0)
+    assert read_result(tmp_path, cell()) == make_result(cell(), bleu=1.0)
     values["cell"]["train"]["learning_rate"] = 0.5
     path.write_text(json.dumps(values))
-    assert read_result(tmp_path, cell()) is None, "as if the default had been another then"
+    assert read_result(tmp_path, cell()) is None, "as if the default were another one than at the time of measuring"
 
 
-def test_a_broken_file_is_told(tmp_path: Path) -> None:
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     path = make_result_path(tmp_path, cell())
     path.parent.mkdir()
     path.write_text('{"cell": ')

@@ -1,4 +1,4 @@
-"""One cell with small parts in the place of training and decoding; scoring is the real one."""
+"""Measuring one cell with fake training and decoding and with the real scoring."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,8 +26,8 @@ from components.reproduction.request import make_request
 from components.reproduction.sources import PublishedDataset, read_published_dataset
 
 
-class Parts:
-    """What was trained on what, and how it was decoded; every other text comes out as its first reference."""
+class FakeFunctions:
+    """Records the arguments of training and decoding; every other text is decoded as its first reference."""
 
     def __init__(self, data: PublishedDataset) -> None:
         self.answers = {example.source: example.references[0] for example in data.test}
@@ -38,18 +38,18 @@ class Parts:
         self.fitted.append({"config": config, "train": list(train), "validation": list(validation), **more})
         more["log"](0, {"validation_loss": 2.0})
         delta = SimpleNamespace(parameter_count=77)
-        went = {"steps": config.max_steps, "best_step": 1, "validation_loss": 1.5, "seconds": 4.0, "resumed_from": 0}
-        return SimpleNamespace(delta=delta, **went)
+        values = {"steps": config.max_steps, "best_step": 1, "validation_loss": 1.5, "seconds": 4.0, "resumed_from": 0}
+        return SimpleNamespace(delta=delta, **values)
 
     def generate(
         self, base: Any, delta: Any, texts: Sequence[str], decoding: Any, size: int, on_batch: Any, **more: Any
     ) -> list[str]:
         self.decoded.append({"delta": delta, "decoding": decoding, **more})
         on_batch(len(texts))
-        return [self.answers[text] if number % 2 else "nothing of it" for number, text in enumerate(texts)]
+        return [self.answers[text] if number % 2 else "something else" for number, text in enumerate(texts)]
 
     @property
-    def work(self) -> CellFunctions:
+    def cell_functions(self) -> CellFunctions:
         def score(suite: str, texts: Any, references: Any, slices: Any) -> Any:
             metrics = ["rouge1", "rougeL"] if suite == "summarisation" else ["bleu"]
             return score_suite(suite, texts, references, slices, metrics=metrics)
@@ -57,23 +57,19 @@ class Parts:
         return CellFunctions(self.fit, self.generate, lambda **settings: settings, score)
 
 
-@pytest.fixture
-def told() -> list[tuple[str, int, int, str]]:
-    return []
-
-
 def cell_of(data: PublishedDataset, facts: BaseFacts, experiment: str, **options: Any) -> Cell:
     return plan_points(make_request(experiment, base="b", data="d", **options), facts, data)[0].cells[0]
 
 
-def test_a_cell_is_trained_decoded_and_scored(e2e: Path, facts: BaseFacts, tmp_path: Path, told: list[Any]) -> None:
+def test_a_cell_is_trained_decoded_and_scored(e2e: Path, facts: BaseFacts, tmp_path: Path) -> None:
     data = read_published_dataset(str(e2e), ["e2e"])
-    parts, cell = Parts(data), cell_of(data, facts, "table1", only="prefix", budget="3")
-    result, texts = measure_cell(cell, None, data, parts.work, tmp_path, lambda *line: told.append(line))
-    assert parts.fitted[0]["train"] == list(data.train)
-    assert (parts.fitted[0]["run_key"], parts.fitted[0]["state"]) == (cell.run_key, tmp_path)
-    assert parts.decoded[0]["decoding"]["banned"] == ("\n",)
-    assert told == [("training", 0, 3, "validation loss 2.000"), ("decoding", 8, 8, "")]
+    fakes, cell = FakeFunctions(data), cell_of(data, facts, "table1", only="prefix", budget="3")
+    progress: list[tuple[str, int, int, str]] = []
+    result, texts = measure_cell(cell, None, data, fakes.cell_functions, tmp_path, lambda *one: progress.append(one))
+    assert fakes.fitted[0]["train"] == list(data.train)
+    assert (fakes.fitted[0]["run_key"], fakes.fitted[0]["state"]) == (cell.run_key, tmp_path)
+    assert fakes.decoded[0]["decoding"]["banned"] == ("\n",)
+    assert progress == [("training", 0, 3, "validation loss 2.000"), ("decoding", 8, 8, "")]
     assert (result.cell, result.trained, result.steps, result.train_seconds) == (cell, 77, 3, 4.0)
     assert len(texts) == 8
     (bleu,) = result.values
@@ -85,20 +81,20 @@ def test_a_cell_is_trained_decoded_and_scored(e2e: Path, facts: BaseFacts, tmp_p
 
 def test_the_base_alone_is_not_trained(e2e: Path, facts: BaseFacts, tmp_path: Path) -> None:
     data = read_published_dataset(str(e2e), ["e2e"])
-    parts, cell = Parts(data), cell_of(data, facts, "table1", only="base")
-    result, _ = measure_cell(cell, None, data, parts.work, tmp_path, lambda *_: None)
-    assert parts.fitted == []
-    assert parts.decoded[0]["delta"] is None
+    fakes, cell = FakeFunctions(data), cell_of(data, facts, "table1", only="base")
+    result, _ = measure_cell(cell, None, data, fakes.cell_functions, tmp_path, lambda *_: None)
+    assert fakes.fitted == []
+    assert fakes.decoded[0]["delta"] is None
     assert (result.trained, result.steps, result.validation_loss) == (0, 0, None)
 
 
-def test_a_low_data_cell_sees_its_sample_alone(
+def test_a_low_data_cell_is_trained_on_its_sample(
     tmp_path: Path, write_e2e: Callable[..., Path], facts: BaseFacts
 ) -> None:
     data = read_published_dataset(str(write_e2e(tmp_path / "many", train=600, validation=60)), ["e2e"])
-    parts, cell = Parts(data), cell_of(data, facts, "lowdata", sizes="50", samples=1)
-    measure_cell(cell, None, data, parts.work, tmp_path, lambda *_: None)
-    assert (len(parts.fitted[0]["train"]), len(parts.fitted[0]["validation"])) == (50, 15)
+    fakes, cell = FakeFunctions(data), cell_of(data, facts, "lowdata", sizes="50", samples=1)
+    measure_cell(cell, None, data, fakes.cell_functions, tmp_path, lambda *_: None)
+    assert (len(fakes.fitted[0]["train"]), len(fakes.fitted[0]["validation"])) == (50, 15)
 
 
 def test_inputs_are_scored_by_quarters_of_their_length(
@@ -109,16 +105,16 @@ def test_inputs_are_scored_by_quarters_of_their_length(
     )
     cell = cell_of(data, facts, "inputlength", preset="small", only="full")
     base = SimpleNamespace(tokenizer=lambda texts, **_: {"input_ids": [text.split() for text in texts]})
-    result, texts = measure_cell(cell, base, data, Parts(data).work, tmp_path, lambda *_: None)
+    result, texts = measure_cell(cell, base, data, FakeFunctions(data).cell_functions, tmp_path, lambda *_: None)
     assert result.bounds["shortest quarter"] == (2, 6)
     assert result.bounds["longest quarter"] == (20, 24)
     slices = {(value.metric, value.slice): value.n for value in result.values}
     assert slices["rouge1", "shortest quarter"] == 3
     assert slices["rougeL", "all"] == 12
-    assert rescore(result, base, data, texts, Parts(data).work) == result
+    assert rescore(result, base, data, texts, FakeFunctions(data).cell_functions) == result
 
 
-def test_intervals_are_those_of_metrics_that_can_be_resampled() -> None:
+def test_only_metrics_that_can_be_resampled_have_intervals() -> None:
     texts = ["the cat sat on the mat today", "a dog ran in the park"] * 10
     references = [["the cat sat on a mat today"], ["a dog ran in the big park"]] * 10
     scores = {one.metric: one.value for one in score_suite("webnlg", texts, references, metrics=["bleu", "ter"])}
@@ -136,8 +132,8 @@ def test_table3_on_a_real_encoder_decoder(tmp_path: Path, write_dialogsum: Calla
     folder = tiny_bart(tmp_path / "bart")
     facts = read_base_facts(str(folder))
     assert (facts.is_encoder_decoder, facts.slot_values) == (True, 3 * 2 * 1 * 2 * 8)
-    asked = make_request("table3", base="b", data="d", preset="small", only="prefix-2", budget="2", inputs=2)
-    cell = plan_points(asked, facts, data)[0].cells[0]
+    request = make_request("table3", base="b", data="d", preset="small", only="prefix-2", budget="2", inputs=2)
+    cell = plan_points(request, facts, data)[0].cells[0]
     result, texts = measure_cell(
         cell, load_base(BaseConfig(path=str(folder))), data, make_cell_functions(), tmp_path, lambda *_: None
     )
@@ -160,8 +156,6 @@ def tiny_bart(folder: Path) -> Path:
     names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
     torch.manual_seed(0)
-    sides = ("encoder", "decoder")
-    sizes = {f"{side}_{what}": size for side in sides for what, size in (("layers", 1), ("attention_heads", 2))}
     config = BartConfig(
         vocab_size=len(letters),
         d_model=16,
@@ -172,7 +166,10 @@ def tiny_bart(folder: Path) -> Path:
         pad_token_id=1,
         eos_token_id=2,
         decoder_start_token_id=2,
-        **sizes,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
     )
     BartForConditionalGeneration(config).save_pretrained(folder)
     return folder

@@ -1,4 +1,4 @@
-"""Cells of an experiment: how many, how trained, and what names them."""
+"""The cells of an experiment: how many there are, how they are trained, and their keys."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,13 +15,13 @@ from components.reproduction.sources import PublishedDataset, read_published_dat
 
 @pytest.fixture
 def planned(e2e: Path, facts: BaseFacts) -> Callable[..., list[TablePoint]]:
-    """A function of an experiment and its options to its points on 24 pairs."""
+    """A function that plans the points of an experiment on 24 training pairs."""
 
     def make(
         experiment: str, base: BaseFacts = facts, data: PublishedDataset | None = None, **options: Any
     ) -> list[TablePoint]:
-        given = data or read_published_dataset(str(e2e), ["e2e"])
-        return plan_points(make_request(experiment, base="b", data=str(e2e), **options), base, given)
+        dataset = data or read_published_dataset(str(e2e), ["e2e"])
+        return plan_points(make_request(experiment, base="b", data=str(e2e), **options), base, dataset)
 
     return make
 
@@ -38,7 +38,7 @@ def talk(tmp_path: Path, write_dialogsum: Callable[..., Path]) -> PublishedDatas
     )
 
 
-def test_table1_trains_every_method_with_every_seed_and_the_untrained_once(
+def test_table1_has_a_cell_for_every_seed_of_a_trained_method_and_one_otherwise(
     planned: Callable[..., list[TablePoint]],
 ) -> None:
     points = {point.row: point for point in planned("table1", seeds="0,1,2")}
@@ -58,7 +58,7 @@ def test_table1_trains_every_method_with_every_seed_and_the_untrained_once(
     assert trains["in-context"].demonstration_choice == "nearest"
 
 
-def test_steps_are_the_papers_epochs_or_the_budget(planned: Callable[..., list[TablePoint]]) -> None:
+def test_steps_are_those_of_the_papers_epochs_limited_by_the_budget(planned: Callable[..., list[TablePoint]]) -> None:
     prefix = planned("table1", only="prefix")[0].cells[0].train
     assert prefix.max_steps == 5 * 3  # 24 pairs in batches of 10
     assert planned("table1", only="prefix", budget="7")[0].cells[0].train.max_steps == 7
@@ -70,7 +70,7 @@ def test_table_to_text_decodes_with_five_beams_and_without_newlines(planned: Cal
     assert (decoding.num_beams, decoding.banned) == (5, ("\n",))
 
 
-def test_low_data_is_the_papers_protocol(planned: Callable[..., list[TablePoint]], many: PublishedDataset) -> None:
+def test_low_data_follows_the_papers_protocol(planned: Callable[..., list[TablePoint]], many: PublishedDataset) -> None:
     points = planned("lowdata", data=many)
     assert [(point.row, point.x) for point in points][:4] == [("full", size) for size in (50, 100, 200, 500)]
     for point in points:
@@ -85,7 +85,7 @@ def test_low_data_is_the_papers_protocol(planned: Callable[..., list[TablePoint]
         planned("lowdata")
 
 
-def test_a_run_of_another_list_of_sizes_shares_its_results(
+def test_runs_with_different_sizes_share_results(
     planned: Callable[..., list[TablePoint]], many: PublishedDataset
 ) -> None:
     whole, part = planned("lowdata", data=many), planned("lowdata", data=many, sizes="100", samples=2, seeds="1")
@@ -93,7 +93,9 @@ def test_a_run_of_another_list_of_sizes_shares_its_results(
     assert all(cell.key in keys for point in part for cell in point.cells)
 
 
-def test_starts_of_a_prefix(planned: Callable[..., list[TablePoint]], many: PublishedDataset) -> None:
+def test_init_varies_the_initialization_of_a_prefix(
+    planned: Callable[..., list[TablePoint]], many: PublishedDataset
+) -> None:
     points = {point.row: point.cells[0].train for point in planned("init", data=many, preset="small")}
     starts = {row: (train.initialization, train.init_text) for row, train in points.items()}
     assert starts == {
@@ -106,12 +108,14 @@ def test_starts_of_a_prefix(planned: Callable[..., list[TablePoint]], many: Publ
     }
 
 
-def test_lengths_and_places_of_the_slots(planned: Callable[..., list[TablePoint]], talk: PublishedDataset) -> None:
+def test_length_and_infix_vary_the_number_of_slots(
+    planned: Callable[..., list[TablePoint]], talk: PublishedDataset
+) -> None:
     for options in ({}, {"data": talk, "preset": "small"}):
         lengths = planned("length", lengths="1,40", **options)
         assert [(point.x, point.cells[0].train.prefix_length) for point in lengths] == [(1, 1), (40, 40)]
-    places = [(point.row, point.x) for point in planned("infix")]
-    assert places == [(row, x) for row in ("embedding", "infix", "prefix") for x in (1, 10, 20)]
+    rows = [(point.row, point.x) for point in planned("infix")]
+    assert rows == [(row, x) for row in ("embedding", "infix", "prefix") for x in (1, 10, 20)]
 
 
 def test_the_same_training_has_one_key_in_two_experiments(planned: Callable[..., list[TablePoint]]) -> None:
@@ -120,13 +124,13 @@ def test_the_same_training_has_one_key_in_two_experiments(planned: Callable[...,
     assert [cell.key for cell in table] == [cell.key for cell in length]
 
 
-def test_table3_needs_an_encoder_decoder_and_cuts_its_sources(
+def test_table3_needs_an_encoder_decoder_and_limits_the_source(
     planned: Callable[..., list[TablePoint]], talk: PublishedDataset, facts: BaseFacts
 ) -> None:
     with pytest.raises(BaseModelError, match="encoder-decoder base for table3"):
         planned("table3", data=talk)
-    pair = replace(facts, is_encoder_decoder=True, context=1024)
-    points = {point.row: point.cells[0] for point in planned("table3", base=pair, data=talk, preset="small")}
+    encoder_decoder = replace(facts, is_encoder_decoder=True, context=1024)
+    points = {point.row: point.cells[0] for point in planned("table3", base=encoder_decoder, data=talk, preset="small")}
     decoding = points["full"].decoding
     beams = (decoding.num_beams, decoding.min_new_tokens, decoding.max_new_tokens, decoding.length_penalty)
     assert beams == (6, 11, 62, 0.8)
@@ -135,7 +139,7 @@ def test_table3_needs_an_encoder_decoder_and_cuts_its_sources(
     assert [points[row].train.prefix_length for row in ("prefix-2", "prefix-0.1")] == [20, 1]
 
 
-def test_a_short_context_leaves_room_for_slots_and_summary(
+def test_the_source_is_limited_so_that_slots_and_summary_fit_the_context(
     planned: Callable[..., list[TablePoint]], talk: PublishedDataset, facts: BaseFacts
 ) -> None:
     cell = planned("inputlength", data=talk, preset="small", only="prefix")[0].cells[0]
@@ -143,15 +147,15 @@ def test_a_short_context_leaves_room_for_slots_and_summary(
     assert cell.slicing == "length"
 
 
-def test_an_encoder_has_room_for_the_marks_around_a_source(
+def test_an_encoders_source_leaves_space_for_special_tokens(
     planned: Callable[..., list[TablePoint]], talk: PublishedDataset, facts: BaseFacts
 ) -> None:
-    pair = replace(facts, is_encoder_decoder=True, context=512)
-    cell = planned("table3", base=pair, data=talk, preset="small", only="full")[0].cells[0]
+    encoder_decoder = replace(facts, is_encoder_decoder=True, context=512)
+    cell = planned("table3", base=encoder_decoder, data=talk, preset="small", only="full")[0].cells[0]
     assert cell.train.max_source_tokens + 4 == 512
 
 
-def test_everything_that_decides_a_result_is_in_its_key(
+def test_a_key_depends_on_everything_that_determines_the_result(
     planned: Callable[..., list[TablePoint]], facts: BaseFacts, many: PublishedDataset
 ) -> None:
     def key(**more: Any) -> str:

@@ -33,12 +33,12 @@ def test_the_paper_preset_is_the_appendix(task: Task, method: str) -> None:
     assert own.warmup_steps == 0
 
 
-def test_the_reparametrisation_is_512_wide_for_gpt2_and_800_for_bart() -> None:
+def test_the_mlp_has_512_units_for_gpt2_and_800_for_bart() -> None:
     assert find_recipe("paper", "e2e", "prefix").mlp_hidden == find_recipe("paper", "dart", "prefix").mlp_hidden == 512
     assert find_recipe("paper", "summarisation", "prefix").mlp_hidden == 800
 
 
-def test_gpt2s_prefix_sums_its_loss_over_a_sequence_and_fine_tuning_averages_over_tokens() -> None:
+def test_only_gpt2s_prefix_sums_its_loss_over_a_sequence() -> None:
     assert find_recipe("paper", "e2e", "prefix").loss == "sequence-sum"
     assert find_recipe("paper", "summarisation", "prefix").loss == "token-mean"
     assert {find_recipe("paper", "webnlg", method).loss for method in ("full", "top-2", "adapter-3")} == {"token-mean"}
@@ -54,10 +54,10 @@ def test_every_method_of_the_tables_has_a_recipe(preset: str) -> None:
         assert find_recipe(preset, "summarisation", method).epochs
 
 
-def test_an_unknown_preset_and_a_missing_recipe_are_told() -> None:
-    with pytest.raises(ConfigError) as told:
+def test_an_unknown_preset_and_a_missing_recipe_are_refused() -> None:
+    with pytest.raises(ConfigError) as error:
         find_recipe("papers", "e2e", "full")
-    assert told.value.fix == "did you mean 'paper'?"
-    with pytest.raises(ConfigError) as told:
+    assert error.value.fix == "did you mean 'paper'?"
+    with pytest.raises(ConfigError) as error:
         find_recipe("paper", "summarisation", "lora")
-    assert "full, prefix, prefix-2" in told.value.fix
+    assert "full, prefix, prefix-2" in error.value.fix

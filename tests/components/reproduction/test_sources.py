@@ -1,5 +1,3 @@
-"""Data sets are told apart, completed, and sampled."""
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,17 +14,17 @@ def test_e2e_is_read_with_all_of_its_splits(e2e: Path) -> None:
     assert not data.notes
 
 
-def test_another_kind_is_named(e2e: Path) -> None:
-    with pytest.raises(DataError) as told:
+def test_a_data_set_of_another_kind_is_refused_with_its_kind(e2e: Path) -> None:
+    with pytest.raises(DataError) as error:
         read_published_dataset(str(e2e), ["webnlg", "dart"])
-    assert told.value.wanted == "a data set of webnlg or dart"
-    assert told.value.got.startswith("e2e data at")
+    assert error.value.wanted == "a data set of webnlg or dart"
+    assert error.value.got.startswith("e2e data at")
 
 
-def test_nothing_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as told:
+def test_a_missing_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
         read_published_dataset(str(tmp_path / "no"), ["e2e"])
-    assert "nothing at" in told.value.got
+    assert error.value.got == f"no file or folder {tmp_path / 'no'}"
 
 
 def test_a_missing_training_split_is_held_out_of_the_validation_split(
@@ -36,7 +34,7 @@ def test_a_missing_training_split_is_held_out_of_the_validation_split(
         str(write_dialogsum(tmp_path / "talk", {"dev": 10, "test": 4})), ["xsum", "dialogsum"]
     )
     assert (data.kind, len(data.train), len(data.validation), len(data.test)) == ("dialogsum", 8, 2, 4)
-    assert "8 train and 2 validate" in data.notes[0]
+    assert "8 are used for training and 2 for validation" in data.notes[0]
     assert not set(data.train) & set(data.validation)
 
 
@@ -47,7 +45,7 @@ def test_a_data_set_without_test_or_training_is_refused(tmp_path: Path, write_di
         read_published_dataset(str(write_dialogsum(tmp_path / "two", {"test": 10})), ["dialogsum"])
 
 
-def test_the_digest_is_that_of_the_content(tmp_path: Path, write_e2e: Callable[..., Path]) -> None:
+def test_the_digest_depends_on_the_content(tmp_path: Path, write_e2e: Callable[..., Path]) -> None:
     one, same, other = (
         read_published_dataset(str(write_e2e(tmp_path / name, test=count)), ["e2e"]).digest
         for name, count in (("a", 8), ("b", 8), ("c", 7))
@@ -55,7 +53,7 @@ def test_the_digest_is_that_of_the_content(tmp_path: Path, write_e2e: Callable[.
     assert one == same != other
 
 
-def test_a_low_data_run_trains_on_its_sample_alone(tmp_path: Path, write_e2e: Callable[..., Path]) -> None:
+def test_a_low_data_run_is_trained_on_its_sample(tmp_path: Path, write_e2e: Callable[..., Path]) -> None:
     data = read_published_dataset(str(write_e2e(tmp_path / "e2e", train=1_100, validation=60)), ["e2e"])
     train, validation = data.select_training(50, 1, 500)
     assert (len(train), len(validation)) == (50, 15)
