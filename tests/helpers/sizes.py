@@ -1,4 +1,4 @@
-"""What docs/rollout.md states: who must be answered until nine in ten trials are decided at false_alarm 0.01."""
+"""Sizes that docs/rollout.md states: answers until nine in ten trials find a difference, at false_alarm 0.01."""
 
 SIZES = [
     # rate of the champion, of the challenger, share, requests (or users, where each has rates of its own)

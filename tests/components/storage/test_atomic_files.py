@@ -1,3 +1,5 @@
+"""A file is replaced whole or not at all, and a lock file is held by one process at a time."""
+
 import errno
 import os
 import resource
@@ -6,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import WorkspaceError
-from components.storage.atomic_files import write_atomic
+from components.storage.atomic_files import hold_file_lock, write_atomic
 
 
 def test_content_is_replaced_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -17,7 +19,7 @@ def test_content_is_replaced_and_nothing_else_stays(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_file_gets_the_rights_of_any_new_file(tmp_path: Path) -> None:
+def test_the_file_has_the_permissions_of_a_new_file(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     write_atomic(tmp_path / "file", b"x")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -36,7 +38,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary(tmp_path: Path, monkey
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_write_cut_short_by_the_system_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_write_that_the_system_cuts_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomic(path, b"old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -50,7 +52,20 @@ def test_a_write_cut_short_by_the_system_leaves_the_old_file(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_in_the_way_is_an_error_in_words(tmp_path: Path) -> None:
+def test_a_folder_at_the_path_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
     with pytest.raises(WorkspaceError, match="Is a directory"):
         write_atomic(tmp_path / "file", b"x")
+
+
+def test_a_held_lock_names_its_process_and_is_free_after_its_block(tmp_path: Path) -> None:
+    lock = tmp_path / "deep" / "lock"
+    with hold_file_lock(lock, tmp_path, "wait"):
+        with (
+            pytest.raises(WorkspaceError, match=f"process {os.getpid()}") as caught,
+            hold_file_lock(lock, tmp_path, "wait"),
+        ):
+            pass
+        assert (caught.value.wanted, caught.value.fix) == (f"exclusive use of {tmp_path}", "wait")
+    with hold_file_lock(lock, tmp_path, "wait"):
+        pass
