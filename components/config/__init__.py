@@ -144,13 +144,15 @@ class GateConfig(_Section):
 
 
 class EngineConfig(_Section):
-    """How the work is done. Nothing here changes a result but for rounding, so nothing is part of a fingerprint."""
+    """Speed and memory. These fields change results only by rounding, so they are not part of a fingerprint."""
 
-    train_tokens: int = Field(default=8192, gt=0, description="tokens of all tenants in one pass of training")
-    decode_rows: int = Field(default=64, gt=0, description="rows of all tenants that are decoded together")
-    memory_gb: float | None = Field(default=None, gt=0, description="memory to train in; null: what is free")
-    processes: int = Field(default=1, gt=0, description="that train a shard together, each on a GPU of its own")
-    compile: bool = Field(default=False, description="compile activations for training; wants a C++ compiler, 10 s")
+    train_tokens: int = Field(default=8192, gt=0, description="tokens of all tenants in one training pass")
+    decode_rows: int = Field(default=64, gt=0, description="sequences of all tenants decoded together")
+    memory_gb: float | None = Field(default=None, gt=0, description="memory for training; null: the free memory")
+    processes: int = Field(default=1, gt=0, description="processes per shard, each on its own GPU")
+    compile: bool = Field(
+        default=False, description="compile activations for training; needs a C++ compiler, takes 10 s"
+    )
 
 
 class RegistryConfig(_Section):

@@ -1,1 +1,1 @@
-"""The prefix artifact on disk, and MLflow's runs, versions and aliases."""
+"""Artifacts on disk; runs, versions and aliases in MLflow; checkpoints of PEFT."""

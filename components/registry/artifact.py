@@ -1,8 +1,8 @@
-"""A tenant's delta on disk: `prefix.safetensors` beside `manifest.json`, whichever method trained it.
+"""A tenant's delta on disk, of any method: `prefix.safetensors` beside `manifest.json`.
 
-A saved folder proves itself: the manifest holds the tensors' sha256, shapes and dtype, and the tensors' file carries
-the manifest's facts in its header, so that neither can be changed or swapped alone. Loading checks all of it, and the
-base when one is given. Knows nothing of MLflow, of training or of how a prefix is used; never unpickles.
+The two files check each other: the manifest holds the tensors' sha256, shapes and dtype, and the header of the tensors
+holds the manifest's fields, so that neither file can be changed or replaced alone. Loading checks all of this, and the
+base if one is passed. Does not know MLflow, training or the use of a prefix; never unpickles.
 
 Shapes: H key/value heads, P slots of the prefix, D head size.
 """
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
 
 _METADATA_KEY = "prefixfleet"
-_NOT_IN_HEADER = frozenset(
-    {"sha256", "base_name"}
-)  # the digest itself, and a label that differs from machine to machine
+_NOT_IN_HEADER = frozenset({"sha256", "base_name"})
+"""The digest of the file itself, and a label that differs between machines."""
 
 
 def save_artifact(
@@ -53,14 +52,14 @@ def save_artifact(
     method: str = "prefix",
     made_from: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Write both files so that a reader sees the old artifact or the new one; other files of the folder stay.
+    """Write both files and return the manifest; other files in the folder are kept.
 
-    Length, dtype, shapes, parameters and sha256 are taken from the tensors. One writer at a time: what earlier ones
-    left that were killed halfway is cleared away.
+    Length, dtype, shapes, parameters and sha256 are computed from the tensors. Only one process may write a folder at a
+    time; temporary files of killed writers are removed. The old artifact is replaced only when both files are complete.
 
     Raises:
-        ArtifactError: values that are not finite, tensors of several dtypes or lengths, or facts that are no manifest.
-        WorkspaceError: the disk is full; the old artifact stands.
+        ArtifactError: values are not finite, tensors differ in dtype or length, or a field does not fit the manifest.
+        WorkspaceError: the disk is full; the old artifact is kept.
     """
     from safetensors.torch import save
 
@@ -94,11 +93,12 @@ def save_artifact(
 
 
 def load_artifact(folder: Path, base: "Base | None") -> "tuple[Delta, Manifest]":
-    """The delta of a folder, on the CPU, after every check; `base=None` leaves the base's checks to the caller.
+    """Return the checked delta of a folder, on the CPU, and its manifest; with `base=None` the base is not checked.
 
     Raises:
-        ArtifactError: a file is missing, truncated or changed; names the file and the first thing that does not match.
-        BaseModelError: the prefix belongs to another base or tokenizer (names both digests) or has another shape.
+        ArtifactError: a file is missing, truncated or changed; the message has the file and the first mismatch.
+        BaseModelError: the prefix was trained on another base or tokenizer (the message has both digests), or its
+            shapes do not fit the base.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -108,15 +108,15 @@ def load_artifact(folder: Path, base: "Base | None") -> "tuple[Delta, Manifest]"
     manifest = read_manifest(folder)
     path = folder / TENSORS_FILE
     content = read_artifact_file(path, None)
-    found = hashlib.sha256(content).hexdigest()
-    if found != manifest.sha256:
-        got = f"{path}: sha256 {found} ({len(content)} bytes)"
-        raise ArtifactError(f"tensors with sha256 {manifest.sha256}, as {MANIFEST_FILE} says", got, ARTIFACT_FIX)
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != manifest.sha256:
+        got = f"{path}: sha256 {sha256} ({len(content)} bytes)"
+        raise ArtifactError(f"tensors with sha256 {manifest.sha256} (from {MANIFEST_FILE})", got, ARTIFACT_FIX)
     try:
         tensors = load(content)
         header = _read_header(content)
     except (SafetensorError, ValueError) as problem:
-        raise ArtifactError("a safetensors file", f"{path}: {problem}", ARTIFACT_FIX) from None
+        raise ArtifactError("a valid safetensors file", f"{path}: {problem}", ARTIFACT_FIX) from None
     facts = manifest.model_dump()
     delta = make_delta_from_tensors(manifest.method, tensors, manifest.parse_train_config(folder))  # type: ignore[arg-type]
     for field, value in _measure_tensors(delta, str(path)).items():
@@ -130,10 +130,10 @@ def load_artifact(folder: Path, base: "Base | None") -> "tuple[Delta, Manifest]"
 
 
 def copy_artifact(source: Path, folder: Path, sha256: str | None = None) -> Manifest:
-    """Put a verified copy of an artifact into `folder`, whose old artifact stands until the new one is whole.
+    """Write a checked copy of an artifact into `folder`; an old artifact there is replaced when the copy is complete.
 
     Raises:
-        ArtifactError: the source does not hold together, or is not the one with this sha256.
+        ArtifactError: the source fails a check, or its tensors do not have this sha256.
         WorkspaceError: the disk is full.
     """
     manifest = load_artifact(source, None)[1]
@@ -145,27 +145,27 @@ def copy_artifact(source: Path, folder: Path, sha256: str | None = None) -> Mani
 
 
 def _check_base(delta: "Delta", manifest: Manifest, base: "Base", folder: Path) -> None:
-    for what, wanted, got in (
+    for part, wanted, got in (
         ("base", manifest.base_digest, base.digest),
         ("tokenizer", manifest.tokenizer_digest, base.tokenizer_digest),
     ):
         if wanted != got:
             raise BaseModelError(
-                f"the {what} that {manifest.tenant}'s prefix was trained on: digest {wanted} ({manifest.base_name})",
+                f"the {part} that {manifest.tenant}'s prefix was trained on: digest {wanted} ({manifest.base_name})",
                 f"digest {got} ({base.name}), for {folder}",
-                "point base.path (or PREFIXFLEET_BASE) at that base, or train the tenant on this one",
+                "set base.path (or PREFIXFLEET_BASE) to that base, or train the tenant on this one",
             )
     delta.check_fits(base)
 
 
 def _measure_tensors(delta: "Delta", where: str) -> dict[str, Any]:
-    """What the tensors themselves say of the manifest; refuses types and values that no trained delta has."""
+    """Return the manifest's fields that follow from the tensors; refuse types and values that no trained delta has."""
     tensors = delta.tensors
-    examples = {"uint8"} if delta.demonstrations is not None else set()
+    other_dtypes = {"uint8"} if delta.demonstrations is not None else set()
     for name, tensor in tensors.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
-        if dtype not in examples and not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
-            got = f"{name} of {tensor.dtype} with NaN, infinity or integers in {where}"
+        if dtype not in other_dtypes and not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
+            got = f"integers, NaN or infinity in {name} ({tensor.dtype}) of {where}"
             raise ArtifactError("finite floating-point values", got, "train the tenant again")
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
     if len(dtypes) != 1:
@@ -184,23 +184,23 @@ def _format_header(facts: Mapping[str, Any]) -> str:
 
 
 def _read_header(content: bytes) -> dict[str, Any]:
-    """The facts in the safetensors header; its first 8 bytes are the header's length, little-endian."""
+    """Return the manifest's fields in the safetensors header, whose length is in the first 8 bytes, little-endian."""
     size = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
     facts = json.loads(metadata.get(_METADATA_KEY, "{}"))
     if not isinstance(facts, dict):
-        raise ValueError(f"header {_METADATA_KEY!r} holds {type(facts).__name__}")
+        raise ValueError(f"header {_METADATA_KEY!r} is a {type(facts).__name__}")
     return facts
 
 
-def _require_same(field: str, tensors_say: Any, manifest_says: Any, folder: Path) -> None:
-    if tensors_say != manifest_says:
-        wanted = f"{field} {tensors_say!r} in {MANIFEST_FILE}, as {TENSORS_FILE} says"
-        raise ArtifactError(wanted, f"{manifest_says!r} in {folder}", ARTIFACT_FIX)
+def _require_same(field: str, in_tensors: Any, in_manifest: Any, folder: Path) -> None:
+    if in_tensors != in_manifest:
+        wanted = f"{field} {in_tensors!r} in {MANIFEST_FILE}, as in {TENSORS_FILE}"
+        raise ArtifactError(wanted, f"{in_manifest!r} in {folder}", ARTIFACT_FIX)
 
 
 def _replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all files under other names first, so that a full disk leaves every old file, then rename them in order."""
+    """Write all files under temporary names, so that a full disk changes no old file, and then rename them in order."""
     staged = {name: _make_staged_path(folder, name) for name in files}
     try:
         for name, content in files.items():

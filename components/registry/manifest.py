@@ -1,4 +1,4 @@
-"""The manifest: what a tenant's artifact says of itself. Knows its file and fields; does not open the tensors."""
+"""The manifest of a tenant's artifact: its fields and its file. Does not open the tensors."""
 
 import json
 from pathlib import Path
@@ -21,34 +21,34 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Manifest(BaseModel):
-    """What a prefix (or another method's delta) is, what it was trained on and what it fits."""
+    """Identity, training data, training config and base of a prefix (or of another method's delta)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_version: int
     tenant: str = Field(pattern=f"^{TENANT_ID.pattern}$")
-    base_name: str = Field(description="where the base came from; a label, the digest decides")
+    base_name: str = Field(description="folder or id of the base; a label, only the digest is checked")
     base_digest: HexDigest
     tokenizer_digest: HexDigest
-    prefix_length: Count = Field(description="P, slots a layer; 0 for a method without slots")
+    prefix_length: Count = Field(description="P, slots per layer; 0 for a method without slots")
     method: str
-    dtype: str = Field(description="of every tensor, as torch names it: float32, bfloat16 ...")
+    dtype: str = Field(description="torch's dtype of every tensor, such as float32 or bfloat16")
     dataset_version: str
     data_digest: HexDigest
     train: dict[str, Any] = Field(description="the effective train section")
     fingerprint: HexDigest
-    sha256: HexDigest = Field(description="of the bytes of prefix.safetensors")
+    sha256: HexDigest = Field(description="digest of the bytes of prefix.safetensors")
     parameters: Count = Field(description="number of trained values in all tensors")
     shapes: dict[str, list[Count]] = Field(description="tensor name -> its shape, [H, P, D] for keys and values")
     made_from: dict[str, HexDigest] = Field(
-        default_factory=dict, description="sha256 of other artifacts that went in: shared, warm_start, imported"
+        default_factory=dict, description="sha256 of the artifacts it was made from: shared, warm_start, imported"
     )
 
     def parse_train_config(self, folder: Path) -> TrainConfig:
-        """The train section that this PrefixFleet reads in it; fields that it does not know are an error.
+        """Return the train section; `folder` is the artifact's, for messages.
 
         Raises:
-            ArtifactError: a field is unknown or ill-typed, or it is of another method.
+            ArtifactError: a field is unknown or of the wrong type, or the section has another method.
         """
         if self.train.get("method", self.method) != self.method:
             got = f"train.method {self.train['method']!r} in {folder / MANIFEST_FILE}"
@@ -58,14 +58,15 @@ class Manifest(BaseModel):
         except ValidationError as problems:
             first = problems.errors()[0]
             got = f"{'.'.join(map(str, first['loc']))} = {first['input']!r} in {folder / MANIFEST_FILE}"
-            raise ArtifactError(f"a train section that fits: {first['msg']}", got, ARTIFACT_FIX) from None
+            raise ArtifactError(f"a valid train section ({first['msg']})", got, ARTIFACT_FIX) from None
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder, checked against the schema alone (`load_artifact` checks the tensors).
+    """Return the manifest of a folder, checked only against its schema (`load_artifact` checks the tensors).
 
     Raises:
-        ArtifactError: missing, not JSON, of another schema version, or with a field missing, unknown or ill-typed.
+        ArtifactError: the file is missing or not JSON, or a field is missing, unknown or of the wrong type.
+        SchemaError: the manifest has another schema version.
     """
     path = folder / MANIFEST_FILE
     content = read_artifact_file(path, _MAX_MANIFEST_BYTES)
@@ -74,33 +75,41 @@ def read_manifest(folder: Path) -> Manifest:
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
         raise ArtifactError("a manifest in JSON", f"{path}: {problem}", ARTIFACT_FIX) from None
     if not isinstance(values, dict):
-        raise ArtifactError("a manifest with fields", f"{path}: {type(values).__name__}", ARTIFACT_FIX)
+        raise ArtifactError("a manifest with fields", f"{path}: a {type(values).__name__}", ARTIFACT_FIX)
     if values.get("schema_version") != ARTIFACT_SCHEMA:
         got = f"{path}: schema_version {values.get('schema_version')!r}"
         raise SchemaError(
-            f"artifact schema {ARTIFACT_SCHEMA}", got, "use the PrefixFleet that wrote it, or train again"
+            f"artifact schema {ARTIFACT_SCHEMA}", got, "use the PrefixFleet version that wrote it, or train again"
         )
     return parse_manifest(values, str(path))
 
 
 def parse_manifest(values: dict[str, Any], where: str) -> Manifest:
-    """The manifest of these fields; `where` they come from, for messages. Raises ArtifactError."""
+    """Return the manifest with these fields; `where` names their origin in messages.
+
+    Raises:
+        ArtifactError: a field is missing, unknown or of the wrong type.
+    """
     try:
         return Manifest.model_validate(values)
     except ValidationError as problems:
         first = problems.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        got = f"{where}: {field} = {first['input']!r}" if first["type"] != "missing" else f"{where} without {field}"
-        raise ArtifactError(f"a manifest field that fits: {first['msg']}", got, ARTIFACT_FIX) from None
+        got = f"{where}: {field} = {first['input']!r}" if first["type"] != "missing" else f"no {field} in {where}"
+        raise ArtifactError(f"a valid manifest field ({first['msg']})", got, ARTIFACT_FIX) from None
 
 
 def read_artifact_file(path: Path, limit: int | None) -> bytes:
-    """A file of an artifact, at most `limit` bytes. Raises ArtifactError: missing, too large or unreadable."""
+    """Return the content of an artifact's file, at most `limit` bytes (None: any size).
+
+    Raises:
+        ArtifactError: the file is missing, too large or unreadable.
+    """
     try:
         if limit is not None and path.stat().st_size > limit:
-            raise ArtifactError(f"at most {limit} bytes", f"{path.stat().st_size} in {path}", ARTIFACT_FIX)
+            raise ArtifactError(f"at most {limit} bytes", f"{path.stat().st_size} bytes in {path}", ARTIFACT_FIX)
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"an artifact with {path.name}", f"none in {path.parent}", ARTIFACT_FIX) from None
     except OSError as problem:
-        raise ArtifactError(f"a readable {path.name}", f"{path}: {problem}", "mend the file's permissions") from None
+        raise ArtifactError(f"a readable {path.name}", f"{path}: {problem}", "correct the file's permissions") from None

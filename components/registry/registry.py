@@ -1,7 +1,7 @@
-"""The registry of prefixes: MLflow runs, versions and aliases, one registered model a tenant.
+"""The registry of prefixes: MLflow runs, versions and aliases, one registered model per tenant.
 
-The door to this package. The alias in MLflow is the truth, so nothing is remembered between calls: a champion moved by
-hand in MLflow's page is the champion at the next call. Knows no metric and no gate; what it writes is handed in.
+The entry point of this package. Aliases in MLflow are authoritative and never cached: a champion that is moved in
+MLflow's web page is the champion at the next call. Knows no metric and no gate; the caller passes what is written.
 """
 
 import tempfile
@@ -37,76 +37,76 @@ from components.registry.mlflow.versions import (
 
 __all__ = ["CHALLENGER", "CHAMPION", "Registration", "Registry", "RunLog", "Version", "read_curves"]
 
-_SERVER_THREADS = 8  # over HTTP, where a call is mostly waiting
-_DATABASE_THREADS = 4  # one writes while another waits for the disk
+_SERVER_THREADS = 8  # over HTTP, where a call mostly waits
+_DATABASE_THREADS = 4  # one thread writes while another waits for the disk
 
 
 class Registry:
-    """The prefixes of a fleet in one MLflow, a server or a database; may be shared by threads.
+    """The prefixes of a fleet in one MLflow server or database. Thread-safe.
 
-    Every method raises RegistryError when MLflow cannot be reached (within about 10 s) or refuses.
+    Every method raises RegistryError if MLflow cannot be reached within about 10 s, or refuses.
     """
 
     def __init__(self, config: RegistryConfig, workspace: Path) -> None:
-        """Open nothing yet; relative paths (sqlite, base folders) are taken from `workspace`."""
+        """Open nothing yet; relative paths (SQLite, base folders) are resolved from `workspace`."""
         self._workspace = workspace.resolve()
         self._connection = MlflowConnection(config, self._workspace)
 
     @property
     def uri(self) -> str:
-        """MLflow's tracking URI; a database's is what `mlflow server --backend-store-uri` takes."""
+        """MLflow's tracking URI; for a database, also the value of `mlflow server --backend-store-uri`."""
         return self._connection.uri
 
     def find_champions(self) -> dict[str, Version]:
-        """Every tenant's champion; tenants without one are left out."""
+        """Return tenant -> champion, without tenants that have none."""
         return self.find_aliased(CHAMPION)
 
     def find_aliased(self, alias: str) -> dict[str, Version]:
-        """Tenant -> the version that bears `alias`, read in one call a thousand tenants and few more."""
+        """Return tenant -> version with `alias`, in one call per thousand tenants and few more."""
         with self._connection.open_client(f"every tenant's {alias}") as client:
             return find_aliased(client, alias)[alias]
 
     def poll_aliased(self, *aliases: str) -> dict[str, dict[str, Version]]:
-        """Alias -> tenant -> the version that bears it, for who asks every other second.
+        """Return alias -> tenant -> version; fast enough to call every other second.
 
-        From a database, or a server's where MLFLOW_BACKEND_STORE_URI names it, it takes milliseconds for a thousand
-        tenants, and versions have the tags of `registry.mlflow.alias_table.TAGS` alone; another server, or one
-        whose database does not answer, is asked as by `find_aliased`, for all of them together.
+        From MLflow's database (for a server: the one in MLFLOW_BACKEND_STORE_URI) this takes milliseconds for a
+        thousand tenants, and versions have only the tags in `alias_table.READ_TAGS`. Without a known and reachable
+        database, the server is asked once for all aliases, as in `find_aliased`.
         """
         wanted = f"every tenant's {' and '.join(aliases)}"
-        found = self._connection.read_database(wanted, lambda client: read_aliased(client, aliases))
-        if found is None:
+        versions = self._connection.read_database(wanted, lambda client: read_aliased(client, aliases))
+        if versions is None:
             with self._connection.open_client(wanted) as client:
-                found = find_aliased(client, *aliases)
-        return found
+                versions = find_aliased(client, *aliases)
+        return versions
 
     def find_by_sha256(self, prefixes: Mapping[str, str]) -> dict[str, Version]:
-        """Tenant -> the version that holds the prefix with this sha256, where there is one; in few calls."""
-        with self._connection.open_client("which version holds each tenant's prefix") as client:
+        """Return tenant -> version of the prefix with this sha256, where there is one; in few calls."""
+        with self._connection.open_client("the version of each tenant's prefix") as client:
             return find_by_sha256(client, prefixes)
 
     def find_sha256s(self, tenants: Collection[str]) -> dict[str, set[str]]:
-        """Tenant -> the sha256s of all its versions, for those that have any; a call 32 tenants."""
-        with self._connection.open_client("which prefixes tenants have") as client:
+        """Return tenant -> sha256s of all its versions, without tenants that have none; one call per 32 tenants."""
+        with self._connection.open_client("the prefixes of the tenants") as client:
             return find_sha256s(client, tenants)
 
     def find_champion(self, tenant: str) -> Version | None:
-        """The tenant's champion, or None."""
+        """Return the tenant's champion, or None."""
         with self._connection.open_client(f"the champion of {tenant}") as client:
             return find_by_alias(client, tenant, CHAMPION)
 
     def find_challenger(self, tenant: str) -> Version | None:
-        """The tenant's challenger, or None."""
+        """Return the tenant's challenger, or None."""
         with self._connection.open_client(f"the challenger of {tenant}") as client:
             return find_by_alias(client, tenant, CHALLENGER)
 
     def find_aliases(self, tenant: str) -> dict[str, str]:
-        """Alias -> the number of the tenant's version that bears it."""
+        """Return alias -> number of the tenant's version with this alias."""
         with self._connection.open_client(f"the aliases of {tenant}") as client:
             return find_aliases(client, tenant)
 
     def find_versions(self, tenant: str) -> list[Version]:
-        """All versions of a tenant, the newest first; none for an unknown tenant."""
+        """Return all versions of a tenant, newest first; none for an unknown tenant."""
         with self._connection.open_client(f"the versions of {tenant}") as client:
             return find_versions(client, tenant)
 
@@ -122,15 +122,15 @@ class Registry:
         revision: str | None = None,
         dtype: str = "float32",
     ) -> Version:
-        """Make a run and a version of an artifact folder; gives no alias.
+        """Make a run and a version from an artifact folder; sets no alias.
 
-        The version holds the prefix and its manifest; the base is referred to by absolute folder or hub id. To the
-        given tags come those that the manifest knows, the git revision and the run's metrics (`metric.<name>`).
-        An artifact that is already registered (same fingerprint and sha256) gets its tags renewed and no second
-        version, so that a retried step does no harm. `decoding` overrides predict's defaults.
+        The version contains the prefix and its manifest, and names the base by absolute folder or hub id. Its tags are
+        `tags`, fields of the manifest, the git revision and the run's metrics (`metric.<name>`). `decoding` overrides
+        the defaults of predict's params. Idempotent: an artifact that is already registered (same fingerprint and
+        sha256) gets no second version, only new tags.
 
         Raises:
-            ArtifactError: the folder does not hold together, or is another tenant's.
+            ArtifactError: the folder fails a check, or is another tenant's.
         """
         one = Registration(
             tenant=tenant,
@@ -145,46 +145,46 @@ class Registry:
         return self._register(one)
 
     def register_all(self, registrations: Sequence[Registration]) -> dict[str, Version | PrefixFleetError]:
-        """Register a fleet, by several threads; one tenant's trouble is its own result and stops no other."""
-        with self._connection.open_client("to register a fleet"):
+        """Register several tenants in threads and set their aliases; return tenant -> its version or its error."""
+        with self._connection.open_client("a connection to register a fleet"):
             self._connection.ensure_experiment()
             with ThreadPoolExecutor(_SERVER_THREADS if self._connection.is_server else _DATABASE_THREADS) as threads:
                 results = threads.map(self._try_register, registrations)
                 return {one.tenant: result for one, result in zip(registrations, results, strict=True)}
 
     def log_run(self, tenant: str, run_log: RunLog) -> str:
-        """Write a run down without a version, as for a rejected prefix; returns its id."""
+        """Log a run without a version, for a rejected prefix; return the run's id."""
         with (
-            self._connection.open_client(f"to log a run of {tenant}") as client,
+            self._connection.open_client(f"a logged run of {tenant}") as client,
             tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch,
-            open_run(client, self._connection.ensure_experiment(), tenant, run_log, Path(scratch)) as opened,
+            open_run(client, self._connection.ensure_experiment(), tenant, run_log, Path(scratch)) as run,
         ):
-            return str(opened.info.run_id)
+            return str(run.info.run_id)
 
     def set_alias(self, tenant: str, alias: str, version: str) -> None:
-        """Move an alias to a version, from wherever it was."""
-        with self._connection.open_client(f"version {version} of {tenant} as {alias}") as client:
+        """Set an alias on a version; it is removed from any other version."""
+        with self._connection.open_client(f"the alias {alias} on version {version} of {tenant}") as client:
             client.set_registered_model_alias(to_model_name(tenant), alias, str(version))
 
     def delete_alias(self, tenant: str, alias: str) -> None:
-        """Take an alias away; one that is not there is no error."""
-        with self._connection.open_client(f"no {alias} of {tenant}") as client:
+        """Delete an alias; no error if it does not exist."""
+        with self._connection.open_client(f"the alias {alias} of {tenant} deleted") as client:
             call_or_none(client.delete_registered_model_alias, to_model_name(tenant), alias)
 
     def set_tags(self, version: Version, tags: Mapping[str, str]) -> None:
-        """Add or change tags of a version, a call each."""
+        """Add or change tags of a version, one call per tag."""
         with self._connection.open_client(f"tags on version {version.version} of {version.tenant}") as client:
             for key, value in clip_tags(tags).items():
                 client.set_model_version_tag(to_model_name(version.tenant), version.version, key, value)
 
     def fetch(self, version: Version, folder: Path) -> Path:
-        """Put a version's prefix and manifest into `folder`, checked against the version's sha256, and return it.
+        """Download a version's prefix and manifest into `folder`, check them against its sha256, and return `folder`.
 
-        A folder that already holds them costs no call.
+        If `folder` already has them, no call is made.
 
         Raises:
-            ArtifactError: MLflow's artifact store answers, and does not hold what was registered.
-            RegistryError: the store does not answer, or has lost everything; a minute may pass until that is known.
+            ArtifactError: MLflow's artifact store answers, but lacks the registered files or has others.
+            RegistryError: the store does not answer, or is empty; this may take up to a minute.
             WorkspaceError: the disk is full.
         """
         with suppress(ArtifactError):
@@ -196,29 +196,29 @@ class Registry:
             tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch,
         ):
             source = find_source(client, version, wanted)
-            got = download_files(source, (TENSORS_FILE, MANIFEST_FILE), Path(scratch), self.uri, wanted)
+            downloaded = download_files(source, (TENSORS_FILE, MANIFEST_FILE), Path(scratch), self.uri, wanted)
             try:
-                found = copy_artifact(got, folder, version.sha256 or None)
+                manifest = copy_artifact(downloaded, folder, version.sha256 or None)
             except ArtifactError as problem:
-                told = problem.got.replace(scratch, source)
-                raise type(problem)(f"{wanted}: {problem.wanted}", told, RESTORE_FIX) from None
-        if found.tenant != version.tenant:
-            raise ArtifactError(wanted, f"one of {found.tenant}", "register the tenant again")
+                got = problem.got.replace(scratch, source)
+                raise type(problem)(f"{wanted}: {problem.wanted}", got, RESTORE_FIX) from None
+        if manifest.tenant != version.tenant:
+            raise ArtifactError(wanted, f"a prefix of {manifest.tenant}", "register the tenant again")
         return folder
 
     def remove(self, tenant: str) -> None:
-        """Delete a tenant's versions, runs and artifacts for good, as far as MLflow lets us; see `find_remaining`."""
-        wanted = f"to remove {tenant}"
+        """Delete a tenant's versions, runs and artifacts permanently, as far as MLflow allows; see `find_remaining`."""
+        wanted = f"the removal of {tenant} from MLflow"
         with self._connection.open_client(wanted) as client:
             database = self._connection.open_database_client(wanted)
             remove_tenant(client, database, self._connection.ensure_experiment(), tenant)
 
     def find_remaining(self, tenant: str) -> list[str]:
-        """What MLflow still holds of a tenant, each in words.
+        """Return descriptions of everything of a tenant that is still in MLflow.
 
-        Empty after `remove_tenant`, but for runs behind a server.
+        Empty after `remove`, except for runs on a server whose database is not known.
         """
-        with self._connection.open_client(f"what is left of {tenant}") as client:
+        with self._connection.open_client(f"a search for remains of {tenant}") as client:
             return find_remaining(client, self._connection.ensure_experiment(), tenant)
 
     @cached_property
@@ -227,7 +227,7 @@ class Registry:
 
     def _register(self, registration: Registration) -> Version:
         manifest = check_artifact(registration)
-        with self._connection.open_client(f"to register {registration.tenant}") as client:
+        with self._connection.open_client(f"a registered version of {registration.tenant}") as client:
             experiment = self._connection.ensure_experiment()
             return write_version(client, experiment, self._workspace, registration, manifest, self._git_revision)
 

@@ -22,7 +22,7 @@ def test_another_base_gets_no_text_and_asks_for_training(call, refused, served):
     torch.manual_seed(1)
     GPT2LMHeadModel(GPT2Config.from_pretrained(served / "base")).save_pretrained(served / "base")
     refused(
-        served, ["generate", "alder", "text"], "the base that alder's prefix was trained on: digest", "point base.path"
+        served, ["generate", "alder", "text"], "the base that alder's prefix was trained on: digest", "set base.path"
     )
     assert "base changed" in call(served, "status").stdout
     refused(served, ["stage", "evaluate"], "1 failed (alder:", "base changed", "train it first")

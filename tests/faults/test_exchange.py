@@ -101,8 +101,8 @@ def longer_than_the_context(folder):
         (no_config, [f"no {CONFIG}"]),
         (no_tensors, [f"tensors in {TENSORS}"]),
         (a_pickle, [f"only {PICKLE}", "safe_serialization=True"]),
-        (cut, ["a safetensors file", TENSORS]),
-        (broken_config, [f"a {CONFIG} in JSON"]),
+        (cut, ["a valid safetensors file", TENSORS]),
+        (broken_config, [f"an {CONFIG} in JSON"]),
         (not_finite, ["finite floating-point values", "NaN"]),
         (a_lora, ["a PEFT checkpoint of PREFIX_TUNING", "one of LORA"]),
         (a_soft_prompt, ["one of PROMPT_TUNING"]),
@@ -152,7 +152,7 @@ def test_an_export_never_runs_over_anything(root, tmp_path, refused, call):
     checkpoint = write_checkpoint(tmp_path / "theirs")
     import_peft(Workspace(root), "alder", checkpoint)
     content = (checkpoint / TENSORS).read_bytes()
-    told = ["name another with --out"]
+    told = ["name another folder with --out"]
     refused(root, ["export", "alder", "--trained", "--out", str(checkpoint)], *told, TENSORS)
     refused(root, ["export", "alder", "--trained", "--out", str(root)], *told, "base")
     refused(root, ["export", "alder", "--trained", "--out", str(root / "params.yaml")], *told, "a file at")

@@ -1,1 +1,1 @@
-"""MLflow: connection, runs, registered versions, aliases, and the model that MLflow loads."""
+"""MLflow: connection, runs, registered versions, aliases, and the pyfunc model that MLflow loads."""

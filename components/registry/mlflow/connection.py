@@ -1,7 +1,7 @@
-"""A way to MLflow that is quiet, says quickly when there is none, and leaves the process as it found it.
+"""The connection to MLflow: no log lines, no telemetry, short timeouts, and errors as RegistryError.
 
-Knows where MLflow is and how to fail; does not know tenants, prefixes or runs. MLflow takes its time limits and its
-telemetry switch from the environment and logs through its own handlers: both are set around our calls and put back.
+Knows MLflow's address; does not know tenants, prefixes or runs. MLflow reads its timeouts and its telemetry switch from
+the environment and logs through its own handlers: both are changed during our calls and restored afterwards.
 """
 
 import logging
@@ -26,23 +26,23 @@ from components.storage.urls import (
 )
 
 BACKEND_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
-"""MLflow's own name for the database that its server stands on; where it is set, we may go to that directly."""
+"""MLflow's own variable for the database behind its server; if it is set, that database is also read directly."""
 
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # and the call that it costs
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # also saves a call
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
 _LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
 _PROBE_INTERVAL_SECONDS = 5.0
 _RETRY_SECONDS = 30.0
-_FIX = f"start MLflow, or correct registry.tracking_uri in params.yaml ({TRACKING_URI_VARIABLE} wins over it)"
+_FIX = f"start MLflow, or correct registry.tracking_uri in params.yaml ({TRACKING_URI_VARIABLE} overrides it)"
 _BACKEND_FIX = f"start MLflow's database, or correct or unset {BACKEND_VARIABLE}"
-_DISK_FIX = "free space on the disk that the database is on, or mend it"
+_DISK_FIX = "free space on the database's disk, or repair it"
 
 _Result = TypeVar("_Result")
 
@@ -54,9 +54,9 @@ _saved_levels: dict[str, int] = {}
 
 @contextmanager
 def quiet_mlflow() -> Iterator[None]:
-    """Within it MLflow logs nothing, sends no telemetry and gives up soon; may be nested and entered by many threads.
+    """Inside the block MLflow logs nothing, sends no telemetry and has short timeouts. Reentrant and thread-safe.
 
-    A variable that the user has set stays as it is. Failures are told by exceptions, so its logs are not missed.
+    Variables that the user has set are kept. Failures are raised as exceptions, so the logs are not needed.
     """
     global _quiet_depth
     with _quiet_lock:
@@ -64,7 +64,7 @@ def quiet_mlflow() -> Iterator[None]:
             _saved_environment.update({name: os.environ.get(name) for name in _ENVIRONMENT})
             for name, value in _ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
-            import mlflow  # noqa: F401 - sets its loggers up, so their levels are taken after it
+            import mlflow  # noqa: F401 - configures its loggers, so their levels are saved after it
 
             for name in _LOGGERS:
                 logger = logging.getLogger(name)
@@ -85,12 +85,12 @@ def quiet_mlflow() -> Iterator[None]:
 
 
 class MlflowEndpoint:
-    """One address that MLflow's client can speak to, a server's or a database's."""
+    """One address for MLflow's client: a server or a database."""
 
     def __init__(self, uri: str, fix: str, *, is_own: bool) -> None:
-        """Nothing is opened before the first call; `fix` is what to do where it does not answer.
+        """Open nothing yet; `fix` is the third part of the error if the address does not answer.
 
-        A database that `is_own`, not a server's, is set to its write-ahead log.
+        `is_own`: no MLflow server uses this database; if it is SQLite, its write-ahead log is enabled.
         """
         self.uri, self._fix, self._is_own = uri, fix, is_own
         self._last_answer_s = float("-inf")
@@ -98,7 +98,7 @@ class MlflowEndpoint:
 
     @cached_property
     def api(self) -> Any:
-        """MLflow's client, to be used inside `open_client`."""
+        """MLflow's client; use it only inside `open_client`."""
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
@@ -108,10 +108,10 @@ class MlflowEndpoint:
 
     @contextmanager
     def open_client(self, wanted: str) -> Iterator[Any]:
-        """An MlflowClient for a block of calls, whose failures become RegistryError saying what was `wanted`.
+        """Yield an MlflowClient for a block of calls; failures become a RegistryError with `wanted` as first part.
 
         Raises:
-            RegistryError: no MLflow within about 10 s, or it refused; the message has its first line.
+            RegistryError: MLflow did not answer within about 10 s, or refused; the message has its first line.
         """
         with quiet_mlflow():
             import requests
@@ -124,12 +124,12 @@ class MlflowEndpoint:
                 self._last_answer_s = time.monotonic()
             except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as problem:
                 self._last_answer_s = float("-inf")
-                told = format_first_line(problem)
-                fix = _DISK_FIX if "disk" in told else self._fix
-                raise RegistryError(wanted, f"{told} (MLflow at {hide_password(self.uri)})", fix) from problem
+                message = format_first_line(problem)
+                fix = _DISK_FIX if "disk" in message else self._fix
+                raise RegistryError(wanted, f"{message} (MLflow at {hide_password(self.uri)})", fix) from problem
 
     def _probe_if_stale(self) -> None:
-        """Knock with a short limit: MLflow itself would retry a closed door for minutes."""
+        """Check with a short timeout that MLflow answers: its own client would retry for minutes."""
         with self._lock:
             if time.monotonic() - self._last_answer_s >= _PROBE_INTERVAL_SECONDS:
                 probe_address(self.uri)
@@ -137,16 +137,16 @@ class MlflowEndpoint:
 
 
 class MlflowConnection:
-    """One MLflow: a server's address or a database that is spoken to directly."""
+    """One MLflow: a server, or a database that is used directly."""
 
     def __init__(self, config: RegistryConfig, workspace: Path) -> None:
-        """Nothing is opened before the first call; a relative sqlite path is taken from the workspace."""
+        """Open nothing yet; a relative SQLite path is resolved from the workspace."""
         self.uri = resolve_uri(read_tracking_uri(config.tracking_uri), workspace)
         self.is_server = is_server(self.uri)
         self._endpoint = MlflowEndpoint(self.uri, _FIX, is_own=True)
         backend = os.environ.get(BACKEND_VARIABLE)
-        behind = MlflowEndpoint(backend, _BACKEND_FIX, is_own=False) if backend else None
-        self._database = behind if self.is_server else self._endpoint
+        server_database = MlflowEndpoint(backend, _BACKEND_FIX, is_own=False) if backend else None
+        self._database = server_database if self.is_server else self._endpoint
         self._is_database_down, self._retry_database_s = False, float("-inf")
         self._experiment = config.experiment
         self._artifacts = _find_artifact_folder(self.uri, workspace) / config.experiment
@@ -158,10 +158,10 @@ class MlflowConnection:
         return self._endpoint.open_client(wanted)
 
     def open_database_client(self, wanted: str) -> Any:
-        """A client that speaks to a database, to be used inside `open_client`; None behind a server whose is not known.
+        """Return a client of MLflow's database, or None if a server's database is not known; use it in `open_client`.
 
         Raises:
-            RegistryError: it cannot be reached.
+            RegistryError: the database cannot be reached.
         """
         if self._database is None:
             return None
@@ -169,30 +169,31 @@ class MlflowConnection:
             return client
 
     def read_database(self, wanted: str, read: Callable[[Any], _Result]) -> _Result | None:
-        """What `read` finds in MLflow's database; None where the server is to be asked.
+        """Return `read(client)` on MLflow's database, or None if the server must be asked instead.
 
-        That is where its database is not known, or out of reach: then it is told once, and not tried for half a minute.
+        None: the server's database is not known, or cannot be reached. The latter is logged once, and the database is
+        not tried again for half a minute.
 
         Raises:
-            RegistryError: as `open_client`, where there is no server.
+            RegistryError: see `open_client`; only without a server.
         """
         if self._database is None or time.monotonic() < self._retry_database_s:
             return None
         try:
             with self._database.open_client(wanted) as client:
-                found = read(client)
+                result = read(client)
         except RegistryError as problem:
             if not self.is_server:
                 raise
             if not self._is_database_down:
-                logging.getLogger(__name__).warning("MLflow's server is asked in place of its database: %s", problem)
+                logging.getLogger(__name__).warning("asking MLflow's server instead of its database: %s", problem)
             self._is_database_down, self._retry_database_s = True, time.monotonic() + _RETRY_SECONDS
             return None
         self._is_database_down = False
-        return found
+        return result
 
     def ensure_experiment(self) -> str:
-        """The id of the configured experiment, made when missing; to be called inside `open_client`.
+        """Return the id of the configured experiment, which is created if missing; call it inside `open_client`.
 
         Raises:
             RegistryError: the experiment was deleted in MLflow.
@@ -211,13 +212,14 @@ class MlflowConnection:
             location = None if self.is_server else self._artifacts.as_uri()
             try:
                 return str(api.create_experiment(self._experiment, artifact_location=location))
-            except MlflowException:  # made by another process meanwhile, or refused
+            except MlflowException:  # created by another process meanwhile, or refused
                 experiment = api.get_experiment_by_name(self._experiment)
                 if experiment is None:
                     raise
         if experiment.lifecycle_stage != "active":
-            got = f"{self._experiment!r} is deleted"
-            raise RegistryError("an active MLflow experiment", got, "restore it in MLflow or name another")
+            got = f"the deleted experiment {self._experiment!r}"
+            fix = "restore it in MLflow, or set registry.experiment to another name"
+            raise RegistryError("an active MLflow experiment", got, fix)
         return str(experiment.experiment_id)
 
 

@@ -1,7 +1,7 @@
-"""The MLmodel folder of a prefix: a pyfunc model from code, whose artifacts are the prefix and its manifest.
+"""Writes the MLmodel folder of a prefix: a pyfunc model from code, whose artifacts are the prefix and its manifest.
 
-MLflow builds the folder once a process and configuration; further tenants get a copy with their own files, which costs
-a few milliseconds. No dependency is inferred: the requirements are the installed versions of what the model imports.
+MLflow builds the folder once per process and configuration; further tenants get a copy with their own files, which
+takes milliseconds. Requirements are not inferred: they are the installed versions of the packages that the model uses.
 """
 
 import json
@@ -23,17 +23,16 @@ from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
 
 MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 DEFAULT_DECODING: dict[str, Any] = {**EvaluateConfig().select_decoding(), "seed": 0, "batch_size": 32}
-"""What predict's `params` may hold, with their defaults."""
+"""The names of predict's `params` with their defaults."""
 
 _REQUIRED_PACKAGES = ("mlflow", "peft", "prefixfleet", "safetensors", "scikit-learn", "torch", "transformers")
-_save_model_lock = threading.Lock()  # MLflow keeps the model that it is loading in a global
+_save_model_lock = threading.Lock()  # MLflow keeps the model that it loads in a global variable
 
 
 def write_model(folder: Path, artifact: Path, config: Mapping[str, Any], decoding: Mapping[str, Any]) -> None:
-    """Write an MLflow model for the (already verified) artifact folder.
+    """Write an MLflow model for the (already checked) artifact folder.
 
-    `config` is what the model needs to find its base (path, revision, dtype); `select_decoding` overrides
-    `DEFAULT_DECODING` as the defaults of predict's `params`.
+    `config` (path, revision, dtype) locates the base; `decoding` overrides `DEFAULT_DECODING`.
     """
     with _save_model_lock:
         template = _build_template(
@@ -55,7 +54,7 @@ def write_model(folder: Path, artifact: Path, config: Mapping[str, Any], decodin
 
 
 class _ModelTemplate(NamedTuple):
-    """An MLmodel folder without its artifacts: the description, and the other files by relative path."""
+    """An MLmodel folder without its artifacts: the MLmodel file's content, and the other files by relative path."""
 
     mlmodel: dict[str, Any]
     files: dict[str, bytes]
@@ -74,7 +73,7 @@ def _build_template(config: str, decoding: str) -> _ModelTemplate:
     ]
     text = Schema([ColSpec("string")])
     with tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow asks for an input example; the signature says it all
+        warnings.simplefilter("ignore")  # MLflow asks for an input example, which the signature makes unnecessary
         artifacts = {"prefix": Path(scratch, TENSORS_FILE), "manifest": Path(scratch, MANIFEST_FILE)}
         for path in artifacts.values():
             path.touch()
@@ -105,6 +104,6 @@ def _list_requirements() -> list[str]:
     for package in _REQUIRED_PACKAGES:
         try:
             lines.append(f"{package}=={version(package)}")
-        except PackageNotFoundError:  # run from a checkout that is not installed
+        except PackageNotFoundError:  # this project, if it is run from a checkout without installation
             continue
     return lines

@@ -1,6 +1,6 @@
-"""Whether somebody is behind an address of MLflow's, found out soon; and one setting of a database that was reached.
+"""Checks with a short timeout that an MLflow server or database answers, and sets SQLite's journal mode.
 
-MLflow itself tries a closed door again for minutes. Knows addresses; does not know MLflow's client.
+MLflow's own client would retry for minutes. Knows addresses; does not know MLflow's client.
 """
 
 import sqlite3
@@ -12,12 +12,12 @@ _CONNECT_SECONDS = 5
 
 
 def is_server(uri: str) -> bool:
-    """Whether it is a server's address, not a database's."""
+    """Return whether the address is a server's and not a database's."""
     return urlsplit(uri).scheme in ("http", "https")
 
 
 def probe_address(uri: str) -> None:
-    """Open it once, with a short limit. Raises what requests or SQLAlchemy raise where that fails."""
+    """Open the address once with a short timeout. Raises the errors of requests or SQLAlchemy."""
     if is_server(uri):
         import requests
 
@@ -27,7 +27,7 @@ def probe_address(uri: str) -> None:
 
 
 def enable_write_ahead_log(uri: str) -> None:
-    """Set an sqlite file to its write-ahead log, which it keeps: a commit costs a quarter, and readers do not wait."""
+    """Enable the write-ahead log of an SQLite file permanently: commits take a quarter, and readers do not block."""
     path = uri.removeprefix("sqlite:///")
     if path == uri or not Path(path).is_file():
         return
@@ -36,7 +36,7 @@ def enable_write_ahead_log(uri: str) -> None:
 
 
 def _probe_database(uri: str) -> None:
-    """Open a database once, without MLflow's ten attempts; an sqlite file that is not there yet will be made."""
+    """Open a database once, without MLflow's ten retries; a missing SQLite file is no error: MLflow creates it."""
     from sqlalchemy import create_engine
     from sqlalchemy.engine import make_url
 

@@ -1,7 +1,7 @@
-"""The code of every registered prefix, run by MLflow and by nobody else: it is copied into the model's folder.
+"""The pyfunc code of a registered prefix. It is copied into the model's folder, and only MLflow runs it.
 
-The base is not in the model: it is loaded from the place that the model's config names, or from the one that the
-environment variable PREFIXFLEET_BASE names, and must have the digest in the manifest.
+The model does not contain the base: it is loaded from the path in the model's config or in the environment variable
+PREFIXFLEET_BASE, and must have the digest in the manifest.
 """
 
 import os
@@ -22,11 +22,11 @@ class PrefixModel(PythonModel):  # type: ignore[misc]
     """Texts in, generated texts out."""
 
     def load_context(self, context: Any) -> None:
-        """Load the base and the prefix, and check that they belong together.
+        """Load the base and the prefix, and check that the prefix was trained on this base.
 
         Raises:
-            BaseModelError: no base at the place named, or another one.
-            ArtifactError: the prefix's files do not hold together.
+            BaseModelError: there is no base at the path, or it is another one.
+            ArtifactError: the prefix's files fail a check.
         """
         from components.model.base import load_base
         from components.registry.artifact import load_artifact
@@ -39,13 +39,13 @@ class PrefixModel(PythonModel):  # type: ignore[misc]
             self._base = load_base(BaseConfig(**config))
             self._delta, self.manifest = load_artifact(Path(context.artifacts["manifest"]).parent, self._base)
         except BaseModelError as problem:
-            fix = f"name the folder of the right base in the environment variable {BASE_VARIABLE}"
+            fix = f"set the environment variable {BASE_VARIABLE} to the folder of that base"
             raise BaseModelError(problem.wanted, problem.got, fix) from None
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[str]:
-        """One text for every row.
+        """Return one text per row.
 
-        `params`: the fields of an evaluate section that decide what is generated, and batch_size (rows at a time).
+        `params`: the fields of an evaluate section that change what is generated, and batch_size (rows at a time).
         """
         from components.model.decoding import Decoding, generate_text
 

@@ -1,6 +1,6 @@
-"""Writing to the registry: one run and one version for one verified artifact folder.
+"""Writes one run and one version for one checked artifact folder.
 
-Knows which tags a version bears and where its base is looked for. Gives no alias: that is a decision, made above.
+Knows a version's tags and its base's location. Sets no alias: the caller decides that.
 """
 
 import subprocess
@@ -22,33 +22,33 @@ _MANIFEST_TAGS = ("method", "fingerprint", "dataset_version", "data_digest", "ba
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """One artifact that is to become a version."""
+    """One artifact to register as a version."""
 
     tenant: str
     artifact: Path
-    """Folder of prefix.safetensors and manifest.json."""
+    """Folder with prefix.safetensors and manifest.json."""
     base_path: str
-    """Folder, from the workspace, or hub id."""
+    """Folder, relative to the workspace, or id on the hub."""
     tags: Mapping[str, str] = field(default_factory=dict)
     run_log: RunLog = field(default_factory=RunLog)
     alias: str | None = None
-    """Alias that `Registry.register_all` gives to the version."""
+    """Alias that `Registry.register_all` sets on the version; None: no alias."""
     decoding: Mapping[str, Any] = field(default_factory=dict)
-    """Predict's defaults; see `components.registry.mlflow.packaging.DECODING`."""
+    """Defaults of predict's params; see `components.registry.mlflow.packaging.DEFAULT_DECODING`."""
     revision: str | None = None
     dtype: str = "float32"
 
 
 def check_artifact(registration: Registration) -> Manifest:
-    """The artifact's manifest, after every check that needs no base.
+    """Return the artifact's manifest after every check that needs no base.
 
     Raises:
-        ArtifactError: the folder does not hold together, or is another tenant's.
+        ArtifactError: the folder fails a check, or is another tenant's.
     """
     manifest = load_artifact(registration.artifact, None)[1]
     if manifest.tenant != registration.tenant:
-        got = f"one of {manifest.tenant} in {registration.artifact}"
-        raise ArtifactError(f"an artifact of {registration.tenant}", got, "name the folder of this tenant")
+        got = f"an artifact of {manifest.tenant} in {registration.artifact}"
+        raise ArtifactError(f"an artifact of {registration.tenant}", got, "pass this tenant's folder")
     return manifest
 
 
@@ -60,7 +60,7 @@ def write_version(
     manifest: Manifest,
     revision: str | None,
 ) -> Version:
-    """Make the run and the version, or renew the tags of the version that already holds this very artifact."""
+    """Make a run and a version, or update the tags of the version that already has this artifact."""
     name = to_model_name(registration.tenant)
     tags = _make_tags(registration, manifest, revision)
     known = _find_registered(client, name, manifest)
@@ -86,7 +86,7 @@ def write_version(
 
 
 def find_git_revision(folder: Path) -> str | None:
-    """The commit that `folder` is at, `-dirty` after it when files differ; None outside git."""
+    """Return the commit that is checked out in `folder`, with `-dirty` if files differ; None outside of git."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
@@ -96,7 +96,7 @@ def find_git_revision(folder: Path) -> str | None:
 
 
 def _find_registered(client: Any, name: str, manifest: Manifest) -> Any:
-    """The version that holds this artifact; the registered model is made on the way, so a new tenant costs one call."""
+    """Create the registered model if it is missing; return the version of this artifact, or None."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -106,15 +106,15 @@ def _find_registered(client: Any, name: str, manifest: Manifest) -> Any:
             raise
     else:
         return None
-    same = client.search_model_versions(f"name = '{name}' AND tags.fingerprint = '{manifest.fingerprint}'")
-    return next((entity for entity in same if entity.tags.get("sha256") == manifest.sha256), None)
+    candidates = client.search_model_versions(f"name = '{name}' AND tags.fingerprint = '{manifest.fingerprint}'")
+    return next((entity for entity in candidates if entity.tags.get("sha256") == manifest.sha256), None)
 
 
 def _make_tags(registration: Registration, manifest: Manifest, revision: str | None) -> dict[str, str]:
     metrics = {f"metric.{name}": f"{value:.6g}" for name, value in registration.run_log.metrics.items()}
-    signed = {field: getattr(manifest, field) for field in _MANIFEST_TAGS}
+    from_manifest = {field: getattr(manifest, field) for field in _MANIFEST_TAGS}
     return clip_tags(
-        {"git_revision": revision, **metrics, **registration.tags, **signed, "tenant": registration.tenant}
+        {"git_revision": revision, **metrics, **registration.tags, **from_manifest, "tenant": registration.tenant}
     )
 
 

@@ -1,8 +1,8 @@
-"""Removing a tenant from MLflow: versions, model, runs, artifacts and dataset entries, for good.
+"""Removes a tenant from MLflow permanently: versions, model, runs, artifacts and dataset entries.
 
-MLflow's own deletion of a run only hides it. A database is spoken to directly, so its runs are deleted as `mlflow gc`
-does it, and so is a server's where MLFLOW_BACKEND_STORE_URI (MLflow's own name) says what it stands on. Else runs
-behind a server stay hidden until somebody runs `mlflow gc` there, and `find_remaining` names them.
+MLflow's own deletion of a run only hides it. With access to MLflow's database (for a server: through
+MLFLOW_BACKEND_STORE_URI) runs are deleted as by `mlflow gc`. Without it, runs on a server stay hidden until `mlflow gc`
+is run there, and `find_remaining` names them.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from components.registry.mlflow.versions import call_or_none, find_versions, to_
 
 
 def remove_tenant(client: Any, database: Any, experiment_id: str, tenant: str) -> None:
-    """Delete everything; safe to try again. `database`: a client that speaks to MLflow's database, or None."""
+    """Delete everything of a tenant; idempotent. `database` is a client of MLflow's database, or None."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     store = None if database is None else database._tracking_client.store
     for run in list(_search_runs(client, experiment_id, tenant)):
         is_active = run.info.lifecycle_stage == "active"
-        if is_active or store is not None:  # whoever hid a run in MLflow's page left its artifacts
+        if is_active or store is not None:  # a run hidden in MLflow's page still has its artifacts
             get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri).delete_artifacts()
         if is_active:
             client.delete_run(run.info.run_id)
@@ -35,18 +35,18 @@ def remove_tenant(client: Any, database: Any, experiment_id: str, tenant: str) -
             raise
     if store is not None and store.engine.dialect.name == "sqlite":
         with store.engine.connect() as connection:
-            connection.exec_driver_sql("VACUUM")  # overwrites what was deleted
+            connection.exec_driver_sql("VACUUM")  # overwrites the deleted rows
 
 
 def find_remaining(client: Any, experiment_id: str, tenant: str) -> list[str]:
-    """What MLflow still holds of a tenant, each in words."""
+    """Return descriptions of everything of a tenant that is still in MLflow."""
     left = [f"version {version.version} in MLflow" for version in find_versions(client, tenant)]
     if call_or_none(client.get_registered_model, to_model_name(tenant)) is not None:
         left.append(f"registered model {to_model_name(tenant)} in MLflow")
     for run in _search_runs(client, experiment_id, tenant):
         hidden = run.info.lifecycle_stage != "active"
-        command = f"`mlflow gc --run-ids {run.info.run_id}` on its server, or {BACKEND_VARIABLE} set here, deletes it"
-        hint = f" (hidden: {command})" if hidden else ""
+        fix = f"run `mlflow gc --run-ids {run.info.run_id}` on its server, or set {BACKEND_VARIABLE} here and try again"
+        hint = f" (hidden; to delete it {fix})" if hidden else ""
         left.append(f"run {run.info.run_id} in MLflow{hint}")
     return left
 
@@ -66,7 +66,7 @@ def _search_runs(client: Any, experiment_id: str, tenant: str) -> Iterator[Any]:
 
 
 def _delete_datasets(store: Any, experiment_id: str, tenant: str) -> None:
-    """Its entries in the table of datasets, which a run's deletion leaves."""
+    """Delete the tenant's rows in the table of datasets, which the deletion of runs keeps."""
     from mlflow.store.tracking.dbmodels.models import SqlDataset
 
     with store.ManagedSessionMaker() as session:

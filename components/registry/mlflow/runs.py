@@ -1,6 +1,6 @@
 """One MLflow run for one trained prefix: parameters, metrics, curves, dataset version and files.
 
-Knows MLflow's limits on names, values and batches. Does not know what the numbers mean.
+Knows MLflow's limits on names, values and batches. Does not know the meaning of the numbers.
 """
 
 import csv
@@ -28,26 +28,26 @@ _MAX_DATASET_DIGEST_CHARS = 36
 
 @dataclass(frozen=True, kw_only=True)
 class RunLog:
-    """What is written down of one training and evaluation."""
+    """The data of one training and evaluation for a run in MLflow."""
 
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Nested sections are joined with dots."""
+    """Nested keys are joined with dots."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     """Metric name -> (optimizer step, value)."""
     dataset_version: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[Path] = ()
-    """Files or folders (report, verdict, predictions) put at the top of the run's artifacts."""
+    """Files or folders (report, verdict, predictions) at the top level of the run's artifacts."""
     name: str | None = None
-    """Run name in MLflow; None takes the tenant's id."""
+    """Run name in MLflow; None: the tenant's id."""
 
 
 def read_curves(path: Path, *, step: str = "step") -> dict[str, list[tuple[int, float]]]:
-    """The columns of a loss.csv as curves; empty cells are left out.
+    """Return column -> curve of a loss.csv, without empty cells.
 
     Raises:
-        RegistryError: the file is missing, or a cell is no number.
+        RegistryError: the file is missing, or a cell is not a number.
     """
     curves: dict[str, list[tuple[int, float]]] = {}
     try:
@@ -64,9 +64,9 @@ def read_curves(path: Path, *, step: str = "step") -> dict[str, list[tuple[int, 
 
 @contextmanager
 def open_run(client: Any, experiment_id: str, tenant: str, log: RunLog, staged: Path) -> Iterator[Any]:
-    """Write a run down, with the files of the folder `staged`; yields MLflow's Run and ends it after the block.
+    """Create a run, log `log` and the files in the folder `staged`, yield MLflow's Run, and end it after the block.
 
-    A run whose block or writing fails is marked as failed, as far as MLflow can still be reached.
+    If logging or the block fails, the run is marked as failed, if MLflow can still be reached.
     """
     from mlflow.exceptions import MlflowException
 
@@ -88,21 +88,21 @@ def open_run(client: Any, experiment_id: str, tenant: str, log: RunLog, staged: 
 
 
 def clip_tags(tags: Mapping[str, Any]) -> dict[str, str]:
-    """Tags as MLflow takes them: strings of limited length, none empty."""
+    """Return the tags as strings of MLflow's maximum length, without empty ones."""
     return {name: str(value)[:_MAX_TAG_CHARS] for name, value in tags.items() if value is not None and str(value)}
 
 
 def copy_files(files: Sequence[Path], folder: Path) -> None:
-    """Put files and folders at the top of `folder`.
+    """Copy files and folders into `folder`.
 
     Raises:
-        RegistryError: one of them is missing, or two have one name.
+        RegistryError: one of them is missing, or two have the same name.
     """
     for path in files:
         target = folder / path.name
         if target.exists() or not path.exists():
-            got = f"two called {path.name}" if path.exists() else f"none at {path}"
-            raise RegistryError("files to put beside a run", got, "correct the run's files")
+            got = f"two files named {path.name}" if path.exists() else f"no file {path}"
+            raise RegistryError("files to log with a run", got, "correct the run's files")
         if path.is_dir():
             shutil.copytree(path, target)
         else:

@@ -1,7 +1,6 @@
-"""Reading the registry: `Version`, and how a fleet's versions and aliases are found in few calls.
+"""Finds versions and aliases of a fleet in MLflow in few calls.
 
-Knows how a tenant's prefix is called in MLflow. Changes nothing there, and remembers nothing: the alias in MLflow is
-the truth, so every call reads it anew.
+Knows the name of a tenant's registered model. Only reads, and caches nothing: aliases in MLflow are authoritative.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,13 +15,13 @@ MODEL_NAME_START = "prefix-"
 
 _MODELS_PER_PAGE = 1000  # MLflow's limit
 _VERSIONS_PER_PAGE = 10_000
-_MAX_SINGLE_CALLS = 4  # versions worth a call each, rather than one search over the fleet
-_NAMES_PER_CALL = 32  # of at most 70 characters, in an address that servers take up to 4,094 of
+_MAX_SINGLE_CALLS = 4  # up to this many versions are read one by one instead of by a search over the fleet
+_NAMES_PER_CALL = 32  # names of up to 70 characters in a URL of up to 4,094
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One registered version of one tenant's prefix; what MLflow does not hold is an empty string."""
+    """One registered version of one tenant's prefix; "" for values that MLflow does not have."""
 
     tenant: str
     version: str
@@ -35,23 +34,23 @@ class Version:
 
     @property
     def uri(self) -> str:
-        """What `mlflow.pyfunc.load_model` takes."""
+        """The URI for `mlflow.pyfunc.load_model`."""
         return f"models:/{to_model_name(self.tenant)}/{self.version}"
 
 
 def to_model_name(tenant: str) -> str:
-    """The name of a tenant's registered model."""
+    """Return the name of a tenant's registered model."""
     return f"{MODEL_NAME_START}{tenant}"
 
 
 def to_tenant(name: str) -> str | None:
-    """The tenant that a registered model belongs to; None for other people's models."""
+    """Return the tenant of a registered model; None for a model that is not of this project."""
     tenant = name.removeprefix(MODEL_NAME_START)
     return tenant if tenant != name and TENANT_ID.fullmatch(tenant) else None
 
 
 def to_version(tenant: str, entity: Any, aliases: Iterable[str]) -> Version:
-    """MLflow's ModelVersion in our words; its own `aliases` are empty after a search, so they are handed in."""
+    """Convert MLflow's ModelVersion, whose own `aliases` are empty after a search."""
     tags = {str(key): str(value) for key, value in entity.tags.items()}
     return Version(
         tenant=tenant,
@@ -66,10 +65,10 @@ def to_version(tenant: str, entity: Any, aliases: Iterable[str]) -> Version:
 
 
 def find_aliased(client: Any, *aliases: str) -> dict[str, dict[str, Version]]:
-    """Alias -> tenant -> the version that bears it: a call a thousand tenants, and few more.
+    """Return alias -> tenant -> version, in one call per thousand tenants and few more.
 
-    A search for models brings each one's aliases and newest version, so only an alias on an older version (after a
-    rollback, or a champion while its challenger is on trial) needs more: these are sought by version number.
+    A search for models returns their aliases and newest versions. Only aliases on older versions (after a rollback, or
+    a champion during a trial) need further calls, which search by version number.
     """
     models = [model for model in _search_models(client) if any(alias in model.aliases for alias in aliases)]
     entities: dict[tuple[str, str], Any] = {}
@@ -83,52 +82,52 @@ def find_aliased(client: Any, *aliases: str) -> dict[str, dict[str, Version]]:
                 older.setdefault(number, set()).add(model.name)
     for number, names in older.items():
         entities.update({(name, number): entity for name, entity in _find_by_number(client, number, names).items()})
-    found: dict[str, dict[str, Version]] = {alias: {} for alias in aliases}
+    versions: dict[str, dict[str, Version]] = {alias: {} for alias in aliases}
     for model in models:
         tenant = to_tenant(model.name)
         for alias in aliases:
             entity = entities.get((model.name, str(model.aliases.get(alias))))
             if tenant and entity:
-                found[alias][tenant] = to_version(tenant, entity, _list_aliases(model, entity.version))
-    return found
+                versions[alias][tenant] = to_version(tenant, entity, _list_aliases(model, entity.version))
+    return versions
 
 
 def find_by_sha256(client: Any, sha256s: Mapping[str, str]) -> dict[str, Version]:
-    """Tenant -> its newest version that holds the prefix with the sha256 handed in for it, where there is one.
+    """Return tenant -> its newest version whose prefix has the tenant's value in `sha256s`, where there is one.
 
-    Most are the newest version that there is: a call a thousand tenants. The others cost a call 32 of them.
+    One call per thousand tenants, and one per 32 tenants whose newest version does not match.
     """
     models = {
         tenant: model for model in _search_models(client) if (tenant := to_tenant(model.name)) in sha256s and tenant
     }
     newest = [entity for model in models.values() for entity in model.latest_versions]
-    found = _match_sha256s(newest, models, sha256s)
-    left = [model.name for tenant, model in models.items() if tenant not in found]
-    return found | _match_sha256s(_search_versions_of_models(client, left), models, sha256s)
+    versions = _match_sha256s(newest, models, sha256s)
+    left = [model.name for tenant, model in models.items() if tenant not in versions]
+    return versions | _match_sha256s(_search_versions_of_models(client, left), models, sha256s)
 
 
 def find_sha256s(client: Any, tenants: Iterable[str]) -> dict[str, set[str]]:
-    """Tenant -> the sha256s of its versions, for those that have any: a call 32 tenants."""
-    found: dict[str, set[str]] = {}
+    """Return tenant -> sha256s of its versions, without tenants that have none; one call per 32 tenants."""
+    sha256s: dict[str, set[str]] = {}
     for entity in _search_versions_of_models(client, [to_model_name(tenant) for tenant in tenants]):
-        found.setdefault(entity.name.removeprefix(MODEL_NAME_START), set()).add(entity.tags.get("sha256", ""))
-    return found
+        sha256s.setdefault(entity.name.removeprefix(MODEL_NAME_START), set()).add(entity.tags.get("sha256", ""))
+    return sha256s
 
 
 def find_by_alias(client: Any, tenant: str, alias: str) -> Version | None:
-    """The version that bears `alias`, in one call."""
+    """Return the version with `alias`, or None; one call."""
     entity = call_or_none(client.get_model_version_by_alias, to_model_name(tenant), alias)
     return None if entity is None else to_version(tenant, entity, {*entity.aliases, alias})
 
 
 def find_aliases(client: Any, tenant: str) -> dict[str, str]:
-    """Alias -> the number of the version that bears it, in one call; none for an unknown tenant."""
+    """Return alias -> version number, in one call; none for an unknown tenant."""
     model = call_or_none(client.get_registered_model, to_model_name(tenant))
     return {} if model is None else {alias: str(number) for alias, number in model.aliases.items()}
 
 
 def find_versions(client: Any, tenant: str) -> list[Version]:
-    """All versions of a tenant, the newest first; none for an unknown tenant."""
+    """Return all versions of a tenant, newest first; none for an unknown tenant."""
     model = call_or_none(client.get_registered_model, to_model_name(tenant))
     if model is None:
         return []
@@ -138,7 +137,7 @@ def find_versions(client: Any, tenant: str) -> list[Version]:
 
 
 def call_or_none(call: Callable[..., Any], *args: Any) -> Any:
-    """What the call returns, or None where MLflow has no such model, version or alias."""
+    """Return the call's result, or None if MLflow has no such model, version or alias."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -173,7 +172,7 @@ def _search_versions(client: Any, condition: str) -> Iterator[Any]:
 
 
 def _search_versions_of_models(client: Any, models: Sequence[str]) -> Iterator[Any]:
-    """All versions of these models."""
+    """Yield all versions of these models."""
     for start in range(0, len(models), _NAMES_PER_CALL):
         names = ", ".join(f"'{name}'" for name in models[start : start + _NAMES_PER_CALL])
         yield from _search_versions(client, f"name IN ({names})")
@@ -182,14 +181,14 @@ def _search_versions_of_models(client: Any, models: Sequence[str]) -> Iterator[A
 def _match_sha256s(
     entities: Iterable[Any], models: Mapping[str, Any], sha256s: Mapping[str, str]
 ) -> dict[str, Version]:
-    found: dict[str, Version] = {}
+    versions: dict[str, Version] = {}
     for entity in entities:
         tenant = to_tenant(entity.name)
         if tenant is None or entity.tags.get("sha256") != sha256s[tenant]:
             continue
-        if tenant not in found or int(entity.version) > int(found[tenant].version):
-            found[tenant] = to_version(tenant, entity, _list_aliases(models[tenant], entity.version))
-    return found
+        if tenant not in versions or int(entity.version) > int(versions[tenant].version):
+            versions[tenant] = to_version(tenant, entity, _list_aliases(models[tenant], entity.version))
+    return versions
 
 
 def _find_by_number(client: Any, number: str, names: Collection[str]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Reading somebody's PEFT checkpoint of prefix tuning: every check that needs neither a base nor a prefix.
+"""Reads PEFT checkpoints of prefix tuning, with every check that needs neither a base nor a prefix.
 
-Since its first version PEFT saves the collapsed values as `prompt_embeddings`, also where an MLP made them
-(`prefix_projection`). The MLP is seen only where somebody saved the model's state dict, as `prompt_encoder.*`; both
-are read. Never unpickles.
+PEFT has always saved the final values as `prompt_embeddings`, even if an MLP computes them (`prefix_projection`). A
+checkpoint has the MLP itself, as `prompt_encoder.*`, only if it was saved as the model's state dict. Both are read.
+Never unpickles.
 
 Shapes: L layers, P prefix slots, W = key/value heads * head size, O = L * 2 * W, M width of the MLP.
 """
@@ -25,9 +25,9 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
 PEFT_METHOD, PEFT_TASK, VALUES_TENSOR = "PREFIX_TUNING", "CAUSAL_LM", "prompt_embeddings"
-RESAVE_FIX = "save it with PeftModel.save_pretrained(FOLDER, save_embedding_layers=False)"
+RESAVE_FIX = "save the checkpoint with PeftModel.save_pretrained(FOLDER, save_embedding_layers=False)"
 
-_FETCH_FIX = "fetch or save the checkpoint again"
+_FETCH_FIX = "download or save the checkpoint again"
 _MAX_CONFIG_BYTES = 1 << 20
 _ENCODER_TENSOR_NAME = re.compile(
     r"(?:.*\.)?prompt_encoder\.(?:([^.]+)\.)?(embedding\.weight|transform\.[02]\.(?:weight|bias))"
@@ -37,7 +37,7 @@ _MLP_TENSORS = ("transform.0.weight", "transform.0.bias", "transform.2.weight", 
 
 
 class PeftConfig(BaseModel):
-    """What must stand in adapter_config.json; PEFT's other fields do not matter to a trained prefix."""
+    """The fields of adapter_config.json that matter to a trained prefix; PEFT's other fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -52,10 +52,11 @@ class PeftConfig(BaseModel):
 
 
 def read_peft_config(folder: Path) -> PeftConfig:
-    """The config of a prefix for one frozen decoder.
+    """Return the config of a prefix for one frozen decoder.
 
     Raises:
-        ArtifactError: no folder or config, a broken one, another method (named) or task, or trained modules beside.
+        ArtifactError: the folder or the config is missing or broken, the method (named in the message) or the task is
+            another one, or further modules were trained.
     """
     fields = _read_fields(folder)
     method = fields.get("peft_type")
@@ -69,22 +70,22 @@ def read_peft_config(folder: Path) -> PeftConfig:
         field = ".".join(map(str, first["loc"]))
         got = f"no {field}" if first["type"] == "missing" else f"{field} = {_format_value(first['input'])}"
         raise ArtifactError(
-            f"{CONFIG_FILE} as PEFT writes it", f"{got} in {folder}: {first['msg']}", RESAVE_FIX
+            f"a valid {CONFIG_FILE} of PEFT", f"{got} in {folder}: {first['msg']}", RESAVE_FIX
         ) from None
     if config.task_type not in (PEFT_TASK, None) or config.num_transformer_submodules not in (1, None):
         got = f"task {config.task_type} on {config.num_transformer_submodules} submodules in {folder}"
         raise ArtifactError(f"a prefix for one decoder (task {PEFT_TASK})", got, "train the tenant here")
     if config.modules_to_save:
-        got = f"{', '.join(config.modules_to_save)} trained beside it (modules_to_save) in {folder}"
-        raise ArtifactError("a prefix on a base that is frozen as a whole", got, "train it without modules_to_save")
+        got = f"{', '.join(config.modules_to_save)} trained too (modules_to_save) in {folder}"
+        raise ArtifactError("a prefix on a completely frozen base", got, "train it without modules_to_save")
     return config
 
 
 def read_values(folder: Path) -> "Tensor":
-    """The prefix's values [P, O] in float32: as saved, or out of the MLP as in PEFT's PrefixEncoder.
+    """Return the prefix's values [P, O] in float32: as saved, or computed by the MLP as in PEFT's PrefixEncoder.
 
     Raises:
-        ArtifactError: no tensors but a pickle, a broken file, tensors of something else beside, or values not finite.
+        ArtifactError: the tensors are missing, pickled or broken, there are other tensors, or values are not finite.
     """
     import torch
     from torch.nn.functional import linear
@@ -92,7 +93,7 @@ def read_values(folder: Path) -> "Tensor":
     tensors = _read_tensors(folder)
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not bool(tensor.float().isfinite().all()):
-            got = f"{name} of {tensor.dtype} with NaN, infinity or integers in {folder}"
+            got = f"integers, NaN or infinity in {name} ({tensor.dtype}) of {folder}"
             raise ArtifactError("finite floating-point values", got, "train the checkpoint again")
     parts = {name: tensor.float() for name, tensor in tensors.items()}
     if VALUES_TENSOR in parts:
@@ -109,11 +110,11 @@ def read_values(folder: Path) -> "Tensor":
         return linear(hidden_PM, outer_weight_OM, outer_bias_O)
     except RuntimeError:
         sizes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in parts.items())
-        raise ArtifactError("an MLP whose parts fit together", f"{sizes} in {folder}", RESAVE_FIX) from None
+        raise ArtifactError("an MLP with matching shapes", f"{sizes} in {folder}", RESAVE_FIX) from None
 
 
 def read_metadata(folder: Path) -> dict[str, str]:
-    """The metadata in the tensors' file; none where there is no such file, or a broken one."""
+    """Return the metadata in the file of tensors; empty if the file is missing or broken."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -124,7 +125,7 @@ def read_metadata(folder: Path) -> dict[str, str]:
 
 
 def compute_weights_sha256(folder: Path) -> str:
-    """Hex sha256 of the tensors' file."""
+    """Return the hex sha256 of the file of tensors."""
     with (folder / WEIGHTS_FILE).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -133,9 +134,9 @@ def _read_fields(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     wanted = f"a PEFT checkpoint with {CONFIG_FILE} and {WEIGHTS_FILE}"
     if not folder.is_dir():
-        raise ArtifactError(wanted, f"no folder {folder}", "download it first, or correct the path")
+        raise ArtifactError(wanted, f"no folder {folder}", "download the checkpoint, or correct the path")
     if not path.is_file():
-        below = sorted(found.parent for found in folder.glob(f"*/{CONFIG_FILE}"))
+        below = sorted(config.parent for config in folder.glob(f"*/{CONFIG_FILE}"))
         fix = f"name the adapter's own folder: {below[0]}" if below else "name the folder that PEFT saved"
         raise ArtifactError(wanted, f"no {CONFIG_FILE} in {folder}", fix)
     try:
@@ -145,42 +146,40 @@ def _read_fields(folder: Path) -> dict[str, Any]:
         if not isinstance(fields, dict):
             raise ValueError(f"a {type(fields).__name__}")
     except (OSError, ValueError, RecursionError) as problem:
-        raise ArtifactError(f"a {CONFIG_FILE} in JSON", f"{path}: {problem}", _FETCH_FIX) from None
+        raise ArtifactError(f"an {CONFIG_FILE} in JSON", f"{path}: {problem}", _FETCH_FIX) from None
     return fields
 
 
 def _read_tensors(folder: Path) -> dict[str, "Tensor"]:
-    """The tensors that make the prefix, by PEFT's names without the adapter's."""
+    """Return the tensors of the prefix by PEFT's names, without the adapter's name."""
     from safetensors import SafetensorError, safe_open
 
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         if not (folder / PICKLE_FILE).is_file():
             raise ArtifactError(f"tensors in {WEIGHTS_FILE}", f"none in {folder}", _FETCH_FIX)
-        got = f"only {PICKLE_FILE} in {folder}: a pickle, which runs what its author likes when it is opened"
-        fix = "load it with PEFT where you trust it, and save_pretrained(FOLDER, safe_serialization=True)"
+        got = f"only {PICKLE_FILE} in {folder}: a pickle, which can run any code when it is opened"
+        fix = "if you trust it, load it with PEFT and call save_pretrained(FOLDER, safe_serialization=True)"
         raise ArtifactError(f"tensors in {WEIGHTS_FILE}", got, fix)
     try:
         with safe_open(path, framework="pt") as file:
             return {short: file.get_tensor(name) for short, name in _shorten_names(list(file.keys()), folder).items()}
     except (SafetensorError, OSError, ValueError) as problem:
-        raise ArtifactError("a safetensors file", f"{path}: {problem}", _FETCH_FIX) from None
+        raise ArtifactError("a valid safetensors file", f"{path}: {problem}", _FETCH_FIX) from None
 
 
-def _shorten_names(found: list[str], folder: Path) -> Mapping[str, str]:
-    if found == [VALUES_TENSOR]:
+def _shorten_names(names: list[str], folder: Path) -> Mapping[str, str]:
+    if names == [VALUES_TENSOR]:
         return {VALUES_TENSOR: VALUES_TENSOR}
-    matches = {name: _ENCODER_TENSOR_NAME.fullmatch(name) for name in found}
+    matches = {name: _ENCODER_TENSOR_NAME.fullmatch(name) for name in names}
     adapters = {match[1] for match in matches.values() if match}
     foreign = [name for name, match in matches.items() if match is None]
     if foreign or len(adapters) != 1:
         got = f"{foreign[0]} and others" if foreign else f"{len(adapters)} adapters"
-        raise ArtifactError(
-            f"{VALUES_TENSOR} or one prompt_encoder, and nothing beside", f"{got} in {folder}", RESAVE_FIX
-        )
+        raise ArtifactError(f"only {VALUES_TENSOR} or one prompt_encoder", f"{got} in {folder}", RESAVE_FIX)
     short = {match[2]: name for name, match in matches.items() if match}
-    if len(short) != len(found):
-        raise ArtifactError("one prompt_encoder", f"{', '.join(sorted(found))} in {folder}", RESAVE_FIX)
+    if len(short) != len(names):
+        raise ArtifactError("one prompt_encoder", f"{', '.join(sorted(names))} in {folder}", RESAVE_FIX)
     return short
 
 

@@ -1,8 +1,8 @@
-"""A prefix as a folder of PEFT's prefix tuning: `adapter_config.json` beside `adapter_model.safetensors`.
+"""Converts prefixes to and from PEFT's prefix tuning: `adapter_config.json` beside `adapter_model.safetensors`.
 
 PEFT keeps one tensor `prompt_embeddings` [P, L * 2 * H * D]; for grouped queries its `num_attention_heads` and
-`token_dim` count the key/value heads. Its prefix tuning is the self-attention of a decoder, of one shape in all layers,
-and nothing else. Imports neither PEFT nor a model; does not know the base, tenants or the artifact's files.
+`token_dim` count the key/value heads. It supports only the self-attention of a decoder, with one shape in all layers.
+Imports neither PEFT nor a model; does not know the base, tenants or the artifact's files.
 
 Shapes: L layers, 2 for key and value, H key/value heads, P prefix slots, D head size.
 """
@@ -41,26 +41,26 @@ _KEEP_FIX = "keep this prefix in PrefixFleet"
 
 @dataclass(frozen=True, slots=True)
 class PeftPrefix:
-    """A prefix out of a PEFT folder, in float32 on the CPU, and what the folder says of its origin."""
+    """A prefix from a PEFT folder, in float32 on the CPU, with the folder's information on its origin."""
 
     prefix: "Prefix"
     base_name: str
-    """PEFT's `base_model_name_or_path`, "" where it names none; a label, no digest."""
+    """PEFT's `base_model_name_or_path`, a label and not a digest; "" if it has none."""
     facts: dict[str, str]
-    """What `write_peft` was given; empty for a folder that PEFT wrote."""
+    """The `facts` passed to `write_peft`; empty for a folder that PEFT wrote."""
     sha256: str
-    """Of the file of tensors."""
+    """Hex digest of the file of tensors."""
 
 
 def write_peft(
     folder: Path, prefix: "Prefix", *, base_name: str, revision: str | None = None, facts: Mapping[str, str]
 ) -> None:
-    """Write a folder that `PeftModel.from_pretrained(model, folder)` takes; an export that lies there is replaced.
+    """Write a folder for `PeftModel.from_pretrained(model, folder)`; an earlier export in it is replaced.
 
-    `facts` go into the tensors' file beside PEFT's own metadata, which PEFT does not read.
+    `facts` are stored in the metadata of the tensors' file, which PEFT does not read.
 
     Raises:
-        ArtifactError: the prefix holds what PEFT's prefix tuning has no place for, or the folder holds other files.
+        ArtifactError: PEFT's prefix tuning cannot represent the prefix, or the folder has other files.
         WorkspaceError: the disk is full.
     """
     from safetensors.torch import save
@@ -88,11 +88,11 @@ def write_peft(
 
 
 def read_peft(folder: Path) -> PeftPrefix:
-    """The prefix of a folder that PEFT, or `write_peft`, wrote.
+    """Return the prefix of a folder that PEFT or `write_peft` wrote.
 
     Raises:
-        ArtifactError: no such folder or files, another method or task, a pickle, or tensors that are truncated, not
-            finite, or not what the config says.
+        ArtifactError: the folder or a file is missing, the method or task is another one, the tensors are pickled,
+            truncated or not finite, or do not have the config's shape.
     """
     from components.model.prefix.prefix import Prefix
 
@@ -102,31 +102,31 @@ def read_peft(folder: Path) -> PeftPrefix:
     width = 2 * layers * config.token_dim
     if values_PO.shape != (config.num_virtual_tokens, width) or config.token_dim % heads:
         wanted = (
-            f"{VALUES_TENSOR} [{config.num_virtual_tokens}, {width}], as {CONFIG_FILE} says with "
+            f"{VALUES_TENSOR} [{config.num_virtual_tokens}, {width}], which follows from {CONFIG_FILE} with "
             f"{layers} layers of {heads} heads and token_dim {config.token_dim}"
         )
         raise ArtifactError(wanted, f"{list(values_PO.shape)} in {folder}", RESAVE_FIX)
     values_PL2HD = values_PO.reshape(-1, layers, 2, heads, config.token_dim // heads)
     values_L2HPD = values_PL2HD.permute(1, 2, 3, 0, 4)
-    named = {
+    tensors = {
         name: values_L2HPD[number // 2, number % 2].contiguous()
         for number, name in enumerate(_list_tensor_names(layers))
     }
     return PeftPrefix(
-        Prefix(named), config.base_model_name_or_path or "", _read_facts(folder), compute_weights_sha256(folder)
+        Prefix(tensors), config.base_model_name_or_path or "", _read_facts(folder), compute_weights_sha256(folder)
     )
 
 
 def _list_tensor_names(layers: int) -> list[str]:
-    """Names in PEFT's order: key before value, layer after layer."""
+    """Return our tensor names in PEFT's order: layer by layer, key before value."""
     return [f"{_SITE}.{layer}.{kind}" for layer in range(layers) for kind in _KINDS]
 
 
 def _to_peft_tensor(tensors: Mapping[str, "Tensor"]) -> tuple["Tensor", int, int]:
-    """PEFT's tensor [P, L * 2 * H * D] of these tensors [H, P, D], and L and H."""
+    """Return PEFT's tensor [P, L * 2 * H * D] of these tensors [H, P, D], and L and H."""
     import torch
 
-    wanted = "keys and values of one shape in every layer of a decoder's self-attention, all that PEFT can hold"
+    wanted = "keys and values of one shape in every layer of a decoder's self-attention (PEFT supports nothing else)"
     foreign = sorted({name.rsplit(".", 2)[0] for name in tensors} - {_SITE})
     if foreign:
         raise ArtifactError(wanted, f"values at {', '.join(foreign)}", _KEEP_FIX)
@@ -138,19 +138,21 @@ def _to_peft_tensor(tensors: Mapping[str, "Tensor"]) -> tuple["Tensor", int, int
         raise ArtifactError(wanted, got, _KEEP_FIX)
     ((heads, length, _),) = shapes
     if not length:
-        raise ArtifactError("a prefix of at least one slot", "one of length 0", "train with a prefix_length above 0")
+        raise ArtifactError(
+            "a prefix with at least one slot", "a prefix of length 0", "train with a prefix_length above 0"
+        )
     parts = [tensors[name].detach().cpu().transpose(0, 1).reshape(length, -1) for name in names]
     return torch.cat(parts, dim=1).contiguous(), len(names) // 2, heads
 
 
 def _check_export_folder(folder: Path) -> None:
-    fix = "name another with --out"
+    fix = "name another folder with --out"
     if folder.exists() and not folder.is_dir():
         raise ArtifactError("a folder to export to", f"a file at {folder}", fix)
     files = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if files and (files - {CONFIG_FILE, WEIGHTS_FILE} or _METADATA_KEY not in read_metadata(folder)):
         got = f"{folder} with {', '.join(sorted(files)[:3])}"
-        raise ArtifactError("an empty folder, or an earlier export, to export to", got, fix)
+        raise ArtifactError("an export folder that is empty or has an earlier export", got, fix)
 
 
 def _read_facts(folder: Path) -> dict[str, str]:

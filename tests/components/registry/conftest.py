@@ -1,24 +1,22 @@
-"""A tiny random base, and prefixes that fit it."""
+"""A tiny random base, prefixes that fit it, registries on SQLite, and MLflow servers."""
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import requests
 import torch
+from forged_artifacts import METHODS, PAIRS
+from mlflow_server import MlflowServer, run_server
 
-from components.config import RegistryConfig
+from components.config import RegistryConfig, TrainConfig
 from components.model.base.load import Base
 from components.model.base.shapes import PrefixShape
 from components.model.prefix.prefix import Prefix
+from components.model.trainable_delta import TrainableDelta
 from components.registry.artifact import save_artifact
 from components.registry.manifest import Manifest
 from components.registry.registry import Registry
@@ -112,7 +110,7 @@ def save_for(save: Callable[..., Manifest]) -> Callable[..., Manifest]:
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An sqlite file with MLflow's tables, which take seconds to make; to be copied."""
+    """An SQLite file with MLflow's tables, which take seconds to create; tests copy it."""
     from components.registry.mlflow.connection import quiet_mlflow
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
@@ -125,7 +123,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def registry(tmp_path: Path, empty_database: Path) -> Registry:
-    """A registry of its own on sqlite, in the workspace `tmp_path`."""
+    """A new registry on SQLite, in the workspace `tmp_path`."""
     database = tmp_path / "var" / "mlflow" / "mlflow.db"
     database.parent.mkdir(parents=True)
     shutil.copyfile(empty_database, database)
@@ -134,62 +132,46 @@ def registry(tmp_path: Path, empty_database: Path) -> Registry:
 
 @pytest.fixture(autouse=True)
 def own_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test follows the developer's own MLflow."""
+    """Hide the developer's own MLflow from the tests."""
     for name in list(os.environ):
         if name.startswith("MLFLOW_"):
             monkeypatch.delenv(name)
 
 
-class MlflowServer:
-    """`mlflow server` on a database of its own, which hands on what lies at `store`."""
-
-    def __init__(self, folder: Path, store: str, environment: Mapping[str, str]) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{port}"
-        where = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
-        stores = ("--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", store)
-        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *where, *stores],
-            env={**os.environ, **quiet, **environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def wait_ready(self) -> None:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and self._process.poll() is None:
-            try:
-                if requests.get(f"{self.uri}/health", timeout=2).ok:
-                    return
-            except requests.RequestException:
-                time.sleep(0.5)
-        pytest.fail(f"mlflow server did not start: {self._process.poll()}")
-
-    def stop(self) -> None:
-        """End it and the workers that it started, which share its process group."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, 15)
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, 9)
-                self._process.wait(20)
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[MlflowServer]:
+    """A server with a folder as artifact store, shared by all tests: do not stop it."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copyfile(empty_database, folder / "server.db")
+    with run_server(folder / "server.db", f"{folder}/store") as server:
+        yield server
 
 
 @pytest.fixture
-def start_mlflow(tmp_path: Path) -> Iterator[Callable[..., MlflowServer]]:
-    """A function of a store (a folder by default) and environment variables to a server; stopped after the test."""
-    started = []
+def gpt2_base(build_base: Callable[..., Base]) -> Base:
+    return build_base("gpt2")
 
-    def start(store: str = f"{tmp_path}/store", **environment: str) -> MlflowServer:
-        started.append(MlflowServer(tmp_path, store, environment))
-        started[-1].wait_ready()
-        return started[-1]
 
-    yield start
-    for one in started:
-        one.stop()
+@pytest.fixture
+def save_method(gpt2_base: Base, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that saves an artifact of a method and returns its folder."""
+
+    def make(method: str, base: Base = gpt2_base) -> Path:
+        config = TrainConfig.model_validate({"method": method, **METHODS[method]})
+        folder = tmp_path / method
+        save_artifact(
+            folder,
+            TrainableDelta(base, config, "a b c", None, PAIRS).collapse(),
+            tenant="acme",
+            base_name="base",
+            base_digest=base.digest,
+            tokenizer_digest=base.tokenizer_digest,
+            dataset_version="d" * 32,
+            data_digest="e" * 64,
+            train=config.model_dump(mode="json"),
+            fingerprint="f" * 64,
+            method=method,
+        )
+        return folder
+
+    return make

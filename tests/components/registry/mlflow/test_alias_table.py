@@ -12,7 +12,7 @@ def only_read_tags(version: Version, alias: str) -> Version:
     return replace(version, tags=tags, aliases=(alias,), fingerprint="", dataset_version="")
 
 
-def test_a_database_is_read_as_mlflow_reads_it(
+def test_the_tables_are_read_as_mlflow_s_own_search_reads_them(
     registry: Registry, save: Callable[..., Manifest], tmp_path: Path
 ) -> None:
     assert registry.poll_aliased(CHAMPION, CHALLENGER) == {CHAMPION: {}, CHALLENGER: {}}
@@ -23,15 +23,15 @@ def test_a_database_is_read_as_mlflow_reads_it(
     registry.set_alias("acme", CHAMPION, "1")
     registry.set_alias("acme", CHALLENGER, "2")
     registry.set_alias("birch", CHAMPION, "2")
-    with registry._connection.open_client("another's model") as client:
-        client.create_registered_model("somebody-elses")
-        client.create_model_version("somebody-elses", "/nowhere", await_creation_for=None)
-        client.set_registered_model_alias("somebody-elses", CHAMPION, "1")
+    with registry._connection.open_client("a foreign model") as client:
+        client.create_registered_model("foreign")
+        client.create_model_version("foreign", "/nowhere", await_creation_for=None)
+        client.set_registered_model_alias("foreign", CHAMPION, "1")
 
-    found = registry.poll_aliased(CHAMPION, CHALLENGER)
+    polled = registry.poll_aliased(CHAMPION, CHALLENGER)
     for alias in (CHAMPION, CHALLENGER):
-        wanted = registry.find_aliased(alias)
-        assert found[alias] == {tenant: only_read_tags(version, alias) for tenant, version in wanted.items()}
-    assert found[CHAMPION]["acme"].version == "1"
-    assert found[CHAMPION]["birch"].tags["record_form"] == "key=value key=value"
-    assert list(found[CHALLENGER]) == ["acme"]
+        searched = registry.find_aliased(alias)
+        assert polled[alias] == {tenant: only_read_tags(version, alias) for tenant, version in searched.items()}
+    assert polled[CHAMPION]["acme"].version == "1"
+    assert polled[CHAMPION]["birch"].tags["record_form"] == "key=value key=value"
+    assert list(polled[CHALLENGER]) == ["acme"]

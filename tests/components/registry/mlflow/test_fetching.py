@@ -1,5 +1,6 @@
-"""A version that is missing or torn is its own fault; a store that is gone is not, wherever MLflow keeps its files."""
+"""Missing or damaged files raise ArtifactError and an unreachable store RegistryError, for every kind of store."""
 
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from mlflow import MlflowClient
+from mlflow_server import MlflowServer, run_server
 from moto.server import ThreadedMotoServer
 
 from components.config import RegistryConfig
@@ -17,12 +19,13 @@ from components.registry.mlflow.connection import quiet_mlflow
 from components.registry.registry import Registry, RunLog
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-FEW = {"AWS_MAX_ATTEMPTS": "1"}  # or boto3 tries for half a minute
+NO_RETRIES = {"AWS_MAX_ATTEMPTS": "1"}
+"""Without it boto3 retries for half a minute."""
 BUCKET = "mlflow"
 
 
 class Folder:
-    """Files in a folder that can be moved away."""
+    """An artifact store in a folder, which can be moved away."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.away = root, root.with_name("away")
@@ -41,12 +44,12 @@ class Folder:
         path.unlink() if content is None else path.write_bytes(content)
 
     def _find(self, name: str, run: str) -> Path:
-        (found,) = self.root.glob(f"**/{run}/artifacts/model/artifacts")
-        return found / name
+        (folder,) = self.root.glob(f"**/{run}/artifacts/model/artifacts")
+        return folder / name
 
 
 class Bucket:
-    """Files behind an S3 API that can be stopped."""
+    """An artifact store behind an S3 API, which can be stopped."""
 
     def __init__(self) -> None:
         with socket.socket() as free:
@@ -66,8 +69,8 @@ class Bucket:
         self._server.stop()
 
     def empty(self) -> None:
-        for each in self._client.list_objects_v2(Bucket=BUCKET)["Contents"]:
-            self._client.delete_object(Bucket=BUCKET, Key=each["Key"])
+        for entry in self._client.list_objects_v2(Bucket=BUCKET)["Contents"]:
+            self._client.delete_object(Bucket=BUCKET, Key=entry["Key"])
 
     def read(self, name: str, run: str) -> bytes:
         content: bytes = self._client.get_object(Bucket=BUCKET, Key=self._find(name, run))["Body"].read()
@@ -80,21 +83,27 @@ class Bucket:
             self._client.put_object(Bucket=BUCKET, Key=key, Body=content)
 
     def _find(self, name: str, run: str) -> str:
-        keys = [each["Key"] for each in self._client.list_objects_v2(Bucket=BUCKET)["Contents"]]
+        keys = [entry["Key"] for entry in self._client.list_objects_v2(Bucket=BUCKET)["Contents"]]
         (folder,) = {key.split(f"/{run}/")[0] for key in keys if f"/{run}/" in key}
         return f"{folder}/{run}/artifacts/model/artifacts/{name}"
 
 
 @pytest.fixture
 def bucket() -> Iterator[Bucket]:
-    made = Bucket()
-    yield made
-    made.stop()
+    bucket = Bucket()
+    yield bucket
+    bucket.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let MLflow's client retry without pauses."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
 
 
 @pytest.fixture
 def check(save: Callable[..., Any], tmp_path: Path) -> Callable[[Registry, Any], Any]:
-    """A function of a registry and its store: what is told of a torn file, of a store that is gone and comes back."""
+    """Return a function that checks fetches from a registry whose store has damaged files, stops, and comes back."""
 
     def run(registry: Registry, store: Any) -> Any:
         for tenant in ("acme", "other"):
@@ -103,16 +112,16 @@ def check(save: Callable[..., Any], tmp_path: Path) -> Callable[[Registry, Any],
         folder = tmp_path / "fetched"
         for name in ("prefix.safetensors", "manifest.json"):
             whole = store.read(name, acme.run_id)
-            for torn in (None, whole[:-7]):
-                store.write(name, acme.run_id, torn)
+            for damaged in (None, whole[:-7]):
+                store.write(name, acme.run_id, damaged)
                 with pytest.raises(ArtifactError, match=name):
                     registry.fetch(acme, folder)
                 store.write(name, acme.run_id, whole)
         assert not folder.exists()
         store.stop()
-        with pytest.raises(RegistryError, match="store") as gone:
+        with pytest.raises(RegistryError, match="store") as unreachable:
             registry.fetch(acme, folder)
-        assert "bucket behind it" in gone.value.fix
+        assert "folder or bucket" in unreachable.value.fix
         store.start()
         assert load_artifact(registry.fetch(acme, folder), None)[1].tenant == "acme"
         return acme
@@ -132,7 +141,7 @@ def test_files_of_a_database_in_a_folder(registry: Registry, check: Callable[...
 def test_files_of_a_database_in_a_bucket(
     registry: Registry, check: Callable[..., Any], bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {**KEYS, **FEW, "MLFLOW_S3_ENDPOINT_URL": bucket.url}.items():
+    for name, value in {**KEYS, **NO_RETRIES, "MLFLOW_S3_ENDPOINT_URL": bucket.url}.items():
         monkeypatch.setenv(name, value)
     with quiet_mlflow():
         MlflowClient(registry.uri, registry.uri).create_experiment("prefixfleet", f"s3://{BUCKET}/fleet")
@@ -140,28 +149,29 @@ def test_files_of_a_database_in_a_bucket(
 
 
 @pytest.mark.slow
-def test_files_of_a_server_in_a_folder(
-    start_mlflow: Callable[..., Any], check: Callable[..., Any], tmp_path: Path
-) -> None:
-    server = start_mlflow()
-    registry = Registry(RegistryConfig(tracking_uri=server.uri), tmp_path)
-    version = check(registry, Folder(tmp_path / "store"))
+def test_files_of_a_server_in_a_folder(mlflow_server: MlflowServer, check: Callable[..., Any], tmp_path: Path) -> None:
+    uri = mlflow_server.uri
+    registry = Registry(RegistryConfig(tracking_uri=uri), tmp_path)
+    version = check(registry, Folder(Path(mlflow_server.store)))
     with quiet_mlflow():
-        MlflowClient(server.uri, server.uri).delete_model_version("prefix-acme", version.version)
+        MlflowClient(uri, uri).delete_model_version("prefix-acme", version.version)
     with pytest.raises(ArtifactError, match="no such version"):
-        registry.fetch(version, tmp_path / "again")
-    server.stop()
-    with pytest.raises(RegistryError, match=server.uri):
         registry.fetch(version, tmp_path / "again")
 
 
 @pytest.mark.slow
 def test_files_of_a_server_in_a_bucket(
-    start_mlflow: Callable[..., Any], check: Callable[..., Any], bucket: Bucket, tmp_path: Path
+    empty_database: Path, check: Callable[..., Any], bucket: Bucket, tmp_path: Path
 ) -> None:
-    server = start_mlflow(f"s3://{BUCKET}", **KEYS, **FEW, MLFLOW_S3_ENDPOINT_URL=bucket.url)
-    registry = Registry(RegistryConfig(tracking_uri=server.uri), tmp_path)
-    version = check(registry, bucket)
-    bucket.empty()
-    with pytest.raises(RegistryError, match="nothing in it"):
+    shutil.copyfile(empty_database, tmp_path / "server.db")
+    access = {**KEYS, **NO_RETRIES, "MLFLOW_S3_ENDPOINT_URL": bucket.url}
+    with run_server(tmp_path / "server.db", f"s3://{BUCKET}", **access) as server:
+        registry = Registry(RegistryConfig(tracking_uri=server.uri), tmp_path)
+        version = check(registry, bucket)
+        bucket.empty()
+        with pytest.raises(RegistryError, match="an empty artifact store"):
+            registry.fetch(version, tmp_path / "again")
+    with pytest.raises(RegistryError, match=server.uri):
+        registry.find_champions()
+    with pytest.raises(RegistryError, match=server.uri):
         registry.fetch(version, tmp_path / "again")

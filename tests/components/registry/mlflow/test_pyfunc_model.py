@@ -10,9 +10,8 @@ import mlflow
 import pandas as pd
 import pytest
 
-from components.config import BaseConfig
 from components.errors import BaseModelError
-from components.model.base.load import Base, load_base
+from components.model.base.load import Base
 from components.model.decoding import Decoding, generate_text
 from components.registry.manifest import Manifest
 from components.registry.mlflow.packaging import write_model
@@ -25,22 +24,8 @@ REPOSITORY = Path(__file__).parents[4]
 TEXTS = ["name : Alimentum , area : city centre", "name : Aromi", "é ü <|endoftext|> \U0001f600"]
 
 
-@pytest.fixture
-def base(base_folder: Path) -> Base:
-    return load_base(BaseConfig(path=str(base_folder)), device="cpu")
-
-
-@pytest.fixture
-def model_folder(tmp_path: Path, save_for: SaveFor, base: Base, base_folder: Path) -> Path:
-    save_for(tmp_path / "artifact", base)
-    folder = tmp_path / "model"
-    config = {"path": str(base_folder), "revision": None, "dtype": "float32"}
-    write_model(folder, tmp_path / "artifact", config, {"max_new_tokens": 12})
-    return folder
-
-
 @pytest.mark.slow
-def test_the_champion_generates_in_a_fresh_process_anywhere(
+def test_the_champion_generates_in_a_new_process_in_another_folder(
     registry: Registry, tmp_path: Path, save_for: SaveFor, make_prefix: Make, base: Base, base_folder: Path
 ) -> None:
     save_for(tmp_path / "acme", base)
@@ -74,13 +59,15 @@ def test_the_champion_generates_in_a_fresh_process_anywhere(
 @pytest.mark.parametrize(
     "texts", [TEXTS, pd.DataFrame({"source": TEXTS}), pd.Series(TEXTS), pd.Series(TEXTS).to_numpy()], ids=type
 )
-def test_texts_come_in_many_forms(model_folder: Path, base: Base, make_prefix: Make, texts: Any) -> None:
+def test_lists_frames_series_and_arrays_of_texts_are_accepted(
+    model_folder: Path, base: Base, make_prefix: Make, texts: Any
+) -> None:
     model = mlflow.pyfunc.load_model(str(model_folder))
     assert model.predict(texts) == generate_text(base, make_prefix(), TEXTS, Decoding(max_new_tokens=12), 8)
     assert model.predict(TEXTS[0]) == model.predict(TEXTS[:1])
 
 
-def test_the_environment_names_another_place_of_the_base(
+def test_the_environment_overrides_the_base_s_folder(
     tmp_path: Path, save_for: SaveFor, base: Base, base_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_for(tmp_path / "artifact", base)
@@ -99,17 +86,3 @@ def test_another_base_is_refused(tmp_path: Path, save_for: SaveFor, base: Base, 
     with pytest.raises(BaseModelError, match=base.digest) as refused:
         mlflow.pyfunc.load_model(str(tmp_path / "model"))
     assert "0" * 64 in str(refused.value)
-
-
-def test_the_model_folder_adds_little_to_the_prefix_and_names_no_path_of_this_machine(
-    model_folder: Path, base_folder: Path
-) -> None:
-    files = {path.name: path for path in model_folder.rglob("*") if path.is_file()}
-    rest = sum(
-        path.stat().st_size for name, path in files.items() if name not in ("prefix.safetensors", "manifest.json")
-    )
-    assert rest < 10_000
-    description = files["MLmodel"].read_text().replace(str(base_folder), "")
-    assert str(REPOSITORY) not in description
-    assert "/tmp" not in description
-    assert any(line.startswith("torch==") for line in files["requirements.txt"].read_text().splitlines())

@@ -1,4 +1,4 @@
-"""Checkpoints that are none, are broken, or are of something else, as `read_peft` meets them: refused by name."""
+"""Missing, broken and foreign checkpoints: `read_peft` refuses each with the name of the problem."""
 
 import json
 import pickle
@@ -21,7 +21,7 @@ LENGTH, HIDDEN = 5, 9
 
 
 def save_real(folder: Path, config: Any) -> None:
-    """What PEFT saves of an untrained adapter on a GPT-2 of 3 layers, 4 heads of 8."""
+    """Save an untrained adapter on a GPT-2 of 3 layers with 4 heads of size 8, as PEFT does."""
     sizes = {"n_embd": 32, "n_head": 4, "n_layer": 3, "n_positions": 64, "vocab_size": 67}
     model = AutoModelForCausalLM.from_config(GPT2Config(bos_token_id=0, eos_token_id=0, **sizes))
     peft.get_peft_model(model, config).save_pretrained(folder)
@@ -35,8 +35,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def harmed(real: Path) -> Callable[..., Path]:
-    """A function to a copy of PEFT's checkpoint whose config says something else in these fields."""
+def copy_with(real: Path) -> Callable[..., Path]:
+    """Return a function that copies PEFT's checkpoint into a folder with these fields changed in its config."""
 
     def copy(folder: Path, **fields: Any) -> Path:
         shutil.copytree(real, folder, dirs_exist_ok=True)
@@ -49,14 +49,14 @@ def harmed(real: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"peft_type": "LORA"}, "got one of LORA"),
         ({"peft_type": "PROMPT_TUNING"}, "got one of PROMPT_TUNING"),
         ({"peft_type": "absent"}, "got one of None"),
         ({"task_type": "SEQ_2_SEQ_LM", "num_transformer_submodules": 2}, "task SEQ_2_SEQ_LM on 2 submodules"),
         ({"task_type": "SEQ_CLS"}, "task SEQ_CLS"),
-        ({"modules_to_save": ["lm_head"]}, "lm_head trained beside it"),
+        ({"modules_to_save": ["lm_head"]}, "lm_head trained too"),
         ({"num_layers": "absent"}, "no num_layers"),
         ({"num_layers": None}, "num_layers = None"),
         ({"num_virtual_tokens": -1}, "num_virtual_tokens = -1"),
@@ -67,9 +67,11 @@ def harmed(real: Path) -> Callable[..., Path]:
         ({"token_dim": 16}, r"got \[5, 192\]"),
     ],
 )
-def test_a_config_of_something_else_is_refused(harmed: Any, fields: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=told):
-        read_peft(harmed(tmp_path, **fields))
+def test_a_config_of_another_method_task_or_shape_is_refused(
+    copy_with: Any, fields: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        read_peft(copy_with(tmp_path, **fields))
 
 
 def test_real_checkpoints_of_other_methods_are_refused_by_name(tmp_path: Path) -> None:
@@ -85,7 +87,7 @@ def test_real_checkpoints_of_other_methods_are_refused_by_name(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "adapter_config.json in JSON"),
         ("[]", "a list"),
@@ -95,19 +97,19 @@ def test_real_checkpoints_of_other_methods_are_refused_by_name(tmp_path: Path) -
         (" " * ((1 << 20) + 1), "1048577 bytes"),
     ],
 )
-def test_a_broken_config_is_refused(harmed: Any, text: str, told: str, tmp_path: Path) -> None:
-    harmed(tmp_path)
+def test_a_broken_config_is_refused(copy_with: Any, text: str, message: str, tmp_path: Path) -> None:
+    copy_with(tmp_path)
     (tmp_path / CONFIG_FILE).write_text(text, errors="surrogateescape")
-    with pytest.raises(ArtifactError, match=told):
+    with pytest.raises(ArtifactError, match=message):
         read_peft(tmp_path)
 
 
-def test_missing_parts_are_told(harmed: Any, tmp_path: Path) -> None:
+def test_the_error_names_the_missing_part(copy_with: Any, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no folder"):
         read_peft(tmp_path / "nowhere")
     with pytest.raises(ArtifactError, match=f"no {CONFIG_FILE}"):
         read_peft(tmp_path)
-    harmed(tmp_path / "default")
+    copy_with(tmp_path / "default")
     with pytest.raises(ArtifactError, match=f"name the adapter's own folder: {tmp_path / 'default'}"):
         read_peft(tmp_path)
     (tmp_path / "default" / WEIGHTS_FILE).unlink()
@@ -122,8 +124,8 @@ class Bomb:
         return exec, ("raise SystemExit('unpickled')",)
 
 
-def test_a_pickle_is_never_opened(harmed: Any, tmp_path: Path) -> None:
-    harmed(tmp_path)
+def test_a_pickle_is_never_opened(copy_with: Any, tmp_path: Path) -> None:
+    copy_with(tmp_path)
     (tmp_path / WEIGHTS_FILE).unlink()
     (tmp_path / PICKLE_FILE).write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(ArtifactError, match=r"a pickle.*safe_serialization=True"):
@@ -131,10 +133,10 @@ def test_a_pickle_is_never_opened(harmed: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 4, 60, -1])
-def test_truncated_tensors_are_refused(harmed: Any, keep: int, tmp_path: Path) -> None:
-    path = harmed(tmp_path) / WEIGHTS_FILE
+def test_truncated_tensors_are_refused(copy_with: Any, keep: int, tmp_path: Path) -> None:
+    path = copy_with(tmp_path) / WEIGHTS_FILE
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ArtifactError, match="a safetensors file"):
+    with pytest.raises(ArtifactError, match="a valid safetensors file"):
         read_peft(tmp_path)
 
 
@@ -148,7 +150,7 @@ def mlp(inner: int = 32) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("tensors", "told"),
+    ("tensors", "message"),
     [
         ({"prompt_embeddings": torch.full((LENGTH, 192), torch.nan)}, "finite floating-point"),
         ({"prompt_embeddings": torch.full((LENGTH, 192), -torch.inf)}, "finite floating-point"),
@@ -163,13 +165,13 @@ def mlp(inner: int = 32) -> dict[str, torch.Tensor]:
         (embedding() | {"base_model.wte.weight": torch.ones(2)}, "base_model.wte.weight and others"),
         (mlp(), "no embedding.weight"),
         (embedding(32) | dict(list(mlp().items())[:3]), "no transform.2.bias"),
-        (embedding(32) | mlp(31), "an MLP whose parts fit together"),
+        (embedding(32) | mlp(31), "an MLP with matching shapes"),
     ],
 )
-def test_tensors_of_something_else_are_refused(
-    harmed: Any, tensors: dict[str, torch.Tensor], told: str, tmp_path: Path
+def test_other_tensors_are_refused(
+    copy_with: Any, tensors: dict[str, torch.Tensor], message: str, tmp_path: Path
 ) -> None:
-    harmed(tmp_path)
+    copy_with(tmp_path)
     save_file(tensors, tmp_path / WEIGHTS_FILE)
-    with pytest.raises(ArtifactError, match=told):
+    with pytest.raises(ArtifactError, match=message):
         read_peft(tmp_path)

@@ -1,0 +1,40 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from registered_versions import add_version
+
+from components.errors import ArtifactError
+from components.registry.manifest import Manifest
+from components.registry.registry import Registry, RunLog
+
+Save = Callable[..., Manifest]
+Make = Callable[..., Any]
+
+
+def test_registering_an_artifact_again_makes_no_second_version(
+    registry: Registry, save: Save, tmp_path: Path, make_prefix: Make
+) -> None:
+    first = add_version(registry, save, tmp_path)
+    registry.set_alias("acme", "champion", first.version)
+    again = registry.register("acme", tmp_path / "acme", "base", {"verdict": "again"}, RunLog())
+    assert (again.version, again.aliases, again.tags["verdict"]) == (first.version, ("champion",), "again")
+    assert add_version(registry, save, tmp_path, prefix=make_prefix(seed=3)).version == "2"
+
+
+def test_another_tenants_artifact_is_refused(registry: Registry, save: Save, tmp_path: Path) -> None:
+    save(tmp_path / "acme", tenant="other")
+    with pytest.raises(ArtifactError, match="an artifact of acme"):
+        registry.register("acme", tmp_path / "acme", "base", {}, RunLog())
+
+
+def test_the_model_names_its_base_by_absolute_folder(registry: Registry, save: Save, tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    add_version(registry, save, tmp_path)
+    model = yaml.safe_load(next((tmp_path / "var").rglob("MLmodel")).read_text())
+    config = model["flavors"]["python_function"]["config"]
+    assert config == {"path": str((tmp_path / "base").resolve()), "revision": None, "dtype": "float32"}
+    assert json.loads(model["signature"]["params"])[0]["name"] == "num_beams"
