@@ -89,8 +89,14 @@ def print_run(run: "RetrainResult") -> None:
     if run.rows:
         print_table("Results", *results_table(run.rows))
     make_stdout().print(run.sentence, markup=False, soft_wrap=True)
+    if any(row.verdict == "rejected" for row in run.rows):
+        make_stdout().print(_REJECTED, markup=False, soft_wrap=True)
 
 
+_REJECTED = (
+    "A rejected prefix gets no version, and the tenant's champion stays. `prefixfleet status` shows which check failed; "
+    'see "If the gate rejects" in README.md.'
+)
 _NEXT_COMMANDS = """
 Look further:
   prefixfleet status                        every tenant's data, champion and last verdict

@@ -1,4 +1,4 @@
-"""Text from a tenant's champion: the prefix that MLflow calls champion, on the base that params.yaml names."""
+"""Generate text with a tenant's champion, the version that has the alias `champion` in MLflow, on the base."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,17 +6,20 @@ from typing import Any
 from components.data.schema import check_tenant_id
 from components.errors import DataError, RegistryError
 from components.registry.artifact import load_artifact
+from components.stages.gate import read_last_verdict
 from components.stages.workspace import Workspace
 
 
 def generate(
     workspace: Workspace, tenant: str, sources: Sequence[str], overrides: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """Generate after each source, with the tenant's evaluate parameters and, for this request, the changed ones.
+    """Return one text for each source, decoded as the tenant's `evaluate` section says.
+
+    `overrides` changes keys of that section for this call.
 
     Raises:
         ConfigError: an unknown or impossible parameter.
-        DataError: an empty source, one that exceeds the base's context, or no tenant id.
+        DataError: a source is empty or exceeds the base's context, or `tenant` is no tenant id.
         RegistryError: the tenant has no champion, or MLflow does not answer.
         ArtifactError, BaseModelError: the champion's files are damaged, or belong to another base.
 
@@ -26,12 +29,10 @@ def generate(
         {"evaluate": dict(overrides or {})}, where="this request"
     )
     if not sources or not all(source.strip() for source in sources):
-        raise DataError("a source text", "an empty one", "give text as in the tenant's data")
+        raise DataError("a source text", "an empty one", "pass text in the form of the tenant's training sources")
     champion = workspace.registry.find_champion(tenant)
     if champion is None:
-        raise RegistryError(
-            f"a champion of {tenant}", "none", "make one (`prefixfleet retrain`); see `prefixfleet status`"
-        )
+        raise _make_no_champion_error(workspace, tenant)
     from components.model.decoding import Decoding, generate_text
 
     folder = workspace.registry.fetch(champion, workspace.get_champion_folder(champion))
@@ -40,3 +41,12 @@ def generate(
     decoding = Decoding.from_config(config)
     cut = manifest.parse_train_config(folder).max_source_tokens
     return generate_text(workspace.base, delta, sources, decoding, config.batch_size, max_source_tokens=cut)
+
+
+def _make_no_champion_error(workspace: Workspace, tenant: str) -> RegistryError:
+    verdict = read_last_verdict(workspace, tenant)
+    if verdict is None or verdict.accepted:
+        fix = f"run `prefixfleet retrain --tenant {tenant}`, or promote a version; see `prefixfleet status`"
+        return RegistryError(f"a champion of {tenant}", "none", fix)
+    fix = 'improve the data, or set a floor that this base can reach; see "If the gate rejects" in README.md'
+    return RegistryError(f"a champion of {tenant}", f"none, its last prefix was rejected. {verdict.sentence}", fix)
