@@ -1,1 +1,1 @@
-"""The `prefixfleet` command: thin doors on the stages and the flows."""
+"""The `prefixfleet` command: thin commands over the stages and the flows."""

@@ -1,4 +1,4 @@
-"""What several commands take: tenant ids, refused at the door where they are no DNS label, and the full check."""
+"""Arguments and options that several commands share: tenant ids, checked before anything runs, and --full-check."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,7 @@ import typer
 
 
 def check_tenant(value: Any) -> Any:
-    """One tenant id, several or none, each a DNS label. Raises DataError."""
+    """Return one tenant id, several or none, unchanged. Raises DataError if one is no DNS label."""
     from components.data.schema import check_tenant_id
 
     for tenant in [value] if isinstance(value, str) else value or ():
@@ -15,13 +15,13 @@ def check_tenant(value: Any) -> Any:
 
 
 TenantArgument = Annotated[str, typer.Argument(help="Tenant id.", callback=check_tenant)]
-OwnerOption = Annotated[str, typer.Option("--tenant", help="Whose data this is; made if new.", callback=check_tenant)]
+OwnerOption = Annotated[
+    str, typer.Option("--tenant", help="Tenant that the data belong to; a new one is created.", callback=check_tenant)
+]
 TenantsOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--tenant", help="Only this tenant; may be given more than once. Default: all.", callback=check_tenant
-    ),
+    typer.Option("--tenant", help="Only this tenant; may be repeated. Default: all tenants.", callback=check_tenant),
 ]
 FullCheckOption = Annotated[
-    bool, typer.Option("--full-check", help="Read every file again, also those whose times and size have not changed.")
+    bool, typer.Option("--full-check", help="Read every file again, even those with unchanged times and size.")
 ]

@@ -1,7 +1,7 @@
-"""How the command line speaks: results on stdout, what is going on and errors on stderr.
+"""The output of the command line: results on stdout, progress and errors on stderr.
 
-On a terminal work under way is a progress bar; elsewhere it is a plain line now and then, so that a log stays readable.
-Knows records of the logger `prefixfleet`; does not know what is being done.
+On a terminal progress is a bar; elsewhere it is a plain line at each quarter, so that a log stays short. Knows the
+records of the logger `prefixfleet`; does not know the work that they report.
 """
 
 import logging
@@ -22,21 +22,21 @@ _PLAIN_WIDTH = 200
 
 
 def make_stdout() -> Console:
-    """Where results go; wide where no terminal limits it."""
+    """Return the console for results; 200 columns wide if stdout is no terminal."""
     return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
 
 
 def make_stderr() -> Console:
-    """Where progress and errors go."""
+    """Return the console for progress and errors; 200 columns wide if stderr is no terminal."""
     return Console(stderr=True, width=None if sys.stderr.isatty() else _PLAIN_WIDTH, highlight=False)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on stdout."""
-    drawn = Table(*columns, title=title, title_justify="left")
+    table = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        drawn.add_row(*(escape(cell) for cell in row))
-    make_stdout().print(drawn)
+        table.add_row(*(escape(cell) for cell in row))
+    make_stdout().print(table)
 
 
 def show_error(problem: PrefixFleetError) -> None:
@@ -48,18 +48,18 @@ def show_error(problem: PrefixFleetError) -> None:
 
 @contextmanager
 def show_progress() -> Iterator[None]:
-    """Show what stages tell, for the length of a block."""
+    """Show the log lines and the progress of stages while a block runs."""
     logger = logging.getLogger(LOGGER_NAME)
-    narrator = _ConsoleHandler()
+    handler = _ConsoleHandler()
     before = logger.level, logger.propagate
-    logger.addHandler(narrator)
+    logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
-    logger.propagate = False  # Prefect's handler at the root would say everything again
+    logger.propagate = False  # Prefect's handler on the root logger would print every line again
     try:
-        with narrator.bars:
+        with handler.bars:
             yield
     finally:
-        logger.removeHandler(narrator)
+        logger.removeHandler(handler)
         logger.setLevel(before[0])
         logger.propagate = before[1]
 

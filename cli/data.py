@@ -1,4 +1,4 @@
-"""Commands on data: import a known format as a drop, and check drops before they are taken in."""
+"""The commands `data import`, `data take` and `data check`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +9,10 @@ from cli.arguments import OwnerOption, TenantsOption
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Import data sets as drops, and check drops.\n\nA drop is drops/TENANT/{train,validation,test}.jsonl, a line "
-    '`{"source": ..., "references": [...], "slice": ...}`. Taking it in appends it to the tenant\'s data and makes a '
-    "dataset version.",
+    help="Import data sets as drops; check and take drops.\n\nA drop is new data of a tenant: "
+    "drops/TENANT/{train,validation,test}.jsonl, each line "
+    '`{"source": ..., "references": [...], "slice": ...}`. Taking a drop appends it to the tenant\'s data and makes a '
+    "new dataset version.",
 )
 
 
@@ -19,14 +20,15 @@ app = typer.Typer(
 def import_(
     ctx: typer.Context,
     kind: Annotated[str, typer.Argument(help="Format: e2e, webnlg, dialogsum, dart, xsum or hub.")],
-    path: Annotated[str, typer.Argument(help="File or folder of that format; for hub also a data set's id.")],
+    path: Annotated[str, typer.Argument(help="File or folder of that format; for hub also the id of a data set.")],
     tenant: OwnerOption,
     option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE for this format, as source_field=document.")
+        list[str] | None,
+        typer.Option("--option", "-o", help="KEY=VALUE for this format, such as source_field=document."),
     ] = None,
-    take: Annotated[bool, typer.Option(help="Take the drop in at once, or leave it in the drops folder.")] = True,
+    take: Annotated[bool, typer.Option(help="Take the drop at once, or leave it in the drops folder.")] = True,
 ) -> None:
-    """Read a data set of a known format as a tenant's drop and take it in as a new dataset version."""
+    """Read a data set of a known format as a tenant's drop, and take it into a new dataset version."""
     from cli.console import make_stdout, show_progress
     from components.stages.commands.drops import write_drop
     from components.stages.dataset import to_outcomes
@@ -36,21 +38,21 @@ def import_(
     root = ctx.obj.resolve()
     pairs = [text.partition("=") for text in option or ()]
     if not all(equals for _, equals, _ in pairs):
-        raise typer.BadParameter("each is KEY=VALUE", param_hint="--option")
+        raise typer.BadParameter("pass KEY=VALUE", param_hint="--option")
     with show_progress():
         counts = write_drop(Workspace(root), kind, path, tenant, {key: value for key, _, value in pairs})
-        told = ", ".join(f"{split} {count}" for split, count in counts.items())
+        sizes = ", ".join(f"{split} {count}" for split, count in counts.items())
         if take:
             from flows.run_local import run_flow
 
             raise_on_failures(to_outcomes(run_flow("dataset", root, [tenant])))
-    left = "" if take else "; take it in with `prefixfleet data take`"
-    make_stdout().print(f"{tenant}: {told} examples{left}", markup=False)
+    next_step = "" if take else "; run `prefixfleet data take` to take the drop"
+    make_stdout().print(f"{tenant}: {sizes} examples{next_step}", markup=False)
 
 
 @app.command("take")
 def take_(ctx: typer.Context, tenant: TenantsOption = None) -> None:
-    """Check all drops and take the good ones in as a new dataset version; bad lines go to quarantine."""
+    """Check all drops and take the valid ones into a new dataset version; rejected lines go to quarantine/."""
     from cli.console import show_progress
     from components.stages.dataset import to_outcomes
     from components.stages.outcome import raise_on_failures
@@ -62,7 +64,7 @@ def take_(ctx: typer.Context, tenant: TenantsOption = None) -> None:
 
 @app.command("check")
 def check(ctx: typer.Context, tenant: TenantsOption = None) -> None:
-    """Check drops line by line without taking them in; exit code 1 when a line or a drop would be refused."""
+    """Check drops line by line without taking them; exit code 1 if a line or a whole drop would be rejected."""
     from cli.console import make_stdout, print_table
     from components.stages.commands.drops import check_drops
     from components.stages.workspace import Workspace
@@ -79,9 +81,9 @@ def check(ctx: typer.Context, tenant: TenantsOption = None) -> None:
     ]
     print_table("Drops", ("tenant", "train", "validation", "test", "rejected"), rows)
     rejects = [reject for report in reports.values() for reject in report.rejects]
-    told = [f"{reject.file}:{reject.line}: {reject.reason}" for reject in rejects]
-    told += [f"the drop of {name} would be refused: {one.refusal}" for name, one in checks.items() if one.refusal]
-    for line in told:
+    lines = [f"{reject.file}:{reject.line}: {reject.reason}" for reject in rejects]
+    lines += [f"the drop of {name} would be refused: {one.refusal}" for name, one in checks.items() if one.refusal]
+    for line in lines:
         make_stdout().print(line, markup=False, soft_wrap=True)
-    if told:
+    if lines:
         raise typer.Exit(1)

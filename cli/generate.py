@@ -1,4 +1,4 @@
-"""The command that asks a champion for text."""
+"""The command `generate`: text from a tenant's champion."""
 
 from typing import Annotated, Any
 
@@ -10,19 +10,22 @@ from cli.arguments import TenantArgument
 def generate(
     ctx: typer.Context,
     tenant: TenantArgument,
-    text: Annotated[str, typer.Argument(help="Source text, as in the tenant's data; `-` reads lines from stdin.")],
+    text: Annotated[
+        str,
+        typer.Argument(help="Source text in the form of the tenant's data; `-` reads one source a line from stdin."),
+    ],
     guidance: Annotated[
-        float | None, typer.Option(help="0 is the base alone, 1 the prefix, above 1 more than it.")
+        float | None, typer.Option(help="0: the base alone; 1: with the prefix; above 1: its effect amplified.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="What a temperature draws.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampling, with a temperature above 0.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", "-S", help="KEY=VALUE of the evaluate section for this request, as num_beams=5."),
+        typer.Option("--set", "-S", help="KEY=VALUE of the evaluate section for this call, such as num_beams=5."),
     ] = None,
 ) -> None:
-    """Generate text from a source with the tenant's champion, as its evaluation does. Prints one line a source.
+    """Generate text from a source with the tenant's champion. Prints one line a source.
 
-    Decoding follows the tenant's `evaluate` section; `-S` changes a key of it for this request: num_beams,
+    Decoding follows the tenant's `evaluate` section. `-S` changes one of its keys for this call: num_beams,
     max_new_tokens, min_new_tokens, length_penalty, banned, repetition_penalty, no_repeat_ngram, temperature, top_p.
     """
     import sys
@@ -50,5 +53,5 @@ def _parse_values(pairs: "list[str] | tuple[str, ...]") -> dict[str, Any]:
         except yaml.YAMLError:
             equals = ""
         if not equals:
-            raise ConfigError("KEY=VALUE after -S, the value as in params.yaml", repr(pair), "write it as num_beams=5")
+            raise ConfigError("KEY=VALUE after -S, the value in YAML", repr(pair), "write it like num_beams=5")
     return values

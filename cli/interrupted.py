@@ -1,4 +1,4 @@
-"""What Ctrl-C leaves, in words: what the next run will resume and what it will start clean."""
+"""The message after Ctrl-C: which trainings the next run resumes, and which it starts from the beginning."""
 
 from pathlib import Path
 
@@ -6,18 +6,18 @@ from components.errors import PrefixFleetError
 
 
 def explain_next_run(root: Path) -> None:
-    """Say on stderr which tenants' training resumes, and at which step."""
+    """Print on stderr which tenants' training the next run resumes, and at which step."""
     from cli.console import make_stderr
     from components.stages.train import find_resumable
     from components.stages.workspace import Workspace
 
     console = make_stderr()
-    console.print("stopped by Ctrl-C; nothing is half-written.")
+    console.print("stopped by Ctrl-C; every file is complete.")
     try:
         steps = find_resumable(Workspace(root))
     except PrefixFleetError:
         steps = {}
     for tenant, step in steps.items():
         console.print(f"the next `prefixfleet retrain` resumes {tenant} at step {step} (out/train/{tenant}/state)")
-    rest = "other tenants that still need a prefix start clean" if steps else "the next run starts clean"
-    console.print(f"{rest}; what was finished is not done again.")
+    others = "other tenants that need a prefix" if steps else "tenants that need a prefix"
+    console.print(f"{others} start from step 0; finished work is not repeated.")

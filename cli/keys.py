@@ -1,4 +1,4 @@
-"""Commands on API keys: create, list, revoke."""
+"""The commands `keys create`, `keys list` and `keys revoke`."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from cli.arguments import check_tenant
 if TYPE_CHECKING:
     from components.serving.http.api_keys import ApiKeys
 
-app = typer.Typer(help="API keys: who may ask the server for which tenant.", no_args_is_help=True)
+app = typer.Typer(help="API keys of the server: create, list and revoke them.", no_args_is_help=True)
 
 _TenantArgument = Annotated[str | None, typer.Argument(help="Tenant id.", callback=check_tenant)]
 
@@ -22,51 +22,54 @@ _TenantArgument = Annotated[str | None, typer.Argument(help="Tenant id.", callba
 def create(
     ctx: typer.Context,
     tenant: _TenantArgument = None,
-    admin: Annotated[bool, typer.Option("--admin", help="A key to all tenants, /metrics and /admin.")] = False,
-    expires: Annotated[str | None, typer.Option(help="After 90d, 12h, 30m or 45s. Default: never.")] = None,
-    note: Annotated[str, typer.Option(help="Whose it is; shown by `keys list`.")] = "",
+    admin: Annotated[
+        bool, typer.Option("--admin", help="An admin key: it grants every tenant, /metrics and /admin.")
+    ] = False,
+    expires: Annotated[
+        str | None, typer.Option(help="Lifetime, such as 90d, 12h, 30m or 45s. Default: no expiry.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="Owner or purpose; shown by `keys list`.")] = "",
 ) -> None:
-    """Make a key of a tenant, or an admin's. The key is printed once, on stdout; only its hash is kept."""
+    """Create a key of a tenant, or an admin key. The key is printed once, on stdout; only its hash is stored."""
     from cli.console import make_stderr
     from components.errors import ConfigError
     from components.serving.http.api_keys import format_time, parse_duration
 
     if admin == (tenant is not None):
-        raise ConfigError("a tenant, or --admin", "both" if admin else "neither", "give one of them")
+        raise ConfigError("either a tenant or --admin", "both" if admin else "neither", "pass one of them")
     with _open_keys(ctx.obj) as keys:
         key, text = keys.create(tenant, note, None if expires is None else parse_duration(expires))
     typer.echo(text)
     make_stderr().print(
-        f"key {key.id} of {key.tenant or 'an admin'}, expires: {format_time(key.expires_s)}; keep it now"
+        f"key {key.id} of {key.tenant or 'an admin'}, expires: {format_time(key.expires_s)}; "
+        "save it now, it cannot be shown again"
     )
 
 
 @app.command("list")
 def list_(ctx: typer.Context, tenant: _TenantArgument = None) -> None:
-    """Show the keys, or a tenant's: never their secrets."""
+    """Show all keys, or those of one tenant, without their secrets."""
     from cli.console import print_table
     from components.serving.http.api_keys import format_time
 
     with _open_keys(ctx.obj) as keys:
-        found = keys.list(tenant)
+        listed = keys.list(tenant)
     columns = ("key", "tenant", "note", "created", "expires", "revoked")
     print_table(
         "API keys (times in UTC)",
         columns,
-        [(one.id, one.tenant or "(admin)", one.note, *map(format_time, one.times)) for one in found],
+        [(one.id, one.tenant or "(admin)", one.note, *map(format_time, one.times)) for one in listed],
     )
 
 
 @app.command()
-def revoke(
-    ctx: typer.Context, key: Annotated[str, typer.Argument(help="Id of a key, as `keys list` shows it.")]
-) -> None:
-    """Revoke a key: servers refuse it within serve.keys_seconds."""
+def revoke(ctx: typer.Context, key: Annotated[str, typer.Argument(help="Id of a key, from `keys list`.")]) -> None:
+    """Revoke a key. Running servers refuse it after at most serve.keys_seconds."""
     from cli.console import make_stderr
 
     with _open_keys(ctx.obj) as keys:
         revoked = keys.revoke(key)
-    make_stderr().print(f"key {revoked.id} of {revoked.tenant or 'an admin'} opens nothing any more")
+    make_stderr().print(f"key {revoked.id} of {revoked.tenant or 'an admin'} is revoked")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""`prefixfleet`: the command line. Thin doors on the flows and the stages.
+"""`prefixfleet`: the command line. Thin commands over the flows and the stages.
 
-Exit codes: 0 done, 1 `data check` found what would be refused, 2 a problem that the message tells how to solve (of one
-tenant also: the others' results stand), 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 `data check` found lines or drops that would be rejected; 2 an error whose message says how to
+solve it (also if one tenant failed and the others are done); 130 stopped by Ctrl-C.
 """
 
 import os
@@ -18,24 +18,24 @@ from flows.environment import prepare_environment
 _HELP = """
 Train, gate, register and serve one prefix per tenant on one frozen language model.
 
-A tenant's data arrive as drops (`data import`), become a dataset version, and every tenant whose data, parameters or
-base changed gets a new prefix (`retrain`). What passes the gate is registered in MLflow and becomes champion: at once
-or, by the tenant's policy, after a trial (`rollout`). `status` shows where everybody stands, `history` how it came
-there; `promote`, `rollback`, `pause` and `pin` move it by hand, and `generate` asks the champion for text. `forget`
-removes a tenant for good.
-
-`score` puts any outputs beside a benchmark's published tables.
-
-`serve` answers for all tenants over HTTP, by OpenAI's completions protocol; `keys` says who may ask.
+New data of a tenant are a drop. `data import` or `data take` makes a dataset version of it; `retrain` trains a new
+prefix for every tenant whose data, parameters or base changed. A prefix that passes the gate is registered in MLflow
+and becomes champion: at once or, if the tenant's policy says so, after a trial (`rollout`). `status` shows every
+tenant's champion, `history` its moves. `promote`, `rollback`, `pause` and `pin` move versions by hand; `generate`
+writes text with the champion. `forget` removes a tenant and everything of it.
 
 `tune` searches the values that a tenant's prefix is trained with.
+
+`serve` answers for all tenants over HTTP, with OpenAI's completions protocol; `keys` manages the server's API keys.
+
+`score` computes a benchmark's official metrics for the outputs of any system.
 
 Start with `prefixfleet demo`. All values are in params.yaml. Run from the workspace's top folder, or name it with -C.
 """
 
 
 class _ErrorHandlingGroup(TyperGroup):
-    """Turns what a command raises into a message and an exit code."""
+    """Turns the errors that a command raises into a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -51,8 +51,8 @@ class _ErrorHandlingGroup(TyperGroup):
 
             if problem.errno not in DISK_ERRNOS:
                 raise
-            place = problem.filename or ctx.params["workspace"].resolve()
-            show_error(to_workspace_error(problem, f"to read and write {place}"))
+            path = problem.filename or ctx.params["workspace"].resolve()
+            show_error(to_workspace_error(problem, f"to read and write {path}"))
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             from cli.interrupted import explain_next_run
@@ -98,7 +98,9 @@ def _select_workspace(
     ] = Path(),
 ) -> None:
     prepare_environment(workspace)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # its lines repeat ours, which the terminal shows
+    os.environ.setdefault(
+        "PREFECT_LOGGING_LEVEL", "CRITICAL"
+    )  # Prefect's lines repeat ours, which the terminal shows already
     ctx.obj = workspace
 
 

@@ -1,4 +1,4 @@
-"""Commands that exchange prefixes with other tools: export and import."""
+"""The commands `export` and `import`: exchange prefixes with other tools."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -10,37 +10,39 @@ from cli.arguments import TenantArgument
 
 
 class ExchangeFormat(StrEnum):
-    """The formats that other tools keep prefixes in."""
+    """Prefix formats of other tools."""
 
     peft = "peft"
 
 
-FormatOption = Annotated[ExchangeFormat, typer.Option("--format", help="The other tool's format.")]
+FormatOption = Annotated[ExchangeFormat, typer.Option("--format", help="Format of the other tool.")]
 
 
 def export(
     ctx: typer.Context,
     tenant: TenantArgument,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write: new, empty, or an earlier export.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to: new, empty, or an earlier export.")],
     version: Annotated[str | None, typer.Option("--version", help="Version in MLflow. Default: the champion.")] = None,
-    trained: Annotated[bool, typer.Option("--trained", help="The prefix in out/train, registered or not.")] = False,
+    trained: Annotated[
+        bool, typer.Option("--trained", help="Export the prefix in out/train, registered or not.")
+    ] = False,
     kind: FormatOption = ExchangeFormat.peft,
 ) -> None:
-    """Write a tenant's prefix for another tool: a folder that `PeftModel.from_pretrained(base, FOLDER)` loads.
+    """Export a tenant's prefix for another tool: a folder that `PeftModel.from_pretrained(base, FOLDER)` loads.
 
-    Takes the champion, or the prefix in out/train where nothing is registered. The model says the same under either
-    tool. Prefixes that PEFT has no place for (encoder-decoder models, infixes, other methods) are refused.
+    Exports the champion, or the prefix in out/train if the tenant has no version. Both tools then generate the same
+    text. Prefixes that PEFT's format cannot hold (encoder-decoder models, infixes, other methods) are refused.
     """
     from cli.console import make_stdout, show_progress
     from components.stages.commands.peft_exchange import export_peft
     from components.stages.workspace import Workspace
 
     if version is not None and trained:
-        raise typer.BadParameter("--version and --trained name two prefixes", param_hint="--trained")
+        raise typer.BadParameter("pass either --version or --trained", param_hint="--trained")
     write = {ExchangeFormat.peft: export_peft}[kind]
     with show_progress():
-        told = write(Workspace(ctx.obj), tenant, out, version, trained=trained)
-    make_stdout().print(f"{out}: {kind.value} checkpoint of {told}", markup=False, soft_wrap=True)
+        description = write(Workspace(ctx.obj), tenant, out, version, trained=trained)
+    make_stdout().print(f"{out}: {kind.value} checkpoint of {description}", markup=False, soft_wrap=True)
 
 
 def import_(
@@ -49,22 +51,22 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="Folder that PeftModel.save_pretrained wrote.")],
     kind: FormatOption = ExchangeFormat.peft,
 ) -> None:
-    """Take in a prefix that PEFT trained: evaluate and gate it, register what passes and make it champion.
+    """Import a prefix that PEFT trained: evaluate it, gate it, register it if it passes and make it champion.
 
-    The tenant needs data, and train.prefix_length must be the checkpoint's. `retrain` leaves the prefix alone until
-    the tenant's data, parameters or base change; to train in its place now, remove out/train/TENANT first.
+    The tenant must have data, and its train.prefix_length must be that of the checkpoint. `retrain` does not replace
+    the prefix until the tenant's data, parameters or base change; to train a new one now, remove out/train/TENANT.
     """
     from cli.console import show_progress
     from cli.runs import print_run
     from components.stages.commands.peft_exchange import import_peft
     from components.stages.outcome import raise_on_failures
     from components.stages.workspace import Workspace
-    from flows.run_local import run_flow as run_flow
+    from flows.run_local import run_flow
 
-    place, take = Workspace(ctx.obj), {ExchangeFormat.peft: import_peft}[kind]
+    workspace, read = Workspace(ctx.obj), {ExchangeFormat.peft: import_peft}[kind]
     with show_progress():
-        with place.lock():
-            take(place, tenant, folder)
+        with workspace.lock():
+            read(workspace, tenant, folder)
         run = run_flow("retrain", ctx.obj, [tenant])
     print_run(run)
     raise_on_failures(run.outcomes)

@@ -1,4 +1,4 @@
-"""The command that runs the paper's experiments and lays the measured figures beside the published ones."""
+"""The command `reproduce`: run the paper's experiments and compare measured with published figures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,34 +16,44 @@ def reproduce(
     data: Annotated[
         str,
         typer.Option(
-            help="The published data set: E2E's zip, WebNLG's or DART's release, DialogSum's, XSUM's files or id."
+            help="Published data set: E2E's zip, a release of WebNLG or DART, or files or a hub id of DialogSum or XSUM."
         ),
     ],
     base: Annotated[
         str | None,
-        typer.Option(help=f"Folder or hub id. Default: {_BASE}; {_ENCODER_DECODER} for table3 and inputlength."),
+        typer.Option(
+            help=f"Base: a folder or hub id. Default: {_BASE}; for table3 and inputlength {_ENCODER_DECODER}."
+        ),
     ] = None,
     preset: Annotated[
         str,
-        typer.Option(help="Hyperparameters: `paper` is its appendix, `small` suits a base of a few million values."),
+        typer.Option(
+            help="Hyperparameters: `paper`, from its appendix, or `small`, for a base of a few million parameters."
+        ),
     ] = "paper",
-    seeds: Annotated[str, typer.Option(help="Training seeds.")] = "0,1",
-    samples: Annotated[int, typer.Option(help="Low-data samples a size.")] = 5,
-    sizes: Annotated[str | None, typer.Option(help="Low-data sizes, as 50,100,200,500.")] = None,
-    lengths: Annotated[str | None, typer.Option(help="Slots, as 1,2,5,10,20,40; for length and infix.")] = None,
+    seeds: Annotated[str, typer.Option(help="Training seeds, separated by commas.")] = "0,1",
+    samples: Annotated[int, typer.Option(help="lowdata: training samples of each size.")] = 5,
+    sizes: Annotated[str | None, typer.Option(help="lowdata: sizes, such as 50,100,200,500.")] = None,
+    lengths: Annotated[
+        str | None, typer.Option(help="length and infix: numbers of slots, such as 1,2,5,10,20,40.")
+    ] = None,
     budget: Annotated[
-        str, typer.Option(help="`paper` for the preset's epochs, or optimizer steps a run at most.")
+        str, typer.Option(help="`paper`: the epochs of the preset; a number: at most this many optimizer steps a run.")
     ] = "paper",
-    inputs: Annotated[int | None, typer.Option(help="Score so many evenly spaced test inputs. Default: all.")] = None,
-    only: Annotated[str | None, typer.Option(help="Rows of the table, as full,prefix. Default: all.")] = None,
+    inputs: Annotated[
+        int | None, typer.Option(help="Score this many test inputs, evenly spaced. Default: all.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Only these rows of the table, such as full,prefix. Default: all.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for tables, figure and results. Default: out/reproduction.")
+        Path | None, typer.Option(help="Folder for tables, figures and results. Default: out/reproduction.")
     ] = None,
 ) -> None:
-    """Run an experiment of Li & Liang 2021: measured beside published scores, with intervals, time and memory.
+    """Run an experiment of Li & Liang 2021; the table has measured and published scores, intervals, time and memory.
 
-    Writes OUT/EXPERIMENT.md, .csv, .json and .png, and a JSON file for every result. Stopped by Ctrl-C or killed, the
-    same command goes on where it was; results that are there are not measured again. See docs/reproduction.md.
+    Writes OUT/EXPERIMENT.md, .csv, .json and .png, and a JSON file for every result. After Ctrl-C or a kill the same
+    command continues; existing results are not measured again. See docs/reproduction.md.
     """
     from cli.console import make_stderr, make_stdout, show_progress
     from components.reproduction.experiment_run import find_computable_metrics, read_base_facts
@@ -75,8 +85,8 @@ def reproduce(
                 write_files=write_experiment_files,
             )
     except KeyboardInterrupt:
-        told = f"stopped by Ctrl-C; what is measured stands in {folder}, and the same command goes on from there."
-        make_stderr().print(told, markup=False, soft_wrap=True)
+        line = f"stopped by Ctrl-C; finished results are in {folder}, and the same command continues from them."
+        make_stderr().print(line, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     for file in files:
         make_stdout().print(str(file), markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Commands on how versions reach their tenants: rollout, history, promote, rollback, pause, pin, forget."""
+"""The commands on versions and trials: rollout, history, promote, rollback, pause, pin, and forget."""
 
 import json
 from typing import Annotated
@@ -7,28 +7,26 @@ import typer
 
 from cli.arguments import TenantArgument
 
-OffOption = Annotated[bool, typer.Option("--off", help="Take it back.")]
-
 
 def rollout(ctx: typer.Context) -> None:
-    """Do one cycle now: advance, promote or take back whoever is on trial, and record what was moved in MLflow."""
+    """Run one rollout cycle: advance, promote or roll back every trial; record aliases moved by hand in MLflow."""
     from cli.console import make_stdout, show_progress
     from components.stages.outcome import raise_on_failures
     from components.stages.rollout.cycle import summarize_cycle
     from flows.run_local import run_flow
 
     with show_progress():
-        rolled, troubles = run_flow("rollout", ctx.obj)
-    make_stdout().print(summarize_cycle(rolled, troubles))
-    raise_on_failures(troubles)
+        results, failures = run_flow("rollout", ctx.obj)
+    make_stdout().print(summarize_cycle(results, failures))
+    raise_on_failures(failures)
 
 
 def history(
     ctx: typer.Context,
     tenant: TenantArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a move, with its figures.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON a move, with its figures.")] = False,
 ) -> None:
-    """Show every move of a tenant's versions: when, who or what, from, to, and why."""
+    """Show every move of a tenant's versions: when, by whom, from which version to which, and why."""
     from dataclasses import asdict
 
     from cli.console import make_stdout, print_table
@@ -38,7 +36,7 @@ def history(
 
     entries = read(Workspace(ctx.obj).database, tenant)
     if not entries:
-        fix = "look for its name in `prefixfleet status`; a version's first move comes with `prefixfleet retrain`"
+        fix = "check the name with `prefixfleet status`; `prefixfleet retrain` makes the first move"
         raise WorkspaceError("a tenant with moves in the ledger", f"{tenant}, without any", fix)
     if as_json:
         for entry in entries:
@@ -53,10 +51,10 @@ def promote(
     ctx: typer.Context,
     tenant: TenantArgument,
     version: Annotated[
-        str | None, typer.Option("--version", help="Version in MLflow. Default: the one on trial, else the newest.")
+        str | None, typer.Option("--version", help="Version in MLflow. Default: the challenger, else the newest.")
     ] = None,
 ) -> None:
-    """Make a registered version champion by hand; serving and the next gate follow the alias at once."""
+    """Make a registered version champion. Serving and the next gate follow the alias at once."""
     from cli.console import show_progress
     from components.stages.rollout.manual import promote as stage
     from components.stages.workspace import Workspace
@@ -68,11 +66,11 @@ def promote(
 def rollback(
     ctx: typer.Context,
     tenant: TenantArgument,
-    to: Annotated[str | None, typer.Option("--to", help="Version to go back to. Default: see above.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Version to make champion. Default: see above.")] = None,
 ) -> None:
-    """End the tenant's trial; or, where none runs, make the version champion that was it before.
+    """End the tenant's trial; if none is running, make the former champion champion again.
 
-    Retraining leaves it so until something changes.
+    `retrain` does not undo this until the tenant's data, parameters or base change.
     """
     from cli.console import show_progress
     from components.stages.rollout.manual import roll_back as stage
@@ -82,8 +80,12 @@ def rollback(
         stage(Workspace(ctx.obj), tenant, to)
 
 
-def pause(ctx: typer.Context, tenant: TenantArgument, off: OffOption = False) -> None:
-    """Hold a trial at its share; it is still taken back when a check calls it worse."""
+def pause(
+    ctx: typer.Context,
+    tenant: TenantArgument,
+    off: Annotated[bool, typer.Option("--off", help="Undo: resume the trial.")] = False,
+) -> None:
+    """Keep a trial at its present share. A challenger that fails a check is still rolled back."""
     from cli.console import show_progress
     from components.stages.rollout.manual import hold
     from components.stages.workspace import Workspace
@@ -92,8 +94,12 @@ def pause(ctx: typer.Context, tenant: TenantArgument, off: OffOption = False) ->
         hold(Workspace(ctx.obj), tenant, "resume" if off else "pause")
 
 
-def pin(ctx: typer.Context, tenant: TenantArgument, off: OffOption = False) -> None:
-    """Keep today's champion, whatever is trained; new versions are registered and wait."""
+def pin(
+    ctx: typer.Context,
+    tenant: TenantArgument,
+    off: Annotated[bool, typer.Option("--off", help="Undo: let new versions become champion.")] = False,
+) -> None:
+    """Keep the present champion. New versions are registered but get no alias until the pin is removed."""
     from cli.console import show_progress
     from components.stages.rollout.manual import hold
     from components.stages.workspace import Workspace
@@ -105,11 +111,11 @@ def pin(ctx: typer.Context, tenant: TenantArgument, off: OffOption = False) -> N
 def forget(
     ctx: typer.Context,
     tenant: TenantArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove a tenant for good: data, versions, runs, artifacts, keys, caches, also from the DVC remotes.
+    """Remove everything of a tenant: data, versions, runs, artifacts, keys and caches, also from the DVC remotes.
 
-    Ends with a search for what is left, and a line in the ledger. Older dataset versions lose the tenant's files.
+    Then searches for anything left, and adds a line to the ledger. Older dataset versions lose the tenant's files too.
     """
     from cli.console import show_progress
     from components.stages.commands.forget import forget as stage
@@ -117,6 +123,6 @@ def forget(
     from flows.forget import open_prefect_record
 
     if not yes:
-        typer.confirm(f"Remove everything of {tenant}, also from the DVC remotes? Nothing brings it back.", abort=True)
+        typer.confirm(f"Remove everything of {tenant}, also from the DVC remotes? This cannot be undone.", abort=True)
     with show_progress(), open_prefect_record() as record:
         stage(Workspace(ctx.obj), tenant, record=record)

@@ -1,4 +1,4 @@
-"""Commands that run the chain: the demo, a retraining, and single stages for `dvc repro`."""
+"""The commands `retrain`, `demo`, and `stage`, which `dvc repro` calls."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -21,14 +21,14 @@ class StageName(StrEnum):
 
 
 def retrain(ctx: typer.Context, tenant: TenantsOption = None, full_check: FullCheckOption = False) -> None:
-    """Take drops in, train and gate every tenant that needs it, register what passes and make it champion.
+    """Take drops, train and gate every tenant that changed, register the prefixes that pass and make them champions.
 
-    A tenant needs it when its data, its effective parameters or the base changed since its prefix in out/train was
-    trained. A prefix that fails the gate leaves the champion as it is. Interrupted training is resumed.
+    A tenant has changed if its data, its effective parameters or the base are not those of its prefix in out/train. If
+    the gate rejects a prefix, the champion stays. Interrupted training is resumed.
     """
     from cli.console import show_progress
     from components.stages.outcome import raise_on_failures
-    from flows.run_local import run_flow as run_flow
+    from flows.run_local import run_flow
 
     with show_progress():
         run = run_flow("retrain", ctx.obj, tenant, full_check=full_check)
@@ -37,23 +37,23 @@ def retrain(ctx: typer.Context, tenant: TenantsOption = None, full_check: FullCh
 
 
 def demo(ctx: typer.Context) -> None:
-    """Run the whole chain on the built-in base and four built-in tenants, and show what came out.
+    """Run the whole chain on the built-in base and four built-in tenants, and show the results.
 
-    Takes minutes the first time; a second demo finds that nothing changed, trains nothing and takes seconds.
+    Takes minutes the first time, seconds after that: nothing changed, so nothing is trained.
     """
     from cli.console import make_stdout, show_progress
     from components.stages.commands.demo import choose_demo_tenants, write_builtin_drops
     from components.stages.outcome import raise_on_failures
     from components.stages.workspace import Workspace
-    from flows.run_local import run_flow as run_flow
+    from flows.run_local import run_flow
 
-    place = Workspace(ctx.obj)
+    workspace = Workspace(ctx.obj)
     with show_progress():
-        tenants = write_builtin_drops(place)
-        run_flow("dataset", place.root, tenants)
-        run = run_flow("retrain", place.root, choose_demo_tenants(place, tenants))
+        tenants = write_builtin_drops(workspace)
+        run_flow("dataset", workspace.root, tenants)
+        run = run_flow("retrain", workspace.root, choose_demo_tenants(workspace, tenants))
     print_run(run)
-    make_stdout().print(_NEXT_COMMANDS.format(uri=place.registry.uri), markup=False, soft_wrap=True)
+    make_stdout().print(_NEXT_COMMANDS.format(uri=workspace.registry.uri), markup=False, soft_wrap=True)
     raise_on_failures(run.outcomes)
 
 
@@ -62,9 +62,10 @@ def stage(
     name: Annotated[StageName, typer.Argument(help="Stage of dvc.yaml.")],
     full_check: FullCheckOption = False,
 ) -> None:
-    """Run one stage of dvc.yaml on all tenants; `dvc repro` calls this in the right order.
+    """Run one stage of dvc.yaml on all tenants. `dvc repro` runs the stages in their order.
 
-    Tenants whose results stand are skipped. One that fails does not stop the others, but the stage then fails.
+    Tenants whose results are up to date are skipped. A tenant that fails does not stop the others; the stage then
+    exits 2.
     """
     from importlib import import_module
 
@@ -73,16 +74,16 @@ def stage(
     from components.stages.outcome import raise_on_failures
     from components.stages.workspace import Workspace
 
-    place = Workspace(ctx.obj, full_check=full_check)
-    with show_progress(), place.lock():
+    workspace = Workspace(ctx.obj, full_check=full_check)
+    with show_progress(), workspace.lock():
         if name is StageName.base:
-            base.read_base_facts(place)
+            base.read_base_facts(workspace)
         else:
-            raise_on_failures(import_module(f"components.stages.{name.value}").run(place))
+            raise_on_failures(import_module(f"components.stages.{name.value}").run(workspace))
 
 
 def print_run(run: "RetrainResult") -> None:
-    """Print a run's table and sentence."""
+    """Print a run's table of results and its summary."""
     from cli.console import make_stdout, print_table
     from components.stages.reports.results_table import make_table as results_table
 
@@ -94,15 +95,15 @@ def print_run(run: "RetrainResult") -> None:
 
 
 _REJECTED = (
-    "A rejected prefix gets no version, and the tenant's champion stays. `prefixfleet status` shows which check failed; "
-    'see "If the gate rejects" in README.md.'
+    "A rejected prefix gets no version, and the tenant's champion stays. `prefixfleet status` shows which check "
+    'failed; see "If the gate rejects" in README.md.'
 )
 _NEXT_COMMANDS = """
 Look further:
   prefixfleet status                        every tenant's data, champion and last verdict
-  prefixfleet generate TENANT "TEXT"        text from a champion
-  prefixfleet serve                         all champions by OpenAI's protocol: http://127.0.0.1:8000/docs
-  dvc metrics show; dvc plots show          scores and curves, as DVC sees them
+  prefixfleet generate TENANT "TEXT"        text from a tenant's champion
+  prefixfleet serve                         all champions over OpenAI's protocol: http://127.0.0.1:8000/docs
+  dvc metrics show; dvc plots show          scores and curves in DVC
   out/pictures/loss.png, bleu.png           the same as pictures
   mlflow server --backend-store-uri {uri}
                                             runs, versions and aliases: http://127.0.0.1:5000

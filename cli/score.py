@@ -1,4 +1,4 @@
-"""The command that scores any system's outputs with a published benchmark's metrics."""
+"""The command `score`: a benchmark's official metrics on the outputs of any system."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,24 +12,25 @@ def score(
     references: Annotated[
         list[Path] | None,
         typer.Option(
-            help="References: lines, groups of lines parted by blank ones, TSV, CSV, JSON lines, E2E's zip, WebNLG's "
-            "or DART's release. Several: files of lines side by side. Default: those in the predictions file."
+            help="References: lines, groups of lines separated by blank lines, TSV, CSV, JSON lines, E2E's zip, or a "
+            "release of WebNLG or DART. Several files: one reference set each, line by line. Default: the references "
+            "in the predictions file."
         ),
     ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(help="Only this metric; may be given more than once. Default: the suite's.")
+        list[str] | None, typer.Option(help="Only this metric; may be repeated. Default: all of the benchmark.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here too.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the scores to this JSON file.")] = None,
     require_all: Annotated[
-        bool, typer.Option("--require-all", help="Fail where a metric cannot be computed instead of leaving it out.")
+        bool, typer.Option("--require-all", help="Fail if a metric cannot be computed here, instead of leaving it out.")
     ] = False,
     column: Annotated[str | None, typer.Option(help="Column or key of the outputs.")] = None,
     reference_column: Annotated[str | None, typer.Option(help="Column or key of the references.")] = None,
-    split: Annotated[str, typer.Option(help="Split of a release.")] = "test",
+    split: Annotated[str, typer.Option(help="Split, if the references are a release.")] = "test",
 ) -> None:
-    """Score outputs as a benchmark's official script does, to stand beside published tables. Needs no workspace.
+    """Score outputs as the benchmark's official script does, to compare with published tables. Needs no workspace.
 
-    METEOR and E2E's ROUGE-L and CIDEr need Java and the extra `metrics`; they are left out, and named, without.
+    METEOR and E2E's ROUGE-L and CIDEr need Java and the extra `metrics`; without them they are left out and named.
     """
     from cli.console import make_stderr, make_stdout, print_table
     from components.evaluation.suites import SUITE_METRIC_LABELS, find_suite
@@ -46,9 +47,15 @@ def score(
         reference_column=reference_column,
         split=split,
     )
-    found = find_suite(suite)
+    benchmark = find_suite(suite)
     rows = [
-        (SUITE_METRIC_LABELS[one.metric], one.slice, found.format_value(one.metric, one.value), str(one.n), one.variant)
+        (
+            SUITE_METRIC_LABELS[one.metric],
+            one.slice,
+            benchmark.format_value(one.metric, one.value),
+            str(one.n),
+            one.variant,
+        )
         for one in scored.scores
     ]
     print_table(f"{suite}: {predictions}", ("metric", "slice", "value", "n", "how"), rows)

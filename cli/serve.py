@@ -1,4 +1,4 @@
-"""The command that serves all tenants."""
+"""The command `serve`: the server of all tenants."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,23 +9,24 @@ import typer
 def serve(
     ctx: typer.Context,
     host: Annotated[str | None, typer.Option(help="Address to bind to. Default: serve.host, 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free one. Default: serve.port.")] = None,
-    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; with it the server speaks HTTPS.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free port. Default: serve.port.")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file of a certificate: serve HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
 ) -> None:
-    """Answer for all tenants from one base, by OpenAI's completions protocol.
+    """Serve all tenants from one base, with OpenAI's completions protocol.
 
-    `model` is a tenant (its champion, or by its rollout the challenger), `tenant@challenger`, `tenant@champion` or
-    `tenant@<version>`. Champions and challengers are those that MLflow names, followed while serving. Other addresses
-    than loopback want API keys (`prefixfleet keys create`). SIGTERM lets what is in flight finish.
+    `model` in a request is a tenant (answered by its champion or, during a trial, by the challenger),
+    `tenant@champion`, `tenant@challenger` or `tenant@<version>`. The server follows the aliases in MLflow while it
+    runs. An address other than loopback needs API keys (`prefixfleet keys create`). After SIGTERM requests in flight
+    are finished.
 
-    /docs has the API, /healthz, /readyz and /metrics what watches the server.
+    /docs has the API; /healthz, /readyz and /metrics are for monitoring.
     """
     from components.serving.http.server import serve as run
     from components.stages.workspace import Workspace
 
-    given = {"host": host, "port": port, "tls_certificate": tls_certificate, "tls_key": tls_key}
-    changed = {
-        name: str(value) if isinstance(value, Path) else value for name, value in given.items() if value is not None
+    options = {"host": host, "port": port, "tls_certificate": tls_certificate, "tls_key": tls_key}
+    overrides = {
+        name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None
     }
-    run(Workspace(ctx.obj), changed)
+    run(Workspace(ctx.obj), overrides)

@@ -1,4 +1,4 @@
-"""Commands on the fleet as it stands."""
+"""The command `status`: one row a tenant."""
 
 import typer
 
@@ -6,9 +6,10 @@ from cli.arguments import FullCheckOption, TenantsOption
 
 
 def status(ctx: typer.Context, tenant: TenantsOption = None, full_check: FullCheckOption = False) -> None:
-    """Show every tenant's data, champion, last verdict, and whether the champion is stale.
+    """Show every tenant's data, champion and last verdict, and whether the champion is stale.
 
-    A champion is stale when data, parameters or base ask for another prefix than it is: `prefixfleet retrain` makes it.
+    A champion is stale if it was trained on other data, parameters or another base than today's; `prefixfleet retrain`
+    trains a new one.
     """
     from cli.console import print_table
     from components.stages.reports.status import read_status as stage
