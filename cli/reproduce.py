@@ -16,7 +16,7 @@ def reproduce(
     data: Annotated[
         str,
         typer.Option(
-            help="Published data set: E2E's zip, a release of WebNLG or DART, or files or a hub id of DialogSum or XSUM."
+            help="Published data set: E2E's zip, a release of WebNLG or DART, or files or hub id of DialogSum or XSUM."
         ),
     ],
     base: Annotated[

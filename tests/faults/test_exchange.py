@@ -108,7 +108,7 @@ def longer_than_the_context(folder):
         (a_soft_prompt, ["one of PROMPT_TUNING"]),
         (sequence_to_sequence, ["SEQ_2_SEQ_LM"]),
         (more_layers, ["for base: 2 layers x 2 key/value heads x 8", "one of 3 layers", "trained on gpt2-large"]),
-        (other_heads, ["one of 2 layers x 4 key/value heads x 4", "point base.path"]),
+        (other_heads, ["one of 2 layers x 4 key/value heads x 4", "set base.path"]),
         (longer, ["set tenants.alder.train.prefix_length: 3 in params.yaml"]),
         (longer_than_the_context, ["160 slots", "context of base, 160 tokens"]),
     ],

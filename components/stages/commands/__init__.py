@@ -1,1 +1,1 @@
-"""What single commands do beside the chain: forget, generate, score, exchange with peft, drops, demo."""
+"""Commands outside the chain of stages: forget, generate, score, exchange with PEFT, drops, demo."""

@@ -1,4 +1,4 @@
-"""Drops as a person handles them: written from a known format, checked before they are taken in."""
+"""Drops as a user handles them: written from a known format, and checked before they are taken."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from components.stages.workspace import Workspace
 
 
 def write_drop(workspace: Workspace, kind: str, path: str, tenant: str, options: Mapping[str, str]) -> dict[str, int]:
-    """Import `path` as a drop of `tenant`; returns the examples of each split.
+    """Import `path`, a data set of the format `kind`, as a drop of `tenant`; return the number of examples by split.
 
     Raises:
-        DataError: an unknown kind or option, a file that is not of it, no tenant id, or a drop that still waits.
+        DataError: an unknown format or option, a file of another format, no tenant id, or one that has a drop already.
 
     """
     from components.data.importers import import_dataset
@@ -24,7 +24,7 @@ def write_drop(workspace: Workspace, kind: str, path: str, tenant: str, options:
     check_tenant_id(tenant)
     folder = workspace.drops / tenant
     if tenant in find_tenants_with_drops(workspace):
-        fix = f"take it in first (`prefixfleet data take --tenant {tenant}`), or remove it"
+        fix = f"take it first (`prefixfleet data take --tenant {tenant}`), or remove it"
         raise DataError(f"no drop of {tenant} waiting", f"one in {folder}", fix)
     splits = import_dataset(kind, path, workspace.params.data, **options)
     for split, examples in splits.items():
@@ -34,20 +34,19 @@ def write_drop(workspace: Workspace, kind: str, path: str, tenant: str, options:
 
 @dataclass(frozen=True, slots=True)
 class DropCheck:
-    """A drop as an intake would see it: what it holds, and why it would be refused as a whole ("" where it would not).
-
-    `report` is None where not even its lines could be looked at.
-    """
+    """The result of checking one drop without taking it."""
 
     report: CheckedDrop | None
+    """Its accepted and rejected lines; None: its files could not be read."""
     refusal: str
+    """Why the drop as a whole would be refused; "": it would be taken."""
 
 
 def check_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> dict[str, DropCheck]:
-    """Check every (or each named) tenant's drop without taking it in.
+    """Check the drops of all or the named tenants without taking them.
 
     Raises:
-        DataError: no drop at all, or none of a named tenant.
+        DataError: there is no drop, or none of a named tenant.
 
     """
     present = find_tenants_with_drops(workspace)
@@ -56,7 +55,11 @@ def check_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> d
     missing = [tenant for tenant in chosen if tenant not in known]
     if missing or not chosen:
         got = f"none of {join_abbreviated(missing)}" if missing else "none"
-        raise DataError(f"drops in {workspace.drops}", got, "put lines into drops/TENANT/SPLIT.jsonl, or import some")
+        raise DataError(
+            f"drops in {workspace.drops}",
+            got,
+            "write drops/TENANT/SPLIT.jsonl, or import a data set (`prefixfleet data import --help`)",
+        )
     return {tenant: _check_tenant_drop(workspace, tenant) for tenant in chosen}
 
 
@@ -65,9 +68,8 @@ def _check_tenant_drop(workspace: Workspace, tenant: str) -> DropCheck:
     try:
         report = check_drop(workspace.drops / tenant, workspace.params.data)
         report.require_usable(workspace.params.data)
-        if (
-            workspace.data.is_dir() or not (workspace.root / POINTER_FILE).exists()
-        ):  # else nobody knows before `dvc pull`
+        # Before `dvc pull` the tenant's present splits are not known.
+        if workspace.data.is_dir() or not (workspace.root / POINTER_FILE).exists():
             report.require_all_splits(workspace.data)
     except DataError as problem:
         return DropCheck(report, str(problem))

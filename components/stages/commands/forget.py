@@ -1,8 +1,8 @@
-"""Forget a tenant: everything of it goes, wherever it is, and a search shows what is left.
+"""Forget a tenant: remove everything of it from every place, then search for anything left.
 
-Each step may be done again, so a run that was stopped is finished by the next. The last thing is a line in the ledger
-that it happened. What stays by design: the ledger's lines, listings of older dataset versions (names of files and their
-digests), git's history, and what servers have written to their logs. A scheduler's record of runs is handed in.
+Every step can be repeated, so the next run completes one that was stopped. The last step adds a line to the ledger. By
+design these stay: the ledger's lines, the listings of older dataset versions (file names and digests), git's history,
+and the servers' logs. The scheduler's record of runs is passed in.
 """
 
 import re
@@ -34,27 +34,28 @@ from components.stages.workspace import Workspace
 from components.storage.atomic_files import convert_disk_errors
 
 _COPY_FOLDERS = ("champions", "prefixes")
-"""Folders of var/ with copies of versions."""
+"""Folders of var/ that hold copies of registered versions."""
 _DATABASE_SUFFIXES = (".db", ".db-wal", ".db-shm")
 
 
 class SchedulerRecord(Protocol):
-    """What a scheduler has written down of runs."""
+    """A scheduler's record of its runs."""
 
     def remove(self, tenant: str) -> None:
-        """Delete what names a tenant; safe to do again."""
+        """Delete what names the tenant; can be repeated."""
 
     def find_remains(self, tenant: str) -> list[str]:
-        """What still names it, each in words."""
+        """Return descriptions of what still names the tenant."""
 
 
 def forget(workspace: Workspace, tenant: str, by: str | None = None, record: SchedulerRecord | None = None) -> None:
     """Remove a tenant from data, its override file, DVC's stores, out/, var/, MLflow and the rollout's database.
 
     Raises:
-        DataError: nothing is known of this tenant.
-        ConfigError: params.yaml still names it, or another tenant's prefix stands on its.
-        WorkspaceError: another run is at work; DVC, a disk or the database fails; or something is left: it is listed.
+        DataError: there is nothing of this tenant.
+        ConfigError: params.yaml still names the tenant, or another tenant uses its prefix as shared prefix.
+        WorkspaceError: another run is in progress; DVC, a disk or the database fails; or something is left: the error
+            lists it.
         RegistryError: MLflow fails.
     """
     _refuse_if_referenced(workspace, tenant)
@@ -63,52 +64,53 @@ def forget(workspace: Workspace, tenant: str, by: str | None = None, record: Sch
 
 
 def find_remains(workspace: Workspace, tenant: str, record: SchedulerRecord | None = None) -> list[str]:
-    """What a search finds of a tenant now, each in words."""
-    found = [f"{path.relative_to(workspace.root)}" for path in _find_named_paths(workspace, tenant)]
-    found += [f"its name in {path.relative_to(workspace.root)}" for path in _find_mentioning_files(workspace, tenant)]
-    found += [
+    """Return descriptions of everything of a tenant that a search finds now."""
+    remains = [f"{path.relative_to(workspace.root)}" for path in _find_named_paths(workspace, tenant)]
+    remains += [f"its name in {path.relative_to(workspace.root)}" for path in _find_mentioning_files(workspace, tenant)]
+    remains += [
         f"{path.relative_to(workspace.root)}, a copy of a version"
         for path in _find_copies_by_manifest(workspace, tenant)
     ]
     if (workspace.root / POINTER_FILE).exists():
         objects = find_owned_objects(workspace.root, tenant)
-        found += [f"{len(names)} objects in the {store}" for store, names in objects.items() if names]
-    found += workspace.registry.find_remaining(tenant) + list_remaining_rows(workspace.database, tenant)
-    return found + (record.find_remains(tenant) if record else [])
+        remains += [f"{len(names)} objects in the {store}" for store, names in objects.items() if names]
+    remains += workspace.registry.find_remaining(tenant) + list_remaining_rows(workspace.database, tenant)
+    return remains + (record.find_remains(tenant) if record else [])
 
 
 def _remove_everything(workspace: Workspace, tenant: str, by: str, record: SchedulerRecord | None) -> None:
-    found = find_remains(workspace, tenant, record)
-    if not found and not _is_unfinished(workspace, tenant):
-        raise DataError(f"something of {tenant} to forget", "nothing anywhere", "see `prefixfleet status`")
-    log_info(f"{tenant}: {len(found)} things to remove")
+    remains = find_remains(workspace, tenant, record)
+    if not remains and not _is_unfinished(workspace, tenant):
+        fix = "check the name with `prefixfleet status`"
+        raise DataError(f"data, versions or files of {tenant}", "nothing anywhere", fix)
+    log_info(f"{tenant}: {len(remains)} things to remove")
     digests = [version.sha256 or f"{tenant}-{version.version}" for version in workspace.registry.find_versions(tenant)]
     workspace.registry.remove(tenant)
     push = workspace.params.data.push and has_remote(workspace.root)
     if remove_from_dataset(workspace.root, tenant, push=push):
-        log_info(f"{tenant}: dataset version {workspace.dataset_version[:12]} is without it")
+        log_info(f"{tenant}: removed from the data; dataset version {workspace.dataset_version[:12]}")
     with convert_disk_errors(f"remove the files of {tenant}"):
-        for place in [
+        for path in [
             *_find_named_paths(workspace, tenant),
             *_find_cached_copies(workspace, digests),
             *_find_copies_by_manifest(workspace, tenant),
         ]:
-            _remove_path(place)
+            _remove_path(path)
         (workspace.root / "var" / "digests").unlink(missing_ok=True)
     _gather_results(workspace)
     for store, count in delete_objects(workspace.root, tenant).items():
         log_info(f"{tenant}: {count} objects deleted from the {store}")
     if record:
         record.remove(tenant)
-    with workspace.database.lock(tenant):  # a cycle or retraining of another machine waits, and finds nothing to move
-        remove_rows(workspace.database, tenant)  # late, since a server may have written until its version was gone
-        if still := find_remains(workspace, tenant, record):
+    with workspace.database.lock(tenant):  # a cycle or a retraining on another machine waits
+        remove_rows(workspace.database, tenant)  # last: a server may have written rows until its version was gone
+        if remains := find_remains(workspace, tenant, record):
             fix = "remove these, and run the same command again"
-            raise WorkspaceError(f"nothing left of {tenant}", join_abbreviated(still, "; "), fix)
+            raise WorkspaceError(f"nothing left of {tenant}", join_abbreviated(remains, "; "), fix)
         append_entries(
             workspace.database, LedgerEntry(tenant=tenant, by=by, action="forget", why="everything was removed")
         )
-    log_info(f"{tenant}: forgotten; a search found nothing left")
+    log_info(f"{tenant}: forgotten; nothing is left")
 
 
 def _refuse_if_referenced(workspace: Workspace, tenant: str) -> None:
@@ -130,7 +132,7 @@ def _list_folders(workspace: Workspace) -> Iterator[Path]:
 
 
 def _walk_files(folder: Path) -> Iterator[Path]:
-    """Everything below a folder but Prefect's own files; never through a link."""
+    """Yield everything below a folder except Prefect's files; links are not followed."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name == "prefect" and folder.name == "var":
             continue
@@ -152,22 +154,25 @@ def _find_named_paths(workspace: Workspace, tenant: str) -> list[Path]:
 
 
 def _find_mentioning_files(workspace: Workspace, tenant: str) -> list[Path]:
-    """Files that tell of all tenants and have its name in them, as a word; what other tenants' texts say is theirs."""
+    """Return the files about several tenants that contain the tenant's name as a word.
+
+    Other tenants' own files and texts are not searched.
+    """
     word = re.compile(rb"(?<![-\w])" + re.escape(tenant.encode()) + rb"(?![-\w])")
-    told = [path for pattern in ("out/*", "out/*/*", "var/*") for path in sorted(workspace.root.glob(pattern))]
-    texts = [path for path in told if path.is_file() and path.suffix not in _DATABASE_SUFFIXES]
+    paths = [path for pattern in ("out/*", "out/*/*", "var/*") for path in sorted(workspace.root.glob(pattern))]
+    texts = [path for path in paths if path.is_file() and path.suffix not in _DATABASE_SUFFIXES]
     return [path for path in texts if path.name.split(".")[0] != tenant and word.search(path.read_bytes())]
 
 
 def _find_cached_copies(workspace: Workspace, digests: list[str]) -> Iterator[Path]:
-    """Copies of its versions, which are named by their content."""
+    """Yield the copies of its versions; copies are named by content digest."""
     for folder in _COPY_FOLDERS:
         for digest in digests:
             yield from (workspace.root / "var" / folder).glob(f"{digest}*")
 
 
 def _find_copies_by_manifest(workspace: Workspace, tenant: str) -> Iterator[Path]:
-    """Copies whose manifest says that they are the tenant's, whatever the registry still knows of them."""
+    """Yield the copies whose manifest names the tenant, even if MLflow no longer has the version."""
     for folder in _COPY_FOLDERS:
         for path in sorted((workspace.root / "var" / folder).glob(f"*/{MANIFEST_FILE}")):
             with suppress(ArtifactError):
@@ -176,13 +181,13 @@ def _find_copies_by_manifest(workspace: Workspace, tenant: str) -> Iterator[Path
 
 
 def _is_unfinished(workspace: Workspace, tenant: str) -> bool:
-    """Whether moves of the tenant are known, and no line yet that it was forgotten since."""
+    """Return whether the ledger has moves of the tenant that no `forget` follows."""
     moves = read_history(workspace.database, tenant)
     return bool(moves) and moves[-1].action != "forget"
 
 
 def _gather_results(workspace: Workspace) -> None:
-    """Write what is told of all tenants again, without this one; let DVC know."""
+    """Write the files about all tenants again, without this one, and commit them to DVC."""
     if not workspace.get_output_folder("train").is_dir() or not list_tenants(workspace.data):
         for folder in (workspace.root / "out").glob("*/"):
             if folder.name != "base":

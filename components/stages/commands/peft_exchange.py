@@ -1,8 +1,8 @@
-"""A tenant's prefix out to PEFT, and PEFT's in as a tenant's prefix.
+"""Export a tenant's prefix to PEFT, and import a PEFT checkpoint as a tenant's prefix.
 
-An imported prefix lies in out/train like a trained one, under the fingerprint of today's data, parameters and base: it
-is evaluated, judged, registered and served like one, and training leaves it alone until one of the three changes. Its
-manifest names the checkpoint's tensors under `made_from`. Does not know PEFT's files.
+An imported prefix is stored in out/train like a trained one, with the fingerprint of today's data, parameters and base:
+it is evaluated, gated, registered and served, and not trained again until one of the three changes. Its manifest names
+the checkpoint's tensors under `made_from`. Does not know PEFT's files.
 """
 
 import shutil
@@ -24,28 +24,28 @@ from components.stages.train import LOSS_FILE, STATE_FOLDER, TRAINING_FILE
 from components.stages.workspace import Workspace
 
 IMPORTED_KEY = "imported"
-"""What `made_from` calls the sha256 of the checkpoint's tensors."""
+"""Key in `made_from` of the sha256 of the checkpoint's tensors."""
 
 _DIGEST_KEYS = {"base_digest": "digest", "tokenizer_digest": "tokenizer_digest"}
-"""A manifest's digests, and what base.json calls them."""
+"""Digest in the manifest -> its key in base.json."""
 _REFUSAL_REASONS = {
-    "infix": "it stands between source and target, where PEFT puts nothing",
-    "embedding": "a soft prompt, which has no keys and values of its own",
-    "in-context": "examples, which are not trained",
+    "infix": "an infix comes between source and target; PEFT's prefix comes before the source",
+    "embedding": "a soft prompt has no keys and values of its own",
+    "in-context": "examples in the prompt have no trained values",
 }
-_BASE_FIX = "point base.path at the base it was trained on, or train the tenant on this one"
+_BASE_FIX = "set base.path to the base that it was trained on, or train the tenant on this base"
 
 
 def export_peft(
     workspace: Workspace, tenant: str, folder: Path, number: str | None = None, *, trained: bool = False
 ) -> str:
-    """Write the tenant's champion, or version `number`, as a PEFT folder; returns what was exported, for people.
+    """Write the tenant's champion, or version `number`, as a PEFT folder; return a description of what was exported.
 
-    A tenant without any version, or `trained`, gives the prefix in out/train.
+    With `trained`, or if the tenant has no version, the prefix in out/train is exported.
 
     Raises:
-        RegistryError: no champion or no such version, or MLflow does not answer.
-        ArtifactError: the prefix is damaged or PEFT has no place for it, or the folder holds something else.
+        RegistryError: no champion, no such version, or MLflow does not answer.
+        ArtifactError: the prefix is damaged, PEFT's format cannot hold it, or the folder holds something else.
         BaseModelError: no usable base.
 
     """
@@ -53,46 +53,51 @@ def export_peft(
     source, name = _find_source(workspace, tenant, number, trained)
     delta, manifest = load_artifact(source, None)
     if manifest.method != "prefix" or delta.prefix is None:
-        why = _REFUSAL_REASONS.get(manifest.method, "it changes the base's weights")
-        fix = "keep it in PrefixFleet, or train the tenant with train.method: prefix"
-        raise ArtifactError("keys and values alone, all that PEFT's prefix tuning can hold", f"{name}: {why}", fix)
+        reason = _REFUSAL_REASONS.get(manifest.method, "it changes the base's weights")
+        fix = "train the tenant with train.method: prefix"
+        raise ArtifactError(
+            "a prefix of keys and values, which PEFT's prefix tuning can hold", f"{name}: {reason}", fix
+        )
     base = read_base_facts(workspace)
-    place, revision = workspace.base_config.path, workspace.params.base.revision
+    base_path, revision = workspace.base_config.path, workspace.params.base.revision
     if manifest.base_digest != base["digest"]:
-        log_warning(f"{name} is on base {manifest.base_name}, not on today's {base['name']}: load it on its own base")
-        place, revision = manifest.base_name, None
+        log_warning(
+            f"{name} was trained on base {manifest.base_name}, not on the present base {base['name']}: "
+            "load it with the base that it was trained on"
+        )
+        base_path, revision = manifest.base_name, None
     facts = {"tenant": tenant, "artifact": manifest.sha256, **{key: getattr(manifest, key) for key in _DIGEST_KEYS}}
-    write_peft(folder, delta.prefix, base_name=place, revision=revision, facts=facts)
-    return f"{name}: {delta.prefix.length} slots, {delta.parameter_count:,} values, base {place}"
+    write_peft(folder, delta.prefix, base_name=base_path, revision=revision, facts=facts)
+    return f"{name}: {delta.prefix.length} slots, {delta.parameter_count:,} values, base {base_path}"
 
 
 def import_peft(workspace: Workspace, tenant: str, folder: Path) -> Manifest:
-    """Make a PEFT folder the tenant's prefix in out/train, in place of one that lies there.
+    """Replace the tenant's prefix in out/train by a PEFT checkpoint; return its manifest.
 
     Raises:
-        ArtifactError: the folder holds no prefix checkpoint, or a broken one.
-        BaseModelError: the checkpoint is of another base.
-        ConfigError: the tenant's train section asks for something else than this checkpoint; says what to set.
-        DataError: the tenant has no data, or a drop that waits.
+        ArtifactError: the folder holds no prefix checkpoint, or a damaged one.
+        BaseModelError: the checkpoint was trained on another base.
+        ConfigError: the tenant's train section does not match the checkpoint; the fix says what to set.
+        DataError: the tenant has no data, or a drop that is not taken yet.
 
     """
     check_tenant_id(tenant)
     workspace.list_tenants([tenant])
     if tenant in find_tenants_with_drops(workspace):
-        fix = f"take it in first: prefixfleet data take --tenant {tenant}"
-        raise DataError(f"all data of {tenant} taken in", "a drop that waits, and asks for another prefix", fix)
+        fix = f"take it first: prefixfleet data take --tenant {tenant}"
+        raise DataError(f"no drop of {tenant} waiting: it changes the data", f"one in {workspace.drops}", fix)
     base = read_base_facts(workspace)
     item = plan_tenant(workspace, tenant, base["digest"])
-    found = read_peft(folder)
-    _check_base(found, base, folder)
-    _check_train(workspace, tenant, item.train, found.prefix.length, folder)
+    checkpoint = read_peft(folder)
+    _check_base(checkpoint, base, folder)
+    _check_train(workspace, tenant, item.train, checkpoint.prefix.length, folder)
     trained = workspace.get_output_folder("train", tenant)
     shutil.rmtree(trained / STATE_FOLDER, ignore_errors=True)
     (trained / TRAINING_FILE).unlink(missing_ok=True)
     write_csv(trained / LOSS_FILE, ["step"], [])
     manifest = save_artifact(
         trained,
-        found.prefix,
+        checkpoint.prefix,
         tenant=tenant,
         base_name=base["name"],
         base_digest=base["digest"],
@@ -102,73 +107,72 @@ def import_peft(workspace: Workspace, tenant: str, folder: Path) -> Manifest:
         train=item.train.model_dump(mode="json"),
         fingerprint=item.fingerprint,
         method=item.train.method,
-        made_from={IMPORTED_KEY: found.sha256},
+        made_from={IMPORTED_KEY: checkpoint.sha256},
     )
     log_info(f"{tenant}: {manifest.prefix_length} slots imported from {folder}")
     others = [other for other in workspace.list_tenants() if workspace.params.for_tenant(other).train.shared == tenant]
     if others:
-        log_warning(f"{', '.join(others)} stand on {tenant}'s former slots until they are trained again")
+        log_warning(f"{', '.join(others)}: still use the former prefix of {tenant} until they are trained again")
     return manifest
 
 
 def _find_source(workspace: Workspace, tenant: str, number: str | None, trained: bool) -> tuple[Path, str]:
-    """The folder of the artifact to export, and its name."""
+    """Return the folder of the artifact to export, and its name for messages."""
     out = workspace.get_output_folder("train", tenant)
     local = (out, f"{tenant}'s prefix in {out}")
     if trained:
         return local
     versions = workspace.registry.find_versions(tenant)
     champion = workspace.registry.find_champion(tenant) if number is None else None
-    found = champion or next((version for version in versions if version.version == number), None)
-    if found is not None:
-        return workspace.registry.fetch(
-            found, workspace.get_champion_folder(found)
-        ), f"{tenant}, version {found.version}"
+    version = champion or next((version for version in versions if version.version == number), None)
+    if version is not None:
+        folder = workspace.registry.fetch(version, workspace.get_champion_folder(version))
+        return folder, f"{tenant}, version {version.version}"
     if number is None and not versions:
-        log_info(f"{tenant} has no version in MLflow: taking its prefix in out/train")
+        log_info(f"{tenant} has no version in MLflow: exporting its prefix in out/train")
         return local
     wanted = f"a champion of {tenant}" if number is None else f"version {number} of {tenant}"
     known = ", ".join(version.version for version in versions) or "none"
-    raise RegistryError(wanted, f"versions: {known}", "name one of these with --version, or take --trained")
+    raise RegistryError(wanted, f"versions: {known}", "pass one of these with --version, or pass --trained")
 
 
-def _check_base(found: PeftPrefix, base: dict[str, Any], folder: Path) -> None:
-    """Shapes must be the base's, and digests where the folder names them; PEFT itself names none."""
-    told = f"{folder} (trained on {found.base_name})" if found.base_name else str(folder)
+def _check_base(checkpoint: PeftPrefix, base: dict[str, Any], folder: Path) -> None:
+    """Refuse a checkpoint of other shapes, or of other digests if the folder names them; PEFT itself names none."""
+    source = f"{folder} (trained on {checkpoint.base_name})" if checkpoint.base_name else str(folder)
     if base.get("encoder_decoder"):
-        fix = "train the tenant here: PEFT's prefix is a decoder's alone"
+        fix = "train the tenant here; a PEFT checkpoint holds decoder prefixes only"
         raise BaseModelError("a decoder-only base for PEFT's prefix", f"{base['name']}, an encoder-decoder model", fix)
-    shape, sizes = found.prefix.shape, ("layers", "kv_heads", "head_dim")
+    shape, sizes = checkpoint.prefix.shape, ("layers", "kv_heads", "head_dim")
     if any(getattr(shape, size) != base[size] for size in sizes):
         wanted = f"{base['layers']} layers x {base['kv_heads']} key/value heads x {base['head_dim']}"
-        raise BaseModelError(f"a checkpoint for {base['name']}: {wanted}", f"one of {shape} in {told}", _BASE_FIX)
-    if found.prefix.length >= base["context"]:
+        raise BaseModelError(f"a checkpoint for {base['name']}: {wanted}", f"one of {shape} in {source}", _BASE_FIX)
+    if checkpoint.prefix.length >= base["context"]:
         wanted = f"a prefix shorter than the context of {base['name']}, {base['context']} tokens"
-        raise BaseModelError(wanted, f"{found.prefix.length} slots in {told}", _BASE_FIX)
+        raise BaseModelError(wanted, f"{checkpoint.prefix.length} slots in {source}", _BASE_FIX)
     for digest, key in _DIGEST_KEYS.items():
-        if found.facts.get(digest, base[key]) != base[key]:
-            what = digest.replace("_", " ")
-            wanted = f"a checkpoint for {base['name']}, {what} {base[key]}"
-            raise BaseModelError(wanted, f"{what} {found.facts[digest]} in {told}", _BASE_FIX)
+        if checkpoint.facts.get(digest, base[key]) != base[key]:
+            label = digest.replace("_", " ")
+            wanted = f"a checkpoint for {base['name']}, {label} {base[key]}"
+            raise BaseModelError(wanted, f"{label} {checkpoint.facts[digest]} in {source}", _BASE_FIX)
     names = {Path(str(name)).name for name in (base["name"], base["path"])}
-    if not found.facts and found.base_name and Path(found.base_name).name not in names:
+    if not checkpoint.facts and checkpoint.base_name and Path(checkpoint.base_name).name not in names:
         log_warning(
-            f"the checkpoint says it was trained on {found.base_name}, the base here is {base['name']}: "
-            "their shapes are the same, more cannot be checked; see what the evaluation says"
+            f"the checkpoint names the base {checkpoint.base_name}, the base here is {base['name']}: their shapes are "
+            "the same, and nothing else can be checked; look at the scores of the evaluation"
         )
 
 
 def _check_train(workspace: Workspace, tenant: str, train: TrainConfig, length: int, folder: Path) -> None:
     """Refuse a prefix that is not of the method and length of the tenant's `train` section: its fingerprint says so."""
     file = workspace.get_override_file(tenant)
-    section, place = ("train", str(file)) if file.exists() else (f"tenants.{tenant}.train", "params.yaml")
+    section, source = ("train", str(file)) if file.exists() else (f"tenants.{tenant}.train", "params.yaml")
     if train.method != "prefix" or train.shared:
         got = f"method {train.method}, on the slots of {train.shared}" if train.shared else f"method {train.method}"
-        fix = f"set {section}.method: prefix and {section}.shared: null in {place}"
+        fix = f"set {section}.method: prefix and {section}.shared: null in {source}"
         raise ConfigError(f"a prefix of its own for {tenant}", got, fix)
     most = next(rule.le for rule in TrainConfig.model_fields["prefix_length"].metadata if hasattr(rule, "le"))
     if length > most:
         raise ArtifactError(f"a prefix of at most {most} slots", f"{length} in {folder}", "train a shorter one")
     if length != train.prefix_length:
         wanted = f"{train.prefix_length} slots, as train.prefix_length says for {tenant}"
-        raise ConfigError(wanted, f"{length} in {folder}", f"set {section}.prefix_length: {length} in {place}")
+        raise ConfigError(wanted, f"{length} in {folder}", f"set {section}.prefix_length: {length} in {source}")

@@ -1,6 +1,6 @@
-"""Scoring a file of outputs against a test set's references with a published benchmark's metrics.
+"""Score a file of outputs against a test set's references with a published benchmark's metrics.
 
-Needs no workspace, no base and no registry: any system's outputs will do. Reads two files, may write one.
+Works for the outputs of any system; knows no workspace, no base and no registry.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from components.storage.atomic_files import write_atomic
 
 @dataclass(frozen=True, slots=True)
 class ScoringResult:
-    """What a file of outputs scores, and everything that a reader of the figures should know."""
+    """The scores of a file of outputs, and how they were computed."""
 
     suite: str
     predictions: str
@@ -51,11 +51,11 @@ def score_predictions(
     reference_column: str | None = None,
     split: str = "test",
 ) -> ScoringResult:
-    """Score the outputs in `predictions`; without `references` against those that its own JSON lines hold.
+    """Score the outputs in `predictions`; without `references` those are read from the same JSON lines.
 
     Raises:
-        DataError: an unknown suite, metric, column or split, a file that cannot be read, or files that do not pair up.
-        WorkspaceError: `require_all`, or a metric asked for by name, and this machine cannot compute it.
+        DataError: an unknown suite, metric, column or split, a file that cannot be read, or files that do not match.
+        WorkspaceError: this machine cannot compute a metric, and it was named or `require_all` is set.
 
     """
     find_suite(suite)
@@ -83,7 +83,7 @@ def score_predictions(
 
 
 def write_scores(path: Path, scored: ScoringResult) -> None:
-    """Write the scores as JSON, whole or not at all.
+    """Write the scores as JSON, atomically.
 
     Raises:
         WorkspaceError: the file cannot be written.
@@ -93,7 +93,7 @@ def write_scores(path: Path, scored: ScoringResult) -> None:
 
 
 def _repair_e2e(outputs: SystemOutputs, targets: References) -> tuple[SystemOutputs, References]:
-    """Both with E2E's broken characters repaired where the file is a table with inputs, as the official script does."""
+    """Repair E2E's broken characters in tables with inputs, as the official script does."""
     if outputs.inputs is not None:
         texts, inputs = list(map(repair_characters, outputs.texts)), list(map(repair_characters, outputs.inputs))
         outputs = dataclasses.replace(outputs, texts=texts, inputs=inputs)

@@ -1,1 +1,1 @@
-"""What a run shows: the table of results, the status of every tenant, charts."""
+"""Reports of a run: the table of results, the status of every tenant, charts."""

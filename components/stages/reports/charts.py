@@ -1,4 +1,4 @@
-"""Pictures of a run in out/pictures: loss curves and BLEU per tenant, as PNG, drawn without any display or network."""
+"""Draw charts in out/pictures: loss curves and BLEU by tenant, as PNG. Needs no display and no network."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ _MAX_TENANTS = 24
 
 
 def draw_charts(workspace: Workspace) -> list[Path]:
-    """Draw loss.png and bleu.png of the first tenants (at most 24); returns the files."""
+    """Draw loss.png and bleu.png of the first 24 tenants; return the files."""
     workspace.pictures.mkdir(parents=True, exist_ok=True)
     losses = read_csv(workspace.get_output_folder("train") / LOSS_FILE)
     scores = read_csv(workspace.get_output_folder("evaluate") / BLEU_FILE)
@@ -36,7 +36,7 @@ def _draw_loss_curves(rows: list[dict[str, str]]) -> Any:
         steps = [int(row["step"]) for row in own]
         for column, style, label in (("train_loss", ":", None), ("validation_loss", "-", tenant)):
             axes.plot(steps, [float(row[column] or "nan") for row in own], style, color=f"C{number % 10}", label=label)
-    axes.set(xlabel="step", ylabel="loss a target token", title="Loss: validation (solid) and training (dotted)")
+    axes.set(xlabel="step", ylabel="loss per target token", title="Loss: validation (solid) and training (dotted)")
     if rows:
         axes.legend()
     return figure
@@ -50,9 +50,9 @@ def _draw_bleu_bars(rows: list[dict[str, str]]) -> Any:
         values = [float(own[tenant]["bleu"]) for tenant in tenants]
         low = [max(0.0, value - float(own[tenant]["low"])) for value, tenant in zip(values, tenants, strict=True)]
         high = [max(0.0, float(own[tenant]["high"]) - value) for value, tenant in zip(values, tenants, strict=True)]
-        places = [place + shift for place in range(len(tenants))]
+        heights = [row + shift for row in range(len(tenants))]
         label = "with its prefix" if subject == "prefix" else "base alone"
-        axes.barh(places, values, height=0.38, xerr=[low, high], capsize=3, label=label)
+        axes.barh(heights, values, height=0.38, xerr=[low, high], capsize=3, label=label)
     axes.set_yticks(range(len(tenants)), tenants)
     axes.set(xlabel="BLEU with 95 % interval" if rows else "BLEU", xlim=(0, 100))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)

@@ -1,6 +1,6 @@
-"""The table that a run ends with: one row a tenant, from the files in out/ and the registry.
+"""The table of results: one row a tenant, from the files in out/ and the registry.
 
-The same rows go to the terminal, to Prefect's page and into a markdown file. Does not know any of these.
+Does not know where the rows are shown: on a terminal, on Prefect's page or in a markdown file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class TenantResult:
-    """One tenant's results; scores are in points with their interval, sizes in bytes."""
+    """One tenant's results. Scores are in points, with their interval."""
 
     tenant: str
     method: str
@@ -48,7 +48,7 @@ class TenantResult:
     alias: str
 
     def to_cells(self, *, method: bool = False) -> tuple[str, ...]:
-        """The row as text, a cell for each of COLUMNS; with `method` behind the tenant where that is asked for."""
+        """Return the row as text, one cell for each of COLUMNS; with `method`, the method follows the tenant."""
         return (
             self.tenant,
             *([self.method] if method else []),
@@ -62,27 +62,28 @@ class TenantResult:
 
 
 def read_results(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantResult]:
-    """A row for every (or the named) tenant that has a prefix and its reports; tenants that failed before are left out.
+    """Return a row for each tenant (or each named one) that has a prefix and reports; others are left out.
 
     Raises:
         RegistryError: MLflow does not answer.
 
     """
     base_parameters = int(read_base_facts(workspace)["parameters"])
-    found = [one for tenant in workspace.list_tenants(tenants) if (one := _read_reports(workspace, tenant)) is not None]
-    versions = _find_versions(workspace, {one.manifest.tenant: one.manifest.sha256 for one in found})
-    return [_make_result(workspace, one, versions.get(one.manifest.tenant), base_parameters) for one in found]
+    reports = [_read_reports(workspace, tenant) for tenant in workspace.list_tenants(tenants)]
+    complete = [one for one in reports if one is not None]
+    versions = _find_versions(workspace, {one.manifest.tenant: one.manifest.sha256 for one in complete})
+    return [_make_result(workspace, one, versions.get(one.manifest.tenant), base_parameters) for one in complete]
 
 
 def make_table(rows: Sequence[TenantResult]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Heads and cells; methods are a column where any is not `prefix`."""
+    """Return the column heads and the cells; there is a column `method` if any method is not `prefix`."""
     method = any(row.method != "prefix" for row in rows)
     heads = (COLUMNS[0], *(["method"] if method else []), *COLUMNS[1:])
     return heads, [row.to_cells(method=method) for row in rows]
 
 
 def to_markdown(rows: Sequence[TenantResult]) -> str:
-    """The rows as a markdown table."""
+    """Return the rows as a markdown table."""
     heads, cells = make_table(rows)
     lines = [heads, ["---"] * len(heads), *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -105,35 +106,35 @@ def _read_reports(workspace: Workspace, tenant: str) -> _TenantReports | None:
             prefix=read_report(evaluated / REPORT_FILE),
             verdict=read_last_verdict(workspace, tenant),
         )
-    except PrefixFleetError:  # told where it happened
+    except PrefixFleetError:  # reported by the stage that failed
         return None
 
 
 def _find_versions(workspace: Workspace, prefixes: Mapping[str, str]) -> dict[str, Version]:
-    """The champion or challenger where it holds the very prefix, else the newest version that does."""
-    standing = workspace.registry.poll_aliased(CHAMPION, CHALLENGER)
-    found = {
+    """Return each tenant's version of its prefix (a sha256): the champion or challenger, else the newest of them."""
+    aliased = workspace.registry.poll_aliased(CHAMPION, CHALLENGER)
+    versions = {
         tenant: version
         for alias in (CHALLENGER, CHAMPION)
-        for tenant, version in standing[alias].items()
+        for tenant, version in aliased[alias].items()
         if version.sha256 == prefixes.get(tenant)
     }
-    others = {tenant: sha256 for tenant, sha256 in prefixes.items() if tenant not in found}
-    return found | (workspace.registry.find_by_sha256(others) if others else {})
+    others = {tenant: sha256 for tenant, sha256 in prefixes.items() if tenant not in versions}
+    return versions | (workspace.registry.find_by_sha256(others) if others else {})
 
 
 def _make_result(
-    workspace: Workspace, found: _TenantReports, version: Version | None, base_parameters: int
+    workspace: Workspace, reports: _TenantReports, version: Version | None, base_parameters: int
 ) -> TenantResult:
-    manifest, verdict = found.manifest, found.verdict
+    manifest, verdict = reports.manifest, reports.verdict
     trained = workspace.get_output_folder("train", manifest.tenant)
     return TenantResult(
         tenant=manifest.tenant,
         method=manifest.method,
-        bleu_base=found.base.find_score("bleu"),
-        bleu=found.prefix.find_score("bleu"),
-        rouge_base=found.base.find_score("rougeL"),
-        rouge=found.prefix.find_score("rougeL"),
+        bleu_base=reports.base.find_score("bleu"),
+        bleu=reports.prefix.find_score("bleu"),
+        rouge_base=reports.base.find_score("rougeL"),
+        rouge=reports.prefix.find_score("rougeL"),
         parameters=manifest.parameters,
         parameter_share=manifest.parameters / base_parameters,
         artifact_bytes=sum((trained / name).stat().st_size for name in (TENSORS_FILE, MANIFEST_FILE)),

@@ -1,4 +1,4 @@
-"""What stands for every tenant: its data, its champion, the last verdict, and whether the champion is stale."""
+"""The status of every tenant: its data, its champion, the last verdict, and whether the champion is stale."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,31 +12,35 @@ from components.stages.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class TenantStatus:
-    """One tenant; `stale` says why the champion is not what data, parameters and base ask for today, "" when it is."""
+    """One tenant's status, as text."""
 
     tenant: str
     examples: tuple[int, ...]
+    """Lines of the train, validation and test split."""
     data_digest: str
     champion: str
+    """Version in MLflow; "-": none."""
     bleu: str
     verdict: str
+    """Sentence of the last verdict; "-": none."""
     stale: str
+    """Why the champion is not the prefix of today's data, parameters and base; "": it is."""
 
 
 def read_status(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantStatus]:
-    """Every (or the named) tenant's status.
+    """Return the status of all or the named tenants.
 
     Raises:
-        DataError: no data, or a named tenant without.
+        DataError: there are no data, or a named tenant has none.
         RegistryError: MLflow does not answer.
 
     """
-    known = workspace.list_tenants(tenants)
+    listed = workspace.list_tenants(tenants)
     base_digest = read_base_facts(workspace)["digest"]
     champions = workspace.registry.find_champions()
-    found = []
+    rows = []
     shared: SharedItems = {}
-    for tenant in known:
+    for tenant in listed:
         item = plan_tenant(workspace, tenant, base_digest, shared)
         champion, verdict = champions.get(tenant), read_last_verdict(workspace, tenant)
         stale = ""
@@ -44,7 +48,7 @@ def read_status(workspace: Workspace, tenants: Sequence[str] | None = None) -> l
             stale = "no champion"
         elif champion.fingerprint != item.fingerprint:
             stale = item.reason or "a newer prefix is in out/"
-        found.append(
+        rows.append(
             TenantStatus(
                 tenant=tenant,
                 examples=tuple(_count_lines(workspace, tenant, split) for split in SPLITS),
@@ -58,7 +62,7 @@ def read_status(workspace: Workspace, tenants: Sequence[str] | None = None) -> l
             )
         )
     workspace.save_digests()
-    return found
+    return rows
 
 
 def _count_lines(workspace: Workspace, tenant: str, split: str) -> int:
