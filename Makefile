@@ -1,12 +1,12 @@
-# The project's words: `make` lists them. Needs python3 >= 3.11 with venv, git and make; everything else comes from
-# requirements.lock into .venv. Another interpreter: make setup PYTHON=python3.12
+# The project's targets: `make` lists them. Needs python3 >= 3.11 with venv, git and make; everything else is installed
+# from requirements.lock into .venv. To use another interpreter: make setup PYTHON=python3.12
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 YAML_FILES = infra $(wildcard prefect.yaml dvc.yaml params.yaml)
 
-# No tool of the stack reports home.
+# No tool sends telemetry.
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
@@ -17,10 +17,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast check check-code check-infra format bench base clean
 
-help: ## list these words
+help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
-setup: $(STAMP) ## make .venv from requirements.lock; does nothing when it stands
+setup: $(STAMP) ## make .venv from requirements.lock; does nothing if it is up to date
 
 $(STAMP): requirements.lock pyproject.toml
 	@command -v git >/dev/null || { echo "wanted: git; got: none on PATH; fix: install git" >&2; exit 1; }
@@ -38,16 +38,16 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-demo: setup ## the main job on the built-in base and tenants
+demo: setup ## run the whole chain on the built-in base and tenants
 	$(BIN)/prefixfleet demo
 
-test: setup ## all tests, two files at a time
+test: setup ## run all tests, two files at a time
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-fast: setup ## the tests without the slow ones
+test-fast: setup ## run the tests that are not marked slow
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-check: check-code check-infra ## format, lint, types, import contracts, infrastructure files
+check: check-code check-infra ## check format, lint, types, import contracts and infrastructure files
 
 check-code: setup
 	$(BIN)/python -m ruff format --check .
@@ -60,17 +60,17 @@ check-infra: setup
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec infra/compose.yaml
 	$(BIN)/python -m yamllint --strict --config-file infra/yamllint.yaml $(YAML_FILES)
 
-format: setup ## write the code in the project's format and mend what the linter can
+format: setup ## format the code and apply the linter's automatic fixes
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
-bench: setup ## every benchmarks/*.py, one after the other
+bench: setup ## run every benchmarks/*.py, one after the other
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do \
 	    echo "== $$script"; $(BIN)/python "$$script"; done
 
 base: setup ## train the built-in base into base/ (up to 40 minutes on 2 cores)
 	$(BIN)/python -m components.builtin.pretraining
 
-clean: ## remove caches and build leftovers; .venv, data, out and var stay
+clean: ## remove caches and build files; .venv, data, out and var stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks build dist *.egg-info
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run by the postgres image when its volume is empty: a role and a database each for MLflow and for Prefect.
-# The passwords come from the environment, not from a command line that others could see.
+# Run by the postgres image if its volume is empty: creates a role and a database for MLflow and for Prefect.
+# The passwords come from the environment: a command line is visible to other processes.
 set -euo pipefail
 
 psql --set=ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname "${POSTGRES_DB:-postgres}" <<'SQL'

@@ -1,4 +1,4 @@
-"""Makes the buckets named on the command line where they are missing. Knows no component; run once by compose.
+"""Create the buckets named on the command line unless they exist. Knows no component; compose runs it once.
 
 Address and keys come from boto3's own environment variables (AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, ...).
 """
@@ -15,7 +15,7 @@ def main(buckets: list[str]) -> None:
     for bucket in buckets:
         if bucket not in existing:
             client.create_bucket(Bucket=bucket)
-        sys.stdout.write(f"bucket {bucket}: {'there already' if bucket in existing else 'created'}\n")
+        sys.stdout.write(f"bucket {bucket}: {'exists' if bucket in existing else 'created'}\n")
 
 
 if __name__ == "__main__":
