@@ -21,10 +21,10 @@ def to_config_error(problems: ValidationError, model: type[BaseModel], where: st
     if first["type"] == "invalid_key":
         return ConfigError("a key that is a string", f"{where}: {'.'.join(path)}", "put the key in quotes")
     if path[-1] == "[key]":
-        place = f"{where}: {'.'.join(path[:-2])}"
+        parent = f"{where}: {'.'.join(path[:-2])}"
         if first["type"] == "literal_error":
-            return make_unknown_key_error(value, _parse_choices(first["ctx"]["expected"]), place)
-        return ConfigError("a key that is a string", f"{place}: {value!r}", "put the key in quotes")
+            return make_unknown_key_error(value, _parse_choices(first["ctx"]["expected"]), parent)
+        return ConfigError("a key that is a string", f"{parent}: {value!r}", "put the key in quotes")
     if first["type"] == "missing":
         return ConfigError(f"a value for {'.'.join(path)}", f"none in {where}", "add it, or restore the file from git")
     words = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

@@ -29,8 +29,8 @@ class Example:
     slice: str | None = None
 
 
-def check_tenant_id(text: str, place: Path | None = None) -> str:
-    """Return `text` if it is a DNS label; `place` is the folder it was found in, for the message.
+def check_tenant_id(text: str, folder: Path | None = None) -> str:
+    """Return `text` if it is a DNS label; `folder` is its parent folder, for the message.
 
     Raises:
         DataError: it is not a DNS label; never use it as a path.
@@ -38,7 +38,7 @@ def check_tenant_id(text: str, place: Path | None = None) -> str:
     """
     if not TENANT_ID.fullmatch(text):
         shown = text if len(text) <= 80 else f"{text[:77]}..."
-        got = repr(shown) if place is None else f"{shown!r} in {place}"
+        got = repr(shown) if folder is None else f"{shown!r} in {folder}"
         fix = "use a-z, 0-9 and inner '-', at most 63 characters"
         raise DataError("a tenant id that is a DNS label", got, fix)
     return text

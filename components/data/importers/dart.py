@@ -33,20 +33,20 @@ def import_dart(path: str) -> dict[str, list[Example]]:
     return splits
 
 
-def _to_example(entry: object, place: str) -> Example:
+def _to_example(entry: object, where: str) -> Example:
     match entry:
         case {"tripleset": list(triples), "annotations": list(annotations)}:
             texts = [
                 text for note in annotations if isinstance(note, dict) and isinstance(text := note.get("text"), str)
             ]
             if len(texts) == len(annotations):
-                source = " | ".join(_linearize_triple(triple, place) for triple in triples)
+                source = " | ".join(_linearize_triple(triple, where) for triple in triples)
                 return Example(source, tuple(text for text in map(to_one_line, texts) if text))
-    raise DataError("an entry with `tripleset` and `annotations`", f"none in {place}", "download the file again")
+    raise DataError("an entry with `tripleset` and `annotations`", f"none in {where}", "download the file again")
 
 
-def _linearize_triple(triple: object, place: str) -> str:
+def _linearize_triple(triple: object, where: str) -> str:
     match triple:
         case [str(subject), str(relation), str(value)]:
             return f"{to_one_line(subject)} : {to_one_line(relation).lower()} : {to_one_line(value)}"
-    raise DataError("a triple of three strings", f"{str(triple)[:80]} in {place}", "download the file again")
+    raise DataError("a triple of three strings", f"{str(triple)[:80]} in {where}", "download the file again")

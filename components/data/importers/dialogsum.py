@@ -30,11 +30,11 @@ def import_dialogsum(path: str) -> dict[str, list[Example]]:
     return splits
 
 
-def _to_example(values: object, place: str) -> Example:
+def _to_example(values: object, where: str) -> Example:
     match values:
         case {"dialogue": str(dialogue), **rest}:
             summaries = [rest[key] for key in _SUMMARY_KEYS if key in rest]
             texts = tuple(to_one_line(summary) for summary in summaries if isinstance(summary, str))
             if texts and len(texts) == len(summaries):
                 return Example(dialogue.strip(), texts)
-    raise DataError("a line with the strings `dialogue` and `summary`", f"none at {place}", "correct the line")
+    raise DataError("a line with the strings `dialogue` and `summary`", f"none at {where}", "correct the line")

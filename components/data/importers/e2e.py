@@ -43,9 +43,9 @@ def _make_examples(pairs: list[tuple[str, str]], *, grouped: bool) -> list[Examp
     return [Example(source, tuple(texts)) for source, texts in references.items()]
 
 
-def _linearize_meaning(representation: str, place: str) -> str:
+def _linearize_meaning(representation: str, where: str) -> str:
     attributes = _ATTRIBUTE_PATTERN.findall(representation)
     if not attributes or _ATTRIBUTE_PATTERN.sub("", representation).strip():
-        got = f"{representation[:80]!r} in {place}"
+        got = f"{representation[:80]!r} in {where}"
         raise DataError("a meaning representation `name[value], ...`", got, "correct this row")
     return " | ".join(f"{name} : {to_one_line(value)}" for name, value in attributes)

@@ -103,13 +103,13 @@ def _find_local_files(path: Path, split: str) -> dict[str, Path]:
     return files
 
 
-def _make_examples(rows: Any, columns: list[str], references: int, place: str) -> Iterator[Example]:
+def _make_examples(rows: Any, columns: list[str], references: int, origin: str) -> Iterator[Example]:
     if missing := [column for column in columns if column not in rows.column_names]:
-        got = f"{place} with columns {', '.join(rows.column_names)}"
+        got = f"{origin} with columns {', '.join(rows.column_names)}"
         raise DataError(f"a column {missing[0]!r}", got, "set source_field= and reference_field=")
     for number, row in enumerate(rows.select_columns(columns), start=1):
         source, *texts = (row[column] for column in columns)
-        where = f"{place}, row {number}"
+        where = f"{origin}, row {number}"
         flat = [text for cell in texts[:references] for text in (cell if isinstance(cell, list) else [cell])]
         part = _to_text(texts[-1], where) if len(texts) > references else None
         yield Example(_to_text(source, where), tuple(_to_text(text, where).strip() for text in flat), part or None)

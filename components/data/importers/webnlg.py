@@ -36,10 +36,10 @@ def import_webnlg(path: str, *, names: str = "words") -> dict[str, list[Example]
     entries = {split: list(_parse_entries(whole if split == "test" and whole else files[split])) for split in files}
     categories = {entry.get("category") for entry in entries.get("train", [])}
     splits = {}
-    for split, found in entries.items():
+    for split, split_entries in entries.items():
         splits[split] = [
             example
-            for entry in found
+            for entry in split_entries
             for example in _make_examples(entry, split, categories, verbatim=names == "verbatim")
         ]
     return splits
