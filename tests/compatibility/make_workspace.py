@@ -36,6 +36,7 @@ PARAMS = {
         "birch": {"train": {"method": "prefix+adapter", "adapter_size": 2}},
     },
 }
+READY_LIMIT_S = 300
 UNNEEDED = (
     "workspace/out/pictures",
     "workspace/var/prefect",
@@ -105,7 +106,10 @@ class OldCheckout:
             text=True,
         )
         url = next(line for line in process.stderr if "serving on " in line).split("serving on ")[1].split(",")[0]
+        until_s = time.monotonic() + READY_LIMIT_S
         while not _is_ready(url):
+            if time.monotonic() > until_s:
+                raise SystemExit(f"the server at {url} was not ready after {READY_LIMIT_S} s")
             time.sleep(0.2)
         for number in range(count):
             body = {"model": "alder", "prompt": SOURCES[0], "max_tokens": 4, "user": f"user-{number}"}
