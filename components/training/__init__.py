@@ -1,1 +1,1 @@
-"""Training one prefix on a frozen base. Knows no tracker and no files but its own state."""
+"""Training prefixes, and other methods' weights, on a frozen base. Does not know trackers or data files."""

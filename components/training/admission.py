@@ -1,6 +1,6 @@
-"""Who may be in a shard: which jobs share passes, whose examples can be trained on, what is too large for a machine.
+"""Admission of jobs to a shard: which jobs can share passes, which examples fit, and the errors for those that do not.
 
-Knows jobs and the base; does not know who is in training.
+Knows jobs and the base; does not know which jobs are in training.
 """
 
 from components.data.pairs import count_pair_tokens
@@ -10,19 +10,19 @@ from components.training.run import TrainingJob
 
 
 def find_pass_group(job: TrainingJob) -> tuple[bool, bool] | None:
-    """Jobs of one kind share passes; None shares with nobody."""
+    """Return the key of the jobs that can share passes; None for a job that must run alone."""
     if job.module.weights is not None:
         return None
     return job.config.method == "infix", job.config.gradient_checkpointing
 
 
 def estimate_step_tokens(job: TrainingJob) -> float:
-    """Tokens of a job's step, on average."""
+    """Return the mean number of tokens in a step of a job."""
     return job.config.batch_size * float(count_pair_tokens(job.train).sum()) / len(job.train)
 
 
 def check_examples(base: Base, job: TrainingJob) -> None:
-    """Refuse a job without examples, or with one that does not fit the context. Raises TrainingError."""
+    """Check that both splits have examples and that the longest ones fit the base's context. Raises TrainingError."""
     slots = 0 if base.is_encoder_decoder else job.module.make_delta().length
     for name, pairs in (("train", job.train), ("validation", job.validation)):
         if not pairs:
@@ -36,15 +36,13 @@ def check_examples(base: Base, job: TrainingJob) -> None:
 
 
 def make_example_too_large_error(tokens: int) -> TrainingError:
-    """Not even one example fits into a pass."""
+    """Return the error for an example that does not fit in memory even as the only row of a pass."""
     fix = "set train.gradient_checkpointing or train.max_source_tokens, or train on a larger machine"
     return TrainingError("memory for one example", f"too little for its {tokens} tokens", fix)
 
 
 def make_tenant_too_large_error(job: TrainingJob) -> TrainingError:
-    """What one tenant trains does not fit beside the base and the others."""
+    """Return the error for a tenant whose parameters and optimizer state do not fit in memory."""
     values = sum(parameter.numel() for parameter in job.module.parameters())
-    fix = (
-        "run again with a lower engine.memory_gb (training goes on where it was saved), or set a smaller train section"
-    )
+    fix = "set engine.memory_gb lower and run again (training resumes from its saved state), or train fewer parameters"
     return TrainingError("memory for a tenant's own tensors", f"too little for its {values:,} trained values", fix)

@@ -1,6 +1,6 @@
-"""The state of a training run on disk: one safetensors file, replaced whole, so that a kill leaves the old or the new.
+"""The checkpoint of a training run: one safetensors file, replaced atomically, so a kill leaves the old or the new one.
 
-Numbers stand as JSON in the file's header, tensors as they are; nothing is pickled. Does not know the loop.
+Numbers are JSON in the file's header; nothing is pickled. Does not know the training loop.
 """
 
 import json
@@ -28,28 +28,29 @@ class CurvePoint:
 
     step: int
     train_loss: float | None
-    """Mean over the steps since the last point; none before the first step."""
+    """Mean over the steps since the last point; None before the first step."""
     validation_loss: float
 
 
 @dataclass(slots=True)
 class RunProgress:
-    """The numbers of a run: everything but its tensors."""
+    """The numbers of a run: all of its state except tensors."""
 
     step: int = 0
     best_step: int = 0
     best_loss: float = float("inf")
     loss_sum: float = 0.0
-    """Summed since the last point of the curve, in nats."""
+    """Sum since the last point of the curve, in nats."""
     loss_tokens: int = 0
+    """Target tokens since the last point of the curve."""
     seconds: float = 0.0
     origin: str = ""
-    """What the first part of the run started from, in the caller's words; empty for a clean start."""
+    """What the run started from, in the caller's words, kept through resumes; "" for a clean start."""
     curve: list[CurvePoint] = field(default_factory=list)
 
     @property
     def is_validated(self) -> bool:
-        """Whether the curve already has this step."""
+        """Whether the curve already has a point at this step."""
         return bool(self.curve) and self.curve[-1].step == self.step
 
 
@@ -61,10 +62,12 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     best: Mapping[str, Tensor],
 ) -> None:
-    """Write all that a run needs to go on bit by bit as if it had not stopped; `best` are an artifact's tensors.
+    """Write a checkpoint from which the run continues bit by bit as if it had not stopped.
+
+    `best` are the tensors of the best delta so far.
 
     Raises:
-        WorkspaceError: the disk is full; the old state stands.
+        WorkspaceError: the disk is full; the old checkpoint is unchanged.
     """
     tensors = {f"best.{name}": tensor for name, tensor in best.items()}
     for name, parameter in module.named_parameters():
@@ -76,7 +79,7 @@ def save_state(
 
 
 def read_saved_step(folder: Path, run_key: str) -> int:
-    """The step from which a run of this key would resume; 0 where it would start clean. Reads the header alone."""
+    """Return the step from which a run with this key resumes; 0 if it starts clean. Reads only the file's header."""
     try:
         with safe_open(folder / STATE_FILE, framework="np") as content:
             header = _read_header(content)
@@ -88,10 +91,9 @@ def read_saved_step(folder: Path, run_key: str) -> int:
 def load_state(
     folder: Path, run_key: str, module: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[RunProgress, dict[str, Tensor]] | str:
-    """Put a saved state into `module` and `optimizer` and return its progress and the best tensors of an artifact.
+    """Load a checkpoint into `module` and `optimizer`; return its progress and the tensors of its best delta.
 
-    A state that cannot be continued is left alone; the answer then says why in words. What writes left that were killed
-    halfway is cleared away.
+    If it cannot be continued, return the reason in words and change nothing. Removes temporary files of killed writes.
     """
     file = folder / STATE_FILE
     remove_temporaries(file)
@@ -125,7 +127,7 @@ def load_state(
 
 
 def load_trained_parameters(folder: Path, run_key: str, module: torch.nn.Module) -> bool:
-    """Put the parameters of an earlier run into `module`, for a new run to start from; False where none fit."""
+    """Load the parameters of an earlier run into `module` for a warm start. Return False if there are none that fit."""
     file = folder / STATE_FILE
     try:
         with safe_open(file, framework="pt") as content:
@@ -143,7 +145,7 @@ def load_trained_parameters(folder: Path, run_key: str, module: torch.nn.Module)
 
 @torch.no_grad()
 def copy_parameters(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-    """Copy saved values into a module's parameters."""
+    """Copy saved values into a module's parameters by name."""
     for name, parameter in parameters.items():
         parameter.copy_(tensors[f"module.{name}"])
 

@@ -1,4 +1,4 @@
-"""Cross-entropy of an output layer, in chunks, that never holds all logits and computes its gradient on the way.
+"""Cross-entropy of an output layer, computed in chunks: never holds all logits, and computes the gradient in `forward`.
 
 Knows tensors only.
 
@@ -17,17 +17,18 @@ _LOGITS_AT_ONCE = 2**23
 def compute_chunked_cross_entropy(
     hidden_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, target_N: Tensor, share_N: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Negative log likelihood of the targets: its sum weighted by `share_N`, and each, [N], without gradient.
+    """Return the negative log likelihood of the targets: the sum weighted by `share_N`, and each one, [N], detached.
 
-    In float32, nats. The layer is frozen: gradients flow to `hidden_NC` alone. The gradient of a logit is share *
-    (p - [its token is the target]) with softmax p, computed while p is there (Wijmans et al. 2024, Cut Cross-Entropy).
+    In float32, in nats. The layer is frozen: only `hidden_NC` gets a gradient. The gradient of a logit is
+    share * (p - [its token is the target]) with softmax p, computed while p is in memory (Wijmans et al. 2024, Cut
+    Cross-Entropy).
     """
     total, each_N = _ChunkedCrossEntropy.apply(hidden_NC, weight_VC, bias_V, target_N, share_N)  # type: ignore[no-untyped-call]
     return total, each_N
 
 
 def compute_cross_entropy(logits_NV: Tensor, target_N: Tensor, share_N: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of logits that are there already."""
+    """Return the same from logits."""
     each_N = cross_entropy(logits_NV.float(), target_N, reduction="none")
     return (each_N * share_N).sum(), each_N.detach()
 

@@ -1,4 +1,4 @@
-"""How much memory training takes, estimated before it starts: of a token in a pass, and of a tenant.
+"""Estimates of the memory that training takes: per token in a pass, and per tenant.
 
 Knows sizes; does not know steps.
 """
@@ -22,22 +22,24 @@ from components.training.objective import StepDeltas, TrainingExample
 
 _GIB = 2**30
 _PASS_SHARE, _TENANT_SHARE = 0.5, 0.25
-"""Of the free memory, for what a pass keeps and for the tenants' own tensors."""
+"""Shares of the free memory: for the tensors that a pass keeps, and for the tenants' own tensors."""
 _TRAINED_COPIES, _MADE_COPIES = 4, 2
-"""In float32, of a parameter (itself, gradient, Adam's moments) and of what it makes (the best so far, a pass's)."""
+"""Copies in float32: of a parameter (itself, gradient, two Adam moments), of a delta (the best one, the pass's one)."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryBudget:
-    """What fits beside each other: tokens of one pass, and bytes of the tenants in training."""
+    """Limits of one shard."""
 
     pass_tokens: int
+    """Tokens in one pass."""
     tenant_bytes: float
+    """Bytes of the own tensors of all tenants in training."""
 
     @classmethod
     def estimate(cls, base: Base, engine: EngineConfig) -> "MemoryBudget":
-        """What `engine` allows and the free memory holds; on a CPU its processes share that."""
+        """Compute the limits from `engine` and the free memory, which processes on a CPU divide among them."""
         free = read_free_bytes(base.device) if engine.memory_gb is None else engine.memory_gb * _GIB
         free /= engine.processes if base.device.type == "cpu" else 1
         fits = int(_PASS_SHARE * free / measure_token_bytes(base))
@@ -45,7 +47,7 @@ class MemoryBudget:
 
 
 def read_free_bytes(device: torch.device) -> float:
-    """Free memory of a GPU, or of the machine and of the control group that the process is in."""
+    """Return the free memory of a GPU; on a CPU that of the machine or of the process's control group, if lower."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     free = float(psutil.virtual_memory().available)
@@ -57,24 +59,24 @@ def read_free_bytes(device: torch.device) -> float:
 
 
 def estimate_tenant_bytes(module: TrainableDelta, train: Sequence[TokenizedPair]) -> float:
-    """What one tenant in training takes: its values with their moments, and its tokens where they are in memory."""
+    """Return the bytes of one tenant in training: parameters, gradients, optimizer state, deltas and token ids."""
     trained = sum(parameter.numel() for parameter in module.parameters())
     made = sum(tensor.numel() for tensor in module.make_delta().tensors.values())
     return 4.0 * (_TRAINED_COPIES * trained + _MADE_COPIES * made) + 4.0 * float(count_pair_tokens(train).sum())
 
 
 def measure_token_bytes(base: Base) -> float:
-    """What a token in a pass keeps for `backward`, measured on two short passes."""
+    """Return the bytes that a pass keeps per token for `backward`, measured on two short passes."""
     short, long = (_measure_kept_bytes(base, tokens) for tokens in (8, 24))
     return max(1.0, (long - short) / 16)
 
 
 def _measure_kept_bytes(base: Base, tokens: int) -> int:
-    """Bytes that one pass over one row keeps; what belongs to the model does not count."""
+    """Return the bytes that a pass over one row keeps, without the model's own parameters."""
     own = {parameter.untyped_storage().data_ptr() for parameter in base.model.parameters()}
     sizes: dict[int, int] = {}
 
-    def note(tensor: Tensor) -> Tensor:
+    def record(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             sizes[storage.data_ptr()] = storage.nbytes()
@@ -85,6 +87,6 @@ def _measure_kept_bytes(base: Base, tokens: int) -> int:
         tensor.requires_grad_()
     half = tokens // 2
     row = TrainingExample(0, TokenizedPair((base.eos_id,) * half, (base.eos_id,) * half))
-    with saved_tensors_hooks(note, lambda tensor: tensor):
+    with saved_tensors_hooks(record, lambda tensor: tensor):
         StepDeltas(base, [Delta(prefix=prefix)]).backward([row])
     return sum(sizes.values())

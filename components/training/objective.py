@@ -1,8 +1,7 @@
-"""The loss of many tenants' rows in one pass: negative log likelihood of the target tokens, and of nothing else.
+"""The loss of many tenants' rows in one pass: negative log likelihood of the target tokens only.
 
-Two ways that give the same but for rounding: rows end to end, which decoder-only bases take (no padding, and every
-tenant's slots made once), and rows padded side by side, which every base takes. Knows rows and what is on top of the
-base. Does not know optimizers or steps.
+There are two layouts with the same result up to rounding. Packed: rows end to end, without padding, for decoder-only
+bases. Padded: one row per batch entry, for every base. Knows rows and deltas; does not know optimizers or steps.
 
 Shapes: B rows, T tokens of a row, N tokens of all rows, M target tokens of all rows, U tenants.
 """
@@ -31,23 +30,26 @@ from components.training.cross_entropy import compute_chunked_cross_entropy, com
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """One pair, whose tenant it is of, and what each of its target tokens counts in the total."""
+    """One row of a pass."""
 
     tenant_index: int
     pair: TokenizedPair
     token_weight: float = 1.0
+    """Weight of each of its target tokens in the total loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class LossSums:
-    """Every tenant's part of some rows, [U] each: nats (float64) and target tokens."""
+    """Loss and target tokens of some rows, summed per tenant."""
 
     nats_U: Tensor
+    """Negative log likelihood in nats, unweighted, float64."""
     count_U: Tensor
+    """Target tokens."""
 
     @classmethod
     def make_zeros(cls, tenants: int, device: torch.device) -> "LossSums":
-        """The sums of no rows."""
+        """Return the sums of no rows."""
         return cls(
             torch.zeros(tenants, dtype=torch.float64, device=device),
             torch.zeros(tenants, dtype=torch.long, device=device),
@@ -59,22 +61,26 @@ class LossSums:
 
 @dataclass(frozen=True, slots=True)
 class _ForwardInputs:
-    """What a forward takes, where its logits are wanted, the tokens wanted there, and whose row each is of."""
+    """The inputs of one forward, and its targets."""
 
     model_inputs: dict[str, Any]
     kept_BT: Tensor
+    """Mask of the positions that predict a target token."""
     target_M: Tensor
+    """The target tokens."""
     example_index_M: Tensor
+    """The row of each target token."""
 
 
 class StepDeltas:
-    """What U tenants have on top of the base in one step, made once however many passes follow.
+    """The deltas of U tenants in one step, computed once and shared by all passes of the step.
 
-    Each `backward` of a pass adds its gradients; `propagate_gradients`, once, brings them to the tenants' parameters.
+    The passes see detached views, the leaves. Each `backward` adds the gradients of one pass to the leaves;
+    `propagate_gradients`, called once, carries them to the tenants' parameters.
     """
 
     def __init__(self, base: Base, deltas: Sequence[Delta]) -> None:
-        """All of them with the same weights, and infixes only among themselves."""
+        """`deltas` must all have the same `weights`, and either all or none of them are infixes."""
         self.has_own_weights = deltas[0].weights is not None
         self.base, self.tenant_count = base, len(deltas)
         self.is_packed = not self.has_own_weights and is_packable(base.model)
@@ -98,7 +104,7 @@ class StepDeltas:
             ]
 
     def backward(self, rows: Sequence[TrainingExample]) -> LossSums:
-        """One pass, its gradients, and its sums."""
+        """Run one pass, add its gradients to the leaves, and return its sums."""
         with self._prepare_inputs(rows) as inputs:
             total, sums = self._forward(inputs, rows)
             total.backward()  # type: ignore[no-untyped-call]
@@ -106,22 +112,22 @@ class StepDeltas:
 
     @torch.no_grad()
     def compute_sums(self, rows: Sequence[TrainingExample]) -> LossSums:
-        """The sums of one pass, without gradients."""
+        """Run one pass without gradients and return its sums."""
         with self._prepare_inputs(rows) as inputs:
             return self._forward(inputs, rows)[1]
 
     def propagate_gradients(self) -> None:
-        """Bring what the passes left to the parameters that made the slots."""
-        found = [
+        """Carry the gradients of the leaves to the parameters from which the deltas were computed."""
+        pairs = [
             (made, leaf.grad)
             for made, leaf in zip(self.made_tensors, self.leaves, strict=True)
             if leaf.grad is not None
         ]
-        if found:
-            torch.autograd.backward(*zip(*found, strict=True))  # type: ignore[arg-type]
+        if pairs:
+            torch.autograd.backward(*zip(*pairs, strict=True))  # type: ignore[arg-type]
 
     def clear_gradients(self) -> None:
-        """Drop what the passes left since `propagate_gradients`, to begin again."""
+        """Drop the gradients of the leaves, to run the passes of the step again."""
         for leaf in self.leaves:
             leaf.grad = None
 
@@ -130,17 +136,17 @@ class StepDeltas:
         share_M = torch.tensor([row.token_weight for row in rows], device=device)[inputs.example_index_M]
         if self.use_fused_loss:
             head = model.get_output_embeddings()
-            with capture_head_inputs(model, inputs.kept_BT) as found:
+            with capture_head_inputs(model, inputs.kept_BT) as hidden:
                 model(**inputs.model_inputs)
-            total, each_M = compute_chunked_cross_entropy(found[0], head.weight, head.bias, inputs.target_M, share_M)
+            total, each_M = compute_chunked_cross_entropy(hidden[0], head.weight, head.bias, inputs.target_M, share_M)
         else:
             with keep_logits_at(model, inputs.kept_BT):
                 logits_MV = model(**inputs.model_inputs).logits
             total, each_M = compute_cross_entropy(logits_MV, inputs.target_M, share_M)
-        owner_M = torch.tensor([row.tenant_index for row in rows], device=device)[inputs.example_index_M]
+        tenant_index_M = torch.tensor([row.tenant_index for row in rows], device=device)[inputs.example_index_M]
         nats_U = torch.zeros(self.tenant_count, dtype=torch.float64, device=device)
-        counts = torch.bincount(owner_M, minlength=self.tenant_count)
-        return total, LossSums(nats_U.index_add_(0, owner_M, each_M.double()), counts)
+        count_U = torch.bincount(tenant_index_M, minlength=self.tenant_count)
+        return total, LossSums(nats_U.index_add_(0, tenant_index_M, each_M.double()), count_U)
 
     def _prepare_inputs(self, rows: Sequence[TrainingExample]) -> AbstractContextManager[_ForwardInputs]:
         return self._pack_inputs(rows) if self.is_packed else self._pad_inputs(rows)
@@ -149,28 +155,32 @@ class StepDeltas:
     def _pack_inputs(self, rows: Sequence[TrainingExample]) -> Iterator[_ForwardInputs]:
         device, model = self.base.device, self.base.model
 
-        def placed(array: NDArray[Any]) -> Tensor:
+        def to_tensor(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(array).to(device)
 
         pairs = [row.pair for row in rows]
         ids = np.fromiter(chain.from_iterable(chain(pair.source_ids, pair.target_ids) for pair in pairs), np.int64)
         sizes_B2 = count_pair_tokens(pairs)
         lengths_B = sizes_B2.sum(axis=1)
-        wanted = np.tile([False, True], len(pairs)).repeat(sizes_B2.flatten())
-        read = np.ones_like(wanted)
-        read[lengths_B.cumsum() - 1] = False  # a row's last token predicts nothing
-        kept_N = np.append(wanted[1:], False)[read]
-        starts, owners = (sizes_B2[:, 0] - 1).tolist(), [row.tenant_index for row in rows]
-        places = starts if self.has_infix else None
+        is_target = np.tile([False, True], len(pairs)).repeat(sizes_B2.flatten())
+        is_input = np.ones_like(is_target)
+        is_input[lengths_B.cumsum() - 1] = False  # a row's last token predicts nothing
+        kept_N = np.append(is_target[1:], False)[is_input]
+        starts, tenant_indices = (sizes_B2[:, 0] - 1).tolist(), [row.tenant_index for row in rows]
+        infix_starts = starts if self.has_infix else None
         layout = PackedLayout.from_lengths(
-            (lengths_B - 1).tolist(), owners, self.prefix_lengths, starts=places, device=device
+            (lengths_B - 1).tolist(), tenant_indices, self.prefix_lengths, starts=infix_starts, device=device
         )
         with pack_rows(model, self.leaves[0], layout, starts=starts):
             yield _ForwardInputs(
-                {"input_ids": placed(ids[read])[None], "position_ids": layout.position_N[None], "use_cache": False},
-                placed(kept_N)[None],
-                placed(ids[wanted]),
-                placed(np.arange(len(rows)).repeat(sizes_B2[:, 1])),
+                {
+                    "input_ids": to_tensor(ids[is_input])[None],
+                    "position_ids": layout.position_N[None],
+                    "use_cache": False,
+                },
+                to_tensor(kept_N)[None],
+                to_tensor(ids[is_target]),
+                to_tensor(np.arange(len(rows)).repeat(sizes_B2[:, 1])),
             )
 
     @contextmanager
@@ -197,12 +207,12 @@ class StepDeltas:
 
 
 def _make_leaf(tensor: Tensor) -> Tensor:
-    """The same values as a leaf of the passes' graphs, so that what made them is gone back through once."""
+    """Return a detached view that collects gradients, so that `backward` of a pass stops there."""
     return tensor.detach().requires_grad_(tensor.requires_grad)
 
 
 def _shift_right(labels_BT: Tensor, start_id: int, pad_id: int) -> Tensor:
-    """What the decoder reads: the start token, then every label but the last."""
+    """Return the decoder's inputs: the start token, then every label except the last."""
     start_B1 = labels_BT.new_full((len(labels_BT), 1), start_id)
     ids_BT = torch.cat([start_B1, labels_BT[:, :-1]], dim=1)
     return ids_BT.masked_fill(ids_BT == IGNORED_LABEL, pad_id)

@@ -1,4 +1,4 @@
-"""From a tenant's examples to its best delta: encode, start, train. Knows texts, and the loop by its door."""
+"""From a tenant's examples to a training job: make the module, encode the texts. Does not know steps."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def fit(
     engine: EngineConfig | None = None,
     **values: Any,
 ) -> TrainResult:
-    """`prepare_job` a tenant with `values`, and train it alone; raises what these do."""
+    """Prepare a job (`values` go to `prepare_job`) and train it alone. Raises as `prepare_job` and `train_alone`."""
     return train_alone(base, prepare_job(base, config, train, validation, **values), engine)
 
 
@@ -52,17 +52,17 @@ def prepare_job(
     start_key: str = "",
     origin: str = "",
 ) -> TrainingJob:
-    """What trains on every reference of `train`, with the best delta by the loss of `validation`'s first references.
+    """Make a job that trains on all references in `train` and validates on the first references in `validation`.
 
-    `shared` is the prefix that this one stands on. `start` is a trained delta to start from (a warm start); where
-    `state` still holds the run that made it, under `start_key`, its reparametrisation is taken over too. `name` is
-    where the examples are from (or a function from a split to it), for messages; `tokens` is a folder to keep their ids
-    in; `tenant`, `state`, `run_key`, `origin`, `log` and `stop` are `TrainingJob`'s.
+    `tokens` is a folder that caches the token ids. `name` is the source of the examples for messages, or a function
+    from a split's name to it. `shared` is the prefix that this one builds on. `start` is a trained delta for a warm
+    start; if `state` still holds the run that made it, with the key `start_key`, its reparametrisation is used too. The
+    other arguments are fields of `TrainingJob`.
 
     Raises:
         DataError: an example exceeds the base's context.
-        ConfigError: the slots fill the context, or there are no words to start from.
-        BaseModelError: the base cannot take the method, or `start` is of another method or size.
+        ConfigError: the slots fill the context, or there are no words to initialize from.
+        BaseModelError: the base does not support the method, or `start` has another method or size.
     """
     pairs = [(example.source, example.references[0]) for example in train]
     module = TrainableDelta(base, config, config.init_text or find_frequent_words(train), shared, pairs)
@@ -70,13 +70,13 @@ def prepare_job(
         if state is not None:
             load_trained_parameters(state, start_key, module)
         module.load(start)
-    delta, shows = module.make_delta(), module.demonstrations is not None
+    delta, has_demonstrations = module.make_delta(), module.demonstrations is not None
 
-    def encoded(examples: Sequence[Example], split: str, *, expand: bool) -> TokenizedPairs:
-        targets = _measure_longest_target(base, examples) if shows else 0
-        kept = None if shows or tokens is None else tokens / f"{split}.safetensors"
+    def encode(examples: Sequence[Example], split: str, *, expand: bool) -> TokenizedPairs:
+        target_tokens = _measure_longest_target(base, examples) if has_demonstrations else 0
+        cache = None if has_demonstrations or tokens is None else tokens / f"{split}.safetensors"
         return encode_examples(
-            delta.make_text_codec(base, targets, leave_out_same=split == "train"),
+            delta.make_text_codec(base, target_tokens, leave_out_same=split == "train"),
             examples,
             context=base.context,
             prefix_length=delta.length,
@@ -84,14 +84,14 @@ def prepare_job(
             expand_references=expand,
             separate_contexts=base.is_encoder_decoder,
             name=f"{name}, split {split}" if isinstance(name, str) else name(split),
-            file=TokenFile(kept, base.tokenizer_digest) if kept else None,
+            file=TokenFile(cache, base.tokenizer_digest) if cache else None,
         )
 
     return TrainingJob(
         config,
         module,
-        encoded(sample_evenly(train) if shows else train, "train", expand=not shows),
-        encoded(validation, "validation", expand=False),
+        encode(sample_evenly(train) if has_demonstrations else train, "train", expand=not has_demonstrations),
+        encode(validation, "validation", expand=False),
         tenant=tenant,
         state=state,
         run_key=run_key,
@@ -102,7 +102,7 @@ def prepare_job(
 
 
 def find_frequent_words(examples: Sequence[Example]) -> str:
-    """A tenant's own words to start from: the most frequent ones of its sources, the earlier met first among equals."""
+    """Return the most frequent words of a tenant's sources, to initialize from; ties keep the order of appearance."""
     counts = Counter(word for example in examples for word in example.source.split() if any(map(str.isalnum, word)))
     return " ".join(word for word, _ in counts.most_common(_INIT_WORDS))
 

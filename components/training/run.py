@@ -1,6 +1,6 @@
-"""One tenant's run: its tensors and numbers, the rows of its next step, what it makes of a step's gradients.
+"""One tenant's training run: its tensors and numbers, the rows of its next step, and the update from gradients.
 
-Knows one tenant's steps; does not know who else is in the pass, when to save, to stop or to tell anybody.
+Knows one tenant's steps; does not know the other tenants in a pass, nor when to save, stop or log.
 """
 
 import math
@@ -24,63 +24,63 @@ from components.training.schedule import compute_learning_rate
 
 Pair = TypeVar("Pair")
 _HIGHEST_RATE = torch.finfo(torch.float32).max / 10
-"""Adam's first step is ten times the rate, which float32 has to hold."""
+"""Adam's first step is ten times the learning rate, and float32 must be able to hold it."""
 VALIDATION_EXAMPLES = 128
-"""At most so many validation examples, evenly spaced, make a validation loss."""
+"""Most examples in a validation loss; of more, evenly spaced ones are used."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """The best delta of a run, by validation loss, and how the run went. Losses in nats a target token."""
+    """The best delta of a run, by validation loss, and figures of the run. Losses in nats per target token."""
 
     delta: Delta
     steps: int
-    """Updates done; fewer than `max_steps` when `stop` ended the run."""
+    """Updates done; fewer than `max_steps` if `stop` or early stopping ended the run."""
     best_step: int
     train_loss: float
-    """Mean over the steps since the last validation but one."""
+    """Mean over the steps between the last two validations."""
     validation_loss: float
     """Of the best delta."""
     seconds: float
-    """Wall time of training, earlier parts of a resumed run included."""
+    """Wall time of training, including the earlier parts of a resumed run."""
     resumed_from: int
-    """The step that an earlier, interrupted run had reached; 0 for a clean start."""
+    """Step of the checkpoint from which the run resumed; 0 if it did not resume."""
     start_description: str
-    """How the run started, in words: resumed, or warm or clean and why it was not resumed."""
+    """How the run started, for people: "resumed ...", or "warm" or "clean" with the reason why it did not resume."""
     origin: str
-    """The `origin` that the first part of the run was given."""
+    """`TrainingJob.origin` of the first part of the run."""
     curve: tuple[CurvePoint, ...]
-    """Every validation of the run, earlier parts included."""
+    """Every validation of the run, including earlier parts."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingJob:
-    """What a run is made from. `module` is trained in place.
-
-    With `state`, a folder, the run is saved there, and a job of the same `run_key` goes on from it; a state of another
-    `run_key` is ignored and overwritten. `origin` names what `module` starts from where that is a trained delta (a warm
-    start); it is kept with the state, since a resumed run has the origin of its first part. `log` gets the step and
-    `validation_loss`, `train_loss` and `compute_learning_rate` at every validation, step 0 included. `stop` is asked
-    before each step.
-    """
+    """The inputs of a run."""
 
     config: TrainConfig
     module: TrainableDelta
+    """Trained in place."""
     train: Sequence[TokenizedPair]
     validation: Sequence[TokenizedPair]
     tenant: str = ""
     state: Path | None = None
+    """Folder of the checkpoint; None for a run that is not saved."""
     run_key: str = ""
+    """A job resumes from a checkpoint with the same key; one with another key is ignored and overwritten."""
     origin: str = ""
+    """What `module` starts from in a warm start, else "". It is saved: a resumed run keeps its first part's origin."""
     log: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None
+    """Called at every validation (also at step 0) with the step and `validation_loss`; after the first step also with
+    `train_loss` and `learning_rate`."""
     stop: Callable[[], bool] = lambda: False
+    """Called before every step; True stops and saves the run."""
 
 
 class TenantRun:
-    """One run's tensors and numbers. `is_consistent` is false while they are being changed and must not be saved."""
+    """One run's tensors and numbers."""
 
     def __init__(self, job: TrainingJob) -> None:
-        """Begin, or go on where the job's state says."""
+        """Start, or resume from the job's checkpoint."""
         self.job, self.config, self.module = job, job.config, job.module
         parameters = list(self.module.parameters()) or [torch.nn.Parameter(torch.zeros(0))]
         self.optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=self.config.weight_decay)
@@ -88,7 +88,9 @@ class TenantRun:
         self.best_delta: Delta = self.module.collapse()
         self.last_step = self.config.max_steps if self.module.is_trainable else 0
         self.is_consistent = True
+        """False during an update, when the run must not be saved."""
         self.is_stopped = False
+        """Whether the job's `stop` ended the run."""
         self.validation_examples = sample_evenly(job.validation)
         self._lengths: list[int] = count_pair_tokens(job.train).sum(axis=1).tolist()
         self._epoch_batches: tuple[int, list[list[int]]] = (-1, [])
@@ -97,7 +99,7 @@ class TenantRun:
 
     @contextmanager
     def install(self, model: Any) -> Iterator[None]:
-        """Inside, added weights stay on the base, and it recomputes activations where the config says so."""
+        """Apply the run's own weights, if any, and gradient checkpointing, if configured, to the base in the block."""
         weights = self.module.make_delta().weights
         with ExitStack() as stack:
             if weights is not None:
@@ -108,7 +110,7 @@ class TenantRun:
 
     @property
     def is_validation_due(self) -> bool:
-        """Whether this step wants a validation that it has not had."""
+        """Whether a validation is due at this step and was not done yet."""
         progress = self.progress
         return not progress.is_validated and (
             progress.step % self.config.validate_every == 0 or progress.step >= self.last_step
@@ -116,28 +118,28 @@ class TenantRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether no step is left, or too many validations in a row were no better than the best before them."""
+        """Whether all steps are done, or early stopping applies: `patience` validations without a better loss."""
         progress, patience = self.progress, self.config.patience
-        since = sum(point.step > progress.best_step for point in progress.curve)
-        return progress.step >= self.last_step or (patience is not None and since >= patience)
+        without_gain = sum(point.step > progress.best_step for point in progress.curve)
+        return progress.step >= self.last_step or (patience is not None and without_gain >= patience)
 
     def select_batch(self) -> list[TokenizedPair]:
-        """What the next step trains on: a function of seed and step alone."""
+        """Return the pairs of the next step: a function of seed and step only."""
         size = self.config.batch_size
-        epoch, place = divmod(self.progress.step, math.ceil(len(self.job.train) / size))
+        epoch, batch = divmod(self.progress.step, math.ceil(len(self.job.train) / size))
         if self._epoch_batches[0] != epoch:
             self._epoch_batches = (epoch, order_epoch(self._lengths, size, self.config.seed, epoch))
-        return [self.job.train[index] for index in self._epoch_batches[1][place]]
+        return [self.job.train[index] for index in self._epoch_batches[1][batch]]
 
     def compute_token_weight(self, pairs: Sequence[TokenizedPair]) -> float:
-        """What each target token counts in the loss of these pairs."""
+        """Return the weight of each target token in the loss of these pairs."""
         return 1 / (sum(len(pair.target_ids) for pair in pairs) if self.config.loss == "token-mean" else len(pairs))
 
     def update(self, nats: float, count: int) -> None:
-        """One optimizer step from the gradients that a pass left; `nats` over `count` target tokens was its loss.
+        """Do one optimizer step with the gradients of a step whose loss was `nats` over `count` target tokens.
 
         Raises:
-            TrainingError: loss, gradient or step is not finite.
+            TrainingError: the loss, the gradient or the learning rate is not finite or too large for float32.
         """
         progress = self.progress
         rate = self._compute_rate(progress.step)
@@ -157,7 +159,11 @@ class TenantRun:
         self.is_consistent = True
 
     def record_validation(self, loss: float) -> None:
-        """A point of the curve, and the best delta so far; `loss` in nats a target token. Raises as `update`."""
+        """Add a point to the curve and keep the delta if it is the best. `loss`: nats per target token.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
         progress = self.progress
         if not math.isfinite(loss):
             rate = self._compute_rate(progress.step - 1) if progress.step else 0.0
@@ -171,14 +177,14 @@ class TenantRun:
         self.is_consistent = True
 
     def save(self) -> None:
-        """Put all that is needed to go on into the job's state, where it has one. Raises WorkspaceError."""
+        """Write a checkpoint, if the job has a folder for it. Raises WorkspaceError."""
         if self.job.state is not None and self.is_consistent:
             save_state(
                 self.job.state, self.job.run_key, self.progress, self.module, self.optimizer, self.best_delta.tensors
             )
 
     def collect_metrics(self) -> dict[str, float]:
-        """What the last validation tells a tracker."""
+        """Return the metrics of the last validation, as `TrainingJob.log` gets them."""
         point = self.progress.curve[-1]
         metrics = {"validation_loss": point.validation_loss}
         if point.train_loss is not None:
@@ -187,12 +193,12 @@ class TenantRun:
 
     @property
     def train_loss(self) -> float | None:
-        """Mean over the steps since the last validation but one; none where no step was measured."""
+        """Mean over the steps between the last two validations; None before the first step."""
         losses = [point.train_loss for point in self.progress.curve if point.train_loss is not None]
         return losses[-1] if losses else None
 
     def make_result(self, untrained_loss: float) -> TrainResult:
-        """The best delta, and how the run went; `untrained_loss` is the training loss where no step was measured."""
+        """Return the result; `untrained_loss` is its training loss if no step was done."""
         progress = self.progress
         return TrainResult(
             delta=self.best_delta,
@@ -214,19 +220,19 @@ class TenantRun:
         )
 
     def _resume_or_start(self) -> str:
-        began = "warm" if self.job.origin else "clean"
+        start = "warm" if self.job.origin else "clean"
         if self.job.state is None:
-            return f"{began}: nothing to resume from"
-        found = load_state(self.job.state, self.job.run_key, self.module, self.optimizer)
-        if isinstance(found, str):
-            return f"{began}: {found}"
-        self.progress, best = found
+            return f"{start}: nothing to resume from"
+        loaded = load_state(self.job.state, self.job.run_key, self.module, self.optimizer)
+        if isinstance(loaded, str):
+            return f"{start}: {loaded}"
+        self.progress, best = loaded
         self.best_delta = make_delta_from_tensors(self.config.method, best, self.config)
         return f"resumed at step {self.progress.step}"
 
 
 def sample_evenly(pairs: Sequence[Pair]) -> Sequence[Pair]:
-    """At most VALIDATION_EXAMPLES of the pairs, evenly spaced."""
+    """Return at most VALIDATION_EXAMPLES of the pairs, evenly spaced."""
     return pairs[:: max(1, math.ceil(len(pairs) / VALIDATION_EXAMPLES))]
 
 

@@ -1,4 +1,4 @@
-"""Training by several processes of one machine: a coordinator and its workers."""
+"""Training with several processes on one machine: a coordinator and its workers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +10,16 @@ from components.training.distributed.passes import PassRunner
 
 @contextmanager
 def open_pass_runner(base: Base, config: BaseConfig, engine: EngineConfig) -> Iterator[PassRunner]:
-    """Inside, `engine.processes` processes are at work, the others with a base of `config`; none stays behind.
+    """Start `engine.processes` - 1 workers, each with a base loaded from `config`; stop them after the block.
 
     Raises:
-        ConfigError: there are not so many GPUs.
-        TrainingError: a process cannot begin.
+        ConfigError: there are fewer GPUs than processes.
+        TrainingError: a worker cannot start.
     """
     if engine.processes == 1:
         yield PassRunner()
         return
     from components.training.distributed.coordinator import start_workers
 
-    with start_workers(base, config, engine) as peers:
-        yield peers
+    with start_workers(base, config, engine) as pass_runner:
+        yield pass_runner

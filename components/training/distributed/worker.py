@@ -1,8 +1,8 @@
-"""A helper process: it holds the base on a device of its own and computes the rows that it is sent.
+"""A worker process: it holds the base on its own device and computes the rows that the main process sends.
 
-It knows the slots of a step and nothing of tenants, optimizers or files, so nothing of it is missed when it ends. Words
-go through a pipe, which tells at once when the other side is gone; tensors through accelerate: the slots to all, the
-slots' gradients summed over all.
+It knows the prefixes of a step, but no tenants, optimizers or files, so no state is lost when it ends. Messages go
+through a pipe, which shows at once that the other side has ended. Tensors go through accelerate: prefixes are broadcast
+to all processes, and their gradients are summed over all.
 """
 
 import signal
@@ -32,29 +32,34 @@ from components.training.objective import StepDeltas, TrainingExample
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """One process of `process_count`, the first with rank 0; all share `rendezvous_file`, which does not exist yet."""
+    """One process of a group."""
 
     rank: int
+    """0 for the main process."""
     process_count: int
     device: str
     thread_count: int
     rendezvous_file: str
+    """The same path for all processes of the group; the file does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepRequest:
-    """A helper's part of a step; `prefix_shapes` are the shapes of every tenant's prefix, whose values follow."""
+    """A worker's part of a step; the values of the prefixes follow by broadcast."""
 
     prefix_shapes: list[dict[str, torch.Size] | None]
+    """Tensor name -> shape for every tenant's prefix; None for a tenant without a prefix."""
     rows: list[TrainingExample]
     tokens: int
+    """Most tokens in one pass."""
     train: bool
+    """Whether gradients are computed."""
     checkpointing: bool
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """Every tenant's part of a helper's rows, or that there was not enough memory for them."""
+    """The sums of a worker's rows per tenant, or that its memory did not suffice."""
 
     nats_U: list[float]
     count_U: list[int]
@@ -63,58 +68,58 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class WorkerFailure:
-    """What ended a helper, as Python tells it."""
+    """The exception that ended a worker."""
 
     traceback_text: str
 
 
 READY = "ready"
 _GROUP_TIMEOUT = timedelta(minutes=5)
-"""With the group's tensors, for which all processes are ready when they are sent."""
+"""For the exchange of tensors. It is short, since all processes are ready when an exchange starts."""
 
 
-def run_worker(place: ProcessSpec, config: BaseConfig, engine: EngineConfig, pipe: Connection) -> None:
-    """Be a helper until the pipe closes. Ctrl-C is the first process's to answer."""
+def run_worker(spec: ProcessSpec, config: BaseConfig, engine: EngineConfig, pipe: Connection) -> None:
+    """Work until the pipe closes. Ignores Ctrl-C, which the main process handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        torch.set_num_threads(place.thread_count)
-        base = load_base(config, device=place.device)
+        torch.set_num_threads(spec.thread_count)
+        base = load_base(config, device=spec.device)
         pipe.send(READY)
         pipe.recv()
         compiled = compile_activations(base.model) if engine.compile else nullcontext()
-        with join_group(place), compiled:
+        with join_group(spec), compiled:
             while True:
                 _compute_step(base, pipe.recv(), pipe)
     except EOFError:
         return
-    except Exception:  # noqa: BLE001 - the first process is told, and tells the user
+    except Exception:  # noqa: BLE001 - the main process gets the traceback and reports it
         with suppress(OSError):
             pipe.send(WorkerFailure(traceback.format_exc()))
         sys.exit(1)
 
 
 @contextmanager
-def join_group(place: ProcessSpec) -> Iterator[None]:
-    """Inside, this process belongs to the group; it waits for all others to come."""
+def join_group(spec: ProcessSpec) -> Iterator[None]:
+    """Join the process group for the block; waits until all processes have joined."""
     values = {
-        "rank": place.rank,
-        "world_size": place.process_count,
-        "local_rank": place.rank,
-        "local_world_size": place.process_count,
+        "rank": spec.rank,
+        "world_size": spec.process_count,
+        "local_rank": spec.rank,
+        "local_world_size": spec.process_count,
         "master_addr": "127.0.0.1",
         "master_port": 0,
-        "omp_num_threads": place.thread_count,
+        "omp_num_threads": spec.thread_count,
         "gloo_socket_ifname": "lo" if sys.platform == "linux" else "lo0",
     }
     method = {
-        "init_method": f"file://{place.rendezvous_file}",
-        "rank": place.rank,
-        "world_size": place.process_count,
+        "init_method": f"file://{spec.rendezvous_file}",
+        "rank": spec.rank,
+        "world_size": spec.process_count,
         "timeout": _GROUP_TIMEOUT,
     }
     PartialState._reset_state()
     with patch_environment(**values):
-        state = PartialState(cpu=place.device == "cpu", **method)
+        state = PartialState(cpu=spec.device == "cpu", **method)
     try:
         yield
     finally:
@@ -123,30 +128,30 @@ def join_group(place: ProcessSpec) -> Iterator[None]:
 
 
 def broadcast_values(deltas: StepDeltas) -> None:
-    """Give the first process's slots to every process."""
+    """Copy the main process's prefix values to all processes."""
     flat = broadcast(_flatten(deltas, [leaf.detach() for leaf in deltas.leaves]))
     for leaf, values in zip(deltas.leaves, _split_flat(deltas, flat), strict=True):
         leaf.data.copy_(values)
 
 
 def sum_gradients(deltas: StepDeltas) -> None:
-    """Add up the slots' gradients of all processes, in each."""
+    """Sum the gradients of the prefixes over all processes; every process gets the sums."""
     zeros = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in deltas.leaves]
     for leaf, values in zip(deltas.leaves, _split_flat(deltas, reduce(_flatten(deltas, zeros), "sum")), strict=True):
         if leaf.requires_grad:
             leaf.grad = values.to(leaf)
 
 
-def _compute_step(base: Base, work: StepRequest, pipe: Connection) -> None:
+def _compute_step(base: Base, request: StepRequest, pipe: Connection) -> None:
     pipe.send(READY)
-    # Outside `checkpoint_blocks`: the first deltas probe the model, and a checkpointed block cannot be cut.
+    # Outside of `checkpoint_blocks`: the first deltas probe the model, and a checkpointed block cannot be cut.
     deltas = StepDeltas(
-        base, [_make_empty_delta(outline, base.device, train=work.train) for outline in work.prefix_shapes]
+        base, [_make_empty_delta(shapes, base.device, train=request.train) for shapes in request.prefix_shapes]
     )
     broadcast_values(deltas)
-    with checkpoint_blocks(base.model) if work.checkpointing else nullcontext():
+    with checkpoint_blocks(base.model) if request.checkpointing else nullcontext():
         try:
-            sums = run_local_passes(deltas, work.rows, work.tokens, train=work.train)
+            sums = run_local_passes(deltas, request.rows, request.tokens, train=request.train)
             pipe.send(StepResult(sums.nats_U.tolist(), sums.count_U.tolist()))
         except (RuntimeError, MemoryError) as problem:
             if not is_out_of_memory(problem):
@@ -156,15 +161,15 @@ def _compute_step(base: Base, work: StepRequest, pipe: Connection) -> None:
         sum_gradients(deltas)
 
 
-def _make_empty_delta(outline: dict[str, torch.Size] | None, device: torch.device, *, train: bool) -> Delta:
-    if outline is None:
+def _make_empty_delta(shapes: dict[str, torch.Size] | None, device: torch.device, *, train: bool) -> Delta:
+    if shapes is None:
         return Delta()
-    tensors = {name: torch.zeros(size, device=device, requires_grad=train) for name, size in outline.items()}
+    tensors = {name: torch.zeros(size, device=device, requires_grad=train) for name, size in shapes.items()}
     return Delta(prefix=Prefix(tensors))
 
 
 def _flatten(deltas: StepDeltas, tensors: Sequence[Tensor]) -> Tensor:
-    """All values as one tensor of float32 on the base's device."""
+    """Join all values into one float32 tensor on the base's device."""
     device = deltas.base.device
     return torch.cat([torch.zeros(0, device=device), *(one.flatten().to(device, torch.float32) for one in tensors)])
 

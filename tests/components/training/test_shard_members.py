@@ -177,7 +177,7 @@ def test_an_interrupted_shard_saves_all_whose_states_can_be_written(
     with pytest.raises(KeyboardInterrupt):
         ends(base, [job_of(base, "ill", state=ill, **kept), job_of(base, "well", state=well, stop=stop, **kept)])
     assert read_saved_step(well, "k") == 3
-    assert "ill: its training is not saved: wanted to write " in caplog.text
+    assert "ill: training not saved: wanted to write " in caplog.text
 
 
 def test_a_state_that_cannot_be_looked_at_ends_its_run_before_it_begins(

@@ -16,7 +16,7 @@ from components.data.pairs import TokenizedPair
 from components.errors import TrainingError
 from components.model.base.load import Base
 from components.model.delta import Delta
-from components.training import loop
+from components.training import shard
 from components.training.loop import train_alone, train_together
 from components.training.objective import StepDeltas
 from components.training.run import TenantRun, TrainingJob
@@ -162,7 +162,7 @@ def test_tenants_whose_slots_do_not_fit_together_take_turns(
     late: bool,
     kind: str,
 ) -> None:
-    monkeypatch.setattr(loop, "StepDeltas", Narrow)
+    monkeypatch.setattr(shard, "StepDeltas", Narrow)
     for name, value in {"most": most, "late": late, "kind": kind, "refused": 0}.items():
         monkeypatch.setattr(Narrow, name, value)
     results = ends(base, jobs(base, job_of))
@@ -175,7 +175,7 @@ def test_tenants_whose_slots_do_not_fit_together_take_turns(
 def test_a_tenant_whose_slots_do_not_fit_alone_is_in_trouble(
     base: Base, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "StepDeltas", Narrow)
+    monkeypatch.setattr(shard, "StepDeltas", Narrow)
     monkeypatch.setattr(Narrow, "most", 0)
     for result in ends(base, jobs(base, job_of)).values():
         assert isinstance(result, TrainingError)

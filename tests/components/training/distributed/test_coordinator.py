@@ -151,7 +151,7 @@ def test_more_processes_than_gpus_are_refused(base: Base) -> None:
         device = torch.device("cuda")
 
     with (
-        pytest.raises(ConfigError, match=r"engine.processes: 99 for \d+ of them"),
+        pytest.raises(ConfigError, match=r"engine.processes: 99 with \d+ GPUs"),
         open_pass_runner(replace(base, model=OnGpu()), BaseConfig(path="nowhere"), EngineConfig(processes=99)),
     ):
         pass
