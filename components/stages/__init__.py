@@ -1,1 +1,1 @@
-"""What dvc.yaml's stages and Prefect's tasks both call: plan, train, evaluate, gate, register."""
+"""The steps that both dvc.yaml's stages and Prefect's tasks call: plan, train, evaluate, gate, register."""

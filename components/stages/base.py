@@ -1,7 +1,7 @@
-"""Stage `base`: name the frozen model by its content in out/base/base.json.
+"""Stage `base`: write the digests of the frozen model to out/base/base.json.
 
-The other stages read the digests there; the model itself is loaded only where it is used. A folder's digests are taken
-again when its files may have changed; a model of the hub stands as long as its name and revision do.
+The other stages read the digests there and load the model only where they use it. The digests of a local folder are
+computed again if its files may have changed. A model of the hub is identified by its name and revision.
 """
 
 from pathlib import Path
@@ -16,10 +16,10 @@ _HUB_SOURCE = "hub"
 
 
 def read_base_facts(workspace: Workspace) -> dict[str, Any]:
-    """What base.json says of the base that params.yaml names; loads the model only when the file does not stand.
+    """Return base.json for the base in params.yaml. Loads the model only if the file is missing or out of date.
 
     Raises:
-        BaseModelError: no such base, or one that prefixes cannot be attached to.
+        BaseModelError: there is no such base, or prefixes cannot be attached to it.
 
     """
     path = workspace.get_output_folder("base") / BASE_FILE
@@ -44,9 +44,9 @@ def _is_up_to_date(workspace: Workspace, facts: dict[str, Any]) -> bool:
     folder = Path(config.path)
     if not folder.is_dir():
         return (facts.get("source"), facts.get("path")) == (_HUB_SOURCE, config.path)
-    found = workspace.digests.digest_folder(folder, _compute_digests)
-    told = f"{facts.get('digest')} {facts.get('tokenizer_digest')}"
-    return told == found and facts["path"] == workspace.params.base.path
+    recorded = f"{facts.get('digest')} {facts.get('tokenizer_digest')}"
+    current = workspace.digests.digest_folder(folder, _compute_digests)
+    return recorded == current and facts["path"] == workspace.params.base.path
 
 
 def _compute_digests(folder: Path) -> str:

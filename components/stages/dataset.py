@@ -1,6 +1,6 @@
-"""The dataset version that a run works on, and what DVC is told about a run.
+"""The dataset version of a run, and the records that DVC keeps of a run.
 
-Fetches the data when they are missing, takes drops in, records results. Knows DVC only through components.data.
+Fetches missing data, takes drops into a new version, records results. Knows DVC only through components.data.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from components.storage.atomic_files import convert_disk_errors
 
 
 def ensure_data(workspace: Workspace) -> str:
-    """Make sure that data/ is what data.dvc names, from the DVC remote if need be; returns the dataset version.
+    """Check that data/ has the version in data.dvc, fetch it if it is missing, and return that dataset version.
 
     Raises:
         DataError: there is no data.dvc.
-        WorkspaceError: DVC cannot fetch data/, or it was changed without making it a version.
+        WorkspaceError: DVC cannot fetch data/, or data/ was changed without `dvc add`.
 
     """
     recover_swap(workspace.root)
@@ -32,8 +32,8 @@ def ensure_data(workspace: Workspace) -> str:
         log_info(f"data/ is missing: fetching dataset version {version[:12]} from the DVC remote")
         pull(workspace.root)
     elif not is_clean(workspace.root):
-        fix = "`dvc add data` makes a new version of it, `dvc checkout data.dvc` goes back to that one"
-        raise WorkspaceError(f"data/ as data.dvc names it, version {version[:12]}", "data/ has other content", fix)
+        fix = "run `dvc add data` to make a new version of it, or `dvc checkout data.dvc` to restore the old one"
+        raise WorkspaceError(f"data/ of version {version[:12]}, as in data.dvc", "other content in data/", fix)
     return version
 
 
@@ -42,28 +42,28 @@ def ingest_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> 
 
     Raises:
         DataError: a named tenant has no drop.
-        WorkspaceError: DVC or its remote failed; the last version and the drops stand.
+        WorkspaceError: DVC or its remote failed; the last version and the drops are unchanged.
 
     """
     present = set(find_tenants_with_drops(workspace)) if tenants else set()
     missing = [tenant for tenant in tenants or () if tenant not in present]
     if missing:
-        got = f"none of {join_abbreviated(missing)} in {workspace.drops}"
-        raise DataError("a drop", got, "put lines into drops/TENANT/SPLIT.jsonl, or import some")
+        got = f"no drop of {join_abbreviated(missing)} in {workspace.drops}"
+        raise DataError("a drop", got, "write lines to drops/TENANT/SPLIT.jsonl, or import some")
     result = take_drops(workspace.root, workspace.params.data, tenants)
     log_info(summarize_intake(result))
     return result
 
 
 def ingest_waiting_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantOutcome]:
-    """Take whatever drops wait (of the named tenants); returns whose drop was refused, which stops nobody else.
+    """Take all drops (of the named tenants) into a new version, if there are any; return the refused ones as failures.
 
     Raises:
-        WorkspaceError: DVC or its remote failed; the last version and the drops stand.
+        WorkspaceError: DVC or its remote failed; the last version and the drops are unchanged.
 
     """
-    wanted = None if tenants is None else set(tenants)
-    chosen = [tenant for tenant in find_tenants_with_drops(workspace) if wanted is None or tenant in wanted]
+    named = None if tenants is None else set(tenants)
+    chosen = [tenant for tenant in find_tenants_with_drops(workspace) if named is None or tenant in named]
     if not chosen:
         return []
     result = ingest_drops(workspace, None if tenants is None else chosen)
@@ -71,18 +71,18 @@ def ingest_waiting_drops(workspace: Workspace, tenants: Sequence[str] | None = N
 
 
 def to_outcomes(result: IntakeResult) -> list[TenantOutcome]:
-    """What became of every tenant that an intake changed or refused."""
+    """Return the outcome of every tenant whose data an intake changed or whose drop it refused."""
     failed = [TenantOutcome(tenant, "version", "failed", reason) for tenant, reason in result.refused.items()]
     return [TenantOutcome(tenant, "version", "done") for tenant in result.changed] + failed
 
 
 def find_tenants_with_drops(workspace: Workspace) -> list[str]:
-    """Whose drops wait to be taken in: names of folders, not yet checked."""
+    """Return the tenants that have a drop: names of folders, not checked yet."""
     return [folder.name for folder in list_pending(workspace.drops)]
 
 
 def summarize_intake(result: IntakeResult) -> str:
-    """An intake in one line."""
+    """Return one line about an intake."""
     changed = join_abbreviated(result.changed) or "nothing"
     parts = [f"dataset version {result.version[:12]}: {changed} changed"]
     parts += [f"{result.rejects} lines in quarantine"] if result.rejects else []
@@ -91,13 +91,13 @@ def summarize_intake(result: IntakeResult) -> str:
 
 
 def gather_results(workspace: Workspace) -> None:
-    """Gather curves and scores of all tenants and remove what belongs to those that have left."""
+    """Collect the loss curves and scores of all tenants, and remove the results of tenants that have no data."""
     train.gather_results(workspace)
     evaluate.gather_results(workspace)
 
 
 def commit_to_dvc(workspace: Workspace) -> None:
-    """Record what lies in out/ with DVC (`dvc commit`), so that `dvc repro` and `dvc metrics diff` see this run.
+    """Record out/ in DVC (`dvc commit`), so that `dvc repro` and `dvc metrics diff` know this run.
 
     Raises:
         WorkspaceError: DVC refuses.

@@ -1,10 +1,11 @@
-"""Stage `evaluate`: what each tenant's split scores with the new prefix, with the base alone, and with the champion.
+"""Stage `evaluate`: score each tenant's evaluation split with the new prefix, with the base alone, and the champion.
 
-All three are decoded on the same examples in the same way, so that the gate can compare pair by pair. Each has its own
-stamp: the base's score is kept while base, data and decoding stand, the champion's while it is the champion. A prefix
-that has become champion keeps what it was measured against, so that a run with nothing new leaves its verdict alone.
+All three subjects are decoded on the same examples in the same way, so that the gate can compare them example by
+example. Each subject has its own stamp: the base's score is valid until the base, the data or the decoding changes, the
+champion's until another version becomes champion. When the new prefix becomes champion itself, the score of the former
+champion stays, so that a run with nothing new does not change the verdict.
 
-The rows of all tenants are decoded in one pass; a subject is scored and stamped as soon as its own rows are done.
+The rows of all tenants are decoded in one pass. A subject is scored and stamped as soon as its own rows are decoded.
 """
 
 import json
@@ -19,11 +20,11 @@ from components.stages.evaluation_jobs import (
     PREDICTIONS_FILE,
     REPORT_FILE,
     EvaluationJob,
-    ExpectedPrefix,
     TenantEvaluation,
 )
 from components.stages.outcome import TenantOutcome
 from components.stages.plan import plan
+from components.stages.plan_checks import ExpectedPrefix
 from components.stages.progress import StageProgress, report_progress
 from components.stages.stamps import remove_departed, write_csv, write_json
 from components.stages.workspace import Workspace
@@ -40,10 +41,10 @@ _SUMMARY_METRICS = ("bleu", "rougeL")
 
 
 def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantOutcome]:
-    """Evaluate every (or the named) tenant's prefix in one pass; one that fails does not stop the others.
+    """Evaluate the prefix of every (or each named) tenant in one pass. A tenant that fails does not stop the others.
 
     Raises:
-        RegistryError: MLflow cannot say who the champions are.
+        RegistryError: MLflow does not answer when asked for the champions.
         BaseModelError: the base cannot be loaded.
 
     """
@@ -60,12 +61,12 @@ def evaluate_shard(
     champions: "Mapping[str, Version]",
     reasons: Mapping[str, str] = MappingProxyType({}),
 ) -> list[TenantOutcome]:
-    """Score these tenants' prefixes, the base alone, and their champions where they are others on the same base.
+    """Score the prefixes in out/train, the base alone, and those champions that are another prefix on the same base.
 
-    `fingerprints` are those that a plan gives the prefixes. `reasons` names the tenants whose prefix needs training,
-    which fail. What stands is left alone. Outcomes come in the order of `fingerprints`; a failed one says that the
-    tenant has no prefix with this fingerprint, that an artifact is damaged, that the split is missing, empty, broken,
-    too long for the context or changed, or that the champion's files cannot be fetched.
+    Subjects with an up-to-date score are skipped. `fingerprints` (tenant -> fingerprint) and `reasons` (tenant -> why
+    its prefix needs training) come from a plan; tenants with a reason fail. Outcomes have the order of `fingerprints`.
+    A tenant fails if its prefix has another fingerprint, an artifact is damaged, the split is missing, empty, broken,
+    changed or too long for the context, or the champion's files cannot be fetched.
 
     Raises:
         BaseModelError: the base cannot be loaded.
@@ -78,18 +79,19 @@ def evaluate_shard(
     ]
     tenants = [TenantEvaluation(workspace, one, champions.get(one.tenant)) for one in expected]
     jobs = [job for tenant in tenants for job in tenant.jobs]
-    alike: dict[str, list[EvaluationJob]] = {}
+    jobs_by_decoding: dict[str, list[EvaluationJob]] = {}
     for job in jobs:
-        alike.setdefault(json.dumps(job.tenant.params.evaluate.select_decoding(), sort_keys=True), []).append(job)
-    count = _DecodingProgress(jobs)
-    for same in alike.values():
-        _decode(workspace, sorted(same, key=lambda job: job.batch_group), count)
+        decoding = json.dumps(job.tenant.params.evaluate.select_decoding(), sort_keys=True)
+        jobs_by_decoding.setdefault(decoding, []).append(job)
+    progress = _DecodingProgress(jobs)
+    for same_decoding in jobs_by_decoding.values():
+        _decode(workspace, sorted(same_decoding, key=lambda job: job.batch_group), progress)
     workspace.save_digests()
     return [tenant.outcome for tenant in tenants if tenant.outcome is not None]
 
 
 class _DecodingProgress:
-    """How many rows of all are done."""
+    """Counts the decoded rows of all jobs."""
 
     def __init__(self, jobs: Sequence[EvaluationJob]) -> None:
         names = {job.tenant.name for job in jobs}
@@ -101,33 +103,33 @@ class _DecodingProgress:
         report_progress(StageProgress("decoding", self.label, self.done, self.total, note))
 
 
-def _decode(workspace: Workspace, jobs: Sequence[EvaluationJob], count: _DecodingProgress) -> None:
-    """Decode the rows of jobs that ask for the same decoding, and write each job once its rows are there."""
+def _decode(workspace: Workspace, jobs: Sequence[EvaluationJob], progress: _DecodingProgress) -> None:
+    """Decode the rows of jobs with the same decoding; write a job's results once all of its rows are decoded."""
     from components.model.decoding import Decoding, decode
 
     base, rows = workspace.base, workspace.params.engine.decode_rows
     decoding = Decoding.from_config(jobs[0].tenant.params.evaluate)
-    for request, ids in decode(base, _iterate_requests(jobs, decoding, count), decoding, rows):
+    for request, ids in decode(base, _iterate_requests(jobs, decoding, progress), decoding, rows):
         job: EvaluationJob = request.owner
         job.predictions[request.number] = base.text_codec.decode(ids)
-        count.add(1, f"{job.tenant.name}, {job.subject}")
+        progress.add(1, f"{job.tenant.name}, {job.subject}")
         if len(job.predictions) == len(job.examples):
             job.tenant.finish_job(job)
 
 
 def _iterate_requests(
-    jobs: Sequence[EvaluationJob], decoding: "Decoding", count: _DecodingProgress
+    jobs: Sequence[EvaluationJob], decoding: "Decoding", progress: _DecodingProgress
 ) -> "Iterator[DecodeRequest]":
-    """Rows in the order of the jobs, made when they are asked for: weights can be large, and tenants many."""
+    """Yield the rows job by job. They are made lazily, since the prefixes of all tenants may not fit in memory."""
     for job in jobs:
         requests = job.make_requests(decoding)
         yield from requests
         if not requests:
-            count.add(job.example_count)
+            progress.add(job.example_count)
 
 
 def gather_results(workspace: Workspace) -> None:
-    """Remove what belongs to tenants that have left; gather everybody's scores in metrics.json and bleu.csv."""
+    """Remove the results of tenants that have no data; write the scores of all others to metrics.json and bleu.csv."""
     tenants = workspace.list_tenants()
     folder = workspace.get_output_folder("evaluate")
     remove_departed(folder, tenants)

@@ -1,7 +1,7 @@
-"""What has to be decoded for one tenant: its prefix, the base alone, and the champion where it is another prefix.
+"""One tenant's evaluation as jobs: score its prefix, the base alone, and the champion if that is another prefix.
 
-A tenant is looked at first, which decodes nothing; then its jobs are done in any order, and it is closed with the last.
-Trouble that its owner can mend ends this tenant alone. Does not know how rows are decoded or what other tenants need.
+`TenantEvaluation` finds the jobs without decoding anything. The jobs then run in any order, and the last one completes
+the tenant. A PrefixFleetError ends this tenant only. Does not know how rows are decoded, or the other tenants.
 """
 
 import shutil
@@ -19,7 +19,7 @@ from components.evaluation.report import Subject, build_report, read_report, wri
 from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
 from components.stages.outcome import TenantOutcome, attempt
-from components.stages.plan import make_prefix_error, read_planned_manifest
+from components.stages.plan_checks import ExpectedPrefix, make_prefix_error, read_planned_manifest
 from components.stages.progress import log_info, log_warning
 from components.stages.splits import read_evaluation_examples
 from components.stages.stamps import STAMP_FILE, is_up_to_date, read_json, write_json, write_stamp
@@ -36,49 +36,40 @@ _BATCH_GROUPS = {"prefix": 0, "embedding": 0, "in-context": 1, "infix": 2}
 _OWN_WEIGHTS_GROUP = 3
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedPrefix:
-    """The prefix that a plan expects in out/train, on today's base."""
-
-    tenant: str
-    fingerprint: str
-    base_digest: str
-    reason: str = ""
-    """Why the plan finds it in need of training; "" where it does not."""
-
-
 @dataclass(eq=False)
 class EvaluationJob:
-    """One subject whose score does not stand."""
+    """One subject whose score must be computed."""
 
     tenant: "TenantEvaluation"
     subject: Subject
     folder: Path
     prefix_digest: str | None
     artifact: Path | None
-    """None for the base alone."""
+    """The artifact's folder; None for the base alone."""
     method: str
     max_source_tokens: int | None
     inputs: dict[str, Any]
+    """The inputs of the stamp."""
     example_count: int
-    """Of its examples, which are in memory from its requests until it is written."""
     examples: list[Example] = field(default_factory=list)
+    """In memory only from `make_requests` until the results are written."""
     predictions: dict[int, str] = field(default_factory=dict)
+    """Number of the example -> decoded text."""
 
     @property
     def batch_group(self) -> int:
-        """Jobs of one number can share batches, or (the last) need weights of their own."""
+        """Jobs with the same number can share batches, except in the last group, where each has its own weights."""
         return _BATCH_GROUPS.get(self.method, _OWN_WEIGHTS_GROUP)
 
     def make_requests(self, decoding: "Decoding") -> "list[DecodeRequest]":
-        """Its rows, with the job as their owner; none where trouble ends the tenant or the champion is left out."""
-        found: list[DecodeRequest] = []
+        """Return the job's rows, owned by the job; none if the tenant failed or its champion is skipped."""
+        requests: list[DecodeRequest] = []
         if not self.tenant.is_stopped:
-            self.tenant.is_stopped = not self.tenant.attempt(lambda: found.extend(self._build_requests(decoding)))
-        return found
+            self.tenant.is_stopped = not self.tenant.attempt(lambda: requests.extend(self._build_requests(decoding)))
+        return requests
 
     def write_results(self) -> None:
-        """Score what was decoded and stamp it. Raises WorkspaceError where the disk takes no more."""
+        """Score the predictions and write report, predictions and stamp. Raises WorkspaceError if the disk is full."""
         predictions = [self.predictions[number] for number in range(len(self.examples))]
         report = build_report(
             tenant=self.tenant.name,
@@ -95,7 +86,7 @@ class EvaluationJob:
         write_stamp(self.folder, self.inputs, _RESULT_FILES)
 
     def release_examples(self) -> None:
-        """Drop what only `write_results` needs: a fleet's examples do not fit into memory."""
+        """Free the examples and predictions: those of a whole fleet do not fit in memory."""
         self.examples, self.predictions = [], {}
 
     def _build_requests(self, decoding: "Decoding") -> "list[DecodeRequest]":
@@ -115,20 +106,22 @@ class EvaluationJob:
 
 
 class TenantEvaluation:
-    """One tenant's evaluation: which jobs are left, and what became of it."""
+    """One tenant's evaluation: its jobs, and its outcome once they are done."""
 
     def __init__(self, workspace: Workspace, expected: ExpectedPrefix, champion: "Version | None") -> None:
-        """Find the jobs; trouble with the champion leaves those before it to be done."""
+        """Find the jobs. If the champion cannot be fetched, the tenant fails after the jobs found before it."""
         self.workspace, self.expected, self.name, self.champion = workspace, expected, expected.tenant, champion
         self.folder = workspace.get_output_folder("evaluate", self.name)
         self.data_digest = ""
-        """Of the data that the prefix was trained on; "" until its manifest is read."""
+        """Digest of the data that the prefix was trained on; "" until its manifest is read."""
         self.outcome: TenantOutcome | None = None
+        """None until the last job is done or the tenant failed."""
         self.is_stopped = False
-        """Whether a job had trouble, so that the others are not begun."""
+        """Whether a job failed, so that the tenant's next jobs do not start."""
         self.jobs: list[EvaluationJob] = []
         self._open_jobs: set[EvaluationJob] = set()
         self._obsolete_folder: Path | None = None
+        """The folder of a former champion's score, which is removed when the tenant is complete."""
         self.attempt(self._find_jobs)
         self._close_if_done()
 
@@ -139,7 +132,7 @@ class TenantEvaluation:
 
     @cached_property
     def example_count(self) -> int:
-        """How many examples each of its subjects is scored on. Raises DataError, and TrainingError for other data."""
+        """Number of examples per subject. Raises DataError, or TrainingError if the data changed after training."""
         count = len(read_evaluation_examples(self.workspace, self.name, self.params))
         found = compute_tenant_digest(self.workspace.data, self.name, self.workspace.digests.digest_file)
         if found != self.data_digest:
@@ -147,19 +140,19 @@ class TenantEvaluation:
         return count
 
     def attempt(self, work: Callable[[], None]) -> bool:
-        """Do something for this tenant; False where trouble that its owner can mend makes it a failed one."""
+        """Run `work` for this tenant. Return False if a PrefixFleetError made the outcome a failed one."""
 
-        def done() -> TenantOutcome:
+        def run_work() -> TenantOutcome:
             work()
             return TenantOutcome(self.name, "evaluate", "done")
 
-        tried = attempt(self.name, "evaluate", done)
-        if tried.state == "failed":
-            self.outcome = tried
-        return tried.state != "failed"
+        outcome = attempt(self.name, "evaluate", run_work)
+        if outcome.state == "failed":
+            self.outcome = outcome
+        return outcome.state != "failed"
 
     def finish_job(self, job: EvaluationJob) -> None:
-        """Write what a job has decoded; the last one closes the tenant."""
+        """Write the results of a job whose rows are all decoded; the last job completes the tenant."""
         self._open_jobs.remove(job)
         written = self.attempt(job.write_results)
         job.release_examples()
@@ -170,7 +163,7 @@ class TenantEvaluation:
         self._close_if_done()
 
     def skip_champion(self, job: EvaluationJob, problem: BaseModelError | SchemaError) -> None:
-        """Do without the champion, which cannot be compared."""
+        """Drop the job of a champion that cannot be compared."""
         self._discard_champion_report(job.folder, problem)
         job.release_examples()
         self.jobs.remove(job)
@@ -200,9 +193,9 @@ class TenantEvaluation:
             self._discard_champion_report(folder, problem)
 
     def _add_job(self, subject: Subject, folder: Path, digest: str | None, artifact: Path | None) -> bool:
-        """Find a job, unless what lies in `folder` stands."""
+        """Add a job, unless the results in `folder` are up to date. Return whether it was added."""
         method, cut = "prefix", self.params.train.max_source_tokens
-        if artifact is not None:  # sources are cut as the prefix was trained, which is as it serves
+        if artifact is not None:  # cut sources as in training and in serving
             manifest = read_manifest(artifact)
             method, cut = manifest.method, manifest.parse_train_config(artifact).max_source_tokens
         inputs = self._make_stamp_inputs(subject, digest, cut)
@@ -214,11 +207,11 @@ class TenantEvaluation:
         return True
 
     def _is_comparable(self, folder: Path, candidate_sha256: str) -> bool:
-        """Whether `folder` holds another prefix's score on today's examples, decoded as they are today."""
-        against = (read_json(folder / REPORT_FILE) or {}).get("prefix_digest")
+        """Return whether `folder` holds the score of another prefix with the present data, base and decoding."""
+        digest = (read_json(folder / REPORT_FILE) or {}).get("prefix_digest")
         cut = (read_json(folder / STAMP_FILE) or {}).get("inputs", {}).get("max_source_tokens")
-        inputs = self._make_stamp_inputs("champion", against, cut)
-        return against != candidate_sha256 and is_up_to_date(folder, inputs, self.workspace.digests.digest_file)
+        inputs = self._make_stamp_inputs("champion", digest, cut)
+        return digest != candidate_sha256 and is_up_to_date(folder, inputs, self.workspace.digests.digest_file)
 
     def _make_stamp_inputs(self, subject: Subject, digest: str | None, cut: int | None) -> dict[str, Any]:
         return {
@@ -231,14 +224,14 @@ class TenantEvaluation:
         }
 
     def _record_champion_version(self) -> None:
-        assert self.champion is not None  # noqa: S101 - who has none has no score of it
+        assert self.champion is not None  # noqa: S101 - a champion's job exists only if there is a champion
         version = {"version": self.champion.version}
         self.attempt(lambda: write_json(self.folder / "champion" / "version.json", version))
 
     def _discard_champion_report(self, folder: Path, problem: BaseModelError | SchemaError) -> None:
         assert self.champion is not None  # noqa: S101 - as above
-        what = "of another schema" if isinstance(problem, SchemaError) else "on another base"
-        log_warning(f"{self.name}: champion version {self.champion.version} is {what}, not compared: {problem.got}")
+        version, other = self.champion.version, "schema" if isinstance(problem, SchemaError) else "base"
+        log_warning(f"{self.name}: champion version {version} has another {other} and is not compared: {problem.got}")
         shutil.rmtree(folder, ignore_errors=True)
 
     def _close_if_done(self) -> None:
@@ -247,11 +240,11 @@ class TenantEvaluation:
         if self._obsolete_folder is not None:
             shutil.rmtree(self._obsolete_folder)
         if not self.jobs:
-            self.outcome = TenantOutcome(self.name, "evaluate", "stood")
+            self.outcome = TenantOutcome(self.name, "evaluate", "skipped")
             return
         prefix, base = (
             read_report(self.folder / name / REPORT_FILE).find_score("bleu").value for name in (".", "base")
         )
-        detail = f"BLEU {base:.1f} without, {prefix:.1f} with its prefix"
+        detail = f"BLEU {base:.1f} without and {prefix:.1f} with its prefix"
         log_info(f"{self.name}: evaluated: {detail}")
         self.outcome = TenantOutcome(self.name, "evaluate", "done", detail)

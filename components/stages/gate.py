@@ -1,6 +1,6 @@
 """Stage `gate`: a verdict for every evaluated tenant in out/gate/<tenant>/verdict.json.
 
-Reads reports and predictions only, never a model or the registry, so it can be run again with other floors in seconds.
+Reads reports and predictions only. Does not know the model or the registry, so judging again with other floors is fast.
 """
 
 from collections.abc import Sequence
@@ -20,42 +20,41 @@ VERDICTS_FILE = "verdicts.json"
 
 
 def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantOutcome]:
-    """Judge every (or the named) tenant; a rejected prefix is a verdict, not a failure."""
+    """Judge every (or each named) tenant. A rejected prefix is not a failure."""
     outcomes = [try_judge_tenant(workspace, tenant) for tenant in workspace.list_tenants(tenants)]
     gather_results(workspace)
     return outcomes
 
 
 def try_judge_tenant(workspace: Workspace, tenant: str) -> TenantOutcome:
-    """Judge one tenant; trouble that its owner can mend becomes a failed outcome."""
+    """Judge one tenant; a PrefixFleetError becomes a failed outcome."""
     return attempt(tenant, "gate", lambda: judge_tenant(workspace, tenant))
 
 
 def judge_tenant(workspace: Workspace, tenant: str) -> TenantOutcome:
-    """Put one tenant's report to the gate and write its verdict.
+    """Judge one tenant's report and write the verdict, unless the verdict in out/gate is up to date.
 
     Raises:
-        GateError: nothing was evaluated, or the reports cannot be compared.
+        GateError: the tenant was not evaluated, or the reports cannot be compared.
 
     """
     params = workspace.params.for_tenant(tenant)
     evaluated, folder = workspace.get_output_folder("evaluate", tenant), workspace.get_output_folder("gate", tenant)
     if not (evaluated / REPORT_FILE).is_file():
-        raise GateError(
-            f"a report on {tenant}'s prefix", f"none in {evaluated}", "evaluate first (`prefixfleet retrain`)"
-        )
+        fix = "evaluate the prefix first (`prefixfleet retrain`)"
+        raise GateError(f"a report on {tenant}'s prefix", f"none in {evaluated}", fix)
     champion = evaluated / "champion" if (evaluated / "champion" / "version.json").is_file() else None
     version = read_json(champion / "version.json")["version"] if champion else None
-    of = workspace.digests.digest_file
+    digest = workspace.digests.digest_file
     inputs = {
-        "candidate": [of(evaluated / name) for name in (REPORT_FILE, PREDICTIONS_FILE)],
-        "champion": [of(champion / name) for name in (REPORT_FILE, PREDICTIONS_FILE)] if champion else None,
+        "candidate": [digest(evaluated / name) for name in (REPORT_FILE, PREDICTIONS_FILE)],
+        "champion": [digest(champion / name) for name in (REPORT_FILE, PREDICTIONS_FILE)] if champion else None,
         "champion_version": version,
         "gate": params.gate.model_dump(mode="json"),
         "lowercase": params.evaluate.lowercase,
     }
-    if is_up_to_date(folder, inputs, of):
-        return TenantOutcome(tenant, "gate", "stood", read_verdict(folder / VERDICT_FILE).sentence)
+    if is_up_to_date(folder, inputs, digest):
+        return TenantOutcome(tenant, "gate", "skipped", read_verdict(folder / VERDICT_FILE).sentence)
     verdict = judge_candidate(
         _read_scored(evaluated),
         _read_scored(champion) if champion else None,
@@ -71,22 +70,22 @@ def judge_tenant(workspace: Workspace, tenant: str) -> TenantOutcome:
 
 
 def read_last_verdict(workspace: Workspace, tenant: str) -> Verdict | None:
-    """The verdict in out/gate, or None where the gate has not seen the tenant. Raises GateError when it is broken."""
+    """Return the verdict in out/gate; None if the tenant was never judged. Raises GateError if the file is broken."""
     path = workspace.get_output_folder("gate", tenant) / VERDICT_FILE
     return read_verdict(path) if path.is_file() else None
 
 
 def gather_results(workspace: Workspace) -> None:
-    """Remove what belongs to tenants that have left, and gather the verdicts in out/gate/verdicts.json."""
+    """Remove the verdicts of tenants that have no data; write all others to out/gate/verdicts.json."""
     tenants = workspace.list_tenants()
     remove_departed(workspace.get_output_folder("gate"), tenants)
     verdicts = {tenant: read_last_verdict(workspace, tenant) for tenant in tenants}
-    told = {
+    summary = {
         tenant: {"accepted": verdict.accepted, "sentence": verdict.sentence}
         for tenant, verdict in verdicts.items()
         if verdict is not None
     }
-    write_json(workspace.get_output_folder("gate") / VERDICTS_FILE, told)
+    write_json(workspace.get_output_folder("gate") / VERDICTS_FILE, summary)
     workspace.save_digests()
 
 

@@ -1,4 +1,4 @@
-"""What became of a tenant in a stage, so that one tenant's trouble never hides another's success."""
+"""The result of one tenant in one stage, so that the failure of one tenant does not hide the success of another."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,12 +11,14 @@ from components.stages.progress import join_abbreviated, log_warning
 
 @dataclass(frozen=True, slots=True)
 class TenantOutcome:
-    """One tenant in one stage; `detail` is for people."""
+    """One tenant in one stage."""
 
     tenant: str
     stage: str
-    state: Literal["done", "stood", "failed"]
+    state: Literal["done", "skipped", "failed"]
+    """skipped: the results were up to date, so the stage had nothing to do."""
     detail: str = ""
+    """For people: the reason of a failure, or the result in a sentence; "" if there is nothing to add."""
 
 
 _STAGE_PAST_TENSE = {
@@ -29,16 +31,16 @@ _STAGE_PAST_TENSE = {
 
 
 def attempt(tenant: str, stage: str, work: Callable[[], TenantOutcome]) -> TenantOutcome:
-    """Do one tenant's work in a stage; trouble that its owner can mend is told and becomes a failed outcome."""
-    troubles: list[TenantOutcome] = []
-    with catch_failure(tenant, stage, troubles):
+    """Run one tenant's work in a stage. A PrefixFleetError is logged and becomes a failed outcome."""
+    failures: list[TenantOutcome] = []
+    with catch_failure(tenant, stage, failures):
         return work()
-    return troubles[0]
+    return failures[0]
 
 
 @contextmanager
 def catch_failure(tenant: str, stage: str, failures: list[TenantOutcome]) -> Iterator[None]:
-    """A block whose trouble is told, added to `failures`, and holds up no other tenant."""
+    """Log a PrefixFleetError of the block and add it to `failures` instead of raising it."""
     try:
         yield
     except PrefixFleetError as problem:
@@ -47,19 +49,20 @@ def catch_failure(tenant: str, stage: str, failures: list[TenantOutcome]) -> Ite
 
 
 class TenantsFailedError(PrefixFleetError):
-    """Some tenants failed in a stage; the others' results stand."""
+    """Some tenants failed in a stage; the results of the others are kept."""
 
 
 def raise_on_failures(outcomes: Iterable[TenantOutcome]) -> None:
-    """Raise when a tenant failed: the end of a stage or a run that has done all it could.
+    """Raise if a tenant failed. A stage or a run calls this after it has done all it could.
 
     Raises:
-        TenantsFailedError: names the tenants that failed and why; of many the first.
+        TenantsFailedError: names the failed tenants with their reasons; of many only the first.
 
     """
     everyone = list(outcomes)
     failed = [outcome for outcome in everyone if outcome.state == "failed"]
     if failed:
-        told = join_abbreviated([f"{outcome.tenant}: {outcome.detail}" for outcome in failed], "; ")
-        wanted = f"all of {len({outcome.tenant for outcome in everyone})} tenants to come through"
-        raise TenantsFailedError(wanted, f"{len(failed)} failed ({told})", "mend these; the others' results stand")
+        reasons = join_abbreviated([f"{outcome.tenant}: {outcome.detail}" for outcome in failed], "; ")
+        tenant_count = len({outcome.tenant for outcome in everyone})
+        fix = "solve these problems and run again; the results of the other tenants are kept"
+        raise TenantsFailedError(f"success for all {tenant_count} tenants", f"{len(failed)} failed ({reasons})", fix)

@@ -1,8 +1,8 @@
-"""From verdicts to MLflow: what was accepted becomes a version, and a new version champion or challenger, by policy.
+"""Register accepted prefixes in MLflow, and make new versions champion or challenger according to the policy.
 
-The alias in MLflow is the truth. A version that has been champion before is not made champion again just because its
-files still lie in out/: somebody may have moved the alias away from it on purpose. Not a DVC stage, since it changes
-what lies outside the workspace. Does not know how prefixes are trained or judged.
+MLflow's aliases are the source of truth. A version that was champion before is not promoted again because its files are
+still in out/: a person may have moved the alias away from it. This is no stage of DVC, since it changes things outside
+the workspace. Does not know how prefixes are trained or judged.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,7 +17,7 @@ from components.rollout.types import RolloutState
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.gate import VERDICT_FILE, read_last_verdict
 from components.stages.outcome import TenantOutcome, catch_failure
-from components.stages.plan import read_planned_manifest
+from components.stages.plan_checks import read_planned_manifest
 from components.stages.progress import log_info, log_warning
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import (
@@ -36,35 +36,38 @@ _REASON = "it passed the gate"
 
 
 def register(workspace: Workspace, fingerprints: Mapping[str, str]) -> tuple[dict[str, Version], list[TenantOutcome]]:
-    """Make a version of every accepted prefix that is not champion already; returns them and what failed.
+    """Register every accepted prefix that is not the champion already.
 
-    `fingerprints` are those that a plan gives the tenants' prefixes; a tenant with another prefix fails. A prefix that
-    is registered already gets no second version.
+    `fingerprints` (tenant -> fingerprint) come from a plan; a tenant whose prefix has another fingerprint fails. A
+    prefix that is registered already gets no second version.
+
+    Returns:
+        Tenant -> version, and an outcome for every tenant that failed.
 
     Raises:
-        RegistryError: MLflow cannot be reached at all.
+        RegistryError: MLflow does not answer.
 
     """
     champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
     failures: list[TenantOutcome] = []
-    wanted = [
+    registrations = [
         _make_registration(workspace, manifest, verdict)
         for manifest, verdict in _find_judged(workspace, fingerprints, failures)
         if verdict.accepted and _get_sha256(champions.get(manifest.tenant)) != manifest.sha256
     ]
-    results = workspace.registry.register_all(wanted) if wanted else {}
+    results = workspace.registry.register_all(registrations) if registrations else {}
     versions = {tenant: result for tenant, result in results.items() if isinstance(result, Version)}
-    troubles = {tenant: result for tenant, result in results.items() if isinstance(result, PrefixFleetError)}
-    for tenant, problem in troubles.items():
-        log_warning(f"{tenant}: not registered: {problem}")
-        failures.append(TenantOutcome(tenant, "register", "failed", str(problem)))
+    for tenant, problem in results.items():
+        if isinstance(problem, PrefixFleetError):
+            log_warning(f"{tenant}: not registered: {problem}")
+            failures.append(TenantOutcome(tenant, "register", "failed", str(problem)))
     return versions, failures
 
 
 def record_rejected(workspace: Workspace, fingerprints: Mapping[str, str]) -> None:
-    """Write a run without a version into MLflow for each of these tenants whose prefix was rejected.
+    """Write a run to MLflow, without a version, for every rejected prefix.
 
-    `fingerprints` as for `register`; a tenant with another prefix is left out.
+    `fingerprints` are as in `register`; a tenant whose prefix has another fingerprint is left out.
     """
     for manifest, verdict in _find_judged(workspace, fingerprints, []):
         if not verdict.accepted:
@@ -74,52 +77,56 @@ def record_rejected(workspace: Workspace, fingerprints: Mapping[str, str]) -> No
 def roll_out(
     workspace: Workspace, versions: dict[str, Version], outdated: Collection[str]
 ) -> tuple[dict[str, str], list[TenantOutcome]]:
-    """Bring new versions to their tenants by policy: champions at once, or challengers on trial.
+    """Make new versions champion, or start their trials as challengers, according to the policy.
 
-    A tenant without a champion has nothing to lose: its first version is champion at once, unless the policy is manual.
-    A version that was champion before, or was taken back, is left alone, also when its files had to be made again,
-    unless its tenant was `outdated`: trained in this run because data, parameters or base changed (perhaps back to what
-    they were). Returns tenant -> version for those that became champion, and those that failed.
+    A tenant without a champion gets its first version as champion, unless the policy is manual. A version that was
+    champion or was rolled back before gets no alias, even if its files were made again, unless its tenant is in
+    `outdated`: trained in this run because data, parameters or base changed (perhaps back to earlier ones).
+
+    Returns:
+        Tenant -> version for every promotion, and an outcome for every tenant that failed.
     """
     promoted: dict[str, str] = {}
-    troubles: list[TenantOutcome] = []
+    failures: list[TenantOutcome] = []
     for tenant, version in versions.items():
-        with catch_failure(tenant, "roll out", troubles), lock_tenant(workspace, tenant) as now:
-            policy, before = read_rollout_config(workspace, tenant).policy, now.state
-            if before.champion == version.version:  # made so by an attempt that failed later
+        with catch_failure(tenant, "roll out", failures), lock_tenant(workspace, tenant) as lease:
+            policy, before = read_rollout_config(workspace, tenant).policy, lease.state
+            if before.champion == version.version:  # promoted by an earlier attempt, which failed afterwards
                 promoted[tenant] = version.version
             elif reason := _explain_no_alias(version, before, tenant in outdated):
                 log_info(f"{tenant}: version {version.version} {reason}")
             elif policy == "immediate" or (not before.champion and policy != "manual"):
-                promoted[tenant] = make_champion(now, version.version, "retrain", _REASON).champion
+                promoted[tenant] = make_champion(lease, version.version, "retrain", _REASON).champion
             elif before.challenger != version.version:
-                start_trial(now, version.version, "retrain", _REASON)
-    return promoted, troubles
+                start_trial(lease, version.version, "retrain", _REASON)
+    return promoted, failures
 
 
-def _explain_no_alias(version: Version, standing: RolloutState, outdated: bool) -> str:
-    """Why a version stays without an alias; "" where it does not."""
-    if standing.pinned:
-        return f"waits while version {standing.champion} is pinned; `prefixfleet pin {version.tenant} --off` lets it go"
+def _explain_no_alias(version: Version, state: RolloutState, outdated: bool) -> str:
+    """Return why a version gets no alias; "" if it may get one."""
+    if state.pinned:
+        fix = f"run `prefixfleet pin {version.tenant} --off` to unpin it"
+        return f"gets no alias while version {state.champion} is pinned; {fix}"
+    fix = f"run `prefixfleet promote {version.tenant} --version {version.version}` to promote it"
     if not outdated and PROMOTED_TAG in version.tags:
-        return "was champion before and is left alone; `prefixfleet promote`s it"
+        return f"was champion before and is not promoted again; {fix}"
     if not outdated and TAKEN_BACK_TAG in version.tags:
-        return "was taken back before and is left alone; `prefixfleet promote`s it"
+        return f"was rolled back before and is not promoted; {fix}"
     return ""
 
 
 def _find_judged(
     workspace: Workspace, fingerprints: Mapping[str, str], failures: list[TenantOutcome]
 ) -> list[tuple[Manifest, Verdict]]:
-    """Each tenant's manifest and verdict where both are on the prefix with this fingerprint."""
-    found = []
+    """Return manifest and verdict of every tenant whose verdict is about the prefix with its planned fingerprint."""
+    judged = []
     for tenant, fingerprint in sorted(fingerprints.items()):
         with catch_failure(tenant, "register", failures):
             manifest = read_planned_manifest(workspace, tenant, fingerprint)
             verdict = read_last_verdict(workspace, tenant)
             if verdict is not None and verdict.prefix_digest == manifest.sha256:
-                found.append((manifest, verdict))
-    return found
+                judged.append((manifest, verdict))
+    return judged
 
 
 def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdict) -> Registration:

@@ -1,4 +1,4 @@
-"""A tenant's three splits, read and checked for a run. Knows the data folder's files; does not know tokens."""
+"""Read a tenant's three splits from the data folder, checked against the schema. Does not know tokens."""
 
 from pathlib import Path
 
@@ -8,25 +8,25 @@ from components.stages.workspace import Workspace
 
 
 def read_splits(workspace: Workspace, tenant: str) -> dict[str, list[Example]]:
-    """Every split of a tenant; a run needs all three.
+    """Return all three splits of a tenant by name.
 
     Raises:
-        DataError: a split is missing, empty, or holds a line that breaks the schema (named with file and line).
+        DataError: a split is missing or empty, or a line (named with its file and number) breaks the schema.
 
     """
     return {split: read_tenant_split(workspace, tenant, split) for split in SPLITS}
 
 
 def get_split_path(workspace: Workspace, tenant: str, split: str) -> Path:
-    """Where a split lies."""
+    """Return the path of a split's file."""
     return workspace.data / tenant / f"{split}.jsonl"
 
 
 def read_tenant_split(workspace: Workspace, tenant: str, split: str) -> list[Example]:
-    """One split of a tenant. Raises DataError as `read_splits` does."""
+    """Return one split of a tenant. Raises DataError like `read_splits`."""
     return read_split(get_split_path(workspace, tenant, split), workspace.params.data)
 
 
 def read_evaluation_examples(workspace: Workspace, tenant: str, params: Params) -> list[Example]:
-    """The examples that evaluation decodes: the configured split, or its first `max_examples`."""
+    """Return the examples to evaluate on: the first `max_examples` of the configured split."""
     return read_tenant_split(workspace, tenant, params.evaluate.split)[: params.evaluate.max_examples]

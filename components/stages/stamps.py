@@ -1,7 +1,7 @@
-"""Small files by which a stage knows what it has done: JSON, written whole or not at all, and stamps.
+"""Small files in which a stage records its results: JSON and CSV, written atomically, and stamps.
 
-A stamp lies beside a tenant's results. It holds what they were made from and the digests of the files, so that
-`is_up_to_date` can say, without any clock, that they need not be made again. Knows nothing of what the inputs mean.
+A stamp lies beside a tenant's results. It holds the inputs of the results and the digests of the result files, so that
+`is_up_to_date` decides without clocks whether the results must be made again. Does not know what the inputs mean.
 """
 
 import csv
@@ -19,7 +19,11 @@ STAMP_FILE = "stamp.json"
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write `values`, readable and in a fixed order; leaves an equal file as it is. Raises WorkspaceError."""
+    """Write `values` as indented JSON with sorted keys. A file with equal content is not touched.
+
+    Raises:
+        WorkspaceError: the file cannot be written.
+    """
     content = (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
     if not path.is_file() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +31,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The values of a file that a stage wrote, or None where it is missing or broken."""
+    """Return the values in a JSON file; None if it is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
@@ -35,7 +39,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table whole. Raises WorkspaceError."""
+    """Write a table. Raises WorkspaceError."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +47,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a table that a stage wrote; none where it is missing."""
+    """Return the rows of a table; no rows if the file is missing."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as stream:
@@ -51,7 +55,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def write_stamp(folder: Path, inputs: Mapping[str, Any], files: Iterable[str]) -> None:
-    """Say that `files` of `folder` were made from `inputs` (JSON values). Write it last."""
+    """Record that `files` in `folder` were made from `inputs` (JSON values). Call this after writing the files."""
     digests = {name: compute_file_digest(folder / name) for name in files}
     write_json(folder / STAMP_FILE, {"inputs": dict(inputs), "files": digests})
 
@@ -59,7 +63,7 @@ def write_stamp(folder: Path, inputs: Mapping[str, Any], files: Iterable[str]) -
 def is_up_to_date(
     folder: Path, inputs: Mapping[str, Any], hash_file: Callable[[Path], str | None] = compute_file_digest
 ) -> bool:
-    """Whether the folder holds, unchanged, what was made from the same inputs; `hash_file` gives a file's digest."""
+    """Return whether the stamp has the same inputs and the files are unchanged; `hash_file` digests a file."""
     stamp = read_json(folder / STAMP_FILE)
     if not isinstance(stamp, dict) or stamp.get("inputs") != json.loads(json.dumps(dict(inputs))):
         return False
@@ -67,9 +71,9 @@ def is_up_to_date(
 
 
 def remove_departed(folder: Path, tenants: Iterable[str]) -> list[str]:
-    """Remove the folders of tenants that have left; returns their names."""
-    staying = set(tenants)
-    gone = sorted(path.name for path in folder.glob("*/") if path.name not in staying)
-    for name in gone:
+    """Remove the subfolders of all tenants that are not in `tenants`; return their names."""
+    present = set(tenants)
+    departed = sorted(path.name for path in folder.glob("*/") if path.name not in present)
+    for name in departed:
         shutil.rmtree(folder / name)
-    return gone
+    return departed

@@ -1,7 +1,7 @@
-"""Stage `train`: a prefix for every tenant whose fingerprint changed, in out/train/<tenant>.
+"""Stage `train`: train a prefix in out/train/<tenant> for every tenant whose fingerprint changed.
 
-A tenant's folder holds the artifact (prefix.safetensors, manifest.json), its loss curve, what the run measured, and the
-train state from which an interrupted run resumes. Does not know metrics, gates or the registry's server.
+A tenant's folder holds the artifact (prefix.safetensors, manifest.json), the loss curve, figures of the run, and the
+state from which an interrupted run resumes. Does not know metrics, gates or the registry's server.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,8 @@ from components.registry.artifact import save_artifact
 from components.registry.manifest import TENSORS_FILE
 from components.stages.base import read_base_facts
 from components.stages.outcome import TenantOutcome, attempt, catch_failure
-from components.stages.plan import PlanItem, SharedItems, confirm_item, plan
+from components.stages.plan import PlanItem, SharedItems, plan
+from components.stages.plan_checks import confirm_item
 from components.stages.progress import StageProgress, log_info, report_progress
 from components.stages.splits import get_split_path, read_splits
 from components.stages.stamps import read_csv, remove_departed, write_csv, write_json
@@ -33,10 +34,10 @@ _MEASURED_FIELDS = ("steps", "best_step", "train_loss", "validation_loss", "seco
 
 
 def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantOutcome]:
-    """Train what the plan asks for, as one shard; one tenant that fails does not stop the others."""
+    """Plan, then train the tenants that need it as one shard. A tenant that fails does not stop the others."""
     todo = plan(workspace, tenants)
     log_info(todo.sentence)
-    outcomes = [TenantOutcome(item.tenant, "train", "stood") for item in todo.skipped]
+    outcomes = [TenantOutcome(item.tenant, "train", "skipped") for item in todo.skipped]
     outcomes += train_shard(workspace, todo.items)
     gather_results(workspace)
     return outcomes
@@ -45,12 +46,15 @@ def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Tena
 def train_planned(
     workspace: Workspace, fingerprints: Mapping[str, str], reasons: Mapping[str, str]
 ) -> list[TenantOutcome]:
-    """Train the tenants that a plan, perhaps of another machine, has a reason for; the others' prefixes stand.
+    """Train the tenants in `reasons` as one shard; the other tenants in `fingerprints` are up to date and skipped.
 
-    `fingerprints` and `reasons` are the plan's. A tenant whose data, parameters and base have another fingerprint here
-    fails. Raises what `train_shard` raises.
+    `fingerprints` (tenant -> fingerprint) and `reasons` (tenant -> why it needs training) come from a plan, perhaps on
+    another machine. A tenant fails if its data, parameters and base have another fingerprint in this workspace.
+
+    Raises:
+        ConfigError, TrainingError: as `train_shard`.
     """
-    outcomes = [TenantOutcome(tenant, "train", "stood") for tenant in fingerprints if tenant not in reasons]
+    outcomes = [TenantOutcome(tenant, "train", "skipped") for tenant in fingerprints if tenant not in reasons]
     if not reasons:
         return outcomes
     base_digest, shared = read_base_facts(workspace)["digest"], SharedItems()
@@ -63,25 +67,28 @@ def train_planned(
 
 
 def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[TenantOutcome]:
-    """Train these tenants together, those that stand on others' prefixes after the others; outcomes in their order.
+    """Train these tenants together; those whose prefix builds on another tenant's prefix come last.
 
-    A tenant's artifact is saved as soon as its run ends. Trouble that its owner can mend becomes a failed outcome.
+    A tenant's artifact is saved as soon as its run ends. A tenant's PrefixFleetError becomes a failed outcome.
+
+    Returns:
+        One outcome per item, in the order of the items.
 
     Raises:
-        ConfigError: `engine.processes` wants more GPUs than there are.
-        TrainingError: one of these processes has ended; what was in training is saved.
+        ConfigError: `engine.processes` is larger than the number of GPUs.
+        TrainingError: a worker process ended; all running trainings are saved.
     """
     from components.training.distributed import open_pass_runner
 
     if not items:
         return []
     outcomes: dict[str, TenantOutcome] = {}
-    with open_pass_runner(workspace.base, workspace.base_config, workspace.params.engine) as peers:
+    with open_pass_runner(workspace.base, workspace.base_config, workspace.params.engine) as pass_runner:
         for shared in (False, True):
             wave = [item for item in items if (item.train.shared is not None) == shared]
-            # Only runs of one kind share passes.
+            # Only runs of the same kind share passes, so keep them together.
             wave.sort(key=lambda item: (item.train.method, item.train.gradient_checkpointing))
-            outcomes |= _train_wave(workspace, wave, peers)
+            outcomes |= _train_wave(workspace, wave, pass_runner)
     return [outcomes[item.tenant] for item in items]
 
 
@@ -89,35 +96,35 @@ def _train_wave(workspace: Workspace, items: Sequence[PlanItem], pass_runner: "P
     from components.training.loop import train_together
 
     outcomes: dict[str, TenantOutcome] = {}
-    works: dict[str, _TenantTraining] = {}
+    trainings: dict[str, _TenantTraining] = {}
 
     def jobs() -> "Iterator[TrainingJob]":
         for item in items:
 
             def begin(item: PlanItem = item) -> TenantOutcome:
-                works[item.tenant] = _TenantTraining(workspace, item)
+                trainings[item.tenant] = _TenantTraining(workspace, item)
                 return TenantOutcome(item.tenant, "train", "done")
 
             outcomes[item.tenant] = attempt(item.tenant, "train", begin)
-            if item.tenant in works:
-                yield works[item.tenant].job
+            if item.tenant in trainings:
+                yield trainings[item.tenant].job
 
     for ended in train_together(workspace.base, jobs(), workspace.params.engine, pass_runner):
-        work = works.pop(ended.job.tenant)
-        outcomes[ended.job.tenant] = attempt(ended.job.tenant, "train", lambda: work.finish(ended.result))  # noqa: B023
+        training = trainings.pop(ended.job.tenant)
+        outcomes[ended.job.tenant] = attempt(ended.job.tenant, "train", lambda: training.finish(ended.result))  # noqa: B023
     return outcomes
 
 
 class _TenantTraining:
-    """One tenant's training: what goes in, and what is kept; the old artifact stands until the new one is whole."""
+    """One tenant's training: its job, and how its result is saved. The old artifact stays until a new one is saved."""
 
     def __init__(self, workspace: Workspace, item: PlanItem) -> None:
-        """Read the data and begin, or go on from the state in the tenant's folder.
+        """Read the data and make the job, which starts or resumes from the state in the tenant's folder.
 
         Raises:
             DataError: a split is missing, empty or broken, or an example exceeds the base's context.
-            BaseModelError: the base cannot take the method.
-            ConfigError: the slots fill the context, or the shared prefix is of another kind.
+            BaseModelError: the base does not support the method.
+            ConfigError: the prefix fills the context, or the shared prefix is of another kind.
             TrainingError: the shared prefix is not trained yet.
         """
         from components.training.checkpoint import read_saved_step
@@ -131,8 +138,8 @@ class _TenantTraining:
         key = make_run_key(item.fingerprint, tokenizer, self.shared.sha256 if self.shared else None)
         step = read_saved_step(state, key)
         start = None if step else find_champion_start(workspace, item, self.shared)
-        begins = f"resumes at step {step}" if step else f"starts from {start.description}" if start else "starts clean"
-        log_info(f"{item.tenant}: training ({item.reason}), {begins}")
+        begin = f"resumes at step {step}" if step else f"starts from {start.description}" if start else "starts clean"
+        log_info(f"{item.tenant}: training ({item.reason}), {begin}")
         self.job: TrainingJob = prepare_job(
             workspace.base,
             item.train,
@@ -151,7 +158,7 @@ class _TenantTraining:
         )
 
     def finish(self, result: "TrainResult | PrefixFleetError") -> TenantOutcome:
-        """Save what was trained; raises what ended the run, or what keeps it from being saved."""
+        """Save the artifact, the loss curve and the figures. Raises the run's error, or WorkspaceError."""
         if isinstance(result, PrefixFleetError):
             raise result
         workspace, item, base = self.workspace, self.item, self.workspace.base
@@ -184,14 +191,14 @@ class _TenantTraining:
 
 
 def find_resumable(workspace: Workspace) -> dict[str, int]:
-    """The tenants whose training was interrupted and will be resumed, with the step that they reached."""
+    """Return tenant -> saved step for every tenant whose interrupted training the next run resumes."""
     from components.training.checkpoint import read_saved_step
 
     todo = plan(workspace)
 
     def step(item: PlanItem) -> int:
-        under = item.train.shared
-        shared = compute_file_digest(workspace.get_output_folder("train", under) / TENSORS_FILE) if under else None
+        name = item.train.shared
+        shared = compute_file_digest(workspace.get_output_folder("train", name) / TENSORS_FILE) if name else None
         key = make_run_key(item.fingerprint, todo.base["tokenizer_digest"], shared)
         return read_saved_step(workspace.get_output_folder("train", item.tenant) / STATE_FOLDER, key)
 
@@ -200,10 +207,10 @@ def find_resumable(workspace: Workspace) -> dict[str, int]:
 
 
 def gather_results(workspace: Workspace) -> None:
-    """Remove what belongs to tenants that have left, and gather everybody's loss curves in out/train/loss.csv."""
+    """Remove the files of tenants that have no data; write all loss curves to out/train/loss.csv."""
     tenants = workspace.list_tenants()
     for name in remove_departed(workspace.get_output_folder("train"), tenants):
-        log_info(f"{name}: has no data any more, its files in out/train are removed")
+        log_info(f"{name}: has no data any more; its files in out/train were removed")
     remove_departed(workspace.tokens, tenants)
     rows = [
         [tenant, *(row[column] for column in _LOSS_COLUMNS)]

@@ -1,7 +1,7 @@
-"""The workspace: a git and DVC checkout in which a run reads data and leaves its files.
+"""The workspace: a git and DVC checkout in which a run reads data and writes its files.
 
-Names every path once, reads params.yaml, opens the base and the registry when somebody asks, and lets one run in at a
-time. Does not know what the stages do with any of it.
+Defines every path once, reads params.yaml, opens the base, the registry and the database on first use, and holds the
+lock that allows one run at a time. Does not know what the stages do.
 """
 
 import difflib
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 
 class Workspace:
-    """The top folder of a checkout and what a stage needs from it; what is costly is opened once, on demand."""
+    """The root folder of a checkout, and what stages need from it; the base and the services open on first use."""
 
     def __init__(self, root: Path, *, full_check: bool = False) -> None:
-        """Open nothing yet. With `full_check` every file is read again, however unchanged it looks."""
+        """Open nothing yet. `full_check`: read every file again instead of trusting remembered digests."""
         self.root = root.resolve()
         self._full_check = full_check
 
     @cached_property
     def params(self) -> Params:
-        """params.yaml and the override files, read once when this run first asks for them. Raises ConfigError."""
+        """The content of params.yaml and the override files at the first access. Raises ConfigError."""
         return load_workspace_params(self.root)
 
     def get_override_file(self, tenant: str) -> Path:
@@ -46,7 +46,7 @@ class Workspace:
 
     @cached_property
     def base_config(self) -> BaseConfig:
-        """The base section, with a folder's path made absolute: one of that name elsewhere is never taken for it."""
+        """The base section. The path of a local folder is absolute, so that no other folder can be mistaken for it."""
         config = self.params.base
         folder = self.root / config.path
         local = folder.is_dir() or Path(config.path).is_dir()
@@ -54,40 +54,40 @@ class Workspace:
 
     @cached_property
     def base(self) -> "Base":
-        """The loaded, frozen base. Raises BaseModelError."""
+        """The frozen base, loaded. Raises BaseModelError."""
         from components.model.base.load import load_base
 
         return load_base(self.base_config)
 
     @cached_property
     def registry(self) -> "Registry":
-        """The registry that params.yaml or MLFLOW_TRACKING_URI names. Raises RegistryError when it does not answer."""
+        """The registry in params.yaml or MLFLOW_TRACKING_URI. Raises RegistryError if MLflow does not answer."""
         from components.registry.registry import Registry
 
         return Registry(self.params.registry, self.root)
 
     @cached_property
     def database(self) -> "Database":
-        """The rollout's ledger, standings and observations. Raises WorkspaceError when it does not answer."""
+        """The rollout's ledger, states and observations. Raises WorkspaceError if the database does not answer."""
         from components.rollout.store.database import open_database
 
         return open_database(self.params, self.root)
 
     @cached_property
     def digests(self) -> DigestCache:
-        """The sha256 of files of this workspace, remembered from one run to the next in var/digests."""
+        """The sha256 of files in this workspace, kept between runs in var/digests."""
         return DigestCache(self.root / "var" / "digests", self.root, full_check=self._full_check)
 
     def save_digests(self) -> None:
-        """Keep today's digests for the next run; a disk that takes none costs it reading, and is told."""
+        """Save the digests for the next run. If the disk refuses, log a warning: the next run reads the files again."""
         try:
             self.digests.save()
         except WorkspaceError as problem:
-            log_warning(f"digests are not remembered: {problem}")
+            log_warning(f"digests of files not saved, the next run reads the files again: {problem}")
 
     @property
     def data(self) -> Path:
-        """data/<tenant>/<split>.jsonl, tracked as a whole by data.dvc."""
+        """The folder data, with files <tenant>/<split>.jsonl; data.dvc tracks it as a whole."""
         return self.root / "data"
 
     @property
@@ -97,39 +97,39 @@ class Workspace:
 
     @property
     def drops(self) -> Path:
-        """Deliveries that wait to be checked: drops/<tenant>/<split>.jsonl."""
+        """The folder of deliveries that are not checked yet, with files <tenant>/<split>.jsonl."""
         return self.root / self.params.data.drops
 
     def get_output_folder(self, stage: str, tenant: str | None = None) -> Path:
-        """out/<stage>, or a tenant's folder in it."""
+        """Return out/<stage>, or out/<stage>/<tenant>."""
         folder = self.root / "out" / stage
         return folder if tenant is None else folder / tenant
 
     def get_champion_folder(self, champion: "Version") -> Path:
-        """Where a champion's files are kept once fetched; named by content, so never out of date."""
+        """Return the folder for a champion's fetched files. Its name is their digest, so it is never out of date."""
         return self.root / "var" / "champions" / (champion.sha256 or f"{champion.tenant}-{champion.version}")
 
     @property
     def tokens(self) -> Path:
-        """Where the tenants' splits are kept as token ids: tokens/<tenant>/<split>.safetensors; only for speed."""
+        """The folder of the splits as token ids, <tenant>/<split>.safetensors. A cache: removing it costs only time."""
         return self.root / "var" / "tokens"
 
     @property
     def pictures(self) -> Path:
-        """Where pictures of loss curves and scores are drawn."""
+        """The folder of the charts of losses and scores."""
         return self.root / "out" / "pictures"
 
     def list_tenants(self, only: Sequence[str] | None = None) -> list[str]:
-        """The tenants that have data, or the named ones of them, sorted.
+        """Return the tenants that have data, sorted; with `only`, the named ones of them.
 
         Raises:
-            DataError: nobody has data, or a named tenant has none.
+            DataError: no tenant has data, or a named tenant has none.
 
         """
         known = list_tenants(self.data) if self.data.is_dir() else []
         if not known:
-            fix = "take drops in (`prefixfleet data import --help`), or fetch a version (`dvc pull`)"
-            raise DataError("at least one tenant's data", f"none in {self.data}", fix)
+            fix = "import data (`prefixfleet data import --help`), or fetch a dataset version (`dvc pull`)"
+            raise DataError("data of at least one tenant", f"none in {self.data}", fix)
         present = set(known)
         for tenant in only or ():
             if tenant not in present:
@@ -142,11 +142,11 @@ class Workspace:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Let one run in at a time. The system frees the lock when its holder dies, however it dies.
+        """Hold the workspace's lock, which one run at a time can hold. The system frees it when the process ends.
 
         Raises:
-            WorkspaceError: another run holds it, whose process is named; or the disk is full.
+            WorkspaceError: another run holds the lock (the error names its process), or the disk is full.
 
         """
-        with hold_file_lock(self.root / "var" / "lock", self.root, "wait until it ends, or stop it"):
+        with hold_file_lock(self.root / "var" / "lock", self.root, "wait until that run ends, or stop it"):
             yield

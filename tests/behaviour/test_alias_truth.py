@@ -77,7 +77,7 @@ def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, ru
 
     told = run_in(root, COMMAND, "retrain")
     assert "0 trained, 0 promoted of 1 tenants" in told.stdout
-    assert "version 2 was champion before and is left alone" in told.stderr
+    assert "version 2 was champion before and is not promoted again" in told.stderr
     assert champion(root) == "1"
     assert verdict(root)["champion_digest"] == digests["1"]
 

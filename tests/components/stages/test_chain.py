@@ -49,13 +49,13 @@ def test_the_whole_chain_then_nothing_then_one_tenant(make_root, write_tenant):
     first = shas(root)
 
     outcomes, promoted = chain(root)
-    assert {one.state for one in outcomes} == {"stood"}
+    assert {one.state for one in outcomes} == {"skipped"}
     assert promoted == {}
 
     write_tenant(root / "data", "birch", start=5)
-    assert plan(Workspace(root)).sentence == "1 to train, 1 stand: birch (data changed)"
+    assert plan(Workspace(root)).sentence == "1 to train, 1 up to date: birch (data changed)"
     outcomes, promoted = chain(root)
-    assert states(outcomes, "train") == {"alder": "stood", "birch": "done"}
+    assert states(outcomes, "train") == {"alder": "skipped", "birch": "done"}
     assert promoted == {"birch": "2"}
     assert shas(root)["alder"] == first["alder"]
     assert shas(root)["birch"] != first["birch"]
@@ -75,7 +75,7 @@ def test_the_whole_chain_then_nothing_then_one_tenant(make_root, write_tenant):
 
     # Now champion itself, it keeps what it was measured against, and a run with nothing new leaves the verdict alone.
     outcomes, promoted = chain(root)
-    assert {one.state for one in outcomes} == {"stood"}
+    assert {one.state for one in outcomes} == {"skipped"}
     assert read_json(root / "out/gate/birch/verdict.json") == verdict
 
 
@@ -120,7 +120,7 @@ def test_a_champion_moved_by_hand_stays_where_it_was_moved_to(make_root, set_par
     assert chain(root)[1] == {"alder": "2"}
     assert manual.roll_back(Workspace(root), "alder") == ("2", "1")
     outcomes, promoted = chain(root)
-    assert states(outcomes, "gate") == {"alder": "stood"}  # against version 1, as when version 2 was new
+    assert states(outcomes, "gate") == {"alder": "skipped"}  # against version 1, as when version 2 was new
     assert promoted == {}
     assert Workspace(root).registry.find_champion("alder").version == "1"
     with pytest.raises(RegistryError, match="before version 1"):
@@ -143,7 +143,7 @@ def test_what_is_damaged_is_made_again_and_what_has_left_is_removed(make_root):
     shutil.rmtree(root / "data/cedar")
     outcomes, promoted = chain(root)
     assert states(outcomes, "train") == {"alder": "done", "birch": "done"}
-    assert states(outcomes, "evaluate") == {"alder": "stood", "birch": "done"}
+    assert states(outcomes, "evaluate") == {"alder": "skipped", "birch": "done"}
     assert promoted == {}
     for stage in ("train", "evaluate", "gate"):
         assert sorted(path.name for path in (root / "out" / stage).glob("*/")) == ["alder", "birch"]

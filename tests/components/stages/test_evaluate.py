@@ -94,7 +94,7 @@ def test_a_tenant_gets_what_it_gets_alone(trained, decoding, set_params, tmp_pat
     assert set(together["alder"]) == files | {f"base/{name}" for name in files}
     assert set(together["birch"]) == set(together["alder"]) | {f"champion/{name}" for name in (*files, "version.json")}
     assert len({one["predictions.jsonl"] for one in together.values()}) == len(TRAIN), "or nothing is told apart"
-    assert {one.state for one in run(root, champions=champions).values()} == {"stood"}
+    assert {one.state for one in run(root, champions=champions).values()} == {"skipped"}
 
     shutil.rmtree(root / "out/evaluate")
     params = (root / "params.yaml").read_text()
@@ -128,7 +128,7 @@ def test_trouble_of_one_tenant_is_its_own(trained, write_lines, examples_of, cap
     told = [record.getMessage() for record in caplog.records if "not evaluated" in record.getMessage()]
     assert sorted(text.partition(":")[0] for text in told) == ["alder", "birch", "cedar", "elder"], "once each"
     assert written(root, "alder") == alone, "what was decoded before the trouble is kept"
-    assert run(root, ["alder"])["alder"].state == "stood"
+    assert run(root, ["alder"])["alder"].state == "skipped"
 
 
 def test_a_prefix_data_or_a_base_that_was_not_planned_is_refused_by_name(trained, write_tenant):
@@ -140,7 +140,7 @@ def test_a_prefix_data_or_a_base_that_was_not_planned_is_refused_by_name(trained
         return {one.tenant: one.detail for one in outcomes if one.state == "failed"}
 
     swapped = refusals({"alder": planned["birch"], "birch": planned["birch"]})
-    wanted = "wanted alder's prefix for today's data, parameters and base; got "
+    wanted = "wanted alder's prefix for its present data, parameters and base; got "
     assert list(swapped) == ["alder"]
     assert swapped["alder"].startswith(f"{wanted}fingerprint {planned['alder'][:12]}, not {planned['birch'][:12]} as")
     write_tenant(root / "data", "alder", start=5)
@@ -164,7 +164,7 @@ def test_a_champion_that_cannot_be_compared_is_left_out(trained, tmp_path, caplo
     with caplog.at_level("WARNING", logger="prefixfleet"):
         outcomes = run(root, champions={"birch": champion})
     assert {one.state for one in outcomes.values()} == {"done"}
-    assert "birch: champion version 7 is on another base, not compared" in caplog.text
+    assert "birch: champion version 7 has another base and is not compared" in caplog.text
     assert not (root / "out/evaluate/birch/champion").exists()
     assert written(root, "alder") != before
 
@@ -187,7 +187,7 @@ def test_a_killed_run_goes_on_where_stamps_are_missing(trained, monkeypatch, cap
     assert written(root, "alder") == whole["alder"]
     with caplog.at_level(logging.DEBUG, logger="prefixfleet"):
         outcomes = run(root)
-    assert outcomes["alder"].state == "stood"
+    assert outcomes["alder"].state == "skipped"
     assert outcomes["elder"].state == "done"
     steps = [record.progress for record in caplog.records if hasattr(record, "progress")]
     assert [step.done for step in steps] == list(range(1, steps[0].total + 1))
@@ -230,4 +230,4 @@ def test_nothing_is_loaded_where_everything_stands(trained, monkeypatch):
     root = trained(("alder",))
     run(root)
     monkeypatch.setattr("components.model.base.load.load_base", lambda *_: pytest.fail("loads the base"))
-    assert run(root)["alder"] == TenantOutcome("alder", "evaluate", "stood")
+    assert run(root)["alder"] == TenantOutcome("alder", "evaluate", "skipped")

@@ -13,7 +13,8 @@ from components.data.digest_cache import DigestCache
 from components.errors import TrainingError
 from components.stages import train
 from components.stages.outcome import TenantOutcome, TenantsFailedError, raise_on_failures
-from components.stages.plan import Plan, PlanItem, confirm_item, plan
+from components.stages.plan import Plan, PlanItem, plan
+from components.stages.plan_checks import confirm_item
 from components.stages.progress import join_abbreviated
 from components.stages.workspace import Workspace
 
@@ -42,8 +43,8 @@ def test_the_plan_is_the_same_with_an_index_and_without(make_root, write_tenant)
         index.unlink()
         plans.append(plan(settled(root)))
         assert all(one == plans[-1] for one in plans[-5:])
-    assert plans[0].sentence == "1 to train, 2 stand: cedar (no prefix yet)"
-    assert plans[-1].sentence == "2 to train, 1 stand: birch (data changed), cedar (no prefix yet)"
+    assert plans[0].sentence == "1 to train, 2 up to date: cedar (no prefix yet)"
+    assert plans[-1].sentence == "2 to train, 1 up to date: birch (data changed), cedar (no prefix yet)"
 
 
 def test_what_a_stat_does_not_show_is_found_by_a_full_check(make_root):
@@ -64,7 +65,7 @@ def test_what_a_stat_does_not_show_is_found_by_a_full_check(make_root):
     assert plan(Workspace(root)).items == ()
     told = call(app, ["-C", str(root), "stage", "train", "--full-check"])
     assert told.exit_code == 0, told.output
-    assert "the tensors are not those" in told.stderr
+    assert "the tensors do not match" in told.stderr
     assert prefix.read_bytes() == content
     assert plan(Workspace(root)).items == ()
 
@@ -78,7 +79,7 @@ def test_another_tokenizer_of_the_same_model_is_trained_on_anew(make_root):
     letters = [name for name in ids if len(name) == 1 and name.islower()]
     ids |= dict(zip(letters, [ids[name] for name in reversed(letters)], strict=True))
     file.write_text(json.dumps(values))
-    assert plan(Workspace(root)).sentence == "1 to train, 0 stand: alder (tokenizer changed)"
+    assert plan(Workspace(root)).sentence == "1 to train, 0 up to date: alder (tokenizer changed)"
     assert train.find_resumable(Workspace(root)) == {}, "what was read otherwise is not gone on with"
     raise_on_failures(train.run(Workspace(root)))
     assert prefix.read_bytes() != before
@@ -109,14 +110,14 @@ def test_an_index_that_cannot_be_kept_is_told_and_stops_nothing(make_root, caplo
     else:
         index.write_bytes(os.urandom(1000))
     assert len(plan(settled(root)).items) == 1
-    assert ("not remembered" in caplog.text) == (spoilt == "folder")
+    assert ("digests of files not saved" in caplog.text) == (spoilt == "folder")
 
 
 def test_sentences_name_the_first_of_many_tenants():
     tenants = [f"t{number}" for number in range(2000)]
     items = tuple(PlanItem(tenant, "f" * 64, "d" * 64, None, "data changed") for tenant in tenants)
     sentence = Plan({}, items, ()).sentence
-    assert sentence.startswith("2000 to train, 0 stand: t0 (data changed), t1 (data changed)")
+    assert sentence.startswith("2000 to train, 0 up to date: t0 (data changed), t1 (data changed)")
     assert sentence.endswith("t9 (data changed), and 1,990 more")
     assert join_abbreviated(tenants[:10]) == ", ".join(tenants[:10])
     with pytest.raises(TenantsFailedError, match=r"2000 failed \(t0: broken; .*t9: broken; and 1,990 more\)"):

@@ -45,7 +45,7 @@ def test_a_warm_start_begins_where_the_champion_ended(
     root = make_root(("alder",), train=values, gate={"non_inferiority": []})
     with caplog.at_level("INFO", logger="prefixfleet"):
         assert chain(root) == {"alder": "1"}
-    assert "train.warm_start finds no champion" in caplog.text
+    assert "alder: no warm start: there is no champion" in caplog.text
     first = read_manifest(root / "out/train/alder")
     assert first.made_from == {}
     best = min(losses_of(root))
@@ -184,7 +184,7 @@ def test_a_champion_of_an_older_schema_is_told_and_not_compared(make_root, set_p
     set_params(root, train={**TRAIN, "seed": 5})
     with caplog.at_level("INFO", logger="prefixfleet"):
         assert chain(root) == {"alder": "2"}
-    assert "champion version 1 is of another schema, not compared" in caplog.text
+    assert "champion version 1 has another schema and is not compared" in caplog.text
 
 
 def test_a_champion_reads_sources_as_it_was_trained(make_root, set_params):

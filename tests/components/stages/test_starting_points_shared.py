@@ -83,13 +83,13 @@ def test_what_changes_the_shared_one_changes_whoever_stands_on_it(make_root, wri
     assert plan(Workspace(root)).items == ()
     write_tenant(root / "data", "task", start=3)
     todo = plan(Workspace(root))
-    assert todo.sentence == "2 to train, 1 stand: task (data changed), alder (its shared prefix changed)"
+    assert todo.sentence == "2 to train, 1 up to date: task (data changed), alder (its shared prefix changed)"
     raise_on_failures(train.run(Workspace(root)))
     found = prefixes_of(root, *PAIR)
     assert torch.equal(found["alder"][..., :2, :], found["task"])
     set_params(root, train=TRAIN, tenants={"alder": ON_TASK, "task": {"train": {"seed": 1}}})
     todo = plan(Workspace(root))
-    assert todo.sentence == "2 to train, 1 stand: task (train.seed changed), alder (its shared prefix changed)"
+    assert todo.sentence == "2 to train, 1 up to date: task (train.seed changed), alder (its shared prefix changed)"
     set_params(root, train=TRAIN, tenants={"alder": ON_TASK})
     assert plan(Workspace(root)).items == ()
     set_params(root, train=TRAIN)
@@ -101,11 +101,11 @@ def test_troubles_with_the_shared_one_are_told_and_stop_nobody_else(make_root, s
     told = states(train.run(Workspace(root), ["alder", "birch"]))
     assert told["birch"][0] == "done"
     assert told["alder"][0] == "failed"
-    assert "the prefix of task, which alder's stands on; got no prefix yet" in told["alder"][1]
+    assert "the prefix of task, which the prefix of alder builds on; got no prefix yet" in told["alder"][1]
     assert "retrain --tenant task" in told["alder"][1]
 
     shutil.rmtree(root / "data/task")
-    assert plan(Workspace(root)).sentence == "1 to train, 1 stand: alder (it stands on task, which has no data)"
+    assert plan(Workspace(root)).sentence == "1 to train, 1 up to date: alder (train.shared is task, which has no data)"
     state, detail = states(train.run(Workspace(root)))["alder"]
     assert state == "failed"
     assert "'task'" in detail
@@ -146,8 +146,11 @@ def test_the_tenants_are_not_listed_for_each_that_stands_on_another(make_root, m
 @pytest.mark.parametrize(
     ("tenants", "got"),
     [
-        ({"alder": {"train": {"shared": "alder"}}}, "alder on alder, which is itself"),
-        ({"alder": {"train": {"shared": "birch"}}, "birch": {"train": {"shared": "task"}}}, "birch, which is on task"),
+        ({"alder": {"train": {"shared": "alder"}}}, "got alder itself"),
+        (
+            {"alder": {"train": {"shared": "birch"}}, "birch": {"train": {"shared": "task"}}},
+            "got birch, whose train.shared is task",
+        ),
     ],
 )
 def test_standing_on_itself_or_on_one_that_stands_is_refused(make_root, tenants, got):
@@ -178,7 +181,7 @@ def test_other_tensors_under_a_shared_fingerprint_train_whoever_stands_on_them_a
     root = make_root(PAIR, train=TRAIN, tenants={"alder": ON_TASK})
     raise_on_failures(train.run(Workspace(root)))
     shared = replaced(root, "task")
-    assert plan(Workspace(root)).sentence == "1 to train, 1 stand: alder (its shared prefix changed)"
+    assert plan(Workspace(root)).sentence == "1 to train, 1 up to date: alder (its shared prefix changed)"
     raise_on_failures(train.run(Workspace(root)))
     assert read_manifest(root / "out/train/alder").made_from == {"shared": shared.sha256}
     found = prefixes_of(root, *PAIR)

@@ -87,7 +87,7 @@ def test_an_import_is_not_trained_again_until_something_changes(lively_root, sav
     assert plan(Workspace(root)).items == ()
     assert import_peft(Workspace(root), "alder", checkpoint).sha256 == manifest.sha256
     write_tenant(root / "data", "alder", start=3)
-    assert plan(Workspace(root)).sentence == "1 to train, 0 stand: alder (data changed)"
+    assert plan(Workspace(root)).sentence == "1 to train, 0 up to date: alder (data changed)"
     assert status.read_status(Workspace(root))[0].stale == "data changed"
 
 
