@@ -1,1 +1,1 @@
-"""Doors for people and schedules: Prefect flows over the stages."""
+"""Prefect flows over the stages: the entry points for schedules, deployments and commands."""

@@ -1,4 +1,4 @@
-"""Drops -> checked data -> data.dvc -> pushed. On any failure the last dataset version and the drops stand."""
+"""The flow `dataset`: check drops, make a dataset version, push it. A failure leaves the last version and the drops."""
 
 from pathlib import Path
 
@@ -16,24 +16,24 @@ from flows.states import make_end_state
 
 @flow(name="dataset")
 def dataset(workspace: str = ".", tenants: list[str] | None = None) -> State[IntakeResult]:
-    """Check every (or each named) tenant's drop and take the good ones into a new dataset version."""
+    """Check the drop of every (or each named) tenant, and take the accepted ones into a new dataset version."""
     prepare_environment(Path(workspace))
-    place = Workspace(Path(workspace))
-    with place.lock():
-        result = ingest_drops(place, tenants)
+    opened_workspace = Workspace(Path(workspace))
+    with opened_workspace.lock():
+        result = ingest_drops(opened_workspace, tenants)
     sentence = stage.summarize_intake(result)
     publish_report(sentence, result.refused)
     return make_end_state(sentence, result, failed=bool(result.refused))
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=3600)
-def ingest_drops(place: Workspace, tenants: list[str] | None) -> IntakeResult:
-    """Check, quarantine, swap, record and push, as one step that happens whole or not at all."""
-    return stage.ingest_drops(place, tenants)
+def ingest_drops(workspace: Workspace, tenants: list[str] | None) -> IntakeResult:
+    """Check, quarantine, swap, record and push in one atomic step."""
+    return stage.ingest_drops(workspace, tenants)
 
 
 @task(cache_policy=NO_CACHE)
 def publish_report(sentence: str, refused: dict[str, str]) -> None:
-    """Leave the artifact `dataset-report`."""
-    told = "".join(f"- **{tenant}** refused: {reason}\n" for tenant, reason in refused.items())
-    create_markdown_artifact(key="dataset-report", markdown=f"# Dataset\n\n{sentence}\n\n{told}")
+    """Create the artifact `dataset-report`."""
+    reasons = "".join(f"- **{tenant}** refused: {reason}\n" for tenant, reason in refused.items())
+    create_markdown_artifact(key="dataset-report", markdown=f"# Dataset\n\n{sentence}\n\n{reasons}")

@@ -1,4 +1,4 @@
-"""What a run leaves in Prefect's page: the table of results and a page of text, the same that the terminal shows."""
+"""The artifacts of a retraining in Prefect: the table of results and a report, the same as on the terminal."""
 
 from collections.abc import Sequence
 
@@ -14,20 +14,20 @@ from components.stages.workspace import Workspace
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def publish_results(
-    place: Workspace, plan: str, failures: Sequence[TenantOutcome], tenants: Sequence[str] | None
+    workspace: Workspace, plan: str, failures: Sequence[TenantOutcome], tenants: Sequence[str] | None
 ) -> list[TenantResult]:
-    """Draw the pictures and leave the artifacts `retrain-results` and `retrain-report`; returns the rows."""
-    rows = read_results(place, tenants)
-    charts.draw_charts(place)
-    heads, cells = make_table(rows)
-    named = [dict(zip(heads, row, strict=True)) for row in cells]
+    """Draw the charts and create the artifacts `retrain-results` and `retrain-report`; return the table's rows."""
+    rows = read_results(workspace, tenants)
+    charts.draw_charts(workspace)
+    headers, cells = make_table(rows)
+    named = [dict(zip(headers, row, strict=True)) for row in cells]
     create_table_artifact(key="retrain-results", table=named, description=plan)
     create_markdown_artifact(key="retrain-report", markdown=make_page(plan, failures, rows))
     return rows
 
 
 def make_page(plan: str, failures: Sequence[TenantOutcome], rows: Sequence[TenantResult]) -> str:
-    """A run in markdown: the plan, the table, what failed and why."""
-    failed = "".join(f"- **{one.tenant}** failed to {one.stage}: {one.detail}\n" for one in failures)
-    told = f"\n## Failed\n\n{failed}" if failed else ""
-    return f"# Retraining\n\nPlan: {plan}\n\n{to_markdown(rows)}{told}"
+    """Return a run as markdown: the plan, the table, and the failures with their reasons."""
+    lines = "".join(f"- **{one.tenant}** failed to {one.stage}: {one.detail}\n" for one in failures)
+    failed = f"\n## Failed\n\n{lines}" if lines else ""
+    return f"# Retraining\n\nPlan: {plan}\n\n{to_markdown(rows)}{failed}"

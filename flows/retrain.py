@@ -1,6 +1,6 @@
-"""The main flow: version -> plan -> train -> evaluate -> gate -> register -> roll out.
+"""The flow `retrain`: version -> plan -> train -> evaluate -> gate -> register -> roll out.
 
-Order, retries and limits stand here; what each step does stands in components/stages. One machine's run leaves the same
+Holds order, retries and limits only; components/stages holds what each step does. A run on one machine writes the same
 files as `dvc repro` and records them with DVC.
 """
 
@@ -25,30 +25,35 @@ from flows.shard import shard
 from flows.states import make_end_state, read_result
 
 _ROLLOUT_RETRIES = 2
-"""After the first, of rolling out."""
+"""Retries of `roll_out` after the first attempt."""
 
 
 @dataclass
 class RetrainResult:
-    """What a run did, tenant by tenant."""
+    """The result of a run."""
 
     version: str
+    """The dataset version."""
     plan: str
+    """The plan in one line."""
     outcomes: list[TenantOutcome] = field(default_factory=list)
+    """One outcome per tenant and stage."""
     promoted: dict[str, str] = field(default_factory=dict)
+    """Tenant -> version, for tenants whose champion changed."""
     rows: list[TenantResult] = field(default_factory=list)
+    """The table of results."""
 
     def list_passed(self, stage: str) -> list[str]:
-        """The tenants that came through a stage, by work or because their results stood."""
+        """Return the tenants that did not fail in a stage."""
         return [one.tenant for one in self.outcomes if one.stage == stage and one.state != "failed"]
 
     def list_done(self, stage: str) -> list[str]:
-        """The tenants for whom a stage had work to do and did it."""
+        """Return the tenants for which a stage made new results."""
         return [one.tenant for one in self.outcomes if one.stage == stage and one.state == "done"]
 
     @property
     def failures(self) -> list[TenantOutcome]:
-        """What went wrong."""
+        """The failed outcomes of all stages."""
         return [one for one in self.outcomes if one.state == "failed"]
 
     @property
@@ -57,100 +62,104 @@ class RetrainResult:
         rejected = [row.tenant for row in self.rows if row.verdict == "rejected"]
         parts = [f"{len(self.list_done('train'))} trained", f"{len(self.promoted)} promoted"]
         parts += [f"{len(rejected)} rejected ({join_abbreviated(rejected)})"] if rejected else []
-        failures = [f"{one.tenant} failed to {one.stage}" for one in self.failures]
+        failures = [f"{one.tenant} failed in {one.stage}" for one in self.failures]
         parts += [join_abbreviated(failures)] if failures else []
-        tried = sum(one.stage == "train" for one in self.outcomes)
-        return f"{', '.join(parts)} of {tried} tenants"
+        planned = sum(one.stage == "train" for one in self.outcomes)
+        return f"{', '.join(parts)} of {planned} tenants"
 
 
 @flow(name="retrain")
 def retrain(workspace: str = ".", tenants: list[str] | None = None, full_check: bool = False) -> State[RetrainResult]:
-    """Give every (or each named) tenant whose data, parameters or base changed a new prefix, if it passes the gate.
+    """Retrain every (or each named) tenant whose data, parameters or base changed, and roll out what passes the gate.
 
-    With `full_check` every file is read again, however unchanged it looks.
+    `full_check`: read every file again instead of trusting remembered digests.
     """
     prepare_environment(Path(workspace))
-    place = Workspace(Path(workspace), full_check=full_check)
-    with place.lock():
-        version, refused = ensure_dataset_version(place, tenants)
-        todo = make_plan(place, tenants)
-        run = RetrainResult(version, todo.sentence, outcomes=refused)
-        run.outcomes += train_and_evaluate(place, todo)
-        run.outcomes += judge_tenants(place, run.list_passed("evaluate"))
-        versions, troubles = register_accepted(place, todo.collect_fingerprints(run.list_passed("gate")))
-        run.outcomes += troubles
-        record_rejected(place, todo.collect_fingerprints(run.list_done("gate")))
-        run.promoted, troubles = roll_out(place, versions, [item.tenant for item in todo.items if item.outdated])
-        run.outcomes += troubles
+    opened_workspace = Workspace(Path(workspace), full_check=full_check)
+    with opened_workspace.lock():
+        version, refused = ensure_dataset_version(opened_workspace, tenants)
+        planned = make_plan(opened_workspace, tenants)
+        run = RetrainResult(version, planned.sentence, outcomes=refused)
+        run.outcomes += train_and_evaluate(opened_workspace, planned)
+        run.outcomes += judge_tenants(opened_workspace, run.list_passed("evaluate"))
+        accepted = planned.collect_fingerprints(run.list_passed("gate"))
+        versions, failures = register_accepted(opened_workspace, accepted)
+        run.outcomes += failures
+        record_rejected(opened_workspace, planned.collect_fingerprints(run.list_done("gate")))
+        outdated = [item.tenant for item in planned.items if item.outdated]
+        run.promoted, failures = roll_out(opened_workspace, versions, outdated)
+        run.outcomes += failures
         if tenants is None and not run.failures:
-            commit_to_dvc(place)
-        run.rows = publish_results(place, run.plan, run.failures, tenants)
+            commit_to_dvc(opened_workspace)
+        run.rows = publish_results(opened_workspace, run.plan, run.failures, tenants)
     return make_end_state(run.sentence, run, failed=bool(run.failures))
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10)
-def ensure_dataset_version(place: Workspace, tenants: list[str] | None) -> tuple[str, list[TenantOutcome]]:
-    """Take the drops that wait into a new version, and fetch the data if they are missing; the remote may be slow."""
-    refused = dataset.ingest_waiting_drops(place, tenants)
-    return dataset.ensure_data(place), refused
+def ensure_dataset_version(workspace: Workspace, tenants: list[str] | None) -> tuple[str, list[TenantOutcome]]:
+    """Take the waiting drops into a new version, and fetch missing data; retried, since the remote may not answer."""
+    refused = dataset.ingest_waiting_drops(workspace, tenants)
+    return dataset.ensure_data(workspace), refused
 
 
 @task(cache_policy=NO_CACHE)
-def make_plan(place: Workspace, tenants: list[str] | None) -> Plan:
-    """Make the one plan of this run; and ask MLflow something, so that a run without it ends before it trains."""
-    place.registry.poll_aliased(CHAMPION)
-    todo = plan(place, tenants)
-    log_info(todo.sentence)
-    return todo
+def make_plan(workspace: Workspace, tenants: list[str] | None) -> Plan:
+    """Make the run's only plan. Asks MLflow first, so that a run without MLflow ends before training."""
+    workspace.registry.poll_aliased(CHAMPION)
+    planned = plan(workspace, tenants)
+    log_info(planned.sentence)
+    return planned
 
 
-def train_and_evaluate(place: Workspace, todo: Plan) -> list[TenantOutcome]:
-    """One shard, in this process."""
+def train_and_evaluate(workspace: Workspace, planned: Plan) -> list[TenantOutcome]:
+    """Run one shard, in this process."""
     outcomes: list[TenantOutcome] = read_result(
-        shard(str(place.root), todo.collect_fingerprints(), todo.reasons, return_state=True)
+        shard(str(workspace.root), planned.collect_fingerprints(), planned.reasons, return_state=True)
     )
-    gather_results(place)
+    gather_results(workspace)
     return outcomes
 
 
 @task(cache_policy=NO_CACHE)
-def gather_results(place: Workspace) -> None:
-    """Gather every tenant's curves and scores, remove what belongs to tenants that have left."""
-    dataset.gather_results(place)
+def gather_results(workspace: Workspace) -> None:
+    """Collect all tenants' loss curves and scores; remove the results of tenants that have no data."""
+    dataset.gather_results(workspace)
 
 
 @task(cache_policy=NO_CACHE)
-def judge_tenants(place: Workspace, tenants: list[str]) -> list[TenantOutcome]:
-    """Put every evaluated tenant to the gate."""
-    outcomes = [gate.try_judge_tenant(place, tenant) for tenant in tenants]
-    gate.gather_results(place)
+def judge_tenants(workspace: Workspace, tenants: list[str]) -> list[TenantOutcome]:
+    """Judge every evaluated tenant."""
+    outcomes = [gate.try_judge_tenant(workspace, tenant) for tenant in tenants]
+    gate.gather_results(workspace)
     return outcomes
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, timeout_seconds=1800)
-def register_accepted(place: Workspace, fingerprints: dict[str, str]) -> tuple[dict[str, Version], list[TenantOutcome]]:
-    """Make versions; safe to try again, since a registered prefix gets no second version."""
-    return register.register(place, fingerprints)
+def register_accepted(
+    workspace: Workspace, fingerprints: dict[str, str]
+) -> tuple[dict[str, Version], list[TenantOutcome]]:
+    """Register accepted prefixes. Idempotent: a registered prefix gets no second version."""
+    return register.register(workspace, fingerprints)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
-def record_rejected(place: Workspace, fingerprints: dict[str, str]) -> None:
-    """Write newly rejected prefixes down as runs."""
-    register.record_rejected(place, fingerprints)
+def record_rejected(workspace: Workspace, fingerprints: dict[str, str]) -> None:
+    """Write newly rejected prefixes to MLflow as runs."""
+    register.record_rejected(workspace, fingerprints)
 
 
 @task(cache_policy=NO_CACHE, retries=_ROLLOUT_RETRIES, retry_delay_seconds=5)
 def roll_out(
-    place: Workspace, versions: dict[str, Version], outdated: list[str]
+    workspace: Workspace, versions: dict[str, Version], outdated: list[str]
 ) -> tuple[dict[str, str], list[TenantOutcome]]:
-    """Bring new versions to their tenants by policy; tried again where that failed, and then told."""
-    promoted, troubles = register.roll_out(place, versions, outdated)
+    """Roll out new versions according to the policy. Retried on failures; the last attempt returns them."""
+    promoted, failures = register.roll_out(workspace, versions, outdated)
     if task_run.run_count <= _ROLLOUT_RETRIES:
-        raise_on_failures(troubles)
-    return promoted, troubles
+        raise_on_failures(failures)
+    return promoted, failures
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10)
-def commit_to_dvc(place: Workspace) -> None:
-    """Let DVC know of the run's files, as `dvc repro` would."""
-    dataset.commit_to_dvc(place)
+def commit_to_dvc(workspace: Workspace) -> None:
+    """Record the run's files in DVC, as `dvc repro` does."""
+    dataset.commit_to_dvc(workspace)

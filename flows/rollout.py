@@ -1,6 +1,7 @@
-"""The rollout's cycle on a schedule, and a person's moves as flows. Each rollback opens an event for automations.
+"""Flows of the rollout: the scheduled cycle, and a person's actions. Each rollback emits an event for automations.
 
-Also one that was made beside a flow, or in one that failed later: the next flow finds it written down.
+The events come from an outbox: a rollback outside of a flow, or in a flow that failed later, is emitted by the next
+flow.
 """
 
 from pathlib import Path
@@ -31,34 +32,34 @@ CycleResult = tuple[list[TenantCycleResult], list[TenantOutcome]]
 
 @flow(name="rollout")
 def rollout(workspace: str = ".") -> State[CycleResult]:
-    """Advance, promote or take back every challenger; record what was moved in MLflow; deliver callers' corrections."""
+    """Advance, promote or roll back every challenger, record alias changes made in MLflow, and deliver corrections."""
     prepare_environment(Path(workspace))
-    place = Workspace(Path(workspace))
+    opened_workspace = Workspace(Path(workspace))
     try:
-        rolled, troubles = run_cycle(place)
+        results, failures = run_cycle(opened_workspace)
     finally:
-        emit_rollback_events(place)
-    if any(one.action != "wait" for one in rolled):
-        publish_moves(rolled)
-    deliver_corrections(place)
-    return make_end_state(stage.summarize_cycle(rolled, troubles), (rolled, troubles), failed=bool(troubles))
+        emit_rollback_events(opened_workspace)
+    if any(one.action != "wait" for one in results):
+        publish_moves(results)
+    deliver_corrections(opened_workspace)
+    return make_end_state(stage.summarize_cycle(results, failures), (results, failures), failed=bool(failures))
 
 
 @flow(name="promote")
 def promote(tenant: str, version: str | None = None, workspace: str = ".", by: str = "prefect") -> str:
-    """Make the named version, else the one on trial, else the newest, champion."""
+    """Make a version champion: the named one, else the challenger, else the newest."""
     prepare_environment(Path(workspace))
     return manual.promote(Workspace(Path(workspace)), tenant, version, by).version
 
 
 @flow(name="rollback")
 def rollback(tenant: str, to: str | None = None, workspace: str = ".", by: str = "prefect") -> str:
-    """End a trial, or go back to the former champion or to the version named."""
+    """End a trial; or make the former champion, or the version in `to`, champion again."""
     prepare_environment(Path(workspace))
-    place = Workspace(Path(workspace))
-    _, found = manual.roll_back(place, tenant, to, by)
-    emit_rollback_events(place)
-    return found
+    opened_workspace = Workspace(Path(workspace))
+    _, version = manual.roll_back(opened_workspace, tenant, to, by)
+    emit_rollback_events(opened_workspace)
+    return version
 
 
 @flow(name="hold")
@@ -70,35 +71,35 @@ def hold(tenant: str, action: manual.HoldAction, workspace: str = ".", by: str =
 
 @flow(name="forget")
 def forget(tenant: str, workspace: str = ".", by: str = "prefect") -> None:
-    """Remove a tenant for good, everywhere; of Prefect's record this run stays."""
+    """Remove a tenant everywhere and permanently. In Prefect only this run remains."""
     prepare_environment(Path(workspace))
     with open_prefect_record() as record:
         removal.forget(Workspace(Path(workspace)), tenant, by, record)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, timeout_seconds=600)
-def run_cycle(place: Workspace) -> CycleResult:
-    """One cycle; safe to try again, since it begins with what stands."""
-    return stage.run_cycle(place)
+def run_cycle(workspace: Workspace) -> CycleResult:
+    """Run one cycle. Idempotent: it starts from the present state."""
+    return stage.run_cycle(workspace)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
-def emit_rollback_events(place: Workspace) -> None:
-    """Open the events of all rollbacks that have none yet."""
-    with rollback_outbox.take_rollbacks(place.database) as rollbacks:
+def emit_rollback_events(workspace: Workspace) -> None:
+    """Emit an event for every rollback that has none yet."""
+    with rollback_outbox.take_rollbacks(workspace.database) as rollbacks:
         for one in rollbacks:
             emit_rollback_event(one)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
-def deliver_corrections(place: Workspace) -> None:
-    """Put corrections into the tenants' drops."""
-    corrections.deliver_corrections(place)
+def deliver_corrections(workspace: Workspace) -> None:
+    """Write callers' corrections to the tenants' drops."""
+    corrections.deliver_corrections(workspace)
 
 
 @task(cache_policy=NO_CACHE)
-def publish_moves(rolled: list[TenantCycleResult]) -> None:
-    """Leave the artifact `rollout-moves`."""
+def publish_moves(results: list[TenantCycleResult]) -> None:
+    """Create the artifact `rollout-moves`."""
     rows = [
         {
             "tenant": one.tenant,
@@ -107,13 +108,13 @@ def publish_moves(rolled: list[TenantCycleResult]) -> None:
             "challenger": one.challenger,
             "why": one.why,
         }
-        for one in rolled
+        for one in results
     ]
-    create_table_artifact(key="rollout-moves", table=rows, description=stage.summarize_cycle(rolled, []))
+    create_table_artifact(key="rollout-moves", table=rows, description=stage.summarize_cycle(results, []))
 
 
 def emit_rollback_event(one: LedgerEntry) -> None:
-    """Open the event."""
+    """Emit the event of one rollback."""
     resource = {"prefect.resource.id": f"prefixfleet.tenant.{one.tenant}", "prefect.resource.name": one.tenant}
     payload = {name: getattr(one, name) for name in ("tenant", "from_version", "to_version", "why", "by", "at")}
     emit_event(event=ROLLBACK_EVENT, resource=resource, payload=payload)

@@ -1,4 +1,4 @@
-"""How a door of this process runs a flow. Prefect is imported only here and late: it reads its settings on import."""
+"""Run a flow in this process. Imports Prefect late, since Prefect reads its settings on import."""
 
 import os
 import signal
@@ -25,18 +25,18 @@ _SLOW_IMPORTS: Mapping[str, Sequence[str]] = {
     ),
     "rollout": ("components.registry.registry",),
 }
-"""What takes seconds to import."""
+"""Flow -> modules that take seconds to import."""
 
 
-def run_flow(name: Literal["dataset", "retrain", "rollout"], root: Path, *given: Any, **further: Any) -> Any:
-    """Run a flow on the workspace in this process and return its own result, also of one that ended as failed.
+def run_flow(name: Literal["dataset", "retrain", "rollout"], root: Path, *args: Any, **kwargs: Any) -> Any:
+    """Run a flow on the workspace `root` in this process; return its result, even if its state is failed.
 
-    `given` and `further` are the flow's other parameters.
+    `args` and `kwargs` are the flow's other parameters.
 
     Raises:
-        WorkspaceError: Prefect's server at PREFECT_API_URL, or its own local one where that is not set, does not start
-            or cannot do its work.
-        PrefixFleetError: whatever stopped the flow.
+        WorkspaceError: the Prefect server at PREFECT_API_URL, or the local server if that is not set, does not start
+            or does not answer.
+        PrefixFleetError: the error that stopped the flow.
 
     """
     home = Path(os.environ["PREFECT_HOME"])
@@ -50,7 +50,7 @@ def run_flow(name: Literal["dataset", "retrain", "rollout"], root: Path, *given:
     try:
         with _import_in_background(_SLOW_IMPORTS[name]):
             _start_server(home)
-        return read_result(flow(str(root.resolve()), *given, **further, return_state=True))
+        return read_result(flow(str(root.resolve()), *args, **kwargs, return_state=True))
     except (RuntimeError, httpx.HTTPError) as problem:
         if isinstance(problem, RuntimeError) and not any(words in str(problem) for words in _SERVER_ERROR_WORDS):
             raise
@@ -59,38 +59,38 @@ def run_flow(name: Literal["dataset", "retrain", "rollout"], root: Path, *given:
 
 @contextmanager
 def _import_in_background(modules: Sequence[str]) -> Iterator[None]:
-    """Import what the flow will need beside what is done inside, which waits for another process.
+    """Import modules in a thread while the block waits for another process.
 
-    What cannot be imported fails again where it is needed.
+    Import errors are ignored: the flow's own import raises them again.
     """
 
-    def each() -> None:
+    def import_all() -> None:
         for module in modules:
             with suppress(Exception):
                 import_module(module)
 
-    beside = Thread(target=each, daemon=True)
-    beside.start()
+    thread = Thread(target=import_all, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        beside.join()
+        thread.join()
 
 
 def _make_server_error(home: Path, got: str) -> WorkspaceError:
     if address := os.environ.get("PREFECT_API_URL"):
-        fix = "start it (`prefect server start`), or unset PREFECT_API_URL for a local one"
+        fix = "start it (`prefect server start`), or unset PREFECT_API_URL to use a local server"
         return WorkspaceError(f"a Prefect server at {address}", got, fix)
-    fix = f"see whether the disk is full, and {home / _SERVER_LOG}; or start a server and set PREFECT_API_URL"
-    return WorkspaceError(f"a local Prefect server on files in {home}", got, fix)
+    fix = f"check the disk space and the log {home / _SERVER_LOG}, or start a server and set PREFECT_API_URL"
+    return WorkspaceError(f"a local Prefect server with files in {home}", got, fix)
 
 
 def _start_server(home: Path) -> None:
-    """Let Prefect start its local server, where it needs one, so that Ctrl-C on a terminal spares it.
+    """Let Prefect start its local server, if it needs one, with SIGINT blocked.
 
-    A terminal sends the signal to all processes of a command. Without its server the flow could not say that it was
-    stopped, and would try for minutes. The server inherits the mask; it is stopped by SIGTERM when this process ends.
-    What it says goes to a file, since the flow tells its caller what went wrong.
+    On Ctrl-C a terminal sends SIGINT to all processes of a command. If that stopped the server, the flow could not
+    report its end and would retry for minutes. The server inherits the blocked signal; SIGTERM stops it when this
+    process ends. Its output goes to a file, since the flow reports errors to its caller.
     """
     from prefect.client.orchestration import get_client
 
@@ -109,7 +109,7 @@ def _block_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _redirect_stderr(path: Path) -> Iterator[None]:
-    """Let stderr, of this process and of those that it starts meanwhile, go to a file; nowhere on a full disk."""
+    """Redirect stderr of this process and of new child processes to a file, or to nothing if the disk is full."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
         log = os.open(path, flags, 0o644)

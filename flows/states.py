@@ -1,4 +1,4 @@
-"""How flows end: a Prefect state with a sentence for its page and the flow's own result for its caller."""
+"""The end of a flow: a Prefect state with a sentence for Prefect's pages and the flow's result for its caller."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from prefect.states import Completed, Failed
 
 
 def make_end_state(sentence: str, result: Any, *, failed: bool) -> State[Any]:
-    """The end state of a flow that did all it could; failed when something needs a person."""
+    """Return the end state of a flow that ran to its end; `failed` means that a person must act."""
     return Failed(message=sentence, data=result) if failed else Completed(message=sentence, data=result)
 
 
 def read_result(state: State[Any]) -> Any:
-    """The result of a flow that ended in either way; re-raises what stopped one that did not get to its end."""
+    """Return the result of a flow that ran to its end, failed or not. Raises the exception that stopped it earlier."""
     result = state.result(raise_on_failure=False)
     if isinstance(result, BaseException):
         raise result

@@ -84,7 +84,7 @@ def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_
     assert [(one.tenant, one.stage) for one in first.failures] == [("birch", "version"), ("cedar", "train")]
     state = last_state("retrain")
     assert state["type"] == "FAILED"
-    assert state["message"] == "1 trained, 1 promoted, birch failed to version, cedar failed to train of 2 tenants"
+    assert state["message"] == "1 trained, 1 promoted, birch failed in version, cedar failed in train of 2 tenants"
     assert any("cedar" in page for page in artifacts("retrain-report"))
     assert json.loads(artifacts("retrain-results")[0])[0]["alias"] == "champion"
     assert not (root / "dvc.lock").exists()
@@ -102,8 +102,8 @@ def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_
 
     third = run_flow("retrain", root, None)
     assert counts.take() == (dict.fromkeys(every, 1), {})
-    assert {one.state for one in third.outcomes} == {"stood"}
-    assert (third.promoted, third.plan) == ({}, "nothing to train: the prefixes of all 3 tenants stand")
+    assert {one.state for one in third.outcomes} == {"skipped"}
+    assert (third.promoted, third.plan) == ({}, "nothing to train: the prefixes of all 3 tenants are up to date")
 
     with Workspace(root).lock(), pytest.raises(WorkspaceError, match="another run"):
         run_flow("retrain", root, None)
@@ -119,7 +119,7 @@ def test_after_dvc_repro_a_retrain_only_registers(make_checkout, run_in):
     run_in(root, "dvc", "repro")
     made = read_json(root / "out/train/alder/manifest.json")
     done = run_flow("retrain", root, None)
-    assert {one.state for one in done.outcomes} == {"stood"}
+    assert {one.state for one in done.outcomes} == {"skipped"}
     assert done.promoted == {"alder": "1"}
     assert Workspace(root).registry.find_champion("alder").sha256 == made["sha256"]
 
