@@ -12,8 +12,8 @@ import pytest
 from copied_beam_cache import CopiedBeamCache
 from torch import Tensor
 
-from components.model import packing
 from components.model.decoding import decoder_run, search, seq2seq_run
+from components.model.packing import packed_rows
 from components.model.packing.attention import attend_packed_with_sdpa
 from components.training import objective
 
@@ -44,7 +44,7 @@ def _keep_all_logits(patch: pytest.MonkeyPatch) -> None:
 
 
 def _attend_with_sdpa(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(packing, "attend_packed", attend_packed_with_sdpa)
+    patch.setattr(packed_rows, "attend_packed", attend_packed_with_sdpa)
 
 
 def _compute_whole_last_block(patch: pytest.MonkeyPatch) -> None:

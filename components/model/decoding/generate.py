@@ -1,0 +1,138 @@
+"""Generate from texts or token ids, in the order of the inputs. Does not know data sets, metrics or files."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from components.errors import ConfigError, DataError
+from components.model.base.load import Base
+from components.model.decoding.decode_loop import decode
+from components.model.decoding.options import Decoding
+from components.model.decoding.request_queue import DecodeRequest
+from components.model.delta import Delta, to_delta
+from components.model.prefix.prefix import Prefix
+
+SourceIds = Sequence[Sequence[int]]
+
+
+def generate_text(
+    base: Base,
+    delta: Delta | Prefix | None,
+    texts: Sequence[str],
+    decoding: Decoding,
+    batch_size: int,
+    on_done: Callable[[int], None] | None = None,
+    *,
+    max_source_tokens: int | None = None,
+) -> list[str]:
+    """Generate the stripped target of each source text. With `max_source_tokens`, longer sources are cut.
+
+    `on_done(1)` is called after each finished row.
+
+    Raises:
+        DataError: a source and the prefix fill the base's context.
+
+    """
+    requests = make_requests(base, to_delta(delta), texts, decoding, max_source_tokens)
+    return [base.text_codec.decode(ids) for ids in _decode_in_order(base, requests, decoding, batch_size, on_done)]
+
+
+def generate_each(
+    base: Base,
+    deltas: Sequence[Delta | Prefix | None],
+    sources: SourceIds,
+    decoding: Decoding,
+    batch_size: int,
+    on_done: Callable[[int], None] | None = None,
+    *,
+    bare_sources: SourceIds | None = None,
+    limits: Sequence[int] | None = None,
+) -> list[list[int]]:
+    """Generate after each source's token ids under its own delta, `batch_size` sources at a time.
+
+    Return the new ids in the order of the sources, without the end-of-text id. A row ends after `max_new_tokens`, at
+    its own number in `limits`, or when the context is full, whichever comes first. With guidance the base reads
+    `bare_sources`. `on_done` as in `generate_text`.
+
+    Raises:
+        ConfigError: `batch_size` is below 1.
+        DataError: a source is empty, or it and its prefix fill the base's context.
+        BaseModelError: a delta does not fit the base.
+
+    """
+    by_id = {id(one): to_delta(one) for one in deltas}
+    requests = _build_requests(
+        base, [by_id[id(one)] for one in deltas], sources, decoding, bare_sources or sources, limits
+    )
+    return _decode_in_order(base, requests, decoding, batch_size, on_done)
+
+
+def make_requests(
+    base: Base,
+    delta: Delta,
+    texts: Sequence[str],
+    decoding: Decoding,
+    max_source_tokens: int | None = None,
+    owner: Any = None,
+) -> list[DecodeRequest]:
+    """Make the requests of `decode` for these texts under one delta, numbered from 0.
+
+    Raises:
+        DataError: a source and the prefix fill the base's context.
+        BaseModelError: the delta does not fit the base.
+
+    """
+    sources = delta.make_text_codec(base, decoding.max_new_tokens).encode_sources(texts, max_source_tokens)
+    bare = base.text_codec.encode_sources(texts, max_source_tokens) if delta.demonstrations else sources
+    return _build_requests(base, [delta] * len(sources), sources, decoding, bare, None, owner)
+
+
+def _build_requests(
+    base: Base,
+    deltas: Sequence[Delta],
+    sources: SourceIds,
+    decoding: Decoding,
+    bare_sources: SourceIds,
+    limits: Sequence[int] | None,
+    owner: Any = None,
+) -> list[DecodeRequest]:
+    if decoding.guidance == 0:
+        empty = Delta()
+        deltas, sources = [empty] * len(sources), bare_sources
+    for delta in {id(delta): delta for delta in deltas}.values():
+        delta.check_fits(base)
+    paired = base.is_encoder_decoder
+    requests = []
+    for number, (delta, source, bare) in enumerate(zip(deltas, sources, bare_sources, strict=True)):
+        length = len(source) if paired else delta.length + len(source)
+        _check_source(source, length, base.context + paired, number + 1)
+        limit = min(decoding.max_new_tokens, base.context - (1 if paired else length))
+        limit = limit if limits is None else min(limit, limits[number])
+        requests.append(DecodeRequest(delta, source, bare, limit, number, owner))
+    return requests
+
+
+def _decode_in_order(
+    base: Base,
+    requests: Sequence[DecodeRequest],
+    decoding: Decoding,
+    batch_size: int,
+    on_done: Callable[[int], None] | None,
+) -> list[list[int]]:
+    if batch_size < 1:
+        raise ConfigError("a batch of at least 1 source", str(batch_size), "set evaluate.batch_size to 1 or more")
+    ranks = {key: rank for rank, key in enumerate(dict.fromkeys(request.batch_key for request in requests))}
+    by_key = sorted(requests, key=lambda request: ranks[request.batch_key])
+    outputs: list[list[int]] = [[] for _ in requests]
+    for request, ids in decode(base, by_key, decoding, batch_size):
+        outputs[request.number] = ids
+        if on_done:
+            on_done(1)
+    return outputs
+
+
+def _check_source(source: Sequence[int], length: int, limit: int, number: int) -> None:
+    if not source:
+        raise DataError("at least one token in a source", f"none in source {number}", "end it with end-of-text")
+    if length >= limit:
+        got = f"{length} in source {number}, prefix included"
+        raise DataError(f"fewer than {limit} tokens", got, "shorten it or set train.max_source_tokens")
