@@ -1,4 +1,4 @@
-"""Tiny random models: one GPT-2, one Llama whose query heads share key/value heads, and prefixes for them."""
+"""Tiny random models (a GPT-2, and a Llama whose query heads share key/value heads), and prefixes for them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,7 +28,7 @@ def model(request: pytest.FixtureRequest, build_model: Callable[..., Any]) -> An
 
 @pytest.fixture(scope="session")
 def values_for() -> Callable[..., Prefix]:
-    """A function of a model, length and seed to a prefix of standard normal values for every site."""
+    """A function from a model, length and seed to a prefix of standard normal values for every site."""
 
     def make(model: Any, length: int, seed: int = 0) -> Prefix:
         generator = torch.Generator().manual_seed(100 + seed)
@@ -44,7 +44,7 @@ def values_for() -> Callable[..., Prefix]:
 
 @pytest.fixture
 def prefix_for(model: Any, values_for: Callable[..., Prefix]) -> Callable[..., Prefix]:
-    """A function of length and seed to a prefix for `model`."""
+    """A function from a length and a seed to a prefix for `model`."""
     return lambda length, seed=0: values_for(model, length, seed)
 
 

@@ -1,4 +1,4 @@
-"""The compiled activation against torch's own, and that it leaves a model as it was."""
+"""The compiled activation against torch's own; a model gets its own activations back."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from components.model.base.activation import compile_activations, gelu, gelu_gra
 
 
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
-def test_equals_torchs_own_and_its_gradient(dtype: torch.dtype, close: float) -> None:
+def test_values_and_gradient_equal_those_of_torch(dtype: torch.dtype, close: float) -> None:
     x = (torch.randn(50, 40, generator=torch.Generator().manual_seed(0)) * 4).to(dtype).requires_grad_()
     gradient = torch.ones_like(x)
     own = nn.functional.gelu(x, approximate="tanh")
@@ -20,7 +20,8 @@ def test_equals_torchs_own_and_its_gradient(dtype: torch.dtype, close: float) ->
 
 
 @pytest.mark.slow
-def test_compiled_it_is_the_same_and_the_model_gets_its_own_back() -> None:
+def test_compiled_activations_are_equal_and_the_model_gets_its_own_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # no pool of processes for two kernels
     model = nn.Sequential(nn.Linear(8, 16), nn.GELU(approximate="tanh"), nn.Linear(16, 4), nn.GELU())
     before = list(model)
     x = torch.randn(5, 8, requires_grad=True)
@@ -35,7 +36,7 @@ def test_compiled_it_is_the_same_and_the_model_gets_its_own_back() -> None:
     assert all(one is other for one, other in zip(model, before, strict=True))
 
 
-def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activation.shutil, "which", lambda _name: None)
     with pytest.raises(ConfigError, match=r"C\+\+ compiler.*engine.compile"), compile_activations(nn.Sequential()):
         pass

@@ -1,4 +1,4 @@
-"""Attention taken over: inside all of it, in the shapes that are promised; outside nothing of it is left."""
+"""Overridden attention: every call inside `with`, in the documented shapes; none outside."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +16,8 @@ IDS = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 1, 1]])
 MASK = (IDS != 1).long()
 
 
-class Plain:
-    """Attention written out, which notes what it was called with."""
+class PlainAttention:
+    """Plain attention that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[nn.Module, tuple[int, ...], tuple[int, ...], Tensor | None]] = []
@@ -29,14 +29,14 @@ class Plain:
         groups = query.shape[1] // key.shape[1]
         key, value = (side.repeat_interleave(groups, dim=1) for side in (key, value))
         scores = query @ key.transpose(2, 3) * kwargs["scaling"]
-        seen = torch.ones(scores.shape[2:], dtype=torch.bool).tril() if mask is None else mask
-        return (scores.masked_fill(~seen, -1e9).softmax(-1) @ value).transpose(1, 2)
+        visible = torch.ones(scores.shape[2:], dtype=torch.bool).tril() if mask is None else mask
+        return (scores.masked_fill(~visible, -1e9).softmax(-1) @ value).transpose(1, 2)
 
 
 @pytest.mark.parametrize("name", [ATTENTION_WITH_MASK, ATTENTION_WITHOUT_MASK])
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "opt"])
-def test_all_attention_is_handed_over(build_model: Callable[..., Any], kind: str, name: str) -> None:
-    model, plain = build_model(kind), Plain()
+def test_every_attention_call_is_overridden(build_model: Callable[..., Any], kind: str, name: str) -> None:
+    model, plain = build_model(kind), PlainAttention()
     mask = MASK if name == ATTENTION_WITH_MASK else torch.ones_like(IDS)
     sites = find_attention_layers(model)
     expected = model(input_ids=IDS, attention_mask=mask, use_cache=False).logits
@@ -49,8 +49,8 @@ def test_all_attention_is_handed_over(build_model: Callable[..., Any], kind: str
     assert all((call[3] is None) == (name == ATTENTION_WITHOUT_MASK) for call in plain.calls)
 
 
-def test_the_mask_is_whole_even_where_nothing_is_hidden(build_model: Callable[..., Any]) -> None:
-    model, plain = build_model("llama"), Plain()
+def test_the_mask_is_complete_even_if_it_hides_nothing(build_model: Callable[..., Any]) -> None:
+    model, plain = build_model("llama"), PlainAttention()
     with override_attention(model, find_attention_layers(model), plain, ATTENTION_WITH_MASK):
         model(input_ids=IDS, use_cache=False)
     assert all(call[3] is not None and call[3].shape[2:] == (5, 5) for call in plain.calls)
@@ -63,7 +63,7 @@ def test_the_model_gets_its_own_attention_back(
     model = build_model("gpt2")
     before, expected = model.config._attn_implementation, model(input_ids=IDS).logits
     try:
-        with override_attention(model, find_attention_layers(model), Plain(), ATTENTION_WITH_MASK):
+        with override_attention(model, find_attention_layers(model), PlainAttention(), ATTENTION_WITH_MASK):
             assert model.config._attn_implementation == ATTENTION_WITH_MASK
             if problem is not None:
                 raise problem
@@ -74,9 +74,9 @@ def test_the_model_gets_its_own_attention_back(
     assert not attention_interface._overrides
 
 
-def test_once_at_a_time_on_a_model_and_together_on_two(build_model: Callable[..., Any]) -> None:
+def test_one_override_per_model_but_two_models_at_once(build_model: Callable[..., Any]) -> None:
     first, second = build_model("gpt2"), build_model("llama")
-    plain, other = Plain(), Plain()
+    plain, other = PlainAttention(), PlainAttention()
     with override_attention(first, find_attention_layers(first), plain, ATTENTION_WITH_MASK):
         with (
             pytest.raises(RuntimeError, match="overridden already"),
@@ -90,11 +90,11 @@ def test_once_at_a_time_on_a_model_and_together_on_two(build_model: Callable[...
     assert (len(plain.calls), len(other.calls)) == (4, 2)
 
 
-def test_an_attention_module_that_was_not_named_is_refused(build_model: Callable[..., Any]) -> None:
+def test_a_call_of_an_attention_module_that_is_not_overridden_is_an_error(build_model: Callable[..., Any]) -> None:
     model = build_model("gpt2")
     known = list(find_attention_layers(model))[:1]
     with (
-        override_attention(model, known, Plain(), ATTENTION_WITH_MASK),
+        override_attention(model, known, PlainAttention(), ATTENTION_WITH_MASK),
         pytest.raises(BaseModelError, match="an attention call of a module that has no prefix"),
     ):
         model(input_ids=IDS)

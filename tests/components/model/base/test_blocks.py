@@ -1,4 +1,4 @@
-"""Blocks of every family, without a word about their names in the code that finds them."""
+"""Blocks of every architecture."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +35,7 @@ def test_blocks_are_found(build_model: Callable[..., Any], kind: str, encoder: s
     )
 
 
-def test_more_layers_than_there_are_is_told_with_their_number(build_model: Callable[..., Any]) -> None:
+def test_more_blocks_than_the_decoder_has_are_refused_with_their_number(build_model: Callable[..., Any]) -> None:
     with pytest.raises(BaseModelError, match="top 3 layers; got a decoder of 2"):
         find_last_blocks(build_model("bart"), 3)
 

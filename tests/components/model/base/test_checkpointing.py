@@ -1,4 +1,4 @@
-"""Gradient checkpointing with every kind of delta: the same loss and gradient, every block computed twice."""
+"""Gradient checkpointing with every kind of delta: the same loss and gradient, and blocks are computed twice."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,14 +15,17 @@ from components.model.delta import apply_deltas
 from components.model.trainable_delta import TrainableDelta
 
 METHODS = ("prefix", "infix", "embedding", "top-k", "adapter", "lora", "prefix+adapter", "prefix+lora")
+CASES = [
+    (kind, method)
+    for kind in ("gpt2", "llama", "bart", "t5")
+    for method in METHODS
+    if kind in ("gpt2", "llama") or method not in ("infix", "embedding")
+]
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "bart", "t5"])
+@pytest.mark.parametrize(("kind", "method"), CASES)
 def test_loss_and_gradient_are_the_same(build_base: Callable[..., Base], kind: str, method: Any) -> None:
     base = build_base(kind)
-    if base.is_encoder_decoder and method in ("infix", "embedding"):
-        pytest.skip("not a method of encoder-decoder models")
     ids: dict[str, Any] = {"input_ids": torch.tensor([[5, 6, 7, 0, 9, 10], [8, 0, 11, 12, 1, 1]])}
     ids["attention_mask"] = (ids["input_ids"] != 1).long()
     if base.is_encoder_decoder:
@@ -46,10 +49,10 @@ def test_loss_and_gradient_are_the_same(build_base: Callable[..., Base], kind: s
     for plain, recomputed in zip(*results, strict=True):
         torch.testing.assert_close(recomputed, plain, rtol=1e-6, atol=1e-6)
     assert calls[0] == 0
-    assert calls[1] > 0, "nothing was computed again"
+    assert calls[1] > 0, "no block was computed again"
 
 
-def test_a_failure_inside_leaves_no_trace(build_base: Callable[..., Base]) -> None:
+def test_an_exception_inside_restores_the_blocks(build_base: Callable[..., Base]) -> None:
     model = build_base("llama").model
     with pytest.raises(KeyboardInterrupt), checkpoint_blocks(model):
         raise KeyboardInterrupt

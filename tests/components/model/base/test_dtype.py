@@ -1,4 +1,4 @@
-"""The faster type is taken, whichever it is on this machine."""
+"""The dtype that is measured to be faster is chosen."""
 
 import pytest
 import torch
@@ -7,22 +7,22 @@ from components.model.base import dtype as measured
 from components.model.base.dtype import measure_fastest_dtype
 
 
-def test_measures_on_this_machine() -> None:
+def test_measuring_on_this_machine_returns_a_dtype() -> None:
     assert measure_fastest_dtype("cpu") in (torch.float32, torch.bfloat16)
 
 
 @pytest.mark.parametrize(
     ("seconds", "wanted"), [((1.0, 0.5), torch.bfloat16), ((1.0, 0.9), torch.float32), ((1.0, 3.0), torch.float32)]
 )
-def test_sixteen_bits_only_where_they_are_clearly_faster(
+def test_bfloat16_is_chosen_only_if_it_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], wanted: torch.dtype
 ) -> None:
-    took = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
-    monkeypatch.setattr(measured, "_measure_product_seconds", lambda _device, dtype: took[dtype])
+    by_dtype = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
+    monkeypatch.setattr(measured, "_measure_product_seconds", lambda _device, dtype: by_dtype[dtype])
     assert measure_fastest_dtype("cpu") == wanted
 
 
-def test_other_work_on_the_machine_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_work_on_the_machine_does_not_change_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[torch.dtype] = []
 
     def seconds(_device: object, dtype: torch.dtype) -> float:

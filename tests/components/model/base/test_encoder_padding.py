@@ -1,4 +1,4 @@
-"""Rows padded on the left reach an encoder padded on the right, and come back in their own order."""
+"""Rows padded on the left are encoded as padded on the right, and their output keeps the order of the input."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from components.model.base.encoder_padding import register_right_padding_hooks
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["bart", "t5", "marian"])
 @pytest.mark.parametrize("how", ["keywords", "positional", "embeddings"])
-def test_a_left_padded_row_is_its_solo_run(build_model: Callable[..., Any], kind: str, how: str) -> None:
+def test_a_left_padded_row_equals_the_row_alone(build_model: Callable[..., Any], kind: str, how: str) -> None:
     encoder = build_model(kind).get_encoder()
     ids = torch.tensor([[1, 1, 5, 6, 7], [8, 9, 10, 11, 12], [1, 1, 1, 1, 13]])
     mask = (ids != 1).long()

@@ -1,4 +1,4 @@
-"""The output layer's inputs at chosen positions; and models that do more than a product are told apart."""
+"""The output layer at chosen positions, and models whose logits are more than the layer's product."""
 
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +46,7 @@ def test_inputs_and_logits_are_those_of_the_kept_positions(build_model: Callable
     assert not head._forward_hooks
 
 
-def test_hooks_leave_when_a_forward_breaks_off(build_model: Callable[..., Any]) -> None:
+def test_an_exception_in_a_forward_removes_the_hooks(build_model: Callable[..., Any]) -> None:
     model = build_model("gpt2")
     for within in (capture_head_inputs, keep_logits_at):
         with pytest.raises(KeyboardInterrupt), within(model, KEPT_BT):
@@ -55,7 +55,7 @@ def test_hooks_leave_when_a_forward_breaks_off(build_model: Callable[..., Any]) 
 
 
 class Scaled(nn.Linear):
-    """A layer that is called a product and is more."""
+    """A linear layer that scales its product."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         return super().forward(hidden) * 1.01
@@ -119,14 +119,14 @@ MORE: dict[str, Callable[[Callable[..., Any]], Any]] = {
 
 
 @pytest.mark.parametrize("kind", sorted(PLAIN))
-def test_a_product_and_nothing_else_is_plain(build_model: Callable[..., Any], kind: str) -> None:
+def test_a_head_that_is_only_a_product_is_plain(build_model: Callable[..., Any], kind: str) -> None:
     model = build_model(kind)
     assert has_plain_head(model)
     assert has_plain_head(model.to(torch.bfloat16))
 
 
 @pytest.mark.parametrize("name", MORE)
-def test_what_does_more_is_told_apart_and_its_loss_is_right(
+def test_a_head_that_does_more_is_recognised_and_its_loss_is_right(
     build_model: Callable[..., Any], base_of: Callable[..., Base], name: str
 ) -> None:
     base = base_of(MORE[name](build_model))
@@ -142,11 +142,11 @@ def test_what_does_more_is_told_apart_and_its_loss_is_right(
             losses.append(float(deltas.backward([TrainingExample(0, pair) for pair in pairs]).nats_U))
         deltas.propagate_gradients()
         gradients.append(torch.cat([tensor.grad.flatten() for tensor in prefix.tensors.values()]))
-    by_hand = 0.0
+    expected = 0.0
     for pair in pairs:
         with attach_prefixes(base.model, [make_random_prefix(base.shape, 2, 3, 0.5)]):
             logits = base.model(input_ids=torch.tensor([pair.source_ids + pair.target_ids])).logits[0]
-        for place, token in enumerate(pair.target_ids, len(pair.source_ids) - 1):
-            by_hand -= float(logits[place].log_softmax(-1)[token])
-    assert losses == pytest.approx([by_hand] * 2, rel=1e-5)
+        for position, token in enumerate(pair.target_ids, len(pair.source_ids) - 1):
+            expected -= float(logits[position].log_softmax(-1)[token])
+    assert losses == pytest.approx([expected] * 2, rel=1e-5)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)

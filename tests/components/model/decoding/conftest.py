@@ -1,4 +1,4 @@
-"""Bases whose rows end at different steps, and decoding as plainly as it can be written."""
+"""Random sources, and greedy decoding as plain Python: one forward of all tokens per new token, without a cache."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,30 +22,31 @@ def _sources(number: int, seed: int = 0) -> list[list[int]]:
 
 @torch.no_grad()
 def _next_logits(base: Base, row: Row, source: Sequence[int], new: Sequence[int]) -> torch.Tensor:
-    """Logits [V] after one source and what was written so far, by one forward without a cache and without padding."""
+    """Logits [V] after one source and the new tokens so far, by one forward without cache and padding."""
     ids: dict[str, Any] = {"input_ids": torch.tensor([[*source, *new]])}
     if base.is_encoder_decoder:
         start = [base.decoder_start_id, *new]
         ids = {"input_ids": torch.tensor([source]), "decoder_input_ids": torch.tensor([start])}
     with apply_deltas(base, [row], torch.tensor([len(source) - 1])):
-        found: torch.Tensor = base.model(**ids, use_cache=False).logits[0, -1]
-    return found
+        logits: torch.Tensor = base.model(**ids, use_cache=False).logits[0, -1]
+    return logits
 
 
 @pytest.fixture(scope="session")
 def some_sources() -> Callable[..., list[list[int]]]:
-    """A function of number and seed to sources of 2 to 15 tokens with their end."""
+    """A function from a number and a seed to that many sources of 2 to 15 tokens, each with its end token."""
     return _sources
 
 
 @pytest.fixture(scope="session")
 def next_logits() -> Callable[..., torch.Tensor]:
+    """See `_next_logits`."""
     return _next_logits
 
 
 @pytest.fixture(scope="session")
 def greedy() -> Callable[..., list[int]]:
-    """A function of base, row, source and length to the likeliest tokens, one forward of everything for each."""
+    """A function from a base, row, source and length to the likeliest tokens, by one forward of all tokens for each."""
 
     def run(base: Base, row: Row, source: Sequence[int], length: int, logits: Callable[..., Any] | None = None) -> Any:
         new: list[int] = []

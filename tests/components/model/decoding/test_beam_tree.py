@@ -1,4 +1,4 @@
-"""The cache of a tree of beams, held against a plain list of what every beam has written."""
+"""The cache of a tree of beams, against plain lists of the tokens of every beam."""
 
 import math
 import random
@@ -13,7 +13,7 @@ HEADS, SIZE, LAYERS = 2, 4, 2
 
 
 def prefill(lengths: list[int], first: int) -> tuple[DynamicCache, torch.Tensor, list[list[int]]]:
-    """Rows of these lengths, padded on the left; a slot's key is its number, counted from `first`."""
+    """Rows of these lengths, padded on the left; the key of a column is its number, counted from `first`."""
     longest = max(lengths)
     numbers = torch.arange(first, first + len(lengths) * longest).view(len(lengths), longest)
     mask = torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]
@@ -27,23 +27,23 @@ def slots(numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def read(tree: BeamTree, additive: torch.Tensor) -> list[list[list[int]]]:
-    """The numbers that every beam of every row sees, in order, in every layer and head."""
-    found = []
+    """Return the numbers that every beam of every row sees, in order; checks that all layers and heads agree."""
+    by_head = []
     for layer in tree.layers:
         assert torch.equal(layer.keys, -layer.values)
         for head in range(HEADS):
             keys = layer.keys[:, head, :, 0].long()
             visible = [
-                [row[seen == 0].tolist() for seen in beams] for row, beams in zip(keys, additive[:, 0], strict=True)
+                [row[mask == 0].tolist() for mask in beams] for row, beams in zip(keys, additive[:, 0], strict=True)
             ]
-            found.append(visible)
-    assert all(one == found[0] for one in found)
-    return found[0]
+            by_head.append(visible)
+    assert all(one == by_head[0] for one in by_head)
+    return by_head[0]
 
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("seed", range(6))
-def test_beams_see_what_they_wrote_while_rows_come_and_go(beams: int, seed: int) -> None:
+def test_beams_see_their_own_tokens_while_rows_join_and_leave(beams: int, seed: int) -> None:
     chooser = random.Random(seed)
     number = 1000
     cache, mask, texts = prefill([3, 1, 5, 2], 0)
@@ -66,7 +66,7 @@ def test_beams_see_what_they_wrote_while_rows_come_and_go(beams: int, seed: int)
         if chooser.random() < 0.3:
             stay = chooser.sample(range(len(written)), chooser.randint(1, len(written)))
             tree.keep(torch.tensor(stay))
-            written = [written[place] for place in stay]
+            written = [written[index] for index in stay]
         if chooser.random() < 0.3 and len(written) < 7:
             lengths = [chooser.choice([1, 2, 6, 150]) for _ in range(chooser.randint(1, 3))]
             cache, mask, texts = prefill(lengths, number)
@@ -75,8 +75,8 @@ def test_beams_see_what_they_wrote_while_rows_come_and_go(beams: int, seed: int)
             written += [[list(text) for _ in range(beams)] for text in texts]
 
 
-def test_columns_that_nobody_sees_are_dropped() -> None:
-    """Else a long run, in which rows come and go, would grow without end."""
+def test_columns_that_no_beam_sees_are_dropped() -> None:
+    """Otherwise the cache of a long run, in which rows join and leave, would grow without limit."""
     cache, mask, _ = prefill([4, 4], 0)
     tree, width = BeamTree(cache.layers, mask, 2), []
     for step in range(200):
@@ -92,8 +92,8 @@ def test_columns_that_nobody_sees_are_dropped() -> None:
     assert max(width[100:]) <= max(width[:100]) < 80
 
 
-def test_what_a_departed_row_left_reaches_nobody() -> None:
-    """A mask hides a number, but nothing hides what is no number."""
+def test_values_of_a_row_that_left_do_not_reach_other_rows() -> None:
+    """A mask hides finite numbers, but not NaN."""
     cache, mask, _ = prefill([8, 8], 0)
     for layer in cache.layers:
         layer.keys[1], layer.values[1] = math.nan, math.nan

@@ -1,4 +1,4 @@
-"""Controls on logits, held against transformers' own processors and against probability."""
+"""Controls on logits, against transformers' processors and against probabilities."""
 
 import math
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ from components.model.decoding.controls import (
 )
 
 EOS, VOCABULARY = 0, 23
-# A tokenizer is asked for banned texts alone.
+# A tokenizer is needed for banned texts only.
 NO_TOKENIZER = SimpleNamespace()
 
 
@@ -32,18 +32,18 @@ def controller(**values: Any) -> LogitsController:
 
 @st.composite
 def steps(draw: st.DrawFn) -> tuple[Tensor, Tensor, int]:
-    """Logits, a history with room behind it, and its length; few different tokens, so that runs come again."""
+    """Logits, a history with unused slots after it, and its length; few different tokens, so that sequences repeat."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
-    rows, length, room = draw(st.integers(1, 5)), draw(st.integers(0, 14)), draw(st.integers(0, 3))
+    rows, length, unused = draw(st.integers(1, 5)), draw(st.integers(0, 14)), draw(st.integers(0, 3))
     logits_RV = torch.randn(rows, VOCABULARY, generator=generator) * draw(st.sampled_from([0.1, 3.0, 30.0]))
     high = draw(st.integers(2, VOCABULARY))
-    history_RN = torch.randint(1, high, (rows, length + room), generator=generator)
+    history_RN = torch.randint(1, high, (rows, length + unused), generator=generator)
     return logits_RV, history_RN, length
 
 
 @settings(max_examples=80, deadline=None)
 @given(steps(), st.sampled_from([0.5, 1.2, 3.0]))
-def test_repetition_penalty_is_transformers(step: tuple[Tensor, Tensor, int], penalty: float) -> None:
+def test_repetition_penalty_equals_that_of_transformers(step: tuple[Tensor, Tensor, int], penalty: float) -> None:
     logits_RV, history_RN, length = step
     shaped_RV = controller(repetition_penalty=penalty).process_logits(logits_RV, history_RN, length)
     prompt_RT = torch.full((len(history_RN), 3), 2)
@@ -54,7 +54,7 @@ def test_repetition_penalty_is_transformers(step: tuple[Tensor, Tensor, int], pe
 
 @settings(max_examples=120, deadline=None)
 @given(steps(), st.integers(1, 5))
-def test_no_run_comes_twice_is_transformers(step: tuple[Tensor, Tensor, int], size: int) -> None:
+def test_no_repeat_ngram_equals_that_of_transformers(step: tuple[Tensor, Tensor, int], size: int) -> None:
     logits_RV, history_RN, length = step
     shaped_RV = controller(no_repeat_ngram=size).process_logits(logits_RV, history_RN, length)
     processor = official.NoRepeatNGramLogitsProcessor(size)
@@ -63,7 +63,7 @@ def test_no_run_comes_twice_is_transformers(step: tuple[Tensor, Tensor, int], si
 
 @settings(max_examples=60, deadline=None)
 @given(steps(), st.integers(0, 16))
-def test_min_new_tokens_is_transformers(step: tuple[Tensor, Tensor, int], least: int) -> None:
+def test_min_new_tokens_equals_that_of_transformers(step: tuple[Tensor, Tensor, int], least: int) -> None:
     logits_RV, history_RN, length = step
     shaped_RV = controller(min_new_tokens=least).process_logits(logits_RV, history_RN, length)
     processor = official.MinNewTokensLengthLogitsProcessor(0, least, EOS)
@@ -72,7 +72,7 @@ def test_min_new_tokens_is_transformers(step: tuple[Tensor, Tensor, int], least:
 
 @settings(max_examples=80, deadline=None)
 @given(steps(), st.integers(1, VOCABULARY + 5), st.floats(0.01, 0.99), st.integers(0, 5))
-def test_top_k_and_top_p_are_transformers(
+def test_top_k_and_top_p_equal_those_of_transformers(
     step: tuple[Tensor, Tensor, int], count: int, probability: float, impossible: int
 ) -> None:
     logits_RV, history_RN, _ = step
@@ -85,7 +85,7 @@ def test_top_k_and_top_p_are_transformers(
 
 @settings(max_examples=60, deadline=None)
 @given(steps(), st.sampled_from([1.0, 1.3]), st.integers(0, 3), st.integers(0, 9))
-def test_all_controls_together_are_transformers(
+def test_all_controls_together_equal_those_of_transformers(
     step: tuple[Tensor, Tensor, int], penalty: float, size: int, least: int
 ) -> None:
     logits_RV, history_RN, length = step
@@ -101,14 +101,14 @@ def test_all_controls_together_are_transformers(
     assert torch.equal(logits_RV, before_RV)
 
 
-def test_nothing_set_gives_the_same_object() -> None:
+def test_without_controls_the_same_object_is_returned() -> None:
     logits_RV, history_RN = torch.randn(2, VOCABULARY), torch.zeros(2, 5, dtype=torch.long)
     assert controller().process_logits(logits_RV, history_RN, 3) is logits_RV
     assert controller(min_new_tokens=3).process_logits(logits_RV, history_RN, 3) is logits_RV
     assert controller(temperature=1.0, top_k=3, top_p=0.5).process_logits(logits_RV, history_RN, 3) is logits_RV
 
 
-def test_end_of_text_stays_where_nothing_else_is_possible() -> None:
+def test_end_of_text_is_possible_if_no_other_token_is() -> None:
     logits_RV = torch.randn(2, VOCABULARY)
     history_RN = torch.stack([torch.arange(1, VOCABULARY), torch.ones(VOCABULARY - 1, dtype=torch.long)])
     ours = controller(no_repeat_ngram=1, min_new_tokens=99)
@@ -126,7 +126,7 @@ def test_without_a_temperature_the_likeliest_is_chosen() -> None:
 
 
 @pytest.mark.parametrize("values", [{}, {"top_k": 3}, {"top_p": 0.7}, {"top_k": 4, "top_p": 0.8}])
-def test_draws_follow_the_softmax(values: dict[str, Any]) -> None:
+def test_samples_follow_the_softmax(values: dict[str, Any]) -> None:
     temperature, rows = 0.7, 6000
     logits_V = torch.tensor([1.0, 0.5, 0.0, -0.5, -1.0, -math.inf])
     warped_1V = logits_V[None] / temperature
@@ -143,14 +143,14 @@ def test_draws_follow_the_softmax(values: dict[str, Any]) -> None:
     assert ((share_V - expected_V).abs() <= bound_V).all()
 
 
-def test_a_tiny_temperature_is_greedy() -> None:
+def test_a_tiny_temperature_takes_the_likeliest() -> None:
     logits_RV = torch.randn(5, VOCABULARY, generator=torch.Generator().manual_seed(0)) * 100
     draws = RowGenerators(0, [(row, 0) for row in range(5)])
     chosen_R = controller(temperature=1e-30).choose_tokens(logits_RV, draws)
     assert torch.equal(chosen_R, logits_RV.argmax(dim=1))
 
 
-def test_a_row_draws_the_same_in_any_company() -> None:
+def test_a_row_has_the_same_samples_whatever_the_other_rows() -> None:
     together = RowGenerators(7, [(0, 0), (1, 0), (1, 1), (2, 0)])
     first_RV = together.draw_gumbel(9)
     together.keep(torch.tensor([1, 3]))
@@ -164,7 +164,7 @@ def test_a_row_draws_the_same_in_any_company() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([1e-3, 1.0, 1e4]))
-def test_guidance_0_and_1_give_the_two_distributions_exactly(seed: int, scale: float) -> None:
+def test_guidance_0_and_1_return_the_inputs_exactly(seed: int, scale: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     with_RV = torch.randn(3, VOCABULARY, generator=generator) * scale
     base_RV = torch.randn(3, VOCABULARY, generator=generator)
@@ -175,7 +175,7 @@ def test_guidance_0_and_1_give_the_two_distributions_exactly(seed: int, scale: f
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.5, 3.0])
-def test_guidance_is_transformers(scale: float) -> None:
+def test_guidance_equals_that_of_transformers(scale: float) -> None:
     generator = torch.Generator().manual_seed(1)
     with_RV = torch.randn(3, VOCABULARY, generator=generator)
     base_RV = torch.randn(3, VOCABULARY, generator=generator)
@@ -206,15 +206,15 @@ def test_guidance_is_transformers(scale: float) -> None:
         {"top_k": -1},
     ],
 )
-def test_impossible_values_are_refused_by_name(values: dict[str, Any]) -> None:
+def test_values_out_of_range_are_refused_by_name(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         DecodingControls(**values)
 
 
-def test_rows_that_join_go_on_drawing_as_alone() -> None:
-    rows, late = RowGenerators(7, [(0, 0), (1, 0)]), RowGenerators(7, [(2, 0)])
+def test_rows_that_join_have_the_samples_that_they_have_alone() -> None:
+    rows, joining = RowGenerators(7, [(0, 0), (1, 0)]), RowGenerators(7, [(2, 0)])
     first = rows.draw_gumbel(9)
-    rows.join(late)
+    rows.join(joining)
     rows.keep(torch.tensor([2, 1]))
     both = rows.draw_gumbel(9)
     alone = RowGenerators(7, [(1, 0)])
@@ -224,7 +224,7 @@ def test_rows_that_join_go_on_drawing_as_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "idle"),
+    ("values", "inactive"),
     [
         ({}, True),
         ({"temperature": 0.7, "top_k": 2, "top_p": 0.5}, True),
@@ -233,8 +233,8 @@ def test_rows_that_join_go_on_drawing_as_alone() -> None:
         ({"no_repeat_ngram": 2}, False),
     ],
 )
-def test_idle_controls_leave_logits_as_they_are(values: dict[str, Any], idle: bool) -> None:
+def test_inactive_controls_return_the_logits_unchanged(values: dict[str, Any], inactive: bool) -> None:
     one = controller(**values)
     logits_RV, history_RN = torch.randn(2, VOCABULARY), torch.ones(2, 4, dtype=torch.long)
-    assert one.is_inactive is idle
-    assert (one.process_logits(logits_RV, history_RN, 4) is logits_RV) or not idle
+    assert one.is_inactive is inactive
+    assert (one.process_logits(logits_RV, history_RN, 4) is logits_RV) or not inactive

@@ -1,4 +1,4 @@
-"""Guidance against its formula in a loop without a cache, for every kind of delta, and against transformers' beams."""
+"""Guidance of every kind of delta, against its formula in a loop without a cache and in a plain beam search."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ def base(request: pytest.FixtureRequest, build_base: Callable[..., Base]) -> Bas
 
 @pytest.fixture(scope="session")
 def delta_of(values_for: Callable[..., Prefix]) -> Callable[..., Delta]:
-    """A function of base, method and seed to a delta that moves every logit."""
+    """A function from a base, method and seed to a delta that changes every logit."""
 
     def make(base: Base, method: str, seed: int = 0) -> Delta:
         prefix = values_for(base.model, 3 + seed, seed) if method.startswith("prefix") else None
@@ -49,8 +49,8 @@ def test_greedy_follows_the_formula(
 
     def mixed(base: Base, row: Any, source: list[int], new: list[int]) -> torch.Tensor:
         bare = next_logits(base, None, source, new).log_softmax(-1)
-        found: torch.Tensor = bare + guidance * (next_logits(base, row, source, new).log_softmax(-1) - bare)
-        return found
+        logits: torch.Tensor = bare + guidance * (next_logits(base, row, source, new).log_softmax(-1) - bare)
+        return logits
 
     decoding = Decoding(max_new_tokens=NEW, guidance=guidance)
     outputs = generate_each(base, [delta] * 2, sources, decoding, 2)
@@ -59,13 +59,13 @@ def test_greedy_follows_the_formula(
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("method", ["prefix", "lora", "prefix+adapter"])
-def test_nothing_is_the_base_and_one_is_the_delta(
+def test_guidance_0_is_the_base_and_1_is_the_delta(
     base: Base, method: str, beams: int, delta_of: Any, some_sources: Any
 ) -> None:
     rows, sources = [delta_of(base, method), None, delta_of(base, method, 1)], some_sources(3, 9)
 
-    def run(rows: Any, **how: float) -> list[list[int]]:
-        return generate_each(base, rows, sources, Decoding(beams, NEW, **how), 3)  # type: ignore[arg-type]
+    def run(rows: Any, **options: float) -> list[list[int]]:
+        return generate_each(base, rows, sources, Decoding(beams, NEW, **options), 3)  # type: ignore[arg-type]
 
     assert run(rows, guidance=0.0) == run([None] * 3)
     assert run(rows, guidance=1.0) == run(rows)
@@ -75,13 +75,13 @@ def test_nothing_is_the_base_and_one_is_the_delta(
 
 @pytest.mark.parametrize("method", ["prefix", "prefix+lora"])
 def test_beams_follow_the_formula(base: Base, method: str, delta_of: Any, next_logits: Any, some_sources: Any) -> None:
-    """Against an exhaustive beam search of plain Python, which forgets no finished text."""
+    """Against a beam search in plain Python that keeps every finished text."""
     delta, sources, beams, length = delta_of(base, method), some_sources(2, 9), 3, 5
 
     def scores(source: list[int], new: list[int]) -> torch.Tensor:
         bare, own = (next_logits(base, row, source, new) for row in (None, delta))
-        found: torch.Tensor = (bare + 2.0 * (own - bare)).log_softmax(-1)
-        return found
+        logits: torch.Tensor = (bare + 2.0 * (own - bare)).log_softmax(-1)
+        return logits
 
     decoding = Decoding(beams, length, guidance=2.0, length_penalty=1.0)
     outputs = generate_each(base, [delta] * 2, sources, decoding, 2)
@@ -94,8 +94,8 @@ def plain_beams(scores: Callable[[list[int]], torch.Tensor], beams: int, length:
     for step in range(1, length + 1):
         grown = []
         for score, new in running:
-            found = scores(new)
-            grown += [(score + float(found[token]), [*new, token]) for token in range(len(found))]
+            token_scores = scores(new).tolist()
+            grown += [(score + one, [*new, token]) for token, one in enumerate(token_scores)]
         grown.sort(key=lambda one: -one[0])
         for score, new in grown[:beams]:
             if new[-1] == EOS or step == length:
@@ -108,7 +108,7 @@ def plain_beams(scores: Callable[[list[int]], torch.Tensor], beams: int, length:
     return best[: best.index(EOS)] if EOS in best else best
 
 
-def test_the_model_is_left_as_it_was(base: Base, delta_of: Any, some_sources: Any) -> None:
+def test_the_model_does_not_change(base: Base, delta_of: Any, some_sources: Any) -> None:
     sources = some_sources(3, 9)
     before = generate_each(base, [None] * 3, sources, Decoding(1, NEW), 3)
     rows = [delta_of(base, method) for method in ("prefix+adapter", "lora", "prefix")]

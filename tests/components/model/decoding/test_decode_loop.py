@@ -1,4 +1,4 @@
-"""Rows that come when they are asked for, of several kinds, some of them broken."""
+"""Requests are read when they are needed, with deltas of several kinds, and rows of NaN do not affect others."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,7 +33,7 @@ def requests_of(deltas: list[Delta], sources: list[list[int]], limit: int) -> li
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_requests_are_made_when_needed_and_under_the_base_s_own_weights(
+def test_requests_are_read_when_needed_and_while_no_weights_are_applied(
     base: Base, beams: int, some_sources: Any, values_for: Any
 ) -> None:
     plain, sources = Delta(prefix=values_for(base.model, 3)), some_sources(40, 1)
@@ -41,24 +41,24 @@ def test_requests_are_made_when_needed_and_under_the_base_s_own_weights(
     ids: dict[str, Any] = {"input_ids": torch.tensor([[5, 6, 7]])}
     if base.is_encoder_decoder:
         ids["decoder_input_ids"] = ids["input_ids"]
-    bare, asked = base.model(**ids).logits, 0
+    bare, count = base.model(**ids).logits, 0
 
     def requests() -> Iterator[DecodeRequest]:
-        nonlocal asked
+        nonlocal count
         for request in requests_of(deltas, sources, 6):
-            asked += 1
+            count += 1
             assert torch.equal(base.model(**ids).logits, bare)
             yield request
 
     decoding, outputs = Decoding(beams, 6), {}
-    for done, (request, found) in enumerate(decode(base, requests(), decoding, 2), 1):
-        assert asked <= done + 8 + 2 + 1, "a window, the rows that are decoded, and the first of another kind"
-        outputs[request.number] = found
+    for done, (request, new_ids) in enumerate(decode(base, requests(), decoding, 2), 1):
+        assert count <= done + 8 + 2 + 1, "a window, the rows of the batch, and the first with another batch key"
+        outputs[request.number] = new_ids
     assert [outputs[row] for row in range(40)] == generate_each(base, deltas, sources, decoding, 7)
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_a_row_that_is_no_number_harms_nobody(base: Base, beams: int, some_sources: Any, values_for: Any) -> None:
+def test_a_row_of_nan_does_not_change_other_rows(base: Base, beams: int, some_sources: Any, values_for: Any) -> None:
     good, sources = Delta(prefix=values_for(base.model, 3)), some_sources(12, 2)
     broken = Delta(
         prefix=Prefix({name: tensor * torch.nan for name, tensor in values_for(base.model, 4).tensors.items()})
@@ -69,17 +69,3 @@ def test_a_row_that_is_no_number_harms_nobody(base: Base, beams: int, some_sourc
     alone = generate_each(base, [good] * 12, sources, decoding, 1)
     assert [outputs[row] for row in range(12) if row % 3 != 1] == [alone[row] for row in range(12) if row % 3 != 1]
     assert len(outputs) == 12
-
-
-def test_the_head_reads_its_input_in_one_piece(base: Base, some_sources: Any) -> None:
-    """Else torch copies the head's weights for every row of a prefill."""
-    seen: list[bool] = []
-    handle = base.model.get_output_embeddings().register_forward_hook(
-        lambda _, inputs, __: seen.append(inputs[0].is_contiguous())
-    )
-    try:
-        generate_each(base, [None] * 3, some_sources(3, 1), Decoding(2, 5), 3)
-    finally:
-        handle.remove()
-    assert len(seen) > 1
-    assert all(seen)

@@ -1,4 +1,4 @@
-"""Greedy and beam decoding, held against transformers' own `generate` on tiny random models."""
+"""Greedy and beam decoding, against transformers' `generate` on tiny random models."""
 
 import os
 from typing import Any
@@ -31,13 +31,13 @@ def some_prefix(base: Base, length: int = 5, seed: int = 0) -> Prefix:
     return Prefix({name: 0.7 * tensor / tensor.std() for name, tensor in plain.tensors.items()})
 
 
-def generate(base: Base, prefix: Prefix | None, sources: list[list[int]], *how: Any) -> list[list[int]]:
-    """Every source under one prefix."""
-    return generate_each(base, [prefix] * len(sources), sources, *how)
+def generate(base: Base, prefix: Prefix | None, sources: list[list[int]], *options: Any) -> list[list[int]]:
+    """Decode every source under one prefix."""
+    return generate_each(base, [prefix] * len(sources), sources, *options)
 
 
-def official(base: Base, prefix: Prefix | None, source: list[int], decoding: Decoding) -> list[int]:
-    """One input through transformers' `generate`, the prefix as a prefilled cache."""
+def generate_by_transformers(base: Base, prefix: Prefix | None, source: list[int], decoding: Decoding) -> list[int]:
+    """Decode one source by transformers' `generate`, with the prefix as a prefilled cache."""
     from transformers import DynamicCache
 
     slots = prefix.length if prefix else 0
@@ -78,13 +78,13 @@ def test_outputs_are_those_of_transformers(bases, kind, slots, decoding, some_so
     prefix = some_prefix(base, slots) if slots else None
     sources = some_sources(10)
     outputs = generate(base, prefix, sources, decoding, 5)
-    assert outputs == [official(base, prefix, source, decoding) for source in sources]
+    assert outputs == [generate_by_transformers(base, prefix, source, decoding) for source in sources]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("slots", [0, 5])
 def test_the_tiny_bases_end_their_rows_at_different_steps(bases, kind, slots, some_sources):
-    """Else the tests above would say nothing of rows that leave."""
+    """Otherwise the tests above would not cover rows that leave the batch early."""
     prefix = some_prefix(bases[kind], slots) if slots else None
     lengths = {
         len(ids)
@@ -102,7 +102,7 @@ def test_the_tiny_bases_end_their_rows_at_different_steps(bases, kind, slots, so
     batch_size=st.integers(1, 9),
     number=st.integers(1, 6),
 )
-def test_company_and_order_do_not_matter(bases, kind, seed, beams, batch_size, number, some_sources):
+def test_other_rows_and_their_order_do_not_matter(bases, kind, seed, beams, batch_size, number, some_sources):
     base, sources = bases[kind], some_sources(number, seed)
     prefixes = [some_prefix(base, 1 + i, seed + i) if i % 3 else None for i in range(number)]
     decoding = Decoding(num_beams=beams, max_new_tokens=8)
@@ -113,7 +113,7 @@ def test_company_and_order_do_not_matter(bases, kind, seed, beams, batch_size, n
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_ends_where_the_context_is_full(bases, kind, beams, some_sources):
+def test_a_row_ends_when_the_context_is_full(bases, kind, beams, some_sources):
     base = bases[kind]
     long = [2 + i % 60 for i in range(CONTEXT - 5 - 3 - 1)] + [EOS]
     sources = [long, *some_sources(3, 7)]
@@ -127,16 +127,18 @@ def test_a_row_ends_where_the_context_is_full(bases, kind, beams, some_sources):
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_that_fills_the_context_ends_as_forced(bases, kind, beams, some_sources, monkeypatch):
+def test_a_row_that_fills_the_context_ends_with_the_forced_token(bases, kind, beams, some_sources, monkeypatch):
     base = bases[kind]
     monkeypatch.setattr(base.model.generation_config, "forced_eos_token_id", 9)
     sources = [[2 + i % 60 for i in range(CONTEXT - 4)] + [EOS], *some_sources(3, 7)]
     outputs = generate_each(base, [None] * 4, sources, Decoding(beams, 6), 4)
-    assert outputs == [official(base, None, ids, Decoding(beams, min(6, CONTEXT - len(ids)))) for ids in sources]
+    assert outputs == [
+        generate_by_transformers(base, None, ids, Decoding(beams, min(6, CONTEXT - len(ids)))) for ids in sources
+    ]
     assert {ids[-1] for ids in outputs if len(ids) == 6} == {9}
 
 
-def test_a_source_that_fills_the_context_is_named(bases):
+def test_a_source_that_fills_the_context_is_named_in_the_error(bases):
     with pytest.raises(DataError, match="96 in source 2, prefix included"):
         generate(bases["gpt2"], some_prefix(bases["gpt2"]), [[5, EOS], [5] * 91], Decoding(), 2)
     with pytest.raises(DataError, match="none in source 1"):
@@ -144,7 +146,7 @@ def test_a_source_that_fills_the_context_is_named(bases):
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
-def test_a_batch_of_nothing_is_refused(bases, batch_size):
+def test_a_batch_size_below_one_is_refused(bases, batch_size):
     with pytest.raises(ConfigError, match=f"at least 1 source; got {batch_size}"):
         generate_each(bases["gpt2"], [None], [[5, EOS]], Decoding(), batch_size)
 
@@ -156,8 +158,8 @@ def test_a_prefix_of_another_shape_is_refused(bases):
 
 
 @pytest.fixture
-def seen(bases):
-    """Shapes of what the base reads."""
+def input_shapes(bases):
+    """The shapes of the ids that the Llama base reads, in order."""
     shapes: list[tuple[int, ...]] = []
     handle = bases["llama"].model.register_forward_pre_hook(
         lambda _, __, values: shapes.append(tuple(values["input_ids"].shape)), with_kwargs=True
@@ -167,11 +169,11 @@ def seen(bases):
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_finished_rows_leave_the_batch_and_beams_share_a_prefill(bases, beams, some_sources, seen):
+def test_finished_rows_leave_the_batch_and_beams_share_a_prefill(bases, beams, some_sources, input_shapes):
     outputs = generate(bases["llama"], None, some_sources(8, 3), Decoding(beams, 20, length_penalty=0.0), 8)
-    assert seen[0][0] == 8, "the prefill holds every row once"
-    assert {width for _, width in seen[1:]} == {beams}
-    sizes = [rows for rows, _ in seen[1:]]
+    assert input_shapes[0][0] == 8, "the prefill holds every row once"
+    assert {width for _, width in input_shapes[1:]} == {beams}
+    sizes = [rows for rows, _ in input_shapes[1:]]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0]
     if beams == 1:
@@ -179,26 +181,26 @@ def test_finished_rows_leave_the_batch_and_beams_share_a_prefill(bases, beams, s
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_places_that_get_free_are_filled(bases, beams, some_sources, seen):
-    """With rows of 1 to 12 new tokens a batch that waits for its last row would stand half empty."""
+def test_waiting_rows_replace_finished_ones(bases, beams, some_sources, input_shapes):
+    """With rows of 1 to 12 new tokens, a batch that waited for its last row would be half empty."""
     base, sources = bases["llama"], some_sources(60, 3)
     limits, decoding = [1 + 5 * row % 12 for row in range(60)], Decoding(beams, 12, min_new_tokens=12)
     outputs = generate_each(base, [None] * 60, sources, decoding, 8, limits=limits)
     assert [len(ids) for ids in outputs] == limits
-    sizes = [rows for rows, width in seen if width == beams]
+    sizes = [rows for rows, width in input_shapes if width == beams]
     assert sum(sizes[:-12]) / len(sizes[:-12]) > 7
     assert max(sizes) == 8
 
 
-def test_rows_that_are_done_are_reported_and_no_input_gives_no_output(bases, some_sources):
-    told: list[int] = []
-    outputs = generate(bases["gpt2"], None, some_sources(7), Decoding(max_new_tokens=3), 3, told.append)
-    assert (len(outputs), told) == (7, [1] * 7)
+def test_finished_rows_are_reported_and_no_input_gives_no_output(bases, some_sources):
+    done: list[int] = []
+    outputs = generate(bases["gpt2"], None, some_sources(7), Decoding(max_new_tokens=3), 3, done.append)
+    assert (len(outputs), done) == (7, [1] * 7)
     assert generate(bases["gpt2"], None, [], Decoding(), 3) == []
     assert generate_text(bases["gpt2"], None, [], Decoding(), 3) == []
 
 
-def test_texts_are_sources_with_an_end_and_come_back_stripped(bases):
+def test_texts_are_encoded_with_an_end_token_and_outputs_are_stripped(bases):
     base, decoding = bases["gpt2"], Decoding(max_new_tokens=8)
     prefix = some_prefix(base)
     (text,) = generate_text(base, prefix, ["NAME"], decoding, 1)
@@ -207,7 +209,7 @@ def test_texts_are_sources_with_an_end_and_come_back_stripped(bases):
     assert generate_text(base, prefix, ["NAMELESS"], decoding, 1, max_source_tokens=4) == [text]
 
 
-def test_the_prefix_and_the_model_stay_as_they_were(bases, some_sources):
+def test_the_prefix_and_the_model_do_not_change(bases, some_sources):
     base = bases["llama"]
     prefix = some_prefix(base)
     before = {name: tensor.clone() for name, tensor in prefix.tensors.items()}
@@ -222,18 +224,18 @@ def test_the_prefix_and_the_model_stay_as_they_were(bases, some_sources):
 def real_base() -> Base:
     folder = os.environ.get("PREFIXFLEET_TEST_MODELS")
     if not folder:
-        pytest.skip("PREFIXFLEET_TEST_MODELS names no folder with d2t-base/")
+        pytest.skip("PREFIXFLEET_TEST_MODELS is not a folder with d2t-base/")
     return load_base(BaseConfig(path=f"{folder}/d2t-base"), device="cpu")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 5])
-def test_a_trained_base_writes_what_it_writes_with_transformers(real_base, beams):
+def test_a_trained_base_gives_the_output_of_transformers(real_base, beams):
     texts = ["name : Blue Spice | eatType : pub", "name : Zizzi | food : Italian | area : riverside | near : Crowne"]
     sources = real_base.text_codec.encode_sources(texts)
     decoding = Decoding(num_beams=beams, max_new_tokens=30)
     prefix = make_text_prefix(real_base, "a restaurant in the city centre", 6)
-    expected = [official(real_base, prefix, source, decoding) for source in sources]
+    expected = [generate_by_transformers(real_base, prefix, source, decoding) for source in sources]
     assert generate(real_base, prefix, sources, decoding, 2) == expected
     written = [real_base.tokenizer.decode(ids).strip() for ids in expected]
     assert generate_text(real_base, prefix, texts, decoding, 2) == written

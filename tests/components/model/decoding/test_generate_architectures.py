@@ -1,4 +1,4 @@
-"""Decoding on every architecture against loops without a cache, and against transformers' own `generate`."""
+"""Decoding on every architecture, against loops without a cache and against transformers' `generate`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,29 +27,35 @@ def rows(base: Base, values_for: Callable[..., Prefix]) -> list[Prefix | None]:
     return [None if length is None else values_for(base.model, length, length) for length in LENGTHS]
 
 
-def cut(ids: list[int]) -> list[int]:
+def cut_at_end(ids: list[int]) -> list[int]:
     return ids[: ids.index(EOS)] if EOS in ids else ids
 
 
-def official(base: Base, rows: Any, sources: list[list[int]], decoding: Decoding, side: str, cache: bool) -> Any:
+def generate_by_transformers(
+    base: Base, rows: Any, sources: list[list[int]], decoding: Decoding, side: str, cache: bool
+) -> Any:
     """One batch through transformers' `generate` with prefixes attached."""
     longest = max(map(len, sources))
-    fill = [[PAD] * (longest - len(ids)) for ids in sources]
-    ids = torch.tensor([(gap + one if side == "left" else one + gap) for gap, one in zip(fill, sources, strict=True)])
-    gaps = [([0] * len(gap), [1] * len(one)) for gap, one in zip(fill, sources, strict=True)]
-    mask = torch.tensor([(gap + one if side == "left" else one + gap) for gap, one in gaps])
+    padding = [[PAD] * (longest - len(ids)) for ids in sources]
+    ids = torch.tensor(
+        [(pad + one if side == "left" else one + pad) for pad, one in zip(padding, sources, strict=True)]
+    )
+    masks = [([0] * len(pad), [1] * len(one)) for pad, one in zip(padding, sources, strict=True)]
+    mask = torch.tensor([(pad + one if side == "left" else one + pad) for pad, one in masks])
     more: dict[str, Any] = {"attention_mask": mask}
     if not base.is_encoder_decoder:
         more["position_ids"] = compute_positions(mask, [length or 0 for length in LENGTHS])
     if decoding.num_beams > 1:
         more |= {"length_penalty": decoding.length_penalty, "early_stopping": False}
-    how = {"num_beams": decoding.num_beams, "max_new_tokens": decoding.max_new_tokens, "do_sample": False}
+    options = {"num_beams": decoding.num_beams, "max_new_tokens": decoding.max_new_tokens, "do_sample": False}
     with attach_prefixes(base.model, rows):
-        found = base.model.generate(ids, **how, **more, use_cache=cache, pad_token_id=PAD, eos_token_id=EOS)
-    return [cut(row) for row in found[:, 1 if base.is_encoder_decoder else longest :].tolist()]
+        output = base.model.generate(ids, **options, **more, use_cache=cache, pad_token_id=PAD, eos_token_id=EOS)
+    return [cut_at_end(row) for row in output[:, 1 if base.is_encoder_decoder else longest :].tolist()]
 
 
-def test_greedy_is_that_of_a_loop_without_a_cache(base: Base, rows: Any, greedy: Any, some_sources: Any) -> None:
+def test_greedy_output_equals_that_of_a_loop_without_a_cache(
+    base: Base, rows: Any, greedy: Any, some_sources: Any
+) -> None:
     sources = some_sources(len(rows), 5)
     outputs = generate_each(base, rows, sources, Decoding(max_new_tokens=NEW), 4)
     assert outputs == [greedy(base, row, source, NEW) for row, source in zip(rows, sources, strict=True)]
@@ -59,35 +65,35 @@ def test_greedy_is_that_of_a_loop_without_a_cache(base: Base, rows: Any, greedy:
 @pytest.mark.parametrize(
     "decoding", [Decoding(1, NEW), Decoding(3, NEW), Decoding(4, NEW, length_penalty=2.0)], ids=["1", "3", "4"]
 )
-def test_outputs_are_those_of_transformers_under_attached_prefixes(
+def test_outputs_equal_those_of_transformers_with_attached_prefixes(
     base: Base, rows: Any, some_sources: Any, decoding: Decoding, cache: bool
 ) -> None:
     sources = some_sources(len(rows), 6)
-    expected = official(base, rows, sources, decoding, "left", cache)
+    expected = generate_by_transformers(base, rows, sources, decoding, "left", cache)
     assert generate_each(base, rows, sources, decoding, 3) == expected
     if base.is_encoder_decoder:
-        assert official(base, rows, sources, decoding, "right", cache) == expected
+        assert generate_by_transformers(base, rows, sources, decoding, "right", cache) == expected
 
 
 @pytest.mark.parametrize("forced", [EOS, [EOS], [7, 5]], ids=str)
 @pytest.mark.parametrize(
     "decoding", [Decoding(1, 4), Decoding(1, 1), Decoding(3, 4), Decoding(4, 5, length_penalty=2.0)], ids=str
 )
-def test_a_forced_end_is_that_of_transformers(
+def test_a_forced_end_token_is_that_of_transformers(
     base: Base, rows: Any, some_sources: Any, decoding: Decoding, forced: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sources = some_sources(len(rows), 6)
     free = generate_each(base, rows, sources, decoding, 3)
     monkeypatch.setattr(base.model.generation_config, "forced_eos_token_id", forced)
     outputs = generate_each(base, rows, sources, decoding, 3)
-    assert outputs == official(base, rows, sources, decoding, "left", cache=True)
+    assert outputs == generate_by_transformers(base, rows, sources, decoding, "left", cache=True)
     assert outputs != free
     last = [ids[-1] for ids in outputs if len(ids) == decoding.max_new_tokens]
     assert set(last) <= ({5, 7} if forced == [7, 5] else set())
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_company_and_batch_size_do_not_matter(base: Base, rows: Any, some_sources: Any, beams: int) -> None:
+def test_other_rows_and_the_batch_size_do_not_matter(base: Base, rows: Any, some_sources: Any, beams: int) -> None:
     sources, decoding = some_sources(len(rows), 7), Decoding(beams, NEW)
     alone = [generate_each(base, [row], [ids], decoding, 1)[0] for row, ids in zip(rows, sources, strict=True)]
     assert generate_each(base, rows, sources, decoding, 6) == alone

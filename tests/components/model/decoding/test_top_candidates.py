@@ -1,4 +1,4 @@
-"""The likeliest tokens and the sum of exponentials, against torch's plain functions."""
+"""The likeliest tokens and the log-sum-exp, against torch's functions."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from components.model.decoding.top_candidates import compute_log_sum_exp, find_t
     count=st.integers(1, 10),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
 )
-def test_they_are_those_of_topk_and_logsumexp(
+def test_candidates_and_sums_equal_those_of_topk_and_logsumexp(
     seed: int, rows: int, vocabulary: int, count: int, dtype: torch.dtype
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -28,11 +28,11 @@ def test_they_are_those_of_topk_and_logsumexp(
     torch.testing.assert_close(compute_log_sum_exp(logits), logits.float().logsumexp(1))
 
 
-@pytest.mark.parametrize("place", [0, 63, 64, 1023, 1024, 1025])
-def test_what_is_impossible_comes_last(place: int) -> None:
+@pytest.mark.parametrize("column", [0, 63, 64, 1023, 1024, 1025])
+def test_impossible_tokens_come_last(column: int) -> None:
     logits = torch.full((2, 1026), -torch.inf)
-    logits[:, place] = 1.0
+    logits[:, column] = 1.0
     logits[:, 500] = 0.5
     values, columns = find_top_candidates(logits, 5)
-    assert columns[:, :2].tolist() == [[place, 500]] * 2
+    assert columns[:, :2].tolist() == [[column, 500]] * 2
     assert values[:, :3].tolist() == [[1.0, 0.5, -torch.inf]] * 2

@@ -7,10 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from components.errors import BaseModelError
 from components.model.base.attention_sites import find_prefix_shape
 from components.model.base.checkpointing import checkpoint_blocks
-from components.model.base.shapes import CROSS, DECODER, ENCODER
 from components.model.prefix.attach import attach_prefixes, compute_positions
 from components.model.prefix.module import PrefixModule
 from components.model.prefix.prefix import Prefix
@@ -47,19 +45,6 @@ def logits_of(model: Any, ids: Tensor, **more: Any) -> Tensor:
         more["decoder_input_ids"] = tokens(1, 5, seed=77).expand(len(ids), -1)
     found: Tensor = model(input_ids=ids, **more).logits
     return found
-
-
-def test_every_site_is_found(model: Any) -> None:
-    pair = model.config.is_encoder_decoder
-    wanted = [ENCODER, DECODER, CROSS] if pair else [DECODER]
-    shape = find_prefix_shape(model)
-    assert list(shape.sites) == wanted
-    heads = 2 if model.config.model_type in ("llama", "qwen2") else 4
-    assert {(one.kv_heads, one.head_dim) for one in shape.sites.values()} == {(heads, 8)}
-    assert shape.layers == 2
-    if pair:
-        assert shape.encoder is not None
-        assert shape.encoder.layers == model.config.num_hidden_layers
 
 
 @pytest.mark.parametrize("mlp_hidden", [0, 12])
@@ -198,22 +183,3 @@ def test_sites_are_the_same_after_a_move_and_leave_no_trace(model: Any, values_f
         raise KeyboardInterrupt
     assert model.config._attn_implementation == before
     assert hooks == [(len(part._forward_hooks), len(part._forward_pre_hooks)) for part in model.modules()]
-
-
-TINY = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
-
-
-@pytest.mark.parametrize(
-    ("config", "sizes", "named"),
-    [
-        ("BloomConfig", {"hidden_size": 16, "n_layer": 2, "n_head": 2}, "BloomForCausalLM"),
-        ("MptConfig", {"d_model": 16, "n_heads": 2, "n_layers": 2}, "MptForCausalLM"),
-        ("MambaConfig", {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}, "MambaForCausalLM"),
-    ],
-)
-def test_a_model_without_the_attention_interface_is_refused(config: str, sizes: dict[str, int], named: str) -> None:
-    import transformers as hf
-
-    model = hf.AutoModelForCausalLM.from_config(getattr(hf, config)(vocab_size=67, **sizes))
-    with pytest.raises(BaseModelError, match=f"attention interface in every layer; got {named}"):
-        find_prefix_shape(model)
