@@ -373,12 +373,15 @@ OTHERS = (
         lambda: has("uvicorn:Server", "handle_exit", "on_tick")() and says("uvicorn:Server.__init__", "should_exit")(),
     ),
     Part(
-        "sqlalchemy",
-        "Row._mapping (documented, in spite of its underscore)",
-        "components/rollout/store/ledger.py",
-        "a row by the names of its columns",
-        has("sqlalchemy.engine:Row", "_mapping"),
-        ("_mapping",),
+        "alembic",
+        "MigrationStep.upgrade_from_script, ScriptDirectory.revision_map and the option fn of MigrationContext",
+        "components/storage/migrations.py",
+        "runs revisions without env.py and without the proxies that are global to the process",
+        lambda: (
+            has("alembic.runtime.migration:MigrationStep", "upgrade_from_script")()
+            and says("alembic.runtime.migration:MigrationContext.__init__", 'opts.get("fn")', "self._migrations_fn")()
+            and says("alembic.script:ScriptDirectory.__init__", "self.revision_map = ")()
+        ),
     ),
 )
 

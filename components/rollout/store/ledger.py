@@ -40,7 +40,7 @@ def read_history(database: Database, tenant: str | None = None) -> Sequence[Ledg
     if tenant is not None:
         query = query.where(LEDGER.c.tenant == tenant)
     with database.connect("the ledger") as connection:
-        return [_to_entry(row._mapping) for row in connection.execute(query)]
+        return [_to_entry(row) for row in connection.execute(query).mappings()]
 
 
 _TEXT_COLUMNS = ("tenant", "by", "action", "from_version", "to_version", "why", "at")
