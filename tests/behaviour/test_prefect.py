@@ -199,9 +199,9 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
     assert page["type"] == "markdown"
     assert "alder (no prefix yet)" in page["data"]
     until = time.monotonic() + 60  # a run's lines reach the server in batches, some after the run has ended
-    while "alder: version 1 is champion" not in stack.lines(first) and time.monotonic() < until:
+    while "alder: version 1 is now champion" not in stack.lines(first) and time.monotonic() < until:
         time.sleep(1)
-    assert "alder: version 1 is champion" in stack.lines(first)
+    assert "alder: version 1 is now champion" in stack.lines(first)
 
     write_tenant(root / "drops", "alder", start=100)
     before = Workspace(root).dataset_version
