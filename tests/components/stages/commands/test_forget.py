@@ -1,4 +1,4 @@
-"""Forgetting a tenant: git, DVC with a remote, MLflow on sqlite, and a search of one's own for what is left."""
+"""Forgetting a tenant: in git, DVC with a remote, MLflow and the database; the first test searches by its own means."""
 
 import shutil
 import subprocess
@@ -24,11 +24,12 @@ from components.storage.timeouts import DatabaseTimeouts
 pytestmark = pytest.mark.slow
 
 
-def objects(folder):
+def list_objects(folder):
     return {path.parent.name + path.name for path in folder.glob("files/md5/??/*")}
 
 
-def serve(root, tenant):
+def write_served_rows(root, tenant):
+    """Write what a server leaves in the database: counts, feedback and a key."""
     database = Workspace(root).database
     write_counts(database, [Observation(tenant=tenant, version="1", arm="champion", minute=1, latencies={3: 1})])
     save_feedback(
@@ -40,30 +41,30 @@ def serve(root, tenant):
         connection.exec_driver_sql(f"INSERT INTO prefixfleet_keys VALUES ('{tenant}', '{tenant}')")
 
 
-def test_nothing_is_left_of_one_and_everything_of_the_others(make_checkout, write_tenant, run_in):
+def test_everything_of_one_tenant_is_removed_and_everything_of_the_others_stays(make_checkout, write_tenant, run_in):
     root = make_checkout(("alder", "birch"))
-    shutil.copy(root / "data/alder/test.jsonl", root / "data/birch/test.jsonl")  # one object of two tenants
+    shutil.copy(root / "data/alder/test.jsonl", root / "data/birch/test.jsonl")  # an object that two tenants share
     run_in(root, "dvc", "add", "-q", "data")
     run_in(root, "git", "commit", "-q", "-am", "share")
-    write_tenant(root / "data", "alder", start=7)  # a later version, which no commit names
+    write_tenant(root / "data", "alder", start=7)  # a later version that no commit names
     run_in(root, "dvc", "add", "-q", "data")
     for stage in (train, evaluate, gate):
         stage.run(Workspace(root))
-    place = Workspace(root)
-    register.roll_out(place, register.register(place, plan(place).collect_fingerprints())[0], [])
+    workspace = Workspace(root)
+    register.roll_out(workspace, register.register(workspace, plan(workspace).collect_fingerprints())[0], [])
     run_in(root, "dvc", "push", "-q")
     for tenant in ("alder", "birch"):
-        serve(root, tenant)
+        write_served_rows(root, tenant)
         (root / "quarantine" / tenant).mkdir(parents=True)
         (root / "quarantine" / tenant / "train.jsonl").write_text("{}\n")
         (root / "var/tune" / tenant).mkdir(parents=True)
         (root / "overrides" / f"{tenant}.yaml").write_text("train: {prefix_length: 2}\n")
-        digest = place.registry.find_champion(tenant).sha256
-        place.registry.fetch(place.registry.find_champion(tenant), root / "var/champions" / digest)
+        digest = workspace.registry.find_champion(tenant).sha256
+        workspace.registry.fetch(workspace.registry.find_champion(tenant), root / "var/champions" / digest)
     (root / "overrides/.alder.yaml.4711.0a1b2c3d.tmp").write_text("train: {")  # a write that was killed
     write_tenant(root / "drops", "alder")
     remote, cache = root.parent / "remote", root / ".dvc" / "cache"
-    before = objects(remote)
+    before = list_objects(remote)
     alone = set(find_owned_objects(root, "alder")["DVC remote local"])
     assert alone
     shared = subprocess.check_output(["md5sum", root / "data/birch/test.jsonl"], text=True).split()[0]
@@ -74,16 +75,16 @@ def test_nothing_is_left_of_one_and_everything_of_the_others(make_checkout, writ
     forget(Workspace(root), "alder", by="ada")
 
     assert find_remains(Workspace(root), "alder") == []
-    # By means of this test's own: names, contents, objects.
+    # Not by find_remains: names, contents, objects.
     assert [path for path in root.rglob("*") if "alder" in path.name and ".git" not in path.parts] == []
     assert [path.name for path in (root / "overrides").glob("*.yaml")] == ["birch.yaml"]
     texts = b"".join(path.read_bytes() for path in (root / "out").glob("*/*") if path.is_file())
     assert b"alder" not in texts
     assert b"birch" in texts
     for store in (remote, cache):
-        assert not objects(store) & alone
-        assert shared in objects(store)
-    assert before - alone <= objects(remote)
+        assert not list_objects(store) & alone
+        assert shared in list_objects(store)
+    assert before - alone <= list_objects(remote)
     assert b"alder" not in (root / "var/mlflow/mlflow.db").read_bytes()
     registry = Workspace(root).registry
     assert (registry.find_versions("alder"), registry.find_champion("birch").version) == ([], "1")
@@ -100,7 +101,7 @@ def test_nothing_is_left_of_one_and_everything_of_the_others(make_checkout, writ
     with pytest.raises(DataError, match="nothing anywhere"):
         forget(Workspace(root), "alder")
 
-    forget(Workspace(root), "birch", by="ada")  # the last one
+    forget(Workspace(root), "birch", by="ada")  # the last tenant
     assert find_remains(Workspace(root), "birch") == list((root / "data").iterdir()) == []
 
 
@@ -113,11 +114,22 @@ def test_a_tenant_that_params_names_is_not_forgotten(make_root, set_params):
         forget(Workspace(root), "alder")
 
 
-class Search:
-    """A record that holds nothing, and notes at each search whether another machine could move the tenant now."""
+@pytest.fixture
+def workspace(make_root, run_in):
+    """A workspace of git and DVC without a dataset version, made without DVC's command line."""
+    root = make_root(("cedar",), data={"push": False})
+    (root / "data.dvc").unlink()
+    run_in(root, "git", "init", "-q")
+    (root / ".dvc").mkdir()
+    (root / ".dvc/config").touch()
+    return Workspace(root)
 
-    def __init__(self, place):
-        self.database, self.free = open_database_url(place.database.url, DatabaseTimeouts(lock=1)), []
+
+class RecordingSearch:
+    """A scheduler's record without entries; notes at each search whether another machine could lock the tenant."""
+
+    def __init__(self, workspace):
+        self.database, self.is_free = open_database_url(workspace.database.url, DatabaseTimeouts(lock=1)), []
 
     def remove(self, tenant):
         pass
@@ -125,38 +137,36 @@ class Search:
     def find_remains(self, tenant):
         try:
             with self.database.lock(tenant):
-                self.free.append(True)
+                self.is_free.append(True)
         except WorkspaceError:
-            self.free.append(False)
+            self.is_free.append(False)
         return []
 
 
-def test_nobody_moves_a_tenant_between_the_last_search_and_the_ledger_s_line(make_checkout):
-    place = Workspace(make_checkout(("cedar",)))
-    append_entries(place.database, LedgerEntry(tenant="alder", by="retrain", action="promote", to_version="1"))
-    search = Search(place)
-    forget(place, "alder", by="ada", record=search)
-    assert search.free == [True, False]
+def test_the_tenant_is_locked_from_the_last_search_to_the_ledgers_line(workspace):
+    append_entries(workspace.database, LedgerEntry(tenant="alder", by="retrain", action="promote", to_version="1"))
+    search = RecordingSearch(workspace)
+    forget(workspace, "alder", by="ada", record=search)
+    assert search.is_free == [True, False]
 
 
-def test_what_an_interrupted_run_left_is_found_without_the_registry(make_checkout):
-    """Copies of versions that MLflow knows no more, and a ledger that does not tell of the end."""
-    place = Workspace(make_checkout(("cedar",)))
+def test_the_remains_of_an_interrupted_run_are_found_without_the_registry(workspace):
+    """Copies of versions that MLflow no longer has, and a ledger without the final line."""
     prefix = Prefix.from_sites({"decoder.self": torch.zeros(1, 2, 1, 2, 4)})
     facts = {"base_name": "base", "base_digest": "b" * 64, "tokenizer_digest": "c" * 64, "dataset_version": "d" * 32}
     facts |= {"data_digest": "e" * 64, "train": {"prefix_length": 2}, "fingerprint": "f" * 64}
     for folder, tenant in (("prefixes/1", "alder"), ("champions/2", "alder"), ("prefixes/3", "birch")):
-        save_artifact(place.root / "var" / folder, prefix, tenant=tenant, **facts)
-    append_entries(place.database, LedgerEntry(tenant="alder", by="retrain", action="promote", to_version="1"))
-    assert len(find_remains(place, "alder")) == 2
+        save_artifact(workspace.root / "var" / folder, prefix, tenant=tenant, **facts)
+    append_entries(workspace.database, LedgerEntry(tenant="alder", by="retrain", action="promote", to_version="1"))
+    assert len(find_remains(workspace, "alder")) == 2
 
-    forget(place, "alder", by="ada")
+    forget(workspace, "alder", by="ada")
 
-    assert [path.name for path in (place.root / "var").glob("[cp]*s/*")] == ["3"]
-    assert [one.action for one in read_history(place.database, "alder")] == ["promote", "forget"]
+    assert [path.name for path in (workspace.root / "var").glob("[cp]*s/*")] == ["3"]
+    assert [one.action for one in read_history(workspace.database, "alder")] == ["promote", "forget"]
     with pytest.raises(DataError, match="nothing anywhere"):
-        forget(place, "alder")
-    append_entries(place.database, LedgerEntry(tenant="birch", by="retrain", action="promote", to_version="1"))
-    shutil.rmtree(place.root / "var/prefixes/3")
-    forget(place, "birch", by="ada")  # stopped before its last line
-    assert [one.action for one in read_history(place.database, "birch")] == ["promote", "forget"]
+        forget(workspace, "alder")
+    append_entries(workspace.database, LedgerEntry(tenant="birch", by="retrain", action="promote", to_version="1"))
+    shutil.rmtree(workspace.root / "var/prefixes/3")
+    forget(workspace, "birch", by="ada")  # stopped before its last line
+    assert [one.action for one in read_history(workspace.database, "birch")] == ["promote", "forget"]
