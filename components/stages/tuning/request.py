@@ -1,4 +1,4 @@
-"""What a tuning is asked for and what it returns. Knows no study, no file and no training."""
+"""The request of a tuning and its result. Does not know how trials run or where values are written."""
 
 import math
 from dataclasses import dataclass, field
