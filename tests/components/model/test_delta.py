@@ -1,4 +1,4 @@
-"""Deltas of every kind: soft prompts against plain embeddings, mixed rows in one batch, tensors and back."""
+"""Deltas of every kind: soft prompts against embeddings, mixed rows in one batch, and tensors of an artifact."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -40,7 +40,7 @@ def tokens(rows: int, count: int, seed: int = 1) -> Tensor:
 
 
 def changed(base: Base, kind: Any, seed: int = 0) -> Weights:
-    """Weights that are no longer those of the base."""
+    """Weights that differ from those of the base."""
     trained = make_trainable_weights(base.model, WeightsConfig(kind=kind, adapter_size=4, lora_rank=3, seed=seed))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -49,35 +49,35 @@ def changed(base: Base, kind: Any, seed: int = 0) -> Weights:
     return trained.collapse()
 
 
-def fed(base: Base, prompt_PW: Tensor, ids: Tensor) -> Tensor:
-    """Logits of the tokens behind a prompt that is fed as embeddings."""
+def logits_after_embeddings(base: Base, prompt_PW: Tensor, ids: Tensor) -> Tensor:
+    """Logits of the tokens after a prompt that is passed as embeddings."""
     embeds = torch.cat([prompt_PW[None], base.model.get_input_embeddings()(ids)], dim=1)
-    found: Tensor = base.model(inputs_embeds=embeds, use_cache=False).logits[:, len(prompt_PW) :]
-    return found
+    logits: Tensor = base.model(inputs_embeds=embeds, use_cache=False).logits[:, len(prompt_PW) :]
+    return logits
 
 
 @torch.no_grad()
-def test_a_soft_prompt_is_fed_embeddings(base: Base) -> None:
+def test_a_soft_prompt_equals_embeddings_before_the_tokens(base: Base) -> None:
     prompt_PW, ids = prompt(base, 4), tokens(1, 7)
     with apply_deltas(base, [Delta(prompt_PW=prompt_PW)]):
         logits = base.model(input_ids=ids).logits
-    torch.testing.assert_close(logits, fed(base, prompt_PW, ids), **CLOSE)
+    torch.testing.assert_close(logits, logits_after_embeddings(base, prompt_PW, ids), **CLOSE)
     assert not torch.allclose(logits, base.model(input_ids=ids).logits, atol=1e-2)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["plain", "checkpointed"])
 @pytest.mark.parametrize("mlp_hidden", [0, 6])
-def test_a_soft_prompts_gradient_is_that_of_fed_embeddings(base: Base, again: bool, mlp_hidden: int) -> None:
+def test_the_gradient_of_a_soft_prompt_equals_that_of_embeddings(base: Base, again: bool, mlp_hidden: int) -> None:
     ids, start, gradients = tokens(1, 7), prompt(base, 4), []
-    for way in ("fed", "applied", "in company"):
+    for case in ("embeddings", "one row", "several rows"):
         module = PromptModule(start.shape[1], 4, mlp_hidden)
         module.load_values(start)
-        with checkpoint_blocks(base.model) if again and way != "fed" else nullcontext():
-            if way == "fed":
-                fed(base, module.make_prompt(), ids).square().mean().backward()
+        with checkpoint_blocks(base.model) if again and case != "embeddings" else nullcontext():
+            if case == "embeddings":
+                logits_after_embeddings(base, module.make_prompt(), ids).square().mean().backward()
             else:
                 own = Delta(prompt_PW=module.make_prompt())
-                rows = [own] if way == "applied" else [own, None, own]
+                rows = [own] if case == "one row" else [own, None, own]
                 with apply_deltas(base, rows):
                     logits = base.model(input_ids=ids.expand(len(rows), -1), use_cache=False).logits
                     logits[0].square().mean().backward()
@@ -89,7 +89,7 @@ def test_a_soft_prompts_gradient_is_that_of_fed_embeddings(base: Base, again: bo
 
 
 @torch.no_grad()
-def test_prompts_prefixes_and_nothing_share_a_batch(base: Base, values_for: Callable[..., Prefix]) -> None:
+def test_rows_with_prompts_prefixes_and_neither_share_a_batch(base: Base, values_for: Callable[..., Prefix]) -> None:
     rows = [Delta(prompt_PW=prompt(base, 4)), values_for(base.model, 6), None, Delta(prompt_PW=prompt(base, 2, 1))]
     ids = tokens(4, 7)
     with apply_deltas(base, rows):
@@ -101,19 +101,19 @@ def test_prompts_prefixes_and_nothing_share_a_batch(base: Base, values_for: Call
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_a_soft_prompt_decodes_as_transformers_does_behind_embeddings(base: Base, beams: int) -> None:
+def test_decoding_with_a_soft_prompt_equals_transformers_with_embeddings(base: Base, beams: int) -> None:
     prompt_PW, source = prompt(base, 4), [5, 9, 30, EOS]
     embeds = torch.cat([prompt_PW, base.model.get_input_embeddings()(torch.tensor(source))])[None]
     mask = torch.ones(1, 8, dtype=torch.long)
-    how = {"max_new_tokens": 8, "num_beams": beams, "do_sample": False, "eos_token_id": EOS, "pad_token_id": 1}
-    found = base.model.generate(inputs_embeds=embeds, attention_mask=mask, **how)[0].tolist()
+    options = {"max_new_tokens": 8, "num_beams": beams, "do_sample": False, "eos_token_id": EOS, "pad_token_id": 1}
+    found = base.model.generate(inputs_embeds=embeds, attention_mask=mask, **options)[0].tolist()
     (output,) = generate_each(base, [Delta(prompt_PW=prompt_PW)], [source], Decoding(beams, 8), 1)
     assert output == (found[: found.index(EOS)] if EOS in found else found)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bart", "t5"])
 @pytest.mark.parametrize("beams", [1, 3])
-def test_rows_of_other_weights_keep_apart(
+def test_rows_with_different_weights_do_not_mix(
     build_base: Callable[..., Base], values_for: Callable[..., Prefix], kind: str, beams: int
 ) -> None:
     base = build_base(kind, 5)
@@ -128,11 +128,11 @@ def test_rows_of_other_weights_keep_apart(
         Delta(prefix=values_for(base.model, 4, 5), weights=shared),
     ]
     sources, decoding = [[*tokens(1, 3 + number, number)[0].tolist(), EOS] for number in range(7)], Decoding(beams, 8)
-    told: list[int] = []
-    outputs = generate_each(base, rows, sources, decoding, 4, told.append)
+    done: list[int] = []
+    outputs = generate_each(base, rows, sources, decoding, 4, done.append)
     alone = [generate_each(base, [row], [ids], decoding, 1)[0] for row, ids in zip(rows, sources, strict=True)]
     assert outputs == alone
-    assert told == [1] * 7
+    assert done == [1] * 7
     bare = generate_each(base, [None] * 7, sources, decoding, 7)
     assert sum(own != plain for own, plain in zip(outputs, bare, strict=True)) >= 4
     assert outputs[1] == bare[1]
@@ -141,7 +141,7 @@ def test_rows_of_other_weights_keep_apart(
 
 
 class RecordingWeights:
-    """Weights that note what is asked of them."""
+    """Weights that record their calls."""
 
     def __init__(self, own: Weights, log: list[str]) -> None:
         self.own, self.log = own, log
@@ -158,7 +158,7 @@ class RecordingWeights:
 
 
 @pytest.mark.parametrize("kind", ["adapter", "lora", "full"])
-def test_weights_move_and_are_put_on_the_base_once_for_all_batches(base: Base, kind: str) -> None:
+def test_weights_are_moved_and_applied_once_for_all_batches(base: Base, kind: str) -> None:
     log: list[str] = []
     weights = RecordingWeights(changed(base, kind), log)
     rows = [Delta(weights=weights), Delta(weights=weights), None, Delta(weights=weights)]
@@ -169,34 +169,34 @@ def test_weights_move_and_are_put_on_the_base_once_for_all_batches(base: Base, k
     assert outputs == generate_each(base, [own, own, None, own], sources, Decoding(1, 4), 4)
 
 
-def test_tensors_come_back_as_the_same_delta(base: Base, values_for: Callable[..., Prefix]) -> None:
+def test_tensors_of_an_artifact_give_the_same_delta(base: Base, values_for: Callable[..., Prefix]) -> None:
     prefix = values_for(base.model, 3)
-    shown = Demonstrations((("a", "b"),), 1, "nearest")
-    made: dict[Any, Delta] = {
+    demonstrations = Demonstrations((("a", "b"),), 1, "nearest")
+    deltas: dict[Any, Delta] = {
         "prefix": Delta(prefix=prefix),
         "infix": Delta(prefix=Prefix.from_site(prefix.stack_decoder_site(), INFIX)),
         "embedding": Delta(prompt_PW=prompt(base, 3)),
         "full": Delta(weights=changed(base, "full")),
         "prefix+adapter": Delta(prefix=prefix, weights=changed(base, "adapter")),
         "prefix+lora": Delta(prefix=prefix, weights=changed(base, "lora")),
-        "in-context": Delta(demonstrations=shown),
+        "in-context": Delta(demonstrations=demonstrations),
     }
-    for method, delta in made.items():
+    for method, delta in deltas.items():
         config = TrainConfig(method=method, adapter_size=4, lora_rank=3)
         read = make_delta_from_tensors(method, delta.tensors, config)
         assert list(read.tensors) == list(delta.tensors)
         assert all(torch.equal(read.tensors[name], tensor) for name, tensor in delta.tensors.items())
         assert (read.parameter_count, read.length) == (delta.parameter_count, delta.length)
         read.check_fits(base)
-        for other in made:
+        for other in deltas:
             if other != method and {method, other} != {"prefix+adapter", "prefix+lora"}:
                 with pytest.raises(ArtifactError):
                     make_delta_from_tensors(other, delta.tensors, TrainConfig(method=other))
-        with pytest.raises(ArtifactError, match=r"embedding\.spell"):
-            make_delta_from_tensors(method, {**delta.tensors, "embedding.spell": prompt(base, 1)}, config)
+        with pytest.raises(ArtifactError, match=r"embedding\.unknown"):
+            make_delta_from_tensors(method, {**delta.tensors, "embedding.unknown": prompt(base, 1)}, config)
 
 
-def test_what_does_not_fit_is_refused_by_name(build_base: Callable[..., Base], base: Base) -> None:
+def test_a_delta_that_does_not_fit_is_refused(build_base: Callable[..., Base], base: Base) -> None:
     with pytest.raises(BaseModelError, match="soft prompt"):
         Delta(prompt_PW=torch.zeros(3, 7)).check_fits(base)
     with pytest.raises(BaseModelError, match="BartForConditionalGeneration"):
@@ -205,18 +205,18 @@ def test_what_does_not_fit_is_refused_by_name(build_base: Callable[..., Base], b
         Delta(weights=changed(build_base("t5"), "lora")).check_fits(base)
 
 
-def test_rows_of_one_soft_prompt_compute_it_once(base: Base) -> None:
-    seen: list[int] = []
+def test_a_soft_prompt_of_several_rows_is_computed_once(base: Base) -> None:
+    calls: list[int] = []
     shared, other = Delta(prompt_PW=prompt(base, 4)), Delta(prompt_PW=prompt(base, 2))
-    handle = base.model.base_model.register_forward_hook(lambda *_: seen.append(1))
+    handle = base.model.base_model.register_forward_hook(lambda *_: calls.append(1))
     try:
         with apply_deltas(base, [shared, other, None, shared, shared]):
-            assert len(seen) == 2
+            assert len(calls) == 2
     finally:
         handle.remove()
 
 
-def test_a_prompts_prefix_has_its_length_and_type(base: Base) -> None:
+def test_the_prefix_of_a_prompt_has_its_length_and_the_shape_of_the_base(base: Base) -> None:
     made = compute_prompt_prefix(base, prompt(base, 4))
     assert (made.length, made.shape) == (4, base.shape)
     assert compute_prompt_prefix(base, prompt(base, 1)).length == 1

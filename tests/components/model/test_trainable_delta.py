@@ -1,4 +1,4 @@
-"""What is trained, for every method: it starts as its method says, gets gradient, and nothing else does."""
+"""The trainable delta of every method: its initial values, gradients of all its parameters, and none of the base's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ def base(request: pytest.FixtureRequest, build_base: Callable[..., Base]) -> Bas
     return build_base(request.param, 6)
 
 
-def made(base: Base, shared: Prefix | None = None, text: str = "words", **values: Any) -> TrainableDelta:
+def make_trainable(base: Base, shared: Prefix | None = None, text: str = "words", **values: Any) -> TrainableDelta:
     small = {"prefix_length": 3, "adapter_size": 4, "lora_rank": 3, "top_layers": 1}
     return TrainableDelta(base, TrainConfig(**{**small, **values}), text, shared, PAIRS)
 
@@ -34,19 +34,19 @@ def logits_of(base: Base, delta: Any) -> torch.Tensor:
     if base.is_encoder_decoder:
         ids["decoder_input_ids"] = torch.tensor([[1, 11, 12]])
     with apply_deltas(base, [delta], torch.tensor([3])):
-        found: torch.Tensor = base.model(**ids, use_cache=False).logits
-    return found
+        logits: torch.Tensor = base.model(**ids, use_cache=False).logits
+    return logits
 
 
 @pytest.mark.parametrize("mlp_hidden", [0, 5])
 @pytest.mark.parametrize("method", METHODS)
-def test_two_steps_move_every_parameter_and_leave_the_base(base: Base, method: Any, mlp_hidden: int) -> None:
+def test_two_steps_change_every_parameter_but_not_the_base(base: Base, method: Any, mlp_hidden: int) -> None:
     if base.is_encoder_decoder and method in ("infix", "embedding"):
         with pytest.raises(BaseModelError, match="BartForConditionalGeneration"):
-            made(base, method=method)
+            make_trainable(base, method=method)
         return
     before = {name: parameter.clone() for name, parameter in base.model.named_parameters()}
-    module = made(base, method=method, mlp_hidden=mlp_hidden)
+    module = make_trainable(base, method=method, mlp_hidden=mlp_hidden)
     start = module.collapse()
     assert start.tensors
     weightless = method in ("full", "top-k", "adapter", "lora")
@@ -68,36 +68,36 @@ def test_two_steps_move_every_parameter_and_leave_the_base(base: Base, method: A
     assert all(torch.equal(before[name], parameter) for name, parameter in base.model.named_parameters())
     assert all(parameter.grad is None for parameter in base.model.parameters())
     torch.testing.assert_close(logits_of(base, end), logits_of(base, module.make_delta()), rtol=0.0, atol=1e-4)
-    other = made(base, method=method, mlp_hidden=mlp_hidden)
+    other = make_trainable(base, method=method, mlp_hidden=mlp_hidden)
     other.load(end)
     for name, tensor in other.collapse().tensors.items():
         torch.testing.assert_close(tensor, end.tensors[name], rtol=0.0, atol=1e-4)
 
 
 def test_examples_are_not_trained(base: Base) -> None:
-    module = made(base, method="in-context", demonstrations=1)
+    module = make_trainable(base, method="in-context", demonstrations=1)
     assert list(module.parameters()) == []
     assert module.make_delta().parameter_count == 0
-    shown = module.collapse().demonstrations
-    assert shown is not None
-    assert (shown.pool, shown.count) == (PAIRS, 1)
+    examples = module.collapse().demonstrations
+    assert examples is not None
+    assert (examples.pool, examples.count) == (PAIRS, 1)
 
 
-def test_slots_start_from_the_words(base: Base) -> None:
-    start = made(base, text="name").collapse().prefix
+def test_slots_start_from_the_text(base: Base) -> None:
+    start = make_trainable(base, text="name").collapse().prefix
     assert start is not None
     assert all(torch.equal(start.tensors[name], one) for name, one in make_text_prefix(base, "name", 3).tensors.items())
     if not base.is_encoder_decoder:
-        prompt_PW = made(base, text="name", method="embedding").collapse().prompt_PW
+        prompt_PW = make_trainable(base, text="name", method="embedding").collapse().prompt_PW
         assert prompt_PW is not None
         assert torch.equal(prompt_PW, make_initial_prompt(base, 3, "text", "name", 0))
 
 
-@pytest.mark.parametrize("how", ["frozen", "joint"])
+@pytest.mark.parametrize("training", ["frozen", "joint"])
 @pytest.mark.parametrize("method", ["prefix", "prefix+lora"])
-def test_own_slots_stand_behind_shared_ones(base: Base, method: Any, how: Any) -> None:
+def test_own_slots_come_after_shared_ones(base: Base, method: Any, training: Any) -> None:
     shared = make_text_prefix(base, "shared", 4)
-    module = made(base, shared, method=method, shared_training=how)
+    module = make_trainable(base, shared, method=method, shared_training=training)
     delta = module.make_delta()
     assert delta.length == 7
     first = {name: tensor.clone() for name, tensor in module.collapse().tensors.items()}
@@ -106,18 +106,18 @@ def test_own_slots_stand_behind_shared_ones(base: Base, method: Any, how: Any) -
     optimizer.step()
     for name, tensor in module.collapse().prefix.tensors.items():  # type: ignore[union-attr]
         torch.testing.assert_close(first[name][:, :4], shared.tensors[name], rtol=0.0, atol=1e-6)
-        assert torch.equal(tensor[:, :4], first[name][:, :4]) == (how == "frozen")
+        assert torch.equal(tensor[:, :4], first[name][:, :4]) == (training == "frozen")
         assert not torch.equal(tensor[:, 4:], first[name][:, 4:])
-    other = made(base, shared, method=method, shared_training=how)
+    other = make_trainable(base, shared, method=method, shared_training=training)
     other.load(module.collapse())
     for name, tensor in other.collapse().tensors.items():
         assert torch.equal(tensor, module.collapse().tensors[name])
 
 
 @pytest.mark.parametrize("method", ["infix", "embedding", "lora", "full", "in-context"])
-def test_methods_without_a_prefix_have_nothing_to_put_behind_shared_slots(base: Base, method: Any) -> None:
+def test_methods_without_a_prefix_are_refused_with_shared_slots(base: Base, method: Any) -> None:
     with pytest.raises(ConfigError, match=rf"train\.shared; got {method}"):
-        made(base, make_text_prefix(base, "shared", 4), method=method)
+        make_trainable(base, make_text_prefix(base, "shared", 4), method=method)
 
 
 def test_slots_that_fill_the_context_are_refused(base: Base) -> None:
@@ -125,28 +125,28 @@ def test_slots_that_fill_the_context_are_refused(base: Base) -> None:
     assert count_slots(config, make_text_prefix(base, "shared", 4)) == 64
     assert count_slots(TrainConfig(method="lora", prefix_length=60)) == 0
     with pytest.raises(ConfigError, match="64 of 64 positions"):
-        made(base, make_text_prefix(base, "shared", 4), prefix_length=60)
+        make_trainable(base, make_text_prefix(base, "shared", 4), prefix_length=60)
 
 
-def test_a_start_of_another_method_or_size_is_refused(base: Base) -> None:
+def test_loading_a_delta_of_another_method_or_size_is_refused(base: Base) -> None:
     with pytest.raises(BaseModelError, match="a delta with slots; got weights"):
-        made(base).load(made(base, method="lora").collapse())
+        make_trainable(base).load(make_trainable(base, method="lora").collapse())
     with pytest.raises(BaseModelError, match="a delta with slots, weights; got slots"):
-        made(base, method="prefix+lora").load(made(base).collapse())
+        make_trainable(base, method="prefix+lora").load(make_trainable(base).collapse())
     with pytest.raises(BaseModelError, match=r"length 3 in .*; got 4"):
-        made(base).load(made(base, prefix_length=4).collapse())
+        make_trainable(base).load(make_trainable(base, prefix_length=4).collapse())
     with pytest.raises(BaseModelError):
-        made(base, method="lora").load(made(base, method="adapter").collapse())
+        make_trainable(base, method="lora").load(make_trainable(base, method="adapter").collapse())
     with pytest.raises(BaseModelError):
-        made(base, method="lora").load(made(base, method="lora", lora_rank=2).collapse())
+        make_trainable(base, method="lora").load(make_trainable(base, method="lora", lora_rank=2).collapse())
 
 
 @pytest.mark.parametrize("method", ["prefix", "infix", "embedding"])
 @pytest.mark.parametrize("mlp_hidden", [0, 5])
-def test_no_slots_are_the_base(base: Base, mlp_hidden: int, method: Any) -> None:
+def test_a_delta_without_slots_is_the_base(base: Base, mlp_hidden: int, method: Any) -> None:
     if base.is_encoder_decoder and method != "prefix":
         return
-    module = made(base, method=method, prefix_length=0, mlp_hidden=mlp_hidden)
+    module = make_trainable(base, method=method, prefix_length=0, mlp_hidden=mlp_hidden)
     assert not module.is_trainable
     for delta in (module.make_delta(), module.collapse()):
         assert (delta.length, delta.parameter_count) == (0, 0)
@@ -156,21 +156,21 @@ def test_no_slots_are_the_base(base: Base, mlp_hidden: int, method: Any) -> None
     assert outputs == generate_each(base, [None] * 2, sources, decoding, 2)
 
 
-def test_weights_train_beside_no_slots(base: Base) -> None:
-    assert made(base, method="prefix+lora", prefix_length=0).is_trainable
-    assert made(base, method="full").is_trainable
-    assert not made(base, method="in-context").is_trainable
+def test_weights_are_trainable_without_slots(base: Base) -> None:
+    assert make_trainable(base, method="prefix+lora", prefix_length=0).is_trainable
+    assert make_trainable(base, method="full").is_trainable
+    assert not make_trainable(base, method="in-context").is_trainable
 
 
-@pytest.mark.parametrize(("how", "slots"), [("frozen", 3), ("joint", 7)])
-def test_frozen_shared_slots_do_not_count_as_trained(base: Base, how: Any, slots: int) -> None:
-    one = made(base, prefix_length=1).collapse().parameter_count
-    module = made(base, make_text_prefix(base, "shared", 4), shared_training=how)
+@pytest.mark.parametrize(("training", "slots"), [("frozen", 3), ("joint", 7)])
+def test_frozen_shared_slots_do_not_count_as_trained(base: Base, training: Any, slots: int) -> None:
+    one = make_trainable(base, prefix_length=1).collapse().parameter_count
+    module = make_trainable(base, make_text_prefix(base, "shared", 4), shared_training=training)
     assert module.collapse().parameter_count == module.make_delta().parameter_count == slots * one
-    config = TrainConfig(prefix_length=3, shared="alder", shared_training=how)
+    config = TrainConfig(prefix_length=3, shared="alder", shared_training=training)
     read = make_delta_from_tensors("prefix", module.collapse().tensors, config)
     assert (read.parameter_count, read.length) == (slots * one, 7)
-    if how == "frozen":
-        assert not made(base, make_text_prefix(base, "shared", 4), prefix_length=0).is_trainable
+    if training == "frozen":
+        assert not make_trainable(base, make_text_prefix(base, "shared", 4), prefix_length=0).is_trainable
         with pytest.raises(ArtifactError, match=r"at least train\.prefix_length = 8 slots"):
             make_delta_from_tensors("prefix", module.collapse().tensors, config.model_copy(update={"prefix_length": 8}))

@@ -1,4 +1,4 @@
-"""Random ragged rows behind random prefixes."""
+"""Random rows of different lengths with random prefixes."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from components.model.packing.layout import PackedLayout
 
 @dataclass(frozen=True)
 class Ragged:
-    """What a layout is made from; `starts` of infixes, and the token of each row that is wanted first."""
+    """The arguments of a layout; `starts` of infixes, and the first wanted token of each row."""
 
     lengths: list[int]
     owners: list[int]
@@ -23,28 +23,28 @@ class Ragged:
 
     @property
     def tokens(self) -> list[tuple[int, int]]:
-        """Row and place of every token."""
-        return [(row, place) for row, length in enumerate(self.lengths) for place in range(length)]
+        """Row and column of every token."""
+        return [(row, column) for row, length in enumerate(self.lengths) for column in range(length)]
 
-    def slots(self, row: int, place: int) -> range:
-        """The slots that a token sees."""
+    def slots(self, row: int, column: int) -> range:
+        """The slots that a token attends to."""
         owner = self.owners[row]
         first = sum(self.prefixes[:owner])
-        seen = self.starts is None or place >= self.starts[row]
-        return range(first, first + self.prefixes[owner] * seen)
+        visible = self.starts is None or column >= self.starts[row]
+        return range(first, first + self.prefixes[owner] * visible)
 
 
 @st.composite
 def _ragged(draw: st.DrawFn) -> Ragged:
     lengths = draw(st.lists(st.integers(1, 7), min_size=1, max_size=5))
     prefixes = draw(st.lists(st.integers(0, 4), min_size=1, max_size=3))
-    places = st.tuples(*(st.integers(0, length - 1) for length in lengths)).map(list)
+    columns = st.tuples(*(st.integers(0, length - 1) for length in lengths)).map(list)
     return Ragged(
         lengths,
         [draw(st.integers(0, len(prefixes) - 1)) for _ in lengths],
         prefixes,
-        draw(st.none() | places),
-        draw(places),
+        draw(st.none() | columns),
+        draw(columns),
     )
 
 

@@ -1,4 +1,4 @@
-"""Both ways of packed attention against one query at a time in float64: outputs, gradients, and rows kept apart."""
+"""Both implementations of packed attention, against one query at a time in float64: outputs and gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from components.model.packing.attention import attend_packed, attend_packed_fused, attend_packed_with_sdpa
 
-WAYS: dict[str, Callable[..., Tensor]] = {
+IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "fused": attend_packed_fused,
     "plain": attend_packed_with_sdpa,
     "attend": attend_packed,
@@ -21,7 +21,7 @@ SCALE = 0.6
 
 
 def tensors(drawn: Any, kv_heads: int, groups: int, size: int, seed: int) -> list[Tensor]:
-    """Queries, keys and values of all tokens, keys and values of all slots, and what flows back into the output."""
+    """Queries, keys and values of all tokens, keys and values of all slots, and the gradient of the output."""
     generator = torch.Generator().manual_seed(seed)
     tokens, slots = len(drawn.tokens), sum(drawn.prefixes)
     shapes = [(tokens, kv_heads * groups), (tokens, kv_heads), (tokens, kv_heads), (slots, kv_heads), (slots, kv_heads)]
@@ -32,28 +32,30 @@ def one_at_a_time(drawn: Any, query: Tensor, key: Tensor, value: Tensor, slots: 
     """[N, H, D] by the definition."""
     groups = query.shape[1] // key.shape[1]
     outputs = []
-    for number, (row, place) in enumerate(drawn.tokens):
-        own, before = list(drawn.slots(row, place)), slice(number - place, number + 1)
+    for number, (row, index) in enumerate(drawn.tokens):
+        own, before = list(drawn.slots(row, index)), slice(number - index, number + 1)
         seen_SKD, read_SKD = torch.cat([slots[own], key[before]]), torch.cat([values[own], value[before]])
         seen_SHD, read_SHD = (one.repeat_interleave(groups, dim=1) for one in (seen_SKD, read_SKD))
-        chance_SH = (SCALE * (seen_SHD * query[number]).sum(-1)).softmax(0)
-        outputs.append((chance_SH[:, :, None] * read_SHD).sum(0))
+        weight_SH = (SCALE * (seen_SHD * query[number]).sum(-1)).softmax(0)
+        outputs.append((weight_SH[:, :, None] * read_SHD).sum(0))
     return torch.stack(outputs)
 
 
 def with_gradients(work: Callable[..., Tensor], given_: list[Tensor], needed: list[bool]) -> list[Tensor]:
-    """The output, then the gradient of everything that needs one."""
+    """Return the output, then the gradient of every input that needs one."""
     inputs = [one.clone().requires_grad_(needs) for one, needs in zip(given_[:5], needed, strict=True)]
     output = work(*inputs)
     wanted = [one for one in inputs if one.requires_grad]
     return [output.detach(), *(torch.autograd.grad(output, wanted, given_[5]) if wanted else [])]
 
 
-def packed(way: str, layout: Any) -> Callable[..., Tensor]:
-    return lambda query, key, value, slots, values: WAYS[way](query, key, value, (slots, values), layout, SCALE)
+def packed(implementation: str, layout: Any) -> Callable[..., Tensor]:
+    return lambda query, key, value, slots, values: IMPLEMENTATIONS[implementation](
+        query, key, value, (slots, values), layout, SCALE
+    )
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @MANY
 @given(
     data=st.data(),
@@ -63,67 +65,69 @@ def packed(way: str, layout: Any) -> Callable[..., Tensor]:
     needed=st.lists(st.booleans(), min_size=5, max_size=5),
     seed=st.integers(0, 2**31),
 )
-def test_equals_one_query_at_a_time(ragged, way, data, kv_heads, groups, size, needed, seed):
+def test_equals_one_query_at_a_time(ragged, implementation, data, kv_heads, groups, size, needed, seed):
     drawn = data.draw(ragged)
     given_ = tensors(drawn, kv_heads, groups, size, seed)
-    found = with_gradients(packed(way, drawn.layout()), given_, needed)
+    output = with_gradients(packed(implementation, drawn.layout()), given_, needed)
     exact = with_gradients(lambda *args: one_at_a_time(drawn, *args), [one.double() for one in given_], needed)
-    for one, other in zip(found, exact, strict=True):
+    for one, other in zip(output, exact, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("way", ["fused", "plain"])
+@pytest.mark.parametrize("implementation", ["fused", "plain"])
 @MANY
 @given(data=st.data(), groups=st.integers(1, 2), seed=st.integers(0, 2**31))
-def test_from_a_token_on_is_the_same(ragged, way, data, groups, seed):
+def test_a_cut_layout_gives_the_same_from_the_wanted_tokens_on(ragged, implementation, data, groups, seed):
     drawn = data.draw(ragged)
     query, *others, back = tensors(drawn, 2, groups, 3, seed)
     layout = drawn.layout()
-    kept = torch.tensor([place >= drawn.wanted[row] for row, place in drawn.tokens])
-    silent = back.masked_fill(~kept[:, None, None], 0.0)
-    whole = with_gradients(packed(way, layout), [query, *others, silent], [True] * 5)
+    kept = torch.tensor([index >= drawn.wanted[row] for row, index in drawn.tokens])
+    masked = back.masked_fill(~kept[:, None, None], 0.0)
+    whole = with_gradients(packed(implementation, layout), [query, *others, masked], [True] * 5)
     cut_layout = layout.drop_queries_before(drawn.wanted)
-    cut = with_gradients(packed(way, cut_layout), [query[kept], *others, back[kept]], [True] * 5)
+    cut = with_gradients(packed(implementation, cut_layout), [query[kept], *others, back[kept]], [True] * 5)
     torch.testing.assert_close(cut[0], whole[0][kept], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(cut[1], whole[1][kept], rtol=1e-4, atol=1e-5)
     for one, other in zip(cut[2:], whole[2:], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 @MANY
 @given(data=st.data(), which=st.integers(0, 4), seed=st.integers(0, 2**31))
-def test_what_is_not_finite_stays_in_its_own_rows(ragged, way, poison, data, which, seed):
-    """Poison a token's query, key or value, or a prefix's slot: other rows, and prefixes of other rows, see nothing."""
+def test_values_that_are_not_finite_stay_in_their_own_rows(ragged, implementation, poison, data, which, seed):
+    """A NaN in a token or a slot changes no other row, and no gradient of another row's prefix."""
     drawn = data.draw(ragged)
     given_ = tensors(drawn, 2, 2, 3, seed)
     if not len(given_[which]):
         return
-    place = data.draw(st.integers(0, len(given_[which]) - 1))
+    index = data.draw(st.integers(0, len(given_[which]) - 1))
     owner_of = [number for number, length in enumerate(drawn.prefixes) for _ in range(length)]
     if which < 3:
-        ill = {drawn.tokens[place][0]}
+        poisoned = {drawn.tokens[index][0]}
     else:
-        ill = {row for row, owner in enumerate(drawn.owners) if owner == owner_of[place]}
-    ill_owners = {drawn.owners[row] for row in ill}
-    fine = with_gradients(packed(way, drawn.layout()), given_, [True] * 5)
-    given_[which][place, 0, 0] = poison
-    found = with_gradients(packed(way, drawn.layout()), given_, [True] * 5)
-    well = torch.tensor([row not in ill for row, _ in drawn.tokens])
-    slots = torch.tensor([owner not in ill_owners for owner in owner_of], dtype=torch.bool)
-    for number, (one, other) in enumerate(zip(found, fine, strict=True)):
-        kept = well if number < 4 else slots
+        poisoned = {row for row, owner in enumerate(drawn.owners) if owner == owner_of[index]}
+    poisoned_owners = {drawn.owners[row] for row in poisoned}
+    expected = with_gradients(packed(implementation, drawn.layout()), given_, [True] * 5)
+    given_[which][index, 0, 0] = poison
+    output = with_gradients(packed(implementation, drawn.layout()), given_, [True] * 5)
+    unaffected = torch.tensor([row not in poisoned for row, _ in drawn.tokens])
+    slots = torch.tensor([owner not in poisoned_owners for owner in owner_of], dtype=torch.bool)
+    for number, (one, other) in enumerate(zip(output, expected, strict=True)):
+        kept = unaffected if number < 4 else slots
         assert torch.equal(one[kept], other[kept]), number
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @settings(MANY, max_examples=15)
 @given(data=st.data(), seed=st.integers(0, 2**31))
-def test_of_16_bits_it_is_near(ragged, way, data, seed):
+def test_bfloat16_is_close(ragged, implementation, data, seed):
     drawn = data.draw(ragged)
     given_ = [one.bfloat16() for one in tensors(drawn, 2, 2, 4, seed)]
     exact = with_gradients(lambda *args: one_at_a_time(drawn, *args), [one.double() for one in given_], [True] * 5)
-    for one, other in zip(with_gradients(packed(way, drawn.layout()), given_, [True] * 5), exact, strict=True):
+    for one, other in zip(
+        with_gradients(packed(implementation, drawn.layout()), given_, [True] * 5), exact, strict=True
+    ):
         assert one.dtype == torch.bfloat16
         torch.testing.assert_close(one.double(), other, rtol=0.1, atol=0.1)

@@ -1,4 +1,4 @@
-"""Packed rows against attached prefixes on padded ones: logits, gradients, a cut last block, and who cannot."""
+"""Packed rows against padded rows with attached prefixes: logits, gradients, a cut last block, unsupported models."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ def texts_of(drawn: Any) -> list[Tensor]:
 
 
 def padded_logits(model: Any, drawn: Any, prefixes: list[Prefix]) -> Tensor:
-    """[N, V] of all tokens, by rows side by side."""
+    """Logits [N, V] of all tokens, from padded rows."""
     texts, longest = texts_of(drawn), max(drawn.lengths)
     ids = torch.stack([torch.nn.functional.pad(text, (0, longest - len(text)), value=1) for text in texts])
     mask = torch.arange(longest) < torch.tensor(drawn.lengths)[:, None]
@@ -56,11 +56,11 @@ def packed_logits(model: Any, drawn: Any, prefixes: list[Prefix], **values: Any)
 
 
 def gradients(logits: Tensor, kept: Tensor, prefixes: list[Prefix]) -> list[Tensor]:
-    """Of every slot of a prefix that has one, from logits that are kept."""
+    """Gradients of all slots, from the kept logits."""
     tensors = [tensor for prefix in prefixes if prefix.length for tensor in prefix.tensors.values()]
     back = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))[kept]
-    found = torch.autograd.grad(logits[kept], tensors, back, allow_unused=True)
-    return [torch.zeros_like(one) if grad is None else grad for one, grad in zip(tensors, found, strict=True)]
+    result = torch.autograd.grad(logits[kept], tensors, back, allow_unused=True)
+    return [torch.zeros_like(one) if grad is None else grad for one, grad in zip(tensors, result, strict=True)]
 
 
 @pytest.mark.parametrize("fused_attention", [True, False])
@@ -70,13 +70,13 @@ def gradients(logits: Tensor, kept: Tensor, prefixes: list[Prefix]) -> list[Tens
 def test_equals_attached_prefixes_and_their_gradients(build_model, ragged, kind, fused_attention, data, cut):
     model, drawn = once(build_model, kind), data.draw(ragged)
     prefixes = prefixes_of(model, drawn.prefixes, infix=drawn.starts is not None)
-    kept = torch.tensor([not cut or place >= drawn.wanted[row] for row, place in drawn.tokens])
+    kept = torch.tensor([not cut or column >= drawn.wanted[row] for row, column in drawn.tokens])
     expected = padded_logits(model, drawn, prefixes)
     with turn_off_unless(fused_attention=fused_attention):
-        found = packed_logits(model, drawn, prefixes, starts=drawn.wanted if cut else None)
-    torch.testing.assert_close(found[kept], expected[kept], **CLOSE)
+        result = packed_logits(model, drawn, prefixes, starts=drawn.wanted if cut else None)
+    torch.testing.assert_close(result[kept], expected[kept], **CLOSE)
     if any(drawn.prefixes[owner] for owner in drawn.owners):
-        pairs = zip(gradients(found, kept, prefixes), gradients(expected, kept, prefixes), strict=True)
+        pairs = zip(gradients(result, kept, prefixes), gradients(expected, kept, prefixes), strict=True)
         for one, other in pairs:
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
@@ -99,9 +99,9 @@ def test_a_checkpointed_model_computes_the_same(build_model, fixed, kind):
     with checkpoint_blocks(model), pack_rows(model, slots, layout, starts=fixed.wanted):
         inputs = {"input_ids": torch.cat(texts_of(fixed))[None], "position_ids": layout.position_N[None]}
         logits = model(**inputs, use_cache=False).logits[0]
-        found = gradients(logits, everything, prefixes)
+        result = gradients(logits, everything, prefixes)
     torch.testing.assert_close(logits, expected, **CLOSE)
-    for one, other in zip(found, wanted, strict=True):
+    for one, other in zip(result, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
@@ -111,13 +111,13 @@ def test_decoder_only_models_of_the_interface_are_packable(build_model, kind):
 
 
 @pytest.mark.parametrize("kind", ["bart", "t5"])
-def test_encoder_decoder_models_are_not(build_model, kind):
+def test_encoder_decoder_models_are_not_packable(build_model, kind):
     assert not is_packable(build_model(kind))
 
 
 @contextmanager
 def shifted(model: Any) -> Iterator[None]:
-    """Inside, the first block's output has 1 % of the token before: of another row, where rows stand end to end."""
+    """Inside, the first block adds 1 % of the previous token, which belongs to another row in packed rows."""
 
     def shift(_block: Any, _args: Any, output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
@@ -146,17 +146,17 @@ def test_a_layer_that_leaves_its_prefix_unused_is_refused(build_model, fixed):
     torch.testing.assert_close(packed_logits(model, fixed, prefixes), padded_logits(model, fixed, prefixes), **CLOSE)
 
 
-def test_slots_are_those_of_the_base_and_none_are_fine(build_model, fixed):
+def test_slots_of_another_base_are_refused_and_no_slots_are_accepted(build_model, fixed):
     gpt2, llama = once(build_model, "gpt2"), once(build_model, "llama")
     with pytest.raises(BaseModelError, match="key/value heads"):
         stack_slots(find_prefix_shape(gpt2), prefixes_of(llama, [2], infix=False))
     bare = type(fixed)(fixed.lengths, [0, 0, 0], [0], None, fixed.wanted)
-    found = packed_logits(gpt2, bare, prefixes_of(gpt2, [0], infix=False))
-    torch.testing.assert_close(found, padded_logits(gpt2, bare, prefixes_of(gpt2, [0], infix=False)), **CLOSE)
+    result = packed_logits(gpt2, bare, prefixes_of(gpt2, [0], infix=False))
+    torch.testing.assert_close(result, padded_logits(gpt2, bare, prefixes_of(gpt2, [0], infix=False)), **CLOSE)
     assert stack_slots(find_prefix_shape(gpt2), [None]).shape == (2, 2, 0, 4, 8)
 
 
-def test_the_model_is_as_it_was_afterwards(build_model, fixed):
+def test_the_model_does_not_change(build_model, fixed):
     model = build_model("llama", seed=7)
     is_packable(model)
     ids, before = torch.arange(2, 9)[None], model.config._attn_implementation

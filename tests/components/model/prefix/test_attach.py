@@ -1,4 +1,4 @@
-"""Attached prefixes against a full attention written out here, against a prefilled cache, and row by row."""
+"""Attached prefixes against plain attention, against a prefilled cache, and against each row alone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -65,8 +65,8 @@ def llama_by_hand(model: Any, prefix: Prefix, ids: list[int]) -> Tensor:
 
     def rotate(x_HTD: Tensor) -> Tensor:
         half = x_HTD.shape[-1] // 2
-        place = torch.arange(prefix.length, prefix.length + len(ids))[:, None]
-        angle = place * 10000.0 ** (-torch.arange(half) / half)
+        position = torch.arange(prefix.length, prefix.length + len(ids))[:, None]
+        angle = position * 10000.0 ** (-torch.arange(half) / half)
         left, right = x_HTD[..., :half], x_HTD[..., half:]
         return torch.cat([left * angle.cos() - right * angle.sin(), right * angle.cos() + left * angle.sin()], -1)
 
@@ -92,7 +92,7 @@ def llama_by_hand(model: Any, prefix: Prefix, ids: list[int]) -> Tensor:
 BY_HAND = {"gpt2": gpt2_by_hand, "llama": llama_by_hand}
 
 
-def test_equals_full_attention_by_hand(prefix_for: PrefixFor, model: Any) -> None:
+def test_logits_equal_those_of_plain_attention(prefix_for: PrefixFor, model: Any) -> None:
     prefix = prefix_for(5)
     ids = tokens(1, 11)
     with attach_prefixes(model, [prefix]):
@@ -100,33 +100,33 @@ def test_equals_full_attention_by_hand(prefix_for: PrefixFor, model: Any) -> Non
     torch.testing.assert_close(logits, BY_HAND[model.config.model_type](model, prefix, ids[0].tolist()), **CLOSE)
 
 
-def test_equals_a_prefilled_cache(prefix_for: PrefixFor, model: Any) -> None:
+def test_logits_equal_those_with_a_prefilled_cache(prefix_for: PrefixFor, model: Any) -> None:
     rows = [prefix_for(5, 1), prefix_for(5, 2)]
     ids = tokens(2, 9)
     with attach_prefixes(model, rows):
         logits = model(input_ids=ids).logits
-    block = stack_prefixes(rows, "cpu", torch.float32)
-    cache, mask_BP = make_prefilled_cache(block), block.mask_BP
+    prefix_batch = stack_prefixes(rows, "cpu", torch.float32)
+    cache, mask_BP = make_prefilled_cache(prefix_batch), prefix_batch.mask_BP
     mask = torch.cat([mask_BP, torch.ones_like(ids)], dim=1)
     torch.testing.assert_close(logits, model(input_ids=ids, past_key_values=cache, attention_mask=mask).logits, **CLOSE)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_mixed_rows_and_padding_equal_solo_runs(prefix_for: PrefixFor, model: Any, side: str) -> None:
+def test_mixed_padded_rows_equal_each_row_alone(prefix_for: PrefixFor, model: Any, side: str) -> None:
     rows = [prefix_for(5, 1), None, prefix_for(2, 2), prefix_for(0), prefix_for(7, 3)]
     counts = [9, 6, 4, 9, 1]
     ids, mask = torch.ones(5, 9, dtype=torch.long), torch.zeros(5, 9, dtype=torch.long)
     for row, count in enumerate(counts):
-        place = slice(9 - count, 9) if side == "left" else slice(0, count)
-        ids[row, place], mask[row, place] = tokens(1, count, seed=row)[0], 1
-    place_ids = compute_positions(mask, [row.length if row else 0 for row in rows])
+        columns = slice(9 - count, 9) if side == "left" else slice(0, count)
+        ids[row, columns], mask[row, columns] = tokens(1, count, seed=row)[0], 1
+    position_ids = compute_positions(mask, [row.length if row else 0 for row in rows])
     with attach_prefixes(model, rows):
         logits = model(input_ids=ids, attention_mask=mask).logits
-        torch.testing.assert_close(model(input_ids=ids, attention_mask=mask, position_ids=place_ids).logits, logits)
-    block = stack_prefixes(rows, "cpu", torch.float32)
-    cache, mask_BP = make_prefilled_cache(block), block.mask_BP
+        torch.testing.assert_close(model(input_ids=ids, attention_mask=mask, position_ids=position_ids).logits, logits)
+    prefix_batch = stack_prefixes(rows, "cpu", torch.float32)
+    cache, mask_BP = make_prefilled_cache(prefix_batch), prefix_batch.mask_BP
     wide = torch.cat([mask_BP, mask], dim=1)
-    cached = model(input_ids=ids, attention_mask=wide, position_ids=place_ids, past_key_values=cache).logits
+    cached = model(input_ids=ids, attention_mask=wide, position_ids=position_ids, past_key_values=cache).logits
     for row, count in enumerate(counts):
         real = mask[row].bool()
         with attach_prefixes(model, [rows[row]]):
@@ -135,7 +135,7 @@ def test_mixed_rows_and_padding_equal_solo_runs(prefix_for: PrefixFor, model: An
         torch.testing.assert_close(cached[row, real], alone, **CLOSE)
 
 
-def test_no_row_sees_another_rows_prefix(prefix_for: PrefixFor, model: Any) -> None:
+def test_a_row_does_not_depend_on_another_rows_prefix(prefix_for: PrefixFor, model: Any) -> None:
     mine, theirs, other = (prefix_for(4, seed) for seed in range(3))
     ids = tokens(2, 6)
     with attach_prefixes(model, [mine, theirs]):
@@ -146,7 +146,7 @@ def test_no_row_sees_another_rows_prefix(prefix_for: PrefixFor, model: Any) -> N
     assert not torch.allclose(first[1], second[1])
 
 
-def test_steps_with_a_cache_of_real_tokens(prefix_for: PrefixFor, model: Any) -> None:
+def test_a_forward_with_a_cache_of_tokens_equals_one_forward(prefix_for: PrefixFor, model: Any) -> None:
     rows = [prefix_for(3, 1), prefix_for(5, 2)]
     ids = tokens(2, 8)
     with attach_prefixes(model, rows):
@@ -160,20 +160,20 @@ def test_steps_with_a_cache_of_real_tokens(prefix_for: PrefixFor, model: Any) ->
 def test_four_dimensional_masks_are_widened(prefix_for: PrefixFor, model: Any) -> None:
     prefix, ids = prefix_for(3), tokens(2, 6)
     causal = torch.full((6, 6), torch.finfo(torch.float32).min).triu(1).expand(2, 1, 6, 6)
-    place_ids = compute_positions(torch.ones_like(ids), [3, 3])
+    position_ids = compute_positions(torch.ones_like(ids), [3, 3])
     with attach_prefixes(model, [prefix] * 2):
         whole = model(input_ids=ids).logits
-        masked = model(input_ids=ids, attention_mask=causal, position_ids=place_ids).logits
+        masked = model(input_ids=ids, attention_mask=causal, position_ids=position_ids).logits
     torch.testing.assert_close(masked, whole, **CLOSE)
 
 
-def test_zero_length_is_the_base(prefix_for: PrefixFor, model: Any) -> None:
+def test_an_empty_prefix_is_the_base(prefix_for: PrefixFor, model: Any) -> None:
     ids = tokens(2, 7)
     with attach_prefixes(model, [prefix_for(0), None]):
         logits = model(input_ids=ids).logits
     assert torch.equal(logits, model(input_ids=ids).logits)
-    block = stack_prefixes([prefix_for(0), None], "cpu", torch.float32)
-    cache, mask_BP = make_prefilled_cache(block), block.mask_BP
+    prefix_batch = stack_prefixes([prefix_for(0), None], "cpu", torch.float32)
+    cache, mask_BP = make_prefilled_cache(prefix_batch), prefix_batch.mask_BP
     assert mask_BP.shape == (2, 0)
     assert torch.equal(logits, model(input_ids=ids, past_key_values=cache).logits)
 
@@ -218,7 +218,7 @@ def test_checkpointing_gives_the_same_gradient(prefix_for: PrefixFor, model: Any
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-def test_leaves_no_state(prefix_for: PrefixFor, model: Any) -> None:
+def test_the_model_does_not_change(prefix_for: PrefixFor, model: Any) -> None:
     ids = tokens(1, 6)
     before, implementation = model(input_ids=ids).logits, model.config._attn_implementation
     hooks = [(len(part._forward_hooks), len(part._forward_pre_hooks)) for part in model.modules()]
@@ -234,7 +234,7 @@ def test_leaves_no_state(prefix_for: PrefixFor, model: Any) -> None:
 @pytest.mark.parametrize(
     ("layers", "heads", "size"), [(-1, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 4)], ids=["few", "many", "heads", "size"]
 )
-def test_a_prefix_of_another_base_is_refused(
+def test_a_prefix_of_another_shape_is_refused(
     prefix_for: PrefixFor, model: Any, layers: int, heads: int, size: int
 ) -> None:
     shape = find_prefix_shape(model)
@@ -244,13 +244,7 @@ def test_a_prefix_of_another_base_is_refused(
         model(input_ids=tokens(1, 4))
 
 
-def test_prefixes_of_two_bases_in_a_batch_are_refused() -> None:
-    small, large = (Prefix.from_site(torch.zeros(2, 2, heads, 3, 8)) for heads in (2, 4))
-    with pytest.raises(BaseModelError, match="one base"):
-        stack_prefixes([small, large], "cpu", torch.float32)
-
-
-def test_a_batch_that_is_no_multiple_is_refused(prefix_for: PrefixFor, model: Any) -> None:
+def test_a_batch_that_is_not_a_multiple_of_the_rows_is_refused(prefix_for: PrefixFor, model: Any) -> None:
     with pytest.raises(ValueError, match="multiple of 2; got 3"), attach_prefixes(model, [prefix_for(3), None]):
         model(input_ids=tokens(3, 4))
 

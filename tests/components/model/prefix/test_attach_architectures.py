@@ -1,4 +1,4 @@
-"""Attached prefixes on every architecture: gradient to every slot, rows that do not see each other, and refusals."""
+"""Attached prefixes on every architecture: gradients of every slot, and rows that do not depend on each other."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,17 +34,17 @@ def padded(side: str) -> tuple[Tensor, Tensor]:
     """Rows of COUNTS tokens, and their mask."""
     ids, mask = torch.ones(len(COUNTS), max(COUNTS), dtype=torch.long), torch.zeros(len(COUNTS), max(COUNTS)).long()
     for row, count in enumerate(COUNTS):
-        place = slice(max(COUNTS) - count, None) if side == "left" else slice(0, count)
-        ids[row, place], mask[row, place] = tokens(1, count, seed=row)[0], 1
+        columns = slice(max(COUNTS) - count, None) if side == "left" else slice(0, count)
+        ids[row, columns], mask[row, columns] = tokens(1, count, seed=row)[0], 1
     return ids, mask
 
 
 def logits_of(model: Any, ids: Tensor, **more: Any) -> Tensor:
-    """Of every position; a pair's decoder reads the same five tokens in every row."""
+    """Logits of every position; an encoder-decoder model's decoder reads the same five tokens in every row."""
     if model.config.is_encoder_decoder:
         more["decoder_input_ids"] = tokens(1, 5, seed=77).expand(len(ids), -1)
-    found: Tensor = model(input_ids=ids, **more).logits
-    return found
+    logits: Tensor = model(input_ids=ids, **more).logits
+    return logits
 
 
 @pytest.mark.parametrize("mlp_hidden", [0, 12])
@@ -64,7 +64,7 @@ def test_every_slot_of_every_layer_gets_gradient(model: Any, values_for: PrefixF
 
 
 @torch.no_grad()
-def test_a_prefix_of_no_slots_is_the_base_exactly(model: Any, values_for: PrefixFor) -> None:
+def test_an_empty_prefix_is_the_base_exactly(model: Any, values_for: PrefixFor) -> None:
     ids, mask = padded("right")
     bare = logits_of(model, ids, attention_mask=mask)
     with attach_prefixes(model, [values_for(model, 0), None, values_for(model, 0), None, None]):
@@ -76,14 +76,14 @@ def test_a_prefix_of_no_slots_is_the_base_exactly(model: Any, values_for: Prefix
 
 @torch.no_grad()
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_mixed_rows_and_padding_give_the_solo_results(model: Any, values_for: PrefixFor, side: str) -> None:
+def test_mixed_padded_rows_equal_each_row_alone(model: Any, values_for: PrefixFor, side: str) -> None:
     rows = [None if length is None else values_for(model, length, length) for length in LENGTHS]
     ids, mask = padded(side)
     with attach_prefixes(model, rows):
         logits = logits_of(model, ids, attention_mask=mask)
         if not model.config.is_encoder_decoder:
-            places = compute_positions(mask, [length or 0 for length in LENGTHS])
-            assert torch.equal(logits_of(model, ids, attention_mask=mask, position_ids=places), logits)
+            positions = compute_positions(mask, [length or 0 for length in LENGTHS])
+            assert torch.equal(logits_of(model, ids, attention_mask=mask, position_ids=positions), logits)
     for row, (prefix, count) in enumerate(zip(rows, COUNTS, strict=True)):
         with attach_prefixes(model, [prefix]):
             alone = logits_of(model, tokens(1, count, seed=row))[0]
@@ -92,7 +92,7 @@ def test_mixed_rows_and_padding_give_the_solo_results(model: Any, values_for: Pr
 
 
 @torch.no_grad()
-def test_only_the_own_prefix_matters(model: Any, values_for: PrefixFor) -> None:
+def test_a_row_depends_on_every_site_of_its_own_prefix_only(model: Any, values_for: PrefixFor) -> None:
     mine, theirs, other = (values_for(model, 4, seed) for seed in range(3))
     first, second = (self_and(model, mine, one) for one in (theirs, other))
     assert torch.equal(first[0], second[0])
@@ -100,7 +100,7 @@ def test_only_the_own_prefix_matters(model: Any, values_for: PrefixFor) -> None:
     for site in find_prefix_shape(model).sites:
         changed = {name: tensor + name.startswith(site) for name, tensor in mine.tensors.items()}
         moved = self_and(model, Prefix(changed), theirs)
-        assert not torch.allclose(moved[0], first[0], atol=1e-3), f"{site} has no say"
+        assert not torch.allclose(moved[0], first[0], atol=1e-3), f"{site} has no effect"
         assert torch.equal(moved[1], first[1])
 
 
@@ -111,7 +111,7 @@ def self_and(model: Any, *rows: Prefix) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("attend", ["token by token", "in two parts"])
-def test_a_cache_of_real_tokens_changes_nothing(model: Any, values_for: PrefixFor, attend: str) -> None:
+def test_a_forward_with_a_cache_of_tokens_equals_one_forward(model: Any, values_for: PrefixFor, attend: str) -> None:
     rows = [values_for(model, 3, 1), None, values_for(model, 5, 2)]
     ids, mask = tokens(3, 8), torch.ones(3, 8, dtype=torch.long)
     mask[2, 5:] = 0
@@ -157,7 +157,7 @@ def test_checkpointing_gives_the_same_gradient(model: Any, values_for: PrefixFor
 
 @torch.no_grad()
 def test_bfloat16_is_within_its_tolerance(model: Any, values_for: PrefixFor, build_model: Callable[..., Any]) -> None:
-    """Eight bits of mantissa: a mixed batch is as near to the solo run as that is to float32."""
+    """bfloat16 has 8 bits of mantissa; rows of a mixed batch are as close to the rows alone as to float32."""
     half = build_model(model.config.model_type).to(torch.bfloat16)
     rows = [None if length is None else values_for(model, length, length) for length in LENGTHS]
     ids, mask = padded("right")
@@ -176,7 +176,7 @@ def test_bfloat16_is_within_its_tolerance(model: Any, values_for: PrefixFor, bui
 
 
 @torch.no_grad()
-def test_sites_are_the_same_after_a_move_and_leave_no_trace(model: Any, values_for: PrefixFor) -> None:
+def test_an_exception_inside_restores_the_model(model: Any, values_for: PrefixFor) -> None:
     before = model.config._attn_implementation
     hooks = [(len(part._forward_hooks), len(part._forward_pre_hooks)) for part in model.modules()]
     with pytest.raises(KeyboardInterrupt), attach_prefixes(model, [values_for(model, 3)]):

@@ -1,4 +1,4 @@
-"""Infixes: slots between source and target, which the source does not know."""
+"""Infixes: slots between source and target, which source tokens do not attend to."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -52,12 +52,12 @@ def by_hand(base: Base, infix: Prefix, ids: list[int], start: int) -> tuple[Tens
             (source.past_key_values.layers[index], infix.get_layer(index, INFIX)) for index in range(base.shape.layers)
         )
     ]
-    places = torch.arange(start, len(ids))[None] + infix.length
+    positions = torch.arange(start, len(ids))[None] + infix.length
     seen = torch.ones(1, len(ids) + infix.length, dtype=torch.long)
     rest = base.model(
         input_ids=torch.tensor([ids[start:]]),
         attention_mask=seen,
-        position_ids=places,
+        position_ids=positions,
         past_key_values=DynamicCache(layers),
     )
     return source.logits[0], rest.logits[0]
@@ -96,7 +96,7 @@ def test_mixed_lengths_and_starts_give_the_solo_results(base: Base, infix: Any, 
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["plain", "checkpointed"])
-def test_every_slot_gets_gradient_from_the_target_alone(base: Base, infix: Any, again: bool) -> None:
+def test_every_slot_gets_gradient_from_the_target_only(base: Base, infix: Any, again: bool) -> None:
     module = PrefixModule(base.shape, 4, infix=True)
     module.load_values(infix(4))
     slots = module.make_prefix()
@@ -120,8 +120,8 @@ def test_every_slot_gets_gradient_from_the_target_alone(base: Base, infix: Any, 
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_cached_decoding_is_that_of_attached_forwards(base: Base, infix: Any, beams: int) -> None:
-    """Sources of one token too; transformers' `generate` without a cache recomputes everything at every step."""
+def test_decoding_with_a_cache_equals_forwards_with_attached_infixes(base: Base, infix: Any, beams: int) -> None:
+    """Also with sources of one token. Without a cache, transformers' `generate` recomputes all tokens at every step."""
     rows = [infix(4, 1), infix(2, 2), infix(0), infix(6, 3), infix(4, 4)]
     sources = [[*tokens(7, 1), EOS], [EOS], [*tokens(3, 2), EOS], [*tokens(1, 3), EOS], [7, EOS]]
     decoding = Decoding(beams, 8)
@@ -131,13 +131,13 @@ def test_cached_decoding_is_that_of_attached_forwards(base: Base, infix: Any, be
     ]
     for row, source, output in zip(rows, sources, outputs, strict=True):
         count = len(source)
-        places = torch.arange(count)[None].clone()
-        places[0, -1] += row.length
+        positions = torch.arange(count)[None].clone()
+        positions[0, -1] += row.length
         with attach_prefixes(base.model, [row], torch.tensor([count - 1])):
             found = base.model.generate(
                 torch.tensor([source]),
                 attention_mask=torch.ones(1, count, dtype=torch.long),
-                position_ids=places,
+                position_ids=positions,
                 num_beams=beams,
                 do_sample=False,
                 max_new_tokens=8,
@@ -148,7 +148,7 @@ def test_cached_decoding_is_that_of_attached_forwards(base: Base, infix: Any, be
         assert output == (found[: found.index(EOS)] if EOS in found else found)
 
 
-def test_infixes_prefixes_and_none_in_one_call_keep_apart(
+def test_rows_with_infixes_prefixes_and_neither_do_not_mix(
     base: Base, infix: Any, values_for: Callable[..., Prefix]
 ) -> None:
     rows = [infix(4, 1), values_for(base.model, 4, 1), None, infix(2, 2)]

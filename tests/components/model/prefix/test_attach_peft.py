@@ -50,7 +50,7 @@ def tokens(rows: int, count: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_same_logits(model: Any, pair: tuple[Any, Prefix]) -> None:
+def test_logits_are_the_same(model: Any, pair: tuple[Any, Prefix]) -> None:
     theirs, prefix = pair
     ids, mask = tokens(3, 9), torch.ones(3, 9, dtype=torch.long)
     mask[1, 4:], mask[2, 7:] = 0, 0
@@ -63,19 +63,21 @@ def test_same_logits(model: Any, pair: tuple[Any, Prefix]) -> None:
 
 
 @pytest.mark.parametrize("beams", [1, 4])
-def test_same_generation(model: Any, pair: tuple[Any, Prefix], beams: int) -> None:
+def test_generated_tokens_are_the_same(model: Any, pair: tuple[Any, Prefix], beams: int) -> None:
     theirs, prefix = pair
     ids = tokens(2, 6)
     mask = torch.ones_like(ids)
-    how = {"max_new_tokens": 12, "num_beams": beams, "do_sample": False, "pad_token_id": 1}
-    expected = theirs.generate(input_ids=ids, attention_mask=mask, **how)
+    options = {"max_new_tokens": 12, "num_beams": beams, "do_sample": False, "pad_token_id": 1}
+    expected = theirs.generate(input_ids=ids, attention_mask=mask, **options)
     with attach_prefixes(model, [prefix] * 2):
-        place_ids = compute_positions(mask, [LENGTH] * 2)
-        ours = model.generate(input_ids=ids, attention_mask=mask, position_ids=place_ids, **how)
+        position_ids = compute_positions(mask, [LENGTH] * 2)
+        ours = model.generate(input_ids=ids, attention_mask=mask, position_ids=position_ids, **options)
     assert ours.tolist() == expected.tolist()
-    block = stack_prefixes([prefix] * (2 * beams), "cpu", torch.float32)
-    cache, mask_BP = make_prefilled_cache(block), block.mask_BP
+    prefix_batch = stack_prefixes([prefix] * (2 * beams), "cpu", torch.float32)
+    cache, mask_BP = make_prefilled_cache(prefix_batch), prefix_batch.mask_BP
     wide = torch.cat([mask_BP[:2], mask], dim=1)
-    cached = model.generate(input_ids=ids, attention_mask=wide, past_key_values=cache, position_ids=place_ids, **how)
+    cached = model.generate(
+        input_ids=ids, attention_mask=wide, past_key_values=cache, position_ids=position_ids, **options
+    )
     assert cached.tolist() == expected.tolist()
-    assert expected.tolist() != model.generate(input_ids=ids, attention_mask=mask, **how).tolist()
+    assert expected.tolist() != model.generate(input_ids=ids, attention_mask=mask, **options).tolist()

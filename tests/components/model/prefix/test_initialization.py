@@ -1,4 +1,4 @@
-"""Where training starts: a text acts as that text, on either side of an encoder-decoder model too."""
+"""Initial values: a prefix made from a text has the effect of that text, also in encoder-decoder models."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def ids_of(base: Base, text: str) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", DECODERS)
-def test_text_prefix_acts_as_the_text(build_base: Callable[..., Base], kind: str) -> None:
+def test_a_text_prefix_has_the_effect_of_the_text(build_base: Callable[..., Base], kind: str) -> None:
     base = build_base(kind)
     model, ids = base.model, ids_of(base, "namenarest")
     expected = model(input_ids=ids).logits[:, 4:]
@@ -42,12 +42,14 @@ def test_text_prefix_acts_as_the_text(build_base: Callable[..., Base], kind: str
 
 
 @pytest.mark.parametrize("kind", PAIRS)
-def test_text_prefix_of_a_pair_is_what_its_own_attention_computes(build_base: Callable[..., Base], kind: str) -> None:
-    """Keys and values by the outputs of the model's own linear layers, whichever way they are named."""
+def test_a_text_prefix_of_an_encoder_decoder_model_holds_its_own_keys_and_values(
+    build_base: Callable[..., Base], kind: str
+) -> None:
+    """Compared with the outputs of the model's key and value layers."""
     base = build_base(kind)
-    seen: list[tuple[str, Tensor]] = []
+    outputs: list[tuple[str, Tensor]] = []
     handles = [
-        module.register_forward_hook(lambda _m, _a, output, name=name: seen.append((name, output)))
+        module.register_forward_hook(lambda _m, _a, output, name=name: outputs.append((name, output)))
         for name, module in base.model.named_modules()
         if name.endswith((".k_proj", ".v_proj", "Attention.k", "Attention.v"))
     ]
@@ -56,7 +58,7 @@ def test_text_prefix_of_a_pair_is_what_its_own_attention_computes(build_base: Ca
     for handle in handles:
         handle.remove()
     own: dict[str, list[Tensor]] = {ENCODER: [], DECODER: [], CROSS: []}
-    for name, output in seen:
+    for name, output in outputs:
         crosses = "encoder_attn" in name or "EncDecAttention" in name
         site = CROSS if crosses else ENCODER if ".encoder." in f".{name}" else DECODER
         own[site].append(output.view(5, 4, 8).transpose(0, 1))
@@ -69,15 +71,15 @@ def test_text_prefix_of_a_pair_is_what_its_own_attention_computes(build_base: Ca
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, *PAIRS])
-@pytest.mark.parametrize("how", ["text", "random", "zero"])
-def test_every_base_starts_as_asked_with_and_without_an_mlp(
-    build_base: Callable[..., Base], kind: str, how: Any
+@pytest.mark.parametrize("initialization", ["text", "random", "zero"])
+def test_every_initialization_works_on_every_base_with_and_without_an_mlp(
+    build_base: Callable[..., Base], kind: str, initialization: Any
 ) -> None:
     base = build_base(kind)
-    start = make_initial_prefix(base, 5, how, "some words", seed=4)
+    start = make_initial_prefix(base, 5, initialization, "some words", seed=4)
     assert (start.length, start.shape) == (5, base.shape)
     assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in start.tensors.values())
-    assert any(tensor.any() for tensor in start.tensors.values()) == (how != "zero")
+    assert any(tensor.any() for tensor in start.tensors.values()) == (initialization != "zero")
     for mlp_hidden, tolerance in ((0, 0.0), (5, 1e-4), (32, 1e-4)):
         module = PrefixModule(base.shape, 5, mlp_hidden)
         module.load_values(start)
@@ -85,7 +87,7 @@ def test_every_base_starts_as_asked_with_and_without_an_mlp(
             torch.testing.assert_close(tensor, start.tensors[name], rtol=0.0, atol=tolerance)
 
 
-def test_initial_prefix_takes_the_words_and_the_seed_it_is_given(base: Base) -> None:
+def test_an_initial_prefix_depends_on_its_text_or_seed(base: Base) -> None:
     drawn = make_initial_prefix(base, 3, "random", "words", 4)
     assert torch.equal(drawn.stack_decoder_site(), make_random_prefix(base.shape, 3, 4).stack_decoder_site())
     assert not torch.equal(
@@ -100,7 +102,7 @@ def test_initial_prefix_takes_the_words_and_the_seed_it_is_given(base: Base) -> 
 
 
 @pytest.mark.parametrize("kind", DECODERS)
-def test_a_prompt_of_words_acts_as_the_words(build_base: Callable[..., Base], kind: str) -> None:
+def test_a_prompt_made_from_a_text_has_the_effect_of_the_text(build_base: Callable[..., Base], kind: str) -> None:
     base = build_base(kind)
     ids = ids_of(base, "namename")
     prompt_PW = make_initial_prompt(base, 8, "text", "name", 0)
@@ -108,7 +110,7 @@ def test_a_prompt_of_words_acts_as_the_words(build_base: Callable[..., Base], ki
     torch.testing.assert_close(base.model(inputs_embeds=prompt_PW[None]).logits, expected, **CLOSE)
 
 
-def test_prompts_are_drawn_with_the_embeddings_spread_or_zero(base: Base) -> None:
+def test_random_prompts_have_the_standard_deviation_of_the_embeddings(base: Base) -> None:
     spread = base.model.get_input_embeddings().weight.std()
     drawn = make_initial_prompt(base, 60, "random", "", 3)
     assert 0.9 * spread < drawn.std() < 1.1 * spread
@@ -116,17 +118,17 @@ def test_prompts_are_drawn_with_the_embeddings_spread_or_zero(base: Base) -> Non
     assert not make_initial_prompt(base, 4, "zero", "", 3).any()
 
 
-def test_a_prompt_is_for_decoder_only_bases(build_base: Callable[..., Base]) -> None:
+def test_a_prompt_for_an_encoder_decoder_base_is_refused(build_base: Callable[..., Base]) -> None:
     with pytest.raises(BaseModelError, match="embedding and T5ForConditionalGeneration"):
         make_initial_prompt(build_base("t5"), 3, "zero", "", 0)
 
 
-@pytest.mark.parametrize("how", ["text", "random"])
-def test_a_prefix_as_long_as_the_context_is_refused(base: Base, how: Any) -> None:
+@pytest.mark.parametrize("initialization", ["text", "random"])
+def test_a_prefix_as_long_as_the_context_is_refused(base: Base, initialization: Any) -> None:
     with pytest.raises(ConfigError, match=r"context of 64 tokens; got train.prefix_length 64"):
-        make_initial_prefix(base, 64, how, "words", 0)
+        make_initial_prefix(base, 64, initialization, "words", 0)
     with pytest.raises(ConfigError, match=r"train.prefix_length 64"):
-        make_initial_prompt(base, 64, how, "words", 0)
+        make_initial_prompt(base, 64, initialization, "words", 0)
 
 
 def test_a_text_without_tokens_is_refused(base: Base) -> None:
@@ -136,7 +138,7 @@ def test_a_text_without_tokens_is_refused(base: Base) -> None:
         make_initial_prompt(base, 4, "text", "", 0)
 
 
-def test_half_precision_bases_give_float32_starts(build_base: Callable[..., Base]) -> None:
+def test_a_bfloat16_base_gives_float32_values(build_base: Callable[..., Base]) -> None:
     base = build_base("bart")
     base.model.to(torch.bfloat16)
     prefix = make_text_prefix(base, "name", 3)

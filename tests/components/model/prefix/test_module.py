@@ -1,4 +1,4 @@
-"""The trainable form of prefixes and prompts: where it starts, what it draws from, and what it gives away."""
+"""The trainable form of prefixes and prompts: initial values, random numbers, and collapsed copies."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ PAIR = PrefixShape(2, 4, 8, encoder=SiteShape(3, 2, 8), cross=SiteShape(2, 4, 16
 
 @pytest.mark.parametrize(("mlp_hidden", "tolerance"), [(0, 0.0), (16, 1e-5)])
 @pytest.mark.parametrize("length", [0, 1, 5])
-def test_module_starts_at_the_values_it_is_given(length: int, mlp_hidden: int, tolerance: float) -> None:
+def test_a_module_has_the_values_that_it_loads(length: int, mlp_hidden: int, tolerance: float) -> None:
     start = Prefix.from_site(torch.randn(3, 2, 2, length, 8))
     module = PrefixModule(SHAPE, length, mlp_hidden)
     module.load_values(start)
@@ -25,7 +25,7 @@ def test_module_starts_at_the_values_it_is_given(length: int, mlp_hidden: int, t
     assert module.make_prefix().stack_decoder_site().requires_grad
 
 
-def test_mlp_narrower_than_the_prefix_starts_at_the_least_squares() -> None:
+def test_an_mlp_narrower_than_the_prefix_fits_the_least_squares() -> None:
     start = Prefix.from_site(torch.randn(3, 2, 2, 9, 8))
     module = PrefixModule(SHAPE, 9, 4)
     module.load_values(start)
@@ -33,7 +33,7 @@ def test_mlp_narrower_than_the_prefix_starts_at_the_least_squares() -> None:
     assert 0 < error < start.stack_decoder_site().var()
 
 
-def test_module_draws_from_its_seed_alone() -> None:
+def test_random_values_depend_on_the_seed_only() -> None:
     state = torch.random.get_rng_state()
     first, second, other = (PrefixModule(SHAPE, 4, 6, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -59,7 +59,7 @@ def test_loading_another_shape_or_length_is_refused() -> None:
 
 @pytest.mark.parametrize("mlp_hidden", [0, 6])
 @pytest.mark.parametrize("infix", [False, True])
-def test_every_site_has_slots_of_its_own(mlp_hidden: int, infix: bool) -> None:
+def test_every_site_has_its_own_slots(mlp_hidden: int, infix: bool) -> None:
     shape = SHAPE if infix else PAIR
     module = PrefixModule(shape, 4, mlp_hidden, infix=infix)
     start = make_random_prefix(shape, 4, seed=3, scale=1.0)
@@ -77,14 +77,14 @@ def test_every_site_has_slots_of_its_own(mlp_hidden: int, infix: bool) -> None:
     assert moved == [True] + [False] * (len(module.slots) - 1)
 
 
-def test_an_infix_does_not_start_from_a_prefix() -> None:
+def test_an_infix_cannot_load_a_prefix() -> None:
     with pytest.raises(BaseModelError, match=r"decoder\.infix; got 4 in decoder\.self"):
         PrefixModule(SHAPE, 4, infix=True).load_values(make_random_prefix(SHAPE, 4, seed=0))
 
 
 @pytest.mark.parametrize(("mlp_hidden", "tolerance"), [(0, 0.0), (6, 1e-5)])
 @pytest.mark.parametrize("length", [0, 1, 5])
-def test_a_prompt_starts_at_the_values_it_is_given(length: int, mlp_hidden: int, tolerance: float) -> None:
+def test_a_prompt_has_the_values_that_it_loads(length: int, mlp_hidden: int, tolerance: float) -> None:
     module, start = PromptModule(8, length, mlp_hidden, seed=1), torch.randn(length, 8)
     module.load_values(start)
     torch.testing.assert_close(module.collapse(), start, rtol=0.0, atol=tolerance)

@@ -1,4 +1,4 @@
-"""Prefix files' names and shapes: what is taken, what is refused, and prefixes of all sites."""
+"""Names and shapes of a prefix's tensors: accepted ones, refused ones, and prefixes of all sites."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def test_incomplete_tensors_are_refused(tensors: dict[str, torch.Tensor]) -> Non
         Prefix(tensors)
 
 
-def test_every_site_has_tensors_of_its_own_shape() -> None:
+def test_every_site_has_its_own_shape() -> None:
     prefix = make_random_prefix(PAIR, 5, seed=1)
     assert next(iter(prefix.tensors)) == "encoder.self.0.key"
     assert list(prefix.tensors)[6:8] == ["decoder.self.0.key", "decoder.self.0.value"]
@@ -62,7 +62,7 @@ def test_every_site_has_tensors_of_its_own_shape() -> None:
     )
 
 
-def test_sites_of_other_lengths_and_infixes_beside_prefixes_are_refused() -> None:
+def test_sites_of_different_lengths_and_infixes_with_prefixes_are_refused() -> None:
     short, long = (make_random_prefix(PAIR, length, seed=1).tensors for length in (4, 5))
     mixed = {name: (short if name.startswith(CROSS) else long)[name] for name in long}
     with pytest.raises(ArtifactError, match=r"decoder\.cross\.0\.key"):
@@ -76,7 +76,7 @@ def test_sites_of_other_lengths_and_infixes_beside_prefixes_are_refused() -> Non
         Prefix({**own.tensors, **infix.tensors})
 
 
-def test_joined_prefixes_stand_one_behind_the_other() -> None:
+def test_joined_prefixes_are_concatenated() -> None:
     first, second = make_random_prefix(PAIR, 2, seed=1), make_random_prefix(PAIR, 3, seed=2)
     joined = Prefix.join(first, second)
     assert (joined.length, joined.shape) == (5, PAIR)

@@ -1,4 +1,4 @@
-"""Banned texts, held against decoding every possible continuation with tokenizers of four kinds."""
+"""Banned texts, against decoding every possible next token, with tokenizers of four kinds."""
 
 import json
 import os
@@ -22,7 +22,7 @@ CORPUS = [
 
 
 def trained(kind: str) -> Any:
-    """A small tokenizer: byte-level BPE, BPE with byte fallback as Llama's, WordPiece as BERT's, unigram as T5's."""
+    """A small tokenizer: byte-level BPE, BPE with byte fallback (Llama), WordPiece (BERT) or unigram (T5)."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -52,7 +52,7 @@ def trained(kind: str) -> Any:
         trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=special, unk_token="<eos>")
     tokenizer.train_from_iterator(CORPUS, trainer)
     if kind == "byte-fallback":
-        # The trainer takes them as special only; in a model of this kind they are tokens like others.
+        # The trainer makes the byte tokens special; in a model with byte fallback they are ordinary tokens.
         form = json.loads(tokenizer.to_str())
         form["added_tokens"] = [token for token in form["added_tokens"] if token["content"] in special]
         tokenizer = Tokenizer.from_str(json.dumps(form))
@@ -83,7 +83,7 @@ def mask_of(tokenizer: Any, texts: tuple[str, ...], ids: list[int], spare: int =
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), texts=TEXTS)
-def test_byte_level_bans_exactly_the_tokens_that_would_complete_a_text(data: st.DataObject, texts: Any) -> None:
+def test_byte_level_bans_exactly_the_tokens_that_complete_a_text(data: st.DataObject, texts: Any) -> None:
     tokenizer = TOKENIZERS["byte-level"]
     start = data.draw(st.sampled_from([*CORPUS, "a caf", "ban", "日本", "aba", "cheap sho"]))
     ids = tokenizer(start)["input_ids"][: data.draw(st.integers(1, 30))]
@@ -103,14 +103,14 @@ def test_byte_level_bans_exactly_the_tokens_that_would_complete_a_text(data: st.
 def test_no_banned_text_is_ever_generated(kind: str, seed: int, texts: tuple[str, ...]) -> None:
     tokenizer, rows, steps = TOKENIZERS[kind], 4, 24
     generator = torch.Generator().manual_seed(seed)
-    # Logits that would love to write the banned texts.
-    likes_V = torch.zeros(len(tokenizer))
+    # Logits that prefer the tokens of the banned texts.
+    preference_V = torch.zeros(len(tokenizer))
     for text in texts:
-        likes_V[tokenizer(f"{text} {text} x{text}")["input_ids"]] = 4.0
+        preference_V[tokenizer(f"{text} {text} x{text}")["input_ids"]] = 4.0
     controller = LogitsController(DecodingControls(banned=texts), tokenizer, EOS, len(tokenizer))
     history_RN = torch.zeros(rows, steps, dtype=torch.long)
     for length in range(steps):
-        logits_RV = torch.randn(rows, len(tokenizer), generator=generator) * 2 + likes_V
+        logits_RV = torch.randn(rows, len(tokenizer), generator=generator) * 2 + preference_V
         history_RN[:, length] = controller.choose_tokens(controller.process_logits(logits_RV, history_RN, length))
     for ids in history_RN.tolist():
         text = decoded(tokenizer, ids)
@@ -118,7 +118,7 @@ def test_no_banned_text_is_ever_generated(kind: str, seed: int, texts: tuple[str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_the_ban_the_same_walk_writes_the_text(kind: str) -> None:
+def test_only_tokens_that_complete_the_text_are_banned(kind: str) -> None:
     tokenizer = TOKENIZERS[kind]
     ids = tokenizer("a cheap shop")["input_ids"]
     *start, last = ids
@@ -129,7 +129,7 @@ def test_without_the_ban_the_same_walk_writes_the_text(kind: str) -> None:
     assert not any(mask_of(tokenizer, ("Cheap Shop",), start))
 
 
-def test_letters_of_several_bytes_are_found_behind_byte_fallback() -> None:
+def test_letters_of_several_bytes_are_found_with_byte_fallback() -> None:
     tokenizer = TOKENIZERS["byte-fallback"]
     ids = [tokenizer.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in "a語".encode()]
     mask = mask_of(tokenizer, ("a語",), ids[:-1])
@@ -137,7 +137,7 @@ def test_letters_of_several_bytes_are_found_behind_byte_fallback() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pieces_join_to_the_decoded_text(kind: str) -> None:
+def test_the_bytes_of_tokens_join_to_the_decoded_text(kind: str) -> None:
     tokenizer = TOKENIZERS[kind]
     pieces = read_token_bytes(tokenizer, len(tokenizer))
     for text in ("The Blue Spice is cheap", "banana near the river", "a cheap coffee shop"):
@@ -146,15 +146,15 @@ def test_pieces_join_to_the_decoded_text(kind: str) -> None:
         assert joined.strip() == decoded(tokenizer, ids).strip()
 
 
-def test_end_of_text_is_never_banned_by_its_name() -> None:
+def test_end_of_text_is_never_banned() -> None:
     banned = BannedTexts(("eos", "a"), [b"<eos>", b"a", b"b"], EOS)
     assert banned.make_mask(torch.zeros(1, 4, dtype=torch.long), 0).tolist() == [[False, True, False]]
 
 
-def test_a_base_of_the_shelf() -> None:
+def test_the_tokenizer_of_a_trained_base() -> None:
     folder = os.environ.get("PREFIXFLEET_TEST_MODELS")
     if not folder or not (Path(folder) / "d2t-base").is_dir():
-        pytest.skip("PREFIXFLEET_TEST_MODELS names no folder with d2t-base/")
+        pytest.skip("PREFIXFLEET_TEST_MODELS is not a folder with d2t-base/")
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(Path(folder) / "d2t-base")

@@ -1,4 +1,4 @@
-"""Demonstrations: which are chosen, how they fill the room, and what is refused when they are read back."""
+"""Demonstrations: the choice of pairs, the token budget, and tensors that are refused."""
 
 import json
 from pathlib import Path
@@ -29,8 +29,8 @@ def letters(text: str) -> list[int]:
     return [ord(letter) for letter in text]
 
 
-def shown(demonstrations: Demonstrations, source: str, room: int = 10_000, **values: Any) -> str:
-    ids = demonstrations.encode_source(letters, EOS, source, room, **values)
+def shown(demonstrations: Demonstrations, source: str, budget: int = 10_000, **values: Any) -> str:
+    ids = demonstrations.encode_source(letters, EOS, source, budget, **values)
     return "".join(chr(number) if number else "#" for number in ids)
 
 
@@ -49,23 +49,23 @@ def test_the_nearest_come_last() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(POOLS, SOURCES, st.integers(1, 14))
-def test_the_nearest_are_those_of_scikit_learns_cosine(pool: Any, source: str, count: int) -> None:
+def test_the_nearest_are_those_of_the_cosine_by_scikit_learn(pool: Any, source: str, count: int) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.metrics.pairwise import cosine_similarity
 
     vectors = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]").fit([one for one, _ in pool])
-    likeness = cosine_similarity(vectors.transform([one for one, _ in pool]), vectors.transform([source]))[:, 0]
-    likeness += [one == source for one, _ in pool]
+    similarity = cosine_similarity(vectors.transform([one for one, _ in pool]), vectors.transform([source]))[:, 0]
+    similarity += [one == source for one, _ in pool]
     chosen = Demonstrations(pool, count, "nearest").choose_pairs(source)
     assert len(chosen) == min(count, len(pool))
-    best = sorted(likeness, reverse=True)[: len(chosen)]
-    found = [max(likeness[place] for place, pair in enumerate(pool) if pair == one) for one in reversed(chosen)]
-    assert np.allclose(found, best)
+    best = sorted(similarity, reverse=True)[: len(chosen)]
+    ranked = [max(similarity[index] for index, pair in enumerate(pool) if pair == one) for one in reversed(chosen)]
+    assert np.allclose(ranked, best)
 
 
 @settings(max_examples=60, deadline=None)
 @given(POOLS, st.integers(1, 4), st.data())
-def test_a_pair_of_the_very_same_source_is_nearest_or_left_out(pool: Any, count: int, data: st.DataObject) -> None:
+def test_a_pair_with_the_same_source_is_nearest_or_excluded(pool: Any, count: int, data: st.DataObject) -> None:
     source, _ = data.draw(st.sampled_from(pool))
     demonstrations = Demonstrations(pool, count, "nearest")
     assert demonstrations.choose_pairs(source)[-1] == next(pair for pair in pool if pair[0] == source)
@@ -78,13 +78,13 @@ def test_a_pair_of_the_very_same_source_is_nearest_or_left_out(pool: Any, count:
 
 @settings(max_examples=40, deadline=None)
 @given(POOLS, st.lists(SOURCES, min_size=1, max_size=5), st.integers(1, 6), st.sampled_from(["nearest", "random"]))
-def test_a_source_gets_the_same_whatever_came_before(pool: Any, sources: list[str], count: int, choice: Any) -> None:
+def test_the_choice_does_not_depend_on_earlier_sources(pool: Any, sources: list[str], count: int, choice: Any) -> None:
     together = Demonstrations(pool, count, choice)
     for source in [*sources, *reversed(sources)]:
         assert together.choose_pairs(source) == Demonstrations(pool, count, choice).choose_pairs(source)
 
 
-def test_random_follows_seed_and_source() -> None:
+def test_random_pairs_depend_on_seed_and_source() -> None:
     pool = tuple((f"source {number}", f"target {number}") for number in range(40))
     of_seeds = [tuple(Demonstrations(pool, 5, "random", seed).choose_pairs("a")) for seed in range(6)]
     of_sources = [tuple(Demonstrations(pool, 5, "random").choose_pairs(source)) for source in "abcdef"]
@@ -94,7 +94,7 @@ def test_random_follows_seed_and_source() -> None:
     for number in range(2000):
         for _, target in Demonstrations(pool[:10], 3, "random").choose_pairs(str(number)):
             counts[int(target.split()[1])] += 1
-    # 600 each; five standard deviations of a count.
+    # 600 expected for each; the bound is five standard deviations of a count.
     assert (abs(counts[:10] - 600) < 5 * (2000 * 0.3 * 0.7) ** 0.5).all()
 
 
@@ -112,23 +112,23 @@ def test_the_prompt_is_examples_as_in_training_and_then_the_source() -> None:
 
 
 @pytest.mark.parametrize("choice", ["nearest", "random"])
-def test_the_farthest_are_dropped_until_the_room_holds_the_rest(choice: Any) -> None:
+def test_the_least_similar_pairs_are_dropped_until_the_rest_fits(choice: Any) -> None:
     demonstrations = Demonstrations(MEALS, 4, choice)
     source = "name: Elm | food: French"
     parts = [f"{one}# {target}#" for one, target in demonstrations.choose_pairs(source)]
-    for room in range(len(source) + 1, 300):
+    for budget in range(len(source) + 1, 300):
         fitting = ["".join([*parts[drop:], source, "#"]) for drop in range(5)]
-        assert shown(demonstrations, source, room) == next(text for text in fitting if len(text) <= room)
+        assert shown(demonstrations, source, budget) == next(text for text in fitting if len(text) <= budget)
 
 
-def test_a_source_larger_than_the_room_is_refused() -> None:
+def test_a_source_larger_than_the_budget_is_refused() -> None:
     demonstrations = Demonstrations(MEALS, 2, "nearest")
     assert shown(demonstrations, "abc", 4) == "abc#"
     with pytest.raises(DataError, match=r"at most 3 tokens; got 4 tokens \('abc'\)"):
         shown(demonstrations, "abc", 3)
 
 
-def test_words_of_control_tokens_stay_text(tiny_base: Path) -> None:
+def test_names_of_special_tokens_are_encoded_as_text(tiny_base: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_base)
@@ -146,14 +146,14 @@ def test_words_of_control_tokens_stay_text(tiny_base: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(POOLS, st.integers(1, 9), st.sampled_from(["nearest", "random"]), st.integers(-5, 2**70))
-def test_a_tensor_holds_all_of_it(pool: Any, count: int, choice: Any, seed: int) -> None:
+def test_a_tensor_holds_all_fields(pool: Any, count: int, choice: Any, seed: int) -> None:
     demonstrations = Demonstrations(pool, count, choice, seed)
     tensor = demonstrations.to_tensor()
     assert tensor.dtype == torch.uint8
     assert Demonstrations.from_tensor(tensor) == demonstrations
 
 
-def test_a_safetensors_file_holds_it(tmp_path: Path) -> None:
+def test_a_safetensors_file_holds_the_tensor(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     demonstrations = Demonstrations(MEALS, 2, "nearest", 4)
@@ -164,7 +164,7 @@ def test_a_safetensors_file_holds_it(tmp_path: Path) -> None:
 GOOD: dict[str, Any] = {"choice": "nearest", "count": 2, "pool": [["a", "b"]], "seed": 0}
 
 
-def test_the_form_of_the_tampered_ones_is_good_itself() -> None:
+def test_the_unchanged_tensor_is_read() -> None:
     assert Demonstrations.from_tensor(tensor_of(GOOD)) == Demonstrations((("a", "b"),), 2, "nearest")
 
 
@@ -197,16 +197,16 @@ def test_the_form_of_the_tampered_ones_is_good_itself() -> None:
         tensor_of({**GOOD, "pool": [["a", "\ud800"]]}),
     ],
 )
-def test_what_to_tensor_did_not_write_is_refused(tensor: torch.Tensor) -> None:
+def test_a_tensor_that_to_tensor_did_not_write_is_refused(tensor: torch.Tensor) -> None:
     with pytest.raises(ArtifactError, match="export them again"):
         Demonstrations.from_tensor(tensor)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 255))
-def test_a_changed_byte_is_refused_or_read_for_what_it_says(place: int, value: int) -> None:
+def test_a_changed_byte_is_refused_or_gives_other_demonstrations(index: int, value: int) -> None:
     tensor = Demonstrations(MEALS, 2, "nearest", 4).to_tensor()
-    tensor[place % len(tensor)] = value
+    tensor[index % len(tensor)] = value
     try:
         read = Demonstrations.from_tensor(tensor)
     except ArtifactError:
@@ -223,6 +223,6 @@ def test_a_changed_byte_is_refused_or_read_for_what_it_says(place: int, value: i
         ((("a", "b"), ("a", " ")), 1, "random", "in pair 2"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(pool: Any, count: int, choice: Any, problem: str) -> None:
+def test_impossible_values_are_refused(pool: Any, count: int, choice: Any, problem: str) -> None:
     with pytest.raises(DataError, match=problem):
         Demonstrations(pool, count, choice)

@@ -1,4 +1,4 @@
-"""Texts as ids and back: decoder-only conventions, and what tokenizers of encoder-decoder models put around a text."""
+"""Texts as ids and back: conventions of decoder-only bases, and special tokens of encoder-decoder bases."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ SPECIAL = ["<eos>", "<pad>", "<unk>", "<s>", "<en>", "<ro>"]
 
 
 def tokenizer_of(template: str | None = None) -> Any:
-    """A byte-level tokenizer whose special tokens stand first; texts over 16 tokens would make it warn."""
+    """A byte-level tokenizer with its special tokens first; texts of more than 16 tokens would give a warning."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -56,14 +56,14 @@ def test_no_texts_give_no_ids(texts: TextCodec) -> None:
     assert TextCodec(tokenizer_of("$A <eos>"), encoder_decoder=True).encode_sources([]) == []
 
 
-def test_a_source_is_cut_only_where_asked(texts: TextCodec) -> None:
+def test_a_source_is_cut_only_with_a_limit(texts: TextCodec) -> None:
     assert shown(texts, texts.encode_sources(["a" * 80], 5)[0]) == "aaaaa<eos>"
     assert shown(texts, texts.encode_sources(["a" * 80])[0]) == "a" * 80 + "<eos>"
     assert shown(texts, texts.encode_sources(["ab"], 5)[0]) == "ab<eos>"
 
 
 @pytest.mark.parametrize("pair", [False, True])
-def test_the_name_of_a_special_token_in_a_text_stays_text(pair: bool) -> None:
+def test_the_name_of_a_special_token_is_encoded_as_text(pair: bool) -> None:
     texts = TextCodec(tokenizer_of("$A <eos>" if pair else None), encoder_decoder=pair)
     for make in (texts.encode_sources, texts.encode_targets):
         (ids,) = make(["a<eos>b"])
@@ -93,7 +93,9 @@ def test_a_tokenizer_without_eos_is_refused() -> None:
     ],
     ids=["t5", "bart", "mbart", "mbart-50", "bare", "start alone"],
 )
-def test_a_pairs_texts_are_as_its_tokenizer_marks_them(template: str | None, around: str) -> None:
+def test_texts_of_an_encoder_decoder_base_have_the_special_tokens_of_its_tokenizer(
+    template: str | None, around: str
+) -> None:
     texts = TextCodec(tokenizer_of(template), encoder_decoder=True)
     assert [shown(texts, ids) for ids in texts.encode_sources(["abc", "d"])] == [
         around.format("abc"),
@@ -104,8 +106,8 @@ def test_a_pairs_texts_are_as_its_tokenizer_marks_them(template: str | None, aro
     assert texts.decode(texts.encode_targets(["a b"])[0]) == "a b"
 
 
-def test_targets_are_marked_as_targets() -> None:
-    """As Marian's and mBART's tokenizers do, which have another vocabulary or language for them."""
+def test_targets_are_encoded_in_the_target_mode_of_the_tokenizer() -> None:
+    """Marian and mBART have another vocabulary or language code for targets."""
     from tokenizers.processors import TemplateProcessing
 
     tokenizer = tokenizer_of("$A <eos> <en>")
@@ -125,7 +127,7 @@ def test_targets_are_marked_as_targets() -> None:
     assert shown(texts, texts.encode_sources(["ab"])[0]) == "ab<eos><en>"
 
 
-def test_an_unknown_last_letter_is_no_end() -> None:
+def test_an_unknown_last_letter_is_not_an_end_token() -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -136,24 +138,24 @@ def test_an_unknown_last_letter_is_no_end() -> None:
     assert texts.encode_sources(["a", "a b"]) == texts.encode_targets(["a", "a b"]) == [[2, EOS], [2, 1, EOS]]
 
 
-def test_texts_come_back_stripped_and_without_special_tokens(texts: TextCodec) -> None:
+def test_decoded_texts_are_stripped_and_have_no_special_tokens(texts: TextCodec) -> None:
     ids = texts.encode_targets(["  a , b  "])[0]
     assert texts.decode([1, *ids, EOS, 1]) == "a , b"
 
 
-SHOWN = Demonstrations((("red a", "one"), ("red b", "two"), ("blue c", "three")), 2, "nearest")
+EXAMPLES = Demonstrations((("red a", "one"), ("red b", "two"), ("blue c", "three")), 2, "nearest")
 
 
-def test_demonstrations_stand_before_a_source(texts: TextCodec) -> None:
-    own = TextCodec(texts.tokenizer, demonstrations=SHOWN, source_token_budget=100)
+def test_demonstrations_come_before_a_source(texts: TextCodec) -> None:
+    own = TextCodec(texts.tokenizer, demonstrations=EXAMPLES, source_token_budget=100)
     (ids,) = own.encode_sources(["red b b"])
     assert shown(texts, ids) == "red a<eos> one<eos>red b<eos> two<eos>red b b<eos>"
     assert own.encode_targets(["x"]) == texts.encode_targets(["x"])
-    longer = TextCodec(texts.tokenizer, demonstrations=SHOWN, source_token_budget=len(ids) - 1)
+    longer = TextCodec(texts.tokenizer, demonstrations=EXAMPLES, source_token_budget=len(ids) - 1)
     assert shown(texts, longer.encode_sources(["red b b"])[0]) == "red b<eos> two<eos>red b b<eos>"
 
 
-def test_a_limit_cuts_sources_and_no_demonstrated_target(texts: TextCodec) -> None:
+def test_a_limit_cuts_sources_but_not_targets_of_demonstrations(texts: TextCodec) -> None:
     long = Demonstrations((("red apple", "one two three"),), 1, "nearest")
     own = TextCodec(texts.tokenizer, demonstrations=long, source_token_budget=100)
     limit = len(texts.encode_sources(["red a"])[0]) - 1
@@ -161,25 +163,25 @@ def test_a_limit_cuts_sources_and_no_demonstrated_target(texts: TextCodec) -> No
     assert cut == "red a<eos> one two three<eos>red b<eos>"
 
 
-def test_a_source_of_the_training_split_does_not_see_its_own_answer(texts: TextCodec) -> None:
-    own = TextCodec(texts.tokenizer, demonstrations=SHOWN, source_token_budget=100, leave_out_same=True)
+def test_a_source_of_the_training_split_is_not_shown_its_own_target(texts: TextCodec) -> None:
+    own = TextCodec(texts.tokenizer, demonstrations=EXAMPLES, source_token_budget=100, leave_out_same=True)
     assert "two" not in shown(texts, own.encode_sources(["red b"])[0])
 
 
-def test_a_source_without_room_is_refused(texts: TextCodec) -> None:
+def test_a_source_larger_than_the_budget_is_refused(texts: TextCodec) -> None:
     with pytest.raises(DataError, match="at most 4 tokens"):
-        TextCodec(texts.tokenizer, demonstrations=SHOWN, source_token_budget=4).encode_sources(["red b"])
+        TextCodec(texts.tokenizer, demonstrations=EXAMPLES, source_token_budget=4).encode_sources(["red b"])
 
 
 @pytest.mark.parametrize("template", ["<s> $A <eos>", "$A <eos> <en>", "<en> $A <eos>", "$A <eos>"])
-def test_a_demonstrated_source_of_a_pair_is_marked_as_one_text(template: str) -> None:
-    texts = TextCodec(tokenizer_of(template), encoder_decoder=True, demonstrations=SHOWN, source_token_budget=100)
+def test_source_and_demonstrations_of_an_encoder_decoder_base_are_one_text(template: str) -> None:
+    texts = TextCodec(tokenizer_of(template), encoder_decoder=True, demonstrations=EXAMPLES, source_token_budget=100)
     (ids,) = texts.encode_sources(["red b b"])
     inner = "red a<eos> one<eos>red b<eos> two<eos>red b b"
     assert shown(texts, ids) == template.replace("$A", inner).replace(" <", "<").replace("<s> ", "<s>").replace(
         "<en> r", "<en>r"
     )
-    exact = TextCodec(texts.tokenizer, encoder_decoder=True, demonstrations=SHOWN, source_token_budget=len(ids))
+    exact = TextCodec(texts.tokenizer, encoder_decoder=True, demonstrations=EXAMPLES, source_token_budget=len(ids))
     assert exact.encode_sources(["red b b"]) == [ids]
-    tight = TextCodec(texts.tokenizer, encoder_decoder=True, demonstrations=SHOWN, source_token_budget=len(ids) - 1)
+    tight = TextCodec(texts.tokenizer, encoder_decoder=True, demonstrations=EXAMPLES, source_token_budget=len(ids) - 1)
     assert len(tight.encode_sources(["red b b"])[0]) < len(ids)

@@ -1,4 +1,4 @@
-"""One model of every family, shared by all tests: none may leave a trace on it; and every method."""
+"""One model per architecture, shared by all tests, which must not change it; and every method."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,24 +31,26 @@ def config(request: pytest.FixtureRequest) -> WeightsConfig:
 
 @pytest.fixture
 def batch() -> dict[str, Tensor]:
-    """Two rows as a source, and as the target as well."""
+    """Two rows, used as source and as target."""
     ids = torch.randint(2, VOCABULARY, (2, 6), generator=torch.Generator().manual_seed(1))
     return {"input_ids": ids, "labels": ids}
 
 
 @pytest.fixture
 def logits(batch: dict[str, Tensor]) -> Callable[[Any], Tensor]:
+    """A function from a model to its logits of the batch."""
+
     def compute(model: Any) -> Tensor:
         with torch.no_grad():
-            found: Tensor = model(**batch).logits
-        return found
+            output: Tensor = model(**batch).logits
+        return output
 
     return compute
 
 
 @pytest.fixture
 def train(batch: dict[str, Tensor]) -> Callable[..., list[float]]:
-    """A function of model, trainable weights and steps to the losses before each step."""
+    """A function from a model, trainable weights and a number of steps to the losses before each step."""
 
     def run(model: Any, trainable: Any, steps: int = 2) -> list[float]:
         optimizer = torch.optim.AdamW(trainable.parameters(), lr=1e-2)

@@ -1,4 +1,4 @@
-"""Adapters against their formula, their size against the share asked for, and every form of a block's output."""
+"""Adapters against their formula, their size against the share that is set, and every form of a block's output."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,25 +22,25 @@ def test_an_adapter_computes_its_formula_after_its_block(
     with torch.no_grad():
         for parameter in trainable.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
     last = model.model.layers[-1]
-    plain = last.register_forward_hook(lambda _module, _args, output: seen.append(output))
+    plain = last.register_forward_hook(lambda _module, _args, output: outputs.append(output))
     with torch.no_grad(), trainable.get_weights().apply(model):
-        adapted = last.register_forward_hook(lambda _module, _args, output: seen.append(output))
+        adapted = last.register_forward_hook(lambda _module, _args, output: outputs.append(output))
         model(**batch)
     plain.remove()
     adapted.remove()
     own = {name.rpartition(".")[2]: value for name, value in trainable.collapse().tensors.items() if ".1." in name}
-    h, found = seen
+    h, adapted_h = outputs
     x = (h - h.mean(-1, keepdim=True)) / (h.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
     x = x * own["norm_weight"] + own["norm_bias"]
     x = (x @ own["down_weight"].T + own["down_bias"]).clamp(min=0)
-    torch.testing.assert_close(found, h + x @ own["up_weight"].T + own["up_bias"])
+    torch.testing.assert_close(adapted_h, h + x @ own["up_weight"].T + own["up_bias"])
 
 
 @pytest.mark.parametrize("share", [0.001, 0.03])
 @pytest.mark.parametrize("kind", ["gpt2", "bart"])
-def test_a_share_is_met_within_one_unit_of_the_bottleneck(
+def test_the_size_differs_from_the_share_by_less_than_one_unit(
     build_model: Callable[..., Any], kind: str, share: float
 ) -> None:
     sizes = {
@@ -51,9 +51,9 @@ def test_a_share_is_met_within_one_unit_of_the_bottleneck(
     with torch.device("meta"):
         model = build_model(kind, **sizes[kind])
     base = sum(parameter.numel() for parameter in model.parameters())
-    found = make_trainable_weights(model, WeightsConfig(kind="adapter", adapter_share=share)).get_weights()
+    weights = make_trainable_weights(model, WeightsConfig(kind="adapter", adapter_share=share)).get_weights()
     unit = sum(2 * block.width + 1 for block in find_all_blocks(model))
-    assert abs(found.parameter_count - share * base) <= unit / 2
+    assert abs(weights.parameter_count - share * base) <= unit / 2
     assert len(find_all_blocks(model)) == 24
 
 
@@ -69,7 +69,7 @@ def test_the_smallest_adapter_has_one_unit(build_model: Callable[..., Any]) -> N
     }
 
 
-def test_a_unit_that_no_input_wakes_has_an_opposite_one(build_model: Callable[..., Any]) -> None:
+def test_units_are_drawn_in_pairs_of_opposite_sign(build_model: Callable[..., Any]) -> None:
     tensors = (
         make_trainable_weights(build_model("gpt2"), WeightsConfig(kind="adapter", adapter_size=5)).get_weights().tensors
     )
@@ -78,7 +78,7 @@ def test_a_unit_that_no_input_wakes_has_an_opposite_one(build_model: Callable[..
     assert abs(float(down.detach().std()) * 32**0.5 - 1) < 0.3
 
 
-def test_hidden_states_are_found_in_every_form_of_output() -> None:
+def test_hidden_states_are_changed_in_every_form_of_output() -> None:
     from transformers.modeling_outputs import BaseModelOutput
 
     hidden, rest = torch.ones(1, 2), torch.zeros(3)

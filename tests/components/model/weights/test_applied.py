@@ -1,4 +1,4 @@
-"""A base is itself again after `apply` and within `suspend`, whatever happens inside."""
+"""A model is restored after `apply` and inside `suspend`, also after an exception."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ TOO_LARGE = 10_000
 
 
 def anatomy(model: Any) -> tuple[list[Any], ...]:
-    """Everything that weights could leave on a model, by identity."""
+    """Everything that weights could change on a model, by identity."""
     modules = [(name, id(module), module.training) for name, module in model.named_modules(remove_duplicate=False)]
     parameters = [
         (name, id(value), value.requires_grad, value._version, value.data_ptr())
@@ -26,7 +26,7 @@ def anatomy(model: Any) -> tuple[list[Any], ...]:
     return modules, parameters, hooks, sorted(vars(model))
 
 
-def test_the_base_is_as_before(model: Any, config: WeightsConfig, logits: Logits, train: Train) -> None:
+def test_the_model_is_restored(model: Any, config: WeightsConfig, logits: Logits, train: Train) -> None:
     before, base = anatomy(model), logits(model)
     trainable = make_trainable_weights(model, config)
     assert anatomy(model) == before
@@ -41,7 +41,9 @@ def test_the_base_is_as_before(model: Any, config: WeightsConfig, logits: Logits
     assert torch.equal(logits(model), base)
 
 
-def test_suspended_weights_leave_the_base(model: Any, config: WeightsConfig, logits: Logits, train: Train) -> None:
+def test_a_model_with_suspended_weights_computes_as_the_base(
+    model: Any, config: WeightsConfig, logits: Logits, train: Train
+) -> None:
     before, base = anatomy(model), logits(model)
     trainable = make_trainable_weights(model, config)
     train(model, trainable)
@@ -61,7 +63,7 @@ def test_suspended_weights_leave_the_base(model: Any, config: WeightsConfig, log
     assert anatomy(model) == before
 
 
-def test_the_same_weights_may_be_applied_twice_but_no_others(
+def test_the_same_weights_can_be_applied_twice_but_others_are_refused(
     build_model: Callable[..., Any], config: WeightsConfig, logits: Logits, train: Train
 ) -> None:
     model, base = build_model("gpt2"), logits(build_model("gpt2"))
@@ -79,7 +81,7 @@ def test_the_same_weights_may_be_applied_twice_but_no_others(
     assert torch.equal(logits(model), base)
 
 
-def test_one_artifact_serves_two_models_at_once(
+def test_the_same_weights_can_be_applied_to_two_models_at_once(
     build_model: Callable[..., Any], config: WeightsConfig, logits: Logits, train: Train
 ) -> None:
     first, second = build_model("llama"), build_model("llama")
@@ -97,7 +99,7 @@ def test_one_artifact_serves_two_models_at_once(
         assert torch.equal(logits(first), wanted)
 
 
-def test_moved_weights_need_no_second_look_at_the_model(model: Any, config: WeightsConfig, logits: Logits) -> None:
+def test_moved_weights_do_not_check_the_model_again(model: Any, config: WeightsConfig, logits: Logits) -> None:
     weights = make_trainable_weights(model, config).collapse()
     assert weights.to(torch.device("cpu")) is weights
     weights.check_fits(model)

@@ -1,4 +1,4 @@
-"""Sizes that no model can take are refused before one is loaded."""
+"""Values out of range are refused before a model is loaded."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from components.model.weights import WeightsConfig
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"kind": "prefix"}, "full, top-k, adapter or lora"),
         ({"kind": "top-k", "top_layers": 0}, "top_layers above 0"),
@@ -21,10 +21,10 @@ from components.model.weights import WeightsConfig
         ({"kind": "lora", "lora_targets": ()}, "names of layers"),
     ],
 )
-def test_impossible_values_are_refused(values: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         WeightsConfig(**values)
 
 
-def test_fields_of_other_methods_are_not_read() -> None:
+def test_fields_of_other_methods_are_ignored() -> None:
     assert WeightsConfig(kind="full", top_layers=0, lora_rank=0).adapter_size is None

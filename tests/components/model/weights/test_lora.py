@@ -1,4 +1,4 @@
-"""LoRA against weights merged by hand, and which layers peft or the user chooses."""
+"""LoRA against merged weights, and the layers that peft or the user chooses."""
 
 import warnings
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def test_lora_adds_alpha_over_rank_times_b_a(
             torch.testing.assert_close(logits(model), logits(merged))
 
 
-def test_peft_chooses_the_layers_of_an_architecture_that_it_knows(build_model: Callable[..., Any]) -> None:
+def test_peft_chooses_the_layers_of_a_known_architecture(build_model: Callable[..., Any]) -> None:
     assert paths(build_model("gpt2"), None) == {f"transformer.h.{index}.attn.c_attn" for index in range(2)}
     assert paths(build_model("llama"), None) == {
         f"model.layers.{index}.self_attn.{name}_proj" for index in range(2) for name in "qv"
@@ -62,12 +62,12 @@ def test_layers_are_chosen_by_name(build_model: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(("target", "got"), [("q_prog", "no such module"), ("wte", "Embedding"), ("attn", "Attention")])
-def test_a_name_that_is_no_linear_layer_is_refused(build_model: Callable[..., Any], target: str, got: str) -> None:
+def test_a_name_without_a_linear_layer_is_refused(build_model: Callable[..., Any], target: str, got: str) -> None:
     with pytest.raises(BaseModelError, match=f"named {target}; got .*{got}"):
         paths(build_model("gpt2"), ("c_attn", target))
 
 
-def test_a_layer_that_peft_refuses_is_told_and_leaves_nothing_behind() -> None:
+def test_a_layer_that_peft_does_not_support_is_named_and_the_model_does_not_change() -> None:
     from transformers import MambaConfig, MambaForCausalLM
 
     config = MambaConfig(vocab_size=67, hidden_size=8, num_hidden_layers=1, bos_token_id=0, eos_token_id=0)
@@ -79,7 +79,7 @@ def test_a_layer_that_peft_refuses_is_told_and_leaves_nothing_behind() -> None:
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_layers_are_made_once_a_model(build_model: Callable[..., Any]) -> None:
+def test_layers_are_made_once_per_model(build_model: Callable[..., Any]) -> None:
     model = build_model("llama")
     weights = make_trainable_weights(model, WeightsConfig(kind="lora")).get_weights()
     with weights.apply(model):

@@ -1,4 +1,4 @@
-"""What full and top-k fine-tuning train, and that tied parameters stay one."""
+"""The parameters that full and top-k fine-tuning train; tied parameters stay tied."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def share_that_differs(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -
 
 
 @pytest.mark.parametrize("config", [FULL, TOP], ids=["full", "top-k"])
-def test_steps_too_small_for_16_bits_add_up(
+def test_steps_too_small_for_16_bits_accumulate(
     build_model: Callable[..., Any], batch: dict[str, Tensor], config: WeightsConfig
 ) -> None:
     model = build_model("llama").to(torch.bfloat16)
@@ -42,7 +42,7 @@ def test_steps_too_small_for_16_bits_add_up(
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
-def test_a_model_of_16_bits_computes_with_what_the_weights_have_become(
+def test_a_bfloat16_model_computes_with_the_present_weights(
     build_model: Callable[..., Any], logits: Callable[[Any], Tensor], batch: dict[str, Tensor], kind: str
 ) -> None:
     model = build_model(kind).to(torch.bfloat16)
@@ -71,7 +71,7 @@ def test_full_trains_every_parameter_once(build_model: Callable[..., Any], kind:
     assert weights.parameter_count == sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_full_leaves_constants_alone_that_a_frozen_base_does_not_tell_from_weights(
+def test_full_does_not_train_constant_parameters(
     build_model: Callable[..., Any],
 ) -> None:
     model = build_model("marian")

@@ -1,4 +1,4 @@
-"""Every method on every family: the start, the training, and the way through an artifact's tensors."""
+"""Every method on every architecture: initial values, training, and the tensors of an artifact."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ Logits = Callable[[Any], Tensor]
 Train = Callable[..., list[float]]
 
 
-def test_the_start_is_the_base_exactly_and_no_random_number_is_taken(
+def test_initial_weights_are_the_base_exactly_and_do_not_use_the_global_generator(
     model: Any, config: WeightsConfig, logits: Logits
 ) -> None:
     base = logits(model)
@@ -70,7 +70,7 @@ def test_an_artifacts_tensors_give_the_same_logits(
     assert all(torch.equal(before[name], tensor) for name, tensor in collapsed.tensors.items())
 
 
-def test_generation_decodes_with_the_weights(
+def test_transformers_generates_with_the_weights(
     model: Any, config: WeightsConfig, batch: dict[str, Tensor], train: Train
 ) -> None:
     trainable = make_trainable_weights(model, config)
@@ -131,7 +131,7 @@ def test_a_base_in_bfloat16_trains(
     assert {tensor.dtype for tensor in trainable.collapse().tensors.values()} == {own}
 
 
-def test_training_goes_on_from_loaded_weights(
+def test_loaded_weights_replace_the_values(
     build_model: Callable[..., Any], config: WeightsConfig, logits: Logits, train: Train
 ) -> None:
     model = build_model("gpt2")
@@ -151,7 +151,7 @@ def test_training_goes_on_from_loaded_weights(
         second.load(make_weights_from_tensors(tensors, config))
 
 
-def test_a_seed_decides_what_is_drawn(build_model: Callable[..., Any]) -> None:
+def test_random_values_depend_on_the_seed(build_model: Callable[..., Any]) -> None:
     model = build_model("llama")
     for kind in ("adapter", "lora"):
         drawn = [
@@ -165,18 +165,18 @@ def test_a_seed_decides_what_is_drawn(build_model: Callable[..., Any]) -> None:
         assert not torch.equal(drawn[0], drawn[2])
 
 
-def test_foreign_names_and_shapes_are_refused(build_model: Callable[..., Any], config: WeightsConfig) -> None:
+def test_unknown_names_and_wrong_shapes_are_refused(build_model: Callable[..., Any], config: WeightsConfig) -> None:
     model = build_model("gpt2")
     tensors = dict(make_trainable_weights(model, config).collapse().tensors)
     name = next(reversed(tensors))
     foreign = name.replace(".h.", ".z.") if ".h." in name else name + "er"
     renamed = {key if key != name else foreign: tensor for key, tensor in tensors.items()}
-    for wrong, told in (
+    for wrong, message in (
         ({**tensors, name: torch.zeros(1, 2, 3)}, name),
         ({key: tensor for key, tensor in tensors.items() if key != name}, name),
         (renamed, foreign),
     ):
-        with pytest.raises(BaseModelError, match=told), make_weights_from_tensors(wrong, config).apply(model):
+        with pytest.raises(BaseModelError, match=message), make_weights_from_tensors(wrong, config).apply(model):
             pass
     for nothing in ({}, {"decoder.self.0.key": torch.zeros(1)}):
         with pytest.raises(ArtifactError, match=config.kind):
