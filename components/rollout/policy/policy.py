@@ -119,8 +119,9 @@ def _is_broken(config: RolloutConfig, step_answers: StepAnswers) -> bool:
     """Whether the challenger fails most of its requests and the champion does not; no statistical test."""
     if config.broken_after is None or step_answers.challenger_failed < config.broken_after:
         return False
-    ours, theirs = 2 * step_answers.challenger_failed, 2 * step_answers.champion_failed
-    return ours > step_answers.challenger and theirs <= step_answers.champion
+    challenger_fails = 2 * step_answers.challenger_failed > step_answers.challenger
+    champion_fails = 2 * step_answers.champion_failed > step_answers.champion
+    return challenger_fails and not champion_fails
 
 
 def _read_step_conditions(config: RolloutConfig, state: RolloutState) -> _StepConditions:
