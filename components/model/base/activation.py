@@ -32,18 +32,18 @@ def compile_activations(model: nn.Module) -> Iterator[None]:
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         fix = "install g++, or set engine.compile to false"
         raise ConfigError("a C++ compiler, for engine.compile", "no g++ and no clang++ on PATH", fix)
-    places = [
+    replaced = [
         (module, name, child)
         for module in model.modules()
         for name, child in module.named_children()
         if isinstance(child, nn.GELU) and child.approximate == "tanh"
     ]
-    for module, name, _ in places:
+    for module, name, _ in replaced:
         setattr(module, name, CompiledGelu())
     try:
         yield
     finally:
-        for module, name, child in places:
+        for module, name, child in replaced:
             setattr(module, name, child)
 
 

@@ -140,24 +140,24 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
         raise make_unsupported_base_error(
             model, f"its attention ({before}) computes something else than transformers' sdpa function"
         )
-    found: dict[nn.Module, AttentionLayer] = {}
+    layers: dict[nn.Module, AttentionLayer] = {}
     counts: dict[str, int] = {}
     for module, key, value in calls:
         crosses = pairs and module not in encoder and key.shape[2] == _SOURCE_TOKENS
         name = ENCODER if module in encoder else CROSS if crosses else DECODER
-        if module in found:
+        if module in layers:
             raise make_unsupported_base_error(model, "several layers share one attention module")
         if key.shape[1::2] != value.shape[1::2]:
             raise make_unsupported_base_error(
                 model, f"keys of {tuple(key.shape[1::2])} and values of {tuple(value.shape[1::2])}"
             )
-        found[module] = AttentionLayer(name, counts.get(name, 0), key.shape[1], key.shape[3])
+        layers[module] = AttentionLayer(name, counts.get(name, 0), key.shape[1], key.shape[3])
         counts[name] = counts.get(name, 0) + 1
     _check_complete(model, counts)
     if not pairs:
-        _check_cache(model, found, output.past_key_values)
+        _check_cache(model, layers, output.past_key_values)
         _check_positions(model, inputs, own)
-    return found
+    return layers
 
 
 def _run_probe(model: Any, inputs: Mapping[str, Any]) -> Any:
@@ -178,8 +178,8 @@ def _check_positions(model: Any, inputs: Mapping[str, Any], own: Tensor) -> None
     if "position_ids" not in inspect.signature(model.get_decoder().forward).parameters:
         raise make_unsupported_base_error(model, "it takes no positions (no argument position_ids)")
     positions = torch.arange(_SOURCE_TOKENS, device=model.device)[None]
-    given = _run_probe(model, {**inputs, "position_ids": positions}).logits.float()
-    if (given - own).square().mean().sqrt() > torch.finfo(model.dtype).eps ** 0.5 * own.std():
+    with_positions = _run_probe(model, {**inputs, "position_ids": positions}).logits.float()
+    if (with_positions - own).square().mean().sqrt() > torch.finfo(model.dtype).eps ** 0.5 * own.std():
         raise make_unsupported_base_error(model, "its own positions are not 0, 1, 2, ...")
 
 
@@ -195,9 +195,9 @@ def _check_complete(model: Any, counts: dict[str, int]) -> None:
             )
 
 
-def _check_cache(model: Any, found: Mapping[nn.Module, AttentionLayer], cache: Any) -> None:
+def _check_cache(model: Any, layers: Mapping[nn.Module, AttentionLayer], cache: Any) -> None:
     """Check that the cache stores keys in the shape that attention gets, because decoding puts prefixes into it."""
-    wanted = [(site.kv_heads, site.head_dim) for site in found.values()]
+    wanted = [(site.kv_heads, site.head_dim) for site in layers.values()]
     kept = [getattr(layer, "keys", None) for layer in getattr(cache, "layers", ())]
     got = [(keys.shape[1], keys.shape[3]) for keys in kept if keys is not None and keys.dim() == 4]
     if got != wanted:

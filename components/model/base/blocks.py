@@ -54,14 +54,14 @@ def find_last_blocks(model: Any, count: int) -> list[TransformerBlock]:
 
 def _find_blocks(model: Any, stack: Any) -> list[TransformerBlock]:
     lists = [
-        found
-        for found in _find_outermost_lists(stack)
-        if len(found) and all(list(member.children()) for member in found)
+        modules
+        for modules in _find_outermost_lists(stack)
+        if len(modules) and all(list(member.children()) for member in modules)
     ]
     if not lists:
         wanted = "a model that keeps its transformer blocks in a list"
         raise BaseModelError(wanted, type(stack).__name__, "choose another base, such as GPT-2, Llama or BART")
-    largest = max(lists, key=lambda found: sum(parameter.numel() for parameter in found.parameters()))
+    largest = max(lists, key=lambda modules: sum(parameter.numel() for parameter in modules.parameters()))
     paths = {module: path for path, module in model.named_modules()}
     return [TransformerBlock(paths[member], member, stack.config.hidden_size) for member in largest]
 

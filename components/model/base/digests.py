@@ -57,12 +57,12 @@ def compute_tokenizer_digest(folder: Path) -> str:
         BaseModelError: the folder has no tokenizer.
     """
     digest = hashlib.sha256()
-    found = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
-    if not found:
+    files = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    if not files:
         raise BaseModelError(
             "a tokenizer in the model's folder", f"none in {folder}", "save it there (save_pretrained)"
         )
-    for file in found:
+    for file in files:
         content = _read_canonical_json(file) if file.suffix == ".json" else file.read_bytes()
         digest.update(f"\0{file.name}\0{len(content)}\0".encode())
         digest.update(content)

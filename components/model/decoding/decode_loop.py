@@ -171,8 +171,8 @@ def _start_run(context: _DecodeContext, rows: Sequence[DecodeRequest], weights: 
     attachment = stack.enter_context(apply_deltas(base, prefixes)) if base.is_encoder_decoder else None
     kind = Seq2SeqRun if base.is_encoder_decoder else DecoderOnlyRun
 
-    def run(sources: Sequence[Sequence[int]], given: Any) -> Any:
-        return kind(base, given, sources, beams)
+    def run(sources: Sequence[Sequence[int]], attached: Any) -> Any:
+        return kind(base, attached, sources, beams)
 
     own = run(sources, attachment if base.is_encoder_decoder else prefixes)
     if guidance in (0, 1):

@@ -106,9 +106,9 @@ def test_decoding_with_a_soft_prompt_equals_transformers_with_embeddings(base: B
     embeds = torch.cat([prompt_PW, base.model.get_input_embeddings()(torch.tensor(source))])[None]
     mask = torch.ones(1, 8, dtype=torch.long)
     options = {"max_new_tokens": 8, "num_beams": beams, "do_sample": False, "eos_token_id": EOS, "pad_token_id": 1}
-    found = base.model.generate(inputs_embeds=embeds, attention_mask=mask, **options)[0].tolist()
+    output_ids = base.model.generate(inputs_embeds=embeds, attention_mask=mask, **options)[0].tolist()
     (output,) = generate_each(base, [Delta(prompt_PW=prompt_PW)], [source], Decoding(beams, 8), 1)
-    assert output == (found[: found.index(EOS)] if EOS in found else found)
+    assert output == (output_ids[: output_ids.index(EOS)] if EOS in output_ids else output_ids)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bart", "t5"])

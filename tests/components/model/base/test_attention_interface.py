@@ -41,8 +41,8 @@ def test_every_attention_call_is_overridden(build_model: Callable[..., Any], kin
     sites = find_attention_layers(model)
     expected = model(input_ids=IDS, attention_mask=mask, use_cache=False).logits
     with override_attention(model, sites, plain, name):
-        found = model(input_ids=IDS, attention_mask=mask, use_cache=False).logits
-    torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], rtol=1e-4, atol=1e-5)
+        logits = model(input_ids=IDS, attention_mask=mask, use_cache=False).logits
+    torch.testing.assert_close(logits[mask.bool()], expected[mask.bool()], rtol=1e-4, atol=1e-5)
     kv_heads = 4 if kind != "llama" else 2
     assert [call[0] for call in plain.calls] == list(sites)
     assert {call[1:3] for call in plain.calls} == {((2, 4, 5, 8), (2, kv_heads, 5, 8))}

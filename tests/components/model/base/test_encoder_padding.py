@@ -11,15 +11,15 @@ from components.model.base.encoder_padding import register_right_padding_hooks
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["bart", "t5", "marian"])
-@pytest.mark.parametrize("how", ["keywords", "positional", "embeddings"])
-def test_a_left_padded_row_equals_the_row_alone(build_model: Callable[..., Any], kind: str, how: str) -> None:
+@pytest.mark.parametrize("arguments", ["keywords", "positional", "embeddings"])
+def test_a_left_padded_row_equals_the_row_alone(build_model: Callable[..., Any], kind: str, arguments: str) -> None:
     encoder = build_model(kind).get_encoder()
     ids = torch.tensor([[1, 1, 5, 6, 7], [8, 9, 10, 11, 12], [1, 1, 1, 1, 13]])
     mask = (ids != 1).long()
     handles = register_right_padding_hooks(encoder)
-    if how == "keywords":
+    if arguments == "keywords":
         states = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-    elif how == "positional":
+    elif arguments == "positional":
         states = encoder(ids, attention_mask=mask).last_hidden_state
     else:
         embeds = encoder.get_input_embeddings()(ids)

@@ -36,12 +36,12 @@ def test_inputs_and_logits_are_those_of_the_kept_positions(build_model: Callable
     with keep_logits_at(model, KEPT_BT):
         logits = model(**inputs_of(model)).logits
     torch.testing.assert_close(logits, everything[KEPT_BT], rtol=1e-5, atol=1e-5)
-    with capture_head_inputs(model, KEPT_BT) as found:
+    with capture_head_inputs(model, KEPT_BT) as inputs:
         assert len(model(**inputs_of(model)).logits) == 0
     head = model.get_output_embeddings()
-    assert len(found) == 1
+    assert len(inputs) == 1
     if has_plain_head(model):
-        torch.testing.assert_close(head(found[0]), everything[KEPT_BT], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(head(inputs[0]), everything[KEPT_BT], rtol=1e-5, atol=1e-5)
     assert not head._forward_pre_hooks
     assert not head._forward_hooks
 

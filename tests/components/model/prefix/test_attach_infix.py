@@ -134,7 +134,7 @@ def test_decoding_with_a_cache_equals_forwards_with_attached_infixes(base: Base,
         positions = torch.arange(count)[None].clone()
         positions[0, -1] += row.length
         with attach_prefixes(base.model, [row], torch.tensor([count - 1])):
-            found = base.model.generate(
+            output_ids = base.model.generate(
                 torch.tensor([source]),
                 attention_mask=torch.ones(1, count, dtype=torch.long),
                 position_ids=positions,
@@ -145,7 +145,7 @@ def test_decoding_with_a_cache_equals_forwards_with_attached_infixes(base: Base,
                 eos_token_id=EOS,
                 pad_token_id=1,
             )[0, count:].tolist()
-        assert output == (found[: found.index(EOS)] if EOS in found else found)
+        assert output == (output_ids[: output_ids.index(EOS)] if EOS in output_ids else output_ids)
 
 
 def test_rows_with_infixes_prefixes_and_neither_do_not_mix(

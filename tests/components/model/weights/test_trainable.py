@@ -31,7 +31,7 @@ def test_training_lowers_the_loss_through_every_parameter(
 ) -> None:
     trainable = make_trainable_weights(model, config)
     optimizer = torch.optim.AdamW(trainable.parameters(), lr=1e-2)
-    seen = {name: torch.zeros_like(tensor) for name, tensor in trainable.get_weights().tensors.items()}
+    gradient_sums = {name: torch.zeros_like(tensor) for name, tensor in trainable.get_weights().tensors.items()}
     losses = []
     for _ in range(4):
         with trainable.get_weights().apply(model):
@@ -40,11 +40,11 @@ def test_training_lowers_the_loss_through_every_parameter(
         losses.append(float(loss.detach()))
         for name, tensor in trainable.get_weights().tensors.items():
             assert tensor.grad is not None
-            seen[name] += tensor.grad.abs()
+            gradient_sums[name] += tensor.grad.abs()
         optimizer.step()
         optimizer.zero_grad()
     assert losses[-1] < losses[0]
-    assert [name for name, total in seen.items() if not total.any()] == []
+    assert [name for name, total in gradient_sums.items() if not total.any()] == []
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -77,13 +77,13 @@ def test_transformers_generates_with_the_weights(
     train(model, trainable)
     source, pair = batch["input_ids"], model.config.is_encoder_decoder
     with trainable.get_weights().apply(model), torch.no_grad():
-        found = model.generate(source, max_new_tokens=3, min_new_tokens=3, do_sample=False)
+        result = model.generate(source, max_new_tokens=3, min_new_tokens=3, do_sample=False)
         ids = torch.full((2, 1), model.config.decoder_start_token_id) if pair else source
         for _ in range(3):
             scores = model(input_ids=source, decoder_input_ids=ids).logits if pair else model(input_ids=ids).logits
             scores[:, -1, model.config.eos_token_id] = -torch.inf
             ids = torch.cat([ids, scores[:, -1:].argmax(-1)], dim=1)
-    assert torch.equal(found, ids)
+    assert torch.equal(result, ids)
 
 
 QUIET = {"gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}, "t5": {"dropout_rate": 0.0}}
@@ -108,10 +108,10 @@ def test_gradient_checkpointing_gives_the_same_gradients(
     wanted = gradients()
     model.activation_checkpointing_enable()
     model.train()
-    found = gradients()
+    result = gradients()
     assert model.is_activation_checkpointing
-    assert len(found) == len(wanted) == len(trainable.get_weights().tensors)
-    for one, other in zip(found, wanted, strict=True):
+    assert len(result) == len(wanted) == len(trainable.get_weights().tensors)
+    for one, other in zip(result, wanted, strict=True):
         torch.testing.assert_close(one, other)
 
 
