@@ -28,6 +28,10 @@ GOOD = "base: {path: base}\n"
         ("train: {learning_rate: .inf}", "train.learning_rate = inf", "correct the value"),
         ("train: {learning_rate: 1e-3}", "'1e-3'", "such as 1.0e-3"),
         ("evaluate: {split: tset}", "evaluate.split = 'tset'", "did you mean 'test'?"),
+        ("train: {method: prefx}", "train.method = 'prefx'", "did you mean 'prefix'?"),
+        ("train: {method: adaptor}", "train.method = 'adaptor'", "did you mean 'adapter'?"),
+        ("train: {method: top_k}", "train.method = 'top_k'", "did you mean 'top-k'?"),
+        ("train: {method: prefix+lra}", "train.method = 'prefix+lra'", "did you mean 'prefix+lora'?"),
         ("evaluate: {split: x}", "evaluate.split = 'x'", "set one of these values"),
     ],
 )
@@ -36,6 +40,10 @@ def test_a_wrong_line_raises_an_error_with_its_fix(refused, line, got, fix):
     assert got in problem.got
     assert problem.fix.endswith(fix)
     assert "\n" not in str(problem)
+
+
+def test_an_unknown_method_lists_the_methods(refused):
+    assert "'in-context'" in refused(f"{GOOD}train: {{method: prefx}}\n").wanted
 
 
 def test_a_missing_section_raises_an_error(refused):

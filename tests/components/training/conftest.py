@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from prefix_training import load_module, make_config, train_delta
 
 from components.config import TrainConfig
 from components.data.pairs import TokenizedPair
 from components.model.base.load import Base
 from components.model.delta import Delta
 from components.model.prefix.initialization import make_random_prefix
+from components.model.prefix.prefix import Prefix
 from components.model.trainable_delta import TrainableDelta
 from components.training.run import TrainingJob, TrainResult
 
@@ -81,6 +83,18 @@ def job_of(pairs_of: Callable[..., list[TokenizedPair]]) -> Callable[..., Traini
         return TrainingJob(config, module, *sets, tenant=tenant, **kept)
 
     return make
+
+
+@pytest.fixture
+def run(base: Base, train: list[TokenizedPair], validation: list[TokenizedPair]) -> Callable[..., TrainResult]:
+    """A function that trains a prefix from the same random start with a config and further values of the job."""
+
+    def call(config: TrainConfig | None = None, *, initial: Prefix | None = None, **values: Any) -> TrainResult:
+        config = config or make_config()
+        module = load_module(base, config, initial or make_random_prefix(base.shape, config.prefix_length, 7))
+        return train_delta(base, train, validation, config, module=module, **values)
+
+    return call
 
 
 def apart(one: Delta, other: Delta) -> float:

@@ -1,4 +1,4 @@
-"""Memory: what a token and a tenant are said to take is near what they take, and limits are kept."""
+"""Memory: the estimates for a token and for a tenant are near their real use, and limits are kept."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +40,7 @@ def peak_bytes(work: Callable[[], Any]) -> int:
 @pytest.mark.parametrize("packing", [True, False])
 @pytest.mark.parametrize("length", [20, 56])
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bart", "t5"])
-def test_a_token_takes_what_it_is_said_to(
+def test_the_estimate_for_a_token_is_near_its_use(
     build_base: Callable[..., Base], kind: str, length: int, packing: bool
 ) -> None:
     base, half = build_base(kind), length // 2
@@ -53,13 +53,13 @@ def test_a_token_takes_what_it_is_said_to(
         StepDeltas(base, [Delta(prefix=prefix)]).backward([TrainingExample(0, pair)] * rows)
 
     with turn_off_unless(packing=packing):
-        said = measure_token_bytes(base)
+        estimated = measure_token_bytes(base)
         few, many = (peak_bytes(lambda rows=rows: a_pass(rows)) for rows in (5, 25))
-    assert 0.5 < said * 20 * length / (many - few) < 2
+    assert 0.5 < estimated * 20 * length / (many - few) < 2
 
 
 @pytest.mark.parametrize("values", [{}, {"mlp_hidden": 96}, {"method": "embedding"}], ids=str)
-def test_a_tenant_takes_what_it_is_said_to(base: Base, job_of: JobOf, values: dict[str, Any]) -> None:
+def test_the_estimate_for_a_tenant_is_near_its_use(base: Base, job_of: JobOf, values: dict[str, Any]) -> None:
     job = job_of(base, "a", **{"prefix_length": 40, "max_steps": 2, "count": 2, **values})
 
     def own(run: TenantRun) -> int:
@@ -94,7 +94,7 @@ def test_free_memory_is_what_the_control_group_leaves(tmp_path: Path, monkeypatc
     assert 3_000_000 < read_free_bytes(CPU) <= there
 
 
-def test_a_room_is_the_smaller_of_what_is_asked_for_and_what_fits(
+def test_the_budget_is_the_smaller_of_the_setting_and_the_free_memory(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gib, token = 2**30, measure_token_bytes(base)
@@ -116,14 +116,14 @@ def test_next_to_no_memory_trains_one_tenant_at_a_time_and_one_row_in_a_pass(
     names = ("a", "b", "c")
     tight, rows, inside = EngineConfig(memory_gb=1e-9), list[int](), list[str]()
 
-    def note(_embedding: Any, args: tuple[torch.Tensor]) -> None:
+    def record(_embedding: Any, args: tuple[torch.Tensor]) -> None:
         rows.append(args[0].numel())
 
     alone = {name: train_alone(base, job_of(base, name)) for name in names}
     longest = max(
         pair.length - 1 for name in names for pair in [*job_of(base, name).train, *job_of(base, name).validation]
     )
-    handle = base.model.transformer.wte.register_forward_pre_hook(note)
+    handle = base.model.transformer.wte.register_forward_pre_hook(record)
     jobs = [job_of(base, name, log=lambda step, _, name=name: inside.append(name)) for name in names]
     for ended in train_together(base, jobs, tight):
         check_same(alone[ended.job.tenant], ended.result)

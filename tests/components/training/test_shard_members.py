@@ -1,4 +1,4 @@
-"""Who is in a shard: jobs drawn when there is room, ends in their order, patience, stops, and trouble of one alone."""
+"""The runs of a shard: jobs start when there is room, runs end in their order, and one failure stops no other run."""
 
 import random
 import shutil
@@ -26,12 +26,12 @@ Check = Callable[..., None]
 STEPS = {"a": 9, "b": 3, "c": 5, "d": 0, "e": 4, "f": 2, "g": 6}
 
 
-def ends(base: Base, jobs: list[TrainingJob], **engine: Any) -> dict[str, Any]:
+def train_shard(base: Base, jobs: list[TrainingJob], **engine: Any) -> dict[str, Any]:
     return {ended.job.tenant: ended.result for ended in train_together(base, jobs, EngineConfig(**engine))}
 
 
 class Watched:
-    """A generator of jobs that notes what is in training whenever one is drawn and whenever one ends."""
+    """An iterable of jobs that records which job starts, which ends, and how many are in training at most."""
 
     def __init__(self, jobs: list[TrainingJob]) -> None:
         self.jobs, self.drawn, self.ended = jobs, list[str](), list[str]()
@@ -52,7 +52,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("bound", ["tokens", "memory"])
-def test_who_fits_trains_and_who_ends_makes_room(
+def test_jobs_start_while_there_is_room_and_an_ended_run_makes_room(
     base: Base, job_of: JobOf, check_same: Check, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     def jobs() -> list[TrainingJob]:
@@ -69,14 +69,14 @@ def test_who_fits_trains_and_who_ends_makes_room(
     shard = Watched(jobs())
     results = shard.train(base)
     assert shard.drawn == list(STEPS)
-    assert shard.most == 3  # two in training, and the one that waits for its turn
+    assert shard.most == 3  # two in training, and the next one, which waits
     assert list(results) == by_turns(STEPS, 2)
     for name, result in results.items():
         check_same(alone[name], result)
 
 
 def by_turns(steps: dict[str, int], places: int) -> list[str]:
-    """The order in which runs end that have so many places, each taking one step in turn."""
+    """Return the order in which runs end if `places` of them train at a time, one step each in turn."""
     waiting, inside, ended = list(steps), dict[str, int](), list[str]()
     while waiting or inside:
         while waiting and len(inside) < places:
@@ -88,13 +88,13 @@ def by_turns(steps: dict[str, int], places: int) -> list[str]:
     return ended
 
 
-def test_a_run_ends_when_patience_does(base: Base, job_of: JobOf, check_same: Check) -> None:
+def test_a_run_ends_by_early_stopping(base: Base, job_of: JobOf, check_same: Check) -> None:
     def jobs() -> list[TrainingJob]:
         common = {"count": 1, "max_steps": 40, "validate_every": 1, "learning_rate": 1.0}
         patient = [job_of(base, f"p{limit}", **common, patience=limit) for limit in (1, 3)]
         return [*patient, job_of(base, "calm", max_steps=12, patience=3)]
 
-    results = ends(base, jobs())
+    results = train_shard(base, jobs())
     for limit in (1, 3):
         result = results[f"p{limit}"]
         since = [point for point in result.curve if point.step > result.best_step]
@@ -106,22 +106,20 @@ def test_a_run_ends_when_patience_does(base: Base, job_of: JobOf, check_same: Ch
         check_same(train_alone(base, job), results[job.tenant])
 
 
-def test_one_that_is_stopped_leaves_with_its_state_and_goes_on_later(
-    base: Base, job_of: JobOf, check_same: Check, tmp_path: Path
-) -> None:
-    asked: list[int] = []
+def test_a_stopped_run_is_saved_and_resumes_later(base: Base, job_of: JobOf, check_same: Check, tmp_path: Path) -> None:
+    calls: list[int] = []
     kept = {"state": tmp_path, "run_key": "k"}
-    stopping = job_of(base, "b", max_steps=6, **kept, stop=lambda: asked.append(1) or len(asked) > 3)
-    results = ends(base, [job_of(base, "a"), stopping, job_of(base, "c", max_steps=5)])
+    stopping = job_of(base, "b", max_steps=6, **kept, stop=lambda: calls.append(1) or len(calls) > 3)
+    results = train_shard(base, [job_of(base, "a"), stopping, job_of(base, "c", max_steps=5)])
     assert (results["a"].steps, results["b"].steps, results["c"].steps) == (4, 3, 5)
     assert read_saved_step(tmp_path, "k") == 3
-    later = ends(base, [job_of(base, "d"), job_of(base, "b", max_steps=6, **kept)])
+    later = train_shard(base, [job_of(base, "d"), job_of(base, "b", max_steps=6, **kept)])
     assert later["b"].resumed_from == 3
     check_same(train_alone(base, job_of(base, "b", max_steps=6)), later["b"])
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_ctrl_c_saves_everyone_and_each_goes_on_from_its_own_step(
+def test_ctrl_c_saves_all_runs_and_each_resumes_from_its_own_step(
     base: Base, job_of: JobOf, check_same: Check, tmp_path: Path, seed: int
 ) -> None:
     def jobs() -> list[TrainingJob]:
@@ -133,19 +131,19 @@ def test_ctrl_c_saves_everyone_and_each_goes_on_from_its_own_step(
 
     left = random.Random(seed).randrange(20, 60)
 
-    def press(*_: Any) -> None:
+    def press_ctrl_c(*_: Any) -> None:
         nonlocal left
         left -= 1
         if not left:
             raise KeyboardInterrupt
 
-    handle = base.model.transformer.h[1].register_forward_hook(press)
+    handle = base.model.transformer.h[1].register_forward_hook(press_ctrl_c)
     with pytest.raises(KeyboardInterrupt):
-        ends(base, jobs(), train_tokens=60)
+        train_shard(base, jobs(), train_tokens=60)
     handle.remove()
     steps = {name: read_saved_step(tmp_path / name, name) for name in STEPS}
     assert any(steps.values())
-    results = ends(base, jobs()[::-1])
+    results = train_shard(base, jobs()[::-1])
     for job in jobs():
         assert results[job.tenant].resumed_from == steps[job.tenant]
         check_same(train_alone(base, replace(job, state=None)), results[job.tenant])
@@ -162,12 +160,12 @@ def test_a_closed_shard_is_saved(base: Base, job_of: JobOf, tmp_path: Path) -> N
 def test_an_interrupted_shard_saves_all_whose_states_can_be_written(
     base: Base, job_of: JobOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ill, well, asked = tmp_path / "ill", tmp_path / "well", 0
+    ill, well, calls = tmp_path / "ill", tmp_path / "well", 0
 
     def stop() -> bool:
-        nonlocal asked
-        asked += 1
-        if asked == 4:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
             shutil.rmtree(ill)
             ill.write_text("no folder")
             raise KeyboardInterrupt
@@ -175,17 +173,17 @@ def test_an_interrupted_shard_saves_all_whose_states_can_be_written(
 
     kept = {"run_key": "k", "max_steps": 50, "validate_every": 50}
     with pytest.raises(KeyboardInterrupt):
-        ends(base, [job_of(base, "ill", state=ill, **kept), job_of(base, "well", state=well, stop=stop, **kept)])
+        train_shard(base, [job_of(base, "ill", state=ill, **kept), job_of(base, "well", state=well, stop=stop, **kept)])
     assert read_saved_step(well, "k") == 3
     assert "ill: training not saved: wanted to write " in caplog.text
 
 
-def test_a_state_that_cannot_be_looked_at_ends_its_run_before_it_begins(
+def test_a_state_that_cannot_be_read_ends_its_run_before_it_starts(
     base: Base, job_of: JobOf, check_same: Check, tmp_path: Path
 ) -> None:
     (tmp_path / f".{STATE_FILE}.left.tmp").mkdir()
     jobs = [job_of(base, "a"), job_of(base, "ill", state=tmp_path), job_of(base, "b")]
-    results = ends(base, jobs)
+    results = train_shard(base, jobs)
     assert isinstance(results["ill"], WorkspaceError)
     for name in ("a", "b"):
         check_same(train_alone(base, job_of(base, name)), results[name])
@@ -217,8 +215,8 @@ def test_a_loss_that_is_not_finite_ends_its_own_run_alone(
         return [job_of(base, "a", mlp_hidden=4), job_of(base, "b", max_steps=6), job_of(base, "late", prefix_length=5)]
 
     with turn_off_unless(packing=packing):
-        results = ends(base, [others()[0], ill, *others()[1:]])
-        without = ends(base, others())
+        results = train_shard(base, [others()[0], ill, *others()[1:]])
+        without = train_shard(base, others())
     assert isinstance(results["ill"], TrainingError)
     assert "a finite" in str(results["ill"])
     assert "lower train.learning_rate" in str(results["ill"])
@@ -231,31 +229,18 @@ def test_a_loss_that_is_not_finite_ends_its_own_run_alone(
         assert all(state.get_tensor(name).isfinite().all() for name in state.keys())  # noqa: SIM118 - not a mapping
 
 
-def test_examples_that_cannot_be_trained_on_end_their_run_before_it_begins(
-    base: Base, job_of: JobOf, check_same: Check
-) -> None:
-    jobs = [job_of(base, name) for name in ("none", "a", "long", "b")]
-    long = TokenizedPair((*range(2, 66), 0), (3, 0))
-    jobs[0], jobs[2] = replace(jobs[0], train=[]), replace(jobs[2], validation=[long])
-    results = ends(base, jobs)
-    assert str(results["none"]).startswith("wanted examples in the train split; got none")
-    assert "a prefix of 2 and a validation example of 67" in str(results["long"])
-    for name in ("a", "b"):
-        check_same(train_alone(base, job_of(base, name)), results[name])
-
-
-def test_a_disk_that_is_full_ends_one_run_and_leaves_the_others(
+def test_a_state_that_cannot_be_written_ends_one_run_only(
     base: Base, job_of: JobOf, check_same: Check, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     jobs = [job_of(base, "a"), job_of(base, "ill", state=tmp_path / "file" / "state"), job_of(base, "b")]
-    results = ends(base, jobs)
+    results = train_shard(base, jobs)
     assert isinstance(results["ill"], WorkspaceError)
     for name in ("a", "b"):
         assert isinstance(results[name], TrainResult)
         check_same(train_alone(base, job_of(base, name)), results[name])
 
 
-def test_alone_the_trouble_is_raised(base: Base, job_of: JobOf) -> None:
+def test_an_error_is_raised_in_training_alone(base: Base, job_of: JobOf) -> None:
     with pytest.raises(TrainingError, match="examples in the train split"):
         train_alone(base, replace(job_of(base, "a"), train=[]))

@@ -1,4 +1,4 @@
-"""Out of memory: passes get smaller and the weights stay; an example that does not fit even alone ends its own run."""
+"""Out of memory: passes get smaller with equal results; an example that does not fit even alone ends its own run."""
 
 import logging
 import sys
@@ -33,7 +33,7 @@ PROBLEMS: dict[str, Callable[[], BaseException]] = {
 
 
 class Device:
-    """Notes every pass over the base, and lets some run out of memory: the n-th forward or backward, or all large."""
+    """Records the size of every pass over the base, and raises out of memory in the n-th one, or in all large ones."""
 
     def __init__(self, *, at: int = 0, backward: bool = False, most: int = 10**9, kind: str = "gpu") -> None:
         self.at, self.backward, self.most, self.problem = at, backward, most, PROBLEMS[kind]
@@ -69,14 +69,19 @@ def jobs(base: Base, job_of: JobOf) -> list[TrainingJob]:
     return [job_of(base, name, **values) for name, values in NAMES.items()]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def base(build_model: Callable[..., Any], base_of: Callable[[Any], Base]) -> Base:
+    return base_of(build_model("gpt2"))
+
+
+@pytest.fixture(scope="module")
 def alone(base: Base, job_of: JobOf) -> dict[str, Any]:
-    """What each gets alone; the base has been tried out by then, so that the passes of a shard count from its first."""
+    """Each tenant's result alone. The base is probed here, so that `Device` counts only the passes of a shard."""
     return {job.tenant: train_alone(base, job) for job in jobs(base, job_of)}
 
 
-def ends(base: Base, those: list[TrainingJob], **engine: Any) -> dict[str, Any]:
-    return {ended.job.tenant: ended.result for ended in train_together(base, those, EngineConfig(**engine))}
+def train_shard(base: Base, made: list[TrainingJob], **engine: Any) -> dict[str, Any]:
+    return {ended.job.tenant: ended.result for ended in train_together(base, made, EngineConfig(**engine))}
 
 
 @pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
@@ -86,36 +91,36 @@ def test_memory_that_runs_out_once_changes_nothing(
     base: Base, job_of: JobOf, check_same: Check, alone: dict[str, Any], at: int, backward: bool, kind: str
 ) -> None:
     with Device(at=at, backward=backward, kind=kind).under(base) as device:
-        results = ends(base, jobs(base, job_of), train_tokens=100)
+        results = train_shard(base, jobs(base, job_of), train_tokens=100)
     assert device.count > at
     for name, result in results.items():
         check_same(alone[name], result)
 
 
-def test_passes_are_halved_until_they_fit_and_stay_so(
+def test_passes_are_halved_until_they_fit_and_stay_small(
     base: Base, job_of: JobOf, check_same: Check, alone: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with Device(most=60).under(base) as device, caplog.at_level(logging.WARNING):
-        results = ends(base, jobs(base, job_of))
+        results = train_shard(base, jobs(base, job_of))
     for name, result in results.items():
         check_same(alone[name], result)
-    told = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
-    assert 1 <= len(told) <= 6
-    assert "passes of at most" in told[-1]
-    assert len([size for size in device.sizes if size > 60]) == len(told)
+    messages = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
+    assert 1 <= len(messages) <= 6
+    assert "passes of at most" in messages[-1]
+    assert len([size for size in device.sizes if size > 60]) == len(messages)
     assert max(device.sizes[-10:]) > 25
 
 
 def test_an_example_that_does_not_fit_alone_ends_its_own_run_and_makes_no_pass_smaller(
     base: Base, job_of: JobOf, check_same: Check, alone: dict[str, Any]
 ) -> None:
-    those = jobs(base, job_of)
+    made = jobs(base, job_of)
     large = job_of(base, "large")
     for number, name in enumerate(("train", "validation")):
         one = [*getattr(large, name), TokenizedPair((*range(2, 52), 0), (3, 0))]
-        those.insert(2 * number, TrainingJob(large.config, job_of(base, "large").module, **fields(large, name, one)))
+        made.insert(2 * number, TrainingJob(large.config, job_of(base, "large").module, **fields(large, name, one)))
     with Device(most=51).under(base) as device:
-        results = ends(base, those, train_tokens=50)
+        results = train_shard(base, made, train_tokens=50)
     for name in ("large-train", "large-validation"):
         assert isinstance(results[name], TrainingError)
         assert str(results[name]).startswith("wanted memory for one example; got too little for its 53 tokens; set ")
@@ -130,7 +135,7 @@ def fields(job: TrainingJob, name: str, pairs: list[TokenizedPair]) -> dict[str,
 
 
 class Narrow(StepDeltas):
-    """Slots of so many tenants at most; more run out of memory when they are made or, with `late`, brought back."""
+    """Raises out of memory for more than `most` tenants: at once or, with `late`, after `propagate_gradients`."""
 
     most, late, kind, refused = 1, False, "gpu", 0
 
@@ -139,7 +144,7 @@ class Narrow(StepDeltas):
         self.check(late=False)
 
     def propagate_gradients(self) -> None:
-        """A part of the gradients has come back by then."""
+        """Raise after the gradients were added, as a real failure may do."""
         super().propagate_gradients()
         self.check(late=True)
 
@@ -152,7 +157,7 @@ class Narrow(StepDeltas):
 @pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("most", [1, 2, 3])
-def test_tenants_whose_slots_do_not_fit_together_take_turns(
+def test_tenants_whose_slots_do_not_fit_together_train_one_after_the_other(
     base: Base,
     job_of: JobOf,
     check_same: Check,
@@ -165,19 +170,19 @@ def test_tenants_whose_slots_do_not_fit_together_take_turns(
     monkeypatch.setattr(shard, "StepDeltas", Narrow)
     for name, value in {"most": most, "late": late, "kind": kind, "refused": 0}.items():
         monkeypatch.setattr(Narrow, name, value)
-    results = ends(base, jobs(base, job_of))
+    results = train_shard(base, jobs(base, job_of))
     assert Narrow.refused
     assert set(results) == set(alone)
     for name, result in results.items():
         check_same(alone[name], result)
 
 
-def test_a_tenant_whose_slots_do_not_fit_alone_is_in_trouble(
+def test_a_tenant_whose_slots_do_not_fit_alone_fails(
     base: Base, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shard, "StepDeltas", Narrow)
     monkeypatch.setattr(Narrow, "most", 0)
-    for result in ends(base, jobs(base, job_of)).values():
+    for result in train_shard(base, jobs(base, job_of)).values():
         assert isinstance(result, TrainingError)
         assert str(result).startswith("wanted memory for a tenant's own tensors; got too little for its ")
 
@@ -186,29 +191,29 @@ def test_a_tenant_whose_slots_do_not_fit_alone_is_in_trouble(
 def test_an_optimizer_without_memory_ends_its_own_run(
     base: Base, job_of: JobOf, check_same: Check, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    those = jobs(base, job_of)
+    made = jobs(base, job_of)
     update = TenantRun.update
 
     def fails(run: TenantRun, nats: float, count: int) -> None:
-        if run.job is those[1]:
+        if run.job is made[1]:
             raise PROBLEMS[kind]()
         update(run, nats, count)
 
     monkeypatch.setattr(TenantRun, "update", fails)
-    results = ends(base, those)
+    results = train_shard(base, made)
     assert isinstance(results.pop("b"), TrainingError)
     for name, result in results.items():
         check_same(alone[name], result)
 
 
-def test_other_problems_are_not_taken_for_want_of_memory(base: Base, job_of: JobOf) -> None:
+def test_other_errors_are_not_taken_for_out_of_memory(base: Base, job_of: JobOf) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     train_alone(base, job_of(base, "a"))
     handle = base.model.transformer.h[0].register_forward_hook(fail)
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
-        ends(base, jobs(base, job_of))
+        train_shard(base, jobs(base, job_of))
     handle.remove()
 
 

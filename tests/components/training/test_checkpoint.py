@@ -1,0 +1,134 @@
+"""Checkpoints of a prefix: a stopped, interrupted or killed run resumes bit by bit; an unusable state is ignored."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from prefix_training import are_same, make_config
+
+from components.errors import WorkspaceError
+from components.model.base.load import Base
+from components.training.checkpoint import STATE_FILE, read_saved_step
+from components.training.run import TrainResult
+
+Train = Callable[..., TrainResult]
+
+
+@pytest.mark.parametrize("mlp_hidden", [0, 16])
+@pytest.mark.parametrize("at", [1, 6, 9, 20])
+def test_resumes_bit_by_bit_after_stop(run: Train, tmp_path: Path, at: int, mlp_hidden: int) -> None:
+    config = make_config(mlp_hidden=mlp_hidden)
+    whole = run(config)
+    calls: list[int] = []
+    stopped = run(config, state=tmp_path, run_key="a", stop=lambda: calls.append(1) or len(calls) > at)
+    assert (read_saved_step(tmp_path, "a"), read_saved_step(tmp_path, "b")) == (at, 0)
+    resumed = run(config, state=tmp_path, run_key="a")
+    assert (stopped.steps, resumed.resumed_from, resumed.start_description) == (at, at, f"resumed at step {at}")
+    assert are_same(resumed, whole)
+    assert resumed.seconds >= stopped.seconds
+
+
+class Interrupter:
+    """Counts calls of a hook on the base and presses Ctrl-C at the n-th."""
+
+    def __init__(self, base: Base, at: int) -> None:
+        self.left = at
+        self.handle = base.model.lm_head.register_forward_hook(self)
+
+    def __call__(self, *_: Any) -> None:
+        self.left -= 1
+        if not self.left:
+            self.handle.remove()
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 8, 9, 10, 11, 24])
+def test_resumes_bit_by_bit_after_ctrl_c_anywhere(base: Base, run: Train, tmp_path: Path, at: int) -> None:
+    whole = run()
+    Interrupter(base, at)
+    with pytest.raises(KeyboardInterrupt):
+        run(state=tmp_path, run_key="a")
+    assert are_same(run(state=tmp_path, run_key="a"), whole)
+
+
+def test_ctrl_c_within_an_update_falls_back_to_the_last_whole_state(
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, step, calls = run(), torch.optim.AdamW.step, []
+
+    def interrupted(optimizer: torch.optim.AdamW) -> None:
+        step(optimizer)
+        calls.append(1)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(state=tmp_path, run_key="a")
+    resumed = run(state=tmp_path, run_key="a")
+    assert resumed.resumed_from == 6
+    assert are_same(resumed, whole)
+
+
+def test_a_kill_between_validations_resumes_from_the_last(run: Train, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    calls: list[int] = []
+
+    def killed() -> bool:
+        calls.append(1)
+        if len(calls) == 11:
+            raise Killed
+        return False
+
+    with pytest.raises(Killed):
+        run(state=tmp_path, run_key="a", stop=killed)
+    resumed = run(state=tmp_path, run_key="a")
+    assert resumed.resumed_from == 6
+    assert are_same(resumed, run())
+
+
+def test_a_finished_run_is_not_trained_again(run: Train, tmp_path: Path) -> None:
+    first = run(state=tmp_path, run_key="a")
+    again = run(state=tmp_path, run_key="a", log=lambda step, metrics: pytest.fail("trained"))
+    assert again.resumed_from == 20
+    assert are_same(first, again)
+
+
+@pytest.mark.parametrize("case", ["key", "noise", "truncated", "empty", "shape"])
+def test_a_state_that_cannot_be_continued_is_ignored(run: Train, tmp_path: Path, case: str) -> None:
+    run(make_config(prefix_length=3) if case == "shape" else None, state=tmp_path, run_key="a")
+    file = tmp_path / STATE_FILE
+    content = file.read_bytes()
+    if case in ("noise", "truncated", "empty"):
+        file.write_bytes({"noise": b"\x80" * 90, "truncated": content[:-9], "empty": b""}[case])
+    key = "b" if case == "key" else "a"
+    assert read_saved_step(tmp_path, key) == (20 if case == "shape" else 0)
+    result = run(state=tmp_path, run_key=key)
+    assert result.resumed_from == 0
+    reasons = {"key": "is of another run", "shape": "has other shapes"}
+    assert result.start_description == f"clean: the earlier state {reasons.get(case, 'cannot be read')}"
+    assert are_same(result, run())
+
+
+def test_the_state_is_one_file_without_pickles(run: Train, tmp_path: Path) -> None:
+    run(state=tmp_path / "state", run_key="a")
+    assert [file.name for file in (tmp_path / "state").iterdir()] == ["train.safetensors"]
+
+
+def test_a_disk_error_leaves_the_old_state(run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(make_config(max_steps=6), state=tmp_path, run_key="a")
+    before = (tmp_path / STATE_FILE).read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(WorkspaceError, match="No space left"):
+        run(state=tmp_path, run_key="b")
+    assert (tmp_path / STATE_FILE).read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
