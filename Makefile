@@ -42,10 +42,10 @@ demo: setup ## run the whole chain on the built-in base and tenants
 	$(BIN)/prefixfleet demo
 
 test: setup ## run all tests, two files at a time
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## run the tests that are not marked slow
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: check-code check-infra ## check format, lint, types, import contracts and infrastructure files
 

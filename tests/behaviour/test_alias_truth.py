@@ -1,17 +1,16 @@
-"""The alias in MLflow is the truth: moved by hand, as in MLflow's page, all follow it and nothing moves it back.
+"""The alias in MLflow decides: moved by hand, as on MLflow's page, every part follows it and none moves it back.
 
-Runs share this process to save time; what follows a moved alias is shown once more by processes of their own.
+Commands run in this process to save time; what MLflow alone predicts, in a process of its own.
 """
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from processes import run_in
 
 from components.errors import RegistryError
 from components.registry.artifact import load_artifact
@@ -21,8 +20,7 @@ from components.stages.rollout.manual import promote
 from components.stages.workspace import Workspace
 from flows.run_local import run_flow
 
-pytestmark = pytest.mark.slow
-COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 NAME, SOURCE = "prefix-alder", "thing: boat | colour: red"
 STRONG = {"initialization": "random", "learning_rate": 5.0}  # or two prefixes would hardly differ on a random base
 PREDICT = f"""
@@ -31,32 +29,28 @@ print(mlflow.pyfunc.load_model("models:/{NAME}@champion").predict(["{SOURCE}"])[
 """
 
 
-def move(root: Path, version: str) -> None:
-    """What a person does in MLflow's page."""
+def move_alias(root: Path, version: str) -> None:
+    """Do what a person does on MLflow's page."""
     MlflowClient(tracking_uri=Workspace(root).registry.uri).set_registered_model_alias(NAME, "champion", version)
 
 
-def champion(root: Path) -> str:
+def find_champion(root: Path) -> str:
     client = MlflowClient(tracking_uri=Workspace(root).registry.uri)
     return str(client.get_model_version_by_alias(NAME, "champion").version)
 
 
-def predict(root: Path) -> str:
-    """The champion's text from MLflow alone, in a fresh process away from the workspace."""
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": Workspace(root).registry.uri}
-    command = [sys.executable, "-c", PREDICT]
-    done = subprocess.run(
-        command, cwd=root.parent, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.rstrip("\n")
+def predict(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The champion's text from MLflow alone, in a fresh process outside the workspace."""
+    with monkeypatch.context() as patched:
+        patched.setenv("MLFLOW_TRACKING_URI", Workspace(root).registry.uri)
+        return run_in(root.parent, sys.executable, "-c", PREDICT).stdout.rstrip("\n")
 
 
-def verdict(root: Path) -> dict:
+def read_verdict(root: Path) -> dict:
     return json.loads((root / "out/gate/alder/verdict.json").read_text())
 
 
-def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, run_in):
+def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, call, monkeypatch):
     root = make_checkout(("alder",), train=STRONG)
     assert run_flow("retrain", root, None).promoted == {"alder": "1"}
     set_params(root, train={**STRONG, "seed": 1})
@@ -68,38 +62,37 @@ def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, ru
         texts[version] = generate(Workspace(root), "alder", [SOURCE])[0]
     assert texts["1"] != texts["2"]
 
-    move(root, "1")
-    row = run_in(root, COMMAND, "status").stdout.splitlines()[-2]
+    move_alias(root, "1")
+    row = call(root, "status").stdout.splitlines()[-2]
     assert [cell.strip() for cell in row.split("│")][4] == "1"
     assert "a newer prefix is in out/" in row
-    assert run_in(root, COMMAND, "generate", "alder", SOURCE).stdout == texts["1"] + "\n"
-    assert predict(root) == texts["1"]
+    assert call(root, "generate", "alder", SOURCE).stdout == texts["1"] + "\n"
 
-    told = run_in(root, COMMAND, "retrain")
-    assert "0 trained, 0 promoted of 1 tenants" in told.stdout
-    assert "version 2 was champion before and is not promoted again" in told.stderr
-    assert champion(root) == "1"
-    assert verdict(root)["champion_digest"] == digests["1"]
+    shown = call(root, "retrain")
+    assert "0 trained, 0 promoted of 1 tenants" in shown.stdout
+    assert "version 2 was champion before and is not promoted again" in shown.stderr
+    assert find_champion(root) == "1"
+    assert read_verdict(root)["champion_digest"] == digests["1"]
 
     shutil.rmtree(root / "out")
-    assert (run_flow("retrain", root, None).list_done("train"), champion(root)) == (["alder"], "1")
+    assert (run_flow("retrain", root, None).list_done("train"), find_champion(root)) == (["alder"], "1")
 
     set_params(root, train={**STRONG, "seed": 2})
     assert run_flow("retrain", root, None).promoted == {"alder": "3"}
-    assert (verdict(root)["champion_version"], verdict(root)["champion_digest"]) == ("1", digests["1"])
+    assert (read_verdict(root)["champion_version"], read_verdict(root)["champion_digest"]) == ("1", digests["1"])
 
-    move(root, "2")
-    assert predict(root) == texts["2"]
+    move_alias(root, "2")
+    assert predict(root, monkeypatch) == texts["2"]
     set_params(root, train={**STRONG, "seed": 3}, gate={"floors": {"bleu": 99.0}})
     rejected = run_flow("retrain", root, None)
     assert (rejected.list_done("train"), rejected.promoted) == (["alder"], {})
-    assert not verdict(root)["accepted"]
-    assert (verdict(root)["champion_version"], verdict(root)["champion_digest"]) == ("2", digests["2"])
-    assert champion(root) == "2"
+    assert not read_verdict(root)["accepted"]
+    assert (read_verdict(root)["champion_version"], read_verdict(root)["champion_digest"]) == ("2", digests["2"])
+    assert find_champion(root) == "2"
     versions = Workspace(root).registry.find_versions("alder")
     assert [(one.version, one.aliases) for one in versions] == [("3", ()), ("2", ("champion",)), ("1", ())]
-    kept = Workspace(root).registry.fetch(versions[1], root.parent / "fetched")
-    assert load_artifact(kept, None)[1].sha256 == digests["2"]
+    fetched = Workspace(root).registry.fetch(versions[1], root.parent / "fetched")
+    assert load_artifact(fetched, None)[1].sha256 == digests["2"]
     assert run_flow("retrain", root, None).sentence == "0 trained, 0 promoted, 1 rejected (alder) of 1 tenants"
     assert generate(Workspace(root), "alder", [SOURCE]) == [texts["2"]]
 

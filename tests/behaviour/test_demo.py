@@ -1,20 +1,16 @@
-"""The demo and Ctrl-C as a person on a terminal sees them; the base is tiny and random, so the scores mean nothing."""
+"""The demo and Ctrl-C as a person at a terminal meets them; the base is tiny and random, so the scores mean nothing."""
 
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from processes import PREFIXFLEET, start_command
 
-pytestmark = pytest.mark.slow
-COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 
 
 @pytest.fixture
-def roomy_base(tiny_base, make_checkout):
-    """A checkout whose base has room for the built-in tenants' texts, byte by byte."""
+def long_context_root(make_checkout):
+    """A checkout whose base has a context long enough for the built-in tenants' texts, byte by byte."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -26,16 +22,18 @@ def roomy_base(tiny_base, make_checkout):
     return root
 
 
-def test_a_demo_ends_with_the_table_and_a_second_one_retrains_nothing(roomy_base, run_in):
-    first = run_in(roomy_base, COMMAND, "demo")
+def test_a_demo_ends_with_the_table_and_a_second_one_trains_nothing(long_context_root, run_in, call):
+    root = long_context_root
+    first = run_in(root, PREFIXFLEET, "demo", own_prefect=True)
     assert first.stdout.count("champion") >= 4
     assert "4 trained, 4 promoted of 4 tenants" in first.stdout
     for hint in ("mlflow server --backend-store-uri sqlite:///", "prefect server start", "dvc metrics show"):
         assert hint in first.stdout
     for picture in ("loss.png", "bleu.png"):
-        assert (roomy_base / "out/pictures" / picture).is_file()
+        assert (root / "out/pictures" / picture).is_file()
+    assert (root / "var/prefect/prefect.db").is_file()
     assert "Traceback" not in first.stderr
-    changed = run_in(roomy_base, "git", "status", "--short").stdout.split("\n")
+    changed = run_in(root, "git", "status", "--short").stdout.split("\n")
     assert {line[3:] for line in changed if line} <= {
         "base/",
         "base/config.json",
@@ -43,35 +41,22 @@ def test_a_demo_ends_with_the_table_and_a_second_one_retrains_nothing(roomy_base
         "data.dvc",
         "dvc.lock",
     }
-    second = run_in(roomy_base, COMMAND, "demo")
+    second = call(root, "demo")
+    assert second.exit_code == 0, second.output
     assert "0 trained, 0 promoted of 4 tenants" in second.stdout
     assert "nothing to train" in second.stderr
 
 
-def test_ctrl_c_on_a_terminal_stops_training_and_the_next_run_resumes(make_checkout, run_in):
-    root = make_checkout(("alder",), train={"max_steps": 1200, "validate_every": 300})
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    running = subprocess.Popen(
-        [COMMAND, "retrain"],
-        cwd=root,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
-    )
-    told = ""
-    for line in running.stderr:
-        told += line
-        if "training" in line and "/1200" in line:
-            os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the command and all that it started
-            break
-    told += running.communicate(timeout=180)[1]
-    assert running.returncode == 130, told
-    assert "resumes alder at step" in told
-    assert "Traceback" not in told
-    params = (root / "params.yaml").read_text()
-    assert "max_steps: 1200" in params
-    again = run_in(root, COMMAND, "retrain")
+def test_ctrl_c_stops_training_but_not_prefects_server_and_the_next_run_resumes(make_checkout, call):
+    root = make_checkout(("alder",), train={"max_steps": 800, "validate_every": 200})
+    with start_command(root, "retrain", own_prefect=True) as running:
+        running.read_until("training", "/800")
+        running.send_to_all(signal.SIGINT)
+        code = running.wait()
+    assert code == 130, running.stderr
+    assert "resumes alder at step" in running.stderr
+    assert "Traceback" not in running.stderr
+    again = call(root, "retrain")
+    assert again.exit_code == 0, again.output
     assert "resumes at step" in again.stderr
     assert "1 trained, 1 promoted" in again.stdout

@@ -34,14 +34,6 @@ COMMANDS = (
 )
 
 
-@pytest.fixture
-def call():
-    def invoke(root, *arguments):
-        return CliRunner().invoke(app, ["-C", str(root), *arguments])
-
-    return invoke
-
-
 def test_help_names_every_command_and_loads_nothing_heavy():
     script = (
         "import sys, cli.main; print(sorted({'torch', 'mlflow', 'prefect', 'transformers', 'dvc'} & set(sys.modules)))"

@@ -6,22 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from components.stages import register
 from components.stages.plan import plan
 from components.stages.workspace import Workspace
-
-
-@pytest.fixture
-def call() -> Callable[..., Any]:
-    """A function that runs `prefixfleet -C ROOT ...` in this process."""
-
-    def invoke(root: Path, *arguments: str) -> Any:
-        return CliRunner().invoke(app, ["-C", str(root), *arguments])
-
-    return invoke
 
 
 def check_beats(code: int, told: str, *words: str) -> None:

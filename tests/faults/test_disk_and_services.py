@@ -3,12 +3,10 @@
 import os
 import resource
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from processes import PREFIXFLEET
 
-COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -19,7 +17,7 @@ def run_on_full_disk(root, limit_bytes, *arguments):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
     return subprocess.run(
-        [COMMAND, *arguments],
+        [PREFIXFLEET, *arguments],
         cwd=root,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
@@ -66,15 +64,15 @@ def test_prefect_that_does_not_answer_is_told_at_once(make_root, run_in, check_b
     root = make_root(("alder",))
     before = tree(root)
     monkeypatch.setenv("PREFECT_API_URL", f"{NOWHERE}/api")
-    told = run_in(root, COMMAND, "retrain", check=False)
+    told = run_in(root, PREFIXFLEET, "retrain", check=False)
     check_beats(told.returncode, told.stderr, f"a Prefect server at {NOWHERE}/api", "unset PREFECT_API_URL")
     assert tree(root) == before
 
 
 @pytest.mark.slow
-def test_a_retraining_without_mlflow_trains_nothing(make_checkout, run_in, check_beats, monkeypatch):
+@pytest.mark.usefixtures("prefect_api")
+def test_a_retraining_without_mlflow_trains_nothing(make_checkout, refused, monkeypatch):
     root = make_checkout(("alder",))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
-    told = run_in(root, COMMAND, "retrain", check=False)
-    check_beats(told.returncode, told.stderr, "every tenant's champion", "start MLflow")
+    refused(root, ["retrain"], "every tenant's champion", "start MLflow")
     assert not (root / "out/train").exists()

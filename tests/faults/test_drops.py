@@ -50,9 +50,8 @@ def test_a_check_tells_every_bad_line_and_every_drop_that_would_be_refused(call,
 
 
 @pytest.mark.slow
-def test_an_intake_refuses_bad_drops_alone_and_without_a_remote_changes_nothing(
-    make_checkout, run_in, check_beats, tree
-):
+@pytest.mark.usefixtures("prefect_api")
+def test_an_intake_refuses_bad_drops_alone_and_without_a_remote_changes_nothing(make_checkout, run_in, refused, tree):
     root = make_checkout(("alder",))
     drop(root, "latin", **whole(b'{"source": "caf\xe9", "references": ["b"]}\n'))
     drop(root, "Upper", **whole())
@@ -60,15 +59,13 @@ def test_an_intake_refuses_bad_drops_alone_and_without_a_remote_changes_nothing(
     before = tree(root)
 
     run_in(root, "dvc", "remote", "remove", "local")
-    told = run_in(root, "prefixfleet", "data", "take", check=False)
-    check_beats(told.returncode, told.stderr, "a DVC remote to push", "dvc remote add -d NAME URL")
+    refused(root, ["data", "take"], "a DVC remote to push", "dvc remote add -d NAME URL")
     after = tree(root)
     assert {name: after[name] for name in before if not name.startswith(".dvc/config")}.items() <= before.items()
     assert not list(root.glob("*.tmp*"))
 
     run_in(root, "dvc", "remote", "add", "-q", "-d", "local", str(root.parent / "remote"))
-    told = run_in(root, "prefixfleet", "data", "take", check=False)
-    check_beats(told.returncode, told.stderr, "2 failed", "latin/train.jsonl:1: not UTF-8", "'Upper' in")
+    refused(root, ["data", "take"], "2 failed", "latin/train.jsonl:1: not UTF-8", "'Upper' in")
     assert sorted(path.name for path in (root / "data").iterdir()) == ["alder", "good"]
     assert sorted(path.name for path in (root / "drops").iterdir()) == ["Upper", "latin"]
     assert (root / "drops/latin/train.jsonl").read_bytes() == before["drops/latin/train.jsonl"]

@@ -1,9 +1,11 @@
-"""A server that loses what it stands on: what callers see, and that nothing they were promised is lost."""
+"""A server that loses MLflow, artifacts, its disk or its life: what clients see, and that nothing promised is lost.
+
+Most tests share a server. Each of them takes tenants that no other test uses.
+"""
 
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +16,11 @@ import httpx
 import pytest
 from mlflow import MlflowClient
 from observations import read_observations
+from processes import find_free_port
+from server_process import ServerProcess
+from solo_texts import write_solo_texts
+from waiting import LIMIT_S, wait_until
+from workspaces import amplify_prefixes
 
 from components.rollout.store.feedback import read_corrections
 from components.serving.http.api_keys import ApiKeys
@@ -22,53 +29,56 @@ from components.stages.plan import plan
 from components.stages.workspace import Workspace
 
 pytestmark = pytest.mark.slow
-TENANTS = ("alder", "birch")
+TENANTS = ("alder", "birch", "cedar", "dale", "elm", "fir", "hazel", "larch")
 SOURCE = "thing: boat | colour: red"
-ASKED = {"max_tokens": 24, "temperature": 0.25, "seed": 5}  # greedy, a random base repeats itself
+REQUEST = {"max_tokens": 24, "temperature": 0.25, "seed": 5}  # greedy, a random base repeats itself
 STRONG = {"initialization": "random", "learning_rate": 5.0}  # or two prefixes would hardly differ on a random base
 
 
-@pytest.fixture
-def root(make_root, call, enliven):
-    """A workspace whose two tenants have a champion each."""
-    made = make_root(TENANTS, train=STRONG, serve={"follow_seconds": 0.2})
-    enliven(made)
+@pytest.fixture(scope="module")
+def root(make_root_in, call, tmp_path_factory):
+    """A workspace whose tenants have a champion each."""
+    made = make_root_in(tmp_path_factory.mktemp("serving"), TENANTS, train=STRONG, serve={"follow_seconds": 0.2})
+    amplify_prefixes(made)
     for stage in ("base", "train", "evaluate", "gate"):
-        told = call(made, "stage", stage)
-        assert told.exit_code == 0, told.output
-    place = Workspace(made)
-    register.roll_out(place, register.register(place, plan(place).collect_fingerprints())[0], [])
+        done = call(made, "stage", stage)
+        assert done.exit_code == 0, done.output
+    workspace = Workspace(made)
+    register.roll_out(workspace, register.register(workspace, plan(workspace).collect_fingerprints())[0], [])
     return made
 
 
-@pytest.fixture
-def right(root, written_alone):
-    """Tenant -> what its champion writes with nobody beside it."""
-    texts = written_alone(root, TENANTS, [SOURCE], ASKED)
+@pytest.fixture(scope="module")
+def expected(root, tmp_path_factory):
+    """Tenant -> what its champion writes with no other row in the batch."""
+    texts = write_solo_texts(root, tmp_path_factory.mktemp("fetched"), TENANTS, [SOURCE], REQUEST)
     return {tenant: texts[tenant, "1", SOURCE] for tenant in TENANTS}
 
 
-@pytest.fixture
-def server(root, start_server):
-    """One in which alder is resident and birch is not."""
-    made = start_server(root)
-    made.wait_ready()
-    assert ask(made, "alder").status_code == 200
-    return made
+@pytest.fixture(scope="module")
+def server(root):
+    """A server in whose memory alder is and no other tenant."""
+    made = ServerProcess(root, [], {}, None)
+    try:
+        made.wait_ready()
+        assert ask(made, "alder").status_code == 200
+        yield made
+        assert made.stop() == 0
+    finally:
+        made.process.kill()
+        made.process.wait()
 
 
 class MlflowServer:
     """MLflow behind a port of its own, on a workspace's database; can be stopped and started again."""
 
     def __init__(self, root):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._root, self._process = root, None
+        self._root, self._port, self._process = root, find_free_port(), None
 
     def start(self):
-        uri = f"http://127.0.0.1:{self.port}"
-        where = ("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1")
+        """Start it and wait until it answers; returns its address."""
+        uri = f"http://127.0.0.1:{self._port}"
+        where = ("--host", "127.0.0.1", "--port", str(self._port), "--workers", "1")
         stores = ("--backend-store-uri", f"sqlite:///{self._root}/var/mlflow/mlflow.db")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *where, *stores],
@@ -77,11 +87,19 @@ class MlflowServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait_for(lambda: answers(f"{uri}/health"), seconds=90)
+
+        def answers():
+            assert self._process.poll() is None, "MLflow's server ended"
+            try:
+                return httpx.get(f"{uri}/health").is_success
+            except httpx.TransportError:
+                return False
+
+        wait_until(answers, "MLflow's server")
         return uri
 
     def stop(self):
-        """At once, with its workers."""
+        """Kill it with its workers."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
@@ -93,123 +111,137 @@ def mlflow_server(root):
     made.stop()
 
 
-def answers(url):
-    try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False
-
-
 def ask(server, tenant, **more):
-    body = {"model": tenant, "prompt": SOURCE, **ASKED}
-    return httpx.post(f"{server.url}/v1/completions", json=body, timeout=60, **more)
+    body = {"model": tenant, "prompt": SOURCE, **REQUEST}
+    return httpx.post(f"{server.url}/v1/completions", json=body, timeout=LIMIT_S, **more)
 
 
-def text_of(answer):
+def get_text(answer):
     assert answer.status_code == 200, answer.text
     return answer.json()["choices"][0]["text"]
 
 
 def check_unavailable(answer):
-    """Told to come again, and nothing of the server's inside."""
+    """The client may come again later, and learns nothing of the server's inside."""
     assert answer.status_code == 503, answer.text
     assert int(answer.headers["retry-after"]) >= 1
     assert "Traceback" not in answer.text
     assert "/" not in answer.json()["error"]["message"]
 
 
-def health(server):
-    return httpx.get(f"{server.url}/healthz").json()
+def read_health(server):
+    return httpx.get(f"{server.url}/healthz", timeout=LIMIT_S).json()
 
 
-def wait_for(condition, seconds=15):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)
+def wait_for_trouble(server, name):
+    wait_until(lambda: name in read_health(server)["troubles"], f"trouble with the {name}")
 
 
-def test_a_registry_that_is_gone_stops_only_what_is_not_resident(root, mlflow_server, start_server, right):
+def wait_for_no_trouble(server):
+    wait_until(lambda: read_health(server)["troubles"] == [], "no trouble")
+
+
+def test_without_its_registry_a_server_answers_for_the_tenants_in_memory(root, mlflow_server, start_server, expected):
     uri = mlflow_server.start()
     server = start_server(root, environment={"MLFLOW_TRACKING_URI": uri})
     server.wait_ready()
-    assert text_of(ask(server, "alder")) == right["alder"]
+    assert get_text(ask(server, "alder")) == expected["alder"]
     mlflow_server.stop()
-    wait_for(lambda: "registry" in health(server)["troubles"], seconds=40)
-    assert health(server)["status"] == "degraded"
+    wait_for_trouble(server, "registry")
+    assert read_health(server)["status"] == "degraded"
     assert httpx.get(f"{server.url}/readyz").status_code == 200
-    assert text_of(ask(server, "alder")) == right["alder"]
-    check_unavailable(ask(server, "birch"))
+    assert get_text(ask(server, "alder")) == expected["alder"]
+    check_unavailable(ask(server, "larch"))
     again = start_server(root, environment={"MLFLOW_TRACKING_URI": uri})
     again.line("is loaded")
     assert httpx.get(f"{again.url}/readyz").status_code == 503
     check_unavailable(ask(again, "alder"))
     mlflow_server.start()
     for one in (server, again):
-        wait_for(lambda one=one: "registry" not in health(one)["troubles"], seconds=40)
-        assert {tenant: text_of(ask(one, tenant)) for tenant in TENANTS} == right
-        assert health(one)["troubles"] == []
+        wait_until(lambda one=one: "registry" not in read_health(one)["troubles"], "the registry to be found again")
+        for tenant in ("alder", "larch"):
+            assert get_text(ask(one, tenant)) == expected[tenant]
+        assert read_health(one)["troubles"] == []
 
 
-def test_a_store_that_is_gone_stops_only_what_is_not_resident(root, server, right):
+def test_without_its_artifact_store_a_server_answers_for_the_tenants_in_memory(root, server, expected):
     store = root / "var/mlflow/artifacts"
     store.rename(root / "elsewhere")
     check_unavailable(ask(server, "birch"))
-    assert "store" in health(server)["troubles"]
-    assert text_of(ask(server, "alder")) == right["alder"]
+    assert "store" in read_health(server)["troubles"]
+    assert get_text(ask(server, "alder")) == expected["alder"]
     (root / "elsewhere").rename(store)
-    wait_for(lambda: health(server)["troubles"] == [])
-    assert text_of(ask(server, "birch")) == right["birch"]
+    wait_for_no_trouble(server)
+    assert get_text(ask(server, "birch")) == expected["birch"]
 
 
-def test_a_version_that_is_deleted_and_a_tenant_that_is_forgotten_leave_the_disk_at_the_next_look(root, server, right):
+def test_a_truncated_artifact_is_refused_and_read_again_once_it_is_whole(root, server, expected):
+    (damaged,) = (
+        path
+        for path in (root / "var/mlflow/artifacts").glob("**/prefix.safetensors")
+        if b"cedar" in path.with_name("manifest.json").read_bytes()
+    )
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[: len(content) // 2])
+    check_unavailable(ask(server, "cedar"))
+    assert get_text(ask(server, "alder")) == expected["alder"]
+    damaged.write_bytes(content)
+    assert get_text(ask(server, "cedar")) == expected["cedar"]
+
+
+def test_artifacts_of_a_deleted_version_and_of_a_deleted_tenant_leave_disk_and_memory(root, server, expected):
     registry = Workspace(root).registry
     client = MlflowClient(registry.uri, registry.uri)
-    text_of(ask(server, "birch"))
-    digests = {tenant: registry.find_champion(tenant).sha256 for tenant in TENANTS}
-    kept = {tenant: root / "var/prefixes" / digest for tenant, digest in digests.items()}
-    assert all(folder.is_dir() for folder in kept.values())
-    before = health(server)["resident_bytes"]
+    before = read_health(server)
+    for tenant in ("dale", "elm"):
+        get_text(ask(server, tenant))
+    folders = {tenant: root / "var/prefixes" / registry.find_champion(tenant).sha256 for tenant in ("dale", "elm")}
+    assert all(folder.is_dir() for folder in folders.values())
+    loaded = read_health(server)
+    assert loaded["resident_prefixes"] == before["resident_prefixes"] + 2
+    size = (loaded["resident_bytes"] - before["resident_bytes"]) // 2
 
-    client.delete_registered_model("prefix-birch")
-    wait_for(lambda: not kept["birch"].exists())
-    assert ask(server, "birch").status_code == 404
-    assert health(server)["resident_bytes"] == before // 2
-    assert text_of(ask(server, "alder")) == right["alder"]
+    client.delete_registered_model("prefix-dale")
+    wait_until(lambda: not folders["dale"].exists(), "dale's artifact to leave the disk")
+    assert ask(server, "dale").status_code == 404
+    assert read_health(server)["resident_bytes"] == before["resident_bytes"] + size
+    assert get_text(ask(server, "elm")) == expected["elm"]
 
-    client.delete_registered_model_alias("prefix-alder", "champion")
-    assert text_of(ask(server, "alder@1")) == right["alder"]
-    client.delete_model_version("prefix-alder", "1")
-    wait_for(lambda: not kept["alder"].exists())
-    assert health(server)["resident_prefixes"] == 0
-    wait_for(lambda: ask(server, "alder@1").status_code == 404)
-
-
-def test_a_truncated_artifact_is_refused_and_a_truncated_copy_fetched_again(root, server, start_server, right):
-    (torn,) = (
-        path for path in (root / "var/mlflow/artifacts").glob("**/prefix.safetensors") if b"birch" in manifest(path)
-    )
-    whole = torn.read_bytes()
-    torn.write_bytes(whole[: len(whole) // 2])
-    check_unavailable(ask(server, "birch"))
-    assert text_of(ask(server, "alder")) == right["alder"]
-    torn.write_bytes(whole)
-    assert text_of(ask(server, "birch")) == right["birch"]
-    assert server.stop() == 0
-
-    for copy in (root / "var/prefixes").glob("*/prefix.safetensors"):
-        copy.write_bytes(copy.read_bytes()[:100])
-    again = start_server(root)
-    again.wait_ready()
-    for tenant in TENANTS:
-        assert text_of(ask(again, tenant)) == right[tenant]
+    client.delete_registered_model_alias("prefix-elm", "champion")
+    assert get_text(ask(server, "elm@1")) == expected["elm"]
+    client.delete_model_version("prefix-elm", "1")
+    wait_until(lambda: not folders["elm"].exists(), "elm's artifact to leave the disk")
+    assert read_health(server)["resident_prefixes"] == before["resident_prefixes"]
+    wait_until(lambda: ask(server, "elm@1").status_code == 404, "version 1 of elm to be unknown")
 
 
-def manifest(prefix):
-    return prefix.with_name("manifest.json").read_bytes()
+def test_on_a_full_disk_a_server_answers_for_the_tenants_in_memory_and_writes_the_counts_later(root, server, expected):
+    assert get_text(ask(server, "fir")) == expected["fir"]
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    check_unavailable(ask(server, "hazel"))
+    asked = 1
+    wait_for_trouble(server, "observations")
+    for _ in range(5):
+        assert get_text(ask(server, "fir")) == expected["fir"]
+        asked += 1
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert get_text(ask(server, "hazel")) == expected["hazel"]
+    wait_for_no_trouble(server)
+    database = Workspace(root).database
+
+    def count_requests():
+        minute = int(time.time() // 60)
+        return sum(one.requests for one in read_observations(database, "fir", ["1"], minute - 600, minute + 1))
+
+    wait_until(lambda: count_requests() >= asked, "the counts of requests that were answered on a full disk")
+    assert count_requests() == asked
+    database.close()
 
 
-def test_after_kill_9_keys_corrections_and_answers_are_there(root, start_server, right):
+def test_after_kill_9_keys_corrections_and_answers_are_there_and_a_damaged_copy_is_fetched_again(
+    root, start_server, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PREFIXFLEET_DATABASE", f"sqlite:///{tmp_path}/own.db")  # or the other tests would need keys
     database = Workspace(root).database
     key = {"authorization": f"Bearer {ApiKeys(database, time.time).create('alder')[1]}"}
     server = start_server(root)
@@ -219,50 +251,34 @@ def test_after_kill_9_keys_corrections_and_answers_are_there(root, start_server,
     def correct():
         while not stop.is_set():
             try:
-                done = ask(server, "alder", headers=key)
-                assert text_of(done) == right["alder"]
-                said = {"id": done.json()["id"], "text": f"better {len(corrected)}"}
-                given = httpx.post(f"{server.url}/v1/feedback", json=said, headers=key, timeout=60)
+                answer = ask(server, "alder", headers=key)
+                assert get_text(answer) == expected["alder"]
+                feedback = {"id": answer.json()["id"], "text": f"better {len(corrected)}"}
+                given = httpx.post(f"{server.url}/v1/feedback", json=feedback, headers=key, timeout=LIMIT_S)
                 assert given.status_code == 200, given.text
-                corrected.append(said["text"])
+                corrected.append(feedback["text"])
             except httpx.TransportError as problem:
                 broken.append(problem)
 
     with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(correct)
+        sending = pool.submit(correct)
         try:
-            wait_for(lambda: len(corrected) > 3 or asking.done())
+            wait_until(lambda: len(corrected) > 3 or sending.done(), "corrections")
             server.process.send_signal(signal.SIGKILL)
             server.process.wait()
-            wait_for(lambda: broken)
+            wait_until(lambda: broken or sending.done(), "a request to a dead server")
         finally:
             stop.set()
-        asking.result()
+        sending.result()
     kept = [feedback.corrected for _, feedback in read_corrections(database)]
     assert kept[: len(corrected)] == corrected
     assert len(kept) <= len(corrected) + 1, "at most the one whose answer never came"
 
+    (copy,) = (root / "var/prefixes").glob(f"{Workspace(root).registry.find_champion('alder').sha256}/*.safetensors")
+    copy.write_bytes(copy.read_bytes()[:100])
     again = start_server(root)
     again.wait_ready()
-    assert text_of(ask(again, "alder", headers=key)) == right["alder"]
+    assert get_text(ask(again, "alder", headers=key)) == expected["alder"]
     assert ask(again, "birch", headers=key).status_code == 404
     assert ask(again, "alder").status_code == 401
     database.close()
-
-
-def test_a_full_disk_stops_only_what_must_be_written(root, server, right):
-    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-    check_unavailable(ask(server, "birch"))
-    asked = 1
-    wait_for(lambda: "observations" in health(server)["troubles"])
-    for _ in range(5):
-        assert text_of(ask(server, "alder")) == right["alder"]
-        asked += 1
-    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert text_of(ask(server, "birch")) == right["birch"]
-    wait_for(lambda: health(server)["troubles"] == [])
-    assert server.stop() == 0
-    database, now = Workspace(root).database, int(time.time() // 60)
-    counted = sum(one.requests for one in read_observations(database, "alder", ["1"], now - 60, now + 1))
-    database.close()
-    assert counted == asked, "what was answered meanwhile must be counted later"

@@ -1,16 +1,15 @@
 """Data that cannot be trained on, losses that run away, Ctrl-C and a second run: nothing half-written, nothing lost."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from processes import start_command
+from waiting import wait_until
 
-COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
+from components.training.checkpoint import STATE_FILE
+
 _ARTIFACT = {"prefix.safetensors", "manifest.json"}
 FINE = '{"source": "thing: kite", "references": ["a kite"]}\n'
 
@@ -66,65 +65,40 @@ def test_a_source_beyond_the_context_gets_no_text(refused, served):
 
 
 @pytest.mark.slow
-def test_a_second_run_is_refused_and_ctrl_c_says_what_comes_next(make_root, set_params, run_in, check_beats):
-    root = make_root(("alder",))
-    set_params(root, train={"max_steps": 100_000, "validate_every": 200})
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    running = subprocess.Popen(
-        [COMMAND, "stage", "train"],
-        cwd=root,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
-    )
-    told = ""
-    for line in running.stderr:
-        told += line
-        if "starts clean" in line:
-            break
-    second = run_in(root, COMMAND, "stage", "train", check=False)
-    check_beats(second.returncode, second.stderr, f"another run (process {running.pid}", "wait until it")
-    assert running.poll() is None
-    os.killpg(running.pid, signal.SIGINT)
-    told += running.communicate(timeout=60)[1]
-    assert running.returncode == 130, told
-    assert "Traceback" not in told
-    assert "the next `prefixfleet retrain` resumes alder at step" in told
+def test_a_second_run_is_refused_and_ctrl_c_says_what_comes_next(make_root, set_params, call, refused):
+    root = make_root(("alder",), train={"max_steps": 100_000, "validate_every": 200})
+    with start_command(root, "stage", "train") as running:
+        running.read_until("starts clean")
+        refused(root, ["stage", "train"], f"another run (process {running.process.pid}", "wait until")
+        wait_until((root / "out/train/alder/state" / STATE_FILE).is_file, "a first checkpoint")
+        assert running.process.poll() is None
+        running.send_to_all(signal.SIGINT)
+        code = running.wait()
+    assert code == 130, running.stderr
+    assert "Traceback" not in running.stderr
+    assert "the next `prefixfleet retrain` resumes alder at step" in running.stderr
     assert not (root / "out/train/alder/prefix.safetensors").exists()
     set_params(root)
-    other = run_in(root, COMMAND, "stage", "train").stderr
+    other = call(root, "stage", "train").stderr
     assert "starts clean" in other
     assert "the earlier state is of another run" in other
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["prefix+lora", "full"])
-def test_a_command_killed_with_9_goes_on_to_the_same_file(make_root, run_in, tree, method):
+def test_a_command_killed_with_9_goes_on_to_the_same_file(make_root, call, tree, method):
     root = make_root(("alder",), train={"method": method, "mlp_hidden": 8, "max_steps": 300, "validate_every": 10})
-    run_in(root, COMMAND, "stage", "train")
-    whole = {name: content for name, content in tree(root / "out/train/alder").items() if name in _ARTIFACT}
-    assert set(whole) == _ARTIFACT
+    assert call(root, "stage", "train").exit_code == 0
+    expected = {name: content for name, content in tree(root / "out/train/alder").items() if name in _ARTIFACT}
+    assert set(expected) == _ARTIFACT
     shutil.rmtree(root / "out/train")
-    running = subprocess.Popen(
-        [COMMAND, "stage", "train"],
-        cwd=root,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    told = ""
-    for line in running.stderr:
-        told += line
-        if "training" in line and "/300" in line:
-            os.killpg(running.pid, signal.SIGKILL)
-            break
-    running.communicate(timeout=60)
-    assert running.returncode == -signal.SIGKILL, told
+    with start_command(root, "stage", "train") as running:
+        running.read_until("training", "/300")
+        running.send_to_all(signal.SIGKILL)
+        code = running.wait()
+    assert code == -signal.SIGKILL, running.stderr
     assert not (root / "out/train/alder/prefix.safetensors").exists()
-    assert "resumes at step" in run_in(root, COMMAND, "stage", "train").stderr
+    assert "resumes at step" in call(root, "stage", "train").stderr
     after = tree(root / "out/train/alder")
-    assert {name: after[name] for name in _ARTIFACT} == whole
+    assert {name: after[name] for name in _ARTIFACT} == expected
     assert not [name for name in after if name.endswith(".tmp")]

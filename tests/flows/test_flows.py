@@ -1,4 +1,4 @@
-"""The flows for real: Prefect with its own local server, git, DVC with a local remote, MLflow on sqlite."""
+"""The flows for real: a Prefect server, git, DVC with a local remote, MLflow on sqlite."""
 
 import json
 from collections import Counter
@@ -8,14 +8,13 @@ import pytest
 from components.data import digest_cache
 from components.errors import DataError, WorkspaceError
 from components.stages import plan
-from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
 from flows.run_local import run_flow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 
 
-def artifacts(key):
+def find_artifacts(key):
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
@@ -24,7 +23,7 @@ def artifacts(key):
     return [one["data"] for one in found]
 
 
-def last_state(flow):
+def read_last_state(flow):
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
@@ -64,7 +63,9 @@ def list_splits(*tenants):
     return [f"{tenant}/{split}.jsonl" for tenant in tenants for split in ("train", "validation", "test")]
 
 
-def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_lines, run_in, monkeypatch):
+def test_drops_become_champions_and_then_there_is_nothing_to_do(
+    make_checkout, write_tenant, write_lines, run_in, monkeypatch
+):
     root = make_checkout((), tenants={"cedar": {"train": {"learning_rate": 1e30}}})
     for tenant in ("alder", "cedar"):
         write_tenant(root / "drops", tenant)
@@ -73,7 +74,7 @@ def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_
 
     intake = run_flow("dataset", root, None)
     assert (intake.changed, list(intake.refused)) == (["alder", "cedar"], ["birch"])
-    assert last_state("dataset")["type"] == "FAILED"
+    assert read_last_state("dataset")["type"] == "FAILED"
     assert not (root / "drops" / "alder").exists()
     assert intake.version == Workspace(root).dataset_version
 
@@ -82,11 +83,11 @@ def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_
     assert counts.take() == ({"alder": 1, "cedar": 1}, dict.fromkeys(list_splits("alder", "cedar"), 1))
     assert first.promoted == {"alder": "1"}
     assert [(one.tenant, one.stage) for one in first.failures] == [("birch", "version"), ("cedar", "train")]
-    state = last_state("retrain")
+    state = read_last_state("retrain")
     assert state["type"] == "FAILED"
     assert state["message"] == "1 trained, 1 promoted, birch failed in version, cedar failed in train of 2 tenants"
-    assert any("cedar" in page for page in artifacts("retrain-report"))
-    assert json.loads(artifacts("retrain-results")[0])[0]["alias"] == "champion"
+    assert any("cedar" in page for page in find_artifacts("retrain-report"))
+    assert json.loads(find_artifacts("retrain-results")[0])[0]["alias"] == "champion"
     assert not (root / "dvc.lock").exists()
 
     params = (root / "params.yaml").read_text()
@@ -97,7 +98,7 @@ def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_
     every = ("alder", "birch", "cedar")
     assert counts.take() == (dict.fromkeys(every, 1), dict.fromkeys(list_splits(*every), 1))
     assert (second.list_done("train"), second.promoted) == (["birch", "cedar"], {"birch": "1", "cedar": "1"})
-    assert last_state("retrain")["type"] == "COMPLETED"
+    assert read_last_state("retrain")["type"] == "COMPLETED"
     assert "up to date" in run_in(root, "dvc", "repro").stdout
 
     third = run_flow("retrain", root, None)
@@ -114,34 +115,24 @@ def test_drops_to_champions_to_nothing_to_do(make_checkout, write_tenant, write_
         run_flow("retrain", root, None)
 
 
-def test_after_dvc_repro_a_retrain_only_registers(make_checkout, run_in):
-    root = make_checkout(("alder",))
-    run_in(root, "dvc", "repro")
-    made = read_json(root / "out/train/alder/manifest.json")
-    done = run_flow("retrain", root, None)
-    assert {one.state for one in done.outcomes} == {"skipped"}
-    assert done.promoted == {"alder": "1"}
-    assert Workspace(root).registry.find_champion("alder").sha256 == made["sha256"]
-
-
-def test_rolling_out_is_tried_again_and_then_told(monkeypatch):
+def test_a_failed_rollout_is_tried_again_and_reported_after_the_last_try(monkeypatch):
     from prefect import flow
 
     from components.stages.outcome import TenantOutcome
     from flows import retrain
 
     tries = []
-    left = [TenantOutcome("alder", "roll out", "failed", "MLflow does not answer")]
+    failed = [TenantOutcome("alder", "roll out", "failed", "MLflow does not answer")]
 
-    def roll_out(_place, _versions, _outdated):
+    def roll_out(_workspace, _versions, _outdated):
         tries.append(1)
-        return {"birch": "2"}, left[: len(tries) < fine_from]
+        return {"birch": "2"}, failed[: len(tries) < succeeds_at]
 
     monkeypatch.setattr(retrain.register, "roll_out", roll_out)
     task = retrain.roll_out.with_options(retry_delay_seconds=0)
     rolling = flow(lambda: task(None, {}, []), name="rolling")
-    fine_from = 2
+    succeeds_at = 2
     assert (rolling(), len(tries)) == (({"birch": "2"}, []), 2)
     tries.clear()
-    fine_from = 9
-    assert (rolling(), len(tries)) == (({"birch": "2"}, left), 3)
+    succeeds_at = 9
+    assert (rolling(), len(tries)) == (({"birch": "2"}, failed), 3)

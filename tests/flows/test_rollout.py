@@ -1,10 +1,11 @@
-"""The rollout as flows: Prefect with its own local server, MLflow on sqlite; a rollback opens an event."""
+"""The rollout as flows: a Prefect server, MLflow on sqlite; a rollback emits an event."""
 
 import json
 import time
 
 import pytest
 from mlflow import MlflowClient
+from waiting import wait_until
 
 import flows.rollout
 from components.errors import RegistryError, WorkspaceError
@@ -17,25 +18,25 @@ from components.stages.rollout.cycle import run_cycle
 from components.stages.workspace import Workspace
 from flows.run_local import run_flow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 ROLLOUT = {"policy": "canary", "steps": [{"share": 0.1}, {"share": 1.0}]}
 
 
-def events(count):
-    """The rollbacks that Prefect's server knows of, the newest first; they arrive a moment after they are sent."""
+def find_rollback_events(count):
+    """The rollbacks that Prefect's server knows of, the newest first, once there are `count`."""
     from prefect.client.orchestration import get_client
 
+    body = {"filter": {"event": {"name": ["prefixfleet.rollback"]}}, "limit": 50}
     with get_client(sync_client=True) as client:
-        body = {"filter": {"event": {"name": ["prefixfleet.rollback"]}}, "limit": 50}
-        for _ in range(60):
+
+        def find():
             found = client.request("POST", "/events/filter", json=body).json()["events"]
-            if len(found) >= count:
-                return found
-            time.sleep(0.5)
-    return []
+            return found if len(found) >= count else None
+
+        return wait_until(find, f"{count} events")
 
 
-def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root, monkeypatch):
+def test_a_cycle_rolls_a_bad_version_back_and_emits_an_event(make_root, monkeypatch):
     root = make_root(("alder",), rollout=ROLLOUT)
     client = MlflowClient(tracking_uri=Workspace(root).registry.uri)
     client.create_registered_model("prefix-alder")
@@ -75,7 +76,7 @@ def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root, monkeypa
     assert ([one.action for one in rolled], troubles) == (["rollback"], [])
     assert client.get_registered_model("prefix-alder").aliases == {"champion": 1}
     assert read_history(database, "alder")[-1].by == "rollout"
-    event = events(1)[0]
+    event = find_rollback_events(1)[0]
     assert event["resource"]["prefect.resource.id"] == "prefixfleet.tenant.alder"
     assert (event["payload"]["from_version"], event["payload"]["to_version"]) == ("2", "1")
     line = json.loads((root / "drops/alder/train.jsonl").read_text())
@@ -100,7 +101,7 @@ def test_a_cycle_takes_a_bad_version_back_and_opens_an_event(make_root, monkeypa
     monkeypatch.setattr(flows.rollout, "run_cycle", flows.rollout.run_cycle.with_options(retries=0))
     with pytest.raises(WorkspaceError, match="a cycle that ends"):
         run_flow("rollout", root)
-    assert [(one["payload"]["by"], one["payload"]["to_version"]) for one in events(3)] == [
+    assert [(one["payload"]["by"], one["payload"]["to_version"]) for one in find_rollback_events(3)] == [
         ("bob", "2"),
         ("ada", "1"),
         ("rollout", "1"),

@@ -1,0 +1,41 @@
+"""The order in which the files of tests run: those that take longest first. Their seconds are in tests/seconds.txt.
+
+`python tests/helpers/file_order.py FILE` writes them anew from what a whole run with `--junitxml=FILE` has written.
+"""
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = ROOT / "tests" / "seconds.txt"
+_SHORTEST_S = 5
+
+
+def read_seconds() -> dict[str, int]:
+    """File, as a path from the project's folder -> seconds; only files that take more than a few."""
+    pairs = (line.split() for line in TABLE.read_text(encoding="utf-8").splitlines())
+    return {file: int(seconds) for seconds, file in pairs}
+
+
+def sort_by_seconds(items: list[pytest.Item]) -> None:
+    """Sort tests by the seconds of their files, most first; the order inside a file and of all other files stays."""
+    seconds = read_seconds()
+    items.sort(key=lambda item: -seconds.get(item.nodeid.partition("::")[0], 0))
+
+
+def write_seconds(junit_xml: Path) -> None:
+    """Write the table from a report of a whole run."""
+    seconds: dict[str, float] = {}
+    for case in ElementTree.parse(junit_xml).iter("testcase"):
+        file = "/".join(case.attrib["classname"].split(".")) + ".py"
+        seconds[file] = seconds.get(file, 0.0) + float(case.attrib["time"])
+    longest_first = sorted(seconds.items(), key=lambda pair: -pair[1])
+    lines = [f"{round(taken):4} {file}\n" for file, taken in longest_first if taken >= _SHORTEST_S]
+    TABLE.write_text("".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_seconds(Path(sys.argv[1]))

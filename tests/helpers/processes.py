@@ -1,0 +1,98 @@
+"""Commands as processes of their own: run to their end, or read line by line and stopped by a signal; free ports."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from waiting import LIMIT_S
+
+BIN = Path(sys.executable).parent
+PREFIXFLEET, PREFECT = str(BIN / "prefixfleet"), str(BIN / "prefect")
+
+
+def make_environment(*, own_prefect: bool = False) -> dict[str, str]:
+    """This process's environment with this interpreter's tools first on the path.
+
+    With `own_prefect`, without the session's settings of Prefect: a command then starts a server of its own, on files
+    in its workspace, as it does for a user.
+    """
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"}
+    left_out = ("PREFECT_API_", "PREFECT_HOME", "PREFECT_LOGGING_LEVEL") if own_prefect else ()
+    return {name: value for name, value in environment.items() if not name.startswith(left_out)}
+
+
+def run_in(
+    root: Path, *command: str, check: bool = True, own_prefect: bool = False
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a workspace to its end; with `check`, fail where it exits with anything but 0."""
+    environment = make_environment(own_prefect=own_prefect)
+    for role in ("AUTHOR", "COMMITTER"):
+        environment |= {f"GIT_{role}_{field}": "test@example.com" for field in ("NAME", "EMAIL")}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(command)} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+class StartedCommand:
+    """A `prefixfleet` command at work, as a terminal starts one: in a process group of its own."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.stderr = ""
+        """What it has written to stderr, as far as it was read."""
+
+    def read_until(self, *words: str) -> None:
+        """Read stderr up to the first line that has all of these words."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.stderr += line
+            if all(word in line for word in words):
+                return
+        raise AssertionError(f"ended without a line of {words}:\n{self.stderr}")
+
+    def send_to_all(self, number: signal.Signals) -> None:
+        """Send a signal to the command and to all processes that it has started, as Ctrl-C on a terminal does."""
+        os.killpg(self.process.pid, number)
+
+    def wait(self) -> int:
+        """Read the rest and wait for the end; returns the exit status."""
+        self.stderr += self.process.communicate(timeout=LIMIT_S)[1]
+        return self.process.returncode
+
+
+@contextmanager
+def start_command(root: Path, *arguments: str, own_prefect: bool = False) -> Iterator[StartedCommand]:
+    """Start `prefixfleet` with these arguments in a workspace; killed at the end of the block."""
+    with subprocess.Popen(
+        [PREFIXFLEET, *arguments],
+        cwd=root,
+        env=make_environment(own_prefect=own_prefect),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=reset_interrupt,
+    ) as process:
+        try:
+            yield StartedCommand(process)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def reset_interrupt() -> None:
+    """Let a child obey SIGINT, which the children of a job in the background inherit as ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def find_free_port() -> int:
+    """A port that nothing listens on at the moment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
