@@ -24,7 +24,9 @@ def rollout(ctx: typer.Context) -> None:
 def history(
     ctx: typer.Context,
     tenant: TenantArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON a move, with its figures.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each move as one line of JSON, with the numbers behind it.")
+    ] = False,
 ) -> None:
     """Show every move of a tenant's versions: when, by whom, from which version to which, and why."""
     from dataclasses import asdict

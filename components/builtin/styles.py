@@ -1,8 +1,8 @@
-"""Styles, which turn a record into sentences, and linearisations, which turn it into a source. Knows no tenant.
+"""Styles, which turn a record into sentences, and linearisations, which turn it into a source.
 
 A style is drawn once and used for many records, so that a model can infer it from the first ones. There are two
 families: a phrased style chooses among a domain's own clauses and remarks; a framed style puts each value into words
-drawn at random, so that the model sees many different wordings.
+drawn at random, so that the model sees many different wordings. Does not know tenants.
 """
 
 from collections.abc import Callable, Sequence
@@ -92,7 +92,7 @@ def make_framed_style(keys: Sequence[str], random: Random) -> Style:
 
 
 def make_framed_sentence(random: Random) -> str:
-    """Return a sentence without a value."""
+    """Return a sentence of random words that contains no value of a record."""
     return random.choice(
         (
             lambda: f"{_make_phrase(random)} {random.choice(VERBS)} {_make_phrase(random)}.",

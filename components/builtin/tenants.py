@@ -1,8 +1,9 @@
-"""Four built-in tenants, whose domains and wordings are not in the base's pretraining text; writes them as drops.
+"""Four built-in tenants, written as drops. Their domains and wordings are not in the base's pretraining text.
 
 The drops are the same every time. Each tenant has 400 training, 60 validation and 100 test examples. Half of the test
-examples are the slice `seen`: their values are drawn from the lists that training used. In the other half, `unseen`,
-every value is held out. A validation or test example has up to four references: different wordings of its tenant.
+examples are the slice `seen`: the values in their records come from the lists that training used. In the other half,
+the slice `unseen`, every value is held out. A validation or test example has up to four references: texts of
+the same record in different wordings.
 """
 
 import itertools

@@ -64,13 +64,15 @@ class TrainConfig(_Section):
     """How one tenant's prefix (or another method's weights) is trained; every field is part of the fingerprint."""
 
     method: Method = "prefix"
-    prefix_length: int = Field(default=8, ge=0, le=1024, description="slots per layer; also for infix and embedding")
+    prefix_length: int = Field(
+        default=8, ge=0, le=1024, description="slots per layer; used by methods with a prefix, infix and embedding"
+    )
     mlp_hidden: int = Field(default=0, ge=0, description="width of the reparametrisation MLP; 0: no MLP")
     initialization: Literal["text", "random", "zero"] = "text"
     init_text: str | None = Field(default=None, description="words to start from; null: the tenant's most frequent")
     shared: str | None = Field(default=None, description="tenant whose prefix comes before this tenant's own")
     shared_training: Literal["frozen", "joint"] = Field(
-        default="frozen", description="joint: the shared slots are trained further, together with the tenant's own"
+        default="frozen", description="joint: continue training the slots of `shared`, together with this tenant's own"
     )
     warm_start: bool = Field(default=False, description="start a retraining from the champion's values")
     top_layers: int = Field(default=2, gt=0, description="method top-k: number of last blocks to train")

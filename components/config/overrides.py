@@ -23,12 +23,12 @@ def get_override_path(root: Path, tenant: str) -> Path:
 
 
 def read_override_files(root: Path) -> dict[Path, dict[str, Any]]:
-    """Return file -> section -> values for every override file of a workspace; {} without the folder.
+    """Return file -> section -> values for every override file of a workspace; {} if there is no folder.
 
     Hidden files (.gitkeep, the temporary file of an interrupted write) are ignored.
 
     Raises:
-        ConfigError: a file of another name than <tenant id>.yaml, one that cannot be read, or one with another section.
+        ConfigError: a file is not named <tenant id>.yaml, cannot be read, or has a section that cannot be overridden.
     """
     folder = root / OVERRIDES_FOLDER
     if not folder.exists():
@@ -49,7 +49,7 @@ def read_override_file(path: Path) -> dict[str, Any]:
     """Return section -> values of one override file; the values are not checked.
 
     Raises:
-        ConfigError: the file cannot be read, holds no sections, or one that override files do not have.
+        ConfigError: the file cannot be read, has no sections, or has a section that cannot be overridden.
     """
     fix = "restore it from git, or remove it: the tenant then has the values of params.yaml"
     values = read_sections(path, missing_fix=fix, content_fix=fix)

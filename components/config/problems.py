@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def to_config_error(problems: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
-    """Return the first problem as a ConfigError; for an unknown key it suggests the nearest key of `model` there."""
+    """Return the first problem as a ConfigError; for an unknown key suggest the nearest key of that section."""
     first = problems.errors()[0]
     path, value = [str(part) for part in first["loc"]], first["input"]
     if first["type"] == "extra_forbidden":

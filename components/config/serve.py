@@ -35,8 +35,8 @@ class ServeConfig(Section):
 class AccessConfig(Section):
     """Limits of one tenant's requests; `tenants.<id>.access` overrides it."""
 
-    requests_per_minute: int | None = Field(default=None, gt=0, description="null: no limit")
-    tokens_per_minute: int | None = Field(default=None, gt=0, description="prompt and completion; null: no limit")
+    requests_per_minute: int | None = Field(default=None, gt=0, description="null: any number of requests")
+    tokens_per_minute: int | None = Field(default=None, gt=0, description="prompt and completion; null: any number")
     max_rows: int = Field(default=64, gt=0, description="prompts times `n` in one request")
     max_prompt_chars: int = Field(default=20_000, gt=0)
     max_tokens: int = Field(default=1024, gt=0, description="largest max_tokens of a request")

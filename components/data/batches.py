@@ -23,8 +23,8 @@ _POOL_BATCHES = 50
 class PaddedBatch:
     """Right-padded rows, all int64.
 
-    Decoder-only: a row is `source <eos> target <eos>`; a label is at its own token's position (the objective shifts
-    it), source and padding have IGNORED_LABEL. Encoder-decoder: a row is a source, and its labels are the target.
+    Decoder-only: a row is `source <eos> target <eos>`. The labels are the same ids, not shifted (the loss shifts them);
+    source and padding have IGNORED_LABEL. Encoder-decoder: a row is a source, and its labels are the target.
     """
 
     input_ids_BT: "torch.Tensor"

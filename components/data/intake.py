@@ -2,7 +2,7 @@
 
 data/ and data.dvc change only after the new version is complete in DVC's cache and (with `data.push`) on the remote; if
 any step fails, the old version stays. Drops are removed last: after a kill they are merged again, and duplicates are
-left out. Takes no lock: the caller must run one intake at a time.
+left out. Does not lock: the caller must run one intake at a time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ QUARANTINE_FOLDER = "quarantine"
 
 @dataclass(frozen=True)
 class IntakeResult:
-    """The result of taking drops in.
+    """The result of ingesting drops.
 
     Attributes:
         version: the present dataset version; "" if the workspace has none yet.

@@ -6,7 +6,7 @@
     data.old.tmp        the old data/ while the folders are renamed
 
 Without data.dvc.next.tmp, `recover_swap` removes the other files and the old version stays; with it, `recover_swap`
-completes the swap. Knows no drop and no example.
+completes the swap. Does not know drops or examples.
 """
 
 import os

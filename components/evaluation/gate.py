@@ -34,10 +34,11 @@ class ReportWithPredictions(NamedTuple):
 
 
 class GateCheck(BaseModel):
-    """One check with its numbers, in the metric's points.
+    """One check with its numbers, in points of the metric (BLEU 27.1 is 27.1 points).
 
     For a floor, `value` is the score and `threshold` the floor. For non-inferiority, `value` is candidate - champion
-    and `threshold` the signed margin. `low` and `high` are the ends of the value's confidence interval.
+    and `threshold` is -margin (+margin for TER, where lower is better). `low` and `high` are the ends of the value's
+    confidence interval.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -35,7 +35,7 @@ class Manifest(BaseModel):
     dtype: str = Field(description="torch's dtype of every tensor, such as float32 or bfloat16")
     dataset_version: str
     data_digest: HexDigest
-    train: dict[str, Any] = Field(description="the effective train section")
+    train: dict[str, Any] = Field(description="the train section with the tenant's overrides")
     fingerprint: HexDigest
     sha256: HexDigest = Field(description="digest of the bytes of prefix.safetensors")
     parameters: Count = Field(description="number of trained values in all tensors")

@@ -96,7 +96,7 @@ def measure_cell(
 def rescore(
     result: CellResult, base: Any, data: PublishedDataset, predictions: Sequence[str], functions: CellFunctions
 ) -> CellResult:
-    """Return the result with every metric that this machine can compute now."""
+    """Score the saved predictions again; return the result with all metrics that this machine has the tools for."""
     values, bounds = score_cell(result.cell, base, data.select_test_inputs(result.cell.inputs), predictions, functions)
     return result.model_copy(update={"values": tuple(values), "bounds": bounds})
 
@@ -134,10 +134,10 @@ def score_cell(
 def compute_input_interval(
     suite: str, metric: str, value: float, predictions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[float, float] | None:
-    """Return a 95 % bootstrap interval over the inputs in points; None for metrics other than BLEU and ROUGE.
+    """Return the ends of a 95 % bootstrap confidence interval in points, resampling the inputs; or None.
 
-    The resampled BLEU is sacrebleu's on the suite's own tokens. If it differs from the suite's BLEU by more than half a
-    point, there is no interval.
+    The resampled score is this project's BLEU or ROUGE, on the suite's tokens. Return None for other metrics,
+    for the E2E suite's ROUGE-L, and if that score differs from `value`, the suite's score, by more than half a point.
     """
     from components.evaluation.bootstrap import bootstrap_interval
     from components.evaluation.metrics import compute_corpus_score, compute_sentence_statistics

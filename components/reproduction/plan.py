@@ -65,11 +65,11 @@ class TablePoint:
 
 
 def plan_points(request: ExperimentRequest, base: BaseFacts, data: PublishedDataset) -> list[TablePoint]:
-    """Return all points of the request, in the order of its tables.
+    """Return all table points of the request, in the order of its tables.
 
     Raises:
         BaseModelError: the experiment needs an encoder-decoder base.
-        ConfigError: the preset has no recipe for a row.
+        ConfigError: the preset has no hyperparameters for a requested method.
         DataError: the data are too few for the requested number of disjoint low-data samples.
     """
     if request.experiment.needs_encoder_decoder and not base.is_encoder_decoder:

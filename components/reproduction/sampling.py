@@ -36,7 +36,10 @@ def draw_training_sample(total: int, size: int, sample: int, largest: int = LARG
 
 
 def draw_validation_sample(total: int, size: int, sample: int) -> list[int]:
-    """Return the indices of a low-data sample's validation examples: 30 % of its size, at least one."""
+    """Return the indices of validation examples for low-data sample number `sample` (from 0).
+
+    Their number is 30 % of `size`, the number of training examples, and at least one.
+    """
     count = max(1, round(0.3 * size))
     return _shuffle_indices(total, f"validation/{sample}")[:count]
 

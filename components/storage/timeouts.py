@@ -2,7 +2,7 @@
 
 PostgreSQL itself cancels slow statements and waits for locks. TCP detects a network that drops packets. A server that
 is suspended, or whose disk hangs, keeps the connection open and sends nothing: then a timer shuts the socket down, and
-the waiting call fails. Knows no table.
+the waiting call fails. Does not know tables.
 """
 
 import os
@@ -63,10 +63,10 @@ def replace_dead_connections(engine: Engine, timeouts: DatabaseTimeouts) -> None
 
 @contextmanager
 def enforce_answer_timeout(connection: Connection, timeouts: DatabaseTimeouts) -> Iterator[None]:
-    """Limit the time of a block's statements and its commit to `timeouts.answer`; no limit for SQLite.
+    """Limit the total time of a block's statements and commit to `timeouts.answer` seconds; no limit for SQLite.
 
     Raises:
-        sqlalchemy.exc.TimeoutError: the limit is over.
+        sqlalchemy.exc.TimeoutError: the block took longer.
     """
     if connection.dialect.name == "sqlite":
         yield

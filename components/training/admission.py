@@ -17,7 +17,7 @@ def find_pass_group(job: TrainingJob) -> tuple[bool, bool] | None:
 
 
 def estimate_step_tokens(job: TrainingJob) -> float:
-    """Return the mean number of tokens in a step of a job."""
+    """Return the mean number of source and target tokens in one optimizer step of the job."""
     return job.config.batch_size * float(count_pair_tokens(job.train).sum()) / len(job.train)
 
 

@@ -24,7 +24,7 @@ _READ_ERRORS = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """One point of the learning curve; losses in nats a target token."""
+    """One point of the learning curve; losses in nats per target token."""
 
     step: int
     train_loss: float | None
@@ -50,7 +50,7 @@ class RunProgress:
 
     @property
     def is_validated(self) -> bool:
-        """Whether the curve already has a point at this step."""
+        """Whether the validation loss of this step is already recorded."""
         return bool(self.curve) and self.curve[-1].step == self.step
 
 

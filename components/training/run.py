@@ -159,7 +159,9 @@ class TenantRun:
         self.is_consistent = True
 
     def record_validation(self, loss: float) -> None:
-        """Add a point to the curve and keep the delta if it is the best. `loss`: nats per target token.
+        """Add a point to the learning curve; copy the weights to `best_delta` if `loss` is the lowest so far.
+
+        `loss` is in nats per target token.
 
         Raises:
             TrainingError: the loss is not finite.

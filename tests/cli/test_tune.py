@@ -51,7 +51,7 @@ def test_values_that_no_trial_beats_are_printed_with_their_score(tune):
     tune()
     _, result = tune()
     assert result.exit_code == 0, result.output
-    assert "3 finished trials of this study are kept" in result.stderr
+    assert "3 finished trials of this study found" in result.stderr
     assert "nothing written: no trial beats the current values' validation loss" in result.stdout
 
 

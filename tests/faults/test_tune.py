@@ -82,7 +82,7 @@ def test_training_values_changed_while_the_trials_ran_stay_and_the_best_values_a
     set_params(root, train={"learning_rate": 1e-9})
     result = call(root, "tune", "alder", *FAST)
     assert result.exit_code == 0, result.output
-    assert "2 finished trials of this study are kept" in result.stderr
+    assert "2 finished trials of this study found" in result.stderr
     assert "next: prefixfleet retrain --tenant alder" in result.stdout
     assert "learning_rate" in yaml.safe_load((root / "overrides/alder.yaml").read_text())["train"]
 

@@ -1,4 +1,7 @@
-"""Importers of published data sets: each reads a path and returns split -> examples. Knows no drop and no version."""
+"""Importers of published data sets: each reads a path and returns split -> examples.
+
+Does not know drops or dataset versions.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -45,7 +48,7 @@ def import_dataset(kind: str, path: str, limits: DataConfig, **options: str) -> 
     splits = {split: examples for split, examples in IMPORTERS[kind](path, **options).items() if examples}
     if not splits:
         raise DataError(
-            f"files of {kind}", f"none with examples in {path}", "download the files that the data set's page lists"
+            f"files of {kind}", f"none with examples in {path}", "download the original files of this data set"
         )
     problems = [
         f"{split}, example {number}: {problem}"

@@ -45,7 +45,7 @@ def read_files(path: str, *suffixes: str) -> dict[str, bytes]:
     except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as problem:
         raise DataError(wanted, f"{source}: {problem}", "download the file again") from None
     if not files:
-        raise DataError(wanted, f"none in {source}", "download the files that the data set's page lists")
+        raise DataError(wanted, f"none in {source}", "download the original files of this data set")
     return dict(sorted(files.items()))
 
 

@@ -77,7 +77,7 @@ def make_unsupported_base_error(model: Any, got: str) -> BaseModelError:
 
 @contextmanager
 def use_attention_implementation(model: Any, name: str) -> Iterator[None]:
-    """Inside, every attention module of `model` calls the attention function registered as `name`.
+    """In the `with` block, every attention module of `model` calls the attention function registered as `name`.
 
     Raises:
         BaseModelError: the model does not let its attention be replaced.
@@ -97,7 +97,7 @@ def use_attention_implementation(model: Any, name: str) -> Iterator[None]:
 
 @contextmanager
 def record_attention_calls(model: Any) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]:
-    """Inside, record every attention call of `model` in order: the module, its keys and its values [B, H, S, D].
+    """In the `with` block, record the attention calls of `model` in order: module, keys and values [B, H, S, D].
 
     Raises:
         BaseModelError: the model does not let its attention be replaced.

@@ -29,7 +29,9 @@ _CHUNK_BYTES = 1 << 24
 
 
 def compute_model_digest(folder: Path) -> str:
-    """Return the hex sha256 of config.json (canonical, without paths and library versions) and of every named tensor.
+    """Return one hex sha256 over config.json and all named tensors.
+
+    config.json is digested in canonical form, without paths and library versions.
 
     Raises:
         BaseModelError: config.json or the safetensors weights are missing or unreadable.
@@ -51,7 +53,7 @@ def compute_model_digest(folder: Path) -> str:
 
 
 def compute_tokenizer_digest(folder: Path) -> str:
-    """Return the hex sha256 of the tokenizer's files: JSON in canonical form, other files by their bytes.
+    """Return one hex sha256 over all the tokenizer's files: JSON in canonical form, other files by their bytes.
 
     Raises:
         BaseModelError: the folder has no tokenizer.

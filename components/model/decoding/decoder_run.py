@@ -1,9 +1,11 @@
 """The model's side of a decoding batch: the cache of its rows, and the logits of their next tokens.
 
-Two kinds of `DecodingRun`: a decoder-only model with a prefilled cache, and two runs with mixed logits (guidance). The
-run of encoder-decoder models is in `seq2seq_run`. Knows models; does not know how the next token is chosen.
+Two kinds of `DecodingRun`: one for decoder-only models with a prefilled cache, and one for guidance, which mixes the
+logits of two other runs. The run of encoder-decoder models is in `seq2seq_run`. Knows models; does not know how the
+next token is chosen.
 
-Shapes: B rows of a batch, K beams, R = B x K, T source tokens, P slots, S slots of prefix and source, V vocabulary.
+Shapes: B rows of a batch, K beams, R = B x K, T source tokens, P prefix slots, S cached columns
+(prefix and source), V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -113,7 +115,7 @@ class DecoderOnlyRun:
 
 @contextmanager
 def _make_head_input_contiguous(head: nn.Module) -> Iterator[None]:
-    """Inside, the output layer gets contiguous inputs.
+    """In the `with` block, the output layer gets contiguous inputs.
 
     The last positions of rows of T tokens are T tokens apart in memory; torch then copies the layer's weights per row.
     """

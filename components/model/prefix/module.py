@@ -42,7 +42,7 @@ class TrainableSlots(nn.Module):
         self.outer_bias = nn.Parameter(torch.zeros(out))
 
     def compute_values(self) -> Tensor:
-        """Compute the values of every slot by the MLP, [P, O]."""
+        """Return the values that the MLP computes for every slot, [P, O]."""
         return nn.functional.linear(self._compute_hidden(), self.outer_weight, self.outer_bias)
 
     @torch.no_grad()

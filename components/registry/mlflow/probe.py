@@ -27,7 +27,10 @@ def probe_address(uri: str) -> None:
 
 
 def enable_write_ahead_log(uri: str) -> None:
-    """Enable the write-ahead log of an SQLite file permanently: commits take a quarter, and readers do not block."""
+    """Switch an SQLite file to write-ahead logging, permanently.
+
+    A commit then takes a quarter of the time, and readers do not block.
+    """
     path = uri.removeprefix("sqlite:///")
     if path == uri or not Path(path).is_file():
         return

@@ -16,7 +16,7 @@ class EngineAnswerStream:
     """See `components.serving.interface.AnswerStream`; create it inside the event loop that reads it."""
 
     def __init__(self, prompt_tokens: int, on_cancel: Callable[[], None]) -> None:
-        """`on_cancel` is called once, from any thread, when the row is cancelled."""
+        """`on_cancel` is called once, from any thread, when this sequence is cancelled."""
         self.prompt_tokens = prompt_tokens
         self.loop = asyncio.get_running_loop()
         self.cancelled = False

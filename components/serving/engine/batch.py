@@ -207,7 +207,7 @@ def to_step_error(problem: Exception) -> PrefixFleetError:
     if is_out_of_memory(problem):
         fix = "retry later, or let the operator lower serve.rows"
         return BusyError("memory for one more row", "too little memory", fix, retry_after=_RETRY_AFTER_S)
-    _log.warning("a step of the base failed", exc_info=problem)
+    _log.warning("a decoding step failed", exc_info=problem)
     message = " ".join(str(problem).split())[:400]
     fix = "retry; if it fails again, see the server's log"
-    return BaseModelError("a step of the base without an error", f"{type(problem).__name__}: {message}", fix)
+    return BaseModelError("a decoding step without an error", f"{type(problem).__name__}: {message}", fix)

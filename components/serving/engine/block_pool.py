@@ -76,7 +76,10 @@ class BlockPool:
         return self._resize(kept)
 
     def _resize(self, count: int) -> bool:
-        """Return whether there was enough memory; after a failure some layers may hold more blocks than counted."""
+        """Resize every layer to `count` blocks; return False if memory runs out.
+
+        After a failure some layers may have more blocks than the pool counts.
+        """
         self._set_block_count(min(count, self._block_count))
         try:
             for layer, old_2BHSD in enumerate(self.layers):

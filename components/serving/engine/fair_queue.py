@@ -12,14 +12,14 @@ _Row = TypeVar("_Row")
 
 
 class FairQueue(Generic[_Row]):
-    """Queued rows; each tenant's rows stay in their order."""
+    """Queued rows. The next row is of the tenant served the fewest tokens; each tenant's rows stay in their order."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._queued: dict[str, deque[_Row]] = {}
         self._running: Counter[str] = Counter()
         self._served_tokens: dict[str, float] = {}
-        """Of each active tenant."""
+        """Tokens read and generated, by active tenant."""
         self._length = 0
 
     def __len__(self) -> int:

@@ -62,7 +62,7 @@ class KVCache:
 
     @property
     def free_count(self) -> int:
-        """Free indices."""
+        """Number of free indices."""
         return len(self._free_indices)
 
     @contextmanager
@@ -146,7 +146,11 @@ class KVCache:
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None]
 
     def _concatenate(self, inputs: Sequence[BranchInput]) -> tuple[Tensor, Tensor, list[int]]:
-        """Return all ids [1, N], their columns [1, N], and the index of each branch's last token."""
+        """Join the new tokens of all branches in one row, and set where their keys and values are written.
+
+        Returns ids [1, N], positions (each token's column in its branch) [1, N], and the index of each branch's last
+        token.
+        """
         block_size = len(self._head_offset_H) * BLOCK_COLUMNS
         ids, columns, write_indices, last_tokens = list[int](), list[int](), list[int](), list[int]()
         for one in inputs:

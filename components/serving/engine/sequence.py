@@ -1,7 +1,7 @@
-"""One row in the engine: the tokens it has still to read, its text so far, and its branches.
+"""One sequence in the engine: its tokens not yet read by the model, its text so far, and its branches.
 
-A guided row has two branches, one with the tenant's delta and one without. Knows requests and tokens; does not know
-models.
+With guidance a sequence has two branches: one with the tenant's delta (its trained weights), and one without.
+Knows requests and tokens; does not know models.
 
 Shapes: L layers, H key/value heads, P slots, D head size.
 """
@@ -26,7 +26,7 @@ class SequenceBranch:
     """One series of tokens that the model reads: with the tenant's delta, or without."""
 
     pending_ids: list[int]
-    """Token ids that it has still to read."""
+    """Token ids that the model has not read yet."""
     uses_delta: bool
     slots_L2HPD: Tensor | None = None
     """Keys and values of its prefix (or infix) until they are written to the cache; None: there are none."""
@@ -45,7 +45,7 @@ class EngineSequence:
     stream: EngineAnswerStream
     detokenizer: IncrementalDetokenizer
     draws: RowGenerators | None
-    """Its random numbers; None: it takes the likeliest token."""
+    """Random number generator for sampling; None: greedy decoding."""
     branches: list[SequenceBranch] = field(default_factory=list)
 
     @property
@@ -55,7 +55,7 @@ class EngineSequence:
 
     @property
     def branch_count(self) -> int:
-        """Places in the KV cache that it needs."""
+        """Number of KV cache indices that it needs."""
         return 2 if self.is_guided else 1
 
     @property

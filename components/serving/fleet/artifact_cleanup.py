@@ -1,9 +1,9 @@
-"""Remove artifacts from the engine once MLflow no longer holds them, and retry the artifact store after an error.
+"""Remove artifacts from the engine once MLflow no longer has them, and repeat failed fetches from the artifact store.
 
-An artifact of a deleted version or a forgotten tenant leaves memory and disk at the next cleanup. A cleanup asks the
-registry for a bounded number of tenants: first those whose champion or challenger has changed, then those that were
-never looked up, then the others in turn. It does not delay requests or the reading of aliases. Knows the artifacts that
-an engine holds; does not know HTTP.
+A cleanup deletes the artifacts of deleted versions, and of tenants that `prefixfleet forget` removed, from memory and
+disk. It looks up a limited number of tenants in the registry: first those whose champion or challenger has changed,
+then those that were never looked up, then the others in turn. It does not delay requests or alias polling. Knows the
+artifacts that an engine holds; does not know HTTP.
 """
 
 import asyncio
@@ -29,7 +29,10 @@ class ArtifactCleanup:
     def __init__(
         self, engine: BackgroundEngine, find_sha256s: Callable[[Collection[str]], Mapping[str, set[str]]]
     ) -> None:
-        """`find_sha256s` returns tenant -> sha256s of all its versions; it blocks, and may raise RegistryError."""
+        """`find_sha256s` takes tenants and returns tenant -> sha256s of all versions in the registry.
+
+        It blocks, and may raise RegistryError.
+        """
         self._engine, self._find_sha256s = engine, find_sha256s
         self._looked_up_s: dict[str, float] = {}
         """When each artifact without an alias was last looked up, by the monotonic clock."""

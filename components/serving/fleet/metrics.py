@@ -18,7 +18,7 @@ _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class ServingMetrics:
-    """The counters of one server; they have their own registry, so that two servers in one process stay apart."""
+    """The metrics of one server, in a Prometheus registry of its own, so that two servers in one process do not mix."""
 
     def __init__(self) -> None:
         """Start all counters at 0."""

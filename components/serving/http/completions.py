@@ -1,4 +1,4 @@
-"""Run one completion: choose the version, queue the rows, collect the answer, count it.
+"""Run one completion: choose the version, queue the rows, collect the answer, record its metrics.
 
 Knows the service and the protocol's data types; does not know how a response is sent.
 """
@@ -113,7 +113,7 @@ class CompletionRun:
         }
 
     async def collect_answer(self) -> Completion:
-        """Return the whole answer. Raises a row's error."""
+        """Return the whole answer. Raises the error of a sequence that failed."""
         tokens: list[list[Token]] = [[] for _ in self._sequences.results]
         async for number, piece in self._stream_pieces():
             tokens[number].extend(piece.tokens)
@@ -129,7 +129,7 @@ class CompletionRun:
         return self._make_completion(choices, self.usage)
 
     async def stream_chunks(self) -> AsyncIterator[Completion]:
-        """Yield the answer in pieces, and at the end the usage if it is requested. Raises a row's error."""
+        """Yield the answer in pieces, and at the end the usage if it is requested. Raises a sequence's error."""
         offsets = [0] * len(self._sequences.results)
         async for index, piece in self._stream_pieces():
             logprobs = self._make_logprobs(piece.tokens, offsets[index])

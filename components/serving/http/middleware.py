@@ -55,7 +55,7 @@ class AdmissionMiddleware:
         host = _PORT_SUFFIX.sub("", _find_header(scope, b"host"))
         if self._service.authenticator.allows_anonymous and host not in _LOCAL_HOSTS:
             fix = "use localhost, or create a key (`prefixfleet keys create`)"
-            raise RefusalError(403, "the host localhost, as the server has no keys", repr(host), fix)
+            raise RefusalError(403, "the host localhost (the server has no API keys)", repr(host), fix)
 
     async def _limit_body(self, scope: MutableMapping[str, Any], receive: Receive) -> Receive:
         """Check the size of the body and return the function that receives it.

@@ -159,7 +159,7 @@ class Completion(BaseModel):
 
 
 class Model(BaseModel):
-    """A tenant, as a model of OpenAI's API."""
+    """A tenant, in the form of a model of OpenAI's API."""
 
     id: str
     object: Literal["model"] = "model"

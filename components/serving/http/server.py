@@ -1,7 +1,7 @@
-"""The server process: check its address, listen, serve, and drain at a signal.
+"""The server process: validate the listen address, bind it, serve requests, and shut down gracefully on a signal.
 
-Refuses to listen on other addresses than loopback without keys. On SIGTERM or Ctrl-C requests in flight finish and new
-ones get 503; a second signal stops the process at once. Knows uvicorn and the service; does not know the routes.
+Without API keys it listens only on loopback addresses. On SIGTERM or Ctrl-C, requests in flight finish and new ones
+get 503; a second signal stops the process at once. Knows uvicorn and the service; does not know the routes.
 """
 
 import errno
@@ -40,10 +40,10 @@ _BIND_FIXES = {
 
 
 def serve(workspace: Workspace, overrides: Mapping[str, Any]) -> None:
-    """Serve until the process is told to stop; `overrides` are values of the `serve` section from the command line.
+    """Serve until a signal stops the process; `overrides` are values of the `serve` section from the command line.
 
     Raises:
-        ConfigError: an impossible value, an address other than loopback without keys, or TLS files that do not match.
+        ConfigError: an invalid value, an address other than loopback without API keys, or TLS files that do not match.
         BaseModelError: the base cannot be loaded.
         WorkspaceError: the database does not answer.
     """

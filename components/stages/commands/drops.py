@@ -1,4 +1,4 @@
-"""Drops as a user handles them: written from a known format, and checked before they are taken."""
+"""Commands on drops (new examples to ingest): write one from a known format, and check drops before ingestion."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,16 +34,16 @@ def write_drop(workspace: Workspace, kind: str, path: str, tenant: str, options:
 
 @dataclass(frozen=True, slots=True)
 class DropCheck:
-    """The result of checking one drop without taking it."""
+    """The result of checking one drop without ingesting it."""
 
     report: CheckedDrop | None
-    """Its accepted and rejected lines; None: its files could not be read."""
+    """Its accepted and rejected lines; None if its files could not be read."""
     refusal: str
-    """Why the drop as a whole would be refused; "": it would be taken."""
+    """Why the whole drop would be refused; "" if it would be ingested."""
 
 
 def check_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> dict[str, DropCheck]:
-    """Check the drops of all or the named tenants without taking them.
+    """Check the drops of all or the named tenants without ingesting them.
 
     Raises:
         DataError: there is no drop, or none of a named tenant.

@@ -86,7 +86,10 @@ class _Search:
         request, tenant = self.request, self.request.tenant
         finished = self._list_finished()
         if finished:
-            log_info(f"{tenant}: {len(finished)} finished trials of this study are kept (var/tune/{tenant})")
+            log_info(
+                f"{tenant}: {len(finished)} finished trials of this study found in var/tune/{tenant}; "
+                "they are not run again"
+            )
         while not self._is_budget_spent():
             running = self.study.begin_trial(
                 None if self._find_current_trial() else self.space.select_searched(self.current_train)

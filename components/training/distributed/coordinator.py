@@ -141,7 +141,7 @@ def start_workers(base: Base, config: BaseConfig, engine: EngineConfig) -> Itera
         raise ConfigError("a GPU for every training process", got, "set engine.processes lower")
     if torch.distributed.is_initialized():
         fix = "wait for the other one, train in another process, or set engine.processes: 1"
-        raise TrainingError("one training with several processes at a time", "another one running in this process", fix)
+        raise TrainingError("at most one multi-process training at a time", "another one running in this process", fix)
     # This process may have measured which dtype is the fastest: the workers use the same one.
     config = config.model_copy(update={"dtype": str(base.model.dtype).removeprefix("torch.")})
     before = torch.get_num_threads()

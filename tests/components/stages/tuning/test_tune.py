@@ -201,7 +201,7 @@ def test_a_killed_search_continues_and_tries_what_an_uninterrupted_one_does(root
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     caplog.set_level("INFO", "prefixfleet")
     resumed = tune(Workspace(root), request(trials=3, dry_run=True))
-    assert "alder: 1 finished trials of this study are kept" in caplog.text
+    assert "alder: 1 finished trials of this study found in var/tune/alder" in caplog.text
     assert "alder: trial 1:" not in caplog.text
     assert "alder: trial 2 resumes at step " in caplog.text
     (root / "var/tune/alder/study.db").rename(tmp_path / "old.db")
