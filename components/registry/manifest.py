@@ -39,7 +39,9 @@ class Manifest(BaseModel):
     fingerprint: HexDigest
     sha256: HexDigest = Field(description="digest of the bytes of prefix.safetensors")
     parameters: Count = Field(description="number of trained values in all tensors")
-    shapes: dict[str, list[Count]] = Field(description="tensor name -> its shape, [H, P, D] for keys and values")
+    shapes: dict[str, list[Count]] = Field(
+        description="tensor name -> its shape; keys and values are [heads, slots, head size]"
+    )
     made_from: dict[str, HexDigest] = Field(
         default_factory=dict, description="sha256 of the artifacts it was made from: shared, warm_start, imported"
     )

@@ -40,7 +40,7 @@ class AttentionBackend(Protocol):
     """The attention of some branches, whose new tokens follow each other."""
 
     def attend(self, query_NXD: Tensor, layer_2BHSD: Tensor, scale: float) -> Tensor:
-        """Return the attention's output for each token, [N, X, D]."""
+        """Return the attention output [N, X, D] of each new token, over its branch's columns up to the token's own."""
 
 
 def plan_attention(spans: Sequence[CacheSpan], layer_2BHSD: Tensor) -> list[tuple[int, int, AttentionBackend]]:
