@@ -67,13 +67,13 @@ class Stack:
         process = self.processes.pop(name)
         process.terminate()
         try:
-            code = process.wait(30)
+            code = process.wait(600)
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             return code
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-        return self.fail(f"{name} still ran, or a process that it had started, 30 s after SIGTERM")
+        return self.fail(f"{name} still ran, or a process that it had started, 600 s after SIGTERM")
 
     def kill(self) -> None:
         """Leave nothing behind, whatever happened."""
@@ -92,7 +92,7 @@ class Stack:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=600,
             check=False,
         )
         if done.returncode:
@@ -101,7 +101,7 @@ class Stack:
 
     def ask(self, path: str, **body: Any) -> Any:
         """Post a question to Prefect's API."""
-        answer = requests.post(f"{self.url}{path}", json=body, timeout=20)
+        answer = requests.post(f"{self.url}{path}", json=body, timeout=600)
         answer.raise_for_status()
         return answer.json()
 
@@ -170,7 +170,7 @@ def stack(make_checkout, run_in) -> Iterator[Stack]:
     stack = Stack(root)
     try:
         stack.start("server", "server", "start", "--host", "127.0.0.1", "--port", str(stack.port))
-        stack.wait("the server", 90, lambda: requests.get(f"{stack.url}/health", timeout=5).ok)
+        stack.wait("the server", 600, lambda: requests.get(f"{stack.url}/health", timeout=5).ok)
         yield stack
     finally:
         stack.kill()
@@ -188,7 +188,7 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
     stack.prefect("deployment", "schedule", "pause", "--all")  # or this test would meet them at night
 
     stack.start("worker", "worker", "start", "--pool", "default")
-    first = stack.trigger("retrain/on-demand", 90)
+    first = stack.trigger("retrain/on-demand", 600)
     assert first["state"]["message"] == "1 trained, 1 promoted of 1 tenants"
     assert Workspace(root).registry.find_champion("alder").version == "1"
     table = stack.artifact(first, "retrain-results")
@@ -198,14 +198,14 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
     page = stack.artifact(first, "retrain-report")
     assert page["type"] == "markdown"
     assert "alder (no prefix yet)" in page["data"]
-    until = time.monotonic() + 60  # a run's lines reach the server in batches, some after the run has ended
+    until = time.monotonic() + 600  # a run's lines reach the server in batches, some after the run has ended
     while "alder: version 1 is now champion" not in stack.lines(first) and time.monotonic() < until:
         time.sleep(1)
     assert "alder: version 1 is now champion" in stack.lines(first)
 
     write_tenant(root / "drops", "alder", start=100)
     before = Workspace(root).dataset_version
-    intake = stack.trigger("dataset/on-demand", 60)
+    intake = stack.trigger("dataset/on-demand", 600)
     assert "alder changed" in intake["state"]["message"]
     assert Workspace(root).dataset_version != before
     assert "alder changed" in stack.artifact(intake, "dataset-report")["data"]
@@ -213,7 +213,7 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
     every_minute = ("--cron", "* * * * *", "--timezone", "UTC")
     stack.prefect("deployment", "schedule", "create", "retrain/on-demand", *every_minute)
     asked = {"id": {"any_": [known["on-demand@flows/retrain.py:retrain"]["id"]]}}
-    scheduled = stack.ended("the scheduled run", 150, deployments=asked, tags={"all_": ["auto-scheduled"]})
+    scheduled = stack.ended("the scheduled run", 600, deployments=asked, tags={"all_": ["auto-scheduled"]})
     assert scheduled["auto_scheduled"]
     assert scheduled["state"]["message"] == "1 trained, 1 promoted of 1 tenants"
     champion = Workspace(root).registry.find_champion("alder")
@@ -222,7 +222,7 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
 
     stack.prefect("deployment", "schedule", "pause", "--all")
     asked = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
-    stack.wait("the pool to come to rest", 90, lambda: not stack.ask("/flow_runs/filter", flow_runs=asked))
+    stack.wait("the pool to come to rest", 600, lambda: not stack.ask("/flow_runs/filter", flow_runs=asked))
     assert stack.stop("worker") == 0
     assert stack.stop("server") in (0, -signal.SIGTERM)  # uvicorn raises the signal again once it has shut down
     assert "Traceback" not in (stack.folder / "worker.log").read_text()
