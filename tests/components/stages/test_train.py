@@ -1,4 +1,4 @@
-"""The stage around the shard: token ids that are kept, and training by several processes."""
+"""Stage `train`: cached token ids, checks against the plan, several processes, and a resumed training."""
 
 import shutil
 
@@ -17,28 +17,28 @@ def files_under(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_tenant_is_encoded_once_whatever_is_trained_on_it(make_root, set_params, monkeypatch):
-    root, asked = make_root(("alder", "birch")), []
+def test_a_tenant_is_encoded_once_for_all_trainings(make_root, set_params, monkeypatch):
+    root, encoded = make_root(("alder", "birch")), []
     encode = TextCodec.encode_targets
     monkeypatch.setattr(
-        TextCodec, "encode_targets", lambda self, texts: asked.append(len(texts)) or encode(self, texts)
+        TextCodec, "encode_targets", lambda self, texts: encoded.append(len(texts)) or encode(self, texts)
     )
     raise_on_failures(train.run(Workspace(root)))
-    assert asked == [12, 4, 12, 4]
+    assert encoded == [12, 4, 12, 4]
     tokens = [f"{tenant}/{split}.safetensors" for tenant in ("alder", "birch") for split in ("train", "validation")]
     assert files_under(root / "var/tokens") == tokens
     first = (root / "out/train/alder/prefix.safetensors").read_bytes()
 
     set_params(root, train={"learning_rate": 0.2})
     raise_on_failures(train.run(Workspace(root)))
-    assert asked == [12, 4, 12, 4]
+    assert encoded == [12, 4, 12, 4]
     set_params(root)
     raise_on_failures(train.run(Workspace(root)))
-    assert (asked, (root / "out/train/alder/prefix.safetensors").read_bytes()) == ([12, 4, 12, 4], first)
+    assert (encoded, (root / "out/train/alder/prefix.safetensors").read_bytes()) == ([12, 4, 12, 4], first)
 
     set_params(root, train={"max_source_tokens": 12})
     raise_on_failures(train.run(Workspace(root)))
-    assert asked == [12, 4, 12, 4] * 2
+    assert encoded == [12, 4, 12, 4] * 2
     shutil.rmtree(root / "data/birch")
     train.run(Workspace(root))
     assert files_under(root / "var/tokens") == tokens[:2]
@@ -47,9 +47,9 @@ def test_a_tenant_is_encoded_once_whatever_is_trained_on_it(make_root, set_param
 def test_a_plan_of_other_data_is_refused_tenant_by_tenant(make_root, write_tenant):
     root = make_root(("alder", "birch"))
     raise_on_failures(train.run(Workspace(root), ["alder"]))
-    todo = plan(Workspace(root))
-    assert todo.reasons == {"birch": "no prefix yet"}
-    fingerprints, reasons = todo.collect_fingerprints(), {"alder": "data changed", **todo.reasons}
+    planned = plan(Workspace(root))
+    assert planned.reasons == {"birch": "no prefix yet"}
+    fingerprints, reasons = planned.collect_fingerprints(), {"alder": "data changed", **planned.reasons}
     before = (root / "out/train/alder/prefix.safetensors").read_bytes()
     write_tenant(root / "data", "alder", start=5)
     failed, done = train.train_planned(Workspace(root), fingerprints, reasons)
@@ -76,3 +76,25 @@ def test_two_processes_leave_what_one_does(make_root, set_params, caplog):
     assert "training with 2 processes" in caplog.text
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
     assert [one.state for one in train.run(Workspace(root))] == ["skipped", "skipped"]
+
+
+def test_an_interrupted_training_resumes_and_logs_its_step(make_root, monkeypatch, caplog):
+    root = make_root(("alder",), train={"max_steps": 6, "validate_every": 2})
+    raise_on_failures(train.run(Workspace(root)))
+    whole = (root / "out/train/alder/prefix.safetensors").read_bytes()
+    shutil.rmtree(root / "out/train/alder")
+
+    def stop(progress):
+        if progress.done == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "report_progress", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(Workspace(root))
+    assert train.find_resumable(Workspace(root)) == {"alder": 4}
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        train.run(Workspace(root))
+    assert "resumes at step 4" in caplog.text
+    assert (root / "out/train/alder/prefix.safetensors").read_bytes() == whole
+    assert train.find_resumable(Workspace(root)) == {}

@@ -1,4 +1,4 @@
-"""Every method through the same doors, each a tenant of one workspace: train, evaluate, gate, register, generate."""
+"""Every method, each as a tenant of one workspace: train, evaluate, gate, register, generate."""
 
 import mlflow
 import pytest
@@ -36,7 +36,7 @@ def tenant_of(method):
 
 
 def write_pair_base(folder):
-    """An encoder-decoder in the place of the tiny base, with its tokenizer."""
+    """An encoder-decoder instead of the tiny base, with its tokenizer."""
     from transformers import BartConfig, BartForConditionalGeneration
 
     torch.manual_seed(0)
@@ -60,32 +60,32 @@ def write_pair_base(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "bart"])
-def test_every_method_goes_through_the_same_doors(make_root, kind, monkeypatch):
+def test_every_method_goes_through_all_stages(make_root, kind, monkeypatch):
     methods = [name for name in METHODS if kind == "gpt2" or name not in ("infix", "embedding")]
     tenants = sorted(map(tenant_of, methods))
     overrides = {tenant_of(name): {"train": {"method": name, **METHODS[name]}} for name in methods}
     root = make_root(tenants, train={"learning_rate": 0.1}, evaluate={"batch_size": 3}, tenants=overrides)
     if kind == "bart":
         write_pair_base(root / "base")
-    place = Workspace(root)
+    workspace = Workspace(root)
     for stage in (train, evaluate, gate):
         raise_on_failures(stage.run(Workspace(root)))
-    versions, troubles = register.register(place, plan(place).collect_fingerprints())
-    assert troubles == []
-    assert register.roll_out(place, versions, []) == (dict.fromkeys(tenants, "1"), [])
+    versions, failures = register.register(workspace, plan(workspace).collect_fingerprints())
+    assert failures == []
+    assert register.roll_out(workspace, versions, []) == (dict.fromkeys(tenants, "1"), [])
 
-    rows = {row.tenant: row for row in results_table.read_results(place)}
+    rows = {row.tenant: row for row in results_table.read_results(workspace)}
     base_parameters = read_json(root / "out/base/base.json")["parameters"]
-    assert base_parameters == sum(one.numel() for one in place.base.model.parameters())
+    assert base_parameters == sum(one.numel() for one in workspace.base.model.parameters())
     heads, cells = results_table.make_table(list(rows.values()))
     assert heads[:2] == ("tenant", "method")
-    client = MlflowClient(tracking_uri=place.registry.uri, registry_uri=place.registry.uri)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", place.registry.uri)
-    said = {}
+    client = MlflowClient(tracking_uri=workspace.registry.uri, registry_uri=workspace.registry.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", workspace.registry.uri)
+    texts = {}
     for method in methods:
         tenant = tenant_of(method)
         folder, row = root / "out/train" / tenant, rows[tenant]
-        delta, manifest = load_artifact(folder, place.base)
+        delta, manifest = load_artifact(folder, workspace.base)
         assert (row.method, manifest.method, manifest.train["method"]) == (method, method, method)
         trained = sum(one.numel() for one in delta.tensors.values() if one.is_floating_point())
         assert (row.parameters, row.parameter_share) == (trained, trained / base_parameters)
@@ -99,33 +99,18 @@ def test_every_method_goes_through_the_same_doors(make_root, kind, monkeypatch):
         version = client.get_model_version_by_alias(f"prefix-{tenant}", "champion")
         assert version.tags["method"] == method
         assert client.get_run(version.run_id).data.params["train.method"] == method
-        said[method] = generate(place, tenant, TEXTS)
+        texts[method] = generate(workspace, tenant, TEXTS)
         loaded = mlflow.pyfunc.load_model(f"models:/prefix-{tenant}@champion")
-        assert loaded.predict(TEXTS) == said[method]
+        assert loaded.predict(TEXTS) == texts[method]
     assert rows["full"].parameters == base_parameters
     assert rows["in-context"].parameters == 0
-    assert len({tuple(texts) for texts in said.values()}) > 2
-    assert all((row.champion, row.stale) == ("1", "") for row in read_status(place))
+    assert len({tuple(written) for written in texts.values()}) > 2
+    assert all((row.champion, row.stale) == ("1", "") for row in read_status(workspace))
     again = [one.state for stage in (train, evaluate, gate) for one in stage.run(Workspace(root))]
     assert set(again) == {"skipped"}
 
 
-def test_the_method_is_a_column_only_where_one_is_not_prefix(make_root, set_params):
-    root = make_root(("alder", "birch"))
-    for lora in (False, True):
-        set_params(root, tenants={"birch": {"train": {"method": "lora"}}} if lora else {})
-        for stage in (train, evaluate):
-            raise_on_failures(stage.run(Workspace(root)))
-        heads, cells = results_table.make_table(results_table.read_results(Workspace(root)))
-        assert heads == ("tenant", *(["method"] if lora else []), *results_table.COLUMNS[1:])
-        assert [len(line) for line in cells] == [len(heads)] * 2
-        assert [line[1] for line in cells] == (["prefix", "lora"] if lora else [line[1] for line in cells])
-        lines = results_table.to_markdown(results_table.read_results(Workspace(root))).splitlines()
-        assert {line.count("|") for line in lines} == {len(heads) + 1}
-        assert ("| tenant | method |" in lines[0]) == lora
-
-
-def test_a_changed_method_trains_again_and_does_not_resume_the_other_one(make_root, set_params, caplog):
+def test_a_changed_method_trains_again_without_resuming(make_root, set_params, caplog):
     root = make_root(("alder",))
     raise_on_failures(train.run(Workspace(root)))
     set_params(root, train={"method": "lora", "lora_rank": 2})
