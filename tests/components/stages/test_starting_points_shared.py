@@ -1,4 +1,4 @@
-"""Prefixes that stand on a shared one, through training."""
+"""Prefixes that build on a shared one, through training."""
 
 import re
 import shutil
@@ -17,15 +17,15 @@ from components.stages.plan import plan
 from components.stages.workspace import Workspace
 
 TRAIN = {"prefix_length": 2, "max_steps": 6, "validate_every": 2, "learning_rate": 0.1, "initialization": "random"}
-ON_TASK = {"train": {"shared": "task", "prefix_length": 3}}
+WITH_TASK = {"train": {"shared": "task", "prefix_length": 3}}
 PAIR = ("alder", "task")
 
 
-def states(outcomes):
+def get_states(outcomes):
     return {one.tenant: (one.state, one.detail) for one in outcomes}
 
 
-def interrupted(root, stop_and_resume, at):
+def train_interrupted(root, stop_and_resume, at):
     """Train, remember alder's file, and train alder again with Ctrl-C at the n-th validation and a resume."""
     raise_on_failures(train.run(Workspace(root)))
     whole = (root / "out/train/alder/prefix.safetensors").read_bytes()
@@ -35,8 +35,8 @@ def interrupted(root, stop_and_resume, at):
     return whole
 
 
-def replaced(root, tenant):
-    """Put other tensors under the same fingerprint, as an import does."""
+def replace_tensors(root, tenant):
+    """Replace the tensors, keeping the fingerprint, as an import does."""
     folder = root / "out/train" / tenant
     delta, manifest = load_artifact(folder, None)
     facts = manifest.model_dump(
@@ -47,8 +47,8 @@ def replaced(root, tenant):
 
 
 @pytest.mark.parametrize("mlp_hidden", [0, 8])
-def test_a_prefix_stands_frozen_on_a_shared_one(make_root, mlp_hidden, losses_of, prefixes_of):
-    root = make_root(PAIR, train={**TRAIN, "mlp_hidden": mlp_hidden}, tenants={"alder": ON_TASK})
+def test_a_prefix_builds_on_a_frozen_shared_one(make_root, mlp_hidden, losses_of, prefixes_of):
+    root = make_root(PAIR, train={**TRAIN, "mlp_hidden": mlp_hidden}, tenants={"alder": WITH_TASK})
     assert [item.tenant for item in plan(Workspace(root)).items] == ["task", "alder"]
     raise_on_failures(train.run(Workspace(root)))
     found = prefixes_of(root, *PAIR)
@@ -63,7 +63,7 @@ def test_a_prefix_stands_frozen_on_a_shared_one(make_root, mlp_hidden, losses_of
 
 @pytest.mark.parametrize("mlp_hidden", [0, 8])
 def test_joint_training_moves_both_and_starts_from_the_shared_one(make_root, mlp_hidden, losses_of, prefixes_of):
-    on_task = {"train": {**ON_TASK["train"], "shared_training": "joint"}}
+    on_task = {"train": {**WITH_TASK["train"], "shared_training": "joint"}}
     root = make_root(PAIR, train={**TRAIN, "mlp_hidden": mlp_hidden}, tenants={"alder": on_task})
     raise_on_failures(train.run(Workspace(root)))
     found = prefixes_of(root, *PAIR)
@@ -77,54 +77,54 @@ def test_joint_training_moves_both_and_starts_from_the_shared_one(make_root, mlp
     assert min(losses_of(root)[1:]) < losses_of(root)[0]
 
 
-def test_what_changes_the_shared_one_changes_whoever_stands_on_it(make_root, write_tenant, set_params, prefixes_of):
-    root = make_root(("alder", "birch", "task"), train=TRAIN, tenants={"alder": ON_TASK})
+def test_a_changed_shared_prefix_trains_the_tenants_that_build_on_it(make_root, write_tenant, set_params, prefixes_of):
+    root = make_root(("alder", "birch", "task"), train=TRAIN, tenants={"alder": WITH_TASK})
     raise_on_failures(train.run(Workspace(root)))
     assert plan(Workspace(root)).items == ()
     write_tenant(root / "data", "task", start=3)
-    todo = plan(Workspace(root))
-    assert todo.sentence == "2 to train, 1 up to date: task (data changed), alder (its shared prefix changed)"
+    planned = plan(Workspace(root))
+    assert planned.sentence == "2 to train, 1 up to date: task (data changed), alder (its shared prefix changed)"
     raise_on_failures(train.run(Workspace(root)))
     found = prefixes_of(root, *PAIR)
     assert torch.equal(found["alder"][..., :2, :], found["task"])
-    set_params(root, train=TRAIN, tenants={"alder": ON_TASK, "task": {"train": {"seed": 1}}})
-    todo = plan(Workspace(root))
-    assert todo.sentence == "2 to train, 1 up to date: task (train.seed changed), alder (its shared prefix changed)"
-    set_params(root, train=TRAIN, tenants={"alder": ON_TASK})
+    set_params(root, train=TRAIN, tenants={"alder": WITH_TASK, "task": {"train": {"seed": 1}}})
+    planned = plan(Workspace(root))
+    assert planned.sentence == "2 to train, 1 up to date: task (train.seed changed), alder (its shared prefix changed)"
+    set_params(root, train=TRAIN, tenants={"alder": WITH_TASK})
     assert plan(Workspace(root)).items == ()
     set_params(root, train=TRAIN)
     assert [item.reason for item in plan(Workspace(root)).items] == ["train.prefix_length, train.shared changed"]
 
 
-def test_troubles_with_the_shared_one_are_told_and_stop_nobody_else(make_root, set_params):
-    root = make_root(("alder", "birch", "task"), train=TRAIN, tenants={"alder": ON_TASK})
-    told = states(train.run(Workspace(root), ["alder", "birch"]))
-    assert told["birch"][0] == "done"
-    assert told["alder"][0] == "failed"
-    assert "the prefix of task, which the prefix of alder builds on; got no prefix yet" in told["alder"][1]
-    assert "retrain --tenant task" in told["alder"][1]
+def test_errors_of_a_shared_prefix_stop_only_the_tenants_that_build_on_it(make_root, set_params):
+    root = make_root(("alder", "birch", "task"), train=TRAIN, tenants={"alder": WITH_TASK})
+    outcomes = get_states(train.run(Workspace(root), ["alder", "birch"]))
+    assert outcomes["birch"][0] == "done"
+    assert outcomes["alder"][0] == "failed"
+    assert "the prefix of task, which the prefix of alder builds on; got no prefix yet" in outcomes["alder"][1]
+    assert "retrain --tenant task" in outcomes["alder"][1]
 
     shutil.rmtree(root / "data/task")
     assert plan(Workspace(root)).sentence == "1 to train, 1 up to date: alder (train.shared is task, which has no data)"
-    state, detail = states(train.run(Workspace(root)))["alder"]
+    state, detail = get_states(train.run(Workspace(root)))["alder"]
     assert state == "failed"
     assert "'task'" in detail
     set_params(root, train=TRAIN, tenants={"alder": {"train": {"shared": "brich"}}})
-    state, detail = states(train.run(Workspace(root)))["alder"]
+    state, detail = get_states(train.run(Workspace(root)))["alder"]
     assert (state, "did you mean 'birch'?" in detail) == ("failed", True)
 
     with_adapters = {"alder": {"train": {"shared": "birch"}}, "birch": {"train": {"method": "prefix+adapter"}}}
     set_params(root, train=TRAIN, tenants=with_adapters)
-    state, detail = states(train.run(Workspace(root)))["alder"]
+    state, detail = get_states(train.run(Workspace(root)))["alder"]
     assert (state, "a tenant of method prefix; got birch, whose method is prefix+adapter" in detail) == ("failed", True)
     set_params(root, train=TRAIN, tenants={"alder": {"train": {"shared": "birch", "method": "lora"}}})
-    state, detail = states(train.run(Workspace(root)))["alder"]
+    state, detail = get_states(train.run(Workspace(root)))["alder"]
     assert (state, "a method with a prefix, for train.shared; got lora" in detail) == ("failed", True)
     assert not (root / "out/train/alder/prefix.safetensors").exists()
 
 
-def test_the_tenants_are_not_listed_for_each_that_stands_on_another(make_root, monkeypatch):
-    """Else the work would grow with the square of the fleet."""
+def test_the_tenants_are_not_listed_for_each_one_with_a_shared_prefix(make_root, monkeypatch):
+    """Otherwise the work would grow with the square of the number of tenants."""
     listed = []
 
     def listing(data):
@@ -132,10 +132,10 @@ def test_the_tenants_are_not_listed_for_each_that_stands_on_another(make_root, m
         return list_tenants(data)
 
     monkeypatch.setattr("components.stages.workspace.list_tenants", listing)
-    standing = ("alder", "birch", "cedar")
-    root = make_root(("task", *standing), train=TRAIN, tenants=dict.fromkeys(standing, ON_TASK))
+    dependents = ("alder", "birch", "cedar")
+    root = make_root(("task", *dependents), train=TRAIN, tenants=dict.fromkeys(dependents, WITH_TASK))
     counts = []
-    for tenants in (["task", "alder"], ["task", *standing]):
+    for tenants in (["task", "alder"], ["task", *dependents]):
         shutil.rmtree(root / "out" / "train", ignore_errors=True)
         listed.clear()
         raise_on_failures(train.run(Workspace(root), tenants))
@@ -153,34 +153,34 @@ def test_the_tenants_are_not_listed_for_each_that_stands_on_another(make_root, m
         ),
     ],
 )
-def test_standing_on_itself_or_on_one_that_stands_is_refused(make_root, tenants, got):
+def test_sharing_with_itself_or_with_one_that_shares_is_refused(make_root, tenants, got):
     root = make_root(("alder", "birch", "task"), train=TRAIN, tenants=tenants)
     with pytest.raises(ConfigError, match=got):
         plan(Workspace(root))
 
 
-def test_a_damaged_shared_prefix_is_told(make_root):
-    root = make_root(PAIR, train=TRAIN, tenants={"alder": ON_TASK})
+def test_a_damaged_shared_prefix_is_named(make_root):
+    root = make_root(PAIR, train=TRAIN, tenants={"alder": WITH_TASK})
     raise_on_failures(train.run(Workspace(root), ["task"]))
     path = root / "out/train/task/prefix.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    place = Workspace(root)
-    (item,) = plan(place, ["alder"]).items
-    (outcome,) = train.train_shard(place, [item])
+    workspace = Workspace(root)
+    (item,) = plan(workspace, ["alder"]).items
+    (outcome,) = train.train_shard(workspace, [item])
     assert re.search(r"the prefix of task.*damaged", outcome.detail)
 
 
 @pytest.mark.parametrize("at", [2, 3])
 def test_a_shared_start_resumes_to_the_same_file(make_root, stop_and_resume, at):
-    root = make_root(PAIR, train={**TRAIN, "mlp_hidden": 8}, tenants={"alder": ON_TASK})
-    whole = interrupted(root, stop_and_resume, at)
+    root = make_root(PAIR, train={**TRAIN, "mlp_hidden": 8}, tenants={"alder": WITH_TASK})
+    whole = train_interrupted(root, stop_and_resume, at)
     assert (root / "out/train/alder/prefix.safetensors").read_bytes() == whole
 
 
-def test_other_tensors_under_a_shared_fingerprint_train_whoever_stands_on_them_again(make_root, prefixes_of):
-    root = make_root(PAIR, train=TRAIN, tenants={"alder": ON_TASK})
+def test_replaced_shared_tensors_train_the_tenants_that_build_on_them_again(make_root, prefixes_of):
+    root = make_root(PAIR, train=TRAIN, tenants={"alder": WITH_TASK})
     raise_on_failures(train.run(Workspace(root)))
-    shared = replaced(root, "task")
+    shared = replace_tensors(root, "task")
     assert plan(Workspace(root)).sentence == "1 to train, 1 up to date: alder (its shared prefix changed)"
     raise_on_failures(train.run(Workspace(root)))
     assert read_manifest(root / "out/train/alder").made_from == {"shared": shared.sha256}
@@ -188,8 +188,8 @@ def test_other_tensors_under_a_shared_fingerprint_train_whoever_stands_on_them_a
     assert torch.equal(found["alder"][..., :2, :], found["task"])
 
 
-def test_a_stopped_run_is_not_resumed_on_another_shared_prefix(make_root, monkeypatch, prefixes_of):
-    root = make_root(PAIR, train=TRAIN, tenants={"alder": ON_TASK})
+def test_a_stopped_run_does_not_resume_with_another_shared_prefix(make_root, monkeypatch, prefixes_of):
+    root = make_root(PAIR, train=TRAIN, tenants={"alder": WITH_TASK})
     raise_on_failures(train.run(Workspace(root), ["task"]))
 
     def stop(progress):
@@ -201,7 +201,7 @@ def test_a_stopped_run_is_not_resumed_on_another_shared_prefix(make_root, monkey
         with pytest.raises(KeyboardInterrupt):
             train.run(Workspace(root), ["alder"])
     assert train.find_resumable(Workspace(root)) == {"alder": 4}
-    replaced(root, "task")
+    replace_tensors(root, "task")
     assert train.find_resumable(Workspace(root)) == {}
     raise_on_failures(train.run(Workspace(root)))
     found = prefixes_of(root, *PAIR)
