@@ -38,7 +38,7 @@ def test_every_use_of_a_private_name_of_another_library_is_listed() -> None:
         for name, line in _private_names(tree)
         if name not in own and name not in listed
     }
-    assert not used, f"add these to tests/helpers/upstream_parts.py: {sorted(used)}"
+    assert not used, f"add these to tests/helpers/upstream_parts/: {sorted(used)}"
 
 
 def _explain(part: Part, problem: str) -> str:

@@ -1,0 +1,201 @@
+"""Non-public parts of MLflow, DVC, Prefect, Optuna and Alembic."""
+
+import inspect
+
+from upstream_parts.checks import Part, has, has_columns, has_mlmodel_fields, list_columns, load, says, takes
+
+MLFLOW = (
+    Part(
+        "mlflow",
+        "store.model_registry.dbmodels: alias, version and tag tables",
+        "components/registry/mlflow/alias_table.py",
+        "one query for the aliases of a fleet; the public search takes seconds for a thousand models",
+        lambda: all(
+            has_columns(f"mlflow.store.model_registry.dbmodels.models:{table}", *columns)()
+            for table, columns in {
+                "SqlRegisteredModelAlias": ("workspace", "name", "alias", "version"),
+                "SqlModelVersion": ("workspace", "name", "version", "run_id"),
+                "SqlModelVersionTag": ("workspace", "name", "version", "key", "value"),
+            }.items()
+        ),
+    ),
+    Part(
+        "mlflow",
+        "MlflowClient._get_registry_client().store",
+        "components/registry/mlflow/alias_table.py",
+        "the database session that belongs to a client",
+        has("mlflow:MlflowClient", "_get_registry_client"),
+        ("_get_registry_client",),
+    ),
+    Part(
+        "mlflow",
+        "SqlAlchemyStore.ManagedSessionMaker(read_only=) and _get_active_workspace of the model registry",
+        "components/registry/mlflow/alias_table.py",
+        "the database session that belongs to a client",
+        lambda: (
+            says("mlflow.store.db.utils:_get_managed_session_maker", "read_only")()
+            and says("mlflow.store.model_registry.sqlalchemy_store:SqlAlchemyStore", "self.ManagedSessionMaker")()
+            and has("mlflow.store.model_registry.sqlalchemy_store:SqlAlchemyStore", "_get_active_workspace")()
+        ),
+        ("_get_active_workspace",),
+    ),
+    Part(
+        "mlflow",
+        "MlflowClient._tracking_client.store, its engine and _hard_delete_run",
+        "components/registry/mlflow/removal.py",
+        "deletes runs for good, as `mlflow gc` does; the public call only hides them",
+        lambda: (
+            says("mlflow:MlflowClient.__init__", "self._tracking_client")()
+            and has("mlflow.tracking._tracking_service.client:TrackingServiceClient", "store")()
+            and has("mlflow.store.tracking.sqlalchemy_store:SqlAlchemyStore", "_hard_delete_run")()
+            and says("mlflow.store.tracking.sqlalchemy_store:SqlAlchemyStore", "self.engine")()
+        ),
+        ("_tracking_client", "_hard_delete_run"),
+    ),
+    Part(
+        "mlflow",
+        "store.tracking.dbmodels: datasets table",
+        "components/registry/mlflow/removal.py",
+        "a run's deletion leaves its dataset entries",
+        has_columns("mlflow.store.tracking.dbmodels.models:SqlDataset", "name", "experiment_id"),
+    ),
+    Part(
+        "mlflow",
+        "artifact_repository_registry.get_artifact_repository(tracking_uri=)",
+        "components/registry/mlflow/fetching.py",
+        "tells a store that is down from a version whose files are gone",
+        takes("mlflow.store.artifact.artifact_repository_registry:get_artifact_repository", "tracking_uri"),
+    ),
+    Part(
+        "mlflow",
+        "fields of the MLmodel file",
+        "components/registry/mlflow/packaging.py",
+        "further tenants get a copy of one saved model, in milliseconds instead of seconds",
+        has_mlmodel_fields,
+    ),
+    Part(
+        "mlflow",
+        "webhooks.delivery: signature v1 over id, time and payload",
+        "components/serving/http/webhook.py",
+        "checks that a webhook is MLflow's; no public verifier exists",
+        takes("mlflow.webhooks.delivery:_generate_hmac_signature", "secret", "delivery_id", "timestamp", "payload"),
+    ),
+)
+
+DVC = (
+    Part(
+        "dvc",
+        "repo.Repo: config, cloud.get_remote_odb, cache.local",
+        "components/data/dvc_objects.py",
+        "finds and deletes a tenant's objects in the cache and in every remote",
+        lambda: (
+            has("dvc.data_cloud:DataCloud", "get_remote_odb")()
+            and says("dvc.cachemgr", "self.local", "local")()
+            and says("dvc.repo:Repo.__init__", "self.config", "self.cloud", "self.cache")()
+        ),
+    ),
+    Part(
+        "dvc-objects",
+        "ObjectDB: all, delete, fs, oid_to_path",
+        "components/data/dvc_objects.py",
+        "reads folder listings and deletes objects",
+        lambda: (
+            has("dvc_objects.db:ObjectDB", "all", "delete", "oid_to_path")()
+            and says("dvc_objects.db:ObjectDB.__init__", "self.fs")()
+        ),
+    ),
+    Part(
+        "dvc",
+        "message: no remote specified",
+        "components/data/dvc.py",
+        "DVC's exit code does not tell a missing remote from one that fails",
+        says("dvc.data_cloud", "no remote specified"),
+    ),
+    Part(
+        "dvc",
+        "message: Having any troubles?",
+        "components/data/dvc.py",
+        "cuts DVC's footer off its error",
+        says("dvc.cli", "Having any troubles?"),
+    ),
+)
+
+PREFECT = (
+    Part(
+        "prefect",
+        "file name prefect.db in PREFECT_HOME",
+        "flows/forget.py",
+        "the workspace's own server keeps its events only there",
+        says("prefect.settings.models._defaults", "{settings.home}/prefect.db"),
+    ),
+    Part(
+        "prefect",
+        "tables log, events and event_resources",
+        "flows/forget.py",
+        "no public call deletes events or lists log lines by their text",
+        lambda: all(
+            set(columns) <= {column.key for column in list_columns(table)}
+            for table, columns in {
+                "Log": ("flow_run_id", "task_run_id", "message"),
+                "Event": ("id", "resource", "related", "payload"),
+                "EventResource": ("event_id",),
+            }.items()
+        ),
+    ),
+    Part(
+        "prefect",
+        "REST paths of the filters and deletions",
+        "flows/forget.py",
+        "the client has no typed call for all of them",
+        lambda: all(
+            text in inspect.getsource(load(f"prefect.server.api.{module}"))
+            for module, text in {
+                "flow_runs": '"/filter"',
+                "task_runs": '"/filter"',
+                "logs": '"/filter"',
+                "artifacts": '"/filter"',
+            }.items()
+        ),
+    ),
+    Part(
+        "prefect",
+        "messages: ephemeral Prefect API server; Failed to reach API",
+        "flows/run_local.py",
+        "tells a server that does not start from a fault of the flow; both are RuntimeError",
+        lambda: (
+            says("prefect.server.api.server", "ephemeral Prefect API server")()
+            and says("prefect.client.orchestration", "Failed to reach API")()
+        ),
+    ),
+    Part(
+        "prefect",
+        "client.orchestration.SyncPrefectClient.request(path_params=)",
+        "flows/forget.py",
+        "sends requests that the client has no method for",
+        takes("prefect.client.orchestration:SyncPrefectClient.request", "method", "path", "path_params"),
+    ),
+)
+
+OPTUNA = (
+    Part(
+        "optuna",
+        "Study._storage.get_trial(trial_id)",
+        "components/stages/tuning/study.py",
+        "reads the intermediate values of a running trial, so that no step is reported twice",
+        lambda: (
+            says("optuna.study:Study.__init__", "self._storage")() and has("optuna.storages:BaseStorage", "get_trial")()
+        ),
+        ("_storage",),
+    ),
+    Part(
+        "optuna",
+        "FrozenTrial._trial_id and optuna.Trial(study, trial_id)",
+        "components/stages/tuning/study.py",
+        "goes on with a trial that a killed process left unfinished",
+        lambda: (
+            takes("optuna:Trial", "study", "trial_id")()
+            and says("optuna.trial:FrozenTrial.__init__", "self._trial_id")()
+        ),
+        ("_trial_id",),
+    ),
+)
