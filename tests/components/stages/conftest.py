@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from evaluated_tenants import TRAIN
 
 from components.registry.artifact import load_artifact
 from components.stages import train
@@ -40,7 +42,7 @@ def prefixes_of() -> "Callable[..., dict[str, Tensor]]":
 
 @pytest.fixture
 def stop_and_resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A function that trains with Ctrl-C at the n-th step that is told of, and then to the end."""
+    """A function that trains with Ctrl-C at the n-th reported step, and then resumes to the end."""
 
     def trained(root: Path, at: int, tenants: Sequence[str] | None = None) -> None:
         seen = []
@@ -57,3 +59,20 @@ def stop_and_resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         raise_on_failures(train.run(Workspace(root), tenants))
 
     return trained
+
+
+@pytest.fixture
+def trained(make_root: Callable[..., Path]) -> Callable[..., Path]:
+    """A function of evaluate parameters to a workspace whose tenants, each of another method, are trained."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    def make(tenants: Sequence[str] = tuple(TRAIN), rows: int = 4, own: Any = None, **parameters: Any) -> Path:
+        overrides = {tenant: {"train": TRAIN[tenant], **(own or {}).get(tenant, {})} for tenant in tenants}
+        root = make_root(tenants, evaluate=parameters, tenants=overrides, engine={"decode_rows": rows})
+        torch.manual_seed(0)
+        config = GPT2Config.from_pretrained(root / "base", initializer_range=0.5, n_positions=224)
+        GPT2LMHeadModel(config).save_pretrained(root / "base")
+        assert {one.state for one in train.run(Workspace(root))} == {"done"}
+        return root
+
+    return make

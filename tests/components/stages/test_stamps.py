@@ -9,7 +9,7 @@ from components.stages.stamps import (
 )
 
 
-def test_a_stamp_stands_until_inputs_or_files_change(tmp_path):
+def test_a_stamp_is_up_to_date_until_inputs_or_files_change(tmp_path):
     (tmp_path / "result").write_text("one")
     write_stamp(tmp_path, {"data": "a", "beams": 1, "limit": None}, ["result"])
     assert is_up_to_date(tmp_path, {"data": "a", "beams": 1, "limit": None})
@@ -18,7 +18,7 @@ def test_a_stamp_stands_until_inputs_or_files_change(tmp_path):
     assert not is_up_to_date(tmp_path, {"data": "a", "beams": 1, "limit": None})
 
 
-def test_a_broken_or_missing_stamp_does_not_stand(tmp_path):
+def test_a_broken_or_missing_stamp_is_not_up_to_date(tmp_path):
     assert not is_up_to_date(tmp_path, {})
     (tmp_path / "stamp.json").write_text('{"inputs": {')
     assert not is_up_to_date(tmp_path, {})
@@ -30,7 +30,7 @@ def test_a_broken_or_missing_stamp_does_not_stand(tmp_path):
     assert not is_up_to_date(tmp_path, {})
 
 
-def test_an_equal_json_file_is_left_as_it_is(tmp_path):
+def test_an_equal_json_file_is_not_written_again(tmp_path):
     path = tmp_path / "deep" / "values.json"
     write_json(path, {"b": 1, "a": "ü"})
     before = path.stat().st_mtime_ns, path.stat().st_ino

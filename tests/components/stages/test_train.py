@@ -56,8 +56,8 @@ def test_a_plan_of_other_data_is_refused_tenant_by_tenant(make_root, write_tenan
     assert (failed.tenant, failed.state, done.tenant, done.state) == ("alder", "failed", "birch", "done")
     assert f"alder as planned, with fingerprint {fingerprints['alder'][:12]}; got fingerprint" in failed.detail
     assert (root / "out/train/alder/prefix.safetensors").read_bytes() == before
-    stood, again = train.train_planned(Workspace(root), fingerprints, {})
-    assert (stood.state, again.state) == ("skipped", "skipped")
+    first, second = train.train_planned(Workspace(root), fingerprints, {})
+    assert (first.state, second.state) == ("skipped", "skipped")
 
 
 @pytest.mark.slow

@@ -31,16 +31,16 @@ ENGINES = (
 
 def trained(root, tenants=TENANTS):
     """Every tenant's tensors, its loss and its best step."""
-    place, found = Workspace(root), {}
+    workspace, found = Workspace(root), {}
     for tenant in tenants:
         measured = json.loads((root / "out/train" / tenant / "training.json").read_text())
-        tensors = load_artifact(root / "out/train" / tenant, place.base)[0].tensors
+        tensors = load_artifact(root / "out/train" / tenant, workspace.base)[0].tensors
         found[tenant] = (tensors, measured["validation_loss"], measured["best_step"])
     return found
 
 
-def again(root):
-    """Train everybody once more, from the beginning, whatever stands; what was planned."""
+def train_again(root):
+    """Train all tenants again from a clean start, also those that are up to date."""
     for state in root.glob("out/train/*/state/train.safetensors"):
         state.unlink()
     planned = plan(Workspace(root))
@@ -73,7 +73,7 @@ def test_every_engine_gives_the_same_prefixes_and_trains_nothing_again(make_root
         assert outcomes(train.run(Workspace(root))) == dict.fromkeys(TENANTS, "skipped")
         assert {item.tenant: item.fingerprint for item in plan(Workspace(root)).skipped} == fingerprints
         with turn_off(*off):
-            assert outcomes(again(root)) == dict.fromkeys(TENANTS, "done")
+            assert outcomes(train_again(root)) == dict.fromkeys(TENANTS, "done")
         check_same(before, trained(root))
 
 
@@ -83,7 +83,7 @@ def test_a_shard_gives_each_tenant_what_it_gets_alone(make_root):
     for tenant in TENANTS:
         assert outcomes(train.run(Workspace(root), [tenant])) == {tenant: "done"}
     alone = trained(root)
-    assert [one.tenant for one in again(root)] == list(TENANTS)
+    assert [one.tenant for one in train_again(root)] == list(TENANTS)
     check_same(alone, trained(root))
 
 
@@ -104,7 +104,7 @@ def test_a_loss_that_is_not_a_number_fails_one_tenant_by_its_name(make_root, mon
         return together(base, spoil(), *args)
 
     monkeypatch.setattr(loop, "train_together", spoiled)
-    found = {one.tenant: one for one in again(root)}
+    found = {one.tenant: one for one in train_again(root)}
     assert outcomes(found.values()) == {**dict.fromkeys(TENANTS, "done"), "birch": "failed"}
     assert found["birch"].detail.startswith("wanted a finite validation loss; got nan at step 0")
     assert not (root / "out/train/birch/manifest.json").exists()

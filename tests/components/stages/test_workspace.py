@@ -10,11 +10,11 @@ from components.stages.workspace import Workspace
 
 
 def test_tenants_are_those_with_data_and_a_typo_names_the_nearest(make_root):
-    place = Workspace(make_root())
-    assert place.list_tenants() == ["alder", "birch", "cedar"]
-    assert place.list_tenants(["cedar", "alder", "alder"]) == ["alder", "cedar"]
+    workspace = Workspace(make_root())
+    assert workspace.list_tenants() == ["alder", "birch", "cedar"]
+    assert workspace.list_tenants(["cedar", "alder", "alder"]) == ["alder", "cedar"]
     with pytest.raises(DataError, match="did you mean 'birch'"):
-        place.list_tenants(["brich"])
+        workspace.list_tenants(["brich"])
 
 
 def test_no_data_says_how_to_get_some(make_root):
@@ -34,10 +34,14 @@ def test_the_base_is_found_from_any_current_directory(make_root, tmp_path, monke
 
 
 def test_the_second_run_is_refused_and_the_first_one_named(make_root):
-    place = Workspace(make_root())
-    with place.lock(), pytest.raises(WorkspaceError, match=f"process {os.getpid()}"), Workspace(place.root).lock():
+    workspace = Workspace(make_root())
+    with (
+        workspace.lock(),
+        pytest.raises(WorkspaceError, match=f"process {os.getpid()}"),
+        Workspace(workspace.root).lock(),
+    ):
         pass
-    with place.lock():
+    with workspace.lock():
         pass
 
 

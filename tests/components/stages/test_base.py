@@ -1,0 +1,26 @@
+"""Stage `base`: base.json is kept until the base's files or its section in params.yaml change."""
+
+import json
+
+import pytest
+
+from components.stages.base import read_base_facts
+from components.stages.stamps import read_json
+from components.stages.workspace import Workspace
+
+
+def test_the_base_is_loaded_again_only_after_a_change(make_root, monkeypatch):
+    root = make_root(("alder",))
+    facts = read_base_facts(Workspace(root))
+    assert facts == read_json(root / "out/base/base.json")
+    with monkeypatch.context() as patch:
+        patch.setattr("components.model.base.load.load_base", lambda *_: pytest.fail("loads the base"))
+        assert read_base_facts(Workspace(root)) == facts
+    file = root / "base/tokenizer.json"
+    values = json.loads(file.read_text())
+    ids = values["model"]["vocab"]
+    ids["a"], ids["b"] = ids["b"], ids["a"]
+    file.write_text(json.dumps(values))
+    changed = read_base_facts(Workspace(root))
+    assert (changed["digest"], changed["source"]) == (facts["digest"], "folder")
+    assert changed["tokenizer_digest"] != facts["tokenizer_digest"]

@@ -1,0 +1,30 @@
+"""The results of an intake, as outcomes and as one line; a named tenant without a drop is an error."""
+
+import pytest
+
+from components.data.intake import IntakeResult
+from components.errors import DataError
+from components.stages.dataset import find_tenants_with_drops, ingest_drops, summarize_intake, to_outcomes
+from components.stages.outcome import TenantOutcome
+from components.stages.workspace import Workspace
+
+RESULT = IntakeResult("c" * 32, ["alder"], {"birch": "too many rejects"}, 3)
+
+
+def test_an_intake_is_summarized_in_one_line():
+    line = "dataset version cccccccccccc: alder changed; 3 lines in quarantine; birch refused (too many rejects)"
+    assert summarize_intake(RESULT) == line
+    assert summarize_intake(IntakeResult("c" * 32, [], {}, 0)) == "dataset version cccccccccccc: nothing changed"
+
+
+def test_changed_and_refused_tenants_have_an_outcome():
+    refused = TenantOutcome("birch", "version", "failed", "too many rejects")
+    assert to_outcomes(RESULT) == [TenantOutcome("alder", "version", "done"), refused]
+
+
+def test_a_named_tenant_without_a_drop_is_an_error(make_root, write_tenant):
+    workspace = Workspace(make_root(("alder",)))
+    write_tenant(workspace.drops, "alder")
+    assert find_tenants_with_drops(workspace) == ["alder"]
+    with pytest.raises(DataError, match="no drop of birch in "):
+        ingest_drops(workspace, ["alder", "birch"])
