@@ -69,7 +69,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         Experiment(
             "init",
-            "What a prefix starts from, in low data",
+            "Initialization of a prefix, in low data",
             (*_TABLE_TO_TEXT_DATASETS, *_SUMMARY_DATASETS),
             tuple(INIT_ROWS),
             low_data=True,
@@ -77,7 +77,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         Experiment(
             "infix",
-            "Where the trained slots stand",
+            "Position of the trained slots",
             _TABLE_TO_TEXT_DATASETS,
             ("embedding", "infix", "prefix"),
             lengths=(1, 10, 20),
