@@ -1,11 +1,12 @@
-"""Decoding with beams: PrefixFleet beside `peft`'s batched generate and beside one input at a time.
+"""Decoding with beams: PrefixFleet compared with `peft`'s batched generate and with one input at a time.
 
     python benchmarks/decoding.py [--quick | --full] [--inputs 630] [--tenants 1 32] [--data FOLDER] [--dtype ...]
 
-Inputs are those of E2E's test split. The end of each row is forced, the same for all: see `contenders.decoding`.
-Each side has a process of its own and decodes all inputs once a round, in turns; one at a time decodes `--single` of
-them, evenly spread, and its time is counted up by input. `peft` takes the inputs of one tenant sorted by length, in
-every size of batch that is named; the best one counts. In float32 all sides must give the same tokens.
+Inputs are those of E2E's test split. The end of each row is forced at the same length for every contender: see
+`contenders.decoding`. Each contender has its own process and decodes all inputs once in each round, alternately; one
+input at a time decodes `--single` of them, evenly spaced, and is compared by the time per input. `peft` decodes the
+inputs of one tenant sorted by length, in batches of every size in `--peft-rows`; the best size counts. In float32 all
+contenders must give the same tokens.
 """
 
 import argparse
@@ -15,11 +16,11 @@ from pathlib import Path
 from statistics import median
 
 from contenders import decoding, machine_rates
-from harness.alternating_runs import Contender, ContenderResult, run_in_turns
+from harness.alternating_runs import Contender, ContenderResult, run_alternately
 from harness.options import fill_options, format_spread, make_bases, make_parser
 from harness.random_bases import SHAPES, BaseSizes, read_base_sizes
 
-OURS, SINGLE, PEFT, MACHINE = "ours", "one at a time", "peft", "machine"
+OURS, SINGLE, PEFT, MACHINE = "PrefixFleet", "one at a time", "peft", "machine"
 PRESETS = {
     "quick": {"shape": ["tiny"], "inputs": 12, "tenants": [1, 3], "single": 3, "peft_rows": [4], "rounds": 1},
     "default": {"shape": ["small"], "inputs": 64, "tenants": [1, 4], "single": 8, "peft_rows": [16], "rounds": 1},
@@ -29,16 +30,16 @@ PRESETS = {
 
 def main() -> None:
     """Measure on every base, for every number of tenants and every dtype."""
-    made = make_parser(str(__doc__))
-    made.add_argument("--inputs", type=int)
-    made.add_argument("--tenants", type=int, nargs="+", help="numbers of tenants that the inputs belong to")
-    made.add_argument("--beams", type=int, default=5)
-    made.add_argument("--rows", type=int, default=64, help="rows that PrefixFleet decodes together")
-    made.add_argument("--peft-rows", type=int, nargs="+", help="sizes of peft's batches to try")
-    made.add_argument("--single", type=int, help="inputs that are decoded one at a time")
-    made.add_argument("--dtype", nargs="+", choices=list(machine_rates.DTYPES), default=["float32", "bfloat16"])
-    options = fill_options(made.parse_args(), PRESETS)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a side that waits for its turn must not spin
+    parser = make_parser(str(__doc__))
+    parser.add_argument("--inputs", type=int)
+    parser.add_argument("--tenants", type=int, nargs="+", help="numbers of tenants among which the inputs are divided")
+    parser.add_argument("--beams", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=64, help="rows in a batch of PrefixFleet")
+    parser.add_argument("--peft-rows", type=int, nargs="+", help="sizes of peft's batches")
+    parser.add_argument("--single", type=int, help="number of inputs that are decoded one at a time")
+    parser.add_argument("--dtype", nargs="+", choices=list(machine_rates.DTYPES), default=["float32", "bfloat16"])
+    options = fill_options(parser.parse_args(), PRESETS)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a process that waits must not use the processor
     with make_bases(options) as folders:
         for folder in folders:
             for tenants in options.tenants:
@@ -51,23 +52,23 @@ def _measure(folder: Path, tenants: int, options: argparse.Namespace) -> None:
     shaped = folder.name in {f"gpt2-{shape}" for shape in SHAPES}
     task = decoding.DecodingTask(folder, shaped, sources, lengths, owners, options.prefix_length, options.beams)
     chosen = [number * options.inputs // options.single for number in range(options.single)]
-    sides: dict[str, Contender] = {}
+    contenders: dict[str, Contender] = {}
     for dtype in options.dtype:
         common = (task, dtype)
-        sides[f"{OURS} {dtype}"] = Contender(
+        contenders[f"{OURS} {dtype}"] = Contender(
             decoding.run_prefixfleet, (*common, options.rows, options.rounds), options.rounds
         )
         for rows in options.peft_rows:
             name = f"{PEFT} {dtype} x {rows}"
-            sides[name] = Contender(decoding.run_peft_batched, (*common, rows, options.rounds), options.rounds)
+            contenders[name] = Contender(decoding.run_peft_batched, (*common, rows, options.rounds), options.rounds)
         if tenants == 1:
             name = f"{SINGLE} {dtype}"
-            sides[name] = Contender(decoding.run_one_at_a_time, (*common, chosen, options.rounds), options.rounds)
+            contenders[name] = Contender(decoding.run_one_at_a_time, (*common, chosen, options.rounds), options.rounds)
     sizes = read_base_sizes(folder)
     rates_of = Contender(
         machine_rates.measure_rates, (sizes.matrices, options.rows * options.beams, options.rounds), options.rounds
     )
-    outcomes = run_in_turns({**sides, MACHINE: rates_of})
+    outcomes = run_alternately({**contenders, MACHINE: rates_of})
     rates = outcomes.pop(MACHINE).facts
     print(
         f"\n{folder.name}: {options.inputs} inputs of {tenants} tenants, beam {options.beams}, prefix of "
@@ -84,18 +85,18 @@ def _measure(folder: Path, tenants: int, options: argparse.Namespace) -> None:
 def _print_table(
     outcomes: dict[str, ContenderResult], task: decoding.DecodingTask, sizes: BaseSizes, ceiling: float
 ) -> None:
-    """A line a side; `rate` is the share of the machine's matrix rate that the needed operations make."""
+    """Print a line for each contender; `rate` is its rate of necessary operations over the machine's best rate."""
     ours = next(name for name in outcomes if name.startswith(OURS))
     tokens = outcomes[ours].facts["outputs"]
     exact = ours.endswith("float32")
-    print(f"\n{'side':28} {'ms an input':>24} {'rate':>5} {'peak MB':>8} {'the same tokens as ours':>24}")
+    print(f"\n{'contender':28} {'ms per input':>24} {'rate':>5} {'peak MB':>8} {'same tokens as PrefixFleet':>27}")
     for name, outcome in outcomes.items():
         theirs = outcome.facts["outputs"]
         same = sum(ids == tokens[row] for row, ids in theirs.items())
         per_input = [1e3 * seconds / len(theirs) for seconds in outcome.part_seconds]
         share = _count_operations(task, sizes) / len(task.sources) / (median(per_input) / 1e3) / ceiling
         figures = f"{format_spread(per_input, ',.0f'):>24} {share:5.0%} {outcome.peak_bytes / 1e6:8,.0f}"
-        print(f"{name:28} {figures} {f'{same} of {len(theirs)}':>24}")
+        print(f"{name:28} {figures} {f'{same} of {len(theirs)}':>27}")
         if exact and same < len(theirs):
             raise SystemExit(f"{name} and {ours} must give the same tokens")
     for name in outcomes:
@@ -104,7 +105,7 @@ def _print_table(
 
 
 def _print_best(outcomes: dict[str, ContenderResult]) -> None:
-    """Each side's best setting beside the other's."""
+    """Compare the best setting of PrefixFleet with the best setting of each other contender."""
     ours = min(
         (name for name in outcomes if name.startswith(OURS)),
         key=lambda name: median(_compute_seconds_per_input(outcomes[name])),
@@ -131,7 +132,7 @@ def _compute_speedups(theirs: ContenderResult, ours: ContenderResult) -> list[fl
 
 
 def _count_operations(task: decoding.DecodingTask, sizes: BaseSizes) -> float:
-    """What nobody can leave out: every source token once, and every new one of every beam but the last."""
+    """Return the necessary operations: once for every source token, and for all new tokens of a beam but the last."""
     steps = task.beams * sum(length - 1 for length in task.lengths)
     read = sum(map(len, task.sources))
     return 2.0 * (sizes.layer_weights * (read + steps) + sizes.output_weights * (len(task.sources) + steps))

@@ -1,10 +1,10 @@
-"""Training a fleet: N tenants of one base, one epoch each, the whole time from a loaded base to the last prefix.
+"""Training a fleet: N tenants on one base, one epoch each; the time from the loaded base to the last prefix.
 
     python benchmarks/fleet_training.py [--quick | --full] [--tenants 32] [--examples 200] [--shape small | --base ...]
 
-`peft` trains its tenants one after the other on one base, with `Trainer`'s best setting and no validation; so do we
-(`ours-solo`), and then all of them together (`ours-together`). Ours validates each tenant on one example twice. Each
-side has a process of its own, and the runs of single tenants are timed in turns.
+`peft` trains the tenants one after the other on one base, with `Trainer`'s best setting and no validation. PrefixFleet
+trains them one after the other, and all together; it validates each tenant twice on one example. Each contender has its
+own process, and the runs of single tenants are timed alternately.
 """
 
 import argparse
@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contenders import peft_training, prefixfleet_training
-from harness.alternating_runs import Contender, run_in_turns
+from harness.alternating_runs import Contender, run_alternately
 from harness.options import fill_options, format_spread, make_bases, make_parser
 from harness.training_examples import count_tokens, draw_examples
 
 from components.config import EngineConfig, TrainConfig
 from components.data.schema import Example
 
-PEFT, SOLO, TOGETHER = "peft one by one", "ours one by one", "ours together"
+PEFT, SOLO, TOGETHER = "peft one by one", "PrefixFleet one by one", "PrefixFleet together"
 PRESETS = {
     "quick": {"shape": ["tiny"], "tenants": 2, "examples": 20, "rounds": 1},
     "default": {"shape": ["small"], "tenants": 3, "examples": 20, "rounds": 1},
@@ -30,15 +30,17 @@ PRESETS = {
 
 def main() -> None:
     """Measure on every base and print a table for each."""
-    made = make_parser(str(__doc__))
-    made.add_argument("--tenants", type=int)
-    made.add_argument("--examples", type=int, help="of each tenant")
-    made.add_argument(
-        "--peer", choices=peft_training.SETTINGS, default=peft_training.BEST_SETTING, help="setting of peft's side"
+    parser = make_parser(str(__doc__))
+    parser.add_argument("--tenants", type=int)
+    parser.add_argument("--examples", type=int, help="examples of each tenant")
+    parser.add_argument(
+        "--peer", choices=peft_training.SETTINGS, default=peft_training.BEST_SETTING, help="setting of peft"
     )
-    made.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="what our base is loaded in")
-    made.add_argument("--compile", action="store_true", help="our activations as compiled kernels")
-    options = fill_options(made.parse_args(), PRESETS)
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="dtype of PrefixFleet's base"
+    )
+    parser.add_argument("--compile", action="store_true", help="compile PrefixFleet's activation functions")
+    options = fill_options(parser.parse_args(), PRESETS)
     with make_bases(options) as folders:
         for folder in folders:
             _measure(folder, options)
@@ -57,7 +59,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
         validate_every=steps,
     )
     setting, engine = peft_training.SETTINGS[options.peer], EngineConfig(compile=options.compile)
-    sides = {
+    contenders = {
         PEFT: Contender(peft_training.train_each, (folder, setting, config, tenants), options.tenants),
         SOLO: Contender(
             prefixfleet_training.train_shards,
@@ -66,17 +68,18 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
         ),
         TOGETHER: Contender(prefixfleet_training.train_shards, (folder, options.dtype, config, engine, [tenants]), 1),
     }
-    rounds = [run_in_turns(sides) for _ in range(options.rounds)]
-    seconds = {name: [sum(outcomes[name].part_seconds) for outcomes in rounds] for name in sides}
+    rounds = [run_alternately(contenders) for _ in range(options.rounds)]
+    seconds = {name: [sum(outcomes[name].part_seconds) for outcomes in rounds] for name in contenders}
     print(
         f"\n{folder.name}: {options.tenants} tenants of {options.examples} examples, one epoch of {steps} steps each, "
-        f"{tokens:,} real tokens in all; prefix of {options.prefix_length}; peer's setting {options.peer}; ours in "
-        f"{options.dtype}; {options.rounds} rounds\n\n{'side':16} {'seconds':>24} {'real tokens/s':>14} {'peak MB':>8}"
+        f"{tokens:,} tokens without padding; prefix of {options.prefix_length}; peft's setting {options.peer}; "
+        f"PrefixFleet in {options.dtype}; {options.rounds} rounds"
     )
-    for name in sides:
+    print(f"\n{'contender':24} {'seconds':>24} {'tokens/s':>14} {'peak MB':>8}")
+    for name in contenders:
         peak = max(outcomes[name].peak_bytes for outcomes in rounds) / 1e6
         speed = tokens / sorted(seconds[name])[len(rounds) // 2]
-        print(f"{name:16} {format_spread(seconds[name], ',.1f'):>24} {speed:14,.0f} {peak:8,.0f}")
+        print(f"{name:24} {format_spread(seconds[name], ',.1f'):>24} {speed:14,.0f} {peak:8,.0f}")
     for subject, peer in ((SOLO, PEFT), (TOGETHER, PEFT), (TOGETHER, SOLO)):
         times = zip(seconds[peer], seconds[subject], strict=True)
         print(f"{subject} is {format_spread([theirs / our for theirs, our in times])} x as fast as {peer}")

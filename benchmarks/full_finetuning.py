@@ -1,10 +1,10 @@
-"""A tenant's prefix beside full fine-tuning of the same base on the same examples, and beside the base alone.
+"""A tenant's prefix compared with full fine-tuning of the same base on the same examples, and with the base alone.
 
     prefixfleet demo && python benchmarks/full_finetuning.py [TENANT]
 
-Run in a workspace whose `out/` holds the tenant's trained and evaluated prefix; without a name it takes the first such.
-Full fine-tuning gets as many steps as the prefix had, of as many examples of the same pairs, and the same decoding of
-the same split.
+Run it in a workspace whose `out/` has the tenant's trained and evaluated prefix; without a name it takes the first such
+tenant. Full fine-tuning has the same number of steps, batch size and training pairs as the prefix, and the same
+decoding of the same split.
 """
 
 import argparse
@@ -28,7 +28,9 @@ def main() -> None:
     trained = sorted(path.parent.name for path in workspace.get_output_folder("train").glob("*/training.json"))
     chosen.tenant = chosen.tenant or next(iter(trained), None)
     if chosen.tenant not in trained:
-        print(f"{chosen.tenant or 'this workspace'} has no trained prefix to compare with; run `prefixfleet demo`")
+        print(
+            f"{chosen.tenant or 'this workspace'} has no trained prefix to compare with; run `prefixfleet demo` first"
+        )
         return
     params = workspace.params.for_tenant(chosen.tenant)
     measured = json.loads((workspace.get_output_folder("train", chosen.tenant) / "training.json").read_text())
@@ -62,11 +64,11 @@ def main() -> None:
     print_scores("prefix", read_report(folder / "report.json"), measured["steps"], measured["seconds"], prefix_bytes)
     print_scores("full fine-tuning", full, measured["steps"], result.seconds, full_bytes)
     ratio = read_report(folder / "report.json").find_score("bleu").value / full.find_score("bleu").value
-    print(f"prefix / full: BLEU {ratio:.2f}, bytes a tenant 1/{full_bytes / prefix_bytes:.0f}")
+    print(f"prefix / full: BLEU {ratio:.2f}, bytes per tenant 1/{full_bytes / prefix_bytes:.0f}")
 
 
 def print_scores(name: str, report: Report, steps: int, seconds: float, size: int) -> None:
-    """A row for every slice of a report."""
+    """Print a row for every slice of a report."""
     for part in report.slices:
         bleu, rouge = report.find_score("bleu", part), report.find_score("rougeL", part)
         figures = f"BLEU {bleu.value:5.1f} [{bleu.low:.1f}, {bleu.high:.1f}]  ROUGE-L {rouge.value:5.1f}"

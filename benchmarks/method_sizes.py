@@ -1,9 +1,9 @@
-"""What each method trains and stores for one tenant: values, their share of the base, bytes of the artifact.
+"""The size of each method's artifact for one tenant: trained values, their share of the base, bytes on disk.
 
     python benchmarks/method_sizes.py [FOLDER ...]
 
-Without a folder it measures a GPT-2 small and a BART large by shape (random weights: sizes do not depend on them). The
-peer of every row is a copy of the whole base in float32, as full fine-tuning would store it.
+Without a folder it measures a GPT-2 small and a BART large with random weights, on which sizes do not depend. Every
+artifact is compared with a copy of the whole base in float32, as full fine-tuning would store it.
 """
 
 import sys
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def format_row(base: Base, name: str, config: TrainConfig) -> str:
-    """One method's line; what the architecture cannot take says why."""
+    """Format one method's line, or the reason why the base does not support the method."""
     try:
         delta = TrainableDelta(base, config, "", None, PAIRS).collapse()
     except PrefixFleetError as problem:
@@ -78,7 +78,7 @@ def format_row(base: Base, name: str, config: TrainConfig) -> str:
 
 
 def make_base(kind: str) -> Base:
-    """A base of a published shape with random weights, and no tokenizer, which sizes do not ask for."""
+    """Make a base of a published shape with random weights and without a tokenizer."""
     from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel
 
     with torch.random.fork_rng():

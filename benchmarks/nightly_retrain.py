@@ -1,11 +1,11 @@
-"""A fleet's night: 1,000 tenants of which 40 changed. What `prefixfleet retrain` takes beside training and decoding.
+"""A fleet's night: `prefixfleet retrain` of 1,000 tenants of which 40 changed, without training and decoding.
 
     python benchmarks/nightly_retrain.py [--tenants 1000] [--changed 40] [--nights 3] [--server] [--keep FOLDER]
 
-Every night other tenants get drops, and the flow runs in a process of its own, in a checkout with git, DVC
-(with a remote in a folder) and MLflow on sqlite, or with `--server` over HTTP, whose calls are then counted. The base
-is tiny and one step is trained, so that the rest is nearly all of it. The parts are the flows' tasks, without what they
-spend inside of training and decoding.
+Every night other tenants get drops, and the flow runs in its own process in a checkout with git, DVC (its remote is a
+folder) and MLflow on SQLite; with `--server` MLflow is a server, and the calls to it are counted. The base is tiny and
+training has one step, so that nearly all time is overhead. The parts are the flows' tasks without their training and
+decoding.
 """
 
 import argparse
@@ -30,8 +30,8 @@ from harness.workspaces import make_tenant_ids, write_data, write_workspace
 from flows.environment import prepare_environment
 
 PROJECT = Path(__file__).resolve().parents[1]
-PROCESS_OVERHEAD = "process start and end, imports"
-PREFECT_OVERHEAD = "Prefect around the tasks, its server's start"
+PROCESS_OVERHEAD = "start and end of the process, imports"
+PREFECT_OVERHEAD = "Prefect between the tasks, start of its server"
 ZERO_SECONDS = (0.0, 0.0)
 TRAINING, DECODING = "training", "decoding"
 PARAMS: dict[str, dict[str, object]] = {
@@ -44,27 +44,29 @@ PARAMS: dict[str, dict[str, object]] = {
 
 @dataclass(frozen=True)
 class NightResult:
-    """What a night's parts took, and the calls to MLflow's server where there is one."""
+    """The seconds of a night's parts, and the number of calls to MLflow's server (0 without a server)."""
 
     parts: dict[str, ClockSeconds]
     calls: int
 
     @property
     def overhead(self) -> ClockSeconds:
-        """The sum of all parts but training and decoding."""
+        """The sum of all parts except training and decoding."""
         return add_seconds(
-            ZERO_SECONDS, *(taken for part, taken in self.parts.items() if part not in (TRAINING, DECODING))
+            ZERO_SECONDS, *(seconds for part, seconds in self.parts.items() if part not in (TRAINING, DECODING))
         )
 
 
 def main() -> None:
-    """Make the fleet's first state, then run the nights and print their parts."""
+    """Make the fleet's first state, run the nights and print the seconds of their parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tenants", type=int, default=1000)
     parser.add_argument("--changed", type=int, default=40)
     parser.add_argument("--nights", type=int, default=3)
-    parser.add_argument("--server", action="store_true", help="an MLflow server in place of sqlite")
-    parser.add_argument("--keep", type=Path, help="where the fleet is made, or was by an earlier call; else removed")
+    parser.add_argument("--server", action="store_true", help="use an MLflow server instead of SQLite")
+    parser.add_argument(
+        "--keep", type=Path, help="folder in which the fleet is kept and reused; default: a temporary one"
+    )
     parser.add_argument("--night", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.night:
@@ -73,7 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, _run_server(Path(scratch), chosen.server) as server:
         root = chosen.keep or Path(scratch) / "fleet"
         tenants = make_tenant_ids(chosen.tenants)
-        os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # as the command line has it
+        os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # as `prefixfleet` sets it
         prepare_environment(root)
         if not root.exists():
             _make_first_state(root, tenants)
@@ -84,39 +86,39 @@ def main() -> None:
 
 def _print_nights(nights: Sequence[NightResult]) -> None:
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; median [least, greatest] of {len(nights)}")
-    print(f"{'seconds':48} {'by the clock':>24} {'of the processor':>24}")
+    print(f"{'seconds':48} {'wall time':>24} {'processor time':>24}")
     parts = dict.fromkeys(part for night in nights for part in night.parts)
     rows = {part: [night.parts.get(part, ZERO_SECONDS) for night in nights] for part in parts}
-    for part, taken in sorted(rows.items(), key=lambda row: -median(wall for wall, _ in row[1])):
-        _print_line(f"  {part}", taken)
+    for part, seconds in sorted(rows.items(), key=lambda row: -median(wall for wall, _ in row[1])):
+        _print_line(f"  {part}", seconds)
     _print_line("the whole night", [add_seconds(ZERO_SECONDS, *night.parts.values()) for night in nights])
-    _print_line("outside of training and decoding", [night.overhead for night in nights])
+    _print_line("without training and decoding", [night.overhead for night in nights])
     if any(night.calls for night in nights):
         print(f"calls to MLflow's server: {format_spread([night.calls for night in nights], '.0f')}")
 
 
-def _print_line(name: str, taken: Sequence[ClockSeconds]) -> None:
-    walls, processors = zip(*taken, strict=True)
+def _print_line(name: str, seconds: Sequence[ClockSeconds]) -> None:
+    walls, processors = zip(*seconds, strict=True)
     print(f"{name:48} {format_spread(walls):>24} {format_spread(processors):>24}")
 
 
 def _measure_night(
     root: Path, tenants: Sequence[str], changed: int, night: int, server: MlflowServer | None
 ) -> NightResult:
-    drawn = [tenants[(night * changed + number) % len(tenants)] for number in range(changed)]
-    write_data(root / "drops", drawn, seed=time.time_ns())
+    chosen = [tenants[(night * changed + number) % len(tenants)] for number in range(changed)]
+    write_data(root / "drops", chosen, seed=time.time_ns())
     before = server.count_calls() if server else 0
     started = read_clocks()
-    said = json.loads(_run_command(root, sys.executable, __file__, "--night", "--keep", str(root)).splitlines()[-1])
+    report = json.loads(_run_command(root, sys.executable, __file__, "--night", "--keep", str(root)).splitlines()[-1])
     whole = subtract_seconds(read_clocks(), started)
-    print(f"night {night + 1}: {said['sentence']}", flush=True)
-    parts = {part: tuple(taken) for part, taken in said["parts"].items()}
+    print(f"night {night + 1}: {report['sentence']}", flush=True)
+    parts = {part: tuple(seconds) for part, seconds in report["parts"].items()}
     parts[PROCESS_OVERHEAD] = subtract_seconds(whole, add_seconds(ZERO_SECONDS, *parts.values()))
     return NightResult(parts, server.count_calls() - before if server else 0)
 
 
 def _run_night(root: Path) -> None:
-    """What `prefixfleet retrain` does, with a watch on every task of the flows and on training and decoding in them."""
+    """Run the flow of `prefixfleet retrain` with a stopwatch on every task and on training and decoding."""
     from prefect import Task
 
     import flows.report
@@ -142,7 +144,7 @@ def _run_night(root: Path) -> None:
 
 
 def _make_first_state(root: Path, tenants: Sequence[str]) -> None:
-    """Train, evaluate, judge and register everybody, by the stages alone."""
+    """Train, evaluate, gate and register all tenants with the stages, without Prefect."""
     from components.stages import dataset, evaluate, gate, register, train
     from components.stages.outcome import raise_on_failures
     from components.stages.plan import plan
@@ -162,21 +164,21 @@ def _make_first_state(root: Path, tenants: Sequence[str]) -> None:
     _run_command(
         root, "git", "-c", "user.name=bench", "-c", "user.email=bench@example.com", "commit", "-q", "-m", "start"
     )
-    place = Workspace(root)
+    workspace = Workspace(root)
     for stage in (train, evaluate, gate):
-        raise_on_failures(stage.run(place))
-    versions, troubles = register.register(place, plan(place, tenants).collect_fingerprints())
-    raise_on_failures(troubles)
-    register.roll_out(place, versions, [])
-    dataset.commit_to_dvc(place)
-    print(f"first state of {len(tenants):,} tenants by the stages: {time.perf_counter() - started:.0f} s")
+        raise_on_failures(stage.run(workspace))
+    versions, failures = register.register(workspace, plan(workspace, tenants).collect_fingerprints())
+    raise_on_failures(failures)
+    register.roll_out(workspace, versions, [])
+    dataset.commit_to_dvc(workspace)
+    print(f"first state of {len(tenants):,} tenants, by the stages: {time.perf_counter() - started:.0f} s")
 
 
 @contextmanager
-def _run_server(folder: Path, wanted: bool) -> Iterator[MlflowServer | None]:
-    """Where MLflow is, for this process and for the commands that it starts."""
+def _run_server(folder: Path, use_server: bool) -> Iterator[MlflowServer | None]:
+    """Set where MLflow is, for this process and its child processes."""
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    if not wanted:
+    if not use_server:
         yield None
         return
     with run_mlflow_server(folder) as server:

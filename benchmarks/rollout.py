@@ -1,14 +1,15 @@
-"""A cycle of the rollout over 10,000 tenants, 400 of them on trial: seconds, queries, memory; and what aliases cost.
+"""A rollout cycle over 10,000 tenants, 400 of them on trial: seconds, queries and memory; and reading all aliases.
 
     python benchmarks/rollout.py [--quick] [--tenants 10000] [--trials 400] [--minutes 120] [--cycles 3]
 
-Nobody is moved: every trial waits. The first cycle judges all trials by all that was seen since they began, which is
-`--minutes` of traffic with answers in every minute; before each of the others a minute is added to every trial, and
-those are judged anew that have grown by 1 %. The rollout's tables lie in SQLite, and in PostgreSQL where this
-machine has it; MLflow is a real database on sqlite. Then the look at everybody's aliases, as a server takes it every
-other second: by that database, by an MLflow server on it, and past that server by its database. Nothing else does this
-for a fleet that could be set beside it; what stands there is MLflow's own way, `get_model_version_by_alias` for each
-tenant and alias, timed in turns with ours for `--sample` tenants and multiplied up.
+No trial advances. The first cycle judges all trials by all their observations, `--minutes` of traffic with answers in
+every minute. Before each later cycle a minute is added to every trial; the cycle judges the trials that have grown by
+1 % since they were judged. The rollout's tables are in SQLite, and in PostgreSQL if this machine has it; MLflow's are
+in SQLite.
+
+Then all aliases are read, as a server does every two seconds: from MLflow's database, from an MLflow server, and from
+the database of that server. This is compared with MLflow's own function, `get_model_version_by_alias` for each tenant
+and alias, which is timed alternately for `--sample` tenants and extrapolated.
 """
 
 import argparse
@@ -54,19 +55,19 @@ ROLLOUT_PARAMS = {
     "deadline_hours": 10_000.0,
 }
 LATENCIES = {20: 4, 22: 6, 24: 5, 26: 3, 28: 1, 30: 1}
-"""Of the twenty answers of an arm in a minute."""
+"""Latency bucket -> number of answers, of the twenty answers of an arm in a minute."""
 TRIALS_PER_BATCH = 20
 
 
 def main() -> None:
-    """Make the fleet, run the cycles on each database, look at the aliases, and print it all."""
+    """Make the fleet, run the cycles on each database, read the aliases, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few tenants: shows that everything runs")
+    parser.add_argument("--quick", action="store_true", help="few tenants: a check that everything runs")
     parser.add_argument("--tenants", type=int)
     parser.add_argument("--trials", type=int)
-    parser.add_argument("--minutes", type=int, help="of traffic that every trial has seen")
+    parser.add_argument("--minutes", type=int, help="minutes of traffic in every trial")
     parser.add_argument("--cycles", type=int)
-    parser.add_argument("--sample", type=int, help="tenants that are asked for one by one")
+    parser.add_argument("--sample", type=int, help="tenants whose aliases are read one by one")
     parser.set_defaults(full=False)
     chosen = fill_options(parser.parse_args(), PRESETS)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -82,12 +83,12 @@ def main() -> None:
         if postgresql_server.is_installed():
             with postgresql_server.run_postgresql() as url:
                 _measure_cycles("PostgreSQL", url, folder, chosen)
-        _measure_aliases("by the database", registry, chosen)
+        _measure_aliases("from the database", registry, chosen)
         with mlflow_server.run_mlflow_server(folder) as server:
             config = RegistryConfig(tracking_uri=server.uri)
-            _measure_aliases("by MLflow's server", Registry(config, folder), chosen)
+            _measure_aliases("from MLflow's server", Registry(config, folder), chosen)
             os.environ[BACKEND_VARIABLE] = uri
-            _measure_aliases("beside the server, by its database", Registry(config, folder), chosen)
+            _measure_aliases("from the server's database", Registry(config, folder), chosen)
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; median [least, greatest]")
 
 
@@ -96,57 +97,58 @@ def _measure_cycles(name: str, url: str, folder: Path, chosen: argparse.Namespac
     minute = int(time.time() // 60)
     _run_in_process(_start_trials, folder, chosen, minute)
     trials = [one for one in tenant_state.read_states(Workspace(folder).database).values() if one.challenger]
-    taken, before = [], reset_peak_resident_memory()
-    with _count_queries() as counted:
+    cycles, before = [], reset_peak_resident_memory()
+    with _count_queries() as counts:
         for number in range(1 + chosen.cycles):
             _record_answers(Workspace(folder).database, trials, range(minute + number, minute + number + 1))
             now_s = 60.0 * (minute + number + 2)
-            started, asked = read_clocks(), list(counted)
-            rolled, troubles = run_cycle(Workspace(folder), now_s=lambda now_s=now_s: now_s)
-            taken.append(
+            started, counts_before = read_clocks(), list(counts)
+            results, failures = run_cycle(Workspace(folder), now_s=lambda now_s=now_s: now_s)
+            cycles.append(
                 (
                     subtract_seconds(read_clocks(), started),
-                    [after - had for after, had in zip(counted, asked, strict=True)],
+                    [after - earlier for after, earlier in zip(counts, counts_before, strict=True)],
                 )
             )
-            if troubles or len(rolled) != chosen.trials:
-                raise SystemExit(f"{chosen.trials} trials that wait were expected: {summarize_cycle(rolled, troubles)}")
+            if failures or len(results) != chosen.trials:
+                raise SystemExit(
+                    f"expected {chosen.trials} trials that wait, got: {summarize_cycle(results, failures)}"
+                )
     peak = read_status_bytes("VmHWM") / 1e6
-    for what, some in (("the first cycle", taken[:1]), ("the others", taken[1:])):
-        walls, processors = ([seconds[at] for seconds, _ in some] for at in (0, 1))
-        ours, theirs = (max(queries[at] for _, queries in some) for at in (0, 1))
+    for title, some in (("first cycle", cycles[:1]), ("later cycles", cycles[1:])):
+        walls, processors = ([seconds[clock] for seconds, _ in some] for clock in (0, 1))
+        rollout, mlflow = (max(queries[tables] for _, queries in some) for tables in (0, 1))
         print(
-            f"{name}, {what}: {format_spread(walls)} s, {format_spread(processors)} of the processor; "
-            f"queries: {ours} to the "
-            f"rollout's tables, {theirs} to MLflow's",
+            f"{name}, {title}: {format_spread(walls)} s, {format_spread(processors)} s of processor time; "
+            f"queries: {rollout} to the rollout's tables, {mlflow} to MLflow's",
             flush=True,
         )
-    print(f"{name}: {peak:.0f} MB at most, of which {before / 1e6:.0f} before")
+    print(f"{name}: peak memory {peak:.0f} MB, of which {before / 1e6:.0f} MB before the cycles")
 
 
 def _start_trials(folder: Path, chosen: argparse.Namespace, minute: int) -> None:
-    """Standings and observations up to a minute, as cycles and servers leave them."""
+    """Write rollout states and observations up to a minute, as cycles and servers do."""
     config, database = RolloutConfig.model_validate(ROLLOUT_PARAMS), Workspace(folder).database
     known = [RolloutState(tenant=tenant, champion="1") for tenant in make_tenant_ids(chosen.tenants)]
     began_s = 60.0 * (minute - chosen.minutes)
     trials = [policy.begin_trial(config, one, "2", began_s) for one in known[: chosen.trials]]
-    with database.transaction("standings") as connection:
+    with database.transaction("to write rollout states") as connection:
         tenant_state.write_states(connection, [*trials, *known[chosen.trials :]])
     for start in range(0, len(trials), TRIALS_PER_BATCH):
         _record_answers(database, trials[start : start + TRIALS_PER_BATCH], range(minute - chosen.minutes + 1, minute))
 
 
 def _run_in_process(work: Callable[..., object], *arguments: object) -> None:
-    """Do it in another process, whose memory is not ours."""
+    """Run the function in another process, so that its memory does not count here."""
     process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
     process.start()
     process.join()
     if process.exitcode:
-        raise SystemExit(f"{work.__name__} failed: its traceback stands above")
+        raise SystemExit(f"{work.__name__} failed; the traceback is above")
 
 
 def _record_answers(database: Database, trials: Sequence[RolloutState], minutes: range) -> None:
-    """Twenty answers of either arm in each minute, all of which are evidence."""
+    """Write twenty answers of each arm for each minute, all of them evidence."""
     write_counts(
         database,
         [
@@ -170,23 +172,23 @@ def _record_answers(database: Database, trials: Sequence[RolloutState], minutes:
 def _measure_aliases(name: str, registry: Registry, chosen: argparse.Namespace) -> None:
     sample = make_tenant_ids(chosen.tenants)[: chosen.sample]
     ours, theirs = [], []
-    with _count_queries() as counted:
+    with _count_queries() as counts:
         for _ in range(chosen.cycles):
             started = time.perf_counter()
-            found = registry.poll_aliased(CHAMPION, CHALLENGER)
+            aliases = registry.poll_aliased(CHAMPION, CHALLENGER)
             ours.append(time.perf_counter() - started)
-            if [len(found[alias]) for alias in (CHAMPION, CHALLENGER)] != [chosen.tenants, chosen.trials]:
-                raise SystemExit(f"other aliases were read than written: {found.keys()}")
-            queries = counted[1]
+            if [len(aliases[alias]) for alias in (CHAMPION, CHALLENGER)] != [chosen.tenants, chosen.trials]:
+                raise SystemExit(f"the aliases that were read are not those that were written: {aliases.keys()}")
+            queries = counts[1]
             started = time.perf_counter()
             _read_aliases_one_by_one(registry.uri, sample)
             theirs.append((time.perf_counter() - started) * chosen.tenants / len(sample))
-            counted[1] = queries
+            counts[1] = queries
     ratios = [slow / fast for slow, fast in zip(theirs, ours, strict=True)]
     print(
-        f"all aliases {name}: {format_spread(ours, '.3f')} s, {counted[1] / chosen.cycles:.0f} "
-        f"queries from here; one by one "
-        f"{format_spread(theirs, '.0f')} s (from {len(sample)} tenants): {format_spread(ratios, '.0f')} x",
+        f"all aliases {name}: {format_spread(ours, '.3f')} s, {counts[1] / chosen.cycles:.0f} queries of this process; "
+        f"one by one {format_spread(theirs, '.0f')} s (extrapolated from {len(sample)} tenants): "
+        f"{format_spread(ratios, '.0f')} x",
         flush=True,
     )
 
@@ -198,21 +200,21 @@ def _read_aliases_one_by_one(uri: str, tenants: Sequence[str]) -> None:
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     for tenant in tenants:
         for alias in (CHAMPION, CHALLENGER):
-            with suppress(MlflowException):  # whoever is not on trial
+            with suppress(MlflowException):  # a tenant that is not on trial has no challenger
                 client.get_model_version_by_alias(to_model_name(tenant), alias)
 
 
 @contextmanager
 def _count_queries() -> Iterator[list[int]]:
-    """Counts what any engine of this process asks meanwhile: of the rollout's tables, and of others."""
-    counted = [0, 0]
+    """Count this process's queries: [to the rollout's tables, to other tables]."""
+    counts = [0, 0]
 
     def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        counted["prefixfleet_" not in statement] += 1
+        counts["prefixfleet_" not in statement] += 1
 
     sql.event.listen(Engine, "before_cursor_execute", count)
     try:
-        yield counted
+        yield counts
     finally:
         sql.event.remove(Engine, "before_cursor_execute", count)
 

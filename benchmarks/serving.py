@@ -1,15 +1,16 @@
-"""Serving many tenants at once: PrefixFleet's engine beside `peft` switched for each request and a batch a tenant.
+"""Serving many tenants at once: PrefixFleet's engine compared with `peft` and with one batch per tenant.
 
     python benchmarks/serving.py [--quick | --full] [--tenants 1 8 32 128 1000] [--base FOLDER] [--dtype float32]
 
-Of every tenant `--each` requests are in flight, each answered greedily; answers are as long as E2E's targets, unless
-the base ends them before. Ours is asked for at least `--requests` in all; the others answer `--sample` of them, since
-theirs is a time each, from which their clients' waiting is counted. `ours, one tenant` has the same requests and all of
-one tenant: what different prefixes cost. `--http` adds a real server with its registry. In float32 all sides must give
-the same texts.
+Every tenant has `--each` requests in flight, decoded greedily; an answer has as many tokens as an E2E target, unless
+the base ends it earlier. PrefixFleet answers at least `--requests` requests. The others answer `--sample` of them, from
+whose times the waiting times of their clients are computed. `one tenant` has the same requests, all of one tenant: the
+difference is the cost of different prefixes. `--http` adds a real server with its registry. In float32 all contenders
+must give the same texts.
 
-Then swaps: new versions that are not loaded, called while 32 tenants are answered, in turns with the same without. Then
-memory: `--registered` artifacts, room for `--resident` of them, and a fifth more asked than that.
+The second part measures swaps to new versions that are not loaded, while up to 32 tenants are served, alternately with
+the same requests without swaps. The third part measures memory: `--registered` artifacts, memory for `--resident` of
+them, and requests for 1.2 times as many.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from statistics import median, quantiles
 from contenders import machine_rates, serving, version_swaps
 from contenders.http_serving import run_over_http
 from contenders.serving import LoadAnswers, LoadLevel
-from harness.alternating_runs import Contender, ContenderResult, run_in_turns
+from harness.alternating_runs import Contender, ContenderResult, run_alternately
 from harness.options import fill_options, format_spread, make_bases, make_parser
 from harness.random_bases import SHAPES
 from harness.request_load import RequestLoad, write_artifacts
@@ -33,7 +34,8 @@ from harness.workspaces import make_tenant_ids
 from components.config import BaseConfig
 from components.model.base.load import load_base
 
-OURS, ALONE, HTTP, BATCHES, PEFT = "ours", "ours, one tenant", "ours, HTTP", "a batch a tenant", "peft, switched"
+OURS, ALONE, HTTP = "PrefixFleet", "PrefixFleet, one tenant", "PrefixFleet, HTTP"
+BATCHES, PEFT = "a batch per tenant", "peft, adapter per request"
 SMALL_PRESET = {"shape": ["tiny"], "requests": 16, "sample": 4, "rounds": 1, "rows": 8, "swaps": 2}
 PRESETS = {
     "quick": {**SMALL_PRESET, "tenants": [1, 5], "registered": 30, "resident": 10},
@@ -45,24 +47,24 @@ PRESETS = {
 }
 _TEXT_COUNT = 256
 _MAX_SWAP_TENANTS = 32
-"""Tenants that are answered during swaps, at most."""
+"""Largest number of tenants that are served during swaps."""
 
 
 def main() -> None:
     """Measure on every base, in every dtype."""
-    made = make_parser(str(__doc__))
-    made.add_argument("--tenants", type=int, nargs="+", help="numbers of distinct tenants in flight")
-    made.add_argument("--each", type=int, default=1, help="requests of a tenant in flight")
-    made.add_argument("--requests", type=int, help="that ours answers at least")
-    made.add_argument("--sample", type=int, help="requests that the others answer")
-    made.add_argument("--rows", type=int, help="rows that PrefixFleet computes in one step")
-    made.add_argument("--http", action="store_true", help="ask a `prefixfleet serve` too")
-    made.add_argument("--swaps", type=int, help="new versions; 0: none of this part")
-    made.add_argument("--registered", type=int, help="artifacts; 0: none of this part")
-    made.add_argument("--resident", type=int, help="artifacts that there is memory for")
-    made.add_argument("--dtype", nargs="+", choices=list(machine_rates.DTYPES), default=["float32"])
-    options = fill_options(made.parse_args(), PRESETS)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a side that waits for its turn must not spin
+    parser = make_parser(str(__doc__))
+    parser.add_argument("--tenants", type=int, nargs="+", help="numbers of tenants with requests in flight")
+    parser.add_argument("--each", type=int, default=1, help="requests in flight of each tenant")
+    parser.add_argument("--requests", type=int, help="least number of requests that PrefixFleet answers")
+    parser.add_argument("--sample", type=int, help="number of requests that the others answer")
+    parser.add_argument("--rows", type=int, help="rows that PrefixFleet computes in one step")
+    parser.add_argument("--http", action="store_true", help="measure a `prefixfleet serve` too")
+    parser.add_argument("--swaps", type=int, help="number of new versions; 0: skip this part")
+    parser.add_argument("--registered", type=int, help="number of artifacts; 0: skip this part")
+    parser.add_argument("--resident", type=int, help="number of artifacts that fit into memory")
+    parser.add_argument("--dtype", nargs="+", choices=list(machine_rates.DTYPES), default=["float32"])
+    options = fill_options(parser.parse_args(), PRESETS)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a process that waits must not use the processor
     with make_bases(options) as folders:
         for folder in folders:
             is_shaped = folder.name in {f"gpt2-{shape}" for shape in SHAPES}
@@ -79,7 +81,7 @@ def _measure(folder: Path, dtype: str, store: Path, options: argparse.Namespace,
     base = load_base(BaseConfig(path=str(folder)))
     tenants = min(_MAX_SWAP_TENANTS, max(options.tenants))
     artifacts = write_artifacts(store, base, make_tenant_ids(max(options.tenants)), options.prefix_length)
-    news = write_artifacts(
+    new_versions = write_artifacts(
         store, base, [make_tenant_ids(tenants)[number % tenants] for number in range(options.swaps)], 5, seed=1
     )
     load = RequestLoad(folder, dtype, store, artifacts, [one.source for one in examples], limits, options.rows)
@@ -91,12 +93,12 @@ def _measure(folder: Path, dtype: str, store: Path, options: argparse.Namespace,
         f"prefixes of {options.prefix_length}, answers of {sum(limits) / len(limits):.1f} tokens, {options.rows} rows"
     )
     _compare_contenders(load, options)
-    if news:
-        _measure_swaps(load, news, tenants, options)
+    if new_versions:
+        _measure_swaps(load, new_versions, tenants, options)
     if options.registered:
         arguments = (load, options.prefix_length, options.registered, min(options.resident, options.registered))
         _print_residency(
-            run_in_turns({"memory": Contender(version_swaps.measure_residency, arguments, 1)})["memory"],
+            run_alternately({"memory": Contender(version_swaps.measure_residency, arguments, 1)})["memory"],
             options.registered,
         )
 
@@ -104,64 +106,72 @@ def _measure(folder: Path, dtype: str, store: Path, options: argparse.Namespace,
 def _compare_contenders(load: RequestLoad, options: argparse.Namespace) -> None:
     parts = []
     for tenants in options.tenants:
-        flying = tenants * options.each
-        parts.append(LoadLevel(tenants, options.each, -(-max(options.requests, flying) // flying) * flying))
-    turns = options.rounds * len(parts)
-    sides = {
-        OURS: Contender(serving.run_prefixfleet, (load, parts, options.rounds, False), turns),
-        ALONE: Contender(serving.run_prefixfleet, (load, parts, options.rounds, True), turns),
-        BATCHES: Contender(serving.run_batch_per_tenant, (load, parts, options.rounds, options.sample), turns),
-        PEFT: Contender(serving.run_peft_switched, (load, parts, options.rounds, options.sample), turns),
+        in_flight = tenants * options.each
+        parts.append(LoadLevel(tenants, options.each, -(-max(options.requests, in_flight) // in_flight) * in_flight))
+    count = options.rounds * len(parts)
+    contenders = {
+        OURS: Contender(serving.run_prefixfleet, (load, parts, options.rounds, False), count),
+        ALONE: Contender(serving.run_prefixfleet, (load, parts, options.rounds, True), count),
+        BATCHES: Contender(serving.run_batch_per_tenant, (load, parts, options.rounds, options.sample), count),
+        PEFT: Contender(serving.run_peft_switched, (load, parts, options.rounds, options.sample), count),
     }
     if options.http:
-        sides[HTTP] = Contender(run_over_http, (load, parts, options.rounds), turns)
-    outcomes = run_in_turns(sides)
+        contenders[HTTP] = Contender(run_over_http, (load, parts, options.rounds), count)
+    outcomes = run_alternately(contenders)
     print(
-        f"\n{'tenants':>7} {'side':18} {'tokens/s':>22} {'p50':>8} {'p95':>8} {'p99':>8} s  {'first p50':>9}  ours / it"
+        f"\n{'tenants':>7} {'contender':25} {'tokens/s':>22} {'p50':>8} {'p95':>8} {'p99':>8} s  {'first p50':>9}  "
+        f"{OURS} / it"
     )
-    for place, part in enumerate(parts):
-        mine: list[LoadAnswers] = outcomes[OURS].facts["found"][place :: len(parts)]
-        for side, outcome in outcomes.items():
-            theirs: list[LoadAnswers] = outcome.facts["found"][place :: len(parts)]
-            ratios = [_compute_rate(our) / _compute_rate(their) for our, their in zip(mine, theirs, strict=True)]
+    for index, part in enumerate(parts):
+        ours: list[LoadAnswers] = outcomes[OURS].facts["results"][index :: len(parts)]
+        for name, outcome in outcomes.items():
+            theirs: list[LoadAnswers] = outcome.facts["results"][index :: len(parts)]
+            ratios = [_compute_rate(our) / _compute_rate(their) for our, their in zip(ours, theirs, strict=True)]
             rates = format_spread([_compute_rate(one) for one in theirs], ",.0f")
             figures = f"{rates:>22} {_format_percentiles([one.waits for one in theirs])}"
             first = median(second for one in theirs for second in one.firsts)
-            print(f"{part.tenants:7,} {side:18} {figures} s  {first:9.3f}  {format_spread(ratios)}")
-            if side != ALONE and load.dtype == "float32":
-                _check_same_texts(side, mine[0], theirs[0])
-    peaks = ", ".join(f"{side} {outcome.peak_bytes / 1e6:,.0f} MB" for side, outcome in outcomes.items())
+            print(f"{part.tenants:7,} {name:25} {figures} s  {first:9.3f}  {format_spread(ratios)}")
+            if name != ALONE and load.dtype == "float32":
+                _check_same_texts(name, ours[0], theirs[0])
+    peaks = ", ".join(f"{name} {outcome.peak_bytes / 1e6:,.0f} MB" for name, outcome in outcomes.items())
     print(f"peak memory: {peaks}")
 
 
-def _check_same_texts(side: str, mine: LoadAnswers, theirs: LoadAnswers) -> None:
-    other = [number for number, text in theirs.texts.items() if mine.texts[number] != text]
-    if other:
-        raise SystemExit(f"{side} and {OURS} must give the same texts: {len(other)} of {len(theirs.texts)} differ")
+def _check_same_texts(name: str, ours: LoadAnswers, theirs: LoadAnswers) -> None:
+    different = [number for number, text in theirs.texts.items() if ours.texts[number] != text]
+    if different:
+        counts = f"{len(different)} of {len(theirs.texts)} differ"
+        raise SystemExit(f"{name} and {OURS} must give the same texts, but {counts}")
 
 
-def _measure_swaps(load: RequestLoad, news: Sequence[object], tenants: int, options: argparse.Namespace) -> None:
+def _measure_swaps(
+    load: RequestLoad, new_versions: Sequence[object], tenants: int, options: argparse.Namespace
+) -> None:
     count = max(options.requests, 4 * tenants)
-    side = Contender(version_swaps.run_swaps, (load, news, tenants, count, options.rounds), 2 * options.rounds)
-    found = run_in_turns({"swaps": side})["swaps"].facts["found"]
-    still, moved = found[::2], found[1::2]
-    loads, firsts = ([1e3 * one for part in moved for one in part[place]] for place in (2, 3))
-    usual = 1e3 * median(one for part in still for one in part[1])
-    print(f"\n{len(loads)} swaps under {tenants} tenants, {count} requests a turn")
-    print(f"from the call to resident: {format_spread(loads, '.1f')} ms")
-    print(f"to the first piece under it: {format_spread(firsts, '.1f')} ms; of any answer {usual:.1f} ms")
-    for name, parts in (("without", still), ("with", moved)):
-        print(f"{name:>8} swaps, p50, p95, p99 of all turns: {_format_percentiles([part[0] for part in parts])} s")
+    contender = Contender(
+        version_swaps.run_swaps, (load, new_versions, tenants, count, options.rounds), 2 * options.rounds
+    )
+    results = run_alternately({"swaps": contender})["swaps"].facts["results"]
+    without, swapping = results[::2], results[1::2]
+    loads, firsts = ([1e3 * one for part in swapping for one in part[field]] for field in (2, 3))
+    usual = 1e3 * median(one for part in without for one in part[1])
+    print(f"\n{len(loads)} swaps while {tenants} tenants are served, {count} requests in each part")
+    print(f"time to load a version: {format_spread(loads, '.1f')} ms")
+    print(f"time to its first piece: {format_spread(firsts, '.1f')} ms; of any answer {usual:.1f} ms")
+    for name, parts in (("without", without), ("with", swapping)):
+        print(
+            f"waiting {name:>7} swaps, p50, p95, p99 of all parts: {_format_percentiles([part[0] for part in parts])} s"
+        )
 
 
 def _print_residency(outcome: ContenderResult, registered: int) -> None:
     facts = outcome.facts
-    grown = facts["after"] - facts["known"]
+    grown = facts["after_bytes"] - facts["before_bytes"]
     print(
-        f"\n{registered:,} registered, {facts['asked']:,} asked in {outcome.part_seconds[0]:.1f} s: "
-        f"{facts['device']:,} are "
-        f"resident in {facts['used'] / 1e6:,.0f} MB ({facts['size'] / 1e3:,.0f} kB each); the process has grown by "
-        f"{grown / 1e6:,.0f} MB to {facts['after'] / 1e6:,.0f} MB"
+        f"\n{registered:,} artifacts registered, {facts['requested']:,} requested in {outcome.part_seconds[0]:.1f} s: "
+        f"{facts['resident']:,} are resident in {facts['used_bytes'] / 1e6:,.0f} MB "
+        f"({facts['artifact_bytes'] / 1e3:,.0f} kB each); the process has grown by {grown / 1e6:,.0f} MB to "
+        f"{facts['after_bytes'] / 1e6:,.0f} MB"
     )
 
 
@@ -170,7 +180,7 @@ def _compute_rate(answers: LoadAnswers) -> float:
 
 
 def _format_percentiles(rounds: Sequence[Sequence[float]]) -> str:
-    """Percentiles of all rounds together."""
+    """Format the percentiles 50, 95 and 99 of all rounds together."""
     seconds = [one for part in rounds for one in part]
     cuts = quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else seconds * 99
     return " ".join(f"{cuts[cut - 1]:8.3f}" for cut in (50, 95, 99))

@@ -1,12 +1,13 @@
-"""A soak: a real server under a sustained load, with swaps, rollbacks, evictions and callers who leave.
+"""A soak test: a real server under sustained load, with version swaps, evictions and clients that disconnect.
 
     python benchmarks/soak.py [--quick] [--minutes 1] [--tenants 48] [--clients 16]
 
-Every version of every tenant writes something of its own, known beforehand; each answer must be that of the version
-named in its headers, and the version one that the tenant had at that time. The server's memory for artifacts holds
-fewer than there are, on disk too, so that they come and go. Aliases are moved and moved back every `--swap-every`
-seconds through MLflow. Every seventh caller leaves after the first piece. At the end the server's own counts must be
-ours, nothing may be left in it, and its memory is printed with its slope. Anything else ends it with status 1.
+Every version of every tenant writes a different text, which is computed beforehand. Each answer must be the text of the
+version in its headers, and that version must have been the tenant's champion at that time. The server's memory and disk
+for artifacts are smaller than all artifacts, so that artifacts are evicted and loaded again. Every `--swap-every`
+seconds an alias moves in MLflow. Every seventh request is cancelled after the first piece. At the end the server's
+counts of requests must equal the clients', no request may be left in the server, and memory must have stopped growing.
+Otherwise the exit status is 1.
 """
 
 import argparse
@@ -26,29 +27,29 @@ from harness.workspaces import make_tenant_ids
 _TOKENS = 24
 _SLOTS = 64
 _ALIAS_DELAY_S = 5.0
-"""After which no request may begin on the version that was before."""
+"""Seconds after the move of an alias from which new requests must use the new version."""
 _CURVE_POINTS = 10
 _SETTLING_SHARE = 1 / 3
-"""The share of the time after which memory must not grow any more."""
+"""Share of the duration after which memory must not grow."""
 
 
 class Soak:
-    """What was asked and answered, and what was wrong with it."""
+    """The clients of a soak test, what they measured, and the errors that they found."""
 
     def __init__(self, fleet: ServedFleet, server: ServerProcess, seconds: float, seed: int) -> None:
         self.fleet, self.server = fleet, server
         self.until_s = time.monotonic() + seconds
         self.rng = random.Random(seed)
         self.alias_moves = {tenant: [(0.0, fleet.versions[0])] for tenant in fleet.tenants}
-        """(when, version) of each tenant's alias, the newest last."""
+        """Tenant -> (time, version) of the moves of its alias, the newest last."""
         self.statuses: Counter[int] = Counter()
         self.waits: list[float] = []
-        self.left_count = 0
+        self.cancelled_count = 0
         self.memory_samples: list[tuple[float, int]] = []
-        self.mistakes: list[str] = []
+        self.errors: list[str] = []
 
     async def run(self, clients: int, swap_every: float) -> None:
-        """Until the time is over."""
+        """Run all clients until the time is over."""
         limits = httpx.Limits(max_connections=2 * clients)
         async with httpx.AsyncClient(base_url=self.server.url, timeout=60, limits=limits) as client:
             await asyncio.gather(
@@ -56,93 +57,97 @@ class Soak:
             )
 
     async def _ask(self, client: httpx.AsyncClient) -> None:
-        asked = 0
+        count = 0
         while time.monotonic() < self.until_s:
-            asked += 1
+            count += 1
             tenant, source = self.rng.choice(self.fleet.tenants), self.rng.choice(self.fleet.sources)
             body = {"model": tenant, "prompt": source, "max_tokens": _TOKENS, "temperature": 0}
-            began = time.monotonic()
+            started = time.monotonic()
             try:
-                if asked % 7 == 0:
-                    await self._ask_and_leave(client, body)
-                elif asked % 3 == 0:
-                    await self._stream(client, body, began)
+                if count % 7 == 0:
+                    await self._ask_and_cancel(client, body)
+                elif count % 3 == 0:
+                    await self._stream(client, body, started)
                 else:
                     answer = await client.post("/v1/completions", json=body)
                     text = answer.json()["choices"][0]["text"] if answer.is_success else answer.text
-                    self._check_answer(body, began, answer, text)
+                    self._check_answer(body, started, answer, text)
             except httpx.HTTPError as problem:
-                self.mistakes.append(f"{tenant}: lost: {problem!r}")
+                self.errors.append(f"{tenant}: no answer: {problem!r}")
 
-    async def _stream(self, client: httpx.AsyncClient, body: dict[str, object], began: float) -> None:
+    async def _stream(self, client: httpx.AsyncClient, body: dict[str, object], started: float) -> None:
         text = ""
         async with client.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
             async for line in answer.aiter_lines():
                 if line.startswith("data: {"):
-                    told = json.loads(line.removeprefix("data: "))
-                    text += told["choices"][0]["text"] if "choices" in told else f"error: {told}"
-        self._check_answer(body, began, answer, text)
+                    event = json.loads(line.removeprefix("data: "))
+                    text += event["choices"][0]["text"] if "choices" in event else f"error: {event}"
+        self._check_answer(body, started, answer, text)
 
-    async def _ask_and_leave(self, client: httpx.AsyncClient, body: dict[str, object]) -> None:
+    async def _ask_and_cancel(self, client: httpx.AsyncClient, body: dict[str, object]) -> None:
         async with client.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
             async for _ in answer.aiter_lines():
                 break
-        self.left_count += 1
+        self.cancelled_count += 1
 
-    def _check_answer(self, body: dict[str, object], began: float, answer: httpx.Response, text: str) -> None:
+    def _check_answer(self, body: dict[str, object], started: float, answer: httpx.Response, text: str) -> None:
         self.statuses[answer.status_code] += 1
-        self.waits.append(time.monotonic() - began)
+        self.waits.append(time.monotonic() - started)
         tenant, source = str(body["model"]), str(body["prompt"])
         if not answer.is_success:
-            self.mistakes.append(f"{tenant}: {answer.status_code} {text}")
+            self.errors.append(f"{tenant}: {answer.status_code} {text}")
             return
-        version, said = answer.headers["x-prefixfleet-version"], answer.headers["x-prefixfleet-tenant"]
-        if said != tenant or text != self.fleet.expected_answers[tenant, version, source]:
-            self.mistakes.append(f"{tenant}, version {version} of {said}, {source!r}: {text!r}")
+        version, owner = answer.headers["x-prefixfleet-version"], answer.headers["x-prefixfleet-tenant"]
+        if owner != tenant or text != self.fleet.expected_answers[tenant, version, source]:
+            self.errors.append(f"{tenant}, version {version} of {owner}, {source!r}: {text!r}")
         moves = self.alias_moves[tenant]
         possible = {
             move
-            for place, (_, move) in enumerate(moves)
-            if self._find_end_of_move(moves, place) >= began - _ALIAS_DELAY_S
+            for index, (_, move) in enumerate(moves)
+            if self._find_end_of_move(moves, index) >= started - _ALIAS_DELAY_S
         }
         if version not in possible:
-            self.mistakes.append(f"{tenant}: version {version}, {_ALIAS_DELAY_S} s after it was left")
+            self.errors.append(f"{tenant}: version {version} more than {_ALIAS_DELAY_S} s after its alias moved")
 
     @staticmethod
-    def _find_end_of_move(moves: list[tuple[float, str]], place: int) -> float:
-        """Until when a move stood."""
-        return moves[place + 1][0] if place + 1 < len(moves) else float("inf")
+    def _find_end_of_move(moves: list[tuple[float, str]], index: int) -> float:
+        """Return the time of the next move."""
+        return moves[index + 1][0] if index + 1 < len(moves) else float("inf")
 
-    async def _swap_aliases(self, every: float) -> None:
+    async def _swap_aliases(self, every_s: float) -> None:
         registry = self.fleet.workspace.registry
         while time.monotonic() < self.until_s:
             tenant = self.rng.choice(self.fleet.tenants)
-            now = self.alias_moves[tenant][-1][1]
-            version = next(one for one in self.fleet.versions if one != now)
+            current = self.alias_moves[tenant][-1][1]
+            version = next(one for one in self.fleet.versions if one != current)
             await asyncio.to_thread(registry.set_alias, tenant, "champion", version)
             self.alias_moves[tenant].append((time.monotonic(), version))
-            await asyncio.sleep(every)
+            await asyncio.sleep(every_s)
 
     async def _watch_memory(self) -> None:
-        began = time.monotonic()
+        started = time.monotonic()
         while time.monotonic() < self.until_s:
-            self.memory_samples.append((time.monotonic() - began, self.server.read_resident_bytes()))
+            self.memory_samples.append((time.monotonic() - started, self.server.read_resident_bytes()))
             await asyncio.sleep(1)
 
 
 def main() -> None:
-    """Soak, and say what was seen."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--quick", action="store_true", help="12 seconds and few tenants: shows that everything runs")
-    made.add_argument("--minutes", type=float, default=1.0)
-    made.add_argument("--tenants", type=int, default=48)
-    made.add_argument("--clients", type=int, default=16)
-    made.add_argument("--swap-every", type=float, default=0.5, help="seconds")
-    made.add_argument("--slope", type=float, default=5.0, help="MB a minute that memory may grow by, once settled")
-    made.add_argument("--seed", type=int, default=0)
-    options = made.parse_args()
+    """Run the soak test and print its figures and errors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--quick", action="store_true", help="a few seconds and few tenants: a check that everything runs"
+    )
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--tenants", type=int, default=48)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--swap-every", type=float, default=0.5, help="seconds between the moves of aliases")
+    parser.add_argument(
+        "--slope", type=float, default=5.0, help="largest growth of memory in MB per minute, after a third of the time"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
     if options.quick:
-        options.minutes, options.tenants, options.clients, options.slope = 0.2, 20, 4, float("inf")
+        options.minutes, options.tenants, options.clients, options.slope = 0.1, 20, 4, float("inf")
     with tempfile.TemporaryDirectory() as scratch:
         serve = {"device_mb": 1, "disk_mb": 1, "follow_seconds": 1.0, "open_metrics": True}
         fleet = make_fleet(Path(scratch), make_tenant_ids(options.tenants), _SLOTS, _TOKENS, serve)
@@ -159,43 +164,46 @@ def _print_results(soak: Soak, cold_s: float, options: argparse.Namespace) -> No
         "rows_running"
     ] and time.monotonic() < until:
         time.sleep(0.1)
-    counted = soak.server.read_status_counts()
+    server_counts = soak.server.read_status_counts()
     settled = [one for one in soak.memory_samples if one[0] >= _SETTLING_SHARE * soak.memory_samples[-1][0]]
     slope = linear_regression(*zip(*settled, strict=True)).slope * 60 / 1e6
     moves = sum(len(one) - 1 for one in soak.alias_moves.values())
     cuts = quantiles(soak.waits, n=100)
-    asked = sum(soak.statuses.values())
+    answered = sum(soak.statuses.values())
     print(
         f"{options.minutes} minutes, {options.tenants} tenants, {options.clients} clients; ready after {cold_s:.1f} s"
     )
     print(
-        f"{asked:,} answered ({asked / options.minutes / 60:.1f} a second): {dict(soak.statuses)}; "
-        f"{soak.left_count:,} left"
+        f"{answered:,} requests answered ({answered / options.minutes / 60:.1f} per second): {dict(soak.statuses)}; "
+        f"{soak.cancelled_count:,} cancelled"
     )
-    print(f"seconds: p50 {cuts[49]:.3f}, p95 {cuts[94]:.3f}, p99 {cuts[98]:.3f}, longest {max(soak.waits):.3f}")
+    print(
+        f"waiting in seconds: p50 {cuts[49]:.3f}, p95 {cuts[94]:.3f}, p99 {cuts[98]:.3f}, longest {max(soak.waits):.3f}"
+    )
     print(f"{moves} aliases moved; {health['resident_prefixes']} of {2 * options.tenants} artifacts are resident")
     curve = [
         soak.memory_samples[part * (len(soak.memory_samples) - 1) // _CURVE_POINTS][1] / 1e6
         for part in range(_CURVE_POINTS + 1)
     ]
     over_time = " ".join(f"{megabytes:.1f}" for megabytes in curve)
-    print(f"memory at each {_CURVE_POINTS}th of the time: {over_time} MB; {slope:+.2f} MB a minute once settled")
-    wrong = list(soak.mistakes)
+    print(f"memory at each tenth of the time: {over_time} MB; {slope:+.2f} MB per minute after a third of the time")
+    errors = list(soak.errors)
     if health["requests_in_flight"] or health["rows_running"] or health["rows_queued"]:
-        wrong.append(f"left in the server: {health}")
+        errors.append(f"requests are left in the server: {health}")
     if health["troubles"]:
-        wrong.append(f"troubles: {health['troubles']}")
-    if sum(counted.values()) != asked + soak.left_count:
-        wrong.append(f"the server counts {counted}, its callers {asked} and {soak.left_count} who left")
+        errors.append(f"the server reports troubles: {health['troubles']}")
+    if sum(server_counts.values()) != answered + soak.cancelled_count:
+        client_counts = f"{answered} answered and {soak.cancelled_count} cancelled"
+        errors.append(f"the server counts {server_counts}, the clients {client_counts}")
     if health["resident_prefixes"] >= 2 * options.tenants:
-        wrong.append("nothing was evicted")
+        errors.append("no artifact was evicted")
     if slope > options.slope:
-        wrong.append(f"memory grows by {slope:.2f} MB a minute")
-    for one in wrong[:20]:
-        print(f"WRONG: {one}")
-    if wrong:
-        raise SystemExit(f"{len(wrong)} things were wrong")
-    print("no wrong tenant, no mixture, no lost request, nothing left behind")
+        errors.append(f"memory grows by {slope:.2f} MB per minute")
+    for error in errors[:20]:
+        print(f"ERROR: {error}")
+    if errors:
+        raise SystemExit(f"{len(errors)} errors")
+    print("no errors: every answer is that of its tenant and version, no request is lost or left in the server")
 
 
 if __name__ == "__main__":

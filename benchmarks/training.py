@@ -1,9 +1,9 @@
-"""Training one tenant's prefix: PrefixFleet beside `peft` prefix tuning under `transformers.Trainer`.
+"""Training one tenant's prefix: PrefixFleet compared with `peft` prefix tuning under `transformers.Trainer`.
 
     python benchmarks/training.py [--quick | --full] [--shape small medium] [--data FOLDER] [--sides ...]
 
-Each side trains the same examples in a process of its own; an epoch of each is timed in turn, after one that is not.
-Tokens are real ones, without padding. Beside the prefixes stands full fine-tuning of the same base (`ours-full`).
+Each contender trains on the same examples in its own process. After an epoch to warm up, epochs of the contenders are
+timed alternately. Tokens are counted without padding. `ours-full` is full fine-tuning of the same base in PrefixFleet.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from contenders import gradient_agreement, machine_rates, peft_training, prefixfleet_training
-from harness.alternating_runs import Contender, ContenderResult, run_in_turns
+from harness.alternating_runs import Contender, ContenderResult, run_alternately
 from harness.options import fill_options, format_spread, make_bases, make_parser
 from harness.random_bases import BaseSizes, read_base_sizes
 from harness.training_examples import BATCHES_PER_POOL, choose_epoch_indices, count_tokens, draw_examples
@@ -28,7 +28,7 @@ OURS: dict[str, tuple[prefixfleet_training.Dtype, TrainConfig, EngineConfig]] = 
     "ours-compiled": ("bfloat16", PREFIX_CONFIG, EngineConfig(compile=True)),
     "ours-full": ("float32", TrainConfig(learning_rate=1e-5, method="full"), prefixfleet_training.DEFAULT_ENGINE),
 }
-"""Side -> what the base is loaded in, what is trained, and how."""
+"""Contender -> dtype of the base, train config, engine config."""
 MACHINE = "machine"
 PRESETS = {
     "quick": {"shape": ["tiny"], "steps": 2, "rounds": 2},
@@ -39,7 +39,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class EpochExamples:
-    """The examples of a round, and their real tokens."""
+    """The examples of a round, with the numbers of their tokens without padding."""
 
     examples: Sequence[Example]
     steps: int
@@ -49,9 +49,9 @@ class EpochExamples:
 
 def main() -> None:
     """Measure on every base and print a table for each."""
-    made = make_parser(str(__doc__))
-    made.add_argument("--steps", type=int, help="steps of an epoch, which a round times")
-    made.add_argument(
+    parser = make_parser(str(__doc__))
+    parser.add_argument("--steps", type=int, help="number of steps in an epoch; a round is an epoch")
+    parser.add_argument(
         "--sides",
         nargs="+",
         choices=[*peft_training.SETTINGS, *OURS],
@@ -65,7 +65,7 @@ def main() -> None:
             "ours-full",
         ],
     )
-    options = fill_options(made.parse_args(), PRESETS)
+    options = fill_options(parser.parse_args(), PRESETS)
     with make_bases(options) as folders:
         for folder in folders:
             _measure(folder, options)
@@ -74,30 +74,31 @@ def main() -> None:
 def _measure(folder: Path, options: argparse.Namespace) -> None:
     one = _make_epoch(folder, options)
     sizes = read_base_sizes(folder)
-    agreed = run_in_turns(
+    agreed = run_alternately(
         {
             "check": Contender(
                 gradient_agreement.check_agreement, (folder, _make_config(options, PREFIX_CONFIG), one.examples), 0
             )
         }
     )["check"].facts
-    sides = {name: _make_contender(name, folder, options, one) for name in options.sides}
+    contenders = {name: _make_contender(name, folder, options, one) for name in options.sides}
     tokens_a_step = one.tokens // one.steps
-    sides[MACHINE] = Contender(
+    contenders[MACHINE] = Contender(
         machine_rates.measure_rates, (sizes.matrices, tokens_a_step, options.rounds), options.rounds
     )
-    outcomes = run_in_turns(sides)
+    outcomes = run_alternately(contenders)
     rates = outcomes.pop(MACHINE).facts
 
     share = one.targets / one.tokens
     print(
-        f"\n{folder.name}: {one.steps} steps of {options.batch_size} examples an epoch, {one.tokens} real tokens, "
-        f"{share:.0%} of them targets; prefix of {options.prefix_length}; {'E2E' if options.data else 'E2E lengths'}\n"
-        f"both sides on one batch: losses {agreed['losses'][0]:.6f} and {agreed['losses'][1]:.6f} over "
-        f"{agreed['targets']} targets, gradients {agreed['gradient']:.1e} apart\n"
+        f"\n{folder.name}: {one.steps} steps of {options.batch_size} examples an epoch, {one.tokens} tokens without "
+        f"padding, {share:.0%} of them targets; prefix of {options.prefix_length}; "
+        f"{'E2E' if options.data else 'E2E lengths'}\n"
+        f"PrefixFleet and peft on one batch: losses {agreed['losses'][0]:.6f} and {agreed['losses'][1]:.6f} over "
+        f"{agreed['targets']} targets, relative difference of the gradients {agreed['gradient']:.1e}\n"
         f"the {machine_rates.describe_device()} in the same run: float32 {rates['float32'] / 1e9:,.0f} and bfloat16 "
         f"{rates['bfloat16'] / 1e9:,.0f} GFLOP/s in this base's products, copying {rates['copy'] / 1e9:,.1f} GB/s\n"
-        f"operations a token: 4 x ({sizes.layer_weights / 1e6:.1f} M + "
+        f"operations per token: 4 x ({sizes.layer_weights / 1e6:.1f} M + "
         f"{sizes.output_weights / 1e6:.1f} M x {share:.2f}) = "
         f"{sizes.count_operations(share) / 1e6:,.0f} M with a frozen base, 6 x for full fine-tuning"
     )
@@ -105,18 +106,18 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _print_table(outcomes: dict[str, ContenderResult], one: EpochExamples, sizes: BaseSizes, ceiling: float) -> None:
-    """A line a side; `rate` is the share of the machine's better matrix rate that the needed operations make."""
+    """Print a line for each contender; `rate` is its rate of necessary operations over the machine's best rate."""
     columns = (
-        f"{'real tokens/s':>24} {'ms a step':>10} {'rate':>5} {'peak MB':>9} {'after loading':>14} {'stored bytes':>13}"
+        f"{'tokens/s':>24} {'ms per step':>11} {'rate':>5} {'peak MB':>9} {'after loading':>14} {'stored bytes':>13}"
     )
-    print(f"\n{'side':36} {columns}")
+    print(f"\n{'contender':36} {columns}")
     for name, outcome in outcomes.items():
         speeds = [one.tokens / seconds for seconds in outcome.part_seconds]
         operations = sizes.count_operations(one.targets / one.tokens, full=name == "ours-full")
-        peak, standing = outcome.peak_bytes / 1e6, outcome.facts["loaded_bytes"] / 1e6
+        peak, loaded = outcome.peak_bytes / 1e6, outcome.facts["loaded_bytes"] / 1e6
         print(
-            f"{name:36} {format_spread(speeds, ',.0f'):>24} {1e3 * median(outcome.part_seconds) / one.steps:10,.0f} "
-            f"{median(speeds) * operations / ceiling:5.0%} {peak:9,.0f} {peak - standing:14,.0f} "
+            f"{name:36} {format_spread(speeds, ',.0f'):>24} {1e3 * median(outcome.part_seconds) / one.steps:11,.0f} "
+            f"{median(speeds) * operations / ceiling:5.0%} {peak:9,.0f} {peak - loaded:14,.0f} "
             f"{outcome.facts['stored_bytes']:13,}"
         )
     for subject in (name for name in outcomes if name in OURS):

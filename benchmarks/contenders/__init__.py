@@ -1,1 +1,1 @@
-"""What the benchmarks compare: PrefixFleet and its peers, each as work that the harness can time."""
+"""The contenders of the benchmarks: PrefixFleet and other software, each as functions that the harness times."""

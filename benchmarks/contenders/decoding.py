@@ -1,10 +1,10 @@
-"""The sides of the decoding benchmark: PrefixFleet, `peft`'s batched generate, and one input at a time.
+"""The contenders of the decoding benchmark: PrefixFleet, `peft`'s batched generate, and one input at a time.
 
-All get the same prefixes, the same rows of ids, the same beams. Random weights end no text, so every row has a length
-at which its end is forced and before which none comes: the end's embedding is zero, which leaves its logit far below
-the beams' (the last layer norm is scaled up, so that logits differ as a trained model's do). On transformers' side a
-`LogitsProcessor` forces, on ours the row's limit, both with log probability 0. A base given by its folder keeps its
-weights and may end earlier.
+All have the same prefixes, the same rows of ids and the same number of beams. A model with random weights does not end
+its texts, so each row has a length at which its end is forced. Before that no end occurs: the end token's embedding is
+zero, so its logit is far below those of the beams (the last layer norm is scaled up, so that logits differ as a trained
+model's do). In transformers a `LogitsProcessor` forces the end, in PrefixFleet the row's limit; both give it the log
+probability 0. A base given by its folder keeps its weights and may end a row earlier.
 
 Shapes: R rows x beams, V vocabulary, L layers, H heads, P prefix slots, D head size, T tokens.
 """
@@ -34,7 +34,7 @@ from contenders import peft_training
 
 @dataclass(frozen=True)
 class DecodingTask:
-    """What every side decodes: rows of ids, the tenant of each, and how many new tokens each has, its end included."""
+    """The rows that every contender decodes: ids, tenants, and numbers of new tokens including the end token."""
 
     folder: Path
     has_random_weights: bool
@@ -46,23 +46,23 @@ class DecodingTask:
 
     @property
     def max_new_tokens(self) -> int:
-        """New tokens at most."""
+        """Largest number of new tokens of a row."""
         return max(self.lengths)
 
     def make_prefix(self, shape: Any, tenant: int) -> Prefix:
-        """A tenant's prefix: keys and values as large as those of GPT-2's random weights."""
+        """Make a tenant's random prefix, with values of the size that GPT-2's random weights produce."""
         generator = torch.Generator().manual_seed(tenant)
         size = (shape.layers, 2, shape.kv_heads, self.slots, shape.head_dim)
         return Prefix.from_site(0.5 * torch.randn(size, generator=generator))
 
     def find_tenant_rows(self, tenant: int) -> list[int]:
-        """A tenant's rows, those with long sources first."""
+        """Return a tenant's rows, those with the longest sources first."""
         rows = [row for row, owner in enumerate(self.tenants) if owner == tenant]
         return sorted(rows, key=lambda row: -len(self.sources[row]))
 
 
 def make_inputs(folder: Path, data: Path | None, count: int) -> tuple[list[list[int]], list[int]]:
-    """Ids of `count` sources of E2E's test split and the lengths of their first references; else E2E's lengths."""
+    """Return ids and numbers of new tokens of `count` inputs: E2E's test split, or random ids of E2E's lengths."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     if data is None:
         generator = torch.Generator().manual_seed(0)
@@ -76,13 +76,15 @@ def make_inputs(folder: Path, data: Path | None, count: int) -> tuple[list[list[
     return texts.encode_sources([example.source for example in chosen]), [len(ids) for ids in targets]
 
 
-def run_prefixfleet(turn: WaitForTurn, task: DecodingTask, dtype: str, rows: int, rounds: int) -> dict[str, Any]:
-    """PrefixFleet's one call for all rows, `rows_by_length` of them at a time."""
+def run_prefixfleet(
+    wait_for_turn: WaitForTurn, task: DecodingTask, dtype: str, rows: int, rounds: int
+) -> dict[str, Any]:
+    """Decode with one call of PrefixFleet for all inputs, `rows` of them in a batch."""
     base = load_base(BaseConfig(path=str(task.folder), dtype=dtype))
     if task.has_random_weights:
         sharpen_logits(base.model)
     base.model.generation_config.forced_eos_token_id = base.eos_id
-    standing = reset_peak_memory()
+    loaded_bytes = reset_peak_memory()
     prefixes = {tenant: task.make_prefix(base.shape, tenant) for tenant in set(task.tenants)}
     decoding = Decoding(num_beams=task.beams, max_new_tokens=task.max_new_tokens)
 
@@ -97,20 +99,19 @@ def run_prefixfleet(turn: WaitForTurn, task: DecodingTask, dtype: str, rows: int
         )
 
     decode(range(min(8, len(task.sources))))
-    turn()
+    wait_for_turn()
     for _ in range(rounds):
         outputs = decode(range(len(task.sources)))
-        turn()
-    return {"outputs": dict(enumerate(outputs)), "loaded_bytes": standing}
+        wait_for_turn()
+    return {"outputs": dict(enumerate(outputs)), "loaded_bytes": loaded_bytes}
 
 
-def run_peft_batched(turn: WaitForTurn, task: DecodingTask, dtype: str, rows: int, rounds: int) -> dict[str, Any]:
-    """`peft`'s generate, `rows_by_length` inputs at a time of one tenant, sorted by length.
-
-    With the tenant's adapter set.
-    """
+def run_peft_batched(
+    wait_for_turn: WaitForTurn, task: DecodingTask, dtype: str, rows: int, rounds: int
+) -> dict[str, Any]:
+    """Decode with `peft`'s generate: batches of `rows` inputs of one tenant, sorted by length, with its adapter set."""
     model, base = _load_transformers_model(task, dtype)
-    standing = reset_peak_memory()
+    loaded_bytes = reset_peak_memory()
     tenants = sorted(set(task.tenants))
     adapted = peft_training.add_prefix(model, task.slots)
     for tenant in tenants:
@@ -127,13 +128,11 @@ def run_peft_batched(turn: WaitForTurn, task: DecodingTask, dtype: str, rows: in
         width = max(map(len, rows_T))
         ids = torch.tensor([[base.pad_id] * (width - len(one)) + [*one] for one in rows_T], device=base.device)
         real = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in rows_T], device=base.device)
-        found = adapted.generate(input_ids=ids, attention_mask=real, **_make_generate_options(task, base, chosen))[
-            :, width:
-        ]
-        return dict(zip(chosen, _cut_at_end(found, base.eos_id), strict=True))
+        generated = adapted.generate(input_ids=ids, attention_mask=real, **_make_generate_options(task, base, chosen))
+        return dict(zip(chosen, _cut_at_end(generated[:, width:], base.eos_id), strict=True))
 
     decode(task.find_tenant_rows(tenants[0])[:8])
-    turn()
+    wait_for_turn()
     for _ in range(rounds):
         outputs: dict[int, list[int]] = {}
         for tenant in tenants:
@@ -141,43 +140,43 @@ def run_peft_batched(turn: WaitForTurn, task: DecodingTask, dtype: str, rows: in
             order = task.find_tenant_rows(tenant)
             for start in range(0, len(order), rows):
                 outputs |= decode(order[start : start + rows])
-        turn()
-    return {"outputs": outputs, "loaded_bytes": standing}
+        wait_for_turn()
+    return {"outputs": outputs, "loaded_bytes": loaded_bytes}
 
 
 def run_one_at_a_time(
-    turn: WaitForTurn, task: DecodingTask, dtype: str, chosen: Sequence[int], rounds: int
+    wait_for_turn: WaitForTurn, task: DecodingTask, dtype: str, chosen: Sequence[int], rounds: int
 ) -> dict[str, Any]:
-    """One input after the other by transformers' generate, as Li and Liang (2021) decode; only the `chosen` rows.
+    """Decode the `chosen` rows one after the other with transformers' generate, as Li and Liang (2021) do.
 
-    The prefix is `past_key_values`.
+    The prefix is passed as `past_key_values`.
     """
     model, base = _load_transformers_model(task, dtype)
-    standing = reset_peak_memory()
+    loaded_bytes = reset_peak_memory()
     layers = {}
     for tenant in {task.tenants[row] for row in chosen}:
         prefix = task.make_prefix(base.shape, tenant).to(model.dtype, base.device)
-        own = [prefix.get_layer(index) for index in range(base.shape.layers)]
-        layers[tenant] = [tuple(part[None].repeat(task.beams, 1, 1, 1) for part in layer) for layer in own]
+        own_layers = [prefix.get_layer(index) for index in range(base.shape.layers)]
+        layers[tenant] = [tuple(part[None].repeat(task.beams, 1, 1, 1) for part in layer) for layer in own_layers]
 
     def decode(row: int) -> list[int]:
         source = [base.pad_id] * task.slots + [*task.sources[row]]
         ids = torch.tensor([source], device=base.device)
         cache = DynamicCache(layers[task.tenants[row]])
         values = {"attention_mask": torch.ones_like(ids), "past_key_values": cache}
-        found = model.generate(ids, **values, **_make_generate_options(task, base, [row]))
-        return _cut_at_end(found[:, len(source) :], base.eos_id)[0]
+        generated = model.generate(ids, **values, **_make_generate_options(task, base, [row]))
+        return _cut_at_end(generated[:, len(source) :], base.eos_id)[0]
 
     decode(chosen[0])
-    turn()
+    wait_for_turn()
     for _ in range(rounds):
         outputs = {row: decode(row) for row in chosen}
-        turn()
-    return {"outputs": outputs, "loaded_bytes": standing}
+        wait_for_turn()
+    return {"outputs": outputs, "loaded_bytes": loaded_bytes}
 
 
 class _ForcedEnds(LogitsProcessor):  # type: ignore[misc]
-    """At its length a row's only possible token is the end, with log probability 0."""
+    """Allows only the end token when a row has reached its length, with log probability 0."""
 
     def __init__(self, lengths: Sequence[int], beams: int, start: int, eos: int) -> None:
         self.rows_by_length: dict[int, list[int]] = {}
@@ -208,7 +207,7 @@ def _make_generate_options(task: DecodingTask, base: Base, chosen: Sequence[int]
 
 
 def _load_transformers_model(task: DecodingTask, dtype: str) -> tuple[Any, Base]:
-    """The model as transformers loads it; and what we know of the base, for shapes and ids."""
+    """Load the model with transformers; also return it as a `Base`, for its shapes and ids."""
     silence_transformers()
     model = transformers.AutoModelForCausalLM.from_pretrained(task.folder, dtype=getattr(torch, dtype))
     model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")

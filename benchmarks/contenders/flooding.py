@@ -1,6 +1,6 @@
-"""A side of the fairness benchmark: one tenant asks for more than can be computed, others one request at a time.
+"""The contender of the fairness benchmark: one tenant floods the engine, the others send one request at a time.
 
-Request `number` is of tenant `number % tenants`; the first tenant is the one that floods. Knows the engine.
+Request `number` belongs to tenant `number % tenants`; the first tenant floods. Knows the engine.
 """
 
 import asyncio
@@ -21,61 +21,59 @@ from contenders.serving import AskFunction, make_engine_ask
 
 @dataclass
 class FloodResult:
-    """What the tenants beside the flood waited for, and what the flood was given."""
+    """The waiting times of the tenants that do not flood, and the tokens that the flooding tenant received."""
 
     waits: list[float] = field(default_factory=list)
-    """Seconds until each whole answer."""
+    """Seconds until each complete answer."""
     firsts: list[float] = field(default_factory=list)
-    """Seconds until the first piece of it."""
+    """Seconds until the first piece of each answer."""
     tokens: int = 0
-    """That were written for the flood meanwhile."""
+    """Tokens that the flooding tenant received."""
     seconds: float = 0.0
+    """Duration of the round."""
 
 
 def run_flood(
-    turn: WaitForTurn, load: RequestLoad, tenants: int, count: int, floods: Sequence[int], rounds: int
+    wait_for_turn: WaitForTurn, load: RequestLoad, tenants: int, count: int, floods: Sequence[int], rounds: int
 ) -> dict[str, list[FloodResult]]:
-    """In every round, for each of `floods` requests in flight: the other tenants ask `count` times each."""
+    """In every round, run the other tenants' `count` requests with each number of flooding requests in `floods`."""
     base = load.load_base()
     reset_peak_memory(base.model)
     limits = EngineLimits(rows=load.rows, queue=2 * max(floods) + tenants, tenant_queue=2 * max(floods) + tenants)
-    found = []
+    results = []
     with tempfile.TemporaryDirectory() as scratch:
         engine = BatchEngine(base, ArtifactCache(base, StoredArtifactSource(load.store), Path(scratch)), limits)
         asyncio.run(_run_flood_round(make_engine_ask(engine), load, tenants, 1, 1))
-        turn()
+        wait_for_turn()
         for _ in range(rounds):
             for flood in floods:
-                found.append(asyncio.run(_run_flood_round(make_engine_ask(engine), load, tenants, count, flood)))
-                turn()
+                results.append(asyncio.run(_run_flood_round(make_engine_ask(engine), load, tenants, count, flood)))
+                wait_for_turn()
         asyncio.run(engine.drain())
-    return {"found": found}
+    return {"results": results}
 
 
 async def _run_flood_round(ask: AskFunction, load: RequestLoad, tenants: int, count: int, flood: int) -> FloodResult:
-    crowd, numbers = FloodResult(), iter(range(0, 1 << 30, tenants))
+    result, numbers = FloodResult(), iter(range(0, 1 << 30, tenants))
 
-    async def flooding() -> None:
+    async def flood_engine() -> None:
         for number in numbers:
             async for _, tokens in ask(load.make_request(number, tenants)):
-                crowd.tokens += tokens
+                result.tokens += tokens
 
-    async def asking(tenant: int) -> None:
-        for turn in range(count):
-            began, first = time.perf_counter(), 0.0
-            async for _ in ask(load.make_request(turn * tenants + tenant, tenants)):
-                first = first or time.perf_counter() - began
-            crowd.waits.append(time.perf_counter() - began)
-            crowd.firsts.append(first)
+    async def send_requests(tenant: int) -> None:
+        for number in range(count):
+            started, first = time.perf_counter(), 0.0
+            async for _ in ask(load.make_request(number * tenants + tenant, tenants)):
+                first = first or time.perf_counter() - started
+            result.waits.append(time.perf_counter() - started)
+            result.firsts.append(first)
 
-    async def flooded_for(others: "asyncio.Future[Any]") -> None:
-        clients: list[asyncio.Task[Any]] = [asyncio.create_task(flooding()) for _ in range(flood)]
-        await others
-        for client in clients:
-            client.cancel()
-        await asyncio.gather(*clients, return_exceptions=True)
-
-    began = time.perf_counter()
-    await flooded_for(asyncio.gather(*(asking(tenant) for tenant in range(1, tenants))))
-    crowd.seconds = time.perf_counter() - began
-    return crowd
+    started = time.perf_counter()
+    flooding: list[asyncio.Task[Any]] = [asyncio.create_task(flood_engine()) for _ in range(flood)]
+    await asyncio.gather(*(send_requests(tenant) for tenant in range(1, tenants)))
+    for client in flooding:
+        client.cancel()
+    await asyncio.gather(*flooding, return_exceptions=True)
+    result.seconds = time.perf_counter() - started
+    return result

@@ -1,4 +1,4 @@
-"""Whether both sides compute the same: one prefix, one batch, float32; the loss, and its gradient for the prefix.
+"""Check that PrefixFleet and `peft` compute the same loss and gradient for one prefix and one batch in float32.
 
 Shapes: L layers, 2 for key and value, H heads, P prefix slots, D head size; O = L * 2 * H * D, as peft orders them.
 """
@@ -20,16 +20,16 @@ from components.model.trainable_delta import TrainableDelta
 from contenders import peft_training, prefixfleet_training
 
 LOSS_TOLERANCE = 1e-4
-"""Nats a target token."""
+"""Largest difference of the losses, in nats per target token."""
 GRADIENT_TOLERANCE = 1e-3
-"""Norm of the gradients' difference, as a share of the gradient's norm."""
+"""Largest norm of the gradients' difference, as a share of the gradient's norm."""
 
 
 def check_agreement(
-    turn: WaitForTurn, folder: Path, config: TrainConfig, examples: Sequence[Example]
+    wait_for_turn: WaitForTurn, folder: Path, config: TrainConfig, examples: Sequence[Example]
 ) -> dict[str, Any]:
-    """Both losses and how far the gradients are apart; ends the benchmark where they differ by more than rounding."""
-    turn()
+    """Return both losses and the gradients' relative difference; exit if they differ by more than rounding errors."""
+    wait_for_turn()
     setting = peft_training.PeftSetting()
     model, tokenizer = peft_training.load_model(folder, setting)
     pairs = peft_training.encode_pairs(tokenizer, examples, config.prefix_length)
@@ -53,12 +53,12 @@ def check_agreement(
     losses = our_loss, float(their_loss.detach())
     if abs(losses[0] - losses[1]) > LOSS_TOLERANCE or difference > GRADIENT_TOLERANCE or targets != count:
         sys.exit(
-            f"both sides must compute the same: losses {losses[0]:.6f} and {losses[1]:.6f} of {count} and {targets} "
-            f"target tokens, gradients {difference:.1e} apart"
+            f"PrefixFleet and peft must compute the same: losses {losses[0]:.6f} and {losses[1]:.6f} over {count} and "
+            f"{targets} target tokens, relative difference of the gradients {difference:.1e}"
         )
     return {"losses": losses, "gradient": difference, "targets": targets}
 
 
 def _to_peft_layout(values_L2HPD: Tensor) -> Tensor:
-    """The same values [P, O]."""
+    """Return the same values as [P, O]."""
     return values_L2HPD.permute(3, 0, 1, 2, 4).flatten(1)

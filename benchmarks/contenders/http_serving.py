@@ -1,6 +1,6 @@
-"""The side of the serving benchmark that goes through everything: a `prefixfleet serve`, MLflow's aliases, HTTP.
+"""The contender of the serving benchmark that includes everything: `prefixfleet serve`, MLflow's aliases and HTTP.
 
-The clients' process takes processor time beside the server's. Knows the command line, the registry and HTTP.
+The clients' process uses processor time besides the server's. Knows the command line, the registry and HTTP.
 """
 
 import asyncio
@@ -24,8 +24,10 @@ from contenders.serving import LoadAnswers, LoadLevel, answer_all
 _TIMEOUT_S = 3600.0
 
 
-def run_over_http(turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int) -> dict[str, Any]:
-    """Register the artifacts, start the server, and ask it; artifacts are resident before it counts."""
+def run_over_http(
+    wait_for_turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int
+) -> dict[str, Any]:
+    """Register the artifacts, start the server, load all artifacts, then measure the requests."""
     most = max(part.in_flight for part in parts)
     with tempfile.TemporaryDirectory() as scratch:
         serve = {"rows": load.rows, "queue": 2 * most, "tenant_queue": 2 * most, "device_mb": 4096}
@@ -33,15 +35,15 @@ def run_over_http(turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLeve
         (Path(scratch) / "params.yaml").write_text(yaml.safe_dump(params))
         _register_artifacts(Workspace(Path(scratch)), load)
         with run_server(Path(scratch)) as server:
-            cold_s, found = server.wait_ready(), []
+            cold_s, results = server.wait_ready(), []
             asyncio.run(_ask_all(server.url, [load.make_request(number, most) for number in range(most)], 8))
-            turn()
+            wait_for_turn()
             for _ in range(rounds):
                 for part in parts:
                     requests = [load.make_request(number, part.tenants) for number in range(part.request_count)]
-                    found.append(asyncio.run(_ask_all(server.url, requests, part.in_flight)))
-                    turn()
-            return {"found": found, "cold_s": cold_s, "server_bytes": server.read_resident_bytes()}
+                    results.append(asyncio.run(_ask_all(server.url, requests, part.in_flight)))
+                    wait_for_turn()
+            return {"results": results, "cold_s": cold_s, "server_bytes": server.read_resident_bytes()}
 
 
 def _register_artifacts(workspace: Workspace, load: RequestLoad) -> None:
@@ -56,9 +58,9 @@ def _register_artifacts(workspace: Workspace, load: RequestLoad) -> None:
         )
         for artifact in load.artifacts
     ]
-    for made in workspace.registry.register_all(jobs).values():
-        if isinstance(made, PrefixFleetError):
-            raise made
+    for result in workspace.registry.register_all(jobs).values():
+        if isinstance(result, PrefixFleetError):
+            raise result
 
 
 async def _ask_all(url: str, requests: Sequence[GenerationRequest], in_flight: int) -> LoadAnswers:
@@ -68,7 +70,7 @@ async def _ask_all(url: str, requests: Sequence[GenerationRequest], in_flight: i
         async def ask(request: GenerationRequest) -> AsyncIterator[tuple[str, int]]:
             body = {"model": request.artifact.tenant, "prompt": request.source, "max_tokens": request.max_tokens}
             answer = await client.post("/v1/completions", json={**body, "temperature": 0})
-            told = answer.raise_for_status().json()
-            yield told["choices"][0]["text"], told["usage"]["completion_tokens"]
+            content = answer.raise_for_status().json()
+            yield content["choices"][0]["text"], content["usage"]["completion_tokens"]
 
         return await answer_all(ask, requests, in_flight)

@@ -1,4 +1,4 @@
-"""What the machine can do at best: its rate of matrix products in the shapes of a base, and of copying memory.
+"""Measure the machine's best rate of matrix products in the shapes of a base, and its best rate of copying memory.
 
 Shapes: T tokens, I inputs and O outputs of a matrix of weights.
 """
@@ -15,25 +15,27 @@ _COPY_BYTES = 2**28
 _REPEATS = 3
 
 
-def measure_rates(turn: WaitForTurn, matrices: tuple[tuple[int, int], ...], tokens: int, parts: int) -> dict[str, Any]:
-    """Best rates over all parts: FLOP/s of each dtype over all shapes, and bytes/s read and written by a copy."""
+def measure_rates(
+    wait_for_turn: WaitForTurn, matrices: tuple[tuple[int, int], ...], tokens: int, parts: int
+) -> dict[str, Any]:
+    """Return the best rate of each dtype over all shapes in FLOP/s, and `copy` in bytes read and written per second."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     best = dict.fromkeys([*DTYPES, "copy"], 0.0)
     source = torch.zeros(_COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    turn()
+    wait_for_turn()
     for _ in range(parts):
         best["copy"] = max(best["copy"], 2 * _COPY_BYTES / _time_call(lambda: target.copy_(source)))
         for name, dtype in DTYPES.items():
             for inputs, outputs in matrices:
                 rate = 2 * tokens * inputs * outputs / _time_product(tokens, inputs, outputs, dtype, device)
                 best[name] = max(best[name], rate)
-        turn()
+        wait_for_turn()
     return best
 
 
 def describe_device() -> str:
-    """The device that is measured."""
+    """Return the name of the device that is measured."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({torch.get_num_threads()} threads)"
 
 
@@ -44,15 +46,15 @@ def _time_product(tokens: int, inputs: int, outputs: int, dtype: torch.dtype, de
 
 
 def _time_call(work: Callable[[], object]) -> float:
-    """The least of a few runs, after one that does not count."""
-    taken = []
+    """Return the shortest of a few runs after a warm-up run."""
+    seconds = []
     for _ in range(_REPEATS + 1):
         _synchronize()
         started = time.perf_counter()
         work()
         _synchronize()
-        taken.append(time.perf_counter() - started)
-    return min(taken[1:])
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
 
 
 def _synchronize() -> None:

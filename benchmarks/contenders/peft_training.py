@@ -1,7 +1,7 @@
-"""The peer: `peft` prefix tuning trained by `transformers.Trainer`, as it comes and with what makes it faster.
+"""`peft` prefix tuning trained by `transformers.Trainer`, with default settings and with settings that make it faster.
 
-Both sides get the same examples, the same padding function, optimizer and schedule. Validation, saving and logging are
-off for the peer; its dropout too, since PrefixFleet trains without.
+It has the same examples, padding function, optimizer and schedule as PrefixFleet. Validation, saving, logging and
+dropout are off; PrefixFleet trains without dropout too.
 
 Shapes: P prefix slots, O values of a slot (layers x 2 x heads x head size).
 """
@@ -29,16 +29,16 @@ from components.model.text.texts import TextCodec
 
 @dataclass(frozen=True)
 class PeftSetting:
-    """What a user can turn on."""
+    """Settings that a user of `peft` can choose."""
 
     autocast: bool = False
     """`Trainer(bf16=True)`."""
     dtype: str = "float32"
-    """What the base is loaded in; the prefix stays in float32."""
+    """Dtype of the base; the prefix is in float32."""
     grouped: bool = False
-    """`train_sampling_strategy="group_by_length"`; "sequential" where the examples come grouped already."""
+    """`train_sampling_strategy="group_by_length"`, or "sequential" if the examples are grouped already."""
     workers: int = 0
-    """Processes that prepare batches."""
+    """Number of processes that prepare batches."""
     compiled: bool = False
     """`torch_compile=True`."""
 
@@ -57,7 +57,7 @@ BEST_SETTING = "peft-bf16-grouped"
 
 
 def load_model(folder: Path, setting: PeftSetting) -> tuple[Any, Any]:
-    """The base as transformers loads it, and its tokenizer."""
+    """Load the base with transformers, and its tokenizer."""
     silence_transformers()
     dtype = getattr(torch, setting.dtype)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **make_zero_dropouts(folder))
@@ -65,19 +65,19 @@ def load_model(folder: Path, setting: PeftSetting) -> tuple[Any, Any]:
 
 
 def add_prefix(model: Any, length: int) -> Any:
-    """The base under a fresh prefix of peft's, without its MLP."""
+    """Return the base with a new prefix of peft's, without its MLP."""
     config = PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=length, prefix_projection=False)
     return get_peft_model(model, config)
 
 
 def find_prefix_values(model: Any) -> torch.nn.Parameter:
-    """The trained values [P, O] of `add_prefix`'s model."""
+    """Return the trained values [P, O] of `add_prefix`'s model."""
     parameter: torch.nn.Parameter = model.prompt_encoder["default"].embedding.weight
     return parameter
 
 
 def encode_pairs(tokenizer: Any, examples: Sequence[Example], prefix_length: int) -> list[TokenizedPair]:
-    """The same rows of tokens as PrefixFleet's."""
+    """Encode examples as PrefixFleet does."""
     return encode_examples(
         TextCodec(tokenizer),
         examples,
@@ -89,7 +89,7 @@ def encode_pairs(tokenizer: Any, examples: Sequence[Example], prefix_length: int
 
 
 def make_inputs(pairs: Sequence[TokenizedPair], pad_id: int) -> dict[str, torch.Tensor]:
-    """A batch as a model of transformers takes it; source and padding have no loss."""
+    """Make a batch for a transformers model, without loss on source and padding."""
     batch = collate(pairs, pad_id)
     return {
         "input_ids": batch.input_ids_BT,
@@ -99,24 +99,33 @@ def make_inputs(pairs: Sequence[TokenizedPair], pad_id: int) -> dict[str, torch.
 
 
 def train_in_rounds(
-    turn: WaitForTurn, folder: Path, setting: PeftSetting, config: TrainConfig, examples: Sequence[Example], rounds: int
+    wait_for_turn: WaitForTurn,
+    folder: Path,
+    setting: PeftSetting,
+    config: TrainConfig,
+    examples: Sequence[Example],
+    rounds: int,
 ) -> dict[str, Any]:
-    """One run: an epoch to warm up and one a round, with a turn after each. The examples come grouped by length."""
+    """Train one epoch to warm up and one for each round, on examples that are grouped by length."""
     model, tokenizer = load_model(folder, setting)
-    standing = reset_peak_memory(model)
+    loaded_bytes = reset_peak_memory(model)
     pairs = encode_pairs(tokenizer, examples, config.prefix_length)
     model = add_prefix(model, config.prefix_length)
     order = "sequential" if setting.grouped else "random"
-    _train(model, pairs, tokenizer.eos_token_id, setting, config, order, epochs=rounds + 1, after_epoch=turn)
-    return {"loaded_bytes": standing, "stored_bytes": find_prefix_values(model).nbytes}
+    _train(model, pairs, tokenizer.eos_token_id, setting, config, order, epochs=rounds + 1, after_epoch=wait_for_turn)
+    return {"loaded_bytes": loaded_bytes, "stored_bytes": find_prefix_values(model).nbytes}
 
 
 def train_each(
-    turn: WaitForTurn, folder: Path, setting: PeftSetting, config: TrainConfig, tenants: Sequence[Sequence[Example]]
+    wait_for_turn: WaitForTurn,
+    folder: Path,
+    setting: PeftSetting,
+    config: TrainConfig,
+    tenants: Sequence[Sequence[Example]],
 ) -> dict[str, Any]:
-    """A run of one epoch for every tenant, one after the other on one base; a turn after each."""
+    """Train one epoch for each tenant, one tenant after the other on one base; `wait_for_turn` after each."""
     base, tokenizer = load_model(folder, setting)
-    standing = reset_peak_memory(base)
+    loaded_bytes = reset_peak_memory(base)
 
     def train(examples: Sequence[Example]) -> None:
         model = add_prefix(base, config.prefix_length)
@@ -125,11 +134,11 @@ def train_each(
         _train(model, pairs, tokenizer.eos_token_id, setting, config, order, epochs=1)
 
     train(tenants[0][: 2 * config.batch_size])
-    turn()
+    wait_for_turn()
     for examples in tenants:
         train(examples)
-        turn()
-    return {"loaded_bytes": standing}
+        wait_for_turn()
+    return {"loaded_bytes": loaded_bytes}
 
 
 def _train(

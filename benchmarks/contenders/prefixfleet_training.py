@@ -1,6 +1,6 @@
-"""Our side: PrefixFleet's own doors to training, and nothing of what lies behind them.
+"""PrefixFleet's training, called through its public functions.
 
-`train_tenant`, `train_tenants` and `compute_loss_and_gradient` are all that the training benchmarks know of the engine.
+The training benchmarks use only `train_tenant`, `train_tenants` and `compute_loss_and_gradient`.
 
 Shapes: L layers, 2 for key and value, H heads, P prefix slots, D head size.
 """
@@ -18,7 +18,7 @@ from components.data.schema import Example
 from components.errors import PrefixFleetError
 from components.model.base.load import Base, load_base
 from components.model.trainable_delta import TrainableDelta
-from components.training.loop import train_together as train_shard
+from components.training.loop import train_together
 from components.training.objective import StepDeltas, TrainingExample
 from components.training.prepare import fit, prepare_job
 from components.training.run import TrainResult
@@ -37,15 +37,17 @@ def train_tenant(
     *,
     before_step: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
-    """Train one tenant; `before_step` may end it. It is validated on one example, at its first and last step."""
+    """Train one tenant until `before_step` returns True. Validation uses one example, at the first and last step."""
     return fit(base, config, examples, examples[:1], engine=engine, stop=before_step)
 
 
 def train_tenants(
     base: Base, config: TrainConfig, tenants: Sequence[Sequence[Example]], engine: EngineConfig = DEFAULT_ENGINE
 ) -> None:
-    """Train all tenants in the same passes, each on what `train_tenant` would train it on."""
-    for ended in train_shard(base, (prepare_job(base, config, examples, examples[:1]) for examples in tenants), engine):
+    """Train all tenants together in the same passes, with the same examples as `train_tenant`."""
+    for ended in train_together(
+        base, (prepare_job(base, config, examples, examples[:1]) for examples in tenants), engine
+    ):
         if isinstance(ended.result, PrefixFleetError):
             raise ended.result
 
@@ -53,7 +55,7 @@ def train_tenants(
 def compute_loss_and_gradient(
     base: Base, module: TrainableDelta, pairs: Sequence[TokenizedPair]
 ) -> tuple[float, int, Tensor]:
-    """One batch's mean loss in nats, its target tokens, and its gradient for the prefix [L, 2, H, P, D]."""
+    """Return a batch's mean loss in nats, its number of target tokens, and the prefix's gradient [L, 2, H, P, D]."""
     count = sum(len(pair.target_ids) for pair in pairs)
     deltas = StepDeltas(base, [module.make_delta()])
     sums = deltas.backward([TrainingExample(0, pair, 1 / count) for pair in pairs])
@@ -62,14 +64,14 @@ def compute_loss_and_gradient(
 
 
 def read_gradient(parameter: Tensor) -> Tensor:
-    """What a backward pass left; that it left something is part of what is checked."""
+    """Return the gradient of a backward pass; it is an error if there is none."""
     if parameter.grad is None:
         raise RuntimeError("no gradient reached the prefix")
     return parameter.grad
 
 
 def train_in_rounds(
-    turn: WaitForTurn,
+    wait_for_turn: WaitForTurn,
     folder: Path,
     dtype: Dtype,
     config: TrainConfig,
@@ -77,40 +79,40 @@ def train_in_rounds(
     examples: Sequence[Example],
     rounds: int,
 ) -> dict[str, Any]:
-    """One run: an epoch to warm up and one a round, with a turn after each."""
+    """Train one epoch to warm up and one for each round; `wait_for_turn` after each."""
     base = load_base(BaseConfig(path=str(folder), dtype=dtype))
-    standing = reset_peak_memory(base.model)
+    loaded_bytes = reset_peak_memory(base.model)
     steps_an_epoch = len(examples) // config.batch_size
     last = steps_an_epoch * (rounds + 1)
     step = 0
 
-    def at_an_epochs_end() -> bool:
+    def stop_after_rounds() -> bool:
         nonlocal step
         if step and step % steps_an_epoch == 0:
-            turn()
+            wait_for_turn()
         step += 1
         return step > last
 
     beyond = config.model_copy(update={"max_steps": last + 1, "validate_every": last + 1})
-    result = train_tenant(base, beyond, examples, engine, before_step=at_an_epochs_end)
+    result = train_tenant(base, beyond, examples, engine, before_step=stop_after_rounds)
     stored = sum(tensor.nbytes for tensor in result.delta.tensors.values())
-    return {"loaded_bytes": standing, "stored_bytes": stored}
+    return {"loaded_bytes": loaded_bytes, "stored_bytes": stored}
 
 
 def train_shards(
-    turn: WaitForTurn,
+    wait_for_turn: WaitForTurn,
     folder: Path,
     dtype: Dtype,
     config: TrainConfig,
     engine: EngineConfig,
     shards: Sequence[Sequence[Sequence[Example]]],
 ) -> dict[str, Any]:
-    """Shards of tenants, one after the other on one base; a turn after each."""
+    """Train shards of tenants one after the other on one base; `wait_for_turn` after each."""
     base = load_base(BaseConfig(path=str(folder), dtype=dtype))
-    standing = reset_peak_memory(base.model)
+    loaded_bytes = reset_peak_memory(base.model)
     train_tenants(base, config.model_copy(update={"max_steps": 2}), [shards[0][0][: 2 * config.batch_size]], engine)
-    turn()
+    wait_for_turn()
     for tenants in shards:
         train_tenants(base, config, tenants, engine)
-        turn()
-    return {"loaded_bytes": standing}
+        wait_for_turn()
+    return {"loaded_bytes": loaded_bytes}

@@ -1,8 +1,8 @@
-"""The sides of the serving benchmark: PrefixFleet's engine, a batch of each tenant in turn, and `peft` switched.
+"""The contenders of the serving benchmark: PrefixFleet's engine, one batch per tenant, and `peft` with many adapters.
 
-Ours is asked by clients that wait for their answer before they ask again, as many as are in flight. The others answer
-one batch after the other, so a few are timed and their clients' waiting follows from the seconds (`compute_waits`): all
-ask at once, the first come are the first served, and who was answered asks again.
+PrefixFleet's engine is called by clients that send a new request when they have received their answer. The others
+answer one batch after the other, so only some batches are timed, and `compute_waits` computes the waiting times of
+their clients: all requests arrive at once, are served in their order, and each answer is followed by a new request.
 
 Shapes: P prefix slots, T tokens.
 """
@@ -30,15 +30,12 @@ from components.serving.interface import GenerationRequest
 from contenders import peft_training
 
 AskFunction = Callable[[GenerationRequest], AsyncIterator[tuple[str, int]]]
-"""From a request to pieces of its answer, each with its number of tokens."""
+"""Request -> pieces of its answer, each with its number of tokens."""
 
 
 @dataclass(frozen=True)
 class LoadLevel:
-    """How one number of tenants is asked.
-
-    `requests_per_tenant` requests of a tenant in flight, `request_count` in all.
-    """
+    """A number of tenants, with `requests_per_tenant` requests of each in flight and `request_count` in total."""
 
     tenants: int
     requests_per_tenant: int
@@ -46,48 +43,45 @@ class LoadLevel:
 
     @property
     def in_flight(self) -> int:
-        """Clients."""
+        """Number of requests in flight, each of its own client."""
         return self.tenants * self.requests_per_tenant
 
 
 @dataclass(frozen=True)
 class LoadAnswers:
-    """What one part gave; the rows by the number of their request."""
+    """The answers of one part; `texts` are by the number of the request."""
 
     texts: dict[int, str]
     tokens: int
     seconds: float
     waits: list[float]
-    """Seconds that each client waited for the whole answer."""
+    """Seconds that each client waited for its complete answer."""
     firsts: list[float]
-    """Seconds until the first piece of it."""
+    """Seconds until the first piece of each answer."""
 
 
 def run_prefixfleet(
-    turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int, single_tenant: bool
+    wait_for_turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int, single_tenant: bool
 ) -> dict[str, Any]:
-    """The engine; with `single_tenant` all requests are of the first tenant.
-
-    Artifacts are resident before it starts.
-    """
+    """Measure the engine with all artifacts loaded; with `single_tenant` all requests are of the first tenant."""
     base = load.load_base()
-    standing = reset_peak_memory(base.model)
+    loaded_bytes = reset_peak_memory(base.model)
     most = max(part.in_flight for part in parts)
     limits = EngineLimits(rows=load.rows, queue=2 * most, tenant_queue=2 * most)
-    found = []
+    results = []
     with tempfile.TemporaryDirectory() as scratch:
         engine = BatchEngine(base, ArtifactCache(base, StoredArtifactSource(load.store), Path(scratch)), limits)
         asyncio.run(answer_all(make_engine_ask(engine), [load.make_request(number, 1) for number in range(8)], 8))
-        turn()
+        wait_for_turn()
         for _ in range(rounds):
             for part in parts:
                 tenants = 1 if single_tenant else part.tenants
                 requests = [load.make_request(number, tenants) for number in range(part.request_count)]
                 asyncio.run(_load_artifacts(engine, requests))
-                found.append(asyncio.run(answer_all(make_engine_ask(engine), requests, part.in_flight)))
-                turn()
+                results.append(asyncio.run(answer_all(make_engine_ask(engine), requests, part.in_flight)))
+                wait_for_turn()
         asyncio.run(engine.drain())
-    return {"found": found, "loaded_bytes": standing}
+    return {"results": results, "loaded_bytes": loaded_bytes}
 
 
 async def _load_artifacts(engine: BatchEngine, requests: Sequence[GenerationRequest]) -> None:
@@ -97,7 +91,7 @@ async def _load_artifacts(engine: BatchEngine, requests: Sequence[GenerationRequ
 
 
 def make_engine_ask(engine: BatchEngine) -> AskFunction:
-    """The way to ask an engine."""
+    """Return a function that sends a request to an engine."""
 
     async def ask(request: GenerationRequest) -> AsyncIterator[tuple[str, int]]:
         async for piece in await engine.submit(request):
@@ -107,56 +101,56 @@ def make_engine_ask(engine: BatchEngine) -> AskFunction:
 
 
 async def answer_all(ask: AskFunction, requests: Sequence[GenerationRequest], in_flight: int) -> LoadAnswers:
-    """Ask for all, so many at a time."""
+    """Send all requests, `in_flight` of them at a time."""
     texts: dict[int, str] = {}
     waits, firsts, tokens = [], [], 0
-    coming = iter(enumerate(requests))
+    remaining = iter(enumerate(requests))
 
     async def client() -> None:
         nonlocal tokens
-        for number, request in coming:
-            began, first, texts[number] = time.perf_counter(), 0.0, ""
+        for number, request in remaining:
+            started, first, texts[number] = time.perf_counter(), 0.0, ""
             async for text, count in ask(request):
-                first = first or time.perf_counter() - began
+                first = first or time.perf_counter() - started
                 texts[number] += text
                 tokens += count
-            waits.append(time.perf_counter() - began)
+            waits.append(time.perf_counter() - started)
             firsts.append(first)
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(in_flight)))
-    return LoadAnswers(texts, tokens, time.perf_counter() - began, waits, firsts)
+    return LoadAnswers(texts, tokens, time.perf_counter() - started, waits, firsts)
 
 
 def run_batch_per_tenant(
-    turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int, sample: int
+    wait_for_turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int, sample: int
 ) -> dict[str, Any]:
-    """What waits of a tenant is one call of `generate_each`, one tenant after the other."""
+    """Answer the requests in flight of one tenant with one call of `generate_each`, one tenant after the other."""
     base = load.load_base()
-    standing = reset_peak_memory(base.model)
+    loaded_bytes = reset_peak_memory(base.model)
 
     def batch(numbers: Sequence[int], tenants: int) -> tuple[list[str], int]:
         requests = [load.make_request(number, tenants) for number in numbers]
         delta = load.load_delta(base, requests[0].artifact)
         limits = [request.max_tokens for request in requests]
         decoding = Decoding(max_new_tokens=max(limits))
-        works = make_requests(base, delta, [request.source for request in requests], decoding)
-        sources = [work.source for work in works]
-        ids = generate_each(base, [delta] * len(works), sources, decoding, len(works), limits=limits)
+        sequences = make_requests(base, delta, [request.source for request in requests], decoding)
+        sources = [one.source for one in sequences]
+        ids = generate_each(base, [delta] * len(sources), sources, decoding, len(sources), limits=limits)
         return [base.text_codec.decode(one) for one in ids], sum(map(len, ids))
 
-    return _time_calls(turn, parts, rounds, sample, None, batch) | {"loaded_bytes": standing}
+    return _time_calls(wait_for_turn, parts, rounds, sample, None, batch) | {"loaded_bytes": loaded_bytes}
 
 
 def run_peft_switched(
-    turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int, sample: int
+    wait_for_turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int, sample: int
 ) -> dict[str, Any]:
-    """`peft`'s generate, a request at a time, its tenant's adapter set before; adapters are loaded beforehand."""
+    """Answer one request at a time with `peft`'s generate and the tenant's adapter; adapters are loaded beforehand."""
     silence_transformers()
     base = load.load_base()
     model = transformers.AutoModelForCausalLM.from_pretrained(load.folder, dtype=getattr(torch, load.dtype))
     model = model.eval().to(base.device)
-    standing = reset_peak_memory(model)
+    loaded_bytes = reset_peak_memory(model)
     adapted: Any = None
     for part in parts:
         for (number,) in _choose_calls(part, sample, 1):
@@ -179,7 +173,7 @@ def run_peft_switched(
         source = base.text_codec.encode_sources([request.source])[0]
         ids_1T = torch.tensor([source], device=base.device)
         adapted.set_adapter(request.artifact.tenant)
-        found = adapted.generate(
+        generated = adapted.generate(
             input_ids=ids_1T,
             attention_mask=torch.ones_like(ids_1T),
             do_sample=False,
@@ -187,40 +181,40 @@ def run_peft_switched(
             eos_token_id=base.eos_id,
             pad_token_id=base.pad_id,
         )[0, len(source) :].tolist()
-        ids = found[: found.index(base.eos_id)] if base.eos_id in found else found
+        ids = generated[: generated.index(base.eos_id)] if base.eos_id in generated else generated
         return [base.text_codec.decode(ids)], len(ids)
 
-    return _time_calls(turn, parts, rounds, sample, 1, answer) | {"loaded_bytes": standing}
+    return _time_calls(wait_for_turn, parts, rounds, sample, 1, answer) | {"loaded_bytes": loaded_bytes}
 
 
 def _time_calls(
-    turn: WaitForTurn, parts: Sequence[LoadLevel], rounds: int, sample: int, together: int | None, answer: Any
+    wait_for_turn: WaitForTurn, parts: Sequence[LoadLevel], rounds: int, sample: int, together: int | None, answer: Any
 ) -> dict[str, Any]:
-    """Time some calls of each part, which answer `together` requests each; None: what a tenant has in flight."""
+    """Time some calls of each part, each of `together` requests (None: the requests in flight of a tenant)."""
     answer(_choose_calls(parts[0], 1, 1)[0], parts[0].tenants)
-    found = []
-    turn()
+    results = []
+    wait_for_turn()
     for _ in range(rounds):
         for part in parts:
             rows = together or part.requests_per_tenant
             texts: dict[int, str] = {}
             seconds, tokens = [], 0
             for numbers in _choose_calls(part, sample, rows):
-                began = time.perf_counter()
-                told, count = answer(numbers, part.tenants)
-                seconds.append(time.perf_counter() - began)
-                texts |= dict(zip(numbers, told, strict=True))
+                started = time.perf_counter()
+                answers, count = answer(numbers, part.tenants)
+                seconds.append(time.perf_counter() - started)
+                texts |= dict(zip(numbers, answers, strict=True))
                 tokens += count
             waits = compute_waits(seconds, part.in_flight // rows, part.request_count // rows)
-            found.append(LoadAnswers(texts, tokens, sum(seconds), waits, waits))
-            turn()
-    return {"found": found}
+            results.append(LoadAnswers(texts, tokens, sum(seconds), waits, waits))
+            wait_for_turn()
+    return {"results": results}
 
 
 def _choose_calls(part: LoadLevel, sample: int, rows: int) -> list[list[int]]:
-    """Numbers of requests that are answered together, `rows` of a tenant; about `sample` requests, drawn by chance."""
-    every = part.request_count // rows
-    chosen = sorted(random.Random(0).sample(range(every), min(every, max(1, sample // rows))))
+    """Return the request numbers of each call: `rows` of a tenant together; about `sample` requests, drawn randomly."""
+    calls = part.request_count // rows
+    chosen = sorted(random.Random(0).sample(range(calls), min(calls, max(1, sample // rows))))
     return [
         [call // part.tenants * part.tenants * rows + row * part.tenants + call % part.tenants for row in range(rows)]
         for call in chosen
@@ -228,6 +222,6 @@ def _choose_calls(part: LoadLevel, sample: int, rows: int) -> list[list[int]]:
 
 
 def compute_waits(seconds: Sequence[float], in_flight: int, count: int) -> list[float]:
-    """Seconds that each of `request_count` calls waits where one after the other takes `seconds`, over and over."""
+    """Return how long each of `count` calls waits if they run one after the other and take `seconds`, repeated."""
     ends = list(itertools.accumulate(itertools.islice(itertools.cycle(seconds), count)))
     return [end - (ends[number - in_flight] if number >= in_flight else 0.0) for number, end in enumerate(ends)]

@@ -1,6 +1,6 @@
-"""New versions under load, and a fleet that is larger than the memory for artifacts: two sides that are ours alone.
+"""PrefixFleet alone: new versions under load, and a fleet that is larger than the memory for artifacts.
 
-Knows the engine. What follows MLflow's aliases in a server is not measured here.
+Knows the engine. How a server follows MLflow's aliases is not measured here.
 """
 
 import asyncio
@@ -19,34 +19,41 @@ from components.serving.interface import ArtifactRef, GenerationRequest
 
 
 def run_swaps(
-    turn: WaitForTurn, load: RequestLoad, news: Sequence[ArtifactRef], tenants: int, count: int, rounds: int
+    wait_for_turn: WaitForTurn,
+    load: RequestLoad,
+    new_versions: Sequence[ArtifactRef],
+    tenants: int,
+    count: int,
+    rounds: int,
 ) -> dict[str, Any]:
-    """Answer `count` requests, in turns without and with swaps to the `news`, spread evenly over them.
+    """Answer `count` requests alternately without and with swaps to the new versions, evenly spaced.
 
-    Each swap does what a server does that sees a moved alias: it loads the version, then lets new requests have it.
+    A swap does what a server does when an alias moves: it loads the version, then new requests use it.
     """
     base = load.load_base()
-    standing = reset_peak_memory(base.model)
-    found, parts = [], [news[turn * len(news) // rounds : (turn + 1) * len(news) // rounds] for turn in range(rounds)]
+    loaded_bytes = reset_peak_memory(base.model)
+    total = len(new_versions)
+    parts = [new_versions[number * total // rounds : (number + 1) * total // rounds] for number in range(rounds)]
+    runs = []
     with tempfile.TemporaryDirectory() as scratch:
         engine = BatchEngine(
             base, ArtifactCache(base, StoredArtifactSource(load.store), Path(scratch)), EngineLimits(rows=load.rows)
         )
         asyncio.run(_SwapTraffic(engine, load, tenants, 4 * tenants).answer_all([]))
-        turn()
+        wait_for_turn()
         for part in parts:
-            for mine in ([], part):
+            for swaps in ([], part):
                 traffic = _SwapTraffic(engine, load, tenants, count)
-                asyncio.run(traffic.answer_all(mine))
-                found.append(traffic)
-                turn()
+                asyncio.run(traffic.answer_all(swaps))
+                runs.append(traffic)
+                wait_for_turn()
         asyncio.run(engine.drain())
-    told = [(one.waits, one.firsts, one.load_seconds, one.first_answer_seconds) for one in found]
-    return {"found": told, "loaded_bytes": standing}
+    results = [(one.waits, one.firsts, one.load_seconds, one.first_answer_seconds) for one in runs]
+    return {"results": results, "loaded_bytes": loaded_bytes}
 
 
 class _SwapTraffic:
-    """Clients of some tenants, one each, and the versions that answer them."""
+    """One client for each tenant, and the version that answers each tenant."""
 
     def __init__(self, engine: BatchEngine, load: RequestLoad, tenants: int, count: int) -> None:
         self._engine, self._load, self._tenants, self._count = engine, load, tenants, count
@@ -55,75 +62,82 @@ class _SwapTraffic:
         self.waits: list[float] = []
         self.firsts: list[float] = []
         self.load_seconds: list[float] = []
-        """Seconds from a version's call to its being resident."""
+        """Seconds from the start of each swap until the version is loaded."""
         self.first_answer_seconds: list[float] = []
-        """Seconds from a version's call to the first piece of an answer under it."""
+        """Seconds from the start of each swap until the first piece of an answer of the new version."""
 
-    async def answer_all(self, news: Sequence[ArtifactRef]) -> None:
-        """Answer all, and swap meanwhile."""
+    async def answer_all(self, new_versions: Sequence[ArtifactRef]) -> None:
+        """Answer all requests and swap versions meanwhile."""
         numbers = iter(range(self._count))
         clients = [self._run_client(numbers) for _ in range(self._tenants)]
-        await asyncio.gather(*clients, self._swap_versions(news))
+        await asyncio.gather(*clients, self._swap_versions(new_versions))
 
     async def _run_client(self, numbers: Any) -> None:
         for number in numbers:
-            asked = self._load.make_request(number, self._tenants)
-            began = time.perf_counter()
-            self.firsts.append(await self._ask(self._current[asked.artifact.tenant], asked))
-            self.waits.append(time.perf_counter() - began)
+            request = self._load.make_request(number, self._tenants)
+            started = time.perf_counter()
+            self.firsts.append(await self._ask(self._current[request.artifact.tenant], request))
+            self.waits.append(time.perf_counter() - started)
             self._done += 1
 
-    async def _swap_versions(self, news: Sequence[ArtifactRef]) -> None:
-        for number, artifact in enumerate(news):
-            while self._done < (number + 1) * self._count // (len(news) + 1):
+    async def _swap_versions(self, new_versions: Sequence[ArtifactRef]) -> None:
+        for number, artifact in enumerate(new_versions):
+            while self._done < (number + 1) * self._count // (len(new_versions) + 1):
                 await asyncio.sleep(0.005)
-            began = time.perf_counter()
+            started = time.perf_counter()
             await self._engine.artifact_cache.acquire(artifact)
             self._engine.artifact_cache.release(artifact)
-            self.load_seconds.append(time.perf_counter() - began)
+            self.load_seconds.append(time.perf_counter() - started)
             self._current[artifact.tenant] = artifact
             first = await self._ask(artifact, self._load.make_request(number, self._tenants))
             self.first_answer_seconds.append(self.load_seconds[-1] + first)
 
     async def _ask(self, artifact: ArtifactRef, like: GenerationRequest) -> float:
-        """Seconds until the first piece of an answer, once the whole is there."""
-        began, first = time.perf_counter(), 0.0
-        asked = GenerationRequest(artifact, like.source, max_tokens=like.max_tokens)
-        async for _ in await self._engine.submit(asked):
-            first = first or time.perf_counter() - began
+        """Send a request, read the whole answer, and return the seconds until its first piece."""
+        started, first = time.perf_counter(), 0.0
+        request = GenerationRequest(artifact, like.source, max_tokens=like.max_tokens)
+        async for _ in await self._engine.submit(request):
+            first = first or time.perf_counter() - started
         return first
 
 
 def measure_residency(
-    turn: WaitForTurn, load: RequestLoad, slots: int, registered: int, resident: int
+    wait_for_turn: WaitForTurn, load: RequestLoad, slots: int, registered: int, resident: int
 ) -> dict[str, Any]:
-    """Let `registered` tenants be known and room be for `resident`; ask a fifth more than that, one after the other."""
+    """Register tenants, with memory for `resident` artifacts, and send one request to 1.2 x `resident` tenants."""
     base = load.load_base()
     with tempfile.TemporaryDirectory() as scratch:
         source = GeneratedArtifactSource(base, slots, Path(scratch) / "made", registered)
-        known = reset_peak_memory(base.model)
+        before_bytes = reset_peak_memory(base.model)
         shape = base.shape
         size = 2 * shape.layers * shape.kv_heads * slots * shape.head_dim * base.model.dtype.itemsize
         memory = ArtifactMemoryLimits(device=size * resident, disk=4 * size)
         engine = BatchEngine(
             base, ArtifactCache(base, source, Path(scratch) / "kept", memory), EngineLimits(rows=load.rows)
         )
-        asked = source.artifacts[: resident + resident // 5]
-        turn()
+        requested = source.artifacts[: resident + resident // 5]
+        wait_for_turn()
 
-        async def ask() -> None:
+        async def send_requests() -> None:
             clients = asyncio.Semaphore(load.rows)
 
-            async def one(artifact: ArtifactRef) -> None:
+            async def send_request(artifact: ArtifactRef) -> None:
                 async with clients:
                     request = GenerationRequest(artifact, load.texts[0], max_tokens=1)
                     _ = [piece async for piece in await engine.submit(request)]
 
-            await asyncio.gather(*map(one, asked))
+            await asyncio.gather(*map(send_request, requested))
 
-        asyncio.run(ask())
-        turn()
+        asyncio.run(send_requests())
+        wait_for_turn()
         device, _, used = engine.artifact_cache.counts
-        after = reset_peak_memory()
+        after_bytes = reset_peak_memory()
         asyncio.run(engine.drain())
-    return {"known": known, "after": after, "device": device, "used": used, "asked": len(asked), "size": size}
+    return {
+        "before_bytes": before_bytes,
+        "after_bytes": after_bytes,
+        "resident": device,
+        "used_bytes": used,
+        "requested": len(requested),
+        "artifact_bytes": size,
+    }

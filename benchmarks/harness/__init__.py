@@ -1,1 +1,1 @@
-"""What the benchmarks share: how they time, and the bases, examples, requests and servers they use."""
+"""The code that the benchmarks share: timing, bases, examples, requests and servers."""

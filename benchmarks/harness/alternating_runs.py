@@ -1,7 +1,8 @@
-"""Time sides in turns, each in a process of its own, and read what memory each took at most.
+"""Time contenders alternately, each in its own process, and read the peak memory of each.
 
-A side's `work(turn, *arguments)` loads, warms up, and calls `turn()` before its first part and after every part: there
-it waits, idle, while the others have theirs. What it returns are its facts. Knows nothing of training.
+A contender's `function(wait_for_turn, *arguments)` loads, warms up, and calls `wait_for_turn()` before its first part
+and after every part; the call returns when the other contenders have run their parts. The function returns facts for
+the benchmark's table. Knows nothing of training or serving.
 """
 
 import multiprocessing
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 WaitForTurn = Callable[[], None]
+"""Ends a part of a contender; returns when its next part may start."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to time: importable work, what it is given, and in how many parts it runs."""
+    """Work to time: an importable function, its arguments, and the number of parts in which it runs."""
 
     function: Callable[..., dict[str, Any]]
     arguments: tuple[Any, ...]
@@ -28,37 +30,40 @@ class Contender:
 
 @dataclass(frozen=True)
 class ContenderResult:
-    """What a side took."""
+    """The times and the peak memory of a contender."""
 
     part_seconds: tuple[float, ...]
-    """Of each part."""
+    """Seconds of each part."""
     peak_bytes: int
-    """Of the process (resident) or of the GPU (allocated), from `reset_peak_memory` on."""
+    """Peak memory of the process (resident) or of the GPU (allocated) after `reset_peak_memory` was called."""
     facts: dict[str, Any]
 
 
-def run_in_turns(sides: Mapping[str, Contender]) -> dict[str, ContenderResult]:
-    """Start all sides, one after the other, then run their parts alternately, as evenly as their numbers allow.
+def run_alternately(contenders: Mapping[str, Contender]) -> dict[str, ContenderResult]:
+    """Start all contenders one after the other, then run their parts alternately, as evenly as their numbers allow.
 
-    A side that fails ends the benchmark; its traceback is on stderr.
+    If a contender fails, the benchmark ends; the traceback is on stderr.
     """
     context = multiprocessing.get_context("spawn")
     processes, pipes = {}, {}
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     try:
-        for name, side in sides.items():
+        for name, contender in contenders.items():
             pipes[name], end = context.Pipe()
-            processes[name] = context.Process(target=_run_contender, args=(end, side))
+            processes[name] = context.Process(target=_run_contender, args=(end, contender))
             processes[name].start()
             end.close()
             _receive(pipes[name], name)
-        for _, name in sorted(
-            ((part + 0.5) / side.part_count, name) for name, side in sides.items() for part in range(side.part_count)
-        ):
+        schedule = sorted(
+            ((part + 0.5) / contender.part_count, name)
+            for name, contender in contenders.items()
+            for part in range(contender.part_count)
+        )
+        for _, name in schedule:
             pipes[name].send(None)
             seconds[name].append(_receive(pipes[name], name))
         outcomes = {}
-        for name in sides:
+        for name in contenders:
             pipes[name].send(None)
             facts, peak = _receive(pipes[name], name)
             outcomes[name] = ContenderResult(tuple(seconds[name]), peak, facts)
@@ -70,7 +75,7 @@ def run_in_turns(sides: Mapping[str, Contender]) -> dict[str, ContenderResult]:
 
 
 def reset_peak_memory(*models: Any) -> int:
-    """Bytes taken once a side has loaded its models; the peak counts from here on. A file that is mapped is read."""
+    """Return the bytes of memory in use and measure the peak from now on; first read weights that are mapped."""
     import torch
 
     for model in models:
@@ -83,39 +88,43 @@ def reset_peak_memory(*models: Any) -> int:
 
 
 def reset_peak_resident_memory() -> int:
-    """Let VmHWM, this process's greatest resident memory, count from here on; returns the bytes of now."""
+    """Reset VmHWM, this process's peak resident memory, and return its resident memory now, in bytes."""
     Path("/proc/self/clear_refs").write_text("5")
     return read_status_bytes("VmRSS")
 
 
-def _run_contender(pipe: Connection, side: Contender) -> None:
-    import torch
-
+def _run_contender(pipe: Connection, contender: Contender) -> None:
     started: float | None = None
 
-    def turn() -> None:
+    def wait_for_turn() -> None:
         nonlocal started
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if cuda := _find_cuda():
+            cuda.synchronize()
         pipe.send(None if started is None else time.perf_counter() - started)
         pipe.recv()
         started = time.perf_counter()
 
-    facts = side.function(turn, *side.arguments)
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else read_status_bytes("VmHWM")
-    pipe.send((facts, peak))
+    facts = contender.function(wait_for_turn, *contender.arguments)
+    cuda = _find_cuda()
+    pipe.send((facts, cuda.max_memory_allocated() if cuda else read_status_bytes("VmHWM")))
+
+
+def _find_cuda() -> Any:
+    """Return `torch.cuda` if this process has imported torch and has a GPU, otherwise None."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None
 
 
 def _receive(pipe: Connection, name: str) -> Any:
     try:
         return pipe.recv()
     except EOFError:
-        sys.exit(f"{name} failed: its traceback stands above")
+        sys.exit(f"{name} failed; the traceback is above")
 
 
 def read_status_bytes(field: str) -> int:
-    """A figure of this process, in bytes. Unlike `ru_maxrss` it is not inherited from the process that started it."""
-    found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    if found is None:
-        sys.exit(f"wanted: {field} in /proc/self/status, which Linux has; got: none; fix: run on Linux")
-    return 1024 * int(found[1])
+    """Return a field of /proc/self/status in bytes. Unlike `ru_maxrss`, it does not include the parent process."""
+    match = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if match is None:
+        sys.exit(f"wanted: {field} in /proc/self/status; got: none; fix: run on Linux")
+    return 1024 * int(match[1])

@@ -1,7 +1,7 @@
-"""A fleet's models, versions and aliases written straight into MLflow's own tables: 10,000 tenants in seconds.
+"""Write a fleet's models, versions and aliases directly into MLflow's tables: 10,000 tenants in seconds.
 
-Every tenant has version 1 as champion; those on trial have version 2 as challenger too. No run and no file stand behind
-them. MLflow's client reads them as its own, which is made sure of.
+Every tenant has version 1 as champion; a tenant on trial also has version 2 as challenger. The versions have no run and
+no files. The function checks that MLflow's client reads the versions back.
 """
 
 import time
@@ -15,7 +15,7 @@ from components.registry.registry import Registry
 
 
 def write_mlflow_tables(uri: str, folder: Path, tenants: Sequence[str], on_trial: Sequence[str]) -> None:
-    """Make MLflow's tables in a database and fill them."""
+    """Create MLflow's tables in a database and fill them."""
     import sqlalchemy as sql
     from mlflow.store.model_registry.dbmodels import models
 
@@ -53,6 +53,6 @@ def write_mlflow_tables(uri: str, folder: Path, tenants: Sequence[str], on_trial
         for model, values in rows.items():
             connection.execute(sql.insert(model), values)
     engine.dispose()
-    found = registry.find_champion(tenants[-1]), registry.find_challenger(on_trial[0])
-    if [one and one.version for one in found] != ["1", "2"]:
-        raise SystemExit(f"MLflow reads other versions than were written: {found}")
+    versions = registry.find_champion(tenants[-1]), registry.find_challenger(on_trial[0])
+    if [one and one.version for one in versions] != ["1", "2"]:
+        raise SystemExit(f"MLflow does not read the versions that were written, but {versions}")

@@ -1,4 +1,4 @@
-"""Options that the training benchmarks share, and the folder of the base that they name."""
+"""The options that benchmarks share, and the bases that they select."""
 
 import argparse
 import os
@@ -13,18 +13,20 @@ from harness.random_bases import SHAPES, write_base
 
 
 def make_parser(about: str) -> argparse.ArgumentParser:
-    """A parser with the shared options; `fill_options` gives values to those left out."""
+    """Make a parser with the shared options; `fill_options` sets those that are not passed."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     extent = made.add_mutually_exclusive_group()
-    extent.add_argument("--quick", action="store_true", help="a tiny base and few steps: shows that everything runs")
-    extent.add_argument("--full", action="store_true", help="the whole measurement")
+    extent.add_argument(
+        "--quick", action="store_true", help="a tiny base and little work: a check that everything runs"
+    )
+    extent.add_argument("--full", action="store_true", help="the full measurement")
     made.add_argument("--shape", nargs="*", choices=SHAPES, help="GPT-2 shapes with random weights")
-    made.add_argument("--base", nargs="*", type=Path, default=[], help="folders of bases to measure on instead")
+    made.add_argument("--base", nargs="*", type=Path, default=[], help="folders of bases to use instead")
     made.add_argument(
         "--data",
         type=Path,
         default=os.environ.get("PREFIXFLEET_TEST_DATA") or None,
-        help="folder with e2e-dataset.zip and gpt2-tokenizer/, or PREFIXFLEET_TEST_DATA; else E2E's lengths",
+        help="folder with e2e-dataset.zip and gpt2-tokenizer/ (default: PREFIXFLEET_TEST_DATA); none: E2E's lengths",
     )
     made.add_argument("--batch-size", type=int, default=10)
     made.add_argument("--prefix-length", type=int, default=5)
@@ -33,7 +35,7 @@ def make_parser(about: str) -> argparse.ArgumentParser:
 
 
 def fill_options(options: argparse.Namespace, presets: Mapping[str, Mapping[str, Any]]) -> argparse.Namespace:
-    """The options, what was left out taken from the preset `quick`, `full` or `default`."""
+    """Set the options that were not passed from the preset `quick`, `full` or `default`."""
     preset = "quick" if options.quick else "full" if options.full else "default"
     for name, value in presets[preset].items():
         if getattr(options, name) is None:
@@ -43,7 +45,7 @@ def fill_options(options: argparse.Namespace, presets: Mapping[str, Mapping[str,
 
 @contextmanager
 def make_bases(options: argparse.Namespace) -> Iterator[Sequence[Path]]:
-    """Folders of the bases to measure on; those made by shape are gone afterwards."""
+    """Yield the folders of the bases to measure on; bases made by shape are removed afterwards."""
     with tempfile.TemporaryDirectory() as scratch:
         made = [] if options.base else [Path(scratch) / f"gpt2-{shape}" for shape in options.shape]
         for folder, shape in zip(made, options.shape, strict=False):
@@ -52,5 +54,5 @@ def make_bases(options: argparse.Namespace) -> Iterator[Sequence[Path]]:
 
 
 def format_spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Median, and least and greatest, as text."""
+    """Format as `median [least, greatest]`."""
     return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"

@@ -1,7 +1,7 @@
-"""A real `prefixfleet serve` on a workspace of many tenants with two versions each, and what every one must write.
+"""A real `prefixfleet serve` on a workspace of many tenants with two versions each, and the expected answers.
 
-The workspace is that of `harness.workspaces`, its weights scaled up so that prefixes show in what the base writes;
-MLflow is a sqlite file. Knows the command line and the registry; does not know who asks.
+The workspace is that of `harness.workspaces`, with larger weights, so that prefixes change what the base writes. MLflow
+is an SQLite file. Knows the command line and the registry; does not know the clients.
 """
 
 import os
@@ -31,14 +31,14 @@ _START_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class ServedFleet:
-    """Tenants of a workspace, version 1 of each its champion, and the right answers."""
+    """The tenants of a workspace, with version 1 as champion, and the expected answers."""
 
     workspace: Workspace
     tenants: Sequence[str]
     versions: Sequence[str]
     sources: Sequence[str]
     expected_answers: Mapping[tuple[str, str, str], str]
-    """(tenant, version, source) -> what that version writes alone, all of them different."""
+    """(tenant, version, source) -> the text that this version writes when it runs alone; all texts are different."""
 
 
 def make_fleet(
@@ -50,14 +50,14 @@ def make_fleet(
     workspace, versions = Workspace(root), ("1", "2")
     base, registry = workspace.base, workspace.registry
     sources = [" ".join(str((7 * word + 31 * number) % 255) for word in range(4 + number)) for number in range(6)]
-    right: dict[tuple[str, str, str], str] = {}
+    answers: dict[tuple[str, str, str], str] = {}
     for version in versions:
         folders = {tenant: root / "made" / f"{tenant}-{version}" for tenant in tenants}
         for number, (tenant, folder) in enumerate(folders.items()):
             save_random_artifact(folder, base, tenant, slots, 2 * number + int(version), scale=2.0)
             delta, _ = load_artifact(folder, base)
             for source in sources:
-                (right[tenant, version, source],) = generate_text(
+                (answers[tenant, version, source],) = generate_text(
                     base, delta, [source], Decoding(max_new_tokens=max_tokens), 1
                 )
         jobs = [
@@ -69,31 +69,31 @@ def make_fleet(
                 raise made
     for tenant in tenants:
         registry.set_alias(tenant, "champion", versions[0])
-    by_source = [[text for (_, _, asked), text in right.items() if asked == source] for source in sources]
+    by_source = [[text for (_, _, own), text in answers.items() if own == source] for source in sources]
     if any(len(set(texts)) < len(texts) for texts in by_source):
-        raise SystemExit("every version must answer a source in its own way, or a mistake would not show")
-    return ServedFleet(workspace, tenants, versions, sources, right)
+        raise SystemExit("two versions write the same text for one source: a wrong answer could not be detected")
+    return ServedFleet(workspace, tenants, versions, sources, answers)
 
 
 class ServerProcess:
-    """A running server."""
+    """A running `prefixfleet serve`."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
         self.process, self.log_path = process, log
         self.url = ""
 
     def read_resident_bytes(self) -> int:
-        """Memory of the process."""
-        found = re.search(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{self.process.pid}/status").read_text(), re.MULTILINE)
-        return 1024 * int(found[1]) if found else 0
+        """Return the resident memory of the process."""
+        match = re.search(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{self.process.pid}/status").read_text(), re.MULTILINE)
+        return 1024 * int(match[1]) if match else 0
 
     def read_health(self) -> dict[str, Any]:
-        """What /healthz tells."""
-        told: dict[str, Any] = requests.get(f"{self.url}/healthz", timeout=60).json()
-        return told
+        """Return the content of /healthz."""
+        health: dict[str, Any] = requests.get(f"{self.url}/healthz", timeout=60).json()
+        return health
 
     def read_status_counts(self) -> dict[str, int]:
-        """HTTP status -> requests that the server says it has answered so, 499 for callers who left."""
+        """Return HTTP status -> number of requests, from the server's metrics; 499: the client disconnected."""
         counts: dict[str, int] = {}
         pattern = r'^prefixfleet_requests_total\{.*status="(\d+)".*\} (\S+)$'
         for status, count in re.findall(pattern, requests.get(f"{self.url}/metrics", timeout=60).text, re.MULTILINE):
@@ -101,24 +101,24 @@ class ServerProcess:
         return counts
 
     def wait_ready(self) -> float:
-        """Seconds until it is ready."""
-        began = time.monotonic()
+        """Wait until the server is ready and return the seconds that this took."""
+        started = time.monotonic()
         while True:
             self.url = self.url or self._read_url()
             if self.url and requests.get(f"{self.url}/readyz", timeout=60).ok:
-                return time.monotonic() - began
-            if self.process.poll() is not None or time.monotonic() > began + _START_TIMEOUT_S:
+                return time.monotonic() - started
+            if self.process.poll() is not None or time.monotonic() > started + _START_TIMEOUT_S:
                 raise SystemExit(f"the server does not start:\n{self.log_path.read_text()}")
             time.sleep(0.05)
 
     def _read_url(self) -> str:
-        found = re.search(r"serving on (\S+),", self.log_path.read_text())
-        return found[1] if found else ""
+        match = re.search(r"serving on (\S+),", self.log_path.read_text())
+        return match[1] if match else ""
 
 
 @contextmanager
 def run_server(root: Path, environment: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
-    """Start it on any free port; told to end after the block."""
+    """Start a server on a free port; terminate it after the block."""
     log = root / "serve.log"
     command = [str(Path(sys.executable).with_name("prefixfleet")), "-C", str(root), "serve", "--port", "0"]
     with log.open("wb") as out:

@@ -1,6 +1,6 @@
-"""Bases to measure on: GPT-2 of published shapes with random weights, in a folder that both sides load.
+"""Bases to measure on: GPT-2 of published shapes with random weights, in a folder that every contender loads.
 
-Speed and memory do not depend on the weights' values. Knows no prefix and no training.
+Speed and memory do not depend on the values of the weights. Knows no prefix and no training.
 """
 
 import json
@@ -13,12 +13,12 @@ import torch
 
 SEED = 0
 END_WORD = "50256"
-"""The last of GPT-2's 50,257 ids ends texts; as a word of the tokenizer of numbers it stands for itself."""
+"""The end token, the last of GPT-2's 50,257 ids, as a word of the tokenizer of numbers."""
 
 
 @dataclass(frozen=True)
 class GPT2Shape:
-    """Sizes of a GPT-2; the vocabulary is GPT-2's own, of 50,257 tokens, and the context 1,024."""
+    """The shape of a GPT-2; its vocabulary has 50,257 tokens and its context 1,024, as GPT-2's own."""
 
     layers: int
     width: int
@@ -29,7 +29,7 @@ SHAPES = {"tiny": GPT2Shape(2, 32, 2), "small": GPT2Shape(12, 768, 12), "medium"
 
 
 def write_base(folder: Path, shape: GPT2Shape, bpe: Path | None) -> None:
-    """Write a base of this shape; its tokenizer is the one of `bpe` (`vocab.json`, `merges.txt`) or one of numbers."""
+    """Write a base of this shape with the tokenizer in folder `bpe` (`vocab.json`, `merges.txt`), or one of numbers."""
     from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedTokenizerFast
 
     silence_transformers()
@@ -46,7 +46,7 @@ def write_base(folder: Path, shape: GPT2Shape, bpe: Path | None) -> None:
 
 
 def silence_transformers() -> None:
-    """Keep transformers' progress bars and advice out of the tables."""
+    """Turn off transformers' progress bars and warnings."""
     from transformers.utils import logging
 
     warnings.simplefilter("ignore", FutureWarning)
@@ -55,7 +55,7 @@ def silence_transformers() -> None:
 
 
 def _make_number_tokenizer(size: int) -> Any:
-    """A tokenizer whose texts are their own ids: `17 905` is the tokens 17 and 905."""
+    """Make a tokenizer whose words are token ids: `17 905` is the tokens 17 and 905."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -67,28 +67,28 @@ def _make_number_tokenizer(size: int) -> Any:
 
 @dataclass(frozen=True)
 class BaseSizes:
-    """What a base's arithmetic follows from: numbers of weights in its products, and the shapes of these."""
+    """The weights in a base's matrix products and their shapes, which determine its number of operations."""
 
     name: str
     layer_weights: int
-    """Weights of all layers' matrices; embeddings, biases and norms multiply nothing."""
+    """Number of weights in the layers' matrices, without embeddings, biases and norms."""
     output_weights: int
-    """Weights of the output product: vocabulary x width."""
+    """Number of weights in the output projection: vocabulary x width."""
     matrices: tuple[tuple[int, int], ...]
-    """Each distinct matrix of weights, the output product's last."""
+    """The distinct shapes of matrices, the output projection's last."""
 
     def count_operations(self, target_share: float, *, full: bool = False) -> float:
-        """Operations that a token needs: a multiplication and an addition per weight, forward and backward.
+        """Return the operations for one token: a multiplication and an addition per weight, forward and backward.
 
-        Backward of a frozen base is the activations' gradient alone (4 in all); full fine-tuning has the weights' too
-        (6). The output product is needed where a target is predicted. Attention's own products are left out: under 2 %
-        at these lengths.
+        The backward pass of a frozen base computes only the gradient of the activations (4 operations per weight in
+        all); full fine-tuning also computes that of the weights (6). Only the share of tokens that are targets needs
+        the output projection. Attention's own products are not counted: they are below 2 % at these lengths.
         """
         return (6 if full else 4) * (self.layer_weights + self.output_weights * target_share)
 
 
 def read_base_sizes(folder: Path) -> BaseSizes:
-    """Read a base's sizes from its config; no weights are loaded."""
+    """Read a base's sizes from its config, without loading weights."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder)
@@ -102,6 +102,6 @@ def read_base_sizes(folder: Path) -> BaseSizes:
 
 
 def make_zero_dropouts(folder: Path) -> dict[str, float]:
-    """A base's dropouts, all at 0, to load it with."""
+    """Return the names of a base's dropouts with the value 0, as arguments to load it with."""
     config = json.loads((folder / "config.json").read_text())
     return {name: 0.0 for name in config if name.endswith(("_pdrop", "dropout"))}

@@ -1,7 +1,7 @@
-"""What the sides of the serving benchmark are asked: requests of many tenants, and the store of their artifacts.
+"""The requests of the serving benchmark for many tenants, and the stores of their artifacts.
 
-Request `number` is of tenant `number % tenants`; texts and lengths repeat after as many as there are. Knows requests
-and artifacts; does not know who answers.
+Request `number` belongs to tenant `number % tenants`; texts and lengths repeat. Knows requests and artifacts; does not
+know the contenders.
 """
 
 import shutil
@@ -23,39 +23,40 @@ from harness.workspaces import make_tenant_ids
 
 @dataclass(frozen=True)
 class RequestLoad:
-    """Requests, and where the artifacts are that they name."""
+    """A base, the artifacts of its tenants, and the requests for them."""
 
     folder: Path
-    """Of the base."""
+    """Folder of the base."""
     dtype: str
     store: Path
+    """Folder with a subfolder for each artifact, named by its digest."""
     artifacts: Sequence[ArtifactRef]
-    """One a tenant."""
+    """One for each tenant."""
     texts: Sequence[str]
     max_new_tokens: Sequence[int]
-    """New tokens that each text's answer has, unless the base ends it before."""
+    """Maximum number of new tokens in the answer to each text."""
     rows: int
-    """Rows that PrefixFleet computes in one step."""
+    """Number of rows that PrefixFleet computes in one step."""
 
     def make_request(self, number: int, tenants: int) -> GenerationRequest:
-        """One of the requests where there are so many tenants."""
-        place = number % len(self.texts)
+        """Return request `number` of a load of this many tenants."""
+        index = number % len(self.texts)
         return GenerationRequest(
-            self.artifacts[number % tenants], self.texts[place], max_tokens=self.max_new_tokens[place]
+            self.artifacts[number % tenants], self.texts[index], max_tokens=self.max_new_tokens[index]
         )
 
     def load_base(self) -> Base:
-        """The base, loaded."""
+        """Load the base."""
         return load_base(BaseConfig(path=str(self.folder), dtype=self.dtype))
 
     def load_delta(self, base: Base, artifact: ArtifactRef) -> Delta:
-        """A tenant's delta, on the base's device."""
+        """Load a tenant's delta to the base's device."""
         delta, _ = load_artifact(self.store / artifact.sha256, base)
         return Delta(prefix=delta.prefix.to(base.model.dtype, base.device)) if delta.prefix else delta
 
 
 class StoredArtifactSource:
-    """A source of artifacts that lie in folders named by their content; they stay there."""
+    """Artifacts in folders named by their digest; nothing is copied."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
@@ -66,10 +67,10 @@ class StoredArtifactSource:
 
 
 class GeneratedArtifactSource:
-    """A source that makes artifacts when they are asked for, so that thousands need no disk."""
+    """Artifacts that are generated when they are fetched, so that thousands of them need no disk space."""
 
     def __init__(self, base: Base, slots: int, scratch: Path, count: int) -> None:
-        """Make every artifact once, to know its digest."""
+        """Generate every artifact once to compute its digest."""
         self._base, self._slots = base, slots
         self._numbers = {name: number for number, name in enumerate(make_tenant_ids(count))}
         self.artifacts = []
@@ -84,22 +85,22 @@ class GeneratedArtifactSource:
 
 
 def write_artifacts(store: Path, base: Base, tenants: Sequence[str], slots: int, seed: int = 0) -> list[ArtifactRef]:
-    """Save a prefix of each tenant under its digest; another `seed` makes other ones."""
-    made = []
+    """Save a random prefix for each tenant in a folder named by its digest; the values depend on `seed`."""
+    artifacts = []
     for number, tenant in enumerate(tenants):
         artifact = save_random_artifact(store / "new", base, tenant, slots, seed * 1_000_003 + number)
         (store / "new").rename(store / artifact.sha256)
-        made.append(artifact)
-    return made
+        artifacts.append(artifact)
+    return artifacts
 
 
 def save_random_artifact(
     folder: Path, base: Base, tenant: str, slots: int, seed: int, scale: float = 0.5
 ) -> ArtifactRef:
-    """Save a tenant's prefix: keys and values as large as those of GPT-2's random weights."""
+    """Save a random prefix with keys and values of the size that GPT-2's random weights produce."""
     shape, generator = base.shape, torch.Generator().manual_seed(seed)
     size = (shape.layers, 2, shape.kv_heads, slots, shape.head_dim)
-    facts: dict[str, Any] = {"base_name": base.name, "base_digest": base.digest}
+    base_fields: dict[str, Any] = {"base_name": base.name, "base_digest": base.digest}
     manifest = save_artifact(
         folder,
         Prefix.from_site(scale * torch.randn(size, generator=generator)),
@@ -109,6 +110,6 @@ def save_random_artifact(
         data_digest="e" * 64,
         train={"prefix_length": slots},
         fingerprint=f"{seed:064x}",
-        **facts,
+        **base_fields,
     )
     return ArtifactRef(tenant, str(seed), manifest.sha256)

@@ -1,7 +1,7 @@
-"""Seconds that parts of a program take, by watches put around its functions; a part's time is not its caller's too.
+"""Measure the seconds of parts of a program by wrapping its functions; time in a part does not count for its caller.
 
-Beside the clock's stands the processor's time, with that of commands that the part waited for: on a machine that others
-use too it is the steadier of the two, and without them the clock shows about as much and what waits for disks.
+It measures wall time and processor time, including that of finished child processes. On a machine that runs other work
+the processor time varies less; only the wall time includes waiting for disks.
 """
 
 import functools
@@ -12,58 +12,58 @@ from contextlib import contextmanager
 from typing import Any
 
 ClockSeconds = tuple[float, float]
-"""Seconds by the clock and of the processor."""
+"""(wall seconds, processor seconds)"""
 
 
 def read_clocks() -> ClockSeconds:
-    """Both, from some moment on."""
+    """Return both clocks; only differences have a meaning."""
     return time.perf_counter(), sum(os.times()[:4])
 
 
 def add_seconds(one: ClockSeconds, *others: ClockSeconds) -> ClockSeconds:
-    """The sum of all."""
+    """Return the sum."""
     walls, processors = zip(one, *others, strict=True)
     return sum(walls), sum(processors)
 
 
 def subtract_seconds(one: ClockSeconds, other: ClockSeconds) -> ClockSeconds:
-    """What is left."""
+    """Return the difference."""
     return one[0] - other[0], one[1] - other[1]
 
 
 class Stopwatch:
-    """Knows of every part how long it took, less the parts that it called. One thread at a time."""
+    """The seconds of every part, without the parts that it called. For one thread only."""
 
     def __init__(self) -> None:
-        """Nothing has run yet."""
+        """Start without measurements."""
         self.seconds_by_part: dict[str, ClockSeconds] = {}
         self._inner_seconds: list[ClockSeconds] = [(0.0, 0.0)]
 
     def wrap_function(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, watched."""
+        """Return the function, measured as `part`."""
 
         @functools.wraps(call)
-        def watched(*arguments: Any, **named: Any) -> Any:
+        def measured(*arguments: Any, **named: Any) -> Any:
             with self._time_part(part):
                 return call(*arguments, **named)
 
-        return watched
+        return measured
 
     def wrap_generator(self, part: str, generate: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        """The generator, watched while it makes what it yields."""
+        """Return the generator function; the time between its `yield`s is measured as `part`."""
 
         @functools.wraps(generate)
-        def watched(*arguments: Any, **named: Any) -> Iterator[Any]:
-            made = generate(*arguments, **named)
+        def measured(*arguments: Any, **named: Any) -> Iterator[Any]:
+            values = generate(*arguments, **named)
             while True:
                 with self._time_part(part):
                     try:
-                        one = next(made)
+                        value = next(values)
                     except StopIteration:
                         return
-                yield one
+                yield value
 
-        return watched
+        return measured
 
     @contextmanager
     def _time_part(self, part: str) -> Iterator[None]:
@@ -72,8 +72,8 @@ class Stopwatch:
         try:
             yield
         finally:
-            taken = subtract_seconds(read_clocks(), started)
+            seconds = subtract_seconds(read_clocks(), started)
             self.seconds_by_part[part] = add_seconds(
-                self.seconds_by_part.get(part, (0.0, 0.0)), subtract_seconds(taken, self._inner_seconds.pop())
+                self.seconds_by_part.get(part, (0.0, 0.0)), subtract_seconds(seconds, self._inner_seconds.pop())
             )
-            self._inner_seconds[-1] = add_seconds(self._inner_seconds[-1], taken)
+            self._inner_seconds[-1] = add_seconds(self._inner_seconds[-1], seconds)

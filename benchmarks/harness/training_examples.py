@@ -1,6 +1,6 @@
-"""Examples to train on: E2E's where its file is at hand, otherwise numbers in texts of E2E's lengths.
+"""Examples to train on: E2E's own, or random words in texts of E2E's lengths if its file is not available.
 
-Knows texts and lengths. Does not know models.
+Knows texts and lengths; does not know models.
 """
 
 import random
@@ -13,7 +13,7 @@ from components.data.tokens import encode_examples
 from components.model.text.texts import TextCodec
 
 BATCHES_PER_POOL = 50
-"""Batches that a length-sorted pool of a large training set holds, in PrefixFleet and in `transformers` alike."""
+"""Number of batches in a pool that is sorted by length, in PrefixFleet and in `transformers`."""
 
 # fmt: off
 E2E_LENGTHS = (
@@ -24,14 +24,15 @@ E2E_LENGTHS = (
     (36, 32), (38, 31), (41, 29), (36, 36), (41, 32), (37, 38), (37, 40), (39, 40), (44, 37), (41, 45),
 )
 # fmt: on
-"""Tokens of source and target, end-of-text ids included, of every 841st of E2E's 42,061 training pairs sorted by their
-sum, in GPT-2's BPE; mean 55.1 tokens, as of all pairs, of which 24.8 are the target's."""
+"""(source tokens, target tokens) of every 841st of E2E's 42,061 training pairs sorted by their sum, in GPT-2's BPE.
+
+End tokens are included. The mean is 55.1 tokens, as of all pairs; 24.8 of them are the target's."""
 
 
 def draw_examples(data: Path | None, count: int, *, numbers: bool) -> list[Example]:
-    """`count` training pairs, the same at every call, from `data`/e2e-dataset.zip; made up where `data` is None.
+    """Return `count` training pairs from `data`/e2e-dataset.zip, or random ones if `data` is None.
 
-    `numbers` says that the base's tokenizer reads numbers alone.
+    Every call returns the same pairs. `numbers`: the texts are numbers, for a tokenizer that knows only numbers.
     """
     chooser = random.Random(0)
     if data is not None:
@@ -47,7 +48,7 @@ def draw_examples(data: Path | None, count: int, *, numbers: bool) -> list[Examp
 
 
 def count_tokens(folder: Path, examples: Sequence[Example]) -> list[tuple[int, int]]:
-    """Tokens of each example's source and target under a base's tokenizer, end-of-text ids included."""
+    """Return the numbers of tokens in each example's source and target with a base's tokenizer, with end tokens."""
     from transformers import AutoTokenizer
 
     encoded = encode_examples(
@@ -62,9 +63,9 @@ def count_tokens(folder: Path, examples: Sequence[Example]) -> list[tuple[int, i
 
 
 def choose_epoch_indices(lengths: Sequence[tuple[int, int]], steps: int, batch_size: int) -> list[int]:
-    """Indices of a short epoch whose batches are as even in length as those of a large set's pool.
+    """Return the indices of a short epoch whose batches are as even in length as those of a large training set.
 
-    The pool is sorted by length and cut into batches; `steps` of them, evenly spaced, make the epoch.
+    All examples are sorted by length and cut into batches; `steps` evenly spaced batches are the epoch.
     """
     order = sorted(range(len(lengths)), key=lambda index: sum(lengths[index]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

@@ -1,6 +1,6 @@
-"""A workspace of many tenants on a base so small that what is not arithmetic shows; texts are numbers in E2E's lengths.
+"""A workspace of many tenants on a tiny base, to measure everything besides arithmetic; texts have E2E's lengths.
 
-The base is a GPT-2 of random weights that knows 256 words: the numbers below.
+The base is a GPT-2 with random weights and a vocabulary of 256 words, the numbers from 0 to 255.
 """
 
 import random
@@ -13,13 +13,13 @@ import yaml
 from components.data.schema import Example, format_line
 
 SPLIT_SIZES = {"train": 80, "validation": 10, "test": 10}
-"""Examples of each split, 100 in all."""
+"""Split -> number of examples, 100 in all."""
 _VOCABULARY_SIZE = 256
 _END_WORD = str(_VOCABULARY_SIZE - 1)
 
 
 def write_workspace(root: Path, tenants: Sequence[str], params: dict[str, Any]) -> None:
-    """Make base/, params.yaml and data/ in an empty folder; without git and DVC, data.dvc is made up."""
+    """Make base/, params.yaml and data/ in an empty folder, without git and DVC; data.dvc has a made-up digest."""
     _write_base(root / "base")
     (root / "params.yaml").write_text(yaml.safe_dump({"base": {"path": "base"}, **params}))
     (root / "data.dvc").write_text(yaml.safe_dump({"outs": [{"md5": f"{'a' * 32}.dir", "path": "data"}]}))
@@ -27,7 +27,7 @@ def write_workspace(root: Path, tenants: Sequence[str], params: dict[str, Any]) 
 
 
 def write_data(data: Path, tenants: Sequence[str], seed: int = 0) -> None:
-    """Write 100 examples of each tenant; another `seed` makes other ones."""
+    """Write 100 examples for each tenant; the texts depend on `seed`."""
     from harness.training_examples import E2E_LENGTHS
 
     for tenant in tenants:
@@ -41,12 +41,12 @@ def write_data(data: Path, tenants: Sequence[str], seed: int = 0) -> None:
 
 
 def make_tenant_ids(count: int) -> list[str]:
-    """Ids of so many tenants, in their order."""
+    """Return the ids of the first `count` tenants."""
     return [f"tenant-{number:05d}" for number in range(count)]
 
 
 def _make_text(chooser: random.Random, tokens: int) -> str:
-    """One token is left for the end of text."""
+    """Return random words; the end token is one of the `tokens`."""
     return " ".join(map(str, chooser.choices(range(_VOCABULARY_SIZE - 1), k=tokens - 1)))
 
 

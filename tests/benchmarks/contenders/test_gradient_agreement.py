@@ -8,7 +8,7 @@ from components.config import TrainConfig
 CONFIG = TrainConfig(prefix_length=3, initialization="random")
 
 
-def test_both_sides_have_one_loss_and_one_gradient(shaped: Path) -> None:
+def test_prefixfleet_and_peft_have_the_same_loss_and_gradient(shaped: Path) -> None:
     from contenders import gradient_agreement
     from harness.training_examples import draw_examples
 
@@ -20,13 +20,13 @@ def test_both_sides_have_one_loss_and_one_gradient(shaped: Path) -> None:
     )
 
 
-def test_a_prefix_that_is_mapped_wrongly_ends_the_benchmark(shaped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_order_of_the_prefixs_values_ends_the_benchmark(shaped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from contenders import gradient_agreement
     from harness.training_examples import draw_examples
 
-    def slots_reversed(values_L2HPD: Tensor) -> Tensor:
+    def reverse_slots(values_L2HPD: Tensor) -> Tensor:
         return values_L2HPD.flip(2).permute(3, 0, 1, 2, 4).flatten(1)
 
-    monkeypatch.setattr(gradient_agreement, "_to_peft_layout", slots_reversed)
-    with pytest.raises(SystemExit, match="both sides must compute the same"):
+    monkeypatch.setattr(gradient_agreement, "_to_peft_layout", reverse_slots)
+    with pytest.raises(SystemExit, match="must compute the same"):
         gradient_agreement.check_agreement(lambda: None, shaped, CONFIG, draw_examples(None, 4, numbers=True))

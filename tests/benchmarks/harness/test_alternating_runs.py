@@ -1,40 +1,54 @@
-import time
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 
-def sleeping(turn: Any, seconds: float, parts: int) -> dict[str, Any]:
-    turn()
-    began = []
-    for _ in range(parts):
-        began.append(time.monotonic())
-        time.sleep(seconds)
-        turn()
-    return {"began": began}
+def log_parts(wait_for_turn: Any, log: Path, name: str, seconds: float, parts: int) -> dict[str, Any]:
+    """Append a line to the log before and in every part, by a clock that only this function advances."""
+    from harness import alternating_runs
+
+    now = 0.0
+    alternating_runs.time = SimpleNamespace(perf_counter=lambda: now)  # type: ignore[assignment]
+
+    def work(line: str, duration: float) -> None:
+        nonlocal now
+        now += duration
+        with log.open("a") as file:
+            file.write(f"{line}\n")
+
+    work(f"{name} loads", 100.0)
+    wait_for_turn()
+    for number in range(parts):
+        work(f"{name} {number}", seconds)
+        wait_for_turn()
+    return {"name": name}
 
 
-def failing(turn: Any) -> dict[str, Any]:
-    turn()
-    raise ValueError("no luck")
+def fail(wait_for_turn: Any) -> dict[str, Any]:
+    wait_for_turn()
+    raise ValueError("a message of the contender")
 
 
-@pytest.mark.slow
-def test_parts_alternate_and_only_they_are_timed() -> None:
-    from harness.alternating_runs import Contender, run_in_turns
+def test_parts_alternate_and_only_they_are_timed(tmp_path: Path) -> None:
+    from harness.alternating_runs import Contender, run_alternately
 
-    outcomes = run_in_turns({"a": Contender(sleeping, (0.1, 3), 3), "b": Contender(sleeping, (0.2, 3), 3)})
-    began = sorted((moment, name) for name, outcome in outcomes.items() for moment in outcome.facts["began"])
-    assert [name for _, name in began] == ["a", "b"] * 3
-    assert all(0.1 <= seconds < 0.3 for seconds in outcomes["a"].part_seconds)
-    assert all(seconds >= 0.2 for seconds in outcomes["b"].part_seconds)
+    log = tmp_path / "log"
+    contenders = {
+        "a": Contender(log_parts, (log, "a", 0.5, 3), 3),
+        "b": Contender(log_parts, (log, "b", 2.0, 3), 3),
+    }
+    outcomes = run_alternately(contenders)
+    assert log.read_text().split("\n")[:-1] == ["a loads", "b loads", "a 0", "b 0", "a 1", "b 1", "a 2", "b 2"]
+    assert {name: outcome.part_seconds for name, outcome in outcomes.items()} == {"a": (0.5,) * 3, "b": (2.0,) * 3}
+    assert outcomes["b"].facts == {"name": "b"}
     assert outcomes["a"].peak_bytes > 10**7
 
 
-@pytest.mark.slow
-def test_a_side_that_fails_ends_it(capfd: pytest.CaptureFixture[str]) -> None:
-    from harness.alternating_runs import Contender, run_in_turns
+def test_a_contender_that_fails_ends_the_run(capfd: pytest.CaptureFixture[str]) -> None:
+    from harness.alternating_runs import Contender, run_alternately
 
-    with pytest.raises(SystemExit, match="lame failed"):
-        run_in_turns({"lame": Contender(failing, (), 1)})
-    assert "no luck" in capfd.readouterr().err
+    with pytest.raises(SystemExit, match="broken failed"):
+        run_alternately({"broken": Contender(fail, (), 1)})
+    assert "a message of the contender" in capfd.readouterr().err

@@ -2,7 +2,7 @@ from pathlib import Path
 from statistics import mean
 
 
-def test_made_up_texts_have_the_recorded_lengths(shaped: Path) -> None:
+def test_random_texts_have_the_recorded_lengths(shaped: Path) -> None:
     from harness.training_examples import E2E_LENGTHS, count_tokens, draw_examples
 
     made = draw_examples(None, 2 * len(E2E_LENGTHS), numbers=True)
@@ -10,7 +10,7 @@ def test_made_up_texts_have_the_recorded_lengths(shaped: Path) -> None:
     assert draw_examples(None, 10, numbers=True) == draw_examples(None, 10, numbers=True)
 
 
-def test_an_epoch_is_of_even_batches_spread_over_all_lengths() -> None:
+def test_an_epoch_has_even_batches_from_all_lengths() -> None:
     from harness.training_examples import choose_epoch_indices
 
     lengths = [(length, length % 7) for length in range(100, 0, -1)]
