@@ -1,4 +1,4 @@
-"""The stage: a shard's tenants each with an outcome and files of their own, and an engine that changes no result."""
+"""Stage `train` with a shard: each tenant has its own outcome and files, and the engine does not change a result."""
 
 import json
 

@@ -1,7 +1,9 @@
 """Checkpoints of a prefix: a stopped, interrupted or killed run resumes bit by bit; an unusable state is ignored."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from prefix_training import are_same, make_config
 
 from components.errors import WorkspaceError
 from components.model.base.load import Base
+from components.training import shard
 from components.training.checkpoint import STATE_FILE, read_saved_step
 from components.training.run import TrainResult
 
@@ -18,7 +21,11 @@ Train = Callable[..., TrainResult]
 
 @pytest.mark.parametrize("mlp_hidden", [0, 16])
 @pytest.mark.parametrize("at", [1, 6, 9, 20])
-def test_resumes_bit_by_bit_after_stop(run: Train, tmp_path: Path, at: int, mlp_hidden: int) -> None:
+def test_resumes_bit_by_bit_after_stop(
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, mlp_hidden: int
+) -> None:
+    # A clock by which every step takes one second.
+    monkeypatch.setattr(shard, "time", SimpleNamespace(monotonic=itertools.count().__next__))
     config = make_config(mlp_hidden=mlp_hidden)
     whole = run(config)
     calls: list[int] = []
@@ -27,7 +34,7 @@ def test_resumes_bit_by_bit_after_stop(run: Train, tmp_path: Path, at: int, mlp_
     resumed = run(config, state=tmp_path, run_key="a")
     assert (stopped.steps, resumed.resumed_from, resumed.start_description) == (at, at, f"resumed at step {at}")
     assert are_same(resumed, whole)
-    assert resumed.seconds >= stopped.seconds
+    assert (stopped.seconds, resumed.seconds) == (pytest.approx(at), pytest.approx(20))
 
 
 class Interrupter:
