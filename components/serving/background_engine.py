@@ -26,10 +26,10 @@ class BackgroundEngine:
     async def load(self) -> None:
         """Load the engine in a thread. Raises what the load function raises."""
         started_s = time.monotonic()
-        self.engine = engine = await asyncio.to_thread(self._load)
-        self._loaded.set()
+        self.engine = await asyncio.to_thread(self._load)
         seconds = time.monotonic() - started_s
-        logging.getLogger(LOGGER_NAME).info("base %s is loaded (%.1f s): ready", engine.base_name, seconds)
+        logging.getLogger(LOGGER_NAME).info("base %s is loaded (%.1f s): ready", self.engine.base_name, seconds)
+        self._loaded.set()
 
     async def wait(self) -> Engine:
         """Wait until the engine is loaded, and return it."""

@@ -1,126 +1,136 @@
-"""A whole server in this process on a tiny base; its engine is a small one of our own, which decodes row by row."""
+"""A server's parts in this process, over an engine and a registry in memory; and a workspace with a real MLflow."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
+from fake_serving import FakeEngine, FakeRegistry
+from observations import read_observations
 
-from components.errors import ArtifactError
-from components.model.decoding import Decoding, generate_text
+from components.config import Params
 from components.model.prefix.prefix import Prefix
-from components.registry.artifact import load_artifact, save_artifact
-from components.registry.registry import Registry, RunLog
-from components.rollout.store.database import open_database
+from components.registry.artifact import save_artifact
+from components.registry.registry import RunLog
+from components.rollout.store.database import open_database_url
+from components.rollout.store.tenant_state import write_states
+from components.rollout.types import Observation, RolloutState, ShareChange
 from components.serving.http.app import build_app
 from components.serving.http.build import build_service
 from components.serving.http.service import Service
-from components.serving.interface import AnswerPiece, ArtifactRef, BusyError, EngineHealth, GenerationRequest, Token
 from components.stages.workspace import Workspace
-from components.storage.database import Database
 
 
-class SmallAnswer:
-    def __init__(self, engine: "SmallEngine", text: str, finish: str) -> None:
-        self._engine, self._text, self._finish = engine, text, finish
-        self.prompt_tokens = 3
-        self.cancelled = False
+class FakeFleet:
+    """Tenants in memory, and servers over them."""
 
-    async def __aiter__(self) -> AsyncIterator[AnswerPiece]:
-        words = self._text.split(" ")
-        for number, word in enumerate(words):
-            while not self._engine.may_go_on.is_set():
-                await asyncio.sleep(0.01)
-            last = number == len(words) - 1
-            text = word if last else f"{word} "
-            yield AnswerPiece(text, (Token(text, -0.5, ((text, -0.5),)),), self._finish if last else None)
+    def __init__(self, folder: Path) -> None:
+        self._database_url = f"sqlite:///{folder}/prefixfleet.db"
+        self.registry = FakeRegistry()
+        self.engine = FakeEngine(self.registry)
+        self.load_engine: Callable[[], Any] = lambda: self.engine
+        self.set_params()
 
-    def cancel(self) -> None:
-        self.cancelled = True
-        self._engine.cancelled.append(self)
+    def set_params(self, **sections: Any) -> None:
+        """Set sections of params.yaml for the next server."""
+        defaults = {"base": {"path": "base"}, "evaluate": {"max_new_tokens": 6}}
+        self.params = Params.model_validate({**defaults, **sections})
 
-
-class NoArtifacts:
-    """Of an engine that holds none."""
-
-    owners: ClassVar[dict[str, str]] = {}
-    store_error = ""
-
-    async def preload(self, artifact: ArtifactRef) -> None:
-        pass
+    @contextmanager
+    def serving(self, *, is_open: bool = True) -> Iterator[Service]:
+        """The parts of a server, without a process; unless `is_open`, requests need a key."""
+        database = open_database_url(self._database_url)
+        workspace: Any = SimpleNamespace(registry=self.registry)
+        try:
+            yield build_service(workspace, self.params, database, allows_anonymous=is_open, load=self.load_engine)
+        finally:
+            database.close()
 
 
-class SmallEngine:
-    """The protocol on `generate_text`; `may_go_on` holds its answers back, `full` makes it busy."""
-
-    def __init__(self, workspace: Workspace, registry: Registry) -> None:
-        self._workspace, self._registry = workspace, registry
-        self.may_go_on = threading.Event()
-        self.may_go_on.set()
-        self.full = False
-        self.queued = 0
-        self.broken: set[str] = set()
-        self.requests: list[GenerationRequest] = []
-        self.base_name, self.base_digest = workspace.base.name, workspace.base.digest
-        self.artifact_cache = NoArtifacts()
-        self.cancelled: list[SmallAnswer] = []
-
-    async def submit(self, request: GenerationRequest) -> SmallAnswer:
-        if self.full:
-            raise BusyError("a place in the queue", "a full one", "try again", retry_after=2.5)
-        if request.artifact.sha256 in self.broken:
-            raise ArtifactError("a whole artifact", "a torn one in /secret/place", "restore it")
-        self.requests.append(request)
-        return SmallAnswer(self, await asyncio.to_thread(self._generate, request), "length")
-
-    def _generate(self, request: GenerationRequest) -> str:
-        artifact = request.artifact
-        versions = self._registry.find_versions(artifact.tenant)
-        version = next(one for one in versions if one.version == artifact.version)
-        folder = self._registry.fetch(version, self._workspace.get_champion_folder(version))
-        delta, _ = load_artifact(folder, self._workspace.base)
-        decoding = Decoding(
-            max_new_tokens=request.max_tokens,
-            temperature=request.temperature,
-            seed=request.seed + request.sample_index,
-            guidance=request.guidance,
-        )
-        return generate_text(self._workspace.base, delta, [request.source], decoding, 1)[0]
-
-    def health(self) -> EngineHealth:
-        return EngineHealth(True, len(self.requests), self.queued, 1, 0, 1000)
-
-    async def drain(self) -> None:
-        self.may_go_on.set()
+async def load(service: Service) -> None:
+    """Make a server ready: load its engine and read the aliases."""
+    await service.engine.load()
+    await service.fleet.refresh()
 
 
-class Fleet:
-    """A workspace with a registry, to register prefixes in and to serve from."""
+@pytest.fixture
+def fleet(tmp_path: Path) -> FakeFleet:
+    """Two tenants with a champion each, the version 1."""
+    made = FakeFleet(tmp_path)
+    made.registry.register("alder", 1, "champion")
+    made.registry.register("birch", 2, "champion")
+    return made
+
+
+@pytest.fixture
+def ask(fleet: FakeFleet) -> Callable[..., Any]:
+    """Run an async function of (client, service) against the whole application in this process."""
+
+    def run(talk: Callable[[httpx.AsyncClient, Service], Any], *, is_open: bool = True, loaded: bool = True) -> Any:
+        async def main() -> Any:
+            with fleet.serving(is_open=is_open) as service:
+                if loaded:
+                    await load(service)
+                transport = httpx.ASGITransport(build_app(service), raise_app_exceptions=False)
+                async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                    return await talk(client, service)
+
+        return asyncio.run(main())
+
+    return run
+
+
+@pytest.fixture(name="load")
+def _load() -> Callable[[Service], Any]:
+    return load
+
+
+async def start_trial(
+    service: Service, share: float = 1.0, *, shadow: bool = False, before: float = 0.0, since_s: int = 60
+) -> None:
+    """Put alder's version 2 on trial with `share` of the requests, after the share `before`; refresh the server."""
+    changes = (ShareChange(0, before), ShareChange(since_s, share))
+    mode: Any = "shadow" if shadow else "canary"
+    state = RolloutState(tenant="alder", champion="1", challenger="2", mode=mode, share=share, changes=changes)
+    with service.database.transaction("a trial") as connection:
+        write_states(connection, [state])
+    await service.fleet.refresh()
+
+
+@pytest.fixture(name="start_trial")
+def _start_trial() -> Callable[..., Any]:
+    return start_trial
+
+
+async def observe(service: Service, *, evidence: bool = False) -> Sequence[Observation]:
+    """Write and read alder's observations of the versions 1 and 2: all answers, or those that are evidence."""
+    await service.observation_buffer.flush()
+    return read_observations(service.database, "alder", ["1", "2"], 0, 2**31 - 1, evidence=evidence)
+
+
+@pytest.fixture(name="observe")
+def _observe() -> Callable[..., Any]:
+    return observe
+
+
+class MlflowFleet:
+    """A workspace with the tiny base and MLflow, to register random prefixes in and to serve from."""
 
     def __init__(self, root: Path) -> None:
-        self.open(root)
-
-    def open(self, root: Path) -> None:
-        """Read params.yaml anew, and begin with a new engine."""
         self.workspace = Workspace(root)
         self.registry = self.workspace.registry
-        self.engine = SmallEngine(self.workspace, self.registry)
 
-    @property
-    def database(self) -> Database:
-        return open_database(self.workspace.params, self.workspace.root)
-
-    def register(self, tenant: str, seed: int, *aliases: str, form: str = "", mark: str = "0", length: int = 2) -> str:
-        """Register a random prefix, of the same values for the same seed; returns its version."""
+    def register(self, tenant: str, seed: int, *aliases: str) -> str:
+        """Register a random prefix of length 2; returns its version."""
         import torch
 
         base, folder = self.workspace.base, self.workspace.root / "made" / tenant
         generator = torch.Generator().manual_seed(seed)
-        size = (base.shape.kv_heads, length, base.shape.head_dim)
+        size = (base.shape.kv_heads, 2, base.shape.head_dim)
         names = [f"decoder.self.{layer}.{kind}" for layer in range(base.shape.layers) for kind in ("key", "value")]
         save_artifact(
             folder,
@@ -131,53 +141,28 @@ class Fleet:
             tokenizer_digest=base.tokenizer_digest,
             dataset_version="d" * 32,
             data_digest="e" * 64,
-            train={"prefix_length": length},
-            fingerprint=f"{seed:x}".rjust(64, mark),
+            train={"prefix_length": 2},
+            fingerprint=f"{seed:x}".rjust(64, "0"),
         )
-        version = self.registry.register(tenant, folder, "base", {"record_form": form}, RunLog()).version
+        version = self.registry.register(tenant, folder, "base", {}, RunLog()).version
         for alias in aliases:
             self.registry.set_alias(tenant, alias, version)
         return version
 
-    @contextmanager
-    def serving(self, *, is_open: bool = True) -> Iterator[Service]:
-        """The parts of a server, without one."""
-        database = self.database
-        try:
-            yield build_service(
-                self.workspace, self.workspace.params, database, allows_anonymous=is_open, load=lambda: self.engine
-            )
-        finally:
-            database.close()
 
-    async def load(self, service: Service) -> None:
-        await service.engine.load()
-        await service.fleet.refresh()
-
-
-@pytest.fixture
-def fleet(make_root: Callable[..., Path]) -> Fleet:
-    """Two tenants with a champion each."""
-    made = Fleet(make_root((), base={"path": "base"}, evaluate={"max_new_tokens": 6}))
-    made.register("alder", 1, "champion")
-    made.register("birch", 2, "champion")
-    return made
-
-
-@pytest.fixture
-def ask(fleet: Fleet) -> Callable[..., Any]:
-    """Run a function of (client, service) against the whole application in this process."""
-
-    def run(talk: Callable[[httpx.AsyncClient, Service], Any], *, is_open: bool = True, loaded: bool = True) -> Any:
-        async def main() -> Any:
-            with fleet.serving(is_open=is_open) as service:
-                if loaded:
-                    await fleet.load(service)
-
-                transport = httpx.ASGITransport(build_app(service), raise_app_exceptions=False)
-                async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                    return await talk(client, service)
-
-        return asyncio.run(main())
-
-    return run
+@pytest.fixture(scope="module")
+def mlflow_fleet(
+    tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, empty_mlflow: Path
+) -> Iterator[MlflowFleet]:
+    """Two tenants with a champion each, the version 1, for all tests of a file."""
+    root = tmp_path_factory.mktemp("served") / "workspace"
+    (root / "var" / "mlflow").mkdir(parents=True)
+    (root / "base").symlink_to(tiny_base)
+    (root / "var" / "mlflow" / "mlflow.db").write_bytes(empty_mlflow.read_bytes())
+    (root / "params.yaml").write_text("base: {path: base}\nevaluate: {max_new_tokens: 6}\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        made = MlflowFleet(root)
+        made.register("alder", 1, "champion")
+        made.register("birch", 2, "champion")
+        yield made

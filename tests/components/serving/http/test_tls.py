@@ -1,35 +1,32 @@
-"""HTTPS as a caller meets it, and files with which there would be none."""
+"""HTTPS with a certificate, and files with which it cannot work."""
 
 import datetime
 import ssl
-import subprocess
-import sys
 from ipaddress import IPv4Address
-from pathlib import Path
 
 import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from typer.testing import CliRunner
 
+from cli.main import app
 from components.config.serve import ServeConfig
 from components.errors import ConfigError
 from components.serving.http.tls import check_tls
 
-COMMAND = str(Path(sys.executable).with_name("prefixfleet"))
-
 
 class Pair:
-    """A certificate of 127.0.0.1, signed by itself, and its key."""
+    """A self-signed certificate of 127.0.0.1, and its key."""
 
-    def __init__(self, folder, name):
-        self.certificate, self.key = folder / f"{name}.pem", folder / f"{name}-key.pem"
+    def __init__(self, folder, stem):
+        self.certificate, self.key = folder / f"{stem}.pem", folder / f"{stem}-key.pem"
         self._key = ec.generate_private_key(ec.SECP256R1())
-        me = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "prefixfleet")])
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "prefixfleet")])
         now = datetime.datetime.now(datetime.UTC)
         made = (
-            x509.CertificateBuilder(me, me, self._key.public_key(), x509.random_serial_number())
+            x509.CertificateBuilder(name, name, self._key.public_key(), x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
@@ -51,7 +48,7 @@ def check(certificate, key):
     check_tls(ServeConfig(tls_certificate=certificate and str(certificate), tls_key=key and str(key)))
 
 
-def test_a_pair_and_none_are_served_with(pair, tmp_path):
+def test_a_pair_in_one_or_two_files_and_no_files_are_accepted(pair, tmp_path):
     check(None, None)
     check(pair.certificate, pair.key)
     both = tmp_path / "both.pem"
@@ -59,7 +56,7 @@ def test_a_pair_and_none_are_served_with(pair, tmp_path):
     check(both, None)
 
 
-def test_files_without_a_connection_in_them_are_told_apart(pair, tmp_path):
+def test_each_kind_of_wrong_file_has_an_error_of_its_own(pair, tmp_path):
     (tmp_path / "text.pem").write_text("nothing")
     (tmp_path / "locked.pem").write_bytes(pair.to_pem(serialization.BestAvailableEncryption(b"secret")))
     wrong = [
@@ -72,38 +69,27 @@ def test_files_without_a_connection_in_them_are_told_apart(pair, tmp_path):
         (pair.certificate, tmp_path / "locked.pem", "passphrase.*openssl pkey"),
         (None, pair.key, "a certificate for the TLS key"),
     ]
-    for certificate, key, told in wrong:
-        with pytest.raises(ConfigError, match=told):
+    for certificate, key, message in wrong:
+        with pytest.raises(ConfigError, match=message):
             check(certificate, key)
 
 
-def test_the_command_ends_with_2_and_says_why(fleet, pair, tmp_path):
+def test_the_command_exits_with_2_and_the_reason(mlflow_fleet, pair, tmp_path):
     options = ("--tls-certificate", pair.certificate, "--tls-key", Pair(tmp_path, "other").key)
-    done = subprocess.run(
-        [COMMAND, "-C", str(fleet.workspace.root), "serve", "--port", "0", *map(str, options)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "another certificate" in done.stderr
-    assert "Traceback" not in done.stderr
+    root = mlflow_fleet.workspace.root
+    result = CliRunner().invoke(app, ["-C", str(root), "serve", "--port", "0", *map(str, options)])
+    assert result.exit_code == 2
+    assert "another certificate" in result.stderr
 
 
 @pytest.mark.slow
-def test_a_caller_who_trusts_the_certificate_is_answered_and_no_other(fleet, pair, start_server):
+def test_only_a_client_that_trusts_the_certificate_is_answered(mlflow_fleet, pair, start_server):
     options = ("--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key))
-    server = start_server(fleet.workspace.root, *options)
-    server.line("is loaded")
+    server = start_server(mlflow_fleet.workspace.root, *options)
     assert server.url.startswith("https://127.0.0.1:")
     trusting = ssl.create_default_context(cafile=str(pair.certificate))
-    with httpx.Client(base_url=server.url, verify=trusting, timeout=60) as client:
-        answer = client.post("/v1/completions", json={"model": "alder", "prompt": "thing: boat", "max_tokens": 2})
-        assert answer.status_code == 200, answer.text
-        assert answer.headers["x-prefixfleet-tenant"] == "alder"
+    assert httpx.get(f"{server.url}/healthz", verify=trusting, timeout=60).json()["status"] == "ok"
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-        httpx.get(f"{server.url}/healthz")
+        httpx.get(f"{server.url}/healthz", timeout=60)
     with pytest.raises(httpx.RemoteProtocolError):
-        httpx.get(f"{server.url.replace('https', 'http')}/healthz")
-    assert server.stop() == 0
+        httpx.get(f"{server.url.replace('https', 'http')}/healthz", timeout=60)

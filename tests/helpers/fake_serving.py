@@ -1,0 +1,148 @@
+"""An engine and a registry in memory for the tests of the server: no model, no MLflow."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import AsyncIterator, Collection, Iterable
+from dataclasses import replace
+from typing import ClassVar
+
+from components.errors import DataError, PrefixFleetError, RegistryError
+from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
+from components.serving.interface import AnswerPiece, ArtifactRef, BusyError, EngineHealth, GenerationRequest, Token
+
+
+class FakeRegistry:
+    """Versions and aliases, with the methods of `Registry` that serving calls; set `fails` to make them raise."""
+
+    def __init__(self) -> None:
+        self.fails = False
+        self.seeds: dict[str, int] = {}
+        """sha256 -> the seed of its content."""
+        self.prefix_lengths: dict[str, int] = {}
+        self._versions: dict[str, list[Version]] = {}
+        self._aliases: dict[str, dict[str, str]] = {}
+
+    def register(self, tenant: str, seed: int, *aliases: str, form: str = "", length: int = 2) -> str:
+        """Register a version whose answers depend on `seed`; returns its number."""
+        own = self._versions.setdefault(tenant, [])
+        number = str(len(own) + 1)
+        sha256 = hashlib.sha256(f"{tenant} {number} {seed}".encode()).hexdigest()
+        self.seeds[sha256], self.prefix_lengths[sha256] = seed, length
+        own.append(Version(tenant, number, sha256=sha256, tags={"record_form": form}))
+        for alias in aliases:
+            self.set_alias(tenant, alias, number)
+        return number
+
+    def set_alias(self, tenant: str, alias: str, number: str) -> None:
+        self._aliases.setdefault(tenant, {})[alias] = number
+
+    def delete_alias(self, tenant: str, alias: str) -> None:
+        del self._aliases[tenant][alias]
+
+    def find_champion(self, tenant: str) -> Version:
+        return self.poll_aliased(CHAMPION)[CHAMPION][tenant]
+
+    def find_challenger(self, tenant: str) -> Version:
+        return self.poll_aliased(CHALLENGER)[CHALLENGER][tenant]
+
+    def poll_aliased(self, *aliases: str) -> dict[str, dict[str, Version]]:
+        self._check()
+        return {
+            alias: {
+                tenant: self._versions[tenant][int(own[alias]) - 1]
+                for tenant, own in self._aliases.items()
+                if alias in own
+            }
+            for alias in aliases
+        }
+
+    def find_versions(self, tenant: str) -> list[Version]:
+        self._check()
+        return [replace(version) for version in self._versions.get(tenant, [])]
+
+    def find_sha256s(self, tenants: Collection[str]) -> dict[str, set[str]]:
+        self._check()
+        return {tenant: {version.sha256 for version in self._versions.get(tenant, [])} for tenant in tenants}
+
+    def _check(self) -> None:
+        if self.fails:
+            raise RegistryError("every tenant's champion", "no answer", "start MLflow")
+
+
+class NoArtifacts:
+    """The artifact cache of an engine that has none."""
+
+    owners: ClassVar[dict[str, str]] = {}
+    store_error = ""
+
+    async def preload(self, artifact: ArtifactRef) -> None:
+        pass
+
+    def evict(self, sha256s: Iterable[str]) -> None:
+        pass
+
+    async def retry_failed_fetch(self) -> None:
+        pass
+
+
+class FakeStream:
+    """`max_tokens` words, one at a time."""
+
+    prompt_tokens = 3
+
+    def __init__(self, engine: "FakeEngine", request: GenerationRequest) -> None:
+        self._engine, self._request = engine, request
+        self.cancelled = False
+
+    async def __aiter__(self) -> AsyncIterator[AnswerPiece]:
+        seed, count = self._engine.registry.seeds[self._request.artifact.sha256], self._request.max_tokens
+        for number in range(count):
+            while not self._engine.may_go_on.is_set():
+                await asyncio.sleep(0.001)
+            is_last = number == count - 1
+            text = f"{seed}.{number}" if is_last else f"{seed}.{number} "
+            yield AnswerPiece(text, (Token(text, -0.5, ((text, -0.5),)),), "length" if is_last else None)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        self._engine.cancelled.append(self)
+
+
+class FakeEngine:
+    """Answers with words that depend on the artifact. Clear `may_go_on` to hold answers back; set `full` to be busy.
+
+    `errors` maps a sha256 to the error that its rows get; `requests` are all rows that were accepted.
+    """
+
+    base_name, base_digest = "tiny", "b" * 64
+    context = 160
+    """Characters of a source and slots of its prefix."""
+
+    def __init__(self, registry: FakeRegistry) -> None:
+        self.registry = registry
+        self.artifact_cache = NoArtifacts()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.full = False
+        self.queued = 0
+        self.errors: dict[str, PrefixFleetError] = {}
+        self.requests: list[GenerationRequest] = []
+        self.cancelled: list[FakeStream] = []
+
+    async def submit(self, request: GenerationRequest) -> FakeStream:
+        sha256 = request.artifact.sha256
+        if self.full:
+            raise BusyError("a place in the queue", "a full one", "try again", retry_after=2.5)
+        if sha256 in self.errors:
+            raise self.errors[sha256]
+        if len(request.source) + self.registry.prefix_lengths[sha256] > self.context:
+            raise DataError("a source that fits beside the prefix", "a longer one", "shorten it")
+        self.requests.append(request)
+        return FakeStream(self, request)
+
+    def health(self) -> EngineHealth:
+        return EngineHealth(True, len(self.requests), self.queued, 1, 0, 1000)
+
+    async def drain(self) -> None:
+        self.may_go_on.set()
