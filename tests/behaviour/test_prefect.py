@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from waiting import wait_until
 
 from components.stages.workspace import Workspace
 
@@ -106,19 +106,21 @@ class Stack:
         return answer.json()
 
     def wait(self, what: str, limit_s: float, condition: Callable[[], Any]) -> Any:
-        """Wait until `condition` gives something true."""
-        until = time.monotonic() + limit_s
-        while time.monotonic() < until:
+        """Wait until `condition` returns something true; return that. Fails if a service of Prefect ends meanwhile."""
+
+        def check() -> Any:
             for name, process in self.processes.items():
                 if process.poll() is not None:
                     self.fail(f"{name} ended with {process.returncode} while waiting for {what}")
             try:
-                if found := condition():
-                    return found
+                return condition()
             except requests.ConnectionError:
-                pass
-            time.sleep(0.5)
-        return self.fail(f"waited {limit_s:.0f} s in vain for {what}")
+                return None
+
+        try:
+            return wait_until(check, what, limit_s, pause_s=0.5)
+        except AssertionError as problem:
+            return self.fail(str(problem))
 
     def ended(self, what: str, limit_s: float, deployments: Any = None, **flow_runs: Any) -> dict[str, Any]:
         """Wait for the first run of those asked for to end, and to end well."""
@@ -198,10 +200,8 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
     page = stack.artifact(first, "retrain-report")
     assert page["type"] == "markdown"
     assert "alder (no prefix yet)" in page["data"]
-    until = time.monotonic() + 600  # a run's lines reach the server in batches, some after the run has ended
-    while "alder: version 1 is now champion" not in stack.lines(first) and time.monotonic() < until:
-        time.sleep(1)
-    assert "alder: version 1 is now champion" in stack.lines(first)
+    line = "alder: version 1 is now champion"  # lines reach the server in batches, some after the run has ended
+    wait_until(lambda: line in stack.lines(first), "the line of the promotion", pause_s=1)
 
     write_tenant(root / "drops", "alder", start=100)
     before = Workspace(root).dataset_version

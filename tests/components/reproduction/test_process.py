@@ -3,11 +3,11 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from components.errors import DataError, TrainingError
 from components.reproduction.cells import read_result
@@ -15,6 +15,8 @@ from components.reproduction.process import measure_in_subprocess
 from components.reproduction.worker import CellJob
 from components.training.checkpoint import read_saved_step
 
+_STEP_PAUSE_S = 0.02
+"""A training step takes little longer."""
 MEASURE = """
 import sys
 from components.reproduction.process import measure_in_subprocess
@@ -84,19 +86,14 @@ def _stop_in_training(job: CellJob, number: signal.Signals, after: int) -> int:
         process_group=0,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job may ignore it
     )
-    _wait_until(lambda: read_saved_step(job.state_folder, job.cell.run_key) > after)
+    wait_until(
+        lambda: read_saved_step(job.state_folder, job.cell.run_key) > after, "a saved step", pause_s=_STEP_PAUSE_S
+    )
     process.send_signal(number)
     assert process.wait(60) == -number
-    _wait_until(lambda: not _is_worker_alive(job))
+    wait_until(lambda: not _is_worker_alive(job), "the end of the worker", pause_s=_STEP_PAUSE_S)
     assert read_result(job.out, job.cell) is None
     return read_saved_step(job.state_folder, job.cell.run_key)
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 400
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def _is_worker_alive(job: CellJob) -> bool:
