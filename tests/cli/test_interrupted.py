@@ -1,0 +1,30 @@
+"""Ctrl-C: exit code 130, and a message that names the trainings that the next run resumes."""
+
+from cli.interrupted import explain_next_run
+from components.stages import train
+
+
+def test_after_ctrl_c_the_step_at_which_training_resumes_is_printed(call, make_root, monkeypatch):
+    root = make_root(("alder",))
+
+    def stop(progress):
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "report_progress", stop)
+    result = call(root, "stage", "train")
+    assert result.exit_code == 130
+    assert "resumes alder at step 2" in result.stderr
+
+
+def test_without_a_saved_state_every_tenant_starts_from_step_0(make_root, capsys):
+    explain_next_run(make_root(("alder",)))
+    printed = capsys.readouterr().err
+    assert "every file is complete" in printed
+    assert "tenants that need a prefix start from step 0" in printed
+    assert "resumes" not in printed
+
+
+def test_in_a_folder_without_params_the_message_is_printed_too(tmp_path, capsys):
+    explain_next_run(tmp_path)
+    assert "start from step 0" in capsys.readouterr().err

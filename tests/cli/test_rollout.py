@@ -1,0 +1,45 @@
+"""The commands on versions and trials, and `generate` with the champion that they made."""
+
+import json
+
+from components.stages import register
+from components.stages.plan import plan
+from components.stages.workspace import Workspace
+
+
+def test_a_version_is_promoted_pinned_and_used_and_its_moves_are_listed(call, make_root):
+    root = make_root(("alder",))
+    for stage in ("base", "train", "evaluate", "gate"):
+        result = call(root, "stage", stage)
+        assert result.exit_code == 0, result.output
+    workspace = Workspace(root)
+    register.roll_out(workspace, register.register(workspace, plan(workspace).collect_fingerprints())[0], [])
+    assert call(root, "promote", "alder", "--version", "1").exit_code == 0
+    assert call(root, "rollback", "alder").exit_code == 2
+    assert call(root, "pause", "alder").exit_code == 2
+    for arguments in (["pin", "alder"], ["pin", "alder", "--off"]):
+        assert call(root, *arguments).exit_code == 0
+    result = call(root, "history", "alder").stdout
+    assert [action for action in ("promote", "pin", "unpin", "rollback") if action in result] == [
+        "promote",
+        "pin",
+        "unpin",
+    ]
+    unknown = call(root, "history", "birch")
+    assert unknown.exit_code == 2
+    assert "got:    birch, without any" in unknown.stderr
+    moves = [json.loads(line) for line in call(root, "history", "alder", "--json").stdout.splitlines()]
+    assert [move["action"] for move in moves] == ["promote", "promote", "pin", "unpin"]
+    assert call(root, "forget", "alder").exit_code == 1  # the question has no answer
+    text = call(root, "generate", "alder", "thing: boat")
+    assert text.exit_code == 0, text.output
+    assert call(root, "generate", "alder", "  ").exit_code == 2
+    assert call(root, "generate", "alder", "x" * 500).exit_code == 2
+
+
+def test_forget_does_nothing_without_a_confirmation(call, make_root):
+    root = make_root(("alder",))
+    result = call(root, "forget", "alder")
+    assert result.exit_code == 1
+    assert "This cannot be undone." in result.output
+    assert (root / "data" / "alder" / "train.jsonl").is_file()
