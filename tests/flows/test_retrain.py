@@ -1,4 +1,4 @@
-"""The flows for real: a Prefect server, git, DVC with a local remote, MLflow on sqlite."""
+"""Drops become champions through the flows: a Prefect server, git, DVC with a local remote, MLflow on sqlite."""
 
 import json
 from collections import Counter
@@ -8,10 +8,10 @@ import pytest
 from components.data import digest_cache
 from components.errors import DataError, WorkspaceError
 from components.stages import plan
+from components.stages.outcome import TenantOutcome
 from components.stages.workspace import Workspace
+from flows import retrain
 from flows.run_local import run_flow
-
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 
 
 def find_artifacts(key):
@@ -31,8 +31,20 @@ def read_last_state(flow):
         return client.request("POST", "/flow_runs/filter", json=body).json()[0]["state"]
 
 
+def test_the_sentence_of_a_run_counts_stages_and_names_failures():
+    outcomes = [
+        TenantOutcome("alder", "train", "done"),
+        TenantOutcome("birch", "train", "skipped"),
+        TenantOutcome("cedar", "train", "failed", "a loss that is not finite"),
+    ]
+    result = retrain.RetrainResult("a" * 32, "1 of 3", outcomes, promoted={"alder": "2"})
+    assert result.sentence == "1 trained, 1 promoted, cedar failed in train of 3 tenants"
+    assert (result.list_done("train"), result.list_passed("train")) == (["alder"], ["alder", "birch"])
+    assert result.failures == outcomes[2:]
+
+
 class Examinations:
-    """Counts the tenants that a plan examines and the files of data that are read for their digests."""
+    """Counts how often a plan examines each tenant, and how often each data file is read for its digest."""
 
     def __init__(self, monkeypatch):
         self.tenants, self.files = Counter(), Counter()
@@ -52,7 +64,7 @@ class Examinations:
         monkeypatch.setattr(digest_cache, "MIN_AGE_NS", 0)  # digests of files just written are remembered too
 
     def take(self):
-        """Both counts since the last call."""
+        """Return both counts since the last call."""
         taken = dict(self.tenants), dict(self.files)
         self.tenants.clear()
         self.files.clear()
@@ -63,7 +75,9 @@ def list_splits(*tenants):
     return [f"{tenant}/{split}.jsonl" for tenant in tenants for split in ("train", "validation", "test")]
 
 
-def test_drops_become_champions_and_then_there_is_nothing_to_do(
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+def test_drops_become_champions_and_a_run_without_changes_trains_nothing(
     make_checkout, write_tenant, write_lines, run_in, monkeypatch
 ):
     root = make_checkout((), tenants={"cedar": {"train": {"learning_rate": 1e30}}})
@@ -115,24 +129,23 @@ def test_drops_become_champions_and_then_there_is_nothing_to_do(
         run_flow("retrain", root, None)
 
 
-def test_a_failed_rollout_is_tried_again_and_reported_after_the_last_try(monkeypatch):
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+def test_a_failed_rollout_is_retried_and_its_failures_are_returned_after_the_last_attempt(monkeypatch):
     from prefect import flow
 
-    from components.stages.outcome import TenantOutcome
-    from flows import retrain
-
-    tries = []
+    attempts = []
     failed = [TenantOutcome("alder", "roll out", "failed", "MLflow does not answer")]
 
     def roll_out(_workspace, _versions, _outdated):
-        tries.append(1)
-        return {"birch": "2"}, failed[: len(tries) < succeeds_at]
+        attempts.append(1)
+        return {"birch": "2"}, failed[: len(attempts) < succeeds_at]
 
     monkeypatch.setattr(retrain.register, "roll_out", roll_out)
     task = retrain.roll_out.with_options(retry_delay_seconds=0)
     rolling = flow(lambda: task(None, {}, []), name="rolling")
     succeeds_at = 2
-    assert (rolling(), len(tries)) == (({"birch": "2"}, []), 2)
-    tries.clear()
+    assert (rolling(), len(attempts)) == (({"birch": "2"}, []), 2)
+    attempts.clear()
     succeeds_at = 9
-    assert (rolling(), len(tries)) == (({"birch": "2"}, failed), 3)
+    assert (rolling(), len(attempts)) == (({"birch": "2"}, failed), 3)
