@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components.stages.base import read_base_facts
-from components.stages.stamps import read_json
+from components.stages.stamps import read_json, write_json
 from components.stages.workspace import Workspace
 
 
@@ -24,3 +24,11 @@ def test_the_base_is_loaded_again_only_after_a_change(make_root, monkeypatch):
     changed = read_base_facts(Workspace(root))
     assert (changed["digest"], changed["source"]) == (facts["digest"], "folder")
     assert changed["tokenizer_digest"] != facts["tokenizer_digest"]
+
+
+def test_a_hub_model_is_not_loaded_while_its_name_and_revision_are_the_same(make_root, monkeypatch):
+    monkeypatch.setattr("components.model.base.load.load_base", lambda *_: pytest.fail("loads the base"))
+    root = make_root((), base={"path": "org/model", "revision": "v1"})
+    facts = {"source": "hub", "path": "org/model", "revision": "v1", "dtype": Workspace(root).base_config.dtype}
+    write_json(root / "out/base/base.json", facts)
+    assert read_base_facts(Workspace(root)) == facts

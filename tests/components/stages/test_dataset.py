@@ -3,8 +3,16 @@
 import pytest
 
 from components.data.intake import IntakeResult
-from components.errors import DataError
-from components.stages.dataset import find_tenants_with_drops, ingest_drops, summarize_intake, to_outcomes
+from components.errors import DataError, WorkspaceError
+from components.stages import dataset
+from components.stages.dataset import (
+    ensure_data,
+    find_tenants_with_drops,
+    ingest_drops,
+    ingest_waiting_drops,
+    summarize_intake,
+    to_outcomes,
+)
 from components.stages.outcome import TenantOutcome
 from components.stages.workspace import Workspace
 
@@ -28,3 +36,22 @@ def test_a_named_tenant_without_a_drop_is_an_error(make_root, write_tenant):
     assert find_tenants_with_drops(workspace) == ["alder"]
     with pytest.raises(DataError, match="no drop of birch in "):
         ingest_drops(workspace, ["alder", "birch"])
+
+
+def test_without_a_drop_of_the_named_tenants_no_drop_is_taken(make_root, write_tenant, monkeypatch):
+    workspace = Workspace(make_root(("alder",)))
+    write_tenant(workspace.drops, "birch")
+    monkeypatch.setattr(dataset, "take_drops", lambda *_: pytest.fail("takes drops"))
+    assert ingest_waiting_drops(workspace, ["alder"]) == []
+
+
+def test_data_that_were_changed_without_dvc_are_an_error_and_missing_data_are_fetched(make_root, monkeypatch):
+    root = make_root(("alder",))
+    pulls = []
+    monkeypatch.setattr(dataset, "pull", pulls.append)
+    monkeypatch.setattr(dataset, "is_clean", lambda _root: False)
+    with pytest.raises(WorkspaceError, match="run `dvc add data`"):
+        ensure_data(Workspace(root))
+    (root / "data").rename(root / "away")
+    assert ensure_data(Workspace(root)) == Workspace(root).dataset_version
+    assert pulls == [root]

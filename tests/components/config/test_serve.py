@@ -1,0 +1,42 @@
+"""The sections `serve` and `access`: safe defaults, a tenant's own limits, and the values that are refused."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.config import load_params
+from components.config.serve import ServeConfig
+
+GOOD = "base: {path: base}\n"
+
+
+def test_by_default_a_server_is_local_and_its_metrics_need_a_key() -> None:
+    config = ServeConfig()
+    assert (config.host, config.open_metrics) == ("127.0.0.1", False)
+
+
+def test_a_tenant_overrides_single_limits(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    own = {"acme": {"access": {"requests_per_minute": 3}}}
+    path.write_text(yaml.safe_dump({"base": {"path": "base"}, "access": {"max_rows": 2}, "tenants": own}))
+    params = load_params(path)
+    assert params.access.requests_per_minute is None
+    access = params.for_tenant("acme").access
+    assert (access.requests_per_minute, access.max_rows) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "got"),
+    [
+        ("serve: {port: 65536}", "serve.port = 65536"),
+        ("serve: {follow_seconds: 0}", "serve.follow_seconds = 0"),
+        ("serve: {rows: 0}", "serve.rows = 0"),
+        ("serve: {prot: 1}", "unknown key 'prot'"),
+        ("access: {max_rows: 0}", "access.max_rows = 0"),
+        ("access: {requests_per_minute: 0}", "access.requests_per_minute = 0"),
+        ("tenants: {acme: {serve: {port: 1}}}", "unknown key 'serve'"),
+    ],
+)
+def test_impossible_values_are_refused(refused, line: str, got: str) -> None:
+    assert got in refused(f"{GOOD}{line}\n").got
