@@ -1,4 +1,4 @@
-"""A running engine over a tiny base, its tenants' artifacts in a store, and what its rows would write alone."""
+"""A running engine on a tiny base, its tenants' artifacts in a store, and the answers of single rows for comparison."""
 
 import asyncio
 import threading
@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def random_prefix() -> Callable[..., Prefix]:
+def make_prefix() -> Callable[..., Prefix]:
     """A function of a base, a length and a seed to a prefix of standard normal values."""
 
     def make(base: Base, length: int = 3, seed: int = 0) -> Prefix:
@@ -52,18 +52,18 @@ def random_prefix() -> Callable[..., Prefix]:
 
 
 class Store:
-    """Artifacts in folders named by content, as a registry's store would have them."""
+    """An artifact store of folders named by sha256; raises while it `fails`, and hangs while `may_answer` is clear."""
 
     def __init__(self, folder: Path, base: Base) -> None:
         self.folder, self.base = folder, base
-        self.fetched: Counter[str] = Counter()
-        self.down = False
-        self.open = threading.Event()
-        self.open.set()
+        self.fetches: Counter[str] = Counter()
+        self.fails = False
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def add(self, tenant: str, delta: Delta | Prefix, **changes: Any) -> ArtifactRef:
-        """Save a tenant's delta; returns what requests name."""
-        facts: dict[str, Any] = {
+        """Save a tenant's delta; `changes` are values of its manifest."""
+        values: dict[str, Any] = {
             "base_name": self.base.name,
             "base_digest": self.base.digest,
             "tokenizer_digest": self.base.tokenizer_digest,
@@ -72,25 +72,25 @@ class Store:
             "train": {"prefix_length": to_delta(delta).length},
             "fingerprint": "f" * 64,
         }
-        made = self.folder / f"{tenant}-new"
-        manifest = save_artifact(made, delta, tenant=tenant, **{**facts, **changes})
-        made.rename(self.folder / manifest.sha256)
+        saved = self.folder / f"{tenant}-new"
+        manifest = save_artifact(saved, delta, tenant=tenant, **{**values, **changes})
+        saved.rename(self.folder / manifest.sha256)
         return ArtifactRef(tenant, "1", manifest.sha256)
 
     def fetch(self, artifact: ArtifactRef, folder: Path) -> Path:
-        """See `Source.fetch`."""
-        self.open.wait(30)
-        self.fetched[artifact.sha256] += 1
-        if self.down:
+        """See `ArtifactSource.fetch`."""
+        self.may_answer.wait(60)
+        self.fetches[artifact.sha256] += 1
+        if self.fails:
             raise RegistryError("an artifact", "no answer from the store", "see that it runs")
         if not (self.folder / artifact.sha256).is_dir():
-            raise ArtifactError("an artifact", "none of this content", "register the tenant again")
+            raise ArtifactError("an artifact", "none with this sha256", "register the tenant again")
         copy_artifact(self.folder / artifact.sha256, folder, artifact.sha256)
         return folder
 
 
 @pytest.fixture
-def store_of(tmp_path: Path) -> Callable[[Base], Store]:
+def make_store(tmp_path: Path) -> Callable[[Base], Store]:
     """A function of a base to an empty store of artifacts for it."""
 
     def make(base: Base) -> Store:
@@ -110,11 +110,8 @@ class Tenants:
     artifacts: tuple[ArtifactRef, ...]
     deltas: dict[str, Delta]
 
-    def alone(self, request: GenerationRequest) -> tuple[str, str]:
-        """The row's text and finish without company.
-
-        `sample_index` + 1 rows of the same are made, and the last is it.
-        """
+    def answer_alone(self, request: GenerationRequest) -> tuple[str, str]:
+        """The text and finish reason of the row without other rows; of the sample number `sample_index`."""
         decoding = Decoding(
             max_new_tokens=request.max_tokens,
             temperature=request.temperature,
@@ -122,24 +119,24 @@ class Tenants:
             guidance=request.guidance,
             seed=request.seed,
         )
-        delta, rows = self.deltas[request.artifact.tenant], request.sample_index + 1
-        (work,) = make_requests(self.base, delta, [request.source], decoding)
+        delta, samples = self.deltas[request.artifact.tenant], request.sample_index + 1
+        (one,) = make_requests(self.base, delta, [request.source], decoding)
+        bare_sources = [one.bare_source] * samples
         ids = generate_each(
-            self.base, [delta] * rows, [work.source] * rows, decoding, rows, bare_sources=[work.bare_source] * rows
+            self.base, [delta] * samples, [one.source] * samples, decoding, samples, bare_sources=bare_sources
         )
         text = self.base.text_codec.decode(ids[-1])
-        places = [place for place in (text.find(stop) for stop in request.stop) if place >= 0]
-        if places:
-            return text[: min(places)].rstrip(), "stop"
-        return text, "length" if len(ids[-1]) == work.limit else "stop"
+        offsets = [offset for offset in (text.find(stop) for stop in request.stop) if offset >= 0]
+        if offsets:
+            return text[: min(offsets)].rstrip(), "stop"
+        return text, "length" if len(ids[-1]) == one.limit else "stop"
 
 
 @asynccontextmanager
-async def _running(tenants: Tenants, folder: Path, **changes: Any) -> AsyncIterator[BatchEngine]:
-    memory = changes.pop("memory", ArtifactMemoryLimits())
-    engine = BatchEngine(
-        tenants.base, ArtifactCache(tenants.base, tenants.store, folder, memory), EngineLimits(**changes)
-    )
+async def _running(tenants: Tenants, folder: Path, **limits: Any) -> AsyncIterator[BatchEngine]:
+    memory = limits.pop("memory", ArtifactMemoryLimits())
+    artifact_cache = ArtifactCache(tenants.base, tenants.store, folder, memory)
+    engine = BatchEngine(tenants.base, artifact_cache, EngineLimits(**limits))
     try:
         yield engine
     finally:
@@ -148,21 +145,22 @@ async def _running(tenants: Tenants, folder: Path, **changes: Any) -> AsyncItera
 
 @pytest.fixture
 def running(tmp_path: Path) -> Callable[..., Any]:
-    """`async with running(tenants, rows=8) as engine`: drained at the end."""
-    return lambda tenants, **changes: _running(tenants, tmp_path / "cache", **changes)
+    """`async with running(tenants, rows=8) as engine`; it is drained at the end."""
+    return lambda tenants, **limits: _running(tenants, tmp_path / "cache", **limits)
 
 
 @pytest.fixture
-def tenants_of(store_of: Callable[[Base], Any], random_prefix: Callable[..., Prefix]) -> Callable[..., Tenants]:
-    """A function of a base (and deltas with their train sections) to tenants; by default five of prefixes."""
+def make_tenants(make_store: Callable[[Base], Any], make_prefix: Callable[..., Prefix]) -> Callable[..., Tenants]:
+    """A function of a base (and deltas with their train sections) to tenants; by default five with prefixes."""
 
     def make(base: Base, deltas: Sequence[Delta | Prefix] = (), configs: Sequence[TrainConfig] = ()) -> Tenants:
-        store = store_of(base)
-        known = list(deltas) or [random_prefix(base, length, length) for length in (1, 2, 3, 5, 4)]
-        names = [f"tenant-{number}" for number in range(len(known))]
-        facts = [{"method": one.method, "train": one.model_dump(mode="json")} for one in configs] or [{}] * len(known)
-        artifacts = tuple(store.add(*each, **told) for *each, told in zip(names, known, facts, strict=True))
-        return Tenants(base, store, artifacts, dict(zip(names, map(to_delta, known), strict=True)))
+        store = make_store(base)
+        all_deltas = list(deltas) or [make_prefix(base, length, length) for length in (1, 2, 3, 5, 4)]
+        names = [f"tenant-{number}" for number in range(len(all_deltas))]
+        changes = [{"method": one.method, "train": one.model_dump(mode="json")} for one in configs]
+        changes = changes or [{}] * len(all_deltas)
+        artifacts = tuple(store.add(*each, **own) for *each, own in zip(names, all_deltas, changes, strict=True))
+        return Tenants(base, store, artifacts, dict(zip(names, map(to_delta, all_deltas), strict=True)))
 
     return make
 
@@ -173,30 +171,44 @@ def base(build_base: Callable[..., Base]) -> Base:
 
 
 @pytest.fixture
-def tenants(base: Base, tenants_of: Callable[..., Tenants]) -> Tenants:
+def tenants(base: Base, make_tenants: Callable[..., Tenants]) -> Tenants:
     """Five tenants of a tiny GPT-2."""
-    return tenants_of(base)
+    return make_tenants(base)
 
 
-def _joined(pieces: Sequence[AnswerPiece]) -> tuple[str, str | None]:
+def _join(pieces: Sequence[AnswerPiece]) -> tuple[str, str | None]:
     assert [piece.finish for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
     return "".join(piece.text for piece in pieces), pieces[-1].finish
 
 
-async def _gathered(engine: BatchEngine, request: GenerationRequest) -> list[AnswerPiece]:
+async def _collect(engine: BatchEngine, request: GenerationRequest) -> list[AnswerPiece]:
     return [piece async for piece in await engine.submit(request)]
 
 
 @pytest.fixture(scope="session")
-def pieces_of() -> Callable[[BatchEngine, GenerationRequest], Awaitable[list[AnswerPiece]]]:
+def collect_pieces() -> Callable[[BatchEngine, GenerationRequest], Awaitable[list[AnswerPiece]]]:
     """A function of an engine and a request to all pieces of its answer."""
-    return _gathered
+    return _collect
 
 
 @pytest.fixture(scope="session")
-def joined() -> Callable[[Sequence[AnswerPiece]], tuple[str, str | None]]:
-    """A function of an answer's pieces to its text and finish."""
-    return _joined
+def join_pieces() -> Callable[[Sequence[AnswerPiece]], tuple[str, str | None]]:
+    """A function of an answer's pieces to its text and finish reason."""
+    return _join
+
+
+@pytest.fixture
+def answer_all(running: Callable[..., Any]) -> Callable[..., list[Any]]:
+    """A function of tenants, requests and limits to each request's text and finish reason, or its error."""
+
+    def answer_all(tenants: Tenants, requests: Sequence[GenerationRequest], **limits: Any) -> list[Any]:
+        async def serve() -> list[Any]:
+            async with running(tenants, **limits) as engine:
+                return await asyncio.gather(*(_collect(engine, one) for one in requests), return_exceptions=True)
+
+        return [one if isinstance(one, BaseException) else _join(one) for one in asyncio.run(serve())]
+
+    return answer_all
 
 
 @pytest.fixture(scope="session")

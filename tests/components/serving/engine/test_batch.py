@@ -1,4 +1,4 @@
-"""Rows in company write what they write alone."""
+"""A row in a batch has the same answer as alone."""
 
 import asyncio
 from dataclasses import replace
@@ -19,28 +19,22 @@ PAIRS = (("ab", "it is a"), ("cd", "it is c"))
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "opt", "gpt_neox", "bart", "t5"])
-def test_greedy_rows_of_many_tenants_are_their_solo_outputs(
-    kind: str, build_base: Any, tenants_of: Any, running: Any, pieces_of: Any, joined: Any, sources: tuple[str, ...]
+def test_greedy_rows_of_many_tenants_have_the_same_answers_as_alone(
+    kind: str, build_base: Any, make_tenants: Any, answer_all: Any, sources: tuple[str, ...]
 ) -> None:
-    tenants = tenants_of(build_base(kind))
+    tenants = make_tenants(build_base(kind))
     requests = [
         GenerationRequest(artifact, source, max_tokens=4 + 3 * number)
         for number, source in enumerate(sources)
         for artifact in tenants.artifacts
     ]
-
-    async def serve() -> list[Any]:
-        async with running(tenants, rows=7, step_tokens=24) as engine:
-            return await asyncio.gather(*(pieces_of(engine, request) for request in requests))
-
-    answers = asyncio.run(serve())
-    for request, pieces in zip(requests, answers, strict=True):
-        assert joined(pieces) == tenants.alone(request)
+    answers = answer_all(tenants, requests, rows=7, step_tokens=24)
+    assert answers == [tenants.answer_alone(request) for request in requests]
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bart"])
 @pytest.mark.parametrize(
-    "asked",
+    "settings",
     [
         {"temperature": 0.8, "seed": 3},
         {"temperature": 1.3, "top_p": 0.7, "seed": 5, "sample_index": 2},
@@ -51,34 +45,27 @@ def test_greedy_rows_of_many_tenants_are_their_solo_outputs(
     ],
     ids=str,
 )
-def test_a_row_has_its_own_settings(
-    asked: dict[str, Any],
+def test_each_row_has_settings_of_its_own(
+    settings: dict[str, Any],
     kind: str,
     build_base: Any,
-    tenants_of: Any,
-    running: Any,
-    pieces_of: Any,
-    joined: Any,
+    make_tenants: Any,
+    answer_all: Any,
     sources: tuple[str, ...],
 ) -> None:
-    tenants = tenants_of(build_base(kind))
+    tenants = make_tenants(build_base(kind))
     plain = [
         GenerationRequest(artifact, source, max_tokens=12)
         for artifact, source in zip(tenants.artifacts, sources, strict=True)
     ]
-    requests = [request for one in plain for request in (one, replace(one, **asked))]
-
-    async def serve() -> list[Any]:
-        async with running(tenants, rows=9, step_tokens=20) as engine:
-            return await asyncio.gather(*(pieces_of(engine, request) for request in requests))
-
-    texts = [joined(pieces) for pieces in asyncio.run(serve())]
-    assert texts == [tenants.alone(request) for request in requests]
-    assert texts[::2] != texts[1::2]
+    requests = [request for one in plain for request in (one, replace(one, **settings))]
+    answers = answer_all(tenants, requests, rows=9, step_tokens=20)
+    assert answers == [tenants.answer_alone(request) for request in requests]
+    assert answers[::2] != answers[1::2]
 
 
 def _noisy(base: Base, config: TrainConfig) -> Delta:
-    """A delta of a method with noise on what training starts from, much of which does nothing."""
+    """A delta of a method: the start of training, which often changes nothing, with added noise."""
     tensors = TrainableDelta(base, config, "a b c", None, PAIRS).collapse().tensors
     if config.method == "in-context":
         return make_delta_from_tensors(config.method, tensors, config)
@@ -88,7 +75,7 @@ def _noisy(base: Base, config: TrainConfig) -> Delta:
 
 
 def test_tenants_of_all_methods_share_the_engine(
-    build_base: Any, tenants_of: Any, running: Any, pieces_of: Any, joined: Any, sources: tuple[str, ...]
+    build_base: Any, make_tenants: Any, answer_all: Any, sources: tuple[str, ...]
 ) -> None:
     base = build_base("gpt2")
     configs = [
@@ -97,32 +84,27 @@ def test_tenants_of_all_methods_share_the_engine(
         )
         for method in get_args(Method)
     ]
-    tenants = tenants_of(base, [_noisy(base, config) for config in configs], configs)
+    tenants = make_tenants(base, [_noisy(base, config) for config in configs], configs)
     requests = [
         GenerationRequest(artifact, source, max_tokens=6, guidance=guidance)
         for artifact in tenants.artifacts
         for source, guidance in zip(sources[:3], (1.0, 1.7, 1.0), strict=True)
     ]
-
-    async def serve() -> list[Any]:
-        async with running(tenants, rows=12, step_tokens=40) as engine:
-            return await asyncio.gather(*(pieces_of(engine, request) for request in requests))
-
-    outputs = [joined(pieces) for pieces in asyncio.run(serve())]
-    for request, output, config in zip(requests, outputs, [one for one in configs for _ in range(3)], strict=True):
-        assert output == tenants.alone(request), config.method
+    answers = answer_all(tenants, requests, rows=12, step_tokens=40)
+    for request, answer, config in zip(requests, answers, [one for one in configs for _ in range(3)], strict=True):
+        assert answer == tenants.answer_alone(request), config.method
 
 
 ROWS = st.lists(
     st.tuples(
-        st.integers(0, 4),
-        st.integers(0, 4),
-        st.integers(1, 14),
-        st.sampled_from([0.0, 0.0, 0.9]),
-        st.sampled_from([1.0, 1.0, 1.8]),
-        st.sampled_from([(), ("a", "2"), ("LL",)]),
-        st.integers(0, 3),
-        st.sampled_from([None, None, 0, 1, 2]),
+        st.integers(0, 4),  # tenant
+        st.integers(0, 4),  # source
+        st.integers(1, 14),  # limit
+        st.sampled_from([0.0, 0.0, 0.9]),  # temperature
+        st.sampled_from([1.0, 1.0, 1.8]),  # guidance
+        st.sampled_from([(), ("a", "2"), ("LL",)]),  # stop strings
+        st.integers(0, 3),  # delay before it is submitted
+        st.sampled_from([None, None, 0, 1, 2]),  # pieces after which it is cancelled
     ),
     min_size=1,
     max_size=12,
@@ -135,9 +117,9 @@ ROWS = st.lists(
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(rows=ROWS, places=st.integers(2, 6), step_tokens=st.integers(1, 40))
-def test_whoever_comes_and_goes_every_row_is_as_alone(
-    rows: Any, places: int, step_tokens: int, tenants: Any, running: Any, joined: Any, sources: Any
+@given(rows=ROWS, max_rows=st.integers(2, 6), step_tokens=st.integers(1, 40))
+def test_rows_that_enter_and_leave_at_any_time_have_the_same_answers_as_alone(
+    rows: Any, max_rows: int, step_tokens: int, tenants: Any, running: Any, join_pieces: Any, sources: Any
 ) -> None:
     async def one(engine: Any, row: Any) -> tuple[GenerationRequest, Any]:
         tenant, source, limit, temperature, guidance, stop, wait, cancel_after = row
@@ -159,12 +141,12 @@ def test_whoever_comes_and_goes_every_row_is_as_alone(
         return request, pieces
 
     async def serve() -> Any:
-        async with running(tenants, rows=places, step_tokens=step_tokens) as engine:
+        async with running(tenants, rows=max_rows, step_tokens=step_tokens) as engine:
             return await asyncio.gather(*(one(engine, row) for row in rows))
 
     for request, pieces in asyncio.run(serve()):
-        text, finish = tenants.alone(request)
+        text, finish = tenants.answer_alone(request)
         if pieces[-1].finish:
-            assert joined(pieces) == (text, finish)
+            assert join_pieces(pieces) == (text, finish)
         else:
             assert text.startswith("".join(piece.text for piece in pieces))

@@ -1,4 +1,4 @@
-"""Both ways to attend over blocks give what plain attention over each reader's own columns gives."""
+"""Both backends give the same as plain attention over each branch's own columns."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from components.serving.engine.block_pool import BLOCK_COLUMNS
 
 HEADS, SIZE = 2, 8
 LENGTHS = ((0, 1), (31, 1), (32, 1), (200, 1), (70, 1), (5, 1), (10, 3), (0, 40), (150, 30))
-"""Columns that each reader remembers, and tokens that it reads."""
+"""Cached columns and new tokens of each branch."""
 
 
 def _spans(lengths: Sequence[tuple[int, int]], blocks: int) -> list[CacheSpan]:
@@ -45,15 +45,16 @@ def _plain(span: CacheSpan, query_TXD: Tensor, layer_2BHSD: Tensor) -> Tensor:
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("blocks", [24, 200])
 @pytest.mark.parametrize("lengths", [LENGTHS, LENGTHS[:6], LENGTHS[:1], LENGTHS[1:3], LENGTHS[6:]], ids=len)
-def test_every_reader_sees_its_own_columns_up_to_itself(
+def test_every_token_sees_its_own_branchs_columns_up_to_itself(
     lengths: Sequence[tuple[int, int]], blocks: int, groups: int
 ) -> None:
     torch.manual_seed(blocks + groups)
     layer_2BHSD, spans = torch.randn(2, blocks, HEADS, BLOCK_COLUMNS, SIZE), _spans(lengths, blocks)
     spans = [spans[number] for number in order_for_attention(spans)]
     query_NXD = torch.randn(sum(span.new_tokens for span in spans), HEADS * groups, SIZE)
-    found = plan_attention(spans, layer_2BHSD)
-    output_NXD = torch.cat([way.attend(query_NXD[start:end], layer_2BHSD, SIZE**-0.5) for start, end, way in found])
+    plan = plan_attention(spans, layer_2BHSD)
+    outputs = [backend.attend(query_NXD[start:end], layer_2BHSD, SIZE**-0.5) for start, end, backend in plan]
+    output_NXD = torch.cat(outputs)
     start = 0
     for span in spans:
         end = start + span.new_tokens
@@ -61,7 +62,7 @@ def test_every_reader_sees_its_own_columns_up_to_itself(
         start = end
 
 
-def test_a_readers_blocks_that_are_no_numbers_touch_no_other_reader() -> None:
+def test_nan_in_the_blocks_of_one_branch_does_not_reach_another() -> None:
     layer_2BHSD, spans = torch.randn(2, 24, HEADS, BLOCK_COLUMNS, SIZE), _spans(LENGTHS[:6], 24)
     query_RXD = torch.randn(6, HEADS, SIZE)
     before_RXD = BlockwiseBackend.build(spans, layer_2BHSD).attend(query_RXD, layer_2BHSD, 1.0)
@@ -73,13 +74,13 @@ def test_a_readers_blocks_that_are_no_numbers_touch_no_other_reader() -> None:
     assert after_RXD[3].isnan().all()
 
 
-def test_many_readers_of_one_token_copy_nothing_and_a_long_one_leaves_the_short_their_own_length() -> None:
+def test_many_branches_with_one_token_copy_nothing_and_a_long_one_does_not_widen_the_short_ones() -> None:
     layer_2BHSD, spans = torch.randn(2, 200, HEADS, BLOCK_COLUMNS, SIZE), _spans([(40, 1)] * 31 + [(900, 1)], 95)
-    ((_, _, way),) = plan_attention(spans, layer_2BHSD)
-    assert isinstance(way, BlockwiseBackend)
-    assert isinstance(way.blocks, slice)
-    assert len(way.branch_E) <= 95
-    reading = _spans([(0, 20), (30, 30), (880, 20)], 95)
-    found = plan_attention([reading[number] for number in order_for_attention(reading)], layer_2BHSD)
-    columns = [way.columns for _, _, way in found if isinstance(way, GatheredBackend)]
+    ((_, _, backend),) = plan_attention(spans, layer_2BHSD)
+    assert isinstance(backend, BlockwiseBackend)
+    assert isinstance(backend.blocks, slice)
+    assert len(backend.branch_E) <= 95
+    long = _spans([(0, 20), (30, 30), (880, 20)], 95)
+    plan = plan_attention([long[number] for number in order_for_attention(long)], layer_2BHSD)
+    columns = [one.columns for _, _, one in plan if isinstance(one, GatheredBackend)]
     assert columns == [60, 900]

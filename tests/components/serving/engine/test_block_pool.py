@@ -1,4 +1,4 @@
-"""Blocks are as many as are needed, keep what they hold, and are given back."""
+"""The pool grows as needed, keeps the values of its blocks, and releases memory."""
 
 import pytest
 import torch
@@ -9,66 +9,66 @@ from components.serving.engine.block_pool import BLOCK_COLUMNS, BlockPool
 SHAPE = PrefixShape(3, 2, 4)
 
 
-def _blocks(least: int = 4) -> BlockPool:
-    return BlockPool(SHAPE, least, torch.float32, torch.device("cpu"))
+def _make_pool(min_blocks: int = 4) -> BlockPool:
+    return BlockPool(SHAPE, min_blocks, torch.float32, torch.device("cpu"))
 
 
-def test_blocks_that_run_out_become_more_and_keep_what_they_hold() -> None:
-    blocks = _blocks()
-    blocks.ensure_free(3)
-    mine = [blocks.allocate() for _ in range(3)]
-    for number, layer_2BHSD in enumerate(blocks.layers):
-        layer_2BHSD[:, mine] = float(number + 1)
-    blocks.ensure_free(40)
-    more = [blocks.allocate() for _ in range(40)]
-    assert not set(mine) & set(more)
-    for number, layer_2BHSD in enumerate(blocks.layers):
+def test_the_pool_grows_and_keeps_the_values_of_its_blocks() -> None:
+    pool = _make_pool()
+    pool.ensure_free(3)
+    used = [pool.allocate() for _ in range(3)]
+    for number, layer_2BHSD in enumerate(pool.layers):
+        layer_2BHSD[:, used] = float(number + 1)
+    pool.ensure_free(40)
+    new = [pool.allocate() for _ in range(40)]
+    assert not set(used) & set(new)
+    for number, layer_2BHSD in enumerate(pool.layers):
         assert layer_2BHSD.shape == (2, 43, SHAPE.kv_heads, BLOCK_COLUMNS, SHAPE.head_dim)
-        assert (layer_2BHSD[:, mine] == number + 1).all()
-        assert not layer_2BHSD[:, more].any()
+        assert (layer_2BHSD[:, used] == number + 1).all()
+        assert not layer_2BHSD[:, new].any()
 
 
-def test_memory_is_given_back_when_its_end_is_free_and_not_before() -> None:
-    blocks = _blocks()
-    blocks.ensure_free(64)
-    taken = [blocks.allocate() for _ in range(64)]
-    blocks.release(taken[1:63])
-    assert blocks.layers[0].shape[1] == 64
-    blocks.release(taken[63:])
-    assert [layer_2BHSD.shape[1] for layer_2BHSD in blocks.layers] == [4, 4, 4]
-    blocks.ensure_free(3)
-    assert sorted(blocks.allocate() for _ in range(3)) == [1, 2, 3]
+def test_memory_is_released_once_the_end_of_the_pool_is_free() -> None:
+    pool = _make_pool()
+    pool.ensure_free(64)
+    taken = [pool.allocate() for _ in range(64)]
+    pool.release(taken[1:63])
+    assert pool.layers[0].shape[1] == 64
+    pool.release(taken[63:])
+    assert [layer_2BHSD.shape[1] for layer_2BHSD in pool.layers] == [4, 4, 4]
+    pool.ensure_free(3)
+    assert sorted(pool.allocate() for _ in range(3)) == [1, 2, 3]
 
 
-def test_what_may_be_no_numbers_is_wiped() -> None:
-    blocks = _blocks()
-    place = blocks.allocate()
-    for layer_2BHSD in blocks.layers:
-        layer_2BHSD[:, place] = torch.nan
-    blocks.release([place], wipe=True)
-    assert not any(layer_2BHSD.any() for layer_2BHSD in blocks.layers)
+def test_wiped_blocks_are_zero() -> None:
+    pool = _make_pool()
+    block = pool.allocate()
+    for layer_2BHSD in pool.layers:
+        layer_2BHSD[:, block] = torch.nan
+    pool.release([block], wipe=True)
+    assert not any(layer_2BHSD.any() for layer_2BHSD in pool.layers)
 
 
-def test_more_than_there_is_memory_for_leaves_all_as_it_was() -> None:
-    blocks = _blocks()
+def test_a_pool_that_cannot_grow_stays_as_it_was() -> None:
+    pool = _make_pool()
     with pytest.raises(MemoryError):
-        blocks.ensure_free(1 << 50)
-    blocks.ensure_free(6)
-    assert sorted(blocks.allocate() for _ in range(6)) == list(range(6))
+        pool.ensure_free(1 << 50)
+    pool.ensure_free(6)
+    assert sorted(pool.allocate() for _ in range(6)) == list(range(6))
 
 
-def test_where_memory_is_short_no_free_block_is_kept() -> None:
-    blocks = _blocks()
-    blocks.ensure_free(41)
-    first, second = ([blocks.allocate() for _ in range(20)] for _ in range(2))
-    for layer_2BHSD in blocks.layers:
+def test_compacting_releases_all_free_blocks_and_moves_used_ones() -> None:
+    pool = _make_pool()
+    pool.ensure_free(41)
+    first, second = ([pool.allocate() for _ in range(20)] for _ in range(2))
+    for layer_2BHSD in pool.layers:
         layer_2BHSD[:, second] = torch.arange(20.0)[:, None, None, None]
-    blocks.release(first)
-    assert blocks.compact([second])
-    for layer_2BHSD in blocks.layers:
+    pool.release(first)
+    assert pool.compact([second])
+    for layer_2BHSD in pool.layers:
         assert layer_2BHSD.shape[1] == 20
         assert torch.equal(layer_2BHSD[0, second, 0, 0, 0], torch.arange(20.0))
-    assert not blocks.compact([second])
-    blocks.ensure_free(1)
-    assert blocks.layers[0].shape[1] == 21
-    assert blocks.allocate() not in second
+    assert not pool.compact([second])
+    pool.ensure_free(1)
+    assert pool.layers[0].shape[1] == 21
+    assert pool.allocate() not in second

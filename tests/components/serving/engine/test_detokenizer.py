@@ -1,4 +1,4 @@
-"""Pieces joined are the row's text, whatever comes in halves."""
+"""The joined pieces are the row's text, even if a character or a stop string comes in several tokens."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,41 +15,41 @@ def _decode(ids: Sequence[int]) -> str:
     return bytes(ids).decode(errors="replace")
 
 
-def _written(content: bytes, stop: tuple[str, ...]) -> tuple[str, Any, list[str]]:
-    writing, pieces = IncrementalDetokenizer(_decode, stop), []
+def _detokenize(content: bytes, stop: tuple[str, ...]) -> tuple[str, Any, list[str]]:
+    detokenizer, pieces = IncrementalDetokenizer(_decode, stop), []
     for byte in content:
-        piece = writing.add_token(byte)
+        piece = detokenizer.add_token(byte)
         pieces += [piece] if piece else []
         if piece and piece.finish:
             break
     else:
-        pieces.append(writing.finish("length"))
+        pieces.append(detokenizer.finish("length"))
     tokens = [token.text for piece in pieces for token in piece.tokens]
     return "".join(piece.text for piece in pieces), pieces[-1].finish, tokens
 
 
 @given(text=TEXT, stop=st.lists(st.text(alphabet="ab é\n", min_size=1, max_size=3), max_size=3))
-def test_bytes_one_by_one_give_the_text_before_the_first_stop(text: str, stop: list[str]) -> None:
-    started = text.lstrip()
-    ends = [started.find(one) + len(one) for one in stop if one in started]
-    found, finish, _ = _written(text.encode(), tuple(stop))
+def test_single_bytes_give_the_text_before_the_first_stop_string(text: str, stop: list[str]) -> None:
+    stripped = text.lstrip()
+    ends = [stripped.find(one) + len(one) for one in stop if one in stripped]
+    result, finish, _ = _detokenize(text.encode(), tuple(stop))
     if not ends:
-        assert (found, finish) == (text.strip(), "length")
+        assert (result, finish) == (text.strip(), "length")
         return
     first = min(ends)
-    cut = min(started[:first].find(one) for one in stop if one in started[:first])
-    assert (found, finish) == (started[:cut].rstrip(), "stop")
+    cut = min(stripped[:first].find(one) for one in stop if one in stripped[:first])
+    assert (result, finish) == (stripped[:cut].rstrip(), "stop")
 
 
-def test_tokens_go_out_with_their_text() -> None:
-    assert _written(b" ab cd", ("cd",)) == ("ab", "stop", [" ", "a", "b"])
-    assert _written(b"ab ", ()) == ("ab", "length", ["a", "b", " "])
+def test_a_token_is_returned_together_with_its_text() -> None:
+    assert _detokenize(b" ab cd", ("cd",)) == ("ab", "stop", [" ", "a", "b"])
+    assert _detokenize(b"ab ", ()) == ("ab", "length", ["a", "b", " "])
 
 
-def test_half_a_character_waits_for_its_other_half() -> None:
-    writing = IncrementalDetokenizer(_decode)
+def test_an_incomplete_character_is_held_back() -> None:
+    detokenizer = IncrementalDetokenizer(_decode)
     first, second = "é".encode()
-    assert writing.add_token(first) is None
-    piece = writing.add_token(second)
+    assert detokenizer.add_token(first) is None
+    piece = detokenizer.add_token(second)
     assert piece is not None
     assert piece.text == "é"

@@ -1,65 +1,67 @@
-"""Rows that nobody wants any more, and tenants that ask for much."""
+"""Cancelled rows leave, and queued tenants are served by turns."""
 
 import asyncio
-from collections import Counter
+import threading
 from typing import Any
 
+from components.serving.engine.batch import DecoderBatch
 from components.serving.interface import GenerationRequest
 
 
-async def _all(answer: Any) -> list[Any]:
-    return [piece async for piece in answer]
-
-
-def test_a_row_that_nobody_wants_leaves_and_the_others_go_on(
-    tenants: Any, running: Any, pieces_of: Any, joined: Any, sources: Any
+def test_a_cancelled_row_leaves_and_the_others_go_on(
+    tenants: Any, running: Any, collect_pieces: Any, join_pieces: Any, sources: Any
 ) -> None:
     first, *others = [GenerationRequest(artifact, sources[3], max_tokens=24) for artifact in tenants.artifacts]
 
     async def serve() -> list[Any]:
         async with running(tenants, rows=3) as engine:
-            gathered = [asyncio.ensure_future(pieces_of(engine, one)) for one in others]
-            answer = await engine.submit(first)
-            async for _ in answer:
+            collecting = [asyncio.ensure_future(collect_pieces(engine, one)) for one in others]
+            async for _ in await engine.submit(first):
                 break
-            waiting = await engine.submit(first)
-            reading = asyncio.ensure_future(_all(waiting))
-            waiting.cancel()
-            waiting.cancel()
-            assert not any(piece.finish for piece in await asyncio.wait_for(reading, 10))
-            texts = await asyncio.gather(*gathered)
-            await asyncio.sleep(0.05)
-            health = engine.health()
-            assert (health.running, health.queued) == (0, 0)
+            queued = await engine.submit(first)
+            queued.cancel()
+            queued.cancel()
+            async with asyncio.timeout(60):
+                assert not any([piece.finish async for piece in queued])
+                answers = await asyncio.gather(*collecting)
+                while (engine.health().running, engine.health().queued) != (0, 0):
+                    await asyncio.sleep(0.001)
             assert all(engine.artifact_cache.count_pins(artifact) == 0 for artifact in tenants.artifacts)
-            return texts
+            return answers
 
     for request, pieces in zip(others, asyncio.run(serve()), strict=True):
-        assert joined(pieces) == tenants.alone(request)
+        assert join_pieces(pieces) == tenants.answer_alone(request)
 
 
-def test_one_tenants_flood_does_not_starve_another(tenants: Any, running: Any, sources: Any) -> None:
-    flood, polite = tenants.artifacts[:2]
+def test_many_rows_of_one_tenant_do_not_delay_another_tenants(
+    tenants: Any, running: Any, collect_pieces: Any, sources: Any, monkeypatch: Any
+) -> None:
+    """The model waits until all rows are queued, so that the order in which they enter depends on the queue alone."""
+    flood, polite = (GenerationRequest(artifact, sources[0], max_tokens=12) for artifact in tenants.artifacts[:2])
+    all_queued, entered = threading.Event(), list[str]()
+    add, step = DecoderBatch.add, DecoderBatch.step
 
-    async def serve() -> list[str]:
-        done: list[str] = []
+    def record(self: DecoderBatch, sequence: Any) -> None:
+        entered.append(sequence.tenant)
+        add(self, sequence)
+
+    def wait(self: DecoderBatch) -> Any:
+        all_queued.wait(60)
+        return step(self)
+
+    monkeypatch.setattr(DecoderBatch, "add", record)
+    monkeypatch.setattr(DecoderBatch, "step", wait)
+
+    async def serve() -> None:
         async with running(tenants, rows=2) as engine:
-
-            async def one(request: GenerationRequest, name: str) -> None:
-                async for _ in await engine.submit(request):
+            streams = [await engine.submit(request) for request in [flood] * 40 + [polite] * 5]
+            all_queued.set()
+            for stream in streams:
+                async for _ in stream:
                     pass
-                done.append(name)
 
-            tasks = [
-                asyncio.ensure_future(one(GenerationRequest(flood, sources[3], max_tokens=12), "flood"))
-                for _ in range(40)
-            ]
-            await asyncio.sleep(0.05)
-            for _ in range(5):
-                tasks.append(asyncio.ensure_future(one(GenerationRequest(polite, sources[0], max_tokens=12), "polite")))
-            await asyncio.gather(*tasks)
-        return done
-
-    done = asyncio.run(serve())
-    behind = len(done) - 1 - done[::-1].index("polite")
-    assert Counter(done[: behind + 1])["flood"] <= 15, "five polite rows waited for most of forty"
+    asyncio.run(serve())
+    assert len(entered) == 45
+    last = max(number for number, tenant in enumerate(entered) if tenant == polite.artifact.tenant)
+    before = entered[:last].count(flood.artifact.tenant)
+    assert before <= 2 + 5, "the two that entered first, and one for each polite row"

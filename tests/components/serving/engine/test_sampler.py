@@ -1,4 +1,4 @@
-"""What is told of a chosen token is the model's own."""
+"""The log probabilities of a token are those of the model."""
 
 import asyncio
 from typing import Any
@@ -10,15 +10,17 @@ from components.model.delta import apply_deltas
 from components.serving.interface import GenerationRequest
 
 
-def test_log_probabilities_are_the_models_own(tenants: Any, running: Any, pieces_of: Any, sources: Any) -> None:
+def test_log_probabilities_are_those_of_the_model(
+    tenants: Any, running: Any, collect_pieces: Any, sources: Any
+) -> None:
     request = GenerationRequest(tenants.artifacts[1], sources[0], max_tokens=6, logprobs=3, temperature=0.7, seed=1)
 
     async def serve() -> Any:
         async with running(tenants) as engine:
-            return await pieces_of(engine, request)
+            return await collect_pieces(engine, request)
 
     tokens = [token for piece in asyncio.run(serve()) for token in piece.tokens]
-    text, _ = tenants.alone(request)
+    text, _ = tenants.answer_alone(request)
     assert "".join(token.text for token in tokens).strip() == text
     delta = tenants.deltas[request.artifact.tenant]
     (source,) = tenants.base.text_codec.encode_sources([request.source])
