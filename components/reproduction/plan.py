@@ -60,7 +60,7 @@ class TablePoint:
 
     @property
     def published_row(self) -> str:
-        """The row's name in the published figures."""
+        """The row's name in the tables of published numbers, with its x value where it has one."""
         return self.row if self.x is None else f"{self.row} {self.x}"
 
 

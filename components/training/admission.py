@@ -32,12 +32,14 @@ def check_examples(base: Base, job: TrainingJob) -> None:
         if longest + slots > base.context:
             wanted = f"prefix, source and target within the base's context of {base.context} tokens"
             got = f"a prefix of {slots} and a {name} example of {longest}"
-            raise TrainingError(wanted, got, "set train.max_source_tokens or a smaller train.prefix_length")
+            raise TrainingError(
+                wanted, got, "set train.max_source_tokens to cut sources, or a smaller train.prefix_length"
+            )
 
 
 def make_example_too_large_error(tokens: int) -> TrainingError:
     """Return the error for an example that does not fit in memory even as the only row of a pass."""
-    fix = "set train.gradient_checkpointing or train.max_source_tokens, or train on a larger machine"
+    fix = "set train.gradient_checkpointing, cut sources with train.max_source_tokens, or use a larger machine"
     return TrainingError("memory for one example", f"too little for its {tokens} tokens", fix)
 
 

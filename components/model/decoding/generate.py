@@ -135,4 +135,5 @@ def _check_source(source: Sequence[int], length: int, limit: int, number: int) -
         raise DataError("at least one token in a source", f"none in source {number}", "end it with end-of-text")
     if length >= limit:
         got = f"{length} in source {number}, prefix included"
-        raise DataError(f"fewer than {limit} tokens", got, "shorten it or set train.max_source_tokens")
+        wanted = f"fewer than {limit} tokens, which is what the base's context holds"
+        raise DataError(wanted, got, "shorten it, or set train.max_source_tokens to cut longer sources")

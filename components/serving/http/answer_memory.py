@@ -70,7 +70,7 @@ class AnswerMemory:
         """Return the caller's feedback with the version that answered.
 
         Raises:
-            RefusalError: 404, the caller got no such answer, or it is no longer remembered.
+            RefusalError: 404, no remembered answer has this id and index, or it is another tenant's.
         """
         answer = self._answers.get(feedback.id)
         is_callers = answer is not None and caller.tenant in (None, answer.version.tenant)

@@ -153,7 +153,7 @@ def check_owner(tenant: str, artifact: ArtifactRef) -> None:
 
 
 def _load_verified(folder: Path, artifact: ArtifactRef, base: Base) -> "Verified":
-    """Load an artifact, and check what `load_artifact` checks, its sha256 and its tenant."""
+    """Load an artifact with `load_artifact`; also check that it has the sha256 and the tenant of `artifact`."""
     delta, manifest = load_artifact(folder, base)
     if manifest.sha256 != artifact.sha256:
         wanted = f"version {artifact.version} of {artifact.tenant} with sha256 {artifact.sha256}"
