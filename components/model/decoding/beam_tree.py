@@ -75,7 +75,7 @@ class _BeamTreeLayer(DynamicLayer):  # type: ignore[misc]
 
 
 class BeamTree:
-    """A batch's key/value cache, an entry a model layer, that a row's beams share; and the columns that each beam sees."""
+    """A batch's key/value cache by model layer, which a row's beams share, and the columns that each beam sees."""
 
     def __init__(self, prefilled: Sequence[Any], mask_BS: Tensor, beams: int) -> None:
         """Start from the layers of a prefill, which all beams of a row see."""

@@ -43,7 +43,7 @@ class Evidence:
 
 
 def to_evidence(ticket: EvidenceTicket, *observations: Observation) -> Evidence:
-    """Return one user's answer (in a shadow both arms'), or opinion of an answer, as evidence in the ticket's section."""
+    """Return one user's answer (in a shadow both arms'), or one opinion, as evidence in the ticket's section."""
     first, section = observations[0], ticket.section
     kind: EvidenceKind = "opinion" if first.liked or first.disliked else "answer"
     key = None if ticket.place is None else EvidenceKey(first.tenant, section, kind, ticket.place)
