@@ -56,7 +56,10 @@ class Store:
 
     def __init__(self, folder: Path, base: Base) -> None:
         self.folder, self.base = folder, base
+        self.requests: Counter[str] = Counter()
+        """By sha256, including those that hang."""
         self.fetches: Counter[str] = Counter()
+        """By sha256, without those that hang."""
         self.fails = False
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -79,6 +82,7 @@ class Store:
 
     def fetch(self, artifact: ArtifactRef, folder: Path) -> Path:
         """See `ArtifactSource.fetch`."""
+        self.requests[artifact.sha256] += 1
         self.may_answer.wait(60)
         self.fetches[artifact.sha256] += 1
         if self.fails:

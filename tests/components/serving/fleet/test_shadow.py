@@ -1,4 +1,4 @@
-"""What waits to be answered unseen leaves with its tenant."""
+"""Queued requests of a shadow trial are dropped with their tenant."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ class Answer:
     async def __aiter__(self):
         await self._engine.may_go_on.wait()
         if self._engine.broken:
-            raise ArtifactError("a whole artifact", "a torn one", "restore it")
+            raise ArtifactError("an artifact", "a damaged one", "restore it")
         yield AnswerPiece("x", (), "stop")
 
     def cancel(self):
@@ -30,23 +30,23 @@ class Answer:
 
 
 class Engine:
-    """Answers when it `may_go_on`; the tenants that were asked for are in `asked`."""
+    """Answers once `may_go_on` is set; `tenants` are those of its rows."""
 
     base_name = "tiny"
 
     def __init__(self, *, broken, busy):
-        self.may_go_on, self.broken, self.queued, self.asked = asyncio.Event(), broken, int(busy), []
+        self.may_go_on, self.broken, self.queued, self.tenants = asyncio.Event(), broken, int(busy), []
 
     def health(self):
         return EngineHealth(True, 0, self.queued, 0, 0, 0)
 
     async def submit(self, request):
-        self.asked.append(request.artifact.tenant)
+        self.tenants.append(request.artifact.tenant)
         return Answer(self)
 
 
-class Seen:
-    """What a watch would have counted, by tenant."""
+class FakeBuffer:
+    """The tenants of the observations."""
 
     def __init__(self):
         self.tenants = []
@@ -60,8 +60,8 @@ class Metrics:
         self.shadows = Counter("shadows", "By fate.", ["fate"], registry=CollectorRegistry())
 
 
-def shadowed(tenant):
-    request = GenerationRequest(ArtifactRef(tenant, "2", "x"), "a text of theirs")
+def make_request(tenant):
+    request = GenerationRequest(ArtifactRef(tenant, "2", "x"), "a source")
     champion = make_failure_observation(Version(tenant, "1"), CHAMPION, 1)
     return ShadowRequest(Version(tenant, "2"), [request], ["y"], 10, champion, None)
 
@@ -70,25 +70,25 @@ def shadowed(tenant):
 @pytest.mark.parametrize("busy", [False, True])
 def test_nothing_of_a_forgotten_tenant_is_answered_or_counted(busy, broken, caplog):
     async def talk():
-        engine, watch = Engine(broken=broken, busy=busy), Seen()
+        engine, buffer = Engine(broken=broken, busy=busy), FakeBuffer()
         background = BackgroundEngine(lambda: engine)
         await background.load()
-        shadows = ShadowQueue(background, watch, Metrics(), 10)
-        working = asyncio.create_task(shadows.run_forever())
+        queue = ShadowQueue(background, buffer, Metrics(), 10)
+        working = asyncio.create_task(queue.run_forever())
         for tenant in ("gone", "gone", "stays", "gone", "stays"):
-            shadows.enqueue(shadowed(tenant))
+            queue.enqueue(make_request(tenant))
         await asyncio.sleep(0.05)
-        shadows.forget("gone")
+        queue.forget("gone")
         engine.queued = 0
         engine.may_go_on.set()
         async with asyncio.timeout(10):
-            while len(watch.tenants) < 2:
+            while len(buffer.tenants) < 2:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         working.cancel()
-        return engine.asked, watch.tenants
+        return engine.tenants, buffer.tenants
 
-    asked, seen = asyncio.run(talk())
-    assert asked == ["gone"] * (not busy) + ["stays", "stays"]
-    assert seen == ["stays", "stays"]
+    tenants, observed = asyncio.run(talk())
+    assert tenants == ["gone"] * (not busy) + ["stays", "stays"]
+    assert observed == ["stays", "stays"]
     assert "gone" not in caplog.text

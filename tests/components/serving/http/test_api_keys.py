@@ -31,7 +31,7 @@ def keys(database, clock):
     return ApiKeys(database, clock)
 
 
-def test_several_keys_open_their_tenant_and_nothing_else_does(keys):
+def test_a_key_grants_its_tenant_and_a_wrong_key_nothing(keys):
     assert not keys.has_any()
     made = [keys.create("alder", "ci"), keys.create("alder"), keys.create("birch"), keys.create(None)]
     assert keys.has_any()
@@ -54,14 +54,14 @@ def test_several_keys_open_their_tenant_and_nothing_else_does(keys):
     assert [key.note for key in keys.list("alder")] == ["ci", ""]
 
 
-def test_the_secret_is_nowhere_in_the_database(keys, tmp_path):
+def test_the_secret_is_not_in_the_database(keys, tmp_path):
     _, text = keys.create("alder")
     dump = "\n".join(sqlite3.connect(tmp_path / "keys.db").iterdump())
     assert text.split("-", 2)[1] in dump
     assert text.split("-", 2)[2] not in dump
 
 
-def test_a_key_expires_and_is_revoked_without_a_restart(keys, database, clock):
+def test_a_server_refuses_expired_and_revoked_keys_without_a_restart(keys, database, clock):
     key, text = keys.create("alder", seconds=60)
     server = ApiKeys(database, clock, fresh_seconds=2)
     assert server.verify(text) == key
@@ -78,22 +78,22 @@ def test_a_key_expires_and_is_revoked_without_a_restart(keys, database, clock):
         keys.revoke("nothing")
 
 
-def test_a_database_that_is_gone_leaves_recognised_keys_alone(keys, database, clock, monkeypatch):
+def test_known_keys_stay_valid_while_the_database_fails(keys, database, clock, monkeypatch):
     known, text = keys.create("alder")
     _, unseen = keys.create("birch")
     assert keys.verify(text) == known
 
-    def gone(_wanted):
+    def fail(_wanted):
         raise WorkspaceError("a key", "no database", "start it")
 
-    monkeypatch.setattr(database, "connect", gone)
+    monkeypatch.setattr(database, "connect", fail)
     clock.now_s += 100
     assert keys.verify(text) == known
     with pytest.raises(WorkspaceError):
         keys.verify(unseen)
 
 
-def test_forgetting_a_tenant_leaves_no_key_of_it(keys):
+def test_a_forgotten_tenant_has_no_keys(keys):
     keys.create("alder")
     keys.create("birch")
     assert keys.forget("alder") == 1
@@ -101,11 +101,11 @@ def test_forgetting_a_tenant_leaves_no_key_of_it(keys):
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90d", 7_776_000), ("12h", 43_200), ("30m", 1800), ("45s", 45)])
-def test_ages(text, seconds):
+def test_a_duration_has_a_number_and_a_unit(text, seconds):
     assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "d", "0d", "-1d", "1.5h", "90", "9w", "²d"])
-def test_what_is_no_age(text):
+def test_another_form_of_a_duration_is_refused(text):
     with pytest.raises(ConfigError, match="a duration"):
         parse_duration(text)

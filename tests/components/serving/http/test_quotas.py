@@ -17,18 +17,18 @@ def clock():
     return Clock()
 
 
-def quotas_of(clock, **access):
+def make_quotas(clock, **access):
     return Quotas(lambda tenant: AccessConfig(**access if tenant == "alder" else {}), clock)
 
 
-def test_without_limits_everything_passes(clock):
-    quotas = quotas_of(clock)
+def test_without_limits_every_request_is_admitted(clock):
+    quotas = make_quotas(clock)
     for _ in range(1000):
         quotas.admit("alder", 10**6)
 
 
-def test_requests_beyond_a_minutes_worth_wait_and_others_do_not(clock):
-    quotas = quotas_of(clock, requests_per_minute=3)
+def test_requests_beyond_the_quota_are_refused_and_another_tenants_are_not(clock):
+    quotas = make_quotas(clock, requests_per_minute=3)
     for _ in range(3):
         clock.now_s += 0.01
         quotas.admit("alder", 1)
@@ -43,8 +43,8 @@ def test_requests_beyond_a_minutes_worth_wait_and_others_do_not(clock):
         quotas.admit("alder", 1)
 
 
-def test_tokens_are_set_aside_and_what_was_not_used_comes_back(clock):
-    quotas = quotas_of(clock, tokens_per_minute=100)
+def test_tokens_are_reserved_and_unused_ones_given_back(clock):
+    quotas = make_quotas(clock, tokens_per_minute=100)
     quotas.admit("alder", 90)
     with pytest.raises(RefusalError, match="tokens"):
         quotas.admit("alder", 20)
@@ -52,8 +52,8 @@ def test_tokens_are_set_aside_and_what_was_not_used_comes_back(clock):
     quotas.admit("alder", 20)
 
 
-def test_more_tokens_than_a_minute_has_want_a_whole_minute_and_are_paid_for(clock):
-    quotas = quotas_of(clock, tokens_per_minute=60)
+def test_a_request_for_more_tokens_than_the_quota_needs_a_full_bucket_and_overdraws_it(clock):
+    quotas = make_quotas(clock, tokens_per_minute=60)
     quotas.admit("alder", 180)
     clock.now_s += 179
     with pytest.raises(RefusalError) as refused:
@@ -61,8 +61,8 @@ def test_more_tokens_than_a_minute_has_want_a_whole_minute_and_are_paid_for(cloc
     assert refused.value.retry_after == pytest.approx(1, abs=0.01)
 
 
-def test_a_refused_request_costs_nothing(clock):
-    quotas = quotas_of(clock, requests_per_minute=2, tokens_per_minute=10)
+def test_a_refused_request_takes_nothing(clock):
+    quotas = make_quotas(clock, requests_per_minute=2, tokens_per_minute=10)
     quotas.admit("alder", 10)
     for _ in range(5):
         with pytest.raises(RefusalError, match="tokens"):
