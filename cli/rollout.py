@@ -68,7 +68,10 @@ def promote(
 def rollback(
     ctx: typer.Context,
     tenant: TenantArgument,
-    to: Annotated[str | None, typer.Option("--to", help="Version to make champion. Default: see above.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="Version to make champion. Default: end the trial, else the former champion."),
+    ] = None,
 ) -> None:
     """End the tenant's trial; if none is running, make the former champion champion again.
 

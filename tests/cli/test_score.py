@@ -1,3 +1,5 @@
+"""The command `score`: its table and JSON file, metrics that are left out, and its errors."""
+
 import json
 
 import pytest
@@ -29,27 +31,27 @@ def no_java(monkeypatch):
 
 @pytest.mark.usefixtures("no_java")
 @pytest.mark.parametrize("suite", ["e2e", "webnlg", "dart", "summarisation"])
-def test_the_json_file_says_what_the_table_says(score, tmp_path, suite):
-    told = score(suite, TEXTS, REFERENCES, "--json", str(tmp_path / "scores.json"))
-    assert told.exit_code == 0, told.output
+def test_the_json_file_and_the_table_have_the_same_scores(score, tmp_path, suite):
+    result = score(suite, TEXTS, REFERENCES, "--json", str(tmp_path / "scores.json"))
+    assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "scores.json").read_text())
-    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.stdout.splitlines() if "│" in line]
-    found = find_suite(suite)
-    assert [cells_of[1:] for cells_of in cells] == [
-        [one["slice"], found.format_value(one["metric"], one["value"]), str(one["n"]), one["variant"]]
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines() if "│" in line]
+    definition = find_suite(suite)
+    assert [row[1:] for row in cells] == [
+        [one["slice"], definition.format_value(one["metric"], one["value"]), str(one["n"]), one["variant"]]
         for one in written["scores"]
     ]
     assert written["n"] == 3
-    assert "3 outputs paired by line" in told.stdout
+    assert "3 outputs paired by line" in result.stdout
     assert not (tmp_path / "var").exists()
 
 
 @pytest.mark.usefixtures("no_java")
-def test_what_is_left_out_is_named_with_the_reason(score):
-    told = score("e2e", TEXTS, REFERENCES)
-    assert told.exit_code == 0
-    assert "left out: METEOR, ROUGE-L, CIDEr: no " in told.stderr
-    assert "METEOR" not in told.stdout
+def test_a_metric_that_is_left_out_is_named_with_the_reason(score):
+    result = score("e2e", TEXTS, REFERENCES)
+    assert result.exit_code == 0
+    assert "left out: METEOR, ROUGE-L, CIDEr: no " in result.stderr
+    assert "METEOR" not in result.stdout
     strict = score("e2e", TEXTS, REFERENCES, "--require-all")
     assert strict.exit_code == 2
     assert "every metric of e2e" in strict.stderr
@@ -59,23 +61,23 @@ def test_what_is_left_out_is_named_with_the_reason(score):
 
 
 def test_empty_predictions_are_scored_and_counted(score):
-    told = score("summarisation", [TEXTS[0], "", ""], REFERENCES)
-    assert told.exit_code == 0
-    assert "2 empty predictions" in told.stderr
+    result = score("summarisation", [TEXTS[0], "", ""], REFERENCES)
+    assert result.exit_code == 0
+    assert "2 empty predictions" in result.stderr
 
 
-def test_predictions_that_hold_their_references(tmp_path):
+def test_predictions_in_a_file_with_their_references(tmp_path):
     path = tmp_path / "predictions.jsonl"
     line = {"source": "x", "references": ["a b c"], "slice": "seen", "prediction": "a b c"}
     path.write_text(json.dumps(line) + "\n")
-    told = CliRunner().invoke(app, ["score", "--suite", "summarisation", "--predictions", str(path)])
-    assert told.exit_code == 0, told.output
-    assert told.stdout.count("100.00") == 6
-    assert "seen" in told.stdout
+    result = CliRunner().invoke(app, ["score", "--suite", "summarisation", "--predictions", str(path)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("100.00") == 6
+    assert "seen" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("suite", "predictions", "references", "options", "told"),
+    ("suite", "predictions", "references", "options", "words"),
     [
         ("e2ee", TEXTS, REFERENCES, (), "did you mean 'e2e'?"),
         ("dart", TEXTS[:2], REFERENCES, (), "2 predictions, 3 sets of references; none for example 3"),
@@ -92,10 +94,10 @@ def test_predictions_that_hold_their_references(tmp_path):
         ("webnlg", TEXTS, REFERENCES, ("--references", "/"), "/"),
     ],
 )
-def test_bad_input_exits_2_with_three_beats(score, suite, predictions, references, options, told):
+def test_bad_input_exits_2_with_three_beats(score, suite, predictions, references, options, words):
     fast = () if suite == "e2ee" or "--metric" in options else ("--metric", "ter")
-    shown = score(suite, predictions, references, *options, *fast)
-    assert shown.exit_code == 2, shown.output
-    assert told in shown.stderr
-    assert all(beat in shown.stderr for beat in ("wanted:", "got:", "fix:"))
-    assert "Traceback" not in shown.output
+    result = score(suite, predictions, references, *options, *fast)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert all(beat in result.stderr for beat in ("wanted:", "got:", "fix:"))
+    assert "Traceback" not in result.output

@@ -1,4 +1,4 @@
-"""A base that is not the prefix's, and prefixes that somebody changed: refused by name, healed where a copy is left."""
+"""Changed bases and damaged prefixes: each is refused by name, or restored if an intact copy or the data allow it."""
 
 import shutil
 
@@ -15,7 +15,7 @@ def forget_copies(root):
     shutil.rmtree(root / "var/champions", ignore_errors=True)
 
 
-def test_another_base_gets_no_text_and_asks_for_training(call, refused, served):
+def test_with_another_base_generate_is_refused_and_the_tenant_needs_training(call, refused, served):
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -49,7 +49,7 @@ def test_a_damaged_base_is_named(refused, served, monkeypatch, file, wanted):
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty", "other tenant", "no manifest", "gone"])
-def test_a_champion_that_was_changed_in_the_store_is_refused(refused, served, registered, harm):
+def test_a_damaged_champion_in_the_store_is_refused(refused, served, registered, harm):
     folder = registered(served)
     tensors, manifest = folder / "prefix.safetensors", folder / "manifest.json"
     match harm:
@@ -76,17 +76,17 @@ def test_a_champion_that_was_changed_in_the_store_is_refused(refused, served, re
     assert not list((served / "var").glob("champions/*/*"))
 
 
-def test_a_copy_that_was_changed_is_fetched_again(call, served):
-    said = call(served, "generate", "alder", "thing: boat").stdout
+def test_a_damaged_local_copy_is_fetched_again(call, served):
+    before = call(served, "generate", "alder", "thing: boat").stdout
     (copy,) = (served / "var/champions").glob("*/prefix.safetensors")
     good = copy.read_bytes()
     flip(copy)
-    told = call(served, "generate", "alder", "thing: boat")
-    assert (told.exit_code, told.stdout) == (0, said)
+    result = call(served, "generate", "alder", "thing: boat")
+    assert (result.exit_code, result.stdout) == (0, before)
     assert copy.read_bytes() == good
 
 
-def test_a_prefix_that_was_changed_in_out_is_refused_and_made_again(call, refused, served):
+def test_a_damaged_prefix_in_out_is_refused_and_trained_again(call, refused, served):
     path = served / "out/train/alder/prefix.safetensors"
     good = path.read_bytes()
     flip(path)
@@ -98,11 +98,11 @@ def test_a_prefix_that_was_changed_in_out_is_refused_and_made_again(call, refuse
 @pytest.mark.parametrize(
     "file", ["out/evaluate/alder/report.json", "out/gate/alder/verdict.json", "out/base/base.json"]
 )
-def test_a_broken_result_is_told_or_made_again(call, served, file):
+def test_a_broken_result_is_computed_again(call, served, file):
     good = (served / file).read_text()
     (served / file).write_text("1")
-    told = call(served, "status")
-    assert told.exit_code in (0, 2), told.output
+    result = call(served, "status")
+    assert result.exit_code in (0, 2), result.output
     for stage in ("base", "train", "evaluate", "gate"):
         assert call(served, "stage", stage).exit_code == 0
     assert (served / file).read_text() == good

@@ -1,4 +1,4 @@
-"""A disk that takes no more, MLflow or Prefect that do not answer: told at once, and what was there stays."""
+"""A full disk, and MLflow or Prefect that do not answer: commands fail at once, and existing files are unchanged."""
 
 import os
 import resource
@@ -7,11 +7,11 @@ import subprocess
 import pytest
 from processes import PREFIXFLEET
 
-NOWHERE = "http://127.0.0.1:9"
+CLOSED_ADDRESS = "http://127.0.0.1:9"
 
 
 def run_on_full_disk(root, limit_bytes, *arguments):
-    """Run a command in which no file may grow beyond a limit, which fails as a full disk does."""
+    """Run a command that cannot write files beyond a size limit; writing then fails as on a full disk."""
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
@@ -30,22 +30,22 @@ def run_on_full_disk(root, limit_bytes, *arguments):
 @pytest.mark.parametrize(
     ("limit_bytes", "where"), [(0, "to lock"), pytest.param(1024, "to write", marks=pytest.mark.slow)]
 )
-def test_a_full_disk_leaves_the_old_prefix_whole(call, make_root, set_params, tree, check_beats, limit_bytes, where):
+def test_a_full_disk_leaves_the_old_prefix_intact(call, make_root, set_params, tree, check_beats, limit_bytes, where):
     root = make_root(("alder",))
     assert call(root, "stage", "train").exit_code == 0
     before = tree(root)
     set_params(root, train={"seed": 1})
-    told = run_on_full_disk(root, limit_bytes, "stage", "train")
-    check_beats(told.returncode, told.stderr, where, "free space on this disk")
+    result = run_on_full_disk(root, limit_bytes, "stage", "train")
+    check_beats(result.returncode, result.stderr, where, "free space on this disk")
     after = tree(root)
     assert {**after, "params.yaml": b""} == {**before, "params.yaml": b""}
     assert call(root, "stage", "train").exit_code == 0
     assert tree(root)["out/train/alder/prefix.safetensors"] != before["out/train/alder/prefix.safetensors"]
 
 
-def test_mlflow_that_does_not_answer_is_told_at_once(call, refused, served, tree, monkeypatch):
+def test_without_mlflow_commands_fail_at_once(call, refused, served, tree, monkeypatch):
     before = tree(served)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", CLOSED_ADDRESS)
     for arguments in (
         ["status"],
         ["stage", "evaluate"],
@@ -53,19 +53,19 @@ def test_mlflow_that_does_not_answer_is_told_at_once(call, refused, served, tree
         ["promote", "alder"],
         ["rollback", "alder"],
     ):
-        refused(served, arguments, "Connection refused", f"MLflow at {NOWHERE}", "start MLflow")
+        refused(served, arguments, "Connection refused", f"MLflow at {CLOSED_ADDRESS}", "start MLflow")
     assert tree(served) == before
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     (served / "var/mlflow/mlflow.db").write_bytes(os.urandom(5000))
     refused(served, ["status"], "file is not a database")
 
 
-def test_prefect_that_does_not_answer_is_told_at_once(make_root, run_in, check_beats, tree, monkeypatch):
+def test_without_prefects_server_a_retraining_fails_at_once(make_root, run_in, check_beats, tree, monkeypatch):
     root = make_root(("alder",))
     before = tree(root)
-    monkeypatch.setenv("PREFECT_API_URL", f"{NOWHERE}/api")
-    told = run_in(root, PREFIXFLEET, "retrain", check=False)
-    check_beats(told.returncode, told.stderr, f"a Prefect server at {NOWHERE}/api", "unset PREFECT_API_URL")
+    monkeypatch.setenv("PREFECT_API_URL", f"{CLOSED_ADDRESS}/api")
+    result = run_in(root, PREFIXFLEET, "retrain", check=False)
+    check_beats(result.returncode, result.stderr, f"a Prefect server at {CLOSED_ADDRESS}/api", "unset PREFECT_API_URL")
     assert tree(root) == before
 
 
@@ -73,6 +73,6 @@ def test_prefect_that_does_not_answer_is_told_at_once(make_root, run_in, check_b
 @pytest.mark.usefixtures("prefect_api")
 def test_a_retraining_without_mlflow_trains_nothing(make_checkout, refused, monkeypatch):
     root = make_checkout(("alder",))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", CLOSED_ADDRESS)
     refused(root, ["retrain"], "every tenant's champion", "start MLflow")
     assert not (root / "out/train").exists()

@@ -1,4 +1,4 @@
-"""Drops that are not as they should be: told by file and line, refused alone, and never lost."""
+"""Invalid drops: each error names file and line, one refused drop does not stop the others, and no drop is lost."""
 
 import pytest
 
@@ -10,29 +10,31 @@ GOOD = '{"source": "thing: kite", "references": ["a kite"]}\n'
 
 
 def drop(root, tenant, **splits):
+    """Write a drop; each split's content is text or bytes."""
     for split, content in splits.items():
         path = root / "drops" / tenant / f"{split}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
-def whole(content=GOOD):
+def complete(content=GOOD):
+    """Return the content of three splits."""
     return {"train": content, "validation": GOOD, "test": GOOD}
 
 
-def test_a_check_tells_every_bad_line_and_every_drop_that_would_be_refused(call, make_root, tree):
+def test_a_check_lists_every_bad_line_and_every_drop_that_would_be_refused(call, make_root, tree):
     root = make_root(("alder",))
-    drop(root, "latin", **whole(GOOD.encode() + b'{"source": "caf\xe9", "references": ["b"]}\n'))
-    drop(root, "broken", **whole(GOOD + '{"source": "x", "refer\n'))
+    drop(root, "latin", **complete(GOOD.encode() + b'{"source": "caf\xe9", "references": ["b"]}\n'))
+    drop(root, "broken", **complete(GOOD + '{"source": "x", "refer\n'))
     bare = '{"source": " ", "references": ["b"]}\n{"source": "x", "references": []}\n{"source": "x"}\n'
-    drop(root, "bare", **whole(bare))
+    drop(root, "bare", **complete(bare))
     drop(root, "alder", test="")
     drop(root, "half", train=GOOD)
-    drop(root, "Upper", **whole())
-    drop(root, "good", **whole())
+    drop(root, "Upper", **complete())
+    drop(root, "good", **complete())
     before = tree(root)
-    told = call(root, "data", "check")
-    assert told.exit_code == 1
+    result = call(root, "data", "check")
+    assert result.exit_code == 1
     for line in (
         "latin/train.jsonl:2: not UTF-8: byte 0xe9 at column 16",
         "broken/train.jsonl:2: broken JSON: Unterminated string starting at, column 17",
@@ -43,19 +45,19 @@ def test_a_check_tells_every_bad_line_and_every_drop_that_would_be_refused(call,
         "the drop of half would be refused: wanted train, validation and test examples of every tenant",
         f"the drop of Upper would be refused: wanted a tenant id that is a DNS label; got 'Upper' in {root / 'drops'}",
     ):
-        assert line in told.stdout
-    assert "drop of good" not in told.stdout
+        assert line in result.stdout
+    assert "drop of good" not in result.stdout
     assert tree(root) == before
     assert call(root, "data", "check", "--tenant", "good").exit_code == 0
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_api")
-def test_an_intake_refuses_bad_drops_alone_and_without_a_remote_changes_nothing(make_checkout, run_in, refused, tree):
+def test_an_intake_refuses_only_bad_drops_and_changes_nothing_without_a_remote(make_checkout, run_in, refused, tree):
     root = make_checkout(("alder",))
-    drop(root, "latin", **whole(b'{"source": "caf\xe9", "references": ["b"]}\n'))
-    drop(root, "Upper", **whole())
-    drop(root, "good", **whole())
+    drop(root, "latin", **complete(b'{"source": "caf\xe9", "references": ["b"]}\n'))
+    drop(root, "Upper", **complete())
+    drop(root, "good", **complete())
     before = tree(root)
 
     run_in(root, "dvc", "remote", "remove", "local")
@@ -72,15 +74,15 @@ def test_an_intake_refuses_bad_drops_alone_and_without_a_remote_changes_nothing(
     assert "not UTF-8" in (root / "quarantine/latin/train.jsonl").read_text()
 
 
-def test_a_stray_folder_among_the_drops_stops_no_run(make_root):
+def test_a_drop_without_a_valid_tenant_id_stops_no_run(make_root):
     root = make_root(("alder",))
-    drop(root, "Upper", **whole())
+    drop(root, "Upper", **complete())
     (outcome,) = dataset.ingest_waiting_drops(Workspace(root))
     assert (outcome.tenant, outcome.state) == ("Upper", "failed")
     assert dataset.ingest_waiting_drops(Workspace(root), ["alder"]) == []
 
 
-def test_data_that_no_remote_holds_are_told(make_checkout):
+def test_data_that_cannot_be_fetched_are_an_error(make_checkout):
     root = make_checkout(("alder",))
     (root / "data").rename(root.parent / "away")
     (root / ".dvc/cache").rename(root.parent / "cache")

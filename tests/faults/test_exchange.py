@@ -1,4 +1,4 @@
-"""Checkpoints that are none, or not for this base, and exports to the wrong place: refused, and nothing is changed."""
+"""Invalid checkpoints, checkpoints of another base, and exports to a used path: refused, and no file is changed."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def root(make_root, call):
 
 
 def write_checkpoint(folder, **fields):
-    """A checkpoint as PEFT writes it, of the sizes that its fields name."""
+    """Write a checkpoint as PEFT does; its tensors have the sizes in `fields`. Return its folder."""
     config = FIELDS | fields
     folder.mkdir(exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(config))
@@ -114,7 +114,7 @@ def longer_than_the_context(folder):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_cannot_be_imported_is_told_and_changes_nothing(root, tmp_path, refused, tree, harm, words):
+def test_an_invalid_checkpoint_is_refused_and_no_file_is_changed(root, tmp_path, refused, tree, harm, words):
     checkpoint = write_checkpoint(tmp_path / "theirs")
     harm(checkpoint)
     before = tree(root)
@@ -122,7 +122,7 @@ def test_what_cannot_be_imported_is_told_and_changes_nothing(root, tmp_path, ref
     assert tree(root) == before
 
 
-def test_an_import_needs_its_tenant_and_the_workspace_to_itself(root, tmp_path, refused, call):
+def test_an_import_needs_an_existing_tenant_and_the_workspaces_lock(root, tmp_path, refused, call):
     from components.stages.workspace import Workspace
 
     checkpoint = str(write_checkpoint(tmp_path / "theirs"))
@@ -134,28 +134,28 @@ def test_an_import_needs_its_tenant_and_the_workspace_to_itself(root, tmp_path, 
     assert call(root, "import", "alder").exit_code == 2
 
 
-def test_what_cannot_be_exported_is_told(root, tmp_path, refused, call):
+def test_an_export_of_a_missing_prefix_is_refused(root, tmp_path, refused, call):
     out = tmp_path / "out"
     refused(root, ["export", "alder", "--out", str(out)], "none in", "out/train/alder")
     refused(root, ["export", "alder", "--out", str(out), "--version", "3"], "version 3 of alder", "versions: none")
-    refused(root, ["export", "nobody", "--out", str(out)], "none in")
+    refused(root, ["export", "unknown", "--out", str(out)], "none in")
     refused(root, ["export", "A/b", "--out", str(out)], "tenant")
     assert call(root, "export", "alder", "--out", str(out), "--version", "3", "--trained").exit_code == 2
     assert call(root, "export", "alder").exit_code == 2
     assert not out.exists()
 
 
-def test_an_export_never_runs_over_anything(root, tmp_path, refused, call):
+def test_an_export_never_overwrites_a_file(root, tmp_path, refused, call):
     from components.stages.commands.peft_exchange import import_peft
     from components.stages.workspace import Workspace
 
     checkpoint = write_checkpoint(tmp_path / "theirs")
     import_peft(Workspace(root), "alder", checkpoint)
     content = (checkpoint / TENSORS).read_bytes()
-    told = ["name another folder with --out"]
-    refused(root, ["export", "alder", "--trained", "--out", str(checkpoint)], *told, TENSORS)
-    refused(root, ["export", "alder", "--trained", "--out", str(root)], *told, "base")
-    refused(root, ["export", "alder", "--trained", "--out", str(root / "params.yaml")], *told, "a file at")
+    fix = "name another folder with --out"
+    refused(root, ["export", "alder", "--trained", "--out", str(checkpoint)], fix, TENSORS)
+    refused(root, ["export", "alder", "--trained", "--out", str(root)], fix, "base")
+    refused(root, ["export", "alder", "--trained", "--out", str(root / "params.yaml")], fix, "a file at")
     assert (checkpoint / TENSORS).read_bytes() == content
     (root / "out/train/alder/prefix.safetensors").write_bytes(b"cut")
     refused(root, ["export", "alder", "--trained", "--out", str(tmp_path / "out")], "sha256")

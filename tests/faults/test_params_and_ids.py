@@ -1,4 +1,4 @@
-"""Mistakes in params.yaml and in tenant ids: told before anything is done with them."""
+"""Mistakes in params.yaml and in tenant ids: every command refuses them before it changes a file."""
 
 import pytest
 
@@ -61,7 +61,7 @@ def test_a_wrong_tenant_id_is_refused_by_every_command(refused, make_root, tree,
     assert tree(root.parent) == before
 
 
-def test_a_folder_in_data_that_is_no_tenant_is_named_with_its_place(refused, make_root):
+def test_a_folder_in_data_that_is_no_tenant_is_named_with_its_path(refused, make_root):
     root = make_root(("alder",))
     (root / "data/Upper").mkdir()
     for arguments in (["status"], ["stage", "train"]):

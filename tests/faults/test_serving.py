@@ -1,6 +1,6 @@
-"""A server that loses MLflow, artifacts, its disk or its life: what clients see, and that nothing promised is lost.
+"""A server without MLflow, artifacts or disk space, or killed: what clients get, and that no saved record is lost.
 
-Most tests share a server. Each of them takes tenants that no other test uses.
+Most tests share a server. Each of them uses tenants that no other test uses.
 """
 
 import os
@@ -31,13 +31,13 @@ from components.stages.workspace import Workspace
 pytestmark = pytest.mark.slow
 TENANTS = ("alder", "birch", "cedar", "dale", "elm", "fir", "hazel", "larch")
 SOURCE = "thing: boat | colour: red"
-REQUEST = {"max_tokens": 24, "temperature": 0.25, "seed": 5}  # greedy, a random base repeats itself
-STRONG = {"initialization": "random", "learning_rate": 5.0}  # or two prefixes would hardly differ on a random base
+REQUEST = {"max_tokens": 24, "temperature": 0.25, "seed": 5}  # with greedy decoding a random base repeats itself
+STRONG = {"initialization": "random", "learning_rate": 5.0}  # otherwise two prefixes hardly differ on a random base
 
 
 @pytest.fixture(scope="module")
 def root(make_root_in, call, tmp_path_factory):
-    """A workspace whose tenants have a champion each."""
+    """A workspace in which each tenant has a champion."""
     made = make_root_in(tmp_path_factory.mktemp("serving"), TENANTS, train=STRONG, serve={"follow_seconds": 0.2})
     amplify_prefixes(made)
     for stage in ("base", "train", "evaluate", "gate"):
@@ -50,14 +50,14 @@ def root(make_root_in, call, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(root, tmp_path_factory):
-    """Tenant -> what its champion writes with no other row in the batch."""
+    """Tenant -> the text that its champion writes in a batch of one sequence."""
     texts = write_solo_texts(root, tmp_path_factory.mktemp("fetched"), TENANTS, [SOURCE], REQUEST)
     return {tenant: texts[tenant, "1", SOURCE] for tenant in TENANTS}
 
 
 @pytest.fixture(scope="module")
 def server(root):
-    """A server in whose memory alder is and no other tenant."""
+    """A server that has loaded the artifact of alder and of no other tenant."""
     made = ServerProcess(root, [], {}, None)
     try:
         made.wait_ready()
@@ -70,36 +70,36 @@ def server(root):
 
 
 class MlflowServer:
-    """MLflow behind a port of its own, on a workspace's database; can be stopped and started again."""
+    """An MLflow server on a workspace's database, which can be stopped and started again at the same port."""
 
     def __init__(self, root):
         self._root, self._port, self._process = root, find_free_port(), None
 
     def start(self):
-        """Start it and wait until it answers; returns its address."""
+        """Start the server, wait until it answers, and return its address."""
         uri = f"http://127.0.0.1:{self._port}"
-        where = ("--host", "127.0.0.1", "--port", str(self._port), "--workers", "1")
+        address = ("--host", "127.0.0.1", "--port", str(self._port), "--workers", "1")
         stores = ("--backend-store-uri", f"sqlite:///{self._root}/var/mlflow/mlflow.db")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *where, *stores],
+            [sys.executable, "-m", "mlflow", "server", *address, *stores],
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
 
-        def answers():
+        def is_ready():
             assert self._process.poll() is None, "MLflow's server ended"
             try:
                 return httpx.get(f"{uri}/health").is_success
             except httpx.TransportError:
                 return False
 
-        wait_until(answers, "MLflow's server")
+        wait_until(is_ready, "MLflow's server")
         return uri
 
     def stop(self):
-        """Kill it with its workers."""
+        """Kill the server and its workers."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
@@ -122,7 +122,7 @@ def get_text(answer):
 
 
 def check_unavailable(answer):
-    """The client may come again later, and learns nothing of the server's inside."""
+    """Check for status 503 with a retry-after header, without internal details such as paths or a stack trace."""
     assert answer.status_code == 503, answer.text
     assert int(answer.headers["retry-after"]) >= 1
     assert "Traceback" not in answer.text
@@ -158,7 +158,9 @@ def test_without_its_registry_a_server_answers_for_the_tenants_in_memory(root, m
     check_unavailable(ask(again, "alder"))
     mlflow_server.start()
     for one in (server, again):
-        wait_until(lambda one=one: "registry" not in read_health(one)["troubles"], "the registry to be found again")
+        wait_until(
+            lambda one=one: "registry" not in read_health(one)["troubles"], "the end of the trouble with the registry"
+        )
         for tenant in ("alder", "larch"):
             assert get_text(ask(one, tenant)) == expected[tenant]
         assert read_health(one)["troubles"] == []
@@ -175,7 +177,7 @@ def test_without_its_artifact_store_a_server_answers_for_the_tenants_in_memory(r
     assert get_text(ask(server, "birch")) == expected["birch"]
 
 
-def test_a_truncated_artifact_is_refused_and_read_again_once_it_is_whole(root, server, expected):
+def test_a_truncated_artifact_is_refused_and_read_again_once_it_is_restored(root, server, expected):
     (damaged,) = (
         path
         for path in (root / "var/mlflow/artifacts").glob("**/prefix.safetensors")
@@ -189,7 +191,9 @@ def test_a_truncated_artifact_is_refused_and_read_again_once_it_is_whole(root, s
     assert get_text(ask(server, "cedar")) == expected["cedar"]
 
 
-def test_artifacts_of_a_deleted_version_and_of_a_deleted_tenant_leave_disk_and_memory(root, server, expected):
+def test_artifacts_of_a_deleted_version_and_of_a_deleted_tenant_are_removed_from_disk_and_memory(
+    root, server, expected
+):
     registry = Workspace(root).registry
     client = MlflowClient(registry.uri, registry.uri)
     before = read_health(server)
@@ -202,7 +206,7 @@ def test_artifacts_of_a_deleted_version_and_of_a_deleted_tenant_leave_disk_and_m
     size = (loaded["resident_bytes"] - before["resident_bytes"]) // 2
 
     client.delete_registered_model("prefix-dale")
-    wait_until(lambda: not folders["dale"].exists(), "dale's artifact to leave the disk")
+    wait_until(lambda: not folders["dale"].exists(), "the removal of dale's artifact from the disk")
     assert ask(server, "dale").status_code == 404
     assert read_health(server)["resident_bytes"] == before["resident_bytes"] + size
     assert get_text(ask(server, "elm")) == expected["elm"]
@@ -210,7 +214,7 @@ def test_artifacts_of_a_deleted_version_and_of_a_deleted_tenant_leave_disk_and_m
     client.delete_registered_model_alias("prefix-elm", "champion")
     assert get_text(ask(server, "elm@1")) == expected["elm"]
     client.delete_model_version("prefix-elm", "1")
-    wait_until(lambda: not folders["elm"].exists(), "elm's artifact to leave the disk")
+    wait_until(lambda: not folders["elm"].exists(), "the removal of elm's artifact from the disk")
     assert read_health(server)["resident_prefixes"] == before["resident_prefixes"]
     wait_until(lambda: ask(server, "elm@1").status_code == 404, "version 1 of elm to be unknown")
 
@@ -219,11 +223,11 @@ def test_on_a_full_disk_a_server_answers_for_the_tenants_in_memory_and_writes_th
     assert get_text(ask(server, "fir")) == expected["fir"]
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     check_unavailable(ask(server, "hazel"))
-    asked = 1
+    request_count = 1
     wait_for_trouble(server, "observations")
     for _ in range(5):
         assert get_text(ask(server, "fir")) == expected["fir"]
-        asked += 1
+        request_count += 1
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert get_text(ask(server, "hazel")) == expected["hazel"]
     wait_for_no_trouble(server)
@@ -233,15 +237,16 @@ def test_on_a_full_disk_a_server_answers_for_the_tenants_in_memory_and_writes_th
         minute = int(time.time() // 60)
         return sum(one.requests for one in read_observations(database, "fir", ["1"], minute - 600, minute + 1))
 
-    wait_until(lambda: count_requests() >= asked, "the counts of requests that were answered on a full disk")
-    assert count_requests() == asked
+    wait_until(lambda: count_requests() >= request_count, "the counts of requests that were answered on a full disk")
+    assert count_requests() == request_count
     database.close()
 
 
-def test_after_kill_9_keys_corrections_and_answers_are_there_and_a_damaged_copy_is_fetched_again(
+def test_after_a_kill_keys_and_corrections_are_kept_and_a_damaged_copy_is_fetched_again(
     root, start_server, expected, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("PREFIXFLEET_DATABASE", f"sqlite:///{tmp_path}/own.db")  # or the other tests would need keys
+    # A key in the shared database would make the other tests need keys.
+    monkeypatch.setenv("PREFIXFLEET_DATABASE", f"sqlite:///{tmp_path}/own.db")
     database = Workspace(root).database
     key = {"authorization": f"Bearer {ApiKeys(database, time.time).create('alder')[1]}"}
     server = start_server(root)
@@ -254,8 +259,8 @@ def test_after_kill_9_keys_corrections_and_answers_are_there_and_a_damaged_copy_
                 answer = ask(server, "alder", headers=key)
                 assert get_text(answer) == expected["alder"]
                 feedback = {"id": answer.json()["id"], "text": f"better {len(corrected)}"}
-                given = httpx.post(f"{server.url}/v1/feedback", json=feedback, headers=key, timeout=LIMIT_S)
-                assert given.status_code == 200, given.text
+                saved = httpx.post(f"{server.url}/v1/feedback", json=feedback, headers=key, timeout=LIMIT_S)
+                assert saved.status_code == 200, saved.text
                 corrected.append(feedback["text"])
             except httpx.TransportError as problem:
                 broken.append(problem)
@@ -266,13 +271,13 @@ def test_after_kill_9_keys_corrections_and_answers_are_there_and_a_damaged_copy_
             wait_until(lambda: len(corrected) > 3 or sending.done(), "corrections")
             server.process.send_signal(signal.SIGKILL)
             server.process.wait()
-            wait_until(lambda: broken or sending.done(), "a request to a dead server")
+            wait_until(lambda: broken or sending.done(), "a request to the killed server")
         finally:
             stop.set()
         sending.result()
     kept = [feedback.corrected for _, feedback in read_corrections(database)]
     assert kept[: len(corrected)] == corrected
-    assert len(kept) <= len(corrected) + 1, "at most the one whose answer never came"
+    assert len(kept) <= len(corrected) + 1, "at most one more: its answer was lost"
 
     (copy,) = (root / "var/prefixes").glob(f"{Workspace(root).registry.find_champion('alder').sha256}/*.safetensors")
     copy.write_bytes(copy.read_bytes()[:100])

@@ -1,4 +1,4 @@
-"""A shard through the command line, killed with -9 or stopped with Ctrl-C: every tenant goes on from its own step."""
+"""A shard trained by a command that is killed or stopped with Ctrl-C: every tenant resumes at its own step."""
 
 import re
 import shutil
@@ -23,14 +23,14 @@ def read_tensors(root):
 
 @pytest.fixture(scope="module")
 def uninterrupted(make_root_in, call, tmp_path_factory):
-    """A workspace whose shard was trained in one go, and the tensors of its prefixes."""
+    """A workspace whose shard was trained without an interruption, and the tensors of its prefixes."""
     root = make_root_in(tmp_path_factory.mktemp("shard"), tuple(STEPS), tenants=TRAIN)
     assert call(root, "stage", "train").exit_code == 0
     return root, read_tensors(root)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
-def test_every_tenant_of_a_shard_goes_on_from_its_own_step(uninterrupted, call, sent):
+def test_every_tenant_of_a_shard_resumes_at_its_own_step(uninterrupted, call, sent):
     root, expected = uninterrupted
     shutil.rmtree(root / "out/train")
     with start_command(root, "stage", "train") as running:
@@ -46,7 +46,7 @@ def test_every_tenant_of_a_shard_goes_on_from_its_own_step(uninterrupted, call, 
     again = call(root, "stage", "train")
     assert again.exit_code == 0, again.output
     assert "alder: training" not in again.stderr
-    steps = {found[1]: int(found[2]) for found in re.finditer(r"(\w+): training .*resumes at step (\d+)", again.stderr)}
+    steps = {match[1]: int(match[2]) for match in re.finditer(r"(\w+): training .*resumes at step (\d+)", again.stderr)}
     assert set(steps) == {"birch", "cedar"}, again.stderr
     assert all(20 < steps[tenant] < STEPS[tenant] for tenant in steps)
     if sent == signal.SIGKILL:

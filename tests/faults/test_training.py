@@ -1,4 +1,4 @@
-"""Data that cannot be trained on, losses that run away, Ctrl-C and a second run: nothing half-written, nothing lost."""
+"""Invalid data, infinite losses, Ctrl-C and a second run: no file is written partly, and no result is lost."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ FINE = '{"source": "thing: kite", "references": ["a kite"]}\n'
         ("test", None, ("a split file", "no file")),
     ],
 )
-def test_one_tenants_bad_data_stop_no_other(refused, make_root, split, content, words):
+def test_bad_data_of_one_tenant_stop_no_other_tenant(refused, make_root, split, content, words):
     root = make_root(("alder", "birch"))
     path = root / "data/birch" / f"{split}.jsonl"
     path.unlink()
@@ -45,7 +45,7 @@ def test_one_tenants_bad_data_stop_no_other(refused, make_root, split, content, 
     assert not (root / "out/train/birch/manifest.json").exists()
 
 
-def test_a_loss_that_is_not_finite_leaves_the_prefix_that_was(call, refused, make_root, set_params, tree):
+def test_a_loss_that_is_not_finite_keeps_the_former_prefix(call, refused, make_root, set_params, tree):
     root = make_root(("alder", "birch"))
     assert call(root, "stage", "train").exit_code == 0
     before = tree(root / "out/train/birch")
@@ -59,13 +59,13 @@ def test_a_loss_that_is_not_finite_leaves_the_prefix_that_was(call, refused, mak
     assert {name: tree(root / "out/train/birch")[name] for name in kept} == {name: before[name] for name in kept}
 
 
-def test_a_source_beyond_the_context_gets_no_text(refused, served):
+def test_a_source_that_is_too_long_or_empty_is_refused(refused, served):
     refused(served, ["generate", "alder", "word " * 60], "fewer than 160 tokens", "shorten it")
     refused(served, ["generate", "alder", " "], "a source text")
 
 
 @pytest.mark.slow
-def test_a_second_run_is_refused_and_ctrl_c_says_what_comes_next(make_root, set_params, call, refused):
+def test_a_second_run_is_refused_and_ctrl_c_prints_where_training_resumes(make_root, set_params, call, refused):
     root = make_root(("alder",), train={"max_steps": 100_000, "validate_every": 200})
     with start_command(root, "stage", "train") as running:
         running.read_until("starts clean")
@@ -79,14 +79,14 @@ def test_a_second_run_is_refused_and_ctrl_c_says_what_comes_next(make_root, set_
     assert "the next `prefixfleet retrain` resumes alder at step" in running.stderr
     assert not (root / "out/train/alder/prefix.safetensors").exists()
     set_params(root)
-    other = call(root, "stage", "train").stderr
-    assert "starts clean" in other
-    assert "the earlier state is of another run" in other
+    printed = call(root, "stage", "train").stderr
+    assert "starts clean" in printed
+    assert "the earlier state is of another run" in printed
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["prefix+lora", "full"])
-def test_a_command_killed_with_9_goes_on_to_the_same_file(make_root, call, tree, method):
+def test_after_a_kill_training_resumes_and_writes_the_same_files(make_root, call, tree, method):
     root = make_root(("alder",), train={"method": method, "mlp_hidden": 8, "max_steps": 300, "validate_every": 10})
     assert call(root, "stage", "train").exit_code == 0
     expected = {name: content for name, content in tree(root / "out/train/alder").items() if name in _ARTIFACT}

@@ -1,4 +1,4 @@
-"""Impossible requests to `tune`: three beats and exit code 2, before any trial where that can be known."""
+"""Impossible requests to `tune`: three beats and exit code 2, before any trial if the error can be known then."""
 
 import os
 import stat
@@ -124,9 +124,9 @@ def test_ctrl_c_prints_that_the_same_command_continues(call, make_root, monkeypa
 def test_a_full_disk_ends_the_search_and_not_only_a_trial(call, make_root, monkeypatch, check_beats):
     root = make_root(("alder",))
 
-    def full(*_given):
+    def fail(*_arguments):
         raise WorkspaceError("to write a state", "No space left on device", "free space on this disk and run again")
 
-    monkeypatch.setattr("components.training.run.save_state", full)
+    monkeypatch.setattr("components.training.run.save_state", fail)
     result = call(root, "tune", "alder", *FAST)
     check_beats(result.exit_code, result.stderr, "No space left on device")

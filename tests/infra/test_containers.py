@@ -1,4 +1,4 @@
-"""The Dockerfile's and the compose file's promises that no linter knows. No engine is needed, nothing is built."""
+"""Rules for the Dockerfile and the compose file that no linter checks. Reads the files; builds nothing."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ DOCKERFILE = (INFRA / "Dockerfile").read_text(encoding="utf-8")
 
 
 def stages() -> dict[str, tuple[str, str]]:
-    """Stage name -> (what it starts from, its lines)."""
+    """Return stage name -> (the image or stage that it starts from, its lines)."""
     parts = re.split(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, flags=re.MULTILINE)[1:]
     return {name: (source, text) for source, name, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True)}
 
@@ -44,13 +44,13 @@ def test_each_target_takes_only_the_environment_from_its_build(target):
     ]
 
 
-def test_the_image_is_silent():
+def test_the_image_sends_no_telemetry():
     for setting in ["DO_NOT_TRACK=true", "MLFLOW_DISABLE_TELEMETRY=true", "DVC_NO_ANALYTICS=1"]:
         assert setting in stages()["system"][1]
     assert "PREFECT_SERVER_ANALYTICS_ENABLED=false" in stages()["system"][1]
 
 
-def test_the_build_copies_only_what_the_ignore_file_lets_through():
+def test_the_build_copies_exactly_the_files_that_the_ignore_file_allows():
     allowed = {
         line[1:]
         for line in (INFRA / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
@@ -61,13 +61,13 @@ def test_the_build_copies_only_what_the_ignore_file_lets_through():
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONE_SHOT))
-def test_a_service_that_stays_up_is_watched_and_restarted(name):
+def test_a_service_that_keeps_running_has_a_health_check_and_restarts(name):
     service = SERVICES[name]
     assert service["healthcheck"]["test"][0] == "CMD"
     assert service["restart"] == "unless-stopped"
 
 
-def test_one_shots_are_waited_for():
+def test_services_wait_for_the_one_shots_that_they_depend_on():
     waited = {
         (name, depends["condition"])
         for service in SERVICES.values()
@@ -79,7 +79,7 @@ def test_one_shots_are_waited_for():
     assert {name for name, _ in waited} >= ONE_SHOT
 
 
-def test_the_server_knows_what_the_worker_knows_but_no_key_of_s3():
+def test_the_server_has_the_settings_of_the_worker_without_the_keys_of_s3():
     server, worker = SERVICES["serve"]["environment"], SERVICES["worker"]["environment"]
     assert {"MLFLOW_TRACKING_URI", "PREFIXFLEET_DATABASE"} <= server.keys()
     assert server.items() <= worker.items()
@@ -87,7 +87,7 @@ def test_the_server_knows_what_the_worker_knows_but_no_key_of_s3():
     assert SERVICES["serve"]["volumes"] == SERVICES["worker"]["volumes"]
 
 
-def test_the_server_waits_for_its_keys_and_for_its_answers():
+def test_the_server_is_optional_drains_before_it_stops_and_has_a_health_check():
     service = SERVICES["serve"]
     assert service["profiles"] == ["serve"]
     assert float(service["stop_grace_period"].removesuffix("s")) > ServeConfig().drain_seconds
@@ -102,7 +102,7 @@ def test_ports_are_bound_to_loopback():
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_no_secret_has_a_default_and_each_stands_in_the_example():
+def test_no_secret_has_a_default_and_each_is_in_the_example():
     text = (INFRA / "compose.yaml").read_text(encoding="utf-8")
     used = dict(re.findall(r"\$\{([A-Z0-9_]+)(:[-?])", text))
     lines = (INFRA / ".env.example").read_text(encoding="utf-8").splitlines()

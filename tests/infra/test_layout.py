@@ -1,4 +1,4 @@
-"""The tests mirror the code: a test file stands in the folder of what it tests, and is named after it."""
+"""The tests mirror the code: a test file has the folder and the name of the module or folder that it tests."""
 
 from pathlib import Path
 

