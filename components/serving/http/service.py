@@ -144,7 +144,7 @@ class Service:
 def make_tenant_params_reader(params: Params) -> Callable[[str], Params]:
     """Return a cached function from a tenant to its parameters.
 
-    It logs a warning once a tenant whose `evaluate` section asks for something that serving does not do.
+    It logs one warning for each tenant whose `evaluate` section has settings that the server does not support.
     """
 
     @lru_cache(_MAX_CACHED_PARAMS)
