@@ -97,6 +97,8 @@ def add_repository(root: Path, template: Path) -> Path:
             shutil.copy(template / name, root / name)
     for name in (".git", ".dvc", "overrides"):
         shutil.copytree(template / name, root / name, ignore=shutil.ignore_patterns("tmp"))
+    config = root / ".dvc" / "config"  # each checkout has a remote of its own
+    config.write_text(config.read_text().replace(str(template.parent / "remote"), str(root.parent / "remote")))
     run_in(root, "git", "add", "-A")
     run_in(root, "git", "commit", "-q", "-m", "start")
     return root

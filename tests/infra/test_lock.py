@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -94,9 +95,9 @@ def test_the_image_has_no_development_tools(runtime, tool):
 
 
 def test_the_installed_versions_are_the_locked_ones(lock):
-    installed = {
-        canonicalize_name(each.name): Version(each.version).public for each in importlib.metadata.distributions()
-    }
+    # Not all of sys.path: setuptools adds its own vendored copies of packages there once it is imported.
+    here = importlib.metadata.distributions(path=[sysconfig.get_path("purelib")])
+    installed = {canonicalize_name(each.name): Version(each.version).public for each in here}
     differing = {
         name: (installed[name], lock[name]) for name in lock.keys() & installed.keys() if installed[name] != lock[name]
     }

@@ -14,7 +14,7 @@ from components.serving.errors import (
 )
 from components.serving.interface import BusyError
 
-BEATS = ("a thing", "/secret/path \ud800", "do it")
+BEATS = ("a thing", "/secret/path", "do it")
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,15 @@ def test_an_error_of_the_request_is_shown_in_full_and_one_of_the_server_only_log
     refusal = to_refusal(error)
     assert refusal.status == status
     body = make_error_body(refusal)
-    json.dumps(body, ensure_ascii=False).encode()
     assert ("/secret/path" in body["error"]["message"]) is is_shown
     with caplog.at_level(logging.ERROR):
         log_server_error(error)
     assert ("/secret/path" in caplog.text) is not is_shown
+
+
+def test_a_lone_surrogate_in_an_error_does_not_break_the_body():
+    body = make_error_body(to_refusal(DataError("a thing", "half \ud800", "do it")))
+    assert "half" in json.dumps(body, ensure_ascii=False).encode().decode()
 
 
 @pytest.mark.parametrize(
