@@ -24,7 +24,8 @@ from components.errors import (
 from components.serving.interface import BusyError
 
 LOGGER_NAME = "prefixfleet.serving"
-_SERVER_ERRORS = (ArtifactError, BaseModelError, RegistryError, WorkspaceError)
+SERVER_ERRORS = (ArtifactError, BaseModelError, RegistryError, WorkspaceError)
+"""Errors that the request did not cause; those of the registry or a disk do not count against a version."""
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -60,7 +61,7 @@ def make_unavailable_error(wanted: str, got: str) -> RefusalError:
 
 def log_server_error(problem: Exception) -> None:
     """Log an error of the server in full; do nothing for an error of the client."""
-    if isinstance(problem, _SERVER_ERRORS):
+    if isinstance(problem, SERVER_ERRORS):
         logging.getLogger(LOGGER_NAME).error("%s: %s", type(problem).__name__, problem)
     elif to_refusal(problem).status == 500:
         logging.getLogger(LOGGER_NAME).error("%s", problem, exc_info=problem)
@@ -77,7 +78,7 @@ def to_refusal(problem: Exception) -> RefusalError:
         return RefusalError(400, problem.wanted, problem.got, problem.fix)
     if isinstance(problem, WorkspaceError):
         return make_unavailable_error("the server's disk and database", "an error (the server's log has the details)")
-    if isinstance(problem, _SERVER_ERRORS):
+    if isinstance(problem, SERVER_ERRORS):
         return make_unavailable_error("the tenant's version", "a loading error (the server's log has the details)")
     return RefusalError(
         500, "an answer", "an internal error (the server's log has the details)", "report it", code="fault"

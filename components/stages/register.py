@@ -8,6 +8,7 @@ the workspace. Does not know how prefixes are trained or judged.
 from collections.abc import Collection, Mapping
 
 from components.data.linearization import detect_form
+from components.data.schema import ALL_SLICE
 from components.errors import PrefixFleetError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import read_report
@@ -158,7 +159,7 @@ def _make_run_log(workspace: Workspace, manifest: Manifest, verdict: Verdict) ->
     scores = {
         f"{name}{score.metric}": score.value
         for name, folder in (("", evaluated), ("base_", evaluated / "base"))
-        for score in read_report(folder / REPORT_FILE).slices["all"]
+        for score in read_report(folder / REPORT_FILE).slices[ALL_SLICE]
     }
     return RunLog(
         params={

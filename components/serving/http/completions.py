@@ -9,10 +9,10 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError, RegistryError, WorkspaceError
+from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError
 from components.registry.mlflow.versions import CHAMPION, Version
 from components.rollout.types import EvidenceTicket, Observation
-from components.serving.errors import LOGGER_NAME
+from components.serving.errors import LOGGER_NAME, SERVER_ERRORS
 from components.serving.fleet.observation_buffer import make_failure_observation, make_observation
 from components.serving.fleet.shadow import ShadowRequest
 from components.serving.fleet.versions import VersionChoice, make_not_found_error
@@ -26,8 +26,6 @@ from components.serving.request_sequences import RequestSequences
 
 _VERSION_ERRORS = (ArtifactError, BaseModelError)
 """Errors that count against the version."""
-_SERVER_ERRORS = (*_VERSION_ERRORS, RegistryError, WorkspaceError)
-"""Errors that the request did not cause; those of the registry or a disk do not count against the version."""
 
 
 async def prepare_completion(
@@ -90,7 +88,7 @@ class CompletionRun:
         self._reserved, self._base_digest = reserved, engine.base_digest
         try:
             await self._sequences.submit(engine)
-        except (*_SERVER_ERRORS, DataError) as problem:
+        except (*SERVER_ERRORS, DataError) as problem:
             self._count_failure(problem)
             if self.choice.fallback is None:
                 raise
@@ -192,7 +190,7 @@ class CompletionRun:
                     self.service.metrics.first_piece_seconds.observe(time.monotonic() - self._started_s)
                     first = False
                 yield number, piece
-        except _SERVER_ERRORS as problem:
+        except SERVER_ERRORS as problem:
             self._count_failure(problem)
             raise
 
