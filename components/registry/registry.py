@@ -5,16 +5,18 @@ MLflow's web page is the champion at the next call. Knows no metric and no gate;
 """
 
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 from components.config import RegistryConfig
 from components.errors import ArtifactError, PrefixFleetError
 from components.registry.artifact import copy_artifact, load_artifact
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
+from components.registry.mlflow import table_versions
 from components.registry.mlflow.alias_table import read_aliased
 from components.registry.mlflow.connection import MlflowConnection
 from components.registry.mlflow.fetching import RESTORE_FIX, download_files, find_source
@@ -36,6 +38,8 @@ from components.registry.mlflow.versions import (
 )
 
 __all__ = ["CHALLENGER", "CHAMPION", "Registration", "Registry", "RunLog", "Version", "read_curves"]
+
+_Found = TypeVar("_Found")
 
 _SERVER_THREADS = 8  # over HTTP, where a call mostly waits
 _DATABASE_THREADS = 4  # one thread writes while another waits for the disk
@@ -62,9 +66,9 @@ class Registry:
         return self.find_aliased(CHAMPION)
 
     def find_aliased(self, alias: str) -> dict[str, Version]:
-        """Return tenant -> version with `alias`, in one call per thousand tenants and few more."""
-        with self._connection.open_client(f"every tenant's {alias}") as client:
-            return find_aliased(client, alias)[alias]
+        """Return tenant -> version with `alias`, with all tags."""
+        wanted = f"every tenant's {alias}"
+        return self._find(wanted, table_versions.find_aliased, find_aliased, alias)[alias]
 
     def poll_aliased(self, *aliases: str) -> dict[str, dict[str, Version]]:
         """Return alias -> tenant -> version; fast enough to call every other second.
@@ -73,42 +77,34 @@ class Registry:
         thousand tenants, and versions have only the tags in `alias_table.READ_TAGS`. Without a known and reachable
         database, the server is asked once for all aliases, as in `find_aliased`.
         """
-        wanted = f"every tenant's {' and '.join(aliases)}"
-        versions = self._connection.read_database(wanted, lambda client: read_aliased(client, aliases))
-        if versions is None:
-            with self._connection.open_client(wanted) as client:
-                versions = find_aliased(client, *aliases)
-        return versions
+        return self._find(f"every tenant's {' and '.join(aliases)}", read_aliased, find_aliased, *aliases)
 
     def find_by_sha256(self, prefixes: Mapping[str, str]) -> dict[str, Version]:
         """Return tenant -> version of the prefix with this sha256, where there is one; in few calls."""
-        with self._connection.open_client("the version of each tenant's prefix") as client:
-            return find_by_sha256(client, prefixes)
+        wanted = "the version of each tenant's prefix"
+        return self._find(wanted, table_versions.find_by_sha256, find_by_sha256, prefixes)
 
     def find_sha256s(self, tenants: Collection[str]) -> dict[str, set[str]]:
-        """Return tenant -> sha256s of all its versions, without tenants that have none; one call per 32 tenants."""
-        with self._connection.open_client("the prefixes of the tenants") as client:
-            return find_sha256s(client, tenants)
+        """Return tenant -> sha256s of all its versions, without tenants that have none."""
+        return self._find("the prefixes of the tenants", table_versions.find_sha256s, find_sha256s, tenants)
 
     def find_champion(self, tenant: str) -> Version | None:
         """Return the tenant's champion, or None."""
-        with self._connection.open_client(f"the champion of {tenant}") as client:
-            return find_by_alias(client, tenant, CHAMPION)
+        wanted = f"the champion of {tenant}"
+        return self._find(wanted, table_versions.find_by_alias, find_by_alias, tenant, CHAMPION)
 
     def find_challenger(self, tenant: str) -> Version | None:
         """Return the tenant's challenger, or None."""
-        with self._connection.open_client(f"the challenger of {tenant}") as client:
-            return find_by_alias(client, tenant, CHALLENGER)
+        wanted = f"the challenger of {tenant}"
+        return self._find(wanted, table_versions.find_by_alias, find_by_alias, tenant, CHALLENGER)
 
     def find_aliases(self, tenant: str) -> dict[str, str]:
         """Return alias -> number of the tenant's version with this alias."""
-        with self._connection.open_client(f"the aliases of {tenant}") as client:
-            return find_aliases(client, tenant)
+        return self._find(f"the aliases of {tenant}", table_versions.find_aliases, find_aliases, tenant)
 
     def find_versions(self, tenant: str) -> list[Version]:
         """Return all versions of a tenant, newest first; none for an unknown tenant."""
-        with self._connection.open_client(f"the versions of {tenant}") as client:
-            return find_versions(client, tenant)
+        return self._find(f"the versions of {tenant}", table_versions.find_versions, find_versions, tenant)
 
     def register(
         self,
@@ -220,6 +216,16 @@ class Registry:
         """
         with self._connection.open_client(f"a search for remains of {tenant}") as client:
             return find_remaining(client, self._connection.ensure_experiment(), tenant)
+
+    def _find(
+        self, wanted: str, from_tables: Callable[..., _Found], from_client: Callable[..., _Found], *arguments: Any
+    ) -> _Found:
+        """Read MLflow's database directly if it is known, which saves the import of MLflow; otherwise ask MLflow."""
+        found = self._connection.read_database(wanted, lambda connection: [from_tables(connection, *arguments)])
+        if found is not None:
+            return found[0]
+        with self._connection.open_client(wanted) as client:
+            return from_client(client, *arguments)
 
     @cached_property
     def _git_revision(self) -> str | None:

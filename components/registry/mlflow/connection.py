@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from components.config import RegistryConfig
 from components.errors import RegistryError
@@ -24,6 +24,11 @@ from components.storage.urls import (
     read_tracking_uri,
     resolve_uri,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from components.registry.mlflow.tables import DatabaseReader
 
 BACKEND_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
 """MLflow's own variable for the database behind its server; if it is set, that database is also read directly."""
@@ -106,6 +111,26 @@ class MlflowEndpoint:
             enable_write_ahead_log(self.uri)
         return client
 
+    @cached_property
+    def _reader(self) -> "DatabaseReader":
+        from components.registry.mlflow.tables import DatabaseReader
+
+        return DatabaseReader(self.uri)
+
+    def read_tables(self, wanted: str, read: "Callable[[Connection], _Result]") -> _Result | None:
+        """Return `read(connection)` on the database at this address; None if its tables are not known.
+
+        Raises:
+            RegistryError: as `open_client`.
+        """
+        import sqlalchemy
+
+        try:
+            with self._reader.connect() as connection:
+                return None if connection is None else read(connection)
+        except (sqlalchemy.exc.SQLAlchemyError, OSError) as problem:
+            raise self._make_error(wanted, problem) from problem
+
     @contextmanager
     def open_client(self, wanted: str) -> Iterator[Any]:
         """Yield an MlflowClient for a block of calls; failures become a RegistryError with `wanted` as first part.
@@ -124,9 +149,12 @@ class MlflowEndpoint:
                 self._last_answer_s = time.monotonic()
             except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as problem:
                 self._last_answer_s = float("-inf")
-                message = format_first_line(problem)
-                fix = _DISK_FIX if "disk" in message else self._fix
-                raise RegistryError(wanted, f"{message} (MLflow at {hide_password(self.uri)})", fix) from problem
+                raise self._make_error(wanted, problem) from problem
+
+    def _make_error(self, wanted: str, problem: Exception) -> RegistryError:
+        message = format_first_line(problem)
+        fix = _DISK_FIX if "disk" in message else self._fix
+        return RegistryError(wanted, f"{message} (MLflow at {hide_password(self.uri)})", fix)
 
     def _probe_if_stale(self) -> None:
         """Check with a short timeout that MLflow answers: its own client would retry for minutes."""
@@ -168,11 +196,11 @@ class MlflowConnection:
         with self._database.open_client(wanted) as client:
             return client
 
-    def read_database(self, wanted: str, read: Callable[[Any], _Result]) -> _Result | None:
-        """Return `read(client)` on MLflow's database, or None if the server must be asked instead.
+    def read_database(self, wanted: str, read: "Callable[[Connection], _Result]") -> _Result | None:
+        """Return `read(connection)` on MLflow's database, or None if MLflow must be asked instead.
 
-        None: the server's database is not known, or cannot be reached. The latter is logged once, and the database is
-        not tried again for half a minute.
+        None: the database has other tables than those in `tables`; or the server's database is not known, or cannot be
+        reached. The latter is logged once, and the database is not tried again for half a minute.
 
         Raises:
             RegistryError: see `open_client`; only without a server.
@@ -180,8 +208,7 @@ class MlflowConnection:
         if self._database is None or time.monotonic() < self._retry_database_s:
             return None
         try:
-            with self._database.open_client(wanted) as client:
-                result = read(client)
+            result = self._database.read_tables(wanted, read)
         except RegistryError as problem:
             if not self.is_server:
                 raise

@@ -2,42 +2,35 @@
 
 import inspect
 
+from components.registry.mlflow import tables
 from upstream_parts.checks import Part, has, has_columns, has_mlmodel_fields, list_columns, load, says, takes
 
 MLFLOW = (
     Part(
         "mlflow",
         "store.model_registry.dbmodels: alias, version and tag tables",
-        "components/registry/mlflow/alias_table.py",
+        "components/registry/mlflow/tables.py",
         "one query for the aliases of a fleet; the public search takes seconds for a thousand models",
         lambda: all(
             has_columns(f"mlflow.store.model_registry.dbmodels.models:{table}", *columns)()
             for table, columns in {
                 "SqlRegisteredModelAlias": ("workspace", "name", "alias", "version"),
-                "SqlModelVersion": ("workspace", "name", "version", "run_id"),
+                "SqlModelVersion": ("workspace", "name", "version", "run_id", "current_stage"),
                 "SqlModelVersionTag": ("workspace", "name", "version", "key", "value"),
             }.items()
         ),
     ),
     Part(
         "mlflow",
-        "MlflowClient._get_registry_client().store",
-        "components/registry/mlflow/alias_table.py",
-        "the database session that belongs to a client",
-        has("mlflow:MlflowClient", "_get_registry_client"),
-        ("_get_registry_client",),
-    ),
-    Part(
-        "mlflow",
-        "SqlAlchemyStore.ManagedSessionMaker(read_only=) and _get_active_workspace of the model registry",
-        "components/registry/mlflow/alias_table.py",
-        "the database session that belongs to a client",
+        "the newest Alembic revision of its database, the name of its default workspace and of the deleted stage",
+        "components/registry/mlflow/tables.py",
+        "commands that only read do not import MLflow, which takes seconds",
         lambda: (
-            says("mlflow.store.db.utils:_get_managed_session_maker", "read_only")()
-            and says("mlflow.store.model_registry.sqlalchemy_store:SqlAlchemyStore", "self.ManagedSessionMaker")()
-            and has("mlflow.store.model_registry.sqlalchemy_store:SqlAlchemyStore", "_get_active_workspace")()
+            load("mlflow.store.db.utils:_get_latest_schema_revision")() == tables.REVISION
+            and load("mlflow.utils.workspace_utils:DEFAULT_WORKSPACE_NAME") == tables.WORKSPACE
+            and load("mlflow.entities.model_registry.model_version_stages:STAGE_DELETED_INTERNAL")
+            == tables.DELETED_STAGE
         ),
-        ("_get_active_workspace",),
     ),
     Part(
         "mlflow",

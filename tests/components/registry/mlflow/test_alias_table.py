@@ -4,6 +4,7 @@ from pathlib import Path
 
 from components.registry.manifest import Manifest
 from components.registry.mlflow.alias_table import READ_TAGS
+from components.registry.mlflow.versions import find_aliased
 from components.registry.registry import CHALLENGER, CHAMPION, Registry, RunLog, Version
 
 
@@ -29,8 +30,9 @@ def test_the_tables_are_read_as_mlflow_s_own_search_reads_them(
         client.set_registered_model_alias("foreign", CHAMPION, "1")
 
     polled = registry.poll_aliased(CHAMPION, CHALLENGER)
-    for alias in (CHAMPION, CHALLENGER):
-        searched = registry.find_aliased(alias)
+    with registry._connection.open_client("MLflow's own search") as client:
+        found = find_aliased(client, CHAMPION, CHALLENGER)
+    for alias, searched in found.items():
         assert polled[alias] == {tenant: only_read_tags(version, alias) for tenant, version in searched.items()}
     assert polled[CHAMPION]["acme"].version == "1"
     assert polled[CHAMPION]["birch"].tags["record_form"] == "key=value key=value"

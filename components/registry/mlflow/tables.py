@@ -1,0 +1,99 @@
+"""MLflow's tables of registered models, read with SQL: no import of MLflow, which takes seconds, and few queries.
+
+Knows the tables of one revision of MLflow's database; `DatabaseReader` refuses every other. Tests compare the revision
+and the columns with the installed MLflow, and the results with MLflow's own search. Writes nothing.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import sqlalchemy as sql
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.pool import NullPool
+
+from components.storage.timeouts import (
+    DatabaseTimeouts,
+    enforce_answer_timeout,
+    make_connect_arguments,
+    replace_dead_connections,
+)
+
+REVISION = "dc11669786a5"
+"""Alembic revision of MLflow's database whose tables these are."""
+WORKSPACE = "default"
+"""MLflow's workspace of every object in a database that is used without MLflow's workspaces."""
+DELETED_STAGE = "Deleted_Internal"
+"""Stage of a deleted version, whose row MLflow keeps."""
+
+_TIMEOUTS = DatabaseTimeouts(connect=5, lock=5)
+
+
+def _make_table(name: str, *columns: str) -> sql.TableClause:
+    texts = (sql.column(column, sql.String) for column in ("workspace", "name", *columns))
+    return sql.table(name, *texts, sql.column("version", sql.Integer))
+
+
+ALIASES = _make_table("registered_model_aliases", "alias")
+VERSIONS = _make_table("model_versions", "run_id", "current_stage")
+TAGS = _make_table("model_version_tags", "key", "value")
+
+
+class DatabaseReader:
+    """MLflow's database, opened for reading; may be shared by threads."""
+
+    def __init__(self, uri: str) -> None:
+        """Open nothing yet."""
+        self._uri = uri
+        self._is_known = False
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection | None]:
+        """Yield a connection; None if MLflow must be asked: no such SQLite file, no tables, or another revision.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the database does not answer in time, or refuses.
+        """
+        if self._is_missing():
+            yield None
+            return
+        with self._engine.connect() as connection, _limit_answer(connection):
+            yield connection if self._has_known_tables(connection) else None
+
+    def _is_missing(self) -> bool:
+        return self._url.get_backend_name() == "sqlite" and not Path(self._url.database or "").is_file()
+
+    @cached_property
+    def _url(self) -> URL:
+        return make_url(self._uri)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        """A new connection for each use of SQLite, since its file may be replaced; a pool for servers."""
+        match self._url.get_backend_name():
+            case "sqlite":
+                return sql.create_engine(self._url, connect_args={"timeout": _TIMEOUTS.lock}, poolclass=NullPool)
+            case "postgresql":
+                engine = sql.create_engine(self._url, connect_args=make_connect_arguments(self._url, _TIMEOUTS))
+                replace_dead_connections(engine, _TIMEOUTS)
+                return engine
+        return sql.create_engine(self._url, pool_pre_ping=True, connect_args={"connect_timeout": _TIMEOUTS.connect})
+
+    def _has_known_tables(self, connection: Connection) -> bool:
+        with self._lock:
+            if not self._is_known and sql.inspect(connection).has_table("alembic_version"):
+                query = sql.select(sql.column("version_num", sql.String)).select_from(sql.table("alembic_version"))
+                self._is_known = connection.execute(query).scalars().all() == [REVISION]
+            return self._is_known
+
+
+@contextmanager
+def _limit_answer(connection: Connection) -> Iterator[None]:
+    if connection.dialect.name == "postgresql":
+        with enforce_answer_timeout(connection, _TIMEOUTS):
+            yield
+    else:
+        yield
