@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import BaseModelError
+from components.storage.json_text import parse_json, read_bounded
+from components.storage.tensor_header import read_tensor_header
 
 _INDEX_FILE = "model.safetensors.index.json"
 _WEIGHTS_FILE = "model.safetensors"
@@ -26,6 +28,8 @@ _TOKENIZER_FILES = (
     "vocab.txt",
 )
 _CHUNK_BYTES = 1 << 24
+_MAX_JSON_BYTES = 1 << 28
+_FIX = "fetch or save the model again"
 
 
 def compute_model_digest(folder: Path) -> str:
@@ -37,13 +41,13 @@ def compute_model_digest(folder: Path) -> str:
         BaseModelError: config.json or the safetensors weights are missing or unreadable.
     """
     digest = hashlib.sha256(_read_canonical_json(folder / "config.json"))
-    files = _find_weight_files(folder)
     entries: dict[str, tuple[Path, dict[str, Any], int]] = {}
-    for file in files:
-        header, start = _read_safetensors_header(file)
-        for name, entry in header.items():
-            if name != "__metadata__":
-                entries[name] = (file, entry, start)
+    for file in _find_weight_files(folder):
+        try:
+            header = read_tensor_header(file)
+        except (ValueError, OSError) as problem:
+            raise BaseModelError("weights as safetensors", f"{file}: {problem}", _FIX) from None
+        entries |= {name: (file, entry, header.start) for name, entry in header.entries.items()}
     for name in sorted(entries):
         file, entry, start = entries[name]
         digest.update(f"\0{name}\0{entry['dtype']}\0{entry['shape']}\0".encode())
@@ -72,42 +76,43 @@ def compute_tokenizer_digest(folder: Path) -> str:
 
 
 def _read_canonical_json(file: Path) -> bytes:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BaseModelError(f"{file.name} of a transformers model", f"none in {file.parent}", _FIX) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-        raise BaseModelError("JSON", f"{file}: {problem}", _FIX) from None
+    values = _read_json(file)
     if isinstance(values, dict):
         values = {key: value for key, value in values.items() if key not in _IGNORED_CONFIG_KEYS}
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def _read_json(file: Path) -> Any:
+    try:
+        return parse_json(read_bounded(file, _MAX_JSON_BYTES))
+    except FileNotFoundError:
+        raise BaseModelError(f"{file.name} of a transformers model", f"none in {file.parent}", _FIX) from None
+    except (ValueError, OSError) as problem:
+        raise BaseModelError("JSON", f"{file}: {problem}", _FIX) from None
+
+
 def _find_weight_files(folder: Path) -> list[Path]:
-    if (folder / _INDEX_FILE).is_file():
-        index = json.loads((folder / _INDEX_FILE).read_text(encoding="utf-8"))
-        files = sorted({folder / name for name in index["weight_map"].values()})
-    else:
-        files = [folder / _WEIGHTS_FILE]
+    """Return the files that transformers loads: the single file if there is one, else those of the index."""
+    single, index = folder / _WEIGHTS_FILE, folder / _INDEX_FILE
+    files = [single] if single.is_file() or not index.is_file() else _list_indexed_files(index)
     missing = [file for file in files if not file.is_file()]
     if missing:
-        raise BaseModelError("weights as safetensors", f"no {missing[0]}", "save the model as safetensors")
+        pickles = sorted(path.name for path in folder.glob("*.bin"))
+        beside = f", only {pickles[0]}, a pickle, which can run any code when it is opened" if pickles else ""
+        got = f"no {missing[0]}{beside}"
+        raise BaseModelError("weights as safetensors", got, "save the model as safetensors (save_pretrained)")
     return files
 
 
-def _read_safetensors_header(file: Path) -> tuple[dict[str, Any], int]:
-    with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        try:
-            if size > file.stat().st_size:
-                raise ValueError("its header is longer than the file")
-            header = json.loads(stream.read(size))
-            end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-            if 8 + size + end != file.stat().st_size:
-                raise ValueError("it is truncated")
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
-            raise BaseModelError("weights as safetensors", f"{file}: {problem}", _FIX) from None
-    return header, 8 + size
+def _list_indexed_files(index: Path) -> list[Path]:
+    values = _read_json(index)
+    names = values.get("weight_map") if isinstance(values, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise BaseModelError("an index with a weight_map of file names", str(index), _FIX)
+    outside = [name for name in names.values() if Path(name).name != name]
+    if outside:
+        raise BaseModelError("weights beside their index", f"{outside[0]!r} in {index}", _FIX)
+    return sorted({index.parent / name for name in names.values()})
 
 
 def _read_chunks(file: Path, start: int, end: int) -> Iterator[bytes]:
@@ -119,6 +124,3 @@ def _read_chunks(file: Path, start: int, end: int) -> Iterator[bytes]:
                 raise BaseModelError("weights as safetensors", f"{file} truncated", _FIX)
             start += len(chunk)
             yield chunk
-
-
-_FIX = "fetch or save the model again"

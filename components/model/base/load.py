@@ -13,11 +13,14 @@ from typing import Any
 import torch
 
 from components.config import BaseConfig
-from components.errors import BaseModelError
+from components.errors import BaseModelError, PrefixFleetError
 from components.model.base.attention_sites import find_prefix_shape
 from components.model.base.digests import compute_model_digest, compute_tokenizer_digest
 from components.model.base.dtype import measure_fastest_dtype
+from components.model.base.full_attention import check_config, check_forward, find_text_configs
 from components.model.base.shapes import PrefixShape
+from components.model.base.token_limits import check_token_ids, find_decoder_start_id
+from components.model.base.weight_checks import check_finite_weights, check_loading_report
 from components.model.text.texts import TextCodec
 
 _DEFAULT_CONTEXT = 512
@@ -69,9 +72,8 @@ class Base:
     @property
     def decoder_start_id(self) -> int:
         """The token that an encoder-decoder model's decoder starts with."""
-        start = self.model.generation_config.decoder_start_token_id
-        start = self.model.config.decoder_start_token_id if start is None else start
-        return self.pad_id if start is None else int(start)
+        start = find_decoder_start_id(self.model)
+        return self.pad_id if start is None else start
 
     @cached_property
     def shape(self) -> PrefixShape:
@@ -83,29 +85,36 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
     """Load and freeze a base from a local folder or the Hugging Face hub. Without `device`: on a GPU if there is one.
 
     Raises:
-        BaseModelError: the base is missing, has no safetensors weights or no tokenizer, or prefixes cannot be attached
-            to its model (the message names the model's class).
+        BaseModelError: the base is missing, has no safetensors weights or no tokenizer; its weights are not exactly
+            those of its config, or not finite; the tokenizer has ids that the model does not know; or prefixes cannot
+            be attached to its model (the message names the model's class).
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     folder, device = _find_folder(config), device or ("cuda" if torch.cuda.is_available() else "cpu")
     digest, digest_of_tokenizer = compute_model_digest(folder), compute_tokenizer_digest(folder)
-    try:
-        model_config = AutoConfig.from_pretrained(folder)
-        _check_supported(model_config, config.path)
+    with _convert_errors(config.path), _hide_progress_bar():
+        model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        _check_files(model_config, folder)
+        window = check_config(model_config, config.path)
         auto = AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
-        with _hide_progress_bar():
-            model = auto.from_pretrained(
-                folder, config=model_config, dtype=_choose_dtype(config, device), use_safetensors=True
-            )
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, RuntimeError) as problem:
-        got = f"{config.path}: {str(problem).splitlines()[0]}"
-        raise BaseModelError("a generative transformers model", got, "check base.path in params.yaml") from problem
+        model, report = auto.from_pretrained(
+            folder,
+            config=model_config,
+            dtype=_choose_dtype(config, device),
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    check_loading_report(report, type(model).__name__, config.path)
     if tokenizer.eos_token_id is None:
         raise BaseModelError("a tokenizer with an end-of-text token", f"none in {config.path}", "set its eos_token")
+    check_token_ids(tokenizer, model, config.path)
     _fuse_activations(model)
     model.requires_grad_(False).eval().to(device)
+    check_finite_weights(model, config.path)
     base = Base(
         model=model,
         tokenizer=tokenizer,
@@ -116,6 +125,8 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         context=_read_context(model_config, tokenizer),
     )
     find_prefix_shape(model)  # raises for an unsupported model now, before any training
+    if not base.is_encoder_decoder:
+        check_forward(model, window, base.context)
     return base
 
 
@@ -159,19 +170,33 @@ def _choose_dtype(config: BaseConfig, device: torch.device | str) -> torch.dtype
     return dtype
 
 
-def _check_supported(model_config: Any, path: str) -> None:
-    wanted, fix = "a base with full attention in every layer", "choose GPT-2, Llama, BART or the like"
-    context = getattr(model_config, "max_position_embeddings", None)
-    kinds = set(getattr(model_config, "layer_types", None) or ["full_attention"])
-    window = getattr(model_config, "sliding_window", None)
-    if kinds != {"full_attention"} or (window and context and window < context):
-        got = f"{path} ({model_config.model_type}): {', '.join(sorted(kinds))}, window {window}"
-        raise BaseModelError(wanted, got, fix)
+def _check_files(model_config: Any, folder: Path) -> None:
+    """Refuse folders of which transformers would load other weights than those that the digest covers."""
+    if (folder / "adapter_config.json").is_file():
+        fix = "merge the adapter (merge_and_unload) and save the merged model, or import a prefix with `peft import`"
+        raise BaseModelError("a whole model", f"an adapter beside or instead of it in {folder}", fix)
+    other = getattr(model_config, "transformers_weights", None)
+    if other is not None:
+        fix = "save the model again with save_pretrained"
+        raise BaseModelError("weights in model.safetensors", f"config.json names {other!r}", fix)
+
+
+@contextmanager
+def _convert_errors(path: str) -> Iterator[None]:
+    """Convert what transformers raises for a folder that it cannot load; its classes raise errors of many types."""
+    try:
+        yield
+    except (PrefixFleetError, MemoryError):
+        raise
+    except Exception as problem:
+        got = f"{path}: {(str(problem).splitlines() or [type(problem).__name__])[0]}"
+        raise BaseModelError("a generative transformers model", got, "check base.path in params.yaml") from problem
 
 
 def _read_context(model_config: Any, tokenizer: Any) -> int:
     """The model's limit of positions; a model with relative positions has none, so the tokenizer's limit is used."""
-    positions = getattr(model_config, "max_position_embeddings", None) or getattr(model_config, "n_positions", None)
+    text = find_text_configs(model_config)[0]
+    positions = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
     if positions:
         return int(positions)
     limit = int(tokenizer.model_max_length)

@@ -138,7 +138,7 @@ def _find_target_paths(model: Any, config: WeightsConfig) -> list[str]:
                     f"linear layers named {target}", got, "correct train.lora_targets, or set it to null"
                 )
         return _find_matching_paths(modules, list(config.lora_targets))
-    default = DEFAULTS.get(model.config.model_type)
+    default = DEFAULTS.get(model.config.model_type) or DEFAULTS.get(model.get_decoder().config.model_type)
     matching = [path for path in _find_matching_paths(modules, default) if _is_linear(modules[path])] if default else []
     inside = tuple(block.path + "." for block in find_all_blocks(model))
     return matching or [path for path, module in modules.items() if _is_linear(module) and path.startswith(inside)]

@@ -55,3 +55,61 @@ def test_a_missing_shard_is_named_in_the_error(model: Any, save: Save) -> None:
     shard.unlink()
     with pytest.raises(BaseModelError, match=shard.name):
         compute_model_digest(folder)
+
+
+def test_a_single_file_beside_an_index_is_the_one_that_is_digested_and_loaded(model: Any, save: Save) -> None:
+    folder = save(model)
+    single = digests(folder)
+    content = (folder / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        list(model.parameters())[-1].view(-1)[0] += 1
+    model.save_pretrained(folder, max_shard_size="20KB")
+    (folder / "model.safetensors").write_bytes(content)
+    assert digests(folder) == single
+
+
+def test_pickled_weights_are_refused_by_name(model: Any, save: Save) -> None:
+    folder = save(model)
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(BaseModelError, match=r"pytorch_model\.bin, a pickle"):
+        compute_model_digest(folder)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"weight_map": 3}',
+        '{"weight_map": {"a": 1}}',
+        '{"weight_map": {"a": "../other"}}',
+        "[" * 10**5,
+    ],
+)
+def test_a_broken_index_is_refused(model: Any, save: Save, index: str) -> None:
+    folder = save(model)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(BaseModelError, match="index"):
+        compute_model_digest(folder)
+
+
+@pytest.mark.parametrize("length", [0, 2**40], ids=["no header", "a header of terabytes"])
+def test_a_sparse_file_is_refused_before_it_is_read(model: Any, save: Save, length: int) -> None:
+    file = save(model) / "model.safetensors"
+    with file.open("wb") as stream:
+        stream.write(length.to_bytes(8, "little"))
+        stream.truncate(20 * 2**30)
+    with pytest.raises(BaseModelError, match="safetensors"):
+        compute_model_digest(file.parent)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"vocab_size": ' + "9" * 5000 + "}", "[" * 80 + "]" * 80])
+def test_json_that_python_cannot_hold_is_refused(model: Any, save: Save, text: str) -> None:
+    folder = save(model)
+    for name, compute in (("config.json", compute_model_digest), ("tokenizer.json", compute_tokenizer_digest)):
+        (folder / name).write_text(text)
+        with pytest.raises(BaseModelError, match=name):
+            compute(folder)
