@@ -1,5 +1,6 @@
 """The commands `data import`, `data take` and `data check`."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -19,16 +20,34 @@ app = typer.Typer(
 @app.command("import")
 def import_(
     ctx: typer.Context,
-    kind: Annotated[str, typer.Argument(help="Format: e2e, webnlg, dialogsum, dart, xsum or hub.")],
-    path: Annotated[str, typer.Argument(help="File or folder of that format; for hub also the id of a data set.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="Format: csv, tsv, jsonl or parquet (your own columns); hub (a data set of the Hugging Face hub); "
+            "e2e, webnlg, dialogsum, dart or xsum."
+        ),
+    ],
+    path: Annotated[str, typer.Argument(help="File, or folder of one file a split; for hub the id of a data set.")],
     tenant: OwnerOption,
+    source_field: Annotated[str | None, typer.Option(help="Column with the sources. Default: source.")] = None,
+    reference_field: Annotated[
+        str | None, typer.Option(help="Column with the references, or several joined by commas. Default: references.")
+    ] = None,
+    slice_field: Annotated[str | None, typer.Option(help="Column with the slices. Default: none.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of a single file whose name has none: train, validation or test.")
+    ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", "-o", help="KEY=VALUE for this format, such as source_field=document."),
+        typer.Option("--option", "-o", help="KEY=VALUE for this format, such as names=verbatim for webnlg."),
     ] = None,
     take: Annotated[bool, typer.Option(help="Take the drop at once, or leave it in the drops folder.")] = True,
 ) -> None:
-    """Read a data set of a known format as a tenant's drop, and take it into a new dataset version."""
+    """Read a data set of a known format as a tenant's drop, and take it into a new dataset version.
+
+    A table of your own: `prefixfleet data import csv FILE --tenant TENANT --source-field COLUMN --reference-field
+    COLUMN`. Cells are read as text.
+    """
     from cli.console import make_stdout, show_progress
     from components.stages.commands.drops import write_drop
     from components.stages.dataset import to_outcomes
@@ -39,14 +58,22 @@ def import_(
     pairs = [text.partition("=") for text in option or ()]
     if not all(equals for _, equals, _ in pairs):
         raise typer.BadParameter("pass KEY=VALUE", param_hint="--option")
+    named = {
+        "source_field": source_field,
+        "reference_field": reference_field,
+        "slice_field": slice_field,
+        "split": split,
+    }
+    options = {key: value for key, value in named.items() if value is not None}
+    options |= {key: value for key, _, value in pairs}
     with show_progress():
-        counts = write_drop(Workspace(root), kind, path, tenant, {key: value for key, _, value in pairs})
+        counts = write_drop(Workspace(root), kind, path, tenant, options)
         sizes = ", ".join(f"{split} {count}" for split, count in counts.items())
         if take:
             from flows.run_local import run_flow
 
             raise_on_failures(to_outcomes(run_flow("dataset", root, [tenant])))
-    next_step = "" if take else "; run `prefixfleet data take` to take the drop"
+    next_step = "" if take else "; `prefixfleet data check` checks the drop, `prefixfleet data take` takes it"
     make_stdout().print(f"{tenant}: {sizes} examples{next_step}", markup=False)
 
 
@@ -63,27 +90,34 @@ def take_(ctx: typer.Context, tenant: TenantsOption = None) -> None:
 
 
 @app.command("check")
-def check(ctx: typer.Context, tenant: TenantsOption = None) -> None:
-    """Check drops line by line without taking them; exit code 1 if a line or a whole drop would be rejected."""
-    from cli.console import make_stdout, print_table
-    from components.stages.commands.drops import check_drops
+def check(
+    ctx: typer.Context,
+    tenant: TenantsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything that was found as JSON.")] = False,
+) -> None:
+    """Check drops line by line without taking them; without drops, check the dataset itself.
+
+    Shows for each split what would be taken, duplicates, overlaps between splits, lengths in tokens, scripts, and the
+    first rejected lines of each kind. Exit code 1 if a line or a whole drop would be rejected.
+    """
+    from cli.console import print_table, show_progress
+    from cli.data_check import COLUMNS, make_lines, make_rows, to_json
+    from components.stages.commands.check import check_data
     from components.stages.workspace import Workspace
 
-    checks = check_drops(Workspace(Path(ctx.obj)), tenant)
-    reports = {name: one.report for name, one in checks.items() if one.report is not None}
-    rows = [
-        (
-            name,
-            *(str(len(report.accepted.get(split, []))) for split in ("train", "validation", "test")),
-            str(len(report.rejects)),
-        )
-        for name, report in reports.items()
-    ]
-    print_table("Drops", ("tenant", "train", "validation", "test", "rejected"), rows)
-    rejects = [reject for report in reports.values() for reject in report.rejects]
-    lines = [f"{reject.file}:{reject.line}: {reject.reason}" for reject in rejects]
-    lines += [f"the drop of {name} would be refused: {one.refusal}" for name, one in checks.items() if one.refusal]
-    for line in lines:
-        make_stdout().print(line, markup=False, soft_wrap=True)
-    if lines:
-        raise typer.Exit(1)
+    workspace = Workspace(Path(ctx.obj))
+    with show_progress():
+        result = check_data(workspace, tenant)
+    faulty = any(one.is_faulty for one in result.tenants.values())
+    if as_json:
+        typer.echo(json.dumps(to_json(result), indent=2))
+        raise typer.Exit(int(faulty))
+    dropped = any(one.origin == "drop" for one in result.tenants.values())
+    if not dropped:
+        typer.echo(f"No drop waits in {workspace.drops}; this is a check of the dataset itself.")
+    print_table("Drops that wait" if dropped else "Dataset", COLUMNS, make_rows(result))
+    for line in make_lines(result):
+        typer.echo(line)
+    if dropped and not faulty:
+        typer.echo("No line would be rejected; `prefixfleet data take` takes these drops.")
+    raise typer.Exit(int(faulty))

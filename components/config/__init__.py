@@ -6,10 +6,11 @@ An unknown key is an error that names the nearest known one.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from components.config.data import DataConfig as DataConfig
 from components.config.overrides import read_override_files
 from components.config.problems import format_value, make_unknown_key_error, to_config_error
 from components.config.removed_keys import drop_removed_keys
@@ -35,7 +36,6 @@ Method = Literal[
     "prefix+adapter",
     "prefix+lora",
 ]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class BaseConfig(_Section):
@@ -47,17 +47,6 @@ class BaseConfig(_Section):
         default="float32",
         description="fastest: bfloat16 if a short measurement shows it clearly faster on this machine",
     )
-
-
-class DataConfig(_Section):
-    """Where drops arrive and the limits of their lines."""
-
-    drops: str = Field(default="drops", description="folder for new drops: <drops>/<tenant>/<split>.jsonl")
-    max_source_chars: int = Field(default=20_000, gt=0)
-    max_reference_chars: int = Field(default=4_000, gt=0)
-    max_references: int = Field(default=64, gt=0)
-    max_rejects: Share = Field(default=0.05, description="share of a drop's lines that may be rejected")
-    push: bool = Field(default=True, description="push new dataset versions to the DVC remote")
 
 
 class TrainConfig(_Section):

@@ -4,13 +4,24 @@ import difflib
 import errno
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.config import DataConfig
-from components.data.schema import SPLITS, Example, check_tenant_id, decode_line, parse_line, split_numbered_lines
+from components.data.file_hints import find_line_hint, find_whole_file_problem
+from components.data.schema import (
+    SPLITS,
+    Example,
+    check_tenant_id,
+    decode_example,
+    decode_line,
+    require_valid,
+    split_numbered_lines,
+)
+from components.data.visible_text import trim_text
 from components.errors import DataError
 from components.storage.atomic_files import remove_temporaries, write_atomic
 
@@ -42,12 +53,19 @@ class FileStamp:
 
 @dataclass(frozen=True)
 class CheckedDrop:
-    """A checked drop: the valid examples of each split, the rejected lines, and the stamps of the files read."""
+    """A checked drop: the valid examples of each split with trimmed texts, and what else its files hold."""
 
     tenant: str
     accepted: dict[str, list[Example]]
     rejects: list[RejectedLine]
     stamps: dict[str, FileStamp] = field(default_factory=dict)
+    """Of the files read."""
+    trimmed: dict[str, int] = field(default_factory=dict)
+    """Split -> valid lines with a text that lost outer white space or got other line ends."""
+    unreadable: dict[str, DataError] = field(default_factory=dict)
+    """File -> why none of its lines can be an example, such as another format or encoding."""
+    hints: dict[str, str] = field(default_factory=dict)
+    """File -> what its first rejected line probably is, and how to convert the file."""
 
     @property
     def line_count(self) -> int:
@@ -58,13 +76,18 @@ class CheckedDrop:
         """Refuse the drop as a whole if too few of its lines are valid.
 
         Raises:
-            DataError: a split has no valid example, or the share of rejects exceeds `limits.max_rejects`.
+            DataError: a file has another format, a split has no valid example, or the share of rejects exceeds
+                `limits.max_rejects`.
 
         """
+        for problem in self.unreadable.values():
+            raise problem
         if len(self.rejects) > limits.max_rejects * self.line_count:
             first = self.rejects[0]
             got = f"{len(self.rejects)} of {self.line_count}; the first is {first.file}:{first.line}: {first.reason}"
-            fix = "correct the lines (see the quarantine folder), or raise data.max_rejects"
+            fix = (
+                self.hints.get(first.file) or "correct the lines (see the quarantine folder), or raise data.max_rejects"
+            )
             raise DataError(f"at most {limits.max_rejects:.0%} rejected lines in the drop of {self.tenant}", got, fix)
         for split, examples in self.accepted.items():
             if not examples:
@@ -73,32 +96,36 @@ class CheckedDrop:
                     "at least one example in each split of a drop", got, "add examples to the file, or remove it"
                 )
 
-    def require_all_splits(self, data: Path) -> None:
-        """Refuse the drop if its tenant would still lack a split.
+    def require_all_splits(self, present: Path | None) -> None:
+        """Refuse the drop if its tenant would still lack a split; `present`: the tenant's folder, None without one.
 
         Raises:
-            DataError: neither the drop nor the tenant's folder in `data` has one of the splits.
+            DataError: neither the drop nor the tenant's folder has one of the splits.
 
         """
         for split in SPLITS:
-            path = data / self.tenant / f"{split}.jsonl"
-            if not self.accepted.get(split) and not (path.is_file() and path.read_bytes().strip()):
+            path = None if present is None else present / f"{split}.jsonl"
+            if not self.accepted.get(split) and not (path and path.is_file() and path.read_bytes().strip()):
                 got = f"no {split} split in the drop of {self.tenant} and none in its data"
                 wanted = "train, validation and test examples of every tenant"
                 raise DataError(wanted, got, f"add {split}.jsonl to the drop")
 
 
-def check_drop(folder: Path, limits: DataConfig) -> CheckedDrop:
+def check_drop(folder: Path, limits: DataConfig, *, follow_links: bool = False) -> CheckedDrop:
     """Check the drop in `folder` (`drops/<tenant>`) line by line; an invalid line becomes a reject and no error.
 
     Hidden files and `*.tmp` are ignored, so that a file can be written under a temporary name and then renamed.
+    `follow_links`: for a tenant's data, whose files may be links into DVC's cache.
 
     Raises:
         DataError: the folder's name is not a tenant id, or it has no split file or other files.
 
     """
     tenant = check_tenant_id(folder.name, folder.parent)
-    if not folder.is_dir() or folder.is_symlink():
+    if folder.is_symlink() and not follow_links:
+        fix = "replace the link by a folder with the files"
+        raise DataError(f"a drop of {tenant} as a folder", f"the symbolic link {folder}", fix)
+    if not folder.is_dir():
         raise DataError(
             f"a drop of {tenant} as a folder", f"no folder {folder}", "put the files into <tenant>/<split>.jsonl"
         )
@@ -115,7 +142,7 @@ def check_drop(folder: Path, limits: DataConfig) -> CheckedDrop:
     report = CheckedDrop(tenant, accepted={}, rejects=[])
     for split in SPLITS:
         if f"{split}.jsonl" in names:
-            _check_split(folder, split, limits, report)
+            _check_split(folder, split, limits, report, os.O_RDONLY if follow_links else os.O_RDONLY | os.O_NOFOLLOW)
     return report
 
 
@@ -142,30 +169,53 @@ def quarantine_rejects(report: CheckedDrop, folder: Path) -> None:
         write_atomic(path, b"".join(remove_duplicates([*old, *new])))
 
 
+def group_rejects(rejects: Iterable[RejectedLine]) -> list[list[RejectedLine]]:
+    """Return the rejects in groups of the same file and kind of reason: numbers and quoted parts do not matter."""
+    groups: dict[tuple[str, str], list[RejectedLine]] = {}
+    for reject in rejects:
+        kind = re.sub(r"0x[0-9a-f]+|U\+[0-9A-F]+|\d[\d,]*|'[^']*'", "#", reject.reason)
+        groups.setdefault((reject.file, kind), []).append(reject)
+    return list(groups.values())
+
+
 def remove_duplicates(items: Iterable[bytes]) -> list[bytes]:
     """Return the items in their order without repetitions."""
     return list(dict.fromkeys(items))
 
 
-def _check_split(folder: Path, split: str, limits: DataConfig, report: CheckedDrop) -> None:
+def trim_example(example: Example) -> Example:
+    """Return an example with trimmed texts, as `trim_text` does."""
+    part = None if example.slice is None else trim_text(example.slice)
+    return Example(trim_text(example.source), tuple(map(trim_text, example.references)), part)
+
+
+def _check_split(folder: Path, split: str, limits: DataConfig, report: CheckedDrop, flags: int) -> None:
     name = f"{report.tenant}/{split}.jsonl"
     try:
-        content, status = _read_regular_file(folder / f"{split}.jsonl")
+        content, status = _read_regular_file(folder / f"{split}.jsonl", flags)
     except OSError as problem:
         got = f"{name}: {problem.strerror or problem}"
         raise DataError("a readable regular file", got, "replace the file in the drop") from None
-    examples = report.accepted.setdefault(split, [])
     report.stamps[split] = FileStamp.from_status(status)
+    if other_format := find_whole_file_problem(name, content):
+        report.unreadable[name] = other_format
+        return
+    examples = report.accepted.setdefault(split, [])
+    trimmed = 0
     for number, line in split_numbered_lines(content):
         try:
-            examples.append(parse_line(decode_line(line), limits))
-        except DataError as problem:
-            report.rejects.append(RejectedLine(name, number, problem.got, line.decode("utf-8", "backslashreplace")))
+            given = decode_example(decode_line(line))
+            examples.append(require_valid(trim_example(given), limits))
+            trimmed += given != examples[-1]
+        except DataError as rejection:
+            if name not in report.hints:
+                report.hints[name] = find_line_hint(line)
+            report.rejects.append(RejectedLine(name, number, rejection.got, line.decode("utf-8", "backslashreplace")))
+    report.trimmed[split] = trimmed
 
 
-def _read_regular_file(path: Path) -> tuple[bytes, os.stat_result]:
-    # Does not block on a pipe and does not follow a link out of the drop.
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _read_regular_file(path: Path, flags: int) -> tuple[bytes, os.stat_result]:
+    handle = os.open(path, flags | os.O_NONBLOCK)  # does not block on a pipe
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):

@@ -7,14 +7,16 @@ left out. Does not lock: the caller must run one intake at a time.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.config import DataConfig
 from components.data import drops, dvc, swap
 from components.data.digests import read_dataset_version
-from components.data.drop_checks import CheckedDrop, check_drop, quarantine_rejects, remove_duplicates
-from components.data.schema import SPLITS, check_tenant_id, format_line, read_split
+from components.data.drop_checks import CheckedDrop, check_drop, quarantine_rejects
+from components.data.merge import DropFacts, merge_drop
+from components.data.overlaps import require_few_overlaps
+from components.data.schema import check_tenant_id
 from components.errors import DataError, WorkspaceError
 from components.storage.atomic_files import remove_temporaries, write_atomic
 
@@ -30,6 +32,7 @@ class IntakeResult:
         changed: sorted tenants whose data changed.
         refused: tenant (or name of a stray entry) -> why its drop was refused; such a drop stays where it is.
         rejects: number of lines written to quarantine, including those of refused drops.
+        taken: tenant -> what its drop added, what was left out, and the overlaps of its splits.
 
     """
 
@@ -37,6 +40,7 @@ class IntakeResult:
     changed: list[str]
     refused: dict[str, str]
     rejects: int
+    taken: dict[str, DropFacts] = field(default_factory=dict)
 
 
 def take_drops(workspace: Path, limits: DataConfig, tenants: Sequence[str] | None = None) -> IntakeResult:
@@ -68,20 +72,26 @@ def take_drops(workspace: Path, limits: DataConfig, tenants: Sequence[str] | Non
             refused[folder.name] = str(problem)
     if reports:
         require_current_data(workspace)
-    fresh: dict[str, dict[str, bytes]] = {}
+    taken: dict[str, DropFacts] = {}
+    changed: dict[str, dict[str, bytes]] = {}
     for report in reports:
         try:
-            report.require_all_splits(workspace / swap.DATA_FOLDER)
-            fresh[report.tenant] = _merge_splits(workspace / swap.DATA_FOLDER / report.tenant, report, limits)
+            present = workspace / swap.DATA_FOLDER / report.tenant
+            report.require_all_splits(present)
+            merged = merge_drop(report, present, limits)
+            require_few_overlaps(report.tenant, merged.facts.overlaps, limits)
         except DataError as problem:
             refused[report.tenant] = str(problem)
-    changed = {tenant: splits for tenant, splits in fresh.items() if splits}
-    if changed or (fresh and not (workspace / dvc.POINTER_FILE).exists()):
+            continue
+        taken[report.tenant] = merged.facts
+        if merged.contents:
+            changed[report.tenant] = dict(merged.contents)
+    if changed or (taken and not (workspace / dvc.POINTER_FILE).exists()):
         _create_merged_version(workspace, changed, push=limits.push)
     for report in reports:
-        if report.tenant in fresh:
+        if report.tenant in taken:
             drops.remove_checked_files(report, workspace / limits.drops / report.tenant)
-    return IntakeResult(_read_version(workspace), sorted(changed), refused, rejects)
+    return IntakeResult(_read_version(workspace), sorted(changed), refused, rejects, taken)
 
 
 def require_current_data(workspace: Path) -> None:
@@ -93,20 +103,6 @@ def require_current_data(workspace: Path) -> None:
     elif not dvc.is_clean(workspace):
         fix = "run `dvc add data` to keep these files, or `dvc checkout data.dvc` to restore that version"
         raise WorkspaceError("the version of data/ that data.dvc names", f"changed files in {workspace / 'data'}", fix)
-
-
-def _merge_splits(folder: Path, report: CheckedDrop, limits: DataConfig) -> dict[str, bytes]:
-    """Return the new content of the splits that the drop changes; their old bytes are kept as a prefix."""
-    merged: dict[str, bytes] = {}
-    for split in SPLITS:
-        path = folder / f"{split}.jsonl"
-        accepted = report.accepted.get(split, [])
-        old = path.read_bytes() if path.exists() else b""
-        known = {format_line(example) for example in read_split(path, limits)} if old.strip() else set()
-        new = remove_duplicates(line.encode() for example in accepted if (line := format_line(example)) not in known)
-        if new:
-            merged[split] = b"".join([old, b"\n" if old and not old.endswith(b"\n") else b"", *new])
-    return merged
 
 
 def _create_merged_version(workspace: Path, changed: dict[str, dict[str, bytes]], *, push: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.config import TENANT_ID, DataConfig
+from components.data.visible_text import has_visible_text
 from components.errors import DataError
 from components.storage.atomic_files import write_atomic
 
@@ -45,9 +46,11 @@ def check_tenant_id(text: str, folder: Path | None = None) -> str:
 
 
 def find_problem(example: Example, limits: DataConfig) -> str | None:
-    """Return why an example is invalid (empty, too long, not encodable in UTF-8); None if it is valid."""
-    if not example.source.strip():
-        return "source is empty"
+    """Return why an example is invalid (nothing visible, too long, not encodable in UTF-8); None if it is valid."""
+    if any(_is_unwritable(text) for text in (example.source, *example.references, example.slice or "")):
+        return "a lone surrogate (half of a \\u pair), which UTF-8 cannot encode"
+    if not has_visible_text(example.source):
+        return f"source is empty{_describe_invisible(example.source)}"
     if len(example.source) > limits.max_source_chars:
         return f"source has {len(example.source)} characters, more than data.max_source_chars={limits.max_source_chars}"
     if not example.references:
@@ -55,18 +58,16 @@ def find_problem(example: Example, limits: DataConfig) -> str | None:
     if len(example.references) > limits.max_references:
         return f"{len(example.references)} references, more than data.max_references={limits.max_references}"
     for number, reference in enumerate(example.references, start=1):
-        if not reference.strip():
-            return f"reference {number} is empty"
+        if not has_visible_text(reference):
+            return f"reference {number} is empty{_describe_invisible(reference)}"
         if len(reference) > limits.max_reference_chars:
             limit = f"data.max_reference_chars={limits.max_reference_chars}"
             return f"reference {number} has {len(reference)} characters, more than {limit}"
     if example.slice is not None:
-        if not example.slice.strip() or len(example.slice) > MAX_SLICE_CHARS:
+        if not has_visible_text(example.slice) or len(example.slice) > MAX_SLICE_CHARS:
             return f"slice is blank or longer than {MAX_SLICE_CHARS} characters"
         if example.slice == ALL_SLICE:
             return f"slice {ALL_SLICE!r} is reserved for the whole split"
-    if any(_is_unwritable(text) for text in (example.source, *example.references, example.slice or "")):
-        return "a lone surrogate (half of a \\u pair), which UTF-8 cannot encode"
     return None
 
 
@@ -74,8 +75,24 @@ def parse_line(text: str, limits: DataConfig) -> Example:
     """Read one line of a split file.
 
     Raises:
-        DataError: the line is not a JSON object, a key is unknown or missing, a type is wrong, or `find_problem` finds
-            a problem; `got` is the reason.
+        DataError: as `decode_example`, or `find_problem` finds a problem; `got` is the reason.
+
+    """
+    return require_valid(decode_example(text), limits)
+
+
+def require_valid(example: Example, limits: DataConfig) -> Example:
+    """Return the example. Raises DataError if `find_problem` finds a problem, which is its `got`."""
+    if reason := find_problem(example, limits):
+        raise DataError(_LINE_FORMAT, reason, "correct the line or the limits in params.yaml")
+    return example
+
+
+def decode_example(text: str) -> Example:
+    """Read one line of a split file without checking its texts.
+
+    Raises:
+        DataError: the line is not a JSON object, a key is unknown or missing, or a type is wrong; `got` is the reason.
 
     """
     try:
@@ -87,12 +104,9 @@ def parse_line(text: str, limits: DataConfig) -> Example:
         raise DataError(_LINE_FORMAT, f"JSON of type {type(values).__name__}", "write one object per line")
     if unknown := sorted(set(values) - set(_LINE_KEYS)):
         raise DataError(_LINE_FORMAT, f"unknown key {unknown[0]!r}", f"use only {', '.join(_LINE_KEYS)}")
-    example = Example(
+    return Example(
         _read_string(values, "source"), _read_strings(values, "references"), _read_optional_string(values, "slice")
     )
-    if reason := find_problem(example, limits):
-        raise DataError(_LINE_FORMAT, reason, "correct the line or the limits in params.yaml")
-    return example
 
 
 def split_numbered_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
@@ -208,6 +222,11 @@ def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) != len(pairs):
         raise ValueError("duplicate key")
     return values
+
+
+def _describe_invisible(text: str) -> str:
+    kept = text.strip()
+    return f" (only invisible characters, the first is U+{ord(kept[0]):04X})" if kept else ""
 
 
 def _is_unwritable(text: str) -> bool:

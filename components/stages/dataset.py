@@ -17,6 +17,8 @@ from components.stages.progress import join_abbreviated, log_info
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import convert_disk_errors
 
+_TENANTS_TOLD = 10
+
 
 def ensure_data(workspace: Workspace) -> str:
     """Check that data/ has the version in data.dvc, fetch it if it is missing, and return that dataset version.
@@ -52,6 +54,8 @@ def ingest_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> 
         raise DataError("a drop", got, "write lines to drops/TENANT/SPLIT.jsonl, or import some")
     result = take_drops(workspace.root, workspace.params.data, tenants)
     log_info(summarize_intake(result))
+    for line in describe_taken(result):
+        log_info(line)
     return result
 
 
@@ -88,6 +92,14 @@ def summarize_intake(result: IntakeResult) -> str:
     parts += [f"{result.rejects} lines in quarantine"] if result.rejects else []
     refused = [f"{tenant} refused ({reason})" for tenant, reason in result.refused.items()]
     return "; ".join([*parts, join_abbreviated(refused, "; ")] if refused else parts)
+
+
+def describe_taken(result: IntakeResult) -> list[str]:
+    """Return a line for each tenant whose drop repeats lines, was trimmed or makes splits overlap; at most ten."""
+    texts = {tenant: facts.describe() for tenant, facts in result.taken.items()}
+    told = [f"{tenant}: {text}" for tenant, text in texts.items() if text]
+    more = [f"and {len(told) - _TENANTS_TOLD:,} more tenants"] if len(told) > _TENANTS_TOLD else []
+    return [*told[:_TENANTS_TOLD], *more]
 
 
 def gather_results(workspace: Workspace) -> None:

@@ -1,9 +1,12 @@
 """Read a tenant's three splits from the data folder, checked against the schema. Does not know tokens."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from components.config import Params
+from components.data.overlaps import find_overlaps, require_few_overlaps
 from components.data.schema import SPLITS, Example, read_split
+from components.stages.progress import log_warning
 from components.stages.workspace import Workspace
 
 
@@ -30,3 +33,16 @@ def read_tenant_split(workspace: Workspace, tenant: str, split: str) -> list[Exa
 def read_evaluation_examples(workspace: Workspace, tenant: str, params: Params) -> list[Example]:
     """Return the examples to evaluate on: the first `max_examples` of the configured split."""
     return read_tenant_split(workspace, tenant, params.evaluate.split)[: params.evaluate.max_examples]
+
+
+def check_overlaps(workspace: Workspace, tenant: str, splits: Mapping[str, Sequence[Example]]) -> None:
+    """Log a warning for each overlap between a tenant's splits.
+
+    Raises:
+        DataError: validation or test repeats more of train than `data.max_overlap`.
+
+    """
+    overlaps = find_overlaps(splits)
+    require_few_overlaps(tenant, overlaps, workspace.params.data)
+    for overlap in overlaps:
+        log_warning(f"{tenant}: {overlap.sentence}")

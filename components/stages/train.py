@@ -17,7 +17,7 @@ from components.stages.outcome import TenantOutcome, attempt, catch_failure
 from components.stages.plan import PlanItem, SharedItems, plan
 from components.stages.plan_checks import confirm_item
 from components.stages.progress import StageProgress, log_info, report_progress
-from components.stages.splits import get_split_path, read_splits
+from components.stages.splits import check_overlaps, get_split_path, read_splits
 from components.stages.stamps import read_csv, remove_departed, write_csv, write_json
 from components.stages.starting_points import find_champion_start, find_shared_prefix, make_run_key
 from components.stages.workspace import Workspace
@@ -122,7 +122,8 @@ class _TenantTraining:
         """Read the data and make the job, which starts or resumes from the state in the tenant's folder.
 
         Raises:
-            DataError: a split is missing, empty or broken, or an example exceeds the base's context.
+            DataError: a split is missing, empty or broken, an example exceeds the base's context, or validation or
+                test repeats too much of train.
             BaseModelError: the base does not support the method.
             ConfigError: the prefix fills the context, or the shared prefix is of another kind.
             TrainingError: the shared prefix is not trained yet.
@@ -133,6 +134,7 @@ class _TenantTraining:
         self.workspace, self.item = workspace, item
         self.folder = workspace.get_output_folder("train", item.tenant)
         splits = read_splits(workspace, item.tenant)
+        check_overlaps(workspace, item.tenant, splits)
         self.shared = find_shared_prefix(workspace, item)
         state, tokenizer = self.folder / STATE_FOLDER, workspace.base.tokenizer_digest
         key = make_run_key(item.fingerprint, tokenizer, self.shared.sha256 if self.shared else None)

@@ -1,5 +1,7 @@
 """The commands `data import` and `data check`."""
 
+import json
+
 import pytest
 
 
@@ -23,6 +25,36 @@ def test_an_import_without_taking_makes_a_drop_that_a_second_import_does_not_ove
     result = call(root, "data", "check")
     assert result.exit_code == 1
     assert "train.jsonl:13" in result.stdout
+
+
+def test_a_check_without_drops_checks_the_dataset_and_exits_0(call, make_root):
+    root = make_root(("alder",))
+    result = call(root, "data", "check")
+    assert result.exit_code == 0, result.output
+    assert "No drop waits in" in result.stdout
+    assert "Dataset" in result.stdout
+    assert call(root, "data", "check", "--tenant", "birch").exit_code == 2
+
+
+def test_a_json_array_gives_one_hint_and_many_rejects_are_cut(call, make_root):
+    root = make_root(("alder",))
+    for tenant in ("array", "many"):
+        (root / "drops" / tenant).mkdir(parents=True)
+    lines = [{"source": f"s {number}", "references": ["r"]} for number in range(40)]
+    (root / "drops/array/train.jsonl").write_text(json.dumps(lines, indent=2))
+    (root / "drops/many/train.jsonl").write_text("{oops\n" * 300)
+    result = call(root, "data", "check")
+    assert result.exit_code == 1
+    printed = result.stdout.splitlines()
+    assert sum("array/train.jsonl" in line for line in printed) == 1
+    assert "one JSON array of 40 elements" in result.stdout
+    assert "jq -c '.[]'" in result.stdout
+    assert sum("many/train.jsonl" in line for line in printed) == 5  # three lines, how many more, the refusal
+    assert "many/train.jsonl: and 297 more lines like these" in result.stdout
+    checked = json.loads(call(root, "data", "check", "--json").stdout)
+    assert checked["faulty"]
+    assert checked["tenants"]["many"]["rejects"][0]["count"] == 300
+    assert "jq" in checked["tenants"]["array"]["unreadable"]["array/train.jsonl"]
 
 
 @pytest.mark.parametrize("option", ["source_field", ""])

@@ -18,8 +18,8 @@ def drop(root, tenant, **splits):
 
 
 def complete(content=GOOD):
-    """Return the content of three splits."""
-    return {"train": content, "validation": GOOD, "test": GOOD}
+    """Return the content of three splits; validation and test have sources of their own."""
+    return {"train": content, "validation": GOOD.replace("kite", "boat"), "test": GOOD.replace("kite", "drum")}
 
 
 def test_a_check_lists_every_bad_line_and_every_drop_that_would_be_refused(call, make_root, tree):

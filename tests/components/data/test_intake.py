@@ -144,3 +144,18 @@ def test_a_full_disk_in_quarantine_stops_the_intake_before_any_change(
         take_drops(tmp_path, LIMITS)
     assert len(list((tmp_path / "drops" / "a").iterdir())) == 3
     assert not (tmp_path / "data").exists()
+
+
+def test_a_drop_that_copies_train_to_test_is_refused_and_a_taken_one_is_counted(fake_workspace: Path) -> None:
+    same = [Example(f"same {number}", ("x",)) for number in range(4)]
+    write_split(fake_workspace / "drops" / "b" / "train.jsonl", same)
+    write_split(fake_workspace / "drops" / "b" / "test.jsonl", same)
+    twice = [Example("a train new", ("x",)), Example("a train new", ("x",)), Example("a train old", ("x",))]
+    write_split(fake_workspace / "drops" / "a" / "train.jsonl", twice)
+    result = take_drops(fake_workspace, LIMITS)
+    assert result.changed == ["a"]
+    assert "4 of 5 test examples (80.0%) have a source that is also in train" in result.refused["b"]
+    assert (fake_workspace / "drops" / "b" / "test.jsonl").exists()
+    counts = result.taken["a"].counts["train"]
+    assert (counts.duplicates, counts.known, counts.new) == (1, 1, 1)
+    assert take_drops(fake_workspace, LIMITS.model_copy(update={"max_overlap": 1.0})).changed == ["b"]

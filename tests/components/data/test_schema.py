@@ -16,6 +16,7 @@ from components.data.schema import (
     read_split,
     write_split,
 )
+from components.data.visible_text import has_visible_text
 from components.errors import DataError
 
 LIMITS = DataConfig(max_source_chars=200, max_reference_chars=100, max_references=3)
@@ -45,6 +46,13 @@ def test_a_null_slice_is_no_slice() -> None:
         ('{"source": "a", "references": "b"}', "not a list of strings"),
         ('{"source": "a", "references": [null]}', "not a list of strings"),
         ('{"source": "a", "references": ["b", ""]}', "reference 2 is empty"),
+        (
+            '{"source": "\\u0000", "references": ["b"]}',
+            "source is empty (only invisible characters, the first is U+0000)",
+        ),
+        ('{"source": "a", "references": ["\\u200b"]}', "reference 1 is empty (only invisible"),
+        ('{"source": "a", "references": ["b", " \\ufeff"]}', "the first is U+FEFF"),
+        ('{"source": "a", "references": ["b"], "slice": "\\u0301"}', "slice is blank"),
         ('{"source": "a", "references": ["b"], "slice": ""}', "slice is blank"),
         ('{"source": "a", "references": ["b"], "slice": "all"}', "reserved for the whole split"),
         ('{"source": "a", "references": ["b"], "sliec": "x"}', "unknown key 'sliec'"),
@@ -73,9 +81,9 @@ def test_any_text_is_an_example_or_a_data_error(text: str) -> None:
 @given(
     st.builds(
         Example,
-        source=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip),
+        source=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(has_visible_text),
         references=st.lists(
-            st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip), min_size=1
+            st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(has_visible_text), min_size=1
         ).map(lambda texts: tuple(texts[:3])),
         slice=st.none() | st.just("seen"),
     )

@@ -3,9 +3,11 @@
 import pytest
 
 from components.data.intake import IntakeResult
+from components.data.merge import DropFacts, SplitCounts
 from components.errors import DataError, WorkspaceError
 from components.stages import dataset
 from components.stages.dataset import (
+    describe_taken,
     ensure_data,
     find_tenants_with_drops,
     ingest_drops,
@@ -55,3 +57,13 @@ def test_data_that_were_changed_without_dvc_are_an_error_and_missing_data_are_fe
     (root / "data").rename(root / "away")
     assert ensure_data(Workspace(root)) == Workspace(root).dataset_version
     assert pulls == [root]
+
+
+def test_repeated_lines_and_overlaps_of_taken_drops_are_told_for_the_first_ten_tenants():
+    def facts(duplicates):
+        return DropFacts({"train": SplitCounts(5, duplicates, 0, 0)}, [])
+
+    taken = {f"t{number}": facts(1) for number in range(12)} | {"quiet": facts(0)}
+    lines = describe_taken(IntakeResult("c" * 32, [], {}, 0, taken))
+    assert lines[0] == "t0: train 5 lines: 4 new, 1 repeat another line of the drop"
+    assert lines[10:] == ["and 2 more tenants"]

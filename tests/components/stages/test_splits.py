@@ -3,7 +3,7 @@
 import pytest
 
 from components.errors import DataError
-from components.stages.splits import read_evaluation_examples, read_splits
+from components.stages.splits import check_overlaps, read_evaluation_examples, read_splits
 from components.stages.workspace import Workspace
 
 
@@ -19,3 +19,18 @@ def test_evaluation_reads_the_first_examples_of_its_split(make_root):
     workspace = Workspace(make_root(("alder",), evaluate={"split": "validation", "max_examples": 2}))
     examples = read_evaluation_examples(workspace, "alder", workspace.params)
     assert examples == read_splits(workspace, "alder")["validation"][:2]
+
+
+def test_an_overlap_is_logged_and_a_copied_split_is_refused(make_root, write_lines, examples_of, caplog):
+    root = make_root(("alder",))
+    workspace = Workspace(root)
+    check_overlaps(workspace, "alder", read_splits(workspace, "alder"))
+    assert not caplog.records
+    lines = examples_of("alder", 12)
+    write_lines(root / "data/alder/test.jsonl", [*examples_of("alder", 20, 100), *lines[:2]])
+    check_overlaps(workspace, "alder", read_splits(workspace, "alder"))
+    (record,) = caplog.records
+    assert "alder: 2 of 22 test examples (9.1%) have a source that is also in train" in record.getMessage()
+    write_lines(root / "data/alder/test.jsonl", lines)
+    with pytest.raises(DataError, match="at most 10% of the test sources of alder in train"):
+        check_overlaps(workspace, "alder", read_splits(workspace, "alder"))

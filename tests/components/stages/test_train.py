@@ -98,3 +98,11 @@ def test_an_interrupted_training_resumes_and_logs_its_step(make_root, monkeypatc
     assert "resumes at step 4" in caplog.text
     assert (root / "out/train/alder/prefix.safetensors").read_bytes() == whole
     assert train.find_resumable(Workspace(root)) == {}
+
+
+def test_a_tenant_whose_test_split_is_a_copy_of_train_fails_alone(make_root):
+    root = make_root(("alder", "birch"))
+    shutil.copy(root / "data/alder/train.jsonl", root / "data/alder/test.jsonl")
+    failed, done = train.run(Workspace(root))
+    assert (failed.tenant, failed.state, done.tenant, done.state) == ("alder", "failed", "birch", "done")
+    assert "12 of 12 test examples (100.0%) have a source that is also in train" in failed.detail

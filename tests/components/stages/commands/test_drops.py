@@ -1,9 +1,9 @@
-"""Drops as a user handles them: importing a data set as a drop, and checking drops without taking them."""
+"""Importing a data set as a drop."""
 
 import pytest
 
 from components.errors import DataError
-from components.stages.commands.drops import check_drops, write_drop
+from components.stages.commands.drops import write_drop
 from components.stages.workspace import Workspace
 
 OPTIONS = {"source_field": "source", "reference_field": "references"}
@@ -27,28 +27,3 @@ def test_an_unknown_format_and_a_wrong_id_write_nothing(workspace, kind, tenant)
     with pytest.raises(DataError):
         write_drop(workspace, kind, str(workspace.data / "alder/train.jsonl"), tenant, OPTIONS)
     assert not workspace.drops.exists()
-
-
-def test_a_check_has_the_lines_and_the_refusal_of_every_drop_and_takes_none(workspace, write_tenant, write_lines):
-    write_tenant(workspace.drops, "birch", start=3)
-    write_lines(workspace.drops / "cedar/train.jsonl", [{"source": "a", "references": ["b"]}])
-    (workspace.drops / "alder").mkdir()
-    (workspace.drops / "alder/test.jsonl").write_text('{"source": "a"}\n')
-    checks = check_drops(workspace)
-    assert sorted(checks) == ["alder", "birch", "cedar"]
-    assert checks["birch"].refusal == ""
-    assert {split: len(lines) for split, lines in checks["birch"].report.accepted.items()} == {
-        "train": 12,
-        "validation": 4,
-        "test": 6,
-    }
-    assert len(checks["alder"].report.rejects) == 1
-    assert checks["alder"].refusal
-    assert "validation.jsonl" in checks["cedar"].refusal
-    assert not (workspace.data / "birch").exists()
-
-
-@pytest.mark.parametrize("tenants", [None, ["birch"]])
-def test_checking_without_a_drop_is_refused(workspace, tenants):
-    with pytest.raises(DataError, match=r"drops in .*drops"):
-        check_drops(workspace, tenants)

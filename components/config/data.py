@@ -1,0 +1,19 @@
+"""The section `data`: where drops arrive, and what their lines may be."""
+
+from pydantic import Field
+
+from components.config.section import Section, Share
+
+
+class DataConfig(Section):
+    """Where drops arrive and the limits of their lines."""
+
+    drops: str = Field(default="drops", description="folder for new drops: <drops>/<tenant>/<split>.jsonl")
+    max_source_chars: int = Field(default=20_000, gt=0)
+    max_reference_chars: int = Field(default=4_000, gt=0)
+    max_references: int = Field(default=64, gt=0)
+    max_rejects: Share = Field(default=0.05, description="share of a drop's lines that may be rejected")
+    max_overlap: Share = Field(
+        default=0.1, description="share of a tenant's validation or test examples whose source may also be in train"
+    )
+    push: bool = Field(default=True, description="push new dataset versions to the DVC remote")

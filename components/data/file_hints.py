@@ -1,0 +1,127 @@
+"""Recognises what a file is that does not hold examples as JSON lines, and how to convert it. Knows no drop."""
+
+import ast
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from components.errors import DataError
+
+_MAGIC = (
+    (b"\x1f\x8b", "gzip data", "uncompress it: gunzip < FILE > NEW"),
+    (b"PK\x03\x04", "a zip archive", "unpack it"),
+    (b"BZh", "bzip2 data", "uncompress it: bunzip2 < FILE > NEW"),
+    (b"\xfd7zXZ\x00", "xz data", "uncompress it: unxz < FILE > NEW"),
+    (b"\x28\xb5\x2f\xfd", "zstd data", "uncompress it: unzstd < FILE > NEW"),
+    (b"PAR1", "a Parquet file", "import it: prefixfleet data import parquet FILE --tenant TENANT"),
+)
+_MAX_GUESSED_CHARS = 100_000
+_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
+CHAT_KEYS = ("messages", "conversations")
+CHAT_FIX = (
+    "chat data are not supported; write a prompt and its answer of each chat, such as: jq -c "
+    "'{source: .messages[-2].content, references: [.messages[-1].content]}' FILE > NEW"
+)
+
+
+def find_whole_file_problem(name: str, content: bytes) -> DataError | None:
+    """Return the error for a file none of whose lines can be an example: another format, encoding or layout."""
+    for magic, kind, fix in _MAGIC:
+        if content.startswith(magic):
+            return DataError(f"JSON lines in UTF-8 in {name}", kind, fix)
+    if encoding := detect_wide_encoding(content):
+        fix = f"convert it: iconv -f {encoding} -t UTF-8 FILE > NEW"
+        return DataError(f"JSON lines in UTF-8 in {name}", f"text in {encoding}", fix)
+    text = content.decode("utf-8-sig", "replace").lstrip()
+    first_line = text.partition("\n")[0]
+    if (text.startswith("[") and _parse(first_line) is None) or isinstance(_parse_list(text), list):
+        values = _parse_list(text) or _parse_list(_TRAILING_COMMA.sub(r"\1", text))
+        got = f"one JSON array{f' of {len(values):,} elements' if values else ''}, not JSON lines"
+        return DataError(f"one JSON object a line in {name}", got, "write one object a line: jq -c '.[]' FILE > NEW")
+    if text.startswith("{") and _parse(first_line) is None and (value := _parse_first(text)) is not None:
+        lists = [
+            key for key, inner in value.items() if isinstance(inner, list) and inner and isinstance(inner[0], dict)
+        ]
+        inner = f".{lists[0]}[]" if lists and "source" not in value else "."
+        got = "JSON objects of several lines each"
+        return DataError(f"one JSON object a line in {name}", got, f"write one a line: jq -c '{inner}' FILE > NEW")
+    return None
+
+
+def find_line_hint(line: bytes) -> str:
+    """Return what a rejected line probably is and what to do with the file; "" if it is nothing known."""
+    text = line.decode("utf-8", "replace").strip().removeprefix("\ufeff")
+    if len(text) > _MAX_GUESSED_CHARS:
+        return ""
+    value = _parse(text)
+    if value is None:
+        return _find_syntax_hint(text)
+    if not isinstance(value, dict):
+        return ""
+    if any(isinstance(value.get(key), list) for key in CHAT_KEYS):
+        return CHAT_FIX
+    if "source" in value and isinstance(value.get("references"), str):
+        return 'references is a list: write "references": ["..."]'
+    if isinstance(value.get("source"), str) and isinstance(value.get("references"), list):
+        return ""
+    keys = [key for key, inner in value.items() if isinstance(inner, str | list)]
+    if len(keys) >= 2:
+        shown = ", ".join(repr(key) for key in list(value)[:6])
+        command = "prefixfleet data import jsonl FILE --tenant TENANT --source-field KEY --reference-field KEY"
+        return f"the lines have the keys {shown}; name the two to use: {command}"
+    return ""
+
+
+def detect_wide_encoding(content: bytes) -> str | None:
+    """Return UTF-32 or UTF-16 with its byte order if the content begins like that; None otherwise."""
+    for mark, encoding in (
+        (b"\xff\xfe\x00\x00", "UTF-32"),
+        (b"\x00\x00\xfe\xff", "UTF-32"),
+        (b"\xff\xfe", "UTF-16"),
+        (b"\xfe\xff", "UTF-16"),
+    ):
+        if content.startswith(mark) and len(content) > len(mark):
+            return encoding
+    head = content[:64]
+    if len(head) >= 4 and head[1::2].count(0) == len(head) // 2 and 0 not in head[::2]:
+        return "UTF-16LE"
+    if len(head) >= 4 and head[::2].count(0) == (len(head) + 1) // 2 and 0 not in head[1::2]:
+        return "UTF-16BE"
+    return None
+
+
+def _find_syntax_hint(text: str) -> str:
+    if text.endswith(",") and isinstance(_parse(text[:-1]), dict):
+        return "the lines end with a comma: remove it (sed 's/,$//' FILE > NEW)"
+    if isinstance(_parse(_TRAILING_COMMA.sub(r"\1", text)), dict):
+        return "a comma before } or ]: remove it"
+    if "'" in text and isinstance(_guard(ast.literal_eval, text), dict):
+        return "single quotes, as Python writes them: write JSON with double quotes (json.dumps)"
+    if not text.startswith(("{", "[")) and max(map(text.count, (",", ";", "\t"))) >= 1:
+        kind = "tsv" if "\t" in text else "csv"
+        command = f"prefixfleet data import {kind} FILE --tenant TENANT --source-field COLUMN --reference-field COLUMN"
+        return f"this looks like a table with separators; import it: {command}"
+    return ""
+
+
+def _parse(text: str) -> Any:
+    return _guard(json.loads, text)
+
+
+def _parse_list(text: str) -> Any:
+    """Return the elements if the whole text is one array with objects."""
+    value = _parse(text) if text.startswith("[") else None
+    return value if isinstance(value, list) and value and isinstance(value[0], dict) else None
+
+
+def _parse_first(text: str) -> Any:
+    value = _guard(lambda given: json.JSONDecoder().raw_decode(given)[0], text)
+    return value if isinstance(value, dict) else None
+
+
+def _guard(read: Callable[[str], Any], text: str) -> Any:
+    try:
+        return read(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None

@@ -1,0 +1,88 @@
+"""Examples that stand in two splits of a tenant, so that the evaluation measures what training has seen.
+
+Sources are compared as they are, apart from runs of white space and Unicode's composed form (NFC). Knows no file.
+"""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from components.config import DataConfig
+from components.data.schema import Example
+from components.errors import DataError
+
+_PAIRS = (("validation", "train"), ("test", "train"), ("test", "validation"))
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """The examples of `split` whose source stands in `other` too."""
+
+    split: str
+    other: str
+    examples: int
+    """Examples of `split`."""
+    shared: int
+    """Those whose source is also a source of `other`."""
+    repeated: int
+    """Those of `shared` that also have a reference in common with that source in `other`."""
+    first: str
+    """The first such source."""
+
+    @property
+    def share(self) -> float:
+        """Share of the examples of `split`."""
+        return self.shared / self.examples
+
+    @property
+    def sentence(self) -> str:
+        """The overlap in a sentence."""
+        repeated = f", {self.repeated:,} of them with the same reference" if self.repeated else ""
+        return (
+            f"{self.shared:,} of {self.examples:,} {self.split} examples ({self.share:.1%}) "
+            f"have a source that is also in {self.other}{repeated}"
+        )
+
+
+def find_overlaps(splits: Mapping[str, Sequence[Example]]) -> list[Overlap]:
+    """Return the overlaps of validation and test with train, and of test with validation; none for disjoint splits."""
+    references = {split: _collect_references(examples) for split, examples in splits.items()}
+    overlaps = []
+    for split, other in _PAIRS:
+        known = references.get(other, {})
+        shared = [example for example in splits.get(split, ()) if _normalize(example.source) in known]
+        if shared:
+            repeated = sum(
+                not known[_normalize(example.source)].isdisjoint(map(_normalize, example.references))
+                for example in shared
+            )
+            overlaps.append(Overlap(split, other, len(splits[split]), len(shared), repeated, shared[0].source))
+    return overlaps
+
+
+def require_few_overlaps(tenant: str, overlaps: Sequence[Overlap], limits: DataConfig) -> None:
+    """Refuse data whose validation or test split repeats too much of train.
+
+    Raises:
+        DataError: the share of shared sources exceeds `limits.max_overlap`.
+
+    """
+    for overlap in overlaps:
+        if overlap.other == "train" and overlap.share > limits.max_overlap:
+            shown = overlap.first if len(overlap.first) <= 60 else f"{overlap.first[:57]}..."
+            raise DataError(
+                f"at most {limits.max_overlap:.0%} of the {overlap.split} sources of {tenant} in train",
+                f"{overlap.sentence}; the first is {shown!r}",
+                f"remove these examples from train or from {overlap.split}, or raise data.max_overlap",
+            )
+
+
+def _collect_references(examples: Sequence[Example]) -> dict[str, set[str]]:
+    references: dict[str, set[str]] = {}
+    for example in examples:
+        references.setdefault(_normalize(example.source), set()).update(map(_normalize, example.references))
+    return references
+
+
+def _normalize(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())

@@ -1,0 +1,24 @@
+"""The scripts that texts are written in, such as Latin or Cyrillic. Does not know languages."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+_NAMES = {"CJK": "Han", "IDEOGRAPHIC": "Han", "HALFWIDTH": "Katakana", "FULLWIDTH": "Latin"}
+
+
+def measure_scripts(texts: Iterable[str]) -> dict[str, float]:
+    """Return script -> its share of all letters, the largest first; {} if there are no letters.
+
+    A letter's script is the first word of its Unicode name.
+    """
+    characters: Counter[str] = Counter()
+    for text in texts:
+        characters.update(text)
+    scripts: Counter[str] = Counter()
+    for character, count in characters.items():
+        if character.isalpha():
+            word = unicodedata.name(character, "unknown").split()[0].partition("-")[0]
+            scripts[_NAMES.get(word, word.capitalize())] += count
+    total = scripts.total()
+    return {script: count / total for script, count in scripts.most_common()}

@@ -1,0 +1,90 @@
+"""Files in another format than JSON lines: each is recognised, with one hint."""
+
+import gzip
+import io
+import json
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.data.file_hints import find_line_hint, find_whole_file_problem
+
+EXAMPLES = [{"source": f"s{number}", "references": [f"r{number}"]} for number in range(40)]
+LINES = "".join(json.dumps(example) + "\n" for example in EXAMPLES)
+
+
+def zipped() -> bytes:
+    with zipfile.ZipFile(stream := io.BytesIO(), "w") as archive:
+        archive.writestr("train.jsonl", LINES)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "got", "fix"),
+    [
+        (json.dumps(EXAMPLES).encode(), "one JSON array of 40 elements", "jq -c '.[]'"),
+        (json.dumps(EXAMPLES, indent=2).encode(), "one JSON array of 40 elements", "jq -c '.[]'"),
+        (json.dumps(EXAMPLES, indent=2).replace("}\n]", "},\n]").encode(), "one JSON array of 40", "jq -c '.[]'"),
+        (b'[{"source": "a",\n"references": [oops', "one JSON array, not", "jq -c '.[]'"),
+        (json.dumps(EXAMPLES[0], indent=2).encode(), "several lines", "jq -c '.'"),
+        (json.dumps({"data": EXAMPLES}, indent=1).encode(), "several lines", "jq -c '.data[]'"),
+        (LINES.encode("utf-16"), "UTF-16", "iconv -f UTF-16 -t UTF-8"),
+        (LINES.encode("utf-16-le"), "UTF-16LE", "iconv -f UTF-16LE"),
+        (LINES.encode("utf-16-be"), "UTF-16BE", "iconv -f UTF-16BE"),
+        (LINES.encode("utf-32"), "UTF-32", "iconv -f UTF-32"),
+        (gzip.compress(LINES.encode()), "gzip", "gunzip"),
+        (zipped(), "zip archive", "unpack"),
+        (b"PAR1....", "Parquet", "data import parquet"),
+    ],
+)
+def test_a_file_of_another_format_has_one_error_with_its_conversion(content: bytes, got: str, fix: str) -> None:
+    problem = find_whole_file_problem("acme/train.jsonl", content)
+    assert problem is not None
+    assert got in problem.got
+    assert fix in problem.fix
+    assert "acme/train.jsonl" in problem.wanted
+
+
+@pytest.mark.parametrize(
+    "content", [b"", LINES.encode(), b"\xef\xbb\xbf" + LINES.encode(), b"{\n" + LINES.encode(), b"[]"]
+)
+def test_lines_with_or_without_faults_are_no_other_format(content: bytes) -> None:
+    assert find_whole_file_problem("train.jsonl", content) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ('{"source": "a", "references": ["b"]},', "end with a comma"),
+        ('{"source": "a", "references": ["b",]}', "a comma before"),
+        ("{'source': 'a', 'references': ['b']}", "single quotes"),
+        ("source,references", "data import csv FILE"),
+        ("source;references", "data import csv FILE"),
+        ("source\treferences", "data import tsv FILE"),
+        ('{"messages": [{"role": "user", "content": "hi"}]}', "chat data are not supported"),
+        ('{"conversations": []}', "chat data are not supported"),
+        ('{"source": "a", "references": "b"}', 'write "references": ["..."]'),
+        ('{"prompt": "a", "completion": "b"}', "the keys 'prompt', 'completion'"),
+        ('{"source": "a", "references": []}', ""),
+        ("[]", ""),
+        ("oops", ""),
+    ],
+)
+def test_a_line_hints_at_its_format(line: str, hint: str) -> None:
+    found = find_line_hint(line.encode())
+    assert hint in found
+    assert bool(hint) == bool(found)
+
+
+@given(st.binary())
+def test_any_bytes_give_a_hint_or_none(content: bytes) -> None:
+    find_whole_file_problem("train.jsonl", content)
+    find_line_hint(content)
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"a":' * 50_000, "(" * 5_000, "{'a': " + "9" * 5_000 + "}"])
+def test_deep_nesting_and_long_numbers_give_no_other_error(line: str) -> None:
+    find_whole_file_problem("train.jsonl", line.encode())
+    find_line_hint(line.encode())
