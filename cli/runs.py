@@ -8,7 +8,7 @@ import typer
 from cli.arguments import FullCheckOption, TenantsOption
 
 if TYPE_CHECKING:
-    from flows.retrain import RetrainResult
+    from flows.retrain_result import RetrainResult
 
 
 class StageName(StrEnum):
@@ -28,10 +28,10 @@ def retrain(ctx: typer.Context, tenant: TenantsOption = None, full_check: FullCh
     """
     from cli.console import show_progress
     from components.stages.outcome import raise_on_failures
-    from flows.run_local import run_flow
+    from flows.retraining import retrain_local
 
     with show_progress():
-        run = run_flow("retrain", ctx.obj, tenant, full_check=full_check)
+        run = retrain_local(ctx.obj, tenant, full_check=full_check)
     print_run(run)
     raise_on_failures(run.outcomes)
 
@@ -45,13 +45,14 @@ def demo(ctx: typer.Context) -> None:
     from components.stages.commands.demo import choose_demo_tenants, write_builtin_drops
     from components.stages.outcome import raise_on_failures
     from components.stages.workspace import Workspace
+    from flows.retraining import retrain_local
     from flows.run_local import run_flow
 
     workspace = Workspace(ctx.obj)
     with show_progress():
         tenants = write_builtin_drops(workspace)
         run_flow("dataset", workspace.root, tenants)
-        run = run_flow("retrain", workspace.root, choose_demo_tenants(workspace, tenants))
+        run = retrain_local(workspace.root, choose_demo_tenants(workspace, tenants))
     print_run(run)
     make_stdout().print(_NEXT_COMMANDS.format(uri=workspace.registry.uri), markup=False, soft_wrap=True)
     raise_on_failures(run.outcomes)

@@ -4,7 +4,6 @@ Holds order, retries and limits only; components/stages holds what each step doe
 files as `dvc repro` and records them with DVC.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from prefect import flow, task
@@ -16,56 +15,16 @@ from components.registry.mlflow.versions import CHAMPION, Version
 from components.stages import dataset, gate, register
 from components.stages.outcome import TenantOutcome, raise_on_failures
 from components.stages.plan import Plan, plan
-from components.stages.progress import join_abbreviated, log_info
-from components.stages.reports.results_table import TenantResult
+from components.stages.progress import log_info
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.report import publish_results
+from flows.retrain_result import RetrainResult
 from flows.shard import shard
 from flows.states import make_end_state, read_result
 
 _ROLLOUT_RETRIES = 2
 """Retries of `roll_out` after the first attempt."""
-
-
-@dataclass
-class RetrainResult:
-    """The result of a run."""
-
-    version: str
-    """The dataset version."""
-    plan: str
-    """The plan in one line."""
-    outcomes: list[TenantOutcome] = field(default_factory=list)
-    """One outcome per tenant and stage."""
-    promoted: dict[str, str] = field(default_factory=dict)
-    """Tenant -> version, for tenants whose champion changed."""
-    rows: list[TenantResult] = field(default_factory=list)
-    """The table of results."""
-
-    def list_passed(self, stage: str) -> list[str]:
-        """Return the tenants that did not fail in a stage."""
-        return [one.tenant for one in self.outcomes if one.stage == stage and one.state != "failed"]
-
-    def list_done(self, stage: str) -> list[str]:
-        """Return the tenants for which a stage made new results."""
-        return [one.tenant for one in self.outcomes if one.stage == stage and one.state == "done"]
-
-    @property
-    def failures(self) -> list[TenantOutcome]:
-        """The failed outcomes of all stages."""
-        return [one for one in self.outcomes if one.state == "failed"]
-
-    @property
-    def sentence(self) -> str:
-        """The run in one line."""
-        rejected = [row.tenant for row in self.rows if row.verdict == "rejected"]
-        parts = [f"{len(self.list_done('train'))} trained", f"{len(self.promoted)} promoted"]
-        parts += [f"{len(rejected)} rejected ({join_abbreviated(rejected)})"] if rejected else []
-        failures = [f"{one.tenant} failed in {one.stage}" for one in self.failures]
-        parts += [join_abbreviated(failures)] if failures else []
-        planned = sum(one.stage == "train" for one in self.outcomes)
-        return f"{', '.join(parts)} of {planned} tenants"
 
 
 @flow(name="retrain")

@@ -77,14 +77,14 @@ def has_remote(workspace: Path) -> bool:
     return bool(_find_default_remote(workspace))
 
 
-def is_clean(workspace: Path) -> bool:
-    """Return whether data/ is the version in data.dvc.
+def is_clean(workspace: Path, *, whole: bool = False) -> bool:
+    """Return whether data/ is the version in data.dvc; with `whole`, also whether dvc.lock has every stage's results.
 
     Raises:
         WorkspaceError: this is not a DVC workspace, or there is no data.dvc.
 
     """
-    return not json.loads(run_dvc(workspace, "status", "--json", POINTER_FILE) or "{}")
+    return not json.loads(run_dvc(workspace, "status", "--json", *([] if whole else [POINTER_FILE])) or "{}")
 
 
 def run_dvc(workspace: Path, *arguments: str) -> str:

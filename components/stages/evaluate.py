@@ -90,6 +90,24 @@ def evaluate_shard(
     return [tenant.outcome for tenant in tenants if tenant.outcome is not None]
 
 
+def find_finished(
+    workspace: Workspace, fingerprints: Mapping[str, str], champions: "Mapping[str, Version]"
+) -> list[TenantOutcome] | None:
+    """Return the outcomes of `evaluate_shard` if all its scores are up to date; None if there is anything to decode.
+
+    Raises:
+        BaseModelError: the base cannot be loaded.
+    """
+    base_digest = read_base_facts(workspace)["digest"]
+    outcomes = []
+    for tenant, fingerprint in fingerprints.items():
+        found = TenantEvaluation(workspace, ExpectedPrefix(tenant, fingerprint, base_digest), champions.get(tenant))
+        if found.outcome is None or found.outcome.state != "skipped":
+            return None
+        outcomes.append(found.outcome)
+    return outcomes
+
+
 class _DecodingProgress:
     """Counts the decoded rows of all jobs."""
 

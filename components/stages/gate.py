@@ -5,6 +5,7 @@ Reads reports and predictions only. Does not know the model or the registry, so 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from components.errors import GateError
 from components.evaluation.gate import ReportWithPredictions, Verdict, judge_candidate, read_verdict, write_verdict
@@ -38,23 +39,14 @@ def judge_tenant(workspace: Workspace, tenant: str) -> TenantOutcome:
         GateError: the tenant was not evaluated, or the reports cannot be compared.
 
     """
-    params = workspace.params.for_tenant(tenant)
     evaluated, folder = workspace.get_output_folder("evaluate", tenant), workspace.get_output_folder("gate", tenant)
     if not (evaluated / REPORT_FILE).is_file():
         fix = "evaluate the prefix first (`prefixfleet retrain`)"
         raise GateError(f"a report on {tenant}'s prefix", f"none in {evaluated}", fix)
-    champion = evaluated / "champion" if (evaluated / "champion" / "version.json").is_file() else None
-    version = read_json(champion / "version.json")["version"] if champion else None
-    digest = workspace.digests.digest_file
-    inputs = {
-        "candidate": [digest(evaluated / name) for name in (REPORT_FILE, PREDICTIONS_FILE)],
-        "champion": [digest(champion / name) for name in (REPORT_FILE, PREDICTIONS_FILE)] if champion else None,
-        "champion_version": version,
-        "gate": params.gate.model_dump(mode="json"),
-        "lowercase": params.evaluate.lowercase,
-    }
-    if is_up_to_date(folder, inputs, digest):
+    if is_judged(workspace, tenant):
         return TenantOutcome(tenant, "gate", "skipped", read_verdict(folder / VERDICT_FILE).sentence)
+    params, inputs = workspace.params.for_tenant(tenant), _make_inputs(workspace, tenant)
+    champion, version = _find_champion_report(workspace, tenant)
     verdict = judge_candidate(
         _read_scored(evaluated),
         _read_scored(champion) if champion else None,
@@ -67,6 +59,32 @@ def judge_tenant(workspace: Workspace, tenant: str) -> TenantOutcome:
     write_stamp(folder, inputs, [VERDICT_FILE])
     log_info(f"{tenant}: {verdict.sentence}")
     return TenantOutcome(tenant, "gate", "done", verdict.sentence)
+
+
+def is_judged(workspace: Workspace, tenant: str) -> bool:
+    """Return whether the verdict in out/gate is that of the tenant's present reports and gate section."""
+    folder = workspace.get_output_folder("gate", tenant)
+    return is_up_to_date(folder, _make_inputs(workspace, tenant), workspace.digests.digest_file)
+
+
+def _make_inputs(workspace: Workspace, tenant: str) -> dict[str, Any]:
+    params, digest = workspace.params.for_tenant(tenant), workspace.digests.digest_file
+    evaluated = workspace.get_output_folder("evaluate", tenant)
+    champion, version = _find_champion_report(workspace, tenant)
+    return {
+        "candidate": [digest(evaluated / name) for name in (REPORT_FILE, PREDICTIONS_FILE)],
+        "champion": [digest(champion / name) for name in (REPORT_FILE, PREDICTIONS_FILE)] if champion else None,
+        "champion_version": version,
+        "gate": params.gate.model_dump(mode="json"),
+        "lowercase": params.evaluate.lowercase,
+    }
+
+
+def _find_champion_report(workspace: Workspace, tenant: str) -> tuple[Path | None, str | None]:
+    """Return the folder of the champion's report and the champion's version; None for both if there is no report."""
+    folder = workspace.get_output_folder("evaluate", tenant) / "champion"
+    known = read_json(folder / "version.json")
+    return (folder, known["version"]) if known else (None, None)
 
 
 def read_last_verdict(workspace: Workspace, tenant: str) -> Verdict | None:

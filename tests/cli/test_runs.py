@@ -2,7 +2,7 @@
 
 from cli.runs import print_run
 from components.stages.workspace import Workspace
-from flows.retrain import RetrainResult
+from flows.retrain_result import RetrainResult
 
 
 def test_a_second_run_in_a_workspace_is_refused(call, make_root):

@@ -31,18 +31,6 @@ def read_last_state(flow):
         return client.request("POST", "/flow_runs/filter", json=body).json()[0]["state"]
 
 
-def test_the_sentence_of_a_run_counts_stages_and_names_failures():
-    outcomes = [
-        TenantOutcome("alder", "train", "done"),
-        TenantOutcome("birch", "train", "skipped"),
-        TenantOutcome("cedar", "train", "failed", "a loss that is not finite"),
-    ]
-    result = retrain.RetrainResult("a" * 32, "1 of 3", outcomes, promoted={"alder": "2"})
-    assert result.sentence == "1 trained, 1 promoted, cedar failed in train of 3 tenants"
-    assert (result.list_done("train"), result.list_passed("train")) == (["alder"], ["alder", "birch"])
-    assert result.failures == outcomes[2:]
-
-
 class Examinations:
     """Counts how often a plan examines each tenant, and how often each data file is read for its digest."""
 

@@ -14,12 +14,18 @@ _MAX_TENANTS = 24
 def draw_charts(workspace: Workspace) -> list[Path]:
     """Draw loss.png and bleu.png of the first 24 tenants; return the files."""
     workspace.pictures.mkdir(parents=True, exist_ok=True)
+    loss, bleu = find_charts(workspace)
     losses = read_csv(workspace.get_output_folder("train") / LOSS_FILE)
     scores = read_csv(workspace.get_output_folder("evaluate") / BLEU_FILE)
     return [
-        _save(_draw_loss_curves(losses), workspace.pictures / "loss.png"),
-        _save(_draw_bleu_bars(scores), workspace.pictures / "bleu.png"),
+        _save(_draw_loss_curves(losses), loss),
+        _save(_draw_bleu_bars(scores), bleu),
     ]
+
+
+def find_charts(workspace: Workspace) -> list[Path]:
+    """Return the paths of the charts, whether or not they exist."""
+    return [workspace.pictures / name for name in ("loss.png", "bleu.png")]
 
 
 def _make_figure(width: float, height: float) -> tuple[Any, Any]:

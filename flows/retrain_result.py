@@ -1,0 +1,47 @@
+"""The result of a retraining. Does not know whether a flow made it."""
+
+from dataclasses import dataclass, field
+
+from components.stages.outcome import TenantOutcome
+from components.stages.progress import join_abbreviated
+from components.stages.reports.results_table import TenantResult
+
+
+@dataclass
+class RetrainResult:
+    """The result of a run."""
+
+    version: str
+    """The dataset version."""
+    plan: str
+    """The plan in one line."""
+    outcomes: list[TenantOutcome] = field(default_factory=list)
+    """One outcome per tenant and stage."""
+    promoted: dict[str, str] = field(default_factory=dict)
+    """Tenant -> version, for tenants whose champion changed."""
+    rows: list[TenantResult] = field(default_factory=list)
+    """The table of results."""
+
+    def list_passed(self, stage: str) -> list[str]:
+        """Return the tenants that did not fail in a stage."""
+        return [one.tenant for one in self.outcomes if one.stage == stage and one.state != "failed"]
+
+    def list_done(self, stage: str) -> list[str]:
+        """Return the tenants for which a stage made new results."""
+        return [one.tenant for one in self.outcomes if one.stage == stage and one.state == "done"]
+
+    @property
+    def failures(self) -> list[TenantOutcome]:
+        """The failed outcomes of all stages."""
+        return [one for one in self.outcomes if one.state == "failed"]
+
+    @property
+    def sentence(self) -> str:
+        """The run in one line."""
+        rejected = [row.tenant for row in self.rows if row.verdict == "rejected"]
+        parts = [f"{len(self.list_done('train'))} trained", f"{len(self.promoted)} promoted"]
+        parts += [f"{len(rejected)} rejected ({join_abbreviated(rejected)})"] if rejected else []
+        failures = [f"{one.tenant} failed in {one.stage}" for one in self.failures]
+        parts += [join_abbreviated(failures)] if failures else []
+        planned = sum(one.stage == "train" for one in self.outcomes)
+        return f"{', '.join(parts)} of {planned} tenants"

@@ -1,0 +1,16 @@
+"""The sentence of a retraining's result, and what it says about each stage."""
+
+from components.stages.outcome import TenantOutcome
+from flows.retrain_result import RetrainResult
+
+
+def test_the_sentence_of_a_run_counts_stages_and_names_failures():
+    outcomes = [
+        TenantOutcome("alder", "train", "done"),
+        TenantOutcome("birch", "train", "skipped"),
+        TenantOutcome("cedar", "train", "failed", "a loss that is not finite"),
+    ]
+    result = RetrainResult("a" * 32, "1 of 3", outcomes, promoted={"alder": "2"})
+    assert result.sentence == "1 trained, 1 promoted, cedar failed in train of 3 tenants"
+    assert (result.list_done("train"), result.list_passed("train")) == (["alder"], ["alder", "birch"])
+    assert result.failures == outcomes[2:]

@@ -1,0 +1,61 @@
+"""A retraining with nothing to do needs no Prefect server; anything else runs as a flow."""
+
+import shutil
+
+import pytest
+from processes import PREFIXFLEET, run_in
+from stage_chain import run_chain
+
+from components.errors import WorkspaceError
+from components.stages import dataset
+from components.stages.reports.charts import draw_charts
+from components.stages.workspace import Workspace
+from flows import retraining
+
+
+@pytest.fixture
+def root(make_checkout):
+    """A checkout after a complete run."""
+    made = make_checkout(("alder",))
+    run_chain(made)
+    draw_charts(Workspace(made))
+    dataset.commit_to_dvc(Workspace(made))
+    return made
+
+
+@pytest.fixture
+def flows(monkeypatch):
+    """The flows that would have been started."""
+    started = []
+    monkeypatch.setattr(retraining, "run_flow", lambda *arguments, **options: started.append((arguments, options)))
+    return started
+
+
+def test_with_nothing_to_do_no_flow_is_started(root, flows, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL")
+    result = retraining.retrain_local(root)
+    assert flows == []
+    assert result.sentence == "0 trained, 0 promoted of 1 tenants"
+    assert result.plan == "nothing to train: the prefixes of all 1 tenants are up to date"
+    assert [row.alias for row in result.rows] == ["champion"]
+    shutil.rmtree(root / "out/gate")
+    retraining.retrain_local(root, ["alder"], full_check=True)
+    assert flows == [(("retrain", root, ["alder"]), {"full_check": True})]
+
+
+def test_a_server_of_the_user_s_is_told_of_every_run(root, flows):
+    retraining.retrain_local(root)
+    assert len(flows) == 1
+
+
+def test_a_run_that_is_at_work_is_an_error_at_once(root, flows, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL")
+    with Workspace(root).lock(), pytest.raises(WorkspaceError, match="another run"):
+        retraining.retrain_local(root)
+    assert flows == []
+
+
+def test_the_command_with_nothing_to_do_leaves_no_file_of_prefect_s(root):
+    done = run_in(root, PREFIXFLEET, "retrain", own_prefect=True)
+    assert "0 trained, 0 promoted of 1 tenants" in done.stdout
+    assert not (root / "var" / "prefect").exists()
