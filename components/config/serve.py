@@ -15,6 +15,20 @@ class ServeConfig(Section):
     follow_seconds: float = Field(default=2.0, gt=0, description="interval of reading MLflow's aliases")
     keys_seconds: float = Field(default=2.0, ge=0, description="how long a key lookup is cached")
     max_body_bytes: int = Field(default=1_000_000, gt=0, description="of one request's body")
+    max_body_values: int = Field(
+        default=10_000, gt=0, description="keys, texts, numbers, lists and objects in one request's body"
+    )
+    header_seconds: float = Field(default=10.0, gt=0, description="for a client to send a request's whole header")
+    body_seconds: float = Field(default=30.0, gt=0, description="for a client to send a request's whole body")
+    idle_seconds: float = Field(default=30.0, gt=0, description="before a connection without a request is closed")
+    write_seconds: float = Field(default=30.0, gt=0, description="for a client to read 48 KiB of a waiting answer")
+    tls_handshake_seconds: float = Field(default=10.0, gt=0, description="for a client to complete TLS's handshake")
+    max_connections: int = Field(
+        default=512, gt=0, description="open at once; at most half of the process's limit of open files"
+    )
+    max_connections_per_address: int = Field(
+        default=256, gt=0, description="open at once from one IPv4 address or one IPv6 network of 64 bits"
+    )
     drain_seconds: float = Field(
         default=60.0, ge=0, description="how long a stopping server waits for running requests"
     )

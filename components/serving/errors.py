@@ -28,6 +28,8 @@ SERVER_ERRORS = (ArtifactError, BaseModelError, RegistryError, WorkspaceError)
 """Errors that the request did not cause; those of the registry or a disk do not count against a version."""
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
+_MAX_MESSAGE_CHARS = 2000
+
 
 class RefusalError(PrefixFleetError):
     """A request that is refused with the HTTP status `status`; `retry_after` is in seconds."""
@@ -89,6 +91,8 @@ def make_error_body(refusal: RefusalError) -> dict[str, Any]:
     """Return the refusal in OpenAI's shape."""
     kind = _ERROR_TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")
     message = str(refusal).encode("utf-8", "backslashreplace").decode()
+    if len(message) > _MAX_MESSAGE_CHARS:
+        message = f"{message[: _MAX_MESSAGE_CHARS - 3]}..."
     return ErrorBody(error=ErrorDetail(message=message, type=kind, code=refusal.code)).model_dump()
 
 

@@ -48,6 +48,7 @@ def build_app(service: Service) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would name the host that the client sent
         swagger_ui_parameters={"validatorUrl": None},  # or Swagger's page sends the API's address to a public server
     )
     app.state.service = service

@@ -17,6 +17,7 @@ from components.serving.fleet.observation_buffer import make_failure_observation
 from components.serving.fleet.shadow import ShadowRequest
 from components.serving.fleet.versions import VersionChoice, make_not_found_error
 from components.serving.http.answer_memory import RememberedAnswer
+from components.serving.http.api_route import is_counted_on_arrival
 from components.serving.http.auth import Caller
 from components.serving.http.openai import Choice, Completion, CompletionRequest, LogProbs, Usage, to_logprobs
 from components.serving.http.prompts import compute_default_max_tokens, to_requests
@@ -44,16 +45,26 @@ async def prepare_completion(
     splits_by_user = service.fleet.has_tenant(tenant) and service.get_tenant_params(tenant).rollout.split == "user"
     user = body.user if splits_by_user else None
     choice = await service.fleet.choose(tenant, selector, user or key)
-    return CompletionRun(service, body, request_id, choice, is_user=bool(user))
+    is_counted = is_counted_on_arrival(caller)
+    return CompletionRun(service, body, request_id, choice, is_user=bool(user), is_counted=is_counted)
 
 
 class CompletionRun:
     """One request: call `start`, then `stream_chunks` or `collect_answer`, and always `finish`."""
 
     def __init__(
-        self, service: Service, body: CompletionRequest, request_id: str, choice: VersionChoice, *, is_user: bool
+        self,
+        service: Service,
+        body: CompletionRequest,
+        request_id: str,
+        choice: VersionChoice,
+        *,
+        is_user: bool,
+        is_counted: bool,
     ) -> None:
         """Queue nothing yet. `is_user`: the version was chosen by the user, not by the request's id or at random.
+
+        `is_counted`: the quota of requests has this one already.
 
         Raises:
             DataError, RefusalError: 400, an empty prompt, or more than the tenant's limits.
@@ -62,7 +73,7 @@ class CompletionRun:
         self.id = f"cmpl-{secrets.token_hex(12)}"
         self.created = int(time.time())
         self.tenant = choice.version.tenant
-        self._is_split, self._is_user = "@" not in body.model, is_user
+        self._is_split, self._is_user, self._is_counted = "@" not in body.model, is_user, is_counted
         self._request_id = request_id
         self._started_s = time.monotonic()
         self._was_known = service.fleet.has_tenant(self.tenant)
@@ -84,7 +95,7 @@ class CompletionRun:
         """
         engine = self.service.get_ready_engine()
         reserved = sum(result.request.max_tokens for result in self._sequences.results)
-        self.service.quotas.admit(self.tenant, reserved)
+        self.service.quotas.admit(self.tenant, reserved, requests=0 if self._is_counted else 1)
         self._reserved, self._base_digest = reserved, engine.base_digest
         try:
             await self._sequences.submit(engine)

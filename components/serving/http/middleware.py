@@ -1,28 +1,26 @@
-"""Check every request before the application: its size, its Host header, and whether the server is shutting down.
+"""Check every request before the application: its header, its size, and whether the server is shutting down.
 
-Counts the requests of the API in flight, so that a shutdown can wait for them. Knows ASGI and the service; does not
-know the routes.
+Counts the requests of the API in flight, so that a shutdown can wait for them; a request whose body has not arrived is
+not in flight. Answers HEAD as GET without a body. Knows ASGI and the service; does not know the routes.
 """
 
-import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 from fastapi import Request
 
 from components.serving.errors import RefusalError, make_error_response, make_unavailable_error
+from components.serving.http.body_reader import BodyReader, Message, Receive, check_size
+from components.serving.http.header_checks import check_framing, check_is_local, find_header
 from components.serving.http.routes import get_request_id
 from components.serving.http.service import Service
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 _API_PATH_PREFIX = "/v1/"
-_LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
-_PORT_SUFFIX = re.compile(r":\d+$")
+_CLOSE = (b"connection", b"close")
 
 
 class AdmissionMiddleware:
@@ -36,58 +34,43 @@ class AdmissionMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        try:
-            self._check_host(scope)
-            is_api = scope["path"].startswith(_API_PATH_PREFIX)
-            if is_api and self._service.draining:
-                raise make_unavailable_error("an answer", "a server that is shutting down")
-            receive = await self._limit_body(scope, receive)
-        except RefusalError as refusal:
-            self._service.metrics.refusals.labels(refusal.status).inc()
-            headers = {"connection": "close", "x-request-id": get_request_id(Request(scope))}
-            await make_error_response(refusal, headers)(scope, receive, send)
-            return
-        with self._service.count_in_flight() if is_api else nullcontext():
-            await self._app(scope, receive, send)
+        is_head = scope["method"] == "HEAD"
+        with ExitStack() as in_flight:
+            reader = self._make_reader(scope, receive, in_flight)
 
-    def _check_host(self, scope: MutableMapping[str, Any]) -> None:
-        """Refuse other hosts while no key is needed: a web page must not reach the server by DNS rebinding."""
-        host = _PORT_SUFFIX.sub("", _find_header(scope, b"host"))
-        if self._service.authenticator.allows_anonymous and host not in _LOCAL_HOSTS:
-            fix = "use localhost, or create a key (`prefixfleet keys create`)"
-            raise RefusalError(403, "the host localhost (the server has no API keys)", repr(host), fix)
+            async def send_checked(message: Message) -> None:
+                if message["type"] == "http.response.start" and not reader.is_complete:
+                    if not find_header(scope, b"expect"):
+                        await reader.discard()
+                    if not reader.is_complete and _CLOSE not in message["headers"]:
+                        message["headers"] = [*message["headers"], _CLOSE]
+                await send({**message, "body": b""} if is_head and "body" in message else message)
 
-    async def _limit_body(self, scope: MutableMapping[str, Any], receive: Receive) -> Receive:
-        """Check the size of the body and return the function that receives it.
+            try:
+                self._check(scope)
+            except RefusalError as refusal:
+                self._service.metrics.refusals.labels(refusal.status).inc()
+                headers = {"connection": "close", "x-request-id": get_request_id(Request(scope))}
+                await make_error_response(refusal, headers)(scope, reader, send_checked)
+                return
+            await self._app({**scope, "method": "GET"} if is_head else scope, reader, send_checked)
 
-        A body with a transfer-encoding is received here, as its length is unknown whatever its content-length says.
-        """
-        limit, content_length = self._service.params.serve.max_body_bytes, _find_header(scope, b"content-length")
-        if content_length:
-            self._check_size(int(content_length) if content_length.isdecimal() else limit + 1, limit)
-        if not _find_header(scope, b"transfer-encoding"):
-            return receive
-        messages, size, more = [], 0, True
-        while more:
-            message = await receive()
-            messages.append(message)
-            size += len(message.get("body", b""))
-            self._check_size(size, limit)
-            more = message.get("more_body", False)
-        messages.reverse()
+    def _make_reader(self, scope: MutableMapping[str, Any], receive: Receive, in_flight: ExitStack) -> BodyReader:
+        def count() -> None:
+            if scope["path"].startswith(_API_PATH_PREFIX):
+                in_flight.enter_context(self._service.count_in_flight())
 
-        async def replay() -> Message:
-            return messages.pop() if messages else await receive()
+        has_body = find_header(scope, b"content-length") not in ("", "0") or bool(
+            find_header(scope, b"transfer-encoding")
+        )
+        return BodyReader(receive, self._service.params.serve.max_body_bytes, has_body=has_body, on_complete=count)
 
-        return replay
-
-    @staticmethod
-    def _check_size(size: int, limit: int) -> None:
-        if size > limit:
-            raise RefusalError(
-                413, f"a body of at most {limit} bytes", f"{size} bytes or more", "send less", code="too_large"
-            )
-
-
-def _find_header(scope: MutableMapping[str, Any], name: bytes) -> str:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+    def _check(self, scope: MutableMapping[str, Any]) -> None:
+        check_framing(scope)
+        if self._service.authenticator.allows_anonymous:
+            check_is_local(scope)
+        if self._service.draining and scope["path"].startswith(_API_PATH_PREFIX):
+            raise make_unavailable_error("an answer", "a server that is shutting down")
+        limit, length = self._service.params.serve.max_body_bytes, find_header(scope, b"content-length")
+        if length:
+            check_size(int(length) if length.isdecimal() and len(length) < 20 else limit + 1, limit)

@@ -14,10 +14,15 @@ from components.serving.interface import FinishReason, Token
 
 MAX_N = 128
 _MAX_STOPS = 16
+_MAX_KEY_CHARS = 1000
+"""A record's key is written once for each of its values."""
 
 StopString = Annotated[str, Field(min_length=1, max_length=200)]
 RecordValue = str | int | float
-InputRecord = dict[str, RecordValue | list[RecordValue]]
+RecordKey = Annotated[str, Field(max_length=_MAX_KEY_CHARS)]
+InputRecord = Annotated[
+    dict[RecordKey, RecordValue | Annotated[list[RecordValue], Field(fail_fast=True)]], Field(fail_fast=True)
+]
 
 
 def _allow_only(*allowed: Any) -> Any:
@@ -35,13 +40,18 @@ class _StrictBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_encodable(cls, body: Any) -> Any:
-        """Refuse lone surrogates: JSON can escape them, but no tokenizer, database or log accepts them."""
-        if isinstance(body, dict):
-            try:
-                json.dumps(body, ensure_ascii=False).encode()
-            except UnicodeEncodeError:
-                raise ValueError("text without lone surrogates") from None
-        return body
+        """Refuse lone surrogates: JSON can escape them, but no tokenizer, database or log accepts them.
+
+        Of several unknown keys only the first is kept: each would be an error, and one is told.
+        """
+        if not isinstance(body, dict):
+            return body
+        try:
+            json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("text without lone surrogates") from None
+        others = set([key for key in body if key not in cls.model_fields][1:])
+        return {key: value for key, value in body.items() if key not in others} if others else body
 
 
 class StreamOptions(_StrictBody):
@@ -57,15 +67,17 @@ class CompletionRequest(_StrictBody):
     model: str = Field(
         min_length=1, max_length=200, description="tenant, tenant@champion, tenant@challenger or tenant@<version>"
     )
-    prompt: str | list[str] | None = Field(default=None, description="one source text or several; not with `input`")
-    input: InputRecord | list[InputRecord] | None = Field(
+    prompt: str | Annotated[list[str], Field(fail_fast=True)] | None = Field(
+        default=None, description="one source text or several; not with `input`"
+    )
+    input: InputRecord | Annotated[list[InputRecord], Field(fail_fast=True)] | None = Field(
         default=None, description="one record or several, written in the form of the tenant's training data"
     )
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     n: int | None = Field(default=None, ge=1, le=MAX_N, description="samples for each prompt")
-    stop: StopString | Annotated[list[StopString], Field(max_length=_MAX_STOPS)] | None = None
+    stop: StopString | Annotated[list[StopString], Field(max_length=_MAX_STOPS, fail_fast=True)] | None = None
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63, description="missing: a random seed for each request")
     logprobs: int | None = Field(default=None, ge=0, le=5)
     stream: bool | None = None
@@ -77,7 +89,7 @@ class CompletionRequest(_StrictBody):
     best_of: int | None = Field(default=None, description="must equal n")
     suffix: Annotated[str | None, _allow_only(None, "")] = None
     echo: Annotated[bool | None, _allow_only(None, False)] = None
-    logit_bias: Annotated[dict[str, float] | None, _allow_only(None, {})] = None
+    logit_bias: Annotated[Annotated[dict[str, float], Field(fail_fast=True)] | None, _allow_only(None, {})] = None
     presence_penalty: Annotated[float | None, _allow_only(None, 0.0)] = None
     frequency_penalty: Annotated[float | None, _allow_only(None, 0.0)] = None
 

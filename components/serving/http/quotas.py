@@ -34,8 +34,8 @@ class Quotas:
         self._access, self._clock = access, clock
         self._buckets: dict[tuple[str, str], TokenBucket] = {}
 
-    def admit(self, tenant: str, tokens: int) -> None:
-        """Take one request and `tokens` from the tenant's buckets, or nothing if one of them is too low.
+    def admit(self, tenant: str, tokens: int, requests: int = 1) -> None:
+        """Take the requests and `tokens` from the tenant's buckets, or nothing if one of them is too low.
 
         `tokens` is the most that the request may use; `settle` gives the unused ones back.
 
@@ -43,7 +43,7 @@ class Quotas:
             RefusalError: 429, the quota of requests or tokens is used up.
         """
         access = self._access(tenant)
-        amounts = (("requests", access.requests_per_minute, 1), ("tokens", access.tokens_per_minute, tokens))
+        amounts = (("requests", access.requests_per_minute, requests), ("tokens", access.tokens_per_minute, tokens))
         takes = []
         for unit, limit, amount in amounts:
             if limit is None:

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from components.rollout.store.feedback import save_feedback
 from components.serving.errors import ErrorBody, log_server_error, make_error_body, to_refusal
+from components.serving.http.api_route import ApiRoute
 from components.serving.http.auth import Caller
 from components.serving.http.completions import CompletionRun, prepare_completion
 from components.serving.http.openai import (
@@ -33,7 +34,9 @@ CLIENT_DISCONNECTED = 499
 _REQUEST_ID_PATTERN = re.compile(r"[\x21-\x7e]{1,200}")
 _Result = TypeVar("_Result")
 
-router = APIRouter(responses={"default": {"model": ErrorBody, "description": "An error, in OpenAI's shape."}})
+router = APIRouter(
+    route_class=ApiRoute, responses={"default": {"model": ErrorBody, "description": "An error, in OpenAI's shape."}}
+)
 
 
 def get_service(request: Request) -> Service:
@@ -42,9 +45,10 @@ def get_service(request: Request) -> Service:
     return service
 
 
-async def authenticate_caller(request: Request, authorization: Annotated[str | None, Header()] = None) -> Caller:
-    """Return the caller. Raises RefusalError: 401, 503."""
-    return await get_service(request).authenticator.authenticate(authorization)
+def get_caller(request: Request, authorization: Annotated[str | None, Header()] = None) -> Caller:  # noqa: ARG001
+    """Return the caller whom the route has authenticated; the parameter is for the page /docs."""
+    caller: Caller = request.state.caller
+    return caller
 
 
 def find_sent_request_id(request: Request) -> str | None:
@@ -58,7 +62,7 @@ def get_request_id(request: Request) -> str:
     return find_sent_request_id(request) or secrets.token_hex(12)
 
 
-_AuthenticatedCaller = Annotated[Caller, Depends(authenticate_caller)]
+_AuthenticatedCaller = Annotated[Caller, Depends(get_caller)]
 _ServiceDependency = Annotated[Service, Depends(get_service)]
 _RequestId = Annotated[str, Depends(get_request_id)]
 

@@ -4,9 +4,11 @@ Without API keys it listens only on loopback addresses. On SIGTERM or Ctrl-C, re
 get 503; a second signal stops the process at once. Knows uvicorn and the service; does not know the routes.
 """
 
+import asyncio
 import errno
 import ipaddress
 import logging
+import math
 import os
 import socket
 import time
@@ -24,15 +26,21 @@ from components.config.problems import to_config_error
 from components.config.serve import ServeConfig
 from components.errors import ConfigError
 from components.serving.errors import LOGGER_NAME
+from components.serving.http.acceptor import Acceptor
 from components.serving.http.api_keys import ApiKeys
 from components.serving.http.app import build_app
 from components.serving.http.build import build_service
+from components.serving.http.connection_table import ConnectionTable, limit_by_open_files
+from components.serving.http.log_limit import LogLimit
+from components.serving.http.protocol import DeadlineProtocol
 from components.serving.http.service import Service
 from components.serving.http.tls import check_tls
 from components.stages.workspace import Workspace
 
 _SHUTDOWN_SECONDS = 5
 _BACKLOG = 2048
+_TICKS_PER_DEADLINE_CHECK = 5
+"""Uvicorn's ticks, ten of them a second."""
 _BIND_FIXES = {
     errno.EADDRINUSE: "stop the process that uses it, or set another port (--port)",
     errno.EACCES: "set a port of 1024 or above (--port), or permit the process to bind to this one",
@@ -57,36 +65,73 @@ def serve(workspace: Workspace, overrides: Mapping[str, Any]) -> None:
         check_tls(config)
         service = build_service(workspace, params, database, allows_anonymous=not has_keys)
         with _listen(config) as (listener, address):
-            _DrainingServer(service, config, address).run(sockets=[listener])
+            DrainingServer(service, config, address).run(sockets=[listener])
     finally:
         database.close()
     if service.load_error is not None:
         raise service.load_error
 
 
-class _DrainingServer(uvicorn.Server):
-    """Uvicorn that waits for the requests in flight before it closes its socket."""
+class DrainingServer(uvicorn.Server):
+    """Uvicorn that accepts within limits, and waits for the requests in flight before it closes its socket."""
 
     def __init__(self, service: Service, config: ServeConfig, address: str) -> None:
         self._service, self._drain_seconds, self._address = service, config.drain_seconds, address
         self._drain_deadline_s: float | None = None
+        self._limits = config
+        self._connections = ConnectionTable(
+            limit_by_open_files(config.max_connections), config.max_connections_per_address
+        )
+        self._accepting: list[asyncio.Task[None]] = []
         super().__init__(
             uvicorn.Config(
                 build_app(service),
+                ws="none",
                 ssl_certfile=config.tls_certificate,
                 ssl_keyfile=config.tls_key,
                 access_log=False,
                 log_config=_LOG_CONFIG,
                 server_header=False,
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+                timeout_keep_alive=math.ceil(config.idle_seconds),
             )
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to serve and log the address."""
+        """Start to serve on the sockets and log the address."""
         message = "serving on %s, the API is at /docs; the base is being loaded"
         logging.getLogger(LOGGER_NAME).info(message, self._address)
-        await super().startup(sockets)
+        if self._connections.max_connections < self._limits.max_connections:
+            message = "at most %d connections, half of the process's limit of open files (ulimit -n)"
+            logging.getLogger(LOGGER_NAME).warning(message, self._connections.max_connections)
+        await super().startup([])
+        acceptor = Acceptor(self._connections, self._limits, self._make_protocol)
+        self._accepting = [asyncio.create_task(acceptor.run_forever(one, self.config.ssl)) for one in sockets or ()]
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the connections whose clients have sent no whole request, then the others once they are answered."""
+        for accepting in self._accepting:
+            accepting.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        for connection in self._connections:
+            if connection.waiting_since_s is not None:
+                connection.abort()
+        await super().shutdown(sockets)
+
+    def _make_protocol(self, address: str) -> DeadlineProtocol:
+        return DeadlineProtocol(
+            self.config,
+            self.server_state,
+            self.lifespan.state,
+            limits=self._limits,
+            table=self._connections,
+            address=address,
+        )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start to drain at the first signal; stop at once at the second."""
@@ -102,6 +147,10 @@ class _DrainingServer(uvicorn.Server):
                 self._drain_deadline_s = now_s + self._drain_seconds
                 logging.getLogger(LOGGER_NAME).info("stopping; requests in flight: %d", self._service.in_flight)
             self.should_exit |= not self._service.in_flight or now_s > self._drain_deadline_s
+        if counter % _TICKS_PER_DEADLINE_CHECK == 0:
+            now_s = time.monotonic()
+            for connection in self._connections:
+                connection.enforce_deadlines(now_s)
         return await super().on_tick(counter)
 
 
@@ -141,9 +190,23 @@ _LOG_CONFIG: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+    "filters": {"limit": {"()": LogLimit, "clock": time.monotonic}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"},
+        "limited": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "stream": "ext://sys.stderr",
+            "filters": ["limit"],
+        },
+    },
     "loggers": {
-        name: {"handlers": ["stderr"], "level": level, "propagate": False}
-        for name, level in (("uvicorn", "WARNING"), (LOGGER_NAME, "INFO"))
+        name: {"handlers": [handler], "level": level, "propagate": False}
+        for name, level, handler in (
+            ("uvicorn", "WARNING", "limited"),
+            ("asyncio", "WARNING", "limited"),
+            (f"{LOGGER_NAME}.connections", "WARNING", "limited"),
+            (LOGGER_NAME, "INFO", "stderr"),
+        )
     },
 }

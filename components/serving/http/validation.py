@@ -18,6 +18,9 @@ _MESSAGE_SUFFIX = re.compile(r" after validation, not \d+$")
 _WANTED_OBJECT = "a body that is a JSON object"
 _OBJECT_FIX = "send an object, with content-type: application/json"
 
+_MAX_KEY_CHARS = 100
+"""Of an unknown key in a message, and in the search for the nearest key."""
+
 PydanticError = Mapping[str, Any]
 FieldPath = Sequence[str | int]
 
@@ -32,7 +35,7 @@ def make_body_error(problems: Sequence[PydanticError], model: type[BaseModel], b
     if first["type"] == "extra_forbidden":
         parents = [str(part) for part in path[:-1]]
         known_keys = list_known_keys(model, parents)
-        unknown = make_unknown_key_error(str(path[-1]), known_keys, ".".join(parents) or "the request")
+        unknown = make_unknown_key_error(str(path[-1])[:_MAX_KEY_CHARS], known_keys, ".".join(parents) or "the request")
         return RefusalError(400, unknown.wanted, unknown.got, unknown.fix, code="unknown_parameter")
     if not path and first["type"] != "value_error":
         got = "no body" if first["type"] == "missing" else format_value(first["input"])

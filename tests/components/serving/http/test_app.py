@@ -44,7 +44,7 @@ def test_a_method_that_a_path_does_not_support_is_refused_with_the_supported_one
 
 def test_an_unexpected_error_is_500_without_its_details(ask, monkeypatch, caplog):
     async def talk(client, service):
-        def fail(*_arguments):
+        def fail(*_arguments, **_options):
             raise RuntimeError("a secret of the server")
 
         monkeypatch.setattr(service.quotas, "admit", fail)

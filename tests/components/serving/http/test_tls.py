@@ -1,14 +1,11 @@
 """HTTPS with a certificate, and files with which it cannot work."""
 
-import datetime
 import ssl
-from ipaddress import IPv4Address
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from certificates import CertificatePair
+from cryptography.hazmat.primitives import serialization
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -17,31 +14,9 @@ from components.errors import ConfigError
 from components.serving.http.tls import check_tls
 
 
-class Pair:
-    """A self-signed certificate of 127.0.0.1, and its key."""
-
-    def __init__(self, folder, stem):
-        self.certificate, self.key = folder / f"{stem}.pem", folder / f"{stem}-key.pem"
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "prefixfleet")])
-        now = datetime.datetime.now(datetime.UTC)
-        made = (
-            x509.CertificateBuilder(name, name, self._key.public_key(), x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        self.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        self.key.write_bytes(self.to_pem(serialization.NoEncryption()))
-
-    def to_pem(self, encryption):
-        return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-
-
 @pytest.fixture
 def pair(tmp_path):
-    return Pair(tmp_path, "mine")
+    return CertificatePair(tmp_path, "mine")
 
 
 def check(certificate, key):
@@ -60,7 +35,7 @@ def test_each_kind_of_wrong_file_has_an_error_of_its_own(pair, tmp_path):
     (tmp_path / "text.pem").write_text("nothing")
     (tmp_path / "locked.pem").write_bytes(pair.to_pem(serialization.BestAvailableEncryption(b"secret")))
     wrong = [
-        (pair.certificate, Pair(tmp_path, "other").key, "another certificate"),
+        (pair.certificate, CertificatePair(tmp_path, "other").key, "another certificate"),
         (pair.certificate, None, "the key is missing"),
         (pair.certificate, tmp_path / "none.pem", r"none\.pem: No such file"),
         (tmp_path / "none.pem", pair.key, "--tls-certificate"),
@@ -75,7 +50,7 @@ def test_each_kind_of_wrong_file_has_an_error_of_its_own(pair, tmp_path):
 
 
 def test_the_command_exits_with_2_and_the_reason(mlflow_fleet, pair, tmp_path):
-    options = ("--tls-certificate", pair.certificate, "--tls-key", Pair(tmp_path, "other").key)
+    options = ("--tls-certificate", pair.certificate, "--tls-key", CertificatePair(tmp_path, "other").key)
     root = mlflow_fleet.workspace.root
     result = CliRunner().invoke(app, ["-C", str(root), "serve", "--port", "0", *map(str, options)])
     assert result.exit_code == 2

@@ -1,0 +1,74 @@
+"""Accept connections: within the limits, with a deadline for TLS's handshake, and slowly when files run out.
+
+asyncio's own servers accept without a limit. Where a process has no file left, they try 2,048 times at once and log
+each time. Knows sockets and the table of connections; does not know HTTP, except for one answer when there is no room.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+
+from components.config.serve import ServeConfig
+from components.serving.errors import LOGGER_NAME
+from components.serving.http.connection_table import ConnectionTable, to_group
+from components.serving.http.protocol import DeadlineProtocol
+
+_NO_RESOURCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_RETRY_SECONDS = 1.0
+_NO_ROOM = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_log = logging.getLogger(f"{LOGGER_NAME}.connections")
+
+
+class Acceptor:
+    """Accepts connections from one listening socket."""
+
+    def __init__(
+        self, table: ConnectionTable, limits: ServeConfig, make_protocol: Callable[[str], DeadlineProtocol]
+    ) -> None:
+        """`make_protocol` returns the protocol of a connection from an address."""
+        self._table, self._limits, self._make_protocol = table, limits, make_protocol
+        self._openings: set[asyncio.Task[None]] = set()
+
+    async def run_forever(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Accept until cancelled."""
+        listener.setblocking(False)
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, peer = await loop.sock_accept(listener)
+            except OSError as problem:
+                if problem.errno in _NO_RESOURCE:
+                    _log.warning("cannot accept connections (%s): waiting", problem.strerror)
+                await asyncio.sleep(_RETRY_SECONDS if problem.errno in _NO_RESOURCE else 0)
+                continue
+            self._admit(client, peer[0] if peer else "", tls)
+
+    def _admit(self, client: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
+        if reached := self._table.make_room(to_group(address)):
+            _log.warning("a connection is refused: %s is reached, and no connection is idle", reached)
+            with client, suppress(OSError):
+                if tls is None:
+                    client.send(_NO_ROOM)
+            return
+        protocol = self._make_protocol(address)
+        opening = asyncio.create_task(self._open(client, protocol, tls))
+        self._openings.add(opening)
+        protocol.opening = opening
+        opening.add_done_callback(self._openings.discard)
+
+    async def _open(self, client: socket.socket, protocol: DeadlineProtocol, tls: ssl.SSLContext | None) -> None:
+        seconds = self._limits.tls_handshake_seconds if tls else None
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol, client, ssl=tls, ssl_handshake_timeout=seconds, ssl_shutdown_timeout=seconds
+            )
+        except OSError:  # the client left, or its handshake failed or was too slow
+            pass
+        finally:
+            protocol.opening = None
+            if protocol.transport is None:
+                self._table.remove(protocol)

@@ -1,0 +1,57 @@
+"""The route of an endpoint that needs a key: who calls, and whether they may, is decided before the body is read.
+
+FastAPI itself reads and parses a body before it calls a dependency. Knows FastAPI and the service; does not know the
+endpoints.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+
+from components.serving.http.auth import Caller
+from components.serving.http.json_body import parse_json
+from components.serving.http.service import Service
+
+
+class ApiRoute(APIRoute):
+    """Authenticates the caller; if there is a body, counts the request against the quota of the key's tenant first."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See FastAPI, "Custom Request and APIRoute class"."""
+        handle = super().get_route_handler()
+
+        async def handle_authenticated(request: Request) -> Response:
+            service: Service = request.app.state.service
+            caller = await service.authenticator.authenticate(request.headers.get("authorization"))
+            request.state.caller = caller
+            if self.body_field is None:
+                return await handle(request)
+            if is_counted_on_arrival(caller):
+                service.quotas.admit(str(caller.tenant), 0)
+            content = await request.body()
+            value = None
+            if content and "json" in request.headers.get("content-type", ""):
+                value = parse_json(content, service.params.serve.max_body_values)
+            return await handle(_ParsedRequest(request, content, value))
+
+        return handle_authenticated
+
+
+def is_counted_on_arrival(caller: Caller) -> bool:
+    """Return whether the tenant is known before the body: an admin names it in the body."""
+    return caller.tenant is not None
+
+
+class _ParsedRequest(Request):
+    def __init__(self, request: Request, content: bytes, value: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._content, self._value = content, value
+
+    async def body(self) -> bytes:
+        return self._content
+
+    async def json(self) -> Any:
+        return self._value
