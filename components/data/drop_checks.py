@@ -23,7 +23,7 @@ from components.data.schema import (
 )
 from components.data.visible_text import trim_text
 from components.errors import DataError
-from components.storage.atomic_files import remove_temporaries, write_atomic
+from components.storage.atomic_files import convert_disk_errors, remove_temporaries, write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,8 @@ def quarantine_rejects(report: CheckedDrop, folder: Path) -> None:
         by_file.setdefault(reject.file, []).append(reject)
     for file, rejects in by_file.items():
         path = folder / file
-        old = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        with convert_disk_errors(f"read {path}"):
+            old = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         new = [_format_reject(reject) for reject in rejects]
         remove_temporaries(path)
         write_atomic(path, b"".join(remove_duplicates([*old, *new])))

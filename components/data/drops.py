@@ -10,6 +10,7 @@ from pathlib import Path
 
 from components.data.drop_checks import CheckedDrop, FileStamp, list_delivered, remove_duplicates
 from components.data.schema import Example, format_line
+from components.errors import DataError, WorkspaceError
 from components.storage.atomic_files import convert_disk_errors, write_atomic
 
 _TAKEN_SUFFIX = ".taken.tmp"
@@ -21,10 +22,13 @@ def list_pending(drops: Path) -> list[Path]:
     Files that an interrupted `remove_checked_files` renamed are restored first, so that no delivered file is missed.
 
     Raises:
-        WorkspaceError: a file cannot be restored.
+        WorkspaceError: the drops folder is a file or a link to nothing, or a file cannot be restored.
 
     """
     if not drops.is_dir():
+        if os.path.lexists(drops):
+            got = "a link to a missing folder" if drops.is_symlink() else "a file"
+            raise WorkspaceError(f"a folder {drops}", got, "correct data.drops in params.yaml, or make it a folder")
         return []
     with convert_disk_errors(f"read {drops}"):
         entries = sorted(entry for entry in drops.iterdir() if not entry.name.startswith("."))
@@ -33,6 +37,18 @@ def list_pending(drops: Path) -> list[Path]:
                 for taken in sorted(entry.glob(f".*{_TAKEN_SUFFIX}")):
                     _restore_file(taken, entry / taken.name.removesuffix(_TAKEN_SUFFIX).removeprefix("."))
         return [entry for entry in entries if not entry.is_dir() or list_delivered(entry)]
+
+
+def require_removable(folder: Path) -> None:
+    """Refuse a drop before it is taken if its files could not be removed afterwards.
+
+    Raises:
+        DataError: its folder cannot be written.
+
+    """
+    if not os.access(folder, os.W_OK | os.X_OK):
+        fix = "give this user write permission for the folder, or copy the drop"
+        raise DataError("a drop whose files can be removed after it is taken", f"no permission to write {folder}", fix)
 
 
 def remove_checked_files(report: CheckedDrop, folder: Path) -> None:

@@ -20,9 +20,14 @@ def pull(workspace: Path, *targets: str) -> None:
     """Fetch the version of data/ in data.dvc (or other targets) from the remote.
 
     Raises:
-        WorkspaceError: there is no remote, it cannot be reached or lacks the files, or this is not a DVC workspace.
+        WorkspaceError: there is no remote, it cannot be reached or lacks the files, this is not a DVC workspace, or
+            data is a link to a missing folder, which DVC would replace by a folder.
 
     """
+    link = workspace / "data"
+    if link.is_symlink() and not link.exists():
+        fix = "mount or make it, or remove the link"
+        raise WorkspaceError(f"the folder that {link} links to", f"no folder {os.path.realpath(link)}", fix)
     _run_with_remote(workspace, "pull", *(targets or (POINTER_FILE,)))
 
 

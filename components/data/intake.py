@@ -67,6 +67,7 @@ def take_drops(workspace: Path, limits: DataConfig, tenants: Sequence[str] | Non
             quarantine_rejects(report, workspace / QUARANTINE_FOLDER)
             rejects += len(report.rejects)
             report.require_usable(limits)
+            drops.require_removable(folder)
             reports.append(report)
         except DataError as problem:
             refused[folder.name] = str(problem)

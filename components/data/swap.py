@@ -6,18 +6,27 @@
     data.old.tmp        the old data/ while the folders are renamed
 
 Without data.dvc.next.tmp, `recover_swap` removes the other files and the old version stays; with it, `recover_swap`
-completes the swap. Does not know drops or examples.
+completes the swap. If data/ is a symbolic link, the folder that it names is replaced, on its own file system: the new
+folder is copied beside it before the swap is committed, and the link stays. Does not know drops or examples.
 """
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from components.data.digests import read_pointer_output
 from components.data.dvc import POINTER_FILE
-from components.storage.atomic_files import convert_disk_errors, remove_temporaries, sync_folder, write_atomic
+from components.errors import WorkspaceError
+from components.storage.atomic_files import (
+    convert_disk_errors,
+    remove_temporaries,
+    remove_tree,
+    sync_folder,
+    write_atomic,
+)
 
 DATA_FOLDER = "data"
 STAGED_FOLDER = "data.tmp"
@@ -26,17 +35,32 @@ _NEXT_POINTER = "data.dvc.next.tmp"
 _OLD_FOLDER = "data.old.tmp"
 
 
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The folders that a swap renames, all in one parent."""
+
+    data: Path
+    """data/, or the folder that the link data/ names."""
+    next: Path
+    """The new data: data.tmp, or its copy beside the link's folder."""
+    old: Path
+    partial: Path
+    """A copy of data.tmp that is not complete yet; only for a link."""
+
+
 def stage_copy(workspace: Path) -> Path:
     """Make data.tmp/, a copy of data/ by hard links (or copies). Replace its files, never write into them.
 
     Raises:
-        WorkspaceError: the disk is full.
+        WorkspaceError: the disk is full, or data/ could not be replaced later. Nothing has changed then.
 
     """
+    places = _find_places(workspace)
+    _require_replaceable(workspace, places)
     staged = workspace / STAGED_FOLDER
     with convert_disk_errors(f"copy {DATA_FOLDER} to {staged}"):
-        if (workspace / DATA_FOLDER).exists():
-            shutil.copytree(workspace / DATA_FOLDER, staged, copy_function=_link_or_copy)
+        if places.data.exists():
+            shutil.copytree(places.data, staged, copy_function=_link_or_copy)
         else:
             staged.mkdir()
     return staged
@@ -49,6 +73,10 @@ def swap_in_staged(workspace: Path) -> None:
         WorkspaceError: a file or folder cannot be written or renamed; the next `recover_swap` completes or undoes it.
 
     """
+    places, staged = _find_places(workspace), workspace / STAGED_FOLDER
+    if places.next != staged:
+        with convert_disk_errors(f"copy {staged} to {places.next}"):
+            _copy_whole(staged, places)
     remove_temporaries(workspace / _NEXT_POINTER)
     write_atomic(workspace / _NEXT_POINTER, _format_next_pointer(workspace))
     recover_swap(workspace)
@@ -62,24 +90,104 @@ def recover_swap(workspace: Path) -> None:
 
     """
     with convert_disk_errors(f"finish the swap of {workspace / DATA_FOLDER}"):
+        _restore_link(workspace)
+        places = _find_places(workspace)
         if (workspace / _NEXT_POINTER).exists():
-            _finish_swap(workspace)
-        elif (workspace / _OLD_FOLDER).exists() and not (workspace / DATA_FOLDER).exists():
-            (workspace / _OLD_FOLDER).rename(workspace / DATA_FOLDER)
+            _finish_swap(workspace, places)
+        elif places.old.exists() and not places.data.exists():
+            places.old.rename(places.data)
         (workspace / STAGED_POINTER).unlink(missing_ok=True)
-        _remove_folder(workspace / STAGED_FOLDER)
-        _remove_folder(workspace / _OLD_FOLDER)
+        for folder in (workspace / STAGED_FOLDER, places.next, places.partial, places.old):
+            remove_tree(folder)
 
 
-def _finish_swap(workspace: Path) -> None:
-    data, staged, old = workspace / DATA_FOLDER, workspace / STAGED_FOLDER, workspace / _OLD_FOLDER
-    if staged.exists():
-        if data.exists():
-            _remove_folder(old)
-            data.rename(old)
-        staged.rename(data)
+def _find_places(workspace: Path) -> _Places:
+    data, staged = workspace / DATA_FOLDER, workspace / STAGED_FOLDER
+    if data.is_symlink():
+        return _find_linked_places(data)
+    return _Places(data, staged, workspace / _OLD_FOLDER, staged)
+
+
+def _find_linked_places(link: Path) -> _Places:
+    target = Path(os.path.realpath(link))
+    beside = [target.with_name(f".{target.name}.prefixfleet.{word}.tmp") for word in ("next", "old", "partial")]
+    return _Places(target, *beside)
+
+
+def _require_replaceable(workspace: Path, places: _Places) -> None:
+    """Refuse, before anything has changed, a data/ that a rename cannot replace."""
+    data, wanted = workspace / DATA_FOLDER, _describe_wanted(places)
+    if not places.data.exists():
+        if data.is_symlink():
+            raise WorkspaceError(
+                wanted, f"no such folder, to which {data} links", "mount or make it, or remove the link"
+            )
+        return
+    if not places.data.is_dir():
+        raise WorkspaceError(wanted, "a file", "move it to another place")
+    for folder in (places.data, *(entry for entry in places.data.iterdir() if entry.is_dir())):
+        if os.path.ismount(folder):
+            fix = "mount the file system elsewhere, and make data a symbolic link to a folder in it"
+            raise WorkspaceError(wanted, f"the mount point {folder}", fix)
+        if folder.is_symlink():
+            fix = "move this tenant's folder to its place in data, or make all of data a link"
+            raise WorkspaceError(wanted, f"the symbolic link {folder}", fix)
+
+
+def _restore_link(workspace: Path) -> None:
+    """Undo what earlier releases left of a link data/: data a folder with the new version, the link as data.old.tmp.
+
+    The folder's files become the content of the link's folder, and the link takes its name again.
+    """
+    data, link, staged = workspace / DATA_FOLDER, workspace / _OLD_FOLDER, workspace / STAGED_FOLDER
+    if not link.is_symlink():
+        return
+    places = _find_linked_places(link)
+    if data.is_dir() and not data.is_symlink() and places.data.parent.is_dir():
+        _copy_whole(data, places)
+        _rename_next(workspace, places)
+        remove_tree(staged)
+        data.rename(staged)
+    if os.path.lexists(data):
+        link.unlink()
+    else:
+        link.rename(data)
+
+
+def _finish_swap(workspace: Path, places: _Places) -> None:
+    staged = workspace / STAGED_FOLDER
+    if not places.next.exists() and staged.exists():
+        _copy_whole(staged, places)  # again after a kill between the renames and the new data.dvc
+    if places.next.exists():
+        _rename_next(workspace, places)
     (workspace / _NEXT_POINTER).replace(workspace / POINTER_FILE)
     sync_folder(workspace)
+
+
+def _rename_next(workspace: Path, places: _Places) -> None:
+    """Put the new data in place. If the old cannot be renamed, undo the commit: the old version stays."""
+    if places.data.exists():
+        remove_tree(places.old)
+        try:
+            places.data.rename(places.old)
+        except OSError as problem:
+            (workspace / _NEXT_POINTER).unlink(missing_ok=True)
+            fix = f"correct the permissions of {places.data.parent}, or make data a symbolic link to a folder of a disk"
+            raise WorkspaceError(_describe_wanted(places), f"{problem.strerror} on renaming it", fix) from problem
+    places.next.rename(places.data)
+    sync_folder(places.data.parent)
+
+
+def _describe_wanted(places: _Places) -> str:
+    return f"a folder {places.data} that can be replaced as a whole"
+
+
+def _copy_whole(folder: Path, places: _Places) -> None:
+    """Copy a folder to `places.next`, which exists only when it is complete."""
+    remove_tree(places.partial)
+    shutil.copytree(folder, places.partial)
+    remove_tree(places.next)
+    places.partial.rename(places.next)
 
 
 def _format_next_pointer(workspace: Path) -> bytes:
@@ -96,8 +204,3 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _remove_folder(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)

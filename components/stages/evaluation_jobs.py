@@ -4,7 +4,6 @@
 the tenant. A PrefixFleetError ends this tenant only. Does not know how rows are decoded, or the other tenants.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +23,7 @@ from components.stages.progress import log_info, log_warning
 from components.stages.splits import read_evaluation_examples
 from components.stages.stamps import STAMP_FILE, is_up_to_date, read_json, write_json, write_stamp
 from components.stages.workspace import Workspace
+from components.storage.atomic_files import remove_tree
 
 if TYPE_CHECKING:
     from components.model.decoding import DecodeRequest, Decoding
@@ -232,13 +232,13 @@ class TenantEvaluation:
         assert self.champion is not None  # noqa: S101 - as above
         version, other = self.champion.version, "schema" if isinstance(problem, SchemaError) else "base"
         log_warning(f"{self.name}: champion version {version} has another {other} and is not compared: {problem.got}")
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
     def _close_if_done(self) -> None:
         if self.outcome is not None or self._open_jobs:
             return
         if self._obsolete_folder is not None:
-            shutil.rmtree(self._obsolete_folder)
+            remove_tree(self._obsolete_folder)
         if not self.jobs:
             self.outcome = TenantOutcome(self.name, "evaluate", "skipped")
             return

@@ -7,13 +7,12 @@ A stamp lies beside a tenant's results. It holds the inputs of the results and t
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from components.data.digests import compute_file_digest
-from components.storage.atomic_files import write_atomic
+from components.storage.atomic_files import convert_disk_errors, remove_tree, write_atomic
 
 STAMP_FILE = "stamp.json"
 
@@ -74,6 +73,7 @@ def remove_departed(folder: Path, tenants: Iterable[str]) -> list[str]:
     """Remove the subfolders of all tenants that are not in `tenants`; return their names."""
     present = set(tenants)
     departed = sorted(path.name for path in folder.glob("*/") if path.name not in present)
-    for name in departed:
-        shutil.rmtree(folder / name)
+    with convert_disk_errors(f"remove the results of tenants without data from {folder}"):
+        for name in departed:
+            remove_tree(folder / name)
     return departed

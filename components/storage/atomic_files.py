@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,8 +17,12 @@ from components.errors import WorkspaceError
 
 _POLL_SECONDS = 0.02
 _DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DISK_ERRNOS = (*_DISK_FULL_ERRNOS, errno.EACCES, errno.EPERM, errno.EROFS)
-"""Errors that any write may raise because of the disk or its permissions, not because of a bug."""
+DISK_ERRNOS = (
+    *_DISK_FULL_ERRNOS,
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV, errno.EIO, errno.ESTALE),
+    *(errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+)
+"""Errors that any write may raise because of the disk, its permissions or a path, not because of a bug."""
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -48,6 +53,14 @@ def remove_temporaries(path: Path) -> None:
             stale.unlink(missing_ok=True)
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a folder with its content, a file, or a symbolic link but not what it names; does nothing if missing."""
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    elif path.exists():
+        shutil.rmtree(path)
+
+
 def sync_folder(folder: Path) -> None:
     """Sync a folder, so that renames in it survive a power cut; does nothing where the file system refuses that."""
     with suppress(OSError):
@@ -69,12 +82,12 @@ def convert_disk_errors(action: str) -> Iterator[None]:
 
 def to_workspace_error(problem: OSError, wanted: str) -> WorkspaceError:
     """Return an OSError as our error."""
-    fix = (
-        "free space on this disk and run again"
-        if problem.errno in _DISK_FULL_ERRNOS
-        else "correct the path or its permissions"
-    )
-    return WorkspaceError(wanted, problem.strerror or str(problem), fix)
+    got = problem.strerror or str(problem)
+    if isinstance(problem, shutil.Error) and isinstance(problem.args[0], list):  # of many files: (from, to, why)
+        got = "; ".join(f"{source}: {why}" for source, _, why in problem.args[0][:1])
+    full = problem.errno in _DISK_FULL_ERRNOS or os.strerror(errno.ENOSPC) in got
+    fix = "free space on this disk and run again" if full else "correct the path or its permissions"
+    return WorkspaceError(wanted, got, fix)
 
 
 @contextmanager

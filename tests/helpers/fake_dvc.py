@@ -1,14 +1,20 @@
 """A fake of DVC's commands for intakes: a pointer has a digest of the folder, a push copies the pointer."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import yaml
 
 
 def read_tree(folder: Path) -> dict[str, bytes]:
-    """Return relative path -> content of all files below a folder."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Return relative path -> content of all files below a folder; links are followed."""
+    return {
+        (Path(parent) / name).relative_to(folder).as_posix(): (Path(parent) / name).read_bytes()
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if (Path(parent) / name).is_file()
+    }
 
 
 def compute_digest(folder: Path) -> str:

@@ -1,13 +1,17 @@
 """Removing used drops without losing files that were delivered meanwhile."""
 
+import os
 from pathlib import Path
 
+import pytest
 from fake_dvc import read_tree
 
 from components.config import DataConfig
 from components.data.drop_checks import check_drop
 from components.data.drops import list_pending, remove_checked_files
+from components.data.intake import take_drops
 from components.data.schema import SPLITS, Example, format_line, write_split
+from components.errors import WorkspaceError
 
 LIMITS = DataConfig(max_rejects=0.5)
 
@@ -35,3 +39,22 @@ def test_an_interrupted_removal_is_restored_together_with_a_newer_delivery(tmp_p
     (folder / ".train.jsonl.taken.tmp").write_bytes(b"two")
     list_pending(tmp_path / "drops")
     assert read_tree(folder) == {"train.jsonl": b"two\none"}
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_drops_folder_that_is_no_folder_is_an_error_and_not_no_drop(tmp_path: Path, kind: str) -> None:
+    drops = tmp_path / "drops"
+    drops.touch() if kind == "file" else drops.symlink_to(tmp_path / "missing")
+    with pytest.raises(WorkspaceError, match=kind):
+        list_pending(drops)
+    assert list_pending(tmp_path / "none") == []
+
+
+def test_a_drop_that_could_not_be_removed_is_refused_before_it_is_taken(
+    fake_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "a" and real(path, mode))
+    result = take_drops(fake_workspace, LIMITS)
+    assert result.changed == ["b"]
+    assert "no permission to write" in result.refused["a"]

@@ -55,3 +55,10 @@ def test_a_folder_without_dvc_is_refused(tmp_path: Path) -> None:
 def test_the_error_has_dvc_s_own_message(workspace: Path) -> None:
     with pytest.raises(WorkspaceError, match=r"`dvc add data` .* got .*does not exist"):
         dvc.add_data(workspace)
+
+
+def test_a_pull_does_not_replace_a_link_to_a_disk_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    with pytest.raises(WorkspaceError, match=r"no folder .*disk; mount or make it"):
+        dvc.pull(tmp_path)
+    assert (tmp_path / "data").is_symlink()

@@ -42,9 +42,22 @@ def run_killed(workspace: Path, at: int) -> bool:
         os._exit(0)
 
 
-def test_a_kill_at_any_point_leaves_one_whole_version_and_loses_no_drop(fake_workspace: Path) -> None:
-    done = fake_workspace.with_name("done")
-    shutil.copytree(fake_workspace, done)
+def copy_workspace(start: Path, name: str, link: Path | None) -> Path:
+    """Copy a workspace; with `link`, data/ becomes a symbolic link to a folder in it."""
+    workspace = start.with_name(name)
+    shutil.copytree(start, workspace)
+    if link is not None:
+        shutil.rmtree(link, ignore_errors=True)
+        link.mkdir()
+        (workspace / "data").rename(link / "data")
+        (workspace / "data").symlink_to(link / "data")
+    return workspace
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_kill_at_any_point_leaves_one_whole_version_and_loses_no_drop(fake_workspace: Path, linked: bool) -> None:
+    disk = fake_workspace.with_name("disk") if linked else None
+    done = copy_workspace(fake_workspace, "done", None)
     assert take_drops(done, LIMITS).changed == ["a", "b"]
     data_by_version = {
         read_version(fake_workspace): read_tree(fake_workspace / "data"),
@@ -52,8 +65,7 @@ def test_a_kill_at_any_point_leaves_one_whole_version_and_loses_no_drop(fake_wor
     }
     killed, outcomes = 0, set()
     for at in range(1, 500):
-        workspace = fake_workspace.with_name(f"killed-{at}")
-        shutil.copytree(fake_workspace, workspace)
+        workspace = copy_workspace(fake_workspace, f"killed-{at}", disk)
         if not run_killed(workspace, at):
             break
         killed += 1
@@ -70,6 +82,9 @@ def test_a_kill_at_any_point_leaves_one_whole_version_and_loses_no_drop(fake_wor
         result = take_drops(workspace, LIMITS)
         assert (result.version, set(result.refused)) == (read_version(done), {"half"})
         assert read_tree(workspace) == read_tree(done)
+        assert disk is None or (
+            (workspace / "data").is_symlink() and [path.name for path in disk.iterdir()] == ["data"]
+        )
         shutil.rmtree(workspace)
     assert killed > 40
     assert outcomes == set(data_by_version)

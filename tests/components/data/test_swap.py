@@ -1,14 +1,18 @@
 """The swap of data/ and data.dvc, by way of an intake with a fake of DVC."""
 
+import errno
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from fake_dvc import compute_digest, read_tree
+from fake_dvc import compute_digest, fake_add, read_tree, read_version
 
 from components.config import DataConfig
-from components.data import swap
+from components.data import dvc, swap
 from components.data.intake import take_drops
 from components.errors import WorkspaceError
 
@@ -43,3 +47,136 @@ def test_the_pointer_keeps_its_other_fields(fake_workspace: Path) -> None:
     after = yaml.safe_load((fake_workspace / "data.dvc").read_text())
     assert (after["desc"], after["outs"][0]["remote"], after["outs"][0]["path"]) == ("tenants", "eu", "data")
     assert after["outs"][0]["md5"] == compute_digest(fake_workspace / "data")
+
+
+def link_data(workspace: Path) -> Path:
+    """Move data/ to another folder and put a symbolic link in its place."""
+    disk = workspace.with_name("disk")
+    disk.mkdir()
+    (workspace / "data").rename(disk / "data")
+    (workspace / "data").symlink_to("../disk/data")
+    return disk / "data"
+
+
+def test_a_link_is_followed_and_stays(fake_workspace: Path) -> None:
+    target = link_data(fake_workspace)
+    old = read_tree(target)
+    assert take_drops(fake_workspace, LIMITS).changed == ["a", "b"]
+    assert (fake_workspace / "data").readlink() == Path("../disk/data")
+    assert set(read_tree(target)) == set(old)
+    assert read_tree(target) != old
+    assert [path.name for path in target.parent.iterdir()] == ["data"]
+    assert not list(fake_workspace.glob("*.tmp*"))
+
+
+def leave_half_a_swap(workspace: Path, step: int) -> dict[str, bytes]:
+    """Make what releases before links were followed left behind after `step` of a swap; return the new data."""
+    staged = swap.stage_copy(workspace)
+    (staged / "a" / "train.jsonl").unlink()
+    (staged / "a" / "train.jsonl").write_text('{"source": "fresh", "references": ["x"]}\n')
+    new = read_tree(staged)
+    fake_add(workspace, "data.tmp")
+    pointer = yaml.safe_load((workspace / "data.tmp.dvc").read_text())
+    pointer["outs"][0]["path"] = "data"
+    (workspace / "data.dvc.next.tmp").write_text(yaml.safe_dump(pointer))
+    (workspace / "data").rename(workspace / "data.old.tmp")
+    if step >= 2:
+        staged.rename(workspace / "data")
+    if step >= 3:
+        (workspace / "data.dvc.next.tmp").rename(workspace / "data.dvc")
+    return new
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_half_swapped_link_of_an_earlier_release_is_restored(fake_workspace: Path, step: int) -> None:
+    target = link_data(fake_workspace)
+    new = leave_half_a_swap(fake_workspace, step)
+    for _ in range(2):
+        swap.recover_swap(fake_workspace)
+        assert (fake_workspace / "data").is_symlink()
+        assert read_tree(target) == new
+        assert [path.name for path in target.parent.iterdir()] == ["data"]
+        assert not list(fake_workspace.glob("data.*tmp*"))
+        assert read_version(fake_workspace) == compute_digest(target)
+    assert take_drops(fake_workspace, LIMITS).changed == ["a", "b"]
+
+
+def test_a_half_swapped_link_to_a_disk_that_is_gone_leaves_the_new_folder(fake_workspace: Path) -> None:
+    target = link_data(fake_workspace)
+    new = leave_half_a_swap(fake_workspace, 3)
+    shutil.rmtree(target.parent)
+    swap.recover_swap(fake_workspace)
+    assert read_tree(fake_workspace / "data") == new
+    assert not list(fake_workspace.glob("data.*tmp*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "got"),
+    [
+        ("mount", "the mount point"),
+        ("tenant mount", "the mount point"),
+        ("tenant link", "the symbolic link"),
+        ("dangling link", "no such folder"),
+        ("rename", "Device or resource busy on renaming it"),
+        ("other file system", "Invalid cross-device link on renaming it"),
+    ],
+)
+def test_data_that_cannot_be_replaced_are_refused_before_anything_changes(
+    fake_workspace: Path, monkeypatch: pytest.MonkeyPatch, kind: str, got: str
+) -> None:
+    data = fake_workspace / "data"
+    if kind.endswith("mount"):
+        point = data / "a" if kind.startswith("tenant") else data
+        monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == point)
+    elif kind == "tenant link":
+        (data / "a").rename(fake_workspace.with_name("away"))
+        (data / "a").symlink_to(fake_workspace.with_name("away"))
+    elif kind == "dangling link":
+        data.rename(fake_workspace.with_name("away"))
+        data.symlink_to(fake_workspace.with_name("missing"))
+        monkeypatch.setattr(dvc, "pull", lambda _workspace: None)
+    else:
+        real = Path.rename
+
+        def rename(self: Path, target: Path) -> Path:
+            if self.name == "data":
+                code = errno.EBUSY if kind == "rename" else errno.EXDEV
+                raise OSError(code, os.strerror(code))
+            return real(self, target)
+
+        monkeypatch.setattr(Path, "rename", rename)
+    before = read_tree(fake_workspace)
+    with pytest.raises(WorkspaceError, match=got) as raised:
+        take_drops(fake_workspace, LIMITS)
+    assert "can be replaced as a whole" in raised.value.wanted
+    after = read_tree(fake_workspace)
+    assert {name: after[name] for name in before} == before
+    made = set(after) - set(before) - {"quarantine/a/train.jsonl", "pushed"}
+    assert all(name.startswith("data.tmp") for name in made)
+    monkeypatch.undo()
+    if kind in ("rename", "other file system"):
+        swap.recover_swap(fake_workspace)
+        assert set(read_tree(fake_workspace)) - set(before) == {"quarantine/a/train.jsonl", "pushed"}
+
+
+def test_a_full_disk_under_the_link_leaves_the_old_version(
+    fake_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = link_data(fake_workspace)
+    old, version = read_tree(target), read_version(fake_workspace)
+    real = shutil.copytree
+
+    def fail(source: Path, to: Path, *options: Any, **named: Any) -> Any:
+        if Path(to).parent == target.parent:
+            Path(to).mkdir()
+            raise shutil.Error([(str(source), str(to), "[Errno 28] No space left on device")])
+        return real(source, to, *options, **named)
+
+    monkeypatch.setattr(shutil, "copytree", fail)
+    with pytest.raises(WorkspaceError, match="free space"):
+        take_drops(fake_workspace, LIMITS)
+    monkeypatch.undo()
+    swap.recover_swap(fake_workspace)
+    assert (read_tree(target), read_version(fake_workspace)) == (old, version)
+    assert [path.name for path in target.parent.iterdir()] == ["data"]
+    assert not list(fake_workspace.glob("data.*tmp*"))

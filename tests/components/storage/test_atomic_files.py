@@ -3,12 +3,13 @@
 import errno
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
 
 from components.errors import WorkspaceError
-from components.storage.atomic_files import hold_file_lock, write_atomic
+from components.storage.atomic_files import hold_file_lock, remove_tree, to_workspace_error, write_atomic
 
 
 def test_content_is_replaced_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -69,3 +70,28 @@ def test_a_held_lock_names_its_process_and_is_free_after_its_block(tmp_path: Pat
         assert (caught.value.wanted, caught.value.fix) == (f"exclusive use of {tmp_path}", "wait")
     with hold_file_lock(lock, tmp_path, "wait"):
         pass
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "folder", "link to a folder", "link to nothing"])
+def test_a_tree_of_any_kind_is_removed_and_a_link_never_followed(tmp_path: Path, kind: str) -> None:
+    kept, path = tmp_path / "kept", tmp_path / "path"
+    (kept / "inner").mkdir(parents=True)
+    if kind == "file":
+        path.touch()
+    elif kind == "folder":
+        (path / "inner").mkdir(parents=True)
+        (path / "link").symlink_to(kept)
+    elif kind != "missing":
+        path.symlink_to(kept if kind == "link to a folder" else tmp_path / "nothing")
+    remove_tree(path)
+    assert not os.path.lexists(path)
+    assert (kept / "inner").is_dir()
+
+
+def test_an_error_of_many_files_names_the_first_and_a_full_disk() -> None:
+    problem = shutil.Error([("a", "b", "[Errno 28] No space left on device"), ("c", "d", "other")])
+    error = to_workspace_error(problem, "to copy")
+    assert (error.got, error.fix) == (
+        "a: [Errno 28] No space left on device",
+        "free space on this disk and run again",
+    )
