@@ -6,8 +6,11 @@ lasts, only one thread at a time asks the store, so that reads from disk do not 
 know how a delta is used.
 """
 
+import logging
+import re
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,12 +21,15 @@ from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
 from components.serving.engine.artifacts.lru import LRUCache
 from components.serving.interface import ArtifactRef
+from components.storage.atomic_files import convert_disk_errors
 
 if TYPE_CHECKING:
     from components.registry.manifest import Manifest
 
     Verified = tuple[Delta, Manifest]
 
+_SHA256 = re.compile("[0-9a-f]{64}")
+_MAX_NAMED = 5
 _RETRY_FIX = "check the artifact store, then retry"
 
 
@@ -46,7 +52,11 @@ class ArtifactFiles:
     """
 
     def __init__(self, base: Base, source: ArtifactSource, folder: Path, limit_bytes: int) -> None:
-        """Keep at most `limit_bytes` bytes in `folder`; complete artifacts in it are kept, incomplete ones deleted."""
+        """Keep at most `limit_bytes` bytes in `folder`; complete artifacts in it are kept, incomplete ones deleted.
+
+        Raises:
+            WorkspaceError: the folder cannot be made or listed.
+        """
         self._base, self._source, self._folder = base, source, folder
         self._lock, self._retry_lock = threading.Lock(), threading.Lock()
         self._index: LRUCache[str] = LRUCache(limit_bytes)
@@ -55,12 +65,7 @@ class ArtifactFiles:
         """The artifact of the last fetch if the store did not answer it; else None."""
         self.store_error = ""
         """Why the store did not answer the last fetch; "": it answered."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for subfolder in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime):
-            try:
-                self._record(subfolder.name, read_manifest(subfolder).tenant)
-            except ArtifactError:
-                self.remove(subfolder.name)
+        self._index_folder()
 
     @property
     def owners(self) -> dict[str, str]:
@@ -88,7 +93,34 @@ class ArtifactFiles:
         """Delete an artifact; do nothing if there is none."""
         with self._lock:
             self._index.remove(sha256)
-        shutil.rmtree(self._folder / sha256, ignore_errors=True)
+        _delete(self._folder / sha256)
+
+    def _index_folder(self) -> None:
+        """Record the artifacts that are on disk already, the oldest first; delete the incomplete ones.
+
+        An entry that is no artifact's folder is left as it is, and logged once.
+        """
+        with convert_disk_errors(f"keep artifacts in {self._folder}"):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            paths = list(self._folder.iterdir())
+        foreign = []
+        for path in sorted(paths, key=_read_mtime):
+            if not _SHA256.fullmatch(path.name):
+                foreign.append(path.name)
+                continue
+            try:
+                self._record(path.name, read_manifest(path).tenant)
+            except (ArtifactError, OSError):
+                self._remove_incomplete(path)
+        if foreign:
+            message = "%s holds %d entries that are no artifacts, and are not used: %s"
+            logging.getLogger(__name__).warning(message, self._folder, len(foreign), ", ".join(foreign[:_MAX_NAMED]))
+
+    def _remove_incomplete(self, path: Path) -> None:
+        """Delete an incomplete artifact; log it if the disk refuses."""
+        self.remove(path.name)
+        if path.exists() or path.is_symlink():
+            logging.getLogger(__name__).warning("%s is no complete artifact, and cannot be deleted", path)
 
     def _read(self, artifact: ArtifactRef) -> "Verified":
         folder = self._folder / artifact.sha256
@@ -142,7 +174,21 @@ class ArtifactFiles:
         with self._lock:
             evicted = self._index.put(sha256, tenant, size, self._reading)
         for other in [sha256] if evicted is None else evicted:
-            shutil.rmtree(self._folder / other, ignore_errors=True)
+            _delete(self._folder / other)
+
+
+def _delete(path: Path) -> None:
+    """Delete an artifact's folder, or a file or a link in its place; what the disk refuses stays."""
+    with suppress(OSError):
+        path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
+
+
+def _read_mtime(path: Path) -> float:
+    """Return when an entry was changed; 0 if it has vanished."""
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def check_owner(tenant: str, artifact: ArtifactRef) -> None:

@@ -1,14 +1,15 @@
 """Files on disk are bounded and verified; an error of the store is reported until the store answers again."""
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.errors import ArtifactError, RegistryError
-from components.registry.manifest import TENSORS_FILE
+from components.errors import ArtifactError, RegistryError, WorkspaceError
+from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
 
 
 def test_the_disk_is_bounded_in_bytes_also_after_a_restart(
@@ -22,6 +23,57 @@ def test_the_disk_is_bounded_in_bytes_also_after_a_restart(
         assert {path.name for path in folder.iterdir()} == {artifact.sha256 for artifact in artifacts[1:]}
     with open_cache(disk=size):
         assert len(list(folder.iterdir())) == 1
+
+
+def test_junk_in_the_folder_does_not_prevent_the_start(
+    add_tenants: Any, open_cache: Any, acquire_all: Any, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    artifacts = add_tenants(2)
+    with open_cache() as cache:
+        acquire_all(cache, *artifacts)
+    manifest = (folder / artifacts[0].sha256 / MANIFEST_FILE).read_text()
+    for letter, content in zip("abcde", ["1" * 5000, "[" * 100_000, "", "\ud800", manifest[:-9]], strict=True):
+        (folder / (letter * 64)).mkdir()
+        (folder / (letter * 64) / MANIFEST_FILE).write_text(content, "utf-8", "surrogatepass")
+    (folder / ("0" * 64)).symlink_to(tmp_path / "nowhere")
+    (folder / ("1" * 64)).write_text("a file")
+    (folder / ("2" * 64)).mkdir()
+    (folder / ("2" * 64) / MANIFEST_FILE).mkdir()
+    (folder / artifacts[1].sha256 / "link").symlink_to(tmp_path / "nowhere")
+    others = {"notes.txt", "link", "lost+found"}
+    (folder / "notes.txt").write_text("of somebody else")
+    (folder / "link").symlink_to(tmp_path / "nowhere")
+    (folder / "lost+found").mkdir()
+    with open_cache() as cache:
+        assert cache.owners == {artifacts[0].sha256: artifacts[0].tenant}
+        assert {path.name for path in folder.iterdir()} == {artifacts[0].sha256, *others}
+        assert [one for one in acquire_all(cache, *artifacts) if isinstance(one, Exception)] == []
+    assert [record.getMessage().count("lost+found") for record in caplog.records] == [1]
+
+
+def test_an_entry_that_vanishes_while_the_folder_is_listed_is_skipped(
+    add_tenants: Any, open_cache: Any, acquire_all: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, vanishing = add_tenants(2)
+    with open_cache() as cache:
+        acquire_all(cache, kept, vanishing)
+    real = Path.iterdir
+
+    def list_and_delete(path: Path) -> Any:
+        found = list(real(path))
+        if path == folder:
+            shutil.rmtree(folder / vanishing.sha256)
+        return iter(found)
+
+    monkeypatch.setattr(Path, "iterdir", list_and_delete)
+    with open_cache() as cache:
+        assert list(cache.owners) == [kept.sha256]
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error_that_says_so(open_cache: Any, folder: Path) -> None:
+    folder.write_text("a file")
+    with pytest.raises(WorkspaceError, match=str(folder)), open_cache():
+        pass
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed"])
