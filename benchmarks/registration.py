@@ -18,7 +18,7 @@ import torch
 from components.config import RegistryConfig
 from components.model.prefix.prefix import Prefix, make_tensor_name
 from components.registry.artifact import save_artifact
-from components.registry.mlflow.connection import quiet_mlflow
+from components.registry.mlflow.quiet import quiet_mlflow
 from components.registry.registry import Registration, Registry, RunLog, Version
 
 LAYERS, HEADS, LENGTH, HEAD_DIM = 6, 4, 8, 32

@@ -33,7 +33,8 @@ from sqlalchemy.engine import Engine
 
 from components.config import RegistryConfig
 from components.config.rollout import RolloutConfig
-from components.registry.mlflow.connection import BACKEND_VARIABLE, quiet_mlflow
+from components.registry.mlflow.connection import BACKEND_VARIABLE
+from components.registry.mlflow.quiet import quiet_mlflow
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, to_model_name
 from components.registry.registry import Registry
 from components.rollout.policy import policy

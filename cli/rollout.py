@@ -1,4 +1,4 @@
-"""The commands on versions and trials: rollout, history, promote, rollback, pause, pin, and forget."""
+"""The commands on versions and trials: rollout, history, promote, rollback, pause, pin, adopt, and forget."""
 
 import json
 from typing import Annotated
@@ -111,6 +111,19 @@ def pin(
 
     with show_progress():
         hold(Workspace(ctx.obj), tenant, "unpin" if off else "pin")
+
+
+def adopt(ctx: typer.Context, tenant: TenantArgument) -> None:
+    """Take a tenant over from another workspace that uses the same MLflow: its versions become this workspace's.
+
+    No alias moves. The other workspace can then no longer register, promote or forget the tenant.
+    """
+    from cli.console import show_progress
+    from components.stages.rollout.manual import adopt as stage
+    from components.stages.workspace import Workspace
+
+    with show_progress():
+        stage(Workspace(ctx.obj), tenant)
 
 
 def forget(

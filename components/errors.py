@@ -9,6 +9,7 @@
     ├── TrainingError    training cannot continue: loss not finite, example longer than the context
     ├── GateError        reports that cannot be compared
     ├── RegistryError    MLflow: not reachable, no such version or alias
+    │   └── OwnershipError  the tenant's version belongs to another workspace
     └── WorkspaceError   files and tools around a run: lock held, disk full, DVC remote missing
 
 Each message has three parts: what was expected, what was found instead, and how to fix it.
@@ -60,6 +61,10 @@ class GateError(PrefixFleetError):
 
 class RegistryError(PrefixFleetError):
     """MLflow cannot be reached, or holds no such version or alias."""
+
+
+class OwnershipError(RegistryError):
+    """A version in MLflow belongs to another workspace."""
 
 
 class WorkspaceError(PrefixFleetError):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.config import RegistryConfig
-from components.registry.mlflow.connection import quiet_mlflow
+from components.registry.mlflow.quiet import quiet_mlflow
 from components.registry.mlflow.versions import to_model_name
 from components.registry.registry import Registry
 

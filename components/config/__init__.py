@@ -151,6 +151,12 @@ class RegistryConfig(_Section):
 
     tracking_uri: str = "sqlite:///var/mlflow/mlflow.db"
     experiment: str = "prefixfleet"
+    owner: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="name of a fleet that several checkouts share; null: this workspace's own id",
+    )
 
 
 class Params(_Section):

@@ -39,6 +39,13 @@ def find_owned_objects(workspace: Path, tenant: str) -> dict[str, list[str]]:
         return {store.name: objects for store, objects in _find_owned(workspace, stores, tenant)}
 
 
+def find_outside_stores(workspace: Path) -> set[str]:
+    """Return the names of the stores that are not in the workspace's own folder. Raises WorkspaceError."""
+    root = workspace.resolve()
+    with _open_stores(workspace) as stores:
+        return {store.name for store in stores if not _is_inside(store, root)}
+
+
 def delete_objects(workspace: Path, tenant: str) -> dict[str, int]:
     """Delete the tenant's own objects from the cache and every remote; return store name -> number deleted.
 
@@ -52,6 +59,11 @@ def delete_objects(workspace: Path, tenant: str) -> dict[str, int]:
                 store.object_db.delete(name)
             deleted[store.name] = len(objects)
     return deleted
+
+
+def _is_inside(store: DvcStore, root: Path) -> bool:
+    is_local = "local" in store.object_db.fs.protocol
+    return is_local and Path(store.object_db.path).resolve().is_relative_to(root)
 
 
 def _find_owned(workspace: Path, stores: list[DvcStore], tenant: str) -> Iterator[tuple[DvcStore, list[str]]]:

@@ -7,21 +7,19 @@ MLflow's web page is the champion at the next call. Knows no metric and no gate;
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from components.config import RegistryConfig
-from components.errors import ArtifactError, PrefixFleetError
-from components.registry.artifact import copy_artifact, load_artifact
-from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
+from components.errors import PrefixFleetError
 from components.registry.mlflow import table_versions
 from components.registry.mlflow.alias_table import read_aliased
 from components.registry.mlflow.connection import MlflowConnection
-from components.registry.mlflow.fetching import RESTORE_FIX, download_files, find_source
+from components.registry.mlflow.fetching import fetch_version, has_files
+from components.registry.mlflow.ownership import Ownership
 from components.registry.mlflow.registration import Registration, check_artifact, find_git_revision, write_version
-from components.registry.mlflow.removal import find_remaining, remove_tenant
+from components.registry.mlflow.removal import check_removable, find_remaining, remove_tenant
 from components.registry.mlflow.runs import RunLog, clip_tags, open_run, read_curves
 from components.registry.mlflow.versions import (
     CHALLENGER,
@@ -29,6 +27,7 @@ from components.registry.mlflow.versions import (
     Version,
     call_or_none,
     find_aliased,
+    find_aliased_of_tenant,
     find_aliases,
     find_by_alias,
     find_by_sha256,
@@ -55,11 +54,19 @@ class Registry:
         """Open nothing yet; relative paths (SQLite, base folders) are resolved from `workspace`."""
         self._workspace = workspace.resolve()
         self._connection = MlflowConnection(config, self._workspace)
+        self.ownership = Ownership(
+            config, self._workspace, self._connection.open_client, self.find_versions, self._find_aliased_of_tenant
+        )
+        """Which versions this workspace may change."""
 
     @property
     def uri(self) -> str:
         """MLflow's tracking URI; for a database, also the value of `mlflow server --backend-store-uri`."""
         return self._connection.uri
+
+    def is_foreign(self, version: Version) -> bool:
+        """Return whether the version belongs to another workspace; see `ownership`. Raises WorkspaceError."""
+        return self.ownership.is_foreign(version)
 
     def find_champions(self) -> dict[str, Version]:
         """Return tenant -> champion, without tenants that have none."""
@@ -153,7 +160,9 @@ class Registry:
         with (
             self._connection.open_client(f"a logged run of {tenant}") as client,
             tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch,
-            open_run(client, self._connection.ensure_experiment(), tenant, run_log, Path(scratch)) as run,
+            open_run(
+                client, self._connection.ensure_experiment(), tenant, self.ownership.mark(run_log), Path(scratch)
+            ) as run,
         ):
             return str(run.info.run_id)
 
@@ -183,39 +192,35 @@ class Registry:
             RegistryError: the store does not answer, or is empty; this may take up to a minute.
             WorkspaceError: the disk is full.
         """
-        with suppress(ArtifactError):
-            if version.sha256 and load_artifact(folder, None)[1].sha256 == version.sha256:
-                return folder
+        if has_files(folder, version):
+            return folder
         wanted = f"the prefix of {version.tenant}, version {version.version}"
-        with (
-            self._connection.open_client(wanted) as client,
-            tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch,
-        ):
-            source = find_source(client, version, wanted)
-            downloaded = download_files(source, (TENSORS_FILE, MANIFEST_FILE), Path(scratch), self.uri, wanted)
-            try:
-                manifest = copy_artifact(downloaded, folder, version.sha256 or None)
-            except ArtifactError as problem:
-                got = problem.got.replace(scratch, source)
-                raise type(problem)(f"{wanted}: {problem.wanted}", got, RESTORE_FIX) from None
-        if manifest.tenant != version.tenant:
-            raise ArtifactError(wanted, f"a prefix of {manifest.tenant}", "register the tenant again")
-        return folder
+        with self._connection.open_client(wanted) as client:
+            return fetch_version(client, version, folder, self.uri, wanted, self._connection.find_present_uri)
 
     def remove(self, tenant: str) -> None:
-        """Delete a tenant's versions, runs and artifacts permanently, as far as MLflow allows; see `find_remaining`."""
-        wanted = f"the removal of {tenant} from MLflow"
-        with self._connection.open_client(wanted) as client:
-            database = self._connection.open_database_client(wanted)
-            remove_tenant(client, database, self._connection.ensure_experiment(), tenant)
+        """Delete a tenant's versions, runs and artifacts permanently, as far as MLflow allows; see `find_remaining`.
+
+        Raises:
+            OwnershipError: a version or run belongs to another workspace. Nothing is deleted.
+            RegistryError: also if artifacts are outside of the workspace and its store. Nothing is deleted.
+        """
+        remove_tenant(self._connection, self.ownership, tenant)
+
+    def check_removable(self, tenant: str) -> None:
+        """Check that this workspace may delete everything of the tenant in MLflow. Raises as `remove`."""
+        check_removable(self._connection, self.ownership, tenant)
 
     def find_remaining(self, tenant: str) -> list[str]:
         """Return descriptions of everything of a tenant that is still in MLflow.
 
         Empty after `remove`, except for runs on a server whose database is not known.
         """
-        with self._connection.open_client(f"a search for remains of {tenant}") as client:
-            return find_remaining(client, self._connection.ensure_experiment(), tenant)
+        return find_remaining(self._connection, tenant)
+
+    def _find_aliased_of_tenant(self, tenant: str) -> list[Version]:
+        wanted = f"the champion and the challenger of {tenant}"
+        return self._find(wanted, table_versions.find_aliased_of_tenant, find_aliased_of_tenant, tenant)
 
     def _find(
         self, wanted: str, from_tables: Callable[..., _Found], from_client: Callable[..., _Found], *arguments: Any
@@ -234,8 +239,9 @@ class Registry:
     def _register(self, registration: Registration) -> Version:
         manifest = check_artifact(registration)
         with self._connection.open_client(f"a registered version of {registration.tenant}") as client:
-            experiment = self._connection.ensure_experiment()
-            return write_version(client, experiment, self._workspace, registration, manifest, self._git_revision)
+            return write_version(
+                client, self._connection.ensure_experiment(), self.ownership, registration, manifest, self._git_revision
+            )
 
     def _try_register(self, registration: Registration) -> Version | PrefixFleetError:
         try:

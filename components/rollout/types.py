@@ -145,7 +145,7 @@ class Finding:
 
 
 LedgerAction = Literal[
-    "challenge", "advance", "promote", "rollback", "withdraw", "pause", "resume", "pin", "unpin", "forget"
+    "challenge", "advance", "promote", "rollback", "withdraw", "pause", "resume", "pin", "unpin", "forget", "adopt"
 ]
 
 

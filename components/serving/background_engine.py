@@ -7,7 +7,7 @@ engine is built.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from components.serving.errors import LOGGER_NAME
 from components.serving.interface import ArtifactRef, Engine, EngineHealth
@@ -40,6 +40,11 @@ class BackgroundEngine:
     def health(self) -> EngineHealth | None:
         """Return the engine's health, or None until it is loaded."""
         return None if self.engine is None else self.engine.health()
+
+    @property
+    def load_errors(self) -> Mapping[str, str]:
+        """The sha256 of each artifact that could not be loaded, and why; none until the engine is loaded."""
+        return {} if self.engine is None else self.engine.artifact_cache.load_errors
 
     async def preload(self, artifact: ArtifactRef) -> None:
         """Load an artifact before a request needs it; do nothing until the engine is loaded.

@@ -26,6 +26,8 @@ from components.serving.interface import BusyError
 LOGGER_NAME = "prefixfleet.serving"
 SERVER_ERRORS = (ArtifactError, BaseModelError, RegistryError, WorkspaceError)
 """Errors that the request did not cause; those of the registry or a disk do not count against a version."""
+_REPAIR_S = 60
+"""Seconds until a client may ask again for a version that a person has to repair."""
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 _MAX_MESSAGE_CHARS = 2000
@@ -80,6 +82,10 @@ def to_refusal(problem: Exception) -> RefusalError:
         return RefusalError(400, problem.wanted, problem.got, problem.fix)
     if isinstance(problem, WorkspaceError):
         return make_unavailable_error("the server's disk and database", "an error (the server's log has the details)")
+    if isinstance(problem, ArtifactError | BaseModelError):
+        got = "files that are missing, damaged or of another base (the server's log has the details)"
+        fix = "the operator must restore its files, or choose another version (`prefixfleet promote`)"
+        return RefusalError(503, "the tenant's version", got, fix, code="unusable_version", retry_after=_REPAIR_S)
     if isinstance(problem, SERVER_ERRORS):
         return make_unavailable_error("the tenant's version", "a loading error (the server's log has the details)")
     return RefusalError(

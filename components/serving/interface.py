@@ -108,6 +108,10 @@ class HeldArtifacts(Protocol):
     def store_error(self) -> str:
         """Why the artifact store did not answer the last fetch; "": it answered."""
 
+    @property
+    def load_errors(self) -> Mapping[str, str]:
+        """The sha256 of each artifact whose files are missing, damaged or of another base at its last load, and why."""
+
     async def preload(self, artifact: ArtifactRef) -> None:
         """Load an artifact before a request needs it. Raises what `Engine.submit` raises."""
 

@@ -17,6 +17,7 @@ from components.errors import BaseModelError, SchemaError
 from components.evaluation.report import Subject, build_report, read_report, write_predictions, write_report
 from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
+from components.stages.champions import select_comparable
 from components.stages.outcome import TenantOutcome, attempt
 from components.stages.plan_checks import ExpectedPrefix, make_prefix_error, read_planned_manifest
 from components.stages.progress import log_info, log_warning
@@ -173,6 +174,7 @@ class TenantEvaluation:
     def _find_jobs(self) -> None:
         if self.expected.reason:
             raise make_prefix_error(self.name, self.expected.reason)
+        self.champion = select_comparable(self.workspace, self.champion)
         manifest = read_planned_manifest(self.workspace, self.name, self.expected.fingerprint)
         if manifest.base_digest != self.expected.base_digest:
             raise make_prefix_error(self.name, "base changed")

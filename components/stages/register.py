@@ -43,7 +43,7 @@ def register(workspace: Workspace, fingerprints: Mapping[str, str]) -> tuple[dic
     prefix that is registered already gets no second version.
 
     Returns:
-        Tenant -> version, and an outcome for every tenant that failed.
+        Tenant -> version, and an outcome for every tenant that failed, also if its champion is another workspace's.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -51,11 +51,14 @@ def register(workspace: Workspace, fingerprints: Mapping[str, str]) -> tuple[dic
     """
     champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
     failures: list[TenantOutcome] = []
-    registrations = [
-        _make_registration(workspace, manifest, verdict)
-        for manifest, verdict in _find_judged(workspace, fingerprints, failures)
-        if verdict.accepted and _get_sha256(champions.get(manifest.tenant)) != manifest.sha256
-    ]
+    registrations: list[Registration] = []
+    for manifest, verdict in _find_judged(workspace, fingerprints, failures):
+        champion = champions.get(manifest.tenant)
+        if verdict.accepted and _get_sha256(champion) != manifest.sha256:
+            with catch_failure(manifest.tenant, "register", failures):
+                if champion is not None:
+                    workspace.registry.ownership.check_version(champion, f"register a prefix of {manifest.tenant}")
+                registrations.append(_make_registration(workspace, manifest, verdict))
     results = workspace.registry.register_all(registrations) if registrations else {}
     versions = {tenant: result for tenant, result in results.items() if isinstance(result, Version)}
     for tenant, problem in results.items():
@@ -80,7 +83,8 @@ def roll_out(
 ) -> tuple[dict[str, str], list[TenantOutcome]]:
     """Make new versions champion, or start their trials as challengers, according to the policy.
 
-    A tenant without a champion gets its first version as champion, unless the policy is manual. A version that was
+    A tenant without a champion, or with one that cannot serve, gets the version as champion, unless the policy is
+    manual. A version that was
     champion or was rolled back before gets no alias, even if its files were made again, unless its tenant is in
     `outdated`: trained in this run because data, parameters or base changed (perhaps back to earlier ones).
 
@@ -92,11 +96,12 @@ def roll_out(
     for tenant, version in versions.items():
         with catch_failure(tenant, "roll out", failures), lock_tenant(workspace, tenant) as lease:
             policy, before = read_rollout_config(workspace, tenant).policy, lease.state
+            has_champion = bool(before.champion) and not lease.champion_fault
             if before.champion == version.version:  # promoted by an earlier attempt, which failed afterwards
                 promoted[tenant] = version.version
             elif reason := _explain_no_alias(version, before, tenant in outdated):
                 log_info(f"{tenant}: version {version.version} {reason}")
-            elif policy == "immediate" or (not before.champion and policy != "manual"):
+            elif policy == "immediate" or (not has_champion and policy != "manual"):
                 promoted[tenant] = make_champion(lease, version.version, "retrain", _REASON).champion
             elif before.challenger != version.version:
                 start_trial(lease, version.version, "retrain", _REASON)

@@ -94,6 +94,9 @@ def find_champion_start(workspace: Workspace, item: PlanItem, shared: StartingPo
         log_info(f"{item.tenant}: no warm start: there is no champion")
         return None
     description = f"champion version {champion.version}"
+    if champion.fault:
+        log_warning(f"{item.tenant}: no warm start from {description}: {champion.fault}")
+        return None
     try:
         folder = workspace.registry.fetch(champion, workspace.get_champion_folder(champion))
         delta, manifest = load_artifact(folder, workspace.base)

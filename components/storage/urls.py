@@ -1,10 +1,11 @@
-"""URLs of databases and servers: made absolute, and shown without passwords.
+"""URLs of databases and servers: made absolute, turned into paths, and shown without passwords.
 
 Knows URL syntax and one environment variable of MLflow's; does not know what is stored behind a URL.
 """
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 TRACKING_URI_VARIABLE = "MLFLOW_TRACKING_URI"
 """MLflow's environment variable with the URL of its server or database."""
@@ -23,6 +24,23 @@ def resolve_uri(uri: str, workspace: Path) -> str:
     if separator and scheme.split("+")[0] == "sqlite" and path and path != ":memory:":
         return f"{scheme}:///{(workspace / path).resolve()}"
     return uri
+
+
+def to_local_path(uri: str) -> Path | None:
+    """Return the path of a `file` URL or of a plain absolute path; None for any other URL or text."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path)) if parts.path else None
+    return Path(uri) if uri.startswith("/") else None
+
+
+def replace_root(uri: str, old: Path, new: Path) -> str:
+    """Return a URL or path below the folder `old` as one below `new`; any other is returned unchanged."""
+    path = to_local_path(uri)
+    if path is None or not path.is_relative_to(old):
+        return uri
+    moved = new / path.relative_to(old)
+    return moved.as_uri() if uri.startswith("file:") else str(moved)
 
 
 def hide_password(text: str) -> str:

@@ -34,6 +34,13 @@ class FakeRegistry:
             self.set_alias(tenant, alias, number)
         return number
 
+    def register_by_hand(self, tenant: str, *aliases: str) -> None:
+        """Register a version that has no artifact, as `mlflow.pyfunc.log_model` does."""
+        own = self._versions.setdefault(tenant, [])
+        own.append(Version(tenant, str(len(own) + 1)))
+        for alias in aliases:
+            self.set_alias(tenant, alias, own[-1].version)
+
     def set_alias(self, tenant: str, alias: str, number: str) -> None:
         self._aliases.setdefault(tenant, {})[alias] = number
 
@@ -74,6 +81,7 @@ class NoArtifacts:
     """The artifact cache of an engine that has none."""
 
     owners: ClassVar[dict[str, str]] = {}
+    load_errors: ClassVar[dict[str, str]] = {}
     store_error = ""
 
     async def preload(self, artifact: ArtifactRef) -> None:

@@ -7,9 +7,9 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
 from components.registry.mlflow.tables import ALIASES, TAGS, VERSIONS, WORKSPACE
-from components.registry.mlflow.versions import MODEL_NAME_START, Version, to_tenant
+from components.registry.mlflow.versions import MODEL_NAME_START, OWNER_TAG, Version, to_tenant
 
-READ_TAGS = ("sha256", "record_form", "verdict")
+READ_TAGS = ("sha256", "tenant", "record_form", "verdict", OWNER_TAG)
 """The tags of the versions that `read_aliased` returns."""
 
 

@@ -1,15 +1,15 @@
-"""The connection to MLflow: no log lines, no telemetry, short timeouts, and errors as RegistryError.
+"""The connection to MLflow: short timeouts, and errors as RegistryError.
 
-Knows MLflow's address; does not know tenants, prefixes or runs. MLflow reads its timeouts and its telemetry switch from
-the environment and logs through its own handlers: both are changed during our calls and restored afterwards.
+Knows MLflow's address; does not know tenants, prefixes or runs.
 """
 
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from components.config import RegistryConfig
 from components.errors import RegistryError
 from components.registry.mlflow.probe import enable_write_ahead_log, is_server, probe_address
+from components.registry.mlflow.quiet import quiet_mlflow
+from components.registry.mlflow.relocation import ARTIFACTS_FOLDER, find_own_database, find_present_path, relocate
+from components.registry.mlflow.stores import DeletionGuard, find_run_folders
 from components.storage.urls import (
     TRACKING_URI_VARIABLE,
     format_first_line,
@@ -33,16 +36,6 @@ if TYPE_CHECKING:
 BACKEND_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
 """MLflow's own variable for the database behind its server; if it is set, that database is also read directly."""
 
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # also saves a call
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-}
-_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool")
 _PROBE_INTERVAL_SECONDS = 5.0
 _RETRY_SECONDS = 30.0
 _FIX = f"start MLflow, or correct registry.tracking_uri in params.yaml ({TRACKING_URI_VARIABLE} overrides it)"
@@ -50,43 +43,6 @@ _BACKEND_FIX = f"start MLflow's database, or correct or unset {BACKEND_VARIABLE}
 _DISK_FIX = "free space on the database's disk, or repair it"
 
 _Result = TypeVar("_Result")
-
-_quiet_lock = threading.RLock()
-_quiet_depth = 0
-_saved_environment: dict[str, str | None] = {}
-_saved_levels: dict[str, int] = {}
-
-
-@contextmanager
-def quiet_mlflow() -> Iterator[None]:
-    """Inside the block MLflow logs nothing, sends no telemetry and has short timeouts. Reentrant and thread-safe.
-
-    Variables that the user has set are kept. Failures are raised as exceptions, so the logs are not needed.
-    """
-    global _quiet_depth
-    with _quiet_lock:
-        if _quiet_depth == 0:
-            _saved_environment.update({name: os.environ.get(name) for name in _ENVIRONMENT})
-            for name, value in _ENVIRONMENT.items():
-                os.environ.setdefault(name, value)
-            import mlflow  # noqa: F401 - configures its loggers, so their levels are saved after it
-
-            for name in _LOGGERS:
-                logger = logging.getLogger(name)
-                _saved_levels[name] = logger.level
-                logger.setLevel(logging.CRITICAL + 1)
-        _quiet_depth += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0:
-                for name, old in _saved_environment.items():
-                    if old is None:
-                        os.environ.pop(name, None)
-                for name, level in _saved_levels.items():
-                    logging.getLogger(name).setLevel(level)
 
 
 class MlflowEndpoint:
@@ -179,11 +135,16 @@ class MlflowConnection:
         self._experiment = config.experiment
         self._artifacts = _find_artifact_folder(self.uri, workspace) / config.experiment
         self._experiment_id: str | None = None
+        self._workspace, self._own_database = workspace, find_own_database(self.uri, workspace)
+        self._is_relocated = False
         self._lock = threading.Lock()
 
-    def open_client(self, wanted: str) -> AbstractContextManager[Any]:
+    @contextmanager
+    def open_client(self, wanted: str) -> Iterator[Any]:
         """See `MlflowEndpoint.open_client`."""
-        return self._endpoint.open_client(wanted)
+        self._relocate_once(wanted)
+        with self._endpoint.open_client(wanted) as client:
+            yield client
 
     def open_database_client(self, wanted: str) -> Any:
         """Return a client of MLflow's database, or None if a server's database is not known; use it in `open_client`.
@@ -207,6 +168,7 @@ class MlflowConnection:
         """
         if self._database is None or time.monotonic() < self._retry_database_s:
             return None
+        self._relocate_once(wanted)
         try:
             result = self._database.read_tables(wanted, read)
         except RegistryError as problem:
@@ -218,6 +180,35 @@ class MlflowConnection:
             return None
         self._is_database_down = False
         return result
+
+    def find_present_uri(self, uri: str) -> str:
+        """Return where the files at a stored URI are now, if the workspace was moved and its database is read-only."""
+        own = self._own_database
+        return uri if own is None else find_present_path(uri, own, self._workspace)
+
+    def make_guard(self, owner: str) -> DeletionGuard:
+        """Return the guard of deletions in this MLflow by the workspace of `owner`; call it inside `open_client`."""
+        experiment = self._endpoint.api.get_experiment(self.ensure_experiment())
+        folders = [self._workspace, *([self._own_database.parent] if self._own_database else [])]
+        return DeletionGuard(owner, folders, experiment.artifact_location, is_shared=self._own_database is None)
+
+    def find_run_folders(self, tenant: str) -> list[Path]:
+        """Return the folders of a tenant's runs in the store beside the workspace's own database, by their content."""
+        if self._own_database is None:
+            return []
+        found = find_run_folders(self._own_database.parent / ARTIFACTS_FOLDER, tenant)
+        return [folder for folder in found if folder.resolve().is_relative_to(self._workspace)]
+
+    def _relocate_once(self, wanted: str) -> None:
+        """Let the locations in the workspace's own database follow the workspace. Raises RegistryError."""
+        with self._lock:
+            if self._is_relocated or self._own_database is None:
+                return
+            try:
+                relocate(self._own_database, self._workspace)
+            except sqlite3.Error as problem:
+                raise RegistryError(wanted, f"{problem} ({self._own_database})", _DISK_FIX) from problem
+            self._is_relocated = True
 
     def ensure_experiment(self) -> str:
         """Return the id of the configured experiment, which is created if missing; call it inside `open_client`.
@@ -252,5 +243,5 @@ class MlflowConnection:
 
 def _find_artifact_folder(uri: str, workspace: Path) -> Path:
     if uri.startswith("sqlite:///"):
-        return Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
+        return Path(uri.removeprefix("sqlite:///")).parent / ARTIFACTS_FOLDER
     return (workspace / "var" / "mlflow" / "artifacts").resolve()

@@ -2,15 +2,18 @@
 
 A version is broken (ArtifactError) only if the store lists its folder and a file is missing. Every other failure is the
 store's (RegistryError). If all files of the version are missing and the whole experiment's folder is empty, as with a
-disk that is not mounted or an emptied bucket, the store is broken too. Does not know the files' content.
+disk that is not mounted or an emptied bucket, the store is broken too.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from components.errors import ArtifactError, RegistryError
+from components.registry.artifact import copy_artifact, load_artifact
+from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
 from components.registry.mlflow.versions import Version, call_or_none, to_model_name
 from components.storage.urls import format_first_line
 
@@ -18,6 +21,43 @@ RESTORE_FIX = "restore it in MLflow's artifact store, or move the alias (`prefix
 _STORE_FIX = "check MLflow's artifact store (its folder or bucket), and try again"
 _ARTIFACTS_FOLDER = "artifacts"
 _LEVELS_TO_EXPERIMENT = 3  # a version's source is <experiment>/<run>/artifacts/model
+
+
+def has_files(folder: Path, version: Version) -> bool:
+    """Return whether `folder` holds the version's files, by its sha256."""
+    with suppress(ArtifactError):
+        return bool(version.sha256) and load_artifact(folder, None)[1].sha256 == version.sha256
+    return False
+
+
+def fetch_version(
+    client: Any,
+    version: Version,
+    folder: Path,
+    tracking_uri: str,
+    wanted: str,
+    find_present_uri: Callable[[str], str] = str,
+) -> Path:
+    """Download a version's prefix and manifest into `folder`, check them against its sha256, and return `folder`.
+
+    `find_present_uri` returns where the files at a stored URI are now.
+
+    Raises:
+        ArtifactError: the store answers, but lacks the registered files or has others.
+        RegistryError: the store does not answer, or is empty.
+        WorkspaceError: the disk is full.
+    """
+    with tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch:
+        source = find_present_uri(find_source(client, version, wanted))
+        downloaded = download_files(source, (TENSORS_FILE, MANIFEST_FILE), Path(scratch), tracking_uri, wanted)
+        try:
+            manifest = copy_artifact(downloaded, folder, version.sha256 or None)
+        except ArtifactError as problem:
+            got = problem.got.replace(scratch, source)
+            raise type(problem)(f"{wanted}: {problem.wanted}", got, RESTORE_FIX) from None
+    if manifest.tenant != version.tenant:
+        raise ArtifactError(wanted, f"a prefix of {manifest.tenant}", "register the tenant again")
+    return folder
 
 
 def find_source(client: Any, version: Version, wanted: str) -> str:

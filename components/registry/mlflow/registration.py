@@ -13,6 +13,7 @@ from typing import Any
 from components.errors import ArtifactError
 from components.registry.artifact import load_artifact
 from components.registry.manifest import Manifest
+from components.registry.mlflow.ownership import Ownership
 from components.registry.mlflow.packaging import write_model
 from components.registry.mlflow.runs import RunLog, clip_tags, open_run
 from components.registry.mlflow.versions import Version, to_model_name, to_version
@@ -55,32 +56,43 @@ def check_artifact(registration: Registration) -> Manifest:
 def write_version(
     client: Any,
     experiment_id: str,
-    workspace: Path,
+    ownership: Ownership,
     registration: Registration,
     manifest: Manifest,
     revision: str | None,
 ) -> Version:
-    """Make a run and a version, or update the tags of the version that already has this artifact."""
+    """Make a run and a version, or update the tags of the version that already has this artifact.
+
+    Raises:
+        OwnershipError: that version belongs to another workspace.
+    """
     name = to_model_name(registration.tenant)
     tags = _make_tags(registration, manifest, revision)
     known = _find_registered(client, name, manifest)
     if known is not None:
+        ownership.check_version(to_version(registration.tenant, known, []), f"register {registration.tenant}")
+        tags = {**ownership.make_tags(), **known.tags, **tags}
         for key, value in tags.items():
             if known.tags.get(key) != value:
                 client.set_model_version_tag(name, str(known.version), key, value)
         entity = client.get_model_version(name, str(known.version))
         return to_version(registration.tenant, entity, entity.aliases)
     base = {
-        "path": _resolve_base_path(registration.base_path, workspace),
+        "path": _resolve_base_path(registration.base_path, ownership.workspace),
         "revision": registration.revision,
         "dtype": registration.dtype,
     }
     with tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch:
         write_model(Path(scratch, "model"), registration.artifact, base, registration.decoding)
-        with open_run(client, experiment_id, registration.tenant, registration.run_log, Path(scratch)) as run:
+        run_log = ownership.mark(registration.run_log)
+        with open_run(client, experiment_id, registration.tenant, run_log, Path(scratch)) as run:
             source = f"{run.info.artifact_uri}/model"
             entity = client.create_model_version(
-                name, source, run_id=run.info.run_id, tags=tags, await_creation_for=None
+                name,
+                source,
+                run_id=run.info.run_id,
+                tags={**tags, **clip_tags(ownership.make_tags())},
+                await_creation_for=None,
             )
     return to_version(registration.tenant, entity, [])
 

@@ -5,15 +5,49 @@ MLFLOW_BACKEND_STORE_URI) runs are deleted as by `mlflow gc`. Without it, runs o
 is run there, and `find_remaining` names them.
 """
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from components.registry.mlflow.connection import BACKEND_VARIABLE
+from components.registry.mlflow.connection import BACKEND_VARIABLE, MlflowConnection
+from components.registry.mlflow.ownership import Ownership
 from components.registry.mlflow.versions import call_or_none, find_versions, to_model_name
 
 
-def remove_tenant(client: Any, database: Any, experiment_id: str, tenant: str) -> None:
-    """Delete everything of a tenant; idempotent. `database` is a client of MLflow's database, or None."""
+def check_removable(connection: MlflowConnection, ownership: Ownership, tenant: str) -> None:
+    """Check that this workspace may delete everything of a tenant, before anything is deleted.
+
+    Raises:
+        OwnershipError: a version or a run belongs to another workspace.
+        RegistryError: artifacts are outside of the workspace and of its store.
+    """
+    ownership.check_tenant(tenant, f"forget {tenant}")
+    with connection.open_client(f"the runs of {tenant}") as client:
+        guard = connection.make_guard(ownership.owner)
+        for run in _search_runs(client, connection.ensure_experiment(), tenant):
+            guard.check(run, tenant)
+
+
+def remove_tenant(connection: MlflowConnection, ownership: Ownership, tenant: str) -> None:
+    """Delete everything of a tenant; idempotent. Raises as `check_removable`; then nothing is deleted."""
+    wanted = f"the removal of {tenant} from MLflow"
+    with connection.open_client(wanted) as client:
+        database = connection.open_database_client(wanted)
+        check_removable(connection, ownership, tenant)
+        _remove(client, database, connection.ensure_experiment(), tenant)
+    for folder in connection.find_run_folders(tenant):
+        shutil.rmtree(folder)
+
+
+def find_remaining(connection: MlflowConnection, tenant: str) -> list[str]:
+    """Return descriptions of everything of a tenant that is still in MLflow, or in a store on this disk."""
+    with connection.open_client(f"a search for remains of {tenant}") as client:
+        left = list(_find_remaining(client, connection.ensure_experiment(), tenant))
+    return [*left, *(f"files of a run in {folder}" for folder in connection.find_run_folders(tenant))]
+
+
+def _remove(client: Any, database: Any, experiment_id: str, tenant: str) -> None:
+    """`database` is a client of MLflow's database, or None."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -38,17 +72,14 @@ def remove_tenant(client: Any, database: Any, experiment_id: str, tenant: str) -
             connection.exec_driver_sql("VACUUM")  # overwrites the deleted rows
 
 
-def find_remaining(client: Any, experiment_id: str, tenant: str) -> list[str]:
-    """Return descriptions of everything of a tenant that is still in MLflow."""
-    left = [f"version {version.version} in MLflow" for version in find_versions(client, tenant)]
+def _find_remaining(client: Any, experiment_id: str, tenant: str) -> Iterator[str]:
+    yield from (f"version {version.version} in MLflow" for version in find_versions(client, tenant))
     if call_or_none(client.get_registered_model, to_model_name(tenant)) is not None:
-        left.append(f"registered model {to_model_name(tenant)} in MLflow")
+        yield f"registered model {to_model_name(tenant)} in MLflow"
     for run in _search_runs(client, experiment_id, tenant):
         hidden = run.info.lifecycle_stage != "active"
         fix = f"run `mlflow gc --run-ids {run.info.run_id}` on its server, or set {BACKEND_VARIABLE} here and try again"
-        hint = f" (hidden; to delete it {fix})" if hidden else ""
-        left.append(f"run {run.info.run_id} in MLflow{hint}")
-    return left
+        yield f"run {run.info.run_id} in MLflow" + (f" (hidden; to delete it {fix})" if hidden else "")
 
 
 def _search_runs(client: Any, experiment_id: str, tenant: str) -> Iterator[Any]:

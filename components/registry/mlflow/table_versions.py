@@ -11,7 +11,14 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
 from components.registry.mlflow.tables import ALIASES, DELETED_STAGE, TAGS, VERSIONS, WORKSPACE
-from components.registry.mlflow.versions import MODEL_NAME_START, Version, to_model_name, to_tenant
+from components.registry.mlflow.versions import (
+    CHALLENGER,
+    CHAMPION,
+    MODEL_NAME_START,
+    Version,
+    to_model_name,
+    to_tenant,
+)
 
 _Condition = sql.ColumnElement[bool]
 _Item = TypeVar("_Item")
@@ -34,6 +41,11 @@ def find_aliased(connection: Connection, *aliases: str) -> dict[str, dict[str, V
 def find_by_alias(connection: Connection, tenant: str, alias: str) -> Version | None:
     """Return the version with `alias`, or None."""
     return next((version for version in find_versions(connection, tenant) if alias in version.aliases), None)
+
+
+def find_aliased_of_tenant(connection: Connection, tenant: str) -> list[Version]:
+    """Return the tenant's champion and challenger, if they exist."""
+    return [one for one in find_versions(connection, tenant) if {CHAMPION, CHALLENGER} & set(one.aliases)]
 
 
 def find_versions(connection: Connection, tenant: str) -> list[Version]:

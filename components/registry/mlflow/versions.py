@@ -12,6 +12,10 @@ from components.config import TENANT_ID
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 MODEL_NAME_START = "prefix-"
+OWNER_TAG = "owner"
+"""Tag of versions and runs: the id of the workspace, or the name of the fleet, that may change them."""
+AUTHOR_TAG = "registered_by"
+"""Tag of versions: who registered it, where and when, for people."""
 
 _MODELS_PER_PAGE = 1000  # MLflow's limit
 _VERSIONS_PER_PAGE = 10_000
@@ -31,6 +35,21 @@ class Version:
     sha256: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The workspace or fleet that may change it; "": anyone (registered by hand, or by an earlier release)."""
+        return self.tags.get(OWNER_TAG, "")
+
+    @property
+    def fault(self) -> str:
+        """Why it can neither serve nor be compared, according to its tags; "": it can."""
+        tenant = self.tags.get("tenant", self.tenant)
+        if tenant != self.tenant:
+            return (
+                f"it was registered for {tenant}, and its model was renamed to {to_model_name(self.tenant)} in MLflow"
+            )
+        return "" if self.sha256 else "it was not registered by PrefixFleet (it has no tag sha256)"
 
     @property
     def uri(self) -> str:
@@ -124,6 +143,18 @@ def find_aliases(client: Any, tenant: str) -> dict[str, str]:
     """Return alias -> version number, in one call; none for an unknown tenant."""
     model = call_or_none(client.get_registered_model, to_model_name(tenant))
     return {} if model is None else {alias: str(number) for alias, number in model.aliases.items()}
+
+
+def find_aliased_of_tenant(client: Any, tenant: str) -> list[Version]:
+    """Return the tenant's champion and challenger, if they exist; one call, and one per alias on an older version."""
+    model = call_or_none(client.get_registered_model, to_model_name(tenant))
+    if model is None:
+        return []
+    known = {str(entity.version): entity for entity in model.latest_versions}
+    numbers = {str(model.aliases[alias]) for alias in (CHAMPION, CHALLENGER) if alias in model.aliases}
+    found = [known.get(number) or call_or_none(client.get_model_version, model.name, number) for number in numbers]
+    versions = [to_version(tenant, entity, _list_aliases(model, entity.version)) for entity in found if entity]
+    return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
 
 def find_versions(client: Any, tenant: str) -> list[Version]:

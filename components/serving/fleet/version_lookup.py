@@ -64,7 +64,7 @@ class VersionLookup:
     async def _look_up(self, tenant: str) -> _TenantVersions:
         try:
             versions = await asyncio.get_running_loop().run_in_executor(self._executor, self._list_versions, tenant)
-            result = _TenantVersions(self._timer(), select_servable({one.version: one for one in versions}))
+            result = _TenantVersions(self._timer(), {one.version: one for one in versions})
         except PrefixFleetError as problem:
             known = self._cache.get(tenant)
             result = _TenantVersions(self._timer(), known.by_number if known else {}, problem)
@@ -72,8 +72,3 @@ class VersionLookup:
             del self._running_lookups[tenant]
         self._cache[tenant] = result
         return result
-
-
-def select_servable(versions: Mapping[str, Version]) -> dict[str, Version]:
-    """Return the versions that have an artifact."""
-    return {name: version for name, version in versions.items() if version.sha256}

@@ -18,7 +18,7 @@ from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy.traffic_split import assign_arm
 from components.rollout.types import Arm, EvidenceTicket, Exposure
 from components.serving.errors import LOGGER_NAME, RefusalError, make_unavailable_error
-from components.serving.fleet.version_lookup import VersionLookup, select_servable
+from components.serving.fleet.version_lookup import VersionLookup
 from components.serving.interface import ArtifactRef
 
 _MAX_PRELOADS = 64
@@ -33,6 +33,17 @@ class VersionSnapshot:
     champions: Mapping[str, Version] = field(default_factory=dict)
     challengers: Mapping[str, Version] = field(default_factory=dict)
     exposures: Mapping[str, Exposure] = field(default_factory=dict)
+    unusable: Mapping[str, Mapping[str, Version]] = field(default_factory=dict)
+    """Alias -> tenant -> version that has the alias and cannot answer, for example one that was registered by hand."""
+
+    @property
+    def tenants(self) -> set[str]:
+        """The tenants that have a champion or a challenger, usable or not."""
+        return {*self.champions, *self.challengers}.union(*self.unusable.values())
+
+    def check_usable(self, tenant: str, alias: str) -> None:
+        """Raise RefusalError (503) if the tenant's version with this alias cannot answer."""
+        _check_usable(self.unusable.get(alias, {}).get(tenant))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +98,28 @@ class FleetVersions:
             aliases = await self._try_read("registry", self._aliases)
             exposures = await self._try_read("rollout", self._exposures)
             old = self.snapshot
-            champions, challengers = old.champions, old.challengers
+            champions, challengers, unusable = old.champions, old.challengers, old.unusable
             if aliases is not None:
-                champions, challengers = (select_servable(aliases.get(alias, {})) for alias in (CHAMPION, CHALLENGER))
+                champions, challengers = (select_usable(aliases.get(alias, {})) for alias in (CHAMPION, CHALLENGER))
+                unusable = {alias: select_unusable(aliases.get(alias, {})) for alias in (CHAMPION, CHALLENGER)}
+                _log_unusable(old.unusable, unusable)
                 if self.last_read_s is not None:
                     changed = _find_changed(old.champions, champions) + _find_changed(old.challengers, challengers)
                     self.swap_count += len(changed)
                     await self._preload_changed(changed)
                 self.last_read_s = time.monotonic()
-            self.snapshot = VersionSnapshot(champions, challengers, old.exposures if exposures is None else exposures)
-        for tenant in {*old.champions, *old.challengers} - {*self.snapshot.champions, *self.snapshot.challengers}:
+            if exposures is None:
+                exposures = old.exposures
+            self.snapshot = VersionSnapshot(champions, challengers, exposures, unusable)
+        for tenant in old.tenants - self.snapshot.tenants:
             if self._on_tenant_removed is not None:
                 self._on_tenant_removed(tenant)
         if self._on_read is not None and aliases is not None:
             self._on_read({version.sha256 for version in (*champions.values(), *challengers.values())})
 
     def has_tenant(self, tenant: str) -> bool:
-        """Return whether the tenant has a champion or a challenger."""
-        return tenant in self.snapshot.champions or tenant in self.snapshot.challengers
+        """Return whether the tenant has a champion or a challenger, which may be unusable."""
+        return tenant in self.snapshot.tenants
 
     async def run_forever(self, seconds: float) -> None:
         """Refresh every `seconds`, until cancelled."""
@@ -118,7 +133,7 @@ class FleetVersions:
         Requests with the same `key` get the same arm of the split; None: a random arm.
 
         Raises:
-            RefusalError: 404, no such version; 503, the registry has not been read yet.
+            RefusalError: 404, no such version; 503, the version cannot answer, or the registry has not been read yet.
         """
         snapshot = self.snapshot
         champion, challenger = snapshot.champions.get(tenant), snapshot.challengers.get(tenant)
@@ -126,14 +141,17 @@ class FleetVersions:
             use_cached = "registry" in self.read_errors
             numbered = await self._version_lookup.find_version(tenant, selector, use_cached=use_cached)
             version = _require_version(numbered, tenant, f"version {selector}")
+            _check_usable(version)
             return VersionChoice(version, CHALLENGER if challenger and challenger.version == selector else CHAMPION)
         if self.last_read_s is None:
             raise make_unavailable_error("the tenants' versions", "no answer from the registry yet")
         if selector == CHALLENGER:
+            snapshot.check_usable(tenant, CHALLENGER)
             return VersionChoice(_require_version(challenger, tenant, selector), CHALLENGER)
         if selector not in ("", CHAMPION):
             raise make_not_found_error(f"{tenant}: no {selector[:40]}")
         exposure = snapshot.exposures.get(tenant) if selector == "" else None
+        snapshot.check_usable(tenant, CHAMPION)
         choice = VersionChoice(_require_version(champion, tenant, CHAMPION), CHAMPION)
         if exposure is None or challenger is None or exposure.challenger != challenger.version:
             return choice
@@ -165,6 +183,16 @@ class FleetVersions:
         return result
 
 
+def select_usable(versions: Mapping[str, Version]) -> dict[str, Version]:
+    """Return the versions that can answer, according to their tags."""
+    return {tenant: version for tenant, version in versions.items() if not version.fault}
+
+
+def select_unusable(versions: Mapping[str, Version]) -> dict[str, Version]:
+    """Return the versions that cannot answer, according to their tags."""
+    return {tenant: version for tenant, version in versions.items() if version.fault}
+
+
 def to_artifact_ref(version: Version) -> ArtifactRef:
     """Return the reference by which the engine knows a registered version."""
     return ArtifactRef(version.tenant, version.version, version.sha256)
@@ -178,6 +206,30 @@ def _find_changed(old: Mapping[str, Version], new: Mapping[str, Version]) -> lis
 
 def _get_digest(version: Version | None) -> str:
     return version.sha256 if version else ""
+
+
+def _check_usable(version: Version | None) -> None:
+    """Raise RefusalError (503) if there is a version, and it cannot answer."""
+    if version is not None and version.fault:
+        raise RefusalError(
+            503,
+            f"a version of {version.tenant} that can answer",
+            f"version {version.version}: {version.fault}",
+            "the operator must move its alias to another version (`prefixfleet promote`), or register it again",
+            code="unusable_version",
+        )
+
+
+def _log_unusable(old: Mapping[str, Mapping[str, Version]], new: Mapping[str, Mapping[str, Version]]) -> None:
+    """Log each unusable version once, and once that its alias is on a usable version or gone."""
+    log = logging.getLogger(LOGGER_NAME)
+    for alias, versions in new.items():
+        before = old.get(alias, {})
+        for tenant, version in versions.items():
+            if tenant not in before or before[tenant].version != version.version:
+                log.warning("%s: %s version %s cannot answer: %s", tenant, alias, version.version, version.fault)
+        for tenant in before.keys() - versions.keys():
+            log.warning("%s: the %s can answer again, or is gone", tenant, alias)
 
 
 def _require_version(version: Version | None, tenant: str, description: str) -> Version:

@@ -179,6 +179,7 @@ class Model(BaseModel):
     owned_by: str = "prefixfleet"
     version: str | None = Field(description="version of the champion")
     challenger: str | None
+    trouble: str | None = Field(default=None, description="why the champion cannot answer; null: it can")
 
 
 class ModelList(BaseModel):

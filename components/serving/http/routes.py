@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from components.registry.mlflow.versions import CHAMPION
 from components.rollout.store.feedback import save_feedback
 from components.serving.errors import ErrorBody, log_server_error, make_error_body, to_refusal
 from components.serving.http.api_route import ApiRoute
@@ -98,8 +99,9 @@ async def complete(
 @router.get("/v1/models", tags=["OpenAI"])
 async def models(caller: _AuthenticatedCaller, service: _ServiceDependency) -> ModelList:
     """List the caller's tenants with their champion and challenger."""
-    champions = service.fleet.snapshot.champions
-    tenants = sorted(champions) if caller.is_admin else [caller.tenant] if caller.tenant in champions else []
+    snapshot = service.fleet.snapshot
+    listed = {*snapshot.champions, *snapshot.unusable.get(CHAMPION, {})}
+    tenants = sorted(listed) if caller.is_admin else [caller.tenant] if caller.tenant in listed else []
     return ModelList(data=[_to_model(service, tenant) for tenant in tenants if tenant])
 
 
@@ -107,7 +109,8 @@ async def models(caller: _AuthenticatedCaller, service: _ServiceDependency) -> M
 async def model(model: str, caller: _AuthenticatedCaller, service: _ServiceDependency) -> Model:
     """Return one tenant with its champion and challenger."""
     caller.check_access(model)
-    await service.fleet.choose(model, "champion", "")
+    if model not in service.fleet.snapshot.unusable.get(CHAMPION, {}):
+        await service.fleet.choose(model, CHAMPION, "")
     return _to_model(service, model)
 
 
@@ -161,10 +164,13 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 def _to_model(service: Service, tenant: str) -> Model:
-    challenger = service.fleet.snapshot.challengers.get(tenant)
+    snapshot = service.fleet.snapshot
+    challenger = snapshot.challengers.get(tenant)
+    champion = snapshot.champions.get(tenant) or snapshot.unusable[CHAMPION][tenant]
     return Model(
         id=tenant,
         created=int(service.started_s),
-        version=service.fleet.snapshot.champions[tenant].version,
+        version=champion.version,
         challenger=challenger.version if challenger else None,
+        trouble=service.find_trouble(champion),
     )

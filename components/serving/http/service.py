@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from components.config import Params
+from components.registry.mlflow.versions import Version
 from components.serving.background_engine import BackgroundEngine
 from components.serving.errors import LOGGER_NAME, RefusalError, make_unavailable_error
 from components.serving.fleet.artifact_cleanup import ArtifactCleanup
@@ -106,6 +107,7 @@ class Service:
             "rollout": "rollout" in self.fleet.read_errors,
             "observations": bool(self.observation_buffer.write_error),
             "store": bool(engine and engine.artifact_store_error),
+            "versions": self._has_unusable_versions(),
         }
         return {
             "status": "draining" if self.draining else "degraded" if any(troubles.values()) else "ok",
@@ -119,6 +121,17 @@ class Service:
             "resident_prefixes": engine.device_artifacts + engine.host_artifacts if engine else 0,
             "resident_bytes": engine.device_artifact_bytes if engine else 0,
         }
+
+    def find_trouble(self, version: Version) -> str | None:
+        """Return why a version cannot answer, in words that name no path; None: nothing is known against it."""
+        if version.sha256 in self.engine.load_errors:
+            return "its files are missing, damaged or of another base (the server's log has the details)"
+        return version.fault or None
+
+    def _has_unusable_versions(self) -> bool:
+        snapshot, failed = self.fleet.snapshot, self.engine.load_errors
+        aliased = (*snapshot.champions.values(), *snapshot.challengers.values()) if failed else ()
+        return any(snapshot.unusable.values()) or any(version.sha256 in failed for version in aliased)
 
     def start_background_tasks(self) -> list[asyncio.Task[None]]:
         """Start loading the engine and the endless tasks beside the requests; cancel the tasks to end them."""

@@ -26,6 +26,7 @@ from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.removal import list_remaining_rows, remove_rows
 from components.rollout.types import LedgerEntry
 from components.stages import dataset, gate
+from components.stages.commands.shared_places import refuse_shared_places
 from components.stages.progress import join_abbreviated, log_info
 from components.stages.reports import charts
 from components.stages.rollout.cycle import hold_cycle_lock
@@ -54,9 +55,10 @@ def forget(workspace: Workspace, tenant: str, by: str | None = None, record: Sch
     Raises:
         DataError: there is nothing of this tenant.
         ConfigError: params.yaml still names the tenant, or another tenant uses its prefix as shared prefix.
-        WorkspaceError: another run is in progress; DVC, a disk or the database fails; or something is left: the error
-            lists it.
-        RegistryError: MLflow fails.
+        WorkspaceError: another run is in progress; this is a copy that shares places with its original; DVC, a disk or
+            the database fails; or something is left: the error lists it.
+        OwnershipError: a version or a run of it belongs to another workspace; nothing was removed.
+        RegistryError: MLflow fails, or artifacts are outside of the workspace and its store.
     """
     _refuse_if_referenced(workspace, tenant)
     with workspace.lock(), hold_cycle_lock(workspace):
@@ -79,6 +81,8 @@ def find_remains(workspace: Workspace, tenant: str, record: SchedulerRecord | No
 
 
 def _remove_everything(workspace: Workspace, tenant: str, by: str, record: SchedulerRecord | None) -> None:
+    workspace.registry.check_removable(tenant)
+    refuse_shared_places(workspace, tenant, _list_folders(workspace))
     remains = find_remains(workspace, tenant, record)
     if not remains and not _is_unfinished(workspace, tenant):
         fix = "check the name with `prefixfleet status`"
@@ -191,7 +195,10 @@ def _gather_results(workspace: Workspace) -> None:
     if not workspace.get_output_folder("train").is_dir() or not list_tenants(workspace.data):
         for folder in (workspace.root / "out").glob("*/"):
             if folder.name != "base":
-                shutil.rmtree(folder)
+                for path in folder.iterdir():  # the folder itself may be a link to another disk
+                    _remove_path(path)
+                if not folder.is_symlink():
+                    folder.rmdir()
         return
     dataset.gather_results(workspace)
     gate.gather_results(workspace)

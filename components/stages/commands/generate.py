@@ -33,6 +33,11 @@ def generate(
     champion = workspace.registry.find_champion(tenant)
     if champion is None:
         raise _make_no_champion_error(workspace, tenant)
+    if champion.fault:
+        fix = f"choose another version: `prefixfleet promote {tenant} --version N`, or `prefixfleet retrain`"
+        raise RegistryError(
+            f"a champion of {tenant} that can serve", f"version {champion.version}: {champion.fault}", fix
+        )
     from components.model.decoding import Decoding, generate_text
 
     folder = workspace.registry.fetch(champion, workspace.get_champion_folder(champion))

@@ -74,14 +74,14 @@ def run_cycle(
         WorkspaceError: the rollout's database does not answer, or another cycle runs on this machine.
     """
     with hold_cycle_lock(workspace):
-        fleet = _read_fleet(workspace)
+        failures: list[TenantOutcome] = []
+        fleet = _leave_out_foreign(workspace, _read_fleet(workspace), failures)
         drifted = fleet.list_drifted()
         unknown = fleet.champions.keys() - fleet.known.keys() - set(drifted)
         insert_unknown_states(
             workspace.database, [RolloutState(tenant=one, champion=fleet.champions[one].version) for one in unknown]
         )
         results: list[TenantCycleResult] = []
-        failures: list[TenantOutcome] = []
         states = dict(fleet.known)
         for tenant in drifted:
             with catch_failure(tenant, _STAGE, failures), lock_tenant(workspace, tenant) as lease:
@@ -129,6 +129,22 @@ def summarize_cycle(results: list[TenantCycleResult], failures: list[TenantOutco
 def _read_fleet(workspace: Workspace) -> _FleetState:
     aliases = workspace.registry.poll_aliased(CHAMPION, CHALLENGER)
     return _FleetState(aliases[CHAMPION], aliases[CHALLENGER], read_states(workspace.database))
+
+
+def _leave_out_foreign(workspace: Workspace, fleet: _FleetState, failures: list[TenantOutcome]) -> _FleetState:
+    """Leave out the tenants of other workspaces; one that this workspace has rolled out itself is a failure."""
+    foreign: set[str] = set()
+    for version in (*fleet.champions.values(), *fleet.challengers.values()):
+        if workspace.registry.is_foreign(version) and version.tenant not in foreign:
+            foreign.add(version.tenant)
+            if version.tenant in fleet.known:
+                with catch_failure(version.tenant, _STAGE, failures):
+                    workspace.registry.ownership.check_version(version, f"roll out {version.tenant}")
+    return _FleetState(
+        {tenant: version for tenant, version in fleet.champions.items() if tenant not in foreign},
+        {tenant: version for tenant, version in fleet.challengers.items() if tenant not in foreign},
+        {tenant: state for tenant, state in fleet.known.items() if tenant not in foreign},
+    )
 
 
 def _to_result(change: AliasChange) -> TenantCycleResult:

@@ -1,4 +1,4 @@
-"""Manual commands on a tenant's rollout: promote, roll back, pause and pin, each under the tenant's lock."""
+"""Manual commands on a tenant's rollout: promote, roll back, pause, pin and adopt, each under the tenant's lock."""
 
 import getpass
 import socket
@@ -6,13 +6,14 @@ import time
 from dataclasses import replace
 from typing import Literal
 
+from components.data.schema import check_tenant_id
 from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, Version
 from components.rollout.policy import policy
 from components.rollout.policy.former_champions import list_former_champions
-from components.rollout.store.ledger import read_history
-from components.rollout.types import RolloutState
-from components.stages.progress import log_info
+from components.rollout.store.ledger import append_entries, read_history
+from components.rollout.types import LedgerEntry, RolloutState
+from components.stages.progress import join_abbreviated, log_info
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import (
     make_champion,
@@ -47,11 +48,13 @@ def promote(workspace: Workspace, tenant: str, number: str | None = None, by: st
     """Make a version champion: version `number`, else the challenger, else the newest.
 
     Raises:
-        RegistryError: the tenant has no versions, or not this one; or its champion is pinned.
+        OwnershipError: the version, the champion or the challenger belongs to another workspace.
+        RegistryError: the tenant has no versions, or not this one; it cannot serve; or the champion is pinned.
     """
     with lock_tenant(workspace, tenant) as lease:
         _refuse_pinned(lease.state)
         version = _choose_version(workspace.registry.find_versions(tenant), tenant, number)
+        workspace.registry.ownership.check_version(version, f"promote version {version.version} of {tenant}")
         make_champion(lease, version.version, by or find_current_user(), _REASON)
     return version
 
@@ -77,8 +80,38 @@ def roll_back(workspace: Workspace, tenant: str, to: str | None = None, by: str 
             raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
         versions = workspace.registry.find_versions(tenant)
         former = _choose_version(versions, tenant, to) if to else _find_former_champion(workspace, versions, before)
+        workspace.registry.ownership.check_version(former, f"roll {tenant} back to version {former.version}")
         restore_champion(lease, former.version, by or find_current_user(), _REASON)
         return before.champion, former.version
+
+
+def adopt(workspace: Workspace, tenant: str, by: str | None = None) -> list[Version]:
+    """Take a tenant over from another workspace: all its versions become this workspace's. Moves no alias.
+
+    Returns the versions that were another workspace's, as they were.
+
+    Raises:
+        RegistryError: the tenant has no version of another workspace.
+    """
+    check_tenant_id(tenant)
+    with workspace.database.lock(tenant):
+        foreign = workspace.registry.ownership.adopt(tenant)
+        if not foreign:
+            raise RegistryError(
+                f"versions of {tenant} that belong to another workspace", "none", "nothing is to be done"
+            )
+        owners = join_abbreviated(sorted({version.owner for version in foreign}))
+        append_entries(
+            workspace.database,
+            LedgerEntry(
+                tenant=tenant,
+                by=by or find_current_user(),
+                action="adopt",
+                why=f"versions {join_abbreviated([version.version for version in foreign])} of workspace {owners}",
+            ),
+        )
+    log_info(f"{tenant}: {len(foreign)} versions taken over from workspace {owners}")
+    return foreign
 
 
 def hold(workspace: Workspace, tenant: str, action: HoldAction, by: str | None = None) -> RolloutState:
@@ -120,13 +153,19 @@ def _choose_version(versions: list[Version], tenant: str, number: str | None) ->
         known = ", ".join(version.version for version in versions) or "none"
         wanted = f"version {number} of {tenant}" if number else f"a version of {tenant}"
         raise RegistryError(wanted, f"versions: {known}", "run `prefixfleet retrain`, or choose one of these")
-    return next((version for version in candidates if CHALLENGER in version.aliases), candidates[0])
+    chosen = next((version for version in candidates if CHALLENGER in version.aliases and not version.fault), None)
+    chosen = chosen or next((version for version in candidates if not version.fault), None)
+    if chosen is None:
+        wanted = f"a version of {tenant} that can serve"
+        got = f"version {candidates[0].version}: {candidates[0].fault}"
+        raise RegistryError(wanted, got, "run `prefixfleet retrain`, or choose another version")
+    return chosen
 
 
 def _find_former_champion(workspace: Workspace, versions: list[Version], before: RolloutState) -> Version:
     existing = {version.version: version for version in versions}
     for number in list_former_champions(read_history(workspace.database, before.tenant)):
-        if number in existing:
+        if number in existing and not existing[number].fault:
             return existing[number]
     wanted = f"a champion of {before.tenant} before version {before.champion}"
     raise RegistryError(wanted, "none", f"choose a version: `prefixfleet rollback {before.tenant} --to N`")

@@ -5,7 +5,7 @@ in MLflow directly are recorded, as moves by `mlflow`; they are never undone. De
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -42,20 +42,38 @@ def lock_tenant(workspace: Workspace, tenant: str) -> Iterator[TenantLease]:
 
     Raises:
         WorkspaceError: another process holds the lock for too long, or the database does not answer.
+        OwnershipError: the champion or the challenger belongs to another workspace.
         RegistryError: MLflow does not answer.
     """
     with workspace.database.lock(tenant):
-        aliases = workspace.registry.find_aliases(tenant)
+        versions = _read_aliased(workspace, tenant)
+        aliases = _map_aliases(versions)
         state = read_state(workspace.database, tenant)
         completed = list(_finish_pending_move(workspace, state, aliases))
         if completed:
-            state, aliases = completed[0].after, workspace.registry.find_aliases(tenant)
+            versions = _read_aliased(workspace, tenant)
+            state, aliases = completed[0].after, _map_aliases(versions)
         if state == RolloutState(tenant=tenant):
             state = replace(state, champion=aliases.get(CHAMPION, ""))
         recorded = list(_record_alias_changes(workspace, state, aliases))
         if recorded:
-            state, aliases = recorded[-1].after, workspace.registry.find_aliases(tenant)
-        yield TenantLease(workspace=workspace, state=state, aliases=aliases, alias_changes=[*completed, *recorded])
+            versions = _read_aliased(workspace, tenant)
+            state, aliases = recorded[-1].after, _map_aliases(versions)
+        yield TenantLease(
+            workspace=workspace,
+            state=state,
+            aliases=aliases,
+            champion_fault="".join(version.fault for version in versions if CHAMPION in version.aliases),
+            alias_changes=[*completed, *recorded],
+        )
+
+
+def _read_aliased(workspace: Workspace, tenant: str) -> list[Version]:
+    return workspace.registry.ownership.find_own_aliased(tenant, f"change the champion or the challenger of {tenant}")
+
+
+def _map_aliases(versions: Iterable[Version]) -> dict[str, str]:
+    return {alias: version.version for version in versions for alias in version.aliases}
 
 
 def _finish_pending_move(

@@ -47,6 +47,8 @@ class TenantLease:
     """Agrees with MLflow."""
     aliases: Mapping[str, str]
     """In MLflow: alias -> version."""
+    champion_fault: str
+    """Why the champion cannot serve; "": it can, or there is none."""
     alias_changes: Sequence[AliasChange]
     """What was found when the tenant was locked."""
 

@@ -111,7 +111,7 @@ def save_for(save: Callable[..., Manifest]) -> Callable[..., Manifest]:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with MLflow's tables, which take seconds to create; tests copy it."""
-    from components.registry.mlflow.connection import quiet_mlflow
+    from components.registry.mlflow.quiet import quiet_mlflow
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     with quiet_mlflow():

@@ -11,7 +11,7 @@ from components.config import BaseConfig, RegistryConfig
 from components.model.base.load import load_base
 from components.registry.artifact import load_artifact
 from components.registry.manifest import Manifest
-from components.registry.mlflow.connection import quiet_mlflow
+from components.registry.mlflow.quiet import quiet_mlflow
 from components.registry.registry import Registration, Registry, RunLog, Version
 
 

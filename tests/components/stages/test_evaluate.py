@@ -8,6 +8,7 @@ import pytest
 from evaluated_tenants import TRAIN, make_champion, read_written, run_evaluation
 from plain_paths import DECODING, turn_off
 
+from components.registry.mlflow.versions import Version
 from components.stages import evaluate
 from components.stages.outcome import TenantOutcome
 
@@ -86,6 +87,19 @@ def test_plain_decoding_gives_the_same_files(trained):
     with turn_off(*DECODING):
         assert {one.state for one in run_evaluation(root).values()} == {"done"}
     assert before == {tenant: read_written(root, tenant) for tenant in ("alder", "cedar")}
+
+
+def test_a_champion_that_cannot_serve_is_not_compared_and_a_foreign_one_is_refused(trained, caplog):
+    root = trained(("alder", "cedar"))
+    champions = {
+        "alder": Version("alder", "3"),
+        "cedar": Version("cedar", "4", sha256="a" * 64, tags={"owner": "0123456789abcdef"}),
+    }
+    outcomes = run_evaluation(root, champions=champions)
+    assert {tenant: one.state for tenant, one in outcomes.items()} == {"alder": "done", "cedar": "failed"}
+    assert "version 4 of cedar, which belongs to workspace 0123456789abcdef" in outcomes["cedar"].detail
+    assert "alder: champion version 3 is not compared: it was not registered by PrefixFleet" in caplog.text
+    assert not (root / "out/evaluate/alder/champion").exists()
 
 
 def test_no_base_is_loaded_if_everything_is_up_to_date(trained, monkeypatch):

@@ -38,6 +38,9 @@ def test_an_equal_json_file_is_not_written_again(tmp_path):
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
     assert read_json(path) == {"a": "ü", "b": 1}
     assert read_json(tmp_path / "none.json") is None
+    for broken in ("1" * 5000, "[" * 100_000, "{"):
+        path.write_text(broken)
+        assert read_json(path) is None
 
 
 def test_csv_and_cleaning(tmp_path):
@@ -46,5 +49,7 @@ def test_csv_and_cleaning(tmp_path):
     assert read_csv(tmp_path / "none.csv") == []
     for name in ("keep", "gone"):
         (tmp_path / name).mkdir()
-    assert remove_departed(tmp_path, {"keep"}) == ["gone"]
+    (tmp_path / "link").symlink_to(tmp_path / "keep")
+    assert remove_departed(tmp_path, {"keep"}) == ["gone", "link"]
+    assert (tmp_path / "keep").is_dir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["keep", "t.csv"]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from components.errors import ArtifactError, PrefixFleetError
+from components.errors import ArtifactError, BaseModelError, PrefixFleetError
 from components.model.base.load import Base
 from components.model.base.shapes import DECODER, INFIX
 from components.model.delta import Delta
@@ -101,6 +101,7 @@ class ArtifactCache:
         self._device: LRUCache[LoadedArtifact] = LRUCache(self._limits.device)
         self._host: LRUCache[tuple[Delta, Manifest]] = LRUCache(self._limits.host if base.device.type != "cpu" else 0)
         self._pins: Counter[str] = Counter()
+        self._load_errors: dict[str, str] = {}
         self._loading: dict[str, tuple[str, Future[LoadedArtifact]]] = {}
         """sha256 -> the tenant whose request loads it, and the future result."""
         self._load_pool = ThreadPoolExecutor(load_threads, thread_name_prefix="prefixfleet-loader")
@@ -109,6 +110,12 @@ class ArtifactCache:
     def store_error(self) -> str:
         """Why the artifact store did not answer the last fetch; "": it answered."""
         return self._files.store_error
+
+    @property
+    def load_errors(self) -> dict[str, str]:
+        """The sha256 of each artifact whose files are missing, damaged or of another base at its last load, and why."""
+        with self._lock:
+            return dict(self._load_errors)
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -172,6 +179,7 @@ class ArtifactCache:
             with self._lock:
                 if sha256 in self._loading:
                     continue
+                self._load_errors.pop(sha256, None)
                 self._device.remove(sha256)
                 self._host.remove(sha256)
             self._files.remove(sha256)
@@ -205,10 +213,15 @@ class ArtifactCache:
             delta, manifest = cached or self._files.read(artifact)
             loaded = LoadedArtifact(delta, manifest, self.base)
             with self._lock:
+                self._load_errors.pop(artifact.sha256, None)
                 if self._device.put(artifact.sha256, loaded, loaded.size_bytes, self._pins) is None:
                     raise self._make_full_error(loaded)
                 self._host.put(artifact.sha256, (delta, manifest), _count_bytes(delta))
             return loaded
+        except (ArtifactError, BaseModelError) as problem:
+            with self._lock:
+                self._load_errors[artifact.sha256] = str(problem)
+            raise
         finally:
             with self._lock:
                 del self._loading[artifact.sha256]

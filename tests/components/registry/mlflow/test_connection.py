@@ -13,7 +13,7 @@ from registered_versions import open_mlflow
 
 from components.config import RegistryConfig
 from components.errors import RegistryError
-from components.registry.mlflow.connection import quiet_mlflow
+from components.registry.mlflow.quiet import quiet_mlflow
 from components.registry.registry import Registry, RunLog
 
 REPOSITORY = Path(__file__).parents[4]

@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from components.config import RegistryConfig
 from components.errors import ArtifactError, RegistryError
 from components.registry.artifact import load_artifact
-from components.registry.mlflow.connection import quiet_mlflow
+from components.registry.mlflow.quiet import quiet_mlflow
 from components.registry.registry import Registry, RunLog
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}

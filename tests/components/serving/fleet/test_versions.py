@@ -1,7 +1,6 @@
 """The versions that answer follow the aliases, and the traffic split of the trials."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -158,18 +157,6 @@ def test_a_trial_of_another_version_than_the_alias_is_not_followed(world):
     world.challengers["alder"] = make_version("alder", 3)
     world.exposures["alder"] = Exposure("2", 1.0, shadow=False)
     assert {choice.version.version for choice in choose_for_users(world, count=50)} == {"1"}
-
-
-def test_a_version_without_an_artifact_does_not_answer(world):
-    world.champions["alder"] = replace(make_version("alder", 1), sha256="")
-
-    async def talk():
-        fleet = world.make_fleet()
-        await fleet.refresh()
-        with pytest.raises(RefusalError, match="no champion"):
-            await choose(fleet)
-
-    asyncio.run(talk())
 
 
 def test_it_refreshes_again_and_again(world):

@@ -32,6 +32,33 @@ def test_an_answer_has_openais_shape_and_names_its_origin(ask, fleet):
     assert answer.headers["x-request-id"] == "mine"
 
 
+def test_a_champion_that_cannot_answer_stays_listed_with_its_trouble(ask, fleet):
+    fleet.registry.register_by_hand("alder", "champion")
+    fleet.engine.artifact_cache.load_errors = {fleet.registry.find_champion("birch").sha256: "no manifest in /x"}
+
+    async def talk(client, _service):
+        return [
+            await client.post("/v1/completions", json=PROMPT),
+            await client.get("/v1/models/alder"),
+            await client.get("/v1/models"),
+            await client.get("/healthz"),
+        ]
+
+    refused, one, listed, health = ask(talk)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (503, "unusable_version")
+    assert "version 2: it was not registered by PrefixFleet" in error["message"]
+    assert "retry-after" not in refused.headers
+    assert (one.json()["version"], one.json()["trouble"]) == (
+        "2",
+        "it was not registered by PrefixFleet (it has no tag sha256)",
+    )
+    troubles = {model["id"]: model["trouble"] for model in listed.json()["data"]}
+    assert list(troubles) == ["alder", "birch"]
+    assert "/" not in troubles["birch"]
+    assert (health.json()["status"], health.json()["troubles"]) == ("degraded", ["versions"])
+
+
 def test_prompts_and_samples_keep_their_order_and_a_prompt_counts_once(ask, fleet):
     body = {**PROMPT, "prompt": ["one", "two"], "n": 2, "temperature": 1, "seed": 7, "stop": "x", "guidance": 2}
 

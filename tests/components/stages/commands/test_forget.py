@@ -170,3 +170,33 @@ def test_the_remains_of_an_interrupted_run_are_found_without_the_registry(worksp
     shutil.rmtree(workspace.root / "var/prefixes/3")
     forget(workspace, "birch", by="ada")  # stopped before its last line
     assert [one.action for one in read_history(workspace.database, "birch")] == ["promote", "forget"]
+
+
+def hash_files(root):
+    paths = [path for path in root.rglob("*") if path.is_file() and ".git" not in path.parts]
+    return {path: path.read_bytes() for path in paths if not path.name.endswith(("-shm", ".lock"))}
+
+
+def test_forgetting_in_a_copy_leaves_the_original_as_it_is(make_checkout, run_in):
+    root = make_checkout(("alder", "birch"))
+    for stage in (train, evaluate, gate):
+        stage.run(Workspace(root))
+    workspace = Workspace(root)
+    register.roll_out(workspace, register.register(workspace, plan(workspace).collect_fingerprints())[0], [])
+    workspace.database.close()
+    run_in(root, "dvc", "push", "-q")
+    copy = shutil.copytree(root, root.parent / "copy", symlinks=True)
+    before = hash_files(root) | hash_files(root.parent / "remote")
+
+    with pytest.raises(WorkspaceError, match=rf"objects in the DVC remote local, which {root} uses too"):
+        forget(Workspace(copy), "alder", by="ada")
+    assert find_remains(Workspace(copy), "alder") != []
+    config = copy / ".dvc" / "config"
+    config.write_text(config.read_text().replace(str(root.parent / "remote"), str(copy / "remote")))
+    forget(Workspace(copy), "alder", by="ada")
+
+    assert hash_files(root) | hash_files(root.parent / "remote") == before
+    assert not any("alder" in path.name for path in copy.rglob("*") if ".git" not in path.parts)
+    assert list((copy / "var/mlflow").rglob("manifest.json")) != []
+    assert all('"birch"' in path.read_text() for path in (copy / "var/mlflow").rglob("manifest.json"))
+    assert Workspace(root).registry.find_champion("alder").version == "1"

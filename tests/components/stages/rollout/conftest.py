@@ -12,7 +12,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from components.registry.mlflow.connection import quiet_mlflow
+from components.registry.mlflow.quiet import quiet_mlflow
 from components.rollout.store.ledger import read_history
 from components.rollout.store.observations import write_counts
 from components.rollout.store.tenant_state import read_exposures, read_state

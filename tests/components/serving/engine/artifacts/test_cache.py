@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ArtifactError, BaseModelError
+from components.registry.manifest import TENSORS_FILE
 from components.serving.interface import BusyError
 
 
@@ -162,3 +163,19 @@ def test_a_preloaded_artifact_is_in_memory_and_not_pinned(add_tenants: Any, open
     with open_cache() as cache:
         asyncio.run(cache.preload(artifact))
         assert (cache.counts[0], cache.count_pins(artifact)) == (1, 0)
+
+
+def test_an_artifact_that_cannot_be_loaded_is_named_until_it_can(
+    store: Any, add_tenants: Any, open_cache: Any, acquire_all: Any
+) -> None:
+    artifact, other = add_tenants(2)
+    path = store.folder / artifact.sha256 / TENSORS_FILE
+    content = path.read_bytes()
+    path.unlink()
+    with open_cache() as cache:
+        acquire_all(cache, artifact, other)
+        assert list(cache.load_errors) == [artifact.sha256]
+        assert TENSORS_FILE in cache.load_errors[artifact.sha256]
+        path.write_bytes(content)
+        acquire_all(cache, artifact)
+        assert cache.load_errors == {}
