@@ -16,4 +16,7 @@ class DataConfig(Section):
     max_overlap: Share = Field(
         default=0.1, description="share of a tenant's validation or test examples whose source may also be in train"
     )
+    max_unknown: Share = Field(
+        default=0.01, description="share of a split's tokens that the base's tokenizer may not know (1: no limit)"
+    )
     push: bool = Field(default=True, description="push new dataset versions to the DVC remote")

@@ -6,6 +6,7 @@ Shapes: R pairs, 2 for source and target, N tokens of all pairs.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
 
@@ -21,14 +22,45 @@ _PAIRS_PER_CHUNK = 1024
 """Pairs encoded at a time; as Python integers, ids take ten times the memory of the array."""
 
 
+_SHOWN_TEXTS = 3
+
+
 class TextEncoder(Protocol):
     """Encodes sources and targets as a base expects them."""
+
+    @property
+    def eos_id(self) -> int:
+        """The id at the end of sources and targets."""
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of text that the tokenizer has no token for; None if there is no such id."""
 
     def encode_sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
         """Return the ids of each source, cut to `limit` tokens unless it is None."""
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each target."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownTokens:
+    """How much of some examples the tokenizer cannot represent."""
+
+    share: float
+    """Unknown tokens / all tokens, without the end-of-text tokens."""
+    texts: tuple[str, ...]
+    """The first sources and targets with an unknown token."""
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(_shorten, self.texts))
+        return f"{self.share:.2%} unknown tokens, first in {shown}" if self.texts else "no unknown tokens"
+
+
+def measure_unknown_tokens(texts: TextEncoder, examples: Sequence[Example]) -> UnknownTokens:
+    """Encode the sources and all references of examples and count the unknown tokens in them."""
+    wanted = [(example.source, reference) for example in examples for reference in example.references]
+    return _count_unknown_tokens(texts, wanted, _encode_chunks(texts, wanted, None))
 
 
 def encode_examples(
@@ -42,6 +74,7 @@ def encode_examples(
     separate_contexts: bool = False,
     name: str = "the examples",
     file: TokenFile | None = None,
+    max_unknown: float = 1.0,
 ) -> TokenizedPairs:
     """Encode examples for training or a loss, in their order; `name` names their origin in error messages.
 
@@ -49,9 +82,11 @@ def encode_examples(
     `prefix_length` count positions; `max_source_tokens` cuts sources (the end-of-text id is added after the cut). With
     `separate_contexts` (encoder-decoder bases) source and target may each fill the context, and the prefix takes no
     position. `file` stores the ids; pass it only if the ids depend on nothing but the tokenizer and these arguments.
+    `max_unknown` is the share of unknown tokens that is accepted.
 
     Raises:
         DataError: source, target and prefix together exceed the context; the message has the example and its lengths.
+            Or more tokens are unknown than `max_unknown`; the message has the share and the first texts.
 
     """
     kept = [example.references if expand_references else example.references[:1] for example in examples]
@@ -68,7 +103,31 @@ def encode_examples(
         number = int(np.repeat(np.arange(1, len(kept) + 1), [*map(len, kept)])[pair])
         got = f"a source of {source} and a target of {target} tokens in example {number} of {name}"
         raise _make_length_error(context, prefix_length, f"{got} ({_shorten(wanted[pair][0])})")
+    if max_unknown < 1 and (unknown := _count_unknown_tokens(texts, wanted, pairs)).share > max_unknown:
+        raise make_unknown_error(unknown, max_unknown, name)
     return pairs
+
+
+def make_unknown_error(unknown: UnknownTokens, limit: float, name: str) -> DataError:
+    """Return the error for examples with too many unknown tokens; `name` is the origin of the examples."""
+    fix = "use a base whose tokenizer covers this text, correct the text, or raise data.max_unknown"
+    return DataError(f"at most {limit:.2%} tokens that the base's tokenizer does not know", f"{unknown} of {name}", fix)
+
+
+def _count_unknown_tokens(texts: TextEncoder, wanted: TextPairs, pairs: TokenizedPairs) -> UnknownTokens:
+    """Count in the ids of `wanted`; an end-of-text token that ends a source or a target is not unknown."""
+    unknown_id, sizes_S = texts.unknown_id, pairs.sizes_R2.reshape(-1)
+    if unknown_id is None or not len(pairs):
+        return UnknownTokens(0.0, ())
+    ends_S = sizes_S.cumsum(dtype=np.int64)
+    ids_N = np.array(pairs.ids_N[: ends_S[-1]])
+    is_unknown_N = ids_N == unknown_id
+    if unknown_id == texts.eos_id:
+        is_unknown_N[ends_S - 1] = False
+    text_U = np.unique(np.searchsorted(ends_S, np.flatnonzero(is_unknown_N), side="right"))
+    shown = dict.fromkeys(wanted[int(text) // 2][int(text) % 2] for text in text_U[: 8 * _SHOWN_TEXTS])
+    counted = max(len(ids_N) - len(sizes_S), 1)
+    return UnknownTokens(float(is_unknown_N.sum()) / counted, tuple(shown)[:_SHOWN_TEXTS])
 
 
 def _encode_chunks(texts: TextEncoder, wanted: TextPairs, limit: int | None) -> TokenizedPairs:

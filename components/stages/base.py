@@ -13,6 +13,7 @@ from components.stages.workspace import Workspace
 
 BASE_FILE = "base.json"
 _HUB_SOURCE = "hub"
+_TOKENIZER_FILES_KEY = "tokenizer_files_digest"
 
 
 def read_base_facts(workspace: Workspace) -> dict[str, Any]:
@@ -41,10 +42,12 @@ def _is_up_to_date(workspace: Workspace, facts: dict[str, Any]) -> bool:
     config = workspace.base_config
     if config.dtype not in (facts.get("dtype"), "fastest") or facts.get("revision") != config.revision:
         return False
+    if not facts.get(_TOKENIZER_FILES_KEY):  # written by an earlier release
+        return False
     folder = Path(config.path)
     if not folder.is_dir():
         return (facts.get("source"), facts.get("path")) == (_HUB_SOURCE, config.path)
-    recorded = f"{facts.get('digest')} {facts.get('tokenizer_digest')}"
+    recorded = f"{facts.get('digest')} {facts[_TOKENIZER_FILES_KEY]}"
     current = workspace.digests.digest_folder(folder, _compute_digests)
     return recorded == current and facts["path"] == workspace.params.base.path
 

@@ -122,8 +122,8 @@ class _TenantTraining:
         """Read the data and make the job, which starts or resumes from the state in the tenant's folder.
 
         Raises:
-            DataError: a split is missing, empty or broken, an example exceeds the base's context, or validation or
-                test repeats too much of train.
+            DataError: a split is missing, empty or broken, an example exceeds the base's context, validation or test
+                repeats too much of train, or the tokenizer does not know more of the tokens than `data.max_unknown`.
             BaseModelError: the base does not support the method.
             ConfigError: the prefix fills the context, or the shared prefix is of another kind.
             TrainingError: the shared prefix is not trained yet.
@@ -157,6 +157,7 @@ class _TenantTraining:
             start=start.delta if start else None,
             start_key=start.run_key if start else "",
             origin=start.sha256 if start else "",
+            max_unknown=workspace.params.data.max_unknown,
         )
 
     def finish(self, result: "TrainResult | PrefixFleetError") -> TenantOutcome:

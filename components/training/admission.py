@@ -3,9 +3,14 @@
 Knows jobs and the base; does not know which jobs are in training.
 """
 
-from components.data.pairs import count_pair_tokens
+from collections.abc import Sequence
+
+import numpy as np
+
+from components.data.pairs import TokenizedPair, TokenizedPairs, count_pair_tokens
 from components.errors import TrainingError
 from components.model.base.load import Base
+from components.model.base.token_limits import count_token_rows
 from components.training.run import TrainingJob
 
 
@@ -22,11 +27,16 @@ def estimate_step_tokens(job: TrainingJob) -> float:
 
 
 def check_examples(base: Base, job: TrainingJob) -> None:
-    """Check that both splits have examples and that the longest ones fit the base's context. Raises TrainingError."""
+    """Check that both splits have examples, that the longest fit the base's context, and that it knows all ids.
+
+    Raises:
+        TrainingError: they do not.
+    """
     slots = 0 if base.is_encoder_decoder else job.module.make_delta().length
     for name, pairs in (("train", job.train), ("validation", job.validation)):
         if not pairs:
             raise TrainingError(f"examples in the {name} split", "none", f"deliver a drop with {name}.jsonl")
+        _check_ids(base, pairs, name)
         sizes_R2 = count_pair_tokens(pairs)
         longest = int((sizes_R2 if base.is_encoder_decoder else sizes_R2.sum(axis=1)).max())
         if longest + slots > base.context:
@@ -35,6 +45,20 @@ def check_examples(base: Base, job: TrainingJob) -> None:
             raise TrainingError(
                 wanted, got, "set train.max_source_tokens to cut sources, or a smaller train.prefix_length"
             )
+
+
+def _check_ids(base: Base, pairs: Sequence[TokenizedPair], name: str) -> None:
+    rows = count_token_rows(base.model)
+    ids = (
+        pairs.ids_N
+        if isinstance(pairs, TokenizedPairs)
+        else [number for one in pairs for number in (*one.source_ids, *one.target_ids)]
+    )
+    lowest, highest = int(np.min(ids, initial=0)), int(np.max(ids, initial=0))
+    if lowest < 0 or highest >= rows:
+        got = f"id {lowest if lowest < 0 else highest} in the {name} split"
+        fix = "use the tokenizer that the model was made with; delete the tenant's folder in var/tokens"
+        raise TrainingError(f"token ids from 0 to {rows - 1}, the rows of the model", got, fix)
 
 
 def make_example_too_large_error(tokens: int) -> TrainingError:

@@ -51,16 +51,18 @@ def prepare_job(
     start: Delta | None = None,
     start_key: str = "",
     origin: str = "",
+    max_unknown: float = 1.0,
 ) -> TrainingJob:
     """Make a job that trains on all references in `train` and validates on the first references in `validation`.
 
     `tokens` is a folder that caches the token ids. `name` is the source of the examples for messages, or a function
     from a split's name to it. `shared` is the prefix that this one builds on. `start` is a trained delta for a warm
-    start; if `state` still holds the run that made it, with the key `start_key`, its reparametrisation is used too. The
-    other arguments are fields of `TrainingJob`.
+    start; if `state` still holds the run that made it, with the key `start_key`, its reparametrisation is used too.
+    `max_unknown` is the share of tokens that the tokenizer may not know. The other arguments are fields of
+    `TrainingJob`.
 
     Raises:
-        DataError: an example exceeds the base's context.
+        DataError: an example exceeds the base's context, or more tokens than `max_unknown` are unknown.
         ConfigError: the slots fill the context, or there are no words to initialize from.
         BaseModelError: the base does not support the method, or `start` has another method or size.
     """
@@ -85,6 +87,7 @@ def prepare_job(
             separate_contexts=base.is_encoder_decoder,
             name=f"{name}, split {split}" if isinstance(name, str) else name(split),
             file=TokenFile(cache, base.tokenizer_digest) if cache else None,
+            max_unknown=1.0 if has_demonstrations else max_unknown,
         )
 
     return TrainingJob(

@@ -75,6 +75,15 @@ def compute_tokenizer_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def mark_tokenizer_digest(digest: str, *, plain: bool) -> str:
+    """Return the digest that names a tokenizer's ids; `plain`: it puts nothing before a text, not even a space.
+
+    Earlier releases encoded other tokenizers without their lead tokens and with a second space. Prefixes that were
+    trained on such ids have the digest of the files, so they are trained again.
+    """
+    return digest if plain else hashlib.sha256(f"{digest}\0running text".encode()).hexdigest()
+
+
 def _read_canonical_json(file: Path) -> bytes:
     values = _read_json(file)
     if isinstance(values, dict):

@@ -15,12 +15,13 @@ import torch
 from components.config import BaseConfig
 from components.errors import BaseModelError, PrefixFleetError
 from components.model.base.attention_sites import find_prefix_shape
-from components.model.base.digests import compute_model_digest, compute_tokenizer_digest
+from components.model.base.digests import compute_model_digest, compute_tokenizer_digest, mark_tokenizer_digest
 from components.model.base.dtype import measure_fastest_dtype
 from components.model.base.full_attention import check_config, check_forward, find_text_configs
 from components.model.base.shapes import PrefixShape
-from components.model.base.token_limits import check_token_ids, find_decoder_start_id
+from components.model.base.token_limits import check_token_ids, count_token_rows, find_decoder_start_id
 from components.model.base.weight_checks import check_finite_weights, check_loading_report
+from components.model.text.running_text import find_running_text
 from components.model.text.texts import TextCodec
 
 _DEFAULT_CONTEXT = 512
@@ -41,6 +42,8 @@ class Base:
     context: int
     """Most tokens that the model can attend to. A decoder-only model counts prefix, source and target together; an
     encoder-decoder model counts source and target separately, and no prefix."""
+    tokenizer_files_digest: str = ""
+    """Of the tokenizer's files alone; `tokenizer_digest` also covers how texts are encoded."""
 
     @property
     def eos_id(self) -> int:
@@ -62,7 +65,7 @@ class Base:
     @property
     def text_codec(self) -> TextCodec:
         """The codec between texts and token ids of this base."""
-        return TextCodec(self.tokenizer, self.is_encoder_decoder)
+        return TextCodec(self.tokenizer, self.is_encoder_decoder, token_rows=count_token_rows(self.model))
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -92,7 +95,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     folder, device = _find_folder(config), device or ("cuda" if torch.cuda.is_available() else "cpu")
-    digest, digest_of_tokenizer = compute_model_digest(folder), compute_tokenizer_digest(folder)
+    digest, tokenizer_files_digest = compute_model_digest(folder), compute_tokenizer_digest(folder)
     with _convert_errors(config.path), _hide_progress_bar():
         model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         _check_files(model_config, folder)
@@ -120,7 +123,11 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         tokenizer=tokenizer,
         name=folder.name if Path(config.path).exists() else config.path,
         digest=digest,
-        tokenizer_digest=digest_of_tokenizer,
+        tokenizer_digest=mark_tokenizer_digest(
+            tokenizer_files_digest,
+            plain=model_config.is_encoder_decoder or find_running_text(tokenizer).is_plain,
+        ),
+        tokenizer_files_digest=tokenizer_files_digest,
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),
         context=_read_context(model_config, tokenizer),
     )
@@ -136,6 +143,7 @@ def describe_base(base: Base) -> dict[str, Any]:
         "name": base.name,
         "digest": base.digest,
         "tokenizer_digest": base.tokenizer_digest,
+        "tokenizer_files_digest": base.tokenizer_files_digest,
         "architecture": type(base.model).__name__,
         "encoder_decoder": base.is_encoder_decoder,
         "dtype": str(base.model.dtype).removeprefix("torch."),

@@ -107,7 +107,7 @@ def check_prefix_length(base: Base, length: int) -> None:
 
 
 def _repeat_text_ids(base: Base, text: str, length: int) -> list[int]:
-    ids = base.tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = base.text_codec.encode_words(text)
     if not ids:
         raise ConfigError("a text to start the prefix from", f"{text!r}", "set train.init_text to a few words")
     return list((ids * (length // len(ids) + 1))[:length])

@@ -77,11 +77,13 @@ class Demonstrations:
         *,
         limit: int | None = None,
         leave_out_same: bool = False,
+        joiner: str = " ",
     ) -> list[int]:
         """Encode demonstrations and source to at most `token_budget` ids; the least similar examples are dropped first.
 
         With `limit`, every source, including those of demonstrations, is cut to that many ids; targets are not cut.
         `encode` returns a text's ids without special tokens, and treats text such as "<|endoftext|>" as plain text.
+        `joiner` is put before each target: "" if `encode` adds a space itself.
 
         Raises:
             DataError: the source alone does not fit.
@@ -93,7 +95,7 @@ class Demonstrations:
             fix = "shorten it, or set train.max_source_tokens to cut sources"
             raise DataError(f"a source of at most {token_budget} tokens", f"{len(ids)} tokens ({shown!r})", fix)
         for example, target in reversed(self.choose_pairs(source, leave_out_same=leave_out_same)):
-            longer = [*encode(example)[:limit], eos_id, *encode(f" {target}"), eos_id, *ids]
+            longer = [*encode(example)[:limit], eos_id, *encode(f"{joiner}{target}"), eos_id, *ids]
             if len(longer) > token_budget:
                 break
             ids = longer

@@ -6,14 +6,16 @@ import pytest
 
 from components.data.pairs import TokenizedPair, TokenizedPairs, count_pair_tokens
 from components.data.schema import Example
-from components.data.tokens import encode_examples
+from components.data.tokens import UnknownTokens, encode_examples, measure_unknown_tokens
 from components.errors import DataError
 
 EOS = 0
 
 
 class Letters:
-    """A text encoder of one id per letter, whose targets start with 1."""
+    """A text encoder of one id per letter, whose targets start with 1; it does not know `?`."""
+
+    eos_id, unknown_id = EOS, ord("?")
 
     def encode_sources(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
         return [[*map(ord, text[:limit]), EOS] for text in texts]
@@ -81,3 +83,35 @@ def test_a_source_is_cut_only_with_max_source_tokens() -> None:
     assert text(pair.source_ids) == "aaaaa\0"
     with pytest.raises(DataError, match="max_source_tokens"):
         encode(Example("a" * 80, ("b",)))
+
+
+def test_unknown_tokens_are_counted_without_the_end_tokens_and_shown_with_their_texts() -> None:
+    examples = [
+        Example("ab?d", ("xy", "?")),
+        Example("abcd", ("xy??",)),
+        Example("?bcd", ("x",)),
+        Example("a?", ("b",)),
+    ]
+    found = measure_unknown_tokens(Letters(), examples)
+    assert found.texts == ("ab?d", "?", "xy??")
+    letters = sum(len(one.source) + len(text) + 1 for one in examples for text in one.references)
+    assert found.share == pytest.approx(7 / letters)
+    assert str(found).startswith(f"{7 / letters:.2%} unknown tokens, first in 'ab?d', '?'")
+    assert str(measure_unknown_tokens(Letters(), [Example("a", ("b",))])) == "no unknown tokens"
+    assert measure_unknown_tokens(Letters(), []).share == 0
+
+
+def test_an_end_token_that_also_stands_for_unknown_text_counts_only_inside_texts() -> None:
+    class Same(Letters):
+        unknown_id = EOS
+
+    found = measure_unknown_tokens(Same(), [Example("ab", ("c",)), Example("a\0", ("d",))])
+    assert found == UnknownTokens(1 / 8, ("a\0",))
+
+
+def test_more_unknown_tokens_than_the_limit_are_refused_with_the_share_and_the_texts() -> None:
+    examples = Example("ab?d", ("xy",)), Example("a" * 13, ("b",))
+    assert len(encode(*examples, max_unknown=0.05)) == 2
+    message = r"at most 4\.00% .*; got 4\.55% unknown tokens, first in 'ab\?d' of the examples; .*data\.max_unknown"
+    with pytest.raises(DataError, match=message):
+        encode(*examples, max_unknown=0.04)

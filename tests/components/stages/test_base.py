@@ -29,6 +29,15 @@ def test_the_base_is_loaded_again_only_after_a_change(make_root, monkeypatch):
 def test_a_hub_model_is_not_loaded_while_its_name_and_revision_are_the_same(make_root, monkeypatch):
     monkeypatch.setattr("components.model.base.load.load_base", lambda *_: pytest.fail("loads the base"))
     root = make_root((), base={"path": "org/model", "revision": "v1"})
-    facts = {"source": "hub", "path": "org/model", "revision": "v1", "dtype": Workspace(root).base_config.dtype}
+    named = {"source": "hub", "path": "org/model", "revision": "v1", "dtype": Workspace(root).base_config.dtype}
+    facts = {**named, "tokenizer_files_digest": "0" * 64}
     write_json(root / "out/base/base.json", facts)
     assert read_base_facts(Workspace(root)) == facts
+
+
+def test_a_base_json_of_an_earlier_release_is_written_again(make_root):
+    root = make_root(("alder",))
+    facts = read_base_facts(Workspace(root))
+    path = root / "out/base/base.json"
+    write_json(path, {key: value for key, value in facts.items() if key != "tokenizer_files_digest"})
+    assert read_base_facts(Workspace(root)) == facts == read_json(path)

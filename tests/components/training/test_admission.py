@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from prefix_training import make_config, train_delta
 
-from components.data.pairs import TokenizedPair
+from components.data.pairs import TokenizedPair, TokenizedPairs
 from components.errors import TrainingError
 from components.model.base.load import Base
 from components.model.trainable_delta import TrainableDelta
@@ -44,3 +45,19 @@ def test_examples_that_cannot_be_trained_on_end_their_run_before_it_begins(
     assert "a prefix of 2 and a validation example of 67" in str(results["long"])
     for name in ("a", "b"):
         check_same(train_alone(base, job_of(base, name)), results[name])
+
+
+@pytest.mark.parametrize("outside", [67, 10**6, -1])
+def test_an_id_without_a_row_ends_its_own_run_by_name(
+    base: Base, job_of: Callable[..., TrainingJob], check_same: Callable[..., None], outside: int
+) -> None:
+    jobs = [job_of(base, name) for name in ("bad", "a")]
+    pair = TokenizedPair((5, 0), (3, outside, 0))
+    sizes_R2 = np.array([[2, 3]], dtype=np.int32)
+    arrays = TokenizedPairs.from_contiguous(np.array([5, 0, 3, outside, 0], dtype=np.int32), sizes_R2)
+    for pairs in ([pair], arrays):
+        jobs[0] = replace(jobs[0], validation=pairs)
+        results = {ended.job.tenant: ended.result for ended in train_together(base, jobs)}
+        assert f"ids from 0 to 66, the rows of the model; got id {outside} in the validation" in str(results["bad"])
+        check_same(train_alone(base, job_of(base, "a")), results["a"])
+        jobs[1] = job_of(base, "a")

@@ -1,16 +1,19 @@
 """Preparing a job: what the base does not support is refused before any training; words to initialize from."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from method_training import make_config, train
+from tokenizer_kinds import KINDS, make_tokenizer
 
 from components.data.schema import Example
 from components.errors import BaseModelError, ConfigError, DataError
 from components.model.base.load import Base
-from components.training.prepare import find_frequent_words
+from components.model.decoding import Decoding, make_requests
+from components.training.prepare import find_frequent_words, prepare_job
 
 
 @pytest.mark.parametrize(
@@ -49,3 +52,31 @@ def test_what_a_base_does_not_support_is_refused_before_training(
 def test_the_most_frequent_words_come_first_and_ties_keep_their_order() -> None:
     sources = ["red boat | 7", "blue boat : red", "boat ,"]
     assert find_frequent_words([Example(source, ("x",)) for source in sources]) == "boat red 7 blue"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_evaluation_and_serving_read_the_same_ids(
+    kind: str, build_model: Callable[..., Any], base_of: Callable[..., Base]
+) -> None:
+    tokenizer = make_tokenizer(kind)
+    base = replace(base_of(build_model("gpt2", vocab_size=len(tokenizer))), tokenizer=tokenizer)
+    examples = [Example("the cat sat on", ("a blue mat",)), Example("cheap river", ("near",))]
+    for values in ({"method": "prefix"}, {"method": "in-context", "demonstrations": 1}):
+        job = prepare_job(base, make_config(prefix_length=2, **values), examples, examples)
+        requests = make_requests(
+            base, job.module.make_delta(), [one.source for one in examples], Decoding(max_new_tokens=8)
+        )
+        assert [list(pair.source_ids) for pair in job.validation] == [list(one.source) for one in requests]
+        text = base.text_codec.decode([*job.validation[1].source_ids, *job.validation[1].target_ids])
+        assert text.endswith("cheap river near")
+
+
+def test_text_that_the_tokenizer_does_not_know_is_refused_above_the_limit(
+    build_model: Callable[..., Any], base_of: Callable[..., Base]
+) -> None:
+    tokenizer = make_tokenizer("metaspace")
+    base = replace(base_of(build_model("gpt2", vocab_size=len(tokenizer))), tokenizer=tokenizer)
+    examples = [Example("the cat", ("寿司",))]
+    assert len(prepare_job(base, make_config("prefix"), examples, examples).train) == 1
+    with pytest.raises(DataError, match=r"unknown tokens, first in '寿司' of here, split train"):
+        prepare_job(base, make_config("prefix"), examples, examples, max_unknown=0.1, name="here")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizer_kinds import make_tokenizer
 
 from components.config import BaseConfig
 from components.errors import BaseModelError
@@ -53,6 +54,21 @@ def test_a_base_has_the_digests_of_its_files_and_the_dtype_of_its_config(model: 
     base = load(folder, "bfloat16")
     assert (base.digest, base.tokenizer_digest) == (compute_model_digest(folder), compute_tokenizer_digest(folder))
     assert base.model.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bart"])
+def test_a_tokenizer_that_marks_the_start_of_a_text_has_a_digest_of_its_own(
+    kind: str, build_model: Callable[..., Any], save: Save
+) -> None:
+    """Earlier releases encoded its texts otherwise, so that prefixes trained on those ids must not be used."""
+    tokenizer = make_tokenizer("sentencepiece-bpe")
+    pair = {"decoder_start_token_id": 0} if kind == "bart" else {}
+    folder = save(build_model(kind, vocab_size=len(tokenizer), **pair))
+    tokenizer.save_pretrained(folder)
+    base = load(folder)
+    assert base.tokenizer_files_digest == compute_tokenizer_digest(folder)
+    assert (base.tokenizer_digest == base.tokenizer_files_digest) == (kind == "bart")
+    assert base.text_codec.decode(base.text_codec.encode_sources(["the cat"])[0]) == "the cat"
 
 
 def test_missing_folders_and_files_are_named_in_the_error(model: Any, save: Save, tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """The joined pieces are the row's text, even if a character or a stop string comes in several tokens."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizer_kinds import KINDS, WORDS, make_tokenizer
 
+from components.model.text.texts import TextCodec
 from components.serving.engine.detokenizer import IncrementalDetokenizer
 
 TEXT = st.text(alphabet="ab é€😀\n", max_size=12)
@@ -53,3 +57,23 @@ def test_an_incomplete_character_is_held_back() -> None:
     piece = detokenizer.add_token(second)
     assert piece is not None
     assert piece.text == "é"
+
+
+@cache
+def codec_of(kind: str) -> TextCodec:
+    return TextCodec(make_tokenizer(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=30, deadline=None)
+@given(text=st.lists(st.sampled_from([*WORDS, "寿司", "😀"]), min_size=1, max_size=6).map(" ".join))
+def test_the_pieces_of_any_tokenizer_are_its_decoded_text(kind: str, text: str) -> None:
+    codec = codec_of(kind)
+    (ids,) = codec.encode_targets([text])
+
+    def decode(ids: Sequence[int]) -> str:
+        return str(codec.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    detokenizer = IncrementalDetokenizer(decode)
+    pieces = [*map(detokenizer.add_token, ids[:-1]), detokenizer.finish("stop")]
+    assert "".join(piece.text for piece in pieces if piece) == codec.decode(ids)
