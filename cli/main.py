@@ -21,8 +21,8 @@ Train, gate, register and serve one prefix per tenant on one frozen language mod
 New data of a tenant are a drop. `data import` or `data take` makes a dataset version of it; `retrain` trains a new
 prefix for every tenant whose data, parameters or base changed. A prefix that passes the gate is registered in MLflow
 and becomes champion: at once or, if the tenant's policy says so, after a trial (`rollout`). `status` shows every
-tenant's champion, `history` its moves. `promote`, `rollback`, `pause` and `pin` move versions by hand; `generate`
-writes text with the champion. `forget` removes a tenant and everything of it.
+tenant's champion, `history` its moves, `corrections` what callers corrected. `promote`, `rollback`, `pause` and `pin`
+move versions by hand; `generate` writes text with the champion. `forget` removes a tenant and everything of it.
 
 `tune` searches the values that a tenant's prefix is trained with.
 
@@ -77,6 +77,7 @@ app.command("tune")(tune.tune)
 app.command("status")(status.status)
 app.command("rollout")(rollout.rollout)
 app.command("history")(rollout.history)
+app.command("corrections")(rollout.corrections)
 app.command("promote")(rollout.promote)
 app.command("rollback")(rollout.rollback)
 app.command("pause")(rollout.pause)

@@ -1,4 +1,4 @@
-"""The commands on versions and trials: rollout, history, promote, rollback, pause, pin, adopt, and forget."""
+"""The commands rollout, history, corrections, promote, rollback, pause, pin, adopt and forget."""
 
 import json
 from typing import Annotated
@@ -47,6 +47,47 @@ def history(
     columns = ("when (UTC)", "who", "what", "from", "to", "why")
     rows = [(one.at, one.by, one.action, one.from_version or "-", one.to_version or "-", one.why) for one in entries]
     print_table(f"Moves of {tenant}", columns, rows)
+
+
+def corrections(
+    ctx: typer.Context,
+    tenant: TenantArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each correction as one line of JSON.")] = False,
+) -> None:
+    """Show callers' corrections of a tenant's answers: when, by which API key and user, and the training line of each.
+
+    A line's SHA-256 is that of its line in train.jsonl without the line feed.
+    """
+    from dataclasses import asdict
+
+    from cli.console import make_stdout, print_table
+    from components.errors import WorkspaceError
+    from components.rollout.store.corrections import read_correction_origins as read
+    from components.stages.workspace import Workspace
+
+    origins = read(Workspace(ctx.obj).database, tenant)
+    if not origins:
+        fix = "check the name with `prefixfleet status`; callers send corrections to POST /v1/feedback"
+        raise WorkspaceError("a tenant with corrections by callers", f"{tenant}, without any", fix)
+    if as_json:
+        for origin in origins:
+            make_stdout().print(json.dumps(asdict(origin)), soft_wrap=True, markup=False)
+        return
+    columns = ("when (UTC)", "key", "user", "answer", "choice", "version", "state", "line's SHA-256")
+    rows = [
+        (
+            one.at,
+            one.key_id or "-",
+            _mask_unprintable(one.end_user or "-"),
+            one.request,
+            str(one.choice),
+            one.version,
+            one.state,
+            (one.line_sha256 or "-")[:12],
+        )
+        for one in origins
+    ]
+    print_table(f"Corrections of {tenant}", columns, rows)
 
 
 def promote(
@@ -144,3 +185,8 @@ def forget(
         typer.confirm(f"Remove everything of {tenant}, also from the DVC remotes? This cannot be undone.", abort=True)
     with show_progress(), open_prefect_record() as record:
         stage(Workspace(ctx.obj), tenant, record=record)
+
+
+def _mask_unprintable(text: str) -> str:
+    """Replace what a terminal may execute: the text is a caller's."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -19,4 +19,7 @@ class DataConfig(Section):
     max_unknown: Share = Field(
         default=0.01, description="share of a split's tokens that the base's tokenizer may not know (1: no limit)"
     )
+    max_corrections: Share = Field(
+        default=0.2, description="share of a tenant's training examples that callers' corrections may be; others wait"
+    )
     push: bool = Field(default=True, description="push new dataset versions to the DVC remote")

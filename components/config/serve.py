@@ -34,6 +34,7 @@ class ServeConfig(Section):
     )
     open_metrics: bool = Field(default=False, description="serve /metrics (it names tenants) without an admin key")
     remembered_answers: int = Field(default=10_000, gt=0, description="latest answers that still accept feedback")
+    remembered_mb: int = Field(default=256, gt=0, description="MiB of their sources in memory")
     rows: int = Field(
         default=64, gt=0, description="sequences per decoding step, all tenants; with guidance one counts twice"
     )
@@ -54,4 +55,7 @@ class AccessConfig(Section):
     max_rows: int = Field(default=64, gt=0, description="prompts times `n` in one request")
     max_prompt_chars: int = Field(default=20_000, gt=0)
     max_tokens: int = Field(default=1024, gt=0, description="largest max_tokens of a request")
+    max_waiting_corrections: int = Field(
+        default=1000, ge=0, description="corrections that may wait for the next training data; beyond it 429"
+    )
     log_texts: bool = Field(default=False, description="write prompts and outputs to the server's log")

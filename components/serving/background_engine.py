@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from components.serving.errors import LOGGER_NAME
 from components.serving.interface import ArtifactRef, Engine, EngineHealth
+from components.serving.thread_pool import FairThreadPool
 
 
 class BackgroundEngine:
@@ -20,13 +21,14 @@ class BackgroundEngine:
         """`load` returns the running engine; it blocks, and may raise."""
         self._load = load
         self._loaded = asyncio.Event()
+        self._pool = FairThreadPool("loading of the base")
         self.engine: Engine | None = None
         """None until it is loaded."""
 
     async def load(self) -> None:
         """Load the engine in a thread. Raises what the load function raises."""
         started_s = time.monotonic()
-        self.engine = await asyncio.to_thread(self._load)
+        self.engine = await self._pool.run(self._load)
         seconds = time.monotonic() - started_s
         logging.getLogger(LOGGER_NAME).info("base %s is loaded (%.1f s): ready", self.engine.base_name, seconds)
         self._loaded.set()

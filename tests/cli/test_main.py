@@ -18,6 +18,7 @@ COMMANDS = (
     "rollback",
     "rollout",
     "history",
+    "corrections",
     "pause",
     "pin",
     "forget",

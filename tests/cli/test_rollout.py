@@ -2,6 +2,7 @@
 
 import json
 
+from components.rollout.store.feedback import Feedback, save_feedback
 from components.stages import register
 from components.stages.plan import plan
 from components.stages.workspace import Workspace
@@ -35,6 +36,28 @@ def test_a_version_is_promoted_pinned_and_used_and_its_moves_are_listed(call, ma
     assert text.exit_code == 0, text.output
     assert call(root, "generate", "alder", "  ").exit_code == 2
     assert call(root, "generate", "alder", "x" * 500).exit_code == 2
+
+
+def test_it_is_listed_who_sent_each_correction(call, make_root):
+    root = make_root(("alder",))
+    unknown = call(root, "corrections", "alder")
+    assert unknown.exit_code == 2
+    assert "got:    alder, without any" in unknown.stderr
+    sent = {"key_id": "k1", "end_user": "ada\x1b[2J", "source": "thing: boat", "corrected": "a boat"}
+    save_feedback(
+        Workspace(root).database, Feedback(tenant="alder", version="1", arm="champion", request="cmpl-1", **sent)
+    )
+    listed = call(root, "corrections", "alder").stdout
+    assert "\x1b" not in listed
+    assert all(word in listed for word in ("k1", "ada", "waiting"))
+    (line,) = call(root, "corrections", "alder", "--json").stdout.splitlines()
+    assert {name: json.loads(line)[name] for name in ("key_id", "end_user", "request", "state", "line_sha256")} == {
+        "key_id": "k1",
+        "end_user": "ada\x1b[2J",
+        "request": "cmpl-1",
+        "state": "waiting",
+        "line_sha256": None,
+    }
 
 
 def test_forget_does_nothing_without_a_confirmation(call, make_root):

@@ -22,7 +22,7 @@ from solo_texts import write_solo_texts
 from waiting import LIMIT_S, wait_until
 from workspaces import amplify_prefixes
 
-from components.rollout.store.feedback import read_corrections
+from components.rollout.store.corrections import read_corrections
 from components.serving.http.api_keys import ApiKeys
 from components.stages import register
 from components.stages.plan import plan
@@ -275,7 +275,7 @@ def test_after_a_kill_keys_and_corrections_are_kept_and_a_damaged_copy_is_fetche
         finally:
             stop.set()
         sending.result()
-    kept = [feedback.corrected for _, feedback in read_corrections(database)]
+    kept = [feedback.corrected for _, feedback in read_corrections(database, "alder")]
     assert kept[: len(corrected)] == corrected
     assert len(kept) <= len(corrected) + 1, "at most one more: its answer was lost"
 

@@ -1,31 +1,43 @@
-"""Callers' feedback on answers: ratings and corrections, which become examples of the next dataset version.
+"""Callers' feedback on answers: ratings and corrections.
 
-A rating below one half, and every correction, counts against the version that gave the answer. Knows no HTTP and no
-drop.
+Feedback on one choice by one API key is one row: later feedback replaces the earlier. A rating below one half, and
+every correction, counts against the version that gave the answer. Knows no HTTP and no drop.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 import sqlalchemy as sql
+from sqlalchemy.engine import Connection
 
 from components.errors import DataError
 from components.rollout.store.evidence_writer import add_observations_and_evidence, to_evidence
-from components.rollout.store.tables import FEEDBACK
+from components.rollout.store.tables import FEEDBACK, IS_WAITING
 from components.rollout.types import Arm, EvidenceTicket, Observation
-from components.storage.database import Database
+from components.storage.database import Database, make_insert
+
+SaveResult = Literal["saved", "delivered", "full"]
+"""saved; or not saved, as an earlier correction was delivered, or as too many of the tenant's corrections wait."""
+
+_ROW_KEY = ("tenant", "request", "choice", "key_id")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Feedback:
-    """One caller's feedback on one answer: a rating in [0, 1], a corrected text, or both."""
+    """One caller's feedback on one choice of an answer: a rating in [0, 1], a corrected text, or both."""
 
     tenant: str
     version: str
     arm: Arm
     request: str
-    """The request's id."""
+    """The answer's id."""
+    choice: int = 0
+    """Index of the choice."""
+    key_id: str = ""
+    """Id of the API key; "": the server had no keys."""
+    end_user: str | None = None
+    """The user that the caller named."""
     rating: float | None = None
     source: str | None = None
     """The model's input; with `corrected` it makes an example."""
@@ -34,27 +46,37 @@ class Feedback:
 
 
 def save_feedback(
-    database: Database, feedback: Feedback, *, counts: bool = True, ticket: EvidenceTicket | None = None
-) -> None:
+    database: Database,
+    feedback: Feedback,
+    *,
+    counts: bool = True,
+    ticket: EvidenceTicket | None = None,
+    max_waiting: int | None = None,
+) -> SaveResult:
     """Save feedback, and count it in the same transaction.
 
     Without `counts` it is only saved: an opinion on the same answer was counted before. With the answer's `ticket` it
-    is evidence, if it is the user's first opinion in that section of the trial.
+    is evidence, if it is the user's first opinion in that section of the trial. `max_waiting` limits the tenant's
+    corrections that wait for their delivery; a correction that replaces one is always accepted.
 
     Raises:
         DataError: a text has characters that a database cannot store.
         WorkspaceError: the database does not answer.
     """
-    for text in (feedback.request, feedback.source or "", feedback.corrected or ""):
+    for text in (feedback.request, feedback.source or "", feedback.corrected or "", feedback.end_user or ""):
         if "\0" in text or text.encode("utf-8", "replace").decode() != text:
             raise DataError(
                 "text of whole characters", "a NUL, or half of a surrogate pair", "remove it and send again"
             )
     with database.transaction("to save feedback") as connection:
-        connection.execute(sql.insert(FEEDBACK), {**asdict(feedback), "delivered": False})
+        if max_waiting is not None and _is_full(connection, feedback, max_waiting):
+            return "full"
+        if not _insert_or_replace(connection, feedback):
+            return "delivered"
         if counts:
             opinion = to_observation(feedback)
             add_observations_and_evidence(connection, [opinion], [to_evidence(ticket, opinion)] if ticket else [])
+    return "saved"
 
 
 def to_observation(feedback: Feedback) -> Observation:
@@ -70,19 +92,31 @@ def to_observation(feedback: Feedback) -> Observation:
     )
 
 
-def read_corrections(database: Database) -> Sequence[tuple[int, Feedback]]:
-    """Return (id, feedback) of corrections that can become examples and have not yet, oldest first.
-
-    Raises WorkspaceError.
-    """
-    wanted = (FEEDBACK.c.delivered.is_(False), FEEDBACK.c.corrected.is_not(None), FEEDBACK.c.source.is_not(None))
-    names = [column for column in FEEDBACK.c if column.name not in ("id", "delivered")]
-    with database.connect("the corrections by callers") as connection:
-        rows = connection.execute(sql.select(FEEDBACK.c.id, *names).where(*wanted).order_by(FEEDBACK.c.id)).all()
-    return [(row[0], Feedback(**dict(zip((name.name for name in names), row[1:], strict=True)))) for row in rows]
+def delete_ratings_before(database: Database, minute: int) -> None:
+    """Delete ratings without a correction from before a minute since 1970. Raises WorkspaceError."""
+    until = datetime.fromtimestamp(60 * minute, UTC).isoformat(timespec="seconds")
+    is_rating = (FEEDBACK.c.corrected.is_(None), FEEDBACK.c.delivered.is_(False))
+    with database.transaction("to delete old ratings") as connection:
+        connection.execute(sql.delete(FEEDBACK).where(FEEDBACK.c.at < until, *is_rating))
 
 
-def mark_delivered(database: Database, ids: Iterable[int]) -> None:
-    """Mark corrections as delivered into a drop. Raises WorkspaceError."""
-    with database.transaction("to mark corrections as delivered") as connection:
-        connection.execute(sql.update(FEEDBACK).where(FEEDBACK.c.id.in_(list(ids))).values(delivered=True))
+def _is_full(connection: Connection, feedback: Feedback, max_waiting: int) -> bool:
+    if feedback.corrected is None:
+        return False
+    same = sql.and_(*(FEEDBACK.c[name] == getattr(feedback, name) for name in _ROW_KEY))
+    others = (IS_WAITING, FEEDBACK.c.tenant == feedback.tenant, sql.or_(sql.not_(same), FEEDBACK.c.key_id.is_(None)))
+    waiting: int = connection.execute(sql.select(sql.func.count()).select_from(FEEDBACK).where(*others)).scalar_one()
+    return waiting >= max_waiting
+
+
+def _insert_or_replace(connection: Connection, feedback: Feedback) -> bool:
+    """Return False, without a change, if a correction of the same choice by the same key was delivered."""
+    row = {**asdict(feedback), "delivered": False}
+    given = [name for name in ("rating", "source", "corrected", "end_user") if row[name] is not None]
+    insert = make_insert(connection, FEEDBACK).values(row)
+    statement = insert.on_conflict_do_update(
+        index_elements=_ROW_KEY,
+        set_={name: insert.excluded[name] for name in ("at", *given)},
+        where=None if feedback.corrected is None else FEEDBACK.c.delivered.is_(False),
+    )
+    return connection.execute(statement.returning(FEEDBACK.c.id)).first() is not None

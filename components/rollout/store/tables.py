@@ -118,4 +118,20 @@ FEEDBACK = sql.Table(
     sql.Column("source", sql.Text),
     sql.Column("corrected", sql.Text),
     sql.Column("delivered", sql.Boolean, nullable=False),
+    sql.Column("choice", sql.Integer, nullable=False, server_default="0"),  # index of the choice
+    sql.Column("key_id", sql.String(16)),  # "": a server without keys; NULL: saved by an older release
+    sql.Column("end_user", sql.String(512)),  # as the caller named it
+    sql.Column("line_sha256", sql.String(64)),  # of the training line that the correction became
 )
+
+IS_WAITING = sql.and_(
+    FEEDBACK.c.delivered.is_(False), FEEDBACK.c.corrected.is_not(None), FEEDBACK.c.source.is_not(None)
+)
+"""Whether feedback is a correction that was neither delivered nor left out."""
+
+sql.Index(
+    "ux_prefixfleet_feedback_choice",
+    *(FEEDBACK.c[name] for name in ("tenant", "request", "choice", "key_id")),
+    unique=True,
+)
+sql.Index("ix_prefixfleet_feedback_waiting", FEEDBACK.c.tenant, sqlite_where=IS_WAITING, postgresql_where=IS_WAITING)

@@ -3,7 +3,6 @@
 Knows requests, artifacts and the limits of the queue; does not know HTTP or how a step is computed.
 """
 
-import asyncio
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from components.serving.engine.sampler import make_draws
 from components.serving.engine.seq2seq_batch import Seq2SeqBatch
 from components.serving.engine.sequence import EngineSequence
 from components.serving.interface import BusyError, EngineHealth, GenerationRequest
+from components.serving.thread_pool import FairThreadPool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +89,9 @@ class BatchEngine:
 
     async def drain(self) -> None:
         """See `Engine.drain`."""
-        await asyncio.to_thread(self._model_thread.shut_down)
-        await asyncio.to_thread(self.artifact_cache.close)
+        pool = FairThreadPool("shutdown")
+        await pool.run(self._model_thread.shut_down)
+        await pool.run(self.artifact_cache.close)
 
     @contextmanager
     def _reserve_queue_place(self, tenant: str) -> Iterator[None]:

@@ -16,6 +16,7 @@ from components.errors import RegistryError
 from components.serving.background_engine import BackgroundEngine
 from components.serving.errors import LOGGER_NAME
 from components.serving.interface import HeldArtifacts
+from components.serving.thread_pool import FairThreadPool
 
 _TENANTS_PER_CLEANUP = 32
 """Tenants that one call to MLflow looks up."""
@@ -34,6 +35,7 @@ class ArtifactCleanup:
         It blocks, and may raise RegistryError.
         """
         self._engine, self._find_sha256s = engine, find_sha256s
+        self._pool = FairThreadPool("artifact cleanup")
         self._looked_up_s: dict[str, float] = {}
         """When each artifact without an alias was last looked up, by the monotonic clock."""
         self._previously_aliased: frozenset[str] = frozenset()
@@ -71,7 +73,7 @@ class ArtifactCleanup:
         """
         artifacts = (await self._engine.wait()).artifact_cache
         try:
-            evicted = await asyncio.to_thread(self._look_up_and_evict, artifacts, frozenset(aliased))
+            evicted = await self._pool.run(lambda: self._look_up_and_evict(artifacts, frozenset(aliased)))
         except RegistryError as problem:
             logging.getLogger(LOGGER_NAME).warning("no artifact is removed while the registry fails: %s", problem)
             return

@@ -1,18 +1,17 @@
 """Count the answers of each version for the rollout: add up in memory, write to the database in batches.
 
-If a write fails, its counts go with the next batch. If too many wait, the oldest are dropped. Does not know HTTP.
+If a write fails, its counts go with the next batch. If too many wait, the oldest of the tenant with most are dropped.
+Does not know HTTP.
 """
 
 import asyncio
+import heapq
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import islice
 from typing import Any, TypeVar
-
-from cachetools import FIFOCache
 
 from components.errors import WorkspaceError
 from components.registry.mlflow.versions import Version
@@ -22,7 +21,9 @@ from components.rollout.store.observations import to_latency_bucket
 from components.rollout.store.tables import COUNT_COLUMNS
 from components.rollout.types import Arm, EvidenceTicket, Observation
 from components.serving.errors import LOGGER_NAME
+from components.serving.fair_cache import FairCache
 from components.serving.request_sequences import SequenceResult
+from components.serving.thread_pool import FairThreadPool
 from components.storage.database import Database
 
 _MAX_ENTRIES = 100_000
@@ -42,9 +43,10 @@ class ObservationBuffer:
         It also limits the requests that are remembered for deduplication.
         """
         self._database, self._max_entries = database, max_entries
+        self._pool = FairThreadPool("evidence")
         self._observations: dict[_CellKey, Observation] = {}
         self._evidence: dict[EvidenceKey, Evidence] = {}
-        self._counted_requests: FIFOCache[_RequestKey, None] = FIFOCache(max_entries)
+        self._counted_requests: FairCache[_RequestKey, None] = FairCache(max_entries)
         """The most recent requests with an id that were counted as evidence."""
         self._forgotten_tenants: set[str] = set()
         """Tenants that were forgotten since the last write began."""
@@ -69,7 +71,7 @@ class ObservationBuffer:
         request = tenant, ticket.section, ticket.place
         if request in self._counted_requests:
             return None
-        self._counted_requests[request] = None
+        self._counted_requests.put(tenant, request, None)
         return EvidenceTicket(ticket.section, None)
 
     def add_evidence(self, ticket: EvidenceTicket, *observations: Observation) -> None:
@@ -89,8 +91,7 @@ class ObservationBuffer:
         self._forgotten_tenants.add(tenant)
         self._observations = {cell: one for cell, one in self._observations.items() if one.tenant != tenant}
         self._evidence = {key: one for key, one in self._evidence.items() if key.tenant != tenant}
-        for request in [request for request in self._counted_requests if request[0] == tenant]:
-            del self._counted_requests[request]
+        self._counted_requests.remove_tenant(tenant)
 
     async def flush(self) -> None:
         """Write everything that waits; if the write fails, it waits for the next one."""
@@ -100,7 +101,7 @@ class ObservationBuffer:
         if not observations and not evidence:
             return
         try:
-            await asyncio.to_thread(write_observations, self._database, observations.values(), evidence.values())
+            await self._pool.run(lambda: write_observations(self._database, observations.values(), evidence.values()))
         except WorkspaceError as problem:
             if not self.write_error:
                 logging.getLogger(LOGGER_NAME).warning("counts of answers wait to be written: %s", problem)
@@ -119,9 +120,8 @@ class ObservationBuffer:
         for observation in newer.values():
             self.add(observation)
         self._evidence = {**evidence, **{key: one for key, one in self._evidence.items() if key not in evidence}}
-        dropped = _discard_oldest(self._observations, self._max_entries) + _discard_oldest(
-            self._evidence, self._max_entries
-        )
+        dropped = _discard_oldest(self._observations, self._max_entries, lambda cell: cell[0])
+        dropped += _discard_oldest(self._evidence, self._max_entries, lambda key: key.tenant)
         if dropped and not self.dropped:
             logging.getLogger(LOGGER_NAME).error(
                 "too many counts of answers wait to be written: the oldest are dropped"
@@ -176,12 +176,21 @@ def make_failure_observation(version: Version, arm: Arm, count: int) -> Observat
     )
 
 
-def _discard_oldest(entries: dict[_Key, Any], max_entries: int) -> int:
-    """Delete the oldest entries beyond `max_entries`; returns how many."""
-    oldest = list(islice(entries, max(0, len(entries) - max_entries)))
-    for key in oldest:
-        del entries[key]
-    return len(oldest)
+def _discard_oldest(entries: dict[_Key, Any], max_entries: int, get_tenant: Callable[[_Key], str]) -> int:
+    """Delete entries beyond `max_entries`, each the oldest of the tenant that has most; returns how many."""
+    excess = max(0, len(entries) - max_entries)
+    if not excess:
+        return 0
+    by_tenant: dict[str, deque[_Key]] = {}
+    for key in entries:
+        by_tenant.setdefault(get_tenant(key), deque()).append(key)
+    most_first = [(-len(keys), tenant) for tenant, keys in by_tenant.items()]
+    heapq.heapify(most_first)
+    for _ in range(excess):
+        negative_count, tenant = most_first[0]
+        del entries[by_tenant[tenant].popleft()]
+        heapq.heapreplace(most_first, (negative_count + 1, tenant))
+    return excess
 
 
 def _add_counts(one: Observation, other: Observation) -> Observation:

@@ -1,12 +1,13 @@
 """Answer requests of shadow trials again with the challenger, in the background; these answers are never sent.
 
-One request at a time, and only while no row waits in the engine's queue. Requests beyond the queue's size are skipped.
-The answers of champion and challenger become evidence together, or neither. Only counts are kept, no texts. Does not
-know HTTP.
+One request at a time, and only while no row waits in the engine's queue. Beyond the queue's size, requests of the
+tenant with most of them are skipped. The answers of champion and challenger become evidence together, or neither. Only
+counts are kept, no texts. Does not know HTTP.
 """
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -58,20 +59,25 @@ class ShadowQueue:
         """The request being answered; None: there is none, or its tenant was forgotten."""
 
     def enqueue(self, request: ShadowRequest) -> None:
-        """Queue a request, or skip it if the queue is full."""
-        if self._queue.qsize() >= self._max_size:
+        """Queue a request. If the queue is full, the newest request of the tenant with most of them is skipped."""
+        queued = [*self._take_queued(), request]
+        if len(queued) > self._max_size:
+            counts = Counter(one.challenger.tenant for one in queued)
+            del queued[max(range(len(queued)), key=lambda place: (counts[queued[place].challenger.tenant], place))]
             self._metrics.shadows.labels("left out").inc()
-        else:
-            self._queue.put_nowait(request)
+        for one in queued:
+            self._queue.put_nowait(one)
 
     def forget(self, tenant: str) -> None:
         """Remove a tenant's requests from the queue; the one being answered is not counted."""
-        queued = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
-        for request in queued:
+        for request in self._take_queued():
             if request.challenger.tenant != tenant:
                 self._queue.put_nowait(request)
         if self._current is not None and self._current.challenger.tenant == tenant:
             self._current = None
+
+    def _take_queued(self) -> list[ShadowRequest]:
+        return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
 
     async def run_forever(self) -> None:
         """Answer queued requests one by one, until cancelled."""

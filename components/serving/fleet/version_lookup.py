@@ -8,19 +8,21 @@ or HTTP.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cachetools import LRUCache
 
 from components.errors import PrefixFleetError
 from components.registry.mlflow.versions import Version
+from components.serving.thread_pool import FairThreadPool
 
 _MAX_CACHED_TENANTS = 1_000
 _FRESH_SECONDS = 2.0
 """Age at which a tenant's versions are looked up again: a version may have been deleted, or its number reused."""
 _MAX_CONCURRENT_LOOKUPS = 4
 """Tenants."""
+_MAX_WAITING_LOOKUPS = 256
+"""Tenants, with those that are looked up; requests of further ones get 429."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class VersionLookup:
         self._list_versions, self._timer = list_versions, timer
         self._cache: LRUCache[str, _TenantVersions] = LRUCache(_MAX_CACHED_TENANTS)
         self._running_lookups: dict[str, asyncio.Task[_TenantVersions]] = {}
-        self._executor = ThreadPoolExecutor(_MAX_CONCURRENT_LOOKUPS, thread_name_prefix="prefixfleet-versions")
+        self._pool = FairThreadPool("look-ups of versions", _MAX_CONCURRENT_LOOKUPS, max_calls=_MAX_WAITING_LOOKUPS)
 
     async def find_version(self, tenant: str, number: str, *, use_cached: bool) -> Version | None:
         """Return the tenant's version, or None; with `use_cached` a cached version counts however old it is.
@@ -63,7 +65,7 @@ class VersionLookup:
 
     async def _look_up(self, tenant: str) -> _TenantVersions:
         try:
-            versions = await asyncio.get_running_loop().run_in_executor(self._executor, self._list_versions, tenant)
+            versions = await self._pool.run(lambda: self._list_versions(tenant), tenant)
             result = _TenantVersions(self._timer(), {one.version: one for one in versions})
         except PrefixFleetError as problem:
             known = self._cache.get(tenant)

@@ -20,6 +20,7 @@ from components.rollout.types import Arm, EvidenceTicket, Exposure
 from components.serving.errors import LOGGER_NAME, RefusalError, make_unavailable_error
 from components.serving.fleet.version_lookup import VersionLookup
 from components.serving.interface import ArtifactRef
+from components.serving.thread_pool import FairThreadPool
 
 _MAX_PRELOADS = 64
 _PRELOAD_SECONDS = 2.0
@@ -84,6 +85,7 @@ class FleetVersions:
         self._aliases, self._version_lookup, self._exposures = aliases, version_lookup, exposures
         self._preload, self._on_read, self._on_tenant_removed = preload, on_read, on_tenant_removed
         self._refresh_lock = asyncio.Lock()
+        self._pools = {name: FairThreadPool(f"reads of the {name}") for name in ("registry", "rollout")}
         self.snapshot = VersionSnapshot()
         self.read_errors: dict[str, str] = {}
         """"registry" or "rollout" -> why it could not be read at the last refresh."""
@@ -172,7 +174,7 @@ class FleetVersions:
 
     async def _try_read(self, name: str, read: Callable[[], _Result]) -> _Result | None:
         try:
-            result = await asyncio.to_thread(read)
+            result = await self._pools[name].run(read)
         except PrefixFleetError as problem:
             if name not in self.read_errors:
                 logging.getLogger(LOGGER_NAME).warning("%s: the last known state stays in use: %s", name, problem)

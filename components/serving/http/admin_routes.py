@@ -50,7 +50,8 @@ async def refresh(
     service = get_service(request)
     if x_mlflow_signature is not None:
         signed = (x_mlflow_delivery_id or "", x_mlflow_timestamp or "", await request.body())
-        if not service.webhook_secret or not is_signed(service.webhook_secret, x_mlflow_signature, *signed):
+        secret, now_s = service.webhook_secret, service.latest_clock()
+        if not secret or not is_signed(secret, x_mlflow_signature, *signed, now_s=now_s):
             fix = f"set {SECRET_VARIABLE} on the server to the secret of MLflow's webhook"
             raise RefusalError(401, "a message signed with the webhook's secret", "an invalid signature", fix)
     else:

@@ -1,19 +1,20 @@
 """Remember recent answers, so that feedback on them can be given, counted and saved.
 
-Kept in memory only, a limited number of answers. A corrected text is saved together with its source, because the
-caller sent it as an example to train on. Does not know HTTP.
+Kept in memory only, a limited number of answers and of their sources' bytes; when it is full, the tenant with most of
+them loses its oldest. A corrected text is saved together with its source, because the caller sent it as an example to
+train on. Does not know HTTP.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-from cachetools import FIFOCache
 
 from components.registry.mlflow.versions import Version
 from components.rollout.store.feedback import Feedback
 from components.rollout.types import Arm, EvidenceTicket
 from components.serving.errors import RefusalError
+from components.serving.fair_cache import FairCache
 from components.serving.http.auth import Caller
 from components.serving.http.openai import FeedbackRequest
 
@@ -26,6 +27,8 @@ class RememberedAnswer:
     arm: Arm
     sources: Sequence[str]
     """The source of each choice."""
+    user: str | None = None
+    """The request's user."""
     ticket: EvidenceTicket | None = None
     """Makes the first feedback evidence for the rollout; None: no feedback is, or the first one was given."""
     rated_choices: set[int] = field(default_factory=set)
@@ -33,19 +36,21 @@ class RememberedAnswer:
 
 
 class AnswerMemory:
-    """Completion id -> answer, for the most recent answers."""
+    """Completion id -> answer, for each tenant's most recent answers."""
 
-    def __init__(self, max_answers: int) -> None:
-        self._answers: FIFOCache[str, RememberedAnswer] = FIFOCache(max_answers)
+    def __init__(self, max_answers: int, max_bytes: float = float("inf")) -> None:
+        """`max_bytes` limits the answers' sources."""
+        self._answers: FairCache[str, RememberedAnswer] = FairCache(max_answers, max_bytes)
 
     def add(self, completion_id: str, answer: RememberedAnswer) -> None:
-        """Remember an answer; when the memory is full, forget the oldest."""
-        self._answers[completion_id] = answer
+        """Remember an answer; when the memory is full, the tenant with most answers, or bytes, loses its oldest."""
+        texts = {id(source): source for source in answer.sources}  # samples of one prompt share its text
+        size = sum(sys.getsizeof(text) for text in texts.values())
+        self._answers.put(answer.version.tenant, completion_id, answer, size)
 
     def forget(self, tenant: str) -> None:
         """Forget all answers of a tenant."""
-        for name in [name for name, answer in self._answers.items() if answer.version.tenant == tenant]:
-            del self._answers[name]
+        self._answers.remove_tenant(tenant)
 
     @contextmanager
     def claim_first_feedback(self, feedback: FeedbackRequest) -> Iterator[tuple[bool, EvidenceTicket | None]]:
@@ -83,6 +88,9 @@ class AnswerMemory:
             version=answer.version.version,
             arm=answer.arm,
             request=feedback.id,
+            choice=feedback.index,
+            key_id=caller.key_id,
+            end_user=feedback.user if feedback.user is not None else answer.user,
             rating=feedback.rating,
             source=answer.sources[feedback.index] if feedback.text is not None else None,
             corrected=feedback.text,

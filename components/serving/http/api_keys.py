@@ -2,12 +2,13 @@
 
 A key grants one tenant; an admin key grants every tenant and the admin endpoints. A key is `pf-<id>-<secret>`. The
 table stores the SHA-256 of the secret, which is enough for 256 random bits. A revoked key stays in the table. Does not
-know HTTP; the clock is passed in.
+know HTTP; the clocks are passed in.
 """
 
 import hashlib
 import hmac
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import sqlalchemy as sql
 from sqlalchemy.engine import RowMapping
 
 from components.errors import ConfigError, WorkspaceError
+from components.serving.http.latest_clock import LatestClock
 from components.storage.database import Database
 
 KEYS = sql.Table(
@@ -59,10 +61,22 @@ class ApiKey:
 class ApiKeys:
     """The table of keys; safe to use from many threads. Methods raise WorkspaceError if the database fails."""
 
-    def __init__(self, database: Database, clock: Callable[[], float], *, fresh_seconds: float = 0.0) -> None:
-        """`clock` gives seconds since 1970. `verify` reads a key from the database again after `fresh_seconds`."""
-        self._database, self._clock, self._fresh_seconds = database, clock, fresh_seconds
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], float],
+        *,
+        fresh_seconds: float = 0.0,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` gives seconds since 1970, `timer` monotonic seconds.
+
+        `verify` reads a key from the database again after `fresh_seconds` of the timer.
+        """
+        self._database, self._clock, self._fresh_seconds, self._timer = database, clock, fresh_seconds, timer
+        self._latest_clock = LatestClock(clock, timer)
         self._cache: dict[str, tuple[ApiKey, str, float]] = {}
+        """Id -> key, digest of its secret, and when it was read, by the timer."""
         with database.transaction("the table of API keys") as connection:
             KEYS.metadata.create_all(connection)
 
@@ -116,22 +130,39 @@ class ApiKeys:
 
         While the database fails, keys that this process has verified before stay valid.
         """
-        kind, _, rest = text.partition("-")
-        key_id, _, secret = rest.partition("-")
-        key, digest = self._look_up(key_id)
+        key_id, secret = parse_key(text)
+        return self._check(secret, *self._look_up(key_id))
+
+    def verify_fresh(self, text: str) -> ApiKey | None:
+        """Return the key if it is valid by what was read in the last `fresh_seconds`; does not ask the database."""
+        key_id, secret = parse_key(text)
+        known = self._find_fresh(key_id)
+        return None if known is None else self._check(secret, *known)
+
+    def is_known(self, key_id: str) -> bool:
+        """Return whether this process has read a key with this id, however long ago."""
+        return key_id in self._cache
+
+    def _check(self, secret: str, key: ApiKey | None, digest: str) -> ApiKey | None:
         matches = hmac.compare_digest(_hash_secret(secret), digest)
-        return key if matches and kind == "pf" and key is not None and key.is_valid_at(self._clock()) else None
+        return key if matches and key is not None and key.is_valid_at(self._latest_clock()) else None
+
+    def _find_fresh(self, key_id: str) -> tuple[ApiKey, str] | None:
+        known = self._cache.get(key_id)
+        is_fresh = known is not None and self._timer() - known[2] < self._fresh_seconds
+        return known[:2] if known is not None and is_fresh else None
 
     def _look_up(self, key_id: str) -> tuple[ApiKey | None, str]:
-        known = self._cache.get(key_id)
-        if known is not None and self._clock() - known[2] < self._fresh_seconds:
-            return known[0], known[1]
+        if fresh := self._find_fresh(key_id):
+            return fresh
+        known, read_s = self._cache.get(key_id), self._timer()
         try:
             with self._database.connect("an API key") as connection:
                 row = connection.execute(sql.select(KEYS).where(KEYS.c.id == key_id)).mappings().first()
         except WorkspaceError:
             if known is None:
                 raise
+            self._cache[key_id] = *known[:2], self._timer()  # so not every request waits for the failing database
             return known[0], known[1]
         if row is None:
             self._cache.pop(key_id, None)
@@ -139,8 +170,15 @@ class ApiKeys:
         if len(self._cache) >= _MAX_CACHED_KEYS:
             self._cache.clear()
         key, digest = _to_key(row), row["secret_sha256"]
-        self._cache[key_id] = key, digest, self._clock()
+        self._cache[key_id] = key, digest, read_s
         return key, digest
+
+
+def parse_key(text: str) -> tuple[str, str]:
+    """Return the id and the secret in a key's text; both are "" if it has another form."""
+    kind, _, rest = text.partition("-")
+    key_id, _, secret = rest.partition("-")
+    return (key_id, secret) if kind == "pf" else ("", "")
 
 
 def parse_duration(text: str) -> float:

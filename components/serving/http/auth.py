@@ -1,13 +1,17 @@
 """Authenticate requests: from the Authorization header to the tenants that it grants. Does not know the routes."""
 
-import asyncio
 from dataclasses import dataclass
 
 from components.config import TENANT_ID
 from components.errors import WorkspaceError
 from components.serving.errors import RefusalError, make_unavailable_error
 from components.serving.fleet.versions import make_not_found_error
-from components.serving.http.api_keys import ApiKeys
+from components.serving.http.api_keys import ApiKey, ApiKeys, parse_key
+from components.serving.interface import BusyError
+from components.serving.thread_pool import FairThreadPool
+
+_THREADS = 4
+_MAX_CALLS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,8 @@ class Caller:
 
     tenant: str | None
     """The tenant that the key grants; None: all of them, for an admin key or on a server without keys."""
+    key_id: str = ""
+    """Id of the key; "": the server has no keys."""
 
     @property
     def is_admin(self) -> bool:
@@ -33,11 +39,16 @@ class Caller:
 
 
 class Authenticator:
-    """Authenticates callers by their keys; with `allows_anonymous`, no key is needed until the first one is made."""
+    """Authenticates callers by their keys; with `allows_anonymous`, no key is needed until the first one is made.
+
+    Keys that were verified before are looked up by threads of their own, so that unknown keys do not delay them.
+    """
 
     def __init__(self, keys: ApiKeys, *, allows_anonymous: bool) -> None:
         self._keys = keys
         self.allows_anonymous = allows_anonymous
+        self._known_pool = FairThreadPool("look-ups of API keys", _THREADS, tenant_threads=1, max_calls=_MAX_CALLS)
+        self._unknown_pool = FairThreadPool("look-ups of unknown API keys", _THREADS, max_calls=_MAX_CALLS)
 
     async def authenticate(self, authorization: str | None) -> Caller:
         """Return the caller; `authorization` is the header's value.
@@ -45,20 +56,28 @@ class Authenticator:
         Raises:
             RefusalError: 401, no key, or an unknown, expired or revoked one; 503, the keys cannot be read.
         """
-        kind, _, text = (authorization or "").partition(" ")
+        kind, _, credentials = (authorization or "").partition(" ")
+        text = credentials.strip() if kind.lower() == "bearer" else ""
         try:
             if self.allows_anonymous:
-                self.allows_anonymous = not await asyncio.to_thread(self._keys.has_any)
+                self.allows_anonymous = not await self._known_pool.run(self._keys.has_any)
             if self.allows_anonymous:
                 return Caller(None)
-            key = await asyncio.to_thread(self._keys.verify, text.strip() if kind.lower() == "bearer" else "")
+            key = self._keys.verify_fresh(text) or await self._look_up(text)
         except WorkspaceError:
             raise make_unavailable_error("the database of keys", "no answer") from None
+        except BusyError as problem:
+            raise make_unavailable_error(problem.wanted, problem.got) from None
         if key is None:
             got = "an unknown, expired or revoked key" if authorization else "no key"
             fix = "send `Authorization: Bearer <key>`, with a key from your operator (`prefixfleet keys create`)"
             raise RefusalError(401, "an API key", got, fix, code="invalid_api_key")
-        return Caller(key.tenant)
+        return Caller(key.tenant, key.id)
+
+    async def _look_up(self, text: str) -> ApiKey | None:
+        key_id = parse_key(text)[0]
+        pool = self._known_pool if self._keys.is_known(key_id) else self._unknown_pool
+        return await pool.run(lambda: self._keys.verify(text), tenant=key_id)
 
     async def require_admin(self, authorization: str | None) -> None:
         """Refuse all but admin keys.

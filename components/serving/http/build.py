@@ -23,6 +23,8 @@ from components.serving.fleet.versions import FleetVersions
 from components.serving.http.answer_memory import AnswerMemory
 from components.serving.http.api_keys import ApiKeys
 from components.serving.http.auth import Authenticator
+from components.serving.http.feedback import FeedbackDesk
+from components.serving.http.latest_clock import LatestClock
 from components.serving.http.quotas import Quotas
 from components.serving.http.service import Service, make_tenant_params_reader
 from components.serving.http.webhook import SECRET_VARIABLE
@@ -57,7 +59,8 @@ def build_service(
     metrics = ServingMetrics()
     observation_buffer = ObservationBuffer(database)
     shadow_queue = ShadowQueue(engine, observation_buffer, metrics, config.shadow_queue)
-    answer_memory = AnswerMemory(config.remembered_answers)
+    answer_memory = AnswerMemory(config.remembered_answers, config.remembered_mb * _MIB)
+    quotas = Quotas(lambda tenant: get_tenant_params(tenant).access, time.monotonic)
     artifact_cleanup = ArtifactCleanup(engine, registry.find_sha256s)
 
     def forget(tenant: str) -> None:
@@ -77,7 +80,7 @@ def build_service(
         database=database,
         keys=keys,
         authenticator=Authenticator(keys, allows_anonymous=allows_anonymous),
-        quotas=Quotas(lambda tenant: get_tenant_params(tenant).access, time.monotonic),
+        quotas=quotas,
         get_tenant_params=get_tenant_params,
         engine=engine,
         fleet=fleet,
@@ -85,8 +88,10 @@ def build_service(
         observation_buffer=observation_buffer,
         shadow_queue=shadow_queue,
         answer_memory=answer_memory,
+        feedback_desk=FeedbackDesk(database, answer_memory, quotas),
         metrics=metrics,
         metrics_page=MetricsPage(metrics, fleet, engine, observation_buffer),
+        latest_clock=LatestClock(time.time, time.monotonic),
         webhook_secret=os.environ.get(SECRET_VARIABLE, ""),
         started_s=time.time(),
     )

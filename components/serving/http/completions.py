@@ -185,7 +185,7 @@ class CompletionRun:
             limit = compute_default_max_tokens(service.get_tenant_params(self.tenant))
             results, ticket = self._sequences.results, self._take_ticket()
             sources = [result.request.source for result in results]
-            service.answer_memory.add(self.id, RememberedAnswer(version, arm, sources, ticket))
+            service.answer_memory.add(self.id, RememberedAnswer(version, arm, sources, self.body.user, ticket))
             self._observe(
                 make_observation(version, arm, results, limit),
                 make_observation(version, arm, results[:1], limit),

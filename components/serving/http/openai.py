@@ -118,6 +118,7 @@ class FeedbackRequest(_StrictBody):
     index: int = Field(default=0, ge=0, description="index of the choice")
     rating: float | None = Field(default=None, ge=0, le=1, description="0: useless; 1: correct")
     text: str | None = Field(default=None, min_length=1, description="the correct text")
+    user: str | None = Field(default=None, max_length=512, description="who gives it; missing: the answer's user")
 
     @model_validator(mode="after")
     def _check_not_empty(self) -> Self:

@@ -14,9 +14,8 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from components.registry.mlflow.versions import CHAMPION
-from components.rollout.store.feedback import save_feedback
 from components.serving.errors import ErrorBody, log_server_error, make_error_body, to_refusal
-from components.serving.http.api_route import ApiRoute
+from components.serving.http.api_route import ApiRoute, is_counted_on_arrival
 from components.serving.http.auth import Caller
 from components.serving.http.completions import CompletionRun, prepare_completion
 from components.serving.http.openai import (
@@ -46,7 +45,10 @@ def get_service(request: Request) -> Service:
     return service
 
 
-def get_caller(request: Request, authorization: Annotated[str | None, Header()] = None) -> Caller:  # noqa: ARG001
+async def get_caller(
+    request: Request,
+    authorization: Annotated[str | None, Header()] = None,  # noqa: ARG001
+) -> Caller:
     """Return the caller whom the route has authenticated; the parameter is for the page /docs."""
     caller: Caller = request.state.caller
     return caller
@@ -63,9 +65,17 @@ def get_request_id(request: Request) -> str:
     return find_sent_request_id(request) or secrets.token_hex(12)
 
 
+async def _provide_service(request: Request) -> Service:
+    return get_service(request)  # FastAPI runs a dependency that is not async in a thread
+
+
+async def _provide_request_id(request: Request) -> str:
+    return get_request_id(request)
+
+
 _AuthenticatedCaller = Annotated[Caller, Depends(get_caller)]
-_ServiceDependency = Annotated[Service, Depends(get_service)]
-_RequestId = Annotated[str, Depends(get_request_id)]
+_ServiceDependency = Annotated[Service, Depends(_provide_service)]
+_RequestId = Annotated[str, Depends(_provide_request_id)]
 
 
 @router.post("/v1/completions", response_model=Completion, tags=["OpenAI"])
@@ -118,11 +128,10 @@ async def model(model: str, caller: _AuthenticatedCaller, service: _ServiceDepen
 async def feedback(body: FeedbackRequest, caller: _AuthenticatedCaller, service: _ServiceDependency) -> FeedbackAnswer:
     """Rate an answer, or send the correct text, which becomes an example in the tenant's next training data.
 
-    All feedback is saved. Only the first on each choice counts for the rollout.
+    Feedback on the same choice with the same key replaces the earlier one, until its text is in the training data.
+    Only the first on each choice counts for the rollout.
     """
-    given = service.answer_memory.to_feedback(caller, body)
-    with service.answer_memory.claim_first_feedback(body) as (counts, ticket):
-        await asyncio.to_thread(save_feedback, service.database, given, counts=counts, ticket=ticket)
+    await service.feedback_desk.accept(caller, body, service.params, is_counted=is_counted_on_arrival(caller))
     return FeedbackAnswer(id=body.id)
 
 

@@ -24,6 +24,8 @@ from components.serving.fleet.versions import FleetVersions
 from components.serving.http.answer_memory import AnswerMemory
 from components.serving.http.api_keys import ApiKeys
 from components.serving.http.auth import Authenticator
+from components.serving.http.feedback import FeedbackDesk
+from components.serving.http.latest_clock import LatestClock
 from components.serving.http.prompts import find_unsupported_settings
 from components.serving.http.quotas import Quotas
 from components.serving.interface import Engine
@@ -52,8 +54,11 @@ class Service:
     observation_buffer: ObservationBuffer
     shadow_queue: ShadowQueue
     answer_memory: AnswerMemory
+    feedback_desk: FeedbackDesk
     metrics: ServingMetrics
     metrics_page: MetricsPage
+    latest_clock: LatestClock
+    """By which webhooks are too old."""
     webhook_secret: str
     """Secret of MLflow's webhook; "": webhooks are refused."""
     started_s: float

@@ -1,11 +1,26 @@
-"""Delivers callers' corrections into drops, as examples of the next dataset version."""
+"""Delivers callers' corrections into drops, as examples of the next dataset version.
+
+Corrections may be at most `data.max_corrections` of a tenant's training examples; the others wait for more data.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
 
 from components.data.drops import add_to_drop as add_to_drop
-from components.data.schema import Example, find_problem
-from components.rollout.store.feedback import mark_delivered, read_corrections
+from components.data.schema import Example, find_problem, format_line, split_numbered_lines
+from components.rollout.store.corrections import (
+    DeliveredLine,
+    list_tenants_with_corrections,
+    mark_delivered,
+    read_corrections,
+)
+from components.rollout.store.feedback import Feedback
 from components.stages.progress import log_info, log_warning
 from components.stages.rollout.cycle import hold_cycle_lock
 from components.stages.workspace import Workspace
+from components.storage.atomic_files import convert_disk_errors
 
 FEEDBACK_SLICE = "feedback"
 """Slice of these examples."""
@@ -14,30 +29,84 @@ _LOCK_WAIT_S = 60.0
 
 
 def deliver_corrections(workspace: Workspace) -> dict[str, int]:
-    """Add every undelivered correction to its tenant's drop; returns tenant -> number of added corrections.
+    """Add the waiting corrections to their tenants' drops; returns tenant -> number of added corrections.
 
     One process at a time does this. If it is killed and run again, no correction is added twice. A correction that is
-    not a valid example is logged and skipped.
+    not a valid example is logged and left out. Beyond `data.max_corrections` corrections wait; the API keys take turns.
 
     Raises:
         WorkspaceError: the disk is full; the database does not answer; or another delivery or a cycle takes too long.
     """
     with hold_cycle_lock(workspace, wait_s=_LOCK_WAIT_S), workspace.database.lock("corrections"):
-        return _deliver_locked(workspace)
+        tenants = list_tenants_with_corrections(workspace.database)
+        added = {tenant: _deliver_tenant(workspace, tenant) for tenant in tenants}
+    return {tenant: count for tenant, count in added.items() if count}
 
 
-def _deliver_locked(workspace: Workspace) -> dict[str, int]:
-    undelivered = read_corrections(workspace.database)
-    by_tenant: dict[str, list[Example]] = {}
-    for _, one in undelivered:
-        example = Example(one.source or "", (one.corrected or "",), FEEDBACK_SLICE)
-        if reason := find_problem(example, workspace.params.data):
-            log_warning(f"{one.tenant}: the correction of answer {one.request} is not a valid example: {reason}")
-        else:
-            by_tenant.setdefault(one.tenant, []).append(example)
-    for tenant, examples in by_tenant.items():
-        add_to_drop(workspace.drops / tenant, examples)
-        log_info(f"{tenant}: added {len(examples)} corrections by callers to its drop")
-    if undelivered:
-        mark_delivered(workspace.database, [number for number, _ in undelivered])
-    return {tenant: len(examples) for tenant, examples in by_tenant.items()}
+def compute_room(share: float, corrections: int, others: int) -> int | None:
+    """Return how many corrections may be added beside `others`, so that they are at most `share` of all examples.
+
+    `corrections` are those that are there already. None: any number, as the share is 1.
+    """
+    return None if share >= 1 else max(0, int(share * others / (1 - share) + 1e-9) - corrections)
+
+
+def take_turns(waiting: Sequence[tuple[int, Feedback]]) -> list[tuple[int, Feedback]]:
+    """Return corrections so that each API key's oldest come first, then each key's second oldest, and so on."""
+    turns: Counter[str] = Counter()
+    ranked = []
+    for number, one in waiting:
+        ranked.append((turns[one.key_id], number, one))
+        turns[one.key_id] += 1
+    return [(number, one) for _, number, one in sorted(ranked, key=lambda each: each[:2])]
+
+
+def _deliver_tenant(workspace: Workspace, tenant: str) -> int:
+    limits = workspace.params.data
+    known, corrections = _read_known_lines(workspace, tenant)
+    room = compute_room(limits.max_corrections, corrections, len(known) - corrections)
+    new: list[Example] = []
+    lines: list[DeliveredLine] = []
+    waiting = read_corrections(workspace.database, tenant)
+    for number, one in take_turns(waiting):
+        text = one.corrected or ""
+        example = Example(one.source or "", (text,), FEEDBACK_SLICE)
+        line = format_line(example).encode("utf-8", "surrogatepass").rstrip()
+        if reason := find_problem(example, limits):
+            log_warning(f"{tenant}: the correction of answer {one.request} is not a valid example: {reason}")
+            lines.append((number, text, None))
+        elif line in known or room is None or len(new) < room:
+            lines.append((number, text, hashlib.sha256(line).hexdigest()))
+            if line not in known:  # else an earlier delivery was stopped before it was marked
+                known.add(line)
+                new.append(example)
+    if new:
+        add_to_drop(workspace.drops / tenant, new)
+        log_info(f"{tenant}: added {len(new)} corrections by callers to its drop")
+    if left := len(waiting) - len(lines):
+        log_info(
+            f"{tenant}: {left} corrections wait, as corrections may be {limits.max_corrections:.0%} of its examples"
+        )
+    mark_delivered(workspace.database, lines)
+    return len(new)
+
+
+def _read_known_lines(workspace: Workspace, tenant: str) -> tuple[set[bytes], int]:
+    """Return the lines of the tenant's training split and of its drop, and how many of them are corrections."""
+    lines: set[bytes] = set()
+    for folder in (workspace.data, workspace.drops):
+        path = folder / tenant / "train.jsonl"
+        with convert_disk_errors(f"read {path}"):
+            content = path.read_bytes() if path.exists() else b""
+        lines |= {line.rstrip() for _, line in split_numbered_lines(content)}
+    return lines, sum(map(_is_correction, lines))
+
+
+def _is_correction(line: bytes) -> bool:
+    if FEEDBACK_SLICE.encode() not in line:
+        return False
+    try:
+        example = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(example, dict) and example.get("slice") == FEEDBACK_SLICE

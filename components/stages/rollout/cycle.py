@@ -15,6 +15,7 @@ from components.config.rollout import RolloutConfig
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy.alias_drift import find_alias_drift
 from components.rollout.policy.policy import OfflineVerdict, RolloutDecision, decide_next_action
+from components.rollout.store.feedback import delete_ratings_before
 from components.rollout.store.observations import delete_observations_before
 from components.rollout.store.tenant_state import insert_unknown_states, read_states
 from components.rollout.types import RolloutState
@@ -98,7 +99,8 @@ def run_cycle(
             with catch_failure(tenant, _STAGE, failures):
                 challenger = fleet.challengers[tenant]
                 results.append(_roll_out_tenant(workspace, challenger, review, until_minute, now_s()))
-        delete_observations_before(workspace.database, int(now_s() // 60) - _RETENTION_MINUTES)
+        for delete_before in (delete_observations_before, delete_ratings_before):
+            delete_before(workspace.database, int(now_s() // 60) - _RETENTION_MINUTES)
         return results, failures
 
 

@@ -12,7 +12,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,11 +28,14 @@ from components.model.prefix.prefix import Prefix
 from components.serving.engine.artifacts.files import ArtifactFiles, ArtifactSource, check_owner
 from components.serving.engine.artifacts.lru import LRUCache
 from components.serving.interface import ArtifactRef, BusyError
+from components.serving.thread_pool import FairThreadPool
 
 if TYPE_CHECKING:
     from components.registry.manifest import Manifest
 
 _RETRY_AFTER_S = 1.0
+_MAX_LOADS = 1024
+"""Artifacts that are loaded or wait for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +107,9 @@ class ArtifactCache:
         self._load_errors: dict[str, str] = {}
         self._loading: dict[str, tuple[str, Future[LoadedArtifact]]] = {}
         """sha256 -> the tenant whose request loads it, and the future result."""
-        self._load_pool = ThreadPoolExecutor(load_threads, thread_name_prefix="prefixfleet-loader")
+        self._load_pool = FairThreadPool(
+            "artifact loads", load_threads, tenant_threads=max(1, load_threads // 2), max_calls=_MAX_LOADS
+        )
 
     @property
     def store_error(self) -> str:
@@ -160,7 +165,7 @@ class ArtifactCache:
 
     def close(self) -> None:
         """Stop the loading threads."""
-        self._load_pool.shutdown(wait=True, cancel_futures=True)
+        self._load_pool.close()
 
     @property
     def owners(self) -> dict[str, str]:
@@ -198,13 +203,16 @@ class ArtifactCache:
                 if loaded is not None:
                     return loaded
                 if artifact.sha256 not in self._loading:
-                    self._loading[artifact.sha256] = artifact.tenant, self._load_pool.submit(self._load, artifact)
+                    self._loading[artifact.sha256] = artifact.tenant, self._submit_load(artifact)
                 tenant, loading = self._loading[artifact.sha256]
             try:
                 return await asyncio.shield(asyncio.wrap_future(loading))
             except PrefixFleetError:
                 if tenant == artifact.tenant:
                     raise
+
+    def _submit_load(self, artifact: ArtifactRef) -> "Future[LoadedArtifact]":
+        return self._load_pool.submit(lambda: self._load(artifact), artifact.tenant)
 
     def _load(self, artifact: ArtifactRef) -> LoadedArtifact:
         try:

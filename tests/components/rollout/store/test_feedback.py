@@ -4,8 +4,14 @@ import pytest
 from observations import read_observations
 
 from components.errors import DataError
+from components.rollout.store.corrections import (
+    list_tenants_with_corrections,
+    mark_delivered,
+    read_correction_origins,
+    read_corrections,
+)
 from components.rollout.store.evidence_writer import to_evidence, write_observations
-from components.rollout.store.feedback import Feedback, mark_delivered, read_corrections, save_feedback
+from components.rollout.store.feedback import Feedback, delete_ratings_before, save_feedback
 from components.rollout.types import EvidenceTicket, Observation
 
 SECTION = 60_000
@@ -34,19 +40,76 @@ def test_a_second_opinion_on_an_answer_is_saved_and_not_counted(database):
     save_feedback(database, make_feedback(rating=0.9))
     save_feedback(database, make_feedback(source="a", corrected="b"), counts=False)
     assert read_counts(database) == [0, 1, 0]
-    assert [one.corrected for _, one in read_corrections(database)] == ["b"]
+    assert [(one.rating, one.corrected) for _, one in read_corrections(database, "acme")] == [(0.9, "b")]
+
+
+def test_the_latest_feedback_of_a_key_on_a_choice_replaces_the_earlier(database):
+    for number in range(5):
+        save_feedback(database, make_feedback(key_id="k1", source="a", corrected=f"text {number}"))
+    save_feedback(database, make_feedback(key_id="k1", rating=0.4))
+    save_feedback(database, make_feedback(key_id="k2", source="a", corrected="other key"))
+    save_feedback(database, make_feedback(key_id="k1", source="b", corrected="other choice", choice=1))
+    kept = [(one.key_id, one.choice, one.corrected, one.rating) for _, one in read_corrections(database, "acme")]
+    assert kept == [("k1", 0, "text 4", 0.4), ("k2", 0, "other key", None), ("k1", 1, "other choice", None)]
+
+
+def test_a_delivered_correction_is_not_replaced_and_its_texts_are_deleted(database):
+    assert save_feedback(database, make_feedback(source="a", corrected="b", end_user="ada")) == "saved"
+    ((number, _),) = read_corrections(database, "acme")
+    mark_delivered(database, [(number, "b", "d" * 64)])
+    assert save_feedback(database, make_feedback(source="a", corrected="c")) == "delivered"
+    assert save_feedback(database, make_feedback(rating=0.5)) == "saved"
+    (origin,) = read_correction_origins(database, "acme")
+    assert (origin.state, origin.end_user, origin.line_sha256) == ("delivered", "ada", "d" * 64)
+    with database.connect("the texts") as connection:
+        assert connection.exec_driver_sql("SELECT source, corrected FROM prefixfleet_feedback").all() == [(None, None)]
+
+
+def test_a_correction_that_was_replaced_during_a_delivery_still_waits(database):
+    save_feedback(database, make_feedback(source="a", corrected="b"))
+    ((number, _),) = read_corrections(database, "acme")
+    save_feedback(database, make_feedback(source="a", corrected="c"))
+    mark_delivered(database, [(number, "b", "d" * 64)])
+    assert [one.corrected for _, one in read_corrections(database, "acme")] == ["c"]
+
+
+def test_a_tenants_waiting_corrections_are_limited_and_one_of_them_may_be_replaced(database):
+    def send(request, tenant="acme", **values):
+        texts = values or {"source": "a", "corrected": request}
+        return save_feedback(database, make_feedback(tenant=tenant, request=request, **texts), max_waiting=2)
+
+    assert [send(request) for request in ("r1", "r2", "r3", "r2")] == ["saved", "saved", "full", "saved"]
+    assert send("r4", rating=0.1) == "saved"
+    assert send("r1", "birch") == "saved"
+    assert read_counts(database) == [0, 0, 4]
+
+
+def test_old_ratings_are_deleted_and_corrections_are_kept(database):
+    for year in ("2020", "2026"):
+        at = f"{year}-01-01T00:00:00+00:00"
+        save_feedback(database, make_feedback(request=f"rated in {year}", rating=1.0, at=at))
+        save_feedback(database, make_feedback(request=f"corrected in {year}", source="a", corrected="b", at=at))
+    delete_ratings_before(database, 26_822_880)  # the start of 2021, in minutes
+    with database.connect("the feedback") as connection:
+        kept = connection.exec_driver_sql("SELECT request FROM prefixfleet_feedback ORDER BY id").scalars().all()
+    assert kept == ["corrected in 2020", "rated in 2026", "corrected in 2026"]
 
 
 def test_corrections_are_read_in_order_until_they_are_delivered(database):
     kept = [make_feedback(request=name, source=name, corrected="better") for name in ("r1", "r2", "r3")]
     save_feedback(database, make_feedback(rating=0.1))
-    save_feedback(database, make_feedback(corrected="without a source"))
+    save_feedback(database, make_feedback(request="r0", corrected="without a source"))
     for one in kept:
         save_feedback(database, one)
-    (first, _), *others = corrections = read_corrections(database)
+    (first, _), (second, _), third = corrections = read_corrections(database, "acme")
     assert [one for _, one in corrections] == kept
-    mark_delivered(database, [first])
-    assert read_corrections(database) == others
+    assert list_tenants_with_corrections(database) == ["acme"]
+    mark_delivered(database, [(first, "better", "e" * 64), (second, "better", None)])
+    assert read_corrections(database, "acme") == [third]
+    states = [one.state for one in read_correction_origins(database, "acme")]
+    assert states == ["waiting", "delivered", "left out", "waiting"]
+    mark_delivered(database, [(third[0], "better", "e" * 64)])
+    assert list_tenants_with_corrections(database) == []
 
 
 @pytest.mark.parametrize("text", ["half \ud800", "nul \0"])

@@ -61,6 +61,24 @@ def test_beyond_the_limit_the_oldest_counts_are_dropped_with_an_error_in_the_log
     )
 
 
+def test_beyond_the_limit_a_tenant_with_many_users_loses_its_own_counts(database):
+    buffer = ObservationBuffer(database, max_entries=4)
+    break_table(database)
+    for tenant, places in (("birch", 2), ("acme", 50)):
+        for place in range(places):
+            buffer.add(make_answer(place, tenant))
+            buffer.add_evidence(EvidenceTicket(60, place), make_answer(place, tenant))
+    asyncio.run(buffer.flush())
+    mend_table(database)
+    asyncio.run(buffer.flush())
+    for kind in (False, True):
+        counts = {t: read_observations(database, t, ["1"], 0, 100, evidence=kind) for t in ("acme", "birch")}
+        assert {tenant: [one.minute for one in found] for tenant, found in counts.items()} == {
+            "birch": [0, 1],
+            "acme": [48, 49],
+        }
+
+
 def test_counts_of_a_failed_write_are_older_than_newer_ones(database):
     buffer = ObservationBuffer(database, max_entries=2)
     break_table(database)

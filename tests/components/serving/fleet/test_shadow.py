@@ -93,3 +93,13 @@ def test_nothing_of_a_forgotten_tenant_is_answered_or_counted(busy, broken, capl
     assert tenants == ["gone"] * (not busy) + ["stays", "stays"]
     assert observed == ["stays", "stays"]
     assert "gone" not in caplog.text
+
+
+def test_beyond_the_queues_size_the_tenant_with_most_requests_loses_its_newest():
+    async def talk():
+        queue = ShadowQueue(BackgroundEngine(lambda: None), FakeBuffer(), Metrics(), 4)
+        for tenant in ("greedy", "greedy", "greedy", "greedy", "greedy", "modest", "greedy"):
+            queue.enqueue(make_request(tenant))
+        return [one.challenger.tenant for one in queue._take_queued()]
+
+    assert asyncio.run(talk()) == ["greedy", "greedy", "greedy", "modest"]

@@ -3,7 +3,7 @@
 import pytest
 
 from components.registry.mlflow.versions import Version
-from components.rollout.store.feedback import read_corrections
+from components.rollout.store.corrections import read_corrections
 from components.rollout.types import EvidenceTicket
 from components.serving.errors import RefusalError
 from components.serving.http.answer_memory import AnswerMemory, RememberedAnswer
@@ -14,11 +14,22 @@ PROMPT = {"model": "alder", "prompt": "thing: boat"}
 
 
 def remember(memory, name, tenant="alder", ticket=None):
-    memory.add(name, RememberedAnswer(Version(tenant, "1"), "champion", ["thing: boat", "thing: boat"], ticket))
+    memory.add(name, RememberedAnswer(Version(tenant, "1"), "champion", ["thing: boat"] * 2, ticket=ticket))
 
 
 def feedback(name, **values):
     return FeedbackRequest.model_validate({"id": name, "rating": 0, **values})
+
+
+def test_the_sources_in_memory_are_limited_by_their_bytes():
+    memory = AnswerMemory(100, max_bytes=10_000)
+    remember(memory, "small", "birch")
+    for number in range(20):
+        texts = ["x" * 900] * 50
+        memory.add(f"long {number}", RememberedAnswer(Version("alder", "1"), "champion", texts))
+    assert memory.to_feedback(Caller(None), feedback("small")).tenant == "birch"
+    kept = [number for number in range(20) if f"long {number}" in memory._answers]
+    assert kept == list(range(10, 20)), "the samples of one prompt share its text"
 
 
 def test_the_oldest_answer_is_forgotten_first_and_a_tenants_with_the_tenant():
@@ -72,7 +83,7 @@ def test_feedback_is_saved_with_the_version_that_answered(ask):
         good = await client.post("/v1/feedback", json={"id": name, "rating": 1, "text": "a boat"})
         unknown = await client.post("/v1/feedback", json={"id": "cmpl-x", "rating": 1})
         empty = await client.post("/v1/feedback", json={"id": name})
-        return good, unknown, empty, read_corrections(service.database)
+        return good, unknown, empty, read_corrections(service.database, "alder")
 
     good, unknown, empty, saved = ask(talk)
     assert (good.status_code, unknown.status_code, empty.status_code) == (200, 404, 400)
@@ -116,6 +127,6 @@ def test_feedback_that_was_not_saved_counts_when_it_is_sent_again(ask, fleet, st
         rename("away", "prefixfleet_seen")
         statuses += [await send(text="a boat"), await send(index=1, rating=0), await send(text="a boat")]
         disliked = [sum(one.disliked for one in await observe(service, evidence=kind)) for kind in (True, False)]
-        return statuses, disliked, len(read_corrections(service.database))
+        return statuses, disliked, len(read_corrections(service.database, "alder"))
 
-    assert ask(talk) == ([400, 503, 503, 200, 200, 200], [1, 2], 2)
+    assert ask(talk) == ([400, 503, 503, 200, 200, 200], [1, 2], 1)

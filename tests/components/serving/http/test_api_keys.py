@@ -27,8 +27,13 @@ def database(tmp_path):
 
 
 @pytest.fixture
-def keys(database, clock):
-    return ApiKeys(database, clock)
+def timer():
+    return Clock()
+
+
+@pytest.fixture
+def keys(database, clock, timer):
+    return ApiKeys(database, clock, timer=timer)
 
 
 def test_a_key_grants_its_tenant_and_a_wrong_key_nothing(keys):
@@ -61,34 +66,53 @@ def test_the_secret_is_not_in_the_database(keys, tmp_path):
     assert text.split("-", 2)[2] not in dump
 
 
-def test_a_server_refuses_expired_and_revoked_keys_without_a_restart(keys, database, clock):
-    key, text = keys.create("alder", seconds=60)
-    server = ApiKeys(database, clock, fresh_seconds=2)
-    assert server.verify(text) == key
-    clock.now_s += 60
-    assert server.verify(text) is None
-
+@pytest.mark.parametrize("step_s", [0, -3600, 3600])
+def test_a_server_refuses_expired_and_revoked_keys_without_a_restart_however_its_clock_is_set(
+    keys, database, clock, timer, step_s
+):
+    server = ApiKeys(database, clock, fresh_seconds=2, timer=timer)
+    expiring, expiring_text = keys.create("alder", seconds=60)
     key, text = keys.create("alder")
-    assert server.verify(text) == key
-    assert keys.revoke(key.id).revoked_s == clock.now_s
-    clock.now_s += 2
+    assert (server.verify(expiring_text), server.verify(text)) == (expiring, key)
+    keys.revoke(key.id)
+    assert server.verify_fresh(text) == key
+    clock.now_s += step_s
+    timer.now_s += 2
+    assert server.verify_fresh(text) is None
     assert server.verify(text) is None
+    timer.now_s += 58
+    clock.now_s += 60
+    assert server.verify(expiring_text) is None
+    assert server.verify_fresh(expiring_text) is None
     assert keys.has_any()
     with pytest.raises(ConfigError, match="the id of a key"):
         keys.revoke("nothing")
 
 
-def test_known_keys_stay_valid_while_the_database_fails(keys, database, clock, monkeypatch):
+def test_a_key_is_valid_again_when_a_clock_that_was_ahead_is_corrected(keys, clock, timer):
+    key, text = keys.create("alder", seconds=600)
+    clock.now_s += 3600
+    assert keys.verify(text) is None
+    clock.now_s -= 3590
+    timer.now_s += 10
+    assert keys.verify(text) == key
+
+
+def test_known_keys_stay_valid_while_the_database_fails(database, clock, timer, monkeypatch):
+    keys, failed = ApiKeys(database, clock, fresh_seconds=2, timer=timer), []
     known, text = keys.create("alder")
     _, unseen = keys.create("birch")
     assert keys.verify(text) == known
 
-    def fail(_wanted):
+    def fail(wanted):
+        failed.append(wanted)
         raise WorkspaceError("a key", "no database", "start it")
 
     monkeypatch.setattr(database, "connect", fail)
-    clock.now_s += 100
-    assert keys.verify(text) == known
+    timer.now_s += 100
+    for _ in range(5):
+        assert keys.verify(text) == known
+    assert len(failed) == 1, "requests do not wait for the failing database one by one"
     with pytest.raises(WorkspaceError):
         keys.verify(unseen)
 

@@ -1,7 +1,9 @@
 import asyncio
+import inspect
 import json
 
 import pytest
+from fastapi.routing import APIRoute
 
 from components.errors import ArtifactError
 from components.serving.http.app import build_app
@@ -158,3 +160,16 @@ def test_a_client_that_disconnects_frees_its_row(fleet, load, stream):
             assert service.metrics.registry.get_sample_value("prefixfleet_disconnects_total") == 1
 
     asyncio.run(main())
+
+
+def test_no_route_and_no_dependency_needs_a_thread(fleet):
+    """FastAPI runs those that are not async in threads that all requests share."""
+    with fleet.serving() as service:
+        app = build_app(service)
+    for route in (one for one in app.routes if isinstance(one, APIRoute)):
+        if route.path.startswith(("/v1/", "/admin", "/healthz", "/readyz", "/metrics")):
+            waiting = [route.dependant]
+            while waiting:
+                dependant = waiting.pop()
+                assert inspect.iscoroutinefunction(dependant.call), dependant.call
+                waiting += dependant.dependencies

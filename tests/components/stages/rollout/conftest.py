@@ -129,11 +129,16 @@ def make_fleet(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("PREFIXFLEET_DATABASE", raising=False)
 
-    def make(rollout: Mapping[str, Any], tenants: Mapping[str, Any] | None = None, folder: str = ".") -> Fleet:
+    def make(
+        rollout: Mapping[str, Any],
+        tenants: Mapping[str, Any] | None = None,
+        folder: str = ".",
+        **sections: Mapping[str, Any],
+    ) -> Fleet:
         root = tmp_path / folder
         (root / "var" / "mlflow").mkdir(parents=True)
         shutil.copy(empty_mlflow, root / "var" / "mlflow")
-        params = {"base": {"path": "base"}, "rollout": dict(rollout), "tenants": dict(tenants or {})}
+        params = {"base": {"path": "base"}, "rollout": dict(rollout), "tenants": dict(tenants or {}), **sections}
         (root / "params.yaml").write_text(yaml.safe_dump(params))
         return Fleet(root)
 
