@@ -52,6 +52,7 @@ def import_(
     from components.stages.commands.drops import write_drop
     from components.stages.dataset import to_outcomes
     from components.stages.outcome import raise_on_failures
+    from components.stages.progress import log_info
     from components.stages.workspace import Workspace
 
     root = ctx.obj.resolve()
@@ -73,6 +74,13 @@ def import_(
             from flows.run_local import run_flow
 
             raise_on_failures(to_outcomes(run_flow("dataset", root, [tenant])))
+        else:
+            from components.stages.commands.check import check_data
+
+            facts = check_data(Workspace(root), [tenant]).tenants[tenant].facts
+            log_info(
+                f"{tenant}: {facts.describe()}" if facts and facts.describe() else f"{tenant}: no line repeats another"
+            )
     next_step = "" if take else "; `prefixfleet data check` checks the drop, `prefixfleet data take` takes it"
     make_stdout().print(f"{tenant}: {sizes} examples{next_step}", markup=False)
 

@@ -65,3 +65,19 @@ def test_an_option_without_an_equals_sign_exits_2_and_writes_nothing(call, make_
     assert result.exit_code == 2
     assert "KEY=VALUE" in result.stderr
     assert not (root / "drops").exists()
+
+
+def test_a_csv_file_of_ones_own_columns_is_imported_as_text(call, make_root, tmp_path):
+    root = make_root(("alder",))
+    (tmp_path / "rows.csv").write_text("frage;antwort\n007;NA\n007;NA\n1;None\n")
+    options = ["--source-field", "frage", "--reference-field", "antwort", "--split", "train", "--no-take"]
+    result = call(root, "data", "import", "csv", str(tmp_path / "rows.csv"), "--tenant", "new", *options)
+    assert result.exit_code == 0, result.output
+    assert "new: train 3 lines: 2 new, 1 repeat another line of the drop" in result.stderr
+    lines = [json.loads(line) for line in (root / "drops/new/train.jsonl").read_text().splitlines()]
+    assert lines[1:] == [{"source": "007", "references": ["NA"]}, {"source": "1", "references": ["None"]}]
+    again = call(
+        root, "data", "import", "csv", str(tmp_path / "rows.csv"), "--tenant", "other", "--no-take", *options[4:6]
+    )
+    assert again.exit_code == 2
+    assert "--source-field" in again.stderr

@@ -10,7 +10,8 @@ from components.config import DataConfig
 from components.data.importers.dart import import_dart
 from components.data.importers.dialogsum import import_dialogsum
 from components.data.importers.e2e import import_e2e
-from components.data.importers.hub import import_hub, import_xsum
+from components.data.importers.hub import import_hub, import_parquet, import_xsum
+from components.data.importers.tables import import_csv, import_jsonl, import_tsv
 from components.data.importers.webnlg import import_webnlg
 from components.data.schema import Example, find_problem
 from components.errors import DataError
@@ -19,10 +20,14 @@ Importer = Callable[..., dict[str, list[Example]]]
 """Takes a path (or an id on the hub) and string options by keyword."""
 
 IMPORTERS: dict[str, Importer] = {
+    "csv": import_csv,
+    "tsv": import_tsv,
+    "jsonl": import_jsonl,
+    "parquet": import_parquet,
+    "hub": import_hub,
     "dart": import_dart,
     "dialogsum": import_dialogsum,
     "e2e": import_e2e,
-    "hub": import_hub,
     "webnlg": import_webnlg,
     "xsum": import_xsum,
 }

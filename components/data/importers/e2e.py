@@ -12,6 +12,9 @@ from components.errors import DataError
 
 _ATTRIBUTE_PATTERN = re.compile(r"\s*([^\[\],]+?)\s*\[([^\[\]]*)\]\s*(?:,|$)")
 
+_MAX_MEANING_CHARS = 5_000
+"""The pattern takes quadratic time; the release's longest representation has 200 characters."""
+
 
 def import_e2e(path: str) -> dict[str, list[Example]]:
     """Read E2E's CSV files; files without references (testset.csv) are ignored.
@@ -44,6 +47,11 @@ def _make_examples(pairs: list[tuple[str, str]], *, grouped: bool) -> list[Examp
 
 
 def _linearize_meaning(representation: str, where: str) -> str:
+    if len(representation) > _MAX_MEANING_CHARS:
+        got = f"{len(representation):,} characters in {where}"
+        raise DataError(
+            f"a meaning representation of at most {_MAX_MEANING_CHARS:,} characters", got, "correct this row"
+        )
     attributes = _ATTRIBUTE_PATTERN.findall(representation)
     if not attributes or _ATTRIBUTE_PATTERN.sub("", representation).strip():
         got = f"{representation[:80]!r} in {where}"

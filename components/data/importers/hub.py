@@ -1,18 +1,19 @@
-"""Any data set that `datasets` reads: an id on the Hugging Face hub, or local JSON lines, CSV or Parquet files.
+"""Any data set of the Hugging Face hub, or local files of the formats that `tables` reads, and Parquet.
 
-The only module that imports `datasets`, and only when an import runs.
+The only module that imports `datasets`, and only when an import needs it.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from components.data.importers.cells import Fields, Table, make_examples
 from components.data.importers.sources import find_split
-from components.data.schema import SPLITS, Example
+from components.data.importers.tables import FORMAT_BY_SUFFIX, find_split_files, import_tables
+from components.data.schema import Example
 from components.errors import DataError
 
-_BUILDER_BY_SUFFIX = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 XSUM_ID = "EdinburghNLP/xsum"
 
 
@@ -33,16 +34,35 @@ def import_hub(
     split.
 
     Raises:
-        DataError: the id or file cannot be read, a column is missing, or a cell is not a string.
+        DataError: the id or file cannot be read, a column is missing, or a cell cannot be written as text.
 
     """
-    references = reference_field.split(",")
-    columns = [source_field, *references, *([slice_field] if slice_field else [])]
+    fields = Fields.parse(source_field, reference_field, slice_field)
+    local = Path(path)
+    if local.exists():
+        files = find_split_files(path, split)
+        kind = FORMAT_BY_SUFFIX.get(next(iter(files.values())).suffix.lower())
+        if kind is None:
+            known = ", ".join(FORMAT_BY_SUFFIX)
+            raise DataError(f"a file named {known}", path, "rename it, or name its format: data import csv FILE")
+        return _import_parquet(path, files, fields) if kind == "parquet" else import_tables(kind, path, fields, split)
+    if local.suffix.lower() in FORMAT_BY_SUFFIX or path.startswith((".", "/", "~")):
+        raise DataError("a file, a folder or an id on the hub", f"no file or folder {path}", "correct the path")
     with tempfile.TemporaryDirectory(prefix="prefixfleet-") as cache:
-        return {
-            name: list(_make_examples(rows, columns, len(references), f"{path}, {name}"))
-            for name, rows in _load_splits(path, config, revision, split, cache).items()
-        }
+        return _make_all(_load_remote(path, config, revision, cache), path, fields)
+
+
+def import_parquet(
+    path: str,
+    *,
+    source_field: str = "source",
+    reference_field: str = "references",
+    slice_field: str = "",
+    split: str = "",
+) -> dict[str, list[Example]]:
+    """Read a Parquet file, or a folder of one file a split. Raises DataError as `import_hub`."""
+    fields = Fields.parse(source_field, reference_field, slice_field)
+    return _import_parquet(path, find_split_files(path, split, "parquet"), fields)
 
 
 def import_xsum(path: str = XSUM_ID, *, revision: str = "") -> dict[str, list[Example]]:
@@ -57,23 +77,21 @@ def import_xsum(path: str = XSUM_ID, *, revision: str = "") -> dict[str, list[Ex
     return import_hub(path, source_field="document", reference_field="summary", revision=revision)
 
 
-def _load_splits(path: str, config: str, revision: str, split: str, cache: str) -> dict[str, Any]:
-    import datasets
+def _import_parquet(path: str, files: Mapping[str, Path], fields: Fields) -> dict[str, list[Example]]:
+    names = {name: str(file) for name, file in files.items()}
+    with tempfile.TemporaryDirectory(prefix="prefixfleet-") as cache:
+        return _make_all(
+            _load(path, "correct the file", path="parquet", data_files=names, cache_dir=cache), path, fields
+        )
 
-    local = Path(path)
-    try:
-        if local.exists():
-            files = _find_local_files(local, split)
-            builder = _BUILDER_BY_SUFFIX[next(iter(files.values())).suffix.lower()]
-            names = {name: str(file) for name, file in files.items()}
-            return dict(datasets.load_dataset(builder, data_files=names, cache_dir=cache))
-        if local.suffix.lower() in _BUILDER_BY_SUFFIX or path.startswith((".", "/", "~")):
-            raise DataError("a file, a folder or an id on the hub", f"no file or folder {path}", "correct the path")
-        remote = datasets.load_dataset(path, config or None, revision=revision or None)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as problem:
-        cause = " ".join(str(problem.__cause__ or problem).split())
-        fix = "correct the file" if local.exists() else "check the id, the network and HF_HUB_OFFLINE"
-        raise DataError(f"a data set at {path}", cause, fix) from None
+
+def _load_remote(path: str, config: str, revision: str, cache: str) -> dict[str, Any]:
+    fix = "check the id, the network and HF_HUB_OFFLINE"
+    source: dict[str, Any] = {"path": path, "name": config or None, "revision": revision or None, "cache_dir": cache}
+    builder = _load(path, fix, function="load_dataset_builder", **source)
+    # pandas reads NA, None, null and the like in a CSV file as empty cells unless it is told not to.
+    options: dict[str, Any] = {"keep_default_na": False} if hasattr(builder.config, "keep_default_na") else {}
+    remote = _load(path, fix, **source, **options)
     splits = {known: rows for name, rows in remote.items() if (known := find_split(name))}
     if not splits:
         got = f"{', '.join(remote)} in {path}"
@@ -81,45 +99,25 @@ def _load_splits(path: str, config: str, revision: str, split: str, cache: str) 
     return splits
 
 
-def _find_local_files(path: Path, split: str) -> dict[str, Path]:
-    if split and split not in SPLITS:
-        raise DataError(f"a split out of {', '.join(SPLITS)}", repr(split), "name one of these")
-    single = "" if path.is_dir() else split
-    files: dict[str, Path] = {}
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        known = find_split(file.name) or single
-        if file.suffix.lower() in _BUILDER_BY_SUFFIX and known:
-            if known in files:
-                got = f"{files[known].name} and {file.name}"
-                raise DataError(f"one file of the {known} split in {path}", got, "remove one of the two")
-            files[known] = file
-    if not files:
-        wanted = f"train, validation and test files ({', '.join(_BUILDER_BY_SUFFIX)})"
-        fix = "put the split into the file names, or set split= for a single file"
-        raise DataError(wanted, f"none in {path}", fix)
-    if len({_BUILDER_BY_SUFFIX[file.suffix.lower()] for file in files.values()}) > 1:
-        got = ", ".join(file.name for file in files.values())
-        raise DataError("split files of one format", got, "convert them to one format")
-    return files
+def _load(shown: str, fix: str, *, function: str = "load_dataset", **options: Any) -> Any:
+    import datasets
+
+    try:
+        return getattr(datasets, function)(**options)
+    except (OSError, ValueError, TypeError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
+        cause = " ".join(str(problem.__cause__ or problem).split())
+        raise DataError(f"a data set at {shown}", cause, fix) from None
 
 
-def _make_examples(rows: Any, columns: list[str], references: int, origin: str) -> Iterator[Example]:
-    if missing := [column for column in columns if column not in rows.column_names]:
-        got = f"{origin} with columns {', '.join(rows.column_names)}"
-        raise DataError(f"a column {missing[0]!r}", got, "set source_field= and reference_field=")
-    for number, row in enumerate(rows.select_columns(columns), start=1):
-        source, *texts = (row[column] for column in columns)
-        where = f"{origin}, row {number}"
-        flat = [text for cell in texts[:references] for text in (cell if isinstance(cell, list) else [cell])]
-        part = _to_text(texts[-1], where) if len(texts) > references else None
-        yield Example(_to_text(source, where), tuple(_to_text(text, where).strip() for text in flat), part or None)
-
-
-def _to_text(cell: Any, where: str) -> str:
-    if cell is None:
-        return ""
-    if not isinstance(cell, str):
-        raise DataError(
-            "cells with text", f"{type(cell).__name__} in {where}", "name another column, or convert this one"
+def _make_all(splits: Mapping[str, Any], path: str, fields: Fields) -> dict[str, list[Example]]:
+    return {
+        name: make_examples(
+            Table(f"{path}, {name}", rows.column_names, _iterate_rows(rows, path, name, fields)), fields
         )
-    return cell
+        for name, rows in splits.items()
+    }
+
+
+def _iterate_rows(rows: Any, path: str, name: str, fields: Fields) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for number, row in enumerate(rows.select_columns(list(dict.fromkeys(fields.columns))), start=1):
+        yield f"{path}, {name}, row {number}", row

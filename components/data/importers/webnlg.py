@@ -8,7 +8,7 @@ occur in training, and `unseen` for the others.
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from components.data.importers.sources import find_split, read_files, to_one_line
+from components.data.importers.sources import decode_utf8, find_split, read_files, to_one_line
 from components.data.schema import Example
 from components.errors import DataError
 
@@ -47,11 +47,12 @@ def import_webnlg(path: str, *, names: str = "words") -> dict[str, list[Example]
 
 def _parse_entries(files: dict[str, bytes]) -> Iterator[ElementTree.Element]:
     for name, content in files.items():
-        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        text = decode_utf8(name, content)
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise DataError("XML without a document type", f"a document type in {name}", "download the original file")
         try:
             yield from ElementTree.fromstring(content).iter("entry")  # noqa: S314 - no document type, so no entities
-        except ElementTree.ParseError as problem:
+        except (ElementTree.ParseError, ValueError, LookupError) as problem:
             raise DataError("valid XML of WebNLG", f"{name}: {problem}", "download the file again") from None
 
 

@@ -29,7 +29,7 @@ def test_options_name_the_columns_of_a_csv_file(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text,short,other\nA,B,C\nD,E,\n")
     options = {"source_field": "text", "reference_field": "short,other", "split": "test"}
     splits = import_dataset("hub", str(tmp_path / "rows.csv"), DataConfig(max_rejects=0.5), **options)
-    assert splits == {"test": [Example("A", ("B", "C")), Example("D", ("E", ""))]}
+    assert splits == {"test": [Example("A", ("B", "C")), Example("D", ("E",))]}
 
 
 def test_parquet_files_with_xsum_s_columns_are_read(tmp_path: Path) -> None:
@@ -42,8 +42,12 @@ def test_parquet_files_with_xsum_s_columns_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"source_field": "txet"}, "a column 'txet'; got .* with columns source, references, number"),
-        ({"reference_field": "number"}, "cells with text; got int in .*row 1"),
+        (
+            {"source_field": "txet"},
+            "a column 'txet' in .*; got the columns 'source', 'references', 'number'; .*--source-field",
+        ),
+        ({"source_field": "sorce"}, "did you mean 'source'"),
+        ({"source_field": "references"}, r"got list \['b'\] in column 'references' of .*line 1"),
         ({"nonsense": "x"}, "source_field, reference_field"),
     ],
 )

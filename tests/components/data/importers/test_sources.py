@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from components.data.importers import sources
 from components.data.importers.sources import find_split, read_csv, read_files
 from components.errors import DataError
 
@@ -53,3 +54,33 @@ def test_an_error_names_a_broken_csv_file(content: bytes) -> None:
 )
 def test_a_split_is_found_in_a_file_name(name: str, split: str | None) -> None:
     assert find_split(name) == split
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz", "tar.bz2"])
+def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(sources, "_MAX_ARCHIVE_BYTES", 1 << 20)
+    path, content = tmp_path / f"set.{kind}", bytes(2 << 20)
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("train.xml", content)
+    else:
+        with tarfile.open(path, f"w:{kind.removeprefix('tar.')}") as tar:
+            member = tarfile.TarInfo("train.xml")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DataError, match="at most 1 MiB when unpacked"):
+        read_files(str(path), ".xml")
+
+
+def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("train.xml", b"x")
+    content = bytearray((tmp_path / "set.zip").read_bytes())
+    content[6] |= 1  # the flag of encryption, in the file's header and in the directory
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "set.zip").write_bytes(content)
+    with pytest.raises(DataError, match="encrypted"):
+        read_files(str(tmp_path / "set.zip"), ".xml")
