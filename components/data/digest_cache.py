@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.storage.atomic_files import write_atomic
+from components.storage.json_text import parse_json
 
 MIN_AGE_NS = 2_000_000_000
 """Age in nanoseconds that a file's times must have before its digest is cached: FAT's tick, the coarsest in use."""
@@ -122,4 +123,7 @@ def _read_index(index: Path) -> dict[str, tuple[str, str]]:
     head, line, body = content.partition(b"\n")
     if head + line != _format_header(body):
         return {}
-    return {name: (facts, digest) for name, (facts, digest) in json.loads(body).items()}
+    try:
+        return {name: (facts, digest) for name, (facts, digest) in parse_json(body).items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}

@@ -23,6 +23,7 @@ from safetensors.numpy import save
 from components.data.pairs import TextPairs, TokenizedPairs
 from components.errors import WorkspaceError
 from components.storage.atomic_files import remove_temporaries, write_atomic
+from components.storage.json_text import parse_json
 
 _FORMAT_NAME = "prefixfleet tokens 1"
 _METADATA_KEY = "prefixfleet"
@@ -61,7 +62,7 @@ class TokenFile:
     def _read(self, made_from: str) -> TokenizedPairs | None:
         try:
             with safe_open(self.path, framework="pt") as content:  # "pt" maps the file; "np" would read it
-                header = json.loads((content.metadata() or {})[_METADATA_KEY])
+                header = parse_json((content.metadata() or {})[_METADATA_KEY])
                 if header["made_from"] != made_from:
                     return None
                 ids_N, sizes_R2 = (content.get_tensor(name).numpy() for name in ("ids", "sizes"))

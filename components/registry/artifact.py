@@ -25,6 +25,7 @@ from components.registry.manifest import (
     read_manifest,
 )
 from components.storage.atomic_files import remove_temporaries, write_atomic
+from components.storage.json_text import parse_json
 
 if TYPE_CHECKING:
     from components.model.base.load import Base
@@ -107,7 +108,7 @@ def load_artifact(folder: Path, base: "Base | None") -> "tuple[Delta, Manifest]"
 
     manifest = read_manifest(folder)
     path = folder / TENSORS_FILE
-    content = read_artifact_file(path, None)
+    content = read_artifact_file(path, manifest.compute_size_limit(folder))
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != manifest.sha256:
         got = f"{path}: sha256 {sha256} ({len(content)} bytes)"
@@ -186,8 +187,8 @@ def _format_header(facts: Mapping[str, Any]) -> str:
 def _read_header(content: bytes) -> dict[str, Any]:
     """Return the manifest's fields in the safetensors header, whose length is in the first 8 bytes, little-endian."""
     size = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
-    facts = json.loads(metadata.get(_METADATA_KEY, "{}"))
+    metadata = parse_json(content[8 : 8 + size]).get("__metadata__") or {}
+    facts = parse_json(metadata.get(_METADATA_KEY, "{}"))
     if not isinstance(facts, dict):
         raise ValueError(f"header {_METADATA_KEY!r} is a {type(facts).__name__}")
     return facts

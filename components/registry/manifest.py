@@ -1,6 +1,6 @@
 """The manifest of a tenant's artifact: its fields and its file. Does not open the tensors."""
 
-import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.config import TENANT_ID, TrainConfig
 from components.errors import ArtifactError, SchemaError
+from components.storage.json_text import parse_json, read_bounded
 
 ARTIFACT_SCHEMA = 2
 TENSORS_FILE = "prefix.safetensors"
@@ -15,6 +16,11 @@ MANIFEST_FILE = "manifest.json"
 
 ARTIFACT_FIX = "fetch the artifact again from the registry, or train the tenant again"
 _MAX_MANIFEST_BYTES = 4 << 20
+_MAX_HEADER_BYTES = 16 << 20
+_MAX_SLOT_BYTES, _MAX_WEIGHT_BYTES = 4 << 30, 64 << 30
+"""Limits of the tensors of a method with slots or demonstrations only, and of one with weights."""
+_METHODS_WITHOUT_WEIGHTS = ("prefix", "infix", "embedding", "in-context")
+_VALUE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "uint8": 1}
 
 HexDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -46,6 +52,22 @@ class Manifest(BaseModel):
         default_factory=dict, description="sha256 of the artifacts it was made from: shared, warm_start, imported"
     )
 
+    def compute_size_limit(self, folder: Path) -> int:
+        """Return how many bytes the file of the tensors may have: what `shapes` and `dtype` need, and a header.
+
+        Raises:
+            ArtifactError: this is more than any artifact of the method needs, or the dtype is unknown.
+        """
+        if self.dtype not in _VALUE_BYTES:
+            got = f"dtype {self.dtype!r} in {folder / MANIFEST_FILE}"
+            raise ArtifactError(f"a dtype of {', '.join(_VALUE_BYTES)}", got, ARTIFACT_FIX)
+        needed = _VALUE_BYTES[self.dtype] * sum(math.prod(shape) for shape in self.shapes.values())
+        most = _MAX_SLOT_BYTES if self.method in _METHODS_WITHOUT_WEIGHTS else _MAX_WEIGHT_BYTES
+        if needed > most:
+            got = f"shapes that need more in {folder / MANIFEST_FILE}"
+            raise ArtifactError(f"tensors of at most {most} bytes for method {self.method}", got, ARTIFACT_FIX)
+        return needed + _MAX_HEADER_BYTES
+
     def parse_train_config(self, folder: Path) -> TrainConfig:
         """Return the train section; `folder` is the artifact's, for messages.
 
@@ -73,8 +95,8 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     content = read_artifact_file(path, _MAX_MANIFEST_BYTES)
     try:
-        values = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as problem:  # ValueError: also an integer of thousands of digits
+        values = parse_json(content)
+    except ValueError as problem:
         raise ArtifactError("a manifest in JSON", f"{path}: {problem}", ARTIFACT_FIX) from None
     if not isinstance(values, dict):
         raise ArtifactError("a manifest with fields", f"{path}: a {type(values).__name__}", ARTIFACT_FIX)
@@ -101,16 +123,19 @@ def parse_manifest(values: dict[str, Any], where: str) -> Manifest:
         raise ArtifactError(f"a valid manifest field ({first['msg']})", got, ARTIFACT_FIX) from None
 
 
-def read_artifact_file(path: Path, limit: int | None) -> bytes:
-    """Return the content of an artifact's file, at most `limit` bytes (None: any size).
+def read_artifact_file(path: Path, limit: int) -> bytes:
+    """Return the content of an artifact's file, at most `limit` bytes; a larger file is not read.
 
     Raises:
         ArtifactError: the file is missing, too large or unreadable.
     """
     try:
-        if limit is not None and path.stat().st_size > limit:
-            raise ArtifactError(f"at most {limit} bytes", f"{path.stat().st_size} bytes in {path}", ARTIFACT_FIX)
-        return path.read_bytes()
+        return read_bounded(path, limit)
+    except ValueError as problem:
+        raise ArtifactError(f"a file of at most {limit} bytes", f"{path}: {problem}", ARTIFACT_FIX) from None
+    except MemoryError:
+        fix = "use a machine with more memory"
+        raise ArtifactError("an artifact that fits in memory", f"{path.stat().st_size} bytes in {path}", fix) from None
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"an artifact with {path.name}", f"none in {path.parent}", ARTIFACT_FIX) from None
     except OSError as problem:

@@ -13,6 +13,7 @@ from typing import Any
 
 from components.data.digests import compute_file_digest
 from components.storage.atomic_files import convert_disk_errors, remove_tree, write_atomic
+from components.storage.json_text import parse_json
 
 STAMP_FILE = "stamp.json"
 
@@ -32,8 +33,8 @@ def write_json(path: Path, values: Any) -> None:
 def read_json(path: Path) -> Any:
     """Return the values in a JSON file; None if it is missing or broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return parse_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 
@@ -66,7 +67,8 @@ def is_up_to_date(
     stamp = read_json(folder / STAMP_FILE)
     if not isinstance(stamp, dict) or stamp.get("inputs") != json.loads(json.dumps(dict(inputs))):
         return False
-    return all(hash_file(folder / name) == digest for name, digest in stamp["files"].items())
+    files = stamp.get("files")
+    return isinstance(files, dict) and all(hash_file(folder / name) == digest for name, digest in files.items())
 
 
 def remove_departed(folder: Path, tenants: Iterable[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Parse JSON from files that others may have written: whatever is wrong with it is a ValueError. Knows no format."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,10 @@ def read_bounded(path: Path, limit: int) -> bytes:
         OSError: it cannot be read.
     """
     with path.open("rb") as stream:
-        content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise ValueError(f"{path.stat().st_size} bytes, more than {limit}")
-    return content
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit:
+            raise ValueError(f"{size} bytes, more than {limit}")
+        return stream.read(size)
 
 
 def _list_inner(value: Any) -> list[Any]:

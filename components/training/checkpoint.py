@@ -15,11 +15,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from components.storage.atomic_files import remove_temporaries, write_atomic
+from components.storage.json_text import parse_json
 
 STATE_FILE = "train.safetensors"
 STATE_SCHEMA = 2
 _HEADER_KEY = "prefixfleet"
-_READ_ERRORS = (SafetensorError, OSError, KeyError, TypeError, ValueError)
+_READ_ERRORS = (SafetensorError, OSError, KeyError, TypeError, ValueError, OverflowError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +105,17 @@ def load_state(
             header = _read_header(content)
             if header["run_key"] != run_key:
                 return "the earlier state is of another run"
+            if not _has_shapes_of(content, module):
+                return "the earlier state has other shapes"
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a mapping
         values = header["progress"]
         progress = RunProgress(**{**values, "curve": [CurvePoint(**point) for point in values["curve"]]})
         best = {name[5:]: tensor for name, tensor in tensors.items() if name.startswith("best.")}
     except _READ_ERRORS:
         return "the earlier state cannot be read"
+    if not _are_finite(tensors):
+        return "the earlier state has values that are not finite"
     parameters = dict(module.named_parameters())
-    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    if shapes != {name[7:]: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith("module.")}:
-        return "the earlier state has other shapes"
     copy_parameters(parameters, tensors)
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -131,15 +133,14 @@ def load_trained_parameters(folder: Path, run_key: str, module: torch.nn.Module)
     file = folder / STATE_FILE
     try:
         with safe_open(file, framework="pt") as content:
-            if _read_header(content)["run_key"] != run_key:
+            if _read_header(content)["run_key"] != run_key or not _has_shapes_of(content, module):
                 return False
             tensors = {name: content.get_tensor(name) for name in content.keys() if name.startswith("module.")}  # noqa: SIM118
     except _READ_ERRORS:
         return False
-    parameters = dict(module.named_parameters())
-    if {name[7:]: tensor.shape for name, tensor in tensors.items()} != {k: p.shape for k, p in parameters.items()}:
+    if not _are_finite(tensors):
         return False
-    copy_parameters(parameters, tensors)
+    copy_parameters(dict(module.named_parameters()), tensors)
     return True
 
 
@@ -150,8 +151,19 @@ def copy_parameters(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tens
         parameter.copy_(tensors[f"module.{name}"])
 
 
+def _has_shapes_of(content: Any, module: torch.nn.Module) -> bool:
+    """Whether the file has tensors of exactly the module's parameters. Reads the file's header only."""
+    wanted = {f"module.{name}": list(parameter.shape) for name, parameter in module.named_parameters()}
+    names = [name for name in content.keys() if name.startswith("module.")]  # noqa: SIM118 - not a mapping
+    return wanted == {name: list(content.get_slice(name).get_shape()) for name in names}
+
+
+def _are_finite(tensors: Mapping[str, Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point())
+
+
 def _read_header(content: Any) -> dict[str, Any]:
-    header: dict[str, Any] = json.loads((content.metadata() or {})[_HEADER_KEY])
+    header: dict[str, Any] = parse_json((content.metadata() or {})[_HEADER_KEY])
     if header["schema"] != STATE_SCHEMA:
         raise ValueError(f"schema {header['schema']}")
     return header

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from components.errors import ArtifactError, DataError
+from components.storage.json_text import parse_json
 
 DemonstrationChoice = Literal["nearest", "random"]
 _WORDS = r"(?u)\w+|[^\w\s]"
@@ -118,8 +119,8 @@ class Demonstrations:
             raise _make_format_error(f"{tensor.dtype} of shape {tuple(tensor.shape)}")
         data = tensor.cpu().numpy().tobytes()
         try:
-            values = json.loads(data)
-        except (ValueError, RecursionError) as error:
+            values = parse_json(data)
+        except ValueError as error:
             raise _make_format_error(f"{len(data)} bytes that are not UTF-8 JSON ({type(error).__name__})") from error
         problem = _find_problem(values)
         if problem:

@@ -8,7 +8,6 @@ Shapes: L layers, P prefix slots, W = key/value heads * head size, O = L * 2 * W
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.errors import ArtifactError
+from components.storage.json_text import parse_json, read_bounded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +29,7 @@ RESAVE_FIX = "save the checkpoint with PeftModel.save_pretrained(FOLDER, save_em
 
 _FETCH_FIX = "download or save the checkpoint again"
 _MAX_CONFIG_BYTES = 1 << 20
+_MAX_TENSOR_BYTES = 4 << 30
 _ENCODER_TENSOR_NAME = re.compile(
     r"(?:.*\.)?prompt_encoder\.(?:([^.]+)\.)?(embedding\.weight|transform\.[02]\.(?:weight|bias))"
 )
@@ -107,10 +108,13 @@ def read_values(folder: Path) -> "Tensor":
     inner_weight_MW, inner_bias_M, outer_weight_OM, outer_bias_O = (parts[name] for name in _MLP_TENSORS)
     try:
         hidden_PM = torch.tanh(linear(parts[_EMBEDDING_TENSOR], inner_weight_MW, inner_bias_M))
-        return linear(hidden_PM, outer_weight_OM, outer_bias_O)
+        values_PO = linear(hidden_PM, outer_weight_OM, outer_bias_O)
     except RuntimeError:
         sizes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in parts.items())
         raise ArtifactError("an MLP with matching shapes", f"{sizes} in {folder}", RESAVE_FIX) from None
+    if not bool(values_PO.isfinite().all()):
+        raise ArtifactError("finite values", f"an MLP that overflows in {folder}", "train the checkpoint again")
+    return values_PO
 
 
 def read_metadata(folder: Path) -> dict[str, str]:
@@ -140,12 +144,10 @@ def _read_fields(folder: Path) -> dict[str, Any]:
         fix = f"name the adapter's own folder: {below[0]}" if below else "name the folder that PEFT saved"
         raise ArtifactError(wanted, f"no {CONFIG_FILE} in {folder}", fix)
     try:
-        if path.stat().st_size > _MAX_CONFIG_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes")
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = parse_json(read_bounded(path, _MAX_CONFIG_BYTES))
         if not isinstance(fields, dict):
             raise ValueError(f"a {type(fields).__name__}")
-    except (OSError, ValueError, RecursionError) as problem:
+    except (OSError, ValueError) as problem:
         raise ArtifactError(f"an {CONFIG_FILE} in JSON", f"{path}: {problem}", _FETCH_FIX) from None
     return fields
 
@@ -162,6 +164,8 @@ def _read_tensors(folder: Path) -> dict[str, "Tensor"]:
         fix = "if you trust it, load it with PEFT and call save_pretrained(FOLDER, safe_serialization=True)"
         raise ArtifactError(f"tensors in {WEIGHTS_FILE}", got, fix)
     try:
+        if path.stat().st_size > _MAX_TENSOR_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes, more than {_MAX_TENSOR_BYTES}")
         with safe_open(path, framework="pt") as file:
             return {short: file.get_tensor(name) for short, name in _shorten_names(list(file.keys()), folder).items()}
     except (SafetensorError, OSError, ValueError) as problem:

@@ -27,6 +27,7 @@ from components.registry.peft.checkpoint import (
     read_values,
 )
 from components.storage.atomic_files import write_atomic
+from components.storage.json_text import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -157,7 +158,7 @@ def _check_export_folder(folder: Path) -> None:
 
 def _read_facts(folder: Path) -> dict[str, str]:
     try:
-        facts = json.loads(read_metadata(folder).get(_METADATA_KEY, "{}"))
-    except json.JSONDecodeError:
+        facts = parse_json(read_metadata(folder).get(_METADATA_KEY, "{}"))
+    except ValueError:
         return {}
     return {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}

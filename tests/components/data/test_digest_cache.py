@@ -125,6 +125,15 @@ def test_a_broken_index_is_replaced(tmp_path: Path, cut: int) -> None:
     assert open_cache(tmp_path).digest_file(path) == FORGED
 
 
+@pytest.mark.parametrize("body", ["[" * 10**5, "9" * 5000, "[]", '{"a": 1}', '{"a": ["b"]}', '{"a": null}'])
+def test_an_index_of_other_values_with_a_right_digest_is_replaced(tmp_path: Path, body: str) -> None:
+    path, index = write(tmp_path / "file", b"x"), tmp_path / "var" / "digests"
+    truth = open_cache(tmp_path).digest_file(path)
+    index.parent.mkdir(exist_ok=True)
+    index.write_bytes(f"prefixfleet digests 1 {hashlib.sha256(body.encode()).hexdigest()}\n{body}".encode())
+    assert open_cache(tmp_path).digest_file(path) == truth
+
+
 def test_a_tenant_digest_is_the_same_with_the_cache(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path / "a" / f"{split}.jsonl", split.encode())

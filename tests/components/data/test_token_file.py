@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save
 
 from components.data.pairs import TokenizedPairs
 from components.data.token_file import TokenFile
@@ -81,6 +82,16 @@ def test_a_damaged_file_is_written_again(file: TokenFile, part: str) -> None:
         content[20 if part == "head" else -20] ^= 1
     file.path.write_bytes(content)
     assert [list(file.read_or_encode(TEXTS, [], encode)) for _ in range(2)] == [list(encode.result)] * 2
+    assert encode.times == 2
+
+
+@pytest.mark.parametrize("header", ['{"a":' * 950 + "1" + "}" * 950, "[" * 10**5, "9" * 5000, "[]", "{}", "null"])
+def test_a_file_with_another_header_is_written_again(file: TokenFile, header: str) -> None:
+    encode = Counted(pairs_of((2, 3), (1, 4)))
+    file.read_or_encode(TEXTS, [], encode)
+    tensors = load_file(file.path)
+    file.path.write_bytes(save(tensors, {"prefixfleet": header}))
+    assert list(file.read_or_encode(TEXTS, [], encode)) == list(encode.result)
     assert encode.times == 2
 
 

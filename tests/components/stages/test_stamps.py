@@ -22,6 +22,9 @@ def test_a_broken_or_missing_stamp_is_not_up_to_date(tmp_path):
     assert not is_up_to_date(tmp_path, {})
     (tmp_path / "stamp.json").write_text('{"inputs": {')
     assert not is_up_to_date(tmp_path, {})
+    for text in ("[" * 10**5, "9" * 5000, "[]", '{"inputs": {}}', '{"inputs": {}, "files": 3}'):
+        (tmp_path / "stamp.json").write_text(text)
+        assert not is_up_to_date(tmp_path, {})
     write_stamp(tmp_path, {}, [])
     assert is_up_to_date(tmp_path, {})
     (tmp_path / "gone").write_text("x")

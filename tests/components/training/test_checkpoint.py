@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 from prefix_training import are_same, make_config
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 
 from components.errors import WorkspaceError
 from components.model.base.load import Base
@@ -119,6 +121,33 @@ def test_a_state_that_cannot_be_continued_is_ignored(run: Train, tmp_path: Path,
     assert result.resumed_from == 0
     reasons = {"key": "is of another run", "shape": "has other shapes"}
     assert result.start_description == f"clean: the earlier state {reasons.get(case, 'cannot be read')}"
+    assert are_same(result, run())
+
+
+NESTED = '{"a":' * 950 + "1" + "}" * 950
+
+
+@pytest.mark.parametrize("header", [NESTED, "9" * 5000, "[" * 10**5, "[]", '{"schema": 2, "run_key": "a"}', "{}"])
+def test_a_header_that_cannot_be_read_starts_clean(run: Train, tmp_path: Path, header: str) -> None:
+    run(state=tmp_path, run_key="a")
+    file = tmp_path / STATE_FILE
+    file.write_bytes(save(load_file(file), {"prefixfleet": header}))
+    assert read_saved_step(tmp_path, "a") == 0
+    assert run(state=tmp_path, run_key="a").start_description == "clean: the earlier state cannot be read"
+
+
+@pytest.mark.parametrize("part", ["module.", "best.", "optimizer."])
+def test_a_state_with_values_that_are_not_finite_starts_clean(run: Train, tmp_path: Path, part: str) -> None:
+    run(state=tmp_path, run_key="a")
+    file = tmp_path / STATE_FILE
+    tensors = load_file(file)
+    with safe_open(file, framework="pt") as content:
+        metadata = content.metadata()
+    name = next(one for one in sorted(tensors) if one.startswith(part) and tensors[one].numel())
+    tensors[name].view(-1)[0] = float("nan")
+    file.write_bytes(save(tensors, metadata))
+    result = run(state=tmp_path, run_key="a")
+    assert result.start_description == "clean: the earlier state has values that are not finite"
     assert are_same(result, run())
 
 

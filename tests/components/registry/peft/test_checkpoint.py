@@ -10,7 +10,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from components.errors import ArtifactError
@@ -93,6 +93,8 @@ def test_real_checkpoints_of_other_methods_are_refused_by_name(tmp_path: Path) -
         ("[]", "a list"),
         ("{", "adapter_config.json in JSON"),
         ("[" * 100_000, "adapter_config.json in JSON"),
+        ('{"peft_type":' * 950 + "1" + "}" * 950, "adapter_config.json in JSON.*nested"),
+        ('{"num_layers": ' + "9" * 5000 + "}", "adapter_config.json in JSON"),
         ("\udcff", "adapter_config.json in JSON"),
         (" " * ((1 << 20) + 1), "1048577 bytes"),
     ],
@@ -115,6 +117,35 @@ def test_the_error_names_the_missing_part(copy_with: Any, tmp_path: Path) -> Non
     (tmp_path / "default" / WEIGHTS_FILE).unlink()
     with pytest.raises(ArtifactError, match=f"tensors in {WEIGHTS_FILE}; got none"):
         read_peft(tmp_path / "default")
+
+
+def test_tensors_of_gigabytes_are_not_read(copy_with: Any, tmp_path: Path) -> None:
+    copy_with(tmp_path)
+    with (tmp_path / WEIGHTS_FILE).open("r+b") as stream:
+        stream.truncate(20 * 2**30)
+    with pytest.raises(ArtifactError, match=rf"{WEIGHTS_FILE}: {20 * 2**30} bytes, more than"):
+        read_peft(tmp_path)
+
+
+@pytest.mark.parametrize("facts", ['{"a":' * 950 + "1" + "}" * 950, "[" * 10**5, "9" * 5000, "[]"])
+def test_facts_that_cannot_be_read_are_none(copy_with: Any, tmp_path: Path, facts: str) -> None:
+    copy_with(tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS_FILE)
+    save_file(tensors, tmp_path / WEIGHTS_FILE, {"prefixfleet": facts})
+    assert read_peft(tmp_path).facts == {}
+
+
+def test_an_mlp_that_overflows_is_refused(tmp_path: Path) -> None:
+    config = peft.PrefixTuningConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=LENGTH, prefix_projection=True, encoder_hidden_size=HIDDEN
+    )
+    save_real(tmp_path, config)
+    sizes = {"0.weight": (HIDDEN, 32), "0.bias": (HIDDEN,), "2.weight": (192, HIDDEN), "2.bias": (192,)}
+    tensors = {f"prompt_encoder.transform.{name}": torch.full(size, 3e38) for name, size in sizes.items()}
+    tensors["prompt_encoder.embedding.weight"] = torch.ones(LENGTH, 32)
+    save_file(tensors, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(ArtifactError, match="an MLP that overflows"):
+        read_peft(tmp_path)
 
 
 class Bomb:
