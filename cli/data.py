@@ -1,6 +1,5 @@
 """The commands `data import`, `data take` and `data check`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +47,8 @@ def import_(
     A table of your own: `prefixfleet data import csv FILE --tenant TENANT --source-field COLUMN --reference-field
     COLUMN`. Cells are read as text.
     """
-    from cli.console import make_stdout, show_progress
+    from cli.console import show_progress
+    from cli.output import print_line
     from components.stages.commands.drops import write_drop
     from components.stages.dataset import to_outcomes
     from components.stages.outcome import raise_on_failures
@@ -82,7 +82,7 @@ def import_(
                 f"{tenant}: {facts.describe()}" if facts and facts.describe() else f"{tenant}: no line repeats another"
             )
     next_step = "" if take else "; `prefixfleet data check` checks the drop, `prefixfleet data take` takes it"
-    make_stdout().print(f"{tenant}: {sizes} examples{next_step}", markup=False)
+    print_line(f"{tenant}: {sizes} examples{next_step}")
 
 
 @app.command("take")
@@ -108,8 +108,9 @@ def check(
     Shows for each split what would be taken, duplicates, overlaps between splits, lengths in tokens, scripts, and the
     first rejected lines of each kind. Exit code 1 if a line or a whole drop would be rejected.
     """
-    from cli.console import print_table, show_progress
+    from cli.console import show_progress
     from cli.data_check import COLUMNS, make_lines, make_rows, to_json
+    from cli.output import print_json, print_line, print_table
     from components.stages.commands.check import check_data
     from components.stages.workspace import Workspace
 
@@ -118,14 +119,14 @@ def check(
         result = check_data(workspace, tenant)
     faulty = any(one.is_faulty for one in result.tenants.values())
     if as_json:
-        typer.echo(json.dumps(to_json(result), indent=2))
+        print_json(to_json(result), indent=2)
         raise typer.Exit(int(faulty))
     dropped = any(one.origin == "drop" for one in result.tenants.values())
     if not dropped:
-        typer.echo(f"No drop waits in {workspace.drops}; this is a check of the dataset itself.")
+        print_line(f"No drop waits in {workspace.drops}; this is a check of the dataset itself.")
     print_table("Drops that wait" if dropped else "Dataset", COLUMNS, make_rows(result))
     for line in make_lines(result):
-        typer.echo(line)
+        print_line(line)
     if dropped and not faulty:
-        typer.echo("No line would be rejected; `prefixfleet data take` takes these drops.")
+        print_line("No line would be rejected; `prefixfleet data take` takes these drops.")
     raise typer.Exit(int(faulty))

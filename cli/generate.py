@@ -1,5 +1,7 @@
 """The command `generate`: text from a tenant's champion."""
 
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -28,16 +30,25 @@ def generate(
     Decoding follows the tenant's `evaluate` section. `-S` changes one of its keys for this call: num_beams,
     max_new_tokens, min_new_tokens, length_penalty, banned, repetition_penalty, no_repeat_ngram, temperature, top_p.
     """
-    import sys
-
+    from cli.output import print_text
     from components.stages.commands.generate import generate as stage
     from components.stages.workspace import Workspace
 
     changed = _parse_values(set_ or ())
     changed |= {name: value for name, value in (("guidance", guidance), ("seed", seed)) if value is not None}
-    sources = [line.rstrip("\n") for line in sys.stdin] if text == "-" else [text]
+    sources = _read_stdin() if text == "-" else [os.fsencode(text).decode("utf-8", "replace")]
     for line in stage(Workspace(ctx.obj), tenant, sources, changed):
-        typer.echo(line)
+        print_text(line)
+
+
+def _read_stdin() -> list[str]:
+    from components.errors import DataError
+
+    try:
+        return [line.rstrip("\n") for line in sys.stdin]
+    except UnicodeDecodeError as problem:
+        got = f"byte {problem.object[problem.start]:#04x} ({problem.reason})"
+        raise DataError("sources in UTF-8 on stdin", got, "convert them, for example with iconv") from None
 
 
 def _parse_values(pairs: "list[str] | tuple[str, ...]") -> dict[str, Any]:

@@ -31,7 +31,7 @@ def create(
     note: Annotated[str, typer.Option(help="Owner or purpose; shown by `keys list`.")] = "",
 ) -> None:
     """Create a key of a tenant, or an admin key. The key is printed once, on stdout; only its hash is stored."""
-    from cli.console import make_stderr
+    from cli.output import print_line, print_note
     from components.errors import ConfigError
     from components.serving.http.api_keys import format_time, parse_duration
 
@@ -39,8 +39,8 @@ def create(
         raise ConfigError("either a tenant or --admin", "both" if admin else "neither", "pass one of them")
     with _open_keys(ctx.obj) as keys:
         key, text = keys.create(tenant, note, None if expires is None else parse_duration(expires))
-    typer.echo(text)
-    make_stderr().print(
+    print_line(text)
+    print_note(
         f"key {key.id} of {key.tenant or 'an admin'}, expires: {format_time(key.expires_s)}; "
         "save it now, it cannot be shown again"
     )
@@ -49,7 +49,7 @@ def create(
 @app.command("list")
 def list_(ctx: typer.Context, tenant: _TenantArgument = None) -> None:
     """Show all keys, or those of one tenant, without their secrets."""
-    from cli.console import print_table
+    from cli.output import print_table
     from components.serving.http.api_keys import format_time
 
     with _open_keys(ctx.obj) as keys:
@@ -65,11 +65,11 @@ def list_(ctx: typer.Context, tenant: _TenantArgument = None) -> None:
 @app.command()
 def revoke(ctx: typer.Context, key: Annotated[str, typer.Argument(help="Id of a key, from `keys list`.")]) -> None:
     """Revoke a key. Running servers refuse it after at most serve.keys_seconds."""
-    from cli.console import make_stderr
+    from cli.output import print_note
 
     with _open_keys(ctx.obj) as keys:
         revoked = keys.revoke(key)
-    make_stderr().print(f"key {revoked.id} of {revoked.tenant or 'an admin'} is revoked")
+    print_note(f"key {revoked.id} of {revoked.tenant or 'an admin'} is revoked")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """`prefixfleet`: the command line. Thin commands over the flows and the stages.
 
 Exit codes: 0 done; 1 `data check` found lines or drops that would be rejected; 2 an error whose message says how to
-solve it (also if one tenant failed and the others are done); 130 stopped by Ctrl-C.
+solve it (also if one tenant failed and the others are done); 3 the gate rejected a prefix, and no tenant failed; 130
+stopped by Ctrl-C; 141 the reader of the output closed the pipe.
 """
 
 import os
@@ -12,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import data, generate, keys, peft_exchange, reproduce, rollout, runs, score, serve, status, tune
+from cli.output import BROKEN_PIPE_STATUS, discard_output, prepare_streams, print_line
 from components.errors import PrefixFleetError
 from flows.environment import prepare_environment
 
@@ -37,6 +39,10 @@ Start with `prefixfleet demo`. All values are in params.yaml. Run from the works
 class _ErrorHandlingGroup(TyperGroup):
     """Turns the errors that a command raises into a message and an exit code."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        prepare_streams()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -45,6 +51,9 @@ class _ErrorHandlingGroup(TyperGroup):
 
             show_error(problem)
             raise typer.Exit(2) from None
+        except BrokenPipeError:
+            discard_output()
+            raise typer.Exit(BROKEN_PIPE_STATUS) from None
         except OSError as problem:
             from cli.console import show_error
             from components.storage.atomic_files import DISK_ERRNOS, to_workspace_error
@@ -92,12 +101,23 @@ app.command("score")(score.score)
 app.command("reproduce")(reproduce.reproduce)
 
 
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print_line(f"prefixfleet {version('prefixfleet')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _select_workspace(
     ctx: typer.Context,
     workspace: Annotated[
         Path, typer.Option("-C", "--workspace", envvar="PREFIXFLEET_WORKSPACE", help="Top folder of the workspace.")
     ] = Path(),
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     prepare_environment(workspace)
     os.environ.setdefault(

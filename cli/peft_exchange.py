@@ -33,7 +33,8 @@ def export(
     Exports the champion, or the prefix in out/train if the tenant has no version. Both tools then generate the same
     text. Prefixes that PEFT's format cannot hold (encoder-decoder models, infixes, other methods) are refused.
     """
-    from cli.console import make_stdout, show_progress
+    from cli.console import show_progress
+    from cli.output import print_line
     from components.stages.commands.peft_exchange import export_peft
     from components.stages.workspace import Workspace
 
@@ -42,7 +43,7 @@ def export(
     write = {ExchangeFormat.peft: export_peft}[kind]
     with show_progress():
         description = write(Workspace(ctx.obj), tenant, out, version, trained=trained)
-    make_stdout().print(f"{out}: {kind.value} checkpoint of {description}", markup=False, soft_wrap=True)
+    print_line(f"{out}: {kind.value} checkpoint of {description}")
 
 
 def import_(
@@ -57,9 +58,8 @@ def import_(
     the prefix until the tenant's data, parameters or base change; to train a new one now, remove out/train/TENANT.
     """
     from cli.console import show_progress
-    from cli.runs import print_run
+    from cli.runs import exit_if_rejected, print_run
     from components.stages.commands.peft_exchange import import_peft
-    from components.stages.outcome import raise_on_failures
     from components.stages.workspace import Workspace
     from flows.run_local import run_flow
 
@@ -69,4 +69,4 @@ def import_(
             read(workspace, tenant, folder)
         run = run_flow("retrain", ctx.obj, [tenant])
     print_run(run)
-    raise_on_failures(run.outcomes)
+    exit_if_rejected(run)

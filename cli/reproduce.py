@@ -55,7 +55,8 @@ def reproduce(
     Writes OUT/EXPERIMENT.md, .csv, .json and .png, and a JSON file for every result. After Ctrl-C or a kill the same
     command continues; existing results are not measured again. See docs/reproduction.md.
     """
-    from cli.console import make_stderr, make_stdout, show_progress
+    from cli.console import show_progress
+    from cli.output import print_line, print_note
     from components.reproduction.experiment_run import find_computable_metrics, read_base_facts
     from components.reproduction.experiment_run import reproduce as run
     from components.reproduction.output_files import write_experiment_files
@@ -86,7 +87,7 @@ def reproduce(
             )
     except KeyboardInterrupt:
         line = f"stopped by Ctrl-C; finished results are in {folder}, and the same command continues from them."
-        make_stderr().print(line, markup=False, soft_wrap=True)
+        print_note(line)
         raise typer.Exit(130) from None
     for file in files:
-        make_stdout().print(str(file), markup=False, soft_wrap=True)
+        print_line(str(file))

@@ -1,23 +1,34 @@
 """The commands rollout, history, corrections, promote, rollback, pause, pin, adopt and forget."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from cli.arguments import TenantArgument
 
+_TENANTS_SHOWN = 50
+
 
 def rollout(ctx: typer.Context) -> None:
-    """Run one rollout cycle: advance, promote or roll back every trial; record aliases moved by hand in MLflow."""
-    from cli.console import make_stdout, show_progress
+    """Run one rollout cycle: advance, promote or roll back every trial; record aliases moved by hand in MLflow.
+
+    Prints what was done with each tenant, and what the trials wait for.
+    """
+    from cli.console import show_progress
+    from cli.output import print_line
     from components.stages.outcome import raise_on_failures
     from components.stages.rollout.cycle import summarize_cycle
     from flows.run_local import run_flow
 
     with show_progress():
         results, failures = run_flow("rollout", ctx.obj)
-    make_stdout().print(summarize_cycle(results, failures))
+    moved_first = sorted(results, key=lambda one: (one.action == "wait", one.tenant))
+    for one in moved_first[:_TENANTS_SHOWN]:
+        print_line(one.sentence)
+    if len(results) > _TENANTS_SHOWN:
+        more = len(results) - _TENANTS_SHOWN
+        print_line(f"and {more:,} more; `prefixfleet status --only on-trial` shows the trials")
+    print_line(summarize_cycle(results, failures))
     raise_on_failures(failures)
 
 
@@ -31,7 +42,7 @@ def history(
     """Show every move of a tenant's versions: when, by whom, from which version to which, and why."""
     from dataclasses import asdict
 
-    from cli.console import make_stdout, print_table
+    from cli.output import print_json, print_table
     from components.errors import WorkspaceError
     from components.rollout.store.ledger import read_history as read
     from components.stages.workspace import Workspace
@@ -42,7 +53,7 @@ def history(
         raise WorkspaceError("a tenant with moves in the ledger", f"{tenant}, without any", fix)
     if as_json:
         for entry in entries:
-            make_stdout().print(json.dumps(asdict(entry), ensure_ascii=False), soft_wrap=True, markup=False)
+            print_json(asdict(entry))
         return
     columns = ("when (UTC)", "who", "what", "from", "to", "why")
     rows = [(one.at, one.by, one.action, one.from_version or "-", one.to_version or "-", one.why) for one in entries]
@@ -60,7 +71,7 @@ def corrections(
     """
     from dataclasses import asdict
 
-    from cli.console import make_stdout, print_table
+    from cli.output import print_json, print_table
     from components.errors import WorkspaceError
     from components.rollout.store.corrections import read_correction_origins as read
     from components.stages.workspace import Workspace
@@ -71,14 +82,14 @@ def corrections(
         raise WorkspaceError("a tenant with corrections by callers", f"{tenant}, without any", fix)
     if as_json:
         for origin in origins:
-            make_stdout().print(json.dumps(asdict(origin)), soft_wrap=True, markup=False)
+            print_json(asdict(origin))
         return
     columns = ("when (UTC)", "key", "user", "answer", "choice", "version", "state", "line's SHA-256")
     rows = [
         (
             one.at,
             one.key_id or "-",
-            _mask_unprintable(one.end_user or "-"),
+            one.end_user or "-",
             one.request,
             str(one.choice),
             one.version,
@@ -185,8 +196,3 @@ def forget(
         typer.confirm(f"Remove everything of {tenant}, also from the DVC remotes? This cannot be undone.", abort=True)
     with show_progress(), open_prefect_record() as record:
         stage(Workspace(ctx.obj), tenant, record=record)
-
-
-def _mask_unprintable(text: str) -> str:
-    """Replace what a terminal may execute: the text is a caller's."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -8,6 +8,8 @@ import typer
 from cli.arguments import FullCheckOption, TenantsOption
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flows.retrain_result import RetrainResult
 
 
@@ -24,16 +26,15 @@ def retrain(ctx: typer.Context, tenant: TenantsOption = None, full_check: FullCh
     """Take drops, train and gate every tenant that changed, register the prefixes that pass and make them champions.
 
     A tenant has changed if its data, its effective parameters or the base are not those of its prefix in out/train. If
-    the gate rejects a prefix, the champion stays. Interrupted training is resumed.
+    the gate rejects a prefix, the champion stays, and the exit code is 3. Interrupted training is resumed.
     """
     from cli.console import show_progress
-    from components.stages.outcome import raise_on_failures
     from flows.retraining import retrain_local
 
     with show_progress():
         run = retrain_local(ctx.obj, tenant, full_check=full_check)
     print_run(run)
-    raise_on_failures(run.outcomes)
+    exit_if_rejected(run)
 
 
 def demo(ctx: typer.Context) -> None:
@@ -41,9 +42,9 @@ def demo(ctx: typer.Context) -> None:
 
     Takes minutes the first time, seconds after that: nothing changed, so nothing is trained.
     """
-    from cli.console import make_stdout, show_progress
+    from cli.console import show_progress
+    from cli.output import print_line
     from components.stages.commands.demo import choose_demo_tenants, write_builtin_drops
-    from components.stages.outcome import raise_on_failures
     from components.stages.workspace import Workspace
     from flows.retraining import retrain_local
     from flows.run_local import run_flow
@@ -54,8 +55,8 @@ def demo(ctx: typer.Context) -> None:
         run_flow("dataset", workspace.root, tenants)
         run = retrain_local(workspace.root, choose_demo_tenants(workspace, tenants))
     print_run(run)
-    make_stdout().print(_NEXT_COMMANDS.format(uri=workspace.registry.uri), markup=False, soft_wrap=True)
-    raise_on_failures(run.outcomes)
+    print_line(_NEXT_COMMANDS.format(uri=workspace.registry.uri))
+    exit_if_rejected(run)
 
 
 def stage(
@@ -66,12 +67,13 @@ def stage(
     """Run one stage of dvc.yaml on all tenants. `dvc repro` runs the stages in their order.
 
     Tenants whose results are up to date are skipped. A tenant that fails does not stop the others; the stage then
-    exits 2.
+    exits 2. `gate` also prints every rejection, and exits 0: DVC goes on.
     """
     from importlib import import_module
 
     from cli.console import show_progress
     from components.stages import base
+    from components.stages.last_failures import record_outcomes
     from components.stages.outcome import raise_on_failures
     from components.stages.workspace import Workspace
 
@@ -79,25 +81,55 @@ def stage(
     with show_progress(), workspace.lock():
         if name is StageName.base:
             base.read_base_facts(workspace)
-        else:
-            raise_on_failures(import_module(f"components.stages.{name.value}").run(workspace))
+            return
+        outcomes = import_module(f"components.stages.{name.value}").run(workspace)
+        record_outcomes(workspace, outcomes)
+    if name is StageName.gate:
+        from components.stages.rejections import find_rejected
+
+        print_rejections(find_rejected(workspace))
+    raise_on_failures(outcomes)
 
 
 def print_run(run: "RetrainResult") -> None:
     """Print a run's table of results and its summary."""
-    from cli.console import make_stdout, print_table
+    from cli.output import print_line, print_table
     from components.stages.reports.results_table import make_table as results_table
 
     if run.rows:
         print_table("Results", *results_table(run.rows))
-    make_stdout().print(run.sentence, markup=False, soft_wrap=True)
-    if any(row.verdict == "rejected" for row in run.rows):
-        make_stdout().print(_REJECTED, markup=False, soft_wrap=True)
+    print_line(run.sentence)
+    print_rejections(run.rejected)
 
 
+def print_rejections(reasons: "Mapping[str, str]") -> None:
+    """Print why the gate rejected prefixes, one line a tenant; of many the first ones."""
+    from cli.output import print_line
+
+    for tenant, why in sorted(reasons.items())[:_REJECTIONS_SHOWN]:
+        print_line(f"rejected: {tenant}: {why}")
+    if len(reasons) > _REJECTIONS_SHOWN:
+        more = len(reasons) - _REJECTIONS_SHOWN
+        print_line(f"and {more:,} more; `prefixfleet status --only refused` shows all")
+    if reasons:
+        print_line(_REJECTED)
+
+
+def exit_if_rejected(run: "RetrainResult") -> None:
+    """Raise on failures (exit code 2); else exit with code 3 if the gate rejected a prefix."""
+    from components.stages.outcome import raise_on_failures
+
+    raise_on_failures(run.outcomes)
+    if run.rejected:
+        raise typer.Exit(REJECTED_STATUS)
+
+
+REJECTED_STATUS = 3
+"""Exit code of a run in which the gate rejected a prefix and no tenant failed."""
+_REJECTIONS_SHOWN = 20
 _REJECTED = (
-    "A rejected prefix gets no version, and the tenant's champion stays. `prefixfleet status` shows which check "
-    'failed; see "If the gate rejects" in README.md.'
+    "A rejected prefix gets no version, and the tenant's champion, if it has one, stays. "
+    'See "If the gate rejects" in README.md.'
 )
 _NEXT_COMMANDS = """
 Look further:

@@ -32,7 +32,7 @@ def score(
 
     METEOR and E2E's ROUGE-L and CIDEr need Java and the extra `metrics`; without them they are left out and named.
     """
-    from cli.console import make_stderr, make_stdout, print_table
+    from cli.output import print_line, print_note, print_table
     from components.evaluation.suites import SUITE_METRIC_LABELS, find_suite
     from components.stages.commands.score import score_predictions as stage
     from components.stages.commands.score import write_scores
@@ -59,14 +59,12 @@ def score(
         for one in scored.scores
     ]
     print_table(f"{suite}: {predictions}", ("metric", "slice", "value", "n", "how"), rows)
-    make_stdout().print(
-        f"{scored.n} outputs paired by {scored.aligned_by}, scored in {scored.seconds:.1f} s", markup=False
-    )
+    print_line(f"{scored.n} outputs paired by {scored.aligned_by}, scored in {scored.seconds:.1f} s")
     if scored.empty_predictions:
-        make_stderr().print(f"{scored.empty_predictions} empty predictions, scored as empty texts", markup=False)
+        print_note(f"{scored.empty_predictions} empty predictions, scored as empty texts")
     if scored.left_out:
         names = ", ".join(SUITE_METRIC_LABELS[one.metric] for one in scored.left_out)
         first = scored.left_out[0]
-        make_stderr().print(f"left out: {names}: {first.why}; {first.fix}", markup=False, soft_wrap=True)
+        print_note(f"left out: {names}: {first.why}; {first.fix}")
     if json_file is not None:
         write_scores(json_file, scored)

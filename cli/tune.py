@@ -78,7 +78,8 @@ def tune(
     The study is kept in var/tune/TENANT. After Ctrl-C or a kill the same command continues it; a higher --trials
     extends it. Other data, values or ranges start a new study.
     """
-    from cli.console import make_stderr, show_progress
+    from cli.console import show_progress
+    from cli.output import print_note
     from components.stages.tuning.request import TuneRequest
     from components.stages.tuning.search_space import SearchOptions
     from components.stages.tuning.tune import tune as search
@@ -105,13 +106,13 @@ def tune(
             tuned = search(workspace, request)
     except KeyboardInterrupt:
         line = f"stopped by Ctrl-C; nothing was written, and the same command continues the study in var/tune/{tenant}"
-        make_stderr().print(line, markup=False, soft_wrap=True)
+        print_note(line)
         raise typer.Exit(130) from None
     _print_result(tenant, tuned)
 
 
 def _print_result(tenant: str, tuned: "TuningResult") -> None:
-    from cli.console import make_stdout, print_table
+    from cli.output import print_line, print_table
     from components.config.overrides import OVERRIDES_FOLDER
     from components.stages.tuning.overrides import format_override
     from components.stages.tuning.trial import label_metric
@@ -149,7 +150,7 @@ def _print_result(tenant: str, tuned: "TuningResult") -> None:
     if tuned.is_written:
         lines.append(f"next: prefixfleet retrain --tenant {tenant}")
     for line in lines:
-        make_stdout().print(line, markup=False, soft_wrap=True)
+        print_line(line)
 
 
 def _make_note(trial: "TrialRecord", tuned: "TuningResult") -> str:

@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 
 from components.data.intake import IntakeResult
 from components.stages import dataset as stage
+from components.stages.last_failures import record_outcomes
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.states import make_end_state
@@ -21,6 +22,7 @@ def dataset(workspace: str = ".", tenants: list[str] | None = None) -> State[Int
     opened_workspace = Workspace(Path(workspace))
     with opened_workspace.lock():
         result = ingest_drops(opened_workspace, tenants)
+        record_outcomes(opened_workspace, stage.to_outcomes(result))
     sentence = stage.summarize_intake(result)
     publish_report(sentence, result.refused)
     return make_end_state(sentence, result, failed=bool(result.refused))

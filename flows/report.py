@@ -1,6 +1,6 @@
 """The artifacts of a retraining in Prefect: the table of results and a report, the same as on the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -14,20 +14,32 @@ from components.stages.workspace import Workspace
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def publish_results(
-    workspace: Workspace, plan: str, failures: Sequence[TenantOutcome], tenants: Sequence[str] | None
+    workspace: Workspace,
+    plan: str,
+    failures: Sequence[TenantOutcome],
+    rejected: Mapping[str, str],
+    tenants: Sequence[str] | None,
 ) -> list[TenantResult]:
-    """Draw the charts and create the artifacts `retrain-results` and `retrain-report`; return the table's rows."""
+    """Draw the charts and create the artifacts `retrain-results` and `retrain-report`; return the table's rows.
+
+    `rejected`: tenant -> why the gate rejected its prefix.
+    """
     rows = read_results(workspace, tenants)
     charts.draw_charts(workspace)
     headers, cells = make_table(rows)
-    named = [dict(zip(headers, row, strict=True)) for row in cells]
+    reasons = [rejected.get(row.tenant, "") for row in rows]
+    named = [{**dict(zip(headers, row, strict=True)), "why": why} for row, why in zip(cells, reasons, strict=True)]
     create_table_artifact(key="retrain-results", table=named, description=plan)
-    create_markdown_artifact(key="retrain-report", markdown=make_page(plan, failures, rows))
+    create_markdown_artifact(key="retrain-report", markdown=make_page(plan, failures, rejected, rows))
     return rows
 
 
-def make_page(plan: str, failures: Sequence[TenantOutcome], rows: Sequence[TenantResult]) -> str:
-    """Return a run as markdown: the plan, the table, and the failures with their reasons."""
-    lines = "".join(f"- **{one.tenant}** failed to {one.stage}: {one.detail}\n" for one in failures)
-    failed = f"\n## Failed\n\n{lines}" if lines else ""
-    return f"# Retraining\n\nPlan: {plan}\n\n{to_markdown(rows)}{failed}"
+def make_page(
+    plan: str, failures: Sequence[TenantOutcome], rejected: Mapping[str, str], rows: Sequence[TenantResult]
+) -> str:
+    """Return a run as markdown: the plan, the table, and the failures and rejections with their reasons."""
+    failed = [f"- **{one.tenant}** failed to {one.stage}: {one.detail}\n" for one in failures]
+    refused = [f"- **{tenant}**: {why}\n" for tenant, why in sorted(rejected.items())]
+    parts = [("Failed", failed), ("Rejected by the gate", refused)]
+    sections = "".join(f"\n## {head}\n\n{''.join(lines)}" for head, lines in parts if lines)
+    return f"# Retraining\n\nPlan: {plan}\n\n{to_markdown(rows)}{sections}"

@@ -12,12 +12,14 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import task_run
 
 from components.registry.mlflow.versions import CHAMPION, Version
-from components.stages import dataset, gate, register
+from components.stages import dataset, gate, register, rejections
+from components.stages.last_failures import record_outcomes
 from components.stages.outcome import TenantOutcome, raise_on_failures
 from components.stages.plan import Plan, plan
 from components.stages.progress import log_info
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
+from flows.events import emit_events
 from flows.report import publish_results
 from flows.retrain_result import RetrainResult
 from flows.shard import shard
@@ -41,17 +43,19 @@ def retrain(workspace: str = ".", tenants: list[str] | None = None, full_check: 
         run = RetrainResult(version, planned.sentence, outcomes=refused)
         run.outcomes += train_and_evaluate(opened_workspace, planned)
         run.outcomes += judge_tenants(opened_workspace, run.list_passed("evaluate"))
-        accepted = planned.collect_fingerprints(run.list_passed("gate"))
-        versions, failures = register_accepted(opened_workspace, accepted)
+        judged = planned.collect_fingerprints(run.list_passed("gate"))
+        versions, failures = register_accepted(opened_workspace, judged)
         run.outcomes += failures
-        record_rejected(opened_workspace, planned.collect_fingerprints(run.list_done("gate")))
+        run.rejected = record_rejections(opened_workspace, judged)
         outdated = [item.tenant for item in planned.items if item.outdated]
         run.promoted, failures = roll_out(opened_workspace, versions, outdated)
         run.outcomes += failures
+        emit_events(opened_workspace)
+        record_outcomes(opened_workspace, [*run.outcomes, *run.list_finished()])
         if tenants is None and not run.failures:
             commit_to_dvc(opened_workspace)
-        run.rows = publish_results(opened_workspace, run.plan, run.failures, tenants)
-    return make_end_state(run.sentence, run, failed=bool(run.failures))
+        run.rows = publish_results(opened_workspace, run.plan, run.failures, run.rejected, tenants)
+    return make_end_state(run.message, run, failed=bool(run.failures), rejected=bool(run.rejected))
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10)
@@ -102,9 +106,9 @@ def register_accepted(
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
-def record_rejected(workspace: Workspace, fingerprints: dict[str, str]) -> None:
-    """Write newly rejected prefixes to MLflow as runs."""
-    register.record_rejected(workspace, fingerprints)
+def record_rejections(workspace: Workspace, fingerprints: dict[str, str]) -> dict[str, str]:
+    """Tell new rejections to MLflow, the ledger and the outbox of events; return tenant -> why, of all rejections."""
+    return rejections.record_rejections(workspace, fingerprints)
 
 
 @task(cache_policy=NO_CACHE, retries=_ROLLOUT_RETRIES, retry_delay_seconds=5)

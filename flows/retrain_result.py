@@ -19,6 +19,8 @@ class RetrainResult:
     """One outcome per tenant and stage."""
     promoted: dict[str, str] = field(default_factory=dict)
     """Tenant -> version, for tenants whose champion changed."""
+    rejected: dict[str, str] = field(default_factory=dict)
+    """Tenant -> why the gate rejected its present prefix, in this run or an earlier one."""
     rows: list[TenantResult] = field(default_factory=list)
     """The table of results."""
 
@@ -30,6 +32,12 @@ class RetrainResult:
         """Return the tenants for which a stage made new results."""
         return [one.tenant for one in self.outcomes if one.stage == stage and one.state == "done"]
 
+    def list_finished(self) -> list[TenantOutcome]:
+        """Return an outcome of the last stage for every tenant that failed in none."""
+        failed = {one.tenant for one in self.failures}
+        planned = {one.tenant for one in self.outcomes if one.stage == "train"}
+        return [TenantOutcome(tenant, "roll out", "done") for tenant in sorted(planned - failed)]
+
     @property
     def failures(self) -> list[TenantOutcome]:
         """The failed outcomes of all stages."""
@@ -38,10 +46,15 @@ class RetrainResult:
     @property
     def sentence(self) -> str:
         """The run in one line."""
-        rejected = [row.tenant for row in self.rows if row.verdict == "rejected"]
         parts = [f"{len(self.list_done('train'))} trained", f"{len(self.promoted)} promoted"]
-        parts += [f"{len(rejected)} rejected ({join_abbreviated(rejected)})"] if rejected else []
+        parts += [f"{len(self.rejected)} rejected ({join_abbreviated(sorted(self.rejected))})"] if self.rejected else []
         failures = [f"{one.tenant} failed in {one.stage}" for one in self.failures]
         parts += [join_abbreviated(failures)] if failures else []
         planned = sum(one.stage == "train" for one in self.outcomes)
         return f"{', '.join(parts)} of {planned} tenants"
+
+    @property
+    def message(self) -> str:
+        """The run in one line, with the reasons of the first rejections."""
+        reasons = [f"{tenant}: {why}" for tenant, why in sorted(self.rejected.items())]
+        return f"{self.sentence}. Rejected: {join_abbreviated(reasons, '; ')}" if reasons else self.sentence

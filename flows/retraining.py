@@ -31,6 +31,7 @@ def retrain_local(root: Path, tenants: Sequence[str] | None = None, *, full_chec
 
 def _find_idle_result(root: Path, tenants: Sequence[str] | None, full_check: bool) -> "RetrainResult | None":
     from components.stages.idle_run import find_idle_run
+    from components.stages.last_failures import record_outcomes
     from components.stages.workspace import Workspace
 
     workspace = Workspace(root, full_check=full_check)
@@ -41,4 +42,6 @@ def _find_idle_result(root: Path, tenants: Sequence[str] | None, full_check: boo
     from flows.retrain_result import RetrainResult
 
     log_info(idle.planned.sentence)
-    return RetrainResult(idle.version, idle.planned.sentence, outcomes=idle.outcomes, rows=idle.rows)
+    result = RetrainResult(idle.version, idle.planned.sentence, outcomes=idle.outcomes, rows=idle.rows)
+    record_outcomes(workspace, [*result.outcomes, *result.list_finished()])
+    return result

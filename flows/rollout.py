@@ -1,8 +1,4 @@
-"""Flows of the rollout: the scheduled cycle, and a person's actions. Each rollback emits an event for automations.
-
-The events come from an outbox: a rollback outside of a flow, or in a flow that failed later, is emitted by the next
-flow.
-"""
+"""Flows of the rollout: the scheduled cycle, and a person's actions. Each rollback emits an event for automations."""
 
 from pathlib import Path
 
@@ -10,22 +6,18 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.events import emit_event
 
-from components.rollout.store import rollback_outbox
-from components.rollout.types import LedgerEntry
 from components.stages.commands import forget as removal
+from components.stages.last_failures import record_outcomes
 from components.stages.outcome import TenantOutcome
 from components.stages.rollout import corrections, manual
 from components.stages.rollout import cycle as stage
 from components.stages.rollout.cycle import TenantCycleResult
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
+from flows.events import emit_events
 from flows.forget import open_prefect_record
 from flows.states import make_end_state
-
-ROLLBACK_EVENT = "prefixfleet.rollback"
-"""The event's name; its resource is `prefixfleet.tenant.<tenant>`."""
 
 CycleResult = tuple[list[TenantCycleResult], list[TenantOutcome]]
 
@@ -38,10 +30,12 @@ def rollout(workspace: str = ".") -> State[CycleResult]:
     try:
         results, failures = run_cycle(opened_workspace)
     finally:
-        emit_rollback_events(opened_workspace)
+        emit_events(opened_workspace)
     if any(one.action != "wait" for one in results):
         publish_moves(results)
     deliver_corrections(opened_workspace)
+    done = [TenantOutcome(one.tenant, "roll out", "done") for one in results]
+    record_outcomes(opened_workspace, [*done, *failures], implies_earlier_stages=False)
     return make_end_state(stage.summarize_cycle(results, failures), (results, failures), failed=bool(failures))
 
 
@@ -58,7 +52,7 @@ def rollback(tenant: str, to: str | None = None, workspace: str = ".", by: str =
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace))
     _, version = manual.roll_back(opened_workspace, tenant, to, by)
-    emit_rollback_events(opened_workspace)
+    emit_events(opened_workspace)
     return version
 
 
@@ -84,14 +78,6 @@ def run_cycle(workspace: Workspace) -> CycleResult:
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
-def emit_rollback_events(workspace: Workspace) -> None:
-    """Emit an event for every rollback that has none yet."""
-    with rollback_outbox.take_rollbacks(workspace.database) as rollbacks:
-        for one in rollbacks:
-            emit_rollback_event(one)
-
-
-@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
 def deliver_corrections(workspace: Workspace) -> None:
     """Write callers' corrections to the tenants' drops."""
     corrections.deliver_corrections(workspace)
@@ -111,10 +97,3 @@ def publish_moves(results: list[TenantCycleResult]) -> None:
         for one in results
     ]
     create_table_artifact(key="rollout-moves", table=rows, description=stage.summarize_cycle(results, []))
-
-
-def emit_rollback_event(one: LedgerEntry) -> None:
-    """Emit the event of one rollback."""
-    resource = {"prefect.resource.id": f"prefixfleet.tenant.{one.tenant}", "prefect.resource.name": one.tenant}
-    payload = {name: getattr(one, name) for name in ("tenant", "from_version", "to_version", "why", "by", "at")}
-    emit_event(event=ROLLBACK_EVENT, resource=resource, payload=payload)

@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Any, Literal
 
 from components.errors import WorkspaceError
+from components.stages.workspace import require_workspace
 from components.storage.atomic_files import convert_disk_errors
 
 _SERVER_ERROR_WORDS = ("ephemeral Prefect API server", "Failed to reach API")
@@ -35,10 +36,11 @@ def run_flow(name: Literal["dataset", "retrain", "rollout"], root: Path, *args: 
 
     Raises:
         WorkspaceError: the Prefect server at PREFECT_API_URL, or the local server if that is not set, does not start
-            or does not answer.
+            or does not answer; or `root` is no workspace.
         PrefixFleetError: the error that stopped the flow.
 
     """
+    require_workspace(root)
     home = Path(os.environ["PREFECT_HOME"])
     with convert_disk_errors(f"make {home}"):
         home.mkdir(parents=True, exist_ok=True)

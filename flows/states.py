@@ -5,10 +5,19 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+REJECTED = "Rejected"
+"""Name of the end state of a run in which the gate rejected a prefix and no tenant failed; its type is COMPLETED."""
 
-def make_end_state(sentence: str, result: Any, *, failed: bool) -> State[Any]:
+
+def make_end_state(sentence: str, result: Any, *, failed: bool, rejected: bool = False) -> State[Any]:
     """Return the end state of a flow that ran to its end; `failed` means that a person must act."""
-    return Failed(message=sentence, data=result) if failed else Completed(message=sentence, data=result)
+    if failed:
+        return Failed(message=sentence, data=result)
+    return (
+        Completed(message=sentence, data=result, name=REJECTED)
+        if rejected
+        else Completed(message=sentence, data=result)
+    )
 
 
 def read_result(state: State[Any]) -> Any:

@@ -7,14 +7,14 @@ MLflow's web page is the champion at the next call. Knows no metric and no gate;
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from components.config import RegistryConfig
 from components.errors import PrefixFleetError
 from components.registry.mlflow import table_versions
-from components.registry.mlflow.alias_table import read_aliased
+from components.registry.mlflow.alias_table import READ_TAGS, read_aliased
 from components.registry.mlflow.connection import MlflowConnection
 from components.registry.mlflow.fetching import fetch_version, has_files
 from components.registry.mlflow.ownership import Ownership
@@ -77,14 +77,15 @@ class Registry:
         wanted = f"every tenant's {alias}"
         return self._find(wanted, table_versions.find_aliased, find_aliased, alias)[alias]
 
-    def poll_aliased(self, *aliases: str) -> dict[str, dict[str, Version]]:
+    def poll_aliased(self, *aliases: str, tags: Sequence[str] = READ_TAGS) -> dict[str, dict[str, Version]]:
         """Return alias -> tenant -> version; fast enough to call every other second.
 
         From MLflow's database (for a server: the one in MLFLOW_BACKEND_STORE_URI) this takes milliseconds for a
-        thousand tenants, and versions have only the tags in `alias_table.READ_TAGS`. Without a known and reachable
-        database, the server is asked once for all aliases, as in `find_aliased`.
+        thousand tenants, and versions have only these `tags`. Without a known and reachable database, the server is
+        asked once for all aliases, as in `find_aliased`.
         """
-        return self._find(f"every tenant's {' and '.join(aliases)}", read_aliased, find_aliased, *aliases)
+        read = partial(read_aliased, tags=tags)
+        return self._find(f"every tenant's {' and '.join(aliases)}", read, find_aliased, *aliases)
 
     def find_by_sha256(self, prefixes: Mapping[str, str]) -> dict[str, Version]:
         """Return tenant -> version of the prefix with this sha256, where there is one; in few calls."""

@@ -145,13 +145,24 @@ class Finding:
 
 
 LedgerAction = Literal[
-    "challenge", "advance", "promote", "rollback", "withdraw", "pause", "resume", "pin", "unpin", "forget", "adopt"
+    "challenge",
+    "advance",
+    "promote",
+    "rollback",
+    "withdraw",
+    "pause",
+    "resume",
+    "pin",
+    "unpin",
+    "forget",
+    "adopt",
+    "reject",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """One line of the ledger: a move of a tenant. A version of "" is none."""
+    """One line of the ledger: a move of a tenant, or a rejection by the gate. A version of "" is none."""
 
     tenant: str
     by: str

@@ -6,6 +6,7 @@ the workspace. Does not know how prefixes are trained or judged.
 """
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from components.data.linearization import detect_form
 from components.data.schema import ALL_SLICE
@@ -52,7 +53,7 @@ def register(workspace: Workspace, fingerprints: Mapping[str, str]) -> tuple[dic
     champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
     failures: list[TenantOutcome] = []
     registrations: list[Registration] = []
-    for manifest, verdict in _find_judged(workspace, fingerprints, failures):
+    for manifest, verdict in find_judged(workspace, fingerprints, failures):
         champion = champions.get(manifest.tenant)
         if verdict.accepted and _get_sha256(champion) != manifest.sha256:
             with catch_failure(manifest.tenant, "register", failures):
@@ -66,16 +67,6 @@ def register(workspace: Workspace, fingerprints: Mapping[str, str]) -> tuple[dic
             log_warning(f"{tenant}: not registered: {problem}")
             failures.append(TenantOutcome(tenant, "register", "failed", str(problem)))
     return versions, failures
-
-
-def record_rejected(workspace: Workspace, fingerprints: Mapping[str, str]) -> None:
-    """Write a run to MLflow, without a version, for every rejected prefix.
-
-    `fingerprints` are as in `register`; a tenant whose prefix has another fingerprint is left out.
-    """
-    for manifest, verdict in _find_judged(workspace, fingerprints, []):
-        if not verdict.accepted:
-            workspace.registry.log_run(manifest.tenant, _make_run_log(workspace, manifest, verdict))
 
 
 def roll_out(
@@ -121,7 +112,7 @@ def _explain_no_alias(version: Version, state: RolloutState, outdated: bool) -> 
     return ""
 
 
-def _find_judged(
+def find_judged(
     workspace: Workspace, fingerprints: Mapping[str, str], failures: list[TenantOutcome]
 ) -> list[tuple[Manifest, Verdict]]:
     """Return manifest and verdict of every tenant whose verdict is about the prefix with its planned fingerprint."""
@@ -151,12 +142,15 @@ def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdic
             )
             or "",
         },
-        run_log=_make_run_log(workspace, manifest, verdict),
+        run_log=make_run_log(workspace, manifest, verdict),
         decoding=evaluate.select_decoding(),
     )
 
 
-def _make_run_log(workspace: Workspace, manifest: Manifest, verdict: Verdict) -> RunLog:
+def make_run_log(
+    workspace: Workspace, manifest: Manifest, verdict: Verdict, tags: Mapping[str, str] = MappingProxyType({})
+) -> RunLog:
+    """Return what MLflow's run of a judged prefix holds; `tags` are added to those of the verdict."""
     tenant = manifest.tenant
     trained, evaluated = workspace.get_output_folder("train", tenant), workspace.get_output_folder("evaluate", tenant)
     params = workspace.params.for_tenant(tenant)
@@ -176,7 +170,7 @@ def _make_run_log(workspace: Workspace, manifest: Manifest, verdict: Verdict) ->
         metrics={**scores, **{name: float(value) for name, value in measured.items()}},
         curves=read_curves(trained / LOSS_FILE),
         dataset_version=manifest.dataset_version,
-        tags={"verdict": "accepted" if verdict.accepted else "rejected", "fingerprint": manifest.fingerprint},
+        tags={"verdict": "accepted" if verdict.accepted else "rejected", "fingerprint": manifest.fingerprint, **tags},
         files=[
             evaluated / REPORT_FILE,
             evaluated / PREDICTIONS_FILE,

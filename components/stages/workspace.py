@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.config import BaseConfig, Params, load_workspace_params
+from components.config import PARAMS_FILE, BaseConfig, Params, load_workspace_params
 from components.config.overrides import get_override_path
 from components.data.digest_cache import DigestCache
 from components.data.digests import read_dataset_version
@@ -27,11 +27,24 @@ if TYPE_CHECKING:
     from components.storage.database import Database
 
 
+def require_workspace(root: Path) -> None:
+    """Raise WorkspaceError unless the folder has a params.yaml."""
+    if not (root / PARAMS_FILE).exists():
+        got = f"a folder without {PARAMS_FILE}: {root.resolve()}" if root.is_dir() else f"no folder {root.resolve()}"
+        fix = "run from the workspace's top folder, name it with -C, or clone PrefixFleet: a clone is a workspace"
+        raise WorkspaceError(f"a workspace (a folder with {PARAMS_FILE})", got, fix)
+
+
 class Workspace:
     """The root folder of a checkout, and what stages need from it; the base and the services open on first use."""
 
     def __init__(self, root: Path, *, full_check: bool = False) -> None:
-        """Open nothing yet. `full_check`: read every file again instead of trusting remembered digests."""
+        """Open nothing yet. `full_check`: read every file again instead of trusting remembered digests.
+
+        Raises:
+            WorkspaceError: the folder has no params.yaml.
+        """
+        require_workspace(root)
         self.root = root.resolve()
         self._full_check = full_check
 

@@ -101,7 +101,7 @@ def test_a_champion_taken_away_by_hand_stays_away(make_checkout):
     root = make_checkout(("alder",))
     assert run_flow("retrain", root, None).promoted == {"alder": "1"}
     MlflowClient(tracking_uri=Workspace(root).registry.uri).delete_registered_model_alias(NAME, "champion")
-    assert [(row.champion, row.stale) for row in read_status(Workspace(root))] == [("-", "no champion")]
+    assert [(row.champion, row.state) for row in read_status(Workspace(root)).tenants] == [("", "new")]
     with pytest.raises(RegistryError, match="a champion of alder"):
         generate(Workspace(root), "alder", [SOURCE])
     assert run_flow("retrain", root, None).promoted == {}

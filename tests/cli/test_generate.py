@@ -37,6 +37,7 @@ def test_the_source_and_the_options_reach_the_stage(call, tmp_path, monkeypatch)
         return ["first", "second"]
 
     monkeypatch.setattr("components.stages.commands.generate.generate", record)
+    (tmp_path / "params.yaml").touch()
     result = call(tmp_path, "generate", "alder", "text", "--guidance", "1.5", "-S", "num_beams=5")
     assert result.stdout == "first\nsecond\n"
     assert calls == [("alder", ["text"], {"num_beams": 5, "guidance": 1.5})]

@@ -5,6 +5,7 @@ import json
 from components.rollout.store.feedback import Feedback, save_feedback
 from components.stages import register
 from components.stages.plan import plan
+from components.stages.rollout.cycle import TenantCycleResult
 from components.stages.workspace import Workspace
 
 
@@ -58,6 +59,17 @@ def test_it_is_listed_who_sent_each_correction(call, make_root):
         "state": "waiting",
         "line_sha256": None,
     }
+
+
+def test_a_cycle_prints_who_is_on_trial_and_what_it_waits_for(call, make_root, monkeypatch):
+    waiting = TenantCycleResult("birch", "wait", "1", "2", "waiting for 20 more requests")
+    moved = TenantCycleResult("cedar", "rollback", "1", "2", "errors: worse")
+    monkeypatch.setattr("flows.run_local.run_flow", lambda *_: ([waiting, moved], []))
+    assert call(make_root(("alder",)), "rollout").stdout.splitlines() == [
+        "cedar, challenger 2: rolled back: errors: worse",
+        "birch, challenger 2: waiting: waiting for 20 more requests",
+        "1 waiting, 1 rolled back",
+    ]
 
 
 def test_forget_does_nothing_without_a_confirmation(call, make_root):

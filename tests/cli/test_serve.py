@@ -6,9 +6,10 @@ from components.serving.http import server
 
 
 @pytest.fixture
-def overrides(monkeypatch):
+def overrides(monkeypatch, tmp_path):
     """A list that gets the overrides of each call; no server is started."""
     calls = []
+    (tmp_path / "params.yaml").touch()
     monkeypatch.setattr(server, "serve", lambda _workspace, overrides: calls.append(overrides))
     return calls
 

@@ -10,9 +10,10 @@ from flows.states import read_result
 
 
 @pytest.fixture
-def reports(monkeypatch):
+def reports(monkeypatch, tmp_path):
     """A list that gets the arguments of each call of `publish_report`."""
     calls = []
+    (tmp_path / "params.yaml").touch()
     monkeypatch.setattr(dataset, "publish_report", lambda *arguments: calls.append(arguments))
     return calls
 

@@ -22,11 +22,12 @@ from flows.run_local import run_flow
 for tenants in (None, ["alder"]):
     run_flow("retrain", Path(sys.argv[1]), tenants)
 from components.rollout.types import LedgerEntry
-from flows.rollout import hold, emit_rollback_event
+from flows.events import emit_tenant_event
+from flows.rollout import hold
 for tenant in ("alder", "birch", "cedar"):
     hold(tenant, "pin", sys.argv[1])
     rollback = {"from_version": "2", "to_version": "1", "why": "worse"}
-    emit_rollback_event(LedgerEntry(tenant=tenant, by="rollout", action="rollback", **rollback))
+    emit_tenant_event(LedgerEntry(tenant=tenant, by="rollout", action="rollback", **rollback))
 """
 FORGET = "import sys; from flows.rollout import forget; forget('cedar', sys.argv[1], 'ada')"
 

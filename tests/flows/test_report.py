@@ -5,12 +5,14 @@ from flows.report import make_page
 
 
 def test_a_page_has_the_plan_and_no_list_of_failures_without_failures():
-    page = make_page("1 of 1 tenants to train: alder", [], [])
+    page = make_page("1 of 1 tenants to train: alder", [], {}, [])
     assert page.startswith("# Retraining\n\nPlan: 1 of 1 tenants to train: alder\n")
     assert "Failed" not in page
+    assert "Rejected" not in page
 
 
-def test_a_page_lists_each_failure_with_its_stage_and_reason():
+def test_a_page_lists_each_failure_and_each_rejection_with_its_reason():
     failures = [TenantOutcome("birch", "train", "failed", "no data"), TenantOutcome("cedar", "gate", "failed", "none")]
-    page = make_page("nothing", failures, [])
-    assert page.endswith("## Failed\n\n- **birch** failed to train: no data\n- **cedar** failed to gate: none\n")
+    page = make_page("nothing", failures, {"elder": "BLEU 3 is below its floor of 40."}, [])
+    failed = "## Failed\n\n- **birch** failed to train: no data\n- **cedar** failed to gate: none\n"
+    assert page.endswith(f"{failed}\n## Rejected by the gate\n\n- **elder**: BLEU 3 is below its floor of 40.\n")

@@ -1,12 +1,15 @@
 """Drops become champions through the flows: a Prefect server, git, DVC with a local remote, MLflow on sqlite."""
 
 import json
+import re
 from collections import Counter
 
 import pytest
+from waiting import wait_until
 
 from components.data import digest_cache
 from components.errors import DataError, WorkspaceError
+from components.rollout.store.event_outbox import take_events
 from components.stages import plan
 from components.stages.outcome import TenantOutcome
 from components.stages.workspace import Workspace
@@ -137,3 +140,39 @@ def test_a_failed_rollout_is_retried_and_its_failures_are_returned_after_the_las
     attempts.clear()
     succeeds_at = 9
     assert (rolling(), len(attempts)) == (({"birch": "2"}, failed), 3)
+
+
+def count_events(name):
+    from prefect.client.orchestration import get_client
+
+    body = {"filter": {"event": {"name": [name]}}, "limit": 50}
+    with get_client(sync_client=True) as client:
+        return client.request("POST", "/events/filter", json=body).json()["events"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+def test_a_rejection_is_told_by_exit_code_output_state_event_ledger_and_table(make_checkout, call):
+    root = make_checkout(("alder",), gate={"floors": {"bleu": 101.0}})
+    result = call(root, "retrain")
+    assert result.exit_code == 3, result.output
+    assert "0 promoted, 1 rejected (alder) of 1 tenants" in result.stdout
+    assert re.search(r"^rejected: alder: BLEU .* is below its floor of 101.$", result.stdout, re.M)
+    state = read_last_state("retrain")
+    assert (state["type"], state["name"]) == ("COMPLETED", "Rejected")
+    assert "Rejected: alder: BLEU" in state["message"]
+    assert "floor of 101" in json.loads(find_artifacts("retrain-results")[0])[0]["why"]
+    assert "## Rejected by the gate" in find_artifacts("retrain-report")[0]
+    event = wait_until(lambda: count_events("prefixfleet.version.rejected"), "the event")[0]
+    assert event["resource"]["prefect.resource.id"] == "prefixfleet.tenant.alder"
+    assert "floor of 101" in event["payload"]["why"]
+
+    assert call(root, "retrain").exit_code == 3  # still rejected, and told before
+    moves = [json.loads(line) for line in call(root, "history", "alder", "--json").stdout.splitlines()]
+    assert [(move["action"], move["by"]) for move in moves] == [("reject", "retrain")]
+    with take_events(Workspace(root).database) as events:
+        assert events == []
+    gated = call(root, "stage", "gate")
+    assert gated.exit_code == 0
+    assert "rejected: alder: BLEU" in gated.stdout
+    assert "1 refused" in call(root, "status").stdout.splitlines()[-1]

@@ -26,6 +26,20 @@ class RolloutDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class StepProgress:
+    """How far the current step of a trial is; all 0 for a trial by hand, which has no steps."""
+
+    requests: int = 0
+    """Answers of the challenger in this step."""
+    min_requests: int = 0
+    hours: float = 0.0
+    """Since the step began."""
+    min_hours: float = 0.0
+    deadline_s: float = 0.0
+    """When `rollout.deadline_hours` of the whole trial are over, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
 class _StepConditions:
     share: float
     hours: float
@@ -71,6 +85,20 @@ def resume_trial(state: RolloutState, now_s: float) -> RolloutState:
 def end_trial(state: RolloutState, champion: str) -> RolloutState:
     """Return the state without a trial, and with this champion."""
     return RolloutState(tenant=state.tenant, champion=champion, pinned=state.pinned)
+
+
+def measure_progress(config: RolloutConfig, state: RolloutState, answered: int, now_s: float) -> StepProgress:
+    """Return how far a trial's step is; `answered`: answers of the challenger in it."""
+    if state.mode == "manual":
+        return StepProgress(requests=answered)
+    step = _read_step_conditions(config, state)
+    return StepProgress(
+        requests=answered,
+        min_requests=step.min_requests,
+        hours=(now_s - state.step_started_s) / 3600,
+        min_hours=step.hours,
+        deadline_s=state.started_s + config.deadline_hours * 3600,
+    )
 
 
 def decide_next_action(

@@ -4,14 +4,14 @@ Knows no policy.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
 from components.rollout.store.tables import LEDGER
-from components.rollout.types import LedgerEntry
+from components.rollout.types import LedgerAction, LedgerEntry
 from components.storage.database import Database
 
 
@@ -41,6 +41,14 @@ def read_history(database: Database, tenant: str | None = None) -> Sequence[Ledg
         query = query.where(LEDGER.c.tenant == tenant)
     with database.connect("the ledger") as connection:
         return [_to_entry(row) for row in connection.execute(query).mappings()]
+
+
+def read_newest(database: Database, actions: Collection[LedgerAction]) -> dict[str, LedgerEntry]:
+    """Return tenant -> its newest entry with one of these actions, for all tenants. Raises WorkspaceError."""
+    newest = sql.select(sql.func.max(LEDGER.c.id)).where(LEDGER.c.action.in_(actions)).group_by(LEDGER.c.tenant)
+    with database.connect("the newest entries of the ledger") as connection:
+        rows = connection.execute(sql.select(LEDGER).where(LEDGER.c.id.in_(newest))).mappings()
+        return {row["tenant"]: _to_entry(row) for row in rows}
 
 
 _TEXT_COLUMNS = ("tenant", "by", "action", "from_version", "to_version", "why", "at")

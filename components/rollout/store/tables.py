@@ -49,7 +49,7 @@ PENDING_MOVES = sql.Table(
     sql.Column("entry", sql.Text, nullable=False),  # JSON
 )
 
-ROLLBACK_OUTBOX = sql.Table(
+EVENT_OUTBOX = sql.Table(
     "prefixfleet_untold",
     METADATA,
     sql.Column("id", sql.Integer, primary_key=True, autoincrement=True),

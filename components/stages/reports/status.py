@@ -1,70 +1,251 @@
-"""The status of every tenant: its data, its champion, the last verdict, and whether the champion is stale."""
+"""The status of every tenant: reads files, MLflow's aliases and the rollout's database, once for the whole fleet.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Knows no terminal. `tenant_state` decides the state of a tenant from what is read here.
+"""
 
-from components.data.schema import SPLITS
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from components.data.schema import SPLITS, list_tenants
+from components.errors import ArtifactError, PrefixFleetError
+from components.registry.manifest import read_manifest
+from components.registry.mlflow.alias_table import READ_TAGS
+from components.registry.registry import CHALLENGER, CHAMPION, Version
+from components.rollout.policy.alias_drift import find_alias_drift
+from components.rollout.store.ledger import read_newest
+from components.rollout.store.tenant_state import read_states
+from components.rollout.types import LedgerEntry, RolloutState
 from components.stages.base import read_base_facts
+from components.stages.dataset import find_tenants_with_drops
 from components.stages.gate import read_last_verdict
-from components.stages.plan import SharedItems, plan_tenant
+from components.stages.last_failures import LastFailure, read_failures
+from components.stages.plan import PlanItem, SharedItems, plan_tenant
+from components.stages.reports.tenant_state import (
+    STATES,
+    TenantFacts,
+    TenantState,
+    VerdictFacts,
+    choose_state,
+    list_notes,
+)
+from components.stages.rollout.trial_progress import TrialProgress, read_trials
+from components.stages.stamps import STAMP_FILE, read_json
 from components.stages.workspace import Workspace
 
+_TAGS = (*READ_TAGS, "fingerprint", "metric.bleu")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TenantStatus:
-    """One tenant's status, as text."""
+    """One tenant's status. `to_json` has the keys that docs/status.md documents."""
 
     tenant: str
+    state: TenantState
+    reason: str
+    notes: Sequence[str]
+    champion: str
+    """Version in MLflow; "": none."""
+    bleu: float | None
+    """The champion's, at its registration."""
+    trial: TrialProgress | None
+    pinned: bool
+    verdict: VerdictFacts | None
+    failure: LastFailure | None
     examples: tuple[int, ...]
     """Lines of the train, validation and test split."""
     data_digest: str
-    champion: str
-    """Version in MLflow; "-": none."""
-    bleu: str
-    verdict: str
-    """Sentence of the last verdict; "-": none."""
-    stale: str
-    """Why the champion is not the prefix of today's data, parameters and base; "": it is."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the status as JSON values."""
+        return {
+            "tenant": self.tenant,
+            "state": self.state,
+            "reason": self.reason,
+            "notes": list(self.notes),
+            "champion": self.champion or None,
+            "bleu": self.bleu,
+            "trial": None if self.trial is None else _trial_to_json(self.trial),
+            "pinned": self.pinned,
+            "verdict": None if self.verdict is None else asdict(self.verdict),
+            "failure": None if self.failure is None else asdict(self.failure),
+            "examples": dict(zip(SPLITS, self.examples, strict=True)),
+            "data_digest": self.data_digest,
+        }
 
 
-def read_status(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantStatus]:
-    """Return the status of all or the named tenants.
+@dataclass(frozen=True, slots=True)
+class FleetStatus:
+    """All tenants, those that need a person first; and the drops that wait."""
+
+    tenants: Sequence[TenantStatus]
+    drops: Sequence[str]
+
+    def count_states(self) -> dict[TenantState, int]:
+        """Return state -> number of tenants, without states that no tenant has, in the order of STATES."""
+        counts = {state: sum(one.state == state for one in self.tenants) for state in STATES}
+        return {state: count for state, count in counts.items() if count}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the status as JSON values."""
+        return {
+            "counts": self.count_states(),
+            "drops": list(self.drops),
+            "tenants": [one.to_json() for one in self.tenants],
+        }
+
+
+def read_status(
+    workspace: Workspace, tenants: Sequence[str] | None = None, now_s: Callable[[], float] = time.time
+) -> FleetStatus:
+    """Return the status of all or the named tenants; without any data, only the drops that wait.
 
     Raises:
-        DataError: there are no data, or a named tenant has none.
+        DataError: a named tenant has no data.
         RegistryError: MLflow does not answer.
-
+        WorkspaceError: the rollout's database does not answer.
     """
+    drops = find_tenants_with_drops(workspace)
+    if tenants is None and not list_tenants(workspace.data):
+        return FleetStatus([], drops)
     listed = workspace.list_tenants(tenants)
     base_digest = read_base_facts(workspace)["digest"]
-    champions = workspace.registry.find_champions()
-    rows = []
+    fleet = _read_fleet(workspace, drops, now_s())
     shared: SharedItems = {}
-    for tenant in listed:
-        item = plan_tenant(workspace, tenant, base_digest, shared)
-        champion, verdict = champions.get(tenant), read_last_verdict(workspace, tenant)
-        stale = ""
-        if champion is None:
-            stale = "no champion"
-        elif champion.fingerprint != item.fingerprint:
-            stale = item.reason or "a newer prefix is in out/"
-        rows.append(
-            TenantStatus(
-                tenant=tenant,
-                examples=tuple(_count_lines(workspace, tenant, split) for split in SPLITS),
-                data_digest=item.data_digest[:12],
-                champion=champion.version if champion else "-",
-                bleu=f"{float(champion.tags['metric.bleu']):.1f}"
-                if champion and "metric.bleu" in champion.tags
-                else "-",
-                verdict="-" if verdict is None else verdict.sentence,
-                stale=stale,
-            )
-        )
+    items = {tenant: plan_tenant(workspace, tenant, base_digest, shared) for tenant in listed}
+    registered = _find_registered(workspace, fleet, items)
+    rows = [_make_status(workspace, fleet, item, registered) for item in items.values()]
     workspace.save_digests()
-    return rows
+    return FleetStatus(sorted(rows, key=lambda row: (STATES.index(row.state), row.tenant)), drops)
 
 
-def _count_lines(workspace: Workspace, tenant: str, split: str) -> int:
-    path = workspace.data / tenant / f"{split}.jsonl"
-    return path.read_bytes().count(b"\n") if path.is_file() else 0
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    champions: Mapping[str, Version]
+    challengers: Mapping[str, Version]
+    states: Mapping[str, RolloutState]
+    trials: Mapping[str, TrialProgress]
+    failures: Mapping[str, LastFailure]
+    last_moves: Mapping[str, LedgerEntry]
+
+
+def _read_fleet(workspace: Workspace, drops: Sequence[str], now_s: float) -> _Fleet:
+    aliases = workspace.registry.poll_aliased(CHAMPION, CHALLENGER, tags=_TAGS)
+    states = read_states(workspace.database)
+    failures = read_failures(workspace)
+    return _Fleet(
+        aliases[CHAMPION],
+        aliases[CHALLENGER],
+        states,
+        read_trials(workspace, states, aliases[CHALLENGER], now_s),
+        {tenant: one for tenant, one in failures.items() if one.stage != "version" or tenant in drops},
+        read_newest(workspace.database, ("promote", "rollback", "withdraw")),
+    )
+
+
+def _find_registered(workspace: Workspace, fleet: _Fleet, items: Mapping[str, PlanItem]) -> set[str]:
+    """Return the tenants whose prefix in out/train is a version, though not the champion: it was one, or was on trial.
+
+    Asks MLflow only about tenants that have such a move in the ledger.
+    """
+    asked = {
+        tenant: sha256
+        for tenant, item in items.items()
+        if not item.reason
+        and tenant in fleet.last_moves
+        and not _is_present(fleet.champions.get(tenant), item)
+        and (sha256 := _read_sha256(workspace, tenant))
+    }
+    known = workspace.registry.find_sha256s(asked) if asked else {}
+    return {tenant for tenant, sha256 in asked.items() if sha256 in known.get(tenant, ())}
+
+
+def _make_status(workspace: Workspace, fleet: _Fleet, item: PlanItem, registered: set[str]) -> TenantStatus:
+    tenant = item.tenant
+    champion, challenger = fleet.champions.get(tenant), fleet.challengers.get(tenant)
+    known = fleet.states.get(tenant)
+    drift = find_alias_drift(known, champion.version if champion else "", challenger.version if challenger else "")
+    facts = TenantFacts(
+        tenant=tenant,
+        champion=champion.version if champion else "",
+        champion_problem=champion.fault if champion else "",
+        foreign_owner=champion.owner if champion and workspace.registry.is_foreign(champion) else "",
+        is_present_prefix=_is_present(champion, item),
+        training_reason=item.reason,
+        is_registered=tenant in registered,
+        failure=fleet.failures.get(tenant),
+        verdict=_read_verdict(workspace, item),
+        trial=fleet.trials.get(tenant),
+        pinned=bool(known and known.pinned),
+        last_move=fleet.last_moves.get(tenant),
+        alias_drift=[one.sentence for one in drift],
+    )
+    state, reason = choose_state(facts)
+    return TenantStatus(
+        tenant=tenant,
+        state=state,
+        reason=reason,
+        notes=list_notes(facts, state),
+        champion=facts.champion,
+        bleu=_read_bleu(champion),
+        trial=facts.trial,
+        pinned=facts.pinned,
+        verdict=facts.verdict,
+        failure=facts.failure,
+        examples=_count_examples(workspace, tenant),
+        data_digest=item.data_digest,
+    )
+
+
+def _is_present(champion: Version | None, item: PlanItem) -> bool:
+    return champion is not None and champion.fingerprint == item.fingerprint
+
+
+def _read_verdict(workspace: Workspace, item: PlanItem) -> VerdictFacts | None:
+    try:
+        verdict = read_last_verdict(workspace, item.tenant)
+    except PrefixFleetError:  # a broken file: the next run gates again
+        return None
+    if verdict is None:
+        return None
+    present = not item.reason and verdict.prefix_digest == _read_sha256(workspace, item.tenant)
+    stamp = read_json(workspace.get_output_folder("gate", item.tenant) / STAMP_FILE)
+    judged_with = stamp["inputs"].get("gate") if isinstance(stamp, dict) else None
+    now = workspace.params.for_tenant(item.tenant).gate.model_dump(mode="json")
+    changed = [f"gate.{key}" for key, value in now.items() if judged_with and judged_with.get(key) != value]
+    return VerdictFacts(verdict.accepted, verdict.sentence, present, changed)
+
+
+def _read_sha256(workspace: Workspace, tenant: str) -> str | None:
+    try:
+        return read_manifest(workspace.get_output_folder("train", tenant)).sha256
+    except ArtifactError:
+        return None
+
+
+def _read_bleu(champion: Version | None) -> float | None:
+    value = champion.tags.get("metric.bleu") if champion else None
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
+
+
+def _count_examples(workspace: Workspace, tenant: str) -> tuple[int, ...]:
+    """Return the lines of each split; counted again only if a file of the tenant changed."""
+    counts = workspace.digests.digest_folder(workspace.data / tenant, _count_lines)
+    return tuple(map(int, counts.split()))
+
+
+def _count_lines(folder: Path) -> str:
+    paths = [folder / f"{split}.jsonl" for split in SPLITS]
+    return " ".join(str(path.read_bytes().count(b"\n") if path.is_file() else 0) for path in paths)
+
+
+def _trial_to_json(trial: TrialProgress) -> dict[str, Any]:
+    step = asdict(trial.progress)
+    del step["deadline_s"]
+    own = {name: getattr(trial, name) for name in ("version", "mode", "share", "step", "steps", "paused", "waits_for")}
+    return {**own, **step, "deadline": trial.deadline}

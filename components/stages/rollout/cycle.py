@@ -14,7 +14,7 @@ from typing import Literal
 from components.config.rollout import RolloutConfig
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy.alias_drift import find_alias_drift
-from components.rollout.policy.policy import OfflineVerdict, RolloutDecision, decide_next_action
+from components.rollout.policy.policy import RolloutDecision, decide_next_action
 from components.rollout.store.feedback import delete_ratings_before
 from components.rollout.store.observations import delete_observations_before
 from components.rollout.store.tenant_state import insert_unknown_states, read_states
@@ -27,10 +27,17 @@ from components.stages.rollout.trial_reviews import TrialReview
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import hold_file_lock
 
-_WRITE_DELAY_MINUTES = 1
-"""Servers have saved the observations of a minute this long after it."""
 _RETENTION_MINUTES = 90 * 24 * 60
 _ACTOR = "rollout"
+_WORDS = {
+    "noticed": "moved in MLflow",
+    "finished": "completed after an interruption",
+    "wait": "waiting",
+    "advance": "advanced",
+    "promote": "promoted",
+    "rollback": "rolled back",
+}
+"""`TenantCycleResult.action` in words."""
 _STAGE = "roll out"
 
 
@@ -44,6 +51,12 @@ class TenantCycleResult:
     champion: str
     challenger: str
     why: str
+
+    @property
+    def sentence(self) -> str:
+        """What was done, in one line."""
+        subject = f"{self.tenant}, challenger {self.challenger}" if self.challenger else self.tenant
+        return f"{subject}: {_WORDS[self.action]}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +106,7 @@ def run_cycle(
             if _is_on_trial(state, fleet):  # else its alias has moved since it was read
                 with catch_failure(state.tenant, _STAGE, failures):
                     trials.append((state, transitions.read_rollout_config(workspace, state.tenant)))
-        until_minute = int(now_s() // 60) - _WRITE_DELAY_MINUTES
+        until_minute = trial_reviews.find_last_minute(now_s())
         for review in trial_reviews.review_trials(workspace.database, trials, until_minute):
             tenant = review.state.tenant
             with catch_failure(tenant, _STAGE, failures):
@@ -114,15 +127,7 @@ def hold_cycle_lock(workspace: Workspace, *, wait_s: float = 0.0) -> Iterator[No
 
 def summarize_cycle(results: list[TenantCycleResult], failures: list[TenantOutcome]) -> str:
     """Return a cycle in one line, for users."""
-    names = {
-        "noticed": "moved in MLflow",
-        "finished": "completed after an interruption",
-        "wait": "waiting",
-        "advance": "advanced",
-        "promote": "promoted",
-        "rollback": "rolled back",
-    }
-    counts = {name: sum(one.action == action for one in results) for action, name in names.items()}
+    counts = {name: sum(one.action == action for one in results) for action, name in _WORDS.items()}
     parts = [f"{count} {name}" for name, count in counts.items() if count]
     parts += [f"{len(failures)} failed ({', '.join(one.tenant for one in failures)})"] if failures else []
     return ", ".join(parts) or "no trials"
@@ -186,7 +191,7 @@ def _apply_decision(lease: TenantLease, decision: RolloutDecision, now_s: float)
 
 
 def _decide(challenger: Version, review: TrialReview, now_s: float) -> RolloutDecision:
-    totals, verdict = review.totals, _read_verdict(challenger)
+    totals, verdict = review.totals, trial_reviews.read_offline_verdict(challenger)
     decision = decide_next_action(review.config, review.state, verdict, review.findings, totals.step_answers, now_s)
     if review.state.mode != "shadow":
         return decision
@@ -195,11 +200,6 @@ def _decide(challenger: Version, review: TrialReview, now_s: float) -> RolloutDe
 
 def _is_on_trial(state: RolloutState, fleet: _FleetState) -> bool:
     return state.challenger != "" and state.challenger == _to_number(fleet.challengers.get(state.tenant))
-
-
-def _read_verdict(version: Version) -> OfflineVerdict:
-    verdict = version.tags.get("verdict")
-    return "accepted" if verdict == "accepted" else "rejected" if verdict == "rejected" else "unknown"
 
 
 def _to_number(version: Version | None) -> str:

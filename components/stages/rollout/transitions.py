@@ -14,7 +14,7 @@ from components.config.rollout import RolloutConfig
 from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy import policy
-from components.rollout.store import ledger, pending_moves, rollback_outbox, tenant_state
+from components.rollout.store import event_outbox, ledger, pending_moves, tenant_state
 from components.rollout.store.pending_moves import RecordedMove
 from components.rollout.types import LedgerAction, LedgerEntry, RolloutState
 from components.stages.progress import log_info
@@ -132,7 +132,7 @@ def record_move(workspace: Workspace, move: RecordedMove) -> None:
         tenant_state.write_states(connection, [after])
         ledger.write_entries(connection, entry)
         if entry.action == "rollback":
-            rollback_outbox.add_rollback(connection, entry)
+            event_outbox.add_event(connection, entry)
         pending_moves.delete_pending_move(connection, after.tenant)
 
 

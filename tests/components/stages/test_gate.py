@@ -4,8 +4,9 @@ import pytest
 from stage_chain import get_states, run_chain
 
 from components.errors import GateError
-from components.stages import gate, register
+from components.stages import gate
 from components.stages.plan import plan
+from components.stages.rejections import record_rejections
 from components.stages.reports import results_table, status
 from components.stages.workspace import Workspace
 
@@ -20,14 +21,14 @@ def test_a_rejected_prefix_leaves_the_champion_untouched(make_root, set_params):
     assert get_states(outcomes, "train") == {"alder": "done", "birch": "done"}
     assert promoted == {}
     workspace = Workspace(root)
-    register.record_rejected(workspace, plan(workspace).collect_fingerprints())
+    record_rejections(workspace, plan(workspace).collect_fingerprints())
     assert {tenant: version.version for tenant, version in workspace.registry.find_champions().items()} == {
         "alder": "1",
         "birch": "1",
     }
     assert [row.verdict for row in results_table.read_results(workspace)] == ["rejected", "rejected"]
     assert "train.seed changed" not in plan(workspace).sentence
-    assert status.read_status(workspace, ["alder"])[0].stale == "a newer prefix is in out/"
+    assert status.read_status(workspace, ["alder"]).tenants[0].state == "refused"
 
 
 def test_a_tenant_without_a_report_fails(make_root):

@@ -53,7 +53,10 @@ def test_the_whole_chain_then_nothing_then_one_tenant(make_root, write_tenant):
     ]
     assert results_table.to_markdown(rows).count("\n") == 4
     assert [path.stat().st_size > 1000 for path in charts.draw_charts(Workspace(root))] == [True, True]
-    assert [(row.champion, row.stale) for row in status.read_status(Workspace(root))] == [("1", ""), ("2", "")]
+    assert [(row.champion, row.state) for row in status.read_status(Workspace(root)).tenants] == [
+        ("1", "healthy"),
+        ("2", "healthy"),
+    ]
 
     # Now champion itself, it keeps what it was measured against, and a run with nothing new leaves the verdict alone.
     outcomes, promoted = run_chain(root)

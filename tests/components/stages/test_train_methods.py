@@ -105,7 +105,7 @@ def test_every_method_goes_through_all_stages(make_root, kind, monkeypatch):
     assert rows["full"].parameters == base_parameters
     assert rows["in-context"].parameters == 0
     assert len({tuple(written) for written in texts.values()}) > 2
-    assert all((row.champion, row.stale) == ("1", "") for row in read_status(workspace))
+    assert all((row.champion, row.state) == ("1", "healthy") for row in read_status(workspace).tenants)
     again = [one.state for stage in (train, evaluate, gate) for one in stage.run(Workspace(root))]
     assert set(again) == {"skipped"}
 

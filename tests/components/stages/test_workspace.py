@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from components.errors import ConfigError, DataError, WorkspaceError
+from components.errors import DataError, WorkspaceError
 from components.stages.workspace import Workspace
 
 
@@ -23,8 +23,8 @@ def test_no_data_says_how_to_get_some(make_root):
 
 
 def test_a_folder_without_params_is_no_workspace(tmp_path):
-    with pytest.raises(ConfigError, match=r"params\.yaml"):
-        _ = Workspace(tmp_path).params
+    with pytest.raises(WorkspaceError, match=r"got a folder without params\.yaml"):
+        Workspace(tmp_path)
 
 
 def test_the_base_is_found_from_any_current_directory(make_root, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from components.rollout.store.findings_cache import read_findings
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.migrations import SCHEMA
 from components.rollout.store.pending_moves import read_pending_move
-from components.rollout.store.tables import LEDGER, METADATA, ROLLBACK_OUTBOX
+from components.rollout.store.tables import EVENT_OUTBOX, LEDGER, METADATA
 from components.rollout.store.tenant_state import read_exposures, read_states
 from components.rollout.types import Exposure, LedgerEntry
 from components.storage.database import Database
@@ -122,7 +122,7 @@ def check_old_values(database):
     assert (after.champion, entry.why) == ("2", "nothing against it after 3.0 hours")
     assert [one.check for one in read_findings(database)["acme"].findings] == ["errors"]
     with database.connect("the outbox") as connection:
-        waiting = connection.execute(sql.select(ROLLBACK_OUTBOX.c.entry)).scalars().all()
+        waiting = connection.execute(sql.select(EVENT_OUTBOX.c.entry)).scalars().all()
     assert [LedgerEntry(**json.loads(entry)).from_version for entry in waiting] == ["8"]
 
 

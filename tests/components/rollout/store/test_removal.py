@@ -3,13 +3,13 @@
 import pytest
 import sqlalchemy as sql
 
+from components.rollout.store.event_outbox import add_event
 from components.rollout.store.evidence_writer import Evidence, EvidenceKey, write_observations
 from components.rollout.store.feedback import Feedback, save_feedback
 from components.rollout.store.findings_cache import TrialFindings, read_findings, save_findings
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.pending_moves import read_pending_move, save_pending_move
 from components.rollout.store.removal import list_remaining_rows, remove_rows
-from components.rollout.store.rollback_outbox import add_rollback
 from components.rollout.store.tenant_state import read_states, write_states
 from components.rollout.types import LedgerEntry, Observation, RolloutState
 
@@ -29,7 +29,7 @@ def filled(database):
         with database.transaction("rows") as connection:
             write_states(connection, [state])
             save_pending_move(connection, (state, entry))
-            add_rollback(connection, entry)
+            add_event(connection, entry)
         append_entries(database, entry)
         save_findings(database, [TrialFindings(tenant, "trial", 9, [])])
         seen = Observation(tenant=tenant, version="1", arm="champion", minute=7, requests=1, latencies={4: 1})

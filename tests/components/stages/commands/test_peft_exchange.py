@@ -55,8 +55,8 @@ def test_an_imported_prefix_gives_pefts_texts_and_can_be_exported_again(
     import_peft(Workspace(root), "alder", checkpoint)
     assert plan(Workspace(root)).items == ()
     assert run_chain(root) == {"alder": "1"}
-    (row,) = status.read_status(Workspace(root))
-    assert (row.champion, row.stale) == ("1", "")
+    (row,) = status.read_status(Workspace(root)).tenants
+    assert (row.champion, row.state) == ("1", "healthy")
     texts = generate_with_peft(root, checkpoint, beams)
     assert generate(Workspace(root), "alder", SOURCES) == texts
     assert texts != generate_with_peft(root, save_peft(root, tmp_path / "another", seed=2), beams)
@@ -88,7 +88,7 @@ def test_an_import_is_not_trained_again_until_something_changes(lively_root, sav
     assert import_peft(Workspace(root), "alder", checkpoint).sha256 == manifest.sha256
     write_tenant(root / "data", "alder", start=3)
     assert plan(Workspace(root)).sentence == "1 to train, 0 up to date: alder (data changed)"
-    assert status.read_status(Workspace(root))[0].stale == "data changed"
+    assert status.read_status(Workspace(root)).tenants[0].reason.startswith("data changed")
 
 
 def test_tenants_that_share_an_imported_prefix_are_named(make_root, save_peft, tmp_path, caplog):

@@ -3,8 +3,8 @@
 import pytest
 
 from components.errors import WorkspaceError
+from components.rollout.store.event_outbox import take_events
 from components.rollout.store.ledger import read_history
-from components.rollout.store.rollback_outbox import take_rollbacks
 from components.rollout.store.tenant_state import read_exposures
 from components.stages import register
 from components.stages.rollout.cycle import hold_cycle_lock, run_cycle, summarize_cycle
@@ -129,9 +129,9 @@ def test_a_rollback_stays_in_the_outbox_although_its_cycle_fails_later(fleet, mo
     with pytest.raises(WorkspaceError, match="is locked"):
         fleet.run_cycle(0.4)
     assert fleet.list_moves("alder")[-1] == ("rollout", "rollback", "2", "1")
-    with pytest.raises(WorkspaceError), take_rollbacks(fleet.workspace.database):
+    with pytest.raises(WorkspaceError), take_events(fleet.workspace.database):
         fail()
-    with take_rollbacks(fleet.workspace.database) as rollbacks:
+    with take_events(fleet.workspace.database) as rollbacks:
         assert [(one.tenant, one.from_version) for one in rollbacks] == [("alder", "2")]
-    with take_rollbacks(fleet.workspace.database) as rollbacks:
+    with take_events(fleet.workspace.database) as rollbacks:
         assert rollbacks == []
