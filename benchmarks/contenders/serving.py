@@ -94,7 +94,7 @@ def make_engine_ask(engine: BatchEngine) -> AskFunction:
     """Return a function that sends a request to an engine."""
 
     async def ask(request: GenerationRequest) -> AsyncIterator[tuple[str, int]]:
-        async for piece in await engine.submit(request):
+        async for piece in (await engine.submit([request]))[0]:
             yield piece.text, len(piece.tokens)
 
     return ask

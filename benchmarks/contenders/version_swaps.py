@@ -96,7 +96,7 @@ class _SwapTraffic:
         """Send a request, read the whole answer, and return the seconds until its first piece."""
         started, first = time.perf_counter(), 0.0
         request = GenerationRequest(artifact, like.source, max_tokens=like.max_tokens)
-        async for _ in await self._engine.submit(request):
+        async for _ in (await self._engine.submit([request]))[0]:
             first = first or time.perf_counter() - started
         return first
 
@@ -124,7 +124,7 @@ def measure_residency(
             async def send_request(artifact: ArtifactRef) -> None:
                 async with clients:
                     request = GenerationRequest(artifact, load.texts[0], max_tokens=1)
-                    _ = [piece async for piece in await engine.submit(request)]
+                    _ = [piece async for piece in (await engine.submit([request]))[0]]
 
             await asyncio.gather(*map(send_request, requested))
 

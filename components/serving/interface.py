@@ -3,7 +3,7 @@
 Knows data types only; does not know HTTP, a model or a registry.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -137,12 +137,14 @@ class Engine(Protocol):
     def artifact_cache(self) -> HeldArtifacts:
         """The artifacts that it holds."""
 
-    async def submit(self, request: GenerationRequest) -> AnswerStream:
-        """Queue one row.
+    async def submit(self, requests: Sequence[GenerationRequest]) -> Sequence[AnswerStream]:
+        """Queue all rows of a request, or none of them.
+
+        The rows have the same artifact and settings; their sources and the numbers of their samples differ.
 
         Raises:
-            BusyError: the queue is full.
-            DataError: the source is empty, or too long for the base's context together with the prefix.
+            BusyError: the queue has no places for all of them; found out before any other work.
+            DataError: a source is empty, or too long for the base's context together with the prefix.
             ArtifactError, BaseModelError, RegistryError: the artifact cannot be loaded; the base alone never answers.
         """
 

@@ -43,13 +43,7 @@ class RequestSequences:
     async def submit(self, engine: Engine) -> None:
         """Queue all rows, or none if one is refused. Raises what `Engine.submit` raises."""
         self._started_s = time.monotonic()
-        try:
-            for result in self.results:
-                self._streams.append(await engine.submit(result.request))
-        except BaseException:
-            self.cancel()
-            self._streams.clear()
-            raise
+        self._streams = list(await engine.submit([result.request for result in self.results]))
 
     async def stream_pieces(self) -> AsyncIterator[tuple[int, AnswerPiece]]:
         """Yield (number of the row, piece) in order of arrival until all rows have ended. Raises a row's error."""

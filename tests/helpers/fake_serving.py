@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -138,16 +138,17 @@ class FakeEngine:
         self.requests: list[GenerationRequest] = []
         self.cancelled: list[FakeStream] = []
 
-    async def submit(self, request: GenerationRequest) -> FakeStream:
-        sha256 = request.artifact.sha256
+    async def submit(self, requests: Sequence[GenerationRequest]) -> list[FakeStream]:
         if self.full:
             raise BusyError("a place in the queue", "a full one", "try again", retry_after=2.5)
-        if sha256 in self.errors:
-            raise self.errors[sha256]
-        if len(request.source) + self.registry.prefix_lengths[sha256] > self.context:
-            raise DataError("a source that fits beside the prefix", "a longer one", "shorten it")
-        self.requests.append(request)
-        return FakeStream(self, request)
+        for request in requests:
+            sha256 = request.artifact.sha256
+            if sha256 in self.errors:
+                raise self.errors[sha256]
+            if len(request.source) + self.registry.prefix_lengths[sha256] > self.context:
+                raise DataError("a source that fits beside the prefix", "a longer one", "shorten it")
+        self.requests += requests
+        return [FakeStream(self, request) for request in requests]
 
     def health(self) -> EngineHealth:
         return EngineHealth(True, len(self.requests), self.queued, 1, 0, 1000)

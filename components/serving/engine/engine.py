@@ -1,4 +1,4 @@
-"""The engine that event loops call: check a request, load its artifact, queue its row for the model thread.
+"""The engine that event loops call: check a request, load its artifact, queue its rows for the model thread.
 
 Knows requests, artifacts and the limits of the queue; does not know HTTP or how a step is computed.
 """
@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from components.errors import ConfigError, DataError
 from components.model.base.load import Base
-from components.model.decoding import Decoding, make_requests
+from components.model.decoding import DecodeRequest, Decoding
 from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.artifacts.cache import ArtifactCache, LoadedArtifact
 from components.serving.engine.batch import DecoderBatch
@@ -21,6 +21,7 @@ from components.serving.engine.model_thread import ModelThread
 from components.serving.engine.sampler import make_draws
 from components.serving.engine.seq2seq_batch import Seq2SeqBatch
 from components.serving.engine.sequence import EngineSequence
+from components.serving.engine.source_encoder import SourceEncoder
 from components.serving.interface import BusyError, EngineHealth, GenerationRequest
 from components.serving.thread_pool import FairThreadPool
 
@@ -54,25 +55,23 @@ class BatchEngine:
         batch = Seq2SeqBatch(base, rows) if base.is_encoder_decoder else DecoderBatch(base, rows, step_tokens)
         self._model_thread = ModelThread(batch, base.eos_id, self._release)
         self._pending_submissions: Counter[str] = Counter()
-        self._decode = _make_decode(base)
+        self._encoder, self._decode = SourceEncoder(base), _make_decode(base)
         self._model_thread.start()
 
-    async def submit(self, request: GenerationRequest) -> EngineAnswerStream:
+    async def submit(self, requests: Sequence[GenerationRequest]) -> Sequence[EngineAnswerStream]:
         """See `Engine.submit`."""
-        tenant = request.artifact.tenant
-        if request.guidance not in (0, 1) and self.limits.rows < 2 and not self.base.is_encoder_decoder:
-            raise ConfigError("guidance of 0 or 1, as serve.rows is 1", f"{request.guidance:g}", _GUIDANCE_FIX)
-        if not request.source.strip():
-            raise DataError("a source text", "an empty text", "send text as in the tenant's data")
-        with self._reserve_queue_place(tenant):
-            loaded_artifact = await self.artifact_cache.acquire(request.artifact)
+        artifact = requests[0].artifact
+        for request in requests:
+            self._check_request(request)
+        with self._reserve_queue_places(artifact.tenant, len(requests)):
+            loaded_artifact = await self.artifact_cache.acquire(artifact, len(requests))
             try:
-                sequence = self._make_sequence(request, loaded_artifact)
+                sequences = await self._make_sequences(requests, loaded_artifact)
             except BaseException:
-                self.artifact_cache.release(request.artifact)
+                self.artifact_cache.release(artifact, len(requests))
                 raise
-            self._model_thread.push(sequence)
-        return sequence.stream
+            self._model_thread.push(sequences)
+        return [sequence.stream for sequence in sequences]
 
     def health(self) -> EngineHealth:
         """See `Engine.health`."""
@@ -92,42 +91,62 @@ class BatchEngine:
         pool = FairThreadPool("shutdown")
         await pool.run(self._model_thread.shut_down)
         await pool.run(self.artifact_cache.close)
+        await pool.run(self._encoder.close)
+
+    def _check_request(self, request: GenerationRequest) -> None:
+        if request.guidance not in (0, 1) and self.limits.rows < 2 and not self.base.is_encoder_decoder:
+            raise ConfigError("guidance of 0 or 1, as serve.rows is 1", f"{request.guidance:g}", _GUIDANCE_FIX)
+        if not request.source.strip():
+            raise DataError("a source text", "an empty text", "send text as in the tenant's data")
 
     @contextmanager
-    def _reserve_queue_place(self, tenant: str) -> Iterator[None]:
-        """Count one row as queued inside the block, while its artifact is loaded. Raises BusyError."""
+    def _reserve_queue_places(self, tenant: str, count: int) -> Iterator[None]:
+        """Count the rows as queued inside the block, while their artifact is loaded and their sources are encoded.
+
+        A request with more rows than a limit has its places if nothing else is counted under that limit.
+
+        Raises:
+            BusyError: there are no places for all of the rows.
+        """
         thread, limits = self._model_thread, self.limits
         with thread.condition:
             if not thread.is_alive:
                 raise BusyError("a running engine", "an engine that is shutting down", _RETRY_FIX, retry_after=1.0)
             queued = len(thread.queue) + thread.pending_submissions
             own = thread.queue.count_waiting(tenant) + self._pending_submissions[tenant]
-            if queued >= limits.queue or own >= limits.tenant_queue:
-                wanted = f"fewer than {limits.queue} queued rows, and fewer than {limits.tenant_queue} of one tenant"
-                got = f"{queued} queued rows, {own} of {tenant}"
+            if (queued and queued + count > limits.queue) or (own and own + count > limits.tenant_queue):
+                wanted = f"at most {limits.queue} queued rows, and at most {limits.tenant_queue} of one tenant"
+                got = f"{queued} queued rows, {own} of {tenant}, and {count} more"
                 raise BusyError(wanted, got, _RETRY_FIX, retry_after=thread.throughput.estimate_seconds(own))
-            thread.pending_submissions += 1
-            self._pending_submissions[tenant] += 1
+            thread.pending_submissions += count
+            self._pending_submissions[tenant] += count
         try:
             yield
         finally:
             with thread.condition:
-                thread.pending_submissions -= 1
-                self._pending_submissions[tenant] -= 1
+                thread.pending_submissions -= count
+                self._pending_submissions[tenant] -= count
                 if not self._pending_submissions[tenant]:
                     del self._pending_submissions[tenant]
                 thread.condition.notify()
 
-    def _make_sequence(self, request: GenerationRequest, loaded_artifact: LoadedArtifact) -> EngineSequence:
+    async def _make_sequences(
+        self, requests: Sequence[GenerationRequest], loaded_artifact: LoadedArtifact
+    ) -> list[EngineSequence]:
+        first = requests[0]
         decoding = Decoding(
-            max_new_tokens=request.max_tokens,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            guidance=request.guidance,
-            seed=request.seed,
+            max_new_tokens=first.max_tokens,
+            temperature=first.temperature,
+            top_p=first.top_p,
+            guidance=first.guidance,
+            seed=first.seed,
         )
-        delta, max_source_tokens = loaded_artifact.delta, loaded_artifact.max_source_tokens
-        (decode_request,) = make_requests(self.base, delta, [request.source], decoding, max_source_tokens)
+        encoded = await self._encoder.encode(loaded_artifact, [one.source for one in requests], decoding)
+        return [self._make_sequence(request, loaded_artifact, encoded[request.source]) for request in requests]
+
+    def _make_sequence(
+        self, request: GenerationRequest, loaded_artifact: LoadedArtifact, decode_request: DecodeRequest
+    ) -> EngineSequence:
         stream = EngineAnswerStream(len(decode_request.source), lambda: self._model_thread.cancel(sequence))
         detokenizer = IncrementalDetokenizer(self._decode, request.stop)
         sequence = EngineSequence(request, loaded_artifact, decode_request, stream, detokenizer, make_draws(request))

@@ -6,7 +6,7 @@ come from.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -77,12 +77,13 @@ class ModelThread:
             self.condition.notify()
         self._thread.join()
 
-    def push(self, sequence: EngineSequence) -> None:
-        """Queue a sequence."""
+    def push(self, sequences: Sequence[EngineSequence]) -> None:
+        """Queue the sequences of a request."""
         with self.condition:
             if not self.running and not self.queue:
                 self.throughput.restart_clock()
-            self.queue.push(sequence.tenant, sequence)
+            for sequence in sequences:
+                self.queue.push(sequence.tenant, sequence)
             self.condition.notify()
 
     def cancel(self, sequence: EngineSequence) -> None:

@@ -132,8 +132,8 @@ class ArtifactCache:
         with self._lock:
             return self._pins.get(artifact.sha256, 0)
 
-    async def acquire(self, artifact: ArtifactRef) -> LoadedArtifact:
-        """Return the artifact in device memory, pinned until `release`; loads it first if needed.
+    async def acquire(self, artifact: ArtifactRef, rows: int = 1) -> LoadedArtifact:
+        """Return the artifact in device memory, pinned by each of the rows until `release`; loads it first if needed.
 
         Raises:
             ArtifactError: its files are missing, still damaged after a second fetch, or another tenant's.
@@ -142,19 +142,19 @@ class ArtifactCache:
             BusyError: artifacts of rows in flight use all the memory.
         """
         with self._lock:
-            self._pins[artifact.sha256] += 1
+            self._pins[artifact.sha256] += rows
         try:
             loaded = await self._get_or_load(artifact)
             check_owner(loaded.tenant, artifact)
         except BaseException:
-            self.release(artifact)
+            self.release(artifact, rows)
             raise
         return loaded
 
-    def release(self, artifact: ArtifactRef) -> None:
-        """Remove one pin of `acquire`."""
+    def release(self, artifact: ArtifactRef, rows: int = 1) -> None:
+        """Remove the pins of so many rows."""
         with self._lock:
-            self._pins[artifact.sha256] -= 1
+            self._pins[artifact.sha256] -= rows
             if self._pins[artifact.sha256] <= 0:
                 del self._pins[artifact.sha256]
 

@@ -186,7 +186,7 @@ def _join(pieces: Sequence[AnswerPiece]) -> tuple[str, str | None]:
 
 
 async def _collect(engine: BatchEngine, request: GenerationRequest) -> list[AnswerPiece]:
-    return [piece async for piece in await engine.submit(request)]
+    return [piece async for piece in (await engine.submit([request]))[0]]
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,7 @@ def test_rows_that_enter_and_leave_at_any_time_have_the_same_answers_as_alone(
         )
         await asyncio.sleep(wait * 0.004)
         pieces = []
-        async for piece in await engine.submit(request):
+        async for piece in (await engine.submit([request]))[0]:
             pieces.append(piece)
             if len(pieces) == cancel_after:
                 break

@@ -59,8 +59,8 @@ def test_a_row_that_is_cancelled_before_its_first_token_leaves_no_nan_in_its_blo
 
     async def serve() -> list[Any]:
         async with running(tenants, rows=4, step_tokens=16) as engine:
-            cancelled = await engine.submit(replace(bad, source="a b c d e f g h " * 3))
-            streams = [await engine.submit(one) for one in good]
+            cancelled = (await engine.submit([replace(bad, source="a b c d e f g h " * 3)]))[0]
+            streams = [(await engine.submit([one]))[0] for one in good]
             all_queued.set()
             assert [piece async for piece in cancelled] == []
             return [[piece async for piece in stream] for stream in streams]

@@ -16,9 +16,9 @@ def test_a_cancelled_row_leaves_and_the_others_go_on(
     async def serve() -> list[Any]:
         async with running(tenants, rows=3) as engine:
             collecting = [asyncio.ensure_future(collect_pieces(engine, one)) for one in others]
-            async for _ in await engine.submit(first):
+            async for _ in (await engine.submit([first]))[0]:
                 break
-            queued = await engine.submit(first)
+            queued = (await engine.submit([first]))[0]
             queued.cancel()
             queued.cancel()
             async with asyncio.timeout(60):
@@ -54,7 +54,7 @@ def test_many_rows_of_one_tenant_do_not_delay_another_tenants(
 
     async def serve() -> None:
         async with running(tenants, rows=2) as engine:
-            streams = [await engine.submit(request) for request in [flood] * 40 + [polite] * 5]
+            streams = [(await engine.submit([request]))[0] for request in [flood] * 40 + [polite] * 5]
             all_queued.set()
             for stream in streams:
                 async for _ in stream:

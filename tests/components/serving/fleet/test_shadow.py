@@ -40,9 +40,9 @@ class Engine:
     def health(self):
         return EngineHealth(True, 0, self.queued, 0, 0, 0)
 
-    async def submit(self, request):
-        self.tenants.append(request.artifact.tenant)
-        return Answer(self)
+    async def submit(self, requests):
+        self.tenants += [request.artifact.tenant for request in requests]
+        return [Answer(self) for _ in requests]
 
 
 class FakeBuffer:

@@ -1,0 +1,56 @@
+"""Encode the sources of a request: short ones at once, long ones in a thread, so that other requests do not wait.
+
+Knows bases and texts; does not know queues or HTTP.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from components.model.base.load import Base
+from components.model.decoding import DecodeRequest, Decoding, make_requests
+from components.serving.engine.artifacts.cache import LoadedArtifact
+from components.serving.thread_pool import FairThreadPool
+
+_MAX_CHARS_AT_ONCE = 4_000
+"""About 2 ms of a tokenizer."""
+
+
+class SourceEncoder:
+    """Encodes for one event loop."""
+
+    def __init__(self, base: Base) -> None:
+        """Copy the tokenizer for the thread: it does not work in two threads at once."""
+        self._base, self._threads_base = base, replace(base, tokenizer=copy.deepcopy(base.tokenizer))
+        self._pool = FairThreadPool("encoding")
+
+    async def encode(
+        self, artifact: LoadedArtifact, sources: Sequence[str], decoding: Decoding
+    ) -> dict[str, DecodeRequest]:
+        """Return each different source with its ids. The longest is encoded first, and the first error ends the work.
+
+        Tenants with long sources take turns, one source each.
+
+        Raises:
+            DataError: a source and the prefix fill the base's context.
+            BaseModelError: the delta does not fit the base.
+            BusyError: too many sources wait.
+        """
+        longest_first = sorted(set(sources), key=len, reverse=True)
+        if sum(map(len, longest_first)) <= _MAX_CHARS_AT_ONCE:
+            return {source: _encode(self._base, artifact, source, decoding) for source in longest_first}
+        encoded = {}
+        for source in longest_first:
+            work = partial(_encode, self._threads_base, artifact, source, decoding)
+            encoded[source] = await self._pool.run(work, artifact.tenant)
+        return encoded
+
+    def close(self) -> None:
+        """End the thread; what waits for it is not encoded."""
+        self._pool.close()
+
+
+def _encode(base: Base, artifact: LoadedArtifact, source: str, decoding: Decoding) -> DecodeRequest:
+    (encoded,) = make_requests(base, artifact.delta, [source], decoding, artifact.max_source_tokens)
+    return encoded
