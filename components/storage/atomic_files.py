@@ -8,14 +8,16 @@ import fcntl
 import os
 import secrets
 import shutil
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from components.errors import WorkspaceError
 
-_POLL_SECONDS = 0.02
+TELL_AFTER_S = 2.0
+"""Wait for a lock after which the waiting process says so."""
 _DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK_ERRNOS = (
     *_DISK_FULL_ERRNOS,
@@ -91,10 +93,13 @@ def to_workspace_error(problem: OSError, wanted: str) -> WorkspaceError:
 
 
 @contextmanager
-def hold_file_lock(lock: Path, place: Path, fix: str, *, wait_s: float = 0.0) -> Iterator[None]:
+def hold_file_lock(
+    lock: Path, place: Path, fix: str, *, wait_s: float = 0.0, on_wait: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Hold an exclusive lock file during a block; `place` is what it protects, for the error.
 
-    The operating system releases the lock when its holder ends, even by a crash.
+    Processes that wait get the lock in the order in which they came. `on_wait` is called once if that takes more than
+    `TELL_AFTER_S`. The operating system releases the lock when its holder ends, even by a crash.
 
     Raises:
         WorkspaceError: another process holds the lock after `wait_s` seconds, and is named; or the disk is full.
@@ -103,19 +108,40 @@ def hold_file_lock(lock: Path, place: Path, fix: str, *, wait_s: float = 0.0) ->
         lock.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT)
     try:
-        until_s = time.monotonic() + wait_s
-        while not (held := _try_lock(handle)) and time.monotonic() < until_s:
-            time.sleep(_POLL_SECONDS)
+        with convert_disk_errors(f"lock {lock}"):
+            held = _try_lock(handle) or (wait_s > 0 and _wait_for_lock(handle, wait_s, on_wait))
         if not held:
-            holder = os.read(handle, 20).decode("ascii", "replace") or "unknown"
+            holder = os.pread(handle, 20, 0).decode("ascii", "replace") or "unknown"
             got = f"another run (process {holder}, lock file {lock})"
             raise WorkspaceError(f"exclusive use of {place}", got, fix)
         with convert_disk_errors(f"lock {lock}"):
             os.ftruncate(handle, 0)
-            os.write(handle, str(os.getpid()).encode())
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(handle)
+
+
+def _wait_for_lock(handle: int, wait_s: float, on_wait: Callable[[], None] | None) -> bool:
+    """Wait in the system's queue, in a thread; returns False after `wait_s`, and then the thread takes no lock."""
+    taken: Future[None] = Future()
+
+    def take(own: int) -> None:
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX)
+            taken.set_result(None)
+        except OSError as problem:
+            taken.set_exception(problem)
+        finally:
+            os.close(own)  # the lock is free again if the caller has closed its handle
+
+    threading.Thread(target=take, args=(os.dup(handle),), daemon=True).start()
+    done, _ = wait([taken], min(wait_s, TELL_AFTER_S))
+    if not done and wait_s > TELL_AFTER_S:
+        if on_wait is not None:
+            on_wait()
+        done, _ = wait([taken], wait_s - TELL_AFTER_S)
+    return bool(done) and taken.result() is None
 
 
 def _try_lock(handle: int) -> bool:

@@ -3,10 +3,13 @@
 Whoever has tables hands in their revisions. Knows no table.
 """
 
+import hashlib
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from components.errors import WorkspaceError
-from components.storage.atomic_files import convert_disk_errors, hold_file_lock
+from components.storage.atomic_files import TELL_AFTER_S, convert_disk_errors, hold_file_lock
 from components.storage.migrations import Schema, is_current, upgrade
 from components.storage.timeouts import (
     DatabaseTimeouts,
@@ -32,6 +35,9 @@ _NAMED_LOCK_CLASS = 7_312_004
 """PostgreSQL: the first key of the advisory locks; the second is a hash of the name."""
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 _JOURNAL_WAIT_SECONDS = 10
+_LOCK_FILE_DIGITS = 3
+"""SQLite: hexadecimal digits of a lock file's name."""
+_LOCK_FIX = "wait until that process ends, or stop it, and run again"
 _FIX = "check that it runs, that its disk has free space and that no other session blocks its tables"
 
 
@@ -73,27 +79,38 @@ class Database:
             yield connection
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(
+        self, name: str, *, wait_s: float | None = None, on_wait: Callable[[], None] | None = None
+    ) -> Iterator[None]:
         """Hold the lock of this name during the block, against all processes that use this database.
 
-        The lock is released when its holder ends, even by a crash. SQLite uses one lock for all names.
+        Processes that wait get it in the order in which they came. `wait_s` is the longest wait (None: the lock
+        timeout); `on_wait` is called once if it takes more than two seconds. The lock is released when its holder ends,
+        even by a crash.
 
         Raises:
-            WorkspaceError: the lock is not free within the lock timeout; or the database does not answer.
+            WorkspaceError: the lock is not free within `wait_s` seconds; or the database does not answer.
         """
-        wanted = f"the lock on {name}"
+        seconds = self._timeouts.lock if wait_s is None else wait_s
         if self.engine.dialect.name == "sqlite":
-            file = Path(self.engine.url.database or "memory")
-            with hold_file_lock(Path(f"{file}.lock"), file, "try again", wait_s=self._timeouts.lock):
+            with hold_file_lock(self._get_lock_file(name), Path(name), _LOCK_FIX, wait_s=seconds, on_wait=on_wait):
                 yield
             return
-        with self._convert_errors(wanted), self.engine.connect() as holder:
-            with enforce_answer_timeout(holder, self._timeouts):
+        with self._convert_errors(f"the lock on {name}"), self.engine.connect() as holder:
+            timeouts = replace(self._timeouts, answer=self._timeouts.answer + seconds)
+            with enforce_answer_timeout(holder, timeouts), _call_after(TELL_AFTER_S, on_wait):
+                for setting, limit_s in (("lock_timeout", seconds), ("statement_timeout", timeouts.answer)):
+                    holder.exec_driver_sql(f"SET LOCAL {setting} = {max(1, int(1000 * limit_s))}")
                 take = sql.func.pg_advisory_xact_lock(_NAMED_LOCK_CLASS, sql.func.hashtext(name))
                 holder.execute(sql.select(take))
             yield
             with enforce_answer_timeout(holder, self._timeouts):
                 holder.rollback()
+
+    def _get_lock_file(self, name: str) -> Path:
+        """Return one of a fixed number of files: names rarely share one, and no name stays behind."""
+        number = hashlib.sha256(name.encode()).hexdigest()[:_LOCK_FILE_DIGITS]
+        return Path(f"{self.engine.url.database or 'memory'}.locks") / number
 
     def close(self) -> None:
         """Close all connections."""
@@ -106,6 +123,18 @@ class Database:
         except SQLAlchemyError as error:
             got = f"{format_first_line(error)} (database {hide_password(self.url)})"
             raise WorkspaceError(wanted, got, self._fix) from error
+
+
+@contextmanager
+def _call_after(seconds: float, call: Callable[[], None] | None) -> Iterator[None]:
+    """Call a function in a thread if the block takes longer."""
+    timer = threading.Timer(seconds, call or (lambda: None))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def make_insert(connection: Connection, table: sql.Table) -> "postgresql.Insert | sqlite.Insert":

@@ -28,7 +28,7 @@ class DatabaseTimeouts:
     """Waiting for a row, a table or a named lock that another session holds."""
     statement: int = 30
     """Running one statement; PostgreSQL only."""
-    answer: int = 60
+    answer: float = 60
     """All statements of one `connect` or `transaction` block together; PostgreSQL only."""
 
 

@@ -31,11 +31,14 @@ from components.stages.progress import join_abbreviated, log_info
 from components.stages.reports import charts
 from components.stages.rollout.cycle import hold_cycle_lock
 from components.stages.rollout.manual import find_current_user
+from components.stages.rollout.tenant_lock import wait_for_tenant
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import convert_disk_errors
 
 _COPY_FOLDERS = ("champions", "prefixes")
 """Folders of var/ that hold copies of registered versions."""
+_CYCLE_WAIT_S = 60.0
+"""How long it waits for a cycle of the rollout on this machine."""
 _DATABASE_SUFFIXES = (".db", ".db-wal", ".db-shm")
 
 
@@ -61,7 +64,7 @@ def forget(workspace: Workspace, tenant: str, by: str | None = None, record: Sch
         RegistryError: MLflow fails, or artifacts are outside of the workspace and its store.
     """
     _refuse_if_referenced(workspace, tenant)
-    with workspace.lock(), hold_cycle_lock(workspace):
+    with workspace.lock(), hold_cycle_lock(workspace, wait_s=_CYCLE_WAIT_S):
         _remove_everything(workspace, tenant, by or find_current_user(), record)
 
 
@@ -106,7 +109,7 @@ def _remove_everything(workspace: Workspace, tenant: str, by: str, record: Sched
         log_info(f"{tenant}: {count} objects deleted from the {store}")
     if record:
         record.remove(tenant)
-    with workspace.database.lock(tenant):  # a cycle or a retraining on another machine waits
+    with wait_for_tenant(workspace, tenant):  # a cycle or a retraining on another machine waits
         remove_rows(workspace.database, tenant)  # last: a server may have written rows until its version was gone
         if remains := find_remains(workspace, tenant, record):
             fix = "remove these, and run the same command again"

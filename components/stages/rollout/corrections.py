@@ -37,7 +37,10 @@ def deliver_corrections(workspace: Workspace) -> dict[str, int]:
     Raises:
         WorkspaceError: the disk is full; the database does not answer; or another delivery or a cycle takes too long.
     """
-    with hold_cycle_lock(workspace, wait_s=_LOCK_WAIT_S), workspace.database.lock("corrections"):
+    with (
+        hold_cycle_lock(workspace, wait_s=_LOCK_WAIT_S),
+        workspace.database.lock("corrections", wait_s=_LOCK_WAIT_S),
+    ):
         tenants = list_tenants_with_corrections(workspace.database)
         added = {tenant: _deliver_tenant(workspace, tenant) for tenant in tenants}
     return {tenant: count for tenant, count in added.items() if count}

@@ -28,6 +28,8 @@ from components.stages.workspace import Workspace
 from components.storage.atomic_files import hold_file_lock
 
 _RETENTION_MINUTES = 90 * 24 * 60
+_TENANT_WAIT_S = 30.0
+"""How long a cycle waits for another move of a tenant, which the next cycle sees again."""
 _ACTOR = "rollout"
 _WORDS = {
     "noticed": "moved in MLflow",
@@ -98,7 +100,10 @@ def run_cycle(
         results: list[TenantCycleResult] = []
         states = dict(fleet.known)
         for tenant in drifted:
-            with catch_failure(tenant, _STAGE, failures), lock_tenant(workspace, tenant) as lease:
+            with (
+                catch_failure(tenant, _STAGE, failures),
+                lock_tenant(workspace, tenant, wait_s=_TENANT_WAIT_S) as lease,
+            ):
                 states[tenant] = lease.state
                 results += [_to_result(change) for change in lease.alias_changes]
         trials: list[tuple[RolloutState, RolloutConfig]] = []
@@ -169,7 +174,7 @@ def _roll_out_tenant(
         decision = _decide(challenger, review, now_s)
     after = before = review.state
     if decision.action != "wait":
-        with lock_tenant(workspace, before.tenant) as lease:
+        with lock_tenant(workspace, before.tenant, wait_s=_TENANT_WAIT_S) as lease:
             if lease.state == before:
                 after = _apply_decision(lease, decision, now_s)
             else:

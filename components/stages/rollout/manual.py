@@ -14,7 +14,7 @@ from components.rollout.policy.former_champions import list_former_champions
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.types import LedgerEntry, RolloutState
 from components.stages.progress import join_abbreviated, log_info
-from components.stages.rollout.tenant_lock import lock_tenant
+from components.stages.rollout.tenant_lock import lock_tenant, wait_for_tenant
 from components.stages.rollout.transitions import (
     make_champion,
     make_move,
@@ -94,7 +94,7 @@ def adopt(workspace: Workspace, tenant: str, by: str | None = None) -> list[Vers
         RegistryError: the tenant has no version of another workspace.
     """
     check_tenant_id(tenant)
-    with workspace.database.lock(tenant):
+    with wait_for_tenant(workspace, tenant):
         foreign = workspace.registry.ownership.adopt(tenant)
         if not foreign:
             raise RegistryError(

@@ -6,7 +6,7 @@ in MLflow directly are recorded, as moves by `mlflow`; they are never undone. De
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
@@ -33,19 +33,29 @@ from components.stages.workspace import Workspace
 _ACTOR = "mlflow"
 _REASON = "moved in MLflow"
 
+MOVE_WAIT_S = 300.0
+"""How long a command or a retraining waits for other moves of the same tenant."""
+
+
+def wait_for_tenant(workspace: Workspace, tenant: str, *, wait_s: float = MOVE_WAIT_S) -> AbstractContextManager[None]:
+    """Hold the lock of a tenant during a block, and read nothing. Raises WorkspaceError as `lock_tenant` does."""
+    line = f"{tenant}: waiting for another move of its versions, for at most {wait_s:.0f} s"
+    return workspace.database.lock(tenant, wait_s=wait_s, on_wait=lambda: log_info(line))
+
 
 @contextmanager
-def lock_tenant(workspace: Workspace, tenant: str) -> Iterator[TenantLease]:
+def lock_tenant(workspace: Workspace, tenant: str, *, wait_s: float = MOVE_WAIT_S) -> Iterator[TenantLease]:
     """Hold the lock of a tenant during a block; yields its state, which agrees with MLflow.
 
-    The lock is released at the end of the block, or when the process ends.
+    Processes that wait get the lock in the order in which they came, and say that they wait. The lock is released at
+    the end of the block, or when the process ends.
 
     Raises:
-        WorkspaceError: another process holds the lock for too long, or the database does not answer.
+        WorkspaceError: another process holds the lock after `wait_s` seconds, or the database does not answer.
         OwnershipError: the champion or the challenger belongs to another workspace.
         RegistryError: MLflow does not answer.
     """
-    with workspace.database.lock(tenant):
+    with wait_for_tenant(workspace, tenant, wait_s=wait_s):
         versions = _read_aliased(workspace, tenant)
         aliases = _map_aliases(versions)
         state = read_state(workspace.database, tenant)

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,18 @@ def test_an_error_of_many_files_names_the_first_and_a_full_disk() -> None:
         "a: [Errno 28] No space left on device",
         "free space on this disk and run again",
     )
+
+
+def test_a_process_that_gave_up_waiting_does_not_get_the_lock_later(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with hold_file_lock(lock, tmp_path, "wait"):
+        with pytest.raises(WorkspaceError), hold_file_lock(lock, tmp_path, "wait", wait_s=0.1):
+            pass
+        later = ThreadPoolExecutor(1).submit(_take, lock)
+    assert later.result() == "taken"
+    assert _take(lock) == "taken"
+
+
+def _take(lock: Path) -> str:
+    with hold_file_lock(lock, lock, "wait", wait_s=60):
+        return "taken"

@@ -1,10 +1,12 @@
 """A database is opened by URL, keeps a transaction whole or not at all, and locks names between processes."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from waiting import wait_until
 
 from components.errors import WorkspaceError
 from components.storage.database import Database
@@ -75,12 +77,31 @@ def test_a_named_lock_is_free_again_after_its_block(open_database: Callable[[], 
             ours.lock("acme"),
         ):
             pass
-        if not is_sqlite:
-            with ours.lock("birch"):
-                pass
+        with ours.lock("birch", wait_s=0.0):
+            pass
     with ours.lock("acme"):
         write(other, "meanwhile")
     assert read(ours) == ["meanwhile"]
+
+
+def test_processes_get_a_named_lock_in_the_order_in_which_they_came(open_database: Callable[[], Database]) -> None:
+    databases, told, got = [open_database() for _ in range(4)], [], []
+
+    def wait(number: int) -> None:
+        with databases[number].lock("acme", wait_s=60, on_wait=lambda: told.append(number)):
+            got.append(number)
+
+    with ThreadPoolExecutor(3) as threads:
+        with databases[3].lock("acme"):
+            waiting = []
+            for number in range(3):
+                waiting.append(threads.submit(wait, number))
+                time.sleep(0.3)
+            wait_until(lambda: len(told) == 3, "all three to say that they wait")
+            assert got == []
+        for one in waiting:
+            one.result()
+    assert got == [0, 1, 2]
 
 
 def test_sqlite_makes_its_folder_and_a_write_ahead_log(tmp_path, schema: Schema) -> None:

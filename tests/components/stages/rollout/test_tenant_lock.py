@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from waiting import wait_until
 
 from components.rollout.store.removal import list_remaining_rows, remove_rows
 from components.stages import register
@@ -178,3 +179,43 @@ def test_a_tenant_that_was_forgotten_before_its_new_version_is_rolled_out_leaves
     promoted, failures = register.roll_out(workspace, {"birch": version}, [])
     assert (promoted, [one.tenant for one in failures]) == ({}, ["birch"])
     assert list_remaining_rows(workspace.database, "birch") == []
+
+
+MOVE = """
+from pathlib import Path
+from components.stages.rollout import manual
+from components.stages.workspace import Workspace
+
+def run(root, tenant, move):
+    workspace = Workspace(Path(root))
+    if move == "promote":
+        manual.promote(workspace, tenant, "2", by=move)
+    elif move == "rollback":
+        manual.roll_back(workspace, tenant, to="1", by=move)
+    else:
+        manual.hold(workspace, tenant, move, by=move)
+"""
+
+
+@pytest.mark.slow
+def test_moves_of_a_tenant_by_ten_processes_at_once_wait_for_each_other(fleet, start_forks):
+    fleet.register("alder", 1)
+    manual.promote(fleet.workspace, "alder", "1", by="ada")
+    fork = start_forks(MOVE)
+    moves = ["promote", "rollback", "unpin", "promote", "rollback", "unpin", "promote", "rollback", "promote", "unpin"]
+    waits = []
+    with lock_tenant(fleet.workspace, "alder"):
+        waits = [fork(str(fleet.root), "alder", move) for move in moves]
+        assert fork(str(fleet.root), "birch", "promote")() != 0, "birch has no version 2, and does not wait for alder"
+    assert [wait() for wait in waits] == [0] * len(moves)
+    made = [by for by, *_ in fleet.list_moves("alder")[1:]]
+    assert sorted(made) == ["promote"] * 4 + ["rollback"] * 3
+
+
+def test_a_command_says_that_it_waits_for_another_move(fleet, caplog):
+    manual.promote(fleet.workspace, "alder", "1", by="ada")
+    with ThreadPoolExecutor(1) as other_process, caplog.at_level("INFO"):
+        with lock_tenant(fleet.workspace, "alder"):
+            pinning = other_process.submit(manual.hold, fleet.workspace, "alder", "pin", "bob")
+            wait_until(lambda: "alder: waiting for another move of its versions" in caplog.text, "the line")
+        assert pinning.result().pinned
