@@ -105,6 +105,8 @@ class _StateCollector(Collector):
             )
         yield _make_gauge("tenants", "Tenants with a champion.", len(fleet.snapshot.champions))
         yield _make_gauge("challengers", "Tenants with a challenger.", len(fleet.snapshot.challengers))
+        unusable = sum(map(len, fleet.snapshot.unusable.values()))
+        yield _make_gauge("unusable_versions", "Champions and challengers that cannot answer by their tags.", unusable)
         yield _make_gauge("alias_swaps", "Changes of champions and challengers since the start.", fleet.swap_count)
         for name in ("registry", "rollout"):
             yield _make_gauge(f"{name}_trouble", f"1 if the {name} could not be read.", name in fleet.read_errors)

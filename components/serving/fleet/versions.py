@@ -113,7 +113,9 @@ class FleetVersions:
             if exposures is None:
                 exposures = old.exposures
             self.snapshot = VersionSnapshot(champions, challengers, exposures, unusable)
-        for tenant in old.tenants - self.snapshot.tenants:
+        for tenant in sorted(old.tenants - self.snapshot.tenants):
+            log = logging.getLogger(LOGGER_NAME)
+            log.warning("%s: no version has the alias champion or challenger any more; requests get 404", tenant)
             if self._on_tenant_removed is not None:
                 self._on_tenant_removed(tenant)
         if self._on_read is not None and aliases is not None:

@@ -20,6 +20,7 @@ from components.rollout.store.observations import delete_observations_before
 from components.rollout.store.tenant_state import insert_unknown_states, read_states
 from components.rollout.types import RolloutState
 from components.stages.outcome import TenantOutcome, catch_failure
+from components.stages.progress import log_warning
 from components.stages.rollout import transitions, trial_reviews
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import AliasChange, TenantLease
@@ -92,6 +93,7 @@ def run_cycle(
     with hold_cycle_lock(workspace):
         failures: list[TenantOutcome] = []
         fleet = _leave_out_foreign(workspace, _read_fleet(workspace), failures)
+        _warn_of_faults(fleet)
         drifted = fleet.list_drifted()
         unknown = fleet.champions.keys() - fleet.known.keys() - set(drifted)
         insert_unknown_states(
@@ -157,6 +159,14 @@ def _leave_out_foreign(workspace: Workspace, fleet: _FleetState, failures: list[
         {tenant: version for tenant, version in fleet.challengers.items() if tenant not in foreign},
         {tenant: state for tenant, state in fleet.known.items() if tenant not in foreign},
     )
+
+
+def _warn_of_faults(fleet: _FleetState) -> None:
+    for alias, versions in ((CHAMPION, fleet.champions), (CHALLENGER, fleet.challengers)):
+        for version in versions.values():
+            if version.fault:
+                fix = f"run `prefixfleet promote {version.tenant}` or `prefixfleet rollback {version.tenant}`"
+                log_warning(f"{version.tenant}: {alias} version {version.version} cannot serve: {version.fault}; {fix}")
 
 
 def _to_result(change: AliasChange) -> TenantCycleResult:

@@ -8,7 +8,6 @@ know how a delta is used.
 
 import logging
 import re
-import shutil
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
 from components.serving.engine.artifacts.lru import LRUCache
 from components.serving.interface import ArtifactRef
-from components.storage.atomic_files import convert_disk_errors
+from components.storage.atomic_files import convert_disk_errors, remove_tree
 
 if TYPE_CHECKING:
     from components.registry.manifest import Manifest
@@ -180,7 +179,7 @@ class ArtifactFiles:
 def _delete(path: Path) -> None:
     """Delete an artifact's folder, or a file or a link in its place; what the disk refuses stays."""
     with suppress(OSError):
-        path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
+        remove_tree(path)
 
 
 def _read_mtime(path: Path) -> float:

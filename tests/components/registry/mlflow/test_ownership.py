@@ -83,6 +83,15 @@ def test_a_version_without_an_owner_belongs_to_whoever_registers_it_again(
     assert add_version(other, save, tmp_path / "other").owner == other.ownership.owner
 
 
+def test_the_fault_of_a_renamed_model_is_read_with_its_alias(registry: Registry, save: Save, tmp_path: Path) -> None:
+    add_version(registry, save, tmp_path)
+    registry.set_alias("acme", CHAMPION, "1")
+    open_mlflow(registry).rename_registered_model("prefix-acme", "prefix-birch")
+    for champions in (registry.poll_aliased(CHAMPION)[CHAMPION], registry.find_aliased(CHAMPION)):
+        assert list(champions) == ["birch"]
+        assert "registered for acme, and its model was renamed to prefix-birch" in champions["birch"].fault
+
+
 def test_faults_are_named() -> None:
     assert Version("acme", "1", sha256="a", tags={"tenant": "acme"}).fault == ""
     assert "no tag sha256" in Version("acme", "1").fault

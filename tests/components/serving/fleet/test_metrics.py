@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from components.registry.mlflow.versions import Version
 from components.serving.fleet.metrics import MetricsPage, ServingMetrics
 from components.serving.fleet.versions import VersionSnapshot
 from components.serving.interface import EngineHealth
@@ -32,6 +33,7 @@ def test_the_page_shows_the_counters_and_the_state_of_the_parts(parts):
 
     parts.engine.health = lambda: EngineHealth(True, 3, 4, 5, 6, 700, "no answer")
     parts.fleet.read_errors, parts.fleet.last_read_s = {"registry": "no answer"}, 0.0
+    parts.fleet.snapshot = VersionSnapshot(unusable={"champion": {"alder": Version("alder", "1")}, "challenger": {}})
     page = render(metrics, parts)
     for line in (
         "prefixfleet_ready 1.0",
@@ -42,6 +44,7 @@ def test_the_page_shows_the_counters_and_the_state_of_the_parts(parts):
         "prefixfleet_resident_bytes 700.0",
         "prefixfleet_store_trouble 1.0",
         "prefixfleet_registry_trouble 1.0",
+        "prefixfleet_unusable_versions 1.0",
         "prefixfleet_rollout_trouble 0.0",
     ):
         assert line in page

@@ -65,7 +65,8 @@ def test_an_alias_on_a_version_that_cannot_answer_is_503_and_told_once(caplog):
     unusable = asyncio.run(talk())
     assert (unusable[CHAMPION], list(unusable[CHALLENGER]), removed) == ({}, ["birch"], ["cedar"])
     told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 5
+    assert len(told) == 6
+    assert "cedar: no version has the alias champion or challenger any more; requests get 404" in told
     assert (
         "alder: champion version 4 cannot answer: it was not registered by PrefixFleet (it has no tag sha256)" in told
     )

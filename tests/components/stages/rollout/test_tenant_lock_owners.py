@@ -68,6 +68,15 @@ def test_a_version_that_is_not_ours_is_not_promoted(make_fleet):
     assert manual.promote(fleet.workspace, "alder", "1").version == "1"
 
 
+def test_a_cycle_names_versions_that_cannot_serve(make_fleet, caplog):
+    fleet = make_fleet({})
+    fleet.register("alder")
+    fleet.client.create_model_version("prefix-alder", "/nowhere")
+    fleet.set_aliases("alder", champion="1", challenger="2")
+    fleet.run_cycle()
+    assert "alder: challenger version 2 cannot serve: it was not registered by PrefixFleet" in caplog.text
+
+
 def test_a_champion_that_cannot_serve_is_replaced_at_once(make_fleet):
     fleet = make_fleet({"policy": "canary"})
     fleet.register("alder")
