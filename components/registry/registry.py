@@ -151,7 +151,7 @@ class Registry:
     def register_all(self, registrations: Sequence[Registration]) -> dict[str, Version | PrefixFleetError]:
         """Register several tenants in threads and set their aliases; return tenant -> its version or its error."""
         with self._connection.open_client("a connection to register a fleet"):
-            self._connection.ensure_experiment()
+            self._connection.ensure_store()
             with ThreadPoolExecutor(_SERVER_THREADS if self._connection.is_server else _DATABASE_THREADS) as threads:
                 results = threads.map(self._try_register, registrations)
                 return {one.tenant: result for one, result in zip(registrations, results, strict=True)}
@@ -162,7 +162,7 @@ class Registry:
             self._connection.open_client(f"a logged run of {tenant}") as client,
             tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch,
             open_run(
-                client, self._connection.ensure_experiment(), tenant, self.ownership.mark(run_log), Path(scratch)
+                client, self._connection.ensure_store(), tenant, self.ownership.mark(run_log), Path(scratch)
             ) as run,
         ):
             return str(run.info.run_id)
@@ -241,7 +241,7 @@ class Registry:
         manifest = check_artifact(registration)
         with self._connection.open_client(f"a registered version of {registration.tenant}") as client:
             return write_version(
-                client, self._connection.ensure_experiment(), self.ownership, registration, manifest, self._git_revision
+                client, self._connection.ensure_store(), self.ownership, registration, manifest, self._git_revision
             )
 
     def _try_register(self, registration: Registration) -> Version | PrefixFleetError:

@@ -1,6 +1,6 @@
-"""The connection to MLflow: short timeouts, and errors as RegistryError.
+"""The connection to MLflow: its client, its database if known, its experiment, and where its files are.
 
-Knows MLflow's address; does not know tenants, prefixes or runs.
+Knows MLflow's addresses; does not know tenants, prefixes or runs.
 """
 
 import logging
@@ -10,114 +10,33 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from components.config import RegistryConfig
 from components.errors import RegistryError
-from components.registry.mlflow.probe import enable_write_ahead_log, is_server, probe_address
-from components.registry.mlflow.quiet import quiet_mlflow
+from components.registry.mlflow.endpoint import DISK_FIX, MlflowEndpoint
+from components.registry.mlflow.probe import is_server
 from components.registry.mlflow.relocation import ARTIFACTS_FOLDER, find_own_database, find_present_path, relocate
 from components.registry.mlflow.stores import DeletionGuard, find_run_folders
 from components.storage.urls import (
     TRACKING_URI_VARIABLE,
-    format_first_line,
-    hide_password,
     read_tracking_uri,
     resolve_uri,
+    to_local_path,
 )
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from components.registry.mlflow.tables import DatabaseReader
-
 BACKEND_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
 """MLflow's own variable for the database behind its server; if it is set, that database is also read directly."""
 
-_PROBE_INTERVAL_SECONDS = 5.0
 _RETRY_SECONDS = 30.0
 _FIX = f"start MLflow, or correct registry.tracking_uri in params.yaml ({TRACKING_URI_VARIABLE} overrides it)"
 _BACKEND_FIX = f"start MLflow's database, or correct or unset {BACKEND_VARIABLE}"
-_DISK_FIX = "free space on the database's disk, or repair it"
 
 _Result = TypeVar("_Result")
-
-
-class MlflowEndpoint:
-    """One address for MLflow's client: a server or a database."""
-
-    def __init__(self, uri: str, fix: str, *, is_own: bool) -> None:
-        """Open nothing yet; `fix` is the third part of the error if the address does not answer.
-
-        `is_own`: no MLflow server uses this database; if it is SQLite, its write-ahead log is enabled.
-        """
-        self.uri, self._fix, self._is_own = uri, fix, is_own
-        self._last_answer_s = float("-inf")
-        self._lock = threading.Lock()
-
-    @cached_property
-    def api(self) -> Any:
-        """MLflow's client; use it only inside `open_client`."""
-        from mlflow import MlflowClient
-
-        client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-        if self._is_own:
-            enable_write_ahead_log(self.uri)
-        return client
-
-    @cached_property
-    def _reader(self) -> "DatabaseReader":
-        from components.registry.mlflow.tables import DatabaseReader
-
-        return DatabaseReader(self.uri)
-
-    def read_tables(self, wanted: str, read: "Callable[[Connection], _Result]") -> _Result | None:
-        """Return `read(connection)` on the database at this address; None if its tables are not known.
-
-        Raises:
-            RegistryError: as `open_client`.
-        """
-        import sqlalchemy
-
-        try:
-            with self._reader.connect() as connection:
-                return None if connection is None else read(connection)
-        except (sqlalchemy.exc.SQLAlchemyError, OSError) as problem:
-            raise self._make_error(wanted, problem) from problem
-
-    @contextmanager
-    def open_client(self, wanted: str) -> Iterator[Any]:
-        """Yield an MlflowClient for a block of calls; failures become a RegistryError with `wanted` as first part.
-
-        Raises:
-            RegistryError: MLflow did not answer within about 10 s, or refused; the message has its first line.
-        """
-        with quiet_mlflow():
-            import requests
-            import sqlalchemy
-            from mlflow.exceptions import MlflowException
-
-            try:
-                self._probe_if_stale()
-                yield self.api
-                self._last_answer_s = time.monotonic()
-            except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as problem:
-                self._last_answer_s = float("-inf")
-                raise self._make_error(wanted, problem) from problem
-
-    def _make_error(self, wanted: str, problem: Exception) -> RegistryError:
-        message = format_first_line(problem)
-        fix = _DISK_FIX if "disk" in message else self._fix
-        return RegistryError(wanted, f"{message} (MLflow at {hide_password(self.uri)})", fix)
-
-    def _probe_if_stale(self) -> None:
-        """Check with a short timeout that MLflow answers: its own client would retry for minutes."""
-        with self._lock:
-            if time.monotonic() - self._last_answer_s >= _PROBE_INTERVAL_SECONDS:
-                probe_address(self.uri)
-                self._last_answer_s = time.monotonic()
 
 
 class MlflowConnection:
@@ -135,6 +54,8 @@ class MlflowConnection:
         self._experiment = config.experiment
         self._artifacts = _find_artifact_folder(self.uri, workspace) / config.experiment
         self._experiment_id: str | None = None
+        self._location = ""
+        """URI of the experiment's artifacts; "" until `ensure_experiment`."""
         self._workspace, self._own_database = workspace, find_own_database(self.uri, workspace)
         self._is_relocated = False
         self._lock = threading.Lock()
@@ -188,9 +109,9 @@ class MlflowConnection:
 
     def make_guard(self, owner: str) -> DeletionGuard:
         """Return the guard of deletions in this MLflow by the workspace of `owner`; call it inside `open_client`."""
-        experiment = self._endpoint.api.get_experiment(self.ensure_experiment())
+        self.ensure_experiment()
         folders = [self._workspace, *([self._own_database.parent] if self._own_database else [])]
-        return DeletionGuard(owner, folders, experiment.artifact_location, is_shared=self._own_database is None)
+        return DeletionGuard(owner, folders, self._location, is_shared=self._own_database is None)
 
     def find_run_folders(self, tenant: str) -> list[Path]:
         """Return the folders of a tenant's runs in the store beside the workspace's own database, by their content."""
@@ -207,7 +128,7 @@ class MlflowConnection:
             try:
                 relocate(self._own_database, self._workspace)
             except sqlite3.Error as problem:
-                raise RegistryError(wanted, f"{problem} ({self._own_database})", _DISK_FIX) from problem
+                raise RegistryError(wanted, f"{problem} ({self._own_database})", DISK_FIX) from problem
             self._is_relocated = True
 
     def ensure_experiment(self) -> str:
@@ -221,6 +142,20 @@ class MlflowConnection:
                 self._experiment_id = self._make_experiment()
             return self._experiment_id
 
+    def ensure_store(self) -> str:
+        """Return the id of the experiment for a new run, after a look at its store; call it inside `open_client`.
+
+        Raises:
+            RegistryError: as `ensure_experiment`; or the folder of the experiments' artifacts is gone, as after a move
+                of the store: MLflow would make it again.
+        """
+        experiment_id = self.ensure_experiment()
+        path = to_local_path(self._location)
+        if path is not None and not path.is_relative_to(self._workspace) and not path.parents[1].is_dir():
+            fix = "mount it, or move it back; or make it by hand if this is the right place"
+            raise RegistryError(f"the folder of MLflow's artifacts in {path.parents[1]}", "no such folder", fix)
+        return experiment_id
+
     def _make_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
@@ -229,7 +164,7 @@ class MlflowConnection:
         if experiment is None:
             location = None if self.is_server else self._artifacts.as_uri()
             try:
-                return str(api.create_experiment(self._experiment, artifact_location=location))
+                experiment = api.get_experiment(api.create_experiment(self._experiment, artifact_location=location))
             except MlflowException:  # created by another process meanwhile, or refused
                 experiment = api.get_experiment_by_name(self._experiment)
                 if experiment is None:
@@ -238,6 +173,7 @@ class MlflowConnection:
             got = f"the deleted experiment {self._experiment!r}"
             fix = "restore it in MLflow, or set registry.experiment to another name"
             raise RegistryError("an active MLflow experiment", got, fix)
+        self._location = str(experiment.artifact_location)
         return str(experiment.experiment_id)
 
 

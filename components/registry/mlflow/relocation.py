@@ -154,9 +154,16 @@ def _rewrite_column(connection: sqlite3.Connection, table: str, column: str, for
     if not _has_column(connection, table, column):
         return
     rows = connection.execute(f"SELECT rowid, {column} FROM {table} WHERE {column} IS NOT NULL").fetchall()  # noqa: S608
-    moved = [(replace_root(uri, former, workspace), row, uri) for row, uri in rows]
+    moved = [(_move(uri, former, workspace), row, uri) for row, uri in rows]
     changes = [(now, row) for now, row, before in moved if now != before]
     connection.executemany(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", changes)  # noqa: S608
+
+
+def _move(uri: str, former: Path, workspace: Path) -> str:
+    """Return a URI below the former root as one below the present root, which may be inside of the former one."""
+    path = to_local_path(uri)
+    is_moved = path is not None and path.is_relative_to(workspace) and workspace.is_relative_to(former)
+    return uri if is_moved else replace_root(uri, former, workspace)
 
 
 def _rewrite_owners(connection: sqlite3.Connection, before: str, after: str, workspace: Path) -> None:
@@ -180,8 +187,8 @@ def _relocate_base(description: Path, former: Path, workspace: Path) -> None:
     model = yaml.safe_load(content)
     config = model["flavors"]["python_function"].get("config") or {}
     path = config.get("path")
-    if isinstance(path, str) and replace_root(path, former, workspace) != path:
-        config["path"] = replace_root(path, former, workspace)
+    if isinstance(path, str) and _move(path, former, workspace) != path:
+        config["path"] = _move(path, former, workspace)
         write_atomic(description, yaml.safe_dump(model).encode())
 
 

@@ -6,7 +6,6 @@ and the servers' logs. The scheduler's record of runs is passed in.
 """
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +32,7 @@ from components.stages.rollout.cycle import hold_cycle_lock
 from components.stages.rollout.manual import find_current_user
 from components.stages.rollout.tenant_lock import wait_for_tenant
 from components.stages.workspace import Workspace
-from components.storage.atomic_files import convert_disk_errors
+from components.storage.atomic_files import convert_disk_errors, remove_tree
 
 _COPY_FOLDERS = ("champions", "prefixes")
 """Folders of var/ that hold copies of registered versions."""
@@ -102,7 +101,7 @@ def _remove_everything(workspace: Workspace, tenant: str, by: str, record: Sched
             *_find_cached_copies(workspace, digests),
             *_find_copies_by_manifest(workspace, tenant),
         ]:
-            _remove_path(path)
+            remove_tree(path)
         (workspace.root / "var" / "digests").unlink(missing_ok=True)
     _gather_results(workspace)
     for store, count in delete_objects(workspace.root, tenant).items():
@@ -199,7 +198,7 @@ def _gather_results(workspace: Workspace) -> None:
         for folder in (workspace.root / "out").glob("*/"):
             if folder.name != "base":
                 for path in folder.iterdir():  # the folder itself may be a link to another disk
-                    _remove_path(path)
+                    remove_tree(path)
                 if not folder.is_symlink():
                     folder.rmdir()
         return
@@ -208,10 +207,3 @@ def _gather_results(workspace: Workspace) -> None:
     charts.draw_charts(workspace)
     if (workspace.root / "dvc.lock").exists():
         dataset.commit_to_dvc(workspace)
-
-
-def _remove_path(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -87,6 +87,27 @@ def test_a_moved_workspace_reads_and_writes_at_its_new_place(
     assert described["flavors"]["python_function"]["config"]["path"] == str(tmp_path / name / "base")
 
 
+@pytest.mark.parametrize(("before", "after"), [("ws", "ws/inner"), ("ws/inner", "ws")])
+def test_a_workspace_is_moved_into_or_out_of_its_own_folder(
+    fill: Fill, tmp_path: Path, before: str, after: str
+) -> None:
+    fill(tmp_path / before)
+    aside = (tmp_path / before).rename(tmp_path / "aside")
+    shutil.rmtree(tmp_path / "ws", ignore_errors=True)
+    (tmp_path / after).parent.mkdir(exist_ok=True)
+    aside.rename(tmp_path / after)
+    expected = f"{tmp_path}/{after}/var/mlflow/artifacts/prefixfleet"
+    for _ in range(2):
+        reopen(tmp_path / after).find_champions()
+        locations = list_locations(tmp_path / after / "var/mlflow/mlflow.db")
+        assert {str(to_local_path(uri))[: len(expected)] for uri in locations} == {expected}
+        assert len(locations) == 4
+        with closing(sqlite3.connect(tmp_path / after / "var/mlflow/mlflow.db")) as connection:
+            other = ("other", (tmp_path / before).as_uri() + "/var/mlflow/artifacts/other")
+            connection.execute("INSERT OR IGNORE INTO experiments (name, artifact_location) VALUES (?, ?)", other)
+            connection.commit()
+
+
 def test_the_champion_of_a_moved_workspace_is_loaded_by_mlflow_with_the_moved_base(
     empty_database: Path, base_folder: Path, save_for: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +122,6 @@ def test_the_champion_of_a_moved_workspace_is_loaded_by_mlflow_with_the_moved_ba
     moved = reopen(tmp_path / "new ws")
     assert list(moved.poll_aliased(CHAMPION)[CHAMPION]) == ["acme"]  # as any command reads it
     monkeypatch.setenv("MLFLOW_TRACKING_URI", moved.uri)
-    mlflow.set_tracking_uri(moved.uri)
     assert len(mlflow.pyfunc.load_model("models:/prefix-acme@champion").predict(["a", "b"])) == 2
     assert not root.exists()
 
@@ -177,6 +197,22 @@ def test_a_run_that_names_files_elsewhere_is_not_removed(fill: Fill, tmp_path: P
         registry.remove("acme")
     assert victim.is_dir()
     assert [one.version for one in registry.find_versions("acme")] == ["1"]
+
+
+def test_a_store_outside_of_the_workspace_that_is_gone_is_not_made_again(
+    fill: Fill, save: Save, tmp_path: Path, make_prefix: Any
+) -> None:
+    fill(tmp_path / "one")
+    (tmp_path / "one").rename(tmp_path / "two")
+    config = RegistryConfig(tracking_uri=f"sqlite:///{tmp_path}/two/var/mlflow/mlflow.db")
+    other = Registry(config, tmp_path / "three")
+    with pytest.raises(RegistryError, match=r"one/var/mlflow.*no such folder"):
+        add_version(other, save, tmp_path / "made", "birch")
+    with pytest.raises(RegistryError, match=r"one/var/mlflow.*no such folder"):
+        other.log_run("birch", RunLog())
+    assert not (tmp_path / "one").exists()
+    reopen(tmp_path / "two").find_champions()
+    assert add_version(Registry(config, tmp_path / "three"), save, tmp_path / "made", "birch").version == "1"
 
 
 def test_orphaned_files_of_a_tenant_are_found_on_the_disk(fill: Fill, tmp_path: Path) -> None:
