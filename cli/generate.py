@@ -52,17 +52,13 @@ def _read_stdin() -> list[str]:
 
 
 def _parse_values(pairs: "list[str] | tuple[str, ...]") -> dict[str, Any]:
-    import yaml
-
+    from components.config.yaml_file import parse_yaml
     from components.errors import ConfigError
 
     values: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        try:
-            values[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            equals = ""
         if not equals:
             raise ConfigError("KEY=VALUE after -S, the value in YAML", repr(pair), "write it like num_beams=5")
+        values[key] = parse_yaml(value, f"-S {pair}")
     return values

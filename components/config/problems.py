@@ -36,7 +36,7 @@ def to_config_error(problems: ValidationError, model: type[BaseModel], where: st
 
 def _suggest_fix(kind: str, value: Any, problem: Mapping[str, Any]) -> str:
     if kind == "float_type" and isinstance(value, str) and _NUMBER.fullmatch(value):
-        return "YAML reads this as text: write the number with a dot and a signed exponent, such as 1.0e-3"
+        return "this is text: write the number without quotes"
     if kind == "literal_error":
         near = difflib.get_close_matches(str(value), _parse_choices(problem["ctx"]["expected"]), n=1, cutoff=0.5)
         return f"did you mean {near[0]!r}?" if near else "set one of these values"

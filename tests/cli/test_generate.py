@@ -22,11 +22,18 @@ def test_values_are_read_as_yaml():
     }
 
 
-@pytest.mark.parametrize("pair", ["num_beams", "", "banned=[a"])
-def test_a_value_without_an_equals_sign_or_with_broken_yaml_is_refused(pair):
+@pytest.mark.parametrize("pair", ["num_beams", ""])
+def test_a_value_without_an_equals_sign_is_refused(pair):
     with pytest.raises(ConfigError, match="KEY=VALUE after -S") as problem:
         generate._parse_values([pair])
     assert problem.value.got == repr(pair)
+
+
+@pytest.mark.parametrize("pair", ["banned=[a", "seed=010", "seed=1:30"])
+def test_a_value_that_is_no_yaml_or_has_two_meanings_is_refused(pair):
+    with pytest.raises(ConfigError) as problem:
+        generate._parse_values([pair])
+    assert problem.value.got.startswith(f"-S {pair}:1: ")
 
 
 def test_the_source_and_the_options_reach_the_stage(call, tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ GOOD = "base: {path: base}\n"
         ("tenants: {../acme: {}}", "'../acme' under tenants", "at most 63 characters"),
         ("train: {max_steps: six}", "train.max_steps = 'six'", "correct the value"),
         ("train: {learning_rate: .inf}", "train.learning_rate = inf", "correct the value"),
-        ("train: {learning_rate: 1e-3}", "'1e-3'", "such as 1.0e-3"),
+        ("train: {learning_rate: '1e-3'}", "'1e-3'", "without quotes"),
         ("evaluate: {split: tset}", "evaluate.split = 'tset'", "did you mean 'test'?"),
         ("train: {method: prefx}", "train.method = 'prefx'", "did you mean 'prefix'?"),
         ("train: {method: adaptor}", "train.method = 'adaptor'", "did you mean 'adapter'?"),
