@@ -11,6 +11,12 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from components.config.data import DataConfig as DataConfig
+from components.config.evaluate import EvaluateConfig as EvaluateConfig
+from components.config.evaluate import GateConfig as GateConfig
+from components.config.evaluate import Metric as Metric
+from components.config.evaluate import NonInferiorityConfig as NonInferiorityConfig
+from components.config.evaluate import Tokenizer as Tokenizer
+from components.config.merging import merge_values
 from components.config.overrides import read_override_files
 from components.config.problems import format_value, make_unknown_key_error, to_config_error
 from components.config.removed_keys import drop_removed_keys
@@ -23,7 +29,6 @@ from components.errors import ConfigError
 
 PARAMS_FILE = "params.yaml"
 
-Metric = Literal["bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL"]
 Method = Literal[
     "prefix",
     "infix",
@@ -88,52 +93,6 @@ class TrainConfig(_Section):
     seed: int = 0
 
 
-class EvaluateConfig(_Section):
-    """How a split is decoded and scored."""
-
-    split: Literal["validation", "test"] = "test"
-    num_beams: int = Field(default=1, gt=0)
-    max_new_tokens: int = Field(default=96, gt=0)
-    min_new_tokens: int = Field(default=0, ge=0)
-    length_penalty: float = 1.0
-    banned: list[str] = Field(default_factory=list, description="texts that are never generated")
-    repetition_penalty: float = Field(default=1.0, gt=0, description="on new tokens; 1: off")
-    no_repeat_ngram: int = Field(default=0, ge=0, description="length of n-grams that may not repeat; 0: off")
-    guidance: float = Field(default=1.0, ge=0, description="0: base alone; 1: prefix; above 1: prefix amplified")
-    temperature: float = Field(default=0.0, ge=0, description="0: greedy; above 0: sampling with the seed")
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0, description="sample from this many likeliest tokens; 0: off")
-    batch_size: int = Field(default=32, gt=0, description="examples decoded together")
-    lowercase: bool = Field(default=True, description="ignore case when scoring, as the E2E scripts do")
-    bootstrap_samples: int = Field(default=1000, gt=0)
-    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
-    max_examples: int | None = Field(default=None, gt=0, description="evaluate only the first n; null for all")
-    seed: int = 0
-
-    def select_decoding(self) -> dict[str, Any]:
-        """Return the fields that change what is generated; the seed only with a temperature above 0."""
-        scoring = {"split", "batch_size", "lowercase", "bootstrap_samples", "confidence", "max_examples"}
-        return self.model_dump(mode="json", exclude=scoring if self.temperature else {*scoring, "seed"})
-
-
-class NonInferiorityConfig(_Section):
-    """A challenger may score lower than the champion by less than `margin` (in points of the metric)."""
-
-    metric: Metric = "bleu"
-    margin: float = Field(default=1.0, ge=0)
-    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
-
-
-class GateConfig(_Section):
-    """The conditions that a report must meet before its prefix may serve."""
-
-    floors: dict[Metric, float] = Field(default_factory=dict, description="minimum per metric (ter: maximum)")
-    non_inferiority: list[NonInferiorityConfig] = Field(default_factory=lambda: [NonInferiorityConfig()])
-    min_slice: int = Field(default=20, gt=0, description="smaller slices are reported but not gated")
-    bootstrap_samples: int = Field(default=1000, gt=0)
-    seed: int = 0
-
-
 class EngineConfig(_Section):
     """Speed and memory. These fields change results only by rounding, so they are not part of a fingerprint."""
 
@@ -187,7 +146,7 @@ class Params(_Section):
         Raises:
             ConfigError: an unknown key or a wrong type.
         """
-        return _parse(_merge(self.model_dump(exclude={"tenants"}), override), where=where)
+        return _parse(merge_values(self.model_dump(exclude={"tenants"}), override, Params), where=where)
 
 
 _TENANT_SECTIONS = ("train", "evaluate", "gate", "access", "rollout")
@@ -204,7 +163,7 @@ def load_workspace_params(root: Path) -> Params:
     for path, values in read_override_files(root).items():
         tenant = path.stem
         params.for_tenant(tenant).override_with(values, where=str(path))
-        tenants[tenant] = _merge(params.tenants.get(tenant, {}), values)
+        tenants[tenant] = merge_values(params.tenants.get(tenant, {}), values, Params)
     return params.model_copy(update={"tenants": tenants})
 
 
@@ -230,14 +189,6 @@ def load_params(path: Path) -> Params:
                 raise make_unknown_key_error(section, _TENANT_SECTIONS, f"{path}: tenants.{tenant}")
         params.for_tenant(tenant)
     return params
-
-
-def _merge(values: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
-    for key, value in override.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
 
 
 def _parse(values: dict[str, Any], *, where: str) -> Params:

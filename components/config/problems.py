@@ -65,12 +65,13 @@ def list_known_keys(model: type[BaseModel], path: Sequence[str]) -> tuple[str, .
     section = model
     for part in path:
         field = section.model_fields.get(part)
-        inner = _find_section(field.annotation) if field else None
+        inner = find_section(field.annotation) if field else None
         section = inner or section
     return tuple(section.model_fields)
 
 
-def _find_section(annotation: Any) -> type[BaseModel] | None:
+def find_section(annotation: Any) -> type[BaseModel] | None:
+    """Return the model among the options of a field's annotation; None for a field without one."""
     for option in (annotation, *get_args(annotation)):
         if get_origin(option) is None and isinstance(option, type) and issubclass(option, BaseModel):
             return option
