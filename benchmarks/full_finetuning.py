@@ -52,6 +52,7 @@ def main() -> None:
         config=params.evaluate,
         data_digest="0" * 64,
         prefix_digest=None,
+        min_slice=params.gate.min_slice,
     )
     folder = workspace.get_output_folder("evaluate", chosen.tenant)
     prefix_bytes = (workspace.get_output_folder("train", chosen.tenant) / "prefix.safetensors").stat().st_size
@@ -71,7 +72,7 @@ def print_scores(name: str, report: Report, steps: int, seconds: float, size: in
     """Print a row for every slice of a report."""
     for part in report.slices:
         bleu, rouge = report.find_score("bleu", part), report.find_score("rougeL", part)
-        figures = f"BLEU {bleu.value:5.1f} [{bleu.low:.1f}, {bleu.high:.1f}]  ROUGE-L {rouge.value:5.1f}"
+        figures = f"BLEU {bleu.value:5.1f}{bleu.format_interval(1)}  ROUGE-L {rouge.value:5.1f}"
         print(f"{name:17} {part:8} n {bleu.n:5}  {figures}  {steps:5} steps {seconds:5.0f} s  {size:9} bytes")
 
 

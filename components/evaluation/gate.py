@@ -8,50 +8,32 @@ There are two kinds of check:
 
 The interval is two-sided at `confidence`: a candidate that is worse by the whole margin passes a check in at most
 (1 - confidence) / 2 of all cases. A margin of 0 requires a significant improvement. For TER, where lower is better, the
-signs are reversed. Without a champion only the floors are checked. Knows no models and no registry.
+signs are reversed. A split of fewer than `min_slice` examples is too small for an interval: the candidate must then
+score at least as high as the champion, and the verdict states no confidence. Without a champion only the floors are
+checked.
+
+A metric that gives the references less than full marks against themselves cannot compare anything: a gate that uses it
+raises a GateError instead of a verdict. Knows no models and no registry.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.config import GateConfig, Metric, NonInferiorityConfig
+from components.config import GateConfig
 from components.data.schema import ALL_SLICE
 from components.errors import GateError
-from components.evaluation.bootstrap import bootstrap_paired_difference
-from components.evaluation.metrics import LOWER_IS_BETTER, METRIC_LABELS, Array, compute_sentence_statistics
-from components.evaluation.report import Prediction, Report, find_slice_indices
+from components.evaluation.gate_checks import (
+    GateCheck,
+    check_floors,
+    check_non_inferiority,
+    count_examples,
+    find_tokenizer,
+    require_seeing_metrics,
+)
+from components.evaluation.report import ReportWithPredictions
 from components.storage.atomic_files import write_atomic
-
-
-class ReportWithPredictions(NamedTuple):
-    """A report with the predictions that it was computed from."""
-
-    report: Report
-    predictions: Sequence[Prediction]
-
-
-class GateCheck(BaseModel):
-    """One check with its numbers, in points of the metric (BLEU 27.1 is 27.1 points).
-
-    For a floor, `value` is the score and `threshold` the floor. For non-inferiority, `value` is candidate - champion
-    and `threshold` is -margin (+margin for TER, where lower is better). `low` and `high` are the ends of the value's
-    confidence interval.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    name: Literal["floor", "non-inferiority"]
-    slice: str
-    metric: Metric
-    value: float
-    threshold: float
-    low: float
-    high: float
-    passed: bool
-    sentence: str
 
 
 class Verdict(BaseModel):
@@ -78,96 +60,27 @@ def judge_candidate(
     """Run every check of `config` on a candidate.
 
     Raises:
-        GateError: candidate and champion were not evaluated on the same examples in the same way, or a report does
-            not belong to its predictions.
+        GateError: candidate and champion were not evaluated on the same examples in the same way, a report does not
+            belong to its predictions, or a metric of `config` cannot see the references.
 
     """
     _require_matching_counts(candidate)
-    checks = _check_floors(candidate.report, config)
+    tokenizer = find_tokenizer(candidate)
+    require_seeing_metrics(candidate, config, lowercase, tokenizer)
+    checks = check_floors(candidate.report, config)
     if champion is not None:
         _require_comparable(candidate, champion)
         for rule in config.non_inferiority:
-            checks += _check_non_inferiority(candidate.predictions, champion.predictions, rule, config, lowercase)
+            checks += check_non_inferiority(candidate, champion, rule, config, lowercase, tokenizer)
     return Verdict(
         tenant=candidate.report.tenant,
         accepted=all(check.passed for check in checks),
         checks=checks,
-        sentence=_summarize_checks(checks, champion is not None),
+        sentence=_summarize_checks(checks, champion is not None) + _describe_small_split(candidate, config),
         prefix_digest=candidate.report.prefix_digest,
         champion_digest=champion.report.prefix_digest if champion else None,
         champion_version=champion_version,
     )
-
-
-def _check_floors(report: Report, config: GateConfig) -> list[GateCheck]:
-    checks = []
-    for metric, threshold in config.floors.items():
-        score = report.find_score(metric)
-        lower_better = metric in LOWER_IS_BETTER
-        passed = score.value <= threshold if lower_better else score.value >= threshold
-        relation = ("within" if passed else "above") if lower_better else ("at or above" if passed else "below")
-        bound = "ceiling" if lower_better else "floor"
-        sentence = (
-            f"{METRIC_LABELS[metric]} {score.value:.2f} [{score.low:.2f}, {score.high:.2f}] on {score.n} examples is "
-        )
-        checks.append(
-            GateCheck(
-                name="floor",
-                slice=ALL_SLICE,
-                metric=metric,
-                value=score.value,
-                threshold=threshold,
-                low=score.low,
-                high=score.high,
-                passed=passed,
-                sentence=f"{sentence}{relation} its {bound} of {threshold:g}.",
-            )
-        )
-    return checks
-
-
-def _check_non_inferiority(
-    candidate: Sequence[Prediction],
-    champion: Sequence[Prediction],
-    rule: NonInferiorityConfig,
-    config: GateConfig,
-    lowercase: bool,
-) -> list[GateCheck]:
-    ours_NK = _compute_statistics(rule.metric, candidate, lowercase)
-    theirs_NK = _compute_statistics(rule.metric, champion, lowercase)
-    checks = []
-    for name, rows in find_slice_indices([one.slice for one in candidate]).items():
-        if name != ALL_SLICE and len(rows) < config.min_slice:
-            continue
-        difference, low, high = bootstrap_paired_difference(
-            rule.metric, ours_NK[rows], theirs_NK[rows], config.bootstrap_samples, rule.confidence, config.seed
-        )
-        passed = high < rule.margin if rule.metric in LOWER_IS_BETTER else low > -rule.margin
-        checks.append(
-            GateCheck(
-                name="non-inferiority",
-                slice=name,
-                metric=rule.metric,
-                value=difference,
-                threshold=rule.margin if rule.metric in LOWER_IS_BETTER else 0.0 - rule.margin,
-                low=low,
-                high=high,
-                passed=passed,
-                sentence=(
-                    f"{METRIC_LABELS[rule.metric]} differs from the champion's by {difference:+.2f} "
-                    f"[{low:+.2f}, {high:+.2f}] "
-                    f"on {'all' if name == ALL_SLICE else f'slice {name!r},'} {len(rows)} examples at "
-                    f"{rule.confidence:.0%} confidence: "
-                    f"{'not worse' if passed else 'may be worse'} by the margin of {rule.margin:g} or more."
-                ),
-            )
-        )
-    return checks
-
-
-def _compute_statistics(metric: Metric, predictions: Sequence[Prediction], lowercase: bool) -> Array:
-    texts = [one.prediction for one in predictions]
-    return compute_sentence_statistics(metric, texts, [one.references for one in predictions], lowercase)
 
 
 def _require_matching_counts(scored: ReportWithPredictions) -> None:
@@ -183,8 +96,9 @@ def _require_matching_counts(scored: ReportWithPredictions) -> None:
 def _require_comparable(candidate: ReportWithPredictions, champion: ReportWithPredictions) -> None:
     _require_matching_counts(champion)
     ours, theirs = candidate.report, champion.report
-    for field in ("tenant", "split", "decoding"):
-        own, other = getattr(ours, field), getattr(theirs, field)
+    compared = [(field, getattr(ours, field), getattr(theirs, field)) for field in ("tenant", "split", "decoding")]
+    compared.append(("tokenizer", find_tokenizer(candidate), find_tokenizer(champion)))
+    for field, own, other in compared:
         if own != other:
             got = f"{own} for the candidate, {other} for the champion"
             raise GateError(f"the same {field} for candidate and champion", got, "evaluate the champion again")
@@ -203,6 +117,17 @@ def _summarize_checks(checks: Sequence[GateCheck], has_champion: bool) -> str:
     if not failed:
         return f"Accepted: all {len(checks)} checks passed{without}."
     return f"Rejected: {len(failed)} of {len(checks)} checks failed{without}. {' '.join(failed)}"
+
+
+def _describe_small_split(candidate: ReportWithPredictions, config: GateConfig) -> str:
+    count = len(candidate.predictions)
+    if count >= config.min_slice:
+        return ""
+    split = candidate.report.split
+    return (
+        f" The {split} split has {count_examples(count)}, fewer than gate.min_slice ({config.min_slice}): "
+        "too few to state a confidence."
+    )
 
 
 def write_verdict(path: Path, verdict: Verdict) -> None:

@@ -1,5 +1,7 @@
 """Corpus metrics as sums of sentence statistics: BLEU, chrF, TER (sacrebleu) and ROUGE-1/2/L (rouge-score).
 
+BLEU, TER and ROUGE compare the words of a tokenizer (`components.evaluation.tokenization`); chrF compares characters.
+
 The sentence statistics are computed by those libraries. A corpus score is a function of their sums; it is written here
 for arrays of sums, so that a thousand bootstrap samples cost one matrix product. Scores are in points of 0..100 (TER
 may exceed 100, and is the only metric where lower is better). Knows no models, files or gates.
@@ -7,7 +9,8 @@ may exceed 100, and is the only metric where lower is better). Knows no models, 
 Shapes: N sentences, K statistics of a metric, S samples.
     bleu               K = 10: prediction length, closest reference length, matched 1..4-grams, predicted 1..4-grams
     chrf               K = 18: predicted, reference and matched character n-grams, for n = 1..6
-    ter                K = 2: edits to the nearest reference, mean reference length in words
+    ter                K = 2: edits to the nearest reference (of words of a script without spaces: without shifts),
+                       mean reference length in words
     rouge1/rouge2/L    K = 2: best stemmed F1 over the references, 1 (so that sums give the mean)
 """
 
@@ -18,8 +21,14 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from components.config import Metric
+from components.config import Metric, Tokenizer
 from components.errors import GateError
+from components.evaluation.tokenization import (
+    SEGMENTING_TOKENIZERS,
+    load_tokenizer,
+    split_rouge_words,
+    split_ter_words,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -36,26 +45,30 @@ METRIC_LABELS: dict[Metric, str] = {
 
 
 def compute_sentence_statistics(
-    metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
+    metric: Metric,
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    lowercase: bool,
+    tokenizer: Tokenizer = "13a",
 ) -> Array:
     """Return the statistics [N, K] of each prediction against its references, whose number may vary.
 
     `lowercase` makes BLEU, chrF and TER case-insensitive; ROUGE always is.
 
     Raises:
-        GateError: there are no predictions, an example has no reference, or the numbers of predictions and examples
-            differ.
+        GateError: there are no predictions, an example has no reference, the numbers of predictions and examples
+            differ, or the tokenizer is not installed.
 
     """
     if len(predictions) != len(references) or not predictions or not all(references):
         got = f"{len(predictions)} predictions, {len(references)} sets of references"
         raise GateError("one prediction and at least one reference for each example", got, "decode the split again")
     if metric == "ter":
-        rows = _compute_ter_rows(predictions, references, lowercase)
+        rows = _compute_ter_rows(predictions, references, lowercase, tokenizer)
     elif metric in ("bleu", "chrf"):
-        rows = _compute_sacrebleu_rows(metric, predictions, references, lowercase)
+        rows = _compute_sacrebleu_rows(metric, predictions, references, lowercase, tokenizer)
     else:
-        rows = _compute_rouge_rows(metric, predictions, references)
+        rows = _compute_rouge_rows(metric, predictions, references, tokenizer)
     return np.array(list(rows), dtype=np.float64)
 
 
@@ -70,11 +83,18 @@ def compute_scores_from_sums(metric: Metric, sums_SK: Array) -> Array:
 
 
 def _compute_sacrebleu_rows(
-    metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
+    metric: Metric,
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    lowercase: bool,
+    tokenizer: Tokenizer,
 ) -> Iterable[Sequence[float]]:
     from sacrebleu.metrics import BLEU, CHRF
 
-    scorer: Any = BLEU(lowercase=lowercase, force=True) if metric == "bleu" else CHRF(lowercase=lowercase)
+    scorer: Any = CHRF(lowercase=lowercase)
+    if metric == "bleu":
+        scorer = BLEU(lowercase=lowercase, tokenize="none", force=True)
+        scorer.tokenizer = load_tokenizer(tokenizer)
     # sacrebleu takes one list with the i-th reference of every sentence; None if a sentence has fewer.
     width = max(len(own) for own in references)
     columns = [[own[i] if i < len(own) else None for own in references] for i in range(width)]
@@ -83,37 +103,40 @@ def _compute_sacrebleu_rows(
 
 
 def _compute_ter_rows(
-    predictions: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
+    predictions: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool, tokenizer: Tokenizer
 ) -> Iterable[Sequence[float]]:
-    from sacrebleu.tokenizers.tokenizer_ter import TercomTokenizer
-
     from components.evaluation.ter import compute_ter_statistics
 
-    tokenize = TercomTokenizer(case_sensitive=not lowercase)
     for prediction, own in zip(predictions, references, strict=True):
-        targets = [tokenize(text.rstrip()).split() for text in own]
-        yield compute_ter_statistics(tokenize(prediction.rstrip()).split(), targets)
+        targets = [split_ter_words(text, tokenizer, lowercase) for text in own]
+        words = split_ter_words(prediction, tokenizer, lowercase)
+        yield compute_ter_statistics(words, targets, shifts=tokenizer not in SEGMENTING_TOKENIZERS)
 
 
 def _compute_rouge_rows(
-    metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]]
+    metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]], tokenizer: Tokenizer
 ) -> Iterable[Sequence[float]]:
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer([metric], tokenizer=_make_rouge_tokenizer())
+    scorer = RougeScorer([metric], tokenizer=_RougeTokenizer(tokenizer))
     for prediction, own in zip(predictions, references, strict=True):
         yield scorer.score_multi(own, prediction)[metric].fmeasure, 1.0
 
 
-@lru_cache(maxsize=1)
-def _make_rouge_tokenizer() -> Any:
-    """Make rouge-score's stemming tokenizer with a cache: three metrics tokenize the same texts."""
-    from rouge_score.tokenizers import DefaultTokenizer
+class _RougeTokenizer:
+    """rouge-score's tokenizer interface with this project's words."""
 
-    class CachingTokenizer(DefaultTokenizer):  # type: ignore[misc]
-        tokenize = lru_cache(maxsize=2**14)(DefaultTokenizer.tokenize)
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
 
-    return CachingTokenizer(use_stemmer=True)
+    def tokenize(self, text: str) -> tuple[str, ...]:
+        return _split_rouge_words(text, self.tokenizer)
+
+
+@lru_cache(maxsize=2**14)
+def _split_rouge_words(text: str, tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Cached, since three metrics split the same texts."""
+    return tuple(split_rouge_words(text, tokenizer))
 
 
 def _score_bleu(sums_SK: Array) -> Array:

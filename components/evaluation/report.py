@@ -8,34 +8,49 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from components.config import EvaluateConfig, Metric
+from components.config import EvaluateConfig, Metric, Tokenizer
 from components.data.schema import ALL_SLICE, Example
 from components.errors import DataError, GateError
 from components.evaluation.bootstrap import bootstrap_interval
 from components.evaluation.metrics import METRICS, compute_corpus_score, compute_sentence_statistics
+from components.evaluation.self_check import compute_reference_statistics, has_full_marks
+from components.evaluation.tokenization import resolve_tokenizer
 from components.storage.atomic_files import write_atomic
 
 Subject = Literal["prefix", "base", "champion"]
 
 
 class Score(BaseModel):
-    """One metric on the `n` examples of one slice, in points, with the ends of its bootstrap interval."""
+    """One metric on the `n` examples of one slice, in points, with the ends of its bootstrap interval.
+
+    `low` and `high` are None if there are too few examples for an interval.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     metric: Metric
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
+
+    def format_interval(self, digits: int) -> str:
+        """Return ` [low, high]`, or an empty text without an interval."""
+        if self.low is None or self.high is None:
+            return ""
+        return f" [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
 class Report(BaseModel):
-    """The scores of one subject on one split; the slice "all" is the whole split and always exists."""
+    """The scores of one subject on one split; the slice "all" is the whole split and always exists.
+
+    `tokenizer` made the words that were compared; None in reports of earlier releases. `reference_scores` has the
+    metrics that give the references less than full marks against themselves, with that score.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -46,6 +61,8 @@ class Report(BaseModel):
     prefix_digest: str | None
     decoding: dict[str, Any]
     lowercase: bool
+    tokenizer: Tokenizer | None = None
+    reference_scores: dict[Metric, float] = Field(default_factory=dict)
     confidence: float
     slices: dict[str, list[Score]]
 
@@ -74,6 +91,13 @@ class Prediction:
     prediction: str
 
 
+class ReportWithPredictions(NamedTuple):
+    """A report with the predictions that it was computed from."""
+
+    report: Report
+    predictions: Sequence[Prediction]
+
+
 def find_slice_indices(slices: Sequence[str | None]) -> dict[str, list[int]]:
     """Return slice -> indices of its examples: "all" first, then the named slices in alphabetical order."""
     named = sorted({name for name in slices if name is not None})
@@ -90,27 +114,37 @@ def build_report(
     config: EvaluateConfig,
     data_digest: str,
     prefix_digest: str | None,
+    min_slice: int,
     metrics: Sequence[Metric] = METRICS,
 ) -> Report:
     """Score predictions, given in the order of their examples, on the whole split and per slice.
 
+    Slices with fewer than `min_slice` examples have no intervals.
+
     Raises:
         DataError: the split is empty.
-        GateError: the numbers of examples and predictions differ.
+        GateError: the numbers of examples and predictions differ, or the tokenizer is not installed.
 
     """
     if not examples:
         raise DataError(f"examples in {tenant}'s {config.split} split", "none", f"add lines to {config.split}.jsonl")
     indices = find_slice_indices([example.slice for example in examples])
     references = [example.references for example in examples]
+    tokenizer = resolve_tokenizer(config.tokenize, [text for own in references for text in own])
     slices: dict[str, list[Score]] = {name: [] for name in indices}
+    reference_scores: dict[Metric, float] = {}
     for metric in metrics:
-        statistics_NK = compute_sentence_statistics(metric, predictions, references, config.lowercase)
+        statistics_NK = compute_sentence_statistics(metric, predictions, references, config.lowercase, tokenizer)
         for name, rows in indices.items():
             own_NK = statistics_NK[rows]
-            low, high = bootstrap_interval(metric, own_NK, config.bootstrap_samples, config.confidence, config.seed)
+            low, high = None, None
+            if len(rows) >= min_slice:
+                low, high = bootstrap_interval(metric, own_NK, config.bootstrap_samples, config.confidence, config.seed)
             value = compute_corpus_score(metric, own_NK)
             slices[name].append(Score(metric=metric, value=value, low=low, high=high, n=len(rows)))
+        best_NK = compute_reference_statistics(metric, references, config.lowercase, tokenizer)
+        if not has_full_marks(metric, score := compute_corpus_score(metric, best_NK)):
+            reference_scores[metric] = score
     return Report(
         tenant=tenant,
         subject=subject,
@@ -119,6 +153,8 @@ def build_report(
         prefix_digest=prefix_digest,
         decoding=config.select_decoding(),
         lowercase=config.lowercase,
+        tokenizer=tokenizer,
+        reference_scores=reference_scores,
         confidence=config.confidence,
         slices=slices,
     )

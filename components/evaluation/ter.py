@@ -14,17 +14,21 @@ from sacrebleu.metrics.lib_ter import _MAX_SHIFT_CANDIDATES, BeamEditDistance, _
 _MAX_EXACT_BAND_DISTANCE = 46
 
 
-def compute_ter_statistics(words: list[str], targets: Sequence[list[str]]) -> tuple[float, float]:
+def compute_ter_statistics(
+    words: list[str], targets: Sequence[list[str]], *, shifts: bool = True
+) -> tuple[float, float]:
     """Return the edits from a prediction's words to its nearest reference, and the references' mean length in words.
 
+    Without `shifts`, moved words are not one edit: the search for them takes minutes on hundreds of single characters.
     A shift only moves words, so edits >= length of the longer text - words in common. References are tried in the order
     of that bound, until the bound reaches the fewest edits found.
     """
     fewest = float("inf")
+    count_edits = _count_edits if shifts else _count_edits_in_place
     for least, target in sorted((_compute_edit_lower_bound(words, target), target) for target in targets):
         if least >= fewest:
             break
-        fewest = min(fewest, _count_edits(words, target))
+        fewest = min(fewest, count_edits(words, target))
     return fewest, sum(map(len, targets)) / len(targets)
 
 
@@ -51,6 +55,10 @@ def _count_edits(words: list[str], target: list[str]) -> int:
         words = shifted
 
 
+def _count_edits_in_place(words: list[str], target: list[str]) -> int:
+    return _EditDistanceToTarget(target).compute_exact_distance(words) if target else len(words)
+
+
 class _EditDistanceToTarget:
     """Edit distances to one target; replaces sacrebleu's `BeamEditDistance`."""
 
@@ -65,6 +73,13 @@ class _EditDistanceToTarget:
         return _LazyEditDistance(self, words)
 
     def compute_distance(self, words: list[str]) -> int:
+        """Compute the Levenshtein distance within sacrebleu's beam."""
+        distance = self.compute_exact_distance(words)
+        if distance + abs(self.target_length - len(words)) > _MAX_EXACT_BAND_DISTANCE:
+            return int(self.beam_distance(words)[0])
+        return distance
+
+    def compute_exact_distance(self, words: list[str]) -> int:
         """Compute the Levenshtein distance by Myers' bit vectors (1999), in Hyyrö's form (2003)."""
         everything, last = (1 << self.target_length) - 1, 1 << self.target_length - 1
         rises, falls, distance = everything, 0, self.target_length
@@ -78,8 +93,6 @@ class _EditDistanceToTarget:
             right_rises = right_rises << 1 | 1
             rises = (right_falls << 1 | ~(down | right_rises)) & everything
             falls = right_rises & down & everything
-        if distance + abs(self.target_length - len(words)) > _MAX_EXACT_BAND_DISTANCE:
-            return int(self.beam_distance(words)[0])
         return distance
 
 

@@ -141,11 +141,13 @@ def compute_input_interval(
     """
     from components.evaluation.bootstrap import bootstrap_interval
     from components.evaluation.metrics import compute_corpus_score, compute_sentence_statistics
+    from components.evaluation.tokenization import resolve_tokenizer
 
     if metric not in ("bleu", "rouge1", "rouge2", "rougeL") or (suite == "e2e" and metric == "rougeL"):
         return None
     own, (texts, targets) = cast(Metric, metric), _tokenize_for_suite(suite, predictions, references)
-    statistics_NK = compute_sentence_statistics(own, texts, targets, lowercase=True)
+    tokenizer = resolve_tokenizer("auto", (text for each in targets for text in each))
+    statistics_NK = compute_sentence_statistics(own, texts, targets, True, tokenizer)
     if not np.isclose(compute_corpus_score(own, statistics_NK), value, rtol=0, atol=_MAX_SCORE_DIFFERENCE):
         return None
     return bootstrap_interval(own, statistics_NK, _BOOTSTRAP_SAMPLES, _CONFIDENCE, seed=0)

@@ -2,8 +2,9 @@
 
 All three subjects are decoded on the same examples in the same way, so that the gate can compare them example by
 example. Each subject has its own stamp: the base's score is valid until the base, the data or the decoding changes, the
-champion's until another version becomes champion. When the new prefix becomes champion itself, the score of the former
-champion stays, so that a run with nothing new does not change the verdict.
+champion's until another version becomes champion. If only settings of the scoring changed, the kept predictions are
+scored again. When the new prefix becomes champion itself, the score of the former champion stays, so that a run with
+nothing new does not change the verdict.
 
 The rows of all tenants are decoded in one pass. A subject is scored and stamped as soon as its own rows are decoded.
 """
@@ -16,12 +17,8 @@ from typing import TYPE_CHECKING, Any
 from components.evaluation.report import Report, read_report
 from components.registry.mlflow.versions import CHAMPION
 from components.stages.base import read_base_facts
-from components.stages.evaluation_jobs import (
-    PREDICTIONS_FILE,
-    REPORT_FILE,
-    EvaluationJob,
-    TenantEvaluation,
-)
+from components.stages.evaluation_jobs import EvaluationJob, TenantEvaluation
+from components.stages.evaluation_scoring import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.outcome import TenantOutcome
 from components.stages.plan import plan
 from components.stages.plan_checks import ExpectedPrefix
@@ -160,9 +157,13 @@ def gather_results(workspace: Workspace) -> None:
         metrics[tenant] = {**_round_scores(prefix), "base": _round_scores(base)}
         for subject, report in (("base", base), ("prefix", prefix)):
             score = report.find_score("bleu")
-            bleu.append([tenant, subject, *(round(value, 3) for value in (score.value, score.low, score.high))])
+            bleu.append([tenant, subject, *map(_round, (score.value, score.low, score.high))])
     write_json(folder / METRICS_FILE, metrics)
     write_csv(folder / BLEU_FILE, ["tenant", "subject", "bleu", "low", "high"], bleu)
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def _round_scores(report: Report) -> dict[str, float]:

@@ -8,21 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from components.config import Params
 from components.data.digests import compute_tenant_digest
 from components.data.schema import Example
 from components.errors import BaseModelError, SchemaError
-from components.evaluation.report import Subject, build_report, read_report, write_predictions, write_report
+from components.evaluation.report import Subject, read_report
+from components.evaluation.tokenization import load_tokenizer, resolve_tokenizer
 from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
 from components.stages.champions import select_comparable
+from components.stages.evaluation_scoring import REPORT_FILE, ScoredSubject, describe_blind_metrics
 from components.stages.outcome import TenantOutcome, attempt
 from components.stages.plan_checks import ExpectedPrefix, make_prefix_error, read_planned_manifest
 from components.stages.progress import log_info, log_warning
 from components.stages.splits import read_evaluation_examples
-from components.stages.stamps import STAMP_FILE, is_up_to_date, read_json, write_json, write_stamp
+from components.stages.stamps import STAMP_FILE, read_json, write_json
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import remove_tree
 
@@ -30,9 +32,6 @@ if TYPE_CHECKING:
     from components.model.decoding import DecodeRequest, Decoding
     from components.registry.mlflow.versions import Version
 
-REPORT_FILE = "report.json"
-PREDICTIONS_FILE = "predictions.jsonl"
-_RESULT_FILES = (REPORT_FILE, PREDICTIONS_FILE)
 _BATCH_GROUPS = {"prefix": 0, "embedding": 0, "in-context": 1, "infix": 2}
 _OWN_WEIGHTS_GROUP = 3
 
@@ -42,20 +41,20 @@ class EvaluationJob:
     """One subject whose score must be computed."""
 
     tenant: "TenantEvaluation"
-    subject: Subject
-    folder: Path
-    prefix_digest: str | None
+    scored: ScoredSubject
     artifact: Path | None
     """The artifact's folder; None for the base alone."""
     method: str
-    max_source_tokens: int | None
-    inputs: dict[str, Any]
-    """The inputs of the stamp."""
     example_count: int
     examples: list[Example] = field(default_factory=list)
     """In memory only from `make_requests` until the results are written."""
     predictions: dict[int, str] = field(default_factory=dict)
     """Number of the example -> decoded text."""
+
+    @property
+    def subject(self) -> Subject:
+        """What is scored."""
+        return self.scored.subject
 
     @property
     def batch_group(self) -> int:
@@ -70,21 +69,8 @@ class EvaluationJob:
         return requests
 
     def write_results(self) -> None:
-        """Score the predictions and write report, predictions and stamp. Raises WorkspaceError if the disk is full."""
-        predictions = [self.predictions[number] for number in range(len(self.examples))]
-        report = build_report(
-            tenant=self.tenant.name,
-            subject=self.subject,
-            examples=self.examples,
-            predictions=predictions,
-            config=self.tenant.params.evaluate,
-            data_digest=self.tenant.data_digest,
-            prefix_digest=self.prefix_digest,
-        )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_predictions(self.folder / PREDICTIONS_FILE, self.examples, predictions)
-        write_report(self.folder / REPORT_FILE, report)
-        write_stamp(self.folder, self.inputs, _RESULT_FILES)
+        """Score the predictions and write report, predictions and stamp. Raises GateError or WorkspaceError."""
+        self.scored.write_results(self.examples, [self.predictions[number] for number in range(len(self.examples))])
 
     def release_examples(self) -> None:
         """Free the examples and predictions: those of a whole fleet do not fit in memory."""
@@ -98,7 +84,7 @@ class EvaluationJob:
         base, sources = self.tenant.workspace.base, [example.source for example in self.examples]
         try:
             delta = Delta() if self.artifact is None else load_artifact(self.artifact, base)[0]
-            return make_requests(base, delta, sources, decoding, self.max_source_tokens, self)
+            return make_requests(base, delta, sources, decoding, self.scored.max_source_tokens, self)
         except (BaseModelError, SchemaError) as problem:
             if self.subject != "champion":
                 raise
@@ -133,12 +119,21 @@ class TenantEvaluation:
 
     @cached_property
     def example_count(self) -> int:
-        """Number of examples per subject. Raises DataError, or TrainingError if the data changed after training."""
-        count = len(read_evaluation_examples(self.workspace, self.name, self.params))
+        """Number of examples per subject.
+
+        Raises:
+            DataError: the split is missing or broken.
+            TrainingError: the data changed after training.
+            GateError: the tokenizer that the metrics need is not installed.
+
+        """
+        examples = read_evaluation_examples(self.workspace, self.name, self.params)
+        references = (text for example in examples for text in example.references)
+        load_tokenizer(resolve_tokenizer(self.params.evaluate.tokenize, references))
         found = compute_tenant_digest(self.workspace.data, self.name, self.workspace.digests.digest_file)
         if found != self.data_digest:
             raise make_prefix_error(self.name, "data changed")
-        return count
+        return len(examples)
 
     def attempt(self, work: Callable[[], None]) -> bool:
         """Run `work` for this tenant. Return False if a PrefixFleetError made the outcome a failed one."""
@@ -165,7 +160,7 @@ class TenantEvaluation:
 
     def skip_champion(self, job: EvaluationJob, problem: BaseModelError | SchemaError) -> None:
         """Drop the job of a champion that cannot be compared."""
-        self._discard_champion_report(job.folder, problem)
+        self._discard_champion_report(job.scored.folder, problem)
         job.release_examples()
         self.jobs.remove(job)
         self._open_jobs.remove(job)
@@ -200,10 +195,10 @@ class TenantEvaluation:
         if artifact is not None:  # cut sources as in training and in serving
             manifest = read_manifest(artifact)
             method, cut = manifest.method, manifest.parse_train_config(artifact).max_source_tokens
-        inputs = self._make_stamp_inputs(subject, digest, cut)
-        if is_up_to_date(folder, inputs, self.workspace.digests.digest_file):
+        scored = self._make_scored_subject(subject, folder, digest, cut)
+        if scored.is_up_to_date(self.workspace.digests.digest_file):
             return False
-        job = EvaluationJob(self, subject, folder, digest, artifact, method, cut, inputs, self.example_count)
+        job = EvaluationJob(self, scored, artifact, method, self.example_count)
         self.jobs.append(job)
         self._open_jobs.add(job)
         return True
@@ -212,18 +207,22 @@ class TenantEvaluation:
         """Return whether `folder` holds the score of another prefix with the present data, base and decoding."""
         digest = (read_json(folder / REPORT_FILE) or {}).get("prefix_digest")
         cut = (read_json(folder / STAMP_FILE) or {}).get("inputs", {}).get("max_source_tokens")
-        inputs = self._make_stamp_inputs("champion", digest, cut)
-        return digest != candidate_sha256 and is_up_to_date(folder, inputs, self.workspace.digests.digest_file)
+        scored = self._make_scored_subject("champion", folder, digest, cut)
+        return digest != candidate_sha256 and scored.is_up_to_date(self.workspace.digests.digest_file)
 
-    def _make_stamp_inputs(self, subject: Subject, digest: str | None, cut: int | None) -> dict[str, Any]:
-        return {
-            "subject": subject,
-            "prefix_digest": digest,
-            "data_digest": self.data_digest,
-            "base_digest": self.expected.base_digest,
-            "evaluate": self.params.evaluate.model_dump(mode="json"),
-            "max_source_tokens": cut,
-        }
+    def _make_scored_subject(
+        self, subject: Subject, folder: Path, digest: str | None, cut: int | None
+    ) -> ScoredSubject:
+        return ScoredSubject(
+            tenant=self.name,
+            subject=subject,
+            folder=folder,
+            params=self.params,
+            data_digest=self.data_digest,
+            base_digest=self.expected.base_digest,
+            prefix_digest=digest,
+            max_source_tokens=cut,
+        )
 
     def _record_champion_version(self) -> None:
         assert self.champion is not None  # noqa: S101 - a champion's job exists only if there is a champion
@@ -244,9 +243,10 @@ class TenantEvaluation:
         if not self.jobs:
             self.outcome = TenantOutcome(self.name, "evaluate", "skipped")
             return
-        prefix, base = (
-            read_report(self.folder / name / REPORT_FILE).find_score("bleu").value for name in (".", "base")
-        )
-        detail = f"BLEU {base:.1f} without and {prefix:.1f} with its prefix"
+        prefix, base = (read_report(self.folder / name / REPORT_FILE) for name in (".", "base"))
+        if blind := describe_blind_metrics(prefix):
+            log_warning(blind)
+        without, with_prefix = (report.find_score("bleu").value for report in (base, prefix))
+        detail = f"BLEU {without:.1f} without and {with_prefix:.1f} with its prefix"
         log_info(f"{self.name}: evaluated: {detail}")
         self.outcome = TenantOutcome(self.name, "evaluate", "done", detail)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import GateError
-from components.evaluation.gate import ReportWithPredictions, Verdict, judge_candidate, read_verdict, write_verdict
-from components.evaluation.report import read_predictions, read_report
+from components.evaluation.gate import Verdict, judge_candidate, read_verdict, write_verdict
+from components.evaluation.report import ReportWithPredictions, read_predictions, read_report
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.outcome import TenantOutcome, attempt
 from components.stages.progress import log_info
@@ -36,7 +36,7 @@ def judge_tenant(workspace: Workspace, tenant: str) -> TenantOutcome:
     """Judge one tenant's report and write the verdict, unless the verdict in out/gate is up to date.
 
     Raises:
-        GateError: the tenant was not evaluated, or the reports cannot be compared.
+        GateError: the tenant was not evaluated, the reports cannot be compared, or a metric cannot see the references.
 
     """
     evaluated, folder = workspace.get_output_folder("evaluate", tenant), workspace.get_output_folder("gate", tenant)
@@ -77,6 +77,7 @@ def _make_inputs(workspace: Workspace, tenant: str) -> dict[str, Any]:
         "champion_version": version,
         "gate": params.gate.model_dump(mode="json"),
         "lowercase": params.evaluate.lowercase,
+        "tokenize": params.evaluate.tokenize,
     }
 
 

@@ -54,8 +54,10 @@ def _draw_bleu_bars(rows: list[dict[str, str]]) -> Any:
     for subject, shift in (("base", 0.2), ("prefix", -0.2)):
         own = {row["tenant"]: row for row in rows if row["subject"] == subject}
         values = [float(own[tenant]["bleu"]) for tenant in tenants]
-        low = [max(0.0, value - float(own[tenant]["low"])) for value, tenant in zip(values, tenants, strict=True)]
-        high = [max(0.0, float(own[tenant]["high"]) - value) for value, tenant in zip(values, tenants, strict=True)]
+        low, high = (  # no interval for small splits: no whisker
+            [abs(value - float(own[tenant][end] or value)) for value, tenant in zip(values, tenants, strict=True)]
+            for end in ("low", "high")
+        )
         heights = [row + shift for row in range(len(tenants))]
         label = "with its prefix" if subject == "prefix" else "base alone"
         axes.barh(heights, values, height=0.38, xerr=[low, high], capsize=3, label=label)

@@ -145,4 +145,4 @@ def _make_result(
 
 
 def _format_interval(score: Score) -> str:
-    return f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
+    return f"{score.value:.1f}{score.format_interval(1)}"

@@ -22,6 +22,8 @@ from components.evaluation.metrics import (
     compute_corpus_score,
     compute_sentence_statistics,
 )
+from components.evaluation.self_check import require_full_marks
+from components.evaluation.tokenization import resolve_tokenizer
 from components.model.decoding import Decoding, generate_text
 from components.model.delta import Delta
 from components.registry.manifest import ARTIFACT_SCHEMA
@@ -87,12 +89,19 @@ class TrialRunner:
         Raises:
             DataError: one of them is missing, empty or broken.
             TrainingError, ArtifactError: the shared prefix is not trained, or damaged.
+            GateError: the metric cannot see the validation references.
         """
         self.workspace, self.item, self.params, self.metric = workspace, item, params, metric
         self.train, self.validation = (
             read_tenant_split(workspace, item.tenant, split) for split in ("train", "validation")
         )
         self.scored_examples = self.validation[:: math.ceil(len(self.validation) / examples)]
+        self.references = [example.references for example in self.scored_examples]
+        self.tokenizer = resolve_tokenizer(params.evaluate.tokenize, (text for own in self.references for text in own))
+        if metric != VALIDATION_LOSS:
+            parts = {"validation": range(len(self.references))}
+            seen, lowercase = cast(Metric, metric), params.evaluate.lowercase
+            require_full_marks(seen, self.references, parts, lowercase, self.tokenizer, item.tenant)
         self.shared = find_shared_prefix(workspace, item)
 
     def run(
@@ -177,5 +186,5 @@ class TrialRunner:
             max_source_tokens=self.params.train.max_source_tokens,
         )
         metric = cast(Metric, self.metric)
-        references = [example.references for example in self.scored_examples]
-        return compute_corpus_score(metric, compute_sentence_statistics(metric, texts, references, config.lowercase))
+        statistics_NK = compute_sentence_statistics(metric, texts, self.references, config.lowercase, self.tokenizer)
+        return compute_corpus_score(metric, statistics_NK)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from components.config import EvaluateConfig, GateConfig, NonInferiorityConfig
 from components.data.schema import Example
 from components.errors import GateError
-from components.evaluation.gate import ReportWithPredictions, Verdict, judge_candidate, read_verdict, write_verdict
+from components.evaluation.gate import Verdict, judge_candidate, read_verdict, write_verdict
 from components.evaluation.metrics import METRICS
-from components.evaluation.report import Prediction, build_report
+from components.evaluation.report import Prediction, ReportWithPredictions, build_report
 
 WORDS = ("blue", "spice", "is", "a", "cheap", "pub", "near", "the", "river", "in", "city", "centre", "with", "food")
 
@@ -40,6 +40,7 @@ def scored(
         config=config,
         data_digest="d",
         prefix_digest="p",
+        min_slice=20,
     )
     kept = [Prediction(e.source, e.references, e.slice, text) for e, text in zip(examples, predictions, strict=True)]
     return ReportWithPredictions(report, kept)

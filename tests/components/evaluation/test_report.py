@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +25,7 @@ EXAMPLES = [
 GUESSES = ["The Mill is a pub .", "Vale is a cafe .", "The Crown is near the bridge ."]
 
 
-def make_report(examples=EXAMPLES, predictions=GUESSES, **values):
+def make_report(examples=EXAMPLES, predictions=GUESSES, min_slice=1, **values):
     config = EvaluateConfig(bootstrap_samples=50, **values)
     return build_report(
         tenant="acme",
@@ -33,6 +35,7 @@ def make_report(examples=EXAMPLES, predictions=GUESSES, **values):
         config=config,
         data_digest="d" * 64,
         prefix_digest="p" * 64,
+        min_slice=min_slice,
     )
 
 
@@ -62,6 +65,32 @@ def test_a_slice_that_a_report_lacks_is_refused():
 def test_a_slice_is_scored_like_a_split():
     alone = make_report(EXAMPLES[:1], GUESSES[:1])
     assert alone.slices["all"] == make_report().slices["seen"]
+
+
+def test_slices_with_too_few_examples_have_no_interval():
+    made = make_report(min_slice=3)
+    assert made.find_score("bleu").low is not None
+    assert {(score.low, score.high) for score in made.slices["seen"]} == {(None, None)}
+    assert made.find_score("bleu").format_interval(1).startswith(" [")
+    assert made.find_score("bleu", "seen").format_interval(1) == ""
+
+
+def test_the_tokenizer_and_the_metrics_that_cannot_see_the_references_are_in_the_report():
+    assert (make_report().tokenizer, make_report().reference_scores) == ("13a", {})
+    chinese = [Example("name : 磨坊", ("磨坊在河边，价格便宜。",))]
+    assert make_report(chinese, ["磨坊在河边。"]).tokenizer == "zh"
+    blind = make_report(chinese, ["磨坊在河边。"], tokenize="13a")
+    assert blind.reference_scores == {"bleu": 0.0}
+
+
+def test_a_report_of_an_earlier_release_is_read(tmp_path):
+    path = tmp_path / "report.json"
+    write_report(path, make_report())
+    values = json.loads(path.read_text())
+    del values["tokenizer"], values["reference_scores"]
+    path.write_text(json.dumps(values))
+    assert read_report(path).tokenizer is None
+    assert read_report(path).slices == make_report().slices
 
 
 def test_a_report_is_read_as_it_was_written(tmp_path):

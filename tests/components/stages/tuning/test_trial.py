@@ -59,7 +59,7 @@ def test_a_metric_is_computed_on_evenly_spaced_validation_examples(make_runner, 
     monkeypatch.setattr(trial, "compute_sentence_statistics", lambda *given: calls.append(given) or real(*given))
     runner = make_runner("rougeL", examples=2)
     result, _ = run(runner, tmp_path)
-    ((metric, texts, references, _),) = calls
+    ((metric, texts, references, *_),) = calls
     assert (metric, len(texts)) == ("rougeL", 2)
     assert [one for (one,) in references] == [runner.validation[index].references[0] for index in (0, 2)]
     assert result.value == pytest.approx(trial.compute_corpus_score("rougeL", real(*calls[0])))

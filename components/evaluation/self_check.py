@@ -1,0 +1,79 @@
+"""Whether a metric can see a tenant's texts: references scored against themselves must get the best possible score.
+
+BLEU of texts without four words, ROUGE of texts without letters, or a word metric with the wrong tokenizer gives less;
+a comparison by such a metric says nothing. Knows texts and metrics; does not know reports or the gate's rules.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from components.config import Metric, Tokenizer
+from components.errors import GateError
+from components.evaluation.metrics import (
+    LOWER_IS_BETTER,
+    METRIC_LABELS,
+    Array,
+    compute_corpus_score,
+    compute_sentence_statistics,
+)
+from components.evaluation.tokenization import resolve_tokenizer
+
+_TOLERANCE = 1e-6
+_NEEDS: dict[Metric, str] = {
+    "bleu": "BLEU needs texts of four words",
+    "rouge1": "ROUGE-1 needs words with letters or digits",
+    "rouge2": "ROUGE-2 needs two words in each text",
+    "rougeL": "ROUGE-L needs words with letters or digits",
+}
+
+
+def compute_reference_statistics(
+    metric: Metric, references: Sequence[Sequence[str]], lowercase: bool, tokenizer: Tokenizer
+) -> Array:
+    """Return the statistics [N, K] of each example's first reference against all of its references."""
+    return compute_sentence_statistics(metric, [own[0] for own in references], references, lowercase, tokenizer)
+
+
+def has_full_marks(metric: Metric, score: float) -> bool:
+    """Return whether a score is the metric's best: 100, or 0 for TER."""
+    return abs(score - get_best_score(metric)) < _TOLERANCE
+
+
+def get_best_score(metric: Metric) -> float:
+    """Return the score of a perfect prediction, in points."""
+    return 0.0 if metric in LOWER_IS_BETTER else 100.0
+
+
+def require_full_marks(
+    metric: Metric,
+    references: Sequence[Sequence[str]],
+    parts: Mapping[str, Sequence[int]],
+    lowercase: bool,
+    tokenizer: Tokenizer,
+    tenant: str,
+) -> None:
+    """Check that the metric gives the references of each part (name -> example indices) its best score.
+
+    Raises:
+        GateError: it does not; or the tokenizer is not installed.
+
+    """
+    statistics_NK = compute_reference_statistics(metric, references, lowercase, tokenizer)
+    for name, rows in parts.items():
+        score = compute_corpus_score(metric, statistics_NK[list(rows)])
+        if not has_full_marks(metric, score):
+            texts = [references[row] for row in rows]
+            best = f"{METRIC_LABELS[metric]} {get_best_score(metric):g}"
+            wanted = f"{best} for {tenant}'s references scored against themselves"
+            got = f"{score:.2f} with tokenizer {tokenizer} on {len(rows)} references of slice {name!r}"
+            if need := _NEEDS.get(metric):
+                got += f" ({need})"
+            raise GateError(wanted, got, _suggest_fix(metric, texts, lowercase, tokenizer))
+
+
+def _suggest_fix(metric: Metric, references: Sequence[Sequence[str]], lowercase: bool, tokenizer: Tokenizer) -> str:
+    found = resolve_tokenizer("auto", [text for own in references for text in own])
+    if found != tokenizer:
+        statistics_NK = compute_reference_statistics(metric, references, lowercase, found)
+        if has_full_marks(metric, compute_corpus_score(metric, statistics_NK)):
+            return f"set evaluate.tokenize: {found} (or auto) for this tenant"
+    return "set chrf, which compares characters, as the metric of this tenant's gate.floors and gate.non_inferiority"
