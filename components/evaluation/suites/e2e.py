@@ -5,15 +5,17 @@ that Stanford's PTB tokenizer has split and lower-cased, without punctuation. Va
 BLEU, which is in points as in the tables.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from components.evaluation.suites import coco, mteval
 from components.evaluation.suites.suite import ExampleIndices, Suite
 
+_OUTER_QUOTES = re.compile(r"^\s*['\"]?\s*|\s*['\"]?\s*$")
 _COCO_NOTE = "on PTB tokens without punctuation, as MS-COCO captions"
 VARIANTS = {
     "bleu": "mteval-13a, lower-cased, in points",
-    "nist": "Perl mteval-13a, lower-cased, 5-grams, references filled up to the largest number",
+    "nist": "Perl mteval-13a, lower-cased, 5-grams, mean length of all references",
     "meteor": f"METEOR 1.5 {_COCO_NOTE}",
     "rougeL": f"F of beta 1.2 {_COCO_NOTE}",
     "cider": f"CIDEr {_COCO_NOTE}",
@@ -38,11 +40,14 @@ def compute_scores(
     return values
 
 
-def repair_characters(text: str) -> str:
-    """Return the text with wrongly decoded pounds and accents repaired, as the official script repairs tables."""
+def repair_cell(text: str) -> str:
+    """Return a table's cell as the official script reads it.
+
+    It repairs wrongly decoded pounds and accents, and drops one quotation mark at each end.
+    """
     for broken, right in (("Ł", "£"), ("Â£", "£"), ("Ã©", "é"), ("ã©", "é")):
         text = text.replace(broken, right)
-    return text
+    return _OUTER_QUOTES.sub("", text)
 
 
 SUITE = Suite("e2e", VARIANTS, frozenset(coco.COCO_METRICS), frozenset({"bleu"}), compute_scores)

@@ -1,14 +1,16 @@
-"""BLEU and NIST as NIST's mteval-v13a.pl computes them: with its tokenization, ASCII letters lower-cased.
+"""BLEU and NIST as the E2E challenge's mteval-v13a-sig.pl computes them: tokens of mteval, ASCII letters lower-cased.
 
-BLEU is sacrebleu's, which has the same tokenization and smoothing. NIST (Doddington 2002) is implemented here: nltk's
-uses the best single reference for each order of n-gram, mteval all references of an example together. Knows no slices.
+The n-grams of BLEU are sacrebleu's; its score and NIST (Doddington 2002) are implemented here, since sacrebleu and nltk
+differ from the script where an order of n-grams is missing or an example has several references. Knows no slices.
 """
 
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
-from components.evaluation.metrics import compute_corpus_score, compute_sentence_statistics
+from components.evaluation.metrics import compute_sentence_statistics
 
 _ORDERS = range(1, 6)
 _BREVITY_BETA = math.log(0.5) / math.log(1.5) ** 2
@@ -19,26 +21,39 @@ Ngrams = Counter[Words]
 
 
 def compute_bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return corpus BLEU-4 in points of 0..100; of two equally close reference lengths the shorter one counts."""
-    lowered = [[text.translate(_LOWERCASE_TABLE) for text in own] for own in references]
-    texts = [text.translate(_LOWERCASE_TABLE) for text in predictions]
-    return compute_corpus_score("bleu", compute_sentence_statistics("bleu", texts, lowered, lowercase=False))
+    """Return corpus BLEU-4 in points of 0..100; of two equally close reference lengths the shorter one counts.
+
+    As in the script, the k-th order with n-grams and without a match counts as 1 / 2^k matches, and an order without
+    any n-gram counts as right. References without a word are ignored.
+    """
+    texts = [" ".join(_tokenize(text)) for text in predictions]
+    targets = [[" ".join(words) for words in own] or [""] for own in _tokenize_references(references)]
+    statistics_NK = compute_sentence_statistics("bleu", texts, targets, lowercase=False, tokenizer="none")
+    length, closest, *counts = statistics_NK.sum(axis=0).tolist()
+    if not length:
+        return 0.0
+    halvings, logarithms = 0, 0.0
+    for matched, total in zip(counts[:4], counts[4:], strict=True):
+        halvings += bool(total) and not matched
+        logarithms += math.log((matched or 0.5**halvings) / total) if total else 0.0
+    return 100 * math.exp(min(0.0, 1 - closest / length) + logarithms / 4)
 
 
 def compute_nist(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return corpus NIST-5 as mteval-v13a.pl does, also if examples have different numbers of references.
+    """Return corpus NIST-5, also if examples have different numbers of references.
 
-    The script needs the same number of references for each example, so the official E2E script adds empty ones. The
-    mean reference length in the brevity penalty is then the sum of all lengths over the largest number of references.
-    (Python ports use each example's own mean length and give 8.59 for the E2E baseline; Perl gives 8.61.)
+    The reference length of the brevity penalty is the number of examples times the mean length of all references that
+    have a word (mteval-v13a-sig.pl: all words / (references with a word / examples)). Ports that use each example's own
+    mean length give 8.59 for the E2E baseline; the script gives 8.6094.
     """
-    targets = [[_tokenize(text) for text in own] for own in references]
+    targets = _tokenize_references(references)
     counts: Ngrams = Counter()
-    total = 0
+    total, reference_count = 0, 0
     for own in targets:
         for words in own:
             counts.update(_count_ngrams(words))
             total += len(words)
+            reference_count += 1
     gained, attempted = dict.fromkeys(_ORDERS, 0.0), dict.fromkeys(_ORDERS, 0)
     length = 0
     for text, own in zip(predictions, targets, strict=True):
@@ -50,8 +65,8 @@ def compute_nist(predictions: Sequence[str], references: Sequence[Sequence[str]]
         for order in _ORDERS:
             attempted[order] += max(0, len(words) - order + 1)
         length += len(words)
-    mean_length = total / max(map(len, targets))
-    return _compute_brevity_penalty(length, mean_length) * sum(
+    reference_length = len(targets) * total / reference_count if reference_count else 0.0
+    return _compute_brevity_penalty(length, reference_length) * sum(
         gained[order] / max(attempted[order], 1) for order in _ORDERS
     )
 
@@ -63,16 +78,25 @@ def _compute_information(ngram: Words, counts: Ngrams, total: int) -> float:
     return math.log2(before / counts[ngram])
 
 
-def _compute_brevity_penalty(length: int, mean_length: float) -> float:
-    if not length or not mean_length:
+def _compute_brevity_penalty(length: int, reference_length: float) -> float:
+    if not length or not reference_length:
         return 0.0
-    return math.exp(_BREVITY_BETA * math.log(min(1.0, length / mean_length)) ** 2)
+    return math.exp(_BREVITY_BETA * math.log(min(1.0, length / reference_length)) ** 2)
+
+
+def _tokenize_references(references: Sequence[Sequence[str]]) -> list[list[Words]]:
+    return [[words for text in own if (words := _tokenize(text))] for own in references]
 
 
 def _tokenize(text: str) -> Words:
+    return tuple(_make_tokenizer()(" ".join(text.split())).translate(_LOWERCASE_TABLE).split())
+
+
+@lru_cache(maxsize=1)
+def _make_tokenizer() -> Any:
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
-    return tuple(Tokenizer13a()(text.translate(_LOWERCASE_TABLE)).split())
+    return Tokenizer13a()
 
 
 def _count_ngrams(words: Words) -> Ngrams:

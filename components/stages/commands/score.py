@@ -19,7 +19,7 @@ from components.evaluation.suites import (
     score_suite,
 )
 from components.evaluation.suites.alignment import align_outputs
-from components.evaluation.suites.e2e import repair_characters
+from components.evaluation.suites.e2e import repair_cell
 from components.evaluation.suites.references import References, read_references
 from components.evaluation.suites.system_outputs import SystemOutputs, read_system_outputs
 from components.storage.atomic_files import write_atomic
@@ -93,14 +93,14 @@ def write_scores(path: Path, scored: ScoringResult) -> None:
 
 
 def _repair_e2e(outputs: SystemOutputs, targets: References) -> tuple[SystemOutputs, References]:
-    """Repair E2E's broken characters in tables with inputs, as the official script does."""
+    """Read the cells of tables with inputs as the official script does."""
     if outputs.inputs is not None:
-        texts, inputs = list(map(repair_characters, outputs.texts)), list(map(repair_characters, outputs.inputs))
+        texts, inputs = list(map(repair_cell, outputs.texts)), list(map(repair_cell, outputs.inputs))
         outputs = dataclasses.replace(outputs, texts=texts, inputs=inputs)
     if targets.inputs is not None:
         groups, inputs = (
-            [list(map(repair_characters, own)) for own in targets.texts],
-            list(map(repair_characters, targets.inputs)),
+            [list(map(repair_cell, own)) for own in targets.texts],
+            list(map(repair_cell, targets.inputs)),
         )
         targets = dataclasses.replace(targets, texts=groups, inputs=inputs)
     return outputs, targets

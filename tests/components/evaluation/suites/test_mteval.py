@@ -2,7 +2,10 @@
 
 import math
 
+import mteval_transcript
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.evaluation.suites import mteval
 
@@ -21,13 +24,28 @@ def test_nist_is_halved_at_two_thirds_of_the_reference_length():
     assert mteval.compute_nist(["a b"], [["a b c"]]) == pytest.approx(0.5 * math.log2(3))
 
 
-def test_nist_adds_empty_references_as_the_official_script_does():
-    # Nine words divided by two references: a mean length of 4.5 for both examples together, not 6.
-    short = ["a b", "a b"]
-    one = [["a b c"], ["a b c", "a b c"]]
-    bits = (2 * 2 * math.log2(3)) / 4
-    penalty = math.exp(math.log(0.5) / math.log(1.5) ** 2 * math.log(4 / 4.5) ** 2)
-    assert mteval.compute_nist(short, one) == pytest.approx(penalty * bits)
+@pytest.mark.parametrize("own", [["a b c"], ["a b c", "a b c"], ["a b c", "", " "]])
+def test_the_penalty_has_the_mean_length_of_all_references_with_a_word(own):
+    # Both examples have references of three words, whatever their number: the outputs have two thirds of the length.
+    short, bits = ["a b", "a b"], 4 * math.log2(3) / 4
+    assert mteval.compute_nist(short, [["a b c"], own]) == pytest.approx(0.5 * bits)
+
+
+WORDS = st.sampled_from(
+    ["the", "mill", "Mill", "0", "a", "£20-25", "3.5,", "cheap.", "café", "ÉCLAIR", "&amp;", "&LT;"]
+)
+SENTENCES = st.lists(WORDS, max_size=9).map(" ".join)
+WORDED = st.lists(WORDS, min_size=1, max_size=9).map(" ".join)
+EXAMPLES = st.tuples(SENTENCES, st.tuples(WORDED, st.lists(SENTENCES, max_size=4)).map(lambda own: [own[0], *own[1]]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(examples=st.lists(EXAMPLES, min_size=1, max_size=7))
+def test_bleu_and_nist_equal_the_official_script(examples):
+    texts, references = [text for text, _ in examples], [own for _, own in examples]
+    bleu, nist = mteval_transcript.score_corpus(texts, references)
+    assert mteval.compute_bleu(texts, references) == pytest.approx(100 * bleu)
+    assert mteval.compute_nist(texts, references) == pytest.approx(nist)
 
 
 def test_nist_of_empty_texts_is_zero():
