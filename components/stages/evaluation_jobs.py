@@ -19,7 +19,7 @@ from components.evaluation.tokenization import load_tokenizer, resolve_tokenizer
 from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
 from components.stages.champions import select_comparable
-from components.stages.evaluation_scoring import REPORT_FILE, ScoredSubject, describe_blind_metrics
+from components.stages.evaluation_scoring import REPORT_FILE, ScoredSubject
 from components.stages.outcome import TenantOutcome, attempt
 from components.stages.plan_checks import ExpectedPrefix, make_prefix_error, read_planned_manifest
 from components.stages.progress import log_info, log_warning
@@ -122,14 +122,14 @@ class TenantEvaluation:
         """Number of examples per subject.
 
         Raises:
-            DataError: the split is missing or broken.
-            TrainingError: the data changed after training.
+            DataError, TrainingError: the split is missing or broken; the data changed after training.
             GateError: the tokenizer that the metrics need is not installed.
 
         """
         examples = read_evaluation_examples(self.workspace, self.name, self.params)
-        references = (text for example in examples for text in example.references)
-        load_tokenizer(resolve_tokenizer(self.params.evaluate.tokenize, references))
+        load_tokenizer(
+            resolve_tokenizer(self.params.evaluate.tokenize, (t for one in examples for t in one.references))
+        )
         found = compute_tenant_digest(self.workspace.data, self.name, self.workspace.digests.digest_file)
         if found != self.data_digest:
             raise make_prefix_error(self.name, "data changed")
@@ -244,9 +244,7 @@ class TenantEvaluation:
             self.outcome = TenantOutcome(self.name, "evaluate", "skipped")
             return
         prefix, base = (read_report(self.folder / name / REPORT_FILE) for name in (".", "base"))
-        if blind := describe_blind_metrics(prefix):
-            log_warning(blind)
-        without, with_prefix = (report.find_score("bleu").value for report in (base, prefix))
-        detail = f"BLEU {without:.1f} without and {with_prefix:.1f} with its prefix"
+        without, own = (report.find_score("bleu").value for report in (base, prefix))
+        detail = f"BLEU {without:.1f} without and {own:.1f} with its prefix"
         log_info(f"{self.name}: evaluated: {detail}")
         self.outcome = TenantOutcome(self.name, "evaluate", "done", detail)

@@ -20,7 +20,7 @@ from components.evaluation.report import (
     write_predictions,
     write_report,
 )
-from components.stages.progress import log_info
+from components.stages.progress import log_info, log_warning
 from components.stages.stamps import STAMP_FILE, is_up_to_date, read_json, write_stamp
 
 REPORT_FILE = "report.json"
@@ -102,6 +102,8 @@ class ScoredSubject:
         )
 
     def _write_report(self, report: Report) -> None:
+        if self.subject == "prefix" and (blind := describe_blind_metrics(report)):
+            log_warning(blind)
         write_report(self.folder / REPORT_FILE, report)
         write_stamp(self.folder, self.make_stamp_inputs(), _RESULT_FILES)
 

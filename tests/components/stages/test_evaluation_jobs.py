@@ -19,7 +19,7 @@ def test_an_error_of_one_tenant_stops_no_other_tenant(trained, write_lines, exam
     alone = read_written(root, "alder")
     shutil.rmtree(root / "out/evaluate")
     long = [{**examples_of("birch", 1)[0], "source": "far too long " * 20}]
-    write_lines(root / "data/birch/test.jsonl", [*examples_of("birch", 3), *long])
+    write_lines(root / "data/birch/test.jsonl", [*examples_of("birch", 3, start=40), *long])
     train.run(Workspace(root))
     workspace = Workspace(root)
     fingerprints = plan(workspace).collect_fingerprints()
