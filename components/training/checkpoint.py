@@ -74,7 +74,7 @@ def save_state(
     for name, parameter in module.named_parameters():
         tensors[f"module.{name}"] = parameter.detach()
         tensors |= {f"optimizer.{name}.{kind}": value for kind, value in optimizer.state[parameter].items()}
-    header = {"schema": STATE_SCHEMA, "run_key": run_key, "progress": asdict(progress)}
+    header = {"schema": STATE_SCHEMA, "run_key": run_key, "progress": asdict(progress), "tensors": sorted(tensors)}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     write_atomic(folder / STATE_FILE, save(tensors, metadata={_HEADER_KEY: json.dumps(header)}))
 
@@ -163,7 +163,11 @@ def _are_finite(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def _read_header(content: Any) -> dict[str, Any]:
+    """Return the header; ValueError if it is of another schema, or tensors that it names are not in the file."""
     header: dict[str, Any] = parse_json((content.metadata() or {})[_HEADER_KEY])
     if header["schema"] != STATE_SCHEMA:
         raise ValueError(f"schema {header['schema']}")
+    names = sorted(content.keys())
+    if header.get("tensors", names) != names:  # states of earlier releases do not name them
+        raise ValueError("tensors are missing or renamed")
     return header

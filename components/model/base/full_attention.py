@@ -46,10 +46,12 @@ def check_config(config: Any, path: str) -> int | None:
     """Check layers and windows of a model's config; return the smallest window in it, in tokens, None if none is set.
 
     Raises:
-        BaseModelError: a layer is not of full attention, or a window is shorter than the context.
+        BaseModelError: a layer is not of full attention, a window is shorter than the context, or a decoder is only
+            a part of a multimodal model.
     """
     windows = []
-    for text in find_text_configs(config):
+    texts = find_text_configs(config)
+    for text in texts:
         kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
         context = getattr(text, "max_position_embeddings", None)
         own = _find_windows(text)
@@ -60,6 +62,9 @@ def check_config(config: Any, path: str) -> int | None:
             kind = " in ".join(dict.fromkeys([text.model_type, config.model_type]))
             window = min(own) if own else None
             raise _make_error(f"{path} ({kind}): {', '.join(sorted(kinds))}, window {window}")
+    if len(texts) == 1 and texts[0] is not config:
+        fix = "load it with transformers, save its text model alone, and set base.path to that folder"
+        raise BaseModelError("a model of text alone", f"{path} ({texts[0].model_type} in {config.model_type})", fix)
     return min(windows, default=None)
 
 

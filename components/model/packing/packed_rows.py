@@ -26,6 +26,7 @@ from components.model.base.attention_sites import (
 from components.model.base.blocks import find_decoder_blocks
 from components.model.base.checkpointing import is_checkpointed
 from components.model.base.shapes import PrefixShape
+from components.model.base.token_limits import count_token_rows
 from components.model.packing.attention import attend_packed
 from components.model.packing.last_block import LastBlock
 from components.model.packing.layout import PackedLayout
@@ -166,7 +167,7 @@ def _matches_padded_logits(model: Any, starts: Sequence[int] | None) -> bool:
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(shape.layers, 2, shape.kv_heads, 1, shape.head_dim, generator=generator)
     prefix = Prefix.from_site(values.to(model.device))
-    ids_BT = torch.arange(6, device=model.device).view(2, 3) % model.config.vocab_size
+    ids_BT = torch.arange(6, device=model.device).view(2, 3) % count_token_rows(model)
     mask_BT = torch.tensor([[1, 1, 1], [1, 1, 0]], device=model.device)
     layout = PackedLayout.from_lengths(lengths, (0, 0), (1,), device=model.device)
     is_kept_BT = torch.arange(3, device=model.device) >= torch.tensor(starts or (0, 0), device=model.device)[:, None]

@@ -137,6 +137,24 @@ def test_a_header_that_cannot_be_read_starts_clean(run: Train, tmp_path: Path, h
 
 
 @pytest.mark.parametrize("part", ["module.", "best.", "optimizer."])
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_state_without_some_tensors_starts_clean(run: Train, tmp_path: Path, part: str, renamed: bool) -> None:
+    run(state=tmp_path, run_key="a")
+    file = tmp_path / STATE_FILE
+    tensors = load_file(file)
+    with safe_open(file, framework="pt") as content:
+        metadata = content.metadata()
+    name = next(one for one in sorted(tensors) if one.startswith(part))
+    lost = tensors.pop(name)
+    if renamed:
+        tensors[f"{part}_orig_mod.{name.removeprefix(part)}"] = lost
+    file.write_bytes(save(tensors, metadata))
+    result = run(state=tmp_path, run_key="a")
+    assert result.start_description == "clean: the earlier state cannot be read"
+    assert are_same(result, run())
+
+
+@pytest.mark.parametrize("part", ["module.", "best.", "optimizer."])
 def test_a_state_with_values_that_are_not_finite_starts_clean(run: Train, tmp_path: Path, part: str) -> None:
     run(state=tmp_path, run_key="a")
     file = tmp_path / STATE_FILE

@@ -26,6 +26,7 @@ TEXT = {
     "bos_token_id": 0,
     "pad_token_id": 1,
 }
+IDS = {"eos_token_id": 0, "bos_token_id": 0, "pad_token_id": 1, "decoder_start_token_id": 0}
 VISION = {
     "hidden_size": 16,
     "intermediate_size": 16,
@@ -71,9 +72,20 @@ def test_a_multimodal_folder_with_windows_is_refused_before_its_weights_are_load
         load_base(BaseConfig(path=str(folder)), device="cpu")
 
 
+@pytest.mark.parametrize(("name", "vision"), [("Gemma3Config", "siglip_vision_model"), ("Mistral3Config", "pixtral")])
+def test_a_multimodal_model_without_windows_is_refused_by_name_too(name: str, vision: str) -> None:
+    text = {**TEXT, "sliding_window": None, "layer_types": ["full_attention"] * 2}
+    config = wrap(name, {**text, **({"model_type": "mistral"} if "Mistral" in name else {})}, vision)
+    with pytest.raises(
+        BaseModelError, match=rf"text alone; got base \(\w+ in {config.model_type}\).*save its text model"
+    ):
+        check_config(config, "base")
+
+
 def test_the_context_is_that_of_the_text_model(save: Callable[[Any], Path]) -> None:
-    text = {**TEXT, "sliding_window": 64, "layer_types": ["full_attention"] * 2}
-    folder = save(hf.AutoModelForCausalLM.from_config(wrap("Gemma3Config", text, "siglip_vision_model")))
+    stack = {**TEXT, "sliding_window": 64, "layer_types": ["full_attention"] * 2, "attn_logit_softcapping": None}
+    config = hf.T5GemmaConfig(encoder=stack, decoder=stack, vocab_size=67, final_logit_softcapping=None, **IDS)
+    folder = save(hf.AutoModelForSeq2SeqLM.from_config(config))
     assert load_base(BaseConfig(path=str(folder)), device="cpu").context == 64
 
 
