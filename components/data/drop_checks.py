@@ -129,12 +129,16 @@ def check_drop(folder: Path, limits: DataConfig, *, follow_links: bool = False) 
         raise DataError(
             f"a drop of {tenant} as a folder", f"no folder {folder}", "put the files into <tenant>/<split>.jsonl"
         )
-    names = list_delivered(folder)
+    try:
+        names = list_delivered(folder)
+    except OSError as problem:
+        fix = "correct its permissions"
+        raise DataError(f"a readable drop of {tenant}", f"{folder}: {problem.strerror}", fix) from None
     for name in names:
         if name.removesuffix(".jsonl") not in SPLITS or not name.endswith(".jsonl"):
             near = difflib.get_close_matches(name, [f"{split}.jsonl" for split in SPLITS], n=1, cutoff=0.5)
             fix = f"did you mean {near[0]!r}?" if near else "remove it"
-            raise DataError("train.jsonl, validation.jsonl or test.jsonl", f"{tenant}/{name}", fix)
+            raise DataError("train.jsonl, validation.jsonl or test.jsonl", f"{tenant}/{show_name(name)}", fix)
     if not names:
         raise DataError(
             f"a split file in the drop of {tenant}", "none", "add train.jsonl, validation.jsonl or test.jsonl"
@@ -149,6 +153,11 @@ def check_drop(folder: Path, limits: DataConfig, *, follow_links: bool = False) 
 def list_delivered(folder: Path) -> list[str]:
     """Return the sorted names in a drop's folder, without hidden files and `*.tmp`."""
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.suffix != ".tmp")
+
+
+def show_name(name: str) -> str:
+    """Return a file name for people, with escapes for control characters and bytes that are not UTF-8."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def quarantine_rejects(report: CheckedDrop, folder: Path) -> None:

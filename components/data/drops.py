@@ -36,7 +36,7 @@ def list_pending(drops: Path) -> list[Path]:
             if entry.is_dir() and not entry.is_symlink():
                 for taken in sorted(entry.glob(f".*{_TAKEN_SUFFIX}")):
                     _restore_file(taken, entry / taken.name.removesuffix(_TAKEN_SUFFIX).removeprefix("."))
-        return [entry for entry in entries if not entry.is_dir() or list_delivered(entry)]
+        return [entry for entry in entries if not entry.is_dir() or _may_have_files(entry)]
 
 
 def require_removable(folder: Path) -> None:
@@ -94,6 +94,14 @@ def add_to_drop(folder: Path, examples: Iterable[Example]) -> None:
     if new:
         gap = b"\n" if waiting and not waiting.endswith(b"\n") else b""
         write_atomic(path, b"".join([waiting, gap, *new]))
+
+
+def _may_have_files(folder: Path) -> bool:
+    """Return whether there are files, or the folder cannot be read: its check refuses that drop alone."""
+    try:
+        return bool(list_delivered(folder))
+    except OSError:
+        return True
 
 
 def _restore_file(taken: Path, path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from components.config import DataConfig
 from components.data import drops, dvc, swap
 from components.data.digests import read_dataset_version
-from components.data.drop_checks import CheckedDrop, check_drop, quarantine_rejects
+from components.data.drop_checks import CheckedDrop, check_drop, quarantine_rejects, show_name
 from components.data.merge import DropFacts, merge_drop
 from components.data.overlaps import require_few_overlaps
 from components.data.schema import check_tenant_id
@@ -70,7 +70,7 @@ def take_drops(workspace: Path, limits: DataConfig, tenants: Sequence[str] | Non
             drops.require_removable(folder)
             reports.append(report)
         except DataError as problem:
-            refused[folder.name] = str(problem)
+            refused[show_name(folder.name)] = str(problem)
     if reports:
         require_current_data(workspace)
     taken: dict[str, DropFacts] = {}

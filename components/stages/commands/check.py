@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from components.data.drop_checks import CheckedDrop, RejectedLine, check_drop, group_rejects
+from components.data.drop_checks import CheckedDrop, RejectedLine, check_drop, group_rejects, show_name
 from components.data.dvc import POINTER_FILE
 from components.data.merge import DropFacts, merge_drop
 from components.data.overlaps import require_few_overlaps
@@ -84,7 +84,7 @@ def check_data(workspace: Workspace, tenants: Sequence[str] | None = None) -> Da
     counter, uncounted = _open_counter(workspace)
     checks: dict[str, TenantCheck] = {}
     for number, (tenant, folder) in enumerate(folders.items(), start=1):
-        checks[tenant] = _check_tenant(workspace, tenant, folder, counter)
+        checks[show_name(tenant)] = _check_tenant(workspace, tenant, folder, counter)
         report_progress(StageProgress("checking", f"{len(folders)} tenants", number, len(folders)))
     return DataCheck(checks, uncounted)
 
