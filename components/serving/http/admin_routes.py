@@ -54,7 +54,13 @@ async def refresh(
         if not secret or not is_signed(secret, x_mlflow_signature, *signed, now_s=now_s):
             fix = f"set {SECRET_VARIABLE} on the server to the secret of MLflow's webhook"
             raise RefusalError(401, "a message signed with the webhook's secret", "an invalid signature", fix)
+        if not service.webhook_deliveries.claim(x_mlflow_signature):
+            raise RefusalError(409, "a delivery that has not been received", "a repeated delivery", "send a new one")
     else:
         await service.authenticator.require_admin(authorization)
-    await service.fleet.refresh()
+    try:
+        await service.fleet.refresh()
+    except BaseException:
+        service.webhook_deliveries.release(x_mlflow_signature or "")
+        raise
     return service.describe_health()

@@ -19,6 +19,7 @@ from components.serving.http import admin_routes, routes
 from components.serving.http.middleware import AdmissionMiddleware
 from components.serving.http.openai import CompletionRequest, FeedbackRequest
 from components.serving.http.service import Service
+from components.serving.http.unknown_paths import suggest_path
 from components.serving.http.validation import make_body_error
 
 _DESCRIPTION = """All tenants of one base, through OpenAI's completions protocol. `model` is a tenant,
@@ -68,7 +69,7 @@ def build_app(service: Service) -> FastAPI:
             return refuse(request, RefusalError(400, *beats, code="invalid_json"))
         allowed = (problem.headers or {}).get("Allow", "")
         got = f"{request.method} {request.url.path[:100]}: {problem.detail}"
-        fix = f"use {allowed}" if allowed else "see /docs"
+        fix = f"use {allowed}" if allowed else suggest_path(request.url.path, list(app.openapi()["paths"]))
         refusal = RefusalError(problem.status_code, "a method and path of the API", got, fix)
         return refuse(request, refusal, {"allow": allowed} if allowed else {})
 

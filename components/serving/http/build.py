@@ -27,7 +27,7 @@ from components.serving.http.feedback import FeedbackDesk
 from components.serving.http.latest_clock import LatestClock
 from components.serving.http.quotas import Quotas
 from components.serving.http.service import Service, make_tenant_params_reader
-from components.serving.http.webhook import SECRET_VARIABLE
+from components.serving.http.webhook import SECRET_VARIABLE, DeliveryMemory
 from components.serving.interface import ArtifactRef, Engine
 from components.stages.workspace import Workspace
 from components.storage.database import Database
@@ -93,6 +93,7 @@ def build_service(
         metrics_page=MetricsPage(metrics, fleet, engine, observation_buffer),
         latest_clock=LatestClock(time.time, time.monotonic),
         webhook_secret=os.environ.get(SECRET_VARIABLE, ""),
+        webhook_deliveries=DeliveryMemory(time.monotonic),
         started_s=time.time(),
     )
 

@@ -28,6 +28,7 @@ from components.serving.http.feedback import FeedbackDesk
 from components.serving.http.latest_clock import LatestClock
 from components.serving.http.prompts import find_unsupported_settings
 from components.serving.http.quotas import Quotas
+from components.serving.http.webhook import DeliveryMemory
 from components.serving.interface import Engine
 from components.storage.database import Database
 
@@ -61,6 +62,7 @@ class Service:
     """By which webhooks are too old."""
     webhook_secret: str
     """Secret of MLflow's webhook; "": webhooks are refused."""
+    webhook_deliveries: DeliveryMemory
     started_s: float
     """Seconds since 1970."""
     draining: bool = False

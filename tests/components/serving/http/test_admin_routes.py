@@ -49,6 +49,38 @@ def test_a_signed_webhook_makes_the_server_read_the_aliases(ask, fleet, monkeypa
         is_known = "birch" in service.fleet.snapshot.champions
         headers["x-mlflow-signature"] = compute_signature("secret", "id", sent, b"{}")
         signed = await client.post("/admin/refresh", content=b"{}", headers=headers)
-        return unsigned.status_code, is_known, signed.status_code, "birch" in service.fleet.snapshot.champions
+        again = await client.post("/admin/refresh", content=b"{}", headers=headers)
+        statuses = [answer.status_code for answer in (unsigned, signed, again)]
+        return statuses, is_known, "birch" in service.fleet.snapshot.champions
 
-    assert ask(talk, is_open=False) == (401, True, 200, False)
+    assert ask(talk, is_open=False) == ([401, 200, 409], True, False)
+
+
+def test_on_a_server_without_keys_another_sites_page_cannot_refresh(ask):
+    async def talk(client, _service):
+        origins = ("https://evil.example", "null", "http://localhost")
+        answers = [await client.post("/admin/refresh", headers={"origin": origin}) for origin in origins]
+        return [answer.status_code for answer in answers]
+
+    assert ask(talk) == [403, 403, 200]
+
+
+def test_head_is_answered_wherever_get_is(ask):
+    async def talk(client, _service):
+        paths = ("/healthz", "/readyz", "/metrics", "/v1/models", "/v1/models/alder", "/docs", "/openapi.json")
+        answers = [await client.head(path) for path in paths]
+        wrong = [await client.head(path) for path in ("/v1/completions", "/nothing")]
+        return [answer.status_code for answer in [*answers, *wrong]], {answer.content for answer in answers}
+
+    assert ask(talk) == ([200] * 7 + [405, 404], {b""})
+
+
+def test_a_slash_at_the_end_is_not_found_and_redirects_nowhere(ask):
+    async def talk(client, service):
+        service.keys.create("alder")
+        return [await client.get(path, headers={"host": "evil.example"}) for path in ("/v1/models/", "/healthz/")]
+
+    for answer in ask(talk, is_open=False):
+        assert answer.status_code == 404
+        assert "location" not in answer.headers
+        assert "did you mean" in answer.json()["error"]["message"]

@@ -3,7 +3,7 @@ import time
 import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature
 
-from components.serving.http.webhook import compute_signature, is_signed
+from components.serving.http.webhook import DeliveryMemory, compute_signature, is_signed
 
 
 def seconds_ago(seconds):
@@ -36,3 +36,17 @@ def test_only_a_recent_message_with_a_valid_signature_passes(change, is_valid):
 def test_an_old_message_is_refused_even_if_it_is_signed():
     old = seconds_ago(1000)
     assert not is_signed("secret", compute_signature("secret", "id", old, b"{}"), "id", old, b"{}", now_s=time.time())
+
+
+def test_a_delivery_is_accepted_once_until_it_is_too_old():
+    now_s = [0.0]
+    memory = DeliveryMemory(lambda: now_s[0], 2)
+    assert [memory.claim(one) for one in ("a", "a", "b")] == [True, False, True]
+    assert not memory.claim("c"), "the memory is full, and forgets nothing that is still valid"
+    memory.release("b")
+    assert memory.claim("b")
+    now_s[0] = 599.0
+    assert not memory.claim("a")
+    now_s[0] = 601.0
+    assert memory.claim("c")
+    assert memory.claim("a")
