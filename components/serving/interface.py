@@ -44,11 +44,14 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One generated token: its text, its log probability, and the likeliest tokens as (text, log probability)."""
+    """One generated token, its log probability, and the likeliest tokens as (text, log probability)."""
 
     text: str
+    """What it adds to the row's text; "" for a space at its ends, and for a part of a character but the last."""
     logprob: float | None = None
     alternatives: tuple[tuple[str, float], ...] = ()
+    offset: int = 0
+    """Where its text begins in the row's text, in characters."""
 
 
 @dataclass(frozen=True, slots=True)

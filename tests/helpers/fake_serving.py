@@ -104,13 +104,15 @@ class FakeStream:
         self.cancelled = False
 
     async def __aiter__(self) -> AsyncIterator[AnswerPiece]:
+        offset = 0
         seed, count = self._engine.registry.seeds[self._request.artifact.sha256], self._request.max_tokens
         for number in range(count):
             while not self._engine.may_go_on.is_set():
                 await asyncio.sleep(0.001)
             is_last = number == count - 1
             text = f"{seed}.{number}" if is_last else f"{seed}.{number} "
-            yield AnswerPiece(text, (Token(text, -0.5, ((text, -0.5),)),), "length" if is_last else None)
+            yield AnswerPiece(text, (Token(text, -0.5, ((text, -0.5),), offset),), "length" if is_last else None)
+            offset += len(text)
 
     def cancel(self) -> None:
         self.cancelled = True

@@ -1,16 +1,34 @@
 """Turn a row's tokens into pieces of text as they are generated; text that a stop string may still remove is held back.
 
 The joined pieces are the decoded text of the row's ids, without spaces at its ends, cut before the first stop string.
+A token's text is what it adds to that text: the joined tokens are the text as well, and where a character comes in
+several tokens, the last of them has it.
 Knows a tokenizer's `decode`; does not know models or requests.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from components.serving.interface import AnswerPiece, FinishReason, Token
 
 _REPLACEMENT_CHAR = "\ufffd"
 """The text of an incomplete UTF-8 sequence."""
+
+
+@dataclass(slots=True)
+class _PendingToken:
+    """A token that was not returned yet; `offset` is where its text begins in the row's."""
+
+    offset: int
+    logprob: float | None
+    alternatives: tuple[tuple[str, float], ...]
+    text: str = ""
+
+    def to_token(self, end: int) -> Token:
+        """Return the token with the part of its text before `end`."""
+        offset = min(self.offset, end)
+        return Token(self.text[: end - offset], self.logprob, self.alternatives, offset)
 
 
 @dataclass(slots=True)
@@ -27,8 +45,7 @@ class IncrementalDetokenizer:
     """How many ids the text includes."""
     _context_start: int = 0
     """Index of the id before the new ones: new ids are decoded together with it, as an id's text may depend on it."""
-    _pending: list[tuple[int, Token]] = field(default_factory=list)
-    """Tokens that were not returned yet, each with the offset of its text."""
+    _pending: list[_PendingToken] = field(default_factory=list)
 
     def add_token(
         self, token: int, logprob: float | None = None, others: Sequence[tuple[int, float]] = ()
@@ -38,25 +55,35 @@ class IncrementalDetokenizer:
         `others` are the likeliest tokens as (id, log probability).
         """
         start = len(self._text)
+        alternatives = tuple((self._decode_instead(other), value) for other, value in others)
         self.token_ids.append(token)
-        alternatives = tuple((self.decode([other]), value) for other, value in others)
-        self._pending.append((start, Token(self.decode([token]), logprob, alternatives)))
+        self._pending.append(_PendingToken(start, logprob, alternatives))
         new_text = self._decode_new_text()
         if not new_text or new_text.endswith(_REPLACEMENT_CHAR):
             return None
         self._context_start, self._decoded_count = self._decoded_count, len(self.token_ids)
-        self._text = self._text + new_text if self._text else new_text.lstrip()
+        self._append(new_text)
         return self._cut_at_stop(start) or self._take_final_text()
 
     def finish(self, finish: FinishReason) -> AnswerPiece:
         """Return the rest of the text, without spaces at its end."""
         start = len(self._text)
-        new_text = self._decode_new_text()
-        self._text = self._text + new_text if self._text else new_text.lstrip()
+        if new_text := self._decode_new_text():
+            self._append(new_text)
         if (piece := self._cut_at_stop(start)) is not None:
             return piece
-        text = self._text[self._sent_chars :].rstrip()
-        return AnswerPiece(text, tuple(token for _, token in self._pending), finish)
+        text = self._text.rstrip()
+        return AnswerPiece(text[self._sent_chars :], tuple(one.to_token(len(text)) for one in self._pending), finish)
+
+    def _append(self, new_text: str) -> None:
+        self._pending[-1].text = new_text if self._text else new_text.lstrip()
+        self._text += self._pending[-1].text
+
+    def _decode_instead(self, token: int) -> str:
+        """Return what another token would add to the text at this place."""
+        context = self.decode(self.token_ids[self._context_start : self._decoded_count])
+        text = self.decode([*self.token_ids[self._context_start :], token])[len(context) :]
+        return text if self._text else text.lstrip()
 
     def _decode_new_text(self) -> str:
         context = self.decode(self.token_ids[self._context_start : self._decoded_count])
@@ -70,7 +97,7 @@ class IncrementalDetokenizer:
         if not stops:
             return None
         kept = self._text[: min(stops)].rstrip()
-        tokens = tuple(token for start, token in self._pending if start < len(kept))
+        tokens = tuple(one.to_token(len(kept)) for one in self._pending if one.offset < len(kept))
         return AnswerPiece(kept[self._sent_chars :], tokens, "stop")
 
     def _take_final_text(self) -> AnswerPiece | None:
@@ -84,9 +111,8 @@ class IncrementalDetokenizer:
         end = len(self._text[:end].rstrip())
         if end <= self._sent_chars:
             return None
-        piece = AnswerPiece(
-            self._text[self._sent_chars : end], tuple(token for start, token in self._pending if start < end)
-        )
+        whole = takewhile(lambda one: one.offset + len(one.text) <= end, self._pending)
+        piece = AnswerPiece(self._text[self._sent_chars : end], tuple(one.to_token(end) for one in whole))
         self._pending = self._pending[len(piece.tokens) :]
         self._sent_chars = end
         return piece

@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError
 from components.registry.mlflow.versions import CHAMPION, Version
@@ -19,7 +19,7 @@ from components.serving.fleet.versions import VersionChoice, make_not_found_erro
 from components.serving.http.answer_memory import RememberedAnswer
 from components.serving.http.api_route import is_counted_on_arrival
 from components.serving.http.auth import Caller
-from components.serving.http.openai import Choice, Completion, CompletionRequest, LogProbs, Usage, to_logprobs
+from components.serving.http.openai import Choice, Completion, CompletionRequest, Usage, to_logprobs
 from components.serving.http.prompts import compute_default_max_tokens, to_requests
 from components.serving.http.service import Service
 from components.serving.interface import AnswerPiece, GenerationRequest, Token
@@ -130,7 +130,7 @@ class CompletionRun:
             Choice(
                 text=result.text,
                 index=index,
-                logprobs=self._make_logprobs(tokens[index], 0),
+                logprobs=to_logprobs(tokens[index], self.body.logprobs),
                 finish_reason=result.finish,
             )
             for index, result in enumerate(self._sequences.results)
@@ -139,10 +139,8 @@ class CompletionRun:
 
     async def stream_chunks(self) -> AsyncIterator[Completion]:
         """Yield the answer in pieces, and at the end the usage if it is requested. Raises a sequence's error."""
-        offsets = [0] * len(self._sequences.results)
         async for index, piece in self._stream_pieces():
-            logprobs = self._make_logprobs(piece.tokens, offsets[index])
-            offsets[index] += len(piece.text)
+            logprobs = to_logprobs(piece.tokens, self.body.logprobs)
             yield self._make_completion(
                 [Choice(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish)]
             )
@@ -236,9 +234,6 @@ class CompletionRun:
 
     def _make_completion(self, choices: list[Choice], usage: Usage | None = None) -> Completion:
         return Completion(id=self.id, created=self.created, model=self.body.model, choices=choices, usage=usage)
-
-    def _make_logprobs(self, tokens: Sequence[Token], offset: int) -> LogProbs | None:
-        return to_logprobs(tokens, self.body.logprobs, offset)
 
     def _log(self, status: int, usage: Usage) -> None:
         line: dict[str, object] = {

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from components.serving.interface import FinishReason, Token
 
@@ -32,6 +32,11 @@ def _allow_only(*allowed: Any) -> Any:
         return value
 
     return AfterValidator(check)
+
+
+def _require_any(*names: str) -> dict[str, JsonValue]:
+    """Return a part of a schema in which at least one of the fields is required."""
+    return {"anyOf": [{"required": [name]} for name in names]}
 
 
 class _StrictBody(BaseModel):
@@ -63,6 +68,8 @@ class StreamOptions(_StrictBody):
 
 class CompletionRequest(_StrictBody):
     """A request for a completion. A missing field has the value of the tenant's `evaluate` section."""
+
+    model_config = ConfigDict(json_schema_extra=_require_any("prompt", "input"))
 
     model: str = Field(
         min_length=1, max_length=200, description="tenant, tenant@champion, tenant@challenger or tenant@<version>"
@@ -113,6 +120,8 @@ class CompletionRequest(_StrictBody):
 
 class FeedbackRequest(_StrictBody):
     """Feedback on an answer."""
+
+    model_config = ConfigDict(json_schema_extra=_require_any("rating", "text"))
 
     id: str = Field(min_length=1, max_length=100, description="id of the completion")
     index: int = Field(default=0, ge=0, description="index of the choice")
@@ -190,17 +199,20 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-def to_logprobs(tokens: Sequence[Token], wanted: int | None, offset: int) -> LogProbs | None:
-    """Return the tokens in the protocol's form, None if `wanted` is None; `offset` characters of text came before."""
+def to_logprobs(tokens: Sequence[Token], wanted: int | None) -> LogProbs | None:
+    """Return the tokens in the protocol's form, None if `wanted` is None. Of equal texts the likeliest is kept."""
     if wanted is None:
         return None
-    offsets = []
-    for token in tokens:
-        offsets.append(offset)
-        offset += len(token.text)
     return LogProbs(
         tokens=[token.text for token in tokens],
         token_logprobs=[token.logprob for token in tokens],
-        top_logprobs=[dict(token.alternatives) for token in tokens] if wanted else None,
-        text_offset=offsets,
+        top_logprobs=[_keep_first(token.alternatives) for token in tokens] if wanted else None,
+        text_offset=[token.offset for token in tokens],
     )
+
+
+def _keep_first(alternatives: Sequence[tuple[str, float]]) -> dict[str, float]:
+    kept: dict[str, float] = {}
+    for text, logprob in alternatives:
+        kept.setdefault(text, logprob)
+    return kept

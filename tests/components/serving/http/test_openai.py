@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.serving.http.openai import CompletionRequest, to_logprobs
+from components.serving.http.openai import CompletionRequest, FeedbackRequest, to_logprobs
 from components.serving.interface import Token
 
 NEUTRAL = {"best_of": 1, "suffix": "", "echo": False, "logit_bias": {}, "presence_penalty": 0, "frequency_penalty": 0}
@@ -22,12 +22,18 @@ def test_an_unsupported_field_that_would_change_the_output_is_never_ignored(name
         CompletionRequest.model_validate({"model": "alder", "prompt": "x", name: value})
 
 
-@given(texts=st.lists(st.text(max_size=4), max_size=6), split=st.integers(0, 6), wanted=st.integers(0, 5))
-def test_offsets_of_the_pieces_are_those_of_the_whole_answer(texts, split, wanted):
-    tokens = [Token(text, -1.0, ((text, -1.0),)) for text in texts]
-    whole = to_logprobs(tokens, wanted, 0)
-    first, rest = tokens[:split], tokens[split:]
-    pieces = to_logprobs(first, wanted, 0), to_logprobs(rest, wanted, sum(len(token.text) for token in first))
-    assert [*pieces[0].text_offset, *pieces[1].text_offset] == whole.text_offset
-    assert (whole.top_logprobs is None) is (wanted == 0)
-    assert to_logprobs(tokens, None, 0) is None
+def test_of_two_tokens_with_the_same_text_the_likelier_is_kept():
+    tokens = [Token("a", -1.0, (("a", -1.0), ("b", -2.0), ("a", -3.0)), 0), Token("b", None, (), 1)]
+    made = to_logprobs(tokens, 3)
+    assert made.top_logprobs == [{"a": -1.0, "b": -2.0}, {}]
+    assert (made.tokens, made.token_logprobs, made.text_offset) == (["a", "b"], [-1.0, None], [0, 1])
+    assert to_logprobs(tokens, 0).top_logprobs is None
+    assert to_logprobs(tokens, None) is None
+
+
+def test_the_schema_says_which_fields_are_required_by_choice():
+    def read_choice(model):
+        return [one["required"] for one in model.model_json_schema()["anyOf"]]
+
+    assert read_choice(CompletionRequest) == [["prompt"], ["input"]]
+    assert read_choice(FeedbackRequest) == [["rating"], ["text"]]
