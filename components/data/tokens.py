@@ -44,7 +44,7 @@ class TextEncoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownTokens:
+class _UnknownTokens:
     """How much of some examples the tokenizer cannot represent."""
 
     share: float
@@ -55,12 +55,6 @@ class UnknownTokens:
     def __str__(self) -> str:
         shown = ", ".join(map(_shorten, self.texts))
         return f"{self.share:.2%} unknown tokens, first in {shown}" if self.texts else "no unknown tokens"
-
-
-def measure_unknown_tokens(texts: TextEncoder, examples: Sequence[Example]) -> UnknownTokens:
-    """Encode the sources and all references of examples and count the unknown tokens in them."""
-    wanted = [(example.source, reference) for example in examples for reference in example.references]
-    return _count_unknown_tokens(texts, wanted, _encode_chunks(texts, wanted, None))
 
 
 def encode_examples(
@@ -104,21 +98,21 @@ def encode_examples(
         got = f"a source of {source} and a target of {target} tokens in example {number} of {name}"
         raise _make_length_error(context, prefix_length, f"{got} ({_shorten(wanted[pair][0])})")
     if max_unknown < 1 and (unknown := _count_unknown_tokens(texts, wanted, pairs)).share > max_unknown:
-        raise make_unknown_error(unknown, max_unknown, name)
+        raise _make_unknown_error(unknown, max_unknown, name)
     return pairs
 
 
-def make_unknown_error(unknown: UnknownTokens, limit: float, name: str) -> DataError:
+def _make_unknown_error(unknown: _UnknownTokens, limit: float, name: str) -> DataError:
     """Return the error for examples with too many unknown tokens; `name` is the origin of the examples."""
     fix = "use a base whose tokenizer covers this text, correct the text, or raise data.max_unknown"
     return DataError(f"at most {limit:.2%} tokens that the base's tokenizer does not know", f"{unknown} of {name}", fix)
 
 
-def _count_unknown_tokens(texts: TextEncoder, wanted: TextPairs, pairs: TokenizedPairs) -> UnknownTokens:
+def _count_unknown_tokens(texts: TextEncoder, wanted: TextPairs, pairs: TokenizedPairs) -> _UnknownTokens:
     """Count in the ids of `wanted`; an end-of-text token that ends a source or a target is not unknown."""
     unknown_id, sizes_S = texts.unknown_id, pairs.sizes_R2.reshape(-1)
     if unknown_id is None or not len(pairs):
-        return UnknownTokens(0.0, ())
+        return _UnknownTokens(0.0, ())
     ends_S = sizes_S.cumsum(dtype=np.int64)
     ids_N = np.array(pairs.ids_N[: ends_S[-1]])
     is_unknown_N = ids_N == unknown_id
@@ -127,7 +121,7 @@ def _count_unknown_tokens(texts: TextEncoder, wanted: TextPairs, pairs: Tokenize
     text_U = np.unique(np.searchsorted(ends_S, np.flatnonzero(is_unknown_N), side="right"))
     shown = dict.fromkeys(wanted[int(text) // 2][int(text) % 2] for text in text_U[: 8 * _SHOWN_TEXTS])
     counted = max(len(ids_N) - len(sizes_S), 1)
-    return UnknownTokens(float(is_unknown_N.sum()) / counted, tuple(shown)[:_SHOWN_TEXTS])
+    return _UnknownTokens(float(is_unknown_N.sum()) / counted, tuple(shown)[:_SHOWN_TEXTS])
 
 
 def _encode_chunks(texts: TextEncoder, wanted: TextPairs, limit: int | None) -> TokenizedPairs:

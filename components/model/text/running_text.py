@@ -5,7 +5,7 @@ Some tokenizers put tokens before a text (BOS, [CLS]), and some put a space befo
 encoding a word alone and after itself, never by the tokenizer's class. Knows tokenizers; does not know models.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -32,13 +32,29 @@ class RunningText:
 @lru_cache(maxsize=8)
 def find_running_text(tokenizer: Any) -> RunningText:
     """Return the conventions of a tokenizer; cached for the last eight, which must not change afterwards."""
-    for word in _list_words(tokenizer):
-        alone, twice = encode_plain(tokenizer, [word, f"{word} {word}"])
-        if not alone or tokenizer.unk_token_id in alone or twice[: len(alone)] != alone:
-            continue
-        spaced = encode_plain(tokenizer, [f" {word}"])[0]
-        adds_space = twice[len(alone) :] == alone != spaced
-        return RunningText(_find_lead(tokenizer, word, alone), "" if adds_space else " ")
+    return probe_running_text(
+        lambda text: encode_plain(tokenizer, [text])[0],
+        lambda text: tokenizer([text], split_special_tokens=True, verbose=False)["input_ids"][0],
+        tokenizer.unk_token_id,
+        _list_words(tokenizer),
+    )
+
+
+def probe_running_text(
+    encode: Callable[[str], list[int]],
+    encode_marked: Callable[[str], list[int]],
+    unknown_id: int | None,
+    words: Iterable[str] = _WORDS,
+) -> RunningText:
+    """Return the conventions of a pair of functions from a text to ids, without and with special tokens.
+
+    The first of `words` that is known is encoded alone and after itself; without one, the conventions are plain.
+    """
+    for word in words:
+        alone, twice = encode(word), encode(f"{word} {word}")
+        if alone and unknown_id not in alone and twice[: len(alone)] == alone:
+            adds_space = twice[len(alone) :] == alone != encode(f" {word}")
+            return RunningText(_find_lead(encode_marked(word), alone), "" if adds_space else " ")
     return RunningText()
 
 
@@ -60,7 +76,6 @@ def _list_words(tokenizer: Any) -> Iterator[str]:
             yield word
 
 
-def _find_lead(tokenizer: Any, word: str, alone: list[int]) -> tuple[int, ...]:
-    marked = tokenizer([word], split_special_tokens=True, verbose=False)["input_ids"][0]
+def _find_lead(marked: list[int], alone: list[int]) -> tuple[int, ...]:
     starts = (start for start in range(len(marked)) if marked[start : start + len(alone)] == alone)
     return tuple(marked[: next(starts, 0)])

@@ -142,7 +142,12 @@ def _find_notes(workspace: Workspace, tenant: str, texts: TextFacts, counter: To
     if tokens is None or counter is None:
         return notes
     if tokens.unknown_share:
-        notes.append(f"{tokens.unknown_share:.2%} of the tokens are unknown to the base's tokenizer")
+        limit = workspace.params.data.max_unknown
+        fate = f"; training refuses more than {limit:.2%} (data.max_unknown)" if tokens.unknown_share > limit else ""
+        shown = ", ".join(repr(text[:60]) for text in tokens.unknown_texts)
+        notes.append(
+            f"{tokens.unknown_share:.2%} of the tokens are unknown to the base's tokenizer, first in {shown}{fate}"
+        )
     if counter.context is not None:
         slots = 0 if counter.separate_contexts else workspace.params.for_tenant(tenant).train.prefix_length
         longest = max(tokens.longest_source, tokens.longest_target)

@@ -6,7 +6,7 @@ import pytest
 
 from components.data.pairs import TokenizedPair, TokenizedPairs, count_pair_tokens
 from components.data.schema import Example
-from components.data.tokens import UnknownTokens, encode_examples, measure_unknown_tokens
+from components.data.tokens import encode_examples
 from components.errors import DataError
 
 EOS = 0
@@ -85,6 +85,13 @@ def test_a_source_is_cut_only_with_max_source_tokens() -> None:
         encode(Example("a" * 80, ("b",)))
 
 
+def refuse(texts: Letters, *examples: Example) -> str:
+    options = {"context": 64, "prefix_length": 0, "max_source_tokens": None, "expand_references": True}
+    with pytest.raises(DataError) as refusal:
+        encode_examples(texts, examples, **options, max_unknown=0.0)  # type: ignore[arg-type]
+    return refusal.value.got
+
+
 def test_unknown_tokens_are_counted_without_the_end_tokens_and_shown_with_their_texts() -> None:
     examples = [
         Example("ab?d", ("xy", "?")),
@@ -92,21 +99,19 @@ def test_unknown_tokens_are_counted_without_the_end_tokens_and_shown_with_their_
         Example("?bcd", ("x",)),
         Example("a?", ("b",)),
     ]
-    found = measure_unknown_tokens(Letters(), examples)
-    assert found.texts == ("ab?d", "?", "xy??")
     letters = sum(len(one.source) + len(text) + 1 for one in examples for text in one.references)
-    assert found.share == pytest.approx(7 / letters)
-    assert str(found).startswith(f"{7 / letters:.2%} unknown tokens, first in 'ab?d', '?'")
-    assert str(measure_unknown_tokens(Letters(), [Example("a", ("b",))])) == "no unknown tokens"
-    assert measure_unknown_tokens(Letters(), []).share == 0
+    wanted = f"{7 / letters:.2%} unknown tokens, first in 'ab?d', '?', 'xy??' of the examples"
+    assert refuse(Letters(), *examples) == wanted
+    assert len(encode(Example("a", ("b",)), max_unknown=0.0)) == 1
+    assert len(encode(max_unknown=0.0)) == 0
 
 
 def test_an_end_token_that_also_stands_for_unknown_text_counts_only_inside_texts() -> None:
     class Same(Letters):
         unknown_id = EOS
 
-    found = measure_unknown_tokens(Same(), [Example("ab", ("c",)), Example("a\0", ("d",))])
-    assert found == UnknownTokens(1 / 8, ("a\0",))
+    wanted = "12.50% unknown tokens, first in 'a\\x00' of the examples"
+    assert refuse(Same(), Example("ab", ("c",)), Example("a\0", ("d",))) == wanted
 
 
 def test_more_unknown_tokens_than_the_limit_are_refused_with_the_share_and_the_texts() -> None:
