@@ -1,10 +1,13 @@
 """The commands rollout, history, corrections, promote, rollback, pause, pin, adopt and forget."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.arguments import TenantArgument
+from cli.arguments import TenantArgument, check_tenant
+
+if TYPE_CHECKING:
+    from components.storage.database import Database
 
 _TENANTS_SHOWN = 50
 
@@ -34,9 +37,14 @@ def rollout(ctx: typer.Context) -> None:
 
 def history(
     ctx: typer.Context,
-    tenant: TenantArgument,
+    tenant: Annotated[
+        str | None, typer.Argument(help="Tenant id. Default: all tenants.", callback=check_tenant)
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each move as one line of JSON, with the numbers behind it.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the hash chain of the whole ledger instead: no line was changed.")
     ] = False,
 ) -> None:
     """Show every move of a tenant's versions: when, by whom, from which version to which, and why."""
@@ -47,17 +55,39 @@ def history(
     from components.rollout.store.ledger import read_history as read
     from components.stages.workspace import Workspace
 
-    entries = read(Workspace(ctx.obj).database, tenant)
+    database = Workspace(ctx.obj).database
+    if verify:
+        _verify_ledger(database)
+        return
+    entries = read(database, tenant)
     if not entries:
         fix = "check the name with `prefixfleet status`; `prefixfleet retrain` makes the first move"
-        raise WorkspaceError("a tenant with moves in the ledger", f"{tenant}, without any", fix)
+        raise WorkspaceError("a tenant with moves in the ledger", f"{tenant or 'every tenant'}, without any", fix)
     if as_json:
         for entry in entries:
             print_json(asdict(entry))
         return
-    columns = ("when (UTC)", "who", "what", "from", "to", "why")
-    rows = [(one.at, one.by, one.action, one.from_version or "-", one.to_version or "-", one.why) for one in entries]
-    print_table(f"Moves of {tenant}", columns, rows)
+    columns = ["when (UTC)", "who", "what", "from", "to", "why"]
+    rows = [[one.at, one.by, one.action, one.from_version or "-", one.to_version or "-", one.why] for one in entries]
+    if tenant is None:
+        columns.insert(0, "tenant")
+        rows = [[one.tenant, *row] for one, row in zip(entries, rows, strict=True)]
+    print_table(f"Moves of {tenant or 'all tenants'}", columns, rows)
+
+
+def _verify_ledger(database: "Database") -> None:
+    from cli.output import print_line
+    from components.errors import WorkspaceError
+    from components.rollout.store.ledger_chain import check_chain
+
+    result = check_chain(database)
+    if result.broken is not None:
+        one = result.broken
+        got = f"line {one.id} ({one.tenant}, {one.action}, {one.at}): {one.why}"
+        fix = "compare it with a backup of the database; the lines before it continue the chain"
+        raise WorkspaceError("a ledger of which no line was changed", got, fix)
+    old = f", {result.unchained} of them by a release without the chain" if result.unchained else ""
+    print_line(f"The ledger's {result.lines} lines continue the hash chain{old}. Last value: {result.value or 'none'}")
 
 
 def corrections(

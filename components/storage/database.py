@@ -163,7 +163,9 @@ def _make_engine(url: URL, timeouts: DatabaseTimeouts) -> Engine:
         return engine
     arguments = make_connect_arguments(url, timeouts)
     # values_plus_batch: psycopg2 sends many rows in one call, not one call a row.
-    engine = sql.create_engine(url, connect_args=arguments, executemany_mode="values_plus_batch")
+    engine = sql.create_engine(
+        url, connect_args=arguments, executemany_mode="values_plus_batch", client_encoding="utf8"
+    )
     replace_dead_connections(engine, timeouts)
     return engine
 

@@ -1,6 +1,7 @@
 """The commands on versions and trials, and `generate` with the champion that they made."""
 
 import json
+import sqlite3
 
 from components.rollout.store.feedback import Feedback, save_feedback
 from components.stages import register
@@ -32,6 +33,16 @@ def test_a_version_is_promoted_pinned_and_used_and_its_moves_are_listed(call, ma
     assert "got:    birch, without any" in unknown.stderr
     moves = [json.loads(line) for line in call(root, "history", "alder", "--json").stdout.splitlines()]
     assert [move["action"] for move in moves] == ["promote", "promote", "pin", "unpin"]
+    assert "birch" not in call(root, "history").stdout
+    intact = call(root, "history", "--verify")
+    assert (intact.exit_code, "ledger's 4 lines continue the hash chain" in intact.stdout) == (0, True)
+    with sqlite3.connect(root / "var" / "prefixfleet.db") as connection:
+        connection.execute("DROP TRIGGER prefixfleet_ledger_no_update")
+        connection.execute("UPDATE prefixfleet_ledger SET why = 'eve' WHERE id = 3")
+    connection.close()
+    broken = call(root, "history", "--verify")
+    assert broken.exit_code == 2
+    assert "line 3 (alder, pin, " in broken.stderr
     assert call(root, "forget", "alder").exit_code == 1  # the question has no answer
     text = call(root, "generate", "alder", "thing: boat")
     assert text.exit_code == 0, text.output

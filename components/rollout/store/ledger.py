@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
+from components.rollout.store.ledger_chain import chain_rows
 from components.rollout.store.tables import LEDGER
 from components.rollout.types import LedgerAction, LedgerEntry
 from components.storage.database import Database
@@ -25,7 +26,7 @@ def write_entries(connection: Connection, *entries: LedgerEntry) -> None:
         for entry in entries
     ]
     if rows:
-        connection.execute(sql.insert(LEDGER), rows)
+        connection.execute(sql.insert(LEDGER), chain_rows(connection, rows))
 
 
 def append_entries(database: Database, *entries: LedgerEntry) -> None:

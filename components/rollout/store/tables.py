@@ -23,6 +23,7 @@ LEDGER = sql.Table(
     sql.Column("to_version", sql.String(20), nullable=False),
     sql.Column("why", sql.Text, nullable=False),
     sql.Column("figures", sql.Text, nullable=False),  # JSON
+    sql.Column("chain", sql.String(64), nullable=False, server_default=""),  # "": by a release without the chain
 )
 
 ROLLOUT_STATES = sql.Table(
