@@ -1,8 +1,22 @@
-"""The message after Ctrl-C: which trainings the next run resumes, and which it starts from the beginning."""
+"""The message after Ctrl-C or a stop signal: what is kept, and what the next run does."""
 
 from pathlib import Path
 
 from components.errors import PrefixFleetError
+
+_TRAINING_COMMANDS = frozenset({"demo", "retrain", "stage"})
+
+
+def explain_stop(root: Path, command: str | None, cause: str) -> None:
+    """Print on stderr that `cause` stopped a command and what running it again does."""
+    from cli.output import print_note
+
+    if command == "serve":
+        print_note(f"stopped by {cause}.")
+        return
+    print_note(f"stopped by {cause}; every file is complete. Run the same command again to resume.")
+    if command in _TRAINING_COMMANDS:
+        explain_next_run(root)
 
 
 def explain_next_run(root: Path) -> None:
@@ -11,7 +25,6 @@ def explain_next_run(root: Path) -> None:
     from components.stages.train import find_resumable
     from components.stages.workspace import Workspace
 
-    print_note("stopped by Ctrl-C; every file is complete.")
     try:
         steps = find_resumable(Workspace(root))
     except PrefixFleetError:

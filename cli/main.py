@@ -1,8 +1,8 @@
 """`prefixfleet`: the command line. Thin commands over the flows and the stages.
 
 Exit codes: 0 done; 1 `data check` found lines or drops that would be rejected; 2 an error whose message says how to
-solve it (also if one tenant failed and the others are done); 3 the gate rejected a prefix, and no tenant failed; 130
-stopped by Ctrl-C; 141 the reader of the output closed the pipe.
+solve it (also if one tenant failed and the others are done); 3 the gate rejected a prefix, and no tenant failed; 130,
+143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP; 141 the reader of the output closed the pipe.
 """
 
 import os
@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from cli import data, generate, keys, peft_exchange, reproduce, rollout, runs, score, serve, status, tune
 from cli.output import BROKEN_PIPE_STATUS, discard_output, prepare_streams, print_line
+from cli.stop_signals import describe_stop, raise_on_stop_signals
 from components.errors import PrefixFleetError
 from flows.environment import prepare_environment
 
@@ -63,11 +64,12 @@ class _ErrorHandlingGroup(TyperGroup):
             path = problem.filename or ctx.params["workspace"].resolve()
             show_error(to_workspace_error(problem, f"to read and write {path}"))
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            from cli.interrupted import explain_next_run
+        except KeyboardInterrupt as stop:
+            from cli.interrupted import explain_stop
 
-            explain_next_run(ctx.params["workspace"])
-            raise typer.Exit(130) from None
+            cause, code = describe_stop(stop)
+            explain_stop(ctx.params["workspace"], ctx.invoked_subcommand, cause)
+            raise typer.Exit(code) from None
 
 
 app = typer.Typer(
@@ -128,6 +130,7 @@ def _select_workspace(
 
 def main() -> None:
     """The console script."""
+    raise_on_stop_signals()
     app(prog_name="prefixfleet")
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cli.stop_signals import describe_stop
+
 _BASE, _ENCODER_DECODER = "gpt2-medium", "facebook/bart-large"
 
 
@@ -85,9 +87,10 @@ def reproduce(
                 find_metrics=find_computable_metrics,
                 write_files=write_experiment_files,
             )
-    except KeyboardInterrupt:
-        line = f"stopped by Ctrl-C; finished results are in {folder}, and the same command continues from them."
+    except KeyboardInterrupt as stop:
+        cause, code = describe_stop(stop)
+        line = f"stopped by {cause}; finished results are in {folder}, and the same command continues from them."
         print_note(line)
-        raise typer.Exit(130) from None
+        raise typer.Exit(code) from None
     for file in files:
         print_line(str(file))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.arguments import TenantArgument
+from cli.stop_signals import describe_stop
 from components.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -104,10 +105,11 @@ def tune(
     try:
         with show_progress(), workspace.lock():
             tuned = search(workspace, request)
-    except KeyboardInterrupt:
-        line = f"stopped by Ctrl-C; nothing was written, and the same command continues the study in var/tune/{tenant}"
+    except KeyboardInterrupt as stop:
+        cause, code = describe_stop(stop)
+        line = f"stopped by {cause}; nothing was written, and the same command continues the study in var/tune/{tenant}"
         print_note(line)
-        raise typer.Exit(130) from None
+        raise typer.Exit(code) from None
     _print_result(tenant, tuned)
 
 

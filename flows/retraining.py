@@ -3,13 +3,12 @@
 The server takes longer to start than everything else that a run with nothing to do needs.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.stages.progress import log_info
-from flows.run_local import run_flow
+from flows.run_local import find_named_server, run_flow
 
 if TYPE_CHECKING:
     from flows.retrain_result import RetrainResult
@@ -23,7 +22,7 @@ def retrain_local(root: Path, tenants: Sequence[str] | None = None, *, full_chec
     Raises:
         WorkspaceError, PrefixFleetError: as `run_flow`.
     """
-    if not os.environ.get("PREFECT_API_URL") and (idle := _find_idle_result(root, tenants, full_check)):
+    if not find_named_server() and (idle := _find_idle_result(root, tenants, full_check)):
         return idle
     result: RetrainResult = run_flow("retrain", root, tenants and list(tenants), full_check=full_check)
     return result

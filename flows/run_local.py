@@ -1,8 +1,7 @@
 """Run a flow in this process. Imports Prefect late, since Prefect reads its settings on import."""
 
 import os
-import signal
-import sys
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -12,10 +11,9 @@ from typing import Any, Literal
 
 from components.errors import WorkspaceError
 from components.stages.workspace import require_workspace
-from components.storage.atomic_files import convert_disk_errors
+from flows.local_server import ADDRESS_VARIABLE, LocalServer
 
-_SERVER_ERROR_WORDS = ("ephemeral Prefect API server", "Failed to reach API")
-_SERVER_LOG = "server.log"
+_SERVER_ERROR_WORDS = "Failed to reach API"
 _SLOW_IMPORTS: Mapping[str, Sequence[str]] = {
     "dataset": (),
     "retrain": (
@@ -27,6 +25,7 @@ _SLOW_IMPORTS: Mapping[str, Sequence[str]] = {
     "rollout": ("components.registry.registry",),
 }
 """Flow -> modules that take seconds to import."""
+_TIMEOUT_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 
 
 def run_flow(name: Literal["dataset", "retrain", "rollout"], root: Path, *args: Any, **kwargs: Any) -> Any:
@@ -41,22 +40,53 @@ def run_flow(name: Literal["dataset", "retrain", "rollout"], root: Path, *args: 
 
     """
     require_workspace(root)
-    home = Path(os.environ["PREFECT_HOME"])
-    with convert_disk_errors(f"make {home}"):
-        home.mkdir(parents=True, exist_ok=True)
+    server = _use_server()
     import httpx
 
-    from flows.states import read_result
-
-    flow = getattr(import_module(f"flows.{name}"), name)
     try:
-        with _import_in_background(_SLOW_IMPORTS[name]):
-            _start_server(home)
-        return read_result(flow(str(root.resolve()), *args, **kwargs, return_state=True))
+        with _import_in_background([f"flows.{name}", *_SLOW_IMPORTS[name]]):
+            if server is not None:
+                server.wait(float(os.environ[_TIMEOUT_VARIABLE]))
+        flow = getattr(import_module(f"flows.{name}"), name)
+        state = flow(str(root.resolve()), *args, **kwargs, return_state=True)
+        from flows.states import read_result
+
+        return read_result(state)
     except (RuntimeError, httpx.HTTPError) as problem:
-        if isinstance(problem, RuntimeError) and not any(words in str(problem) for words in _SERVER_ERROR_WORDS):
+        if isinstance(problem, RuntimeError) and _SERVER_ERROR_WORDS not in str(problem):
             raise
-        raise _make_server_error(home, str(problem).splitlines()[0]) from None
+        raise _make_server_error(server, str(problem).splitlines()[0]) from None
+
+
+_servers: list[LocalServer] = []
+"""The local server of this process, once it is started."""
+
+
+def find_named_server() -> str | None:
+    """Return the Prefect server that the user has named: in PREFECT_API_URL, or in the active profile of Prefect's."""
+    if _servers:
+        return None
+    return os.environ.get(ADDRESS_VARIABLE) or _read_profile(Path(os.environ["PREFECT_HOME"]) / "profiles.toml")
+
+
+def _read_profile(path: Path) -> str | None:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    name = os.environ.get("PREFECT_PROFILE") or content.get("active")
+    address = content.get("profiles", {}).get(name, {}).get(ADDRESS_VARIABLE)
+    return None if address is None else str(address)
+
+
+def _use_server() -> LocalServer | None:
+    """Return this process's local server, which is started at the first call; None if the user has named a server."""
+    if find_named_server():
+        return None
+    if not _servers:
+        _servers.append(LocalServer(Path(os.environ["PREFECT_HOME"])))
+        os.environ[ADDRESS_VARIABLE] = _servers[0].address
+    return _servers[0]
 
 
 @contextmanager
@@ -79,51 +109,8 @@ def _import_in_background(modules: Sequence[str]) -> Iterator[None]:
         thread.join()
 
 
-def _make_server_error(home: Path, got: str) -> WorkspaceError:
-    if address := os.environ.get("PREFECT_API_URL"):
-        fix = "start it (`prefect server start`), or unset PREFECT_API_URL to use a local server"
-        return WorkspaceError(f"a Prefect server at {address}", got, fix)
-    fix = f"check the disk space and the log {home / _SERVER_LOG}, or start a server and set PREFECT_API_URL"
-    return WorkspaceError(f"a local Prefect server with files in {home}", got, fix)
-
-
-def _start_server(home: Path) -> None:
-    """Let Prefect start its local server, if it needs one, with SIGINT blocked.
-
-    On Ctrl-C a terminal sends SIGINT to all processes of a command. If that stopped the server, the flow could not
-    report its end and would retry for minutes. The server inherits the blocked signal; SIGTERM stops it when this
-    process ends. Its output goes to a file, since the flow reports errors to its caller.
-    """
-    from prefect.client.orchestration import get_client
-
-    with _block_interrupts(), _redirect_stderr(home / _SERVER_LOG), get_client(sync_client=True):
-        pass
-
-
-@contextmanager
-def _block_interrupts() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _redirect_stderr(path: Path) -> Iterator[None]:
-    """Redirect stderr of this process and of new child processes to a file, or to nothing if the disk is full."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    try:
-        log = os.open(path, flags, 0o644)
-    except OSError:
-        log = os.open(os.devnull, flags)
-    sys.stderr.flush()
-    before = os.dup(2)
-    os.dup2(log, 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(log)
+def _make_server_error(server: LocalServer | None, got: str) -> WorkspaceError:
+    if server is not None:
+        return server.make_error(got)
+    fix = f"start it (`prefect server start`), or unset {ADDRESS_VARIABLE} to use a local server"
+    return WorkspaceError(f"a Prefect server at {find_named_server()}", got, fix)

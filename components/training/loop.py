@@ -25,8 +25,8 @@ def train_together(
     """Train every job and yield each run as soon as it ends. Takes the next job when there is room for it.
 
     A module without parameters (in-context, no slots) is validated once and not trained. Jobs with weights of their
-    own (full, adapter, ...) run alone. `pass_runner` computes the passes, by default in this process. Ctrl-C, closing
-    the iterator and the end of a worker process save all runs.
+    own (full, adapter, ...) run alone. `pass_runner` computes the passes, by default in this process. Ctrl-C and every
+    other exception that is no error (a signal's), closing the iterator and the end of a worker process save all runs.
 
     The error of an ended run is a TrainingError (no examples, an example too long for the context or too large for the
     memory, a loss that is not finite) or a WorkspaceError (its checkpoint cannot be read or written).
@@ -45,8 +45,9 @@ def train_together(
                     yield EndedRun(job, problem)
                 job = next(remaining, None)
             yield from shard.train_until_a_run_ends()
-    except (KeyboardInterrupt, GeneratorExit, TrainingError):
-        shard.save_all()
+    except BaseException as stop:
+        if isinstance(stop, TrainingError) or not isinstance(stop, Exception):
+            shard.save_all()
         raise
 
 

@@ -24,6 +24,7 @@ from components.model.base.out_of_memory import is_out_of_memory
 from components.training.distributed.passes import PassRunner, run_local_passes
 from components.training.distributed.worker import (
     READY,
+    STOP_SIGNALS,
     ProcessSpec,
     StepRequest,
     StepResult,
@@ -180,8 +181,8 @@ def _start_worker(spec: ProcessSpec, config: BaseConfig, engine: EngineConfig) -
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=run_worker, args=(spec, config, engine, theirs), daemon=True)
-    # A child process inherits blocked signals: Ctrl-C must reach only this process, even during the start.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # A child process inherits blocked signals: stop signals must reach only this process, even during the start.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         with patch_environment(omp_num_threads=spec.thread_count):
             process.start()
@@ -194,6 +195,6 @@ def _start_worker(spec: ProcessSpec, config: BaseConfig, engine: EngineConfig) -
 def _stop_workers(workers: Sequence[_WorkerProcess]) -> None:
     for worker in workers:
         worker.pipe.close()
-        worker.process.terminate()
+        worker.process.kill()  # it ignores SIGTERM, and has nothing to save
     for worker in workers:
         worker.process.join()

@@ -74,13 +74,16 @@ class WorkerFailure:
 
 
 READY = "ready"
+STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+"""Signals that reach all processes of a command, as Ctrl-C on a terminal."""
 _GROUP_TIMEOUT = timedelta(minutes=5)
 """For the exchange of tensors. It is short, since all processes are ready when an exchange starts."""
 
 
 def run_worker(spec: ProcessSpec, config: BaseConfig, engine: EngineConfig, pipe: Connection) -> None:
-    """Work until the pipe closes. Ignores Ctrl-C, which the main process handles."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Work until the pipe closes. Ignores Ctrl-C and the other stop signals, which the main process handles."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     try:
         torch.set_num_threads(spec.thread_count)
         base = load_base(config, device=spec.device)

@@ -3,6 +3,7 @@
 import inspect
 
 from components.registry.mlflow import tables
+from flows import local_server
 from upstream_parts.checks import Part, has, has_columns, has_mlmodel_fields, list_columns, load, says, takes
 
 MLFLOW = (
@@ -152,12 +153,23 @@ PREFECT = (
     ),
     Part(
         "prefect",
-        "messages: ephemeral Prefect API server; Failed to reach API",
+        "message: Failed to reach API",
         "flows/run_local.py",
-        "tells a server that does not start from a fault of the flow; both are RuntimeError",
+        "tells a server that does not answer from a fault of the flow; both are RuntimeError",
+        says("prefect.client.orchestration", "Failed to reach API"),
+    ),
+    Part(
+        "prefect",
+        "server.api.server.create_app, and the environment of its temporary server",
+        "flows/local_server.py",
+        "Prefect starts its own temporary server in this process's group, where Ctrl-C and SIGTERM end it too early",
         lambda: (
-            says("prefect.server.api.server", "ephemeral Prefect API server")()
-            and says("prefect.client.orchestration", "Failed to reach API")()
+            has("prefect.server.api.server", "create_app")()
+            and says(
+                "prefect.server.api.server:SubprocessASGIServer",
+                "prefect.server.api.server:create_app",
+                *(f'"{name}": "{value}"' for name, value in local_server.SERVER_ENVIRONMENT.items()),
+            )()
         ),
     ),
     Part(

@@ -1,0 +1,43 @@
+"""Which signals stop a command, and what the exit code and the message say."""
+
+import signal
+
+import pytest
+
+from cli.stop_signals import StoppedBySignal, describe_stop, raise_on_stop_signals
+
+
+@pytest.fixture(autouse=True)
+def restore_handlers():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("stop", "described"),
+    [
+        (KeyboardInterrupt(), ("Ctrl-C", 130)),
+        (StoppedBySignal(signal.SIGTERM), ("SIGTERM", 143)),
+        (StoppedBySignal(signal.SIGHUP), ("SIGHUP", 129)),
+    ],
+)
+def test_the_exit_code_tells_what_stopped_a_command(stop, described):
+    assert describe_stop(stop) == described
+
+
+def test_the_first_signal_raises_and_the_second_ends_the_process():
+    raise_on_stop_signals()
+    with pytest.raises(StoppedBySignal):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGHUP)
+
+
+def test_a_command_under_nohup_goes_on_when_its_terminal_closes():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    raise_on_stop_signals()
+    signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
