@@ -52,6 +52,7 @@ def import_(
     from components.stages.commands.drops import write_drop
     from components.stages.dataset import to_outcomes
     from components.stages.outcome import raise_on_failures
+    from components.stages.preflight import check_ready
     from components.stages.progress import log_info
     from components.stages.workspace import Workspace
 
@@ -68,6 +69,8 @@ def import_(
     options = {key: value for key, value in named.items() if value is not None}
     options |= {key: value for key, _, value in pairs}
     with show_progress():
+        if take:
+            check_ready(root)
         counts = write_drop(Workspace(root), kind, path, tenant, options)
         sizes = ", ".join(f"{split} {count}" for split, count in counts.items())
         if take:
@@ -91,9 +94,11 @@ def take_(ctx: typer.Context, tenant: TenantsOption = None) -> None:
     from cli.console import show_progress
     from components.stages.dataset import to_outcomes
     from components.stages.outcome import raise_on_failures
+    from components.stages.preflight import check_ready
     from flows.run_local import run_flow
 
     with show_progress():
+        check_ready(ctx.obj)
         raise_on_failures(to_outcomes(run_flow("dataset", ctx.obj, tenant)))
 
 

@@ -60,11 +60,14 @@ def import_(
     from cli.console import show_progress
     from cli.runs import exit_if_rejected, print_run
     from components.stages.commands.peft_exchange import import_peft
+    from components.stages.preflight import check_ready
     from components.stages.workspace import Workspace
     from flows.run_local import run_flow
 
-    workspace, read = Workspace(ctx.obj), {ExchangeFormat.peft: import_peft}[kind]
+    read = {ExchangeFormat.peft: import_peft}[kind]
     with show_progress():
+        check_ready(ctx.obj)
+        workspace = Workspace(ctx.obj)
         with workspace.lock():
             read(workspace, tenant, folder)
         run = run_flow("retrain", ctx.obj, [tenant])

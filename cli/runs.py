@@ -29,9 +29,11 @@ def retrain(ctx: typer.Context, tenant: TenantsOption = None, full_check: FullCh
     the gate rejects a prefix, the champion stays, and the exit code is 3. Interrupted training is resumed.
     """
     from cli.console import show_progress
+    from components.stages.preflight import check_ready
     from flows.retraining import retrain_local
 
     with show_progress():
+        check_ready(ctx.obj)
         run = retrain_local(ctx.obj, tenant, full_check=full_check)
     print_run(run)
     exit_if_rejected(run)
@@ -45,12 +47,14 @@ def demo(ctx: typer.Context) -> None:
     from cli.console import show_progress
     from cli.output import print_line
     from components.stages.commands.demo import choose_demo_tenants, write_builtin_drops
+    from components.stages.preflight import check_ready
     from components.stages.workspace import Workspace
     from flows.retraining import retrain_local
     from flows.run_local import run_flow
 
-    workspace = Workspace(ctx.obj)
     with show_progress():
+        check_ready(ctx.obj)
+        workspace = Workspace(ctx.obj)
         tenants = write_builtin_drops(workspace)
         run_flow("dataset", workspace.root, tenants)
         run = retrain_local(workspace.root, choose_demo_tenants(workspace, tenants))
