@@ -5,15 +5,18 @@ Knows no check; does not know when a trial is reviewed again.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sql
+from sqlalchemy.engine import Connection
 
 from components.config.rollout import RolloutConfig
 from components.rollout.store.tables import ROLLOUT_STATES, TRIAL_FINDINGS
 from components.rollout.types import Finding, RolloutState
 from components.storage.database import Database, make_insert
+
+_TENANTS_PER_QUERY = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +57,18 @@ def save_findings(database: Database, findings: Iterable[TrialFindings]) -> None
         for one in findings
     ]
     with database.transaction("to save the findings of the trials") as connection:
-        existing = sql.select(ROLLOUT_STATES.c.tenant).where(
-            ROLLOUT_STATES.c.tenant.in_([row["tenant"] for row in rows])
-        )
-        known = set(connection.execute(existing).scalars())
-        if kept := [row for row in rows if row["tenant"] in known]:
-            insert = make_insert(connection, TRIAL_FINDINGS)
-            values = {name: insert.excluded[name] for name in ("trial", "seen", "findings")}
-            connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=values), kept)
+        for start in range(0, len(rows), _TENANTS_PER_QUERY):
+            _save_rows(connection, rows[start : start + _TENANTS_PER_QUERY])
+
+
+def _save_rows(connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
+    tenants = ROLLOUT_STATES.c.tenant
+    existing = sql.select(tenants).where(tenants.in_([row["tenant"] for row in rows]))
+    known = set(connection.execute(existing).scalars())
+    if kept := [row for row in rows if row["tenant"] in known]:
+        insert = make_insert(connection, TRIAL_FINDINGS)
+        values = {name: insert.excluded[name] for name in ("trial", "seen", "findings")}
+        connection.execute(insert.on_conflict_do_update(index_elements=["tenant"], set_=values), kept)
 
 
 def _parse_findings(text: str) -> list[Finding]:

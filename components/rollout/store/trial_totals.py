@@ -15,7 +15,7 @@ from components.rollout.types import Observation, RolloutState, StepAnswers
 from components.storage.database import Database
 
 _TRIALS_PER_QUERY = 500
-"""Trials per query for totals."""
+"""A query has four parameters a trial, and SQLite a limit of parameters."""
 _KEY_COLUMNS = ("tenant", "version", "arm", "minute", "section")
 
 
@@ -55,8 +55,14 @@ def read_evidence(
     All of it is held in memory. Raises WorkspaceError.
     """
     evidence: dict[str, list[Observation]] = {one.tenant: [] for one in trials}
-    if not trials:
-        return evidence
+    for start in range(0, len(trials), _TRIALS_PER_QUERY):
+        _add_evidence(database, evidence, trials[start : start + _TRIALS_PER_QUERY], until_minute)
+    return evidence
+
+
+def _add_evidence(
+    database: Database, evidence: dict[str, list[Observation]], trials: Sequence[RolloutState], until_minute: int
+) -> None:
     on_trial = _make_trials_table(trials)
     count_keys, latency_keys = ([table.c[name] for name in _KEY_COLUMNS] for table in (OBSERVATIONS, LATENCIES))
     objects = {"postgresql": sql.func.json_object_agg, "sqlite": sql.func.json_group_object}
@@ -75,7 +81,6 @@ def read_evidence(
             key = tuple(row[: len(_KEY_COLUMNS)])
             values = dict(zip((*_KEY_COLUMNS, *COUNT_COLUMNS), row, strict=True))
             evidence[key[0]].append(Observation(**values, latencies=_parse_buckets(latencies.get(key))))
-    return evidence
 
 
 def _make_trials_table(trials: Iterable[RolloutState]) -> sql.CTE:

@@ -58,6 +58,10 @@ class ApiKey:
         return self.revoked_s is None and (self.expires_s is None or now_s < self.expires_s)
 
 
+KeyRecord = tuple[ApiKey | None, str]
+"""A key, and the digest of its secret; None: there is no such key."""
+
+
 class ApiKeys:
     """The table of keys; safe to use from many threads. Methods raise WorkspaceError if the database fails."""
 
@@ -75,8 +79,8 @@ class ApiKeys:
         """
         self._database, self._clock, self._fresh_seconds, self._timer = database, clock, fresh_seconds, timer
         self._latest_clock = LatestClock(clock, timer)
-        self._cache: dict[str, tuple[ApiKey, str, float]] = {}
-        """Id -> key, digest of its secret, and when it was read, by the timer."""
+        self._cache: dict[str, tuple[KeyRecord, float]] = {}
+        """Id -> its record, and when it was read, by the timer."""
         with database.transaction("the table of API keys") as connection:
             KEYS.metadata.create_all(connection)
 
@@ -128,50 +132,45 @@ class ApiKeys:
     def verify(self, text: str) -> ApiKey | None:
         """Return the key, or None if it is unknown, expired or revoked; both take the same time.
 
-        While the database fails, keys that this process has verified before stay valid.
+        While the database fails, keys that this process has read before stay valid.
         """
-        key_id, secret = parse_key(text)
-        return self._check(secret, *self._look_up(key_id))
+        key_id, _ = parse_key(text)
+        return self.check(text, self.find_fresh(key_id) or self.read(key_id))
 
-    def verify_fresh(self, text: str) -> ApiKey | None:
-        """Return the key if it is valid by what was read in the last `fresh_seconds`; does not ask the database."""
-        key_id, secret = parse_key(text)
-        known = self._find_fresh(key_id)
-        return None if known is None else self._check(secret, *known)
-
-    def is_known(self, key_id: str) -> bool:
-        """Return whether this process has read a key with this id, however long ago."""
-        return key_id in self._cache
-
-    def _check(self, secret: str, key: ApiKey | None, digest: str) -> ApiKey | None:
-        matches = hmac.compare_digest(_hash_secret(secret), digest)
+    def check(self, text: str, record: KeyRecord) -> ApiKey | None:
+        """Return the key of a record if the text has its secret and it is valid now."""
+        key, digest = record
+        matches = hmac.compare_digest(_hash_secret(parse_key(text)[1]), digest)
         return key if matches and key is not None and key.is_valid_at(self._latest_clock()) else None
 
-    def _find_fresh(self, key_id: str) -> tuple[ApiKey, str] | None:
+    def find_fresh(self, key_id: str) -> KeyRecord | None:
+        """Return what was read of a key in the last `fresh_seconds`; does not ask the database."""
         known = self._cache.get(key_id)
-        is_fresh = known is not None and self._timer() - known[2] < self._fresh_seconds
-        return known[:2] if known is not None and is_fresh else None
+        return known[0] if known is not None and self._timer() - known[1] < self._fresh_seconds else None
 
-    def _look_up(self, key_id: str) -> tuple[ApiKey | None, str]:
-        if fresh := self._find_fresh(key_id):
-            return fresh
-        known, read_s = self._cache.get(key_id), self._timer()
+    def find_known(self, key_id: str) -> KeyRecord | None:
+        """Return what was last read of a key, however long ago; does not ask the database."""
+        known = self._cache.get(key_id)
+        return None if known is None else known[0]
+
+    def read(self, key_id: str) -> KeyRecord:
+        """Read a key from the database; while it fails, return what was read before, if there is something."""
+        known, read_s = self.find_known(key_id), self._timer()
         try:
             with self._database.connect("an API key") as connection:
                 row = connection.execute(sql.select(KEYS).where(KEYS.c.id == key_id)).mappings().first()
         except WorkspaceError:
             if known is None:
                 raise
-            self._cache[key_id] = *known[:2], self._timer()  # so not every request waits for the failing database
-            return known[0], known[1]
+            self._cache[key_id] = known, self._timer()  # so not every request waits for the failing database
+            return known
         if row is None:
             self._cache.pop(key_id, None)
             return None, _DUMMY_DIGEST
         if len(self._cache) >= _MAX_CACHED_KEYS:
             self._cache.clear()
-        key, digest = _to_key(row), row["secret_sha256"]
-        self._cache[key_id] = key, digest, read_s
-        return key, digest
+        self._cache[key_id] = (_to_key(row), row["secret_sha256"]), read_s
+        return self._cache[key_id][0]
 
 
 def parse_key(text: str) -> tuple[str, str]:

@@ -6,12 +6,9 @@ from components.config import TENANT_ID
 from components.errors import WorkspaceError
 from components.serving.errors import RefusalError, make_unavailable_error
 from components.serving.fleet.versions import make_not_found_error
-from components.serving.http.api_keys import ApiKey, ApiKeys, parse_key
+from components.serving.http.api_keys import ApiKeys
+from components.serving.http.key_lookup import KeyLookup
 from components.serving.interface import BusyError
-from components.serving.thread_pool import FairThreadPool
-
-_THREADS = 4
-_MAX_CALLS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +36,11 @@ class Caller:
 
 
 class Authenticator:
-    """Authenticates callers by their keys; with `allows_anonymous`, no key is needed until the first one is made.
-
-    Keys that were verified before are looked up by threads of their own, so that unknown keys do not delay them.
-    """
+    """Authenticates callers by their keys; with `allows_anonymous`, no key is needed until the first one is made."""
 
     def __init__(self, keys: ApiKeys, *, allows_anonymous: bool) -> None:
-        self._keys = keys
+        self._keys = KeyLookup(keys)
         self.allows_anonymous = allows_anonymous
-        self._known_pool = FairThreadPool("look-ups of API keys", _THREADS, tenant_threads=1, max_calls=_MAX_CALLS)
-        self._unknown_pool = FairThreadPool("look-ups of unknown API keys", _THREADS, max_calls=_MAX_CALLS)
 
     async def authenticate(self, authorization: str | None) -> Caller:
         """Return the caller; `authorization` is the header's value.
@@ -60,10 +52,10 @@ class Authenticator:
         text = credentials.strip() if kind.lower() == "bearer" else ""
         try:
             if self.allows_anonymous:
-                self.allows_anonymous = not await self._known_pool.run(self._keys.has_any)
+                self.allows_anonymous = not await self._keys.has_any()
             if self.allows_anonymous:
                 return Caller(None)
-            key = self._keys.verify_fresh(text) or await self._look_up(text)
+            key = await self._keys.verify(text)
         except WorkspaceError:
             raise make_unavailable_error("the database of keys", "no answer") from None
         except BusyError as problem:
@@ -73,11 +65,6 @@ class Authenticator:
             fix = "send `Authorization: Bearer <key>`, with a key from your operator (`prefixfleet keys create`)"
             raise RefusalError(401, "an API key", got, fix, code="invalid_api_key")
         return Caller(key.tenant, key.id)
-
-    async def _look_up(self, text: str) -> ApiKey | None:
-        key_id = parse_key(text)[0]
-        pool = self._known_pool if self._keys.is_known(key_id) else self._unknown_pool
-        return await pool.run(lambda: self._keys.verify(text), tenant=key_id)
 
     async def require_admin(self, authorization: str | None) -> None:
         """Refuse all but admin keys.

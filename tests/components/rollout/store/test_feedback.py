@@ -84,6 +84,15 @@ def test_a_tenants_waiting_corrections_are_limited_and_one_of_them_may_be_replac
     assert read_counts(database) == [0, 0, 4]
 
 
+def test_many_corrections_are_marked_at_once(narrow_database):
+    texts = {"source": "a", "corrected": "b"}
+    for number in range(50):
+        save_feedback(narrow_database, make_feedback(request=f"r{number}", **texts))
+    rows = [(number, "b", "d" * 64 if number % 2 else None) for number in range(12_000)]
+    mark_delivered(narrow_database, rows)
+    assert read_corrections(narrow_database, "acme") == []
+
+
 def test_old_ratings_are_deleted_and_corrections_are_kept(database):
     for year in ("2020", "2026"):
         at = f"{year}-01-01T00:00:00+00:00"

@@ -23,6 +23,14 @@ def test_findings_are_replaced_and_only_of_tenants_with_a_state(database):
     assert read_findings(database) == {"acme": latest}
 
 
+def test_findings_of_many_trials_are_saved_at_once(narrow_database):
+    tenants = [f"t{number}" for number in range(12_000)]
+    with narrow_database.transaction("the states") as connection:
+        write_states(connection, [replace(STATE, tenant=tenant) for tenant in tenants])
+    save_findings(narrow_database, [TrialFindings(tenant, "t", 9, []) for tenant in [*tenants, "unknown"]])
+    assert read_findings(narrow_database).keys() == set(tenants)
+
+
 def test_another_trial_and_another_configuration_have_another_key():
     key = make_trial_key(STATE, CONFIG)
     same = replace(STATE, step=1, share=0.5, changes=(*STATE.changes, ShareChange(600, 0.5)), paused_s=9.0)

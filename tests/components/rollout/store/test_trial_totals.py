@@ -55,3 +55,12 @@ def test_totals_and_evidence_of_many_trials(database):
         "dale": [],
     }
     assert read_totals(database, [], FIRST + 9) == read_evidence(database, [], FIRST + 9) == {}
+
+
+def test_evidence_and_totals_of_more_trials_than_a_statement_may_have_parameters(narrow_database):
+    tenants = [f"t{number}" for number in range(3_000)]
+    write_counts(narrow_database, [make_cell(tenant, "2", 3, SECTION, requests=5) for tenant in tenants])
+    trials = [make_trial(tenant) for tenant in tenants]
+    evidence = read_evidence(narrow_database, trials, FIRST + 9)
+    assert evidence == {tenant: [make_cell(tenant, "2", 3, SECTION, requests=5)] for tenant in tenants}
+    assert read_totals(narrow_database, trials, FIRST + 9).keys() == set(tenants)
