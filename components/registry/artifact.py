@@ -28,6 +28,8 @@ from components.storage.atomic_files import remove_temporaries, write_atomic
 from components.storage.json_text import parse_json
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from components.model.base.load import Base
     from components.model.delta import Delta
     from components.model.prefix.prefix import Prefix
@@ -165,9 +167,9 @@ def _measure_tensors(delta: "Delta", where: str) -> dict[str, Any]:
     other_dtypes = {"uint8"} if delta.demonstrations is not None else set()
     for name, tensor in tensors.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
-        if dtype not in other_dtypes and not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
+        if dtype not in other_dtypes and not (tensor.is_floating_point() and _fits_16_bits(tensor)):
             got = f"integers, NaN or infinity in {name} ({tensor.dtype}) of {where}"
-            raise ArtifactError("finite floating-point values", got, "train the tenant again")
+            raise ArtifactError("finite floating-point values, also in bfloat16", got, "train the tenant again")
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
     if len(dtypes) != 1:
         raise ArtifactError("tensors of one dtype", f"{', '.join(sorted(dtypes))} in {where}", ARTIFACT_FIX)
@@ -177,6 +179,14 @@ def _measure_tensors(delta: "Delta", where: str) -> dict[str, Any]:
         "parameters": delta.parameter_count,
         "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
     }
+
+
+def _fits_16_bits(tensor: "Tensor") -> bool:
+    """Whether all values are finite, and stay so in the dtype of any base."""
+    import torch
+
+    limit = torch.finfo(torch.bfloat16).max
+    return not tensor.numel() or all(abs(float(end)) <= limit for end in torch.aminmax(tensor))
 
 
 def _format_header(facts: Mapping[str, Any]) -> str:

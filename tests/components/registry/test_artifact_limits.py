@@ -76,8 +76,16 @@ def save_tensors(tensors: dict[str, torch.Tensor], facts: str) -> bytes:
     return save(tensors, {"prefixfleet": facts})
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (float("nan"), torch.float32),
+        (float("inf"), torch.bfloat16),
+        (-float("inf"), torch.float16),
+        (torch.finfo(torch.float32).max, torch.float32),
+        (1e300, torch.float64),
+    ],
+)
 def test_values_that_are_not_finite_are_refused_even_if_all_digests_agree(
     tmp_path: Path, save: Save, value: float, dtype: torch.dtype
 ) -> None:
