@@ -37,7 +37,7 @@ TRAINING, DECODING = "training", "decoding"
 PARAMS: dict[str, dict[str, object]] = {
     "train": {"prefix_length": 8, "max_steps": 1, "validate_every": 1, "warmup_steps": 0, "learning_rate": 1e-3},
     "evaluate": {"max_new_tokens": 8, "lowercase": True},
-    "gate": {"non_inferiority": [{"metric": "bleu", "margin": 100.0}]},
+    "gate": {"non_inferiority": [{"metric": "bleu", "margin": 100.0}], "min_slice": 1},
     "tenants": {},
 }
 

