@@ -76,6 +76,16 @@ def print_table(title: str, columns: "Sequence[str | Column]", rows: Iterable[Se
     sys.stdout.flush()
 
 
+def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print one line a row on stdout, never wrapped, for pipes: cells are padded, all but the last."""
+    lines = [[make_visible(cell, sys.stdout).replace("\n", "\\n") for cell in row] for row in (heads, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]
+        sys.stdout.write("  ".join([*padded, line[-1]]).rstrip() + "\n")
+    sys.stdout.flush()
+
+
 def print_json(value: Any, *, indent: int | None = None) -> None:
     """Print a value as JSON; one line, unless `indent` is given.
 

@@ -9,7 +9,7 @@ import typer
 from cli.arguments import FullCheckOption, TenantsOption
 
 if TYPE_CHECKING:
-    from components.stages.reports.status import FleetStatus, TenantStatus
+    from components.stages.reports.fleet_status import FleetStatus, TenantStatus
     from components.stages.reports.tenant_state import TenantState
     from components.stages.workspace import Workspace
 
@@ -71,18 +71,9 @@ def _parse_states(text: str | None) -> "set[TenantState] | None":
 
 
 def _print_rows(rows: "Sequence[TenantStatus]") -> None:
-    from rich.table import Column
+    from cli.output import print_columns, print_table
 
-    from cli.output import print_table
-
-    columns = (
-        Column("tenant", overflow="fold", min_width=8),
-        Column("state", no_wrap=True),
-        Column("champion", no_wrap=True),
-        Column("BLEU", no_wrap=True, justify="right"),
-        Column("examples", no_wrap=True),
-        Column("why", overflow="fold", ratio=1),
-    )
+    heads = ("tenant", "state", "champion", "BLEU", "examples", "why")
     cells = [
         (
             row.tenant,
@@ -94,6 +85,13 @@ def _print_rows(rows: "Sequence[TenantStatus]") -> None:
         )
         for row in rows
     ]
+    if not sys.stdout.isatty():
+        print_columns(heads, cells)
+        return
+    from rich.table import Column
+
+    fixed = [Column(head, no_wrap=True) for head in heads[1:-1]]
+    columns = (Column("tenant", overflow="fold", min_width=8), *fixed, Column("why", overflow="fold", ratio=1))
     print_table("Tenants (examples: train/validation/test)", columns, cells)
 
 

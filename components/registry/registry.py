@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from components.config import RegistryConfig
 from components.errors import PrefixFleetError
 from components.registry.mlflow import table_versions
-from components.registry.mlflow.alias_table import READ_TAGS, read_aliased
+from components.registry.mlflow.alias_table import READ_TAGS, find_local_files, read_aliased
 from components.registry.mlflow.connection import MlflowConnection
 from components.registry.mlflow.fetching import fetch_version, has_files
 from components.registry.mlflow.ownership import Ownership
@@ -86,6 +86,10 @@ class Registry:
         """
         read = partial(read_aliased, tags=tags)
         return self._find(f"every tenant's {' and '.join(aliases)}", read, find_aliased, *aliases)
+
+    def find_local_files(self, alias: str) -> dict[str, Path]:
+        """Return tenant -> folder of the files of its version with `alias`; see `alias_table.find_local_files`."""
+        return find_local_files(self._connection, alias)
 
     def find_by_sha256(self, prefixes: Mapping[str, str]) -> dict[str, Version]:
         """Return tenant -> version of the prefix with this sha256, where there is one; in few calls."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.output import make_visible, print_json, print_line, print_table, print_text
+from cli.output import make_visible, print_columns, print_json, print_line, print_table, print_text
 
 PROJECT = Path(__file__).resolve().parents[2]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
@@ -39,6 +39,14 @@ def test_a_table_on_a_narrow_terminal_wraps_and_loses_nothing(capsys, monkeypatc
     lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= 50
     assert sum(line.count("0") for line in lines) == 12
+
+
+def test_columns_are_one_line_a_row_whatever_their_length(capsys):
+    print_columns(("tenant", "why"), [("alder", "long " * 100 + "\x1b[31m"), ("a-longer-name", "two\nlines")])
+    heads, first, second = capsys.readouterr().out.splitlines()
+    assert heads.split() == ["tenant", "why"]
+    assert first.endswith("long \\x1b[31m")
+    assert second == "a-longer-name  two\\nlines"
 
 
 @given(st.text())

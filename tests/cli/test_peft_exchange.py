@@ -32,7 +32,7 @@ def test_a_checkpoint_of_peft_becomes_champion_and_is_exported_unchanged(make_ch
     assert "alder: 2 slots imported from theirs" in shown.stderr
     assert "0 trained, 1 promoted of 1 tenants" in shown.stdout
     (row,) = (line for line in call(root, "status").stdout.splitlines() if "alder" in line)
-    assert row.split()[3] == "healthy"
+    assert row.split()[1] == "healthy"
     assert call(root, "generate", "alder", "thing: boat").exit_code == 0
     assert "0 trained, 0 promoted" in call(root, "retrain").stdout
 

@@ -27,7 +27,7 @@ def test_a_workspace_without_versions_has_a_row_for_each_tenant_and_a_summary(ca
     result = call(root, "status")
     assert result.exit_code == 0, result.output
     rows = [line for line in result.stdout.splitlines() if "no prefix yet" in line]
-    assert [row.split()[1] for row in rows] == ["alder", "birch"]
+    assert [row.split()[0] for row in rows] == ["alder", "birch"]
     assert all("12/4/6" in row for row in rows)
     assert result.stdout.splitlines()[-2] == "2 tenants: 2 new"
     assert result.stdout.splitlines()[-1].startswith("1 drops wait: cedar; `prefixfleet data take`")
@@ -58,10 +58,11 @@ def test_only_named_tenants_and_states_are_shown_and_unknown_ones_are_errors(cal
 
 def test_a_terminal_shows_fifty_tenants_unless_all_are_asked_for(monkeypatch, capsys):
     from cli import status as command
+    from components.stages.reports import fleet_status
     from components.stages.reports import status as stage
 
     rows = [
-        stage.TenantStatus(
+        fleet_status.TenantStatus(
             tenant=f"t{number}",
             state="stale" if number < 3 else "healthy",
             reason="data changed" if number < 3 else "",
@@ -77,7 +78,7 @@ def test_a_terminal_shows_fifty_tenants_unless_all_are_asked_for(monkeypatch, ca
         )
         for number in range(2000)
     ]
-    monkeypatch.setattr(stage, "read_status", lambda *_: stage.FleetStatus(rows, []))
+    monkeypatch.setattr(stage, "read_status", lambda *_: fleet_status.FleetStatus(rows, []))
     monkeypatch.setattr("components.stages.workspace.Workspace.__init__", lambda *_, **__: None)
     context = type("Context", (), {"obj": None})()
     command.status(context)

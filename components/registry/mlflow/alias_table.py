@@ -4,15 +4,44 @@ MLflow's search for models takes seconds for a thousand of them. A test compares
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
+from components.registry.mlflow.connection import MlflowConnection
+from components.registry.mlflow.fetching import FILES_FOLDER
 from components.registry.mlflow.tables import ALIASES, TAGS, VERSIONS, WORKSPACE
 from components.registry.mlflow.versions import MODEL_NAME_START, OWNER_TAG, Version, to_tenant
+from components.storage.urls import to_local_path
 
 READ_TAGS = ("sha256", "tenant", "record_form", "verdict", OWNER_TAG)
 """The tags of the versions that `read_aliased` returns, unless others are named."""
+
+
+def find_local_files(mlflow: MlflowConnection, alias: str) -> dict[str, Path]:
+    """Return tenant -> folder of the files of its version with `alias`, which may be gone; one query.
+
+    Only of a database that is used without a server, and only of files on this disk.
+    """
+    if mlflow.is_server:
+        return {}
+    wanted = f"the files of every tenant's {alias}"
+    sources = mlflow.read_database(wanted, lambda connection: read_sources(connection, alias)) or {}
+    paths = {tenant: to_local_path(mlflow.find_present_uri(uri)) for tenant, uri in sources.items()}
+    return {tenant: path / FILES_FOLDER for tenant, path in paths.items() if path is not None}
+
+
+def read_sources(connection: Connection, alias: str) -> dict[str, str]:
+    """Return tenant -> URI of the files of its version with `alias`."""
+    own, version = ALIASES.c, VERSIONS.c
+    same = sql.and_(version.workspace == own.workspace, version.name == own.name, version.version == own.version)
+    query = (
+        sql.select(own.name, version.source)
+        .join_from(ALIASES, VERSIONS, same)
+        .where(own.workspace == WORKSPACE, own.alias == alias)
+    )
+    return {tenant: source for name, source in connection.execute(query) if source and (tenant := to_tenant(name))}
 
 
 def read_aliased(

@@ -19,7 +19,8 @@ from components.storage.urls import format_first_line
 
 RESTORE_FIX = "restore it in MLflow's artifact store, or move the alias (`prefixfleet rollback`, or `promote`)"
 _STORE_FIX = "check MLflow's artifact store (its folder or bucket), and try again"
-_ARTIFACTS_FOLDER = "artifacts"
+FILES_FOLDER = "artifacts"
+"""Folder of a version's prefix and manifest, below its source."""
 _LEVELS_TO_EXPERIMENT = 3  # a version's source is <experiment>/<run>/artifacts/model
 
 
@@ -87,18 +88,16 @@ def download_files(source: str, names: Sequence[str], folder: Path, tracking_uri
         return {info.path.rsplit("/", 1)[-1] for info in repository.list_artifacts(path)}
 
     with _convert_store_errors(source, wanted):
-        missing = sorted(set(names) - list_names(source, _ARTIFACTS_FOLDER))
+        missing = sorted(set(names) - list_names(source, FILES_FOLDER))
         root = source.rsplit("/", _LEVELS_TO_EXPERIMENT)[0]
         is_lost = len(missing) == len(names) and not list_names(root)
     if is_lost:
         raise RegistryError(wanted, f"an empty artifact store at {root}", _STORE_FIX)
     if missing:
-        raise ArtifactError(wanted, f"no {' and no '.join(missing)} in {source}/{_ARTIFACTS_FOLDER}", RESTORE_FIX)
+        raise ArtifactError(wanted, f"no {' and no '.join(missing)} in {source}/{FILES_FOLDER}", RESTORE_FIX)
     with _convert_store_errors(source, wanted):
         return Path(
-            download_artifacts(
-                artifact_uri=f"{source}/{_ARTIFACTS_FOLDER}", dst_path=str(folder), tracking_uri=tracking_uri
-            )
+            download_artifacts(artifact_uri=f"{source}/{FILES_FOLDER}", dst_path=str(folder), tracking_uri=tracking_uri)
         )
 
 

@@ -37,7 +37,7 @@ def _make_table(name: str, *columns: str) -> sql.TableClause:
 
 
 ALIASES = _make_table("registered_model_aliases", "alias")
-VERSIONS = _make_table("model_versions", "run_id", "current_stage")
+VERSIONS = _make_table("model_versions", "run_id", "current_stage", "source")
 TAGS = _make_table("model_version_tags", "key", "value")
 
 

@@ -5,13 +5,12 @@ Knows no terminal. `tenant_state` decides the state of a tenant from what is rea
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from components.data.schema import SPLITS, list_tenants
 from components.errors import ArtifactError, PrefixFleetError
-from components.registry.manifest import read_manifest
+from components.registry.manifest import TENSORS_FILE, read_manifest
 from components.registry.mlflow.alias_table import READ_TAGS
 from components.registry.registry import CHALLENGER, CHAMPION, Version
 from components.rollout.policy.alias_drift import find_alias_drift
@@ -23,78 +22,13 @@ from components.stages.dataset import find_tenants_with_drops
 from components.stages.gate import read_last_verdict
 from components.stages.last_failures import LastFailure, read_failures
 from components.stages.plan import PlanItem, SharedItems, plan_tenant
-from components.stages.reports.tenant_state import (
-    STATES,
-    TenantFacts,
-    TenantState,
-    VerdictFacts,
-    choose_state,
-    list_notes,
-)
+from components.stages.reports.fleet_status import FleetStatus, TenantStatus
+from components.stages.reports.tenant_state import STATES, TenantFacts, VerdictFacts, choose_state, list_notes
 from components.stages.rollout.trial_progress import TrialProgress, read_trials
 from components.stages.stamps import STAMP_FILE, read_json
 from components.stages.workspace import Workspace
 
 _TAGS = (*READ_TAGS, "fingerprint", "metric.bleu")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TenantStatus:
-    """One tenant's status. `to_json` has the keys that docs/status.md documents."""
-
-    tenant: str
-    state: TenantState
-    reason: str
-    notes: Sequence[str]
-    champion: str
-    """Version in MLflow; "": none."""
-    bleu: float | None
-    """The champion's, at its registration."""
-    trial: TrialProgress | None
-    pinned: bool
-    verdict: VerdictFacts | None
-    failure: LastFailure | None
-    examples: tuple[int, ...]
-    """Lines of the train, validation and test split."""
-    data_digest: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the status as JSON values."""
-        return {
-            "tenant": self.tenant,
-            "state": self.state,
-            "reason": self.reason,
-            "notes": list(self.notes),
-            "champion": self.champion or None,
-            "bleu": self.bleu,
-            "trial": None if self.trial is None else _trial_to_json(self.trial),
-            "pinned": self.pinned,
-            "verdict": None if self.verdict is None else asdict(self.verdict),
-            "failure": None if self.failure is None else asdict(self.failure),
-            "examples": dict(zip(SPLITS, self.examples, strict=True)),
-            "data_digest": self.data_digest,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class FleetStatus:
-    """All tenants, those that need a person first; and the drops that wait."""
-
-    tenants: Sequence[TenantStatus]
-    drops: Sequence[str]
-
-    def count_states(self) -> dict[TenantState, int]:
-        """Return state -> number of tenants, without states that no tenant has, in the order of STATES."""
-        counts = {state: sum(one.state == state for one in self.tenants) for state in STATES}
-        return {state: count for state, count in counts.items() if count}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the status as JSON values."""
-        return {
-            "counts": self.count_states(),
-            "drops": list(self.drops),
-            "tenants": [one.to_json() for one in self.tenants],
-        }
 
 
 def read_status(
@@ -129,6 +63,8 @@ class _Fleet:
     trials: Mapping[str, TrialProgress]
     failures: Mapping[str, LastFailure]
     last_moves: Mapping[str, LedgerEntry]
+    files: Mapping[str, Path]
+    """Tenant -> folder of its champion's files, if MLflow's store is on this disk."""
 
 
 def _read_fleet(workspace: Workspace, drops: Sequence[str], now_s: float) -> _Fleet:
@@ -142,6 +78,7 @@ def _read_fleet(workspace: Workspace, drops: Sequence[str], now_s: float) -> _Fl
         read_trials(workspace, states, aliases[CHALLENGER], now_s),
         {tenant: one for tenant, one in failures.items() if one.stage != "version" or tenant in drops},
         read_newest(workspace.database, ("promote", "rollback", "withdraw")),
+        workspace.registry.find_local_files(CHAMPION),
     )
 
 
@@ -167,17 +104,20 @@ def _make_status(workspace: Workspace, fleet: _Fleet, item: PlanItem, registered
     champion, challenger = fleet.champions.get(tenant), fleet.challengers.get(tenant)
     known = fleet.states.get(tenant)
     drift = find_alias_drift(known, champion.version if champion else "", challenger.version if challenger else "")
+    trial = fleet.trials.get(tenant)
+    if trial and not trial.mode:  # the trial's own sentence says it
+        drift = [one for one in drift if one.alias != CHALLENGER]
     facts = TenantFacts(
         tenant=tenant,
         champion=champion.version if champion else "",
-        champion_problem=champion.fault if champion else "",
+        champion_problem=_find_champion_problem(workspace, champion, fleet.files.get(tenant)) if champion else "",
         foreign_owner=champion.owner if champion and workspace.registry.is_foreign(champion) else "",
         is_present_prefix=_is_present(champion, item),
         training_reason=item.reason,
         is_registered=tenant in registered,
         failure=fleet.failures.get(tenant),
-        verdict=_read_verdict(workspace, item),
-        trial=fleet.trials.get(tenant),
+        verdict=_read_verdict(workspace, item, champion),
+        trial=trial,
         pinned=bool(known and known.pinned),
         last_move=fleet.last_moves.get(tenant),
         alias_drift=[one.sentence for one in drift],
@@ -199,18 +139,31 @@ def _make_status(workspace: Workspace, fleet: _Fleet, item: PlanItem, registered
     )
 
 
+def _find_champion_problem(workspace: Workspace, champion: Version, files: Path | None) -> str:
+    """Return why a champion cannot be fetched, as far as tags and files on this disk show; "": it can."""
+    if champion.fault or files is None:
+        return champion.fault
+    sha256 = workspace.digests.digest_file(files / TENSORS_FILE)
+    if sha256 is None:
+        return f"its files are gone: no {TENSORS_FILE} in {files}"
+    return "" if sha256 == champion.sha256 else f"its files are damaged: {files / TENSORS_FILE} has another sha256"
+
+
 def _is_present(champion: Version | None, item: PlanItem) -> bool:
     return champion is not None and champion.fingerprint == item.fingerprint
 
 
-def _read_verdict(workspace: Workspace, item: PlanItem) -> VerdictFacts | None:
+def _read_verdict(workspace: Workspace, item: PlanItem, champion: Version | None) -> VerdictFacts | None:
     try:
         verdict = read_last_verdict(workspace, item.tenant)
     except PrefixFleetError:  # a broken file: the next run gates again
         return None
     if verdict is None:
         return None
-    present = not item.reason and verdict.prefix_digest == _read_sha256(workspace, item.tenant)
+    present = False
+    if not item.reason:
+        is_champion = champion is not None and _is_present(champion, item) and champion.sha256 == verdict.prefix_digest
+        present = is_champion or verdict.prefix_digest == _read_sha256(workspace, item.tenant)
     stamp = read_json(workspace.get_output_folder("gate", item.tenant) / STAMP_FILE)
     judged_with = stamp["inputs"].get("gate") if isinstance(stamp, dict) else None
     now = workspace.params.for_tenant(item.tenant).gate.model_dump(mode="json")
@@ -242,10 +195,3 @@ def _count_examples(workspace: Workspace, tenant: str) -> tuple[int, ...]:
 def _count_lines(folder: Path) -> str:
     paths = [folder / f"{split}.jsonl" for split in SPLITS]
     return " ".join(str(path.read_bytes().count(b"\n") if path.is_file() else 0) for path in paths)
-
-
-def _trial_to_json(trial: TrialProgress) -> dict[str, Any]:
-    step = asdict(trial.progress)
-    del step["deadline_s"]
-    own = {name: getattr(trial, name) for name in ("version", "mode", "share", "step", "steps", "paused", "waits_for")}
-    return {**own, **step, "deadline": trial.deadline}

@@ -37,3 +37,9 @@ def test_the_tables_are_read_as_mlflow_s_own_search_reads_them(
     assert polled[CHAMPION]["acme"].version == "1"
     assert polled[CHAMPION]["birch"].tags["record_form"] == "key=value key=value"
     assert list(polled[CHALLENGER]) == ["acme"]
+
+    files = registry.find_local_files(CHAMPION)
+    assert sorted(files) == ["acme", "birch"]
+    assert all((folder / "prefix.safetensors").is_file() for folder in files.values())
+    tagged = registry.poll_aliased(CHAMPION, tags=("fingerprint",))[CHAMPION]["birch"]
+    assert (tagged.fingerprint, tagged.tags) == ("f" * 64, {"fingerprint": "f" * 64})

@@ -124,6 +124,21 @@ def test_a_champion_of_another_workspace_is_foreign_and_a_renamed_model_is_broke
     assert "registered for alder" in row.reason
 
 
+def test_a_champion_whose_files_are_gone_or_damaged_is_broken(make_root):
+    root = make_root(("alder",))
+    make_version(root)
+    (tensors,) = (root / "var/mlflow/artifacts").rglob("prefix.safetensors")
+    content = tensors.read_bytes()
+    tensors.write_bytes(content[:-1] + b"\0")
+    row = read_one(root)
+    assert row.state == "broken"
+    assert "damaged" in row.reason
+    tensors.unlink()
+    assert "its files are gone: no prefix.safetensors in" in read_one(root).reason
+    tensors.write_bytes(content)
+    assert read_one(root).state == "healthy"
+
+
 def test_a_refused_drop_is_a_failure_only_while_it_waits(make_root, write_tenant):
     root = make_root(("alder",))
     record_outcomes(Workspace(root), [TenantOutcome("alder", "version", "failed", "no valid line")])
