@@ -37,9 +37,10 @@ def publish_results(
 def make_page(
     plan: str, failures: Sequence[TenantOutcome], rejected: Mapping[str, str], rows: Sequence[TenantResult]
 ) -> str:
-    """Return a run as markdown: the plan, the table, and the failures and rejections with their reasons."""
+    """Return a run as markdown: the plan, the table, the failures and rejections with their reasons, and overlaps."""
     failed = [f"- **{one.tenant}** failed to {one.stage}: {one.detail}\n" for one in failures]
     refused = [f"- **{tenant}**: {why}\n" for tenant, why in sorted(rejected.items())]
-    parts = [("Failed", failed), ("Rejected by the gate", refused)]
+    overlaps = [f"- **{row.tenant}**: {row.overlaps}\n" for row in rows if row.overlaps]
+    parts = [("Failed", failed), ("Rejected by the gate", refused), ("Overlaps between splits", overlaps)]
     sections = "".join(f"\n## {head}\n\n{''.join(lines)}" for head, lines in parts if lines)
     return f"# Retraining\n\nPlan: {plan}\n\n{to_markdown(rows)}{sections}"

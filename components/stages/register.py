@@ -30,8 +30,8 @@ from components.stages.rollout.transitions import (
     start_trial,
 )
 from components.stages.splits import read_tenant_split
-from components.stages.stamps import read_json
-from components.stages.train import LOSS_FILE, TRAINING_FILE
+from components.stages.stamps import TRAINING_FILE, read_json
+from components.stages.train import LOSS_FILE
 from components.stages.workspace import Workspace
 
 _REASON = "it passed the gate"

@@ -16,6 +16,8 @@ from components.storage.atomic_files import convert_disk_errors, remove_tree, wr
 from components.storage.json_text import parse_json
 
 STAMP_FILE = "stamp.json"
+TRAINING_FILE = "training.json"
+"""The figures of a training, in out/train/<tenant>."""
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -18,7 +18,7 @@ from components.stages.plan import PlanItem, SharedItems, plan
 from components.stages.plan_checks import confirm_item
 from components.stages.progress import StageProgress, log_info, report_progress
 from components.stages.splits import check_overlaps, get_split_path, read_splits
-from components.stages.stamps import read_csv, remove_departed, write_csv, write_json
+from components.stages.stamps import TRAINING_FILE, read_csv, remove_departed, write_csv, write_json
 from components.stages.starting_points import find_champion_start, find_shared_prefix, make_run_key
 from components.stages.workspace import Workspace
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from components.training.run import TrainingJob, TrainResult
 
 LOSS_FILE = "loss.csv"
-TRAINING_FILE = "training.json"
 STATE_FOLDER = "state"
 _LOSS_COLUMNS = ("step", "train_loss", "validation_loss")
 _MEASURED_FIELDS = ("steps", "best_step", "train_loss", "validation_loss", "seconds", "resumed_from")
@@ -134,7 +133,7 @@ class _TenantTraining:
         self.workspace, self.item = workspace, item
         self.folder = workspace.get_output_folder("train", item.tenant)
         splits = read_splits(workspace, item.tenant)
-        check_overlaps(workspace, item.tenant, splits)
+        self.overlaps = check_overlaps(workspace, item.tenant, splits)
         self.shared = find_shared_prefix(workspace, item)
         state, tokenizer = self.folder / STATE_FOLDER, workspace.base.tokenizer_digest
         key = make_run_key(item.fingerprint, tokenizer, self.shared.sha256 if self.shared else None)
@@ -166,7 +165,8 @@ class _TenantTraining:
             raise result
         workspace, item, base = self.workspace, self.item, self.workspace.base
         write_csv(self.folder / LOSS_FILE, _LOSS_COLUMNS, [_format_point(asdict(point)) for point in result.curve])
-        write_json(self.folder / TRAINING_FILE, {name: getattr(result, name) for name in _MEASURED_FIELDS})
+        measured = {name: getattr(result, name) for name in _MEASURED_FIELDS}
+        write_json(self.folder / TRAINING_FILE, measured | self.overlaps)
         save_artifact(
             self.folder,
             result.delta,

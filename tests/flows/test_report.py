@@ -1,6 +1,8 @@
 """The markdown page of a retraining."""
 
+from components.evaluation.report import Score
 from components.stages.outcome import TenantOutcome
+from components.stages.reports.results_table import TenantResult
 from flows.report import make_page
 
 
@@ -16,3 +18,10 @@ def test_a_page_lists_each_failure_and_each_rejection_with_its_reason():
     page = make_page("nothing", failures, {"elder": "BLEU 3 is below its floor of 40."}, [])
     failed = "## Failed\n\n- **birch** failed to train: no data\n- **cedar** failed to gate: none\n"
     assert page.endswith(f"{failed}\n## Rejected by the gate\n\n- **elder**: BLEU 3 is below its floor of 40.\n")
+
+
+def test_a_page_lists_the_tenants_whose_splits_overlap():
+    score = Score(metric="bleu", value=1.0, low=1.0, high=1.0, n=5)
+    row = TenantResult("t", "prefix", score, score, score, score, 1, 0.1, 1, "accepted", "1", "champion", "8.0% leak")
+    page = make_page("nothing", [], {}, [row])
+    assert page.endswith("\n## Overlaps between splits\n\n- **t**: 8.0% leak\n")

@@ -82,7 +82,9 @@ def open_token_counter(folder: Path) -> TokenCounter | None:
         return None
     tokenizer.encode_special_tokens = True
     separate = bool(config.get("is_encoder_decoder"))
-    contexts = [value for key in _CONTEXT_KEYS if isinstance(value := config.get(key), int)]
+    text = config.get("text_config")
+    sections = [config, text] if isinstance(text, dict) else [config]
+    contexts = [value for section in sections for key in _CONTEXT_KEYS if isinstance(value := section.get(key), int)]
     running_text = probe_running_text(
         lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids),
         lambda text: list(tokenizer.encode(text).ids),

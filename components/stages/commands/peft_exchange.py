@@ -19,8 +19,8 @@ from components.stages.base import read_base_facts
 from components.stages.dataset import find_tenants_with_drops
 from components.stages.plan import plan_tenant
 from components.stages.progress import log_info, log_warning
-from components.stages.stamps import write_csv
-from components.stages.train import LOSS_FILE, STATE_FOLDER, TRAINING_FILE
+from components.stages.stamps import TRAINING_FILE, write_csv
+from components.stages.train import LOSS_FILE, STATE_FOLDER
 from components.stages.workspace import Workspace
 
 IMPORTED_KEY = "imported"

@@ -14,6 +14,7 @@ from components.registry.registry import CHALLENGER, CHAMPION, Version
 from components.stages.base import read_base_facts
 from components.stages.evaluate import REPORT_FILE
 from components.stages.gate import read_last_verdict
+from components.stages.splits import read_overlaps
 from components.stages.workspace import Workspace
 
 COLUMNS = (
@@ -46,6 +47,8 @@ class TenantResult:
     verdict: str
     version: str
     alias: str
+    overlaps: str = ""
+    """How much of validation and test stood in train, in words; "": nothing."""
 
     def to_cells(self, *, method: bool = False) -> tuple[str, ...]:
         """Return the row as text, one cell for each of COLUMNS; with `method`, the method follows the tenant."""
@@ -141,6 +144,7 @@ def _make_result(
         verdict="none" if verdict is None else "accepted" if verdict.accepted else "rejected",
         version=version.version if version else "-",
         alias=", ".join(version.aliases) if version and version.aliases else "-",
+        overlaps=read_overlaps(workspace, manifest.tenant),
     )
 
 

@@ -25,6 +25,7 @@ from components.stages.plan import PlanItem, SharedItems, plan_tenant
 from components.stages.reports.fleet_status import FleetStatus, TenantStatus
 from components.stages.reports.tenant_state import STATES, TenantFacts, VerdictFacts, choose_state, list_notes
 from components.stages.rollout.trial_progress import TrialProgress, read_trials
+from components.stages.splits import read_overlaps
 from components.stages.stamps import STAMP_FILE, read_json
 from components.stages.workspace import Workspace
 
@@ -121,6 +122,7 @@ def _make_status(workspace: Workspace, fleet: _Fleet, item: PlanItem, registered
         pinned=bool(known and known.pinned),
         last_move=fleet.last_moves.get(tenant),
         alias_drift=[one.sentence for one in drift],
+        overlaps=read_overlaps(workspace, tenant),
     )
     state, reason = choose_state(facts)
     return TenantStatus(

@@ -68,6 +68,8 @@ class TenantFacts:
     """The newest promotion, rollback or withdrawal in the ledger."""
     alias_drift: Sequence[str] = ()
     """Aliases that were moved in MLflow and are not in the ledger yet, in words."""
+    overlaps: str = ""
+    """How much of validation and test stood in train at the last training, in words; "": nothing."""
 
 
 def choose_state(facts: TenantFacts) -> tuple[TenantState, str]:
@@ -102,6 +104,8 @@ def list_notes(facts: TenantFacts, state: TenantState) -> list[str]:
         notes.append(f"version {facts.champion} is pinned")
     if facts.training_reason and state not in ("stale", "new"):
         notes.append(f"the next run trains: {facts.training_reason}")
+    if facts.overlaps:
+        notes.append(facts.overlaps)
     verdict = facts.verdict
     if verdict and not verdict.of_present_prefix and not verdict.accepted:
         notes.append(f"an earlier prefix was refused: {verdict.sentence}")

@@ -3,7 +3,7 @@
 import pytest
 
 from components.errors import DataError
-from components.stages.splits import check_overlaps, read_evaluation_examples, read_splits
+from components.stages.splits import check_overlaps, describe_overlaps, read_evaluation_examples, read_splits
 from components.stages.workspace import Workspace
 
 
@@ -24,11 +24,13 @@ def test_evaluation_reads_the_first_examples_of_its_split(make_root):
 def test_an_overlap_is_logged_and_a_copied_split_is_refused(make_root, write_lines, examples_of, caplog):
     root = make_root(("alder",))
     workspace = Workspace(root)
-    check_overlaps(workspace, "alder", read_splits(workspace, "alder"))
+    measured = check_overlaps(workspace, "alder", read_splits(workspace, "alder"))
     assert not caplog.records
+    assert (measured, describe_overlaps(measured)) == ({"validation_overlap": 0.0, "test_overlap": 0.0}, "")
     lines = examples_of("alder", 12)
     write_lines(root / "data/alder/test.jsonl", [*examples_of("alder", 20, 100), *lines[:2]])
-    check_overlaps(workspace, "alder", read_splits(workspace, "alder"))
+    measured = check_overlaps(workspace, "alder", read_splits(workspace, "alder"))
+    assert describe_overlaps(measured) == "9.1% of the test examples have a source that is also in train"
     (record,) = caplog.records
     assert "alder: 2 of 22 test examples (9.1%) have a source that is also in train" in record.getMessage()
     write_lines(root / "data/alder/test.jsonl", lines)

@@ -99,3 +99,17 @@ def test_lengths_and_scripts_are_measured_with_the_bases_tokenizer(workspace, wr
 def test_checking_without_drops_and_data_is_refused(make_root, tenants):
     with pytest.raises(DataError, match=r"drops in .*drops or data in"):
         check_data(Workspace(make_root(())), tenants)
+
+
+def test_unknown_tokens_are_told_with_the_limit_of_training(workspace, write_tenant):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"<unk>": 0, "thing": 1}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(workspace.root / "base/tokenizer.json"))
+    write_tenant(workspace.drops, "birch")
+    checked = check_data(workspace).tenants["birch"]
+    assert not checked.is_faulty
+    assert len(checked.notes) == 3
+    assert "% of the tokens are unknown to the base's tokenizer, first in " in checked.notes[0]
+    assert checked.notes[0].endswith("; training refuses more than 1.00% (data.max_unknown)")

@@ -92,3 +92,8 @@ def test_what_does_not_decide_the_state_is_noted():
         "version 1 is pinned",
         "the next run trains: data changed",
     ]
+
+
+def test_overlaps_between_splits_are_noted():
+    facts = TenantFacts(tenant="t", champion="1", is_present_prefix=True, overlaps="8.0% of the test examples")
+    assert list_notes(facts, "healthy") == ["8.0% of the test examples"]
