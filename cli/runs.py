@@ -144,6 +144,7 @@ Look further:
   out/pictures/loss.png, bleu.png           the same as pictures
   mlflow server --backend-store-uri {uri}
                                             runs, versions and aliases: http://127.0.0.1:5000
-  PREFECT_HOME=var/prefect prefect server start
+  PREFECT_HOME=var/prefect PREFECT_UI_API_URL=http://127.0.0.1:4200/api prefect server start --port 4200
                                             the flows' runs and artifacts: http://127.0.0.1:4200
+                                            (for another port, change all three)
 """

@@ -12,10 +12,11 @@ from components.stages import dataset as stage
 from components.stages.last_failures import record_outcomes
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
+from flows.run_names import name_run
 from flows.states import make_end_state
 
 
-@flow(name="dataset")
+@flow(name="dataset", flow_run_name=name_run("take drops of"))
 def dataset(workspace: str = ".", tenants: list[str] | None = None) -> State[IntakeResult]:
     """Check the drop of every (or each named) tenant, and take the accepted ones into a new dataset version."""
     prepare_environment(Path(workspace))

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from components.stages.outcome import TenantOutcome
 from components.stages.reports import charts
-from components.stages.reports.results_table import TenantResult, make_table, read_results, to_markdown
+from components.stages.reports.results_table import TenantResult, make_narrow_table, read_results, to_markdown
 from components.stages.workspace import Workspace
 
 
@@ -26,10 +26,11 @@ def publish_results(
     """
     rows = read_results(workspace, tenants)
     charts.draw_charts(workspace)
-    headers, cells = make_table(rows)
-    reasons = [rejected.get(row.tenant, "") for row in rows]
-    named = [{**dict(zip(headers, row, strict=True)), "why": why} for row, why in zip(cells, reasons, strict=True)]
-    create_table_artifact(key="retrain-results", table=named, description=plan)
+    headers, cells = make_narrow_table(rows)
+    named = [dict(zip(headers, row, strict=True)) for row in cells]
+    create_table_artifact(
+        key="retrain-results", table=named, description=describe_table(plan, failures, rejected, rows)
+    )
     create_markdown_artifact(key="retrain-report", markdown=make_page(plan, failures, rejected, rows))
     return rows
 
@@ -38,9 +39,20 @@ def make_page(
     plan: str, failures: Sequence[TenantOutcome], rejected: Mapping[str, str], rows: Sequence[TenantResult]
 ) -> str:
     """Return a run as markdown: the plan, the table, the failures and rejections with their reasons, and overlaps."""
+    reasons = _list_reasons(failures, rejected, rows)
+    return f"# Retraining\n\nPlan: {plan}\n\nScores without and with the prefix:\n\n{to_markdown(rows)}{reasons}"
+
+
+def describe_table(
+    plan: str, failures: Sequence[TenantOutcome], rejected: Mapping[str, str], rows: Sequence[TenantResult]
+) -> str:
+    """Return the text beside the table: the plan, and the reasons that would make the table too wide."""
+    return f"{plan}\n\nBLEU and ROUGE-L: without and with the prefix.\n{_list_reasons(failures, rejected, rows)}"
+
+
+def _list_reasons(failures: Sequence[TenantOutcome], rejected: Mapping[str, str], rows: Sequence[TenantResult]) -> str:
     failed = [f"- **{one.tenant}** failed to {one.stage}: {one.detail}\n" for one in failures]
     refused = [f"- **{tenant}**: {why}\n" for tenant, why in sorted(rejected.items())]
     overlaps = [f"- **{row.tenant}**: {row.overlaps}\n" for row in rows if row.overlaps]
     parts = [("Failed", failed), ("Rejected by the gate", refused), ("Overlaps between splits", overlaps)]
-    sections = "".join(f"\n## {head}\n\n{''.join(lines)}" for head, lines in parts if lines)
-    return f"# Retraining\n\nPlan: {plan}\n\n{to_markdown(rows)}{sections}"
+    return "".join(f"\n## {head}\n\n{''.join(lines)}" for head, lines in parts if lines)

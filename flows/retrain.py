@@ -22,6 +22,7 @@ from flows.environment import prepare_environment
 from flows.events import emit_events
 from flows.report import publish_results
 from flows.retrain_result import RetrainResult
+from flows.run_names import name_run
 from flows.shard import shard
 from flows.states import make_end_state, read_result
 
@@ -29,7 +30,7 @@ _ROLLOUT_RETRIES = 2
 """Retries of `roll_out` after the first attempt."""
 
 
-@flow(name="retrain")
+@flow(name="retrain", flow_run_name=name_run("retrain"))
 def retrain(workspace: str = ".", tenants: list[str] | None = None, full_check: bool = False) -> State[RetrainResult]:
     """Retrain every (or each named) tenant whose data, parameters or base changed, and roll out what passes the gate.
 

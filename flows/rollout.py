@@ -17,12 +17,13 @@ from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.events import emit_events
 from flows.forget import open_prefect_record
+from flows.run_names import name_run
 from flows.states import make_end_state
 
 CycleResult = tuple[list[TenantCycleResult], list[TenantOutcome]]
 
 
-@flow(name="rollout")
+@flow(name="rollout", flow_run_name=name_run("cycle"))
 def rollout(workspace: str = ".") -> State[CycleResult]:
     """Advance, promote or roll back every challenger, record alias changes made in MLflow, and deliver corrections."""
     prepare_environment(Path(workspace))
@@ -39,14 +40,14 @@ def rollout(workspace: str = ".") -> State[CycleResult]:
     return make_end_state(stage.summarize_cycle(results, failures), (results, failures), failed=bool(failures))
 
 
-@flow(name="promote")
+@flow(name="promote", flow_run_name=name_run("promote {tenant}"))
 def promote(tenant: str, version: str | None = None, workspace: str = ".", by: str = "prefect") -> str:
     """Make a version champion: the named one, else the challenger, else the newest."""
     prepare_environment(Path(workspace))
     return manual.promote(Workspace(Path(workspace)), tenant, version, by).version
 
 
-@flow(name="rollback")
+@flow(name="rollback", flow_run_name=name_run("roll back {tenant}"))
 def rollback(tenant: str, to: str | None = None, workspace: str = ".", by: str = "prefect") -> str:
     """End a trial; or make the former champion, or the version in `to`, champion again."""
     prepare_environment(Path(workspace))
@@ -56,14 +57,14 @@ def rollback(tenant: str, to: str | None = None, workspace: str = ".", by: str =
     return version
 
 
-@flow(name="hold")
+@flow(name="hold", flow_run_name=name_run("{action} {tenant}"))
 def hold(tenant: str, action: manual.HoldAction, workspace: str = ".", by: str = "prefect") -> None:
     """Pause or resume a trial; pin or unpin a champion."""
     prepare_environment(Path(workspace))
     manual.hold(Workspace(Path(workspace)), tenant, action, by)
 
 
-@flow(name="forget")
+@flow(name="forget", flow_run_name=name_run("forget {tenant}"))
 def forget(tenant: str, workspace: str = ".", by: str = "prefect") -> None:
     """Remove a tenant everywhere and permanently. In Prefect only this run remains."""
     prepare_environment(Path(workspace))

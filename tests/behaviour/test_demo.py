@@ -27,7 +27,11 @@ def test_a_demo_ends_with_the_table_and_a_second_one_trains_nothing(long_context
     first = run_in(root, PREFIXFLEET, "demo", own_prefect=True)
     assert first.stdout.count("champion") >= 4
     assert "4 trained, 4 promoted of 4 tenants" in first.stdout
-    for hint in ("mlflow server --backend-store-uri sqlite:///", "prefect server start", "dvc metrics show"):
+    for hint in (
+        "mlflow server --backend-store-uri sqlite:///",
+        "PREFECT_UI_API_URL=http://127.0.0.1:4200/api prefect server start --port 4200",
+        "dvc metrics show",
+    ):
         assert hint in first.stdout
     for picture in ("loss.png", "bleu.png"):
         assert (root / "out/pictures" / picture).is_file()

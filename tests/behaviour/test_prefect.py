@@ -205,7 +205,7 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
 
     write_tenant(root / "drops", "alder", start=100)
     before = Workspace(root).dataset_version
-    intake = stack.trigger("dataset/on-demand", 600)
+    intake = stack.trigger("dataset/take-drops", 600)
     assert "alder changed" in intake["state"]["message"]
     assert Workspace(root).dataset_version != before
     assert "alder changed" in stack.artifact(intake, "dataset-report")["data"]

@@ -3,7 +3,7 @@
 from components.evaluation.report import Score
 from components.stages.outcome import TenantOutcome
 from components.stages.reports.results_table import TenantResult
-from flows.report import make_page
+from flows.report import describe_table, make_page
 
 
 def test_a_page_has_the_plan_and_no_list_of_failures_without_failures():
@@ -25,3 +25,9 @@ def test_a_page_lists_the_tenants_whose_splits_overlap():
     row = TenantResult("t", "prefix", score, score, score, score, 1, 0.1, 1, "accepted", "1", "champion", "8.0% leak")
     page = make_page("nothing", [], {}, [row])
     assert page.endswith("\n## Overlaps between splits\n\n- **t**: 8.0% leak\n")
+
+
+def test_reasons_are_beside_the_table_and_not_in_its_cells():
+    text = describe_table("1 to train", [], {"elder": "BLEU 3 is below its floor of 40."}, [])
+    assert text.startswith("1 to train\n")
+    assert text.endswith("## Rejected by the gate\n\n- **elder**: BLEU 3 is below its floor of 40.\n")

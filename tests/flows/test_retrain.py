@@ -161,7 +161,7 @@ def test_a_rejection_is_told_by_exit_code_output_state_event_ledger_and_table(ma
     state = read_last_state("retrain")
     assert (state["type"], state["name"]) == ("COMPLETED", "Rejected")
     assert "Rejected: alder: BLEU" in state["message"]
-    assert "floor of 101" in json.loads(find_artifacts("retrain-results")[0])[0]["why"]
+    assert "floor of 101" in find_artifacts("retrain-report")[0]
     assert "## Rejected by the gate" in find_artifacts("retrain-report")[0]
     event = wait_until(lambda: count_events("prefixfleet.version.rejected"), "the event")[0]
     assert event["resource"]["prefect.resource.id"] == "prefixfleet.tenant.alder"

@@ -37,3 +37,8 @@ def test_one_deployment_runs_nightly_and_one_on_demand(deployments):
     scheduled = [each for each in deployments if each.schedules or each.schedule]
     assert scheduled
     assert len(scheduled) < len(deployments)
+
+
+def test_no_two_deployments_have_the_same_name(deployments):
+    names = [each.name for each in deployments]
+    assert sorted(set(names)) == sorted(names)

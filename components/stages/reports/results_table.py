@@ -29,6 +29,8 @@ COLUMNS = (
     "version",
     "alias",
 )
+NARROW_COLUMNS = ("tenant", "BLEU", "ROUGE-L", "verdict", "version", "alias")
+"""Scores are those without and with the prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,28 @@ def make_table(rows: Sequence[TenantResult]) -> tuple[tuple[str, ...], list[tupl
     return heads, [row.to_cells(method=method) for row in rows]
 
 
+def make_narrow_table(rows: Sequence[TenantResult]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return heads and cells that fit beside other things on a page: scores without intervals, no sizes."""
+    method = any(row.method != "prefix" for row in rows)
+    heads = (*NARROW_COLUMNS[:1], *(["method"] if method else []), *NARROW_COLUMNS[1:])
+    cells = [
+        (
+            row.tenant,
+            *([row.method] if method else []),
+            f"{row.bleu_base.value:.1f} \N{RIGHTWARDS ARROW} {row.bleu.value:.1f}",
+            f"{row.rouge_base.value:.1f} \N{RIGHTWARDS ARROW} {row.rouge.value:.1f}",
+            row.verdict,
+            row.version,
+            row.alias,
+        )
+        for row in rows
+    ]
+    return heads, cells
+
+
 def to_markdown(rows: Sequence[TenantResult]) -> str:
-    """Return the rows as a markdown table."""
-    heads, cells = make_table(rows)
+    """Return the rows as a narrow markdown table."""
+    heads, cells = make_narrow_table(rows)
     lines = [heads, ["---"] * len(heads), *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -54,9 +54,11 @@ def test_the_method_is_a_column_only_if_a_method_is_not_prefix():
     assert [row[:2] for row in cells] == [("alder", "prefix"), ("birch", "lora")]
 
 
-def test_markdown_has_a_line_a_row_below_heads():
-    lines = to_markdown([ROW, ROW]).splitlines()
-    assert lines[0].startswith("| tenant | BLEU without |")
+def test_markdown_is_narrow_and_has_a_line_a_row_below_heads():
+    lines = to_markdown([ROW, dataclasses.replace(ROW, method="lora")]).splitlines()
+    assert lines[0] == "| tenant | method | BLEU | ROUGE-L | verdict | version | alias |"
+    assert lines[2] == "| alder | prefix | 1.0 → 50.0 | 2.0 → 60.0 | accepted | 3 | champion |"
+    assert to_markdown([ROW]).splitlines()[2] == "| alder | 1.0 → 50.0 | 2.0 → 60.0 | accepted | 3 | champion |"
     assert set(lines[1]) == set("| -")
     assert len(lines) == 4
 
