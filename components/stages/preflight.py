@@ -47,7 +47,8 @@ def _find_missing(root: Path, takes_drops: bool) -> Iterator[tuple[str, str]]:
     if (root / PARAMS_FILE).is_file():
         params = load_workspace_params(root)
     else:
-        yield f"no {PARAMS_FILE}", f"copy {PARAMS_FILE}, dvc.yaml and .gitignore from a clone of PrefixFleet"
+        place = "run from the workspace's top folder, or name it with -C; to make a workspace here, "
+        yield f"no {PARAMS_FILE}", f"{place}copy {PARAMS_FILE}, dvc.yaml and .gitignore from a clone of PrefixFleet"
     has_dvc = (root / ".dvc").is_dir()
     config = _read_dvc_config(root)
     if not _has_git(root) and not config.getboolean("core", "no_scm", fallback=False):

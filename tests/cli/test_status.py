@@ -137,5 +137,8 @@ def test_a_workspace_without_data_says_what_to_do_next(call, make_root, write_te
 def test_every_command_that_needs_a_workspace_says_that_a_folder_is_none(call, tmp_path, command):
     result = call(tmp_path, *command.split())
     assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("wanted: a workspace (a folder with params.yaml)\ngot:    a folder without params")
+    wanted, got, fix = result.stderr.splitlines()
+    assert re.match("wanted: a (complete )?workspace", wanted)
+    assert re.match(r"got:    (no params\.yaml|a folder without params\.yaml)", got)
+    assert "run from the workspace's top folder" in fix
     assert list(tmp_path.iterdir()) == []
