@@ -86,4 +86,4 @@ def _suggest_fix(metric: Metric, references: Sequence[Sequence[str]], lowercase:
         statistics_NK = compute_reference_statistics(metric, references, lowercase, found)
         if has_full_marks(metric, compute_corpus_score(metric, statistics_NK)):
             return f"set evaluate.tokenize: {found} (or auto) for this tenant"
-    return "set chrf, which compares characters, as the metric of this tenant's gate.floors and gate.non_inferiority"
+    return "use chrf, which compares characters, for this tenant (gate.floors, gate.non_inferiority, `tune --metric`)"

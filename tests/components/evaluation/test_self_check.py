@@ -54,7 +54,7 @@ def test_a_wrong_tokenizer_is_named_with_the_right_one():
 )
 def test_texts_that_a_metric_cannot_see_are_refused_with_another_metric(metric, texts):
     for tokenizer in ("13a", "intl"):
-        with pytest.raises(GateError, match="set chrf, which compares characters"):
+        with pytest.raises(GateError, match="use chrf, which compares characters"):
             check(metric, texts, tokenizer)
     check("chrf", texts, "13a")
     check("ter", texts, "13a")

@@ -1,8 +1,10 @@
 """One trial: the config that it trains with, and the score of what it trained."""
 
 import pytest
+from workspaces import write_lines
 
 from components.config import TrainConfig
+from components.errors import GateError
 from components.stages.plan import plan_tenant
 from components.stages.tuning import trial
 from components.stages.tuning.trial import StoppedTrial, TrialRunner, TrialScore, is_lower_better, label_metric
@@ -63,6 +65,15 @@ def test_a_metric_is_computed_on_evenly_spaced_validation_examples(make_runner, 
     assert (metric, len(texts)) == ("rougeL", 2)
     assert [one for (one,) in references] == [runner.validation[index].references[0] for index in (0, 2)]
     assert result.value == pytest.approx(trial.compute_corpus_score("rougeL", real(*calls[0])))
+
+
+def test_a_metric_that_cannot_see_the_references_is_refused_before_training(make_runner):
+    workspace = make_runner("bleu").workspace
+    labels = [{"source": f"text {number}", "references": ["yes" if number % 2 else "no"]} for number in range(4)]
+    write_lines(workspace.data / "alder/validation.jsonl", labels)
+    with pytest.raises(GateError, match="BLEU needs texts of four words"):
+        make_runner("bleu")
+    assert make_runner("chrf").tokenizer == make_runner("validation-loss").tokenizer == "13a"
 
 
 def test_a_stopped_trial_has_no_score_and_resumes_to_the_same_one(make_runner, tmp_path, caplog):
