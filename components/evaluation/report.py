@@ -20,6 +20,7 @@ from components.evaluation.metrics import METRICS, compute_corpus_score, compute
 from components.evaluation.self_check import compute_reference_statistics, has_full_marks
 from components.evaluation.tokenization import resolve_tokenizer
 from components.storage.atomic_files import write_atomic
+from components.storage.json_text import parse_json
 
 Subject = Literal["prefix", "base", "champion"]
 
@@ -213,8 +214,8 @@ def _read_text(path: Path) -> str:
 
 def _parse_prediction(line: str, path: Path, number: int) -> Prediction:
     try:
-        values = json.loads(line)
+        values = parse_json(line)
         return Prediction(values["source"], tuple(values["references"]), values["slice"], values["prediction"])
-    except (json.JSONDecodeError, KeyError, TypeError) as problem:
+    except (ValueError, KeyError, TypeError) as problem:
         got = f"{path}:{number}: {type(problem).__name__} {problem}"
         raise GateError("a line with source, references, slice and prediction", got, "evaluate again") from None

@@ -110,7 +110,7 @@ def test_fewer_predictions_than_examples_are_refused():
         make_report(EXAMPLES, GUESSES[:2])
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"tenant": 3}', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"tenant": 3}', b"\xff\xfe", b"[" * 10**5, b"9" * 5000])
 def test_a_damaged_report_is_refused_with_its_path(tmp_path, content):
     path = tmp_path / "report.json"
     path.write_bytes(content)
@@ -118,7 +118,18 @@ def test_a_damaged_report_is_refused_with_its_path(tmp_path, content):
         read_report(path)
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"source": "a"}', b"\xff\xfe", b'{"source": 1, "references": []}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[]",
+        b'{"source": "a"}',
+        b"\xff\xfe",
+        b'{"source": 1, "references": []}',
+        b"[" * 10**5,
+        b'{"source": ' + b"9" * 5000 + b"}",
+    ],
+)
 def test_damaged_predictions_are_refused_with_their_path(tmp_path, content):
     path = tmp_path / "predictions.jsonl"
     path.write_bytes(content + b"\n")
