@@ -52,6 +52,12 @@ def add_observations(connection: Connection, observations: Iterable[Observation]
     _upsert_counts(connection, LATENCIES, latency_rows, ("answers",))
 
 
+def find_newest_minute(database: Database) -> int | None:
+    """Return the newest minute of an observation, by a server's clock; None: there is none. Raises WorkspaceError."""
+    with database.connect("the newest observation") as connection:
+        return connection.execute(sql.select(sql.func.max(OBSERVATIONS.c.minute))).scalar()
+
+
 def delete_observations_before(database: Database, minute: int) -> None:
     """Delete all observations and counted keys from before a minute. Raises WorkspaceError."""
     with database.transaction("to delete old observations") as connection:

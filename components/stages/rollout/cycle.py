@@ -16,7 +16,7 @@ from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy.alias_drift import find_alias_drift
 from components.rollout.policy.policy import RolloutDecision, decide_next_action
 from components.rollout.store.feedback import delete_ratings_before
-from components.rollout.store.observations import delete_observations_before
+from components.rollout.store.observations import delete_observations_before, find_newest_minute
 from components.rollout.store.tenant_state import insert_unknown_states, read_states
 from components.rollout.types import RolloutState
 from components.stages.outcome import TenantOutcome, catch_failure
@@ -119,9 +119,16 @@ def run_cycle(
             with catch_failure(tenant, _STAGE, failures):
                 challenger = fleet.challengers[tenant]
                 results.append(_roll_out_tenant(workspace, challenger, review, until_minute, now_s()))
-        for delete_before in (delete_observations_before, delete_ratings_before):
-            delete_before(workspace.database, int(now_s() // 60) - _RETENTION_MINUTES)
+        _delete_old_rows(workspace, int(now_s() // 60))
         return results, failures
+
+
+def _delete_old_rows(workspace: Workspace, now_minute: int) -> None:
+    """Delete old observations and ratings; by the newest observation if this machine's clock is ahead of it."""
+    newest = find_newest_minute(workspace.database)
+    until_minute = min(now_minute, now_minute if newest is None else newest) - _RETENTION_MINUTES
+    for delete_before in (delete_observations_before, delete_ratings_before):
+        delete_before(workspace.database, until_minute)
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """Cycles over tenants whose versions are in a real MLflow on SQLite; the time is an argument."""
 
 import pytest
+from observations import read_observations
 
 from components.errors import WorkspaceError
 from components.rollout.store.event_outbox import take_events
 from components.rollout.store.ledger import read_history
+from components.rollout.store.observations import write_counts
 from components.rollout.store.tenant_state import read_exposures
+from components.rollout.types import Observation
 from components.stages import register
 from components.stages.rollout.cycle import hold_cycle_lock, run_cycle, summarize_cycle
 
@@ -135,3 +138,12 @@ def test_a_rollback_stays_in_the_outbox_although_its_cycle_fails_later(fleet, mo
         assert [(one.tenant, one.from_version) for one in rollbacks] == [("alder", "2")]
     with take_events(fleet.workspace.database) as rollbacks:
         assert rollbacks == []
+
+
+def test_a_clock_that_is_ahead_deletes_no_observations_of_the_last_90_days(fleet):
+    counts = {"tenant": "alder", "version": "1", "arm": "champion", "requests": 1}
+    minutes = [fleet.minute - 91 * 24 * 60, fleet.minute - 89 * 24 * 60, fleet.minute]
+    write_counts(fleet.workspace.database, [Observation(**counts, minute=minute) for minute in minutes])
+    fleet.run_cycle(24 * 365)
+    kept = read_observations(fleet.workspace.database, "alder", ["1"], 0, 2**31 - 1)
+    assert [one.minute for one in kept] == minutes[1:]
