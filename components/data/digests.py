@@ -63,6 +63,8 @@ def read_pointer_output(pointer: Path) -> dict[str, Any]:
         raise DataError(
             "a dataset version", f"no file {pointer}", "run `prefixfleet data take`, or restore it from git"
         ) from None
+    except OSError as problem:
+        raise DataError("a readable DVC file", f"{pointer}: {problem.strerror}", "restore it from git") from None
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         line = " ".join(str(problem).split())
         raise DataError("a DVC file", f"{pointer}: {line}", "restore it from git") from None

@@ -12,6 +12,7 @@ from components.data.drop_checks import CheckedDrop, FileStamp, list_delivered, 
 from components.data.schema import Example, format_line
 from components.errors import DataError, WorkspaceError
 from components.storage.atomic_files import convert_disk_errors, write_atomic
+from components.storage.mounts import find_mount_point
 
 _TAKEN_SUFFIX = ".taken.tmp"
 
@@ -43,9 +44,12 @@ def require_removable(folder: Path) -> None:
     """Refuse a drop before it is taken if its files could not be removed afterwards.
 
     Raises:
-        DataError: its folder cannot be written.
+        DataError: its folder cannot be written, or something in it is a mount point.
 
     """
+    if point := find_mount_point(folder):
+        fix = "copy the files into a folder of the drops folder"
+        raise DataError("a drop whose files can be removed after it is taken", f"the mount point {point}", fix)
     if not os.access(folder, os.W_OK | os.X_OK):
         fix = "give this user write permission for the folder, or copy the drop"
         raise DataError("a drop whose files can be removed after it is taken", f"no permission to write {folder}", fix)

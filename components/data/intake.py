@@ -18,7 +18,7 @@ from components.data.merge import DropFacts, merge_drop
 from components.data.overlaps import require_few_overlaps
 from components.data.schema import check_tenant_id
 from components.errors import DataError, WorkspaceError
-from components.storage.atomic_files import remove_temporaries, write_atomic
+from components.storage.atomic_files import convert_disk_errors, remove_temporaries, write_atomic
 
 QUARANTINE_FOLDER = "quarantine"
 
@@ -89,10 +89,20 @@ def take_drops(workspace: Path, limits: DataConfig, tenants: Sequence[str] | Non
             changed[report.tenant] = dict(merged.contents)
     if changed or (taken and not (workspace / dvc.POINTER_FILE).exists()):
         _create_merged_version(workspace, changed, push=limits.push)
-    for report in reports:
-        if report.tenant in taken:
-            drops.remove_checked_files(report, workspace / limits.drops / report.tenant)
+    _remove_taken([report for report in reports if report.tenant in taken], workspace / limits.drops)
     return IntakeResult(_read_version(workspace), sorted(changed), refused, rejects, taken)
+
+
+def _remove_taken(reports: Sequence[CheckedDrop], folder: Path) -> None:
+    """Remove the taken drops. One that cannot be removed does not stop the others; the first error is raised last."""
+    problems: list[WorkspaceError] = []
+    for report in reports:
+        try:
+            drops.remove_checked_files(report, folder / report.tenant)
+        except WorkspaceError as problem:
+            problems.append(problem)
+    if problems:
+        raise problems[0]
 
 
 def require_current_data(workspace: Path) -> None:
@@ -134,7 +144,8 @@ def _add_staged(workspace: Path) -> None:
     path = workspace / ".gitignore"
     if not path.exists():
         return
-    lines = path.read_bytes().splitlines()
+    with convert_disk_errors(f"read {path}"):
+        lines = path.read_bytes().splitlines()
     kept = [line for line in lines if line.strip() != f"/{swap.STAGED_FOLDER}".encode()]
     if not (workspace / dvc.POINTER_FILE).exists() and f"/{swap.DATA_FOLDER}".encode() not in kept:
         kept.append(f"/{swap.DATA_FOLDER}".encode())

@@ -3,12 +3,11 @@
 Does not remove the tenant's objects of older versions from DVC's stores: see `components.data.dvc_objects`.
 """
 
-import shutil
 from pathlib import Path
 
 from components.data import dvc, swap
 from components.data.intake import create_version, require_current_data
-from components.storage.atomic_files import convert_disk_errors
+from components.storage.atomic_files import convert_disk_errors, remove_tree
 
 
 def remove_from_dataset(workspace: Path, tenant: str, *, push: bool) -> bool:
@@ -24,5 +23,5 @@ def remove_from_dataset(workspace: Path, tenant: str, *, push: bool) -> bool:
     if not (workspace / swap.DATA_FOLDER / tenant).exists():
         return False
     with create_version(workspace, push=push) as staged, convert_disk_errors(f"remove {staged / tenant}"):
-        shutil.rmtree(staged / tenant)
+        remove_tree(staged / tenant)
     return True

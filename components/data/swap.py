@@ -27,6 +27,7 @@ from components.storage.atomic_files import (
     sync_folder,
     write_atomic,
 )
+from components.storage.mounts import find_mount_point
 
 DATA_FOLDER = "data"
 STAGED_FOLDER = "data.tmp"
@@ -125,11 +126,11 @@ def _require_replaceable(workspace: Path, places: _Places) -> None:
         return
     if not places.data.is_dir():
         raise WorkspaceError(wanted, "a file", "move it to another place")
-    for folder in (places.data, *(entry for entry in places.data.iterdir() if entry.is_dir())):
-        if os.path.ismount(folder):
-            fix = "mount the file system elsewhere, and make data a symbolic link to a folder in it"
-            raise WorkspaceError(wanted, f"the mount point {folder}", fix)
-        if folder.is_symlink():
+    if point := find_mount_point(places.data):
+        fix = "mount the file system elsewhere, and make data a symbolic link to a folder in it"
+        raise WorkspaceError(wanted, f"the mount point {point}", fix)
+    for folder in places.data.iterdir():
+        if folder.is_symlink() and folder.is_dir():
             fix = "move this tenant's folder to its place in data, or make all of data a link"
             raise WorkspaceError(wanted, f"the symbolic link {folder}", fix)
 

@@ -83,9 +83,10 @@ def check_data(workspace: Workspace, tenants: Sequence[str] | None = None) -> Da
         raise DataError(f"drops in {workspace.drops} or data in {workspace.data}", got, fix)
     counter, uncounted = _open_counter(workspace)
     checks: dict[str, TenantCheck] = {}
+    label = f"{len(folders)} tenants" if len(folders) > 1 else show_name(next(iter(folders)))
     for number, (tenant, folder) in enumerate(folders.items(), start=1):
         checks[show_name(tenant)] = _check_tenant(workspace, tenant, folder, counter)
-        report_progress(StageProgress("checking", f"{len(folders)} tenants", number, len(folders)))
+        report_progress(StageProgress("checking", label, number, len(folders)))
     return DataCheck(checks, uncounted)
 
 
@@ -105,12 +106,15 @@ def _check_tenant(workspace: Workspace, tenant: str, folder: Path, counter: Toke
     limits, is_drop = workspace.params.data, folder.parent == workspace.drops
     origin: Literal["drop", "data"] = "drop" if is_drop else "data"
     report, facts = None, None
+    notes: list[str] = []
     try:
         report = check_drop(folder, limits, follow_links=not is_drop)
         # Before `dvc pull` the tenant's present splits are not known.
         knows_present = workspace.data.is_dir() or not (workspace.root / POINTER_FILE).exists()
         present = workspace.data / tenant if is_drop and knows_present else None
-        facts = merge_drop(report, present, limits).facts
+        merged = merge_drop(report, present, limits)
+        facts = merged.facts
+        notes = _find_few_examples(workspace, tenant, merged.examples) if not is_drop or knows_present else []
         report.require_usable(limits)
         if not is_drop or knows_present:
             report.require_all_splits(present)
@@ -119,12 +123,20 @@ def _check_tenant(workspace: Workspace, tenant: str, folder: Path, counter: Toke
     except DataError as problem:
         refusal = str(problem)
     texts: dict[str, TextFacts] = {}
-    notes: list[str] = []
     for split, examples in (report.accepted if report else {}).items():
         if examples:
             texts[split] = _describe_texts(workspace, tenant, examples, counter)
             notes += [f"{tenant}/{split}: {note}" for note in _find_notes(workspace, tenant, texts[split], counter)]
     return TenantCheck(origin, report, facts, texts, refusal, notes)
+
+
+def _find_few_examples(workspace: Workspace, tenant: str, splits: Mapping[str, Sequence[Example]]) -> list[str]:
+    params = workspace.params.for_tenant(tenant)
+    split, least = params.evaluate.split, params.gate.min_slice
+    count = len(splits.get(split, ()))
+    if not count or count >= least:
+        return []
+    return [f"{tenant}: {count} {split} examples, fewer than gate.min_slice={least}: too few to compare prefixes"]
 
 
 def _describe_texts(

@@ -5,7 +5,6 @@ it is evaluated, gated, registered and served, and not trained again until one o
 the checkpoint's tensors under `made_from`. Does not know PEFT's files.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from components.stages.progress import log_info, log_warning
 from components.stages.stamps import TRAINING_FILE, write_csv
 from components.stages.train import LOSS_FILE, STATE_FOLDER
 from components.stages.workspace import Workspace
+from components.storage.atomic_files import remove_tree
 
 IMPORTED_KEY = "imported"
 """Key in `made_from` of the sha256 of the checkpoint's tensors."""
@@ -92,7 +92,7 @@ def import_peft(workspace: Workspace, tenant: str, folder: Path) -> Manifest:
     _check_base(checkpoint, base, folder)
     _check_train(workspace, tenant, item.train, checkpoint.prefix.length, folder)
     trained = workspace.get_output_folder("train", tenant)
-    shutil.rmtree(trained / STATE_FOLDER, ignore_errors=True)
+    remove_tree(trained / STATE_FOLDER)
     (trained / TRAINING_FILE).unlink(missing_ok=True)
     write_csv(trained / LOSS_FILE, ["step"], [])
     manifest = save_artifact(

@@ -9,7 +9,6 @@ not beat them is not written.
 import hashlib
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -34,6 +33,7 @@ from components.stages.tuning.trial import (
     shorten_config,
 )
 from components.stages.workspace import Workspace
+from components.storage.atomic_files import remove_tree
 
 _USER_ERRORS = (BaseModelError, ConfigError, DataError, TrainingError)
 _MAX_CONSECUTIVE_FAILURES = 10
@@ -153,7 +153,7 @@ class _Search:
                 )
             else:
                 return False
-        shutil.rmtree(self.state_folder, ignore_errors=True)
+        remove_tree(self.state_folder)
         self._report_progress()
         return True
 

@@ -12,6 +12,7 @@ from components.data.drops import list_pending, remove_checked_files
 from components.data.intake import take_drops
 from components.data.schema import SPLITS, Example, format_line, write_split
 from components.errors import WorkspaceError
+from components.storage import mounts
 
 LIMITS = DataConfig(max_rejects=0.5)
 
@@ -50,11 +51,33 @@ def test_a_drops_folder_that_is_no_folder_is_an_error_and_not_no_drop(tmp_path: 
     assert list_pending(tmp_path / "none") == []
 
 
+@pytest.mark.parametrize("kind", ["no permission to write", "the mount point"])
 def test_a_drop_that_could_not_be_removed_is_refused_before_it_is_taken(
-    fake_workspace: Path, monkeypatch: pytest.MonkeyPatch
+    fake_workspace: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    real = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "a" and real(path, mode))
+    real, table = os.access, fake_workspace.with_name("mounts")
+    if kind == "the mount point":
+        table.write_text(f"36 35 98:0 / {fake_workspace}/drops/a/train.jsonl rw - ext4 /dev/root rw\n")
+        monkeypatch.setattr(mounts, "MOUNT_TABLE", table)
+    else:
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "a" and real(path, mode))
     result = take_drops(fake_workspace, LIMITS)
     assert result.changed == ["b"]
-    assert "no permission to write" in result.refused["a"]
+    assert kind in result.refused["a"]
+
+
+def test_a_drop_that_cannot_be_removed_in_the_end_does_not_keep_the_others(
+    fake_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if "drops/a" in str(self):
+            raise OSError(16, "Device or resource busy")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(WorkspaceError, match="busy"):
+        take_drops(fake_workspace, LIMITS)
+    assert not (fake_workspace / "drops/b").exists()
+    assert (fake_workspace / "drops/a/train.jsonl").exists()

@@ -15,6 +15,7 @@ from components.config import DataConfig
 from components.data import dvc, swap
 from components.data.intake import take_drops
 from components.errors import WorkspaceError
+from components.storage import mounts
 
 LIMITS = DataConfig(max_rejects=0.5)
 
@@ -127,7 +128,9 @@ def test_data_that_cannot_be_replaced_are_refused_before_anything_changes(
     data = fake_workspace / "data"
     if kind.endswith("mount"):
         point = data / "a" if kind.startswith("tenant") else data
-        monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == point)
+        table = fake_workspace.with_name("mounts")
+        table.write_text(f"36 35 98:0 / {point} rw - ext4 /dev/root rw\n")
+        monkeypatch.setattr(mounts, "MOUNT_TABLE", table)
     elif kind == "tenant link":
         (data / "a").rename(fake_workspace.with_name("away"))
         (data / "a").symlink_to(fake_workspace.with_name("away"))

@@ -95,6 +95,13 @@ def test_lengths_and_scripts_are_measured_with_the_bases_tokenizer(workspace, wr
     assert "no readable tokenizer.json" in check_data(workspace).uncounted
 
 
+def test_a_test_split_below_min_slice_is_told(make_root):
+    workspace = Workspace(make_root(("alder",), gate={"min_slice": 20}))
+    assert check_data(workspace).tenants["alder"].notes == [
+        "alder: 6 test examples, fewer than gate.min_slice=20: too few to compare prefixes"
+    ]
+
+
 @pytest.mark.parametrize("tenants", [None, ["birch"]])
 def test_checking_without_drops_and_data_is_refused(make_root, tenants):
     with pytest.raises(DataError, match=r"drops in .*drops or data in"):
