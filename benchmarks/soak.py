@@ -8,6 +8,10 @@ disk for artifacts are smaller than all artifacts, so that artifacts are evicted
 seconds an alias moves in MLflow. Every seventh request is cancelled after the first piece. At the end the server's
 counts of requests must equal the clients', no request may be left in the server, and memory must have stopped growing.
 Otherwise the exit status is 1. How long former versions were used after a move is printed, not checked.
+
+Then the attacks of `harness.attacks` come one after the other, `--attack-seconds` each: the waits of a victim, a tenant
+whose requests must all be answered, are printed beside those without an attack, and the server's memory before and
+after.
 """
 
 import argparse
@@ -21,6 +25,7 @@ from pathlib import Path
 from statistics import linear_regression, quantiles
 
 import httpx
+from harness.attacks import ATTACKS, Target, measure_beside, measure_victim
 from harness.prefixfleet_server import ServedFleet, ServerProcess, make_fleet, run_server
 from harness.workspaces import make_tenant_ids
 
@@ -142,10 +147,12 @@ def main() -> None:
     parser.add_argument(
         "--slope", type=float, default=5.0, help="largest growth of memory in MB per minute, after a third of the time"
     )
+    parser.add_argument("--attack-seconds", type=float, default=10.0, help="for each attack; 0: no attacks")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.quick:
         options.minutes, options.tenants, options.clients, options.slope = 0.1, 20, 4, float("inf")
+        options.attack_seconds = 2.0
     with tempfile.TemporaryDirectory() as scratch:
         serve = {"device_mb": 1, "disk_mb": 1, "follow_seconds": 1.0, "open_metrics": True}
         fleet = make_fleet(Path(scratch), make_tenant_ids(options.tenants), _SLOTS, _TOKENS, serve)
@@ -154,6 +161,24 @@ def main() -> None:
             soak = Soak(fleet, server, 60 * options.minutes, options.seed)
             asyncio.run(soak.run(options.clients, options.swap_every))
             _print_results(soak, cold_s, options)
+            if options.attack_seconds:
+                asyncio.run(_print_attacks(fleet, server, options.attack_seconds))
+
+
+async def _print_attacks(fleet: ServedFleet, server: ServerProcess, seconds: float) -> None:
+    target = Target(server.url, fleet.tenants[0], fleet.tenants[1], fleet.sources[0])
+    before = server.read_resident_bytes()
+    alone = await measure_victim(target, seconds)
+    print(f"seconds of a victim alone: {alone.describe()}")
+    errors = list(alone.errors)
+    for name, attack in ATTACKS.items():
+        beside = await measure_beside(attack, target, seconds)
+        print(f"seconds of a victim beside {name}: {beside.describe()}; {server.read_resident_bytes() / 1e6:.0f} MB")
+        errors += [f"beside {name}: {error}" for error in beside.errors]
+    print(f"memory before the attacks {before / 1e6:.0f} MB, after them {server.read_resident_bytes() / 1e6:.0f} MB")
+    if errors:
+        raise SystemExit("\n".join(f"ERROR: {error}" for error in errors[:20]))
+    print("every request of the victim was answered")
 
 
 def _print_results(soak: Soak, cold_s: float, options: argparse.Namespace) -> None:
