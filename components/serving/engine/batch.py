@@ -8,6 +8,7 @@ Shapes: R sequences, W logits of one forward pass, V vocabulary.
 """
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from components.model.decoding.controls import mix_logits
 from components.serving.engine.kv_cache import BranchInput, KVCache
 from components.serving.engine.sampler import SampledToken, Sampler, SamplingRequest
 from components.serving.engine.sequence import EngineSequence, SequenceBranch
+from components.serving.engine.step_shares import StepShares
 from components.serving.interface import BusyError
 
 _log = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class DecoderBatch:
         self.base, self.step_tokens = base, step_tokens
         self.kv_cache, self._sampler = KVCache(base, max_branches), Sampler(base)
         self.sequences: list[EngineSequence] = []
+        self._shares = StepShares(max_branches)
 
     def activate(self) -> AbstractContextManager[None]:
         """Let the model use the KV cache inside the block; call `add` and `step` inside, from one thread."""
@@ -82,6 +85,8 @@ class DecoderBatch:
     def remove(self, sequence: EngineSequence, *, wipe: bool = False) -> None:
         """Remove a sequence; `wipe`: its cached values may be NaN."""
         self.sequences.remove(sequence)
+        if not self.sequences:
+            self._shares.pause()
         for branch in sequence.branches:
             self.kv_cache.release(branch.cache_index, wipe=wipe)
 
@@ -129,10 +134,11 @@ class DecoderBatch:
         ]
 
     def _schedule(self) -> list[_ScheduledBranch]:
-        generating = sum(len(branch.pending_ids) == 1 for one in self.sequences for branch in one.branches)
+        sequences = self._shares.choose(self.sequences, time.monotonic())
+        generating = sum(len(branch.pending_ids) == 1 for one in sequences for branch in one.branches)
         budget = max(self.step_tokens - generating, _MIN_PREFILL_TOKENS)
         scheduled: list[_ScheduledBranch] = []
-        for sequence in self.sequences:
+        for sequence in sequences:
             is_prefill = any(len(branch.pending_ids) > 1 for branch in sequence.branches)
             if is_prefill and budget <= 0:
                 continue

@@ -53,7 +53,8 @@ class BatchEngine:
         self.base_name, self.base_digest = base.name, base.digest
         rows, step_tokens = self.limits.rows, self.limits.step_tokens
         batch = Seq2SeqBatch(base, rows) if base.is_encoder_decoder else DecoderBatch(base, rows, step_tokens)
-        self._model_thread = ModelThread(batch, base.eos_id, self._release)
+        places = None if base.is_encoder_decoder else rows - rows // _OTHERS_SHARE
+        self._model_thread = ModelThread(batch, base.eos_id, self._release, places)
         self._pending_submissions: Counter[str] = Counter()
         self._encoder, self._decode = SourceEncoder(base), _make_decode(base)
         self._model_thread.start()
@@ -157,6 +158,8 @@ class BatchEngine:
 
 
 _RETRY_FIX = "try again later"
+_OTHERS_SHARE = 8
+"""1/8 of the batch is left for other tenants' first rows."""
 _DECODE_CACHE_SIZE = 1 << 16
 """Texts. Each new token is decoded alone and together with the one before it, and these pairs recur."""
 _GUIDANCE_FIX = "remove guidance, or let the operator set serve.rows to 2 or more"

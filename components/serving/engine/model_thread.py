@@ -46,12 +46,21 @@ class SequenceBatch(Protocol):
 class ModelThread:
     """One thread that runs one batch."""
 
-    def __init__(self, batch: SequenceBatch, eos_id: int, on_removed: Callable[[EngineSequence], None]) -> None:
-        """`on_removed` is called, from any thread, for each sequence that leaves; `eos_id` ends a sequence."""
+    def __init__(
+        self,
+        batch: SequenceBatch,
+        eos_id: int,
+        on_removed: Callable[[EngineSequence], None],
+        max_tenant_places: int | None = None,
+    ) -> None:
+        """`on_removed` is called, from any thread, for each sequence that leaves; `eos_id` ends a sequence.
+
+        One tenant may use `max_tenant_places` places of the batch; None: all.
+        """
         self.batch, self._eos_id, self._on_removed = batch, eos_id, on_removed
         self.condition = threading.Condition()
         """Guards `queue`, `pending_submissions`, `running`, `throughput`, `_stopping`."""
-        self.queue: FairQueue[EngineSequence] = FairQueue()
+        self.queue: FairQueue[EngineSequence] = FairQueue(max_tenant_places)
         self.pending_submissions = 0
         """Rows that will be pushed once their artifacts are loaded."""
         self.running = 0
@@ -124,7 +133,7 @@ class ModelThread:
                 sequence = self.queue.peek()
                 if sequence is None or not self.batch.has_capacity_for(sequence):
                     return
-                self.queue.pop()
+                self.queue.pop(sequence.branch_count)
                 self.queue.charge(sequence.tenant, sequence.stream.prompt_tokens)
                 self.running += 1
             try:
@@ -175,7 +184,7 @@ class ModelThread:
     def _finish_sequence(self, sequence: EngineSequence, error: PrefixFleetError | None = None) -> None:
         with self.condition:
             self.running -= 1
-            self.queue.mark_done(sequence.tenant)
+            self.queue.mark_done(sequence.tenant, sequence.branch_count)
             self.throughput.record_completion()
         if error is not None:
             self._events.append((sequence.stream, error))

@@ -27,10 +27,13 @@ from components.serving.http.openai import (
     ModelList,
 )
 from components.serving.http.service import Service
+from components.serving.interface import BusyError
 
 CLIENT_DISCONNECTED = 499
 """The status that is counted if the client has disconnected; it is never sent."""
 
+_BUSY_SECONDS = 0.25
+"""Before the answer that the queue is full: a client that asks again at once then costs little."""
 _REQUEST_ID_PATTERN = re.compile(r"[\x21-\x7e]{1,200}")
 _Result = TypeVar("_Result")
 
@@ -98,6 +101,8 @@ async def complete(
         raise
     except Exception as problem:
         run.finish(to_refusal(problem).status)
+        if isinstance(problem, BusyError):
+            await asyncio.sleep(_BUSY_SECONDS)
         raise
     if answer is None:
         run.finish(CLIENT_DISCONNECTED)

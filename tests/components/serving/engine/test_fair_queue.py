@@ -34,3 +34,15 @@ def test_a_pause_earns_no_credit_and_an_idle_tenant_is_not_charged() -> None:
     queue.charge("busy", 50)
     queue.push("idle", "idle 2")
     assert queue.pop() == "busy 1", "the idle tenant starts with the count of the busy one"
+
+
+def test_a_tenant_uses_its_places_and_leaves_the_rest_to_others() -> None:
+    queue: FairQueue[str] = FairQueue(max_places=3)
+    for number in range(4):
+        queue.push("flood", f"flood {number}")
+    assert [queue.pop(2), queue.pop(2)] == ["flood 0", "flood 1"]
+    assert queue.peek() is None
+    queue.push("late", "late 0")
+    assert queue.pop() == "late 0"
+    queue.mark_done("flood", 2)
+    assert queue.pop() == "flood 2"

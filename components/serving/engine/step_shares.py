@@ -1,0 +1,68 @@
+"""Choose the rows of a step, so that a tenant with many rows does not make the steps of one with few much longer.
+
+While a tenant with few rows is in the batch, so many rows of the others take part that a step takes about half as long
+again as one without them; the oldest come first, the rest wait. How many that are is learnt from the time between the
+starts of steps, which includes the work on their tokens: where more rows cost nothing, no row waits. Knows rows and
+seconds; does not know models or clocks.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from components.serving.engine.sequence import EngineSequence
+
+_LIGHT_SHARE = 8
+"""A tenant has few rows if it has at most 1/8 of the batch's."""
+_LONGEST = 1.5
+"""How long a step with other rows may take, in times of one without."""
+_MEASURE_EVERY = 16
+"""One of so many steps leaves the other rows out, to learn how long it takes without them."""
+_DECAY = 0.9
+_GROW, _SHRINK = 0.5, 0.95
+"""Rows that are added to the room after a step that was short enough; factor of the room after one that was not."""
+
+
+class StepShares:
+    """Learns from the steps of one batch."""
+
+    def __init__(self, max_rows: int) -> None:
+        """`max_rows` is the size of the batch."""
+        self._light_rows, self._max_rows = max_rows // _LIGHT_SHARE, max_rows
+        self._room = float(max_rows)
+        """How many rows of the tenants with many take part."""
+        self._light_s: float | None = None
+        """Seconds of a step without them; None: not measured yet."""
+        self._mixed_steps = 0
+        self._kind: Literal["light", "mixed", "other"] = "other"
+        self._begun_s: float | None = None
+
+    def choose(self, sequences: Sequence[EngineSequence], now_s: float) -> Sequence[EngineSequence]:
+        """Return the rows that take part in the step that begins now, in their order; `now_s` is monotonic."""
+        if self._begun_s is not None:
+            self._learn(now_s - self._begun_s)
+        self._begun_s = now_s
+        counts = Counter(sequence.tenant for sequence in sequences)
+        light = [sequence for sequence in sequences if counts[sequence.tenant] <= self._light_rows]
+        if not light or len(light) == len(sequences):
+            self._kind = "light" if light else "other"
+            return sequences
+        self._mixed_steps += 1
+        if self._light_s is None or self._mixed_steps % _MEASURE_EVERY == 0:
+            self._kind = "light"
+            return light
+        self._kind = "mixed"
+        heavy = [sequence for sequence in sequences if counts[sequence.tenant] > self._light_rows]
+        chosen = {*light, *heavy[: int(self._room)]}
+        return [sequence for sequence in sequences if sequence in chosen]
+
+    def pause(self) -> None:
+        """The batch is empty: the time until the next step is no step's."""
+        self._begun_s = None
+
+    def _learn(self, seconds: float) -> None:
+        if self._kind == "light":
+            self._light_s = _DECAY * (self._light_s or seconds) + (1 - _DECAY) * seconds
+        elif self._kind == "mixed" and self._light_s is not None:
+            is_long = seconds > _LONGEST * self._light_s
+            self._room = max(self._room * _SHRINK, 1.0) if is_long else min(self._room + _GROW, self._max_rows)
