@@ -140,8 +140,8 @@ Look further:
   prefixfleet status                        every tenant's data, champion and last verdict
   prefixfleet generate TENANT "TEXT"        text from a tenant's champion
   prefixfleet serve                         all champions over OpenAI's protocol: http://127.0.0.1:8000/docs
-  dvc metrics show; dvc plots show          scores and curves in DVC
-  out/pictures/loss.png, bleu.png           the same as pictures
+  out/pictures/charts.html                  curves and scores; needs no network
+  dvc metrics show; dvc plots show          scores in DVC; interactive charts, whose page needs a network
   mlflow server --backend-store-uri {uri}
                                             runs, versions and aliases: http://127.0.0.1:5000
   PREFECT_HOME=var/prefect PREFECT_UI_API_URL=http://127.0.0.1:4200/api prefect server start --port 4200

@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from components.model.decoding import DecodeRequest, Decoding
     from components.registry.mlflow.versions import Version
 
-__all__ = ["BLEU_FILE", "METRICS_FILE", "PREDICTIONS_FILE", "REPORT_FILE", "evaluate_shard", "gather_results", "run"]
+__all__ = ["BLEU_FILE", "METRICS_FOLDER", "PREDICTIONS_FILE", "REPORT_FILE", "evaluate_shard", "gather_results", "run"]
 
-METRICS_FILE = "metrics.json"
+METRICS_FOLDER = "_metrics"
+"""Folder of DVC's metrics, a file a tenant; no tenant id begins with an underscore."""
+_FORMER_METRICS_FILE = "metrics.json"
 BLEU_FILE = "bleu.csv"
 _SUMMARY_METRICS = ("bleu", "rougeL")
 
@@ -144,11 +146,12 @@ def _iterate_requests(
 
 
 def gather_results(workspace: Workspace) -> None:
-    """Remove the results of tenants that have no data; write the scores of all others to metrics.json and bleu.csv."""
+    """Remove the results of tenants that have no data; write the scores of all others for DVC and charts."""
     tenants = workspace.list_tenants()
     folder = workspace.get_output_folder("evaluate")
     remove_departed(folder, tenants)
     metrics: dict[str, Any] = {}
+    (folder / _FORMER_METRICS_FILE).unlink(missing_ok=True)  # an old dvc.yaml must not show it as today's
     bleu: list[list[Any]] = []
     for tenant in tenants:
         if not (folder / tenant / REPORT_FILE).is_file() or not (folder / tenant / "base" / REPORT_FILE).is_file():
@@ -158,7 +161,11 @@ def gather_results(workspace: Workspace) -> None:
         for subject, report in (("base", base), ("prefix", prefix)):
             score = report.find_score("bleu")
             bleu.append([tenant, subject, *map(_round, (score.value, score.low, score.high))])
-    write_json(folder / METRICS_FILE, metrics)
+    for tenant, scores in metrics.items():
+        write_json(folder / METRICS_FOLDER / f"{tenant}.json", scores)
+    for path in (folder / METRICS_FOLDER).glob("*.json"):
+        if path.stem not in metrics:
+            path.unlink()
     write_csv(folder / BLEU_FILE, ["tenant", "subject", "bleu", "low", "high"], bleu)
 
 

@@ -17,6 +17,7 @@ from components.stages.outcome import TenantOutcome
 from components.stages.plan import Plan, plan
 from components.stages.reports.charts import find_charts
 from components.stages.reports.results_table import TenantResult, read_results
+from components.stages.stamps import find_departed
 from components.stages.train import LOSS_FILE
 from components.stages.workspace import Workspace
 
@@ -67,16 +68,17 @@ def find_idle_run(workspace: Workspace, tenants: Sequence[str] | None = None) ->
 
 def _has_departed(workspace: Workspace) -> bool:
     """Return whether there are results of a tenant that has no data any more."""
-    present = set(workspace.list_tenants())
+    present = workspace.list_tenants()
     folders = [*(workspace.get_output_folder(stage) for stage in ("train", "evaluate", "gate")), workspace.tokens]
-    return any(path.name not in present for folder in folders for path in folder.glob("*/"))
+    return any(find_departed(folder, present) for folder in folders)
 
 
 def _list_gathered(workspace: Workspace) -> list[Path]:
     """Return the files that a run makes of all tenants' results."""
+    metrics = workspace.get_output_folder("evaluate") / evaluate.METRICS_FOLDER
     return [
         workspace.get_output_folder("train") / LOSS_FILE,
-        workspace.get_output_folder("evaluate") / evaluate.METRICS_FILE,
+        *(metrics / f"{tenant}.json" for tenant in workspace.list_tenants()),
         workspace.get_output_folder("evaluate") / evaluate.BLEU_FILE,
         workspace.get_output_folder("gate") / gate.VERDICTS_FILE,
         *find_charts(workspace),

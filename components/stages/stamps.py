@@ -73,10 +73,15 @@ def is_up_to_date(
     return isinstance(files, dict) and all(hash_file(folder / name) == digest for name, digest in files.items())
 
 
+def find_departed(folder: Path, tenants: Iterable[str]) -> list[str]:
+    """Return the names of the subfolders of tenants that are not in `tenants`; `_...` is no tenant's."""
+    present = set(tenants)
+    return sorted(path.name for path in folder.glob("*/") if path.name not in present and path.name[0] != "_")
+
+
 def remove_departed(folder: Path, tenants: Iterable[str]) -> list[str]:
     """Remove the subfolders of all tenants that are not in `tenants`; return their names."""
-    present = set(tenants)
-    departed = sorted(path.name for path in folder.glob("*/") if path.name not in present)
+    departed = find_departed(folder, tenants)
     with convert_disk_errors(f"remove the results of tenants without data from {folder}"):
         for name in departed:
             remove_tree(folder / name)

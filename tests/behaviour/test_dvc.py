@@ -52,8 +52,8 @@ def test_repro_a_retrain_after_it_metrics_plots_and_experiments(make_checkout, r
     assert not list(root.glob("out/train/*/state/*.dvc"))
 
     shown = json.loads(run_in(root, "dvc", "metrics", "show", "--json").stdout)
-    assert set(shown[""]["data"]["out/evaluate/metrics.json"]["data"]) == set(tenants)
-    assert "out/evaluate/metrics.json" in run_in(root, "dvc", "metrics", "diff", "--all", "--md").stdout
+    assert set(shown[""]["data"]) == {f"out/evaluate/_metrics/{tenant}.json" for tenant in tenants}
+    assert "out/evaluate/_metrics/alder.json" in run_in(root, "dvc", "metrics", "diff", "--all", "--md").stdout
     plots = json.loads(run_in(root, "dvc", "plots", "diff", "--json").stdout)
     assert len(plots["data"]) == 3
     assert not plots.get("errors")

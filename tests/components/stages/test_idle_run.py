@@ -106,7 +106,7 @@ def remove_alias(root):
         pytest.param(write("out/evaluate/birch/report.json"), id="a report was damaged"),
         pytest.param(write("out/gate/birch/verdict.json"), id="a verdict was damaged"),
         pytest.param(remove("out/gate/birch"), id="a verdict is missing"),
-        pytest.param(remove("out/evaluate/metrics.json"), id="the metrics of all are missing"),
+        pytest.param(remove("out/evaluate/_metrics/birch.json"), id="the metrics of a tenant are missing"),
         pytest.param(remove("out/pictures/bleu.png"), id="a chart is missing"),
         pytest.param(write("out/train/gone/manifest.json"), id="a tenant has results but no data"),
         pytest.param(remove("dvc.lock"), id="DVC has no record of the results"),

@@ -27,7 +27,7 @@ def test_the_whole_chain_then_nothing_then_one_tenant(make_root, write_tenant):
     assert promoted == {"alder": "1", "birch": "1"}
     assert {row["tenant"] for row in read_csv(root / "out/train/loss.csv")} == set(PAIR)
     assert {row["subject"] for row in read_csv(root / "out/evaluate/bleu.csv")} == {"base", "prefix"}
-    assert read_json(root / "out/evaluate/metrics.json")["alder"].keys() == {"bleu", "rougeL", "base"}
+    assert read_json(root / "out/evaluate/_metrics/alder.json").keys() == {"bleu", "rougeL", "base"}
     first = shas(root)
 
     outcomes, promoted = run_chain(root)
@@ -52,7 +52,7 @@ def test_the_whole_chain_then_nothing_then_one_tenant(make_root, write_tenant):
         ("birch", "2", "champion"),
     ]
     assert results_table.to_markdown(rows).count("\n") == 4
-    assert [path.stat().st_size > 1000 for path in charts.draw_charts(Workspace(root))] == [True, True]
+    assert [path.stat().st_size > 1000 for path in charts.draw_charts(Workspace(root))] == [True, True, True]
     assert [(row.champion, row.state) for row in status.read_status(Workspace(root)).tenants] == [
         ("1", "healthy"),
         ("2", "healthy"),
