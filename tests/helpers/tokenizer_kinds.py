@@ -12,6 +12,8 @@ KINDS = (
     "sentencepiece-bpe",
     "sentencepiece-unigram",
     "metaspace",
+    "metaspace-first",
+    "two-leads",
     "wordpiece",
 )
 
@@ -76,6 +78,17 @@ def _metaspace() -> Any:
     return _add_template(_train(tokenizer, trainer), "$A </s>")
 
 
+def _metaspace_first() -> Any:
+    """As Llama in transformers 5: `▁` only at the start of a text, by the pre-tokenizer."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=_SPECIAL, show_progress=False)
+    return _add_template(_train(tokenizer, trainer), "<s> $A")
+
+
 def _wordpiece() -> Any:
     """As BERT, with `</s>` in place of [SEP]."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -111,5 +124,7 @@ _TOKENIZERS = {
     "sentencepiece-bpe": lambda: _sentencepiece("bpe", "<s> $A"),
     "sentencepiece-unigram": lambda: _sentencepiece("unigram", "<s> $A </s>"),
     "metaspace": _metaspace,
+    "metaspace-first": _metaspace_first,
+    "two-leads": lambda: _byte_level(template="<s> </s> $A"),
     "wordpiece": _wordpiece,
 }

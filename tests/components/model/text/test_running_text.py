@@ -24,6 +24,8 @@ FOUND = {
     "sentencepiece-bpe": ("<s>", ""),
     "sentencepiece-unigram": ("<s>", ""),
     "metaspace": ("", " "),
+    "metaspace-first": ("<s>", " "),
+    "two-leads": ("<s> </s>", " "),
     "wordpiece": ("<s>", " "),
 }
 
@@ -41,7 +43,7 @@ def names(tokenizer: Any, ids: list[int]) -> list[str]:
 def test_conventions_are_found_by_encoding_words(kind: str) -> None:
     tokenizer = tokenizer_of(kind)
     lead, joiner = FOUND[kind]
-    wanted = RunningText(tuple(tokenizer.convert_tokens_to_ids([lead])) if lead else (), joiner)
+    wanted = RunningText(tuple(tokenizer.convert_tokens_to_ids(lead.split())), joiner)
     assert find_running_text(tokenizer) == wanted
 
 
