@@ -21,6 +21,7 @@ IDENTITY_FILE = "var/workspace.json"
 
 _LOCK_FILE = "var/workspace.lock"
 _LOCK_WAIT_S = 10.0
+_EXPERIMENTS = (".dvc", "tmp", "exps")
 _FIX = "restore the file from a backup; or delete it: the workspace then gets a new id, and does not own older versions"
 
 
@@ -48,11 +49,14 @@ class WorkspaceIdentity:
 def open_identity(root: Path) -> WorkspaceIdentity:
     """Return the identity of the workspace, which is made or corrected first if needed.
 
+    DVC runs queued experiments in a folder of the workspace; they have the workspace's identity.
     On a disk that refuses to be written the identity is returned, but not saved.
 
     Raises:
         WorkspaceError: the file is not valid.
     """
+    if root.parts[-4:-1] == _EXPERIMENTS:
+        root = root.parents[len(_EXPERIMENTS)]
     path = root / IDENTITY_FILE
     found, current = _read_and_correct(path)
     if found == current:

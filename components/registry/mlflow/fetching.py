@@ -15,6 +15,7 @@ from components.errors import ArtifactError, RegistryError
 from components.registry.artifact import copy_artifact, load_artifact
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
 from components.registry.mlflow.versions import Version, call_or_none, to_model_name
+from components.storage.atomic_files import remove_tree
 from components.storage.urls import format_first_line
 
 RESTORE_FIX = "restore it in MLflow's artifact store, or move the alias (`prefixfleet rollback`, or `promote`)"
@@ -51,6 +52,7 @@ def fetch_version(
     with tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch:
         source = find_present_uri(find_source(client, version, wanted))
         downloaded = download_files(source, (TENSORS_FILE, MANIFEST_FILE), Path(scratch), tracking_uri, wanted)
+        _clear_place(folder)
         try:
             manifest = copy_artifact(downloaded, folder, version.sha256 or None)
         except ArtifactError as problem:
@@ -59,6 +61,15 @@ def fetch_version(
     if manifest.tenant != version.tenant:
         raise ArtifactError(wanted, f"a prefix of {manifest.tenant}", "register the tenant again")
     return folder
+
+
+def _clear_place(folder: Path) -> None:
+    """Remove what prevents the files from being written: a file or a broken link as `folder`, folders as its files."""
+    if not folder.is_dir():
+        remove_tree(folder)
+    for path in (folder / TENSORS_FILE, folder / MANIFEST_FILE):
+        if path.is_dir():
+            remove_tree(path)
 
 
 def find_source(client: Any, version: Version, wanted: str) -> str:

@@ -49,6 +49,14 @@ def test_one_folder_under_two_paths_is_one_workspace(tmp_path):
     assert open_identity(tmp_path / "b").id == open_identity(tmp_path / "a").id == first.id
 
 
+def test_a_queued_experiment_of_dvc_is_the_same_workspace(tmp_path):
+    first = open_identity(tmp_path)
+    folder = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc123"
+    folder.mkdir(parents=True)
+    assert open_identity(folder) == first
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 3}', '{"id": "", "folder": "", "made_at": ""}', "1" * 5000])
 def test_a_broken_file_is_an_error_that_says_what_to_do(tmp_path, content):
     (tmp_path / "var").mkdir()

@@ -59,7 +59,7 @@ def test_versions_with_aliases_are_those_that_mlflow_finds(fleet: Registry) -> N
 
 @pytest.mark.parametrize("tenant", [*TENANTS, "nobody"])
 def test_one_tenant_s_versions_and_aliases_are_those_that_mlflow_finds(fleet: Registry, tenant: str) -> None:
-    for name in ("find_versions", "find_aliases"):
+    for name in ("find_versions", "find_aliases", "find_aliased_of_tenant"):
         tables, mlflow = read_both(fleet, name, tenant)
         assert tables == mlflow
     for alias in (CHAMPION, CHALLENGER, "other"):
