@@ -49,6 +49,8 @@ def fetch_version(
         RegistryError: the store does not answer, or is empty.
         WorkspaceError: the disk is full.
     """
+    if version.sha256 and version.fault:
+        raise ArtifactError(wanted, version.fault, RESTORE_FIX)
     with tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch:
         source = find_present_uri(find_source(client, version, wanted))
         downloaded = download_files(source, (TENSORS_FILE, MANIFEST_FILE), Path(scratch), tracking_uri, wanted)

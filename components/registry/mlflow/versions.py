@@ -3,6 +3,7 @@
 Knows the name of a tenant's registered model. Only reads, and caches nothing: aliases in MLflow are authoritative.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +17,8 @@ OWNER_TAG = "owner"
 """Tag of versions and runs: the id of the workspace, or the name of the fleet, that may change them."""
 AUTHOR_TAG = "registered_by"
 """Tag of versions: who registered it, where and when, for people."""
+
+_DIGEST = re.compile("[0-9a-z]{1,64}")  # names a folder, so nothing but letters and digits
 
 _MODELS_PER_PAGE = 1000  # MLflow's limit
 _VERSIONS_PER_PAGE = 10_000
@@ -49,7 +52,9 @@ class Version:
             return (
                 f"it was registered for {tenant}, and its model was renamed to {to_model_name(self.tenant)} in MLflow"
             )
-        return "" if self.sha256 else "it was not registered by PrefixFleet (it has no tag sha256)"
+        if not self.sha256:
+            return "it was not registered by PrefixFleet (it has no tag sha256)"
+        return "" if _DIGEST.fullmatch(self.sha256) else "its tag sha256 is no digest"
 
     @property
     def uri(self) -> str:

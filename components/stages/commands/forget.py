@@ -90,7 +90,8 @@ def _remove_everything(workspace: Workspace, tenant: str, by: str, record: Sched
         fix = "check the name with `prefixfleet status`"
         raise DataError(f"data, versions or files of {tenant}", "nothing anywhere", fix)
     log_info(f"{tenant}: {len(remains)} things to remove")
-    digests = [version.sha256 or f"{tenant}-{version.version}" for version in workspace.registry.find_versions(tenant)]
+    versions = workspace.registry.find_versions(tenant)
+    names = [f"{tenant}-{version.version}" if version.fault else version.sha256 for version in versions]
     workspace.registry.remove(tenant)
     push = workspace.params.data.push and has_remote(workspace.root)
     if remove_from_dataset(workspace.root, tenant, push=push):
@@ -98,7 +99,7 @@ def _remove_everything(workspace: Workspace, tenant: str, by: str, record: Sched
     with convert_disk_errors(f"remove the files of {tenant}"):
         for path in [
             *_find_named_paths(workspace, tenant),
-            *_find_cached_copies(workspace, digests),
+            *_find_cached_copies(workspace, names),
             *_find_copies_by_manifest(workspace, tenant),
         ]:
             remove_tree(path)
@@ -170,11 +171,11 @@ def _find_mentioning_files(workspace: Workspace, tenant: str) -> list[Path]:
     return [path for path in texts if path.name.split(".")[0] != tenant and word.search(path.read_bytes())]
 
 
-def _find_cached_copies(workspace: Workspace, digests: list[str]) -> Iterator[Path]:
-    """Yield the copies of its versions; copies are named by content digest."""
+def _find_cached_copies(workspace: Workspace, names: list[str]) -> Iterator[Path]:
+    """Yield the copies of its versions; they are named by content digest, or by version."""
     for folder in _COPY_FOLDERS:
-        for digest in digests:
-            yield from (workspace.root / "var" / folder).glob(f"{digest}*")
+        for name in names:
+            yield from (workspace.root / "var" / folder).glob(f"{name}*")
 
 
 def _find_copies_by_manifest(workspace: Workspace, tenant: str) -> Iterator[Path]:

@@ -95,4 +95,6 @@ def test_the_fault_of_a_renamed_model_is_read_with_its_alias(registry: Registry,
 def test_faults_are_named() -> None:
     assert Version("acme", "1", sha256="a", tags={"tenant": "acme"}).fault == ""
     assert "no tag sha256" in Version("acme", "1").fault
+    for sha256 in ("../../data", "a/b", ".", "A" * 64, "0" * 65, "a\n"):
+        assert "no digest" in Version("acme", "1", sha256=sha256).fault
     assert "registered for birch" in Version("acme", "1", sha256="a", tags={"tenant": "birch"}).fault

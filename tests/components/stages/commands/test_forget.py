@@ -177,7 +177,7 @@ def hash_files(root):
     return {path: path.read_bytes() for path in paths if not path.name.endswith(("-shm", ".lock"))}
 
 
-def test_forgetting_in_a_copy_leaves_the_original_as_it_is(make_checkout, run_in):
+def test_forgetting_in_a_copy_leaves_the_original_as_it_is(make_checkout, write_tenant, run_in):
     root = make_checkout(("alder", "birch"))
     for stage in (train, evaluate, gate):
         stage.run(Workspace(root))
@@ -187,6 +187,9 @@ def test_forgetting_in_a_copy_leaves_the_original_as_it_is(make_checkout, run_in
     run_in(root, "dvc", "push", "-q")
     copy = shutil.copytree(root, root.parent / "copy", symlinks=True)
     before = hash_files(root) | hash_files(root.parent / "remote")
+
+    copied = Workspace(copy)
+    copied.registry.set_tags(copied.registry.find_versions("birch")[0], {"sha256": "../../data"})  # names a folder
 
     with pytest.raises(WorkspaceError, match=rf"objects in the DVC remote local, which {root} uses too"):
         forget(Workspace(copy), "alder", by="ada")
@@ -200,3 +203,7 @@ def test_forgetting_in_a_copy_leaves_the_original_as_it_is(make_checkout, run_in
     assert list((copy / "var/mlflow").rglob("manifest.json")) != []
     assert all('"birch"' in path.read_text() for path in (copy / "var/mlflow").rglob("manifest.json"))
     assert Workspace(root).registry.find_champion("alder").version == "1"
+    write_tenant(copy / "data", "cedar")  # birch is not the last tenant
+    run_in(copy, "dvc", "add", "-q", "data")
+    forget(Workspace(copy), "birch", by="ada")
+    assert [path.name for path in (copy / "data").iterdir()] == ["cedar"]
