@@ -25,7 +25,8 @@ New data of a tenant are a drop. `data import` or `data take` makes a dataset ve
 prefix for every tenant whose data, parameters or base changed. A prefix that passes the gate is registered in MLflow
 and becomes champion: at once or, if the tenant's policy says so, after a trial (`rollout`). `status` shows every
 tenant's champion, `history` its moves, `corrections` what callers corrected. `promote`, `rollback`, `pause` and `pin`
-move versions by hand; `generate` writes text with the champion. `forget` removes a tenant and everything of it.
+move versions by hand; `adopt` takes a tenant over from another workspace with the same MLflow. `generate` writes text
+with the champion. `forget` removes a tenant and everything of it.
 
 `tune` searches the values that a tenant's prefix is trained with.
 
