@@ -86,8 +86,11 @@ def _verify_ledger(database: "Database") -> None:
         got = f"line {one.id} ({one.tenant}, {one.action}, {one.at}): {one.why}"
         fix = "compare it with a backup of the database; the lines before it continue the chain"
         raise WorkspaceError("a ledger of which no line was changed", got, fix)
+    if not result.value:
+        print_line(f"The ledger has no line with a hash yet; {result.lines} lines are by a release without the chain.")
+        return
     old = f", {result.unchained} of them by a release without the chain" if result.unchained else ""
-    print_line(f"The ledger's {result.lines} lines continue the hash chain{old}. Last value: {result.value or 'none'}")
+    print_line(f"The ledger's {result.lines} lines continue the hash chain{old}. Last value: {result.value}")
 
 
 def corrections(
