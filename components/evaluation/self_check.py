@@ -20,6 +20,7 @@ from components.evaluation.metrics import (
 from components.evaluation.tokenization import resolve_tokenizer, split_rouge_words
 
 _TOLERANCE = 1e-6
+_MAX_SHOWN_CHARS = 40
 _NEEDS: dict[Metric, str] = {
     "bleu": "BLEU needs texts of four words",
     "rouge1": "ROUGE-1 needs words with letters or digits",
@@ -76,12 +77,23 @@ def require_full_marks(
             wanted = f"{best} for {tenant}'s references scored against themselves"
             got = f"{score:.2f} with tokenizer {tokenizer} on {len(rows)} references of slice {name!r}"
             if need := _NEEDS.get(metric):
-                got += f" ({need})"
-            raise GateError(wanted, got, _suggest_fix(metric, texts, lowercase, tokenizer))
+                got += f" ({need}{_name_first(metric, statistics_NK[list(rows)], texts)})"
+            found = resolve_tokenizer("auto", (text for own in references for text in own))
+            raise GateError(wanted, got, _suggest_fix(metric, texts, lowercase, tokenizer, found))
 
 
-def _suggest_fix(metric: Metric, references: Sequence[Sequence[str]], lowercase: bool, tokenizer: Tokenizer) -> str:
-    found = resolve_tokenizer("auto", [text for own in references for text in own])
+def _name_first(metric: Metric, statistics_NK: Array, references: Sequence[Sequence[str]]) -> str:
+    """Name the first text that ROUGE cannot see; BLEU is computed from all texts together."""
+    if metric == "bleu":
+        return ""
+    text = references[int(np.argmin(statistics_NK[:, 0]))][0]
+    return f"; the first without is {text if len(text) <= _MAX_SHOWN_CHARS else f'{text[:_MAX_SHOWN_CHARS]}...'!r}"
+
+
+def _suggest_fix(
+    metric: Metric, references: Sequence[Sequence[str]], lowercase: bool, tokenizer: Tokenizer, found: Tokenizer
+) -> str:
+    """Suggest the tokenizer that `auto` finds for the tenant if it is another one and helps; else chrF."""
     if found != tokenizer:
         statistics_NK = compute_reference_statistics(metric, references, lowercase, found)
         if has_full_marks(metric, compute_corpus_score(metric, statistics_NK)):

@@ -60,6 +60,11 @@ def test_texts_that_a_metric_cannot_see_are_refused_with_another_metric(metric, 
     check("ter", texts, "13a")
 
 
+def test_the_first_text_that_rouge_cannot_see_is_named():
+    with pytest.raises(GateError, match=r"33.33 .* on 3 references .* letters or digits; the first without is '🙂'\)"):
+        check("rougeL", ["a text", "🙂", "?"], "13a")
+
+
 def test_every_part_is_checked():
     texts = ["the mill is a cheap pub", "yes"]
     check("bleu", texts, "13a")
