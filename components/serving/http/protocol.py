@@ -7,6 +7,7 @@ know the application.
 import asyncio
 import json
 import time
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Any
 
@@ -178,8 +179,9 @@ class DeadlineProtocol(H11Protocol):
             content = json.dumps(make_error_body(refusal)).encode()
             headers = [("content-type", "application/json"), ("content-length", str(len(content)))]
             response = h11.Response(status_code=refusal.status, headers=[*headers, ("connection", "close")])
-            for event in (response, h11.Data(data=content), h11.EndOfMessage()):
-                self.transport.write(self.conn.send(event) or b"")
+            with suppress(h11.LocalProtocolError):
+                for event in (response, h11.Data(data=content), h11.EndOfMessage()):
+                    self.transport.write(self.conn.send(event) or b"")
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,7 +38,8 @@ from components.serving.http.service import Service
 from components.serving.http.tls import check_tls
 from components.stages.workspace import Workspace
 
-_SHUTDOWN_SECONDS = 5
+_SHUTDOWN_SECONDS, _LAST_SECONDS = 5, 5
+"""For answers after `serve.drain_seconds`, and for what comes after them: the last counts, the engine, threads."""
 _BACKLOG = 2048
 _TICKS_PER_DEADLINE_CHECK = 5
 """Uvicorn's ticks, ten of them a second."""
@@ -79,9 +81,9 @@ class DrainingServer(uvicorn.Server):
         self._service, self._drain_seconds, self._address = service, config.drain_seconds, address
         self._drain_deadline_s: float | None = None
         self._limits = config
-        self._connections = ConnectionTable(
-            limit_by_open_files(config.max_connections), config.max_connections_per_address
-        )
+        connections = limit_by_open_files(config.max_connections)
+        per_address = max(1, config.max_connections_per_address * connections // config.max_connections)
+        self._connections = ConnectionTable(connections, per_address)
         self._accepting: list[asyncio.Task[None]] = []
         super().__init__(
             uvicorn.Config(
@@ -137,6 +139,8 @@ class DrainingServer(uvicorn.Server):
         """Start to drain at the first signal; stop at once at the second."""
         if self._service.draining:
             super().handle_exit(sig, frame)
+        else:
+            _end_process_after(self._drain_seconds + _SHUTDOWN_SECONDS + _LAST_SECONDS)
         self._service.start_draining()
 
     async def on_tick(self, counter: int) -> bool:
@@ -152,6 +156,20 @@ class DrainingServer(uvicorn.Server):
             for connection in self._connections:
                 connection.enforce_deadlines(now_s)
         return await super().on_tick(counter)
+
+
+def _end_process_after(seconds: float) -> None:
+    """End the process then, whatever hangs: a thread that waits for a store would keep it from its end."""
+
+    def end() -> None:
+        logging.getLogger(LOGGER_NAME).error(
+            "the shutdown took more than %.0f s: ended without its last steps", seconds
+        )
+        os._exit(1)
+
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), end)
+    timer.daemon = True
+    timer.start()
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import resource
 import socket
+import subprocess
+import sys
 
 import httpx
 import pytest
@@ -55,3 +57,21 @@ def test_sigterm_ends_the_server_however_many_requests_are_half_sent(server):
     assert server.stop() == 0
     for client in half:
         client.close()
+
+
+def test_a_shutdown_that_hangs_is_ended():
+    program = """
+import threading, signal, os, time
+from components.serving.http import server
+server._SHUTDOWN_SECONDS = server._LAST_SECONDS = 0
+class Service:
+    draining = False
+    def start_draining(self): self.draining = True
+class Hanging(server.DrainingServer):
+    def __init__(self): self._service, self._drain_seconds = Service(), 0.1
+Hanging().handle_exit(signal.SIGTERM, None)
+threading.Event().wait()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 1
+    assert "the shutdown took more than 0 s" in done.stderr
