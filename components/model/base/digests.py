@@ -41,19 +41,32 @@ def compute_model_digest(folder: Path) -> str:
         BaseModelError: config.json or the safetensors weights are missing or unreadable.
     """
     digest = hashlib.sha256(_read_canonical_json(folder / "config.json"))
-    entries: dict[str, tuple[Path, dict[str, Any], int]] = {}
-    for file in _find_weight_files(folder):
-        try:
-            header = read_tensor_header(file)
-        except (ValueError, OSError) as problem:
-            raise BaseModelError("weights as safetensors", f"{file}: {problem}", _FIX) from None
-        entries |= {name: (file, entry, header.start) for name, entry in header.entries.items()}
+    entries = _list_tensors(folder)
     for name in sorted(entries):
         file, entry, start = entries[name]
         digest.update(f"\0{name}\0{entry['dtype']}\0{entry['shape']}\0".encode())
         for chunk in _read_chunks(file, start + entry["data_offsets"][0], start + entry["data_offsets"][1]):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def read_stored_dtypes(folder: Path) -> dict[str, str]:
+    """Return name -> dtype of every tensor in the files, in the words of safetensors (F32, BF16, I8).
+
+    Raises:
+        BaseModelError: as `compute_model_digest`.
+    """
+    return {name: str(entry["dtype"]) for name, (_, entry, _) in _list_tensors(folder).items()}
+
+
+def check_optional_json(file: Path) -> None:
+    """Check a file that transformers leaves out without an error if it is broken.
+
+    Raises:
+        BaseModelError: the file exists and is not a JSON object.
+    """
+    if file.is_file() and not isinstance(_read_json(file), dict):
+        raise BaseModelError("a JSON object", str(file), _FIX)
 
 
 def compute_tokenizer_digest(folder: Path) -> str:
@@ -98,6 +111,18 @@ def _read_json(file: Path) -> Any:
         raise BaseModelError(f"{file.name} of a transformers model", f"none in {file.parent}", _FIX) from None
     except (ValueError, OSError) as problem:
         raise BaseModelError("JSON", f"{file}: {problem}", _FIX) from None
+
+
+def _list_tensors(folder: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
+    """Return name -> file, entry in its header, and offset of its first tensor."""
+    entries: dict[str, tuple[Path, dict[str, Any], int]] = {}
+    for file in _find_weight_files(folder):
+        try:
+            header = read_tensor_header(file)
+        except (ValueError, OSError) as problem:
+            raise BaseModelError("weights as safetensors", f"{file}: {problem}", _FIX) from None
+        entries |= {name: (file, entry, header.start) for name, entry in header.entries.items()}
+    return entries
 
 
 def _find_weight_files(folder: Path) -> list[Path]:

@@ -15,12 +15,18 @@ import torch
 from components.config import BaseConfig
 from components.errors import BaseModelError, PrefixFleetError
 from components.model.base.attention_sites import find_prefix_shape
-from components.model.base.digests import compute_model_digest, compute_tokenizer_digest, mark_tokenizer_digest
+from components.model.base.digests import (
+    check_optional_json,
+    compute_model_digest,
+    compute_tokenizer_digest,
+    mark_tokenizer_digest,
+    read_stored_dtypes,
+)
 from components.model.base.dtype import measure_fastest_dtype
 from components.model.base.full_attention import check_config, check_forward, find_text_configs
 from components.model.base.shapes import PrefixShape
 from components.model.base.token_limits import check_token_ids, count_token_rows, find_decoder_start_id
-from components.model.base.weight_checks import check_finite_weights, check_loading_report
+from components.model.base.weight_checks import check_finite_weights, check_loading_report, check_stored_dtypes
 from components.model.text.running_text import find_running_text
 from components.model.text.texts import TextCodec
 
@@ -112,6 +118,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     check_loading_report(report, type(model).__name__, config.path)
+    check_stored_dtypes(read_stored_dtypes(folder), model, config.path)
     if tokenizer.eos_token_id is None:
         raise BaseModelError("a tokenizer with an end-of-text token", f"none in {config.path}", "set its eos_token")
     check_token_ids(tokenizer, model, config.path)
@@ -183,6 +190,7 @@ def _check_files(model_config: Any, folder: Path) -> None:
     if (folder / "adapter_config.json").is_file():
         fix = "merge the adapter (merge_and_unload) and save the merged model, or import a prefix with `peft import`"
         raise BaseModelError("a whole model", f"an adapter beside or instead of it in {folder}", fix)
+    check_optional_json(folder / "generation_config.json")
     other = getattr(model_config, "transformers_weights", None)
     if other is not None:
         fix = "save the model again with save_pretrained"
@@ -204,8 +212,10 @@ def _convert_errors(path: str) -> Iterator[None]:
 def _read_context(model_config: Any, tokenizer: Any) -> int:
     """The model's limit of positions; a model with relative positions has none, so the tokenizer's limit is used."""
     text = find_text_configs(model_config)[0]
-    positions = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
-    if positions:
+    positions = getattr(text, "max_position_embeddings", getattr(text, "n_positions", None))
+    if positions is not None:
+        if positions < 1:
+            raise BaseModelError("a context of 1 token or more", f"{positions} in config.json", "correct config.json")
         return int(positions)
     limit = int(tokenizer.model_max_length)
     return limit if limit < _UNLIMITED_CONTEXT else _DEFAULT_CONTEXT

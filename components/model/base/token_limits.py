@@ -47,9 +47,9 @@ def check_token_ids(tokenizer: Any, model: Any, path: str) -> None:
         if number is not None and not 0 <= number < rows:
             raise BaseModelError(wanted, f"{path}: {name} {number}", "correct tokenizer_config.json")
     for name, number in _list_generation_ids(model):
-        lowest = 0 if name in _REQUIRED_IDS else number
-        if not lowest <= number < rows:
-            got = f"{path}: {name} {number}"
+        is_none = isinstance(number, int) and number < 0 and name not in _REQUIRED_IDS
+        if not is_none and not (isinstance(number, int) and 0 <= number < rows):
+            got = f"{path}: {name} {number!r}"
             raise BaseModelError(wanted, got, "correct generation_config.json and config.json")
 
 
@@ -62,11 +62,11 @@ def find_decoder_start_id(model: Any) -> int | None:
     return None
 
 
-def _list_generation_ids(model: Any) -> Iterator[tuple[str, int]]:
+def _list_generation_ids(model: Any) -> Iterator[tuple[str, Any]]:
     if model.config.is_encoder_decoder and (start := find_decoder_start_id(model)) is not None:
         yield "decoder_start_token_id", start
     for name in _GENERATION_IDS:
         value = getattr(model.generation_config, name, None)
         for number in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(number, int):
+            if number is not None:
                 yield name, number

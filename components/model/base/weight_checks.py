@@ -13,6 +13,7 @@ import torch
 from components.errors import BaseModelError
 
 _SHOWN_KEYS = 3
+_FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 _OLD_BUFFERS = re.compile(
     r"(^|\.)((attn|attention)\.(masked_)?bias|position_ids|(encoder|decoder)\.version|rotary_emb\.inv_freq)$"
 )
@@ -40,6 +41,23 @@ def check_loading_report(report: Mapping[str, Iterable[Any]], architecture: str,
         "adapter: after merge_and_unload), or correct config.json"
     )
     raise BaseModelError(f"exactly the weights of {architecture}, as config.json describes it", f"{path}: {got}", fix)
+
+
+def check_stored_dtypes(dtypes: Mapping[str, str], model: Any, path: str) -> None:
+    """Check that weights are stored as numbers of 16 bits or more: transformers casts others, without their scales.
+
+    `dtypes` are those of the files, by name.
+
+    Raises:
+        BaseModelError: weights are stored as integers or in 8 bits.
+    """
+    names = {name for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    known = names | {name.removeprefix(f"{model.base_model_prefix}.") for name in names}
+    cast = sorted(name for name, dtype in dtypes.items() if dtype not in _FLOAT_DTYPES and name in known)
+    if cast:
+        got = f"{path}: {dtypes[cast[0]]} in {_format_keys(cast)}"
+        fix = "save the model before it is quantised"
+        raise BaseModelError(f"weights in {', '.join(_FLOAT_DTYPES)}", got, fix)
 
 
 def check_finite_weights(model: torch.nn.Module, path: str) -> None:

@@ -49,6 +49,15 @@ def test_a_context_of_a_million_tokens_is_kept(build_model: Callable[..., Any], 
     assert load(save(build_model("llama", max_position_embeddings=1_010_000))).context == 1_010_000
 
 
+@pytest.mark.parametrize("context", [0, -5])
+def test_a_context_without_tokens_is_refused(context: int, build_model: Callable[..., Any], save: Save) -> None:
+    folder = save(build_model("llama"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": context}))
+    with pytest.raises(BaseModelError, match=r"config\.json|a forward fails"):
+        load(folder)
+
+
 def test_a_base_has_the_digests_of_its_files_and_the_dtype_of_its_config(model: Any, save: Save) -> None:
     folder = save(model)
     base = load(folder, "bfloat16")

@@ -61,6 +61,8 @@ def test_a_special_token_without_a_row_is_refused(name: str, build_model: Callab
         ("gpt2", {"eos_token_id": [0, 67]}),
         ("gpt2", {"pad_token_id": 50256}),
         ("gpt2", {"forced_eos_token_id": [67]}),
+        ("gpt2", {"forced_eos_token_id": "0"}),
+        ("gpt2", {"eos_token_id": [0, 1.5]}),
         ("bart", {"decoder_start_token_id": 67}),
         ("bart", {"decoder_start_token_id": -1}),
         ("mbart", {"forced_bos_token_id": 250004}),
@@ -75,6 +77,16 @@ def test_ids_of_the_generation_config_are_checked(
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
     with pytest.raises(BaseModelError, match=rf"below 67.*{next(iter(values))}.*generation_config\.json"):
         load(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 10**5])
+def test_a_broken_generation_config_is_refused(text: str, build_model: Callable[..., Any], save: Save) -> None:
+    folder = save(build_model("bart"))
+    (folder / "generation_config.json").write_text(text)
+    with pytest.raises(BaseModelError, match=r"generation_config\.json"):
+        load(folder)
+    (folder / "generation_config.json").unlink()
+    assert load(folder).decoder_start_id == 1
 
 
 def test_no_padding_token_as_minus_one_is_accepted(build_model: Callable[..., Any], save: Save) -> None:

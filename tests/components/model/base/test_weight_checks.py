@@ -127,6 +127,23 @@ def test_a_model_saved_without_its_tied_head_is_accepted(build_model: Callable[.
     torch.testing.assert_close(load(folder).model(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32, torch.float8_e4m3fn])
+@pytest.mark.parametrize("start", ["transformer.", ""])
+def test_quantised_weights_without_their_scales_are_refused(
+    dtype: torch.dtype, start: str, build_model: Callable[..., Any], save: Save
+) -> None:
+    folder = save(build_model("gpt2"))
+    name = f"{start}h.0.mlp.c_fc.weight"
+
+    def quantise(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        short = {start + key.removeprefix("transformer."): one for key, one in tensors.items()}
+        return {**short, name: short[name].to(dtype)}
+
+    rewrite(folder, quantise)
+    with pytest.raises(BaseModelError, match=rf"weights in F64, F32, F16, BF16; got .* in 1 key: {name}"):
+        load(folder)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("saved", [torch.float32, torch.bfloat16])
