@@ -20,11 +20,13 @@ def rollout(ctx: typer.Context) -> None:
     from cli.console import show_progress
     from cli.output import print_line
     from components.stages.outcome import raise_on_failures
-    from components.stages.rollout.cycle import summarize_cycle
-    from flows.run_local import run_flow
+    from components.stages.rollout.cycle import run_idle_cycle, summarize_cycle
+    from components.stages.workspace import Workspace
+    from flows.run_local import find_named_server, run_flow
 
     with show_progress():
-        results, failures = run_flow("rollout", ctx.obj)
+        is_idle = not find_named_server() and run_idle_cycle(Workspace(ctx.obj))  # then no server has to start
+        results, failures = ([], []) if is_idle else run_flow("rollout", ctx.obj)
     moved_first = sorted(results, key=lambda one: (one.action == "wait", one.tenant))
     for one in moved_first[:_TENANTS_SHOWN]:
         print_line(one.sentence)

@@ -3,6 +3,8 @@
 import json
 import sqlite3
 
+from processes import PREFIXFLEET, run_in
+
 from components.rollout.store.feedback import Feedback, save_feedback
 from components.stages import register
 from components.stages.plan import plan
@@ -89,3 +91,9 @@ def test_forget_does_nothing_without_a_confirmation(call, make_root):
     assert result.exit_code == 1
     assert "This cannot be undone." in result.output
     assert (root / "data" / "alder" / "train.jsonl").is_file()
+
+
+def test_a_cycle_with_nothing_to_do_starts_no_prefect_server(make_root):
+    root = make_root(("alder",))
+    assert run_in(root, PREFIXFLEET, "rollout", own_prefect=True).stdout == "no trials\n"
+    assert not (root / "var/prefect").exists()

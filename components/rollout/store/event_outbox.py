@@ -21,6 +21,12 @@ def add_event(connection: Connection, entry: LedgerEntry) -> None:
     connection.execute(sql.insert(EVENT_OUTBOX), {"tenant": entry.tenant, "entry": json.dumps(asdict(entry))})
 
 
+def has_events(database: Database) -> bool:
+    """Return whether an entry's event is not sent yet. Raises WorkspaceError."""
+    with database.connect("the events in the outbox") as connection:
+        return connection.execute(sql.select(EVENT_OUTBOX.c.id).limit(1)).first() is not None
+
+
 @contextmanager
 def take_events(database: Database) -> Iterator[Sequence[LedgerEntry]]:
     """Take all entries out of the outbox, oldest first, during a block; other processes wait. Raises WorkspaceError.

@@ -1,13 +1,18 @@
 """Generate text with a tenant's champion, the version that has the alias `champion` in MLflow, on the base."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from components.data.schema import check_tenant_id
-from components.errors import DataError, RegistryError
+from components.errors import ArtifactError, DataError, RegistryError, SchemaError
 from components.registry.artifact import load_artifact
 from components.stages.gate import read_last_verdict
 from components.stages.workspace import Workspace
+
+if TYPE_CHECKING:
+    from components.registry.mlflow.versions import Version
 
 
 def generate(
@@ -40,12 +45,21 @@ def generate(
         )
     from components.model.decoding import Decoding, generate_text
 
-    folder = workspace.registry.fetch(champion, workspace.get_champion_folder(champion))
+    folder = _find_files(workspace, champion)
     delta, manifest = load_artifact(folder, workspace.base)
     config = params.evaluate
     decoding = Decoding.from_config(config)
     cut = manifest.parse_train_config(folder).max_source_tokens
     return generate_text(workspace.base, delta, sources, decoding, config.batch_size, max_source_tokens=cut)
+
+
+def _find_files(workspace: Workspace, champion: "Version") -> Path:
+    """Return a folder with the champion's files: the last training's if they are the same, which needs no MLflow."""
+    trained = workspace.get_output_folder("train", champion.tenant)
+    with suppress(ArtifactError, SchemaError):
+        if champion.sha256 and load_artifact(trained, None)[1].sha256 == champion.sha256:
+            return trained
+    return workspace.registry.fetch(champion, workspace.get_champion_folder(champion))
 
 
 def _make_no_champion_error(workspace: Workspace, tenant: str) -> RegistryError:

@@ -15,6 +15,8 @@ from components.config.rollout import RolloutConfig
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy.alias_drift import find_alias_drift
 from components.rollout.policy.policy import RolloutDecision, decide_next_action
+from components.rollout.store.corrections import list_tenants_with_corrections
+from components.rollout.store.event_outbox import has_events
 from components.rollout.store.feedback import delete_ratings_before
 from components.rollout.store.observations import delete_observations_before, find_newest_minute
 from components.rollout.store.tenant_state import insert_unknown_states, read_states
@@ -121,6 +123,24 @@ def run_cycle(
                 results.append(_roll_out_tenant(workspace, challenger, review, until_minute, now_s()))
         _delete_old_rows(workspace, int(now_s() // 60))
         return results, failures
+
+
+def run_idle_cycle(workspace: Workspace, *, now_s: Callable[[], float] = time.time) -> bool:
+    """Run a cycle if it would change no tenant, deliver no correction and send no event; return whether it did.
+
+    Raises: as `run_cycle`.
+    """
+    with hold_cycle_lock(workspace):
+        fleet = _read_fleet(workspace)
+        aliased = [*fleet.champions.values(), *fleet.challengers.values()]
+        has_news = fleet.list_drifted() or fleet.champions.keys() - fleet.known.keys()
+        has_trials = fleet.challengers or any(state.challenger for state in fleet.known.values())
+        if has_news or has_trials or any(version.fault for version in aliased):
+            return False
+        if list_tenants_with_corrections(workspace.database) or has_events(workspace.database):
+            return False
+        _delete_old_rows(workspace, int(now_s() // 60))
+        return True
 
 
 def _delete_old_rows(workspace: Workspace, now_minute: int) -> None:

@@ -47,6 +47,12 @@ def test_a_champion_writes_one_text_a_source_by_the_evaluate_section_and_its_ove
     with pytest.raises(ConfigError, match="max_new_tokens"):
         generate(workspace, "alder", sources, {"max_new_tokenz": 3})
 
+    copies = workspace.root / "var/champions"
+    assert not copies.exists()  # the files of the last training are the champion's
+    (workspace.root / "out/train/alder/prefix.safetensors").write_bytes(b"damaged")
+    assert generate(workspace, "alder", sources) == texts
+    assert copies.is_dir()
+
 
 @pytest.mark.parametrize("sources", [[], [""], ["thing: boat", "  "]])
 def test_an_empty_source_is_refused(workspace, sources):

@@ -5,12 +5,14 @@ from observations import read_observations
 
 from components.errors import WorkspaceError
 from components.rollout.store.event_outbox import take_events
+from components.rollout.store.feedback import Feedback, save_feedback
 from components.rollout.store.ledger import read_history
 from components.rollout.store.observations import write_counts
 from components.rollout.store.tenant_state import read_exposures
 from components.rollout.types import Observation
 from components.stages import register
-from components.stages.rollout.cycle import hold_cycle_lock, run_cycle, summarize_cycle
+from components.stages.rollout import manual
+from components.stages.rollout.cycle import hold_cycle_lock, run_cycle, run_idle_cycle, summarize_cycle
 
 
 def test_a_canary_reaches_its_tenant_step_by_step(fleet):
@@ -147,3 +149,31 @@ def test_a_clock_that_is_ahead_deletes_no_observations_of_the_last_90_days(fleet
     fleet.run_cycle(24 * 365)
     kept = read_observations(fleet.workspace.database, "alder", ["1"], 0, 2**31 - 1)
     assert [one.minute for one in kept] == minutes[1:]
+
+
+def test_a_cycle_without_trials_corrections_and_events_is_idle(fleet):
+    assert run_idle_cycle(fleet.workspace)
+    fleet.roll_out("alder")
+    assert run_idle_cycle(fleet.workspace)
+    with hold_cycle_lock(fleet.workspace), pytest.raises(WorkspaceError, match="until that cycle ends"):
+        run_idle_cycle(fleet.workspace)
+
+    fleet.register("alder")
+    fleet.roll_out("alder")
+    assert not run_idle_cycle(fleet.workspace)  # a trial runs
+    manual.roll_back(fleet.workspace, "alder")
+    assert not run_idle_cycle(fleet.workspace)  # the event of the rollback is not sent
+    with take_events(fleet.workspace.database):
+        pass
+    assert run_idle_cycle(fleet.workspace)
+
+    fleet.set_aliases("alder", champion="2")
+    assert not run_idle_cycle(fleet.workspace)  # an alias was moved in MLflow
+    fleet.run_cycle()
+    assert run_idle_cycle(fleet.workspace)
+
+    given = Feedback(
+        tenant="alder", version="1", arm="champion", request="r1", source="thing: cup", corrected="alder has a cup."
+    )
+    save_feedback(fleet.workspace.database, given)
+    assert not run_idle_cycle(fleet.workspace)  # a correction waits
