@@ -13,7 +13,7 @@ from components.data.swap import recover_swap
 from components.errors import DataError, WorkspaceError
 from components.stages import evaluate, train
 from components.stages.outcome import TenantOutcome
-from components.stages.progress import join_abbreviated, log_info
+from components.stages.progress import join_abbreviated, log_info, log_warning
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import convert_disk_errors
 
@@ -111,10 +111,19 @@ def gather_results(workspace: Workspace) -> None:
 def commit_to_dvc(workspace: Workspace) -> None:
     """Record out/ in DVC (`dvc commit`), so that `dvc repro` and `dvc metrics diff` know this run.
 
+    DVC records nothing behind a symbolic link: if out/ or a stage's folder in it is one, only a warning is logged.
+
     Raises:
         WorkspaceError: DVC refuses.
 
     """
+    out = workspace.root / "out"
+    if links := [path for path in (out, *sorted(out.glob("*"))) if path.is_symlink()]:
+        log_warning(
+            f"the results are not recorded in DVC: {links[0]} is a symbolic link; "
+            "make it a folder, or mount the disk there"
+        )
+        return
     folder = workspace.root / OVERRIDES_FOLDER
     with convert_disk_errors(f"make {folder}"):
         folder.mkdir(exist_ok=True)  # a dependency in dvc.yaml: DVC refuses one that is missing

@@ -67,3 +67,13 @@ def test_repeated_lines_and_overlaps_of_taken_drops_are_told_for_the_first_ten_t
     lines = describe_taken(IntakeResult("c" * 32, [], {}, 0, taken))
     assert lines[0] == "t0: train 5 lines: 4 new, 1 repeat another line of the drop"
     assert lines[10:] == ["and 2 more tenants"]
+
+
+@pytest.mark.parametrize("linked", ["out", "out/train"])
+def test_results_behind_a_link_are_not_recorded_and_the_run_goes_on(make_root, monkeypatch, caplog, tmp_path, linked):
+    workspace = Workspace(make_root(("alder",)))
+    monkeypatch.setattr(dataset, "commit", lambda _root: pytest.fail("asks DVC to record"))
+    (workspace.root / linked).parent.mkdir(exist_ok=True)
+    (workspace.root / linked).symlink_to(tmp_path)
+    dataset.commit_to_dvc(workspace)
+    assert f"{workspace.root / linked} is a symbolic link" in caplog.text
