@@ -28,6 +28,7 @@ def test_champions_of_a_fleet_are_read_in_few_calls(
     client.create_registered_model("prefix-")
     client.create_registered_model("prefix-Not-Ours")
     client.create_registered_model("unrelated")
+    monkeypatch.setattr(registry._connection, "read_database", lambda *_: None)  # as for a server
     calls = record_reads(monkeypatch)
     champions = registry.find_champions()
     assert calls == ["search_registered_models", "search_model_versions"]
@@ -48,6 +49,7 @@ def test_versions_are_found_by_sha256_in_few_calls(registry: Registry, monkeypat
         for sha256 in [prefixes[tenant], "9" * 64][: 2 if number < 34 else 1]:
             client.create_model_version(f"prefix-{tenant}", "file:///nowhere", tags={"sha256": sha256})
     registry.set_alias("t39", "challenger", "1")
+    monkeypatch.setattr(registry._connection, "read_database", lambda *_: None)  # as for a server
     calls = record_reads(monkeypatch)
     found = registry.find_by_sha256({**prefixes, "t38": "8" * 64, "nobody": "1" * 64})
     assert {tenant: (version.version, version.sha256) for tenant, version in found.items()} == {
