@@ -7,6 +7,7 @@ from evaluated_tenants import TRAIN, make_champion, run_evaluation
 from workspaces import write_lines
 
 from components.evaluation.report import read_report
+from components.evaluation.tokenization import load_tokenizer
 from components.stages import gate, train
 from components.stages.evaluation_scoring import describe_blind_metrics
 from components.stages.stamps import read_json, write_json
@@ -66,18 +67,17 @@ def test_damaged_predictions_are_decoded_again(trained, set_params):
     assert run_evaluation(root)["birch"].state == "done"
 
 
-def write_chinese(root, tenant):
+def write_texts(root, tenant, text="第{}家餐厅在河边，价格便宜。"):
     for start, split, count in ((0, "train", 12), (20, "validation", 4), (40, "test", 6)):
         lines = [
-            {"source": f"id: {number}", "references": [f"第{number}家餐厅在河边，价格便宜。"]}
-            for number in range(start, start + count)
+            {"source": f"id: {number}", "references": [text.format(number)]} for number in range(start, start + count)
         ]
         write_lines(root / "data" / tenant / f"{split}.jsonl", lines)
 
 
 def test_a_tenant_in_chinese_is_compared_by_its_characters(trained):
     root = trained(("birch",))
-    write_chinese(root, "birch")
+    write_texts(root, "birch")
     train.run(Workspace(root))
     assert run_evaluation(root)["birch"].state == "done"
     folder = root / "out/evaluate/birch"
@@ -89,7 +89,7 @@ def test_a_tenant_in_chinese_is_compared_by_its_characters(trained):
 
 def test_metrics_that_cannot_see_the_references_are_told(trained, set_params, caplog):
     root = trained(("birch",))
-    write_chinese(root, "birch")
+    write_texts(root, "birch")
     set_params(root, evaluate={"tokenize": "13a"}, tenants=TENANTS)
     train.run(Workspace(root))
     with caplog.at_level("WARNING", logger="prefixfleet"):
@@ -100,3 +100,18 @@ def test_metrics_that_cannot_see_the_references_are_told(trained, set_params, ca
     outcome = gate.try_judge_tenant(Workspace(root), "birch")
     assert outcome.state == "failed"
     assert "set evaluate.tokenize: zh (or auto)" in outcome.detail
+
+
+def test_a_missing_dictionary_ends_the_tenant_before_anything_is_decoded(trained, monkeypatch):
+    import sacrebleu.tokenizers.tokenizer_ja_mecab as japanese
+
+    root = trained(("birch",))
+    write_texts(root, "birch", "{}番の店は川の近くにあります。")
+    train.run(Workspace(root))
+    monkeypatch.setattr(japanese, "MeCab", None)
+    monkeypatch.setattr("components.model.decoding.decode", lambda *_: pytest.fail("decodes"))
+    load_tokenizer.cache_clear()
+    outcome = run_evaluation(root)["birch"]
+    load_tokenizer.cache_clear()
+    assert outcome.state == "failed"
+    assert "pip install mecab-python3 ipadic, or set evaluate.tokenize: char" in outcome.detail
