@@ -33,7 +33,7 @@ def make_lines(check: DataCheck) -> Iterator[str]:
     for tenant, one in told[:_MAX_TENANTS]:
         yield from _describe_rejects(one)
         for overlap in one.facts.overlaps if one.facts else ():
-            yield f"{tenant}: {overlap.sentence}"
+            yield f"{tenant}: {overlap.sentence}: {', '.join(map(repr, overlap.first))}"
         yield from one.notes
         if one.refusal:
             would = f"the drop of {tenant} would be refused" if one.origin == "drop" else f"the data of {tenant} fail"

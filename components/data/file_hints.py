@@ -51,7 +51,9 @@ def find_whole_file_problem(name: str, content: bytes) -> DataError | None:
 
 def find_line_hint(line: bytes) -> str:
     """Return what a rejected line probably is and what to do with the file; "" if it is nothing known."""
-    text = line.decode("utf-8", "replace").strip().removeprefix("\ufeff")
+    if _guard(lambda _: line.decode("utf-8"), "") is None:
+        return "convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW (or from the encoding that it has)"
+    text = line.decode("utf-8").strip().removeprefix("\ufeff")
     if len(text) > _MAX_GUESSED_CHARS:
         return ""
     value = _parse(text)
@@ -92,6 +94,13 @@ def detect_wide_encoding(content: bytes) -> str | None:
 
 
 def _find_syntax_hint(text: str) -> str:
+    if _parse_first(text) is not None:
+        if "\r" in text:
+            return "lines end with \\r alone: tr '\\r' '\\n' < FILE > NEW"
+        if text.endswith("}"):
+            return "several objects on one line: write each on a line of its own (jq -c . FILE > NEW)"
+        if not text.endswith(","):
+            return ""
     if text.endswith(",") and isinstance(_parse(text[:-1]), dict):
         return "the lines end with a comma: remove it (sed 's/,$//' FILE > NEW)"
     if isinstance(_parse(_TRAILING_COMMA.sub(r"\1", text)), dict):

@@ -11,6 +11,7 @@ from components.config import DataConfig
 from components.data.schema import Example
 from components.errors import DataError
 
+_SHOWN_SOURCES = 3
 _PAIRS = (("validation", "train"), ("test", "train"), ("test", "validation"))
 
 
@@ -26,8 +27,8 @@ class Overlap:
     """Those whose source is also a source of `other`."""
     repeated: int
     """Those of `shared` that also have a reference in common with that source in `other`."""
-    first: str
-    """The first such source."""
+    first: tuple[str, ...]
+    """The first such sources, at most three, cut to 60 characters."""
 
     @property
     def share(self) -> float:
@@ -56,7 +57,9 @@ def find_overlaps(splits: Mapping[str, Sequence[Example]]) -> list[Overlap]:
                 not known[_normalize(example.source)].isdisjoint(map(_normalize, example.references))
                 for example in shared
             )
-            overlaps.append(Overlap(split, other, len(splits[split]), len(shared), repeated, shared[0].source))
+            first = dict.fromkeys(example.source for example in shared)
+            shown = tuple(_shorten(source) for source in [*first][:_SHOWN_SOURCES])
+            overlaps.append(Overlap(split, other, len(splits[split]), len(shared), repeated, shown))
     return overlaps
 
 
@@ -69,10 +72,9 @@ def require_few_overlaps(tenant: str, overlaps: Sequence[Overlap], limits: DataC
     """
     for overlap in overlaps:
         if overlap.other == "train" and overlap.share > limits.max_overlap:
-            shown = overlap.first if len(overlap.first) <= 60 else f"{overlap.first[:57]}..."
             raise DataError(
                 f"at most {limits.max_overlap:.0%} of the {overlap.split} sources of {tenant} in train",
-                f"{overlap.sentence}; the first is {shown!r}",
+                f"{overlap.sentence}; the first is {overlap.first[0]!r}",
                 f"remove these examples from train or from {overlap.split}, or raise data.max_overlap",
             )
 
@@ -82,6 +84,10 @@ def _collect_references(examples: Sequence[Example]) -> dict[str, set[str]]:
     for example in examples:
         references.setdefault(_normalize(example.source), set()).update(map(_normalize, example.references))
     return references
+
+
+def _shorten(source: str) -> str:
+    return source if len(source) <= 60 else f"{source[:57]}..."
 
 
 def _normalize(text: str) -> str:

@@ -60,6 +60,9 @@ def test_lines_with_or_without_faults_are_no_other_format(content: bytes) -> Non
         ('{"source": "a", "references": ["b"]},', "end with a comma"),
         ('{"source": "a", "references": ["b",]}', "a comma before"),
         ("{'source': 'a', 'references': ['b']}", "single quotes"),
+        ('{"source": "a", "references": ["b"]}{"source": "c", "references": ["d"]}', "several objects on one line"),
+        ('{"source": "a", "references": ["b"]}\r{"source": "c", "references": ["d"]}', "end with \\r alone"),
+        ('{"source": "a", "references": ["b"]} x', ""),
         ("source,references", "data import csv FILE"),
         ("source;references", "data import csv FILE"),
         ("source\treferences", "data import tsv FILE"),
@@ -76,6 +79,10 @@ def test_a_line_hints_at_its_format(line: str, hint: str) -> None:
     found = find_line_hint(line.encode())
     assert hint in found
     assert bool(hint) == bool(found)
+
+
+def test_a_line_in_another_encoding_has_its_conversion() -> None:
+    assert "iconv -f WINDOWS-1252" in find_line_hint(LINES.replace("s1", "caf\u00e9").encode("latin-1"))
 
 
 @given(st.binary())

@@ -25,6 +25,7 @@ def test_sources_and_whole_examples_in_two_splits_are_counted() -> None:
         ("test", "train"): (5, 3, 1),
         ("test", "validation"): (5, 2, 1),
     }
+    assert [one.first for one in find_overlaps(splits)] == [("b",), ("a", "b", "cafe\u0301  x"), ("b", "z")]
     assert find_overlaps({"train": make("a=1"), "test": make("A=1")}) == []
     assert find_overlaps({"test": make("a=1")}) == []
 
