@@ -1,6 +1,7 @@
 """Requests that the engine refuses, the limits of its queue, and its shutdown."""
 
 import asyncio
+import copy
 import threading
 from dataclasses import replace
 from typing import Any
@@ -145,5 +146,22 @@ def test_rows_are_answered_while_another_artifact_is_being_loaded(
             assert not waiting.done()
             tenants.store.may_answer.set()
             assert (await waiting)[-1].finish
+
+    asyncio.run(serve())
+
+
+def test_a_prompt_with_a_token_that_the_model_does_not_know_is_refused_and_the_others_are_answered(
+    base: Any, make_tenants: Any, running: Any, collect_pieces: Any, sources: Any
+) -> None:
+    tokenizer = copy.deepcopy(base.tokenizer)
+    tokenizer.add_tokens(["~"])
+    tenants = make_tenants(replace(base, tokenizer=tokenizer))
+    good = GenerationRequest(tenants.artifacts[0], sources[0], max_tokens=3)
+
+    async def serve() -> None:
+        async with running(tenants) as engine, asyncio.timeout(60):
+            with pytest.raises(DataError, match=r"token ids below 67.*got id 67 \('~'\) in 'a~'"):
+                await engine.submit([replace(good, source="a~")])
+            assert (await collect_pieces(engine, good))[-1].finish
 
     asyncio.run(serve())
