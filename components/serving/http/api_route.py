@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from components.serving.http.auth import Caller
-from components.serving.http.json_body import parse_json
+from components.serving.http.large_bodies import LARGE_BYTES
 from components.serving.http.service import Service
 
 
@@ -31,10 +31,12 @@ class ApiRoute(APIRoute):
                 return await handle(request)
             if is_counted_on_arrival(caller):
                 service.quotas.admit(str(caller.tenant), 0)
+            name, length = caller.tenant or "", request.headers.get("content-length", "")
+            service.large_bodies.check_room(name, int(length) if length.isdecimal() else LARGE_BYTES + 1)
             content = await request.body()
             value = None
             if content and "json" in request.headers.get("content-type", ""):
-                value = parse_json(content, service.params.serve.max_body_values)
+                value = await service.large_bodies.parse(name, content)
             return await handle(_ParsedRequest(request, content, value))
 
         return handle_authenticated

@@ -24,6 +24,7 @@ from components.serving.http.answer_memory import AnswerMemory
 from components.serving.http.api_keys import ApiKeys
 from components.serving.http.auth import Authenticator
 from components.serving.http.feedback import FeedbackDesk
+from components.serving.http.large_bodies import LargeBodies
 from components.serving.http.latest_clock import LatestClock
 from components.serving.http.quotas import Quotas
 from components.serving.http.service import Service, make_tenant_params_reader
@@ -81,6 +82,7 @@ def build_service(
         keys=keys,
         authenticator=Authenticator(keys, allows_anonymous=allows_anonymous),
         quotas=quotas,
+        large_bodies=LargeBodies(time.monotonic, config.max_body_values),
         get_tenant_params=get_tenant_params,
         engine=engine,
         fleet=fleet,

@@ -25,6 +25,7 @@ from components.serving.http.answer_memory import AnswerMemory
 from components.serving.http.api_keys import ApiKeys
 from components.serving.http.auth import Authenticator
 from components.serving.http.feedback import FeedbackDesk
+from components.serving.http.large_bodies import LargeBodies
 from components.serving.http.latest_clock import LatestClock
 from components.serving.http.prompts import find_unsupported_settings
 from components.serving.http.quotas import Quotas
@@ -47,6 +48,7 @@ class Service:
     keys: ApiKeys
     authenticator: Authenticator
     quotas: Quotas
+    large_bodies: LargeBodies
     get_tenant_params: Callable[[str], Params]
     """Tenant -> its parameters, with the sections that `tenants.<id>` overrides."""
     engine: BackgroundEngine
