@@ -16,7 +16,7 @@ from components.errors import PrefixFleetError
 from components.registry.mlflow import table_versions
 from components.registry.mlflow.alias_table import READ_TAGS, find_local_files, read_aliased
 from components.registry.mlflow.connection import MlflowConnection
-from components.registry.mlflow.fetching import fetch_version, has_files
+from components.registry.mlflow.fetching import fetch_version
 from components.registry.mlflow.ownership import Ownership
 from components.registry.mlflow.registration import Registration, check_artifact, find_git_revision, write_version
 from components.registry.mlflow.removal import check_removable, find_remaining, remove_tenant
@@ -197,30 +197,21 @@ class Registry:
             RegistryError: the store does not answer, or is empty; this may take up to a minute.
             WorkspaceError: the disk is full.
         """
-        if has_files(folder, version):
-            return folder
-        wanted = f"the prefix of {version.tenant}, version {version.version}"
-        with self._connection.open_client(wanted) as client:
-            return fetch_version(client, version, folder, self.uri, wanted, self._connection.find_present_uri)
+        return fetch_version(self._connection, version, folder)
 
     def remove(self, tenant: str) -> None:
         """Delete a tenant's versions, runs and artifacts permanently, as far as MLflow allows; see `find_remaining`.
 
-        Raises:
-            OwnershipError: a version or run belongs to another workspace. Nothing is deleted.
-            RegistryError: also if artifacts are outside of the workspace and its store. Nothing is deleted.
+        Raises as `check_removable`, and then deletes nothing.
         """
         remove_tenant(self._connection, self.ownership, tenant)
 
     def check_removable(self, tenant: str) -> None:
-        """Check that this workspace may delete everything of the tenant in MLflow. Raises as `remove`."""
+        """Raise OwnershipError if a version or run is foreign, RegistryError if files are outside of the store."""
         check_removable(self._connection, self.ownership, tenant)
 
     def find_remaining(self, tenant: str) -> list[str]:
-        """Return descriptions of everything of a tenant that is still in MLflow.
-
-        Empty after `remove`, except for runs on a server whose database is not known.
-        """
+        """Return descriptions of everything of a tenant in MLflow; empty after `remove`, except for hidden runs."""
         return find_remaining(self._connection, tenant)
 
     def _find_aliased_of_tenant(self, tenant: str) -> list[Version]:

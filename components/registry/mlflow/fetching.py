@@ -6,7 +6,7 @@ disk that is not mounted or an emptied bucket, the store is broken too.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from components.errors import ArtifactError, RegistryError
 from components.registry.artifact import copy_artifact, load_artifact
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
+from components.registry.mlflow.connection import MlflowConnection
 from components.registry.mlflow.versions import Version, call_or_none, to_model_name
 from components.storage.atomic_files import remove_tree
 from components.storage.urls import format_first_line
@@ -25,35 +26,27 @@ FILES_FOLDER = "artifacts"
 _LEVELS_TO_EXPERIMENT = 3  # a version's source is <experiment>/<run>/artifacts/model
 
 
-def has_files(folder: Path, version: Version) -> bool:
-    """Return whether `folder` holds the version's files, by its sha256."""
-    with suppress(ArtifactError):
-        return bool(version.sha256) and load_artifact(folder, None)[1].sha256 == version.sha256
-    return False
-
-
-def fetch_version(
-    client: Any,
-    version: Version,
-    folder: Path,
-    tracking_uri: str,
-    wanted: str,
-    find_present_uri: Callable[[str], str] = str,
-) -> Path:
+def fetch_version(connection: MlflowConnection, version: Version, folder: Path) -> Path:
     """Download a version's prefix and manifest into `folder`, check them against its sha256, and return `folder`.
 
-    `find_present_uri` returns where the files at a stored URI are now.
+    If `folder` already has them, no call is made.
 
     Raises:
         ArtifactError: the store answers, but lacks the registered files or has others.
         RegistryError: the store does not answer, or is empty.
         WorkspaceError: the disk is full.
     """
+    if _has_files(folder, version):
+        return folder
+    wanted = f"the prefix of {version.tenant}, version {version.version}"
     if version.sha256 and version.fault:
         raise ArtifactError(wanted, version.fault, RESTORE_FIX)
-    with tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch:
-        source = find_present_uri(find_source(client, version, wanted))
-        downloaded = download_files(source, (TENSORS_FILE, MANIFEST_FILE), Path(scratch), tracking_uri, wanted)
+    with (
+        connection.open_client(wanted) as client,
+        tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch,
+    ):
+        source = connection.find_present_uri(find_source(client, version, wanted))
+        downloaded = download_files(source, (TENSORS_FILE, MANIFEST_FILE), Path(scratch), connection.uri, wanted)
         _clear_place(folder)
         try:
             manifest = copy_artifact(downloaded, folder, version.sha256 or None)
@@ -63,6 +56,12 @@ def fetch_version(
     if manifest.tenant != version.tenant:
         raise ArtifactError(wanted, f"a prefix of {manifest.tenant}", "register the tenant again")
     return folder
+
+
+def _has_files(folder: Path, version: Version) -> bool:
+    with suppress(ArtifactError):
+        return bool(version.sha256) and load_artifact(folder, None)[1].sha256 == version.sha256
+    return False
 
 
 def _clear_place(folder: Path) -> None:
