@@ -9,7 +9,8 @@ seconds an alias moves in MLflow. Every seventh request is cancelled after the f
 counts of requests must equal the clients', no request may be left in the server, and memory must have stopped growing.
 Otherwise the exit status is 1. How long former versions were used after a move is printed, not checked.
 
-Then the attacks of `harness.attacks` come one after the other, `--attack-seconds` each: the waits of a victim, a tenant
+Then the attacks of `harness.attacks` come one after the other on a new server with room for all artifacts,
+`--attack-seconds` each: the waits of a victim, a tenant
 whose requests must all be answered, are printed beside those without an attack, and the server's memory before and
 after.
 """
@@ -25,7 +26,8 @@ from pathlib import Path
 from statistics import linear_regression, quantiles
 
 import httpx
-from harness.attacks import ATTACKS, Target, measure_beside, measure_victim
+import yaml
+from harness.attacks import print_attacks
 from harness.prefixfleet_server import ServedFleet, ServerProcess, make_fleet, run_server
 from harness.workspaces import make_tenant_ids
 
@@ -161,24 +163,11 @@ def main() -> None:
             soak = Soak(fleet, server, 60 * options.minutes, options.seed)
             asyncio.run(soak.run(options.clients, options.swap_every))
             _print_results(soak, cold_s, options)
-            if options.attack_seconds:
-                asyncio.run(_print_attacks(fleet, server, options.attack_seconds))
-
-
-async def _print_attacks(fleet: ServedFleet, server: ServerProcess, seconds: float) -> None:
-    target = Target(server.url, fleet.tenants[0], fleet.tenants[1], fleet.sources[0])
-    before = server.read_resident_bytes()
-    alone = await measure_victim(target, seconds)
-    print(f"seconds of a victim alone: {alone.describe()}")
-    errors = list(alone.errors)
-    for name, attack in ATTACKS.items():
-        beside = await measure_beside(attack, target, seconds)
-        print(f"seconds of a victim beside {name}: {beside.describe()}; {server.read_resident_bytes() / 1e6:.0f} MB")
-        errors += [f"beside {name}: {error}" for error in beside.errors]
-    print(f"memory before the attacks {before / 1e6:.0f} MB, after them {server.read_resident_bytes() / 1e6:.0f} MB")
-    if errors:
-        raise SystemExit("\n".join(f"ERROR: {error}" for error in errors[:20]))
-    print("every request of the victim was answered")
+        if options.attack_seconds:
+            (Path(scratch) / "params.yaml").write_text(yaml.safe_dump({"base": {"path": "base"}}))
+            with run_server(Path(scratch), {"OMP_NUM_THREADS": "1"}) as server:
+                server.wait_ready()
+                asyncio.run(print_attacks(fleet, server, options.attack_seconds))
 
 
 def _print_results(soak: Soak, cold_s: float, options: argparse.Namespace) -> None:

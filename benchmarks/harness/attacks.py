@@ -14,11 +14,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from harness.prefixfleet_server import ServedFleet, ServerProcess
+
 _TOKENS = 24
 _PAUSE_S = 0.02
 _CALLERS = 20
 _SILENT_CONNECTIONS = 300
 _UNREAD_S = 60.0
+_WARM_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,28 @@ ATTACKS: dict[str, Callable[[Target], Awaitable[None]]] = {
     "unread streams": stream_without_reading,
     "garbage": send_garbage,
 }
+
+
+async def print_attacks(fleet: ServedFleet, server: ServerProcess, seconds: float) -> None:
+    """Run all attacks one after the other, and print a line for each.
+
+    Raises:
+        SystemExit: a request of the victim was not answered.
+    """
+    target = Target(server.url, fleet.tenants[0], fleet.tenants[1], fleet.sources[0])
+    await measure_victim(target, _WARM_S)
+    before = server.read_resident_bytes()
+    alone = await measure_victim(target, seconds)
+    print(f"seconds of a victim alone: {alone.describe()}")
+    errors = list(alone.errors)
+    for name, attack in ATTACKS.items():
+        beside = await measure_beside(attack, target, seconds)
+        print(f"seconds of a victim beside {name}: {beside.describe()}; {server.read_resident_bytes() / 1e6:.0f} MB")
+        errors += [f"beside {name}: {error}" for error in beside.errors]
+    print(f"memory before the attacks {before / 1e6:.0f} MB, after them {server.read_resident_bytes() / 1e6:.0f} MB")
+    if errors:
+        raise SystemExit("\n".join(f"ERROR: {error}" for error in errors[:20]))
+    print("every request of the victim was answered")
 
 
 async def _post_forever(target: Target, body: bytes) -> None:
