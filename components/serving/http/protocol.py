@@ -20,8 +20,10 @@ from components.config.serve import ServeConfig
 from components.serving.errors import RefusalError, make_error_body
 from components.serving.http.connection_table import ConnectionTable, to_group
 
-MAX_BODY_PIECES = 10_000
+MAX_SMALL_PIECES = 2_000
 """Chunks, or parts as the network delivers them, of one request's body: each takes about 10 us of the event loop."""
+_SMALL_BYTES = 64
+"""More pieces than that are read only if they have as many bytes on average."""
 _MAX_HEADER_BYTES = 16 * 1024
 WRITE_PROGRESS_BYTES = 48 * 1024
 """The client must read so much in `serve.write_seconds`: what asyncio keeps between its two marks of a full buffer."""
@@ -43,22 +45,26 @@ class Phase(Enum):
 class PieceLimitConnection(h11.Connection):
     """h11's parser; a body in too many pieces is an error of the client."""
 
-    _piece_count = 0
+    _piece_count = _byte_count = 0
 
     def next_event(self) -> Any:
         """Return the next event. Raises h11.RemoteProtocolError."""
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._piece_count = 0
+            self._piece_count = self._byte_count = 0
         elif isinstance(event, h11.Data):
             self._piece_count += 1
-            if self._piece_count > MAX_BODY_PIECES:
-                raise h11.RemoteProtocolError("too many pieces of a body")
+            self._byte_count += len(event.data)
+            if self._piece_count > max(MAX_SMALL_PIECES, self._byte_count / _SMALL_BYTES):
+                raise h11.RemoteProtocolError("too many small pieces of a body")
         return event
 
 
-class DeadlineProtocol(H11Protocol):
-    """One connection. Call `enforce_deadlines` about twice a second."""
+class DeadlineProtocol(H11Protocol, asyncio.BufferedProtocol):
+    """One connection. Call `enforce_deadlines` about twice a second.
+
+    It reads at most 16 KiB before other connections have their turn; h11 alone limits only headers that are not whole.
+    """
 
     def __init__(
         self,
@@ -74,7 +80,7 @@ class DeadlineProtocol(H11Protocol):
         super().__init__(config, server_state, app_state)
         self.conn = PieceLimitConnection(h11.SERVER, _MAX_HEADER_BYTES)
         self.group = to_group(address)
-        self._limits, self._table = limits, table
+        self._limits, self._table, self._buffer = limits, table, bytearray(_MAX_HEADER_BYTES)
         self._phase, self._since_s = Phase.OPEN, time.monotonic()
         self.opening: asyncio.Task[None] | None = None
         """The task that opens the connection, with TLS's handshake; None: it has ended."""
@@ -97,13 +103,19 @@ class DeadlineProtocol(H11Protocol):
         self._table.remove(self)
         super().connection_lost(exc)
 
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002
+        """Return where asyncio writes what it reads."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Read so many bytes of the buffer."""
+        self.data_received(bytes(memoryview(self._buffer)[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
         """Read a part of a request."""
         if self._phase is Phase.IDLE:
             self._enter(Phase.HEADER)
-        for start in range(0, len(data), _MAX_HEADER_BYTES):  # h11 limits only headers that are not whole yet
-            if not self.transport.is_closing():
-                super().data_received(data[start : start + _MAX_HEADER_BYTES])
+        super().data_received(data)
         self._follow_parser()
 
     def on_response_complete(self) -> None:

@@ -93,7 +93,7 @@ def test_a_client_that_does_not_read_its_answer_is_disconnected(running, fleet):
 
 
 def test_a_body_in_too_many_pieces_is_refused(running, monkeypatch):
-    monkeypatch.setattr(protocol, "MAX_BODY_PIECES", 20)
+    monkeypatch.setattr(protocol, "MAX_SMALL_PIECES", 20)
     assert running.talk(CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in BODY))[9:12] == b"400"
     ten = [BODY[start : start + 10] for start in range(0, len(BODY), 10)]
     few = b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in ten) + b"0\r\n\r\n"
