@@ -10,7 +10,7 @@ from components.errors import DataError
 
 _MAGIC = (
     (b"\x1f\x8b", "gzip data", "uncompress it: gunzip < FILE > NEW"),
-    (b"PK\x03\x04", "a zip archive", "unpack it"),
+    (b"PK\x03\x04", "a zip archive or a spreadsheet", "unpack it, or save the spreadsheet as CSV in UTF-8"),
     (b"BZh", "bzip2 data", "uncompress it: bunzip2 < FILE > NEW"),
     (b"\xfd7zXZ\x00", "xz data", "uncompress it: unxz < FILE > NEW"),
     (b"\x28\xb5\x2f\xfd", "zstd data", "uncompress it: unzstd < FILE > NEW"),
@@ -27,9 +27,8 @@ CHAT_FIX = (
 
 def find_whole_file_problem(name: str, content: bytes) -> DataError | None:
     """Return the error for a file none of whose lines can be an example: another format, encoding or layout."""
-    for magic, kind, fix in _MAGIC:
-        if content.startswith(magic):
-            return DataError(f"JSON lines in UTF-8 in {name}", kind, fix)
+    if problem := find_binary_problem(name, content, "JSON lines in UTF-8"):
+        return problem
     if encoding := detect_wide_encoding(content):
         fix = f"convert it: iconv -f {encoding} -t UTF-8 FILE > NEW"
         return DataError(f"JSON lines in UTF-8 in {name}", f"text in {encoding}", fix)
@@ -46,6 +45,14 @@ def find_whole_file_problem(name: str, content: bytes) -> DataError | None:
         inner = f".{lists[0]}[]" if lists and "source" not in value else "."
         got = "JSON objects of several lines each"
         return DataError(f"one JSON object a line in {name}", got, f"write one a line: jq -c '{inner}' FILE > NEW")
+    return None
+
+
+def find_binary_problem(name: str, content: bytes, wanted: str) -> DataError | None:
+    """Return the error for compressed data, an archive or a Parquet file instead of `wanted`; None for others."""
+    for magic, kind, fix in _MAGIC:
+        if content.startswith(magic):
+            return DataError(f"{wanted} in {name}", kind, fix)
     return None
 
 

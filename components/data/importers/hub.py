@@ -5,6 +5,7 @@ The only module that imports `datasets`, and only when an import needs it.
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,17 @@ def _load_remote(path: str, config: str, revision: str, cache: str) -> dict[str,
 def _load(shown: str, fix: str, *, function: str = "load_dataset", **options: Any) -> Any:
     import datasets
 
-    try:
+    with _convert_errors(shown, fix):
         return getattr(datasets, function)(**options)
-    except (OSError, ValueError, TypeError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
-        cause = " ".join(str(problem.__cause__ or problem).split())
+
+
+@contextmanager
+def _convert_errors(shown: str, fix: str) -> Iterator[None]:
+    """Convert what `datasets` raises: of a damaged file or an unknown id errors of many types."""
+    try:
+        yield
+    except Exception as problem:  # noqa: BLE001 - see above
+        cause = " ".join(str(problem.__cause__ or problem).split()) or type(problem).__name__
         raise DataError(f"a data set at {shown}", cause, fix) from None
 
 
@@ -119,5 +127,6 @@ def _make_all(splits: Mapping[str, Any], path: str, fields: Fields) -> dict[str,
 
 
 def _iterate_rows(rows: Any, path: str, name: str, fields: Fields) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, row in enumerate(rows.select_columns(list(dict.fromkeys(fields.columns))), start=1):
-        yield f"{path}, {name}, row {number}", row
+    with _convert_errors(path, "correct the file"):
+        for number, row in enumerate(rows.select_columns(list(dict.fromkeys(fields.columns))), start=1):
+            yield f"{path}, {name}, row {number}", row

@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.data.file_hints import find_line_hint, find_whole_file_problem
+from components.data.file_hints import find_binary_problem, find_line_hint, find_whole_file_problem
 from components.data.importers.cells import Fields, NumberText, Table, make_examples
 from components.data.importers.sources import decode_utf8, find_split
 from components.data.schema import SPLITS, Example, split_numbered_lines
@@ -24,6 +25,8 @@ FORMAT_BY_SUFFIX = {
     ".json": "jsonl",
     ".parquet": "parquet",
 }
+_EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n")
+"""A first line that names the delimiter, as spreadsheets write it."""
 _DELIMITERS = {"csv": (",", ";", "\t", "|"), "tsv": ("\t",)}
 
 
@@ -129,10 +132,14 @@ def _read_table(kind: str, file: Path, fields: Fields, delimiter: str) -> Table:
     except OSError as problem:
         got = f"{file}: {problem.strerror}"
         raise DataError("a readable file", got, "correct the path or its permissions") from None
+    if binary := find_binary_problem(file.name, content, f"{kind.upper()} in UTF-8"):
+        raise binary
     if kind == "jsonl":
         rows = list(_read_json_rows(file.name, content))
         return Table(file.name, list(dict.fromkeys(key for _, row in rows for key in row)), rows)
     text = decode_utf8(file.name, content)
+    if named := _EXCEL_SEPARATOR.match(text):
+        text, delimiter = text[named.end() :], delimiter or named[1]
     delimiters = (delimiter,) if delimiter else _DELIMITERS[kind]
     best = max(delimiters, key=lambda one: _rate_header(text, one, fields))
     return _read_delimited(file.name, text, best)

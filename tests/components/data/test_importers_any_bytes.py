@@ -88,7 +88,7 @@ def test_any_archive(tmp_path: Path, archive: str, edits: list[tuple[int, bytes]
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=EDITS)
 def test_any_parquet_file(tmp_path: Path, edits: list[tuple[int, bytes]]) -> None:
     from datasets import Dataset

@@ -72,6 +72,10 @@ def test_the_delimiter_is_found_in_the_header(tmp_path: Path, delimiter: str) ->
     assert example.references[0].startswith("b")
 
 
+def test_the_first_line_of_a_spreadsheet_may_name_the_delimiter(tmp_path: Path) -> None:
+    assert import_one(tmp_path, "rows.csv", "sep=^\r\nq^a\r\nx^y,z\r\n") == [Example("x", ("y,z",))]
+
+
 def test_a_set_delimiter_is_used_and_a_longer_one_refused(tmp_path: Path) -> None:
     assert import_one(tmp_path, "rows.csv", "q^a\nx^y\n", delimiter="^") == [Example("x", ("y",))]
     with pytest.raises(DataError, match="a delimiter of one character"):
@@ -108,6 +112,8 @@ def test_a_json_array_is_read_like_json_lines_and_a_folder_has_a_file_a_split(tm
         ("rows.csv", 'q,a\n1,2\n"3,4\n5,6\n', "begins at line 3: unexpected end of data"),
         ("rows.csv", "q,a\n1,caf\u00e9".encode("latin-1"), "byte 0xe9 in line 2; convert it: iconv -f WINDOWS-1252"),
         ("rows.csv", "q,a\n1,2\n".encode("utf-16"), "rows.csv in UTF-16; convert it: iconv -f UTF-16"),
+        ("rows.csv", b"PK\x03\x04\xff", "a zip archive or a spreadsheet; .*save the spreadsheet as CSV"),
+        ("rows.jsonl", b"\x1f\x8b\xff", "gzip data; .*gunzip"),
         ("rows.jsonl", '{"q": "x", "a": "y"}\n{"q": 1,}\n', "rows.jsonl, line 2: .*a comma before"),
         ("rows.jsonl", "q,a\n1,2\n", "data import csv"),
         ("rows.jsonl", "[1]", "a JSON object; got NumberText in rows.jsonl, element 1"),
