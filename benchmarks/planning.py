@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.mode == "build":
-        _build_workspace(chosen.root, chosen.tenants, chosen.prefix_kib)
+        build_workspace(chosen.root, chosen.tenants, chosen.prefix_kib)
     elif chosen.mode:
         print(json.dumps(_time_plan(chosen.root, chosen.mode)))
     else:
@@ -74,7 +74,7 @@ def _run_in_process(root: Path, chosen: argparse.Namespace, mode: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def _build_workspace(root: Path, tenants: int, prefix_kib: int) -> None:
+def build_workspace(root: Path, tenants: int, prefix_kib: int) -> None:
     """Write prefixes with valid manifests; the tensors are only bytes of that size, which planning does not read."""
     from components.registry.manifest import ARTIFACT_SCHEMA, MANIFEST_FILE, TENSORS_FILE, Manifest
     from components.stages.plan import plan
