@@ -13,9 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from cli.output import make_console, make_visible
+from cli.output import make_console
 from components.errors import PrefixFleetError
 from components.stages.progress import LOGGER_NAME, StageProgress
+from components.stages.visible_text import make_visible
 
 
 def show_error(problem: PrefixFleetError) -> None:

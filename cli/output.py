@@ -12,14 +12,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from components.stages.visible_text import make_visible
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Column
 
 _PLAIN_WIDTH = 200
 _MIN_WIDTH = 40
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""All control characters but tab and newline, and those that change the direction of text."""
 BROKEN_PIPE_STATUS = 141
 """Exit code after SIGPIPE, as a shell reports it."""
 
@@ -31,13 +31,6 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(encoding="utf-8", errors="strict")
-
-
-def make_visible(text: str, stream: TextIO) -> str:
-    """Return the text with escapes of Python's string literals for what the stream must not or cannot show."""
-    escaped = _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-    encoding = stream.encoding or "utf-8"
-    return escaped.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def make_console(stream: TextIO) -> "Console":

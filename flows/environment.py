@@ -20,6 +20,7 @@ _NO_TELEMETRY = {
 _THREAD_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}  # waiting threads that spin make a busy machine six times slower
 _PREFECT_DEFAULTS = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "prefixfleet",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "flows.console_handler.PlainConsoleHandler",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # lines outside of a flow go to the terminal only
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     "PREFECT_SERVER_API_MAX_PARAMETER_SIZE": "0",  # no limit: the parameters of a shard have 80 bytes per tenant

@@ -14,6 +14,7 @@ from components.stages.stamps import read_json, write_json
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import convert_disk_errors
 
+_DROP_STAGE = "version"
 _STAGE_ORDER = ("train", "evaluate", "gate", "register", "roll out")
 """A success in a stage means that the earlier ones succeeded too. `version` is apart: a drop may be refused while the
 data of the last version are trained."""
@@ -32,7 +33,7 @@ class LastFailure:
 def record_outcomes(
     workspace: Workspace, outcomes: Iterable[TenantOutcome], *, implies_earlier_stages: bool = True
 ) -> None:
-    """Save the failures of a run or a stage; remove those of tenants that now succeeded.
+    """Save the failures of a run or a stage; remove those of tenants that now succeeded, and of drops that are gone.
 
     `implies_earlier_stages`: a success means that the stages before it succeeded with the same prefix. This does not
     hold for a rollout cycle, which moves versions of earlier runs.
@@ -41,13 +42,18 @@ def record_outcomes(
     """
     everyone = list(outcomes)
     failures = {one.tenant: one for one in everyone if one.state == "failed" and TENANT_ID.fullmatch(one.tenant)}
+    passed: dict[str, set[str]] = {}
+    for one in everyone:
+        if one.state != "failed":
+            passed.setdefault(one.tenant, set()).add(one.stage)
     with convert_disk_errors(f"save the last failures in {_get_folder(workspace)}"):
         for tenant, known in read_failures(workspace).items():
-            passed = {one.stage for one in everyone if one.tenant == tenant and one.state != "failed"}
-            if tenant not in failures and (
-                known.stage in passed
-                or (implies_earlier_stages and any(_is_later(stage, known.stage) for stage in passed))
-            ):
+            stages = passed.get(tenant, set())
+            is_solved = known.stage in stages or (
+                implies_earlier_stages and any(_is_later(stage, known.stage) for stage in stages)
+            )
+            is_gone = known.stage == _DROP_STAGE and not (workspace.drops / tenant).exists()
+            if tenant not in failures and (is_solved or is_gone):
                 _get_file(workspace, tenant).unlink(missing_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         for tenant, one in failures.items():

@@ -11,6 +11,7 @@ from components.data import digest_cache
 from components.errors import DataError, WorkspaceError
 from components.rollout.store.event_outbox import take_events
 from components.stages import plan
+from components.stages.last_failures import read_failures
 from components.stages.outcome import TenantOutcome
 from components.stages.workspace import Workspace
 from flows import retrain
@@ -88,6 +89,8 @@ def test_drops_become_champions_and_a_run_without_changes_trains_nothing(
     assert counts.take() == ({"alder": 1, "cedar": 1}, dict.fromkeys(list_splits("alder", "cedar"), 1))
     assert first.promoted == {"alder": "1"}
     assert [(one.tenant, one.stage) for one in first.failures] == [("birch", "version"), ("cedar", "train")]
+    failures = read_failures(Workspace(root))
+    assert {tenant: one.stage for tenant, one in failures.items()} == {"birch": "version", "cedar": "train"}
     state = read_last_state("retrain")
     assert state["type"] == "FAILED"
     assert state["message"] == "1 trained, 1 promoted, birch failed in version, cedar failed in train of 2 tenants"
@@ -103,6 +106,7 @@ def test_drops_become_champions_and_a_run_without_changes_trains_nothing(
     every = ("alder", "birch", "cedar")
     assert counts.take() == (dict.fromkeys(every, 1), dict.fromkeys(list_splits(*every), 1))
     assert (second.list_done("train"), second.promoted) == (["birch", "cedar"], {"birch": "1", "cedar": "1"})
+    assert read_failures(Workspace(root)) == {}
     assert read_last_state("retrain")["type"] == "COMPLETED"
     assert "up to date" in run_in(root, "dvc", "repro").stdout
 

@@ -121,6 +121,7 @@ def _make_status(workspace: Workspace, fleet: _Fleet, item: PlanItem, registered
         trial=trial,
         pinned=bool(known and known.pinned),
         last_move=fleet.last_moves.get(tenant),
+        challenger_problem=challenger.fault if challenger else "",
         alias_drift=[one.sentence for one in drift],
         overlaps=read_overlaps(workspace, tenant),
     )

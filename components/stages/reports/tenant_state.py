@@ -66,6 +66,8 @@ class TenantFacts:
     pinned: bool = False
     last_move: LedgerEntry | None = None
     """The newest promotion, rollback or withdrawal in the ledger."""
+    challenger_problem: str = ""
+    """Why the challenger cannot serve; "": it can, or there is none."""
     alias_drift: Sequence[str] = ()
     """Aliases that were moved in MLflow and are not in the ledger yet, in words."""
     overlaps: str = ""
@@ -100,6 +102,8 @@ def list_notes(facts: TenantFacts, state: TenantState) -> list[str]:
     notes = [f"{drift}, moved in MLflow: the next rollout cycle records it" for drift in facts.alias_drift]
     if facts.trial and state != "on-trial":
         notes.append(f"on trial: {facts.trial.sentence}")
+    if facts.challenger_problem:
+        notes.append(f"the challenger cannot answer: {facts.challenger_problem}")
     if facts.pinned and state != "pinned":
         notes.append(f"version {facts.champion} is pinned")
     if facts.training_reason and state not in ("stale", "new"):

@@ -7,6 +7,7 @@ from components.stages.workspace import Workspace
 
 def test_a_failure_stays_until_its_stage_or_a_later_one_succeeds(make_root):
     workspace = Workspace(make_root(()))
+    (workspace.drops / "birch").mkdir(parents=True)
     assert read_failures(workspace) == {}
     record_outcomes(
         workspace,
@@ -26,7 +27,17 @@ def test_a_failure_stays_until_its_stage_or_a_later_one_succeeds(make_root):
     assert list(read_failures(workspace)) == ["alder", "birch"]
     record_outcomes(workspace, [TenantOutcome("alder", "roll out", "done")], implies_earlier_stages=False)
     assert list(read_failures(workspace)) == ["alder", "birch"]
-    record_outcomes(workspace, [TenantOutcome("alder", "gate", "skipped"), TenantOutcome("birch", "version", "done")])
+    record_outcomes(workspace, [TenantOutcome("alder", "gate", "skipped")])
+    assert list(read_failures(workspace)) == ["birch"]
+    record_outcomes(workspace, [TenantOutcome("birch", "version", "done")])
+    assert read_failures(workspace) == {}
+
+
+def test_a_refused_drop_that_was_removed_is_no_failure_any_more(make_root):
+    workspace = Workspace(make_root(()))
+    record_outcomes(workspace, [TenantOutcome("birch", "version", "failed", "no line is valid")])
+    assert list(read_failures(workspace)) == ["birch"]
+    record_outcomes(workspace, [])
     assert read_failures(workspace) == {}
 
 

@@ -83,12 +83,14 @@ def test_what_does_not_decide_the_state_is_noted():
         trial=TRIAL,
         pinned=True,
         training_reason="data changed",
+        challenger_problem="it has no tag sha256",
         alias_drift=("champion 2 -> 1",),
     )
     assert list_notes(facts, "broken") == [
         "champion 2 -> 1, moved in MLflow: the next rollout cycle records it",
         "on trial: version 2, canary step 1 of 3 at 5%: 4 of 20 requests, 0.5 of 1 hours, "
         "deadline 2001-09-09T01:46+00:00; waiting for 16 more requests",
+        "the challenger cannot answer: it has no tag sha256",
         "version 1 is pinned",
         "the next run trains: data changed",
     ]

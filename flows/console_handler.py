@@ -1,0 +1,24 @@
+"""Prefect's log lines on the terminal of a worker or a server, without emoji codes and control characters of data.
+
+Prefect's own handler prints `train.jsonl:100:` as an emoji, and passes escape sequences on.
+"""
+
+import logging
+import sys
+
+from prefect.logging.handlers import PrefectConsoleHandler
+from rich.text import Text
+
+from components.stages.visible_text import make_visible
+
+
+class PlainConsoleHandler(PrefectConsoleHandler):
+    """Prefect's handler of the console; the text of a line is printed as it is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        try:
+            line = Text(make_visible(self.format(record), sys.stderr))
+            self.console.print(self.console.highlighter(line), soft_wrap=True)
+        except (OSError, ValueError):
+            self.handleError(record)
