@@ -1,4 +1,4 @@
-"""Prefect's log lines on the terminal of a worker or a server, without emoji codes and control characters of data.
+"""Prefect's log lines on a terminal, without emoji codes and control characters of data.
 
 Prefect's own handler prints `train.jsonl:100:` as an emoji, and passes escape sequences on.
 """

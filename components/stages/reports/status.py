@@ -168,7 +168,7 @@ def _read_verdict(workspace: Workspace, item: PlanItem, champion: Version | None
         is_champion = champion is not None and _is_present(champion, item) and champion.sha256 == verdict.prefix_digest
         present = is_champion or verdict.prefix_digest == _read_sha256(workspace, item.tenant)
     stamp = read_json(workspace.get_output_folder("gate", item.tenant) / STAMP_FILE)
-    judged_with = stamp["inputs"].get("gate") if isinstance(stamp, dict) else None
+    judged_with = stamp.get("inputs", {}).get("gate") if isinstance(stamp, dict) else None
     now = workspace.params.for_tenant(item.tenant).gate.model_dump(mode="json")
     changed = [f"gate.{key}" for key, value in now.items() if judged_with and judged_with.get(key) != value]
     return VerdictFacts(verdict.accepted, verdict.sentence, present, changed)

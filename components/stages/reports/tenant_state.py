@@ -87,8 +87,8 @@ def choose_state(facts: TenantFacts) -> tuple[TenantState, str]:
         return "failed", f"in {facts.failure.stage}, {facts.failure.at}: {facts.failure.reason}"
     if verdict and verdict.of_present_prefix and not verdict.accepted:
         return "refused", verdict.sentence + _describe_changed_gate(verdict)
-    if (move := facts.last_move) and _is_rolled_back(facts, move):
-        return "rolled-back", f"version {move.from_version} -> {move.to_version or 'none'} by {move.by}: {move.why}"
+    if reason := _describe_rollback(facts):
+        return "rolled-back", reason
     if facts.trial:
         return "on-trial", facts.trial.sentence
     if facts.pinned:
@@ -118,11 +118,15 @@ def list_notes(facts: TenantFacts, state: TenantState) -> list[str]:
     return notes
 
 
-def _is_rolled_back(facts: TenantFacts, move: LedgerEntry) -> bool:
-    """Whether the prefix in out/train is a version that was replaced by an older one."""
+def _describe_rollback(facts: TenantFacts) -> str:
+    """Return how the version of the prefix in out/train was replaced by an older one, or by none; "": it was not."""
     if facts.trial or facts.is_present_prefix or facts.training_reason or not facts.is_registered:
-        return False
-    return move.action != "promote" or _to_number(move.to_version) < _to_number(move.from_version)
+        return ""
+    move = facts.last_move
+    if move and move.to_version == facts.champion:
+        is_back = move.action != "promote" or _to_number(move.to_version) < _to_number(move.from_version)
+        return f"version {move.from_version} -> {move.to_version or 'none'} by {move.by}: {move.why}" if is_back else ""
+    return "the newest version lost its alias in MLflow" if facts.alias_drift else ""
 
 
 def _describe_changed_gate(verdict: VerdictFacts) -> str:
@@ -138,7 +142,7 @@ def _describe_next_run(facts: TenantFacts) -> str:
     if facts.verdict is None or not facts.verdict.of_present_prefix:
         return "trained and not gated: the next `prefixfleet retrain` gates it"
     if facts.is_registered:
-        return f"accepted, and no champion: `prefixfleet promote {facts.tenant}` makes it champion"
+        return f"the newest version has no alias: `prefixfleet promote {facts.tenant}` makes it champion"
     return "accepted and not registered: the next `prefixfleet retrain` registers it"
 
 

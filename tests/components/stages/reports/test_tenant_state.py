@@ -73,6 +73,8 @@ def test_a_version_that_was_replaced_by_an_older_one_is_rolled_back_unless_the_n
     assert choose(**{**facts, "is_registered": False})[0] == "stale"
     promoted = LedgerEntry(tenant="t", by="ada", action="promote", from_version="1", to_version="2", why="by hand")
     assert choose(last_move=promoted, is_registered=True)[0] == "stale"
+    moved = choose(last_move=promoted, is_registered=True, alias_drift=("champion 2 -> 1",))
+    assert moved == ("rolled-back", "the newest version lost its alias in MLflow")
 
 
 def test_what_does_not_decide_the_state_is_noted():
