@@ -61,7 +61,7 @@ def test_an_intake_refuses_only_bad_drops_and_changes_nothing_without_a_remote(m
     before = tree(root)
 
     run_in(root, "dvc", "remote", "remove", "local")
-    refused(root, ["data", "take"], "a DVC remote to push", "dvc remote add -d NAME URL")
+    refused(root, ["data", "take"], "no DVC remote", "dvc remote add -d NAME URL")
     after = tree(root)
     assert {name: after[name] for name in before if not name.startswith(".dvc/config")}.items() <= before.items()
     assert not list(root.glob("*.tmp*"))
