@@ -29,7 +29,7 @@ class StepShares:
     def __init__(self, max_rows: int) -> None:
         """`max_rows` is the size of the batch."""
         self._light_rows, self._max_rows = max_rows // _LIGHT_SHARE, max_rows
-        self._room = float(max_rows)
+        self._room = float(max(self._light_rows, 1))
         """How many rows of the tenants with many take part."""
         self._light_s: float | None = None
         """Seconds of a step without them; None: not measured yet."""
