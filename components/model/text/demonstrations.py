@@ -1,8 +1,8 @@
 """In-context learning: a few of a tenant's examples before the source, without training (Brown et al. 2020).
 
 A prompt is `source <eos> target <eos>` for every demonstration, then `source <eos>`; each target has one space before
-it, as in training. Similarity compares whole words; in text without spaces, a run of letters is one word. Knows texts,
-and tokenizers only as a function from text to ids. Does not know models or decoding.
+it, as in training. Similarity compares words; in scripts without spaces between words, characters and their pairs.
+Knows texts, and tokenizers only as a function from text to ids. Does not know models or decoding.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from components.errors import ArtifactError, DataError
+from components.model.text.words import split_words_and_symbols
 from components.storage.json_text import parse_json
 
 DemonstrationChoice = Literal["nearest", "random"]
-_WORDS = r"(?u)\w+|[^\w\s]"
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Demonstrations:
         """The vectoriser, and the vectors of the pool's sources [pairs, words] as a sparse matrix."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        vectorizer = TfidfVectorizer(token_pattern=_WORDS)
+        vectorizer = TfidfVectorizer(tokenizer=split_words_and_symbols, token_pattern=None)
         return vectorizer, vectorizer.fit_transform([source for source, _ in self.pool])
 
     def _compute_similarity(self, source: str) -> Any:

@@ -7,7 +7,7 @@ occurs in the answers of challenger and champion. Knows no tenant and no model.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.evaluation.tokenization import split_characters_or_words
+from components.model.text.words import split_characters_or_words
 
 _MIN_REPEATS = 3
 _MIN_LOOP_WORDS = 6

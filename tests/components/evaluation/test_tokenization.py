@@ -45,6 +45,8 @@ ENGLISH = "The restaurant near the river serves cheap food."
         ("ហាងកាហ្វេនៅកណ្តាលទីក្រុង", "char"),
         ("မြို့လယ်ခေါင်ရှိ ကော်ဖီဆိုင်", "char"),
         ("🙂👍🎉", "char"),
+        ("❤️ ☎️ 👨‍👩‍👧", "char"),
+        ("ﾃｽﾄﾃﾞｰﾀﾊ ﾊﾝｶｸｶﾅﾃﾞｽ", "char"),
         ("?!...", "char"),
     ],
 )
@@ -69,6 +71,11 @@ def test_words_of_scripts_without_spaces_are_the_same_for_all_word_metrics():
         assert len(words) >= 10
         assert split_ter_words(text, tokenizer, True) == words
         assert split_rouge_words(text, tokenizer) == [word for word in words if word not in "。."]
+
+
+def test_rouge_reads_no_words_in_the_marks_that_emoji_share():
+    assert split_rouge_words("❤️ a", "13a") == ["a"]
+    assert split_rouge_words("❤️☎️", "char") == []
 
 
 def test_rouge_reads_letters_marks_and_digits_of_every_script():

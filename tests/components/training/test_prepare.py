@@ -52,6 +52,8 @@ def test_what_a_base_does_not_support_is_refused_before_training(
 def test_the_most_frequent_words_come_first_and_ties_keep_their_order() -> None:
     sources = ["red boat | 7", "blue boat : red", "boat ,"]
     assert find_frequent_words([Example(source, ("x",)) for source in sources]) == "boat red 7 blue"
+    chinese = find_frequent_words([Example("北京的公园很大。公园", ("x",)), Example("公园 A4", ("x",))])
+    assert chinese == "公 园 北 京 的 很 大 A4"
 
 
 @pytest.mark.parametrize("kind", KINDS)

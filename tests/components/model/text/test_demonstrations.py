@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from components.errors import ArtifactError, DataError
 from components.model.text.demonstrations import Demonstrations
+from components.model.text.words import split_words_and_symbols
 
 EOS = 0
 WORDS = ("name", "Alder", "birch", ":", "|", "food", "Thai", "Ünal", "café", "7", "£", "寿司")
@@ -47,13 +48,27 @@ def test_the_nearest_come_last() -> None:
     assert demonstrations.choose_pairs("quite another thing") == [MEALS[2], MEALS[1], MEALS[0]]
 
 
+@pytest.mark.parametrize(
+    ("sources", "asked"),
+    [
+        (["北京的公园很大。", "他在学校里学习数学。", "这家餐馆的菜很便宜。"], "我们学校的数学老师"),
+        (["สวนสาธารณะใหญ่มาก", "เขาเรียนคณิตศาสตร์ที่โรงเรียน", "อาหารร้านนี้ถูก"], "ครูคณิตศาสตร์ของโรงเรียน"),
+        (["पार्क बड़ा है", "विद्यालय में गणित", "भोजन सस्ता"], "गणित का शिक्षक"),
+    ],
+)
+def test_the_nearest_is_found_in_scripts_without_spaces_and_with_marks(sources: list[str], asked: str) -> None:
+    demonstrations = Demonstrations(tuple((source, "x") for source in sources), 1, "nearest")
+    assert demonstrations.choose_pairs(asked) == [(sources[1], "x")]
+
+
 @settings(max_examples=60, deadline=None)
 @given(POOLS, SOURCES, st.integers(1, 14))
 def test_the_nearest_are_those_of_the_cosine_by_scikit_learn(pool: Any, source: str, count: int) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.metrics.pairwise import cosine_similarity
 
-    vectors = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]").fit([one for one, _ in pool])
+    words = TfidfVectorizer(tokenizer=split_words_and_symbols, token_pattern=None)
+    vectors = words.fit([one for one, _ in pool])
     similarity = cosine_similarity(vectors.transform([one for one, _ in pool]), vectors.transform([source]))[:, 0]
     similarity += [one == source for one, _ in pool]
     chosen = Demonstrations(pool, count, "nearest").choose_pairs(source)
