@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from components.errors import ConfigError
 
+_EMPTY_VALUES = {"dict_type": "{}", "model_type": "{}", "list_type": "[]"}
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -35,8 +36,12 @@ def to_config_error(problems: ValidationError, model: type[BaseModel], where: st
 
 
 def _suggest_fix(kind: str, value: Any, problem: Mapping[str, Any]) -> str:
-    if kind == "float_type" and isinstance(value, str) and _NUMBER.fullmatch(value):
+    if kind in ("float_type", "int_type") and isinstance(value, str) and _NUMBER.fullmatch(value):
         return "this is text: write the number without quotes"
+    if kind == "bool_type":
+        return "write true or false, without quotes"
+    if value is None and kind in _EMPTY_VALUES:
+        return f"write {_EMPTY_VALUES[kind]} for none, or remove the key to keep the default"
     if kind == "literal_error":
         near = difflib.get_close_matches(str(value), _parse_choices(problem["ctx"]["expected"]), n=1, cutoff=0.5)
         return f"did you mean {near[0]!r}?" if near else "set one of these values"
