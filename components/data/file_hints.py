@@ -14,6 +14,8 @@ _MAGIC = (
     (b"BZh", "bzip2 data", "uncompress it: bunzip2 < FILE > NEW"),
     (b"\xfd7zXZ\x00", "xz data", "uncompress it: unxz < FILE > NEW"),
     (b"\x28\xb5\x2f\xfd", "zstd data", "uncompress it: unzstd < FILE > NEW"),
+    (b"7z\xbc\xaf", "a 7-Zip archive", "unpack it"),
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull"),
     (b"PAR1", "a Parquet file", "import it: prefixfleet data import parquet FILE --tenant TENANT"),
 )
 _MAX_GUESSED_CHARS = 100_000
@@ -39,13 +41,22 @@ def find_whole_file_problem(name: str, content: bytes) -> DataError | None:
         got = f"one JSON array{f' of {len(values):,} elements' if values else ''}, not JSON lines"
         return DataError(f"one JSON object a line in {name}", got, "write one object a line: jq -c '.[]' FILE > NEW")
     if text.startswith("{") and _parse(first_line) is None and (value := _parse_first(text)) is not None:
-        lists = [
-            key for key, inner in value.items() if isinstance(inner, list) and inner and isinstance(inner[0], dict)
-        ]
+        if _parse_first(first_line) is not None:
+            return _find_objects_on_one_line(name, first_line)
+        lists = _find_lists_of_objects(value)
         inner = f".{lists[0]}[]" if lists and "source" not in value else "."
         got = "JSON objects of several lines each"
         return DataError(f"one JSON object a line in {name}", got, f"write one a line: jq -c '{inner}' FILE > NEW")
     return None
+
+
+def _find_objects_on_one_line(name: str, line: str) -> DataError | None:
+    """Return the error for a line of several objects; None if other text follows its first object."""
+    _, end = json.JSONDecoder().raw_decode(line)
+    if not line[end:].lstrip().startswith("{"):
+        return None
+    got = "several JSON objects on one line"
+    return DataError(f"one JSON object a line in {name}", got, "write one a line: jq -c '.' FILE > NEW")
 
 
 def find_binary_problem(name: str, content: bytes, wanted: str) -> DataError | None:
@@ -60,20 +71,29 @@ def find_line_hint(line: bytes) -> str:
     """Return what a rejected line probably is and what to do with the file; "" if it is nothing known."""
     if _guard(lambda _: line.decode("utf-8"), "") is None:
         return "convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW (or from the encoding that it has)"
-    text = line.decode("utf-8").strip().removeprefix("\ufeff")
+    text = line.decode("utf-8").strip()
+    if text.startswith("\ufeff") and isinstance(_parse(text.lstrip("\ufeff")), dict):
+        return (
+            "several files with byte order marks were joined; remove the marks: sed 's/^\\xEF\\xBB\\xBF//' FILE > NEW"
+        )
+    text = text.removeprefix("\ufeff")
     if len(text) > _MAX_GUESSED_CHARS:
         return ""
     value = _parse(text)
     if value is None:
         return _find_syntax_hint(text)
+    if isinstance(value, list):
+        return _find_list_hint(value)
     if not isinstance(value, dict):
         return ""
     if any(isinstance(value.get(key), list) for key in CHAT_KEYS):
         return CHAT_FIX
     if "source" in value and isinstance(value.get("references"), str):
         return 'references is a list: write "references": ["..."]'
-    if isinstance(value.get("source"), str) and isinstance(value.get("references"), list):
-        return ""
+    if "source" in value and isinstance(value.get("references"), list):
+        return _find_values_hint(value)
+    if "source" not in value and (lists := _find_lists_of_objects(value)):
+        return f"the examples are in a list inside of the object: jq -c '.{lists[0]}[]' FILE > NEW"
     keys = [key for key, inner in value.items() if isinstance(inner, str | list)]
     if len(keys) >= 2:
         shown = ", ".join(repr(key) for key in list(value)[:6])
@@ -82,8 +102,36 @@ def find_line_hint(line: bytes) -> str:
     return ""
 
 
+def _find_list_hint(values: list[Any]) -> str:
+    if not values:
+        return "an empty list has no examples: remove the line"
+    if isinstance(values[0], dict):
+        return "lists of objects: write one object a line (jq -c '.[]' FILE > NEW)"
+    lines = ".[]" if isinstance(values[0], list) else "."
+    return (
+        "lists without keys; name their parts, such as: "
+        f"jq -c '{lines} | {{source: .[0], references: .[1:]}}' FILE > NEW"
+    )
+
+
+def _find_values_hint(value: dict[str, Any]) -> str:
+    """Return the hint for a line with both keys: other keys, or numbers in place of text."""
+    if set(value) - {"source", "references", "slice"}:
+        return "a line has source, references and perhaps slice: remove other keys (jq -c '{source, references}')"
+    if any(isinstance(one, int | float) for one in (value["source"], *value["references"])):
+        return "write numbers as text in quotes, or import the file: prefixfleet data import jsonl FILE --tenant TENANT"
+    return ""
+
+
+def _find_lists_of_objects(value: dict[str, Any]) -> list[str]:
+    return [key for key, inner in value.items() if isinstance(inner, list) and inner and isinstance(inner[0], dict)]
+
+
 def detect_wide_encoding(content: bytes) -> str | None:
-    """Return UTF-32 or UTF-16 with its byte order if the content begins like that; None otherwise."""
+    """Return UTF-32 or UTF-16 with its byte order if the content begins like that; None otherwise.
+
+    Without a byte order mark: if it begins with ASCII characters, or with one bracket, as JSON does.
+    """
     for mark, encoding in (
         (b"\xff\xfe\x00\x00", "UTF-32"),
         (b"\x00\x00\xfe\xff", "UTF-32"),
@@ -91,6 +139,10 @@ def detect_wide_encoding(content: bytes) -> str | None:
         (b"\xfe\xff", "UTF-16"),
     ):
         if content.startswith(mark) and len(content) > len(mark):
+            return encoding
+    for start, encoding in ((b"\0\0\0", "UTF-32BE"), (b"\0", "UTF-16BE"), (b"", "UTF-32LE"), (b"", "UTF-16LE")):
+        width = 4 if "32" in encoding else 2
+        if content[:width] in [start + bracket + b"\0" * (width - 1 - len(start)) for bracket in (b"{", b"[")]:
             return encoding
     head = content[:64]
     if len(head) >= 4 and head[1::2].count(0) == len(head) // 2 and 0 not in head[::2]:
@@ -106,14 +158,17 @@ def _find_syntax_hint(text: str) -> str:
             return "lines end with \\r alone: tr '\\r' '\\n' < FILE > NEW"
         if text.endswith("}"):
             return "several objects on one line: write each on a line of its own (jq -c . FILE > NEW)"
-        if not text.endswith(","):
+        if not text.endswith((",", ";")):
             return ""
-    if text.endswith(",") and isinstance(_parse(text[:-1]), dict):
-        return "the lines end with a comma: remove it (sed 's/,$//' FILE > NEW)"
+    if text.endswith((",", ";")) and isinstance(_parse(text[:-1]), dict):
+        mark = "comma" if text.endswith(",") else "semicolon"
+        return f"the lines end with a {mark}: remove it (sed 's/{text[-1]}$//' FILE > NEW)"
     if isinstance(_parse(_TRAILING_COMMA.sub(r"\1", text)), dict):
         return "a comma before } or ]: remove it"
     if "'" in text and isinstance(_guard(ast.literal_eval, text), dict):
         return "single quotes, as Python writes them: write JSON with double quotes (json.dumps)"
+    if "\u201c" in text and isinstance(_parse(text.replace("\u201c", '"').replace("\u201d", '"')), dict):
+        return "typographic quotes: write JSON with straight double quotes"
     if not text.startswith(("{", "[")) and max(map(text.count, (",", ";", "\t"))) >= 1:
         kind = "tsv" if "\t" in text else "csv"
         command = f"prefixfleet data import {kind} FILE --tenant TENANT --source-field COLUMN --reference-field COLUMN"

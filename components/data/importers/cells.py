@@ -121,7 +121,7 @@ class _CellReader:
 
 
 def _write_cell(cell: Any) -> str | None:
-    """Return a number, truth value, date or time as text; None for anything else."""
+    """Return a number, truth value, date, time or UTF-8 bytes as text; None for anything else."""
     match cell:
         case bool():
             return "true" if cell else "false"
@@ -129,7 +129,17 @@ def _write_cell(cell: Any) -> str | None:
             return str(cell)
         case datetime.date() | datetime.time():
             return cell.isoformat()
+        case bytes():
+            return _decode(cell)
     return None
+
+
+def _decode(cell: bytes) -> str | None:
+    """Return text that a Parquet file stores as bytes, as some writers do; None for other bytes."""
+    try:
+        return cell.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def _make_cell_error(cell: Any, where: str, column: str) -> DataError:

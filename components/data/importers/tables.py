@@ -1,17 +1,14 @@
 """Reads CSV, TSV, JSON lines and JSON files as tables of text: no type of a cell is guessed. Knows no data set."""
 
-import csv
-import io
+import codecs
 import json
-import re
-import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from components.data.file_hints import find_binary_problem, find_line_hint, find_whole_file_problem
 from components.data.importers.cells import Fields, NumberText, Table, make_examples
+from components.data.importers.delimited import read_delimited
 from components.data.importers.sources import decode_utf8, find_split
 from components.data.schema import SPLITS, Example, split_numbered_lines
 from components.errors import DataError
@@ -25,9 +22,6 @@ FORMAT_BY_SUFFIX = {
     ".json": "jsonl",
     ".parquet": "parquet",
 }
-_EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n")
-"""A first line that names the delimiter, as spreadsheets write it."""
-_DELIMITERS = {"csv": (",", ";", "\t", "|"), "tsv": ("\t",)}
 
 
 def import_csv(
@@ -83,8 +77,12 @@ def import_tables(kind: str, path: str, fields: Fields, split: str, delimiter: s
             has too many or too few cells, or a cell is no text.
 
     """
-    if len(delimiter) > 1:
-        raise DataError("a delimiter of one character", repr(delimiter), "set delimiter=';' or the like")
+    delimiter = "\t" if delimiter == "\\t" else delimiter
+    if len(delimiter) > 1 or delimiter in ('"', "\r", "\n", " "):
+        got = f"delimiter={delimiter!r}"
+        raise DataError(
+            "a delimiter of one character that is not a quote, space or line break", got, "set delimiter=';'"
+        )
     return {
         name: make_examples(_read_table(kind, file, fields, delimiter), fields)
         for name, file in find_split_files(path, split, kind).items()
@@ -134,56 +132,13 @@ def _read_table(kind: str, file: Path, fields: Fields, delimiter: str) -> Table:
         raise DataError("a readable file", got, "correct the path or its permissions") from None
     if binary := find_binary_problem(file.name, content, f"{kind.upper()} in UTF-8"):
         raise binary
+    if not content.removeprefix(codecs.BOM_UTF8).strip():
+        raise DataError(f"examples in {file.name}", "an empty file", "export the data again")
     if kind == "jsonl":
         rows = list(_read_json_rows(file.name, content))
         return Table(file.name, list(dict.fromkeys(key for _, row in rows for key in row)), rows)
     text = decode_utf8(file.name, content)
-    if named := _EXCEL_SEPARATOR.match(text):
-        text, delimiter = text[named.end() :], delimiter or named[1]
-    delimiters = (delimiter,) if delimiter else _DELIMITERS[kind]
-    best = max(delimiters, key=lambda one: _rate_header(text, one, fields))
-    return _read_delimited(file.name, text, best)
-
-
-def _rate_header(text: str, delimiter: str, fields: Fields) -> tuple[int, int]:
-    try:
-        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-    except csv.Error:
-        return (0, 0)
-    names = [name.strip() for name in header]
-    return (sum(column in names for column in fields.columns), len(names))
-
-
-def _read_delimited(name: str, text: str, delimiter: str) -> Table:
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
-    rows: list[tuple[str, Mapping[str, Any]]] = []
-    header: list[str] = []
-    begins = 1
-    try:
-        header = [column.strip() for column in next(reader, [])]
-        _require_distinct(name, header)
-        begins = reader.line_num + 1
-        for cells in reader:
-            where = f"{name}, line {begins}"
-            begins = reader.line_num + 1
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                got = f"{len(cells)} cells in {where}, and {len(header)} columns"
-                fix = f"put cells that contain {delimiter!r}, quotes or line breaks into double quotes"
-                raise DataError(f"as many cells as columns, separated by {delimiter!r}", got, fix)
-            rows.append((where, dict(zip(header, cells, strict=True))))
-    except csv.Error as problem:
-        got = f"{name}, in the row that begins at line {begins}: {problem}"
-        fix = 'write a double quote inside a quoted cell twice (""), and close every quoted cell'
-        raise DataError("cells with complete double quotes", got, fix) from None
-    return Table(name, header, rows)
-
-
-def _require_distinct(name: str, header: Sequence[str]) -> None:
-    if double := [column for column, count in Counter(header).items() if count > 1 and column]:
-        raise DataError("columns with different names", f"{double[0]!r} twice in {name}", "rename one of the two")
+    return read_delimited(kind, file.name, text, fields.columns, delimiter)
 
 
 def _read_json_rows(name: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:

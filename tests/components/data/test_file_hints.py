@@ -37,6 +37,12 @@ def zipped() -> bytes:
         (gzip.compress(LINES.encode()), "gzip", "gunzip"),
         (zipped(), "zip archive", "unpack"),
         (b"PAR1....", "Parquet", "data import parquet"),
+        ('{"source": "猫", "references": ["狗"]}\n'.encode("utf-16-le"), "UTF-16LE", "iconv -f UTF-16LE"),
+        ('{"source": "猫", "references": ["狗"]}\n'.encode("utf-16-be"), "UTF-16BE", "iconv -f UTF-16BE"),
+        (LINES.encode("utf-32-le"), "UTF-32LE", "iconv -f UTF-32LE"),
+        (LINES.replace("\n", "\r").encode(), "several JSON objects on one line", "jq -c '.'"),
+        (LINES.replace("\n", " ").encode(), "several JSON objects on one line", "jq -c '.'"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS", "git lfs pull"),
     ],
 )
 def test_a_file_of_another_format_has_one_error_with_its_conversion(content: bytes, got: str, fix: str) -> None:
@@ -48,7 +54,15 @@ def test_a_file_of_another_format_has_one_error_with_its_conversion(content: byt
 
 
 @pytest.mark.parametrize(
-    "content", [b"", LINES.encode(), b"\xef\xbb\xbf" + LINES.encode(), b"{\n" + LINES.encode(), b"[]"]
+    "content",
+    [
+        b"",
+        LINES.encode(),
+        b"\xef\xbb\xbf" + LINES.encode(),
+        b"{\n" + LINES.encode(),
+        b"[]",
+        LINES.replace("\n", ",\n").encode(),
+    ],
 )
 def test_lines_with_or_without_faults_are_no_other_format(content: bytes) -> None:
     assert find_whole_file_problem("train.jsonl", content) is None
@@ -58,7 +72,18 @@ def test_lines_with_or_without_faults_are_no_other_format(content: bytes) -> Non
     ("line", "hint"),
     [
         ('{"source": "a", "references": ["b"]},', "end with a comma"),
+        ('{"source": "a", "references": ["b"]};', "end with a semicolon"),
         ('{"source": "a", "references": ["b",]}', "a comma before"),
+        ('["a", "b"]', "jq -c '. | {source"),
+        ('[["a", "b"]]', "jq -c '.[] | {source"),
+        ('[{"source": "a", "references": ["b"]}]', "jq -c '.[]'"),
+        ("[]", "has no examples"),
+        ('{"train": [{"source": "a"}], "n": 1}', "jq -c '.train[]'"),
+        ('{"source": "a", "references": ["b"], "id": 3}', "remove other keys"),
+        ('{"source": 7, "references": ["b"]}', "write numbers as text"),
+        ('{"source": "a", "references": [1.5]}', "write numbers as text"),
+        ("{\u201csource\u201d: \u201ca\u201d, \u201creferences\u201d: [\u201cb\u201d]}", "straight double quotes"),
+        ('\ufeff{"source": "a", "references": ["b"]}', "byte order marks"),
         ("{'source': 'a', 'references': ['b']}", "single quotes"),
         ('{"source": "a", "references": ["b"]}{"source": "c", "references": ["d"]}', "several objects on one line"),
         ('{"source": "a", "references": ["b"]}\r{"source": "c", "references": ["d"]}', "end with \\r alone"),
@@ -71,7 +96,6 @@ def test_lines_with_or_without_faults_are_no_other_format(content: bytes) -> Non
         ('{"source": "a", "references": "b"}', 'write "references": ["..."]'),
         ('{"prompt": "a", "completion": "b"}', "the keys 'prompt', 'completion'"),
         ('{"source": "a", "references": []}', ""),
-        ("[]", ""),
         ("oops", ""),
     ],
 )

@@ -22,6 +22,7 @@ from components.errors import DataError
         (True, "true"),
         (Decimal("1.50"), "1.50"),
         (datetime.date(2024, 1, 2), "2024-01-02"),
+        ("café".encode(), "café"),
         (None, ""),
         (float("nan"), ""),
     ],
@@ -31,8 +32,8 @@ def test_a_cell_becomes_the_text_that_its_value_is_written_as(cell: Any, text: s
     assert make_examples(table, Fields("s", ("r",))) == [Example(text, ("x",))]
 
 
-def test_bytes_are_refused() -> None:
-    table = Table("t", ["s", "r"], [("row 1", {"s": b"\x00" * 200, "r": "x"})])
+def test_bytes_that_are_not_utf8_are_refused() -> None:
+    table = Table("t", ["s", "r"], [("row 1", {"s": b"\xff" * 200, "r": "x"})])
     with pytest.raises(DataError, match=r"got bytes .* in column 's' of row 1"):
         make_examples(table, Fields("s", ("r",)))
 

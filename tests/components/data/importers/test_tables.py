@@ -78,6 +78,12 @@ def test_the_first_line_of_a_spreadsheet_may_name_the_delimiter(tmp_path: Path) 
 
 def test_a_set_delimiter_is_used_and_a_longer_one_refused(tmp_path: Path) -> None:
     assert import_one(tmp_path, "rows.csv", "q^a\nx^y\n", delimiter="^") == [Example("x", ("y",))]
+    assert import_one(tmp_path, "rows.csv", "q\ta\nx\ty\n", delimiter="\\t") == [Example("x", ("y",))]
+    for other in ('"', "\n", " "):
+        with pytest.raises(DataError, match="a delimiter of one character"):
+            import_one(tmp_path, "rows.csv", "q,a\nx,y\n", delimiter=other)
+    with pytest.raises(DataError, match="an empty file"):
+        import_one(tmp_path, "empty.csv", "\ufeff\n")
     with pytest.raises(DataError, match="a delimiter of one character"):
         import_one(tmp_path, "rows.csv", "q^^a\n", delimiter="^^")
 
@@ -106,7 +112,7 @@ def test_a_json_array_is_read_like_json_lines_and_a_folder_has_a_file_a_split(tm
     [
         ("rows.csv", "q,answer\n1,2\n", "a column 'a' in rows.csv; got the columns 'q', 'answer'"),
         ("rows.csv", "q,aa\n1,2\n", "did you mean 'aa'"),
-        ("rows.csv", "", "got the columns none"),
+        ("rows.csv", "", "got an empty file"),
         ("rows.csv", "q,a,q\n1,2,3\n", "'q' twice in rows.csv"),
         ("rows.csv", "q,a\n1,2\n3\n", "got 1 cells in rows.csv, line 3, and 2 columns"),
         ("rows.csv", 'q,a\n1,2\n"3,4\n5,6\n', "begins at line 3: unexpected end of data"),
