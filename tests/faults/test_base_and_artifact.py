@@ -12,7 +12,9 @@ def flip(path):
 
 
 def forget_copies(root):
+    """Remove every copy of alder's champion beside MLflow's: the fetched one, and the training's."""
     shutil.rmtree(root / "var/champions", ignore_errors=True)
+    shutil.rmtree(root / "out/train/alder")
 
 
 def test_with_another_base_generate_is_refused_and_the_tenant_needs_training(call, refused, served):
@@ -77,6 +79,7 @@ def test_a_damaged_champion_in_the_store_is_refused(refused, served, registered,
 
 
 def test_a_damaged_local_copy_is_fetched_again(call, served):
+    forget_copies(served)
     before = call(served, "generate", "alder", "thing: boat").stdout
     (copy,) = (served / "var/champions").glob("*/prefix.safetensors")
     good = copy.read_bytes()

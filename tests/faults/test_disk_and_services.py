@@ -60,8 +60,8 @@ def test_without_mlflow_commands_fail_at_once(call, refused, served, tree, monke
     refused(served, ["status"], "file is not a database")
 
 
-def test_without_prefects_server_a_retraining_fails_at_once(make_root, run_in, check_beats, tree, monkeypatch):
-    root = make_root(("alder",))
+def test_without_prefects_server_a_retraining_fails_at_once(make_checkout, run_in, check_beats, tree, monkeypatch):
+    root = make_checkout(("alder",))
     before = tree(root)
     monkeypatch.setenv("PREFECT_API_URL", f"{CLOSED_ADDRESS}/api")
     result = run_in(root, PREFIXFLEET, "retrain", check=False)
