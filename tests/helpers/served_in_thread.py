@@ -19,8 +19,12 @@ from components.serving.http.service import Service
 class RunningServer:
     """A server that answers at `address`."""
 
-    def __init__(self, server: DrainingServer, address: tuple[str, int]) -> None:
+    def __init__(
+        self, server: DrainingServer, address: tuple[str, int], waiting_connections: list[socket.socket]
+    ) -> None:
         self.server, self.address = server, address
+        self.waiting_connections = waiting_connections
+        """Connections that were made before the server accepted any."""
         self.url = f"http://{address[0]}:{address[1]}"
 
     def connect(self, content: bytes = b"", tls: ssl.SSLContext | None = None) -> socket.socket:
@@ -49,8 +53,8 @@ def read_to_end(client: socket.socket) -> bytes:
 
 
 @contextmanager
-def run_in_thread(service: Service) -> Iterator[RunningServer]:
-    """Run the server of these parts until the end of the block."""
+def run_in_thread(service: Service, waiting_connections: int = 0) -> Iterator[RunningServer]:
+    """Run the server of these parts until the end of the block; so many connections are made before it accepts any."""
     names = ("uvicorn", "asyncio", LOGGER_NAME, f"{LOGGER_NAME}.connections")
     loggers = {name: logging.getLogger(name) for name in names}
     kept = {name: (one.handlers[:], one.level, one.propagate) for name, one in loggers.items()}
@@ -60,12 +64,15 @@ def run_in_thread(service: Service) -> Iterator[RunningServer]:
             one.handlers, one.propagate = kept[name][0], True
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
         address: Any = listener.getsockname()
+        waiting = [socket.create_connection(address, timeout=LIMIT_S) for _ in range(waiting_connections)]
         thread.start()
         try:
             wait_until(lambda: server.started and service.fleet.last_read_s is not None, "the server")
-            yield RunningServer(server, address)
+            yield RunningServer(server, address, waiting)
         finally:
             server.should_exit = True
             thread.join()
+            for client in waiting:
+                client.close()
             for name, one in loggers.items():
                 one.handlers, one.level, one.propagate = kept[name]

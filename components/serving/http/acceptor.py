@@ -46,6 +46,7 @@ class Acceptor:
                 await asyncio.sleep(_RETRY_SECONDS if problem.errno in _NO_RESOURCE else 0)
                 continue
             self._admit(client, peer[0] if peer else "", tls)
+            await asyncio.sleep(0)  # the opening must begin before it can be cancelled, or its socket would stay open
 
     def _admit(self, client: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
         if reached := self._table.make_room(to_group(address)):

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import os
 import ssl
 
@@ -19,6 +20,23 @@ BODY = {"model": "alder", "prompt": "thing: boat"}
 def serve(fleet, **limits):
     fleet.set_params(serve=limits)
     return fleet.serving()
+
+
+@pytest.fixture
+def no_garbage_collection():
+    """A socket that only the collector would close stays open."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage_collection")
+def test_connections_that_were_waiting_to_be_accepted_are_closed_where_they_find_no_room(fleet):
+    with serve(fleet, max_connections=4) as service, run_in_thread(service, waiting_connections=12) as running:
+        for client in running.waiting_connections[:8]:
+            client.settimeout(10)
+            assert read_to_end(client) == b""
+        assert httpx.get(f"{running.url}/healthz").status_code == 200
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
