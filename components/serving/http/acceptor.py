@@ -64,6 +64,8 @@ class Acceptor:
     async def _open(self, client: socket.socket, protocol: DeadlineProtocol, tls: ssl.SSLContext | None) -> None:
         seconds = self._limits.tls_handshake_seconds if tls else None
         try:
+            # asyncio sets it only on sockets that were made with the number of TCP; without it answers wait 40 ms
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: protocol, client, ssl=tls, ssl_handshake_timeout=seconds, ssl_shutdown_timeout=seconds
             )

@@ -71,7 +71,7 @@ def build_app(service: Service) -> FastAPI:
         got = f"{request.method} {request.url.path[:100]}: {problem.detail}"
         fix = f"use {allowed}" if allowed else suggest_path(request.url.path, list(app.openapi()["paths"]))
         refusal = RefusalError(problem.status_code, "a method and path of the API", got, fix)
-        return refuse(request, refusal, {"allow": allowed} if allowed else {})
+        return refuse(request, refusal, {"allow": allowed.replace("GET", "GET, HEAD")} if allowed else {})
 
     @app.exception_handler(PrefixFleetError)
     @app.exception_handler(Exception)

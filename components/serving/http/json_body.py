@@ -28,8 +28,11 @@ def parse_json(content: bytes, max_values: int) -> Any:
     except json.JSONDecodeError as problem:
         got = f"{problem.msg}, at character {problem.pos}"
         raise RefusalError(400, "a body in JSON", got, "correct the body", code="invalid_json") from None
-    except ValueError:
+    except UnicodeDecodeError:
         beats = "a body in JSON, encoded as UTF-8", "a body that cannot be decoded", "correct the body"
+        raise RefusalError(400, *beats, code="invalid_json") from None
+    except ValueError:  # int() refuses numbers of more than 4,300 digits
+        beats = "numbers of usual length in the body", "a number of thousands of digits", "correct the body"
         raise RefusalError(400, *beats, code="invalid_json") from None
 
 

@@ -15,6 +15,8 @@ LARGE_BYTES = 16_384
 _BYTES_PER_SECOND = 5_000_000
 _BYTES_PER_VALUE = 100
 """Checking a value takes as long as reading so many bytes, about 2 us."""
+_LARGE_WORK_BYTES = 50_000
+"""A body of fewer bytes is large as well, if checking its values takes as long as reading so many bytes."""
 _MAX_WAITING = 8
 
 
@@ -40,30 +42,33 @@ class LargeBodies:
         Raises:
             RefusalError: 429.
         """
+        if size > LARGE_BYTES:
+            self._check_line(caller)
+
+    def _check_line(self, caller: str) -> None:
         line = self._lines.get(caller)
-        if size > LARGE_BYTES and line is not None and line.waiting >= _MAX_WAITING:
-            wanted = f"at most {_MAX_WAITING} waiting bodies of more than {LARGE_BYTES} bytes"
+        if line is not None and line.waiting >= _MAX_WAITING:
+            wanted = f"at most {_MAX_WAITING} waiting bodies of more than {LARGE_BYTES} bytes, or about 500 values"
             retry_s = max(line.free_s - self._timer(), 1.0)
             raise RefusalError(429, wanted, "more", "send fewer at once", code="busy", retry_after=retry_s)
 
     async def parse(self, caller: str, content: bytes) -> Any:
         """Return the value of a body, in its turn if it is large. Raises RefusalError, as `parse_json`."""
+        work = len(content) + _BYTES_PER_VALUE * min(content.count(b","), self._max_values)
         if len(content) <= LARGE_BYTES:
-            return parse_json(content, self._max_values)
+            if work <= _LARGE_WORK_BYTES:
+                return parse_json(content, self._max_values)
+            self._check_line(caller)
         line = self._lines.setdefault(caller, _Line())
         line.waiting += 1
         try:
             async with line.lock:
                 await asyncio.sleep(max(line.free_s - self._timer(), 0))
-                line.free_s = self._timer() + self._estimate_seconds(content)
+                line.free_s = self._timer() + work / _BYTES_PER_SECOND
                 return parse_json(content, self._max_values)
         finally:
             line.waiting -= 1
             self._drop_free_lines()
-
-    def _estimate_seconds(self, content: bytes) -> float:
-        values = min(content.count(b","), self._max_values)
-        return (len(content) + _BYTES_PER_VALUE * values) / _BYTES_PER_SECOND
 
     def _drop_free_lines(self) -> None:
         now_s = self._timer()

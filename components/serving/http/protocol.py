@@ -136,6 +136,9 @@ class DeadlineProtocol(H11Protocol, asyncio.BufferedProtocol):
         """Answer a request that is not HTTP, if no answer has begun, and close the connection."""
         self._refuse(RefusalError(400, "a request of HTTP/1.1", msg, "correct the client", code="invalid_http"))
 
+    def _should_upgrade(self) -> bool:
+        return False  # any client may ask for it; Uvicorn would log to install a library for it
+
     def enforce_deadlines(self, now_s: float) -> None:
         """Close the connection if the client is too slow; `now_s` is time.monotonic()."""
         if self.transport is None:  # asyncio has a deadline of its own for the handshake

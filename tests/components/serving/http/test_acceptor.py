@@ -4,6 +4,7 @@ import asyncio
 import errno
 import gc
 import os
+import socket
 import ssl
 
 import httpx
@@ -64,6 +65,15 @@ def test_without_an_idle_connection_a_new_one_is_refused_and_the_log_names_the_s
         assert all(client.recv(65536).startswith(b"HTTP/1.1 200") for client in busy)
         for client in busy:
             client.close()
+
+
+def test_the_parts_of_an_answer_are_sent_without_waiting_for_the_client(fleet):
+    with serve(fleet) as service, run_in_thread(service) as running, running.connect() as client:
+        (connection,) = wait_until(lambda: list(running.server._connections), "the connection")
+        wait_until(lambda: connection.transport, "its transport")
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getpeername() == client.getsockname()
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_without_open_files_the_server_waits_and_then_accepts(fleet, caplog, monkeypatch):

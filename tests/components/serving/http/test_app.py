@@ -37,7 +37,7 @@ def test_a_method_that_a_path_does_not_support_is_refused_with_the_supported_one
 
     answers = ask(talk)
     assert [answer.status_code for answer in answers] == [405, 405, 405, 404]
-    assert [answer.headers.get("allow") for answer in answers] == ["POST", "GET", "GET", None]
+    assert [answer.headers.get("allow") for answer in answers] == ["POST", "GET, HEAD", "GET, HEAD", None]
     assert "use POST" in answers[0].json()["error"]["message"]
     assert all("x-request-id" in answer.headers for answer in answers)
 

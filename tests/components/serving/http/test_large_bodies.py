@@ -57,6 +57,27 @@ def test_many_values_take_longer_turns_also_if_the_body_is_refused(monkeypatch):
     assert clock.slept == [0, 0.184, 0.004]
 
 
+def test_a_body_of_few_bytes_and_many_values_takes_its_turn_as_well(monkeypatch):
+    clock = Clock(monkeypatch)
+    bodies = LargeBodies(clock, 10_000)
+    values = b"[" + b"1," * 7_999 + b"1]"
+
+    async def talk():
+        await bodies.parse("alder", values)
+        await bodies.parse("alder", values)
+        assert clock.slept == [0, 0.163]
+        held = asyncio.Event()
+        monkeypatch.setattr(large_bodies.asyncio, "sleep", lambda _seconds: held.wait())
+        parsing = [asyncio.ensure_future(bodies.parse("alder", values)) for _ in range(8)]
+        await asyncio.wait(parsing, timeout=0.001)
+        with pytest.raises(RefusalError, match="or about 500 values"):
+            await bodies.parse("alder", values)
+        held.set()
+        await asyncio.gather(*parsing)
+
+    asyncio.run(talk())
+
+
 def test_beyond_eight_waiting_bodies_the_next_is_refused_before_it_is_read(monkeypatch):
     clock = Clock(monkeypatch)
     bodies = LargeBodies(clock, 10_000)
