@@ -1,8 +1,10 @@
 """Examples that stand in two splits of a tenant, so that the evaluation measures what training has seen.
 
-Sources are compared as they are, apart from runs of white space and Unicode's composed form (NFC). Knows no file.
+Sources are compared as they are, apart from runs of white space, characters without width (such as U+200B and U+FEFF)
+and Unicode's composed form (NFC). Knows no file.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from components.data.schema import Example
 from components.errors import DataError
 
 _SHOWN_SOURCES = 3
+_WITHOUT_WIDTH = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 _PAIRS = (("validation", "train"), ("test", "train"), ("test", "validation"))
 
 
@@ -91,4 +94,4 @@ def _shorten(source: str) -> str:
 
 
 def _normalize(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(_WITHOUT_WIDTH.sub("", unicodedata.normalize("NFC", text)).split())

@@ -7,11 +7,13 @@ import csv
 import difflib
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.data.file_hints import detect_wide_encoding, find_binary_problem
 from components.data.schema import decode_line
 from components.errors import DataError
 
@@ -148,8 +150,13 @@ def _has_text_column(header: Sequence[str]) -> bool:
 
 
 def _decode_lines(path: Path, content: bytes) -> list[str]:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError("text in UTF-8", f"UTF-16 in {path}, line 1", "save the file as UTF-8")
+    if problem := find_binary_problem(str(path), content, "text in UTF-8"):
+        raise problem
+    if encoding := detect_wide_encoding(content):
+        fix = f"save the file as UTF-8: iconv -f {encoding} -t UTF-8 FILE > NEW"
+        raise DataError("text in UTF-8", f"{encoding} in {path}, line 1", fix)
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     decoded = []
     for number, line in enumerate(lines[:-1] if not lines[-1] else lines, 1):
@@ -161,11 +168,14 @@ def _decode_lines(path: Path, content: bytes) -> list[str]:
 
 
 def _split_cells(line: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=_find_delimiter(line)), [])]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=_find_delimiter(line)), [])]
+    except csv.Error:  # a carriage return within the line, or more text than a cell may have
+        return [line]
 
 
 def _find_delimiter(line: str) -> str:
-    return "\t" if "\t" in line else ","
+    return next((delimiter for delimiter in "\t,;" if delimiter in line), ",")
 
 
 def _parse_delimited(path: Path, lines: Sequence[str], *, headed: bool) -> Table:
@@ -183,6 +193,7 @@ def _parse_delimited(path: Path, lines: Sequence[str], *, headed: bool) -> Table
 def _read_cells(path: Path, lines: Sequence[str]) -> list[tuple[int, list[str]]]:
     not_empty = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     delimiter = _find_delimiter(not_empty[0][1]) if not_empty else ","
+    csv.field_size_limit(sys.maxsize)
     reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter)
     rows, start = [], 1
     try:

@@ -28,6 +28,8 @@ def test_sources_and_whole_examples_in_two_splits_are_counted() -> None:
     assert [one.first for one in find_overlaps(splits)] == [("b",), ("a", "b", "cafe\u0301  x"), ("b", "z")]
     assert find_overlaps({"train": make("a=1"), "test": make("A=1")}) == []
     assert find_overlaps({"test": make("a=1")}) == []
+    for hidden in ("a\u200b b", "\ufeffa b", "a\u00ad b", "a\u2060 \u200e b"):
+        assert find_overlaps({"train": make("a b=1"), "test": make(f"{hidden}=1")})
 
 
 @pytest.mark.parametrize(("shared", "refused"), [(1, False), (2, False), (3, True)])

@@ -10,6 +10,10 @@ from components.evaluation.suites.input_tables import OUTPUT_COLUMNS, find_colum
         ("a.csv", "mr,output\nx,y\n\nz,w\n", "table", ("mr", "output"), [2, 4]),
         ("a", "mr\toutput\nx\ty\n", "table", ("mr", "output"), [2]),
         ("a.tsv", "x\ty\n", "headless", (), [1]),
+        ("a.tsv", "mr\toutput\rx\ty\rz\tw\r", "table", ("mr", "output"), [2, 3]),
+        ("a.csv", "mr;output\nx,y;z\n", "table", ("mr", "output"), [2]),
+        ("a.txt", f"{'long, ' * 50_000}\r!\n", "lines", (), [1]),
+        ("a.csv", f"mr,output\nx,{'long' * 50_000}\n", "table", ("mr", "output"), [2]),
         ("a.jsonl", '{"output": "a"}\n\n{"output": "b"}\n', "json", ("output",), [1, 3]),
         ("a.txt", "one\n\nthree\n", "lines", (), [1, 2, 3]),
     ],
@@ -34,6 +38,20 @@ def test_an_unknown_column_is_refused_with_the_most_similar_one(write):
         find_column(table, "zzzzz", (), "references")
     with pytest.raises(DataError, match="a column of references"):
         find_column(table, None, (), "references")
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        ("{}".encode("utf-16-le"), "UTF-16LE"),
+        ("one\n".encode("utf-16"), "UTF-16"),
+        (b"\x1f\x8b", "gzip data"),
+    ],
+)
+def test_other_encodings_and_formats_are_named(tmp_path, content, got):
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(DataError, match=f"wanted text in UTF-8.* got {got}"):
+        read_table(tmp_path / "a.txt")
 
 
 def test_a_missing_file_is_refused(tmp_path):
