@@ -204,7 +204,8 @@ def _check_split(folder: Path, split: str, limits: DataConfig, report: CheckedDr
     try:
         content, status = _read_regular_file(folder / f"{split}.jsonl", flags)
     except OSError as problem:
-        got = f"{name}: {problem.strerror or problem}"
+        cause = "a symbolic link" if problem.errno == errno.ELOOP else problem.strerror or problem
+        got = f"{name}: {cause}"
         raise DataError("a readable regular file", got, "replace the file in the drop") from None
     report.stamps[split] = FileStamp.from_status(status)
     if other_format := find_whole_file_problem(name, content):

@@ -52,17 +52,17 @@ def import_dataset(kind: str, path: str, limits: DataConfig, **options: str) -> 
         raise DataError(wanted, f"the option {unknown[0]!r}", "remove it, or correct its name")
     splits = {split: examples for split, examples in IMPORTERS[kind](path, **options).items() if examples}
     if not splits:
-        raise DataError(
-            f"files of {kind}", f"none with examples in {path}", "download the original files of this data set"
-        )
+        fix = "correct the path, or download or export the data set again"
+        raise DataError(f"files of {kind}", f"none with examples in {path}", fix)
     problems = [
         f"{split}, example {number}: {problem}"
         for split, examples in splits.items()
         for number, example in enumerate(examples, start=1)
         if (problem := find_problem(example, limits))
     ]
-    if len(problems) > limits.max_rejects * sum(map(len, splits.values())):
+    total = sum(map(len, splits.values()))
+    if len(problems) > limits.max_rejects * total:
         wanted = f"at most {limits.max_rejects:.0%} of the examples outside the limits of params.yaml"
-        got = f"{len(problems)}; the first is {problems[0]}"
+        got = f"{len(problems):,} of {total:,}; the first is {problems[0]}"
         raise DataError(wanted, got, "raise the limits in params.yaml, or correct the data")
     return splits

@@ -138,6 +138,8 @@ def _read_table(kind: str, file: Path, fields: Fields, delimiter: str) -> Table:
         rows = list(_read_json_rows(file.name, content))
         return Table(file.name, list(dict.fromkeys(key for _, row in rows for key in row)), rows)
     text = decode_utf8(file.name, content)
+    if text.lstrip().startswith(('{"', '[{"')):
+        raise DataError(f"{kind.upper()} in {file.name}", "JSON", "import it with `prefixfleet data import jsonl`")
     return read_delimited(kind, file.name, text, fields.columns, delimiter)
 
 

@@ -136,6 +136,10 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
         with use_attention_implementation(model, before):
             output = run_probe(model, {**inputs, "use_cache": True})
     own = output.logits.float()
+    if own.isnan().any() or own.isposinf().any():
+        got = f"NaN or infinity in the logits of {type(model).__name__} in {str(model.dtype).removeprefix('torch.')}"
+        fix = "download or save the model again, or set base.dtype to float32 if it overflows in 16 bits"
+        raise BaseModelError("a base with finite outputs", got, fix)
     if differ_beyond_rounding(recorded, own, model.dtype):
         raise make_unsupported_base_error(
             model, f"its attention ({before}) computes something else than transformers' sdpa function"

@@ -102,7 +102,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
 
     folder, device = _find_folder(config), device or ("cuda" if torch.cuda.is_available() else "cpu")
     digest, tokenizer_files_digest = compute_model_digest(folder), compute_tokenizer_digest(folder)
-    with _convert_errors(config.path), _hide_progress_bar():
+    with _convert_errors(config.path), _silence_transformers():
         model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         _check_files(model_config, folder)
         window = check_config(model_config, config.path)
@@ -222,14 +222,17 @@ def _read_context(model_config: Any, tokenizer: Any) -> int:
 
 
 @contextmanager
-def _hide_progress_bar() -> Iterator[None]:
+def _silence_transformers() -> Iterator[None]:
+    """Hide the progress bar, and the warnings on weights: `check_loading_report` raises for them."""
     from transformers.utils import logging
 
-    was_enabled = logging.is_progress_bar_enabled()
+    was_enabled, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if was_enabled:
             logging.enable_progress_bar()
 

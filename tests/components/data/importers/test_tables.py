@@ -82,6 +82,8 @@ def test_a_set_delimiter_is_used_and_a_longer_one_refused(tmp_path: Path) -> Non
     for other in ('"', "\n", " "):
         with pytest.raises(DataError, match="a delimiter of one character"):
             import_one(tmp_path, "rows.csv", "q,a\nx,y\n", delimiter=other)
+    with pytest.raises(DataError, match=r"CSV in rows\.csv; got JSON; import it with `prefixfleet data import jsonl`"):
+        import_one(tmp_path, "rows.csv", '\ufeff{"q": "x", "a": "y"}\n')
     with pytest.raises(DataError, match="an empty file"):
         import_one(tmp_path, "empty.csv", "\ufeff\n")
     with pytest.raises(DataError, match="a delimiter of one character"):

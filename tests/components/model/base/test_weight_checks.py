@@ -161,6 +161,23 @@ def test_weights_that_are_not_finite_are_refused(
         load(folder, dtype)
 
 
+def test_weights_whose_outputs_overflow_are_refused(build_model: Callable[..., Any], save: Save) -> None:
+    folder = save(build_model("gpt2"))
+    rewrite(folder, lambda tensors: {name: 1e25 * one for name, one in tensors.items()})
+    with pytest.raises(BaseModelError, match="finite outputs; got NaN or infinity in the logits of GPT2LMHeadModel"):
+        load(folder)
+
+
+def test_transformers_own_report_on_weights_is_not_printed(
+    build_model: Callable[..., Any], save: Save, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = save(build_model("gpt2"))
+    rewrite(folder, lambda tensors: {**tensors, "more": torch.ones(2)})
+    with pytest.raises(BaseModelError, match="unknown 1 key: more"):
+        load(folder)
+    assert "can be ignored" not in "".join(capfd.readouterr())
+
+
 def test_weights_that_overflow_in_16_bits_are_refused_only_there(build_model: Callable[..., Any], save: Save) -> None:
     folder = save(build_model("bart"))
 
