@@ -205,8 +205,10 @@ def _convert_errors(path: str) -> Iterator[None]:
     except (PrefixFleetError, MemoryError):
         raise
     except Exception as problem:
-        got = f"{path}: {(str(problem).splitlines() or [type(problem).__name__])[0]}"
-        raise BaseModelError("a generative transformers model", got, "check base.path in params.yaml") from problem
+        first, *others = str(problem).splitlines() or [type(problem).__name__]
+        got = f"{path}: {first}{f' {others[0].strip()}' if others and first.endswith(':') else ''}"
+        fix = "check base.path in params.yaml, and the model's config.json"
+        raise BaseModelError("a generative transformers model", got, fix) from problem
 
 
 def _read_context(model_config: Any, tokenizer: Any) -> int:

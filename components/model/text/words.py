@@ -1,5 +1,6 @@
 """Words of texts in any script, also of scripts without spaces between words. Knows texts; does not know tokenizers."""
 
+import re
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ OTHER_UNSPACED_SCRIPTS = (
     r"\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}\p{Script=Tibetan}\p{Script=Javanese}"
     r"\p{Script=Balinese}\p{Script=Tai_Le}\p{Script=New_Tai_Lue}\p{Script=Tai_Tham}\p{Script=Tai_Viet}\p{Script=Yi}"
 )
+_FIRST_COMBINING_MARK = "\u0300"
 _UNSPACED = f"{HAN_SCRIPTS}{KANA_SCRIPTS}{OTHER_UNSPACED_SCRIPTS}"
 _CHARACTERS_OR_WORD = rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+"
 _CHARACTER_WITH_MARKS = rf"[{_UNSPACED}]\p{{M}}*+"
@@ -31,6 +33,8 @@ def split_words_and_symbols(text: str) -> list[str]:
     A run of a script without spaces gives its characters and its pairs of adjacent characters, as in search engines
     (Lucene's CJK analyzer).
     """
+    if max(text, default="") < _FIRST_COMBINING_MARK:
+        return re.findall(r"\w+|[^\w\s]", text)
     words: list[str] = []
     for match in compile_pattern(_RUNS_OR_SYMBOL).finditer(text):
         if match[1] is None:
