@@ -88,6 +88,11 @@ def _verify_ledger(database: "Database") -> None:
         got = f"line {one.id} ({one.tenant}, {one.action}, {one.at}): {one.why}"
         fix = "compare it with a backup of the database; the lines before it continue the chain"
         raise WorkspaceError("a ledger of which no line was changed", got, fix)
+    if result.missing_triggers:
+        kept = f"; the lines continue the hash chain, with the last value {result.value}" if result.value else ""
+        got = f"no trigger {', '.join(result.missing_triggers)}{kept}"
+        fix = "last lines may be missing: compare with a backup of the database, and restore it"
+        raise WorkspaceError("a ledger that the database's triggers protect from changes", got, fix)
     if not result.value:
         print_line(f"The ledger has no line with a hash yet; {result.lines} lines are by a release without the chain.")
         return
@@ -225,9 +230,11 @@ def forget(
     from cli.console import show_progress
     from components.stages.commands.forget import forget as stage
     from components.stages.workspace import Workspace
-    from flows.forget import open_prefect_record
+
+    workspace = Workspace(ctx.obj)
+    from flows.forget import open_prefect_record  # Prefect makes its folder at import, so only in a workspace
 
     if not yes:
         typer.confirm(f"Remove everything of {tenant}, also from the DVC remotes? This cannot be undone.", abort=True)
     with show_progress(), open_prefect_record() as record:
-        stage(Workspace(ctx.obj), tenant, record=record)
+        stage(workspace, tenant, record=record)

@@ -22,7 +22,10 @@ IDENTITY_FILE = "var/workspace.json"
 _LOCK_FILE = "var/workspace.lock"
 _LOCK_WAIT_S = 10.0
 _EXPERIMENTS = (".dvc", "tmp", "exps")
-_FIX = "restore the file from a backup; or delete it: the workspace then gets a new id, and does not own older versions"
+_FIX = (
+    "restore the file from a backup; or delete it: the workspace then gets a new id, and `prefixfleet adopt TENANT` "
+    "takes each of its tenants over"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,8 @@ def test_a_cycle_rolls_a_bad_version_back_and_emits_an_event(make_root, monkeypa
     client = MlflowClient(tracking_uri=Workspace(root).registry.uri)
     client.create_registered_model("prefix-alder")
     for number in (1, 2):
-        client.create_model_version("prefix-alder", (root / str(number)).as_uri(), tags={"verdict": "accepted"})
+        tags = {"verdict": "accepted", "sha256": str(number) * 64}
+        client.create_model_version("prefix-alder", (root / str(number)).as_uri(), tags=tags)
     client.set_registered_model_alias("prefix-alder", "champion", "1")
     client.set_registered_model_alias("prefix-alder", "challenger", "2")
     past_s = time.time() - 3600

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
+from components.errors import WorkspaceError
 from components.rollout.store.ledger_chain import chain_rows
 from components.rollout.store.tables import LEDGER
 from components.rollout.types import LedgerAction, LedgerEntry
@@ -56,4 +57,13 @@ _TEXT_COLUMNS = ("tenant", "by", "action", "from_version", "to_version", "why", 
 
 
 def _to_entry(row: Mapping[Any, Any]) -> LedgerEntry:
-    return LedgerEntry(**{name: row[name] for name in _TEXT_COLUMNS}, figures=json.loads(row["figures"]))
+    texts = {name: row[name] for name in _TEXT_COLUMNS}
+    try:
+        figures = json.loads(row["figures"])
+    except (TypeError, ValueError, RecursionError):
+        figures = None
+    if not isinstance(figures, dict) or not all(isinstance(text, str) for text in texts.values()):
+        got = f"line {row['id']}, which another program than PrefixFleet wrote or changed"
+        fix = "see `prefixfleet history --verify`; restore the database from a backup"
+        raise WorkspaceError("to read the ledger", got, fix)
+    return LedgerEntry(**texts, figures=figures)

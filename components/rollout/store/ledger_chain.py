@@ -22,6 +22,16 @@ _CHAINED_COLUMNS = ("at", "tenant", "by", "action", "from_version", "to_version"
 _ROWS_PER_FETCH = 10_000
 _POSTGRESQL_LOCK = 7_312_005
 """Of the ledger's end: held from the read of the last value to the commit."""
+_TRIGGERS = {
+    "sqlite": ("no_update", "no_delete", "no_replace", "at_end"),
+    "postgresql": ("append_only",),
+}
+_FIND_TRIGGERS = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'prefixfleet_ledger'",
+    "postgresql": (
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = 'prefixfleet_ledger'::regclass AND tgenabled IN ('O', 'A')"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,8 @@ class ChainCheck:
     value: str
     """The last line's value; "": no line has one."""
     broken: BrokenLine | None
+    missing_triggers: tuple[str, ...] = ()
+    """Triggers that refuse changes of lines, and that are no longer in the database."""
 
 
 def chain_rows(connection: Connection, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -63,15 +75,16 @@ def check_chain(database: Database) -> ChainCheck:
     """Compute the chain over all lines, and compare. Raises WorkspaceError: the database does not answer."""
     value, lines, unchained, last = _START, 0, 0, ""
     with database.connect("the ledger") as connection:
+        missing = _find_missing_triggers(connection)
         rows = connection.execution_options(yield_per=_ROWS_PER_FETCH).execute(sql.select(LEDGER).order_by(LEDGER.c.id))
         for row in rows.mappings():
             value = _extend(value, row)
             if reason := _explain_break(row["chain"], value, last, unchained):
                 broken = BrokenLine(row["id"], row["at"], row["tenant"], row["action"], reason)
-                return ChainCheck(lines, unchained, last, broken)
+                return ChainCheck(lines, unchained, last, broken, missing)
             lines, unchained = lines + 1, unchained + (not row["chain"])
             last = row["chain"]
-    return ChainCheck(lines, unchained, last, None)
+    return ChainCheck(lines, unchained, last, None, missing)
 
 
 def _explain_break(stored: str, computed: str, last: str, unchained: int) -> str:
@@ -85,8 +98,15 @@ def _explain_break(stored: str, computed: str, last: str, unchained: int) -> str
 
 
 def _extend(value: str, row: Mapping[Any, Any]) -> str:
-    content = json.dumps([value, *(row[name] for name in _CHAINED_COLUMNS)])
+    content = json.dumps([value, *(row[name] for name in _CHAINED_COLUMNS)], default=repr)  # bytes: a changed line
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _find_missing_triggers(connection: Connection) -> tuple[str, ...]:
+    dialect = connection.dialect.name
+    present = set(connection.exec_driver_sql(_FIND_TRIGGERS[dialect]).scalars())
+    wanted = (f"prefixfleet_ledger_{name}" for name in _TRIGGERS[dialect])
+    return tuple(name for name in wanted if name not in present)
 
 
 def _lock_end(connection: Connection) -> None:

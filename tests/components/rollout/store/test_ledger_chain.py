@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from components.errors import WorkspaceError
 from components.rollout.store.database import open_database_url
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.ledger_chain import check_chain
@@ -84,6 +85,34 @@ def test_removed_last_lines_are_found_by_a_value_that_was_kept(database):
     result = check_chain(database)
     assert result.broken is None
     assert result.value != kept
+
+
+def test_bytes_in_a_line_are_a_change_and_cannot_be_read_as_an_entry(database):
+    append_entries(database, make_entry(1), make_entry(2))
+    with tampering(database) as connection:
+        if connection.dialect.name != "sqlite":
+            pytest.skip("columns of other databases have one type")
+        connection.exec_driver_sql(f"UPDATE {TABLE} SET figures = x'ff' WHERE id = 2")
+    assert check_chain(database).broken.id == 2
+    with pytest.raises(WorkspaceError, match="line 2, which another program"):
+        read_history(database)
+
+
+@pytest.mark.parametrize("figures", ["{{", "[]", "null", ""])
+def test_figures_that_are_no_json_object_end_a_reading_with_the_line(database, figures):
+    append_entries(database, make_entry(1), make_entry(2))
+    with tampering(database) as connection:
+        connection.exec_driver_sql(f"UPDATE {TABLE} SET figures = '{figures}' WHERE id = 2")
+    with pytest.raises(WorkspaceError, match="line 2, which another program"):
+        read_history(database)
+
+
+def test_triggers_that_were_dropped_are_named(database):
+    append_entries(database, make_entry(1))
+    assert check_chain(database).missing_triggers == ()
+    with tampering(database) as connection:
+        wanted = [statement.split()[2] for statement in TRIGGERS[connection.dialect.name]]
+    assert list(check_chain(database).missing_triggers) == wanted
 
 
 @pytest.mark.parametrize("has_new", [True, False])
