@@ -14,6 +14,7 @@ Shapes: N sentences, K statistics of a metric, S samples.
     rouge1/rouge2/L    K = 2: best stemmed F1 over the references, 1 (so that sums give the mean)
 """
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, get_args
@@ -53,7 +54,8 @@ def compute_sentence_statistics(
 ) -> Array:
     """Return the statistics [N, K] of each prediction against its references, whose number may vary.
 
-    `lowercase` makes BLEU, chrF and TER case-insensitive; ROUGE always is.
+    Texts are compared in Unicode's composed form (NFC): canonically equivalent texts are the same text. `lowercase`
+    makes BLEU, chrF and TER case-insensitive; ROUGE always is.
 
     Raises:
         GateError: there are no predictions, an example has no reference, the numbers of predictions and examples
@@ -63,6 +65,8 @@ def compute_sentence_statistics(
     if len(predictions) != len(references) or not predictions or not all(references):
         got = f"{len(predictions)} predictions, {len(references)} sets of references"
         raise GateError("one prediction and at least one reference for each example", got, "decode the split again")
+    predictions = [unicodedata.normalize("NFC", text) for text in predictions]
+    references = [[unicodedata.normalize("NFC", text) for text in own] for own in references]
     if metric == "ter":
         rows = _compute_ter_rows(predictions, references, lowercase, tokenizer)
     elif metric in ("bleu", "chrf"):

@@ -2,6 +2,7 @@ import csv
 import io
 import os
 import random
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -84,6 +85,18 @@ def test_many_sums_are_scored_like_single_corpora(metric):
     together = compute_scores_from_sums(metric, counts_SN @ statistics_NK)
     repeated = [compute_corpus_score(metric, np.repeat(statistics_NK, row.astype(int), axis=0)) for row in counts_SN]
     assert together == pytest.approx(repeated)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    ("text", "tokenizer"), [("Một quán cà phê ở Hà Nội", "13a"), ("서울의 공원에서 산책을 하다", "ko-mecab")]
+)
+def test_composed_and_decomposed_letters_are_the_same(metric, text, tokenizer):
+    composed, decomposed = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    for prediction, reference in ((composed, decomposed), (decomposed, composed)):
+        statistics_NK = compute_sentence_statistics(metric, [prediction], [[reference]], True, tokenizer)
+        assert compute_corpus_score(metric, statistics_NK) == pytest.approx(0 if metric == "ter" else 100)
 
 
 def test_lowercase_ignores_case():
