@@ -1,9 +1,11 @@
 """Check every request before the application: its header, its size, and whether the server is shutting down.
 
 Counts the requests of the API in flight, so that a shutdown can wait for them; a request whose body has not arrived is
-not in flight. Answers HEAD as GET without a body. Knows ASGI and the service; does not know the routes.
+not in flight. Answers HEAD as GET without a body, and all but completions at a limited pace. Knows ASGI and the
+service; does not know the routes.
 """
 
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import ExitStack
 from typing import Any
@@ -11,7 +13,9 @@ from typing import Any
 from fastapi import Request
 
 from components.serving.errors import RefusalError, make_error_response, make_unavailable_error
+from components.serving.http.answer_pace import AnswerPace
 from components.serving.http.body_reader import BodyReader, Message, Receive, check_size
+from components.serving.http.connection_table import to_group
 from components.serving.http.header_checks import check_framing, check_is_local, find_header
 from components.serving.http.routes import get_request_id
 from components.serving.http.service import Service
@@ -20,6 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 _API_PATH_PREFIX = "/v1/"
+_COMPLETIONS_PATH = "/v1/completions"
 _CLOSE = (b"connection", b"close")
 
 
@@ -28,6 +33,7 @@ class AdmissionMiddleware:
 
     def __init__(self, app: App, service: Service) -> None:
         self._app, self._service = app, service
+        self._pace = AnswerPace(time.monotonic)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Refuse the request, or pass it on to the application."""
@@ -35,6 +41,7 @@ class AdmissionMiddleware:
             await self._app(scope, receive, send)
             return
         is_head = scope["method"] == "HEAD"
+        scope.setdefault("state", {})  # with the caller, once the route knows it
         with ExitStack() as in_flight:
             reader = self._make_reader(scope, receive, in_flight)
 
@@ -44,6 +51,8 @@ class AdmissionMiddleware:
                         await reader.discard()
                     if not reader.is_complete and _CLOSE not in message["headers"]:
                         message["headers"] = [*message["headers"], _CLOSE]
+                if message["type"] == "http.response.start" and _is_paced(scope, message["status"]):
+                    await self._pace.wait(_name_caller(scope, message["status"]))
                 await send({**message, "body": b""} if is_head and "body" in message else message)
 
             try:
@@ -74,3 +83,20 @@ class AdmissionMiddleware:
         limit, length = self._service.params.serve.max_body_bytes, find_header(scope, b"content-length")
         if length:
             check_size(int(length) if length.isdecimal() and len(length) < 20 else limit + 1, limit)
+
+
+def _is_paced(scope: MutableMapping[str, Any], status: int) -> bool:
+    """Return whether the answer costs little: it is neither a completion nor an error of the server."""
+    return status < 500 and not (status == 200 and scope["path"] == _COMPLETIONS_PATH)
+
+
+def _name_caller(scope: MutableMapping[str, Any], status: int) -> str:
+    """Return the key's tenant, or else the address: one caller's flood does not delay the others' answers.
+
+    An address's refusals are apart, so that a flood of them does not delay the probes of /healthz.
+    """
+    caller = scope["state"].get("caller")
+    if caller is not None and caller.tenant is not None:
+        return str(caller.tenant)
+    address = to_group((scope.get("client") or ("",))[0])
+    return f"{address}, refused" if status >= 400 else address

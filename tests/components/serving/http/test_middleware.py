@@ -1,5 +1,7 @@
 import pytest
 
+from components.serving.http.answer_pace import AnswerPace
+
 KIND = {"content-type": "application/json"}
 
 
@@ -52,3 +54,25 @@ def test_a_refused_request_has_a_request_id_and_closes_the_connection(ask):
 
     answer = ask(talk)
     assert (answer.status_code, answer.headers["x-request-id"], answer.headers["connection"]) == (503, "mine", "close")
+
+
+def test_all_but_completions_keep_the_pace_of_their_tenant_or_else_of_their_address(ask, monkeypatch):
+    paced = []
+
+    async def note(_pace, caller):
+        paced.append(caller)
+
+    async def talk(client, service):
+        _, key = service.keys.create("alder")
+        known, body = {"authorization": f"Bearer {key}"}, {"model": "alder", "prompt": "thing: boat"}
+        answer = await client.post("/v1/completions", json=body, headers=known)
+        assert paced == []
+        await client.get("/healthz")
+        await client.post("/v1/completions", json=body)
+        await client.post("/v1/completions", json={**body, "model": "birch"}, headers=known)
+        await client.post("/v1/feedback", json={"id": answer.json()["id"], "rating": 1}, headers=known)
+        await client.get("/v1/models/birch", headers=known)
+        assert paced == ["127.0.0.1", "127.0.0.1, refused", "alder", "alder", "alder"]
+
+    monkeypatch.setattr(AnswerPace, "wait", note)
+    ask(talk, is_open=False)

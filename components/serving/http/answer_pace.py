@@ -1,0 +1,37 @@
+"""Delay answers that cost the server little, so that a flood of them leaves its time to requests that are answered.
+
+Each caller has its own pace. Nothing is refused: a caller that waits for its answers cannot send faster. Knows callers
+and times; does not know requests.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+_PER_SECOND = 100.0
+_BURST_SECONDS = 1.0
+"""So many seconds' worth of answers are not delayed."""
+_MAX_SECONDS = 2.0
+"""The longest delay."""
+_MAX_CALLERS = 10_000
+"""More are remembered only while they are delayed."""
+
+
+class AnswerPace:
+    """The callers' paces, by the generic cell rate algorithm; use it from one event loop."""
+
+    def __init__(self, timer: Callable[[], float]) -> None:
+        """`timer` gives monotonic seconds."""
+        self._timer = timer
+        self._due_s: dict[str, float] = {}
+        """Caller -> when all of its answers would have been sent at an even pace."""
+
+    async def wait(self, caller: str) -> None:
+        """Wait until the caller's next answer is due."""
+        now_s = self._timer()
+        due_s = max(self._due_s.get(caller, now_s), now_s) + 1 / _PER_SECOND
+        self._due_s[caller] = min(due_s, now_s + _BURST_SECONDS + _MAX_SECONDS)
+        delay_s = self._due_s[caller] - now_s - _BURST_SECONDS
+        if len(self._due_s) > _MAX_CALLERS:
+            self._due_s = {name: due_s for name, due_s in self._due_s.items() if due_s > now_s + _BURST_SECONDS}
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)

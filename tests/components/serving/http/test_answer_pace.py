@@ -1,0 +1,50 @@
+"""Each caller's cheap answers keep a pace of their own after a first second's worth."""
+
+import asyncio
+
+from components.serving.http import answer_pace
+from components.serving.http.answer_pace import AnswerPace
+
+
+def measure_delays(monkeypatch, calls, tick_s=0.0):
+    """The seconds that each of these callers' answers waits, `tick_s` apart."""
+    now_s, slept = [0.0], []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    async def talk():
+        pace, delays = AnswerPace(lambda: now_s[0]), []
+        for caller in calls:
+            await pace.wait(caller)
+            delays.append(round(sum(slept), 6))
+            slept.clear()
+            now_s[0] += tick_s
+        return delays
+
+    monkeypatch.setattr(answer_pace.asyncio, "sleep", sleep)
+    return asyncio.run(talk())
+
+
+def test_beyond_a_hundred_at_once_each_answer_waits_longer_up_to_two_seconds(monkeypatch):
+    delays = measure_delays(monkeypatch, ["alder"] * 400)
+    assert delays[:100] == [0] * 100
+    assert delays[100:103] == [0.01, 0.02, 0.03]
+    assert delays[299:] == [2.0] * 101
+
+
+def test_answers_at_the_pace_and_other_callers_do_not_wait(monkeypatch):
+    assert not any(measure_delays(monkeypatch, ["alder"] * 300, tick_s=0.01))
+    assert measure_delays(monkeypatch, ["alder"] * 150 + ["birch"])[-1] == 0
+
+
+def test_callers_that_do_not_wait_are_forgotten(monkeypatch):
+    monkeypatch.setattr(answer_pace, "_MAX_CALLERS", 3)
+
+    async def talk():
+        pace = AnswerPace(lambda: 0.0)
+        for number in range(1000):
+            await pace.wait(str(number))
+        return len(pace._due_s)
+
+    assert asyncio.run(talk()) <= 3
