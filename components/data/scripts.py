@@ -4,13 +4,21 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-_NAMES = {"CJK": "Han", "IDEOGRAPHIC": "Han", "HALFWIDTH": "Katakana", "FULLWIDTH": "Latin"}
+_NAMES = {
+    "CJK": "Han",
+    "IDEOGRAPHIC": "Han",
+    "MASCULINE": "Latin",
+    "FEMININE": "Latin",
+    "MATHEMATICAL": "Latin",
+    "MICRO": "Greek",
+}
+_WIDTHS = ("HALFWIDTH ", "FULLWIDTH ")
 
 
 def measure_scripts(texts: Iterable[str]) -> dict[str, float]:
     """Return script -> its share of all letters, the largest first; {} if there are no letters.
 
-    A letter's script is the first word of its Unicode name.
+    A letter's script is the first word of its Unicode name, apart from its width.
     """
     characters: Counter[str] = Counter()
     for text in texts:
@@ -18,7 +26,8 @@ def measure_scripts(texts: Iterable[str]) -> dict[str, float]:
     scripts: Counter[str] = Counter()
     for character, count in characters.items():
         if character.isalpha():
-            word = unicodedata.name(character, "unknown").split()[0].partition("-")[0]
+            name = unicodedata.name(character, "unknown")
+            word = name.removeprefix(_WIDTHS[0]).removeprefix(_WIDTHS[1]).split()[0].partition("-")[0]
             scripts[_NAMES.get(word, word.capitalize())] += count
     total = scripts.total()
     return {script: count / total for script, count in scripts.most_common()}

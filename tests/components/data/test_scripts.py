@@ -11,6 +11,8 @@ from components.data.scripts import measure_scripts
         ("\u4e2d\u6587\u5b57a", ["Han", "Latin"]),
         ("\u3072\u3089\u30ab", ["Hiragana", "Katakana"]),
         ("\ud55c\uae00", ["Hangul"]),
+        ("1\u00ba caf\u00e9 \u00aa \uff21", ["Latin"]),
+        ("\uff76\uff85 \uffa1", ["Katakana", "Hangul"]),
         ("12 - !", []),
     ],
 )
