@@ -21,8 +21,8 @@ FIELDS = {
 
 
 @pytest.fixture
-def root(make_root, call):
-    root = make_root(("alder",))
+def root(make_checkout, call):
+    root = make_checkout(("alder",))
     assert call(root, "stage", "base").exit_code == 0
     return root
 
@@ -154,7 +154,7 @@ def test_an_export_never_overwrites_a_file(root, tmp_path, refused, call):
     content = (checkpoint / TENSORS).read_bytes()
     fix = "name another folder with --out"
     refused(root, ["export", "alder", "--trained", "--out", str(checkpoint)], fix, TENSORS)
-    refused(root, ["export", "alder", "--trained", "--out", str(root)], fix, "base")
+    refused(root, ["export", "alder", "--trained", "--out", str(root / "base")], fix, "config.json")
     refused(root, ["export", "alder", "--trained", "--out", str(root / "params.yaml")], fix, "a file at")
     assert (checkpoint / TENSORS).read_bytes() == content
     (root / "out/train/alder/prefix.safetensors").write_bytes(b"cut")

@@ -77,7 +77,7 @@ def start_command(root: Path, *arguments: str, own_prefect: bool = False) -> Ite
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=reset_interrupt,
+        preexec_fn=reset_signals,
     ) as process:
         try:
             yield StartedCommand(process)
@@ -86,9 +86,10 @@ def start_command(root: Path, *arguments: str, own_prefect: bool = False) -> Ite
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def reset_interrupt() -> None:
-    """Let a child obey SIGINT, which the children of a job in the background inherit as ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def reset_signals() -> None:
+    """Let a child obey the signals that it inherits as ignored from a job in the background or from nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def find_free_port() -> int:
