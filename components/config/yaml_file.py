@@ -1,4 +1,4 @@
-"""Reads a YAML file of sections as a mapping, by the rules of YAML 1.2. Does not know the sections.
+"""Reads and writes YAML by the rules of version 1.2; a file of sections as a mapping. Does not know the sections.
 
 DVC reads params.yaml by YAML 1.2. PyYAML knows 1.1, in which 010 is 8, 1:30 is 90 and `no` is false: a value that the
 two read differently is refused, with its line. Duplicate keys are refused too.
@@ -72,6 +72,15 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError("valid YAML", f"{where}: {cause}", "correct the file") from None
 
 
+def format_yaml(values: Any, **options: Any) -> str:
+    """Return plain values as YAML; texts that YAML 1.1 or 1.2 would read as another type are quoted.
+
+    `options` are those of `yaml.dump`.
+    """
+    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **options)
+    return text
+
+
 class _AmbiguousError(yaml.constructor.ConstructorError):
     """A plain value that YAML 1.1 and 1.2 read differently; `fix` says how to write it."""
 
@@ -123,6 +132,14 @@ _Loader.add_implicit_resolver(f"{_TAG}float", re.compile(rf"^(?:{_FLOAT.pattern}
 _Loader.add_implicit_resolver(f"{_TAG}null", re.compile(rf"^(?:{_NULL.pattern})$"), ["~", "n", "N", ""])
 _Loader.add_implicit_resolver(f"{_TAG}merge", re.compile(r"^<<$"), ["<"])
 _Loader.add_constructor(f"{_TAG}int", _Loader.construct_core_int)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes safe YAML. PyYAML quotes what 1.1 reads as another type; the resolvers below add numbers of 1.2."""
+
+
+for _tag, _pattern in (("int", _INT), ("float", _FLOAT)):
+    _Dumper.add_implicit_resolver(f"{_TAG}{_tag}", re.compile(rf"^(?:{_pattern.pattern})$"), list("-+.0123456789"))
 
 
 def _require_one_meaning(node: yaml.ScalarNode) -> None:

@@ -11,8 +11,10 @@ FINGERPRINTS = {"alder": "a1", "birch": "b1"}
 
 
 @pytest.fixture
-def run_shard(monkeypatch, tmp_path):
+def run_shard(monkeypatch, make_root):
     """A function of the outcomes of training to the flow's end state and the tenants that are evaluated."""
+
+    root = make_root(("alder", "birch"))
 
     def run(trained):
         evaluated = []
@@ -24,7 +26,7 @@ def run_shard(monkeypatch, tmp_path):
 
         monkeypatch.setattr(shard, "train_all", lambda *_, return_state: Completed(data=list(trained)))
         monkeypatch.setattr(shard, "evaluate_all", evaluate)
-        return shard.shard.fn(str(tmp_path), FINGERPRINTS, {}), *evaluated
+        return shard.shard.fn(str(root), FINGERPRINTS, {}), *evaluated
 
     return run
 

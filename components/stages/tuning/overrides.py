@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.config import TrainConfig, load_workspace_params
 from components.config.overrides import read_override_file
+from components.config.yaml_file import format_yaml
 from components.errors import WorkspaceError
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import remove_temporaries, write_atomic
@@ -25,7 +24,7 @@ _HEADER = """\
 
 def format_override(values: Mapping[str, Any]) -> str:
     """Return the values as one line of YAML, as they could be typed into params.yaml."""
-    inner = yaml.safe_dump(dict(values), default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True)
+    inner = format_yaml(dict(values), default_flow_style=True, width=10**6)
     return f"{_SECTION}: {inner.strip()}"
 
 
@@ -58,7 +57,7 @@ def write_override(workspace: Workspace, tenant: str, values: Mapping[str, Any],
         raise WorkspaceError(f"to set {format_override(values)} in {file}", got, fix)
     kept = read_override_file(file).get(_SECTION, {}) if file.exists() else {}
     content = {_SECTION: {**kept, **values}}
-    text = _HEADER.format(tenant=tenant) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    text = _HEADER.format(tenant=tenant) + format_yaml(content)
     remove_temporaries(file)
     write_atomic(file, text.encode("utf-8"))
     return file

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from components.config import load_params, load_workspace_params
-from components.config.yaml_file import parse_yaml, read_sections
+from components.config.yaml_file import format_yaml, parse_yaml, read_sections
 from components.errors import ConfigError
 
 GOOD = "base: {path: base}\n"
@@ -170,6 +170,20 @@ def test_any_bytes_are_parameters_or_a_config_error(tmp_path: Path, content: byt
             text = str(problem)
             assert "\n" not in text
         (tmp_path / "overrides/acme.yaml").unlink(missing_ok=True)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
+    | st.text("0123456789+-.:_eEoxXnN", max_size=8)
+)
+@example("1e5")
+@example("0o17")
+@example("010")
+@example("1:30")
+@example("no")
+def test_every_text_that_is_written_is_read_as_the_same_text(text):
+    assert parse_yaml(format_yaml({"a": text}), "x") == {"a": text}
 
 
 def test_the_projects_own_files_read_as_plain_yaml_does():

@@ -83,18 +83,18 @@ def test_ctrl_c_within_an_update_falls_back_to_the_last_whole_state(
 
 
 def test_a_kill_between_validations_resumes_from_the_last(run: Train, tmp_path: Path) -> None:
-    class Killed(BaseException):
-        pass
+    class KilledError(Exception):
+        """Like SIGKILL, it saves nothing."""
 
     calls: list[int] = []
 
     def killed() -> bool:
         calls.append(1)
         if len(calls) == 11:
-            raise Killed
+            raise KilledError
         return False
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(state=tmp_path, run_key="a", stop=killed)
     resumed = run(state=tmp_path, run_key="a")
     assert resumed.resumed_from == 6
