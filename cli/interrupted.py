@@ -22,13 +22,17 @@ def explain_stop(root: Path, command: str | None, cause: str) -> None:
 def explain_next_run(root: Path) -> None:
     """Print on stderr which tenants' training the next run resumes, and at which step."""
     from cli.output import print_note
-    from components.stages.train import find_resumable
-    from components.stages.workspace import Workspace
 
     try:
+        from components.stages.train import find_resumable
+        from components.stages.workspace import Workspace
+
         steps = find_resumable(Workspace(root))
     except PrefixFleetError:
         steps = {}
+    except Exception:  # noqa: BLE001 - a stop during an import leaves modules half loaded, so any error can follow
+        print_note("training resumes at the last saved step; finished work is not repeated.")
+        return
     for tenant, step in steps.items():
         print_note(f"the next `prefixfleet retrain` resumes {tenant} at step {step} (out/train/{tenant}/state)")
     others = "other tenants that need a prefix" if steps else "tenants that need a prefix"

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from cli import data, generate, keys, peft_exchange, reproduce, rollout, runs, score, serve, status, tune
 from cli.output import BROKEN_PIPE_STATUS, discard_output, prepare_streams, print_line
-from cli.stop_signals import describe_stop, raise_on_stop_signals
+from cli.stop_signals import StoppedBySignal, describe_stop, raise_on_stop_signals
 from components.errors import PrefixFleetError
 from flows.environment import prepare_environment
 
@@ -43,7 +43,13 @@ class _ErrorHandlingGroup(TyperGroup):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         prepare_streams()
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as end:  # Typer ends with 130 for every KeyboardInterrupt before a command
+            cause = getattr(end.__context__, "__cause__", None)
+            if isinstance(cause, StoppedBySignal):
+                raise SystemExit(describe_stop(cause)[1]) from None
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         try:

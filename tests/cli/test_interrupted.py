@@ -29,6 +29,17 @@ def test_in_a_folder_without_params_the_message_is_printed_too(tmp_path, capsys)
     assert "start from step 0" in capsys.readouterr().err
 
 
+def test_after_a_stop_during_an_import_the_message_is_printed_without_the_steps(make_root, monkeypatch, capsys):
+    def fail(_workspace):
+        raise AttributeError("partially initialized module 'torch' has no attribute 'fx'")
+
+    monkeypatch.setattr(train, "find_resumable", fail)
+    explain_stop(make_root(("alder",)), "retrain", "SIGTERM")
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "training resumes at the last saved step; finished work is not repeated."
+    )
+
+
 def test_the_message_names_the_cause_and_trainings_only_where_a_command_trains(make_root, capsys):
     root = make_root(("alder",))
     explain_stop(root, "retrain", "SIGTERM")

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from cli import main
 from cli.stop_signals import StoppedBySignal, describe_stop, raise_on_stop_signals
 
 
@@ -41,3 +42,11 @@ def test_a_command_under_nohup_goes_on_when_its_terminal_closes():
     raise_on_stop_signals()
     signal.raise_signal(signal.SIGHUP)
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_a_signal_before_the_command_begins_has_its_own_exit_code_too(call, monkeypatch, tmp_path):
+    def stop(*_arguments, **_options):
+        raise StoppedBySignal(signal.SIGTERM)
+
+    monkeypatch.setattr(main._ErrorHandlingGroup, "make_context", stop)
+    assert call(tmp_path, "status").exit_code == 143
