@@ -106,7 +106,7 @@ def take_(ctx: typer.Context, tenant: TenantsOption = None) -> None:
 def check(
     ctx: typer.Context,
     tenant: TenantsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything that was found as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result for all tenants as JSON.")] = False,
 ) -> None:
     """Check drops line by line without taking them; without drops, check the dataset itself.
 

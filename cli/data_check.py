@@ -36,7 +36,11 @@ def make_lines(check: DataCheck) -> Iterator[str]:
             yield f"{tenant}: {overlap.sentence}: {', '.join(map(repr, overlap.first))}"
         yield from one.notes
         if one.refusal:
-            would = f"the drop of {tenant} would be refused" if one.origin == "drop" else f"the data of {tenant} fail"
+            would = (
+                f"the drop of {tenant} would be refused"
+                if one.origin == "drop"
+                else f"training on the data of {tenant} would fail"
+            )
             yield f"{would}: {one.refusal}"
     hidden = max(len(told), len(check.tenants)) - _MAX_TENANTS
     if hidden > 0:

@@ -49,7 +49,7 @@ def history(
         bool, typer.Option("--verify", help="Check the hash chain of the whole ledger instead: no line was changed.")
     ] = False,
 ) -> None:
-    """Show every move of a tenant's versions: when, by whom, from which version to which, and why."""
+    """Show every move and rejection, of one tenant or of all: when, by whom, from which version to which, and why."""
     from dataclasses import asdict
 
     from cli.output import print_json, print_table

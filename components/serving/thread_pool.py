@@ -114,7 +114,7 @@ class FairThreadPool:
 
     def _make_busy_error(self, limit: str) -> BusyError:
         wanted = f"fewer than {limit} waiting calls of this kind: {self._kind}"
-        return BusyError(wanted, "as many as that", "try again later", retry_after=_RETRY_SECONDS)
+        return BusyError(wanted, "no free place", "try again later", retry_after=_RETRY_SECONDS)
 
 
 def _count_down(counts: Counter[str], tenant: str) -> None:

@@ -91,7 +91,7 @@ def _read_rows(name: str, text: str, delimiter: str, quoting: Any) -> Table:
     except csv.Error as problem:
         got = f"{name}, in the row that begins at line {begins}: {problem}"
         fix = 'write a double quote inside a quoted cell twice (""), and close every quoted cell'
-        raise DataError("cells with complete double quotes", got, fix) from None
+        raise DataError("cells whose double quotes are closed", got, fix) from None
     return Table(name, header, rows)
 
 

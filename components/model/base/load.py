@@ -188,7 +188,7 @@ def _choose_dtype(config: BaseConfig, device: torch.device | str) -> torch.dtype
 def _check_files(model_config: Any, folder: Path) -> None:
     """Refuse folders of which transformers would load other weights than those that the digest covers."""
     if (folder / "adapter_config.json").is_file():
-        fix = "merge the adapter (merge_and_unload) and save the merged model, or import a prefix with `peft import`"
+        fix = "save the merged model (merge_and_unload); for a prefix run `prefixfleet import TENANT FOLDER`"
         raise BaseModelError("a whole model", f"an adapter beside or instead of it in {folder}", fix)
     check_optional_json(folder / "generation_config.json")
     other = getattr(model_config, "transformers_weights", None)

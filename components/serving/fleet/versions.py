@@ -233,7 +233,7 @@ def _log_unusable(old: Mapping[str, Mapping[str, Version]], new: Mapping[str, Ma
             if tenant not in before or before[tenant].version != version.version:
                 log.warning("%s: %s version %s cannot answer: %s", tenant, alias, version.version, version.fault)
         for tenant in before.keys() - versions.keys():
-            log.warning("%s: the %s can answer again, or is gone", tenant, alias)
+            log.warning("%s: the %s that could not answer was replaced or removed", tenant, alias)
 
 
 def _require_version(version: Version | None, tenant: str, description: str) -> Version:

@@ -32,7 +32,7 @@ def parse_json(content: bytes, max_values: int) -> Any:
         beats = "a body in JSON, encoded as UTF-8", "a body that cannot be decoded", "correct the body"
         raise RefusalError(400, *beats, code="invalid_json") from None
     except ValueError:  # int() refuses numbers of more than 4,300 digits
-        beats = "numbers of usual length in the body", "a number of thousands of digits", "correct the body"
+        beats = "numbers of at most 4,300 digits", "a number of thousands of digits", "correct the body"
         raise RefusalError(400, *beats, code="invalid_json") from None
 
 
@@ -52,4 +52,4 @@ def _check_structure(text: str, max_values: int) -> None:
 
 def _make_size_error(max_values: int) -> RefusalError:
     wanted = f"at most {max_values} values in a body (keys, texts, numbers, lists, objects)"
-    return RefusalError(400, wanted, "more", "send several requests", code="too_large")
+    return RefusalError(400, wanted, f"more than {max_values}", "send several requests", code="too_large")

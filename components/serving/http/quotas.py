@@ -50,7 +50,7 @@ class Quotas:
                 continue
             bucket = self._get_bucket(tenant, unit, limit)
             if wait_s := bucket.compute_wait_s(amount, self._clock()):
-                wanted, got = f"at most {limit} {unit} per minute of {tenant}", "more"
+                wanted, got = f"at most {limit} {unit} per minute of {tenant}", "a quota that is used up"
                 fix = f"retry in {wait_s:.1f} s, or ask your operator for a larger quota"
                 raise RefusalError(429, wanted, got, fix, code="quota", retry_after=wait_s)
             takes.append((bucket, amount))

@@ -37,7 +37,7 @@ from components.storage.atomic_files import convert_disk_errors, remove_tree
 _COPY_FOLDERS = ("champions", "prefixes")
 """Folders of var/ that hold copies of registered versions."""
 _CYCLE_WAIT_S = 60.0
-"""How long it waits for a cycle of the rollout on this machine."""
+"""How long it waits for a cycle of the rollout in this workspace."""
 _DATABASE_SUFFIXES = (".db", ".db-wal", ".db-shm")
 
 

@@ -90,7 +90,7 @@ def run_cycle(
 
     Raises:
         RegistryError: MLflow does not answer.
-        WorkspaceError: the rollout's database does not answer, or another cycle runs on this machine.
+        WorkspaceError: the rollout's database does not answer, or another cycle runs in this workspace.
     """
     with hold_cycle_lock(workspace):
         failures: list[TenantOutcome] = []
@@ -153,7 +153,7 @@ def _delete_old_rows(workspace: Workspace, now_minute: int) -> None:
 
 @contextmanager
 def hold_cycle_lock(workspace: Workspace, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Let no cycle run on this machine during a block. Raises WorkspaceError if one still runs after `wait_s`."""
+    """Let no other cycle run in this workspace. Raises WorkspaceError if one still runs after `wait_s`."""
     lock = workspace.root / "var" / "rollout.lock"
     with hold_file_lock(lock, workspace.root, "wait until that cycle ends", wait_s=wait_s):
         yield

@@ -97,9 +97,7 @@ def adopt(workspace: Workspace, tenant: str, by: str | None = None) -> list[Vers
     with wait_for_tenant(workspace, tenant):
         foreign = workspace.registry.ownership.adopt(tenant)
         if not foreign:
-            raise RegistryError(
-                f"versions of {tenant} that belong to another workspace", "none", "nothing is to be done"
-            )
+            raise RegistryError(f"versions of {tenant} that belong to another workspace", "none", "no action is needed")
         owners = join_abbreviated(sorted({version.owner for version in foreign}))
         append_entries(
             workspace.database,
