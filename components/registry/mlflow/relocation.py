@@ -181,10 +181,7 @@ def _rewrite_owners(connection: sqlite3.Connection, before: str, after: str, wor
 
 def _relocate_base(description: Path, former: Path, workspace: Path) -> None:
     """Let the base's path in a registered model's description follow."""
-    content = description.read_bytes()
-    if str(former).encode() not in content and str(former).encode("unicode_escape") not in content:
-        return
-    model = yaml.safe_load(content)
+    model = yaml.load(description.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
     config = model["flavors"]["python_function"].get("config") or {}
     path = config.get("path")
     if isinstance(path, str) and _move(path, former, workspace) != path:

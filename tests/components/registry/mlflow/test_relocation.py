@@ -111,7 +111,7 @@ def test_a_workspace_is_moved_into_or_out_of_its_own_folder(
 def test_the_champion_of_a_moved_workspace_is_loaded_by_mlflow_with_the_moved_base(
     empty_database: Path, base_folder: Path, save_for: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = tmp_path / "old ws"
+    root = tmp_path / "a folder" / ("old" + 80 * "d") / "old ws"  # YAML breaks long lines at spaces
     (root / "var/mlflow").mkdir(parents=True)
     shutil.copyfile(empty_database, root / "var/mlflow/mlflow.db")
     shutil.copytree(base_folder, root / "base")
