@@ -1,7 +1,7 @@
 """The end states of flows."""
 
 import pytest
-from prefect.states import Failed
+from prefect.states import Completed, Failed, Running
 
 from components.errors import WorkspaceError
 from flows.states import make_end_state, read_result
@@ -19,3 +19,9 @@ def test_the_exception_that_stopped_a_flow_is_raised():
     with pytest.raises(WorkspaceError) as raised:
         read_result(Failed(message="stopped", data=problem))
     assert raised.value is problem
+
+
+@pytest.mark.parametrize("state", [Running(), Completed()])
+def test_a_state_that_the_server_did_not_keep_whole_is_an_error_that_says_what_to_do(state):
+    with pytest.raises(WorkspaceError, match=f"a state {state.name} without the run's result"):
+        read_result(state)
