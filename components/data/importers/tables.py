@@ -3,6 +3,7 @@
 import codecs
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def import_csv(
     return import_tables("csv", path, Fields.parse(source_field, reference_field, slice_field), split, delimiter)
 
 
-def import_tsv(
+def _import_table(
+    kind: str,
     path: str,
     *,
     source_field: str = "source",
@@ -50,23 +52,16 @@ def import_tsv(
     slice_field: str = "",
     split: str = "",
 ) -> dict[str, list[Example]]:
-    """Read a file of cells separated by tabs, or a folder of one file a split. Raises DataError as `import_tables`."""
-    return import_tables("tsv", path, Fields.parse(source_field, reference_field, slice_field), split)
+    return import_tables(kind, path, Fields.parse(source_field, reference_field, slice_field), split)
 
 
-def import_jsonl(
-    path: str,
-    *,
-    source_field: str = "source",
-    reference_field: str = "references",
-    slice_field: str = "",
-    split: str = "",
-) -> dict[str, list[Example]]:
-    """Read JSON lines or a JSON array of objects, or a folder of one file a split. Raises DataError as `import_tables`.
+import_tsv = partial(_import_table, "tsv")
+"""Read a file of cells separated by tabs, or a folder of one file a split. Raises DataError as `import_tables`."""
+import_jsonl = partial(_import_table, "jsonl")
+"""Read JSON lines or a JSON array of objects, or a folder of one file a split. Raises DataError as `import_tables`.
 
-    A reference is a string or a list of strings.
-    """
-    return import_tables("jsonl", path, Fields.parse(source_field, reference_field, slice_field), split)
+A reference is a string or a list of strings.
+"""
 
 
 def import_tables(kind: str, path: str, fields: Fields, split: str, delimiter: str = "") -> dict[str, list[Example]]:

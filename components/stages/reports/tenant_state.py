@@ -3,7 +3,7 @@
 The first state whose condition holds is the tenant's, in the order of STATES: what needs a person comes first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,19 +17,6 @@ TenantState = Literal[
 STATES: tuple[TenantState, ...] = get_args(TenantState)
 TROUBLE: tuple[TenantState, ...] = ("broken", "foreign", "failed", "refused")
 """The states that `--only trouble` selects."""
-
-STATE_MEANINGS: Mapping[TenantState, str] = {
-    "broken": "the champion is no version of PrefixFleet, or its files are gone or damaged",
-    "foreign": "the champion was registered by another workspace",
-    "failed": "the tenant failed in its last run",
-    "refused": "the gate rejected the prefix of the present data and parameters",
-    "rolled-back": "the prefix of the present data and parameters was champion or challenger, and was rolled back",
-    "on-trial": "a challenger is on trial",
-    "pinned": "the champion is pinned; new versions get no alias",
-    "stale": "data, parameters or base changed since the champion was trained, or a newer prefix is not registered",
-    "new": "no champion yet, and nothing above",
-    "healthy": "the champion is the prefix of the present data, parameters and base",
-}
 
 
 @dataclass(frozen=True, slots=True)

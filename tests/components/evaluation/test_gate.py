@@ -4,13 +4,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scored_reports import scored
 
-from components.config import EvaluateConfig, GateConfig, NonInferiorityConfig
-from components.data.schema import Example
+from components.config import GateConfig, NonInferiorityConfig
 from components.errors import GateError
 from components.evaluation.gate import Verdict, judge_candidate, read_verdict, write_verdict
 from components.evaluation.metrics import METRICS
-from components.evaluation.report import Prediction, ReportWithPredictions, build_report
+from components.evaluation.report import ReportWithPredictions
 
 WORDS = ("blue", "spice", "is", "a", "cheap", "pub", "near", "the", "river", "in", "city", "centre", "with", "food")
 
@@ -23,27 +23,6 @@ def sentences(number: int, seed: int = 0) -> list[str]:
 def spoilt(texts: list[str], share: float, seed: int = 1) -> list[str]:
     rng = random.Random(seed)
     return [" ".join("x" if rng.random() < share else word for word in text.split()) for text in texts]
-
-
-def scored(
-    predictions: list[str], references: list[str], slices: list[str | None] | None = None, **values
-) -> ReportWithPredictions:
-    names = slices or [None] * len(references)
-    pairs = zip(references, names, strict=True)
-    examples = [Example(f"name : {i}", (text,), name) for i, (text, name) in enumerate(pairs)]
-    config = EvaluateConfig(bootstrap_samples=50, **values)
-    report = build_report(
-        tenant="acme",
-        subject="prefix",
-        examples=examples,
-        predictions=predictions,
-        config=config,
-        data_digest="d",
-        prefix_digest="p",
-        min_slice=20,
-    )
-    kept = [Prediction(e.source, e.references, e.slice, text) for e, text in zip(examples, predictions, strict=True)]
-    return ReportWithPredictions(report, kept)
 
 
 def non_inferior(metric="bleu", margin=1.0, **values) -> GateConfig:

@@ -5,13 +5,13 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scored_reports import scored
 
-from components.config import EvaluateConfig, GateConfig, NonInferiorityConfig
-from components.data.schema import Example
+from components.config import GateConfig, NonInferiorityConfig
 from components.errors import GateError
 from components.evaluation.gate import judge_candidate
 from components.evaluation.metrics import METRICS
-from components.evaluation.report import Prediction, ReportWithPredictions, build_report
+from components.evaluation.report import Prediction, ReportWithPredictions
 
 RANGES = {
     "chinese": (0x4E00, 0x9FA5, ""),
@@ -32,23 +32,6 @@ RANGES = {
     "emoji": (0x1F600, 0x1F64F, ""),
     "punctuation": (0x21, 0x2F, ""),
 }
-
-
-def scored(predictions, references, **values) -> ReportWithPredictions:
-    examples = [Example(f"number {i}", (text,)) for i, text in enumerate(references)]
-    config = EvaluateConfig(bootstrap_samples=50, **values)
-    report = build_report(
-        tenant="acme",
-        subject="prefix",
-        examples=examples,
-        predictions=predictions,
-        config=config,
-        data_digest="d",
-        prefix_digest="p",
-        min_slice=20,
-    )
-    pairs = zip(examples, predictions, strict=True)
-    return ReportWithPredictions(report, [Prediction(e.source, e.references, e.slice, text) for e, text in pairs])
 
 
 def is_accepted(candidate, champion, config=None) -> bool:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from components.config import TrainConfig
-from components.errors import ArtifactError, RegistryError
+from components.errors import ArtifactError, BaseModelError, RegistryError
 from components.model.base.attention_sites import find_prefix_shape
 from components.model.base.load import Base
 from components.model.decoding import Decoding, generate_each, make_requests
@@ -218,3 +218,56 @@ def answer_all(running: Callable[..., Any]) -> Callable[..., list[Any]]:
 @pytest.fixture(scope="session")
 def sources() -> tuple[str, ...]:
     return SOURCES
+
+
+@pytest.fixture
+def answer_with_hook(tenants: Any, answer_all: Any) -> Callable[..., Any]:
+    """A function that answers requests in one batch, while a module calls `hook` before each of its forwards."""
+
+    def answer(module: torch.nn.Module, hook: Callable[..., None], requests: Sequence[Any], rows: int) -> Any:
+        handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+        try:
+            return answer_all(tenants, requests, rows=rows)
+        finally:
+            handle.remove()
+
+    return answer
+
+
+@pytest.fixture
+def check_third_fails_alone(tenants: Any, answer_with_hook: Any) -> Callable[..., None]:
+    """A function that checks that of five requests the third gets the hook's error, and the others their answers."""
+
+    def check(module: torch.nn.Module, hook: Callable[..., None], requests: Sequence[Any]) -> None:
+        expected = [tenants.answer_alone(request) for request in requests]
+        answers = answer_with_hook(module, hook, requests, 8)
+        assert isinstance(answers[2], BaseModelError)
+        assert "cannot take" in str(answers[2])
+        for number in (0, 1, 3, 4):
+            assert answers[number] == expected[number]
+
+    return check
+
+
+@pytest.fixture
+def check_computed_in_parts(tenants: Any, answer_with_hook: Any, sources: Any) -> Callable[..., None]:
+    """A function that checks that answers stay the same if the model has no memory for forwards that are too large."""
+
+    def check(is_too_large: Callable[[Any], bool], settings: Any) -> None:
+        requests = [
+            GenerationRequest(artifact, source, max_tokens=9, **settings)
+            for artifact, source in zip(tenants.artifacts, sources, strict=True)
+        ]
+        expected, refused = [tenants.answer_alone(request) for request in requests], 0
+
+        def refuse_large(_model: Any, _args: Any, kwargs: Any) -> None:
+            nonlocal refused
+            if is_too_large(kwargs):
+                refused += 1
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        answers = answer_with_hook(tenants.base.model, refuse_large, requests, 10)
+        assert refused
+        assert answers == expected
+
+    return check

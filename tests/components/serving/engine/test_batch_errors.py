@@ -69,7 +69,9 @@ def test_a_row_that_is_cancelled_before_its_first_token_leaves_no_nan_in_its_blo
         assert join_pieces(pieces) == tenants.answer_alone(request)
 
 
-def test_a_step_that_fails_because_of_one_row_fails_it_alone(tenants: Any, answer_all: Any, sources: Any) -> None:
+def test_a_step_that_fails_because_of_one_row_fails_it_alone(
+    tenants: Any, check_third_fails_alone: Any, sources: Any
+) -> None:
     requests = [GenerationRequest(artifact, sources[1], max_tokens=8) for artifact in tenants.artifacts]
     requests[2] = replace(requests[2], source="a,")
     ((comma, _eos),) = tenants.base.text_codec.encode_sources([","])
@@ -78,13 +80,4 @@ def test_a_step_that_fails_because_of_one_row_fails_it_alone(tenants: Any, answe
         if (comma, 0) in itertools.pairwise(kwargs["input_ids"][0].tolist()):
             raise RuntimeError("an id that this kernel cannot take")
 
-    expected = [tenants.answer_alone(request) for request in requests]
-    handle = tenants.base.model.register_forward_pre_hook(refuse_comma, with_kwargs=True)
-    try:
-        answers = answer_all(tenants, requests, rows=8)
-    finally:
-        handle.remove()
-    assert isinstance(answers[2], BaseModelError)
-    assert "cannot take" in str(answers[2])
-    for number in (0, 1, 3, 4):
-        assert answers[number] == expected[number]
+    check_third_fails_alone(tenants.base.model, refuse_comma, requests)

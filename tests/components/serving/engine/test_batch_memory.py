@@ -18,28 +18,8 @@ SHORT = range(20, 51)
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.9, "seed": 4}, {"guidance": 1.6}], ids=str)
-def test_a_step_that_is_too_large_is_computed_in_parts(
-    settings: Any, tenants: Any, answer_all: Any, sources: Any
-) -> None:
-    requests = [
-        GenerationRequest(artifact, source, max_tokens=9, **settings)
-        for artifact, source in zip(tenants.artifacts, sources, strict=True)
-    ]
-    expected, refused = [tenants.answer_alone(request) for request in requests], 0
-
-    def refuse_large(_model: Any, _args: Any, kwargs: Any) -> None:
-        nonlocal refused
-        if kwargs["input_ids"].numel() > 20:
-            refused += 1
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    handle = tenants.base.model.register_forward_pre_hook(refuse_large, with_kwargs=True)
-    try:
-        answers = answer_all(tenants, requests, rows=10)
-    finally:
-        handle.remove()
-    assert refused
-    assert answers == expected
+def test_a_step_that_is_too_large_is_computed_in_parts(settings: Any, check_computed_in_parts: Any) -> None:
+    check_computed_in_parts(lambda kwargs: kwargs["input_ids"].numel() > 20, settings)
 
 
 def test_a_row_without_memory_for_its_infix_ends_alone(
