@@ -15,15 +15,15 @@ from rich.text import Text
 
 from cli.output import make_console
 from components.errors import PrefixFleetError
+from components.stages.printable_text import make_printable
 from components.stages.progress import LOGGER_NAME, StageProgress
-from components.stages.visible_text import make_visible
 
 
 def show_error(problem: PrefixFleetError) -> None:
     """Print the three beats of an error on stderr."""
     console = make_console(sys.stderr)
     for beat, text in (("wanted", problem.wanted), ("got", problem.got), ("fix", problem.fix)):
-        console.print(Text.assemble((f"{beat + ':':<8}", "bold"), make_visible(text, sys.stderr)), soft_wrap=True)
+        console.print(Text.assemble((f"{beat + ':':<8}", "bold"), make_printable(text, sys.stderr)), soft_wrap=True)
 
 
 @contextmanager
@@ -72,13 +72,13 @@ class _ConsoleHandler(logging.Handler):
             self._print_quarter(progress, record.getMessage())
 
     def _print(self, line: str, style: str = "") -> None:
-        self.console.print(Text(make_visible(line, sys.stderr), style=style), soft_wrap=True)
+        self.console.print(Text(make_printable(line, sys.stderr), style=style), soft_wrap=True)
 
     def _draw_bar(self, progress: StageProgress) -> None:
         name = f"{progress.tenant}: {progress.activity}"
         if name not in self.tasks:
-            self.tasks[name] = self.bars.add_task(make_visible(name, sys.stderr), total=progress.total, note="")
-        self.bars.update(self.tasks[name], completed=progress.done, note=make_visible(progress.note, sys.stderr))
+            self.tasks[name] = self.bars.add_task(make_printable(name, sys.stderr), total=progress.total, note="")
+        self.bars.update(self.tasks[name], completed=progress.done, note=make_printable(progress.note, sys.stderr))
         if progress.done >= progress.total:
             self.bars.remove_task(self.tasks.pop(name))
 

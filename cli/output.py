@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from components.stages.visible_text import make_visible
+from components.stages.printable_text import make_printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,13 +43,13 @@ def make_console(stream: TextIO) -> "Console":
 
 def print_line(text: str) -> None:
     """Print a line (or several) on stdout, not wrapped."""
-    sys.stdout.write(f"{make_visible(text, sys.stdout)}\n")
+    sys.stdout.write(f"{make_printable(text, sys.stdout)}\n")
     sys.stdout.flush()
 
 
 def print_note(text: str) -> None:
     """Print a line (or several) on stderr, not wrapped."""
-    sys.stderr.write(f"{make_visible(text, sys.stderr)}\n")
+    sys.stderr.write(f"{make_printable(text, sys.stderr)}\n")
     sys.stderr.flush()
 
 
@@ -59,9 +59,9 @@ def print_table(title: str, columns: "Sequence[str | Column]", rows: Iterable[Se
     from rich.text import Text
 
     heads = [one if isinstance(one, Column) else Column(one, overflow="fold") for one in columns]
-    table = Table(*heads, title=Text(make_visible(title, sys.stdout)), title_justify="left")
+    table = Table(*heads, title=Text(make_printable(title, sys.stdout)), title_justify="left")
     for row in rows:
-        table.add_row(*(Text(make_visible(cell, sys.stdout).replace("\n", "\\n")) for cell in row))
+        table.add_row(*(Text(make_printable(cell, sys.stdout).replace("\n", "\\n")) for cell in row))
     console = make_console(sys.stdout)
     with console.capture() as printed:
         console.print(table, width=max(console.width, _MIN_WIDTH))
@@ -71,7 +71,7 @@ def print_table(title: str, columns: "Sequence[str | Column]", rows: Iterable[Se
 
 def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print one line a row on stdout, never wrapped, for pipes: cells are padded, all but the last."""
-    lines = [[make_visible(cell, sys.stdout).replace("\n", "\\n") for cell in row] for row in (heads, *rows)]
+    lines = [[make_printable(cell, sys.stdout).replace("\n", "\\n") for cell in row] for row in (heads, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         padded = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]

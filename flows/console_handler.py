@@ -9,7 +9,7 @@ import sys
 from prefect.logging.handlers import PrefectConsoleHandler
 from rich.text import Text
 
-from components.stages.visible_text import make_visible
+from components.stages.printable_text import make_printable
 
 
 class PlainConsoleHandler(PrefectConsoleHandler):
@@ -18,7 +18,7 @@ class PlainConsoleHandler(PrefectConsoleHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
         try:
-            line = Text(make_visible(self.format(record), sys.stderr))
+            line = Text(make_printable(self.format(record), sys.stderr))
             self.console.print(self.console.highlighter(line), soft_wrap=True)
         except (OSError, ValueError):
             self.handleError(record)

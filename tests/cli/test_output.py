@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.output import make_visible, print_columns, print_json, print_line, print_table, print_text
+from cli.output import make_printable, print_columns, print_json, print_line, print_table, print_text
 
 PROJECT = Path(__file__).resolve().parents[2]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
@@ -51,7 +51,7 @@ def test_columns_are_one_line_a_row_whatever_their_length(capsys):
 
 @given(st.text())
 def test_text_that_is_made_visible_has_no_control_character_and_keeps_all_printable_ones(text):
-    visible = make_visible(text, sys.__stdout__)
+    visible = make_printable(text, sys.__stdout__)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", visible)
     if text.isprintable():
         assert visible == text

@@ -7,7 +7,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u2
 """All control characters but tab and newline, and those that change the direction of text."""
 
 
-def make_visible(text: str, stream: TextIO) -> str:
+def make_printable(text: str, stream: TextIO) -> str:
     """Return the text with escapes of Python's string literals for what the stream must not or cannot show."""
     escaped = _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
     encoding = stream.encoding or "utf-8"
