@@ -10,6 +10,7 @@
     ├── GateError        reports that cannot be compared
     ├── RegistryError    MLflow: not reachable, no such version or alias
     │   └── OwnershipError  the tenant's version belongs to another workspace
+    ├── WorkersError     workers or the object storage between machines: no pool, no worker, damaged files
     └── WorkspaceError   files and tools around a run: lock held, disk full, DVC remote missing
 
 Each message has three parts: what was expected, what was found instead, and how to fix it.
@@ -65,6 +66,10 @@ class RegistryError(PrefixFleetError):
 
 class OwnershipError(RegistryError):
     """A version in MLflow belongs to another workspace."""
+
+
+class WorkersError(PrefixFleetError):
+    """Workers cannot train: no such pool, no worker comes, or the object storage between machines fails."""
 
 
 class WorkspaceError(PrefixFleetError):

@@ -24,6 +24,7 @@ from components.config.rollout import RolloutConfig
 from components.config.section import Section as _Section
 from components.config.serve import AccessConfig, ServeConfig
 from components.config.tenant_id import TENANT_ID as TENANT_ID
+from components.config.workers import WorkersConfig as WorkersConfig
 from components.config.yaml_file import read_sections
 from components.errors import ConfigError
 
@@ -127,6 +128,7 @@ class Params(_Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
     engine: EngineConfig = EngineConfig()
+    workers: WorkersConfig | None = None
     registry: RegistryConfig = RegistryConfig()
     serve: ServeConfig = ServeConfig()
     access: AccessConfig = AccessConfig()
