@@ -10,7 +10,8 @@
     ├── GateError        reports that cannot be compared
     ├── RegistryError    MLflow: not reachable, no such version or alias
     │   └── OwnershipError  the tenant's version belongs to another workspace
-    ├── WorkersError     workers or the object storage between machines: no pool, no worker, damaged files
+    ├── WorkersError     workers or the object storage between machines: no pool, no worker, no rights
+    │   └── DamagedError     what the exchange holds is incomplete or altered
     └── WorkspaceError   files and tools around a run: lock held, disk full, DVC remote missing
 
 Each message has three parts: what was expected, what was found instead, and how to fix it.
@@ -70,6 +71,10 @@ class OwnershipError(RegistryError):
 
 class WorkersError(PrefixFleetError):
     """Workers cannot train: no such pool, no worker comes, or the object storage between machines fails."""
+
+
+class DamagedError(WorkersError):
+    """A set of files or a value in the exchange is incomplete or altered: treat it as absent."""
 
 
 class WorkspaceError(PrefixFleetError):

@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 import prefect_server
+import s3_server
 import workspaces
 from file_order import sort_by_seconds
 from processes import find_free_port, run_in
@@ -55,6 +56,13 @@ def prefect_api() -> Iterator[str]:
     settings = {**prefect_server.FEW_SERVICES, "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.2"}
     with prefect_server.run_prefect_server(HOME / "prefect-server", PREFECT_PORT, settings) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[s3_server.S3Server]:
+    """This session's S3 server, started for the first test that needs one."""
+    with s3_server.run_s3_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

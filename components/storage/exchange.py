@@ -1,0 +1,203 @@
+"""The exchange between machines: folders in object storage that hold named sets of files, and small JSON values.
+
+A set is its listing, written last, and objects named by digest. Each writer of a set makes objects of its own, so a
+listing never names an object that another writer may delete before it replaces that listing. Knows no training.
+
+    <folder>/<name>.json                        a value
+    <folder>/<name>/listing.json                file name -> digest and size, and the writer's generation
+    <folder>/<name>/<generation>/<sha256>       content of a file
+"""
+
+import json
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from components.errors import DamagedError, WorkersError
+from components.storage.json_text import parse_json
+from components.storage.object_store import ObjectStore
+from components.storage.set_files import fetch_files, send_files
+from components.storage.set_listing import (
+    ABANDONED_AFTER,
+    LISTING,
+    SetListing,
+    check_file_names,
+    find_abandoned,
+    parse_listing,
+)
+
+_FETCH_TRIES = 5
+"""Times that a set which is replaced during a fetch is read again."""
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", re.ASCII)
+_SUFFIX = ".json"
+_DEPTHS = {"tenants": 3, "shards": 2, "bases": 2}
+"""Names in the key of a folder, by the first of them."""
+_KEPT = "bases"
+
+
+class ExchangeFolder:
+    """One folder of the exchange. Every method raises WorkersError if the store refuses or does not answer."""
+
+    def __init__(self, store: ObjectStore, key: str) -> None:
+        """Read nothing."""
+        self._store, self._key = store, key
+
+    def put(self, name: str, folder: Path, files: Iterable[str]) -> None:
+        """Replace the set `name` by files of a folder, named relative to it; remove the objects that it had before.
+
+        A reader sees the old set or the new. Nothing may change the files meanwhile.
+
+        Raises:
+            WorkersError: a file name is not allowed.
+            WorkspaceError: a file cannot be read.
+        """
+        key, names = self._join(name), list(files)
+        try:
+            check_file_names(names)
+        except ValueError as problem:
+            wanted = f"to send files as {self._store.url}/{key}"
+            raise WorkersError(wanted, str(problem), "rename the file: letters, digits and ._+=@,~-") from None
+        former = self._read_intact_listing(name)
+        generation = secrets.token_hex(8)
+        listing = SetListing(generation, send_files(self._store, f"{key}/{generation}", folder, names))
+        self._store.write(f"{key}/{LISTING}", listing.to_bytes())
+        objects = {each.removeprefix(f"{key}/"): written for each, written in self._store.list_keys(f"{key}/").items()}
+        now = max(objects.values(), default=datetime.now(UTC))  # the listing's: the store's clock
+        abandoned = find_abandoned(objects, generation, former.generation if former else None, now)
+        self._store.delete(*(f"{key}/{each}" for each in abandoned))
+
+    def fetch(self, name: str, folder: Path) -> bool:
+        """Put the files of the set `name` into a folder when all of them are verified; False if there is no such set.
+
+        Files that are there already are not fetched; files of other names are left alone. One call at a time may fetch
+        a set into a folder.
+
+        Raises:
+            DamagedError: the set is incomplete or altered; no file was put in place.
+            WorkspaceError: the disk is full or a file cannot be written.
+        """
+        key = self._join(name)
+        listing = self._read_listing(name)
+        for tries_left in reversed(range(_FETCH_TRIES)):
+            if listing is None:
+                return False
+            try:
+                fetch_files(self._store, f"{key}/{listing.generation}", listing.files, folder, name)
+            except DamagedError:
+                replaced, listing = listing, self._read_listing(name)
+                if not tries_left or listing == replaced:
+                    raise
+            else:
+                break
+        return True
+
+    def has(self, name: str) -> bool:
+        """Return whether the set `name` has a listing; its objects are not checked."""
+        return self._read_intact_listing(name) is not None
+
+    def put_json(self, name: str, value: Any) -> None:
+        """Write a value."""
+        self._store.write(self._join(name) + _SUFFIX, json.dumps(value, indent=1).encode())
+
+    def get_json(self, name: str) -> Any | None:
+        """Return a value; None if there is none.
+
+        Raises:
+            DamagedError: it is not JSON.
+        """
+        key = self._join(name) + _SUFFIX
+        content = self._store.read(key)
+        try:
+            return None if content is None else parse_json(content)
+        except ValueError as problem:
+            raise DamagedError(f"JSON in {self._store.url}/{key}", str(problem), "make the value again") from None
+
+    def remove(self) -> None:
+        """Delete every set and value of the folder."""
+        _delete_keys(self._store, self._store.list_keys(f"{self._key}/"))
+
+    def remove_abandoned(self, keys: Mapping[str, datetime], now: datetime) -> None:
+        """Delete objects of writers that died before they wrote a listing; `keys` are all keys of the folder."""
+        sets: dict[str, dict[str, datetime]] = defaultdict(dict)
+        for key, written in keys.items():
+            name, slash, rest = key.removeprefix(f"{self._key}/").partition("/")
+            if slash:
+                sets[name][rest] = written
+        for name, objects in sets.items():
+            if min(objects.values()) < now - ABANDONED_AFTER:
+                former = self._read_intact_listing(name)
+                abandoned = find_abandoned(objects, former.generation if former else None, None, now)
+                self._store.delete(*(f"{self._join(name)}/{each}" for each in abandoned))
+
+    def _read_listing(self, name: str) -> SetListing | None:
+        key = f"{self._join(name)}/{LISTING}"
+        content = self._store.read(key)
+        try:
+            return None if content is None else parse_listing(content)
+        except ValueError as problem:
+            raise DamagedError(f"{self._store.url}/{key}", str(problem), "make the set again") from None
+
+    def _read_intact_listing(self, name: str) -> SetListing | None:
+        try:
+            return self._read_listing(name)
+        except DamagedError:
+            return None
+
+    def _join(self, name: str) -> str:
+        return f"{self._key}/{_check_name(name)}"
+
+
+class Exchange:
+    """Folders in one object store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        """Read nothing."""
+        self._store = store
+
+    def open(self, *parts: str) -> ExchangeFolder:
+        """Return a folder by its names, e.g. "tenants", tenant, run key; nothing is written.
+
+        Raises:
+            WorkersError: a name has odd characters.
+        """
+        return ExchangeFolder(self._store, "/".join(_check_name(part) for part in parts))
+
+    def remove_unused(self, keep_days: float) -> list[str]:
+        """Remove folders of tenants and shards to which nothing was written for `keep_days`, by the store's clock.
+
+        Objects of writers that died are removed from the other folders.
+
+        Returns:
+            The keys of the removed folders.
+        """
+        now, removed = self._store.read_clock(), []
+        for first, depth in _DEPTHS.items():
+            folders: dict[str, dict[str, datetime]] = defaultdict(dict)
+            for key, written in self._store.list_keys(f"{first}/").items():
+                folders["/".join(key.split("/")[:depth])][key] = written
+            for name, keys in folders.items():
+                if first != _KEPT and max(keys.values()) < now - timedelta(days=keep_days):
+                    _delete_keys(self._store, keys)
+                    removed.append(name)
+                else:
+                    ExchangeFolder(self._store, name).remove_abandoned(keys, now)
+        self._store.delete_leftovers(now - ABANDONED_AFTER)
+        return removed
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        wanted = "a name in the exchange: letters, digits, '.', '_' and '-', up to 200, not beginning with '.' or '-'"
+        raise WorkersError(wanted, repr(name[:200]), "correct the name")
+    return name
+
+
+def _delete_keys(store: ObjectStore, keys: Iterable[str]) -> None:
+    """Delete listings and values before other objects, so that a set is absent rather than damaged."""
+    first = [key for key in keys if key.endswith(_SUFFIX)]
+    store.delete(*first)
+    store.delete(*(set(keys) - set(first)))

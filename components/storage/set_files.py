@@ -1,0 +1,120 @@
+"""The files of a set on this machine: sent as objects named by digest, fetched, verified and put in place.
+
+Knows no listing's key and no exchange; file names have been checked.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from components.errors import DamagedError, WorkersError
+from components.storage.atomic_files import convert_disk_errors, remove_tree, sync_folder
+from components.storage.object_store import ObjectStore
+from components.storage.set_listing import INCOMING, StoredFile
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_THREADS = 8
+"""Objects that are sent or fetched at the same time; each costs one answer's latency."""
+_SEND_TRIES = 3
+
+
+def send_files(store: ObjectStore, key: str, folder: Path, names: Iterable[str]) -> dict[str, StoredFile]:
+    """Send files of a folder as `<key>/<sha256>`; return name -> digest and size.
+
+    Raises:
+        WorkersError: the store fails, or a file changed each time while it was sent.
+        WorkspaceError: a file cannot be read.
+    """
+    wanted = sorted(set(names))
+    return dict(zip(wanted, _map(lambda name: _send_file(store, key, folder / name), wanted), strict=True))
+
+
+def fetch_files(store: ObjectStore, key: str, files: Mapping[str, StoredFile], folder: Path, name: str) -> None:
+    """Put the files of the set `name` into a folder, in place only when all of them are here and verified.
+
+    Files that are there already are not fetched. One call at a time may fetch a set into a folder.
+
+    Raises:
+        DamagedError: an object is missing, or is not what its digest says; no file was put in place.
+        WorkersError: the store fails, or a link in the folder leads out of it.
+        WorkspaceError: the disk is full or a file cannot be written.
+    """
+    with convert_disk_errors(f"write {folder}"):
+        for each in files:
+            _check_inside(folder, each)
+        needed = {each: file for each, file in files.items() if not _is_there(folder / each, file)}
+        incoming = folder / f"{INCOMING}{name}"
+        if incoming.is_symlink():
+            incoming.unlink()
+        if needed:
+            incoming.mkdir(parents=True, exist_ok=True)
+            _map(lambda file: _fetch_file(store, key, file, incoming / file.sha256), set(needed.values()))
+            _place(incoming, needed, folder)
+        remove_tree(incoming)
+
+
+def _send_file(store: ObjectStore, key: str, path: Path) -> StoredFile:
+    for _ in range(_SEND_TRIES):
+        with convert_disk_errors(f"read {path}"):
+            before = path.stat()
+            digest = _read_digest(path)
+        store.upload(path, f"{key}/{digest}")
+        with convert_disk_errors(f"read {path}"):
+            after = path.stat()
+        if (before.st_ino, before.st_size, before.st_mtime_ns) == (after.st_ino, after.st_size, after.st_mtime_ns):
+            return StoredFile(digest, before.st_size)
+    raise WorkersError(f"to send {path}", "a file that changes meanwhile", "send a copy that nothing writes to")
+
+
+def _fetch_file(store: ObjectStore, key: str, file: StoredFile, path: Path) -> None:
+    if _is_there(path, file):
+        return
+    url = f"{store.url}/{key}/{file.sha256}"
+    if not store.download(f"{key}/{file.sha256}", path):
+        raise DamagedError(url, "no such object", "make the set again")
+    if not _is_there(path, file):
+        path.unlink()
+        raise DamagedError(url, "an object that does not match its digest", "make the set again")
+
+
+def _place(incoming: Path, files: Mapping[str, StoredFile], folder: Path) -> None:
+    names_left: dict[str, int] = {}
+    for file in files.values():
+        names_left[file.sha256] = names_left.get(file.sha256, 0) + 1
+    for name, file in files.items():
+        source, target = incoming / file.sha256, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _check_inside(folder, name)
+        names_left[file.sha256] -= 1
+        if names_left[file.sha256]:
+            source = Path(shutil.copyfile(source, incoming / f"{file.sha256}.copy"))
+        source.replace(target)
+    for parent in {(folder / name).parent for name in files}:
+        sync_folder(parent)
+
+
+def _check_inside(folder: Path, name: str) -> None:
+    parent = (folder / name).parent
+    if not parent.resolve().is_relative_to(folder.resolve()):
+        raise WorkersError(f"to write {folder / name}", "a link that leads out of the folder", "delete the link")
+
+
+def _is_there(path: Path, file: StoredFile) -> bool:
+    """Return whether a regular file, not a link, has this content."""
+    is_candidate = path.is_file() and not path.is_symlink() and path.stat().st_size == file.size
+    return is_candidate and _read_digest(path) == file.sha256
+
+
+def _read_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _map(call: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """Call for each item in threads; the first error ends the others that have not begun."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(call, items))
