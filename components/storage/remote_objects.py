@@ -4,6 +4,7 @@ A client belongs to the process that made it, so a forked process makes its own.
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,25 +14,12 @@ import fsspec
 from fsspec.callbacks import Callback
 
 _CONNECT_TIMEOUT_S = 5
-_READ_TIMEOUT_S = 20
+_ANSWER_TIMEOUT_S = 20.0
+"""For an answer to begin or go on, and for sent bytes to be taken."""
 _PART_BYTES = 16 * 2**20
 """Of a large file; one at a time is in memory."""
 _TRIES = 4
 """Of one request within about a second; a store that is away for longer is the caller's."""
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "s3": {
-        "max_concurrency": 1,
-        "config_kwargs": {
-            "connect_timeout": _CONNECT_TIMEOUT_S,
-            "read_timeout": _READ_TIMEOUT_S,
-            "retries": {"total_max_attempts": 1},
-            # Not every S3 server knows the newer checksums; sets of files carry digests of their own.
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
-        },
-    },
-    "gs": {},
-}
 
 
 class RemoteObjects:
@@ -84,14 +72,36 @@ class RemoteObjects:
     def _client(self) -> Any:
         process = os.getpid()
         if process not in self._clients:
-            options = {"skip_instance_cache": True, "use_listings_cache": False, **_OPTIONS[self._scheme]}
-            client: Any = fsspec.filesystem(self._scheme, **options)
+            options = _make_s3_options() if self._scheme == "s3" else {}
+            client: Any = fsspec.filesystem(self._scheme, skip_instance_cache=True, use_listings_cache=False, **options)
             client.retries = _TRIES
             self._clients[process] = client
         return self._clients[process]
 
     def _path(self, key: str) -> str:
         return f"{self._folder}/{key}"
+
+
+def _make_s3_options() -> dict[str, Any]:
+    config = {
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "read_timeout": _ANSWER_TIMEOUT_S,
+        "retries": {"total_max_attempts": 1},
+        # Not every S3 server knows the newer checksums; sets of files carry digests of their own.
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+        "connector_args": {"socket_factory": _make_socket},
+    }
+    return {"max_concurrency": 1, "config_kwargs": config}
+
+
+def _make_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Return a socket that fails if the server does not take what is sent: the client has no limit for that."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * _ANSWER_TIMEOUT_S))
+    return made
 
 
 def _watch(progress: Callable[[int], None]) -> Callback:

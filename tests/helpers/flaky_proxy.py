@@ -47,9 +47,9 @@ class FlakyProxy:
         self._set_fault(times=0)
         self._released.set()
 
-    def answer(self, status: int, code: str, times: float = float("inf")) -> None:
-        """Answer with this status and S3's error code, without asking the server."""
-        self._set_fault(times=times, kind="answer", status=status, code=code)
+    def answer(self, status: int, code: str, times: float = float("inf"), after_writes: int = 0) -> None:
+        """Answer with this status and S3's error code, without asking the server, once it has passed some writes on."""
+        self._set_fault(times=times, kind="answer", status=status, code=code, after_writes=after_writes)
 
     def cut_answers(self, times: float = float("inf")) -> None:
         """Close the connection in the middle of an answer."""
@@ -59,10 +59,10 @@ class FlakyProxy:
         """Close the connection in the middle of a request's body."""
         self._set_fault(times=times, kind="cut-request")
 
-    def stall(self, times: float = float("inf")) -> None:
+    def stall(self, times: float = float("inf"), after_writes: int = 0) -> None:
         """Read the request's head and then nothing, and answer nothing, until `pass_all`."""
         self._released.clear()
-        self._set_fault(times=times, kind="stall")
+        self._set_fault(times=times, kind="stall", after_writes=after_writes)
 
     def _set_fault(self, times: float = float("inf"), **fault: Any) -> None:
         with self._lock:
@@ -71,6 +71,9 @@ class FlakyProxy:
     def _next_fault(self, request: str) -> dict[str, Any]:
         with self._lock:
             self.requests.append(request)
+            if self._fault.get("after_writes"):
+                self._fault["after_writes"] -= request.startswith("PUT")
+                return {}
             if self._times_left <= 0:
                 return {}
             self._times_left -= 1

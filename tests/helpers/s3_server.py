@@ -16,6 +16,8 @@ import requests
 from processes import find_free_port
 from waiting import wait_until
 
+PAGE_KEYS = 50
+"""Keys in one page of moto's listings."""
 _ENDPOINT_VARIABLE = "PREFIXFLEET_TEST_S3"
 
 
@@ -58,6 +60,7 @@ def run_s3_server() -> Iterator[S3Server]:
     server = S3Server(f"http://127.0.0.1:{port}", "key", "secret")
     process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        env={**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": str(PAGE_KEYS)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
