@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from setuptools import find_packages
 
 from components.config.serve import ServeConfig
 
@@ -94,6 +95,43 @@ def test_the_server_is_optional_drains_before_it_stops_and_has_a_health_check():
     port = service["command"][service["command"].index("--port") + 1]
     assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert f"http://127.0.0.1:{port}/readyz" in service["healthcheck"]["test"][-1]
+
+
+def test_a_worker_of_shards_sees_no_workspace_and_reaches_storage_prefect_and_mlflow():
+    service, flows = SERVICES["gpu-worker"], SERVICES["worker"]
+    assert service["profiles"] == ["gpu-worker"]
+    assert not [mount for mount in service["volumes"] if "WORKSPACE" in mount]
+    shared = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_ENDPOINT_URL_S3",
+        "PREFECT_API_URL",
+        "MLFLOW_TRACKING_URI",
+    ]
+    assert all(service["environment"][name] == flows["environment"][name] for name in shared)
+    assert "PREFIXFLEET_DATABASE" not in service["environment"]
+
+
+def test_a_worker_of_shards_keeps_its_bases_in_a_volume_that_its_user_may_write():
+    service = SERVICES["gpu-worker"]
+    home = service["environment"]["PREFIXFLEET_WORKER_HOME"]
+    assert service["volumes"] == [f"bases:{home}"]
+    owned = re.search(r"install --directory --owner=10001 --group=10001 (.*)$", DOCKERFILE, flags=re.MULTILINE)
+    assert home in owned[1].split()
+
+
+def test_the_image_has_all_source_files_and_so_the_code_version_of_the_checkout():
+    packages = find_packages(str(INFRA.parent), include=["cli*", "components*", "flows*"])
+    folders = {
+        path.parent.relative_to(INFRA.parent)
+        for top in ("cli", "components", "flows")
+        for path in (INFRA.parent / top).rglob("*.py")
+    }
+    assert {Path(*name.split(".")) for name in packages} >= folders
+
+
+def test_the_exchange_has_a_bucket():
+    assert "exchange" in SERVICES["buckets"]["command"]
 
 
 def test_ports_are_bound_to_loopback():

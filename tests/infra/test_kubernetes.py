@@ -85,6 +85,10 @@ def test_the_job_ends_with_its_pod_and_a_stopped_pod_has_time_to_save():
     assert get_pod(manifest)["terminationGracePeriodSeconds"] >= 60
 
 
+def test_the_first_process_of_the_pod_is_the_flow_so_that_the_signal_reaches_it():
+    assert get_pod(render())["containers"][0]["args"] == ["python", "-m", "prefect.engine"]
+
+
 def test_the_pod_is_confined_and_its_secrets_do_not_pass_through_prefect():
     pod = get_pod(render())
     container = pod["containers"][0]
@@ -102,6 +106,7 @@ def test_what_is_written_goes_to_a_volume():
     environment = {each["name"]: each["value"] for each in container["env"]}
     mounts = {each["mountPath"] for each in container["volumeMounts"]}
     assert {environment["PREFIXFLEET_WORKER_HOME"], environment["HOME"], container["workingDir"]} <= mounts
+    assert f"{environment['PREFIXFLEET_WORKER_HOME']}/scratch" in mounts
     assert Path(environment["PREFECT_HOME"]).parent == Path(environment["HOME"])
 
 
