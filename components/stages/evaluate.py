@@ -11,7 +11,6 @@ The rows of all tenants are decoded in one pass. A subject is scored and stamped
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from components.registry.mlflow.versions import CHAMPION
 from components.stages.base import read_base_facts
 from components.stages.evaluation_jobs import EvaluationJob, TenantEvaluation
 from components.stages.evaluation_scoring import PREDICTIONS_FILE, REPORT_FILE
-from components.stages.hooks import NO_HOOKS, StageHooks
 from components.stages.outcome import TenantOutcome
 from components.stages.plan import plan
 from components.stages.plan_checks import ExpectedPrefix
@@ -61,7 +59,6 @@ def evaluate_shard(
     fingerprints: Mapping[str, str],
     champions: "Mapping[str, Version]",
     reasons: Mapping[str, str] = MappingProxyType({}),
-    hooks: StageHooks = NO_HOOKS,
 ) -> list[TenantOutcome]:
     """Score the prefixes in out/train, the base alone, and those champions that are another prefix on the same base.
 
@@ -80,7 +77,6 @@ def evaluate_shard(
         for tenant, fingerprint in fingerprints.items()
     ]
     tenants = [TenantEvaluation(workspace, one, champions.get(one.tenant)) for one in expected]
-    _report_finished(tenants, hooks)
     jobs = [job for tenant in tenants for job in tenant.jobs]
     jobs_by_decoding: dict[str, list[EvaluationJob]] = {}
     for job in jobs:
@@ -88,10 +84,7 @@ def evaluate_shard(
         jobs_by_decoding.setdefault(decoding, []).append(job)
     progress = _DecodingProgress(jobs)
     for same_decoding in jobs_by_decoding.values():
-        _decode(workspace, sorted(same_decoding, key=lambda job: job.batch_group), progress, hooks)
-    for tenant in tenants:
-        if tenant.outcome is None:
-            tenant.attempt(partial(hooks.check_stop, tenant.name))
+        _decode(workspace, sorted(same_decoding, key=lambda job: job.batch_group), progress)
     workspace.save_digests()
     return [tenant.outcome for tenant in tenants if tenant.outcome is not None]
 
@@ -104,14 +97,32 @@ def find_finished(
     Raises:
         BaseModelError: the base cannot be loaded.
     """
-    base_digest = read_base_facts(workspace)["digest"]
     outcomes = []
-    for tenant, fingerprint in fingerprints.items():
-        found = TenantEvaluation(workspace, ExpectedPrefix(tenant, fingerprint, base_digest), champions.get(tenant))
-        if found.outcome is None or found.outcome.state != "skipped":
+    for _, outcome in _examine(workspace, fingerprints, champions):
+        if outcome is None or outcome.state != "skipped":
             return None
-        outcomes.append(found.outcome)
+        outcomes.append(outcome)
     return outcomes
+
+
+def find_unscored(
+    workspace: Workspace, fingerprints: Mapping[str, str], champions: "Mapping[str, Version]"
+) -> tuple[list[str], list[TenantOutcome]]:
+    """Return the tenants of which something must be decoded, and the outcomes of the others. Decodes nothing."""
+    found = list(_examine(workspace, fingerprints, champions))
+    workspace.save_digests()
+    unscored = [tenant for tenant, outcome in found if outcome is None]
+    return unscored, [outcome for _, outcome in found if outcome is not None]
+
+
+def _examine(
+    workspace: Workspace, fingerprints: Mapping[str, str], champions: "Mapping[str, Version]"
+) -> "Iterator[tuple[str, TenantOutcome | None]]":
+    """Yield each tenant and its outcome; None if there is something to decode."""
+    base_digest = read_base_facts(workspace)["digest"]
+    for tenant, fingerprint in fingerprints.items():
+        expected = ExpectedPrefix(tenant, fingerprint, base_digest)
+        yield tenant, TenantEvaluation(workspace, expected, champions.get(tenant)).outcome
 
 
 class _DecodingProgress:
@@ -127,38 +138,25 @@ class _DecodingProgress:
         report_progress(StageProgress("decoding", self.label, self.done, self.total, note))
 
 
-def _decode(
-    workspace: Workspace, jobs: Sequence[EvaluationJob], progress: _DecodingProgress, hooks: StageHooks
-) -> None:
+def _decode(workspace: Workspace, jobs: Sequence[EvaluationJob], progress: _DecodingProgress) -> None:
     """Decode the rows of jobs with the same decoding; write a job's results once all of its rows are decoded."""
     from components.model.decoding import Decoding, decode
 
     base, rows = workspace.base, workspace.params.engine.decode_rows
     decoding = Decoding.from_config(jobs[0].tenant.params.evaluate)
-    for request, ids in decode(base, _iterate_requests(jobs, decoding, progress, hooks), decoding, rows):
-        if hooks.stop():
-            return
+    for request, ids in decode(base, _iterate_requests(jobs, decoding, progress), decoding, rows):
         job: EvaluationJob = request.owner
         job.predictions[request.number] = base.text_codec.decode(ids)
         progress.add(1, f"{job.tenant.name}, {job.subject}")
         if len(job.predictions) == len(job.examples):
             job.tenant.finish_job(job)
-            _report_finished([job.tenant], hooks)
-
-
-def _report_finished(tenants: Sequence[TenantEvaluation], hooks: StageHooks) -> None:
-    for tenant in tenants:
-        if tenant.outcome is not None:
-            hooks.on_finished(tenant.outcome)
 
 
 def _iterate_requests(
-    jobs: Sequence[EvaluationJob], decoding: "Decoding", progress: _DecodingProgress, hooks: StageHooks
+    jobs: Sequence[EvaluationJob], decoding: "Decoding", progress: _DecodingProgress
 ) -> "Iterator[DecodeRequest]":
     """Yield the rows job by job. They are made lazily, since the prefixes of all tenants may not fit in memory."""
     for job in jobs:
-        if hooks.stop():
-            return
         requests = job.make_requests(decoding)
         yield from requests
         if not requests:
