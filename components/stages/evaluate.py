@@ -11,6 +11,7 @@ The rows of all tenants are decoded in one pass. A subject is scored and stamped
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from components.registry.mlflow.versions import CHAMPION
 from components.stages.base import read_base_facts
 from components.stages.evaluation_jobs import EvaluationJob, TenantEvaluation
 from components.stages.evaluation_scoring import PREDICTIONS_FILE, REPORT_FILE
+from components.stages.hooks import NO_HOOKS, StageHooks
 from components.stages.outcome import TenantOutcome
 from components.stages.plan import plan
 from components.stages.plan_checks import ExpectedPrefix
@@ -59,6 +61,7 @@ def evaluate_shard(
     fingerprints: Mapping[str, str],
     champions: "Mapping[str, Version]",
     reasons: Mapping[str, str] = MappingProxyType({}),
+    hooks: StageHooks = NO_HOOKS,
 ) -> list[TenantOutcome]:
     """Score the prefixes in out/train, the base alone, and those champions that are another prefix on the same base.
 
@@ -77,6 +80,7 @@ def evaluate_shard(
         for tenant, fingerprint in fingerprints.items()
     ]
     tenants = [TenantEvaluation(workspace, one, champions.get(one.tenant)) for one in expected]
+    _report_finished(tenants, hooks)
     jobs = [job for tenant in tenants for job in tenant.jobs]
     jobs_by_decoding: dict[str, list[EvaluationJob]] = {}
     for job in jobs:
@@ -84,7 +88,10 @@ def evaluate_shard(
         jobs_by_decoding.setdefault(decoding, []).append(job)
     progress = _DecodingProgress(jobs)
     for same_decoding in jobs_by_decoding.values():
-        _decode(workspace, sorted(same_decoding, key=lambda job: job.batch_group), progress)
+        _decode(workspace, sorted(same_decoding, key=lambda job: job.batch_group), progress, hooks)
+    for tenant in tenants:
+        if tenant.outcome is None:
+            tenant.attempt(partial(hooks.check_stop, tenant.name))
     workspace.save_digests()
     return [tenant.outcome for tenant in tenants if tenant.outcome is not None]
 
@@ -138,25 +145,38 @@ class _DecodingProgress:
         report_progress(StageProgress("decoding", self.label, self.done, self.total, note))
 
 
-def _decode(workspace: Workspace, jobs: Sequence[EvaluationJob], progress: _DecodingProgress) -> None:
+def _decode(
+    workspace: Workspace, jobs: Sequence[EvaluationJob], progress: _DecodingProgress, hooks: StageHooks
+) -> None:
     """Decode the rows of jobs with the same decoding; write a job's results once all of its rows are decoded."""
     from components.model.decoding import Decoding, decode
 
     base, rows = workspace.base, workspace.params.engine.decode_rows
     decoding = Decoding.from_config(jobs[0].tenant.params.evaluate)
-    for request, ids in decode(base, _iterate_requests(jobs, decoding, progress), decoding, rows):
+    for request, ids in decode(base, _iterate_requests(jobs, decoding, progress, hooks), decoding, rows):
+        if hooks.stop():
+            return
         job: EvaluationJob = request.owner
         job.predictions[request.number] = base.text_codec.decode(ids)
         progress.add(1, f"{job.tenant.name}, {job.subject}")
         if len(job.predictions) == len(job.examples):
             job.tenant.finish_job(job)
+            _report_finished([job.tenant], hooks)
+
+
+def _report_finished(tenants: Sequence[TenantEvaluation], hooks: StageHooks) -> None:
+    for tenant in tenants:
+        if tenant.outcome is not None:
+            hooks.on_finished(tenant.outcome)
 
 
 def _iterate_requests(
-    jobs: Sequence[EvaluationJob], decoding: "Decoding", progress: _DecodingProgress
+    jobs: Sequence[EvaluationJob], decoding: "Decoding", progress: _DecodingProgress, hooks: StageHooks
 ) -> "Iterator[DecodeRequest]":
     """Yield the rows job by job. They are made lazily, since the prefixes of all tenants may not fit in memory."""
     for job in jobs:
+        if hooks.stop():
+            return
         requests = job.make_requests(decoding)
         yield from requests
         if not requests:

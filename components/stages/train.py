@@ -13,6 +13,7 @@ from components.errors import PrefixFleetError
 from components.registry.artifact import save_artifact
 from components.registry.manifest import TENSORS_FILE
 from components.stages.base import read_base_facts
+from components.stages.hooks import NO_HOOKS, StageHooks
 from components.stages.outcome import TenantOutcome, attempt, catch_failure
 from components.stages.plan import PlanItem, SharedItems, plan
 from components.stages.plan_checks import confirm_item
@@ -43,7 +44,7 @@ def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Tena
 
 
 def train_planned(
-    workspace: Workspace, fingerprints: Mapping[str, str], reasons: Mapping[str, str]
+    workspace: Workspace, fingerprints: Mapping[str, str], reasons: Mapping[str, str], hooks: StageHooks = NO_HOOKS
 ) -> list[TenantOutcome]:
     """Train the tenants in `reasons` as one shard; the other tenants in `fingerprints` are up to date and skipped.
 
@@ -62,10 +63,10 @@ def train_planned(
         with catch_failure(tenant, "train", outcomes):
             items.append(confirm_item(workspace, tenant, fingerprints[tenant], reason, base_digest, shared))
     workspace.save_digests()
-    return outcomes + train_shard(workspace, items)
+    return outcomes + train_shard(workspace, items, hooks)
 
 
-def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[TenantOutcome]:
+def train_shard(workspace: Workspace, items: Sequence[PlanItem], hooks: StageHooks = NO_HOOKS) -> list[TenantOutcome]:
     """Train these tenants together; those whose prefix builds on another tenant's prefix come last.
 
     A tenant's artifact is saved as soon as its run ends. A tenant's PrefixFleetError becomes a failed outcome.
@@ -87,11 +88,13 @@ def train_shard(workspace: Workspace, items: Sequence[PlanItem]) -> list[TenantO
             wave = [item for item in items if (item.train.shared is not None) == shared]
             # Only runs of the same kind share passes, so keep them together.
             wave.sort(key=lambda item: (item.train.method, item.train.gradient_checkpointing))
-            outcomes |= _train_wave(workspace, wave, pass_runner)
+            outcomes |= _train_wave(workspace, wave, pass_runner, hooks)
     return [outcomes[item.tenant] for item in items]
 
 
-def _train_wave(workspace: Workspace, items: Sequence[PlanItem], pass_runner: "PassRunner") -> dict[str, TenantOutcome]:
+def _train_wave(
+    workspace: Workspace, items: Sequence[PlanItem], pass_runner: "PassRunner", hooks: StageHooks
+) -> dict[str, TenantOutcome]:
     from components.training.loop import train_together
 
     outcomes: dict[str, TenantOutcome] = {}
@@ -101,7 +104,8 @@ def _train_wave(workspace: Workspace, items: Sequence[PlanItem], pass_runner: "P
         for item in items:
 
             def begin(item: PlanItem = item) -> TenantOutcome:
-                trainings[item.tenant] = _TenantTraining(workspace, item)
+                hooks.check_stop(item.tenant)
+                trainings[item.tenant] = _TenantTraining(workspace, item, hooks)
                 return TenantOutcome(item.tenant, "train", "done")
 
             outcomes[item.tenant] = attempt(item.tenant, "train", begin)
@@ -111,13 +115,14 @@ def _train_wave(workspace: Workspace, items: Sequence[PlanItem], pass_runner: "P
     for ended in train_together(workspace.base, jobs(), workspace.params.engine, pass_runner):
         training = trainings.pop(ended.job.tenant)
         outcomes[ended.job.tenant] = attempt(ended.job.tenant, "train", lambda: training.finish(ended.result))  # noqa: B023
+        hooks.on_finished(outcomes[ended.job.tenant])
     return outcomes
 
 
 class _TenantTraining:
     """One tenant's training: its job, and how its result is saved. The old artifact stays until a new one is saved."""
 
-    def __init__(self, workspace: Workspace, item: PlanItem) -> None:
+    def __init__(self, workspace: Workspace, item: PlanItem, hooks: StageHooks) -> None:
         """Read the data and make the job, which starts or resumes from the state in the tenant's folder.
 
         Raises:
@@ -130,7 +135,7 @@ class _TenantTraining:
         from components.training.checkpoint import read_saved_step
         from components.training.prepare import prepare_job
 
-        self.workspace, self.item = workspace, item
+        self.workspace, self.item, self.hooks = workspace, item, hooks
         self.folder = workspace.get_output_folder("train", item.tenant)
         splits = read_splits(workspace, item.tenant)
         self.overlaps = check_overlaps(workspace, item.tenant, splits)
@@ -151,6 +156,7 @@ class _TenantTraining:
             tokens=workspace.tokens / item.tenant,
             run_key=key,
             log=self._report_validation,
+            stop=hooks.stop,
             name=lambda split: str(get_split_path(workspace, item.tenant, split)),
             shared=self.shared.prefix if self.shared else None,
             start=start.delta if start else None,
@@ -163,6 +169,7 @@ class _TenantTraining:
         """Save the artifact, the loss curve and the figures. Raises the run's error, or WorkspaceError."""
         if isinstance(result, PrefixFleetError):
             raise result
+        self.hooks.check_stop(self.item.tenant)
         workspace, item, base = self.workspace, self.item, self.workspace.base
         write_csv(self.folder / LOSS_FILE, _LOSS_COLUMNS, [_format_point(asdict(point)) for point in result.curve])
         measured = {name: getattr(result, name) for name in _MEASURED_FIELDS}
@@ -191,6 +198,7 @@ class _TenantTraining:
     def _report_validation(self, step: int, losses: dict[str, float]) -> None:
         note = f"validation loss {losses['validation_loss']:.3f}"
         report_progress(StageProgress("training", self.item.tenant, step, self.item.train.max_steps, note))
+        self.hooks.on_checkpoint(self.item.tenant, step)
 
 
 def find_resumable(workspace: Workspace) -> dict[str, int]:
