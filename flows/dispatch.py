@@ -68,6 +68,7 @@ def train_on_workers(workspace: Workspace, planned: Plan, config: WorkersConfig)
             raise make_error(problems)
     except WorkersError as problem:
         return _fall_back(work, config, problem, {})
+    transfer.send_data(workspace)
     exchange = Exchange(store)
     builder = RequestBuilder(workspace, planned.base, champions)
     settling = Settling(workspace, exchange, builder, work, dict(champions))

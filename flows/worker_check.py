@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.config import RegistryConfig
-from components.data.dvc import read_default_remote
-from components.data.dvc_objects import check_remote
+from components.data.digests import read_dataset_version
+from components.data.dvc import POINTER_FILE, read_default_remote
+from components.data.dvc_objects import is_in_remote
 from components.errors import PrefixFleetError, WorkersError, WorkspaceError
 from components.registry.mlflow.versions import CHAMPION
 from components.registry.registry import Registry
@@ -84,5 +85,6 @@ def _check_remote(root: Path) -> str:
     remote = read_default_remote(root)
     if remote is None:
         raise WorkspaceError("a DVC remote", f"none in {root}", "run `dvc remote add -d NAME URL`")
-    check_remote(root, remote.name)
-    return f"{remote.name}, {remote.options.get('url', '')}"
+    version = read_dataset_version(root / POINTER_FILE)
+    state = "has" if is_in_remote(root, remote.name, version) else "does not have"
+    return f"{remote.name}, {remote.options.get('url', '')}, {state} dataset version {version[:12]}"

@@ -47,12 +47,14 @@ def find_outside_stores(workspace: Path) -> set[str]:
         return {store.name for store in stores if not _is_inside(store, root)}
 
 
-def check_remote(workspace: Path, name: str) -> None:
-    """Ask a remote something small. Raises WorkspaceError if it does not answer."""
+def is_in_remote(workspace: Path, name: str, version: str) -> bool:
+    """Return whether a remote has a dataset version, whose listing DVC sends after all files of it.
+
+    Raises:
+        WorkspaceError: the remote does not answer.
+    """
     with _open_stores(workspace) as stores:
-        for store in stores:
-            if store.name == _REMOTE_LABEL.format(name):
-                store.object_db.fs.exists(store.object_db.path)
+        return any(store.object_db.exists(version) for store in stores if store.name == _REMOTE_LABEL.format(name))
 
 
 def delete_objects(workspace: Path, tenant: str) -> dict[str, int]:

@@ -7,9 +7,12 @@ not know which worker trains, or when.
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.data.dvc import POINTER_FILE, push, read_default_remote
+from components.data.dvc_objects import is_in_remote
 from components.errors import DamagedError
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
 from components.stages.plan import PlanItem, find_reason
+from components.stages.progress import log_info
 from components.stages.sharding.exchange_sets import (
     BASE_SET,
     INPUT_SET,
@@ -30,6 +33,14 @@ from components.storage.exchange import Exchange
 _BASE_SUFFIXES = frozenset({".json", ".safetensors", ".txt", ".model"})
 _LAST_FILES = (TENSORS_FILE, MANIFEST_FILE)
 """Placed after the other files, so that an artifact in out/train is new only with all that belongs to it."""
+
+
+def send_data(workspace: Workspace) -> None:
+    """Push the dataset version to the DVC remote if it is not there. Raises WorkspaceError."""
+    remote, version = read_default_remote(workspace.root), workspace.dataset_version
+    if remote is not None and not is_in_remote(workspace.root, remote.name, version):
+        log_info(f"pushing dataset version {version[:12]} to the DVC remote {remote.name}, from which workers fetch it")
+        push(workspace.root, POINTER_FILE)
 
 
 def send_base(workspace: Workspace, exchange: Exchange, request: ShardRequest) -> None:
