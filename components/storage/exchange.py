@@ -5,22 +5,21 @@ listing never names an object that another writer may delete before it replaces 
 
     <folder>/<name>.json                        a value
     <folder>/<name>/listing.json                file name -> digest and size, and the writer's generation
-    <folder>/<name>/<generation>/<sha256>       content of a file
+    <folder>/<name>/<generation>/<sha256>       content of a file, or of all small ones
 """
 
 import json
 import re
-import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from components.errors import DamagedError, WorkersError
 from components.storage.json_text import parse_json
 from components.storage.object_store import ObjectStore
-from components.storage.set_files import fetch_files, send_files
+from components.storage.set_files import fetch_set, send_set
 from components.storage.set_listing import (
     ABANDONED_AFTER,
     LISTING,
@@ -62,13 +61,10 @@ class ExchangeFolder:
             wanted = f"to send files as {self._store.url}/{key}"
             raise WorkersError(wanted, str(problem), "rename the file: letters, digits and ._+=@,~-") from None
         former = self._read_intact_listing(name)
-        generation = secrets.token_hex(8)
-        listing = SetListing(generation, send_files(self._store, f"{key}/{generation}", folder, names))
+        listing = send_set(self._store, key, folder, names)
         self._store.write(f"{key}/{LISTING}", listing.to_bytes())
-        objects = {each.removeprefix(f"{key}/"): written for each, written in self._store.list_keys(f"{key}/").items()}
-        now = max(objects.values(), default=datetime.now(UTC))  # the listing's: the store's clock
-        abandoned = find_abandoned(objects, generation, former.generation if former else None, now)
-        self._store.delete(*(f"{key}/{each}" for each in abandoned))
+        if former:
+            self._store.delete(*(f"{key}/{each}" for each in former.objects))
 
     def fetch(self, name: str, folder: Path) -> bool:
         """Put the files of the set `name` into a folder when all of them are verified; False if there is no such set.
@@ -86,7 +82,7 @@ class ExchangeFolder:
             if listing is None:
                 return False
             try:
-                fetch_files(self._store, f"{key}/{listing.generation}", listing.files, folder, name)
+                fetch_set(self._store, key, listing, folder, name)
             except DamagedError:
                 replaced, listing = listing, self._read_listing(name)
                 if not tries_left or listing == replaced:
@@ -96,8 +92,12 @@ class ExchangeFolder:
         return True
 
     def has(self, name: str) -> bool:
-        """Return whether the set `name` has a listing; its objects are not checked."""
-        return self._read_intact_listing(name) is not None
+        """Return whether there is a set `name` with all its objects; their content is not checked."""
+        listing = self._read_intact_listing(name)
+        if listing is None:
+            return False
+        key = self._join(name)
+        return {f"{key}/{each}" for each in listing.objects} <= self._store.list_keys(f"{key}/").keys()
 
     def put_json(self, name: str, value: Any) -> None:
         """Write a value."""
@@ -129,8 +129,8 @@ class ExchangeFolder:
                 sets[name][rest] = written
         for name, objects in sets.items():
             if min(objects.values()) < now - ABANDONED_AFTER:
-                former = self._read_intact_listing(name)
-                abandoned = find_abandoned(objects, former.generation if former else None, None, now)
+                listing = self._read_intact_listing(name)
+                abandoned = find_abandoned(objects, listing.generation if listing else None, now)
                 self._store.delete(*(f"{self._join(name)}/{each}" for each in abandoned))
 
     def _read_listing(self, name: str) -> SetListing | None:

@@ -3,6 +3,7 @@
 Knows no format and no meaning of keys. Credentials and the endpoint come from each machine's environment (AWS_*).
 """
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable
@@ -22,6 +23,9 @@ from components.storage.remote_objects import RemoteObjects
 Progress = Callable[[int], None]
 """Takes the bytes that a transfer has done."""
 _Result = TypeVar("_Result")
+_LOGGER = "prefixfleet"
+_TELL_AFTER_TRIES = 4
+"""Failed tries, some seconds, after which a call that waits says so."""
 
 
 class _Objects(Protocol):
@@ -178,6 +182,9 @@ class ObjectStore:
                 if fault.meaning is Meaning.MISSING:
                     return None
                 if fault.meaning is Meaning.BUSY and patience.wait():
+                    if patience.tries == _TELL_AFTER_TRIES:
+                        line = "object storage does not answer, trying again for up to %.0f s: wanted %s; got %s"
+                        logging.getLogger(_LOGGER).warning(line, self._patience_s, wanted, fault.got)
                     continue
                 if fault.meaning is Meaning.LOCAL and writes_to is not None:
                     raise WorkspaceError(f"to write {writes_to}", fault.got, fault.fix) from problem

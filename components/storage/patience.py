@@ -23,12 +23,14 @@ class Patience:
         """Count the limit from the first failure on, or from the last progress."""
         self._limit_s, self._now, self._sleep = limit_s, now, sleep
         self._fails_since: float | None = None
-        self._tries = self._most_bytes = 0
+        self._most_bytes = 0
+        self.tries = 0
+        """Failed tries since then."""
 
     def note_progress(self, done_bytes: int) -> None:
         """Count from the next failure on if a transfer came further than any earlier try: the store answers."""
         if done_bytes > self._most_bytes:
-            self._most_bytes, self._fails_since, self._tries = done_bytes, None, 0
+            self._most_bytes, self._fails_since, self.tries = done_bytes, None, 0
 
     def wait(self) -> bool:
         """Wait before the next try; False, at once, if the limit is reached."""
@@ -38,7 +40,7 @@ class Patience:
         left_s = self._limit_s - (now - self._fails_since)
         if left_s <= 0:
             return False
-        longest_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(self._tries, 10))
-        self._tries += 1
+        longest_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(self.tries, 10))
+        self.tries += 1
         self._sleep(min(left_s, longest_s * (0.5 + secrets.randbelow(501) / 1000)))
         return True

@@ -4,6 +4,8 @@ Knows no listing's key and no exchange; file names have been checked.
 """
 
 import hashlib
+import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,27 +15,41 @@ from typing import TypeVar
 from components.errors import DamagedError, WorkersError
 from components.storage.atomic_files import convert_disk_errors, remove_tree, sync_folder
 from components.storage.object_store import ObjectStore
-from components.storage.set_listing import INCOMING, StoredFile
+from components.storage.set_listing import INCOMING, SetListing, StoredFile
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_PACKED_BYTES = 2**20
+"""Largest file that goes into the pack: a request costs more than its bytes."""
+_PACK_BYTES = 32 * 2**20
 _THREADS = 8
 """Objects that are sent or fetched at the same time; each costs one answer's latency."""
 _SEND_TRIES = 3
 
 
-def send_files(store: ObjectStore, key: str, folder: Path, names: Iterable[str]) -> dict[str, StoredFile]:
-    """Send files of a folder as `<key>/<sha256>`; return name -> digest and size.
+def send_set(store: ObjectStore, key: str, folder: Path, names: Iterable[str]) -> SetListing:
+    """Send files of a folder as objects below `key`, the small ones packed into one; return their listing.
 
     Raises:
         WorkersError: the store fails, or a file changed each time while it was sent.
         WorkspaceError: a file cannot be read.
     """
-    wanted = sorted(set(names))
-    return dict(zip(wanted, _map(lambda name: _send_file(store, key, folder / name), wanted), strict=True))
+    generation, left = secrets.token_hex(8), _PACK_BYTES
+    small: list[str] = []
+    large: list[str] = []
+    for name in sorted(set(names)):
+        with convert_disk_errors(f"read {folder / name}"):
+            size = (folder / name).stat().st_size
+        is_small = size <= min(left, _PACKED_BYTES)
+        left -= size if is_small else 0
+        (small if is_small else large).append(name)
+    objects = f"{key}/{generation}"
+    sent = _map(lambda name: _send_file(store, objects, folder / name), large)
+    packed, pack = _send_pack(store, objects, folder, small) if small else ({}, None)
+    return SetListing(generation, dict(zip(large, sent, strict=True)) | packed, pack)
 
 
-def fetch_files(store: ObjectStore, key: str, files: Mapping[str, StoredFile], folder: Path, name: str) -> None:
+def fetch_set(store: ObjectStore, key: str, listing: SetListing, folder: Path, name: str) -> None:
     """Put the files of the set `name` into a folder, in place only when all of them are here and verified.
 
     Files that are there already are not fetched. One call at a time may fetch a set into a folder.
@@ -43,18 +59,38 @@ def fetch_files(store: ObjectStore, key: str, files: Mapping[str, StoredFile], f
         WorkersError: the store fails, or a link in the folder leads out of it.
         WorkspaceError: the disk is full or a file cannot be written.
     """
+    objects = f"{key}/{listing.generation}"
     with convert_disk_errors(f"write {folder}"):
-        for each in files:
+        for each in listing.files:
             _check_inside(folder, each)
-        needed = {each: file for each, file in files.items() if not _is_there(folder / each, file)}
+        needed = {each: file for each, file in listing.files.items() if not _is_there(folder / each, file)}
         incoming = folder / f"{INCOMING}{name}"
         if incoming.is_symlink():
             incoming.unlink()
         if needed:
             incoming.mkdir(parents=True, exist_ok=True)
-            _map(lambda file: _fetch_file(store, key, file, incoming / file.sha256), set(needed.values()))
+            packed = {file for file in needed.values() if file.offset is not None}
+            pack = listing.pack if packed else None
+            whole = [*(set(needed.values()) - packed), *([pack] if pack else [])]
+            _map(lambda file: _fetch_file(store, objects, file, incoming), whole)
+            if pack:
+                _unpack(pack, packed, incoming, f"{store.url}/{objects}")
             _place(incoming, needed, folder)
         remove_tree(incoming)
+
+
+def _send_pack(
+    store: ObjectStore, key: str, folder: Path, names: Iterable[str]
+) -> tuple[dict[str, StoredFile], StoredFile]:
+    content, files = bytearray(), {}
+    for name in names:
+        with convert_disk_errors(f"read {folder / name}"):
+            part = (folder / name).read_bytes()
+        files[name] = StoredFile(hashlib.sha256(part).hexdigest(), len(part), len(content))
+        content += part
+    pack = StoredFile(hashlib.sha256(content).hexdigest(), len(content))
+    store.write(f"{key}/{pack.sha256}", bytes(content))
+    return files, pack
 
 
 def _send_file(store: ObjectStore, key: str, path: Path) -> StoredFile:
@@ -70,7 +106,8 @@ def _send_file(store: ObjectStore, key: str, path: Path) -> StoredFile:
     raise WorkersError(f"to send {path}", "a file that changes meanwhile", "send a copy that nothing writes to")
 
 
-def _fetch_file(store: ObjectStore, key: str, file: StoredFile, path: Path) -> None:
+def _fetch_file(store: ObjectStore, key: str, file: StoredFile, incoming: Path) -> None:
+    path = incoming / file.sha256
     if _is_there(path, file):
         return
     url = f"{store.url}/{key}/{file.sha256}"
@@ -79,6 +116,21 @@ def _fetch_file(store: ObjectStore, key: str, file: StoredFile, path: Path) -> N
     if not _is_there(path, file):
         path.unlink()
         raise DamagedError(url, "an object that does not match its digest", "make the set again")
+
+
+def _unpack(pack: StoredFile, files: Iterable[StoredFile], incoming: Path, url: str) -> None:
+    for file in files:
+        with (incoming / pack.sha256).open("rb") as source:
+            source.seek(file.offset or 0)
+            content = source.read(file.size)
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise DamagedError(
+                f"{url}/{pack.sha256}", "a file in it that does not match its digest", "make the set again"
+            )
+        with (incoming / file.sha256).open("wb") as target:
+            target.write(content)
+            target.flush()
+            os.fsync(target.fileno())
 
 
 def _place(incoming: Path, files: Mapping[str, StoredFile], folder: Path) -> None:

@@ -22,11 +22,13 @@ _GENERATION = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a set."""
+    """One file of a set, or the pack that holds its small files one after another."""
 
     sha256: str
     size: int
     """Bytes."""
+    offset: int | None = None
+    """Bytes before it in the pack; None: it is an object of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,19 @@ class SetListing:
     generation: str
     """Names the folder of this writer's objects, so that no two writers share any."""
     files: dict[str, StoredFile]
+    pack: StoredFile | None = None
+
+    @property
+    def objects(self) -> list[str]:
+        """The objects of the set: `<generation>/<sha256>`."""
+        own = [file for file in self.files.values() if file.offset is None]
+        return sorted({f"{self.generation}/{file.sha256}" for file in [*own, *([self.pack] if self.pack else [])]})
 
     def to_bytes(self) -> bytes:
         """Return the listing as JSON."""
-        files = {name: {"sha256": file.sha256, "size": file.size} for name, file in sorted(self.files.items())}
-        return json.dumps({"schema": _SCHEMA, "generation": self.generation, "files": files}, indent=1).encode()
+        values = {"schema": _SCHEMA, "generation": self.generation}
+        files = {name: _describe(file) for name, file in sorted(self.files.items())}
+        return json.dumps({**values, "pack": self.pack and _describe(self.pack), "files": files}, indent=1).encode()
 
 
 def parse_listing(content: bytes) -> SetListing:
@@ -56,7 +66,8 @@ def parse_listing(content: bytes) -> SetListing:
     if not (isinstance(generation, str) and _GENERATION.fullmatch(generation)) or not isinstance(files, dict):
         raise ValueError("no generation or no files")
     check_file_names(files)
-    return SetListing(generation, {name: _parse_file(name, facts) for name, facts in files.items()})
+    pack = None if values.get("pack") is None else _parse_file("the pack", values["pack"], None)
+    return SetListing(generation, {name: _parse_file(name, facts, pack) for name, facts in files.items()}, pack)
 
 
 def check_file_names(names: Iterable[str]) -> None:
@@ -74,18 +85,15 @@ def check_file_names(names: Iterable[str]) -> None:
             raise ValueError(f"file name {name[:200]!r}, below another file")
 
 
-def find_abandoned(
-    written: Mapping[str, datetime], current: str | None, replaced: str | None, now: datetime
-) -> list[str]:
-    """Return the keys of a set's objects that no reader needs, of all its keys with their time of writing.
+def find_abandoned(written: Mapping[str, datetime], current: str | None, now: datetime) -> list[str]:
+    """Return the keys of a set's objects that no reader needs: their writer died, or was overtaken by another.
 
-    These are the generation that was replaced, and others than the current one that nobody has written to for a day: a
-    younger one may belong to a writer that has not yet written its listing.
+    These are all generations but the current one to which nobody has written for a day. A younger one may belong to a
+    writer that has not yet written its listing.
 
     Args:
         written: `<generation>/<sha256>`, or the listing's name -> time of writing.
         current: the generation that the listing names; None: there is no listing.
-        replaced: the generation that the former listing named.
         now: by the same clock.
     """
     generations: dict[str, list[str]] = {}
@@ -95,14 +103,23 @@ def find_abandoned(
             generations.setdefault(generation, []).append(key)
     return [
         key
-        for generation, keys in generations.items()
-        if generation == replaced or max(written[key] for key in keys) < now - ABANDONED_AFTER
+        for keys in generations.values()
+        if max(written[key] for key in keys) < now - ABANDONED_AFTER
         for key in keys
     ]
 
 
-def _parse_file(name: str, facts: object) -> StoredFile:
-    sha256, size = (facts.get("sha256"), facts.get("size")) if isinstance(facts, dict) else (None, None)
+def _describe(file: StoredFile) -> dict[str, str | int]:
+    facts: dict[str, str | int] = {"sha256": file.sha256, "size": file.size}
+    return facts if file.offset is None else {**facts, "offset": file.offset}
+
+
+def _parse_file(name: str, facts: object, pack: StoredFile | None) -> StoredFile:
+    values = facts if isinstance(facts, dict) else {}
+    sha256, size, offset = values.get("sha256"), values.get("size"), values.get("offset")
     if isinstance(sha256, str) and _SHA256.fullmatch(sha256) and isinstance(size, int) and size >= 0:
-        return StoredFile(sha256, size)
-    raise ValueError(f"no digest or size of {name[:200]!r}")
+        if offset is None:
+            return StoredFile(sha256, size)
+        if isinstance(offset, int) and pack and 0 <= offset <= pack.size - size:
+            return StoredFile(sha256, size, offset)
+    raise ValueError(f"no digest, size or place of {name[:200]!r}")

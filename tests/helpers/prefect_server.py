@@ -1,9 +1,8 @@
-"""A Prefect server in a process of its own, and copies of its database."""
+"""A Prefect server in a process of its own."""
 
-import sqlite3
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -43,13 +42,3 @@ def run_prefect_server(home: Path, port: int, settings: Mapping[str, str]) -> It
     finally:
         process.terminate()
         process.wait(LIMIT_S)
-
-
-def copy_database(source: Path, target: Path) -> None:
-    """Copy the database of the server in the folder `source`, which may be running, to the folder `target`."""
-    target.mkdir(parents=True, exist_ok=True)
-    with (
-        closing(sqlite3.connect(source / "prefect.db")) as original,
-        closing(sqlite3.connect(target / "prefect.db")) as copy,
-    ):
-        original.backup(copy)

@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.errors import DamagedError, WorkersError, WorkspaceError
+from components.storage import set_files
 from components.storage.exchange import Exchange, ExchangeFolder
 from components.storage.object_store import ObjectStore
+from components.storage.set_listing import parse_listing
 
 HOUR_S = 3600
 Files = dict[str, bytes]
@@ -55,7 +57,7 @@ def find_objects(root: Path) -> list[Path]:
 def test_a_set_is_put_replaced_and_removed(folder: ExchangeFolder, store: ObjectStore, tmp_path: Path) -> None:
     assert not folder.has("state")
     assert not folder.fetch("state", tmp_path / "none")
-    files = {"state.json": b"{}", "deep/er/tensors": os.urandom(5000), "same": b"{}", "empty": b""}
+    files = {"state.json": b"{}", "deep/er/tensors": os.urandom(2**20 + 1), "same": b"{}", "empty": b""}
     put(folder, "state", tmp_path / "source", files)
     assert folder.has("state")
     assert folder.fetch("state", tmp_path / "first")
@@ -92,6 +94,14 @@ def test_json_values(folder: ExchangeFolder) -> None:
         assert folder.get_json("heartbeat") == value
 
 
+@pytest.fixture
+def some_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pack only files of a few bytes."""
+    monkeypatch.setattr(set_files, "_PACKED_BYTES", 8)
+    monkeypatch.setattr(set_files, "_PACK_BYTES", 20)
+
+
+@pytest.mark.usefixtures("some_packed")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
@@ -111,7 +121,9 @@ def test_any_sets_put_one_after_another_give_the_last(
         put(folder, "state", root / f"source-{number}", last)
         assert folder.fetch("state", root / f"copy-{number}")
         assert read_files(root / f"copy-{number}") == last
-    assert len(find_objects(root)) == len(set(last.values()))
+    (listing,) = (root / "store").rglob("listing.json")
+    objects = parse_listing(listing.read_bytes()).objects
+    assert [path.relative_to(listing.parent).as_posix() for path in find_objects(root)] == objects
 
 
 def test_files_that_are_there_are_not_fetched_and_others_are_left(local_folder: ExchangeFolder, tmp_path: Path) -> None:
@@ -129,8 +141,12 @@ def test_files_that_are_there_are_not_fetched_and_others_are_left(local_folder: 
     assert local_folder.fetch("state", tmp_path / "copy")
 
 
+@pytest.mark.parametrize("packed_bytes", [0, 100])
 @pytest.mark.parametrize("damage", ["missing", "altered", "cut", "listing"])
-def test_a_damaged_set_is_told_and_places_nothing(local_folder: ExchangeFolder, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_set_is_told_and_places_nothing(
+    local_folder: ExchangeFolder, tmp_path: Path, damage: str, packed_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(set_files, "_PACKED_BYTES", packed_bytes)
     put(local_folder, "state", tmp_path / "source", {"a": b"aaa", "b": b"bbb"})
     victim = find_objects(tmp_path)[0]
     if damage == "missing":
@@ -144,7 +160,7 @@ def test_a_damaged_set_is_told_and_places_nothing(local_folder: ExchangeFolder, 
         local_folder.fetch("state", tmp_path / "copy")
     assert read_files(tmp_path / "copy").get("a") == b"old"
     assert "b" not in read_files(tmp_path / "copy")
-    assert local_folder.has("state") == (damage != "listing")
+    assert local_folder.has("state") == (damage in ("altered", "cut"))
     put(local_folder, "state", tmp_path / "source", {"a": b"aaa", "b": b"bbb"})
     assert local_folder.fetch("state", tmp_path / "copy")
     assert read_files(tmp_path / "copy") == {"a": b"aaa", "b": b"bbb"}
@@ -154,6 +170,19 @@ def test_a_damaged_value_is_told(local: ObjectStore, local_folder: ExchangeFolde
     local.write("tenants/alder/0123abcd/request.json", b"{")
     with pytest.raises(DamagedError, match=r"JSON in file://.*/request.json"):
         local_folder.get_json("request")
+
+
+def test_a_pack_whose_parts_are_altered_is_told(
+    local: ObjectStore, local_folder: ExchangeFolder, tmp_path: Path
+) -> None:
+    put(local_folder, "state", tmp_path / "source", {"a": b"aaa", "b": b"bbb"})
+    key = "tenants/alder/0123abcd/state/listing.json"
+    listing = json.loads(local.read(key) or b"")
+    listing["files"]["b"]["offset"] = 2
+    local.write(key, json.dumps(listing).encode())
+    with pytest.raises(DamagedError, match="a file in it that does not match its digest"):
+        local_folder.fetch("state", tmp_path / "copy")
+    assert not {"a", "b"} & set(read_files(tmp_path / "copy"))
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", "a/../../escaped", ".incoming-state/a"])

@@ -14,6 +14,7 @@ from flaky_proxy import FlakyProxy
 from waiting import wait_until
 
 from components.errors import DamagedError, WorkersError
+from components.storage import set_files
 from components.storage.exchange import Exchange, ExchangeFolder
 from components.storage.object_store import ObjectStore
 from components.storage.set_listing import LISTING
@@ -48,6 +49,12 @@ def read_writer(folder: Path) -> str:
 @pytest.fixture
 def folder(store: ObjectStore) -> ExchangeFolder:
     return Exchange(store).open("shards", "1")
+
+
+@pytest.fixture(autouse=True)
+def no_packs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send each file as an object of its own; the writers in processes of their own send packs."""
+    monkeypatch.setattr(set_files, "_PACKED_BYTES", 0)
 
 
 def test_writers_at_once_leave_one_whole_set(folder: ExchangeFolder, store: ObjectStore, tmp_path: Path) -> None:
@@ -114,7 +121,7 @@ def test_a_set_that_is_replaced_during_a_fetch_is_read_again(
         return download(key, path)
 
     monkeypatch.setattr(slow, "download", replace_first)
-    monkeypatch.setattr("components.storage.set_files._THREADS", 1)
+    monkeypatch.setattr(set_files, "_THREADS", 1)
     assert Exchange(slow).open("shards", "1").fetch("state", tmp_path / "copy")
     assert read_writer(tmp_path / "copy") == "new"
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {"a", "b", "deep"}

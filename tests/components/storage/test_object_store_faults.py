@@ -66,7 +66,9 @@ def test_a_short_fault_before_any_call_is_not_seen(
     assert store.list_keys() == {}
 
 
-def test_a_server_that_is_gone_for_a_while_is_waited_for(store: ObjectStore, proxy: FlakyProxy, tmp_path: Path) -> None:
+def test_a_server_that_is_gone_for_a_while_is_waited_for(
+    store: ObjectStore, proxy: FlakyProxy, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store.write("first", b"")
     store.delete("first")
     proxy.stop()
@@ -74,6 +76,10 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(store: ObjectStore, pro
     timer.start()
     use(store, tmp_path)
     timer.join()
+    proxy.answer(503, "ServiceUnavailable", times=4)
+    assert store.read("a") is None
+    (line,) = [line for line in caplog.messages if "503" in line]
+    assert line.startswith("object storage does not answer, trying again for up to 60 s: wanted to read s3://")
 
 
 def test_a_large_upload_goes_on_after_its_connections_were_cut(

@@ -20,8 +20,19 @@ def make_listing(**changes: Any) -> bytes:
 
 
 def test_a_listing_is_read_back() -> None:
-    listing = SetListing("0123456789abcdef", {"a/b": StoredFile("f" * 64, 0), ".c": StoredFile("0" * 64, 7)})
-    assert parse_listing(listing.to_bytes()) == listing
+    files = {"a/b": StoredFile("f" * 64, 0), ".c": StoredFile("0" * 64, 7), "d": StoredFile("1" * 64, 2, 1)}
+    for listing in (
+        SetListing("0123456789abcdef", {**files}, StoredFile("2" * 64, 3)),
+        SetListing("0123456789abcdef", {"a/b": files["a/b"]}),
+        SetListing("0123456789abcdef", {}),
+    ):
+        assert parse_listing(listing.to_bytes()) == listing
+
+
+def test_the_objects_of_a_set_are_its_large_files_and_its_pack() -> None:
+    files = {"a": StoredFile("0" * 64, 7), "b": StoredFile("0" * 64, 7), "c": StoredFile("1" * 64, 2, 1)}
+    assert SetListing("9", files, StoredFile("2" * 64, 3)).objects == [f"9/{'0' * 64}", f"9/{'2' * 64}"]
+    assert SetListing("9", {}).objects == []
 
 
 @pytest.mark.parametrize(
@@ -30,6 +41,8 @@ def test_a_listing_is_read_back() -> None:
         *(b"", b"[]", b"null", b"\xff", b"{" * 100_000, make_listing()[:-5], make_listing(schema=2)),
         *(make_listing(generation="../../a"), make_listing(generation=3), make_listing(files=["a"]), b'{"schema": 1}'),
         *(make_listing(files={"a": facts}) for facts in (None, "x", {}, {"sha256": "0" * 64}, {**FILE, "size": -1})),
+        *(make_listing(pack=FILE, files={"a": {**FILE, "offset": offset}}) for offset in (1, -1, "0", 0.0)),
+        *(make_listing(pack=pack, files={"a": {**FILE, "offset": 0}}) for pack in (None, {}, {**FILE, "size": 2})),
         *(make_listing(files={"a": {**FILE, "sha256": text}}) for text in ("../" + "0" * 61, "A" * 64, 0)),
     ],
 )
@@ -64,15 +77,9 @@ def test_no_name_leaves_a_folder(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("current", "replaced", "abandoned"),
-    [
-        ("new", "former", {"former/1", "former/2", "dead/1"}),
-        ("new", None, {"dead/1"}),
-        (None, None, {"dead/1"}),
-        ("dead", "former", {"former/1", "former/2"}),
-    ],
+    ("current", "abandoned"), [("new", {"dead/1", "dead/2"}), (None, {"dead/1", "dead/2"}), ("dead", set())]
 )
-def test_objects_that_no_reader_needs(current: str | None, replaced: str | None, abandoned: set[str]) -> None:
+def test_objects_that_no_reader_needs(current: str | None, abandoned: set[str]) -> None:
     young, old = NOW - timedelta(hours=23), NOW - timedelta(hours=25)
-    written = {"new/1": NOW, "former/1": young, "former/2": old, "dead/1": old, "alive/1": old, "alive/2": young}
-    assert set(find_abandoned({**written, "listing.json": old}, current, replaced, NOW)) == abandoned
+    written = {"new/1": NOW, "dead/1": old, "dead/2": old, "alive/1": old, "alive/2": young}
+    assert set(find_abandoned({**written, "listing.json": old}, current, NOW)) == abandoned
