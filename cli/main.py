@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import data, generate, keys, peft_exchange, reproduce, rollout, runs, score, serve, status, tune
+from cli import data, generate, keys, peft_exchange, reproduce, rollout, runs, score, serve, status, tune, worker
 from cli.output import BROKEN_PIPE_STATUS, discard_output, prepare_streams, print_line
 from cli.stop_signals import StoppedBySignal, describe_stop, raise_on_stop_signals
 from components.errors import PrefixFleetError
@@ -31,6 +31,8 @@ with the champion. `forget` removes a tenant and everything of it.
 `tune` searches the values that a tenant's prefix is trained with.
 
 `serve` answers for all tenants over HTTP, with OpenAI's completions protocol; `keys` manages the server's API keys.
+
+`worker start` trains shards on this machine, for parents whose params.yaml has a section `workers`.
 
 `score` computes a benchmark's official metrics for the outputs of any system.
 
@@ -88,6 +90,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")
+app.add_typer(worker.app, name="worker")
 app.command("serve")(serve.serve)
 app.command("demo")(runs.demo)
 app.command("retrain")(runs.retrain)
@@ -129,9 +132,8 @@ def _select_workspace(
     ] = False,
 ) -> None:
     prepare_environment(workspace)
-    os.environ.setdefault(
-        "PREFECT_LOGGING_LEVEL", "CRITICAL"
-    )  # Prefect's lines repeat ours, which the terminal shows already
+    if ctx.invoked_subcommand != "worker":  # elsewhere Prefect's lines repeat ours, which the terminal shows already
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     ctx.obj = workspace
 
 

@@ -1,6 +1,7 @@
 """The artifacts of a retraining in Prefect: the table of results and a report, the same as on the terminal."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -19,10 +20,11 @@ def publish_results(
     failures: Sequence[TenantOutcome],
     rejected: Mapping[str, str],
     tenants: Sequence[str] | None,
+    workers: Mapping[str, str] = MappingProxyType({}),
 ) -> list[TenantResult]:
     """Draw the charts and create the artifacts `retrain-results` and `retrain-report`; return the table's rows.
 
-    `rejected`: tenant -> why the gate rejected its prefix.
+    `rejected`: tenant -> why the gate rejected its prefix. `workers`: tenant -> the worker that trained it.
     """
     rows = read_results(workspace, tenants)
     charts.draw_charts(workspace)
@@ -31,15 +33,19 @@ def publish_results(
     create_table_artifact(
         key="retrain-results", table=named, description=describe_table(plan, failures, rejected, rows)
     )
-    create_markdown_artifact(key="retrain-report", markdown=make_page(plan, failures, rejected, rows))
+    create_markdown_artifact(key="retrain-report", markdown=make_page(plan, failures, rejected, rows, workers))
     return rows
 
 
 def make_page(
-    plan: str, failures: Sequence[TenantOutcome], rejected: Mapping[str, str], rows: Sequence[TenantResult]
+    plan: str,
+    failures: Sequence[TenantOutcome],
+    rejected: Mapping[str, str],
+    rows: Sequence[TenantResult],
+    workers: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Return a run as markdown: the plan, the table, the failures and rejections with their reasons, and overlaps."""
-    reasons = _list_reasons(failures, rejected, rows)
+    """Return a run as markdown: the plan, the table, the reasons of failures and rejections, overlaps, and workers."""
+    reasons = f"{_list_reasons(failures, rejected, rows)}{_list_workers(workers)}"
     return f"# Retraining\n\nPlan: {plan}\n\nScores without and with the prefix:\n\n{to_markdown(rows)}{reasons}"
 
 
@@ -56,3 +62,12 @@ def _list_reasons(failures: Sequence[TenantOutcome], rejected: Mapping[str, str]
     overlaps = [f"- **{row.tenant}**: {row.overlaps}\n" for row in rows if row.overlaps]
     parts = [("Failed", failed), ("Rejected by the gate", refused), ("Overlaps between splits", overlaps)]
     return "".join(f"\n## {head}\n\n{''.join(lines)}" for head, lines in parts if lines)
+
+
+def _list_workers(workers: Mapping[str, str]) -> str:
+    """Return which worker trained or evaluated which tenants."""
+    lines = [
+        f"- **{worker}**: {', '.join(sorted(tenant for tenant, other in workers.items() if other == worker))}\n"
+        for worker in sorted(set(workers.values()))
+    ]
+    return f"\n## Workers\n\n{''.join(lines)}" if lines else ""

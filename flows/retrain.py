@@ -42,7 +42,8 @@ def retrain(workspace: str = ".", tenants: list[str] | None = None, full_check: 
         version, refused = ensure_dataset_version(opened_workspace, tenants)
         planned = make_plan(opened_workspace, tenants)
         run = RetrainResult(version, planned.sentence, outcomes=refused)
-        run.outcomes += train_and_evaluate(opened_workspace, planned)
+        outcomes, run.workers = train_and_evaluate(opened_workspace, planned)
+        run.outcomes += outcomes
         run.outcomes += judge_tenants(opened_workspace, run.list_passed("evaluate"))
         judged = planned.collect_fingerprints(run.list_passed("gate"))
         versions, failures = register_accepted(opened_workspace, judged)
@@ -55,7 +56,7 @@ def retrain(workspace: str = ".", tenants: list[str] | None = None, full_check: 
         record_outcomes(opened_workspace, [*run.outcomes, *run.list_finished()])
         if tenants is None and not run.failures:
             commit_to_dvc(opened_workspace)
-        run.rows = publish_results(opened_workspace, run.plan, run.failures, run.rejected, tenants)
+        run.rows = publish_results(opened_workspace, run.plan, run.failures, run.rejected, tenants, run.workers)
     return make_end_state(run.message, run, failed=bool(run.failures), rejected=bool(run.rejected))
 
 
@@ -75,13 +76,21 @@ def make_plan(workspace: Workspace, tenants: list[str] | None) -> Plan:
     return planned
 
 
-def train_and_evaluate(workspace: Workspace, planned: Plan) -> list[TenantOutcome]:
-    """Run one shard, in this process."""
-    outcomes: list[TenantOutcome] = read_result(
-        shard(str(workspace.root), planned.collect_fingerprints(), planned.reasons, return_state=True)
-    )
+def train_and_evaluate(workspace: Workspace, planned: Plan) -> tuple[list[TenantOutcome], dict[str, str]]:
+    """Run shards on workers, if params.yaml names some, else one in this process; also return tenant -> worker."""
+    config, tenants, workers = workspace.params.workers, list(planned.collect_fingerprints()), dict[str, str]()
+    outcomes: list[TenantOutcome] = []
+    if config is not None:
+        from flows.dispatch import train_on_workers
+
+        sent = train_on_workers(workspace, planned, config)
+        outcomes, workers, tenants = sent.outcomes, sent.workers, sent.remaining
+    if tenants or config is None:
+        reasons = {tenant: reason for tenant, reason in planned.reasons.items() if tenant in tenants}
+        fingerprints = planned.collect_fingerprints(tenants)
+        outcomes += read_result(shard(str(workspace.root), fingerprints, reasons, return_state=True))
     gather_results(workspace)
-    return outcomes
+    return outcomes, workers
 
 
 @task(cache_policy=NO_CACHE)

@@ -21,6 +21,8 @@ class RetrainResult:
     """Tenant -> version, for tenants whose champion changed."""
     rejected: dict[str, str] = field(default_factory=dict)
     """Tenant -> why the gate rejected its present prefix, in this run or an earlier one."""
+    workers: dict[str, str] = field(default_factory=dict)
+    """Tenant -> the worker that trained or evaluated it; empty if this run did so itself."""
     rows: list[TenantResult] = field(default_factory=list)
     """The table of results."""
 

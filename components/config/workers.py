@@ -9,11 +9,15 @@ from components.config.section import Section
 ResourceClass = Literal["cpu", "gpu"]
 
 
+def _make_default_pools() -> dict[ResourceClass, str]:
+    return {"cpu": "default", "gpu": "gpu"}
+
+
 class WorkersConfig(Section):
     """Without this section a run trains everything in its own process."""
 
     pools: dict[ResourceClass, str] = Field(
-        default_factory=lambda: {"cpu": "default", "gpu": "gpu"},
+        default_factory=_make_default_pools,
         description="Prefect work pool per resource class: gpu trains shards, cpu runs the flows that plan and gate",
     )
     exchange: str = Field(

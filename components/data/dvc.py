@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.data.digests import read_dataset_version
@@ -13,6 +14,13 @@ POINTER_FILE = "data.dvc"
 
 _ENVIRONMENT = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "true"}
 _NO_REMOTE_MESSAGE = "no remote specified"
+_OPTIONS_WITHOUT_SECRETS = frozenset(
+    {
+        *("url", "endpointurl", "region", "profile", "host", "port", "user", "account_name", "projectname"),
+        *("use_ssl", "ssl_verify", "verify", "ca_bundle", "allow_anonymous_login", "oss_endpoint"),
+        *("jobs", "checksum_jobs", "timeout", "listobjects", "version_aware", "worktree"),
+    }
+)
 _DISK_FULL_MESSAGE = "No space left on device"
 
 
@@ -80,6 +88,36 @@ def has_remote(workspace: Path) -> bool:
 
     """
     return bool(_find_default_remote(workspace))
+
+
+@dataclass(frozen=True, slots=True)
+class DvcRemote:
+    """The default remote of a workspace."""
+
+    name: str
+    options: dict[str, str]
+    """Its url, absolute, and other options by name, without secrets."""
+
+
+def read_default_remote(workspace: Path) -> DvcRemote | None:
+    """Return the default remote in DVC's configuration; None if there is none.
+
+    Raises:
+        WorkspaceError: this is not a DVC workspace, or its configuration is not valid.
+    """
+    name = _find_default_remote(workspace)
+    if not name:
+        return None
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+
+    try:
+        options = Config(str((workspace / ".dvc").resolve()))["remote"][name]
+    except (DvcException, KeyError) as problem:
+        fix = "run `dvc remote list`, and correct .dvc/config"
+        raise WorkspaceError(f"the DVC remote {name!r} in .dvc/config", f"{problem}", fix) from None
+    named = {key: str(value) for key, value in options.items() if key in _OPTIONS_WITHOUT_SECRETS and value is not None}
+    return DvcRemote(name, named)
 
 
 def is_clean(workspace: Path, *, whole: bool = False) -> bool:

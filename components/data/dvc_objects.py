@@ -19,6 +19,7 @@ from components.errors import WorkspaceError
 
 _MD5 = re.compile(r"\b[0-9a-f]{32}\b(?!\.dir)")
 _LISTING_SUFFIX = ".dir"
+_REMOTE_LABEL = "DVC remote {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,16 @@ def find_outside_stores(workspace: Path) -> set[str]:
     root = workspace.resolve()
     with _open_stores(workspace) as stores:
         return {store.name for store in stores if not _is_inside(store, root)}
+
+
+def is_in_remote(workspace: Path, name: str, version: str) -> bool:
+    """Return whether a remote has a dataset version, whose listing DVC sends after all files of it.
+
+    Raises:
+        WorkspaceError: the remote does not answer.
+    """
+    with _open_stores(workspace) as stores:
+        return any(store.object_db.exists(version) for store in stores if store.name == _REMOTE_LABEL.format(name))
 
 
 def delete_objects(workspace: Path, tenant: str) -> dict[str, int]:
@@ -98,7 +109,7 @@ def _open_stores(workspace: Path) -> Iterator[list[DvcStore]]:
     try:
         with closing(Repo(str(workspace))) as repo:
             names = sorted(repo.config["remote"])
-            remotes = [DvcStore(f"DVC remote {name}", repo.cloud.get_remote_odb(name)) for name in names]
+            remotes = [DvcStore(_REMOTE_LABEL.format(name), repo.cloud.get_remote_odb(name)) for name in names]
             yield [DvcStore("DVC cache", repo.cache.local), *remotes]
     except (DvcException, OSError) as problem:
         fix = "check the remotes in `dvc remote list`, their URLs and credentials"

@@ -104,14 +104,32 @@ def find_finished(
     Raises:
         BaseModelError: the base cannot be loaded.
     """
-    base_digest = read_base_facts(workspace)["digest"]
     outcomes = []
-    for tenant, fingerprint in fingerprints.items():
-        found = TenantEvaluation(workspace, ExpectedPrefix(tenant, fingerprint, base_digest), champions.get(tenant))
-        if found.outcome is None or found.outcome.state != "skipped":
+    for _, outcome in _examine(workspace, fingerprints, champions):
+        if outcome is None or outcome.state != "skipped":
             return None
-        outcomes.append(found.outcome)
+        outcomes.append(outcome)
     return outcomes
+
+
+def find_unscored(
+    workspace: Workspace, fingerprints: Mapping[str, str], champions: "Mapping[str, Version]"
+) -> tuple[list[str], list[TenantOutcome]]:
+    """Return the tenants of which something must be decoded, and the outcomes of the others. Decodes nothing."""
+    found = list(_examine(workspace, fingerprints, champions))
+    workspace.save_digests()
+    unscored = [tenant for tenant, outcome in found if outcome is None]
+    return unscored, [outcome for _, outcome in found if outcome is not None]
+
+
+def _examine(
+    workspace: Workspace, fingerprints: Mapping[str, str], champions: "Mapping[str, Version]"
+) -> "Iterator[tuple[str, TenantOutcome | None]]":
+    """Yield each tenant and its outcome; None if there is something to decode."""
+    base_digest = read_base_facts(workspace)["digest"]
+    for tenant, fingerprint in fingerprints.items():
+        expected = ExpectedPrefix(tenant, fingerprint, base_digest)
+        yield tenant, TenantEvaluation(workspace, expected, champions.get(tenant)).outcome
 
 
 class _DecodingProgress:

@@ -51,10 +51,13 @@ def test_a_demo_ends_with_the_table_and_a_second_one_trains_nothing(long_context
     assert "nothing to train" in second.stderr
 
 
-def test_ctrl_c_stops_training_but_not_prefects_server_and_the_next_run_resumes(make_checkout, call):
-    root = make_checkout(("alder",), train={"max_steps": 800, "validate_every": 200})
+def test_ctrl_c_stops_training_but_not_prefects_server_and_the_next_run_resumes(
+    make_checkout, give_prefect_tables, call
+):
+    root = make_checkout(("alder",), train={"max_steps": 400, "validate_every": 200})
+    give_prefect_tables(root / "var/prefect")
     with start_command(root, "retrain", own_prefect=True) as running:
-        running.read_until("training", "/800")
+        running.read_until("training", "/400")
         running.send_to_all(signal.SIGINT)
         code = running.wait()
     assert code == 130, running.stderr

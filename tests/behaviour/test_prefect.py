@@ -2,19 +2,20 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 import yaml
+from requests.adapters import HTTPAdapter, Retry
 from waiting import wait_until
 
 from components.stages.workspace import Workspace
@@ -22,6 +23,7 @@ from components.stages.workspace import Workspace
 pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).resolve().parents[2]
 PREFECT = str(Path(sys.executable).with_name("prefect"))
+_SCHEDULED_AFTER_S = 10
 
 
 class Stack:
@@ -34,6 +36,9 @@ class Stack:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/api"
+        self.http = requests.Session()  # SQLite may be locked for a moment: Prefect's own client tries again, too
+        again = Retry(20, connect=0, status_forcelist=[503], allowed_methods=None, backoff_factor=0.2)
+        self.http.mount("http://", HTTPAdapter(max_retries=again))
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_TRACKING"))
         }
@@ -45,6 +50,7 @@ class Stack:
             "PREFECT_API_URL": self.url,
             "PREFECT_HOME": str(self.folder / "home"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -101,9 +107,13 @@ class Stack:
 
     def ask(self, path: str, **body: Any) -> Any:
         """Post a question to Prefect's API."""
-        answer = requests.post(f"{self.url}{path}", json=body, timeout=600)
+        return self.send("POST", path, body).json()
+
+    def send(self, method: str, path: str, body: Any) -> requests.Response:
+        """Send a request to Prefect's API."""
+        answer = self.http.request(method, f"{self.url}{path}", json=body, timeout=600)
         answer.raise_for_status()
-        return answer.json()
+        return answer
 
     def wait(self, what: str, limit_s: float, condition: Callable[[], Any]) -> Any:
         """Wait until `condition` returns something true; return that. Fails if a service of Prefect ends meanwhile."""
@@ -136,10 +146,22 @@ class Stack:
             self.fail(f"{what} ended as {run['state_type']}: {run['state']['message']}")
         return dict(run)
 
-    def trigger(self, deployment: str, limit_s: float) -> dict[str, Any]:
-        """Run a deployment as a person does, and wait for its end."""
-        told = self.prefect("deployment", "run", deployment)
-        return self.ended(deployment, limit_s, id={"any_": re.findall(r"UUID: (\S+)", told)})
+    def trigger(self, deployment: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        """Run a deployment as Prefect's page does, and wait for its end."""
+        run = self.ask(f"/deployments/{deployment['id']}/create_flow_run", state={"type": "SCHEDULED"})
+        return self.ended(deployment["entrypoint"], limit_s, id={"any_": [run["id"]]})
+
+    def schedule(self, deployment: dict[str, Any]) -> None:
+        """Let a deployment run in a few seconds, and then every minute."""
+        soon = datetime.now(UTC) + timedelta(seconds=_SCHEDULED_AFTER_S)
+        schedule = {"interval": 60, "anchor_date": soon.isoformat(), "timezone": "UTC"}
+        self.send("POST", f"/deployments/{deployment['id']}/schedules", [{"active": True, "schedule": schedule}])
+
+    def pause_schedules(self) -> None:
+        """Let no schedule start another run."""
+        for deployment in self.ask("/deployments/filter"):
+            for one in deployment["schedules"]:
+                self.send("PATCH", f"/deployments/{deployment['id']}/schedules/{one['id']}", {"active": False})
 
     def artifact(self, run: dict[str, Any], key: str) -> dict[str, Any]:
         """The artifact that a run left under a key."""
@@ -162,7 +184,7 @@ class Stack:
 
 
 @pytest.fixture
-def stack(make_checkout, run_in) -> Iterator[Stack]:
+def stack(make_checkout, give_prefect_tables, run_in) -> Iterator[Stack]:
     """A workspace with the project's flows and deployments, and a Prefect server that answers."""
     root = make_checkout(("alder",))
     shutil.copy(PROJECT / "prefect.yaml", root)
@@ -170,6 +192,7 @@ def stack(make_checkout, run_in) -> Iterator[Stack]:
     run_in(root, "git", "add", "prefect.yaml", "flows")
     run_in(root, "git", "commit", "-q", "-m", "flows")
     stack = Stack(root)
+    give_prefect_tables(stack.folder / "home")
     try:
         stack.start("server", "server", "start", "--host", "127.0.0.1", "--port", str(stack.port))
         stack.wait("the server", 600, lambda: requests.get(f"{stack.url}/health", timeout=5).ok)
@@ -187,10 +210,11 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
     assert {name: [each["schedule"]["cron"] for each in one["schedules"]] for name, one in known.items()} == {
         one["name"] + "@" + one["entrypoint"]: [each["cron"] for each in one.get("schedules", ())] for one in wanted
     }
-    stack.prefect("deployment", "schedule", "pause", "--all")  # or this test would meet them at night
+    stack.pause_schedules()  # or this test would meet them at night
+    retrain, take_drops = known["on-demand@flows/retrain.py:retrain"], known["take-drops@flows/dataset.py:dataset"]
 
     stack.start("worker", "worker", "start", "--pool", "default")
-    first = stack.trigger("retrain/on-demand", 600)
+    first = stack.trigger(retrain, 600)
     assert first["state"]["message"] == "1 trained, 1 promoted of 1 tenants"
     assert Workspace(root).registry.find_champion("alder").version == "1"
     table = stack.artifact(first, "retrain-results")
@@ -205,14 +229,20 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
 
     write_tenant(root / "drops", "alder", start=100)
     before = Workspace(root).dataset_version
-    intake = stack.trigger("dataset/take-drops", 600)
+    intake = stack.trigger(take_drops, 600)
     assert "alder changed" in intake["state"]["message"]
     assert Workspace(root).dataset_version != before
     assert "alder changed" in stack.artifact(intake, "dataset-report")["data"]
 
-    every_minute = ("--cron", "* * * * *", "--timezone", "UTC")
-    stack.prefect("deployment", "schedule", "create", "retrain/on-demand", *every_minute)
-    asked = {"id": {"any_": [known["on-demand@flows/retrain.py:retrain"]["id"]]}}
+    stack.schedule(retrain)
+    asked = {"id": {"any_": [retrain["id"]]}}
+    begun = {"tags": {"all_": ["auto-scheduled"]}, "state": {"type": {"not_any_": ["SCHEDULED"]}}}
+    stack.wait(
+        "the scheduled run to begin",
+        600,
+        lambda: stack.ask("/flow_runs/filter", deployments=asked, flow_runs=begun),
+    )
+    stack.pause_schedules()
     scheduled = stack.ended("the scheduled run", 600, deployments=asked, tags={"all_": ["auto-scheduled"]})
     assert scheduled["auto_scheduled"]
     assert scheduled["state"]["message"] == "1 trained, 1 promoted of 1 tenants"
@@ -220,7 +250,6 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
     assert (champion.version, champion.dataset_version) == ("2", Workspace(root).dataset_version)
     assert json.loads(stack.artifact(scheduled, "retrain-results")["data"])[0]["version"] == "2"
 
-    stack.prefect("deployment", "schedule", "pause", "--all")
     asked = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
     stack.wait("the pool to come to rest", 600, lambda: not stack.ask("/flow_runs/filter", flow_runs=asked))
     assert stack.stop("worker") == 0

@@ -3,20 +3,19 @@
 Most tests share a server. Each of them uses tenants that no other test uses.
 """
 
-import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from mlflow import MlflowClient
+from mlflow_server import run_server
 from observations import read_observations
-from processes import find_free_port
+from port_gate import PortGate
 from server_process import ServerProcess
 from solo_texts import write_solo_texts
 from waiting import LIMIT_S, wait_until
@@ -69,46 +68,14 @@ def server(root):
         made.process.wait()
 
 
-class MlflowServer:
-    """An MLflow server on a workspace's database, which can be stopped and started again at the same port."""
-
-    def __init__(self, root):
-        self._root, self._port, self._process = root, find_free_port(), None
-
-    def start(self):
-        """Start the server, wait until it answers, and return its address."""
-        uri = f"http://127.0.0.1:{self._port}"
-        address = ("--host", "127.0.0.1", "--port", str(self._port), "--workers", "1")
-        stores = ("--backend-store-uri", f"sqlite:///{self._root}/var/mlflow/mlflow.db")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *address, *stores],
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-        def is_ready():
-            assert self._process.poll() is None, "MLflow's server ended"
-            try:
-                return httpx.get(f"{uri}/health").is_success
-            except httpx.TransportError:
-                return False
-
-        wait_until(is_ready, "MLflow's server")
-        return uri
-
-    def stop(self):
-        """Kill the server and its workers."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
 @pytest.fixture
-def mlflow_server(root):
-    made = MlflowServer(root)
-    yield made
-    made.stop()
+def mlflow_gate(root):
+    """A gate, closed, to an MLflow server on the workspace's database."""
+    with run_server(root / "var/mlflow/mlflow.db", str(root / "var/mlflow/served")) as server:
+        address = urlsplit(server.uri)
+        gate = PortGate((address.hostname, address.port))
+        yield gate
+        gate.close()
 
 
 def ask(server, tenant, **more):
@@ -141,22 +108,22 @@ def wait_for_no_trouble(server):
     wait_until(lambda: read_health(server)["troubles"] == [], "no trouble")
 
 
-def test_without_its_registry_a_server_answers_for_the_tenants_in_memory(root, mlflow_server, start_server, expected):
-    uri = mlflow_server.start()
-    server = start_server(root, environment={"MLFLOW_TRACKING_URI": uri})
+def test_without_its_registry_a_server_answers_for_the_tenants_in_memory(root, mlflow_gate, start_server, expected):
+    mlflow_gate.open()
+    server = start_server(root, environment={"MLFLOW_TRACKING_URI": mlflow_gate.url})
     server.wait_ready()
     assert get_text(ask(server, "alder")) == expected["alder"]
-    mlflow_server.stop()
+    mlflow_gate.close()
     wait_for_trouble(server, "registry")
     assert read_health(server)["status"] == "degraded"
     assert httpx.get(f"{server.url}/readyz").status_code == 200
     assert get_text(ask(server, "alder")) == expected["alder"]
     check_unavailable(ask(server, "larch"))
-    again = start_server(root, environment={"MLFLOW_TRACKING_URI": uri})
+    again = start_server(root, environment={"MLFLOW_TRACKING_URI": mlflow_gate.url})
     again.line("is loaded")
     assert httpx.get(f"{again.url}/readyz").status_code == 503
     check_unavailable(ask(again, "alder"))
-    mlflow_server.start()
+    mlflow_gate.open()
     for one in (server, again):
         wait_until(
             lambda one=one: "registry" not in read_health(one)["troubles"], "the end of the trouble with the registry"

@@ -33,9 +33,10 @@ FORGET = "import sys; from flows.rollout import forget; forget('cedar', sys.argv
 
 
 @pytest.fixture(scope="module")
-def root(make_checkout_in, tmp_path_factory):
+def root(make_checkout_in, give_prefect_tables, tmp_path_factory):
     """A checkout with a run of all tenants, a run of one, and moves by hand, recorded by its own Prefect server."""
     made = make_checkout_in(tmp_path_factory.mktemp("forget"), ("alder", "birch", "cedar"))
+    give_prefect_tables(made / "var/prefect")
     run_in(made, sys.executable, "-c", RUNS, str(made), own_prefect=True)
     return made
 

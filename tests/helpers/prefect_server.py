@@ -1,8 +1,9 @@
-"""A Prefect server in a process of its own."""
+"""A Prefect server in a process of its own, and copies of its database."""
 
+import sqlite3
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -42,3 +43,13 @@ def run_prefect_server(home: Path, port: int, settings: Mapping[str, str]) -> It
     finally:
         process.terminate()
         process.wait(LIMIT_S)
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy the database of the server in the folder `source`, which may be running, to the folder `target`."""
+    target.mkdir(parents=True, exist_ok=True)
+    with (
+        closing(sqlite3.connect(source / "prefect.db")) as original,
+        closing(sqlite3.connect(target / "prefect.db")) as copy,
+    ):
+        original.backup(copy)

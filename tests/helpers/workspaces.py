@@ -71,8 +71,8 @@ def write_workspace(
     return root
 
 
-def write_checkout_template(root: Path, tenants: Sequence[str]) -> Path:
-    """Make a git and DVC repository with a local remote beside it, the project's dvc.yaml and data under version."""
+def write_checkout_template(root: Path) -> Path:
+    """Make a git and DVC repository with a local remote beside it and the project's dvc.yaml, without data."""
     root.mkdir(parents=True)
     for name in _CHECKED_IN:
         shutil.copy(PROJECT / name, root / name)
@@ -82,10 +82,15 @@ def write_checkout_template(root: Path, tenants: Sequence[str]) -> Path:
     run_in(root, "dvc", "init", "-q")
     shutil.copytree(PROJECT / ".dvc" / "plots", root / ".dvc" / "plots")
     run_in(root, "dvc", "remote", "add", "-q", "-d", "local", str(root.parent / "remote"))
+    return root
+
+
+def write_filled_template(root: Path, empty: Path, tenants: Sequence[str]) -> Path:
+    """Make a copy, in the same folder, of a template without data, and put these tenants' data under version."""
+    shutil.copytree(empty, root)
     for tenant in tenants:
         write_tenant(root / "data", tenant)
-    if tenants:
-        run_in(root, "dvc", "add", "-q", "data")
+    run_in(root, "dvc", "add", "-q", "data")
     return root
 
 

@@ -1,0 +1,99 @@
+"""How long tenants will train: operations from their data, parameters and base; rates from earlier trainings.
+
+Tokens are estimated from bytes, and a rate is what was measured with the same estimate, so a constant error of the
+estimate cancels. Does not know how tenants are divided into shards.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.config import Params
+from components.data.schema import SPLITS
+from components.stages.plan import PlanItem
+from components.stages.stamps import read_json, write_json
+from components.stages.workspace import Workspace
+
+_BYTES_PER_TOKEN = 4.0
+_FORWARD = 2.0
+"""Operations per token and parameter of the base, forwards."""
+_BACKWARD = 2.0
+"""Backwards through a frozen base: the gradients of the activations alone."""
+_OWN_WEIGHTS_BACKWARD = 4.0
+_OWN_WEIGHTS_METHODS = frozenset({"full", "top-k"})
+_SUBJECTS_DECODED = 2
+"""The prefix and the base alone; the champion's score is often kept."""
+_NEW_SHARE = 0.5
+"""Share of the newest measurement in a rate."""
+
+
+def estimate_operations(workspace: Workspace, item: PlanItem, base_parameters: int) -> float:
+    """Return the operations of a tenant's training and evaluation; without training if the item has no reason."""
+    params = workspace.params.for_tenant(item.tenant)
+    splits = {split: _measure_split(workspace.data / item.tenant / f"{split}.jsonl") for split in SPLITS}
+    tokens = _estimate_evaluation_tokens(params, splits[params.evaluate.split])
+    operations = tokens * _FORWARD
+    if item.reason:
+        operations += _estimate_training_operations(item, splits)
+    return operations * base_parameters
+
+
+@dataclass(frozen=True, slots=True)
+class _SplitSize:
+    examples: int
+    tokens: float
+
+
+def _measure_split(path: Path) -> _SplitSize:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return _SplitSize(0, 0.0)
+    return _SplitSize(content.count(b"\n"), len(content) / _BYTES_PER_TOKEN)
+
+
+def _estimate_training_operations(item: PlanItem, splits: Mapping[str, _SplitSize]) -> float:
+    train, data = item.train, splits["train"]
+    steps = 0 if train.method == "in-context" else train.max_steps
+    backward = _OWN_WEIGHTS_BACKWARD if train.method in _OWN_WEIGHTS_METHODS else _BACKWARD
+    forwards = 2 if train.gradient_checkpointing else 1
+    per_step = train.batch_size * data.tokens / max(1, data.examples)
+    validations = 1 + steps // train.validate_every
+    return steps * per_step * (forwards * _FORWARD + backward) + validations * splits["validation"].tokens * _FORWARD
+
+
+def _estimate_evaluation_tokens(params: Params, split: _SplitSize) -> float:
+    config = params.evaluate
+    limit = config.max_examples or split.examples
+    share = min(1.0, limit / max(1, split.examples))
+    decoded = min(limit, split.examples) * config.max_new_tokens * config.num_beams
+    return _SUBJECTS_DECODED * (share * split.tokens + decoded)
+
+
+class TrainingRates:
+    """Operations per second by kind of device, as earlier trainings measured them; kept in a JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file; one that is missing or broken counts as none."""
+        self._path = path
+        values: Any = read_json(path)
+        rates = values.get("operations_per_second") if isinstance(values, dict) else None
+        self._rates: dict[str, float] = {
+            str(kind): float(rate)
+            for kind, rate in (rates if isinstance(rates, dict) else {}).items()
+            if isinstance(rate, int | float) and rate > 0
+        }
+
+    def estimate_seconds(self, operations: float) -> float | None:
+        """Return the time on a device of the mean rate; None if nothing was measured yet."""
+        return operations * len(self._rates) / sum(self._rates.values()) if self._rates else None
+
+    def record(self, kind: str, operations: float, seconds: float) -> None:
+        """Take a shard's training on a kind of device into its rate, and save. Raises WorkspaceError."""
+        if operations <= 0 or seconds <= 0:
+            return
+        measured = operations / seconds
+        known = self._rates.get(kind)
+        self._rates[kind] = measured if known is None else _NEW_SHARE * measured + (1 - _NEW_SHARE) * known
+        write_json(self._path, {"operations_per_second": self._rates})
