@@ -8,6 +8,7 @@ import yaml
 from setuptools import find_packages
 
 from components.config.serve import ServeConfig
+from flows import worker_process
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 PINNED = re.compile(r"[a-z0-9./-]+:[0-9a-z.-]+@sha256:[0-9a-f]{64}")
@@ -118,6 +119,11 @@ def test_a_worker_of_shards_keeps_its_bases_in_a_volume_that_its_user_may_write(
     assert service["volumes"] == [f"bases:{home}"]
     owned = re.search(r"install --directory --owner=10001 --group=10001 (.*)$", DOCKERFILE, flags=re.MULTILINE)
     assert home in owned[1].split()
+
+
+def test_a_worker_of_shards_has_time_to_save_when_it_is_stopped():
+    grace_s = float(SERVICES["gpu-worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > worker_process._STOP_TIMEOUT_S
 
 
 def test_the_image_has_all_source_files_and_so_the_code_version_of_the_checkout():

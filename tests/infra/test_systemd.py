@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from flows import worker_process
+
 FOLDER = Path(__file__).resolve().parents[2] / "infra" / "systemd"
 UNIT = FOLDER / "prefixfleet-worker@.service"
 BINARIES = "/opt/prefixfleet/.venv/bin"
@@ -46,7 +48,7 @@ def test_each_instance_has_one_gpu_and_the_target_starts_all():
 def test_a_stopped_worker_has_time_to_save_and_does_not_run_as_root():
     service = read_unit(UNIT)["Service"]
     assert service["KillMode"] == "mixed"
-    assert int(service["TimeoutStopSec"]) >= 60
+    assert int(service["TimeoutStopSec"]) > worker_process._STOP_TIMEOUT_S
     assert service["User"] != "root"
 
 
