@@ -55,6 +55,7 @@ def train_on_workers(workspace: Workspace, planned: Plan, config: WorkersConfig)
         WorkersError: what workers need is missing (the error lists all of it), no worker comes in time, or the server
             or the exchange does not answer.
     """
+    workspace.release_base()  # a first plan loads it to describe it
     champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
     rates = TrainingRates(workspace.root / "var" / RATES_FILE)
     work = ShardWork(workspace, planned, champions, rates)

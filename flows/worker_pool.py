@@ -30,6 +30,8 @@ _QUEUE_PREFIX = "code-"
 _WORKSPACE_TAG, _SHARD_TAG = "prefixfleet-workspace:", "prefixfleet-shard:"
 _OPEN_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING)
 _ONLINE = "ONLINE"
+_PAGE = 200
+"""Runs that the server returns at once."""
 _PHASES: dict[StateType, RunPhase] = {
     StateType.SCHEDULED: "waiting",
     StateType.PENDING: "starting",
@@ -127,10 +129,12 @@ class WorkerPool:
 
     def read_states(self, run_ids: Sequence[str]) -> dict[str, ShardState]:
         """Return run id -> state. Runs that were deleted count as cancelled."""
-        wanted = FlowRunFilter.model_validate({"id": {"any_": list(run_ids)}})
+        found: dict[str, ShardState] = {}
         with _open_client() as client:
-            runs = client.read_flow_runs(flow_run_filter=wanted, limit=len(run_ids)) if run_ids else []
-        found = {str(run.id): _read_state(run) for run in runs}
+            for start in range(0, len(run_ids), _PAGE):
+                wanted = FlowRunFilter.model_validate({"id": {"any_": run_ids[start : start + _PAGE]}})
+                runs = client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE)
+                found |= {str(run.id): _read_state(run) for run in runs}
         return {run_id: found.get(run_id, ShardState("cancelled", "its run was deleted")) for run_id in run_ids}
 
     def find_open(self) -> list[OpenRun]:
@@ -138,8 +142,10 @@ class WorkerPool:
         wanted = FlowRunFilter.model_validate(
             {"tags": {"all_": [self._workspace_tag]}, "state": {"type": {"any_": list(_OPEN_STATES)}}}
         )
+        runs: list[FlowRun] = []
         with _open_client() as client:
-            runs = client.read_flow_runs(flow_run_filter=wanted)
+            while page := client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE, offset=len(runs)):
+                runs += page
         return [OpenRun(str(run.id), run.name, _read_shard_id(run.tags)) for run in runs]
 
     def cancel(self, run_ids: Iterable[str], *, reason: str, is_lost: bool = False) -> None:

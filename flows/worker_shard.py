@@ -33,6 +33,8 @@ from flows.worker_pool import REFUSED, SHARD_FLOW
 from flows.worker_process import find_home
 
 _WATCH_S = 2.0
+_PARENT_WATCHES = 5
+"""The parent's run is looked at every this many times: a fleet of workers asks the server for little."""
 _TELL_PATIENCE_S = 5.0
 _STOP_STATES = (StateType.CANCELLING, StateType.CANCELLED, StateType.CRASHED, StateType.FAILED)
 
@@ -55,6 +57,7 @@ def train_shard(exchange: str, shard: str) -> State[None]:
     finally:
         stop.set()
     if watch.is_orphaned:
+        _tell_stopped(exchange, shard)
         raise RuntimeError("the worker process that started this run has ended")
     if watch.cancelled_by:
         log_info(f"stopped: {watch.cancelled_by}")
@@ -102,18 +105,24 @@ class _Watch:
         self._starter = os.getppid()
 
     def run(self, stop: Event) -> None:
+        count = 0
         while not stop.wait(_WATCH_S):
+            count += 1
             self.is_orphaned = os.getppid() != self._starter
             with suppress(httpx.HTTPError):
-                self.cancelled_by = self._find_cancelled()
+                self.cancelled_by = self._find_cancelled(with_parent=count % _PARENT_WATCHES == 0)
             if self.is_orphaned or self.cancelled_by:
                 stop.set()
 
-    def _find_cancelled(self) -> str:
+    def _find_cancelled(self, *, with_parent: bool) -> str:
         state = _read_state(self._run_id)
         if state in _STOP_STATES:
             return f"this run is {state.value.lower()}"
-        if self._parent_id and _read_state(self._parent_id) in (StateType.CANCELLING, StateType.CANCELLED):
+        if (
+            with_parent
+            and self._parent_id
+            and _read_state(self._parent_id) in (StateType.CANCELLING, StateType.CANCELLED)
+        ):
             return "the run that sent this shard is cancelled"
         return ""
 

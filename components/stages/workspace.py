@@ -72,6 +72,10 @@ class Workspace:
 
         return load_base(self.base_config)
 
+    def release_base(self) -> None:
+        """Free the base's memory and device; the next access loads it again."""
+        self.__dict__.pop("base", None)
+
     @cached_property
     def registry(self) -> "Registry":
         """The registry in params.yaml or MLFLOW_TRACKING_URI. Raises RegistryError if MLflow does not answer."""

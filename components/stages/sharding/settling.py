@@ -79,11 +79,10 @@ class Settling:
     def _place_existing(self, tenant: str) -> bool:
         """Return whether the tenant's training is done: it was before, or its files were in the exchange."""
         item = self._work.items[tenant]
-        request = self._builder.build([item], "")
-        key = request.run_keys[tenant]
+        key = self._builder.make_run_key(item)
         if item.reason and not transfer.place_trained(self._workspace, self._exchange, item, key, self._base_digest):
             return False
-        name = make_evaluated_set(request, tenant)
+        name = make_evaluated_set(self._builder.build([item], ""), tenant)
         transfer.place_evaluated(self._workspace, self._exchange, tenant, key, name)
         return True
 
