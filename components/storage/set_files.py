@@ -69,12 +69,12 @@ def fetch_set(store: ObjectStore, key: str, listing: SetListing, folder: Path, n
             incoming.unlink()
         if needed:
             incoming.mkdir(parents=True, exist_ok=True)
-            packed = {file for file in needed.values() if file.offset is not None}
+            packed = {file.sha256: file for file in needed.values() if file.offset is not None}
             pack = listing.pack if packed else None
-            whole = [*(set(needed.values()) - packed), *([pack] if pack else [])]
+            whole = {file for file in needed.values() if file.offset is None} | ({pack} if pack else set())
             _map(lambda file: _fetch_file(store, objects, file, incoming), whole)
             if pack:
-                _unpack(pack, packed, incoming, f"{store.url}/{objects}")
+                _map(lambda file: _unpack(pack, file, incoming, f"{store.url}/{objects}"), packed.values())
             _place(incoming, needed, folder)
         remove_tree(incoming)
 
@@ -118,19 +118,18 @@ def _fetch_file(store: ObjectStore, key: str, file: StoredFile, incoming: Path) 
         raise DamagedError(url, "an object that does not match its digest", "make the set again")
 
 
-def _unpack(pack: StoredFile, files: Iterable[StoredFile], incoming: Path, url: str) -> None:
-    for file in files:
-        with (incoming / pack.sha256).open("rb") as source:
-            source.seek(file.offset or 0)
-            content = source.read(file.size)
-        if hashlib.sha256(content).hexdigest() != file.sha256:
-            raise DamagedError(
-                f"{url}/{pack.sha256}", "a file in it that does not match its digest", "make the set again"
-            )
-        with (incoming / file.sha256).open("wb") as target:
-            target.write(content)
-            target.flush()
-            os.fsync(target.fileno())
+def _unpack(pack: StoredFile, file: StoredFile, incoming: Path, url: str) -> None:
+    with (incoming / pack.sha256).open("rb") as source:
+        source.seek(file.offset or 0)
+        content = source.read(file.size)
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise DamagedError(f"{url}/{pack.sha256}", "a file in it that does not match its digest", "make the set again")
+    path = incoming / f"{file.sha256}.file"
+    with path.open("wb") as target:
+        target.write(content)
+        target.flush()
+        os.fsync(target.fileno())
+    path.replace(incoming / file.sha256)
 
 
 def _place(incoming: Path, files: Mapping[str, StoredFile], folder: Path) -> None:
