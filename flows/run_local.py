@@ -82,6 +82,8 @@ def _read_profile(path: Path) -> str | None:
 def _use_server() -> LocalServer | None:
     """Return this process's local server, which is started at the first call; None if the user has named a server."""
     if find_named_server():
+        with suppress(OSError):  # Prefect warns that it cannot make a folder whose parent is missing
+            Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
         return None
     if not _servers:
         _servers.append(LocalServer(Path(os.environ["PREFECT_HOME"])))

@@ -67,6 +67,15 @@ def test_the_user_s_server_is_that_of_the_variable_or_of_prefect_s_profile(monke
     assert run_local.find_named_server() is None
 
 
+def test_prefect_s_home_is_made_also_with_a_named_server(fail, monkeypatch, tmp_path):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "var" / "prefect"))
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    fail(RuntimeError("a mistake in the code"))
+    with pytest.raises(RuntimeError, match="a mistake in the code"):
+        run_local.run_flow("dataset", tmp_path, None)
+    assert (tmp_path / "var" / "prefect").is_dir()
+
+
 def test_errors_of_background_imports_are_ignored():
     with run_local._import_in_background(["no_such_module", "colorsys"]):
         pass

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from components.config.workers import WorkersConfig
 
@@ -71,6 +72,12 @@ def test_the_variables_of_the_slurm_script_are_the_ones_that_it_reads():
 def test_a_quoted_message_is_one_of_the_code(words):
     assert words in CODE
     assert words.strip() in (ROOT / "docs" / "workers.md").read_text(encoding="utf-8").replace("\n", " ")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_dvc_can_read_every_yaml_example(page):
+    for example in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL):
+        assert YAML(typ="safe").load(example)  # of YAML 1.2: it refuses `{exchange: s3://...}`
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
