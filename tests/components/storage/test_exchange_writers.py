@@ -127,7 +127,7 @@ def test_a_set_that_is_replaced_during_a_fetch_is_read_again(
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {"a", "b", "deep"}
 
 
-@pytest.mark.parametrize("kind", ["file", "s3"])
+@pytest.mark.parametrize("kind", ["file", pytest.param("s3", marks=pytest.mark.slow)])
 def test_a_writer_killed_at_any_moment_leaves_a_whole_set(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

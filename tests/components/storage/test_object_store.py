@@ -182,6 +182,12 @@ def test_a_whole_bucket_can_be_the_store(s3: S3Server, s3_url: str) -> None:
     assert set(store.list_keys()) == {"a/b"}
 
 
+def test_the_endpoint_may_be_set_for_all_services(s3: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    ObjectStore(s3_url).check_writable()
+
+
 def test_a_bucket_that_does_not_exist_is_an_error_of_every_method(s3_url: str, tmp_path: Path) -> None:
     store = ObjectStore("s3://no-such-bucket/night")
     (tmp_path / "file").touch()

@@ -39,7 +39,7 @@ def use(store: ObjectStore, folder: Path) -> None:
     "break_it",
     [
         lambda proxy: proxy.answer(503, "ServiceUnavailable", times=2),
-        lambda proxy: proxy.answer(503, "SlowDown", times=5),
+        lambda proxy: proxy.answer(503, "SlowDown", times=2),
         lambda proxy: proxy.answer(500, "InternalError", times=2),
         lambda proxy: proxy.cut_answers(times=2),
         lambda proxy: proxy.cut_requests(times=2),
