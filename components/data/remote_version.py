@@ -7,6 +7,7 @@ does not answer, it is tried again.
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -25,37 +26,27 @@ _PUSH = "run `dvc push` on the parent's machine"
 _Result = TypeVar("_Result")
 
 
-def write_dvc_folder(root: Path, pointer: str, remote: str, options: Mapping[str, str]) -> None:
-    """Write data.dvc and .dvc/config with one remote, whose keys and passwords come from this machine's environment.
+@dataclass(frozen=True, slots=True)
+class RemoteOptions:
+    """A DVC remote, without keys and passwords: these come from the environment of each machine."""
 
-    Raises:
-        WorkspaceError: the remote is a local folder that this machine does not have, or the disk is full.
-    """
-    from dvc.config import Config
-    from dvc.exceptions import DvcException
+    name: str
+    options: Mapping[str, str]
+    """As in .dvc/config; `url` is absolute."""
 
-    folder = to_local_path(options["url"])
-    if folder is not None and not folder.is_dir():
-        wanted = f"the folder {folder} on this machine: it is the parent's DVC remote {remote!r}"
-        fix = "make a remote in object storage the default (`dvc remote add -d NAME s3://...`), and run `dvc push`"
-        raise WorkspaceError(wanted, "no such folder", fix)
-    with convert_disk_errors(f"write {root / '.dvc'}"):
-        place = root / ".dvc"
-        place.mkdir(parents=True)
-        (root / POINTER_FILE).write_text(pointer, encoding="utf-8")
-        try:
-            with Config(str(place)).edit("repo") as config:
-                config["core"] = {"no_scm": True, "analytics": False, "remote": remote, "site_cache_dir": str(place)}
-                config["remote"] = {remote: dict(options)}
-        except DvcException as problem:
-            fix = "correct the default remote on the parent's machine (`dvc remote modify`)"
-            raise WorkspaceError(f"options of the DVC remote {remote!r}", " ".join(str(problem).split()), fix) from None
+    def check_present(self) -> None:
+        """Raise WorkspaceError if the remote is a local folder that this machine does not have."""
+        folder = to_local_path(self.options["url"])
+        if folder is not None and not folder.is_dir():
+            wanted = f"the folder {folder} on this machine: it is the parent's DVC remote {self.name!r}"
+            fix = "make a remote in object storage the default (`dvc remote add -d NAME s3://...`), and run `dvc push`"
+            raise WorkspaceError(wanted, "no such folder", fix)
 
 
 class RemoteVersion:
-    """The version in data.dvc of a folder that `write_dvc_folder` made."""
+    """The version in data.dvc of a folder, in a remote that the folder need not know."""
 
-    def __init__(self, root: Path, *, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, root: Path, remote: RemoteOptions, *, patience_s: float = _PATIENCE_S) -> None:
         """Read the listing.
 
         Raises:
@@ -68,7 +59,7 @@ class RemoteVersion:
         if output.get("hash") != _HASH:
             fix = "run `dvc add data` with DVC 3 or newer on the parent's machine, and `dvc push`"
             raise WorkspaceError(f"data.dvc with hash: {_HASH}", f"hash: {output.get('hash')}", fix)
-        self._objects = _open_remote(root)
+        self._objects = _open_remote(root, remote)
         self._files = self._read_listing(str(output["md5"]))
 
     def fetch_tenant(self, tenant: str) -> None:
@@ -127,13 +118,21 @@ class RemoteVersion:
                 ) from None
 
 
-def _open_remote(root: Path) -> Any:
-    """Return DVC's object database of the default remote. Opens no connection."""
+def _open_remote(root: Path, remote: RemoteOptions) -> Any:
+    """Return DVC's object database of the remote. Opens no connection."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    remote.check_present()
+    place = root / ".dvc"
+    with convert_disk_errors(f"make {place}"):
+        place.mkdir(exist_ok=True)
+    core = {"no_scm": True, "analytics": False, "remote": remote.name, "site_cache_dir": str(place)}
     try:
-        return Repo(str(root)).cloud.get_remote_odb(hash_name=_HASH)
+        repo = Repo(str(root), config={"core": core, "remote": {remote.name: dict(remote.options)}})
+        return repo.cloud.get_remote_odb(hash_name=_HASH)
     except DvcException as problem:
-        fix = "check the default remote in `dvc remote list` on the parent's machine"
-        raise WorkspaceError("the parent's DVC remote", " ".join(str(problem).split()), fix) from None
+        fix = "correct the default remote on the parent's machine (`dvc remote modify`)"
+        raise WorkspaceError(
+            f"options of the DVC remote {remote.name!r}", " ".join(str(problem).split()), fix
+        ) from None

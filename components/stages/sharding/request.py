@@ -3,7 +3,6 @@
 The parent writes it as JSON into the shard's folder of the exchange; the worker reads it there. It holds no secret.
 """
 
-from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -57,7 +56,7 @@ class ShardRequest(_Part):
     shared: dict[str, SharedPrefix] = Field(default_factory=dict, description="only tenants that have one")
     champions: dict[str, Version] = Field(default_factory=dict, description="only tenants that have one")
 
-    @cached_property
+    @property
     def parsed_params(self) -> Params:
         """The parameters, checked again."""
         return Params.model_validate(self.params)

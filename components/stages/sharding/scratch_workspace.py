@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.config import PARAMS_FILE
-from components.data.remote_version import write_dvc_folder
+from components.config.yaml_file import format_yaml
+from components.data.dvc import POINTER_FILE
+from components.data.remote_version import RemoteOptions
 from components.errors import WorkersError
 from components.stages.sharding.base_cache import fetch_base
 from components.stages.sharding.request import ShardRequest
@@ -27,11 +27,12 @@ def build_scratch_workspace(request: ShardRequest, exchange: Exchange, folder: P
         WorkspaceError: the DVC remote is a folder that is not here, or the disk is full.
     """
     params = request.params
-    write_dvc_folder(folder, request.dvc.pointer, request.dvc.remote, request.dvc.options)
+    RemoteOptions(request.dvc.remote, request.dvc.options).check_present()
     if request.is_base_sent:
         path = fetch_base(exchange, request.base, base_cache)
         params = {**params, "base": {**params["base"], "path": str(path)}}
-    write_atomic(folder / PARAMS_FILE, yaml.safe_dump(params, allow_unicode=True).encode())
+    write_atomic(folder / POINTER_FILE, request.dvc.pointer.encode())
+    write_atomic(folder / PARAMS_FILE, format_yaml(params).encode())
     return Workspace(folder)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from components.data.remote_version import RemoteVersion
+from components.data.remote_version import RemoteOptions, RemoteVersion
 from components.stages import evaluate, train
 from components.stages.hooks import StageHooks
 from components.stages.outcome import TenantOutcome, catch_failure
@@ -53,7 +53,8 @@ class ShardRun:
     def _restore(self) -> tuple[set[str], list[TenantOutcome]]:
         """Return the tenants that need no training any more, and the outcomes of those whose files are not usable."""
         trained, failures = set[str](), list[TenantOutcome]()
-        version = RemoteVersion(self._workspace.root)
+        dvc = self._request.dvc
+        version = RemoteVersion(self._workspace.root, RemoteOptions(dvc.remote, dvc.options))
         for tenant in self._request.fingerprints:
             with catch_failure(tenant, "train", failures):
                 self._hooks.check_stop(tenant)

@@ -70,12 +70,13 @@ def _send_shared(workspace: Workspace, exchange: Exchange, tenant: str, run_key:
 
 
 def _send_input(workspace: Workspace, exchange: Exchange, item: PlanItem, run_key: str) -> None:
-    """Send the state of an interrupted training, the artifact that is only evaluated, and scores that may stand."""
+    """Send the state to resume or warm start from, the artifact that is only evaluated, and scores that may stand."""
     out, tenant = workspace.root / "out", item.tenant
     trained = list_tenant_files(out, "train", tenant)
     states = [name for name in trained if name.startswith(f"train/{tenant}/{STATE_FOLDER}/")]
     if item.reason:
-        files = states if _read_saved_step(workspace, tenant, run_key) else []
+        is_used = item.train.warm_start or _read_saved_step(workspace, tenant, run_key)
+        files = states if is_used else []
     else:
         files = [name for name in trained if name not in states]
     if _has_reusable_scores(workspace, item):

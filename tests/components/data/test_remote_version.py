@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from components.data import remote_version
-from components.data.remote_version import RemoteVersion, write_dvc_folder
+from components.data.remote_version import RemoteOptions, RemoteVersion
 from components.errors import DataError, WorkspaceError
 
 FILES = {
@@ -30,7 +30,7 @@ def store(remote, content, suffix=""):
 @pytest.fixture
 def remote(tmp_path):
     """A DVC remote with one version of data/, and the text of its data.dvc."""
-    folder = tmp_path / "remote"
+    folder = tmp_path / "ä remote"
     listing = [{"md5": store(folder, content), "relpath": name} for name, content in FILES.items()]
     md5 = store(folder, json.dumps(listing).encode(), ".dir")
     return folder, yaml.safe_dump({"outs": [{"md5": md5, "hash": "md5", "path": "data", "nfiles": len(FILES)}]})
@@ -38,8 +38,9 @@ def remote(tmp_path):
 
 def open_version(root, remote, **options):
     folder, pointer = remote
-    write_dvc_folder(root, pointer, "store", {"url": str(folder)})
-    return RemoteVersion(root, **options)
+    root.mkdir()
+    (root / "data.dvc").write_text(pointer)
+    return RemoteVersion(root, RemoteOptions("store", {"url": str(folder)}), **options)
 
 
 def list_files(root):
@@ -58,7 +59,6 @@ def test_only_the_files_of_the_named_tenant_are_fetched(tmp_path, remote):
     version.fetch_tenant("alder")
     assert list_files(tmp_path / "one") == {"alder/train.jsonl", "alder/test.jsonl"}
     assert (tmp_path / "one/data/alder/train.jsonl").read_bytes() == FILES["alder/train.jsonl"]
-    assert (tmp_path / "one/data.dvc").read_text() == remote[1]
 
 
 def test_what_is_missing_or_damaged_fails_for_its_tenant_and_is_named(tmp_path, remote):
@@ -77,7 +77,7 @@ def test_what_is_missing_or_damaged_fails_for_its_tenant_and_is_named(tmp_path, 
 def test_a_missing_remote_a_missing_listing_and_an_old_pointer_are_named(tmp_path, remote):
     folder, pointer = remote
     with pytest.raises(WorkspaceError, match="the parent's DVC remote 'store'; got no such folder; make a"):
-        write_dvc_folder(tmp_path / "one", pointer, "store", {"url": str(tmp_path / "elsewhere")})
+        open_version(tmp_path / "one", (tmp_path / "elsewhere", pointer))
     with pytest.raises(WorkspaceError, match=r"data\.dvc with hash: md5; got hash: None"):
         open_version(tmp_path / "two", (folder, pointer.replace("  hash: md5\n", "").replace("- hash: md5\n  ", "- ")))
     other = yaml.safe_dump({"outs": [{"md5": f"{'a' * 32}.dir", "hash": "md5", "path": "data"}]})
@@ -99,7 +99,7 @@ def test_a_remote_that_does_not_answer_for_a_while_is_tried_again(tmp_path, remo
             return self.cat(path)
 
     real = remote_version._open_remote
-    monkeypatch.setattr(remote_version, "_open_remote", lambda root: Away(real(root)))
+    monkeypatch.setattr(remote_version, "_open_remote", lambda root, options: Away(real(root, options)))
     version = open_version(tmp_path / "one", remote)
     version.fetch_tenant("birch")
     assert list_files(tmp_path / "one") == {"birch/train.jsonl"}
