@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import data, generate, keys, peft_exchange, reproduce, rollout, runs, score, serve, status, tune, worker
+from cli import data, generate, keys, peft_exchange, reproduce, rollout, runs, score, serve, status, tune, watch, worker
 from cli.output import BROKEN_PIPE_STATUS, discard_output, prepare_streams, print_line
 from cli.stop_signals import StoppedBySignal, describe_stop, raise_on_stop_signals
 from components.errors import PrefixFleetError
@@ -27,6 +27,8 @@ and becomes champion: at once or, if the tenant's policy says so, after a trial 
 tenant's champion, `history` its moves, `corrections` what callers corrected. `promote`, `rollback`, `pause` and `pin`
 move versions by hand; `adopt` takes a tenant over from another workspace with the same MLflow. `generate` writes text
 with the champion. `forget` removes a tenant and everything of it.
+
+`watch` retrains the tenants whose data arrived in a watched folder or bucket; `causes` lists what started retrainings.
 
 `tune` searches the values that a tenant's prefix is trained with.
 
@@ -94,6 +96,8 @@ app.add_typer(worker.app, name="worker")
 app.command("serve")(serve.serve)
 app.command("demo")(runs.demo)
 app.command("retrain")(runs.retrain)
+app.command("watch")(watch.watch)
+app.command("causes")(watch.causes)
 app.command("tune")(tune.tune)
 app.command("status")(status.status)
 app.command("rollout")(rollout.rollout)

@@ -8,32 +8,24 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from components.stages.outcome import TenantOutcome
+from components.stages.progress import join_abbreviated
 from components.stages.reports import charts
 from components.stages.reports.results_table import TenantResult, make_narrow_table, read_results, to_markdown
 from components.stages.workspace import Workspace
+from flows.retrain_result import RetrainResult
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
-def publish_results(
-    workspace: Workspace,
-    plan: str,
-    failures: Sequence[TenantOutcome],
-    rejected: Mapping[str, str],
-    tenants: Sequence[str] | None,
-    workers: Mapping[str, str] = MappingProxyType({}),
-) -> list[TenantResult]:
-    """Draw the charts and create the artifacts `retrain-results` and `retrain-report`; return the table's rows.
-
-    `rejected`: tenant -> why the gate rejected its prefix. `workers`: tenant -> the worker that trained it.
-    """
+def publish_results(workspace: Workspace, run: RetrainResult, tenants: Sequence[str] | None) -> list[TenantResult]:
+    """Draw the charts and create the artifacts `retrain-results` and `retrain-report`; return the table's rows."""
     rows = read_results(workspace, tenants)
     charts.draw_charts(workspace)
     headers, cells = make_narrow_table(rows)
     named = [dict(zip(headers, row, strict=True)) for row in cells]
-    create_table_artifact(
-        key="retrain-results", table=named, description=describe_table(plan, failures, rejected, rows)
-    )
-    create_markdown_artifact(key="retrain-report", markdown=make_page(plan, failures, rejected, rows, workers))
+    reasons = run.failures, run.rejected, rows
+    create_table_artifact(key="retrain-results", table=named, description=describe_table(run.plan, *reasons))
+    page = make_page(run.plan, *reasons, run.workers, run.causes)
+    create_markdown_artifact(key="retrain-report", markdown=page)
     return rows
 
 
@@ -43,10 +35,15 @@ def make_page(
     rejected: Mapping[str, str],
     rows: Sequence[TenantResult],
     workers: Mapping[str, str] = MappingProxyType({}),
+    causes: Sequence[str] = (),
 ) -> str:
-    """Return a run as markdown: the plan, the table, the reasons of failures and rejections, overlaps, and workers."""
+    """Return a run as markdown: plan and causes, the table, the reasons of failures and rejections, overlaps, workers.
+
+    `rejected`: tenant -> why the gate rejected its prefix. `workers`: tenant -> the worker that trained it.
+    """
     reasons = f"{_list_reasons(failures, rejected, rows)}{_list_workers(workers)}"
-    return f"# Retraining\n\nPlan: {plan}\n\nScores without and with the prefix:\n\n{to_markdown(rows)}{reasons}"
+    cause = f"Cause: {join_abbreviated(causes, '; ')}\n\n" if causes else ""
+    return f"# Retraining\n\nPlan: {plan}\n\n{cause}Scores without and with the prefix:\n\n{to_markdown(rows)}{reasons}"
 
 
 def describe_table(

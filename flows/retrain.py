@@ -17,6 +17,8 @@ from components.stages.last_failures import record_outcomes
 from components.stages.outcome import TenantOutcome, raise_on_failures
 from components.stages.plan import Plan, plan
 from components.stages.progress import log_info
+from components.stages.triggers import run_causes
+from components.stages.triggers.run_causes import BY_HAND, RunCauses
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.events import emit_events
@@ -30,33 +32,37 @@ _ROLLOUT_RETRIES = 2
 """Retries of `roll_out` after the first attempt."""
 
 
-@flow(name="retrain", flow_run_name=name_run("retrain"))
-def retrain(workspace: str = ".", tenants: list[str] | None = None, full_check: bool = False) -> State[RetrainResult]:
+@flow(name="retrain", flow_run_name=name_run("{trigger}: retrain"))
+def retrain(
+    workspace: str = ".", tenants: list[str] | None = None, full_check: bool = False, trigger: str = BY_HAND
+) -> State[RetrainResult]:
     """Retrain every (or each named) tenant whose data, parameters or base changed, and roll out what passes the gate.
 
-    `full_check`: read every file again instead of trusting remembered digests.
+    `full_check`: read every file again instead of trusting remembered digests. `trigger`: what started the run.
     """
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace), full_check=full_check)
     with opened_workspace.lock():
+        causes = begin_causes(opened_workspace, tenants, trigger)
         version, refused = ensure_dataset_version(opened_workspace, tenants)
-        planned = make_plan(opened_workspace, tenants)
-        run = RetrainResult(version, planned.sentence, outcomes=refused)
+        planned = make_plan(opened_workspace, tenants, refused)
+        run = RetrainResult(version, planned.sentence, outcomes=refused, causes=causes.list_lines())
         outcomes, run.workers = train_and_evaluate(opened_workspace, planned)
         run.outcomes += outcomes
         run.outcomes += judge_tenants(opened_workspace, run.list_passed("evaluate"))
         judged = planned.collect_fingerprints(run.list_passed("gate"))
-        versions, failures = register_accepted(opened_workspace, judged)
+        versions, failures = register_accepted(opened_workspace, judged, causes)
         run.outcomes += failures
-        run.rejected = record_rejections(opened_workspace, judged)
+        run.rejected = record_rejections(opened_workspace, judged, causes)
         outdated = [item.tenant for item in planned.items if item.outdated]
-        run.promoted, failures = roll_out(opened_workspace, versions, outdated)
+        run.promoted, failures = roll_out(opened_workspace, versions, outdated, causes)
         run.outcomes += failures
         emit_events(opened_workspace)
         record_outcomes(opened_workspace, [*run.outcomes, *run.list_finished()])
         if tenants is None and not run.failures:
             commit_to_dvc(opened_workspace)
-        run.rows = publish_results(opened_workspace, run.plan, run.failures, run.rejected, tenants, run.workers)
+        run.rows = publish_results(opened_workspace, run, tenants)
+        end_causes(opened_workspace, causes, run)
     return make_end_state(run.message, run, failed=bool(run.failures), rejected=bool(run.rejected))
 
 
@@ -67,11 +73,26 @@ def ensure_dataset_version(workspace: Workspace, tenants: list[str] | None) -> t
     return dataset.ensure_data(workspace), refused
 
 
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+def begin_causes(workspace: Workspace, tenants: list[str] | None, trigger: str) -> RunCauses:
+    """Find the open causes of the run's tenants."""
+    return run_causes.begin_run(workspace, tenants, trigger)
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+def end_causes(workspace: Workspace, causes: RunCauses, run: RetrainResult) -> None:
+    """Close the causes that the run worked on."""
+    run_causes.end_run(workspace, causes, run.outcomes, run.sentence)
+
+
 @task(cache_policy=NO_CACHE)
-def make_plan(workspace: Workspace, tenants: list[str] | None) -> Plan:
-    """Make the run's only plan. Asks MLflow first, so that a run without MLflow ends before training."""
+def make_plan(workspace: Workspace, tenants: list[str] | None, refused: list[TenantOutcome]) -> Plan:
+    """Make the run's only plan. Asks MLflow first, so that a run without MLflow ends before training.
+
+    A named tenant whose first drop was refused has no data, and is left out.
+    """
     workspace.registry.poll_aliased(CHAMPION)
-    planned = plan(workspace, tenants)
+    planned = plan(workspace, dataset.leave_out_refused(workspace, tenants, refused))
     log_info(planned.sentence)
     return planned
 
@@ -109,24 +130,24 @@ def judge_tenants(workspace: Workspace, tenants: list[str]) -> list[TenantOutcom
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, timeout_seconds=1800)
 def register_accepted(
-    workspace: Workspace, fingerprints: dict[str, str]
+    workspace: Workspace, fingerprints: dict[str, str], causes: RunCauses
 ) -> tuple[dict[str, Version], list[TenantOutcome]]:
     """Register accepted prefixes. Idempotent: a registered prefix gets no second version."""
-    return register.register(workspace, fingerprints)
+    return register.register(workspace, fingerprints, causes.describe)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
-def record_rejections(workspace: Workspace, fingerprints: dict[str, str]) -> dict[str, str]:
+def record_rejections(workspace: Workspace, fingerprints: dict[str, str], causes: RunCauses) -> dict[str, str]:
     """Tell new rejections to MLflow, the ledger and the outbox of events; return tenant -> why, of all rejections."""
-    return rejections.record_rejections(workspace, fingerprints)
+    return rejections.record_rejections(workspace, fingerprints, causes.describe)
 
 
 @task(cache_policy=NO_CACHE, retries=_ROLLOUT_RETRIES, retry_delay_seconds=5)
 def roll_out(
-    workspace: Workspace, versions: dict[str, Version], outdated: list[str]
+    workspace: Workspace, versions: dict[str, Version], outdated: list[str], causes: RunCauses
 ) -> tuple[dict[str, str], list[TenantOutcome]]:
     """Roll out new versions according to the policy. Retried on failures; the last attempt returns them."""
-    promoted, failures = register.roll_out(workspace, versions, outdated)
+    promoted, failures = register.roll_out(workspace, versions, outdated, causes.describe)
     if task_run.run_count <= _ROLLOUT_RETRIES:
         raise_on_failures(failures)
     return promoted, failures

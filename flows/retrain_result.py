@@ -25,6 +25,8 @@ class RetrainResult:
     """Tenant -> the worker that trained or evaluated it; empty if this run did so itself."""
     rows: list[TenantResult] = field(default_factory=list)
     """The table of results."""
+    causes: list[str] = field(default_factory=list)
+    """Why the run happened: a line for each cause."""
 
     def list_passed(self, stage: str) -> list[str]:
         """Return the tenants that did not fail in a stage."""

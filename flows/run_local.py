@@ -23,12 +23,13 @@ _SLOW_IMPORTS: Mapping[str, Sequence[str]] = {
         "components.evaluation.report",
     ),
     "rollout": ("components.registry.registry",),
+    "watch": ("components.registry.registry",),
 }
 """Flow -> modules that take seconds to import."""
 _TIMEOUT_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 
 
-def run_flow(name: Literal["dataset", "retrain", "rollout"], root: Path, *args: Any, **kwargs: Any) -> Any:
+def run_flow(name: Literal["dataset", "retrain", "rollout", "watch"], root: Path, *args: Any, **kwargs: Any) -> Any:
     """Run a flow on the workspace `root` in this process; return its result, even if its state is failed.
 
     `args` and `kwargs` are the flow's other parameters.

@@ -24,6 +24,7 @@ from components.config.rollout import RolloutConfig
 from components.config.section import Section as _Section
 from components.config.serve import AccessConfig, ServeConfig
 from components.config.tenant_id import TENANT_ID as TENANT_ID
+from components.config.triggers import TriggersConfig as TriggersConfig
 from components.config.workers import WorkersConfig as WorkersConfig
 from components.config.yaml_file import read_sections
 from components.errors import ConfigError
@@ -129,6 +130,7 @@ class Params(_Section):
     gate: GateConfig = GateConfig()
     engine: EngineConfig = EngineConfig()
     workers: WorkersConfig | None = None
+    triggers: TriggersConfig = TriggersConfig()
     registry: RegistryConfig = RegistryConfig()
     serve: ServeConfig = ServeConfig()
     access: AccessConfig = AccessConfig()

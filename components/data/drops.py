@@ -79,7 +79,17 @@ def remove_checked_files(report: CheckedDrop, folder: Path) -> None:
 
 
 def add_to_drop(folder: Path, examples: Iterable[Example]) -> None:
-    """Append examples that `find_problem` accepts to a drop's training split.
+    """Append examples that `find_problem` accepts to a drop's training split, as `append_lines` does.
+
+    Raises:
+        WorkspaceError: the disk is full; the earlier content is kept.
+
+    """
+    append_lines(folder / "train.jsonl", (format_line(example).encode() for example in examples))
+
+
+def append_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Append lines to a file of a drop, which need not exist.
 
     A line that is already in the file is skipped, so that a call may be retried. Only one process may add at a time. An
     intake that is running meanwhile sees that the file has changed and leaves it for the next intake.
@@ -88,13 +98,10 @@ def add_to_drop(folder: Path, examples: Iterable[Example]) -> None:
         WorkspaceError: the disk is full; the earlier content is kept.
 
     """
-    path = folder / "train.jsonl"
     with convert_disk_errors(f"read {path}"):
         waiting = path.read_bytes() if path.exists() else b""
-    known = {*waiting.splitlines(keepends=True)}
-    new = [
-        line for line in remove_duplicates(format_line(example).encode() for example in examples) if line not in known
-    ]
+    known = {line.rstrip(b"\r\n") for line in waiting.splitlines()}
+    new = [line for line in remove_duplicates(lines) if line.rstrip(b"\r\n") not in known]
     if new:
         gap = b"\n" if waiting and not waiting.endswith(b"\n") else b""
         write_atomic(path, b"".join([waiting, gap, *new]))

@@ -74,6 +74,16 @@ def ingest_waiting_drops(workspace: Workspace, tenants: Sequence[str] | None = N
     return [outcome for outcome in to_outcomes(result) if outcome.state == "failed"]
 
 
+def leave_out_refused(
+    workspace: Workspace, tenants: Sequence[str] | None, refused: Sequence[TenantOutcome]
+) -> list[str] | None:
+    """Return the named tenants without those whose drop was refused and that have no data; None: all tenants."""
+    if tenants is None:
+        return None
+    without_data = {one.tenant for one in refused if not (workspace.data / one.tenant).is_dir()}
+    return [tenant for tenant in tenants if tenant not in without_data]
+
+
 def to_outcomes(result: IntakeResult) -> list[TenantOutcome]:
     """Return the outcome of every tenant whose data an intake changed or whose drop it refused."""
     failed = [TenantOutcome(tenant, "version", "failed", reason) for tenant, reason in result.refused.items()]

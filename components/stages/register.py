@@ -5,7 +5,7 @@ still in out/: a person may have moved the alias away from it. This is no stage 
 the workspace. Does not know how prefixes are trained or judged.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 from components.data.linearization import detect_form
@@ -34,10 +34,20 @@ from components.stages.stamps import TRAINING_FILE, read_json
 from components.stages.train import LOSS_FILE
 from components.stages.workspace import Workspace
 
-_REASON = "it passed the gate"
+CAUSE_TAG = "cause"
+"""Tag of a run in MLflow: why the tenant was trained again."""
+DescribeCause = Callable[[str], str]
+"""Tenant -> why it is trained again in this run; "": unknown."""
 
 
-def register(workspace: Workspace, fingerprints: Mapping[str, str]) -> tuple[dict[str, Version], list[TenantOutcome]]:
+def say_nothing(_: str) -> str:
+    """Know no cause of any tenant."""
+    return ""
+
+
+def register(
+    workspace: Workspace, fingerprints: Mapping[str, str], describe_cause: DescribeCause = say_nothing
+) -> tuple[dict[str, Version], list[TenantOutcome]]:
     """Register every accepted prefix that is not the champion already.
 
     `fingerprints` (tenant -> fingerprint) come from a plan; a tenant whose prefix has another fingerprint fails. A
@@ -59,7 +69,8 @@ def register(workspace: Workspace, fingerprints: Mapping[str, str]) -> tuple[dic
             with catch_failure(manifest.tenant, "register", failures):
                 if champion is not None:
                     workspace.registry.ownership.check_version(champion, f"register a prefix of {manifest.tenant}")
-                registrations.append(_make_registration(workspace, manifest, verdict))
+                cause = describe_cause(manifest.tenant)
+                registrations.append(_make_registration(workspace, manifest, verdict, cause))
     results = workspace.registry.register_all(registrations) if registrations else {}
     versions = {tenant: result for tenant, result in results.items() if isinstance(result, Version)}
     for tenant, problem in results.items():
@@ -70,7 +81,10 @@ def register(workspace: Workspace, fingerprints: Mapping[str, str]) -> tuple[dic
 
 
 def roll_out(
-    workspace: Workspace, versions: dict[str, Version], outdated: Collection[str]
+    workspace: Workspace,
+    versions: dict[str, Version],
+    outdated: Collection[str],
+    describe_cause: DescribeCause = say_nothing,
 ) -> tuple[dict[str, str], list[TenantOutcome]]:
     """Make new versions champion, or start their trials as challengers, according to the policy.
 
@@ -88,14 +102,16 @@ def roll_out(
         with catch_failure(tenant, "roll out", failures), lock_tenant(workspace, tenant) as lease:
             policy, before = read_rollout_config(workspace, tenant).policy, lease.state
             has_champion = bool(before.champion) and not lease.champion_fault
+            cause = describe_cause(tenant)
+            reason = "it passed the gate" + (f"; retrained because {cause}" if cause else "")
             if before.champion == version.version:  # promoted by an earlier attempt, which failed afterwards
                 promoted[tenant] = version.version
-            elif reason := _explain_no_alias(version, before, tenant in outdated):
-                log_info(f"{tenant}: version {version.version} {reason}")
+            elif obstacle := _explain_no_alias(version, before, tenant in outdated):
+                log_info(f"{tenant}: version {version.version} {obstacle}")
             elif policy == "immediate" or (not has_champion and policy != "manual"):
-                promoted[tenant] = make_champion(lease, version.version, "retrain", _REASON).champion
+                promoted[tenant] = make_champion(lease, version.version, "retrain", reason).champion
             elif before.challenger != version.version:
-                start_trial(lease, version.version, "retrain", _REASON)
+                start_trial(lease, version.version, "retrain", reason)
     return promoted, failures
 
 
@@ -126,7 +142,7 @@ def find_judged(
     return judged
 
 
-def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdict) -> Registration:
+def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdict, cause: str) -> Registration:
     base, evaluate = workspace.params.base, workspace.params.for_tenant(manifest.tenant).evaluate
     return Registration(
         tenant=manifest.tenant,
@@ -142,7 +158,7 @@ def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdic
             )
             or "",
         },
-        run_log=make_run_log(workspace, manifest, verdict),
+        run_log=make_run_log(workspace, manifest, verdict, {CAUSE_TAG: cause}),
         decoding=evaluate.select_decoding(),
     )
 

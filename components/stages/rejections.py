@@ -11,7 +11,7 @@ from components.rollout.store.event_outbox import add_event
 from components.rollout.store.ledger import read_newest, write_entries
 from components.rollout.types import LedgerEntry
 from components.stages.gate import read_last_verdict
-from components.stages.register import find_judged, make_run_log
+from components.stages.register import CAUSE_TAG, DescribeCause, find_judged, make_run_log, say_nothing
 from components.stages.workspace import Workspace
 
 _ACTOR = "retrain"
@@ -30,7 +30,9 @@ def find_rejected(workspace: Workspace) -> dict[str, str]:
     return {tenant: explain_rejection(one) for tenant, one in verdicts.items() if one and not one.accepted}
 
 
-def record_rejections(workspace: Workspace, fingerprints: Mapping[str, str]) -> dict[str, str]:
+def record_rejections(
+    workspace: Workspace, fingerprints: Mapping[str, str], describe_cause: DescribeCause = say_nothing
+) -> dict[str, str]:
     """Tell every rejection of a planned prefix that was not told before; return tenant -> why, of all rejections.
 
     `fingerprints` (tenant -> fingerprint) come from a plan; a tenant whose prefix has another fingerprint is left out.
@@ -51,9 +53,9 @@ def record_rejections(workspace: Workspace, fingerprints: Mapping[str, str]) -> 
         last = told.get(tenant)
         if last and (last.action, last.why, last.figures.get("prefix")) == ("reject", why, manifest.sha256):
             continue
-        log = make_run_log(
-            workspace, manifest, verdict, {"verdict_sentence": verdict.sentence, _NOTE_TAG: verdict.sentence}
-        )
+        cause = describe_cause(tenant)
+        tags = {"verdict_sentence": verdict.sentence, _NOTE_TAG: verdict.sentence, CAUSE_TAG: cause}
+        log = make_run_log(workspace, manifest, verdict, tags)
         workspace.registry.log_run(tenant, log)
         champion = champions.get(tenant)
         entry = LedgerEntry(
@@ -65,6 +67,7 @@ def record_rejections(workspace: Workspace, fingerprints: Mapping[str, str]) -> 
             why=why,
             figures={
                 "prefix": manifest.sha256,
+                "cause": cause,
                 "failed": [check.model_dump(mode="json") for check in verdict.checks if not check.passed],
             },
         )

@@ -11,6 +11,12 @@ def test_a_page_has_the_plan_and_no_list_of_failures_without_failures():
     assert page.startswith("# Retraining\n\nPlan: 1 of 1 tenants to train: alder\n")
     assert "Failed" not in page
     assert "Rejected" not in page
+    assert "Cause" not in page
+
+
+def test_a_page_names_the_causes_of_its_run():
+    page = make_page("nothing", [], {}, [], causes=["birch: new data arrived", "cedar: new data arrived"])
+    assert "\n\nCause: birch: new data arrived; cedar: new data arrived\n\n" in page
 
 
 def test_a_page_lists_each_failure_and_each_rejection_with_its_reason():

@@ -38,9 +38,10 @@ def test_with_nothing_to_do_no_flow_is_started(root, flows, monkeypatch):
     assert result.sentence == "0 trained, 0 promoted of 1 tenants"
     assert result.plan == "nothing to train: the prefixes of all 1 tenants are up to date"
     assert [row.alias for row in result.rows] == ["champion"]
+    assert result.causes[0].endswith(" started a run")
     shutil.rmtree(root / "out/gate")
     retraining.retrain_local(root, ["alder"], full_check=True)
-    assert flows == [(("retrain", root, ["alder"]), {"full_check": True})]
+    assert flows == [(("retrain", root, ["alder"]), {"full_check": True, "trigger": "hand"})]
 
 
 def test_a_server_of_the_user_s_is_told_of_every_run(root, flows):

@@ -136,3 +136,28 @@ sql.Index(
     unique=True,
 )
 sql.Index("ix_prefixfleet_feedback_waiting", FEEDBACK.c.tenant, sqlite_where=IS_WAITING, postgresql_where=IS_WAITING)
+
+CAUSES = sql.Table(
+    "prefixfleet_causes",
+    METADATA,
+    sql.Column("tenant", sql.String(63), primary_key=True),
+    sql.Column("id", sql.String(100), primary_key=True),
+    sql.Column("kind", sql.String(16), nullable=False),
+    sql.Column("why", sql.Text, nullable=False),
+    sql.Column("opened_at", sql.String(32), nullable=False),  # ISO 8601, UTC
+    sql.Column("tries", sql.Integer, nullable=False),
+    sql.Column("tried_s", sql.Float, nullable=False),
+    sql.Column("closed_at", sql.String(32), nullable=False),  # "": open
+    sql.Column("result", sql.Text, nullable=False),
+)
+
+ARRIVALS = sql.Table(
+    "prefixfleet_arrivals",
+    METADATA,
+    sql.Column("tenant", sql.String(63), primary_key=True),
+    sql.Column("source", sql.String(64), primary_key=True),  # SHA-256 of the watched folder's URL
+    sql.Column("name", sql.String(255), primary_key=True),
+    sql.Column("modified", sql.String(40), nullable=False),  # ISO 8601, by the store's clock
+    sql.Column("since_s", sql.Float, nullable=False),
+    sql.Column("taken", sql.String(40), nullable=False),  # `modified` of the content that was taken; "": none
+)

@@ -31,6 +31,7 @@ from components.stages.reports import charts
 from components.stages.rollout.cycle import hold_cycle_lock
 from components.stages.rollout.manual import find_current_user
 from components.stages.rollout.tenant_lock import wait_for_tenant
+from components.stages.triggers.arrivals import find_source_files
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import convert_disk_errors, remove_tree
 
@@ -79,6 +80,7 @@ def find_remains(workspace: Workspace, tenant: str, record: SchedulerRecord | No
         objects = find_owned_objects(workspace.root, tenant)
         remains += [f"{len(names)} objects in the {store}" for store, names in objects.items() if names]
     remains += workspace.registry.find_remaining(tenant) + list_remaining_rows(workspace.database, tenant)
+    remains += find_source_files(workspace, tenant)
     return remains + (record.find_remains(tenant) if record else [])
 
 

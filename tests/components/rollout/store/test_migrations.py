@@ -23,6 +23,7 @@ from components.storage.database import Database
 
 OLD = Path(__file__).parent / "before_migrations"
 START_S = 1_777_622_400
+LATER_TABLES = {"prefixfleet_causes", "prefixfleet_arrivals"}
 
 
 def execute(url, script):
@@ -50,19 +51,19 @@ def inspecting(url):
 
 
 def read_rows(url, columns=None):
-    """Table -> its rows, sorted; without the table of the revision. `columns`: table -> the only ones read."""
+    """Table -> its rows, sorted; without the table of the revision. `columns`: the only tables and columns read."""
     with inspecting(url) as connection:
         metadata = sql.MetaData()
         metadata.reflect(connection)
         return {
             name: sorted(map(tuple, connection.execute(sql.select(*_select(table, columns)))), key=repr)
             for name, table in metadata.tables.items()
-            if name != SCHEMA.version_table
+            if name != SCHEMA.version_table and (columns is None or name in columns)
         }
 
 
 def _select(table, columns):
-    return [table.c[name] for name in columns.get(table.name, table.c.keys())] if columns else list(table.c)
+    return [table.c[name] for name in columns[table.name]] if columns else list(table.c)
 
 
 def list_columns(url):
@@ -82,7 +83,7 @@ def describe_tables(url):
                 inspector.get_pk_constraint(name),
                 inspector.get_indexes(name),
             )
-            for name in METADATA.tables
+            for name in METADATA.tables.keys() - LATER_TABLES
         }
 
 
@@ -94,7 +95,7 @@ def read_revisions(database):
 def test_a_filled_database_of_the_release_before_migrations_is_adopted_without_loss(database_url):
     execute(database_url, read_dump(database_url))
     before, columns = read_rows(database_url), list_columns(database_url)
-    assert before.keys() == {*METADATA.tables, "prefixfleet_keys"}
+    assert before.keys() == {*METADATA.tables, "prefixfleet_keys"} - LATER_TABLES
     assert all(before.values()), "every table has rows"
     for _ in range(2):
         database = open_database_url(database_url)

@@ -1,0 +1,54 @@
+"""The flow `watch`: look for causes, and retrain the tenants that have one. Scheduled every minute.
+
+Holds order and retries only; components/stages/triggers holds what is looked for.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prefect import flow, tags, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from components.rollout.store.causes import Cause
+from components.stages.triggers import run_causes, watching
+from components.stages.triggers.watching import WatchLook
+from components.stages.workspace import Workspace
+from flows.environment import prepare_environment
+from flows.retrain import retrain
+from flows.retrain_result import RetrainResult
+from flows.run_names import name_run
+from flows.states import make_end_state, read_result
+
+
+@dataclass
+class WatchResult:
+    """What a look found and did."""
+
+    look: WatchLook
+    causes: list[Cause] = field(default_factory=list)
+    """The causes that were retrained for."""
+    run: RetrainResult | None = None
+    """None: nothing was retrained."""
+
+
+@flow(name="watch", flow_run_name=name_run("watch"))
+def watch(workspace: str = ".") -> State[WatchResult]:
+    """Take what has arrived, and retrain the tenants that have a cause. Does nothing while another run works."""
+    prepare_environment(Path(workspace))
+    opened_workspace = Workspace(Path(workspace))
+    result = WatchResult(look_for_causes(opened_workspace))
+    result.causes = result.look.due
+    if not result.causes:
+        return make_end_state(result.look.sentence, result, failed=False)
+    trigger = run_causes.name_trigger(result.causes)
+    with tags(*(f"cause:{kind}" for kind in sorted({one.kind for one in result.causes}))):
+        state = retrain(workspace, sorted({one.tenant for one in result.causes}), trigger=trigger, return_state=True)
+    result.run = read_result(state)
+    return make_end_state(f"{result.look.sentence}; {state.message}", result, failed=state.is_failed())
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+def look_for_causes(workspace: Workspace) -> WatchLook:
+    """Look once. Idempotent: what was taken is not taken again."""
+    return watching.look(workspace)
