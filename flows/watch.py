@@ -15,6 +15,7 @@ from components.stages.triggers import run_causes, watching
 from components.stages.triggers.watching import WatchLook
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
+from flows.events import emit_events
 from flows.retrain import retrain
 from flows.retrain_result import RetrainResult
 from flows.run_names import name_run
@@ -38,6 +39,8 @@ def watch(workspace: str = ".") -> State[WatchResult]:
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace))
     result = WatchResult(look_for_causes(opened_workspace))
+    if any(one.kind == "drift" for one in result.look.opened):
+        emit_events(opened_workspace)
     result.causes = result.look.due
     if not result.causes:
         return make_end_state(result.look.sentence, result, failed=False)

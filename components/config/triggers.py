@@ -1,5 +1,7 @@
 """The section `triggers`: what starts a retraining beside the schedule and a person."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from components.config.section import Section
@@ -19,7 +21,22 @@ class ArrivalConfig(Section):
     )
 
 
+class DriftConfig(Section):
+    """Requests that differ from the training data."""
+
+    threshold: float = Field(default=0.2, gt=0, le=1, description="score from which requests count as drifted")
+    window_hours: int = Field(
+        default=24, gt=0, description="hours of requests that are compared; also, one cause a tenant in this time"
+    )
+    min_requests: int = Field(default=200, gt=0, description="with fewer requests in the window there is no score")
+    action: Literal["event", "retrain"] = Field(
+        default="event",
+        description="event: a line in the ledger and an event; retrain: also a run, which takes what waits in drops",
+    )
+
+
 class TriggersConfig(Section):
     """What `prefixfleet watch` and the deployment `watch` look for; null: nothing of this kind."""
 
     arrival: ArrivalConfig | None = None
+    drift: DriftConfig | None = Field(default=None, description="also lets servers count their inputs")

@@ -62,6 +62,17 @@ def linearize_record(record: SourceRecord, form: str = DEFAULT_FORM) -> str:
     return lead + between.join(fields)
 
 
+def split_fields(source: str, form: str) -> list[tuple[str, str]]:
+    """Return the keys and values of a source in this form; parts that are no field are left out.
+
+    Raises:
+        DataError: `form` is not a form.
+    """
+    lead, within, between = _split_form(form)
+    parts = [part.partition(within) for part in source.removeprefix(lead).split(between)]
+    return [(key.strip(), value.strip()) for key, found, value in parts if found]
+
+
 def _split_form(form: str) -> tuple[str, str, str]:
     match = _FORM_PATTERN.fullmatch(form)
     if match is None:

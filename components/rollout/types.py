@@ -157,16 +157,17 @@ LedgerAction = Literal[
     "forget",
     "adopt",
     "reject",
+    "drift",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """One line of the ledger: a move of a tenant, or a rejection by the gate. A version of "" is none."""
+    """One line of the ledger: a move of a tenant, a rejection by the gate, or drifted requests. "": no version."""
 
     tenant: str
     by: str
-    """A user (`ada@host`), `rollout`, `retrain`, or `mlflow` for an alias that was moved in MLflow directly."""
+    """A user (`ada@host`), `rollout`, `retrain`, `watch`, or `mlflow` for an alias that was moved in MLflow."""
     action: LedgerAction
     from_version: str = ""
     to_version: str = ""

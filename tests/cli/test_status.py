@@ -18,6 +18,7 @@ KEYS = {
     "failure",
     "examples",
     "data_digest",
+    "drift",
 }
 
 

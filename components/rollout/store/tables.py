@@ -161,3 +161,35 @@ ARRIVALS = sql.Table(
     sql.Column("since_s", sql.Float, nullable=False),
     sql.Column("taken", sql.String(40), nullable=False),  # `modified` of the content that was taken; "": none
 )
+
+INPUT_PROFILES = sql.Table(
+    "prefixfleet_input_profiles",
+    METADATA,
+    sql.Column("tenant", sql.String(63), primary_key=True),
+    sql.Column("sha256", sql.String(64), primary_key=True),  # of the version's tensors
+    sql.Column("profile", sql.Text, nullable=False),  # JSON
+)
+
+
+def _make_input_key() -> list[sql.Column[Any]]:
+    return [
+        sql.Column("tenant", sql.String(63), primary_key=True),
+        sql.Column("sha256", sql.String(64), primary_key=True),
+        sql.Column("hour", sql.Integer, primary_key=True),  # since 1970
+    ]
+
+
+INPUT_COUNT_COLUMNS = ("inputs", "words", "unknown_words", "fields", "unknown_fields")
+INPUTS = sql.Table(
+    "prefixfleet_inputs",
+    METADATA,
+    *_make_input_key(),
+    *(sql.Column(name, sql.BigInteger, nullable=False) for name in INPUT_COUNT_COLUMNS),
+)
+INPUT_LENGTHS = sql.Table(
+    "prefixfleet_input_lengths",
+    METADATA,
+    *_make_input_key(),
+    sql.Column("bucket", sql.Integer, primary_key=True),
+    sql.Column("inputs", sql.BigInteger, nullable=False),
+)

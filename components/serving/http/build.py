@@ -15,6 +15,7 @@ from components.registry.registry import Registry
 from components.rollout.store.tenant_state import read_exposures
 from components.serving.background_engine import BackgroundEngine
 from components.serving.fleet.artifact_cleanup import ArtifactCleanup
+from components.serving.fleet.input_statistics import InputStatistics
 from components.serving.fleet.metrics import MetricsPage, ServingMetrics
 from components.serving.fleet.observation_buffer import ObservationBuffer
 from components.serving.fleet.shadow import ShadowQueue
@@ -59,14 +60,16 @@ def build_service(
     get_tenant_params = make_tenant_params_reader(params)
     metrics = ServingMetrics()
     observation_buffer = ObservationBuffer(database)
+    input_statistics = InputStatistics(database) if params.triggers.drift else None
     shadow_queue = ShadowQueue(engine, observation_buffer, metrics, config.shadow_queue)
     answer_memory = AnswerMemory(config.remembered_answers, config.remembered_mb * _MIB)
     quotas = Quotas(lambda tenant: get_tenant_params(tenant).access, time.monotonic)
     artifact_cleanup = ArtifactCleanup(engine, registry.find_sha256s)
 
     def forget(tenant: str) -> None:
-        for part in (answer_memory, shadow_queue, observation_buffer, metrics):
-            part.forget(tenant)
+        for part in (answer_memory, shadow_queue, observation_buffer, metrics, input_statistics):
+            if part is not None:
+                part.forget(tenant)
 
     fleet = FleetVersions(
         lambda: registry.poll_aliased(CHAMPION, CHALLENGER),
@@ -88,6 +91,7 @@ def build_service(
         fleet=fleet,
         artifact_cleanup=artifact_cleanup,
         observation_buffer=observation_buffer,
+        input_statistics=input_statistics,
         shadow_queue=shadow_queue,
         answer_memory=answer_memory,
         feedback_desk=FeedbackDesk(database, answer_memory, quotas),

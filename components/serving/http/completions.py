@@ -183,6 +183,8 @@ class CompletionRun:
             limit = compute_default_max_tokens(service.get_tenant_params(self.tenant))
             results, ticket = self._sequences.results, self._take_ticket()
             sources = [result.request.source for result in results]
+            if service.input_statistics is not None and self._is_split:
+                service.input_statistics.add(version, [result.request for result in results])
             service.answer_memory.add(self.id, RememberedAnswer(version, arm, sources, self.body.user, ticket))
             self._observe(
                 make_observation(version, arm, results, limit),

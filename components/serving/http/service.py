@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from components.config import Params
@@ -17,6 +17,7 @@ from components.registry.mlflow.versions import Version
 from components.serving.background_engine import BackgroundEngine
 from components.serving.errors import LOGGER_NAME, RefusalError, make_unavailable_error
 from components.serving.fleet.artifact_cleanup import ArtifactCleanup
+from components.serving.fleet.input_statistics import InputStatistics
 from components.serving.fleet.metrics import MetricsPage, ServingMetrics
 from components.serving.fleet.observation_buffer import ObservationBuffer
 from components.serving.fleet.shadow import ShadowQueue
@@ -55,6 +56,8 @@ class Service:
     fleet: FleetVersions
     artifact_cleanup: ArtifactCleanup
     observation_buffer: ObservationBuffer
+    input_statistics: InputStatistics | None
+    """None: inputs are not counted."""
     shadow_queue: ShadowQueue
     answer_memory: AnswerMemory
     feedback_desk: FeedbackDesk
@@ -114,7 +117,8 @@ class Service:
         troubles = {
             "registry": "registry" in self.fleet.read_errors,
             "rollout": "rollout" in self.fleet.read_errors,
-            "observations": bool(self.observation_buffer.write_error),
+            "observations": bool(self.observation_buffer.write_error)
+            or bool(self.input_statistics and self.input_statistics.write_error),
             "store": bool(engine and engine.artifact_store_error),
             "versions": self._has_unusable_versions(),
         }
@@ -148,6 +152,7 @@ class Service:
         endless: list[Callable[[], Awaitable[None]]] = [
             lambda: self.fleet.run_forever(follow_seconds),
             lambda: self.observation_buffer.run_forever(_FLUSH_SECONDS),
+            *([partial(self.input_statistics.run_forever, _FLUSH_SECONDS)] if self.input_statistics else []),
             self.shadow_queue.run_forever,
             self.artifact_cleanup.run_forever,
             lambda: self.artifact_cleanup.retry_forever(follow_seconds),

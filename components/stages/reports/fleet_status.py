@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from components.data.schema import SPLITS
+from components.rollout.policy.input_drift import InputDrift
 from components.stages.last_failures import LastFailure
 from components.stages.reports.tenant_state import STATES, TenantState, VerdictFacts
 from components.stages.rollout.trial_progress import TrialProgress
@@ -29,6 +30,8 @@ class TenantStatus:
     examples: tuple[int, ...]
     """Lines of the train, validation and test split."""
     data_digest: str
+    drift: InputDrift | None = None
+    """Of the champion's requests in the last hours; None: unknown."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the status as JSON values."""
@@ -45,6 +48,7 @@ class TenantStatus:
             "failure": None if self.failure is None else asdict(self.failure),
             "examples": dict(zip(SPLITS, self.examples, strict=True)),
             "data_digest": self.data_digest,
+            "drift": None if self.drift is None else self.drift.to_json(),
         }
 
 

@@ -14,6 +14,7 @@ from components.registry.manifest import TENSORS_FILE, read_manifest
 from components.registry.mlflow.alias_table import READ_TAGS
 from components.registry.registry import CHALLENGER, CHAMPION, Version
 from components.rollout.policy.alias_drift import find_alias_drift
+from components.rollout.policy.input_drift import InputDrift
 from components.rollout.store.ledger import read_newest
 from components.rollout.store.tenant_state import read_states
 from components.rollout.types import LedgerEntry, RolloutState
@@ -27,6 +28,7 @@ from components.stages.reports.tenant_state import STATES, TenantFacts, VerdictF
 from components.stages.rollout.trial_progress import TrialProgress, read_trials
 from components.stages.splits import read_overlaps
 from components.stages.stamps import STAMP_FILE, read_json
+from components.stages.triggers.drift import read_drift
 from components.stages.workspace import Workspace
 
 _TAGS = (*READ_TAGS, "fingerprint", "metric.bleu")
@@ -47,7 +49,7 @@ def read_status(
         return FleetStatus([], drops)
     listed = workspace.list_tenants(tenants)
     base_digest = read_base_facts(workspace)["digest"]
-    fleet = _read_fleet(workspace, drops, now_s())
+    fleet = _read_fleet(workspace, drops, now_s)
     shared: SharedItems = {}
     items = {tenant: plan_tenant(workspace, tenant, base_digest, shared) for tenant in listed}
     registered = _find_registered(workspace, fleet, items)
@@ -66,9 +68,11 @@ class _Fleet:
     last_moves: Mapping[str, LedgerEntry]
     files: Mapping[str, Path]
     """Tenant -> folder of its champion's files, if MLflow's store is on this disk."""
+    drift: Mapping[str, InputDrift]
+    """Tenant -> how far its requests are from its training data, if that is known."""
 
 
-def _read_fleet(workspace: Workspace, drops: Sequence[str], now_s: float) -> _Fleet:
+def _read_fleet(workspace: Workspace, drops: Sequence[str], now_s: Callable[[], float]) -> _Fleet:
     aliases = workspace.registry.poll_aliased(CHAMPION, CHALLENGER, tags=_TAGS)
     states = read_states(workspace.database)
     failures = read_failures(workspace)
@@ -76,10 +80,11 @@ def _read_fleet(workspace: Workspace, drops: Sequence[str], now_s: float) -> _Fl
         aliases[CHAMPION],
         aliases[CHALLENGER],
         states,
-        read_trials(workspace, states, aliases[CHALLENGER], now_s),
+        read_trials(workspace, states, aliases[CHALLENGER], now_s()),
         {tenant: one for tenant, one in failures.items() if one.stage != "version" or tenant in drops},
         read_newest(workspace.database, ("promote", "rollback", "withdraw")),
         workspace.registry.find_local_files(CHAMPION),
+        read_drift(workspace, aliases[CHAMPION], now_s),
     )
 
 
@@ -123,6 +128,7 @@ def _make_status(workspace: Workspace, fleet: _Fleet, item: PlanItem, registered
         last_move=fleet.last_moves.get(tenant),
         challenger_problem=challenger.fault if challenger else "",
         alias_drift=[one.sentence for one in drift],
+        drift=_describe_drift(workspace, fleet.drift.get(tenant)),
         overlaps=read_overlaps(workspace, tenant),
     )
     state, reason = choose_state(facts)
@@ -139,7 +145,14 @@ def _make_status(workspace: Workspace, fleet: _Fleet, item: PlanItem, registered
         failure=facts.failure,
         examples=_count_examples(workspace, tenant),
         data_digest=item.data_digest,
+        drift=fleet.drift.get(tenant),
     )
+
+
+def _describe_drift(workspace: Workspace, drift: InputDrift | None) -> str:
+    """Return the drift in words if it has reached the threshold, else ""."""
+    config = workspace.params.triggers.drift
+    return drift.sentence if config and drift and drift.score >= config.threshold else ""
 
 
 def _find_champion_problem(workspace: Workspace, champion: Version, files: Path | None) -> str:

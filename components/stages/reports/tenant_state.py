@@ -57,6 +57,8 @@ class TenantFacts:
     """Why the challenger cannot serve; "": it can, or there is none."""
     alias_drift: Sequence[str] = ()
     """Aliases that were moved in MLflow and are not in the ledger yet, in words."""
+    drift: str = ""
+    """How far the requests are from the training data, in words; "": not far, or not known."""
     overlaps: str = ""
     """How much of validation and test stood in train at the last training, in words; "": nothing."""
 
@@ -95,6 +97,8 @@ def list_notes(facts: TenantFacts, state: TenantState) -> list[str]:
         notes.append(f"version {facts.champion} is pinned")
     if facts.training_reason and state not in ("stale", "new"):
         notes.append(f"the next run trains: {facts.training_reason}")
+    if facts.drift:
+        notes.append(facts.drift)
     if facts.overlaps:
         notes.append(facts.overlaps)
     verdict = facts.verdict

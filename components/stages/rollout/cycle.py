@@ -18,6 +18,7 @@ from components.rollout.policy.policy import RolloutDecision, decide_next_action
 from components.rollout.store.corrections import list_tenants_with_corrections
 from components.rollout.store.event_outbox import has_events
 from components.rollout.store.feedback import delete_ratings_before
+from components.rollout.store.inputs import delete_inputs_before
 from components.rollout.store.observations import delete_observations_before, find_newest_minute
 from components.rollout.store.tenant_state import insert_unknown_states, read_states
 from components.rollout.types import RolloutState
@@ -147,7 +148,7 @@ def _delete_old_rows(workspace: Workspace, now_minute: int) -> None:
     """Delete old observations and ratings; by the newest observation if this machine's clock is ahead of it."""
     newest = find_newest_minute(workspace.database)
     until_minute = min(now_minute, now_minute if newest is None else newest) - _RETENTION_MINUTES
-    for delete_before in (delete_observations_before, delete_ratings_before):
+    for delete_before in (delete_observations_before, delete_ratings_before, delete_inputs_before):
         delete_before(workspace.database, until_minute)
 
 

@@ -8,6 +8,7 @@ from components.errors import WorkspaceError
 from components.rollout.store.causes import Cause
 from components.stages.progress import join_abbreviated
 from components.stages.triggers.arrivals import look_for_arrivals
+from components.stages.triggers.drift import look_for_drift
 from components.stages.triggers.run_causes import find_due_causes
 from components.stages.workspace import Workspace
 
@@ -36,17 +37,19 @@ class WatchLook:
 
 
 def look(workspace: Workspace, now_s: Callable[[], float] = time.time) -> WatchLook:
-    """Look for arrivals, open their causes, and find the causes that are due.
+    """Look for arrivals and drift, open their causes, and find the causes that are due.
 
     `now_s` returns seconds since 1970.
 
     Raises:
         ConfigError, WorkersError, WorkspaceError: as `look_for_arrivals`.
+        RegistryError: MLflow does not answer.
     """
     arrived = look_for_arrivals(workspace, now_s)
+    drifted = look_for_drift(workspace, now_s)
     due = find_due_causes(workspace, now_s)
     busy = _find_other_run(workspace) if due else ""
-    return WatchLook(arrived.opened, [] if busy else due, arrived.waiting, busy)
+    return WatchLook(arrived.opened + drifted, [] if busy else due, arrived.waiting, busy)
 
 
 def _find_other_run(workspace: Workspace) -> str:

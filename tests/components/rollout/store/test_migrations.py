@@ -23,7 +23,7 @@ from components.storage.database import Database
 
 OLD = Path(__file__).parent / "before_migrations"
 START_S = 1_777_622_400
-LATER_TABLES = {"prefixfleet_causes", "prefixfleet_arrivals"}
+LATER_TABLES = {f"prefixfleet_{name}" for name in ("causes", "arrivals", "input_profiles", "inputs", "input_lengths")}
 
 
 def execute(url, script):
