@@ -12,7 +12,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import data, generate, keys, peft_exchange, reproduce, rollout, runs, score, serve, status, tune, watch, worker
+from cli import (
+    data,
+    generate,
+    keys,
+    migrate,
+    peft_exchange,
+    reproduce,
+    rollout,
+    runs,
+    score,
+    serve,
+    status,
+    tune,
+    watch,
+    worker,
+)
 from cli.output import BROKEN_PIPE_STATUS, discard_output, prepare_streams, print_line
 from cli.stop_signals import StoppedBySignal, describe_stop, raise_on_stop_signals
 from components.errors import PrefixFleetError
@@ -29,6 +44,8 @@ move versions by hand; `adopt` takes a tenant over from another workspace with t
 with the champion. `forget` removes a tenant and everything of it.
 
 `watch` retrains the tenants whose data arrived in a watched folder or bucket; `causes` lists what started retrainings.
+
+`migrate` moves the fleet to another base, tenant by tenant.
 
 `tune` searches the values that a tenant's prefix is trained with.
 
@@ -98,6 +115,7 @@ app.command("demo")(runs.demo)
 app.command("retrain")(runs.retrain)
 app.command("watch")(watch.watch)
 app.command("causes")(watch.causes)
+app.command("migrate")(migrate.migrate)
 app.command("tune")(tune.tune)
 app.command("status")(status.status)
 app.command("rollout")(rollout.rollout)

@@ -12,6 +12,9 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free port. Default: serve.port.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM file of a certificate: serve HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
+    next_base: Annotated[
+        bool, typer.Option("--next-base", help="Serve the tenants that have moved to next_base, on that base.")
+    ] = False,
 ) -> None:
     """Serve all tenants from one base, with OpenAI's completions protocol.
 
@@ -23,10 +26,12 @@ def serve(
     /docs has the API; /healthz, /readyz and /metrics are for monitoring.
     """
     from components.serving.http.server import serve as run
+    from components.stages.next_base_view import NextBaseView
     from components.stages.workspace import Workspace
 
     options = {"host": host, "port": port, "tls_certificate": tls_certificate, "tls_key": tls_key}
     overrides = {
         name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None
     }
-    run(Workspace(ctx.obj), overrides)
+    workspace = Workspace(ctx.obj)
+    run(NextBaseView(workspace) if next_base else workspace, overrides)

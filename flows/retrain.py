@@ -14,6 +14,9 @@ from prefect.runtime import task_run
 from components.registry.mlflow.versions import CHAMPION, Version
 from components.stages import dataset, gate, register, rejections
 from components.stages.last_failures import record_outcomes
+from components.stages.migration import waves
+from components.stages.migration.waves import WaveResult
+from components.stages.next_base_view import find_moved_tenants
 from components.stages.outcome import TenantOutcome, raise_on_failures
 from components.stages.plan import Plan, plan
 from components.stages.progress import log_info
@@ -57,6 +60,7 @@ def retrain(
         outdated = [item.tenant for item in planned.items if item.outdated]
         run.promoted, failures = roll_out(opened_workspace, versions, outdated, causes)
         run.outcomes += failures
+        run.add_wave(retrain_moved(opened_workspace, tenants))
         emit_events(opened_workspace)
         record_outcomes(opened_workspace, [*run.outcomes, *run.list_finished()])
         if tenants is None and not run.failures:
@@ -89,10 +93,11 @@ def end_causes(workspace: Workspace, causes: RunCauses, run: RetrainResult) -> N
 def make_plan(workspace: Workspace, tenants: list[str] | None, refused: list[TenantOutcome]) -> Plan:
     """Make the run's only plan. Asks MLflow first, so that a run without MLflow ends before training.
 
-    A named tenant whose first drop was refused has no data, and is left out.
+    A named tenant whose first drop was refused has no data, and is left out; so are tenants on the next base.
     """
     workspace.registry.poll_aliased(CHAMPION)
     planned = plan(workspace, dataset.leave_out_refused(workspace, tenants, refused))
+    planned = planned.leave_out(find_moved_tenants(workspace))
     log_info(planned.sentence)
     return planned
 
@@ -151,6 +156,14 @@ def roll_out(
     if task_run.run_count <= _ROLLOUT_RETRIES:
         raise_on_failures(failures)
     return promoted, failures
+
+
+@task(cache_policy=NO_CACHE)
+def retrain_moved(workspace: Workspace, tenants: list[str] | None) -> WaveResult:
+    """Retrain the tenants that have moved to the next base and have changed, all or those that are named."""
+    if workspace.params.next_base is None:
+        return WaveResult()
+    return waves.run_wave(workspace, moves=False, tenants=tenants)
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from components.stages.migration.waves import WaveResult
 from components.stages.outcome import TenantOutcome
 from components.stages.progress import join_abbreviated
 from components.stages.reports.results_table import TenantResult
@@ -27,6 +28,12 @@ class RetrainResult:
     """The table of results."""
     causes: list[str] = field(default_factory=list)
     """Why the run happened: a line for each cause."""
+
+    def add_wave(self, wave: WaveResult) -> None:
+        """Add what was done for tenants that are on the next base."""
+        self.outcomes += wave.outcomes
+        self.promoted |= wave.switched
+        self.rejected |= wave.rejected
 
     def list_passed(self, stage: str) -> list[str]:
         """Return the tenants that did not fail in a stage."""

@@ -22,6 +22,7 @@ _SLOW_IMPORTS: Mapping[str, Sequence[str]] = {
         "components.model.decoding",
         "components.evaluation.report",
     ),
+    "migrate": ("components.registry.registry", "components.training.loop", "components.model.decoding"),
     "rollout": ("components.registry.registry",),
     "watch": ("components.registry.registry",),
 }
@@ -29,7 +30,9 @@ _SLOW_IMPORTS: Mapping[str, Sequence[str]] = {
 _TIMEOUT_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 
 
-def run_flow(name: Literal["dataset", "retrain", "rollout", "watch"], root: Path, *args: Any, **kwargs: Any) -> Any:
+def run_flow(
+    name: Literal["dataset", "migrate", "retrain", "rollout", "watch"], root: Path, *args: Any, **kwargs: Any
+) -> Any:
     """Run a flow on the workspace `root` in this process; return its result, even if its state is failed.
 
     `args` and `kwargs` are the flow's other parameters.

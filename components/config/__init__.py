@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from components.config.base import BaseConfig as BaseConfig
+from components.config.base import NextBaseConfig as NextBaseConfig
 from components.config.data import DataConfig as DataConfig
 from components.config.evaluate import EvaluateConfig as EvaluateConfig
 from components.config.evaluate import GateConfig as GateConfig
@@ -43,17 +45,6 @@ Method = Literal[
     "prefix+adapter",
     "prefix+lora",
 ]
-
-
-class BaseConfig(_Section):
-    """The frozen model."""
-
-    path: str = Field(description="folder of a transformers model with its tokenizer, or a model id on the hub")
-    revision: str | None = Field(default=None, description="hub revision; null for a folder")
-    dtype: Literal["float32", "bfloat16", "fastest"] = Field(
-        default="float32",
-        description="fastest: bfloat16 if a short measurement shows it clearly faster on this machine",
-    )
 
 
 class TrainConfig(_Section):
@@ -124,6 +115,7 @@ class Params(_Section):
     """The whole of params.yaml. With override files, each tenant's values are merged into its entry in `tenants`."""
 
     base: BaseConfig
+    next_base: NextBaseConfig | None = None
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -43,6 +43,8 @@ def find_idle_run(workspace: Workspace, tenants: Sequence[str] | None = None) ->
     Raises:
         PrefixFleetError: what would end the run too, before anything is trained.
     """
+    if workspace.params.next_base is not None:
+        return None  # tenants that have moved have results of their own
     recover_swap(workspace.root)
     waiting = find_tenants_with_drops(workspace)
     if not workspace.data.is_dir() or any(tenants is None or tenant in tenants for tenant in waiting):

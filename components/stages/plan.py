@@ -4,7 +4,7 @@ A tenant needs no training if its prefix in out/train has the fingerprint of its
 tenant's `train.shared` can name another tenant, whose prefix its own prefix builds on.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +60,13 @@ class Plan:
     def reasons(self) -> dict[str, str]:
         """Tenant -> why it needs training; only the tenants that do."""
         return {item.tenant: item.reason for item in self.items}
+
+    def leave_out(self, tenants: Collection[str]) -> "Plan":
+        """Return the plan of the other tenants."""
+        items, skipped = (
+            tuple(one for one in some if one.tenant not in tenants) for some in (self.items, self.skipped)
+        )
+        return replace(self, items=items, skipped=skipped)
 
     def collect_fingerprints(self, tenants: Iterable[str] | None = None) -> dict[str, str]:
         """Return tenant -> fingerprint for all (or the named) tenants; those that need training come first."""

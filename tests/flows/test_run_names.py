@@ -29,8 +29,8 @@ def test_a_run_is_named_by_its_work_its_tenants_and_its_start():
 
 
 def test_every_flow_has_a_name_of_its_own_for_each_run():
-    from flows import dataset, retrain, rollout, shard, watch
+    from flows import dataset, migrate, retrain, rollout, shard, watch
 
-    every = [dataset.dataset, retrain.retrain, shard.shard, watch.watch]
+    every = [dataset.dataset, retrain.retrain, shard.shard, watch.watch, migrate.migrate]
     every += [rollout.rollout, rollout.promote, rollout.rollback, rollout.hold, rollout.forget]
     assert all(one.flow_run_name for one in every)

@@ -16,9 +16,9 @@ from components.registry.manifest import Manifest
 from components.registry.mlflow.ownership import Ownership
 from components.registry.mlflow.packaging import write_model
 from components.registry.mlflow.runs import RunLog, clip_tags, open_run
-from components.registry.mlflow.versions import Version, to_model_name, to_version
+from components.registry.mlflow.versions import BASE_TAG, Version, to_model_name, to_version
 
-_MANIFEST_TAGS = ("method", "fingerprint", "dataset_version", "data_digest", "base_digest", "sha256")
+_MANIFEST_TAGS = ("method", "fingerprint", "dataset_version", "data_digest", BASE_TAG, "sha256")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,8 @@ CHALLENGER: Final = "challenger"
 MODEL_NAME_START = "prefix-"
 OWNER_TAG = "owner"
 """Tag of versions and runs: the id of the workspace, or the name of the fleet, that may change them."""
+BASE_TAG = "base_digest"
+"""Tag of versions: the digest of the base that the prefix belongs to."""
 AUTHOR_TAG = "registered_by"
 """Tag of versions: who registered it, where and when, for people."""
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from components.rollout.store.tables import CAUSES
 from components.storage.database import Database, make_insert
 
-CauseKind = Literal["arrival", "drift"]
+CauseKind = Literal["arrival", "drift", "base"]
 
 _FIRST_PAUSE_S = 60.0
 _LONGEST_PAUSE_S = 3600.0
@@ -61,15 +61,27 @@ def open_causes(connection: Connection, causes: Iterable[Cause]) -> list[Cause]:
 
 
 def read_open_causes(database: Database, tenants: Iterable[str] | None = None) -> list[Cause]:
-    """Return the open causes of all (or the named) tenants, oldest first. Raises WorkspaceError."""
+    """Return the open causes of all (or the named) tenants, oldest first, without those of the next base.
+
+    Raises WorkspaceError.
+    """
     chosen = None if tenants is None else set(tenants)
-    query = sql.select(CAUSES).where(_IS_OPEN).order_by(CAUSES.c.opened_at, CAUSES.c.tenant, CAUSES.c.id)
+    query = (
+        sql.select(CAUSES)
+        .where(_IS_OPEN, CAUSES.c.kind != "base")
+        .order_by(CAUSES.c.opened_at, CAUSES.c.tenant, CAUSES.c.id)
+    )
     return [one for one in _read(database, query) if chosen is None or one.tenant in chosen]
 
 
 def read_newest_causes(database: Database, limit: int) -> list[Cause]:
     """Return the causes that were opened last, newest first. Raises WorkspaceError."""
     return _read(database, sql.select(CAUSES).order_by(CAUSES.c.opened_at.desc(), CAUSES.c.id).limit(limit))
+
+
+def read_causes_of_kind(database: Database, kind: CauseKind) -> list[Cause]:
+    """Return all causes of one kind, open and closed. Raises WorkspaceError."""
+    return _read(database, sql.select(CAUSES).where(CAUSES.c.kind == kind))
 
 
 def has_cause(database: Database, tenant: str, cause_id: str) -> bool:

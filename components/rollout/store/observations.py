@@ -58,6 +58,15 @@ def find_newest_minute(database: Database) -> int | None:
         return connection.execute(sql.select(sql.func.max(OBSERVATIONS.c.minute))).scalar()
 
 
+def count_requests(database: Database, since_minute: int) -> dict[str, int]:
+    """Return tenant -> all its requests from a minute on. Raises WorkspaceError."""
+    of_all = (OBSERVATIONS.c.section == 0, OBSERVATIONS.c.minute >= since_minute)
+    query = sql.select(OBSERVATIONS.c.tenant, sql.func.sum(OBSERVATIONS.c.requests)).where(*of_all)
+    with database.connect("the requests of all tenants") as connection:
+        rows = connection.execute(query.group_by(OBSERVATIONS.c.tenant)).all()
+    return {tenant: int(count) for tenant, count in rows}
+
+
 def delete_observations_before(database: Database, minute: int) -> None:
     """Delete all observations and counted keys from before a minute. Raises WorkspaceError."""
     with database.transaction("to delete old observations") as connection:

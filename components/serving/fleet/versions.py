@@ -17,7 +17,14 @@ from components.errors import PrefixFleetError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy.traffic_split import assign_arm
 from components.rollout.types import Arm, EvidenceTicket, Exposure
-from components.serving.errors import LOGGER_NAME, RefusalError, make_unavailable_error
+from components.serving.errors import LOGGER_NAME, make_unavailable_error
+from components.serving.fleet.version_checks import (
+    check_base,
+    check_usable,
+    is_on_other_base,
+    make_not_found_error,
+    require_version,
+)
 from components.serving.fleet.version_lookup import VersionLookup
 from components.serving.interface import ArtifactRef
 from components.serving.thread_pool import FairThreadPool
@@ -44,7 +51,7 @@ class VersionSnapshot:
 
     def check_usable(self, tenant: str, alias: str) -> None:
         """Raise RefusalError (503) if the tenant's version with this alias cannot answer."""
-        _check_usable(self.unusable.get(alias, {}).get(tenant))
+        check_usable(self.unusable.get(alias, {}).get(tenant))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class FleetVersions:
         preload: Callable[[ArtifactRef], Awaitable[None]] | None = None,
         on_read: Callable[[Collection[str]], None] | None = None,
         on_tenant_removed: Callable[[str], None] | None = None,
+        get_base_digest: Callable[[], str] = str,
     ) -> None:
         """Read nothing yet.
 
@@ -81,9 +89,11 @@ class FleetVersions:
         `preload` loads an artifact into the engine before the first request
         needs it. `on_read` is called with the sha256s of all champions and challengers each time the aliases were
         read, `on_tenant_removed` with each tenant that has neither a champion nor a challenger any more.
+        `get_base_digest` returns the digest of this server's base; "": it is not loaded yet.
         """
         self._aliases, self._version_lookup, self._exposures = aliases, version_lookup, exposures
         self._preload, self._on_read, self._on_tenant_removed = preload, on_read, on_tenant_removed
+        self._get_base_digest = get_base_digest
         self._refresh_lock = asyncio.Lock()
         self._pools = {name: FairThreadPool(f"reads of the {name}") for name in ("registry", "rollout")}
         self.snapshot = VersionSnapshot()
@@ -125,6 +135,10 @@ class FleetVersions:
         """Return whether the tenant has a champion or a challenger, which may be unusable."""
         return tenant in self.snapshot.tenants
 
+    def is_on_other_base(self, version: Version) -> bool:
+        """Return whether another server's base is the version's."""
+        return is_on_other_base(version, self._get_base_digest())
+
     async def run_forever(self, seconds: float) -> None:
         """Refresh every `seconds`, until cancelled."""
         while True:
@@ -137,27 +151,34 @@ class FleetVersions:
         Requests with the same `key` get the same arm of the split; None: a random arm.
 
         Raises:
-            RefusalError: 404, no such version; 503, the version cannot answer, or the registry has not been read yet.
+            RefusalError: 404, no such version; 503, the version cannot answer or is on another base, or the registry
+                has not been read yet.
         """
         snapshot = self.snapshot
         champion, challenger = snapshot.champions.get(tenant), snapshot.challengers.get(tenant)
         if selector.isascii() and selector.isdigit():
             use_cached = "registry" in self.read_errors
             numbered = await self._version_lookup.find_version(tenant, selector, use_cached=use_cached)
-            version = _require_version(numbered, tenant, f"version {selector}")
-            _check_usable(version)
+            version = require_version(numbered, tenant, f"version {selector}")
+            check_usable(version)
+            check_base(version, self._get_base_digest())
             return VersionChoice(version, CHALLENGER if challenger and challenger.version == selector else CHAMPION)
         if self.last_read_s is None:
             raise make_unavailable_error("the tenants' versions", "no answer from the registry yet")
         if selector == CHALLENGER:
             snapshot.check_usable(tenant, CHALLENGER)
-            return VersionChoice(_require_version(challenger, tenant, selector), CHALLENGER)
+            version = require_version(challenger, tenant, selector)
+            check_base(version, self._get_base_digest())
+            return VersionChoice(version, CHALLENGER)
         if selector not in ("", CHAMPION):
             raise make_not_found_error(f"{tenant}: no {selector[:40]}")
         exposure = snapshot.exposures.get(tenant) if selector == "" else None
         snapshot.check_usable(tenant, CHAMPION)
-        choice = VersionChoice(_require_version(champion, tenant, CHAMPION), CHAMPION)
+        choice = VersionChoice(require_version(champion, tenant, CHAMPION), CHAMPION)
+        check_base(choice.version, self._get_base_digest())
         if exposure is None or challenger is None or exposure.challenger != challenger.version:
+            return choice
+        if self.is_on_other_base(challenger):
             return choice
         arm, ticket = assign_arm(tenant, key, exposure)
         if exposure.shadow:
@@ -168,7 +189,8 @@ class FleetVersions:
 
     async def _preload_changed(self, changed: Iterable[Version | None]) -> None:
         """Load the new versions, for at most 2 seconds; the first request that needs one raises its error again."""
-        artifacts = [to_artifact_ref(version) for version in changed if version is not None][:_MAX_PRELOADS]
+        artifacts = [to_artifact_ref(version) for version in changed if version and not self.is_on_other_base(version)]
+        artifacts = artifacts[:_MAX_PRELOADS]
         if self._preload is not None and artifacts:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PRELOAD_SECONDS):
@@ -212,18 +234,6 @@ def _get_digest(version: Version | None) -> str:
     return version.sha256 if version else ""
 
 
-def _check_usable(version: Version | None) -> None:
-    """Raise RefusalError (503) if there is a version, and it cannot answer."""
-    if version is not None and version.fault:
-        raise RefusalError(
-            503,
-            f"a version of {version.tenant} that can answer",
-            f"version {version.version}: {version.fault}",
-            "the operator must move its alias to another version (`prefixfleet promote`), or register it again",
-            code="unusable_version",
-        )
-
-
 def _log_unusable(old: Mapping[str, Mapping[str, Version]], new: Mapping[str, Mapping[str, Version]]) -> None:
     """Log each unusable version once, and once that its alias is on a usable version or gone."""
     log = logging.getLogger(LOGGER_NAME)
@@ -234,14 +244,3 @@ def _log_unusable(old: Mapping[str, Mapping[str, Version]], new: Mapping[str, Ma
                 log.warning("%s: %s version %s cannot answer: %s", tenant, alias, version.version, version.fault)
         for tenant in before.keys() - versions.keys():
             log.warning("%s: the %s that could not answer was replaced or removed", tenant, alias)
-
-
-def _require_version(version: Version | None, tenant: str, description: str) -> Version:
-    if version is None:
-        raise make_not_found_error(f"{tenant}: no {description}")
-    return version
-
-
-def make_not_found_error(got: str = "an unknown model, or one that your key does not grant") -> RefusalError:
-    """Return a 404, the same for a model that does not exist and for another tenant's."""
-    return RefusalError(404, "one of your models", got, "see GET /v1/models", code="model_not_found")

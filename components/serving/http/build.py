@@ -78,6 +78,7 @@ def build_service(
         preload=engine.preload,
         on_read=artifact_cleanup.notify,
         on_tenant_removed=forget,
+        get_base_digest=lambda: loaded.base_digest if (loaded := engine.engine) else "",
     )
     return Service(
         params=params,

@@ -15,7 +15,8 @@ from components.rollout.types import EvidenceTicket, Observation
 from components.serving.errors import LOGGER_NAME, SERVER_ERRORS
 from components.serving.fleet.observation_buffer import make_failure_observation, make_observation
 from components.serving.fleet.shadow import ShadowRequest
-from components.serving.fleet.versions import VersionChoice, make_not_found_error
+from components.serving.fleet.version_checks import make_not_found_error
+from components.serving.fleet.versions import VersionChoice
 from components.serving.http.answer_memory import RememberedAnswer
 from components.serving.http.api_route import is_counted_on_arrival
 from components.serving.http.auth import Caller

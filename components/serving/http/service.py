@@ -137,6 +137,8 @@ class Service:
 
     def find_trouble(self, version: Version) -> str | None:
         """Return why a version cannot answer, in words that name no path; None: nothing is known against it."""
+        if self.fleet.is_on_other_base(version):
+            return "it is on another base, whose own server answers for it"
         if version.sha256 in self.engine.load_errors:
             return "its files are missing, damaged or of another base (the server's log has the details)"
         return version.fault or None

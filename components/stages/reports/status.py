@@ -22,6 +22,7 @@ from components.stages.base import read_base_facts
 from components.stages.dataset import find_tenants_with_drops
 from components.stages.gate import read_last_verdict
 from components.stages.last_failures import LastFailure, read_failures
+from components.stages.next_base_view import NextBaseView, find_moved_tenants
 from components.stages.plan import PlanItem, SharedItems, plan_tenant
 from components.stages.reports.fleet_status import FleetStatus, TenantStatus
 from components.stages.reports.tenant_state import STATES, TenantFacts, VerdictFacts, choose_state, list_notes
@@ -48,14 +49,23 @@ def read_status(
     if tenants is None and not list_tenants(workspace.data):
         return FleetStatus([], drops)
     listed = workspace.list_tenants(tenants)
-    base_digest = read_base_facts(workspace)["digest"]
     fleet = _read_fleet(workspace, drops, now_s)
-    shared: SharedItems = {}
-    items = {tenant: plan_tenant(workspace, tenant, base_digest, shared) for tenant in listed}
-    registered = _find_registered(workspace, fleet, items)
-    rows = [_make_status(workspace, fleet, item, registered) for item in items.values()]
+    moved = find_moved_tenants(workspace)
+    rows: list[TenantStatus] = []
+    if others := sorted(set(listed) - moved):
+        rows += _read_rows(workspace, fleet, others)
+    if on_next := sorted(set(listed) & moved):
+        rows += _read_rows(NextBaseView(workspace), fleet, on_next)
     workspace.save_digests()
     return FleetStatus(sorted(rows, key=lambda row: (STATES.index(row.state), row.tenant)), drops)
+
+
+def _read_rows(workspace: Workspace, fleet: "_Fleet", tenants: Sequence[str]) -> list[TenantStatus]:
+    """Return the status of tenants whose champions are on this workspace's base."""
+    base_digest, shared = read_base_facts(workspace)["digest"], SharedItems()
+    items = {tenant: plan_tenant(workspace, tenant, base_digest, shared) for tenant in tenants}
+    registered = _find_registered(workspace, fleet, items)
+    return [_make_status(workspace, fleet, item, registered) for item in items.values()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,33 @@
+"""The sections `base` (the frozen model) and `next_base` (the model that the fleet moves to)."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from components.config.section import Section
+
+
+class BaseConfig(Section):
+    """The frozen model."""
+
+    path: str = Field(description="folder of a transformers model with its tokenizer, or a model id on the hub")
+    revision: str | None = Field(default=None, description="hub revision; null for a folder")
+    dtype: Literal["float32", "bfloat16", "fastest"] = Field(
+        default="float32",
+        description="fastest: bfloat16 if a short measurement shows it clearly faster on this machine",
+    )
+
+
+class NextBaseConfig(BaseConfig):
+    """The model that tenants move to, in waves; until a tenant has moved, `base` answers for it."""
+
+    train: dict[str, Any] = Field(
+        default_factory=dict, description="values of the section train on this base; those of a tenant win over them"
+    )
+    tenants_per_wave: int = Field(default=100, gt=0, description="tenants that are trained in one wave")
+    minutes_per_wave: float | None = Field(
+        default=None, gt=0, description="after these minutes a wave trains no further tenants; null: no limit"
+    )
+    order: Literal["traffic", "id"] = Field(
+        default="traffic", description="traffic: tenants with most requests in the last seven days first"
+    )
