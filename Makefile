@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+SERVICES ?= var/services
 YAML_FILES = infra $(wildcard prefect.yaml dvc.yaml params.yaml)
 
 # No tool sends telemetry.
@@ -15,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check check-code check-infra format bench base clean
+.PHONY: help setup demo services services-stop demo-fleet test test-fast check check-code check-infra format bench base clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -40,6 +41,15 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup ## run the whole chain on the built-in base and tenants
 	$(BIN)/prefixfleet demo
+
+services: setup ## start PostgreSQL, S3, MLflow, Prefect, workers and the model server on this machine
+	$(BIN)/python -m infra.services --folder $(SERVICES) start
+
+services-stop: ## end what `make services` has started
+	$(BIN)/python -m infra.services --folder $(SERVICES) stop
+
+demo-fleet: setup ## train the built-in tenants on the workers of `make services`
+	$(BIN)/python -m infra.services --folder $(SERVICES) demo
 
 test: setup ## run all tests, two files at a time
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

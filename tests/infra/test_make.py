@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ["setup", "demo", "test", "test-fast", "check", "format", "bench", "base", "clean"]
+SERVICES = ["services", "services-stop", "demo-fleet"]
+TARGETS = ["setup", "demo", *SERVICES, "test", "test-fast", "check", "format", "bench", "base", "clean"]
 
 
 def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

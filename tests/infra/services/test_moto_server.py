@@ -1,0 +1,23 @@
+"""moto's objects over a restart."""
+
+import boto3
+from moto import mock_aws
+
+from infra.services.moto_server import load_objects, save_objects
+
+
+def test_buckets_and_objects_are_saved_and_read_again(tmp_path):
+    file = tmp_path / "objects.zip"
+    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+    with mock_aws():
+        client = boto3.client("s3", **keys)
+        client.create_bucket(Bucket="empty")
+        client.create_bucket(Bucket="full")
+        client.put_object(Bucket="full", Key="a/b=c", Body=b"\x00content")
+        save_objects(client, file)
+    with mock_aws():
+        client = boto3.client("s3", **keys)
+        load_objects(client, file)
+        assert {one["Name"] for one in client.list_buckets()["Buckets"]} == {"empty", "full"}
+        assert client.get_object(Bucket="full", Key="a/b=c")["Body"].read() == b"\x00content"
+        assert "Contents" not in client.list_objects_v2(Bucket="empty")
