@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from processes import PREFIXFLEET, run_in, start_command
 from slurm import Slurm, find_reason_to_skip, run_slurm
 from waiting import wait_until
 
 SCRIPT = Path(__file__).resolve().parents[2] / "infra" / "slurm" / "worker.sbatch"
+API = "http://prefect.example.com/api"
 SMALL = ("--cpus-per-task=1", "--mem=0")
 """Options that win over the script's, for a node that is smaller than what it asks for."""
 REASON = find_reason_to_skip()
@@ -24,9 +27,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 def submit(slurm: Slurm, tmp_path: Path) -> Callable[..., tuple[str, Path]]:
     """A function that submits the script with the given options and variables; returns the job and its log."""
 
-    def run(*options: str, **environment: str) -> tuple[str, Path]:
+    def run(*options: str, api: str = API, **environment: str) -> tuple[str, Path]:
         settings = tmp_path / "worker.env"
-        settings.write_text("PREFECT_API_URL=http://prefect.example.com/api\n", encoding="utf-8")
+        settings.write_text(f"PREFECT_API_URL={api}\n", encoding="utf-8")
         home = {"PREFIXFLEET_WORKER_HOME": str(tmp_path / "home")}
         variables = {"PREFIXFLEET_WORKER_ENV": str(settings), **home, **environment}
         log = tmp_path / "job.log"
@@ -38,7 +41,7 @@ def submit(slurm: Slurm, tmp_path: Path) -> Callable[..., tuple[str, Path]]:
 
 def write_worker(path: Path, text: str) -> str:
     """Write a program that stands for `prefixfleet`: it shows what it was given."""
-    shown = 'echo "$@"; echo "api $PREFECT_API_URL"'
+    shown = 'echo "$@"; echo "api $PREFECT_API_URL"; echo "threads $OMP_NUM_THREADS"'
     path.write_text(f"#!/bin/bash\n{shown}\n{text}\n", encoding="utf-8")
     path.chmod(0o755)
     return str(path)
@@ -49,7 +52,8 @@ def test_the_worker_gets_slurms_gpus_and_the_settings_and_the_job_ends_with_it(s
     wait_until(lambda: slurm.read_state(job) == "COMPLETED", "the job's end")
     assert log.read_text(encoding="utf-8").splitlines() == [
         f"worker start --pool gpu --devices 0,1 --home {tmp_path}/home --idle-minutes 3",
-        "api http://prefect.example.com/api",
+        f"api {API}",
+        "threads 1",
     ]
 
 
@@ -75,3 +79,22 @@ def test_a_job_without_settings_says_what_is_missing(slurm, submit, tmp_path):
     job, log = submit(PREFIXFLEET_WORKER_ENV=str(tmp_path / "none.env"))
     wait_until(lambda: slurm.read_state(job) == "FAILED", "the job's end")
     assert f"got: no file {tmp_path}/none.env" in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_worker_started_by_sbatch_trains_a_shard(slurm, submit, make_checkout, prefect_api, tmp_path):
+    workers = {"exchange": f"file://{tmp_path}/exchange", "pools": {"gpu": "slurm"}}
+    root = make_checkout(("alder",), workers=workers)
+    run_in(root, "dvc", "push", "-q")
+    httpx.post(f"{prefect_api}/work_pools/", json={"name": "slurm", "type": "process"}).raise_for_status()
+    job, log = submit(PREFIXFLEET=PREFIXFLEET, WORK_POOL="slurm", IDLE_MINUTES="600", api=prefect_api)
+    with start_command(root, "retrain") as parent:
+        code = parent.wait()
+        assert code in (0, 3), parent.stderr + log.read_text(encoding="utf-8")
+    assert slurm.read_state(job) == "RUNNING"
+    slurm.run("scancel", "--batch", "--signal=TERM", job)
+    wait_until(lambda: slurm.read_state(job) != "RUNNING", "the job's end")
+    (ended,) = (tmp_path / "exchange" / "shards").glob("*/outcomes.json")
+    assert '"alder"' in ended.read_text(encoding="utf-8")
+    assert (root / "out" / "train" / "alder" / "manifest.json").is_file()
+    assert (root / "out" / "evaluate" / "alder" / "report.json").is_file()
