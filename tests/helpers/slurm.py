@@ -5,14 +5,14 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from processes import find_free_port
 from waiting import LIMIT_S, wait_until
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "sinfo")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "sinfo", "squeue")
 _DEVICES = ("/dev/null", "/dev/zero")
 """What Slurm takes for GPUs here: it hands out their numbers and does not open them."""
 _PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
@@ -32,23 +32,24 @@ class Slurm:
     def __init__(self, folder: Path) -> None:
         self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": _PATH}
 
-    def run(self, *command: str, cwd: Path | None = None, **environment: str) -> str:
+    def run(self, *command: str, **environment: str) -> str:
         """Run a command of Slurm; return what it prints."""
-        done = subprocess.run(
-            command,
-            env={**os.environ, **environment, **self.environment},
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = self._try_run(command, environment)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
+
+    def is_idle(self) -> bool:
+        """Whether the controller answers and its node waits for jobs."""
+        return self._try_run(("sinfo", "--noheader", "--format=%T"), {}).stdout.strip() == "idle"
 
     def read_state(self, job: str) -> str:
         """Return a job's state, such as RUNNING or COMPLETED."""
         fields = dict(word.split("=", 1) for word in self.run("scontrol", "show", "job", job).split() if "=" in word)
         return fields["JobState"]
+
+    def _try_run(self, command: Sequence[str], environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+        variables = {**os.environ, **environment, **self.environment}
+        return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 @contextmanager
@@ -70,8 +71,12 @@ def run_slurm(folder: Path) -> Iterator[Slurm]:
         wait_until((folder / "munge.socket").exists, "munge's socket")
         start("slurmctld", "-D")
         start("slurmd", "-D")
-        wait_until(lambda: slurm.run("sinfo", "--noheader", "--format=%T") == "idle", "Slurm's node")
-        yield slurm
+        wait_until(slurm.is_idle, "Slurm's node")
+        try:
+            yield slurm
+        finally:
+            slurm.run("scancel", "--user=root")
+            wait_until(lambda: not slurm.run("squeue", "--noheader"), "the end of all jobs")
     finally:
         for process in reversed(started):
             process.send_signal(signal.SIGTERM)

@@ -89,8 +89,7 @@ def test_a_worker_started_by_sbatch_trains_a_shard(slurm, submit, make_checkout,
     httpx.post(f"{prefect_api}/work_pools/", json={"name": "slurm", "type": "process"}).raise_for_status()
     job, log = submit(PREFIXFLEET=PREFIXFLEET, WORK_POOL="slurm", IDLE_MINUTES="600", api=prefect_api)
     with start_command(root, "retrain") as parent:
-        code = parent.wait()
-        assert code in (0, 3), parent.stderr + log.read_text(encoding="utf-8")
+        assert parent.wait() in (0, 3), parent.stderr + log.read_text(encoding="utf-8")
     assert slurm.read_state(job) == "RUNNING"
     slurm.run("scancel", "--batch", "--signal=TERM", job)
     wait_until(lambda: slurm.read_state(job) != "RUNNING", "the job's end")
