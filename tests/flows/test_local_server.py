@@ -19,7 +19,8 @@ def home(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_answers_in_a_session_of_its_own_until_it_is_stopped(home):
+def test_it_answers_in_a_session_of_its_own_until_it_is_stopped(give_prefect_tables, home):
+    give_prefect_tables(home)
     server = LocalServer(home)
     try:
         server.wait(300)
