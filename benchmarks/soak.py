@@ -10,9 +10,8 @@ counts of requests must equal the clients', no request may be left in the server
 Otherwise the exit status is 1. How long former versions were used after a move is printed, not checked.
 
 Then the attacks of `harness.attacks` come one after the other on a new server with room for all artifacts,
-`--attack-seconds` each: the waits of a victim, a tenant
-whose requests must all be answered, are printed beside those without an attack, and the server's memory before and
-after.
+`--attack-seconds` each: the waits of a victim, a tenant whose requests must all be answered, are printed beside those
+without an attack and those beside as much work as the attackers', and the server's memory before and after.
 """
 
 import argparse
@@ -27,8 +26,8 @@ from statistics import linear_regression, quantiles
 
 import httpx
 import yaml
-from harness.attacks import print_attacks
 from harness.prefixfleet_server import ServedFleet, ServerProcess, make_fleet, run_server
+from harness.victim import print_attacks
 from harness.workspaces import make_tenant_ids
 
 _TOKENS = 24
@@ -154,7 +153,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.minutes, options.tenants, options.clients, options.slope = 0.1, 20, 4, float("inf")
-        options.attack_seconds = 2.0
+        options.attack_seconds = 0.7
     with tempfile.TemporaryDirectory() as scratch:
         serve = {"device_mb": 1, "disk_mb": 1, "follow_seconds": 1.0, "open_metrics": True}
         fleet = make_fleet(Path(scratch), make_tenant_ids(options.tenants), _SLOTS, _TOKENS, serve)
@@ -167,7 +166,7 @@ def main() -> None:
             (Path(scratch) / "params.yaml").write_text(yaml.safe_dump({"base": {"path": "base"}}))
             with run_server(Path(scratch), {"OMP_NUM_THREADS": "1"}) as server:
                 server.wait_ready()
-                asyncio.run(print_attacks(fleet, server, options.attack_seconds))
+                print_attacks(fleet, server, options.attack_seconds)
 
 
 def _print_results(soak: Soak, cold_s: float, options: argparse.Namespace) -> None:

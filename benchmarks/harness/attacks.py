@@ -1,87 +1,38 @@
 """Clients that try to stop a server: large bodies, silent connections, floods, clients that do not read.
 
-Each attack runs until it is cancelled. Beside each, a victim of another tenant sends one request after the other, and
-its waits are compared with those without an attack. Knows the server's API; does not know its parts.
+    python -m harness.attacks NAME URL TENANT SOURCE
+
+prints a line and runs one attack until the process is ended; with `work SHARE` it only uses such a share of a core.
+Knows the server's API; does not know its parts. Imports little, so that the process is at work soon.
 """
 
 import asyncio
+import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from statistics import quantiles
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-
-from harness.prefixfleet_server import ServedFleet, ServerProcess
 
 _TOKENS = 24
 _PAUSE_S = 0.02
 _CALLERS = 20
 _SILENT_CONNECTIONS = 300
 _UNREAD_S = 60.0
-_WARM_S = 1.0
+_PERIOD_S = 0.01
+"""Of which `work` uses its share."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A server, the attacker's tenant, the victim's tenant, and a source."""
+    """A server, the attacker's tenant, and a source."""
 
     url: str
     attacker: str
-    victim: str
     source: str
-
-
-@dataclass(frozen=True)
-class VictimWaits:
-    """Seconds that the victim's requests and its requests of /healthz took, and their errors."""
-
-    answers: Sequence[float]
-    health: Sequence[float]
-    errors: Sequence[str]
-
-    def describe(self) -> str:
-        """Return the figures in one line."""
-        cuts = quantiles(self.answers, n=100) if len(self.answers) > 1 else [0.0] * 99
-        health = max(self.health, default=0.0)
-        return f"p50 {cuts[49]:.3f}, p99 {cuts[98]:.3f} of {len(self.answers)}; /healthz at most {health:.3f}"
-
-
-async def measure_victim(target: Target, seconds: float) -> VictimWaits:
-    """Send requests of the victim and of /healthz in turn."""
-    body = {"model": target.victim, "prompt": target.source, "max_tokens": _TOKENS, "temperature": 0}
-    answers, health, errors = [], [], []
-    async with httpx.AsyncClient(base_url=target.url, timeout=60) as client:
-        until_s = time.monotonic() + seconds
-        while time.monotonic() < until_s:
-            for waits, send in (
-                (answers, lambda: client.post("/v1/completions", json=body)),
-                (health, lambda: client.get("/healthz")),
-            ):
-                started_s = time.monotonic()
-                try:
-                    answer = await send()
-                except httpx.HTTPError as problem:
-                    errors.append(f"the victim got no answer: {problem!r}")
-                    continue
-                waits.append(time.monotonic() - started_s)
-                if not answer.is_success:
-                    errors.append(f"the victim got {answer.status_code}: {answer.text}")
-            await asyncio.sleep(_PAUSE_S)
-    return VictimWaits(answers, health, errors)
-
-
-async def measure_beside(attack: Callable[[Target], Awaitable[None]], target: Target, seconds: float) -> VictimWaits:
-    """Measure the victim while the attack runs."""
-    attacking = asyncio.ensure_future(attack(target))
-    try:
-        return await measure_victim(target, seconds)
-    finally:
-        attacking.cancel()
-        with suppress(asyncio.CancelledError):
-            await attacking
 
 
 async def send_large_bodies(target: Target) -> None:
@@ -133,35 +84,13 @@ async def send_garbage(target: Target) -> None:
     await asyncio.gather(*(_hold_forever(target, part) for part in parts))
 
 
-ATTACKS: dict[str, Callable[[Target], Awaitable[None]]] = {
+ATTACKS: dict[str, Callable[[Target], Coroutine[Any, Any, None]]] = {
     "large bodies": send_large_bodies,
     "floods of rows": flood_with_rows,
     "silent connections": hold_silent_connections,
     "unread streams": stream_without_reading,
     "garbage": send_garbage,
 }
-
-
-async def print_attacks(fleet: ServedFleet, server: ServerProcess, seconds: float) -> None:
-    """Run all attacks one after the other, and print a line for each.
-
-    Raises:
-        SystemExit: a request of the victim was not answered.
-    """
-    target = Target(server.url, fleet.tenants[0], fleet.tenants[1], fleet.sources[0])
-    await measure_victim(target, _WARM_S)
-    before = server.read_resident_bytes()
-    alone = await measure_victim(target, seconds)
-    print(f"seconds of a victim alone: {alone.describe()}")
-    errors = list(alone.errors)
-    for name, attack in ATTACKS.items():
-        beside = await measure_beside(attack, target, seconds)
-        print(f"seconds of a victim beside {name}: {beside.describe()}; {server.read_resident_bytes() / 1e6:.0f} MB")
-        errors += [f"beside {name}: {error}" for error in beside.errors]
-    print(f"memory before the attacks {before / 1e6:.0f} MB, after them {server.read_resident_bytes() / 1e6:.0f} MB")
-    if errors:
-        raise SystemExit("\n".join(f"ERROR: {error}" for error in errors[:20]))
-    print("every request of the victim was answered")
 
 
 async def _post_forever(target: Target, body: bytes) -> None:
@@ -185,3 +114,25 @@ async def _hold_forever(target: Target, content: bytes, *, reads: bool = True) -
             finally:
                 writer.close()
         await asyncio.sleep(_PAUSE_S)
+
+
+def work(share: float) -> None:
+    """Use this share of a core until the process is ended."""
+    while True:
+        started_s, used_s = time.monotonic(), time.process_time()
+        while time.process_time() - used_s < share * _PERIOD_S:
+            pass
+        time.sleep(max(_PERIOD_S - (time.monotonic() - started_s), 0))
+
+
+def main(name: str, *arguments: str) -> None:
+    """Run the attack of this name, or `work`."""
+    print("at work", flush=True)
+    if name == "work":
+        work(float(arguments[0]))
+    else:
+        asyncio.run(ATTACKS[name](Target(*arguments)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

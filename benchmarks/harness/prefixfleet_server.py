@@ -26,7 +26,7 @@ from harness.request_load import save_random_artifact
 from harness.weight_scaling import rewrite_base, scale_matrices
 from harness.workspaces import write_workspace
 
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from components.serving.interface import AnswerPiece, AnswerStream, Engine, FinishReason, GenerationRequest
 
+_MOST_TOGETHER = 64
+"""Pieces that are yielded together: a client that reads slowly must not get all that waits for it in one part."""
+
 
 @dataclass(slots=True)
 class SequenceResult:
@@ -45,8 +48,11 @@ class RequestSequences:
         self._started_s = time.monotonic()
         self._streams = list(await engine.submit([result.request for result in self.results]))
 
-    async def stream_pieces(self) -> AsyncIterator[tuple[int, AnswerPiece]]:
-        """Yield (number of the row, piece) in order of arrival until all rows have ended. Raises a row's error."""
+    async def stream_pieces(self) -> AsyncIterator[list[tuple[int, AnswerPiece]]]:
+        """Yield (number of the row, piece) in order of arrival until all rows have ended. Raises a row's error.
+
+        The pieces that have arrived together, as those of a step do, are yielded together.
+        """
         queue: asyncio.Queue[tuple[int, AnswerPiece] | Exception | None] = asyncio.Queue()
         readers = [
             asyncio.create_task(_forward_pieces(number, stream, queue)) for number, stream in enumerate(self._streams)
@@ -54,14 +60,20 @@ class RequestSequences:
         unfinished = len(readers)
         try:
             while unfinished:
-                event = await queue.get()
-                if isinstance(event, Exception):
-                    raise event
-                if event is None:
-                    unfinished -= 1
-                    continue
-                self._record_piece(*event)
-                yield event
+                if not queue.empty():  # else a long line of pieces would keep the event loop from all others
+                    await asyncio.sleep(0)
+                events = [await queue.get()]
+                while not queue.empty() and len(events) < _MOST_TOGETHER:
+                    events.append(queue.get_nowait())
+                pieces = [event for event in events if isinstance(event, tuple)]
+                for piece in pieces:
+                    self._record_piece(*piece)
+                if pieces:
+                    yield pieces
+                for event in events:
+                    if isinstance(event, Exception):
+                        raise event
+                unfinished -= events.count(None)
         finally:
             for reader in readers:
                 reader.cancel()

@@ -1,16 +1,15 @@
 """The alias in MLflow decides: moved by hand, as on MLflow's page, every part follows it and none moves it back.
 
-Commands run in this process to save time; what MLflow alone predicts, in a process of its own.
+All runs in this process to save time; a test of the registry loads a champion in a process without the workspace.
 """
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
-from processes import run_in
 
 from components.errors import RegistryError
 from components.registry.artifact import load_artifact
@@ -23,10 +22,6 @@ from flows.run_local import run_flow
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 NAME, SOURCE = "prefix-alder", "thing: boat | colour: red"
 STRONG = {"initialization": "random", "learning_rate": 5.0}  # or two prefixes would hardly differ on a random base
-PREDICT = f"""
-import mlflow
-print(mlflow.pyfunc.load_model("models:/{NAME}@champion").predict(["{SOURCE}"])[0])
-"""
 
 
 def move_alias(root: Path, version: str) -> None:
@@ -39,18 +34,20 @@ def find_champion(root: Path) -> str:
     return str(client.get_model_version_by_alias(NAME, "champion").version)
 
 
-def predict(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The champion's text from MLflow alone, in a fresh process outside the workspace."""
-    with monkeypatch.context() as patched:
-        patched.setenv("MLFLOW_TRACKING_URI", Workspace(root).registry.uri)
-        return run_in(root.parent, sys.executable, "-c", PREDICT).stdout.rstrip("\n")
+def predict(root: Path) -> str:
+    """The champion's text from MLflow alone."""
+    mlflow.set_tracking_uri(Workspace(root).registry.uri)
+    try:
+        return str(mlflow.pyfunc.load_model(f"models:/{NAME}@champion").predict([SOURCE])[0])
+    finally:
+        mlflow.set_tracking_uri(None)  # also in the environment, where it would win over params.yaml
 
 
 def read_verdict(root: Path) -> dict:
     return json.loads((root / "out/gate/alder/verdict.json").read_text())
 
 
-def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, call, monkeypatch):
+def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, call):
     root = make_checkout(("alder",), train=STRONG)
     assert run_flow("retrain", root, None).promoted == {"alder": "1"}
     set_params(root, train={**STRONG, "seed": 1})
@@ -82,7 +79,7 @@ def test_everything_follows_an_alias_moved_by_hand(make_checkout, set_params, ca
     assert (read_verdict(root)["champion_version"], read_verdict(root)["champion_digest"]) == ("1", digests["1"])
 
     move_alias(root, "2")
-    assert predict(root, monkeypatch) == texts["2"]
+    assert predict(root) == texts["2"]
     set_params(root, train={**STRONG, "seed": 3}, gate={"floors": {"bleu": 99.0}})
     rejected = run_flow("retrain", root, None)
     assert (rejected.list_done("train"), rejected.promoted) == (["alder"], {})

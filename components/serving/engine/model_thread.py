@@ -4,6 +4,7 @@ Everything that uses the model runs in this thread. Knows the batch and the queu
 come from.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -43,6 +44,11 @@ class SequenceBatch(Protocol):
         """Run one step; returns (sequence, its new token or its error) for the sequences that have one."""
 
 
+_ADDING_SHARE = 0.5
+"""While other tenants' rows are computed, adding a tenant's rows before a step takes at most this share of a step's
+time, but for the last row: many short rows that end together would else be replaced in one long pause."""
+
+
 class ModelThread:
     """One thread that runs one batch."""
 
@@ -52,10 +58,11 @@ class ModelThread:
         eos_id: int,
         on_removed: Callable[[EngineSequence], None],
         max_tenant_places: int | None = None,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_removed` is called, from any thread, for each sequence that leaves; `eos_id` ends a sequence.
 
-        One tenant may use `max_tenant_places` places of the batch; None: all.
+        One tenant may use `max_tenant_places` places of the batch; None: all. `timer` gives monotonic seconds.
         """
         self.batch, self._eos_id, self._on_removed = batch, eos_id, on_removed
         self.condition = threading.Condition()
@@ -65,7 +72,8 @@ class ModelThread:
         """Rows that will be pushed once their artifacts are loaded."""
         self.running = 0
         """Rows in the batch."""
-        self.throughput = Throughput(time.monotonic)
+        self.throughput = Throughput(timer)
+        self._timer, self._step_s = timer, math.inf
         self._stopping = False
         self._events: list[tuple[EngineAnswerStream, AnswerEvent]] = []
         self._thread = threading.Thread(target=self._run, name="prefixfleet-model", daemon=True)
@@ -128,6 +136,7 @@ class ModelThread:
         return True
 
     def _admit_waiting(self) -> None:
+        until_s = self._timer() + _ADDING_SHARE * self._step_s
         while True:
             with self.condition:
                 sequence = self.queue.peek()
@@ -140,6 +149,8 @@ class ModelThread:
                 self.batch.add(sequence)
             except Exception as problem:  # noqa: BLE001 - an error of one sequence ends only that one
                 self._finish_sequence(sequence, to_step_error(problem))
+            if self._timer() > until_s and any(one.tenant != sequence.tenant for one in self.batch.sequences):
+                return
 
     def _remove_cancelled(self) -> None:
         for sequence in [sequence for sequence in self.batch.sequences if sequence.stream.cancelled]:
@@ -147,6 +158,7 @@ class ModelThread:
             self._finish_sequence(sequence)
 
     def _step(self) -> None:
+        started_s = self._timer()
         try:
             results = self.batch.step()
         except Exception as problem:  # noqa: BLE001 - every sequence gets the error, and the thread goes on
@@ -164,6 +176,7 @@ class ModelThread:
         with self.condition:
             for sequence, _ in results:
                 self.queue.charge(sequence.tenant, 1)
+        self._step_s = self._timer() - started_s
 
     def _to_pieces(self, sequence: EngineSequence, result: StepResult) -> list[AnswerPiece]:
         """Return the text that is final after a step. Raises the sequence's error."""

@@ -27,11 +27,16 @@ class AnswerPace:
 
     async def wait(self, caller: str) -> None:
         """Wait until the caller's next answer is due."""
+        delay_s = self.reserve(caller)
+        if delay_s:
+            await asyncio.sleep(delay_s)
+
+    def reserve(self, caller: str) -> float:
+        """Count an answer of the caller; returns the seconds until it is due."""
         now_s = self._timer()
         due_s = max(self._due_s.get(caller, now_s), now_s) + 1 / _PER_SECOND
         self._due_s[caller] = min(due_s, now_s + _BURST_SECONDS + _MAX_SECONDS)
         delay_s = self._due_s[caller] - now_s - _BURST_SECONDS
         if len(self._due_s) > _MAX_CALLERS:
             self._due_s = {name: due_s for name, due_s in self._due_s.items() if due_s > now_s + _BURST_SECONDS}
-        if delay_s > 0:
-            await asyncio.sleep(delay_s)
+        return max(delay_s, 0.0)

@@ -125,8 +125,9 @@ class CompletionRun:
     async def collect_answer(self) -> Completion:
         """Return the whole answer. Raises the error of a sequence that failed."""
         tokens: list[list[Token]] = [[] for _ in self._sequences.results]
-        async for number, piece in self._stream_pieces():
-            tokens[number].extend(piece.tokens)
+        async for pieces in self._stream_pieces():
+            for number, piece in pieces:
+                tokens[number].extend(piece.tokens)
         choices = [
             Choice(
                 text=result.text,
@@ -138,16 +139,16 @@ class CompletionRun:
         ]
         return self._make_completion(choices, self.usage)
 
-    async def stream_chunks(self) -> AsyncIterator[Completion]:
-        """Yield the answer in pieces, and at the end the usage if it is requested. Raises a sequence's error."""
-        async for index, piece in self._stream_pieces():
-            logprobs = to_logprobs(piece.tokens, self.body.logprobs)
-            yield self._make_completion(
-                [Choice(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish)]
-            )
+    async def stream_chunks(self) -> AsyncIterator[list[Completion]]:
+        """Yield the answer in pieces, those of a step together, and at the end the usage if it is requested.
+
+        Raises a sequence's error.
+        """
+        async for pieces in self._stream_pieces():
+            yield [self._make_completion([self._make_choice(index, piece)]) for index, piece in pieces]
         options = self.body.stream_options
         if options and options.include_usage:
-            yield self._make_completion([], self.usage)
+            yield [self._make_completion([], self.usage)]
 
     @property
     def usage(self) -> Usage:
@@ -194,14 +195,18 @@ class CompletionRun:
                 ticket,
             )
 
-    async def _stream_pieces(self) -> AsyncIterator[tuple[int, AnswerPiece]]:
+    def _make_choice(self, index: int, piece: AnswerPiece) -> Choice:
+        logprobs = to_logprobs(piece.tokens, self.body.logprobs)
+        return Choice(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish)
+
+    async def _stream_pieces(self) -> AsyncIterator[list[tuple[int, AnswerPiece]]]:
         first = True
         try:
-            async for number, piece in self._sequences.stream_pieces():
+            async for pieces in self._sequences.stream_pieces():
                 if first:
                     self.service.metrics.first_piece_seconds.observe(time.monotonic() - self._started_s)
                     first = False
-                yield number, piece
+                yield pieces
         except SERVER_ERRORS as problem:
             self._count_failure(problem)
             raise

@@ -18,7 +18,9 @@ from uvicorn.server import ServerState
 
 from components.config.serve import ServeConfig
 from components.serving.errors import RefusalError, make_error_body
+from components.serving.http.answer_pace import AnswerPace
 from components.serving.http.connection_table import ConnectionTable, to_group
+from components.serving.http.opening_pace import OpeningPace
 
 MAX_SMALL_PIECES = 2_000
 """Chunks, or parts as the network delivers them, of one request's body: each takes about 10 us of the event loop."""
@@ -74,13 +76,20 @@ class DeadlineProtocol(H11Protocol, asyncio.BufferedProtocol):
         *,
         limits: ServeConfig,
         table: ConnectionTable,
+        opening_pace: OpeningPace,
+        answer_pace: AnswerPace,
         address: str,
     ) -> None:
-        """Count the connection in `table` until it ends; `address` is the client's."""
+        """Count the connection in `table` until it ends; `address` is the client's.
+
+        The first whole request gives back what the connection took of `opening_pace`. `answer_pace` delays the answers
+        to what is not HTTP.
+        """
         super().__init__(config, server_state, app_state)
         self.conn = PieceLimitConnection(h11.SERVER, _MAX_HEADER_BYTES)
         self.group = to_group(address)
         self._limits, self._table, self._buffer = limits, table, bytearray(_MAX_HEADER_BYTES)
+        self._opening_pace, self._answer_pace, self._has_sent_request = opening_pace, answer_pace, False
         self._phase, self._since_s = Phase.OPEN, time.monotonic()
         self.opening: asyncio.Task[None] | None = None
         """The task that opens the connection, with TLS's handshake; None: it has ended."""
@@ -133,8 +142,18 @@ class DeadlineProtocol(H11Protocol, asyncio.BufferedProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that is not HTTP, if no answer has begun, and close the connection."""
-        self._refuse(RefusalError(400, "a request of HTTP/1.1", msg, "correct the client", code="invalid_http"))
+        """Answer a request that is not HTTP, if no answer has begun, and close the connection.
+
+        Beyond the pace of the address's refusals this is done later; until then nothing more is read.
+        """
+        refusal = RefusalError(400, "a request of HTTP/1.1", msg, "correct the client", code="invalid_http")
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        delay_s = 0.0 if is_answering else self._answer_pace.reserve(self.group)
+        if delay_s:
+            self.transport.pause_reading()
+            self.loop.call_later(delay_s, self._refuse, refusal)
+        else:
+            self._refuse(refusal)
 
     def _should_upgrade(self) -> bool:
         return False  # any client may ask for it; Uvicorn would log to install a library for it
@@ -163,8 +182,11 @@ class DeadlineProtocol(H11Protocol, asyncio.BufferedProtocol):
         """Set the phase that the parser's state shows."""
         if self.conn.their_state is h11.SEND_BODY:
             self._enter(Phase.BODY)
-        elif self.conn.their_state is not h11.IDLE:
+        elif self.conn.their_state not in (h11.IDLE, h11.ERROR):
             self._enter(Phase.ANSWER)
+            if not self._has_sent_request:
+                self._has_sent_request = True
+                self._opening_pace.give_back(self.group)
 
     def _enter(self, phase: Phase) -> None:
         if phase is not self._phase:

@@ -143,8 +143,8 @@ async def feedback(body: FeedbackRequest, caller: _AuthenticatedCaller, service:
 async def _stream_events(run: CompletionRun) -> AsyncIterator[str]:
     status = CLIENT_DISCONNECTED
     try:
-        async for chunk in run.stream_chunks():
-            yield _format_event(chunk.model_dump())
+        async for chunks in run.stream_chunks():
+            yield "".join(_format_event(chunk.model_dump()) for chunk in chunks)
         status = 200
     except Exception as problem:  # noqa: BLE001 - the status is sent already: send the error as an event
         log_server_error(problem)

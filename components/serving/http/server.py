@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -28,11 +29,13 @@ from components.config.serve import ServeConfig
 from components.errors import ConfigError
 from components.serving.errors import LOGGER_NAME
 from components.serving.http.acceptor import Acceptor
+from components.serving.http.answer_pace import AnswerPace
 from components.serving.http.api_keys import ApiKeys
 from components.serving.http.app import build_app
 from components.serving.http.build import build_service
 from components.serving.http.connection_table import ConnectionTable, limit_by_open_files
 from components.serving.http.log_limit import LogLimit
+from components.serving.http.opening_pace import OpeningPace
 from components.serving.http.protocol import DeadlineProtocol
 from components.serving.http.service import Service
 from components.serving.http.tls import check_tls
@@ -41,6 +44,9 @@ from components.stages.workspace import Workspace
 _SHUTDOWN_SECONDS, _LAST_SECONDS = 5, 5
 """For answers after `serve.drain_seconds`, and for what comes after them: the last counts, the engine, threads."""
 _BACKLOG = 2048
+_SWITCH_SECONDS = 0.0001
+"""How long the event loop may keep the interpreter while the model thread waits for it: with Python's 5 ms, each of the
+hundreds of operations of a step waits so long if connections keep the event loop busy."""
 _TICKS_PER_DEADLINE_CHECK = 5
 """Uvicorn's ticks, ten of them a second."""
 _BIND_FIXES = {
@@ -58,6 +64,7 @@ def serve(workspace: Workspace, overrides: Mapping[str, Any]) -> None:
         WorkspaceError: the database does not answer.
     """
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    sys.setswitchinterval(_SWITCH_SECONDS)
     params = _override_params(workspace.params, overrides)
     config = params.serve
     database = workspace.database
@@ -84,6 +91,7 @@ class DrainingServer(uvicorn.Server):
         connections = limit_by_open_files(config.max_connections)
         per_address = max(1, config.max_connections_per_address * connections // config.max_connections)
         self._connections = ConnectionTable(connections, per_address)
+        self._opening_pace, self._answer_pace = OpeningPace(time.monotonic), AnswerPace(time.monotonic)
         self._accepting: list[asyncio.Task[None]] = []
         super().__init__(
             uvicorn.Config(
@@ -107,7 +115,7 @@ class DrainingServer(uvicorn.Server):
             message = "at most %d connections, half of the process's limit of open files (ulimit -n)"
             logging.getLogger(LOGGER_NAME).warning(message, self._connections.max_connections)
         await super().startup([])
-        acceptor = Acceptor(self._connections, self._limits, self._make_protocol)
+        acceptor = Acceptor(self._connections, self._limits, self._opening_pace, self._make_protocol)
         self._accepting = [asyncio.create_task(acceptor.run_forever(one, self.config.ssl)) for one in sockets or ()]
 
     @property
@@ -132,6 +140,8 @@ class DrainingServer(uvicorn.Server):
             self.lifespan.state,
             limits=self._limits,
             table=self._connections,
+            opening_pace=self._opening_pace,
+            answer_pace=self._answer_pace,
             address=address,
         )
 

@@ -4,6 +4,7 @@ import pytest
 from fake_serving import FakeEngine, FakeRegistry
 
 from components.errors import ArtifactError
+from components.serving import request_sequences
 from components.serving.interface import ArtifactRef, GenerationRequest
 from components.serving.request_sequences import RequestSequences
 
@@ -25,8 +26,8 @@ def test_pieces_of_all_rows_are_collected_and_counted(engine):
     async def talk():
         async with RequestSequences(make_requests(engine, 1, 2)) as sequences:
             await sequences.submit(engine)
-            pieces = [(number, piece.text) async for number, piece in sequences.stream_pieces()]
-            return pieces, sequences
+            pieces = [part async for part in sequences.stream_pieces()]
+            return [(number, piece.text) for part in pieces for number, piece in part], sequences
 
     pieces, sequences = asyncio.run(talk())
     assert sorted(pieces) == [(0, "1.0 "), (0, "1.1"), (1, "2.0 "), (1, "2.1")]
@@ -36,6 +37,33 @@ def test_pieces_of_all_rows_are_collected_and_counted(engine):
     ]
     assert (sequences.count_prompt_tokens(1), sequences.count_prompt_tokens(2)) == (6, 3)
     assert sequences.completion_tokens == 4
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(64, [4]), (3, [2, 2]), (1, [1, 1, 1, 1])])
+def test_pieces_that_have_arrived_together_are_yielded_together(engine, monkeypatch, most, sizes):
+    monkeypatch.setattr(request_sequences, "_MOST_TOGETHER", most)
+
+    async def talk():
+        async with RequestSequences(make_requests(engine, 1, 2)) as sequences:
+            await sequences.submit(engine)
+            return [len(pieces) async for pieces in sequences.stream_pieces()]
+
+    assert asyncio.run(talk()) == sizes
+
+
+def test_while_pieces_wait_the_event_loop_serves_others(engine, monkeypatch):
+    monkeypatch.setattr(request_sequences, "_MOST_TOGETHER", 1)
+
+    async def talk():
+        async with RequestSequences(make_requests(engine, 1, 2)) as sequences:
+            await sequences.submit(engine)
+            turns = []
+            async for _ in sequences.stream_pieces():
+                turns.append(0)
+                asyncio.get_running_loop().call_soon(lambda: turns.append(1))
+            return turns
+
+    assert asyncio.run(talk())[:4] == [0, 1, 0, 1]
 
 
 def test_if_one_row_is_refused_none_is_queued(engine):

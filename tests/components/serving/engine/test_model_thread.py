@@ -2,9 +2,16 @@
 
 import asyncio
 import threading
+from collections import Counter
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from components.errors import DataError
 from components.serving.engine.batch import DecoderBatch
+from components.serving.engine.model_thread import ModelThread
 from components.serving.interface import GenerationRequest
 
 
@@ -65,3 +72,72 @@ def test_many_rows_of_one_tenant_do_not_delay_another_tenants(
     last = max(number for number, tenant in enumerate(entered) if tenant == polite.artifact.tenant)
     before = entered[:last].count(flood.artifact.tenant)
     assert before <= 2 + 5, "the two that entered first, and one for each polite row"
+
+
+class IdleLoop:
+    """An event loop in which nobody reads."""
+
+    def call_soon_threadsafe(self, *_arguments: Any) -> None:
+        pass
+
+
+class SlowBatch:
+    """Rows that take a second to add; a step takes ten. All rows end after the last step."""
+
+    def __init__(self, steps: int) -> None:
+        self.sequences: list[Any] = []
+        self.now_s, self._steps = 0.0, steps
+        self.rows_at_steps: list[Counter[str]] = []
+
+    def activate(self) -> Any:
+        return nullcontext()
+
+    def has_capacity_for(self, sequence: Any) -> bool:
+        return len(self.sequences) < 40
+
+    def add(self, sequence: Any) -> None:
+        self.now_s += 1
+        self.sequences.append(sequence)
+
+    def remove(self, sequence: Any, *, wipe: bool = False) -> None:
+        self.sequences.remove(sequence)
+
+    def step(self) -> list[Any]:
+        self.now_s += 10
+        self.rows_at_steps.append(Counter(one.tenant for one in self.sequences))
+        ends = len(self.rows_at_steps) >= self._steps
+        return [(one, DataError("an end", "a test", "none")) for one in self.sequences] if ends else []
+
+
+@pytest.mark.parametrize(
+    ("running", "rows"),
+    [
+        ("birch", [1, 1 + 6, 1 + 12, 1 + 18, 1 + 24]),
+        ("alder", [1, 31, 31, 31, 31]),
+    ],
+)
+def test_many_rows_are_added_over_several_steps_if_another_tenant_s_row_is_computed(
+    running: str, rows: list[int]
+) -> None:
+    batch, has_begun, all_queued = SlowBatch(len(rows)), threading.Event(), threading.Event()
+    thread = ModelThread(batch, 0, lambda _sequence: None, timer=lambda: batch.now_s)
+
+    def make(tenant: str) -> Any:
+        stream = SimpleNamespace(prompt_tokens=1, cancelled=False, loop=IdleLoop())
+        return SimpleNamespace(tenant=tenant, branch_count=1, stream=stream)
+
+    step = batch.step
+
+    def step_once_all_are_queued() -> Any:
+        has_begun.set()
+        all_queued.wait(60)
+        return step()
+
+    batch.step = step_once_all_are_queued  # type: ignore[method-assign]
+    thread.push([make(running)])
+    thread.start()
+    assert has_begun.wait(60)
+    thread.push([make("alder") for _ in range(30)])
+    all_queued.set()
+    thread.shut_down()
+    assert [sum(counts.values()) for counts in batch.rows_at_steps[: len(rows)]] == rows

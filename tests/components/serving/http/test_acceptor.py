@@ -13,7 +13,7 @@ from certificates import CertificatePair
 from served_in_thread import read_to_end, run_in_thread
 from waiting import wait_until
 
-from components.serving.http import acceptor
+from components.serving.http import acceptor, opening_line, opening_pace
 
 BODY = {"model": "alder", "prompt": "thing: boat"}
 
@@ -114,3 +114,38 @@ def test_a_tls_handshake_that_does_not_end_is_closed_and_others_are_answered(fle
         for one in silent:
             one.close()
         wait_until(lambda: running.server.connection_count == 0, "the end of all connections")
+
+
+def test_connections_that_send_nothing_wait_in_a_line_and_callers_of_the_same_address_do_not(fleet, monkeypatch):
+    monkeypatch.setattr(opening_pace, "_PER_SECOND", 0.0)
+    monkeypatch.setattr(opening_pace, "_CREDITS", 3.0)
+    monkeypatch.setattr(opening_line, "_MAX_WAITING", 2)
+    with serve(fleet) as service, run_in_thread(service) as running:
+        silent = [running.connect() for _ in range(6)]
+        assert read_to_end(silent[3]) == b""
+        assert running.server.connection_count == 3
+        assert httpx.post(f"{running.url}/v1/completions", json=BODY).status_code == 200
+        for client in (*silent[:3], silent[5]):
+            client.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200")
+        for client in silent:
+            client.close()
+
+
+def test_a_caller_who_opens_a_connection_for_each_request_never_waits(fleet, monkeypatch):
+    monkeypatch.setattr(opening_pace, "_PER_SECOND", 0.0)
+    monkeypatch.setattr(opening_pace, "_CREDITS", 1.0)
+    with serve(fleet) as service, run_in_thread(service) as running:
+        for _ in range(5):
+            assert httpx.post(f"{running.url}/v1/completions", json=BODY).status_code == 200
+
+
+def test_connections_in_the_line_are_closed_at_a_shutdown(fleet, monkeypatch):
+    monkeypatch.setattr(opening_pace, "_PER_SECOND", 0.0)
+    monkeypatch.setattr(opening_pace, "_CREDITS", 1.0)
+    with serve(fleet) as service, run_in_thread(service) as running:
+        clients = [running.connect() for _ in range(2)]
+        wait_until(lambda: running.server.connection_count == 1, "the first connection")
+    assert [read_to_end(client) for client in clients] == [b"", b""]
+    for client in clients:
+        client.close()

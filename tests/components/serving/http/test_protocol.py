@@ -9,7 +9,7 @@ import pytest
 from served_in_thread import read_to_end, run_in_thread
 from waiting import wait_until
 
-from components.serving.http import protocol
+from components.serving.http import answer_pace, protocol
 
 BODY = json.dumps({"model": "alder", "prompt": "thing: boat"}).encode()
 HEAD = b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -122,6 +122,17 @@ def test_what_is_not_http_is_refused_and_its_connection_closed(running, sent):
     answer = running.talk(sent)
     assert answer[9:12] == b"400"
     assert b"wanted " in answer
+    assert is_healthy(running)
+
+
+def test_beyond_a_pace_what_is_not_http_is_refused_later_and_may_be_closed_meanwhile(running, monkeypatch):
+    monkeypatch.setattr(answer_pace, "_BURST_SECONDS", -0.2)
+    assert running.talk(b"\x16\x03\r\n\r\n")[9:12] == b"400"
+    monkeypatch.setattr(answer_pace, "_BURST_SECONDS", -3600.0)
+    with running.connect(b"\x16\x03\r\n\r\n") as client:
+        (connection,) = wait_until(lambda: list(running.server._connections), "the connection")
+        assert connection.waiting_since_s is not None
+        assert read_to_end(client) == b""
     assert is_healthy(running)
 
 
