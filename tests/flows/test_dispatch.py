@@ -1,7 +1,6 @@
 """A retraining on workers: a real Prefect server, two workers with homes of their own, a folder as exchange."""
 
 import json
-import logging
 
 import pytest
 from worker_processes import make_pool, start_workers
@@ -9,7 +8,6 @@ from worker_processes import make_pool, start_workers
 from components.errors import WorkersError
 from components.model.base import load
 from components.stages.base import read_base_facts
-from components.stages.progress import LOGGER_NAME
 from components.stages.workspace import Workspace
 from flows.run_local import run_flow
 
@@ -47,9 +45,8 @@ def read_results(root):
 @pytest.mark.slow
 @pytest.mark.usefixtures("workers")
 def test_workers_make_the_files_of_a_local_run_and_a_parent_loads_no_model(
-    make_checkout_in, tmp_path, set_params, run_in, monkeypatch, caplog
+    make_checkout_in, tmp_path, set_params, run_in, monkeypatch
 ):
-    caplog.set_level(logging.INFO, LOGGER_NAME)
     local = make_checkout_in(tmp_path / "local", TENANTS, tenants=SHARED)
     run_flow("retrain", local, None)
 
@@ -69,7 +66,6 @@ def test_workers_make_the_files_of_a_local_run_and_a_parent_loads_no_model(
     assert len(set(first.workers.values())) == 3  # a process per shard: cedar's begins when alder's has ended
     assert read_results(root) == read_results(local)
     assert "up to date" in run_in(root, "dvc", "repro").stdout
-    assert any("taken by" in line for line in caplog.messages)
 
     second = run_flow("retrain", root, None)
     assert {one.state for one in second.outcomes} == {"skipped"}
