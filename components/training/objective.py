@@ -21,6 +21,7 @@ from components.data.batches import IGNORED_LABEL, collate
 from components.data.pairs import TokenizedPair, count_pair_tokens
 from components.model.base.load import Base
 from components.model.base.output_head import capture_head_inputs, has_plain_head, keep_logits_at
+from components.model.base.row_sums import add_rows
 from components.model.delta import Delta, apply_deltas
 from components.model.packing import is_packable, pack_rows, stack_slots
 from components.model.packing.layout import PackedLayout
@@ -98,7 +99,7 @@ class StepDeltas:
             self.padded_deltas = [
                 Delta(
                     prefix=Prefix({name: next(leaves) for name in prefix.tensors}) if prefix else None,
-                    weights=delta.weights,
+                    weights=None if delta.weights is None else delta.weights.to(base.device),
                 )
                 for prefix, delta in zip(prefixes, deltas, strict=True)
             ]
@@ -146,7 +147,7 @@ class StepDeltas:
         tenant_index_M = torch.tensor([row.tenant_index for row in rows], device=device)[inputs.example_index_M]
         nats_U = torch.zeros(self.tenant_count, dtype=torch.float64, device=device)
         count_U = torch.bincount(tenant_index_M, minlength=self.tenant_count)
-        return total, LossSums(nats_U.index_add_(0, tenant_index_M, each_M.double()), count_U)
+        return total, LossSums(add_rows(nats_U, tenant_index_M, each_M.double()), count_U)
 
     def _prepare_inputs(self, rows: Sequence[TrainingExample]) -> AbstractContextManager[_ForwardInputs]:
         return self._pack_inputs(rows) if self.is_packed else self._pad_inputs(rows)

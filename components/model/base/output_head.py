@@ -23,8 +23,10 @@ def capture_head_inputs(model: Any, kept_BT: Tensor) -> Iterator[list[Tensor]]:
     """Inside, a forward appends the output layer's inputs [N, C] at the kept positions, and returns empty logits."""
     captured: list[Tensor] = []
 
+    kept_N = kept_BT.flatten().nonzero()[:, 0]
+
     def gather(_head: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        captured.append(args[0][kept_BT])
+        captured.append(args[0].flatten(0, 1).index_select(0, kept_N))
         return (captured[-1][:0],)
 
     with _hook_head_inputs(model, gather):
@@ -34,7 +36,8 @@ def capture_head_inputs(model: Any, kept_BT: Tensor) -> Iterator[list[Tensor]]:
 @contextmanager
 def keep_logits_at(model: Any, kept_BT: Tensor) -> Iterator[None]:
     """Inside, the logits are [N, V], of the kept positions, after any scaling or capping by the model."""
-    with _hook_head_inputs(model, lambda _head, args: (args[0][kept_BT],)):
+    kept_N = kept_BT.flatten().nonzero()[:, 0]
+    with _hook_head_inputs(model, lambda _head, args: (args[0].flatten(0, 1).index_select(0, kept_N),)):
         yield
 
 

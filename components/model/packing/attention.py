@@ -1,7 +1,8 @@
 """Attention of packed rows, each with its own prefix: two implementations with the same result up to rounding.
 
 `attend_packed_fused` computes products, softmax and gradients itself. For short rows on a CPU it is several times as
-fast as torch's attention. `attend_packed_with_sdpa` pads the rows and calls torch's attention. Knows layouts and
+fast as torch's attention, and on every device its gradients are the same in every run, which those of torch's attention
+with a mask on a GPU are not. `attend_packed_with_sdpa` pads the rows and calls torch's attention. Knows layouts and
 tensors; does not know models.
 
 Shapes: N tokens, H query heads, K key/value heads, G = H / K, D head size, Q slots of all prefixes, and those of
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from components.model.base.row_sums import add_rows
 from components.model.packing.heads import HeadIndices
 from components.model.packing.layout import PackedLayout
 
@@ -31,12 +33,12 @@ def attend_packed(
 ) -> Tensor:
     """Attend from every token to the slots of its row's prefix and to the row's tokens up to itself. Return [N, H, D].
 
-    `prefix` holds the keys and the values of all slots, each [Q, K, D]. Gradients flow to slots and tokens. On a CPU
-    the fused implementation is used, unless it would save too many scores.
+    `prefix` holds the keys and the values of all slots, each [Q, K, D]. Gradients flow to slots and tokens. The fused
+    implementation is used, unless it would save too many scores.
     """
     rows, queries, keys = layout.shape
     small = rows * query_NHD.shape[1] * queries * keys <= _MAX_FUSED_SCORES
-    attend = attend_packed_fused if query_NHD.device.type == "cpu" and small else attend_packed_with_sdpa
+    attend = attend_packed_fused if small else attend_packed_with_sdpa
     return attend(query_NHD, key_NKD, value_NKD, prefix, layout, scale)
 
 
@@ -130,5 +132,5 @@ def _sum_slot_gradients(grad_ZSD: Tensor, layout: PackedLayout, kv_heads: int) -
     grad_BKSD = grad_ZSD.view(layout.shape[0], kv_heads, *grad_ZSD.shape[1:])
     grad_BPKD = grad_BKSD[:, :, : layout.longest_prefix].transpose(1, 2)
     grad_BW = grad_BPKD.flatten(1).float()  # contiguous rows: index_add_ is slow otherwise
-    sum_UW = grad_BW.new_zeros(layout.prefix_count, grad_BW.shape[1]).index_add_(0, layout.owner_B, grad_BW)
+    sum_UW = add_rows(grad_BW.new_zeros(layout.prefix_count, grad_BW.shape[1]), layout.owner_B, grad_BW)
     return sum_UW.view(-1, kv_heads, grad_ZSD.shape[2])[layout.padded_slot_Q].to(grad_ZSD.dtype)

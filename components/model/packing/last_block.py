@@ -74,7 +74,7 @@ class LastBlock:
         if isinstance(value, tuple):
             return tuple(map(self._select_chosen_tokens, value))
         if isinstance(value, Tensor) and value.dim() > 1 and value.shape[:2] == (1, self._token_count):
-            return value[:, self.chosen_M]
+            return value.index_select(1, self.chosen_M)
         return value
 
     def _scatter_chosen_tokens(self, hidden_1MC: Tensor) -> Tensor:

@@ -53,14 +53,16 @@ def by(way: str, values: Parts) -> list[Tensor]:
     rows=st.integers(1, 30),
     size=st.integers(1, 9),
     words=st.integers(1, 40),
-    at_once=st.integers(1, 400),
+    chunk=st.tuples(st.integers(1, 30), st.integers(1, 40)),
     bias=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_equals_torchs_own(way: str, rows: int, size: int, words: int, at_once: int, bias: bool, seed: int) -> None:
+def test_equals_torchs_own(
+    way: str, rows: int, size: int, words: int, chunk: tuple[int, int], bias: bool, seed: int
+) -> None:
     values = parts(rows, size, words, bias=bias, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ours, "_LOGITS_AT_ONCE", at_once)
+        patch.setattr(ours, "_CPU_CHUNK", chunk)
         found = by(way, values)
     for one, other in zip(found, plain(*values), strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
@@ -110,9 +112,17 @@ def test_nothing_is_computed_for_the_frozen_layer_or_without_gradient() -> None:
 
 
 def test_no_more_logits_are_held_than_a_chunk_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ours, "_LOGITS_AT_ONCE", 64)
-    held: list[int] = []
-    monkeypatch.setattr(ours, "linear", lambda *args: held.append(len(args[0])) or linear(*args))
+    monkeypatch.setattr(ours, "_CPU_CHUNK", (8, 7))
+    held: list[tuple[int, int]] = []
+    monkeypatch.setattr(ours, "linear", lambda *args: held.append((len(args[0]), len(args[1]))) or linear(*args))
     by("chunked", parts(21, 4, 30, bias=True, seed=1))
-    assert sum(held) == 21
-    assert max(held) == 2
+    assert sum(rows * words for rows, words in held) == 21 * 30
+    assert max(held) == (8, 7)
+
+
+def test_a_likely_target_has_an_exact_gradient_in_16_bits() -> None:
+    """p - 1 is 2e-4 here, which 16 bits would round to 0 beside p."""
+    hidden_NC, weight_VC = torch.ones(1, 1), torch.tensor([[8.5], [0.0], [-1.0]])
+    _, _, gradient = by("chunked", (hidden_NC.bfloat16(), weight_VC.bfloat16(), None, torch.tensor([0]), torch.ones(1)))
+    exact = plain(hidden_NC, weight_VC, None, torch.tensor([0]), torch.ones(1))[2]
+    torch.testing.assert_close(gradient.double(), exact, rtol=0.02, atol=0.0)
