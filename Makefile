@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo services services-stop demo-fleet test test-fast check check-code check-infra format bench base clean
+.PHONY: help setup demo services services-stop demo-fleet test test-fast check check-code check-infra format bench gpu-wheels base clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -77,6 +77,14 @@ format: setup ## format the code and apply the linter's automatic fixes
 bench: setup ## run every benchmarks/*.py, one after the other
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do \
 	    echo "== $$script"; $(BIN)/python "$$script"; done
+
+GPU_WHEELS ?= build/gpu-wheels
+GPU_PYTHON ?= 3.11
+GPU_PLATFORMS := manylinux_2_28 manylinux_2_27 manylinux_2_24 manylinux_2_17 manylinux2014
+gpu-wheels: setup ## collect in GPU_WHEELS what benchmarks/gpu_check.sh needs without a network (GPU_TORCH=1: torch, 3 GB)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --dest "$(GPU_WHEELS)" --only-binary :all: \
+	    --python-version "$(GPU_PYTHON)" $(GPU_PLATFORMS:%=--platform %_x86_64) --constraint requirements.lock \
+	    $(if $(GPU_TORCH),torch,--no-deps) --requirement benchmarks/gpu_packages.txt
 
 base: setup ## train the built-in base into base/ (up to 40 minutes on 2 cores)
 	$(BIN)/python -m components.builtin.pretraining

@@ -11,14 +11,16 @@ contenders must give the same tokens.
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from contenders import decoding, machine_rates
 from harness.alternating_runs import Contender, ContenderResult, run_alternately
 from harness.options import fill_options, format_spread, make_bases, make_parser
 from harness.random_bases import SHAPES, BaseSizes, read_base_sizes
+from harness.results import Result, append_results, find_peer_ratio
 
 OURS, SINGLE, PEFT, MACHINE = "PrefixFleet", "one at a time", "peft", "machine"
 PRESETS = {
@@ -80,6 +82,32 @@ def _measure(folder: Path, tenants: int, options: argparse.Namespace) -> None:
     for dtype in options.dtype:
         _print_table({name: one for name, one in outcomes.items() if dtype in name}, task, sizes, rates[dtype])
     _print_best(outcomes)
+    part = f"decoding, {folder.name}, {tenants} tenants, beam {options.beams}"
+    append_results(options.results, _make_results(part, outcomes, task, sizes, options))
+
+
+def _make_results(
+    part: str, outcomes: dict[str, ContenderResult], task: decoding.DecodingTask, sizes: BaseSizes, options: Any
+) -> Iterator[Result]:
+    """Yield a result for each contender; the steps are those of full batches."""
+    for dtype in options.dtype:
+        named = {name: one for name, one in outcomes.items() if dtype in name}
+        peers = [_compute_seconds_per_input(one) for name, one in named.items() if name.startswith(PEFT)]
+        for name, outcome in named.items():
+            per_input = _compute_seconds_per_input(outcome)
+            seconds = median(per_input) * len(task.sources)
+            rows = options.rows if name.startswith(OURS) else 1 if name.startswith(SINGLE) else options.peft_rows[0]
+            steps = -(-len(task.sources) // rows) * max(task.lengths) if rows > 1 else sum(task.lengths)
+            yield Result(
+                part=part,
+                contender=name.replace(f" {dtype}", ""),
+                dtype=dtype,
+                tokens_per_s=sum(task.lengths) / seconds,
+                peer_ratio=find_peer_ratio(per_input, peers),
+                operations_per_s=_count_operations(task, sizes) / seconds,
+                bytes_per_s=steps * sizes.count_weight_bytes(dtype) / seconds,
+                peak_bytes=outcome.peak_bytes,
+            )
 
 
 def _print_table(
@@ -132,10 +160,8 @@ def _compute_speedups(theirs: ContenderResult, ours: ContenderResult) -> list[fl
 
 
 def _count_operations(task: decoding.DecodingTask, sizes: BaseSizes) -> float:
-    """Return the necessary operations: once for every source token, and for all new tokens of a beam but the last."""
-    steps = task.beams * sum(length - 1 for length in task.lengths)
-    read = sum(map(len, task.sources))
-    return 2.0 * (sizes.layer_weights * (read + steps) + sizes.output_weights * (len(task.sources) + steps))
+    read, written = sum(map(len, task.sources)), sum(task.lengths)
+    return sizes.count_decoding_operations(len(task.sources), read, written, task.beams)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from pathlib import Path
 from contenders import peft_training, prefixfleet_training
 from harness.alternating_runs import Contender, run_alternately
 from harness.options import fill_options, format_spread, make_bases, make_parser
+from harness.random_bases import read_base_sizes
+from harness.results import Result, append_results, find_peer_ratio
 from harness.training_examples import count_tokens, draw_examples
 
 from components.config import EngineConfig, TrainConfig
@@ -48,7 +50,8 @@ def main() -> None:
 
 def _measure(folder: Path, options: argparse.Namespace) -> None:
     tenants = _draw_tenants(options)
-    tokens = sum(map(sum, count_tokens(folder, [example for examples in tenants for example in examples])))
+    lengths = count_tokens(folder, [example for examples in tenants for example in examples])
+    tokens, targets = sum(map(sum, lengths)), sum(target for _, target in lengths)
     steps = math.ceil(options.examples / options.batch_size)
     config = TrainConfig(
         prefix_length=options.prefix_length,
@@ -80,6 +83,24 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
         peak = max(outcomes[name].peak_bytes for outcomes in rounds) / 1e6
         speed = tokens / sorted(seconds[name])[len(rounds) // 2]
         print(f"{name:24} {format_spread(seconds[name], ',.1f'):>24} {speed:14,.0f} {peak:8,.0f}")
+    sizes = read_base_sizes(folder)
+    step_tokens = tokens / options.tenants / steps
+    passes = {TOGETHER: steps * math.ceil(options.tenants * step_tokens / engine.train_tokens)}
+    for name in contenders:
+        weights = setting.dtype if name == PEFT else options.dtype
+        middle = sorted(seconds[name])[len(rounds) // 2]
+        pass_count = passes.get(name, steps * options.tenants)
+        result = Result(
+            part=f"fleet of {options.tenants}, {folder.name}",
+            contender=name,
+            dtype="bfloat16" if name == PEFT and setting.autocast else weights,
+            tokens_per_s=tokens / middle,
+            peer_ratio=find_peer_ratio(seconds[name], [seconds[PEFT]]),
+            operations_per_s=sizes.count_operations(targets / tokens) * tokens / middle,
+            bytes_per_s=2 * pass_count * sizes.count_weight_bytes(weights) / middle,
+            peak_bytes=max(outcomes[name].peak_bytes for outcomes in rounds),
+        )
+        append_results(options.results, [result])
     for subject, peer in ((SOLO, PEFT), (TOGETHER, PEFT), (TOGETHER, SOLO)):
         times = zip(seconds[peer], seconds[subject], strict=True)
         print(f"{subject} is {format_spread([theirs / our for theirs, our in times])} x as fast as {peer}")

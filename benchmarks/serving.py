@@ -16,17 +16,17 @@ them, and requests for 1.2 times as many.
 import argparse
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
 from contenders import machine_rates, serving, version_swaps
-from contenders.http_serving import run_over_http
 from contenders.serving import LoadAnswers, LoadLevel
 from harness.alternating_runs import Contender, ContenderResult, run_alternately
 from harness.options import fill_options, format_spread, make_bases, make_parser
-from harness.random_bases import SHAPES
+from harness.random_bases import SHAPES, read_base_sizes
 from harness.request_load import RequestLoad, write_artifacts
+from harness.results import Result, append_results
 from harness.training_examples import count_tokens, draw_examples
 from harness.weight_scaling import rewrite_base, sharpen_logits
 from harness.workspaces import make_tenant_ids
@@ -77,7 +77,8 @@ def main() -> None:
 
 def _measure(folder: Path, dtype: str, store: Path, options: argparse.Namespace, *, numbers: bool) -> None:
     examples = draw_examples(options.data, _TEXT_COUNT, numbers=numbers)
-    limits = [target for _, target in count_tokens(folder, examples)]
+    lengths = count_tokens(folder, examples)
+    limits = [target for _, target in lengths]
     base = load_base(BaseConfig(path=str(folder)))
     tenants = min(_MAX_SWAP_TENANTS, max(options.tenants))
     artifacts = write_artifacts(store, base, make_tenant_ids(max(options.tenants)), options.prefix_length)
@@ -92,7 +93,7 @@ def _measure(folder: Path, dtype: str, store: Path, options: argparse.Namespace,
     print(
         f"prefixes of {options.prefix_length}, answers of {sum(limits) / len(limits):.1f} tokens, {options.rows} rows"
     )
-    _compare_contenders(load, options)
+    _compare_contenders(load, options, sum(source for source, _ in lengths) / len(lengths))
     if new_versions:
         _measure_swaps(load, new_versions, tenants, options)
     if options.registered:
@@ -103,7 +104,7 @@ def _measure(folder: Path, dtype: str, store: Path, options: argparse.Namespace,
         )
 
 
-def _compare_contenders(load: RequestLoad, options: argparse.Namespace) -> None:
+def _compare_contenders(load: RequestLoad, options: argparse.Namespace, source_tokens: float) -> None:
     parts = []
     for tenants in options.tenants:
         in_flight = tenants * options.each
@@ -116,6 +117,8 @@ def _compare_contenders(load: RequestLoad, options: argparse.Namespace) -> None:
         PEFT: Contender(serving.run_peft_switched, (load, parts, options.rounds, options.sample), count),
     }
     if options.http:
+        from contenders.http_serving import run_over_http  # with MLflow, which the other contenders do not need
+
         contenders[HTTP] = Contender(run_over_http, (load, parts, options.rounds), count)
     outcomes = run_alternately(contenders)
     print(
@@ -133,8 +136,36 @@ def _compare_contenders(load: RequestLoad, options: argparse.Namespace) -> None:
             print(f"{part.tenants:7,} {name:25} {figures} s  {first:9.3f}  {format_spread(ratios)}")
             if name != ALONE and load.dtype == "float32":
                 _check_same_texts(name, ours[0], theirs[0])
+        rates_by_name = {
+            name: median(_compute_rate(one) for one in outcome.facts["results"][index :: len(parts)])
+            for name, outcome in outcomes.items()
+        }
+        append_results(options.results, _make_results(load, part, source_tokens, rates_by_name, outcomes))
     peaks = ", ".join(f"{name} {outcome.peak_bytes / 1e6:,.0f} MB" for name, outcome in outcomes.items())
     print(f"peak memory: {peaks}")
+
+
+def _make_results(
+    load: RequestLoad,
+    level: LoadLevel,
+    source_tokens: float,
+    speeds: Mapping[str, float],
+    outcomes: Mapping[str, ContenderResult],
+) -> Iterator[Result]:
+    """Yield a result for each contender; the steps are those of batches that are always full."""
+    sizes, answer = read_base_sizes(load.folder), sum(load.max_new_tokens) / len(load.max_new_tokens)
+    for name, speed in speeds.items():
+        rows = {PEFT: 1, BATCHES: level.requests_per_tenant}.get(name, min(load.rows, level.in_flight))
+        yield Result(
+            part=f"serving, {load.folder.name}, {level.tenants} tenants",
+            contender=name,
+            dtype=load.dtype,
+            tokens_per_s=speed,
+            peer_ratio=speed / speeds[PEFT],
+            operations_per_s=speed / answer * sizes.count_decoding_operations(1, source_tokens, answer),
+            bytes_per_s=speed / rows * sizes.count_weight_bytes(load.dtype),
+            peak_bytes=outcomes[name].peak_bytes,
+        )
 
 
 def _check_same_texts(name: str, ours: LoadAnswers, theirs: LoadAnswers) -> None:

@@ -7,7 +7,7 @@ timed alternately. Tokens are counted without padding. `ours-full` is full fine-
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,7 @@ from contenders import gradient_agreement, machine_rates, peft_training, prefixf
 from harness.alternating_runs import Contender, ContenderResult, run_alternately
 from harness.options import fill_options, format_spread, make_bases, make_parser
 from harness.random_bases import BaseSizes, read_base_sizes
+from harness.results import Result, append_results, find_peer_ratio
 from harness.training_examples import BATCHES_PER_POOL, choose_epoch_indices, count_tokens, draw_examples
 
 from components.config import EngineConfig, TrainConfig
@@ -103,6 +104,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
         f"{sizes.count_operations(share) / 1e6:,.0f} M with a frozen base, 6 x for full fine-tuning"
     )
     _print_table(outcomes, one, sizes, max(rates["float32"], rates["bfloat16"]))
+    append_results(options.results, _make_results(f"training, {folder.name}", outcomes, one, sizes))
 
 
 def _print_table(outcomes: dict[str, ContenderResult], one: EpochExamples, sizes: BaseSizes, ceiling: float) -> None:
@@ -126,6 +128,27 @@ def _print_table(outcomes: dict[str, ContenderResult], one: EpochExamples, sizes
             memory = outcomes[subject].peak_bytes / outcomes[peer].peak_bytes
             ratios = format_spread([theirs / our for theirs, our in times])
             print(f"{subject} / {peer}: {ratios} x the tokens/s, {memory:.2f} x the peak memory")
+
+
+def _make_results(
+    part: str, outcomes: dict[str, ContenderResult], one: EpochExamples, sizes: BaseSizes
+) -> Iterator[Result]:
+    peers = [outcome.part_seconds for name, outcome in outcomes.items() if name in peft_training.SETTINGS]
+    for name, outcome in outcomes.items():
+        setting = peft_training.SETTINGS.get(name)
+        weights = OURS[name][0] if setting is None else setting.dtype
+        seconds = median(outcome.part_seconds)
+        operations = sizes.count_operations(one.targets / one.tokens, full=name == "ours-full")
+        yield Result(
+            part=part,
+            contender=name,
+            dtype="bfloat16" if setting is not None and setting.autocast else weights,
+            tokens_per_s=one.tokens / seconds,
+            peer_ratio=find_peer_ratio(outcome.part_seconds, peers),
+            operations_per_s=operations * one.tokens / seconds,
+            bytes_per_s=2 * one.steps * sizes.count_weight_bytes(weights) / seconds,
+            peak_bytes=outcome.peak_bytes,
+        )
 
 
 def _make_epoch(folder: Path, options: argparse.Namespace) -> EpochExamples:

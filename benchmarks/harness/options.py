@@ -31,6 +31,7 @@ def make_parser(about: str) -> argparse.ArgumentParser:
     made.add_argument("--batch-size", type=int, default=10)
     made.add_argument("--prefix-length", type=int, default=5)
     made.add_argument("--rounds", type=int)
+    made.add_argument("--results", type=Path, help="append the figures to this file, as lines of JSON")
     return made
 
 

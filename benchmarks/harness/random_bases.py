@@ -86,6 +86,18 @@ class BaseSizes:
         """
         return (6 if full else 4) * (self.layer_weights + self.output_weights * target_share)
 
+    def count_decoding_operations(self, rows: float, read: float, written: float, beams: int = 1) -> float:
+        """Return the operations to read `read` tokens in `rows` rows and to write `written` tokens with each beam.
+
+        The tokens that are read count once a row, and new tokens once a beam, except a row's last.
+        """
+        steps = beams * (written - rows)
+        return 2.0 * (self.layer_weights * (read + steps) + self.output_weights * (rows + steps))
+
+    def count_weight_bytes(self, dtype: str) -> int:
+        """Return the bytes of the weights that one forward pass reads; also a backward pass in a frozen base."""
+        return (self.layer_weights + self.output_weights) * (2 if dtype == "bfloat16" else 4)
+
 
 def read_base_sizes(folder: Path) -> BaseSizes:
     """Read a base's sizes from its config, without loading weights."""

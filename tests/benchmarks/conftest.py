@@ -78,6 +78,26 @@ def run_in_this_process(contenders: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
+def check_results(tmp_path: Path) -> Callable[..., list[str]]:
+    """A function that returns options with a file for results or, given these, checks them: the contenders' names."""
+
+    def check(options: list[str] | None = None) -> list[str]:
+        if options is None:
+            return ["--results", str(tmp_path / "results.jsonl")]
+        from harness.results import read_results
+
+        results = read_results(Path(options[1]))
+        assert all(result.operations_per_s > result.tokens_per_s > 0 for result in results)
+        assert all(result.bytes_per_s > 0 and result.peak_bytes > 0 for result in results)
+        peers = [result.peer_ratio for result in results if result.contender.startswith("peft")]
+        assert peers
+        assert all(ratio is not None and 0 < ratio <= 1 for ratio in peers)
+        return [result.contender for result in results]
+
+    return check
+
+
+@pytest.fixture
 def read_figure() -> Callable[[str, str], float]:
     """A function that returns the first figure of the printed line that starts with these words."""
 
