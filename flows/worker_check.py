@@ -1,6 +1,7 @@
 """Checks from a worker's machine whether everything that a shard needs can be reached. Changes nothing that stays."""
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,9 @@ def _check(name: str, find: Callable[[], str] | None, how: str = "") -> CheckedP
 def _check_prefect(pool: str) -> str:
     import httpx
 
-    from flows.worker_pool import WorkerPool
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Failed to create the Prefect home")  # outside a workspace
+        from flows.worker_pool import WorkerPool
 
     address = os.environ.get(ADDRESS_VARIABLE)
     wanted, fix = "a Prefect server", f"set {ADDRESS_VARIABLE} to the address of the server that the parent uses"
