@@ -4,6 +4,7 @@ from pathlib import Path
 
 from components.errors import PrefixFleetError
 
+_SERVICES = frozenset({"serve", "worker"})
 _TRAINING_COMMANDS = frozenset({"demo", "retrain", "stage"})
 
 
@@ -11,7 +12,7 @@ def explain_stop(root: Path, command: str | None, cause: str) -> None:
     """Print on stderr that `cause` stopped a command and what running it again does."""
     from cli.output import print_note
 
-    if command == "serve":
+    if command in _SERVICES:
         print_note(f"stopped by {cause}.")
         return
     print_note(f"stopped by {cause}; every file is complete. Run the same command again to resume.")
