@@ -48,7 +48,8 @@ def retrain(
     with opened_workspace.lock():
         causes = begin_causes(opened_workspace, tenants, trigger)
         version, refused = ensure_dataset_version(opened_workspace, tenants)
-        planned = make_plan(opened_workspace, tenants, refused)
+        tenants = dataset.leave_out_refused(opened_workspace, tenants, refused)
+        planned = make_plan(opened_workspace, tenants)
         run = RetrainResult(version, planned.sentence, outcomes=refused, causes=causes.list_lines())
         outcomes, run.workers = train_and_evaluate(opened_workspace, planned)
         run.outcomes += outcomes
@@ -90,14 +91,13 @@ def end_causes(workspace: Workspace, causes: RunCauses, run: RetrainResult) -> N
 
 
 @task(cache_policy=NO_CACHE)
-def make_plan(workspace: Workspace, tenants: list[str] | None, refused: list[TenantOutcome]) -> Plan:
+def make_plan(workspace: Workspace, tenants: list[str] | None) -> Plan:
     """Make the run's only plan. Asks MLflow first, so that a run without MLflow ends before training.
 
-    A named tenant whose first drop was refused has no data, and is left out; so are tenants on the next base.
+    Tenants that have moved to the next base are left out.
     """
     workspace.registry.poll_aliased(CHAMPION)
-    planned = plan(workspace, dataset.leave_out_refused(workspace, tenants, refused))
-    planned = planned.leave_out(find_moved_tenants(workspace))
+    planned = plan(workspace, tenants).leave_out(find_moved_tenants(workspace))
     log_info(planned.sentence)
     return planned
 

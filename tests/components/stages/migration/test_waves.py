@@ -2,6 +2,7 @@
 
 import shutil
 
+import httpx
 import pytest
 from stage_chain import run_chain
 
@@ -109,6 +110,22 @@ def test_the_fleet_moves_tenant_by_tenant_and_ends_on_the_next_base(root, set_pa
     assert not (root / "var/next-base").exists()
     assert plan(Workspace(root)).items == ()
     assert {row.state for row in read_status(Workspace(root)).tenants} == {"healthy"}
+
+
+def test_two_servers_answer_each_for_the_tenants_on_its_base(root, start_server):
+    assert run_wave(Workspace(root), now_s=lambda: 7200.0).switched == {"birch": "2"}
+    servers = {"alder": start_server(root), "birch": start_server(root, "--next-base")}
+    digests = {"alder": read_base_facts(Workspace(root)), "birch": read_base_facts(NextBaseView(Workspace(root)))}
+    for own, server in servers.items():
+        server.wait_ready()
+        for tenant in ("alder", "birch"):
+            body = {"model": tenant, "prompt": "thing: boat", "max_tokens": 2}
+            answer = httpx.post(f"{server.url}/v1/completions", json=body, timeout=60)
+            if tenant == own:
+                assert (answer.status_code, answer.headers["x-prefixfleet-base"]) == (200, digests[own]["digest"])
+            else:
+                assert (answer.status_code, answer.json()["error"]["code"]) == (503, "other_base")
+        assert httpx.get(f"{server.url}/healthz").json()["troubles"] == []
 
 
 def test_a_tenant_whose_new_prefix_is_worse_stays_and_is_not_tried_again_until_its_data_change(
