@@ -28,7 +28,8 @@ ENTRYPOINT = "flows.worker_shard.train_shard"
 REFUSED = "Refused"
 """Name of the failed state of a run whose worker cannot do any shard of this parent: other code, another base."""
 _QUEUE_PREFIX = "code-"
-_WORKSPACE_TAG, _SHARD_TAG = "prefixfleet-workspace:", "prefixfleet-shard:"
+_WORKSPACE_TAG, SHARD_TAG = "prefixfleet-workspace:", "prefixfleet-shard:"
+"""A run has the tags of its workspace and of its shard: these words and the id."""
 _OPEN_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING)
 _ONLINE = "ONLINE"
 _PAGE = 200
@@ -125,7 +126,7 @@ class WorkerPool:
             flow_run_name=title,
             timeout=0,
             scheduled_time=datetime.now(UTC) - _LARGEST_CLOCK_DIFFERENCE,
-            tags=[self._workspace_tag, f"{_SHARD_TAG}{shard_id}"],
+            tags=[self._workspace_tag, f"{SHARD_TAG}{shard_id}"],
             idempotency_key=shard_id,
             work_queue_name=self.queue,
         )
@@ -198,4 +199,4 @@ def _read_state(run: FlowRun) -> ShardState:
 
 
 def _read_shard_id(tags: Iterable[str]) -> str:
-    return next((tag.removeprefix(_SHARD_TAG) for tag in tags if tag.startswith(_SHARD_TAG)), "")
+    return next((tag.removeprefix(SHARD_TAG) for tag in tags if tag.startswith(SHARD_TAG)), "")

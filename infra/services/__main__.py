@@ -84,7 +84,7 @@ def _run_demo(settings: Settings) -> int:
     table = ProcessTable(settings.folder)
     if not any(table.find_running(name) for name, _ in table.list_all()):
         raise WorkspaceError("services that run", f"none in {settings.folder}", "start them: `make services`")
-    return _run(settings, [sys.executable, "-m", "infra.services.demo_fleet", str(settings.workspace)])
+    return _run(settings, [sys.executable, "-m", "infra.services.demo_fleet", str(settings.folder)])
 
 
 def _run(settings: Settings, words: list[str]) -> int:

@@ -10,7 +10,7 @@ from infra.services.demo_fleet import read_trainings
 
 def test_the_last_training_of_every_tenant_is_named_with_its_worker(tmp_path):
     store = ObjectStore(f"file://{tmp_path}/exchange")
-    assert read_trainings(store) == []
+    assert read_trainings(store, lambda shard: None) == []
 
     def end_shard(name: str, worker: str, **states: str) -> None:
         outcomes = [TenantOutcome(tenant, "train", state) for tenant, state in states.items()]
@@ -20,4 +20,6 @@ def test_the_last_training_of_every_tenant_is_named_with_its_worker(tmp_path):
     end_shard("b", "host-1", alder="done", birch="done")
     end_shard("a", "host-2", birch="done", cedar="failed")
     Exchange(store).open(*locate_shard("c")).put_json("request", {})
-    assert read_trainings(store) == [("alder", "host-1", "cpu"), ("birch", "host-2", "cpu")]
+    assert read_trainings(store, lambda shard: None) == [("alder", "host-1", "cpu"), ("birch", "host-2", "cpu")]
+    named = read_trainings(store, lambda shard: "worker gpu-1" if shard == "b" else None)
+    assert named == [("alder", "worker gpu-1", "cpu"), ("birch", "host-2", "cpu")]
