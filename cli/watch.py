@@ -46,5 +46,8 @@ def causes(
     if not found:
         print_line("no cause yet; params.yaml: triggers says what to look for, and `prefixfleet watch` looks")
         return
-    rows = [[one.opened_at, one.tenant, one.kind, one.why, one.result or f"open, {one.tries} tries"] for one in found]
+    rows = [
+        [f"{one.opened_at[:19]}Z", one.tenant, one.kind, one.why, one.result or f"open, {one.tries} tries"]
+        for one in found
+    ]
     print_table("Causes of retrainings", ["when (UTC)", "tenant", "kind", "why", "result"], rows)

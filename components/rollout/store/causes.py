@@ -32,7 +32,7 @@ class Cause:
     kind: CauseKind
     why: str
     """For people; completes "retrained because ..."."""
-    opened_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    opened_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     tries: int = 0
     """Runs that began to work on it."""
     tried_s: float = 0.0
