@@ -5,8 +5,9 @@ no files. The function checks that MLflow's client reads the versions back.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from components.config import RegistryConfig
 from components.registry.mlflow.quiet import quiet_mlflow
@@ -14,8 +15,14 @@ from components.registry.mlflow.versions import to_model_name
 from components.registry.registry import Registry
 
 
-def write_mlflow_tables(uri: str, folder: Path, tenants: Sequence[str], on_trial: Sequence[str]) -> None:
-    """Create MLflow's tables in a database and fill them."""
+def write_mlflow_tables(
+    uri: str,
+    folder: Path,
+    tenants: Sequence[str],
+    on_trial: Sequence[str] = (),
+    tags: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> None:
+    """Create MLflow's tables in a database, if it has none, and fill them; `tags` are by tenant, of the champions."""
     import sqlalchemy as sql
     from mlflow.store.model_registry.dbmodels import models
 
@@ -41,7 +48,12 @@ def write_mlflow_tables(uri: str, folder: Path, tenants: Sequence[str], on_trial
         models.SqlModelVersionTag: [
             {**home, "name": to_model_name(tenant), "version": number, "key": key, "value": value}
             for tenant, number in both
-            for key, value in (("sha256", f"{number:064d}"), ("verdict", "accepted"), ("tenant", tenant))
+            for key, value in {
+                "sha256": f"{number:064d}",
+                "verdict": "accepted",
+                "tenant": tenant,
+                **(tags.get(tenant, {}) if number == 1 else {}),
+            }.items()
         ],
         models.SqlRegisteredModelAlias: [
             {**home, "name": to_model_name(tenant), "alias": ("champion", "challenger")[number - 1], "version": number}
@@ -53,6 +65,6 @@ def write_mlflow_tables(uri: str, folder: Path, tenants: Sequence[str], on_trial
         for model, values in rows.items():
             connection.execute(sql.insert(model), values)
     engine.dispose()
-    versions = registry.find_champion(tenants[-1]), registry.find_challenger(on_trial[0])
-    if [one and one.version for one in versions] != ["1", "2"]:
+    versions = [registry.find_champion(tenants[-1]), *(registry.find_challenger(one) for one in on_trial[:1])]
+    if [one and one.version for one in versions] != ["1", "2"][: len(versions)]:
         raise SystemExit(f"MLflow does not read the versions that were written, but {versions}")
