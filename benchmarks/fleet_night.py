@@ -30,6 +30,7 @@ _START_MODELLED = PROJECT / "benchmarks" / "harness" / "start_modelled"
 _WORKERS = {"exchange": "s3://exchange/night", "max_shards": 8, "target_minutes": 0.5, "lost_seconds": 120.0}
 _LEFT_OUT = ("serve", "worker cpu-1")
 """Services of `make services` that a night does not need."""
+_WORKER = "worker "
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 def _measure(folder: Path, count: int, changed: int, chosen: argparse.Namespace) -> NightResult:
-    with _run_services(folder, chosen.workers, chosen.seconds) as (environment, database):
+    with _run_services(folder, 0 if chosen.here else chosen.workers, chosen.seconds) as (environment, database):
         root, tenants = folder / "fleet", make_tenant_ids(count)
         if not root.exists():
             started = time.perf_counter()
@@ -120,12 +121,15 @@ def _run_services(folder: Path, workers: int, seconds: float) -> Iterator[tuple[
     folder.mkdir(parents=True, exist_ok=True)
     ports = ("postgresql_port", "s3_port", "mlflow_port", "prefect_port", "serve_port", "ceph_monitor_port")
     settings = read_settings(folder / "services").model_copy(
-        update={"gpu_workers": workers, **dict(zip(ports, _find_free_ports(len(ports)), strict=True))}
+        update={"gpu_workers": max(1, workers), **dict(zip(ports, _find_free_ports(len(ports)), strict=True))}
     )
     secrets = read_secrets(settings.folder)
+    services = list_services(settings, secrets)
+    training = [one.name for wave in services for one in wave if one.name.startswith(_WORKER)]
+    left_out = {*_LEFT_OUT, *(training if not workers else ())}
     waves = [
-        [replace(one, environment=_add_model(one.environment, seconds)) for one in wave if one.name not in _LEFT_OUT]
-        for wave in list_services(settings, secrets)
+        [replace(one, environment=_add_model(one.environment, seconds)) for one in wave if one.name not in left_out]
+        for wave in services
     ]
     table = ProcessTable(settings.folder)
     try:
@@ -159,10 +163,10 @@ def _make_fleet(root: Path, changing: Sequence[str], others: Sequence[str], data
     (unfinished / "data.dvc").unlink()
     for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(PROJECT / name, unfinished / name)
+    for command in ("git init -q", "dvc init -q"):
+        subprocess.run(command.split(), cwd=unfinished, check=True)
     shutil.copytree(PROJECT / ".dvc" / "plots", unfinished / ".dvc" / "plots")
     for command in (
-        "git init -q",
-        "dvc init -q",
         "dvc remote add -q -d store s3://dvc/night",
         f"dvc remote modify -q store endpointurl {os.environ['AWS_ENDPOINT_URL_S3']}",
         "dvc add -q data",

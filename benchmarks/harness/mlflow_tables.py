@@ -13,6 +13,7 @@ from components.config import RegistryConfig
 from components.registry.mlflow.quiet import quiet_mlflow
 from components.registry.mlflow.versions import to_model_name
 from components.registry.registry import Registry
+from components.storage.urls import resolve_uri
 
 
 def write_mlflow_tables(
@@ -60,7 +61,7 @@ def write_mlflow_tables(
             for tenant, number in both
         ],
     }
-    engine = sql.create_engine(registry.uri)
+    engine = sql.create_engine(resolve_uri(uri, folder))
     with quiet_mlflow(), engine.begin() as connection:
         for model, values in rows.items():
             connection.execute(sql.insert(model), values)
