@@ -13,6 +13,7 @@ from components.rollout.store.event_outbox import take_events
 from components.stages import plan
 from components.stages.last_failures import read_failures
 from components.stages.outcome import TenantOutcome
+from components.stages.triggers.run_causes import RunCauses
 from components.stages.workspace import Workspace
 from flows import retrain
 from flows.run_local import run_flow
@@ -132,13 +133,13 @@ def test_a_failed_rollout_is_retried_and_its_failures_are_returned_after_the_las
     attempts = []
     failed = [TenantOutcome("alder", "roll out", "failed", "MLflow does not answer")]
 
-    def roll_out(_workspace, _versions, _outdated):
+    def roll_out(_workspace, _versions, _outdated, *_, **__):
         attempts.append(1)
         return {"birch": "2"}, failed[: len(attempts) < succeeds_at]
 
     monkeypatch.setattr(retrain.register, "roll_out", roll_out)
     task = retrain.roll_out.with_options(retry_delay_seconds=0)
-    rolling = flow(lambda: task(None, {}, []), name="rolling")
+    rolling = flow(lambda: task(None, {}, [], RunCauses("hand", "ada", ())), name="rolling")
     succeeds_at = 2
     assert (rolling(), len(attempts)) == (({"birch": "2"}, []), 2)
     attempts.clear()

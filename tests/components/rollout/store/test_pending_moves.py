@@ -7,7 +7,8 @@ from components.rollout.types import LedgerEntry, RolloutState, ShareChange
 def make_move(version):
     state = RolloutState(tenant="acme", champion="1", challenger=version, changes=(ShareChange(60, 0.1),), pinned=True)
     figures = {"checks": {"errors": {"challenger_bad": 4}}}
-    return state, LedgerEntry(tenant="acme", by="ada", action="challenge", to_version=version, figures=figures)
+    at = "2026-01-01T00:00:00+00:00"
+    return state, LedgerEntry(tenant="acme", by="ada", action="challenge", to_version=version, figures=figures, at=at)
 
 
 def test_a_pending_move_is_read_as_it_was_saved_until_it_is_deleted(database):
