@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.data.digests import compute_file_digest
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
 from components.stages import evaluate, gate, register, train
 from components.stages.outcome import raise_on_failures
 from components.stages.plan import PlanItem, plan
-from components.stages.stamps import STAMP_FILE
+from components.stages.stamps import STAMP_FILE, read_json, write_stamp
 from components.stages.workspace import Workspace
 from harness.mlflow_tables import write_mlflow_tables
 
@@ -74,21 +75,14 @@ def _replace_values(folder: Path, old: _Identity, new: _Identity) -> None:
             for before, after in zip(old.list_values(), new.list_values(), strict=True):
                 text = text.replace(before, after)
             path.write_text(text, encoding="utf-8")
-    for stamp in folder.rglob(STAMP_FILE):
-        values = json.loads(stamp.read_text())
-        values["files"] = {name: _compute_digest(stamp.parent / name) for name in values["files"]}
-        stamp.write_text(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    for path in folder.rglob(STAMP_FILE):
+        stamp = read_json(path)
+        write_stamp(path.parent, stamp["inputs"], stamp["files"])
 
 
 def _renew_verdict_stamp(workspace: Workspace, tenant: str) -> None:
-    stamp = workspace.get_output_folder("gate", tenant) / STAMP_FILE
-    values = json.loads(stamp.read_text())
+    judged = workspace.get_output_folder("gate", tenant)
+    stamp = read_json(judged / STAMP_FILE)
     evaluated = workspace.get_output_folder("evaluate", tenant)
-    values["inputs"]["candidate"] = [
-        _compute_digest(evaluated / name) for name in (evaluate.REPORT_FILE, evaluate.PREDICTIONS_FILE)
-    ]
-    stamp.write_text(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def _compute_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    candidate = [compute_file_digest(evaluated / name) for name in (evaluate.REPORT_FILE, evaluate.PREDICTIONS_FILE)]
+    write_stamp(judged, {**stamp["inputs"], "candidate": candidate}, stamp["files"])

@@ -20,15 +20,15 @@ ARRIVING_FOLDER = ".arriving"
 _DIGEST_DIGITS = 24
 
 
-def list_deliveries(store: ObjectStore) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """Return tenant -> file's name -> time of writing; and the keys that belong to no tenant.
+def list_deliveries(store: ObjectStore, start: str = "") -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Return tenant -> file's name -> time of writing, of keys that begin with `start`; and those of no tenant.
 
     Raises:
         WorkersError: the store does not answer.
     """
     deliveries: dict[str, dict[str, str]] = {}
     strays = []
-    for key, written in sorted(store.list_keys().items()):
+    for key, written in sorted(store.list_keys(start).items()):
         tenant, _, name = key.partition("/")
         if not TENANT_ID.fullmatch(tenant) or not name or "/" in name:
             strays.append(key)
@@ -49,7 +49,7 @@ def fetch_delivery(store: ObjectStore, drops: Path, tenant: str, files: Mapping[
         remove_tree(scratch)
         scratch.mkdir(parents=True)
     complete = all(store.download(f"{tenant}/{name}", scratch / name) for name in files)
-    present = list_deliveries(store)[0].get(tenant, {}) if complete else {}
+    present = list_deliveries(store, f"{tenant}/")[0].get(tenant, {}) if complete else {}
     if any(present.get(name) != written for name, written in files.items()):
         remove_tree(scratch)
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from components.data.digests import read_dataset_version
 from components.errors import WorkspaceError
+from components.storage.urls import to_local_path
 
 POINTER_FILE = "data.dvc"
 
@@ -96,7 +97,15 @@ class DvcRemote:
 
     name: str
     options: dict[str, str]
-    """Its url, absolute, and other options by name, without secrets."""
+    """Its url, absolute, and other options by name, without secrets: these come from each machine's environment."""
+
+    def check_present(self) -> None:
+        """Raise WorkspaceError if the remote is a local folder that this machine does not have."""
+        folder = to_local_path(self.options["url"])
+        if folder is not None and not folder.is_dir():
+            wanted = f"the folder {folder} on this machine: it is the parent's DVC remote {self.name!r}"
+            fix = "make a remote in object storage the default (`dvc remote add -d NAME s3://...`), and run `dvc push`"
+            raise WorkspaceError(wanted, "no such folder", fix)
 
 
 def read_default_remote(workspace: Path) -> DvcRemote | None:

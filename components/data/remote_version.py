@@ -6,19 +6,17 @@ does not answer, it is tried again.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from components.data.digests import read_pointer_output
-from components.data.dvc import POINTER_FILE
+from components.data.dvc import POINTER_FILE, DvcRemote
 from components.errors import DataError, WorkspaceError
 from components.storage.atomic_files import convert_disk_errors, write_atomic
 from components.storage.json_text import parse_json
 from components.storage.object_faults import Meaning, read_fault
 from components.storage.patience import Patience
-from components.storage.urls import to_local_path
 
 _PATIENCE_S = 180.0
 _HASH = "md5"
@@ -26,27 +24,10 @@ _PUSH = "run `dvc push` on the parent's machine"
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteOptions:
-    """A DVC remote, without keys and passwords: these come from the environment of each machine."""
-
-    name: str
-    options: Mapping[str, str]
-    """As in .dvc/config; `url` is absolute."""
-
-    def check_present(self) -> None:
-        """Raise WorkspaceError if the remote is a local folder that this machine does not have."""
-        folder = to_local_path(self.options["url"])
-        if folder is not None and not folder.is_dir():
-            wanted = f"the folder {folder} on this machine: it is the parent's DVC remote {self.name!r}"
-            fix = "make a remote in object storage the default (`dvc remote add -d NAME s3://...`), and run `dvc push`"
-            raise WorkspaceError(wanted, "no such folder", fix)
-
-
 class RemoteVersion:
     """The version in data.dvc of a folder, in a remote that the folder need not know."""
 
-    def __init__(self, root: Path, remote: RemoteOptions, *, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, root: Path, remote: DvcRemote, *, patience_s: float = _PATIENCE_S) -> None:
         """Read the listing.
 
         Raises:
@@ -118,7 +99,7 @@ class RemoteVersion:
                 ) from None
 
 
-def _open_remote(root: Path, remote: RemoteOptions) -> Any:
+def _open_remote(root: Path, remote: DvcRemote) -> Any:
     """Return DVC's object database of the remote. Opens no connection."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo

@@ -33,13 +33,27 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         WorkspaceError: the disk is full or the folder cannot be written; the old file and no temporary file remain.
     """
+    with replace_when_complete(path) as temporary, temporary.open("xb") as file:
+        file.write(content)
+
+
+@contextmanager
+def replace_when_complete(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; a file that the block leaves there replaces `path`, after an fsync.
+
+    Missing folders are made. If the block leaves no file or raises, the old file stays.
+
+    Raises:
+        WorkspaceError: the disk is full or the folder cannot be written; the old file and no temporary file remain.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     with convert_disk_errors(f"write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
+            yield temporary
+            if not temporary.exists():
+                return
+            with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
         finally:

@@ -4,16 +4,14 @@ Knows no format and no meaning of keys. Credentials and the endpoint come from e
 """
 
 import logging
-import os
 import secrets
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from components.errors import PrefixFleetError, WorkersError, WorkspaceError
-from components.storage.atomic_files import convert_disk_errors, sync_folder
+from components.storage.atomic_files import convert_disk_errors, replace_when_complete
 from components.storage.folder_objects import FolderObjects
 from components.storage.object_faults import Meaning, read_fault
 from components.storage.object_names import check_key, is_key, parse_store_url
@@ -89,25 +87,16 @@ class ObjectStore:
             WorkspaceError: the disk is full or the file cannot be written.
         """
         check_key(key)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        with replace_when_complete(path) as temporary:
 
-        def copy(progress: Progress) -> bool:
-            self._objects.get_file(key, temporary, progress)
-            return True
+            def copy(progress: Progress) -> bool:
+                self._objects.get_file(key, temporary, progress)
+                return True
 
-        with convert_disk_errors(f"write {path}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                if not self._try_or_miss(f"to read {self.url}/{key}", copy, writes_to=path):
-                    return False
-                with temporary.open("rb") as file:
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            finally:
-                with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
-            sync_folder(path.parent)
-        return True
+            found = bool(self._try_or_miss(f"to read {self.url}/{key}", copy, writes_to=path))
+            if not found:
+                temporary.unlink(missing_ok=True)
+        return found
 
     def list_keys(self, start: str = "") -> dict[str, datetime]:
         """Return key -> time of writing, by the store's clock, of the keys that begin with `start`.

@@ -6,8 +6,7 @@ from typing import Any
 
 from components.config import PARAMS_FILE
 from components.config.yaml_file import format_yaml
-from components.data.dvc import POINTER_FILE
-from components.data.remote_version import RemoteOptions
+from components.data.dvc import POINTER_FILE, DvcRemote
 from components.errors import WorkersError
 from components.stages.sharding.base_cache import fetch_base
 from components.stages.sharding.request import ShardRequest
@@ -27,7 +26,7 @@ def build_scratch_workspace(request: ShardRequest, exchange: Exchange, folder: P
         WorkspaceError: the DVC remote is a folder that is not here, or the disk is full.
     """
     params = request.params
-    RemoteOptions(request.dvc.remote, request.dvc.options).check_present()
+    DvcRemote(request.dvc.remote, request.dvc.options).check_present()
     if request.is_base_sent:
         path = fetch_base(exchange, request.base, base_cache)
         params = {**params, "base": {**params["base"], "path": str(path)}}

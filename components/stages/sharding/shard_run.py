@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from components.data.remote_version import RemoteOptions, RemoteVersion
+from components.data.dvc import DvcRemote
+from components.data.remote_version import RemoteVersion
 from components.stages import evaluate, train
 from components.stages.hooks import StageHooks
 from components.stages.outcome import TenantOutcome, catch_failure
@@ -54,7 +55,7 @@ class ShardRun:
         """Return the tenants that need no training any more, and the outcomes of those whose files are not usable."""
         trained, failures = set[str](), list[TenantOutcome]()
         dvc = self._request.dvc
-        version = RemoteVersion(self._workspace.root, RemoteOptions(dvc.remote, dvc.options))
+        version = RemoteVersion(self._workspace.root, DvcRemote(dvc.remote, dvc.options))
         for tenant in self._request.fingerprints:
             with catch_failure(tenant, "train", failures):
                 self._hooks.check_stop(tenant)

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from components.data import remote_version
-from components.data.remote_version import RemoteOptions, RemoteVersion
+from components.data.dvc import DvcRemote
+from components.data.remote_version import RemoteVersion
 from components.errors import DataError, WorkspaceError
 
 FILES = {
@@ -40,7 +41,7 @@ def open_version(root, remote, **options):
     folder, pointer = remote
     root.mkdir()
     (root / "data.dvc").write_text(pointer)
-    return RemoteVersion(root, RemoteOptions("store", {"url": str(folder)}), **options)
+    return RemoteVersion(root, DvcRemote("store", {"url": str(folder)}), **options)
 
 
 def list_files(root):
