@@ -7,10 +7,10 @@ from contextlib import closing
 import psutil
 import pytest
 from processes import start_command
+from saved_training import wait_for_trained_steps
 from waiting import wait_until
 
 from components.data.digests import compute_file_digest
-from components.training.checkpoint import STATE_FILE
 
 LONG = {"max_steps": 100_000, "validate_every": 5}
 
@@ -29,15 +29,6 @@ def own_processes():
     assert psutil.wait_procs(found, timeout=20)[1] == []
 
 
-def wait_for_checkpoint(root, running):
-    """Wait until training has been saved twice: the first time is before the first step."""
-    running.read_until("starts clean")
-    state = root / "out/train/alder/state" / STATE_FILE
-    wait_until(state.is_file, "a first checkpoint")
-    first = state.read_bytes()
-    wait_until(lambda: state.read_bytes() != first, "a second checkpoint")
-
-
 def read_flow_states(root):
     with closing(sqlite3.connect(root / "var/prefect/prefect.db")) as database:
         return dict(database.execute("SELECT flow.name, state_type FROM flow_run JOIN flow ON flow.id = flow_id"))
@@ -48,7 +39,7 @@ def test_sigterm_to_the_group_ends_a_retraining_and_prefect_knows_it(make_checko
     root = make_checkout(("alder",), train=LONG)
     give_prefect_tables(root / "var/prefect")
     with start_command(root, "retrain", own_prefect=True) as running:
-        wait_for_checkpoint(root, running)
+        wait_for_trained_steps(root, running)
         assert len(own_processes(running)) > 1  # Prefect's server is one of them
         running.send_to_all(signal.SIGTERM)
         code = running.wait()
@@ -64,7 +55,7 @@ def test_sigterm_to_the_group_ends_a_retraining_and_prefect_knows_it(make_checko
 def test_a_stage_on_two_processes_saves_its_training(make_root, own_processes):
     root = make_root(("alder",), train=LONG, engine={"processes": 2})
     with start_command(root, "stage", "train") as running:
-        wait_for_checkpoint(root, running)
+        wait_for_trained_steps(root, running)
         own_processes(running)
         running.send_to_all(signal.SIGTERM)
         assert running.wait() == 143, running.stderr

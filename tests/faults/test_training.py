@@ -6,9 +6,7 @@ import signal
 
 import pytest
 from processes import start_command
-from waiting import wait_until
-
-from components.training.checkpoint import STATE_FILE
+from saved_training import wait_for_trained_steps
 
 _ARTIFACT = {"prefix.safetensors", "manifest.json"}
 FINE = '{"source": "thing: kite", "references": ["a kite"]}\n'
@@ -66,11 +64,10 @@ def test_a_source_that_is_too_long_or_empty_is_refused(refused, served):
 
 @pytest.mark.slow
 def test_a_second_run_is_refused_and_ctrl_c_prints_where_training_resumes(make_root, set_params, call, refused):
-    root = make_root(("alder",), train={"max_steps": 100_000, "validate_every": 200})
+    root = make_root(("alder",), train={"max_steps": 100_000, "validate_every": 20})
     with start_command(root, "stage", "train") as running:
-        running.read_until("starts clean")
+        wait_for_trained_steps(root, running)
         refused(root, ["stage", "train"], f"another run (process {running.process.pid}", "wait until")
-        wait_until((root / "out/train/alder/state" / STATE_FILE).is_file, "a first checkpoint")
         assert running.process.poll() is None
         running.send_to_all(signal.SIGINT)
         code = running.wait()
