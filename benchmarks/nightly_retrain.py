@@ -11,8 +11,6 @@ decoding.
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from harness.checkouts import make_checkout, run_command
 from harness.mlflow_server import MlflowServer, run_mlflow_server
 from harness.options import format_spread
 from harness.stopwatch import ClockSeconds, Stopwatch, add_seconds, read_clocks, subtract_seconds
@@ -29,7 +28,6 @@ from harness.workspaces import make_tenant_ids, write_data, write_workspace
 
 from flows.environment import prepare_environment
 
-PROJECT = Path(__file__).resolve().parents[1]
 PROCESS_OVERHEAD = "start and end of the process, imports"
 PREFECT_OVERHEAD = "Prefect between the tasks, start of its server"
 ZERO_SECONDS = (0.0, 0.0)
@@ -109,7 +107,7 @@ def _measure_night(
     write_data(root / "drops", chosen, seed=time.time_ns())
     before = server.count_calls() if server else 0
     started = read_clocks()
-    report = json.loads(_run_command(root, sys.executable, __file__, "--night", "--keep", str(root)).splitlines()[-1])
+    report = json.loads(run_command(root, sys.executable, __file__, "--night", "--keep", str(root)).splitlines()[-1])
     whole = subtract_seconds(read_clocks(), started)
     print(f"night {night + 1}: {report['sentence']}", flush=True)
     parts = {part: tuple(seconds) for part, seconds in report["parts"].items()}
@@ -153,17 +151,7 @@ def _make_first_state(root: Path, tenants: Sequence[str]) -> None:
     started = time.perf_counter()
     root.mkdir(parents=True)
     write_workspace(root, tenants, PARAMS)
-    (root / "data.dvc").unlink()
-    for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
-        shutil.copy(PROJECT / name, root / name)
-    for command in ("git init -q", "dvc init -q", f"dvc remote add -q -d local {root / '.dvc' / 'remote'}"):
-        _run_command(root, *command.split())
-    shutil.copytree(PROJECT / ".dvc" / "plots", root / ".dvc" / "plots")
-    _run_command(root, "dvc", "add", "-q", "data")
-    _run_command(root, "git", "add", "-A")
-    _run_command(
-        root, "git", "-c", "user.name=bench", "-c", "user.email=bench@example.com", "commit", "-q", "-m", "start"
-    )
+    make_checkout(root, str(root / ".dvc" / "remote"))
     workspace = Workspace(root)
     for stage in (train, evaluate, gate):
         raise_on_failures(stage.run(workspace))
@@ -184,16 +172,6 @@ def _run_server(folder: Path, use_server: bool) -> Iterator[MlflowServer | None]
     with run_mlflow_server(folder) as server:
         os.environ["MLFLOW_TRACKING_URI"] = server.uri
         yield server
-
-
-def _run_command(root: Path, *command: str) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        command, cwd=root, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done.stdout
 
 
 if __name__ == "__main__":

@@ -77,19 +77,20 @@ class DeadlineProtocol(H11Protocol, asyncio.BufferedProtocol):
         limits: ServeConfig,
         table: ConnectionTable,
         opening_pace: OpeningPace,
-        answer_pace: AnswerPace,
+        invalid_http_pace: AnswerPace,
         address: str,
     ) -> None:
         """Count the connection in `table` until it ends; `address` is the client's.
 
-        The first whole request gives back what the connection took of `opening_pace`. `answer_pace` delays the answers
-        to what is not HTTP.
+        The first whole request gives back what the connection took of `opening_pace`. `invalid_http_pace` delays
+        the refusals of what is not HTTP.
         """
         super().__init__(config, server_state, app_state)
         self.conn = PieceLimitConnection(h11.SERVER, _MAX_HEADER_BYTES)
         self.group = to_group(address)
         self._limits, self._table, self._buffer = limits, table, bytearray(_MAX_HEADER_BYTES)
-        self._opening_pace, self._answer_pace, self._has_sent_request = opening_pace, answer_pace, False
+        self._opening_pace, self._invalid_http_pace = opening_pace, invalid_http_pace
+        self._has_sent_request = False
         self._phase, self._since_s = Phase.OPEN, time.monotonic()
         self.opening: asyncio.Task[None] | None = None
         """The task that opens the connection, with TLS's handshake; None: it has ended."""
@@ -147,8 +148,8 @@ class DeadlineProtocol(H11Protocol, asyncio.BufferedProtocol):
         Beyond the pace of the address's refusals this is done later; until then nothing more is read.
         """
         refusal = RefusalError(400, "a request of HTTP/1.1", msg, "correct the client", code="invalid_http")
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        delay_s = 0.0 if is_answering else self._answer_pace.reserve(self.group)
+        can_be_answered = self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+        delay_s = self._invalid_http_pace.reserve(self.group) if can_be_answered else 0.0
         if delay_s:
             self.transport.pause_reading()
             self.loop.call_later(delay_s, self._refuse, refusal)

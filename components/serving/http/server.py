@@ -44,6 +44,8 @@ from components.stages.workspace import Workspace
 _SHUTDOWN_SECONDS, _LAST_SECONDS = 5, 5
 """For answers after `serve.drain_seconds`, and for what comes after them: the last counts, the engine, threads."""
 _BACKLOG = 2048
+_INVALID_PER_SECOND, _INVALID_MAX_SECONDS = 5.0, 5.0
+"""Pace of the refusals of what is not HTTP, to one address: the parser may need 20 ms of the event loop for each."""
 _SWITCH_SECONDS = 0.0001
 """How long the event loop may keep the interpreter while the model thread waits for it: with Python's 5 ms, each of the
 hundreds of operations of a step waits so long if connections keep the event loop busy."""
@@ -91,7 +93,10 @@ class DrainingServer(uvicorn.Server):
         connections = limit_by_open_files(config.max_connections)
         per_address = max(1, config.max_connections_per_address * connections // config.max_connections)
         self._connections = ConnectionTable(connections, per_address)
-        self._opening_pace, self._answer_pace = OpeningPace(time.monotonic), AnswerPace(time.monotonic)
+        self._opening_pace = OpeningPace(time.monotonic)
+        self._invalid_http_pace = AnswerPace(
+            time.monotonic, per_second=_INVALID_PER_SECOND, max_seconds=_INVALID_MAX_SECONDS
+        )
         self._accepting: list[asyncio.Task[None]] = []
         super().__init__(
             uvicorn.Config(
@@ -141,7 +146,7 @@ class DrainingServer(uvicorn.Server):
             limits=self._limits,
             table=self._connections,
             opening_pace=self._opening_pace,
-            answer_pace=self._answer_pace,
+            invalid_http_pace=self._invalid_http_pace,
             address=address,
         )
 

@@ -38,6 +38,11 @@ def test_answers_at_the_pace_and_other_callers_do_not_wait(monkeypatch):
     assert measure_delays(monkeypatch, ["alder"] * 150 + ["birch"])[-1] == 0
 
 
+def test_a_pace_of_its_own():
+    pace = AnswerPace(lambda: 0.0, per_second=5.0, max_seconds=3.0)
+    assert [round(pace.reserve("alder"), 6) for _ in range(30)][4:] == [n / 5 for n in range(15)] + [3.0] * 11
+
+
 def test_callers_that_do_not_wait_are_forgotten(monkeypatch):
     monkeypatch.setattr(answer_pace, "_MAX_CALLERS", 3)
 

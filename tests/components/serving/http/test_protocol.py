@@ -125,11 +125,12 @@ def test_what_is_not_http_is_refused_and_its_connection_closed(running, sent):
     assert is_healthy(running)
 
 
-def test_beyond_a_pace_what_is_not_http_is_refused_later_and_may_be_closed_meanwhile(running, monkeypatch):
+@pytest.mark.parametrize("sent", [b"\x16\x03\r\n\r\n", CHUNKED + b"oops\r\n"])
+def test_beyond_a_pace_what_is_not_http_is_refused_later_and_may_be_closed_meanwhile(running, monkeypatch, sent):
     monkeypatch.setattr(answer_pace, "_BURST_SECONDS", -0.2)
-    assert running.talk(b"\x16\x03\r\n\r\n")[9:12] == b"400"
+    assert running.talk(sent)[9:12] == b"400"
     monkeypatch.setattr(answer_pace, "_BURST_SECONDS", -3600.0)
-    with running.connect(b"\x16\x03\r\n\r\n") as client:
+    with running.connect(sent) as client:
         (connection,) = wait_until(lambda: list(running.server._connections), "the connection")
         assert connection.waiting_since_s is not None
         assert read_to_end(client) == b""

@@ -1,0 +1,76 @@
+"""The services and workers of `make services`, on free ports in a folder of a benchmark's own."""
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.checkouts import PROJECT
+
+_LEFT_OUT = ("serve", "worker cpu-1")
+"""Services of `make services` that no benchmark needs."""
+_WORKER = "worker "
+
+
+@dataclass(frozen=True)
+class FleetServices:
+    """What clients of the running services need."""
+
+    environment: dict[str, str]
+    """The whole environment of a client's process."""
+    mlflow_database: str
+    """URL of the database below MLflow."""
+
+
+def _leave_unchanged(service: Any, _: int) -> Any:
+    return service
+
+
+@contextmanager
+def run_fleet_services(
+    folder: Path, workers: int, change_worker: Callable[[Any, int], Any] = _leave_unchanged
+) -> Iterator[FleetServices]:
+    """Start the services with this number of training workers (may be 0); they are stopped at the end of the block.
+
+    `change_worker` gets the `Service` of a training worker and its number from 0, and returns what is started instead.
+    """
+    sys.path.insert(0, str(PROJECT))
+    from infra.services.addresses import make_client_environment, make_database_url
+    from infra.services.catalogue import list_services
+    from infra.services.process_table import ProcessTable
+    from infra.services.secret_file import read_secrets
+    from infra.services.settings import read_settings
+    from infra.services.start import start_services, stop_services
+
+    folder.mkdir(parents=True, exist_ok=True)
+    ports = ("postgresql_port", "s3_port", "mlflow_port", "prefect_port", "serve_port", "ceph_monitor_port")
+    settings = read_settings(folder / "services").model_copy(
+        update={"gpu_workers": max(1, workers), **dict(zip(ports, _find_free_ports(len(ports)), strict=True))}
+    )
+    secrets = read_secrets(settings.folder)
+    waves = [[one for one in wave if one.name not in _LEFT_OUT] for wave in list_services(settings, secrets)]
+    training = [one for wave in waves for one in wave if one.name.startswith(_WORKER)]
+    changed = {one.name: change_worker(one, number) for number, one in enumerate(training)} if workers else {}
+    started = [[changed.get(one.name, one) for one in wave if workers or one not in training] for wave in waves]
+    table = ProcessTable(settings.folder)
+    try:
+        start_services(settings, started, table, lambda line: print(line, file=sys.stderr, flush=True))
+        environment = make_client_environment(settings, secrets, folder / "prefect")
+        database = make_database_url(settings, "postgresql+psycopg2", "mlflow", secrets.mlflow_password)
+        yield FleetServices(environment, database)
+    finally:
+        stop_services(table, lambda _: None)
+
+
+def _find_free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
