@@ -16,6 +16,12 @@ class BaseConfig(Section):
         default="float32",
         description="fastest: bfloat16 if a short measurement shows it clearly faster on this machine",
     )
+    chat_template: str | None = Field(
+        default=None, description="file with a Jinja template for conversations; null: the tokenizer's own"
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="values of the template's own variables, such as enable_thinking: false"
+    )
 
 
 class NextBaseConfig(BaseConfig):

@@ -59,11 +59,14 @@ class Workspace:
 
     @cached_property
     def base_config(self) -> BaseConfig:
-        """The base section. The path of a local folder is absolute, so that no other folder can be mistaken for it."""
+        """The base section. Local paths are absolute, so that no other folder can be mistaken for them."""
         config = self.params.base
         folder = self.root / config.path
         local = folder.is_dir() or Path(config.path).is_dir()
-        return config.model_copy(update={"path": str(folder)}) if local else config
+        absolute = {"path": str(folder)} if local else {}
+        if config.chat_template is not None:
+            absolute["chat_template"] = str(self.root / config.chat_template)
+        return config.model_copy(update=absolute)
 
     @cached_property
     def base(self) -> "Base":

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from components.builtin.pretraining.chat_format import CHAT_TEMPLATE, CHAT_TEMPLATE_FILE
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingConfig:
@@ -117,13 +119,14 @@ def train_tokenizer(texts: Iterator[str], vocabulary_size: int) -> Any:
 
 
 def save_base(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write bfloat16 weights, configuration and tokenizer (a `tokenizers.Tokenizer`) in transformers' layout."""
+    """Write bfloat16 weights, configuration, tokenizer (a `tokenizers.Tokenizer`) and chat template."""
     from transformers import PreTrainedTokenizerFast
 
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<eos>") | {"pad_token": "<pad>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    (folder / CHAT_TEMPLATE_FILE).write_text(CHAT_TEMPLATE, encoding="utf-8")
 
 
 Optimizers = list[tuple[torch.optim.Optimizer, float]]

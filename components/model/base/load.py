@@ -3,9 +3,9 @@
 Knows how to find, load, check and freeze it. Does not know prefixes' values, training or decoding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from components.config import BaseConfig
 from components.errors import BaseModelError, PrefixFleetError
 from components.model.base.attention_sites import find_prefix_shape
+from components.model.base.chat_files import read_chat_template
 from components.model.base.digests import (
     check_optional_json,
     compute_model_digest,
@@ -27,12 +28,14 @@ from components.model.base.full_attention import check_config, check_forward, fi
 from components.model.base.shapes import PrefixShape
 from components.model.base.token_limits import check_token_ids, count_token_rows, find_decoder_start_id
 from components.model.base.weight_checks import check_finite_weights, check_loading_report, check_stored_dtypes
+from components.model.text.chat import ChatCodec
+from components.model.text.chat_template import ChatTemplate
 from components.model.text.running_text import find_running_text
 from components.model.text.texts import TextCodec
 
 _DEFAULT_CONTEXT = 512
 _UNLIMITED_CONTEXT = 10**6
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Base:
     encoder-decoder model counts source and target separately, and no prefix."""
     tokenizer_files_digest: str = ""
     """Of the tokenizer's files alone; `tokenizer_digest` also covers how texts are encoded."""
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the chat template's own variables."""
 
     @property
     def eos_id(self) -> int:
@@ -72,6 +77,11 @@ class Base:
     def text_codec(self) -> TextCodec:
         """The codec between texts and token ids of this base."""
         return TextCodec(self.tokenizer, self.is_encoder_decoder, token_rows=count_token_rows(self.model))
+
+    @cached_property
+    def chat_codec(self) -> ChatCodec:
+        """The codec between conversations and token ids of this base."""
+        return ChatCodec(self.tokenizer, self.chat_template_kwargs, count_token_rows(self.model))
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -117,6 +127,9 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
             output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if config.chat_template is not None:
+        tokenizer.chat_template = read_chat_template(Path(config.chat_template))
+        ChatTemplate(tokenizer, config.chat_template_kwargs).check()
     check_loading_report(report, type(model).__name__, config.path)
     check_stored_dtypes(read_stored_dtypes(folder), model, config.path)
     if tokenizer.eos_token_id is None:
@@ -136,6 +149,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         ),
         tokenizer_files_digest=tokenizer_files_digest,
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),
+        chat_template_kwargs=config.chat_template_kwargs,
         context=_read_context(model_config, tokenizer),
     )
     find_prefix_shape(model)  # raises for an unsupported model now, before any training
