@@ -3,6 +3,7 @@
 Holds no device and loads no model. Does not know how shards are watched.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +11,7 @@ import httpx
 
 from components.config import WorkersConfig
 from components.errors import WorkersError
-from components.registry.mlflow.versions import CHAMPION
+from components.registry.mlflow.versions import Version
 from components.stages.outcome import TenantOutcome
 from components.stages.plan import Plan
 from components.stages.progress import log_warning
@@ -48,15 +49,18 @@ class DispatchResult:
     """Tenants that must be trained and evaluated here, because no worker took them."""
 
 
-def train_on_workers(workspace: Workspace, planned: Plan, config: WorkersConfig) -> DispatchResult:
+def train_on_workers(
+    workspace: Workspace, planned: Plan, config: WorkersConfig, champions: Mapping[str, Version]
+) -> DispatchResult:
     """Train what the plan names, and evaluate what has no present scores, on the workers of a pool.
+
+    `champions` (tenant -> champion on the plan's base) are evaluated too where they have no present scores.
 
     Raises:
         WorkersError: what workers need is missing (the error lists all of it), no worker comes in time, or the server
             or the exchange does not answer.
     """
     workspace.release_base()  # a first plan loads it to describe it
-    champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
     rates = TrainingRates(workspace.root / "var" / RATES_FILE)
     work = ShardWork(workspace, planned, champions, rates)
     if not work.open_tenants:

@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from components.stages.migration import waves
 from components.stages.migration.waves import WaveResult
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.events import emit_events
 from flows.run_names import name_run
 from flows.states import make_end_state
+from flows.wave import run_wave
 
 
 @flow(name="migrate", flow_run_name=name_run("base: move a wave"))
@@ -30,15 +29,10 @@ def migrate(workspace: str = ".") -> State[WaveResult]:
     return make_end_state(result.sentence, result, failed=bool(result.failures), rejected=bool(result.rejected))
 
 
-@task(cache_policy=NO_CACHE)
-def run_wave(workspace: Workspace, *, moves: bool) -> WaveResult:
-    """Run one wave; with `moves` off only for tenants that have moved and changed."""
-    return waves.run_wave(workspace, moves=moves)
-
-
 def make_page(result: WaveResult) -> str:
     """Return a wave as markdown."""
-    lines = [f"- {tenant}: version {version}\n" for tenant, version in sorted(result.switched.items())]
+    where = {tenant: f", trained by {worker}" for tenant, worker in result.workers.items()}
+    lines = [f"- {tenant}: version {one}{where.get(tenant, '')}\n" for tenant, one in sorted(result.switched.items())]
     refused = [f"- **{tenant}**: {why}\n" for tenant, why in sorted(result.rejected.items())]
     failed = [f"- **{one.tenant}** failed to {one.stage}: {one.detail}\n" for one in result.failures]
     parts = (("Switched over", lines), ("Rejected by the gate", refused), ("Failed", failed))

@@ -14,8 +14,6 @@ from prefect.runtime import task_run
 from components.registry.mlflow.versions import CHAMPION, Version
 from components.stages import dataset, gate, register, rejections
 from components.stages.last_failures import record_outcomes
-from components.stages.migration import waves
-from components.stages.migration.waves import WaveResult
 from components.stages.next_base_view import find_moved_tenants
 from components.stages.outcome import TenantOutcome, raise_on_failures
 from components.stages.plan import Plan, plan
@@ -30,6 +28,7 @@ from flows.retrain_result import RetrainResult
 from flows.run_names import name_run
 from flows.shard import shard
 from flows.states import make_end_state, read_result
+from flows.wave import run_wave
 
 _ROLLOUT_RETRIES = 2
 """Retries of `roll_out` after the first attempt."""
@@ -61,7 +60,8 @@ def retrain(
         outdated = [item.tenant for item in planned.items if item.outdated]
         run.promoted, failures = roll_out(opened_workspace, versions, outdated, causes)
         run.outcomes += failures
-        run.add_wave(retrain_moved(opened_workspace, tenants))
+        if opened_workspace.params.next_base is not None:
+            run.add_wave(run_wave(opened_workspace, moves=False, tenants=tenants))
         emit_events(opened_workspace)
         record_outcomes(opened_workspace, [*run.outcomes, *run.list_finished()])
         if tenants is None and not run.failures:
@@ -109,7 +109,8 @@ def train_and_evaluate(workspace: Workspace, planned: Plan) -> tuple[list[Tenant
     if config is not None:
         from flows.dispatch import train_on_workers
 
-        sent = train_on_workers(workspace, planned, config)
+        champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
+        sent = train_on_workers(workspace, planned, config, champions)
         outcomes, workers, tenants = sent.outcomes, sent.workers, sent.remaining
     if tenants or config is None:
         reasons = {tenant: reason for tenant, reason in planned.reasons.items() if tenant in tenants}
@@ -156,14 +157,6 @@ def roll_out(
     if task_run.run_count <= _ROLLOUT_RETRIES:
         raise_on_failures(failures)
     return promoted, failures
-
-
-@task(cache_policy=NO_CACHE)
-def retrain_moved(workspace: Workspace, tenants: list[str] | None) -> WaveResult:
-    """Retrain the tenants that have moved to the next base and have changed, all or those that are named."""
-    if workspace.params.next_base is None:
-        return WaveResult()
-    return waves.run_wave(workspace, moves=False, tenants=tenants)
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10)

@@ -34,6 +34,7 @@ class RetrainResult:
         self.outcomes += wave.outcomes
         self.promoted |= wave.switched
         self.rejected |= wave.rejected
+        self.workers |= wave.workers
 
     def list_passed(self, stage: str) -> list[str]:
         """Return the tenants that did not fail in a stage."""

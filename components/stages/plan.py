@@ -4,7 +4,7 @@ A tenant needs no training if its prefix in out/train has the fingerprint of its
 tenant's `train.shared` can name another tenant, whose prefix its own prefix builds on.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,11 +88,16 @@ def plan(workspace: Workspace, tenants: Sequence[str] | None = None) -> Plan:
     shared: SharedItems = {}
     every = [plan_tenant(workspace, tenant, base["digest"], shared) for tenant in named]
     workspace.save_digests()
-    every.sort(key=lambda item: item.train.shared is not None)  # shared prefixes are trained first
+    return make_plan(base, every)
+
+
+def make_plan(base: Mapping[str, Any], every: Sequence[PlanItem]) -> Plan:
+    """Return the plan of examined tenants; prefixes that others build on come first. `base`: content of base.json."""
+    ordered = sorted(every, key=lambda item: item.train.shared is not None)
     return Plan(
-        base=base,
-        items=tuple(item for item in every if item.reason),
-        skipped=tuple(item for item in every if not item.reason),
+        base=dict(base),
+        items=tuple(item for item in ordered if item.reason),
+        skipped=tuple(item for item in ordered if not item.reason),
     )
 
 

@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from next_bases import add_next_base
 from worker_processes import make_pool, start_workers
 
 from components.errors import WorkersError
 from components.model.base import load
 from components.stages.base import read_base_facts
+from components.stages.next_base_view import NextBaseView, find_moved_tenants
 from components.stages.workspace import Workspace
 from flows.run_local import run_flow
 
@@ -77,6 +79,16 @@ def test_workers_make_the_files_of_a_local_run_and_a_parent_loads_no_model(
     assert third.list_done("train") == []
     assert sorted(third.list_done("evaluate")) == list(TENANTS)
     assert set(third.workers) == set(TENANTS)
+
+    add_next_base(root)
+    lax = {"floors": {}, "non_inferiority": [{"metric": "bleu", "margin": 100.0}]}
+    values = {"tenants": SHARED, "workers": section, "evaluate": {"max_new_tokens": 5}, "gate": lax}
+    set_params(root, **values, next_base={"path": "next"})
+    read_base_facts(NextBaseView(Workspace(root)))
+    wave = run_flow("migrate", root, None)
+    assert (wave.failures, wave.left) == ([], 0)
+    assert set(wave.switched) == set(wave.workers) == set(TENANTS)
+    assert find_moved_tenants(Workspace(root)) == set(TENANTS)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from components.registry.mlflow.versions import CHAMPION, Version
 from components.rollout.store.causes import Cause, read_causes_of_kind
@@ -28,7 +29,8 @@ _TRAFFIC_MINUTES = 7 * 24 * 60
 class WavePlan:
     """The state of a migration, and the tenants that the next wave may train."""
 
-    base_digest: str
+    base: Mapping[str, Any]
+    """The content of the next base's base.json."""
     champions: Mapping[str, Version]
     moved: frozenset[str]
     """Tenants whose champion is on the next base."""
@@ -40,6 +42,11 @@ class WavePlan:
     """Open causes of tenants that have moved: the wave was killed after it had switched them over."""
     refused: Mapping[str, str]
     """Tenant that stays on the present base -> why it did not move; until its data or parameters change."""
+
+    @property
+    def base_digest(self) -> str:
+        """The next base's digest."""
+        return str(self.base["digest"])
 
     @property
     def sentence(self) -> str:
@@ -62,7 +69,8 @@ def plan_wave(current: Workspace, view: NextBaseView, now_minute: int) -> WavePl
         RegistryError: MLflow does not answer.
         WorkspaceError: the database does not answer.
     """
-    digest = read_base_facts(view)["digest"]
+    facts = read_base_facts(view)
+    digest = facts["digest"]
     champions = view.registry.poll_aliased(CHAMPION)[CHAMPION]
     moved = find_moved(champions, digest)
     known = {one.id: one for one in read_causes_of_kind(view.database, "base")}
@@ -86,7 +94,7 @@ def plan_wave(current: Workspace, view: NextBaseView, now_minute: int) -> WavePl
         else:
             ready.append(item)
     ready.sort(key=lambda one: _rank(one, moved, traffic))
-    return WavePlan(digest, champions, frozenset(moved), tuple(ready), tuple(waiting), tuple(settled), refused)
+    return WavePlan(facts, champions, frozenset(moved), tuple(ready), tuple(waiting), tuple(settled), refused)
 
 
 def _rank(item: PlanItem, moved: Collection[str], traffic: Mapping[str, int]) -> tuple[bool, bool, bool, int]:

@@ -5,7 +5,7 @@ goes on with the next batch. A tenant that fails or is rejected keeps its champi
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from components.registry.registry import Version
@@ -20,13 +20,14 @@ from components.stages.migration.plan_wave import (
 )
 from components.stages.next_base_view import NextBaseView
 from components.stages.outcome import TenantOutcome, catch_failure
-from components.stages.plan import PlanItem
+from components.stages.plan import Plan, PlanItem, make_plan
 from components.stages.progress import join_abbreviated, log_info
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import make_champion
 from components.stages.workspace import Workspace
 
-_BATCH = 32
+BATCH_SIZE = 32
+"""Tenants of a batch that is trained here."""
 _ACTOR = "migrate"
 
 
@@ -43,6 +44,8 @@ class WaveResult:
     """Tenant -> why the gate rejected its prefix on the next base."""
     left: int = 0
     """Tenants that a later wave trains."""
+    workers: dict[str, str] = field(default_factory=dict)
+    """Tenant -> the worker that trained or evaluated it; tenants of this process are left out."""
 
     @property
     def failures(self) -> list[TenantOutcome]:
@@ -58,23 +61,48 @@ class WaveResult:
         return ", ".join([*parts, f"left {self.left} for later waves"])
 
 
+@dataclass(frozen=True)
+class TrainedBatch:
+    """What training and evaluation made of a batch."""
+
+    outcomes: list[TenantOutcome]
+    workers: dict[str, str] = field(default_factory=dict)
+    """See `WaveResult.workers`."""
+
+
+TrainBatch = Callable[[NextBaseView, Plan, Mapping[str, Version]], TrainedBatch]
+"""Trains and evaluates the tenants of a plan for the next base, and the champions that are on that base."""
+
+
+def train_here(view: NextBaseView, batch: Plan, champions: Mapping[str, Version]) -> TrainedBatch:
+    """Train and evaluate in this process; a `TrainBatch`."""
+    prints = batch.collect_fingerprints()
+    outcomes = train.train_planned(view, prints, batch.reasons)
+    ready = {one.tenant: prints[one.tenant] for one in outcomes if one.state != "failed"}
+    return TrainedBatch(outcomes + evaluate.evaluate_shard(view, ready, champions))
+
+
 def run_wave(
     current: Workspace,
     *,
     moves: bool = True,
     tenants: Collection[str] | None = None,
+    train_batch: TrainBatch = train_here,
+    batch_size: int = BATCH_SIZE,
     now_s: Callable[[], float] = time.time,
     timer: Callable[[], float] = time.monotonic,
 ) -> WaveResult:
     """Run a wave within its budget. The caller holds the workspace's lock.
 
     Without `moves` only tenants that have moved and changed are trained, whatever the budget; with `tenants` only the
-    named ones. `now_s` returns seconds since 1970, `timer` seconds of a monotonic clock.
+    named ones. Each batch of `batch_size` tenants is trained by `train_batch`. `now_s` returns seconds since 1970,
+    `timer` seconds of a monotonic clock.
 
     Raises:
         ConfigError: params.yaml has no `next_base`.
         BaseModelError: there is no usable next base.
         RegistryError: MLflow does not answer.
+        WorkersError: as `train_batch`.
         WorkspaceError: the database does not answer.
     """
     view, config = NextBaseView(current), current.params.next_base
@@ -86,11 +114,11 @@ def run_wave(
     chosen = choose_items(planned, config.tenants_per_wave if moves else 0)
     chosen = [item for item in chosen if tenants is None or item.tenant in tenants]
     result.left = len(planned.items)
-    for start in range(0, len(chosen), _BATCH):
+    for start in range(0, len(chosen), batch_size):
         if config.minutes_per_wave is not None and timer() - begun_s >= 60 * config.minutes_per_wave:
             break
-        batch = chosen[start : start + _BATCH]
-        _run_batch(current, view, planned, batch, result, now_s)
+        batch = chosen[start : start + batch_size]
+        _run_batch(current, view, planned, batch, result, train_batch, now_s)
         result.left -= len(batch)
     return result
 
@@ -107,6 +135,7 @@ def _run_batch(
     planned: WavePlan,
     items: Sequence[PlanItem],
     result: WaveResult,
+    train_batch: TrainBatch,
     now_s: Callable[[], float],
 ) -> None:
     causes = {item.tenant: make_cause(item, planned.base_digest) for item in items}
@@ -114,10 +143,10 @@ def _run_batch(
         open_causes(connection, causes.values())
     begin_causes(view.database, list(causes.values()), now_s())
     prints = {item.tenant: item.fingerprint for item in items}
-    outcomes = train.train_planned(view, prints, {item.tenant: item.reason for item in items if item.reason})
-    ready = {one.tenant: prints[one.tenant] for one in outcomes if one.state != "failed"}
     same_base = {tenant: planned.champions[tenant] for tenant in planned.moved}
-    outcomes += evaluate.evaluate_shard(view, ready, same_base)
+    trained = train_batch(view, make_plan(planned.base, items), same_base)
+    outcomes = trained.outcomes
+    result.workers |= trained.workers
     evaluated = {one.tenant for one in outcomes if one.stage == "evaluate" and one.state != "failed"}
     for item in items:
         champion = planned.champions.get(item.tenant)

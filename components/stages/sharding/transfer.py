@@ -65,13 +65,13 @@ def send_shard(workspace: Workspace, exchange: Exchange, request: ShardRequest, 
 def _send_shared(workspace: Workspace, exchange: Exchange, tenant: str, run_key: str) -> None:
     folder = exchange.open(*locate_tenant(tenant, run_key))
     if not folder.has(TRAINED_SET):
-        out = workspace.root / "out"
+        out = workspace.get_output_folder("train").parent
         folder.put(TRAINED_SET, out, list_tenant_files(out, "train", tenant))
 
 
 def _send_input(workspace: Workspace, exchange: Exchange, item: PlanItem, run_key: str) -> None:
     """Send the state to resume or warm start from, the artifact that is only evaluated, and scores that may stand."""
-    out, tenant = workspace.root / "out", item.tenant
+    out, tenant = workspace.get_output_folder("train").parent, item.tenant
     trained = list_tenant_files(out, "train", tenant)
     states = [name for name in trained if name.startswith(f"train/{tenant}/{STATE_FOLDER}/")]
     if item.reason:

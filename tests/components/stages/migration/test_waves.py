@@ -4,6 +4,7 @@ import shutil
 
 import httpx
 import pytest
+from next_bases import add_next_base
 from stage_chain import run_chain
 
 from components.errors import ConfigError
@@ -44,18 +45,6 @@ def root(served, tmp_path, set_params):
     shutil.copytree(served, tmp_path / "workspace")
     use(tmp_path / "workspace", set_params, next_base=NEXT)
     return tmp_path / "workspace"
-
-
-def add_next_base(root):
-    import torch
-    from transformers import GPT2LMHeadModel
-
-    model = GPT2LMHeadModel.from_pretrained(root / "base")
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(1.5)
-    shutil.copytree(root / "base", root / "next")
-    model.save_pretrained(root / "next")
 
 
 def use(root, set_params, **sections):
