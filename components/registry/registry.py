@@ -20,10 +20,11 @@ from components.registry.mlflow.fetching import fetch_version
 from components.registry.mlflow.ownership import Ownership
 from components.registry.mlflow.registration import Registration, check_artifact, find_git_revision, write_version
 from components.registry.mlflow.removal import check_removable, find_remaining, remove_tenant
-from components.registry.mlflow.runs import RunLog, clip_tags, open_run, read_curves
+from components.registry.mlflow.runs import MAX_TAG_CHARS, RunLog, clip_tags, open_run, read_curves
 from components.registry.mlflow.versions import (
     CHALLENGER,
     CHAMPION,
+    DECODING_TAG,
     Version,
     call_or_none,
     find_aliased,
@@ -36,7 +37,17 @@ from components.registry.mlflow.versions import (
     to_model_name,
 )
 
-__all__ = ["CHALLENGER", "CHAMPION", "Registration", "Registry", "RunLog", "Version", "read_curves"]
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "DECODING_TAG",
+    "MAX_TAG_CHARS",
+    "Registration",
+    "Registry",
+    "RunLog",
+    "Version",
+    "read_curves",
+]
 
 _Found = TypeVar("_Found")
 

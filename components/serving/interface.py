@@ -23,6 +23,26 @@ class ArtifactRef:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenControls:
+    """What changes the probabilities of a row's next tokens; with the defaults nothing does."""
+
+    min_new_tokens: int = 0
+    """End-of-text is impossible before this many new tokens."""
+    repetition_penalty: float = 1.0
+    """As in `DecodingControls`; 1 is off."""
+    no_repeat_ngram: int = 0
+    """No sequence of this many new tokens is generated twice; 0 is off."""
+    banned: tuple[str, ...] = ()
+    """Texts that are never generated."""
+    presence_penalty: float = 0.0
+    """Subtracted from the logit of each token that the answer has."""
+    frequency_penalty: float = 0.0
+    """Subtracted from a token's logit once for each time that the answer has it."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """(Token id, what is added to its logit)."""
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One row: a source to answer with one artifact. A request over HTTP has prompts times n rows."""
 
@@ -32,6 +52,12 @@ class GenerationRequest:
     temperature: float = 0.0
     """0: always the likeliest token."""
     top_p: float = 1.0
+    top_k: int = 0
+    """Sample from this many likeliest tokens; 0: from all."""
+    num_beams: int = 1
+    """Beams of the search; its answer comes as a whole, without log probabilities."""
+    length_penalty: float = 1.0
+    """The score of a beam is the sum of its log probabilities / length ** length_penalty."""
     stop: tuple[str, ...] = ()
     seed: int = 0
     sample_index: int = 0
@@ -40,6 +66,7 @@ class GenerationRequest:
     """How many of the likeliest tokens to return with each generated token; 0: its own log probability only; None: no
     log probabilities."""
     guidance: float = 1.0
+    controls: TokenControls = TokenControls()
 
 
 @dataclass(frozen=True, slots=True)

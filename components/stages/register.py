@@ -5,6 +5,7 @@ still in out/: a person may have moved the alias away from it. This is no stage 
 the workspace. Does not know how prefixes are trained or judged.
 """
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
@@ -14,7 +15,15 @@ from components.errors import PrefixFleetError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import read_report
 from components.registry.manifest import Manifest
-from components.registry.registry import CHAMPION, Registration, RunLog, Version, read_curves
+from components.registry.registry import (
+    CHAMPION,
+    DECODING_TAG,
+    MAX_TAG_CHARS,
+    Registration,
+    RunLog,
+    Version,
+    read_curves,
+)
 from components.rollout.types import RolloutState
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.gate import VERDICT_FILE, read_last_verdict
@@ -50,6 +59,8 @@ def register(
 ) -> tuple[dict[str, Version], list[TenantOutcome]]:
     """Register every accepted prefix that is not the champion already.
 
+    A champion that was accepted again with another decoding is served with that from now on.
+
     `fingerprints` (tenant -> fingerprint) come from a plan; a tenant whose prefix has another fingerprint fails. A
     prefix that is registered already gets no second version.
 
@@ -65,7 +76,12 @@ def register(
     registrations: list[Registration] = []
     for manifest, verdict in find_judged(workspace, fingerprints, failures):
         champion = champions.get(manifest.tenant)
-        if verdict.accepted and _get_sha256(champion) != manifest.sha256:
+        if not verdict.accepted:
+            continue
+        if champion is not None and champion.sha256 == manifest.sha256:
+            with catch_failure(manifest.tenant, "register", failures):
+                _tag_judged_decoding(workspace, champion)
+        else:
             with catch_failure(manifest.tenant, "register", failures):
                 if champion is not None:
                     workspace.registry.ownership.check_version(champion, f"register a prefix of {manifest.tenant}")
@@ -142,6 +158,19 @@ def find_judged(
     return judged
 
 
+def _tag_judged_decoding(workspace: Workspace, champion: Version) -> None:
+    decoding = _read_judged_decoding(workspace, champion.tenant)
+    if champion.tags.get(DECODING_TAG, "") != decoding and not workspace.registry.is_foreign(champion):
+        workspace.registry.set_tags(champion, {DECODING_TAG: decoding})
+
+
+def _read_judged_decoding(workspace: Workspace, tenant: str) -> str:
+    """Return the decoding of the tenant's report as JSON; "" if MLflow has no room for it."""
+    report = read_report(workspace.get_output_folder("evaluate", tenant) / REPORT_FILE)
+    decoding = json.dumps(report.decoding, sort_keys=True)
+    return decoding if len(decoding) <= MAX_TAG_CHARS else ""
+
+
 def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdict, cause: str) -> Registration:
     base, evaluate = workspace.params.base, workspace.params.for_tenant(manifest.tenant).evaluate
     return Registration(
@@ -157,6 +186,7 @@ def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdic
                 example.source for example in read_tenant_split(workspace, manifest.tenant, "train")
             )
             or "",
+            DECODING_TAG: _read_judged_decoding(workspace, manifest.tenant),
         },
         run_log=make_run_log(workspace, manifest, verdict, {CAUSE_TAG: cause}),
         decoding=evaluate.select_decoding(),
@@ -193,7 +223,3 @@ def make_run_log(
             workspace.get_output_folder("gate", tenant) / VERDICT_FILE,
         ],
     )
-
-
-def _get_sha256(version: Version | None) -> str | None:
-    return version.sha256 if version else None

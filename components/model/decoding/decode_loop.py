@@ -21,7 +21,14 @@ from components.model.decoding.controls import LogitsController
 from components.model.decoding.decoder_run import DecoderOnlyRun, GuidedRun
 from components.model.decoding.options import Decoding
 from components.model.decoding.request_queue import DecodeRequest, RequestQueue
-from components.model.decoding.search import BeamSearch, SearchRules, SearchStep, SingleSequenceSearch, TokenSearch
+from components.model.decoding.search import (
+    BeamSearch,
+    SearchRules,
+    SearchStep,
+    SingleSequenceSearch,
+    TokenSearch,
+    find_forced_eos_ids,
+)
 from components.model.decoding.seq2seq_run import Seq2SeqRun
 from components.model.delta import Delta, apply_deltas
 from components.model.prefix.prefix import Prefix
@@ -107,10 +114,7 @@ class _DecodeContext:
         self.base, self.decoding = base, decoding
         vocabulary = base.model.get_output_embeddings().weight.shape[0]
         controller = LogitsController(decoding, base.tokenizer, base.eos_id, vocabulary)
-        forced = base.model.generation_config.forced_eos_token_id
-        ids = [forced] if isinstance(forced, int) else forced
-        last_F = None if ids is None else torch.tensor(sorted(ids), device=base.device)
-        self.rules = SearchRules(decoding, controller, base.eos_id, last_F)
+        self.rules = SearchRules(decoding, controller, base.eos_id, find_forced_eos_ids(base))
         self._prefixes: WeakKeyDictionary[Delta, Prefix | None] = WeakKeyDictionary()
 
     def get_prefix(self, delta: Delta) -> Prefix | None:

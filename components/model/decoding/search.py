@@ -13,11 +13,19 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from components.model.base.load import Base
 from components.model.decoding.controls import LogitsController, RowGenerators
 from components.model.decoding.options import Decoding
 from components.model.decoding.top_candidates import compute_log_sum_exp, find_top_candidates
 
 _IMPOSSIBLE_SCORE = -1.0e9
+
+
+def find_forced_eos_ids(base: Base) -> Tensor | None:
+    """Return the ids with which the base ends a row at its limit [F]; None: it forces none."""
+    forced = base.model.generation_config.forced_eos_token_id
+    ids = [forced] if isinstance(forced, int) else forced
+    return None if ids is None else torch.tensor(sorted(ids), device=base.device)
 
 
 @dataclass(frozen=True, slots=True)

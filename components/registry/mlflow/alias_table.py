@@ -12,10 +12,17 @@ from sqlalchemy.engine import Connection
 from components.registry.mlflow.connection import MlflowConnection
 from components.registry.mlflow.fetching import FILES_FOLDER
 from components.registry.mlflow.tables import ALIASES, TAGS, VERSIONS, WORKSPACE
-from components.registry.mlflow.versions import BASE_TAG, MODEL_NAME_START, OWNER_TAG, Version, to_tenant
+from components.registry.mlflow.versions import (
+    BASE_TAG,
+    DECODING_TAG,
+    MODEL_NAME_START,
+    OWNER_TAG,
+    Version,
+    to_tenant,
+)
 from components.storage.urls import to_local_path
 
-READ_TAGS = ("sha256", "tenant", "record_form", "verdict", BASE_TAG, OWNER_TAG)
+READ_TAGS = ("sha256", "tenant", "record_form", "verdict", BASE_TAG, DECODING_TAG, OWNER_TAG)
 """The tags of the versions that `read_aliased` returns, unless others are named."""
 
 

@@ -22,7 +22,7 @@ Curve = Sequence[tuple[int, float]]
 _PARAMS_PER_CALL = 100  # MLflow's limits
 _METRICS_PER_CALL = 800
 _MAX_PARAM_CHARS = 6000  # characters
-_MAX_TAG_CHARS = 5000
+MAX_TAG_CHARS = 5000
 _MAX_DATASET_DIGEST_CHARS = 36
 
 
@@ -89,7 +89,7 @@ def open_run(client: Any, experiment_id: str, tenant: str, log: RunLog, staged: 
 
 def clip_tags(tags: Mapping[str, Any]) -> dict[str, str]:
     """Return the tags as strings of MLflow's maximum length, without empty ones."""
-    return {name: str(value)[:_MAX_TAG_CHARS] for name, value in tags.items() if value is not None and str(value)}
+    return {name: str(value)[:MAX_TAG_CHARS] for name, value in tags.items() if value is not None and str(value)}
 
 
 def copy_files(files: Sequence[Path], folder: Path) -> None:

@@ -17,6 +17,8 @@ OWNER_TAG = "owner"
 """Tag of versions and runs: the id of the workspace, or the name of the fleet, that may change them."""
 BASE_TAG = "base_digest"
 """Tag of versions: the digest of the base that the prefix belongs to."""
+DECODING_TAG = "decoding"
+"""Tag of versions: the decoding with which the version was judged, as JSON; the server answers with it."""
 AUTHOR_TAG = "registered_by"
 """Tag of versions: who registered it, where and when, for people."""
 

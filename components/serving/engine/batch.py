@@ -4,7 +4,7 @@ One forward pass serves sequences with prefixes, infixes, soft prompts, demonstr
 weights (adapters, LoRA, fine-tuned layers) get a forward pass of their own in the same step. Knows sequences and the KV
 cache; does not know queues or threads.
 
-Shapes: R sequences, W logits of one forward pass, V vocabulary.
+Shapes: R sequences, K beams of a sequence, W logits of one forward pass, V vocabulary.
 """
 
 import logging
@@ -17,19 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.errors import BaseModelError, PrefixFleetError
+from components.errors import PrefixFleetError
 from components.model.base.load import Base
 from components.model.base.out_of_memory import is_out_of_memory
 from components.model.decoding.controls import mix_logits
+from components.serving.engine.beams import BeamStep, step_beams
 from components.serving.engine.kv_cache import BranchInput, KVCache
-from components.serving.engine.sampler import SampledToken, Sampler, SamplingRequest
+from components.serving.engine.sampler import SampledToken, Sampler
 from components.serving.engine.sequence import EngineSequence, SequenceBranch
+from components.serving.engine.step_errors import to_step_error
 from components.serving.engine.step_shares import StepShares
-from components.serving.interface import BusyError
 
 _log = logging.getLogger(__name__)
-StepResult = SampledToken | PrefixFleetError
-_RETRY_AFTER_S = 1.0
+StepResult = SampledToken | BeamStep | PrefixFleetError
 _MIN_PREFILL_TOKENS = 16
 """Source tokens that a step reads at least, however many sequences generate."""
 
@@ -71,7 +71,7 @@ class DecoderBatch:
         """
         slots = None if sequence.request.guidance == 0 else sequence.loaded_artifact.build_slots(self.base)
         sequence.create_branches(slots, sequence.loaded_artifact.is_infix)
-        for branch in sequence.branches:
+        for branch in (*sequence.branches, *sequence.idle_branches):
             branch.cache_index = self.kv_cache.allocate()
         self.sequences.append(sequence)
         try:
@@ -87,7 +87,7 @@ class DecoderBatch:
         self.sequences.remove(sequence)
         if not self.sequences:
             self._shares.pause()
-        for branch in sequence.branches:
+        for branch in (*sequence.branches, *sequence.idle_branches):
             self.kv_cache.release(branch.cache_index, wipe=wipe)
 
     def step(self) -> list[tuple[EngineSequence, StepResult]]:
@@ -173,20 +173,35 @@ class DecoderBatch:
             if isinstance(result, SampledToken):
                 for branch in sequence.branches:
                     branch.pending_ids.append(result.token_id)
-        return results
+        return [self._fork_beams(sequence, result) for sequence, result in results]
+
+    def _fork_beams(self, sequence: EngineSequence, result: StepResult) -> tuple[EngineSequence, StepResult]:
+        """Let the beams of a search that goes on continue from those that they were chosen from."""
+        if isinstance(result, BeamStep) and result.answer is None:
+            try:
+                self.kv_cache.fork(*sequence.list_forks(result.parents))
+            except Exception as problem:  # noqa: BLE001 - the others' tokens are chosen: only this row ends
+                return sequence, to_step_error(problem)
+            sequence.start_beams(result.token_ids)
+        return sequence, result
 
     def _sample(
         self, ready: Sequence[EngineSequence], outputs: Sequence[tuple[Tensor, Sequence[_ScheduledBranch]]]
     ) -> list[tuple[EngineSequence, StepResult]]:
-        if len(outputs) == 1 and len(outputs[0][1]) == len(ready):
-            logits_RV = outputs[0][0]
-        else:
-            logits: dict[int, Tensor] = {}
-            for group_WV, group in outputs:
-                logits |= {id(one.branch): logits_V for one, logits_V in zip(group, group_WV, strict=True)}
-            logits_RV = torch.stack([_mix_guidance(sequence, logits) for sequence in ready])
-        requests = [SamplingRequest(one.request, one.draws, one.is_last_token) for one in ready]
-        return list(zip(ready, self._sampler.sample(logits_RV, requests), strict=True))
+        single = [sequence for sequence in ready if sequence.beams is None]
+        if len(outputs) == 1 and len(outputs[0][1]) == len(single):
+            return list(zip(single, self._sampler.sample(outputs[0][0], single), strict=True))
+        logits: dict[int, Tensor] = {}
+        for group_WV, group in outputs:
+            logits |= {id(one.branch): logits_V for one, logits_V in zip(group, group_WV, strict=True)}
+        results: list[tuple[EngineSequence, StepResult]] = []
+        if single:
+            logits_RV = torch.cat([_mix_guidance(sequence, logits) for sequence in single])
+            results += zip(single, self._sampler.sample(logits_RV, single), strict=True)
+        for sequence in ready:
+            if sequence.beams is not None:
+                results.append((sequence, step_beams(sequence.beams, _mix_guidance(sequence, logits))))
+        return results
 
 
 def _group_by_weights(scheduled: Sequence[_ScheduledBranch]) -> Iterator[tuple[Any, list[_ScheduledBranch]]]:
@@ -199,21 +214,9 @@ def _group_by_weights(scheduled: Sequence[_ScheduledBranch]) -> Iterator[tuple[A
 
 
 def _mix_guidance(sequence: EngineSequence, logits: dict[int, Tensor]) -> Tensor:
+    """Return the logits [K, V] of a row's beams; K is 1 without a beam search and at its start."""
+    logits_KV = torch.stack([logits[id(branch)] for branch in sequence.branches]).float()
     if not sequence.is_guided:
-        return logits[id(sequence.branches[0])].float()
-    delta_V, bare_V = (logits[id(branch)].float() for branch in sequence.branches)
-    guidance_1 = torch.full((1,), sequence.request.guidance, device=delta_V.device)
-    return mix_logits(delta_V, bare_V, guidance_1)
-
-
-def to_step_error(problem: Exception) -> PrefixFleetError:
-    """Convert any error of a step for its client; out of memory becomes BusyError."""
-    if isinstance(problem, PrefixFleetError):
-        return problem
-    if is_out_of_memory(problem):
-        fix = "retry later, or let the operator lower serve.rows"
-        return BusyError("memory for one more row", "too little memory", fix, retry_after=_RETRY_AFTER_S)
-    _log.warning("a decoding step failed", exc_info=problem)
-    message = " ".join(str(problem).split())[:400]
-    fix = "retry; if it fails again, see the server's log"
-    return BaseModelError("a decoding step without an error", f"{type(problem).__name__}: {message}", fix)
+        return logits_KV
+    guidance_1 = torch.full((1,), sequence.request.guidance, device=logits_KV.device)
+    return mix_logits(logits_KV[::2], logits_KV[1::2], guidance_1)

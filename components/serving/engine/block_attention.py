@@ -34,6 +34,8 @@ class CacheSpan:
     cached_columns: int
     """Columns before the new tokens."""
     new_tokens: int
+    shares_blocks: bool = False
+    """Whether other branches may use the same blocks."""
 
 
 class AttentionBackend(Protocol):
@@ -69,8 +71,14 @@ def order_for_attention(spans: Sequence[CacheSpan]) -> list[int]:
 
 
 def _find_length_class(span: CacheSpan) -> int:
-    """Return 0 for one new token, else the logarithm of the number of blocks: a group costs as much as its longest."""
-    return 0 if span.new_tokens == 1 else max(len(span.blocks), _SHORT_BLOCKS).bit_length()
+    """Return 0 for one new token, else the logarithm of the number of blocks: a group costs as much as its longest.
+
+    Branches that share blocks have classes of their own, the negative ones: `BlockwiseBackend` cannot compute them.
+    """
+    if span.new_tokens == 1 and not span.shares_blocks:
+        return 0
+    length_class = max(len(span.blocks), _SHORT_BLOCKS).bit_length()
+    return -length_class if span.shares_blocks else length_class
 
 
 @dataclass(frozen=True, slots=True)

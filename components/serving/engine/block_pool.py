@@ -1,4 +1,4 @@
-"""Blocks of keys and values: each branch uses as many blocks as it needs, in any order.
+"""Blocks of keys and values: each branch uses as many blocks as it needs, in any order. Branches may share blocks.
 
 One tensor for each layer holds all blocks. It grows when no block is free, and shrinks when its end is free, so that
 memory follows the need of the rows; layers are resized one at a time. Knows sizes; does not know rows, attention or
@@ -7,6 +7,7 @@ models.
 Shapes: L layers, B blocks, H key/value heads, S columns of a block, D head size, P slots, E selected blocks.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
@@ -30,6 +31,8 @@ class BlockPool:
         self.layers = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers)]
         self._min_blocks, self._block_count, self._growth_factor = min_blocks, min_blocks, _GROWTH_FACTOR
         self._free_blocks = list(range(min_blocks))
+        self._other_users: Counter[int] = Counter()
+        """How many tables beside one use a block that is shared."""
 
     def ensure_free(self, blocks: int) -> None:
         """Grow until `blocks` blocks are free. Raises MemoryError: out of memory; all blocks stay as they were."""
@@ -43,8 +46,21 @@ class BlockPool:
         """Return the first free block; call `ensure_free` first."""
         return heappop(self._free_blocks)
 
+    def share(self, blocks: Iterable[int]) -> None:
+        """Count one more table that uses these blocks; each of their tables releases them."""
+        self._other_users.update(blocks)
+
+    def copy(self, blocks: Sequence[int], copies: Sequence[int]) -> None:
+        """Copy blocks to others, which are allocated."""
+        if blocks:
+            index_2E = torch.tensor([blocks, copies], device=self.layers[0].device)
+            for layer_2BHSD in self.layers:
+                layer_2BHSD.index_copy_(1, index_2E[1], layer_2BHSD.index_select(1, index_2E[0]))
+
     def release(self, blocks: Sequence[int], *, wipe: bool = False) -> None:
-        """Free blocks; `wipe` those that may hold NaN, which a mask does not hide."""
+        """Free blocks that no other table uses; `wipe` those that may hold NaN, which a mask does not hide."""
+        if self._other_users:
+            blocks = [block for block in blocks if not self._remove_user(block)]
         if wipe and blocks:
             index_E = torch.tensor(blocks, device=self.layers[0].device)
             for layer_2BHSD in self.layers:
@@ -67,13 +83,25 @@ class BlockPool:
         kept = max(self._min_blocks, self._block_count - len(self._free_blocks))
         if kept == self._block_count:
             return False
+        moved: dict[int, int] = {}
         for table in block_tables:
             for index, block in enumerate(table):
-                if block >= kept:
-                    table[index] = self.allocate()
+                if block >= kept and block not in moved:
+                    moved[block] = self.allocate()
                     for layer_2BHSD in self.layers:
-                        layer_2BHSD[:, table[index]] = layer_2BHSD[:, block]
+                        layer_2BHSD[:, moved[block]] = layer_2BHSD[:, block]
+                table[index] = moved.get(block, block)
+        self._other_users = Counter({moved.get(block, block): count for block, count in self._other_users.items()})
         return self._resize(kept)
+
+    def _remove_user(self, block: int) -> bool:
+        """Return whether another table still uses the block."""
+        if block not in self._other_users:
+            return False
+        self._other_users[block] -= 1
+        if not self._other_users[block]:
+            del self._other_users[block]
+        return True
 
     def _resize(self, count: int) -> bool:
         """Resize every layer to `count` blocks; return False if memory runs out.

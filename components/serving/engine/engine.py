@@ -12,16 +12,18 @@ from functools import lru_cache
 
 from components.errors import ConfigError, DataError
 from components.model.base.load import Base
-from components.model.decoding import DecodeRequest, Decoding
+from components.model.decoding import DecodeRequest
 from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.artifacts.cache import ArtifactCache, LoadedArtifact
 from components.serving.engine.batch import DecoderBatch
+from components.serving.engine.beams import SequenceBeams
 from components.serving.engine.detokenizer import IncrementalDetokenizer
 from components.serving.engine.model_thread import ModelThread
 from components.serving.engine.sampler import make_draws
 from components.serving.engine.seq2seq_batch import Seq2SeqBatch
 from components.serving.engine.sequence import EngineSequence
 from components.serving.engine.source_encoder import SourceEncoder
+from components.serving.engine.token_rules import TokenRules, TokenRulesMaker, to_decoding
 from components.serving.interface import BusyError, EngineHealth, GenerationRequest
 from components.serving.thread_pool import FairThreadPool
 
@@ -57,6 +59,7 @@ class BatchEngine:
         self._model_thread = ModelThread(batch, base.eos_id, self._release, places)
         self._pending_submissions: Counter[str] = Counter()
         self._encoder, self._decode = SourceEncoder(base), _make_decode(base)
+        self._rules_maker = TokenRulesMaker(base, self._encoder)
         self._model_thread.start()
 
     async def submit(self, requests: Sequence[GenerationRequest]) -> Sequence[EngineAnswerStream]:
@@ -95,8 +98,10 @@ class BatchEngine:
         await pool.run(self._encoder.close)
 
     def _check_request(self, request: GenerationRequest) -> None:
-        if request.guidance not in (0, 1) and self.limits.rows < 2 and not self.base.is_encoder_decoder:
-            raise ConfigError("guidance of 0 or 1, as serve.rows is 1", f"{request.guidance:g}", _GUIDANCE_FIX)
+        places = request.num_beams * (1 if request.guidance in (0, 1) else 2)
+        if places > self.limits.rows and not self.base.is_encoder_decoder:
+            wanted = f"num_beams (twice, with guidance) of at most {self.limits.rows}, which is serve.rows"
+            raise ConfigError(wanted, f"num_beams {request.num_beams}, guidance {request.guidance:g}", _PLACES_FIX)
         if not request.source.strip():
             raise DataError("a source text", "an empty text", "send text as in the tenant's data")
 
@@ -134,23 +139,30 @@ class BatchEngine:
     async def _make_sequences(
         self, requests: Sequence[GenerationRequest], loaded_artifact: LoadedArtifact
     ) -> list[EngineSequence]:
-        first = requests[0]
-        decoding = Decoding(
-            max_new_tokens=first.max_tokens,
-            temperature=first.temperature,
-            top_p=first.top_p,
-            guidance=first.guidance,
-            seed=first.seed,
-        )
+        decoding = to_decoding(requests[0])
+        rules = await self._rules_maker.make(requests[0])
         encoded = await self._encoder.encode(loaded_artifact, [one.source for one in requests], decoding)
-        return [self._make_sequence(request, loaded_artifact, encoded[request.source]) for request in requests]
+        return [self._make_sequence(request, loaded_artifact, encoded[request.source], rules) for request in requests]
 
     def _make_sequence(
-        self, request: GenerationRequest, loaded_artifact: LoadedArtifact, decode_request: DecodeRequest
+        self,
+        request: GenerationRequest,
+        loaded_artifact: LoadedArtifact,
+        decode_request: DecodeRequest,
+        rules: TokenRules | None,
     ) -> EngineSequence:
         stream = EngineAnswerStream(len(decode_request.source), lambda: self._model_thread.cancel(sequence))
-        detokenizer = IncrementalDetokenizer(self._decode, request.stop)
-        sequence = EngineSequence(request, loaded_artifact, decode_request, stream, detokenizer, make_draws(request))
+        sequence = EngineSequence(
+            request,
+            loaded_artifact,
+            decode_request,
+            stream,
+            IncrementalDetokenizer(self._decode, request.stop),
+            make_draws(request),
+            rules,
+        )
+        if rules is not None and request.num_beams > 1:
+            sequence.beams = SequenceBeams(self.base, request, decode_request.limit, rules)
         return sequence
 
     def _release(self, sequence: EngineSequence) -> None:
@@ -162,7 +174,7 @@ _OTHERS_SHARE = 8
 """1/8 of the batch is left for other tenants' first rows."""
 _DECODE_CACHE_SIZE = 1 << 16
 """Texts. Each new token is decoded alone and together with the one before it, and these pairs recur."""
-_GUIDANCE_FIX = "remove guidance, or let the operator set serve.rows to 2 or more"
+_PLACES_FIX = "send guidance 1 or fewer num_beams, or let the operator raise serve.rows"
 
 
 def _make_decode(base: Base) -> Callable[[Sequence[int]], str]:

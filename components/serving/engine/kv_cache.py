@@ -54,6 +54,7 @@ class KVCache:
         self.cached_columns = [0] * max_branches
         self._block_tables: list[list[int]] = [[] for _ in range(max_branches)]
         self._free_indices = list(range(max_branches))
+        self._shares_blocks = [False] * max_branches
         self._head_offset_H = BLOCK_COLUMNS * torch.arange(base.shape.kv_heads, device=base.device)
         self._write_index_F = torch.empty(0)
         """Where the keys and values of the new tokens are written: F = N x H indices into [B x H x S]."""
@@ -79,7 +80,36 @@ class KVCache:
         """Free an index and its blocks; `wipe` as in `BlockPool.release`."""
         self.block_pool.release(self._block_tables[cache_index], wipe=wipe)
         self.cached_columns[cache_index], self._block_tables[cache_index] = 0, []
+        self._shares_blocks[cache_index] = False
         self._free_indices.append(cache_index)
+
+    def fork(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Let each target continue from its source's cached columns instead of its own.
+
+        Full blocks are shared, the last one is copied. A source may be a target as well.
+
+        Raises:
+            MemoryError: out of memory; nothing has changed.
+        """
+        pool, tables = self.block_pool, self._block_tables
+        self.block_pool.ensure_free(len(targets))
+        old_tables, old_columns = [tables[index] for index in targets], list(self.cached_columns)
+        new_tables: list[list[int]] = []
+        copied, copies = list[int](), list[int]()
+        for source in sources:
+            full, rest = divmod(old_columns[source], BLOCK_COLUMNS)
+            shared = tables[source][:full]
+            pool.share(shared)
+            if rest:
+                copied.append(tables[source][full])
+                copies.append(pool.allocate())
+            new_tables.append([*shared, *copies[-1:]] if rest else shared)
+        pool.copy(copied, copies)
+        for source, target, table in zip(sources, targets, new_tables, strict=True):
+            tables[target], self.cached_columns[target] = table, old_columns[source]
+            self._shares_blocks[target] = True
+        for table in old_tables:
+            pool.release(table)
 
     def compact(self) -> bool:
         """See `BlockPool.compact`."""
@@ -104,7 +134,12 @@ class KVCache:
             {one.cache_index: self.cached_columns[one.cache_index] + len(one.token_ids) for one in inputs}
         )
         spans = [
-            CacheSpan(self._block_tables[one.cache_index], self.cached_columns[one.cache_index], len(one.token_ids))
+            CacheSpan(
+                self._block_tables[one.cache_index],
+                self.cached_columns[one.cache_index],
+                len(one.token_ids),
+                self._shares_blocks[one.cache_index],
+            )
             for one in inputs
         ]
         order = order_for_attention(spans)

@@ -15,10 +15,12 @@ import torch
 
 from components.errors import PrefixFleetError
 from components.serving.engine.answer_stream import AnswerEvent, EngineAnswerStream, deliver_events
-from components.serving.engine.batch import StepResult, to_step_error
+from components.serving.engine.batch import StepResult
+from components.serving.engine.beams import BeamStep
 from components.serving.engine.fair_queue import FairQueue
 from components.serving.engine.sampler import SampledToken
 from components.serving.engine.sequence import EngineSequence
+from components.serving.engine.step_errors import to_step_error
 from components.serving.engine.throughput import Throughput
 from components.serving.interface import AnswerPiece
 
@@ -175,11 +177,13 @@ class ModelThread:
                 self._finish_sequence(sequence)
         with self.condition:
             for sequence, _ in results:
-                self.queue.charge(sequence.tenant, 1)
+                self.queue.charge(sequence.tenant, sequence.request.num_beams)
         self._step_s = self._timer() - started_s
 
     def _to_pieces(self, sequence: EngineSequence, result: StepResult) -> list[AnswerPiece]:
         """Return the text that is final after a step. Raises the sequence's error."""
+        if isinstance(result, BeamStep):
+            return [] if result.answer is None else _write_answer(sequence, result.answer)
         if not isinstance(result, SampledToken):
             raise result
         is_last = sequence.is_last_token
@@ -202,3 +206,16 @@ class ModelThread:
         if error is not None:
             self._events.append((sequence.stream, error))
         self._on_removed(sequence)
+
+
+def _write_answer(sequence: EngineSequence, token_ids: Sequence[int]) -> list[AnswerPiece]:
+    """Return the whole text of a beam search at its end."""
+    pieces: list[AnswerPiece] = []
+    for token_id in token_ids:
+        piece = sequence.detokenizer.add_token(token_id)
+        if piece is not None:
+            pieces.append(piece)
+            if piece.finish:
+                return pieces
+    is_whole = len(token_ids) < sequence.decode_request.limit
+    return [*pieces, sequence.detokenizer.finish("stop" if is_whole else "length")]

@@ -17,21 +17,15 @@ from torch import Tensor
 from components.errors import BaseModelError
 from components.model.base.load import Base
 from components.model.decoding.controls import DecodingControls, LogitsController, RowGenerators
+from components.model.decoding.search import find_forced_eos_ids
 from components.model.decoding.top_candidates import compute_log_sum_exp, find_top_candidates
+from components.serving.engine.sequence import EngineSequence
+from components.serving.engine.step_errors import make_nonfinite_error
 from components.serving.interface import GenerationRequest
 
 _CONTROLLER_CACHE_SIZE = 256
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingRequest:
-    """The settings of one row for its next token."""
-
-    request: GenerationRequest
-    draws: RowGenerators | None
-    """Its random numbers; None: take the likeliest token."""
-    is_last_token: bool
-    """Whether this token reaches the row's limit."""
+_SamplingControls = tuple[float, float, int]
+"""Temperature, top_p, top_k."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +48,41 @@ class Sampler:
     def __init__(self, base: Base) -> None:
         """Read from the base which ids it forces at a row's limit."""
         vocabulary_size = base.model.get_output_embeddings().weight.shape[0]
-        forced = base.model.generation_config.forced_eos_token_id
-        ids = [forced] if isinstance(forced, int) else forced
-        self._forced_id_F = None if ids is None else torch.tensor(sorted(ids), device=base.device)
-        self._make_controller: Callable[[float, float], LogitsController] = lru_cache(_CONTROLLER_CACHE_SIZE)(
-            lambda temperature, top_p: LogitsController(
-                DecodingControls(temperature=temperature, top_p=top_p), base.tokenizer, base.eos_id, vocabulary_size
+        self._forced_id_F = find_forced_eos_ids(base)
+        self._make_controller: Callable[[_SamplingControls], LogitsController] = lru_cache(_CONTROLLER_CACHE_SIZE)(
+            lambda controls: LogitsController(
+                DecodingControls(temperature=controls[0], top_p=controls[1], top_k=controls[2]),
+                base.tokenizer,
+                base.eos_id,
+                vocabulary_size,
             )
         )
 
-    def sample(self, logits_RV: Tensor, rows: Sequence[SamplingRequest]) -> list[SampledToken | BaseModelError]:
-        """Return one token for each row, or an error for a row whose logits are not finite."""
-        logits_RV = self._force_final_tokens(logits_RV.float(), rows)
+    def sample(self, logits_RV: Tensor, rows: Sequence[EngineSequence]) -> list[SampledToken | BaseModelError]:
+        """Return one token for each row, or an error for a row whose logits are not finite.
+
+        The log probabilities are those of the model, before any control.
+        """
+        model_logits_RV = logits_RV.float()
+        logits_RV = self._force_final_tokens(_apply_rules(model_logits_RV, rows), rows)
         max_R, token_R = logits_RV.max(dim=-1)
-        for (temperature, top_p), numbers in _group_by_controls(rows).items():
+        for controls, numbers in _group_by_controls(rows).items():
             draws = RowGenerators(0, [])
             for number in numbers:
                 draws.join(rows[number].draws or RowGenerators(0, []))
             index = torch.tensor(numbers, device=logits_RV.device)
-            token_R[index] = self._make_controller(temperature, top_p).choose_tokens(logits_RV[index], draws)
+            token_R[index] = self._make_controller(controls).choose_tokens(logits_RV[index], draws)
         finite = [isfinite(value) for value in max_R.tolist()]
         results: list[SampledToken | BaseModelError] = [
-            SampledToken(token) if is_finite else _make_nonfinite_error()
+            SampledToken(token) if is_finite else make_nonfinite_error()
             for token, is_finite in zip(token_R.tolist(), finite, strict=True)
         ]
         for number, row in enumerate(rows):
             if row.request.logprobs is not None and finite[number]:
-                results[number] = _add_logprobs(logits_RV[number], int(token_R[number]), row.request.logprobs)
+                results[number] = _add_logprobs(model_logits_RV[number], int(token_R[number]), row.request.logprobs)
         return results
 
-    def _force_final_tokens(self, logits_RV: Tensor, rows: Sequence[SamplingRequest]) -> Tensor:
+    def _force_final_tokens(self, logits_RV: Tensor, rows: Sequence[EngineSequence]) -> Tensor:
         if self._forced_id_F is None or not any(row.is_last_token for row in rows):
             return logits_RV
         forced_V = torch.full_like(logits_RV[0], -torch.inf).index_fill(0, self._forced_id_F, 0.0)
@@ -91,11 +90,23 @@ class Sampler:
         return torch.where(is_last_R[:, None], forced_V, logits_RV)
 
 
-def _group_by_controls(rows: Sequence[SamplingRequest]) -> dict[tuple[float, float], list[int]]:
-    groups: dict[tuple[float, float], list[int]] = {}
+def _apply_rules(logits_RV: Tensor, rows: Sequence[EngineSequence]) -> Tensor:
+    numbers = [number for number, row in enumerate(rows) if row.rules is not None]
+    if not numbers:
+        return logits_RV
+    logits_RV = logits_RV.clone()
+    for number in numbers:
+        if (rules := rows[number].rules) is not None:
+            logits_RV[number] = rules.apply(logits_RV[number], rows[number].detokenizer.token_ids)
+    return logits_RV
+
+
+def _group_by_controls(rows: Sequence[EngineSequence]) -> dict[_SamplingControls, list[int]]:
+    groups: dict[_SamplingControls, list[int]] = {}
     for number, row in enumerate(rows):
         if row.draws is not None:
-            groups.setdefault((row.request.temperature, row.request.top_p), []).append(number)
+            request = row.request
+            groups.setdefault((request.temperature, request.top_p, request.top_k), []).append(number)
     return groups
 
 
@@ -107,8 +118,3 @@ def _add_logprobs(logits_V: Tensor, token: int, count: int) -> SampledToken:
         pairs = zip(ids[0].tolist(), values[0].tolist(), strict=True)
         alternatives = tuple((token_id, value - total) for token_id, value in pairs)
     return SampledToken(token, float(logits_V[token]) - total, alternatives)
-
-
-def _make_nonfinite_error() -> BaseModelError:
-    fix = "train the tenant again, or serve the base in float32"
-    return BaseModelError("finite logits", "infinity or NaN with this tenant's artifact", fix)

@@ -1,10 +1,10 @@
 """The batch of an encoder-decoder base: sequences start together and leave one by one.
 
 These models count positions by the length of the cache, so no sequence can be added to a running batch. Later ones wait
-for the next batch, which takes sequences with the same weights and guidance. Knows sequences and attached prefixes;
-does not know queues or threads.
+for the next batch, which takes sequences with the same weights, guidance and number of beams. Knows sequences and
+attached prefixes; does not know queues or threads.
 
-Shapes: B sequences, V vocabulary.
+Shapes: B sequences, K beams, R = B x K, N new tokens so far, V vocabulary.
 """
 
 import logging
@@ -19,9 +19,11 @@ from components.model.base.load import Base
 from components.model.decoding.decoder_run import GuidedRun
 from components.model.decoding.seq2seq_run import Seq2SeqRun
 from components.model.delta import apply_deltas
-from components.serving.engine.batch import StepResult, to_step_error
-from components.serving.engine.sampler import Sampler, SamplingRequest
+from components.serving.engine.batch import StepResult
+from components.serving.engine.beams import step_beams
+from components.serving.engine.sampler import Sampler
 from components.serving.engine.sequence import EngineSequence
+from components.serving.engine.step_errors import to_step_error
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +51,9 @@ class Seq2SeqBatch:
     def has_capacity_for(self, sequence: EngineSequence) -> bool:
         """See `SequenceBatch.has_capacity_for`."""
         is_alike = not self.sequences or _find_batch_key(sequence) == _find_batch_key(self.sequences[0])
-        return not self._groups and is_alike and len(self.sequences) < self.max_sequences
+        beams = sequence.request.num_beams
+        has_room = not self.sequences or (len(self.sequences) + 1) * beams <= self.max_sequences
+        return not self._groups and is_alike and has_room
 
     def add(self, sequence: EngineSequence) -> None:
         """See `SequenceBatch.add`."""
@@ -74,9 +78,10 @@ class Seq2SeqBatch:
         self._groups = self._groups or [list(self.sequences)]
         group = self._groups[-1]
         try:
-            logits_BV = self._start_run(group) if self._decode_run is None else self._step_run(group)
-            requests = [SamplingRequest(one.request, one.draws, one.is_last_token) for one in group]
-            return list(zip(group, self._sampler.sample(logits_BV, requests), strict=True))
+            logits_RV = self._start_run(group) if self._decode_run is None else self._step_run(group)
+            if group[0].beams is not None:
+                return self._step_beams(group, logits_RV)
+            return list(zip(group, self._sampler.sample(logits_RV, group), strict=True))
         except Exception as problem:  # noqa: BLE001 - any error: find the sequence that causes it
             self._end_run()
             if len(group) == 1:
@@ -85,6 +90,14 @@ class Seq2SeqBatch:
             _log.warning("a step of %d rows failed (%s); retrying in halves", len(group), problem)
             self._groups[-1:] = [group[half:], group[:half]]
             return []
+
+    def _step_beams(
+        self, group: Sequence[EngineSequence], logits_RV: Tensor
+    ) -> list[tuple[EngineSequence, StepResult]]:
+        parts = logits_RV.float().chunk(len(group))  # of K logits; of one at the start, which the beams share
+        return [
+            (one, step_beams(one.beams, part)) for one, part in zip(group, parts, strict=True) if one.beams is not None
+        ]
 
     def _end_run(self) -> None:
         self._decode_run, self._run_sequences = None, []
@@ -96,7 +109,8 @@ class Seq2SeqBatch:
         weights = sequences[0].decode_request.delta.weights
         deltas = [one.decode_request.delta for one in sequences]
         attachment = self._attachments.enter_context(apply_deltas(base, deltas))
-        run: Any = Seq2SeqRun(base, attachment, [one.decode_request.source for one in sequences], 1)
+        beams = sequences[0].request.num_beams
+        run: Any = Seq2SeqRun(base, attachment, [one.decode_request.source for one in sequences], beams)
         if sequences[0].is_guided:
 
             def suspend_delta() -> AbstractContextManager[Any]:
@@ -108,22 +122,28 @@ class Seq2SeqBatch:
 
             bare = [one.decode_request.bare_source for one in sequences]
             guidance = sequences[0].request.guidance
-            run = GuidedRun(run, lambda: Seq2SeqRun(base, None, bare, 1), guidance, suspend_delta)
+            run = GuidedRun(run, lambda: Seq2SeqRun(base, None, bare, beams), guidance, suspend_delta)
         self._decode_run = run
-        logits_BV: Tensor = run.logits_BV
-        for token_B in zip(*(one.detokenizer.token_ids for one in sequences), strict=True):
-            logits_BV = run.step(torch.tensor(token_B, device=base.device)[:, None])
-        return logits_BV
+        logits_RV: Tensor = run.logits_BV
+        histories = [one.beams.histories if one.beams else [one.detokenizer.token_ids] for one in sequences]
+        token_BKN = torch.tensor(histories, dtype=torch.long, device=base.device)
+        for token_BK in token_BKN.unbind(2):
+            logits_RV = run.step(token_BK)
+        return logits_RV
 
     def _step_run(self, group: Sequence[EngineSequence]) -> Tensor:
         if len(group) < len(self._run_sequences):
             staying = [index for index, sequence in enumerate(self._run_sequences) if sequence in group]
             self._decode_run.keep(torch.tensor(staying, device=self.base.device))
             self._run_sequences = list(group)
-        token_B1 = torch.tensor([one.detokenizer.token_ids[-1:] for one in group], device=self.base.device)
-        logits_BV: Tensor = self._decode_run.step(token_B1)
-        return logits_BV
+        if group[0].beams is not None:
+            parents = [one.beams.last_step.parents for one in group if one.beams is not None]
+            self._decode_run.reorder(torch.tensor(parents, device=self.base.device))
+        last = [one.beams.last_step.token_ids if one.beams else one.detokenizer.token_ids[-1:] for one in group]
+        logits_RV: Tensor = self._decode_run.step(torch.tensor(last, device=self.base.device))
+        return logits_RV
 
 
 def _find_batch_key(sequence: EngineSequence) -> Sequence[float]:
-    return id(sequence.decode_request.delta.weights), sequence.request.guidance
+    request = sequence.request
+    return id(sequence.decode_request.delta.weights), request.guidance, request.num_beams

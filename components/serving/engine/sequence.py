@@ -1,12 +1,12 @@
 """One sequence in the engine: its tokens not yet read by the model, its text so far, and its branches.
 
-With guidance a sequence has two branches: one with the tenant's delta (its trained weights), and one without.
-Knows requests and tokens; does not know models.
+With guidance a sequence has two branches: one with the tenant's delta (its trained weights), and one without. In a beam
+search it has as many for each beam, from the first new token on. Knows requests and tokens; does not know models.
 
 Shapes: L layers, H key/value heads, P slots, D head size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -15,7 +15,9 @@ from components.model.decoding import DecodeRequest
 from components.model.decoding.controls import RowGenerators
 from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.artifacts.cache import LoadedArtifact
+from components.serving.engine.beams import SequenceBeams
 from components.serving.engine.detokenizer import IncrementalDetokenizer
+from components.serving.engine.token_rules import TokenRules
 from components.serving.interface import GenerationRequest
 
 UNALLOCATED = -1
@@ -46,7 +48,14 @@ class EngineSequence:
     detokenizer: IncrementalDetokenizer
     draws: RowGenerators | None
     """Random number generator for sampling; None: greedy decoding."""
+    rules: TokenRules | None = None
+    """None: its logits are not changed."""
+    beams: SequenceBeams | None = None
+    """None: no beam search."""
     branches: list[SequenceBranch] = field(default_factory=list)
+    """Those that read; of a beam search, all branches of the first beam, then those of the second ..."""
+    idle_branches: list[SequenceBranch] = field(default_factory=list)
+    """Those of the other beams, until the first new token."""
 
     @property
     def tenant(self) -> str:
@@ -56,7 +65,7 @@ class EngineSequence:
     @property
     def branch_count(self) -> int:
         """Number of KV cache indices that it needs."""
-        return 2 if self.is_guided else 1
+        return self.request.num_beams * self.beam_width
 
     @property
     def is_guided(self) -> bool:
@@ -74,6 +83,26 @@ class EngineSequence:
             self.branches = [SequenceBranch(list(self.decode_request.source), True, slots_L2HPD, infix)]
         if self.request.guidance != 1:
             self.branches.append(SequenceBranch(list(self.decode_request.bare_source), False))
+        self.idle_branches = [
+            SequenceBranch([], branch.uses_delta) for _ in range(1, self.request.num_beams) for branch in self.branches
+        ]
+
+    @property
+    def beam_width(self) -> int:
+        """Number of branches of each beam."""
+        return 2 if self.is_guided else 1
+
+    def list_forks(self, parents: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return the cache indices that the branches of all beams continue from, and their own."""
+        width = self.beam_width
+        sources = [self.branches[beam * width + number].cache_index for beam in parents for number in range(width)]
+        return sources, [branch.cache_index for branch in (*self.branches, *self.idle_branches)]
+
+    def start_beams(self, token_ids: Sequence[int]) -> None:
+        """Let all branches of each beam read its next token."""
+        self.branches, self.idle_branches = [*self.branches, *self.idle_branches], []
+        for number, branch in enumerate(self.branches):
+            branch.pending_ids = [token_ids[number // self.beam_width]]
 
     def plan_reads(self, budget: int) -> Iterator[tuple[SequenceBranch, int, bool]]:
         """Yield (branch, number of ids to read, whether its logits are needed) for at most about `budget` ids.

@@ -4,15 +4,17 @@ Knows bases and texts; does not know queues or HTTP.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from components.model.base.load import Base
 from components.model.decoding import DecodeRequest, Decoding, make_requests
 from components.serving.engine.artifacts.cache import LoadedArtifact
 from components.serving.thread_pool import FairThreadPool
 
+_Result = TypeVar("_Result")
 _MAX_CHARS_AT_ONCE = 4_000
 """About 2 ms of a tokenizer."""
 
@@ -22,7 +24,7 @@ class SourceEncoder:
 
     def __init__(self, base: Base) -> None:
         """Copy the tokenizer for the thread: it does not work in two threads at once."""
-        self._base, self._threads_base = base, replace(base, tokenizer=copy.deepcopy(base.tokenizer))
+        self._base, self.threads_base = base, replace(base, tokenizer=copy.deepcopy(base.tokenizer))
         self._pool = FairThreadPool("encoding")
 
     async def encode(
@@ -42,9 +44,17 @@ class SourceEncoder:
             return {source: _encode(self._base, artifact, source, decoding) for source in longest_first}
         encoded = {}
         for source in longest_first:
-            work = partial(_encode, self._threads_base, artifact, source, decoding)
-            encoded[source] = await self._pool.run(work, artifact.tenant)
+            work = partial(_encode, self.threads_base, artifact, source, decoding)
+            encoded[source] = await self.run(work, artifact.tenant)
         return encoded
+
+    async def run(self, work: Callable[[], _Result], tenant: str) -> _Result:
+        """Run other work with a tokenizer in the thread, where `threads_base.tokenizer` may be used.
+
+        Raises:
+            BusyError: too much waits; and whatever `work` raises.
+        """
+        return await self._pool.run(work, tenant)
 
     def close(self) -> None:
         """End the thread; what waits for it is not encoded."""

@@ -1,13 +1,14 @@
 """Choose the rows of a step, so that a tenant with many rows does not make the steps of one with few much longer.
 
 While a tenant with few rows is in the batch, so many rows of the others take part that a step takes about half as long
-again as one without them; the oldest come first, the rest wait. How many that are is learnt from the time between the
-starts of steps, which includes the work on their tokens: where more rows cost nothing, no row waits. Knows rows and
-seconds; does not know models or clocks.
+again as one without them; the oldest come first, the rest wait. A row counts as often as it has branches. How many take
+part is learnt from the time between the starts of steps, which includes the work on their tokens: where more rows cost
+nothing, no row waits. Knows rows and seconds; does not know models or clocks.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Literal
 
 from components.serving.engine.sequence import EngineSequence
@@ -42,7 +43,9 @@ class StepShares:
         if self._begun_s is not None:
             self._learn(now_s - self._begun_s)
         self._begun_s = now_s
-        counts = Counter(sequence.tenant for sequence in sequences)
+        counts = Counter[str]()
+        for sequence in sequences:
+            counts[sequence.tenant] += sequence.branch_count
         light = [sequence for sequence in sequences if counts[sequence.tenant] <= self._light_rows]
         if not light or len(light) == len(sequences):
             self._kind = "light" if light else "other"
@@ -53,7 +56,9 @@ class StepShares:
             return light
         self._kind = "mixed"
         heavy = [sequence for sequence in sequences if counts[sequence.tenant] > self._light_rows]
-        chosen = {*light, *heavy[: int(self._room)]}
+        ends = accumulate(sequence.branch_count for sequence in heavy)
+        fitting = [sequence for sequence, end in zip(heavy, ends, strict=True) if end <= self._room]
+        chosen = {*light, *(fitting or heavy[:1])}
         return [sequence for sequence in sequences if sequence in chosen]
 
     def pause(self) -> None:

@@ -13,6 +13,7 @@ from components.errors import ArtifactError, BaseModelError, DataError, PrefixFl
 from components.registry.mlflow.versions import CHAMPION, Version
 from components.rollout.types import EvidenceTicket, Observation
 from components.serving.errors import LOGGER_NAME, SERVER_ERRORS
+from components.serving.fleet.judged_decoding import compute_default_max_tokens
 from components.serving.fleet.observation_buffer import make_failure_observation, make_observation
 from components.serving.fleet.shadow import ShadowRequest
 from components.serving.fleet.version_checks import make_not_found_error
@@ -21,7 +22,7 @@ from components.serving.http.answer_memory import RememberedAnswer
 from components.serving.http.api_route import is_counted_on_arrival
 from components.serving.http.auth import Caller
 from components.serving.http.openai import Choice, Completion, CompletionRequest, Usage, to_logprobs
-from components.serving.http.prompts import compute_default_max_tokens, to_requests
+from components.serving.http.prompts import to_requests
 from components.serving.http.service import Service
 from components.serving.interface import AnswerPiece, GenerationRequest, Token
 from components.serving.request_sequences import RequestSequences
@@ -182,7 +183,7 @@ class CompletionRun:
         service.metrics.prompt_tokens.labels(self.tenant, arm).inc(usage.prompt_tokens)
         service.metrics.completion_tokens.labels(self.tenant, arm).inc(usage.completion_tokens)
         if status == 200:
-            limit = compute_default_max_tokens(service.get_tenant_params(self.tenant))
+            limit = compute_default_max_tokens(version, service.get_tenant_params(self.tenant))
             results, ticket = self._sequences.results, self._take_ticket()
             sources = [result.request.source for result in results]
             if service.input_statistics is not None and self._is_split:
@@ -218,7 +219,7 @@ class CompletionRun:
     def _count_failure(self, problem: PrefixFleetError) -> None:
         if isinstance(problem, _VERSION_ERRORS) and not self._is_forgotten:
             version, arm = self.choice.version, self.choice.arm
-            limit = compute_default_max_tokens(self.service.get_tenant_params(self.tenant))
+            limit = compute_default_max_tokens(version, self.service.get_tenant_params(self.tenant))
             all_rows = make_failure_observation(version, arm, len(self._sequences.results))
             self._observe(all_rows, make_failure_observation(version, arm, 1), limit, self._take_ticket())
 

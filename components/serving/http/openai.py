@@ -1,23 +1,19 @@
 """OpenAI's completions protocol as data types: requests and responses.
 
-A field that would change the output and is not supported is refused, never ignored. Knows the protocol; does not know
-tenants or the engine. Source: https://platform.openai.com/docs/api-reference/completions.
+Knows the protocol; does not know tenants or the engine. Source: https://platform.openai.com/docs/api-reference/completions.
 """
 
-import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from components.serving.http.openai_fields import GenerationBody, StrictBody, allow_only, require_any
 from components.serving.interface import FinishReason, Token
 
-MAX_N = 128
-_MAX_STOPS = 16
 _MAX_KEY_CHARS = 1000
 """A record's key is written once for each of its values."""
 
-StopString = Annotated[str, Field(min_length=1, max_length=200)]
 RecordValue = str | int | float
 RecordKey = Annotated[str, Field(max_length=_MAX_KEY_CHARS)]
 InputRecord = Annotated[
@@ -25,55 +21,11 @@ InputRecord = Annotated[
 ]
 
 
-def _allow_only(*allowed: Any) -> Any:
-    def check(value: Any) -> Any:
-        if value not in allowed:
-            raise ValueError("no value, as it is not supported")
-        return value
+class CompletionRequest(GenerationBody):
+    """A request for a completion."""
 
-    return AfterValidator(check)
+    model_config = ConfigDict(json_schema_extra=require_any("prompt", "input"))
 
-
-def _require_any(*names: str) -> dict[str, JsonValue]:
-    """Return a part of a schema in which at least one of the fields is required."""
-    return {"anyOf": [{"required": [name]} for name in names]}
-
-
-class _StrictBody(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_encodable(cls, body: Any) -> Any:
-        """Refuse lone surrogates: JSON can escape them, but no tokenizer, database or log accepts them.
-
-        Of several unknown keys only the first is kept: each would be an error, and one is told.
-        """
-        if not isinstance(body, dict):
-            return body
-        try:
-            json.dumps(body, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("text without lone surrogates") from None
-        others = set([key for key in body if key not in cls.model_fields][1:])
-        return {key: value for key, value in body.items() if key not in others} if others else body
-
-
-class StreamOptions(_StrictBody):
-    """What a stream contains in addition to the text."""
-
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = Field(default=None, description="accepted and ignored: nothing is obfuscated")
-
-
-class CompletionRequest(_StrictBody):
-    """A request for a completion. A missing field has the value of the tenant's `evaluate` section."""
-
-    model_config = ConfigDict(json_schema_extra=_require_any("prompt", "input"))
-
-    model: str = Field(
-        min_length=1, max_length=200, description="tenant, tenant@champion, tenant@challenger or tenant@<version>"
-    )
     prompt: str | Annotated[list[str], Field(fail_fast=True)] | None = Field(
         default=None, description="one source text or several; not with `input`"
     )
@@ -81,24 +33,10 @@ class CompletionRequest(_StrictBody):
         default=None, description="one record or several, written in the form of the tenant's training data"
     )
     max_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    n: int | None = Field(default=None, ge=1, le=MAX_N, description="samples for each prompt")
-    stop: StopString | Annotated[list[StopString], Field(max_length=_MAX_STOPS, fail_fast=True)] | None = None
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63, description="missing: a random seed for each request")
     logprobs: int | None = Field(default=None, ge=0, le=5)
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    user: str | None = Field(default=None, max_length=512, description="keeps a user on one arm of a canary")
-    guidance: float | None = Field(
-        default=None, ge=0, le=10, description="0: the base alone; 1: the prefix; above 1: the prefix amplified"
-    )
     best_of: int | None = Field(default=None, description="must equal n")
-    suffix: Annotated[str | None, _allow_only(None, "")] = None
-    echo: Annotated[bool | None, _allow_only(None, False)] = None
-    logit_bias: Annotated[Annotated[dict[str, float], Field(fail_fast=True)] | None, _allow_only(None, {})] = None
-    presence_penalty: Annotated[float | None, _allow_only(None, 0.0)] = None
-    frequency_penalty: Annotated[float | None, _allow_only(None, 0.0)] = None
+    suffix: Annotated[str | None, allow_only(None, "")] = None
+    echo: Annotated[bool | None, allow_only(None, False)] = None
 
     @model_validator(mode="after")
     def _check_consistent(self) -> Self:
@@ -108,20 +46,23 @@ class CompletionRequest(_StrictBody):
             raise ValueError("at least one prompt or input")
         if self.best_of not in (None, self.n or 1):
             raise ValueError("best_of equal to n")
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options only together with stream")
         return self
 
     @property
-    def stop_strings(self) -> tuple[str, ...]:
-        """All stop strings."""
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+    def token_limit(self) -> int | None:
+        """See `GenerationBody.token_limit`."""
+        return self.max_tokens
+
+    @property
+    def wanted_logprobs(self) -> int | None:
+        """See `GenerationBody.wanted_logprobs`."""
+        return self.logprobs
 
 
-class FeedbackRequest(_StrictBody):
+class FeedbackRequest(StrictBody):
     """Feedback on an answer."""
 
-    model_config = ConfigDict(json_schema_extra=_require_any("rating", "text"))
+    model_config = ConfigDict(json_schema_extra=require_any("rating", "text"))
 
     id: str = Field(min_length=1, max_length=100, description="id of the completion")
     index: int = Field(default=0, ge=0, description="index of the choice")

@@ -28,7 +28,6 @@ from components.serving.http.auth import Authenticator
 from components.serving.http.feedback import FeedbackDesk
 from components.serving.http.large_bodies import LargeBodies
 from components.serving.http.latest_clock import LatestClock
-from components.serving.http.prompts import find_unsupported_settings
 from components.serving.http.quotas import Quotas
 from components.serving.http.webhook import DeliveryMemory
 from components.serving.interface import Engine
@@ -173,15 +172,16 @@ class Service:
 def make_tenant_params_reader(params: Params) -> Callable[[str], Params]:
     """Return a cached function from a tenant to its parameters.
 
-    It logs one warning for each tenant whose `evaluate` section has settings that the server does not support.
+    It logs one warning for each tenant whose answers may end before those of its evaluation.
     """
 
     @lru_cache(_MAX_CACHED_PARAMS)
     def get_tenant_params(tenant: str) -> Params:
         tenant_params = params.for_tenant(tenant)
-        if names := find_unsupported_settings(tenant_params):
-            message = "%s: serving does not support evaluate.%s; answers may differ from the evaluated ones"
-            logging.getLogger(LOGGER_NAME).warning(message, tenant, ", evaluate.".join(names))
+        limit, judged = tenant_params.access.max_tokens, tenant_params.evaluate.max_new_tokens
+        if limit < judged:
+            message = "%s: answers end after access.max_tokens (%d), those of the evaluation after %d tokens"
+            logging.getLogger(LOGGER_NAME).warning(message, tenant, limit, judged)
         return tenant_params
 
     return get_tenant_params

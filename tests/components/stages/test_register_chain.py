@@ -30,9 +30,15 @@ def test_the_whole_chain_then_nothing_then_one_tenant(make_root, write_tenant):
     assert read_json(root / "out/evaluate/_metrics/alder.json").keys() == {"bleu", "rougeL", "base"}
     first = shas(root)
 
+    # Judged anew with another decoding, the champion is served with that; nothing is registered.
+    registry = Workspace(root).registry
+    decoding = json.loads(registry.find_champions()["alder"].tags["decoding"])
+    assert decoding == Workspace(root).params.for_tenant("alder").evaluate.select_decoding()
+    registry.set_tags(registry.find_champions()["alder"], {"decoding": json.dumps({**decoding, "num_beams": 7})})
     outcomes, promoted = run_chain(root)
     assert {one.state for one in outcomes} == {"skipped"}
     assert promoted == {}
+    assert json.loads(registry.find_champions()["alder"].tags["decoding"]) == decoding
 
     write_tenant(root / "data", "birch", start=5)
     assert plan(Workspace(root)).sentence == "1 to train, 1 up to date: birch (data changed)"

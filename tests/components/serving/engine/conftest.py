@@ -120,8 +120,15 @@ class Tenants:
             max_new_tokens=request.max_tokens,
             temperature=request.temperature,
             top_p=request.top_p,
+            top_k=request.top_k,
             guidance=request.guidance,
             seed=request.seed,
+            num_beams=request.num_beams,
+            length_penalty=request.length_penalty,
+            min_new_tokens=request.controls.min_new_tokens,
+            banned=request.controls.banned,
+            repetition_penalty=request.controls.repetition_penalty,
+            no_repeat_ngram=request.controls.no_repeat_ngram,
         )
         delta, samples = self.deltas[request.artifact.tenant], request.sample_index + 1
         (one,) = make_requests(self.base, delta, [request.source], decoding)

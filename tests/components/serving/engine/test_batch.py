@@ -13,7 +13,7 @@ from components.config import Method, TrainConfig
 from components.model.base.load import Base
 from components.model.delta import Delta, make_delta_from_tensors
 from components.model.trainable_delta import TrainableDelta
-from components.serving.interface import GenerationRequest
+from components.serving.interface import GenerationRequest, TokenControls
 
 PAIRS = (("ab", "it is a"), ("cd", "it is c"))
 
@@ -42,6 +42,11 @@ def test_greedy_rows_of_many_tenants_have_the_same_answers_as_alone(
         {"guidance": 0.0},
         {"guidance": 0.4, "temperature": 0.5},
         {"stop": ("ob2", "oo2", "L", "11")},
+        {"controls": TokenControls(min_new_tokens=9, repetition_penalty=1.4, banned=("o", "2b"))},
+        {"controls": TokenControls(no_repeat_ngram=2), "temperature": 0.9, "top_k": 4},
+        {"num_beams": 3},
+        {"num_beams": 2, "length_penalty": 0.3, "guidance": 1.8},
+        {"num_beams": 4, "controls": TokenControls(min_new_tokens=5, no_repeat_ngram=2, banned=("o", "2b"))},
     ],
     ids=str,
 )
@@ -102,6 +107,7 @@ ROWS = st.lists(
         st.integers(1, 14),  # limit
         st.sampled_from([0.0, 0.0, 0.9]),  # temperature
         st.sampled_from([1.0, 1.0, 1.8]),  # guidance
+        st.sampled_from([1, 1, 1, 3]),  # beams, if there is no temperature
         st.sampled_from([(), ("a", "2"), ("LL",)]),  # stop strings
         st.integers(0, 3),  # delay before it is submitted
         st.sampled_from([None, None, 0, 1, 2]),  # pieces after which it is cancelled
@@ -117,18 +123,19 @@ ROWS = st.lists(
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(rows=ROWS, max_rows=st.integers(2, 6), step_tokens=st.integers(1, 40))
+@given(rows=ROWS, max_rows=st.integers(6, 9), step_tokens=st.integers(1, 40))
 def test_rows_that_enter_and_leave_at_any_time_have_the_same_answers_as_alone(
     rows: Any, max_rows: int, step_tokens: int, tenants: Any, running: Any, join_pieces: Any, sources: Any
 ) -> None:
     async def one(engine: Any, row: Any) -> tuple[GenerationRequest, Any]:
-        tenant, source, limit, temperature, guidance, stop, wait, cancel_after = row
+        tenant, source, limit, temperature, guidance, beams, stop, wait, cancel_after = row
         request = GenerationRequest(
             tenants.artifacts[tenant],
             sources[source],
             max_tokens=limit,
             temperature=temperature,
             guidance=guidance,
+            num_beams=1 if temperature else beams,
             stop=stop,
             seed=source,
         )

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.model.base.shapes import PrefixShape
 from components.serving.engine.block_pool import BLOCK_COLUMNS, BlockPool
@@ -55,6 +57,42 @@ def test_a_pool_that_cannot_grow_stays_as_it_was() -> None:
         pool.ensure_free(1 << 50)
     pool.ensure_free(6)
     assert sorted(pool.allocate() for _ in range(6)) == list(range(6))
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_a_shared_block_keeps_its_values_until_no_table_uses_it(data: st.DataObject) -> None:
+    pool, tables, values = _make_pool(2), list[list[int]](), list[list[float]]()
+    for number in range(data.draw(st.integers(1, 12))):
+        action = data.draw(st.sampled_from(["new", "share", "copy", "release", "compact"])) if tables else "new"
+        chosen = data.draw(st.integers(0, len(tables) - 1)) if tables else 0
+        if action == "new":
+            pool.ensure_free(3)
+            tables.append([pool.allocate() for _ in range(3)])
+            values.append([float(3 * number + place) for place in range(3)])
+            pool.layers[0][0, tables[-1], 0, 0, 0] = torch.tensor(values[-1])
+        elif action == "share":
+            pool.share(tables[chosen])
+            tables.append(list(tables[chosen]))
+            values.append(list(values[chosen]))
+        elif action == "copy":
+            pool.ensure_free(3)
+            tables.append([pool.allocate() for _ in range(3)])
+            pool.copy(tables[chosen], tables[-1])
+            values.append(list(values[chosen]))
+        elif action == "release":
+            pool.release(tables.pop(chosen), wipe=True)
+            del values[chosen]
+        else:
+            pool.compact(tables)
+            used = {block for table in tables for block in table}
+            assert pool.layers[0].shape[1] == max(2, len(used))
+        for table, own in zip(tables, values, strict=True):
+            assert pool.layers[0][0, table, 0, 0, 0].tolist() == own
+    for table in tables:
+        pool.release(table)
+    pool.compact([])
+    assert pool.layers[0].shape[1] == 2
 
 
 def test_compacting_releases_all_free_blocks_and_moves_used_ones() -> None:

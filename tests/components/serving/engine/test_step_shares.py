@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.serving.engine.step_shares import StepShares
@@ -12,6 +12,7 @@ from components.serving.engine.step_shares import StepShares
 @dataclass(eq=False)
 class Row:
     tenant: str
+    branch_count: int = 1
 
 
 class Batch:
@@ -62,6 +63,7 @@ def test_the_time_in_which_the_batch_is_empty_is_no_steps() -> None:
     assert batch.take_steps(32)["flood"] > 50
 
 
+@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(1, 40), min_size=1, max_size=6),
     times=st.tuples(st.floats(0, 1), st.floats(0, 1)),

@@ -1,18 +1,23 @@
 """A built server is whole: its parts hear of each other, and its engine loads the base and fetches from MLflow."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import httpx
 import pytest
 
+from components.config import EvaluateConfig
 from components.errors import ArtifactError, RegistryError
-from components.registry.mlflow.versions import CHAMPION
+from components.model.decoding import Decoding, generate_text
+from components.registry.artifact import load_artifact
+from components.registry.mlflow.versions import CHAMPION, DECODING_TAG
 from components.rollout.store.database import open_database
 from components.serving.http.app import build_app
 from components.serving.http.build import RegistryArtifactSource, build_service
 from components.serving.interface import ArtifactRef
 
+JUDGED = EvaluateConfig(max_new_tokens=9, num_beams=3, no_repeat_ngram=2, min_new_tokens=4, banned=["the"])
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
 
 
@@ -29,8 +34,10 @@ def test_nothing_of_a_tenant_without_versions_is_kept_or_written(ask, fleet, obs
     assert "alder" not in metrics
 
 
-def test_the_base_is_loaded_from_the_workspace_and_artifacts_come_from_mlflow(mlflow_fleet):
+def test_the_base_is_loaded_from_the_workspace_and_each_version_answers_as_it_was_judged(mlflow_fleet):
     workspace = mlflow_fleet.workspace
+    (birch,) = workspace.registry.find_versions("birch")
+    workspace.registry.set_tags(birch, {DECODING_TAG: json.dumps(JUDGED.select_decoding())})
 
     async def talk(service):
         transport = httpx.ASGITransport(build_app(service))
@@ -51,6 +58,12 @@ def test_the_base_is_loaded_from_the_workspace_and_artifacts_come_from_mlflow(ml
     assert alder.headers["x-prefixfleet-base"] == workspace.base.digest
     assert (alder.status_code, birch.status_code) == (200, 200)
     assert alder.json()["choices"][0]["text"] != birch.json()["choices"][0]["text"]
+    for answer, decoding in ((alder, Decoding(max_new_tokens=6)), (birch, Decoding.from_config(JUDGED))):
+        folder = workspace.root / "var" / "prefixes" / answer.headers["x-prefixfleet-artifact"]
+        (evaluated,) = generate_text(
+            workspace.base, load_artifact(folder, workspace.base)[0], ["thing: boat"], decoding, 1
+        )
+        assert answer.json()["choices"][0]["text"] == evaluated
     fetched = {folder.name for folder in (workspace.root / "var" / "prefixes").iterdir()}
     assert fetched == {answer.headers["x-prefixfleet-artifact"] for answer in (alder, birch)}
 

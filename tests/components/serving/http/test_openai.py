@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from components.serving.http.openai import CompletionRequest, FeedbackRequest, to_logprobs
 from components.serving.interface import Token
 
-NEUTRAL = {"best_of": 1, "suffix": "", "echo": False, "logit_bias": {}, "presence_penalty": 0, "frequency_penalty": 0}
+NEUTRAL = {"best_of": 1, "suffix": "", "echo": False}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

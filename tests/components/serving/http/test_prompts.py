@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from components.config import Params
 from components.registry.mlflow.versions import Version
 from components.serving.http.openai import CompletionRequest
-from components.serving.http.prompts import find_unsupported_settings, to_requests
+from components.serving.http.prompts import to_requests
 
 VERSION = Version("alder", "1", sha256="0" * 64)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
@@ -37,14 +37,6 @@ def test_there_is_one_row_for_each_prompt_and_sample_with_the_requests_settings(
         assert {name: getattr(row, name) for name in settings} == settings
 
 
-def test_a_missing_field_has_the_value_of_the_tenants_evaluation():
-    params = make_params(evaluate={"max_new_tokens": 6, "temperature": 0.5, "top_p": 0.9, "guidance": 1.5})
-    body = CompletionRequest.model_validate({"model": "alder", "prompt": "x"})
-    first, second = (to_requests(body, VERSION, params)[0] for _ in range(2))
-    assert (first.max_tokens, first.temperature, first.top_p, first.guidance) == (6, 0.5, 0.9, 1.5)
-    assert first.seed != second.seed
-
-
 @pytest.mark.parametrize(
     ("form", "source"),
     [("", "name : Blue Spice | stars : 3"), ("key=value; key=value", "name=Blue Spice; stars=3")],
@@ -54,9 +46,3 @@ def test_a_record_is_written_in_the_form_of_the_training_data(form, source):
     body = CompletionRequest.model_validate({"model": "alder", "input": {"name": "Blue Spice", "stars": 3}})
     (row,) = to_requests(body, version, make_params())
     assert row.source == source
-
-
-def test_settings_of_decoding_that_the_server_does_not_support_are_named():
-    assert find_unsupported_settings(make_params()) == []
-    evaluate = {"num_beams": 4, "top_k": 5, "repetition_penalty": 1.2, "max_new_tokens": 7}
-    assert find_unsupported_settings(make_params(evaluate=evaluate)) == ["num_beams", "repetition_penalty", "top_k"]

@@ -82,10 +82,10 @@ def test_an_engine_that_cannot_be_loaded_starts_the_draining(fleet):
     assert asyncio.run(asyncio.wait_for(main(), 60))
 
 
-def test_a_tenants_parameters_are_read_once_with_one_warning_about_unsupported_settings(caplog):
-    params = Params.model_validate({"base": {"path": "base"}, "tenants": {"alder": {"evaluate": {"num_beams": 4}}}})
-    get_tenant_params = make_tenant_params_reader(params)
-    assert [get_tenant_params(tenant).evaluate.num_beams for tenant in ("alder", "alder", "birch")] == [4, 4, 1]
+def test_a_tenants_parameters_are_read_once_with_one_warning_about_answers_that_end_early(caplog):
+    tenants = {"alder": {"evaluate": {"max_new_tokens": 40}, "access": {"max_tokens": 20}}}
+    get_tenant_params = make_tenant_params_reader(Params.model_validate({"base": {"path": "base"}, "tenants": tenants}))
+    assert [get_tenant_params(tenant).access.max_tokens for tenant in ("alder", "alder", "birch")] == [20, 20, 1024]
     (record,) = caplog.records
     assert "alder" in record.getMessage()
-    assert "evaluate.num_beams" in record.getMessage()
+    assert "access.max_tokens (20)" in record.getMessage()

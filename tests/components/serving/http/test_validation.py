@@ -54,9 +54,6 @@ def post(ask, content):
         ({"best_of": 3}, "best_of equal to n"),
         ({"suffix": "x"}, "suffix: no value, as it is not supported"),
         ({"echo": True}, "echo: no value, as it is not supported"),
-        ({"logit_bias": {"5": 1}}, "logit_bias: no value, as it is not supported"),
-        ({"presence_penalty": 0.5}, "presence_penalty: no value, as it is not supported"),
-        ({"frequency_penalty": 0.5}, "frequency_penalty: no value, as it is not supported"),
         ({"temprature": 1}, "did you mean 'temperature'"),
         ({"prompt": ""}, "a prompt with text"),
         ({"prompt": [1, 2]}, "valid string"),
@@ -69,6 +66,11 @@ def post(ask, content):
         ({"temperature": 3}, "less than or equal to 2"),
         ({"stream_options": {"include_usage": True}}, "only together with stream"),
         ({"seed": 2**63}, "seed"),
+        ({"num_beams": 2, "temperature": 0.5}, "either num_beams above 1 or a temperature above 0"),
+        ({"num_beams": 2}, "at most 1 num_beams (those of the tenant's evaluation); got 2"),
+        ({"logit_bias": {"12": 101}}, "wanted logit_bias.12: less than or equal to 100; got 101"),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"presence_penalty": -3}, "wanted presence_penalty: greater than or equal to -2; got -3"),
         ({"prompt": 5}, "wanted prompt: a valid string or a valid list; got 5; correct prompt"),
         ({"prompt": ["a", None]}, "wanted prompt.1: a valid string; got None"),
         ({"stop": ""}, "wanted stop: at least 1 character; got ''"),
@@ -117,5 +119,5 @@ def test_a_body_that_is_no_valid_json_object_is_refused(ask, content, message):
 
 
 def test_neutral_values_of_unsupported_fields_are_accepted(ask):
-    neutral = {"best_of": 1, "suffix": None, "echo": False, "logit_bias": {}, "presence_penalty": 0, "user": "u"}
+    neutral = {"best_of": 1, "suffix": None, "echo": False, "user": "u"}
     assert post(ask, json.dumps({**PROMPT, **neutral})).status_code == 200
