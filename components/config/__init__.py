@@ -70,6 +70,9 @@ class TrainConfig(_Section):
     lora_targets: list[str] | None = Field(default=None, description="module names; null: peft's default for the base")
     demonstrations: int = Field(default=4, gt=0, description="method in-context: examples per prompt")
     demonstration_choice: Literal["nearest", "random"] = "nearest"
+    turns: Literal["all", "last"] = Field(
+        default="all", description="the assistant's turns of a conversation whose tokens count in the loss"
+    )
     loss: Literal["token-mean", "sequence-sum"] = Field(
         default="token-mean", description="mean over a batch's target tokens, or mean of its sequences' summed losses"
     )

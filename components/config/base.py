@@ -17,11 +17,17 @@ class BaseConfig(Section):
         description="fastest: bfloat16 if a short measurement shows it clearly faster on this machine",
     )
     chat_template: str | None = Field(
-        default=None, description="file with a Jinja template for conversations; null: the tokenizer's own"
+        default=None,
+        description="file with a Jinja template for conversations, or the template itself; null: the tokenizer's own",
     )
     chat_template_kwargs: dict[str, Any] = Field(
         default_factory=dict, description="values of the template's own variables, such as enable_thinking: false"
     )
+
+    @property
+    def has_inline_template(self) -> bool:
+        """Whether `chat_template` is a template and not a file."""
+        return self.chat_template is not None and ("{{" in self.chat_template or "{%" in self.chat_template)
 
 
 class NextBaseConfig(BaseConfig):

@@ -24,7 +24,8 @@ class PaddedBatch:
     """Right-padded rows, all int64.
 
     Decoder-only: a row is `source <eos> target <eos>`. The labels are the same ids, not shifted (the loss shifts them);
-    source and padding have IGNORED_LABEL. Encoder-decoder: a row is a source, and its labels are the target.
+    source, padding and target ids that do not count have IGNORED_LABEL. Encoder-decoder: a row is a source, and its
+    labels are the target.
     """
 
     input_ids_BT: "torch.Tensor"
@@ -48,6 +49,10 @@ def collate(encoded: Sequence[TokenizedPair], pad_id: int, *, encoder_decoder: b
     ids_BT, mask_BT = _pad_rows([pair.source_ids + pair.target_ids for pair in encoded], pad_id)
     labels_BT = ids_BT.masked_fill(mask_BT == 0, IGNORED_LABEL)
     labels_BT[torch.arange(labels_BT.shape[1]) <= starts_B[:, None]] = IGNORED_LABEL
+    for row, pair in enumerate(encoded):
+        if pair.target_mask is not None:
+            ignored = len(pair.source_ids) + torch.tensor(pair.target_mask).logical_not().nonzero()[:, 0]
+            labels_BT[row, ignored] = IGNORED_LABEL
     return PaddedBatch(ids_BT, mask_BT, labels_BT, starts_B)
 
 

@@ -196,6 +196,8 @@ def remove_duplicates(items: Iterable[bytes]) -> list[bytes]:
 def trim_example(example: Example) -> Example:
     """Return an example with trimmed texts, as `trim_text` does."""
     part = None if example.slice is None else trim_text(example.slice)
+    if (conversation := example.conversation) is not None:
+        return Example.from_conversation(conversation.trim(), part)
     return Example(trim_text(example.source), tuple(map(trim_text, example.references)), part)
 
 

@@ -20,11 +20,8 @@ _MAGIC = (
 )
 _MAX_GUESSED_CHARS = 100_000
 _TRAILING_COMMA = re.compile(r",(\s*[}\]])")
-CHAT_KEYS = ("messages", "conversations")
-CHAT_FIX = (
-    "chat data are not supported; write a prompt and its answer of each chat, such as: jq -c "
-    "'{source: .messages[-2].content, references: [.messages[-1].content]}' FILE > NEW"
-)
+_CHAT_IMPORT = "import it, which converts other forms of chats: prefixfleet data import openai FILE --tenant TENANT"
+_SHAREGPT_IMPORT = "this looks like ShareGPT; import it: prefixfleet data import sharegpt FILE --tenant TENANT"
 
 
 def find_whole_file_problem(name: str, content: bytes) -> DataError | None:
@@ -86,8 +83,10 @@ def find_line_hint(line: bytes) -> str:
         return _find_list_hint(value)
     if not isinstance(value, dict):
         return ""
-    if any(isinstance(value.get(key), list) for key in CHAT_KEYS):
-        return CHAT_FIX
+    if isinstance(value.get("conversations"), list):
+        return _SHAREGPT_IMPORT
+    if isinstance(value.get("messages"), list):
+        return _CHAT_IMPORT if set(value) - {"messages", "tools", "slice"} else ""
     if "source" in value and isinstance(value.get("references"), str):
         return 'references is a list: write "references": ["..."]'
     if "source" in value and isinstance(value.get("references"), list):

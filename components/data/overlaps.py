@@ -1,7 +1,8 @@
 """Examples that stand in two splits of a tenant, so that the evaluation measures what training has seen.
 
 Sources are compared as they are, apart from runs of white space, characters without width (such as U+200B and U+FEFF)
-and Unicode's composed form (NFC). Knows no file.
+and Unicode's composed form (NFC). Each of the assistant's turns of a conversation in `other` has a source: the messages
+before it. Knows no file.
 """
 
 import re
@@ -60,7 +61,7 @@ def find_overlaps(splits: Mapping[str, Sequence[Example]]) -> list[Overlap]:
                 not known[_normalize(example.source)].isdisjoint(map(_normalize, example.references))
                 for example in shared
             )
-            first = dict.fromkeys(example.source for example in shared)
+            first = dict.fromkeys(example.shown_input for example in shared)
             shown = tuple(_shorten(source) for source in [*first][:_SHOWN_SOURCES])
             overlaps.append(Overlap(split, other, len(splits[split]), len(shared), repeated, shown))
     return overlaps
@@ -85,8 +86,16 @@ def require_few_overlaps(tenant: str, overlaps: Sequence[Overlap], limits: DataC
 def _collect_references(examples: Sequence[Example]) -> dict[str, set[str]]:
     references: dict[str, set[str]] = {}
     for example in examples:
-        references.setdefault(_normalize(example.source), set()).update(map(_normalize, example.references))
+        for source, own in _list_trained(example):
+            references.setdefault(_normalize(source), set()).update(map(_normalize, own))
     return references
+
+
+def _list_trained(example: Example) -> list[tuple[str, tuple[str, ...]]]:
+    """Return source and references of an example; of a conversation, those of each of the assistant's turns."""
+    if (conversation := example.conversation) is None:
+        return [(example.source, example.references)]
+    return [(turn.prompt.to_json(), (turn.answer,)) for turn in conversation.list_turns()]
 
 
 def _shorten(source: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.config import TENANT_ID, DataConfig
+from components.data.conversations import CHAT_KEYS, Conversation, parse_conversation
 from components.data.visible_text import has_visible_text
 from components.errors import DataError
 from components.storage.atomic_files import write_atomic
@@ -18,16 +19,44 @@ ALL_SLICE = "all"
 """The slice of the whole split, which every report has; no example may use this name."""
 
 _LINE_KEYS = ("source", "references", "slice")
-_LINE_FORMAT = 'a line {"source": str, "references": [str, ...], "slice": str?}'
+_CHAT_LINE_KEYS = (*CHAT_KEYS, "slice")
+_LINE_FORMAT = 'a line {"source": str, "references": [str, ...], "slice": str?} or {"messages": [...], "tools": [...]?}'
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One input with its correct outputs; `slice` names the part of the split whose metrics it counts in, if any."""
+    """One input with its correct outputs; `slice` names the part of the split whose metrics it counts in, if any.
+
+    A conversation's source is the JSON of the messages before its last, the answer, which is its reference.
+    """
 
     source: str
     references: tuple[str, ...]
     slice: str | None = None
+    chat: str | None = None
+    """The JSON of the whole conversation; None for a pair."""
+
+    @classmethod
+    def from_conversation(cls, conversation: Conversation, part: str | None = None) -> "Example":
+        """Return the example of a conversation; `part` is its slice."""
+        return cls(conversation.prompt.to_json(), (conversation.answer,), part, conversation.to_json())
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The conversation; None for a pair."""
+        return None if self.chat is None else Conversation.from_json(self.chat)
+
+    @property
+    def input_texts(self) -> list[str]:
+        """The source, or the contents of a conversation's messages before the answer."""
+        conversation = self.conversation
+        return [self.source] if conversation is None else conversation.texts
+
+    @property
+    def shown_input(self) -> str:
+        """The last of `input_texts`, for people."""
+        texts = self.input_texts
+        return texts[-1] if texts else ""
 
 
 def check_tenant_id(text: str, folder: Path | None = None) -> str:
@@ -47,22 +76,27 @@ def check_tenant_id(text: str, folder: Path | None = None) -> str:
 
 def find_problem(example: Example, limits: DataConfig) -> str | None:
     """Return why an example is invalid (nothing visible, too long, not encodable in UTF-8); None if it is valid."""
-    if any(_is_unwritable(text) for text in (example.source, *example.references, example.slice or "")):
+    if not example.source and example.chat is not None:
+        return _find_chat_problem(example.chat)
+    if any(_is_unwritable(text) for text in _list_written_texts(example)):
         return "a lone surrogate (half of a \\u pair), which UTF-8 cannot encode"
+    source = "source" if example.chat is None else "the conversation before the answer (as JSON)"
     if not has_visible_text(example.source):
         return f"source is empty{_describe_invisible(example.source)}"
     if len(example.source) > limits.max_source_chars:
-        return f"source has {len(example.source)} characters, more than data.max_source_chars={limits.max_source_chars}"
+        limit = f"data.max_source_chars={limits.max_source_chars}"
+        return f"{source} has {len(example.source)} characters, more than {limit}"
     if not example.references:
         return "no reference"
     if len(example.references) > limits.max_references:
         return f"{len(example.references)} references, more than data.max_references={limits.max_references}"
     for number, reference in enumerate(example.references, start=1):
+        name = f"reference {number}" if example.chat is None else "the answer"
         if not has_visible_text(reference):
-            return f"reference {number} is empty{_describe_invisible(reference)}"
+            return f"{name} is empty{_describe_invisible(reference)}"
         if len(reference) > limits.max_reference_chars:
             limit = f"data.max_reference_chars={limits.max_reference_chars}"
-            return f"reference {number} has {len(reference)} characters, more than {limit}"
+            return f"{name} has {len(reference)} characters, more than {limit}"
     if example.slice is not None:
         if not has_visible_text(example.slice) or len(example.slice) > MAX_SLICE_CHARS:
             return f"slice is blank or longer than {MAX_SLICE_CHARS} characters"
@@ -89,10 +123,11 @@ def require_valid(example: Example, limits: DataConfig) -> Example:
 
 
 def decode_example(text: str) -> Example:
-    """Read one line of a split file without checking its texts.
+    """Read one line of a split file, a pair or a conversation, without checking the lengths of its texts.
 
     Raises:
-        DataError: the line is not a JSON object, a key is unknown or missing, or a type is wrong; `got` is the reason.
+        DataError: the line is not a JSON object, a key is unknown or missing, a type is wrong, or the roles of messages
+            are out of order; `got` is the reason.
 
     """
     try:
@@ -102,8 +137,12 @@ def decode_example(text: str) -> Example:
         raise DataError(_LINE_FORMAT, f"broken JSON: {cause}", "correct the line") from None
     if not isinstance(values, dict):
         raise DataError(_LINE_FORMAT, f"JSON of type {type(values).__name__}", "write one object per line")
-    if unknown := sorted(set(values) - set(_LINE_KEYS)):
-        raise DataError(_LINE_FORMAT, f"unknown key {unknown[0]!r}", f"use only {', '.join(_LINE_KEYS)}")
+    known = _CHAT_LINE_KEYS if "messages" in values else _LINE_KEYS
+    if unknown := sorted(set(values) - set(known)):
+        raise DataError(_LINE_FORMAT, f"unknown key {unknown[0]!r}", f"use only {', '.join(known)}")
+    if "messages" in values:
+        conversation = parse_conversation(values["messages"], values.get("tools"))
+        return Example.from_conversation(conversation, _read_optional_string(values, "slice"))
     return Example(
         _read_string(values, "source"), _read_strings(values, "references"), _read_optional_string(values, "slice")
     )
@@ -159,6 +198,8 @@ def read_split(path: Path, limits: DataConfig) -> list[Example]:
 def format_line(example: Example) -> str:
     """Return an example's line with its line feed; the same example always gives the same text."""
     values: dict[str, Any] = {"source": example.source, "references": list(example.references)}
+    if example.chat is not None:
+        values = json.loads(example.chat)
     if example.slice is not None:
         values["slice"] = example.slice
     return json.dumps(values, ensure_ascii=False) + "\n"
@@ -227,6 +268,20 @@ def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _describe_invisible(text: str) -> str:
     kept = text.strip()
     return f" (only invisible characters, the first is U+{ord(kept[0]):04X})" if kept else ""
+
+
+def _find_chat_problem(chat: str) -> str | None:
+    """Return why an imported row is no conversation."""
+    values = json.loads(chat)
+    try:
+        parse_conversation(values["messages"], values.get("tools"))
+    except DataError as problem:
+        return problem.got
+    return None
+
+
+def _list_written_texts(example: Example) -> tuple[str, ...]:
+    return (example.source, *example.references, example.slice or "", example.chat or "")
 
 
 def _is_unwritable(text: str) -> bool:

@@ -1,7 +1,7 @@
 """A file of encoded pairs, mapped into memory, so that retraining and resuming do not encode the texts again.
 
-    <file>.safetensors    ids (int32 [N]) and sizes (int32 [R, 2]); the header has a digest of the texts, the tokenizer
-                          and the settings, and a digest of the tensors
+    <file>.safetensors    ids (int32 [N]), sizes (int32 [R, 2]) and, with conversations, mask (bool [N]); the header has
+                          a digest of the texts, the tokenizer and the settings, and a digest of the tensors
 
 A file of other texts or settings, or a damaged one, is written again. If it cannot be written, a warning is logged and
 the pairs are encoded again next time. Knows no tenant and no training.
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -66,19 +67,24 @@ class TokenFile:
                 if header["made_from"] != made_from:
                     return None
                 ids_N, sizes_R2 = (content.get_tensor(name).numpy() for name in ("ids", "sizes"))
+                mask_N = content.get_tensor("mask").numpy() if "mask" in content.keys() else None  # noqa: SIM118
         except _UNREADABLE:
             return None
-        return (
-            TokenizedPairs.from_contiguous(ids_N, sizes_R2)
-            if header["sha256"] == _hash_parts(ids_N.data, sizes_R2.data)
-            else None
-        )
+        pairs = TokenizedPairs.from_contiguous(ids_N, sizes_R2, mask_N)
+        return pairs if header["sha256"] == _hash_pairs(pairs) else None
 
 
 def _format_content(pairs: TokenizedPairs, made_from: str) -> bytes:
-    tensors = {"ids": pairs.ids_N, "sizes": pairs.sizes_R2}
-    header = {"made_from": made_from, "sha256": _hash_parts(pairs.ids_N.data, pairs.sizes_R2.data)}
+    tensors: dict[str, NDArray[Any]] = {"ids": pairs.ids_N, "sizes": pairs.sizes_R2}
+    if pairs.mask_N is not None:
+        tensors["mask"] = pairs.mask_N
+    header = {"made_from": made_from, "sha256": _hash_pairs(pairs)}
     return save(tensors, metadata={_METADATA_KEY: json.dumps(header)})
+
+
+def _hash_pairs(pairs: TokenizedPairs) -> str:
+    mask = () if pairs.mask_N is None else (pairs.mask_N.data,)
+    return _hash_parts(pairs.ids_N.data, pairs.sizes_R2.data, *mask)
 
 
 def _hash_parts(*parts: bytes | memoryview) -> str:

@@ -1,19 +1,20 @@
 """Encodes examples as token ids and checks that they fit the base's context.
 
-Knows neither tokenizers nor models: the caller passes the encoder.
+Knows neither tokenizers nor models: the caller passes the encoders.
 
 Shapes: R pairs, 2 for source and target, N tokens of all pairs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.pairs import TextPairs, TokenizedPairs
+from components.data.chat_tokens import ChatEncoding, encode_conversations
+from components.data.pairs import TextPairs, TokenizedPairs, join_pairs
 from components.data.schema import Example
 from components.data.token_file import TokenFile
 from components.errors import DataError
@@ -69,6 +70,7 @@ def encode_examples(
     name: str = "the examples",
     file: TokenFile | None = None,
     max_unknown: float = 1.0,
+    chats: ChatEncoding | None = None,
 ) -> TokenizedPairs:
     """Encode examples for training or a loss, in their order; `name` names their origin in error messages.
 
@@ -76,13 +78,30 @@ def encode_examples(
     `prefix_length` count positions; `max_source_tokens` cuts sources (the end-of-text id is added after the cut). With
     `separate_contexts` (encoder-decoder bases) source and target may each fill the context, and the prefix takes no
     position. `file` stores the ids; pass it only if the ids depend on nothing but the tokenizer and these arguments.
-    `max_unknown` is the share of unknown tokens that is accepted.
+    `max_unknown` is the share of unknown tokens that is accepted. Conversations, for which `chats` is needed, follow
+    the pairs, and their share of unknown tokens is that of their messages.
 
     Raises:
         DataError: source, target and prefix together exceed the context; the message has the example and its lengths.
-            Or more tokens are unknown than `max_unknown`; the message has the share and the first texts.
+            Or more tokens are unknown than `max_unknown`; the message has the share and the first texts. Or an example
+            is a conversation and `chats` is None, or its chat template refuses it.
+        BaseModelError: an example is a conversation, and the base has no chat template.
 
     """
+    if any(example.chat is not None for example in examples):
+        return _encode_mixed(
+            texts,
+            examples,
+            chats,
+            context=context,
+            prefix_length=prefix_length,
+            max_source_tokens=max_source_tokens,
+            expand_references=expand_references,
+            separate_contexts=separate_contexts,
+            name=name,
+            file=file,
+            max_unknown=max_unknown,
+        )
     kept = [example.references if expand_references else example.references[:1] for example in examples]
     wanted = [(example.source, text) for example, references in zip(examples, kept, strict=True) for text in references]
 
@@ -100,6 +119,38 @@ def encode_examples(
     if max_unknown < 1 and (unknown := _count_unknown_tokens(texts, wanted, pairs)).share > max_unknown:
         raise _make_unknown_error(unknown, max_unknown, name)
     return pairs
+
+
+def _encode_mixed(
+    texts: TextEncoder,
+    examples: Sequence[Example],
+    chats: ChatEncoding | None,
+    *,
+    context: int,
+    prefix_length: int,
+    name: str,
+    file: TokenFile | None,
+    max_unknown: float,
+    **options: Any,
+) -> TokenizedPairs:
+    """Encode the pairs, then the conversations."""
+    if chats is None or options["separate_contexts"]:
+        got = "a base that reads source and target apart" if options["separate_contexts"] else "a method without them"
+        fix = "use a decoder-only base and another method than in-context, or deliver pairs of source and references"
+        raise DataError(f"a base and a method for the conversations of {name}", got, fix)
+    common: dict[str, Any] = {"context": context, "prefix_length": prefix_length, "name": name}
+    numbered = [one for one in enumerate(examples, start=1) if one[1].chat is not None]
+    own_file = None if file is None else replace(file, path=file.path.with_suffix(f".chats{file.path.suffix}"))
+    rows = encode_conversations(chats, numbered, **common, file=own_file)
+    if max_unknown < 1:
+        contents = [(" ".join(one.input_texts), one.references[0]) for _, one in numbered]
+        unknown = _count_unknown_tokens(texts, contents, _encode_chunks(texts, contents, None))
+        if unknown.share > max_unknown:
+            raise _make_unknown_error(unknown, max_unknown, name)
+    pairs = [example for example in examples if example.chat is None]
+    if not pairs:
+        return rows
+    return join_pairs(encode_examples(texts, pairs, **common, file=file, max_unknown=max_unknown, **options), rows)
 
 
 def _make_unknown_error(unknown: _UnknownTokens, limit: float, name: str) -> DataError:

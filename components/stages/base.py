@@ -7,6 +7,8 @@ computed again if its files may have changed. A model of the hub is identified b
 from pathlib import Path
 from typing import Any
 
+from components.data.kinds import CONVERSATIONS, describe_kind
+from components.model.base.chat_files import compute_chat_digest
 from components.stages.progress import log_info
 from components.stages.stamps import read_json, write_json
 from components.stages.workspace import Workspace
@@ -14,6 +16,8 @@ from components.stages.workspace import Workspace
 BASE_FILE = "base.json"
 _HUB_SOURCE = "hub"
 _TOKENIZER_FILES_KEY = "tokenizer_files_digest"
+_CHAT_KEY = "chat_template_digest"
+_CHAT_SETTINGS_KEY = "chat_settings_digest"
 
 
 def read_base_facts(workspace: Workspace) -> dict[str, Any]:
@@ -32,10 +36,20 @@ def read_base_facts(workspace: Workspace) -> dict[str, Any]:
     base = workspace.base
     named = {"path": workspace.params.base.path, "revision": workspace.params.base.revision}
     source = "folder" if Path(workspace.base_config.path).is_dir() else _HUB_SOURCE
-    facts = {**describe_base(base), **named, "source": source}
+    config = workspace.base_config
+    settings = compute_chat_digest(None, config)
+    facts = {**describe_base(base), **named, "source": source, _CHAT_SETTINGS_KEY: settings}
     write_json(path, facts)
     log_info(f"base: {base.name}, {base.parameter_count:,} parameters, digest {base.digest[:12]}")
     return facts
+
+
+def find_chat_template_digest(workspace: Workspace, tenant: str) -> str:
+    """Return base.json's digest of the chat template for a tenant with conversations; "" for one with pairs alone."""
+    folder = workspace.data / tenant
+    if not folder.is_dir() or workspace.digests.digest_folder(folder, describe_kind) != CONVERSATIONS:
+        return ""
+    return str((read_json(workspace.get_output_folder("base") / BASE_FILE) or {}).get(_CHAT_KEY, ""))
 
 
 def _is_up_to_date(workspace: Workspace, facts: dict[str, Any]) -> bool:
@@ -46,10 +60,13 @@ def _is_up_to_date(workspace: Workspace, facts: dict[str, Any]) -> bool:
         return False
     folder = Path(config.path)
     if not folder.is_dir():
-        return (facts.get("source"), facts.get("path")) == (_HUB_SOURCE, config.path)
+        settings = compute_chat_digest(None, config)
+        recorded_facts = facts.get("source"), facts.get("path"), facts.get(_CHAT_SETTINGS_KEY, "")
+        return recorded_facts == (_HUB_SOURCE, config.path, settings)
     recorded = f"{facts.get('digest')} {facts[_TOKENIZER_FILES_KEY]}"
     current = workspace.digests.digest_folder(folder, _compute_digests)
-    return recorded == current and facts["path"] == workspace.params.base.path
+    chat = compute_chat_digest(folder, config)
+    return (recorded, facts.get(_CHAT_KEY, "")) == (current, chat) and facts["path"] == workspace.params.base.path
 
 
 def _compute_digests(folder: Path) -> str:

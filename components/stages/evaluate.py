@@ -157,7 +157,7 @@ def _decode(
         if hooks.stop():
             return
         job: EvaluationJob = request.owner
-        job.predictions[request.number] = base.text_codec.decode(ids)
+        job.add_row(request.number, ids)
         progress.add(1, f"{job.tenant.name}, {job.subject}")
         if len(job.predictions) == len(job.examples):
             job.tenant.finish_job(job)

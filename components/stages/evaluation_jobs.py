@@ -4,7 +4,7 @@
 the tenant. A PrefixFleetError ends this tenant only. Does not know how rows are decoded, or the other tenants.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from components.evaluation.tokenization import load_tokenizer, resolve_tokenizer
 from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
 from components.stages.champions import select_comparable
+from components.stages.conversations import make_input, resolve_references
 from components.stages.evaluation_scoring import REPORT_FILE, ScoredSubject
 from components.stages.outcome import TenantOutcome, attempt
 from components.stages.plan_checks import ExpectedPrefix, make_prefix_error, read_planned_manifest
@@ -68,6 +69,13 @@ class EvaluationJob:
             self.tenant.is_stopped = not self.tenant.attempt(lambda: requests.extend(self._build_requests(decoding)))
         return requests
 
+    def add_row(self, number: int, ids: Sequence[int]) -> None:
+        """Add the generated ids of an example."""
+        from components.model.decoding import decode_answer
+
+        source = make_input(self.examples[number])
+        self.predictions[number] = decode_answer(self.tenant.workspace.base, source, ids)
+
     def write_results(self) -> None:
         """Score the predictions and write report, predictions and stamp. Raises GateError or WorkspaceError."""
         self.scored.write_results(self.examples, [self.predictions[number] for number in range(len(self.examples))])
@@ -80,8 +88,10 @@ class EvaluationJob:
         from components.model.decoding import make_requests
         from components.model.delta import Delta
 
-        self.examples = read_evaluation_examples(self.tenant.workspace, self.tenant.name, self.tenant.params)
-        base, sources = self.tenant.workspace.base, [example.source for example in self.examples]
+        base = self.tenant.workspace.base
+        examples = read_evaluation_examples(self.tenant.workspace, self.tenant.name, self.tenant.params)
+        self.examples = resolve_references(base, examples)
+        sources = [make_input(example) for example in self.examples]
         try:
             delta = Delta() if self.artifact is None else load_artifact(self.artifact, base)[0]
             return make_requests(base, delta, sources, decoding, self.scored.max_source_tokens, self)

@@ -39,7 +39,7 @@ class NextBaseView(Workspace):
     def params(self) -> Params:
         """The parameters with the next base. Raises ConfigError."""
         config, current = self._config, self._current.params
-        base = BaseConfig(path=config.path, revision=config.revision, dtype=config.dtype)
+        base = BaseConfig(**{name: getattr(config, name) for name in BaseConfig.model_fields})
         moved = current.model_copy(update={"base": base, "next_base": None})
         moved = moved.override_with({"train": config.train}, where="next_base.train")
         return moved.model_copy(update={"tenants": current.tenants})

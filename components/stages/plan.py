@@ -13,7 +13,7 @@ from components.data.digests import compute_tenant_digest
 from components.data.fingerprint import compute_fingerprint
 from components.errors import ArtifactError, ConfigError
 from components.registry.manifest import ARTIFACT_SCHEMA, TENSORS_FILE, Manifest, read_manifest
-from components.stages.base import BASE_FILE, read_base_facts
+from components.stages.base import BASE_FILE, find_chat_template_digest, read_base_facts
 from components.stages.progress import join_abbreviated
 from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
@@ -133,6 +133,7 @@ def compute_item(workspace: Workspace, tenant: str, base_digest: str, shared: Sh
         base_digest=base_digest,
         artifact_schema=ARTIFACT_SCHEMA,
         shared=None if train.shared is None else shared_item.fingerprint if shared_item else "",
+        chat_template=find_chat_template_digest(workspace, tenant),
     )
     return PlanItem(tenant, fingerprint, digest, train, shared=shared_item)
 
@@ -181,8 +182,8 @@ def has_shared_changed(workspace: Workspace, shared: str, manifest: Manifest) ->
 
 
 def _describe_difference(manifest: Manifest, item: PlanItem, base_digest: str) -> str:
-    now = item.train.model_dump(mode="json")
-    changed = [f"train.{key}" for key, value in now.items() if manifest.train.get(key) != value]
+    now, default = item.train.model_dump(mode="json"), TrainConfig().model_dump(mode="json")
+    changed = [f"train.{key}" for key, value in now.items() if manifest.train.get(key, default[key]) != value]
     parts = [
         *(["data changed"] if manifest.data_digest != item.data_digest else []),
         *([f"{', '.join(changed)} changed"] if changed else []),

@@ -64,7 +64,7 @@ class Workspace:
         folder = self.root / config.path
         local = folder.is_dir() or Path(config.path).is_dir()
         absolute = {"path": str(folder)} if local else {}
-        if config.chat_template is not None:
+        if config.chat_template is not None and not config.has_inline_template:
             absolute["chat_template"] = str(self.root / config.chat_template)
         return config.model_copy(update=absolute)
 

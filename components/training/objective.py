@@ -164,6 +164,9 @@ class StepDeltas:
         sizes_B2 = count_pair_tokens(pairs)
         lengths_B = sizes_B2.sum(axis=1)
         is_target = np.tile([False, True], len(pairs)).repeat(sizes_B2.flatten())
+        for end, pair in zip(lengths_B.cumsum().tolist(), pairs, strict=True):
+            if pair.target_mask is not None:
+                is_target[end - len(pair.target_mask) : end] = pair.target_mask
         is_input = np.ones_like(is_target)
         is_input[lengths_B.cumsum() - 1] = False  # a row's last token predicts nothing
         kept_N = np.append(is_target[1:], False)[is_input]
@@ -181,7 +184,7 @@ class StepDeltas:
                 },
                 to_tensor(kept_N)[None],
                 to_tensor(ids[is_target]),
-                to_tensor(np.arange(len(rows)).repeat(sizes_B2[:, 1])),
+                to_tensor(np.arange(len(rows)).repeat([pair.loss_tokens for pair in pairs])),
             )
 
     @contextmanager

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from components.config import EngineConfig, TrainConfig
+from components.data.chat_tokens import ChatEncoding
 from components.data.pairs import TokenizedPairs
 from components.data.schema import Example
 from components.data.token_file import TokenFile
 from components.data.tokens import encode_examples
+from components.errors import DataError
 from components.model.base.load import Base
 from components.model.delta import Delta
 from components.model.prefix.prefix import Prefix
@@ -63,10 +65,14 @@ def prepare_job(
     `TrainingJob`.
 
     Raises:
-        DataError: an example exceeds the base's context, or more tokens than `max_unknown` are unknown.
+        DataError: an example exceeds the base's context, or more tokens than `max_unknown` are unknown; or a
+            conversation is not for this method, base or chat template.
         ConfigError: the slots fill the context, or there are no words to initialize from.
         BaseModelError: the base does not support the method, or `start` has another method or size.
     """
+    if config.method == "in-context" and any(example.chat is not None for example in (*train, *validation)):
+        fix = "use another method, or deliver pairs of source and references"
+        raise DataError("pairs for method in-context", "conversations", fix)
     pairs = [(example.source, example.references[0]) for example in train]
     module = TrainableDelta(base, config, config.init_text or find_frequent_words(train), shared, pairs)
     if start is not None:
@@ -89,6 +95,7 @@ def prepare_job(
             name=f"{name}, split {split}" if isinstance(name, str) else name(split),
             file=TokenFile(cache, base.tokenizer_digest) if cache else None,
             max_unknown=1.0 if has_demonstrations else max_unknown,
+            chats=None if has_demonstrations else ChatEncoding(base.chat_codec, config.turns),
         )
 
     return TrainingJob(
@@ -110,7 +117,7 @@ def find_frequent_words(examples: Sequence[Example]) -> str:
 
     Each character of a script without spaces between words counts as a word.
     """
-    words = (word for example in examples for word in split_characters_or_words(example.source))
+    words = (word for example in examples for text in example.input_texts for word in split_characters_or_words(text))
     counts = Counter(word for word in words if any(map(str.isalnum, word)))
     return " ".join(word for word, _ in counts.most_common(_INIT_WORDS))
 

@@ -133,7 +133,7 @@ class TenantRun:
 
     def compute_token_weight(self, pairs: Sequence[TokenizedPair]) -> float:
         """Return the weight of each target token in the loss of these pairs."""
-        return 1 / (sum(len(pair.target_ids) for pair in pairs) if self.config.loss == "token-mean" else len(pairs))
+        return 1 / (sum(pair.loss_tokens for pair in pairs) if self.config.loss == "token-mean" else len(pairs))
 
     def update(self, nats: float, count: int) -> None:
         """Do one optimizer step with the gradients of a step whose loss was `nats` over `count` target tokens.

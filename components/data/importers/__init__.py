@@ -11,7 +11,13 @@ from components.data.importers.dart import import_dart
 from components.data.importers.dialogsum import import_dialogsum
 from components.data.importers.e2e import import_e2e
 from components.data.importers.hub import import_hub, import_parquet, import_xsum
-from components.data.importers.tables import import_csv, import_jsonl, import_tsv
+from components.data.importers.tables import (
+    import_csv,
+    import_jsonl,
+    import_openai,
+    import_sharegpt,
+    import_tsv,
+)
 from components.data.importers.webnlg import import_webnlg
 from components.data.schema import Example, find_problem
 from components.errors import DataError
@@ -24,6 +30,8 @@ IMPORTERS: dict[str, Importer] = {
     "tsv": import_tsv,
     "jsonl": import_jsonl,
     "parquet": import_parquet,
+    "openai": import_openai,
+    "sharegpt": import_sharegpt,
     "hub": import_hub,
     "dart": import_dart,
     "dialogsum": import_dialogsum,

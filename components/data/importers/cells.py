@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from components.data.file_hints import CHAT_FIX, CHAT_KEYS
 from components.data.schema import Example
 from components.errors import DataError
 
+CHAT_COLUMNS = ("messages", "conversations")
+"""Names that columns with messages usually have."""
+_CHAT_FIX = "name the column with messages: -o messages_field=COLUMN (without --source-field)"
 _LOGGER = "prefixfleet"
 _MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
 
@@ -34,11 +36,14 @@ class Fields:
     source: str
     references: tuple[str, ...]
     slice: str = ""
+    messages: str = ""
+    """The column with the messages of conversations; "": found by its name."""
 
     @classmethod
-    def parse(cls, source_field: str, reference_field: str, slice_field: str) -> "Fields":
+    def parse(cls, source_field: str, reference_field: str, slice_field: str, messages_field: str = "") -> "Fields":
         """Return the columns that the options name; `reference_field` may join several by commas."""
-        return cls(source_field, tuple(name.strip() for name in reference_field.split(",")), slice_field)
+        references = tuple(name.strip() for name in reference_field.split(","))
+        return cls(source_field, references, slice_field, messages_field)
 
     @property
     def columns(self) -> list[str]:
@@ -79,11 +84,10 @@ def _require_columns(table: Table, fields: Fields) -> None:
     for column in fields.columns:
         if column in table.columns:
             continue
-        chat = [key for key in CHAT_KEYS if key in table.columns]
         shown = ", ".join(repr(name) for name in table.columns[:20]) or "none"
         near = difflib.get_close_matches(column, table.columns, n=1, cutoff=0.5)
         fix = "name the columns with --source-field and --reference-field"
-        fix = CHAT_FIX if chat else f"did you mean {near[0]!r}? {fix}" if near else fix
+        fix = f"did you mean {near[0]!r}? {fix}" if near else fix
         raise DataError(f"a column {column!r} in {table.name}", f"the columns {shown}", fix)
 
 
@@ -145,7 +149,7 @@ def _decode(cell: bytes) -> str | None:
 def _make_cell_error(cell: Any, where: str, column: str) -> DataError:
     shown = repr(cell)
     got = f"{type(cell).__name__} {shown if len(shown) <= 80 else f'{shown[:77]}...'} in column {column!r} of {where}"
-    fix = CHAT_FIX if _is_chat(cell) else "name another column, or convert this one to text"
+    fix = _CHAT_FIX if _is_chat(cell) else "name another column, or convert this one to text"
     return DataError("cells with text", got, fix)
 
 

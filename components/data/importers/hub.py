@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.data.importers.cells import Fields, Table, make_examples
+from components.data.importers.cells import Fields, Table
+from components.data.importers.chats import find_chat_column, list_chat_columns
 from components.data.importers.sources import find_split
-from components.data.importers.tables import FORMAT_BY_SUFFIX, find_split_files, import_tables
+from components.data.importers.tables import FORMAT_BY_SUFFIX, find_split_files, import_tables, make_rows
 from components.data.schema import Example
 from components.errors import DataError
 
@@ -24,6 +25,7 @@ def import_hub(
     source_field: str = "source",
     reference_field: str = "references",
     slice_field: str = "",
+    messages_field: str = "",
     config: str = "",
     revision: str = "",
     split: str = "",
@@ -32,13 +34,13 @@ def import_hub(
 
     `reference_field` names one column of strings or lists of strings, or several columns joined by commas. `split` is
     the split of a single file whose name does not contain one. All references of a row become one example, in every
-    split.
+    split. Rows with messages in `messages_field` (or in `messages` or `conversations`) and no source are conversations.
 
     Raises:
         DataError: the id or file cannot be read, a column is missing, or a cell cannot be written as text.
 
     """
-    fields = Fields.parse(source_field, reference_field, slice_field)
+    fields = Fields.parse(source_field, reference_field, slice_field, messages_field)
     local = Path(path)
     if local.exists():
         files = find_split_files(path, split)
@@ -59,10 +61,11 @@ def import_parquet(
     source_field: str = "source",
     reference_field: str = "references",
     slice_field: str = "",
+    messages_field: str = "",
     split: str = "",
 ) -> dict[str, list[Example]]:
     """Read a Parquet file, or a folder of one file a split. Raises DataError as `import_hub`."""
-    fields = Fields.parse(source_field, reference_field, slice_field)
+    fields = Fields.parse(source_field, reference_field, slice_field, messages_field)
     return _import_parquet(path, find_split_files(path, split, "parquet"), fields)
 
 
@@ -119,14 +122,14 @@ def _convert_errors(shown: str, fix: str) -> Iterator[None]:
 
 def _make_all(splits: Mapping[str, Any], path: str, fields: Fields) -> dict[str, list[Example]]:
     return {
-        name: make_examples(
-            Table(f"{path}, {name}", rows.column_names, _iterate_rows(rows, path, name, fields)), fields
-        )
+        name: make_rows(Table(f"{path}, {name}", rows.column_names, _iterate_rows(rows, path, name, fields)), fields)
         for name, rows in splits.items()
     }
 
 
 def _iterate_rows(rows: Any, path: str, name: str, fields: Fields) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    chats = find_chat_column(rows.column_names, fields)
+    columns = fields.columns if chats is None else list_chat_columns(rows.column_names, chats, fields)
     with _convert_errors(path, "correct the file"):
-        for number, row in enumerate(rows.select_columns(list(dict.fromkeys(fields.columns))), start=1):
+        for number, row in enumerate(rows.select_columns(list(dict.fromkeys(columns))), start=1):
             yield f"{path}, {name}, row {number}", row

@@ -9,6 +9,7 @@ from typing import Any
 
 from components.data.file_hints import find_binary_problem, find_line_hint, find_whole_file_problem
 from components.data.importers.cells import Fields, NumberText, Table, make_examples
+from components.data.importers.chats import find_chat_column, make_conversations
 from components.data.importers.delimited import read_delimited
 from components.data.importers.sources import decode_utf8, find_split
 from components.data.schema import SPLITS, Example, split_numbered_lines
@@ -55,13 +56,44 @@ def _import_table(
     return import_tables(kind, path, Fields.parse(source_field, reference_field, slice_field), split)
 
 
+def import_jsonl(
+    path: str,
+    *,
+    source_field: str = "source",
+    reference_field: str = "references",
+    slice_field: str = "",
+    messages_field: str = "",
+    split: str = "",
+) -> dict[str, list[Example]]:
+    """Read JSON lines or a JSON array of objects, or a folder of one file a split.
+
+    A reference is a string or a list of strings. Without a column of sources, the rows are conversations in the column
+    `messages` or `conversations`.
+
+    Raises:
+        DataError: as `import_tables`.
+
+    """
+    fields = Fields.parse(source_field, reference_field, slice_field, messages_field)
+    return import_tables("jsonl", path, fields, split)
+
+
+def import_openai(
+    path: str, *, messages_field: str = "messages", slice_field: str = "", split: str = ""
+) -> dict[str, list[Example]]:
+    """Read files of OpenAI's fine-tuning format. Raises DataError as `import_tables`."""
+    return import_jsonl(path, messages_field=messages_field, slice_field=slice_field, split=split)
+
+
+def import_sharegpt(
+    path: str, *, messages_field: str = "conversations", slice_field: str = "", split: str = ""
+) -> dict[str, list[Example]]:
+    """Read files of ShareGPT's format. Raises DataError as `import_tables`."""
+    return import_jsonl(path, messages_field=messages_field, slice_field=slice_field, split=split)
+
+
 import_tsv = partial(_import_table, "tsv")
 """Read a file of cells separated by tabs, or a folder of one file a split. Raises DataError as `import_tables`."""
-import_jsonl = partial(_import_table, "jsonl")
-"""Read JSON lines or a JSON array of objects, or a folder of one file a split. Raises DataError as `import_tables`.
-
-A reference is a string or a list of strings.
-"""
 
 
 def import_tables(kind: str, path: str, fields: Fields, split: str, delimiter: str = "") -> dict[str, list[Example]]:
@@ -79,9 +111,20 @@ def import_tables(kind: str, path: str, fields: Fields, split: str, delimiter: s
             "a delimiter of one character that is not a quote, space or line break", got, "set delimiter=';'"
         )
     return {
-        name: make_examples(_read_table(kind, file, fields, delimiter), fields)
+        name: make_rows(_read_table(kind, file, fields, delimiter), fields)
         for name, file in find_split_files(path, split, kind).items()
     }
+
+
+def make_rows(table: Table, fields: Fields) -> list[Example]:
+    """Return the examples of a table: conversations if it has messages and no sources, else pairs.
+
+    Raises:
+        DataError: a column is missing, or a cell is no text.
+
+    """
+    column = find_chat_column(table.columns, fields)
+    return make_examples(table, fields) if column is None else make_conversations(table, column, fields)
 
 
 def find_split_files(path: str, split: str, kind: str | None = None) -> dict[str, Path]:

@@ -1,27 +1,30 @@
-"""The files of a chat template, beside the tokenizer or named in `base.chat_template`, and their digest.
+"""The chat template of a base: beside its tokenizer, or named in `base.chat_template`; and its digest.
 
 Reads files; does not load a model or a tokenizer, and renders nothing.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from components.config import BaseConfig
 from components.errors import BaseModelError
 
-_OWN_FILES = ("chat_template.jinja", "chat_template.json")
+OWN_TEMPLATE_FILE = "chat_template.jinja"
+_OTHER_OWN_FILE = "chat_template.json"
 _OWN_FOLDER = "additional_chat_templates"
 _MAX_BYTES = 1 << 20
 
 
-def read_chat_template(path: Path) -> str:
-    """Return the template in a file.
+def read_named_template(config: BaseConfig) -> str | None:
+    """Return the template that `base.chat_template` is or names; None if it is null.
 
     Raises:
         BaseModelError: there is no such file, or it is not text in UTF-8.
     """
+    if config.chat_template is None or config.has_inline_template:
+        return config.chat_template
+    path = Path(config.chat_template)
     wanted, fix = "a chat template in Jinja", "correct base.chat_template in params.yaml, or the file"
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -33,21 +36,37 @@ def read_chat_template(path: Path) -> str:
         raise BaseModelError(wanted, f"{path}, which is not UTF-8", fix) from None
 
 
-def compute_chat_digest(folder: Path, template: Path | None, kwargs: Mapping[str, Any]) -> str:
-    """Return the hex sha256 of what conversations are rendered with beside the tokenizer's own files; "" if nothing.
-
-    `folder` is the base's. A template in tokenizer_config.json is part of the tokenizer's digest.
+def read_template(config: BaseConfig) -> str | None:
+    """Return the named template, else that of the base's own folder; None: neither, as if it is the tokenizer's.
 
     Raises:
-        BaseModelError: `template` cannot be read.
+        BaseModelError: as `read_named_template`.
     """
-    if template is not None:
-        parts = [("", read_chat_template(template).encode())]
-    else:
-        files = [folder / name for name in _OWN_FILES] + sorted((folder / _OWN_FOLDER).glob("*.jinja"))
+    own = Path(config.path) / OWN_TEMPLATE_FILE
+    if config.chat_template is None and own.is_file():
+        return own.read_text(encoding="utf-8")
+    return read_named_template(config)
+
+
+def compute_chat_digest(folder: Path | None, config: BaseConfig) -> str:
+    """Return the hex sha256 of what conversations are rendered with beside the tokenizer's own files; "" if nothing.
+
+    `folder` is the base's (None: of the settings alone). A template in tokenizer_config.json is part of the tokenizer's
+    digest. The same template has the same digest in the base's folder and in `base.chat_template`.
+
+    Raises:
+        BaseModelError: the named template cannot be read.
+    """
+    named = read_named_template(config)
+    parts: list[tuple[str, bytes]] = []
+    if named is not None:
+        parts = [(OWN_TEMPLATE_FILE, named.encode())]
+    elif folder is not None:
+        files = [folder / OWN_TEMPLATE_FILE, folder / _OTHER_OWN_FILE, *sorted((folder / _OWN_FOLDER).glob("*.jinja"))]
         parts = [(file.name, file.read_bytes()) for file in files if file.is_file()]
-    if kwargs:
-        parts.append(("kwargs", json.dumps(kwargs, sort_keys=True, ensure_ascii=True).encode()))
+    if config.chat_template_kwargs:
+        values = json.dumps(config.chat_template_kwargs, sort_keys=True, ensure_ascii=True)
+        parts.append(("chat_template_kwargs", values.encode()))
     if not parts:
         return ""
     digest = hashlib.sha256()

@@ -15,7 +15,7 @@ import torch
 from components.config import BaseConfig
 from components.errors import BaseModelError, PrefixFleetError
 from components.model.base.attention_sites import find_prefix_shape
-from components.model.base.chat_files import read_chat_template
+from components.model.base.chat_files import compute_chat_digest, read_named_template
 from components.model.base.digests import (
     check_optional_json,
     compute_model_digest,
@@ -55,6 +55,8 @@ class Base:
     """Of the tokenizer's files alone; `tokenizer_digest` also covers how texts are encoded."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Values of the chat template's own variables."""
+    chat_template_digest: str = ""
+    """Of what conversations are rendered with beside the tokenizer's own files; "" if nothing."""
 
     @property
     def eos_id(self) -> int:
@@ -127,8 +129,8 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
             output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    if config.chat_template is not None:
-        tokenizer.chat_template = read_chat_template(Path(config.chat_template))
+    if (template := read_named_template(config)) is not None:
+        tokenizer.chat_template = template
         ChatTemplate(tokenizer, config.chat_template_kwargs).check()
     check_loading_report(report, type(model).__name__, config.path)
     check_stored_dtypes(read_stored_dtypes(folder), model, config.path)
@@ -150,6 +152,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         tokenizer_files_digest=tokenizer_files_digest,
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),
         chat_template_kwargs=config.chat_template_kwargs,
+        chat_template_digest=compute_chat_digest(folder, config),
         context=_read_context(model_config, tokenizer),
     )
     find_prefix_shape(model)  # raises for an unsupported model now, before any training
@@ -165,6 +168,7 @@ def describe_base(base: Base) -> dict[str, Any]:
         "digest": base.digest,
         "tokenizer_digest": base.tokenizer_digest,
         "tokenizer_files_digest": base.tokenizer_files_digest,
+        "chat_template_digest": base.chat_template_digest,
         "architecture": type(base.model).__name__,
         "encoder_decoder": base.is_encoder_decoder,
         "dtype": str(base.model.dtype).removeprefix("torch."),

@@ -8,8 +8,23 @@ Does not know data sets, metrics or files.
 """
 
 from components.model.decoding.decode_loop import decode
-from components.model.decoding.generate import SourceIds, generate_each, generate_text, make_requests
+from components.model.decoding.generate import (
+    SourceIds,
+    decode_answer,
+    generate_each,
+    generate_text,
+    make_requests,
+)
 from components.model.decoding.options import Decoding
 from components.model.decoding.request_queue import DecodeRequest
 
-__all__ = ["DecodeRequest", "Decoding", "SourceIds", "decode", "generate_each", "generate_text", "make_requests"]
+__all__ = [
+    "DecodeRequest",
+    "Decoding",
+    "SourceIds",
+    "decode",
+    "decode_answer",
+    "generate_each",
+    "generate_text",
+    "make_requests",
+]

@@ -10,6 +10,8 @@ from components.model.decoding.options import Decoding
 from components.model.decoding.request_queue import DecodeRequest
 from components.model.delta import Delta, to_delta
 from components.model.prefix.prefix import Prefix
+from components.model.text.chat import ChatPrompt, remove_thoughts
+from components.model.text.texts import TextCodec
 
 SourceIds = Sequence[Sequence[int]]
 
@@ -17,23 +19,31 @@ SourceIds = Sequence[Sequence[int]]
 def generate_text(
     base: Base,
     delta: Delta | Prefix | None,
-    texts: Sequence[str],
+    sources: Sequence[str | ChatPrompt],
     decoding: Decoding,
     batch_size: int,
     on_done: Callable[[int], None] | None = None,
     *,
     max_source_tokens: int | None = None,
 ) -> list[str]:
-    """Generate the stripped target of each source text. With `max_source_tokens`, longer sources are cut.
+    """Generate the stripped target of each source text, or the assistant's turn after messages.
 
-    `on_done(1)` is called after each finished row.
+    With `max_source_tokens`, longer texts are cut; messages are not. `on_done(1)` is called after each finished row.
 
     Raises:
-        DataError: a source and the prefix fill the base's context.
+        DataError, BaseModelError: as `make_requests`.
 
     """
-    requests = make_requests(base, to_delta(delta), texts, decoding, max_source_tokens)
-    return [base.text_codec.decode(ids) for ids in _decode_in_order(base, requests, decoding, batch_size, on_done)]
+    requests = make_requests(base, to_delta(delta), sources, decoding, max_source_tokens)
+    rows = _decode_in_order(base, requests, decoding, batch_size, on_done)
+    return [decode_answer(base, source, ids) for source, ids in zip(sources, rows, strict=True)]
+
+
+def decode_answer(base: Base, source: str | ChatPrompt, ids: Sequence[int]) -> str:
+    """Return the generated ids after a source as text; of a turn without its end and without thoughts before it."""
+    if isinstance(source, str):
+        return base.text_codec.decode(ids)
+    return remove_thoughts(base.chat_codec.decode(ids))
 
 
 def generate_each(
@@ -69,21 +79,35 @@ def generate_each(
 def make_requests(
     base: Base,
     delta: Delta,
-    texts: Sequence[str],
+    sources: Sequence[str | ChatPrompt],
     decoding: Decoding,
     max_source_tokens: int | None = None,
     owner: Any = None,
 ) -> list[DecodeRequest]:
-    """Make the requests of `decode` for these texts under one delta, numbered from 0.
+    """Make the requests of `decode` for these texts or messages under one delta, numbered from 0.
 
     Raises:
-        DataError: a source and the prefix fill the base's context.
-        BaseModelError: the delta does not fit the base.
+        DataError: a source and the prefix fill the base's context; or the chat template refuses messages; or messages
+            are given to a method or a base for texts alone.
+        BaseModelError: the delta does not fit the base, or the base has no chat template for messages.
 
     """
-    sources = delta.make_text_codec(base, decoding.max_new_tokens).encode_sources(texts, max_source_tokens)
-    bare = base.text_codec.encode_sources(texts, max_source_tokens) if delta.demonstrations else sources
-    return _build_requests(base, [delta] * len(sources), sources, decoding, bare, None, owner)
+    rows = _encode(base, delta.make_text_codec(base, decoding.max_new_tokens), sources, max_source_tokens)
+    bare = _encode(base, base.text_codec, sources, max_source_tokens) if delta.demonstrations else rows
+    return _build_requests(base, [delta] * len(rows), rows, decoding, bare, None, owner)
+
+
+def _encode(base: Base, codec: TextCodec, sources: Sequence[str | ChatPrompt], limit: int | None) -> list[list[int]]:
+    chats = [source for source in sources if not isinstance(source, str)]
+    if chats and (base.is_encoder_decoder or codec.demonstrations):
+        got = "messages for an encoder-decoder base" if base.is_encoder_decoder else "messages for method in-context"
+        fix = "use a decoder-only base and another method, or send texts"
+        raise DataError("a source text", got, fix)
+    texts = iter(codec.encode_sources([source for source in sources if isinstance(source, str)], limit))
+    return [
+        next(texts) if isinstance(source, str) else base.chat_codec.encode_prompt(source.messages, source.tools)
+        for source in sources
+    ]
 
 
 def _build_requests(

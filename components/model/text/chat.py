@@ -5,6 +5,9 @@ what the template marks by {% generation %}, else what an assistant's turn adds 
 tokenizers and their templates; does not know models.
 """
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +20,7 @@ from components.model.text.running_text import find_running_text
 from components.model.text.texts import TextCodec
 
 Turns = Literal["all", "last"]
+_THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,14 @@ class ChatRow:
     def prompt_length(self) -> int:
         """Number of ids before the first that counts."""
         return self.mask.index(True)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """Messages after which the assistant's next turn is generated."""
+
+    messages: Messages
+    tools: Tools | None = None
 
 
 @dataclass(frozen=True)
@@ -59,8 +71,9 @@ class ChatCodec:
     ) -> list[ChatRow]:
         """Return the rows that train the assistant's turns, all or the last, which must be the last message.
 
-        All turns are one row, unless the template writes an earlier turn in another way than it was prompted or does
-        not end it with a special token; then each turn is a row of its own. A row ends with the end-of-text id.
+        A message of weight 0 is not trained. All turns are one row, unless the template writes an earlier turn in
+        another way than it was prompted or does not end it with a special token; then each turn is a row of its own. A
+        row ends with the end-of-text id.
 
         Raises:
             BaseModelError: as `encode_prompt`.
@@ -71,11 +84,17 @@ class ChatCodec:
             raise DataError("a conversation that ends with the assistant's turn", "another end", "add its answer")
         if turns == "last":
             return [self._encode_last_turn(messages, tools)]
-        ends = [number for number, one in enumerate(messages, start=1) if one.get("role") == "assistant"]
-        if len(ends) == 1:
+        ends = [number for number, one in enumerate(messages, start=1) if _is_trained(one)]
+        if ends == [len(messages)]:
             return [self._encode_last_turn(messages, tools)]
         row = self._encode_turns_together(messages, tools, ends)
         return [self._encode_last_turn(messages[:end], tools) for end in ends] if row is None else [row]
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex sha256 of the template and the values of its variables."""
+        made_from = [self.tokenizer.chat_template, dict(self.values)]
+        return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
 
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
@@ -129,10 +148,13 @@ class ChatCodec:
         if self._template.has_markers(tools):
             if not full.spans:
                 raise _make_marker_error()
-            starts_with_prompt = full.text.startswith(prompt)
-            return self._make_row(
-                encode_after(self.tokenizer, prompt if starts_with_prompt else "", full.text), full.spans
-            )
+            assistants, spans = [one for one in messages if one["role"] == "assistant"], full.spans
+            if len(ends) < len(assistants):
+                if len(spans) != len(assistants):
+                    return None
+                spans = tuple(span for span, one in zip(spans, assistants, strict=True) if _is_trained(one))
+            start = prompt if full.text.startswith(prompt) else ""
+            return self._make_row(encode_after(self.tokenizer, start, full.text), spans)
         turns: list[Span] = []
         for end in ends:
             before = self._template.render(messages[: end - 1], tools, add_generation_prompt=True).text
@@ -188,6 +210,15 @@ class ChatCodec:
             fix = "use the tokenizer that the model was made with, or add rows to the model"
             raise DataError(f"token ids below {self.token_rows}, the rows of the model", got, fix)
         return ids
+
+
+def _is_trained(message: Mapping[str, Any]) -> bool:
+    return message.get("role") == "assistant" and message.get("weight") != 0
+
+
+def remove_thoughts(text: str) -> str:
+    """Return an answer without the `<think>...</think>` that it begins with."""
+    return _THOUGHTS.sub("", text, count=1).strip() if _THOUGHTS.match(text) else text
 
 
 def _require_start(prompt: str, full: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from components.data.schema import check_tenant_id
 from components.errors import ArtifactError, DataError, RegistryError, SchemaError
 from components.registry.artifact import load_artifact
+from components.stages.conversations import read_input
 from components.stages.gate import read_last_verdict
 from components.stages.workspace import Workspace
 
@@ -20,11 +21,13 @@ def generate(
 ) -> list[str]:
     """Return one text for each source, decoded as the tenant's `evaluate` section says.
 
-    `overrides` changes keys of that section for this call.
+    A source that is a JSON object with `messages` (and perhaps `tools`) is a conversation to continue. `overrides`
+    changes keys of that section for this call.
 
     Raises:
         ConfigError: an unknown or impossible parameter.
-        DataError: a source is empty or exceeds the base's context, or `tenant` is no tenant id.
+        DataError: a source is empty, has messages that are not well-formed, or exceeds the base's context, or `tenant`
+            is no tenant id.
         RegistryError: the tenant has no champion, or MLflow does not answer.
         ArtifactError, BaseModelError: the champion's files are damaged, or belong to another base.
 
@@ -50,7 +53,8 @@ def generate(
     config = params.evaluate
     decoding = Decoding.from_config(config)
     cut = manifest.parse_train_config(folder).max_source_tokens
-    return generate_text(workspace.base, delta, sources, decoding, config.batch_size, max_source_tokens=cut)
+    inputs = [read_input(source) for source in sources]
+    return generate_text(workspace.base, delta, inputs, decoding, config.batch_size, max_source_tokens=cut)
 
 
 def _find_files(workspace: Workspace, champion: "Version") -> Path:

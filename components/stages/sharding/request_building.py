@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from components.data.dvc import POINTER_FILE, read_default_remote
 from components.errors import WorkersError
+from components.model.base.chat_files import read_template
 from components.registry.manifest import TENSORS_FILE
 from components.stages.plan import PlanItem
 from components.stages.sharding.code_version import read_code_version
@@ -80,6 +81,7 @@ class RequestBuilder:
     def _general_params(self) -> dict[str, Any]:
         values = self._workspace.params.model_dump(mode="json", exclude={"tenants"})
         values["base"]["dtype"] = self.facts["dtype"]
+        values["base"]["chat_template"] = read_template(self._workspace.base_config)
         values["registry"]["owner"] = self._workspace.registry.ownership.owner
         values["registry"]["tracking_uri"] = remove_login(self._workspace.registry.uri)
         return values

@@ -27,6 +27,8 @@ from components.evaluation.tokenization import resolve_tokenizer
 from components.model.decoding import Decoding, generate_text
 from components.model.delta import Delta
 from components.registry.manifest import ARTIFACT_SCHEMA
+from components.stages.base import find_chat_template_digest
+from components.stages.conversations import make_input, resolve_references
 from components.stages.plan import PlanItem
 from components.stages.progress import StageProgress, log_info, report_progress
 from components.stages.splits import read_tenant_split
@@ -96,6 +98,7 @@ class TrialRunner:
             read_tenant_split(workspace, item.tenant, split) for split in ("train", "validation")
         )
         self.scored_examples = self.validation[:: math.ceil(len(self.validation) / examples)]
+        self.scored_examples = resolve_references(workspace.base, self.scored_examples)
         self.references = [example.references for example in self.scored_examples]
         self.tokenizer = resolve_tokenizer(params.evaluate.tokenize, (text for own in self.references for text in own))
         if metric != VALIDATION_LOSS:
@@ -140,6 +143,7 @@ class TrialRunner:
             base_digest=self.workspace.base.digest,
             artifact_schema=ARTIFACT_SCHEMA,
             shared=self.shared.sha256 if self.shared else None,
+            chat_template=find_chat_template_digest(self.workspace, self.item.tenant),
         )
         run_key = f"{name} {fingerprint}"
         if step := read_saved_step(state, run_key):
@@ -179,7 +183,7 @@ class TrialRunner:
         texts = generate_text(
             self.workspace.base,
             delta,
-            [example.source for example in self.scored_examples],
+            [make_input(example) for example in self.scored_examples],
             Decoding.from_config(config),
             config.batch_size,
             on_batch,

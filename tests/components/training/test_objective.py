@@ -1,6 +1,7 @@
 """The loss against the model's own logits at every position, with a prefilled cache instead of attached prefixes."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -37,13 +38,20 @@ def loss_with_cache(base: Base, module: PrefixModule, pairs: list[TokenizedPair]
     for row, pair in enumerate(pairs):
         start = len(pair.source_ids)
         for offset, token in enumerate(pair.target_ids):
-            losses.append(-logits_BTV[row, start + offset - 1].log_softmax(-1)[token])
+            if pair.target_mask is None or pair.target_mask[offset]:
+                losses.append(-logits_BTV[row, start + offset - 1].log_softmax(-1)[token])
     return torch.stack(losses).mean()
 
 
 def loss_of(base: Base, prefix: Prefix, pairs: list[TokenizedPair]) -> tuple[float, int]:
     sums = StepDeltas(base, [Delta(prefix=prefix)]).compute_sums([TrainingExample(0, pair) for pair in pairs])
     return float(sums.nats_U), int(sums.count_U)
+
+
+def mask_some(pair: TokenizedPair) -> TokenizedPair:
+    """Return a pair as a conversation of two turns: between them, its target has tokens that do not count."""
+    length = len(pair.target_ids)
+    return replace(pair, target_mask=tuple(number % 3 != 1 or number == length - 1 for number in range(length)))
 
 
 def subsets() -> list[tuple[str, ...]]:
@@ -58,7 +66,9 @@ def test_equals_the_plain_loss_on_a_cache_and_its_gradient(
     base: Base, train: list[TokenizedPair], mlp_hidden: int, off: tuple[str, ...]
 ) -> None:
     gradients, losses = [], []
-    count = sum(len(pair.target_ids) for pair in train[:8])
+    train = [mask_some(pair) if number % 2 else pair for number, pair in enumerate(train[:8])]
+    count = sum(pair.loss_tokens for pair in train)
+    assert count < sum(len(pair.target_ids) for pair in train)
     for attach in (True, False):
         module = PrefixModule(base.shape, 4, mlp_hidden)
         module.load_values(make_random_prefix(base.shape, 4, seed=5))
