@@ -21,8 +21,38 @@ from components.training.run import TrainResult
 Train = Callable[..., TrainResult]
 
 
-@pytest.mark.parametrize("mlp_hidden", [0, 16])
-@pytest.mark.parametrize("at", [1, 6, 9, 20])
+@pytest.fixture(scope="module")
+def finished() -> dict[str, tuple[TrainResult, bytes]]:
+    """The uninterrupted run and its state, put here by the first test that needs them."""
+    return {}
+
+
+@pytest.fixture
+def make_finished(
+    run: Train, tmp_path: Path, finished: dict[str, tuple[TrainResult, bytes]]
+) -> Callable[[], TrainResult]:
+    """A function that writes the state of an uninterrupted run into `tmp_path`, and returns that run's result."""
+
+    def make() -> TrainResult:
+        if not finished:
+            result = run(state=tmp_path, run_key="a")
+            finished["run"] = result, (tmp_path / STATE_FILE).read_bytes()
+        result, state = finished["run"]
+        (tmp_path / STATE_FILE).write_bytes(state)
+        return result
+
+    return make
+
+
+@pytest.fixture
+def whole(make_finished: Callable[[], TrainResult], tmp_path: Path) -> TrainResult:
+    """The result of the uninterrupted run; leaves no state."""
+    result = make_finished()
+    (tmp_path / STATE_FILE).unlink()
+    return result
+
+
+@pytest.mark.parametrize(("at", "mlp_hidden"), [(1, 16), (6, 0), (9, 16), (20, 0)])
 def test_resumes_bit_by_bit_after_stop(
     run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, mlp_hidden: int
 ) -> None:
@@ -54,8 +84,9 @@ class Interrupter:
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 8, 9, 10, 11, 24])
-def test_resumes_bit_by_bit_after_ctrl_c_anywhere(base: Base, run: Train, tmp_path: Path, at: int) -> None:
-    whole = run()
+def test_resumes_bit_by_bit_after_ctrl_c_anywhere(
+    base: Base, run: Train, whole: TrainResult, tmp_path: Path, at: int
+) -> None:
     Interrupter(base, at)
     with pytest.raises(KeyboardInterrupt):
         run(state=tmp_path, run_key="a")
@@ -63,9 +94,9 @@ def test_resumes_bit_by_bit_after_ctrl_c_anywhere(base: Base, run: Train, tmp_pa
 
 
 def test_ctrl_c_within_an_update_falls_back_to_the_last_whole_state(
-    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Train, whole: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, step, calls = run(), torch.optim.AdamW.step, []
+    step, calls = torch.optim.AdamW.step, []
 
     def interrupted(optimizer: torch.optim.AdamW) -> None:
         step(optimizer)
@@ -82,7 +113,7 @@ def test_ctrl_c_within_an_update_falls_back_to_the_last_whole_state(
     assert are_same(resumed, whole)
 
 
-def test_a_kill_between_validations_resumes_from_the_last(run: Train, tmp_path: Path) -> None:
+def test_a_kill_between_validations_resumes_from_the_last(run: Train, whole: TrainResult, tmp_path: Path) -> None:
     class KilledError(Exception):
         """Like SIGKILL, it saves nothing."""
 
@@ -98,19 +129,25 @@ def test_a_kill_between_validations_resumes_from_the_last(run: Train, tmp_path: 
         run(state=tmp_path, run_key="a", stop=killed)
     resumed = run(state=tmp_path, run_key="a")
     assert resumed.resumed_from == 6
-    assert are_same(resumed, run())
+    assert are_same(resumed, whole)
 
 
-def test_a_finished_run_is_not_trained_again(run: Train, tmp_path: Path) -> None:
-    first = run(state=tmp_path, run_key="a")
+def test_a_finished_run_is_not_trained_again(
+    run: Train, make_finished: Callable[[], TrainResult], tmp_path: Path
+) -> None:
+    first = make_finished()
     again = run(state=tmp_path, run_key="a", log=lambda step, metrics: pytest.fail("trained"))
     assert again.resumed_from == 20
     assert are_same(first, again)
 
 
 @pytest.mark.parametrize("case", ["key", "noise", "truncated", "empty", "shape"])
-def test_a_state_that_cannot_be_continued_is_ignored(run: Train, tmp_path: Path, case: str) -> None:
-    run(make_config(prefix_length=3) if case == "shape" else None, state=tmp_path, run_key="a")
+def test_a_state_that_cannot_be_continued_is_ignored(
+    run: Train, make_finished: Callable[[], TrainResult], tmp_path: Path, case: str
+) -> None:
+    whole = make_finished()
+    if case == "shape":
+        run(make_config(prefix_length=3), state=tmp_path, run_key="a")
     file = tmp_path / STATE_FILE
     content = file.read_bytes()
     if case in ("noise", "truncated", "empty"):
@@ -121,25 +158,30 @@ def test_a_state_that_cannot_be_continued_is_ignored(run: Train, tmp_path: Path,
     assert result.resumed_from == 0
     reasons = {"key": "is of another run", "shape": "has other shapes"}
     assert result.start_description == f"clean: the earlier state {reasons.get(case, 'cannot be read')}"
-    assert are_same(result, run())
+    assert are_same(result, whole)
 
 
 NESTED = '{"a":' * 950 + "1" + "}" * 950
 
 
 @pytest.mark.parametrize("header", [NESTED, "9" * 5000, "[" * 10**5, "[]", '{"schema": 2, "run_key": "a"}', "{}"])
-def test_a_header_that_cannot_be_read_starts_clean(run: Train, tmp_path: Path, header: str) -> None:
-    run(state=tmp_path, run_key="a")
+def test_a_header_that_cannot_be_read_starts_clean(
+    run: Train, make_finished: Callable[[], TrainResult], tmp_path: Path, header: str
+) -> None:
+    make_finished()
     file = tmp_path / STATE_FILE
     file.write_bytes(save(load_file(file), {"prefixfleet": header}))
     assert read_saved_step(tmp_path, "a") == 0
-    assert run(state=tmp_path, run_key="a").start_description == "clean: the earlier state cannot be read"
+    result = run(make_config(max_steps=1), state=tmp_path, run_key="a")
+    assert result.start_description == "clean: the earlier state cannot be read"
 
 
 @pytest.mark.parametrize("part", ["module.", "best.", "optimizer."])
 @pytest.mark.parametrize("renamed", [False, True])
-def test_a_state_without_some_tensors_starts_clean(run: Train, tmp_path: Path, part: str, renamed: bool) -> None:
-    run(state=tmp_path, run_key="a")
+def test_a_state_without_some_tensors_starts_clean(
+    run: Train, make_finished: Callable[[], TrainResult], tmp_path: Path, part: str, renamed: bool
+) -> None:
+    whole = make_finished()
     file = tmp_path / STATE_FILE
     tensors = load_file(file)
     with safe_open(file, framework="pt") as content:
@@ -151,12 +193,14 @@ def test_a_state_without_some_tensors_starts_clean(run: Train, tmp_path: Path, p
     file.write_bytes(save(tensors, metadata))
     result = run(state=tmp_path, run_key="a")
     assert result.start_description == "clean: the earlier state cannot be read"
-    assert are_same(result, run())
+    assert are_same(result, whole)
 
 
 @pytest.mark.parametrize("part", ["module.", "best.", "optimizer."])
-def test_a_state_with_values_that_are_not_finite_starts_clean(run: Train, tmp_path: Path, part: str) -> None:
-    run(state=tmp_path, run_key="a")
+def test_a_state_with_values_that_are_not_finite_starts_clean(
+    run: Train, make_finished: Callable[[], TrainResult], tmp_path: Path, part: str
+) -> None:
+    whole = make_finished()
     file = tmp_path / STATE_FILE
     tensors = load_file(file)
     with safe_open(file, framework="pt") as content:
@@ -166,11 +210,11 @@ def test_a_state_with_values_that_are_not_finite_starts_clean(run: Train, tmp_pa
     file.write_bytes(save(tensors, metadata))
     result = run(state=tmp_path, run_key="a")
     assert result.start_description == "clean: the earlier state has values that are not finite"
-    assert are_same(result, run())
+    assert are_same(result, whole)
 
 
 def test_the_state_is_one_file_without_pickles(run: Train, tmp_path: Path) -> None:
-    run(state=tmp_path / "state", run_key="a")
+    run(make_config(max_steps=1), state=tmp_path / "state", run_key="a")
     assert [file.name for file in (tmp_path / "state").iterdir()] == ["train.safetensors"]
 
 

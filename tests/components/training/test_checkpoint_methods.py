@@ -39,19 +39,20 @@ def uninterrupted(bases: Callable[[str], Base]) -> Callable[[str, str, int], Tra
 
 
 @pytest.mark.parametrize(("kind", "method", "mlp"), CASES)
-@pytest.mark.parametrize("at", [1, 5])
-def test_every_method_resumes_bit_by_bit_after_a_stop(
+def test_every_method_resumes_bit_by_bit_after_two_stops(
     bases: Callable[[str], Base],
     uninterrupted: Callable[..., TrainResult],
     tmp_path: Path,
     kind: str,
     method: str,
     mlp: int,
-    at: int,
 ) -> None:
     base, config = bases(kind), make_config(method, mlp)
-    train(base, config, state=tmp_path, run_key="a", stop=stop_at(at))
-    reached = 0 if method == "in-context" else at
+    untrained = method == "in-context"
+    train(base, config, state=tmp_path, run_key="a", stop=stop_at(1))
+    assert read_saved_step(tmp_path, "a") == (0 if untrained else 1)
+    train(base, config, state=tmp_path, run_key="a", stop=stop_at(5 - 1))
+    reached = 0 if untrained else 5
     assert read_saved_step(tmp_path, "a") == reached
     resumed = train(base, config, state=tmp_path, run_key="a")
     assert (resumed.resumed_from, resumed.start_description) == (reached, f"resumed at step {reached}")
@@ -82,9 +83,8 @@ KILLS = [("stop", 5, 4), ("update", 8, 6), ("writing", 5, 2), ("renaming", 4, 6)
 @pytest.mark.parametrize(
     ("kind", "method", "mlp", "call", "count", "reached"),
     [
-        pytest.param(*case.values, *kill, id=f"{case.id}-{kill[0]}")
-        for number, case in enumerate(TRAINED_CASES)
-        for kill in (KILLS[number % 4], KILLS[(number + 1) % 4])
+        pytest.param(*case.values, *KILLS[number % 4], id=f"{case.id}-{KILLS[number % 4][0]}")
+        for number, case in enumerate(case for case in TRAINED_CASES if case.values[0] == "gpt2")
     ],
 )
 def test_a_kill_9_anywhere_resumes_to_the_same_bits(

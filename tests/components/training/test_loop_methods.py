@@ -40,14 +40,14 @@ def test_every_method_learns_leaves_the_base_unchanged_and_saves_its_artifact(
     before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     modules = [(name, id(module), module.__dict__.keys()) for name, module in base.model.named_modules()]
     parameters = [(name, id(parameter)) for name, parameter in base.model.named_parameters()]
-    config = make_config(method, mlp, max_steps=30, validate_every=10)
+    config = make_config(method, mlp, max_steps=20, validate_every=10)
     result = train(base, config)
     if method == "in-context":
         assert (result.steps, result.delta.parameter_count) == (0, 0)
         assert result.delta.demonstrations is not None
         assert result.delta.demonstrations.pool == tuple((one.source, one.references[0]) for one in TRAIN)
     else:
-        assert result.steps == 30
+        assert result.steps == 20
         assert result.validation_loss < 0.9 * result.curve[0].validation_loss
         assert result.validation_loss == min(point.validation_loss for point in result.curve)
         assert result.delta.parameter_count > 0
@@ -72,11 +72,11 @@ def test_every_method_learns_leaves_the_base_unchanged_and_saves_its_artifact(
         assert texts != generate_text(base, None, sources, decoding, 4)
 
 
-@pytest.mark.parametrize(("kind", "method", "mlp"), TRAINED_CASES)
-def test_gradient_checkpointing_changes_nothing(
-    build_base: Callable[..., Base], kind: str, method: str, mlp: int
-) -> None:
+@pytest.mark.parametrize(("kind", "method"), [case.values[:2] for case in TRAINED_CASES if not case.values[2]])
+def test_gradient_checkpointing_changes_nothing(build_base: Callable[..., Base], kind: str, method: str) -> None:
     base = build_base(kind)
     with turn_off("cut_last_block"):  # checkpointed blocks are never cut
-        plain, checkpointed = (train(base, make_config(method, mlp, gradient_checkpointing=on)) for on in (False, True))
+        plain, checkpointed = (
+            train(base, make_config(method, max_steps=4, gradient_checkpointing=on)) for on in (False, True)
+        )
     assert are_same(checkpointed, plain)

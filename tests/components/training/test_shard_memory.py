@@ -84,9 +84,17 @@ def train_shard(base: Base, made: list[TrainingJob], **engine: Any) -> dict[str,
     return {ended.job.tenant: ended.result for ended in train_together(base, made, EngineConfig(**engine))}
 
 
-@pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
-@pytest.mark.parametrize("backward", [False, True])
-@pytest.mark.parametrize("at", [3, 7, 14])
+@pytest.mark.parametrize(
+    ("at", "backward", "kind"),
+    [
+        (3, False, "gpu"),
+        (7, False, "cpu"),
+        (14, False, "python"),
+        (3, True, "cpu"),
+        (7, True, "python"),
+        (14, True, "gpu"),
+    ],
+)
 def test_memory_that_runs_out_once_changes_nothing(
     base: Base, job_of: JobOf, check_same: Check, alone: dict[str, Any], at: int, backward: bool, kind: str
 ) -> None:
@@ -154,9 +162,17 @@ class Narrow(StepDeltas):
             raise PROBLEMS[self.kind]()
 
 
-@pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("most", "late", "kind"),
+    [
+        (1, False, "gpu"),
+        (2, False, "cpu"),
+        (3, False, "python"),
+        (1, True, "cpu"),
+        (2, True, "python"),
+        (3, True, "gpu"),
+    ],
+)
 def test_tenants_whose_slots_do_not_fit_together_train_one_after_the_other(
     base: Base,
     job_of: JobOf,
