@@ -1,13 +1,16 @@
 """Shared by all tests: a tiny base, workspaces, servers, the order of files. All tools write into temporary folders."""
 
+import functools
+import gc
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
@@ -23,6 +26,7 @@ from workspaces import TENANTS
 from flows.environment import prepare_environment
 
 PREFECT_PORT = find_free_port()
+_END = "-----END CERTIFICATE-----\n"
 HOME = Path(tempfile.mkdtemp(prefix="prefixfleet-tests-"))
 
 
@@ -38,11 +42,25 @@ def pytest_configure() -> None:
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # here and in each command, or a resumed training would differ
     prepare_environment(HOME)
+    # One trusted authority: loading the usual 140 takes 30 ms for each client of httpx, and each poll makes one.
+    (HOME / "authority.pem").write_text(Path(certifi.where()).read_text(encoding="utf-8").partition(_END)[0] + _END)
+    os.environ["SSL_CERT_FILE"] = str(HOME / "authority.pem")
 
 
 def pytest_unconfigure() -> None:
     """Remove the tools' files."""
     shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while tests are collected, and keep their modules' million objects out of later ones."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -96,9 +114,13 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's database with nothing in it; making one takes seconds, copying it does not."""
+    from mlflow.store.db import utils as mlflow_tables
+
     from components.config import RegistryConfig
     from components.registry.registry import Registry
 
+    # MLflow reads all its migrations whenever it opens a database, to find the same newest revision.
+    mlflow_tables._get_latest_schema_revision = functools.cache(mlflow_tables._get_latest_schema_revision)
     folder = tmp_path_factory.mktemp("mlflow")
     assert Registry(RegistryConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db"), folder).find_champions() == {}
     return folder / "mlflow.db"
