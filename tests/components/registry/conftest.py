@@ -108,25 +108,12 @@ def save_for(save: Callable[..., Manifest]) -> Callable[..., Manifest]:
     return save_with
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file with MLflow's tables, which take seconds to create; tests copy it."""
-    from components.registry.mlflow.quiet import quiet_mlflow
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    with quiet_mlflow():
-        from mlflow import MlflowClient
-
-        MlflowClient(tracking_uri=f"sqlite:///{path}", registry_uri=f"sqlite:///{path}").search_registered_models()
-    return path
-
-
 @pytest.fixture
-def registry(tmp_path: Path, empty_database: Path) -> Registry:
+def registry(tmp_path: Path, empty_mlflow: Path) -> Registry:
     """A new registry on SQLite, in the workspace `tmp_path`."""
     database = tmp_path / "var" / "mlflow" / "mlflow.db"
     database.parent.mkdir(parents=True)
-    shutil.copyfile(empty_database, database)
+    shutil.copyfile(empty_mlflow, database)
     return Registry(RegistryConfig(), tmp_path)
 
 
@@ -139,10 +126,10 @@ def own_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[MlflowServer]:
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Iterator[MlflowServer]:
     """A server with a folder as artifact store, shared by all tests: do not stop it."""
     folder = tmp_path_factory.mktemp("server")
-    shutil.copyfile(empty_database, folder / "server.db")
+    shutil.copyfile(empty_mlflow, folder / "server.db")
     with run_server(folder / "server.db", f"{folder}/store") as server:
         yield server
 

@@ -161,9 +161,9 @@ def test_files_of_a_server_in_a_folder(mlflow_server: MlflowServer, check: Calla
 
 @pytest.mark.slow
 def test_files_of_a_server_in_a_bucket(
-    empty_database: Path, check: Callable[..., Any], bucket: Bucket, tmp_path: Path
+    empty_mlflow: Path, check: Callable[..., Any], bucket: Bucket, tmp_path: Path
 ) -> None:
-    shutil.copyfile(empty_database, tmp_path / "server.db")
+    shutil.copyfile(empty_mlflow, tmp_path / "server.db")
     access = {**KEYS, **NO_RETRIES, "MLFLOW_S3_ENDPOINT_URL": bucket.url}
     with run_server(tmp_path / "server.db", f"s3://{BUCKET}", **access) as server:
         registry = Registry(RegistryConfig(tracking_uri=server.uri), tmp_path)

@@ -26,13 +26,13 @@ Fill = Callable[..., Registry]
 
 
 @pytest.fixture
-def fill(empty_database: Path, save: Save, tmp_path: Path) -> Fill:
+def fill(empty_mlflow: Path, save: Save, tmp_path: Path) -> Fill:
     """A function that makes a workspace with one champion and one rejected run of acme, and the base in it."""
 
     def make(root: Path, store: str = "var/mlflow", tenant: str = "acme") -> Registry:
         (root / store).mkdir(parents=True)
         (root / "base").mkdir()
-        shutil.copyfile(empty_database, root / store / "mlflow.db")
+        shutil.copyfile(empty_mlflow, root / store / "mlflow.db")
         registry = Registry(RegistryConfig(tracking_uri=f"sqlite:///{store}/mlflow.db"), root)
         add_version(registry, save, tmp_path / "made", tenant)
         registry.set_alias(tenant, CHAMPION, "1")
@@ -66,8 +66,9 @@ def list_locations(database: Path) -> set[str]:
         }
 
 
-@pytest.mark.parametrize("name", ["plain", "a b%20c ü", "ä #&+="])
-@pytest.mark.parametrize("store", ["var/mlflow", "store", "."])
+@pytest.mark.parametrize(
+    ("name", "store"), [("plain", "."), ("a b%20c ü", "var/mlflow"), ("ä #&+=", "store"), ("ä #&+=", "var/mlflow")]
+)
 def test_a_moved_workspace_reads_and_writes_at_its_new_place(
     fill: Fill, save: Save, tmp_path: Path, make_prefix: Any, name: str, store: str
 ) -> None:
@@ -109,11 +110,11 @@ def test_a_workspace_is_moved_into_or_out_of_its_own_folder(
 
 
 def test_the_champion_of_a_moved_workspace_is_loaded_by_mlflow_with_the_moved_base(
-    empty_database: Path, base_folder: Path, save_for: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_mlflow: Path, base_folder: Path, save_for: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "a folder" / ("old" + 80 * "d") / "old ws"  # YAML breaks long lines at spaces
     (root / "var/mlflow").mkdir(parents=True)
-    shutil.copyfile(empty_database, root / "var/mlflow/mlflow.db")
+    shutil.copyfile(empty_mlflow, root / "var/mlflow/mlflow.db")
     shutil.copytree(base_folder, root / "base")
     save_for(tmp_path / "made", load_base(BaseConfig(path=str(root / "base")), device="cpu"))
     reopen(root).register("acme", tmp_path / "made", "base", {}, RunLog(), decoding={"max_new_tokens": 4})

@@ -1,6 +1,7 @@
 """A server's parts in this process, over an engine and a registry in memory; and a workspace with a real MLflow."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,8 @@ from components.stages.workspace import Workspace
 class FakeFleet:
     """Tenants in memory, and servers over them."""
 
-    def __init__(self, folder: Path) -> None:
-        self._database_url = f"sqlite:///{folder}/prefixfleet.db"
+    def __init__(self, database: Path) -> None:
+        self._database_url = f"sqlite:///{database}"
         self.registry = FakeRegistry()
         self.engine = FakeEngine(self.registry)
         self.load_engine: Callable[[], Any] = lambda: self.engine
@@ -57,10 +58,18 @@ async def load(service: Service) -> None:
     await service.fleet.refresh()
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the tables of rollouts; copying it is faster than making it."""
+    path = tmp_path_factory.mktemp("tables") / "prefixfleet.db"
+    open_database_url(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture
-def fleet(tmp_path: Path) -> FakeFleet:
+def fleet(tmp_path: Path, empty_database: Path) -> FakeFleet:
     """Two tenants with a champion each, the version 1."""
-    made = FakeFleet(tmp_path)
+    made = FakeFleet(Path(shutil.copy(empty_database, tmp_path)))
     made.registry.register("alder", 1, "champion")
     made.registry.register("birch", 2, "champion")
     return made

@@ -13,6 +13,7 @@ import yaml
 from mlflow import MlflowClient
 
 from components.registry.mlflow.quiet import quiet_mlflow
+from components.rollout.store.database import open_database_url
 from components.rollout.store.ledger import read_history
 from components.rollout.store.observations import write_counts
 from components.rollout.store.tenant_state import read_exposures, read_state
@@ -123,37 +124,61 @@ class Fleet:
         return [(one.by, one.action, one.from_version, one.to_version) for one in entries]
 
 
+def write_fleet(
+    root: Path,
+    template: Path,
+    rollout: Mapping[str, Any],
+    tenants: Mapping[str, Any] | None = None,
+    **sections: Mapping[str, Any],
+) -> Fleet:
+    """Make a workspace of params.yaml and of copies of a template's databases."""
+    shutil.copytree(template, root / "var")
+    params = {"base": {"path": "base"}, "rollout": dict(rollout), "tenants": dict(tenants or {}), **sections}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    return Fleet(root)
+
+
 @pytest.fixture
-def make_fleet(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fleet]:
-    """A function that makes a workspace in which only versions matter: params.yaml, and MLflow on SQLite."""
+def own_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the workspace's databases, whatever the environment names."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("PREFIXFLEET_DATABASE", raising=False)
 
-    def make(
-        rollout: Mapping[str, Any],
-        tenants: Mapping[str, Any] | None = None,
-        folder: str = ".",
-        **sections: Mapping[str, Any],
-    ) -> Fleet:
-        root = tmp_path / folder
-        (root / "var" / "mlflow").mkdir(parents=True)
-        shutil.copy(empty_mlflow, root / "var" / "mlflow")
-        params = {"base": {"path": "base"}, "rollout": dict(rollout), "tenants": dict(tenants or {}), **sections}
-        (root / "params.yaml").write_text(yaml.safe_dump(params))
-        return Fleet(root)
 
-    return make
+@pytest.fixture(scope="session")
+def empty_databases(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Path:
+    """The folder var/ of a workspace, with the tables of MLflow and of rollouts."""
+    folder = tmp_path_factory.mktemp("empty-fleet") / "var"
+    (folder / "mlflow").mkdir(parents=True)
+    shutil.copy(empty_mlflow, folder / "mlflow")
+    open_database_url(f"sqlite:///{folder}/prefixfleet.db").close()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def four_tenants(tmp_path_factory: pytest.TempPathFactory, empty_databases: Path) -> Path:
+    """`empty_databases` after four tenants have registered a version each."""
+    root = tmp_path_factory.mktemp("four-tenants") / "workspace"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "PREFIXFLEET_DATABASE"):
+            patch.delenv(name, raising=False)
+        made = write_fleet(root, empty_databases, CANARY)
+        for tenant in ("alder", "birch", "cedar", "dale"):
+            made.register(tenant)
+    return root / "var"
 
 
 @pytest.fixture
-def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
+def make_fleet(tmp_path: Path, empty_databases: Path, own_databases: None) -> Callable[..., Fleet]:
+    """A function that makes a workspace in which only versions matter: params.yaml, and MLflow on SQLite."""
+    return lambda *values, folder=".", **sections: write_fleet(tmp_path / folder, empty_databases, *values, **sections)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, four_tenants: Path, own_databases: None) -> Fleet:
     """Four tenants with one version each: two with a canary, cedar immediate, dale manual."""
-    fleet = make_fleet(
-        CANARY, {"cedar": {"rollout": {"policy": "immediate"}}, "dale": {"rollout": {"policy": "manual"}}}
-    )
-    for tenant in ("alder", "birch", "cedar", "dale"):
-        fleet.register(tenant)
-    return fleet
+    policies = {"cedar": {"rollout": {"policy": "immediate"}}, "dale": {"rollout": {"policy": "manual"}}}
+    return write_fleet(tmp_path, four_tenants, CANARY, policies)
 
 
 @pytest.fixture

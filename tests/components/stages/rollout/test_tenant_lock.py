@@ -183,6 +183,7 @@ def test_a_tenant_that_was_forgotten_before_its_new_version_is_rolled_out_leaves
 
 MOVE = """
 from pathlib import Path
+import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store  # once, not in each fork
 from components.stages.rollout import manual
 from components.stages.workspace import Workspace
 

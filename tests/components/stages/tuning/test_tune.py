@@ -1,6 +1,7 @@
 """Tuning a tenant on the tiny base: which trials run, what is written, and what a kill leaves."""
 
 import os
+import shutil
 import signal
 from contextlib import suppress
 
@@ -47,11 +48,33 @@ def root(make_root):
     return root
 
 
+@pytest.fixture(scope="module")
+def searched(make_root_in, tmp_path_factory):
+    """A workspace in which a dry run has tried all trials, and what that run returned."""
+    root = make_root_in(tmp_path_factory.mktemp("searched"), ("alder", "birch"))
+    (root / "params.yaml").write_text(COMMENTED)
+    files = read_files(root)
+    dry = tune(Workspace(root), request(dry_run=True))
+    assert read_files(root) == files
+    return root, dry
+
+
+@pytest.fixture
+def searched_root(searched, tmp_path):
+    """A copy of that workspace, in which a search with the same values has no trial left to run."""
+    return shutil.copytree(searched[0], tmp_path / "workspace")
+
+
+def read_files(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and "var" not in path.parts}
+
+
 def costs(tuned) -> dict[int, float | None]:
     return {trial.number: trial.cost for trial in tuned.trials}
 
 
-def test_the_best_trial_beats_the_current_values_and_becomes_the_override(root):
+def test_the_best_trial_beats_the_current_values_and_becomes_the_override(searched_root):
+    root = searched_root
     tuned = tune(Workspace(root), request())
     assert tuned.current_trial.number == 0
     assert tuned.best_trial.cost < tuned.current_trial.cost
@@ -68,34 +91,36 @@ def test_the_best_trial_beats_the_current_values_and_becomes_the_override(root):
     assert (root / "params.yaml").read_text() == COMMENTED
 
 
-def test_training_with_the_written_values_ends_at_the_trials_loss(root):
+def test_training_with_the_written_values_ends_at_the_trials_loss(searched_root):
     from components.stages import train
     from components.stages.stamps import read_json
 
+    root = searched_root
     tuned = tune(Workspace(root), request())
     assert [one.state for one in train.run(Workspace(root), ["alder"])] == ["done"]
     loss = read_json(root / "out/train/alder" / train.TRAINING_FILE)["validation_loss"]
     assert loss == tuned.best_trial.cost
 
 
-def test_a_second_call_repeats_no_trial_and_compares_with_the_written_values(root):
+def test_a_second_call_repeats_no_trial_and_compares_with_the_written_values(searched_root):
+    root = searched_root
     first = tune(Workspace(root), request())
     again = tune(Workspace(root), request())
     assert costs(again) == costs(first)
     assert not again.is_written
     assert again.current_trial.number == first.best_trial.number
-    more = tune(Workspace(root), request(trials=6))
-    assert len(more.trials) == 6
+    more = tune(Workspace(root), request(trials=5))
+    assert len(more.trials) == 5
     assert more.best_trial.cost <= first.best_trial.cost
 
 
-def test_a_dry_run_changes_no_file_and_the_next_call_writes_without_a_trial(root):
-    files = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and "var" not in path.parts}
-    dry = tune(Workspace(root), request(dry_run=True))
+def test_a_dry_run_changes_no_file_and_the_next_call_writes_without_a_trial(searched, searched_root, caplog):
+    _, dry = searched
     assert dry.values
     assert not dry.is_written
-    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and "var" not in path.parts} == files
-    real = tune(Workspace(root), request())
+    with caplog.at_level("INFO", "prefixfleet"):
+        real = tune(Workspace(searched_root), request())
+    assert "alder: trial " not in caplog.text
     assert costs(real) == costs(dry)
     assert real.values == dry.values
     assert real.is_written
@@ -111,8 +136,8 @@ def test_nothing_is_written_when_the_current_values_are_the_best(root):
 
 
 @pytest.mark.parametrize("change", ["data", "train", "space", "metric", "steps"])
-def test_a_change_of_what_a_score_depends_on_starts_another_study(root, write_tenant, change):
-    first = tune(Workspace(root), request(trials=2, dry_run=True))
+def test_a_change_of_what_a_score_depends_on_starts_another_study(searched, searched_root, write_tenant, change):
+    root, (_, first) = searched_root, searched
     changes = {
         "space": {"options": SearchOptions(lengths=(1, 4), rates=(0.05, 0.5))},
         "metric": {"metric": "rougeL"},
@@ -127,7 +152,7 @@ def test_a_change_of_what_a_score_depends_on_starts_another_study(root, write_te
     back = {"data": lambda: write_tenant(root / "data", "alder"), "train": lambda: None}
     back.get(change, lambda: None)()
     (root / "params.yaml").write_text(COMMENTED)
-    assert costs(tune(Workspace(root), request(trials=2, dry_run=True))) == costs(first)
+    assert costs(tune(Workspace(root), request(dry_run=True))) == costs(first)
 
 
 def test_a_length_that_does_not_fit_fails_its_trial_and_the_search_continues(root):
@@ -168,8 +193,8 @@ def test_trials_with_worse_losses_are_stopped_but_never_that_of_the_current_valu
 )
 def test_every_method_is_searched_in_its_own_dimensions(root, train, wanted, fields):
     (root / "params.yaml").write_text(COMMENTED.replace("max_steps: 6", f"max_steps: 3\n  {train}"))
-    tuned = tune(Workspace(root), request(options=wanted, trials=3, metric="bleu"))
-    assert len(tuned.trials) == 3
+    tuned = tune(Workspace(root), request(options=wanted, trials=2, metric="bleu"))
+    assert len(tuned.trials) == 2
     assert tuned.current_trial.cost is not None
     expected = fields or {"learning_rate", "prefix_length", "initialization", "init_text"}
     assert set(tuned.trials[0].fields) <= expected
