@@ -22,10 +22,11 @@ def test_a_part_is_where_the_code_expects_it(part: Part) -> None:
 
 
 def test_every_part_is_used_where_the_list_says() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES]
     for part in PARTS:
         assert (ROOT / part.used_by).is_file(), part
         for name in part.private_names:
-            assert any(name in path.read_text(encoding="utf-8") for path in SOURCES), f"{name} is no longer used"
+            assert any(name in text for text in texts), f"{name} is no longer used"
 
 
 def test_every_use_of_a_private_name_of_another_library_is_listed() -> None:
@@ -33,12 +34,12 @@ def test_every_use_of_a_private_name_of_another_library_is_listed() -> None:
         "_exit",
         "_asdict",
     }  # documented, of os and of named tuples
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
-    own = {name for tree in trees.values() for name in _defined_names(tree)}
+    trees = {path: list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for path in SOURCES}
+    own = {name for nodes in trees.values() for name in _defined_names(nodes)}
     used = {
         (name, f"{path.relative_to(ROOT)}:{line}")
-        for path, tree in trees.items()
-        for name, line in _private_names(tree)
+        for path, nodes in trees.items()
+        for name, line in _private_names(nodes)
         if name not in own and name not in listed
     }
     assert not used, f"add these to tests/helpers/upstream_parts/: {sorted(used)}"
@@ -51,10 +52,10 @@ def _explain(part: Part, problem: str) -> str:
     )
 
 
-def _defined_names(tree: ast.AST) -> set[str]:
+def _defined_names(nodes: list[ast.AST]) -> set[str]:
     """Names that our own code defines: functions, classes, attributes and variables."""
     names = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -64,10 +65,10 @@ def _defined_names(tree: ast.AST) -> set[str]:
     return names
 
 
-def _private_names(tree: ast.AST) -> set[tuple[str, int]]:
+def _private_names(nodes: list[ast.AST]) -> set[tuple[str, int]]:
     """Underscored attributes of anything but `self`, and underscored imports, with their lines."""
     found = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and _is_private(node.attr) and not _is_self(node.value):
             found.add((node.attr, node.lineno))
         elif isinstance(node, ast.ImportFrom):

@@ -57,8 +57,9 @@ def test_validation_takes_an_even_sample_of_a_large_split(monkeypatch: pytest.Mo
     assert list(training_run.sample_evenly(range(8))) == list(range(8))
 
 
-@pytest.mark.parametrize("mlp_hidden", [0, 16])
-@pytest.mark.parametrize("method", ["prefix", "embedding", "prefix+lora", "full"])
+@pytest.mark.parametrize(
+    ("method", "mlp_hidden"), [("prefix", 0), ("prefix", 16), ("embedding", 16), ("prefix+lora", 0), ("full", 0)]
+)
 def test_the_best_delta_is_kept_and_survives_a_resume(
     build_base: Callable[..., Base], tmp_path: Path, method: str, mlp_hidden: int
 ) -> None:

@@ -61,9 +61,10 @@ def test_greedy_output_equals_that_of_a_loop_without_a_cache(
     assert outputs == [greedy(base, row, source, NEW) for row, source in zip(rows, sources, strict=True)]
 
 
-@pytest.mark.parametrize("cache", [True, False], ids=["cache", "no cache"])
 @pytest.mark.parametrize(
-    "decoding", [Decoding(1, NEW), Decoding(3, NEW), Decoding(4, NEW, length_penalty=2.0)], ids=["1", "3", "4"]
+    ("decoding", "cache"),
+    [(Decoding(1, NEW), True), (Decoding(3, NEW), False), (Decoding(4, NEW, length_penalty=2.0), True)],
+    ids=["1, cache", "3, no cache", "4, cache"],
 )
 def test_outputs_equal_those_of_transformers_with_attached_prefixes(
     base: Base, rows: Any, some_sources: Any, decoding: Decoding, cache: bool
@@ -75,9 +76,15 @@ def test_outputs_equal_those_of_transformers_with_attached_prefixes(
         assert generate_by_transformers(base, rows, sources, decoding, "right", cache) == expected
 
 
-@pytest.mark.parametrize("forced", [EOS, [EOS], [7, 5]], ids=str)
 @pytest.mark.parametrize(
-    "decoding", [Decoding(1, 4), Decoding(1, 1), Decoding(3, 4), Decoding(4, 5, length_penalty=2.0)], ids=str
+    ("decoding", "forced"),
+    [
+        (Decoding(1, 4), [7, 5]),
+        (Decoding(1, 1), EOS),
+        (Decoding(3, 4), [EOS]),
+        (Decoding(4, 5, length_penalty=2.0), [7, 5]),
+    ],
+    ids=str,
 )
 def test_a_forced_end_token_is_that_of_transformers(
     base: Base, rows: Any, some_sources: Any, decoding: Decoding, forced: Any, monkeypatch: pytest.MonkeyPatch

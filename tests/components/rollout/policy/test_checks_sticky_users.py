@@ -20,7 +20,7 @@ from components.rollout.types import Exposure, Observation
 MINUTES = 240
 STEPS = ((0, 0.05, 0.0), (60, 0.25, 0.05), (150, 0.5, 0.25))
 """First minute, share, share before."""
-RUNS = 150
+RUNS = 100
 
 
 def change_odds(rates, ratio):
@@ -99,7 +99,7 @@ def test_users_who_differ_raise_no_more_false_alarms_than_stated(ratio):
 @pytest.mark.slow
 @pytest.mark.parametrize("ratio", [1.0, 1.5])
 def test_many_users_raise_no_more_false_alarms_than_a_stated_rate_of_one_in_five(ratio):
-    generator, runs, alarms = np.random.default_rng(6), 100, 0
+    generator, runs, alarms = np.random.default_rng(6), 60, 0
     for number in range(runs):
         evidence, _ = simulate_trial(generator, number, generator.beta(0.5, 1.5, 400), 3, ratio)
         alarms += is_worse(evidence, 0.2)
@@ -110,7 +110,7 @@ def test_many_users_raise_no_more_false_alarms_than_a_stated_rate_of_one_in_five
 @pytest.mark.parametrize(("rate", "worse", "share", "users"), SIZES)
 def test_a_real_difference_is_found_within_the_stated_number_of_users(rate, worse, share, users):
     """One user a minute, each with a rate of bad answers of its own; only a user's first answer counts."""
-    generator, runs = np.random.default_rng(3), 40
+    generator, runs = np.random.default_rng(3), 30
 
     def is_found(number):
         exposure = Exposure(f"{number}", share, False, share_started_s=60)
@@ -138,7 +138,7 @@ POOLS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("rate", "worse", "users", "steps"), POOLS)
 def test_a_real_difference_is_found_among_users_who_stay(rate, worse, users, steps):
-    generator, runs = np.random.default_rng(9), 40
+    generator, runs = np.random.default_rng(9), 20
     ratio = worse / (1 - worse) * (1 - rate) / rate
     trials = (simulate_trial(generator, number, np.full(users, rate), 10, ratio, steps)[0] for number in range(runs))
     assert sum(map(is_worse, trials)) >= 0.9 * runs

@@ -116,7 +116,7 @@ def test_one_arm_alone_or_no_bad_answers_give_no_evidence(nothing):
 @pytest.mark.parametrize("ratio", [1.0, 1.5])
 def test_false_alarms_stay_below_the_stated_rate_over_all_evaluations(ratio):
     """Even at the margin itself, while the rate of bad answers of both arms varies between 1 % and 39 %."""
-    generator, runs, alarms = np.random.default_rng(1), 200, 0
+    generator, runs, alarms = np.random.default_rng(1), 100, 0
     rates = 0.2 + 0.19 * np.sin(np.arange(1500) / 60)
     for _ in range(runs):
         strata = build_strata("errors", simulate_trial(generator, len(rates), rates, 0.25, ratio))
@@ -126,7 +126,7 @@ def test_false_alarms_stay_below_the_stated_rate_over_all_evaluations(ratio):
 
 @pytest.mark.slow
 def test_a_challenger_at_the_margin_is_seldom_called_no_worse():
-    generator, runs, errors = np.random.default_rng(2), 200, 0
+    generator, runs, errors = np.random.default_rng(2), 100, 0
     for _ in range(runs):
         strata = build_strata("errors", simulate_trial(generator, 1500, np.full(1500, 0.2), 0.5, 1.5))
         errors += bool(compute_log_evidence(strata, 1.5, worse=False).max() >= log(1 / ALPHA))
@@ -135,7 +135,7 @@ def test_a_challenger_at_the_margin_is_seldom_called_no_worse():
 
 @pytest.mark.slow
 def test_a_challenger_at_or_above_the_level_is_seldom_called_below_it():
-    generator, runs, errors = np.random.default_rng(4), 200, 0
+    generator, runs, errors = np.random.default_rng(4), 100, 0
     rates = 0.1 + 0.09 * np.abs(np.sin(np.arange(1500) / 60))
     for _ in range(runs):
         strata = build_strata("errors", simulate_trial(generator, len(rates), rates, 0.5, 1.0))
@@ -149,7 +149,7 @@ def test_a_challenger_at_or_above_the_level_is_seldom_called_below_it():
 @pytest.mark.slow
 @pytest.mark.parametrize(("rate", "worse", "share", "requests"), SIZES)
 def test_a_real_difference_is_found_within_the_stated_size(rate, worse, share, requests):
-    generator, runs, needed = np.random.default_rng(3), 40, log(6 / 0.01)
+    generator, runs, needed = np.random.default_rng(3), 20, log(6 / 0.01)
     ratio = worse / (1 - worse) * (1 - rate) / rate
     found = sum(
         bool(
