@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.builtin.tenants import BUILTIN_TENANTS, generate_examples
@@ -35,7 +35,8 @@ def test_an_invalid_form_is_refused(form):
 
 
 @pytest.mark.parametrize("form", [DEFAULT_FORM, "key: value | key: value", "key: value; key: value"])
-@given(records=st.lists(st.dictionaries(WORDS, WORDS, min_size=2), min_size=1, max_size=20))
+@settings(max_examples=40)
+@given(records=st.lists(st.dictionaries(WORDS, WORDS, min_size=2), min_size=1, max_size=10))
 def test_the_form_of_linearized_records_is_detected(form, records):
     assert detect_form([linearize_record(record, form) for record in records]) == form
 

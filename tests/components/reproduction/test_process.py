@@ -63,14 +63,14 @@ def test_a_worker_that_ends_without_a_result_is_an_error(
 def test_a_killed_and_then_an_interrupted_run_resume_and_leave_result_and_texts(
     make_job: Callable[..., CellJob],
 ) -> None:
-    job = make_job(budget="400")
+    job = make_job(budget="200")
     killed = _stop_in_training(job, signal.SIGKILL, after=0)
     interrupted = _stop_in_training(job, signal.SIGINT, after=killed)
-    assert 0 < killed < interrupted < 400
+    assert 0 < killed < interrupted < 200
     measure_in_subprocess(job, "the cell")
     result = read_result(job.out, job.cell)
     assert result is not None
-    assert (result.cell, result.resumed_from, result.steps) == (job.cell, interrupted, 400)
+    assert (result.cell, result.resumed_from, result.steps) == (job.cell, interrupted, 200)
     assert result.trained == 8 * 2 * 2 * 16
     assert 100 < result.peak_train_mib <= result.peak_mib
     assert result.train_seconds > 0

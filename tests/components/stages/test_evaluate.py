@@ -33,7 +33,7 @@ def test_a_tenant_gets_the_same_files_alone_and_together(trained, set_params, tm
     def set_decoding(name: str, rows: int) -> None:
         set_params(root, evaluate=DECODINGS[name], tenants=overrides, engine={"decode_rows": rows})
 
-    for name in DECODINGS:
+    for number, name in enumerate(DECODINGS):
         shutil.rmtree(root / "out/evaluate", ignore_errors=True)
         set_decoding(name, 4)
         outcomes = run_evaluation(root, champions=champions)
@@ -47,7 +47,8 @@ def test_a_tenant_gets_the_same_files_alone_and_together(trained, set_params, tm
         assert {one.state for one in run_evaluation(root, champions=champions).values()} == {"skipped"}
 
         shutil.rmtree(root / "out/evaluate")
-        for tenant, rows in zip(TRAIN, (1, 2, 3, 5, 64, 4), strict=True):
+        pairs = list(zip(TRAIN, (1, 2, 3, 5, 64, 4), strict=True))
+        for tenant, rows in pairs if name == "beams" else pairs[number % 2 :: 2]:
             set_decoding(name, rows)
             assert run_evaluation(root, [tenant], champions)[tenant].detail == outcomes[tenant].detail
             assert read_written(root, tenant) == together[tenant], (name, tenant)

@@ -11,6 +11,7 @@ import pytest
 from s3_server import PAGE_KEYS, S3Server
 
 from components.errors import WorkersError, WorkspaceError
+from components.storage import remote_objects
 from components.storage.object_store import ObjectStore
 
 
@@ -36,8 +37,9 @@ def test_files_go_up_and_down(store: ObjectStore, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["copy"]
 
 
-def test_a_large_file_goes_in_parts(store: ObjectStore, tmp_path: Path) -> None:
-    content = os.urandom(2**20) * 33
+def test_a_large_file_goes_in_parts(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_objects, "_PART_BYTES", 5 * 2**20)  # the least that S3 takes
+    content = os.urandom(2**20) * 11
     (tmp_path / "source").write_bytes(content)
     store.upload(tmp_path / "source", "large")
     assert store.download("large", tmp_path / "copy")

@@ -13,7 +13,9 @@ from components.errors import WorkersError
 from components.storage import remote_objects
 from components.storage.object_store import ObjectStore
 
-LARGE = os.urandom(2**20) * 33
+PART_BYTES = 5 * 2**20
+"""The least that S3 takes."""
+LARGE = os.urandom(2**20) * 11
 
 
 @pytest.fixture
@@ -83,8 +85,9 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(
 
 
 def test_a_large_upload_goes_on_after_its_connections_were_cut(
-    store: ObjectStore, proxy: FlakyProxy, tmp_path: Path
+    store: ObjectStore, proxy: FlakyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(remote_objects, "_PART_BYTES", PART_BYTES)
     (tmp_path / "source").write_bytes(LARGE)
     thread = threading.Thread(target=store.upload, args=(tmp_path / "source", "large"))
     thread.start()
@@ -148,6 +151,7 @@ def test_a_server_that_takes_nothing_and_answers_nothing_is_given_up(
 ) -> None:
     monkeypatch.setattr(remote_objects, "_ANSWER_TIMEOUT_S", 0.3)
     monkeypatch.setattr(remote_objects, "_TRIES", 1)
+    monkeypatch.setattr(remote_objects, "_PART_BYTES", PART_BYTES)
     (tmp_path / "source").write_bytes(LARGE)
     store = ObjectStore(s3_url, patience_s=0.3)
     calls: list[tuple[Callable[[], object], int]] = [

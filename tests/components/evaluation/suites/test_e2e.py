@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 
-from components.evaluation.suites import e2e
+from components.evaluation.suites import e2e, java
 from components.stages.commands.score import score_predictions
 
 TGEN = {"bleu": "65.93", "meteor": "0.4483", "rougeL": "0.6850", "cider": "2.2338"}
@@ -15,21 +15,19 @@ def tgen(published):
     return published / "e2e-tgen-outputs" / "tgen.tsv", published / "e2e-dataset.zip"
 
 
-def test_bleu_and_nist_of_the_baseline(tgen):
-    outputs, release = tgen
-    bleu, nist = score_predictions("e2e", outputs, [release], metrics=["bleu", "nist"]).scores
-    assert (f"{bleu.value:.2f}", bleu.n) == (TGEN["bleu"], 630)
-    assert f"{nist.value:.4f}" == "8.6094"
-    assert "Perl" in nist.variant
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("with_java")
 def test_every_metric_of_the_baseline(tgen):
+    """BLEU and NIST alone where there is no Java."""
     outputs, release = tgen
-    result = score_predictions("e2e", outputs, [release], require_all=True)
-    values = {one.metric: f"{one.value:.{2 if one.metric == 'bleu' else 4}f}" for one in result.scores}
-    assert values.items() >= TGEN.items()
+    expected, options = TGEN, {"require_all": True}
+    if java.find_problem() is not None:
+        expected, options = {"bleu": TGEN["bleu"]}, {"metrics": ["bleu", "nist"]}
+    result = score_predictions("e2e", outputs, [release], **options)
+    scores = {one.metric: one for one in result.scores}
+    values = {name: f"{one.value:.{2 if name == 'bleu' else 4}f}" for name, one in scores.items()}
+    assert values.items() >= {**expected, "nist": "8.6094"}.items()
+    assert scores["bleu"].n == 630
+    assert "Perl" in scores["nist"].variant
     assert result.left_out == ()
 
 
@@ -40,8 +38,8 @@ def test_the_order_of_outputs_and_the_format_of_references_do_not_change_the_sco
     reordered.write_text("\n".join([lines[0], *reversed(lines[1:])]), encoding="utf-8")
     table = tmp_path / "refs.csv"
     table.write_bytes(zipfile.ZipFile(release).read("e2e-dataset/testset_w_refs.csv"))
-    original = score_predictions("e2e", outputs, [release], metrics=["bleu"])
-    assert score_predictions("e2e", reordered, [table], metrics=["bleu"]).scores == original.scores
+    (bleu,) = score_predictions("e2e", reordered, [table], metrics=["bleu"]).scores
+    assert f"{bleu.value:.2f}" == TGEN["bleu"]
 
 
 def test_cells_are_read_as_the_official_script_reads_them():

@@ -12,22 +12,23 @@ from components.model.decoding import DecodeRequest, Decoding, decode
 from components.model.delta import Delta
 from components.model.prefix.prefix import Prefix
 
+GUIDED, CONTROLLED = Decoding(5, 10, guidance=1.7), Decoding(3, 10, min_new_tokens=4, no_repeat_ngram=2)
+
 
 @pytest.mark.parametrize(
-    ("kind", "infix"), [("gpt2", False), ("gpt2", True), ("llama", False), ("llama", True), ("bart", False)]
-)
-@pytest.mark.parametrize(
-    "decoding",
+    ("kind", "infix", "decoding"),
     [
-        Decoding(1, 12),
-        Decoding(3, 12),
-        Decoding(5, 10, guidance=1.7),
-        Decoding(3, 10, min_new_tokens=4, no_repeat_ngram=2),
+        *((kind, False, decoding) for kind in ("gpt2", "llama", "bart") for decoding in (Decoding(1, 12), GUIDED)),
+        *((kind, False, Decoding(3, 12)) for kind in ("llama", "bart")),
+        *((kind, True, Decoding(3, 12)) for kind in ("gpt2", "llama")),
+        ("gpt2", True, Decoding(1, 12)),
+        ("gpt2", False, CONTROLLED),
+        ("llama", True, CONTROLLED),
     ],
     ids=str,
 )
 def test_outputs_equal_those_of_plain_decoding(
-    build_base: Callable[..., Base], some_sources: Any, values_for: Any, decoding: Decoding, kind: str, infix: bool
+    build_base: Callable[..., Base], some_sources: Any, values_for: Any, kind: str, infix: bool, decoding: Decoding
 ) -> None:
     base = build_base(kind, 3)
 

@@ -61,15 +61,15 @@ def generate_by_transformers(base: Base, prefix: Prefix | None, source: list[int
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("slots", [0, 5])
 @pytest.mark.parametrize(
-    "decoding",
+    ("slots", "decoding"),
     [
-        Decoding(max_new_tokens=20),
-        Decoding(num_beams=5, max_new_tokens=20),
-        Decoding(num_beams=5, max_new_tokens=20, length_penalty=0.0),
-        Decoding(num_beams=3, max_new_tokens=20, length_penalty=2.0),
-        Decoding(num_beams=2, max_new_tokens=1, length_penalty=-1.0),
+        (0, Decoding(max_new_tokens=20)),
+        (5, Decoding(max_new_tokens=20)),
+        (5, Decoding(num_beams=5, max_new_tokens=20)),
+        (0, Decoding(num_beams=5, max_new_tokens=20, length_penalty=0.0)),
+        (5, Decoding(num_beams=3, max_new_tokens=20, length_penalty=2.0)),
+        (0, Decoding(num_beams=2, max_new_tokens=1, length_penalty=-1.0)),
     ],
     ids=str,
 )

@@ -1,5 +1,7 @@
 """The status of tenants as their versions, trials, refusals, failures and aliases change."""
 
+import shutil
+
 import pytest
 from registered_versions import open_mlflow
 
@@ -24,6 +26,19 @@ def make_version(root, tenant="alder"):
     workspace = Workspace(root)
     versions, _ = register.register(workspace, plan(workspace, [tenant]).collect_fingerprints())
     register.roll_out(workspace, versions, [])
+
+
+@pytest.fixture(scope="module")
+def registered(make_root_in, tmp_path_factory):
+    """A workspace of two tenants, of which alder has a champion."""
+    root = make_root_in(tmp_path_factory.mktemp("registered"), ("alder", "birch"))
+    make_version(root)
+    return root
+
+
+@pytest.fixture
+def served_root(registered, tmp_path):
+    return shutil.copytree(registered, tmp_path / "workspace")
 
 
 def test_a_tenant_is_new_then_healthy_then_stale(make_root, set_params, write_tenant):
@@ -98,9 +113,8 @@ def test_failures_come_first_until_a_success(make_root):
     assert fleet.count_states() == {"failed": 1, "new": 1}
 
 
-def test_a_champion_that_is_no_version_of_ours_is_broken_and_a_moved_alias_is_noted(make_root):
-    root = make_root(("alder",))
-    make_version(root)
+def test_a_champion_that_is_no_version_of_ours_is_broken_and_a_moved_alias_is_noted(served_root):
+    root = served_root
     client = open_mlflow(Workspace(root).registry)
     client.create_model_version("prefix-alder", (root / "elsewhere").as_uri())
     client.set_registered_model_alias("prefix-alder", "champion", "2")
@@ -110,9 +124,9 @@ def test_a_champion_that_is_no_version_of_ours_is_broken_and_a_moved_alias_is_no
     assert row.notes[0] == "champion 1 -> 2, moved in MLflow: the next rollout cycle records it"
 
 
-def test_a_champion_of_another_workspace_is_foreign_and_a_renamed_model_is_broken(make_root):
-    root = make_root(("alder", "birch"))
-    make_version(root)
+def test_a_champion_of_another_workspace_is_foreign_and_a_renamed_model_is_broken(served_root):
+    root = served_root
+    read_one(root)  # the copied workspace takes over its versions
     client = open_mlflow(Workspace(root).registry)
     client.set_model_version_tag("prefix-alder", "1", "owner", "another-workspace")
     row = read_one(root)
@@ -124,9 +138,8 @@ def test_a_champion_of_another_workspace_is_foreign_and_a_renamed_model_is_broke
     assert "registered for alder" in row.reason
 
 
-def test_a_champion_whose_files_are_gone_or_damaged_is_broken(make_root):
-    root = make_root(("alder",))
-    make_version(root)
+def test_a_champion_whose_files_are_gone_or_damaged_is_broken(served_root):
+    root = served_root
     (tensors,) = (root / "var/mlflow/artifacts").rglob("prefix.safetensors")
     content = tensors.read_bytes()
     tensors.write_bytes(content[:-1] + b"\0")
