@@ -24,6 +24,8 @@ class TuneMetric(StrEnum):
     rouge1 = "rouge1"
     rouge2 = "rouge2"
     rougeL = "rougeL"
+    exact_match = "exact_match"
+    json_valid = "json_valid"
 
 
 _DEFAULT_TRIALS = 12

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from components.config.section import Section
 
-Metric = Literal["bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL"]
+Metric = Literal["bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match", "json_valid"]
 Tokenizer = Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"]
 """sacrebleu's tokenizers, except those that download a model."""
 

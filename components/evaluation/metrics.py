@@ -1,10 +1,11 @@
-"""Corpus metrics as sums of sentence statistics: BLEU, chrF, TER (sacrebleu) and ROUGE-1/2/L (rouge-score).
+"""Corpus metrics as sums of sentence statistics: BLEU, chrF, TER, ROUGE-1/2/L, exact match and JSON validity.
 
 BLEU, TER and ROUGE compare the words of a tokenizer (`components.evaluation.tokenization`); chrF compares characters.
 
-The sentence statistics are computed by those libraries. A corpus score is a function of their sums; it is written here
-for arrays of sums, so that a thousand bootstrap samples cost one matrix product. Scores are in points of 0..100 (TER
-may exceed 100, and is the only metric where lower is better). Knows no models, files or gates.
+The sentence statistics are computed by sacrebleu (BLEU, chrF, TER), rouge-score (ROUGE) and `whole_texts` (the others).
+A corpus score is a function of their sums; it is written here for arrays of sums, so that a thousand bootstrap samples
+cost one matrix product. Scores are in points of 0..100 (TER may exceed 100, and is the only metric where lower is
+better). Knows no models, files or gates.
 
 Shapes: N sentences, K statistics of a metric, S samples.
     bleu               K = 10: prediction length, closest reference length, matched 1..4-grams, predicted 1..4-grams
@@ -12,6 +13,8 @@ Shapes: N sentences, K statistics of a metric, S samples.
     ter                K = 2: edits to the nearest reference (of words of a script without spaces: without shifts),
                        mean reference length in words
     rouge1/rouge2/L    K = 2: best stemmed F1 over the references, 1 (so that sums give the mean)
+    exact_match        K = 2: 1 for a prediction that equals a reference, 1
+    json_valid         K = 2: 1 for a prediction that is JSON, 1
 """
 
 import unicodedata
@@ -30,6 +33,7 @@ from components.evaluation.tokenization import (
     split_rouge_words,
     split_ter_words,
 )
+from components.evaluation.whole_texts import compute_exact_matches, compute_json_validity
 
 Array = npt.NDArray[np.float64]
 
@@ -42,6 +46,8 @@ METRIC_LABELS: dict[Metric, str] = {
     "rouge1": "ROUGE-1",
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
+    "exact_match": "exact match",
+    "json_valid": "valid JSON",
 }
 
 
@@ -55,7 +61,7 @@ def compute_sentence_statistics(
     """Return the statistics [N, K] of each prediction against its references, whose number may vary.
 
     Texts are compared in Unicode's composed form (NFC): canonically equivalent texts are the same text. `lowercase`
-    makes BLEU, chrF and TER case-insensitive; ROUGE always is.
+    makes BLEU, chrF and TER case-insensitive; ROUGE always is, exact match never.
 
     Raises:
         GateError: there are no predictions, an example has no reference, the numbers of predictions and examples
@@ -71,6 +77,10 @@ def compute_sentence_statistics(
         rows = _compute_ter_rows(predictions, references, lowercase, tokenizer)
     elif metric in ("bleu", "chrf"):
         rows = _compute_sacrebleu_rows(metric, predictions, references, lowercase, tokenizer)
+    elif metric == "exact_match":
+        rows = compute_exact_matches(predictions, references)
+    elif metric == "json_valid":
+        rows = compute_json_validity(predictions)
     else:
         rows = _compute_rouge_rows(metric, predictions, references, tokenizer)
     return np.array(list(rows), dtype=np.float64)
@@ -185,4 +195,6 @@ _SCORE_FUNCTIONS: dict[Metric, Callable[[Array], Array]] = {
     "rouge1": _score_mean,
     "rouge2": _score_mean,
     "rougeL": _score_mean,
+    "exact_match": _score_mean,
+    "json_valid": _score_mean,
 }

@@ -19,6 +19,7 @@ from components.evaluation.bootstrap import bootstrap_interval
 from components.evaluation.metrics import METRICS, compute_corpus_score, compute_sentence_statistics
 from components.evaluation.self_check import compute_reference_statistics, has_full_marks
 from components.evaluation.tokenization import resolve_tokenizer
+from components.evaluation.whole_texts import is_json
 from components.storage.atomic_files import write_atomic
 from components.storage.json_text import parse_json
 
@@ -120,7 +121,7 @@ def build_report(
 ) -> Report:
     """Score predictions, given in the order of their examples, on the whole split and per slice.
 
-    Slices with fewer than `min_slice` examples have no intervals.
+    `json_valid` is left out if no reference is JSON. Slices with fewer than `min_slice` examples have no intervals.
 
     Raises:
         DataError: the split is empty.
@@ -134,7 +135,10 @@ def build_report(
     tokenizer = resolve_tokenizer(config.tokenize, [text for own in references for text in own])
     slices: dict[str, list[Score]] = {name: [] for name in indices}
     reference_scores: dict[Metric, float] = {}
+    has_json = any(is_json(text) for own in references for text in own)
     for metric in metrics:
+        if metric == "json_valid" and not has_json:
+            continue
         statistics_NK = compute_sentence_statistics(metric, predictions, references, config.lowercase, tokenizer)
         for name, rows in indices.items():
             own_NK = statistics_NK[rows]

@@ -18,6 +18,7 @@ from components.evaluation.metrics import (
     compute_sentence_statistics,
 )
 from components.evaluation.tokenization import resolve_tokenizer, split_rouge_words
+from components.evaluation.whole_texts import compute_json_validity
 
 _TOLERANCE = 1e-6
 _MAX_SHOWN_CHARS = 40
@@ -26,6 +27,7 @@ _NEEDS: dict[Metric, str] = {
     "rouge1": "ROUGE-1 needs words with letters or digits",
     "rouge2": "ROUGE-2 needs two words in each text",
     "rougeL": "ROUGE-L needs words with letters or digits",
+    "json_valid": "valid JSON needs references that are JSON objects or arrays",
 }
 
 
@@ -34,8 +36,13 @@ def compute_reference_statistics(
 ) -> Array:
     """Return the statistics [N, K] of each example's first reference against all of its references.
 
-    Those of TER and ROUGE are known without comparing: no edits, and full marks for a text that has the n-grams.
+    Those of TER, exact match and ROUGE are known without comparing: no edits, and full marks for a text that has the
+    n-grams.
     """
+    if metric == "exact_match":
+        return np.array([(1.0, 1.0)] * len(references))
+    if metric == "json_valid":
+        return np.array(list(compute_json_validity([own[0] for own in references])))
     if metric == "ter":
         return np.array([(0.0, 1.0)] * len(references))
     if metric == "bleu" or metric == "chrf":
@@ -98,5 +105,7 @@ def _suggest_fix(
         statistics_NK = compute_reference_statistics(metric, references, lowercase, found)
         if has_full_marks(metric, compute_corpus_score(metric, statistics_NK)):
             return f"set evaluate.tokenize: {found} (or auto) for this tenant"
+    if metric == "json_valid":
+        return "remove json_valid from this tenant's gate, or correct the references"
     gate = f"gate: {{floors: {{{metric}: null, chrf: 40}}, non_inferiority: [{{metric: chrf, margin: 3}}]}}"
     return f"use chrf, which compares characters, for this tenant, such as {gate} (and `tune --metric chrf`)"

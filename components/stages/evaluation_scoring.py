@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.config import Params
+from components.config import GateConfig, Params
 from components.data.schema import Example
 from components.evaluation.metrics import METRIC_LABELS
 from components.evaluation.report import (
@@ -53,6 +53,7 @@ class ScoredSubject:
             "evaluate": self.params.evaluate.model_dump(mode="json"),
             "min_slice": self.params.gate.min_slice,
             "max_source_tokens": self.max_source_tokens,
+            **({"gated": gated} if (gated := _find_newer_metrics(self.params.gate)) else {}),
         }
 
     def write_results(self, examples: Sequence[Example], predictions: Sequence[str]) -> None:
@@ -108,6 +109,12 @@ class ScoredSubject:
         write_stamp(self.folder, self.make_stamp_inputs(), _RESULT_FILES)
 
 
+def _find_newer_metrics(gate: GateConfig) -> list[str]:
+    """Return those metrics of the gate that reports of earlier releases do not have; predictions are scored again."""
+    named = {*gate.floors, *(rule.metric for rule in gate.non_inferiority)}
+    return sorted(named & {"exact_match", "json_valid"})
+
+
 def describe_blind_metrics(report: Report) -> str:
     """Return a sentence on the metrics that cannot see the references; "" if all can."""
     if not report.reference_scores:
@@ -124,4 +131,7 @@ def _drop_scoring(inputs: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(evaluate, dict):
         return dict(inputs)
     decoding = {name: value for name, value in evaluate.items() if name not in _SCORING_SETTINGS}
-    return {**{name: value for name, value in inputs.items() if name != "min_slice"}, "evaluate": decoding}
+    return {
+        **{name: value for name, value in inputs.items() if name not in ("min_slice", "gated")},
+        "evaluate": decoding,
+    }

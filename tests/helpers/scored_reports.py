@@ -4,7 +4,11 @@ from typing import Any
 
 from components.config import EvaluateConfig
 from components.data.schema import Example
+from components.evaluation.metrics import METRICS
 from components.evaluation.report import Prediction, ReportWithPredictions, build_report
+
+TEXT_METRICS = tuple(metric for metric in METRICS if metric not in ("exact_match", "json_valid"))
+"""Metrics of parts of texts."""
 
 
 def scored(

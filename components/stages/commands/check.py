@@ -143,8 +143,8 @@ def _describe_texts(
     workspace: Workspace, tenant: str, examples: Sequence[Example], counter: TokenCounter | None
 ) -> TextFacts:
     limit = workspace.params.for_tenant(tenant).train.max_source_tokens
-    scripts = measure_scripts(text for example in examples for text in (example.source, *example.references))
-    pairs = ((example.source, text) for example in examples for text in example.references)
+    scripts = measure_scripts(text for example in examples for text in (*example.input_texts, *example.references))
+    pairs = ((" ".join(example.input_texts), text) for example in examples for text in example.references)
     return TextFacts(scripts, None if counter is None else counter.measure(pairs, limit))
 
 

@@ -4,12 +4,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scored_reports import scored
+from scored_reports import TEXT_METRICS, scored
 
 from components.config import GateConfig, NonInferiorityConfig
 from components.errors import GateError
 from components.evaluation.gate import Verdict, judge_candidate, read_verdict, write_verdict
-from components.evaluation.metrics import METRICS
 from components.evaluation.report import ReportWithPredictions
 
 WORDS = ("blue", "spice", "is", "a", "cheap", "pub", "near", "the", "river", "in", "city", "centre", "with", "food")
@@ -36,7 +35,7 @@ GOOD, BAD = scored(spoilt(TEXTS, 0.1), TEXTS), scored(spoilt(TEXTS, 0.6), TEXTS)
 
 @settings(max_examples=40, deadline=None)
 @given(
-    metric=st.sampled_from(METRICS),
+    metric=st.sampled_from(TEXT_METRICS),
     margin=st.floats(1e-6, 20),
     seed=st.integers(0, 1000),
     share=st.floats(0, 1),
@@ -52,7 +51,7 @@ def test_a_copy_of_the_champion_always_passes(metric, margin, seed, share, numbe
 
 
 @settings(max_examples=20, deadline=None)
-@given(metric=st.sampled_from(METRICS), margin=st.floats(0, 5), seed=st.integers(0, 1000))
+@given(metric=st.sampled_from(TEXT_METRICS), margin=st.floats(0, 5), seed=st.integers(0, 1000))
 def test_a_much_worse_candidate_is_rejected_and_the_reverse_is_accepted(metric, margin, seed):
     texts = sentences(30, seed)
     good, bad = scored(texts, texts), scored(spoilt(texts, 0.7, seed), texts)
@@ -61,7 +60,9 @@ def test_a_much_worse_candidate_is_rejected_and_the_reverse_is_accepted(metric, 
 
 
 @settings(max_examples=20, deadline=None)
-@given(metric=st.sampled_from(METRICS), shares=st.tuples(st.floats(0, 1), st.floats(0, 1)), seed=st.integers(0, 99))
+@given(
+    metric=st.sampled_from(TEXT_METRICS), shares=st.tuples(st.floats(0, 1), st.floats(0, 1)), seed=st.integers(0, 99)
+)
 def test_exchanging_candidate_and_champion_negates_the_numbers(metric, shares, seed):
     texts = sentences(20, seed)
     one, other = (scored(spoilt(texts, share, number), texts) for number, share in enumerate(shares))
@@ -71,7 +72,7 @@ def test_exchanging_candidate_and_champion_negates_the_numbers(metric, shares, s
 
 
 @settings(max_examples=20, deadline=None)
-@given(metric=st.sampled_from(METRICS), margins=st.tuples(st.floats(0, 60), st.floats(0, 60)))
+@given(metric=st.sampled_from(TEXT_METRICS), margins=st.tuples(st.floats(0, 60), st.floats(0, 60)))
 def test_a_wider_margin_accepts_every_candidate_that_a_narrower_one_accepts(metric, margins):
     narrow, wide = (
         judge_candidate(BAD, GOOD, non_inferior(metric, margin), True).accepted for margin in sorted(margins)
@@ -97,7 +98,7 @@ def test_a_loss_on_one_slice_rejects_a_candidate_that_is_better_overall():
     )
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", TEXT_METRICS)
 def test_a_floor_accepts_scores_at_or_above_it(metric):
     score = GOOD.report.find_score(metric)
     step = -1 if metric == "ter" else 1

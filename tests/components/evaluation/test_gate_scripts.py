@@ -5,12 +5,11 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scored_reports import scored
+from scored_reports import TEXT_METRICS, scored
 
 from components.config import GateConfig, NonInferiorityConfig
 from components.errors import GateError
 from components.evaluation.gate import judge_candidate
-from components.evaluation.metrics import METRICS
 from components.evaluation.report import Prediction, ReportWithPredictions
 
 RANGES = {
@@ -46,7 +45,7 @@ def is_accepted(candidate, champion, config=None) -> bool:
     script=st.sampled_from(sorted(RANGES)),
     words=st.integers(1, 9),
     number=st.integers(1, 30),
-    metric=st.sampled_from(METRICS),
+    metric=st.sampled_from(TEXT_METRICS),
     garbage=st.sampled_from(["乱码", "x", "?", "", "same script"]),
     seed=st.integers(0, 1000),
 )

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF, TER
+from scored_reports import TEXT_METRICS
 
 from components.errors import GateError
 from components.evaluation.metrics import (
-    METRICS,
     compute_corpus_score,
     compute_scores_from_sums,
     compute_sentence_statistics,
@@ -43,7 +43,7 @@ def official(metric: str, predictions: list[str], references: list[list[str]], l
     return (scorer or TER(case_sensitive=not lowercase)).corpus_score(predictions, columns).score
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", TEXT_METRICS)
 @settings(max_examples=60, deadline=None)
 @given(corpus=corpora, lowercase=st.booleans())
 def test_corpus_scores_equal_those_of_the_official_libraries(metric, corpus, lowercase):
@@ -65,7 +65,7 @@ def test_ter_of_long_sentences_equals_the_official_one():
     assert ours == pytest.approx(official("ter", predictions, references, True), rel=1e-12)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", TEXT_METRICS)
 def test_a_perfect_and_an_empty_corpus_have_the_best_and_the_worst_score(metric):
     references = [["Blue Spice is a cheap pub in the centre ."], ["The mill is near the river side , not far ."]]
     perfect = compute_corpus_score(
@@ -75,7 +75,7 @@ def test_a_perfect_and_an_empty_corpus_have_the_best_and_the_worst_score(metric)
     assert (perfect, nothing) == pytest.approx((0, 100) if metric == "ter" else (100, 0))
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", TEXT_METRICS)
 def test_many_sums_are_scored_like_single_corpora(metric):
     rng = random.Random(5)
     predictions = [" ".join(rng.choices(WORDS, k=rng.randint(0, 9))) for _ in range(12)]
@@ -87,7 +87,7 @@ def test_many_sums_are_scored_like_single_corpora(metric):
     assert together == pytest.approx(repeated)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", TEXT_METRICS)
 @pytest.mark.parametrize(
     ("text", "tokenizer"), [("Một quán cà phê ở Hà Nội", "13a"), ("서울의 공원에서 산책을 하다", "ko-mecab")]
 )

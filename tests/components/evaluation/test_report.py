@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -47,7 +48,13 @@ def test_every_slice_has_every_metric_with_its_interval():
         "seen": {1},
         "unseen": {1},
     }
-    assert all([score.metric for score in scores] == list(METRICS) for scores in made.slices.values())
+    without_json = [metric for metric in METRICS if metric != "json_valid"]
+    assert all([score.metric for score in scores] == without_json for scores in made.slices.values())
+    as_json = make_report([replace(one, references=('{"a": 1}',)) for one in EXAMPLES], ['{"a": 1.0}', "{a: 1}", "[]"])
+    assert [as_json.find_score(name).value for name in ("exact_match", "json_valid")] == pytest.approx(
+        [100 / 3, 200 / 3]
+    )
+    assert "json_valid" not in as_json.reference_scores
     overall = made.find_score("bleu")
     assert overall.low <= overall.value <= overall.high
     assert made.find_score("ter", "seen").value == 0

@@ -1,9 +1,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scored_reports import TEXT_METRICS
 
 from components.errors import GateError
-from components.evaluation.metrics import METRICS, compute_corpus_score, compute_sentence_statistics
+from components.evaluation.metrics import compute_corpus_score, compute_sentence_statistics
 from components.evaluation.self_check import compute_reference_statistics, require_full_marks
 
 
@@ -17,7 +18,7 @@ TEXTS = st.text(st.sampled_from("ab c  1é漢あ🙂?."), min_size=1, max_size=9
 
 @settings(max_examples=100, deadline=None)
 @given(
-    metric=st.sampled_from(METRICS),
+    metric=st.sampled_from(TEXT_METRICS),
     references=st.lists(st.lists(TEXTS, min_size=1, max_size=3), min_size=1, max_size=4),
     tokenizer=st.sampled_from(["13a", "intl", "zh", "char"]),
 )
@@ -28,7 +29,7 @@ def test_the_score_of_the_references_is_that_of_the_metric(metric, references, t
     assert compute_corpus_score(metric, known) == pytest.approx(compute_corpus_score(metric, full))
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", TEXT_METRICS)
 def test_a_metric_that_sees_the_texts_passes(metric):
     check(metric, ["The mill is a pub.", "Вход свободен с 9 утра."], "intl")
     check(metric, ["我喜欢猫和狗。", "他喜欢茶。"], "zh")
