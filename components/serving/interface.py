@@ -48,6 +48,8 @@ class GenerationRequest:
 
     artifact: ArtifactRef
     source: str
+    is_chat: bool = False
+    """Whether the source is a conversation: JSON with `messages`, and perhaps `tools`, of OpenAI's form."""
     max_tokens: int = 96
     temperature: float = 0.0
     """0: always the likeliest token."""
@@ -88,6 +90,14 @@ class AnswerPiece:
     text: str
     tokens: tuple[Token, ...] = ()
     finish: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallForm:
+    """How the base's chat template writes a tool call: this, the name, `between`, and the arguments as JSON."""
+
+    before_name: str
+    between: str
 
 
 class BusyError(PrefixFleetError):
@@ -162,6 +172,10 @@ class Engine(Protocol):
     @property
     def base_digest(self) -> str:
         """Digest of the base that it serves."""
+
+    @property
+    def tool_call_form(self) -> ToolCallForm | None:
+        """How the base writes tool calls; None: it has no chat template, or none with tool calls as JSON."""
 
     @property
     def artifact_cache(self) -> HeldArtifacts:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
+from components.data.kinds import CONVERSATIONS, describe_kind
 from components.data.linearization import detect_form
 from components.data.schema import ALL_SLICE
 from components.errors import PrefixFleetError
@@ -18,6 +19,7 @@ from components.registry.manifest import Manifest
 from components.registry.registry import (
     CHAMPION,
     DECODING_TAG,
+    INPUT_TAG,
     MAX_TAG_CHARS,
     Registration,
     RunLog,
@@ -173,6 +175,7 @@ def _read_judged_decoding(workspace: Workspace, tenant: str) -> str:
 
 def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdict, cause: str) -> Registration:
     base, evaluate = workspace.params.base, workspace.params.for_tenant(manifest.tenant).evaluate
+    kind = workspace.digests.digest_folder(workspace.data / manifest.tenant, describe_kind)
     return Registration(
         tenant=manifest.tenant,
         artifact=workspace.get_output_folder("train", manifest.tenant),
@@ -182,15 +185,17 @@ def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdic
         tags={
             "verdict": "accepted",
             "verdict_sentence": verdict.sentence,
-            "record_form": detect_form(
-                example.source for example in read_tenant_split(workspace, manifest.tenant, "train")
-            )
-            or "",
+            "record_form": "" if kind == CONVERSATIONS else _detect_record_form(workspace, manifest.tenant),
+            INPUT_TAG: kind,
             DECODING_TAG: _read_judged_decoding(workspace, manifest.tenant),
         },
         run_log=make_run_log(workspace, manifest, verdict, {CAUSE_TAG: cause}),
         decoding=evaluate.select_decoding(),
     )
+
+
+def _detect_record_form(workspace: Workspace, tenant: str) -> str:
+    return detect_form(example.source for example in read_tenant_split(workspace, tenant, "train")) or ""
 
 
 def make_run_log(

@@ -9,7 +9,16 @@ from typing import ClassVar
 
 from components.errors import DataError, PrefixFleetError, RegistryError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
-from components.serving.interface import AnswerPiece, ArtifactRef, BusyError, EngineHealth, GenerationRequest, Token
+from components.serving.interface import (
+    AnswerPiece,
+    ArtifactRef,
+    BusyError,
+    EngineHealth,
+    FinishReason,
+    GenerationRequest,
+    Token,
+    ToolCallForm,
+)
 
 
 class FakeRegistry:
@@ -23,13 +32,13 @@ class FakeRegistry:
         self._versions: dict[str, list[Version]] = {}
         self._aliases: dict[str, dict[str, str]] = {}
 
-    def register(self, tenant: str, seed: int, *aliases: str, form: str = "", length: int = 2) -> str:
+    def register(self, tenant: str, seed: int, *aliases: str, form: str = "", length: int = 2, **tags: str) -> str:
         """Register a version whose answers depend on `seed`; returns its number."""
         own = self._versions.setdefault(tenant, [])
         number = str(len(own) + 1)
         sha256 = hashlib.sha256(f"{tenant} {number} {seed}".encode()).hexdigest()
         self.seeds[sha256], self.prefix_lengths[sha256] = seed, length
-        own.append(Version(tenant, number, sha256=sha256, tags={"record_form": form}))
+        own.append(Version(tenant, number, sha256=sha256, tags={"record_form": form, **tags}))
         for alias in aliases:
             self.set_alias(tenant, alias, number)
         return number
@@ -106,12 +115,17 @@ class FakeStream:
     async def __aiter__(self) -> AsyncIterator[AnswerPiece]:
         offset = 0
         seed, count = self._engine.registry.seeds[self._request.artifact.sha256], self._request.max_tokens
+        words = self._engine.words
+        count = count if words is None else len(words)
         for number in range(count):
             while not self._engine.may_go_on.is_set():
                 await asyncio.sleep(0.001)
             is_last = number == count - 1
             text = f"{seed}.{number}" if is_last else f"{seed}.{number} "
-            yield AnswerPiece(text, (Token(text, -0.5, ((text, -0.5),), offset),), "length" if is_last else None)
+            finish: FinishReason = "length"
+            if words is not None:
+                text, finish = words[number], "stop"
+            yield AnswerPiece(text, (Token(text, -0.5, ((text, -0.5),), offset),), finish if is_last else None)
             offset += len(text)
 
     def cancel(self) -> None:
@@ -126,6 +140,7 @@ class FakeEngine:
     """
 
     base_name, base_digest = "tiny", "b" * 64
+    tool_call_form = ToolCallForm('<tool_call>\n{"name": "', '", "arguments": ')
     context = 160
     """Characters of a source and slots of its prefix."""
 
@@ -137,6 +152,8 @@ class FakeEngine:
         self.full = False
         self.queued = 0
         self.errors: dict[str, PrefixFleetError] = {}
+        self.words: list[str] | None = None
+        """What every row answers, a word a token; None: words that depend on the artifact."""
         self.requests: list[GenerationRequest] = []
         self.cancelled: list[FakeStream] = []
 

@@ -15,6 +15,7 @@ from components.registry.mlflow.tables import ALIASES, TAGS, VERSIONS, WORKSPACE
 from components.registry.mlflow.versions import (
     BASE_TAG,
     DECODING_TAG,
+    INPUT_TAG,
     MODEL_NAME_START,
     OWNER_TAG,
     Version,
@@ -22,7 +23,7 @@ from components.registry.mlflow.versions import (
 )
 from components.storage.urls import to_local_path
 
-READ_TAGS = ("sha256", "tenant", "record_form", "verdict", BASE_TAG, DECODING_TAG, OWNER_TAG)
+READ_TAGS = ("sha256", "tenant", "record_form", "verdict", BASE_TAG, DECODING_TAG, INPUT_TAG, OWNER_TAG)
 """The tags of the versions that `read_aliased` returns, unless others are named."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from components.config import TENANT_ID
+from components.data.kinds import CONVERSATIONS
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
@@ -19,6 +20,8 @@ BASE_TAG = "base_digest"
 """Tag of versions: the digest of the base that the prefix belongs to."""
 DECODING_TAG = "decoding"
 """Tag of versions: the decoding with which the version was judged, as JSON; the server answers with it."""
+INPUT_TAG = "input"
+"""Tag of versions: the kind of their training data; without it pairs."""
 AUTHOR_TAG = "registered_by"
 """Tag of versions: who registered it, where and when, for people."""
 
@@ -64,6 +67,11 @@ class Version:
     def uri(self) -> str:
         """The URI for `mlflow.pyfunc.load_model`."""
         return f"models:/{to_model_name(self.tenant)}/{self.version}"
+
+
+def reads_conversations(version: Version) -> bool:
+    """Return whether a version was trained on conversations, not on pairs of source and target."""
+    return version.tags.get(INPUT_TAG) == CONVERSATIONS
 
 
 def to_model_name(tenant: str) -> str:

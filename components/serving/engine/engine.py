@@ -17,6 +17,7 @@ from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.artifacts.cache import ArtifactCache, LoadedArtifact
 from components.serving.engine.batch import DecoderBatch
 from components.serving.engine.beams import SequenceBeams
+from components.serving.engine.chat_prompts import find_tool_call_form
 from components.serving.engine.detokenizer import IncrementalDetokenizer
 from components.serving.engine.model_thread import ModelThread
 from components.serving.engine.sampler import make_draws
@@ -56,10 +57,12 @@ class BatchEngine:
         rows, step_tokens = self.limits.rows, self.limits.step_tokens
         batch = Seq2SeqBatch(base, rows) if base.is_encoder_decoder else DecoderBatch(base, rows, step_tokens)
         places = None if base.is_encoder_decoder else rows - rows // _OTHERS_SHARE
-        self._model_thread = ModelThread(batch, base.eos_id, self._release, places)
+        self._model_thread = ModelThread(batch, self._release, places)
         self._pending_submissions: Counter[str] = Counter()
         self._encoder, self._decode = SourceEncoder(base), _make_decode(base)
         self._rules_maker = TokenRulesMaker(base, self._encoder)
+        self._text_stop_ids = (base.eos_id,)
+        self.tool_call_form = find_tool_call_form(base)
         self._model_thread.start()
 
     async def submit(self, requests: Sequence[GenerationRequest]) -> Sequence[EngineAnswerStream]:
@@ -141,7 +144,8 @@ class BatchEngine:
     ) -> list[EngineSequence]:
         decoding = to_decoding(requests[0])
         rules = await self._rules_maker.make(requests[0])
-        encoded = await self._encoder.encode(loaded_artifact, [one.source for one in requests], decoding)
+        sources, is_chat = [one.source for one in requests], requests[0].is_chat
+        encoded = await self._encoder.encode(loaded_artifact, sources, decoding, is_chat=is_chat)
         return [self._make_sequence(request, loaded_artifact, encoded[request.source], rules) for request in requests]
 
     def _make_sequence(
@@ -159,6 +163,7 @@ class BatchEngine:
             stream,
             IncrementalDetokenizer(self._decode, request.stop),
             make_draws(request),
+            self.base.chat_codec.stop_ids if request.is_chat else self._text_stop_ids,
             rules,
         )
         if rules is not None and request.num_beams > 1:

@@ -57,16 +57,15 @@ class ModelThread:
     def __init__(
         self,
         batch: SequenceBatch,
-        eos_id: int,
         on_removed: Callable[[EngineSequence], None],
         max_tenant_places: int | None = None,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_removed` is called, from any thread, for each sequence that leaves; `eos_id` ends a sequence.
+        """`on_removed` is called, from any thread, for each sequence that leaves.
 
         One tenant may use `max_tenant_places` places of the batch; None: all. `timer` gives monotonic seconds.
         """
-        self.batch, self._eos_id, self._on_removed = batch, eos_id, on_removed
+        self.batch, self._on_removed = batch, on_removed
         self.condition = threading.Condition()
         """Guards `queue`, `pending_submissions`, `running`, `throughput`, `_stopping`."""
         self.queue: FairQueue[EngineSequence] = FairQueue(max_tenant_places)
@@ -177,7 +176,7 @@ class ModelThread:
                 self._finish_sequence(sequence)
         with self.condition:
             for sequence, _ in results:
-                self.queue.charge(sequence.tenant, sequence.request.num_beams)
+                self.queue.charge(sequence.tenant, sequence.branch_count)
         self._step_s = self._timer() - started_s
 
     def _to_pieces(self, sequence: EngineSequence, result: StepResult) -> list[AnswerPiece]:
@@ -187,7 +186,7 @@ class ModelThread:
         if not isinstance(result, SampledToken):
             raise result
         is_last = sequence.is_last_token
-        if result.token_id == self._eos_id:
+        if result.token_id in sequence.stop_ids:
             return [sequence.detokenizer.finish("stop")]
         piece = sequence.detokenizer.add_token(result.token_id, result.logprob, result.alternatives)
         if is_last and not (piece is not None and piece.finish):
@@ -212,6 +211,8 @@ def _write_answer(sequence: EngineSequence, token_ids: Sequence[int]) -> list[An
     """Return the whole text of a beam search at its end."""
     pieces: list[AnswerPiece] = []
     for token_id in token_ids:
+        if token_id in sequence.stop_ids:
+            return [*pieces, sequence.detokenizer.finish("stop")]
         piece = sequence.detokenizer.add_token(token_id)
         if piece is not None:
             pieces.append(piece)

@@ -48,6 +48,8 @@ class EngineSequence:
     detokenizer: IncrementalDetokenizer
     draws: RowGenerators | None
     """Random number generator for sampling; None: greedy decoding."""
+    stop_ids: Sequence[int] = ()
+    """The ids that end it."""
     rules: TokenRules | None = None
     """None: its logits are not changed."""
     beams: SequenceBeams | None = None

@@ -12,6 +12,7 @@ from typing import TypeVar
 from components.model.base.load import Base
 from components.model.decoding import DecodeRequest, Decoding, make_requests
 from components.serving.engine.artifacts.cache import LoadedArtifact
+from components.serving.engine.chat_prompts import read_conversation
 from components.serving.thread_pool import FairThreadPool
 
 _Result = TypeVar("_Result")
@@ -28,23 +29,24 @@ class SourceEncoder:
         self._pool = FairThreadPool("encoding")
 
     async def encode(
-        self, artifact: LoadedArtifact, sources: Sequence[str], decoding: Decoding
+        self, artifact: LoadedArtifact, sources: Sequence[str], decoding: Decoding, *, is_chat: bool = False
     ) -> dict[str, DecodeRequest]:
-        """Return each different source with its ids. The longest is encoded first, and the first error ends the work.
+        """Return each different source with its ids; `is_chat`: the sources are conversations.
 
-        Tenants with long sources take turns, one source each.
+        The longest is encoded first, and the first error ends the work. Tenants with long sources take turns, one
+        source each.
 
         Raises:
-            DataError: a source and the prefix fill the base's context.
+            DataError: a source and the prefix fill the base's context, or the base cannot read the conversation.
             BaseModelError: the delta does not fit the base.
             BusyError: too many sources wait.
         """
         longest_first = sorted(set(sources), key=len, reverse=True)
         if sum(map(len, longest_first)) <= _MAX_CHARS_AT_ONCE:
-            return {source: _encode(self._base, artifact, source, decoding) for source in longest_first}
+            return {source: _encode(self._base, artifact, source, decoding, is_chat) for source in longest_first}
         encoded = {}
         for source in longest_first:
-            work = partial(_encode, self.threads_base, artifact, source, decoding)
+            work = partial(_encode, self.threads_base, artifact, source, decoding, is_chat)
             encoded[source] = await self.run(work, artifact.tenant)
         return encoded
 
@@ -61,6 +63,7 @@ class SourceEncoder:
         self._pool.close()
 
 
-def _encode(base: Base, artifact: LoadedArtifact, source: str, decoding: Decoding) -> DecodeRequest:
-    (encoded,) = make_requests(base, artifact.delta, [source], decoding, artifact.max_source_tokens)
+def _encode(base: Base, artifact: LoadedArtifact, source: str, decoding: Decoding, is_chat: bool) -> DecodeRequest:
+    read = read_conversation(source) if is_chat else source
+    (encoded,) = make_requests(base, artifact.delta, [read], decoding, artifact.max_source_tokens)
     return encoded

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from components.errors import PrefixFleetError
@@ -18,11 +19,13 @@ from components.serving.errors import RefusalError, log_server_error, make_error
 from components.serving.http import admin_routes, routes
 from components.serving.http.middleware import AdmissionMiddleware
 from components.serving.http.openai import CompletionRequest, FeedbackRequest
+from components.serving.http.openai_chat import ChatRequest
 from components.serving.http.service import Service
 from components.serving.http.unknown_paths import suggest_path
 from components.serving.http.validation import make_body_error
 
-_DESCRIPTION = """All tenants of one base, through OpenAI's completions protocol. `model` is a tenant,
+_BODIES: dict[str, type[BaseModel]] = {"/v1/chat/completions": ChatRequest, "/v1/feedback": FeedbackRequest}
+_DESCRIPTION = """All tenants of one base, through OpenAI's protocol. `model` is a tenant,
 `tenant@champion`, `tenant@challenger` or `tenant@<version>`. Send the API key as `Authorization: Bearer <key>`. The
 `x-prefixfleet-*` headers of an answer name its tenant, version, artifact and base."""
 
@@ -59,7 +62,7 @@ def build_app(service: Service) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def handle_invalid_body(request: Request, problem: RequestValidationError) -> Response:
-        model = FeedbackRequest if request.url.path.endswith("feedback") else CompletionRequest
+        model = _BODIES.get(request.url.path, CompletionRequest)
         return refuse(request, make_body_error(problem.errors(), model, problem.body))
 
     @app.exception_handler(HTTPException)

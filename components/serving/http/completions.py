@@ -1,270 +1,94 @@
-"""Run one completion: choose the version, queue the rows, collect the answer, record its metrics.
+"""The endpoint /v1/completions: prompts or records become rows, and rows become choices.
 
-Knows the service and the protocol's data types; does not know how a response is sent.
+A version that was trained on conversations reads each prompt as a message of the user. Does not know the service, API
+keys or HTTP.
 """
 
-import json
-import logging
-import secrets
-import time
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
+from dataclasses import replace
 
-from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError
-from components.registry.mlflow.versions import CHAMPION, Version
-from components.rollout.types import EvidenceTicket, Observation
-from components.serving.errors import LOGGER_NAME, SERVER_ERRORS
-from components.serving.fleet.judged_decoding import compute_default_max_tokens
-from components.serving.fleet.observation_buffer import make_failure_observation, make_observation
-from components.serving.fleet.shadow import ShadowRequest
-from components.serving.fleet.version_checks import make_not_found_error
-from components.serving.fleet.versions import VersionChoice
-from components.serving.http.answer_memory import RememberedAnswer
-from components.serving.http.api_route import is_counted_on_arrival
-from components.serving.http.auth import Caller
-from components.serving.http.openai import Choice, Completion, CompletionRequest, Usage, to_logprobs
-from components.serving.http.prompts import to_requests
-from components.serving.http.service import Service
+from pydantic import BaseModel
+
+from components.config import Params
+from components.data.linearization import DEFAULT_FORM, linearize_record
+from components.registry.mlflow.versions import Version, reads_conversations
+from components.serving.errors import RefusalError
+from components.serving.http.answer_form import AnswerForm, AnswerStamp
+from components.serving.http.conversations import write_conversation
+from components.serving.http.generation_settings import check_at_most, make_settings
+from components.serving.http.openai import Choice, Completion, CompletionRequest, to_logprobs
+from components.serving.http.openai_fields import Usage
 from components.serving.interface import AnswerPiece, GenerationRequest, Token
-from components.serving.request_sequences import RequestSequences
-
-_VERSION_ERRORS = (ArtifactError, BaseModelError)
-"""Errors that count against the version."""
+from components.serving.request_sequences import SequenceResult
 
 
-async def prepare_completion(
-    service: Service, caller: Caller, body: CompletionRequest, request_id: str, key: str | None = None
-) -> "CompletionRun":
-    """Choose the version that answers: by the user, or by the request's own `key`, or at random.
+def to_sources(body: CompletionRequest, form: str) -> list[str]:
+    """Return the source texts; records are written in `form`.
 
     Raises:
-        DataError, RefusalError: 404, no such version, or not the caller's; 400, more than is allowed; 503, not ready.
+        DataError: an empty record.
+        RefusalError: 400, an empty prompt.
     """
-    tenant, at, selector = body.model.partition("@")
-    caller.check_access(tenant)
-    service.get_ready_engine()
-    if at and not selector:
-        raise make_not_found_error(f"{tenant}@ without a version")
-    splits_by_user = service.fleet.has_tenant(tenant) and service.get_tenant_params(tenant).rollout.split == "user"
-    user = body.user if splits_by_user else None
-    choice = await service.fleet.choose(tenant, selector, user or key)
-    is_counted = is_counted_on_arrival(caller)
-    return CompletionRun(service, body, request_id, choice, is_user=bool(user), is_counted=is_counted)
+    if body.input is not None:
+        records = body.input if isinstance(body.input, list) else [body.input]
+        return [linearize_record(record, form or DEFAULT_FORM) for record in records]
+    prompts = body.prompt if isinstance(body.prompt, list) else [body.prompt or ""]
+    if not all(prompt.strip() for prompt in prompts):
+        raise RefusalError(400, "a prompt with text", "an empty prompt", "send text as in the tenant's data")
+    return prompts
 
 
-class CompletionRun:
-    """One request: call `start`, then `stream_chunks` or `collect_answer`, and always `finish`."""
+class CompletionForm(AnswerForm):
+    """A completion."""
 
-    def __init__(
-        self,
-        service: Service,
-        body: CompletionRequest,
-        request_id: str,
-        choice: VersionChoice,
-        *,
-        is_user: bool,
-        is_counted: bool,
-    ) -> None:
-        """Queue nothing yet. `is_user`: the version was chosen by the user, not by the request's id or at random.
+    id_start = "cmpl-"
 
-        `is_counted`: the quota of requests has this one already.
-
-        Raises:
-            DataError, RefusalError: 400, an empty prompt, or more than the tenant's limits.
-        """
-        self.service, self.body, self.choice = service, body, choice
-        self.id = f"cmpl-{secrets.token_hex(12)}"
-        self.created = int(time.time())
-        self.tenant = choice.version.tenant
-        self._is_split, self._is_user, self._is_counted = "@" not in body.model, is_user, is_counted
-        self._request_id = request_id
-        self._started_s = time.monotonic()
-        self._was_known = service.fleet.has_tenant(self.tenant)
-        self._sequences = RequestSequences(self._make_requests(choice.version))
-        self._reserved = 0
-        self._base_digest = ""
-        self._is_finished = False
-
-    async def start(self) -> None:
-        """Count the request against the tenant's quota, and queue its rows.
-
-        If the traffic split chose the challenger and its artifact cannot be loaded, or a source is too long beside its
-        prefix, the champion answers instead. An artifact that is damaged or of another base counts as a failure of the
-        challenger.
-
-        Raises:
-            RefusalError: 429, over quota; 503, not ready.
-            DataError, BusyError, ArtifactError, BaseModelError, RegistryError, WorkspaceError: as `Engine.submit`.
-        """
-        engine = self.service.get_ready_engine()
-        reserved = sum(result.request.max_tokens for result in self._sequences.results)
-        self.service.quotas.admit(self.tenant, reserved, requests=0 if self._is_counted else 1)
-        self._reserved, self._base_digest = reserved, engine.base_digest
-        try:
-            await self._sequences.submit(engine)
-        except (*SERVER_ERRORS, DataError) as problem:
-            self._count_failure(problem)
-            if self.choice.fallback is None:
-                raise
-            self.choice = VersionChoice(self.choice.fallback, CHAMPION)
-            self._sequences = RequestSequences(self._make_requests(self.choice.version))
-            await self._sequences.submit(engine)
-            self.service.metrics.fallbacks.labels(self.tenant, _describe_fallback(problem)).inc()
+    def __init__(self, body: CompletionRequest) -> None:
+        self._body = body
 
     @property
-    def headers(self) -> dict[str, str]:
-        """Headers that name the version that answers."""
-        version: Version = self.choice.version
-        return {
-            "x-request-id": self._request_id,
-            "x-prefixfleet-tenant": version.tenant,
-            "x-prefixfleet-version": version.version,
-            "x-prefixfleet-artifact": version.sha256,
-            "x-prefixfleet-base": self._base_digest,
-            "x-prefixfleet-arm": self.choice.arm,
-        }
+    def body(self) -> CompletionRequest:
+        """See `AnswerForm.body`."""
+        return self._body
 
-    async def collect_answer(self) -> Completion:
-        """Return the whole answer. Raises the error of a sequence that failed."""
-        tokens: list[list[Token]] = [[] for _ in self._sequences.results]
-        async for pieces in self._stream_pieces():
-            for number, piece in pieces:
-                tokens[number].extend(piece.tokens)
+    def make_rows(self, version: Version, params: Params) -> list[GenerationRequest]:
+        """See `AnswerForm.make_rows`."""
+        sources, samples = to_sources(self.body, version.tags.get("record_form", "")), self.body.n or 1
+        access = params.access
+        check_at_most(access.max_rows, len(sources) * samples, "rows (prompts times n)", "send several requests")
+        check_at_most(access.max_prompt_chars, max(map(len, sources)), "characters in a prompt", "shorten the prompt")
+        settings = make_settings(self.body, version, params)
+        if reads_conversations(version):
+            settings = replace(settings, is_chat=True)
+            sources = [write_conversation([{"role": "user", "content": source}]) for source in sources]
+        return [
+            replace(settings, source=source, sample_index=sample) for source in sources for sample in range(samples)
+        ]
+
+    def write_answer(
+        self, stamp: AnswerStamp, results: Sequence[SequenceResult], tokens: Sequence[Sequence[Token]], usage: Usage
+    ) -> BaseModel:
+        """See `AnswerForm.write_answer`."""
         choices = [
             Choice(
                 text=result.text,
                 index=index,
-                logprobs=to_logprobs(tokens[index], self.body.logprobs),
+                logprobs=to_logprobs(own, self.body.logprobs),
                 finish_reason=result.finish,
             )
-            for index, result in enumerate(self._sequences.results)
+            for index, (result, own) in enumerate(zip(results, tokens, strict=True))
         ]
-        return self._make_completion(choices, self.usage)
+        return _write(stamp, choices, usage)
 
-    async def stream_chunks(self) -> AsyncIterator[list[Completion]]:
-        """Yield the answer in pieces, those of a step together, and at the end the usage if it is requested.
-
-        Raises a sequence's error.
-        """
-        async for pieces in self._stream_pieces():
-            yield [self._make_completion([self._make_choice(index, piece)]) for index, piece in pieces]
-        options = self.body.stream_options
-        if options and options.include_usage:
-            yield [self._make_completion([], self.usage)]
-
-    @property
-    def usage(self) -> Usage:
-        """Tokens of the prompts, and tokens generated so far."""
-        prompt, completion = self._sequences.count_prompt_tokens(self.body.n or 1), self._sequences.completion_tokens
-        return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
-
-    def finish(self, status: int) -> None:
-        """Cancel the rows that have not ended, and count the request; `status` is 499 if the client disconnected."""
-        if self._is_finished:
-            return
-        self._is_finished = True
-        self._sequences.cancel()
-        service, usage = self.service, self.usage
-        service.quotas.settle(self.tenant, self._reserved, usage.total_tokens)
-        service.metrics.request_seconds.observe(time.monotonic() - self._started_s)
-        if status == 499:
-            service.metrics.disconnects.inc()
-        if not self._is_forgotten:
-            self._count_request(status, usage)
-        self._log(status, usage)
-
-    @property
-    def _is_forgotten(self) -> bool:
-        """Whether the tenant was forgotten during the request: then nothing of it is counted or remembered."""
-        return self._was_known and not self.service.fleet.has_tenant(self.tenant)
-
-    def _count_request(self, status: int, usage: Usage) -> None:
-        service, version, arm = self.service, self.choice.version, self.choice.arm
-        service.metrics.requests.labels(self.tenant, arm, status).inc()
-        service.metrics.prompt_tokens.labels(self.tenant, arm).inc(usage.prompt_tokens)
-        service.metrics.completion_tokens.labels(self.tenant, arm).inc(usage.completion_tokens)
-        if status == 200:
-            limit = compute_default_max_tokens(version, service.get_tenant_params(self.tenant))
-            results, ticket = self._sequences.results, self._take_ticket()
-            sources = [result.request.source for result in results]
-            if service.input_statistics is not None and self._is_split:
-                service.input_statistics.add(version, [result.request for result in results])
-            service.answer_memory.add(self.id, RememberedAnswer(version, arm, sources, self.body.user, ticket))
-            self._observe(
-                make_observation(version, arm, results, limit),
-                make_observation(version, arm, results[:1], limit),
-                limit,
-                ticket,
-            )
-
-    def _make_choice(self, index: int, piece: AnswerPiece) -> Choice:
+    def write_piece(self, stamp: AnswerStamp, index: int, piece: AnswerPiece) -> list[BaseModel]:
+        """See `AnswerForm.write_piece`."""
         logprobs = to_logprobs(piece.tokens, self.body.logprobs)
-        return Choice(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish)
+        return [_write(stamp, [Choice(text=piece.text, index=index, logprobs=logprobs, finish_reason=piece.finish)])]
 
-    async def _stream_pieces(self) -> AsyncIterator[list[tuple[int, AnswerPiece]]]:
-        first = True
-        try:
-            async for pieces in self._sequences.stream_pieces():
-                if first:
-                    self.service.metrics.first_piece_seconds.observe(time.monotonic() - self._started_s)
-                    first = False
-                yield pieces
-        except SERVER_ERRORS as problem:
-            self._count_failure(problem)
-            raise
-
-    def _make_requests(self, version: Version, seed: int | None = None) -> list[GenerationRequest]:
-        body = self.body if seed is None else self.body.model_copy(update={"seed": seed})
-        return to_requests(body, version, self.service.get_tenant_params(self.tenant))
-
-    def _count_failure(self, problem: PrefixFleetError) -> None:
-        if isinstance(problem, _VERSION_ERRORS) and not self._is_forgotten:
-            version, arm = self.choice.version, self.choice.arm
-            limit = compute_default_max_tokens(version, self.service.get_tenant_params(self.tenant))
-            all_rows = make_failure_observation(version, arm, len(self._sequences.results))
-            self._observe(all_rows, make_failure_observation(version, arm, 1), limit, self._take_ticket())
-
-    def _take_ticket(self) -> EvidenceTicket | None:
-        ticket = self.choice.ticket
-        if ticket is None or self._is_user:
-            return ticket
-        return self.service.observation_buffer.deduplicate_ticket(self.tenant, ticket)
-
-    def _observe(self, all_rows: Observation, first: Observation, limit: int, ticket: EvidenceTicket | None) -> None:
-        """Count all rows. Only the first row is evidence; in a shadow trial, only together with the challenger's."""
-        choice, service, results = self.choice, self.service, self._sequences.results
-        if self._is_split:
-            service.observation_buffer.add(all_rows)
-        if choice.shadow is not None:
-            requests = self._make_requests(choice.shadow, results[0].request.seed)
-            texts = [result.text for result in results]
-            service.shadow_queue.enqueue(ShadowRequest(choice.shadow, requests, texts, limit, first, ticket))
-        elif ticket is not None:
-            service.observation_buffer.add_evidence(ticket, first)
-
-    def _make_completion(self, choices: list[Choice], usage: Usage | None = None) -> Completion:
-        return Completion(id=self.id, created=self.created, model=self.body.model, choices=choices, usage=usage)
-
-    def _log(self, status: int, usage: Usage) -> None:
-        line: dict[str, object] = {
-            "request": self._request_id,
-            "completion": self.id,
-            "tenant": self.tenant,
-            "version": self.choice.version.version,
-            "arm": self.choice.arm,
-            "status": status,
-            **usage.model_dump(),
-            "ms": round(1000 * (time.monotonic() - self._started_s), 1),
-        }
-        if self.service.get_tenant_params(self.tenant).access.log_texts:
-            line |= {
-                "prompts": [result.request.source for result in self._sequences.results],
-                "texts": [result.text for result in self._sequences.results],
-            }
-        logging.getLogger(LOGGER_NAME).info("%s", json.dumps(line, ensure_ascii=False))
+    def write_usage(self, stamp: AnswerStamp, usage: Usage) -> BaseModel:
+        """See `AnswerForm.write_usage`."""
+        return _write(stamp, [], usage)
 
 
-def _describe_fallback(problem: PrefixFleetError) -> str:
-    """Return the metrics' label for why the challenger did not answer."""
-    if isinstance(problem, DataError):
-        return "too long"
-    return "failed" if isinstance(problem, _VERSION_ERRORS) else "store"
+def _write(stamp: AnswerStamp, choices: list[Choice], usage: Usage | None = None) -> Completion:
+    return Completion(id=stamp.id, created=stamp.created, model=stamp.model, choices=choices, usage=usage)

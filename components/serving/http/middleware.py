@@ -24,7 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 _API_PATH_PREFIX = "/v1/"
-_COMPLETIONS_PATH = "/v1/completions"
+_ANSWER_PATHS = ("/v1/completions", "/v1/chat/completions")
 _CLOSE = (b"connection", b"close")
 
 
@@ -87,7 +87,7 @@ class AdmissionMiddleware:
 
 def _is_paced(scope: MutableMapping[str, Any], status: int) -> bool:
     """Return whether the answer costs little: it is neither a completion nor an error of the server."""
-    return status < 500 and not (status == 200 and scope["path"] == _COMPLETIONS_PATH)
+    return status < 500 and not (status == 200 and scope["path"] in _ANSWER_PATHS)
 
 
 def _name_caller(scope: MutableMapping[str, Any], status: int) -> str:

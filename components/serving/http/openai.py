@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.serving.http.openai_fields import GenerationBody, StrictBody, allow_only, require_any
+from components.serving.http.openai_fields import GenerationBody, StrictBody, Usage, allow_only, require_any
 from components.serving.interface import FinishReason, Token
 
 _MAX_KEY_CHARS = 1000
@@ -100,14 +100,6 @@ class Choice(BaseModel):
     index: int
     logprobs: LogProbs | None = None
     finish_reason: FinishReason | None = None
-
-
-class Usage(BaseModel):
-    """Numbers of tokens; a prompt counts once for its n samples."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
 
 
 class Completion(BaseModel):

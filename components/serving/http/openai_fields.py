@@ -109,6 +109,11 @@ class GenerationBody(StrictBody, ABC):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     @property
+    def end_user(self) -> str | None:
+        """The user of the request; None: unknown."""
+        return self.user
+
+    @property
     @abstractmethod
     def token_limit(self) -> int | None:
         """Most tokens of an answer; None: the request has no limit."""
@@ -117,3 +122,11 @@ class GenerationBody(StrictBody, ABC):
     @abstractmethod
     def wanted_logprobs(self) -> int | None:
         """See `GenerationRequest.logprobs`."""
+
+
+class Usage(BaseModel):
+    """Numbers of tokens; a prompt counts once for its n samples."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int

@@ -15,9 +15,12 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from components.registry.mlflow.versions import CHAMPION
 from components.serving.errors import ErrorBody, log_server_error, make_error_body, to_refusal
+from components.serving.http.answer_form import AnswerForm
+from components.serving.http.answer_run import AnswerRun, prepare_answer
 from components.serving.http.api_route import ApiRoute, is_counted_on_arrival
 from components.serving.http.auth import Caller
-from components.serving.http.completions import CompletionRun, prepare_completion
+from components.serving.http.chat import ChatForm
+from components.serving.http.completions import CompletionForm
 from components.serving.http.openai import (
     Completion,
     CompletionRequest,
@@ -26,6 +29,7 @@ from components.serving.http.openai import (
     Model,
     ModelList,
 )
+from components.serving.http.openai_chat import ChatCompletion, ChatRequest
 from components.serving.http.service import Service
 from components.serving.interface import BusyError
 
@@ -90,10 +94,27 @@ async def complete(
     request_id: _RequestId,
 ) -> Response:
     """Complete prompts or records with the tenant's prefix. With `stream`, send server-sent events."""
-    run = await prepare_completion(service, caller, body, request_id, find_sent_request_id(request))
+    return await _answer(request, caller, service, CompletionForm(body), request_id)
+
+
+@router.post("/v1/chat/completions", response_model=ChatCompletion, tags=["OpenAI"])
+async def complete_chat(
+    request: Request,
+    body: ChatRequest,
+    caller: _AuthenticatedCaller,
+    service: _ServiceDependency,
+    request_id: _RequestId,
+) -> Response:
+    """Answer a conversation with the tenant's prefix. With `stream`, send server-sent events."""
+    form = ChatForm(body, service.get_ready_engine().tool_call_form)
+    return await _answer(request, caller, service, form, request_id)
+
+
+async def _answer(request: Request, caller: Caller, service: Service, form: AnswerForm, request_id: str) -> Response:
+    run = await prepare_answer(service, caller, form, request_id, find_sent_request_id(request))
     try:
         await run.start()
-        if body.stream:
+        if form.body.stream:
             return StreamingResponse(_stream_events(run), headers=run.headers, media_type="text/event-stream")
         answer = await _await_unless_disconnected(request, run.collect_answer())
     except asyncio.CancelledError:
@@ -140,7 +161,7 @@ async def feedback(body: FeedbackRequest, caller: _AuthenticatedCaller, service:
     return FeedbackAnswer(id=body.id)
 
 
-async def _stream_events(run: CompletionRun) -> AsyncIterator[str]:
+async def _stream_events(run: AnswerRun) -> AsyncIterator[str]:
     status = CLIENT_DISCONNECTED
     try:
         async for chunks in run.stream_chunks():

@@ -4,9 +4,8 @@ import difflib
 from collections.abc import Sequence
 
 _INSTEAD = {
-    "/v1/chat/completions": "chat is not supported yet; send the conversation as one text to POST /v1/completions",
-    "/v1/responses": "responses are not supported; send one text to POST /v1/completions",
-    "/v1/embeddings": "embeddings are not supported; this server has POST /v1/completions",
+    "/v1/responses": "responses are not supported; send messages to POST /v1/chat/completions",
+    "/v1/embeddings": "embeddings are not supported; this server has POST /v1/completions and /v1/chat/completions",
 }
 _MAX_CHARS = 100
 
@@ -15,7 +14,7 @@ def suggest_path(path: str, known: Sequence[str]) -> str:
     """Return what to do instead of asking for `path`; `known` are the paths that there are."""
     asked = "/" + path[:_MAX_CHARS].strip("/")
     if "chat" in asked:
-        return _INSTEAD["/v1/chat/completions"]
+        return "use POST /v1/chat/completions"
     if asked in _INSTEAD:
         return _INSTEAD[asked]
     near = difflib.get_close_matches(asked, known, n=1, cutoff=0.7)

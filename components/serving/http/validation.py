@@ -40,8 +40,8 @@ def make_body_error(problems: Sequence[PydanticError], model: type[BaseModel], b
     if not path and first["type"] != "value_error":
         got = "no body" if first["type"] == "missing" else format_value(first["input"])
         return RefusalError(400, _WANTED_OBJECT, got, _OBJECT_FIX, code="invalid_json")
-    name = ".".join(map(str, path[:1])) or "the body"
     if first["type"] == "missing":
+        name = ".".join(map(str, path)) or "the body"
         return RefusalError(400, f"a value for {name}", "none", f"add {name}", code="missing_parameter")
     return _make_value_error([one for one in problems if _find_field_path(one, body)[:1] == path[:1]], body)
 

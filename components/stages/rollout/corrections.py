@@ -8,8 +8,11 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
+from components.data.conversations import parse_conversation
 from components.data.drops import add_to_drop as add_to_drop
+from components.data.kinds import CONVERSATIONS, describe_kind
 from components.data.schema import Example, find_problem, format_line, split_numbered_lines
+from components.errors import DataError
 from components.rollout.store.corrections import (
     DeliveredLine,
     list_tenants_with_corrections,
@@ -71,11 +74,16 @@ def _deliver_tenant(workspace: Workspace, tenant: str) -> int:
     new: list[Example] = []
     lines: list[DeliveredLine] = []
     waiting = read_corrections(workspace.database, tenant)
+    is_chat = bool(waiting) and describe_kind(workspace.data / tenant) == CONVERSATIONS
     for number, one in take_turns(waiting):
         text = one.corrected or ""
-        example = Example(one.source or "", (text,), FEEDBACK_SLICE)
+        try:
+            example = _make_example(one.source or "", text) if is_chat else _make_pair(one.source or "", text)
+            reason = find_problem(example, limits)
+        except DataError as problem:
+            example, reason = _make_pair(one.source or "", text), problem.got
         line = format_line(example).encode("utf-8", "surrogatepass").rstrip()
-        if reason := find_problem(example, limits):
+        if reason:
             log_warning(f"{tenant}: the correction of answer {one.request} is not a valid example: {reason}")
             lines.append((number, text, None))
         elif line in known or room is None or len(new) < room:
@@ -92,6 +100,25 @@ def _deliver_tenant(workspace: Workspace, tenant: str) -> int:
         )
     mark_delivered(workspace.database, lines)
     return len(new)
+
+
+def _make_example(source: str, text: str) -> Example:
+    """Return the conversation that the source is, ended by the text; of a source of an earlier pair, the pair.
+
+    Raises:
+        DataError: such a conversation cannot be trained on.
+    """
+    try:
+        values = json.loads(source)
+        messages = [*values["messages"], {"role": "assistant", "content": text}]
+    except (ValueError, LookupError, TypeError):
+        return _make_pair(source, text)
+    known = [{**one, "role": "system"} if one.get("role") == "developer" else one for one in messages]
+    return Example.from_conversation(parse_conversation(known, values.get("tools")), FEEDBACK_SLICE)
+
+
+def _make_pair(source: str, text: str) -> Example:
+    return Example(source, (text,), FEEDBACK_SLICE)
 
 
 def _read_known_lines(workspace: Workspace, tenant: str) -> tuple[set[bytes], int]:

@@ -1,10 +1,13 @@
 """Conversations go through train, evaluate, gate, tune and generate as pairs do."""
 
+import asyncio
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from chat_templates import CALL, CHATML, TOOL, say
 
@@ -12,7 +15,12 @@ from components.builtin.pretraining.chat_format import CHAT_TEMPLATE
 from components.data.schema import SPLITS
 from components.errors import DataError
 from components.model.text.chat import ChatPrompt
-from components.stages import evaluate, gate, train
+from components.registry.registry import CHAMPION
+from components.rollout.store.database import open_database
+from components.serving.http.app import build_app
+from components.serving.http.build import build_service
+from components.serving.http.service import Service
+from components.stages import evaluate, gate, register, train
 from components.stages.conversations import read_input
 from components.stages.plan import plan
 from components.stages.stamps import read_json
@@ -49,6 +57,31 @@ def run_all(root: Path) -> tuple[list[Any], dict[str, Any], list[dict[str, Any]]
     return curve, read_json(root / "out/evaluate/alder/report.json")["slices"], list(map(json.loads, predictions))
 
 
+def serve_first(root: Path) -> str:
+    """Register the tenant and return what the server answers to the messages of the first test example."""
+    workspace = Workspace(root)
+    versions, failures = register.register(workspace, plan(workspace).collect_fingerprints())
+    assert not failures
+    tags = versions["alder"].tags
+    assert (tags["input"], tags.get("record_form")) == ("conversations", None)
+    workspace.registry.set_alias("alder", CHAMPION, versions["alder"].version)
+    line = json.loads((root / "data/alder/test.jsonl").read_text().splitlines()[0])
+
+    async def ask(service: Service) -> Any:
+        await service.engine.load()
+        await service.fleet.refresh()
+        transport = httpx.ASGITransport(build_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            body = {"model": "alder", "messages": line["messages"][:-1]}
+            answer = await client.post("/v1/chat/completions", json=body)
+        await service.engine.drain()
+        return answer.json()
+
+    with closing(open_database(workspace.params, root)) as database:
+        answer = asyncio.run(ask(build_service(workspace, workspace.params, database, allows_anonymous=True)))
+    return str(answer["choices"][0]["message"]["content"])
+
+
 def test_with_the_built_in_bases_template_conversations_train_and_score_exactly_as_their_pairs(
     make_root_in, set_params, tmp_path
 ):
@@ -66,6 +99,7 @@ def test_with_the_built_in_bases_template_conversations_train_and_score_exactly_
     assert json.loads(chat_predictions[0]["source"])["messages"][-1]["content"] == predictions[0]["source"]
 
     root = roots[1]
+    assert serve_first(root) == chat_predictions[0]["prediction"]
     set_params(root, base={"chat_template": "template.jinja"}, train=STEPS)
     for template, reason in ((CHAT_TEMPLATE, ""), (CHATML, "fingerprint changed")):
         (root / "template.jinja").write_text(template)

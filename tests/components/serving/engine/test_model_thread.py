@@ -120,7 +120,7 @@ def test_many_rows_are_added_over_several_steps_if_another_tenant_s_row_is_compu
     running: str, rows: list[int]
 ) -> None:
     batch, has_begun, all_queued = SlowBatch(len(rows)), threading.Event(), threading.Event()
-    thread = ModelThread(batch, 0, lambda _sequence: None, timer=lambda: batch.now_s)
+    thread = ModelThread(batch, lambda _sequence: None, timer=lambda: batch.now_s)
 
     def make(tenant: str) -> Any:
         stream = SimpleNamespace(prompt_tokens=1, cancelled=False, loop=IdleLoop())

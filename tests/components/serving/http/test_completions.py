@@ -1,88 +1,48 @@
-"""A request keeps its version, and its tenant's settings decide what is logged and counted."""
-
-import asyncio
-import json
-
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from components.registry.mlflow.versions import CHALLENGER, CHAMPION
+from components.config import Params
+from components.registry.mlflow.versions import Version
+from components.serving.http.completions import CompletionForm
+from components.serving.http.openai import CompletionRequest
 
-PROMPT = {"model": "alder", "prompt": "thing: boat"}
-
-
-async def wait_until(condition):
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.001)
+VERSION = Version("alder", "1", sha256="0" * 64)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 
 
-def test_a_request_in_flight_finishes_with_its_version(ask, fleet):
-    async def talk(client, service):
-        fleet.engine.may_go_on.clear()
-        slow = asyncio.create_task(client.post("/v1/completions", json=PROMPT))
-        await wait_until(lambda: fleet.engine.requests)
-        fleet.registry.register("alder", 7, CHAMPION)
-        await service.fleet.refresh()
-        new = asyncio.create_task(client.post("/v1/completions", json=PROMPT))
-        await wait_until(lambda: len(fleet.engine.requests) == 2)
-        fleet.engine.may_go_on.set()
-        return await asyncio.gather(slow, new)
+def make_params(**sections):
+    return Params.model_validate({"base": {"path": "base"}, **sections})
 
-    slow, new = ask(talk)
-    assert [(answer.status_code, answer.headers["x-prefixfleet-version"]) for answer in (slow, new)] == [
-        (200, "1"),
-        (200, "2"),
+
+@given(
+    prompts=st.lists(TEXT, min_size=1, max_size=4),
+    n=st.integers(1, 8),
+    temperature=st.floats(0, 2),
+    top_p=st.floats(0, 1, exclude_min=True),
+    seed=st.integers(-(2**63), 2**63 - 1),
+    stop=st.lists(st.text(min_size=1, max_size=5), max_size=3),
+    guidance=st.floats(0, 10),
+    max_tokens=st.integers(1, 1024),
+)
+def test_there_is_one_row_for_each_prompt_and_sample_with_the_requests_settings(prompts, n, stop, **settings):
+    body = CompletionRequest.model_validate({"model": "alder", "prompt": prompts, "n": n, "stop": stop, **settings})
+    rows = CompletionForm(body).make_rows(VERSION, make_params())
+    assert [(row.source, row.sample_index) for row in rows] == [
+        (prompt, sample) for prompt in prompts for sample in range(n)
     ]
-    assert slow.headers["x-prefixfleet-artifact"] != new.headers["x-prefixfleet-artifact"]
-    assert slow.json()["choices"][0]["text"] != new.json()["choices"][0]["text"]
+    for row in rows:
+        assert row.artifact.sha256 == VERSION.sha256
+        assert row.stop == tuple(stop)
+        assert {name: getattr(row, name) for name in settings} == settings
 
 
-def test_a_shadow_answers_once_no_row_is_queued_and_is_compared(ask, fleet, start_trial, observe):
-    fleet.registry.register("alder", 1, CHALLENGER)  # the same seed: the same text
-
-    async def talk(client, service):
-        await start_trial(service, shadow=True)
-        working = asyncio.create_task(service.shadow_queue.run_forever())
-        fleet.engine.queued = 1
-        answer = await client.post("/v1/completions", json=PROMPT)
-        await asyncio.sleep(0.1)
-        rows_while_queued = len(fleet.engine.requests)
-        fleet.engine.queued = 0
-        answered = ("prefixfleet_shadows_total", {"fate": "answered"})
-        await wait_until(lambda: service.metrics.registry.get_sample_value(*answered))
-        working.cancel()
-        return answer, rows_while_queued, await observe(service)
-
-    answer, rows_while_queued, observations = ask(talk)
-    assert answer.headers["x-prefixfleet-version"] == "1"
-    assert rows_while_queued == 1
-    counts = {one.arm: (one.version, one.requests, one.agreed) for one in observations}
-    assert counts == {"champion": ("1", 1, 0), "challenger": ("2", 1, 1)}
-
-
-@pytest.mark.parametrize(("tokens", "over_long"), [({"max_tokens": 1}, 0), ({}, 1)])
-def test_an_answer_that_was_cut_at_the_requests_own_limit_is_not_over_long(ask, observe, tokens, over_long):
-    async def talk(client, service):
-        await client.post("/v1/completions", json={**PROMPT, **tokens})
-        return await observe(service)
-
-    (one,) = ask(talk)
-    assert (one.requests, one.over_long) == (1, over_long)
-
-
-@pytest.mark.parametrize("log_texts", [False, True])
-def test_texts_are_logged_only_if_the_tenant_permits_it(ask, fleet, caplog, log_texts):
-    fleet.set_params(tenants={"alder": {"access": {"log_texts": log_texts}}})
-
-    async def talk(client, _service):
-        with caplog.at_level("INFO", "prefixfleet.serving"):
-            for model in ("alder", "birch"):
-                answer = await client.post("/v1/completions", json={"model": model, "prompt": f"secret of {model}"})
-                assert answer.status_code == 200
-
-    ask(talk)
-    messages = [record.message for record in caplog.records if record.name == "prefixfleet.serving"]
-    lines = [json.loads(message) for message in messages if message.startswith("{")]
-    assert [line["tenant"] for line in lines] == ["alder", "birch"]
-    assert ("secret of alder" in caplog.text) is log_texts
-    assert "secret of birch" not in caplog.text
+@pytest.mark.parametrize(
+    ("form", "source"),
+    [("", "name : Blue Spice | stars : 3"), ("key=value; key=value", "name=Blue Spice; stars=3")],
+)
+def test_a_record_is_written_in_the_form_of_the_training_data(form, source):
+    version = Version("alder", "1", sha256="0" * 64, tags={"record_form": form})
+    body = CompletionRequest.model_validate({"model": "alder", "input": {"name": "Blue Spice", "stars": 3}})
+    (row,) = CompletionForm(body).make_rows(version, make_params())
+    assert row.source == source

@@ -8,9 +8,8 @@ KNOWN = ("/v1/completions", "/v1/models", "/v1/feedback", "/healthz")
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/v1/chat/completions", "chat is not supported yet; .* POST /v1/completions"),
-        ("/v1/chat/completions/", "chat is not supported yet"),
-        ("/chat/completions", "chat is not supported yet"),
+        ("/v1/chat/completions/", "use POST /v1/chat/completions"),
+        ("/chat/completions", "use POST /v1/chat/completions"),
         ("/v1/embeddings", "embeddings are not supported"),
         ("/v1/responses", "responses are not supported"),
         ("/v1/completions/", "did you mean /v1/completions"),

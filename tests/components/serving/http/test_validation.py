@@ -12,8 +12,8 @@ from components.config import Params
 from components.errors import DataError
 from components.registry.mlflow.versions import Version
 from components.serving.errors import RefusalError, make_error_body
+from components.serving.http.completions import CompletionForm
 from components.serving.http.openai import CompletionRequest
-from components.serving.http.prompts import to_requests
 from components.serving.http.validation import make_body_error
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
@@ -38,7 +38,7 @@ def test_any_json_is_accepted_or_refused_with_three_beats(body):
     assert set(body) <= set(CompletionRequest.model_fields)
     with suppress(RefusalError, DataError):  # both are 400
         params = Params.model_validate({"base": {"path": "base"}})
-        assert to_requests(accepted, Version("alder", "1", sha256="0" * 64), params)
+        assert CompletionForm(accepted).make_rows(Version("alder", "1", sha256="0" * 64), params)
 
 
 def post(ask, content):

@@ -1,6 +1,7 @@
 """Callers' corrections are added to drops, once, up to a share of the training data, and it is known who sent each."""
 
 import hashlib
+import json
 import sqlite3
 
 import pytest
@@ -137,3 +138,28 @@ def test_the_room_fills_the_share_and_no_more(share, corrections, others):
     total = corrections + room
     assert room == 0 or total <= share * (total + others) + 1e-6
     assert total + 1 > share * (total + 1 + others) - 1e-6
+
+
+def test_a_correction_of_an_answer_to_a_conversation_is_a_conversation(make_fleet, write_lines, caplog):
+    fleet = make_fleet({}, data=ANY_SHARE)
+    asked = [{"role": "developer", "content": "be brief"}, {"role": "user", "content": "where?"}]
+    write_lines(
+        fleet.root / "data" / "acme" / "train.jsonl",
+        [{"messages": [*asked[1:], {"role": "assistant", "content": "x"}]}],
+    )
+    sources = {
+        "r1": json.dumps({"messages": asked}),
+        "r2": "an earlier pair",
+        "r3": json.dumps({"messages": asked * 2}),
+    }
+    for request, source in sources.items():
+        save_feedback(fleet.workspace.database, make_feedback(request=request, source=source, corrected="here"))
+    assert deliver_corrections(fleet.workspace) == {"acme": 2}
+    chat, pair = read_drop(fleet)
+    assert [(one["role"], one["content"]) for one in chat.conversation.messages] == [
+        ("system", "be brief"),
+        ("user", "where?"),
+        ("assistant", "here"),
+    ]
+    assert (chat.slice, pair.source, pair.references) == ("feedback", "an earlier pair", ("here",))
+    assert "answer r3 is not a valid example" in caplog.text
