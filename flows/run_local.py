@@ -9,20 +9,17 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Literal
 
-from components.errors import WorkspaceError
+from components.config import load_workspace_params
+from components.errors import PrefixFleetError, WorkspaceError
 from components.stages.workspace import require_workspace
 from flows.local_server import ADDRESS_VARIABLE, LocalServer
 
 _SERVER_ERROR_WORDS = "Failed to reach API"
+_TRAINING_IMPORTS = ("components.training.loop", "components.model.decoding")
 _SLOW_IMPORTS: Mapping[str, Sequence[str]] = {
     "dataset": (),
-    "retrain": (
-        "components.registry.registry",
-        "components.training.loop",
-        "components.model.decoding",
-        "components.evaluation.report",
-    ),
-    "migrate": ("components.registry.registry", "components.training.loop", "components.model.decoding"),
+    "retrain": ("components.registry.registry", "components.evaluation.report", *_TRAINING_IMPORTS),
+    "migrate": ("components.registry.registry", *_TRAINING_IMPORTS),
     "rollout": ("components.registry.registry",),
     "watch": ("components.registry.registry",),
 }
@@ -48,7 +45,7 @@ def run_flow(
     import httpx
 
     try:
-        with _import_in_background([f"flows.{name}", *_SLOW_IMPORTS[name]]):
+        with _import_in_background([f"flows.{name}", *_list_slow_imports(name, root)]):
             if server is not None:
                 server.wait(float(os.environ[_TIMEOUT_VARIABLE]))
         flow = getattr(import_module(f"flows.{name}"), name)
@@ -93,6 +90,14 @@ def _use_server() -> LocalServer | None:
         _servers.append(LocalServer(Path(os.environ["PREFECT_HOME"])))
         os.environ[ADDRESS_VARIABLE] = _servers[0].address
     return _servers[0]
+
+
+def _list_slow_imports(name: str, root: Path) -> list[str]:
+    """Return the modules that take seconds to import and that the flow will need; workers train instead of a parent."""
+    with suppress(PrefixFleetError):  # the flow tells what is wrong with the parameters
+        if load_workspace_params(root).workers is not None:
+            return [module for module in _SLOW_IMPORTS[name] if module not in _TRAINING_IMPORTS]
+    return list(_SLOW_IMPORTS[name])
 
 
 @contextmanager

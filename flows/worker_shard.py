@@ -8,6 +8,7 @@ import contextvars
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from threading import Event, Thread
 
 import httpx
@@ -24,7 +25,6 @@ from components.stages.progress import join_abbreviated, log_info, log_warning
 from components.stages.sharding.exchange_sets import locate_shard
 from components.stages.sharding.messages import HEARTBEAT, Heartbeat
 from components.stages.sharding.sent_shard import STOPPED
-from components.stages.sharding.worker import run_shard
 from components.storage.exchange import Exchange
 from components.storage.object_store import ObjectStore
 from flows.environment import prepare_environment
@@ -46,7 +46,7 @@ def train_shard(exchange: str, shard: str) -> State[None]:
     prepare_environment(home)
     stop, watch = Event(), _Watch()
     Thread(target=watch.run, args=(stop,), name="watch", daemon=True).start()
-    work = _Work(lambda: run_shard(exchange, shard, home, stop.is_set))
+    work = _Work(lambda: _run_shard(exchange, shard, home, stop.is_set))
     try:
         work.wait()
     except BaseException:  # a signal: the worker was asked to stop, or this run is cancelled
@@ -71,6 +71,13 @@ def train_shard(exchange: str, shard: str) -> State[None]:
     sentence = f"{len(everyone) - len(failed)} of {len(everyone)} tenants trained and evaluated"
     names = f"; failed: {join_abbreviated(failed)}" if failed else ""
     return make_end_state(f"{sentence}{names}", None, failed=bool(failed))
+
+
+def _run_shard(exchange: str, shard: str, home: Path, stop: Callable[[], bool]) -> list[TenantOutcome]:
+    # Imported late: Prefect also loads this flow to look for hooks of a run that was cancelled or crashed.
+    from components.stages.sharding.worker import run_shard
+
+    return run_shard(exchange, shard, home, stop)
 
 
 class _Work:

@@ -170,13 +170,25 @@ def _run_with_remote(workspace: Path, verb: str, *targets: str) -> None:
 
 
 def _find_default_remote(workspace: Path) -> str:
-    return _call_dvc(workspace, "config", "core.remote").stdout.strip()
+    """Return the name of the default remote; "" if there is none, or if DVC's configuration is not valid."""
+    _require_dvc(workspace)
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+
+    try:
+        return str(Config(str((workspace / ".dvc").resolve()))["core"].get("remote", ""))
+    except DvcException:
+        return ""
 
 
-def _call_dvc(workspace: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def _require_dvc(workspace: Path) -> None:
     if not (workspace / ".dvc").is_dir():
         fix = "run from the workspace's top folder, or run `dvc init` there"
         raise WorkspaceError("a DVC workspace", f"no .dvc folder in {workspace}", fix)
+
+
+def _call_dvc(workspace: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    _require_dvc(workspace)
     # -P: DVC must not import a folder of the workspace that has the name of one of its modules.
     command = [sys.executable, "-P", "-m", "dvc", *arguments]
     return subprocess.run(

@@ -80,3 +80,10 @@ def test_errors_of_background_imports_are_ignored():
     with run_local._import_in_background(["no_such_module", "colorsys"]):
         pass
     assert "colorsys" in sys.modules
+
+
+def test_a_parent_of_workers_does_not_import_what_trains(tmp_path, set_params):
+    training = {"components.training.loop", "components.model.decoding"}
+    for workers, imported in ((None, training), ({"exchange": "file:///x"}, set()), ({"exchange": 5}, training)):
+        set_params(tmp_path, **({"workers": workers} if workers else {}))
+        assert training & set(run_local._list_slow_imports("retrain", tmp_path)) == imported

@@ -6,6 +6,7 @@ import pytest
 
 from components.errors import WorkersError
 from components.stages.outcome import TenantOutcome
+from components.stages.sharding import worker
 from components.stages.sharding.messages import HEARTBEAT, Heartbeat
 from components.storage.exchange import Exchange
 from components.storage.object_store import ObjectStore
@@ -23,7 +24,7 @@ def run(monkeypatch, tmp_path):
     Exchange(ObjectStore(url)).open("shards", "one").put_json(HEARTBEAT, heartbeat.model_dump(mode="json"))
 
     def call(work):
-        monkeypatch.setattr(worker_shard, "run_shard", work)
+        monkeypatch.setattr(worker, "run_shard", work)
         return worker_shard.train_shard.fn(url, "one")
 
     call.read = lambda: Heartbeat.model_validate(Exchange(ObjectStore(url)).open("shards", "one").get_json(HEARTBEAT))
