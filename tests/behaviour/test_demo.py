@@ -14,7 +14,8 @@ def long_context_root(make_checkout):
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    root = make_checkout((), evaluate={"max_new_tokens": 4, "bootstrap_samples": 10, "batch_size": 50})
+    evaluate = {"max_new_tokens": 4, "max_examples": 10, "bootstrap_samples": 10}
+    root = make_checkout((), train={"max_steps": 2}, evaluate=evaluate)
     torch.manual_seed(0)
     config = GPT2Config.from_pretrained(root / "base")
     config.n_positions = 1024

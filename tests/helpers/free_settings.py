@@ -1,4 +1,4 @@
-"""Settings of `make services` for tests: free ports, and moto, whose start takes a second."""
+"""Settings of `make services` for tests: free ports, one training worker, and moto, whose start takes a second."""
 
 import shutil
 from pathlib import Path
@@ -11,9 +11,9 @@ _PORTS = ("POSTGRESQL_PORT", "S3_PORT", "MLFLOW_PORT", "PREFECT_PORT", "SERVE_PO
 
 
 def write_settings(folder: Path) -> Settings:
-    """Write settings of the services with free ports, and moto, whose start takes a second."""
+    """Write settings of the services with free ports, one training worker, and moto."""
     file = read_settings(folder).file
-    values = {**{name: str(find_free_port()) for name in _PORTS}, "S3_SERVER": "moto"}
+    values = {**{name: str(find_free_port()) for name in _PORTS}, "S3_SERVER": "moto", "GPU_WORKERS": "1"}
     lines = [line.partition("=") for line in file.read_text().splitlines()]
     file.write_text("".join(f"{name}{sign}{values.get(name, value)}\n" for name, sign, value in lines))
     return read_settings(folder)

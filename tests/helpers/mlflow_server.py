@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import requests
+from forked_process import start_process
 from waiting import wait_until
 
 _STOP_SECONDS = 20
@@ -39,9 +40,10 @@ class MlflowServer:
         stores = ("--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", store)
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-        self._process = subprocess.Popen(
+        self._process = start_process(
             [sys.executable, "-m", "mlflow", "server", *address, *stores],
-            env={**inherited, **quiet, **environment},
+            database.parent,
+            {**inherited, "HF_HUB_OFFLINE": "1", **quiet, **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from forked_process import start_process
 from waiting import LIMIT_S
 
 BIN = Path(sys.executable).parent
-PREFIXFLEET, PREFECT = str(BIN / "prefixfleet"), str(BIN / "prefect")
+PREFIXFLEET, PREFECT, DVC = (str(BIN / name) for name in ("prefixfleet", "prefect", "dvc"))
 
 
 def make_environment(*, own_prefect: bool = False) -> dict[str, str]:
@@ -34,16 +36,20 @@ def run_in(
     environment = make_environment(own_prefect=own_prefect)
     for role in ("AUTHOR", "COMMITTER"):
         environment |= {f"GIT_{role}_{field}": "test@example.com" for field in ("NAME", "EMAIL")}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        raise AssertionError(f"{' '.join(command)} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    program, *rest = command
+    words = [DVC if program == "dvc" else program, *rest]
+    with start_process(words, root, environment, text=True, **pipes) as process:
+        stdout, stderr = process.communicate()
+    if check and process.returncode:
+        raise AssertionError(f"{' '.join(command)} exited {process.returncode}\n{stdout}\n{stderr}")
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 class StartedCommand:
     """A `prefixfleet` command at work, as a terminal starts one: in a process group of its own."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: Any) -> None:
         self.process = process
         self.stderr = ""
         """What it has written to stderr, as far as it was read."""
@@ -70,26 +76,16 @@ class StartedCommand:
 @contextmanager
 def start_command(root: Path, *arguments: str, own_prefect: bool = False) -> Iterator[StartedCommand]:
     """Start `prefixfleet` with these arguments in a workspace; killed at the end of the block."""
-    with subprocess.Popen(
-        [PREFIXFLEET, *arguments],
-        cwd=root,
-        env=make_environment(own_prefect=own_prefect),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=reset_signals,
+    environment = make_environment(own_prefect=own_prefect)
+    command = [PREFIXFLEET, *arguments]
+    with start_process(
+        command, root, environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         try:
             yield StartedCommand(process)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-
-
-def reset_signals() -> None:
-    """Let a child obey the signals that it inherits as ignored from a job in the background or from nohup."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def find_free_port() -> int:

@@ -4,8 +4,10 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
+from forked_process import start_process
 from processes import PREFIXFLEET, make_environment
 from waiting import LIMIT_S, wait_until
 
@@ -19,11 +21,12 @@ class ServerProcess:
         """Start it and wait until it listens. `before` runs in the new process before the command."""
         with tempfile.NamedTemporaryFile(dir=root.parent, prefix="serve-", suffix=".log", delete=False) as log:
             self._log_file = Path(log.name)
-            self.process = subprocess.Popen(
-                [PREFIXFLEET, "-C", str(root), "serve", "--port", "0", *options],
-                stderr=log,
-                env={**make_environment(), **environment},
-                preexec_fn=before,
+            command = [PREFIXFLEET, "-C", str(root), "serve", "--port", "0", *options]
+            environment = {**make_environment(), **environment}
+            self.process: Any = (
+                subprocess.Popen(command, stderr=log, env=environment, preexec_fn=before)
+                if before
+                else start_process(command, Path.cwd(), environment, stderr=log)
             )
         self.url = self.line("serving on ").split("serving on ")[1].split(",")[0]
 

@@ -19,12 +19,15 @@ from typing import Any
 import boto3
 import httpx
 from flaky_proxy import FlakyProxy, run_flaky_proxy
+from forked_process import start_process
 from free_settings import write_settings
 from network_link import open_link
-from processes import PREFIXFLEET, reset_signals
+from processes import DVC, PREFIXFLEET
 from waiting import wait_until
 from worker_process import Worker
 
+from components.stages.base import read_base_facts
+from components.stages.workspace import Workspace
 from infra.services.addresses import (
     get_mlflow_url,
     get_prefect_url,
@@ -76,7 +79,7 @@ class Fleet:
             "OMP_NUM_THREADS": "1",
             "PREFECT_API_URL": f"http://127.0.0.1:{prefect_port or self.settings.prefect_port}/api",
             "PREFECT_HOME": str(home / "prefect"),
-            "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PYTHONPATH": str(code),
             "XDG_CACHE_HOME": str(home / "cache"),
         }
@@ -87,29 +90,21 @@ class Fleet:
         section = {"exchange": f"s3://exchange/{folder.name}", "pools": {"gpu": POOL}, "max_shards": 3, **workers}
         train = {"max_steps": 8, "validate_every": 2}
         root: Path = make_checkout_in(folder, tenants, train=train, workers=section)
-        environment = self.make_environment(folder / "home")
-        commands = (
-            ("dvc", "remote", "add", "-q", "-d", "s3", "s3://dvc"),
-            ("dvc", "remote", "modify", "-q", "s3", "endpointurl", self.store.url),
-            ("dvc", "push", "-q"),
-        )
-        for command in commands:
-            subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True)
+        read_base_facts(Workspace(root))  # or each parent would import torch to load the base
+        config = root / ".dvc" / "config"
+        remote = f"['remote \"s3\"']\n    url = s3://dvc\n    endpointurl = {self.store.url}\n"
+        config.write_text(config.read_text().replace("remote = local", "remote = s3") + remote)
+        with start_process([DVC, "push", "-q"], root, self.make_environment(folder / "home")) as push:
+            assert push.wait() == 0
         return root
 
     @contextmanager
-    def start_parent(self, root: Path, **variables: str) -> Iterator["subprocess.Popen[str]"]:
+    def start_parent(self, root: Path, **variables: str) -> Iterator[Any]:
         """Start `prefixfleet retrain` in a workspace; killed after the block."""
         environment = {**self.make_environment(root.parent / "home"), **variables}
-        process = subprocess.Popen(
-            [PREFIXFLEET, "retrain"],
-            cwd=root,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            preexec_fn=reset_signals,
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        process = start_process(
+            [PREFIXFLEET, "retrain"], root, environment, text=True, start_new_session=True, **streams
         )
         try:
             yield process
@@ -131,33 +126,16 @@ class Fleet:
         environment |= {"TEST_FAULTS": str(self.faults), "TEST_WORKER": name, **(variables or {})}
         log = home / "worker.log"
         with log.open("ab") as output:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "cli.main",
-                    "worker",
-                    "start",
-                    "--pool",
-                    POOL,
-                    "--devices",
-                    "none",
-                    "--home",
-                    home,
-                ],
-                cwd=home,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=reset_signals,
-            )
+            options = ("--pool", POOL, "--devices", "none", "--home", str(home))
+            command = [sys.executable, "-m", "cli.main", "worker", "start", *options]
+            streams = {"stdout": output, "stderr": subprocess.STDOUT}
+            process = start_process(command, home, environment, start_new_session=True, **streams)
         worker = self.workers[name] = Worker(name, process, [prefect, s3], log)
         self._stack.callback(worker.kill)
         wait_until(lambda: self._is_online(process), f"worker {name}; its log: {log}", pause_s=0.3)
         return worker
 
-    def _is_online(self, process: "subprocess.Popen[bytes]") -> bool:
+    def _is_online(self, process: Any) -> bool:
         assert process.poll() is None
         found = self.ask(f"/work_pools/{POOL}/workers/filter")
         return any(f"-{process.pid}-" in one["name"] and one["status"] == "ONLINE" for one in found)

@@ -1,10 +1,10 @@
 """A training worker as a machine of its own: it can lose its power or its network."""
 
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from network_link import NetworkLink
@@ -15,7 +15,7 @@ class Worker:
     """A `prefixfleet worker start` at work."""
 
     name: str
-    process: "subprocess.Popen[bytes]"
+    process: Any
     links: Sequence[NetworkLink]
     log: Path
 

@@ -5,8 +5,10 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from processes import PREFIXFLEET, make_environment, reset_signals
+from forked_process import start_process
+from processes import PREFIXFLEET, make_environment
 from waiting import LIMIT_S
 
 
@@ -24,7 +26,7 @@ def make_pool(name: str) -> None:
 
 
 @contextmanager
-def start_workers(pool: str, homes: Sequence[Path]) -> Iterator[list["subprocess.Popen[bytes]"]]:
+def start_workers(pool: str, homes: Sequence[Path]) -> Iterator[list[Any]]:
     """Start a `prefixfleet worker start` per home; ended by SIGTERM after the block. Their output is in home/log."""
     started = []
     try:
@@ -32,17 +34,8 @@ def start_workers(pool: str, homes: Sequence[Path]) -> Iterator[list["subprocess
             home.mkdir(parents=True)
             with (home / "log").open("wb") as log:
                 command = [PREFIXFLEET, "worker", "start", "--pool", pool, "--devices", "none", "--home", str(home)]
-                started.append(
-                    subprocess.Popen(
-                        command,
-                        cwd=home,
-                        env=make_environment(),
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,
-                        preexec_fn=reset_signals,
-                    )
-                )
+                streams = {"stdout": log, "stderr": subprocess.STDOUT}
+                started.append(start_process(command, home, make_environment(), start_new_session=True, **streams))
         yield started
     finally:
         for one in started:

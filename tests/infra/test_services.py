@@ -1,7 +1,6 @@
 """`make services` as a newcomer runs it: all services on free ports in a folder of their own, started once."""
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -15,10 +14,13 @@ import httpx
 import psutil
 import pytest
 import yaml
+from forked_process import start_process
 from free_settings import has_postgresql, write_settings
+from processes import make_environment
 
 from infra.services.secret_file import read_secrets
 from infra.services.settings import PROJECT, read_settings
+from infra.services.workers import describe_workers
 
 pytestmark = pytest.mark.slow
 Finished = subprocess.CompletedProcess[str]
@@ -26,15 +28,10 @@ Finished = subprocess.CompletedProcess[str]
 
 def run_services(folder: Path, *words: str, **environment: str) -> Finished:
     command = [sys.executable, "-m", "infra.services", "--folder", str(folder), *words]
-    return subprocess.run(
-        command,
-        cwd=PROJECT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start_process(command, PROJECT, {**make_environment(), **environment}, text=True, **pipes) as process:
+        stdout, stderr = process.communicate(timeout=900)
+    return Finished(command, process.returncode, stdout, stderr)
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +68,12 @@ def list_processes(folder: Path) -> list[psutil.Process]:
 
 def test_every_service_answers_and_is_in_the_table(folder, started):
     settings = read_settings(folder)
-    names = ["postgresql", "s3", "prefect", "mlflow", "worker cpu-1", "worker gpu-1", "worker gpu-2", "serve"]
+    names = ["postgresql", "s3", "prefect", "mlflow", "worker cpu-1", "worker gpu-1", "serve"]
     assert list(read_pids(folder)) == names
     rows = [line.split("│")[1].strip() for line in started.stdout.splitlines() if line.startswith("│")]
     assert rows == names
+    more = describe_workers(settings.model_copy(update={"gpu_workers": 2}), read_secrets(folder))
+    assert [one.name for one in more] == ["worker cpu-1", "worker gpu-1", "worker gpu-2"]
     assert "moto" in started.stdout
     assert httpx.get(f"http://127.0.0.1:{settings.mlflow_port}/health").is_success
     assert httpx.get(f"http://127.0.0.1:{settings.serve_port}/healthz").is_success

@@ -1,0 +1,193 @@
+"""Commands as processes of their own without the seconds in which each imports torch, transformers and MLflow.
+
+A server that has imported them forks for each command: see `fork_server`. What it forks is a process like any other:
+it has a pid, can be signalled and killed, and writes to the files and pipes that it is given.
+"""
+
+import atexit
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from select import select
+from threading import Thread
+from typing import IO, Any, Self
+
+_SERVER = Path(__file__).with_name("fork_server.py")
+PROJECT = Path(__file__).resolve().parents[2]
+_BIN = Path(sys.executable).parent
+_READ_AT_START = ("PYTHON", "LD_", "OMP_", "HF_HUB_OFFLINE")
+"""Variables that start so are read by the interpreter and its libraries before a command's first line."""
+
+
+def start_process(
+    command: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    *,
+    stdout: IO[bytes] | int | None = None,
+    stderr: IO[bytes] | int | None = None,
+    text: bool = False,
+    start_new_session: bool = False,
+) -> Any:
+    """Start a command as `subprocess.Popen` does, with default signals and no input; forked if it can be."""
+    streams: dict[str, Any] = {"stdout": stdout, "stderr": stderr, "text": text}
+    if _can_be_forked(command, env):
+        return ForkedProcess(command, cwd, env, start_new_session=start_new_session, **streams)
+    more: dict[str, Any] = {"start_new_session": start_new_session, "preexec_fn": reset_signals}
+    return subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, **streams, **more)
+
+
+def reset_signals() -> None:
+    """Let a child obey the signals that it inherits as ignored from a job in the background or from nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+class ForkedProcess:
+    """The part of `subprocess.Popen` that tests use."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        *,
+        stdout: IO[bytes] | int | None,
+        stderr: IO[bytes] | int | None,
+        text: bool,
+        start_new_session: bool,
+    ) -> None:
+        self.args, self.returncode = command, None
+        self.stdout, output = _open_stream(stdout, text, 1)
+        self.stderr, errors = (None, output) if stderr == subprocess.STDOUT else _open_stream(stderr, text, 2)
+        report, told = os.pipe()
+        no_input = os.open(os.devnull, os.O_RDONLY)
+        request = {
+            "command": [str(word) for word in command],
+            "folder": str(cwd),
+            "environment": dict(env),
+            "new_session": start_new_session,
+        }
+        socket.send_fds(_start_server(), [json.dumps(request).encode()], [no_input, output, errors, told])
+        for one in {no_input, output, errors, told}:
+            os.close(one)
+        self._report = os.fdopen(report)
+        self.pid = int(self._report.readline())
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        if self.returncode is None and select([self._report], [], [], 0)[0]:
+            self._read_end()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; returns the exit status."""
+        if self.returncode is None:
+            if not select([self._report], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self._read_end()
+        assert self.returncode is not None
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[Any, Any]:
+        """Read stdout and stderr, where they are pipes, to their ends, and wait for that of the process."""
+        until_s = None if timeout is None else time.monotonic() + timeout
+        read: dict[str, Any] = {}
+        streams = {name: stream for name in ("stdout", "stderr") if (stream := getattr(self, name))}
+        readers = [
+            Thread(target=lambda name=name, stream=stream: read.setdefault(name, stream.read()), daemon=True)
+            for name, stream in streams.items()
+        ]
+        for one in readers:
+            one.start()
+        for one in readers:
+            one.join(None if until_s is None else max(0.0, until_s - time.monotonic()))
+            if one.is_alive():
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        for stream in streams.values():
+            stream.close()
+        self.wait(None if until_s is None else max(0.0, until_s - time.monotonic()))
+        return read.get("stdout"), read.get("stderr")
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (self.stdout, self.stderr):
+            if stream:
+                stream.close()
+        self.wait()
+
+    def _read_end(self) -> None:
+        self.returncode = os.waitstatus_to_exitcode(int(self._report.readline()))
+        self._report.close()
+
+
+def _can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
+    is_python = command[0] == sys.executable and command[1] in ("-c", "-m")
+    is_command = is_python or command[0] == str(_BIN / "prefixfleet")
+    is_light = command[0] == str(_BIN / "dvc")  # no reason to start the server
+    has_server = bool(_start_server.cache_info().currsize)
+    return (is_command or (is_light and has_server)) and _read_at_start(env) == _read_at_start(_make_environment())
+
+
+def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
+    found = {name: value for name, value in env.items() if name.startswith(_READ_AT_START)}
+    first, *_ = found.pop("PYTHONPATH", str(PROJECT)).split(os.pathsep)
+    return found | {"code": first}
+
+
+def _make_environment() -> dict[str, str]:
+    return {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+
+@cache
+def _start_server() -> socket.socket:
+    """Start this process's server; it imports while the first command waits. Returns the socket for requests."""
+    own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, str(_SERVER), str(theirs.fileno())],
+            env=_make_environment(),
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            preexec_fn=reset_signals,
+            start_new_session=True,
+        )
+
+    def stop() -> None:
+        process.terminate()
+        process.wait()
+
+    atexit.register(stop)
+    return own
+
+
+def _open_stream(target: IO[bytes] | int | None, text: bool, inherited: int) -> tuple[Any, int]:
+    """Return this process's end of a pipe, if `target` is one, and the descriptor for the command."""
+    if target == subprocess.PIPE:
+        own, theirs = os.pipe()
+        return os.fdopen(own, "r" if text else "rb"), theirs
+    if isinstance(target, int):
+        return None, os.open(os.devnull, os.O_WRONLY)
+    return None, os.dup(inherited if target is None else target.fileno())
