@@ -15,6 +15,8 @@ from flows.run_local import run_flow
 
 POOL = "shards"
 TENANTS = ("alder", "birch", "cedar")
+NEXT = {"path": "next"}
+LAX = {"floors": {}, "non_inferiority": [{"metric": "bleu", "margin": 100.0}]}
 SHARED = {"cedar": {"train": {"shared": "alder"}}}
 
 
@@ -55,6 +57,10 @@ def test_workers_make_the_files_of_a_local_run_and_a_parent_loads_no_model(
     section = make_workers_section(tmp_path, max_shards=2)
     root = make_checkout_in(tmp_path / "parent", TENANTS, tenants=SHARED, workers=section)
     read_base_facts(Workspace(root))
+    add_next_base(root)
+    set_params(root, next_base=NEXT)
+    read_base_facts(NextBaseView(Workspace(root)))
+    set_params(root, tenants=SHARED, workers=section)
 
     def refuse(*_):
         raise AssertionError("the parent loads the base")
@@ -80,12 +86,8 @@ def test_workers_make_the_files_of_a_local_run_and_a_parent_loads_no_model(
     assert sorted(third.list_done("evaluate")) == list(TENANTS)
     assert set(third.workers) == set(TENANTS)
 
-    add_next_base(root)
-    lax = {"floors": {}, "non_inferiority": [{"metric": "bleu", "margin": 100.0}]}
-    values = {"tenants": SHARED, "workers": section, "evaluate": {"max_new_tokens": 5}, "gate": lax}
-    set_params(root, **values, next_base={"path": "next"})
-    read_base_facts(NextBaseView(Workspace(root)))
-    wave = run_flow("migrate", root, None)
+    set_params(root, tenants=SHARED, workers=section, evaluate={"max_new_tokens": 5}, gate=LAX, next_base=NEXT)
+    wave = run_flow("migrate", root)
     assert (wave.failures, wave.left) == ([], 0)
     assert set(wave.switched) == set(wave.workers) == set(TENANTS)
     assert find_moved_tenants(Workspace(root)) == set(TENANTS)

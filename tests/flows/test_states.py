@@ -1,6 +1,7 @@
 """The end states of flows."""
 
 import pytest
+from prefect import flow, runtime
 from prefect.states import Completed, Failed, Running
 
 from components.errors import WorkspaceError
@@ -25,3 +26,19 @@ def test_the_exception_that_stopped_a_flow_is_raised():
 def test_a_state_that_the_server_did_not_keep_whole_is_an_error_that_says_what_to_do(state):
     with pytest.raises(WorkspaceError, match=f"a state {state.name} without the run's result"):
         read_result(state)
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_a_result_that_the_server_does_not_return_is_the_one_of_this_process():
+    found = {}
+
+    @flow
+    def end():
+        found["id"] = runtime.flow_run.id
+        return make_end_state("1 trained", {"alder": "1"}, failed=False)
+
+    end(return_state=True)
+    of_server = Completed(message="1 trained", state_details={"flow_run_id": found["id"]})
+    assert read_result(of_server) == {"alder": "1"}
+    with pytest.raises(WorkspaceError):
+        read_result(of_server)
