@@ -22,8 +22,8 @@ def import_(
     kind: Annotated[
         str,
         typer.Argument(
-            help="Format: csv, tsv, jsonl or parquet (your own columns); hub (a data set of the Hugging Face hub); "
-            "e2e, webnlg, dialogsum, dart or xsum."
+            help="Format: csv, tsv, jsonl or parquet (your own columns); openai or sharegpt (chat data); "
+            "hub (a data set of the Hugging Face hub); e2e, webnlg, dialogsum, dart or xsum."
         ),
     ],
     path: Annotated[str, typer.Argument(help="File, or folder of one file a split; for hub the id of a data set.")],
@@ -38,14 +38,16 @@ def import_(
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", "-o", help="KEY=VALUE for this format, such as names=verbatim for webnlg."),
+        typer.Option(
+            "--option", "-o", help="KEY=VALUE for this format: names=verbatim for webnlg, messages_field=chat."
+        ),
     ] = None,
     take: Annotated[bool, typer.Option(help="Take the drop at once, or leave it in the drops folder.")] = True,
 ) -> None:
     """Read a data set of a known format as a tenant's drop, and take it into a new dataset version.
 
     A table of your own: `prefixfleet data import csv FILE --tenant TENANT --source-field COLUMN --reference-field
-    COLUMN`. Cells are read as text.
+    COLUMN`. Cells are read as text. Without these options, a column `messages` or `conversations` holds chat data.
     """
     from cli.console import show_progress
     from cli.output import print_line

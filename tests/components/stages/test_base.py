@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from components.errors import BaseModelError
 from components.stages.base import read_base_facts
 from components.stages.stamps import read_json, write_json
 from components.stages.workspace import Workspace
@@ -41,3 +42,32 @@ def test_a_base_json_of_an_earlier_release_is_written_again(make_root):
     path = root / "out/base/base.json"
     write_json(path, {key: value for key, value in facts.items() if key != "tokenizer_files_digest"})
     assert read_base_facts(Workspace(root)) == facts == read_json(path)
+
+
+def test_the_chat_template_has_one_digest_in_the_bases_folder_in_a_named_file_and_in_params(make_root, set_params):
+    root = make_root(("alder",))
+    assert read_base_facts(Workspace(root))["chat_template_digest"] == ""
+    digests = []
+    for name, own, values in (
+        ("own", "{{ 1 }}", {}),
+        ("file", None, {"chat_template": "template.jinja"}),
+        ("inline", "{{ 2 }}", {"chat_template": "{{ 1 }}"}),
+        ("with values", "{{ 1 }}", {"chat_template_kwargs": {"a": 1}}),
+        ("other", "{{ 2 }}", {}),
+    ):
+        (root / "base/chat_template.jinja").unlink(missing_ok=True)
+        if own is not None:
+            (root / "base/chat_template.jinja").write_text(own)
+        (root / "template.jinja").write_text("{{ 1 }}")
+        set_params(root, base=values)
+        facts = read_base_facts(Workspace(root))
+        assert facts == read_json(root / "out/base/base.json"), name
+        digests.append(facts["chat_template_digest"])
+    assert len(set(digests[:3])) == 1
+    assert len(set(digests)) == 3
+    set_params(root, base={"chat_template": "missing.jinja"})
+    with pytest.raises(BaseModelError, match=r"missing\.jinja"):
+        read_base_facts(Workspace(root))
+    set_params(root, base={"chat_template": "{% if %}"})
+    with pytest.raises(BaseModelError, match="line 1"):
+        read_base_facts(Workspace(root))

@@ -53,6 +53,7 @@ def list_set(exchange, folder, request, tenant, name):
 
 def test_a_new_tenant_needs_only_the_request_and_the_base(make_checkout, exchange, tmp_path):
     root = make_checkout(("alder", "birch"), tenants={"birch": {"train": {"seed": 3}}})
+    (root / "base" / "chat_template.jinja").write_text("{{ messages }}")
     workspace, items, request = build(root, "alder")
     send_base(workspace, exchange, request)
     send_shard(workspace, exchange, request, items)
@@ -63,6 +64,7 @@ def test_a_new_tenant_needs_only_the_request_and_the_base(make_checkout, exchang
     assert set(read.reasons) == {"alder"}
     assert read.params["tenants"] == {}  # birch's values are no business of this shard
     assert read.params["base"]["dtype"] == "float32"
+    assert read.params["base"]["chat_template"] == "{{ messages }}"
     assert read.dvc.options["url"] == str(root.parent / "remote")
     assert read.params["registry"]["tracking_uri"] == f"sqlite:///{root}/var/mlflow/mlflow.db"
     assert read.params["registry"]["owner"] == workspace.registry.ownership.owner
