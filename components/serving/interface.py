@@ -40,6 +40,8 @@ class TokenControls:
     """Subtracted from a token's logit once for each time that the answer has it."""
     logit_bias: tuple[tuple[int, float], ...] = ()
     """(Token id, what is added to its logit)."""
+    json_schema: str = ""
+    """The JSON schema of the answer, as JSON; "": any text."""
 
 
 @dataclass(frozen=True, slots=True)

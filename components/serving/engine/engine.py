@@ -105,6 +105,8 @@ class BatchEngine:
         if places > self.limits.rows and not self.base.is_encoder_decoder:
             wanted = f"num_beams (twice, with guidance) of at most {self.limits.rows}, which is serve.rows"
             raise ConfigError(wanted, f"num_beams {request.num_beams}, guidance {request.guidance:g}", _PLACES_FIX)
+        if request.controls.json_schema and request.num_beams > 1:
+            raise ConfigError("a response_format without beams", f"num_beams {request.num_beams}", "send num_beams: 1")
         if not request.source.strip():
             raise DataError("a source text", "an empty text", "send text as in the tenant's data")
 
@@ -166,6 +168,8 @@ class BatchEngine:
             self.base.chat_codec.stop_ids if request.is_chat else self._text_stop_ids,
             rules,
         )
+        if rules is not None:
+            sequence.grammar = rules.make_grammar(sequence.stop_ids)
         if rules is not None and request.num_beams > 1:
             sequence.beams = SequenceBeams(self.base, request, decode_request.limit, rules)
         return sequence

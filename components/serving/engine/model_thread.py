@@ -22,7 +22,7 @@ from components.serving.engine.sampler import SampledToken
 from components.serving.engine.sequence import EngineSequence
 from components.serving.engine.step_errors import to_step_error
 from components.serving.engine.throughput import Throughput
-from components.serving.interface import AnswerPiece
+from components.serving.interface import AnswerPiece, FinishReason
 
 
 class SequenceBatch(Protocol):
@@ -187,10 +187,11 @@ class ModelThread:
             raise result
         is_last = sequence.is_last_token
         if result.token_id in sequence.stop_ids:
-            return [sequence.detokenizer.finish("stop")]
+            return [sequence.detokenizer.finish("stop" if _is_whole(sequence) else "length")]
         piece = sequence.detokenizer.add_token(result.token_id, result.logprob, result.alternatives)
         if is_last and not (piece is not None and piece.finish):
-            return [*([piece] if piece is not None else []), sequence.detokenizer.finish("length")]
+            finish: FinishReason = "stop" if sequence.grammar is not None and _is_whole(sequence) else "length"
+            return [*([piece] if piece is not None else []), sequence.detokenizer.finish(finish)]
         return [piece] if piece is not None else []
 
     def _fail(self, sequence: EngineSequence, problem: Exception) -> None:
@@ -205,6 +206,11 @@ class ModelThread:
         if error is not None:
             self._events.append((sequence.stream, error))
         self._on_removed(sequence)
+
+
+def _is_whole(sequence: EngineSequence) -> bool:
+    """Return whether a row that ends now is complete: a base may force the end at a row's limit."""
+    return sequence.grammar is None or sequence.grammar.is_complete(sequence.detokenizer.token_ids)
 
 
 def _write_answer(sequence: EngineSequence, token_ids: Sequence[int]) -> list[AnswerPiece]:

@@ -14,7 +14,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from components.errors import BaseModelError
+from components.errors import PrefixFleetError
 from components.model.base.load import Base
 from components.model.decoding.controls import DecodingControls, LogitsController, RowGenerators
 from components.model.decoding.search import find_forced_eos_ids
@@ -58,13 +58,14 @@ class Sampler:
             )
         )
 
-    def sample(self, logits_RV: Tensor, rows: Sequence[EngineSequence]) -> list[SampledToken | BaseModelError]:
-        """Return one token for each row, or an error for a row whose logits are not finite.
+    def sample(self, logits_RV: Tensor, rows: Sequence[EngineSequence]) -> list[SampledToken | PrefixFleetError]:
+        """Return one token for each row, or an error for a row whose logits are not finite or that cannot go on.
 
         The log probabilities are those of the model, before any control.
         """
         model_logits_RV = logits_RV.float()
-        logits_RV = self._force_final_tokens(_apply_rules(model_logits_RV, rows), rows)
+        logits_RV, errors = _apply_rules(model_logits_RV, rows)
+        logits_RV = self._force_final_tokens(logits_RV, rows)
         max_R, token_R = logits_RV.max(dim=-1)
         for controls, numbers in _group_by_controls(rows).items():
             draws = RowGenerators(0, [])
@@ -73,14 +74,14 @@ class Sampler:
             index = torch.tensor(numbers, device=logits_RV.device)
             token_R[index] = self._make_controller(controls).choose_tokens(logits_RV[index], draws)
         finite = [isfinite(value) for value in max_R.tolist()]
-        results: list[SampledToken | BaseModelError] = [
+        results: list[SampledToken | PrefixFleetError] = [
             SampledToken(token) if is_finite else make_nonfinite_error()
             for token, is_finite in zip(token_R.tolist(), finite, strict=True)
         ]
         for number, row in enumerate(rows):
             if row.request.logprobs is not None and finite[number]:
                 results[number] = _add_logprobs(model_logits_RV[number], int(token_R[number]), row.request.logprobs)
-        return results
+        return [errors.get(number, result) for number, result in enumerate(results)] if errors else results
 
     def _force_final_tokens(self, logits_RV: Tensor, rows: Sequence[EngineSequence]) -> Tensor:
         if self._forced_id_F is None or not any(row.is_last_token for row in rows):
@@ -90,15 +91,23 @@ class Sampler:
         return torch.where(is_last_R[:, None], forced_V, logits_RV)
 
 
-def _apply_rules(logits_RV: Tensor, rows: Sequence[EngineSequence]) -> Tensor:
+def _apply_rules(logits_RV: Tensor, rows: Sequence[EngineSequence]) -> tuple[Tensor, dict[int, PrefixFleetError]]:
+    """Return the logits under the rows' rules, and the errors of rows that no token can continue."""
+    errors: dict[int, PrefixFleetError] = {}
     numbers = [number for number, row in enumerate(rows) if row.rules is not None]
     if not numbers:
-        return logits_RV
+        return logits_RV, errors
     logits_RV = logits_RV.clone()
     for number in numbers:
-        if (rules := rows[number].rules) is not None:
-            logits_RV[number] = rules.apply(logits_RV[number], rows[number].detokenizer.token_ids)
-    return logits_RV
+        rules, grammar, history = rows[number].rules, rows[number].grammar, rows[number].detokenizer.token_ids
+        if rules is not None:
+            logits_RV[number] = rules.apply(logits_RV[number], history)
+        if grammar is not None and bool(logits_RV[number].amax().isfinite()):
+            try:
+                logits_RV[number] = grammar.mask_logits(logits_RV[number], history)
+            except PrefixFleetError as problem:
+                errors[number] = problem
+    return logits_RV, errors
 
 
 def _group_by_controls(rows: Sequence[EngineSequence]) -> dict[_SamplingControls, list[int]]:

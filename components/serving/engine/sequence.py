@@ -17,6 +17,7 @@ from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.artifacts.cache import LoadedArtifact
 from components.serving.engine.beams import SequenceBeams
 from components.serving.engine.detokenizer import IncrementalDetokenizer
+from components.serving.engine.grammar import Grammar
 from components.serving.engine.token_rules import TokenRules
 from components.serving.interface import GenerationRequest
 
@@ -52,6 +53,8 @@ class EngineSequence:
     """The ids that end it."""
     rules: TokenRules | None = None
     """None: its logits are not changed."""
+    grammar: Grammar | None = None
+    """None: it may write any text."""
     beams: SequenceBeams | None = None
     """None: no beam search."""
     branches: list[SequenceBranch] = field(default_factory=list)

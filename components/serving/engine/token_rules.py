@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
+from llguidance import LLMatcher
 from torch import Tensor
 
 from components.errors import ConfigError
 from components.model.base.load import Base
 from components.model.decoding import Decoding
 from components.model.decoding.controls import DecodingControls, LogitsController
+from components.serving.engine.grammar import Grammar, GrammarCompiler, check_schema_text
 from components.serving.engine.source_encoder import SourceEncoder
 from components.serving.interface import GenerationRequest, TokenControls
 
@@ -24,14 +26,24 @@ _NO_CONTROLS = TokenControls()
 
 
 class TokenRules:
-    """The rules of one row."""
+    """The rules of a request's rows."""
 
-    def __init__(self, controls: TokenControls, controller: LogitsController, device: torch.device) -> None:
-        """`controller` applies the controls of the evaluation."""
-        self.controller = controller
+    def __init__(
+        self,
+        controls: TokenControls,
+        controller: LogitsController,
+        device: torch.device,
+        matcher: LLMatcher | None = None,
+    ) -> None:
+        """`controller` applies the controls of the evaluation; `matcher` is of the request's schema, if it has one."""
+        self.controller, self._matcher = controller, matcher
         self._presence, self._frequency = controls.presence_penalty, controls.frequency_penalty
         self._bias_B = torch.tensor([value for _, value in controls.logit_bias], device=device)
         self._biased_id_B = torch.tensor([token for token, _ in controls.logit_bias], dtype=torch.long, device=device)
+
+    def make_grammar(self, stop_ids: Sequence[int]) -> Grammar | None:
+        """Return the grammar of a row that these ids end; None if the request has no schema."""
+        return None if self._matcher is None else Grammar(self._matcher.deep_copy(), stop_ids)
 
     def apply(self, logits_V: Tensor, history: Sequence[int]) -> Tensor:
         """Return the row's logits under all rules; `history` are its new tokens so far."""
@@ -59,12 +71,13 @@ class TokenRulesMaker:
         self._base, self._encoder = base, encoder
         self._vocabulary_size = base.model.get_output_embeddings().weight.shape[0]
         self._get_controller = lru_cache(_CACHED_CONTROLLERS)(self._make_controller)
+        self._compiler = GrammarCompiler(encoder.threads_base)
 
     async def make(self, request: GenerationRequest) -> TokenRules | None:
         """Return the rules of a request's rows; None: they have none, and no beams.
 
         Raises:
-            ConfigError: a value is out of range, or there is no such token.
+            ConfigError: a value is out of range, there is no such token, or the schema is invalid.
             BusyError: too many sources and requests wait for the thread.
         """
         controls = request.controls
@@ -79,7 +92,12 @@ class TokenRulesMaker:
             controller = await self._encoder.run(lambda: self._get_controller(decoding_controls), tenant)
         else:
             controller = self._get_controller(decoding_controls)
-        return TokenRules(controls, controller, self._base.device)
+        matcher = None
+        if controls.json_schema:
+            check_schema_text(controls.json_schema)
+            tenant = request.artifact.tenant
+            matcher = await self._encoder.run(lambda: self._compiler.compile(controls.json_schema), tenant)
+        return TokenRules(controls, controller, self._base.device, matcher)
 
     def _make_controller(self, controls: DecodingControls) -> LogitsController:
         tokenizer = self._encoder.threads_base.tokenizer

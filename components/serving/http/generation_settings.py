@@ -24,7 +24,7 @@ def make_settings(body: GenerationBody, version: Version, params: Params) -> Gen
     judged = find_judged_decoding(version, params)
     max_tokens = compute_default_max_tokens(version, params) if body.token_limit is None else body.token_limit
     check_at_most(params.access.max_tokens, max_tokens, "max_tokens", "lower max_tokens")
-    num_beams = _choose_beams(body, judged)
+    num_beams, schema = _choose_beams(body, judged), body.schema_text
     temperature = 0.0 if num_beams > 1 else judged.temperature
     return GenerationRequest(
         artifact=to_artifact_ref(version),
@@ -40,13 +40,14 @@ def make_settings(body: GenerationBody, version: Version, params: Params) -> Gen
         logprobs=body.wanted_logprobs,
         guidance=judged.guidance if body.guidance is None else body.guidance,
         controls=TokenControls(
-            min_new_tokens=judged.min_new_tokens,
+            min_new_tokens=0 if schema else judged.min_new_tokens,
             repetition_penalty=judged.repetition_penalty,
-            no_repeat_ngram=judged.no_repeat_ngram,
+            no_repeat_ngram=0 if schema else judged.no_repeat_ngram,
             banned=tuple(judged.banned),
             presence_penalty=body.presence_penalty or 0.0,
             frequency_penalty=body.frequency_penalty or 0.0,
             logit_bias=tuple((int(token), value) for token, value in (body.logit_bias or {}).items()),
+            json_schema=schema,
         ),
     )
 
@@ -60,7 +61,7 @@ def check_at_most(limit: int, got: int, what: str, fix: str) -> None:
 def _choose_beams(body: GenerationBody, judged: EvaluateConfig) -> int:
     num_beams = judged.num_beams if body.num_beams is None else body.num_beams
     check_at_most(judged.num_beams, num_beams, "num_beams (those of the tenant's evaluation)", "lower num_beams")
-    if body.temperature:
+    if body.temperature or body.schema_text:
         return 1
     if num_beams > 1 and body.wanted_logprobs is not None:
         got, fix = f"{num_beams} beams and logprobs", "send num_beams: 1, or no logprobs"

@@ -144,6 +144,8 @@ class ChatRequest(GenerationBody):
             raise ValueError("tool_choice only together with tools")
         if self.messages[-1].role == "assistant":
             raise ValueError("a last message that is not the assistant's")
+        if self.schema_text and self.usable_tools:
+            raise ValueError("either tools (with tool_choice auto) or a response_format of JSON")
         names = [tool.function.name for tool in self.tools or ()]
         if len(names) > len(set(names)):
             raise ValueError("tools with different names")

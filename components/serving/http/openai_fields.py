@@ -6,7 +6,7 @@ tenants or the engine. Source: https://platform.openai.com/docs/api-reference.
 
 import json
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -65,6 +65,34 @@ class StreamOptions(StrictBody):
     include_obfuscation: bool | None = Field(default=None, description="accepted and ignored: nothing is obfuscated")
 
 
+class ResponseFormat(StrictBody):
+    """What an answer must be: any text, a JSON object, or JSON of a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, JsonValue] | None = Field(
+        default=None, description="name, schema, and perhaps description and strict; only with type json_schema"
+    )
+
+    @model_validator(mode="after")
+    def _check_schema(self) -> Self:
+        given = self.json_schema
+        if (given is not None) != (self.type == "json_schema"):
+            raise ValueError("json_schema together with type json_schema, and only then")
+        if given is not None:
+            if unknown := sorted(set(given) - {"name", "schema", "description", "strict"}):
+                raise ValueError(f"only name, schema, description and strict in json_schema, not {unknown[0][:100]!r}")
+            if not isinstance(given.get("name"), str) or not isinstance(given.get("schema"), dict):
+                raise ValueError("json_schema with name (a text) and schema (an object)")
+        return self
+
+    @property
+    def schema_text(self) -> str:
+        """The schema as JSON; "" if the answer may be any text."""
+        if self.type == "text":
+            return ""
+        return json.dumps({"type": "object"} if self.json_schema is None else self.json_schema["schema"])
+
+
 class GenerationBody(StrictBody, ABC):
     """How text is generated. A missing field has the value with which the tenant's version was evaluated."""
 
@@ -95,13 +123,24 @@ class GenerationBody(StrictBody, ABC):
         default=None, ge=-2, le=2, description="on tokens, for each time that the answer has them"
     )
 
+    response_format: ResponseFormat | None = Field(
+        default=None, description="the answer is valid JSON unless its finish_reason is length"
+    )
+
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
+        if self.schema_text and (self.stop or (self.num_beams or 1) > 1):
+            raise ValueError("response_format without stop and without num_beams above 1")
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options only together with stream")
         if self.temperature and (self.num_beams or 1) > 1:
             raise ValueError("either num_beams above 1 or a temperature above 0")
         return self
+
+    @property
+    def schema_text(self) -> str:
+        """See `TokenControls.json_schema`."""
+        return "" if self.response_format is None else self.response_format.schema_text
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

@@ -153,6 +153,11 @@ def test_a_tenant_of_pairs_reads_one_message_of_the_user_and_a_prompt_is_one_mes
         ({"max_tokens": 5, "max_completion_tokens": 6}, "max_completion_tokens or max_tokens, not both"),
         ({"reasoning_effort": "high"}, "reasoning_effort: no value, as it is not supported"),
         ({"mesages": 1}, "did you mean 'messages'"),
+        ({"response_format": {"type": "xml"}}, "response_format.type: 'text', 'json_object' or 'json_schema'"),
+        ({"response_format": {"type": "json_schema"}}, "json_schema together with type json_schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "name (a text) and schema"),
+        ({"response_format": {"type": "json_object"}, "stop": "x"}, "response_format without stop"),
+        ({"response_format": {"type": "json_object"}, "tools": TOOLS}, "either tools"),
         ({"max_tokens": 5000}, "at most 1024 max_tokens"),
         ({"messages": [{"role": "user", "content": "x" * 20_001}]}, "at most 20000 characters in the messages"),
     ],
@@ -166,6 +171,24 @@ def test_what_is_not_supported_is_refused_in_openais_shape(ask, fleet, change, m
     assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
     assert message in error["message"]
     assert fleet.engine.requests == []
+
+
+def test_a_response_format_becomes_the_schema_of_each_row(talk, fleet):
+    fleet.set_params(evaluate={"max_new_tokens": 6, "num_beams": 3, "min_new_tokens": 2})
+    schema = {"type": "object", "properties": {"where": {"type": "string"}}}
+    named = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema, "strict": True}}
+
+    async def work(chat):
+        for given in (named, {"type": "json_object"}, {"type": "text"}):
+            await chat.create(model="alder", messages=HELLO, response_format=given)
+        await chat._client.completions.create(model="birch", prompt="x", extra_body={"response_format": named})
+
+    talk(work)
+    rows = fleet.engine.requests
+    schemas = [json.loads(row.controls.json_schema or "null") for row in rows]
+    assert schemas == [schema, {"type": "object"}, None, schema]
+    assert [row.num_beams for row in rows] == [1, 1, 3, 1]
+    assert [row.controls.min_new_tokens for row in rows] == [0, 0, 2, 0]
 
 
 def test_quotas_observations_and_feedback_are_those_of_completions(ask, fleet, observe):
