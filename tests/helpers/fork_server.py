@@ -1,9 +1,9 @@
 """A Python process that imports what the commands import, once, and forks for each command.
 
-Started by `forked_process`: `python fork_server.py FD`. FD is a socket. Each message is a command as JSON, with four
-descriptors: its stdin, stdout and stderr, and a pipe to which its pid and then its end (a wait status) are written, a
-line each. The server ends when the socket is closed. A command has an environment, a folder, arguments and, if it asks,
-a session of its own, and ends as every Python process ends.
+Started by `forked_process`: `python fork_server.py FD`. FD is a listening socket. On each connection it gets a command
+as JSON with the descriptors of its stdin, stdout and stderr, and answers with the command's pid and then, when it has
+ended, with its wait status. The server ends when its standard input is closed. A command has an environment, a folder,
+arguments and, if it asks, a session of its own, and ends as every Python process ends.
 """
 
 import gc
@@ -16,8 +16,10 @@ import socket
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from select import select
 from typing import Any
 
 _IMPORTED = (
@@ -53,35 +55,36 @@ def main(descriptor: int) -> None:
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies of those that report the ends of commands
-    requests = socket.socket(fileno=descriptor)
+    listener = socket.socket(fileno=descriptor)
     while True:
-        message, descriptors, _, _ = socket.recv_fds(requests, LARGEST_MESSAGE, 4)
-        if not message:
+        if sys.stdin in select([sys.stdin, listener], [], [])[0]:
             return
-        if not os.fork():
+        connection, _ = listener.accept()
+        message, streams, _, _ = socket.recv_fds(connection, LARGEST_MESSAGE, 3)
+        if message and not os.fork():
             break
-        for one in descriptors:
+        for one in (*streams, connection.detach()):
             os.close(one)
-    requests.close()
+    listener.close()
     request = json.loads(message)
-    *streams, report = descriptors
-    _fork_and_report(report, streams)
+    _fork_and_report(connection, streams)
     _set_up(request, streams)
     _run(*request["command"])
 
 
-def _fork_and_report(report: int, streams: list[int]) -> None:
-    """Fork once more and return in the new process; its parent writes its pid and its end to `report`."""
+def _fork_and_report(report: socket.socket, streams: list[int]) -> None:
+    """Fork once more and return in the new process; its parent reports its pid and its end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()  # signals to the command's group do not end this process
     pid = os.fork()
     if pid:
         for one in streams:
             os.close(one)
-        os.write(report, f"{pid}\n".encode())
-        os.write(report, f"{os.waitpid(pid, 0)[1]}\n".encode())
+        for number in (pid, None):
+            with suppress(BrokenPipeError):  # nobody waits for it
+                report.send(str(number or os.waitpid(pid, 0)[1]).encode())
         os._exit(0)
-    os.close(report)
+    report.close()
 
 
 def _set_up(request: dict[str, Any], streams: list[int]) -> None:

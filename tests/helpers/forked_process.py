@@ -7,10 +7,12 @@ it has a pid, can be signalled and killed, and writes to the files and pipes tha
 import atexit
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -22,8 +24,20 @@ from typing import IO, Any, Self
 _SERVER = Path(__file__).with_name("fork_server.py")
 PROJECT = Path(__file__).resolve().parents[2]
 _BIN = Path(sys.executable).parent
+_LARGEST_ANSWER = 64
 _READ_AT_START = ("PYTHON", "LD_", "OMP_", "HF_HUB_OFFLINE")
 """Variables that start so are read by the interpreter and its libraries before a command's first line."""
+
+_SCRIPT = """#!{python} -IS
+import json, os, socket, sys
+command = ["{program}", *sys.argv[1:]]
+request = {{"command": command, "folder": os.getcwd(), "environment": dict(os.environ), "new_session": False}}
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+    server.connect("{address}")
+    socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
+    server.recv(64)
+    sys.exit(os.waitstatus_to_exitcode(int(server.recv(64))))
+"""
 
 
 def start_process(
@@ -67,19 +81,15 @@ class ForkedProcess:
         self.args, self.returncode = command, None
         self.stdout, output = _open_stream(stdout, text, 1)
         self.stderr, errors = (None, output) if stderr == subprocess.STDOUT else _open_stream(stderr, text, 2)
-        report, told = os.pipe()
         no_input = os.open(os.devnull, os.O_RDONLY)
-        request = {
-            "command": [str(word) for word in command],
-            "folder": str(cwd),
-            "environment": dict(env),
-            "new_session": start_new_session,
-        }
-        socket.send_fds(_start_server(), [json.dumps(request).encode()], [no_input, output, errors, told])
-        for one in {no_input, output, errors, told}:
+        words = [str(word) for word in command]
+        request = {"command": words, "folder": str(cwd), "environment": dict(env), "new_session": start_new_session}
+        self._report = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._report.connect(start_server())
+        socket.send_fds(self._report, [json.dumps(request).encode()], [no_input, output, errors])
+        for one in {no_input, output, errors}:
             os.close(one)
-        self._report = os.fdopen(report)
-        self.pid = int(self._report.readline())
+        self.pid = int(self._report.recv(_LARGEST_ANSWER))
 
     def poll(self) -> int | None:
         """The exit status, negative for a signal; None while it runs."""
@@ -139,7 +149,7 @@ class ForkedProcess:
         self.wait()
 
     def _read_end(self) -> None:
-        self.returncode = os.waitstatus_to_exitcode(int(self._report.readline()))
+        self.returncode = os.waitstatus_to_exitcode(int(self._report.recv(_LARGEST_ANSWER)))
         self._report.close()
 
 
@@ -147,7 +157,7 @@ def _can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
     is_python = command[0] == sys.executable and command[1] in ("-c", "-m")
     is_command = is_python or command[0] == str(_BIN / "prefixfleet")
     is_light = command[0] == str(_BIN / "dvc")  # no reason to start the server
-    has_server = bool(_start_server.cache_info().currsize)
+    has_server = bool(start_server.cache_info().currsize)
     return (is_command or (is_light and has_server)) and _read_at_start(env) == _read_at_start(_make_environment())
 
 
@@ -162,15 +172,17 @@ def _make_environment() -> dict[str, str]:
 
 
 @cache
-def _start_server() -> socket.socket:
-    """Start this process's server; it imports while the first command waits. Returns the socket for requests."""
-    own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
+def start_server() -> str:
+    """Start this process's server; it imports while the first command waits. Returns the address for requests."""
+    folder = Path(tempfile.mkdtemp(prefix="fork-server-"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(folder / "socket"))
+        listener.listen()
         process = subprocess.Popen(
-            [sys.executable, str(_SERVER), str(theirs.fileno())],
+            [sys.executable, str(_SERVER), str(listener.fileno())],
             env=_make_environment(),
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
             preexec_fn=reset_signals,
             start_new_session=True,
         )
@@ -178,9 +190,24 @@ def _start_server() -> socket.socket:
     def stop() -> None:
         process.terminate()
         process.wait()
+        shutil.rmtree(folder)
 
     atexit.register(stop)
-    return own
+    return str(folder / "socket")
+
+
+@cache
+def write_forked_scripts() -> Path:
+    """Write a `prefixfleet` that is forked by the server, for a folder that is first on PATH; returns the folder.
+
+    For commands that other programs start and do not signal: the process that they start only waits for the command.
+    """
+    folder = Path(start_server()).parent
+    script = folder / "prefixfleet"
+    text = _SCRIPT.format(python=sys.executable, address=start_server(), program=str(_BIN / "prefixfleet"))
+    script.write_text(text, encoding="utf-8")
+    script.chmod(0o755)
+    return folder
 
 
 def _open_stream(target: IO[bytes] | int | None, text: bool, inherited: int) -> tuple[Any, int]:

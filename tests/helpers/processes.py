@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from forked_process import start_process
+from forked_process import start_process, write_forked_scripts
 from waiting import LIMIT_S
 
 BIN = Path(sys.executable).parent
@@ -39,6 +39,8 @@ def run_in(
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     program, *rest = command
     words = [DVC if program == "dvc" else program, *rest]
+    if rest[:1] == ["repro"] or rest[:2] == ["exp", "run"]:
+        environment["PATH"] = f"{write_forked_scripts()}{os.pathsep}{environment['PATH']}"
     with start_process(words, root, environment, text=True, **pipes) as process:
         stdout, stderr = process.communicate()
     if check and process.returncode:
