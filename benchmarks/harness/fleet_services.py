@@ -1,5 +1,6 @@
 """The services and workers of `make services`, on free ports in a folder of a benchmark's own."""
 
+import json
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from harness.checkouts import PROJECT
 _LEFT_OUT = ("serve", "worker cpu-1")
 """Services of `make services` that no benchmark needs."""
 _WORKER = "worker "
+_PORTS = ("postgresql_port", "s3_port", "mlflow_port", "prefect_port", "serve_port", "ceph_monitor_port")
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,8 @@ def run_fleet_services(
     from infra.services.start import start_services, stop_services
 
     folder.mkdir(parents=True, exist_ok=True)
-    ports = ("postgresql_port", "s3_port", "mlflow_port", "prefect_port", "serve_port", "ceph_monitor_port")
     settings = read_settings(folder / "services").model_copy(
-        update={"gpu_workers": max(1, workers), **dict(zip(ports, _find_free_ports(len(ports)), strict=True))}
+        update={"gpu_workers": max(1, workers), **_choose_ports(folder / "ports.json")}
     )
     secrets = read_secrets(settings.folder)
     waves = [[one for one in wave if one.name not in _LEFT_OUT] for wave in list_services(settings, secrets)]
@@ -63,6 +64,14 @@ def run_fleet_services(
         yield FleetServices(environment, database)
     finally:
         stop_services(table, lambda _: None)
+
+
+def _choose_ports(file: Path) -> dict[str, int]:
+    """Return the ports that a kept folder has used before, since its workspaces name them, or free ones."""
+    if not file.exists():
+        file.write_text(json.dumps(dict(zip(_PORTS, _find_free_ports(len(_PORTS)), strict=True))))
+    ports: dict[str, int] = json.loads(file.read_text())
+    return ports
 
 
 def _find_free_ports(count: int) -> list[int]:
