@@ -12,12 +12,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from components.config import Method, TrainConfig
 from components.errors import ArtifactError, BaseModelError
-from components.model.base.attention_sites import record_attention_calls
+from components.model.base.attention_sites import find_attention_layers, record_attention_calls, run_probe
 from components.model.base.load import Base
 from components.model.base.shapes import DECODER
 from components.model.prefix.attach import Attachment, attach_prefixes
@@ -124,11 +123,17 @@ def to_delta(one: "Delta | Prefix | None") -> Delta:
 
 
 def compute_prompt_prefix(base: Base, prompt_PW: Tensor) -> Prefix:
-    """Compute a decoder-only base's keys and values of a soft prompt of at least one slot, at the context's start."""
+    """Compute a decoder-only base's keys and values of a soft prompt of at least one slot, at the context's start.
+
+    Raises:
+        BaseModelError: the base does not compute embeddings that are no token's.
+    """
     embeds = prompt_PW.to(base.device, base.model.dtype)[None]
+    layers = find_attention_layers(base.model)
     with record_attention_calls(base.model) as calls:
-        base.model.base_model(inputs_embeds=embeds, use_cache=False)
-    return Prefix.from_site(torch.stack([torch.stack([key[0], value[0]]) for _, key, value in calls]), DECODER)
+        run_probe(base.model.base_model, {"inputs_embeds": embeds, "use_cache": False})
+    pairs = [(call.key[0], call.value[0]) for call in calls if not layers[call.module].is_shared]
+    return Prefix.from_layers({DECODER: pairs})
 
 
 @contextmanager

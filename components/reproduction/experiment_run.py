@@ -89,7 +89,7 @@ def read_base_facts(path: str) -> BaseFacts:
     from components.model.base.load import load_base
 
     base = load_base(BaseConfig(path=path), device="cpu")
-    slots = sum(2 * site.layers * site.kv_heads * site.head_dim for site in base.shape.sites.values())
+    slots = sum(site.size for site in base.shape.sites.values())
     return BaseFacts(base.name, base.digest, base.parameter_count, base.is_encoder_decoder, base.context, slots)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from components.data.pairs import TokenizedPair
+from components.model.base.attention_scores import ScoreRule
 from components.model.base.load import Base
 from components.model.base.shapes import INFIX
 from components.model.delta import Delta
@@ -100,7 +101,7 @@ def test_both_attentions_give_what_they_give_on_the_cpu(device: torch.device, at
     def run(on: torch.device) -> list[Tensor]:
         layout = PackedLayout.from_lengths(lengths, owners, LENGTHS, device=on)
         inputs: list[Any] = [one.to(on).requires_grad_() for one in tensors[:5]]
-        output = attend(*inputs[:3], tuple(inputs[3:]), layout, 0.25)
+        output = attend(*inputs[:3], tuple(inputs[3:]), layout, ScoreRule(0.25))
         return [output, *torch.autograd.grad(output, inputs, tensors[5].to(on))]
 
     for found, wanted in zip(run(device), run(torch.device("cpu")), strict=True):

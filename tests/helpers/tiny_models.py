@@ -2,47 +2,20 @@
 
 from typing import TYPE_CHECKING, Any
 
+from architectures import ALL, CONTEXT, EOS, PAD
+
 if TYPE_CHECKING:
     from components.model.base.load import Base
 
-EOS, PAD, CONTEXT = 0, 1, 64
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,"
-VOCABULARY = 2 + len(LETTERS)
 
 
 def _make_config(kind: str, **sizes: Any) -> Any:
-    """Two blocks in every decoder, three in the encoders of BART's kind, heads of 8; dropout as transformers has it."""
+    """Two blocks in most decoders, three in the encoders of BART's kind, heads of 8; dropout as transformers has it."""
     import transformers as hf
 
-    common = {"vocab_size": VOCABULARY, "bos_token_id": EOS, "eos_token_id": EOS, "pad_token_id": PAD}
-    pair = {"decoder_start_token_id": PAD, "forced_eos_token_id": None}
-    wide = {"initializer_range": 0.2, "max_position_embeddings": CONTEXT}
-    plain = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2}
-    shared_heads = {**plain, **wide, "num_key_value_heads": 2, "intermediate_size": 48}
-    opt = {"ffn_dim": 48, "word_embed_proj_dim": 16, "init_std": 0.2, "max_position_embeddings": CONTEXT}
-    bart: dict[str, Any] = {"d_model": 32, "encoder_layers": 3, "decoder_layers": 2, "init_std": 0.2, **pair}
-    for stack in ("encoder", "decoder"):
-        bart |= {f"{stack}_attention_heads": 4, f"{stack}_ffn_dim": 48}
-    bart["max_position_embeddings"] = CONTEXT
-    t5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, **pair}
-    known: dict[str, tuple[str, dict[str, Any]]] = {
-        "gpt2": (
-            "GPT2Config",
-            {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": CONTEXT, "initializer_range": 0.2},
-        ),
-        "llama": ("LlamaConfig", shared_heads),
-        "qwen2": ("Qwen2Config", shared_heads),
-        "opt": ("OPTConfig", {**plain, **opt}),
-        "gpt_neox": ("GPTNeoXConfig", {**plain, **wide, "intermediate_size": 48}),
-        "bart": ("BartConfig", bart),
-        "mbart": ("MBartConfig", bart),
-        "marian": ("MarianConfig", bart),
-        "pegasus": ("PegasusConfig", bart),
-        "t5": ("T5Config", t5),
-        "mt5": ("MT5Config", t5),
-    }
-    name, values = known[kind]
-    return getattr(hf, name)(**{**common, **values, **sizes})
+    architecture = ALL[kind]
+    return getattr(hf, architecture.config)(**{**architecture.sizes, **sizes})
 
 
 def build_model(kind: str, seed: int = 0, **sizes: Any) -> Any:
@@ -53,7 +26,11 @@ def build_model(kind: str, seed: int = 0, **sizes: Any) -> Any:
     config = _make_config(kind, **sizes)
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     torch.manual_seed(seed)
-    return auto.from_config(config).eval().requires_grad_(False)
+    model = auto.from_config(config).eval().requires_grad_(False)
+    for name, sink in model.named_parameters():
+        if name.endswith(".sinks"):
+            sink.normal_(std=2.0)  # transformers starts them near zero
+    return model
 
 
 def make_letters() -> Any:

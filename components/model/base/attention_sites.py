@@ -1,4 +1,4 @@
-"""Find every attention module of a model, with its site and layer, by recording one tiny forward.
+"""Find every attention module of a model, with its site, layer and span, by recording one tiny forward.
 
 Works for any model that calls transformers' attention interface in every layer, whatever its class. Any other model
 raises an error that names its class. Does not know the values of prefixes.
@@ -7,7 +7,8 @@ Shapes: B batch rows, H key/value heads, S keys, D head size.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,25 +18,52 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import BaseModelError
+from components.model.base.attention_scores import ScoreRule, attend_with_mask
 from components.model.base.blocks import find_all_blocks, find_decoder_blocks
 from components.model.base.checkpointing import disable_checkpointing
-from components.model.base.shapes import CROSS, DECODER, ENCODER, PrefixShape, SiteShape
+from components.model.base.shapes import CROSS, DECODER, ENCODER, LayerShape, PrefixShape, SiteShape
+from components.model.base.token_spans import ALL_TOKENS, TokenSpan, find_span
 
 _TRACE_IMPLEMENTATION = "prefixfleet-trace"
 _SOURCE_TOKENS, _TARGET_TOKENS = 3, 2
+_KNOWN_TENSORS = ("s_aux", "position_bias", "position_ids")
+"""Tensors among the keyword arguments of attention calls that change nothing, or that `attend_with_mask` takes."""
 _MAX_LOGIT_NOISE = 0.05
 """Most difference allowed between two attention kernels, as a share of the logits' standard deviation."""
+_has_cache_of_keys: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 _layers_by_model: "WeakKeyDictionary[nn.Module, dict[nn.Module, AttentionLayer]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionLayer:
-    """The site of one attention module, its layer number within the site, and the sizes of its keys and values."""
+    """The site of one attention module, its layer number within the site, and what is particular to it."""
 
     site: str
     layer: int
-    kv_heads: int
+    shape: LayerShape
+    span: TokenSpan = ALL_TOKENS
+    """What its tokens see; of an encoder's layers and of cross-attention it is not known."""
+    has_plain_scores: bool = True
+    """Whether its weights are the softmax of scaled products, without a soft cap or sinks."""
+    is_shared: bool = False
+    """Whether it takes its keys and values from an earlier module, whose layer number it then has."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionCall:
+    """One recorded call of the attention interface."""
+
+    module: nn.Module
+    key: Tensor
+    """[B, H, S, D]."""
+    value: Tensor
+    """[B, H, S, D]."""
+    mask: Tensor | None
+    arguments: Mapping[str, Any]
+    """The other keyword arguments."""
     head_dim: int
+    find_span: Callable[[], TokenSpan | None]
+    """Returns what the call's tokens see; None if it is no known span, or if the mask is not transformers' own."""
 
 
 def find_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
@@ -51,22 +79,40 @@ def find_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
     return _layers_by_model[model]
 
 
+def has_plain_attention(model: Any) -> bool:
+    """Whether every token sees all tokens before it in every layer, by the softmax of scaled products.
+
+    Raises:
+        BaseModelError: as `find_attention_layers`.
+    """
+    layers = find_attention_layers(model).values()
+    return all(layer.span == ALL_TOKENS and layer.has_plain_scores for layer in layers)
+
+
+def has_cache_of_keys(model: Any) -> bool:
+    """Whether a decoder-only model's cache holds, layer by layer, keys in the shape that attention gets.
+
+    Raises:
+        BaseModelError: as `find_attention_layers`.
+    """
+    find_attention_layers(model)
+    return _has_cache_of_keys[model]
+
+
 def find_prefix_shape(model: Any) -> PrefixShape:
     """Return the shape that a prefix for `model` must have.
 
     Raises:
-        BaseModelError: as `find_attention_layers`; or the layers of one site differ in size.
+        BaseModelError: as `find_attention_layers`.
     """
     shapes: dict[str, SiteShape] = {}
     for name in (ENCODER, DECODER, CROSS):
-        own = [site for site in find_attention_layers(model).values() if site.site == name]
-        sizes = {(site.kv_heads, site.head_dim) for site in own}
-        if len(sizes) > 1:
-            raise make_unsupported_base_error(model, f"keys and values of {sorted(sizes)} in {name}")
+        layers = find_attention_layers(model).values()
+        own = [layer.shape for layer in layers if layer.site == name and not layer.is_shared]
         if own:
-            shapes[name] = SiteShape(len(own), own[0].kv_heads, own[0].head_dim)
-    decoder = shapes[DECODER]
-    return PrefixShape(decoder.layers, decoder.kv_heads, decoder.head_dim, shapes.get(ENCODER), shapes.get(CROSS))
+            shapes[name] = SiteShape.from_layers(own)
+    decoder, encoder, cross = shapes[DECODER], shapes.get(ENCODER), shapes.get(CROSS)
+    return PrefixShape(decoder.layers, decoder.kv_heads, decoder.head_dim, encoder, cross, decoder.uneven)
 
 
 def make_unsupported_base_error(model: Any, got: str) -> BaseModelError:
@@ -96,24 +142,40 @@ def use_attention_implementation(model: Any, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def record_attention_calls(model: Any) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]:
-    """In the `with` block, record the attention calls of `model` in order: module, keys and values [B, H, S, D].
+def record_attention_calls(model: Any) -> Iterator[list[AttentionCall]]:
+    """In the `with` block, record the attention calls of `model` in order.
 
     Raises:
         BaseModelError: the model does not let its attention be replaced.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-    from transformers.masking_utils import sdpa_mask
+    from transformers.masking_utils import causal_mask_function, sdpa_mask
 
-    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+    calls: list[AttentionCall] = []
+    masks: dict[int, tuple[Tensor, Any]] = {}
+    """The masks of the forwards by their addresses, and the functions that made them."""
+
+    whole = {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+    if model in _layers_by_model and has_plain_attention(model):
+        whole = {}
+
+    def make_mask(*args: Any, **kwargs: Any) -> Any:
+        mask = sdpa_mask(*args, **{**kwargs, **whole})
+        if mask is not None:
+            masks[mask.data_ptr()] = mask, kwargs.get("mask_function", causal_mask_function)
+        return mask
 
     def watch(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> Any:
-        calls.append((module, key, value))
-        return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
+        def find_own_span() -> TokenSpan | None:
+            if mask is not None and mask.data_ptr() in masks:
+                return find_span(masks[mask.data_ptr()][1], mask.device)
+            return ALL_TOKENS if mask is None or _is_causal(mask) else None
+
+        calls.append(AttentionCall(module, key, value, mask, kwargs, query.shape[3], find_own_span))
+        return attend_with_mask(module, query, key, value, mask, **kwargs), None
 
     AttentionInterface.register(_TRACE_IMPLEMENTATION, watch)
-    AttentionMaskInterface.register(_TRACE_IMPLEMENTATION, sdpa_mask)
+    AttentionMaskInterface.register(_TRACE_IMPLEMENTATION, make_mask)
     training = model.training
     model.eval()
     try:
@@ -142,26 +204,51 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
         raise BaseModelError("a base with finite outputs", got, fix)
     if differ_beyond_rounding(recorded, own, model.dtype):
         raise make_unsupported_base_error(
-            model, f"its attention ({before}) computes something else than transformers' sdpa function"
+            model, f"its attention ({before}) computes something else than attention with keys, values and a mask"
         )
     layers: dict[nn.Module, AttentionLayer] = {}
+    owners: dict[tuple[int, int], nn.Module] = {}
     counts: dict[str, int] = {}
-    for module, key, value in calls:
+    for call in calls:
+        module, key, value = call.module, call.key, call.value
         crosses = pairs and module not in encoder and key.shape[2] == _SOURCE_TOKENS
         name = ENCODER if module in encoder else CROSS if crosses else DECODER
         if module in layers:
             raise make_unsupported_base_error(model, "several layers share one attention module")
-        if key.shape[1::2] != value.shape[1::2]:
-            raise make_unsupported_base_error(
-                model, f"keys of {tuple(key.shape[1::2])} and values of {tuple(value.shape[1::2])}"
-            )
-        layers[module] = AttentionLayer(name, counts.get(name, 0), key.shape[1], key.shape[3])
+        shape = LayerShape(key.shape[1], key.shape[3], value.shape[3])
+        span = _find_call_span(model, call) if name == DECODER else ALL_TOKENS
+        is_plain = ScoreRule.from_call(call.head_dim, call.arguments).is_plain
+        source = owners.setdefault((key.data_ptr(), value.data_ptr()), module)
+        if source is not module:
+            layers[module] = AttentionLayer(name, layers[source].layer, shape, span, is_plain, is_shared=True)
+            continue
+        layers[module] = AttentionLayer(name, counts.get(name, 0), shape, span, is_plain)
         counts[name] = counts.get(name, 0) + 1
-    _check_complete(model, counts)
+    cache = None if pairs else getattr(output, "past_key_values", None)
+    _check_complete(model, layers, cache)
     if not pairs:
-        _check_cache(model, layers, output.past_key_values)
+        _has_cache_of_keys[model] = _holds_keys(layers, cache)
         _check_positions(model, inputs, own)
     return layers
+
+
+def _is_causal(mask: Tensor) -> bool:
+    seen = mask if mask.dtype == torch.bool else mask == 0
+    return torch.equal(seen, torch.ones_like(seen).tril(seen.shape[3] - seen.shape[2]))
+
+
+def _find_call_span(model: Any, call: AttentionCall) -> TokenSpan:
+    unknown = [
+        name for name, value in call.arguments.items() if isinstance(value, Tensor) and name not in _KNOWN_TENSORS
+    ]
+    if unknown:
+        raise make_unsupported_base_error(model, f"attention that takes {', '.join(unknown)} beside keys and values")
+    span = call.find_span()
+    if span is None:
+        raise make_unsupported_base_error(
+            model, "a token does not attend to exactly the tokens before it, those in a window, or those in its chunk"
+        )
+    return span
 
 
 def differ_beyond_rounding(logits: Tensor, own: Tensor, dtype: torch.dtype) -> bool:
@@ -193,22 +280,30 @@ def _check_positions(model: Any, inputs: Mapping[str, Any], own: Tensor) -> None
         raise make_unsupported_base_error(model, "its own positions are not 0, 1, 2, ...")
 
 
-def _check_complete(model: Any, counts: dict[str, int]) -> None:
+def _check_complete(model: Any, layers: Mapping[nn.Module, AttentionLayer], cache: Any) -> None:
+    """Check that every block calls the interface; of a decoder-only model, every block whose cache holds keys.
+
+    Other blocks of a decoder-only model, such as recurrent ones, have no slots.
+    """
     decoder = len(find_decoder_blocks(model))
-    wanted = {DECODER: decoder}
+    wanted, counts = {DECODER: decoder}, Counter(layer.site for layer in layers.values())
     if model.config.is_encoder_decoder:
         wanted |= {ENCODER: len(find_all_blocks(model)) - decoder, CROSS: decoder}
+    elif counts[DECODER] < decoder:
+        shared = sum(layer.is_shared for layer in layers.values())
+        wanted[DECODER] = max(1, shared + sum(keys is not None for keys in _list_cached_keys(cache)))
     for site, count in wanted.items():
-        if counts.get(site, 0) != count:
+        if counts[site] != count:
             raise make_unsupported_base_error(
-                model, f"{counts.get(site, 0)} of {count} layers call the attention interface ({site})"
+                model, f"{counts[site]} of {count} layers call the attention interface ({site})"
             )
 
 
-def _check_cache(model: Any, layers: Mapping[nn.Module, AttentionLayer], cache: Any) -> None:
-    """Check that the cache stores keys in the shape that attention gets, because decoding puts prefixes into it."""
-    wanted = [(site.kv_heads, site.head_dim) for site in layers.values()]
-    kept = [getattr(layer, "keys", None) for layer in getattr(cache, "layers", ())]
-    got = [(keys.shape[1], keys.shape[3]) for keys in kept if keys is not None and keys.dim() == 4]
-    if got != wanted:
-        raise make_unsupported_base_error(model, f"a cache of {got} (heads, head size) while attention gets {wanted}")
+def _list_cached_keys(cache: Any) -> list[Tensor | None]:
+    return [getattr(layer, "keys", None) for layer in getattr(cache, "layers", ())]
+
+
+def _holds_keys(layers: Mapping[nn.Module, AttentionLayer], cache: Any) -> bool:
+    wanted = [(one.shape.kv_heads, one.shape.key_dim) for one in layers.values() if not one.is_shared]
+    kept = _list_cached_keys(cache)[: len(wanted)]
+    return wanted == [(keys.shape[1], keys.shape[3]) for keys in kept if keys is not None and keys.dim() == 4]

@@ -24,8 +24,10 @@ from components.model.base.digests import (
     read_stored_dtypes,
 )
 from components.model.base.dtype import measure_fastest_dtype
-from components.model.base.full_attention import check_config, check_forward, find_text_configs
 from components.model.base.shapes import PrefixShape
+from components.model.base.span_check import check_spans
+from components.model.base.text_config import find_text_configs
+from components.model.base.text_model import load_model, take_text_model
 from components.model.base.token_limits import check_token_ids, count_token_rows, find_decoder_start_id
 from components.model.base.weight_checks import check_finite_weights, check_loading_report, check_stored_dtypes
 from components.model.text.chat import ChatCodec
@@ -110,23 +112,20 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
             those of its config, or not finite; the tokenizer has ids that the model does not know; or prefixes cannot
             be attached to its model (the message names the model's class).
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     folder, device = _find_folder(config), device or ("cuda" if torch.cuda.is_available() else "cpu")
     digest, tokenizer_files_digest = compute_model_digest(folder), compute_tokenizer_digest(folder)
     with _convert_errors(config.path), _silence_transformers():
         model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         _check_files(model_config, folder)
-        window = check_config(model_config, config.path)
-        auto = AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
-        model, report = auto.from_pretrained(
+        model, report = load_model(
+            model_config,
             folder,
-            config=model_config,
             dtype=_choose_dtype(config, device),
             use_safetensors=True,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
-            output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if (template := read_named_template(config)) is not None:
@@ -134,6 +133,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         ChatTemplate(tokenizer, config.chat_template_kwargs).check()
     check_loading_report(report, type(model).__name__, config.path)
     check_stored_dtypes(read_stored_dtypes(folder), model, config.path)
+    model = take_text_model(model, config.path)
     if tokenizer.eos_token_id is None:
         raise BaseModelError("a tokenizer with an end-of-text token", f"none in {config.path}", "set its eos_token")
     check_token_ids(tokenizer, model, config.path)
@@ -156,8 +156,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         context=_read_context(model_config, tokenizer),
     )
     find_prefix_shape(model)  # raises for an unsupported model now, before any training
-    if not base.is_encoder_decoder:
-        check_forward(model, window, base.context)
+    check_spans(model, base.context)
     return base
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from components.errors import BaseModelError
-from components.model.base.full_attention import find_text_configs
+from components.model.base.text_config import find_text_configs
 
 _TOKENIZER_IDS = ("eos_token_id", "pad_token_id", "bos_token_id", "unk_token_id", "sep_token_id", "cls_token_id")
 _GENERATION_IDS = (

@@ -84,6 +84,8 @@ class BeamTree:
         self.cache = DynamicCache()
         self.cache.layers = self.layers
         self.mask_BKS = mask_BS.bool()[:, None].expand(-1, beams, -1)
+        self.index_BS: Tensor | None = None
+        """The token index of each column; None: not needed, as every layer sees all tokens."""
 
     def prepare_inputs(self, token_BK: Tensor, position_B1: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
         """Return the model's inputs that append one token to every beam."""
@@ -100,6 +102,12 @@ class BeamTree:
         hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=self.mask_BKS.device)
         return torch.where(self.mask_BKS, torch.zeros_like(hidden), hidden)[:, None]
 
+    def append_indices(self, index_BK: Tensor) -> Tensor:
+        """Add the token indices of the columns that were just added. Return those of all columns."""
+        assert self.index_BS is not None  # noqa: S101 - the caller has set it
+        self.index_BS = torch.cat([self.index_BS, index_BK], dim=1)
+        return self.index_BS
+
     def reorder(self, parent_BK: Tensor) -> None:
         """Keep these beams of every row, in this order."""
         self.mask_BKS = self.mask_BKS.gather(1, parent_BK[:, :, None].expand(-1, -1, self.mask_BKS.shape[2]))
@@ -110,6 +118,7 @@ class BeamTree:
         for layer in self.layers:
             layer.keep(kept_B, moved)
         self.mask_BKS = self.mask_BKS[kept_B]
+        self.index_BS = None if self.index_BS is None else self.index_BS[kept_B]
 
     def join(self, other: "BeamTree") -> None:
         """Append the rows of `other`."""
@@ -121,6 +130,8 @@ class BeamTree:
         gap = self.mask_BKS.shape[2] - width
         joining_BKS = torch.nn.functional.pad(other.mask_BKS, (gap, 0))
         self.mask_BKS = torch.cat([self.mask_BKS, joining_BKS])
+        if self.index_BS is not None and other.index_BS is not None:
+            self.index_BS = torch.cat([self.index_BS, torch.nn.functional.pad(other.index_BS, (gap, 0))])
 
     def _compact(self, rows: int, least: int) -> None:
         """Drop, row by row, the columns that no beam sees; add spare columns, and space for at least `rows` rows.
@@ -133,6 +144,8 @@ class BeamTree:
         missing = width - column_BW.shape[1]
         self.mask_BKS = self.mask_BKS.gather(2, column_BW[:, None].expand(-1, self.beams, -1))
         self.mask_BKS = torch.nn.functional.pad(self.mask_BKS, (missing, 0))
+        if self.index_BS is not None:
+            self.index_BS = torch.nn.functional.pad(self.index_BS.gather(1, column_BW), (missing, 0))
         capacity = max(rows, self.layers[0].buffer.shape[1])
         column_BS = column_BW.new_zeros(capacity, width + _SPARE_STEPS * self.beams)
         column_BS[: len(column_BW), missing:width] = column_BW

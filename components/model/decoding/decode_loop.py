@@ -1,7 +1,7 @@
 """The decoding loop: take requests from a queue, decode them in batches, yield each row when it is finished.
 
 Rows with prefixes, with soft prompts and without a delta share a batch. Rows with infixes, and rows with different
-weights, need separate batches. Waiting rows replace finished ones, except on encoder-decoder models. Does not know
+weights, need separate batches. Waiting rows replace finished ones where the base's cache can be shared. Does not know
 texts, tenants, metrics or files.
 """
 
@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from components.errors import BaseModelError
+from components.model.base.column_counts import ignores_left_padding
 from components.model.base.load import Base
 from components.model.base.out_of_memory import is_out_of_memory
 from components.model.decoding.controls import LogitsController
 from components.model.decoding.decoder_run import DecoderOnlyRun, GuidedRun
 from components.model.decoding.options import Decoding
 from components.model.decoding.request_queue import DecodeRequest, RequestQueue
+from components.model.decoding.run_kinds import attach_to_sources, can_share_cache, find_attached_kind
 from components.model.decoding.search import (
     BeamSearch,
     SearchRules,
@@ -29,8 +31,7 @@ from components.model.decoding.search import (
     TokenSearch,
     find_forced_eos_ids,
 )
-from components.model.decoding.seq2seq_run import Seq2SeqRun
-from components.model.delta import Delta, apply_deltas
+from components.model.delta import Delta
 from components.model.prefix.prefix import Prefix
 
 _log = logging.getLogger(__name__)
@@ -59,7 +60,9 @@ def decode(
     Raises:
         BaseModelError: there is too little memory for a single row.
     """
-    context, queue = _DecodeContext(base, decoding), RequestQueue(requests, _BATCHES_PER_WINDOW * batch_size)
+    context = _DecodeContext(base, decoding)
+    batch_size = batch_size if context.can_pad_rows else 1
+    queue = RequestQueue(requests, _BATCHES_PER_WINDOW * batch_size)
     while queue.open_next_window():
         weights = queue.first.delta.weights
         weights = None if weights is None else weights.to(base.device)
@@ -68,7 +71,7 @@ def decode(
             while True:
                 rows, fresh = batch.rows if batch else [], list[DecodeRequest]()
                 free = batch_size - len(rows)
-                if batch is None or (free * _REFILL_DIVISOR >= batch_size and not base.is_encoder_decoder):
+                if batch is None or (free * _REFILL_DIVISOR >= batch_size and context.can_join):
                     stack.close()
                     fresh = queue.take(free, may_refill=weights is None)
                     if batch is None and not fresh:
@@ -115,6 +118,10 @@ class _DecodeContext:
         vocabulary = base.model.get_output_embeddings().weight.shape[0]
         controller = LogitsController(decoding, base.tokenizer, base.eos_id, vocabulary)
         self.rules = SearchRules(decoding, controller, base.eos_id, find_forced_eos_ids(base))
+        self.can_join = can_share_cache(base)
+        """Whether rows can join a batch that has started."""
+        self.can_pad_rows = self.can_join or base.is_encoder_decoder or ignores_left_padding(base.model)
+        """Whether rows of different lengths can be in one batch."""
         self._prefixes: WeakKeyDictionary[Delta, Prefix | None] = WeakKeyDictionary()
 
     def get_prefix(self, delta: Delta) -> Prefix | None:
@@ -172,13 +179,12 @@ class _DecodeBatch:
 def _start_run(context: _DecodeContext, rows: Sequence[DecodeRequest], weights: Any, stack: ExitStack) -> Any:
     base, beams, guidance = context.base, context.decoding.num_beams, context.decoding.guidance
     prefixes, sources = [context.get_prefix(row.delta) for row in rows], [row.source for row in rows]
-    attachment = stack.enter_context(apply_deltas(base, prefixes)) if base.is_encoder_decoder else None
-    kind = Seq2SeqRun if base.is_encoder_decoder else DecoderOnlyRun
+    attachment = None if context.can_join else stack.enter_context(attach_to_sources(base, prefixes, sources))
 
     def run(sources: Sequence[Sequence[int]], attached: Any) -> Any:
-        return kind(base, attached, sources, beams)
+        return (DecoderOnlyRun if context.can_join else find_attached_kind(base))(base, attached, sources, beams)
 
-    own = run(sources, attachment if base.is_encoder_decoder else prefixes)
+    own = run(sources, prefixes if context.can_join else attachment)
     if guidance in (0, 1):
         return own
 
@@ -190,5 +196,5 @@ def _start_run(context: _DecodeContext, rows: Sequence[DecodeRequest], weights: 
             off.enter_context(attachment.suspend())
         return off
 
-    no_prefixes = None if base.is_encoder_decoder else [None] * len(rows)
+    no_prefixes = [None] * len(rows) if context.can_join else None
     return GuidedRun(own, lambda: run([row.bare_source for row in rows], no_prefixes), guidance, suspended)

@@ -16,9 +16,12 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from components.model.base.attention_sites import has_plain_attention
 from components.model.base.load import Base
+from components.model.base.token_spans import SLOT
 from components.model.decoding.beam_tree import BeamTree
 from components.model.decoding.controls import mix_logits
+from components.model.decoding.span_attention import SpanAttention
 from components.model.prefix.attach import compute_positions
 from components.model.prefix.batch import stack_prefixes
 from components.model.prefix.prefilled_cache import make_prefilled_cache
@@ -53,41 +56,55 @@ class DecoderOnlyRun:
     ) -> None:
         """Prefill every row once, padded on the left; the beams of a row share one cache."""
         self.model = base.model
+        self.attention = None if has_plain_attention(self.model) else SpanAttention(self.model)
         longest = max(map(len, sources))
         ids_BT = torch.tensor([[base.pad_id] * (longest - len(ids)) + [*ids] for ids in sources], device=base.device)
         padding_B1 = torch.tensor([[longest - len(ids)] for ids in sources], device=base.device)
         mask_BT = (torch.arange(longest, device=base.device) >= padding_B1).long()
         prefix_batch = stack_prefixes(prefixes, base.device, base.model.dtype)
         position_BT = compute_positions(mask_BT, prefix_batch.lengths_B)
+        self.length_B1 = prefix_batch.lengths_B[:, None]
+        index_BT, slot_BP = position_BT - self.length_B1, torch.full_like(prefix_batch.mask_BP.long(), SLOT)
         if prefix_batch.is_infix:
-            self.mask_BS = mask_BT[:, :-1]
+            self.mask_BS, self.index_BS = mask_BT[:, :-1], index_BT[:, :-1]
             self.cache: Any = DynamicCache()
             if longest > 1:
-                self._forward(ids_BT[:, :-1], position_BT[:, :-1] - prefix_batch.lengths_B[:, None])
+                self._forward(ids_BT[:, :-1], position_BT[:, :-1] - self.length_B1)
                 for layer, (key_BHPD, value_BHPD) in zip(self.cache.layers, prefix_batch.decoder_layers, strict=True):
                     layer.keys = torch.cat([layer.keys, key_BHPD], dim=2)
                     layer.values = torch.cat([layer.values, value_BHPD], dim=2)
             else:
                 self.cache = make_prefilled_cache(prefix_batch)
             self.mask_BS = torch.cat([self.mask_BS, prefix_batch.mask_BP.long(), mask_BT[:, -1:]], dim=1)
+            self.index_BS = torch.cat([self.index_BS, slot_BP, index_BT[:, -1:]], dim=1)
             self.logits_BV = self._forward(ids_BT[:, -1:], position_BT[:, -1:])
         else:
             self.cache = make_prefilled_cache(prefix_batch)
             self.mask_BS = torch.cat([prefix_batch.mask_BP.long(), mask_BT], dim=1)
+            self.index_BS = torch.cat([slot_BP, index_BT], dim=1)
             self.logits_BV = self._forward(ids_BT, position_BT)
         self.position_B1 = position_BT[:, -1:]
         self.beam_cache = BeamTree(self.cache.layers, self.mask_BS, beams)
+        if self.attention is not None:
+            self.beam_cache.index_BS = self.index_BS
 
     def step(self, token_BK: Tensor) -> Tensor:
         """See `DecodingRun.step`."""
         self.position_B1 = self.position_B1 + 1
         inputs = self.beam_cache.prepare_inputs(token_BK, self.position_B1, self.model.dtype)
-        logits: Tensor = self.model(**inputs, past_key_values=self.beam_cache.cache, use_cache=True).logits
+        if self.attention is None:
+            logits: Tensor = self.model(**inputs, past_key_values=self.beam_cache.cache, use_cache=True).logits
+            return logits.flatten(0, 1)
+        del inputs["attention_mask"]
+        query_BK = (self.position_B1 - self.length_B1).expand_as(token_BK)
+        key_BS = self.beam_cache.append_indices(query_BK)
+        with self.attention.activate(self.beam_cache.mask_BKS, query_BK, key_BS):
+            logits = self.model(**inputs, past_key_values=self.beam_cache.cache, use_cache=True).logits
         return logits.flatten(0, 1)
 
     def keep(self, kept_B: Tensor) -> None:
         """See `DecodingRun.keep`."""
-        self.position_B1 = self.position_B1[kept_B]
+        self.position_B1, self.length_B1 = self.position_B1[kept_B], self.length_B1[kept_B]
         self.beam_cache.keep(kept_B)
 
     def reorder(self, parent_BK: Tensor) -> None:
@@ -97,13 +114,15 @@ class DecoderOnlyRun:
     def join(self, other: Self) -> None:
         """Append the rows of another run of this kind."""
         self.position_B1 = torch.cat([self.position_B1, other.position_B1])
+        self.length_B1 = torch.cat([self.length_B1, other.length_B1])
         self.beam_cache.join(other.beam_cache)
 
     def _forward(self, ids_BT: Tensor, position_BT: Tensor) -> Tensor:
-        with _make_head_input_contiguous(self.model.get_output_embeddings()):
+        """Return the logits of the last column, after the columns `mask_BS`."""
+        with _make_head_input_contiguous(self.model.get_output_embeddings()), self._make_masks(ids_BT.shape[1]) as mask:
             output: Any = self.model(
                 input_ids=ids_BT,
-                attention_mask=self.mask_BS,
+                attention_mask=mask,
                 position_ids=position_BT,
                 past_key_values=self.cache,
                 use_cache=True,
@@ -111,6 +130,17 @@ class DecoderOnlyRun:
             )
         logits_BV: Tensor = output.logits[:, -1]
         return logits_BV
+
+    @contextmanager
+    def _make_masks(self, new_columns: int) -> Iterator[Tensor | None]:
+        """Yield the mask for the model, or None if the attention of this run masks."""
+        if self.attention is None:
+            yield self.mask_BS
+            return
+        column_S = torch.arange(self.mask_BS.shape[1], device=self.mask_BS.device)
+        seen_BTS = self.mask_BS.bool()[:, None] & (column_S <= column_S[-new_columns:, None])
+        with self.attention.activate(seen_BTS, self.index_BS[:, -new_columns:], self.index_BS):
+            yield None
 
 
 @contextmanager

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from components.model.base.attention_scores import ScoreRule, attend_by_rule, compute_weights
 from components.model.base.row_sums import add_rows
+from components.model.base.token_spans import ALL_TOKENS, TokenSpan
 from components.model.packing.heads import HeadIndices
 from components.model.packing.layout import PackedLayout
 
@@ -29,17 +31,18 @@ def attend_packed(
     value_NKD: Tensor,
     prefix: tuple[Tensor, Tensor],
     layout: PackedLayout,
-    scale: float,
+    rule: ScoreRule,
+    span: TokenSpan = ALL_TOKENS,
 ) -> Tensor:
-    """Attend from every token to the slots of its row's prefix and to the row's tokens up to itself. Return [N, H, D].
+    """Attend from every token to the slots of its row's prefix and to its span of the row's tokens. Return [N, H, D].
 
-    `prefix` holds the keys and the values of all slots, each [Q, K, D]. Gradients flow to slots and tokens. The fused
-    implementation is used, unless it would save too many scores.
+    `prefix` holds the keys and the values of all slots, each [Q, K, D]. Gradients flow to slots and tokens, not to
+    sinks. The fused implementation is used, unless it would save too many scores.
     """
     rows, queries, keys = layout.shape
     small = rows * query_NHD.shape[1] * queries * keys <= _MAX_FUSED_SCORES
     attend = attend_packed_fused if small else attend_packed_with_sdpa
-    return attend(query_NHD, key_NKD, value_NKD, prefix, layout, scale)
+    return attend(query_NHD, key_NKD, value_NKD, prefix, layout, rule, span)
 
 
 def attend_packed_with_sdpa(
@@ -48,7 +51,8 @@ def attend_packed_with_sdpa(
     value_NKD: Tensor,
     prefix: tuple[Tensor, Tensor],
     layout: PackedLayout,
-    scale: float,
+    rule: ScoreRule,
+    span: TokenSpan = ALL_TOKENS,
 ) -> Tensor:
     """Compute `attend_packed` by torch's scaled-dot-product attention."""
     groups = query_NHD.shape[1] // key_NKD.shape[1]
@@ -58,13 +62,14 @@ def attend_packed_with_sdpa(
         return table[layout.key_BS].transpose(1, 2).repeat_interleave(groups, dim=1)
 
     query_BHTD = torch.cat([query_NHD, query_NHD.new_zeros(1, *query_NHD.shape[1:])])[layout.query_BT].transpose(1, 2)
-    output_BHTD = scaled_dot_product_attention(
-        query_BHTD,
-        pad_keys(prefix[0], key_NKD),
-        pad_keys(prefix[1], value_NKD),
-        attn_mask=~layout.hidden_BTS[:, None],
-        scale=scale,
-    )
+    key_BHSD, value_BHSD = pad_keys(prefix[0], key_NKD), pad_keys(prefix[1], value_NKD)
+    seen_B1TS = ~layout.hide_beyond(span)[:, None]
+    if rule.is_plain:
+        output_BHTD = scaled_dot_product_attention(
+            query_BHTD, key_BHSD, value_BHSD, attn_mask=seen_B1TS, scale=rule.scale
+        )
+    else:
+        output_BHTD = attend_by_rule(query_BHTD, key_BHSD, value_BHSD, seen_B1TS, rule)
     return output_BHTD.transpose(1, 2).flatten(0, 1)[layout.padded_query_N]
 
 
@@ -74,15 +79,19 @@ def attend_packed_fused(
     value_NKD: Tensor,
     prefix: tuple[Tensor, Tensor],
     layout: PackedLayout,
-    scale: float,
+    rule: ScoreRule,
+    span: TokenSpan = ALL_TOKENS,
 ) -> Tensor:
     """Compute `attend_packed` by batched products, with its own backward."""
-    output: Tensor = _FusedAttentionFunction.apply(query_NHD, key_NKD, value_NKD, *prefix, layout, scale)  # type: ignore[no-untyped-call]
+    output: Tensor = _FusedAttentionFunction.apply(query_NHD, key_NKD, value_NKD, *prefix, layout, rule, span)  # type: ignore[no-untyped-call]
     return output
 
 
 class _FusedAttentionFunction(torch.autograd.Function):
-    """Rows and key/value heads are one axis of the products, Z = B * K; a key head's G query heads are adjacent."""
+    """Rows and key/value heads are one axis of the products, Z = B * K; a key head's G query heads are adjacent.
+
+    The share of a sink in the softmax meets no value, so that `backward` is the same with it and without.
+    """
 
     @staticmethod
     def forward(
@@ -93,27 +102,33 @@ class _FusedAttentionFunction(torch.autograd.Function):
         slots: Tensor,
         values: Tensor,
         layout: PackedLayout,
-        scale: float,
+        rule: ScoreRule,
+        span: TokenSpan,
     ) -> Tensor:
         heads = HeadIndices.for_layout(layout, key.shape[1], query.shape[1])
         query_ZTD = heads.gather_queries(query)
         key_ZSD, value_ZSD = heads.gather_keys(slots, key), heads.gather_keys(values, value)
-        score_ZTS = torch.bmm(query_ZTD, key_ZSD.transpose(1, 2)).mul_(scale)
+        score_ZTS = rule.cap(torch.bmm(query_ZTD, key_ZSD.transpose(1, 2)).mul_(rule.scale))
+        slope_ZTS = None if rule.softcap is None else 1 - (score_ZTS / rule.softcap).square()
         score_BXTS = score_ZTS.view(layout.shape[0], -1, *layout.shape[1:])
-        score_BXTS.masked_fill_(layout.hidden_BTS[:, None], torch.finfo(score_ZTS.dtype).min)
-        chance_ZTS = score_ZTS.softmax(dim=-1)
-        ctx.save_for_backward(query_ZTD, key_ZSD, value_ZSD, chance_ZTS)
-        ctx.layout, ctx.heads, ctx.scale = layout, heads, scale
+        score_BXTS.masked_fill_(layout.hide_beyond(span)[:, None], torch.finfo(score_ZTS.dtype).min)
+        if rule.sink_X is None:
+            chance_ZTS = score_ZTS.softmax(dim=-1)
+        else:
+            chance_ZTS = compute_weights(score_BXTS, rule.sink_X).to(score_ZTS.dtype).view_as(score_ZTS)
+        ctx.save_for_backward(query_ZTD, key_ZSD, value_ZSD, chance_ZTS, slope_ZTS)
+        ctx.layout, ctx.heads, ctx.scale = layout, heads, rule.scale
         return heads.gather_tokens(torch.bmm(chance_ZTS, value_ZSD))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        query_ZTD, key_ZSD, value_ZSD, chance_ZTS = ctx.saved_tensors
+        query_ZTD, key_ZSD, value_ZSD, chance_ZTS, slope_ZTS = ctx.saved_tensors
         heads: HeadIndices = ctx.heads
         grad_ZTD = heads.gather_gradients(grads[0])
         value_grad_ZSD = torch.bmm(chance_ZTS.transpose(1, 2), grad_ZTD)
         score_ZTS = torch.bmm(grad_ZTD, value_ZSD.transpose(1, 2))
         score_ZTS = torch._softmax_backward_data(score_ZTS, chance_ZTS, -1, chance_ZTS.dtype).mul_(ctx.scale)
+        score_ZTS = score_ZTS if slope_ZTS is None else score_ZTS.mul_(slope_ZTS)
         key_grad_ZSD = torch.bmm(score_ZTS.transpose(1, 2), query_ZTD)
         needs = ctx.needs_input_grad
         return (
@@ -122,6 +137,7 @@ class _FusedAttentionFunction(torch.autograd.Function):
             heads.gather_key_tokens(value_grad_ZSD) if needs[2] else None,
             _sum_slot_gradients(key_grad_ZSD, ctx.layout, heads.kv_heads) if needs[3] else None,
             _sum_slot_gradients(value_grad_ZSD, ctx.layout, heads.kv_heads) if needs[4] else None,
+            None,
             None,
             None,
         )

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.model.base.token_spans import ALL_TOKENS, SLOT, TokenSpan
+
 
 @dataclass(frozen=True)
 class PackedLayout:
@@ -37,8 +39,14 @@ class PackedLayout:
     """Index of each of the Q slots in the prefixes padded on the left, flattened from U x P."""
     longest_prefix: int
     prefix_count: int
+    query_index_BT: Tensor
+    """Token index, within its row, of the query at each column."""
+    key_index_S: Tensor
+    """Token index of the key at each column; `SLOT` for slots."""
     head_indices: dict[tuple[int, int], Any] = field(default_factory=dict, init=False, repr=False)
     """Cache of `components.model.packing.heads.HeadIndices`, by numbers of key/value heads and query heads."""
+    hidden_by_span: dict[TokenSpan, Tensor] = field(default_factory=dict, init=False, repr=False)
+    """Cache of `hide_beyond`."""
 
     @classmethod
     def from_lengths(
@@ -81,6 +89,8 @@ class PackedLayout:
             padded_slot_Q=(column_P >= slots - prefix_U[:, None]).flatten().nonzero()[:, 0].to(device),
             longest_prefix=slots,
             prefix_count=len(prefix_U),
+            query_index_BT=column_T.expand(len(lengths), -1).to(device),
+            key_index_S=torch.cat([torch.full_like(column_P, SLOT), column_T]).to(device),
         )
 
     def drop_queries_before(self, starts: Sequence[int]) -> "PackedLayout":
@@ -97,7 +107,17 @@ class PackedLayout:
             query_BT=torch.where(real_BT, first_B[:, None] + column_T, int(count_B.sum())),
             hidden_BTS=self.hidden_BTS.gather(1, from_BT1.expand(-1, -1, self.hidden_BTS.shape[2])),
             padded_query_N=row_N * len(column_T) + at_N,
+            query_index_BT=from_BT1[:, :, 0],
         )
+
+    def hide_beyond(self, span: TokenSpan) -> Tensor:
+        """Return `hidden_BTS` for a layer of which a token sees only its span."""
+        if span == ALL_TOKENS:
+            return self.hidden_BTS
+        if span not in self.hidden_by_span:
+            near_BTS = span.is_near(self.query_index_BT[:, :, None], self.key_index_S)
+            self.hidden_by_span[span] = self.hidden_BTS | ~near_BTS
+        return self.hidden_by_span[span]
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from components.errors import BaseModelError
 from components.model.base.attention_interface import ATTENTION_WITHOUT_MASK, override_attention
+from components.model.base.attention_scores import ScoreRule
 from components.model.base.attention_sites import (
     AttentionLayer,
     find_attention_layers,
@@ -25,6 +26,7 @@ from components.model.base.attention_sites import (
 )
 from components.model.base.blocks import find_decoder_blocks
 from components.model.base.checkpointing import is_checkpointed
+from components.model.base.column_counts import counts_columns
 from components.model.base.shapes import PrefixShape
 from components.model.base.token_limits import count_token_rows
 from components.model.packing.attention import attend_packed
@@ -41,7 +43,7 @@ def stack_slots(shape: PrefixShape, prefixes: Sequence[Prefix | None]) -> Tensor
     """Concatenate the slots of all prefixes (or all infixes) to one tensor [L, 2, Q, H, D]; gradients flow back.
 
     Raises:
-        BaseModelError: a prefix has another shape than `shape`.
+        BaseModelError: a prefix has another shape than `shape`, or the layers of `shape` differ.
     """
     for prefix in prefixes:
         if prefix is not None:
@@ -100,7 +102,9 @@ class _PackingSupport:
 def _find_packing_support(model: Any) -> _PackingSupport:
     if model not in _support_by_model:
         _support_by_model[model] = _PackingSupport()
-        if not model.config.is_encoder_decoder and _matches_padded_logits(model, None):
+        is_candidate = not model.config.is_encoder_decoder and find_prefix_shape(model).is_even
+        is_candidate = is_candidate and not counts_columns(model)
+        if is_candidate and _matches_padded_logits(model, None):
             _support_by_model[model] = _PackingSupport(can_pack=True, can_cut_last_block=True)
             _support_by_model[model] = _PackingSupport(
                 can_pack=True, can_cut_last_block=_matches_padded_logits(model, _PROBE_STARTS)
@@ -145,11 +149,10 @@ class _PackedAttention:
         ):
             layout, (key, value) = self.last_layout, read
         self.used_modules.add(module)
-        scale = kwargs.get("scaling")
-        scale = query.shape[3] ** -0.5 if scale is None else float(scale)
+        rule, site = ScoreRule.from_call(query.shape[3], kwargs), self.attention_layers[module]
         tokens = [side[0].transpose(0, 1) for side in (query, key, value)]
-        keys, values = self.slots_by_layer[self.attention_layers[module].layer]
-        return attend_packed(tokens[0], tokens[1], tokens[2], (keys, values), layout, scale)[None]
+        keys, values = self.slots_by_layer[site.layer]
+        return attend_packed(tokens[0], tokens[1], tokens[2], (keys, values), layout, rule, site.span)[None]
 
     def check_layers_used(self, model: Any) -> None:
         """Raise BaseModelError if a layer did not use its prefix in the last forward."""

@@ -1,7 +1,8 @@
 """Attach prefixes to any model that uses transformers' attention interface, without changing the model's code.
 
 Inside `attach_prefixes`, every attention call puts the row's prefix before its own keys and values and widens the mask.
-The slots of an infix are visible to target tokens only. A layer that runs without its prefix is an error.
+Windows and chunks are those of transformers' masks, and the slots are outside of them: every token sees them. The slots
+of an infix are visible to target tokens only. A layer that runs without its prefix is an error.
 
 In decoder-only models the positions of a row's tokens start at the length of its prefix, as with a prefilled cache. In
 encoder-decoder models tokens keep the base's own positions, and prefix slots have no relative position bias.
@@ -21,9 +22,10 @@ from torch.nn.functional import pad
 
 from components.errors import BaseModelError
 from components.model.base.attention_interface import ATTENTION_WITH_MASK, override_attention
+from components.model.base.attention_scores import attend_with_mask
 from components.model.base.attention_sites import AttentionLayer, find_attention_layers, make_unsupported_base_error
 from components.model.base.encoder_padding import register_right_padding_hooks
-from components.model.base.shapes import DECODER, ENCODER, INFIX
+from components.model.base.shapes import DECODER, ENCODER, INFIX, LayerShape, SiteShape
 from components.model.prefix.batch import PrefixBatch, stack_prefixes
 from components.model.prefix.prefix import Prefix
 
@@ -74,7 +76,7 @@ class Attachment:
     ) -> None:
         self.model, self.prefix_batch, self.attention_layers = model, prefix_batch, sites
         self.starts_B = None if starts_B is None else starts_B.to(model.device)
-        self._is_suspended = False
+        self.is_suspended = False
         self._repeated_by_batch_size: dict[int, tuple[PrefixBatch, Tensor | None]] = {}
         self._used_modules: set[nn.Module] = set()
 
@@ -87,12 +89,12 @@ class Attachment:
 
     @contextmanager
     def suspend(self) -> Iterator[None]:
-        """Inside, an encoder-decoder model computes without prefixes, for any number of rows."""
-        self._is_suspended = True
+        """Inside, the model computes without prefixes, for any number of rows; tokens need positions of their own."""
+        self.is_suspended = True
         try:
             yield
         finally:
-            self._is_suspended = False
+            self.is_suspended = False
 
     def register_hooks(self) -> list[Any]:
         """Add hooks that prepare and check every forward. The caller removes the returned handles."""
@@ -115,14 +117,11 @@ class Attachment:
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
         """See `components.model.base.attention_interface.AttentionOverride.attend`."""
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
         key, value, mask = self.prepend_prefixes(module, query, key, value, mask)
         bias = kwargs.get("position_bias")
         if bias is not None:
             kwargs["position_bias"] = pad(bias, (key.shape[2] - bias.shape[3], 0))
-        output: Tensor = sdpa_attention_forward(module, query, key, value, mask, **kwargs)[0]
-        return output
+        return attend_with_mask(module, query, key, value, mask, **kwargs)
 
     def prepend_prefixes(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
@@ -130,9 +129,9 @@ class Attachment:
         """Return keys, values and mask of one attention call with the rows' slots before the tokens."""
         site = self.attention_layers[module]
         if mask is None:
-            mask = _make_full_mask(query, key, causal=site.site == DECODER)
+            mask = _make_full_mask(query, key, site)
         self._used_modules.add(module)
-        if self._is_suspended:
+        if self.is_suspended:
             return key, value, mask
         name = INFIX if site.site == DECODER and self.prefix_batch.is_infix else site.site
         prefix_batch, starts_B = self._repeat_for_batch(key.shape[0])
@@ -157,6 +156,8 @@ class Attachment:
         self._used_modules.clear()
         tokens = args[0] if args else kwargs.get("input_ids")
         tokens = kwargs["inputs_embeds"] if tokens is None else tokens
+        if self.is_suspended:
+            return args, kwargs
         prefix_batch, starts_B = self._repeat_for_batch(tokens.shape[0])
         if kwargs.get("attention_mask") is None:
             # Without a mask, transformers takes the gap in positions before an infix for the start of a packed text.
@@ -192,19 +193,20 @@ class Attachment:
 
 
 def _check_fits(model: Any, prefix_batch: PrefixBatch, sites: dict[nn.Module, AttentionLayer]) -> None:
-    wanted: dict[str, list[tuple[int, int]]] = {}
-    for site in sites.values():
-        name = INFIX if prefix_batch.is_infix and site.site == DECODER else site.site
-        wanted.setdefault(name, []).append((site.kv_heads, site.head_dim))
+    wanted: dict[str, list[LayerShape]] = {}
+    for layer in sites.values():
+        if not layer.is_shared:
+            name = INFIX if prefix_batch.is_infix and layer.site == DECODER else layer.site
+            wanted.setdefault(name, []).append(layer.shape)
     got = {
-        name: [(key.shape[1], key.shape[3]) for key, _ in pairs] for name, pairs in prefix_batch.pairs_by_site.items()
+        name: [LayerShape(key.shape[1], key.shape[3], value.shape[3]) for key, value in pairs]
+        for name, pairs in prefix_batch.pairs_by_site.items()
     }
     if wanted != got:
         texts = [
-            "; ".join(f"{name}: {len(sizes)} layers of {sizes[0][0]} x {sizes[0][1]}" for name, sizes in side.items())
-            for side in (wanted, got)
+            "; ".join(f"{name}: {SiteShape.from_layers(own)}" for name, own in side.items()) for side in (wanted, got)
         ]
-        wanted_text = f"a prefix for {type(model).__name__} ({texts[0]}, key/value heads x head size)"
+        wanted_text = f"a prefix for {type(model).__name__} ({texts[0]})"
         raise BaseModelError(wanted_text, texts[1], "use the base that the prefix was trained on")
 
 
@@ -221,6 +223,9 @@ def _derive_positions(count: int, mask_BT: Tensor, prefix_batch: PrefixBatch, st
     )[:, -count:]
 
 
-def _make_full_mask(query: Tensor, key: Tensor, *, causal: bool) -> Tensor:
-    mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=key.device)
-    return (mask.tril(key.shape[2] - query.shape[2]) if causal else mask)[None, None]
+def _make_full_mask(query: Tensor, key: Tensor, site: AttentionLayer) -> Tensor:
+    if site.site != DECODER:
+        return torch.ones(1, 1, query.shape[2], key.shape[2], dtype=torch.bool, device=key.device)
+    key_S = torch.arange(key.shape[2], device=key.device)
+    query_T1 = key_S[key.shape[2] - query.shape[2] :, None]
+    return ((key_S <= query_T1) & site.span.is_near(query_T1, key_S))[None, None]

@@ -6,6 +6,7 @@ prompts; does not know training.
 Shapes: P slots, W width of the token embeddings.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from components.errors import BaseModelError, ConfigError
 from components.model.base.attention_sites import find_attention_layers, record_attention_calls
 from components.model.base.load import Base
-from components.model.base.shapes import INFIX, PrefixShape
+from components.model.base.shapes import PrefixShape
 from components.model.prefix.prefix import Prefix
 
 Initialization = Literal["text", "random", "zero"]
@@ -38,7 +39,7 @@ def make_initial_prefix(
         prefix = make_text_prefix(base, text, length)
     else:
         prefix = make_random_prefix(base.shape, length, seed, 0.0 if initialization == "zero" else _RANDOM_SCALE)
-    return Prefix.from_site(prefix.stack_decoder_site(), INFIX) if infix else prefix
+    return prefix.to_infix() if infix else prefix
 
 
 def make_initial_prompt(base: Base, length: int, initialization: Initialization, text: str, seed: int) -> Tensor:
@@ -81,21 +82,30 @@ def make_text_prefix(base: Base, text: str, length: int) -> Prefix:
     with record_attention_calls(base.model) as calls:
         base.model(input_ids=ids_BT, use_cache=False, **decoder)
     sites = find_attention_layers(base.model)
-    pairs: dict[str, list[Tensor]] = {}
-    for module, key_BHPD, value_BHPD in calls:
-        pairs.setdefault(sites[module].site, []).append(torch.stack([key_BHPD[0], value_BHPD[0]]))
-    return Prefix.from_sites({site: torch.stack(layers).float().cpu() for site, layers in pairs.items()})
+    layers: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for call in calls:
+        if not sites[call.module].is_shared:
+            pair = call.key[0].float().cpu().clone(), call.value[0].float().cpu().clone()
+            layers.setdefault(sites[call.module].site, []).append(pair)
+    return Prefix.from_layers(layers)
 
 
 def make_random_prefix(shape: PrefixShape, length: int, seed: int, scale: float = _RANDOM_SCALE) -> Prefix:
     """Draw normal values of standard deviation `scale` from `seed` only; the global generator is not used."""
     generator = torch.Generator().manual_seed(seed)
-    return Prefix.from_sites(
-        {
-            site: scale * torch.randn(one.layers, 2, one.kv_heads, length, one.head_dim, generator=generator)
-            for site, one in shape.sites.items()
-        }
-    )
+
+    def draw(*sizes: int) -> Tensor:
+        return scale * torch.randn(*sizes, generator=generator)
+
+    layers: dict[str, Sequence[tuple[Tensor, Tensor]]] = {}
+    for site, one in shape.sites.items():
+        if one.uneven:
+            sizes = [(each.kv_heads, length, each.key_dim, each.value_dim) for each in one.each]
+            layers[site] = [(draw(heads, slots, key), draw(heads, slots, value)) for heads, slots, key, value in sizes]
+        else:
+            values_L2HPD = draw(one.layers, 2, one.kv_heads, length, one.head_dim)
+            layers[site] = [(key_HPD, value_HPD) for key_HPD, value_HPD in values_L2HPD]
+    return Prefix.from_layers(layers)
 
 
 def check_prefix_length(base: Base, length: int) -> None:

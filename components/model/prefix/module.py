@@ -8,7 +8,7 @@ Shapes: L layers, 2 for key and value, H key/value heads, P slots, D head size, 
 values of a slot.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -78,9 +78,9 @@ class PrefixModule(nn.Module):
         self.sites = {INFIX if infix else site: one for site, one in shape.sites.items()}
         self.slots = nn.ModuleList(
             TrainableSlots(
-                (one.layers, 2, one.kv_heads, length, one.head_dim),
+                (length, one.size) if one.uneven else (one.layers, 2, one.kv_heads, length, one.head_dim),
                 length=length,
-                out=one.layers * 2 * one.kv_heads * one.head_dim,
+                out=one.size,
                 width=one.kv_heads * one.head_dim,
                 mlp_hidden=mlp_hidden,
                 seed=seed + number,
@@ -90,14 +90,13 @@ class PrefixModule(nn.Module):
 
     def make_prefix(self) -> Prefix:
         """Return the prefix as a differentiable view of the parameters."""
-        return Prefix.from_sites(self._compute_values())
+        return Prefix.from_layers(self._compute_layers())
 
     def collapse(self) -> Prefix:
         """Return the prefix as detached float32 copies, without the MLP."""
         with torch.no_grad():
-            values = {site: values_L2HPD.float().clone() for site, values_L2HPD in self._compute_values().items()}
-        named = Prefix.from_sites(values).tensors
-        return Prefix({name: tensor.contiguous() for name, tensor in named.items()})
+            named = Prefix.from_layers(self._compute_layers()).tensors
+        return Prefix({name: tensor.detach().float().clone().contiguous() for name, tensor in named.items()})
 
     @torch.no_grad()
     def load_values(self, prefix: Prefix) -> None:
@@ -112,21 +111,34 @@ class PrefixModule(nn.Module):
             wanted = f"a prefix of length {self.length} in {', '.join(self.sites)}"
             raise BaseModelError(wanted, got, "change train.prefix_length, or start from another prefix")
         for site, slots in zip(self.sites, self.slots, strict=True):
-            values_L2HPD = prefix.stack_site(site)
+            flat = [
+                tensor.transpose(0, 1).flatten(1) for name, tensor in prefix.tensors.items() if name.startswith(site)
+            ]
             if self.mlp_hidden:
-                slots.fit(values_L2HPD.permute(3, 0, 1, 2, 4).flatten(1))  # type: ignore[operator]
+                slots.fit(torch.cat(flat, dim=1))  # type: ignore[operator]
             else:
-                slots.values.copy_(values_L2HPD)  # type: ignore[operator]
+                is_flat = self.sites[site].uneven
+                slots.values.copy_(torch.cat(flat, dim=1) if is_flat else prefix.stack_site(site))  # type: ignore[operator]
 
-    def _compute_values(self) -> Mapping[str, Tensor]:
-        values: dict[str, Tensor] = {}
+    def _compute_layers(self) -> Mapping[str, Sequence[tuple[Tensor, Tensor]]]:
+        """Return keys and values of every site, layer by layer, each [H, P, D]."""
+        values: dict[str, Sequence[tuple[Tensor, Tensor]]] = {}
         for (site, one), slots in zip(self.sites.items(), self.slots, strict=True):
-            if not self.mlp_hidden:
-                values[site] = slots.values  # type: ignore[assignment]
+            if not self.mlp_hidden and not one.uneven:
+                values[site] = [pair.unbind(0) for pair in slots.values.unbind(0)]  # type: ignore[operator, misc]
                 continue
-            flat_PO: Tensor = slots.compute_values()  # type: ignore[operator]
-            values_PL2HD = flat_PO.view(self.length, one.layers, 2, one.kv_heads, one.head_dim)
-            values[site] = values_PL2HD.permute(1, 2, 3, 0, 4)
+            flat_PO: Tensor = slots.compute_values() if self.mlp_hidden else slots.values  # type: ignore[operator, assignment]
+            sizes = [
+                size for each in one.each for size in (each.kv_heads * each.key_dim, each.kv_heads * each.value_dim)
+            ]
+            parts = iter(torch.split(flat_PO, sizes, dim=1))
+            values[site] = [
+                (
+                    next(parts).view(self.length, each.kv_heads, each.key_dim).transpose(0, 1),
+                    next(parts).view(self.length, each.kv_heads, each.value_dim).transpose(0, 1),
+                )
+                for each in one.each
+            ]
         return values
 
 

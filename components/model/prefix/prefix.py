@@ -6,13 +6,13 @@ Shapes: L layers of a site, 2 for key and value, H key/value heads, P prefix slo
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from components.errors import ArtifactError, BaseModelError
-from components.model.base.shapes import CROSS, DECODER, ENCODER, INFIX, SITES, PrefixShape, SiteShape
+from components.model.base.shapes import CROSS, DECODER, ENCODER, INFIX, SITES, LayerShape, PrefixShape, SiteShape
 
 KINDS = ("key", "value")
 _TENSOR_NAME = re.compile(r"(encoder\.self|decoder\.self|decoder\.cross|decoder\.infix)\.(0|[1-9]\d{0,3})\.(key|value)")
@@ -24,14 +24,16 @@ def make_tensor_name(layer: int, kind: str, site: str = DECODER) -> str:
 
 
 class Prefix:
-    """Keys and values of every layer of every site, each [H, P, D]; all sites have the same length."""
+    """Keys and values of every layer of every site, each [H, P, D]; all sites have the same length.
+
+    H and D may differ between layers, and D between keys and values.
+    """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         """Check names and shapes, and order the tensors by site and layer.
 
         Raises:
-            ArtifactError: a name is missing or unknown, or the tensors of a site differ in shape, are not [H, P, D], or
-                have another P than the other sites.
+            ArtifactError: a name is missing or unknown, or tensors are not [H, P, D] with one P, and one H in a layer.
         """
         layers: dict[str, int] = {}
         for name in tensors:
@@ -50,13 +52,15 @@ class Prefix:
             first = tensors[names[0]]
             if self.length < 0 and first.dim() == 3:
                 self.length = first.shape[1]
-            for name in names:
-                same = tensors[name].dim() == 3 and tensors[name].shape == first.shape
-                if not same or first.shape[1] != self.length:
-                    wanted = "tensors of one shape [heads, slots, head size]"
-                    got = f"{name} {tuple(tensors[name].shape)}, {names[0]} {tuple(first.shape)}"
+            shapes = []
+            for key_name, value_name in zip(names[::2], names[1::2], strict=True):
+                key, value = tensors[key_name], tensors[value_name]
+                if key.dim() != 3 or key.shape[:2] != value.shape[:2] or key.shape[1] != self.length:
+                    wanted = f"keys and values of [heads, {max(self.length, 0)} slots, head size]"
+                    got = f"{key_name} {tuple(key.shape)}, {value_name} {tuple(value.shape)}"
                     raise ArtifactError(wanted, got, "export the prefix again")
-            self.sites[site] = SiteShape(layers[site], first.shape[0], first.shape[2])
+                shapes.append(LayerShape(key.shape[0], key.shape[2], value.shape[-1]))
+            self.sites[site] = SiteShape.from_layers(shapes)
             self.tensors |= {name: tensors[name] for name in names}
         if not self.sites:
             raise _make_incomplete_error("none")
@@ -77,6 +81,18 @@ class Prefix:
                 for site, values_L2HPD in values.items()
                 for layer, values_2HPD in enumerate(values_L2HPD.unbind(0))
                 for kind, tensor_HPD in zip(KINDS, values_2HPD.unbind(0), strict=True)
+            }
+        )
+
+    @classmethod
+    def from_layers(cls, layers: Mapping[str, Sequence[tuple[Tensor, Tensor]]]) -> "Prefix":
+        """Make a prefix of each site's keys and values, each [H, P, D], layer by layer."""
+        return cls(
+            {
+                make_tensor_name(layer, kind, site): tensor_HPD
+                for site, pairs in layers.items()
+                for layer, pair in enumerate(pairs)
+                for kind, tensor_HPD in zip(KINDS, pair, strict=True)
             }
         )
 
@@ -103,7 +119,8 @@ class Prefix:
         own = self.sites.get(DECODER) or self.sites.get(INFIX)
         if own is None:
             raise _make_incomplete_error("no decoder.self.0.key")
-        return PrefixShape(own.layers, own.kv_heads, own.head_dim, self.sites.get(ENCODER), self.sites.get(CROSS))
+        encoder, cross = self.sites.get(ENCODER), self.sites.get(CROSS)
+        return PrefixShape(own.layers, own.kv_heads, own.head_dim, encoder, cross, own.uneven)
 
     @property
     def shape_text(self) -> str:
@@ -111,8 +128,14 @@ class Prefix:
         return ", ".join(f"{site} {shape}" for site, shape in self.sites.items())
 
     def stack_site(self, site: str) -> Tensor:
-        """Return all values of one site as one tensor [L, 2, H, P, D]."""
+        """Return all values of one site as one tensor [L, 2, H, P, D].
+
+        Raises:
+            BaseModelError: the layers differ in shape.
+        """
         shape = self.sites[site]
+        if shape.uneven:
+            raise BaseModelError("layers of one shape", str(shape), "use a base whose layers have one shape")
         names = [make_tensor_name(layer, kind, site) for layer in range(shape.layers) for kind in KINDS]
         flat = torch.stack([self.tensors[name] for name in names])
         return flat.view(shape.layers, 2, shape.kv_heads, self.length, shape.head_dim)
@@ -120,6 +143,12 @@ class Prefix:
     def stack_decoder_site(self) -> Tensor:
         """Return all values of the decoder's self-attention (or of the infix) as one tensor [L, 2, H, P, D]."""
         return self.stack_site(INFIX if self.is_infix else DECODER)
+
+    def to_infix(self) -> "Prefix":
+        """Return the decoder's keys and values as an infix."""
+        start = f"{DECODER}."
+        own = {name: tensor for name, tensor in self.tensors.items() if name.startswith(start)}
+        return Prefix({f"{INFIX}.{name.removeprefix(start)}": tensor for name, tensor in own.items()})
 
     def get_layer(self, index: int, site: str = DECODER) -> tuple[Tensor, Tensor]:
         """Return key and value of one layer, each [H, P, D]."""

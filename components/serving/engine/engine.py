@@ -13,15 +13,16 @@ from functools import lru_cache
 from components.errors import ConfigError, DataError
 from components.model.base.load import Base
 from components.model.decoding import DecodeRequest
+from components.model.decoding.run_kinds import can_share_cache
 from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.artifacts.cache import ArtifactCache, LoadedArtifact
 from components.serving.engine.batch import DecoderBatch
 from components.serving.engine.beams import SequenceBeams
 from components.serving.engine.chat_prompts import find_tool_call_form
 from components.serving.engine.detokenizer import IncrementalDetokenizer
+from components.serving.engine.grouped_batch import GroupedBatch
 from components.serving.engine.model_thread import ModelThread
 from components.serving.engine.sampler import make_draws
-from components.serving.engine.seq2seq_batch import Seq2SeqBatch
 from components.serving.engine.sequence import EngineSequence
 from components.serving.engine.source_encoder import SourceEncoder
 from components.serving.engine.token_rules import TokenRules, TokenRulesMaker, to_decoding
@@ -55,8 +56,9 @@ class BatchEngine:
         self.base, self.artifact_cache, self.limits = base, artifact_cache, limits or EngineLimits()
         self.base_name, self.base_digest = base.name, base.digest
         rows, step_tokens = self.limits.rows, self.limits.step_tokens
-        batch = Seq2SeqBatch(base, rows) if base.is_encoder_decoder else DecoderBatch(base, rows, step_tokens)
-        places = None if base.is_encoder_decoder else rows - rows // _OTHERS_SHARE
+        is_shared = can_share_cache(base)
+        batch = DecoderBatch(base, rows, step_tokens) if is_shared else GroupedBatch(base, rows)
+        places = rows - rows // _OTHERS_SHARE if is_shared else None
         self._model_thread = ModelThread(batch, self._release, places)
         self._pending_submissions: Counter[str] = Counter()
         self._encoder, self._decode = SourceEncoder(base), _make_decode(base)

@@ -1,9 +1,9 @@
 """The KV cache of all branches, and one forward pass over the next tokens of many of them.
 
-Each branch has an index in the cache and a table of blocks. A forward pass reads the new tokens of several branches as
-one concatenated row: one token for most, a piece of the source for others. A token's position is its column. A prefix
-takes the first columns, an infix those before the last source token. Knows the attention interface of decoder-only
-models; does not know how a token is chosen.
+Each branch has an index in the cache and a table of blocks. The blocks keep all its columns, and a layer with a window
+masks them. A forward pass reads the new tokens of several branches as one concatenated row: one token for most, a piece
+of the source for others. A token's position is its column. A prefix takes the first columns, an infix those before the
+last source token. Knows the attention interface of decoder-only models; does not know how a token is chosen.
 
 Shapes: L layers, B blocks, H key/value heads, X query heads, S columns of a block, D head size, P slots, N tokens of a
 forward pass, W returned logits, V vocabulary.
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from components.errors import BaseModelError
 from components.model.base.attention_interface import ATTENTION_WITHOUT_MASK, override_attention
+from components.model.base.attention_scores import ScoreRule
 from components.model.base.attention_sites import find_attention_layers, make_unsupported_base_error
 from components.model.base.load import Base
 from components.model.packing import is_packable
@@ -52,6 +53,8 @@ class KVCache:
         self.sites = find_attention_layers(self.model)
         self.block_pool = BlockPool(base.shape, max_branches, self.model.dtype, base.device)
         self.cached_columns = [0] * max_branches
+        self._slot_columns = [(0, 0)] * max_branches
+        """See `CacheSpan.slot_columns`."""
         self._block_tables: list[list[int]] = [[] for _ in range(max_branches)]
         self._free_indices = list(range(max_branches))
         self._shares_blocks = [False] * max_branches
@@ -81,6 +84,7 @@ class KVCache:
         self.block_pool.release(self._block_tables[cache_index], wipe=wipe)
         self.cached_columns[cache_index], self._block_tables[cache_index] = 0, []
         self._shares_blocks[cache_index] = False
+        self._slot_columns[cache_index] = (0, 0)
         self._free_indices.append(cache_index)
 
     def fork(self, sources: Sequence[int], targets: Sequence[int]) -> None:
@@ -94,6 +98,7 @@ class KVCache:
         pool, tables = self.block_pool, self._block_tables
         self.block_pool.ensure_free(len(targets))
         old_tables, old_columns = [tables[index] for index in targets], list(self.cached_columns)
+        old_slots = list(self._slot_columns)
         new_tables: list[list[int]] = []
         copied, copies = list[int](), list[int]()
         for source in sources:
@@ -107,7 +112,7 @@ class KVCache:
         pool.copy(copied, copies)
         for source, target, table in zip(sources, targets, new_tables, strict=True):
             tables[target], self.cached_columns[target] = table, old_columns[source]
-            self._shares_blocks[target] = True
+            self._slot_columns[target], self._shares_blocks[target] = old_slots[source], True
         for table in old_tables:
             pool.release(table)
 
@@ -123,7 +128,7 @@ class KVCache:
         block_P = torch.tensor(self._block_tables[cache_index], device=slots_L2HPD.device)[column_P // BLOCK_COLUMNS]
         for layer_2BHSD, slots_2HPD in zip(self.block_pool.layers, slots_L2HPD, strict=True):
             layer_2BHSD[:, block_P, :, column_P % BLOCK_COLUMNS] = slots_2HPD.permute(2, 0, 1, 3)
-        self.cached_columns[cache_index] = end
+        self.cached_columns[cache_index], self._slot_columns[cache_index] = end, (start, end)
 
     def forward(self, inputs: Sequence[BranchInput]) -> Tensor:
         """Run one forward pass; returns the logits [W, V] of the last tokens that need them, in the inputs' order.
@@ -139,6 +144,7 @@ class KVCache:
                 self.cached_columns[one.cache_index],
                 len(one.token_ids),
                 self._shares_blocks[one.cache_index],
+                self._slot_columns[one.cache_index],
             )
             for one in inputs
         ]
@@ -171,13 +177,14 @@ class KVCache:
         """See `components.model.base.attention_interface`; the only row holds the new tokens of all branches."""
         del mask
         self._layer_calls += 1
-        layer_2BHSD, size = self.block_pool.layers[self.sites[module].layer], query.shape[3]
+        site = self.sites[module]
+        layer_2BHSD, size = self.block_pool.layers[site.layer], query.shape[3]
         for rows_FD, new_HND in zip(layer_2BHSD.view(2, -1, size), (key[0], value[0]), strict=True):
             rows_FD.index_copy_(0, self._write_index_F, new_HND.transpose(0, 1).reshape(-1, size))
-        scale = kwargs.get("scaling")
-        scale = size**-0.5 if scale is None else float(scale)
-        query_NXD = query[0].transpose(0, 1)
-        outputs = [backend.attend(query_NXD[start:end], layer_2BHSD, scale) for start, end, backend in self._backends]
+        rule, query_NXD = ScoreRule.from_call(size, kwargs), query[0].transpose(0, 1)
+        outputs = [
+            backend.attend(query_NXD[start:end], layer_2BHSD, rule, site.span) for start, end, backend in self._backends
+        ]
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None]
 
     def _concatenate(self, inputs: Sequence[BranchInput]) -> tuple[Tensor, Tensor, list[int]]:

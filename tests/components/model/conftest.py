@@ -8,6 +8,7 @@ import torch
 
 from components.model.base.attention_sites import find_prefix_shape
 from components.model.base.load import Base
+from components.model.prefix.initialization import make_random_prefix
 from components.model.prefix.prefix import Prefix
 
 KINDS = ("gpt2", "llama")
@@ -31,13 +32,7 @@ def values_for() -> Callable[..., Prefix]:
     """A function from a model, length and seed to a prefix of standard normal values for every site."""
 
     def make(model: Any, length: int, seed: int = 0) -> Prefix:
-        generator = torch.Generator().manual_seed(100 + seed)
-        return Prefix.from_sites(
-            {
-                site: torch.randn(one.layers, 2, one.kv_heads, length, one.head_dim, generator=generator)
-                for site, one in find_prefix_shape(model).sites.items()
-            }
-        )
+        return make_random_prefix(find_prefix_shape(model), length, 100 + seed, scale=1.0)
 
     return make
 

@@ -57,7 +57,7 @@ class LoadedArtifact:
         self.max_source_tokens: int | None = manifest.train.get("max_source_tokens")
         self._slots_L2HPD: Tensor | None = None
         prefix, prompt_PW, weights = delta.prefix, delta.prompt_PW, delta.weights
-        if prefix is not None and not base.is_encoder_decoder:
+        if prefix is not None and not base.is_encoder_decoder and prefix.shape.is_even:
             self._slots_L2HPD = prefix.stack_decoder_site().to(base.device, base.model.dtype).contiguous()
             prefix = Prefix.from_site(self._slots_L2HPD, INFIX if self.is_infix else DECODER)
         elif prefix is not None:
@@ -68,8 +68,7 @@ class LoadedArtifact:
         self.delta = replace(delta, prefix=prefix, prompt_PW=prompt_PW, weights=weights)
         self.size_bytes = _count_bytes(self.delta)
         if prompt_PW is not None:
-            shape, size = base.shape, base.model.dtype.itemsize
-            self.size_bytes += shape.layers * 2 * shape.kv_heads * len(prompt_PW) * shape.head_dim * size
+            self.size_bytes += base.shape.sites[DECODER].size * len(prompt_PW) * base.model.dtype.itemsize
 
     def build_slots(self, base: Base) -> Tensor | None:
         """Return keys and values for a decoder-only base [L, 2, H, P, D], or None if the delta has no slots.

@@ -6,14 +6,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from architectures import DECODERS, PAIRS, RECENT, WINDOW
 
 from components.errors import BaseModelError
 from components.model.base import attention_sites
 from components.model.base.attention_sites import find_attention_layers, find_prefix_shape
 from components.model.base.shapes import CROSS, DECODER, ENCODER
-
-DECODERS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
-PAIRS = ("bart", "t5", "mbart", "marian", "pegasus", "mt5")
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, *PAIRS])
@@ -36,6 +34,17 @@ def test_layers_of_a_site_are_numbered_in_order_and_found_once(build_model: Call
     assert find_attention_layers(model) is layers
     for site, count in {DECODER: 2, **({ENCODER: 3, CROSS: 2} if kind == "bart" else {})}.items():
         assert [one.layer for one in layers.values() if one.site == site] == list(range(count))
+
+
+@pytest.mark.parametrize("kind", RECENT)
+def test_what_a_token_sees_is_found_for_each_layer(build_model: Callable[..., Any], kind: str) -> None:
+    layers = find_attention_layers(build_model(kind)).values()
+    text = RECENT[kind].attention
+    near = f"a {'chunk' if 'chunk' in text else 'window'} of {WINDOW} tokens"
+    wanted = {"all tokens"} if text.startswith(("full", "latent")) else set()
+    assert {str(one.span) for one in layers} == wanted | ({near} if "window" in text or "chunk" in text else set())
+    assert any(one.is_shared for one in layers) == ("share" in text)
+    assert all(one.has_plain_scores for one in layers) != ("capped" in text or "sinks" in text)
 
 
 def make_model(config: str, **sizes: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from architectures import RECENT
 from tokenizer_kinds import make_tokenizer
 
 from components.config import BaseConfig
@@ -20,7 +21,6 @@ from components.model.prefix.attach import attach_prefixes
 from components.model.prefix.initialization import make_text_prefix
 
 Save = Callable[[Any], Path]
-FULL = ["full_attention", "full_attention"]
 
 
 def load(folder: Path, dtype: Any = "float32") -> Base:
@@ -135,9 +135,8 @@ def test_an_encoder_decoder_model_is_a_base(kind: str, build_model: Callable[...
     torch.testing.assert_close(own, theirs, rtol=0.0, atol=1e-5)
 
 
-EXPERTS = {"num_local_experts": 2, "n_routed_experts": 2, "num_experts_per_tok": 1, "num_key_value_heads": 2}
-RANKS = {"q_lora_rank": 8, "kv_lora_rank": 8, "n_group": 1, "topk_group": 1}
-LATENT = {**RANKS, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
+LATENT = RECENT["deepseek_v3"].sizes
+INDEXER = {"index_topk": 4, "index_n_heads": 2, "index_head_dim": 8}
 SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
 
 SPARSE = {"num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1, "num_experts": 2}
@@ -147,15 +146,12 @@ SWITCH = {**SPARSE, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_
 @pytest.mark.parametrize(
     ("config", "sizes", "message"),
     [
-        ("MistralConfig", {**SMALL, "num_key_value_heads": 1, "sliding_window": 8}, r"mistral\): .*window 8"),
-        ("Gemma2Config", {**SMALL, "num_key_value_heads": 1, "head_dim": 8}, r"gemma2\): .*sliding_attention"),
-        ("Gemma2Config", {**SMALL, "num_key_value_heads": 1, "head_dim": 8, "layer_types": FULL}, "Gemma2ForCausalLM"),
         ("BloomConfig", {"hidden_size": 16, "n_layer": 2, "n_head": 2}, "BloomForCausalLM"),
         ("MptConfig", {"d_model": 16, "n_heads": 2, "n_layers": 2}, "MptForCausalLM"),
-        ("MambaConfig", {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}, "mamba"),
-        ("JambaConfig", {**SMALL, "num_key_value_heads": 1, "attn_layer_offset": 1, "attn_layer_period": 2}, "jamba"),
-        ("GptOssConfig", {**SMALL, **EXPERTS, "layer_types": FULL, "head_dim": 8}, "GptOssForCausalLM: its attention"),
-        ("DeepseekV3Config", {**SMALL, **EXPERTS, **LATENT}, "DeepseekV3ForCausalLM: a cache of"),
+        ("GPTJConfig", {"n_embd": 16, "n_layer": 2, "n_head": 2, "rotary_dim": 4}, "GPTJForCausalLM: its attention"),
+        ("FalconConfig", SMALL, "FalconForCausalLM: its attention cannot be replaced"),
+        ("MambaConfig", {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}, "MambaForCausalLM: 0 of"),
+        ("GlmMoeDsaConfig", {**LATENT, **INDEXER}, "GlmMoeDsaForCausalLM: attention that takes indices beside keys"),
         ("BartDecoderOnly", {}, r"BartForCausalLM: .*position_ids"),
         (
             "RobertaConfig",
@@ -177,7 +173,13 @@ def test_a_model_that_prefixes_cannot_be_attached_to_is_named_in_the_error(
     if config == "BartDecoderOnly":
         model = hf.BartForCausalLM(build_model("bart").config)
     else:
-        common = {"vocab_size": 67, "max_position_embeddings": 64, "eos_token_id": 0, "pad_token_id": 1}
+        common = {
+            "vocab_size": 67,
+            "max_position_embeddings": 64,
+            "eos_token_id": 0,
+            "bos_token_id": 0,
+            "pad_token_id": 1,
+        }
         model_config = getattr(hf, config)(**{**common, **sizes})
         auto = hf.AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else hf.AutoModelForCausalLM
         model = auto.from_config(model_config)

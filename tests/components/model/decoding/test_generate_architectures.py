@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import architectures
 import pytest
 import torch
 
@@ -11,13 +12,12 @@ from components.model.decoding import Decoding, generate_each
 from components.model.prefix.attach import attach_prefixes, compute_positions
 from components.model.prefix.prefix import Prefix
 
-KINDS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox", "bart", "t5", "mbart", "marian", "pegasus", "mt5")
 PAD, EOS = 1, 0
 LENGTHS = (5, None, 2, 7, 0, 5)
-NEW = 10
+NEW, FEW = 10, 6
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[*architectures.DECODERS, *architectures.PAIRS])
 def base(request: pytest.FixtureRequest, build_base: Callable[..., Base]) -> Base:
     return build_base(request.param, 3)
 
@@ -108,3 +108,18 @@ def test_other_rows_and_the_batch_size_do_not_matter(base: Base, rows: Any, some
     bare = generate_each(base, [None] * len(rows), sources, decoding, 6)
     assert [own == plain for own, plain in zip(alone, bare, strict=True)].count(True) < len(rows)
     assert (alone[1], alone[4]) == (bare[1], bare[4])
+
+
+@pytest.mark.parametrize("kind", architectures.RECENT)
+def test_a_text_beyond_windows_is_that_of_transformers_and_of_a_loop_without_a_cache(
+    kind: str, build_base: Callable[..., Base], values_for: Callable[..., Prefix], greedy: Any, some_sources: Any
+) -> None:
+    base = build_base(kind, 3)
+    rows = [None if length is None else values_for(base.model, length, length) for length in LENGTHS]
+    sources = [ids * 2 for ids in some_sources(len(rows), 6)]
+    alone = [greedy(base, row, source, FEW) for row, source in zip(rows, sources, strict=True)]
+    assert generate_each(base, rows, sources, Decoding(max_new_tokens=FEW), 4) == alone
+    beams = Decoding(3, FEW, length_penalty=2.0)
+    outputs = generate_each(base, rows, sources, beams, 3)
+    assert outputs == generate_by_transformers(base, rows, sources, beams, "left", cache=True)
+    assert outputs != alone

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from components.model.base.attention_scores import ScoreRule
+from components.model.base.token_spans import ALL_TOKENS, TokenSpan
 from components.model.packing.attention import attend_packed, attend_packed_fused, attend_packed_with_sdpa
 
 IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
@@ -18,6 +20,7 @@ IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
 }
 MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SCALE = 0.6
+PLAIN = ScoreRule(SCALE)
 
 
 def tensors(drawn: Any, kv_heads: int, groups: int, size: int, seed: int) -> list[Tensor]:
@@ -28,15 +31,31 @@ def tensors(drawn: Any, kv_heads: int, groups: int, size: int, seed: int) -> lis
     return [torch.randn(*shape, size, generator=generator) for shape in [*shapes, (tokens, kv_heads * groups)]]
 
 
-def one_at_a_time(drawn: Any, query: Tensor, key: Tensor, value: Tensor, slots: Tensor, values: Tensor) -> Tensor:
+def one_at_a_time(
+    drawn: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    slots: Tensor,
+    values: Tensor,
+    rule: ScoreRule = PLAIN,
+    span: TokenSpan = ALL_TOKENS,
+) -> Tensor:
     """[N, H, D] by the definition."""
     groups = query.shape[1] // key.shape[1]
     outputs = []
     for number, (row, index) in enumerate(drawn.tokens):
-        own, before = list(drawn.slots(row, index)), slice(number - index, number + 1)
+        own, first = list(drawn.slots(row, index)), 0
+        if span.kind != "all":
+            first = max(0, index - span.size + 1) if span.kind == "window" else index - index % span.size
+        before = slice(number - index + first, number + 1)
         seen_SKD, read_SKD = torch.cat([slots[own], key[before]]), torch.cat([values[own], value[before]])
         seen_SHD, read_SHD = (one.repeat_interleave(groups, dim=1) for one in (seen_SKD, read_SKD))
-        weight_SH = (SCALE * (seen_SHD * query[number]).sum(-1)).softmax(0)
+        score_SH = rule.scale * (seen_SHD * query[number]).sum(-1)
+        if rule.softcap is not None:
+            score_SH = rule.softcap * (score_SH / rule.softcap).tanh()
+        sink_1H = score_SH[:0] if rule.sink_X is None else rule.sink_X[None].to(score_SH.dtype)
+        weight_SH = torch.cat([score_SH, sink_1H]).softmax(0)[: len(score_SH)]
         outputs.append((weight_SH[:, :, None] * read_SHD).sum(0))
     return torch.stack(outputs)
 
@@ -49,10 +68,15 @@ def with_gradients(work: Callable[..., Tensor], given_: list[Tensor], needed: li
     return [output.detach(), *(torch.autograd.grad(output, wanted, given_[5]) if wanted else [])]
 
 
-def packed(implementation: str, layout: Any) -> Callable[..., Tensor]:
+def packed(
+    implementation: str, layout: Any, rule: ScoreRule = PLAIN, span: TokenSpan = ALL_TOKENS
+) -> Callable[..., Tensor]:
     return lambda query, key, value, slots, values: IMPLEMENTATIONS[implementation](
-        query, key, value, (slots, values), layout, SCALE
+        query, key, value, (slots, values), layout, rule, span
     )
+
+
+SPANS = st.one_of(st.just(ALL_TOKENS), st.builds(TokenSpan, st.sampled_from(["window", "chunk"]), st.integers(1, 4)))
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -63,29 +87,36 @@ def packed(implementation: str, layout: Any) -> Callable[..., Tensor]:
     groups=st.integers(1, 3),
     size=st.integers(1, 5),
     needed=st.lists(st.booleans(), min_size=5, max_size=5),
+    softcap=st.none() | st.floats(0.5, 3),
+    has_sinks=st.booleans(),
+    span=SPANS,
     seed=st.integers(0, 2**31),
 )
-def test_equals_one_query_at_a_time(ragged, implementation, data, kv_heads, groups, size, needed, seed):
+def test_equals_one_query_at_a_time(
+    ragged, implementation, data, kv_heads, groups, size, needed, softcap, has_sinks, span, seed
+):
     drawn = data.draw(ragged)
     given_ = tensors(drawn, kv_heads, groups, size, seed)
-    output = with_gradients(packed(implementation, drawn.layout()), given_, needed)
-    exact = with_gradients(lambda *args: one_at_a_time(drawn, *args), [one.double() for one in given_], needed)
+    rule = ScoreRule(SCALE, softcap, torch.linspace(-2, 2, kv_heads * groups) if has_sinks else None)
+    output = with_gradients(packed(implementation, drawn.layout(), rule, span), given_, needed)
+    double = [one.double() for one in given_]
+    exact = with_gradients(lambda *args: one_at_a_time(drawn, *args, rule, span), double, needed)
     for one, other in zip(output, exact, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("implementation", ["fused", "plain"])
 @MANY
-@given(data=st.data(), groups=st.integers(1, 2), seed=st.integers(0, 2**31))
-def test_a_cut_layout_gives_the_same_from_the_wanted_tokens_on(ragged, implementation, data, groups, seed):
+@given(data=st.data(), groups=st.integers(1, 2), span=SPANS, seed=st.integers(0, 2**31))
+def test_a_cut_layout_gives_the_same_from_the_wanted_tokens_on(ragged, implementation, data, groups, span, seed):
     drawn = data.draw(ragged)
     query, *others, back = tensors(drawn, 2, groups, 3, seed)
     layout = drawn.layout()
     kept = torch.tensor([index >= drawn.wanted[row] for row, index in drawn.tokens])
     masked = back.masked_fill(~kept[:, None, None], 0.0)
-    whole = with_gradients(packed(implementation, layout), [query, *others, masked], [True] * 5)
+    whole = with_gradients(packed(implementation, layout, span=span), [query, *others, masked], [True] * 5)
     cut_layout = layout.drop_queries_before(drawn.wanted)
-    cut = with_gradients(packed(implementation, cut_layout), [query[kept], *others, back[kept]], [True] * 5)
+    cut = with_gradients(packed(implementation, cut_layout, span=span), [query[kept], *others, back[kept]], [True] * 5)
     torch.testing.assert_close(cut[0], whole[0][kept], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(cut[1], whole[1][kept], rtol=1e-4, atol=1e-5)
     for one, other in zip(cut[2:], whole[2:], strict=True):

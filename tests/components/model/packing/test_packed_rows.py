@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from architectures import ATTACHED, COUNT_COLUMNS, DECODERS, RECENT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain_paths import turn_off_unless
@@ -19,7 +20,6 @@ from components.model.packing import is_packable, pack_rows, stack_slots
 from components.model.prefix.attach import attach_prefixes
 from components.model.prefix.prefix import Prefix
 
-DECODERS = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
@@ -103,6 +103,25 @@ def test_a_checkpointed_model_computes_the_same(build_model, fixed, kind):
     torch.testing.assert_close(logits, expected, **CLOSE)
     for one, other in zip(result, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", RECENT)
+def test_rows_beyond_windows_are_packed_or_are_found_not_to_be(build_model, fixed, kind):
+    model = build_model(kind)
+    assert is_packable(model) == (kind not in COUNT_COLUMNS + ATTACHED)
+    if not is_packable(model):
+        return
+    long = type(fixed)([13, 3, 9], [1, 0, 1], [2, 3], None, [5, 0, 4])
+    prefixes = prefixes_of(model, long.prefixes, infix=False)
+    kept = torch.tensor([column >= long.wanted[row] for row, column in long.tokens])
+    expected = padded_logits(model, long, prefixes)
+    wanted = gradients(expected, kept, prefixes)
+    for fused_attention in (True, False):
+        with turn_off_unless(fused_attention=fused_attention):
+            logits = packed_logits(model, long, prefixes, starts=long.wanted)
+        torch.testing.assert_close(logits[kept], expected[kept], **CLOSE)
+        for one, other in zip(gradients(logits, kept, prefixes), wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", DECODERS)

@@ -18,6 +18,7 @@ from components.model.base.attention_sites import find_prefix_shape
 from components.model.base.load import Base
 from components.model.decoding import Decoding, generate_each, make_requests
 from components.model.delta import Delta, to_delta
+from components.model.prefix.initialization import make_random_prefix
 from components.model.prefix.prefix import Prefix
 from components.registry.artifact import copy_artifact, save_artifact
 from components.serving.engine import BatchEngine, EngineLimits
@@ -40,13 +41,7 @@ def make_prefix() -> Callable[..., Prefix]:
     """A function of a base, a length and a seed to a prefix of standard normal values."""
 
     def make(base: Base, length: int = 3, seed: int = 0) -> Prefix:
-        generator = torch.Generator().manual_seed(1000 + seed)
-        return Prefix.from_sites(
-            {
-                site: torch.randn(one.layers, 2, one.kv_heads, length, one.head_dim, generator=generator)
-                for site, one in find_prefix_shape(base.model).sites.items()
-            }
-        )
+        return make_random_prefix(find_prefix_shape(base.model), length, 1000 + seed, scale=1.0)
 
     return make
 

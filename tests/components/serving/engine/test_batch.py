@@ -15,10 +15,11 @@ from components.model.delta import Delta, make_delta_from_tensors
 from components.model.trainable_delta import TrainableDelta
 from components.serving.interface import GenerationRequest, TokenControls
 
+RECENT = ("gemma2", "gpt_oss", "llama4_text", "gemma3n_text", "gemma4_text", "qwen3_next")
 PAIRS = (("ab", "it is a"), ("cd", "it is c"))
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "opt", "gpt_neox", "bart", "t5"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "opt", "gpt_neox", "bart", "t5", *RECENT])
 def test_greedy_rows_of_many_tenants_have_the_same_answers_as_alone(
     kind: str, build_base: Any, make_tenants: Any, answer_all: Any, sources: tuple[str, ...]
 ) -> None:

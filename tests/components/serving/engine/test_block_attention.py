@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
+from components.model.base.attention_scores import ScoreRule
+from components.model.base.token_spans import ALL_TOKENS, TokenSpan
 from components.serving.engine.block_attention import (
     BlockwiseBackend,
     CacheSpan,
@@ -17,6 +18,7 @@ from components.serving.engine.block_attention import (
 from components.serving.engine.block_pool import BLOCK_COLUMNS
 
 HEADS, SIZE = 2, 8
+PLAIN = ScoreRule(SIZE**-0.5)
 LENGTHS = ((0, 1), (31, 1), (32, 1), (200, 1), (70, 1), (5, 1), (10, 3), (0, 40), (150, 30))
 """Cached columns and new tokens of each branch."""
 
@@ -24,22 +26,39 @@ LENGTHS = ((0, 1), (31, 1), (32, 1), (200, 1), (70, 1), (5, 1), (10, 3), (0, 40)
 def _spans(lengths: Sequence[tuple[int, int]], blocks: int) -> list[CacheSpan]:
     free = iter(torch.randperm(blocks).tolist())
     return [
-        CacheSpan([next(free) for _ in range(-(-(used + tokens) // BLOCK_COLUMNS))], used, tokens)
+        CacheSpan(
+            [next(free) for _ in range(-(-(used + tokens) // BLOCK_COLUMNS))],
+            used,
+            tokens,
+            slot_columns=(used // 3, used // 2),
+        )
         for used, tokens in lengths
     ]
 
 
-def _plain(span: CacheSpan, query_TXD: Tensor, layer_2BHSD: Tensor) -> Tensor:
+def _plain(
+    span: CacheSpan, query_TXD: Tensor, layer_2BHSD: Tensor, rule: ScoreRule, token_span: TokenSpan = ALL_TOKENS
+) -> Tensor:
     key_HCD, value_HCD = (side[list(span.blocks)].transpose(0, 1).flatten(1, 2) for side in layer_2BHSD)
     groups = query_TXD.shape[1] // HEADS
     seen_TC = torch.arange(key_HCD.shape[1]) <= span.cached_columns + torch.arange(span.new_tokens)[:, None]
-    output_XTD = scaled_dot_product_attention(
-        query_TXD.transpose(0, 1),
-        key_HCD.repeat_interleave(groups, 0),
-        value_HCD.repeat_interleave(groups, 0),
-        attn_mask=seen_TC,
-    )
-    return output_XTD.transpose(0, 1)
+    first, end = span.slot_columns
+    tokens = [column for column in range(seen_TC.shape[1]) if not first <= column < end]
+    for row, column in enumerate(range(span.cached_columns, span.cached_columns + span.new_tokens)):
+        for other in range(seen_TC.shape[1]):
+            if other in tokens and token_span != ALL_TOKENS:
+                mine, theirs = tokens.index(column), tokens.index(other)
+                is_window = token_span.kind == "window"
+                near = mine - theirs < 40 if is_window else mine // 40 == theirs // 40
+                seen_TC[row, other] &= near
+    score_XTC = rule.scale * query_TXD.transpose(0, 1) @ key_HCD.repeat_interleave(groups, 0).transpose(1, 2)
+    if rule.softcap is not None:
+        score_XTC = rule.softcap * (score_XTC / rule.softcap).tanh()
+    score_XTC = score_XTC.masked_fill(~seen_TC, -torch.inf)
+    if rule.sink_X is not None:
+        score_XTC = torch.cat([score_XTC, rule.sink_X[:, None, None].expand(-1, len(seen_TC), 1)], dim=2)
+    weight_XTC = score_XTC.softmax(dim=2)[:, :, : seen_TC.shape[1]]
+    return (weight_XTC @ value_HCD.repeat_interleave(groups, 0)).transpose(0, 1)
 
 
 @pytest.mark.parametrize("groups", [1, 3])
@@ -53,22 +72,45 @@ def test_every_token_sees_its_own_branchs_columns_up_to_itself(
     spans = [spans[number] for number in order_for_attention(spans)]
     query_NXD = torch.randn(sum(span.new_tokens for span in spans), HEADS * groups, SIZE)
     plan = plan_attention(spans, layer_2BHSD)
-    outputs = [backend.attend(query_NXD[start:end], layer_2BHSD, SIZE**-0.5) for start, end, backend in plan]
+    outputs = [backend.attend(query_NXD[start:end], layer_2BHSD, PLAIN) for start, end, backend in plan]
     output_NXD = torch.cat(outputs)
     start = 0
     for span in spans:
         end = start + span.new_tokens
-        torch.testing.assert_close(output_NXD[start:end], _plain(span, query_NXD[start:end], layer_2BHSD))
+        torch.testing.assert_close(output_NXD[start:end], _plain(span, query_NXD[start:end], layer_2BHSD, PLAIN))
         start = end
+
+
+@pytest.mark.parametrize("token_span", [ALL_TOKENS, TokenSpan("window", 40), TokenSpan("chunk", 40)], ids=str)
+@pytest.mark.parametrize("lengths", [LENGTHS, LENGTHS[:1], LENGTHS[6:]], ids=len)
+def test_windows_spare_the_slots_and_caps_and_sinks_count(
+    lengths: Sequence[tuple[int, int]], token_span: TokenSpan
+) -> None:
+    torch.manual_seed(1)
+    layer_2BHSD, spans = torch.randn(2, 24, HEADS, BLOCK_COLUMNS, SIZE), _spans(lengths, 24)
+    spans = [spans[number] for number in order_for_attention(spans)]
+    query_NXD = torch.randn(sum(span.new_tokens for span in spans), HEADS * 2, SIZE)
+    for rule in (PLAIN, ScoreRule(0.4, 1.5), ScoreRule(0.4, None, torch.randn(HEADS * 2))):
+        start = 0
+        for first, end, backend in plan_attention(spans, layer_2BHSD):
+            output_NXD = backend.attend(query_NXD[first:end], layer_2BHSD, rule, token_span)
+            while start < end:
+                span = spans.pop(0)
+                spans.append(span)
+                of_branch = slice(start, start + span.new_tokens)
+                expected = _plain(span, query_NXD[of_branch], layer_2BHSD, rule, token_span)
+                found = output_NXD[start - first : start - first + span.new_tokens]
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+                start += span.new_tokens
 
 
 def test_nan_in_the_blocks_of_one_branch_does_not_reach_another() -> None:
     layer_2BHSD, spans = torch.randn(2, 24, HEADS, BLOCK_COLUMNS, SIZE), _spans(LENGTHS[:6], 24)
     query_RXD = torch.randn(6, HEADS, SIZE)
-    before_RXD = BlockwiseBackend.build(spans, layer_2BHSD).attend(query_RXD, layer_2BHSD, 1.0)
+    before_RXD = BlockwiseBackend.build(spans, layer_2BHSD).attend(query_RXD, layer_2BHSD, ScoreRule(1.0))
     idle = set(range(24)) - {block for span in spans for block in span.blocks}
     layer_2BHSD[:, [*spans[3].blocks, *idle]] = torch.nan
-    after_RXD = BlockwiseBackend.build(spans, layer_2BHSD).attend(query_RXD, layer_2BHSD, 1.0)
+    after_RXD = BlockwiseBackend.build(spans, layer_2BHSD).attend(query_RXD, layer_2BHSD, ScoreRule(1.0))
     others = [0, 1, 2, 4, 5]
     assert torch.equal(after_RXD[others], before_RXD[others])
     assert after_RXD[3].isnan().all()

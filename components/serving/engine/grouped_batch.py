@@ -1,8 +1,9 @@
-"""The batch of an encoder-decoder base: sequences start together and leave one by one.
+"""The batch of a base whose rows cannot share a cache: sequences start together and leave one by one.
 
-These models count positions by the length of the cache, so no sequence can be added to a running batch. Later ones wait
-for the next batch, which takes sequences with the same weights, guidance and number of beams. Knows sequences and
-attached prefixes; does not know queues or threads.
+These are encoder-decoder bases, which count positions by the length of the cache, and decoder-only bases with recurrent
+states or other caches. No sequence can be added to a running batch: later ones wait for the next batch, which takes
+sequences with the same weights, guidance, number of beams and place of the slots. Knows sequences and attached
+prefixes; does not know queues or threads.
 
 Shapes: B sequences, K beams, R = B x K, N new tokens so far, V vocabulary.
 """
@@ -15,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.model.base.column_counts import ignores_left_padding
 from components.model.base.load import Base
 from components.model.decoding.decoder_run import GuidedRun
-from components.model.decoding.seq2seq_run import Seq2SeqRun
-from components.model.delta import apply_deltas
+from components.model.decoding.run_kinds import attach_to_sources, find_attached_kind
 from components.serving.engine.batch import StepResult
 from components.serving.engine.beams import step_beams
 from components.serving.engine.sampler import Sampler
@@ -28,12 +29,13 @@ from components.serving.engine.step_errors import to_step_error
 _log = logging.getLogger(__name__)
 
 
-class Seq2SeqBatch:
-    """At most `max_sequences` sequences."""
+class GroupedBatch:
+    """At most `max_sequences` sequences; one at a time on a base whose rows depend on padding."""
 
     def __init__(self, base: Base, max_sequences: int) -> None:
         """Start empty."""
-        self.base, self.max_sequences = base, max_sequences
+        can_pad = base.is_encoder_decoder or ignores_left_padding(base.model)
+        self.base, self.max_sequences = base, max_sequences if can_pad else 1
         self.sequences: list[EngineSequence] = []
         self._sampler = Sampler(base)
         self._attachments = ExitStack()
@@ -108,9 +110,10 @@ class Seq2SeqBatch:
         sequences, base = self._run_sequences, self.base
         weights = sequences[0].decode_request.delta.weights
         deltas = [one.decode_request.delta for one in sequences]
-        attachment = self._attachments.enter_context(apply_deltas(base, deltas))
+        sources, kind = [one.decode_request.source for one in sequences], find_attached_kind(base)
+        attachment = self._attachments.enter_context(attach_to_sources(base, deltas, sources))
         beams = sequences[0].request.num_beams
-        run: Any = Seq2SeqRun(base, attachment, [one.decode_request.source for one in sequences], beams)
+        run: Any = kind(base, attachment, sources, beams)
         if sequences[0].is_guided:
 
             def suspend_delta() -> AbstractContextManager[Any]:
@@ -122,7 +125,7 @@ class Seq2SeqBatch:
 
             bare = [one.decode_request.bare_source for one in sequences]
             guidance = sequences[0].request.guidance
-            run = GuidedRun(run, lambda: Seq2SeqRun(base, None, bare, beams), guidance, suspend_delta)
+            run = GuidedRun(run, lambda: kind(base, None, bare, beams), guidance, suspend_delta)
         self._decode_run = run
         logits_RV: Tensor = run.logits_BV
         histories = [one.beams.histories if one.beams else [one.detokenizer.token_ids] for one in sequences]
@@ -146,4 +149,4 @@ class Seq2SeqBatch:
 
 def _find_batch_key(sequence: EngineSequence) -> Sequence[float]:
     request = sequence.request
-    return id(sequence.decode_request.delta.weights), request.guidance, request.num_beams
+    return *sequence.decode_request.batch_key, request.guidance, request.num_beams

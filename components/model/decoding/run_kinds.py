@@ -1,0 +1,36 @@
+"""Choose how the rows of a base are decoded: in one shared cache, or under attached prefixes with caches of their own.
+
+Knows what a base can do; does not know requests or how a token is chosen.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import torch
+
+from components.model.base.attention_sites import has_cache_of_keys
+from components.model.base.load import Base
+from components.model.decoding.attached_run import AttachedRun
+from components.model.decoding.seq2seq_run import Seq2SeqRun
+from components.model.delta import Delta, apply_deltas
+from components.model.packing import is_packable
+from components.model.prefix.attach import Attachment
+from components.model.prefix.prefix import Prefix
+
+
+def can_share_cache(base: Base) -> bool:
+    """Whether `DecoderOnlyRun` can decode this base: its tokens meet in attention alone, whose keys its cache holds."""
+    return not base.is_encoder_decoder and has_cache_of_keys(base.model) and is_packable(base.model)
+
+
+def find_attached_kind(base: Base) -> type[AttachedRun] | type[Seq2SeqRun]:
+    """Return the run for a base whose cache cannot be shared."""
+    return Seq2SeqRun if base.is_encoder_decoder else AttachedRun
+
+
+def attach_to_sources(
+    base: Base, rows: Sequence[Delta | Prefix | None], sources: Sequence[Sequence[int]]
+) -> AbstractContextManager[Attachment | None]:
+    """`apply_deltas` for the run of `find_attached_kind`, in which an infix is before the last source token."""
+    starts_B = torch.full((len(sources),), max(map(len, sources)) - 1, device=base.device)
+    return apply_deltas(base, rows, None if base.is_encoder_decoder else starts_B)

@@ -1,0 +1,9 @@
+"""The table of docs/bases.md is that of the registry of architectures that the tests run."""
+
+import architectures_page
+
+
+def test_the_page_has_the_registrys_table() -> None:
+    page = architectures_page.PAGE.read_text(encoding="utf-8")
+    fix = "run `.venv/bin/python tests/helpers/architectures_page.py`"
+    assert architectures_page.replace_table(page) == page, fix
