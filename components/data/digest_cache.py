@@ -1,7 +1,8 @@
 """A cache of file digests: the sha256 of each file, with its size, times and inode at the time it was read.
 
     var/digests     the first line has the sha256 of the second, JSON of path -> ["size mtime ctime inode", sha256]
-                    (for a folder: the stats of its files by name, and the digest that the caller computed)
+                    (for a folder: its path with the function's name -> the stats of its files by name, and what the
+                    function computed)
 
 A file counts as unchanged while its size, both times and its inode are unchanged. This is safe only if both times were
 clearly in the past when the file was read: a file can be written twice within one tick of the file system's clock (git
@@ -28,6 +29,8 @@ MIN_AGE_NS = 2_000_000_000
 """Age in nanoseconds that a file's times must have before its digest is cached: FAT's tick, the coarsest in use."""
 
 _FORMAT = "prefixfleet digests 1"
+_FUNCTION_MARK = "\0"
+"""In the name of a folder's entry, between the path and the function that computed it; no path has this character."""
 
 
 class DigestCache:
@@ -50,11 +53,11 @@ class DigestCache:
             return None
 
     def digest_folder(self, folder: Path, compute: Callable[[Path], str]) -> str:
-        """Return `compute(folder)`, cached until a file directly in the folder changes.
+        """Return `compute(folder)`, cached by the function's name until a file directly in the folder changes.
 
         `compute` must depend on these files alone.
         """
-        return self._digest(folder, _stat_folder, compute)
+        return self._digest(folder, _stat_folder, compute, f"{compute.__module__}.{compute.__qualname__}")
 
     def save(self) -> None:
         """Write the cache, merged with the entries of other processes, without files that no longer exist.
@@ -70,13 +73,21 @@ class DigestCache:
         own = dict(self._current)
         before = {} if self._ignores_stored else _read_index(self._index)
         others = {name: known for name, known in before.items() if name not in own}
-        kept = {name: known for name, known in others.items() if (self._root / name).exists()}
+        kept = {
+            name: known for name, known in others.items() if (self._root / name.partition(_FUNCTION_MARK)[0]).exists()
+        }
         body = json.dumps({**kept, **own}, separators=(",", ":")).encode()
         write_atomic(self._index, _format_header(body) + body)
         self._has_changed = self._ignores_stored = False
 
-    def _digest(self, path: Path, read_facts: Callable[[Path], tuple[str, int]], compute: Callable[[Path], str]) -> str:
-        name = str(path).removeprefix(f"{self._root}{os.sep}")
+    def _digest(
+        self,
+        path: Path,
+        read_facts: Callable[[Path], tuple[str, int]],
+        compute: Callable[[Path], str],
+        function: str = "",
+    ) -> str:
+        name = str(path).removeprefix(f"{self._root}{os.sep}") + (f"{_FUNCTION_MARK}{function}" if function else "")
         facts, newest_ns = read_facts(path)
         known = self._current.get(name) or self._stored.get(name)
         if known is None or known[0] != facts:

@@ -155,10 +155,15 @@ def test_a_folder_s_digest_is_computed_again_when_one_of_its_files_changes(tmp_p
         read.append(folder)
         return " ".join(sorted(path.read_text() for path in folder.glob("*.txt")))
 
+    def count(folder: Path) -> str:
+        return str(len(list(folder.glob("*.txt"))))
+
     first, second = write(tmp_path / "base" / "1.txt", b"one"), write(tmp_path / "base" / "2.txt", b"two")
     digests = open_cache(tmp_path)
     assert {digests.digest_folder(tmp_path / "base", name) for _ in range(3)} == {"one two"}
+    assert digests.digest_folder(tmp_path / "base", count) == "2"
     digests.save()
+    open_cache(tmp_path).save()
     digests = open_cache(tmp_path)
     assert (digests.digest_folder(tmp_path / "base", name), len(read)) == ("one two", 1)
     second.write_bytes(b"too")
@@ -166,4 +171,5 @@ def test_a_folder_s_digest_is_computed_again_when_one_of_its_files_changes(tmp_p
     first.rename(first.with_suffix(".bak"))
     assert digests.digest_folder(tmp_path / "base", name) == "too"
     assert open_cache(tmp_path, full_check=True).digest_folder(tmp_path / "base", name) == "too"
+    assert open_cache(tmp_path).digest_folder(tmp_path / "base", count) == "1"
     assert len(read) == 4
