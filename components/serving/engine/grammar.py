@@ -6,7 +6,6 @@ and the bytes of tokens; does not know batches or other rows.
 Shapes: V vocabulary.
 """
 
-import json
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
@@ -75,6 +74,9 @@ class GrammarCompiler:
         """A function of a schema's JSON to a matcher, which every row copies; it raises ConfigError."""
 
     def _compile(self, schema: str) -> LLMatcher:
+        if len(schema) > MAX_SCHEMA_CHARS:
+            wanted = f"response_format: a JSON schema of at most {MAX_SCHEMA_CHARS} characters"
+            raise ConfigError(wanted, str(len(schema)), "use a smaller schema")
         grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": _WHITE_SPACE})
         is_invalid, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._tokenizer)
         matcher = None if is_invalid else LLMatcher(self._tokenizer, grammar, log_level=0)
@@ -113,15 +115,6 @@ class _Vocabulary:
             ids += [self._ids[rest[:length]]] if length else []
             rest = rest[length or 1 :]
         return ids
-
-
-def check_schema_text(schema: str) -> None:
-    """Refuse what no grammar is made of. Raises ConfigError: too long, or no JSON object."""
-    if len(schema) > MAX_SCHEMA_CHARS:
-        wanted = f"response_format: a JSON schema of at most {MAX_SCHEMA_CHARS} characters"
-        raise ConfigError(wanted, str(len(schema)), "use a smaller schema")
-    if not isinstance(json.loads(schema), dict):
-        raise ConfigError("response_format: a JSON schema that is an object", schema[:40], _FIX)
 
 
 def _make_limit_error(problem: str) -> DataError:

@@ -8,6 +8,7 @@ Shapes: L layers, H key/value heads, P slots, D head size.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -17,9 +18,11 @@ from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.artifacts.cache import LoadedArtifact
 from components.serving.engine.beams import SequenceBeams
 from components.serving.engine.detokenizer import IncrementalDetokenizer
-from components.serving.engine.grammar import Grammar
 from components.serving.engine.token_rules import TokenRules
 from components.serving.interface import GenerationRequest
+
+if TYPE_CHECKING:
+    from components.serving.engine.grammar import Grammar
 
 UNALLOCATED = -1
 
@@ -53,7 +56,7 @@ class EngineSequence:
     """The ids that end it."""
     rules: TokenRules | None = None
     """None: its logits are not changed."""
-    grammar: Grammar | None = None
+    grammar: "Grammar | None" = None
     """None: it may write any text."""
     beams: SequenceBeams | None = None
     """None: no beam search."""

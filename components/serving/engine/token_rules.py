@@ -7,19 +7,23 @@ Shapes: R rows with histories of the same length, V vocabulary, N new tokens so 
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import torch
-from llguidance import LLMatcher
 from torch import Tensor
 
 from components.errors import ConfigError
 from components.model.base.load import Base
 from components.model.decoding import Decoding
 from components.model.decoding.controls import DecodingControls, LogitsController
-from components.serving.engine.grammar import Grammar, GrammarCompiler, check_schema_text
 from components.serving.engine.source_encoder import SourceEncoder
 from components.serving.interface import GenerationRequest, TokenControls
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+    from components.serving.engine.grammar import Grammar, GrammarCompiler
 
 _CACHED_CONTROLLERS = 64
 _NO_CONTROLS = TokenControls()
@@ -33,7 +37,7 @@ class TokenRules:
         controls: TokenControls,
         controller: LogitsController,
         device: torch.device,
-        matcher: LLMatcher | None = None,
+        matcher: "LLMatcher | None" = None,
     ) -> None:
         """`controller` applies the controls of the evaluation; `matcher` is of the request's schema, if it has one."""
         self.controller, self._matcher = controller, matcher
@@ -41,9 +45,13 @@ class TokenRules:
         self._bias_B = torch.tensor([value for _, value in controls.logit_bias], device=device)
         self._biased_id_B = torch.tensor([token for token, _ in controls.logit_bias], dtype=torch.long, device=device)
 
-    def make_grammar(self, stop_ids: Sequence[int]) -> Grammar | None:
+    def make_grammar(self, stop_ids: Sequence[int]) -> "Grammar | None":
         """Return the grammar of a row that these ids end; None if the request has no schema."""
-        return None if self._matcher is None else Grammar(self._matcher.deep_copy(), stop_ids)
+        if self._matcher is None:
+            return None
+        from components.serving.engine.grammar import Grammar
+
+        return Grammar(self._matcher.deep_copy(), stop_ids)
 
     def apply(self, logits_V: Tensor, history: Sequence[int]) -> Tensor:
         """Return the row's logits under all rules; `history` are its new tokens so far."""
@@ -71,7 +79,6 @@ class TokenRulesMaker:
         self._base, self._encoder = base, encoder
         self._vocabulary_size = base.model.get_output_embeddings().weight.shape[0]
         self._get_controller = lru_cache(_CACHED_CONTROLLERS)(self._make_controller)
-        self._compiler = GrammarCompiler(encoder.threads_base)
 
     async def make(self, request: GenerationRequest) -> TokenRules | None:
         """Return the rules of a request's rows; None: they have none, and no beams.
@@ -94,10 +101,15 @@ class TokenRulesMaker:
             controller = self._get_controller(decoding_controls)
         matcher = None
         if controls.json_schema:
-            check_schema_text(controls.json_schema)
             tenant = request.artifact.tenant
             matcher = await self._encoder.run(lambda: self._compiler.compile(controls.json_schema), tenant)
         return TokenRules(controls, controller, self._base.device, matcher)
+
+    @cached_property
+    def _compiler(self) -> "GrammarCompiler":
+        from components.serving.engine.grammar import GrammarCompiler  # llguidance, which few requests need
+
+        return GrammarCompiler(self._encoder.threads_base)
 
     def _make_controller(self, controls: DecodingControls) -> LogitsController:
         tokenizer = self._encoder.threads_base.tokenizer

@@ -27,7 +27,7 @@ class Batch:
         chosen = self.shares.choose(self.rows, self._now_s)
         assert chosen
         assert [row for row in self.rows if row in chosen] == list(chosen)
-        self._now_s += self._times[0] + self._times[1] * len(chosen)
+        self._now_s += self._times[0] + self._times[1] * sum(row.branch_count for row in chosen)
         return {row.tenant: sum(one.tenant == row.tenant for one in chosen) for row in self.rows}
 
     def take_steps(self, count: int) -> dict[str, float]:
@@ -40,6 +40,18 @@ def test_where_rows_cost_time_a_step_takes_about_half_as_long_again() -> None:
     means = Batch(0.009, 0.001, flood=56, victim=1).take_steps(2000)
     assert means["victim"] == 1
     assert 3.5 < means["flood"] < 6.5
+
+
+def test_rows_of_a_beam_search_count_as_their_beams_and_each_has_its_turn() -> None:
+    batch = Batch(0.009, 0.001, beams=11, victim=1)
+    for row in batch.rows[:-1]:
+        row.branch_count = 5
+    means = batch.take_steps(600)
+    assert means["victim"] == 1
+    assert 0.5 < means["beams"] < 6.5 / 5 + 1
+    few = Batch(0.009, 0.001, beams=1, flood=50)
+    few.rows[0].branch_count = 8
+    assert few.take_steps(200)["beams"] == 1
 
 
 def test_where_rows_cost_no_time_none_waits_but_in_the_steps_that_measure() -> None:
