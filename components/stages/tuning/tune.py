@@ -18,6 +18,7 @@ from typing import Any
 from components.config import Params, TrainConfig
 from components.errors import BaseModelError, ConfigError, DataError, TrainingError
 from components.registry.manifest import ARTIFACT_SCHEMA
+from components.stages.base import find_chat_template_digest
 from components.stages.plan import PlanItem, plan_tenant
 from components.stages.progress import StageProgress, log_info, report_progress
 from components.stages.tuning.overrides import check_writable, write_override
@@ -194,18 +195,24 @@ def _name_trial(running: RunningTrial) -> str:
     return f"trial {running.number + 1}"
 
 
+_NEWER_DEFAULT = ("turns", "all")
+"""A field that studies of earlier releases do not have, with the value that changes nothing."""
+
+
 def _make_study_key(
     space: SearchSpace, trial: TrainConfig, item: PlanItem, base_digest: str, runner: TrialRunner, params: Params
 ) -> str:
-    is_decoded = runner.metric != VALIDATION_LOSS
+    is_decoded, fixed = runner.metric != VALIDATION_LOSS, space.select_fixed(trial)
     values = {
         "artifact_schema": ARTIFACT_SCHEMA,
         "base": base_digest,
         "data": item.data_digest,
         "shared": runner.shared.sha256 if runner.shared else None,
-        "rest": space.select_fixed(trial),
+        "rest": {name: value for name, value in fixed.items() if (name, value) != _NEWER_DEFAULT},
         "space": asdict(space),
         "metric": runner.metric,
         "scored": [len(runner.scored_examples), params.evaluate.model_dump(mode="json")] if is_decoded else None,
     }
+    if template := find_chat_template_digest(runner.workspace, item.tenant):
+        values["chat_template"] = template
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
