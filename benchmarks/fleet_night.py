@@ -83,23 +83,23 @@ def _measure(folder: Path, count: int, changed: int, chosen: argparse.Namespace)
         write_data(root / "drops", tenants[:changed], seed=time.time_ns())
         command = [sys.executable, "-m", "cli.main", "-C", str(root), "retrain"]
         started = time.perf_counter()
-        night = subprocess.Popen(
-            command,
-            env=_add_model(environment, chosen.seconds) if chosen.here else environment,
-            stdout=subprocess.PIPE,
-            stderr=(folder / "night.log").open("wb"),
-            text=True,
-        )
-        peak_mb = _watch_memory(night)
+        printed = folder / "night.txt"
+        with printed.open("wb") as output, (folder / "night.log").open("wb") as log:
+            night = subprocess.Popen(
+                command,
+                env=_add_model(environment, chosen.seconds) if chosen.here else environment,
+                stdout=output,
+                stderr=log,
+            )
+            peak_mb = _watch_memory(night)
         seconds = time.perf_counter() - started
-        printed = night.stdout.read() if night.stdout else ""
         if night.returncode:
-            raise SystemExit(f"exit code {night.returncode}; see {folder / 'night.log'}\n{printed}")
+            raise SystemExit(f"exit code {night.returncode}; see {folder / 'night.log'}\n{printed.read_text()}")
         share = changed * chosen.seconds / max(1, workers)
-        return NightResult(count, changed, seconds, share, peak_mb, printed.strip().splitlines()[-1])
+        return NightResult(count, changed, seconds, share, peak_mb, printed.read_text().strip().splitlines()[-1])
 
 
-def _watch_memory(process: "subprocess.Popen[str]") -> float:
+def _watch_memory(process: "subprocess.Popen[bytes]") -> float:
     """Wait until a process ends; return its peak memory in MB."""
     peak_kib, status = 0, Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
