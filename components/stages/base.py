@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.data.kinds import CONVERSATIONS, describe_kind
-from components.model.base.chat_files import compute_chat_digest
+from components.model.text.chat_files import compute_chat_digest
 from components.stages.progress import log_info
 from components.stages.stamps import read_json, write_json
 from components.stages.workspace import Workspace

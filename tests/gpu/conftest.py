@@ -15,12 +15,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
+import architectures
 import tiny_models
 
 from components.data.pairs import TokenizedPair
 from components.model.base.load import Base
 
-LARGEST_ID = tiny_models.VOCABULARY - 1
+LARGEST_ID = architectures.VOCABULARY - 1
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from select import select
+from select import POLLIN, poll
 from threading import Thread
 from typing import IO, Any, Self
 
@@ -93,14 +93,14 @@ class ForkedProcess:
 
     def poll(self) -> int | None:
         """The exit status, negative for a signal; None while it runs."""
-        if self.returncode is None and select([self._report], [], [], 0)[0]:
+        if self.returncode is None and self._has_ended(0):
             self._read_end()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end; returns the exit status."""
         if self.returncode is None:
-            if not select([self._report], [], [], timeout)[0]:
+            if not self._has_ended(timeout):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self._read_end()
         assert self.returncode is not None
@@ -147,6 +147,11 @@ class ForkedProcess:
             if stream:
                 stream.close()
         self.wait()
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        waiting = poll()  # `select` takes no descriptor above 1023
+        waiting.register(self._report, POLLIN)
+        return bool(waiting.poll(None if timeout is None else 1000 * timeout))
 
     def _read_end(self) -> None:
         self.returncode = os.waitstatus_to_exitcode(int(self._report.recv(_LARGEST_ANSWER)))

@@ -15,7 +15,6 @@ import torch
 from components.config import BaseConfig
 from components.errors import BaseModelError, PrefixFleetError
 from components.model.base.attention_sites import find_prefix_shape
-from components.model.base.chat_files import compute_chat_digest, read_named_template
 from components.model.base.digests import (
     check_optional_json,
     compute_model_digest,
@@ -31,6 +30,7 @@ from components.model.base.text_model import load_model, take_text_model
 from components.model.base.token_limits import check_token_ids, count_token_rows, find_decoder_start_id
 from components.model.base.weight_checks import check_finite_weights, check_loading_report, check_stored_dtypes
 from components.model.text.chat import ChatCodec
+from components.model.text.chat_files import compute_chat_digest, read_named_template
 from components.model.text.chat_template import ChatTemplate
 from components.model.text.running_text import find_running_text
 from components.model.text.texts import TextCodec

@@ -170,7 +170,20 @@ class Prefix:
             BaseModelError: sites, layers, heads or head size differ; also for an infix and an encoder-decoder base.
         """
         if self.shape != shape:
-            raise BaseModelError(f"a prefix of {shape}", f"one of {self.shape}", "use the base it was trained on")
+            tensor = self._find_misfit(shape)
+            got = f"one of {self.shape}{f', in which {tensor} is the first to differ' if tensor else ''}"
+            raise BaseModelError(f"a prefix of {shape}", got, "use the base it was trained on")
+
+    def _find_misfit(self, shape: PrefixShape) -> str:
+        """Return the first tensor whose heads or head size differ from `shape`'s, or ""."""
+        for site, wanted in shape.sites.items():
+            for layer, one in enumerate(wanted.each):
+                for kind, size in zip(KINDS, (one.key_dim, one.value_dim), strict=True):
+                    name = make_tensor_name(layer, kind, site)
+                    tensor_HPD = self.tensors.get(name)
+                    if tensor_HPD is not None and (tensor_HPD.shape[0], tensor_HPD.shape[-1]) != (one.kv_heads, size):
+                        return name
+        return ""
 
 
 def _make_incomplete_error(got: str) -> ArtifactError:

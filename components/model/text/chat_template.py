@@ -132,7 +132,8 @@ def flatten_content(content: Any) -> str:
         texts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
         if all(isinstance(text, str) for text in texts):
             return "".join(map(str, texts))
-    kinds = [part.get("type") if isinstance(part, Mapping) else type(part).__name__ for part in content or ()]
+    parts = content if isinstance(content, list | tuple) else ()
+    kinds = [part.get("type") if isinstance(part, Mapping) else type(part).__name__ for part in parts]
     got = f"parts of type {', '.join(map(str, kinds))}" if kinds else f"content of type {type(content).__name__}"
     raise DataError("a message whose content is text", got, "send text, or parts of type text")
 

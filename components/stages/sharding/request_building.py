@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from components.data.dvc import POINTER_FILE, read_default_remote
 from components.errors import WorkersError
-from components.model.base.chat_files import read_template
+from components.model.text.chat_files import read_template
 from components.registry.manifest import TENSORS_FILE
 from components.stages.plan import PlanItem
 from components.stages.sharding.code_version import read_code_version
