@@ -4,6 +4,7 @@
 each case it prints, for every row, whether it is the same alone, or its error; and the most blocks that the batch had.
 """
 
+import gc
 import sys
 from typing import Any
 
@@ -58,7 +59,8 @@ def decode(base: Base, lengths: list[int]) -> tuple[dict[str, Any], int]:
 
 
 def decode_limited(base: Base, free_mib: int, *lengths: int) -> dict[str, Any]:
-    decode(base, [300])  # what the first call allocates for good does not count
+    decode(base, [300])  # what the first call allocates for good, or leaves as garbage, does not count
+    gc.collect()
     with limit_memory(free_mib):
         limited, blocks = decode(base, list(lengths))
     rows = {
