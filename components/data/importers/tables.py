@@ -3,7 +3,6 @@
 import codecs
 import json
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,7 @@ def import_csv(
     return import_tables("csv", path, Fields.parse(source_field, reference_field, slice_field), split, delimiter)
 
 
-def _import_table(
-    kind: str,
+def import_tsv(
     path: str,
     *,
     source_field: str = "source",
@@ -53,7 +51,8 @@ def _import_table(
     slice_field: str = "",
     split: str = "",
 ) -> dict[str, list[Example]]:
-    return import_tables(kind, path, Fields.parse(source_field, reference_field, slice_field), split)
+    """Read a file of cells separated by tabs, or a folder of one file a split. Raises DataError as `import_tables`."""
+    return import_tables("tsv", path, Fields.parse(source_field, reference_field, slice_field), split)
 
 
 def import_jsonl(
@@ -90,10 +89,6 @@ def import_sharegpt(
 ) -> dict[str, list[Example]]:
     """Read files of ShareGPT's format. Raises DataError as `import_tables`."""
     return import_jsonl(path, messages_field=messages_field, slice_field=slice_field, split=split)
-
-
-import_tsv = partial(_import_table, "tsv")
-"""Read a file of cells separated by tabs, or a folder of one file a split. Raises DataError as `import_tables`."""
 
 
 def import_tables(kind: str, path: str, fields: Fields, split: str, delimiter: str = "") -> dict[str, list[Example]]:
