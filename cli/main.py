@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import (
+    base,
     data,
     generate,
     keys,
@@ -107,6 +108,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(base.app, name="base")
 app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")
 app.add_typer(worker.app, name="worker")

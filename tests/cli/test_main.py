@@ -10,6 +10,7 @@ from cli.main import app
 
 COMMANDS = (
     "demo",
+    "base",
     "data",
     "retrain",
     "tune",
@@ -43,7 +44,16 @@ def test_help_names_every_command_and_loads_no_heavy_library():
     assert all(command in result.output for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS[:1], *COMMANDS[2:], "data import", "data check", "data take"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(command for command in COMMANDS if command not in ("base", "data")),
+        "base convert",
+        "data import",
+        "data check",
+        "data take",
+    ],
+)
 def test_every_command_has_a_help_page(command):
     result = CliRunner().invoke(app, [*command.split(), "--help"])
     assert result.exit_code == 0

@@ -69,6 +69,16 @@ def check_optional_json(file: Path) -> None:
         raise BaseModelError("a JSON object", str(file), _FIX)
 
 
+def has_safetensors(folder: Path) -> bool:
+    """Whether the folder has weights as safetensors, or an index of them."""
+    return (folder / _WEIGHTS_FILE).is_file() or (folder / _INDEX_FILE).is_file()
+
+
+def find_pickles(folder: Path) -> list[Path]:
+    """Return the folder's weights as pickles, sorted by name."""
+    return sorted(folder.glob("pytorch_model*.bin"))
+
+
 def compute_tokenizer_digest(folder: Path) -> str:
     """Return one hex sha256 over all the tokenizer's files: JSON in canonical form, other files by their bytes.
 
@@ -131,10 +141,8 @@ def _find_weight_files(folder: Path) -> list[Path]:
     files = [single] if single.is_file() or not index.is_file() else _list_indexed_files(index)
     missing = [file for file in files if not file.is_file()]
     if missing:
-        pickles = sorted(path.name for path in folder.glob("*.bin"))
-        beside = f", only {pickles[0]}, a pickle, which can run any code when it is opened" if pickles else ""
-        got = f"no {missing[0]}{beside}"
-        raise BaseModelError("weights as safetensors", got, "save the model as safetensors (save_pretrained)")
+        fix = "save the model as safetensors (save_pretrained)"
+        raise BaseModelError("weights as safetensors", f"no {missing[0]}", fix)
     return files
 
 

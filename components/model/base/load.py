@@ -3,8 +3,7 @@
 Knows how to find, load, check and freeze it. Does not know prefixes' values, training or decoding.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from components.config import BaseConfig
-from components.errors import BaseModelError, PrefixFleetError
+from components.errors import BaseModelError
 from components.model.base.attention_sites import find_prefix_shape
 from components.model.base.digests import (
     check_optional_json,
@@ -23,6 +22,12 @@ from components.model.base.digests import (
     read_stored_dtypes,
 )
 from components.model.base.dtype import measure_fastest_dtype
+from components.model.base.model_folder import (
+    convert_errors,
+    find_folder,
+    require_safetensors,
+    silence_transformers,
+)
 from components.model.base.shapes import PrefixShape
 from components.model.base.span_check import check_spans
 from components.model.base.text_config import find_text_configs
@@ -37,7 +42,6 @@ from components.model.text.texts import TextCodec
 
 _DEFAULT_CONTEXT = 512
 _UNLIMITED_CONTEXT = 10**6
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,10 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    folder, device = _find_folder(config), device or ("cuda" if torch.cuda.is_available() else "cpu")
+    folder, device = find_folder(config), device or ("cuda" if torch.cuda.is_available() else "cpu")
+    require_safetensors(folder, config)
     digest, tokenizer_files_digest = compute_model_digest(folder), compute_tokenizer_digest(folder)
-    with _convert_errors(config.path), _silence_transformers():
+    with convert_errors(config.path), silence_transformers():
         model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         _check_files(model_config, folder)
         model, report = load_model(
@@ -180,23 +185,6 @@ def describe_base(base: Base) -> dict[str, Any]:
     }
 
 
-def _find_folder(config: BaseConfig) -> Path:
-    path = Path(config.path)
-    if path.is_dir():
-        return path.resolve()
-    wanted = f"a base at {config.path}"
-    if path.is_absolute() or config.path.startswith(".") or config.path.count("/") > 1:
-        raise BaseModelError(wanted, "no such folder", "build the base or correct base.path in params.yaml")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(config.path, revision=config.revision, allow_patterns=_HUB_FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as problem:
-        got = f"no such folder, and the hub answered: {str(problem).splitlines()[0]}"
-        raise BaseModelError(wanted, got, "build the base or correct base.path in params.yaml") from None
-
-
 def _choose_dtype(config: BaseConfig, device: torch.device | str) -> torch.dtype:
     dtype: torch.dtype = measure_fastest_dtype(device) if config.dtype == "fastest" else getattr(torch, config.dtype)
     return dtype
@@ -214,20 +202,6 @@ def _check_files(model_config: Any, folder: Path) -> None:
         raise BaseModelError("weights in model.safetensors", f"config.json names {other!r}", fix)
 
 
-@contextmanager
-def _convert_errors(path: str) -> Iterator[None]:
-    """Convert what transformers raises for a folder that it cannot load; its classes raise errors of many types."""
-    try:
-        yield
-    except (PrefixFleetError, MemoryError):
-        raise
-    except Exception as problem:
-        first, *others = str(problem).splitlines() or [type(problem).__name__]
-        got = f"{path}: {first}{f' {others[0].strip()}' if others and first.endswith(':') else ''}"
-        fix = "check base.path in params.yaml, and the model's config.json"
-        raise BaseModelError("a generative transformers model", got, fix) from problem
-
-
 def _read_context(model_config: Any, tokenizer: Any) -> int:
     """The model's limit of positions; a model with relative positions has none, so the tokenizer's limit is used."""
     text = find_text_configs(model_config)[0]
@@ -238,22 +212,6 @@ def _read_context(model_config: Any, tokenizer: Any) -> int:
         return int(positions)
     limit = int(tokenizer.model_max_length)
     return limit if limit < _UNLIMITED_CONTEXT else _DEFAULT_CONTEXT
-
-
-@contextmanager
-def _silence_transformers() -> Iterator[None]:
-    """Hide the progress bar, and the warnings on weights: `check_loading_report` raises for them."""
-    from transformers.utils import logging
-
-    was_enabled, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if was_enabled:
-            logging.enable_progress_bar()
 
 
 def _fuse_activations(model: Any) -> None:

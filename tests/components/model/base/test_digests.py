@@ -68,14 +68,6 @@ def test_a_single_file_beside_an_index_is_the_one_that_is_digested_and_loaded(mo
     assert digests(folder) == single
 
 
-def test_pickled_weights_are_refused_by_name(model: Any, save: Save) -> None:
-    folder = save(model)
-    (folder / "model.safetensors").unlink()
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    with pytest.raises(BaseModelError, match=r"pytorch_model\.bin, a pickle"):
-        compute_model_digest(folder)
-
-
 @pytest.mark.parametrize(
     "index",
     [

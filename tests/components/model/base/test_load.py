@@ -110,6 +110,22 @@ def test_damaged_weights_are_refused(model: Any, save: Save, damage: bytes | Non
         load(file.parent)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "bart"])
+def test_a_base_in_several_files_is_that_of_one_file(kind: str, build_model: Callable[..., Any], save: Save) -> None:
+    """Both have tied weights, which are stored once."""
+    model = build_model(kind)
+    folder = save(model)
+    whole = load(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="20KB")
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    base = load(folder)
+    assert (base.digest, base.parameter_count) == (whole.digest, whole.parameter_count)
+    own = model.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in base.model.state_dict().items())
+    assert base.model.get_output_embeddings().weight is base.model.get_input_embeddings().weight
+
+
 def test_broken_configuration_is_refused(model: Any, save: Save) -> None:
     folder = save(model)
     (folder / "config.json").write_text('{"model_type": ')

@@ -1,0 +1,90 @@
+"""Find a base's folder, on disk or in the cache of the Hugging Face hub, and convert errors of reading it.
+
+Knows names and files; does not load a model.
+"""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.config import BaseConfig
+from components.errors import BaseModelError, PrefixFleetError
+from components.model.base.digests import find_pickles, has_safetensors
+
+_HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+_FIX = "build the base or correct base.path in params.yaml"
+
+
+def find_folder(config: BaseConfig, more_files: Sequence[str] = ()) -> Path:
+    """Return the folder of a base; a model of the hub is fetched first, with the files of these patterns too.
+
+    Raises:
+        BaseModelError: there is no such folder and no such model.
+    """
+    path = Path(config.path)
+    if path.is_dir():
+        return path.resolve()
+    wanted = f"a base at {config.path}"
+    if path.is_absolute() or config.path.startswith(".") or config.path.count("/") > 1:
+        raise BaseModelError(wanted, "no such folder", _FIX)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = [*_HUB_FILES, *more_files]
+    try:
+        return Path(snapshot_download(config.path, revision=config.revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as problem:
+        got = f"no such folder, and the hub answered: {str(problem).splitlines()[0]}"
+        raise BaseModelError(wanted, got, _FIX) from None
+
+
+def require_safetensors(folder: Path, config: BaseConfig) -> None:
+    """Check that the weights in `folder`, which is that of `config`, are safetensors.
+
+    Raises:
+        BaseModelError: they are pickles, or there are none; the message has the command that converts pickles.
+    """
+    if has_safetensors(folder):
+        return
+    path, pickles, is_local = config.path, find_pickles(folder), Path(config.path).is_dir()
+    target = f"{path.rstrip('/') if is_local else path.rpartition('/')[2]}-safetensors"
+    words = ["prefixfleet", "base", "convert", path, target]
+    command = shlex.join(words if config.revision is None else [*words, "--revision", config.revision])
+    if pickles:
+        got = f"{pickles[0].name} in {folder}, a pickle, which can run any code when it is opened"
+        raise BaseModelError("weights as safetensors", got, f"convert it: {command}")
+    fix = "save the model as safetensors (save_pretrained)"
+    if not is_local:
+        fix += f"; if it has a pytorch_model.bin, convert that: {command}"
+    raise BaseModelError("weights as safetensors", f"no model.safetensors in {folder}", fix)
+
+
+@contextmanager
+def convert_errors(path: str) -> Iterator[None]:
+    """Convert what transformers raises for a folder that it cannot load; its classes raise errors of many types."""
+    try:
+        yield
+    except (PrefixFleetError, MemoryError):
+        raise
+    except Exception as problem:
+        first, *others = str(problem).splitlines() or [type(problem).__name__]
+        got = f"{path}: {first}{f' {others[0].strip()}' if others and first.endswith(':') else ''}"
+        fix = "check base.path in params.yaml, and the model's config.json"
+        raise BaseModelError("a generative transformers model", got, fix) from problem
+
+
+@contextmanager
+def silence_transformers() -> Iterator[None]:
+    """Hide the progress bar, and the warnings on weights: `check_loading_report` raises for them."""
+    from transformers.utils import logging
+
+    was_enabled, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if was_enabled:
+            logging.enable_progress_bar()
