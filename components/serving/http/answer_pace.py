@@ -10,7 +10,6 @@ from collections.abc import Callable
 _PER_SECOND = 100.0
 _MAX_SECONDS = 2.0
 _BURST_SECONDS = 1.0
-"""So many seconds' worth of answers are not delayed."""
 _MAX_CALLERS = 10_000
 """More are remembered only while they are delayed."""
 
@@ -19,10 +18,19 @@ class AnswerPace:
     """The callers' paces, by the generic cell rate algorithm; use it from one event loop."""
 
     def __init__(
-        self, timer: Callable[[], float], *, per_second: float = _PER_SECOND, max_seconds: float = _MAX_SECONDS
+        self,
+        timer: Callable[[], float],
+        *,
+        per_second: float = _PER_SECOND,
+        burst_seconds: float = _BURST_SECONDS,
+        max_seconds: float = _MAX_SECONDS,
     ) -> None:
-        """`timer` gives monotonic seconds; `per_second` answers of a caller are sent, none later than `max_seconds`."""
-        self._timer, self._interval_s, self._max_s = timer, 1 / per_second, max_seconds
+        """`timer` gives monotonic seconds; `per_second` answers of a caller are sent, none later than `max_seconds`.
+
+        So many answers as belong to `burst_seconds` are not delayed.
+        """
+        self._timer, self._interval_s = timer, 1 / per_second
+        self._burst_s, self._max_s = burst_seconds, max_seconds
         self._due_s: dict[str, float] = {}
         """Caller -> when all of its answers would have been sent at an even pace."""
 
@@ -36,8 +44,8 @@ class AnswerPace:
         """Count an answer of the caller; returns the seconds until it is due."""
         now_s = self._timer()
         due_s = max(self._due_s.get(caller, now_s), now_s) + self._interval_s
-        self._due_s[caller] = min(due_s, now_s + _BURST_SECONDS + self._max_s)
-        delay_s = self._due_s[caller] - now_s - _BURST_SECONDS
+        self._due_s[caller] = min(due_s, now_s + self._burst_s + self._max_s)
+        delay_s = self._due_s[caller] - now_s - self._burst_s
         if len(self._due_s) > _MAX_CALLERS:
-            self._due_s = {name: due_s for name, due_s in self._due_s.items() if due_s > now_s + _BURST_SECONDS}
+            self._due_s = {name: due_s for name, due_s in self._due_s.items() if due_s > now_s + self._burst_s}
         return max(delay_s, 0.0)

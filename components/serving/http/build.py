@@ -22,6 +22,7 @@ from components.serving.fleet.shadow import ShadowQueue
 from components.serving.fleet.version_lookup import VersionLookup
 from components.serving.fleet.versions import FleetVersions
 from components.serving.http.answer_memory import AnswerMemory
+from components.serving.http.answer_pace import AnswerPace
 from components.serving.http.api_keys import ApiKeys
 from components.serving.http.auth import Authenticator
 from components.serving.http.feedback import FeedbackDesk
@@ -35,6 +36,8 @@ from components.stages.workspace import Workspace
 from components.storage.database import Database
 
 _MIB = 1 << 20
+_BUSY_PER_SECOND, _BUSY_MAX_SECONDS = 4.0, 4.0
+"""Pace of the answers that the queue is full, to one tenant: a client that asks again at once then costs little."""
 
 
 def build_service(
@@ -86,6 +89,9 @@ def build_service(
         keys=keys,
         authenticator=Authenticator(keys, allows_anonymous=allows_anonymous),
         quotas=quotas,
+        busy_pace=AnswerPace(
+            time.monotonic, per_second=_BUSY_PER_SECOND, burst_seconds=0.0, max_seconds=_BUSY_MAX_SECONDS
+        ),
         large_bodies=LargeBodies(time.monotonic, config.max_body_values),
         get_tenant_params=get_tenant_params,
         engine=engine,

@@ -36,8 +36,6 @@ from components.serving.interface import BusyError
 CLIENT_DISCONNECTED = 499
 """The status that is counted if the client has disconnected; it is never sent."""
 
-_BUSY_SECONDS = 0.25
-"""Before the answer that the queue is full: a client that asks again at once then costs little."""
 _REQUEST_ID_PATTERN = re.compile(r"[\x21-\x7e]{1,200}")
 _Result = TypeVar("_Result")
 
@@ -123,7 +121,7 @@ async def _answer(request: Request, caller: Caller, service: Service, form: Answ
     except Exception as problem:
         run.finish(to_refusal(problem).status)
         if isinstance(problem, BusyError):
-            await asyncio.sleep(_BUSY_SECONDS)
+            await service.busy_pace.wait(run.tenant)
         raise
     if answer is None:
         run.finish(CLIENT_DISCONNECTED)

@@ -28,17 +28,19 @@ from components.config.problems import to_config_error
 from components.config.serve import ServeConfig
 from components.errors import ConfigError
 from components.serving.errors import LOGGER_NAME
+from components.serving.garbage import freeze_survivors
 from components.serving.http.acceptor import Acceptor
 from components.serving.http.answer_pace import AnswerPace
 from components.serving.http.api_keys import ApiKeys
 from components.serving.http.app import build_app
-from components.serving.http.build import build_service
+from components.serving.http.build import build_service, load_engine
 from components.serving.http.connection_table import ConnectionTable, limit_by_open_files
 from components.serving.http.log_limit import LogLimit
 from components.serving.http.opening_pace import OpeningPace
 from components.serving.http.protocol import DeadlineProtocol
 from components.serving.http.service import Service
 from components.serving.http.tls import check_tls
+from components.serving.interface import Engine
 from components.stages.workspace import Workspace
 
 _SHUTDOWN_SECONDS, _LAST_SECONDS = 5, 5
@@ -74,13 +76,25 @@ def serve(workspace: Workspace, overrides: Mapping[str, Any]) -> None:
         has_keys = ApiKeys(database, time.time).has_any()
         _check_address(config.host, has_keys=has_keys)
         check_tls(config)
-        service = build_service(workspace, params, database, allows_anonymous=not has_keys)
+        service = build_service(
+            workspace,
+            params,
+            database,
+            allows_anonymous=not has_keys,
+            load=lambda: _load_engine(workspace, config),
+        )
         with _listen(config) as (listener, address):
             DrainingServer(service, config, address).run(sockets=[listener])
     finally:
         database.close()
     if service.load_error is not None:
         raise service.load_error
+
+
+def _load_engine(workspace: Workspace, config: ServeConfig) -> Engine:
+    engine = load_engine(workspace, config)
+    freeze_survivors()
+    return engine
 
 
 class DrainingServer(uvicorn.Server):

@@ -23,6 +23,7 @@ from components.serving.fleet.observation_buffer import ObservationBuffer
 from components.serving.fleet.shadow import ShadowQueue
 from components.serving.fleet.versions import FleetVersions
 from components.serving.http.answer_memory import AnswerMemory
+from components.serving.http.answer_pace import AnswerPace
 from components.serving.http.api_keys import ApiKeys
 from components.serving.http.auth import Authenticator
 from components.serving.http.feedback import FeedbackDesk
@@ -48,6 +49,8 @@ class Service:
     keys: ApiKeys
     authenticator: Authenticator
     quotas: Quotas
+    busy_pace: AnswerPace
+    """Of the answers that the queue is full, by tenant."""
     large_bodies: LargeBodies
     get_tenant_params: Callable[[str], Params]
     """Tenant -> its parameters, with the sections that `tenants.<id>` overrides."""

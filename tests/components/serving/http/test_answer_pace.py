@@ -53,3 +53,9 @@ def test_callers_that_do_not_wait_are_forgotten(monkeypatch):
         return len(pace._due_s)
 
     assert asyncio.run(talk()) <= 3
+
+
+def test_without_a_burst_the_first_answer_waits_too_and_later_ones_up_to_the_limit():
+    pace = AnswerPace(lambda: 0.0, per_second=4, burst_seconds=0, max_seconds=1)
+    assert [pace.reserve("alder") for _ in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert pace.reserve("birch") == 0.25
