@@ -27,9 +27,9 @@ def generate(
 ) -> None:
     """Generate text from a source with the tenant's champion. Prints one line a source.
 
-    Decoding follows the tenant's `evaluate` section. `-S` changes one of its keys for this call: num_beams,
-    max_new_tokens, min_new_tokens, length_penalty, banned, repetition_penalty, no_repeat_ngram, temperature, top_p,
-    top_k.
+    The decoding is the one that the version was judged with, as on the server. `-S` changes one of its keys for this
+    call: num_beams, max_new_tokens, min_new_tokens, length_penalty, banned, repetition_penalty, no_repeat_ngram,
+    temperature, top_p, top_k.
     """
     from cli.output import print_text
     from components.stages.commands.generate import generate as stage

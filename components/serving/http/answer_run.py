@@ -13,10 +13,10 @@ from dataclasses import replace
 from pydantic import BaseModel
 
 from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError
+from components.registry.judged_decoding import compute_default_max_tokens
 from components.registry.mlflow.versions import CHAMPION, Version
 from components.rollout.types import EvidenceTicket, Observation
 from components.serving.errors import LOGGER_NAME, SERVER_ERRORS
-from components.serving.fleet.judged_decoding import compute_default_max_tokens
 from components.serving.fleet.observation_buffer import make_failure_observation, make_observation
 from components.serving.fleet.shadow import ShadowRequest
 from components.serving.fleet.version_checks import make_not_found_error

@@ -6,9 +6,9 @@ A missing field has the value with which the version was judged. Does not know p
 import secrets
 
 from components.config import EvaluateConfig, Params
+from components.registry.judged_decoding import compute_default_max_tokens, find_judged_decoding
 from components.registry.mlflow.versions import Version
 from components.serving.errors import RefusalError
-from components.serving.fleet.judged_decoding import compute_default_max_tokens, find_judged_decoding
 from components.serving.fleet.versions import to_artifact_ref
 from components.serving.http.openai_fields import GenerationBody
 from components.serving.interface import GenerationRequest, TokenControls

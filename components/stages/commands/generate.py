@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from components.data.schema import check_tenant_id
 from components.errors import ArtifactError, DataError, RegistryError, SchemaError
 from components.registry.artifact import load_artifact
+from components.registry.judged_decoding import find_judged_decoding
 from components.stages.conversations import read_input
 from components.stages.gate import read_last_verdict
 from components.stages.workspace import Workspace
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 def generate(
     workspace: Workspace, tenant: str, sources: Sequence[str], overrides: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """Return one text for each source, decoded as the tenant's `evaluate` section says.
+    """Return one text for each source, with the decoding that the champion was judged with.
 
     A source that is a JSON object with `messages` (and perhaps `tools`) is a conversation to continue. `overrides`
-    changes keys of that section for this call.
+    changes keys of the section `evaluate` for this call.
 
     Raises:
         ConfigError: an unknown or impossible parameter.
@@ -33,9 +34,8 @@ def generate(
 
     """
     check_tenant_id(tenant)
-    params = workspace.params.for_tenant(tenant).override_with(
-        {"evaluate": dict(overrides or {})}, where="this request"
-    )
+    params, changes = workspace.params.for_tenant(tenant), {"evaluate": dict(overrides or {})}
+    params.override_with(changes, where="this request")
     if not sources or not all(source.strip() for source in sources):
         raise DataError("a source text", "an empty one", "pass text in the form of the tenant's training sources")
     champion = workspace.registry.find_champion(tenant)
@@ -50,11 +50,11 @@ def generate(
 
     folder = _find_files(workspace, champion)
     delta, manifest = load_artifact(folder, workspace.base)
-    config = params.evaluate
-    decoding = Decoding.from_config(config)
+    judged = params.model_copy(update={"evaluate": find_judged_decoding(champion, params)})
+    decoding = Decoding.from_config(judged.override_with(changes, where="this request").evaluate)
     cut = manifest.parse_train_config(folder).max_source_tokens
     inputs = [read_input(source) for source in sources]
-    return generate_text(workspace.base, delta, inputs, decoding, config.batch_size, max_source_tokens=cut)
+    return generate_text(workspace.base, delta, inputs, decoding, params.evaluate.batch_size, max_source_tokens=cut)
 
 
 def _find_files(workspace: Workspace, champion: "Version") -> Path:

@@ -33,7 +33,7 @@ def test_after_a_rejection_the_error_says_why_and_what_to_do(workspace):
     assert '"If the gate rejects" in README.md' in problem.value.fix
 
 
-def test_a_champion_writes_one_text_a_source_by_the_evaluate_section_and_its_overrides(workspace):
+def test_a_champion_writes_one_text_a_source_with_its_judged_decoding_and_overrides(workspace, set_params):
     for stage in (train, evaluate, gate):
         stage.run(workspace)
     versions, _ = register.register(workspace, plan(workspace).collect_fingerprints())
@@ -46,6 +46,8 @@ def test_a_champion_writes_one_text_a_source_by_the_evaluate_section_and_its_ove
     assert short == [text.encode()[:3].decode(errors="replace") for text in texts]
     with pytest.raises(ConfigError, match="max_new_tokens"):
         generate(workspace, "alder", sources, {"max_new_tokenz": 3})
+    set_params(workspace.root, evaluate={"max_new_tokens": 3})
+    assert generate(Workspace(workspace.root), "alder", sources) == texts  # as the version was judged
 
     copies = workspace.root / "var/champions"
     assert not copies.exists()  # the files of the last training are the champion's

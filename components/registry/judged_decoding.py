@@ -1,4 +1,4 @@
-"""Find the decoding with which a version was judged: what a request gets unless it asks for something else.
+"""Find the decoding with which a version was judged: a text is generated with it unless another is asked for.
 
 Knows the tags of versions and the section `evaluate`; does not know requests.
 """
@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from components.config import EvaluateConfig, Params
 from components.registry.mlflow.versions import DECODING_TAG, Version
-from components.serving.errors import LOGGER_NAME
 
 _CACHED_TAGS = 4096
+_LOGGER_NAME = "prefixfleet"
 
 
 def find_judged_decoding(version: Version, params: Params) -> EvaluateConfig:
@@ -36,5 +36,5 @@ def _read_tag(tenant: str, tag: str) -> EvaluateConfig | None:
         return EvaluateConfig.model_validate(json.loads(tag))
     except (ValueError, ValidationError) as problem:
         message = "%s: the tag %s of a version is no decoding; the section evaluate is used: %s"
-        logging.getLogger(LOGGER_NAME).warning(message, tenant, DECODING_TAG, problem)
+        logging.getLogger(_LOGGER_NAME).warning(message, tenant, DECODING_TAG, problem)
         return None
