@@ -1,10 +1,13 @@
 """The sections `base` (the frozen model) and `next_base` (the model that the fleet moves to)."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from components.config.quantizers import Quantizer
 from components.config.section import Section
+
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class BaseConfig(Section):
@@ -15,6 +18,16 @@ class BaseConfig(Section):
     dtype: Literal["float32", "bfloat16", "fastest"] = Field(
         default="float32",
         description="fastest: bfloat16 if a short measurement shows it clearly faster on this machine",
+    )
+    quantize: Quantizer | None = Field(
+        default=None,
+        description="how linear layers are quantised while the folder is loaded; null: as the folder has them, which "
+        "says in its config.json whether it is quantised already",
+    )
+    interchangeable: list[_Digest] = Field(
+        default_factory=list,
+        description="digests of other bases (`files_digest` and `digest` in base.json) whose prefixes this base takes, "
+        "such as the same weights before they were quantised; the quality of these prefixes is not measured again",
     )
     chat_template: str | None = Field(
         default=None,

@@ -148,15 +148,18 @@ def copy_artifact(source: Path, folder: Path, sha256: str | None = None) -> Mani
 
 
 def _check_base(delta: "Delta", manifest: Manifest, base: "Base", folder: Path) -> None:
-    for part, wanted, got in (
-        ("base", manifest.base_digest, base.digest),
-        ("tokenizer", manifest.tokenizer_digest, base.tokenizer_digest),
+    fix = "set base.path (or PREFIXFLEET_BASE) to that base, or train the tenant on this one"
+    other_precision = "; for the same weights in another precision, list that digest in base.interchangeable"
+    for part, wanted, got, taken, other in (
+        ("base", manifest.base_digest, base.digest, base.interchangeable, other_precision),
+        ("tokenizer", manifest.tokenizer_digest, base.tokenizer_digest, (), ""),
     ):
-        if wanted != got:
+        if wanted != got and wanted not in taken:
+            name = f"{base.name}, {base.quantization}" if base.quantization else base.name
             raise BaseModelError(
                 f"the {part} that {manifest.tenant}'s prefix was trained on: digest {wanted} ({manifest.base_name})",
-                f"digest {got} ({base.name}), for {folder}",
-                "set base.path (or PREFIXFLEET_BASE) to that base, or train the tenant on this one",
+                f"digest {got} ({name}), for {folder}",
+                fix + other,
             )
     delta.check_fits(base)
 

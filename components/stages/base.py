@@ -7,6 +7,7 @@ computed again if its files may have changed. A model of the hub is identified b
 from pathlib import Path
 from typing import Any
 
+from components.config.quantizers import compute_base_digest
 from components.data.kinds import CONVERSATIONS, describe_kind
 from components.model.text.chat_files import compute_chat_digest
 from components.stages.progress import log_info
@@ -16,6 +17,7 @@ from components.stages.workspace import Workspace
 BASE_FILE = "base.json"
 _HUB_SOURCE = "hub"
 _TOKENIZER_FILES_KEY = "tokenizer_files_digest"
+_FILES_KEY = "files_digest"
 _CHAT_KEY = "chat_template_digest"
 _CHAT_SETTINGS_KEY = "chat_settings_digest"
 
@@ -56,14 +58,16 @@ def _is_up_to_date(workspace: Workspace, facts: dict[str, Any]) -> bool:
     config = workspace.base_config
     if config.dtype not in (facts.get("dtype"), "fastest") or facts.get("revision") != config.revision:
         return False
-    if not facts.get(_TOKENIZER_FILES_KEY):  # written by an earlier release
+    if not facts.get(_TOKENIZER_FILES_KEY) or not facts.get(_FILES_KEY):  # written by an earlier release
+        return False
+    if facts["digest"] != compute_base_digest(facts[_FILES_KEY], config.quantize):
         return False
     folder = Path(config.path)
     if not folder.is_dir():
         settings = compute_chat_digest(None, config)
         recorded_facts = facts.get("source"), facts.get("path"), facts.get(_CHAT_SETTINGS_KEY, "")
         return recorded_facts == (_HUB_SOURCE, config.path, settings)
-    recorded = f"{facts.get('digest')} {facts[_TOKENIZER_FILES_KEY]}"
+    recorded = f"{facts[_FILES_KEY]} {facts[_TOKENIZER_FILES_KEY]}"
     current = workspace.digests.digest_folder(folder, _compute_digests)
     chat = compute_chat_digest(folder, config)
     return (recorded, facts.get(_CHAT_KEY, "")) == (current, chat) and facts["path"] == workspace.params.base.path

@@ -182,6 +182,7 @@ def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdic
         base_path=base.path,
         revision=base.revision,
         dtype=base.dtype,
+        quantize=base.quantize,
         tags={
             "verdict": "accepted",
             "verdict_sentence": verdict.sentence,

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from components.config import EngineConfig
 from components.errors import PrefixFleetError, TrainingError
+from components.model.base.gradient_check import check_gradients
 from components.model.base.load import Base
 from components.training.distributed.passes import PassRunner
 from components.training.run import TrainingJob, TrainResult
@@ -33,7 +34,9 @@ def train_together(
 
     Raises:
         TrainingError: a worker process ended.
+        BaseModelError: the base is quantised, and its kernels compute no gradients.
     """
+    check_gradients(base)
     shard = Shard(base, engine or EngineConfig(), pass_runner or PassRunner())
     remaining = iter(jobs)
     job = next(remaining, None)

@@ -15,6 +15,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from components.config import EngineConfig
 from components.data.pairs import TokenizedPair, count_pair_tokens
 from components.model.base.load import Base
+from components.model.base.quantization import list_stored_tensors
 from components.model.delta import Delta
 from components.model.prefix.initialization import make_random_prefix
 from components.model.trainable_delta import TrainableDelta
@@ -73,13 +74,18 @@ def measure_token_bytes(base: Base) -> float:
 
 def _measure_kept_bytes(base: Base, tokens: int) -> int:
     """Return the bytes that a pass over one row keeps, without the model's own parameters."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in base.model.parameters()}
+    own = {
+        stored.untyped_storage().data_ptr()
+        for parameter in base.model.parameters()
+        for stored in list_stored_tensors(parameter)
+    }
     sizes: dict[int, int] = {}
 
     def record(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            sizes[storage.data_ptr()] = storage.nbytes()
+        for stored in list_stored_tensors(tensor):
+            storage = stored.untyped_storage()
+            if storage.data_ptr() not in own:
+                sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     prefix = make_random_prefix(base.shape, 1, 0).to(device=base.device)

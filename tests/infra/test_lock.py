@@ -86,7 +86,7 @@ def test_everything_that_the_project_and_its_tools_need_is_pinned(lock, project,
 
 
 def test_the_runtime_section_alone_is_enough_for_the_image(runtime, project):
-    extra = project["optional-dependencies"]["kubernetes"]
+    extra = [each for name in ("kubernetes", "quantized") for each in project["optional-dependencies"][name]]
     assert find_unmet([*project["dependencies"], *extra, "setuptools>=80"], runtime) == []
 
 

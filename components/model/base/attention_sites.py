@@ -21,6 +21,7 @@ from components.errors import BaseModelError
 from components.model.base.attention_scores import ScoreRule, attend_with_mask
 from components.model.base.blocks import find_all_blocks, find_decoder_blocks
 from components.model.base.checkpointing import disable_checkpointing
+from components.model.base.quantization import is_quantized
 from components.model.base.shapes import CROSS, DECODER, ENCODER, LayerShape, PrefixShape, SiteShape
 from components.model.base.token_spans import ALL_TOKENS, TokenSpan, find_span
 
@@ -202,7 +203,7 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
         got = f"NaN or infinity in the logits of {type(model).__name__} in {str(model.dtype).removeprefix('torch.')}"
         fix = "download or save the model again, or set base.dtype to float32 if it overflows in 16 bits"
         raise BaseModelError("a base with finite outputs", got, fix)
-    if differ_beyond_rounding(recorded, own, model.dtype):
+    if differ_beyond_rounding(recorded, own, model):
         raise make_unsupported_base_error(
             model, f"its attention ({before}) computes something else than attention with keys, values and a mask"
         )
@@ -251,10 +252,17 @@ def _find_call_span(model: Any, call: AttentionCall) -> TokenSpan:
     return span
 
 
-def differ_beyond_rounding(logits: Tensor, own: Tensor, dtype: torch.dtype) -> bool:
-    """Return whether two forwards in `dtype` differ by more than the rounding of different kernels."""
-    noise = min(torch.finfo(dtype).eps ** 0.5, _MAX_LOGIT_NOISE)
-    return not bool((logits - own).square().mean().sqrt() <= noise * own.std())
+def differ_beyond_rounding(logits: Tensor, own: Tensor, model: Any) -> bool:
+    """Return whether two forwards of `model` differ by more than the rounding of different kernels."""
+    return not bool((logits - own).square().mean().sqrt() <= find_rounding_noise(model) * own.std())
+
+
+def find_rounding_noise(model: Any) -> float:
+    """Return the rounding of different kernels, as a share of the logits' standard deviation.
+
+    Some quantised layers also round their inputs to 8 bits, so that a small difference becomes a larger one.
+    """
+    return _MAX_LOGIT_NOISE if is_quantized(model) else min(torch.finfo(model.dtype).eps ** 0.5, _MAX_LOGIT_NOISE)
 
 
 def run_probe(model: Any, inputs: Mapping[str, Any]) -> Any:
@@ -276,7 +284,7 @@ def _check_positions(model: Any, inputs: Mapping[str, Any], own: Tensor) -> None
         raise make_unsupported_base_error(model, "it takes no positions (no argument position_ids)")
     positions = torch.arange(_SOURCE_TOKENS, device=model.device)[None]
     with_positions = run_probe(model, {**inputs, "position_ids": positions}).logits.float()
-    if differ_beyond_rounding(with_positions, own, model.dtype):
+    if differ_beyond_rounding(with_positions, own, model):
         raise make_unsupported_base_error(model, "its own positions are not 0, 1, 2, ...")
 
 

@@ -76,7 +76,7 @@ def _differ_far_from_start(model: Any) -> bool:
             )
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError):
         return True
-    return differ_beyond_rounding(far, near, model.dtype)
+    return differ_beyond_rounding(far, near, model)
 
 
 @torch.no_grad()
@@ -87,4 +87,4 @@ def _differ_with_left_padding(model: Any) -> bool:
     position_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)
     alone = model(input_ids=ids_BT, use_cache=False).logits.float()
     padded = model(input_ids=padded_BT, attention_mask=mask_BT, position_ids=position_BT, use_cache=False).logits
-    return differ_beyond_rounding(padded[:, _PADDING:].float(), alone, model.dtype)
+    return differ_beyond_rounding(padded[:, _PADDING:].float(), alone, model)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from components.config import BaseConfig
+from components.config.quantizers import compute_base_digest
 from components.errors import BaseModelError
 from components.model.base.attention_sites import find_prefix_shape
 from components.model.base.digests import (
-    check_optional_json,
     compute_model_digest,
     compute_tokenizer_digest,
     mark_tokenizer_digest,
@@ -23,10 +23,18 @@ from components.model.base.digests import (
 )
 from components.model.base.dtype import measure_fastest_dtype
 from components.model.base.model_folder import (
+    check_files,
     convert_errors,
     find_folder,
     require_safetensors,
     silence_transformers,
+)
+from components.model.base.quantization import (
+    check_quantized,
+    count_parameters,
+    find_quantization,
+    make_quantization_options,
+    prepare_quantized,
 )
 from components.model.base.shapes import PrefixShape
 from components.model.base.span_check import check_spans
@@ -52,6 +60,7 @@ class Base:
     tokenizer: Any
     name: str
     digest: str
+    """Of its files, and of how they are quantised while they are loaded, if they are."""
     tokenizer_digest: str
     parameter_count: int
     context: int
@@ -63,6 +72,12 @@ class Base:
     """Values of the chat template's own variables."""
     chat_template_digest: str = ""
     """Of what conversations are rendered with beside the tokenizer's own files; "" if nothing."""
+    files_digest: str = ""
+    """Of the model's files alone."""
+    quantization: str = ""
+    """`base.quantize`, or the method that the folder was quantised with; "": none."""
+    interchangeable: frozenset[str] = frozenset()
+    """Digests of other bases whose prefixes this one takes."""
 
     @property
     def eos_id(self) -> int:
@@ -113,49 +128,59 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
 
     Raises:
         BaseModelError: the base is missing, has no safetensors weights or no tokenizer; its weights are not exactly
-            those of its config, or not finite; the tokenizer has ids that the model does not know; or prefixes cannot
-            be attached to its model (the message names the model's class).
+            those of its config, or not finite; the tokenizer has ids that the model does not know; prefixes cannot
+            be attached to its model (the message names the model's class); or it is quantised in a way that this
+            machine cannot compute.
     """
     from transformers import AutoConfig, AutoTokenizer
 
     folder, device = find_folder(config), device or ("cuda" if torch.cuda.is_available() else "cpu")
     require_safetensors(folder, config)
-    digest, tokenizer_files_digest = compute_model_digest(folder), compute_tokenizer_digest(folder)
+    files_digest, tokenizer_files_digest = compute_model_digest(folder), compute_tokenizer_digest(folder)
     with convert_errors(config.path), silence_transformers():
         model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        _check_files(model_config, folder)
+        check_files(model_config, folder)
+        quantization, dtype = find_quantization(config, model_config, device), _choose_dtype(config, device)
         model, report = load_model(
             model_config,
             folder,
-            dtype=_choose_dtype(config, device),
+            dtype=dtype,
+            device_map={"": device},
             use_safetensors=True,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
+            **make_quantization_options(config, dtype),
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if (template := read_named_template(config)) is not None:
         tokenizer.chat_template = template
         ChatTemplate(tokenizer, config.chat_template_kwargs).check()
     check_loading_report(report, type(model).__name__, config.path)
+    if quantization:
+        check_quantized(model, quantization, config.path)
+        prepare_quantized(model, dtype)
     check_stored_dtypes(read_stored_dtypes(folder), model, config.path)
     model = take_text_model(model, config.path)
     if tokenizer.eos_token_id is None:
         raise BaseModelError("a tokenizer with an end-of-text token", f"none in {config.path}", "set its eos_token")
     check_token_ids(tokenizer, model, config.path)
     _fuse_activations(model)
-    model.requires_grad_(False).eval().to(device)
+    model.requires_grad_(False).eval()
     check_finite_weights(model, config.path)
     base = Base(
         model=model,
         tokenizer=tokenizer,
         name=folder.name if Path(config.path).exists() else config.path,
-        digest=digest,
+        digest=compute_base_digest(files_digest, config.quantize),
+        files_digest=files_digest,
+        quantization=quantization,
+        interchangeable=frozenset(config.interchangeable),
         tokenizer_digest=mark_tokenizer_digest(
             tokenizer_files_digest,
             plain=model_config.is_encoder_decoder or find_running_text(tokenizer).is_plain,
         ),
         tokenizer_files_digest=tokenizer_files_digest,
-        parameter_count=sum(parameter.numel() for parameter in model.parameters()),
+        parameter_count=count_parameters(model),
         chat_template_kwargs=config.chat_template_kwargs,
         chat_template_digest=compute_chat_digest(folder, config),
         context=_read_context(model_config, tokenizer),
@@ -170,6 +195,8 @@ def describe_base(base: Base) -> dict[str, Any]:
     return {
         "name": base.name,
         "digest": base.digest,
+        "files_digest": base.files_digest,
+        "quantization": base.quantization,
         "tokenizer_digest": base.tokenizer_digest,
         "tokenizer_files_digest": base.tokenizer_files_digest,
         "chat_template_digest": base.chat_template_digest,
@@ -188,18 +215,6 @@ def describe_base(base: Base) -> dict[str, Any]:
 def _choose_dtype(config: BaseConfig, device: torch.device | str) -> torch.dtype:
     dtype: torch.dtype = measure_fastest_dtype(device) if config.dtype == "fastest" else getattr(torch, config.dtype)
     return dtype
-
-
-def _check_files(model_config: Any, folder: Path) -> None:
-    """Refuse folders of which transformers would load other weights than those that the digest covers."""
-    if (folder / "adapter_config.json").is_file():
-        fix = "save the merged model (merge_and_unload); for a prefix run `prefixfleet import TENANT FOLDER`"
-        raise BaseModelError("a whole model", f"an adapter beside or instead of it in {folder}", fix)
-    check_optional_json(folder / "generation_config.json")
-    other = getattr(model_config, "transformers_weights", None)
-    if other is not None:
-        fix = "save the model again with save_pretrained"
-        raise BaseModelError("weights in model.safetensors", f"config.json names {other!r}", fix)
 
 
 def _read_context(model_config: Any, tokenizer: Any) -> int:

@@ -7,10 +7,11 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from components.config import BaseConfig
 from components.errors import BaseModelError, PrefixFleetError
-from components.model.base.digests import find_pickles, has_safetensors
+from components.model.base.digests import check_optional_json, find_pickles, has_safetensors
 
 _HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 _FIX = "build the base or correct base.path in params.yaml"
@@ -69,6 +70,10 @@ def convert_errors(path: str) -> Iterator[None]:
         raise
     except Exception as problem:
         first, *others = str(problem).splitlines() or [type(problem).__name__]
+        if "conversion of the weights" in first:
+            got = f"{path}: weights that transformers cannot convert, such as quantised ones without their scales"
+            fix = "download or save the model again, with the quantization_config that it was quantised with"
+            raise BaseModelError("weights as config.json describes them", got, fix) from problem
         got = f"{path}: {first}{f' {others[0].strip()}' if others and first.endswith(':') else ''}"
         fix = "check base.path in params.yaml, and the model's config.json"
         raise BaseModelError("a generative transformers model", got, fix) from problem
@@ -88,3 +93,19 @@ def silence_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if was_enabled:
             logging.enable_progress_bar()
+
+
+def check_files(model_config: Any, folder: Path) -> None:
+    """Refuse folders of which transformers would load other weights than those that the digest covers.
+
+    Raises:
+        BaseModelError: the folder has an adapter, names other weights, or has a broken generation_config.json.
+    """
+    if (folder / "adapter_config.json").is_file():
+        fix = "save the merged model (merge_and_unload); for a prefix run `prefixfleet import TENANT FOLDER`"
+        raise BaseModelError("a whole model", f"an adapter beside or instead of it in {folder}", fix)
+    check_optional_json(folder / "generation_config.json")
+    other = getattr(model_config, "transformers_weights", None)
+    if other is not None:
+        fix = "save the model again with save_pretrained"
+        raise BaseModelError("weights in model.safetensors", f"config.json names {other!r}", fix)

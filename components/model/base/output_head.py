@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from components.model.base.quantization import is_full_tensor
+
 _LARGE_LOGIT_SPREAD = 100.0
 """Standard deviation of probe logits, large enough that any cap on logits would change them."""
 _plain_by_model: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
@@ -52,7 +54,7 @@ def has_plain_head(model: Any) -> bool:
 def _probe_plain_head(model: Any) -> bool:
     """Whether the layer computes the plain product, and the model returns the layer's output, however large."""
     head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear):
+    if not isinstance(head, nn.Linear) or not is_full_tensor(head.weight):
         return False
     ids = torch.arange(2, device=model.device)[None]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}

@@ -61,7 +61,7 @@ def check_spans(model: Any, context: int) -> None:
         raise make_unsupported_base_error(
             model, f"a layer announces a window of {min(announced)} tokens, and its mask has another"
         )
-    if differ_beyond_rounding(computed, own, model.dtype):
+    if differ_beyond_rounding(computed, own, model):
         spans = ", ".join(sorted({str(layer.span) for layer in layers.values()}))
         got = f"in a row of {tokens} tokens, a token does not attend to exactly the tokens before it ({spans})"
         raise make_unsupported_base_error(model, got)

@@ -51,7 +51,7 @@ def take_text_model(model: Any, path: str) -> Any:
     text.eval()
     ids_BT = torch.arange(_PROBE_TOKENS, device=model.device)[None]
     whole = model.eval()(input_ids=ids_BT, use_cache=False).logits.float()
-    if differ_beyond_rounding(text(input_ids=ids_BT, use_cache=False).logits.float(), whole, text.dtype):
+    if differ_beyond_rounding(text(input_ids=ids_BT, use_cache=False).logits.float(), whole, text):
         raise BaseModelError("a text model that computes the same alone", got, _FIX)
     return text
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from components.errors import BaseModelError
+from components.model.base.quantization import is_full_tensor
 from components.model.base.text_config import find_text_configs
 
 _TOKENIZER_IDS = ("eos_token_id", "pad_token_id", "bos_token_id", "unk_token_id", "sep_token_id", "cls_token_id")
@@ -24,7 +25,7 @@ _REQUIRED_IDS = ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_to
 def count_token_rows(model: Any) -> int:
     """Return how many ids the model knows: the rows of its embeddings or of its output layer, whichever has fewer."""
     layers = [layer for layer in (model.get_input_embeddings(), model.get_output_embeddings()) if layer is not None]
-    return min(int(layer.weight.shape[0]) for layer in layers)
+    return min(_count_rows(layer) for layer in layers)
 
 
 def check_token_ids(tokenizer: Any, model: Any, path: str) -> None:
@@ -60,6 +61,12 @@ def find_decoder_start_id(model: Any) -> int | None:
         if start is not None:
             return int(start)
     return None
+
+
+def _count_rows(layer: Any) -> int:
+    """The rows of a weight; of a quantised layer, whose values may be packed, what it announces."""
+    announced = getattr(layer, "out_features", None) or getattr(layer, "num_embeddings", None)
+    return int(layer.weight.shape[0] if announced is None or is_full_tensor(layer.weight) else announced)
 
 
 def _list_generation_ids(model: Any) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from components.errors import BaseModelError
+from components.model.base.quantization import is_full_tensor, list_stored_tensors
 
 _SHOWN_KEYS = 3
 _FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
@@ -44,38 +45,42 @@ def check_loading_report(report: Mapping[str, Iterable[Any]], architecture: str,
 
 
 def check_stored_dtypes(dtypes: Mapping[str, str], model: Any, path: str) -> None:
-    """Check that weights are stored as numbers of 16 bits or more: transformers casts others, without their scales.
+    """Check that what the model computes with as it is was stored in 16 bits or more.
 
-    `dtypes` are those of the files, by name.
+    transformers casts other numbers without their scales. Weights that the model keeps quantised have theirs beside
+    them. `dtypes` are those of the files, by name.
 
     Raises:
         BaseModelError: weights are stored as integers or in 8 bits.
     """
-    names = {name for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    names = {name for name, tensor in model.state_dict().items() if is_full_tensor(tensor)}
     known = names | {name.removeprefix(f"{model.base_model_prefix}.") for name in names}
     cast = sorted(name for name, dtype in dtypes.items() if dtype not in _FLOAT_DTYPES and name in known)
     if cast:
         got = f"{path}: {dtypes[cast[0]]} in {_format_keys(cast)}"
-        fix = "save the model before it is quantised"
+        fix = "save the model before it is quantised, or with the quantization_config of its method in config.json"
         raise BaseModelError(f"weights in {', '.join(_FLOAT_DTYPES)}", got, fix)
 
 
-def check_finite_weights(model: torch.nn.Module, path: str) -> None:
-    """Check parameters and saved buffers in one pass, without copies.
+def check_finite_weights(model: Any, path: str) -> None:
+    """Check parameters and saved buffers in one pass; of quantised weights, their scales too.
 
     Raises:
         BaseModelError: values are NaN or infinite; the message has the number of tensors and the first names.
     """
     seen: set[int] = set()
     broken = []
-    for name, tensor in model.state_dict().items():
-        if not tensor.is_floating_point() or not tensor.numel() or tensor.data_ptr() in seen:
-            continue
-        seen.add(tensor.data_ptr())
-        if not all(bool(limit.isfinite()) for limit in torch.aminmax(tensor)):
-            broken.append(name)
+    for name, weight in model.state_dict().items():
+        for tensor in list_stored_tensors(weight):
+            if not tensor.is_floating_point() or not tensor.numel() or tensor.data_ptr() in seen:
+                continue
+            seen.add(tensor.data_ptr())
+            wide = tensor if tensor.element_size() > 1 else tensor.bfloat16()
+            if not all(bool(limit.isfinite()) for limit in torch.aminmax(wide)):
+                broken.append(name)
     if broken:
-        got = f"{path}: NaN or infinity in {_format_keys(broken)}, loaded as {str(tensor.dtype).removeprefix('torch.')}"
+        dtype = str(model.dtype).removeprefix("torch.")
+        got = f"{path}: NaN or infinity in {_format_keys(broken)}, loaded as {dtype}"
         fix = "download or save the model again, or set base.dtype to float32 if it overflows in 16 bits"
         raise BaseModelError("finite weights", got, fix)
 

@@ -22,6 +22,7 @@ from components.model.base.attention_sites import (
     AttentionLayer,
     find_attention_layers,
     find_prefix_shape,
+    find_rounding_noise,
     make_unsupported_base_error,
 )
 from components.model.base.blocks import find_decoder_blocks
@@ -184,4 +185,5 @@ def _matches_padded_logits(model: Any, starts: Sequence[int] | None) -> bool:
     except (BaseModelError, RuntimeError, ValueError, TypeError, IndexError, KeyError):
         return False
     difference = (padded - own)[kept_N]
-    return bool(difference.square().mean().sqrt() <= torch.finfo(model.dtype).eps ** 0.5 * padded.std())
+    noise = max(torch.finfo(model.dtype).eps ** 0.5, find_rounding_noise(model))
+    return bool(difference.square().mean().sqrt() <= noise * padded.std())

@@ -160,7 +160,9 @@ def _is_linear(module: nn.Module | None) -> bool:
 
 def _count_features(module: Any) -> tuple[int, int]:
     """Return the numbers of inputs and outputs. The weight of transformers' Conv1D is transposed."""
-    outputs, inputs = module.weight.shape if isinstance(module, nn.Linear) else reversed(module.weight.shape)
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    inputs, outputs = module.weight.shape
     return inputs, outputs
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.errors import BaseModelError
 from components.model.base.blocks import find_last_blocks
+from components.model.base.quantization import is_quantized
 from components.model.weights.applied import MethodWeights, to_parameter
 from components.model.weights.config import WeightsConfig
 
@@ -74,6 +76,9 @@ class _ParameterSwap:
 
 
 def _find_replaceable_parameters(model: Any, config: WeightsConfig) -> dict[str, nn.Parameter]:
+    if is_quantized(model):
+        fix = "use another method (prefix, adapter, lora, ...), or set base.quantize to null and use the full model"
+        raise BaseModelError(f"a base whose weights can be trained, for {config.kind}", "a quantised base", fix)
     trained = _find_trained_names(model)
     named = {name: parameter for name, parameter in model.named_parameters() if name in trained}
     if config.kind == "full":

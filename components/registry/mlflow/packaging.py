@@ -32,7 +32,7 @@ _save_model_lock = threading.Lock()  # MLflow keeps the model that it loads in a
 def write_model(folder: Path, artifact: Path, config: Mapping[str, Any], decoding: Mapping[str, Any]) -> None:
     """Write an MLflow model for the (already checked) artifact folder.
 
-    `config` (path, revision, dtype) locates the base; `decoding` overrides `DEFAULT_DECODING`.
+    `config` (path, revision, dtype, quantize) locates the base; `decoding` overrides `DEFAULT_DECODING`.
     """
     with _save_model_lock:
         template = _build_template(

@@ -38,6 +38,8 @@ class Registration:
     """Defaults of predict's params; see `components.registry.mlflow.packaging.DEFAULT_DECODING`."""
     revision: str | None = None
     dtype: str = "float32"
+    quantize: str | None = None
+    """`base.quantize`: the version loads the base as it was trained on."""
 
 
 def check_artifact(registration: Registration) -> Manifest:
@@ -81,6 +83,7 @@ def write_version(
         "path": _resolve_base_path(registration.base_path, ownership.workspace),
         "revision": registration.revision,
         "dtype": registration.dtype,
+        **({"quantize": registration.quantize} if registration.quantize else {}),
     }
     with tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch:
         write_model(Path(scratch, "model"), registration.artifact, base, registration.decoding)

@@ -1,5 +1,7 @@
 """Refuses versions that cannot answer on this server: none with that number, unusable ones, those of another base."""
 
+from collections.abc import Collection
+
 from components.registry.mlflow.versions import BASE_TAG, Version
 from components.serving.errors import RefusalError
 
@@ -16,15 +18,18 @@ def check_usable(version: Version | None) -> None:
         )
 
 
-def is_on_other_base(version: Version, base_digest: str) -> bool:
-    """Return whether a version belongs to another base than this one; not if one of the two digests is "" (unknown)."""
+def is_on_other_base(version: Version, base_digest: str, interchangeable: Collection[str]) -> bool:
+    """Return whether a version belongs to a base whose prefixes this one does not take.
+
+    `interchangeable`: digests of the other bases that are as good. Not if one of the digests is "" (unknown).
+    """
     own = version.tags.get(BASE_TAG, "")
-    return bool(own and base_digest and own != base_digest)
+    return bool(own and base_digest and own != base_digest and own not in interchangeable)
 
 
-def check_base(version: Version, base_digest: str) -> None:
-    """Raise RefusalError (503) if a version belongs to another base than this server's."""
-    if is_on_other_base(version, base_digest):
+def check_base(version: Version, base_digest: str, interchangeable: Collection[str]) -> None:
+    """Raise RefusalError (503) if `is_on_other_base`."""
+    if is_on_other_base(version, base_digest, interchangeable):
         raise RefusalError(
             503,
             f"a version of {version.tenant} on this server's base {base_digest[:12]}",

@@ -82,6 +82,7 @@ class FleetVersions:
         on_read: Callable[[Collection[str]], None] | None = None,
         on_tenant_removed: Callable[[str], None] | None = None,
         get_base_digest: Callable[[], str] = str,
+        interchangeable: Collection[str] = (),
     ) -> None:
         """Read nothing yet.
 
@@ -89,11 +90,12 @@ class FleetVersions:
         `preload` loads an artifact into the engine before the first request
         needs it. `on_read` is called with the sha256s of all champions and challengers each time the aliases were
         read, `on_tenant_removed` with each tenant that has neither a champion nor a challenger any more.
-        `get_base_digest` returns the digest of this server's base; "": it is not loaded yet.
+        `get_base_digest` returns the digest of this server's base; "": it is not loaded yet. `interchangeable` are
+        digests of other bases whose versions it answers with as well.
         """
         self._aliases, self._version_lookup, self._exposures = aliases, version_lookup, exposures
         self._preload, self._on_read, self._on_tenant_removed = preload, on_read, on_tenant_removed
-        self._get_base_digest = get_base_digest
+        self._get_base_digest, self._interchangeable = get_base_digest, interchangeable
         self._refresh_lock = asyncio.Lock()
         self._pools = {name: FairThreadPool(f"reads of the {name}") for name in ("registry", "rollout")}
         self.snapshot = VersionSnapshot()
@@ -137,7 +139,7 @@ class FleetVersions:
 
     def is_on_other_base(self, version: Version) -> bool:
         """Return whether another server's base is the version's."""
-        return is_on_other_base(version, self._get_base_digest())
+        return is_on_other_base(version, self._get_base_digest(), self._interchangeable)
 
     async def run_forever(self, seconds: float) -> None:
         """Refresh every `seconds`, until cancelled."""
@@ -161,21 +163,21 @@ class FleetVersions:
             numbered = await self._version_lookup.find_version(tenant, selector, use_cached=use_cached)
             version = require_version(numbered, tenant, f"version {selector}")
             check_usable(version)
-            check_base(version, self._get_base_digest())
+            check_base(version, self._get_base_digest(), self._interchangeable)
             return VersionChoice(version, CHALLENGER if challenger and challenger.version == selector else CHAMPION)
         if self.last_read_s is None:
             raise make_unavailable_error("the tenants' versions", "no answer from the registry yet")
         if selector == CHALLENGER:
             snapshot.check_usable(tenant, CHALLENGER)
             version = require_version(challenger, tenant, selector)
-            check_base(version, self._get_base_digest())
+            check_base(version, self._get_base_digest(), self._interchangeable)
             return VersionChoice(version, CHALLENGER)
         if selector not in ("", CHAMPION):
             raise make_not_found_error(f"{tenant}: no {selector[:40]}")
         exposure = snapshot.exposures.get(tenant) if selector == "" else None
         snapshot.check_usable(tenant, CHAMPION)
         choice = VersionChoice(require_version(champion, tenant, CHAMPION), CHAMPION)
-        check_base(choice.version, self._get_base_digest())
+        check_base(choice.version, self._get_base_digest(), self._interchangeable)
         if exposure is None or challenger is None or exposure.challenger != challenger.version:
             return choice
         if self.is_on_other_base(challenger):

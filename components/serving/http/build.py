@@ -82,6 +82,7 @@ def build_service(
         on_read=artifact_cleanup.notify,
         on_tenant_removed=forget,
         get_base_digest=lambda: loaded.base_digest if (loaded := engine.engine) else "",
+        interchangeable=params.base.interchangeable,
     )
     return Service(
         params=params,

@@ -51,7 +51,7 @@ def fetch_base(exchange: Exchange, facts: Mapping[str, Any], cache: Path) -> Pat
 
 
 def _fetch(exchange: Exchange, facts: Mapping[str, Any], folder: Path) -> None:
-    wanted = f"the base {folder.name} in the exchange, with digest {facts['digest'][:12]}"
+    wanted = f"the base {folder.name} in the exchange, with digest {facts['files_digest'][:12]}"
     if not exchange.open(*locate_base(facts)).fetch(BASE_SET, folder):
         raise WorkersError(wanted, "none", _FIX)
     found = _compute_digests(folder)
@@ -61,7 +61,7 @@ def _fetch(exchange: Exchange, facts: Mapping[str, Any], folder: Path) -> None:
 
 
 def _list_digests(facts: Mapping[str, Any]) -> tuple[str, str]:
-    return str(facts["digest"]), str(facts["tokenizer_files_digest"])
+    return str(facts["files_digest"]), str(facts["tokenizer_files_digest"])
 
 
 def _compute_digests(folder: Path) -> tuple[str, str] | None:

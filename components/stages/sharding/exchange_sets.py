@@ -37,7 +37,7 @@ def locate_shard(shard_id: str) -> tuple[str, ...]:
 
 def locate_base(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the parts of the folder of a base with these facts (the content of base.json), for `Exchange.open`."""
-    return "bases", f"{facts['digest']}-{facts['tokenizer_files_digest']}"
+    return "bases", f"{facts['files_digest']}-{facts['tokenizer_files_digest']}"
 
 
 def make_evaluated_set(request: ShardRequest, tenant: str) -> str:

@@ -39,6 +39,7 @@ def make_prefix(length: int = 3, seed: int = 0, dtype: torch.dtype = torch.float
 
 def fake_base(**changes: Any) -> Any:
     facts = {"digest": DIGEST["base"], "tokenizer_digest": DIGEST["tokenizer"], "name": "base", "shape": SHAPE}
+    facts |= {"interchangeable": frozenset(), "quantization": ""}
     return SimpleNamespace(**{**facts, **changes})
 
 

@@ -130,6 +130,19 @@ def test_another_base_is_refused_with_both_digests(
     assert "9" * 64 in str(refused.value)
 
 
+def test_a_base_that_lists_the_prefix_s_base_as_interchangeable_takes_it(
+    tmp_path: Path, save: Save, fake_base: Make
+) -> None:
+    save(tmp_path)
+    other = {"digest": "9" * 64, "quantization": "torchao-int8"}
+    with pytest.raises(BaseModelError, match=r"\(base, torchao-int8\).*list that digest in base\.interchangeable"):
+        load_artifact(tmp_path, fake_base(**other))
+    listed = frozenset({fake_base().digest})
+    assert load_artifact(tmp_path, fake_base(**other, interchangeable=listed))[1].base_digest == fake_base().digest
+    with pytest.raises(BaseModelError, match="the tokenizer that"):
+        load_artifact(tmp_path, fake_base(**other, interchangeable=listed, tokenizer_digest="8" * 64))
+
+
 @pytest.mark.parametrize("shape", [(1, 2, 4), (2, 1, 4), (2, 2, 8)])
 def test_a_base_of_another_shape_is_refused(
     tmp_path: Path, save: Save, shape: tuple[int, int, int], fake_base: Make

@@ -31,16 +31,31 @@ def test_a_hub_model_is_not_loaded_while_its_name_and_revision_are_the_same(make
     monkeypatch.setattr("components.model.base.load.load_base", lambda *_: pytest.fail("loads the base"))
     root = make_root((), base={"path": "org/model", "revision": "v1"})
     named = {"source": "hub", "path": "org/model", "revision": "v1", "dtype": Workspace(root).base_config.dtype}
-    facts = {**named, "tokenizer_files_digest": "0" * 64}
+    facts = {**named, **dict.fromkeys(("digest", "files_digest", "tokenizer_files_digest"), "0" * 64)}
     write_json(root / "out/base/base.json", facts)
     assert read_base_facts(Workspace(root)) == facts
 
 
-def test_a_base_json_of_an_earlier_release_is_written_again(make_root):
+def test_a_quantised_base_has_a_digest_of_its_own(make_root, set_params, monkeypatch):
+    root = make_root(("alder",))
+    facts = read_base_facts(Workspace(root))
+    assert facts["digest"] == facts["files_digest"]
+    set_params(root, base={"quantize": "bitsandbytes-int8"})
+    quantized = read_base_facts(Workspace(root))
+    assert quantized["files_digest"] == facts["digest"]
+    assert quantized["digest"] != facts["digest"]
+    assert quantized["quantization"] == "bitsandbytes-int8"
+    assert quantized["parameters"] == facts["parameters"]
+    monkeypatch.setattr("components.model.base.load.load_base", lambda *_: pytest.fail("loads the base"))
+    assert read_base_facts(Workspace(root)) == quantized
+
+
+@pytest.mark.parametrize("key", ["tokenizer_files_digest", "files_digest"])
+def test_a_base_json_of_an_earlier_release_is_written_again(make_root, key):
     root = make_root(("alder",))
     facts = read_base_facts(Workspace(root))
     path = root / "out/base/base.json"
-    write_json(path, {key: value for key, value in facts.items() if key != "tokenizer_files_digest"})
+    write_json(path, {name: value for name, value in facts.items() if name != key})
     assert read_base_facts(Workspace(root)) == facts == read_json(path)
 
 

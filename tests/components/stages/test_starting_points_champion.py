@@ -120,6 +120,28 @@ def test_a_champion_that_does_not_fit_is_not_started_from_and_the_difference_is_
         assert generate(Workspace(root), tenant, ["thing: boat"])
 
 
+def test_a_champion_of_the_full_base_starts_a_quantised_one_only_if_it_is_interchangeable(
+    make_root, set_params, caplog
+):
+    root = make_root(("alder",), train=WARM)
+    assert register_all(root) == {"alder": "1"}
+    full = read_manifest(root / "out/train/alder")
+    quantized = {"quantize": "bitsandbytes-int8"}
+    set_params(root, train=WARM, base=quantized)
+    assert plan(Workspace(root)).items[0].reason == "base changed"
+    with caplog.at_level("INFO", logger="prefixfleet"):
+        raise_on_failures(train.run(Workspace(root)))
+    assert "no warm start from champion version 1: wanted the base" in caplog.text
+    manifest = read_manifest(root / "out/train/alder")
+    assert manifest.base_digest != full.base_digest
+    assert manifest.made_from == {}
+    set_params(root, train={**WARM, "seed": 5}, base={**quantized, "interchangeable": [full.base_digest]})
+    raise_on_failures(train.run(Workspace(root)))
+    manifest = read_manifest(root / "out/train/alder")
+    assert manifest.made_from == {"warm_start": full.sha256}
+    assert manifest.base_digest != full.base_digest
+
+
 def test_a_champion_of_another_base_or_with_damage_is_not_started_from(make_root, set_params, caplog):
     from transformers import GPT2LMHeadModel
 

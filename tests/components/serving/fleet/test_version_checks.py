@@ -19,13 +19,14 @@ def make_version(tenant, number, base):
     return Version(tenant, str(number), sha256=f"{number}".ljust(64, "0"), tags=tags)
 
 
-def make_fleet(champions, challengers=None, exposures=None, base=OWN, preload=None, numbered=()):
+def make_fleet(champions, challengers=None, exposures=None, base=OWN, preload=None, numbered=(), interchangeable=()):
     return FleetVersions(
         lambda: {CHAMPION: dict(champions), CHALLENGER: dict(challengers or {})},
         VersionLookup(lambda _: list(numbered)),
         lambda: exposures or {},
         preload=preload,
         get_base_digest=lambda: base,
+        interchangeable=interchangeable,
     )
 
 
@@ -52,6 +53,16 @@ def test_a_tenant_that_has_moved_is_503_with_both_bases(selector):
 def test_versions_of_this_base_and_of_unknown_ones_are_not_refused(tag, base):
     version = make_version("alder", 1, tag)
     assert choose(make_fleet({"alder": version}, base=base), "alder").version == version
+
+
+@pytest.mark.parametrize("selector", ["", "champion", "2"])
+def test_versions_of_an_interchangeable_base_are_not_refused(selector):
+    version = make_version("alder", 2, OTHER)
+    fleet = make_fleet({"alder": version}, numbered=[version], interchangeable=[OTHER])
+    assert choose(fleet, "alder", selector).version == version
+    assert not fleet.is_on_other_base(version)
+    with pytest.raises(RefusalError, match="on base"):
+        choose(make_fleet({"alder": version}, interchangeable=["c" * 64]), "alder")
 
 
 def test_a_challenger_on_another_base_gets_no_share_of_the_traffic():

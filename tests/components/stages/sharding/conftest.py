@@ -21,7 +21,7 @@ def request_of_two() -> ShardRequest:
         code_version=read_code_version(),
         params=params.model_dump(mode="json"),
         dvc=DvcSource(pointer="outs: []", remote="store", options={"url": "s3://bucket/data"}),
-        base={"digest": "b" * 64, "tokenizer_files_digest": "t" * 64, "source": "folder"},
+        base={"digest": "b" * 64, "files_digest": "b" * 64, "tokenizer_files_digest": "t" * 64, "source": "folder"},
         fingerprints={"alder": "1", "birch": "2"},
         reasons={"alder": "no prefix yet"},
         run_keys={"alder": "1-t", "birch": "2-t"},

@@ -20,7 +20,7 @@ def base(tmp_path, tiny_base):
     folder = shutil.copytree(tiny_base, tmp_path / "parent" / "base")
     facts = {
         "name": "base",
-        "digest": compute_model_digest(folder),
+        "files_digest": compute_model_digest(folder),
         "tokenizer_files_digest": compute_tokenizer_digest(folder),
     }
     exchange = Exchange(ObjectStore((tmp_path / "exchange").as_uri()))
@@ -35,7 +35,7 @@ def test_a_base_is_fetched_once_also_by_several_workers_and_again_if_damaged(bas
         found = set(workers.map(lambda _: fetch_base(exchange, facts, cache), range(3)))
     (folder,) = found
     assert folder.name == "base"
-    assert compute_model_digest(folder) == facts["digest"]
+    assert compute_model_digest(folder) == facts["files_digest"]
     assert caplog.text.count("fetching the base base from the exchange") == 1
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"oops")
@@ -48,7 +48,7 @@ def test_a_base_is_fetched_once_also_by_several_workers_and_again_if_damaged(bas
 
 def test_a_missing_base_another_base_and_a_bad_name_are_refused(base, tmp_path):
     folder, facts, exchange = base
-    other = {**facts, "digest": "0" * 64}
+    other = {**facts, "files_digest": "0" * 64}
     with pytest.raises(WorkersError, match="the base base in the exchange, with digest 000000000000; got none"):
         fetch_base(exchange, other, tmp_path / "bases")
     config = json.loads((folder / "config.json").read_text())

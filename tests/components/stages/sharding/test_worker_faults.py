@@ -146,7 +146,7 @@ def test_another_code_another_base_and_a_remote_that_is_not_here_are_refused(mak
     parent.send_request(dvc=elsewhere)
     with pytest.raises(WorkspaceError, match="the parent's DVC remote 'local'; got no such folder"):
         parent.run_here(home)
-    parent.send_request(base={**parent.facts, "digest": "0" * 64})
+    parent.send_request(base={**parent.facts, "files_digest": "0" * 64})
     with pytest.raises(WorkersError, match="in the exchange, with digest 000000000000; got none"):
         parent.run_here(home)
     assert list((home / "scratch").iterdir()) == []
