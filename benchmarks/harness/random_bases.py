@@ -40,7 +40,7 @@ def write_base(folder: Path, shape: GPT2Shape, bpe: Path | None) -> None:
         tokenizer = GPT2Tokenizer.from_pretrained(bpe)
     else:
         tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=_make_number_tokenizer(config.vocab_size), eos_token=END_WORD
+            tokenizer_object=make_number_tokenizer(config.vocab_size), eos_token=END_WORD
         )
     tokenizer.save_pretrained(folder)
 
@@ -54,7 +54,7 @@ def silence_transformers() -> None:
     logging.disable_progress_bar()
 
 
-def _make_number_tokenizer(size: int) -> Any:
+def make_number_tokenizer(size: int) -> Any:
     """Make a tokenizer whose words are token ids: `17 905` is the tokens 17 and 905."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel

@@ -55,6 +55,9 @@ class TrainConfig(_Section):
         default=8, ge=0, le=1024, description="slots per layer; used by methods with a prefix, infix and embedding"
     )
     mlp_hidden: int = Field(default=0, ge=0, description="width of the reparametrisation MLP; 0: no MLP")
+    initial_state: bool = Field(
+        default=False, description="also train the states from which a hybrid base's recurrent layers start a row"
+    )
     initialization: Literal["text", "random", "zero"] = "text"
     init_text: str | None = Field(default=None, description="words to start from; null: the tenant's most frequent")
     shared: str | None = Field(default=None, description="tenant whose prefix comes before this tenant's own")

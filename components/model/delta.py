@@ -62,9 +62,7 @@ class Delta:
     @property
     def parameter_count(self) -> int:
         """The number of trained values, without examples and frozen shared slots."""
-        own = 0
-        if self.prefix is not None and self.prefix.length:
-            own = self.prefix.parameter_count // self.prefix.length * (self.prefix.length - self.shared_length)
+        own = self.prefix.drop_slots(self.shared_length).parameter_count if self.prefix is not None else 0
         own += self.prompt_PW.numel() if self.prompt_PW is not None else 0
         return own + (self.weights.parameter_count if self.weights else 0)
 
@@ -101,6 +99,10 @@ class Delta:
         """
         if self.prefix is not None:
             self.prefix.check_fits(base.shape)
+        if self.prefix is not None and self.prefix.states:
+            from components.model.base.recurrent_states import check_states
+
+            check_states(base.model, {key: tuple(state.shape) for key, state in self.prefix.states.items()})
         if self.prefix is not None and self.prefix.is_infix and base.is_encoder_decoder:
             raise BaseModelError("a decoder-only base for an infix", type(base.model).__name__, "use its own base")
         if self.prompt_PW is not None:
@@ -209,6 +211,10 @@ def make_delta_from_tensors(method: Method, tensors: Mapping[str, Tensor], confi
     prefix = Prefix(slots) if slots else None
     if prefix is not None and (method == "infix") != prefix.is_infix:
         raise ArtifactError(f"tensors of method {method}", f"tensors of {', '.join(prefix.sites)}", "export it again")
+    if config.initial_state != (prefix is not None and bool(prefix.states)):
+        sides = "initial states of recurrent layers", "no initial states"
+        needed, present = sides if config.initial_state else sides[::-1]
+        raise ArtifactError(f"{needed}, as train.initial_state says", present, "export it again")
     shared_length = 0
     if prefix is not None and config.shared is not None and config.shared_training == "frozen":
         shared_length = prefix.length - config.prefix_length

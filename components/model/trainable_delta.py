@@ -11,7 +11,9 @@ from torch import nn
 from components.config import TrainConfig
 from components.errors import BaseModelError, ConfigError
 from components.model.base.load import Base
+from components.model.base.shapes import StateKey
 from components.model.delta import SLOT_METHODS, Delta, make_weights_config
+from components.model.prefix.initial_states import name_states
 from components.model.prefix.initialization import make_initial_prefix, make_initial_prompt
 from components.model.prefix.module import PrefixModule, PromptModule
 from components.model.prefix.prefix import Prefix
@@ -45,6 +47,9 @@ class TrainableDelta(nn.Module):
         infix = method == "infix"
         if shared is not None and (method not in SLOT_METHODS or method in ("infix", "embedding")):
             raise ConfigError("a method with a prefix, for train.shared", method, "leave train.shared out")
+        if config.initial_state and (method not in SLOT_METHODS or method in ("infix", "embedding")):
+            wanted = "a method with a prefix before the source, for train.initial_state"
+            raise ConfigError(wanted, method, "set train.initial_state: false, or train.method: prefix")
         if count_slots(config, shared) >= base.context:
             got = f"{count_slots(config, shared)} of {base.context} positions"
             raise ConfigError("slots that leave room in the context", got, "set a smaller train.prefix_length")
@@ -63,8 +68,10 @@ class TrainableDelta(nn.Module):
             start = make_initial_prefix(base, length, initialization, text, seed, infix=infix)
             if shared is not None and self.frozen_prefix is None:
                 start = Prefix.join(shared, start)
-            self.slots = PrefixModule(base.shape, start.length, config.mlp_hidden, seed=seed, infix=infix)
-            self.slots.load_values(start)
+            sizes = _find_state_sizes(base, config)
+            self.slots = PrefixModule(base.shape, start.length, config.mlp_hidden, seed=seed, infix=infix, states=sizes)
+            zeros = {key: torch.zeros(one) for key, one in sizes.items()}
+            self.slots.load_values(Prefix(start.tensors | name_states(zeros)))
         if (weights_config := make_weights_config(config)) is not None:
             self.weights = make_trainable_weights(base.model, weights_config)
         if method == "in-context":
@@ -75,9 +82,10 @@ class TrainableDelta(nn.Module):
 
     @property
     def is_trainable(self) -> bool:
-        """Whether a training step can change the delta: it has weights, or a slot of its own."""
+        """Whether a training step can change the delta: it has weights, a state, or a slot of its own."""
         slots = self.prompt if self.slots is None else self.slots
-        return self.weights is not None or (slots is not None and slots.length > 0)
+        has_states = self.slots is not None and len(self.slots.states) > 0
+        return self.weights is not None or has_states or (slots is not None and slots.length > 0)
 
     def make_delta(self) -> Delta:
         """Return the delta of the present parameters; gradients flow back to them."""
@@ -133,4 +141,13 @@ class TrainableDelta(nn.Module):
     def _remove_frozen_prefix(self, whole: Prefix) -> Prefix:
         if self.frozen_prefix is None:
             return whole
-        return Prefix({name: tensor[:, self.frozen_prefix.length :] for name, tensor in whole.tensors.items()})
+        return whole.drop_slots(self.frozen_prefix.length)
+
+
+def _find_state_sizes(base: Base, config: TrainConfig) -> dict[StateKey, tuple[int, ...]]:
+    """Return the sizes of the initial states to train; none without `train.initial_state`."""
+    if not config.initial_state:
+        return {}
+    from components.model.base.recurrent_states import find_state_shapes
+
+    return {key: shape.sizes for key, shape in find_state_shapes(base.model).items()}

@@ -57,7 +57,7 @@ def find_shared_prefix(workspace: Workspace, item: PlanItem) -> StartingPoint | 
 
     Raises:
         DataError: that tenant has no data.
-        TrainingError: its prefix is not trained or out of date, or its method makes no prefix.
+        TrainingError: its prefix is not trained or out of date or has initial states, or its method makes no prefix.
         ArtifactError: its prefix is damaged.
     """
     name = item.train.shared
@@ -70,6 +70,9 @@ def find_shared_prefix(workspace: Workspace, item: PlanItem) -> StartingPoint | 
     if shared.train.method != "prefix":
         got = f"{name}, whose method is {shared.train.method}"
         raise TrainingError("in train.shared a tenant of method prefix", got, "name another tenant")
+    if shared.train.initial_state:
+        wanted, got = "in train.shared a tenant without initial states", f"{name}, which has train.initial_state: true"
+        raise TrainingError(wanted, got, f"set it to false for {name}, or name another tenant")
     reason, _ = find_reason(workspace, shared, workspace.base.digest)
     if reason:
         fix = f"train it first (`prefixfleet retrain --tenant {name}`)"
@@ -125,7 +128,7 @@ def _find_differences(manifest: Manifest, train: TrainConfig, shared: StartingPo
     names = ["method", *(_SIZE_FIELDS.get(weights.kind, ()) if weights else ())]
     shared_length = shared.manifest.prefix_length if shared else 0
     if train.method in SLOT_METHODS:
-        names += ["prefix_length", "mlp_hidden", "shared"]
+        names += ["prefix_length", "mlp_hidden", "shared", "initial_state"]
     differences = [f"train.{name}" for name in names if before[name] != now[name]]
     length = shared_length + train.prefix_length
     if not differences and train.method in SLOT_METHODS and manifest.prefix_length != length:

@@ -138,6 +138,15 @@ COUNT_COLUMNS = ("llama4_text",)
 """Those that derive something from the columns of a batch: rows are padded in training and decoded one by one."""
 HYBRIDS = ("qwen3_next", "qwen3_5_text", "falcon_h1", "granitemoehybrid", "nemotron_h", "lfm2", "jamba")
 """Those with recurrent layers."""
+INITIAL_STATES = {
+    "lfm2": ("convolution",),
+    **dict.fromkeys(
+        ("qwen3_next", "qwen3_5_text", "falcon_h1", "granitemoehybrid", "nemotron_h"), ("recurrent", "convolution")
+    ),
+}
+"""Hybrids whose rows can start from given states, and the kinds of these states."""
+NO_INITIAL_STATES = {"jamba": "its Mamba layers ignore a given state where they read several tokens"}
+"""The other hybrids, and why theirs cannot."""
 ATTACHED = ("gemma4_text", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", *HYBRIDS)
 """Those that are decoded under attached prefixes: rows or caches hold more than keys and values of one shape."""
 ALL = {**DECODERS, **PAIRS, **RECENT}

@@ -33,6 +33,20 @@ def build_model(kind: str, seed: int = 0, **sizes: Any) -> Any:
     return model
 
 
+def add_states(model: Any, prefix: Any, seed: int = 0, scale: float = 1.0) -> Any:
+    """Return the prefix with normal initial states for every recurrent layer of the model."""
+    import torch
+
+    from components.model.base.recurrent_states import find_state_shapes
+    from components.model.prefix.initial_states import name_states
+    from components.model.prefix.prefix import Prefix
+
+    generator = torch.Generator().manual_seed(seed)
+    shapes = find_state_shapes(model)
+    states = {key: scale * torch.randn(one.sizes, generator=generator) for key, one in shapes.items()}
+    return Prefix(prefix.tensors | name_states(states))
+
+
 def make_letters() -> Any:
     """Make a tokenizer of one id a letter, which puts nothing around a text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -1,9 +1,9 @@
-"""The table of docs/bases.md is that of the registry of architectures that the tests run."""
+"""The tables of docs/bases.md are those of the registry of architectures that the tests run."""
 
 import architectures_page
 
 
-def test_the_page_has_the_registrys_table() -> None:
+def test_the_page_has_the_registrys_tables() -> None:
     page = architectures_page.PAGE.read_text(encoding="utf-8")
     fix = "run `.venv/bin/python tests/helpers/architectures_page.py`"
-    assert architectures_page.replace_table(page) == page, fix
+    assert architectures_page.replace_tables(page) == page, fix

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 
 ENCODER, DECODER, CROSS, INFIX = "encoder.self", "decoder.self", "decoder.cross", "decoder.infix"
 SITES = (ENCODER, DECODER, CROSS, INFIX)
+RECURRENT, CONVOLUTION = "recurrent", "convolution"
+STATE_KINDS = (RECURRENT, CONVOLUTION)
+"""The kinds of states that a recurrent layer keeps between two forwards."""
+StateKey = tuple[int, str]
+"""The layer and the kind of a recurrent layer's state."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 For the models whose rows `DecoderOnlyRun` cannot compute in its shared cache: those with recurrent states, or with
 caches that do not hold keys and values as attention gets them. Any model that prefixes can be attached to works. No row
-can join a batch that has started. Knows models; does not know how the next token is chosen.
+can join a batch that has started. Rows with initial states are prefilled in as many parts as they have lengths: a row's
+state goes into the cache at its first token, as padding before it would change the state. Knows models; does not know
+how the next token is chosen.
 
 Shapes: B rows of a batch, K beams, R = B x K, T source tokens, S columns, V vocabulary.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from components.model.base.load import Base
+from components.model.base.state_cache import overwrite_states, put_states
 from components.model.prefix.attach import Attachment, compute_positions
 
 
@@ -36,7 +40,15 @@ class AttachedRun:
             after_infix_T = torch.arange(longest, device=device) >= longest - 1
             position_BT = position_BT + length_B1 * (after_infix_T if attachment.prefix_batch.is_infix else 1)
         self.cache = DynamicCache(config=self.model.config)
-        self.logits_BV = self._forward(ids_BT, position_BT)
+        is_attached = attachment is not None and not attachment.is_suspended
+        states = attachment.take_states() if attachment is not None and is_attached else {}
+        starts = sorted({longest - len(ids) for ids in sources}) if states else [0]
+        put_states(self.cache, states)
+        for start, end in pairwise([*starts, longest]):
+            if start:
+                overwrite_states(self.cache, states, (padding_B1[:, 0] == start).nonzero()[:, 0])
+            part = slice(start, end)
+            self.logits_BV = self._forward(ids_BT[:, part], position_BT[:, part], self.mask_RS[:, :end])
         index_R = torch.arange(len(sources), device=device).repeat_interleave(beams)
         self.position_R1 = position_BT[:, -1:]
         self._select(index_R)
@@ -44,7 +56,7 @@ class AttachedRun:
     def step(self, token_BK: Tensor) -> Tensor:
         """See `DecodingRun.step`."""
         self.mask_RS, self.position_R1 = pad(self.mask_RS, (0, 1), value=1), self.position_R1 + 1
-        return self._forward(token_BK.flatten()[:, None], self.position_R1)
+        return self._forward(token_BK.flatten()[:, None], self.position_R1, self.mask_RS)
 
     def keep(self, kept_B: Tensor) -> None:
         """See `DecodingRun.keep`."""
@@ -61,10 +73,10 @@ class AttachedRun:
         self.mask_RS, self.position_R1 = self.mask_RS[index_R], self.position_R1[index_R]
         self.cache.reorder_cache(index_R)  # any number of rows; recurrent states have no other method for it
 
-    def _forward(self, ids_RT: Tensor, position_RT: Tensor) -> Tensor:
+    def _forward(self, ids_RT: Tensor, position_RT: Tensor, mask_RS: Tensor) -> Tensor:
         output: Any = self.model(
             input_ids=ids_RT,
-            attention_mask=self.mask_RS,
+            attention_mask=mask_RS,
             position_ids=position_RT,
             past_key_values=self.cache,
             use_cache=True,

@@ -4,6 +4,9 @@ Inside `attach_prefixes`, every attention call puts the row's prefix before its 
 Windows and chunks are those of transformers' masks, and the slots are outside of them: every token sees them. The slots
 of an infix are visible to target tokens only. A layer that runs without its prefix is an error.
 
+Recurrent layers take a row's initial states from the cache. A forward without a cache gets one. A decoder with a cache
+puts the states of `Attachment.take_states` there, at each row's first token.
+
 In decoder-only models the positions of a row's tokens start at the length of its prefix, as with a prefilled cache. In
 encoder-decoder models tokens keep the base's own positions, and prefix slots have no relative position bias.
 
@@ -14,6 +17,7 @@ Shapes: B batch rows, H key/value heads, P slots of the longest prefix, T query 
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,6 +31,7 @@ from components.model.base.attention_sites import AttentionLayer, find_attention
 from components.model.base.encoder_padding import register_right_padding_hooks
 from components.model.base.shapes import DECODER, ENCODER, INFIX, LayerShape, SiteShape
 from components.model.prefix.batch import PrefixBatch, stack_prefixes
+from components.model.prefix.initial_states import InitialStates
 from components.model.prefix.prefix import Prefix
 
 
@@ -50,16 +55,21 @@ def attach_prefixes(
 
     Raises:
         BaseModelError: a prefix does not fit the model, or the model does not use the attention interface.
-        ValueError: the batch size is not a multiple of the rows, or infixes come without `starts_B`.
+        ValueError: the batch size is not a multiple of the rows, or infixes come without `starts_B`; or a forward with
+            initial states has a cache, padding on the left, or a single token.
     """
     prefix_batch = stack_prefixes(rows, model.device, model.dtype)
-    if not prefix_batch.max_length:
+    if prefix_batch.is_empty:
         yield None
         return
     if prefix_batch.is_infix and starts_B is None:
         raise ValueError("wanted starts_B with infixes; got None")
     sites = find_attention_layers(model)
     _check_fits(model, prefix_batch, sites)
+    if prefix_batch.states:
+        from components.model.base.recurrent_states import fit_states
+
+        prefix_batch = replace(prefix_batch, states=fit_states(model, prefix_batch.states))
     attachment = Attachment(model, prefix_batch, sites, starts_B if prefix_batch.is_infix else None)
     with ExitStack() as stack:
         stack.enter_context(override_attention(model, sites, attachment, ATTENTION_WITH_MASK))
@@ -86,6 +96,12 @@ class Attachment:
         if self.starts_B is not None:
             self.starts_B = self.starts_B[index_B]
         self._repeated_by_batch_size.clear()
+
+    def take_states(self) -> InitialStates:
+        """Return the rows' initial states for the caller's cache; later forwards add none."""
+        states, self.prefix_batch = self.prefix_batch.states, replace(self.prefix_batch, states={})
+        self._repeated_by_batch_size.clear()
+        return states
 
     @contextmanager
     def suspend(self) -> Iterator[None]:
@@ -170,6 +186,11 @@ class Attachment:
             kwargs["position_ids"] = _derive_positions(
                 tokens.shape[1], kwargs["attention_mask"], prefix_batch, starts_B
             )
+        if prefix_batch.states:
+            from components.model.base.state_cache import start_forward
+
+            cache = start_forward(self.model.config, prefix_batch.states, tokens.shape[1], kwargs)
+            kwargs["past_key_values"] = cache
         return args, kwargs
 
     def _check_layers_used(self, part: str) -> None:

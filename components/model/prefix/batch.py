@@ -6,7 +6,7 @@ Shapes: B batch rows, U distinct prefixes, H key/value heads, P slots of the lon
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from components.errors import BaseModelError
 from components.model.base.shapes import DECODER, INFIX
+from components.model.prefix.initial_states import InitialStates, stack_states
 from components.model.prefix.prefix import Prefix
 
 KeyValuePairs = tuple[tuple[Tensor, Tensor], ...]
@@ -26,6 +27,8 @@ class PrefixBatch:
     pairs_by_site: Mapping[str, KeyValuePairs]
     mask_BP: Tensor
     lengths_B: Tensor
+    states: InitialStates = field(default_factory=dict)
+    """The states from which the rows' recurrent layers start, each [B, ...]; empty if no row has any."""
 
     @property
     def decoder_layers(self) -> KeyValuePairs:
@@ -42,6 +45,11 @@ class PrefixBatch:
         """P, the slots of the longest prefix; 0 if no row has a prefix."""
         return self.mask_BP.shape[1]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row has slots or states."""
+        return not self.max_length and not self.states
+
     def repeat(self, times: int) -> "PrefixBatch":
         """Repeat every row `times` times, one after the other, as beam search orders its batch."""
         if times == 1:
@@ -55,7 +63,8 @@ class PrefixBatch:
             site: tuple((key.index_select(0, index_B), value.index_select(0, index_B)) for key, value in pairs)
             for site, pairs in self.pairs_by_site.items()
         }
-        return PrefixBatch(sites, self.mask_BP[index_B], self.lengths_B[index_B])
+        states = {key: state.index_select(0, index_B) for key, state in self.states.items()}
+        return PrefixBatch(sites, self.mask_BP[index_B], self.lengths_B[index_B], states)
 
 
 def stack_prefixes(rows: Sequence[Prefix | None], device: torch.device | str, dtype: torch.dtype | None) -> PrefixBatch:
@@ -68,7 +77,7 @@ def stack_prefixes(rows: Sequence[Prefix | None], device: torch.device | str, dt
         BaseModelError: the prefixes are for different bases (sites, layers, heads or head size differ).
     """
     lengths_B = torch.tensor([row.length if row else 0 for row in rows], dtype=torch.long, device=device)
-    distinct = list({id(row): row for row in rows if row is not None and row.length}.values())
+    distinct = list({id(row): row for row in rows if row is not None and (row.length or row.states)}.values())
     if not distinct:
         return PrefixBatch({}, torch.zeros(len(rows), 0, dtype=torch.bool, device=device), lengths_B)
     sites = distinct[0].sites
@@ -81,6 +90,7 @@ def stack_prefixes(rows: Sequence[Prefix | None], device: torch.device | str, dt
     mask_BP = slots_P >= longest - lengths_B[:, None]
     shared = len(distinct) == 1
     numbers = {id(prefix): number for number, prefix in enumerate(distinct)}
+    state_numbers = [numbers.get(id(row), len(distinct)) for row in rows]
     index_B = torch.tensor([numbers.get(id(row), 0) for row in rows], device=device)
 
     def stack_padded(tensors: list[Tensor]) -> Tensor:
@@ -93,4 +103,6 @@ def stack_prefixes(rows: Sequence[Prefix | None], device: torch.device | str, dt
         own = [zip(*(prefix.get_layer(layer, site) for prefix in distinct), strict=True) for layer in range(layers)]
         return tuple((stack_padded(list(keys)), stack_padded(list(values))) for keys, values in own)
 
-    return PrefixBatch({site: stack_layers(site, shape.layers) for site, shape in sites.items()}, mask_BP, lengths_B)
+    states = stack_states([*(prefix.states for prefix in distinct), {}], state_numbers, device, dtype)
+    pairs_by_site = {site: stack_layers(site, shape.layers) for site, shape in sites.items()}
+    return PrefixBatch(pairs_by_site, mask_BP, lengths_B, states)

@@ -1,5 +1,7 @@
 """The trainable form of a prefix, an infix or a soft prompt: the values themselves, or an MLP that computes them.
 
+The initial states of recurrent layers are always values themselves.
+
 With `mlp_hidden` a site's values are Linear(M, O) of tanh of Linear(W, M) of a matrix [P, W], as in Li & Liang 2021,
 section 4.3. Each site has its own MLP, as in the authors' code for BART. `collapse` returns the values without the MLP,
 and only these are saved. Knows tensors; does not know models, files or optimizers.
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import BaseModelError
-from components.model.base.shapes import INFIX, PrefixShape
+from components.model.base.shapes import INFIX, PrefixShape, StateKey
 from components.model.prefix.prefix import Prefix
 
 
@@ -68,9 +70,16 @@ class PrefixModule(nn.Module):
     """The trainable form of a prefix (all sites of a base), or of an infix."""
 
     def __init__(
-        self, shape: PrefixShape, length: int, mlp_hidden: int = 0, *, seed: int = 0, infix: bool = False
+        self,
+        shape: PrefixShape,
+        length: int,
+        mlp_hidden: int = 0,
+        *,
+        seed: int = 0,
+        infix: bool = False,
+        states: Mapping[StateKey, tuple[int, ...]] | None = None,
     ) -> None:
-        """Start at zero; see `load_values`."""
+        """Start at zero; see `load_values`. `states` are the sizes of the initial states to train, if any."""
         super().__init__()
         self.shape = shape
         self.length = length
@@ -87,15 +96,18 @@ class PrefixModule(nn.Module):
             )
             for number, one in enumerate(self.sites.values())
         )
+        sizes = dict(sorted((states or {}).items()))
+        self.state_keys = tuple(sizes)
+        self.states = nn.ParameterList(nn.Parameter(torch.zeros(one)) for one in sizes.values())
 
     def make_prefix(self) -> Prefix:
         """Return the prefix as a differentiable view of the parameters."""
-        return Prefix.from_layers(self._compute_layers())
+        return Prefix.from_layers(self._compute_layers(), self._name_states())
 
     def collapse(self) -> Prefix:
         """Return the prefix as detached float32 copies, without the MLP."""
         with torch.no_grad():
-            named = Prefix.from_layers(self._compute_layers()).tensors
+            named = self.make_prefix().tensors
         return Prefix({name: tensor.detach().float().clone().contiguous() for name, tensor in named.items()})
 
     @torch.no_grad()
@@ -103,9 +115,16 @@ class PrefixModule(nn.Module):
         """Set the values to those of `prefix`: exactly without an MLP, up to rounding with one of at least P units.
 
         Raises:
-            BaseModelError: the prefix has another shape or length.
+            BaseModelError: the prefix has another shape or length, or other initial states.
         """
         prefix.check_fits(self.shape)
+        shapes = [
+            {key: tuple(state.shape) for key, state in one.items()} for one in (self._name_states(), prefix.states)
+        ]
+        if shapes[0] != shapes[1]:
+            got = f"{len(shapes[1])} of other layers or sizes" if shapes[1] else "none"
+            fix = "set train.initial_state as in that run, or start from another prefix"
+            raise BaseModelError(f"a prefix with {len(shapes[0]) or 'no'} initial states", got, fix)
         if prefix.length != self.length or set(prefix.sites) != set(self.sites):
             got = f"{prefix.length} in {', '.join(prefix.sites)}"
             wanted = f"a prefix of length {self.length} in {', '.join(self.sites)}"
@@ -119,6 +138,11 @@ class PrefixModule(nn.Module):
             else:
                 is_flat = self.sites[site].uneven
                 slots.values.copy_(torch.cat(flat, dim=1) if is_flat else prefix.stack_site(site))  # type: ignore[operator]
+        for key, state in self._name_states().items():
+            state.copy_(prefix.states[key])
+
+    def _name_states(self) -> dict[StateKey, Tensor]:
+        return dict(zip(self.state_keys, self.states, strict=True))
 
     def _compute_layers(self) -> Mapping[str, Sequence[tuple[Tensor, Tensor]]]:
         """Return keys and values of every site, layer by layer, each [H, P, D]."""

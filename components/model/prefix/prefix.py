@@ -1,6 +1,7 @@
 """A prefix: trained keys and values of every attention layer, by their names in a prefix file.
 
-Knows tensors and their names. Does not know models, tokenisers, files or how a prefix is trained.
+It may also hold the states from which recurrent layers start a row. Knows tensors and their names. Does not know
+models, tokenisers, files or how a prefix is trained.
 
 Shapes: L layers of a site, 2 for key and value, H key/value heads, P prefix slots, D head size.
 """
@@ -13,6 +14,13 @@ from torch import Tensor
 
 from components.errors import ArtifactError, BaseModelError
 from components.model.base.shapes import CROSS, DECODER, ENCODER, INFIX, SITES, LayerShape, PrefixShape, SiteShape
+from components.model.prefix.initial_states import (
+    STATE_TENSOR_START,
+    InitialStates,
+    make_state_name,
+    name_states,
+    parse_states,
+)
 
 KINDS = ("key", "value")
 _TENSOR_NAME = re.compile(r"(encoder\.self|decoder\.self|decoder\.cross|decoder\.infix)\.(0|[1-9]\d{0,3})\.(key|value)")
@@ -26,17 +34,23 @@ def make_tensor_name(layer: int, kind: str, site: str = DECODER) -> str:
 class Prefix:
     """Keys and values of every layer of every site, each [H, P, D]; all sites have the same length.
 
-    H and D may differ between layers, and D between keys and values.
+    H and D may differ between layers, and D between keys and values. `states` are the states from which a row's
+    recurrent layers start; without any they start at zero.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Check names and shapes, and order the tensors by site and layer.
+        """Check names and shapes, and order the tensors by site and layer; states come last.
 
         Raises:
-            ArtifactError: a name is missing or unknown, or tensors are not [H, P, D] with one P, and one H in a layer.
+            ArtifactError: a name is missing or unknown, or tensors are not [H, P, D] with one P, and one H in a layer;
+                or an infix has states.
         """
         layers: dict[str, int] = {}
+        self.states = parse_states(tensors)
+        state_tensors = name_states(self.states)
         for name in tensors:
+            if name in state_tensors:
+                continue
             match = _TENSOR_NAME.fullmatch(name)
             if match is None:
                 raise ArtifactError("tensors named decoder.self.<layer>.key|value", repr(name), "export it again")
@@ -66,6 +80,9 @@ class Prefix:
             raise _make_incomplete_error("none")
         if self.is_infix and len(self.sites) > 1:
             raise ArtifactError("an infix or a prefix", f"{' and '.join(self.sites)}", "export it again")
+        if self.is_infix and self.states:
+            raise ArtifactError("an infix", f"one with {next(iter(state_tensors))}", "export it again")
+        self.tensors |= state_tensors
 
     @classmethod
     def from_site(cls, values_L2HPD: Tensor, site: str = DECODER) -> "Prefix":
@@ -85,28 +102,43 @@ class Prefix:
         )
 
     @classmethod
-    def from_layers(cls, layers: Mapping[str, Sequence[tuple[Tensor, Tensor]]]) -> "Prefix":
-        """Make a prefix of each site's keys and values, each [H, P, D], layer by layer."""
-        return cls(
-            {
-                make_tensor_name(layer, kind, site): tensor_HPD
-                for site, pairs in layers.items()
-                for layer, pair in enumerate(pairs)
-                for kind, tensor_HPD in zip(KINDS, pair, strict=True)
-            }
-        )
+    def from_layers(
+        cls, layers: Mapping[str, Sequence[tuple[Tensor, Tensor]]], states: InitialStates | None = None
+    ) -> "Prefix":
+        """Make a prefix of each site's keys and values, each [H, P, D], layer by layer, and of initial states."""
+        named = {
+            make_tensor_name(layer, kind, site): tensor_HPD
+            for site, pairs in layers.items()
+            for layer, pair in enumerate(pairs)
+            for kind, tensor_HPD in zip(KINDS, pair, strict=True)
+        }
+        return cls(named | name_states(states or {}))
 
     @classmethod
     def join(cls, first: "Prefix", second: "Prefix") -> "Prefix":
-        """Concatenate the slots of both, `first` in front.
+        """Concatenate the slots of both, `first` in front; the states are those of `second`.
 
         Raises:
-            BaseModelError: the two have different shapes.
+            BaseModelError: the two have different shapes, or `first` has states.
         """
+        if first.states:
+            got = f"one with {make_state_name(next(iter(first.states)))}"
+            raise BaseModelError("a first prefix without initial states", got, "share a prefix without them")
         if first.sites != second.sites:
             got = f"one of {first.shape_text} and one of {second.shape_text}"
             raise BaseModelError("two prefixes of one base", got, "train both on the same base")
-        return cls({name: torch.cat([first.tensors[name], second.tensors[name]], dim=1) for name in first.tensors})
+        joined = {name: torch.cat([first.tensors[name], second.tensors[name]], dim=1) for name in first.tensors}
+        return cls(joined | name_states(second.states))
+
+    def drop_slots(self, count: int) -> "Prefix":
+        """Return the prefix without its first `count` slots."""
+        slots = {name: tensor[:, count:] for name, tensor in self.slot_tensors.items()}
+        return Prefix(slots | name_states(self.states))
+
+    @property
+    def slot_tensors(self) -> dict[str, Tensor]:
+        """The keys and values, without states."""
+        return {name: tensor for name, tensor in self.tensors.items() if not name.startswith(STATE_TENSOR_START)}
 
     @property
     def is_infix(self) -> bool:

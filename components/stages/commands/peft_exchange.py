@@ -52,9 +52,13 @@ def export_peft(
     check_tenant_id(tenant)
     source, name = _find_source(workspace, tenant, number, trained)
     delta, manifest = load_artifact(source, None)
-    if manifest.method != "prefix" or delta.prefix is None:
+    if manifest.method != "prefix" or delta.prefix is None or delta.prefix.states:
         reason = _REFUSAL_REASONS.get(manifest.method, "it changes the base's weights")
         fix = "train the tenant with train.method: prefix"
+        if delta.prefix is not None and delta.prefix.states:
+            first = next(name for name in delta.prefix.tensors if name not in delta.prefix.slot_tensors)
+            reason = f"{len(delta.prefix.states)} initial states of recurrent layers, the first {first}"
+            fix = "train the tenant with train.initial_state: false"
         raise ArtifactError(
             "a prefix of keys and values, which PEFT's prefix tuning can hold", f"{name}: {reason}", fix
         )
@@ -166,6 +170,9 @@ def _check_train(workspace: Workspace, tenant: str, train: TrainConfig, length: 
     """Refuse a prefix that is not of the method and length of the tenant's `train` section: its fingerprint says so."""
     file = workspace.get_override_file(tenant)
     section, source = ("train", str(file)) if file.exists() else (f"tenants.{tenant}.train", "params.yaml")
+    if train.initial_state:
+        wanted, got = f"a prefix without initial states for {tenant}", f"{section}.initial_state: true in {source}"
+        raise ConfigError(wanted, got, "set it to false: a PEFT checkpoint has no states")
     if train.method != "prefix" or train.shared:
         got = f"method {train.method}, on the slots of {train.shared}" if train.shared else f"method {train.method}"
         fix = f"set {section}.method: prefix and {section}.shared: null in {source}"

@@ -195,8 +195,8 @@ def _name_trial(running: RunningTrial) -> str:
     return f"trial {running.number + 1}"
 
 
-_NEWER_DEFAULT = ("turns", "all")
-"""A field that studies of earlier releases do not have, with the value that changes nothing."""
+_NEWER_DEFAULTS = (("turns", "all"), ("initial_state", False))
+"""Fields that studies of earlier releases do not have, with the value that changes nothing."""
 
 
 def _make_study_key(
@@ -208,7 +208,7 @@ def _make_study_key(
         "base": base_digest,
         "data": item.data_digest,
         "shared": runner.shared.sha256 if runner.shared else None,
-        "rest": {name: value for name, value in fixed.items() if (name, value) != _NEWER_DEFAULT},
+        "rest": {name: value for name, value in fixed.items() if (name, value) not in _NEWER_DEFAULTS},
         "space": asdict(space),
         "metric": runner.metric,
         "scored": [len(runner.scored_examples), params.evaluate.model_dump(mode="json")] if is_decoded else None,

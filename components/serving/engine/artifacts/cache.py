@@ -57,7 +57,8 @@ class LoadedArtifact:
         self.max_source_tokens: int | None = manifest.train.get("max_source_tokens")
         self._slots_L2HPD: Tensor | None = None
         prefix, prompt_PW, weights = delta.prefix, delta.prompt_PW, delta.weights
-        if prefix is not None and not base.is_encoder_decoder and prefix.shape.is_even:
+        has_one_tensor = not base.is_encoder_decoder and prefix is not None and prefix.shape.is_even
+        if prefix is not None and has_one_tensor and not prefix.states:
             self._slots_L2HPD = prefix.stack_decoder_site().to(base.device, base.model.dtype).contiguous()
             prefix = Prefix.from_site(self._slots_L2HPD, INFIX if self.is_infix else DECODER)
         elif prefix is not None:
