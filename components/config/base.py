@@ -19,6 +19,10 @@ class BaseConfig(Section):
         default="float32",
         description="fastest: bfloat16 if a short measurement shows it clearly faster on this machine",
     )
+    device_map: dict[str, int | str] | Literal["auto", "balanced", "sequential"] | None = Field(
+        default=None,
+        description="how layers are divided among the GPUs of one process, as accelerate takes it; null: one device",
+    )
     quantize: Quantizer | None = Field(
         default=None,
         description="how linear layers are quantised while the folder is loaded; null: as the folder has them, which "

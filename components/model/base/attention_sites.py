@@ -170,6 +170,10 @@ def record_attention_calls(model: Any) -> Iterator[list[AttentionCall]]:
         def find_own_span() -> TokenSpan | None:
             if mask is not None and mask.data_ptr() in masks:
                 return find_span(masks[mask.data_ptr()][1], mask.device)
+            for known, function in masks.values() if mask is not None else ():
+                # accelerate has copied the mask to the layer's device
+                if known.device != mask.device and torch.equal(known.to(mask.device), mask):
+                    return find_span(function, mask.device)
             return ALL_TOKENS if mask is None or _is_causal(mask) else None
 
         calls.append(AttentionCall(module, key, value, mask, kwargs, query.shape[3], find_own_span))

@@ -22,18 +22,21 @@ def checkpoint_blocks(model: Any) -> Iterator[None]:
     Call `backward` inside too, while the prefix is still attached.
     """
     blocks = find_all_blocks(model)
+    hooked = [vars(block.module).get("forward") for block in blocks]  # accelerate's, of a model on several devices
     for block in blocks:
         block.module.forward = _wrap_forward(block.module.forward)
     try:
         yield
     finally:
-        for block in blocks:
+        for block, forward in zip(blocks, hooked, strict=True):
             del block.module.forward
+            if forward is not None:
+                block.module.forward = forward
 
 
 def is_checkpointed(block: Any) -> bool:
     """Whether `checkpoint_blocks` has wrapped `block`."""
-    return "forward" in vars(block)
+    return getattr(vars(block).get("forward"), "checkpoints", False)
 
 
 @contextmanager
@@ -52,4 +55,5 @@ def _wrap_forward(forward: Any) -> Any:
             return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
+    run.checkpoints = True  # type: ignore[attr-defined]
     return run

@@ -29,6 +29,7 @@ from components.model.base.model_folder import (
     require_safetensors,
     silence_transformers,
 )
+from components.model.base.placement import check_placement, choose_device_map, get_first_device
 from components.model.base.quantization import (
     check_quantized,
     count_parameters,
@@ -92,7 +93,7 @@ class Base:
 
     @property
     def device(self) -> torch.device:
-        """The model's device."""
+        """The model's device; of several, the first, which gets the tokens."""
         device: torch.device = self.model.device
         return device
 
@@ -124,7 +125,9 @@ class Base:
 
 
 def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -> Base:
-    """Load and freeze a base from a local folder or the Hugging Face hub. Without `device`: on a GPU if there is one.
+    """Load and freeze a base from a local folder or the Hugging Face hub.
+
+    Without `device`: where `base.device_map` says, or on a GPU if there is one.
 
     Raises:
         BaseModelError: the base is missing, has no safetensors weights or no tokenizer; its weights are not exactly
@@ -134,18 +137,19 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    folder, device = find_folder(config), device or ("cuda" if torch.cuda.is_available() else "cpu")
+    folder, device_map = find_folder(config), choose_device_map(config, device)
     require_safetensors(folder, config)
     files_digest, tokenizer_files_digest = compute_model_digest(folder), compute_tokenizer_digest(folder)
     with convert_errors(config.path), silence_transformers():
         model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         check_files(model_config, folder)
-        quantization, dtype = find_quantization(config, model_config, device), _choose_dtype(config, device)
+        first_device = get_first_device(device_map)
+        quantization, dtype = find_quantization(config, model_config, first_device), _choose_dtype(config, first_device)
         model, report = load_model(
             model_config,
             folder,
             dtype=dtype,
-            device_map={"": device},
+            device_map=device_map,
             use_safetensors=True,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
@@ -155,6 +159,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
     if (template := read_named_template(config)) is not None:
         tokenizer.chat_template = template
         ChatTemplate(tokenizer, config.chat_template_kwargs).check()
+    check_placement(model, config.path)
     check_loading_report(report, type(model).__name__, config.path)
     if quantization:
         check_quantized(model, quantization, config.path)

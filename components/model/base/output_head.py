@@ -28,7 +28,7 @@ def capture_head_inputs(model: Any, kept_BT: Tensor) -> Iterator[list[Tensor]]:
     kept_N = kept_BT.flatten().nonzero()[:, 0]
 
     def gather(_head: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        captured.append(args[0].flatten(0, 1).index_select(0, kept_N))
+        captured.append(args[0].flatten(0, 1).index_select(0, kept_N.to(args[0].device)))
         return (captured[-1][:0],)
 
     with _hook_head_inputs(model, gather):
@@ -39,7 +39,11 @@ def capture_head_inputs(model: Any, kept_BT: Tensor) -> Iterator[list[Tensor]]:
 def keep_logits_at(model: Any, kept_BT: Tensor) -> Iterator[None]:
     """Inside, the logits are [N, V], of the kept positions, after any scaling or capping by the model."""
     kept_N = kept_BT.flatten().nonzero()[:, 0]
-    with _hook_head_inputs(model, lambda _head, args: (args[0].flatten(0, 1).index_select(0, kept_N),)):
+
+    def select(_head: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (args[0].flatten(0, 1).index_select(0, kept_N.to(args[0].device)),)
+
+    with _hook_head_inputs(model, select):
         yield
 
 
@@ -54,7 +58,7 @@ def has_plain_head(model: Any) -> bool:
 def _probe_plain_head(model: Any) -> bool:
     """Whether the layer computes the plain product, and the model returns the layer's output, however large."""
     head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear) or not is_full_tensor(head.weight):
+    if not isinstance(head, nn.Linear) or not is_full_tensor(head.weight) or head.weight.device != model.device:
         return False
     ids = torch.arange(2, device=model.device)[None]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}

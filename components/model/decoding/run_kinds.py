@@ -10,6 +10,7 @@ import torch
 
 from components.model.base.attention_sites import has_cache_of_keys
 from components.model.base.load import Base
+from components.model.base.placement import is_divided
 from components.model.decoding.attached_run import AttachedRun
 from components.model.decoding.seq2seq_run import Seq2SeqRun
 from components.model.delta import Delta, apply_deltas
@@ -19,8 +20,16 @@ from components.model.prefix.prefix import Prefix
 
 
 def can_share_cache(base: Base) -> bool:
-    """Whether `DecoderOnlyRun` can decode this base: its tokens meet in attention alone, whose keys its cache holds."""
-    return not base.is_encoder_decoder and has_cache_of_keys(base.model) and is_packable(base.model)
+    """Whether `DecoderOnlyRun` can decode this base.
+
+    Its tokens meet in attention alone, whose keys its cache holds, and all its layers are on one device, as the cache.
+    """
+    return (
+        not base.is_encoder_decoder
+        and not is_divided(base.model)
+        and has_cache_of_keys(base.model)
+        and is_packable(base.model)
+    )
 
 
 def find_attached_kind(base: Base) -> type[AttachedRun] | type[Seq2SeqRun]:

@@ -74,12 +74,12 @@ class LastBlock:
         if isinstance(value, tuple):
             return tuple(map(self._select_chosen_tokens, value))
         if isinstance(value, Tensor) and value.dim() > 1 and value.shape[:2] == (1, self._token_count):
-            return value.index_select(1, self.chosen_M)
+            return value.index_select(1, self.chosen_M.to(value.device))
         return value
 
     def _scatter_chosen_tokens(self, hidden_1MC: Tensor) -> Tensor:
         hidden_1NC = hidden_1MC.new_zeros(1, self._token_count, hidden_1MC.shape[2])
-        return hidden_1NC.index_copy(1, self.chosen_M, hidden_1MC)
+        return hidden_1NC.index_copy(1, self.chosen_M.to(hidden_1MC.device), hidden_1MC)
 
 
 class _AttentionReachedError(Exception):

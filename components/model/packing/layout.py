@@ -7,7 +7,7 @@ Shapes: B rows, N tokens of all rows, T tokens of the longest row, P slots of th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -47,6 +47,8 @@ class PackedLayout:
     """Cache of `components.model.packing.heads.HeadIndices`, by numbers of key/value heads and query heads."""
     hidden_by_span: dict[TokenSpan, Tensor] = field(default_factory=dict, init=False, repr=False)
     """Cache of `hide_beyond`."""
+    copies: dict[torch.device, "PackedLayout"] = field(default_factory=dict, init=False, repr=False)
+    """Cache of `to`."""
 
     @classmethod
     def from_lengths(
@@ -118,6 +120,16 @@ class PackedLayout:
             near_BTS = span.is_near(self.query_index_BT[:, :, None], self.key_index_S)
             self.hidden_by_span[span] = self.hidden_BTS | ~near_BTS
         return self.hidden_by_span[span]
+
+    def to(self, device: torch.device) -> "PackedLayout":
+        """Return the layout on `device`; a copy is made once and kept."""
+        if device == self.query_BT.device:
+            return self
+        if device not in self.copies:
+            moved = {one.name: getattr(self, one.name) for one in fields(self) if one.init}
+            moved = {name: one.to(device) if isinstance(one, Tensor) else one for name, one in moved.items()}
+            self.copies[device] = PackedLayout(**moved)
+        return self.copies[device]
 
     @property
     def shape(self) -> tuple[int, int, int]:

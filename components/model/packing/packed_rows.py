@@ -152,7 +152,8 @@ class _PackedAttention:
         self.used_modules.add(module)
         rule, site = ScoreRule.from_call(query.shape[3], kwargs), self.attention_layers[module]
         tokens = [side[0].transpose(0, 1) for side in (query, key, value)]
-        keys, values = self.slots_by_layer[site.layer]
+        keys, values = (slots.to(key.device) for slots in self.slots_by_layer[site.layer])
+        layout = layout.to(key.device)
         return attend_packed(tokens[0], tokens[1], tokens[2], (keys, values), layout, rule, site.span)[None]
 
     def check_layers_used(self, model: Any) -> None:

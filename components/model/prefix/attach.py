@@ -152,17 +152,18 @@ class Attachment:
         name = INFIX if site.site == DECODER and self.prefix_batch.is_infix else site.site
         prefix_batch, starts_B = self._repeat_for_batch(key.shape[0])
         key_BHPD, value_BHPD = prefix_batch.pairs_by_site[name][site.layer]
-        slots_B1TP = prefix_batch.mask_BP[:, None, None, :].expand(-1, mask.shape[1], mask.shape[2], -1)
+        mask_BP = prefix_batch.mask_BP.to(mask.device)
+        slots_B1TP = mask_BP[:, None, None, :].expand(-1, mask.shape[1], mask.shape[2], -1)
         if name == INFIX:
             assert starts_B is not None  # noqa: S101 - checked by attach_prefixes
             columns_T = torch.arange(mask.shape[3] - mask.shape[2], mask.shape[3], device=mask.device)
-            slots_B1TP = slots_B1TP & (columns_T >= starts_B[:, None])[:, None, :, None]
+            slots_B1TP = slots_B1TP & (columns_T >= starts_B.to(mask.device)[:, None])[:, None, :, None]
         if mask.dtype != torch.bool:
             slots_B1TP = torch.where(slots_B1TP, 0.0, torch.finfo(mask.dtype).min).to(mask.dtype)
         mask = mask.expand(key.shape[0], -1, -1, -1)
         return (
-            torch.cat([key_BHPD.to(key.dtype), key], dim=2),
-            torch.cat([value_BHPD.to(value.dtype), value], dim=2),
+            torch.cat([key_BHPD.to(key), key], dim=2),
+            torch.cat([value_BHPD.to(value), value], dim=2),
             torch.cat([slots_B1TP, mask], dim=3),
         )
 

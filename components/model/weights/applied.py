@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import ArtifactError, BaseModelError
+from components.model.base.placement import is_divided
 from components.model.weights.config import WeightsConfig
 
 _model_lock = threading.RLock()
@@ -127,6 +128,9 @@ class MethodWeights(ABC):
     def check_fits(self, model: Any) -> None:
         """See `Weights.check_fits`. A model is checked once."""
         with _model_lock:
+            if is_divided(model):
+                fix = "use a method with slots (prefix, infix, embedding), or one device"
+                raise BaseModelError("a base on one device, for weights of a tenant's own", "one on several", fix)
             if model not in self._checked_models:
                 check_tensor_shapes(self.tensors, self.find_expected_shapes(model))
                 self._checked_models.add(model)

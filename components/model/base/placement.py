@@ -1,0 +1,66 @@
+"""Where a base's layers are: on one device, or divided among several by accelerate.
+
+Knows device maps as transformers takes them; does not know prefixes.
+"""
+
+import os
+from typing import Any
+
+import torch
+
+from components.config import BaseConfig
+from components.errors import BaseModelError, ConfigError
+
+_OFFLOADED = ("disk", "meta")
+_SHOWN_PARTS = 3
+_TORCHRUN_VARIABLE = "TORCHELASTIC_RUN_ID"
+
+
+def choose_device_map(config: BaseConfig, device: torch.device | str | None) -> Any:
+    """Return the `device_map` of `from_pretrained`: `base.device_map`, or all on `device`.
+
+    Without either: on a GPU if there is one. transformers reads each tensor from its file to its device, so that host
+    memory never holds the model twice, and of a model for GPUs one tensor at a time.
+
+    Raises:
+        ConfigError: a device was chosen, as each process of a training with several does, and `base.device_map` is set;
+            or torchrun has started several processes, which would all write the same workspace.
+    """
+    if _TORCHRUN_VARIABLE in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        got = f"process {os.environ.get('RANK', '?')} of {os.environ['WORLD_SIZE']}, started by torchrun"
+        fix = "start the command alone; for several GPUs set base.device_map, or engine.processes for training"
+        raise ConfigError("one process (tensor parallel plans are not supported)", got, fix)
+    if config.device_map is None:
+        return {"": device or ("cuda" if torch.cuda.is_available() else "cpu")}
+    if device is not None:
+        got = f"base.device_map: {config.device_map}, and a base on {device}"
+        raise ConfigError("one place for the base", got, "set engine.processes to 1, or base.device_map to null")
+    return dict(config.device_map) if isinstance(config.device_map, dict) else config.device_map
+
+
+def get_first_device(device_map: Any) -> torch.device | str:
+    """Return a device of the map, whose type is that of all."""
+    if isinstance(device_map, dict):
+        return next(iter(device_map.values()), "cpu")
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_placement(model: Any, path: str) -> None:
+    """Check that every layer stays on a device that computes it.
+
+    Raises:
+        BaseModelError: layers are offloaded to the disk, or from GPUs to host memory.
+    """
+    placed: dict[str, Any] = getattr(model, "hf_device_map", {})
+    has_gpu = any(str(one) not in ("cpu", *_OFFLOADED) for one in placed.values())
+    offloaded = [part for part, one in placed.items() if one in _OFFLOADED or (has_gpu and str(one) == "cpu")]
+    if offloaded:
+        more = f" and {len(offloaded) - _SHOWN_PARTS} more" if len(offloaded) > _SHOWN_PARTS else ""
+        got = f"{path}: no memory for {', '.join(map(repr, offloaded[:_SHOWN_PARTS]))}{more}"
+        fix = "use more or larger GPUs, base.dtype: bfloat16, or base.quantize"
+        raise BaseModelError("devices that hold the whole base", got, fix)
+
+
+def is_divided(model: Any) -> bool:
+    """Whether accelerate moves activations between the parts of a model."""
+    return len({str(one) for one in getattr(model, "hf_device_map", {}).values()}) > 1
