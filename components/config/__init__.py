@@ -8,7 +8,7 @@ An unknown key is an error that names the nearest known one.
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from components.config.base import BaseConfig as BaseConfig
 from components.config.base import NextBaseConfig as NextBaseConfig
@@ -47,6 +47,12 @@ Method = Literal[
 ]
 
 
+class InitFile(_Section):
+    """A document to start from."""
+
+    file: str = Field(min_length=1, description="path of a text file in UTF-8, relative to the workspace")
+
+
 class TrainConfig(_Section):
     """How one tenant's prefix (or another method's weights) is trained; every field is part of the fingerprint."""
 
@@ -59,7 +65,12 @@ class TrainConfig(_Section):
         default=False, description="also train the states from which a hybrid base's recurrent layers start a row"
     )
     initialization: Literal["text", "random", "zero"] = "text"
-    init_text: str | None = Field(default=None, description="words to start from; null: the tenant's most frequent")
+    init_text: str | InitFile | None = Field(
+        default=None, description="words to start from, or {file: PATH}; null: the tenant's most frequent words"
+    )
+    first_slot: Literal["free", "bos"] = Field(
+        default="free", description="bos: slot 0 has the base's keys and values of BOS and is not trained"
+    )
     shared: str | None = Field(default=None, description="tenant whose prefix comes before this tenant's own")
     shared_training: Literal["frozen", "joint"] = Field(
         default="frozen", description="joint: continue training the slots of `shared`, together with this tenant's own"
@@ -90,6 +101,14 @@ class TrainConfig(_Section):
     max_source_tokens: int | None = Field(default=None, gt=0, description="cut longer sources; null: refuse them")
     gradient_checkpointing: bool = Field(default=False, description="less memory, more time, same result")
     seed: int = 0
+
+    @field_validator("init_text", mode="before")
+    @classmethod
+    def _check_init_text(cls, value: Any) -> Any:
+        is_named_file = isinstance(value, dict) and set(value) == {"file"} and isinstance(value["file"], str)
+        if value is None or is_named_file or isinstance(value, str | InitFile):
+            return value
+        raise ValueError("a text, {file: PATH} or null")
 
 
 class EngineConfig(_Section):

@@ -6,7 +6,7 @@ from typing import Any
 
 from components.config import TrainConfig
 
-_NEWER_FIELD_DEFAULTS = {"patience": None, "turns": "all", "initial_state": False}
+_NEWER_FIELD_DEFAULTS = {"patience": None, "turns": "all", "initial_state": False, "first_slot": "free"}
 """Fields that were added after the artifact schema, and the value that changes nothing: with it a field is left out,
 so that older prefixes keep their fingerprint."""
 

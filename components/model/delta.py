@@ -42,8 +42,8 @@ class Delta:
     prompt_PW: Tensor | None = None
     weights: Weights | None = None
     demonstrations: Demonstrations | None = None
-    shared_length: int = 0
-    """Number of slots at the front of the prefix that belong to the shared prefix and were not trained here."""
+    frozen_length: int = 0
+    """Number of slots at the front that were not trained here: those of a frozen shared prefix, or that of BOS."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -61,9 +61,9 @@ class Delta:
 
     @property
     def parameter_count(self) -> int:
-        """The number of trained values, without examples and frozen shared slots."""
-        own = self.prefix.drop_slots(self.shared_length).parameter_count if self.prefix is not None else 0
-        own += self.prompt_PW.numel() if self.prompt_PW is not None else 0
+        """The number of trained values, without examples and frozen slots."""
+        own = self.prefix.drop_slots(self.frozen_length).parameter_count if self.prefix is not None else 0
+        own += self.prompt_PW[self.frozen_length :].numel() if self.prompt_PW is not None else 0
         return own + (self.weights.parameter_count if self.weights else 0)
 
     @property
@@ -215,16 +215,23 @@ def make_delta_from_tensors(method: Method, tensors: Mapping[str, Tensor], confi
         sides = "initial states of recurrent layers", "no initial states"
         needed, present = sides if config.initial_state else sides[::-1]
         raise ArtifactError(f"{needed}, as train.initial_state says", present, "export it again")
-    shared_length = 0
-    if prefix is not None and config.shared is not None and config.shared_training == "frozen":
-        shared_length = prefix.length - config.prefix_length
-        if shared_length < 0:
-            least = f"at least train.prefix_length = {config.prefix_length} slots after the shared ones"
-            raise ArtifactError(least, f"{prefix.length} in all", "export it again")
     return Delta(
         prefix=prefix,
         prompt_PW=tensors.get(PROMPT_TENSOR),
         weights=make_weights_from_tensors(weights, weights_config) if weights_config else None,
         demonstrations=Demonstrations.from_tensor(tensors[EXAMPLES_TENSOR]) if EXAMPLES_TENSOR in others else None,
-        shared_length=shared_length,
+        frozen_length=_count_frozen_slots(prefix, config),
     )
+
+
+def _count_frozen_slots(prefix: Prefix | None, config: TrainConfig) -> int:
+    """Return `Delta.frozen_length`. Raises ArtifactError if the prefix has fewer slots than `config` says."""
+    if config.method not in SLOT_METHODS:
+        return 0
+    if prefix is None or config.shared is None or config.shared_training == "joint":
+        return int(config.first_slot == "bos")
+    frozen = prefix.length - config.prefix_length
+    if frozen < 0:
+        least = f"at least train.prefix_length = {config.prefix_length} slots after the shared ones"
+        raise ArtifactError(least, f"{prefix.length} in all", "export it again")
+    return frozen

@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from components.config import TrainConfig
+from components.config import InitFile, TrainConfig
 from components.data.digests import compute_tenant_digest
 from components.data.fingerprint import compute_fingerprint
 from components.errors import ArtifactError, ConfigError
 from components.registry.manifest import ARTIFACT_SCHEMA, TENSORS_FILE, Manifest, read_manifest
 from components.stages.base import BASE_FILE, find_chat_template_digest, read_base_facts
+from components.stages.init_texts import read_init_text
 from components.stages.progress import join_abbreviated
 from components.stages.stamps import read_json
 from components.stages.workspace import Workspace
@@ -27,7 +28,7 @@ class PlanItem:
     fingerprint: str
     data_digest: str
     train: TrainConfig
-    """The tenant's effective train section."""
+    """The tenant's effective train section, with the text of the file in `init_text`, if that can be read."""
     reason: str = ""
     """Why the tenant needs training; "" if it does not."""
     outdated: bool = False
@@ -113,13 +114,15 @@ def plan_tenant(workspace: Workspace, tenant: str, base_digest: str, shared: Sha
     item = (shared or {}).get(tenant) or compute_item(workspace, tenant, base_digest, shared)
     if item.train.shared is not None and item.shared is None:
         return replace(item, reason=f"train.shared is {item.train.shared}, which has no data")
+    if isinstance(item.train.init_text, InitFile):
+        return replace(item, reason=f"train.init_text names {item.train.init_text.file}, which cannot be read")
     reason, outdated = find_reason(workspace, item, base_digest)
     return replace(item, reason=reason, outdated=outdated)
 
 
 def compute_item(workspace: Workspace, tenant: str, base_digest: str, shared: SharedItems | None) -> PlanItem:
     """Compute a tenant's fingerprint without examining its prefix; the item has no reason. Raises as `plan_tenant`."""
-    train = workspace.params.for_tenant(tenant).train
+    train = _read_train(workspace, tenant)
     digest = compute_tenant_digest(workspace.data, tenant, workspace.digests.digest_file)
     shared_item = None
     if train.shared is not None:
@@ -136,6 +139,15 @@ def compute_item(workspace: Workspace, tenant: str, base_digest: str, shared: Sh
         chat_template=find_chat_template_digest(workspace, tenant),
     )
     return PlanItem(tenant, fingerprint, digest, train, shared=shared_item)
+
+
+def _read_train(workspace: Workspace, tenant: str) -> TrainConfig:
+    """Return the tenant's train section; a document that cannot be read stays a path and stops its tenant alone."""
+    train = workspace.params.for_tenant(tenant).train
+    try:
+        return read_init_text(workspace.root, train)
+    except ConfigError:
+        return train
 
 
 def _compute_shared_item(workspace: Workspace, tenant: str, shared: str, base_digest: str) -> PlanItem | None:

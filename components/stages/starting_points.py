@@ -57,7 +57,8 @@ def find_shared_prefix(workspace: Workspace, item: PlanItem) -> StartingPoint | 
 
     Raises:
         DataError: that tenant has no data.
-        TrainingError: its prefix is not trained or out of date or has initial states, or its method makes no prefix.
+        TrainingError: its prefix is not trained or out of date or has initial states, its method makes no prefix, or
+            its first slot is another one.
         ArtifactError: its prefix is damaged.
     """
     name = item.train.shared
@@ -73,6 +74,10 @@ def find_shared_prefix(workspace: Workspace, item: PlanItem) -> StartingPoint | 
     if shared.train.initial_state:
         wanted, got = "in train.shared a tenant without initial states", f"{name}, which has train.initial_state: true"
         raise TrainingError(wanted, got, f"set it to false for {name}, or name another tenant")
+    if shared.train.first_slot != item.train.first_slot:
+        wanted = f"train.first_slot: {item.train.first_slot} of {name}, as of {item.tenant}: they have one first slot"
+        fix = f"set the same train.first_slot for {name} and {item.tenant}"
+        raise TrainingError(wanted, shared.train.first_slot, fix)
     reason, _ = find_reason(workspace, shared, workspace.base.digest)
     if reason:
         fix = f"train it first (`prefixfleet retrain --tenant {name}`)"
@@ -122,13 +127,14 @@ def _find_differences(manifest: Manifest, train: TrainConfig, shared: StartingPo
     """Return the names of the values that keep the champion's tensors from fitting a training with `train`."""
     from components.model.delta import SLOT_METHODS, make_weights_config
 
-    before = {**train.model_dump(mode="json"), **manifest.train, "method": manifest.method}
+    newer = {"first_slot": "free", "initial_state": False}  # manifests of earlier releases do not have them
+    before = {**train.model_dump(mode="json"), **newer, **manifest.train, "method": manifest.method}
     now = train.model_dump(mode="json")
     weights = make_weights_config(train)
     names = ["method", *(_SIZE_FIELDS.get(weights.kind, ()) if weights else ())]
     shared_length = shared.manifest.prefix_length if shared else 0
     if train.method in SLOT_METHODS:
-        names += ["prefix_length", "mlp_hidden", "shared", "initial_state"]
+        names += ["prefix_length", "mlp_hidden", "shared", "initial_state", "first_slot"]
     differences = [f"train.{name}" for name in names if before[name] != now[name]]
     length = shared_length + train.prefix_length
     if not differences and train.method in SLOT_METHODS and manifest.prefix_length != length:

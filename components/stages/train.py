@@ -14,6 +14,7 @@ from components.registry.artifact import save_artifact
 from components.registry.manifest import TENSORS_FILE
 from components.stages.base import read_base_facts
 from components.stages.hooks import NO_HOOKS, StageHooks
+from components.stages.init_texts import read_init_text
 from components.stages.outcome import TenantOutcome, attempt, catch_failure
 from components.stages.plan import PlanItem, SharedItems, plan
 from components.stages.plan_checks import confirm_item
@@ -129,13 +130,15 @@ class _TenantTraining:
             DataError: a split is missing, empty or broken, an example exceeds the base's context, validation or test
                 repeats too much of train, or the tokenizer does not know more of the tokens than `data.max_unknown`.
             BaseModelError: the base does not support the method.
-            ConfigError: the prefix fills the context, or the shared prefix is of another kind.
+            ConfigError: the prefix fills the context, the shared prefix is of another kind, or the document of
+                `train.init_text` cannot be read or is longer than the prefix.
             TrainingError: the shared prefix is not trained yet.
         """
         from components.training.checkpoint import read_saved_step
         from components.training.prepare import prepare_job
 
         self.workspace, self.item, self.hooks = workspace, item, hooks
+        read_init_text(workspace.root, item.train)  # raises if the plan could not read the document
         self.folder = workspace.get_output_folder("train", item.tenant)
         splits = read_splits(workspace, item.tenant)
         self.overlaps = check_overlaps(workspace, item.tenant, splits)

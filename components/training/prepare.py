@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.config import EngineConfig, TrainConfig
+from components.config import EngineConfig, InitFile, TrainConfig
 from components.data.chat_tokens import ChatEncoding
 from components.data.pairs import TokenizedPairs
 from components.data.schema import Example
@@ -74,6 +74,7 @@ def prepare_job(
         fix = "use another method, or deliver pairs of source and references"
         raise DataError("pairs for method in-context", "conversations", fix)
     pairs = [(example.source, example.references[0]) for example in train]
+    assert not isinstance(config.init_text, InitFile)  # noqa: S101 - the stages read it
     module = TrainableDelta(base, config, config.init_text or find_frequent_words(train), shared, pairs)
     if start is not None:
         if state is not None:

@@ -86,6 +86,12 @@ class Base:
         return int(self.tokenizer.eos_token_id)
 
     @property
+    def bos_id(self) -> int | None:
+        """The token that a text begins with: what the tokenizer puts first, or its BOS; None if it has neither."""
+        lead, bos = find_running_text(self.tokenizer).lead_ids, self.tokenizer.bos_token_id
+        return lead[0] if lead else None if bos is None else int(bos)
+
+    @property
     def pad_id(self) -> int:
         """The token that pads rows: the tokenizer's padding token, or its end token if it has none."""
         pad = self.tokenizer.pad_token_id

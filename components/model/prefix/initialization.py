@@ -1,7 +1,7 @@
 """Initial values of prefixes and soft prompts: the base's activations of real words, small random values, or zeros.
 
-Real words give better results than random values (Li & Liang 2021, section 7.4). Knows the base, prefixes and soft
-prompts; does not know training.
+Real words give better results than random values (Li & Liang 2021, section 7.4). With BOS in slot 0, the words follow
+it, as in one text. Knows the base, prefixes and soft prompts; does not know training.
 
 Shapes: P slots, W width of the token embeddings.
 """
@@ -23,9 +23,18 @@ _RANDOM_SCALE = 0.02
 
 
 def make_initial_prefix(
-    base: Base, length: int, initialization: Initialization, text: str, seed: int, *, infix: bool = False
+    base: Base,
+    length: int,
+    initialization: Initialization,
+    text: str,
+    seed: int,
+    *,
+    infix: bool = False,
+    bos_id: int | None = None,
 ) -> Prefix:
     """Make a prefix of `length` slots for every site of the base, or an infix.
+
+    With `bos_id` its slots follow that token's, which is not among them.
 
     Raises:
         ConfigError: the prefix fills the base's context, or the text has no token.
@@ -36,7 +45,7 @@ def make_initial_prefix(
         got = f"infix and {type(base.model).__name__}, whose decoder reads the target only"
         raise BaseModelError("a decoder-only base for an infix", got, "set train.method to prefix")
     if initialization == "text" and length:
-        prefix = make_text_prefix(base, text, length)
+        prefix = make_text_prefix(base, text, length, bos_id=bos_id)
     else:
         prefix = make_random_prefix(base.shape, length, seed, 0.0 if initialization == "zero" else _RANDOM_SCALE)
     return prefix.to_infix() if infix else prefix
@@ -58,18 +67,17 @@ def make_initial_prompt(base: Base, length: int, initialization: Initialization,
     embeddings = base.model.get_input_embeddings()
     width = embeddings.weight.shape[1]
     if initialization == "text" and length:
-        ids = torch.tensor(_repeat_text_ids(base, text, length), device=base.device)
-        return embeddings(ids).detach().float().cpu()  # type: ignore[no-any-return]
+        return embed_tokens(base, _repeat_text_ids(base, text, length))
     scale = 0.0 if initialization == "zero" else float(embeddings.weight.detach().float().std())
     return scale * torch.randn(length, width, generator=torch.Generator().manual_seed(seed))
 
 
-@torch.no_grad()
-def make_text_prefix(base: Base, text: str, length: int) -> Prefix:
+def make_text_prefix(base: Base, text: str, length: int, *, bos_id: int | None = None) -> Prefix:
     """Compute the base's keys and values of the text's tokens, repeated or cut to `length` tokens, in float32.
 
-    Before training, this prefix has the effect of that text at the start of a decoder-only base's context. In an
-    encoder-decoder base both sides read the text, and each site gets the keys and values of its own attention.
+    Before training, this prefix has the effect of that text at the start of a decoder-only base's context; with
+    `bos_id`, together with that token's slot in front, of the token and the text. In an encoder-decoder base both sides
+    read the text, and each site gets the keys and values of its own attention.
 
     Raises:
         ConfigError: the prefix fills the base's context, or the text has no token.
@@ -77,7 +85,14 @@ def make_text_prefix(base: Base, text: str, length: int) -> Prefix:
     check_prefix_length(base, length)
     if not length:
         return make_random_prefix(base.shape, 0, seed=0)
-    ids_BT = torch.tensor([_repeat_text_ids(base, text, length)], device=base.device)
+    before = [] if bos_id is None else [bos_id]
+    return make_token_prefix(base, [*before, *_repeat_text_ids(base, text, length)]).drop_slots(len(before))
+
+
+@torch.no_grad()
+def make_token_prefix(base: Base, ids: Sequence[int]) -> Prefix:
+    """Compute the base's keys and values of these tokens at the start of its context, in float32."""
+    ids_BT = torch.tensor([list(ids)], device=base.device)
     decoder = {"decoder_input_ids": ids_BT} if base.is_encoder_decoder else {}
     with record_attention_calls(base.model) as calls:
         base.model(input_ids=ids_BT, use_cache=False, **decoder)
@@ -88,6 +103,13 @@ def make_text_prefix(base: Base, text: str, length: int) -> Prefix:
             pair = call.key[0].float().cpu().clone(), call.value[0].float().cpu().clone()
             layers.setdefault(sites[call.module].site, []).append(pair)
     return Prefix.from_layers(layers)
+
+
+def embed_tokens(base: Base, ids: Sequence[int]) -> Tensor:
+    """Return the base's embeddings of these tokens as a soft prompt [P, W], in float32."""
+    embeddings = base.model.get_input_embeddings()
+    prompt_PW: Tensor = embeddings(torch.tensor(list(ids), device=base.device)).detach().float().cpu()
+    return prompt_PW
 
 
 def make_random_prefix(shape: PrefixShape, length: int, seed: int, scale: float = _RANDOM_SCALE) -> Prefix:
@@ -114,6 +136,15 @@ def check_prefix_length(base: Base, length: int) -> None:
         wanted = f"a prefix that leaves room in the context of {base.context} tokens"
         got = f"train.prefix_length {length}"
         raise ConfigError(wanted, got, "set a smaller train.prefix_length, or use a base with a longer context")
+
+
+def check_init_text(base: Base, text: str, length: int) -> None:
+    """Raise ConfigError if `train.init_text` has more tokens than the `length` slots that start from it."""
+    count = len(base.text_codec.encode_words(text))
+    if count > length:
+        got = f"{count} tokens ({text if len(text) <= 60 else f'{text[:57]}...'!r})"
+        fix = f"shorten it, or raise train.prefix_length by {count - length} or more"
+        raise ConfigError(f"a train.init_text of at most {length} tokens, one for each slot", got, fix)
 
 
 def _repeat_text_ids(base: Base, text: str, length: int) -> list[int]:

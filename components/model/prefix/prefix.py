@@ -135,6 +135,10 @@ class Prefix:
         slots = {name: tensor[:, count:] for name, tensor in self.slot_tensors.items()}
         return Prefix(slots | name_states(self.states))
 
+    def keep_slots(self, count: int) -> "Prefix":
+        """Return the first `count` slots, without states."""
+        return Prefix({name: tensor_HPD[:, :count] for name, tensor_HPD in self.slot_tensors.items()})
+
     @property
     def slot_tensors(self) -> dict[str, Tensor]:
         """The keys and values, without states."""

@@ -6,7 +6,7 @@ the checkpoint's tensors under `made_from`. Does not know PEFT's files.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.config import TrainConfig
 from components.data.schema import check_tenant_id
@@ -22,6 +22,9 @@ from components.stages.stamps import TRAINING_FILE, write_csv
 from components.stages.train import LOSS_FILE, STATE_FOLDER
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import remove_tree
+
+if TYPE_CHECKING:
+    from components.model.prefix.prefix import Prefix
 
 IMPORTED_KEY = "imported"
 """Key in `made_from` of the sha256 of the checkpoint's tensors."""
@@ -85,6 +88,8 @@ def import_peft(workspace: Workspace, tenant: str, folder: Path) -> Manifest:
         DataError: the tenant has no data, or a drop that is not taken yet.
 
     """
+    from components.model.delta import Delta
+
     check_tenant_id(tenant)
     workspace.list_tenants([tenant])
     if tenant in find_tenants_with_drops(workspace):
@@ -94,14 +99,14 @@ def import_peft(workspace: Workspace, tenant: str, folder: Path) -> Manifest:
     item = plan_tenant(workspace, tenant, base["digest"])
     checkpoint = read_peft(folder)
     _check_base(checkpoint, base, folder)
-    _check_train(workspace, tenant, item.train, checkpoint.prefix.length, folder)
+    _check_train(workspace, tenant, item.train, checkpoint.prefix, folder)
     trained = workspace.get_output_folder("train", tenant)
     remove_tree(trained / STATE_FOLDER)
     (trained / TRAINING_FILE).unlink(missing_ok=True)
     write_csv(trained / LOSS_FILE, ["step"], [])
     manifest = save_artifact(
         trained,
-        checkpoint.prefix,
+        Delta(prefix=checkpoint.prefix, frozen_length=int(item.train.first_slot == "bos")),
         tenant=tenant,
         base_name=base["name"],
         base_digest=base["digest"],
@@ -166,8 +171,9 @@ def _check_base(checkpoint: PeftPrefix, base: dict[str, Any], folder: Path) -> N
         )
 
 
-def _check_train(workspace: Workspace, tenant: str, train: TrainConfig, length: int, folder: Path) -> None:
-    """Refuse a prefix that is not of the method and length of the tenant's `train` section: its fingerprint says so."""
+def _check_train(workspace: Workspace, tenant: str, train: TrainConfig, prefix: "Prefix", folder: Path) -> None:
+    """Refuse a prefix that is not of the method, length and first slot of the tenant's `train` section."""
+    length = prefix.length
     file = workspace.get_override_file(tenant)
     section, source = ("train", str(file)) if file.exists() else (f"tenants.{tenant}.train", "params.yaml")
     if train.initial_state:
@@ -183,3 +189,14 @@ def _check_train(workspace: Workspace, tenant: str, train: TrainConfig, length: 
     if length != train.prefix_length:
         wanted = f"{train.prefix_length} slots, as train.prefix_length says for {tenant}"
         raise ConfigError(wanted, f"{length} in {folder}", f"set {section}.prefix_length: {length} in {source}")
+    if train.first_slot == "bos" and not _begins_with_bos(workspace, train, prefix):
+        got = f"another slot 0 in {folder}"
+        fix = f"set {section}.first_slot: free in {source}"
+        raise ConfigError(f"BOS in slot 0, as train.first_slot says for {tenant}", got, fix)
+
+
+def _begins_with_bos(workspace: Workspace, train: TrainConfig, prefix: "Prefix") -> bool:
+    from components.model.prefix.first_slot import find_bos_slot_id, has_bos_slot
+
+    bos_id = find_bos_slot_id(workspace.base, train)
+    return bos_id is not None and has_bos_slot(workspace.base, prefix, bos_id)

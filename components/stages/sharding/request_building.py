@@ -12,6 +12,7 @@ from components.data.dvc import POINTER_FILE, read_default_remote
 from components.errors import WorkersError
 from components.model.text.chat_files import read_template
 from components.registry.manifest import TENSORS_FILE
+from components.stages.init_texts import insert_init_text
 from components.stages.plan import PlanItem
 from components.stages.sharding.code_version import read_code_version
 from components.stages.sharding.request import DvcSource, ShardRequest, SharedPrefix
@@ -75,11 +76,12 @@ class RequestBuilder:
     @cached_property
     def _overrides(self) -> dict[str, Any]:
         dumped: dict[str, Any] = self._workspace.params.model_dump(mode="json", include={"tenants"})["tenants"]
-        return dumped
+        return {tenant: insert_init_text(self._workspace.root, own) for tenant, own in dumped.items()}
 
     @cached_property
     def _general_params(self) -> dict[str, Any]:
         values = self._workspace.params.model_dump(mode="json", exclude={"tenants"})
+        values = insert_init_text(self._workspace.root, values)
         values["base"]["dtype"] = self.facts["dtype"]
         values["base"]["chat_template"] = read_template(self._workspace.base_config)
         values["registry"]["owner"] = self._workspace.registry.ownership.owner

@@ -19,6 +19,7 @@ from components.config import Params, TrainConfig
 from components.errors import BaseModelError, ConfigError, DataError, TrainingError
 from components.registry.manifest import ARTIFACT_SCHEMA
 from components.stages.base import find_chat_template_digest
+from components.stages.init_texts import read_init_text
 from components.stages.plan import PlanItem, plan_tenant
 from components.stages.progress import StageProgress, log_info, report_progress
 from components.stages.tuning.overrides import check_writable, write_override
@@ -61,7 +62,7 @@ def tune(workspace: Workspace, request: TuneRequest, *, clock: Callable[[], floa
     tuned = search.make_result()
     if not tuned.values or request.dry_run:
         return tuned
-    write_override(workspace, request.tenant, tuned.values, search.current_train)
+    write_override(workspace, request.tenant, tuned.values, search.written_train)
     return replace(tuned, is_written=True)
 
 
@@ -71,7 +72,8 @@ class _Search:
         self.deadline = math.inf if request.minutes is None else clock() + 60 * request.minutes
         self.started = clock()
         params = workspace.params.for_tenant(request.tenant)
-        self.current_train = params.train
+        self.written_train = params.train
+        self.current_train = read_init_text(workspace.root, params.train)
         self.space = make_search_space(params.train, request.options)
         item = plan_tenant(workspace, request.tenant, workspace.base.digest)
         self.trial_runner = TrialRunner(workspace, item, params, request.metric, request.examples)
@@ -195,7 +197,7 @@ def _name_trial(running: RunningTrial) -> str:
     return f"trial {running.number + 1}"
 
 
-_NEWER_DEFAULTS = (("turns", "all"), ("initial_state", False))
+_NEWER_DEFAULTS = (("turns", "all"), ("initial_state", False), ("first_slot", "free"))
 """Fields that studies of earlier releases do not have, with the value that changes nothing."""
 
 

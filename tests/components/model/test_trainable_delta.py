@@ -1,10 +1,12 @@
 """The trainable delta of every method: its initial values, gradients of all its parameters, and none of the base's."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from tiny_models import make_letters
 
 from components.config import TrainConfig
 from components.errors import ArtifactError, BaseModelError, ConfigError
@@ -22,6 +24,13 @@ PAIRS = (("red", "one"), ("blue", "two"))
 @pytest.fixture(scope="module", params=("llama", "bart"))
 def base(request: pytest.FixtureRequest, build_base: Callable[..., Base]) -> Base:
     return build_base(request.param, 6)
+
+
+@pytest.fixture(scope="module")
+def bos_base(build_base: Callable[..., Base]) -> Base:
+    letters = make_letters()
+    letters.bos_token = letters.eos_token
+    return replace(build_base("llama", 6), tokenizer=letters)
 
 
 def make_trainable(base: Base, shared: Prefix | None = None, text: str = "words", **values: Any) -> TrainableDelta:
@@ -112,6 +121,55 @@ def test_own_slots_come_after_shared_ones(base: Base, method: Any, training: Any
     other.load(module.collapse())
     for name, tensor in other.collapse().tensors.items():
         assert torch.equal(tensor, module.collapse().tensors[name])
+
+
+@pytest.mark.parametrize("method", ["prefix", "embedding", "prefix+lora"])
+@pytest.mark.parametrize("mlp_hidden", [0, 5])
+def test_a_trained_delta_with_bos_in_slot_0_is_loaded_again(bos_base: Base, method: Any, mlp_hidden: int) -> None:
+    values = {"method": method, "mlp_hidden": mlp_hidden, "first_slot": "bos"}
+    module = make_trainable(bos_base, **values)
+    logits_of(bos_base, module.make_delta()).logsumexp(-1).square().mean().backward()
+    torch.optim.SGD(module.parameters(), lr=0.1).step()
+    trained = module.collapse()
+    read = make_delta_from_tensors(method, trained.tensors, TrainConfig(lora_rank=3, prefix_length=3, **values))
+    assert (read.length, read.frozen_length, read.parameter_count) == (3, 1, module.make_delta().parameter_count)
+    other = make_trainable(bos_base, **values)
+    other.load(read)
+    for name, tensor in other.collapse().tensors.items():
+        torch.testing.assert_close(tensor, trained.tensors[name], rtol=0.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("training", ["frozen", "joint"])
+def test_with_a_shared_prefix_slot_0_is_its_own_and_stays(bos_base: Base, training: Any) -> None:
+    shared = make_trainable(bos_base, first_slot="bos").collapse().prefix
+    values = {"first_slot": "bos", "shared_training": training}
+    module = make_trainable(bos_base, shared, **values)
+    first = {name: tensor.clone() for name, tensor in module.collapse().tensors.items()}
+    logits_of(bos_base, module.make_delta()).logsumexp(-1).square().mean().backward()
+    torch.optim.SGD(module.parameters(), lr=0.1).step()
+    trained, frozen = module.collapse(), 3 if training == "frozen" else 1
+    assert shared is not None
+    for name, tensor in trained.tensors.items():
+        assert torch.equal(tensor[:, :frozen], shared.tensors[name][:, :frozen])
+        assert not torch.equal(tensor[:, frozen:], first[name][:, frozen:])
+    config = TrainConfig(prefix_length=3, shared="alder", **values)
+    read = make_delta_from_tensors("prefix", trained.tensors, config)
+    assert (read.length, read.frozen_length, read.parameter_count) == (6, frozen, trained.parameter_count)
+
+
+def test_an_init_text_fills_up_to_all_slots_that_are_trained(base: Base, bos_base: Base) -> None:
+    for text in ("a", "abc"):
+        make_trainable(base, text=text, init_text=text)
+    with pytest.raises(
+        ConfigError, match=r"at most 3 tokens, one for each slot; got 5 tokens \('abcde'\);.*by 2 or more"
+    ):
+        make_trainable(base, text="abcde", init_text="abcde")
+    make_trainable(base, text="abcde", init_text="abcde", initialization="random")
+    make_trainable(base, text="abcde", init_text="abcde", method="lora")
+    make_trainable(bos_base, text="ab", init_text="ab", first_slot="bos")
+    with pytest.raises(ConfigError, match="at most 2 tokens, one for each slot; got 3 tokens"):
+        make_trainable(bos_base, text="abc", init_text="abc", first_slot="bos")
+    make_trainable(base, text="words that are longer than the slots")
 
 
 @pytest.mark.parametrize("method", ["infix", "embedding", "lora", "full", "in-context"])

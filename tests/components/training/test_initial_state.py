@@ -77,7 +77,7 @@ def test_states_come_beside_the_slots_of_a_shared_prefix(build_base: Callable[..
     shared = make_random_prefix(base.shape, 2, 1)
     module = make_module(base, shared, shared="task")
     delta = module.collapse()
-    assert (delta.length, delta.shared_length) == (5, 2)
+    assert (delta.length, delta.frozen_length) == (5, 2)
     own = 3 * base.shape.sites["decoder.self"].size
     assert delta.prefix is not None
     assert delta.parameter_count == own + sum(state.numel() for state in delta.prefix.states.values())
