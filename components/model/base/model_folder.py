@@ -3,6 +3,7 @@
 Knows names and files; does not load a model.
 """
 
+import logging
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -81,18 +82,27 @@ def convert_errors(path: str) -> Iterator[None]:
 
 @contextmanager
 def silence_transformers() -> Iterator[None]:
-    """Hide the progress bar, and the warnings on weights: `check_loading_report` raises for them."""
-    from transformers.utils import logging
+    """Hide the progress bar, and the warnings on weights: `check_loading_report` raises for them.
 
-    was_enabled, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    Also hides what torchao says of kernels for other machines when transformers imports it.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    was_enabled, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
+    levels = [logger.level for logger in loggers]
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        transformers_logging.set_verbosity(verbosity)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         if was_enabled:
-            logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()
 
 
 def check_files(model_config: Any, folder: Path) -> None:
