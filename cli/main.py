@@ -48,6 +48,8 @@ with the champion. `forget` removes a tenant and everything of it.
 
 `migrate` moves the fleet to another base, tenant by tenant.
 
+`base check` says what works on a base and what it takes, before any tenant is trained; `base convert` converts weights.
+
 `tune` searches the values that a tenant's prefix is trained with.
 
 `serve` answers for all tenants over HTTP, with OpenAI's completions protocol; `keys` manages the server's API keys.

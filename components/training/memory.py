@@ -24,7 +24,7 @@ from components.training.objective import StepDeltas, TrainingExample
 _GIB = 2**30
 _PASS_SHARE, _TENANT_SHARE = 0.5, 0.25
 """Shares of the free memory: for the tensors that a pass keeps, and for the tenants' own tensors."""
-_TRAINED_COPIES, _MADE_COPIES = 4, 2
+TRAINED_COPIES, MADE_COPIES = 4, 2
 """Copies in float32: of a parameter (itself, gradient, two Adam moments), of a delta (the best one, the pass's one)."""
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -63,7 +63,7 @@ def estimate_tenant_bytes(module: TrainableDelta, train: Sequence[TokenizedPair]
     """Return the bytes of one tenant in training: parameters, gradients, optimizer state, deltas and token ids."""
     trained = sum(parameter.numel() for parameter in module.parameters())
     made = sum(tensor.numel() for tensor in module.make_delta().tensors.values())
-    return 4.0 * (_TRAINED_COPIES * trained + _MADE_COPIES * made) + 4.0 * float(count_pair_tokens(train).sum())
+    return 4.0 * (TRAINED_COPIES * trained + MADE_COPIES * made) + 4.0 * float(count_pair_tokens(train).sum())
 
 
 def measure_token_bytes(base: Base) -> float:

@@ -33,7 +33,7 @@ from components.training.memory import MemoryBudget, estimate_tenant_bytes
 from components.training.objective import LossSums, StepDeltas, TrainingExample
 from components.training.run import TenantRun, TrainingJob, TrainResult, sample_evenly
 
-_PASSES_AHEAD = 2
+PASSES_AHEAD = 2
 """Jobs are admitted until the rows of one step fill this number of passes per process."""
 _log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Shard:
             return False
         jobs = [*(run.job for run in self.runs), job]
         fits = sum(estimate_tenant_bytes(one.module, one.train) for one in jobs) <= self.budget.tenant_bytes
-        full_step_tokens = _PASSES_AHEAD * self.pass_runner.process_count * self.budget.pass_tokens
+        full_step_tokens = PASSES_AHEAD * self.pass_runner.process_count * self.budget.pass_tokens
         return fits and sum(map(estimate_step_tokens, jobs[:-1])) < full_step_tokens
 
     def admit(self, job: TrainingJob) -> PrefixFleetError | None:

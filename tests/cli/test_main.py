@@ -48,6 +48,7 @@ def test_help_names_every_command_and_loads_no_heavy_library():
     "command",
     [
         *(command for command in COMMANDS if command not in ("base", "data")),
+        "base check",
         "base convert",
         "data import",
         "data check",

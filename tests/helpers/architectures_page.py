@@ -10,12 +10,16 @@ PAGE = Path(__file__).parents[2] / "docs" / "bases.md"
 def make_table() -> str:
     """Return the rows of all architectures as a Markdown table."""
     lines = ["| architecture | config class | attention | training | decoding |", "|---|---|---|---|---|"]
-    for kind, one in ALL.items():
-        apart = kind in PAIRS or kind in ATTACHED or kind in COUNT_COLUMNS
-        decoding = "one by one" if kind in COUNT_COLUMNS else "rows start together" if apart else "rows join and leave"
-        training = "padded" if apart else "packed"
-        lines.append(f"| {one.name} | `{one.config}` | {one.attention} | {training} | {decoding} |")
+    lines += [make_row(kind) for kind in ALL]
     return "\n".join(lines) + "\n"
+
+
+def make_row(kind: str) -> str:
+    """Return the row of one architecture."""
+    one, apart = ALL[kind], kind in PAIRS or kind in ATTACHED or kind in COUNT_COLUMNS
+    decoding = "one by one" if kind in COUNT_COLUMNS else "rows start together" if apart else "rows join and leave"
+    training = "padded" if apart else "packed"
+    return f"| {one.name} | `{one.config}` | {one.attention} | {training} | {decoding} |"
 
 
 def make_states_table() -> str:

@@ -44,10 +44,17 @@ class AttentionLayer:
     shape: LayerShape
     span: TokenSpan = ALL_TOKENS
     """What its tokens see; of an encoder's layers and of cross-attention it is not known."""
-    has_plain_scores: bool = True
-    """Whether its weights are the softmax of scaled products, without a soft cap or sinks."""
+    is_capped: bool = False
+    """Whether its scores have a soft cap."""
+    has_sinks: bool = False
+    """Whether learned sinks take a share of its softmax."""
     is_shared: bool = False
     """Whether it takes its keys and values from an earlier module, whose layer number it then has."""
+
+    @property
+    def has_plain_scores(self) -> bool:
+        """Whether its weights are the softmax of scaled products, without a soft cap or sinks."""
+        return not self.is_capped and not self.has_sinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +229,13 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
             raise make_unsupported_base_error(model, "several layers share one attention module")
         shape = LayerShape(key.shape[1], key.shape[3], value.shape[3])
         span = _find_call_span(model, call) if name == DECODER else ALL_TOKENS
-        is_plain = ScoreRule.from_call(call.head_dim, call.arguments).is_plain
+        rule = ScoreRule.from_call(call.head_dim, call.arguments)
+        scores = {"is_capped": rule.softcap is not None, "has_sinks": rule.sink_X is not None}
         source = owners.setdefault((key.data_ptr(), value.data_ptr()), module)
         if source is not module:
-            layers[module] = AttentionLayer(name, layers[source].layer, shape, span, is_plain, is_shared=True)
+            layers[module] = AttentionLayer(name, layers[source].layer, shape, span, is_shared=True, **scores)
             continue
-        layers[module] = AttentionLayer(name, counts.get(name, 0), shape, span, is_plain)
+        layers[module] = AttentionLayer(name, counts.get(name, 0), shape, span, **scores)
         counts[name] = counts.get(name, 0) + 1
     cache = None if pairs else getattr(output, "past_key_values", None)
     _check_complete(model, layers, cache)

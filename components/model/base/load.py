@@ -79,6 +79,8 @@ class Base:
     """`base.quantize`, or the method that the folder was quantised with; "": none."""
     interchangeable: frozenset[str] = frozenset()
     """Digests of other bases whose prefixes this one takes."""
+    text_model_of: str = ""
+    """The class of the multimodal model whose text model this is; "" for a model of text alone."""
 
     @property
     def eos_id(self) -> int:
@@ -171,7 +173,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         check_quantized(model, quantization, config.path)
         prepare_quantized(model, dtype)
     check_stored_dtypes(read_stored_dtypes(folder), model, config.path)
-    model = take_text_model(model, config.path)
+    whole_class, model = type(model).__name__, take_text_model(model, config.path)
     if tokenizer.eos_token_id is None:
         raise BaseModelError("a tokenizer with an end-of-text token", f"none in {config.path}", "set its eos_token")
     check_token_ids(tokenizer, model, config.path)
@@ -195,6 +197,7 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
         chat_template_kwargs=config.chat_template_kwargs,
         chat_template_digest=compute_chat_digest(folder, config),
         context=_read_context(model_config, tokenizer),
+        text_model_of="" if type(model).__name__ == whole_class else whole_class,
     )
     find_prefix_shape(model)  # raises for an unsupported model now, before any training
     check_spans(model, base.context)

@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from components.errors import BaseModelError
-from components.model.base.column_counts import ignores_left_padding
 from components.model.base.load import Base
 from components.model.base.out_of_memory import is_out_of_memory
 from components.model.decoding.controls import LogitsController
 from components.model.decoding.decoder_run import DecoderOnlyRun, GuidedRun
 from components.model.decoding.options import Decoding
 from components.model.decoding.request_queue import DecodeRequest, RequestQueue
-from components.model.decoding.run_kinds import attach_to_sources, can_share_cache, find_attached_kind
+from components.model.decoding.run_kinds import attach_to_sources, can_pad_rows, can_share_cache, find_attached_kind
 from components.model.decoding.search import (
     BeamSearch,
     SearchRules,
@@ -120,7 +119,7 @@ class _DecodeContext:
         self.rules = SearchRules(decoding, controller, base.eos_id, find_forced_eos_ids(base))
         self.can_join = can_share_cache(base)
         """Whether rows can join a batch that has started."""
-        self.can_pad_rows = self.can_join or base.is_encoder_decoder or ignores_left_padding(base.model)
+        self.can_pad_rows = can_pad_rows(base)
         """Whether rows of different lengths can be in one batch."""
         self._prefixes: WeakKeyDictionary[Delta, Prefix | None] = WeakKeyDictionary()
 

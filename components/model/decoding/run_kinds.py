@@ -5,10 +5,12 @@ Knows what a base can do; does not know requests or how a token is chosen.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import torch
 
 from components.model.base.attention_sites import has_cache_of_keys
+from components.model.base.column_counts import ignores_left_padding
 from components.model.base.load import Base
 from components.model.base.placement import is_divided
 from components.model.decoding.attached_run import AttachedRun
@@ -17,6 +19,8 @@ from components.model.delta import Delta, apply_deltas
 from components.model.packing import is_packable
 from components.model.prefix.attach import Attachment
 from components.model.prefix.prefix import Prefix
+
+RowMode = Literal["rows join and leave", "rows start together", "one by one"]
 
 
 def can_share_cache(base: Base) -> bool:
@@ -30,6 +34,18 @@ def can_share_cache(base: Base) -> bool:
         and has_cache_of_keys(base.model)
         and is_packable(base.model)
     )
+
+
+def can_pad_rows(base: Base) -> bool:
+    """Whether rows of different lengths can be in one batch."""
+    return can_share_cache(base) or base.is_encoder_decoder or ignores_left_padding(base.model)
+
+
+def find_row_mode(base: Base) -> RowMode:
+    """Return how rows share a batch: waiting rows replace finished ones, all start together, or each is alone."""
+    if can_share_cache(base):
+        return "rows join and leave"
+    return "rows start together" if can_pad_rows(base) else "one by one"
 
 
 def find_attached_kind(base: Base) -> type[AttachedRun] | type[Seq2SeqRun]:

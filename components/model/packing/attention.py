@@ -21,7 +21,7 @@ from components.model.base.token_spans import ALL_TOKENS, TokenSpan
 from components.model.packing.heads import HeadIndices
 from components.model.packing.layout import PackedLayout
 
-_MAX_FUSED_SCORES = 2**26
+MAX_FUSED_SCORES = 2**26
 """Most attention scores (256 MiB in float32) that `attend_packed_fused` may save for backward."""
 
 
@@ -40,7 +40,7 @@ def attend_packed(
     sinks. The fused implementation is used, unless it would save too many scores.
     """
     rows, queries, keys = layout.shape
-    small = rows * query_NHD.shape[1] * queries * keys <= _MAX_FUSED_SCORES
+    small = rows * query_NHD.shape[1] * queries * keys <= MAX_FUSED_SCORES
     attend = attend_packed_fused if small else attend_packed_with_sdpa
     return attend(query_NHD, key_NKD, value_NKD, prefix, layout, rule, span)
 

@@ -63,8 +63,11 @@ class ChatCodec:
             DataError: the template refuses the messages, has no tools and some are given, or an id is unknown to the
                 model.
         """
-        text = self._template.render(messages, tools, add_generation_prompt=True).text
-        return self._add_lead(encode_marked_text(self.tokenizer, text).ids)
+        return self._add_lead(self._encode_template(messages, tools))
+
+    def writes_lead(self, messages: Messages) -> bool:
+        """Return whether the template itself begins with what the tokenizer puts before a text. Raises as above."""
+        return self._has_lead(self._encode_template(messages, None))
 
     def encode_conversation(
         self, messages: Messages, tools: Tools | None = None, *, turns: Turns = "all"
@@ -201,10 +204,18 @@ class ChatCodec:
         with_lead = self._add_lead(ids)
         return ChatRow(tuple(with_lead), (*[False] * (len(with_lead) - len(ids)), *mask))
 
+    def _encode_template(self, messages: Messages, tools: Tools | None) -> list[int]:
+        text = self._template.render(messages, tools, add_generation_prompt=True).text
+        return encode_marked_text(self.tokenizer, text).ids
+
+    def _has_lead(self, ids: Sequence[int]) -> bool:
+        """Whether the first id that is no white space is the first that the tokenizer puts before a text."""
+        first = next((number for number in ids if not self._is_blank(number)), None)
+        return first is not None and first in find_running_text(self.tokenizer).lead_ids[:1]
+
     def _add_lead(self, ids: list[int]) -> list[int]:
         """Put what the tokenizer writes before a text (BOS) before the ids, unless the template wrote it."""
-        lead = [*find_running_text(self.tokenizer).lead_ids]
-        ids = ids if ids[: len(lead)] == lead else [*lead, *ids]
+        ids = ids if self._has_lead(ids) else [*find_running_text(self.tokenizer).lead_ids, *ids]
         if self.token_rows is not None and max(ids, default=0) >= self.token_rows:
             got = f"id {max(ids)} ({self.tokenizer.convert_ids_to_tokens(max(ids))!r})"
             fix = "use the tokenizer that the model was made with, or add rows to the model"

@@ -18,7 +18,7 @@ from components.model.base.shapes import PrefixShape
 
 BLOCK_COLUMNS = 32
 """S. A branch wastes half a block on average; smaller blocks make the matrix products too small."""
-_GROWTH_FACTOR = 1.25
+GROWTH_FACTOR = 1.25
 """Growth of the number of blocks, until memory has run out once."""
 
 
@@ -29,7 +29,7 @@ class BlockPool:
         """Create `min_blocks` blocks of zeros, the minimum that is always kept."""
         size = (2, min_blocks, shape.kv_heads, BLOCK_COLUMNS, shape.head_dim)
         self.layers = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers)]
-        self._min_blocks, self._block_count, self._growth_factor = min_blocks, min_blocks, _GROWTH_FACTOR
+        self._min_blocks, self._block_count, self._growth_factor = min_blocks, min_blocks, GROWTH_FACTOR
         self._free_blocks = list(range(min_blocks))
         self._other_users: Counter[int] = Counter()
         """How many tables beside one use a block that is shared."""

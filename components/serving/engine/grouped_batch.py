@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.model.base.column_counts import ignores_left_padding
 from components.model.base.load import Base
 from components.model.decoding.decoder_run import GuidedRun
-from components.model.decoding.run_kinds import attach_to_sources, find_attached_kind
+from components.model.decoding.run_kinds import attach_to_sources, can_pad_rows, find_attached_kind
 from components.serving.engine.batch import StepResult
 from components.serving.engine.beams import step_beams
 from components.serving.engine.sampler import Sampler
@@ -34,8 +33,7 @@ class GroupedBatch:
 
     def __init__(self, base: Base, max_sequences: int) -> None:
         """Start empty."""
-        can_pad = base.is_encoder_decoder or ignores_left_padding(base.model)
-        self.base, self.max_sequences = base, max_sequences if can_pad else 1
+        self.base, self.max_sequences = base, max_sequences if can_pad_rows(base) else 1
         self.sequences: list[EngineSequence] = []
         self._sampler = Sampler(base)
         self._attachments = ExitStack()

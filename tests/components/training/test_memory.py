@@ -7,8 +7,8 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from peak_memory import measure_peak_bytes
 from plain_paths import turn_off_unless
-from torch.profiler import ProfilerActivity, profile
 
 from components.config import EngineConfig
 from components.data.pairs import TokenizedPair
@@ -23,18 +23,6 @@ from components.training.run import TenantRun, TrainingJob
 
 JobOf = Callable[..., TrainingJob]
 CPU = torch.device("cpu")
-
-
-def peak_bytes(work: Callable[[], Any]) -> int:
-    """The most that torch had allocated at once since `work` began."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        work()
-    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
-    now = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        most = max(most, now)
-    return most
 
 
 @pytest.mark.parametrize("packing", [True, False])
@@ -54,7 +42,7 @@ def test_the_estimate_for_a_token_is_near_its_use(
 
     with turn_off_unless(packing=packing):
         estimated = measure_token_bytes(base)
-        few, many = (peak_bytes(lambda rows=rows: a_pass(rows)) for rows in (5, 25))
+        few, many = (measure_peak_bytes(lambda rows=rows: a_pass(rows)) for rows in (5, 25))
     assert 0.5 < estimated * 20 * length / (many - few) < 2
 
 

@@ -1,0 +1,54 @@
+"""What of PrefixFleet works on a base, and how: training, decoding, serving, methods. Asks the parts that decide it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from components.errors import BaseModelError
+from components.model.base.load import Base
+from components.model.decoding.run_kinds import RowMode, can_share_cache, find_row_mode
+from components.model.delta import compute_prompt_prefix
+from components.model.packing import is_packable
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """How a base is trained, decoded and served."""
+
+    training: Literal["packed", "padded"]
+    """The rows of a pass: end to end, or padded to one length."""
+    decoding: RowMode
+    beams: str
+    serving: Literal["in blocks", "in groups"]
+    """Whether the server adds and removes rows at every step, or computes groups of rows that start together."""
+    missing_methods: dict[str, str]
+    """Methods of `train.method` that do not work, and why."""
+
+
+def find_support(base: Base) -> Support:
+    """Return what works on a base.
+
+    Raises:
+        BaseModelError: prefixes cannot be attached to it.
+    """
+    shares = can_share_cache(base)
+    return Support(
+        training="packed" if is_packable(base.model) else "padded",
+        decoding=find_row_mode(base),
+        beams="beams of a row share one cache" if shares else "each beam has a cache of its own",
+        serving="in blocks" if shares else "in groups",
+        missing_methods=_find_missing_methods(base),
+    )
+
+
+def _find_missing_methods(base: Base) -> dict[str, str]:
+    if base.is_encoder_decoder:
+        why = "needs a decoder-only base"
+        return {"infix": why, "embedding": why}
+    try:
+        with torch.no_grad():
+            compute_prompt_prefix(base, base.model.get_input_embeddings().weight[:1].float())
+    except BaseModelError as problem:
+        return {"embedding": problem.got}
+    return {}
