@@ -15,6 +15,10 @@ KINDS = (
     "metaspace-first",
     "two-leads",
     "wordpiece",
+    "wordlevel",
+    "roberta",
+    "byte-level-eos",
+    "llama-class",
 )
 
 
@@ -22,6 +26,8 @@ def make_tokenizer(kind: str) -> Any:
     """Make one of KINDS with the end token `</s>`; all know the text of WORDS, separated by single spaces."""
     from transformers import PreTrainedTokenizerFast
 
+    if kind == "llama-class":
+        return _make_llama()
     names = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>"}
     return PreTrainedTokenizerFast(tokenizer_object=_TOKENIZERS[kind](), **names)
 
@@ -100,6 +106,24 @@ def _wordpiece() -> Any:
     return _add_template(_train(tokenizer, trainer), "<s> $A </s>")
 
 
+def _wordlevel() -> Any:
+    """Whole words, and no tokens around a text."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return _train(tokenizer, trainers.WordLevelTrainer(special_tokens=_SPECIAL, show_progress=False))
+
+
+def _make_llama() -> Any:
+    """transformers' own class, which makes its parts from settings, with a start token and an end token."""
+    from transformers import LlamaTokenizer
+
+    learnt = json.loads(_sentencepiece("bpe", "<s> $A").to_str())["model"]
+    merges = [tuple(pair) for pair in learnt["merges"]]
+    return LlamaTokenizer(learnt["vocab"], merges, pad_token="<pad>", add_bos_token=True, add_eos_token=True)
+
+
 def _train(tokenizer: Any, trainer: Any) -> Any:
     tokenizer.train_from_iterator([" ".join(WORDS[start:] + WORDS[:start]) for start in range(len(WORDS))], trainer)
     return tokenizer
@@ -127,4 +151,7 @@ _TOKENIZERS = {
     "metaspace-first": _metaspace_first,
     "two-leads": lambda: _byte_level(template="<s> </s> $A"),
     "wordpiece": _wordpiece,
+    "wordlevel": _wordlevel,
+    "roberta": lambda: _byte_level(prefix_space=True, template="<s> $A </s>"),
+    "byte-level-eos": lambda: _byte_level(template="$A </s>"),
 }

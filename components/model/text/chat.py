@@ -209,9 +209,10 @@ class ChatCodec:
         return encode_marked_text(self.tokenizer, text).ids
 
     def _has_lead(self, ids: Sequence[int]) -> bool:
-        """Whether the first id that is no white space is the first that the tokenizer puts before a text."""
+        """Whether the first id that is no white space is BOS, or the first that the tokenizer puts before a text."""
         first = next((number for number in ids if not self._is_blank(number)), None)
-        return first is not None and first in find_running_text(self.tokenizer).lead_ids[:1]
+        starts = find_running_text(self.tokenizer).lead_ids[:1]
+        return first is not None and first in (*starts, self.tokenizer.bos_token_id)
 
     def _add_lead(self, ids: list[int]) -> list[int]:
         """Put what the tokenizer writes before a text (BOS) before the ids, unless the template wrote it."""

@@ -27,6 +27,10 @@ FOUND = {
     "metaspace-first": ("<s>", " "),
     "two-leads": ("<s> </s>", " "),
     "wordpiece": ("<s>", " "),
+    "wordlevel": ("", " "),
+    "roberta": ("<s>", " "),
+    "byte-level-eos": ("", " "),
+    "llama-class": ("<s>", " "),
 }
 
 

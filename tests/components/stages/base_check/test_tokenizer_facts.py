@@ -19,6 +19,7 @@ def make(tokenizer: Any, kind: str = "gpt2") -> Base:
 
 LEADS = {"llama3": ("<s>",), "opt": ("</s>",), "sentencepiece-bpe": ("<s>",), "sentencepiece-unigram": ("<s>",)}
 LEADS |= {"metaspace-first": ("<s>",), "two-leads": ("<s>", "</s>"), "wordpiece": ("<s>",)}
+LEADS |= {"roberta": ("<s>",), "llama-class": ("<s>",)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -27,7 +28,7 @@ def test_facts_of_each_kind(kind: str) -> None:
     assert (facts.lead, facts.eos, facts.pad) == (LEADS.get(kind, ()), "</s>", "<pad>")
     assert facts.token_rows == facts.vocabulary + 3
     assert facts.adds_space == (kind in ("sentencepiece-bpe", "sentencepiece-unigram"))
-    assert facts.unknown == ("as the unknown token" if kind.startswith(("metaspace", "wordpiece")) else "as bytes")
+    assert facts.unknown == ("as the unknown token" if kind.startswith(("metaspace", "word")) else "as bytes")
     assert (facts.has_chat, facts.turn_ends) == (False, ())
     assert "base.chat_template" in facts.chat
 
