@@ -18,6 +18,7 @@ def check(
     ] = None,
     revision: _RevisionOption = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or fastest. Default: float32.")] = None,
+    quantize: Annotated[str | None, typer.Option(help="As base.quantize, such as bitsandbytes-nf4.")] = None,
     chat_template: Annotated[str | None, typer.Option(help="File with a Jinja template for conversations.")] = None,
     prefix_length: Annotated[int | None, typer.Option(help="Slots per layer. Default: train.prefix_length.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples per training step. Default: train.batch_size.")] = None,
@@ -46,7 +47,7 @@ def check(
     from components.stages.base_check.trial import try_base
     from components.training.memory_estimate import TrainingLoad, estimate_training_memory
 
-    changes = {"revision": revision, "dtype": dtype, "chat_template": chat_template}
+    changes = {"revision": revision, "dtype": dtype, "quantize": quantize, "chat_template": chat_template}
     params, config = read_params(ctx.obj), choose_base(ctx.obj, path, changes)
     checked = check_base(config)
     sizes = choose_sizes(

@@ -71,6 +71,7 @@ def to_json(
         "encoder_decoder": base.is_encoder_decoder,
         "text_model_of": checked.text_model_of or None,
         "dtype": str(base.model.dtype).removeprefix("torch."),
+        "quantization": base.quantization or None,
         "device": str(base.device),
         "parameters": base.parameter_count,
         "weight_bytes": checked.weight_bytes,
@@ -116,7 +117,10 @@ def _describe_model(checked: BaseCheck, prefix_length: int) -> Iterator[str]:
     yield from _wrap("base", f"{base.name}, digest {base.digest[:12]}")
     yield from _wrap("architecture", f"{checked.model_class} ({checked.config_class}), {kind}{whole}")
     dtype = str(base.model.dtype).removeprefix("torch.")
-    yield from _wrap("parameters", f"{base.parameter_count:,}, {format_bytes(checked.weight_bytes)} in {dtype}")
+    quantised = f", quantised ({base.quantization})" if base.quantization else ""
+    yield from _wrap(
+        "parameters", f"{base.parameter_count:,}, {format_bytes(checked.weight_bytes)} in {dtype}{quantised}"
+    )
     separate = "for source and for target" if base.is_encoder_decoder else "for prefix, source and target together"
     yield from _wrap("context", f"{base.context:,} tokens {separate}")
     yield from _wrap("attention", checked.attention)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from quantized_bases import save_full
 from tiny_models import build_model, make_letters
 from typer.testing import CliRunner
 
@@ -65,6 +66,13 @@ def test_lines_fit_80_columns_and_say_what_json_says(kind: str, tmp_path: Path) 
     for memory in memories:
         assert memory["bytes"].pop("total") == sum(memory["bytes"].values())
     assert (found["trial"]["steps"], found["trial"]["generated_tokens"]) == (1, 64)
+
+
+def test_a_base_is_quantised_as_asked(tmp_path: Path) -> None:
+    result = check(save_full(tmp_path / "base"), "--quantize", "bitsandbytes-nf4", "--seconds", "0")
+    assert result.exit_code == 0, result.output
+    assert "in float32, quantised (bitsandbytes-nf4)" in " ".join(result.stdout.split())
+    assert "Trial on random text" in result.stdout
 
 
 def test_the_workspaces_base_is_tried(make_root: Callable[..., Path], call: Callable[..., Any]) -> None:

@@ -13,6 +13,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from components.model.base.quantization import list_stored_tensors
+
 _PROBED_ROWS = (1, 3)
 """Their difference is free of what rows share."""
 
@@ -86,4 +88,5 @@ class _StorageCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _list_storages(values: Any) -> list[torch.UntypedStorage]:
-    return [one.untyped_storage() for one in tree_leaves(values) if isinstance(one, torch.Tensor)]
+    tensors = (one for one in tree_leaves(values) if isinstance(one, torch.Tensor))
+    return [part.untyped_storage() for tensor in tensors for part in list_stored_tensors(tensor)]
