@@ -1,8 +1,9 @@
 """`prefixfleet`: the command line. Thin commands over the flows and the stages.
 
-Exit codes: 0 done; 1 `data check` found lines or drops that would be rejected; 2 an error whose message says how to
-solve it (also if one tenant failed and the others are done); 3 the gate rejected a prefix, and no tenant failed; 130,
-143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP; 141 the reader of the output closed the pipe.
+Exit codes: 0 done; 1 `data check` found lines or drops that would be rejected, or `upgrade` found differences; 2 an
+error whose message says how to solve it (also if one tenant failed and the others are done); 3 the gate rejected a
+prefix, and no tenant failed; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP; 141 the reader of the output closed
+the pipe.
 """
 
 import os
@@ -28,6 +29,7 @@ from cli import (
     tune,
     watch,
     worker,
+    workspaces,
 )
 from cli.output import BROKEN_PIPE_STATUS, discard_output, prepare_streams, print_line
 from cli.stop_signals import StoppedBySignal, describe_stop, raise_on_stop_signals
@@ -57,6 +59,8 @@ with the champion. `forget` removes a tenant and everything of it.
 `worker start` trains shards on this machine, for parents whose params.yaml has a section `workers`.
 
 `score` computes a benchmark's official metrics for the outputs of any system.
+
+`init` makes a workspace; `upgrade` shows what a new one would have different after an update.
 
 Start with `prefixfleet demo`. All values are in params.yaml. Run from the workspace's top folder, or name it with -C.
 """
@@ -115,6 +119,8 @@ app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")
 app.add_typer(worker.app, name="worker")
 app.command("serve")(serve.serve)
+app.command("init")(workspaces.init)
+app.command("upgrade")(workspaces.upgrade)
 app.command("demo")(runs.demo)
 app.command("retrain")(runs.retrain)
 app.command("watch")(watch.watch)

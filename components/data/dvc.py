@@ -188,7 +188,8 @@ def _require_dvc(workspace: Path) -> None:
 
 
 def _call_dvc(workspace: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    _require_dvc(workspace)
+    if arguments[:1] != ("init",):
+        _require_dvc(workspace)
     # -P: DVC must not import a folder of the workspace that has the name of one of its modules.
     command = [sys.executable, "-P", "-m", "dvc", *arguments]
     return subprocess.run(

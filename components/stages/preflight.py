@@ -41,25 +41,24 @@ def check_ready(root: Path, *, takes_drops: bool = True) -> None:
 def _find_missing(root: Path, takes_drops: bool) -> Iterator[tuple[str, str]]:
     """Yield what is missing and how to make it."""
     if not root.is_dir():
-        yield "no such folder", "name the workspace's top folder with -C, or clone PrefixFleet: a clone is a workspace"
+        yield "no such folder", f"name the workspace's top folder with -C, or make one: `prefixfleet init {root}`"
         return
     params: Params | None = None
     if (root / PARAMS_FILE).is_file():
         params = load_workspace_params(root)
     else:
-        place = "run from the workspace's top folder, or name it with -C; to make a workspace here, "
-        yield f"no {PARAMS_FILE}", f"{place}copy {PARAMS_FILE}, dvc.yaml and .gitignore from a clone of PrefixFleet"
+        fix = f"run from the workspace's top folder, or name it with -C; to make one here: `prefixfleet init {root}`"
+        yield f"no {PARAMS_FILE}", fix
     has_dvc = (root / ".dvc").is_dir()
     config = _read_dvc_config(root)
-    if not _has_git(root) and not config.getboolean("core", "no_scm", fallback=False):
+    if not has_git(root) and not config.getboolean("core", "no_scm", fallback=False):
         yield "no git repository", "`git init`"
     if not has_dvc:
         yield "no .dvc folder", "`dvc init`"
     if takes_drops and (params is None or params.data.push) and not _has_remote(root, config, has_dvc=has_dvc):
         yield "no DVC remote", "`dvc remote add -d NAME URL`, or set data.push to false"
     path = _BUILTIN_BASE if params is None else params.base.path
-    is_hub_id = path != _BUILTIN_BASE and _HUB_ID.fullmatch(path)
-    if not (root / path).is_dir() and not is_hub_id:
+    if not (root / path).is_dir() and not is_hub_id(path):
         yield f"no base in {root / path}", "copy the folder of a model there, or correct base.path"
 
 
@@ -67,7 +66,7 @@ def _find_warnings(root: Path) -> Iterator[str]:
     if not (root / "dvc.yaml").is_file():
         yield (
             "there is no dvc.yaml, so `dvc repro`, `dvc metrics` and `dvc plots` do not know the results; "
-            "copy it from a clone of PrefixFleet"
+            "`prefixfleet upgrade` shows it"
         )
     open_folders = [name for name in _GENERATED_FOLDERS if not _is_ignored(root, name)]
     if open_folders:
@@ -75,7 +74,13 @@ def _find_warnings(root: Path) -> Iterator[str]:
         yield f".gitignore does not have {names}: `git add .` would add what runs generate; add a line for each"
 
 
-def _has_git(root: Path) -> bool:
+def is_hub_id(path: str) -> bool:
+    """Return whether a base's path has the form of an id on the Hugging Face hub."""
+    return path != _BUILTIN_BASE and _HUB_ID.fullmatch(path) is not None
+
+
+def has_git(root: Path) -> bool:
+    """Return whether a folder is in a git repository."""
     return any((folder / ".git").exists() for folder in (root.resolve(), *root.resolve().parents))
 
 

@@ -31,7 +31,7 @@ def require_workspace(root: Path) -> None:
     """Raise WorkspaceError unless the folder has a params.yaml."""
     if not (root / PARAMS_FILE).exists():
         got = f"a folder without {PARAMS_FILE}: {root.resolve()}" if root.is_dir() else f"no folder {root.resolve()}"
-        fix = "run from the workspace's top folder, name it with -C, or clone PrefixFleet: a clone is a workspace"
+        fix = f"run from the workspace's top folder, name it with -C, or make one: `prefixfleet init {root}`"
         raise WorkspaceError(f"a workspace (a folder with {PARAMS_FILE})", got, fix)
 
 

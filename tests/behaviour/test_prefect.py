@@ -211,7 +211,7 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
         one["name"] + "@" + one["entrypoint"]: [each["cron"] for each in one.get("schedules", ())] for one in wanted
     }
     stack.pause_schedules()  # or this test would meet them at night
-    retrain, take_drops = known["on-demand@flows/retrain.py:retrain"], known["take-drops@flows/dataset.py:dataset"]
+    retrain, take_drops = known["on-demand@flows.retrain.retrain"], known["take-drops@flows.dataset.dataset"]
 
     stack.start("worker", "worker", "start", "--pool", "default")
     first = stack.trigger(retrain, 600)

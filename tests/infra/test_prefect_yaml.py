@@ -20,8 +20,9 @@ def deployments() -> list:
 def test_every_deployment_names_a_flow_that_exists_and_a_pool(deployments):
     assert deployments
     for deployment in deployments:
-        file, _, function = deployment.entrypoint.partition(":")
-        assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8")
+        module, _, function = deployment.entrypoint.rpartition(".")
+        file = ROOT / f"{module.replace('.', '/')}.py"
+        assert f"def {function}(" in file.read_text(encoding="utf-8")
         assert deployment.work_pool.name
 
 
