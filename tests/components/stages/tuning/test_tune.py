@@ -234,3 +234,15 @@ def test_a_killed_search_continues_and_tries_what_an_uninterrupted_one_does(root
     assert {one.number: (one.state, one.fields, one.cost) for one in resumed.trials} == {
         one.number: (one.state, one.fields, one.cost) for one in whole.trials
     }
+
+
+def test_a_search_starts_from_the_text_of_the_present_document(root):
+    """The current trial has the document's text; the file that names it stays as it is."""
+    (root / "words.txt").write_text("by\n")
+    params = COMMENTED.replace("init_text: null", "init_text: {file: words.txt}")
+    (root / "params.yaml").write_text(params)
+    tuned = tune(Workspace(root), request(trials=1))
+    assert tuned.current_trial is not None
+    assert (tuned.current_trial.state, tuned.current_trial.fields["init_text"]) == ("complete", "by")
+    assert not tuned.is_written
+    assert (root / "params.yaml").read_text() == params
