@@ -2,15 +2,7 @@
 
 import gc
 
-import pytest
-
 from components.serving.garbage import freeze_survivors
-
-
-@pytest.fixture(autouse=True)
-def unfreeze():
-    yield
-    gc.unfreeze()
 
 
 def is_collected(thing) -> bool:
