@@ -128,6 +128,18 @@ def run_with_little_memory(deltas: Any, rows: Any, tokens: int, *, train: bool) 
     return run_local_passes(deltas, rows, tokens, train=train)
 
 
+@pytest.mark.slow
+def test_initial_states_are_exchanged_like_slots(folder_of: Any, job_of: Made, check_same: Any) -> None:
+    config = folder_of("lfm2")
+    base = load_base(config, device="cpu")
+
+    def make_jobs() -> list[TrainingJob]:
+        return [job_of(base, "alder", initial_state=True, gradient_checkpointing=True), job_of(base, "birch", count=5)]
+
+    with open_pass_runner(base, config, PROCESSES) as runner:
+        check_as_alone(base, runner, make_jobs, check_same)
+
+
 def test_more_processes_than_gpus_are_refused(base: Base) -> None:
     class OnGpu:
         device = torch.device("cuda")
