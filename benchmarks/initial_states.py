@@ -55,7 +55,7 @@ def main() -> None:
 def compare(name: str, slots: int, steps: int) -> None:
     """Print the losses on one base."""
     base = make_base(name)
-    values = sum(torch.Size(shape.sizes).numel() for shape in find_state_shapes(base.model).values())
+    values = sum(shape.size for shape in find_state_shapes(base.model).values())
     longer = slots + round(values / base.shape.sites["decoder.self"].size)
     print(f"{name}: {base.parameter_count:,} parameters")
     for label, length, with_states in (

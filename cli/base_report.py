@@ -156,6 +156,7 @@ def _describe_support(checked: BaseCheck) -> Iterator[str]:
     yield from _wrap("server", _SERVED[support.serving] if support.decoding != "one by one" else "one row at a time")
     missing = "; ".join(f"not {method}: {why}" for method, why in support.missing_methods.items())
     yield from _wrap("methods", f"all of train.method{f', but {missing}' if missing else ''}")
+    yield from _wrap("initial states", support.initial_states)
     yield from _wrap("conversations", "yes" if checked.tokenizer.has_chat else f"no: {checked.tokenizer.chat}")
 
 

@@ -4,6 +4,7 @@ Found by watching short forwards, not by the model's class: which states are in 
 several tokens continues from states in the cache, and whether gradients reach these. Does not know prefixes.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,10 +29,16 @@ _found_by_model: "WeakKeyDictionary[nn.Module, dict[StateKey, StateShape] | str]
 
 @dataclass(frozen=True, slots=True)
 class StateShape:
-    """The shape of one state of one batch row, and its type in the cache."""
+    """The shape of one state of one batch row, and its type and device in the cache."""
 
     sizes: tuple[int, ...]
     dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def size(self) -> int:
+        """Values of the state."""
+        return math.prod(self.sizes)
 
 
 def find_state_shapes(model: Any) -> Mapping[StateKey, StateShape]:
@@ -68,9 +75,9 @@ def check_states(model: Any, states: Mapping[StateKey, tuple[int, ...]]) -> None
 
 
 def fit_states(model: Any, states: LayerStates) -> dict[StateKey, Tensor]:
-    """Return the batch's states in the types of the cache. Raises BaseModelError as `check_states`."""
+    """Return the batch's states in the cache's types and on its devices. Raises BaseModelError as `check_states`."""
     check_states(model, {key: tuple(state.shape[1:]) for key, state in states.items()})
-    return {key: states[key].to(shape.dtype) for key, shape in find_state_shapes(model).items()}
+    return {key: states[key].to(shape.device, shape.dtype) for key, shape in find_state_shapes(model).items()}
 
 
 def _describe_state(key: StateKey, sizes: tuple[int, ...] | None) -> str:
@@ -99,7 +106,7 @@ def _watch_states(model: Any) -> dict[StateKey, StateShape] | str:
             return f"layer {layer} ignores a given {kind} state where it reads several tokens"
     if differ_beyond_rounding(parts, whole, model):
         return "it computes something else where it continues from its own states"
-    return {key: StateShape(tuple(state.shape[1:]), state.dtype) for key, state in kept.items()}
+    return {key: StateShape(tuple(state.shape[1:]), state.dtype, state.device) for key, state in kept.items()}
 
 
 def _list_states(cache: Any) -> Iterator[tuple[StateKey, Tensor]]:

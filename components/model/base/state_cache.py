@@ -80,4 +80,5 @@ def overwrite_states(cache: Any, states: LayerStates, row_R: Tensor) -> None:
     """Replace the states of these rows in a cache that has states already; `states` has those of every row."""
     for (layer, kind), state in states.items():
         own = (cache.get_conv_state if kind == CONVOLUTION else cache.get_recurrent_state)(layer)
-        own[row_R] = state[row_R].to(own.dtype)
+        index_R = row_R.to(own.device)
+        own[index_R] = state[index_R].to(own.dtype)

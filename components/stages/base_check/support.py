@@ -7,6 +7,8 @@ import torch
 
 from components.errors import BaseModelError
 from components.model.base.load import Base
+from components.model.base.recurrent_states import find_state_shapes
+from components.model.base.shapes import STATE_KINDS
 from components.model.decoding.run_kinds import RowMode, can_share_cache, find_row_mode
 from components.model.delta import compute_prompt_prefix
 from components.model.packing import is_packable
@@ -24,6 +26,8 @@ class Support:
     """Whether the server adds and removes rows at every step, or computes groups of rows that start together."""
     missing_methods: dict[str, str]
     """Methods of `train.method` that do not work, and why."""
+    initial_states: str
+    """What `train.initial_state` trains, or why it is refused, for people."""
 
 
 def find_support(base: Base) -> Support:
@@ -39,7 +43,18 @@ def find_support(base: Base) -> Support:
         beams="beams of a row share one cache" if shares else "each beam has a cache of its own",
         serving="in blocks" if shares else "in groups",
         missing_methods=_find_missing_methods(base),
+        initial_states=_describe_states(base),
     )
+
+
+def _describe_states(base: Base) -> str:
+    try:
+        shapes = find_state_shapes(base.model)
+    except BaseModelError as problem:
+        return f"no: {problem.got.partition(': ')[2]}"
+    kinds = " and ".join(kind for kind in STATE_KINDS if any(kind == one for _, one in shapes))
+    values = sum(shape.size for shape in shapes.values())
+    return f"{kinds} states of {len({layer for layer, _ in shapes})} layers, {values:,} values"
 
 
 def _find_missing_methods(base: Base) -> dict[str, str]:

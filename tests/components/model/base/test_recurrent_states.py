@@ -26,7 +26,8 @@ def test_hybrids_have_the_states_of_the_registry(
     assert {one for _, one in shapes} == set(kinds)
     for (layer, one), shape in shapes.items():
         state = (cached.get_recurrent_state if one == RECURRENT else cached.get_conv_state)(layer)
-        assert (state.shape[1:], state.dtype) == (torch.Size(shape.sizes), shape.dtype)
+        assert (tuple(state.shape[1:]), state.dtype, state.device) == (shape.sizes, shape.dtype, shape.device)
+        assert shape.size == state[0].numel()
     assert find_state_shapes(model) is shapes
 
 

@@ -1,7 +1,9 @@
 """What is said to work on an architecture is what docs/bases.md says of it."""
 
+import re
+
 import pytest
-from architectures import ALL, PAIRS
+from architectures import ALL, HYBRIDS, INITIAL_STATES, PAIRS
 from architectures_page import make_row
 from tiny_models import build_model, make_base, make_letters
 
@@ -18,3 +20,8 @@ def test_training_decoding_and_methods(kind: str) -> None:
     missing = {"infix", "embedding"} if kind in PAIRS else {"embedding"} if kind == "gemma4_text" else set()
     assert support.missing_methods.keys() == missing
     assert all(support.missing_methods.values())
+    if kind in INITIAL_STATES:
+        assert support.initial_states.startswith(f"{' and '.join(INITIAL_STATES[kind])} states of ")
+    else:
+        reason = "ignores a given recurrent" if kind in HYBRIDS else "no layer keeps|an encoder-decoder"
+        assert re.match(f"no: .*({reason})", support.initial_states)
