@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from processes import make_environment
@@ -84,13 +85,15 @@ def test_a_workspace_of_the_installed_product_trains_reproduces_and_serves(progr
     assert "up to date" in run(programs, "dvc", "repro", cwd=root)
     run(programs, "prefixfleet", "upgrade", cwd=root)
     assert run(programs, "prefixfleet", "generate", "alder", "thing: boat", cwd=root)
+    log = root / "serve.log"
     serve = [str(programs / "prefixfleet"), "serve", "--port", "0"]
-    with (
-        (root / "serve.log").open("wb") as log,
-        subprocess.Popen(serve, cwd=root, env=clean(programs), stderr=log) as server,
-    ):
+    with log.open("wb") as errors, subprocess.Popen(serve, cwd=root, env=clean(programs), stderr=errors) as server:
         try:
-            wait_until(lambda: "serving on" in (root / "serve.log").read_text(), "the server's address")
+            wait_until(lambda: "serving on" in log.read_text(), "the server's address")
+            url = log.read_text().split("serving on ")[1].split(",")[0]
+            wait_until(lambda: httpx.get(f"{url}/readyz", timeout=60).is_success, "the server to be ready")
+            body = {"model": "alder", "prompt": "thing: boat"}
+            answer = httpx.post(f"{url}/v1/completions", json=body, timeout=60)
         finally:
             server.terminate()
-    assert server.returncode == 0
+    assert (answer.status_code, server.returncode) == (200, 0)
