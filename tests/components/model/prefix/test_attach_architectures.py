@@ -15,7 +15,7 @@ from components.model.prefix.attach import attach_prefixes, compute_positions
 from components.model.prefix.module import PrefixModule
 from components.model.prefix.prefix import Prefix
 
-CLOSE = {"rtol": 0.0, "atol": 1e-5}
+CLOSE = {"rtol": 0.0, "atol": 2e-5}  # processors round differently
 LENGTHS = (5, None, 2, 0, 7)
 COUNTS = (9, 6, 4, 9, 1)
 PrefixFor = Callable[..., Prefix]
