@@ -10,8 +10,9 @@ import mlflow
 import pandas as pd
 import pytest
 
+from components.config import BaseConfig
 from components.errors import BaseModelError
-from components.model.base.load import Base
+from components.model.base.load import Base, load_base
 from components.model.decoding import Decoding, generate_text
 from components.registry.manifest import Manifest
 from components.registry.mlflow.packaging import write_model
@@ -20,6 +21,7 @@ from components.registry.registry import Registry, RunLog
 Make = Callable[..., Any]
 SaveFor = Callable[..., Manifest]
 
+DECODING = {"max_new_tokens": 12}
 REPOSITORY = Path(__file__).parents[4]
 TEXTS = ["name : Alimentum , area : city centre", "name : Aromi", "é ü <|endoftext|> \U0001f600"]
 
@@ -86,3 +88,17 @@ def test_another_base_is_refused(tmp_path: Path, save_for: SaveFor, base: Base, 
     with pytest.raises(BaseModelError, match=base.digest) as refused:
         mlflow.pyfunc.load_model(str(tmp_path / "model"))
     assert "0" * 64 in str(refused.value)
+
+
+def test_a_version_of_a_quantised_base_quantises_it_again(
+    tmp_path: Path, save_for: SaveFor, make_prefix: Make, base_folder: Path
+) -> None:
+    config = {"path": str(base_folder), "revision": None, "dtype": "float32"}
+    quantized = load_base(BaseConfig(**config, quantize="bitsandbytes-int8"), device="cpu")
+    save_for(tmp_path / "artifact", quantized)
+    write_model(tmp_path / "model", tmp_path / "artifact", {**config, "quantize": "bitsandbytes-int8"}, DECODING)
+    answers = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(TEXTS)
+    assert answers == generate_text(quantized, make_prefix(), TEXTS, Decoding(max_new_tokens=12), 8)
+    write_model(tmp_path / "full", tmp_path / "artifact", config, DECODING)
+    with pytest.raises(BaseModelError, match=quantized.digest):
+        mlflow.pyfunc.load_model(str(tmp_path / "full"))
