@@ -1,17 +1,21 @@
 """What was found for each layer is compared with the model's own forward, on a row longer than its windows."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers as hf
+from architectures import ALL
 
 from components.config import BaseConfig
 from components.errors import BaseModelError
+from components.model.base.attention_sites import find_attention_layers
 from components.model.base.load import load_base
 from components.model.base.span_check import check_spans
+from components.model.base.token_spans import ALL_TOKENS, TokenSpan
 
 TEXT = {
     "vocab_size": 67,
@@ -54,6 +58,36 @@ def test_a_window_that_no_layer_announces_is_found_by_a_row_longer_than_it(
         return
     with pytest.raises(BaseModelError, match="does not attend to exactly the tokens before it"):
         check_spans(model, 128)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ALL)
+def test_what_is_found_in_each_architecture_passes(
+    kind: str, dtype: torch.dtype, build_model: Callable[..., Any]
+) -> None:
+    check_spans(build_model(kind).to(dtype), 64)
+
+
+@pytest.mark.parametrize(("implementation", "forwards"), [("sdpa", 1), ("eager", 2)])
+@pytest.mark.parametrize("wrong", [None, 0, 1])
+def test_a_layer_that_was_found_to_have_another_span_is_refused(
+    wrong: int | None, implementation: str, forwards: int, build_model: Callable[..., Any]
+) -> None:
+    """With a registered attention function, the model runs once on the long row."""
+    model = build_model("gemma3_text", sliding_window=40, max_position_embeddings=128)
+    model.set_attn_implementation(implementation)
+    layers = find_attention_layers(model)
+    for module, layer in layers.items():
+        if layer.layer == wrong:
+            layers[module] = replace(layer, span=TokenSpan("window", 39) if layer.span == ALL_TOKENS else ALL_TOKENS)
+    calls = list[int]()
+    model.get_input_embeddings().register_forward_pre_hook(lambda _module, args: calls.append(args[0].shape[1]))
+    if wrong is None:
+        check_spans(model, 128)
+    else:
+        with pytest.raises(BaseModelError, match="gemma3_text|Gemma3ForCausalLM"):
+            check_spans(model, 128)
+    assert calls == [42] * forwards
 
 
 def test_a_window_that_a_layer_announces_and_does_not_have_is_refused(build_model: Callable[..., Any]) -> None:
