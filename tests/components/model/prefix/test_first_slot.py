@@ -150,3 +150,19 @@ def test_a_slot_that_was_stored_in_16_bits_is_still_that_of_bos(build_bos_base: 
     assert has_bos_slot(base, prefix.to(torch.bfloat16), EOS)
     assert not has_bos_slot(base, prefix.drop_slots(1), EOS)
     assert not has_bos_slot(base, prefix.keep_slots(0), EOS)
+
+
+def test_initial_states_are_trained_beside_a_slot_of_bos(build_bos_base: Callable[[str], Base]) -> None:
+    base = build_bos_base("qwen3_5_text")
+    trained = make_module(base, initial_state=True)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(1.0)
+    delta = trained.collapse()
+    assert delta.prefix is not None
+    assert delta.prefix.states
+    assert has_bos_slot(base, delta.prefix, EOS)
+    other = make_module(base, initial_state=True)
+    other.load(delta)
+    assert all(torch.equal(tensor, delta.tensors[name]) for name, tensor in other.collapse().tensors.items())
+    assert trained.make_delta().parameter_count == sum(parameter.numel() for parameter in trained.parameters())
