@@ -1,6 +1,7 @@
 """What of PrefixFleet works on a base, and how: training, decoding, serving, methods. Asks the parts that decide it."""
 
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Literal
 
 import torch
@@ -12,6 +13,9 @@ from components.model.base.shapes import STATE_KINDS
 from components.model.decoding.run_kinds import RowMode, can_share_cache, find_row_mode
 from components.model.delta import compute_prompt_prefix
 from components.model.packing import is_packable
+
+_MOST_REASON = 120
+"""Letters of an error of transformers that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +69,5 @@ def _find_missing_methods(base: Base) -> dict[str, str]:
         with torch.no_grad():
             compute_prompt_prefix(base, base.model.get_input_embeddings().weight[:1].float())
     except BaseModelError as problem:
-        return {"embedding": problem.got}
+        return {"embedding": shorten(problem.got.partition(": ")[2], _MOST_REASON, placeholder=" ...)")}
     return {}
