@@ -107,9 +107,13 @@ def check_quantized(model: Any, quantization: str, path: str) -> None:
     """Check that a base that should be quantised has quantised weights.
 
     Raises:
-        BaseModelError: it has none, because its layers are of a kind that the package leaves as they are.
+        BaseModelError: it has none, because its layers are of a kind that the package leaves as they are, or because
+            transformers computes a folder of this method in 16 bits on this device.
     """
     if all(map(is_full_tensor, model.state_dict().values())):
+        if quantization in _METHODS:
+            got = f"{path}, which transformers computes in 16 bits on this device ({quantization})"
+            raise BaseModelError("quantised weights", got, "use a GPU that has kernels for it, or the full model")
         got = f"none of {type(model).__name__} in {path}: {quantization} knows no layer of its kinds"
         raise BaseModelError("quantised weights", got, "set base.quantize to bitsandbytes-int8, or to null")
 

@@ -14,6 +14,7 @@ from components.errors import BaseModelError
 from components.model.base.digests import compute_model_digest
 from components.model.base.load import describe_base
 from components.model.base.output_head import has_plain_head
+from components.model.base.quantization import check_quantized
 from components.model.decoding.run_kinds import can_share_cache
 from components.model.packing import is_packable
 
@@ -86,6 +87,11 @@ def test_layers_that_a_package_leaves_as_they_are_are_refused(tmp_path: Path) ->
     with pytest.raises(BaseModelError, match="quantised weights; got none of GPT2LMHeadModel"):
         load(folder, "torchao-int8")
     assert load(folder, "bitsandbytes-int8").quantization == "bitsandbytes-int8"
+
+
+def test_a_folder_that_is_computed_in_16_bits_after_all_is_refused() -> None:
+    with pytest.raises(BaseModelError, match=r"computes in 16 bits on this device \(fp8\)"):
+        check_quantized(torch.nn.Linear(2, 2), "fp8", "folder")
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "fbgemm_fp8", "compressed-tensors"])
