@@ -92,37 +92,37 @@ class _LayerSubstitution:
 def _make_peft_layers(model: Any, paths: Sequence[str], config: WeightsConfig, *, drawn: bool) -> dict[str, Any]:
     """Return path -> peft's layer around the model's own layer. Without `drawn`, its values are not initialised.
 
-    The model keeps its own layers.
+    The model keeps its own layers. peft gets them outside of the model: in a mixture of experts it would take the names
+    of dense layers for those of the experts' stacked weights.
     """
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
+    from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 
-    originals = {path: model.get_submodule(path) for path in paths}
+    originals = [model.get_submodule(path) for path in paths]
     trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     peft_config = LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
-        target_modules="|".join(re.escape(path) for path in paths),
-        fan_in_fan_out=not isinstance(originals[paths[0]], nn.Linear),
+        target_modules=r"\d+",
+        fan_in_fan_out=not isinstance(originals[0], nn.Linear),
     )
+    layers = nn.ModuleList(originals)
     with torch.random.fork_rng(devices=[]) if drawn else nullcontext():
         if drawn:
             torch.default_generator.manual_seed(config.seed)
         try:
-            LoraModel(model, peft_config, _ADAPTER_NAME, low_cpu_mem_usage=not drawn)
-            return {path: model.get_submodule(path) for path in paths}
+            for path in paths:
+                _check_lora_target_modules_mamba(peft_config, model, path.rpartition(".")[2])
+            LoraModel(layers, peft_config, _ADAPTER_NAME, low_cpu_mem_usage=not drawn)
         except ValueError as problem:
             raise BaseModelError(
                 "layers that peft can adapt", str(problem), "set train.lora_targets to other layers"
             ) from problem
         finally:
-            for path, original in originals.items():
-                siblings, key = _find_parent_modules(model, path)
-                siblings[key] = original
             for parameter, requires_grad in trained:
                 parameter.requires_grad_(requires_grad)
-            if hasattr(model, "peft_config"):
-                del model.peft_config
+    return dict(zip(paths, layers, strict=True))
 
 
 def _find_target_paths(model: Any, config: WeightsConfig) -> list[str]:

@@ -54,6 +54,14 @@ MODELS = (
         ),
     ),
     Part(
+        "peft",
+        "tuners.tuners_utils._check_lora_target_modules_mamba",
+        "components/model/weights/lora.py",
+        "which layers a fused kernel computes with the weights alone, so that a LoRA layer around them has no effect",
+        takes("peft.tuners.tuners_utils:_check_lora_target_modules_mamba", "peft_config", "model", "target_name"),
+        ("_check_lora_target_modules_mamba",),
+    ),
+    Part(
         "torch",
         "Module._parameters and Module._modules",
         "components/model/weights/replaced.py",

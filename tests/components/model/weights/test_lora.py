@@ -79,6 +79,19 @@ def test_a_layer_that_peft_does_not_support_is_named_and_the_model_does_not_chan
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("kind", ["deepseek_v3", "qwen3_next", "glm4_moe_lite"])
+def test_dense_layers_beside_experts_are_adapted_and_the_experts_do_not_change(
+    build_model: Callable[..., Any], kind: str
+) -> None:
+    model = build_model(kind)
+    before = [(name, id(module)) for name, module in model.named_modules()]
+    weights = make_trainable_weights(model, WeightsConfig(kind="lora")).get_weights()
+    with weights.apply(model):
+        pass
+    assert any(".mlp." in name for name in weights.tensors)
+    assert [(name, id(module)) for name, module in model.named_modules()] == before
+
+
 def test_layers_are_made_once_per_model(build_model: Callable[..., Any]) -> None:
     model = build_model("llama")
     weights = make_trainable_weights(model, WeightsConfig(kind="lora")).get_weights()
