@@ -9,7 +9,7 @@ import pytest
 from served_in_thread import read_to_end, run_in_thread
 from waiting import wait_until
 
-from components.serving.http import answer_pace, protocol
+from components.serving.http import protocol
 
 BODY = json.dumps({"model": "alder", "prompt": "thing: boat"}).encode()
 HEAD = b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -127,9 +127,9 @@ def test_what_is_not_http_is_refused_and_its_connection_closed(running, sent):
 
 @pytest.mark.parametrize("sent", [b"\x16\x03\r\n\r\n", CHUNKED + b"oops\r\n"])
 def test_beyond_a_pace_what_is_not_http_is_refused_later_and_may_be_closed_meanwhile(running, monkeypatch, sent):
-    monkeypatch.setattr(answer_pace, "_BURST_SECONDS", -0.2)
+    monkeypatch.setattr(running.server._invalid_http_pace, "_burst_s", -0.2)
     assert running.talk(sent)[9:12] == b"400"
-    monkeypatch.setattr(answer_pace, "_BURST_SECONDS", -3600.0)
+    monkeypatch.setattr(running.server._invalid_http_pace, "_burst_s", -3600.0)
     with running.connect(sent) as client:
         (connection,) = wait_until(lambda: list(running.server._connections), "the connection")
         assert connection.waiting_since_s is not None
