@@ -32,6 +32,7 @@ from cli import (
     workspaces,
 )
 from cli.output import BROKEN_PIPE_STATUS, discard_output, prepare_streams, print_line
+from cli.ranks import check_command, run_in_rank_0
 from cli.stop_signals import StoppedBySignal, describe_stop, raise_on_stop_signals
 from components.errors import PrefixFleetError
 from flows.environment import prepare_environment
@@ -163,6 +164,7 @@ def _select_workspace(
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
+    check_command(ctx.invoked_subcommand)
     prepare_environment(workspace)
     if ctx.invoked_subcommand != "worker":  # elsewhere Prefect's lines repeat ours, which the terminal shows already
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
@@ -172,7 +174,7 @@ def _select_workspace(
 def main() -> None:
     """The console script."""
     raise_on_stop_signals()
-    app(prog_name="prefixfleet")
+    run_in_rank_0(lambda: app(prog_name="prefixfleet"))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from components.errors import ArtifactError, BaseModelError
 from components.model.base.attention_sites import find_attention_layers, record_attention_calls, run_probe
 from components.model.base.load import Base
 from components.model.base.shapes import DECODER
+from components.model.base.tensor_parallel import check_whole
 from components.model.prefix.attach import Attachment, attach_prefixes
 from components.model.prefix.prefix import Prefix
 from components.model.text.demonstrations import Demonstrations
@@ -106,6 +107,7 @@ class Delta:
         if self.prefix is not None and self.prefix.is_infix and base.is_encoder_decoder:
             raise BaseModelError("a decoder-only base for an infix", type(base.model).__name__, "use its own base")
         if self.prompt_PW is not None:
+            check_whole(base.model, "a soft prompt")
             width = base.model.get_input_embeddings().weight.shape[1]
             if self.prompt_PW.shape[1] != width or base.is_encoder_decoder:
                 got = f"one of width {self.prompt_PW.shape[1]}"

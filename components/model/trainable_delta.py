@@ -12,6 +12,7 @@ from components.config import TrainConfig
 from components.errors import BaseModelError, ConfigError
 from components.model.base.load import Base
 from components.model.base.shapes import StateKey
+from components.model.base.tensor_parallel import check_whole
 from components.model.delta import SLOT_METHODS, Delta, make_weights_config
 from components.model.prefix.first_slot import find_bos_slot_id
 from components.model.prefix.initial_states import name_states
@@ -53,6 +54,8 @@ class TrainableDelta(nn.Module):
         super().__init__()
         method, length, seed = config.method, config.prefix_length, config.seed
         infix = method == "infix"
+        if method == "embedding" or make_weights_config(config) is not None:
+            check_whole(base.model, f"train.method: {method}")
         if shared is not None and (method not in SLOT_METHODS or method in ("infix", "embedding")):
             raise ConfigError("a method with a prefix, for train.shared", method, "leave train.shared out")
         if config.initial_state and (method not in SLOT_METHODS or method in ("infix", "embedding")):

@@ -18,6 +18,7 @@ from components.model.base.load import Base
 from components.model.base.quantization import list_stored_tensors
 from components.model.delta import Delta
 from components.model.prefix.initialization import make_random_prefix
+from components.model.ranks import count_ranks, run_on_all_ranks
 from components.model.trainable_delta import TrainableDelta
 from components.training.objective import StepDeltas, TrainingExample
 
@@ -42,8 +43,8 @@ class MemoryBudget:
     def estimate(cls, base: Base, engine: EngineConfig) -> "MemoryBudget":
         """Compute the limits from `engine` and the free memory, which processes on a CPU divide among them."""
         free = read_free_bytes(base.device) if engine.memory_gb is None else engine.memory_gb * _GIB
-        free /= engine.processes if base.device.type == "cpu" else 1
-        fits = int(_PASS_SHARE * free / measure_token_bytes(base))
+        free /= engine.processes * count_ranks() if base.device.type == "cpu" else 1
+        fits = int(_PASS_SHARE * free / run_on_all_ranks(measure_token_bytes, base))
         return cls(max(1, min(engine.train_tokens, fits)), _TENANT_SHARE * free)
 
 

@@ -23,6 +23,7 @@ from components.model.base.blocks import find_all_blocks, find_decoder_blocks
 from components.model.base.checkpointing import disable_checkpointing
 from components.model.base.quantization import is_quantized
 from components.model.base.shapes import CROSS, DECODER, ENCODER, LayerShape, PrefixShape, SiteShape
+from components.model.base.tensor_parallel import scale_heads
 from components.model.base.token_spans import ALL_TOKENS, TokenSpan, find_span
 
 _TRACE_IMPLEMENTATION = "prefixfleet-trace"
@@ -227,7 +228,7 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
         name = ENCODER if module in encoder else CROSS if crosses else DECODER
         if module in layers:
             raise make_unsupported_base_error(model, "several layers share one attention module")
-        shape = LayerShape(key.shape[1], key.shape[3], value.shape[3])
+        shape = LayerShape(scale_heads(model, key.shape[1]), key.shape[3], value.shape[3])
         span = _find_call_span(model, call) if name == DECODER else ALL_TOKENS
         rule = ScoreRule.from_call(call.head_dim, call.arguments)
         scores = {"is_capped": rule.softcap is not None, "has_sinks": rule.sink_X is not None}
@@ -240,7 +241,7 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
     cache = None if pairs else getattr(output, "past_key_values", None)
     _check_complete(model, layers, cache)
     if not pairs:
-        _has_cache_of_keys[model] = _holds_keys(layers, cache)
+        _has_cache_of_keys[model] = _holds_keys(model, layers, cache)
         _check_positions(model, inputs, own)
     return layers
 
@@ -323,7 +324,9 @@ def _list_cached_keys(cache: Any) -> list[Tensor | None]:
     return [getattr(layer, "keys", None) for layer in getattr(cache, "layers", ())]
 
 
-def _holds_keys(layers: Mapping[nn.Module, AttentionLayer], cache: Any) -> bool:
+def _holds_keys(model: Any, layers: Mapping[nn.Module, AttentionLayer], cache: Any) -> bool:
     wanted = [(one.shape.kv_heads, one.shape.key_dim) for one in layers.values() if not one.is_shared]
     kept = _list_cached_keys(cache)[: len(wanted)]
-    return wanted == [(keys.shape[1], keys.shape[3]) for keys in kept if keys is not None and keys.dim() == 4]
+    return wanted == [
+        (scale_heads(model, keys.shape[1]), keys.shape[3]) for keys in kept if keys is not None and keys.dim() == 4
+    ]

@@ -14,7 +14,8 @@ import torch
 from components.config import BaseConfig
 from components.config.quantizers import compute_base_digest
 from components.errors import BaseModelError
-from components.model.base.attention_sites import find_prefix_shape
+from components.model.base.attention_sites import find_attention_layers, find_prefix_shape
+from components.model.base.blocks import find_decoder_blocks
 from components.model.base.digests import (
     compute_model_digest,
     compute_tokenizer_digest,
@@ -39,10 +40,17 @@ from components.model.base.quantization import (
 )
 from components.model.base.shapes import PrefixShape
 from components.model.base.span_check import check_spans
+from components.model.base.tensor_parallel import (
+    check_divided,
+    check_same_files,
+    make_parallel_options,
+    register_parallel_model,
+)
 from components.model.base.text_config import find_text_configs
 from components.model.base.text_model import load_model, take_text_model
 from components.model.base.token_limits import check_token_ids, count_token_rows, find_decoder_start_id
 from components.model.base.weight_checks import check_finite_weights, check_loading_report, check_stored_dtypes
+from components.model.ranks import count_ranks, run_on_all_ranks, share
 from components.model.text.chat import ChatCodec
 from components.model.text.chat_files import compute_chat_digest, read_named_template
 from components.model.text.chat_template import ChatTemplate
@@ -135,7 +143,8 @@ class Base:
 def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -> Base:
     """Load and freeze a base from a local folder or the Hugging Face hub.
 
-    Without `device`: where `base.device_map` says, or on a GPU if there is one.
+    Without `device`: where `base.device_map` says, or on a GPU if there is one. In a command that torchrun has started
+    several times, every process loads its part.
 
     Raises:
         BaseModelError: the base is missing, has no safetensors weights or no tokenizer; its weights are not exactly
@@ -143,21 +152,32 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
             be attached to its model (the message names the model's class); or it is quantised in a way that this
             machine cannot compute.
     """
+    if count_ranks() > 1 and config.dtype == "fastest":  # measured once: the ranks might find different ones
+        dtype = _choose_dtype(config, get_first_device(None))
+        config = config.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
+    base: Base = run_on_all_ranks(_load_base, config, device)
+    return base
+
+
+def _load_base(config: BaseConfig, device: torch.device | str | None) -> Base:
     from transformers import AutoConfig, AutoTokenizer
 
-    folder, device_map = find_folder(config), choose_device_map(config, device)
+    is_parallel = count_ranks() > 1
+    folder, device_map = find_folder(config), None if is_parallel else choose_device_map(config, device)
     require_safetensors(folder, config)
     files_digest, tokenizer_files_digest = compute_model_digest(folder), compute_tokenizer_digest(folder)
+    check_same_files(files_digest, config.path)
     with convert_errors(config.path), silence_transformers():
         model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         check_files(model_config, folder)
         first_device = get_first_device(device_map)
         quantization, dtype = find_quantization(config, model_config, first_device), _choose_dtype(config, first_device)
+        parallel = make_parallel_options(model_config, config, quantization) if is_parallel else {}
         model, report = load_model(
             model_config,
             folder,
             dtype=dtype,
-            device_map=device_map,
+            **(parallel or {"device_map": device_map}),
             use_safetensors=True,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
@@ -167,6 +187,8 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
     if (template := read_named_template(config)) is not None:
         tokenizer.chat_template = template
         ChatTemplate(tokenizer, config.chat_template_kwargs).check()
+    if is_parallel:
+        register_parallel_model(model)
     check_placement(model, config.path)
     check_loading_report(report, type(model).__name__, config.path)
     if quantization:
@@ -201,6 +223,10 @@ def load_base(config: BaseConfig, *, device: torch.device | str | None = None) -
     )
     find_prefix_shape(model)  # raises for an unsupported model now, before any training
     check_spans(model, base.context)
+    if is_parallel:
+        check_divided(model, find_attention_layers(model), len(find_decoder_blocks(model)))
+        share(model)
+    share(base)
     return base
 
 

@@ -3,17 +3,16 @@
 Knows device maps as transformers takes them; does not know prefixes.
 """
 
-import os
 from typing import Any
 
 import torch
 
 from components.config import BaseConfig
 from components.errors import BaseModelError, ConfigError
+from components.model.ranks import count_processes
 
 _OFFLOADED = ("disk", "meta")
 _SHOWN_PARTS = 3
-_TORCHRUN_VARIABLE = "TORCHELASTIC_RUN_ID"
 
 
 def choose_device_map(config: BaseConfig, device: torch.device | str | None) -> Any:
@@ -24,12 +23,11 @@ def choose_device_map(config: BaseConfig, device: torch.device | str | None) -> 
 
     Raises:
         ConfigError: a device was chosen, as each process of a training with several does, and `base.device_map` is set;
-            or torchrun has started several processes, which would all write the same workspace.
+            or torchrun has started several processes of something else than a command of PrefixFleet.
     """
-    if _TORCHRUN_VARIABLE in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        got = f"process {os.environ.get('RANK', '?')} of {os.environ['WORLD_SIZE']}, started by torchrun"
-        fix = "start the command alone; for several GPUs set base.device_map, or engine.processes for training"
-        raise ConfigError("one process (tensor parallel plans are not supported)", got, fix)
+    if count_processes() > 1 and device is None:
+        got = f"{count_processes()} processes of torchrun that have not joined each other"
+        raise ConfigError("one process, or a command", got, "start torchrun with -m cli.main, or without torchrun")
     if config.device_map is None:
         return {"": device or ("cuda" if torch.cuda.is_available() else "cpu")}
     if device is not None:

@@ -125,12 +125,16 @@ def is_full_tensor(tensor: Tensor) -> bool:
 
 
 def list_stored_tensors(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield the tensors that hold the values of one, which for a quantised class are several (values, scales)."""
+    """Yield the tensors that hold the values of one: of a quantised class several (values, scales).
+
+    Of a tensor that is divided among processes, this process's part.
+    """
     if not hasattr(tensor, "__tensor_flatten__"):
         yield tensor
         return
     for name in tensor.__tensor_flatten__()[0]:
-        yield from list_stored_tensors(getattr(tensor, name))
+        if isinstance(part := getattr(tensor, name), Tensor):
+            yield from list_stored_tensors(part)
 
 
 def count_parameters(model: Any) -> int:

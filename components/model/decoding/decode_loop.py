@@ -18,10 +18,10 @@ from components.errors import BaseModelError
 from components.model.base.load import Base
 from components.model.base.out_of_memory import is_out_of_memory
 from components.model.decoding.controls import LogitsController
-from components.model.decoding.decoder_run import DecoderOnlyRun, GuidedRun
+from components.model.decoding.decoder_run import GuidedRun
 from components.model.decoding.options import Decoding
 from components.model.decoding.request_queue import DecodeRequest, RequestQueue
-from components.model.decoding.run_kinds import attach_to_sources, can_pad_rows, can_share_cache, find_attached_kind
+from components.model.decoding.run_kinds import attach_to_sources, can_pad_rows, can_share_cache, find_run_kind
 from components.model.decoding.search import (
     BeamSearch,
     SearchRules,
@@ -121,6 +121,7 @@ class _DecodeContext:
         """Whether rows can join a batch that has started."""
         self.can_pad_rows = can_pad_rows(base)
         """Whether rows of different lengths can be in one batch."""
+        self.kind = find_run_kind(base)
         self._prefixes: WeakKeyDictionary[Delta, Prefix | None] = WeakKeyDictionary()
 
     def get_prefix(self, delta: Delta) -> Prefix | None:
@@ -181,7 +182,7 @@ def _start_run(context: _DecodeContext, rows: Sequence[DecodeRequest], weights: 
     attachment = None if context.can_join else stack.enter_context(attach_to_sources(base, prefixes, sources))
 
     def run(sources: Sequence[Sequence[int]], attached: Any) -> Any:
-        return (DecoderOnlyRun if context.can_join else find_attached_kind(base))(base, attached, sources, beams)
+        return context.kind(base, attached, sources, beams)
 
     own = run(sources, prefixes if context.can_join else attachment)
     if guidance in (0, 1):

@@ -61,7 +61,7 @@ class DecoderOnlyRun:
         ids_BT = torch.tensor([[base.pad_id] * (longest - len(ids)) + [*ids] for ids in sources], device=base.device)
         padding_B1 = torch.tensor([[longest - len(ids)] for ids in sources], device=base.device)
         mask_BT = (torch.arange(longest, device=base.device) >= padding_B1).long()
-        prefix_batch = stack_prefixes(prefixes, base.device, base.model.dtype)
+        prefix_batch = stack_prefixes(prefixes, base.device, base.model.dtype).cut_heads(base.model)
         position_BT = compute_positions(mask_BT, prefix_batch.lengths_B)
         self.length_B1 = prefix_batch.lengths_B[:, None]
         index_BT, slot_BP = position_BT - self.length_B1, torch.full_like(prefix_batch.mask_BP.long(), SLOT)

@@ -5,7 +5,7 @@ Knows what a base can do; does not know requests or how a token is chosen.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -13,7 +13,10 @@ from components.model.base.attention_sites import has_cache_of_keys
 from components.model.base.column_counts import ignores_left_padding
 from components.model.base.load import Base
 from components.model.base.placement import is_divided
+from components.model.base.tensor_parallel import check_whole, is_tensor_parallel
 from components.model.decoding.attached_run import AttachedRun
+from components.model.decoding.decoder_run import DecoderOnlyRun
+from components.model.decoding.divided_run import DividedRun
 from components.model.decoding.seq2seq_run import Seq2SeqRun
 from components.model.delta import Delta, apply_deltas
 from components.model.packing import is_packable
@@ -46,6 +49,18 @@ def find_row_mode(base: Base) -> RowMode:
     if can_share_cache(base):
         return "rows join and leave"
     return "rows start together" if can_pad_rows(base) else "one by one"
+
+
+def find_run_kind(base: Base) -> Any:
+    """Return the class of a base's runs.
+
+    Raises:
+        BaseModelError: the base is divided among processes, and its cache cannot be shared.
+    """
+    if can_share_cache(base):
+        return DividedRun if is_tensor_parallel(base.model) else DecoderOnlyRun
+    check_whole(base.model, f"{type(base.model).__name__}, whose rows have caches of their own")
+    return find_attached_kind(base)
 
 
 def find_attached_kind(base: Base) -> type[AttachedRun] | type[Seq2SeqRun]:

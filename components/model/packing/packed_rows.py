@@ -29,12 +29,14 @@ from components.model.base.blocks import find_decoder_blocks
 from components.model.base.checkpointing import is_checkpointed
 from components.model.base.column_counts import counts_columns
 from components.model.base.shapes import PrefixShape
+from components.model.base.tensor_parallel import cut_heads
 from components.model.base.token_limits import count_token_rows
 from components.model.packing.attention import attend_packed
 from components.model.packing.last_block import LastBlock
 from components.model.packing.layout import PackedLayout
 from components.model.prefix.attach import attach_prefixes
 from components.model.prefix.prefix import Prefix
+from components.model.ranks import run_on_all_ranks
 
 _PROBE_STARTS = (1, 1)
 _support_by_model: "WeakKeyDictionary[nn.Module, _PackingSupport]" = WeakKeyDictionary()
@@ -77,7 +79,8 @@ def pack_rows(
         not _find_packing_support(model).can_cut_last_block or is_checkpointed(find_decoder_blocks(model)[-1].module)
     ):
         starts = None
-    slots_by_layer = [slots.unbind(0) for slots in slots_L2QHD.to(model.dtype).unbind(0)]
+    own_L2QHD = cut_heads(model, slots_L2QHD, dim=3).to(model.dtype)
+    slots_by_layer = [slots.unbind(0) for slots in own_L2QHD.unbind(0)]
     rows = _PackedAttention(sites, slots_by_layer, layout)
     with ExitStack() as stack:
         stack.enter_context(override_attention(model, sites, rows, ATTENTION_WITHOUT_MASK))
@@ -102,6 +105,12 @@ class _PackingSupport:
 
 def _find_packing_support(model: Any) -> _PackingSupport:
     if model not in _support_by_model:
+        run_on_all_ranks(_probe_packing_support, model)
+    return _support_by_model[model]
+
+
+def _probe_packing_support(model: Any) -> None:
+    if model not in _support_by_model:
         _support_by_model[model] = _PackingSupport()
         is_candidate = not model.config.is_encoder_decoder and find_prefix_shape(model).is_even
         is_candidate = is_candidate and not counts_columns(model)
@@ -110,7 +119,6 @@ def _find_packing_support(model: Any) -> _PackingSupport:
             _support_by_model[model] = _PackingSupport(
                 can_pack=True, can_cut_last_block=_matches_padded_logits(model, _PROBE_STARTS)
             )
-    return _support_by_model[model]
 
 
 class _PackedAttention:

@@ -70,7 +70,7 @@ def attach_prefixes(
         from components.model.base.recurrent_states import fit_states
 
         prefix_batch = replace(prefix_batch, states=fit_states(model, prefix_batch.states))
-    attachment = Attachment(model, prefix_batch, sites, starts_B if prefix_batch.is_infix else None)
+    attachment = Attachment(model, prefix_batch.cut_heads(model), sites, starts_B if prefix_batch.is_infix else None)
     with ExitStack() as stack:
         stack.enter_context(override_attention(model, sites, attachment, ATTENTION_WITH_MASK))
         for handle in attachment.register_hooks():

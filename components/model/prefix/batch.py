@@ -6,7 +6,8 @@ Shapes: B batch rows, U distinct prefixes, H key/value heads, P slots of the lon
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.nn.functional import pad
 
 from components.errors import BaseModelError
 from components.model.base.shapes import DECODER, INFIX
+from components.model.base.tensor_parallel import cut_heads, is_tensor_parallel
 from components.model.prefix.initial_states import InitialStates, stack_states
 from components.model.prefix.prefix import Prefix
 
@@ -49,6 +51,16 @@ class PrefixBatch:
     def is_empty(self) -> bool:
         """Whether no row has slots or states."""
         return not self.max_length and not self.states
+
+    def cut_heads(self, model: Any) -> "PrefixBatch":
+        """Return the slots of the heads that this process computes: all of them, if the model is not divided."""
+        if not is_tensor_parallel(model):
+            return self
+        sites = {
+            site: tuple((cut_heads(model, key, 1), cut_heads(model, value, 1)) for key, value in pairs)
+            for site, pairs in self.pairs_by_site.items()
+        }
+        return replace(self, pairs_by_site=sites)
 
     def repeat(self, times: int) -> "PrefixBatch":
         """Repeat every row `times` times, one after the other, as beam search orders its batch."""

@@ -16,7 +16,9 @@ from components.errors import BaseModelError, ConfigError
 from components.model.base.attention_sites import find_attention_layers, record_attention_calls
 from components.model.base.load import Base
 from components.model.base.shapes import PrefixShape
+from components.model.base.tensor_parallel import gather_heads
 from components.model.prefix.prefix import Prefix
+from components.model.ranks import run_on_all_ranks
 
 Initialization = Literal["text", "random", "zero"]
 _RANDOM_SCALE = 0.02
@@ -89,9 +91,14 @@ def make_text_prefix(base: Base, text: str, length: int, *, bos_id: int | None =
     return make_token_prefix(base, [*before, *_repeat_text_ids(base, text, length)]).drop_slots(len(before))
 
 
-@torch.no_grad()
 def make_token_prefix(base: Base, ids: Sequence[int]) -> Prefix:
     """Compute the base's keys and values of these tokens at the start of its context, in float32."""
+    prefix: Prefix = run_on_all_ranks(_compute_token_prefix, base, tuple(ids))
+    return prefix
+
+
+@torch.no_grad()
+def _compute_token_prefix(base: Base, ids: Sequence[int]) -> Prefix:
     ids_BT = torch.tensor([list(ids)], device=base.device)
     decoder = {"decoder_input_ids": ids_BT} if base.is_encoder_decoder else {}
     with record_attention_calls(base.model) as calls:
@@ -100,8 +107,10 @@ def make_token_prefix(base: Base, ids: Sequence[int]) -> Prefix:
     layers: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for call in calls:
         if not sites[call.module].is_shared:
-            pair = call.key[0].float().cpu().clone(), call.value[0].float().cpu().clone()
-            layers.setdefault(sites[call.module].site, []).append(pair)
+            key, value = (
+                gather_heads(base.model, one[0], dim=0).float().cpu().clone() for one in (call.key, call.value)
+            )
+            layers.setdefault(sites[call.module].site, []).append((key, value))
     return Prefix.from_layers(layers)
 
 

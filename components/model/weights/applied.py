@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from components.errors import ArtifactError, BaseModelError
 from components.model.base.placement import is_divided
+from components.model.base.tensor_parallel import check_whole
 from components.model.weights.config import WeightsConfig
 
 _model_lock = threading.RLock()
@@ -127,6 +128,7 @@ class MethodWeights(ABC):
 
     def check_fits(self, model: Any) -> None:
         """See `Weights.check_fits`. A model is checked once."""
+        check_whole(model, "weights of a tenant's own")
         with _model_lock:
             if is_divided(model):
                 fix = "use a method with slots (prefix, infix, embedding), or one device"

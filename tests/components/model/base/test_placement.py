@@ -86,8 +86,8 @@ def test_a_process_with_a_device_of_its_own_takes_no_device_map() -> None:
         choose_device_map(BaseConfig(path="base", device_map="auto"), "cuda:1")
 
 
-def test_several_processes_of_torchrun_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_of_torchrun_that_have_not_joined_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("TORCHELASTIC_RUN_ID", "none"), ("WORLD_SIZE", "2"), ("RANK", "1")):
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=r"tensor parallel plans are not supported.*process 1 of 2"):
+    with pytest.raises(ConfigError, match=r"2 processes of torchrun that have not joined each other"):
         choose_device_map(BaseConfig(path="base"), None)
