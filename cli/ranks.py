@@ -5,7 +5,7 @@ from collections.abc import Callable
 from components.errors import ConfigError
 from components.model.ranks import count_processes, join_ranks
 
-_COMMANDS = ("stage", "generate")
+_COMMANDS = ("stage", "generate", "serve")
 
 
 def run_in_rank_0(command: Callable[[], None]) -> None:

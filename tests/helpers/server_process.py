@@ -16,12 +16,17 @@ class ServerProcess:
     """A server on any free port."""
 
     def __init__(
-        self, root: Path, options: Sequence[str], environment: Mapping[str, str], before: Callable[[], None] | None
+        self,
+        root: Path,
+        options: Sequence[str],
+        environment: Mapping[str, str],
+        before: Callable[[], None] | None,
+        program: Sequence[str] = (PREFIXFLEET,),
     ) -> None:
         """Start it and wait until it listens. `before` runs in the new process before the command."""
         with tempfile.NamedTemporaryFile(dir=root.parent, prefix="serve-", suffix=".log", delete=False) as log:
             self._log_file = Path(log.name)
-            command = [PREFIXFLEET, "-C", str(root), "serve", "--port", "0", *options]
+            command = [*program, "-C", str(root), "serve", "--port", "0", *options]
             environment = {**make_environment(), **environment}
             self.process: Any = (
                 subprocess.Popen(command, stderr=log, env=environment, preexec_fn=before)

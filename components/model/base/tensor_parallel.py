@@ -5,6 +5,7 @@ to a rank's own heads where they enter attention; prefixes themselves, and the s
 Knows plans and heads; does not know prefixes.
 """
 
+from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from components.config import BaseConfig
 from components.errors import BaseModelError, ConfigError
+from components.model.base.shapes import PrefixShape
 from components.model.base.text_config import find_text_configs
 from components.model.ranks import count_ranks, gather_from_ranks, get_rank, is_inside_operation
 
@@ -101,6 +103,11 @@ def check_whole(model: Any, what: str) -> None:
 def scale_heads(model: Any, local_heads: int) -> int:
     """Return the key/value heads of all ranks together."""
     return local_heads * count_ranks() if is_tensor_parallel(model) else local_heads
+
+
+def cut_shape(model: Any, shape: PrefixShape) -> PrefixShape:
+    """Return the shape of what this rank keeps of a prefix for `model`, whose layers are even."""
+    return replace(shape, kv_heads=shape.kv_heads // count_ranks()) if is_tensor_parallel(model) else shape
 
 
 def cut_heads(model: Any, tensor: Tensor, dim: int) -> Tensor:

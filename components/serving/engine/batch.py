@@ -22,7 +22,8 @@ from components.model.base.load import Base
 from components.model.base.out_of_memory import is_out_of_memory
 from components.model.decoding.controls import mix_logits
 from components.serving.engine.beams import BeamStep, step_beams
-from components.serving.engine.kv_cache import BranchInput, KVCache
+from components.serving.engine.divided_cache import make_cache
+from components.serving.engine.kv_cache import BranchInput
 from components.serving.engine.sampler import SampledToken, Sampler
 from components.serving.engine.sequence import EngineSequence, SequenceBranch
 from components.serving.engine.step_errors import to_step_error
@@ -50,7 +51,7 @@ class DecoderBatch:
     def __init__(self, base: Base, max_branches: int, step_tokens: int) -> None:
         """Create the KV cache. Raises BaseModelError, see `KVCache`."""
         self.base, self.step_tokens = base, step_tokens
-        self.kv_cache, self._sampler = KVCache(base, max_branches), Sampler(base)
+        self.kv_cache, self._sampler = make_cache(base, max_branches), Sampler(base)
         self.sequences: list[EngineSequence] = []
         self._shares = StepShares(max_branches)
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from components.errors import ConfigError, DataError
 from components.model.base.load import Base
+from components.model.base.tensor_parallel import check_whole
 from components.model.decoding import DecodeRequest
 from components.model.decoding.run_kinds import can_share_cache
 from components.serving.engine.answer_stream import EngineAnswerStream
@@ -57,6 +58,8 @@ class BatchEngine:
         self.base_name, self.base_digest = base.name, base.digest
         rows, step_tokens = self.limits.rows, self.limits.step_tokens
         is_shared = can_share_cache(base)
+        if not is_shared:
+            check_whole(base.model, f"{type(base.model).__name__}, whose rows have caches of their own")
         batch = DecoderBatch(base, rows, step_tokens) if is_shared else GroupedBatch(base, rows)
         places = rows - rows // _OTHERS_SHARE if is_shared else None
         self._model_thread = ModelThread(batch, self._release, places)

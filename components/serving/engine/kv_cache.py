@@ -22,6 +22,7 @@ from components.model.base.attention_interface import ATTENTION_WITHOUT_MASK, ov
 from components.model.base.attention_scores import ScoreRule
 from components.model.base.attention_sites import find_attention_layers, make_unsupported_base_error
 from components.model.base.load import Base
+from components.model.base.tensor_parallel import cut_heads, cut_shape
 from components.model.packing import is_packable
 from components.serving.engine.block_attention import AttentionBackend, CacheSpan, order_for_attention, plan_attention
 from components.serving.engine.block_pool import BLOCK_COLUMNS, BlockPool
@@ -51,14 +52,15 @@ class KVCache:
             got = f"{type(self.model).__name__}, which cannot compute several rows as one"
             raise BaseModelError("a base that can serve many tenants in one batch", got, "use GPT-2, Llama or Qwen2")
         self.sites = find_attention_layers(self.model)
-        self.block_pool = BlockPool(base.shape, max_branches, self.model.dtype, base.device)
+        shape = cut_shape(self.model, base.shape)
+        self.block_pool = BlockPool(shape, max_branches, self.model.dtype, base.device)
         self.cached_columns = [0] * max_branches
         self._slot_columns = [(0, 0)] * max_branches
         """See `CacheSpan.slot_columns`."""
         self._block_tables: list[list[int]] = [[] for _ in range(max_branches)]
         self._free_indices = list(range(max_branches))
         self._shares_blocks = [False] * max_branches
-        self._head_offset_H = BLOCK_COLUMNS * torch.arange(base.shape.kv_heads, device=base.device)
+        self._head_offset_H = BLOCK_COLUMNS * torch.arange(shape.kv_heads, device=base.device)
         self._write_index_F = torch.empty(0)
         """Where the keys and values of the new tokens are written: F = N x H indices into [B x H x S]."""
         self._backends: list[tuple[int, int, AttentionBackend]] = []
@@ -122,6 +124,7 @@ class KVCache:
 
     def write_slots(self, cache_index: int, slots_L2HPD: Tensor) -> None:
         """Append slots to a branch's cached columns. Raises MemoryError: out of memory."""
+        slots_L2HPD = cut_heads(self.model, slots_L2HPD, dim=2)
         start, end = self.cached_columns[cache_index], self.cached_columns[cache_index] + slots_L2HPD.shape[3]
         self._ensure_blocks({cache_index: end})
         column_P = torch.arange(start, end, device=slots_L2HPD.device)
