@@ -14,6 +14,7 @@ from pathlib import Path
 
 from components.data.digests import compute_file_digest
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
+from components.registry.mlflow.versions import DECODING_TAG
 from components.stages import evaluate, gate, register, train
 from components.stages.outcome import raise_on_failures
 from components.stages.plan import PlanItem, plan
@@ -49,7 +50,9 @@ def make_fleet_state(workspace: Workspace, real: Sequence[str], copied: Sequence
     register.roll_out(workspace, versions, [])
     copies = [_copy_results(workspace, real[0], item) for item in plan(workspace, copied).items]
     if copies:
-        tags = {one.tenant: {"sha256": one.sha256, "fingerprint": one.fingerprint} for one in copies}
+        champion = workspace.registry.find_champion(real[0])
+        decoding = {} if champion is None else {DECODING_TAG: champion.tags[DECODING_TAG]}
+        tags = {one.tenant: {"sha256": one.sha256, "fingerprint": one.fingerprint, **decoding} for one in copies}
         write_mlflow_tables(mlflow_database, workspace.root, list(tags), tags=tags)
 
 

@@ -161,6 +161,9 @@ def find_judged(
 
 
 def _tag_judged_decoding(workspace: Workspace, champion: Version) -> None:
+    evaluate = workspace.params.for_tenant(champion.tenant).evaluate
+    if champion.tags.get(DECODING_TAG, "") == json.dumps(evaluate.select_decoding(), sort_keys=True):
+        return  # as nearly always: the report of each tenant need not be read
     decoding = _read_judged_decoding(workspace, champion.tenant)
     if champion.tags.get(DECODING_TAG, "") != decoding and not workspace.registry.is_foreign(champion):
         workspace.registry.set_tags(champion, {DECODING_TAG: decoding})
