@@ -95,6 +95,7 @@ def test_two_processes_answer_as_one(call: Any, roots: tuple[Path, Path]) -> Non
         (tenant, prompt): call(root, "generate", tenant, prompt).stdout for tenant in TENANTS for prompt in PROMPTS
     }
     assert len(set(wanted.values())) > len(PROMPTS), "the tenants' texts differ"
+    assert run_twice(root, "generate", *next(iter(wanted))).stdout == next(iter(wanted.values()))
     server = ServerProcess(root, (), {}, None, TORCHRUN)
     try:
         server.wait_ready()
