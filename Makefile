@@ -51,11 +51,11 @@ services-stop: ## end what `make services` has started
 demo-fleet: setup ## train the built-in tenants on the workers of `make services`
 	$(BIN)/python -m infra.services --folder $(SERVICES) demo
 
-test: setup ## run all tests, two files at a time
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup ## run all tests, three files at a time: some only wait
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## run the tests that are not marked slow
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: check-code check-infra ## check format, lint, types, import contracts and infrastructure files
 
