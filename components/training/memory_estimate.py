@@ -18,8 +18,6 @@ from components.training.memory import MADE_COPIES, TRAINED_COPIES
 from components.training.objective import StepDeltas, TrainingExample
 from components.training.shard import PASSES_AHEAD
 
-_LONGEST_PROBE = 192
-"""Tokens; recurrent layers compute whole chunks of up to 64."""
 _FLOAT_BYTES = 4
 
 
@@ -102,4 +100,4 @@ def _measure_row(base: Base, target_share: float) -> RowCost:
         pair = TokenizedPair((base.eos_id,) * (tokens - targets), (base.eos_id,) * targets)
         StepDeltas(base, [Delta(prefix=prefix)]).backward([TrainingExample(0, pair)] * rows)
 
-    return RowCost.measure(run_pass, min(_LONGEST_PROBE, base.context - 2))
+    return RowCost.measure(run_pass, base.context - 2)

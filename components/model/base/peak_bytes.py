@@ -17,6 +17,8 @@ from components.model.base.quantization import list_stored_tensors
 
 _PROBED_ROWS = (1, 3)
 """Their difference is free of what rows share."""
+_LONGEST_PROBE = 192
+"""Tokens; recurrent layers compute whole chunks of up to 64."""
 
 
 def measure_peak_bytes(work: Callable[[], Any]) -> int:
@@ -39,9 +41,10 @@ class RowCost:
     """For each pair of a token and a column that its row has: attention's masks and scores."""
 
     @classmethod
-    def measure(cls, work: Callable[[int, int], Any], longest: int) -> "RowCost":
-        """Measure `work(rows, tokens of a row)` for few rows of up to `longest` tokens."""
+    def measure(cls, work: Callable[[int, int], Any], most_tokens: int) -> "RowCost":
+        """Measure `work(rows, tokens of a row)` for few short rows of at most `most_tokens` tokens."""
         few, many = _PROBED_ROWS
+        longest = min(_LONGEST_PROBE, most_tokens)
 
         def measure(tokens: int) -> float:
             of_few, of_many = (measure_peak_bytes(partial(work, rows, tokens)) for rows in (few, many))

@@ -18,9 +18,6 @@ from components.model.prefix.attach import attach_prefixes
 from components.model.prefix.initialization import make_random_prefix
 from components.serving.engine.block_pool import BLOCK_COLUMNS, GROWTH_FACTOR
 
-_LONGEST_PROBE = 192
-"""Tokens; recurrent layers compute whole chunks of up to 64."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingLoad:
@@ -100,4 +97,4 @@ def _measure_step(base: Base) -> RowCost:
         with attach_prefixes(base.model, [prefix] * rows):
             base.model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), use_cache=False, **more)
 
-    return RowCost.measure(read, min(_LONGEST_PROBE, base.context - 2))
+    return RowCost.measure(read, base.context - 2)
