@@ -33,8 +33,9 @@ def init(
         print_line("no DVC remote: `dvc remote add -d team URL`, then set data.push to true in params.yaml")
     if demo:
         write_builtin_drops(Workspace(made.root))
-    next_step = "prefixfleet retrain" if demo else "see README.md there: A first tenant"
-    print_line(f"next: cd {folder} && {next_step}" if demo else f"next: {next_step}")
+        print_line(f"next: cd {folder} && prefixfleet retrain")
+    else:
+        print_line("next: see README.md there: A first tenant")
 
 
 def upgrade(ctx: typer.Context) -> None:

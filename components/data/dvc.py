@@ -146,6 +146,21 @@ def run_dvc(workspace: Path, *arguments: str) -> str:
         WorkspaceError: the command failed; `got` is DVC's error.
 
     """
+    _require_dvc(workspace)
+    return _run_checked(workspace, *arguments)
+
+
+def make_repository(folder: Path, *, in_git_top: bool) -> None:
+    """Let DVC track a folder of a git repository; `in_git_top`: it is the repository's top folder.
+
+    Raises:
+        WorkspaceError: DVC failed; the message has its error.
+
+    """
+    _run_checked(folder, "init", "-q", *(() if in_git_top else ("--subdir",)))
+
+
+def _run_checked(workspace: Path, *arguments: str) -> str:
     finished = _call_dvc(workspace, *arguments)
     if finished.returncode:
         wanted = f"`dvc {' '.join(arguments)}` to succeed in {workspace}"
@@ -157,6 +172,7 @@ def run_dvc(workspace: Path, *arguments: str) -> str:
 
 
 def _run_with_remote(workspace: Path, verb: str, *targets: str) -> None:
+    _require_dvc(workspace)
     finished = _call_dvc(workspace, verb, *targets)
     if not finished.returncode:
         return
@@ -188,8 +204,6 @@ def _require_dvc(workspace: Path) -> None:
 
 
 def _call_dvc(workspace: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    if arguments[:1] != ("init",):
-        _require_dvc(workspace)
     # -P: DVC must not import a folder of the workspace that has the name of one of its modules.
     command = [sys.executable, "-P", "-m", "dvc", *arguments]
     return subprocess.run(

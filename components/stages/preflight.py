@@ -15,7 +15,7 @@ from components.errors import PrefixFleetError, WorkspaceError
 from components.stages.progress import log_warning
 
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
-_BUILTIN_BASE = "base"
+BUILTIN_BASE = "base"
 """The base in the repository; no id on the hub."""
 _GENERATED_FOLDERS = ("out", "var")
 
@@ -57,7 +57,7 @@ def _find_missing(root: Path, takes_drops: bool) -> Iterator[tuple[str, str]]:
         yield "no .dvc folder", "`dvc init`"
     if takes_drops and (params is None or params.data.push) and not _has_remote(root, config, has_dvc=has_dvc):
         yield "no DVC remote", "`dvc remote add -d NAME URL`, or set data.push to false"
-    path = _BUILTIN_BASE if params is None else params.base.path
+    path = BUILTIN_BASE if params is None else params.base.path
     if not (root / path).is_dir() and not is_hub_id(path):
         yield f"no base in {root / path}", "copy the folder of a model there, or correct base.path"
 
@@ -76,7 +76,7 @@ def _find_warnings(root: Path) -> Iterator[str]:
 
 def is_hub_id(path: str) -> bool:
     """Return whether a base's path has the form of an id on the Hugging Face hub."""
-    return path != _BUILTIN_BASE and _HUB_ID.fullmatch(path) is not None
+    return path != BUILTIN_BASE and _HUB_ID.fullmatch(path) is not None
 
 
 def has_git(root: Path) -> bool:

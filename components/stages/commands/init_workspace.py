@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.config import PARAMS_FILE
-from components.data.dvc import run_dvc
+from components.data.dvc import make_repository, run_dvc
 from components.errors import BaseModelError, WorkspaceError
 from components.stages.commands.product_files import find_product_files
-from components.stages.preflight import has_git, is_hub_id
+from components.stages.preflight import BUILTIN_BASE, has_git, is_hub_id
 from components.storage.atomic_files import convert_disk_errors, write_atomic
 
-BASE_FOLDER = "base"
 _BASE_STAGE_DEPENDENCY = "    deps: [base]\n"
 _DVC_CONFIG = """[core]
     analytics = false
@@ -56,9 +55,9 @@ def make_workspace(folder: Path, base: str | None = None, remote: str | None = N
         BaseModelError: there is no such base.
     """
     root, product = folder.resolve(), find_product_files()
-    path = BASE_FOLDER if base is None else _find_base(base)
+    path = BUILTIN_BASE if base is None else _find_base(base)
     files = {name: text.encode() for name, text in write_files(product, path, has_remote=remote is not None).items()}
-    built_in = {} if path != BASE_FOLDER else _read_folder(product, BASE_FOLDER)
+    built_in = {} if path != BUILTIN_BASE else _read_folder(product, BUILTIN_BASE)
     _check_free(root, {**built_in, **files})
     is_new_repository = not has_git(root)
     with convert_disk_errors(f"make {root}"):
@@ -66,7 +65,7 @@ def make_workspace(folder: Path, base: str | None = None, remote: str | None = N
         if is_new_repository:
             _run_git(root, "init", "-q")
         if not (root / ".dvc").is_dir():
-            run_dvc(root, "init", "-q", *(() if (root / ".git").exists() else ("--subdir",)))
+            make_repository(root, in_git_top=(root / ".git").exists())
             (root / ".dvc" / "config").write_text(_DVC_CONFIG, encoding="utf-8")
         if remote is not None:
             run_dvc(root, "remote", "add", "-q", "-d", _REMOTE, _find_remote(remote))
@@ -81,12 +80,12 @@ def make_workspace(folder: Path, base: str | None = None, remote: str | None = N
 def write_files(product: Path, base_path: str, *, has_remote: bool) -> dict[str, str]:
     """Return the text of each file of a new workspace by its name, params.yaml last; `product`: PrefixFleet's files."""
     texts = {name: (product / name).read_text(encoding="utf-8") for name in list_product_owned(product)}
-    if base_path != BASE_FOLDER:
+    if base_path != BUILTIN_BASE:
         texts["dvc.yaml"] = texts["dvc.yaml"].replace(_BASE_STAGE_DEPENDENCY, "")
     templates = product / "infra" / "workspace"
     params = (templates / PARAMS_FILE).read_text(encoding="utf-8")
     values = {
-        **(_BUILTIN_VALUES if base_path == BASE_FOLDER else _OTHER_VALUES),
+        **(_BUILTIN_VALUES if base_path == BUILTIN_BASE else _OTHER_VALUES),
         "BASE_PATH": base_path,
         "HAS_REMOTE": "true" if has_remote else "false",
     }
