@@ -45,15 +45,11 @@ def make_workspace(settings: Settings) -> None:
             shutil.copytree(PROJECT / name, unfinished / name, dirs_exist_ok=True)
         _run(unfinished, "dvc", "remote", "add", "--quiet", "--default", _REMOTE, "s3://dvc")
         _set_endpoint(unfinished, settings)
-        (unfinished / ".git" / "info" / "exclude").write_text("/flows\n", encoding="utf-8")
         _run(unfinished, "git", "add", "--all")
         author = ("-c", "user.name=services", "-c", "user.email=services@localhost")
         _run(unfinished, "git", *author, "commit", "--quiet", "--message", "Workspace of the services")
         unfinished.rename(root)
     _set_endpoint(root, settings)
-    code = root / "flows"  # prefect.yaml names the flows by their files
-    if not code.exists():
-        code.symlink_to(PROJECT / "flows")
 
 
 def _write_files(root: Path, settings: Settings) -> None:
