@@ -8,15 +8,14 @@ in an operation.
 
 import json
 import os
-import re
 import sys
-import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from memory_growth import measure_growth
 
 from components.config import BaseConfig, EngineConfig, TrainConfig
 from components.data.pairs import TokenizedPair
@@ -91,26 +90,11 @@ def compute(config: BaseConfig) -> dict[str, Any]:
     }
 
 
-def read_own_bytes() -> int:
-    """Return this process's memory without pages of files."""
-    return 1024 * int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))[1])  # type: ignore[index]
-
-
 def measure_load(config: BaseConfig) -> list[tuple[int, int]]:
     """Return, for every rank, the most by which loading grew its memory, and the bytes of the weights that it holds."""
-    samples, ended = [read_own_bytes()], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.002):
-            samples.append(read_own_bytes())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    base = load_base(config)
-    ended.set()
-    thread.join()
+    base, grown = measure_growth(lambda: load_base(config))
     held = sum(part.nbytes for weight in base.model.parameters() for part in list_stored_tensors(weight))
-    return gather_from_ranks((max(samples) - samples[0], held))
+    return gather_from_ranks((grown, held))
 
 
 def end_rank_1() -> None:

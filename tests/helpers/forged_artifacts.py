@@ -36,6 +36,14 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "prefix.safetensors")
 
 
+def make_unusable(tensors: dict[str, Tensor], name: str, value: Any) -> None:
+    """Set one value of a tensor to a number that is not finite, or convert the tensor to another type."""
+    if isinstance(value, float):
+        tensors[name].view(-1)[0] = value
+    else:
+        tensors[name] = tensors[name].to(value)
+
+
 def change_train(folder: Path, **changes: Any) -> dict[str, Any]:
     """Return the manifest's train section with these changes."""
     return {**read_manifest(folder).train, **changes}

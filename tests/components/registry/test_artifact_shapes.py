@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from forged_artifacts import METHODS, change_train, forge, read_tensors
+from forged_artifacts import METHODS, change_train, forge, make_unusable, read_tensors
 
 from components.errors import ArtifactError, BaseModelError
 from components.model.base.load import Base
@@ -21,10 +21,7 @@ def test_integers_complex_numbers_nan_and_infinity_are_refused(
     folder = save_method(method)
     tensors = read_tensors(folder)
     name = max(tensors)
-    if isinstance(value, float):
-        tensors[name].view(-1)[0] = value
-    else:
-        tensors[name] = tensors[name].to(value)
+    make_unusable(tensors, name, value)
     forge(folder, tensors)
     with pytest.raises(ArtifactError, match=f"finite floating-point values.*{name}"):
         load_artifact(folder, gpt2_base)

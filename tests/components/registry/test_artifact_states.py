@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from forged_artifacts import forge, read_tensors
+from forged_artifacts import forge, make_unusable, read_tensors
 from tiny_models import add_states
 
 from components.config import TrainConfig
@@ -48,10 +48,7 @@ def test_states_are_loaded_as_they_were_saved(folder: Path, hybrid: Base) -> Non
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), torch.uint8])
 def test_a_state_that_is_not_finite_or_no_float_is_refused(folder: Path, hybrid: Base, value: Any) -> None:
     tensors = read_tensors(folder)
-    if isinstance(value, float):
-        tensors[NAME].view(-1)[0] = value
-    else:
-        tensors[NAME] = tensors[NAME].to(value)
+    make_unusable(tensors, NAME, value)
     forge(folder, tensors)
     with pytest.raises(ArtifactError, match=f"finite floating-point values.*{NAME}"):
         load_artifact(folder, hybrid)
