@@ -149,6 +149,7 @@ def main(output: str, configs: str) -> None:
                 results["bases"].append(str(problem))
         results["problems"] = list_problems(sections[0])
         results["memory"] = run_on_all_ranks(measure_load, sections[-1])
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends rank 0 too as soon as it sees that rank 1 has ended
         run_on_all_ranks(end_rank_1)
         results["end"] = [catch(lambda: load_base(sections[0])) for _ in range(2)]
         torch.save(results, output)
