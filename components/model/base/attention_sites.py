@@ -174,7 +174,11 @@ def record_attention_calls(model: Any) -> Iterator[list[AttentionCall]]:
             masks[mask.data_ptr()] = mask, kwargs.get("mask_function", causal_mask_function)
         return mask
 
-    def watch(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> Any:
+    def watch(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+    ) -> Any:
+        mask = attention_mask
+
         def find_own_span() -> TokenSpan | None:
             if mask is not None and mask.data_ptr() in masks:
                 return find_span(masks[mask.data_ptr()][1], mask.device)
@@ -200,6 +204,8 @@ def record_attention_calls(model: Any) -> Iterator[list[AttentionCall]]:
 
 @torch.no_grad()
 def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
+    from transformers import DynamicCache
+
     pairs, before = model.config.is_encoder_decoder, model.config._attn_implementation
     encoder = set(model.get_encoder().modules()) if pairs else set()
     ids = torch.zeros(1, _SOURCE_TOKENS, dtype=torch.long, device=model.device)
@@ -209,7 +215,8 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
     with record_attention_calls(model) as calls:
         recorded = run_probe(model, inputs).logits.float()
         with use_attention_implementation(model, before):
-            output = run_probe(model, {**inputs, "use_cache": True})
+            cache = {} if pairs else {"past_key_values": DynamicCache(config=model.config)}
+            output = run_probe(model, {**inputs, **cache, "use_cache": True})
     own = output.logits.float()
     if own.isnan().any() or own.isposinf().any():
         got = f"NaN or infinity in the logits of {type(model).__name__} in {str(model.dtype).removeprefix('torch.')}"
@@ -238,10 +245,10 @@ def _trace_attention_layers(model: Any) -> dict[nn.Module, AttentionLayer]:
             continue
         layers[module] = AttentionLayer(name, counts.get(name, 0), shape, span, **scores)
         counts[name] = counts.get(name, 0) + 1
-    cache = None if pairs else getattr(output, "past_key_values", None)
-    _check_complete(model, layers, cache)
+    kept = None if pairs else getattr(output, "past_key_values", None)
+    _check_complete(model, layers, kept)
     if not pairs:
-        _has_cache_of_keys[model] = _holds_keys(model, layers, cache)
+        _has_cache_of_keys[model] = _holds_keys(model, layers, kept)
         _check_positions(model, inputs, own)
     return layers
 
@@ -286,9 +293,9 @@ def run_probe(model: Any, inputs: Mapping[str, Any]) -> Any:
         raise
     except Exception as problem:
         message = (str(problem).splitlines() or ["no message"])[0]
-        raise make_unsupported_base_error(
-            model, f"a forward fails with {type(problem).__name__} ({message:.200})"
-        ) from problem
+        got = f"{type(model).__name__}: a forward fails with {type(problem).__name__} ({message:.200})"
+        fix = "compare its config.json with the published one, or choose another base, such as GPT-2, Llama or BART"
+        raise BaseModelError("a base that reads a few tokens with the usual cache of transformers", got, fix) from problem
 
 
 def _check_positions(model: Any, inputs: Mapping[str, Any], own: Tensor) -> None:

@@ -86,8 +86,10 @@ def _compare_layers(
     attend, found = _find_own_attention(model), _FoundAttention(layers, use_own_masks=False)
     tokens, differing = inputs["input_ids"].shape[1], list[nn.Module]()
 
-    def compare(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> Any:
-        output_BTHD, weights = attend(module, query, key, value, mask, **kwargs)
+    def compare(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
+    ) -> Any:
+        output_BTHD, weights = attend(module, query, key, value, attention_mask, **kwargs)
         last = query[:, :, -_PROBE_TOKENS:]
         computed_BTHD = found.attend(module, last, key, value, None, **kwargs)
         own_BTHD = output_BTHD[:, -_PROBE_TOKENS:]

@@ -12,6 +12,7 @@ from components.errors import BaseModelError
 from components.model.base import attention_sites
 from components.model.base.attention_sites import find_attention_layers, find_prefix_shape
 from components.model.base.shapes import CROSS, DECODER, ENCODER
+from components.model.base.span_check import check_spans
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, *PAIRS])
@@ -47,6 +48,14 @@ def test_what_a_token_sees_is_found_for_each_layer(build_model: Callable[..., An
     assert all(one.has_plain_scores for one in layers) != ("capped" in text or "sinks" in text)
 
 
+def test_a_mask_given_by_name_is_watched() -> None:
+    """Most models pass the mask to the attention interface by its place, this one by its name."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    model = make_model("AfmoeConfig", num_hidden_layers=2, head_dim=8, **sizes)
+    assert [one.layer for one in find_attention_layers(model).values()] == [0, 1]
+    check_spans(model, context=64)
+
+
 def make_model(config: str, **sizes: Any) -> Any:
     import transformers as hf
 
@@ -64,6 +73,12 @@ def make_model(config: str, **sizes: Any) -> Any:
 def test_a_model_without_the_attention_interface_is_refused(config: str, sizes: dict[str, int], name: str) -> None:
     with pytest.raises(BaseModelError, match=f"attention interface in every layer; got {name}"):
         find_prefix_shape(make_model(config, **sizes))
+
+
+def test_a_model_that_needs_a_cache_of_its_own_is_refused() -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    with pytest.raises(BaseModelError, match="usual cache .* got MiniMaxForCausalLM: a forward fails with ValueError .*own"):
+        find_prefix_shape(make_model("MiniMaxConfig", num_hidden_layers=2, head_dim=8, num_local_experts=2, **sizes))
 
 
 def test_a_model_is_refused_where_python_removes_asserts() -> None:
