@@ -8,6 +8,7 @@ in an operation.
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -149,7 +150,7 @@ def main(output: str, configs: str) -> None:
                 results["bases"].append(str(problem))
         results["problems"] = list_problems(sections[0])
         results["memory"] = run_on_all_ranks(measure_load, sections[-1])
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends rank 0 too as soon as it sees that rank 1 has ended
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it as soon as it sees that rank 1 has ended
         run_on_all_ranks(end_rank_1)
         results["end"] = [catch(lambda: load_base(sections[0])) for _ in range(2)]
         torch.save(results, output)

@@ -174,9 +174,7 @@ def record_attention_calls(model: Any) -> Iterator[list[AttentionCall]]:
             masks[mask.data_ptr()] = mask, kwargs.get("mask_function", causal_mask_function)
         return mask
 
-    def watch(
-        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-    ) -> Any:
+    def watch(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any) -> Any:
         mask = attention_mask
 
         def find_own_span() -> TokenSpan | None:
@@ -295,7 +293,8 @@ def run_probe(model: Any, inputs: Mapping[str, Any]) -> Any:
         message = (str(problem).splitlines() or ["no message"])[0]
         got = f"{type(model).__name__}: a forward fails with {type(problem).__name__} ({message:.200})"
         fix = "compare its config.json with the published one, or choose another base, such as GPT-2, Llama or BART"
-        raise BaseModelError("a base that reads a few tokens with the usual cache of transformers", got, fix) from problem
+        wanted = "a base that reads a few tokens with the usual cache of transformers"
+        raise BaseModelError(wanted, got, fix) from problem
 
 
 def _check_positions(model: Any, inputs: Mapping[str, Any], own: Tensor) -> None:

@@ -27,6 +27,7 @@ FieldPath = Sequence[str | int]
 
 def make_body_error(problems: Sequence[PydanticError], model: type[BaseModel], body: Any) -> RefusalError:
     """Return the first error in `body`, which should be a `model`; `problems` are pydantic's errors, at least one."""
+    problems = _choose_deepest([_point_to_tag(problem) for problem in problems], body)
     first = problems[0]
     if first["type"] == "json_invalid":
         got = f"{first['ctx']['error']}, at character {first['loc'][-1]}"
@@ -34,6 +35,10 @@ def make_body_error(problems: Sequence[PydanticError], model: type[BaseModel], b
     path = _find_field_path(first, body)
     if first["type"] == "extra_forbidden":
         parents = [str(part) for part in path[:-1]]
+        if any(isinstance(part, int) for part in path):
+            got = f"{str(path[-1])[:_MAX_KEY_CHARS]!r}"
+            wanted = f"only keys of OpenAI's protocol in {'.'.join(parents)}"
+            return RefusalError(400, wanted, got, "remove the key", code="unknown_parameter")
         known_keys = list_known_keys(model, parents)
         unknown = make_unknown_key_error(str(path[-1])[:_MAX_KEY_CHARS], known_keys, ".".join(parents) or "the request")
         return RefusalError(400, unknown.wanted, unknown.got, unknown.fix, code="unknown_parameter")
@@ -43,16 +48,32 @@ def make_body_error(problems: Sequence[PydanticError], model: type[BaseModel], b
     if first["type"] == "missing":
         name = ".".join(map(str, path)) or "the body"
         return RefusalError(400, f"a value for {name}", "none", f"add {name}", code="missing_parameter")
-    return _make_value_error([one for one in problems if _find_field_path(one, body)[:1] == path[:1]], body)
+    return _make_value_error(problems, path)
 
 
-def _make_value_error(problems: Sequence[PydanticError], body: Any) -> RefusalError:
+def _point_to_tag(problem: PydanticError) -> PydanticError:
+    """Return the error of an object of no known kind as an error of the field that names the kind."""
+    if problem["type"] not in ("union_tag_invalid", "union_tag_not_found"):
+        return problem
+    field = problem["ctx"]["discriminator"].strip("'")
+    if problem["type"] == "union_tag_not_found":
+        return {**problem, "type": "missing", "loc": (*problem["loc"], field)}
+    kinds = " or ".join(problem["ctx"]["expected_tags"].rsplit(", ", 1))
+    return {**problem, "loc": (*problem["loc"], field), "msg": kinds, "input": problem["ctx"]["tag"]}
+
+
+def _choose_deepest(problems: Sequence[PydanticError], body: Any) -> list[PydanticError]:
+    """Return the errors of one place: the deepest one below the field in which the first error is."""
+    paths = [_find_field_path(problem, body) for problem in problems]
+    deepest = max((path for path in paths if path[:1] == paths[0][:1]), key=len)
+    return [problem for problem, path in zip(problems, paths, strict=True) if path == deepest]
+
+
+def _make_value_error(problems: Sequence[PydanticError], path: FieldPath) -> RefusalError:
     """Join the errors of one field."""
-    depth = max(len(_find_field_path(one, body)) for one in problems)
-    deepest = [one for one in problems if len(_find_field_path(one, body)) == depth]
-    chosen = [one for one in deepest if not one["type"].endswith("_type")] or deepest
+    chosen = [one for one in problems if not one["type"].endswith("_type")] or problems
     wanted = " or ".join(dict.fromkeys(map(_describe_expected, chosen)))
-    name = ".".join(map(str, _find_field_path(chosen[0], body))) or "the body"
+    name = ".".join(map(str, path)) or "the body"
     got = format_value(chosen[0]["input"])
     return RefusalError(400, f"{name}: {wanted}", got, f"correct {name}", code="invalid_parameter")
 

@@ -77,7 +77,7 @@ def test_a_model_without_the_attention_interface_is_refused(config: str, sizes: 
 
 def test_a_model_that_needs_a_cache_of_its_own_is_refused() -> None:
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
-    with pytest.raises(BaseModelError, match="usual cache .* got MiniMaxForCausalLM: a forward fails with ValueError .*own"):
+    with pytest.raises(BaseModelError, match=r"usual cache .* got MiniMaxForCausalLM: a forward fails"):
         find_prefix_shape(make_model("MiniMaxConfig", num_hidden_layers=2, head_dim=8, num_local_experts=2, **sizes))
 
 
