@@ -1,10 +1,14 @@
 """A schema of one table, `notes`, with two revisions: the second adds a column; and object stores of each kind."""
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from flaky_proxy import FlakyProxy, run_flaky_proxy
+from gcp_storage_emulator.server import create_server
+from processes import find_free_port
 from s3_server import S3Server
 
 from components.storage.migrations import Schema
@@ -45,10 +49,29 @@ def s3_url(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{s3.make_bucket()}/night"
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(scope="session")
+def google_storage() -> Iterator[str]:
+    """The address of a server with the API of Google Cloud Storage, which keeps objects in memory."""
+    server = create_server("127.0.0.1", port := find_free_port(), in_memory=True)
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def gs_url(google_storage: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a folder in a new bucket of it."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", google_storage)
+    bucket = f"bucket-{secrets.token_hex(8)}"
+    httpx.post(f"{google_storage}/storage/v1/b?project=fleet", json={"name": bucket}).raise_for_status()
+    return f"gs://{bucket}/night"
+
+
+@pytest.fixture(params=["file", "s3", "gs"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty folder in each kind of store."""
-    return (tmp_path / "store").as_uri() if request.param == "file" else request.getfixturevalue("s3_url")
+    name: str = request.param
+    return (tmp_path / "store").as_uri() if name == "file" else request.getfixturevalue(f"{name}_url")
 
 
 @pytest.fixture

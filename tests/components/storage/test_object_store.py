@@ -2,6 +2,8 @@
 
 import os
 import resource
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -245,5 +247,7 @@ def test_what_killed_writers_left_in_a_folder_is_not_listed_and_removed_later(tm
 
 
 def test_google_without_its_package_says_what_to_install() -> None:
-    with pytest.raises(WorkersError, match="gcsfs"):
-        ObjectStore("gs://bucket/night").read("a")
+    code = "import sys; sys.modules['gcsfs'] = None; from components.storage.object_store import ObjectStore\n"
+    code += "ObjectStore('gs://bucket/night').read('a')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "install the package that it names (gs:// needs gcsfs)" in done.stderr
