@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo services services-stop demo-fleet test test-fast check check-code check-infra format bench gpu-wheels base clean
+.PHONY: help setup demo services services-stop demo-fleet test test-fast docs check check-code check-infra format bench gpu-wheels base clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -57,7 +57,10 @@ test: setup ## run all tests, three files at a time: some only wait
 test-fast: setup ## run the tests that are not marked slow
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-check: check-code check-infra ## check format, lint, types, import contracts and infrastructure files
+docs: setup ## build the documentation as a site, into out/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+check: check-code check-infra docs ## check format, lint, types, import contracts, infrastructure files and documentation
 
 check-code: setup
 	$(BIN)/python -m ruff format --check .

@@ -56,7 +56,7 @@ class InitFile(_Section):
 class TrainConfig(_Section):
     """How one tenant's prefix (or another method's weights) is trained; every field is part of the fingerprint."""
 
-    method: Method = "prefix"
+    method: Method = Field(default="prefix", description="what is trained, docs/methods.md")
     prefix_length: int = Field(
         default=8, ge=0, le=1024, description="slots per layer; used by methods with a prefix, infix and embedding"
     )
@@ -64,7 +64,10 @@ class TrainConfig(_Section):
     initial_state: bool = Field(
         default=False, description="also train the states from which a hybrid base's recurrent layers start a row"
     )
-    initialization: Literal["text", "random", "zero"] = "text"
+    initialization: Literal["text", "random", "zero"] = Field(
+        default="text",
+        description="text: the keys and values of words; random: normal values; zero: no effect at the start",
+    )
     init_text: str | InitFile | None = Field(
         default=None, description="words to start from, or {file: PATH}; null: the tenant's most frequent words"
     )
@@ -79,28 +82,32 @@ class TrainConfig(_Section):
     top_layers: int = Field(default=2, gt=0, description="method top-k: number of last blocks to train")
     adapter_size: int | None = Field(default=None, gt=0, description="width of an adapter; null: see adapter_share")
     adapter_share: float = Field(default=0.03, gt=0, le=1, description="adapter parameters / base parameters")
-    lora_rank: int = Field(default=8, gt=0)
-    lora_alpha: float = Field(default=16.0, gt=0)
+    lora_rank: int = Field(default=8, gt=0, description="method lora: rank of each pair of matrices")
+    lora_alpha: float = Field(
+        default=16.0, gt=0, description="method lora: its product is multiplied by lora_alpha / lora_rank"
+    )
     lora_targets: list[str] | None = Field(default=None, description="module names; null: peft's default for the base")
     demonstrations: int = Field(default=4, gt=0, description="method in-context: examples per prompt")
-    demonstration_choice: Literal["nearest", "random"] = "nearest"
+    demonstration_choice: Literal["nearest", "random"] = Field(
+        default="nearest", description="method in-context: by likeness to the source, or at random"
+    )
     turns: Literal["all", "last"] = Field(
         default="all", description="the assistant's turns of a conversation whose tokens count in the loss"
     )
     loss: Literal["token-mean", "sequence-sum"] = Field(
         default="token-mean", description="mean over a batch's target tokens, or mean of its sequences' summed losses"
     )
-    learning_rate: float = Field(default=2e-2, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
+    learning_rate: float = Field(default=2e-2, gt=0, description="of AdamW after warm-up; it falls linearly to 0")
+    weight_decay: float = Field(default=0.0, ge=0, description="of AdamW")
     max_steps: int = Field(default=400, ge=0, description="optimizer steps")
-    warmup_steps: int = Field(default=20, ge=0)
+    warmup_steps: int = Field(default=20, ge=0, description="steps in which the learning rate rises from 0")
     batch_size: int = Field(default=16, gt=0, description="examples per step")
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0, description="longer gradients are shortened to this norm")
     validate_every: int = Field(default=50, gt=0, description="steps between validations; the best step is kept")
     patience: int | None = Field(default=None, gt=0, description="stop after this many validations without improvement")
     max_source_tokens: int | None = Field(default=None, gt=0, description="cut longer sources; null: refuse them")
     gradient_checkpointing: bool = Field(default=False, description="less memory, more time, same result")
-    seed: int = 0
+    seed: int = Field(default=0, description="of the start values and of the order of examples")
 
     @field_validator("init_text", mode="before")
     @classmethod
@@ -126,8 +133,11 @@ class EngineConfig(_Section):
 class RegistryConfig(_Section):
     """Where MLflow is; the environment variable MLFLOW_TRACKING_URI overrides `tracking_uri`."""
 
-    tracking_uri: str = "sqlite:///var/mlflow/mlflow.db"
-    experiment: str = "prefixfleet"
+    tracking_uri: str = Field(
+        default="sqlite:///var/mlflow/mlflow.db",
+        description="http:// or https:// of an MLflow server, or a database in the workspace",
+    )
+    experiment: str = Field(default="prefixfleet", description="name of the experiment that holds the runs")
     owner: str | None = Field(
         default=None,
         min_length=1,
@@ -152,7 +162,10 @@ class Params(_Section):
     serve: ServeConfig = ServeConfig()
     access: AccessConfig = AccessConfig()
     rollout: RolloutConfig = RolloutConfig()
-    tenants: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    tenants: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="tenant -> sections train, evaluate, gate, access and rollout with values of its own",
+    )
 
     def for_tenant(self, tenant: str) -> "Params":
         """Return the effective parameters of one tenant: the sections merged with `tenants.<tenant>`."""

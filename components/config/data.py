@@ -9,9 +9,9 @@ class DataConfig(Section):
     """Where drops arrive and the limits of their lines."""
 
     drops: str = Field(default="drops", description="folder for new drops: <drops>/<tenant>/<split>.jsonl")
-    max_source_chars: int = Field(default=20_000, gt=0)
-    max_reference_chars: int = Field(default=4_000, gt=0)
-    max_references: int = Field(default=64, gt=0)
+    max_source_chars: int = Field(default=20_000, gt=0, description="most characters of a source")
+    max_reference_chars: int = Field(default=4_000, gt=0, description="most characters of a reference")
+    max_references: int = Field(default=64, gt=0, description="most references of one example")
     max_rejects: Share = Field(default=0.05, description="share of a drop's lines that may be rejected")
     max_overlap: Share = Field(
         default=0.1, description="share of a tenant's validation or test examples whose source may also be in train"

@@ -14,17 +14,22 @@ Tokenizer = Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"]
 class EvaluateConfig(Section):
     """How a split is decoded and scored."""
 
-    split: Literal["validation", "test"] = "test"
-    num_beams: int = Field(default=1, gt=0)
-    max_new_tokens: int = Field(default=96, gt=0)
-    min_new_tokens: int = Field(default=0, ge=0)
-    length_penalty: float = 1.0
+    split: Literal["validation", "test"] = Field(default="test", description="the split whose scores the gate compares")
+    num_beams: int = Field(default=1, gt=0, description="1: no beam search")
+    max_new_tokens: int = Field(default=96, gt=0, description="most tokens of an output")
+    min_new_tokens: int = Field(default=0, ge=0, description="least tokens of an output")
+    length_penalty: float = Field(
+        default=1.0,
+        description="exponent of the length by which a beam's score is divided; above 0 favours longer outputs",
+    )
     banned: list[str] = Field(default_factory=list, description="texts that are never generated")
     repetition_penalty: float = Field(default=1.0, gt=0, description="on new tokens; 1: off")
     no_repeat_ngram: int = Field(default=0, ge=0, description="length of n-grams that may not repeat; 0: off")
     guidance: float = Field(default=1.0, ge=0, description="0: base alone; 1: prefix; above 1: prefix amplified")
     temperature: float = Field(default=0.0, ge=0, description="0: greedy; above 0: sampling with the seed")
-    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="sample from the likeliest tokens with this probability in all; 1: off"
+    )
     top_k: int = Field(default=0, ge=0, description="sample from this many likeliest tokens; 0: off")
     batch_size: int = Field(default=32, gt=0, description="examples decoded together")
     lowercase: bool = Field(
@@ -34,10 +39,12 @@ class EvaluateConfig(Section):
     tokenize: Literal["auto", Tokenizer] = Field(
         default="auto", description="makes the words that metrics compare; auto: found from the references' scripts"
     )
-    bootstrap_samples: int = Field(default=1000, gt=0)
-    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    bootstrap_samples: int = Field(
+        default=1000, gt=0, description="samples of the test examples that an interval is computed from"
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0, description="of the intervals in reports")
     max_examples: int | None = Field(default=None, gt=0, description="evaluate only the first n; null for all")
-    seed: int = 0
+    seed: int = Field(default=0, description="of sampled outputs and of the bootstrap")
 
     def select_decoding(self) -> dict[str, Any]:
         """Return the fields that change what is generated; the seed only with a temperature above 0."""
@@ -48,9 +55,9 @@ class EvaluateConfig(Section):
 class NonInferiorityConfig(Section):
     """A challenger may score lower than the champion by less than `margin` (in points of the metric)."""
 
-    metric: Metric = "bleu"
-    margin: float = Field(default=1.0, ge=0)
-    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    metric: Metric = Field(default="bleu", description="the metric that is compared")
+    margin: float = Field(default=1.0, ge=0, description="points that the challenger may be worse")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0, description="of the decision that it is not worse by more")
 
 
 def _drop_removed_floors(floors: Any) -> Any:
@@ -65,9 +72,14 @@ class GateConfig(Section):
     floors: Annotated[dict[Metric, float], BeforeValidator(_drop_removed_floors)] = Field(
         default_factory=dict, description="minimum per metric (ter: maximum); a tenant's {} removes all, null one"
     )
-    non_inferiority: list[NonInferiorityConfig] = Field(default_factory=lambda: [NonInferiorityConfig()])
+    non_inferiority: list[NonInferiorityConfig] = Field(
+        default_factory=lambda: [NonInferiorityConfig()],
+        description="comparisons with the champion, all of which must be passed",
+    )
     min_slice: int = Field(
         default=20, gt=0, description="examples that an interval needs; smaller slices are reported but not gated"
     )
-    bootstrap_samples: int = Field(default=1000, gt=0)
-    seed: int = 0
+    bootstrap_samples: int = Field(
+        default=1000, gt=0, description="samples of the test examples that a comparison is computed from"
+    )
+    seed: int = Field(default=0, description="of the bootstrap")

@@ -30,27 +30,32 @@ class ShadowConfig(Section):
     """A challenger whose answers are compared and never sent."""
 
     share: float = Field(default=1.0, gt=0, le=1, description="share of users answered by both versions")
-    hours: float = Field(default=24.0, ge=0)
-    min_requests: int = Field(default=100, ge=0)
-    proven: list[ShadowCheck] = Field(default_factory=list)
+    hours: float = Field(default=24.0, ge=0, description="minimum duration")
+    min_requests: int = Field(default=100, ge=0, description="minimum of compared answers")
+    proven: list[ShadowCheck] = Field(
+        default_factory=list, description="checks that must show the challenger within its margin"
+    )
     then: Literal["promote", "wait"] = Field(default="promote", description="wait: until someone promotes it by hand")
 
 
 class MarginsConfig(Section):
     """Per check: the largest allowed ratio of the challenger's odds of a bad answer to the champion's; null: off."""
 
-    errors: OddsMargin | None = 1.5
+    errors: OddsMargin | None = Field(default=1.5, description="bad: no answer because of an error")
     latency: OddsMargin | None = Field(default=1.5, description="bad: slower than 90 % of the champion's answers")
-    empty: OddsMargin | None = 1.5
-    repeated: OddsMargin | None = 1.5
-    over_long: OddsMargin | None = 1.5
+    empty: OddsMargin | None = Field(default=1.5, description="bad: an answer without text")
+    repeated: OddsMargin | None = Field(default=1.5, description="bad: an answer that repeats itself")
+    over_long: OddsMargin | None = Field(default=1.5, description="bad: an answer that is cut at its largest length")
     feedback: OddsMargin | None = Field(default=1.5, description="bad: rated below one half, or corrected")
 
 
 class RolloutConfig(Section):
     """How a new version replaces a tenant's champion; `tenants.<id>.rollout` overrides it."""
 
-    policy: Literal["immediate", "canary", "shadow", "manual"] = "immediate"
+    policy: Literal["immediate", "canary", "shadow", "manual"] = Field(
+        default="immediate",
+        description="immediate: no trial; canary: a growing share of users; shadow: unseen answers; manual: by hand",
+    )
     steps: list[StepConfig] = Field(
         default_factory=lambda: [
             StepConfig(share=0.05, hours=1.0, min_requests=20),
@@ -60,7 +65,7 @@ class RolloutConfig(Section):
         min_length=1,
         description="steps of a canary, with growing shares",
     )
-    shadow: ShadowConfig = ShadowConfig()
+    shadow: ShadowConfig = Field(default=ShadowConfig(), description="the trial of policy shadow")
     split: Literal["user", "request"] = Field(
         default="user",
         description="user: a named user keeps one version and counts once per step; request: drawn per request",
@@ -74,7 +79,7 @@ class RolloutConfig(Section):
     false_alarm: float = Field(
         default=0.01, gt=0, lt=0.5, description="probability that a version within all margins is rolled back"
     )
-    margins: MarginsConfig = MarginsConfig()
+    margins: MarginsConfig = Field(default=MarginsConfig(), description="how much worse a challenger may be")
     broken_after: int | None = Field(
         default=20,
         ge=1,

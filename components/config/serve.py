@@ -53,7 +53,7 @@ class AccessConfig(Section):
     requests_per_minute: int | None = Field(default=None, gt=0, description="null: any number of requests")
     tokens_per_minute: int | None = Field(default=None, gt=0, description="prompt and completion; null: any number")
     max_rows: int = Field(default=64, gt=0, description="prompts times `n` in one request")
-    max_prompt_chars: int = Field(default=20_000, gt=0)
+    max_prompt_chars: int = Field(default=20_000, gt=0, description="most characters of a prompt or a conversation")
     max_tokens: int = Field(default=1024, gt=0, description="largest max_tokens of a request")
     max_waiting_corrections: int = Field(
         default=1000, ge=0, description="corrections that may wait for the next training data; beyond it 429"

@@ -38,5 +38,5 @@ class DriftConfig(Section):
 class TriggersConfig(Section):
     """What `prefixfleet watch` and the deployment `watch` look for; null: nothing of this kind."""
 
-    arrival: ArrivalConfig | None = None
+    arrival: ArrivalConfig | None = Field(default=None, description="retrain when data arrive")
     drift: DriftConfig | None = Field(default=None, description="also lets servers count their inputs")

@@ -9,7 +9,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ["services", "services-stop", "demo-fleet"]
-TARGETS = ["setup", "demo", *SERVICES, "test", "test-fast", "check", "format", "bench", "gpu-wheels", "base", "clean"]
+TARGETS = [
+    "setup",
+    "demo",
+    *SERVICES,
+    "test",
+    "test-fast",
+    "docs",
+    "check",
+    "format",
+    "bench",
+    "gpu-wheels",
+    "base",
+    "clean",
+]
 
 
 def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,27 @@ from components.serving.background_engine import BackgroundEngine
 from components.serving.fleet.observation_buffer import ObservationBuffer
 from components.serving.fleet.versions import FleetVersions
 
+GAUGES = {
+    "ready": "1 if the base is loaded.",
+    "rows_running": "Rows in the batch.",
+    "rows_queued": "Rows in the queue.",
+    "resident_prefixes_device": "Artifacts in device memory.",
+    "resident_prefixes_host": "Artifacts in host memory.",
+    "resident_bytes": "Bytes of artifacts in device memory.",
+    "store_trouble": "1 if the artifact store does not answer.",
+    "tenants": "Tenants with a champion.",
+    "challengers": "Tenants with a challenger.",
+    "unusable_versions": "Champions and challengers that cannot answer by their tags.",
+    "alias_swaps": "Changes of champions and challengers since the start.",
+    "registry_trouble": "1 if the registry could not be read.",
+    "rollout_trouble": "1 if the rollout could not be read.",
+    "observations_trouble": "1 if counts wait for the database.",
+    "observations_dropped": (
+        "Counts and first answers to users that were dropped, as the database failed too long, since the start."
+    ),
+    "aliases_age_seconds": "Seconds since the registry was last read.",
+}
+"""Name of a gauge, without `prefixfleet_` -> what it says."""
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -92,36 +113,26 @@ class _StateCollector(Collector):
         self._fleet, self._engine, self._observation_buffer = fleet, engine, observation_buffer
 
     def collect(self) -> Iterator[Metric]:
+        for name, value in self._read_state():
+            yield GaugeMetricFamily(f"prefixfleet_{name}", GAUGES[name], float(value))
+
+    def _read_state(self) -> Iterator[tuple[str, float]]:
         health, fleet = self._engine.health(), self._fleet
-        yield _make_gauge("ready", "1 if the base is loaded.", bool(health and health.ready))
+        yield "ready", bool(health and health.ready)
         if health is not None:
-            yield _make_gauge("rows_running", "Rows in the batch.", health.running)
-            yield _make_gauge("rows_queued", "Rows in the queue.", health.queued)
-            yield _make_gauge("resident_prefixes_device", "Artifacts in device memory.", health.device_artifacts)
-            yield _make_gauge("resident_prefixes_host", "Artifacts in host memory.", health.host_artifacts)
-            yield _make_gauge("resident_bytes", "Bytes of artifacts in device memory.", health.device_artifact_bytes)
-            yield _make_gauge(
-                "store_trouble", "1 if the artifact store does not answer.", bool(health.artifact_store_error)
-            )
-        yield _make_gauge("tenants", "Tenants with a champion.", len(fleet.snapshot.champions))
-        yield _make_gauge("challengers", "Tenants with a challenger.", len(fleet.snapshot.challengers))
-        unusable = sum(map(len, fleet.snapshot.unusable.values()))
-        yield _make_gauge("unusable_versions", "Champions and challengers that cannot answer by their tags.", unusable)
-        yield _make_gauge("alias_swaps", "Changes of champions and challengers since the start.", fleet.swap_count)
-        for name in ("registry", "rollout"):
-            yield _make_gauge(f"{name}_trouble", f"1 if the {name} could not be read.", name in fleet.read_errors)
-        yield _make_gauge(
-            "observations_trouble", "1 if counts wait for the database.", bool(self._observation_buffer.write_error)
-        )
-        dropped = (
-            "Counts and first answers to users that were dropped, as the database failed too long, since the start."
-        )
-        yield _make_gauge("observations_dropped", dropped, self._observation_buffer.dropped)
+            yield "rows_running", health.running
+            yield "rows_queued", health.queued
+            yield "resident_prefixes_device", health.device_artifacts
+            yield "resident_prefixes_host", health.host_artifacts
+            yield "resident_bytes", health.device_artifact_bytes
+            yield "store_trouble", bool(health.artifact_store_error)
+        yield "tenants", len(fleet.snapshot.champions)
+        yield "challengers", len(fleet.snapshot.challengers)
+        yield "unusable_versions", sum(map(len, fleet.snapshot.unusable.values()))
+        yield "alias_swaps", fleet.swap_count
+        yield "registry_trouble", "registry" in fleet.read_errors
+        yield "rollout_trouble", "rollout" in fleet.read_errors
+        yield "observations_trouble", bool(self._observation_buffer.write_error)
+        yield "observations_dropped", self._observation_buffer.dropped
         if fleet.last_read_s is not None:
-            yield _make_gauge(
-                "aliases_age_seconds", "Seconds since the registry was last read.", time.monotonic() - fleet.last_read_s
-            )
-
-
-def _make_gauge(name: str, help_: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"prefixfleet_{name}", help_, float(value))
+            yield "aliases_age_seconds", time.monotonic() - fleet.last_read_s
