@@ -27,7 +27,7 @@ rates of all keys together, not about each key's odds. Knows no check and no pol
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,8 @@ class Stratum:
     champion_bad: int
     challenger: int
     challenger_bad: int
+    minute: int = field(default=0, compare=False)
+    """The last one, in minutes since 1970; for people, not for the test."""
 
 
 def compute_log_evidence(strata: Sequence[Stratum], margin: float, *, worse: bool) -> FloatArray:

@@ -42,6 +42,7 @@ def _merge_minutes(minutes: Iterable[tuple[int, Stratum]]) -> Iterator[Stratum]:
             open_.champion_bad + row.champion_bad,
             open_.challenger + row.challenger,
             open_.challenger_bad + row.challenger_bad,
+            row.minute,
         )
         if _count_both_arms(open_) >= max(_MIN_STRATUM_ANSWERS, _STRATUM_GROWTH * total):
             total += _count_both_arms(open_)
@@ -50,12 +51,14 @@ def _merge_minutes(minutes: Iterable[tuple[int, Stratum]]) -> Iterator[Stratum]:
 
 
 def _make_stratum(check: RolloutCheck, cells: Iterable[Observation], slow_from: int) -> Stratum:
-    sums = {"champion": [0, 0], "challenger": [0, 0]}
+    sums, minute = {"champion": [0, 0], "challenger": [0, 0]}, 0
     for cell in cells:
+        minute = cell.minute
         answers, bad = _count_answers(check, cell, slow_from)
         sums[cell.arm][0] += max(0, answers)
         sums[cell.arm][1] += max(0, min(bad, answers))  # a server may have written wrong counts
-    return Stratum(*sums["champion"], *sums["challenger"])
+    champion, challenger = sums["champion"], sums["challenger"]
+    return Stratum(champion[0], champion[1], challenger[0], challenger[1], minute)
 
 
 def _count_answers(check: RolloutCheck, cell: Observation, slow_from: int) -> tuple[int, int]:

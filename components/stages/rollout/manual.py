@@ -52,8 +52,8 @@ def promote(workspace: Workspace, tenant: str, number: str | None = None, by: st
         RegistryError: the tenant has no versions, or not this one; it cannot serve; or the champion is pinned.
     """
     with lock_tenant(workspace, tenant) as lease:
-        _refuse_pinned(lease.state)
-        version = _choose_version(workspace.registry.find_versions(tenant), tenant, number)
+        refuse_pinned(lease.state)
+        version = choose_version(workspace.registry.find_versions(tenant), tenant, number)
         workspace.registry.ownership.check_version(version, f"promote version {version.version} of {tenant}")
         make_champion(lease, version.version, by or find_current_user(), _REASON)
     return version
@@ -72,14 +72,14 @@ def roll_back(workspace: Workspace, tenant: str, to: str | None = None, by: str 
     """
     with lock_tenant(workspace, tenant) as lease:
         before = lease.state
-        _refuse_pinned(before)
+        refuse_pinned(before)
         if before.challenger and to is None:
             roll_back_trial(lease, by or find_current_user(), _REASON)
             return before.challenger, before.champion
         if not before.champion:
             raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
         versions = workspace.registry.find_versions(tenant)
-        former = _choose_version(versions, tenant, to) if to else _find_former_champion(workspace, versions, before)
+        former = choose_version(versions, tenant, to) if to else find_former_champion(workspace, versions, before)
         workspace.registry.ownership.check_version(former, f"roll {tenant} back to version {former.version}")
         restore_champion(lease, former.version, by or find_current_user(), _REASON)
         return before.champion, former.version
@@ -145,7 +145,12 @@ def _apply_hold(before: RolloutState, action: HoldAction, now_s: float) -> Rollo
             return replace(before, pinned=action == "pin")
 
 
-def _choose_version(versions: list[Version], tenant: str, number: str | None) -> Version:
+def choose_version(versions: list[Version], tenant: str, number: str | None) -> Version:
+    """Return version `number` of the tenant, else its challenger, else the newest that can serve.
+
+    Raises:
+        RegistryError: there is no such version, or none that can serve.
+    """
     candidates = [version for version in versions if number is None or version.version == number]
     if not candidates:
         known = ", ".join(version.version for version in versions) or "none"
@@ -160,7 +165,8 @@ def _choose_version(versions: list[Version], tenant: str, number: str | None) ->
     return chosen
 
 
-def _find_former_champion(workspace: Workspace, versions: list[Version], before: RolloutState) -> Version:
+def find_former_champion(workspace: Workspace, versions: list[Version], before: RolloutState) -> Version:
+    """Return the champion before the current one, by the ledger. Raises RegistryError if there is none."""
     existing = {version.version: version for version in versions}
     for number in list_former_champions(read_history(workspace.database, before.tenant)):
         if number in existing and not existing[number].fault:
@@ -169,7 +175,8 @@ def _find_former_champion(workspace: Workspace, versions: list[Version], before:
     raise RegistryError(wanted, "none", f"choose a version: `prefixfleet rollback {before.tenant} --to N`")
 
 
-def _refuse_pinned(state: RolloutState) -> None:
+def refuse_pinned(state: RolloutState) -> None:
+    """Raise RegistryError if the champion is pinned."""
     if state.pinned:
         fix = f"run `prefixfleet pin {state.tenant} --off`"
         raise RegistryError(

@@ -12,7 +12,7 @@ import pytest
 from sizes import SIZES
 
 from components.config.rollout import ROLLOUT_CHECKS, RolloutConfig
-from components.rollout.policy.checks import judge_check, run_checks
+from components.rollout.policy.checks import run_checks, trace_check
 from components.rollout.policy.strata import build_strata
 from components.rollout.policy.traffic_split import assign_arm
 from components.rollout.types import Exposure, Observation
@@ -64,7 +64,7 @@ def make_observations(counts):
 def judge_errors(evidence, false_alarm=0.01):
     config = RolloutConfig(false_alarm=false_alarm)
     strata, needed = build_strata("errors", evidence), len(ROLLOUT_CHECKS) / false_alarm
-    return judge_check("errors", strata, config.margins.errors, config.tolerated, needed)
+    return trace_check("errors", strata, config.margins.errors, config.tolerated, needed).finding
 
 
 def is_worse(evidence, false_alarm=0.01):
