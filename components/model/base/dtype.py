@@ -11,6 +11,8 @@ _TIMED_PRODUCTS = 1
 _ROUNDS = 6
 _MIN_SPEEDUP = 1.2
 """bfloat16 must be at least this many times as fast as float32 to be chosen."""
+_HOPELESS_SLOWDOWN = 10.0
+"""If bfloat16 takes this many times as long, as on a CPU without 16-bit products, it is not measured again."""
 
 
 def measure_fastest_dtype(device: torch.device | str) -> torch.dtype:
@@ -22,6 +24,8 @@ def measure_fastest_dtype(device: torch.device | str) -> torch.dtype:
     for _ in range(_ROUNDS):
         for dtype, least in seconds.items():
             seconds[dtype] = min(least, _measure_product_seconds(device, dtype))
+        if seconds[torch.bfloat16] > _HOPELESS_SLOWDOWN * seconds[torch.float32]:
+            break
     return torch.bfloat16 if seconds[torch.float32] > _MIN_SPEEDUP * seconds[torch.bfloat16] else torch.float32
 
 

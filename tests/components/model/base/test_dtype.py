@@ -33,3 +33,15 @@ def test_other_work_on_the_machine_does_not_change_the_choice(monkeypatch: pytes
     monkeypatch.setattr(measured, "_measure_product_seconds", seconds)
     assert measure_fastest_dtype("cpu") == torch.bfloat16
     assert calls[:2] == calls[2:4] == [torch.float32, torch.bfloat16]
+
+
+def test_a_type_that_is_many_times_slower_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[torch.dtype] = []
+
+    def seconds(_device: object, dtype: torch.dtype) -> float:
+        calls.append(dtype)
+        return 70.0 if dtype == torch.bfloat16 else 1.0
+
+    monkeypatch.setattr(measured, "_measure_product_seconds", seconds)
+    assert measure_fastest_dtype("cpu") == torch.float32
+    assert calls == [torch.float32, torch.bfloat16]
