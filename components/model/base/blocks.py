@@ -6,10 +6,13 @@ Knows transformers' `get_encoder` and `get_decoder`. Does not know the name of a
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
 from components.errors import BaseModelError
+
+_last_block_by_model: "WeakKeyDictionary[nn.Module, nn.Module]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,17 @@ def find_last_blocks(model: Any, count: int) -> list[TransformerBlock]:
     if count > len(blocks):
         raise BaseModelError(f"the top {count} layers", f"a decoder of {len(blocks)}", f"set {len(blocks)} or fewer")
     return blocks[-count:]
+
+
+def find_last_block(model: Any) -> nn.Module:
+    """Return the decoder's last block. Every pass asks for it, so it is searched once per model.
+
+    Raises:
+        BaseModelError: as `find_decoder_blocks`.
+    """
+    if model not in _last_block_by_model:
+        _last_block_by_model[model] = find_decoder_blocks(model)[-1].module
+    return _last_block_by_model[model]
 
 
 def _find_blocks(model: Any, stack: Any) -> list[TransformerBlock]:

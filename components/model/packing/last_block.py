@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from components.model.base.blocks import find_decoder_blocks
+from components.model.base.blocks import find_last_block
 
 
 class LastBlock:
@@ -21,7 +21,7 @@ class LastBlock:
 
     def __init__(self, model: Any, chosen_M: Tensor) -> None:
         """`chosen_M` are the indices of the chosen tokens."""
-        self.block = find_decoder_blocks(model)[-1].module
+        self.block = find_last_block(model)
         self.chosen_M = chosen_M
         self.modules = set(self.block.modules())
         self._token_count = 0

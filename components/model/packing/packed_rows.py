@@ -25,7 +25,7 @@ from components.model.base.attention_sites import (
     find_rounding_noise,
     make_unsupported_base_error,
 )
-from components.model.base.blocks import find_decoder_blocks
+from components.model.base.blocks import find_last_block
 from components.model.base.checkpointing import is_checkpointed
 from components.model.base.column_counts import counts_columns
 from components.model.base.shapes import PrefixShape
@@ -76,7 +76,7 @@ def pack_rows(
     """
     sites = find_attention_layers(model)
     if starts is not None and (
-        not _find_packing_support(model).can_cut_last_block or is_checkpointed(find_decoder_blocks(model)[-1].module)
+        not _find_packing_support(model).can_cut_last_block or is_checkpointed(find_last_block(model))
     ):
         starts = None
     own_L2QHD = cut_heads(model, slots_L2QHD, dim=3).to(model.dtype)

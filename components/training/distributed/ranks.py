@@ -12,7 +12,7 @@ from torch import Tensor
 
 from components.config import EngineConfig
 from components.errors import BaseModelError, ConfigError
-from components.model.base.blocks import find_decoder_blocks
+from components.model.base.blocks import find_last_block
 from components.model.base.checkpointing import checkpoint_blocks, is_checkpointed
 from components.model.base.load import Base
 from components.model.delta import Delta
@@ -44,7 +44,7 @@ class RankPassRunner(PassRunner):
             TrainingError: out of memory, or a rank has ended.
         """
         base = deltas.base
-        checkpointing = is_checkpointed(find_decoder_blocks(base.model)[-1].module)
+        checkpointing = is_checkpointed(find_last_block(base.model))
         prefixes = [
             None if prefix is None else {name: tensor.detach() for name, tensor in prefix.tensors.items()}
             for prefix in deltas.prefixes

@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from components.errors import BaseModelError
-from components.model.base.blocks import find_all_blocks, find_decoder_blocks, find_last_blocks
+from components.model.base.blocks import find_all_blocks, find_decoder_blocks, find_last_block, find_last_blocks
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,7 @@ def test_blocks_are_found(build_model: Callable[..., Any], kind: str, encoder: s
     assert [block.path for block in find_all_blocks(model)] == [f"{encoder}.{index}" for index in range(count)] + own
     assert [block.path for block in find_last_blocks(model, 1)] == own[1:]
     assert [block.path for block in find_last_blocks(model, 2)] == own
+    assert find_last_block(model) is find_last_block(model) is model.get_submodule(own[-1])
     assert all(
         model.get_submodule(block.path) is block.module and block.width == 32 for block in find_all_blocks(model)
     )
