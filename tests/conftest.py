@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import certifi
@@ -19,10 +20,12 @@ import prefect_server
 import s3_server
 import workspaces
 from file_order import sort_by_seconds
+from forked_process import run_forked, share_server
 from processes import find_free_port, run_in
 from server_process import ServerProcess
 from workspaces import TENANTS
 
+from components.data import dvc
 from flows.environment import prepare_environment
 
 PREFECT_PORT = find_free_port()
@@ -30,7 +33,7 @@ _END = "-----END CERTIFICATE-----\n"
 HOME = Path(tempfile.mkdtemp(prefix="prefixfleet-tests-"))
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Keep the tools quiet and their files out of the home folder, before a file of tests imports any of them.
 
     Prefect reads its settings on import: also the address of this session's server, which starts later.
@@ -45,6 +48,8 @@ def pytest_configure() -> None:
     # One trusted authority: loading the usual 140 takes 30 ms for each client of httpx, and each poll makes one.
     (HOME / "authority.pem").write_text(Path(certifi.where()).read_text(encoding="utf-8").partition(_END)[0] + _END)
     os.environ["SSL_CERT_FILE"] = str(HOME / "authority.pem")
+    if config.getoption("numprocesses", None):
+        share_server()
 
 
 def pytest_unconfigure() -> None:
@@ -66,6 +71,14 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the files that take longest begin first, so that no worker of pytest-xdist is left with one at the end."""
     sort_by_seconds(items)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_dvc() -> Iterator[None]:
+    """Let the product's commands of DVC be forked from a process that has imported DVC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dvc, "subprocess", SimpleNamespace(run=run_forked))
+        yield
 
 
 @pytest.fixture(scope="session")

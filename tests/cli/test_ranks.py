@@ -13,7 +13,8 @@ import httpx
 import pytest
 import tiny_models
 import torch
-from processes import make_environment
+from forked_process import PROJECT, start_process
+from processes import find_free_port, make_environment
 from safetensors.torch import load_file
 from server_process import ServerProcess
 from stage_chain import run_chain
@@ -40,9 +41,16 @@ def in_two_processes(test: Any) -> Any:
 
 
 def run_twice(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command in two processes; the project's folder comes first on the path, as for one that is installed."""
-    command = [*TORCHRUN, "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=make_environment())
+    """Run a command in two processes with the variables that torchrun sets."""
+    sizes = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    environment = {**make_environment(), **sizes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_port())}
+    command = [sys.executable, "-m", "cli.main", "-C", str(root), *arguments]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = [
+        start_process(command, PROJECT, {**environment, "RANK": rank, "LOCAL_RANK": rank}, **pipes) for rank in "01"
+    ]
+    stdout, stderr = ("".join(texts) for texts in zip(*(one.communicate(LIMIT_S) for one in started), strict=True))
+    return subprocess.CompletedProcess(command, max((one.returncode for one in started), key=abs), stdout, stderr)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A Python process that imports what the commands import, once, and forks for each command.
+"""A Python process that imports what the commands import, at the first command, and forks for each command.
 
 Started by `forked_process`: `python fork_server.py FD`. FD is a listening socket. On each connection it gets a command
 as JSON with the descriptors of its stdin, stdout and stderr, and answers with the command's pid and then, when it has
@@ -39,6 +39,7 @@ _IMPORTED = (
     "pendulum",
     "pydantic_settings",
     "rich.pretty",
+    "s3fs",
     "torch._dynamo",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.gpt2.modeling_gpt2",
@@ -48,28 +49,35 @@ LARGEST_MESSAGE = 1 << 20
 
 
 def main(descriptor: int) -> None:
-    """Import, then fork for each message; returns in the processes of commands only when they have ended."""
-    for name in _IMPORTED:
-        import_module(name)
-    assert "prefect" not in sys.modules
-    gc.collect()
-    gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies of those that report the ends of commands
+    """Fork for each message, and import before the first; returns in commands' processes only when they have ended."""
     listener = socket.socket(fileno=descriptor)
-    while True:
-        if sys.stdin in select([sys.stdin, listener], [], [])[0]:
-            return
+    is_first = True
+    while sys.stdin not in select([sys.stdin, listener], [], [])[0]:
+        if is_first:
+            _import_all()
+            is_first = False
         connection, _ = listener.accept()
         message, streams, _, _ = socket.recv_fds(connection, LARGEST_MESSAGE, 3)
         if message and not os.fork():
             break
         for one in (*streams, connection.detach()):
             os.close(one)
+    else:
+        return
     listener.close()
     request = json.loads(message)
     _fork_and_report(connection, streams)
     _set_up(request, streams)
     _run(*request["command"])
+
+
+def _import_all() -> None:
+    for name in _IMPORTED:
+        import_module(name)
+    assert "prefect" not in sys.modules
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies of those that report the ends of commands
 
 
 def _fork_and_report(report: socket.socket, streams: list[int]) -> None:
@@ -114,9 +122,13 @@ def _run(program: str, *arguments: str) -> None:
         sys.path[0] = str(Path(program).parent)
         runpy.run_path(program, run_name="__main__")
         return
-    option, target, *rest = arguments
+    is_safe = arguments[0] == "-P"
+    option, target, *rest = arguments[is_safe:]
     sys.argv = [target if option == "-m" else option, *rest]
-    sys.path[0] = str(Path.cwd()) if option == "-m" else ""
+    if is_safe:
+        del sys.path[0]
+    else:
+        sys.path[0] = str(Path.cwd()) if option == "-m" else ""
     if option == "-m":
         runpy.run_module(target, run_name="__main__", alter_sys=True)
     else:

@@ -1,7 +1,8 @@
 """Commands as processes of their own without the seconds in which each imports torch, transformers and MLflow.
 
 A server that has imported them forks for each command: see `fork_server`. What it forks is a process like any other:
-it has a pid, can be signalled and killed, and writes to the files and pipes that it is given.
+it has a pid, can be signalled and killed, and writes to the files and pipes that it is given. The workers of
+pytest-xdist share one server, which the process that started them has started.
 """
 
 import atexit
@@ -25,6 +26,8 @@ _SERVER = Path(__file__).with_name("fork_server.py")
 PROJECT = Path(__file__).resolve().parents[2]
 _BIN = Path(sys.executable).parent
 _LARGEST_ANSWER = 64
+_SHARED = "TEST_FORK_SERVER"
+"""Variable with the address of the server of all workers of pytest-xdist."""
 _READ_AT_START = ("PYTHON", "LD_", "OMP_", "HF_HUB_OFFLINE")
 """Variables that start so are read by the interpreter and its libraries before a command's first line."""
 
@@ -56,6 +59,15 @@ def start_process(
         return ForkedProcess(command, cwd, env, start_new_session=start_new_session, **streams)
     more: dict[str, Any] = {"start_new_session": start_new_session, "preexec_fn": reset_signals}
     return subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, **streams, **more)
+
+
+def run_forked(
+    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], errors: str, **_: Any
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end, as `subprocess.run` does that captures the output as text; forked if it can be."""
+    with start_process(command, cwd, env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        stdout, stderr = (stream.decode(errors=errors) for stream in process.communicate())
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def reset_signals() -> None:
@@ -161,8 +173,9 @@ class ForkedProcess:
 def _can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
     is_python = command[0] == sys.executable and command[1] in ("-c", "-m")
     is_command = is_python or command[0] == str(_BIN / "prefixfleet")
-    is_light = command[0] == str(_BIN / "dvc")  # no reason to start the server
-    has_server = bool(start_server.cache_info().currsize)
+    is_light = command[0] == str(_BIN / "dvc") or tuple(command[:4]) == (sys.executable, "-P", "-m", "dvc")
+    # A light command is no reason to start the server.
+    has_server = _SHARED in os.environ or bool(start_server.cache_info().currsize)
     return (is_command or (is_light and has_server)) and _read_at_start(env) == _read_at_start(_make_environment())
 
 
@@ -176,9 +189,16 @@ def _make_environment() -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1"}
 
 
+def share_server() -> None:
+    """Start a server for all processes that this one starts from now on. It imports at the first command."""
+    os.environ[_SHARED] = start_server()
+
+
 @cache
 def start_server() -> str:
-    """Start this process's server; it imports while the first command waits. Returns the address for requests."""
+    """Start this process's server, unless there is one to share. Returns the address for requests."""
+    if _SHARED in os.environ:
+        return os.environ[_SHARED]
     folder = Path(tempfile.mkdtemp(prefix="fork-server-"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(folder / "socket"))
@@ -207,7 +227,7 @@ def write_forked_scripts() -> Path:
 
     For commands that other programs start and do not signal: the process that they start only waits for the command.
     """
-    folder = Path(start_server()).parent
+    folder = Path(tempfile.mkdtemp(prefix="scripts-", dir=Path(start_server()).parent))
     script = folder / "prefixfleet"
     text = _SCRIPT.format(python=sys.executable, address=start_server(), program=str(_BIN / "prefixfleet"))
     script.write_text(text, encoding="utf-8")

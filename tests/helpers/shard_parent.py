@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from forked_process import start_process
 from processes import make_environment
 from safetensors import safe_open
 
@@ -76,7 +77,7 @@ class ShardParent:
         """The tenant's folder in the exchange."""
         return self.exchange.open(*locate_tenant(tenant, self.request.run_keys[tenant]))
 
-    def start_worker(self, home: Path, *, killed_at_upload: int = 0) -> "subprocess.Popen[str]":
+    def start_worker(self, home: Path, *, killed_at_upload: int = 0) -> Any:
         """Start a worker as a process in an empty folder of its own.
 
         `killed_at_upload`: it gets SIGKILL when this many sets of files are in the exchange.
@@ -85,7 +86,7 @@ class ShardParent:
         code = _KILL_AT_UPLOAD.format(number=killed_at_upload) + _WORKER
         command = [sys.executable, "-c", code, self.url, self.name, str(home)]
         environment = {**make_environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
-        return subprocess.Popen(command, cwd=home, env=environment, stderr=subprocess.PIPE, text=True)
+        return start_process(command, home, environment, stderr=subprocess.PIPE, text=True)
 
     def run_here(self, home: Path, stop: Callable[[], bool] = lambda: False) -> list[TenantOutcome]:
         """Run the shard in this process."""
