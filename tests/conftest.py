@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,11 +83,17 @@ def forked_dvc() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def prefect_api() -> Iterator[str]:
+def empty_prefect(pytestconfig: pytest.Config) -> Path:
+    """The folder, kept from session to session, with the empty tables of a Prefect server once one has made them."""
+    return pytestconfig.cache.mkdir(f"prefect-{version('prefect')}")
+
+
+@pytest.fixture(scope="session")
+def prefect_api(empty_prefect: Path) -> Iterator[str]:
     """The address of this session's Prefect server, started for the first test that runs a flow."""
     settings = {**prefect_server.FEW_SERVICES, "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.2"}
-    with prefect_server.run_prefect_server(HOME / "prefect-server", PREFECT_PORT, settings) as url:
-        prefect_server.copy_database(HOME / "prefect-server", HOME / "empty-prefect")
+    home = HOME / "prefect-server"
+    with prefect_server.run_server_from_empty(empty_prefect, home, PREFECT_PORT, settings) as url:
         yield url
 
 
@@ -98,9 +105,9 @@ def s3() -> Iterator[s3_server.S3Server]:
 
 
 @pytest.fixture(scope="session")
-def give_prefect_tables(prefect_api: str) -> Callable[[Path], None]:
+def give_prefect_tables(prefect_api: str, empty_prefect: Path) -> Callable[[Path], None]:
     """A function that gives a server's folder (PREFECT_HOME) the empty tables that it else spends 7 s on making."""
-    return lambda home: prefect_server.copy_database(HOME / "empty-prefect", home)
+    return lambda home: prefect_server.copy_database(empty_prefect, home)
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,13 @@
 """A Prefect server in a process of its own, and copies of its database."""
 
+import fcntl
+import http.client
 import sqlite3
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import httpx
 from processes import PREFECT, make_environment
 from waiting import LIMIT_S, wait_until
 
@@ -32,10 +33,13 @@ def run_prefect_server(home: Path, port: int, settings: Mapping[str, str]) -> It
 
     def answers() -> bool:
         assert process.poll() is None, (home / "server.log").read_text(errors="replace")
-        try:
-            return httpx.get(f"{url}/health").is_success
-        except httpx.TransportError:
-            return False
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        with closing(connection):
+            try:
+                connection.request("GET", "/api/health")
+                return connection.getresponse().status == http.HTTPStatus.OK
+            except (OSError, http.client.HTTPException):
+                return False
 
     try:
         wait_until(answers, "Prefect's server")
@@ -45,11 +49,30 @@ def run_prefect_server(home: Path, port: int, settings: Mapping[str, str]) -> It
         process.wait(LIMIT_S)
 
 
+@contextmanager
+def run_server_from_empty(empty: Path, home: Path, port: int, settings: Mapping[str, str]) -> Iterator[str]:
+    """As `run_prefect_server`, on a copy of the tables in the folder `empty`; if it has none, the server makes them.
+
+    One process makes them, others wait for it.
+    """
+    with (empty / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_made := (empty / "prefect.db").exists():
+            copy_database(empty, home)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        with run_prefect_server(home, port, settings) as url:
+            if not is_made:
+                copy_database(home, empty)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+            yield url
+
+
 def copy_database(source: Path, target: Path) -> None:
     """Copy the database of the server in the folder `source`, which may be running, to the folder `target`."""
     target.mkdir(parents=True, exist_ok=True)
     with (
         closing(sqlite3.connect(source / "prefect.db")) as original,
-        closing(sqlite3.connect(target / "prefect.db")) as copy,
+        closing(sqlite3.connect(target / "prefect.db.part")) as copy,
     ):
         original.backup(copy)
+    (target / "prefect.db.part").rename(target / "prefect.db")
