@@ -133,7 +133,7 @@ REJECTED_STATUS = 3
 _REJECTIONS_SHOWN = 20
 _REJECTED = (
     "A rejected prefix gets no version, and the tenant's champion, if it has one, stays. "
-    'See "If the gate rejects" in README.md.'
+    'See "If the gate rejects" in docs/tenants.md.'
 )
 _NEXT_COMMANDS = """
 Look further:

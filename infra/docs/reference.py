@@ -36,7 +36,7 @@ def write_settings() -> str:
     """Return a page with every key of params.yaml: type, default and meaning."""
     lead = (
         "The keys of `params.yaml`. An unknown key is an error. Which of them a tenant can have, and which value wins, "
-        "is in the [README](../index.md#which-value-wins)."
+        "is in [Your own tenants](../tenants.md#which-value-wins)."
     )
     own = {name: field for name, field in Params.model_fields.items() if _find_item(field.annotation) is None}
     parts = ["# Settings", lead, _list_fields(own)]

@@ -71,5 +71,5 @@ def _make_no_champion_error(workspace: Workspace, tenant: str) -> RegistryError:
     if verdict is None or verdict.accepted:
         fix = f"run `prefixfleet retrain --tenant {tenant}`, or promote a version; see `prefixfleet status`"
         return RegistryError(f"a champion of {tenant}", "none", fix)
-    fix = 'improve the data, or set a floor that this base can reach; see "If the gate rejects" in README.md'
+    fix = 'improve the data, or set a floor that this base can reach; see "If the gate rejects" in docs/tenants.md'
     return RegistryError(f"a champion of {tenant}", f"none, its last prefix was rejected. {verdict.sentence}", fix)

@@ -30,7 +30,7 @@ def test_after_a_rejection_the_error_says_why_and_what_to_do(workspace):
     with pytest.raises(RegistryError) as problem:
         generate(workspace, "alder", ["thing: boat"])
     assert problem.value.got == f"none, its last prefix was rejected. {sentence}"
-    assert '"If the gate rejects" in README.md' in problem.value.fix
+    assert '"If the gate rejects" in docs/tenants.md' in problem.value.fix
 
 
 def test_a_champion_writes_one_text_a_source_with_its_judged_decoding_and_overrides(workspace, set_params):
