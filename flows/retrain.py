@@ -74,8 +74,7 @@ def retrain(
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10)
 def ensure_dataset_version(workspace: Workspace, tenants: list[str] | None) -> tuple[str, list[TenantOutcome]]:
     """Take the waiting drops into a new version, and fetch missing data; retried, since the remote may not answer."""
-    refused = dataset.ingest_waiting_drops(workspace, tenants)
-    return dataset.ensure_data(workspace), refused
+    return dataset.ensure_version(workspace, tenants)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)

@@ -5,13 +5,13 @@ any step fails, the old version stays. Drops are removed last: after a kill they
 left out. Does not lock: the caller must run one intake at a time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.config import DataConfig
-from components.data import drops, dvc, swap
+from components.data import drops, dvc, dvc_changes, swap
 from components.data.digests import read_dataset_version
 from components.data.drop_checks import CheckedDrop, check_drop, quarantine_rejects, show_name
 from components.data.merge import DropFacts, merge_drop
@@ -117,20 +117,24 @@ def require_current_data(workspace: Path) -> None:
 
 
 def _create_merged_version(workspace: Path, changed: dict[str, dict[str, bytes]], *, push: bool) -> None:
-    with create_version(workspace, push=push) as staged:
+    with create_version(workspace, changed, push=push) as staged:
         for tenant, splits in changed.items():
             for split, content in splits.items():
                 write_atomic(staged / tenant / f"{split}.jsonl", content)
 
 
 @contextmanager
-def create_version(workspace: Path, *, push: bool) -> Iterator[Path]:
-    """Yield a copy of data/ to change; it becomes the new version at the end, or is discarded if anything fails."""
+def create_version(workspace: Path, tenants: Collection[str], *, push: bool) -> Iterator[Path]:
+    """Yield a copy of data/ to change; it becomes the new version at the end, or is discarded if anything fails.
+
+    data/ must be the version in data.dvc; only the folders of `tenants` may change.
+    """
     try:
         staged = swap.stage_copy(workspace)
         yield staged
-        _add_staged(workspace)
-        if push:
+        if not dvc_changes.add_changes(workspace, swap.STAGED_FOLDER, tenants):
+            _add_staged(workspace)
+        if push and not dvc_changes.push_changes(workspace, swap.STAGED_POINTER):
             dvc.push(workspace, swap.STAGED_POINTER)
     except BaseException:
         swap.recover_swap(workspace)

@@ -22,6 +22,6 @@ def remove_from_dataset(workspace: Path, tenant: str, *, push: bool) -> bool:
     require_current_data(workspace)
     if not (workspace / swap.DATA_FOLDER / tenant).exists():
         return False
-    with create_version(workspace, push=push) as staged, convert_disk_errors(f"remove {staged / tenant}"):
+    with create_version(workspace, [tenant], push=push) as staged, convert_disk_errors(f"remove {staged / tenant}"):
         remove_tree(staged / tenant)
     return True

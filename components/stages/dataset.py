@@ -59,8 +59,24 @@ def ingest_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> 
     return result
 
 
-def ingest_waiting_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantOutcome]:
-    """Take all drops (of the named tenants) into a new version, if there are any; return the refused ones as failures.
+def ensure_version(workspace: Workspace, tenants: Sequence[str] | None = None) -> tuple[str, list[TenantOutcome]]:
+    """Take the waiting drops (of the named tenants) and fetch missing data; return the version and refused drops.
+
+    Raises:
+        DataError: there is no data.dvc.
+        WorkspaceError: DVC or its remote failed, or data/ is not the version in data.dvc; the last version and the
+            drops are unchanged.
+
+    """
+    result = ingest_waiting_drops(workspace, tenants)
+    if result is None:
+        return ensure_data(workspace), []
+    version = result.version if result.taken else ensure_data(workspace)  # taking a drop has checked data/
+    return version, [outcome for outcome in to_outcomes(result) if outcome.state == "failed"]
+
+
+def ingest_waiting_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> IntakeResult | None:
+    """Take all drops (of the named tenants) into a new version; return None if there are none.
 
     Raises:
         WorkspaceError: DVC or its remote failed; the last version and the drops are unchanged.
@@ -68,10 +84,7 @@ def ingest_waiting_drops(workspace: Workspace, tenants: Sequence[str] | None = N
     """
     named = None if tenants is None else set(tenants)
     chosen = [tenant for tenant in find_tenants_with_drops(workspace) if named is None or tenant in named]
-    if not chosen:
-        return []
-    result = ingest_drops(workspace, None if tenants is None else chosen)
-    return [outcome for outcome in to_outcomes(result) if outcome.state == "failed"]
+    return ingest_drops(workspace, None if tenants is None else chosen) if chosen else None
 
 
 def leave_out_refused(

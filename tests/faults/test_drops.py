@@ -77,9 +77,11 @@ def test_an_intake_refuses_only_bad_drops_and_changes_nothing_without_a_remote(m
 def test_a_drop_without_a_valid_tenant_id_stops_no_run(make_root):
     root = make_root(("alder",))
     drop(root, "Upper", **complete())
-    (outcome,) = dataset.ingest_waiting_drops(Workspace(root))
+    result = dataset.ingest_waiting_drops(Workspace(root))
+    assert result is not None
+    (outcome,) = dataset.to_outcomes(result)
     assert (outcome.tenant, outcome.state) == ("Upper", "failed")
-    assert dataset.ingest_waiting_drops(Workspace(root), ["alder"]) == []
+    assert dataset.ingest_waiting_drops(Workspace(root), ["alder"]) is None
 
 
 def test_data_that_cannot_be_fetched_are_an_error(make_checkout):

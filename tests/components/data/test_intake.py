@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from waiting import wait_until
+from zc.lockfile import LockFile
 
 from components.config import DataConfig
 from components.data import dvc
@@ -105,12 +106,13 @@ def test_a_process_killed_while_dvc_works_leaves_the_old_version(workspace: Path
         "from components.data.intake import take_drops; take_drops(Path(sys.argv[1]), DataConfig())"
     )
     command = [sys.executable, "-c", code, str(workspace)]
-    lock = workspace / ".dvc" / "tmp" / "lock"
+    lock, staged = workspace / ".dvc" / "tmp" / "lock", workspace / "data.tmp" / "a" / "test.jsonl"
     with subprocess.Popen(command, cwd=Path(__file__).parents[3], start_new_session=True) as process:
         wait_until((workspace / "data.tmp").exists, "the intake to stage data.tmp")
-        lock.unlink(missing_ok=True)
-        wait_until(lock.exists, "DVC to work on data.tmp")
+        held = LockFile(str(lock))  # DVC waits for it
+        wait_until(lambda: b"two" in staged.read_bytes(), "the intake to write data.tmp")
         os.killpg(process.pid, signal.SIGKILL)
+    held.close()
     assert read_dataset_version(workspace / "data.dvc") == old
     assert sources(workspace, "a") == ["train one"]
     result = take_drops(workspace, LIMITS)

@@ -9,6 +9,7 @@ from components.stages import dataset
 from components.stages.dataset import (
     describe_taken,
     ensure_data,
+    ensure_version,
     find_tenants_with_drops,
     ingest_drops,
     ingest_waiting_drops,
@@ -44,7 +45,7 @@ def test_without_a_drop_of_the_named_tenants_no_drop_is_taken(make_root, write_t
     workspace = Workspace(make_root(("alder",)))
     write_tenant(workspace.drops, "birch")
     monkeypatch.setattr(dataset, "take_drops", lambda *_: pytest.fail("takes drops"))
-    assert ingest_waiting_drops(workspace, ["alder"]) == []
+    assert ingest_waiting_drops(workspace, ["alder"]) is None
 
 
 def test_data_that_were_changed_without_dvc_are_an_error_and_missing_data_are_fetched(make_root, monkeypatch):
@@ -57,6 +58,22 @@ def test_data_that_were_changed_without_dvc_are_an_error_and_missing_data_are_fe
     (root / "data").rename(root / "away")
     assert ensure_data(Workspace(root)) == Workspace(root).dataset_version
     assert pulls == [root]
+
+
+def test_data_are_checked_once_whether_drops_wait_or_not(make_root, write_tenant, monkeypatch):
+    workspace = Workspace(make_root(("alder",)))
+    checks = []
+    monkeypatch.setattr(dataset, "is_clean", lambda root: not checks.append(root))
+    assert ensure_version(workspace) == (workspace.dataset_version, [])
+    write_tenant(workspace.drops, "birch")
+    refused = IntakeResult(workspace.dataset_version, [], {"birch": "too many rejects"}, 3)
+    monkeypatch.setattr(dataset, "take_drops", lambda *_: refused)
+    failure = TenantOutcome("birch", "version", "failed", "too many rejects")
+    assert ensure_version(workspace) == (workspace.dataset_version, [failure])
+    taken = IntakeResult("c" * 32, ["birch"], {}, 0, {"birch": DropFacts({}, [])})
+    monkeypatch.setattr(dataset, "take_drops", lambda *_: taken)
+    assert ensure_version(workspace) == ("c" * 32, [])
+    assert checks == [workspace.root] * 2
 
 
 def test_repeated_lines_and_overlaps_of_taken_drops_are_told_for_the_first_ten_tenants():

@@ -100,6 +100,28 @@ DVC = (
     ),
     Part(
         "dvc",
+        "repo.Repo: root_dir, lock, fs, dvcignore.walk, cache.local.cache_types",
+        "components/data/dvc_changes.py",
+        "makes a version of a fleet from the changed tenants alone; `dvc add` and `dvc push` look at every file",
+        lambda: (
+            says("dvc.repo:Repo.__init__", "self.root_dir", "self.lock", "self.fs")()
+            and takes("dvc.ignore:DvcIgnoreFilter.walk", "fs", "path")()
+            and says("dvc_data.hashfile.db:HashFileDB.__init__", "self.cache_types")()
+        ),
+    ),
+    Part(
+        "dvc-objects",
+        "ObjectDB: add, exists; Tree: from_list, digest",
+        "components/data/dvc_changes.py",
+        "writes the objects of changed files and the new listing",
+        lambda: (
+            takes("dvc_objects.db:ObjectDB.add", "path", "fs", "oid", "check_exists")()
+            and has("dvc_objects.db:ObjectDB", "exists")()
+            and has("dvc_data.hashfile.tree:Tree", "from_list", "digest")()
+        ),
+    ),
+    Part(
+        "dvc",
         "message: no remote specified",
         "components/data/dvc.py",
         "DVC's exit code does not tell a missing remote from one that fails",
