@@ -2,7 +2,7 @@
 
 BLEU, TER and ROUGE compare the words of a tokenizer (`components.evaluation.tokenization`); chrF compares characters.
 
-The sentence statistics are computed by sacrebleu (BLEU, chrF, TER), rouge-score (ROUGE) and `whole_texts` (the others).
+The sentence statistics are computed by sacrebleu (BLEU, chrF, TER), `rouge` (ROUGE) and `whole_texts` (the others).
 A corpus score is a function of their sums; it is written here for arrays of sums, so that a thousand bootstrap samples
 cost one matrix product. Scores are in points of 0..100 (TER may exceed 100, and is the only metric where lower is
 better). Knows no models, files or gates.
@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from components.config import Metric, Tokenizer
 from components.errors import GateError
+from components.evaluation.rouge import RougeMetric, compute_rouge_f1
 from components.evaluation.tokenization import (
     SEGMENTING_TOKENIZERS,
     load_tokenizer,
@@ -75,7 +76,7 @@ def compute_sentence_statistics(
     references = [[unicodedata.normalize("NFC", text) for text in own] for own in references]
     if metric == "ter":
         rows = _compute_ter_rows(predictions, references, lowercase, tokenizer)
-    elif metric in ("bleu", "chrf"):
+    elif metric == "bleu" or metric == "chrf":
         rows = _compute_sacrebleu_rows(metric, predictions, references, lowercase, tokenizer)
     elif metric == "exact_match":
         rows = compute_exact_matches(predictions, references)
@@ -128,23 +129,11 @@ def _compute_ter_rows(
 
 
 def _compute_rouge_rows(
-    metric: Metric, predictions: Sequence[str], references: Sequence[Sequence[str]], tokenizer: Tokenizer
+    metric: RougeMetric, predictions: Sequence[str], references: Sequence[Sequence[str]], tokenizer: Tokenizer
 ) -> Iterable[Sequence[float]]:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    scorer = RougeScorer([metric], tokenizer=_RougeTokenizer(tokenizer))
     for prediction, own in zip(predictions, references, strict=True):
-        yield scorer.score_multi(own, prediction)[metric].fmeasure, 1.0
-
-
-class _RougeTokenizer:
-    """rouge-score's tokenizer interface with this project's words."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-
-    def tokenize(self, text: str) -> tuple[str, ...]:
-        return _split_rouge_words(text, self.tokenizer)
+        targets = [_split_rouge_words(text, tokenizer) for text in own]
+        yield compute_rouge_f1(metric, _split_rouge_words(prediction, tokenizer), targets), 1.0
 
 
 @lru_cache(maxsize=2**14)

@@ -7,10 +7,11 @@ reads a-z and 0-9 only). Knows texts; does not know metrics, reports or settings
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 from components.config import Tokenizer
 from components.errors import GateError
+from components.evaluation.stemming import stem_word
 from components.model.text.words import HAN_SCRIPTS, KANA_SCRIPTS, OTHER_UNSPACED_SCRIPTS, compile_pattern
 
 SEGMENTING_TOKENIZERS: frozenset[Tokenizer] = frozenset({"zh", "ja-mecab", "ko-mecab", "char"})
@@ -92,8 +93,8 @@ def split_rouge_words(text: str, tokenizer: Tokenizer) -> list[str]:
         words = [word for word in split_bleu_words(lowered, tokenizer) if compile_pattern(_WORD_CHARACTER).search(word)]
     else:
         words = compile_pattern(_WORD).findall(lowered)
-    stem, is_stemmed = _load_stemmer(), compile_pattern(_STEMMED_WORD).fullmatch
-    return [stem(word) if is_stemmed(word) else word for word in words]
+    is_stemmed = compile_pattern(_STEMMED_WORD).fullmatch
+    return [_stem(word) if is_stemmed(word) else word for word in words]
 
 
 @lru_cache
@@ -118,10 +119,4 @@ def load_tokenizer(tokenizer: Tokenizer) -> Callable[[str], str]:
     return tokenize
 
 
-@lru_cache(maxsize=1)
-def _load_stemmer() -> Callable[[str], str]:
-    from nltk.stem.porter import PorterStemmer
-
-    stemmer: Any = PorterStemmer()
-    cached: Callable[[str], str] = lru_cache(maxsize=2**16)(stemmer.stem)
-    return cached
+_stem = lru_cache(maxsize=2**16)(stem_word)

@@ -1,4 +1,4 @@
-"""ROUGE-1, ROUGE-2 and ROUGE-L of summaries: mean F1 by rouge-score with stemming, in points of 0..100.
+"""ROUGE-1, ROUGE-2 and ROUGE-L of summaries: mean F1 as of rouge-score with stemming, in points of 0..100.
 
 Words are the letters and digits of every script; rouge-score's own tokenizer, which agrees on ASCII text, reads a-z
 only. References in a script without spaces are split by the tokenizer of their language. Of several references the best

@@ -105,13 +105,6 @@ OTHERS = (
         ("_extract_corpus_statistics",),
     ),
     Part(
-        "rouge-score",
-        "tokenizers.DefaultTokenizer.tokenize",
-        "components/evaluation/metrics.py",
-        "remembers the tokens of references that are scored again and again",
-        has("rouge_score.tokenizers:DefaultTokenizer", "tokenize"),
-    ),
-    Part(
         "typer",
         "core.TyperGroup.invoke",
         "cli/main.py",
