@@ -1,90 +1,41 @@
-"""Errors, and the progress of stages, on stderr.
+"""The command `console`: the web pages of the fleet."""
 
-On a terminal progress is a bar; elsewhere it is a plain line at each quarter, so that a log stays short. Knows the
-records of the logger `prefixfleet`; does not know the work that they report.
-"""
+from pathlib import Path
+from typing import Annotated
 
-import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
-from rich.text import Text
-
-from cli.output import make_console
-from components.errors import PrefixFleetError
-from components.stages.printable_text import make_printable
-from components.stages.progress import LOGGER_NAME, StageProgress
+import typer
 
 
-def show_error(problem: PrefixFleetError) -> None:
-    """Print the three beats of an error on stderr."""
-    console = make_console(sys.stderr)
-    for beat, text in (("wanted", problem.wanted), ("got", problem.got), ("fix", problem.fix)):
-        console.print(Text.assemble((f"{beat + ':':<8}", "bold"), make_printable(text, sys.stderr)), soft_wrap=True)
+def console(
+    ctx: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to bind to. Default: console.host, 127.0.0.1.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0: any free port. Default: console.port, 8400.")
+    ] = None,
+    server: Annotated[str | None, typer.Option(help="URL of `prefixfleet serve`. Default: console.server.")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file of a certificate: serve HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
+) -> None:
+    """Show the fleet in a browser: every tenant, its versions and trials, the last runs.
 
+    Without API keys anyone on this machine may read, and nobody may change anything. With keys, an admin's key
+    (`prefixfleet keys create --admin`) sees and changes everything; a tenant's key sees its tenant.
 
-@contextmanager
-def show_progress() -> Iterator[None]:
-    """Show the log lines and the progress of stages while a block runs."""
-    logger = logging.getLogger(LOGGER_NAME)
-    handler = _ConsoleHandler()
-    before = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False  # Prefect's handler on the root logger would print every line again
-    try:
-        with handler.bars:
-            yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
+    In a folder without a workspace the console reads MLflow (MLFLOW_TRACKING_URI) and the rollout's database
+    (PREFIXFLEET_DATABASE). PREFIXFLEET_SERVER_KEY is the admin's key with which it asks the server for its metrics.
+    """
+    from cli.messages import show_progress
+    from components.console.server import serve_console
 
-
-class _ConsoleHandler(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.console = make_console(sys.stderr)
-        self.is_terminal = self.console.is_terminal
-        self.bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=self.console,
-            disable=not self.is_terminal,
-        )
-        self.tasks: dict[str, TaskID] = {}
-        self.quarters: dict[str, int] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        progress = getattr(record, "progress", None)
-        if progress is None:
-            style = "bold red" if record.levelno >= logging.WARNING else ""
-            self._print(record.getMessage(), style)
-        elif self.is_terminal:
-            self._draw_bar(progress)
-        else:
-            self._print_quarter(progress, record.getMessage())
-
-    def _print(self, line: str, style: str = "") -> None:
-        self.console.print(Text(make_printable(line, sys.stderr), style=style), soft_wrap=True)
-
-    def _draw_bar(self, progress: StageProgress) -> None:
-        name = f"{progress.tenant}: {progress.activity}"
-        if name not in self.tasks:
-            self.tasks[name] = self.bars.add_task(make_printable(name, sys.stderr), total=progress.total, note="")
-        self.bars.update(self.tasks[name], completed=progress.done, note=make_printable(progress.note, sys.stderr))
-        if progress.done >= progress.total:
-            self.bars.remove_task(self.tasks.pop(name))
-
-    def _print_quarter(self, progress: StageProgress, line: str) -> None:
-        name = f"{progress.tenant}: {progress.activity}"
-        quarter = 4 * progress.done // max(1, progress.total)
-        if quarter > self.quarters.get(name, 0):
-            self.quarters[name] = quarter
-            self._print(f"  {line}")
+    options = {
+        "host": host,
+        "port": port,
+        "server": server,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
+    }
+    overrides = {
+        name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None
+    }
+    with show_progress():
+        serve_console(ctx.obj, overrides)

@@ -49,7 +49,7 @@ def import_(
     A table of your own: `prefixfleet data import csv FILE --tenant TENANT --source-field COLUMN --reference-field
     COLUMN`. Cells are read as text. Without these options, a column `messages` or `conversations` holds chat data.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from cli.output import print_line
     from components.stages.commands.drops import write_drop
     from components.stages.dataset import to_outcomes
@@ -93,7 +93,7 @@ def import_(
 @app.command("take")
 def take_(ctx: typer.Context, tenant: TenantsOption = None) -> None:
     """Check all drops and take the valid ones into a new dataset version; rejected lines go to quarantine/."""
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from components.stages.dataset import to_outcomes
     from components.stages.outcome import raise_on_failures
     from components.stages.preflight import check_ready
@@ -115,8 +115,8 @@ def check(
     Shows for each split what would be taken, duplicates, overlaps between splits, lengths in tokens, scripts, and the
     first rejected lines of each kind. Exit code 1 if a line or a whole drop would be rejected.
     """
-    from cli.console import show_progress
     from cli.data_check import COLUMNS, make_lines, make_rows, to_json
+    from cli.messages import show_progress
     from cli.output import print_json, print_line, print_table
     from components.stages.commands.check import check_data
     from components.stages.workspace import Workspace

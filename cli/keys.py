@@ -11,7 +11,7 @@ import typer
 from cli.arguments import check_tenant
 
 if TYPE_CHECKING:
-    from components.serving.http.api_keys import ApiKeys
+    from components.access.api_keys import ApiKeys
 
 app = typer.Typer(help="API keys of the server: create, list and revoke them.", no_args_is_help=True)
 
@@ -32,8 +32,8 @@ def create(
 ) -> None:
     """Create a key of a tenant, or an admin key. The key is printed once, on stdout; only its hash is stored."""
     from cli.output import print_line, print_note
+    from components.access.api_keys import format_time, parse_duration
     from components.errors import ConfigError
-    from components.serving.http.api_keys import format_time, parse_duration
 
     if admin == (tenant is not None):
         raise ConfigError("either a tenant or --admin", "both" if admin else "neither", "pass one of them")
@@ -50,7 +50,7 @@ def create(
 def list_(ctx: typer.Context, tenant: _TenantArgument = None) -> None:
     """Show all keys, or those of one tenant, without their secrets."""
     from cli.output import print_table
-    from components.serving.http.api_keys import format_time
+    from components.access.api_keys import format_time
 
     with _open_keys(ctx.obj) as keys:
         listed = keys.list(tenant)
@@ -74,7 +74,7 @@ def revoke(ctx: typer.Context, key: Annotated[str, typer.Argument(help="Id of a 
 
 @contextmanager
 def _open_keys(root: Path) -> "Iterator[ApiKeys]":
-    from components.serving.http.api_keys import ApiKeys
+    from components.access.api_keys import ApiKeys
     from components.stages.workspace import Workspace
 
     database = Workspace(root).database

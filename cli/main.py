@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from cli import (
     base,
+    console,
     data,
     generate,
     keys,
@@ -57,6 +58,8 @@ with the champion. `forget` removes a tenant and everything of it.
 
 `serve` answers for all tenants over HTTP, with OpenAI's completions protocol; `keys` manages the server's API keys.
 
+`console` shows the fleet in a browser.
+
 `worker start` trains shards on this machine, for parents whose params.yaml has a section `workers`.
 
 `score` computes a benchmark's official metrics for the outputs of any system.
@@ -84,7 +87,7 @@ class _ErrorHandlingGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except PrefixFleetError as problem:
-            from cli.console import show_error
+            from cli.messages import show_error
 
             show_error(problem)
             raise typer.Exit(2) from None
@@ -92,7 +95,7 @@ class _ErrorHandlingGroup(TyperGroup):
             discard_output()
             raise typer.Exit(BROKEN_PIPE_STATUS) from None
         except OSError as problem:
-            from cli.console import show_error
+            from cli.messages import show_error
             from components.storage.atomic_files import DISK_ERRNOS, to_workspace_error
 
             if problem.errno not in DISK_ERRNOS:
@@ -120,6 +123,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")
 app.add_typer(worker.app, name="worker")
 app.command("serve")(serve.serve)
+app.command("console")(console.console)
 app.command("init")(workspaces.init)
 app.command("upgrade")(workspaces.upgrade)
 app.command("demo")(runs.demo)

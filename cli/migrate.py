@@ -16,7 +16,7 @@ def migrate(
     A tenant is judged against its champion on the same texts. Until it has moved, the present base serves it; a second
     server (`prefixfleet serve --next-base`) serves those that have moved. docs/triggers.md tells the whole course.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from cli.output import print_line
     from cli.runs import REJECTED_STATUS, print_rejections
     from components.stages.outcome import raise_on_failures

@@ -33,7 +33,7 @@ def export(
     Exports the champion, or the prefix in out/train if the tenant has no version. Both tools then generate the same
     text. Prefixes that PEFT's format cannot hold (encoder-decoder models, infixes, other methods) are refused.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from cli.output import print_line
     from components.stages.commands.peft_exchange import export_peft
     from components.stages.workspace import Workspace
@@ -57,7 +57,7 @@ def import_(
     The tenant must have data, and its train.prefix_length must be that of the checkpoint. `retrain` does not replace
     the prefix until the tenant's data, parameters or base change; to train a new one now, remove out/train/TENANT.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from cli.runs import exit_if_rejected, print_run
     from components.stages.commands.peft_exchange import import_peft
     from components.stages.preflight import check_ready

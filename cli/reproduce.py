@@ -57,7 +57,7 @@ def reproduce(
     Writes OUT/EXPERIMENT.md, .csv, .json and .png, and a JSON file for every result. After Ctrl-C or a kill the same
     command continues; existing results are not measured again. See docs/reproduction.md.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from cli.output import print_line, print_note
     from components.reproduction.experiment_run import find_computable_metrics, read_base_facts
     from components.reproduction.experiment_run import reproduce as run

@@ -17,7 +17,7 @@ def rollout(ctx: typer.Context) -> None:
 
     Prints what was done with each tenant, and what the trials wait for.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from cli.output import print_line
     from components.stages.outcome import raise_on_failures
     from components.stages.rollout.cycle import run_idle_cycle, summarize_cycle
@@ -149,7 +149,7 @@ def promote(
     ] = None,
 ) -> None:
     """Make a registered version champion. Serving and the next gate follow the alias at once."""
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from components.stages.rollout.manual import promote as stage
     from components.stages.workspace import Workspace
 
@@ -169,7 +169,7 @@ def rollback(
 
     `retrain` does not undo this until the tenant's data, parameters or base change.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from components.stages.rollout.manual import roll_back as stage
     from components.stages.workspace import Workspace
 
@@ -183,7 +183,7 @@ def pause(
     off: Annotated[bool, typer.Option("--off", help="Undo: resume the trial.")] = False,
 ) -> None:
     """Keep a trial at its present share. A challenger that fails a check is still rolled back."""
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from components.stages.rollout.manual import hold
     from components.stages.workspace import Workspace
 
@@ -197,7 +197,7 @@ def pin(
     off: Annotated[bool, typer.Option("--off", help="Undo: let new versions become champion.")] = False,
 ) -> None:
     """Keep the present champion. New versions are registered but get no alias until the pin is removed."""
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from components.stages.rollout.manual import hold
     from components.stages.workspace import Workspace
 
@@ -210,7 +210,7 @@ def adopt(ctx: typer.Context, tenant: TenantArgument) -> None:
 
     No alias moves. The other workspace can then no longer register, promote or forget the tenant.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from components.stages.rollout.manual import adopt as stage
     from components.stages.workspace import Workspace
 
@@ -227,7 +227,7 @@ def forget(
 
     Then searches for anything left, and adds a line to the ledger. Older dataset versions lose the tenant's files too.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from components.stages.commands.forget import forget as stage
     from components.stages.workspace import Workspace
 

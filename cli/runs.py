@@ -28,7 +28,7 @@ def retrain(ctx: typer.Context, tenant: TenantsOption = None, full_check: FullCh
     A tenant has changed if its data, its effective parameters or the base are not those of its prefix in out/train. If
     the gate rejects a prefix, the champion stays, and the exit code is 3. Interrupted training is resumed.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from components.stages.preflight import check_ready
     from flows.retraining import retrain_local
 
@@ -44,7 +44,7 @@ def demo(ctx: typer.Context) -> None:
 
     Takes minutes the first time, seconds after that: nothing changed, so nothing is trained.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from cli.output import print_line
     from components.stages.commands.demo import choose_demo_tenants, write_builtin_drops
     from components.stages.preflight import check_ready
@@ -75,7 +75,7 @@ def stage(
     """
     from importlib import import_module
 
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from components.stages import base
     from components.stages.last_failures import record_outcomes
     from components.stages.outcome import raise_on_failures

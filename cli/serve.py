@@ -1,9 +1,16 @@
 """The command `serve`: the server of all tenants."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from components.serving.http.server import Mount
+    from components.serving.http.service import Service
+    from components.stages.workspace import Workspace
 
 
 def serve(
@@ -23,7 +30,8 @@ def serve(
     runs. An address other than loopback needs API keys (`prefixfleet keys create`). After SIGTERM requests in flight
     are finished.
 
-    /docs has the API; /healthz, /readyz and /metrics are for monitoring.
+    /docs has the API; /healthz, /readyz and /metrics are for monitoring; with `serve.console: true` /console has the
+    pages of `prefixfleet console`.
     """
     from components.serving.http.server import serve as run
     from components.stages.next_base_view import NextBaseView
@@ -34,4 +42,27 @@ def serve(
         name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None
     }
     workspace = Workspace(ctx.obj)
-    run(NextBaseView(workspace) if next_base else workspace, overrides)
+    chosen = NextBaseView(workspace) if next_base else workspace
+    run(chosen, overrides, make_console_mount(workspace))
+
+
+def make_console_mount(workspace: "Workspace") -> "Mount":
+    """Return what adds the console to a server's application, if `serve.console` is set."""
+
+    def mount(app: "FastAPI", service: "Service") -> None:
+        if not service.params.serve.console:
+            return
+        from components.console.app import build_console
+        from components.console.server import MOUNT
+        from components.console.sources import Sources
+
+        sources = Sources(
+            workspace.root,
+            workspace.registry,
+            service.database,
+            workspace,
+            lambda: service.metrics_page.render().decode(),
+        )
+        app.mount(MOUNT, build_console(sources, workspace.params.console))
+
+    return mount

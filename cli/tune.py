@@ -81,7 +81,7 @@ def tune(
     The study is kept in var/tune/TENANT. After Ctrl-C or a kill the same command continues it; a higher --trials
     extends it. Other data, values or ranges start a new study.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from cli.output import print_note
     from components.stages.tuning.request import TuneRequest
     from components.stages.tuning.search_space import SearchOptions

@@ -11,7 +11,7 @@ def watch(ctx: typer.Context) -> None:
     Takes deliveries that have arrived in the watched folder or bucket once they are complete. A cause starts one
     retraining; one that is stopped begins again at a later look. The deployment `watch` does the same every minute.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from cli.output import print_line
     from cli.runs import exit_if_rejected, print_run
     from components.stages.preflight import check_ready

@@ -29,7 +29,7 @@ def start(
     shards of parents with the same code. SIGTERM ends it within seconds: what it trains is saved, and another worker
     goes on from there.
     """
-    from cli.console import show_progress
+    from cli.messages import show_progress
     from flows.worker_process import choose_devices, find_home, run_workers
 
     with show_progress():

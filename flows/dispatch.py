@@ -4,7 +4,7 @@ Holds no device and loads no model. Does not know how shards are watched.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import httpx
@@ -15,6 +15,7 @@ from components.registry.mlflow.versions import Version
 from components.stages.outcome import TenantOutcome
 from components.stages.plan import Plan
 from components.stages.progress import log_warning
+from components.stages.run_log import WorkerSpan
 from components.stages.sharding import transfer
 from components.stages.sharding.code_version import read_code_version
 from components.stages.sharding.cost import TrainingRates
@@ -45,6 +46,8 @@ class DispatchResult:
     """Of training and evaluation, except for the tenants in `remaining`."""
     workers: dict[str, str] = field(default_factory=dict)
     """Tenant -> the worker that trained or evaluated it."""
+    spans: dict[str, WorkerSpan] = field(default_factory=dict)
+    """Tenant -> when a worker had its shard."""
     remaining: list[str] = field(default_factory=list)
     """Tenants that must be trained and evaluated here, because no worker took them."""
 
@@ -72,7 +75,7 @@ def train_on_workers(
         if problems := [*_find_prefect_problems(pool), *find_problems(workspace, store, config)]:
             raise make_error(problems)
     except WorkersError as problem:
-        return _fall_back(work, config, problem, {})
+        return _fall_back(work, config, problem, DispatchResult(work.outcomes))
     transfer.send_data(workspace)
     exchange = Exchange(store)
     builder = RequestBuilder(workspace, planned.base, champions)
@@ -83,9 +86,9 @@ def train_on_workers(
     except NoWorkerError as problem:
         for tenant in work.open_tenants:
             transfer.place_state(workspace, exchange, tenant, builder.make_run_key(work.items[tenant]))
-        return _fall_back(work, config, problem, dispatcher.workers)
+        return _fall_back(work, config, problem, DispatchResult(work.outcomes, dispatcher.workers, dispatcher.spans))
     _remove_unused(exchange, config)
-    return DispatchResult(work.outcomes, dispatcher.workers)
+    return DispatchResult(work.outcomes, dispatcher.workers, dispatcher.spans)
 
 
 def _find_prefect_problems(pool: WorkerPool) -> list[Problem]:
@@ -99,18 +102,16 @@ def _find_prefect_problems(pool: WorkerPool) -> list[Problem]:
     return [problem] if problem else []
 
 
-def _fall_back(
-    work: ShardWork, config: WorkersConfig, problem: WorkersError, workers: dict[str, str]
-) -> DispatchResult:
+def _fall_back(work: ShardWork, config: WorkersConfig, problem: WorkersError, so_far: DispatchResult) -> DispatchResult:
     """Leave the open tenants to this machine, if `fallback` says so; else end the run, or the open tenants alone."""
     if config.fallback == "here":
         log_warning(f"training here, as workers.fallback says: {problem}")
-        return DispatchResult(work.outcomes, workers, work.open_tenants)
-    if not workers:
+        return replace(so_far, remaining=work.open_tenants)
+    if not so_far.workers:
         raise problem
     for tenant in work.open_tenants:
         work.fail(tenant, problem)
-    return DispatchResult(work.outcomes, workers)
+    return so_far
 
 
 def _remove_unused(exchange: Exchange, config: WorkersConfig) -> None:

@@ -4,6 +4,7 @@ Holds order, retries and limits only; components/stages holds what each step doe
 files as `dvc repro` and records them with DVC.
 """
 
+import time
 from pathlib import Path
 
 from prefect import flow, task
@@ -12,12 +13,14 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import task_run
 
 from components.registry.mlflow.versions import CHAMPION, Version
-from components.stages import dataset, gate, register, rejections
+from components.stages import dataset, gate, register, rejections, run_log
 from components.stages.last_failures import record_outcomes
 from components.stages.next_base_view import find_moved_tenants
 from components.stages.outcome import TenantOutcome, raise_on_failures
 from components.stages.plan import Plan, plan
 from components.stages.progress import log_info
+from components.stages.run_log import WorkerSpan
+from components.stages.sharding.heartbeats import describe_worker
 from components.stages.triggers import run_causes
 from components.stages.triggers.run_causes import BY_HAND, RunCauses
 from components.stages.workspace import Workspace
@@ -46,12 +49,12 @@ def retrain(
     opened_workspace = Workspace(Path(workspace), full_check=full_check)
     with opened_workspace.lock():
         causes = begin_causes(opened_workspace, tenants, trigger)
+        entry = begin_log(opened_workspace, causes)
         version, refused = ensure_dataset_version(opened_workspace, tenants)
         tenants = dataset.leave_out_refused(opened_workspace, tenants, refused)
         planned = make_plan(opened_workspace, tenants)
         run = RetrainResult(version, planned.sentence, outcomes=refused, causes=causes.list_lines())
-        outcomes, run.workers = train_and_evaluate(opened_workspace, planned)
-        run.outcomes += outcomes
+        run.outcomes += train_and_evaluate(opened_workspace, planned, run)
         run.outcomes += judge_tenants(opened_workspace, run.list_passed("evaluate"))
         judged = planned.collect_fingerprints(run.list_passed("gate"))
         versions, failures = register_accepted(opened_workspace, judged, causes)
@@ -68,6 +71,7 @@ def retrain(
             commit_to_dvc(opened_workspace)
         run.rows = publish_results(opened_workspace, run, tenants)
         end_causes(opened_workspace, causes, run)
+        end_log(opened_workspace, entry, planned, run)
     return make_end_state(run.message, run, failed=bool(run.failures), rejected=bool(run.rejected))
 
 
@@ -89,6 +93,28 @@ def end_causes(workspace: Workspace, causes: RunCauses, run: RetrainResult) -> N
     run_causes.end_run(workspace, causes, run.outcomes, run.sentence)
 
 
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+def begin_log(workspace: Workspace, causes: RunCauses) -> int:
+    """Record that the run begins; return its id."""
+    return run_log.begin_run_log(workspace, causes.trigger, causes.by)
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+def end_log(workspace: Workspace, entry: int, planned: Plan, run: RetrainResult) -> None:
+    """Record what became of the run's tenants, and where they were trained."""
+    run_log.end_run_log(
+        workspace,
+        entry,
+        version=run.version,
+        reasons=planned.reasons,
+        planned=len(planned.items) + len(planned.skipped),
+        outcomes=run.outcomes,
+        rejected=run.rejected,
+        promoted=run.promoted,
+        spans=run.spans,
+    )
+
+
 @task(cache_policy=NO_CACHE)
 def make_plan(workspace: Workspace, tenants: list[str] | None) -> Plan:
     """Make the run's only plan. Asks MLflow first, so that a run without MLflow ends before training.
@@ -101,22 +127,25 @@ def make_plan(workspace: Workspace, tenants: list[str] | None) -> Plan:
     return planned
 
 
-def train_and_evaluate(workspace: Workspace, planned: Plan) -> tuple[list[TenantOutcome], dict[str, str]]:
-    """Run shards on workers, if params.yaml names some, else one in this process; also return tenant -> worker."""
-    config, tenants, workers = workspace.params.workers, list(planned.collect_fingerprints()), dict[str, str]()
+def train_and_evaluate(workspace: Workspace, planned: Plan, run: RetrainResult) -> list[TenantOutcome]:
+    """Run shards on workers, if params.yaml names some, else one in this process; record in `run` which and when."""
+    config, tenants = workspace.params.workers, list(planned.collect_fingerprints())
     outcomes: list[TenantOutcome] = []
     if config is not None:
         from flows.dispatch import train_on_workers
 
         champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
         sent = train_on_workers(workspace, planned, config, champions)
-        outcomes, workers, tenants = sent.outcomes, sent.workers, sent.remaining
+        outcomes, tenants = sent.outcomes, sent.remaining
+        run.workers, run.spans = sent.workers, dict(sent.spans)
     if tenants or config is None:
         reasons = {tenant: reason for tenant, reason in planned.reasons.items() if tenant in tenants}
-        fingerprints = planned.collect_fingerprints(tenants)
+        fingerprints, began_s = planned.collect_fingerprints(tenants), time.time()
         outcomes += read_result(shard(str(workspace.root), fingerprints, reasons, return_state=True))
+        span = WorkerSpan("", describe_worker(), "", began_s, time.time())
+        run.spans |= dict.fromkeys(reasons, span)
     gather_results(workspace)
-    return outcomes, workers
+    return outcomes
 
 
 @task(cache_policy=NO_CACHE)

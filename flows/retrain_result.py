@@ -6,6 +6,7 @@ from components.stages.migration.waves import WaveResult
 from components.stages.outcome import TenantOutcome
 from components.stages.progress import join_abbreviated
 from components.stages.reports.results_table import TenantResult
+from components.stages.run_log import WorkerSpan
 
 
 @dataclass
@@ -24,6 +25,8 @@ class RetrainResult:
     """Tenant -> why the gate rejected its present prefix, in this run or an earlier one."""
     workers: dict[str, str] = field(default_factory=dict)
     """Tenant -> the worker that trained or evaluated it; empty if this run did so itself."""
+    spans: dict[str, WorkerSpan] = field(default_factory=dict)
+    """Tenant -> when and where it was trained."""
     rows: list[TenantResult] = field(default_factory=list)
     """The table of results."""
     causes: list[str] = field(default_factory=list)

@@ -15,6 +15,7 @@ import httpx
 from components.config import WorkersConfig
 from components.errors import WorkersError
 from components.stages.progress import join_abbreviated, log_info, log_warning
+from components.stages.run_log import WorkerSpan
 from components.stages.sharding import transfer
 from components.stages.sharding.cost import TrainingRates
 from components.stages.sharding.exchange_sets import make_evaluated_set
@@ -66,6 +67,11 @@ class ShardDispatcher:
     def workers(self) -> dict[str, str]:
         """Tenant -> the worker that trained or evaluated it."""
         return self._observer.workers
+
+    @property
+    def spans(self) -> dict[str, WorkerSpan]:
+        """Tenant -> when a worker had its shard."""
+        return self._observer.spans
 
     def run(self) -> None:
         """Return when no tenant is open. Cancels the shards if it is interrupted or fails.

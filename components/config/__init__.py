@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from components.config.base import BaseConfig as BaseConfig
 from components.config.base import NextBaseConfig as NextBaseConfig
+from components.config.console import ConsoleConfig as ConsoleConfig
 from components.config.data import DataConfig as DataConfig
 from components.config.evaluate import EvaluateConfig as EvaluateConfig
 from components.config.evaluate import GateConfig as GateConfig
@@ -160,6 +161,7 @@ class Params(_Section):
     triggers: TriggersConfig = TriggersConfig()
     registry: RegistryConfig = RegistryConfig()
     serve: ServeConfig = ServeConfig()
+    console: ConsoleConfig = ConsoleConfig()
     access: AccessConfig = AccessConfig()
     rollout: RolloutConfig = RolloutConfig()
     tenants: dict[str, dict[str, Any]] = Field(

@@ -5,13 +5,18 @@ from pydantic import Field
 from components.config.section import Section
 
 
-class ServeConfig(Section):
-    """One server for all tenants."""
+class ListenConfig(Section):
+    """Where a server listens, and with what certificate."""
 
     host: str = Field(default="127.0.0.1", description="other than loopback: requires API keys")
     port: int = Field(default=8000, ge=0, le=65535, description="0: any free port")
     tls_certificate: str | None = Field(default=None, description="PEM file; null: plain HTTP")
     tls_key: str | None = Field(default=None, description="PEM file with the certificate's private key")
+
+
+class ServeConfig(ListenConfig):
+    """One server for all tenants."""
+
     follow_seconds: float = Field(default=2.0, gt=0, description="interval of reading MLflow's aliases")
     keys_seconds: float = Field(default=2.0, ge=0, description="how long a key lookup is cached")
     max_body_bytes: int = Field(default=1_000_000, gt=0, description="of one request's body")
@@ -32,6 +37,7 @@ class ServeConfig(Section):
     drain_seconds: float = Field(
         default=60.0, ge=0, description="how long a stopping server waits for running requests"
     )
+    console: bool = Field(default=False, description="also serve the console, at /console")
     open_metrics: bool = Field(default=False, description="serve /metrics (it names tenants) without an admin key")
     remembered_answers: int = Field(default=10_000, gt=0, description="latest answers that still accept feedback")
     remembered_mb: int = Field(default=256, gt=0, description="MiB of their sources in memory")

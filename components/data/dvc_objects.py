@@ -57,6 +57,28 @@ def is_in_remote(workspace: Path, name: str, version: str) -> bool:
         return any(store.object_db.exists(version) for store in stores if store.name == _REMOTE_LABEL.format(name))
 
 
+def read_tenant_files(workspace: Path, version: str, tenant: str) -> dict[str, bytes]:
+    """Return name -> content of a tenant's files in a dataset version, from DVC's cache or a remote; none: no data.
+
+    Raises:
+        WorkspaceError: no store has the version, or one of its files; or a remote does not answer.
+    """
+    with _open_stores(workspace) as stores:
+        entries = json.loads(_read_object(stores, version))
+        own = [entry for entry in entries if entry["relpath"].split("/")[0] == tenant]
+        return {entry["relpath"].split("/", 1)[1]: _read_object(stores, entry["md5"]) for entry in own}
+
+
+def _read_object(stores: list[DvcStore], name: str) -> bytes:
+    for store in stores:
+        if store.object_db.exists(name):
+            return bytes(store.object_db.fs.cat_file(store.object_db.oid_to_path(name)))
+    names = ", ".join(store.name for store in stores)
+    raise WorkspaceError(
+        f"the object {name[:12]} of a dataset version", f"none in {names}", "run `dvc fetch --all-commits`"
+    )
+
+
 def delete_objects(workspace: Path, tenant: str) -> dict[str, int]:
     """Delete the tenant's own objects from the cache and every remote; return store name -> number deleted.
 

@@ -20,6 +20,7 @@ from components.registry.mlflow.fetching import fetch_version
 from components.registry.mlflow.ownership import Ownership
 from components.registry.mlflow.registration import Registration, check_artifact, find_git_revision, write_version
 from components.registry.mlflow.removal import check_removable, find_remaining, remove_tenant
+from components.registry.mlflow.run_files import RunRecord, read_run, read_run_file
 from components.registry.mlflow.runs import MAX_TAG_CHARS, RunLog, clip_tags, open_run, read_curves
 from components.registry.mlflow.versions import (
     CHALLENGER,
@@ -33,6 +34,7 @@ from components.registry.mlflow.versions import (
     find_aliases,
     find_by_alias,
     find_by_sha256,
+    find_histories,
     find_sha256s,
     find_versions,
     to_model_name,
@@ -130,6 +132,18 @@ class Registry:
     def find_versions(self, tenant: str) -> list[Version]:
         """Return all versions of a tenant, newest first; none for an unknown tenant."""
         return self._find(f"the versions of {tenant}", table_versions.find_versions, find_versions, tenant)
+
+    def find_histories(self, *tags: str) -> dict[str, list[Version]]:
+        """Return tenant -> all its versions, oldest first, with only these tags and no aliases."""
+        return self._find("every version", table_versions.find_histories, find_histories, *tags)
+
+    def read_run(self, run_id: str) -> RunRecord | None:
+        """Return the parameters and loss curves of a run; None: there is no such run."""
+        return read_run(self._connection, run_id)
+
+    def read_run_file(self, run_id: str, name: str) -> bytes | None:
+        """Return the content of a file among the artifacts of a run, such as report.json; None: there is none."""
+        return read_run_file(self._connection, run_id, name)
 
     def register(
         self,

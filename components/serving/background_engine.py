@@ -48,6 +48,11 @@ class BackgroundEngine:
         """The sha256 of each artifact that could not be loaded, and why; none until the engine is loaded."""
         return {} if self.engine is None else self.engine.artifact_cache.load_errors
 
+    @property
+    def resident_artifacts(self) -> Mapping[str, str]:
+        """The sha256 of each artifact in memory, and its tenant; none until the engine is loaded."""
+        return {} if self.engine is None else self.engine.artifact_cache.resident
+
     async def preload(self, artifact: ArtifactRef) -> None:
         """Load an artifact before a request needs it; do nothing until the engine is loaded.
 

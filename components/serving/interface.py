@@ -144,7 +144,11 @@ class HeldArtifacts(Protocol):
 
     @property
     def owners(self) -> Mapping[str, str]:
-        """The sha256 of each held artifact, and its tenant."""
+        """The sha256 of each artifact in memory or on disk, and its tenant."""
+
+    @property
+    def resident(self) -> Mapping[str, str]:
+        """The sha256 of each artifact in memory, and its tenant."""
 
     @property
     def store_error(self) -> str:

@@ -91,7 +91,7 @@ class Workspace:
         """The rollout's ledger, states and observations. Raises WorkspaceError if the database does not answer."""
         from components.rollout.store.database import open_database
 
-        return open_database(self.params, self.root)
+        return open_database(self.params.registry, self.root)
 
     @cached_property
     def digests(self) -> DigestCache:

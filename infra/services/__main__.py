@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cli.console import show_error
+from cli.messages import show_error
 from cli.output import print_line, print_note, print_table
 from components.errors import PrefixFleetError, WorkspaceError
 from components.storage.atomic_files import hold_file_lock

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from cli.console import show_error, show_progress
+from cli.messages import show_error, show_progress
 from cli.output import print_table
 from cli.runs import print_run
 from components.errors import PrefixFleetError

@@ -10,7 +10,7 @@ def overrides(monkeypatch, tmp_path):
     """A list that gets the overrides of each call; no server is started."""
     calls = []
     (tmp_path / "params.yaml").touch()
-    monkeypatch.setattr(server, "serve", lambda _workspace, overrides: calls.append(overrides))
+    monkeypatch.setattr(server, "serve", lambda _workspace, overrides, _mount: calls.append(overrides))
     return calls
 
 

@@ -14,11 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from components.access.api_keys import ApiKeys
 from components.registry.artifact import load_artifact
 from components.registry.manifest import ARTIFACT_SCHEMA, read_manifest
 from components.rollout.store.ledger import read_history
 from components.rollout.store.tenant_state import read_state
-from components.serving.http.api_keys import ApiKeys
 from components.stages import evaluate, gate, register, train
 from components.stages.outcome import raise_on_failures
 from components.stages.plan import plan

@@ -21,8 +21,8 @@ from solo_texts import write_solo_texts
 from waiting import LIMIT_S, wait_until
 from workspaces import amplify_prefixes
 
+from components.access.api_keys import ApiKeys
 from components.rollout.store.corrections import read_corrections
-from components.serving.http.api_keys import ApiKeys
 from components.stages import register
 from components.stages.plan import plan
 from components.stages.workspace import Workspace

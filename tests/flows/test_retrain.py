@@ -10,6 +10,7 @@ from waiting import wait_until
 from components.data import digest_cache
 from components.errors import DataError, WorkspaceError
 from components.rollout.store.event_outbox import take_events
+from components.rollout.store.runs import read_run_tenants, read_runs
 from components.stages import plan
 from components.stages.last_failures import read_failures
 from components.stages.outcome import TenantOutcome
@@ -118,6 +119,11 @@ def test_drops_become_champions_and_a_run_without_changes_trains_nothing(
 
     with Workspace(root).lock(), pytest.raises(WorkspaceError, match="another run"):
         run_flow("retrain", root, None)
+    runs = [one for one in read_runs(Workspace(root).database, 9) if one.counts]
+    assert [one.counts for one in runs] == [{"promoted": 2}, {"failed": 2, "promoted": 1}]
+    trained = read_run_tenants(Workspace(root).database, runs[0].id)[0]
+    assert trained.began_s < trained.ended_s
+    assert trained.worker
     with pytest.raises(DataError, match="did you mean 'alder'"):
         run_flow("retrain", root, ["adler"])
     (root / "data/alder/train.jsonl").write_text((root / "data/alder/validation.jsonl").read_text())

@@ -90,6 +90,7 @@ class NoArtifacts:
     """The artifact cache of an engine that has none."""
 
     owners: ClassVar[dict[str, str]] = {}
+    resident: ClassVar[dict[str, str]] = {}
     load_errors: ClassVar[dict[str, str]] = {}
     store_error = ""
 

@@ -77,6 +77,7 @@ def test_a_workspace_of_the_installed_product_trains_reproduces_and_serves(progr
     values = yaml.safe_load((root / "params.yaml").read_text())
     values["train"] |= {"prefix_length": 2, "max_steps": 4}
     values["evaluate"] |= {"max_new_tokens": 8}
+    values["serve"] = {**values.get("serve", {}), "console": True}
     (root / "params.yaml").write_text(yaml.safe_dump(values))
     for tenant in ("alder", "birch"):
         write_tenant(root / "drops", tenant)
@@ -94,6 +95,8 @@ def test_a_workspace_of_the_installed_product_trains_reproduces_and_serves(progr
             wait_until(lambda: httpx.get(f"{url}/readyz", timeout=60).is_success, "the server to be ready")
             body = {"model": "alder", "prompt": "thing: boat"}
             answer = httpx.post(f"{url}/v1/completions", json=body, timeout=60)
+            pages = [httpx.get(f"{url}/console/{path}", timeout=60) for path in ("", "static/console.css")]
         finally:
             server.terminate()
     assert (answer.status_code, server.returncode) == (200, 0)
+    assert [page.status_code for page in pages] == [200, 200]

@@ -4,13 +4,14 @@ Knows the queries; does not know how the connection was made, or what a version 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeVar
 
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
-from components.registry.mlflow.tables import ALIASES, DELETED_STAGE, TAGS, VERSIONS, WORKSPACE
+from components.registry.mlflow.tables import ALIASES, CREATED, DELETED_STAGE, TAGS, VERSIONS, WORKSPACE
 from components.registry.mlflow.versions import (
     CHALLENGER,
     CHAMPION,
@@ -51,6 +52,29 @@ def find_aliased_of_tenant(connection: Connection, tenant: str) -> list[Version]
 def find_versions(connection: Connection, tenant: str) -> list[Version]:
     """Return all versions of a tenant, newest first; none for an unknown tenant."""
     return sorted(_read_versions(connection, VERSIONS.c.name == to_model_name(tenant)), key=_read_number, reverse=True)
+
+
+def find_histories(connection: Connection, *tags: str) -> dict[str, list[Version]]:
+    """Return tenant -> all its versions, oldest first, with only these tags."""
+    own = sql.and_(_is_of_version(TAGS), TAGS.c.key.in_(tags))
+    columns = (VERSIONS.c.name, VERSIONS.c.version, VERSIONS.c.run_id, CREATED, TAGS.c.key, TAGS.c.value)
+    query = sql.select(*columns).outerjoin_from(VERSIONS, TAGS, own)
+    wanted = (*_IS_VERSION, VERSIONS.c.name.startswith(MODEL_NAME_START, autoescape=True))
+    found: dict[tuple[str, int], Version] = {}
+    for name, number, run_id, created_ms, key, value in connection.execute(query.where(*wanted)):
+        tenant = to_tenant(name)
+        if tenant is None:
+            continue
+        version = found.setdefault(
+            (tenant, int(number)),
+            Version(tenant, str(number), run_id=run_id or "", created_s=(created_ms or 0) / 1000),
+        )
+        if key is not None:
+            version.tags[key] = str(value)
+    histories: dict[str, list[Version]] = {}
+    for (tenant, _), version in sorted(found.items()):
+        histories.setdefault(tenant, []).append(replace(version, sha256=version.tags.get("sha256", "")))
+    return histories
 
 
 def find_aliases(connection: Connection, tenant: str) -> dict[str, str]:
@@ -99,22 +123,26 @@ def _read_versions(connection: Connection, condition: _Condition) -> Sequence[Ve
     for name, number, alias in connection.execute(query.join(ALIASES, _is_of_version(ALIASES)).where(*wanted)):
         aliases.setdefault((name, str(number)), []).append(alias)
     tags: dict[tuple[str, str, str], dict[str, str]] = {}
-    columns = sql.select(VERSIONS.c.name, VERSIONS.c.version, VERSIONS.c.run_id, TAGS.c.key, TAGS.c.value)
+    created: dict[tuple[str, str], float] = {}
+    columns = sql.select(VERSIONS.c.name, VERSIONS.c.version, VERSIONS.c.run_id, CREATED, TAGS.c.key, TAGS.c.value)
     rows: Iterable[Any] = connection.execute(
         columns.outerjoin_from(VERSIONS, TAGS, _is_of_version(TAGS)).where(*wanted)
     )
-    for name, number, run_id, key, value in rows:
+    for name, number, run_id, created_ms, key, value in rows:
+        created[name, str(number)] = (created_ms or 0) / 1000
         own = tags.setdefault((name, str(number), run_id or ""), {})
         if key is not None:
             own[key] = str(value)
     return [
-        _make_version(tenant, number, run_id, own, aliases.get((name, number), []))
+        _make_version(tenant, number, run_id, own, aliases.get((name, number), []), created[name, number])
         for (name, number, run_id), own in tags.items()
         if (tenant := to_tenant(name))
     ]
 
 
-def _make_version(tenant: str, number: str, run_id: str, tags: dict[str, str], aliases: list[str]) -> Version:
+def _make_version(
+    tenant: str, number: str, run_id: str, tags: dict[str, str], aliases: list[str], created_s: float
+) -> Version:
     return Version(
         tenant=tenant,
         version=number,
@@ -124,6 +152,7 @@ def _make_version(tenant: str, number: str, run_id: str, tags: dict[str, str], a
         sha256=tags.get("sha256", ""),
         tags=tags,
         run_id=run_id,
+        created_s=created_s,
     )
 
 

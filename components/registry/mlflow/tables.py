@@ -38,6 +38,8 @@ def _make_table(name: str, *columns: str) -> sql.TableClause:
 
 ALIASES = _make_table("registered_model_aliases", "alias")
 VERSIONS = _make_table("model_versions", "run_id", "current_stage", "source")
+CREATED = sql.literal_column("model_versions.creation_time", sql.BigInteger)
+"""When a version was registered, in milliseconds since 1970."""
 TAGS = _make_table("model_version_tags", "key", "value")
 
 

@@ -5,7 +5,7 @@ Knows the name of a tenant's registered model. Only reads, and caches nothing: a
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from components.config import TENANT_ID
@@ -45,6 +45,8 @@ class Version:
     sha256: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
+    created_s: float = field(default=0.0, compare=False)
+    """When it was registered, in seconds since 1970; 0: not read."""
 
     @property
     def owner(self) -> str:
@@ -97,6 +99,7 @@ def to_version(tenant: str, entity: Any, aliases: Iterable[str]) -> Version:
         sha256=tags.get("sha256", ""),
         tags=tags,
         run_id=entity.run_id or "",
+        created_s=(entity.creation_timestamp or 0) / 1000,
     )
 
 
@@ -182,6 +185,17 @@ def find_versions(client: Any, tenant: str) -> list[Version]:
     entities = _search_versions(client, f"name = '{model.name}'")
     versions = [to_version(tenant, entity, _list_aliases(model, entity.version)) for entity in entities]
     return sorted(versions, key=lambda version: int(version.version), reverse=True)
+
+
+def find_histories(client: Any, *tags: str) -> dict[str, list[Version]]:
+    """Return tenant -> all its versions, oldest first, with only these tags; one call per 10,000 versions."""
+    histories: dict[str, list[Version]] = {}
+    for entity in _search_versions(client, f"name LIKE '{MODEL_NAME_START}%'"):
+        if tenant := to_tenant(entity.name):
+            version = to_version(tenant, entity, ())
+            kept = {name: value for name, value in version.tags.items() if name in tags}
+            histories.setdefault(tenant, []).append(replace(version, tags=kept))
+    return {tenant: sorted(own, key=lambda one: int(one.version)) for tenant, own in histories.items()}
 
 
 def call_or_none(call: Callable[..., Any], *args: Any) -> Any:

@@ -84,6 +84,12 @@ def read_causes_of_kind(database: Database, kind: CauseKind) -> list[Cause]:
     return _read(database, sql.select(CAUSES).where(CAUSES.c.kind == kind))
 
 
+def read_tenant_causes(database: Database, tenant: str, limit: int) -> list[Cause]:
+    """Return the causes of a tenant that were opened last, newest first. Raises WorkspaceError."""
+    query = sql.select(CAUSES).where(CAUSES.c.tenant == tenant).order_by(CAUSES.c.opened_at.desc(), CAUSES.c.id)
+    return _read(database, query.limit(limit))
+
+
 def has_cause(database: Database, tenant: str, cause_id: str) -> bool:
     """Return whether this cause was ever opened. Raises WorkspaceError."""
     query = sql.select(CAUSES.c.id).where(CAUSES.c.tenant == tenant, CAUSES.c.id == cause_id)

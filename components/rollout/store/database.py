@@ -7,7 +7,7 @@ tenant and no policy.
 import os
 from pathlib import Path
 
-from components.config import Params
+from components.config import RegistryConfig
 from components.rollout.store.migrations import SCHEMA
 from components.storage.database import Database
 from components.storage.timeouts import DatabaseTimeouts
@@ -23,9 +23,9 @@ _FIX = (
 )
 
 
-def open_database(params: Params, root: Path) -> Database:
+def open_database(config: RegistryConfig, root: Path) -> Database:
     """Open the rollout's database of a workspace. Raises WorkspaceError as `open_database_url` does."""
-    return open_database_url(find_database_url(params, root))
+    return open_database_url(find_database_url(config, root))
 
 
 def open_database_url(url: str, timeouts: DatabaseTimeouts | None = None) -> Database:
@@ -37,8 +37,8 @@ def open_database_url(url: str, timeouts: DatabaseTimeouts | None = None) -> Dat
     return Database(url, SCHEMA, timeouts, fix=_FIX)
 
 
-def find_database_url(params: Params, root: Path) -> str:
+def find_database_url(config: RegistryConfig, root: Path) -> str:
     """Return PREFIXFLEET_DATABASE, else MLflow's URL if that is PostgreSQL, else a SQLite file in the workspace."""
-    mlflow = read_tracking_uri(params.registry.tracking_uri)
+    mlflow = read_tracking_uri(config.tracking_uri)
     url = os.environ.get(DATABASE_VARIABLE) or (mlflow if mlflow.startswith("postgresql") else _DEFAULT_URL)
     return resolve_uri(url, root)

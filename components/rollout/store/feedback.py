@@ -4,7 +4,7 @@ Feedback on one choice by one API key is one row: later feedback replaces the ea
 every correction, counts against the version that gave the answer. Knows no HTTP and no drop.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -77,6 +77,15 @@ def save_feedback(
             opinion = to_observation(feedback)
             add_observations_and_evidence(connection, [opinion], [to_evidence(ticket, opinion)] if ticket else [])
     return "saved"
+
+
+def read_newest_feedback(database: Database, tenant: str, limit: int) -> list[Feedback]:
+    """Return the feedback that a tenant got last, newest first. Raises WorkspaceError."""
+    query = sql.select(FEEDBACK).where(FEEDBACK.c.tenant == tenant).order_by(FEEDBACK.c.id.desc()).limit(limit)
+    names = [one.name for one in fields(Feedback)]
+    with database.connect(f"the feedback on {tenant}") as connection:
+        rows = connection.execute(query).mappings().all()
+    return [Feedback(**{name: row[name] for name in names}) for row in rows]
 
 
 def to_observation(feedback: Feedback) -> Observation:

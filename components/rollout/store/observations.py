@@ -25,6 +25,11 @@ def to_latency_bucket(latency_ms: float) -> int:
     return max(0, math.ceil(_BUCKETS_PER_OCTAVE * math.log2(max(latency_ms, 1.0))))
 
 
+def to_bucket_limit_ms(bucket: int) -> float:
+    """Return the longest latency that falls into a histogram bucket."""
+    return float(2 ** (bucket / _BUCKETS_PER_OCTAVE))
+
+
 def write_counts(database: Database, observations: Iterable[Observation]) -> None:
     """Add counts to the stored ones, in one transaction. Raises WorkspaceError."""
     with database.transaction("to save observations") as connection:

@@ -193,3 +193,31 @@ INPUT_LENGTHS = sql.Table(
     sql.Column("bucket", sql.Integer, primary_key=True),
     sql.Column("inputs", sql.BigInteger, nullable=False),
 )
+
+RUNS = sql.Table(
+    "prefixfleet_runs",
+    METADATA,
+    sql.Column("id", sql.Integer, primary_key=True, autoincrement=True),
+    sql.Column("began_at", sql.String(32), nullable=False),  # ISO 8601, UTC
+    sql.Column("ended_at", sql.String(32), nullable=False),  # "": at work, or ended without a result
+    sql.Column("trigger", sql.String(200), nullable=False),
+    sql.Column("by", sql.String(200), nullable=False),
+    sql.Column("dataset_version", sql.String(64), nullable=False),
+    sql.Column("unchanged", sql.Integer, nullable=False),  # tenants with nothing to do
+)
+
+RUN_TENANTS = sql.Table(
+    "prefixfleet_run_tenants",
+    METADATA,
+    sql.Column("run", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("tenant", sql.String(63), primary_key=True),
+    sql.Column("result", sql.String(16), nullable=False),
+    sql.Column("reason", sql.Text, nullable=False),
+    sql.Column("detail", sql.Text, nullable=False),
+    sql.Column("shard", sql.String(64), nullable=False),
+    sql.Column("worker", sql.String(200), nullable=False),
+    sql.Column("device", sql.String(200), nullable=False),
+    sql.Column("began_s", sql.Float, nullable=False),
+    sql.Column("ended_s", sql.Float, nullable=False),
+    sql.Column("device_seconds", sql.Float, nullable=False),
+)

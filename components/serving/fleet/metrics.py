@@ -20,6 +20,7 @@ GAUGES = {
     "rows_queued": "Rows in the queue.",
     "resident_prefixes_device": "Artifacts in device memory.",
     "resident_prefixes_host": "Artifacts in host memory.",
+    "resident": "1 for each artifact in memory, by tenant and sha256.",
     "resident_bytes": "Bytes of artifacts in device memory.",
     "store_trouble": "1 if the artifact store does not answer.",
     "tenants": "Tenants with a champion.",
@@ -115,6 +116,10 @@ class _StateCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         for name, value in self._read_state():
             yield GaugeMetricFamily(f"prefixfleet_{name}", GAUGES[name], float(value))
+        resident = GaugeMetricFamily("prefixfleet_resident", GAUGES["resident"], labels=("tenant", "sha256"))
+        for sha256, tenant in self._engine.resident_artifacts.items():
+            resident.add_metric((tenant, sha256), 1.0)
+        yield resident
 
     def _read_state(self) -> Iterator[tuple[str, float]]:
         health, fleet = self._engine.health(), self._fleet

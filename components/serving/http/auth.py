@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from components.access.api_keys import ApiKeys
 from components.config import TENANT_ID
 from components.errors import WorkspaceError
 from components.serving.errors import RefusalError, make_unavailable_error
 from components.serving.fleet.version_checks import make_not_found_error
-from components.serving.http.api_keys import ApiKeys
 from components.serving.http.key_lookup import KeyLookup
 from components.serving.interface import BusyError
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from components.access.api_keys import ApiKeys
+from components.access.latest_clock import LatestClock
 from components.config import Params
 from components.config.serve import ServeConfig
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
@@ -23,11 +25,9 @@ from components.serving.fleet.version_lookup import VersionLookup
 from components.serving.fleet.versions import FleetVersions
 from components.serving.http.answer_memory import AnswerMemory
 from components.serving.http.answer_pace import AnswerPace
-from components.serving.http.api_keys import ApiKeys
 from components.serving.http.auth import Authenticator
 from components.serving.http.feedback import FeedbackDesk
 from components.serving.http.large_bodies import LargeBodies
-from components.serving.http.latest_clock import LatestClock
 from components.serving.http.quotas import Quotas
 from components.serving.http.service import Service, make_tenant_params_reader
 from components.serving.http.webhook import SECRET_VARIABLE, DeliveryMemory

@@ -3,17 +3,15 @@
 Knows HTTP's fields; does not know the service.
 """
 
-import ipaddress
-import re
 from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from components.access.addresses import is_loopback_host
 from components.serving.errors import RefusalError
 
 Scope = MutableMapping[str, Any]
 
-_PORT_SUFFIX = re.compile(r":\d*$")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _OPEN_SERVER_FIX = "create a key (`prefixfleet keys create`)"
 
@@ -45,7 +43,7 @@ def check_is_local(scope: Scope) -> None:
         RefusalError: 403, another Host than localhost, or a method that changes state from another site's page.
     """
     host = find_header(scope, b"host")
-    if not _is_loopback(host):
+    if not is_loopback_host(host):
         fix = f"use localhost, or {_OPEN_SERVER_FIX}"
         raise RefusalError(403, "the host localhost (the server has no API keys)", repr(host[:100]), fix)
     if scope["method"] in _SAFE_METHODS:
@@ -55,15 +53,3 @@ def check_is_local(scope: Scope) -> None:
     if site.lower() not in ("", "none", "same-origin") or not is_own_page:
         wanted = "a request that no other site's page sends (the server has no API keys)"
         raise RefusalError(403, wanted, f"origin {origin[:100]!r}, sec-fetch-site {site[:100]!r}", _OPEN_SERVER_FIX)
-
-
-def _is_loopback(host: str) -> bool:
-    name = _PORT_SUFFIX.sub("", host.strip().lower()).removesuffix(".")
-    if name == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from components.serving.http.api_keys import ApiKey, ApiKeys, KeyRecord, parse_key
+from components.access.api_keys import ApiKey, ApiKeys, KeyRecord, parse_key
 from components.serving.interface import BusyError
 from components.serving.thread_pool import FairThreadPool
 

@@ -5,8 +5,6 @@ get 503; a second signal stops the process at once. Knows uvicorn and the servic
 """
 
 import asyncio
-import errno
-import ipaddress
 import logging
 import math
 import os
@@ -14,24 +12,25 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
 import prometheus_client
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 
+from components.access.addresses import listen, require_keys_beyond_loopback
+from components.access.api_keys import ApiKeys
+from components.access.tls import check_tls
 from components.config import Params
 from components.config.problems import to_config_error
 from components.config.serve import ServeConfig
-from components.errors import ConfigError
 from components.serving.errors import LOGGER_NAME
 from components.serving.garbage import freeze_survivors
 from components.serving.http.acceptor import Acceptor
 from components.serving.http.answer_pace import AnswerPace
-from components.serving.http.api_keys import ApiKeys
 from components.serving.http.app import build_app
 from components.serving.http.build import build_service, load_engine
 from components.serving.http.connection_table import ConnectionTable, limit_by_open_files
@@ -39,13 +38,11 @@ from components.serving.http.log_limit import LogLimit
 from components.serving.http.opening_pace import OpeningPace
 from components.serving.http.protocol import DeadlineProtocol
 from components.serving.http.service import Service
-from components.serving.http.tls import check_tls
 from components.serving.interface import Engine
 from components.stages.workspace import Workspace
 
 _SHUTDOWN_SECONDS, _LAST_SECONDS = 5, 5
 """For answers after `serve.drain_seconds`, and for what comes after them: the last counts, the engine, threads."""
-_BACKLOG = 2048
 _INVALID_PER_SECOND, _INVALID_MAX_SECONDS = 5.0, 5.0
 """Pace of the refusals of what is not HTTP, to one address: the parser may need 20 ms of the event loop for each."""
 _SWITCH_SECONDS = 0.0001
@@ -53,14 +50,15 @@ _SWITCH_SECONDS = 0.0001
 hundreds of operations of a step waits so long if connections keep the event loop busy."""
 _TICKS_PER_DEADLINE_CHECK = 5
 """Uvicorn's ticks, ten of them a second."""
-_BIND_FIXES = {
-    errno.EADDRINUSE: "stop the process that uses it, or set another port (--port)",
-    errno.EACCES: "set a port of 1024 or above (--port), or permit the process to bind to this one",
-}
+
+Mount = Callable[[FastAPI, Service], None]
+"""Adds pages to the server's application."""
 
 
-def serve(workspace: Workspace, overrides: Mapping[str, Any]) -> None:
+def serve(workspace: Workspace, overrides: Mapping[str, Any], mount: Mount | None = None) -> None:
     """Serve until a signal stops the process; `overrides` are values of the `serve` section from the command line.
+
+    `mount` adds what is served beside the API.
 
     Raises:
         ConfigError: an invalid value, an address other than loopback without API keys, or TLS files that do not match.
@@ -74,7 +72,7 @@ def serve(workspace: Workspace, overrides: Mapping[str, Any]) -> None:
     database = workspace.database
     try:
         has_keys = ApiKeys(database, time.time).has_any()
-        _check_address(config.host, has_keys=has_keys)
+        require_keys_beyond_loopback(config.host, has_keys=has_keys)
         check_tls(config)
         service = build_service(
             workspace,
@@ -83,8 +81,11 @@ def serve(workspace: Workspace, overrides: Mapping[str, Any]) -> None:
             allows_anonymous=not has_keys,
             load=lambda: _load_engine(workspace, config),
         )
-        with _listen(config) as (listener, address):
-            DrainingServer(service, config, address).run(sockets=[listener])
+        with listen(config) as (listener, address):
+            app = build_app(service)
+            if mount is not None:
+                mount(app, service)
+            DrainingServer(service, config, address, app).run(sockets=[listener])
     finally:
         database.close()
     if service.load_error is not None:
@@ -100,7 +101,8 @@ def _load_engine(workspace: Workspace, config: ServeConfig) -> Engine:
 class DrainingServer(uvicorn.Server):
     """Uvicorn that accepts within limits, and waits for the requests in flight before it closes its socket."""
 
-    def __init__(self, service: Service, config: ServeConfig, address: str) -> None:
+    def __init__(self, service: Service, config: ServeConfig, address: str, app: FastAPI | None = None) -> None:
+        """`app` is the application of the service; None: that of the API alone."""
         self._service, self._drain_seconds, self._address = service, config.drain_seconds, address
         self._drain_deadline_s: float | None = None
         self._limits = config
@@ -114,7 +116,7 @@ class DrainingServer(uvicorn.Server):
         self._accepting: list[asyncio.Task[None]] = []
         super().__init__(
             uvicorn.Config(
-                build_app(service),
+                app or build_app(service),
                 ws="none",
                 ssl_certfile=config.tls_certificate,
                 ssl_keyfile=config.tls_key,
@@ -201,36 +203,11 @@ def _end_process_after(seconds: float) -> None:
     timer.start()
 
 
-@contextmanager
-def _listen(config: ServeConfig) -> Iterator[tuple[socket.socket, str]]:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    try:
-        listener = socket.create_server((config.host, config.port), family=family, backlog=_BACKLOG)
-    except OSError as problem:
-        number = problem.errno or 0
-        reason = problem.strerror if isinstance(problem, socket.gaierror) else os.strerror(number)
-        fix = _BIND_FIXES.get(number, "set an address of this machine (--host)")
-        raise ConfigError("an address to serve on", f"{config.host}, port {config.port}: {reason}", fix) from None
-    with listener:
-        scheme = "https" if config.tls_certificate else "http"
-        yield listener, f"{scheme}://{config.host}:{listener.getsockname()[1]}"
-
-
 def _override_params(params: Params, overrides: Mapping[str, Any]) -> Params:
     try:
         return params.model_copy(update={"serve": ServeConfig(**{**params.serve.model_dump(), **overrides})})
     except ValidationError as problems:
         raise to_config_error(problems, ServeConfig, "the command line") from None
-
-
-def _check_address(host: str, *, has_keys: bool) -> None:
-    try:
-        is_local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_local = host == "localhost"
-    if not is_local and not has_keys:
-        fix = "create one (`prefixfleet keys create TENANT`), or serve on 127.0.0.1"
-        raise ConfigError(f"an API key, to serve on {host}", "no key", fix)
 
 
 _LOG_CONFIG: dict[str, Any] = {

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
+from components.access.api_keys import ApiKeys
+from components.access.latest_clock import LatestClock
 from components.config import Params
 from components.registry.mlflow.versions import Version
 from components.serving.background_engine import BackgroundEngine
@@ -24,11 +26,9 @@ from components.serving.fleet.shadow import ShadowQueue
 from components.serving.fleet.versions import FleetVersions
 from components.serving.http.answer_memory import AnswerMemory
 from components.serving.http.answer_pace import AnswerPace
-from components.serving.http.api_keys import ApiKeys
 from components.serving.http.auth import Authenticator
 from components.serving.http.feedback import FeedbackDesk
 from components.serving.http.large_bodies import LargeBodies
-from components.serving.http.latest_clock import LatestClock
 from components.serving.http.quotas import Quotas
 from components.serving.http.webhook import DeliveryMemory
 from components.serving.interface import Engine

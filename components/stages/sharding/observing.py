@@ -3,11 +3,15 @@
 Does not know Prefect, and decides nothing.
 """
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from components.stages.progress import StageProgress, join_abbreviated, log_info, report_progress
+from components.stages.run_log import WorkerSpan
 from components.stages.sharding.exchange_sets import locate_shard
 from components.stages.sharding.messages import HEARTBEAT, OUTCOMES, Heartbeat, ShardOutcomes
 from components.stages.sharding.request import REQUEST, ShardRequest
@@ -23,11 +27,13 @@ _Message = TypeVar("_Message", bound=BaseModel)
 class ShardObserver:
     """Reads the shards' folders."""
 
-    def __init__(self, exchange: Exchange, work: ShardWork) -> None:
-        """Read nothing yet."""
-        self._exchange, self._work = exchange, work
+    def __init__(self, exchange: Exchange, work: ShardWork, clock: Callable[[], float] = time.time) -> None:
+        """Read nothing yet. `clock` gives seconds since 1970."""
+        self._exchange, self._work, self._clock = exchange, work, clock
         self.workers: dict[str, str] = {}
         """Tenant -> the worker that trained or evaluated it."""
+        self.spans: dict[str, WorkerSpan] = {}
+        """Tenant -> when a worker had its shard; of a shard that went on elsewhere, the last."""
 
     def read_request(self, shard_id: str) -> ShardRequest | None:
         """Return the request of a shard; None if there is none that this code can read."""
@@ -40,6 +46,7 @@ class ShardObserver:
             trained = [one.tenant for one in ended.outcomes if one.stage == "train" and one.state == "done"]
             log_info(f"{shard.run_name}: {ended.worker} trained {join_abbreviated(trained) or 'nothing'}")
             self.workers.update(dict.fromkeys(shard.plan.tenants, ended.worker))
+            self._note_span(shard, ended.worker, ended.device)
         return ended
 
     def observe_worker(self, shard: SentShard, now_s: float) -> None:
@@ -51,6 +58,7 @@ class ShardObserver:
         if shard.observe_heartbeat(heartbeat, now_s):
             log_info(f"{shard.run_name}: taken by {heartbeat.worker} ({heartbeat.device})")
             self.workers.update(dict.fromkeys(shard.plan.tenants, heartbeat.worker))
+            self._note_span(shard, heartbeat.worker, heartbeat.device)
             shard.told_s = now_s
         for tenant, step in heartbeat.steps.items():
             if before.get(tenant) != step and tenant in self._work.items:
@@ -60,6 +68,14 @@ class ShardObserver:
             shard.told_s = now_s
             steps = join_abbreviated([f"{tenant} at step {step}" for tenant, step in heartbeat.steps.items()])
             log_info(f"{shard.run_name}: {heartbeat.worker}: {heartbeat.activity}{steps and ', '}{steps}")
+
+    def _note_span(self, shard: SentShard, worker: str, device: str) -> None:
+        now_s = self._clock()
+        for tenant in shard.plan.tenants:
+            span = WorkerSpan(shard.request.shard_id, worker, device, now_s, now_s)
+            known = self.spans.get(tenant, span)
+            is_same = (known.shard, known.worker) == (span.shard, worker)
+            self.spans[tenant] = replace(known, ended_s=now_s) if is_same else span
 
     def _read(self, shard_id: str, name: str, kind: type[_Message]) -> _Message | None:
         """Return a message in a shard's folder; None if there is none that can be read."""

@@ -77,7 +77,7 @@ def serve_first(root: Path) -> str:
         await service.engine.drain()
         return answer.json()
 
-    with closing(open_database(workspace.params, root)) as database:
+    with closing(open_database(workspace.params.registry, root)) as database:
         answer = asyncio.run(ask(build_service(workspace, workspace.params, database, allows_anonymous=True)))
     return str(answer["choices"][0]["message"]["content"])
 

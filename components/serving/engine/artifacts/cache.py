@@ -169,11 +169,16 @@ class ArtifactCache:
 
     @property
     def owners(self) -> dict[str, str]:
-        """The sha256 of each artifact in memory or on disk, and its tenant."""
+        """See `HeldArtifacts.owners`."""
+        return self._files.owners | self.resident
+
+    @property
+    def resident(self) -> dict[str, str]:
+        """See `HeldArtifacts.resident`."""
         with self._lock:
             host = {sha256: manifest.tenant for sha256, (_, manifest) in self._host.values_by_key.items()}
             device = {sha256: loaded.tenant for sha256, loaded in self._device.values_by_key.items()}
-        return self._files.owners | host | device
+        return host | device
 
     def evict(self, sha256s: Iterable[str]) -> None:
         """Remove these from memory and disk; rows in flight finish with what they hold.

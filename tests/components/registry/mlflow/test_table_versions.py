@@ -86,3 +86,17 @@ def test_more_versions_than_fit_in_one_query_are_found(fleet: Registry, monkeypa
     monkeypatch.setattr(table_versions, "_NAMES_PER_QUERY", 1)
     wanted = {tenant: fleet.find_versions(tenant)[0].sha256 for tenant in TENANTS}
     assert fleet.find_by_sha256(wanted) == {tenant: fleet.find_versions(tenant)[0] for tenant in TENANTS}
+
+
+def test_histories_have_all_versions_of_all_tenants_oldest_first(fleet: Registry) -> None:
+    tables, mlflow = read_both(fleet, "find_histories", "metric.bleu", "sha256")
+    assert tables == mlflow
+    assert {tenant: [one.version for one in own] for tenant, own in tables.items()} == {
+        "acme": ["1", "2"],
+        "birch": ["1"],
+        "cedar": ["1"],
+    }
+    newest = tables["acme"][-1]
+    assert set(newest.tags) == {"metric.bleu", "sha256"}
+    assert newest.sha256 == newest.tags["sha256"]
+    assert newest.created_s == mlflow["acme"][-1].created_s > 0

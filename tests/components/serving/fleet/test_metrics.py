@@ -13,7 +13,7 @@ def parts():
     """The parts whose state the page shows, before the base is loaded and the registry was read."""
     return SimpleNamespace(
         fleet=SimpleNamespace(snapshot=VersionSnapshot(), swap_count=0, read_errors={}, last_read_s=None),
-        engine=SimpleNamespace(health=lambda: None),
+        engine=SimpleNamespace(health=lambda: None, resident_artifacts={}),
         observation_buffer=SimpleNamespace(write_error="", dropped=0),
     )
 
@@ -32,6 +32,7 @@ def test_the_page_shows_the_counters_and_the_state_of_the_parts(parts):
     assert not any("rows_running" in line or "aliases_age" in line for line in early)
 
     parts.engine.health = lambda: EngineHealth(True, 3, 4, 5, 6, 700, "no answer")
+    parts.engine.resident_artifacts = {"ab12": "alder"}
     parts.fleet.read_errors, parts.fleet.last_read_s = {"registry": "no answer"}, 0.0
     parts.fleet.snapshot = VersionSnapshot(unusable={"champion": {"alder": Version("alder", "1")}, "challenger": {}})
     page = render(metrics, parts)
@@ -42,6 +43,7 @@ def test_the_page_shows_the_counters_and_the_state_of_the_parts(parts):
         "prefixfleet_resident_prefixes_device 5.0",
         "prefixfleet_resident_prefixes_host 6.0",
         "prefixfleet_resident_bytes 700.0",
+        'prefixfleet_resident{sha256="ab12",tenant="alder"} 1.0',
         "prefixfleet_store_trouble 1.0",
         "prefixfleet_registry_trouble 1.0",
         "prefixfleet_unusable_versions 1.0",

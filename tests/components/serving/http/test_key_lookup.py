@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from components.access.api_keys import ApiKeys
 from components.rollout.store.database import open_database_url
-from components.serving.http.api_keys import ApiKeys
 from components.serving.http.key_lookup import KeyLookup
 from components.serving.interface import BusyError
 

@@ -14,9 +14,9 @@ import openai
 import pytest
 from waiting import wait_until
 
+from components.access.api_keys import ApiKeys
 from components.errors import ConfigError
 from components.rollout.store.database import open_database
-from components.serving.http.api_keys import ApiKeys
 from components.serving.http.server import serve
 
 COMMAND = str(Path(sys.executable).with_name("prefixfleet"))

@@ -1,6 +1,6 @@
 """Time for expiry goes on while a clock is set back, and follows one that is set forward until it is corrected."""
 
-from components.serving.http.latest_clock import LatestClock
+from components.access.latest_clock import LatestClock
 
 
 def test_the_later_of_clock_and_timer_counts():

@@ -2,9 +2,9 @@ import sqlite3
 
 import pytest
 
+from components.access.api_keys import ApiKeys, parse_duration
 from components.errors import ConfigError, WorkspaceError
 from components.rollout.store.database import open_database_url
-from components.serving.http.api_keys import ApiKeys, parse_duration
 
 
 class Clock:

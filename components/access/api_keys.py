@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sql
 from sqlalchemy.engine import RowMapping
 
+from components.access.latest_clock import LatestClock
 from components.errors import ConfigError, WorkspaceError
-from components.serving.http.latest_clock import LatestClock
 from components.storage.database import Database
 
 KEYS = sql.Table(
@@ -142,6 +142,11 @@ class ApiKeys:
         key, digest = record
         matches = hmac.compare_digest(_hash_secret(parse_key(text)[1]), digest)
         return key if matches and key is not None and key.is_valid_at(self._latest_clock()) else None
+
+    def find_valid(self, key_id: str) -> ApiKey | None:
+        """Return the key with this id if it is valid now; else None. For a holder whom `verify` has accepted before."""
+        key, _ = self.find_fresh(key_id) or self.read(key_id)
+        return key if key is not None and key.is_valid_at(self._latest_clock()) else None
 
     def find_fresh(self, key_id: str) -> KeyRecord | None:
         """Return what was read of a key in the last `fresh_seconds`; does not ask the database."""

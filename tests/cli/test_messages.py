@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from cli.console import show_error, show_progress
+from cli.messages import show_error, show_progress
 from components.errors import DataError
 from components.stages.progress import LOGGER_NAME, StageProgress, log_info, report_progress
 

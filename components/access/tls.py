@@ -3,14 +3,14 @@
 import ssl
 from pathlib import Path
 
-from components.config.serve import ServeConfig
+from components.config.serve import ListenConfig
 from components.errors import ConfigError
 
 _ENCRYPTED_MARKER = b"ENCRYPTED"
 """In the first lines of every PEM key that has a passphrase."""
 
 
-def check_tls(config: ServeConfig) -> None:
+def check_tls(config: ListenConfig) -> None:
     """Check that the files can be served with; no files at all means plain HTTP.
 
     Raises:

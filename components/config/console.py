@@ -1,0 +1,18 @@
+"""The section `console`: the web pages that show the fleet."""
+
+from pydantic import Field
+
+from components.config.serve import ListenConfig
+
+
+class ConsoleConfig(ListenConfig):
+    """The console's own process, and where it finds what the workspace does not hold."""
+
+    port: int = Field(default=8400, ge=0, le=65535, description="0: any free port")
+    server: str | None = Field(default=None, description="URL of `prefixfleet serve`; null: the console asks none")
+    mlflow: str | None = Field(default=None, description="URL of MLflow's pages, for links; null: the tracking URI")
+    prefect: str | None = Field(default=None, description="URL of Prefect's pages, for links; null: no links")
+    refresh_seconds: float = Field(
+        default=30.0, gt=0, description="age at which the fleet is read again while somebody looks"
+    )
+    session_hours: float = Field(default=12.0, gt=0, description="how long a login lasts")

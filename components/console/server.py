@@ -1,0 +1,69 @@
+"""The console's own process: checks the address, binds it, serves until a signal. Knows uvicorn; knows no page."""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from pydantic import ValidationError
+
+from components.access.addresses import listen, require_keys_beyond_loopback
+from components.access.api_keys import ApiKeys
+from components.access.tls import check_tls
+from components.config import Params
+from components.config.console import ConsoleConfig
+from components.config.problems import to_config_error
+from components.console.app import build_console
+from components.console.sources import load_params_or_none, open_sources
+
+MOUNT = "/console"
+_SHUTDOWN_SECONDS = 2
+
+
+def serve_console(root: Path, overrides: Mapping[str, Any]) -> None:
+    """Serve until a signal stops the process; `overrides` are values of the section `console`.
+
+    Raises:
+        ConfigError: an invalid value, an address other than loopback without API keys, or unusable TLS files.
+        RegistryError: MLflow's address cannot be used.
+        WorkspaceError: no workspace and no MLflow to read instead, or the database does not answer.
+    """
+    params = load_params_or_none(root)
+    config = _override_config(params, overrides)
+    check_tls(config)
+    sources = open_sources(root.resolve(), config, params)
+    try:
+        keys = ApiKeys(sources.database, time.time)
+        require_keys_beyond_loopback(config.host, has_keys=keys.has_any())
+        app = FastAPI(openapi_url=None)
+        app.mount(MOUNT, build_console(sources, config))
+        app.add_api_route("/", lambda: RedirectResponse(f"{MOUNT}/"), include_in_schema=False)
+        with listen(config) as (listener, address):
+            logging.getLogger("prefixfleet").info("the console is at %s%s/", address, MOUNT)
+            server = uvicorn.Server(
+                uvicorn.Config(
+                    app,
+                    ws="none",
+                    ssl_certfile=config.tls_certificate,
+                    ssl_keyfile=config.tls_key,
+                    access_log=False,
+                    log_level="warning",
+                    server_header=False,
+                    timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+                )
+            )
+            server.run(sockets=[listener])
+    finally:
+        sources.database.close()
+
+
+def _override_config(params: Params | None, overrides: Mapping[str, Any]) -> ConsoleConfig:
+    config = params.console if params else ConsoleConfig()
+    try:
+        return ConsoleConfig(**{**config.model_dump(), **overrides})
+    except ValidationError as problems:
+        raise to_config_error(problems, ConsoleConfig, "the command line") from None

@@ -1,0 +1,46 @@
+"""What happened to a tenant, newest first: the ledger's entries and the causes of its retrainings. Knows no page."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from components.rollout.store.causes import Cause
+from components.rollout.types import LedgerEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """One event."""
+
+    at: str
+    action: str
+    by: str
+    from_version: str = ""
+    to_version: str = ""
+    why: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def make_timeline(history: Iterable[LedgerEntry], causes: Iterable[Cause]) -> list[TimelineEntry]:
+    """Return all events, newest first."""
+    moves = [
+        TimelineEntry(
+            at=one.at,
+            action=one.action,
+            by=one.by,
+            from_version=one.from_version,
+            to_version=one.to_version,
+            why=one.why,
+            figures=one.figures,
+        )
+        for one in history
+    ]
+    opened = [TimelineEntry(at=one.opened_at, action=one.kind, by="watch", why=_describe_cause(one)) for one in causes]
+    return sorted([*opened, *moves], key=lambda one: datetime.fromisoformat(one.at), reverse=True)
+
+
+def _describe_cause(cause: Cause) -> str:
+    if cause.closed_at:
+        return f"{cause.why}; {cause.result}"
+    return f"{cause.why}; the next run works on it" if not cause.tries else f"{cause.why}; a run works on it"

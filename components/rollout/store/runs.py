@@ -1,0 +1,103 @@
+"""Runs of retrainings: when they began and ended, and what each did with the tenants that had something to do.
+
+A run that is killed stays without an end. Knows no flow.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+import sqlalchemy as sql
+
+from components.rollout.store.tables import RUN_TENANTS, RUNS
+from components.storage.database import Database
+
+RunResult = Literal["promoted", "accepted", "rejected", "failed"]
+"""What became of a tenant; accepted: registered, and on trial or waiting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTenant:
+    """One tenant in one run."""
+
+    tenant: str
+    result: RunResult
+    reason: str = ""
+    """Why it was trained; "": it was not."""
+    detail: str = ""
+    """Why it failed or was rejected, or the version that it got."""
+    shard: str = ""
+    worker: str = ""
+    device: str = ""
+    began_s: float = 0.0
+    """When its shard began on the worker, in seconds since 1970; 0: not trained."""
+    ended_s: float = 0.0
+    device_seconds: float = 0.0
+    """Of its training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEntry:
+    """One run."""
+
+    id: int
+    began_at: str
+    """UTC, ISO 8601."""
+    ended_at: str
+    """"": it is at work, or ended without a result."""
+    trigger: str
+    by: str
+    dataset_version: str
+    unchanged: int
+    """Tenants with nothing to do."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Result -> number of tenants."""
+    device_seconds: float = 0.0
+
+
+def begin_run_entry(database: Database, trigger: str, by: str, at: str) -> int:
+    """Record that a run begins; return its id. Raises WorkspaceError."""
+    row = {"began_at": at, "ended_at": "", "trigger": trigger, "by": by, "dataset_version": "", "unchanged": 0}
+    with database.transaction("to record a run") as connection:
+        return int(connection.execute(sql.insert(RUNS).values(row).returning(RUNS.c.id)).scalar_one())
+
+
+def end_run_entry(
+    database: Database, run: int, at: str, dataset_version: str, unchanged: int, tenants: Iterable[RunTenant]
+) -> None:
+    """Record how a run ended. Raises WorkspaceError."""
+    rows = [{"run": run, **asdict(one)} for one in tenants]
+    values = {"ended_at": at, "dataset_version": dataset_version, "unchanged": unchanged}
+    with database.transaction("to record the end of a run") as connection:
+        connection.execute(sql.update(RUNS).where(RUNS.c.id == run).values(values))
+        if rows:
+            connection.execute(sql.insert(RUN_TENANTS), rows)
+
+
+def read_runs(database: Database, limit: int) -> list[RunEntry]:
+    """Return the runs that began last, newest first. Raises WorkspaceError."""
+    own = RUN_TENANTS.c
+    newest = sql.select(RUNS).order_by(RUNS.c.id.desc()).limit(limit)
+    with database.connect("the last runs") as connection:
+        rows = connection.execute(newest).mappings().all()
+        ids = [row["id"] for row in rows]
+        sums = sql.select(own.run, own.result, sql.func.count(), sql.func.sum(own.device_seconds))
+        counted = connection.execute(sums.where(own.run.in_(ids)).group_by(own.run, own.result)).all()
+    counts: dict[int, dict[str, int]] = {}
+    seconds: dict[int, float] = {}
+    for run, result, count, device_seconds in counted:
+        counts.setdefault(run, {})[result] = int(count)
+        seconds[run] = seconds.get(run, 0.0) + float(device_seconds)
+    return [
+        RunEntry(**dict(row), counts=counts.get(row["id"], {}), device_seconds=seconds.get(row["id"], 0.0))
+        for row in rows
+    ]
+
+
+def read_run_tenants(database: Database, run: int) -> list[RunTenant]:
+    """Return what a run did with its tenants, by name. Raises WorkspaceError."""
+    names = [column.name for column in RUN_TENANTS.c if column.name != "run"]
+    query = sql.select(*(RUN_TENANTS.c[name] for name in names)).where(RUN_TENANTS.c.run == run)
+    with database.connect("the tenants of a run") as connection:
+        rows = connection.execute(query.order_by(RUN_TENANTS.c.tenant)).mappings().all()
+    return [RunTenant(**dict(row)) for row in rows]

@@ -1,0 +1,93 @@
+"""Records a retraining in the rollout's database: what was planned, where it was trained, and what became of it.
+
+Does not know the flow that runs it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from components.rollout.store.runs import RunResult, RunTenant, begin_run_entry, end_run_entry
+from components.stages.outcome import TenantOutcome
+from components.stages.stamps import TRAINING_FILE, read_json
+from components.stages.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpan:
+    """The time in which a worker had a shard. Times are seconds since 1970."""
+
+    shard: str
+    worker: str
+    device: str
+    began_s: float
+    ended_s: float
+
+
+def begin_run_log(workspace: Workspace, trigger: str, by: str) -> int:
+    """Record that a run begins; return its id. Raises WorkspaceError."""
+    return begin_run_entry(workspace.database, trigger, by, _now())
+
+
+def end_run_log(
+    workspace: Workspace,
+    run: int,
+    *,
+    version: str,
+    reasons: Mapping[str, str],
+    planned: int,
+    outcomes: Sequence[TenantOutcome],
+    rejected: Mapping[str, str],
+    promoted: Mapping[str, str],
+    spans: Mapping[str, WorkerSpan],
+) -> None:
+    """Record how a run ended.
+
+    `reasons`: tenant -> why it was trained. `planned`: all tenants that the run looked at. `rejected`: tenant -> why.
+    `promoted`: tenant -> its new version. `spans`: tenant -> where it was trained. Raises WorkspaceError.
+    """
+    failures = {one.tenant: f"{one.stage}: {one.detail}" for one in outcomes if one.state == "failed"}
+    told = sorted({*reasons, *failures, *promoted, *(tenant for tenant in rejected if tenant in reasons)})
+    rows = [
+        _make_row(workspace, tenant, reasons.get(tenant, ""), failures, rejected, promoted, spans.get(tenant))
+        for tenant in told
+    ]
+    end_run_entry(workspace.database, run, _now(), version, max(0, planned - len(told)), rows)
+
+
+def _make_row(
+    workspace: Workspace,
+    tenant: str,
+    reason: str,
+    failures: Mapping[str, str],
+    rejected: Mapping[str, str],
+    promoted: Mapping[str, str],
+    span: WorkerSpan | None,
+) -> RunTenant:
+    result: RunResult
+    if tenant in failures:
+        result, detail = "failed", failures[tenant]
+    elif tenant in rejected:
+        result, detail = "rejected", rejected[tenant]
+    elif tenant in promoted:
+        result, detail = "promoted", f"version {promoted[tenant]}"
+    else:
+        result, detail = "accepted", ""
+    is_trained = bool(reason) and span is not None and tenant not in failures
+    measured = read_json(workspace.get_output_folder("train", tenant) / TRAINING_FILE) if is_trained else None
+    return RunTenant(
+        tenant=tenant,
+        result=result,
+        reason=reason,
+        detail=detail,
+        shard=span.shard if span else "",
+        worker=span.worker if span else "",
+        device=span.device if span else "",
+        began_s=span.began_s if span else 0.0,
+        ended_s=span.ended_s if span else 0.0,
+        device_seconds=float((measured or {}).get("seconds", 0.0)),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

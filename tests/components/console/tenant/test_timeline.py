@@ -1,0 +1,42 @@
+"""The ledger and the causes of retrainings as one line of events."""
+
+from components.console.tenant.timeline import make_timeline
+from components.rollout.store.causes import Cause
+from components.rollout.types import LedgerEntry
+
+
+def test_events_are_in_order_of_time_with_who_and_why():
+    moved = LedgerEntry(
+        tenant="acme",
+        by="ada",
+        action="promote",
+        to_version="1",
+        why="it passed the gate",
+        at="2026-01-02T00:00:00+00:00",
+    )
+    later = LedgerEntry(tenant="acme", by="bob", action="pin", at="2026-01-04T00:00:00+00:00")
+    arrived = Cause(
+        tenant="acme",
+        id="arrival-1",
+        kind="arrival",
+        why="train.jsonl arrived",
+        opened_at="2026-01-03T00:00:00.500+00:00",
+    )
+    closed = Cause(
+        tenant="acme",
+        id="arrival-0",
+        kind="arrival",
+        why="a drop arrived",
+        opened_at="2026-01-01T00:00:00+00:00",
+        closed_at="2026-01-01T01:00:00+00:00",
+        result="1 trained",
+    )
+    events = make_timeline([moved, later], [arrived, closed])
+    assert [(one.action, one.by) for one in events] == [
+        ("pin", "bob"),
+        ("arrival", "watch"),
+        ("promote", "ada"),
+        ("arrival", "watch"),
+    ]
+    assert events[1].why == "train.jsonl arrived; the next run works on it"
+    assert events[3].why == "a drop arrived; 1 trained"
