@@ -5,8 +5,9 @@ MLflow's web page is the champion at the next call. Knows no metric and no gate;
 """
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,6 +55,7 @@ __all__ = [
 ]
 
 _Found = TypeVar("_Found")
+_Item = TypeVar("_Item")
 
 _SERVER_THREADS = 8  # over HTTP, where a call mostly waits
 _DATABASE_THREADS = 4  # one thread writes while another waits for the disk
@@ -183,9 +185,18 @@ class Registry:
         """Register several tenants in threads and set their aliases; return tenant -> its version or its error."""
         with self._connection.open_client("a connection to register a fleet"):
             self._connection.ensure_store()
-            with ThreadPoolExecutor(_SERVER_THREADS if self._connection.is_server else _DATABASE_THREADS) as threads:
-                results = threads.map(self._try_register, registrations)
-                return {one.tenant: result for one, result in zip(registrations, results, strict=True)}
+            results = self.run_in_threads(self._try_register, registrations)
+            return {one.tenant: result for one, result in zip(registrations, results, strict=True)}
+
+    def run_in_threads(self, work: Callable[[_Item], _Found], items: Iterable[_Item]) -> list[_Found]:
+        """Return the results of calls that mostly wait for MLflow, in the order of `items`.
+
+        Each call has the context variables of the caller. The first exception in this order is raised; calls that have
+        not begun then do not begin.
+        """
+        pairs = [(copy_context(), item) for item in items]
+        with ThreadPoolExecutor(_SERVER_THREADS if self._connection.is_server else _DATABASE_THREADS) as threads:
+            return list(threads.map(lambda pair: pair[0].run(work, pair[1]), pairs))
 
     def log_run(self, tenant: str, run_log: RunLog) -> str:
         """Log a run without a version, for a rejected prefix; return the run's id."""

@@ -5,7 +5,6 @@ still in out/: a person may have moved the alias away from it. This is no stage 
 the workspace. Does not know how prefixes are trained or judged.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
@@ -20,13 +19,13 @@ from components.registry.registry import (
     CHAMPION,
     DECODING_TAG,
     INPUT_TAG,
-    MAX_TAG_CHARS,
     Registration,
     RunLog,
     Version,
     read_curves,
 )
 from components.rollout.types import RolloutState
+from components.stages.champions import read_judged_decoding, tag_judged_decodings
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.gate import VERDICT_FILE, read_last_verdict
 from components.stages.outcome import TenantOutcome, catch_failure
@@ -76,19 +75,20 @@ def register(
     champions = workspace.registry.poll_aliased(CHAMPION)[CHAMPION]
     failures: list[TenantOutcome] = []
     registrations: list[Registration] = []
+    accepted_again: list[Version] = []
     for manifest, verdict in find_judged(workspace, fingerprints, failures):
         champion = champions.get(manifest.tenant)
         if not verdict.accepted:
             continue
         if champion is not None and champion.sha256 == manifest.sha256:
-            with catch_failure(manifest.tenant, "register", failures):
-                _tag_judged_decoding(workspace, champion)
+            accepted_again.append(champion)
         else:
             with catch_failure(manifest.tenant, "register", failures):
                 if champion is not None:
                     workspace.registry.ownership.check_version(champion, f"register a prefix of {manifest.tenant}")
                 cause = describe_cause(manifest.tenant)
                 registrations.append(_make_registration(workspace, manifest, verdict, cause))
+    failures += tag_judged_decodings(workspace, accepted_again)
     results = workspace.registry.register_all(registrations) if registrations else {}
     versions = {tenant: result for tenant, result in results.items() if isinstance(result, Version)}
     for tenant, problem in results.items():
@@ -114,23 +114,34 @@ def roll_out(
     Returns:
         Tenant -> version for every promotion, and an outcome for every tenant that failed.
     """
-    promoted: dict[str, str] = {}
-    failures: list[TenantOutcome] = []
-    for tenant, version in versions.items():
-        with catch_failure(tenant, "roll out", failures), lock_tenant(workspace, tenant) as lease:
-            policy, before = read_rollout_config(workspace, tenant).policy, lease.state
-            has_champion = bool(before.champion) and not lease.champion_fault
-            cause = describe_cause(tenant)
-            reason = "it passed the gate" + (f"; retrained because {cause}" if cause else "")
-            if before.champion == version.version:  # promoted by an earlier attempt, which failed afterwards
-                promoted[tenant] = version.version
-            elif obstacle := _explain_no_alias(version, before, tenant in outdated):
-                log_info(f"{tenant}: version {version.version} {obstacle}")
-            elif policy == "immediate" or (not has_champion and policy != "manual"):
-                promoted[tenant] = make_champion(lease, version.version, "retrain", reason).champion
-            elif before.challenger != version.version:
-                start_trial(lease, version.version, "retrain", reason)
-    return promoted, failures
+
+    def roll_out_one(tenant: str) -> tuple[str, list[TenantOutcome]]:
+        promoted, failures = "", list[TenantOutcome]()
+        with catch_failure(tenant, "roll out", failures):
+            promoted = _roll_out_version(workspace, versions[tenant], tenant in outdated, describe_cause(tenant))
+        return promoted, failures
+
+    results = dict(zip(versions, workspace.registry.run_in_threads(roll_out_one, versions), strict=True))
+    failures = [failure for _, some in results.values() for failure in some]
+    return {tenant: promoted for tenant, (promoted, _) in results.items() if promoted}, failures
+
+
+def _roll_out_version(workspace: Workspace, version: Version, outdated: bool, cause: str) -> str:
+    """Give a version its alias; return its number if it is champion now, "" otherwise."""
+    tenant, number = version.tenant, version.version
+    with lock_tenant(workspace, tenant) as lease:
+        policy, before = read_rollout_config(workspace, tenant).policy, lease.state
+        has_champion = bool(before.champion) and not lease.champion_fault
+        reason = "it passed the gate" + (f"; retrained because {cause}" if cause else "")
+        if before.champion == number:  # promoted by an earlier attempt, which failed afterwards
+            return number
+        if obstacle := _explain_no_alias(version, before, outdated):
+            log_info(f"{tenant}: version {number} {obstacle}")
+        elif policy == "immediate" or (not has_champion and policy != "manual"):
+            return make_champion(lease, number, "retrain", reason).champion
+        elif before.challenger != number:
+            start_trial(lease, number, "retrain", reason)
+    return ""
 
 
 def _explain_no_alias(version: Version, state: RolloutState, outdated: bool) -> str:
@@ -160,22 +171,6 @@ def find_judged(
     return judged
 
 
-def _tag_judged_decoding(workspace: Workspace, champion: Version) -> None:
-    evaluate = workspace.params.for_tenant(champion.tenant).evaluate
-    if champion.tags.get(DECODING_TAG, "") == json.dumps(evaluate.select_decoding(), sort_keys=True):
-        return  # as nearly always: the report of each tenant need not be read
-    decoding = _read_judged_decoding(workspace, champion.tenant)
-    if champion.tags.get(DECODING_TAG, "") != decoding and not workspace.registry.is_foreign(champion):
-        workspace.registry.set_tags(champion, {DECODING_TAG: decoding})
-
-
-def _read_judged_decoding(workspace: Workspace, tenant: str) -> str:
-    """Return the decoding of the tenant's report as JSON; "" if MLflow has no room for it."""
-    report = read_report(workspace.get_output_folder("evaluate", tenant) / REPORT_FILE)
-    decoding = json.dumps(report.decoding, sort_keys=True)
-    return decoding if len(decoding) <= MAX_TAG_CHARS else ""
-
-
 def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdict, cause: str) -> Registration:
     base, evaluate = workspace.params.base, workspace.params.for_tenant(manifest.tenant).evaluate
     kind = workspace.digests.digest_folder(workspace.data / manifest.tenant, describe_kind)
@@ -191,7 +186,7 @@ def _make_registration(workspace: Workspace, manifest: Manifest, verdict: Verdic
             "verdict_sentence": verdict.sentence,
             "record_form": "" if kind == CONVERSATIONS else _detect_record_form(workspace, manifest.tenant),
             INPUT_TAG: kind,
-            DECODING_TAG: _read_judged_decoding(workspace, manifest.tenant),
+            DECODING_TAG: read_judged_decoding(workspace, manifest.tenant),
         },
         run_log=make_run_log(workspace, manifest, verdict, {CAUSE_TAG: cause}),
         decoding=evaluate.select_decoding(),
