@@ -75,10 +75,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def forked_dvc() -> Iterator[None]:
-    """Let the product's commands of DVC be forked from a process that has imported DVC."""
+def repeat_less() -> Iterator[None]:
+    """Fork the product's commands of DVC, and let workspaces load a base once.
+
+    Nothing is imported for it where no collected test loads a base.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dvc, "subprocess", SimpleNamespace(run=run_forked))
+        if (module := sys.modules.get("components.model.base.load")) is not None:
+            from loaded_bases import LoadedBases
+
+            patch.setattr(module, "load_base", LoadedBases(module.load_base).load)
         yield
 
 
@@ -113,22 +120,7 @@ def give_prefect_tables(prefect_api: str, empty_prefect: Path) -> Callable[[Path
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a GPT-2 of random weights (about 10,000 parameters) and a tokenizer of single bytes."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny") / "base"
-    letters = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(folder)
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=len(letters), n_positions=160, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
-    )
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    return folder
+    return workspaces.write_tiny_base(tmp_path_factory.mktemp("tiny") / "base")
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,25 @@ def set_params(root: Path, /, **sections: dict[str, Any]) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
 
 
+def write_tiny_base(folder: Path) -> Path:
+    """Write a GPT-2 of random weights (about 10,000 parameters) and a tokenizer of single bytes; return its folder."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    letters = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(letters), n_positions=160, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
 def write_workspace(
     root: Path, base: Path, mlflow: Path, tenants: Sequence[str], sections: dict[str, dict[str, Any]]
 ) -> Path:
