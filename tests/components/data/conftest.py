@@ -1,11 +1,10 @@
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from fake_dvc import fake_add, fake_is_clean, fake_push
+from processes import run_in
 
 from components.config import DataConfig
 from components.data import dvc
@@ -29,16 +28,14 @@ def real_data() -> Path:
 def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parent = tmp_path_factory.mktemp("template")
     (parent / "workspace").mkdir()
-    dvc = (sys.executable, "-P", "-m", "dvc")
     for command in (
         ("git", "init", "-q"),
-        (*dvc, "init", "-q"),
-        (*dvc, "remote", "add", "-q", "-d", "local", "../remote"),
+        ("dvc", "init", "-q"),
+        ("dvc", "remote", "add", "-q", "-d", "local", "../remote"),
         ("git", "add", "."),
-        ("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start"),
+        ("git", "commit", "-q", "-m", "start"),
     ):
-        environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-        subprocess.run(command, cwd=parent / "workspace", check=True, env=environment)
+        run_in(parent / "workspace", *command)
     return parent
 
 

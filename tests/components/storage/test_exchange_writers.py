@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from flaky_proxy import FlakyProxy
+from forked_process import PROJECT, start_process
 from waiting import wait_until
 
 from components.errors import DamagedError, WorkersError
@@ -137,7 +137,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_set(
     folder.put("state", write_set(tmp_path / "first", "first"), NAMES)
     chance = random.Random(0)
     for number in range(2):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, url, str(source)], env=dict(os.environ))
+        process = start_process([sys.executable, "-c", WRITER, url, str(source)], PROJECT, dict(os.environ))
         before = store.read(LISTING_KEY)
         wait_until(lambda before=before: store.read(LISTING_KEY) != before, "the first set of the writer")
         for _ in range(chance.randrange(5)):

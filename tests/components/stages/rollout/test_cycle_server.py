@@ -1,16 +1,11 @@
 """A cycle, and the removal of a tenant, on a real `mlflow server`."""
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
-import requests
 from mlflow import MlflowClient
-from waiting import LIMIT_S, wait_until
+from mlflow_server import run_server
 
 from components.registry.mlflow.runs import RunLog
 from components.rollout.store.ledger import read_history
@@ -23,33 +18,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def server(tmp_path, empty_mlflow):
     """The URL of a server with an empty database."""
-    shutil.copy(empty_mlflow, tmp_path / "server.db")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = ("--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/store")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *store],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    uri = f"http://127.0.0.1:{port}"
-
-    def is_ready():
-        assert process.poll() is None, "the server has ended"
-        try:
-            return requests.get(f"{uri}/health", timeout=5).ok
-        except requests.RequestException:
-            return False
-
-    try:
-        wait_until(is_ready, "the MLflow server")
-        yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(LIMIT_S)
+    database = Path(shutil.copy(empty_mlflow, tmp_path / "server.db"))
+    with run_server(database, f"{tmp_path}/store") as started:
+        yield started.uri
 
 
 def test_a_trial_and_a_removal_over_http(server, make_fleet, monkeypatch, tmp_path):
