@@ -19,6 +19,7 @@ from workspaces import PROJECT
 
 pytestmark = pytest.mark.slow
 HOUR_S = 3600
+OPEN_STATES = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,9 @@ def test_a_cancelled_shard_and_an_interrupted_parent_free_the_worker(fleet, make
     (fleet.faults / "hold-2").touch()
     fleet.start_worker("first")
     with fleet.start_parent(root) as parent:
-        (run,) = wait_until(lambda: fleet.read_notes("validated") and fleet.list_shard_runs("RUNNING"), "a shard")
+        (run,) = wait_until(
+            lambda: fleet.read_notes("validated") and fleet.list_runs("train-shard", "RUNNING"), "a shard"
+        )
         (_, cancelled, _), *_ = fleet.read_notes("validated")
         (other,) = {"rowan", "spruce"} - {cancelled}
         fleet.cancel(run)
@@ -113,6 +116,19 @@ def test_a_cancelled_shard_and_an_interrupted_parent_free_the_worker(fleet, make
         parent.send_signal(signal.SIGTERM)
         told = finish(parent)
     assert parent.returncode == 143, told
-    open_states = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
-    wait_until(lambda: not fleet.list_shard_runs(*open_states), "the end of the other shard")
+    wait_until(lambda: not fleet.list_runs("train-shard", *OPEN_STATES), "the end of the other shard")
+    assert fleet.read_notes("finished") == []
+
+
+def test_a_parent_that_is_cancelled_on_prefects_page_ends_its_shards(fleet, make_checkout_in):
+    root = fleet.make_workspace(make_checkout_in, ("elm",))
+    (fleet.faults / "hold-2").touch()
+    fleet.start_worker("first")
+    with fleet.start_parent(root) as parent:
+        fleet.wait_for_note("first", "elm", 2)
+        fleet.cancel(fleet.list_runs("retrain", "RUNNING")[0])
+        told = finish(parent)
+    assert parent.returncode == 2, told
+    assert "the run that sent this shard is cancelled" in told
+    assert fleet.list_runs("train-shard", *OPEN_STATES) == []
     assert fleet.read_notes("finished") == []

@@ -146,10 +146,10 @@ class Fleet:
         answer.raise_for_status()
         return answer.json()
 
-    def list_shard_runs(self, *states: str) -> list[dict[str, Any]]:
-        """The runs of shards in Prefect, in one of these states (type), newest first."""
+    def list_runs(self, flow: str, *states: str) -> list[dict[str, Any]]:
+        """The runs of a flow in Prefect, in one of these states (type), newest first."""
         asked = {"state": {"type": {"any_": list(states)}}} if states else {}
-        flows = {"name": {"any_": ["train-shard"]}}
+        flows = {"name": {"any_": [flow]}}
         found: list[dict[str, Any]] = self.ask(
             "/flow_runs/filter", flow_runs=asked, flows=flows, sort="START_TIME_DESC"
         )
