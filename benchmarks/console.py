@@ -96,8 +96,8 @@ def _measure(root: Path, rounds: int) -> None:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             url = _read_address(process)
+            _wait_for_fleet(url)
             with httpx.Client(timeout=_WAIT_S) as client:
-                _wait_for_fleet(client, url)
                 for name, query in _PAGES.items():
                     _print_page(client, process.pid, name, f"{url}{query}", rounds)
                 _print_first_visit(client, url)
@@ -112,9 +112,9 @@ def _read_address(process: "subprocess.Popen[str]") -> str:
     raise SystemExit("the console has ended before it told its address")
 
 
-def _wait_for_fleet(client: httpx.Client, url: str) -> None:
+def _wait_for_fleet(url: str) -> None:
     started = time.perf_counter()
-    while "fleet-table" not in client.get(url).text:
+    while "fleet-table" not in httpx.get(url, timeout=_WAIT_S).text:
         time.sleep(0.2)
     print(f"the fleet read for the first time after {time.perf_counter() - started:.1f} s", flush=True)
 

@@ -47,10 +47,12 @@ def build_console(
     `clock` gives seconds since 1970, `timer` monotonic seconds. Raises WorkspaceError.
     """
     sessions = Sessions(ApiKeys(sources.database, clock, fresh_seconds=2.0, timer=timer), timer, config.session_hours)
-    app = FastAPI(openapi_url=None, redirect_slashes=False, dependencies=[Depends(make_form_check(sessions))])
+    board = FleetBoard(make_fleet_reader(sources, clock), timer, config.refresh_seconds)
+    check_form = make_form_check(sessions, board.expire)
+    app = FastAPI(openapi_url=None, redirect_slashes=False, dependencies=[Depends(check_form)])
     app.state.console = Console(
         sources=sources,
-        board=FleetBoard(make_fleet_reader(sources, clock), timer, config.refresh_seconds),
+        board=board,
         sessions=sessions,
         config=config,
         navigation=NAVIGATION,

@@ -1,6 +1,6 @@
 """What protects the pages: response headers, and the token of every form. Knows HTTP; knows no page."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -87,14 +87,15 @@ FormFields = Annotated[Mapping[str, str], Depends(read_form)]
 """A parameter of a route: the fields of its form."""
 
 
-def make_form_check(sessions: Sessions) -> Callable[[Request], Awaitable[None]]:
+def make_form_check(sessions: Sessions, on_change: Callable[[], None]) -> Callable[[Request], AsyncIterator[None]]:
     """Return a dependency that refuses forms that this console did not give to this session.
 
-    It raises PageRefusedError: 403.
+    `on_change` is called after each form that a route has taken. It raises PageRefusedError: 403.
     """
 
-    async def check_form(request: Request) -> None:
+    async def check_form(request: Request) -> AsyncIterator[None]:
         if request.method in _SAFE_METHODS:
+            yield
             return
         origin = request.headers.get("origin", "null")
         token = request.headers.get(_TOKEN_HEADER) or (await read_form(request)).get(TOKEN_FIELD, "")
@@ -102,5 +103,7 @@ def make_form_check(sessions: Sessions) -> Callable[[Request], Awaitable[None]]:
         if not is_own_page or not sessions.is_form_token(request.cookies.get(COOKIE, ""), token):
             got = "another form, or one of an earlier session"
             raise PageRefusedError(403, "a form of this console", got, "reload the page and send the form again")
+        yield
+        on_change()
 
     return check_form

@@ -69,5 +69,4 @@ def make_status_row(status: TenantStatus) -> FleetRow:
         trial=trial.sentence if trial else "",
         is_paused=bool(trial and trial.paused),
         is_pinned=status.pinned,
-        failure=status.failure,
     )

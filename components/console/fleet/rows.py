@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from components.rollout.store.runs import RunEntry
-from components.stages.last_failures import LastFailure
 from components.stages.reports.tenant_state import STATES, TROUBLE, TenantState
 
 
@@ -32,7 +31,6 @@ class FleetRow:
     trial: str = ""
     is_paused: bool = False
     is_pinned: bool = False
-    failure: LastFailure | None = None
     requests: int = 0
     """Of the last hour."""
     errors: int = 0

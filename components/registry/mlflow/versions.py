@@ -5,7 +5,7 @@ Knows the name of a tenant's registered model. Only reads, and caches nothing: a
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from components.config import TENANT_ID
@@ -192,9 +192,16 @@ def find_histories(client: Any, *tags: str) -> dict[str, list[Version]]:
     histories: dict[str, list[Version]] = {}
     for entity in _search_versions(client, f"name LIKE '{MODEL_NAME_START}%'"):
         if tenant := to_tenant(entity.name):
-            version = to_version(tenant, entity, ())
-            kept = {name: value for name, value in version.tags.items() if name in tags}
-            histories.setdefault(tenant, []).append(replace(version, tags=kept))
+            kept = {str(name): str(value) for name, value in entity.tags.items() if name in tags}
+            version = Version(
+                tenant,
+                str(entity.version),
+                sha256=kept.get("sha256", ""),
+                tags=kept,
+                run_id=entity.run_id or "",
+                created_s=(entity.creation_timestamp or 0) / 1000,
+            )
+            histories.setdefault(tenant, []).append(version)
     return {tenant: sorted(own, key=lambda one: int(one.version)) for tenant, own in histories.items()}
 
 

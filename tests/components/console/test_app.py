@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from waiting import wait_until
+from waiting import LIMIT_S, wait_until
 
 from components.access.api_keys import ApiKeys
 from components.config.console import ConsoleConfig
@@ -184,3 +184,10 @@ def test_a_folder_without_anything_to_read_is_refused(tmp_path: Path, monkeypatc
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(WorkspaceError, match=r"params\.yaml"):
         load_params_or_none(tmp_path)
+
+
+def test_after_a_form_the_fleet_is_read_again(client: TestClient, keyed: Any) -> None:
+    board = keyed[0].routes[-1].app.state.console.board
+    before = board.get(LIMIT_S).number
+    log_in(client, keyed[1].create(None)[1])
+    wait_until(lambda: board.get().number > before, "a newer snapshot")

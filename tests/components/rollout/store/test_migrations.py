@@ -23,7 +23,10 @@ from components.storage.database import Database
 
 OLD = Path(__file__).parent / "before_migrations"
 START_S = 1_777_622_400
-LATER_TABLES = {f"prefixfleet_{name}" for name in ("causes", "arrivals", "input_profiles", "inputs", "input_lengths")}
+LATER_TABLES = {
+    f"prefixfleet_{name}"
+    for name in ("causes", "arrivals", "input_profiles", "inputs", "input_lengths", "runs", "run_tenants")
+}
 
 
 def execute(url, script):
