@@ -97,6 +97,30 @@ def compute_scores_from_sums(metric: Metric, sums_SK: Array) -> Array:
     return _SCORE_FUNCTIONS[metric](sums_SK)
 
 
+def compute_sentence_scores(metric: Metric, statistics_NK: Array) -> Array:
+    """Return the score [N] of each sentence alone, in points.
+
+    BLEU uses only the orders that the prediction has n-grams of (sacrebleu's `effective_order`): a sentence of three
+    words has no 4-grams, and would else always get 0.
+    """
+    if metric != "bleu":
+        return compute_scores_from_sums(metric, statistics_NK)
+    from sacrebleu.metrics import BLEU
+
+    scores = [
+        BLEU.compute_bleu(
+            correct=row[2:6].tolist(),
+            total=row[6:10].tolist(),
+            sys_len=int(row[0]),
+            ref_len=int(row[1]),
+            smooth_method="exp",
+            effective_order=True,
+        ).score
+        for row in statistics_NK
+    ]
+    return np.array(scores, dtype=np.float64)
+
+
 def _compute_sacrebleu_rows(
     metric: Metric,
     predictions: Sequence[str],

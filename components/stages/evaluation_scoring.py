@@ -14,9 +14,11 @@ from components.data.schema import Example
 from components.evaluation.metrics import METRIC_LABELS
 from components.evaluation.report import (
     Report,
+    ReportWithPredictions,
     Subject,
     build_report,
     read_predictions,
+    read_report,
     write_predictions,
     write_report,
 )
@@ -107,6 +109,11 @@ class ScoredSubject:
             log_warning(blind)
         write_report(self.folder / REPORT_FILE, report)
         write_stamp(self.folder, self.make_stamp_inputs(), _RESULT_FILES)
+
+
+def read_scored(folder: Path) -> ReportWithPredictions:
+    """Return the report and the predictions in a folder. Raises GateError if one is missing or damaged."""
+    return ReportWithPredictions(read_report(folder / REPORT_FILE), read_predictions(folder / PREDICTIONS_FILE))
 
 
 def _find_newer_metrics(gate: GateConfig) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from components.errors import GateError
 from components.evaluation.gate import Verdict, judge_candidate, read_verdict, write_verdict
-from components.evaluation.report import ReportWithPredictions, read_predictions, read_report
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
+from components.stages.evaluation_scoring import read_scored
 from components.stages.outcome import TenantOutcome, attempt
 from components.stages.progress import log_info
 from components.stages.stamps import is_up_to_date, read_json, remove_departed, write_json, write_stamp
@@ -48,8 +48,8 @@ def judge_tenant(workspace: Workspace, tenant: str) -> TenantOutcome:
     params, inputs = workspace.params.for_tenant(tenant), _make_inputs(workspace, tenant)
     champion, version = _find_champion_report(workspace, tenant)
     verdict = judge_candidate(
-        _read_scored(evaluated),
-        _read_scored(champion) if champion else None,
+        read_scored(evaluated),
+        read_scored(champion) if champion else None,
         params.gate,
         params.evaluate.lowercase,
         champion_version=version,
@@ -106,7 +106,3 @@ def gather_results(workspace: Workspace) -> None:
     }
     write_json(workspace.get_output_folder("gate") / VERDICTS_FILE, summary)
     workspace.save_digests()
-
-
-def _read_scored(folder: Path) -> ReportWithPredictions:
-    return ReportWithPredictions(read_report(folder / REPORT_FILE), read_predictions(folder / PREDICTIONS_FILE))

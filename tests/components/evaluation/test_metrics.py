@@ -18,6 +18,7 @@ from components.errors import GateError
 from components.evaluation.metrics import (
     compute_corpus_score,
     compute_scores_from_sums,
+    compute_sentence_scores,
     compute_sentence_statistics,
 )
 
@@ -134,3 +135,16 @@ def test_the_published_bleu_of_tgen_on_e2e():
         "bleu", [outputs[mr] for mr in references], list(references.values()), True
     )
     assert (len(references), round(compute_corpus_score("bleu", statistics_NK), 2)) == (630, 65.93)
+
+
+@given(texts(), st.lists(texts(1), min_size=1, max_size=3))
+def test_a_sentence_s_bleu_is_sacrebleu_s(prediction, references):
+    statistics = compute_sentence_statistics("bleu", [prediction], [references], lowercase=True)
+    expected = BLEU(lowercase=True, effective_order=True).sentence_score(prediction, references).score
+    assert compute_sentence_scores("bleu", statistics).tolist() == pytest.approx([expected])
+
+
+def test_a_sentence_s_other_scores_are_those_of_a_corpus_of_one():
+    statistics = compute_sentence_statistics("chrf", ["a red boat", "no"], [["the red boat"], ["no"]], lowercase=True)
+    scores = compute_sentence_scores("chrf", statistics)
+    assert scores.tolist() == [compute_corpus_score("chrf", statistics[:1]), 100.0]
