@@ -9,7 +9,8 @@
     ├── TrainingError    training cannot continue: loss not finite, example longer than the context
     ├── GateError        reports that cannot be compared
     ├── RegistryError    MLflow: not reachable, no such version or alias
-    │   └── OwnershipError  the tenant's version belongs to another workspace
+    │   ├── OwnershipError  the tenant's version belongs to another workspace
+    │   └── MoveRefusedError  a move of versions that was not offered, or in another situation
     ├── WorkersError     workers or the object storage between machines: no pool, no worker, no rights
     │   └── DamagedError     what the exchange holds is incomplete or altered
     └── WorkspaceError   files and tools around a run: lock held, disk full, DVC remote missing
@@ -67,6 +68,10 @@ class RegistryError(PrefixFleetError):
 
 class OwnershipError(RegistryError):
     """A version in MLflow belongs to another workspace."""
+
+
+class MoveRefusedError(RegistryError):
+    """A move of a tenant's versions was not offered, or was offered in another situation."""
 
 
 class WorkersError(PrefixFleetError):

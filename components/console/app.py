@@ -16,9 +16,10 @@ from starlette.staticfiles import StaticFiles
 
 from components.access.api_keys import ApiKeys
 from components.config.console import ConsoleConfig
+from components.console.comparisons import Comparisons
 from components.console.fleet.board import FleetBoard
 from components.console.fleet.reading import make_fleet_reader
-from components.console.pages import fleet, login, nights, tenant
+from components.console.pages import compare, fleet, login, nights, playground, tenant, trial
 from components.console.refusals import LoginNeededError, PageRefusedError, find_status
 from components.console.rendering import STATIC
 from components.console.security import SecurityHeaders, make_form_check
@@ -27,9 +28,16 @@ from components.console.sources import Sources
 from components.console.view import Console, NavigationLink, View, find_visitor
 from components.errors import PrefixFleetError
 
-PAGES = (login, fleet, tenant, nights)
+PAGES = (login, fleet, tenant, compare, trial, playground, nights)
 NAVIGATION = (NavigationLink("Fleet", "/"), NavigationLink("Nights", "/nights"))
-TENANT_TABS = (NavigationLink("Overview", ""), NavigationLink("Versions", "/versions"), NavigationLink("Data", "/data"))
+TENANT_TABS = (
+    NavigationLink("Overview", ""),
+    NavigationLink("Versions", "/versions"),
+    NavigationLink("Compare", "/compare"),
+    NavigationLink("Trial", "/trial"),
+    NavigationLink("Try", "/try"),
+    NavigationLink("Data", "/data"),
+)
 
 _LOGGER = logging.getLogger("prefixfleet")
 _MIN_COMPRESSED_BYTES = 1000
@@ -52,6 +60,7 @@ def build_console(
     app = FastAPI(openapi_url=None, redirect_slashes=False, dependencies=[Depends(check_form)])
     app.state.console = Console(
         sources=sources,
+        comparisons=Comparisons(sources),
         board=board,
         sessions=sessions,
         config=config,

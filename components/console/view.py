@@ -13,6 +13,7 @@ from markupsafe import Markup
 from components.access.addresses import is_loopback_host
 from components.config import TENANT_ID
 from components.config.console import ConsoleConfig
+from components.console.comparisons import Comparisons
 from components.console.fleet.board import FleetBoard
 from components.console.refusals import LoginNeededError, PageRefusedError, make_not_found_error
 from components.console.rendering import make_asset_url, open_templates
@@ -35,6 +36,7 @@ class Console:
 
     sources: Sources
     board: FleetBoard
+    comparisons: Comparisons
     sessions: Sessions
     config: ConsoleConfig
     navigation: tuple[NavigationLink, ...]

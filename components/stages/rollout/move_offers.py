@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from components.errors import RegistryError
+from components.errors import MoveRefusedError, RegistryError
 from components.registry.registry import Version
 from components.rollout.types import RolloutState
 from components.stages.rollout import manual
@@ -53,15 +53,16 @@ def make_offered_move(workspace: Workspace, state: RolloutState, move: OfferedMo
     """Make a move that was offered in this situation; return what was done as a sentence. `by`: for the ledger.
 
     Raises:
-        RegistryError: the tenant's versions were moved since the offer, or the move cannot be made.
+        MoveRefusedError: the tenant's versions were moved since the offer, or the move cannot be made.
+        RegistryError: MLflow does not answer, or the versions were moved at this moment.
     """
     if situation != describe_situation(state):
         wanted = f"the versions of {state.tenant} as they were shown"
-        raise RegistryError(wanted, "others: they were moved meanwhile", "read the page again, and decide again")
+        raise MoveRefusedError(wanted, "others: they were moved meanwhile", "read the page again, and decide again")
     offer = next((one for one in list_offers(workspace, state) if one.move == move), None)
     if offer is None or offer.obstacle:
         got = offer.obstacle if offer else f"{move}, which was made already"
-        raise RegistryError(f"a move of {state.tenant} that can be made now", got, "read the page again")
+        raise MoveRefusedError(f"a move of {state.tenant} that can be made now", got, "read the page again")
     match move:
         case "promote":
             manual.promote(workspace, state.tenant, offer.version, by)

@@ -1,0 +1,183 @@
+"""A tenant's trial: the evidence of each check against its boundary, its traffic, what it waits for, and its moves.
+
+The moves are those of `prefixfleet promote`, `rollback`, `pause` and `pin`; each is confirmed on a page of its own.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import RedirectResponse, Response
+
+from components.config.rollout import ShadowConfig, StepConfig
+from components.console.refusals import PageRefusedError
+from components.console.security import FormFields
+from components.console.view import AdminView, TenantView, View
+from components.errors import MoveRefusedError
+from components.rollout.policy.checks import CheckTrace
+from components.rollout.store.ledger import read_history
+from components.rollout.store.tenant_state import read_state
+from components.rollout.types import RolloutState
+from components.stages.rollout.move_offers import (
+    MoveOffer,
+    OfferedMove,
+    describe_situation,
+    list_offers,
+    make_offered_move,
+)
+from components.stages.rollout.trial_evidence import TrialEvidence, read_trial_evidence
+from components.stages.workspace import Workspace
+
+router = APIRouter()
+
+_MAX_POINTS = 150
+_LEDGER_LINES = 10
+VERBS: dict[OfferedMove, str] = {
+    "promote": "Promote",
+    "rollback": "Roll back",
+    "pause": "Pause",
+    "resume": "Resume",
+    "pin": "Pin",
+    "unpin": "Unpin",
+}
+
+
+@router.get("/tenants/{tenant}/trial", response_model=None)
+def show_trial(view: TenantView, tenant: str) -> Response:
+    """Show the trial, or that there is none, with the newest lines of the ledger."""
+    history = read_history(view.sources.database, tenant)[-_LEDGER_LINES:]
+    workspace = view.sources.workspace
+    if workspace is None:
+        return view.render(
+            "trial.html", tenant=tenant, has_workspace=False, trial=None, offers=[], history=history[::-1]
+        )
+    trial = read_trial_evidence(workspace, tenant, workspace.registry.find_challenger(tenant), time.time())
+    state = read_state(workspace.database, tenant)
+    return view.render(
+        "trial.html",
+        tenant=tenant,
+        has_workspace=True,
+        trial=trial,
+        state=state,
+        steps=_list_steps(trial) if trial else [],
+        charts=[_make_evidence_chart(one) for one in trial.traces if len(one.answers)] if trial else [],
+        traffic=_make_traffic_chart(trial) if trial and trial.traffic else None,
+        offers=list_offers(workspace, state),
+        verbs=VERBS,
+        history=history[::-1],
+    )
+
+
+@router.get("/tenants/{tenant}/trial/{move}", response_model=None)
+def confirm_move(view: AdminView, tenant: str, move: OfferedMove) -> Response:
+    """Say what a move will do, and ask for a confirmation."""
+    state = read_state(view.sources.database, tenant)
+    return view.render(
+        "trial_confirm.html",
+        tenant=tenant,
+        offer=_find_offer(_require_workspace(view), state, move),
+        verb=VERBS[move],
+        situation=describe_situation(state),
+    )
+
+
+@router.post("/tenants/{tenant}/trial/{move}", response_model=None)
+def make_move(view: AdminView, tenant: str, move: OfferedMove, form: FormFields) -> Response:
+    """Make a move in the visitor's name, if the tenant's versions are still those that were shown."""
+    view.sources.reload()
+    workspace = _require_workspace(view)
+    state = read_state(view.sources.database, tenant)
+    person = view.visitor.name if view.visitor else ""
+    try:
+        make_offered_move(workspace, state, move, form.get("situation", ""), person)
+    except MoveRefusedError as problem:
+        raise PageRefusedError(409, problem.wanted, problem.got, problem.fix) from None
+    return RedirectResponse(f"{view.root}/tenants/{tenant}/trial", 303)
+
+
+def _require_workspace(view: View) -> Workspace:
+    if view.sources.workspace is None:
+        fix = "start the console in the workspace's folder, or use `prefixfleet promote` there"
+        raise PageRefusedError(409, "a workspace, which has the policy of the rollout", "a console without one", fix)
+    return view.sources.workspace
+
+
+def _find_offer(workspace: Workspace, state: RolloutState, move: OfferedMove) -> MoveOffer:
+    offer = next((one for one in list_offers(workspace, state) if one.move == move), None)
+    if offer is None or offer.obstacle:
+        got = offer.obstacle if offer else f"{move}: there is nothing to {move}"
+        raise PageRefusedError(409, f"a move of {state.tenant} that can be made now", got, "go back to the trial")
+    return offer
+
+
+def _list_steps(trial: TrialEvidence) -> list[dict[str, Any]]:
+    """Return the steps of a canary, or the one of a shadow; none of a trial by hand."""
+    config, state = trial.config, trial.state
+    steps: Sequence[StepConfig | ShadowConfig] = ()
+    if state.mode in ("canary", "shadow"):
+        steps = config.steps if state.mode == "canary" else [config.shadow]
+    return [
+        {
+            "number": number,
+            "share": step.share,
+            "hours": step.hours,
+            "min_requests": step.min_requests,
+            "proven": step.proven,
+            "place": "done" if number <= state.step else "now" if number == state.step + 1 else "later",
+        }
+        for number, step in enumerate(steps, 1)
+    ]
+
+
+def _make_evidence_chart(trace: CheckTrace) -> dict[str, Any]:
+    """Return the evidence of one check by answers, as powers of ten, with the boundary at which it decides."""
+    kept = _choose_points(len(trace.answers))
+    boundary = round(math.log10(trace.finding.needed), 3)
+    ends = (trace.answers[0], trace.answers[-1])
+    return {
+        "check": trace.finding.check,
+        "series": [
+            _make_series("challenger is worse", [(trace.answers[at], trace.worse_logs[at]) for at in kept]),
+            _make_series("challenger is no worse", [(trace.answers[at], trace.fine_logs[at]) for at in kept]),
+            {"label": "boundary", "points": [[at, boundary] for at in dict.fromkeys(ends)], "dashed": True},
+        ],
+    }
+
+
+def _make_series(label: str, points: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    return {"label": label, "points": [[x, round(float(log) / math.log(10), 3)] for x, log in points]}
+
+
+def _choose_points(count: int) -> list[int]:
+    stride = max(1, -(-count // _MAX_POINTS))
+    return sorted({*range(0, count, stride), count - 1})
+
+
+def _make_traffic_chart(trial: TrialEvidence) -> list[dict[str, Any]]:
+    """Return the share that was set and the share of the answers, in per cent by minutes since the trial began."""
+    start = trial.state.start_minute
+    last = trial.traffic[-1].minute + trial.period_minutes
+
+    def count_minutes(minute: float) -> float:
+        return round(minute - start, 1)
+
+    starts = [one.second / 60 for one in trial.state.changes]
+    planned = [
+        [count_minutes(minute), round(100 * change.share, 1)]
+        for change, begin, end in zip(trial.state.changes, starts, [*starts[1:], max(last, starts[-1])], strict=True)
+        for minute in (begin, end - 0.6)
+    ]
+    answered = [
+        [
+            count_minutes(one.minute + trial.period_minutes / 2),
+            round(100 * one.challenger / (one.challenger + one.champion), 1),
+        ]
+        for one in trial.traffic
+        if one.challenger + one.champion
+    ]
+    return [
+        {"label": "share that was set", "points": planned, "dashed": True},
+        {"label": "share of the answers", "points": answered},
+    ]

@@ -1,0 +1,122 @@
+"""A trial in a real browser: its evidence as pictures, and moves by clicks that stand in the ledger with a name."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from served_console import serve_console_in_thread
+
+from components.rollout.store.ledger import read_history
+from components.rollout.store.observations import write_counts
+from components.rollout.store.tenant_state import read_state, write_states
+from components.rollout.types import Observation, ShareChange
+from components.stages.workspace import Workspace
+
+
+def age_trial(root, hours=2):
+    """Let alder's trial have begun two hours ago, with answers of both versions in every minute since."""
+    workspace = Workspace(root)
+    with closing(workspace.database) as database:
+        state = read_state(database, "alder")
+        began = int(state.started_s - hours * 3600)
+        with database.transaction("to age a trial") as connection:
+            changes = (ShareChange(began, state.share),)
+            aged = replace(state, started_s=float(began), step_started_s=float(began), changes=changes)
+            write_states(connection, [aged])
+        cells = [
+            Observation(
+                tenant="alder",
+                version=version,
+                arm=arm,
+                minute=began // 60 + at,
+                section=section,
+                requests=6,
+                errors=bad,
+            )
+            for section in (0, began)
+            for at in range(1, 60 * hours - 5)
+            for version, arm, bad in (("1", "champion", 0), ("2", "challenger", at % 40 == 0))
+        ]
+        write_counts(database, cells)
+
+
+@pytest.fixture(scope="module")
+def served(make_fleet_root, tmp_path_factory):
+    root = make_fleet_root(tmp_path_factory.mktemp("trial"))
+    age_trial(root)
+    with serve_console_in_thread(root) as console:
+        yield console
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "dark"), [("light", 1280, False), ("dark", 1280, True), ("phone", 360, False)]
+)
+def test_the_evidence_is_drawn_against_its_boundary(log_in, find_barriers, take_shot, name, width, dark):
+    page = log_in("/tenants/alder/trial", width=width, dark=dark)
+    page.wait_for_selector("[data-chart='evidence-errors'] canvas")
+    take_shot(page, f"trial-{name}")
+    text = page.locator("main").inner_text()
+    assert "Version 2 on trial against version 1" in text
+    assert "Next:" in text
+    errors = page.locator("section[aria-labelledby='evidence-title'] tbody tr").first.inner_text()
+    assert "errors" in errors
+    assert "of 684" in errors
+    assert page.locator("[data-chart='traffic'] canvas").count() == 1
+    assert find_barriers(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_trial_is_moved_by_clicks_and_the_ledger_has_the_name(log_in, served, find_barriers, take_shot):
+    page = log_in("/tenants/alder/trial")
+    for move, said in (("Pause", "keeps answering 50%"), ("Resume", "goes on at 50%"), ("Promote", "becomes champion")):
+        page.click(f"text={move}…")
+        assert said in page.locator(".sentence").inner_text()
+        if move == "Promote":
+            take_shot(page, "trial-confirm")
+            assert find_barriers(page) == []
+            page.click("text=Cancel")
+            page.click(f"text={move}…")
+        page.click(f"main button:text-is('{move}')")
+        page.wait_for_url("**/tenants/alder/trial")
+    assert "No trial is running" in page.locator("main").inner_text()
+    history = read_history(served.sources.database, "alder")
+    assert [(one.action, one.by.split(" ")[0]) for one in history[-3:]] == [
+        ("pause", "ada"),
+        ("resume", "ada"),
+        ("promote", "ada"),
+    ]
+    assert "by ada" in page.locator(".timeline li").first.inner_text()
+    assert served.sources.registry.find_aliases("alder") == {"champion": "2"}
+
+
+def test_a_move_for_another_situation_and_one_without_the_form_are_refused(log_in, served):
+    page = log_in("/tenants/alder/trial")
+    url = f"{served.url}/tenants/alder/trial/pin"
+    assert page.request.post(url).status == 403
+    page.goto(url)
+    token = page.locator("main [name=form_token]").input_value()
+    stale = page.request.post(url, form={"form_token": token, "situation": "7//canary"})
+    assert stale.status == 409
+    assert "moved meanwhile" in stale.text()
+    assert page.request.get(f"{served.url}/tenants/alder/trial/resume").status == 409
+    assert page.request.get(f"{served.url}/tenants/alder/trial/burn").status == 400
+    assert not read_state(served.sources.database, "alder").pinned
+
+
+def test_a_tenants_key_reads_its_trial_and_moves_nothing(log_in, served):
+    page = log_in("/tenants/birch/trial", served.keys.create("birch")[1])
+    assert "needs a login with an admin's key" in page.locator("main").inner_text()
+    assert page.locator("a.button").count() == 0
+    token = page.locator("[name=form_token]").first.input_value()
+    for tenant, status in (("birch", 403), ("alder", 403)):
+        answer = page.request.post(
+            f"{served.url}/tenants/{tenant}/trial/pin", form={"form_token": token, "situation": "1//"}
+        )
+        assert answer.status == status
+    assert page.request.get(f"{served.url}/tenants/alder/trial").status == 404
+
+
+def test_without_a_key_nothing_is_offered_as_a_button(console, open_page):
+    page = open_page(f"{console.url}/tenants/alder/trial")
+    assert page.locator("a.button").count() == 0
+    assert "needs a login" in page.locator("main").inner_text()
