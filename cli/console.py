@@ -18,11 +18,12 @@ def console(
 ) -> None:
     """Show the fleet in a browser: every tenant, its versions and trials, the last runs.
 
-    Without API keys anyone on this machine may read, and nobody may change anything. With keys, an admin's key
-    (`prefixfleet keys create --admin`) sees and changes everything; a tenant's key sees its tenant.
+    Without API keys anyone on this machine may read, and nobody may change anything. With keys, visitors log in: with
+    an admin's key (`prefixfleet keys create --admin`) they see everything and can make changes, with a tenant's key
+    they see that tenant.
 
     In a folder without a workspace the console reads MLflow (MLFLOW_TRACKING_URI) and the rollout's database
-    (PREFIXFLEET_DATABASE). PREFIXFLEET_SERVER_KEY is the admin's key with which it asks the server for its metrics.
+    (PREFIXFLEET_DATABASE). To read the server's metrics it sends the admin's key in PREFIXFLEET_SERVER_KEY.
     """
     from cli.messages import show_progress
     from components.console.server import serve_console

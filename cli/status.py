@@ -1,4 +1,4 @@
-"""The command `status`: one row a tenant, those that need a person first."""
+"""The command `status`: one row a tenant, those that need attention first."""
 
 import sys
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def status(
     ] = False,
     full_check: FullCheckOption = False,
 ) -> None:
-    """Show every tenant's state, champion and trial, and the drops that wait; what needs a person comes first.
+    """Show every tenant's state, champion and trial, and the drops that wait; what needs attention comes first.
 
     A tenant has the first of these states that applies: broken, foreign, failed, refused, rolled-back, on-trial,
     pinned, stale, new, healthy. docs/status.md explains them.

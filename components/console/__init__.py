@@ -17,6 +17,6 @@ To add a page:
 4. Add the module to `PAGES` in `app.py`. `NAVIGATION` there has the links at the top; `TENANT_TABS` those of a tenant.
 
 `view.sources` has the workspace (None: there is none), the registry, the database and the server's metrics;
-`view.visitor.name` is who stands in the ledger. Data for `console.js`: `<script type="application/json" id="...">` is
+`view.visitor.name` is the name for the ledger. Data for `console.js`: `<script type="application/json" id="...">` is
 inert, and `{{ value | to_json }}` writes it safely; a chart is `{{ chart(...) }}` of `macros.html`.
 """

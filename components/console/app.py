@@ -100,7 +100,7 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def handle_http_error(request: Request, problem: HTTPException) -> Response:
         got = f"{request.method} {request.url.path[:100]}"
-        refusal = PageRefusedError(problem.status_code, "a page of the console", got, "go back to the first page")
+        refusal = PageRefusedError(problem.status_code, "a page of the console", got, "go back to the start page")
         return _open_view(request).render("error.html", status=problem.status_code, problem=refusal)
 
     @app.exception_handler(RequestValidationError)

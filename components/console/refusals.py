@@ -31,7 +31,7 @@ class PageRefusedError(PrefixFleetError):
 
 
 class LoginNeededError(PageRefusedError):
-    """A page that nobody sees without a login."""
+    """A page that needs a login, asked for without one."""
 
     def __init__(self) -> None:
         super().__init__(401, "a login", "none", "log in with an API key")
@@ -39,7 +39,7 @@ class LoginNeededError(PageRefusedError):
 
 def make_not_found_error(what: str) -> PageRefusedError:
     """Return the error for something that does not exist, or that the visitor may not see."""
-    return PageRefusedError(404, what, "no such page or tenant", "go back to the first page")
+    return PageRefusedError(404, what, "none at this address that you may see", "go back to the start page")
 
 
 def find_status(problem: PrefixFleetError) -> int:

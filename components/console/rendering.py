@@ -5,6 +5,7 @@ Knows templates; knows no tenant and no request.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -18,6 +19,7 @@ from components.console.charts import draw_lane, draw_sparkline
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
+_QUOTED = re.compile("`([^`]+)`")
 
 
 @cache
@@ -32,6 +34,7 @@ def open_templates() -> Environment:
     )
     environment.globals["draw_lane"] = draw_lane
     environment.filters |= {
+        "code": mark_code,
         "count": format_count,
         "score": format_score,
         "share": format_share,
@@ -62,6 +65,12 @@ def write_json(value: Any) -> Markup:
     from jinja2.utils import htmlsafe_json_dumps
 
     return htmlsafe_json_dumps(value)
+
+
+def mark_code(text: str) -> Markup:
+    """Return escaped text; a part in backquotes becomes a `code` element, without the backquotes."""
+    parts = enumerate(_QUOTED.split(text))
+    return Markup().join(Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in parts)
 
 
 def format_count(value: float | None) -> str:

@@ -25,7 +25,7 @@ class Visitor:
     is_admin: bool = False
     """Whether the visitor may change something."""
     name: str = ""
-    """Who stands in the ledger: the key's note or id; "": nobody logged in."""
+    """The name for the ledger: the key's note or id; "": nobody logged in."""
 
     def may_see(self, tenant: str) -> bool:
         """Return whether the tenant may be shown."""

@@ -23,7 +23,7 @@ class ServedConsole:
     """A running console."""
 
     url: str
-    """Of its first page, without a slash at the end."""
+    """Of its start page, without a slash at the end."""
     sources: Sources
     keys: ApiKeys
 

@@ -1,1 +1,1 @@
-"""The fleet as the first page shows it: facts of every tenant, read again while somebody looks."""
+"""The fleet as the start page shows it: facts of every tenant, read again while a page is open."""

@@ -1,4 +1,4 @@
-"""The newest snapshot of the fleet: read in a thread while somebody looks, never twice at once.
+"""The newest snapshot of the fleet: read in a thread when a page asks for it, never twice at once.
 
 Knows when to read; does not know what is read.
 """

@@ -1,6 +1,7 @@
-"""Read the facts of all tenants from the sources: the same that `prefixfleet status` shows.
+"""Read a snapshot of all tenants: their status, as `prefixfleet status` shows it, and the facts of `extras.py`.
 
-A service that does not answer becomes a sentence among the troubles; what was read before stays. Knows no page.
+If a service does not answer, `troubles` says so: the status stays as it was read before, the service's other facts
+are left out. Knows no page.
 """
 
 from collections.abc import Callable

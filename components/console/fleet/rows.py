@@ -42,7 +42,7 @@ class FleetRow:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Tenants that need a person for one reason."""
+    """The tenants that need attention for the same reason."""
 
     title: str
     filter: str
@@ -55,7 +55,7 @@ class FleetSnapshot:
     """All tenants at one moment."""
 
     rows: Sequence[FleetRow]
-    """Those that need a person first, then by name."""
+    """Those that need attention first, then by name."""
     read_at: str
     """UTC, ISO 8601."""
     drops: Sequence[str] = ()
@@ -69,7 +69,7 @@ class FleetSnapshot:
     counts: Mapping[TenantState, int] = field(default_factory=dict)
     """State -> number of tenants, in the order of STATES, without states that no tenant has."""
     attention: Sequence[Attention] = ()
-    """What needs a person."""
+    """What needs attention."""
 
 
 def count_states(rows: Iterable[FleetRow]) -> dict[TenantState, int]:
@@ -79,7 +79,7 @@ def count_states(rows: Iterable[FleetRow]) -> dict[TenantState, int]:
 
 
 def find_attention(rows: Sequence[FleetRow]) -> list[Attention]:
-    """Return what needs a person: failures, refusals, broken champions, waiting trials, pins and pauses."""
+    """Return the tenants that need attention, grouped by reason; every trial, pin and pause is one."""
     kinds = (
         ("Broken champions", "broken", lambda row: row.state == "broken"),
         ("Another workspace's champions", "foreign", lambda row: row.state == "foreign"),
@@ -95,7 +95,7 @@ def find_attention(rows: Sequence[FleetRow]) -> list[Attention]:
 
 
 FILTERS = ("trouble", *STATES, "paused", "drop")
-"""What the table can be narrowed to: a state, `trouble` (states that need a person), pauses, waiting drops."""
+"""What the table can be narrowed to: a state, `trouble` (states that need attention), pauses, waiting drops."""
 
 
 def matches_filter(row: FleetRow, name: str, drops: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The first page: what needs a person, and the table of all tenants; and the events that renew it."""
+"""The start page: what needs attention, the table of all tenants, and the events that refresh them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ _STREAM_SECONDS = 300.0
 def show_fleet(
     view: OpenView, search: str = "", state: str = "", sort: str = "state", page: int = 1, size: int = 50
 ) -> Response:
-    """Show the fleet; to a tenant's key its own tenant."""
+    """Show the fleet; redirect a visitor with a tenant's key to the page of that tenant."""
     if view.visitor is None:
         raise LoginNeededError
     if view.visitor.tenant is not None:

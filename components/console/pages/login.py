@@ -12,7 +12,7 @@ router = APIRouter()
 
 
 def make_login_url(view: View) -> str:
-    """Return the URL of the login that leads back to the page that was asked for; after a form, to the first page."""
+    """Return the URL of the login that leads back to the page that was asked for; after a form, to the start page."""
     url = view.request.url
     wanted = f"{url.path}?{url.query}" if url.query else url.path
     if view.request.method != "GET":

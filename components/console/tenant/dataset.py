@@ -42,13 +42,15 @@ class RejectedGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitChange:
-    """What changed in one split between two dataset versions; of the lines only the first."""
+    """What changed in one split between two dataset versions."""
 
     name: str
     added: int
     removed: int
     added_lines: Sequence[str]
+    """The first of the added lines, at most _CHANGES."""
     removed_lines: Sequence[str]
+    """Likewise."""
 
 
 def read_split_facts(workspace: Workspace, tenant: str) -> list[SplitFacts]:

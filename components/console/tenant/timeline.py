@@ -43,4 +43,4 @@ def make_timeline(history: Iterable[LedgerEntry], causes: Iterable[Cause]) -> li
 def _describe_cause(cause: Cause) -> str:
     if cause.closed_at:
         return f"{cause.why}; {cause.result}"
-    return f"{cause.why}; the next run works on it" if not cause.tries else f"{cause.why}; a run works on it"
+    return f"{cause.why}; {'a run has begun to handle it' if cause.tries else 'the next run will handle it'}"

@@ -23,7 +23,7 @@ class SeenFile:
 
     @property
     def is_new(self) -> bool:
-        """Whether its present content was not taken."""
+        """Whether its current content has not been taken yet."""
         return self.modified != self.taken
 
 

@@ -55,9 +55,10 @@ def save_feedback(
 ) -> SaveResult:
     """Save feedback, and count it in the same transaction.
 
-    Without `counts` it is only saved: an opinion on the same answer was counted before. With the answer's `ticket` it
-    is evidence, if it is the user's first opinion in that section of the trial. `max_waiting` limits the tenant's
-    corrections that wait for their delivery; a correction that replaces one is always accepted.
+    Pass `counts=False` if an opinion on the same answer was counted before: the feedback is saved and not counted.
+    With the answer's `ticket` it also counts as evidence, if it is the user's first opinion in the ticket's section of
+    the trial. `max_waiting` limits how many corrections of the tenant wait to be delivered; a correction that replaces
+    a waiting one adds none.
 
     Raises:
         DataError: a text has characters that a database cannot store.

@@ -23,7 +23,7 @@ class InputVersion(NamedTuple):
 
 
 class InputKey(NamedTuple):
-    """A version in one hour."""
+    """Key of the counts: a version and an hour."""
 
     version: InputVersion
     hour: int

@@ -44,7 +44,7 @@ class RunEntry:
     began_at: str
     """UTC, ISO 8601."""
     ended_at: str
-    """"": it is at work, or ended without a result."""
+    """"": still running, or stopped without a result."""
     trigger: str
     by: str
     dataset_version: str

@@ -199,7 +199,7 @@ RUNS = sql.Table(
     METADATA,
     sql.Column("id", sql.Integer, primary_key=True, autoincrement=True),
     sql.Column("began_at", sql.String(32), nullable=False),  # ISO 8601, UTC
-    sql.Column("ended_at", sql.String(32), nullable=False),  # "": at work, or ended without a result
+    sql.Column("ended_at", sql.String(32), nullable=False),  # "": still running, or stopped without a result
     sql.Column("trigger", sql.String(200), nullable=False),
     sql.Column("by", sql.String(200), nullable=False),
     sql.Column("dataset_version", sql.String(64), nullable=False),

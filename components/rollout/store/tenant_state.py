@@ -55,7 +55,7 @@ def insert_unknown_states(database: Database, states: Sequence[RolloutState]) ->
 
 
 def write_states(connection: Connection, states: Iterable[RolloutState]) -> None:
-    """Write states within the transaction of their ledger entries; deletes the counted keys of earlier trials."""
+    """Write states within the transaction of their ledger entries; delete the counted keys of earlier trials."""
     states = list(states)
     rows = [to_row(one) for one in states]
     if not rows:

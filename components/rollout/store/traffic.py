@@ -74,7 +74,7 @@ def read_days(database: Database, tenant: str) -> list[DayUsage]:
 
 
 def find_slow_ms(answers_by_bucket: Mapping[int, int]) -> float | None:
-    """Return the upper end of the bucket in which 95 % of the answers are reached; None without answers."""
+    """Return the 95th percentile of the latency, as the upper limit of its bucket; None without answers."""
     needed, reached = _SLOW_SHARE * sum(answers_by_bucket.values()), 0
     for bucket in sorted(answers_by_bucket):
         reached += answers_by_bucket[bucket]

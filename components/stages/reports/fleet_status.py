@@ -54,7 +54,7 @@ class TenantStatus:
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """All tenants, those that need a person first; and the drops that wait."""
+    """All tenants, those that need attention first; and the drops that wait."""
 
     tenants: Sequence[TenantStatus]
     drops: Sequence[str]

@@ -1,6 +1,6 @@
 """The state of one tenant in one word, from facts that were read before. Pure: reads no file, asks no service.
 
-The first state whose condition holds is the tenant's, in the order of STATES: what needs a person comes first.
+The first state whose condition holds is the tenant's, in the order of STATES: what needs attention comes first.
 """
 
 from collections.abc import Sequence

@@ -148,7 +148,7 @@ def test_every_answer_forbids_inline_scripts_and_framing(client: TestClient) -> 
 def test_an_unknown_page_and_a_wrong_value_say_what_to_do(client: TestClient, keyed: Any) -> None:
     log_in(client, keyed[1].create(None)[1])
     answer = client.get("/console/nothing")
-    assert (answer.status_code, "first page" in answer.text) == (404, True)
+    assert (answer.status_code, "start page" in answer.text) == (404, True)
     for query in ("size=7", "state=odd", "sort=odd", "page=x"):
         answer = client.get(f"/console/?{query}")
         assert answer.status_code == 400, query

@@ -1,4 +1,4 @@
-"""The first page in a real browser: what needs a person, the table, and text of tenants that stays text."""
+"""The start page in a real browser: what needs attention, the table, and text of tenants that stays text."""
 
 import httpx
 import pytest
@@ -8,7 +8,7 @@ from waiting import LIMIT_S
 
 @pytest.fixture
 def page(console, open_page):
-    """The first page, once the fleet was read."""
+    """The start page, once the fleet was read."""
     expect.set_options(timeout=1000 * LIMIT_S)
     opened = open_page(f"{console.url}/")
     expect(opened.locator("table.fleet tbody tr")).to_have_count(3)

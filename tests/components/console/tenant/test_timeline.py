@@ -38,5 +38,5 @@ def test_events_are_in_order_of_time_with_who_and_why():
         ("promote", "ada"),
         ("arrival", "watch"),
     ]
-    assert events[1].why == "train.jsonl arrived; the next run works on it"
+    assert events[1].why == "train.jsonl arrived; the next run will handle it"
     assert events[3].why == "a drop arrived; 1 trained"
