@@ -32,7 +32,8 @@ class FleetExtras:
     histories: Mapping[str, Sequence[Version]] = field(default_factory=dict)
     moves: Mapping[str, LedgerEntry] = field(default_factory=dict)
     """The newest move of each champion."""
-    traffic: Mapping[str, Traffic] = field(default_factory=dict)
+    traffic: Mapping[str, Traffic] | None = None
+    """None: unknown."""
     last_run: RunEntry | None = None
     resident: Set[str] | None = None
     """The sha256s of the artifacts in the server's memory; None: unknown."""
@@ -67,7 +68,7 @@ def _add(row: FleetRow, extras: FleetExtras) -> FleetRow:
     champion = next((one for one in history if one.version == row.champion), None)
     move = extras.moves.get(row.tenant)
     since = move.at if move and move.to_version == row.champion else _format_time(champion)
-    traffic = extras.traffic.get(row.tenant, Traffic(0, 0, None))
+    traffic = extras.traffic.get(row.tenant, Traffic(0, 0, None)) if extras.traffic is not None else None
     sha256 = champion.sha256 if champion else ""
     return replace(
         row,
@@ -76,9 +77,9 @@ def _add(row: FleetRow, extras: FleetExtras) -> FleetRow:
         rouge=_read_score(champion, _ROUGE),
         bleus=_list_scores(history, _BLEU),
         rouges=_list_scores(history, _ROUGE),
-        requests=traffic.requests,
-        errors=traffic.errors,
-        p95_ms=traffic.p95_ms,
+        requests=traffic.requests if traffic else None,
+        errors=traffic.errors if traffic else None,
+        p95_ms=traffic.p95_ms if traffic else None,
         is_resident=sha256 in extras.resident if extras.resident is not None and sha256 else None,
     )
 

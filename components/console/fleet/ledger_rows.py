@@ -50,6 +50,7 @@ def _make_row(
         is_accepted=verdict.action != "reject" if verdict else None,
         verdict=verdict.why if verdict else "",
         trial=_describe_trial(challenger, state) if challenger else "",
+        waits_for_person=bool(challenger and state.mode == "manual"),
         is_paused=bool(state.paused_s),
         is_pinned=state.pinned,
     )

@@ -68,6 +68,7 @@ def make_status_row(status: TenantStatus) -> FleetRow:
         verdict=verdict.sentence if verdict else "",
         bleu=status.bleu,
         trial=trial.sentence if trial else "",
+        waits_for_person=bool(trial and trial.waits_for_person),
         is_paused=bool(trial and trial.paused),
         is_pinned=status.pinned,
     )

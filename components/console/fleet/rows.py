@@ -29,11 +29,13 @@ class FleetRow:
     """Of the versions, oldest first."""
     rouges: Sequence[float] = ()
     trial: str = ""
+    waits_for_person: bool = False
+    """Whether its trial goes on only if someone promotes or rolls back the version by hand."""
     is_paused: bool = False
     is_pinned: bool = False
-    requests: int = 0
-    """Of the last hour."""
-    errors: int = 0
+    requests: int | None = None
+    """Of the last hour, as are errors and latency."""
+    errors: int | None = None
     p95_ms: float | None = None
     """95 % of the answers took at most this long."""
     is_resident: bool | None = None
@@ -79,14 +81,14 @@ def count_states(rows: Iterable[FleetRow]) -> dict[TenantState, int]:
 
 
 def find_attention(rows: Sequence[FleetRow]) -> list[Attention]:
-    """Return the tenants that need attention, grouped by reason; every trial, pin and pause is one."""
+    """Return the tenants that need attention, grouped by reason; every pin and pause is one."""
     kinds = (
         ("Broken champions", "broken", lambda row: row.state == "broken"),
         ("Another workspace's champions", "foreign", lambda row: row.state == "foreign"),
         ("Failed in the last run", "failed", lambda row: row.state == "failed"),
         ("Refused by the gate", "refused", lambda row: row.state == "refused"),
         ("Rolled back", "rolled-back", lambda row: row.state == "rolled-back"),
-        ("Trials", "on-trial", lambda row: bool(row.trial)),
+        ("Trials that wait for a person", "waiting", lambda row: row.waits_for_person),
         ("Paused trials", "paused", lambda row: row.is_paused),
         ("Pinned champions", "pinned", lambda row: row.is_pinned),
     )
@@ -94,8 +96,9 @@ def find_attention(rows: Sequence[FleetRow]) -> list[Attention]:
     return [one for one in found if one.rows]
 
 
-FILTERS = ("trouble", *STATES, "paused", "drop")
-"""What the table can be narrowed to: a state, `trouble` (states that need attention), pauses, waiting drops."""
+FILTERS = ("trouble", *STATES, "waiting", "paused", "drop")
+"""What the table can be narrowed to: a state, `trouble` (states that need attention), trials that wait for a person,
+pauses, drops that are not taken yet."""
 
 
 def matches_filter(row: FleetRow, name: str, drops: set[str]) -> bool:
@@ -103,6 +106,8 @@ def matches_filter(row: FleetRow, name: str, drops: set[str]) -> bool:
     match name:
         case "trouble":
             return row.state in TROUBLE
+        case "waiting":
+            return row.waits_for_person
         case "paused":
             return row.is_paused
         case "on-trial":

@@ -12,6 +12,9 @@ from typing import Any, Literal
 from components.config.rollout import RolloutCheck, RolloutConfig
 from components.rollout.types import Finding, RolloutState, ShareChange, StepAnswers
 
+WAITING_FOR_PERSON = "waiting for `prefixfleet promote`"
+"""In the reason of a decision to wait until someone promotes the version by hand."""
+
 OfflineVerdict = Literal["accepted", "rejected", "unknown"]
 """The gate's verdict on the challenger, from a tag of its version; unknown: there is no such tag."""
 
@@ -122,7 +125,7 @@ def decide_next_action(
         why = "the champion is pinned" if state.pinned else "the trial is paused"
         return RolloutDecision("wait", why, figures)
     if state.mode == "manual":
-        return RolloutDecision("wait", "waiting for `prefixfleet promote`: the policy is manual", figures)
+        return RolloutDecision("wait", f"{WAITING_FOR_PERSON}: the policy is manual", figures)
     step = _read_step_conditions(config, state)
     unmet = _list_unmet_conditions(step, state, findings, step_answers.challenger, now_s)
     if unmet:
@@ -138,7 +141,7 @@ def decide_next_action(
         share = config.steps[state.step + 1].share
         return RolloutDecision("advance", f"no check failed at {step.share:.0%}; advancing to {share:.0%}", figures)
     if state.mode == "shadow" and config.shadow.then == "wait":
-        return RolloutDecision("wait", "no check failed in the shadow; waiting for `prefixfleet promote`", figures)
+        return RolloutDecision("wait", f"no check failed in the shadow; {WAITING_FOR_PERSON}", figures)
     hours = (now_s - state.started_s) / 3600
     return _decide_promotion(offline, f"no check failed in {hours:.1f} hours", figures)
 
@@ -174,7 +177,5 @@ def _list_unmet_conditions(
 
 def _decide_promotion(offline: OfflineVerdict, why: str, figures: Mapping[str, Any]) -> RolloutDecision:
     if offline == "unknown":
-        return RolloutDecision(
-            "wait", "the version has no verdict of the gate; waiting for `prefixfleet promote`", figures
-        )
+        return RolloutDecision("wait", f"the version has no verdict of the gate; {WAITING_FOR_PERSON}", figures)
     return RolloutDecision("promote", why, figures)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from components.config.rollout import RolloutConfig
 from components.registry.mlflow.versions import Version
-from components.rollout.policy.policy import StepProgress, decide_next_action, measure_progress
+from components.rollout.policy.policy import WAITING_FOR_PERSON, StepProgress, decide_next_action, measure_progress
 from components.rollout.types import RolloutState, TrialMode
 from components.stages.rollout.transitions import read_rollout_config
 from components.stages.rollout.trial_reviews import TrialReview, find_last_minute, read_offline_verdict, read_reviews
@@ -35,6 +35,11 @@ class TrialProgress:
         if not self.progress.deadline_s:
             return None
         return datetime.fromtimestamp(self.progress.deadline_s, UTC).isoformat(timespec="minutes")
+
+    @property
+    def waits_for_person(self) -> bool:
+        """Whether nothing happens until someone promotes or rolls back the version by hand."""
+        return WAITING_FOR_PERSON in self.waits_for
 
     @property
     def sentence(self) -> str:

@@ -11,6 +11,7 @@ from components.registry.registry import Version
 from components.rollout.store.database import open_database_url
 from components.rollout.store.ledger import append_entries
 from components.rollout.store.observations import write_counts
+from components.rollout.store.tables import OBSERVATIONS
 from components.rollout.types import LedgerEntry, Observation
 
 NOW_S = 6_000_000.0
@@ -60,6 +61,14 @@ def test_a_service_that_does_not_answer_leaves_its_columns_empty_and_is_named(so
     alder = add_extras(ROWS, extras)[0]
     assert (alder.bleu, alder.is_resident) == (None, None)
     assert ["metrics" in one for one in troubles] == [False, True]
+
+
+def test_traffic_that_could_not_be_read_is_unknown_and_not_none(sources):
+    OBSERVATIONS.drop(sources.database.engine)
+    extras, troubles = read_extras(sources, NOW_S)
+    assert troubles
+    alder = add_extras(ROWS, extras)[0]
+    assert (alder.requests, alder.errors, alder.p95_ms) == (None, None, None)
 
 
 def test_without_a_server_residence_is_unknown(sources):

@@ -17,6 +17,7 @@ def make_row(number):
         bleu=None if number % 5 == 0 else float(number % 97),
         requests=number,
         trial="canary" if number % 4 == 2 else "",
+        waits_for_person=number % 8 == 2,
     )
 
 
@@ -38,6 +39,7 @@ def test_words_are_looked_for_in_tenants_and_reasons(snapshot):
 
 def test_a_filter_is_a_state_trouble_or_what_waits(snapshot):
     assert select(snapshot, state="refused").matching == 250
+    assert select(snapshot, state="waiting").matching == 125
     assert select(snapshot, state="trouble").matching == 500
     assert [row.tenant for row in select(snapshot, state="drop").rows] == ["tenant-0007"]
 

@@ -26,6 +26,7 @@ def test_a_trial_shows_its_step_and_what_it_waits_for(fleet):
     assert 0.4 < alder.progress.hours < 0.6
     assert alder.waits_for == "waiting for 0.5 more hours at 10%, 20 more requests"
     assert "canary step 1 of 2 at 10%: 0 of 20 requests" in alder.sentence
+    assert (alder.waits_for_person, dale.waits_for_person) == (False, True)
     assert (dale.mode, dale.deadline, dale.waits_for) == (
         "manual",
         None,
