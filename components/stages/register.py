@@ -121,7 +121,7 @@ def roll_out(
             promoted = _roll_out_version(workspace, versions[tenant], tenant in outdated, describe_cause(tenant))
         return promoted, failures
 
-    results = dict(zip(versions, workspace.registry.run_in_threads(roll_out_one, versions), strict=True))
+    results = {tenant: roll_out_one(tenant) for tenant in versions}
     failures = [failure for _, some in results.values() for failure in some]
     return {tenant: promoted for tenant, (promoted, _) in results.items() if promoted}, failures
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from cachetools import LRUCache
@@ -27,13 +27,15 @@ _PLAIN = {"quantize": None, "device_map": None, "chat_template": None}
 class LoadedBases:
     """Takes the place of `load_base` for workspaces."""
 
-    def __init__(self, load: "Callable[[BaseConfig], Base]") -> None:
+    def __init__(self, load: "Callable[..., Base]") -> None:
         self._load = load
         self._kept: LRUCache[str, Base] = LRUCache(_KEPT_BASES)
         self._lock = Lock()
 
-    def load(self, config: "BaseConfig") -> "Base":
+    def load(self, config: "BaseConfig", **options: Any) -> "Base":
         """Return a copy of the base that was loaded from the same files with the same config; else load it."""
+        if options:
+            return self._load(config, **options)
         folder = Path(config.path)
         is_plain = all(getattr(config, name) == value for name, value in _PLAIN.items())
         if not is_plain or torch.cuda.is_available() or not folder.is_dir() or _count_bytes(folder) > _LARGEST_BYTES:

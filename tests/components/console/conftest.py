@@ -55,9 +55,12 @@ def make_fleet_root(fleet_root: Path) -> Callable[[Path], Path]:
     return copy
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, headless; the test is skipped where it is missing."""
+    """Debian's Chromium, headless; the test is skipped where it is missing.
+
+    Not for a whole session: while Playwright runs, its thread has a running event loop, and `asyncio.run` fails.
+    """
     from playwright.sync_api import sync_playwright
 
     program = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -42,7 +42,7 @@ def make_acceptable(body):
 def served(mlflow_fleet):
     """A loaded server's service, its application without a lifespan, and an admin key."""
     workspace = mlflow_fleet.workspace
-    with closing(open_database(workspace.params, workspace.root)) as database:
+    with closing(open_database(workspace.params.registry, workspace.root)) as database:
         service = build_service(workspace, workspace.params, database, allows_anonymous=False)
         app, (_, key) = build_app(service), service.keys.create(None)
 

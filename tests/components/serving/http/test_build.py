@@ -50,7 +50,7 @@ def test_the_base_is_loaded_from_the_workspace_and_each_version_answers_as_it_wa
             await service.engine.drain()
             return answers
 
-    database = open_database(workspace.params, workspace.root)
+    database = open_database(workspace.params.registry, workspace.root)
     try:
         alder, birch = asyncio.run(talk(build_service(workspace, workspace.params, database, allows_anonymous=True)))
     finally:

@@ -19,7 +19,7 @@ HOT = {"model": "alder", "prompt": "thing: boat", "max_tokens": 20, "temperature
 def answer(mlflow_fleet):
     """A function of bodies to the answers' JSON, or to the chunks of those that stream; for all tests of this file."""
     workspace = mlflow_fleet.workspace
-    with closing(open_database(workspace.params, workspace.root)) as database:
+    with closing(open_database(workspace.params.registry, workspace.root)) as database:
         service = build_service(workspace, workspace.params, database, allows_anonymous=True)
         transport = httpx.ASGITransport(build_app(service))
 

@@ -124,7 +124,7 @@ def test_a_port_in_use_and_impossible_addresses_are_errors_with_a_fix(mlflow_fle
     workspace = mlflow_fleet.workspace
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match=r"already in use.*--port"):
         serve(workspace, {"port": taken.getsockname()[1]})
-    with closing(open_database(workspace.params, workspace.root)) as database:
+    with closing(open_database(workspace.params.registry, workspace.root)) as database:
         ApiKeys(database, time.time).create("alder")
     for host in ("192.0.2.1", "nowhere.invalid"):
         with pytest.raises(ConfigError, match=f"{host}, port 8000: .*--host"):
