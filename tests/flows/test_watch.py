@@ -39,7 +39,7 @@ def test_only_the_tenant_whose_data_arrived_is_retrained_once_and_every_record_s
         def fail(*_):
             raise WorkspaceError("a DVC remote that answers", "none", "start it")
 
-        patch.setattr(dataset, "ensure_data", fail)
+        patch.setattr(dataset, "ensure_version", fail)
         patch.setattr("flows.retrain.ensure_dataset_version.retries", 0)
         with pytest.raises(WorkspaceError, match="a DVC remote that answers"):
             run_flow("watch", root)

@@ -1,7 +1,7 @@
 """A tenant as a row of the fleet's table. Reads nothing."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from components.rollout.store.runs import RunEntry
@@ -82,7 +82,7 @@ def count_states(rows: Iterable[FleetRow]) -> dict[TenantState, int]:
 
 def find_attention(rows: Sequence[FleetRow]) -> list[Attention]:
     """Return the tenants that need attention, grouped by reason; every pin and pause is one."""
-    kinds = (
+    kinds: tuple[tuple[str, str, Callable[[FleetRow], bool]], ...] = (
         ("Broken champions", "broken", lambda row: row.state == "broken"),
         ("Another workspace's champions", "foreign", lambda row: row.state == "foreign"),
         ("Failed in the last run", "failed", lambda row: row.state == "failed"),
