@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
-_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]*)(#[^)\s]*)?\)")
+_LINK = re.compile(r"(!?\[)([^\]]+)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
@@ -45,13 +45,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     folder = posixpath.dirname(_find_source(page.file.src_uri))
 
     def replace(match: "re.Match[str]") -> str:
-        text, target, anchor = match[1], match[2], match[3] or ""
+        start, text, target, anchor = match[1], match[2], match[3], match[4] or ""
         if not target or ":" in target:
             return match[0]
         path = posixpath.normpath(posixpath.join(folder, target))
         uri = _find_page(path)
         if files.get_file_from_path(uri) is not None:
-            return f"[{text}]({posixpath.relpath(uri, posixpath.dirname(page.file.src_uri) or '.')}{anchor})"
+            return f"{start}{text}]({posixpath.relpath(uri, posixpath.dirname(page.file.src_uri) or '.')}{anchor})"
         if not (ROOT / path).exists():
             return match[0]  # mkdocs reports it
         return text if text.startswith("`") or path in text else f"{text} (`{path}`)"
