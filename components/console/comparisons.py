@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+
+from cachetools import FIFOCache
 
 from components.config import Metric
 from components.console.sources import Sources
@@ -15,8 +16,6 @@ from components.stages.reports.version_comparison import VersionComparison, comp
 _MAX_KEPT = 16
 
 _PairKey = tuple[str, str, str, int]
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 class Comparisons:
@@ -25,27 +24,29 @@ class Comparisons:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._lock = threading.Lock()
-        self._compared: dict[_PairKey, VersionComparison] = {}
-        self._rows: dict[tuple[_PairKey, Metric], Sequence[ComparedRow]] = {}
+        self._compared: FIFOCache[_PairKey, VersionComparison] = FIFOCache(_MAX_KEPT)
+        self._rows: FIFOCache[tuple[_PairKey, Metric], Sequence[ComparedRow]] = FIFOCache(_MAX_KEPT)
 
     def compare(self, tenant: str, first: Version | None, second: Version) -> VersionComparison:
         """Return the comparison of two versions; see `compare_versions`, whose errors it raises."""
         key, evaluated = self._make_key(tenant, first, second), self._find_evaluated(tenant)
-        found = self._compared.get(key)
+        with self._lock:
+            found = self._compared.get(key)
         if found is None:
             found = compare_versions(self._sources.registry, evaluated, tenant, first, second)
             with self._lock:
-                _keep(self._compared, key, found)
+                self._compared[key] = found
         return found
 
     def score(self, tenant: str, first: Version | None, second: Version, metric: Metric) -> Sequence[ComparedRow]:
         """Return the scored rows of a comparison, the largest change first. Raises as `compare`."""
         key = self._make_key(tenant, first, second), metric
-        rows = self._rows.get(key)
+        with self._lock:
+            rows = self._rows.get(key)
         if rows is None:
             rows = self.compare(tenant, first, second).score_rows(metric)
             with self._lock:
-                _keep(self._rows, key, rows)
+                self._rows[key] = rows
         return rows
 
     def _find_evaluated(self, tenant: str) -> Path | None:
@@ -58,9 +59,3 @@ class Comparisons:
         if folder is not None and (folder / REPORT_FILE).is_file():
             changed_ns = (folder / REPORT_FILE).stat().st_mtime_ns
         return tenant, first.sha256 if first else "", second.sha256, changed_ns
-
-
-def _keep(kept: dict[_Key, _Value], key: _Key, value: _Value) -> None:
-    while len(kept) >= _MAX_KEPT:
-        del kept[next(iter(kept))]
-    kept[key] = value

@@ -114,16 +114,14 @@ def roll_out(
     Returns:
         Tenant -> version for every promotion, and an outcome for every tenant that failed.
     """
-
-    def roll_out_one(tenant: str) -> tuple[str, list[TenantOutcome]]:
-        promoted, failures = "", list[TenantOutcome]()
+    promoted: dict[str, str] = {}
+    failures: list[TenantOutcome] = []
+    for tenant, version in versions.items():
         with catch_failure(tenant, "roll out", failures):
-            promoted = _roll_out_version(workspace, versions[tenant], tenant in outdated, describe_cause(tenant))
-        return promoted, failures
-
-    results = {tenant: roll_out_one(tenant) for tenant in versions}
-    failures = [failure for _, some in results.values() for failure in some]
-    return {tenant: promoted for tenant, (promoted, _) in results.items() if promoted}, failures
+            number = _roll_out_version(workspace, version, tenant in outdated, describe_cause(tenant))
+            if number:
+                promoted[tenant] = number
+    return promoted, failures
 
 
 def _roll_out_version(workspace: Workspace, version: Version, outdated: bool, cause: str) -> str:
