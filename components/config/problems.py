@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -65,19 +65,33 @@ def make_unknown_key_error(key: str, known: tuple[str, ...], where: str) -> Conf
     return ConfigError(f"one of {', '.join(known)}", f"unknown key {key!r} ({where})", fix)
 
 
-def list_known_keys(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
-    """Return the keys of the section at `path` within a model, or of the nearest section above it."""
-    section = model
+def list_known_keys(model: type[BaseModel], path: Sequence[str | int]) -> tuple[str, ...]:
+    """Return the keys of the section at `path` within a model, or of the nearest section above it.
+
+    `path` is as in pydantic's errors: beside fields it may have keys of mappings, indices of lists and, of a union,
+    the tag or the name of the model. Of a union that the path does not decide, the keys of all models are returned.
+    """
+    sections = [model]
     for part in path:
-        field = section.model_fields.get(part)
-        inner = find_section(field.annotation) if field else None
-        section = inner or section
-    return tuple(section.model_fields)
+        fields = [one.model_fields[str(part)] for one in sections if str(part) in one.model_fields]
+        inner = [section for field in fields for section in find_sections(field.annotation)]
+        chosen = [] if fields else [one for one in sections if part == one.__name__ or _has_tag(one, part)]
+        sections = inner or chosen or sections
+    return tuple(dict.fromkeys(name for section in sections for name in section.model_fields))
+
+
+def _has_tag(section: type[BaseModel], tag: str | int) -> bool:
+    kinds = (field.annotation for field in section.model_fields.values())
+    return any(tag in get_args(kind) for kind in kinds if get_origin(kind) is Literal)
 
 
 def find_section(annotation: Any) -> type[BaseModel] | None:
-    """Return the model among the options of a field's annotation; None for a field without one."""
-    for option in (annotation, *get_args(annotation)):
-        if get_origin(option) is None and isinstance(option, type) and issubclass(option, BaseModel):
-            return option
-    return None
+    """Return the first model in a field's annotation; None for a field without one."""
+    return next(iter(find_sections(annotation)), None)
+
+
+def find_sections(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models in a field's annotation: options of a union, items of a list, values of a mapping."""
+    if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in find_sections(part)]

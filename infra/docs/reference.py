@@ -38,10 +38,10 @@ def write_settings() -> str:
         "The keys of `params.yaml`. An unknown key is an error. Which of them a tenant can have, and which value wins, "
         "is in [Your own tenants](../tenants.md#which-value-wins)."
     )
-    own = {name: field for name, field in Params.model_fields.items() if _find_item(field.annotation) is None}
+    own = {name: field for name, field in Params.model_fields.items() if find_section(field.annotation) is None}
     parts = ["# Settings", lead, _list_fields(own)]
     for name, field in Params.model_fields.items():
-        section = _find_item(field.annotation)
+        section = find_section(field.annotation)
         if section is not None:
             parts += _write_section(name, section)
     return _join(parts)
@@ -107,7 +107,7 @@ def _list_options(command: Any, context: Any) -> str:
 
 def _write_section(path: str, section: type[BaseModel]) -> list[str]:
     """Return the parts of a section and of those in it."""
-    inner = {name: _find_item(field.annotation) for name, field in section.model_fields.items()}
+    inner = {name: find_section(field.annotation) for name, field in section.model_fields.items()}
     parts = [f"## {path}", _unwrap(section.__doc__ or ""), _list_fields(section.model_fields)]
     for name, one in inner.items():
         if one is not None:
@@ -121,14 +121,6 @@ def _list_fields(fields: Mapping[str, FieldInfo]) -> str:
         for name, field in fields.items()
     ]
     return _make_table(("key", "type", "default", "meaning"), rows)
-
-
-def _find_item(annotation: Any) -> type[BaseModel] | None:
-    """Return the section that a field holds, or that each item of it is."""
-    found = find_section(annotation)
-    if found is None and get_origin(annotation) in (dict, list, tuple, Mapping):
-        return next((section for one in get_args(annotation) if (section := find_section(one))), None)
-    return found
 
 
 def _show_default(field: FieldInfo) -> str:

@@ -34,13 +34,9 @@ def make_body_error(problems: Sequence[PydanticError], model: type[BaseModel], b
         return RefusalError(400, "a body in JSON", got, "correct the body", code="invalid_json")
     path = _find_field_path(first, body)
     if first["type"] == "extra_forbidden":
-        parents = [str(part) for part in path[:-1]]
-        if any(isinstance(part, int) for part in path):
-            got = f"{str(path[-1])[:_MAX_KEY_CHARS]!r}"
-            wanted = f"only keys of OpenAI's protocol in {'.'.join(parents)}"
-            return RefusalError(400, wanted, got, "remove the key", code="unknown_parameter")
-        known_keys = list_known_keys(model, parents)
-        unknown = make_unknown_key_error(str(path[-1])[:_MAX_KEY_CHARS], known_keys, ".".join(parents) or "the request")
+        where = ".".join(map(str, path[:-1])) or "the request"
+        known_keys = list_known_keys(model, first["loc"][:-1])
+        unknown = make_unknown_key_error(str(path[-1])[:_MAX_KEY_CHARS], known_keys, where)
         return RefusalError(400, unknown.wanted, unknown.got, unknown.fix, code="unknown_parameter")
     if not path and first["type"] != "value_error":
         got = "no body" if first["type"] == "missing" else format_value(first["input"])

@@ -1,6 +1,11 @@
 """Mistakes in params.yaml: each error says what was expected, what was found and how to fix it."""
 
+from typing import Annotated, Literal
+
 import pytest
+from pydantic import BaseModel, Discriminator, Field
+
+from components.config.problems import find_section, list_known_keys
 
 GOOD = "base: {path: base}\n"
 
@@ -68,3 +73,38 @@ def test_a_missing_section_raises_an_error(refused):
 
 def test_a_long_value_is_cut(refused):
     assert "aaa... under tenants" in refused(f"{GOOD}tenants: {{{'a' * 200}: {{}}}}\n").got
+
+
+class _Text(BaseModel):
+    kind: Literal["text"]
+    words: str
+
+
+class _Picture(BaseModel):
+    kind: Literal["picture"]
+    width: int
+
+
+class _Page(BaseModel):
+    parts: Annotated[list[Annotated[_Text | _Picture, Discriminator("kind")]], Field(min_length=1)] | None = None
+    notes: dict[str, list[_Text] | str] = {}
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ([], ("parts", "notes")),
+        (["parts", 0, "picture"], ("kind", "width")),
+        (["parts", 0, "text"], ("kind", "words")),
+        (["parts", 0], ("kind", "words", "width")),
+        (["notes", "first", "list[_Text]", 3], ("kind", "words")),
+        (["unknown", "parts", 1, "_Picture"], ("kind", "width")),
+    ],
+)
+def test_known_keys_are_those_of_the_models_within_lists_unions_and_mappings(path, known):
+    assert list_known_keys(_Page, path) == known
+
+
+def test_a_field_without_a_model_has_no_section():
+    assert find_section(list[str] | None) is None
+    assert find_section(dict[str, Annotated[_Text, Field()] | None]) is _Text

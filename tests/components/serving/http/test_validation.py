@@ -14,6 +14,7 @@ from components.registry.mlflow.versions import Version
 from components.serving.errors import RefusalError, make_error_body
 from components.serving.http.completions import CompletionForm
 from components.serving.http.openai import CompletionRequest
+from components.serving.http.openai_chat import ChatRequest
 from components.serving.http.validation import make_body_error
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
@@ -121,3 +122,28 @@ def test_a_body_that_is_no_valid_json_object_is_refused(ask, content, message):
 def test_neutral_values_of_unsupported_fields_are_accepted(ask):
     neutral = {"best_of": 1, "suffix": None, "echo": False, "user": "u"}
     assert post(ask, json.dumps({**PROMPT, **neutral})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted", "fix"),
+    [
+        ({"role": "user", "content": "x", "nmae": "a"}, "one of role, content, name", "did you mean 'name'?"),
+        (
+            {"role": "tool", "content": "x", "tool_call_id": "1", "tool_cal_id": "1"},
+            "tool_call_id",
+            "did you mean 'tool_call_id'?",
+        ),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "x", "txt": "x"}]},
+            "one of type, text",
+            "did you mean 'text'?",
+        ),
+    ],
+)
+def test_an_unknown_key_in_a_message_is_refused_with_the_nearest_key_of_that_message(message, wanted, fix):
+    body = {"model": "alder", "messages": [message]}
+    with pytest.raises(ValidationError) as problems:
+        ChatRequest.model_validate(body)
+    refusal = make_body_error(problems.value.errors(), ChatRequest, body)
+    assert (wanted in refusal.wanted, refusal.fix, refusal.code) == (True, fix, "unknown_parameter")
+    assert "messages.0" in refusal.got
