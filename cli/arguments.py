@@ -1,5 +1,6 @@
-"""Arguments and options that several commands share: tenant ids, checked before anything runs, and --full-check."""
+"""Arguments and options of several commands: tenant ids, checked before anything runs, --full-check, settings."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,12 @@ def check_tenant(value: Any) -> Any:
     for tenant in [value] if isinstance(value, str) else value or ():
         check_tenant_id(tenant)
     return value
+
+
+def collect_settings(**options: Any) -> dict[str, Any]:
+    """Return the options that were given as values of a section of params.yaml, in which a path is text."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
 
 
 TenantArgument = Annotated[str, typer.Argument(help="Tenant id.", callback=check_tenant)]

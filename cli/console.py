@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cli.arguments import collect_settings
+
 
 def console(
     ctx: typer.Context,
@@ -28,15 +30,6 @@ def console(
     from cli.messages import show_progress
     from components.console.server import serve_console
 
-    options = {
-        "host": host,
-        "port": port,
-        "server": server,
-        "tls_certificate": tls_certificate,
-        "tls_key": tls_key,
-    }
-    overrides = {
-        name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None
-    }
+    overrides = collect_settings(host=host, port=port, server=server, tls_certificate=tls_certificate, tls_key=tls_key)
     with show_progress():
         serve_console(ctx.obj, overrides)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.arguments import collect_settings
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -37,10 +39,7 @@ def serve(
     from components.stages.next_base_view import NextBaseView
     from components.stages.workspace import Workspace
 
-    options = {"host": host, "port": port, "tls_certificate": tls_certificate, "tls_key": tls_key}
-    overrides = {
-        name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None
-    }
+    overrides = collect_settings(host=host, port=port, tls_certificate=tls_certificate, tls_key=tls_key)
     workspace = Workspace(ctx.obj)
     chosen = NextBaseView(workspace) if next_base else workspace
     run(chosen, overrides, make_console_mount(workspace))

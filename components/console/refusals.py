@@ -6,12 +6,14 @@ from components.errors import (
     ConfigError,
     DataError,
     GateError,
+    MoveRefusedError,
     PrefixFleetError,
     RegistryError,
     WorkspaceError,
 )
 
 _STATUSES: tuple[tuple[type[PrefixFleetError], int], ...] = (
+    (MoveRefusedError, 409),
     (RegistryError, 503),
     (WorkspaceError, 503),
     (ConfigError, 400),

@@ -1,8 +1,10 @@
-"""Tenant ids on the command line: checked before anything runs."""
+"""Tenant ids on the command line, checked before anything runs; options that replace values of params.yaml."""
+
+from pathlib import Path
 
 import pytest
 
-from cli.arguments import check_tenant
+from cli.arguments import check_tenant, collect_settings
 from components.errors import DataError
 
 
@@ -27,3 +29,8 @@ def test_a_command_with_an_invalid_id_exits_2(call, make_root, tenant):
     source = root / "data" / "alder"
     assert call(root, "data", "import", "hub", str(source / "train.jsonl"), "--tenant", tenant).exit_code == 2
     assert not (root / "drops").exists()
+
+
+def test_options_that_were_given_are_settings_and_paths_are_text():
+    given = collect_settings(host=None, port=0, tls_key=Path("keys/key.pem"))
+    assert given == {"port": 0, "tls_key": "keys/key.pem"}

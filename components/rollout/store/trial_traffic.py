@@ -21,7 +21,7 @@ class TrafficPeriod:
     challenger: int
 
 
-def read_traffic(database: Database, trial: RolloutState, until_minute: int) -> tuple[int, list[TrafficPeriod]]:
+def read_trial_traffic(database: Database, trial: RolloutState, until_minute: int) -> tuple[int, list[TrafficPeriod]]:
     """Return the length of a period in minutes, and the periods with requests before a minute, at most 201.
 
     Raises WorkspaceError.

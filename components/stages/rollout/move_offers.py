@@ -49,6 +49,20 @@ def list_offers(workspace: Workspace, state: RolloutState) -> list[MoveOffer]:
     return [_make_offer(move, make) for move, make in makers]
 
 
+def find_offer(workspace: Workspace, state: RolloutState, move: OfferedMove) -> MoveOffer:
+    """Return a move of a tenant that can be made now.
+
+    Raises:
+        MoveRefusedError: it cannot be made, or was made already.
+        RegistryError: MLflow does not answer.
+    """
+    offer = next((one for one in list_offers(workspace, state) if one.move == move), None)
+    if offer is None or offer.obstacle:
+        got = offer.obstacle if offer else f"{move}, which was made already"
+        raise MoveRefusedError(f"a move of {state.tenant} that can be made now", got, "read the page again")
+    return offer
+
+
 def make_offered_move(workspace: Workspace, state: RolloutState, move: OfferedMove, situation: str, by: str) -> str:
     """Make a move that was offered in this situation; return what was done as a sentence. `by`: for the ledger.
 
@@ -59,10 +73,7 @@ def make_offered_move(workspace: Workspace, state: RolloutState, move: OfferedMo
     if situation != describe_situation(state):
         wanted = f"the versions of {state.tenant} as they were shown"
         raise MoveRefusedError(wanted, "others: they were moved meanwhile", "read the page again, and decide again")
-    offer = next((one for one in list_offers(workspace, state) if one.move == move), None)
-    if offer is None or offer.obstacle:
-        got = offer.obstacle if offer else f"{move}, which was made already"
-        raise MoveRefusedError(f"a move of {state.tenant} that can be made now", got, "read the page again")
+    offer = find_offer(workspace, state, move)
     match move:
         case "promote":
             manual.promote(workspace, state.tenant, offer.version, by)

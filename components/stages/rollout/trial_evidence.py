@@ -12,7 +12,7 @@ from components.registry.mlflow.versions import Version
 from components.rollout.policy.checks import CheckTrace, trace_checks
 from components.rollout.store.tenant_state import read_state
 from components.rollout.store.trial_totals import read_evidence
-from components.rollout.store.trial_traffic import TrafficPeriod, read_traffic
+from components.rollout.store.trial_traffic import TrafficPeriod, read_trial_traffic
 from components.rollout.types import RolloutState
 from components.stages.rollout.transitions import read_rollout_config
 from components.stages.rollout.trial_progress import TrialProgress, read_trials
@@ -52,7 +52,7 @@ def read_trial_evidence(
     if is_started:
         evidence = read_evidence(workspace.database, [state], until)[tenant]
         traces = trace_checks(config, evidence, shadow=state.mode == "shadow")
-        period_minutes, traffic = read_traffic(workspace.database, state, until)
+        period_minutes, traffic = read_trial_traffic(workspace.database, state, until)
     return TrialEvidence(
         state=state, config=config, progress=progress, traces=traces, period_minutes=period_minutes, traffic=traffic
     )

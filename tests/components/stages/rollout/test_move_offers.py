@@ -2,9 +2,9 @@
 
 import pytest
 
-from components.errors import RegistryError
+from components.errors import MoveRefusedError, RegistryError
 from components.rollout.store.tenant_state import read_state
-from components.stages.rollout.move_offers import describe_situation, list_offers, make_offered_move
+from components.stages.rollout.move_offers import describe_situation, find_offer, list_offers, make_offered_move
 
 
 def read(fleet, tenant="alder"):
@@ -73,8 +73,11 @@ def test_nothing_is_moved_if_the_situation_changed_or_the_move_is_impossible(on_
     with pytest.raises(RegistryError, match="moved meanwhile"):
         make_offered_move(on_trial.workspace, state, "rollback", before, "Ada")
     for move in ("promote", "pause", "resume"):
-        with pytest.raises(RegistryError, match="can be made now"):
+        with pytest.raises(MoveRefusedError, match="can be made now"):
             make(on_trial, move)
+        with pytest.raises(MoveRefusedError, match="can be made now"):
+            find_offer(on_trial.workspace, read(on_trial), move)
+    assert find_offer(on_trial.workspace, read(on_trial), "rollback").version == "1"
     assert on_trial.read_aliases("alder") == {"champion": "2"}
 
 
