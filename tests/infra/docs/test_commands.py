@@ -7,26 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from doc_pages import BLOCK, INLINE, PAGES, list_lines, name_page
 from typer.main import get_command
 
 from cli.main import app
 
-ROOT = Path(__file__).resolve().parents[3]
-PAGES = sorted(
-    path
-    for folder in (ROOT, ROOT / "docs", ROOT / "infra", ROOT / "base")
-    for path in (folder.rglob("*.md") if folder.name == "infra" else folder.glob("*.md"))
-    if path.name not in ("CHANGELOG.md", "log.md")
-)
-_BLOCK = re.compile(r"^ *```[a-z]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-_INLINE = re.compile(r"`([^`]+)`")
 _COMMAND = re.compile(r"\bprefixfleet (?:-C \S+ )?[a-z].*")
 
 
 def find_commands(text: str) -> list[str]:
     """Return the commands of a page, in blocks and between backquotes."""
-    spans = [line.strip() for block in _BLOCK.findall(text) for line in block.replace("\\\n", " ").splitlines()]
-    spans += [" ".join(span.split()) for span in _INLINE.findall(_BLOCK.sub("", text))]
+    spans = list_lines(BLOCK.findall(text))
+    spans += [" ".join(span.split()) for span in INLINE.findall(BLOCK.sub("", text))]
     spans = [span for span in spans if re.match(r"(?:[A-Z_]+=\S+ |\$ |torchrun .*-m )*prefixfleet ", span)]
     return [found[0] for span in spans if (found := _COMMAND.search(span))]
 
@@ -52,7 +44,7 @@ def check_command(command: str) -> str:
     return f"no option {unknown[0]} in: {command}" if unknown else ""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name_page)
 def test_every_command_of_a_page_exists(page: Path) -> None:
     wrong = [
         problem for command in find_commands(page.read_text(encoding="utf-8")) if (problem := check_command(command))
