@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
+from components.stages import run_log
 from components.stages.migration.waves import WaveResult
+from components.stages.rollout.manual import find_current_user
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.events import emit_events
 from flows.run_names import name_run
 from flows.states import make_end_state
 from flows.wave import run_wave
+
+_TRIGGER = "move to the next base"
 
 
 @flow(name="migrate", flow_run_name=name_run("base: move a wave"))
@@ -23,10 +28,35 @@ def migrate(workspace: str = ".") -> State[WaveResult]:
     if opened_workspace.params.next_base is None:
         return make_end_state("no next_base in params.yaml", WaveResult(), failed=False)
     with opened_workspace.lock():
+        entry = begin_log(opened_workspace)
         result = run_wave(opened_workspace, moves=True)
+        end_log(opened_workspace, entry, result)
     emit_events(opened_workspace)
     create_markdown_artifact(key="migration-report", markdown=make_page(result))
     return make_end_state(result.sentence, result, failed=bool(result.failures), rejected=bool(result.rejected))
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+def begin_log(workspace: Workspace) -> int:
+    """Record that the wave begins; return its id among the runs."""
+    return run_log.begin_run_log(workspace, _TRIGGER, find_current_user())
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+def end_log(workspace: Workspace, entry: int, result: WaveResult) -> None:
+    """Record what became of the wave's tenants, and where they were trained."""
+    run_log.end_run_log(
+        workspace,
+        entry,
+        version=workspace.dataset_version,
+        reasons=result.reasons,
+        planned=len(result.reasons),
+        outcomes=result.outcomes,
+        rejected=result.rejected,
+        promoted=result.switched,
+        spans=result.spans,
+        for_next_base=result.reasons,
+    )
 
 
 def make_page(result: WaveResult) -> str:

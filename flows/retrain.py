@@ -106,12 +106,13 @@ def end_log(workspace: Workspace, entry: int, planned: Plan, run: RetrainResult)
         workspace,
         entry,
         version=run.version,
-        reasons=planned.reasons,
-        planned=len(planned.items) + len(planned.skipped),
+        reasons=planned.reasons | run.next_base_reasons,
+        planned=len(planned.items) + len(planned.skipped) + len(run.next_base_reasons),
         outcomes=run.outcomes,
         rejected=run.rejected,
         promoted=run.promoted,
         spans=run.spans,
+        for_next_base=run.next_base_reasons,
     )
 
 

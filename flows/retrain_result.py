@@ -27,6 +27,8 @@ class RetrainResult:
     """Tenant -> the worker that trained or evaluated it; empty if this run did so itself."""
     spans: dict[str, WorkerSpan] = field(default_factory=dict)
     """Tenant -> when and where it was trained."""
+    next_base_reasons: dict[str, str] = field(default_factory=dict)
+    """Tenant -> why it was trained for the base to which the fleet moves."""
     rows: list[TenantResult] = field(default_factory=list)
     """The table of results."""
     causes: list[str] = field(default_factory=list)
@@ -38,6 +40,8 @@ class RetrainResult:
         self.promoted |= wave.switched
         self.rejected |= wave.rejected
         self.workers |= wave.workers
+        self.spans |= wave.spans
+        self.next_base_reasons |= wave.reasons
 
     def list_passed(self, stage: str) -> list[str]:
         """Return the tenants that did not fail in a stage."""

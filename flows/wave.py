@@ -31,6 +31,7 @@ def train_batch_on_workers(view: NextBaseView, batch: Plan, champions: Mapping[s
     assert config is not None  # noqa: S101 - `run_wave` has checked it
     sent = train_on_workers(view, batch, config, champions)
     if not sent.remaining:
-        return TrainedBatch(sent.outcomes, sent.workers)
+        return TrainedBatch(sent.outcomes, sent.workers, dict(sent.spans))
     taken = batch.collect_fingerprints().keys() - set(sent.remaining)
-    return TrainedBatch(sent.outcomes + train_here(view, batch.leave_out(taken), champions).outcomes, sent.workers)
+    own = train_here(view, batch.leave_out(taken), champions)
+    return TrainedBatch(sent.outcomes + own.outcomes, sent.workers, sent.spans | own.spans)

@@ -3,11 +3,12 @@
 Does not know the flow that runs it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from components.rollout.store.runs import RunResult, RunTenant, begin_run_entry, end_run_entry
+from components.stages.next_base_view import NextBaseView
 from components.stages.outcome import TenantOutcome
 from components.stages.stamps import TRAINING_FILE, read_json
 from components.stages.workspace import Workspace
@@ -40,16 +41,27 @@ def end_run_log(
     rejected: Mapping[str, str],
     promoted: Mapping[str, str],
     spans: Mapping[str, WorkerSpan],
+    for_next_base: Collection[str] = (),
 ) -> None:
     """Record how a run ended.
 
     `reasons`: tenant -> why it was trained. `planned`: all tenants that the run looked at. `rejected`: tenant -> why.
-    `promoted`: tenant -> its new version. `spans`: tenant -> where it was trained. Raises WorkspaceError.
+    `promoted`: tenant -> its new version. `spans`: tenant -> where it was trained. `for_next_base`: the tenants that
+    were trained for the base to which the fleet moves. Raises WorkspaceError.
     """
+    next_base = NextBaseView(workspace) if for_next_base else workspace
     failures = {one.tenant: f"{one.stage}: {one.detail}" for one in outcomes if one.state == "failed"}
     told = sorted({*reasons, *failures, *promoted, *(tenant for tenant in rejected if tenant in reasons)})
     rows = [
-        _make_row(workspace, tenant, reasons.get(tenant, ""), failures, rejected, promoted, spans.get(tenant))
+        _make_row(
+            next_base if tenant in for_next_base else workspace,
+            tenant,
+            reasons.get(tenant, ""),
+            failures,
+            rejected,
+            promoted,
+            spans.get(tenant),
+        )
         for tenant in told
     ]
     end_run_entry(workspace.database, run, _now(), version, max(0, planned - len(told)), rows)
@@ -74,7 +86,7 @@ def _make_row(
     else:
         result, detail = "accepted", ""
     is_trained = bool(reason) and span is not None and tenant not in failures
-    measured = read_json(workspace.get_output_folder("train", tenant) / TRAINING_FILE) if is_trained else None
+    measured = (read_json(workspace.get_output_folder("train", tenant) / TRAINING_FILE) if is_trained else None) or {}
     return RunTenant(
         tenant=tenant,
         result=result,
@@ -85,7 +97,8 @@ def _make_row(
         device=span.device if span else "",
         began_s=span.began_s if span else 0.0,
         ended_s=span.ended_s if span else 0.0,
-        device_seconds=float((measured or {}).get("seconds", 0.0)),
+        device_seconds=float(measured.get("seconds", 0.0)),
+        training_tokens=int(measured.get("tokens", 0)),
     )
 
 

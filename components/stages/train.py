@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LOSS_FILE = "loss.csv"
 STATE_FOLDER = "state"
 _LOSS_COLUMNS = ("step", "train_loss", "validation_loss")
-_MEASURED_FIELDS = ("steps", "best_step", "train_loss", "validation_loss", "seconds", "resumed_from")
+_MEASURED_FIELDS = ("steps", "best_step", "train_loss", "validation_loss", "seconds", "tokens", "resumed_from")
 
 
 def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[TenantOutcome]:

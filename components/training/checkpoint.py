@@ -45,6 +45,8 @@ class RunProgress:
     loss_tokens: int = 0
     """Target tokens since the last point of the curve."""
     seconds: float = 0.0
+    tokens: int = 0
+    """Of the sources and targets of all steps."""
     origin: str = ""
     """What the run started from, in the caller's words, kept through resumes; "" for a clean start."""
     curve: list[CurvePoint] = field(default_factory=list)

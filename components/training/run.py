@@ -43,6 +43,8 @@ class TrainResult:
     """Of the best delta."""
     seconds: float
     """Wall time of training, including the earlier parts of a resumed run."""
+    tokens: int
+    """Tokens of sources and targets that the steps read, also those of the earlier parts of a resumed run."""
     resumed_from: int
     """Step of the checkpoint from which the run resumed; 0 if it did not resume."""
     start_description: str
@@ -209,6 +211,7 @@ class TenantRun:
             train_loss=untrained_loss if self.train_loss is None else self.train_loss,
             validation_loss=progress.best_loss,
             seconds=progress.seconds,
+            tokens=progress.tokens,
             resumed_from=self.resumed_from,
             start_description=self.start_description,
             origin=progress.origin,

@@ -165,7 +165,9 @@ class Shard:
                 run.update(nats, count)
         seconds_per_token = (time.monotonic() - started_s) / sum(row.pair.length for row in rows)
         for run, pairs in zip(self.runs, batches, strict=True):
-            run.progress.seconds += seconds_per_token * sum(pair.length for pair in pairs)
+            tokens = sum(pair.length for pair in pairs)
+            run.progress.seconds += seconds_per_token * tokens
+            run.progress.tokens += tokens
 
     def _defer_half(self) -> None:
         """Continue with half of the runs, and with the others once these have ended. A single run fails instead."""

@@ -4,8 +4,8 @@ A run that is killed stays without an end. Knows no flow.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import sqlalchemy as sql
 
@@ -34,6 +34,8 @@ class RunTenant:
     ended_s: float = 0.0
     device_seconds: float = 0.0
     """Of its training."""
+    training_tokens: int = 0
+    """Tokens of sources and targets that its training read, each time that it read them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class RunEntry:
     counts: Mapping[str, int] = field(default_factory=dict)
     """Result -> number of tenants."""
     device_seconds: float = 0.0
+    training_tokens: int = 0
 
 
 def begin_run_entry(database: Database, trigger: str, by: str, at: str) -> int:
@@ -74,24 +77,41 @@ def end_run_entry(
             connection.execute(sql.insert(RUN_TENANTS), rows)
 
 
-def read_runs(database: Database, limit: int) -> list[RunEntry]:
-    """Return the runs that began last, newest first. Raises WorkspaceError."""
+def read_runs(database: Database, limit: int, skip: int = 0) -> list[RunEntry]:
+    """Return the runs that began last, newest first, without the newest `skip`. Raises WorkspaceError."""
+    return _read_entries(database, sql.select(RUNS).order_by(RUNS.c.id.desc()).limit(limit).offset(skip))
+
+
+def count_runs(database: Database) -> int:
+    """Return the number of all runs. Raises WorkspaceError."""
+    with database.connect("the number of runs") as connection:
+        return int(connection.execute(sql.select(sql.func.count()).select_from(RUNS)).scalar_one())
+
+
+def read_run(database: Database, run: int) -> RunEntry | None:
+    """Return one run; None: there is none with this id. Raises WorkspaceError."""
+    return next(iter(_read_entries(database, sql.select(RUNS).where(RUNS.c.id == run))), None)
+
+
+def _read_entries(database: Database, query: "sql.Select[Any]") -> list[RunEntry]:
     own = RUN_TENANTS.c
-    newest = sql.select(RUNS).order_by(RUNS.c.id.desc()).limit(limit)
     with database.connect("the last runs") as connection:
-        rows = connection.execute(newest).mappings().all()
+        rows = connection.execute(query).mappings().all()
         ids = [row["id"] for row in rows]
-        sums = sql.select(own.run, own.result, sql.func.count(), sql.func.sum(own.device_seconds))
+        sums = sql.select(
+            own.run, own.result, sql.func.count(), sql.func.sum(own.device_seconds), sql.func.sum(own.training_tokens)
+        )
         counted = connection.execute(sums.where(own.run.in_(ids)).group_by(own.run, own.result)).all()
-    counts: dict[int, dict[str, int]] = {}
-    seconds: dict[int, float] = {}
-    for run, result, count, device_seconds in counted:
-        counts.setdefault(run, {})[result] = int(count)
-        seconds[run] = seconds.get(run, 0.0) + float(device_seconds)
-    return [
-        RunEntry(**dict(row), counts=counts.get(row["id"], {}), device_seconds=seconds.get(row["id"], 0.0))
-        for row in rows
-    ]
+    entries = {row["id"]: RunEntry(**dict(row)) for row in rows}
+    for run, result, count, seconds, tokens in counted:
+        entry = entries[run]
+        entries[run] = replace(
+            entry,
+            counts={**entry.counts, result: int(count)},
+            device_seconds=entry.device_seconds + float(seconds),
+            training_tokens=entry.training_tokens + int(tokens),
+        )
+    return list(entries.values())
 
 
 def read_run_tenants(database: Database, run: int) -> list[RunTenant]:

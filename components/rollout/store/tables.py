@@ -220,4 +220,5 @@ RUN_TENANTS = sql.Table(
     sql.Column("began_s", sql.Float, nullable=False),
     sql.Column("ended_s", sql.Float, nullable=False),
     sql.Column("device_seconds", sql.Float, nullable=False),
+    sql.Column("training_tokens", sql.BigInteger, nullable=False, server_default="0"),
 )

@@ -24,6 +24,8 @@ from components.stages.plan import Plan, PlanItem, make_plan
 from components.stages.progress import join_abbreviated, log_info
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import make_champion
+from components.stages.run_log import WorkerSpan
+from components.stages.sharding.heartbeats import describe_worker
 from components.stages.workspace import Workspace
 
 BATCH_SIZE = 32
@@ -46,6 +48,10 @@ class WaveResult:
     """Tenants that a later wave trains."""
     workers: dict[str, str] = field(default_factory=dict)
     """Tenant -> the worker that trained or evaluated it; tenants of this process are left out."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Tenant -> why it was trained."""
+    spans: dict[str, WorkerSpan] = field(default_factory=dict)
+    """Tenant -> when and where it was trained."""
 
     @property
     def failures(self) -> list[TenantOutcome]:
@@ -68,6 +74,8 @@ class TrainedBatch:
     outcomes: list[TenantOutcome]
     workers: dict[str, str] = field(default_factory=dict)
     """See `WaveResult.workers`."""
+    spans: dict[str, WorkerSpan] = field(default_factory=dict)
+    """See `WaveResult.spans`."""
 
 
 TrainBatch = Callable[[NextBaseView, Plan, Mapping[str, Version]], TrainedBatch]
@@ -76,10 +84,12 @@ TrainBatch = Callable[[NextBaseView, Plan, Mapping[str, Version]], TrainedBatch]
 
 def train_here(view: NextBaseView, batch: Plan, champions: Mapping[str, Version]) -> TrainedBatch:
     """Train and evaluate in this process; a `TrainBatch`."""
-    prints = batch.collect_fingerprints()
+    prints, began_s = batch.collect_fingerprints(), time.time()
     outcomes = train.train_planned(view, prints, batch.reasons)
     ready = {one.tenant: prints[one.tenant] for one in outcomes if one.state != "failed"}
-    return TrainedBatch(outcomes + evaluate.evaluate_shard(view, ready, champions))
+    outcomes += evaluate.evaluate_shard(view, ready, champions)
+    span = WorkerSpan("", describe_worker(), "", began_s, time.time())
+    return TrainedBatch(outcomes, spans=dict.fromkeys(batch.reasons, span))
 
 
 def run_wave(
@@ -147,6 +157,8 @@ def _run_batch(
     trained = train_batch(view, make_plan(planned.base, items), same_base)
     outcomes = trained.outcomes
     result.workers |= trained.workers
+    result.spans |= trained.spans
+    result.reasons |= {item.tenant: item.reason for item in items}
     evaluated = {one.tenant for one in outcomes if one.stage == "evaluate" and one.state != "failed"}
     for item in items:
         champion = planned.champions.get(item.tenant)

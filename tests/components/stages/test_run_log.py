@@ -1,5 +1,6 @@
 """What a run did with its tenants, in one row for each that had something to do."""
 
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from components.rollout.store.runs import RunTenant, read_run_tenants, read_runs
 from components.stages.outcome import TenantOutcome
 from components.stages.run_log import WorkerSpan, begin_run_log, end_run_log
 from components.stages.stamps import write_json
+from components.stages.workspace import Workspace
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def workspace(tmp_path):
 
 def test_each_tenant_has_its_result_its_worker_and_its_cost(workspace, tmp_path):
     for tenant in ("alder", "birch", "dale"):
-        write_json(tmp_path / "train" / tenant / "training.json", {"seconds": 12.5})
+        write_json(tmp_path / "train" / tenant / "training.json", {"seconds": 12.5, "tokens": 640})
     span = WorkerSpan("s1", "host:1", "cpu", 10.0, 30.0)
     run = begin_run_log(workspace, "schedule", "ada")
     end_run_log(
@@ -38,7 +40,7 @@ def test_each_tenant_has_its_result_its_worker_and_its_cost(workspace, tmp_path)
         spans=dict.fromkeys(("alder", "birch", "cedar", "dale"), span),
     )
     place = {"shard": "s1", "worker": "host:1", "device": "cpu", "began_s": 10.0, "ended_s": 30.0}
-    trained = {**place, "reason": "data changed", "device_seconds": 12.5}
+    trained = {**place, "reason": "data changed", "device_seconds": 12.5, "training_tokens": 640}
     assert read_run_tenants(workspace.database, run) == [
         RunTenant(tenant="alder", result="promoted", detail="version 2", **trained),
         RunTenant(tenant="birch", result="rejected", detail="BLEU is below its floor", **trained),
@@ -49,3 +51,26 @@ def test_each_tenant_has_its_result_its_worker_and_its_cost(workspace, tmp_path)
     entry = read_runs(workspace.database, 1)[0]
     assert (entry.trigger, entry.by, entry.dataset_version, entry.unchanged) == ("schedule", "ada", "abc.dir", 4)
     assert entry.ended_at
+
+
+def test_a_tenant_that_was_trained_for_the_next_base_has_the_cost_of_that_training(make_root):
+    root = make_root(("alder",), next_base={"path": "next"})
+    write_json(root / "var/next-base/train/alder/training.json", {"seconds": 2.5, "tokens": 10})
+    workspace = Workspace(root)
+    span = WorkerSpan("", "host:1", "", 10.0, 30.0)
+    with closing(workspace.database) as database:
+        run = begin_run_log(workspace, "move to the next base", "ada")
+        end_run_log(
+            workspace,
+            run,
+            version="abc.dir",
+            reasons={"alder": "it moves"},
+            planned=1,
+            outcomes=[],
+            rejected={},
+            promoted={"alder": "2"},
+            spans={"alder": span},
+            for_next_base={"alder"},
+        )
+        (row,) = read_run_tenants(database, run)
+    assert (row.worker, row.device_seconds, row.training_tokens) == ("host:1", 2.5, 10)

@@ -67,6 +67,7 @@ def test_resumes_bit_by_bit_after_stop(
     assert (stopped.steps, resumed.resumed_from, resumed.start_description) == (at, at, f"resumed at step {at}")
     assert are_same(resumed, whole)
     assert (stopped.seconds, resumed.seconds) == (pytest.approx(at), pytest.approx(20))
+    assert (stopped.tokens < whole.tokens, resumed.tokens) == (at < 20, whole.tokens)
 
 
 class Interrupter:

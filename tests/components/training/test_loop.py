@@ -34,6 +34,11 @@ def test_learns_and_leaves_the_base_alone(base: Base, run: Train, mlp_hidden: in
     assert all(parameter.grad is None for parameter in base.model.parameters())
 
 
+def test_tokens_are_counted_each_time_that_a_step_reads_them(run: Train, train: list[TokenizedPair]) -> None:
+    result = run(make_config(batch_size=5, max_steps=12))
+    assert result.tokens == 2 * sum(pair.length for pair in train)
+
+
 def test_zero_length_and_zero_steps_train_nothing(
     base: Base, run: Train, train: list[TokenizedPair], validation: list[TokenizedPair]
 ) -> None:

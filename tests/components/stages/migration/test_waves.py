@@ -59,6 +59,8 @@ def test_the_fleet_moves_tenant_by_tenant_and_ends_on_the_next_base(root, set_pa
     present = read_base_facts(Workspace(root))["digest"]
     first = run_wave(Workspace(root), now_s=lambda: 7200.0)
     assert (first.switched, first.left) == ({"birch": "2"}, 2)
+    assert first.reasons.keys() == first.spans.keys() == {"birch"}
+    assert first.spans["birch"].began_s < first.spans["birch"].ended_s
     view = NextBaseView(Workspace(root))
     next_digest = read_base_facts(view)["digest"]
     assert {tenant: one.tags["base_digest"] for tenant, one in find_champions(root).items()} == {
