@@ -20,6 +20,7 @@ from components.console.charts import draw_lane, draw_sparkline
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
 _QUOTED = re.compile("`([^`]+)`")
+_MOMENT = re.compile(r"(\b\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d))")
 
 
 @cache
@@ -68,9 +69,16 @@ def write_json(value: Any) -> Markup:
 
 
 def mark_code(text: str) -> Markup:
-    """Return escaped text; a part in backquotes becomes a `code` element, without the backquotes."""
+    """Return escaped text; a part in backquotes becomes a `code` element, and a moment in ISO 8601 a `time` element."""
     parts = enumerate(_QUOTED.split(text))
-    return Markup().join(Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in parts)
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if index % 2 else _mark_moments(part) for index, part in parts
+    )
+
+
+def _mark_moments(text: str) -> Markup:
+    parts = enumerate(_MOMENT.split(text))
+    return Markup().join(mark_time(part) if index % 2 else part for index, part in parts)
 
 
 def format_count(value: float | None) -> str:

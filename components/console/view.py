@@ -75,7 +75,14 @@ class View:
         return self.request.headers.get("hx-request") == "true" and not self.request.headers.get("hx-boosted")
 
     def render(self, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-        """Return a page. Its template also has root, asset, visitor, navigation, tenant_tabs and csrf_field."""
+        """Return a page; see `fill` for what its template has."""
+        response = HTMLResponse(self.fill(template, **values), status)
+        if self._is_new_session:
+            self.set_session(response, self.session_id)
+        return response
+
+    def fill(self, template: str, **values: Any) -> Markup:
+        """Return a filled template, which also has root, asset, visitor, navigation, tenant_tabs and csrf_field."""
         token = self.console.sessions.make_form_token(self.session_id)
         field_markup = Markup('<input type="hidden" name="{}" value="{}">').format(TOKEN_FIELD, token)
         shared = {
@@ -88,11 +95,7 @@ class View:
             "needs_login": self.console.sessions.needs_login(),
             "csrf_field": field_markup,
         }
-        content = open_templates().get_template(template).render({**shared, **values})
-        response = HTMLResponse(content, status)
-        if self._is_new_session:
-            self.set_session(response, self.session_id)
-        return response
+        return Markup(open_templates().get_template(template).render({**shared, **values}))  # noqa: S704 - Jinja escaped
 
     def set_session(self, response: Response, session_id: str) -> None:
         """Let the browser keep a session's id."""

@@ -84,6 +84,7 @@ def _add_runs(workspace: Workspace) -> None:
                 began_s=began_s + 60 * number,
                 ended_s=began_s + 300 * number,
                 device_seconds=10.0 + 20.5 * (number - 1),
+                training_tokens=12_345 * number,
             )
             for number, (tenant, result, detail) in enumerate(
                 (("alder", "promoted", "version 1"), ("birch", "rejected", "BLEU is below its floor of 99.")), 1

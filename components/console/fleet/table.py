@@ -1,12 +1,12 @@
 """Search, filter, sort and cut the fleet's table. Pure: a snapshot in, a page of rows out."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from components.console.fleet.rows import FILTERS, FleetRow, FleetSnapshot, matches_filter
+from components.console.paging import Page, find_page
 from components.console.refusals import PageRefusedError
 from components.stages.reports.tenant_state import STATES
 
@@ -72,10 +72,7 @@ class TablePage:
     """One page of the table."""
 
     rows: Sequence[FleetRow]
-    page: int
-    pages: int
-    matching: int
-    """Rows on all pages."""
+    page: Page
 
 
 def select_page(snapshot: FleetSnapshot, query: TableQuery) -> TablePage:
@@ -91,6 +88,5 @@ def select_page(snapshot: FleetSnapshot, query: TableQuery) -> TablePage:
     present = [row for row in found if key(row) is not None]
     missing = [row for row in found if key(row) is None]
     ordered = sorted(present, key=key, reverse=descending) + missing
-    pages = max(1, math.ceil(len(ordered) / query.size))
-    page = min(max(1, query.page), pages)
-    return TablePage(ordered[(page - 1) * query.size : page * query.size], page, pages, len(ordered))
+    page = find_page(len(ordered), query.page, query.size)
+    return TablePage(page.cut(ordered), page)

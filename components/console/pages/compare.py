@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from fastapi.responses import RedirectResponse, Response
 
 from components.config import Metric
+from components.console.paging import find_page
 from components.console.refusals import PageRefusedError, make_not_found_error
 from components.console.security import FormFields
 from components.console.view import AdminView, TenantView, View
@@ -72,8 +73,7 @@ def show_comparison(
     scored = view.console.comparisons.score(tenant, *pair, metric)
     in_slice = [row for row in scored if slice in ("", row.slice)]
     rows = [row for row in in_slice if outcome in ("", row.outcome)]
-    pages = max(1, -(-len(rows) // _ROWS_PER_PAGE))
-    page = min(max(1, page), pages)
+    place = find_page(len(rows), page, _ROWS_PER_PAGE)
     counts = count_outcomes(in_slice)
     return view.render(
         "compare.html",
@@ -82,10 +82,8 @@ def show_comparison(
         query=query,
         compared=compared,
         slices=[("", "all"), *((name, name) for name in compared.slices)],
-        rows=[(row, *find_differences(row.first, row.second)) for row in _cut_page(rows, page)],
-        matching=len(rows),
-        page=page,
-        pages=pages,
+        rows=[(row, *find_differences(row.first, row.second)) for row in place.cut(rows)],
+        page=place,
         counts=counts,
         sentence=describe_counts(counts, metric),
         metrics=METRIC_LABELS,
@@ -163,10 +161,6 @@ def _choose_pair(versions: Sequence[Version], first: str, second: str) -> _Pair:
     if earlier is not None and int(earlier.version) > int(later.version):
         earlier, later = later, earlier
     return _Pair(earlier, later)
-
-
-def _cut_page(rows: Sequence[ComparedRow], page: int) -> Sequence[ComparedRow]:
-    return rows[(page - 1) * _ROWS_PER_PAGE : page * _ROWS_PER_PAGE]
 
 
 def _describe_tally(view: View, tenant: str, query: CompareQuery) -> str:

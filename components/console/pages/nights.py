@@ -1,37 +1,48 @@
 """The runs of retrainings: a list with its trend, and each with its plan, workers, refusals and cost."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from components.console.nights import find_lanes, find_period
+from components.console.paging import find_page
 from components.console.refusals import make_not_found_error
 from components.console.view import CurrentView
-from components.rollout.store.runs import read_run_tenants, read_runs
+from components.rollout.store.runs import RunEntry, count_runs, read_run, read_run_tenants, read_runs
 
 router = APIRouter()
 
-_RUNS = 60
+_RUNS_PER_PAGE = 60
+_HIGHEST_ID = 2**31 - 1
+"""Of a database's integer."""
 _RESULTS = ("promoted", "accepted", "rejected", "failed")
 
 
 @router.get("/nights", response_model=None)
-def show_nights(view: CurrentView) -> Response:
-    """Show the last runs."""
-    runs = read_runs(view.sources.database, _RUNS)
+def show_nights(view: CurrentView, page: int = 1) -> Response:
+    """Show a page of runs, the last ones first."""
+    place = find_page(count_runs(view.sources.database), page, _RUNS_PER_PAGE)
+    runs = read_runs(view.sources.database, place.size, place.start)
     ended = [run for run in reversed(runs) if run.ended_at]
     series = [
         {"label": result, "points": [[run.id, run.counts.get(result, 0)] for run in ended]} for result in _RESULTS
     ]
-    cost = [{"label": "device seconds", "points": [[run.id, run.device_seconds] for run in ended]}]
-    return view.render("nights.html", runs=runs, results=_RESULTS, series=series, cost=cost)
+    charts = [
+        ("night-results", "Tenants by result", "tenants", series),
+        ("night-seconds", "Device time", "device seconds", _make_line("device seconds", ended, "device_seconds")),
+        ("night-tokens", "Training tokens", "tokens", _make_line("training tokens", ended, "training_tokens")),
+    ]
+    return view.render("nights.html", runs=runs, results=_RESULTS, charts=charts if len(ended) > 1 else [], page=place)
 
 
 @router.get("/nights/{run}", response_model=None)
 def show_night(view: CurrentView, run: int) -> Response:
     """Show one run."""
-    entry = next((one for one in read_runs(view.sources.database, _RUNS) if one.id == run), None)
+    entry = read_run(view.sources.database, run) if 0 < run <= _HIGHEST_ID else None
     if entry is None:
-        raise make_not_found_error(f"one of the last {_RUNS} runs")
+        raise make_not_found_error("a run of this fleet")
     tenants = read_run_tenants(view.sources.database, run)
     began_s, ended_s = find_period(tenants)
     return view.render(
@@ -43,3 +54,7 @@ def show_night(view: CurrentView, run: int) -> Response:
         began_s=began_s,
         ended_s=ended_s,
     )
+
+
+def _make_line(label: str, runs: Iterable[RunEntry], name: str) -> list[dict[str, Any]]:
+    return [{"label": label, "points": [[run.id, getattr(run, name)] for run in runs]}]

@@ -3,6 +3,7 @@
 The moves are those of `prefixfleet promote`, `rollback`, `pause` and `pin`; each is confirmed on a page of its own.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Sequence
@@ -11,19 +12,17 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse, Response
 
-from components.config.rollout import ShadowConfig, StepConfig
+from components.config.rollout import RolloutCheck, ShadowConfig, StepConfig
 from components.console.refusals import PageRefusedError
 from components.console.security import FormFields
 from components.console.view import AdminView, TenantView, View
-from components.errors import MoveRefusedError
 from components.rollout.policy.checks import CheckTrace
 from components.rollout.store.ledger import read_history
 from components.rollout.store.tenant_state import read_state
-from components.rollout.types import RolloutState
 from components.stages.rollout.move_offers import (
-    MoveOffer,
     OfferedMove,
     describe_situation,
+    find_offer,
     list_offers,
     make_offered_move,
 )
@@ -34,6 +33,14 @@ router = APIRouter()
 
 _MAX_POINTS = 150
 _LEDGER_LINES = 10
+_TITLES: dict[RolloutCheck, str] = {
+    "errors": "Evidence on errors",
+    "latency": "Evidence on latency",
+    "empty": "Evidence on empty answers",
+    "repeated": "Evidence on repetitive answers",
+    "over_long": "Evidence on answers cut at their largest length",
+    "feedback": "Evidence on feedback",
+}
 VERBS: dict[OfferedMove, str] = {
     "promote": "Promote",
     "rollback": "Roll back",
@@ -45,29 +52,38 @@ VERBS: dict[OfferedMove, str] = {
 
 
 @router.get("/tenants/{tenant}/trial", response_model=None)
-def show_trial(view: TenantView, tenant: str) -> Response:
-    """Show the trial, or that there is none, with the newest lines of the ledger."""
+def show_trial(view: TenantView, tenant: str, shown: str = "") -> Response:
+    """Show the trial, or that there is none, with the newest lines of the ledger.
+
+    An open page asks again and again, with the digest of what it has `shown`: 204 if that is still so.
+    """
+    values = {"tenant": tenant, "refresh_seconds": view.console.config.refresh_seconds, **_read_trial(view, tenant)}
+    digest = hashlib.sha256(view.fill("trial_now.html", digest="", **values).encode()).hexdigest()[:16]
+    if view.is_part and shown == digest:
+        return Response(status_code=204)
+    if view.is_part:
+        return view.render("trial_now.html", digest=digest, **values)
+    return view.render("trial.html", digest=digest, **values)
+
+
+def _read_trial(view: View, tenant: str) -> dict[str, Any]:
     history = read_history(view.sources.database, tenant)[-_LEDGER_LINES:]
     workspace = view.sources.workspace
     if workspace is None:
-        return view.render(
-            "trial.html", tenant=tenant, has_workspace=False, trial=None, offers=[], history=history[::-1]
-        )
+        return {"has_workspace": False, "trial": None, "offers": [], "history": history[::-1]}
     trial = read_trial_evidence(workspace, tenant, workspace.registry.find_challenger(tenant), time.time())
     state = read_state(workspace.database, tenant)
-    return view.render(
-        "trial.html",
-        tenant=tenant,
-        has_workspace=True,
-        trial=trial,
-        state=state,
-        steps=_list_steps(trial) if trial else [],
-        charts=[_make_evidence_chart(one) for one in trial.traces if len(one.answers)] if trial else [],
-        traffic=_make_traffic_chart(trial) if trial and trial.traffic else None,
-        offers=list_offers(workspace, state),
-        verbs=VERBS,
-        history=history[::-1],
-    )
+    return {
+        "has_workspace": True,
+        "trial": trial,
+        "state": state,
+        "steps": _list_steps(trial) if trial else [],
+        "charts": [_make_evidence_chart(one) for one in trial.traces if len(one.answers)] if trial else [],
+        "traffic": _make_traffic_chart(trial) if trial and trial.traffic else None,
+        "offers": list_offers(workspace, state),
+        "verbs": VERBS,
+        "history": history[::-1],
+    }
 
 
 @router.get("/tenants/{tenant}/trial/{move}", response_model=None)
@@ -77,7 +93,7 @@ def confirm_move(view: AdminView, tenant: str, move: OfferedMove) -> Response:
     return view.render(
         "trial_confirm.html",
         tenant=tenant,
-        offer=_find_offer(_require_workspace(view), state, move),
+        offer=find_offer(_require_workspace(view), state, move),
         verb=VERBS[move],
         situation=describe_situation(state),
     )
@@ -90,10 +106,7 @@ def make_move(view: AdminView, tenant: str, move: OfferedMove, form: FormFields)
     workspace = _require_workspace(view)
     state = read_state(view.sources.database, tenant)
     person = view.visitor.name if view.visitor else ""
-    try:
-        make_offered_move(workspace, state, move, form.get("situation", ""), person)
-    except MoveRefusedError as problem:
-        raise PageRefusedError(409, problem.wanted, problem.got, problem.fix) from None
+    make_offered_move(workspace, state, move, form.get("situation", ""), person)
     return RedirectResponse(f"{view.root}/tenants/{tenant}/trial", 303)
 
 
@@ -102,14 +115,6 @@ def _require_workspace(view: View) -> Workspace:
         fix = "start the console in the workspace's folder, or use `prefixfleet promote` there"
         raise PageRefusedError(409, "a workspace, which has the policy of the rollout", "a console without one", fix)
     return view.sources.workspace
-
-
-def _find_offer(workspace: Workspace, state: RolloutState, move: OfferedMove) -> MoveOffer:
-    offer = next((one for one in list_offers(workspace, state) if one.move == move), None)
-    if offer is None or offer.obstacle:
-        got = offer.obstacle if offer else f"{move}: there is nothing to {move}"
-        raise PageRefusedError(409, f"a move of {state.tenant} that can be made now", got, "go back to the trial")
-    return offer
 
 
 def _list_steps(trial: TrialEvidence) -> list[dict[str, Any]]:
@@ -138,6 +143,7 @@ def _make_evidence_chart(trace: CheckTrace) -> dict[str, Any]:
     ends = (trace.answers[0], trace.answers[-1])
     return {
         "check": trace.finding.check,
+        "title": _TITLES[trace.finding.check],
         "series": [
             _make_series("challenger is worse", [(trace.answers[at], trace.worse_logs[at]) for at in kept]),
             _make_series("challenger is no worse", [(trace.answers[at], trace.fine_logs[at]) for at in kept]),

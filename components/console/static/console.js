@@ -4,7 +4,7 @@
   const AGES = [
     ["year", 31536000], ["month", 2592000], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60],
   ];
-  const WHOLE_STEPS = [1, 2, 5].flatMap((one) => [1, 10, 100, 1000, 10000].map((ten) => one * ten)).sort((a, b) => a - b);
+  const WHOLE_STEPS = [1, 2, 5].flatMap((one) => Array.from({ length: 13 }, (_, power) => one * 10 ** power)).sort((a, b) => a - b);
   const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   const full = new Intl.DateTimeFormat(undefined, {
     year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short",
@@ -34,19 +34,20 @@
     for (const place of root.querySelectorAll("[data-chart]:empty")) {
       const source = document.getElementById(place.dataset.chart);
       if (!window.uPlot || !source) continue;
-      const { x: label, series } = JSON.parse(source.textContent);
+      const { x: label, y: unit, series } = JSON.parse(source.textContent);
       const xs = [...new Set(series.flatMap((one) => one.points.map(([x]) => x)))].sort((a, b) => a - b);
       const columns = series.map((one) => {
         const known = new Map(one.points);
         return xs.map((x) => known.get(x) ?? null);
       });
+      const isWhole = series.every((one) => one.points.every(([, y]) => Number.isInteger(y)));
       const axis = { stroke: getColour("--muted"), grid: { stroke: getColour("--line"), width: 1 }, ticks: { show: false } };
       new window.uPlot({
         width: place.clientWidth || 320,
         height: 220,
         scales: { x: { time: false } },
         cursor: { drag: { x: false, y: false } },
-        axes: [{ ...axis, incrs: WHOLE_STEPS }, { ...axis, size: 56 }],
+        axes: [{ ...axis, incrs: WHOLE_STEPS }, { ...axis, size: 56, incrs: isWhole ? WHOLE_STEPS : undefined, label: unit, labelSize: 18, labelFont: "12px system-ui, sans-serif" }],
         series: [
           { label },
           ...series.map((one, index) => ({
@@ -70,12 +71,32 @@
     for (const place of document.querySelectorAll("[data-chart]")) place.replaceChildren();
     drawCharts(document);
   });
+
+  // A part of a page that refreshes itself keeps its tables open; if it cannot be refreshed it stays, and says so.
+  let openTables = [];
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    openTables = [...event.detail.target.querySelectorAll("details[id][open]")].map((one) => one.id);
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    for (const id of openTables.splice(0)) document.getElementById(id)?.setAttribute("open", "");
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const { elt, successful, xhr } = event.detail;
+    if (!elt.matches("[data-refresh]")) return;
+    const note = elt.querySelector("[role=status]");
+    if (note.hidden && !successful) {
+      const why = xhr.status ? `the console answered with status ${xhr.status}` : "the console does not answer";
+      note.textContent = `Not refreshed since ${full.format(Date.now())}: ${why}.`;
+    }
+    note.hidden = successful;
+  });
+
   // htmx does not swap answers that are errors; the console's error pages are worth showing.
   document.addEventListener("htmx:beforeSwap", (event) => {
-    if (event.detail.xhr.status >= 400 && !event.detail.xhr.getResponseHeader("HX-Redirect")) {
-      document.open();
-      document.write(event.detail.xhr.responseText);
-      document.close();
-    }
+    const { elt, xhr } = event.detail;
+    if (xhr.status < 400 || xhr.getResponseHeader("HX-Redirect") || elt.matches("[data-refresh]")) return;
+    document.open();
+    document.write(xhr.responseText);
+    document.close();
   });
 })();

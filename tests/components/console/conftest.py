@@ -61,11 +61,12 @@ def browser() -> Iterator[Any]:
 
     Not for a whole session: while Playwright runs, its thread has a running event loop, and `asyncio.run` fails.
     """
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
+    expect.set_options(timeout=1000 * LIMIT_S)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield started
@@ -106,6 +107,18 @@ def take_shot() -> Callable[[Any, str], None]:
     """A function that saves a picture of a whole page under a name."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     return lambda page, name: page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+@pytest.fixture(scope="session")
+def check_look(take_shot: Callable[[Any, str], None], find_barriers: Callable[[Any], list[str]]) -> Callable[..., None]:
+    """A function that saves a picture of a page, and fails on barriers and on text wider than the window."""
+
+    def check(page: Any, name: str) -> None:
+        take_shot(page, name)
+        assert find_barriers(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+    return check
 
 
 @pytest.fixture(scope="session")

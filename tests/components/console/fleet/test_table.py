@@ -33,21 +33,21 @@ def select(snapshot, **values):
 
 def test_words_are_looked_for_in_tenants_and_reasons(snapshot):
     assert [row.tenant for row in select(snapshot, search="0042").rows] == ["tenant-0042"]
-    assert select(snapshot, search="OUT memory").matching == 250
-    assert select(snapshot, search="out memory 0042").matching == 0
+    assert select(snapshot, search="OUT memory").page.total == 250
+    assert select(snapshot, search="out memory 0042").page.total == 0
 
 
 def test_a_filter_is_a_state_trouble_or_what_waits(snapshot):
-    assert select(snapshot, state="refused").matching == 250
-    assert select(snapshot, state="waiting").matching == 125
-    assert select(snapshot, state="trouble").matching == 500
+    assert select(snapshot, state="refused").page.total == 250
+    assert select(snapshot, state="waiting").page.total == 125
+    assert select(snapshot, state="trouble").page.total == 500
     assert [row.tenant for row in select(snapshot, state="drop").rows] == ["tenant-0007"]
 
 
 def test_rows_without_a_value_come_last_in_both_orders(snapshot):
     for sort in ("bleu", "-bleu"):
         page = select(snapshot, sort=sort, size=200)
-        assert page.pages == 5
+        assert page.page.pages == 5
         values = [row.bleu for row in page.rows]
         assert values == sorted(values, reverse=sort[0] == "-")
         assert all(row.bleu is None for row in select(snapshot, sort=sort, size=200, page=5).rows)
@@ -55,7 +55,7 @@ def test_rows_without_a_value_come_last_in_both_orders(snapshot):
 
 def test_a_page_beyond_the_last_is_the_last(snapshot):
     page = select(snapshot, page=99)
-    assert (page.page, page.pages, len(page.rows)) == (20, 20, 50)
+    assert (page.page.number, page.page.pages, len(page.rows)) == (20, 20, 50)
 
 
 @pytest.mark.parametrize("values", [{"sort": "x"}, {"state": "x"}, {"size": 3}])

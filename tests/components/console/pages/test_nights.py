@@ -1,6 +1,9 @@
 """The runs: a list with its trend, and each with its shards by worker, what was refused and what it cost."""
 
 import pytest
+from served_console import serve_console_in_thread
+
+from components.rollout.store.runs import begin_run_entry
 
 
 @pytest.mark.parametrize(
@@ -12,13 +15,9 @@ import pytest
         ("night-phone", "/nights/1", 360, False),
     ],
 )
-def test_nothing_bars_keyboards_and_screen_readers(
-    console, open_page, find_barriers, take_shot, name, path, width, dark
-):
+def test_nothing_bars_keyboards_and_screen_readers(console, open_page, check_look, name, path, width, dark):
     page = open_page(f"{console.url}{path}", width, dark=dark)
-    take_shot(page, name)
-    assert find_barriers(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    check_look(page, name)
 
 
 def test_a_night_shows_its_shards_by_worker_and_why_a_prefix_was_refused(console, open_page):
@@ -32,13 +31,35 @@ def test_a_night_shows_its_shards_by_worker_and_why_a_prefix_was_refused(console
     assert "rejected" in row.inner_text()
     assert "below its floor" in row.inner_text()
     assert "30.5" in row.inner_text()
+    assert "24,690" in row.inner_text()
+    assert "37,035" in page.locator(".figures", has_text="training tokens").inner_text()
 
 
 def test_the_list_has_every_run_and_its_trend(console, open_page):
     page = open_page(f"{console.url}/nights")
     assert page.locator("tbody tr", has_text="run 2").count() == 1
-    assert page.locator(".chart canvas").count() == 2
+    assert page.locator(".chart canvas").count() == 3
 
 
-def test_an_unknown_night_is_not_found(console, open_page):
-    assert "one of the last" in open_page(f"{console.url}/nights/99").locator("dl").inner_text()
+def test_old_runs_are_on_further_pages_and_open_by_their_address(make_fleet_root, tmp_path, open_page, find_barriers):
+    root = make_fleet_root(tmp_path)
+    with serve_console_in_thread(root) as served:
+        for _ in range(60):
+            begin_run_entry(served.sources.database, "hand", "ada", "2026-01-04T00:00:00+00:00")
+        page = open_page(f"{served.url}/nights")
+        assert page.locator("tbody th").first.inner_text() == "run 63"
+        assert "63 runs, page 1 of 2" in page.locator("nav.pages").inner_text()
+        page.click("text=Next")
+        assert page.locator("section table, .scroll table").last.locator("tbody th").all_inner_texts() == [
+            "run 3",
+            "run 2",
+            "run 1",
+        ]
+        assert find_barriers(page) == []
+        page.click("text=run 1")
+        assert "12,345" in page.locator("section[aria-labelledby=tenants-title]").inner_text()
+
+
+@pytest.mark.parametrize("number", ["0", "99", "99999999999999999999"])
+def test_an_unknown_night_is_not_found(console, open_page, number):
+    assert "a run of this fleet" in open_page(f"{console.url}/nights/{number}").locator("dl").inner_text()

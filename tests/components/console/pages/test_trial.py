@@ -4,12 +4,14 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from playwright.sync_api import expect
 from served_console import serve_console_in_thread
 
 from components.rollout.store.ledger import read_history
 from components.rollout.store.observations import write_counts
 from components.rollout.store.tenant_state import read_state, write_states
 from components.rollout.types import Observation, ShareChange
+from components.stages.rollout import manual
 from components.stages.workspace import Workspace
 
 
@@ -44,26 +46,31 @@ def age_trial(root, hours=2):
 def served(make_fleet_root, tmp_path_factory):
     root = make_fleet_root(tmp_path_factory.mktemp("trial"))
     age_trial(root)
-    with serve_console_in_thread(root) as console:
+    with serve_console_in_thread(root, refresh_seconds=600) as console:
         yield console
 
 
 @pytest.mark.parametrize(
     ("name", "width", "dark"), [("light", 1280, False), ("dark", 1280, True), ("phone", 360, False)]
 )
-def test_the_evidence_is_drawn_against_its_boundary(log_in, find_barriers, take_shot, name, width, dark):
+def test_the_evidence_is_drawn_against_its_boundary(log_in, find_barriers, check_look, name, width, dark):
     page = log_in("/tenants/alder/trial", width=width, dark=dark)
     page.wait_for_selector("[data-chart='evidence-errors'] canvas")
-    take_shot(page, f"trial-{name}")
+    check_look(page, f"trial-{name}")
     text = page.locator("main").inner_text()
     assert "Version 2 on trial against version 1" in text
     assert "Next:" in text
+    assert page.locator("#trial > .hint time").count() == 1
     errors = page.locator("section[aria-labelledby='evidence-title'] tbody tr").first.inner_text()
     assert "errors" in errors
     assert "of 684" in errors
     assert page.locator("[data-chart='traffic'] canvas").count() == 1
+    assert "Evidence on errors" in page.locator("figcaption").all_inner_texts()
+    page.locator("summary", has_text="Numbers of Evidence on errors").click()
+    table = page.locator("#evidence-errors-numbers table")
+    assert table.locator("caption").text_content() == "Evidence on errors"
+    assert table.locator("thead th").all_inner_texts() == ["answers", "Line", "evidence, as a power of ten"]
     assert find_barriers(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_trial_is_moved_by_clicks_and_the_ledger_has_the_name(log_in, served, find_barriers, take_shot):
@@ -87,6 +94,34 @@ def test_a_trial_is_moved_by_clicks_and_the_ledger_has_the_name(log_in, served, 
     ]
     assert "by ada" in page.locator(".timeline li").first.inner_text()
     assert served.sources.registry.find_aliases("alder") == {"champion": "2"}
+
+
+def test_an_open_page_follows_the_trial_and_keeps_its_tables_open(make_fleet_root, tmp_path, open_page):
+    root = make_fleet_root(tmp_path)
+    age_trial(root)
+    with serve_console_in_thread(root, refresh_seconds=0.2) as served:
+        page = open_page(f"{served.url}/tenants/alder/trial")
+        page.evaluate("window.stays = true")
+        numbers = page.locator("#traffic-numbers")
+        numbers.locator("summary").click()
+        workspace = Workspace(root)
+        with closing(workspace.database):
+            manual.hold(workspace, "alder", "pause", "eve")
+        expect(page.locator("h2 .badge")).to_have_text("paused")
+        expect(page.locator(".timeline li").first).to_contain_text("by eve")
+        expect(page.locator("[data-chart='traffic'] canvas")).to_have_count(1)
+        expect(numbers).to_have_attribute("open", "")
+        assert page.evaluate("window.stays")
+    note = page.locator("#trial > [role=status]")
+    expect(note).to_contain_text("the console does not answer")
+    assert page.locator(".timeline li").count() > 0
+
+
+def test_a_page_that_shows_what_is_so_is_not_sent_again(log_in, served):
+    page = log_in("/tenants/alder/trial")
+    url = page.locator("#trial").get_attribute("hx-get")
+    answer = page.request.get(f"{served.url.removesuffix('/console')}{url}", headers={"hx-request": "true"})
+    assert (answer.status, answer.text()) == (204, "")
 
 
 def test_a_move_for_another_situation_and_one_without_the_form_are_refused(log_in, served):
