@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from components.errors import ConfigError
 
 _EMPTY_VALUES = {"dict_type": "{}", "model_type": "{}", "list_type": "[]"}
+_UNION_TYPE = re.compile(r"(dict|list|tuple|literal|union)\[")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def to_config_error(problems: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
     """Return the first problem as a ConfigError; for an unknown key suggest the nearest key of that section."""
-    first = problems.errors()[0]
-    path, value = [str(part) for part in first["loc"]], first["input"]
+    first, *others = problems.errors()
+    options = [one for one in others if one["loc"][:-1] == first["loc"][:-1] and _is_option(one["loc"][-1])]
+    keys = first["loc"][:-1] if options else first["loc"]
+    path, value = [str(part) for part in keys if not _UNION_TYPE.match(str(part))], first["input"]
     if first["type"] == "extra_forbidden":
         return make_unknown_key_error(path[-1], list_known_keys(model, path[:-1]), f"{where}: {'.'.join(path)}")
     if first["type"] == "invalid_key":
@@ -28,11 +32,20 @@ def to_config_error(problems: ValidationError, model: type[BaseModel], where: st
         return ConfigError("a key that is a string", f"{parent}: {value!r}", "put the key in quotes")
     if first["type"] == "missing":
         return ConfigError(f"a value for {'.'.join(path)}", f"none in {where}", "add it, or restore the file from git")
-    words = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    wanted = words.partition(" or instance of ")[0].replace("a valid dictionary", "keys with values")
+    wanted = ", or ".join(dict.fromkeys(_describe_wanted(one) for one in (*reversed(options), first)))
     return ConfigError(
         wanted, f"{where}: {'.'.join(path)} = {format_value(value)}", _suggest_fix(first["type"], value, first)
     )
+
+
+def _is_option(part: int | str) -> bool:
+    """Return whether the last part of a path in pydantic's errors is the type of one option of a union."""
+    return part in ("int", "float", "str", "bool") or _UNION_TYPE.match(str(part)) is not None
+
+
+def _describe_wanted(problem: ErrorDetails) -> str:
+    words = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return words.partition(" or instance of ")[0].replace("a valid dictionary", "keys with values")
 
 
 def _suggest_fix(kind: str, value: Any, problem: Mapping[str, Any]) -> str:

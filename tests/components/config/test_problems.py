@@ -25,6 +25,7 @@ GOOD = "base: {path: base}\n"
         ("tenants: {acme: {trian: {}}}", "unknown key 'trian'", "did you mean 'train'?"),
         ("tenants: {acme: {train: {seed: 0.5}}}", "tenants.acme: train.seed = 0.5", "correct the value"),
         ("tenants: {acme: {train: 5}}", "tenants.acme: train = 5", "correct the value"),
+        ("tenants: {int: {train: 5}}", "tenants.int: train = 5", "correct the value"),
         ("train: {7: 1}", ": train.7", "put the key in quotes"),
         ("tenants: {7: {}}", "tenants: 7", "put the key in quotes"),
         ("tenants: {Acme: {}}", "'Acme' under tenants", "at most 63 characters"),
@@ -65,6 +66,19 @@ def test_a_wrong_line_raises_an_error_with_its_fix(refused, line, got, fix):
 
 def test_an_unknown_method_lists_the_methods(refused):
     assert "'in-context'" in refused(f"{GOOD}train: {{method: prefx}}\n").wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "got", "wanted"),
+    [
+        ("disk", "base.device_map = 'disk'", "'auto', 'balanced' or 'sequential', or keys with values"),
+        ("{lm_head: null}", "base.device_map.lm_head = None", "a valid string, or a valid integer"),
+    ],
+)
+def test_a_value_of_no_allowed_type_is_told_all_types(refused, value, got, wanted):
+    problem = refused(f"base: {{path: base, device_map: {value}}}\n")
+    assert problem.got.endswith(got)
+    assert problem.wanted == wanted
 
 
 def test_a_missing_section_raises_an_error(refused):
