@@ -39,6 +39,12 @@ class LoginNeededError(PageRefusedError):
         super().__init__(401, "a login", "none", "log in with an API key")
 
 
+def describe_silence(problem: Exception) -> str:
+    """Return why a server did not answer, in the system's words without Python's names for them."""
+    reason = getattr(problem, "reason", problem)
+    return getattr(reason, "strerror", None) or str(reason)
+
+
 def make_not_found_error(what: str) -> PageRefusedError:
     """Return the error for something that does not exist, or that the visitor may not see."""
     return PageRefusedError(404, what, "none at this address that you may see", "go back to the start page")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from components.config import PARAMS_FILE, Params, RegistryConfig, load_workspace_params
 from components.config.console import ConsoleConfig
+from components.console.refusals import describe_silence
 from components.errors import ConfigError, PrefixFleetError
 from components.rollout.store.database import find_database_url, open_database_url
 from components.stages.workspace import Workspace, require_workspace
@@ -106,7 +107,7 @@ def make_metrics_reader(server: str) -> Callable[[], str]:
             fix = f"set {SERVER_KEY_VARIABLE} to an admin's key"
             raise _make_server_error(server, f"status {problem.code}", fix) from None
         except (OSError, ValueError) as problem:
-            raise _make_server_error(server, str(problem), "start it, or correct console.server") from None
+            raise _make_server_error(server, describe_silence(problem), "start it, or correct console.server") from None
 
     return read
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from components.console.asking.requests import ServerRequest, write_curl, write_python
+from components.console.refusals import describe_silence
 
 _SILENCE_SECONDS = 120.0
 _MAX_ERROR_BYTES = 20_000
@@ -47,7 +48,7 @@ def stream_answer(
         yield _write("problem", f"The server refused (status {problem.code}): {_read_message(problem)}")
     except (OSError, ValueError) as problem:
         fix = "start it with `prefixfleet serve`, or correct console.server"
-        yield _write("problem", f"No answer from the server at {server}: {problem}; {fix}.")
+        yield _write("problem", f"No answer from the server at {server}: {describe_silence(problem)}; {fix}.")
 
 
 def _write(event: str, value: Any) -> str:

@@ -65,4 +65,4 @@ def test_an_answer_is_streamed_with_its_headers_and_times(server):
 def test_a_refusal_and_a_missing_server_are_told(server):
     assert read(server, "")[1:] == [("problem", "The server refused (status 401): wanted a key; got none; send one")]
     ((_, text),) = read(f"http://127.0.0.1:{find_free_port()}", "")[1:]
-    assert "start it with `prefixfleet serve`" in text
+    assert text.endswith(": Connection refused; start it with `prefixfleet serve`, or correct console.server.")

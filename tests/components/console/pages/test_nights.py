@@ -60,6 +60,12 @@ def test_old_runs_are_on_further_pages_and_open_by_their_address(make_fleet_root
         assert "12,345" in page.locator("section[aria-labelledby=tenants-title]").inner_text()
 
 
+def test_a_run_without_a_result_says_when_its_tenants_are_listed(console, open_page):
+    text = open_page(f"{console.url}/nights/3").locator("main").inner_text()
+    assert "still running, or it was stopped" in text
+    assert "listed once the run has ended" in text
+
+
 @pytest.mark.parametrize("number", ["0", "99", "99999999999999999999"])
 def test_an_unknown_night_is_not_found(console, open_page, number):
     assert "a run of this fleet" in open_page(f"{console.url}/nights/{number}").locator("dl").inner_text()
