@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo services services-stop demo-fleet test test-fast docs check check-code check-infra format bench gpu-wheels base clean
+.PHONY: help setup demo services services-stop demo-fleet test test-fast test-vllm docs check check-code check-infra format bench gpu-wheels base clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,19 @@ test: setup ## run all tests, three files at a time: some only wait
 test-fast: setup ## run the tests that are not marked slow
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
 
+VLLM := integrations/vllm
+VLLM_BIN := .venv-vllm/bin
+VLLM_STAMP := .venv-vllm/.installed
+
+$(VLLM_STAMP): $(VLLM)/requirements.lock $(VLLM)/pyproject.toml
+	test -x $(VLLM_BIN)/python || "$(PYTHON)" -m venv .venv-vllm
+	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(VLLM)/requirements.lock
+	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e $(VLLM)
+	@touch $(VLLM_STAMP)
+
+test-vllm: $(VLLM_STAMP) ## run the tests of the plugin for vLLM, in an environment of its own (.venv-vllm, 2.5 GB)
+	$(VLLM_BIN)/python -m pytest -c $(VLLM)/pyproject.toml --rootdir $(VLLM) $(VLLM)/tests
+
 docs: setup ## build the documentation as a site, into out/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
@@ -94,4 +107,4 @@ base: setup ## train the built-in base into base/ (up to 40 minutes on 2 cores)
 
 clean: ## remove caches and build files; .venv, data, out and var stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks build dist *.egg-info
-	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MIRRORED = ("components", "flows", "cli")
+MIRRORED = ("components", "flows", "cli", "integrations")
 TEST_FILES = sorted(path for top in MIRRORED for path in (ROOT / "tests" / top).rglob("test_*.py"))
 
 

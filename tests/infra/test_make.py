@@ -15,6 +15,7 @@ TARGETS = [
     *SERVICES,
     "test",
     "test-fast",
+    "test-vllm",
     "docs",
     "check",
     "format",

@@ -1,0 +1,18 @@
+"""PrefixFleet's plugin for vLLM: serves prefixes of many tenants from an unmodified vLLM, in one batch.
+
+`register` is the entry point of vLLM's general plugins. Installed into vLLM's own environment, so it imports nothing of
+PrefixFleet.
+"""
+
+
+def register() -> None:
+    """Make the connector known to vLLM by name; called in each of its processes, perhaps several times."""
+    from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
+    from vllm.version import __version__
+
+    from prefixfleet_vllm.versions import check_vllm_version
+
+    check_vllm_version(__version__)
+    name = "PrefixFleetConnector"
+    if name not in KVConnectorFactory._registry:
+        KVConnectorFactory.register_connector(name, "prefixfleet_vllm.connector", name)

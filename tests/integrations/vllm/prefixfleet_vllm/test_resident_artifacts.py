@@ -1,0 +1,125 @@
+import pytest
+from prefixfleet_vllm.commands import ReadArtifact, RemoveArtifact, Report
+from prefixfleet_vllm.errors import PluginError
+from prefixfleet_vllm.orders import ArtifactRef
+from prefixfleet_vllm.resident_artifacts import ResidentArtifacts
+
+
+def make_residents(limit_bytes: int = 100, workers: int = 1) -> ResidentArtifacts:
+    return ResidentArtifacts(
+        limit_bytes, workers, {"b" * 64}, lambda length: 10 * length, lambda sha, where: where or sha
+    )
+
+
+def name(letter: str, length: int = 3) -> ArtifactRef:
+    return ArtifactRef(sha256=letter * 64, tenant=f"tenant-{letter}", length=length)
+
+
+def load(residents: ResidentArtifacts, artifact: ArtifactRef, request: str = "") -> None:
+    """Let a request want an artifact until it is loaded, and release it if no request is named."""
+    assert residents.want(artifact, request or "loader") is None
+    (command,) = [one for one in residents.take_commands() if isinstance(one, ReadArtifact)]
+    residents.record(Report({command.number: 1}))
+    assert residents.want(artifact, request or "loader") is not None
+    if not request:
+        residents.release(artifact, "loader")
+
+
+def list_names(residents: ResidentArtifacts) -> str:
+    return "".join(one.artifact.sha256[0] for one in residents.residents)
+
+
+def test_the_least_recently_used_artifacts_are_evicted_and_the_limit_holds() -> None:
+    residents = make_residents()
+    for letter in "abc":
+        load(residents, name(letter))
+    residents.want(name("a"), "r")
+    residents.release(name("a"), "r")
+    load(residents, name("d", 4))
+    assert list_names(residents) == "cad"
+    assert residents.used_bytes <= 100
+    assert residents.evictions == 1
+
+
+def test_what_a_request_waits_for_or_is_pinned_stays_and_others_wait() -> None:
+    residents = make_residents()
+    load(residents, name("a"), "waiting")
+    load(residents, name("b"))
+    residents.pin(name("b"), True)
+    load(residents, name("c"))
+    assert residents.want(name("d", 7), "r") is None
+    assert list_names(residents) == "abc"
+    residents.release(name("a"), "waiting")
+    assert residents.want(name("d", 7), "r") is None
+    assert list_names(residents) == "bd"
+
+
+def test_an_artifact_that_can_never_fit_is_refused() -> None:
+    residents = make_residents()
+    with pytest.raises(PluginError, match="110 bytes") as refused:
+        residents.want(name("a", 11), "r")
+    assert refused.value.kind == "memory"
+    load(residents, name("b"))
+    residents.pin(name("b"), True)
+    with pytest.raises(PluginError, match="30 of 100 bytes in use by pinned artifacts"):
+        residents.want(name("a", 8), "r")
+
+
+def test_a_command_is_sent_once_and_all_workers_have_to_load() -> None:
+    residents = make_residents(workers=2)
+    assert residents.want(name("a"), "first") is None
+    assert residents.want(name("a"), "second") is None
+    (command,) = residents.take_commands()
+    assert isinstance(command, ReadArtifact)
+    residents.record(Report({command.number: 1}))
+    assert residents.want(name("a"), "first") is None
+    residents.record(Report({command.number: 1}))
+    assert residents.want(name("a"), "first") is not None
+
+
+def test_a_failure_reaches_every_waiting_request_and_the_next_one_tries_again() -> None:
+    residents = make_residents(workers=2)
+    for request in ("first", "second"):
+        residents.want(name("a"), request)
+    (command,) = residents.take_commands()
+    residents.record(Report({command.number: 1}, {command.number: ("artifact", "it is damaged")}))
+    for request in ("first", "second"):
+        with pytest.raises(PluginError, match="it is damaged") as refused:
+            residents.want(name("a"), request)
+        assert refused.value.kind == "artifact"
+    assert residents.last_errors == {"a" * 64: ("artifact", "it is damaged")}
+    for request in ("first", "second"):
+        residents.release(name("a"), request)
+    residents.record(Report({command.number: 1}))
+    assert residents.want(name("a"), "third") is None
+    kinds = [type(one) for one in residents.take_commands()]
+    assert kinds == [RemoveArtifact, ReadArtifact]
+
+
+def test_a_report_of_a_dropped_attempt_does_not_count_for_the_next() -> None:
+    residents = make_residents()
+    residents.want(name("a"), "first")
+    (old,) = residents.take_commands()
+    assert residents.drop({"a" * 64}) == 1
+    assert residents.drop({"a" * 64}) == 0
+    residents.want(name("a"), "second")
+    residents.record(Report({old.number: 1}))
+    assert residents.want(name("a"), "second") is None
+
+
+def test_a_drop_removes_pinned_artifacts_and_errors() -> None:
+    residents = make_residents()
+    load(residents, name("a"))
+    residents.pin(name("a"), True)
+    residents.last_errors["b" * 64] = "artifact", "damaged"
+    assert residents.drop({"a" * 64, "b" * 64}) == 1
+    assert (residents.residents, residents.used_bytes, residents.last_errors) == ([], 0, {})
+    assert isinstance(residents.take_commands()[-1], RemoveArtifact)
+
+
+def test_the_same_digest_under_another_tenant_or_length_is_another_entry() -> None:
+    residents = make_residents()
+    load(residents, name("a"))
+    assert residents.want(name("a", 2), "r") is None
+    assert residents.want(ArtifactRef(sha256="a" * 64, tenant="other", length=3), "r") is None
+    assert residents.drop({"a" * 64}) == 3
