@@ -19,6 +19,7 @@ from prefect.states import Cancelled, Cancelling
 
 from components.stages.sharding.preflight import Problem
 from components.stages.sharding.sent_shard import RunPhase
+from flows.worker_names import make_queue_name
 
 if TYPE_CHECKING:
     from prefect.client.orchestration.routes import ServerRoutes
@@ -27,7 +28,6 @@ SHARD_FLOW = "train-shard"
 ENTRYPOINT = "flows.worker_shard.train_shard"
 REFUSED = "Refused"
 """Name of the failed state of a run whose worker cannot do any shard of this parent: other code, another base."""
-_QUEUE_PREFIX = "code-"
 _WORKSPACE_TAG, SHARD_TAG = "prefixfleet-workspace:", "prefixfleet-shard:"
 """A run has the tags of its workspace and of its shard: these words and the id."""
 _OPEN_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING)
@@ -61,16 +61,6 @@ class OpenRun:
     run_id: str
     name: str
     shard_id: str
-
-
-def make_queue_name(code_version: str) -> str:
-    """Return the name of the work queue that workers with this code poll."""
-    return f"{_QUEUE_PREFIX}{code_version}"
-
-
-def make_worker_name(host: str, device: str, code_version: str) -> str:
-    """Return the name of a worker, which shows its code version in errors and in Prefect's page."""
-    return f"{host}-{device}-{make_queue_name(code_version)}"
 
 
 class WorkerPool:

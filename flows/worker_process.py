@@ -21,6 +21,7 @@ from components.stages.progress import log_info, log_warning
 from components.stages.sharding.code_version import read_code_version
 from components.storage.atomic_files import convert_disk_errors
 from flows.local_server import ADDRESS_VARIABLE
+from flows.worker_names import make_queue_name, make_worker_name
 
 DEVICES_VARIABLE = "CUDA_VISIBLE_DEVICES"
 HOME_VARIABLE = "PREFIXFLEET_WORKER_HOME"
@@ -78,8 +79,6 @@ def run_workers(pool: str, devices: Sequence[WorkerDevice], home: Path, idle_min
         raise WorkersError("the address of a Prefect server", f"no {ADDRESS_VARIABLE}", fix)
     with convert_disk_errors(f"make {home}"):
         home.mkdir(parents=True, exist_ok=True)
-    from flows.worker_pool import make_queue_name, make_worker_name
-
     version = read_code_version()
     names = {device: make_worker_name(socket.gethostname(), device.label, version) for device in devices}
     commands = {device: make_command(pool, make_queue_name(version), name) for device, name in names.items()}
@@ -87,7 +86,7 @@ def run_workers(pool: str, devices: Sequence[WorkerDevice], home: Path, idle_min
     busy_at_s = time.monotonic()
     try:
         while idle_minutes is None or time.monotonic() - busy_at_s < idle_minutes * 60:
-            if any(has_run(process.pid) for process in processes.values()):
+            if idle_minutes is not None and any(has_run(process.pid) for process in processes.values()):
                 busy_at_s = time.monotonic()
             for device in devices:
                 process = processes.get(device)
