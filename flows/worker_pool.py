@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 SHARD_FLOW = "train-shard"
 ENTRYPOINT = "flows.worker_shard.train_shard"
+SHARD_COMMAND = "python -m prefect.engine"
+"""Runs a shard in one process: without a command, Prefect starts another one before it that looks for pull steps."""
+_PROCESS_POOL = "process"
 REFUSED = "Refused"
 """Name of the failed state of a run whose worker cannot do any shard of this parent: other code, another base."""
 _WORKSPACE_TAG, SHARD_TAG = "prefixfleet-workspace:", "prefixfleet-shard:"
@@ -91,7 +94,10 @@ class WorkerPool:
         return f"`prefixfleet worker start --pool {self.name}` on a machine with a device"
 
     def ensure_deployment(self) -> None:
-        """Make the deployment of the shards' flow in this pool; one that exists already keeps its settings."""
+        """Make the deployment of the shards' flow in this pool; one that exists already keeps its settings.
+
+        Pools of other types (kubernetes) name the command in their own template.
+        """
         with _open_client() as client:
             try:
                 known = client.read_deployment_by_name(f"{SHARD_FLOW}/{self.name}")
@@ -99,11 +105,13 @@ class WorkerPool:
                     return
             except ObjectNotFound:
                 pass
+            is_process_pool = client.read_work_pool(self.name).type == _PROCESS_POOL
             client.create_deployment(
                 client.create_flow_from_name(SHARD_FLOW),
                 self.name,
                 entrypoint=ENTRYPOINT,
                 work_pool_name=self.name,
+                job_variables={"command": SHARD_COMMAND} if is_process_pool else None,
                 description="Train and evaluate one shard of a fleet; started by the flow retrain.",
                 enforce_parameter_schema=False,
             )

@@ -111,8 +111,14 @@ def make_command(pool: str, queue: str, name: str) -> list[str]:
 
 
 def make_environment(device: WorkerDevice, home: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of one worker and its runs."""
-    own = {HOME_VARIABLE: str(home), "PREFECT_HOME": str(home / "prefect"), DEVICES_VARIABLE: device.visible}
+    """Return the environment of one worker and its runs, in which `python` is this interpreter."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    own = {
+        "PATH": path,
+        HOME_VARIABLE: str(home),
+        "PREFECT_HOME": str(home / "prefect"),
+        DEVICES_VARIABLE: device.visible,
+    }
     return {**_DEFAULTS, **environment, **own}
 
 

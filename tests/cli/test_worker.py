@@ -1,8 +1,10 @@
 """`prefixfleet worker`: devices and environment of workers, what `check` tells, the code version."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from waiting import wait_until
@@ -47,7 +49,11 @@ def test_other_texts_are_refused(text):
 
 
 def test_a_worker_sees_its_device_and_home_alone_and_polls_the_queue_of_its_code(monkeypatch, tmp_path):
-    environment = make_environment(WorkerDevice("gpu-1", "1"), tmp_path, {"A": "b", "PREFECT_HOME": "/other"})
+    environment = make_environment(
+        WorkerDevice("gpu-1", "1"), tmp_path, {"A": "b", "PREFECT_HOME": "/other", "PATH": "/bin"}
+    )
+    assert shutil.which("python", path=environment["PATH"]) == str(Path(sys.executable).with_name("python"))
+    assert environment["PATH"].endswith(":/bin")
     assert environment["CUDA_VISIBLE_DEVICES"] == "1"
     assert environment["PREFECT_HOME"] == str(tmp_path / "prefect")
     assert environment["A"] == "b"

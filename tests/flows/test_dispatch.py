@@ -4,7 +4,7 @@ import json
 
 import pytest
 from next_bases import add_next_base
-from worker_processes import make_pool, start_workers
+from worker_processes import fork_shards, make_pool, start_workers
 
 from components.errors import WorkersError
 from components.model.base import load
@@ -12,6 +12,7 @@ from components.stages.base import read_base_facts
 from components.stages.next_base_view import NextBaseView, find_moved_tenants
 from components.stages.workspace import Workspace
 from flows.run_local import run_flow
+from flows.worker_pool import SHARD_COMMAND, SHARD_FLOW
 
 POOL = "shards"
 TENANTS = ("alder", "birch", "cedar")
@@ -22,11 +23,22 @@ SHARED = {"cedar": {"train": {"shared": "alder"}}}
 
 @pytest.fixture(scope="module")
 def workers(prefect_api, tmp_path_factory):
-    """Two workers of the pool."""
+    """Two workers of the pool, whose shards are forked."""
     make_pool(POOL)
     folder = tmp_path_factory.mktemp("workers")
+    fork_shards(prefect_api, POOL, folder / "engine")
     with start_workers(POOL, [folder / "one", folder / "two"]) as started:
         yield started
+
+
+def delete_deployment():
+    """Delete the shards' deployment in the pool, so that the next run makes its own; returns what it was."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(f"{SHARD_FLOW}/{POOL}")
+        client.delete_deployment(deployment.id)
+    return deployment
 
 
 def make_workers_section(root_parent, **values):
@@ -49,7 +61,7 @@ def read_results(root):
 @pytest.mark.slow
 @pytest.mark.usefixtures("workers")
 def test_workers_make_the_files_of_a_local_run_and_a_parent_loads_no_model(
-    make_checkout_in, tmp_path, set_params, run_in, monkeypatch
+    make_checkout_in, tmp_path, set_params, run_in, monkeypatch, prefect_api
 ):
     local = make_checkout_in(tmp_path / "local", TENANTS, tenants=SHARED)
     run_flow("retrain", local, None)
@@ -79,12 +91,16 @@ def test_workers_make_the_files_of_a_local_run_and_a_parent_loads_no_model(
     assert {one.state for one in second.outcomes} == {"skipped"}
     assert second.workers == {}
 
+    delete_deployment()
+    section["max_shards"] = 1
     set_params(root, tenants=SHARED, workers=section, evaluate={"max_new_tokens": 5})
     third = run_flow("retrain", root, None)
     assert third.failures == []
     assert third.list_done("train") == []
     assert sorted(third.list_done("evaluate")) == list(TENANTS)
     assert set(third.workers) == set(TENANTS)
+    assert delete_deployment().job_variables == {"command": SHARD_COMMAND}
+    fork_shards(prefect_api, POOL, tmp_path / "engine")
 
     set_params(root, tenants=SHARED, workers=section, evaluate={"max_new_tokens": 5}, gate=LAX, next_base=NEXT)
     wave = run_flow("migrate", root)

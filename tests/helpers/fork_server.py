@@ -3,7 +3,8 @@
 Started by `forked_process`: `python fork_server.py FD`. FD is a listening socket. On each connection it gets a command
 as JSON with the descriptors of its stdin, stdout and stderr, and answers with the command's pid and then, when it has
 ended, with its wait status. The server ends when its standard input is closed. A command has an environment, a folder,
-arguments and, if it asks, a session of its own, and ends as every Python process ends.
+arguments and, if it asks, a session of its own, and ends as every Python process ends; if it asks, also when whoever
+asked for it is gone.
 """
 
 import gc
@@ -21,6 +22,8 @@ from importlib import import_module
 from pathlib import Path
 from select import select
 from typing import Any
+
+import late_prefect
 
 _IMPORTED = (
     "components.evaluation.report",
@@ -44,7 +47,7 @@ _IMPORTED = (
     "transformers.models.auto.tokenization_auto",
     "transformers.models.gpt2.modeling_gpt2",
 )
-"""What takes long, and reads nothing of a command's environment. Not Prefect, which reads its settings on import."""
+"""What takes long, and reads nothing of a command's environment."""
 LARGEST_MESSAGE = 1 << 20
 
 
@@ -66,7 +69,7 @@ def main(descriptor: int) -> None:
         return
     listener.close()
     request = json.loads(message)
-    _fork_and_report(connection, streams)
+    _fork_and_report(connection, streams, ends_with_client=request["ends_with_client"])
     _set_up(request, streams)
     _run(*request["command"])
 
@@ -75,12 +78,13 @@ def _import_all() -> None:
     for name in _IMPORTED:
         import_module(name)
     assert "prefect" not in sys.modules
+    late_prefect.import_and_hide()
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies of those that report the ends of commands
 
 
-def _fork_and_report(report: socket.socket, streams: list[int]) -> None:
+def _fork_and_report(report: socket.socket, streams: list[int], *, ends_with_client: bool) -> None:
     """Fork once more and return in the new process; its parent reports its pid and its end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()  # signals to the command's group do not end this process
@@ -88,9 +92,13 @@ def _fork_and_report(report: socket.socket, streams: list[int]) -> None:
     if pid:
         for one in streams:
             os.close(one)
-        for number in (pid, None):
-            with suppress(BrokenPipeError):  # nobody waits for it
-                report.send(str(number or os.waitpid(pid, 0)[1]).encode())
+        with suppress(BrokenPipeError):  # nobody waits for it
+            report.send(str(pid).encode())
+        end = os.pidfd_open(pid)
+        if ends_with_client and end not in select([report, end], [], [])[0]:
+            os.kill(pid, signal.SIGKILL)
+        with suppress(BrokenPipeError):
+            report.send(str(os.waitpid(pid, 0)[1]).encode())
         os._exit(0)
     report.close()
 

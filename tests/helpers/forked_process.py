@@ -31,17 +31,6 @@ _SHARED = "TEST_FORK_SERVER"
 _READ_AT_START = ("PYTHON", "LD_", "OMP_", "HF_HUB_OFFLINE")
 """Variables that start so are read by the interpreter and its libraries before a command's first line."""
 
-_SCRIPT = """#!{python} -IS
-import json, os, socket, sys
-command = ["{program}", *sys.argv[1:]]
-request = {{"command": command, "folder": os.getcwd(), "environment": dict(os.environ), "new_session": False}}
-with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
-    server.connect("{address}")
-    socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
-    server.recv(64)
-    sys.exit(os.waitstatus_to_exitcode(int(server.recv(64))))
-"""
-
 
 def start_process(
     command: Sequence[str],
@@ -95,7 +84,8 @@ class ForkedProcess:
         self.stderr, errors = (None, output) if stderr == subprocess.STDOUT else _open_stream(stderr, text, 2)
         no_input = os.open(os.devnull, os.O_RDONLY)
         words = [str(word) for word in command]
-        request = {"command": words, "folder": str(cwd), "environment": dict(env), "new_session": start_new_session}
+        options = {"new_session": start_new_session, "ends_with_client": False}
+        request = {"command": words, "folder": str(cwd), "environment": dict(env), **options}
         self._report = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._report.connect(start_server())
         socket.send_fds(self._report, [json.dumps(request).encode()], [no_input, output, errors])
@@ -219,20 +209,6 @@ def start_server() -> str:
 
     atexit.register(stop)
     return str(folder / "socket")
-
-
-@cache
-def write_forked_scripts() -> Path:
-    """Write a `prefixfleet` that is forked by the server, for a folder that is first on PATH; returns the folder.
-
-    For commands that other programs start and do not signal: the process that they start only waits for the command.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="scripts-", dir=Path(start_server()).parent))
-    script = folder / "prefixfleet"
-    text = _SCRIPT.format(python=sys.executable, address=start_server(), program=str(_BIN / "prefixfleet"))
-    script.write_text(text, encoding="utf-8")
-    script.chmod(0o755)
-    return folder
 
 
 def _open_stream(target: IO[bytes] | int | None, text: bool, inherited: int) -> tuple[Any, int]:

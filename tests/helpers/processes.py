@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from forked_process import start_process, write_forked_scripts
+from forked_process import start_process
+from forked_script import write_forked_scripts
 from waiting import LIMIT_S
 
 BIN = Path(sys.executable).parent

@@ -25,6 +25,7 @@ from network_link import open_link
 from processes import DVC, PREFIXFLEET
 from waiting import wait_until
 from worker_process import Worker
+from worker_processes import fork_shards
 
 from components.stages.base import read_base_facts
 from components.stages.workspace import Workspace
@@ -44,6 +45,7 @@ from infra.services.stores import describe_postgresql, describe_s3
 
 POOL = "gpu"
 _FAULTS_CODE = Path(__file__).with_name("worker_faults")
+_ENGINE = f"import sys; sys.path.insert(0, {str(_FAULTS_CODE)!r}); import forked_engine"
 _SCHEDULES_NOTHING = {"PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
 
 
@@ -217,6 +219,7 @@ def run_fleet() -> Iterator[Fleet]:
             fleet.clear_faults()
             pool = {"name": POOL, "type": "process"}
             httpx.post(f"{fleet.prefect_api}/work_pools/", json=pool, timeout=60).raise_for_status()
+            fork_shards(fleet.prefect_api, POOL, folder / "engine", ("-c", _ENGINE))
             yield fleet
     finally:
         stop_services(table, lambda _: None)

@@ -1,13 +1,18 @@
-"""Workers as processes of their own, each with a home of its own, for the work pool of a test."""
+"""Workers as processes of their own, each with a home of its own, for the work pool of a test.
+
+Their shards, processes as well, need not import torch and transformers each: see `fork_shards`.
+"""
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from forked_process import start_process
+from forked_script import write_forked_script
 from processes import PREFIXFLEET, make_environment
 from waiting import LIMIT_S
 
@@ -23,6 +28,27 @@ def make_pool(name: str) -> None:
             client.create_work_pool(WorkPoolCreate(name=name, type="process"))
         except ObjectAlreadyExists:
             return
+
+
+def fork_shards(api: str, pool: str, program: Path, engine: Sequence[str] = ("-m", "prefect.engine")) -> None:
+    """Make the shards' deployment in a pool, where the fork server starts this interpreter's `engine` for each shard.
+
+    `program`: the file that is written for it. A run uses a deployment that exists already as it is.
+    """
+    from prefect.client.orchestration import SyncPrefectClient
+
+    from flows.worker_pool import ENTRYPOINT, SHARD_FLOW
+
+    write_forked_script(program, sys.executable, *engine)
+    with SyncPrefectClient(api) as client:
+        client.create_deployment(
+            client.create_flow_from_name(SHARD_FLOW),
+            pool,
+            entrypoint=ENTRYPOINT,
+            work_pool_name=pool,
+            job_variables={"command": str(program)},
+            enforce_parameter_schema=False,
+        )
 
 
 @contextmanager
