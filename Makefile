@@ -67,8 +67,9 @@ $(VLLM_STAMP): $(VLLM)/requirements.lock $(VLLM)/pyproject.toml
 	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e $(VLLM)
 	@touch $(VLLM_STAMP)
 
-test-vllm: $(VLLM_STAMP) ## run the tests of the plugin for vLLM, in an environment of its own (.venv-vllm, 2.5 GB)
+test-vllm: setup $(VLLM_STAMP) ## run the tests with vLLM and its plugin, in an environment of its own (.venv-vllm, 2.5 GB)
 	$(VLLM_BIN)/python -m pytest -c $(VLLM)/pyproject.toml --rootdir $(VLLM) $(VLLM)/tests
+	PREFIXFLEET_TEST_VLLM=$(abspath $(VLLM_BIN))/python HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/behaviour/test_vllm.py
 
 docs: setup ## build the documentation as a site, into out/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -21,6 +21,9 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free port. Default: serve.port.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM file of a certificate: serve HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local, or vllm (docs/engines.md). Default: serve.engine, local.")
+    ] = None,
     next_base: Annotated[
         bool, typer.Option("--next-base", help="Serve the tenants that have moved to next_base, on that base.")
     ] = False,
@@ -39,7 +42,7 @@ def serve(
     from components.stages.next_base_view import NextBaseView
     from components.stages.workspace import Workspace
 
-    overrides = collect_settings(host=host, port=port, tls_certificate=tls_certificate, tls_key=tls_key)
+    overrides = collect_settings(host=host, port=port, tls_certificate=tls_certificate, tls_key=tls_key, engine=engine)
     workspace = Workspace(ctx.obj)
     chosen = NextBaseView(workspace) if next_base else workspace
     run(chosen, overrides, make_console_mount(workspace))

@@ -1,5 +1,7 @@
 """The sections `serve` (how the server runs) and `access` (limits and logging of one tenant's requests)."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from components.config.section import Section
@@ -12,6 +14,19 @@ class ListenConfig(Section):
     port: int = Field(default=8000, ge=0, le=65535, description="0: any free port")
     tls_certificate: str | None = Field(default=None, description="PEM file; null: plain HTTP")
     tls_key: str | None = Field(default=None, description="PEM file with the certificate's private key")
+
+
+class VllmConfig(Section):
+    """A vLLM server that `serve` starts on this machine, with the plugin of integrations/vllm."""
+
+    python: str = Field(
+        default=".venv-vllm/bin/python", description="of an environment with vLLM and prefixfleet-vllm, not this one"
+    )
+    options: list[str] = Field(
+        default_factory=list, description="further options of its API server, such as --gpu-memory-utilization=0.9"
+    )
+    resident_mb: int = Field(default=1024, gt=0, description="MiB of artifacts in its memory")
+    start_seconds: float = Field(default=900.0, gt=0, description="for the first engine to answer, also of `engines`")
 
 
 class ServeConfig(ListenConfig):
@@ -41,6 +56,19 @@ class ServeConfig(ListenConfig):
     open_metrics: bool = Field(default=False, description="serve /metrics (it names tenants) without an admin key")
     remembered_answers: int = Field(default=10_000, gt=0, description="latest answers that still accept feedback")
     remembered_mb: int = Field(default=256, gt=0, description="MiB of their sources in memory")
+    engine: Literal["local", "vllm"] = Field(
+        default="local", description="what computes the answers: this process, or vLLM servers"
+    )
+    engines: list[str] = Field(
+        default_factory=list,
+        description="addresses of vLLM servers that others have started; empty: with engine vllm, one is started here",
+    )
+    engine_store: str = Field(
+        default="",
+        description="folder in object storage to which artifacts are copied for the engines; empty: they read this "
+        "workspace's var/prefixes",
+    )
+    vllm: VllmConfig = Field(default=VllmConfig(), description="of the vLLM server that is started here")
     rows: int = Field(
         default=64, gt=0, description="sequences per decoding step, all tenants; with guidance one counts twice"
     )

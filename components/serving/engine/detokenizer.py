@@ -6,12 +6,17 @@ several tokens, the last of them has it.
 Knows a tokenizer's `decode`; does not know models or requests.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import takewhile
+from typing import Any
 
 from components.serving.interface import AnswerPiece, FinishReason, Token
 
+_DECODE_CACHE_SIZE = 1 << 16
+"""Texts. Each new token is decoded alone and together with the one before it, and these pairs recur."""
 _REPLACEMENT_CHAR = "\ufffd"
 """The text of an incomplete UTF-8 sequence."""
 
@@ -116,3 +121,14 @@ class IncrementalDetokenizer:
         self._pending = self._pending[len(piece.tokens) :]
         self._sent_chars = end
         return piece
+
+
+def make_decode(tokenizer: Any) -> Callable[[Sequence[int]], str]:
+    """Return a cached decode function with a copy of the tokenizer: other threads encode with the tokenizer itself."""
+    own = copy.deepcopy(tokenizer)
+
+    @lru_cache(_DECODE_CACHE_SIZE)
+    def decode(ids: tuple[int, ...]) -> str:
+        return str(own.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    return lambda ids: decode(tuple(ids))

@@ -3,12 +3,10 @@
 Knows requests, artifacts and the limits of the queue; does not know HTTP or how a step is computed.
 """
 
-import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 
 from components.errors import ConfigError, DataError
 from components.model.base.load import Base
@@ -20,7 +18,7 @@ from components.serving.engine.artifacts.cache import ArtifactCache, LoadedArtif
 from components.serving.engine.batch import DecoderBatch
 from components.serving.engine.beams import SequenceBeams
 from components.serving.engine.chat_prompts import find_tool_call_form
-from components.serving.engine.detokenizer import IncrementalDetokenizer
+from components.serving.engine.detokenizer import IncrementalDetokenizer, make_decode
 from components.serving.engine.grouped_batch import GroupedBatch
 from components.serving.engine.model_thread import ModelThread
 from components.serving.engine.sampler import make_draws
@@ -64,7 +62,7 @@ class BatchEngine:
         places = rows - rows // _OTHERS_SHARE if is_shared else None
         self._model_thread = ModelThread(batch, self._release, places)
         self._pending_submissions: Counter[str] = Counter()
-        self._encoder, self._decode = SourceEncoder(base), _make_decode(base)
+        self._encoder, self._decode = SourceEncoder(base), make_decode(base.tokenizer)
         self._rules_maker = TokenRulesMaker(base, self._encoder)
         self._text_stop_ids = (base.eos_id,)
         self.tool_call_form = find_tool_call_form(base)
@@ -186,17 +184,4 @@ class BatchEngine:
 _RETRY_FIX = "try again later"
 _OTHERS_SHARE = 8
 """1/8 of the batch is left for other tenants' first rows."""
-_DECODE_CACHE_SIZE = 1 << 16
-"""Texts. Each new token is decoded alone and together with the one before it, and these pairs recur."""
 _PLACES_FIX = "send guidance 1 or fewer num_beams, or let the operator raise serve.rows"
-
-
-def _make_decode(base: Base) -> Callable[[Sequence[int]], str]:
-    """Return a cached decode function with a tokenizer of its own: other threads encode with the base's."""
-    tokenizer = copy.deepcopy(base.tokenizer)
-
-    @lru_cache(_DECODE_CACHE_SIZE)
-    def decode(ids: tuple[int, ...]) -> str:
-        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    return lambda ids: decode(tuple(ids))

@@ -6,14 +6,11 @@ Every part gets all it needs in its constructor. Knows every part of serving and
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from components.access.api_keys import ApiKeys
 from components.access.latest_clock import LatestClock
 from components.config import Params
-from components.config.serve import ServeConfig
-from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
-from components.registry.registry import Registry
+from components.registry.mlflow.versions import CHALLENGER, CHAMPION
 from components.rollout.store.tenant_state import read_exposures
 from components.serving.background_engine import BackgroundEngine
 from components.serving.fleet.artifact_cleanup import ArtifactCleanup
@@ -31,7 +28,8 @@ from components.serving.http.large_bodies import LargeBodies
 from components.serving.http.quotas import Quotas
 from components.serving.http.service import Service, make_tenant_params_reader
 from components.serving.http.webhook import SECRET_VARIABLE, DeliveryMemory
-from components.serving.interface import ArtifactRef, Engine
+from components.serving.interface import Engine
+from components.serving.load_engine import load_engine
 from components.stages.workspace import Workspace
 from components.storage.database import Database
 
@@ -110,40 +108,3 @@ def build_service(
         webhook_deliveries=DeliveryMemory(time.monotonic),
         started_s=time.time(),
     )
-
-
-def load_engine(workspace: Workspace, config: ServeConfig) -> Engine:
-    """Load the base and start the engine on it; blocks until the engine runs.
-
-    Raises:
-        BaseModelError: there is no such base, or it cannot compute rows of many tenants in one batch.
-    """
-    from components.serving.engine import BatchEngine, EngineLimits  # torch takes seconds to import
-    from components.serving.engine.artifacts.cache import ArtifactCache, ArtifactMemoryLimits
-
-    memory = ArtifactMemoryLimits(
-        device=config.device_mb * _MIB, host=config.host_mb * _MIB, disk=config.disk_mb * _MIB
-    )
-    folder = workspace.root / "var" / "prefixes"
-    artifact_cache = ArtifactCache(workspace.base, RegistryArtifactSource(workspace.registry), folder, memory)
-    limits = EngineLimits(
-        rows=config.rows, step_tokens=config.step_tokens, queue=config.queue, tenant_queue=config.tenant_queue
-    )
-    return BatchEngine(workspace.base, artifact_cache, limits)
-
-
-class RegistryArtifactSource:
-    """Fetches artifacts from MLflow."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    def fetch(self, artifact: ArtifactRef, folder: Path) -> Path:
-        """Download the artifact's files into `folder` and return it.
-
-        Raises:
-            RegistryError: MLflow does not answer.
-            ArtifactError: the store holds other files under this version.
-            WorkspaceError: the disk is full.
-        """
-        return self._registry.fetch(Version(artifact.tenant, artifact.version, sha256=artifact.sha256), folder)

@@ -32,13 +32,14 @@ from components.serving.garbage import freeze_survivors
 from components.serving.http.acceptor import Acceptor
 from components.serving.http.answer_pace import AnswerPace
 from components.serving.http.app import build_app
-from components.serving.http.build import build_service, load_engine
+from components.serving.http.build import build_service
 from components.serving.http.connection_table import ConnectionTable, limit_by_open_files
 from components.serving.http.log_limit import LogLimit
 from components.serving.http.opening_pace import OpeningPace
 from components.serving.http.protocol import DeadlineProtocol
 from components.serving.http.service import Service
 from components.serving.interface import Engine
+from components.serving.load_engine import load_engine
 from components.stages.workspace import Workspace
 
 _SHUTDOWN_SECONDS, _LAST_SECONDS = 5, 5

@@ -101,8 +101,10 @@ class Service:
         if self.draining:
             raise make_unavailable_error("an answer", "a server that is shutting down")
         engine = self.engine.engine
-        if engine is None or not engine.health().ready:
+        if engine is None:
             raise make_unavailable_error("an answer", "a base that is still being loaded")
+        if not engine.health().ready:
+            raise make_unavailable_error("an answer", "an engine that does not answer")
         return engine
 
     def check_ready(self) -> None:

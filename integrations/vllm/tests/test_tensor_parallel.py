@@ -2,15 +2,11 @@
 
 from collections.abc import Callable
 
-import pytest
 from engines import Served, make_ids
 from tiny_models import Model
 
 
-def test_texts_and_orders_with_two_ranks(
-    make_tiny: Callable[[str], Model], start: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # or vLLM wants a NUMA node for each rank
+def test_texts_and_orders_with_two_ranks(make_tiny: Callable[[str], Model], start: Callable[..., Served]) -> None:
     served = start(make_tiny("llama"), tensor_parallel_size=2, distributed_executor_backend="mp")
     artifacts = [served.write(length, length) for length in (1, 5, 31, 33, 64)]
     asked = [served.ask(one, make_ids(12, one.length)) for one in artifacts]

@@ -14,8 +14,9 @@ from components.registry.artifact import load_artifact
 from components.registry.mlflow.versions import CHAMPION, DECODING_TAG
 from components.rollout.store.database import open_database
 from components.serving.http.app import build_app
-from components.serving.http.build import RegistryArtifactSource, build_service
+from components.serving.http.build import build_service
 from components.serving.interface import ArtifactRef
+from components.serving.load_engine import RegistryArtifactSource
 
 JUDGED = EvaluateConfig(max_new_tokens=9, num_beams=3, no_repeat_ngram=2, min_new_tokens=4, banned=["the"])
 PROMPT = {"model": "alder", "prompt": "thing: boat"}

@@ -1,0 +1,140 @@
+"""The engine of a server whose rows are computed by vLLM servers with PrefixFleet's plugin.
+
+Knows requests, texts, artifacts and the group of engines; does not know the server's HTTP or MLflow.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+from components.errors import ArtifactError, DataError
+from components.model.base.load import Base
+from components.model.decoding import DecodeRequest
+from components.serving.engine.answer_stream import EngineAnswerStream
+from components.serving.engine.artifacts.cache import LoadedArtifact
+from components.serving.engine.chat_prompts import find_tool_call_form
+from components.serving.engine.detokenizer import IncrementalDetokenizer, make_decode
+from components.serving.engine.source_encoder import SourceEncoder
+from components.serving.engine.token_rules import to_decoding
+from components.serving.interface import ArtifactRef, EngineHealth, GenerationRequest
+from components.serving.remote.held_artifacts import RemoteArtifacts
+from components.serving.remote.reply_events import ReplyEvent
+from components.serving.remote.request_body import StoredArtifact, check_supported, make_body
+from components.serving.remote.row import RemoteRow
+from components.serving.remote.row_limits import RowLimits
+from components.serving.remote.server_group import ServerGroup
+
+
+class RemoteEngine:
+    """See `components.serving.interface.Engine`."""
+
+    def __init__(
+        self,
+        base: Base,
+        artifact_cache: RemoteArtifacts,
+        servers: ServerGroup,
+        limits: RowLimits,
+        on_close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`base` encodes texts and needs no weights; `on_close` ends what was started for this engine."""
+        self.base, self.artifact_cache = base, artifact_cache
+        self.base_name, self.base_digest = base.name, base.digest
+        self.tool_call_form = find_tool_call_form(base)
+        self._servers, self._limits, self._on_close = servers, limits, on_close
+        self._encoder, self._decode = SourceEncoder(base), make_decode(base.tokenizer)
+        self._rows: set[asyncio.Task[None]] = set()
+        self._is_draining = False
+
+    async def submit(self, requests: Sequence[GenerationRequest]) -> Sequence[EngineAnswerStream]:
+        """See `Engine.submit`."""
+        artifact, count = requests[0].artifact, len(requests)
+        for request in requests:
+            check_supported(request)
+            if not request.source.strip():
+                raise DataError("a source text", "an empty text", "send text as in the tenant's data")
+        self._limits.add(artifact.tenant, count)
+        try:
+            loaded, stored = await self.artifact_cache.acquire(artifact, count)
+            try:
+                _check_method(loaded, artifact)
+                first, sources = requests[0], [request.source for request in requests]
+                encoded = await self._encoder.encode(loaded, sources, to_decoding(first), is_chat=first.is_chat)
+            except BaseException:
+                self.artifact_cache.release(artifact, count)
+                raise
+        except BaseException:
+            self._limits.remove(artifact.tenant, count)
+            raise
+        return [self._start_row(request, stored, encoded[request.source]) for request in requests]
+
+    def health(self) -> EngineHealth:
+        """See `Engine.health`. Rows that wait in an engine count as running."""
+        verified, _, _ = self.artifact_cache.counts
+        return EngineHealth(
+            ready=self._servers.is_up and not self._is_draining,
+            running=self._limits.total,
+            queued=0,
+            device_artifacts=verified,
+            host_artifacts=0,
+            device_artifact_bytes=0,
+            artifact_store_error=self.artifact_cache.store_error,
+        )
+
+    async def drain(self) -> None:
+        """See `Engine.drain`."""
+        self._is_draining = True
+        if self._rows:
+            await asyncio.wait(self._rows)
+        await self._servers.close()
+        await self.artifact_cache.close()
+        self._encoder.close()
+        if self._on_close is not None:
+            await self._on_close()
+
+    def _start_row(
+        self, request: GenerationRequest, stored: StoredArtifact, decode_request: DecodeRequest
+    ) -> EngineAnswerStream:
+        loop = asyncio.get_running_loop()
+
+        def cancel() -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(task.cancel)
+
+        stream = EngineAnswerStream(len(decode_request.source), cancel)
+        stop_ids = self.base.chat_codec.stop_ids if request.is_chat else (self.base.eos_id,)
+        row = RemoteRow(
+            stream,
+            IncrementalDetokenizer(self._decode, request.stop),
+            stop_ids,
+            partial(self._open_reply, request, decode_request, stored, stop_ids),
+        )
+        task = loop.create_task(row.run())
+        self._rows.add(task)
+        task.add_done_callback(partial(self._end_row, request.artifact))
+        return stream
+
+    def _open_reply(
+        self,
+        request: GenerationRequest,
+        decode_request: DecodeRequest,
+        stored: StoredArtifact,
+        stop_ids: Sequence[int],
+    ) -> AsyncGenerator[ReplyEvent]:
+        body = make_body(request, decode_request, stored, stop_ids)
+        return self._servers.stream_reply(body, stored.artifact.sha256, request.logprobs or 0)
+
+    def _end_row(self, artifact: ArtifactRef, task: "asyncio.Task[None]") -> None:
+        self._rows.discard(task)
+        self.artifact_cache.release(artifact)
+        self._limits.remove(artifact.tenant)
+
+
+def _check_method(loaded: LoadedArtifact, artifact: ArtifactRef) -> None:
+    """Raise ArtifactError unless the artifact is slots before the text, and nothing else."""
+    delta, prefix = loaded.delta, loaded.delta.prefix
+    others = (delta.prompt_PW is not None, delta.weights is not None, bool(delta.demonstrations), loaded.is_infix)
+    if prefix is None or prefix.states or any(others):
+        wanted = "an artifact that is a prefix in attention layers (train.method: prefix)"
+        got = f"version {artifact.version} of {artifact.tenant}, of another method or with initial states"
+        raise ArtifactError(wanted, got, "train it with method prefix, or set serve.engine: local")

@@ -1,0 +1,93 @@
+"""The artifacts that this server has verified for its engines, and their removal from all of them.
+
+Knows the cache of verified artifacts, the engines and their store; does not know rows.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from components.serving.engine.artifacts.cache import ArtifactCache, LoadedArtifact
+from components.serving.interface import ArtifactRef
+from components.serving.remote.engine_store import EngineStore
+from components.serving.remote.request_body import StoredArtifact
+from components.serving.remote.server_group import ServerGroup
+from components.serving.thread_pool import FairThreadPool
+
+_COPIES = 4
+"""Artifacts that are copied to the engines' store at the same time."""
+
+
+class RemoteArtifacts:
+    """See `components.serving.interface.HeldArtifacts`. Like the base here, verified artifacts take no memory."""
+
+    def __init__(self, cache: ArtifactCache, store: EngineStore, servers: ServerGroup) -> None:
+        """`cache` has a base without weights; `store` copies from the folder of its files."""
+        self._cache, self._store, self._servers = cache, store, servers
+        self._pool = FairThreadPool("copies to the engines' store", _COPIES)
+
+    @property
+    def owners(self) -> Mapping[str, str]:
+        """See `HeldArtifacts.owners`."""
+        return self._cache.owners
+
+    @property
+    def resident(self) -> Mapping[str, str]:
+        """See `HeldArtifacts.resident`: those that are verified and may be in an engine's memory."""
+        return self._cache.resident
+
+    @property
+    def store_error(self) -> str:
+        """See `HeldArtifacts.store_error`."""
+        return self._cache.store_error
+
+    @property
+    def load_errors(self) -> Mapping[str, str]:
+        """See `HeldArtifacts.load_errors`."""
+        return self._cache.load_errors
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """As `ArtifactCache.counts`."""
+        return self._cache.counts
+
+    async def acquire(self, artifact: ArtifactRef, rows: int) -> tuple[LoadedArtifact, StoredArtifact]:
+        """Return the verified artifact, kept until `release`, and where the engines read it.
+
+        Raises:
+            WorkersError: it cannot be copied to the engines' store; and what `ArtifactCache.acquire` raises.
+        """
+        loaded = await self._cache.acquire(artifact, rows)
+        try:
+            if not self._store.is_published(artifact.sha256):
+                await self._pool.run(lambda: self._store.publish(artifact.sha256), artifact.tenant)
+        except BaseException:
+            self._cache.release(artifact, rows)
+            raise
+        address = self._store.get_address(artifact.sha256)
+        return loaded, StoredArtifact(artifact, loaded.delta.length, address)
+
+    def release(self, artifact: ArtifactRef, rows: int = 1) -> None:
+        """Let the artifact go for so many rows."""
+        self._cache.release(artifact, rows)
+
+    async def preload(self, artifact: ArtifactRef) -> None:
+        """See `HeldArtifacts.preload`; the engine that will be asked loads it too."""
+        _, stored = await self.acquire(artifact, 1)
+        try:
+            await self._pool.run(lambda: self._servers.find_load_error(stored), artifact.tenant)
+        finally:
+            self.release(artifact)
+
+    def evict(self, sha256s: Iterable[str]) -> None:
+        """See `HeldArtifacts.evict`; returns when every engine that answers has removed them."""
+        names = list(sha256s)
+        self._store.remove(names)
+        self._cache.evict(names)
+        self._servers.drop(names)
+
+    async def retry_failed_fetch(self) -> None:
+        """See `HeldArtifacts.retry_failed_fetch`."""
+        await self._cache.retry_failed_fetch()
+
+    async def close(self) -> None:
+        """End the threads."""
+        await FairThreadPool("shutdown").run(self._cache.close)

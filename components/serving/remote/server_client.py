@@ -1,0 +1,153 @@
+"""One vLLM server with PrefixFleet's plugin: its answers as a stream of events, its orders, its health.
+
+Knows HTTP and the plugin's orders; does not know rows or texts.
+"""
+
+import threading
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from components.errors import ConfigError, PrefixFleetError
+from components.serving.remote.reply_events import ReplyEvent, parse_event
+from components.serving.remote.request_body import KEY, StoredArtifact
+from components.serving.remote.server_errors import BrokenReplyError, ServerDownError, read_error, read_load_error
+
+_COMPLETIONS = "/v1/completions"
+_CONNECT_S, _HEALTH_S, _ORDER_S = 5.0, 5.0, 120.0
+_END = "[DONE]"
+
+
+def parse_engine_url(url: str) -> str:
+    """Return an engine's address without a slash at its end. Raises ConfigError: it is none of http:// or https://."""
+    try:
+        parts = urlsplit(url)
+        rest = (parts.path.rstrip("/"), parts.query, parts.fragment, parts.username, parts.password)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not any(rest)
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ConfigError("an engine's address such as http://10.0.0.5:8001", repr(url), "correct serve.engines")
+    return url.rstrip("/")
+
+
+class ServerClient:
+    """Calls one server; `stream_reply` from one event loop, all else from any thread."""
+
+    def __init__(self, url: str) -> None:
+        """Open no connection yet."""
+        self.url = url
+        self.in_flight = 0
+        """Rows that it answers now."""
+        self.down_reason = "it was not asked yet"
+        """Why it does not answer; "": it answers."""
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        timeout = httpx.Timeout(None, connect=_CONNECT_S)
+        self._streams = httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, trust_env=False)
+        self._orders = httpx.Client(base_url=url, timeout=_ORDER_S, trust_env=False)
+        self._pending_drops: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it answered when it was last asked."""
+        return not self.down_reason
+
+    async def stream_reply(self, body: Mapping[str, Any], top_count: int = 0) -> AsyncGenerator[ReplyEvent]:
+        """Yield the events of one answer; leaving early ends it in the engine too.
+
+        Raises:
+            ServerDownError: it does not answer, or the connection breaks.
+            PrefixFleetError: it refuses the request, or reports an error.
+        """
+        self.in_flight += 1
+        try:
+            async with self._streams.stream("POST", _COMPLETIONS, json=body) as response:
+                if response.status_code != httpx.codes.OK:
+                    raise _read_refusal(response.status_code, await response.aread())
+                async for line in response.aiter_lines():
+                    if line.startswith("data:") and (data := line[5:].strip()) != _END:
+                        yield parse_event(data, top_count)
+        except httpx.HTTPError as problem:
+            reason = _describe(self.url, problem)
+            if isinstance(problem, httpx.ConnectError | httpx.ConnectTimeout):
+                self.down_reason = reason
+            raise ServerDownError(reason) from problem
+        finally:
+            self.in_flight -= 1
+
+    def check_health(self) -> None:
+        """Ask whether it answers, and note it; repeat what it could not be told before."""
+        try:
+            response = self._orders.get("/health", timeout=_HEALTH_S)
+        except httpx.HTTPError as problem:
+            self.down_reason = _describe(self.url, problem)
+            return
+        is_well = response.status_code == httpx.codes.OK
+        self.down_reason = "" if is_well else f"status {response.status_code} of {self.url}/health"
+        with self._lock:
+            pending = set(self._pending_drops)
+        if is_well and pending:
+            self.drop(pending)
+
+    def drop(self, sha256s: Iterable[str]) -> None:
+        """Remove artifacts from its memory and its cached blocks; if it does not answer, when it answers again."""
+        names = set(sha256s)
+        with self._lock:
+            self._pending_drops |= names
+        try:
+            self._send_order({"drop": sorted(names)})
+        except PrefixFleetError:
+            return
+        with self._lock:
+            self._pending_drops -= names
+
+    def load(self, stored: StoredArtifact) -> None:
+        """Load an artifact before a request needs it, or find out why it cannot be loaded.
+
+        Raises:
+            ServerDownError: the server does not answer.
+            ArtifactError, BaseModelError, RegistryError, BusyError: the artifact cannot be loaded.
+        """
+        reply = self._send_order({"load": stored.describe()})
+        if not reply.get("loaded"):
+            raise read_load_error(str(reply.get("kind")), str(reply.get("error")))
+
+    def read_status(self) -> Mapping[str, Any]:
+        """Return what the plugin holds: `artifacts`, `errors`, `used_bytes`. Raises PrefixFleetError."""
+        return self._send_order({"status": []})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._streams.aclose()
+        self._orders.close()
+
+    def _send_order(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
+        body = {"prompt": [0], "max_tokens": 1, "kv_transfer_params": {KEY: order}}
+        try:
+            response = self._orders.post(_COMPLETIONS, json=body)
+        except httpx.HTTPError as problem:
+            raise ServerDownError(_describe(self.url, problem)) from problem
+        if response.status_code != httpx.codes.OK:
+            raise _read_refusal(response.status_code, response.content)
+        try:
+            reply: Mapping[str, Any] = response.json()["kv_transfer_params"][KEY]
+        except (ValueError, KeyError, TypeError) as problem:
+            raise BrokenReplyError(f"{self.url} answered an order with {response.text[:200]!r}") from problem
+        return reply
+
+
+def _read_refusal(status: int, content: bytes) -> PrefixFleetError:
+    if status in (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT):
+        return ServerDownError(f"status {status}")
+    try:
+        error = httpx.Response(status, content=content).json()["error"]
+    except (ValueError, KeyError, TypeError):
+        return BrokenReplyError(f"status {status}: {content[:200]!r}")
+    return read_error(error)
+
+
+def _describe(url: str, problem: Exception) -> str:
+    return f"{type(problem).__name__} at {url}"

@@ -1,0 +1,131 @@
+"""A real vLLM server, started by the remote engine, answers as the local engine does: 32 tenants of the built-in base.
+
+Runs where PREFIXFLEET_TEST_VLLM names the Python of vLLM's environment, as `make test-vllm` does.
+"""
+
+import asyncio
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from components.config import BaseConfig
+from components.config.serve import ServeConfig, VllmConfig
+from components.errors import ArtifactError
+from components.model.base.load import load_base
+from components.model.prefix.initialization import make_random_prefix
+from components.registry.artifact import copy_artifact, save_artifact
+from components.serving.engine import BatchEngine
+from components.serving.engine.artifacts.cache import ArtifactCache
+from components.serving.interface import ArtifactRef, GenerationRequest, TokenControls
+from components.serving.load_engine import load_engine
+
+PROJECT = Path(__file__).resolve().parents[2]
+PYTHON = os.environ.get("PREFIXFLEET_TEST_VLLM", "")
+SOURCES = ("product : Blue Kettle | price : 25 euros", "thing : red boat", "name : Loch Fyne | area : riverside")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PYTHON, reason="PREFIXFLEET_TEST_VLLM names no Python of an environment with vLLM"),
+]
+
+
+class _Store:
+    """Artifacts in folders named by sha256."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fetch(self, artifact: ArtifactRef, folder: Path) -> Path:
+        if not (self.folder / artifact.sha256).is_dir():
+            raise ArtifactError("an artifact", "none", "register it")
+        copy_artifact(self.folder / artifact.sha256, folder, artifact.sha256)
+        return folder
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The built-in base, and 32 tenants with prefixes of one to seven slots of the size of its own keys and values."""
+    folder = tmp_path_factory.mktemp("store")
+    base = load_base(BaseConfig(path=str(PROJECT / "base"), dtype="float32"), device="cpu")
+    artifacts = []
+    for number in range(32):
+        prefix = make_random_prefix(base.shape, number % 7 + 1, number, scale=1.0)
+        values = {
+            "base_name": base.name,
+            "base_digest": base.digest,
+            "tokenizer_digest": base.tokenizer_digest,
+            "dataset_version": "d" * 32,
+            "data_digest": "e" * 64,
+            "train": {"prefix_length": number % 7 + 1},
+            "fingerprint": "f" * 64,
+        }
+        manifest = save_artifact(folder / "new", prefix, tenant=f"tenant-{number}", **cast(Any, values))
+        (folder / "new").rename(folder / manifest.sha256)
+        artifacts.append(ArtifactRef(f"tenant-{number}", "1", manifest.sha256))
+    return SimpleNamespace(base=base, store=_Store(folder), artifacts=artifacts)
+
+
+async def _answer(engine: Any, request: GenerationRequest) -> tuple[str, str | None, list[float | None]]:
+    pieces = [piece async for piece in (await engine.submit([request]))[0]]
+    logprobs = [token.logprob for piece in pieces for token in piece.tokens]
+    return "".join(piece.text for piece in pieces), pieces[-1].finish, logprobs
+
+
+def _list_requests(fleet: Any) -> list[GenerationRequest]:
+    plain = [
+        GenerationRequest(artifact, SOURCES[number % 3], max_tokens=16 + number % 5)
+        for number, artifact in enumerate(fleet.artifacts)
+    ]
+    stopped = [replace(one, stop=("e",), controls=TokenControls(min_new_tokens=4)) for one in plain[:8]]
+    controls = TokenControls(presence_penalty=0.5, frequency_penalty=0.3, logit_bias=((40, -5.0),))
+    return plain + stopped + [replace(one, controls=controls, logprobs=2) for one in plain[8:16]]
+
+
+def test_vllm_answers_as_the_local_engine_and_forgets_what_is_evicted(
+    fleet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = _list_requests(fleet)
+
+    async def answer_here() -> list[Any]:
+        local = BatchEngine(fleet.base, ArtifactCache(fleet.base, fleet.store, tmp_path / "local"))
+        try:
+            return await asyncio.gather(*(_answer(local, one) for one in requests))
+        finally:
+            await local.drain()
+
+    expected = asyncio.run(answer_here())
+    monkeypatch.setattr("components.serving.load_engine.RegistryArtifactSource", lambda _: fleet.store)
+    workspace = SimpleNamespace(
+        root=tmp_path, registry=None, base_config=BaseConfig(path=str(PROJECT / "base"), dtype="float32")
+    )
+    options = ["--dtype=float32", "--enforce-eager", "--max-num-seqs=64", "--gpu-memory-utilization=0.1"]
+    config = ServeConfig(engine="vllm", vllm=VllmConfig(python=PYTHON, options=options))
+
+    async def answer_there() -> None:
+        engine: Any = await asyncio.to_thread(load_engine, cast(Any, workspace), config)
+        try:
+            got = await asyncio.gather(*(_answer(engine, one) for one in requests))
+            assert [one[:2] for one in got] == [one[:2] for one in expected]
+            for (_, _, ours), (_, _, theirs) in zip(expected, got, strict=True):
+                assert theirs == pytest.approx(ours, abs=2e-3)
+            values = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
+            schema = json.dumps({**values, "additionalProperties": False})
+            row = GenerationRequest(fleet.artifacts[0], SOURCES[0], controls=TokenControls(json_schema=schema))
+            text, finish, _ = await _answer(engine, row)
+            assert json.loads(text)["a"] in (1, 2)
+            assert finish == "stop"
+            gone = fleet.artifacts[0].sha256
+            await asyncio.to_thread(engine.artifact_cache.evict, [gone])
+            (client,) = engine._servers._clients.values()
+            held = await asyncio.to_thread(client.read_status)
+            assert gone not in held["artifacts"]
+            assert len(held["artifacts"]) == 31
+            assert not (tmp_path / "var" / "prefixes" / gone).exists()
+        finally:
+            await engine.drain()
+
+    asyncio.run(answer_there())

@@ -1,0 +1,64 @@
+"""One server: its address, its health, its orders, and artifacts that it could not be told to drop."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from fake_vllm import run_fake_vllm
+from processes import find_free_port
+
+from components.errors import ArtifactError, ConfigError
+from components.serving.remote.request_body import StoredArtifact
+from components.serving.remote.server_client import ServerClient, parse_engine_url
+from components.serving.remote.server_errors import ServerDownError
+
+
+@pytest.mark.parametrize(
+    "url", ["", "10.0.0.5:8001", "ftp://host:1", "http://", "http://user:secret@host:1", "http://host:1/v1", "http://["]
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"serve\.engines"):
+        parse_engine_url(url)
+
+
+def test_a_slash_at_the_end_of_an_address_is_left_out() -> None:
+    assert parse_engine_url("https://engine.local:8001/") == "https://engine.local:8001"
+
+
+def test_health_says_why_it_does_not_answer(tenants: Any) -> None:
+    with run_fake_vllm(tenants.base) as fake:
+        client = ServerClient(fake.url)
+        assert not client.is_up
+        client.check_health()
+        assert client.is_up
+        fake.is_well = False
+        client.check_health()
+        assert client.down_reason == f"status 503 of {fake.url}/health"
+    client.check_health()
+    assert client.down_reason == f"ConnectError at {fake.url}"
+
+
+def test_orders_load_artifacts_and_say_why_one_cannot_be_loaded(tenants: Any) -> None:
+    artifact = tenants.artifacts[0]
+    address = (tenants.store.folder / artifact.sha256).as_uri()
+    with run_fake_vllm(tenants.base) as fake:
+        client = ServerClient(fake.url)
+        client.load(StoredArtifact(artifact, 1, address))
+        with pytest.raises(ArtifactError):
+            client.load(StoredArtifact(artifact, 1, f"{address}-gone"))
+        assert client.read_status() == {"artifacts": {}, "errors": {}}
+        asyncio.run(client.close())
+
+
+def test_a_drop_that_it_did_not_get_is_sent_again_when_it_answers(tenants: Any) -> None:
+    port = find_free_port()
+    client = ServerClient(f"http://127.0.0.1:{port}")
+    client.drop(["a" * 64])
+    client.drop(["b" * 64])
+    with pytest.raises(ServerDownError):
+        client.read_status()
+    with run_fake_vllm(tenants.base, port) as fake:
+        client.check_health()
+        assert fake.orders == [{"drop": ["a" * 64, "b" * 64]}]
+        client.check_health()
+        assert len(fake.orders) == 1

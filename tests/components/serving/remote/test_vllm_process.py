@@ -1,0 +1,70 @@
+"""A vLLM server that is started, started again, given up and stopped; its program here is a short script."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from waiting import wait_until
+
+from components.config.serve import VllmConfig
+from components.errors import WorkspaceError
+from components.serving.remote import vllm_process
+from components.serving.remote.vllm_process import VllmProcess, make_command
+
+
+def test_the_command_names_the_base_the_plugin_and_its_store() -> None:
+    config = VllmConfig(options=["--dtype=float32"], resident_mb=64)
+    command = make_command(config, Path("/env/python"), Path("/bases/llama"), 8001, "file:///w/var/prefixes")
+    assert command[:3] == ["/env/python", "-m", "vllm.entrypoints.openai.api_server"]
+    assert command[command.index("--model") + 1] == "/bases/llama"
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[-1] == "--dtype=float32"
+    transfer = json.loads(command[command.index("--kv-transfer-config") + 1])
+    assert transfer["kv_connector"] == "PrefixFleetConnector"
+    assert transfer["kv_connector_extra_config"] == {"stores": ["file:///w/var/prefixes"], "resident_mb": 64}
+
+
+def _script(tmp_path: Path, text: str) -> list[str]:
+    (tmp_path / "program.py").write_text(text, encoding="utf-8")
+    return [sys.executable, "-S", str(tmp_path / "program.py"), str(tmp_path)]
+
+
+def test_a_process_that_ends_is_started_again_until_it_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_process, "_FIRST_DELAY_S", 0.01)
+    command = _script(
+        tmp_path,
+        "import pathlib, sys, time\n"
+        "count = pathlib.Path(sys.argv[1], 'starts'); n = len(count.read_text()) if count.exists() else 0\n"
+        "count.write_text('x' * (n + 1))\n"
+        "if n >= 2: time.sleep(600)\n"
+        "print('no memory'); sys.exit(3)\n",
+    )
+    process = VllmProcess(command, tmp_path / "log" / "vllm.log")
+    process.start()
+    wait_until(lambda: (tmp_path / "starts").exists() and (tmp_path / "starts").read_text() == "xxx", "the third start")
+    process.check_running()
+    process.stop()
+    assert (tmp_path / "log" / "vllm.log").read_text() == "no memory\nno memory\n"
+
+
+def test_a_process_that_never_runs_is_given_up_with_its_log_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_process, "_FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(vllm_process, "_LONGEST_DELAY_S", 0.01)
+    process = VllmProcess(_script(tmp_path, "raise SystemExit(4)"), tmp_path / "vllm.log")
+    process.start()
+    wait_until(lambda: process.end_reason, "the end of the tries")
+    with pytest.raises(WorkspaceError, match=r"5 starts that ended soon, the last with code 4 .*vllm\.log"):
+        process.check_running()
+    process.stop()
+
+
+def test_a_missing_program_is_named(tmp_path: Path) -> None:
+    process = VllmProcess([str(tmp_path / "python"), "-m", "vllm"], tmp_path / "vllm.log")
+    with pytest.raises(WorkspaceError, match=r"serve\.vllm\.python"):
+        process.start()
+    process.stop()

@@ -1,0 +1,130 @@
+"""A server with the part of vLLM's protocol that the remote engine uses, for tests without vLLM's environment.
+
+It answers greedily by this project's own decoding, with the artifacts of a folder, and takes the plugin's orders. What
+a real vLLM with the plugin does is tested where that environment is.
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from processes import find_free_port
+from waiting import wait_until
+
+from components.errors import PrefixFleetError
+from components.model.base.load import Base
+from components.model.decoding import Decoding, generate_each
+from components.registry.artifact import load_artifact
+
+KEY = "prefixfleet"
+
+
+class FakeVllm:
+    """What one server has seen, and how it shall fail."""
+
+    def __init__(self, base: Base) -> None:
+        self.base = base
+        self.url = ""
+        self.bodies: list[dict[str, Any]] = []
+        self.orders: list[dict[str, Any]] = []
+        self.cancelled = 0
+        self.breaks_after: int | None = None
+        """Tokens of each answer after which the connection breaks; None: it does not."""
+        self.error: dict[str, Any] | None = None
+        """What every answer reports instead of tokens."""
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.is_well = True
+        self._model_lock = threading.Lock()
+
+    def compute_ids(self, body: dict[str, Any]) -> tuple[list[int], str]:
+        """Return the answer's ids as vLLM has them, the end included, and why it ended."""
+        named = body["kv_transfer_params"][KEY]
+        delta, manifest = load_artifact(Path(urlsplit(named["address"]).path), self.base)
+        assert body["cache_salt"] == named["sha256"] == manifest.sha256
+        assert named["tenant"] == manifest.tenant
+        assert named["length"] == delta.length
+        source, limit = body["prompt"][named["length"] :], body["max_tokens"]
+        decoding = Decoding(max_new_tokens=limit, min_new_tokens=body["min_tokens"])
+        with self._model_lock:
+            (ids,) = generate_each(self.base, [delta], [source], decoding, 1)
+        return ([*ids], "length") if len(ids) == limit else ([*ids, self.base.eos_id], "stop")
+
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        ids, reason = await asyncio.to_thread(self.compute_ids, body)
+        try:
+            for number, token in enumerate(ids):
+                if self.breaks_after == number:
+                    raise ConnectionAbortedError
+                while not self.may_answer.is_set():
+                    await asyncio.sleep(0.01)
+                logprobs = None
+                if "logprobs" in body:
+                    top = {f"token_id:{token}": -0.5, "token_id:3": -1.5, "token_id:4": -2.5}
+                    logprobs = {"token_logprobs": [-0.5], "top_logprobs": [top], "tokens": [f"token_id:{token}"]}
+                finish = reason if number == len(ids) - 1 else None
+                choice = {"index": 0, "text": "", "token_ids": [token], "logprobs": logprobs, "finish_reason": finish}
+                yield f"data: {json.dumps({'choices': [choice]})}\n\n"
+            yield "data: [DONE]\n\n"
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
+
+    def carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
+        self.orders.append(order)
+        if "load" in order:
+            try:
+                load_artifact(Path(urlsplit(order["load"]["address"]).path), self.base)
+            except PrefixFleetError as problem:
+                return {"loaded": False, "kind": "artifact", "error": str(problem)}
+            return {"loaded": True}
+        return {"dropped": 1} if "drop" in order else {"artifacts": {}, "errors": {}}
+
+    def build_app(self) -> FastAPI:
+        """Build the server's application."""
+        app = FastAPI()
+
+        @app.get("/health")
+        def health() -> Response:
+            return Response(status_code=200 if self.is_well else 503)
+
+        @app.post("/v1/completions")
+        async def complete(request: Request) -> Response:
+            body = await request.json()
+            named = body["kv_transfer_params"][KEY]
+            if {"load", "drop", "status"} & set(named):
+                return JSONResponse({"kv_transfer_params": {KEY: self.carry_out(named)}})
+            self.bodies.append(body)
+            if self.error is not None:
+                return JSONResponse({"error": self.error}, self.error["code"])
+            return StreamingResponse(self.stream(body), media_type="text/event-stream")
+
+        return app
+
+
+@contextmanager
+def run_fake_vllm(base: Base, port: int | None = None) -> Iterator[FakeVllm]:
+    """Run one server on a port of this machine, until the end of the block."""
+    fake = FakeVllm(base)
+    config = uvicorn.Config(
+        fake.build_app(), host="127.0.0.1", port=port or find_free_port(), log_level="error", lifespan="off"
+    )
+    server = uvicorn.Server(config)
+    fake.url = f"http://127.0.0.1:{config.port}"
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started, "the fake vLLM")
+        yield fake
+    finally:
+        fake.may_answer.set()
+        server.force_exit = server.should_exit = True
+        thread.join()
