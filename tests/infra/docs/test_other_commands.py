@@ -44,6 +44,17 @@ RUN = {
     ),
     "mkdir -p drops": ("tests/behaviour/test_readme.py", "`((?:mkdir|prefixfleet) "),
     "cp -r examples/acme drops/": ("tests/behaviour/test_readme.py", "`((?:mkdir|prefixfleet) "),
+    **dict.fromkeys(
+        (
+            "cp ../prefixfleet/examples/acme/validation.jsonl",
+            "curl -s -i",
+            "head -n",
+            "mkdir -p drops/acme",
+            "sed",
+            "tail -n",
+        ),
+        ("tests/behaviour/test_tutorial.py", 'steps["Deliver data"]'),
+    ),
     "dvc repro": ("tests/behaviour/test_dvc.py", '"dvc", "repro"'),
     "dvc exp run -S": ("tests/behaviour/test_dvc.py", '"dvc", "exp", "run", "-S"'),
     "dvc metrics show": ("tests/behaviour/test_dvc.py", '"dvc", "metrics", "show"'),
