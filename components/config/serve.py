@@ -56,6 +56,12 @@ class ServeConfig(ListenConfig):
     open_metrics: bool = Field(default=False, description="serve /metrics (it names tenants) without an admin key")
     remembered_answers: int = Field(default=10_000, gt=0, description="latest answers that still accept feedback")
     remembered_mb: int = Field(default=256, gt=0, description="MiB of their sources in memory")
+    shared_answer_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        description="how long the database keeps those answers, so that other servers accept feedback on them; 0: not "
+        "at all, and only the server that gave an answer accepts feedback on it",
+    )
     engine: Literal["local", "vllm"] = Field(
         default="local", description="what computes the answers: this process, or vLLM servers"
     )

@@ -4,7 +4,7 @@ So no tenant can push out the entries of one that uses less. Knows no entry's me
 """
 
 from collections import Counter, deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -14,8 +14,11 @@ _Value = TypeVar("_Value")
 class FairCache(Generic[_Key, _Value]):
     """Key -> value, at most `max_entries` and `max_size` in all; use it from one thread."""
 
-    def __init__(self, max_entries: int, max_size: float = float("inf")) -> None:
-        self._max_entries, self._max_size = max_entries, max_size
+    def __init__(
+        self, max_entries: int, max_size: float = float("inf"), on_drop: Callable[[_Key], None] | None = None
+    ) -> None:
+        """`on_drop` is called with the key of each entry that is dropped or removed."""
+        self._max_entries, self._max_size, self._on_drop = max_entries, max_size, on_drop
         self._entries: dict[_Key, tuple[str, _Value, int]] = {}
         """Key -> tenant, value, size; oldest first."""
         self._keys: dict[str, deque[_Key]] = {}
@@ -52,8 +55,11 @@ class FairCache(Generic[_Key, _Value]):
 
     def _drop_oldest(self, tenant: str) -> None:
         keys = self._keys[tenant]
-        _, _, size = self._entries.pop(keys.popleft())
+        key = keys.popleft()
+        _, _, size = self._entries.pop(key)
         self._sizes[tenant] -= size
         self._size -= size
         if not keys:
             del self._keys[tenant], self._sizes[tenant]
+        if self._on_drop is not None:
+            self._on_drop(key)

@@ -3,7 +3,7 @@
 The calls of several tenants take turns. A tenant may use some of the threads at once, and a limited number of calls may
 wait; beyond it a call is refused at once. Knows no work.
 
-All pools of a server together need at most as many connections as the database's engine has (15 by default).
+All pools of a server together need at most as many connections as `components.storage.database` opens.
 """
 
 import asyncio

@@ -35,6 +35,8 @@ _NAMED_LOCK_CLASS = 7_312_004
 """PostgreSQL: the first key of the advisory locks; the second is a hash of the name."""
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 _JOURNAL_WAIT_SECONDS = 10
+_POOL_OVERFLOW = 15
+"""Connections of one process beyond the five that stay open."""
 _LOCK_FILE_DIGITS = 3
 """SQLite: hexadecimal digits of a lock file's name."""
 _LOCK_FIX = "wait until that process ends, or stop it, and run again"
@@ -158,13 +160,18 @@ def _make_engine(url: URL, timeouts: DatabaseTimeouts) -> Engine:
         if url.database:
             with convert_disk_errors(f"make the folder of {url.database}"):
                 Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sql.create_engine(url, connect_args={"timeout": timeouts.lock})
+        overflow = {"max_overflow": _POOL_OVERFLOW} if url.database else {}
+        engine = sql.create_engine(url, connect_args={"timeout": timeouts.lock}, **overflow)
         sql.event.listen(engine, "connect", _set_pragmas)
         return engine
     arguments = make_connect_arguments(url, timeouts)
     # values_plus_batch: psycopg2 sends many rows in one call, not one call a row.
     engine = sql.create_engine(
-        url, connect_args=arguments, executemany_mode="values_plus_batch", client_encoding="utf8"
+        url,
+        connect_args=arguments,
+        executemany_mode="values_plus_batch",
+        client_encoding="utf8",
+        max_overflow=_POOL_OVERFLOW,
     )
     replace_dead_connections(engine, timeouts)
     return engine

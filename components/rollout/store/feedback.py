@@ -13,13 +13,15 @@ from sqlalchemy.engine import Connection
 
 from components.errors import DataError
 from components.rollout.store.evidence_writer import add_observations_and_evidence, to_evidence
-from components.rollout.store.tables import FEEDBACK, IS_WAITING
+from components.rollout.store.tables import COUNTED_OPINIONS, FEEDBACK, IS_WAITING
 from components.rollout.types import Arm, EvidenceTicket, Observation
 from components.storage.database import Database, make_insert
 
 SaveResult = Literal["saved", "delivered", "full"]
 """saved; or not saved, as an earlier correction was delivered, or as too many of the tenant's corrections wait."""
 
+_WHOLE_ANSWER = -1
+"""In place of a choice, in the table of counted opinions."""
 _ROW_KEY = ("tenant", "request", "choice", "key_id")
 
 
@@ -49,16 +51,16 @@ def save_feedback(
     database: Database,
     feedback: Feedback,
     *,
-    counts: bool = True,
+    counts: bool | Literal["once"] = True,
     ticket: EvidenceTicket | None = None,
     max_waiting: int | None = None,
 ) -> SaveResult:
     """Save feedback, and count it in the same transaction.
 
-    Pass `counts=False` if an opinion on the same answer was counted before: the feedback is saved and not counted.
-    With the answer's `ticket` it also counts as evidence, if it is the user's first opinion in the ticket's section of
-    the trial. `max_waiting` limits how many corrections of the tenant wait to be delivered; a correction that replaces
-    a waiting one adds none.
+    With `counts=False` the feedback is saved and not counted; with "once" it is counted if it is the first on its
+    choice, over all servers, and as evidence if it is the first counted one on the answer. With the answer's `ticket`
+    it also counts as evidence, if it is the user's first opinion in the ticket's section of the trial. `max_waiting`
+    limits how many corrections of the tenant wait to be delivered; a correction that replaces a waiting one adds none.
 
     Raises:
         DataError: a text has characters that a database cannot store.
@@ -74,6 +76,10 @@ def save_feedback(
             return "full"
         if not _insert_or_replace(connection, feedback):
             return "delivered"
+        if counts == "once":
+            counts = _claim(connection, feedback, feedback.choice)
+            if counts and ticket is not None and not _claim(connection, feedback, _WHOLE_ANSWER):
+                ticket = None
         if counts:
             opinion = to_observation(feedback)
             add_observations_and_evidence(connection, [opinion], [to_evidence(ticket, opinion)] if ticket else [])
@@ -103,11 +109,19 @@ def to_observation(feedback: Feedback) -> Observation:
 
 
 def delete_ratings_before(database: Database, minute: int) -> None:
-    """Delete ratings without a correction from before a minute since 1970. Raises WorkspaceError."""
+    """Delete ratings without a correction, and claims, from before a minute since 1970. Raises WorkspaceError."""
     until = datetime.fromtimestamp(60 * minute, UTC).isoformat(timespec="seconds")
     is_rating = (FEEDBACK.c.corrected.is_(None), FEEDBACK.c.delivered.is_(False))
     with database.transaction("to delete old ratings") as connection:
         connection.execute(sql.delete(FEEDBACK).where(FEEDBACK.c.at < until, *is_rating))
+        connection.execute(sql.delete(COUNTED_OPINIONS).where(COUNTED_OPINIONS.c.at < until))
+
+
+def _claim(connection: Connection, feedback: Feedback, choice: int) -> bool:
+    """Return whether no server has counted an opinion on this choice before. Another server's claim is waited for."""
+    row = {"tenant": feedback.tenant, "request": feedback.request, "choice": choice, "at": feedback.at}
+    insert = make_insert(connection, COUNTED_OPINIONS).values(row).on_conflict_do_nothing()
+    return connection.execute(insert.returning(COUNTED_OPINIONS.c.choice)).first() is not None
 
 
 def _is_full(connection: Connection, feedback: Feedback, max_waiting: int) -> bool:

@@ -222,3 +222,26 @@ RUN_TENANTS = sql.Table(
     sql.Column("device_seconds", sql.Float, nullable=False),
     sql.Column("training_tokens", sql.BigInteger, nullable=False, server_default="0"),
 )
+
+ANSWERS = sql.Table(
+    "prefixfleet_answers",
+    METADATA,
+    sql.Column("id", sql.String(64), primary_key=True),
+    sql.Column("tenant", sql.String(63), nullable=False, index=True),
+    sql.Column("version", sql.String(20), nullable=False),
+    sql.Column("arm", sql.String(16), nullable=False),
+    sql.Column("at_s", sql.Float, nullable=False, index=True),
+    sql.Column("section", sql.BigInteger),  # of the ticket; NULL: the answer has none
+    sql.Column("place", sql.BigInteger),  # of the ticket, minus 2**63
+    sql.Column("content", sql.Text, nullable=False),  # JSON: the sources, and the user
+)
+
+COUNTED_OPINIONS = sql.Table(
+    "prefixfleet_counted_opinions",
+    METADATA,
+    sql.Column("tenant", sql.String(63), primary_key=True),
+    sql.Column("request", sql.String(200), primary_key=True),
+    sql.Column("choice", sql.Integer, primary_key=True, autoincrement=False),  # -1: evidence of the whole answer
+    sql.Column("at", sql.String(32), nullable=False),
+)
+"""Choices of answers whose first feedback was counted."""

@@ -186,6 +186,7 @@ class AnswerRun:
             if service.input_statistics is not None and self._is_split:
                 service.input_statistics.add(version, [result.request for result in results])
             remembered = RememberedAnswer(version, arm, sources, self.form.body.end_user, ticket)
+            service.answer_sharing.add(self.stamp.id, remembered)
             service.answer_memory.add(self.stamp.id, remembered)
             self._observe(
                 make_observation(version, arm, results, limit),

@@ -45,6 +45,7 @@ def build_app(service: Service) -> FastAPI:
                 with suppress(asyncio.CancelledError):
                     await task
             await service.observation_buffer.flush()
+            await service.answer_sharing.flush()
             await service.engine.drain()
 
     app = FastAPIOffline(

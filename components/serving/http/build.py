@@ -22,6 +22,7 @@ from components.serving.fleet.version_lookup import VersionLookup
 from components.serving.fleet.versions import FleetVersions
 from components.serving.http.answer_memory import AnswerMemory
 from components.serving.http.answer_pace import AnswerPace
+from components.serving.http.answer_sharing import AnswerSharing
 from components.serving.http.auth import Authenticator
 from components.serving.http.feedback import FeedbackDesk
 from components.serving.http.large_bodies import LargeBodies
@@ -63,7 +64,8 @@ def build_service(
     observation_buffer = ObservationBuffer(database)
     input_statistics = InputStatistics(database) if params.triggers.drift else None
     shadow_queue = ShadowQueue(engine, observation_buffer, metrics, config.shadow_queue)
-    answer_memory = AnswerMemory(config.remembered_answers, config.remembered_mb * _MIB)
+    answer_sharing = AnswerSharing(database, config.shared_answer_seconds)
+    answer_memory = AnswerMemory(config.remembered_answers, config.remembered_mb * _MIB, on_drop=answer_sharing.drop)
     quotas = Quotas(lambda tenant: get_tenant_params(tenant).access, time.monotonic)
     artifact_cleanup = ArtifactCleanup(engine, registry.find_sha256s)
 
@@ -100,7 +102,8 @@ def build_service(
         input_statistics=input_statistics,
         shadow_queue=shadow_queue,
         answer_memory=answer_memory,
-        feedback_desk=FeedbackDesk(database, answer_memory, quotas),
+        answer_sharing=answer_sharing,
+        feedback_desk=FeedbackDesk(database, answer_memory, answer_sharing, quotas),
         metrics=metrics,
         metrics_page=MetricsPage(metrics, fleet, engine, observation_buffer),
         latest_clock=LatestClock(time.time, time.monotonic),

@@ -10,7 +10,8 @@ from components.config import Params
 from components.data.schema import Example, find_problem
 from components.rollout.store.feedback import Feedback, SaveResult, save_feedback
 from components.serving.errors import RefusalError
-from components.serving.http.answer_memory import AnswerMemory
+from components.serving.http.answer_memory import AnswerMemory, RememberedAnswer, is_callers, to_feedback
+from components.serving.http.answer_sharing import AnswerSharing
 from components.serving.http.auth import Caller
 from components.serving.http.openai import FeedbackRequest
 from components.serving.http.quotas import Quotas
@@ -27,8 +28,11 @@ _RETRY_SECONDS = 60.0
 class FeedbackDesk:
     """Accepts feedback; use it from one event loop."""
 
-    def __init__(self, database: Database, answer_memory: AnswerMemory, quotas: Quotas) -> None:
+    def __init__(
+        self, database: Database, answer_memory: AnswerMemory, answer_sharing: AnswerSharing, quotas: Quotas
+    ) -> None:
         self._database, self._answer_memory, self._quotas = database, answer_memory, quotas
+        self._answer_sharing = answer_sharing
         self._pool = FairThreadPool(
             "feedback",
             _THREADS,
@@ -46,17 +50,22 @@ class FeedbackDesk:
             BusyError: too much feedback of the tenant, or of all, waits to be saved.
             WorkspaceError: the database does not answer.
         """
-        given = self._answer_memory.to_feedback(caller, body)
+        answer = await self._find_answer(caller, body)
+        given, ticket = to_feedback(answer, caller, body), answer.ticket if answer else None
         _check_correction(given, params)
         tokens = math.ceil(len(given.corrected or "") / _CHARS_PER_TOKEN)
         self._quotas.admit(given.tenant, tokens, requests=0 if is_counted else 1)
         max_waiting = params.for_tenant(given.tenant).access.max_waiting_corrections
-        with self._answer_memory.claim_first_feedback(body) as (counts, ticket):
-            result = await self._pool.run(
-                lambda: save_feedback(self._database, given, counts=counts, ticket=ticket, max_waiting=max_waiting),
-                given.tenant,
-            )
-            _require_saved(result, max_waiting)
+        result = await self._pool.run(
+            lambda: save_feedback(self._database, given, counts="once", ticket=ticket, max_waiting=max_waiting),
+            given.tenant,
+        )
+        _require_saved(result, max_waiting)
+
+    async def _find_answer(self, caller: Caller, body: FeedbackRequest) -> RememberedAnswer | None:
+        """Return the answer from this server's memory, else from what all servers have written to the database."""
+        answer = self._answer_memory.find(body.id)
+        return answer if is_callers(answer, caller) else await self._answer_sharing.find(body.id)
 
 
 def _check_correction(given: Feedback, params: Params) -> None:

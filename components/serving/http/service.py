@@ -26,6 +26,7 @@ from components.serving.fleet.shadow import ShadowQueue
 from components.serving.fleet.versions import FleetVersions
 from components.serving.http.answer_memory import AnswerMemory
 from components.serving.http.answer_pace import AnswerPace
+from components.serving.http.answer_sharing import AnswerSharing
 from components.serving.http.auth import Authenticator
 from components.serving.http.feedback import FeedbackDesk
 from components.serving.http.large_bodies import LargeBodies
@@ -62,6 +63,7 @@ class Service:
     """None: inputs are not counted."""
     shadow_queue: ShadowQueue
     answer_memory: AnswerMemory
+    answer_sharing: AnswerSharing
     feedback_desk: FeedbackDesk
     metrics: ServingMetrics
     metrics_page: MetricsPage
@@ -123,6 +125,7 @@ class Service:
             "rollout": "rollout" in self.fleet.read_errors,
             "observations": bool(self.observation_buffer.write_error)
             or bool(self.input_statistics and self.input_statistics.write_error),
+            "answers": bool(self.answer_sharing.write_error),
             "store": bool(engine and engine.artifact_store_error),
             "versions": self._has_unusable_versions(),
         }
@@ -159,6 +162,7 @@ class Service:
             lambda: self.fleet.run_forever(follow_seconds),
             lambda: self.observation_buffer.run_forever(_FLUSH_SECONDS),
             *([partial(self.input_statistics.run_forever, _FLUSH_SECONDS)] if self.input_statistics else []),
+            self.answer_sharing.run_forever,
             self.shadow_queue.run_forever,
             self.artifact_cleanup.run_forever,
             lambda: self.artifact_cleanup.retry_forever(follow_seconds),

@@ -1,9 +1,11 @@
 """Feedback is saved and counted; a user's first opinion is evidence; corrections wait for their delivery."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from observations import read_observations
 
-from components.errors import DataError
+from components.errors import DataError, WorkspaceError
 from components.rollout.store.corrections import (
     list_tenants_with_corrections,
     mark_delivered,
@@ -41,6 +43,36 @@ def test_a_second_opinion_on_an_answer_is_saved_and_not_counted(database):
     save_feedback(database, make_feedback(source="a", corrected="b"), counts=False)
     assert read_counts(database) == [0, 1, 0]
     assert [(one.rating, one.corrected) for _, one in read_corrections(database, "acme")] == [(0.9, "b")]
+
+
+def test_the_first_opinion_on_a_choice_counts_and_the_first_on_an_answer_is_evidence(database):
+    request_ticket = EvidenceTicket(SECTION, None)
+    for choice, key_id in ((0, "k1"), (0, "k1"), (0, "k2"), (1, "k1")):
+        given = make_feedback(rating=0.0, choice=choice, key_id=key_id)
+        save_feedback(database, given, counts="once", ticket=request_ticket)
+    assert read_counts(database) == [0, 0, 2]
+    assert read_counts(database, evidence=True) == [0, 0, 1]
+
+
+def test_of_opinions_at_the_same_time_one_counts(database):
+    def save(number):
+        given = make_feedback(rating=0.0, key_id=f"k{number}")
+        save_feedback(database, given, counts="once", ticket=EvidenceTicket(SECTION, None))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(save, range(8)))
+    assert (read_counts(database), read_counts(database, evidence=True)) == ([0, 0, 1], [0, 0, 1])
+
+
+def test_feedback_that_could_not_be_saved_counts_when_it_is_sent_again(database):
+    with database.transaction("to break it") as connection:
+        connection.exec_driver_sql("ALTER TABLE prefixfleet_seen RENAME TO away")
+    with pytest.raises(WorkspaceError):
+        save_feedback(database, make_feedback(rating=0.0), counts="once", ticket=TICKET)
+    with database.transaction("to mend it") as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO prefixfleet_seen")
+    save_feedback(database, make_feedback(rating=0.0), counts="once", ticket=TICKET)
+    assert (read_counts(database), read_counts(database, evidence=True)) == ([0, 0, 1], [0, 0, 1])
 
 
 def test_the_latest_feedback_of_a_key_on_a_choice_replaces_the_earlier(database):

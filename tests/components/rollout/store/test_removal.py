@@ -3,6 +3,7 @@
 import pytest
 import sqlalchemy as sql
 
+from components.rollout.store.answers import StoredAnswer, write_answers
 from components.rollout.store.event_outbox import add_event
 from components.rollout.store.evidence_writer import Evidence, EvidenceKey, write_observations
 from components.rollout.store.feedback import Feedback, save_feedback
@@ -13,7 +14,19 @@ from components.rollout.store.removal import list_remaining_rows, remove_rows
 from components.rollout.store.tenant_state import read_states, write_states
 from components.rollout.types import LedgerEntry, Observation, RolloutState
 
-TABLES = ("counted", "feedback", "intents", "judged", "keys", "seen", "seen_latencies", "standings", "untold")
+TABLES = (
+    "answers",
+    "counted",
+    "counted_opinions",
+    "feedback",
+    "intents",
+    "judged",
+    "keys",
+    "seen",
+    "seen_latencies",
+    "standings",
+    "untold",
+)
 
 
 @pytest.fixture
@@ -34,7 +47,9 @@ def filled(database):
         save_findings(database, [TrialFindings(tenant, "trial", 9, [])])
         seen = Observation(tenant=tenant, version="1", arm="champion", minute=7, requests=1, latencies={4: 1})
         write_observations(database, [seen], [Evidence(EvidenceKey(tenant, 60, "answer", 7), [seen])])
-        save_feedback(database, Feedback(tenant=tenant, version="1", arm="champion", request="r", rating=1.0))
+        answer = {"tenant": tenant, "version": "1", "arm": "champion"}
+        save_feedback(database, Feedback(**answer, request="r", rating=1.0), counts="once")
+        write_answers(database, [StoredAnswer(**answer, id=f"of {tenant}", sources=["x"], at_s=0)])
     return database
 
 

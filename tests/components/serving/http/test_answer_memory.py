@@ -4,17 +4,20 @@ import pytest
 
 from components.registry.mlflow.versions import Version
 from components.rollout.store.corrections import read_corrections
-from components.rollout.types import EvidenceTicket
 from components.serving.errors import RefusalError
-from components.serving.http.answer_memory import AnswerMemory, RememberedAnswer
+from components.serving.http.answer_memory import AnswerMemory, RememberedAnswer, to_feedback
 from components.serving.http.auth import Caller
 from components.serving.http.openai import FeedbackRequest
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
 
 
-def remember(memory, name, tenant="alder", ticket=None):
-    memory.add(name, RememberedAnswer(Version(tenant, "1"), "champion", ["thing: boat"] * 2, ticket=ticket))
+def remember(memory, name, tenant="alder"):
+    memory.add(name, RememberedAnswer(Version(tenant, "1"), "champion", ["thing: boat"] * 2))
+
+
+def accept(memory, given, tenant=None):
+    return to_feedback(memory.find(given.id), Caller(tenant), given)
 
 
 def feedback(name, **values):
@@ -27,7 +30,7 @@ def test_the_sources_in_memory_are_limited_by_their_bytes():
     for number in range(20):
         texts = ["x" * 900] * 50
         memory.add(f"long {number}", RememberedAnswer(Version("alder", "1"), "champion", texts))
-    assert memory.to_feedback(Caller(None), feedback("small")).tenant == "birch"
+    assert accept(memory, feedback("small")).tenant == "birch"
     kept = [number for number in range(20) if f"long {number}" in memory._answers]
     assert kept == list(range(10, 20)), "the samples of one prompt share its text"
 
@@ -36,14 +39,13 @@ def test_the_oldest_answer_is_forgotten_first_and_a_tenants_with_the_tenant():
     memory = AnswerMemory(2)
     for name, tenant in (("one", "alder"), ("two", "alder"), ("three", "birch")):
         remember(memory, name, tenant)
-    admin = Caller(None)
     with pytest.raises(RefusalError):
-        memory.to_feedback(admin, feedback("one"))
-    assert memory.to_feedback(admin, feedback("two")).tenant == "alder"
+        accept(memory, feedback("one"))
+    assert accept(memory, feedback("two")).tenant == "alder"
     memory.forget("alder")
     with pytest.raises(RefusalError):
-        memory.to_feedback(admin, feedback("two"))
-    assert memory.to_feedback(admin, feedback("three")).tenant == "birch"
+        accept(memory, feedback("two"))
+    assert accept(memory, feedback("three")).tenant == "birch"
 
 
 def test_feedback_on_another_tenants_answer_or_on_a_missing_choice_is_refused_like_an_unknown_answer():
@@ -52,29 +54,20 @@ def test_feedback_on_another_tenants_answer_or_on_a_missing_choice_is_refused_li
     errors = []
     for caller, given in (("birch", feedback("one")), ("alder", feedback("two")), ("alder", feedback("one", index=2))):
         with pytest.raises(RefusalError) as refused:
-            memory.to_feedback(Caller(caller), given)
+            accept(memory, given, caller)
         errors.append((refused.value.status, str(refused.value)))
     assert errors[0][0] == 404
     assert len(set(errors)) == 1
 
 
-def test_the_first_feedback_on_a_choice_counts_and_the_first_on_an_answer_is_evidence():
-    memory, ticket = AnswerMemory(2), EvidenceTicket(60, None)
-    remember(memory, "one", ticket=ticket)
-    claims = []
-    for index in (0, 0, 1):
-        with memory.claim_first_feedback(feedback("one", index=index)) as claim:
-            claims.append(claim)
-    assert claims == [(True, ticket), (False, None), (True, None)]
-
-
-def test_a_claim_whose_feedback_could_not_be_saved_is_undone():
-    memory, ticket = AnswerMemory(2), EvidenceTicket(60, None)
-    remember(memory, "one", ticket=ticket)
-    with pytest.raises(OSError, match="disk"), memory.claim_first_feedback(feedback("one")):
-        raise OSError("no disk")
-    with memory.claim_first_feedback(feedback("one")) as claim:
-        assert claim == (True, ticket)
+def test_the_ids_of_forgotten_answers_are_told():
+    dropped = []
+    memory = AnswerMemory(2, on_drop=dropped.append)
+    for name in ("one", "two", "three"):
+        remember(memory, name)
+    assert dropped == ["one"]
+    memory.forget("alder")
+    assert dropped == ["one", "two", "three"]
 
 
 def test_feedback_is_saved_with_the_version_that_answered(ask):
