@@ -245,3 +245,20 @@ COUNTED_OPINIONS = sql.Table(
     sql.Column("at", sql.String(32), nullable=False),
 )
 """Choices of answers whose first feedback was counted."""
+
+QUOTAS = sql.Table(
+    "prefixfleet_quotas",
+    METADATA,
+    sql.Column("tenant", sql.String(63), primary_key=True),
+    sql.Column("unit", sql.String(16), primary_key=True),
+    sql.Column("level", sql.Float, nullable=False),
+    sql.Column("filled_s", sql.Float, nullable=False),  # since 1970, when the level was computed
+)
+
+SERVERS = sql.Table(
+    "prefixfleet_servers",
+    METADATA,
+    sql.Column("id", sql.String(32), primary_key=True),
+    sql.Column("seen_s", sql.Float, nullable=False),  # since 1970
+)
+"""Servers that share quotas and are alive."""

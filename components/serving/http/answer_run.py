@@ -100,7 +100,7 @@ class AnswerRun:
         """
         engine = self.service.get_ready_engine()
         reserved = sum(result.request.max_tokens for result in self._sequences.results)
-        self.service.quotas.admit(self.tenant, reserved, requests=0 if self._is_counted else 1)
+        await self.service.quotas.admit(self.tenant, reserved, requests=0 if self._is_counted else 1)
         self._reserved, self._base_digest = reserved, engine.base_digest
         try:
             await self._sequences.submit(engine)

@@ -30,7 +30,7 @@ class ApiRoute(APIRoute):
             if self.body_field is None:
                 return await handle(request)
             if is_counted_on_arrival(caller):
-                service.quotas.admit(str(caller.tenant), 0)
+                await service.quotas.admit(str(caller.tenant), 0)
             name, length = caller.tenant or "", request.headers.get("content-length", "")
             service.large_bodies.check_room(name, int(length) if length.isdecimal() else LARGE_BYTES + 1)
             content = await request.body()

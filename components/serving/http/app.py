@@ -46,6 +46,7 @@ def build_app(service: Service) -> FastAPI:
                     await task
             await service.observation_buffer.flush()
             await service.answer_sharing.flush()
+            await service.quotas.close()
             await service.engine.drain()
 
     app = FastAPIOffline(

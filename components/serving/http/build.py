@@ -4,6 +4,7 @@ Every part gets all it needs in its constructor. Knows every part of serving and
 """
 
 import os
+import secrets
 import time
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from components.access.api_keys import ApiKeys
 from components.access.latest_clock import LatestClock
 from components.config import Params
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION
+from components.rollout.store.quota_leases import QuotaLeases
 from components.rollout.store.tenant_state import read_exposures
 from components.serving.background_engine import BackgroundEngine
 from components.serving.fleet.artifact_cleanup import ArtifactCleanup
@@ -66,11 +68,16 @@ def build_service(
     shadow_queue = ShadowQueue(engine, observation_buffer, metrics, config.shadow_queue)
     answer_sharing = AnswerSharing(database, config.shared_answer_seconds)
     answer_memory = AnswerMemory(config.remembered_answers, config.remembered_mb * _MIB, on_drop=answer_sharing.drop)
-    quotas = Quotas(lambda tenant: get_tenant_params(tenant).access, time.monotonic)
+    quotas = Quotas(
+        lambda tenant: get_tenant_params(tenant).access,
+        time.monotonic,
+        QuotaLeases(database, secrets.token_hex(8)),
+        has_limits=_has_limits(params),
+    )
     artifact_cleanup = ArtifactCleanup(engine, registry.find_sha256s)
 
     def forget(tenant: str) -> None:
-        for part in (answer_memory, shadow_queue, observation_buffer, metrics, input_statistics):
+        for part in (answer_memory, quotas, shadow_queue, observation_buffer, metrics, input_statistics):
             if part is not None:
                 part.forget(tenant)
 
@@ -111,3 +118,10 @@ def build_service(
         webhook_deliveries=DeliveryMemory(time.monotonic),
         started_s=time.time(),
     )
+
+
+def _has_limits(params: Params) -> bool:
+    """Return whether any tenant may have a quota."""
+    access = params.access
+    limits = (access.requests_per_minute, access.tokens_per_minute)
+    return any(limits) or any("access" in override for override in params.tenants.values())

@@ -54,7 +54,7 @@ class FeedbackDesk:
         given, ticket = to_feedback(answer, caller, body), answer.ticket if answer else None
         _check_correction(given, params)
         tokens = math.ceil(len(given.corrected or "") / _CHARS_PER_TOKEN)
-        self._quotas.admit(given.tenant, tokens, requests=0 if is_counted else 1)
+        await self._quotas.admit(given.tenant, tokens, requests=0 if is_counted else 1)
         max_waiting = params.for_tenant(given.tenant).access.max_waiting_corrections
         result = await self._pool.run(
             lambda: save_feedback(self._database, given, counts="once", ticket=ticket, max_waiting=max_waiting),

@@ -125,6 +125,7 @@ class Service:
             "rollout": "rollout" in self.fleet.read_errors,
             "observations": bool(self.observation_buffer.write_error)
             or bool(self.input_statistics and self.input_statistics.write_error),
+            "quotas": bool(self.quotas.lease_error),
             "answers": bool(self.answer_sharing.write_error),
             "store": bool(engine and engine.artifact_store_error),
             "versions": self._has_unusable_versions(),
@@ -162,6 +163,7 @@ class Service:
             lambda: self.fleet.run_forever(follow_seconds),
             lambda: self.observation_buffer.run_forever(_FLUSH_SECONDS),
             *([partial(self.input_statistics.run_forever, _FLUSH_SECONDS)] if self.input_statistics else []),
+            self.quotas.run_forever,
             self.answer_sharing.run_forever,
             self.shadow_queue.run_forever,
             self.artifact_cleanup.run_forever,

@@ -10,6 +10,7 @@ from components.rollout.store.feedback import Feedback, save_feedback
 from components.rollout.store.findings_cache import TrialFindings, read_findings, save_findings
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.pending_moves import read_pending_move, save_pending_move
+from components.rollout.store.quota_leases import LeaseRequest, QuotaLeases
 from components.rollout.store.removal import list_remaining_rows, remove_rows
 from components.rollout.store.tenant_state import read_states, write_states
 from components.rollout.types import LedgerEntry, Observation, RolloutState
@@ -22,6 +23,7 @@ TABLES = (
     "intents",
     "judged",
     "keys",
+    "quotas",
     "seen",
     "seen_latencies",
     "standings",
@@ -49,6 +51,7 @@ def filled(database):
         write_observations(database, [seen], [Evidence(EvidenceKey(tenant, 60, "answer", 7), [seen])])
         answer = {"tenant": tenant, "version": "1", "arm": "champion"}
         save_feedback(database, Feedback(**answer, request="r", rating=1.0), counts="once")
+        QuotaLeases(database, "server").take([LeaseRequest(key=(tenant, "tokens"), per_minute=1)], beats=True)
         write_answers(database, [StoredAnswer(**answer, id=f"of {tenant}", sources=["x"], at_s=0)])
     return database
 

@@ -24,6 +24,7 @@ from components.serving.http.app import build_app
 from components.serving.http.build import build_service
 from components.serving.http.service import Service
 from components.stages.workspace import Workspace
+from components.storage.database import Database
 
 
 class FakeFleet:
@@ -64,6 +65,14 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tables") / "prefixfleet.db"
     open_database_url(f"sqlite:///{path}").close()
     return path
+
+
+@pytest.fixture
+def database(tmp_path: Path, empty_database: Path) -> Iterator[Database]:
+    """The rollout's tables in SQLite, empty."""
+    opened = open_database_url(f"sqlite:///{shutil.copy(empty_database, tmp_path / 'empty.db')}")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from components.registry.mlflow.versions import Version
 from components.rollout.store.answers import find_answer
 from components.rollout.store.corrections import read_corrections
-from components.rollout.store.database import open_database_url
 from components.serving.http.answer_memory import AnswerMemory, RememberedAnswer
 from components.serving.http.answer_sharing import AnswerSharing
 from components.serving.http.app import build_app
@@ -20,15 +19,6 @@ ID = f"cmpl-{'0' * 24}"
 
 def make_answer(tenant="alder", source="thing: boat"):
     return RememberedAnswer(Version(tenant, "1"), "champion", [source])
-
-
-@pytest.fixture
-def database(empty_database, tmp_path):
-    path = tmp_path / "prefixfleet.db"
-    path.write_bytes(empty_database.read_bytes())
-    opened = open_database_url(f"sqlite:///{path}")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
