@@ -69,7 +69,7 @@ def _load_remote_engine(workspace: Workspace, config: ServeConfig) -> Engine:
         process.start()  # loads its base while this process reads the same files
     try:
         base = load_weightless_base(workspace.base_config)
-        servers = ServerGroup([ServerClient(url) for url in urls])
+        servers = ServerGroup([ServerClient(url, base.digest) for url in urls])
         servers.start(config.vllm.start_seconds, must_go_on=process.check_running if process else lambda: None)
     except BaseException:
         if process is not None:

@@ -43,6 +43,7 @@ class FakeVllm:
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.is_well = True
+        self.base_digests = [base.digest]
         self._model_lock = threading.Lock()
 
     def compute_ids(self, body: dict[str, Any]) -> tuple[list[int], str]:
@@ -79,14 +80,17 @@ class FakeVllm:
             raise
 
     def carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
-        self.orders.append(order)
+        if "status" not in order:
+            self.orders.append(order)
         if "load" in order:
             try:
                 load_artifact(Path(urlsplit(order["load"]["address"]).path), self.base)
             except PrefixFleetError as problem:
                 return {"loaded": False, "kind": "artifact", "error": str(problem)}
             return {"loaded": True}
-        return {"dropped": 1} if "drop" in order else {"artifacts": {}, "errors": {}}
+        if "drop" in order:
+            return {"dropped": 1}
+        return {"artifacts": {}, "errors": {}, "base_digests": self.base_digests}
 
     def build_app(self) -> FastAPI:
         """Build the server's application."""

@@ -36,9 +36,9 @@ def parse_engine_url(url: str) -> str:
 class ServerClient:
     """Calls one server; `stream_reply` from one event loop, all else from any thread."""
 
-    def __init__(self, url: str) -> None:
-        """Open no connection yet."""
-        self.url = url
+    def __init__(self, url: str, base_digest: str) -> None:
+        """Open no connection yet. A server that takes no artifacts of the base with this digest counts as down."""
+        self.url, self._base_digest = url, base_digest
         self.in_flight = 0
         """Rows that it answers now."""
         self.down_reason = "it was not asked yet"
@@ -85,11 +85,16 @@ class ServerClient:
         except httpx.HTTPError as problem:
             self.down_reason = _describe(self.url, problem)
             return
-        is_well = response.status_code == httpx.codes.OK
-        self.down_reason = "" if is_well else f"status {response.status_code} of {self.url}/health"
+        if response.status_code != httpx.codes.OK:
+            self.down_reason = f"status {response.status_code} of {self.url}/health"
+            return
+        if not self.is_up and (reason := self._find_mismatch()):
+            self.down_reason = reason
+            return
+        self.down_reason = ""
         with self._lock:
             pending = set(self._pending_drops)
-        if is_well and pending:
+        if pending:
             self.drop(pending)
 
     def drop(self, sha256s: Iterable[str]) -> None:
@@ -123,6 +128,17 @@ class ServerClient:
         """Close the connections."""
         await self._streams.aclose()
         self._orders.close()
+
+    def _find_mismatch(self) -> str:
+        """Return why a server that has come up cannot answer for this base; "": it can."""
+        try:
+            digests = self.read_status().get("base_digests") or ()
+        except PrefixFleetError as problem:
+            return str(problem)
+        if self._base_digest in digests:
+            return ""
+        names = ", ".join(str(digest)[:12] for digest in digests) or "none"
+        return f"{self.url} takes artifacts of the bases {names}, and this server has {self._base_digest[:12]}"
 
     def _send_order(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
         body = {"prompt": [0], "max_tokens": 1, "kv_transfer_params": {KEY: order}}

@@ -6,6 +6,7 @@ does not know rows or texts.
 
 import logging
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -19,6 +20,7 @@ from components.serving.remote.server_client import ServerClient
 from components.serving.remote.server_errors import ServerDownError
 
 _CHECK_SECONDS = 1.0
+_POLL_SECONDS = 0.1
 
 
 class ServerGroup:
@@ -28,7 +30,10 @@ class ServerGroup:
         """Ask nothing yet."""
         self._clients = {client.url: client for client in clients}
         self._ended = threading.Event()
-        self._checker = threading.Thread(target=self._check_forever, daemon=True, name="prefixfleet-engine-health")
+        self._checkers = [
+            threading.Thread(target=self._check_forever, args=[client], daemon=True, name=f"health of {client.url}")
+            for client in clients
+        ]
 
     def start(self, seconds: float, *, must_go_on: Callable[[], None] = lambda: None) -> None:
         """Wait until an engine answers, and check all of them from then on, every second.
@@ -38,17 +43,16 @@ class ServerGroup:
         Raises:
             ServerDownError: no engine answers within `seconds`.
         """
-        self._check_all()
-        waited = 0.0
-        while not self.is_up and waited < seconds:
+        for checker in self._checkers:
+            checker.start()
+        deadline_s = time.monotonic() + seconds
+        while not self.is_up:
+            if time.monotonic() >= deadline_s:
+                self._ended.set()
+                reasons = "; ".join(client.down_reason for client in self._clients.values())
+                raise ServerDownError(f"none of {len(self._clients)} engines after {seconds:g} s: {reasons}")
             must_go_on()
-            self._ended.wait(_CHECK_SECONDS)
-            waited += _CHECK_SECONDS
-            self._check_all()
-        reasons = "; ".join(client.down_reason for client in self._clients.values())
-        if not self.is_up:
-            raise ServerDownError(f"none of {len(self._clients)} engines after {seconds:g} s: {reasons}")
-        self._checker.start()
+            self._ended.wait(_POLL_SECONDS)
 
     @property
     def is_up(self) -> bool:
@@ -105,14 +109,11 @@ class ServerGroup:
         up = {url: client.in_flight for url, client in self._clients.items() if client.is_up}
         return [self._clients[url] for url in rank_engines(key, up)]
 
-    def _check_forever(self) -> None:
-        while not self._ended.wait(_CHECK_SECONDS):
-            self._check_all()
-
-    def _check_all(self) -> None:
-        for client in self._clients.values():
+    def _check_forever(self, client: ServerClient) -> None:
+        while not self._ended.is_set():
             before = client.is_up
             client.check_health()
             if before != client.is_up:
                 words = "answers" if client.is_up else f"does not answer: {client.down_reason}"
                 logging.getLogger(LOGGER_NAME).warning("engine %s %s", client.url, words)
+            self._ended.wait(_CHECK_SECONDS)

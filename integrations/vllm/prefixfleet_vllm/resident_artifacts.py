@@ -50,7 +50,7 @@ class ResidentArtifacts:
     ) -> None:
         """Start empty. `count_bytes` takes a number of slots, `find_folder` a sha256 and an address."""
         self.limit_bytes = limit_bytes
-        self._workers, self._base_digests = workers, frozenset(base_digests)
+        self._workers, self.base_digests = workers, frozenset(base_digests)
         self._count_bytes, self._find_folder = count_bytes, find_folder
         self._numbers = count(1)
         self._by_artifact: OrderedDict[ArtifactRef, Resident] = OrderedDict()
@@ -159,7 +159,7 @@ class ResidentArtifacts:
         resident = Resident(next(self._numbers), artifact, size_bytes, self._workers)
         self._by_artifact[artifact] = self._by_number[resident.number] = resident
         self.last_errors.pop(artifact.sha256, None)
-        self._commands.append(ReadArtifact(resident.number, artifact, folder, self._base_digests))
+        self._commands.append(ReadArtifact(resident.number, artifact, folder, self.base_digests))
         return resident
 
     def _make_space(self, size_bytes: int) -> bool:

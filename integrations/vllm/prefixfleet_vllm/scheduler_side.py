@@ -186,6 +186,7 @@ class SchedulerSide:
             "errors": {key: {"kind": kind, "error": text} for key, (kind, text) in errors.items()},
             "used_bytes": self.residents.used_bytes,
             "limit_bytes": self.residents.limit_bytes,
+            "base_digests": sorted(self.residents.base_digests),
         }
 
     def _note_blocks(self, step: Any) -> None:

@@ -112,6 +112,7 @@ def test_a_pinned_artifact_stays_while_others_come_and_go(served: Served) -> Non
     status = served.order(status=[])
     assert status["artifacts"][pinned.sha256]["pinned"]
     assert status["used_bytes"] <= status["limit_bytes"]
+    assert len(status["base_digests"][0]) == 64
     reply = served.order(load=served.write(100, 30).fields, pinned=True)
     assert (reply["loaded"], reply["kind"]) == (False, "memory")
     served.order(load=pinned.fields, pinned=False)

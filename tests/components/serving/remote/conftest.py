@@ -23,7 +23,7 @@ from components.serving.remote.server_group import ServerGroup
 async def _running(
     tenants: Any, folder: Path, servers: Sequence[FakeVllm], url: str = "", limits: tuple[int, int] = (100, 100)
 ) -> AsyncIterator[RemoteEngine]:
-    group = ServerGroup([ServerClient(one.url) for one in servers])
+    group = ServerGroup([ServerClient(one.url, tenants.base.digest) for one in servers])
     await asyncio.to_thread(group.start, 60)
     base = copy.copy(tenants.base)
     cache = ArtifactCache(base, tenants.store, folder)

@@ -12,6 +12,9 @@ from components.serving.remote.request_body import StoredArtifact
 from components.serving.remote.server_client import ServerClient, parse_engine_url
 from components.serving.remote.server_errors import ServerDownError
 
+DIGEST = "0" * 64
+"""Of the tiny bases."""
+
 
 @pytest.mark.parametrize(
     "url", ["", "10.0.0.5:8001", "ftp://host:1", "http://", "http://user:secret@host:1", "http://host:1/v1", "http://["]
@@ -27,7 +30,7 @@ def test_a_slash_at_the_end_of_an_address_is_left_out() -> None:
 
 def test_health_says_why_it_does_not_answer(tenants: Any) -> None:
     with run_fake_vllm(tenants.base) as fake:
-        client = ServerClient(fake.url)
+        client = ServerClient(fake.url, fake.base.digest)
         assert not client.is_up
         client.check_health()
         assert client.is_up
@@ -38,21 +41,32 @@ def test_health_says_why_it_does_not_answer(tenants: Any) -> None:
     assert client.down_reason == f"ConnectError at {fake.url}"
 
 
+def test_a_server_with_another_base_counts_as_down(tenants: Any) -> None:
+    with run_fake_vllm(tenants.base) as fake:
+        fake.base_digests = ["f" * 64]
+        client = ServerClient(fake.url, DIGEST)
+        client.check_health()
+        assert "takes artifacts of the bases ffffffffffff, and this server has 000000000000" in client.down_reason
+        fake.base_digests.append(DIGEST)
+        client.check_health()
+        assert client.is_up
+
+
 def test_orders_load_artifacts_and_say_why_one_cannot_be_loaded(tenants: Any) -> None:
     artifact = tenants.artifacts[0]
     address = (tenants.store.folder / artifact.sha256).as_uri()
     with run_fake_vllm(tenants.base) as fake:
-        client = ServerClient(fake.url)
+        client = ServerClient(fake.url, fake.base.digest)
         client.load(StoredArtifact(artifact, 1, address))
         with pytest.raises(ArtifactError):
             client.load(StoredArtifact(artifact, 1, f"{address}-gone"))
-        assert client.read_status() == {"artifacts": {}, "errors": {}}
+        assert client.read_status()["artifacts"] == {}
         asyncio.run(client.close())
 
 
 def test_a_drop_that_it_did_not_get_is_sent_again_when_it_answers(tenants: Any) -> None:
     port = find_free_port()
-    client = ServerClient(f"http://127.0.0.1:{port}")
+    client = ServerClient(f"http://127.0.0.1:{port}", DIGEST)
     client.drop(["a" * 64])
     client.drop(["b" * 64])
     with pytest.raises(ServerDownError):
