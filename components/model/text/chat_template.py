@@ -197,7 +197,16 @@ def _shows_all(text: str, form: list[dict[str, Any]]) -> bool:
         return False
     calls = [call for message in form for call in message.get("tool_calls", ())]
     arguments = [call["function"]["arguments"] for call in calls]
-    return not any(isinstance(one, dict) and one and str(one) in text for one in arguments)
+    return not any(isinstance(one, dict) and str(one) in text and not _is_json(str(one)) for one in arguments)
+
+
+def _is_json(text: str) -> bool:
+    """Whether a dict as Python writes it is JSON too, as `{}` or a dict of keys with apostrophes."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _convert_error(problem: Exception | None) -> DataError | BaseModelError:

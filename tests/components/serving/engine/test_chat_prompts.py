@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from chat_templates import CHATML, TOOLS_OBJECT, TOOLS_TEXT, make_chat_tokenizer, say
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiny_models import build_model, make_base
 
@@ -101,6 +101,7 @@ def test_calls_are_read_as_the_template_writes_them(template: str) -> None:
         calls=st.lists(st.tuples(st.sampled_from(NAMES), ARGUMENTS), min_size=1, max_size=3),
         said=st.sampled_from(["", "I look."]),
     )
+    @example(calls=[("find", {"'": 0})], said="")
     def check(calls: Any, said: str) -> None:
         listed = [
             {"id": f"abcdefgh{number}", "type": "function", "function": {"name": name, "arguments": json.dumps(given)}}
