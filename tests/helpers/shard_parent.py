@@ -31,7 +31,10 @@ _WORKER = """
 import logging, sys
 from pathlib import Path
 from components.stages.sharding.worker import run_shard
-logging.basicConfig(level=logging.INFO, format="%(message)s")
+logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+log = logging.getLogger("prefixfleet")  # the fork server has imported Prefect, which sets it up
+log.handlers, log.propagate, log.disabled = [], True, False
+log.setLevel(logging.INFO)
 run_shard(sys.argv[1], sys.argv[2], Path(sys.argv[3]), lambda: False)
 """
 _KILL_AT_UPLOAD = """

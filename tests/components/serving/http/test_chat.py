@@ -144,7 +144,10 @@ def test_a_tenant_of_pairs_reads_one_message_of_the_user_and_a_prompt_is_one_mes
         ({"messages": [{"content": "x"}]}, "a value for messages.0.role"),
         ({"messages": [{"role": "user", "content": [{"type": "image", "image": "x"}]}]}, "0.type: 'text'; got 'image'"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "a value for messages.0.content.0.text"),
-        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "", "a": 1}]}]}, "content.0; got 'a'"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "", "a": 1}]}]},
+            "unknown key 'a' (messages.0.content.0)",
+        ),
         ({"messages": [{"role": "user"}]}, "a value for messages.0.content"),
         ({"tools": TOOLS, "tool_choice": "required"}, "tool_choice: no value, as it is not supported"),
         ({"tool_choice": "auto"}, "tool_choice only together with tools"),
