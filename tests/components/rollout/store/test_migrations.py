@@ -25,7 +25,10 @@ OLD = Path(__file__).parent / "before_migrations"
 START_S = 1_777_622_400
 LATER_TABLES = {
     f"prefixfleet_{name}"
-    for name in ("causes", "arrivals", "input_profiles", "inputs", "input_lengths", "runs", "run_tenants")
+    for name in (
+        *("causes", "arrivals", "input_profiles", "inputs", "input_lengths", "runs", "run_tenants"),
+        *("answers", "counted_opinions", "quotas", "servers"),
+    )
 }
 
 

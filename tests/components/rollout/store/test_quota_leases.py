@@ -71,7 +71,8 @@ def test_servers_that_take_at_the_same_time_get_no_more_than_the_bucket_has(data
     with ThreadPoolExecutor(4) as pool:
         assert 99 <= sum(pool.map(take, range(4))) <= 160
     granted, _ = QuotaLeases(database, "reader").take([LeaseRequest(key=KEY, per_minute=1e-3)], beats=False)
-    assert granted[KEY].level >= -1e-9
+    apart_s = 0.1  # transactions may be applied in another order than that of their times
+    assert granted[KEY].level >= -1e-3 / 60 * apart_s
 
 
 def test_servers_are_counted_until_they_leave_or_are_silent(tmp_path):
