@@ -17,6 +17,7 @@ from cli import (
     base,
     console,
     data,
+    fine_tune,
     generate,
     keys,
     migrate,
@@ -56,7 +57,8 @@ with the champion. `forget` removes a tenant and everything of it.
 
 `tune` searches the values that a tenant's prefix is trained with.
 
-`serve` answers for all tenants over HTTP, with OpenAI's completions protocol; `keys` manages the server's API keys.
+`serve` answers for all tenants over HTTP, with OpenAI's completions protocol; `keys` manages the server's API keys. It
+starts `fine-tune` for each job of its fine-tuning API.
 
 `console` shows the fleet in a browser.
 
@@ -130,6 +132,7 @@ app.command("demo")(runs.demo)
 app.command("retrain")(runs.retrain)
 app.command("watch")(watch.watch)
 app.command("causes")(watch.causes)
+app.command("fine-tune")(fine_tune.fine_tune)
 app.command("migrate")(migrate.migrate)
 app.command("tune")(tune.tune)
 app.command("status")(status.status)

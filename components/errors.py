@@ -13,7 +13,8 @@
     │   └── MoveRefusedError  a move of versions that was not offered, or in another situation
     ├── WorkersError     workers or the object storage between machines: no pool, no worker, no rights
     │   └── DamagedError     what the exchange holds is incomplete or altered
-    └── WorkspaceError   files and tools around a run: lock held, disk full, DVC remote missing
+    └── WorkspaceError   files and tools around a run: disk full, DVC remote missing
+        └── LockHeldError  another process holds a lock
 
 Each message has three parts: what was expected, what was found instead, and how to fix it.
 Commands turn any of these into exit code 2.
@@ -84,3 +85,7 @@ class DamagedError(WorkersError):
 
 class WorkspaceError(PrefixFleetError):
     """A file or tool that a run needs is not usable: lock held, disk full, DVC remote missing."""
+
+
+class LockHeldError(WorkspaceError):
+    """Another process holds a lock."""

@@ -35,6 +35,9 @@ class ServeConfig(ListenConfig):
     follow_seconds: float = Field(default=2.0, gt=0, description="interval of reading MLflow's aliases")
     keys_seconds: float = Field(default=2.0, ge=0, description="how long a key lookup is cached")
     max_body_bytes: int = Field(default=1_000_000, gt=0, description="of one request's body")
+    max_file_bytes: int = Field(
+        default=20_000_000, gt=0, description="of the request that uploads one file for fine-tuning"
+    )
     max_body_values: int = Field(
         default=10_000, gt=0, description="keys, texts, numbers, lists and objects in one request's body"
     )
@@ -98,4 +101,6 @@ class AccessConfig(Section):
     max_waiting_corrections: int = Field(
         default=1000, ge=0, description="corrections that may wait for the next training data; beyond it 429"
     )
+    max_files: int = Field(default=100, ge=0, description="uploaded files for fine-tuning that are kept; beyond it 400")
+    max_tuning_jobs: int = Field(default=10, ge=0, description="fine-tuning jobs that have not ended; beyond it 429")
     log_texts: bool = Field(default=False, description="write prompts and outputs to the server's log")

@@ -14,7 +14,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from components.errors import WorkspaceError
+from components.errors import LockHeldError, WorkspaceError
 
 TELL_AFTER_S = 2.0
 """Wait for a lock after which the waiting process says so."""
@@ -116,7 +116,8 @@ def hold_file_lock(
     `TELL_AFTER_S`. The operating system releases the lock when its holder ends, even by a crash.
 
     Raises:
-        WorkspaceError: another process holds the lock after `wait_s` seconds, and is named; or the disk is full.
+        LockHeldError: another process holds the lock after `wait_s` seconds, and is named.
+        WorkspaceError: the disk is full.
     """
     with convert_disk_errors(f"lock {lock}"):
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +128,7 @@ def hold_file_lock(
         if not held:
             holder = os.pread(handle, 20, 0).decode("ascii", "replace") or "unknown"
             got = f"another run (process {holder}, lock file {lock})"
-            raise WorkspaceError(f"exclusive use of {place}", got, fix)
+            raise LockHeldError(f"exclusive use of {place}", got, fix)
         with convert_disk_errors(f"lock {lock}"):
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)

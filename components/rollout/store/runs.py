@@ -121,3 +121,13 @@ def read_run_tenants(database: Database, run: int) -> list[RunTenant]:
     with database.connect("the tenants of a run") as connection:
         rows = connection.execute(query.order_by(RUN_TENANTS.c.tenant)).mappings().all()
     return [RunTenant(**dict(row)) for row in rows]
+
+
+def find_run_tenant(database: Database, trigger: str, tenant: str) -> RunTenant | None:
+    """Return what the last ended run that `trigger` started did with a tenant; None: none. Raises WorkspaceError."""
+    query = sql.select(RUNS.c.id).where(RUNS.c.trigger == trigger, RUNS.c.ended_at != "").order_by(RUNS.c.id.desc())
+    with database.connect("the run of a trigger") as connection:
+        run = connection.execute(query.limit(1)).scalar()
+    if run is None:
+        return None
+    return next((one for one in read_run_tenants(database, run) if one.tenant == tenant), None)

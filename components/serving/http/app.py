@@ -16,15 +16,20 @@ from starlette.exceptions import HTTPException
 
 from components.errors import PrefixFleetError
 from components.serving.errors import RefusalError, log_server_error, make_error_response, to_refusal
-from components.serving.http import admin_routes, routes
+from components.serving.http import admin_routes, file_routes, fine_tuning_routes, routes
 from components.serving.http.middleware import AdmissionMiddleware
 from components.serving.http.openai import CompletionRequest, FeedbackRequest
 from components.serving.http.openai_chat import ChatRequest
+from components.serving.http.openai_fine_tuning import JOBS_PATH, JobRequest
 from components.serving.http.service import Service
 from components.serving.http.unknown_paths import suggest_path
-from components.serving.http.validation import make_body_error
+from components.serving.http.validation import make_body_error, make_query_error
 
-_BODIES: dict[str, type[BaseModel]] = {"/v1/chat/completions": ChatRequest, "/v1/feedback": FeedbackRequest}
+_BODIES: dict[str, type[BaseModel]] = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/feedback": FeedbackRequest,
+    JOBS_PATH: JobRequest,
+}
 _DESCRIPTION = """All tenants of one base, through OpenAI's protocol. `model` is a tenant,
 `tenant@champion`, `tenant@challenger` or `tenant@<version>`. Send the API key as `Authorization: Bearer <key>`. The
 `x-prefixfleet-*` headers of an answer name its tenant, version, artifact and base."""
@@ -59,11 +64,16 @@ def build_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.include_router(routes.router)
+    app.include_router(file_routes.router)
+    app.include_router(fine_tuning_routes.router)
     app.include_router(admin_routes.router)
     app.add_middleware(AdmissionMiddleware, service=service)
 
     @app.exception_handler(RequestValidationError)
     async def handle_invalid_body(request: Request, problem: RequestValidationError) -> Response:
+        first = problem.errors()[0]
+        if first["loc"][:1] == ("query",):
+            return refuse(request, make_query_error(first))
         model = _BODIES.get(request.url.path, CompletionRequest)
         return refuse(request, make_body_error(problem.errors(), model, problem.body))
 

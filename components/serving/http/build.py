@@ -11,6 +11,8 @@ from collections.abc import Callable
 from components.access.api_keys import ApiKeys
 from components.access.latest_clock import LatestClock
 from components.config import Params
+from components.fine_tuning.supervisor import JobSupervisor
+from components.fine_tuning.uploads import Uploads
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION
 from components.rollout.store.quota_leases import QuotaLeases
 from components.rollout.store.tenant_state import read_exposures
@@ -30,9 +32,11 @@ from components.serving.http.feedback import FeedbackDesk
 from components.serving.http.large_bodies import LargeBodies
 from components.serving.http.quotas import Quotas
 from components.serving.http.service import Service, make_tenant_params_reader
+from components.serving.http.tuning_desk import TuningDesk
 from components.serving.http.webhook import SECRET_VARIABLE, DeliveryMemory
 from components.serving.interface import Engine
 from components.serving.load_engine import load_engine
+from components.serving.thread_pool import FairThreadPool
 from components.stages.workspace import Workspace
 from components.storage.database import Database
 
@@ -91,6 +95,16 @@ def build_service(
         get_base_digest=lambda: loaded.base_digest if (loaded := engine.engine) else "",
         interchangeable=params.base.interchangeable,
     )
+    uploads = Uploads(workspace.root, database, params.data)
+    pool = FairThreadPool("fine-tuning", 2, tenant_threads=1, max_calls=256, max_tenant_calls=32)
+    desk = TuningDesk(
+        JobSupervisor(workspace, database, uploads),
+        database,
+        pool,
+        fleet,
+        workspace.root / "data",
+        lambda: {params.base.path, *([loaded.base_name] if (loaded := engine.engine) else [])},
+    )
     return Service(
         params=params,
         database=database,
@@ -111,6 +125,9 @@ def build_service(
         answer_memory=answer_memory,
         answer_sharing=answer_sharing,
         feedback_desk=FeedbackDesk(database, answer_memory, answer_sharing, quotas),
+        uploads=uploads,
+        tuning_desk=desk,
+        fine_tuning_pool=pool,
         metrics=metrics,
         metrics_page=MetricsPage(metrics, fleet, engine, observation_buffer),
         latest_clock=LatestClock(time.time, time.monotonic),

@@ -16,6 +16,7 @@ from components.serving.errors import RefusalError, make_error_response, make_un
 from components.serving.http.answer_pace import AnswerPace
 from components.serving.http.body_reader import BodyReader, Message, Receive, check_size
 from components.serving.http.connection_table import to_group
+from components.serving.http.file_routes import FILES_PATH
 from components.serving.http.header_checks import check_framing, check_is_local, find_header
 from components.serving.http.routes import get_request_id
 from components.serving.http.service import Service
@@ -72,7 +73,12 @@ class AdmissionMiddleware:
         has_body = find_header(scope, b"content-length") not in ("", "0") or bool(
             find_header(scope, b"transfer-encoding")
         )
-        return BodyReader(receive, self._service.params.serve.max_body_bytes, has_body=has_body, on_complete=count)
+        return BodyReader(receive, self._get_limit(scope), has_body=has_body, on_complete=count)
+
+    def _get_limit(self, scope: MutableMapping[str, Any]) -> int:
+        config = self._service.params.serve
+        is_upload = scope["method"] == "POST" and scope["path"] == FILES_PATH
+        return config.max_file_bytes if is_upload else config.max_body_bytes
 
     def _check(self, scope: MutableMapping[str, Any]) -> None:
         check_framing(scope)
@@ -80,7 +86,7 @@ class AdmissionMiddleware:
             check_is_local(scope)
         if self._service.draining and scope["path"].startswith(_API_PATH_PREFIX):
             raise make_unavailable_error("an answer", "a server that is shutting down")
-        limit, length = self._service.params.serve.max_body_bytes, find_header(scope, b"content-length")
+        limit, length = self._get_limit(scope), find_header(scope, b"content-length")
         if length:
             check_size(int(length) if length.isdecimal() and len(length) < 20 else limit + 1, limit)
 

@@ -15,6 +15,7 @@ from typing import Any
 from components.access.api_keys import ApiKeys
 from components.access.latest_clock import LatestClock
 from components.config import Params
+from components.fine_tuning.uploads import Uploads
 from components.registry.mlflow.versions import Version
 from components.serving.background_engine import BackgroundEngine
 from components.serving.errors import LOGGER_NAME, RefusalError, make_unavailable_error
@@ -31,8 +32,10 @@ from components.serving.http.auth import Authenticator
 from components.serving.http.feedback import FeedbackDesk
 from components.serving.http.large_bodies import LargeBodies
 from components.serving.http.quotas import Quotas
+from components.serving.http.tuning_desk import TuningDesk
 from components.serving.http.webhook import DeliveryMemory
 from components.serving.interface import Engine
+from components.serving.thread_pool import FairThreadPool
 from components.storage.database import Database
 
 _FLUSH_SECONDS = 5.0
@@ -65,6 +68,10 @@ class Service:
     answer_memory: AnswerMemory
     answer_sharing: AnswerSharing
     feedback_desk: FeedbackDesk
+    uploads: Uploads
+    tuning_desk: TuningDesk
+    fine_tuning_pool: FairThreadPool
+    """For the disk and the database of the fine-tuning API."""
     metrics: ServingMetrics
     metrics_page: MetricsPage
     latest_clock: LatestClock
@@ -166,6 +173,7 @@ class Service:
             self.quotas.run_forever,
             self.answer_sharing.run_forever,
             self.shadow_queue.run_forever,
+            self.tuning_desk.run_forever,
             self.artifact_cleanup.run_forever,
             lambda: self.artifact_cleanup.retry_forever(follow_seconds),
         ]

@@ -58,6 +58,13 @@ def _point_to_tag(problem: PydanticError) -> PydanticError:
     return {**problem, "loc": (*problem["loc"], field), "msg": kinds, "input": problem["ctx"]["tag"]}
 
 
+def make_query_error(problem: PydanticError) -> RefusalError:
+    """Return the error of a parameter in a URL; `problem` is pydantic's."""
+    name = str(problem["loc"][-1])
+    wanted = f"{name}: {_describe_expected(problem)}"
+    return RefusalError(400, wanted, format_value(problem["input"]), f"correct {name}", code="invalid_parameter")
+
+
 def _choose_deepest(problems: Sequence[PydanticError], body: Any) -> list[PydanticError]:
     """Return the errors of one place: the deepest one below the field in which the first error is."""
     paths = [_find_field_path(problem, body) for problem in problems]

@@ -28,6 +28,7 @@ LATER_TABLES = {
     for name in (
         *("causes", "arrivals", "input_profiles", "inputs", "input_lengths", "runs", "run_tenants"),
         *("answers", "counted_opinions", "quotas", "servers"),
+        *("uploaded_files", "tuning_jobs", "tuning_events"),
     )
 }
 

@@ -32,6 +32,7 @@ class FakeFleet:
 
     def __init__(self, database: Path) -> None:
         self._database_url = f"sqlite:///{database}"
+        self.root = database.parent
         self.registry = FakeRegistry()
         self.engine = FakeEngine(self.registry)
         self.load_engine: Callable[[], Any] = lambda: self.engine
@@ -46,7 +47,7 @@ class FakeFleet:
     def serving(self, *, is_open: bool = True) -> Iterator[Service]:
         """The parts of a server, without a process; unless `is_open`, requests need a key."""
         database = open_database_url(self._database_url)
-        workspace: Any = SimpleNamespace(registry=self.registry)
+        workspace: Any = SimpleNamespace(registry=self.registry, root=self.root)
         try:
             yield build_service(workspace, self.params, database, allows_anonymous=is_open, load=self.load_engine)
         finally:
