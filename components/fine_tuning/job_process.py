@@ -4,7 +4,6 @@ Whether it lives is told by a lock that it holds from its start to its end, what
 job and the process. Knows no table.
 """
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from components.storage.atomic_files import convert_disk_errors
+from components.storage.atomic_files import convert_disk_errors, try_lock
 
 
 class JobProcess:
@@ -82,14 +81,6 @@ class JobProcess:
             self._folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            yield handle if _try_lock(handle) else None
+            yield handle if try_lock(handle) else None
         finally:
             os.close(handle)
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -124,7 +124,7 @@ def hold_file_lock(
         handle = os.open(lock, os.O_RDWR | os.O_CREAT)
     try:
         with convert_disk_errors(f"lock {lock}"):
-            held = _try_lock(handle) or (wait_s > 0 and _wait_for_lock(handle, wait_s, on_wait))
+            held = try_lock(handle) or (wait_s > 0 and _wait_for_lock(handle, wait_s, on_wait))
         if not held:
             holder = os.pread(handle, 20, 0).decode("ascii", "replace") or "unknown"
             got = f"another run (process {holder}, lock file {lock})"
@@ -159,7 +159,8 @@ def _wait_for_lock(handle: int, wait_s: float, on_wait: Callable[[], None] | Non
     return bool(done) and taken.result() is None
 
 
-def _try_lock(handle: int) -> bool:
+def try_lock(handle: int) -> bool:
+    """Lock an open file; return False if another process holds it. The last close of the handle frees it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from components.errors import ConfigError, DataError
+from components.errors import ConfigError
 from components.model.base.load import Base
 from components.model.base.tensor_parallel import check_whole
 from components.model.decoding import DecodeRequest
@@ -23,7 +23,7 @@ from components.serving.engine.grouped_batch import GroupedBatch
 from components.serving.engine.model_thread import ModelThread
 from components.serving.engine.sampler import make_draws
 from components.serving.engine.sequence import EngineSequence
-from components.serving.engine.source_encoder import SourceEncoder
+from components.serving.engine.source_encoder import SourceEncoder, check_has_text
 from components.serving.engine.token_rules import TokenRules, TokenRulesMaker, to_decoding
 from components.serving.interface import BusyError, EngineHealth, GenerationRequest
 from components.serving.thread_pool import FairThreadPool
@@ -110,8 +110,7 @@ class BatchEngine:
             raise ConfigError(wanted, f"num_beams {request.num_beams}, guidance {request.guidance:g}", _PLACES_FIX)
         if request.controls.json_schema and request.num_beams > 1:
             raise ConfigError("a response_format without beams", f"num_beams {request.num_beams}", "send num_beams: 1")
-        if not request.source.strip():
-            raise DataError("a source text", "an empty text", "send text as in the tenant's data")
+        check_has_text(request.source)
 
     @contextmanager
     def _reserve_queue_places(self, tenant: str, count: int) -> Iterator[None]:

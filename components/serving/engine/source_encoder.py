@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+from components.errors import DataError
 from components.model.base.load import Base
 from components.model.decoding import DecodeRequest, Decoding, make_requests
 from components.serving.engine.artifacts.cache import LoadedArtifact
@@ -61,6 +62,12 @@ class SourceEncoder:
     def close(self) -> None:
         """End the thread; what waits for it is not encoded."""
         self._pool.close()
+
+
+def check_has_text(source: str) -> None:
+    """Raise DataError if a source has no text."""
+    if not source.strip():
+        raise DataError("a source text", "an empty text", "send text as in the tenant's data")
 
 
 def _encode(base: Base, artifact: LoadedArtifact, source: str, decoding: Decoding, is_chat: bool) -> DecodeRequest:

@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from components.errors import ArtifactError, DataError
+from components.errors import ArtifactError
 from components.model.base.load import Base
 from components.model.decoding import DecodeRequest
 from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.artifacts.cache import LoadedArtifact
 from components.serving.engine.chat_prompts import find_tool_call_form
 from components.serving.engine.detokenizer import IncrementalDetokenizer, make_decode
-from components.serving.engine.source_encoder import SourceEncoder
+from components.serving.engine.source_encoder import SourceEncoder, check_has_text
 from components.serving.engine.token_rules import to_decoding
 from components.serving.interface import ArtifactRef, EngineHealth, GenerationRequest
 from components.serving.remote.held_artifacts import RemoteArtifacts
@@ -51,8 +51,7 @@ class RemoteEngine:
         artifact, count = requests[0].artifact, len(requests)
         for request in requests:
             check_supported(request)
-            if not request.source.strip():
-                raise DataError("a source text", "an empty text", "send text as in the tenant's data")
+            check_has_text(request.source)
         self._limits.add(artifact.tenant, count)
         try:
             loaded, stored = await self.artifact_cache.acquire(artifact, count)

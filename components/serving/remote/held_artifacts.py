@@ -73,7 +73,7 @@ class RemoteArtifacts:
         """See `HeldArtifacts.preload`; the engine that will be asked loads it too."""
         _, stored = await self.acquire(artifact, 1)
         try:
-            await self._pool.run(lambda: self._servers.find_load_error(stored), artifact.tenant)
+            await self._pool.run(lambda: self._servers.load(stored), artifact.tenant)
         finally:
             self.release(artifact)
 
@@ -90,4 +90,5 @@ class RemoteArtifacts:
 
     async def close(self) -> None:
         """End the threads."""
-        await FairThreadPool("shutdown").run(self._cache.close)
+        await self._pool.run(self._cache.close)
+        self._pool.close()

@@ -87,7 +87,7 @@ class ServerGroup:
                 return
         raise last
 
-    def find_load_error(self, stored: StoredArtifact) -> None:
+    def load(self, stored: StoredArtifact) -> None:
         """Let the engine that would answer load an artifact. Raises what `ServerClient.load` raises."""
         for client in self._rank(stored.artifact.sha256)[:1]:
             client.load(stored)
