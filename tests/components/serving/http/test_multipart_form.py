@@ -48,7 +48,11 @@ def test_too_much_is_refused(files, data, words):
         receive(request.read(), request.headers["content-type"])
 
 
-@pytest.mark.parametrize(("body", "kind"), [(REQUEST.read()[:-20], KIND), (b"", KIND), (REQUEST.read(), "text/plain")])
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(REQUEST.read()[:-20], KIND), (b"", KIND), (REQUEST.read(), "text/plain")],
+    ids=["cut", "empty", "another type"],
+)
 def test_what_is_no_whole_form_is_refused(body, kind):
     with pytest.raises(RefusalError, match="a form"):
         receive(body, kind)
