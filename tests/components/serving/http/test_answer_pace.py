@@ -2,6 +2,8 @@
 
 import asyncio
 
+from patched_sleep import patch_sleep
+
 from components.serving.http import answer_pace
 from components.serving.http.answer_pace import AnswerPace
 
@@ -22,7 +24,7 @@ def measure_delays(monkeypatch, calls, tick_s=0.0):
             now_s[0] += tick_s
         return delays
 
-    monkeypatch.setattr(answer_pace.asyncio, "sleep", sleep)
+    patch_sleep(monkeypatch, answer_pace, sleep)
     return asyncio.run(talk())
 
 

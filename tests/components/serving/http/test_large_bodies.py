@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from patched_sleep import patch_sleep
 
 from components.serving.errors import RefusalError
 from components.serving.http import large_bodies
@@ -17,7 +18,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now_s = 0.0
-        monkeypatch.setattr(large_bodies.asyncio, "sleep", self.sleep)
+        patch_sleep(monkeypatch, large_bodies, self.sleep)
         self.slept = []
 
     def __call__(self):
@@ -67,7 +68,7 @@ def test_a_body_of_few_bytes_and_many_values_takes_its_turn_as_well(monkeypatch)
         await bodies.parse("alder", values)
         assert clock.slept == [0, 0.163]
         held = asyncio.Event()
-        monkeypatch.setattr(large_bodies.asyncio, "sleep", lambda _seconds: held.wait())
+        patch_sleep(monkeypatch, large_bodies, lambda _seconds: held.wait())
         parsing = [asyncio.ensure_future(bodies.parse("alder", values)) for _ in range(8)]
         await asyncio.wait(parsing, timeout=0.001)
         with pytest.raises(RefusalError, match="or about 500 values"):
@@ -84,7 +85,7 @@ def test_beyond_eight_waiting_bodies_the_next_is_refused_before_it_is_read(monke
 
     async def refuse():
         held = asyncio.Event()
-        monkeypatch.setattr(large_bodies.asyncio, "sleep", lambda _seconds: held.wait())
+        patch_sleep(monkeypatch, large_bodies, lambda _seconds: held.wait())
         parsing = [asyncio.ensure_future(bodies.parse("alder", LARGE)) for _ in range(8)]
         for _ in range(3):
             await asyncio.wait(parsing, timeout=0.001)
