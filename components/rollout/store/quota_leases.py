@@ -93,15 +93,19 @@ class QuotaLeases:
 def _refill(
     connection: Connection, requests: Sequence[LeaseRequest], now: sql.ColumnElement[Any]
 ) -> dict[QuotaKey, float]:
-    """Add to each bucket what has flowed in, and lock it; a new bucket is full. Returns the levels."""
+    """Add to each bucket what has flowed in, and lock it; a new bucket is full. Returns the levels.
+
+    A transaction may have read the clock before another that filled the bucket: the later time stays, so that no moment
+    flows in twice.
+    """
     rows = [{"tenant": one.key[0], "unit": one.key[1], "level": one.per_minute, "filled_s": now} for one in requests]
     insert = make_insert(connection, QUOTAS).values(rows)
     full, filled_s = insert.excluded.level, insert.excluded.filled_s
-    seconds = sql.case((filled_s > QUOTAS.c.filled_s, filled_s - QUOTAS.c.filled_s), else_=0.0)
-    level = QUOTAS.c.level + seconds * full / 60
+    later_s = sql.case((filled_s > QUOTAS.c.filled_s, filled_s), else_=QUOTAS.c.filled_s)
+    level = QUOTAS.c.level + (later_s - QUOTAS.c.filled_s) * full / 60
     insert = insert.on_conflict_do_update(
         index_elements=[QUOTAS.c.tenant, QUOTAS.c.unit],
-        set_={"level": sql.case((level < full, level), else_=full), "filled_s": filled_s},
+        set_={"level": sql.case((level < full, level), else_=full), "filled_s": later_s},
     )
     returned = connection.execute(insert.returning(QUOTAS.c.tenant, QUOTAS.c.unit, QUOTAS.c.level))
     return {(tenant, unit): level for tenant, unit, level in returned}

@@ -51,7 +51,9 @@ def test_a_bucket_refills_with_the_clock_up_to_one_minutes_quota_and_a_clock_tha
     assert ask(leases) == (0, 50)
     clock.now_s -= 1000
     assert ask(leases) == (0, 50)
-    clock.now_s += 1000
+    clock.now_s += 1010
+    assert ask(leases) == (0, 50 + 10 / 60 * 100), "no moment flows in twice"
+    clock.now_s += 60
     assert ask(leases) == (0, 100)
     database.close()
 
