@@ -16,17 +16,20 @@ class Bar:
     label: str
     began_s: float
     ended_s: float
+    color: str = ""
+    """Class of the style sheet; "": the usual colour."""
 
 
 def draw_lane(bars: Sequence[Bar], began_s: float, ended_s: float, label: str) -> Markup:
     """Return one lane of a time line from `began_s` to `ended_s`, which every lane of the same picture shares."""
     scale = _LANE_WIDTH / ((ended_s - began_s) or 1)
     rectangles = Markup().join(
-        Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="3"><title>{}</title></rect>').format(
+        Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="3" class="{}"><title>{}</title></rect>').format(
             round(scale * (bar.began_s - began_s), 1),
             (_LANE_HEIGHT - _BAR_HEIGHT) / 2,
             max(_LEAST_BAR, round(scale * (bar.ended_s - bar.began_s), 1)),
             _BAR_HEIGHT,
+            bar.color,
             bar.label,
         )
         for bar in bars

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.console.charts import Bar
-from components.rollout.store.runs import RunTenant
+from components.rollout.store.runs import RESULTS, RunTenant
+
+_ALL_PASSED = "passed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,20 @@ def find_period(tenants: Sequence[RunTenant]) -> tuple[float, float]:
 
 
 def _find_bars(own: Sequence[RunTenant]) -> list[Bar]:
-    shards = Counter((one.began_s, one.ended_s, one.shard) for one in own)
+    shards: dict[tuple[float, float, str], Counter[str]] = {}
+    for one in own:
+        shards.setdefault((one.began_s, one.ended_s, one.shard), Counter())[one.result] += 1
     return [
-        Bar(f"{count} tenants, {ended_s - began_s:.0f} s", began_s, ended_s)
-        for (began_s, ended_s, _), count in sorted(shards.items())
+        Bar(_describe(counts, ended_s - began_s), began_s, ended_s, _find_color(counts))
+        for (began_s, ended_s, _), counts in sorted(shards.items(), key=lambda shard: shard[0])
     ]
+
+
+def _describe(counts: Counter[str], seconds: float) -> str:
+    tenants = f"{counts.total()} {'tenant' if counts.total() == 1 else 'tenants'}"
+    return f"{tenants}, {seconds:.0f} s: {', '.join(f'{counts[one]} {one}' for one in RESULTS if counts[one])}"
+
+
+def _find_color(counts: Counter[str]) -> str:
+    """Return the worst result of a shard's tenants, as a class of the style sheet."""
+    return "failed" if counts["failed"] else "rejected" if counts["rejected"] else _ALL_PASSED

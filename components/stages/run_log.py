@@ -45,13 +45,14 @@ def end_run_log(
 ) -> None:
     """Record how a run ended.
 
-    `reasons`: tenant -> why it was trained. `planned`: all tenants that the run looked at. `rejected`: tenant -> why.
-    `promoted`: tenant -> its new version. `spans`: tenant -> where it was trained. `for_next_base`: the tenants that
-    were trained for the base to which the fleet moves. Raises WorkspaceError.
+    A tenant that was not trained is recorded if a stage failed for it, its version was promoted, or its prefix was
+    evaluated or judged again. `reasons`: tenant -> why it was trained. `planned`: all tenants that the run looked at.
+    `rejected`: tenant -> why. `promoted`: tenant -> its new version. `spans`: tenant -> where it was trained.
+    `for_next_base`: the tenants that were trained for the base to which the fleet moves. Raises WorkspaceError.
     """
     next_base = NextBaseView(workspace) if for_next_base else workspace
     failures = {one.tenant: f"{one.stage}: {one.detail}" for one in outcomes if one.state == "failed"}
-    told = sorted({*reasons, *failures, *promoted, *(tenant for tenant in rejected if tenant in reasons)})
+    told = sorted({*reasons, *failures, *promoted, *(one.tenant for one in outcomes if _has_new_result(one))})
     rows = [
         _make_row(
             next_base if tenant in for_next_base else workspace,
@@ -65,6 +66,10 @@ def end_run_log(
         for tenant in told
     ]
     end_run_entry(workspace.database, run, _now(), version, max(0, planned - len(told)), rows)
+
+
+def _has_new_result(outcome: TenantOutcome) -> bool:
+    return outcome.stage in ("evaluate", "gate") and outcome.state == "done"
 
 
 def _make_row(

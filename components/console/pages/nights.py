@@ -10,14 +10,13 @@ from components.console.nights import find_lanes, find_period
 from components.console.paging import find_page
 from components.console.refusals import make_not_found_error
 from components.console.view import CurrentView
-from components.rollout.store.runs import RunEntry, count_runs, read_run, read_run_tenants, read_runs
+from components.rollout.store.runs import RESULTS, RunEntry, count_runs, read_run, read_run_tenants, read_runs
 
 router = APIRouter()
 
 _RUNS_PER_PAGE = 60
 _HIGHEST_ID = 2**31 - 1
 """Of a database's integer."""
-_RESULTS = ("promoted", "accepted", "rejected", "failed")
 
 
 @router.get("/nights", response_model=None)
@@ -26,15 +25,13 @@ def show_nights(view: CurrentView, page: int = 1) -> Response:
     place = find_page(count_runs(view.sources.database), page, _RUNS_PER_PAGE)
     runs = read_runs(view.sources.database, place.size, place.start)
     ended = [run for run in reversed(runs) if run.ended_at]
-    series = [
-        {"label": result, "points": [[run.id, run.counts.get(result, 0)] for run in ended]} for result in _RESULTS
-    ]
+    series = [{"label": result, "points": [[run.id, run.counts.get(result, 0)] for run in ended]} for result in RESULTS]
     charts = [
         ("night-results", "Tenants by result", "tenants", series),
         ("night-seconds", "Device time", "device seconds", _make_line("device seconds", ended, "device_seconds")),
         ("night-tokens", "Training tokens", "tokens", _make_line("training tokens", ended, "training_tokens")),
     ]
-    return view.render("nights.html", runs=runs, results=_RESULTS, charts=charts if len(ended) > 1 else [], page=place)
+    return view.render("nights.html", runs=runs, results=RESULTS, charts=charts if len(ended) > 1 else [], page=place)
 
 
 @router.get("/nights/{run}", response_model=None)
@@ -48,8 +45,8 @@ def show_night(view: CurrentView, run: int) -> Response:
     return view.render(
         "night.html",
         run=entry,
-        results=_RESULTS,
-        tenants=sorted(tenants, key=lambda one: (-_RESULTS.index(one.result), one.tenant)),
+        results=RESULTS,
+        tenants=sorted(tenants, key=lambda one: (-RESULTS.index(one.result), one.tenant)),
         lanes=find_lanes(tenants),
         began_s=began_s,
         ended_s=ended_s,

@@ -15,6 +15,7 @@ from components.registry.registry import Version
 from components.rollout.store.causes import read_tenant_causes
 from components.rollout.store.feedback import read_newest_feedback
 from components.rollout.store.ledger import read_history
+from components.rollout.store.preferences import describe_choice
 from components.rollout.store.traffic import read_days
 from components.stages.reports.status import read_status
 
@@ -40,7 +41,9 @@ def show_tenant(view: TenantView, tenant: str) -> Response:
         history=timeline[:_ENTRIES],
         entries=len(timeline),
         days=read_days(view.sources.database, tenant),
-        feedback=read_newest_feedback(view.sources.database, tenant, _FEEDBACK),
+        feedback=[
+            (one, describe_choice(one)) for one in read_newest_feedback(view.sources.database, tenant, _FEEDBACK)
+        ],
     )
 
 

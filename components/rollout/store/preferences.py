@@ -19,6 +19,7 @@ from components.rollout.types import Arm
 from components.storage.database import Database
 
 _START = "blind"
+_REQUEST_PARTS = 4
 _DIGEST_CHARS = 16
 _RATINGS: dict[Choice, float] = {"first": 0.0, "neither": 0.5, "second": 1.0}
 
@@ -68,6 +69,18 @@ def read_tally(database: Database, tenant: str, first: str, second: str) -> Pref
     with database.connect(f"the choices between versions of {tenant}") as connection:
         counts = {rating: int(count) for rating, count in connection.execute(query).all()}
     return PreferenceTally(**{choice: counts.get(rating, 0) for choice, rating in _RATINGS.items()})
+
+
+def describe_choice(feedback: Feedback) -> str:
+    """Return what a person chose in a blind comparison, for people; "" for feedback of another kind."""
+    start, *parts = feedback.request.split(":")
+    if start != _START or len(parts) != _REQUEST_PARTS or feedback.rating is None:
+        return ""
+    older = parts[0]
+    if feedback.rating == _RATINGS["neither"]:
+        return f"blind comparison with version {older}: no preference"
+    preferred = feedback.version if feedback.rating == _RATINGS["second"] else older
+    return f"blind comparison with version {older}: version {preferred} preferred"
 
 
 def find_chosen(

@@ -5,7 +5,7 @@ A run that is killed stays without an end. Knows no flow.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sql
 
@@ -14,6 +14,7 @@ from components.storage.database import Database
 
 RunResult = Literal["promoted", "accepted", "rejected", "failed"]
 """What became of a tenant; accepted: registered, and on trial or waiting."""
+RESULTS: tuple[RunResult, ...] = get_args(RunResult)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class RunTenant:
     tenant: str
     result: RunResult
     reason: str = ""
-    """Why it was trained; "": it was not."""
+    """Why it was trained; "": it was not, only evaluated, judged or rolled out."""
     detail: str = ""
     """Why it failed or was rejected, or the version that it got."""
     shard: str = ""

@@ -34,8 +34,17 @@ def test_each_tenant_has_its_result_its_worker_and_its_cost(workspace, tmp_path)
         outcomes=[
             TenantOutcome("alder", "train", "done"),
             TenantOutcome("cedar", "train", "failed", "loss not finite"),
+            TenantOutcome("fern", "evaluate", "done"),
+            TenantOutcome("fern", "gate", "done"),
+            TenantOutcome("gorse", "evaluate", "skipped"),
+            TenantOutcome("gorse", "gate", "done"),
+            TenantOutcome("older", "gate", "skipped"),
         ],
-        rejected={"birch": "BLEU is below its floor", "older": "refused by an earlier run"},
+        rejected={
+            "birch": "BLEU is below its floor",
+            "gorse": "the floor was raised",
+            "older": "refused by an earlier run",
+        },
         promoted={"alder": "2", "elm": "3"},
         spans=dict.fromkeys(("alder", "birch", "cedar", "dale"), span),
     )
@@ -47,9 +56,11 @@ def test_each_tenant_has_its_result_its_worker_and_its_cost(workspace, tmp_path)
         RunTenant(tenant="cedar", result="failed", detail="train: loss not finite", **place, reason="data changed"),
         RunTenant(tenant="dale", result="accepted", **trained),
         RunTenant(tenant="elm", result="promoted", detail="version 3"),
+        RunTenant(tenant="fern", result="accepted"),
+        RunTenant(tenant="gorse", result="rejected", detail="the floor was raised"),
     ]
     entry = read_runs(workspace.database, 1)[0]
-    assert (entry.trigger, entry.by, entry.dataset_version, entry.unchanged) == ("schedule", "ada", "abc.dir", 4)
+    assert (entry.trigger, entry.by, entry.dataset_version, entry.unchanged) == ("schedule", "ada", "abc.dir", 2)
     assert entry.ended_at
 
 

@@ -76,6 +76,10 @@ def test_a_person_chooses_blind_and_the_tally_is_feedback_on_the_version(log_in,
     with closing(Workspace(served.sources.root).database) as database:
         tally = read_tally(database, "alder", "1", "2")
     assert (tally.first, tally.second) == (1, 1)
+    page.goto(f"{served.url}/tenants/alder")
+    told = page.locator("section[aria-labelledby=feedback-title]").inner_text()
+    for number in (1, 2):
+        assert f"blind comparison with version 1: version {number} preferred" in told
 
 
 def test_versions_without_predictions_or_that_do_not_exist_say_so(log_in):

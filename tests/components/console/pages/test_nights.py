@@ -27,6 +27,7 @@ def test_a_night_shows_its_shards_by_worker_and_why_a_prefix_was_refused(console
     assert lanes.count() == 2
     assert "gpu-1:7" in lanes.first.inner_text()
     assert lanes.first.locator("rect").count() == 1
+    assert lanes.locator("rect.rejected").count() == 1
     row = page.locator("section[aria-labelledby=tenants-title] tbody tr", has_text="birch")
     assert "rejected" in row.inner_text()
     assert "below its floor" in row.inner_text()

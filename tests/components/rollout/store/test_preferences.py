@@ -4,7 +4,8 @@ from observations import read_observations
 
 from components.evaluation.preference import PreferenceTally
 from components.rollout.store.corrections import read_corrections
-from components.rollout.store.preferences import Preference, find_chosen, read_tally, save_preference
+from components.rollout.store.feedback import Feedback, read_newest_feedback
+from components.rollout.store.preferences import Preference, describe_choice, find_chosen, read_tally, save_preference
 from components.rollout.store.removal import list_remaining_rows, remove_rows
 from components.rollout.store.tables import FEEDBACK
 
@@ -49,3 +50,12 @@ def test_each_pair_of_versions_has_its_own_tally(database):
     choose(database, "first", tenant="other")
     assert read_tally(database, "acme", "1", "2") == PreferenceTally(second=1)
     assert read_tally(database, "acme", "1", "3") == PreferenceTally()
+
+
+def test_a_choice_is_told_by_its_versions_and_other_feedback_is_none(database):
+    for choice, words in (("second", "version 2 preferred"), ("first", "version 1 preferred"), ("neither", "no pref")):
+        choose(database, choice)
+        (feedback,) = read_newest_feedback(database, "acme", 5)
+        assert describe_choice(feedback).startswith(f"blind comparison with version 1: {words}")
+    for request in ("cmpl-1", "blind:1", "blind:1:2:3", "blinder:1:2:3:4"):
+        assert describe_choice(Feedback(tenant="acme", version="2", arm="champion", request=request, rating=1.0)) == ""
