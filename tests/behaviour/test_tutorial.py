@@ -35,7 +35,7 @@ def set_steps(root: Path, steps: int) -> None:
     """Train for so many steps, and evaluate on fewer examples."""
     values = yaml.safe_load((root / "params.yaml").read_text())
     values["train"] |= {"max_steps": steps}
-    values["evaluate"] |= {"max_examples": 60}
+    values["evaluate"] |= {"max_examples": 24}
     (root / "params.yaml").write_text(yaml.safe_dump(values))
 
 
@@ -43,7 +43,7 @@ def test_the_tutorial_trains_serves_improves_refuses_and_rolls_back(tmp_path):
     shutil.copytree(PROJECT / "examples", tmp_path / "prefixfleet" / "examples")
     steps, root = read_steps(find_free_port()), tmp_path / "shop"
     run(tmp_path, *steps["Make a workspace"])
-    set_steps(root, 80)
+    set_steps(root, 60)
     assert "No line would be rejected" in run(root, *steps["Deliver data"])
     assert "1 trained, 1 promoted of 1 tenants" in run(root, *steps["Train, gate, roll out"])
     serve, ask = steps["Serve"]
@@ -59,11 +59,11 @@ def test_the_tutorial_trains_serves_improves_refuses_and_rolls_back(tmp_path):
             return re.findall(r"^x-prefixfleet-version: (\d+)", answer, re.MULTILINE)[0]
 
         wait_until(lambda: find_version() == "1", "the server to load the base")
-        set_steps(root, 200)
+        set_steps(root, 90)
         improved = run(root, *steps["A better version"])
         assert "1 trained, 1 promoted of 1 tenants" in improved
         wait_until(lambda: find_version() == "2", "the server to follow the second version")
-        set_steps(root, 40)
+        set_steps(root, 10)
         deliver, retrain = steps["A worse version is refused"]
         assert "No line would be rejected" in run(root, deliver)
         assert "BLEU" in run(root, retrain, code=3)
