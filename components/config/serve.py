@@ -1,10 +1,27 @@
 """The sections `serve` (how the server runs) and `access` (limits and logging of one tenant's requests)."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from components.config.section import Section
+
+VLLM_METHODS = ("prefix",)
+"""Values of `train.method` whose artifacts vLLM answers with."""
+_VLLM_OFF: Mapping[str, object] = {
+    "guidance": 1,
+    "num_beams": 1,
+    "repetition_penalty": 1,
+    "no_repeat_ngram": 0,
+    "banned": [],
+}
+"""Settings that vLLM does not have, or means otherwise -> the value with which they change nothing."""
+
+
+def find_unsupported(decoding: Mapping[str, object]) -> list[str]:
+    """Return the names of settings with which vLLM cannot answer; `decoding` as `EvaluateConfig.select_decoding`."""
+    return [name for name, off in _VLLM_OFF.items() if decoding.get(name, off) != off]
 
 
 class ListenConfig(Section):
@@ -70,7 +87,12 @@ class ServeConfig(ListenConfig):
     )
     engines: list[str] = Field(
         default_factory=list,
-        description="addresses of vLLM servers that others have started; empty: with engine vllm, one is started here",
+        description="addresses of vLLM servers that others have started, dns+http://NAME:PORT for all that DNS has for "
+        "a name; empty: with engine vllm, one is started here",
+    )
+    fallback: Literal["none", "local"] = Field(
+        default="none",
+        description="what answers what vLLM cannot: nothing, or an engine in this process, which loads the base too",
     )
     engine_store: str = Field(
         default="",

@@ -43,6 +43,14 @@ class RefusalError(PrefixFleetError):
         self.status, self.code, self.retry_after = status, code, retry_after
 
 
+class UnsupportedRequestError(ConfigError):
+    """The engine cannot answer a request with these settings; one of another kind can."""
+
+
+class UnsupportedArtifactError(ArtifactError):
+    """The engine cannot answer with this artifact; one of another kind can."""
+
+
 class ErrorDetail(BaseModel):
     """OpenAI's error object."""
 

@@ -124,6 +124,17 @@ class AnswerStream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineServer:
+    """The state of one of the servers that an engine asks."""
+
+    url: str
+    down_reason: str
+    """Why it is not asked; "": it answers."""
+    in_flight: int
+    """Rows that it answers now."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineHealth:
     """The state of the engine, for health checks and metrics."""
 
@@ -137,6 +148,8 @@ class EngineHealth:
     device_artifact_bytes: int
     artifact_store_error: str = ""
     """Why the artifact store did not answer the last fetch; "": it answered. Loaded artifacts stay in use."""
+    servers: Sequence[EngineServer] = ()
+    """Of an engine that asks others."""
 
 
 class HeldArtifacts(Protocol):

@@ -3,6 +3,7 @@
 Knows the workspace, the settings and both kinds of engine; does not know HTTP.
 """
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from components.serving.engine.artifacts.cache import ArtifactCache
 
 _MIB = 1 << 20
+_FOLDER, _FALLBACK_FOLDER = "prefixes", "prefixes-fallback"
+"""Of the artifacts that are served, in var/."""
 
 
 def load_engine(workspace: Workspace, config: ServeConfig) -> Engine:
@@ -31,37 +34,54 @@ def load_engine(workspace: Workspace, config: ServeConfig) -> Engine:
         WorkspaceError: vLLM cannot be started.
     """
     if config.engine == "vllm":
-        return _load_remote_engine(workspace, config)
+        return _load_vllm(workspace, config)
     if config.engines:
         fix = "set serve.engine: vllm, or remove serve.engines"
         raise ConfigError("no serve.engines with serve.engine: local", ", ".join(config.engines), fix)
+    return _load_local_engine(workspace, config, _FOLDER)
+
+
+def _load_vllm(workspace: Workspace, config: ServeConfig) -> Engine:
+    if config.fallback == "none":
+        return _load_remote_engine(workspace, config)
+    from components.serving.routed_engine import RoutedEngine
+
+    local = _load_local_engine(workspace, config, _FALLBACK_FOLDER)
+    try:
+        remote = _load_remote_engine(workspace, config)
+    except BaseException:
+        asyncio.run(local.drain())
+        raise
+    return RoutedEngine(remote, local)
+
+
+def _load_local_engine(workspace: Workspace, config: ServeConfig, folder: str) -> Engine:
     from components.serving.engine import BatchEngine, EngineLimits  # torch takes seconds to import
 
     limits = EngineLimits(
         rows=config.rows, step_tokens=config.step_tokens, queue=config.queue, tenant_queue=config.tenant_queue
     )
-    return BatchEngine(workspace.base, _make_artifact_cache(workspace, workspace.base, config), limits)
+    return BatchEngine(workspace.base, _make_artifact_cache(workspace, workspace.base, config, folder), limits)
 
 
 def _load_remote_engine(workspace: Workspace, config: ServeConfig) -> Engine:
     from components.model.base.model_folder import find_folder
+    from components.serving.remote.addresses import EngineAddresses
     from components.serving.remote.engine import RemoteEngine
     from components.serving.remote.engine_store import EngineStore
     from components.serving.remote.held_artifacts import RemoteArtifacts
     from components.serving.remote.row_limits import RowLimits
-    from components.serving.remote.server_client import ServerClient, parse_engine_url
+    from components.serving.remote.server_client import ServerClient
     from components.serving.remote.server_group import ServerGroup
     from components.serving.remote.vllm_process import VllmProcess, find_free_port, make_command
     from components.serving.remote.weightless_base import load_weightless_base
 
-    urls = [parse_engine_url(url) for url in config.engines]
-    if len(set(urls)) < len(urls):
-        raise ConfigError("each engine once in serve.engines", ", ".join(urls), "remove the second")
-    store = EngineStore(_get_folder(workspace), config.engine_store)
+    addresses = EngineAddresses(config.engines)
+    store = EngineStore(workspace.root / "var" / _FOLDER, config.engine_store)
     process: VllmProcess | None = None
-    if not urls:
+    if not config.engines:
         port = find_free_port()
-        urls = [f"http://127.0.0.1:{port}"]
+        addresses = EngineAddresses([f"http://127.0.0.1:{port}"])
         folder = find_folder(workspace.base_config)
         python = workspace.root / config.vllm.python
         command = make_command(config.vllm, python, folder, port, store.url)
@@ -69,13 +89,13 @@ def _load_remote_engine(workspace: Workspace, config: ServeConfig) -> Engine:
         process.start()  # loads its base while this process reads the same files
     try:
         base = load_weightless_base(workspace.base_config)
-        servers = ServerGroup([ServerClient(url, base.digest) for url in urls])
+        servers = ServerGroup(addresses, lambda url, dropped: ServerClient(url, base.digest, pending_drops=dropped))
         servers.start(config.vllm.start_seconds, must_go_on=process.check_running if process else lambda: None)
     except BaseException:
         if process is not None:
             process.stop()
         raise
-    artifacts = RemoteArtifacts(_make_artifact_cache(workspace, base, config), store, servers)
+    artifacts = RemoteArtifacts(_make_artifact_cache(workspace, base, config, _FOLDER), store, servers)
     pool = FairThreadPool("end of vLLM")
 
     async def stop() -> None:
@@ -85,17 +105,13 @@ def _load_remote_engine(workspace: Workspace, config: ServeConfig) -> Engine:
     return RemoteEngine(base, artifacts, servers, RowLimits(config.queue, config.tenant_queue), stop)
 
 
-def _get_folder(workspace: Workspace) -> Path:
-    return workspace.root / "var" / "prefixes"
-
-
-def _make_artifact_cache(workspace: Workspace, base: "Base", config: ServeConfig) -> "ArtifactCache":
+def _make_artifact_cache(workspace: Workspace, base: "Base", config: ServeConfig, folder: str) -> "ArtifactCache":
     from components.serving.engine.artifacts.cache import ArtifactCache, ArtifactMemoryLimits
 
     memory = ArtifactMemoryLimits(
         device=config.device_mb * _MIB, host=config.host_mb * _MIB, disk=config.disk_mb * _MIB
     )
-    return ArtifactCache(base, RegistryArtifactSource(workspace.registry), _get_folder(workspace), memory)
+    return ArtifactCache(base, RegistryArtifactSource(workspace.registry), workspace.root / "var" / folder, memory)
 
 
 class RegistryArtifactSource:

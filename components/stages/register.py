@@ -31,6 +31,7 @@ from components.stages.gate import VERDICT_FILE, read_last_verdict
 from components.stages.outcome import TenantOutcome, catch_failure
 from components.stages.plan_checks import read_planned_manifest
 from components.stages.progress import log_info, log_warning
+from components.stages.rollout.engine_checks import check_engine
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import (
     PROMOTED_TAG,
@@ -133,6 +134,7 @@ def _roll_out_version(workspace: Workspace, version: Version, outdated: bool, ca
         reason = "it passed the gate" + (f"; retrained because {cause}" if cause else "")
         if before.champion == number:  # promoted by an earlier attempt, which failed afterwards
             return number
+        check_engine(workspace, version)
         if obstacle := _explain_no_alias(version, before, outdated):
             log_info(f"{tenant}: version {number} {obstacle}")
         elif policy == "immediate" or (not has_champion and policy != "manual"):

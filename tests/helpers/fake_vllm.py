@@ -7,7 +7,7 @@ a real vLLM with the plugin does is tested where that environment is.
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,22 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from processes import find_free_port
 from waiting import wait_until
 
+from components.config import BaseConfig
 from components.errors import PrefixFleetError
-from components.model.base.load import Base
+from components.model.base.load import Base, load_base
 from components.model.decoding import Decoding, generate_each
 from components.registry.artifact import load_artifact
+from components.serving.remote.addresses import EngineAddresses
+from components.serving.remote.server_client import ServerClient
+from components.serving.remote.server_group import ServerGroup
 
 KEY = "prefixfleet"
+
+
+def make_group(entries: Sequence[str], base_digest: str, **options: Any) -> ServerGroup:
+    """Return a group of engines; `options` as of `EngineAddresses`."""
+    addresses = EngineAddresses(entries, **options)
+    return ServerGroup(addresses, lambda url, dropped: ServerClient(url, base_digest, pending_drops=dropped))
 
 
 class FakeVllm:
@@ -43,6 +53,8 @@ class FakeVllm:
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.is_well = True
+        self.is_silent = False
+        """Whether health checks get no answer."""
         self.base_digests = [base.digest]
         self._model_lock = threading.Lock()
 
@@ -97,7 +109,9 @@ class FakeVllm:
         app = FastAPI()
 
         @app.get("/health")
-        def health() -> Response:
+        async def health() -> Response:
+            while self.is_silent:
+                await asyncio.sleep(0.01)
             return Response(status_code=200 if self.is_well else 503)
 
         @app.post("/v1/completions")
@@ -115,14 +129,14 @@ class FakeVllm:
 
 
 @contextmanager
-def run_fake_vllm(base: Base, port: int | None = None) -> Iterator[FakeVllm]:
+def run_fake_vllm(base: Base, port: int | None = None, *, host: str = "127.0.0.1") -> Iterator[FakeVllm]:
     """Run one server on a port of this machine, until the end of the block."""
     fake = FakeVllm(base)
     config = uvicorn.Config(
-        fake.build_app(), host="127.0.0.1", port=port or find_free_port(), log_level="error", lifespan="off"
+        fake.build_app(), host=host, port=port or find_free_port(), log_level="error", lifespan="off"
     )
     server = uvicorn.Server(config)
-    fake.url = f"http://127.0.0.1:{config.port}"
+    fake.url = f"http://{host}:{config.port}"
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -130,5 +144,12 @@ def run_fake_vllm(base: Base, port: int | None = None) -> Iterator[FakeVllm]:
         yield fake
     finally:
         fake.may_answer.set()
+        fake.is_silent = False
         server.force_exit = server.should_exit = True
         thread.join()
+
+
+def serve_forever(base_folder: str, port: int) -> None:
+    """Run one server in this process until SIGTERM, after which it finishes its answers."""
+    base = load_base(BaseConfig(path=base_folder, dtype="float32"), device="cpu")
+    uvicorn.run(FakeVllm(base).build_app(), host="127.0.0.1", port=port, log_level="error", lifespan="off")

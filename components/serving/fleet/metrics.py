@@ -4,7 +4,7 @@ Knows the names of the metrics and the parts whose state they show; does not kno
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -22,6 +22,8 @@ GAUGES = {
     "resident_prefixes_host": "Artifacts in host memory.",
     "resident": "1 for each artifact in memory, by tenant and sha256.",
     "resident_bytes": "Bytes of artifacts in device memory.",
+    "engine_up": "1 for each vLLM server that answers, 0 for one that does not, by its address.",
+    "engine_rows": "Rows that each vLLM server answers now, by its address.",
     "store_trouble": "1 if the artifact store does not answer.",
     "tenants": "Tenants with a champion.",
     "challengers": "Tenants with a challenger.",
@@ -120,6 +122,10 @@ class _StateCollector(Collector):
         for sha256, tenant in self._engine.resident_artifacts.items():
             resident.add_metric((tenant, sha256), 1.0)
         yield resident
+        health = self._engine.health()
+        servers = health.servers if health else ()
+        yield _make_gauge("engine_up", {one.url: not one.down_reason for one in servers})
+        yield _make_gauge("engine_rows", {one.url: one.in_flight for one in servers})
 
     def _read_state(self) -> Iterator[tuple[str, float]]:
         health, fleet = self._engine.health(), self._fleet
@@ -141,3 +147,10 @@ class _StateCollector(Collector):
         yield "observations_dropped", self._observation_buffer.dropped
         if fleet.last_read_s is not None:
             yield "aliases_age_seconds", time.monotonic() - fleet.last_read_s
+
+
+def _make_gauge(name: str, by_engine: Mapping[str, float]) -> Metric:
+    gauge = GaugeMetricFamily(f"prefixfleet_{name}", GAUGES[name], labels=("engine",))
+    for url, value in by_engine.items():
+        gauge.add_metric((url,), float(value))
+    return gauge

@@ -8,16 +8,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from components.errors import ArtifactError
 from components.model.base.load import Base
 from components.model.decoding import DecodeRequest
 from components.serving.engine.answer_stream import EngineAnswerStream
-from components.serving.engine.artifacts.cache import LoadedArtifact
 from components.serving.engine.chat_prompts import find_tool_call_form
 from components.serving.engine.detokenizer import IncrementalDetokenizer, make_decode
 from components.serving.engine.source_encoder import SourceEncoder, check_has_text
 from components.serving.engine.token_rules import to_decoding
 from components.serving.interface import ArtifactRef, EngineHealth, GenerationRequest
+from components.serving.remote.continuation import can_continue, skip_known_tokens
 from components.serving.remote.held_artifacts import RemoteArtifacts
 from components.serving.remote.reply_events import ReplyEvent
 from components.serving.remote.request_body import StoredArtifact, check_supported, make_body
@@ -56,7 +55,6 @@ class RemoteEngine:
         try:
             loaded, stored = await self.artifact_cache.acquire(artifact, count)
             try:
-                _check_method(loaded, artifact)
                 first, sources = requests[0], [request.source for request in requests]
                 encoded = await self._encoder.encode(loaded, sources, to_decoding(first), is_chat=first.is_chat)
             except BaseException:
@@ -78,6 +76,7 @@ class RemoteEngine:
             host_artifacts=0,
             device_artifact_bytes=0,
             artifact_store_error=self.artifact_cache.store_error,
+            servers=self._servers.states,
         )
 
     async def drain(self) -> None:
@@ -106,6 +105,7 @@ class RemoteEngine:
             stream,
             IncrementalDetokenizer(self._decode, request.stop),
             stop_ids,
+            decode_request.limit,
             partial(self._open_reply, request, decode_request, stored, stop_ids),
         )
         task = loop.create_task(row.run())
@@ -119,21 +119,14 @@ class RemoteEngine:
         decode_request: DecodeRequest,
         stored: StoredArtifact,
         stop_ids: Sequence[int],
+        known: Sequence[int],
     ) -> AsyncGenerator[ReplyEvent]:
-        body = make_body(request, decode_request, stored, stop_ids)
-        return self._servers.stream_reply(body, stored.artifact.sha256, request.logprobs or 0)
+        goes_on = can_continue(request)
+        body = make_body(request, decode_request, stored, stop_ids, known if goes_on else ())
+        reply = self._servers.stream_reply(body, stored.artifact.sha256, request.logprobs or 0)
+        return reply if goes_on or not known else skip_known_tokens(reply, known)
 
     def _end_row(self, artifact: ArtifactRef, task: "asyncio.Task[None]") -> None:
         self._rows.discard(task)
         self.artifact_cache.release(artifact)
         self._limits.remove(artifact.tenant)
-
-
-def _check_method(loaded: LoadedArtifact, artifact: ArtifactRef) -> None:
-    """Raise ArtifactError unless the artifact is slots before the text, and nothing else."""
-    delta, prefix = loaded.delta, loaded.delta.prefix
-    others = (delta.prompt_PW is not None, delta.weights is not None, bool(delta.demonstrations), loaded.is_infix)
-    if prefix is None or prefix.states or any(others):
-        wanted = "an artifact that is a prefix in attention layers (train.method: prefix)"
-        got = f"version {artifact.version} of {artifact.tenant}, of another method or with initial states"
-        raise ArtifactError(wanted, got, "train it with method prefix, or set serve.engine: local")

@@ -6,6 +6,7 @@ Knows the cache of verified artifacts, the engines and their store; does not kno
 from collections.abc import Iterable, Mapping
 
 from components.serving.engine.artifacts.cache import ArtifactCache, LoadedArtifact
+from components.serving.errors import UnsupportedArtifactError
 from components.serving.interface import ArtifactRef
 from components.serving.remote.engine_store import EngineStore
 from components.serving.remote.request_body import StoredArtifact
@@ -53,10 +54,12 @@ class RemoteArtifacts:
         """Return the verified artifact, kept until `release`, and where the engines read it.
 
         Raises:
+            UnsupportedArtifactError: vLLM cannot answer with it.
             WorkersError: it cannot be copied to the engines' store; and what `ArtifactCache.acquire` raises.
         """
         loaded = await self._cache.acquire(artifact, rows)
         try:
+            _check_method(loaded, artifact)
             if not self._store.is_published(artifact.sha256):
                 await self._pool.run(lambda: self._store.publish(artifact.sha256), artifact.tenant)
         except BaseException:
@@ -92,3 +95,14 @@ class RemoteArtifacts:
         """End the threads."""
         await self._pool.run(self._cache.close)
         self._pool.close()
+
+
+def _check_method(loaded: LoadedArtifact, artifact: ArtifactRef) -> None:
+    """Raise UnsupportedArtifactError unless the artifact is slots before the text, and nothing else."""
+    delta, prefix = loaded.delta, loaded.delta.prefix
+    others = (delta.prompt_PW is not None, delta.weights is not None, bool(delta.demonstrations), loaded.is_infix)
+    if prefix is None or prefix.states or any(others):
+        wanted = "an artifact that is a prefix in attention layers (train.method: prefix)"
+        got = f"version {artifact.version} of {artifact.tenant}, of another method or with initial states"
+        fix = "train it with method prefix, or set serve.fallback: local or serve.engine: local"
+        raise UnsupportedArtifactError(wanted, got, fix)

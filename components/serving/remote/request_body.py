@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.errors import ConfigError
+from components.config.serve import find_unsupported
 from components.model.decoding import DecodeRequest
+from components.serving.errors import UnsupportedRequestError
 from components.serving.interface import ArtifactRef, GenerationRequest
 
 KEY = "prefixfleet"
@@ -40,34 +41,41 @@ class StoredArtifact:
 
 
 def check_supported(request: GenerationRequest) -> None:
-    """Raise ConfigError for settings that vLLM does not have, or means otherwise."""
+    """Raise UnsupportedRequestError for settings that vLLM does not have, or means otherwise."""
     controls = request.controls
-    unsupported = {
-        "guidance": request.guidance != 1,
-        "num_beams": request.num_beams > 1,
-        "repetition_penalty": controls.repetition_penalty != 1,
-        "no_repeat_ngram": controls.no_repeat_ngram > 0,
-        "banned": bool(controls.banned),
+    decoding = {
+        "guidance": request.guidance,
+        "num_beams": request.num_beams,
+        "repetition_penalty": controls.repetition_penalty,
+        "no_repeat_ngram": controls.no_repeat_ngram,
+        "banned": list(controls.banned),
     }
-    found = [name for name, is_set in unsupported.items() if is_set]
-    if found:
+    if found := find_unsupported(decoding):
         names = ", ".join(found)
-        fix = "leave it out, change the tenant's section evaluate and judge it again, or set serve.engine: local"
-        raise ConfigError(f"a request without {names} for the engine vllm", names, fix)
+        fix = (
+            "leave it out, change the tenant's section evaluate and judge it again, or set serve.fallback: local or "
+            "serve.engine: local"
+        )
+        raise UnsupportedRequestError(f"a request without {names} for the engine vllm", names, fix)
 
 
 def make_body(
-    request: GenerationRequest, decode_request: DecodeRequest, stored: StoredArtifact, stop_ids: Sequence[int]
+    request: GenerationRequest,
+    decode_request: DecodeRequest,
+    stored: StoredArtifact,
+    stop_ids: Sequence[int],
+    known: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Return the body for one row of a request that `check_supported` accepts.
 
-    Texts stay here: the answer comes as token ids, and stop strings are looked for where it is decoded.
+    Texts stay here: the answer comes as token ids, and stop strings are looked for where it is decoded. `known` are the
+    answer's first tokens, which another engine has generated; the reply has those after them.
     """
     controls = request.controls
     body: dict[str, Any] = {
-        "prompt": [*([PLACEHOLDER_ID] * stored.length), *decode_request.source],
-        "max_tokens": decode_request.limit,
-        "min_tokens": min(controls.min_new_tokens, decode_request.limit),
+        "prompt": [*([PLACEHOLDER_ID] * stored.length), *decode_request.source, *known],
+        "max_tokens": decode_request.limit - len(known),
+        "min_tokens": max(0, min(controls.min_new_tokens, decode_request.limit) - len(known)),
         "temperature": request.temperature,
         "top_p": request.top_p,
         "top_k": request.top_k,
@@ -81,7 +89,7 @@ def make_body(
         "kv_transfer_params": {KEY: stored.describe()},
     }
     if request.temperature:
-        body["seed"] = (request.seed + request.sample_index) % _MAX_SEED
+        body["seed"] = (request.seed + request.sample_index + len(known)) % _MAX_SEED
     if request.logprobs is not None:
         body |= {"logprobs": request.logprobs, "return_tokens_as_token_ids": True}
     if controls.logit_bias:

@@ -3,42 +3,38 @@
 Knows HTTP and the plugin's orders; does not know rows or texts.
 """
 
+import asyncio
 import threading
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
-from components.errors import ConfigError, PrefixFleetError
+from components.errors import PrefixFleetError
 from components.serving.remote.reply_events import ReplyEvent, parse_event
 from components.serving.remote.request_body import KEY, StoredArtifact
 from components.serving.remote.server_errors import BrokenReplyError, ServerDownError, read_error, read_load_error
 
 _COMPLETIONS = "/v1/completions"
 _CONNECT_S, _HEALTH_S, _ORDER_S = 5.0, 5.0, 120.0
+_MAX_SILENCES = 3
+"""Health checks in a row without an answer, after which the answers that it has begun are given up."""
 _END = "[DONE]"
-
-
-def parse_engine_url(url: str) -> str:
-    """Return an engine's address without a slash at its end. Raises ConfigError: it is none of http:// or https://."""
-    try:
-        parts = urlsplit(url)
-        rest = (parts.path.rstrip("/"), parts.query, parts.fragment, parts.username, parts.password)
-        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not any(rest)
-    except ValueError:
-        is_address = False
-    if not is_address:
-        raise ConfigError("an engine's address such as http://10.0.0.5:8001", repr(url), "correct serve.engines")
-    return url.rstrip("/")
 
 
 class ServerClient:
     """Calls one server; `stream_reply` from one event loop, all else from any thread."""
 
-    def __init__(self, url: str, base_digest: str) -> None:
-        """Open no connection yet. A server that takes no artifacts of the base with this digest counts as down."""
-        self.url, self._base_digest = url, base_digest
+    def __init__(
+        self, url: str, base_digest: str, *, health_seconds: float = _HEALTH_S, pending_drops: Iterable[str] = ()
+    ) -> None:
+        """Open no connection yet. A server that takes no artifacts of the base with this digest counts as down.
+
+        `health_seconds`: how long it may take to answer a health check. `pending_drops`: the sha256 of artifacts that
+        it is told to drop when it answers first.
+        """
+        self.url, self._base_digest, self._health_seconds = url, base_digest, health_seconds
         self.in_flight = 0
         """Rows that it answers now."""
         self.down_reason = "it was not asked yet"
@@ -47,8 +43,11 @@ class ServerClient:
         timeout = httpx.Timeout(None, connect=_CONNECT_S)
         self._streams = httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, trust_env=False)
         self._orders = httpx.Client(base_url=url, timeout=_ORDER_S, trust_env=False)
-        self._pending_drops: set[str] = set()
+        self._pending_drops = set(pending_drops)
         self._lock = threading.Lock()
+        self._silences = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open_streams: set[asyncio.Timeout] = set()
 
     @property
     def is_up(self) -> bool:
@@ -63,28 +62,40 @@ class ServerClient:
             PrefixFleetError: it refuses the request, or reports an error.
         """
         self.in_flight += 1
+        self._loop = asyncio.get_running_loop()
+        until_silent = asyncio.timeout(None)
         try:
-            async with self._streams.stream("POST", _COMPLETIONS, json=body) as response:
+            async with until_silent, self._streams.stream("POST", _COMPLETIONS, json=body) as response:
+                self._open_streams.add(until_silent)
                 if response.status_code != httpx.codes.OK:
                     raise _read_refusal(response.status_code, await response.aread())
                 async for line in response.aiter_lines():
                     if line.startswith("data:") and (data := line[5:].strip()) != _END:
                         yield parse_event(data, top_count)
+        except TimeoutError as problem:
+            raise ServerDownError(f"no answer to health checks at {self.url}") from problem
         except httpx.HTTPError as problem:
-            reason = _describe(self.url, problem)
-            if isinstance(problem, httpx.ConnectError | httpx.ConnectTimeout):
-                self.down_reason = reason
-            raise ServerDownError(reason) from problem
+            self.down_reason = _describe(self.url, problem)  # until its next health check
+            raise ServerDownError(self.down_reason) from problem
         finally:
+            self._open_streams.discard(until_silent)
             self.in_flight -= 1
 
     def check_health(self) -> None:
-        """Ask whether it answers, and note it; repeat what it could not be told before."""
+        """Ask whether it answers, and note it; repeat what it could not be told before.
+
+        An answer that it has begun ends with ServerDownError when it is silent for several checks in a row.
+        """
         try:
-            response = self._orders.get("/health", timeout=_HEALTH_S)
+            response = self._orders.get("/health", timeout=self._health_seconds)
         except httpx.HTTPError as problem:
             self.down_reason = _describe(self.url, problem)
+            self._silences += 1
+            if self._silences >= _MAX_SILENCES and self._loop is not None:
+                with suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(self._end_streams)
             return
+        self._silences = 0
         if response.status_code != httpx.codes.OK:
             self.down_reason = f"status {response.status_code} of {self.url}/health"
             return
@@ -128,6 +139,17 @@ class ServerClient:
         """Close the connections."""
         await self._streams.aclose()
         self._orders.close()
+
+    def close_from_thread(self) -> None:
+        """Close the connections from another thread than that of the streams, and wait for it."""
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._streams.aclose(), self._loop).result(_CONNECT_S)
+        self._orders.close()
+
+    def _end_streams(self) -> None:
+        for stream in self._open_streams:
+            stream.reschedule(0)
+        self._open_streams.clear()
 
     def _find_mismatch(self) -> str:
         """Return why a server that has come up cannot answer for this base; "": it can."""

@@ -4,15 +4,21 @@ A request of which no token has come yet is asked again of another engine when i
 does not know rows or texts.
 """
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
+from cachetools import LRUCache
+
 from components.serving.errors import LOGGER_NAME
+from components.serving.interface import EngineServer
+from components.serving.remote.addresses import EngineAddresses
 from components.serving.remote.reply_events import ReplyEvent
 from components.serving.remote.request_body import StoredArtifact
 from components.serving.remote.routing import rank_engines
@@ -20,20 +26,26 @@ from components.serving.remote.server_client import ServerClient
 from components.serving.remote.server_errors import ServerDownError
 
 _CHECK_SECONDS = 1.0
+_ADDRESS_SECONDS = 5.0
 _POLL_SECONDS = 0.1
+_MAX_TRIES = 3
+"""Engines that are asked for one reply: a request that ends an engine's process must not end all of them."""
+_REMEMBERED_DROPS = 100_000
 
 
 class ServerGroup:
     """Asks engines; `stream_reply` from one event loop, all else from any thread."""
 
-    def __init__(self, clients: Sequence[ServerClient]) -> None:
-        """Ask nothing yet."""
-        self._clients = {client.url: client for client in clients}
+    def __init__(self, addresses: EngineAddresses, make_client: Callable[[str, Iterable[str]], ServerClient]) -> None:
+        """Ask nothing yet. `make_client` gets a URL, and the artifacts that the engine there shall drop at first."""
+        self._addresses, self._make_client = addresses, make_client
+        self._clients: dict[str, ServerClient] = {}
+        self._removed: set[ServerClient] = set()
+        """They finish the answers that they have begun."""
+        self._dropped: LRUCache[str, None] = LRUCache(_REMEMBERED_DROPS)
+        self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._checkers = [
-            threading.Thread(target=self._check_forever, args=[client], daemon=True, name=f"health of {client.url}")
-            for client in clients
-        ]
+        self._threads: list[threading.Thread] = []
 
     def start(self, seconds: float, *, must_go_on: Callable[[], None] = lambda: None) -> None:
         """Wait until an engine answers, and check all of them from then on, every second.
@@ -43,26 +55,29 @@ class ServerGroup:
         Raises:
             ServerDownError: no engine answers within `seconds`.
         """
-        for checker in self._checkers:
-            checker.start()
+        self._update_addresses()
+        if self._addresses.may_change:
+            self._start_thread(self._follow_addresses, "addresses of engines")
         deadline_s = time.monotonic() + seconds
         while not self.is_up:
             if time.monotonic() >= deadline_s:
                 self._ended.set()
-                reasons = "; ".join(client.down_reason for client in self._clients.values())
-                raise ServerDownError(f"none of {len(self._clients)} engines after {seconds:g} s: {reasons}")
+                states = self.states
+                reasons = "; ".join(one.down_reason for one in states) or "no address was found"
+                raise ServerDownError(f"none of {len(states)} engines after {seconds:g} s: {reasons}")
             must_go_on()
             self._ended.wait(_POLL_SECONDS)
 
     @property
     def is_up(self) -> bool:
         """Whether an engine answers."""
-        return any(client.is_up for client in self._clients.values())
+        return any(client.is_up for client in self._list_clients())
 
     @property
-    def in_flight(self) -> int:
-        """Rows that all engines answer now."""
-        return sum(client.in_flight for client in self._clients.values())
+    def states(self) -> Sequence[EngineServer]:
+        """The state of each engine, by address."""
+        clients = sorted(self._list_clients(), key=lambda one: one.url)
+        return [EngineServer(one.url, one.down_reason, one.in_flight) for one in clients]
 
     async def stream_reply(self, body: Mapping[str, Any], key: str, top_count: int = 0) -> AsyncGenerator[ReplyEvent]:
         """Yield the events of one answer; requests with the same `key` go to the same engine while it has room.
@@ -72,7 +87,7 @@ class ServerGroup:
             PrefixFleetError: an engine refuses the request, or reports an error.
         """
         last = ServerDownError("no engine that is up")
-        for client in self._rank(key):
+        for client in self._rank(key)[:_MAX_TRIES]:
             has_begun = False
             try:
                 async with aclosing(client.stream_reply(body, top_count)) as events:
@@ -95,25 +110,66 @@ class ServerGroup:
     def drop(self, sha256s: Iterable[str]) -> None:
         """Remove artifacts from all engines; blocks until they have done it. Those that are down do it later."""
         names = sorted(sha256s)
-        if names:
-            with ThreadPoolExecutor(len(self._clients)) as pool:
-                list(pool.map(lambda client: client.drop(names), self._clients.values()))
+        with self._lock:
+            self._dropped.update(dict.fromkeys(names))
+        clients = self._list_clients()
+        if names and clients:
+            with ThreadPoolExecutor(len(clients)) as pool:
+                list(pool.map(lambda client: client.drop(names), clients))
 
     async def close(self) -> None:
         """Stop checking, and close the connections."""
         self._ended.set()
-        for client in self._clients.values():
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+        for client in (*self._list_clients(), *self._removed):
             await client.close()
 
-    def _rank(self, key: str) -> list[ServerClient]:
-        up = {url: client.in_flight for url, client in self._clients.items() if client.is_up}
-        return [self._clients[url] for url in rank_engines(key, up)]
+    def _list_clients(self) -> list[ServerClient]:
+        with self._lock:
+            return list(self._clients.values())
 
-    def _check_forever(self, client: ServerClient) -> None:
-        while not self._ended.is_set():
-            before = client.is_up
+    def _rank(self, key: str) -> list[ServerClient]:
+        up = {client.url: client for client in self._list_clients() if client.is_up}
+        return [up[url] for url in rank_engines(key, {url: client.in_flight for url, client in up.items()})]
+
+    def _follow_addresses(self) -> None:
+        while not self._ended.wait(_ADDRESS_SECONDS):
+            self._update_addresses()
+
+    def _update_addresses(self) -> None:
+        """Take the engines that have come, and let go those whose address is gone. Without DNS all stay."""
+        log = logging.getLogger(LOGGER_NAME)
+        try:
+            urls = self._addresses.find()
+        except OSError as problem:
+            log.warning("DNS has no addresses of engines: %s", problem)
+            return
+        with self._lock:
+            new, gone = [url for url in urls if url not in self._clients], self._clients.keys() - set(urls)
+            for url in sorted(gone):
+                log.warning("engine %s: its address is gone from DNS", url)
+                self._removed.add(self._clients.pop(url))
+            self._clients |= {url: self._make_client(url, list(self._dropped)) for url in new}
+            clients = [self._clients[url] for url in new]
+        for client in clients:
+            self._start_thread(partial(self._check_health, client), f"health of {client.url}")
+
+    def _start_thread(self, work: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=work, daemon=True, name=name)
+        self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+        thread.start()
+
+    def _check_health(self, client: ServerClient) -> None:
+        """Check an engine until its address is gone and it has finished its answers, or until the end of the group."""
+        was_up = False
+        while client not in self._removed or client.in_flight:
             client.check_health()
-            if before != client.is_up:
+            if was_up != client.is_up:
+                was_up = client.is_up
                 words = "answers" if client.is_up else f"does not answer: {client.down_reason}"
                 logging.getLogger(LOGGER_NAME).warning("engine %s %s", client.url, words)
-            self._ended.wait(_CHECK_SECONDS)
+            if self._ended.wait(_CHECK_SECONDS):
+                return
+        client.close_from_thread()
+        self._removed.discard(client)

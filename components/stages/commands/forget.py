@@ -35,7 +35,7 @@ from components.stages.triggers.arrivals import find_source_files
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import convert_disk_errors, remove_tree
 
-_COPY_FOLDERS = ("champions", "prefixes")
+_COPY_FOLDERS = ("champions", "prefixes", "prefixes-fallback")
 """Folders of var/ that hold copies of registered versions."""
 _CYCLE_WAIT_S = 60.0
 """How long it waits for a cycle of the rollout in this workspace."""

@@ -14,6 +14,7 @@ from components.rollout.policy.former_champions import list_former_champions
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.types import LedgerEntry, RolloutState
 from components.stages.progress import join_abbreviated, log_info
+from components.stages.rollout.engine_checks import check_engine
 from components.stages.rollout.tenant_lock import lock_tenant, wait_for_tenant
 from components.stages.rollout.transitions import (
     make_champion,
@@ -48,6 +49,7 @@ def promote(workspace: Workspace, tenant: str, number: str | None = None, by: st
     """Make a version champion: version `number`, else the challenger, else the newest.
 
     Raises:
+        ConfigError: the engine in params.yaml cannot answer with it.
         OwnershipError: the version, the champion or the challenger belongs to another workspace.
         RegistryError: the tenant has no versions, or not this one; it cannot serve; or the champion is pinned.
     """
@@ -55,6 +57,7 @@ def promote(workspace: Workspace, tenant: str, number: str | None = None, by: st
         refuse_pinned(lease.state)
         version = choose_version(workspace.registry.find_versions(tenant), tenant, number)
         workspace.registry.ownership.check_version(version, f"promote version {version.version} of {tenant}")
+        check_engine(workspace, version)
         make_champion(lease, version.version, by or find_current_user(), _REASON)
     return version
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.config import load_params
-from components.config.serve import ServeConfig
+from components.config import EvaluateConfig, load_params
+from components.config.serve import ServeConfig, find_unsupported
 
 GOOD = "base: {path: base}\n"
 
@@ -40,3 +40,10 @@ def test_a_tenant_overrides_single_limits(tmp_path: Path) -> None:
 )
 def test_impossible_values_are_refused(refused, line: str, got: str) -> None:
     assert got in refused(f"{GOOD}{line}\n").got
+
+
+def test_settings_that_vllm_does_not_have_are_found_in_a_decoding() -> None:
+    assert find_unsupported({}) == []
+    assert find_unsupported(EvaluateConfig(temperature=0.5, top_k=3, min_new_tokens=2).select_decoding()) == []
+    decoding = EvaluateConfig(num_beams=2, banned=["a"], no_repeat_ngram=2, guidance=0.0).select_decoding()
+    assert find_unsupported(decoding) == ["guidance", "num_beams", "no_repeat_ngram", "banned"]

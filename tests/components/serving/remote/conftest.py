@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_vllm import FakeVllm
+from fake_vllm import FakeVllm, make_group
 
 from components.serving.engine.artifacts.cache import ArtifactCache
 from components.serving.remote.engine import RemoteEngine
 from components.serving.remote.engine_store import EngineStore
 from components.serving.remote.held_artifacts import RemoteArtifacts
 from components.serving.remote.row_limits import RowLimits
-from components.serving.remote.server_client import ServerClient
-from components.serving.remote.server_group import ServerGroup
 
 
 @asynccontextmanager
 async def _running(
     tenants: Any, folder: Path, servers: Sequence[FakeVllm], url: str = "", limits: tuple[int, int] = (100, 100)
 ) -> AsyncIterator[RemoteEngine]:
-    group = ServerGroup([ServerClient(one.url, tenants.base.digest) for one in servers])
+    group = make_group([one.url for one in servers], tenants.base.digest)
     await asyncio.to_thread(group.start, 60)
     base = copy.copy(tenants.base)
     cache = ArtifactCache(base, tenants.store, folder)

@@ -11,11 +11,15 @@ from waiting import wait_until
 from components.errors import ArtifactError, ConfigError, DataError
 from components.serving.errors import RefusalError
 from components.serving.interface import ArtifactRef, BusyError, GenerationRequest, TokenControls
-from components.serving.remote.server_errors import BrokenReplyError, ServerDownError
+from components.serving.remote.server_errors import ServerDownError
 
 
 def _run(work: Any) -> Any:
     return asyncio.run(work())
+
+
+def _find_down(engine: Any) -> list[str]:
+    return [one.url for one in engine.health().servers if one.down_reason]
 
 
 async def _wait_idle(engine: Any) -> None:
@@ -159,23 +163,28 @@ def test_the_engines_error_is_the_rows_error(
     _run(serve)
 
 
-def test_an_engine_that_breaks_off_before_the_first_token_is_replaced_by_another(
+def test_when_an_engine_breaks_off_another_one_goes_on_with_the_same_answer(
     tenants: Any, running: Any, running_remote: Any, collect_pieces: Any, join_pieces: Any, sources: Any
 ) -> None:
-    requests = _ask_all(tenants, sources)
+    some = [GenerationRequest(one, sources[0], max_tokens=12) for one in tenants.artifacts]
+    requests = [replace(one, controls=TokenControls(min_new_tokens=least)) for least in (0, 7) for one in some]
+    begun_again = [replace(one, controls=replace(one.controls, json_schema="{}")) for one in requests]
 
     async def serve() -> None:
         async with running(tenants) as local:
             expected = [join_pieces(await collect_pieces(local, one)) for one in requests]
         with run_fake_vllm(tenants.base) as first, run_fake_vllm(tenants.base) as second:
             async with running_remote(tenants, [first, second]) as remote:
-                first.breaks_after = 0
-                got = await asyncio.gather(*(collect_pieces(remote, one) for one in requests))
-                assert [join_pieces(one) for one in got] == expected
-                first.breaks_after, second.breaks_after = 2, 2
-                long = next(one for one, (text, _) in zip(requests, expected, strict=True) if len(text) > 4)
-                with pytest.raises((ServerDownError, BrokenReplyError)):
-                    await collect_pieces(remote, long)
+                for first.breaks_after, asked in ((0, requests), (3, requests), (3, begun_again)):
+                    await asyncio.to_thread(wait_until, lambda: not _find_down(remote), "both engines")
+                    first.bodies.clear()
+                    got = await asyncio.gather(*(collect_pieces(remote, one) for one in asked))
+                    assert [join_pieces(one) for one in got] == expected
+                    assert first.bodies
+                await asyncio.to_thread(wait_until, lambda: not _find_down(remote), "both engines")
+                second.breaks_after = 2
+                with pytest.raises(ServerDownError):
+                    await collect_pieces(remote, requests[-1])
 
     _run(serve)
 

@@ -67,3 +67,13 @@ def test_what_vllm_does_not_do_is_named(values: dict[str, object], name: str) ->
     assert caught.value.got == name
     assert "the engine vllm" in caught.value.wanted
     assert "serve.engine: local" in caught.value.fix
+
+
+def test_after_an_answers_first_tokens_the_rest_is_asked_for() -> None:
+    request = GenerationRequest(ARTIFACT, "a source", temperature=0.5, seed=3, controls=TokenControls(min_new_tokens=5))
+    decode_request = DecodeRequest(Delta(), [8, 9], [8, 9], 20, 0, None)
+    body = make_body(request, decode_request, STORED, (1,), (30, 31, 32))
+    assert body["prompt"] == [0, 0, 8, 9, 30, 31, 32]
+    assert (body["max_tokens"], body["min_tokens"], body["seed"]) == (17, 2, 6)
+    body = make_body(request, decode_request, STORED, (1,), range(30, 37))
+    assert (body["max_tokens"], body["min_tokens"]) == (13, 0)

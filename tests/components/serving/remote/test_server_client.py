@@ -4,28 +4,17 @@ import asyncio
 from typing import Any
 
 import pytest
-from fake_vllm import run_fake_vllm
+from fake_vllm import FakeVllm, run_fake_vllm
 from processes import find_free_port
+from waiting import wait_until
 
-from components.errors import ArtifactError, ConfigError
+from components.errors import ArtifactError
 from components.serving.remote.request_body import StoredArtifact
-from components.serving.remote.server_client import ServerClient, parse_engine_url
+from components.serving.remote.server_client import ServerClient
 from components.serving.remote.server_errors import ServerDownError
 
 DIGEST = "0" * 64
 """Of the tiny bases."""
-
-
-@pytest.mark.parametrize(
-    "url", ["", "10.0.0.5:8001", "ftp://host:1", "http://", "http://user:secret@host:1", "http://host:1/v1", "http://["]
-)
-def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"serve\.engines"):
-        parse_engine_url(url)
-
-
-def test_a_slash_at_the_end_of_an_address_is_left_out() -> None:
-    assert parse_engine_url("https://engine.local:8001/") == "https://engine.local:8001"
 
 
 def test_health_says_why_it_does_not_answer(tenants: Any) -> None:
@@ -76,3 +65,32 @@ def test_a_drop_that_it_did_not_get_is_sent_again_when_it_answers(tenants: Any) 
         assert fake.orders == [{"drop": ["a" * 64, "b" * 64]}]
         client.check_health()
         assert len(fake.orders) == 1
+
+
+def test_an_engine_that_is_silent_for_several_checks_loses_the_answers_that_it_has_begun(tenants: Any) -> None:
+    body = make_body(tenants)
+
+    async def ask(client: ServerClient, fake: FakeVllm) -> None:
+        fake.may_answer.clear()
+        fake.is_silent = True
+        reply = asyncio.ensure_future(anext(client.stream_reply(body)))
+        await asyncio.to_thread(wait_until, lambda: fake.bodies, "the request")
+        for _ in range(2):
+            await asyncio.to_thread(client.check_health)
+        assert not reply.done()
+        await asyncio.to_thread(client.check_health)
+        with pytest.raises(ServerDownError, match="no answer to health checks"):
+            await reply
+        assert client.in_flight == 0
+        await client.close()
+
+    with run_fake_vllm(tenants.base) as fake:
+        asyncio.run(ask(ServerClient(fake.url, fake.base.digest, health_seconds=0.2), fake))
+
+
+def make_body(tenants: Any) -> dict[str, Any]:
+    """Return a request for several tokens of the first tenant's artifact."""
+    artifact = tenants.artifacts[0]
+    stored = StoredArtifact(artifact, 1, (tenants.store.folder / artifact.sha256).as_uri())
+    values: dict[str, Any] = {"max_tokens": 5, "min_tokens": 5, "cache_salt": artifact.sha256}
+    return {**values, "prompt": [0, 5, 6], "kv_transfer_params": {"prefixfleet": stored.describe()}}
