@@ -6,12 +6,15 @@ Runs where PREFIXFLEET_TEST_VLLM names the Python of vLLM's environment, as `mak
 import asyncio
 import json
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from processes import find_free_port
+from waiting import wait_until
 
 from components.config import BaseConfig
 from components.config.serve import ServeConfig, VllmConfig
@@ -23,10 +26,13 @@ from components.serving.engine import BatchEngine
 from components.serving.engine.artifacts.cache import ArtifactCache
 from components.serving.interface import ArtifactRef, GenerationRequest, TokenControls
 from components.serving.load_engine import load_engine
+from components.serving.remote.vllm_process import VllmProcess, make_command
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON = os.environ.get("PREFIXFLEET_TEST_VLLM", "")
 SOURCES = ("product : Blue Kettle | price : 25 euros", "thing : red boat", "name : Loch Fyne | area : riverside")
+OPTIONS = ["--dtype=float32", "--enforce-eager", "--max-num-seqs=64", "--gpu-memory-utilization=0.1"]
+VLLM = VllmConfig(python=PYTHON, options=OPTIONS)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not PYTHON, reason="PREFIXFLEET_TEST_VLLM names no Python of an environment with vLLM"),
@@ -69,6 +75,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return SimpleNamespace(base=base, store=_Store(folder), artifacts=artifacts)
 
 
+async def _load(fleet: Any, root: Path, monkeypatch: pytest.MonkeyPatch, config: ServeConfig) -> Any:
+    monkeypatch.setattr("components.serving.load_engine.RegistryArtifactSource", lambda _: fleet.store)
+    base_config = BaseConfig(path=str(PROJECT / "base"), dtype="float32")
+    workspace = SimpleNamespace(root=root, registry=None, base_config=base_config)
+    return await asyncio.to_thread(load_engine, cast(Any, workspace), config)
+
+
 async def _answer(engine: Any, request: GenerationRequest) -> tuple[str, str | None, list[float | None]]:
     pieces = [piece async for piece in (await engine.submit([request]))[0]]
     logprobs = [token.logprob for piece in pieces for token in piece.tokens]
@@ -98,15 +111,10 @@ def test_vllm_answers_as_the_local_engine_and_forgets_what_is_evicted(
             await local.drain()
 
     expected = asyncio.run(answer_here())
-    monkeypatch.setattr("components.serving.load_engine.RegistryArtifactSource", lambda _: fleet.store)
-    workspace = SimpleNamespace(
-        root=tmp_path, registry=None, base_config=BaseConfig(path=str(PROJECT / "base"), dtype="float32")
-    )
-    options = ["--dtype=float32", "--enforce-eager", "--max-num-seqs=64", "--gpu-memory-utilization=0.1"]
-    config = ServeConfig(engine="vllm", vllm=VllmConfig(python=PYTHON, options=options))
+    config = ServeConfig(engine="vllm", vllm=VLLM)
 
     async def answer_there() -> None:
-        engine: Any = await asyncio.to_thread(load_engine, cast(Any, workspace), config)
+        engine = await _load(fleet, tmp_path, monkeypatch, config)
         try:
             got = await asyncio.gather(*(_answer(engine, one) for one in requests))
             assert [one[:2] for one in got] == [one[:2] for one in expected]
@@ -129,3 +137,54 @@ def test_vllm_answers_as_the_local_engine_and_forgets_what_is_evicted(
             await engine.drain()
 
     asyncio.run(answer_there())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_answers_go_on_when_one_of_two_vllm_servers_ends(
+    fleet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    long = TokenControls(min_new_tokens=100)
+    requests = [
+        GenerationRequest(one, SOURCES[0], max_tokens=100, controls=long, logprobs=1) for one in fleet.artifacts[:16]
+    ]
+
+    async def serve(ports: list[int], processes: list[VllmProcess]) -> None:
+        config = ServeConfig(engine="vllm", engines=[f"http://127.0.0.1:{port}" for port in ports], vllm=VLLM)
+        engine = await _load(fleet, tmp_path, monkeypatch, config)
+        try:
+            await asyncio.to_thread(wait_until, lambda: _count_up(engine) == 2, "both servers")
+            expected = await asyncio.gather(*(_answer(engine, one) for one in requests))
+            going = [asyncio.ensure_future(_answer(engine, one)) for one in requests]
+            await asyncio.to_thread(wait_until, lambda: _is_divided(engine), "rows in both servers")
+            await asyncio.sleep(1)
+            assert not all(one.done() for one in going)
+            processes[0]._stopping.set()
+            os.kill(processes[0]._process.pid, number)
+            for (text, finish, theirs), (wanted, as_before, ours) in zip(
+                await asyncio.gather(*going), expected, strict=True
+            ):
+                assert (text, finish) == (wanted, as_before)
+                assert theirs == pytest.approx(ours, abs=2e-3)
+            assert _count_up(engine) == 1
+        finally:
+            await engine.drain()
+
+    ports = [find_free_port() for _ in range(2)]
+    folder = (tmp_path / "var" / "prefixes").as_uri()
+    commands = [make_command(VLLM, Path(PYTHON), PROJECT / "base", port, folder) for port in ports]
+    processes = [VllmProcess(one, tmp_path / f"{port}.log") for one, port in zip(commands, ports, strict=True)]
+    for one in processes:
+        one.start()
+    try:
+        asyncio.run(serve(ports, processes))
+    finally:
+        for one in processes:
+            one.stop()
+
+
+def _count_up(engine: Any) -> int:
+    return sum(not one.down_reason for one in engine.health().servers)
+
+
+def _is_divided(engine: Any) -> bool:
+    return all(one.in_flight for one in engine.health().servers)
