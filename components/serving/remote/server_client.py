@@ -65,13 +65,14 @@ class ServerClient:
         self._loop = asyncio.get_running_loop()
         until_silent = asyncio.timeout(None)
         try:
-            async with until_silent, self._streams.stream("POST", _COMPLETIONS, json=body) as response:
+            async with until_silent:
                 self._open_streams.add(until_silent)
-                if response.status_code != httpx.codes.OK:
-                    raise _read_refusal(response.status_code, await response.aread())
-                async for line in response.aiter_lines():
-                    if line.startswith("data:") and (data := line[5:].strip()) != _END:
-                        yield parse_event(data, top_count)
+                async with self._streams.stream("POST", _COMPLETIONS, json=body) as response:
+                    if response.status_code != httpx.codes.OK:
+                        raise _read_refusal(response.status_code, await response.aread())
+                    async for line in response.aiter_lines():
+                        if line.startswith("data:") and (data := line[5:].strip()) != _END:
+                            yield parse_event(data, top_count)
         except TimeoutError as problem:
             raise ServerDownError(f"no answer to health checks at {self.url}") from problem
         except httpx.HTTPError as problem:

@@ -28,6 +28,8 @@ from components.serving.remote.server_errors import ServerDownError
 _CHECK_SECONDS = 1.0
 _ADDRESS_SECONDS = 5.0
 _POLL_SECONDS = 0.1
+_JOIN_SECONDS = 15.0
+"""Longer than a health check; DNS may take longer."""
 _MAX_TRIES = 3
 """Engines that are asked for one reply: a request that ends an engine's process must not end all of them."""
 _REMEMBERED_DROPS = 100_000
@@ -121,7 +123,7 @@ class ServerGroup:
         """Stop checking, and close the connections."""
         self._ended.set()
         for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(thread.join, _JOIN_SECONDS)
         for client in (*self._list_clients(), *self._removed):
             await client.close()
 

@@ -6,11 +6,13 @@ Knows vLLM's command line and the plugin's settings; does not know requests.
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from components.config.serve import VllmConfig
@@ -85,6 +87,8 @@ class VllmProcess:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if process is not None:
+            _kill_group(process.pid)
         if self._minder.is_alive():
             self._minder.join()
 
@@ -97,6 +101,7 @@ class VllmProcess:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+                    process_group=0,
                 )
             except OSError as problem:
                 got = f"{self._command[0]}: {problem.strerror}"
@@ -109,6 +114,7 @@ class VllmProcess:
         while (process := self._process) is not None:
             started_s = time.monotonic()
             code = process.wait()
+            _kill_group(process.pid)
             was_fast = time.monotonic() - started_s < _FAST_S
             if self._stopping.is_set():
                 return
@@ -126,3 +132,9 @@ class VllmProcess:
     def _read_last_lines(self) -> str:
         lines = self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()
         return " | ".join(lines[-_LAST_LINES:])
+
+
+def _kill_group(leader: int) -> None:
+    """End the processes that a vLLM server has left, which would keep its memory."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)

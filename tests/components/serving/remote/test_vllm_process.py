@@ -68,3 +68,35 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match=r"serve\.vllm\.python"):
         process.start()
     process.stop()
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_what_an_ended_server_leaves_is_ended_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
+) -> None:
+    monkeypatch.setattr(vllm_process, "_FIRST_DELAY_S", 600.0)
+    command = _script(
+        tmp_path,
+        "import pathlib, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)'])\n"
+        "pathlib.Path(sys.argv[1], 'new').write_text(str(child.pid))\n"
+        "pathlib.Path(sys.argv[1], 'new').rename(pathlib.Path(sys.argv[1], 'child'))\n"
+        "time.sleep(600)\n",
+    )
+    process = VllmProcess(command, tmp_path / "vllm.log")
+    process.start()
+    child = wait_until(lambda: (tmp_path / "child").exists() and int((tmp_path / "child").read_text()), "the child")
+    if is_killed:
+        assert process._process is not None
+        process._process.kill()
+    else:
+        process.stop()
+    wait_until(lambda: not _is_alive(child), "the child's end")
+    process.stop()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
