@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.checkouts import PROJECT, make_checkout
-from harness.fleet_services import run_fleet_services
+from harness.fleet_services import make_scratch, run_fleet_services
 from harness.modelled_training import SECONDS_VARIABLE, install
 from harness.workspaces import make_tenant_ids, write_data, write_workspace
 
@@ -53,9 +52,9 @@ def main() -> None:
     parser.add_argument("--here", action="store_true", help="without workers")
     parser.add_argument("--keep", type=Path, help="folder for the services and fleets; default: a temporary one")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    with make_scratch() as scratch:
         for count in chosen.tenants:
-            folder = (chosen.keep or Path(scratch)) / str(count)
+            folder = (chosen.keep or scratch) / str(count)
             night = _measure(folder, count, min(chosen.changed, count // 2), chosen)
             outside = night.seconds - night.training_seconds
             print(

@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ from typing import Any
 
 import yaml
 from harness.checkouts import PROJECT, make_checkout
-from harness.fleet_services import run_fleet_services
+from harness.fleet_services import make_scratch, run_fleet_services
 from harness.training_examples import draw_examples
 from harness.workspaces import make_tenant_ids
 
@@ -44,10 +43,10 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for services and fleets; default: a temporary one")
     chosen = parser.parse_args()
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    with tempfile.TemporaryDirectory() as scratch:
+    with make_scratch() as scratch:
         for number in range(chosen.rounds):
             for workers in seconds:
-                folder = (chosen.keep or Path(scratch)) / f"{number}-{workers}"
+                folder = (chosen.keep or scratch) / f"{number}-{workers}"
                 took = _measure(folder, workers, chosen)
                 seconds[workers].append(took)
                 load = os.getloadavg()[0]

@@ -5,8 +5,9 @@
 Every tenant has `--each` requests in flight, decoded greedily; an answer has as many tokens as an E2E target, unless
 the base ends it earlier. PrefixFleet answers at least `--requests` requests. The others answer `--sample` of them, from
 whose times the waiting times of their clients are computed. `one tenant` has the same requests, all of one tenant: the
-difference is the cost of different prefixes. `--http` adds a real server with its registry. In float32 all contenders
-must give the same texts.
+difference is the cost of different prefixes. `--http` adds a real server with its registry, `--vllm PYTHON` vLLM with
+the plugin of integrations/vllm, from an environment of its own; all its requests are there at once, so its waiting
+times mean nothing. In float32 all contenders must give the same texts.
 
 The second part measures swaps to new versions that are not loaded, while up to 32 tenants are served, alternately with
 the same requests without swaps. The third part measures memory: `--registered` artifacts, memory for `--resident` of
@@ -22,6 +23,7 @@ from statistics import median, quantiles
 
 from contenders import machine_rates, serving, version_swaps
 from contenders.serving import LoadAnswers, LoadLevel
+from contenders.vllm_serving import run_vllm
 from harness.alternating_runs import Contender, ContenderResult, run_alternately
 from harness.options import fill_options, format_spread, make_bases, make_parser
 from harness.random_bases import SHAPES, read_base_sizes
@@ -36,6 +38,7 @@ from components.model.base.load import load_base
 
 OURS, ALONE, HTTP = "PrefixFleet", "PrefixFleet, one tenant", "PrefixFleet, HTTP"
 BATCHES, PEFT = "a batch per tenant", "peft, adapter per request"
+VLLM = "vLLM, no HTTP"
 SMALL_PRESET = {"shape": ["tiny"], "requests": 16, "sample": 4, "rounds": 1, "rows": 8, "swaps": 2}
 PRESETS = {
     "quick": {**SMALL_PRESET, "tenants": [1, 5], "registered": 30, "resident": 10},
@@ -59,6 +62,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="number of requests that the others answer")
     parser.add_argument("--rows", type=int, help="rows that PrefixFleet computes in one step")
     parser.add_argument("--http", action="store_true", help="measure a `prefixfleet serve` too")
+    parser.add_argument("--vllm", metavar="PYTHON", help="measure vLLM too, with the Python of its environment")
     parser.add_argument("--swaps", type=int, help="number of new versions; 0: skip this part")
     parser.add_argument("--registered", type=int, help="number of artifacts; 0: skip this part")
     parser.add_argument("--resident", type=int, help="number of artifacts that fit into memory")
@@ -120,6 +124,9 @@ def _compare_contenders(load: RequestLoad, options: argparse.Namespace, source_t
         from contenders.http_serving import run_over_http  # with MLflow, which the other contenders do not need
 
         contenders[HTTP] = Contender(run_over_http, (load, parts, options.rounds), count)
+    if options.vllm:
+        arguments = (load, parts, options.rounds, options.vllm, options.prefix_length)
+        contenders[VLLM] = Contender(run_vllm, arguments, count)
     outcomes = run_alternately(contenders)
     print(
         f"\n{'tenants':>7} {'contender':25} {'tokens/s':>22} {'p50':>8} {'p95':>8} {'p99':>8} s  {'first p50':>9}  "

@@ -3,6 +3,7 @@
 import json
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,14 @@ class FleetServices:
 
 def _leave_unchanged(service: Any, _: int) -> Any:
     return service
+
+
+@contextmanager
+def make_scratch() -> Iterator[Path]:
+    """Make a temporary folder that other users can enter, since PostgreSQL does not run as root."""
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch).chmod(0o755)
+        yield Path(scratch)
 
 
 @contextmanager
