@@ -74,6 +74,9 @@ class ServeConfig(ListenConfig):
     )
     console: bool = Field(default=False, description="also serve the console, at /console")
     open_metrics: bool = Field(default=False, description="serve /metrics (it names tenants) without an admin key")
+    tuning_webhook: str = Field(
+        default="", description="address that gets a signed notice when a fine-tuning job has ended; empty: none"
+    )
     remembered_answers: int = Field(default=10_000, gt=0, description="latest answers that still accept feedback")
     remembered_mb: int = Field(default=256, gt=0, description="MiB of their sources in memory")
     shared_answer_seconds: float = Field(

@@ -18,6 +18,7 @@ from components.errors import DataError, WorkspaceError
 from components.fine_tuning import endings
 from components.fine_tuning.job_files import read_job_splits
 from components.fine_tuning.job_process import JobProcess
+from components.fine_tuning.notices import JobNotices
 from components.fine_tuning.preparation import get_job_folder, undo_unless_succeeded
 from components.fine_tuning.uploads import Uploads
 from components.rollout.store.tuning_jobs import (
@@ -45,10 +46,11 @@ class JobSupervisor:
         database: Database,
         uploads: Uploads,
         make_command: Callable[[Path, str], Sequence[str]] | None = None,
+        notices: JobNotices | None = None,
     ) -> None:
         """`make_command`: from the workspace's folder and a job's id to the command of its process."""
         self._workspace, self._database, self._uploads = workspace, database, uploads
-        self._make_command = make_command or _make_command
+        self._make_command, self._notices = make_command or _make_command, notices
         self._lock = threading.Lock()
         self._process: JobProcess | None = None
         """None: before the first look."""
@@ -68,7 +70,10 @@ class JobSupervisor:
         return True
 
     def look(self) -> bool:
-        """Do what is to be done now; return whether to look again soon: a job is open, or a process lives."""
+        """Do what is to be done now; return whether to look again soon.
+
+        That is so while a job is open, a process lives, or a notice was not accepted.
+        """
         with self._lock:
             process = self._process = self._process or JobProcess(get_job_folder(self._workspace.root))
             with process.hold_if_free() as is_free:
@@ -83,7 +88,8 @@ class JobSupervisor:
                     self._check_files(job)
             if is_free and (queued := [job for job in self._list_open() if job.status == "queued"]):
                 self._start(process, queued[0])
-            return bool(self._list_open()) or not is_free
+            has_notices = self._notices is not None and self._notices.send_due(self.place)
+            return bool(self._list_open()) or not is_free or has_notices
 
     def _list_open(self) -> list[TuningJob]:
         return list_active_jobs(self._database, self.place)

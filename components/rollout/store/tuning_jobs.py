@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import sqlalchemy as sql
 
-from components.rollout.store.tables import TUNING_EVENTS, TUNING_JOBS
-from components.storage.database import Database
+from components.rollout.store.tuning_tables import TUNING_EVENTS, TUNING_JOBS, TUNING_NOTICES
+from components.storage.database import Database, make_insert
 
 JobStatus = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
 WAITING: tuple[JobStatus, ...] = ("validating_files", "queued")
@@ -150,6 +150,24 @@ def list_events(database: Database, job_id: str) -> list[JobEvent]:
     query = sql.select(*columns).where(TUNING_EVENTS.c.job == job_id).order_by(TUNING_EVENTS.c.id.desc())
     with database.connect("the events of a fine-tuning job") as connection:
         return [JobEvent(**dict(row)) for row in connection.execute(query).mappings()]
+
+
+def list_untold_jobs(database: Database, place: str, since_s: float) -> list[TuningJob]:
+    """Return the jobs of a place that ended after a time and have no notice yet, the first to end first.
+
+    Raises WorkspaceError.
+    """
+    is_told = sql.exists().where(TUNING_NOTICES.c.job == _OWN.id)
+    ended = _OWN.status.not_in(ACTIVE), _OWN.ended_s > since_s
+    query = sql.select(TUNING_JOBS).where(_OWN.place == place, *ended, ~is_told)
+    return _read(database, query.order_by(_OWN.ended_s))
+
+
+def mark_told(database: Database, job: TuningJob) -> None:
+    """Record that the end of a job was told. Idempotent. Raises WorkspaceError."""
+    row = {"job": job.id, "tenant": job.tenant, "told_s": time.time()}
+    with database.transaction("to record a notice of a fine-tuning job") as connection:
+        connection.execute(make_insert(connection, TUNING_NOTICES).values(row).on_conflict_do_nothing())
 
 
 def _see(viewer: str | None) -> Sequence[sql.ColumnElement[bool]]:

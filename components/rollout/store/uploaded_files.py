@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import sqlalchemy as sql
 
-from components.rollout.store.tables import UPLOADED_FILES
+from components.rollout.store.tuning_tables import UPLOADED_FILES
 from components.storage.database import Database
 
 _OWN = UPLOADED_FILES.c

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from components.access.api_keys import ApiKeys
 from components.access.latest_clock import LatestClock
 from components.config import Params
+from components.fine_tuning.notices import make_notices
 from components.fine_tuning.supervisor import JobSupervisor
 from components.fine_tuning.uploads import Uploads
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION
@@ -59,6 +60,7 @@ def build_service(
     first one is made. `load` returns the running engine; None: the workspace's base on this machine.
 
     Raises:
+        ConfigError: serve.tuning_webhook is no address, or the environment has no key for it.
         RegistryError: MLflow's address cannot be used.
         WorkspaceError: the database does not answer.
     """
@@ -96,9 +98,10 @@ def build_service(
         interchangeable=params.base.interchangeable,
     )
     uploads = Uploads(workspace.root, database, params.data)
+    notices = make_notices(database, config.tuning_webhook, os.environ)
     pool = FairThreadPool("fine-tuning", 2, tenant_threads=1, max_calls=256, max_tenant_calls=32)
     desk = TuningDesk(
-        JobSupervisor(workspace, database, uploads),
+        JobSupervisor(workspace, database, uploads, notices=notices),
         database,
         pool,
         fleet,

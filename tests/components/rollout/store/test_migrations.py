@@ -16,11 +16,14 @@ from components.rollout.store.findings_cache import read_findings
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.migrations import SCHEMA
 from components.rollout.store.pending_moves import read_pending_move
-from components.rollout.store.tables import EVENT_OUTBOX, LEDGER, METADATA
+from components.rollout.store.tables import EVENT_OUTBOX, LEDGER
 from components.rollout.store.tenant_state import read_exposures, read_states
+from components.rollout.store.tuning_tables import TUNING_NOTICES
 from components.rollout.types import Exposure, LedgerEntry
 from components.storage.database import Database
 
+METADATA = TUNING_NOTICES.metadata
+"""With the tables of all files."""
 OLD = Path(__file__).parent / "before_migrations"
 START_S = 1_777_622_400
 LATER_TABLES = {
@@ -28,7 +31,7 @@ LATER_TABLES = {
     for name in (
         *("causes", "arrivals", "input_profiles", "inputs", "input_lengths", "runs", "run_tenants"),
         *("answers", "counted_opinions", "quotas", "servers"),
-        *("uploaded_files", "tuning_jobs", "tuning_events"),
+        *("uploaded_files", "tuning_jobs", "tuning_events", "tuning_notices"),
     )
 }
 

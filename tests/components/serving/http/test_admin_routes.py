@@ -1,6 +1,6 @@
 import time
 
-from components.serving.http.webhook import compute_signature
+from components.access.signatures import sign_delivery
 
 
 def bearer(text):
@@ -47,7 +47,7 @@ def test_a_signed_webhook_makes_the_server_read_the_aliases(ask, fleet, monkeypa
         headers = {"x-mlflow-delivery-id": "id", "x-mlflow-timestamp": sent}
         unsigned = await client.post("/admin/refresh", content=b"{}", headers={**headers, "x-mlflow-signature": "v1,x"})
         is_known = "birch" in service.fleet.snapshot.champions
-        headers["x-mlflow-signature"] = compute_signature("secret", "id", sent, b"{}")
+        headers["x-mlflow-signature"] = sign_delivery(b"secret", "id", sent, b"{}")
         signed = await client.post("/admin/refresh", content=b"{}", headers=headers)
         again = await client.post("/admin/refresh", content=b"{}", headers=headers)
         statuses = [answer.status_code for answer in (unsigned, signed, again)]
