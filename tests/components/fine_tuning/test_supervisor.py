@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 from waiting import wait_until
@@ -115,3 +116,10 @@ def test_a_state_moves_only_from_the_states_that_are_named(jobs):
     job = jobs.create()
     assert not move_job(jobs.database, job, ["running"], status="succeeded")
     assert jobs.states(job) == ["validating_files"]
+
+
+def test_it_looks_again_while_a_notice_was_not_accepted(jobs):
+    pending = [True, True, False]
+    notices = SimpleNamespace(send_due=lambda place: place == supervisor.place and pending.pop(0))
+    supervisor = JobSupervisor(jobs.workspace, jobs.database, jobs.uploads, lambda _root, _job: ENDS, notices)
+    assert [supervisor.look() for _ in range(3)] == [True, True, False]
