@@ -79,6 +79,8 @@ def _make_fleet(root: Path, chosen: argparse.Namespace) -> None:
         "base": {"path": "base"},
         "train": {"max_steps": chosen.steps, "validate_every": 100, "batch_size": 8},
         "evaluate": {"max_new_tokens": 60, "lowercase": True},
+        "gate": {"min_slice": 1},
+        "tenants": {},
         "data": {"max_overlap": 1.0},  # E2E has several references, and so lines, of one source
         "registry": {"tracking_uri": os.environ["MLFLOW_TRACKING_URI"]},
         "workers": _WORKERS,
