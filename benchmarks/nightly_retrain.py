@@ -28,8 +28,8 @@ from harness.workspaces import make_tenant_ids, write_data, write_workspace
 
 from flows.environment import prepare_environment
 
-PROCESS_OVERHEAD = "start and end of the process, imports"
-PREFECT_OVERHEAD = "Prefect between the tasks, start of its server"
+PROCESS_OVERHEAD = "start and end of the process"
+PREFECT_OVERHEAD = "Prefect between the tasks, start of its server beside imports"
 ZERO_SECONDS = (0.0, 0.0)
 TRAINING, DECODING = "training", "decoding"
 PARAMS: dict[str, dict[str, object]] = {
@@ -84,7 +84,7 @@ def main() -> None:
 
 def _print_nights(nights: Sequence[NightResult]) -> None:
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; median [least, greatest] of {len(nights)}")
-    print(f"{'seconds':48} {'wall time':>24} {'processor time':>24}")
+    print(f"{'seconds':60} {'wall time':>24} {'processor time':>24}")
     parts = dict.fromkeys(part for night in nights for part in night.parts)
     rows = {part: [night.parts.get(part, ZERO_SECONDS) for night in nights] for part in parts}
     for part, seconds in sorted(rows.items(), key=lambda row: -median(wall for wall, _ in row[1])):
@@ -97,7 +97,7 @@ def _print_nights(nights: Sequence[NightResult]) -> None:
 
 def _print_line(name: str, seconds: Sequence[ClockSeconds]) -> None:
     walls, processors = zip(*seconds, strict=True)
-    print(f"{name:48} {format_spread(walls):>24} {format_spread(processors):>24}")
+    print(f"{name:60} {format_spread(walls):>24} {format_spread(processors):>24}")
 
 
 def _measure_night(
@@ -117,6 +117,10 @@ def _measure_night(
 
 def _run_night(root: Path) -> None:
     """Run the flow of `prefixfleet retrain` with a stopwatch on every task and on training and decoding."""
+    from flows import run_local
+
+    started = read_clocks()
+    run_local._use_server()  # before Prefect is imported, as a command does; or Prefect starts a second server
     from prefect import Task
 
     import flows.report
@@ -124,7 +128,6 @@ def _run_night(root: Path) -> None:
     import flows.shard
     from components.model import decoding
     from components.training import loop
-    from flows.run_local import run_flow
 
     watch = Stopwatch()
     for module in (flows.retrain, flows.report, flows.shard):
@@ -133,8 +136,7 @@ def _run_night(root: Path) -> None:
                 task.fn = watch.wrap_function(name, task.fn)
     loop.train_together = watch.wrap_generator(TRAINING, loop.train_together)
     decoding.decode = watch.wrap_generator(DECODING, decoding.decode)
-    started = read_clocks()
-    done = run_flow("retrain", root, None)
+    done = run_local.run_flow("retrain", root, None)
     watch.seconds_by_part[PREFECT_OVERHEAD] = subtract_seconds(
         subtract_seconds(read_clocks(), started), add_seconds(ZERO_SECONDS, *watch.seconds_by_part.values())
     )
