@@ -115,7 +115,8 @@ def _summarize_checks(checks: Sequence[GateCheck], has_champion: bool) -> str:
         return f"Accepted unchecked: no floor is set{without}."
     failed = [check.sentence for check in checks if not check.passed]
     if not failed:
-        return f"Accepted: all {len(checks)} checks passed{without}."
+        passed = "its check" if len(checks) == 1 else f"all {len(checks)} checks"
+        return f"Accepted: {passed} passed{without}."
     return f"Rejected: {len(failed)} of {len(checks)} checks failed{without}. {' '.join(failed)}"
 
 

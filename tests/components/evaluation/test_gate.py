@@ -113,6 +113,8 @@ def test_without_a_champion_only_floors_are_checked():
     assert verdict.accepted
     assert verdict.champion_digest is None
     assert verdict.sentence == "Accepted: all 2 checks passed; there is no champion to compare with."
+    one = judge_candidate(GOOD, None, GateConfig(floors={"bleu": 20.0}), True)
+    assert one.sentence == "Accepted: its check passed; there is no champion to compare with."
     assert judge_candidate(GOOD, None, GateConfig(), True).sentence.startswith("Accepted unchecked: no floor is set")
 
 
