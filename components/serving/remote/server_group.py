@@ -122,8 +122,9 @@ class ServerGroup:
     async def close(self) -> None:
         """Stop checking, and close the connections."""
         self._ended.set()
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join, _JOIN_SECONDS)
+        until_s = time.monotonic() + _JOIN_SECONDS
+        while any(thread.is_alive() for thread in self._threads) and time.monotonic() < until_s:
+            await asyncio.sleep(_POLL_SECONDS)
         for client in (*self._list_clients(), *self._removed):
             await client.close()
 
