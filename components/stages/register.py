@@ -134,12 +134,13 @@ def _roll_out_version(workspace: Workspace, version: Version, outdated: bool, ca
         reason = "it passed the gate" + (f"; retrained because {cause}" if cause else "")
         if before.champion == number:  # promoted by an earlier attempt, which failed afterwards
             return number
-        check_engine(workspace, version)
         if obstacle := _explain_no_alias(version, before, outdated):
             log_info(f"{tenant}: version {number} {obstacle}")
         elif policy == "immediate" or (not has_champion and policy != "manual"):
+            check_engine(workspace, version)
             return make_champion(lease, number, "retrain", reason).champion
         elif before.challenger != number:
+            check_engine(workspace, version)
             start_trial(lease, number, "retrain", reason)
     return ""
 

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from components.serving.background_engine import BackgroundEngine
 from components.serving.fleet.observation_buffer import ObservationBuffer
 from components.serving.fleet.versions import FleetVersions
+from components.serving.interface import EngineHealth
 
 GAUGES = {
     "ready": "1 if the base is loaded.",
@@ -116,19 +117,19 @@ class _StateCollector(Collector):
         self._fleet, self._engine, self._observation_buffer = fleet, engine, observation_buffer
 
     def collect(self) -> Iterator[Metric]:
-        for name, value in self._read_state():
+        health = self._engine.health()
+        for name, value in self._read_state(health):
             yield GaugeMetricFamily(f"prefixfleet_{name}", GAUGES[name], float(value))
         resident = GaugeMetricFamily("prefixfleet_resident", GAUGES["resident"], labels=("tenant", "sha256"))
         for sha256, tenant in self._engine.resident_artifacts.items():
             resident.add_metric((tenant, sha256), 1.0)
         yield resident
-        health = self._engine.health()
         servers = health.servers if health else ()
         yield _make_gauge("engine_up", {one.url: not one.down_reason for one in servers})
         yield _make_gauge("engine_rows", {one.url: one.in_flight for one in servers})
 
-    def _read_state(self) -> Iterator[tuple[str, float]]:
-        health, fleet = self._engine.health(), self._fleet
+    def _read_state(self, health: EngineHealth | None) -> Iterator[tuple[str, float]]:
+        fleet = self._fleet
         yield "ready", bool(health and health.ready)
         if health is not None:
             yield "rows_running", health.running
