@@ -121,6 +121,8 @@ class FakeStream:
         for number in range(count):
             while not self._engine.may_go_on.is_set():
                 await asyncio.sleep(0.001)
+            if self._engine.row_error is not None and number == self._engine.words_before_error:
+                raise self._engine.row_error
             is_last = number == count - 1
             text = f"{seed}.{number}" if is_last else f"{seed}.{number} "
             finish: FinishReason = "length"
@@ -153,6 +155,9 @@ class FakeEngine:
         self.full = False
         self.queued = 0
         self.errors: dict[str, PrefixFleetError] = {}
+        self.row_error: PrefixFleetError | None = None
+        """What ends every row after `words_before_error` words."""
+        self.words_before_error = 0
         self.words: list[str] | None = None
         """What every row answers, a word a token; None: words that depend on the artifact."""
         self.requests: list[GenerationRequest] = []

@@ -21,6 +21,7 @@ from components.serving.http.middleware import AdmissionMiddleware
 from components.serving.http.openai import CompletionRequest, FeedbackRequest
 from components.serving.http.openai_chat import ChatRequest
 from components.serving.http.openai_fine_tuning import JOBS_PATH, JobRequest
+from components.serving.http.request_id import get_request_id
 from components.serving.http.service import Service
 from components.serving.http.unknown_paths import suggest_path
 from components.serving.http.validation import make_body_error, make_query_error
@@ -96,6 +97,6 @@ def build_app(service: Service) -> FastAPI:
 
     def refuse(request: Request, refusal: RefusalError, headers: Mapping[str, str] | None = None) -> Response:
         service.metrics.refusals.labels(refusal.status).inc()
-        return make_error_response(refusal, {"x-request-id": routes.get_request_id(request), **(headers or {})})
+        return make_error_response(refusal, {"x-request-id": get_request_id(request), **(headers or {})})
 
     return app

@@ -18,7 +18,7 @@ from components.serving.http.body_reader import BodyReader, Message, Receive, ch
 from components.serving.http.connection_table import to_group
 from components.serving.http.file_routes import FILES_PATH
 from components.serving.http.header_checks import check_framing, check_is_local, find_header
-from components.serving.http.routes import get_request_id
+from components.serving.http.request_id import get_request_id
 from components.serving.http.service import Service
 
 Send = Callable[[Message], Awaitable[None]]

@@ -3,20 +3,14 @@
 Knows HTTP and the service; does not know how a completion is made.
 """
 
-import asyncio
-import json
-import re
-import secrets
-from collections.abc import AsyncIterator, Awaitable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response
 
 from components.registry.mlflow.versions import CHAMPION
-from components.serving.errors import ErrorBody, log_server_error, make_error_body, to_refusal
-from components.serving.http.answer_form import AnswerForm
-from components.serving.http.answer_run import AnswerRun, prepare_answer
+from components.serving.errors import ErrorBody
+from components.serving.http.answer_response import answer_request
 from components.serving.http.api_route import ApiRoute, is_counted_on_arrival
 from components.serving.http.auth import Caller
 from components.serving.http.chat import ChatForm
@@ -31,13 +25,6 @@ from components.serving.http.openai import (
 )
 from components.serving.http.openai_chat import ChatCompletion, ChatRequest
 from components.serving.http.service import Service
-from components.serving.interface import BusyError
-
-CLIENT_DISCONNECTED = 499
-"""The status that is counted if the client has disconnected; it is never sent."""
-
-_REQUEST_ID_PATTERN = re.compile(r"[\x21-\x7e]{1,200}")
-_Result = TypeVar("_Result")
 
 router = APIRouter(
     route_class=ApiRoute, responses={"default": {"model": ErrorBody, "description": "An error, in OpenAI's shape."}}
@@ -59,28 +46,12 @@ async def get_caller(
     return caller
 
 
-def find_sent_request_id(request: Request) -> str | None:
-    """Return the client's x-request-id, or None if there is no valid one."""
-    sent = request.headers.get("x-request-id", "")
-    return sent if _REQUEST_ID_PATTERN.fullmatch(sent) else None
-
-
-def get_request_id(request: Request) -> str:
-    """Return the client's x-request-id, or a new one."""
-    return find_sent_request_id(request) or secrets.token_hex(12)
-
-
 async def _provide_service(request: Request) -> Service:
     return get_service(request)  # FastAPI runs a dependency that is not async in a thread
 
 
-async def _provide_request_id(request: Request) -> str:
-    return get_request_id(request)
-
-
 _AuthenticatedCaller = Annotated[Caller, Depends(get_caller)]
 _ServiceDependency = Annotated[Service, Depends(_provide_service)]
-_RequestId = Annotated[str, Depends(_provide_request_id)]
 
 
 @router.post("/v1/completions", response_model=Completion, tags=["OpenAI"])
@@ -89,10 +60,9 @@ async def complete(
     body: CompletionRequest,
     caller: _AuthenticatedCaller,
     service: _ServiceDependency,
-    request_id: _RequestId,
 ) -> Response:
     """Complete prompts or records with the tenant's prefix. With `stream`, send server-sent events."""
-    return await _answer(request, caller, service, CompletionForm(body), request_id)
+    return await answer_request(request, caller, service, CompletionForm(body))
 
 
 @router.post("/v1/chat/completions", response_model=ChatCompletion, tags=["OpenAI"])
@@ -101,33 +71,10 @@ async def complete_chat(
     body: ChatRequest,
     caller: _AuthenticatedCaller,
     service: _ServiceDependency,
-    request_id: _RequestId,
 ) -> Response:
     """Answer a conversation with the tenant's prefix. With `stream`, send server-sent events."""
     form = ChatForm(body, service.get_ready_engine().tool_call_form)
-    return await _answer(request, caller, service, form, request_id)
-
-
-async def _answer(request: Request, caller: Caller, service: Service, form: AnswerForm, request_id: str) -> Response:
-    run = await prepare_answer(service, caller, form, request_id, find_sent_request_id(request))
-    try:
-        await run.start()
-        if form.body.stream:
-            return StreamingResponse(_stream_events(run), headers=run.headers, media_type="text/event-stream")
-        answer = await _await_unless_disconnected(request, run.collect_answer())
-    except asyncio.CancelledError:
-        run.finish(CLIENT_DISCONNECTED)
-        raise
-    except Exception as problem:
-        run.finish(to_refusal(problem).status)
-        if isinstance(problem, BusyError):
-            await service.busy_pace.wait(run.tenant)
-        raise
-    if answer is None:
-        run.finish(CLIENT_DISCONNECTED)
-        return Response(status_code=CLIENT_DISCONNECTED)
-    run.finish(200)
-    return JSONResponse(answer.model_dump(), headers=run.headers)
+    return await answer_request(request, caller, service, form)
 
 
 @router.get("/v1/models", tags=["OpenAI"])
@@ -157,43 +104,6 @@ async def feedback(body: FeedbackRequest, caller: _AuthenticatedCaller, service:
     """
     await service.feedback_desk.accept(caller, body, service.params, is_counted=is_counted_on_arrival(caller))
     return FeedbackAnswer(id=body.id)
-
-
-async def _stream_events(run: AnswerRun) -> AsyncIterator[str]:
-    status = CLIENT_DISCONNECTED
-    try:
-        async for chunks in run.stream_chunks():
-            yield "".join(_format_event(chunk.model_dump()) for chunk in chunks)
-        status = 200
-    except Exception as problem:  # noqa: BLE001 - the status is sent already: send the error as an event
-        log_server_error(problem)
-        refusal = to_refusal(problem)
-        status = refusal.status
-        yield _format_event(make_error_body(refusal))
-    finally:
-        run.finish(status)
-    yield "data: [DONE]\n\n"
-
-
-def _format_event(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
-
-
-async def _await_unless_disconnected(request: Request, work: Awaitable[_Result]) -> _Result | None:
-    """Return the result of `work`, or None if the client disconnects before it is done."""
-    working = asyncio.ensure_future(work)
-    disconnecting = asyncio.create_task(_wait_for_disconnect(request))
-    try:
-        await asyncio.wait((working, disconnecting), return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        disconnecting.cancel()
-        working.cancel()
-
-
-async def _wait_for_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _to_model(service: Service, tenant: str) -> Model:

@@ -35,7 +35,7 @@ TOKENS = 24
 
 @dataclass
 class Failure:
-    """A request that failed, and whether a piece of its answer had come."""
+    """A request that failed, and whether its answer had begun: then no load balancer can send it elsewhere."""
 
     kind: str
     had_begun: bool
@@ -46,7 +46,9 @@ class Client(threading.Thread):
 
     def __init__(self, url: str, number: int, expected: dict[str, str]) -> None:
         super().__init__(daemon=True)
-        self._client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=LIMIT_S)
+        http = httpx.Client(event_hooks={"response": [self._note_status]}, timeout=LIMIT_S)
+        self._client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, http_client=http)
+        self._has_begun = False
         self._number, self._expected = number, expected
         self.is_ended = threading.Event()
         self.answered = 0
@@ -59,8 +61,11 @@ class Client(threading.Thread):
             turn += 1
             self._ask(MODELS[turn % 2], is_streamed=turn % 4 < 2)
 
+    def _note_status(self, _response: httpx.Response) -> None:
+        self._has_begun = True
+
     def _ask(self, model: str, *, is_streamed: bool) -> None:
-        text = ""
+        text, self._has_begun = "", False
         try:
             if is_streamed:
                 for piece in ask(self._client, model, stream=True):
@@ -68,7 +73,7 @@ class Client(threading.Thread):
             else:
                 text = ask(self._client, model).choices[0].text
         except (openai.APIError, httpx.HTTPError) as problem:
-            self.failures.append(Failure(repr(problem), bool(text)))
+            self.failures.append(Failure(repr(problem), self._has_begun))
             return
         self.answered += 1
         if text != self._expected[model]:
