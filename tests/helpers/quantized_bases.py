@@ -10,7 +10,7 @@ from components.config.quantizers import Quantizer
 from components.model.base.load import Base, load_base
 
 CPU_QUANTIZERS: tuple[Quantizer, ...] = ("bitsandbytes-int8", "bitsandbytes-nf4", "torchao-int8")
-SIZES = {"llama": {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}}
+SIZES = {"llama": {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}}
 
 
 def save_full(folder: Path, kind: str = "llama") -> Path:

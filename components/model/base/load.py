@@ -23,6 +23,7 @@ from components.model.base.digests import (
     read_stored_dtypes,
 )
 from components.model.base.dtype import measure_fastest_dtype
+from components.model.base.four_bit_kernels import check_four_bit_kernels
 from components.model.base.model_folder import (
     check_files,
     convert_errors,
@@ -193,6 +194,7 @@ def _load_base(config: BaseConfig, device: torch.device | str | None) -> Base:
     check_loading_report(report, type(model).__name__, config.path)
     if quantization:
         check_quantized(model, quantization, config.path)
+        check_four_bit_kernels(model, config.path)
         prepare_quantized(model, dtype)
     check_stored_dtypes(read_stored_dtypes(folder), model, config.path)
     whole_class, model = type(model).__name__, take_text_model(model, config.path)

@@ -90,13 +90,17 @@ def is_quantized(model: Any) -> bool:
 
 
 def prepare_quantized(model: Any, dtype: torch.dtype) -> None:
-    """Cast the layers of a quantised model that are not quantised to `dtype`, and silence warnings of every forward.
+    """Cast the layers of a quantised model that are not quantised to `dtype`, and keep the others as they are.
 
-    transformers leaves those layers of a folder that bitsandbytes quantised in the type of the files.
+    transformers leaves those layers of a folder that bitsandbytes quantised in the type of the files. On a CPU with
+    16-bit products, bitsandbytes would round the scales to bfloat16 in the first forward: a base other than the one
+    that was loaded, and an error for layers narrower than a block. Warnings of every forward are silenced.
     """
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     before = model.dtype
     for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         for parameter in module.parameters(recurse=False):
             if before != dtype and parameter.dtype == before and all(map(is_full_tensor, own)):
