@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo services services-stop demo-fleet test test-fast test-vllm docs check check-code check-infra format bench gpu-wheels base clean
+.PHONY: help setup demo services services-stop demo-fleet test test-slow test-vllm docs check check-code check-infra format bench gpu-wheels base clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -51,11 +51,13 @@ services-stop: ## end what `make services` has started
 demo-fleet: setup ## train the built-in tenants on the workers of `make services`
 	$(BIN)/python -m infra.services --folder $(SERVICES) demo
 
-test: setup ## run all tests, three files at a time: some only wait
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-fast: setup ## run the tests that are not marked slow
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
+test: setup ## run the tests, without those marked slow; three files at a time: some only wait
+	$(PYTEST) -m "not slow"
+
+test-slow: setup ## run the tests marked slow: whole chains, killed processes, servers, workers
+	$(PYTEST) -m slow
 
 VLLM := integrations/vllm
 VLLM_BIN := .venv-vllm/bin

@@ -35,6 +35,7 @@ RUN = {
     "make docs": ("Makefile", "check: check-code check-infra docs"),
     "make setup": ("Makefile", "check-code: setup"),
     "make test": (".ci/run", "make test"),
+    "make test-slow": (".ci/run", "make test-slow"),
     "make demo": ("tests/behaviour/test_demo.py", 'PREFIXFLEET, "demo"'),
     "make services": ("tests/infra/test_services.py", 'run_services(folder, "start")'),
     "make services-stop": ("tests/infra/test_services.py", 'run_services(folder, "stop")'),
