@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from components.registry.registry import CHALLENGER
 from components.stages.migration.waves import WaveResult
 from components.stages.outcome import TenantOutcome
 from components.stages.progress import join_abbreviated
@@ -66,6 +67,8 @@ class RetrainResult:
     def sentence(self) -> str:
         """The run in one line."""
         parts = [f"{len(self.list_done('train'))} trained", f"{len(self.promoted)} promoted"]
+        on_trial = [row.tenant for row in self.rows if row.alias == CHALLENGER]
+        parts += [f"{len(on_trial)} on trial"] if on_trial else []
         parts += [f"{len(self.rejected)} rejected ({join_abbreviated(sorted(self.rejected))})"] if self.rejected else []
         failures = [f"{one.tenant} failed in {one.stage}" for one in self.failures]
         parts += [join_abbreviated(failures)] if failures else []

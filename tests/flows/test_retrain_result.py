@@ -1,5 +1,8 @@
 """The sentence of a retraining's result, and what it says about each stage."""
 
+from types import SimpleNamespace
+
+from components.registry.registry import CHALLENGER, CHAMPION
 from components.stages.outcome import TenantOutcome
 from flows.retrain_result import RetrainResult
 
@@ -14,3 +17,12 @@ def test_the_sentence_of_a_run_counts_stages_and_names_failures():
     assert result.sentence == "1 trained, 1 promoted, cedar failed in train of 3 tenants"
     assert (result.list_done("train"), result.list_passed("train")) == (["alder"], ["alder", "birch"])
     assert result.failures == outcomes[2:]
+
+
+def test_tenants_whose_new_version_is_on_trial_are_counted():
+    rows = [
+        SimpleNamespace(tenant=tenant, alias=alias) for tenant, alias in (("alder", CHALLENGER), ("birch", CHAMPION))
+    ]
+    outcomes = [TenantOutcome(tenant, "train", "done") for tenant in ("alder", "birch")]
+    result = RetrainResult("a" * 32, "2 of 2", outcomes, promoted={"birch": "2"}, rows=rows)
+    assert result.sentence == "2 trained, 1 promoted, 1 on trial of 2 tenants"

@@ -1,9 +1,11 @@
 """The order in which the files of tests run: those that take longest first. Their seconds are in tests/seconds.txt.
 
-`python tests/helpers/file_order.py FILE` writes them anew from what a whole run with `--junitxml=FILE` has written.
+`python tests/helpers/file_order.py FILE...` writes them anew from what `make test` and `make test-slow`, each with
+`--junitxml=FILE` in PYTEST_ADDOPTS, have written.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -26,10 +28,10 @@ def sort_by_seconds(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -seconds.get(item.nodeid.partition("::")[0], 0))
 
 
-def write_seconds(junit_xml: Path) -> None:
-    """Write the table from a report of a whole run."""
+def write_seconds(reports: Iterable[Path]) -> None:
+    """Write the table from the reports of all tests."""
     seconds: dict[str, float] = {}
-    for case in ElementTree.parse(junit_xml).iter("testcase"):
+    for case in (case for report in reports for case in ElementTree.parse(report).iter("testcase")):
         file = "/".join(case.attrib["classname"].split(".")) + ".py"
         seconds[file] = seconds.get(file, 0.0) + float(case.attrib["time"])
     longest_first = sorted(seconds.items(), key=lambda pair: -pair[1])
@@ -38,4 +40,4 @@ def write_seconds(junit_xml: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_seconds(Path(sys.argv[1]))
+    write_seconds(map(Path, sys.argv[1:]))

@@ -23,6 +23,8 @@ router = APIRouter()
 
 _FEEDBACK = 50
 _ENTRIES = 200
+_WAIT_S = 2.0
+"""For a snapshot of the fleet: then the tenant is read alone, or the older snapshot is shown."""
 """The newest ones of the timeline."""
 
 
@@ -83,7 +85,7 @@ def show_data(view: TenantView, tenant: str, old: str = "", new: str = "") -> Re
 
 def _find_row(view: View, tenant: str) -> FleetRow | None:
     """Return the tenant's row of the newest snapshot; without one, read this tenant alone."""
-    snapshot = view.console.board.get()
+    snapshot = view.console.board.get(_WAIT_S)
     if snapshot is not None:
         return snapshot.by_tenant.get(tenant)
     workspace = view.sources.workspace

@@ -33,7 +33,7 @@
     panel.setAttribute("aria-label", label);
     panel.append(make("h3", "", label));
     const text = make("p", "text tokens");
-    const token = make("p", "hint token-facts", "Point at a token, or move to it with the arrow keys, for its log probability.");
+    const token = make("p", "hint token-facts");
     token.setAttribute("aria-live", "polite");
     const facts = make("dl", "facts");
     const copies = make("p", "copies");
@@ -43,7 +43,7 @@
     text.addEventListener("focusin", show);
     text.addEventListener("mouseover", show);
     answers.append(panel);
-    return { panel, text, facts, copies };
+    return { panel, text, token, facts, copies };
   }
 
   function moveBetweenTokens(event) {
@@ -70,6 +70,7 @@
       const rest = others.map(([name, value]) => `${JSON.stringify(name)} ${formatProbability(value)}`).join(", ");
       token.dataset.facts = `${JSON.stringify(text)}: log probability ${formatProbability(logprob)}${rest ? `. Likeliest: ${rest}` : ""}`;
       token.title = token.dataset.facts;
+      view.token.textContent ||= "Point at a token, or move to it with the arrow keys, for its log probability.";
       token.tabIndex = view.text.querySelector(".token[tabindex='0']") ? -1 : 0;
     }
     view.text.append(token);

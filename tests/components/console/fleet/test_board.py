@@ -44,6 +44,20 @@ def test_nothing_is_read_again_before_it_is_old(fleet, board):
     assert wait_until(lambda: board.get().number == 2, "the second snapshot")
 
 
+def test_after_a_change_a_page_gets_a_snapshot_that_was_read_after_it(fleet, board):
+    board.get(60)
+    board.expire()
+    assert board.get(60).number == 2
+    fleet.now_s = 31
+    fleet.go.clear()
+    board.get()
+    wait_until(lambda: fleet.readings == 3, "a reading that begins before the change")
+    board.expire()
+    threading.Timer(0.05, fleet.go.set).start()
+    assert board.get(60).read_at == "4"
+    assert (board.get(60).number, fleet.readings) == (4, 4)
+
+
 def test_one_reading_serves_all_who_look_meanwhile(fleet, board):
     fleet.go.clear()
     assert [board.get() for _ in range(5)] == [None] * 5

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from browser import follow
 from served_console import ServedConsole
 
 
@@ -20,7 +21,7 @@ def log_in(served: ServedConsole, open_page: Callable[..., Any], admin_key: str)
     def log(path: str, key: str = admin_key, **look: Any) -> Any:
         page = open_page(f"{served.url}{path}", **look)
         page.fill("#key", key)
-        page.click("main button")
+        follow(page, "main button")
         return page
 
     return log

@@ -4,6 +4,7 @@ import json
 from contextlib import closing
 
 import pytest
+from browser import follow
 from console_fleet import SCRIPT
 from served_console import serve_console_in_thread
 
@@ -44,10 +45,10 @@ def test_rows_are_shown_with_their_differences_the_largest_change_first(log_in, 
     assert "<script>" in page.locator("article", has_text="Row 2").inner_text()
     assert page.title() == "alder · PrefixFleet"
     page.select_option("#outcome", "win")
-    page.click("main form.tools button")
+    follow(page, "main form.tools button")
     assert page.locator("article h3").all_inner_texts()[0].startswith("Row 1")
     page.select_option("#slice", "unseen")
-    page.click("main form.tools button")
+    follow(page, "main form.tools button")
     assert "No row matches" in page.locator("main").inner_text()
     assert find_barriers(page) == []
 
@@ -62,16 +63,16 @@ def test_nothing_bars_readers_of_the_comparison(log_in, check_look, name, width,
 
 def test_a_person_chooses_blind_and_the_tally_is_feedback_on_the_version(log_in, served, find_barriers, take_shot):
     page = log_in("/tenants/alder/compare")
-    page.click("text=Choose blind")
+    follow(page, "text=Choose blind")
     take_shot(page, "compare-blind")
     assert find_barriers(page) == []
     for _ in range(2):
         sections = page.locator("form section")
         texts = [one.inner_text() for one in sections.all()]
         better = next(number for number, text in enumerate(texts) if "alder has it" in text)
-        sections.nth(better).locator("button").click()
+        follow(page, f"form section >> nth={better} >> button")
     assert "You have judged every row" in page.locator("main").inner_text()
-    page.click("text=Back to the rows")
+    follow(page, "text=Back to the rows")
     assert "version 2 preferred in 1 of 2 choices" in page.locator(".tally").inner_text()
     with closing(Workspace(served.sources.root).database) as database:
         tally = read_tally(database, "alder", "1", "2")

@@ -1,6 +1,7 @@
 """The runs: a list with its trend, and each with its shards by worker, what was refused and what it cost."""
 
 import pytest
+from browser import follow
 from served_console import serve_console_in_thread
 
 from components.rollout.store.runs import begin_run_entry
@@ -50,14 +51,14 @@ def test_old_runs_are_on_further_pages_and_open_by_their_address(make_fleet_root
         page = open_page(f"{served.url}/nights")
         assert page.locator("tbody th").first.inner_text() == "run 63"
         assert "63 runs, page 1 of 2" in page.locator("nav.pages").inner_text()
-        page.click("text=Next")
+        follow(page, "text=Next")
         assert page.locator("section table, .scroll table").last.locator("tbody th").all_inner_texts() == [
             "run 3",
             "run 2",
             "run 1",
         ]
         assert find_barriers(page) == []
-        page.click("text=run 1")
+        follow(page, "text=run 1")
         assert "12,345" in page.locator("section[aria-labelledby=tenants-title]").inner_text()
 
 

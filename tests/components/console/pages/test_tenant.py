@@ -1,6 +1,7 @@
 """The pages of a tenant: what happened and who did it, versions beside the champion, data and its changes."""
 
 import pytest
+from browser import follow
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_a_version_is_shown_beside_the_champion_with_its_loss_and_origin(console
 
 def test_changes_between_dataset_versions_are_marked_line_by_line(console, open_page):
     page = open_page(f"{console.url}/tenants/birch/data")
-    page.click("button:text('Compare')")
+    follow(page, "button:text('Compare')")
     change = page.locator(".diff", has_text="train:")
     assert "12 added, 12 removed" in change.inner_text()
     assert "<script>" in change.locator(".added").first.inner_text() + change.inner_text()
