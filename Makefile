@@ -51,13 +51,13 @@ services-stop: ## end what `make services` has started
 demo-fleet: setup ## train the built-in tenants on the workers of `make services`
 	$(BIN)/python -m infra.services --folder $(SERVICES) demo
 
-PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
-test: setup ## run the tests, without those marked slow; three files at a time: some only wait
-	$(PYTEST) -m "not slow"
+test: setup ## run the tests, without those marked slow; three files at a time, since some only wait
+	$(PYTEST) -n 3 -m "not slow"
 
-test-slow: setup ## run the tests marked slow: whole chains, killed processes, servers, workers
-	$(PYTEST) -m slow
+test-slow: setup ## run the tests marked slow, four files at a time: whole chains, killed processes, servers, workers
+	$(PYTEST) -n 4 -m slow
 
 VLLM := integrations/vllm
 VLLM_BIN := .venv-vllm/bin
