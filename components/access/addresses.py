@@ -31,7 +31,7 @@ def listen(config: ListenConfig) -> Iterator[tuple[socket.socket, str]]:
         fix = _BIND_FIXES.get(number, "set an address of this machine (--host)")
         raise ConfigError("an address to serve on", f"{config.host}, port {config.port}: {reason}", fix) from None
     with listener:
-        # Connections inherit it; asyncio sets it only where a socket names TCP by number. Without it answers wait 40 ms.
+        # Connections inherit it. asyncio sets it only on sockets made with the number of TCP; else answers wait 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         scheme = "https" if config.tls_certificate else "http"
         yield listener, f"{scheme}://{config.host}:{listener.getsockname()[1]}"

@@ -31,8 +31,8 @@ class FleetBoard:
     def get(self, wait_s: float = 0.0) -> FleetSnapshot | None:
         """Return the newest snapshot, and begin to read a newer one if it is old.
 
-        Waits at most `wait_s` seconds, for the first snapshot (None: it is not ready) and for one that is read after the
-        last change.
+        Waits at most `wait_s` seconds for the first snapshot (None: it is not ready), and for one that is read after
+        the last change.
         """
         reading = self._start_reading_if_old()
         if reading is not None and wait_s and self._is_changed:

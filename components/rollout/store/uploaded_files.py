@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 
 import sqlalchemy as sql
 
-from components.rollout.store.tuning_tables import UPLOADED_FILES
+from components.rollout.store.tuning_tables import TUNING_JOBS, UPLOADED_FILES
 from components.storage.database import Database
 
 _OWN = UPLOADED_FILES.c
+_USES = (TUNING_JOBS.c.training_file, TUNING_JOBS.c.validation_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,21 @@ def list_files(database: Database, viewer: str | None) -> list[UploadedFile]:
     """Return the files that `viewer` may see, the newest first. Raises WorkspaceError."""
     query = sql.select(UPLOADED_FILES).where(*_see(viewer)).order_by(_OWN.created_s.desc(), _OWN.id)
     return _read(database, query)
+
+
+def list_admin_files_of(database: Database, tenant: str) -> list[str]:
+    """Return the ids of the files that an admin key uploaded and that jobs of this tenant alone used.
+
+    Raises WorkspaceError.
+    """
+    used = [sql.select(column).where(TUNING_JOBS.c.tenant == tenant) for column in _USES]
+    used_by_others = [sql.select(column).where(TUNING_JOBS.c.tenant != tenant) for column in _USES]
+    query = sql.select(UPLOADED_FILES).where(
+        _is_owner(None),
+        sql.or_(*(_OWN.id.in_(ids) for ids in used)),
+        *(_OWN.id.not_in(ids) for ids in used_by_others),
+    )
+    return [file.id for file in _read(database, query)]
 
 
 def remove_file(database: Database, file_id: str) -> None:

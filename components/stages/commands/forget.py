@@ -23,6 +23,7 @@ from components.errors import ArtifactError, ConfigError, DataError, WorkspaceEr
 from components.registry.manifest import MANIFEST_FILE, read_manifest
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.removal import list_remaining_rows, remove_rows
+from components.rollout.store.uploaded_files import list_admin_files_of, remove_file
 from components.rollout.types import LedgerEntry
 from components.stages import dataset, gate
 from components.stages.commands.shared_places import refuse_shared_places
@@ -81,6 +82,7 @@ def find_remains(workspace: Workspace, tenant: str, record: SchedulerRecord | No
         remains += [f"{len(names)} objects in the {store}" for store, names in objects.items() if names]
     remains += workspace.registry.find_remaining(tenant) + list_remaining_rows(workspace.database, tenant)
     remains += find_source_files(workspace, tenant)
+    remains += [f"the uploaded file {file}" for file in list_admin_files_of(workspace.database, tenant)]
     return remains + (record.find_remains(tenant) if record else [])
 
 
@@ -106,6 +108,8 @@ def _remove_everything(workspace: Workspace, tenant: str, by: str, record: Sched
         ]:
             remove_tree(path)
         (workspace.root / "var" / "digests").unlink(missing_ok=True)
+    for file in list_admin_files_of(workspace.database, tenant):
+        remove_file(workspace.database, file)
     _gather_results(workspace)
     for store, count in delete_objects(workspace.root, tenant).items():
         log_info(f"{tenant}: {count} objects deleted from the {store}")
@@ -151,13 +155,17 @@ def _walk_files(folder: Path) -> Iterator[Path]:
 
 
 def _find_named_paths(workspace: Workspace, tenant: str) -> list[Path]:
-    """Return the topmost files and folders named after the tenant, temporary files of interrupted writes included."""
+    """Return the topmost files and folders named after the tenant, or after a file that was uploaded for it alone.
+
+    Temporary files of interrupted writes are included.
+    """
     list_pending(workspace.drops)  # puts back what an interrupted intake left under other names
+    names = {tenant, *list_admin_files_of(workspace.database, tenant)}
     named = [
         path
         for folder in _list_folders(workspace)
         for path in _walk_files(folder)
-        if path.name.removeprefix(".").split(".")[0] == tenant
+        if path.name.removeprefix(".").split(".")[0] in names
     ]
     return [path for path in named if not any(parent in named for parent in path.parents)]
 

@@ -14,6 +14,8 @@ from components.rollout.store.database import open_database_url
 from components.rollout.store.feedback import Feedback, save_feedback
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.observations import write_counts
+from components.rollout.store.tuning_jobs import create_job
+from components.rollout.store.uploaded_files import UploadedFile, add_file, list_files
 from components.rollout.types import LedgerEntry, Observation
 from components.stages import evaluate, gate, register, train
 from components.stages.commands.forget import find_remains, forget
@@ -172,6 +174,24 @@ def test_the_remains_of_an_interrupted_run_are_found_without_the_registry(worksp
     shutil.rmtree(workspace.root / "var/prefixes/3")
     forget(workspace, "birch", by="ada")  # stopped before its last line
     assert [one.action for one in read_history(workspace.database, "birch")] == ["promote", "forget"]
+
+
+def test_files_that_an_admin_uploaded_for_this_tenant_alone_go_with_it(workspace):
+    database, folder = workspace.database, workspace.root / "var/uploads/_admin"
+    folder.mkdir(parents=True)
+    for name in ("file-own", "file-both", "file-unused"):
+        (folder / f"{name}.jsonl").touch()
+        one = UploadedFile(id=name, tenant=None, name="a.jsonl", size_bytes=0, examples=1, created_s=0.0)
+        add_file(database, one, max_files=9)
+    for tenant, training, validation in (("alder", "file-both", "file-own"), ("birch", "file-both", "")):
+        files = {"training_file": training, "validation_file": validation}
+        create_job(database, tenant=tenant, place="p", request={}, **files, max_waiting=9)
+    assert "the uploaded file file-own" in find_remains(workspace, "alder")
+
+    forget(workspace, "alder", by="ada")
+
+    assert sorted(path.stem for path in folder.iterdir()) == ["file-both", "file-unused"]
+    assert sorted(file.id for file in list_files(database, None)) == ["file-both", "file-unused"]
 
 
 def hash_files(root):
