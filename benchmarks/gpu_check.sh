@@ -29,7 +29,7 @@ if [ -n "${GPU_WHEELS:-}" ]; then
 fi
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE=1
 export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0} OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
-found=$("$python" - 2>&1 <<'END'
+found=$("$python" - 2>&1 <<'END' | tail -n 1  # packages print warnings before it
 import sys
 try:
     import torch, numpy, peft, pydantic_core, pytest, safetensors, tokenizers, transformers  # noqa: F401

@@ -28,7 +28,7 @@ def test_the_list_of_packages_holds_all_that_they_need_and_is_locked() -> None:
 
 def test_a_machine_without_the_packages_is_told_how_to_get_them(tmp_path: Path) -> None:
     bare = tmp_path / "python"
-    bare.write_text("#!/bin/sh\necho \"Python 3.12: No module named 'torch'\"\n")
+    bare.write_text("#!/bin/sh\necho a package warns\necho \"Python 3.12: No module named 'torch'\"\n")
     bare.chmod(0o755)
     environment = {**os.environ, "PYTHON": str(bare), "GPU_CHECK_FOLDER": str(tmp_path / "out")}
     environment.pop("GPU_WHEELS", None)
