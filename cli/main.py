@@ -22,6 +22,7 @@ from cli import (
     keys,
     migrate,
     peft_exchange,
+    prune,
     reproduce,
     rollout,
     runs,
@@ -47,7 +48,7 @@ prefix for every tenant whose data, parameters or base changed. A prefix that pa
 and becomes champion: at once or, if the tenant's policy says so, after a trial (`rollout`). `status` shows every
 tenant's champion, `history` its moves, `corrections` what callers corrected. `promote`, `rollback`, `pause` and `pin`
 move versions by hand; `adopt` takes a tenant over from another workspace with the same MLflow. `generate` writes text
-with the champion. `forget` removes a tenant and everything of it.
+with the champion. `forget` removes a tenant and everything of it, `prune` only old versions and runs.
 
 `watch` retrains the tenants whose data arrived in a watched folder or bucket; `causes` lists what started retrainings.
 
@@ -144,6 +145,7 @@ app.command("rollback")(rollout.rollback)
 app.command("pause")(rollout.pause)
 app.command("pin")(rollout.pin)
 app.command("adopt")(rollout.adopt)
+app.command("prune")(prune.prune)
 app.command("forget")(rollout.forget)
 app.command("generate")(generate.generate)
 app.command("export")(peft_exchange.export)

@@ -23,6 +23,7 @@ from components.config.merging import merge_values
 from components.config.overrides import read_override_files
 from components.config.problems import format_value, make_unknown_key_error, to_config_error
 from components.config.removed_keys import drop_removed_keys
+from components.config.retention import RetentionConfig as RetentionConfig
 from components.config.rollout import RolloutConfig
 from components.config.section import Section as _Section
 from components.config.serve import AccessConfig, ServeConfig
@@ -160,6 +161,7 @@ class Params(_Section):
     workers: WorkersConfig | None = None
     triggers: TriggersConfig = TriggersConfig()
     registry: RegistryConfig = RegistryConfig()
+    retention: RetentionConfig | None = None
     serve: ServeConfig = ServeConfig()
     console: ConsoleConfig = ConsoleConfig()
     access: AccessConfig = AccessConfig()

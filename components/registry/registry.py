@@ -19,6 +19,7 @@ from components.registry.mlflow.alias_table import READ_TAGS, find_local_files, 
 from components.registry.mlflow.connection import MlflowConnection
 from components.registry.mlflow.fetching import fetch_version
 from components.registry.mlflow.ownership import Ownership
+from components.registry.mlflow.pruning import StoredRun, find_stored_runs, remove_stored_runs
 from components.registry.mlflow.registration import Registration, check_artifact, find_git_revision, write_version
 from components.registry.mlflow.removal import check_removable, find_remaining, remove_tenant
 from components.registry.mlflow.run_files import RunRecord, read_run, read_run_file
@@ -251,6 +252,16 @@ class Registry:
     def find_remaining(self, tenant: str) -> list[str]:
         """Return descriptions of everything of a tenant in MLflow; empty after `remove`, except for hidden runs."""
         return find_remaining(self._connection, tenant)
+
+    def find_stored_runs(
+        self, tenant: str, removable: Sequence[Version], kept_runs: set[str], before_s: float
+    ) -> list[StoredRun]:
+        """Return the runs of removable versions, and old runs without a version; see `pruning.find_stored_runs`."""
+        return find_stored_runs(self._connection, tenant, removable, kept_runs, before_s)
+
+    def remove_stored_runs(self, tenant: str, runs: Sequence[StoredRun]) -> None:
+        """Delete runs with their versions and artifacts; see `pruning.remove_stored_runs`."""
+        remove_stored_runs(self._connection, self.ownership, tenant, runs)
 
     def _find_aliased_of_tenant(self, tenant: str) -> list[Version]:
         wanted = f"the champion and the challenger of {tenant}"

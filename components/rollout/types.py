@@ -158,12 +158,13 @@ LedgerAction = Literal[
     "adopt",
     "reject",
     "drift",
+    "prune",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """One line of the ledger: a move of a tenant, a rejection by the gate, or drifted requests. "": no version."""
+    """One line of the ledger: a move of a tenant, a rejection, drifted requests, removed versions. "": no version."""
 
     tenant: str
     by: str

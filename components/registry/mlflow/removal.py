@@ -24,7 +24,7 @@ def check_removable(connection: MlflowConnection, ownership: Ownership, tenant: 
     ownership.check_tenant(tenant, f"forget {tenant}")
     with connection.open_client(f"the runs of {tenant}") as client:
         guard = connection.make_guard(ownership.owner)
-        for run in _search_runs(client, connection.ensure_experiment(), tenant):
+        for run in search_runs(client, connection.ensure_experiment(), f"tags.tenant = '{tenant}'"):
             guard.check(run, tenant)
 
 
@@ -49,17 +49,10 @@ def find_remaining(connection: MlflowConnection, tenant: str) -> list[str]:
 def _remove(client: Any, database: Any, experiment_id: str, tenant: str) -> None:
     """`database` is a client of MLflow's database, or None."""
     from mlflow.exceptions import MlflowException
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     store = None if database is None else database._tracking_client.store
-    for run in list(_search_runs(client, experiment_id, tenant)):
-        is_active = run.info.lifecycle_stage == "active"
-        if is_active or store is not None:  # a run hidden in MLflow's page still has its artifacts
-            get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri).delete_artifacts()
-        if is_active:
-            client.delete_run(run.info.run_id)
-        if store is not None:
-            store._hard_delete_run(run.info.run_id)
+    for run in list(search_runs(client, experiment_id, f"tags.tenant = '{tenant}'")):
+        delete_run(client, database, run)
     if store is not None:
         _delete_datasets(store, experiment_id, tenant)
     try:
@@ -76,24 +69,37 @@ def _find_remaining(client: Any, experiment_id: str, tenant: str) -> Iterator[st
     yield from (f"version {version.version} in MLflow" for version in find_versions(client, tenant))
     if call_or_none(client.get_registered_model, to_model_name(tenant)) is not None:
         yield f"registered model {to_model_name(tenant)} in MLflow"
-    for run in _search_runs(client, experiment_id, tenant):
+    for run in search_runs(client, experiment_id, f"tags.tenant = '{tenant}'"):
         hidden = run.info.lifecycle_stage != "active"
         fix = f"run `mlflow gc --run-ids {run.info.run_id}` on its server, or set {BACKEND_VARIABLE} here and try again"
         yield f"run {run.info.run_id} in MLflow" + (f" (hidden; to delete it {fix})" if hidden else "")
 
 
-def _search_runs(client: Any, experiment_id: str, tenant: str) -> Iterator[Any]:
+def search_runs(client: Any, experiment_id: str, condition: str) -> Iterator[Any]:
+    """Yield the runs that meet a condition in MLflow's search language, hidden ones too."""
     from mlflow.entities import ViewType
 
     token = None
     while True:
-        page = client.search_runs(
-            [experiment_id], f"tags.tenant = '{tenant}'", ViewType.ALL, max_results=1000, page_token=token
-        )
+        page = client.search_runs([experiment_id], condition, ViewType.ALL, max_results=1000, page_token=token)
         yield from page
         token = page.token
         if not token:
             return
+
+
+def delete_run(client: Any, database: Any, run: Any) -> None:
+    """Delete a run and its artifacts; without a client of the database, `database`, the run itself is only hidden."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    store = None if database is None else database._tracking_client.store
+    is_active = run.info.lifecycle_stage == "active"
+    if is_active or store is not None:  # a run hidden in MLflow's page still has its artifacts
+        get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri).delete_artifacts()
+    if is_active:
+        client.delete_run(run.info.run_id)
+    if store is not None:
+        store._hard_delete_run(run.info.run_id)
 
 
 def _delete_datasets(store: Any, experiment_id: str, tenant: str) -> None:

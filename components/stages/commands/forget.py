@@ -103,7 +103,7 @@ def _remove_everything(workspace: Workspace, tenant: str, by: str, record: Sched
     with convert_disk_errors(f"remove the files of {tenant}"):
         for path in [
             *_find_named_paths(workspace, tenant),
-            *_find_cached_copies(workspace, names),
+            *find_cached_copies(workspace, names),
             *_find_copies_by_manifest(workspace, tenant),
         ]:
             remove_tree(path)
@@ -181,7 +181,7 @@ def _find_mentioning_files(workspace: Workspace, tenant: str) -> list[Path]:
     return [path for path in texts if path.name.split(".")[0] != tenant and word.search(path.read_bytes())]
 
 
-def _find_cached_copies(workspace: Workspace, names: list[str]) -> Iterator[Path]:
+def find_cached_copies(workspace: Workspace, names: list[str]) -> Iterator[Path]:
     """Yield the copies of its versions; they are named by content digest, or by version."""
     for folder in _COPY_FOLDERS:
         for name in names:

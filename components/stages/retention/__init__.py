@@ -1,0 +1,1 @@
+"""Removal of old versions and runs; see docs/retention.md."""
