@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="API keys of the server: create, list and revoke them.", no_args_is_help=True)
 
+
+class _FleetRole(StrEnum):
+    viewer = "viewer"
+    operator = "operator"
+    admin = "admin"
+
+
 _TenantArgument = Annotated[str | None, typer.Argument(help="Tenant id.", callback=check_tenant)]
 
 
@@ -22,28 +30,34 @@ _TenantArgument = Annotated[str | None, typer.Argument(help="Tenant id.", callba
 def create(
     ctx: typer.Context,
     tenant: _TenantArgument = None,
-    admin: Annotated[
-        bool, typer.Option("--admin", help="An admin key: it grants every tenant, /metrics and /admin.")
-    ] = False,
+    role: Annotated[
+        _FleetRole | None, typer.Option(help="A key for all tenants: to look at, to operate, or with everything.")
+    ] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="The same as --role admin.")] = False,
     expires: Annotated[
         str | None, typer.Option(help="Lifetime, such as 90d, 12h, 30m or 45s. Default: no expiry.")
     ] = None,
     note: Annotated[str, typer.Option(help="Owner or purpose; shown by `keys list`.")] = "",
 ) -> None:
-    """Create a key of a tenant, or an admin key. The key is printed once, on stdout; only its hash is stored."""
+    """Create a key of a tenant, or one with a role. The key is printed once, on stdout; only its hash is stored.
+
+    A viewer reads the console, the list of models and /metrics. An operator also moves versions, generates text and
+    sends feedback for every tenant. An admin may do everything.
+    """
     from cli.output import print_line, print_note
     from components.access.api_keys import format_time, parse_duration
     from components.errors import ConfigError
 
-    if admin == (tenant is not None):
-        raise ConfigError("either a tenant or --admin", "both" if admin else "neither", "pass one of them")
+    chosen = [*([role.value] if role else []), *(["admin"] if admin else []), *([tenant] if tenant else [])]
+    if len(set(chosen)) != 1:
+        got = " and ".join(chosen) or "neither"
+        raise ConfigError("either a tenant, or --role, or --admin", got, "pass one of them")
+    seconds = None if expires is None else parse_duration(expires)
     with _open_keys(ctx.obj) as keys:
-        key, text = keys.create(tenant, note, None if expires is None else parse_duration(expires))
+        key, text = keys.create(tenant, note, seconds, role="admin" if role is None else role.value)
     print_line(text)
-    print_note(
-        f"key {key.id} of {key.tenant or 'an admin'}, expires: {format_time(key.expires_s)}; "
-        "save it now, it cannot be shown again"
-    )
+    saved = "save it now, it cannot be shown again"
+    print_note(f"key {key.id} of {key.holder}, expires: {format_time(key.expires_s)}; {saved}")
 
 
 @app.command("list")
@@ -54,11 +68,11 @@ def list_(ctx: typer.Context, tenant: _TenantArgument = None) -> None:
 
     with _open_keys(ctx.obj) as keys:
         listed = keys.list(tenant)
-    columns = ("key", "tenant", "note", "created", "expires", "revoked")
+    columns = ("key", "tenant or role", "note", "created", "expires", "revoked")
     print_table(
         "API keys (times in UTC)",
         columns,
-        [(one.id, one.tenant or "(admin)", one.note, *map(format_time, one.times)) for one in listed],
+        [(one.id, one.tenant or f"({one.role})", one.note, *map(format_time, one.times)) for one in listed],
     )
 
 
@@ -69,7 +83,7 @@ def revoke(ctx: typer.Context, key: Annotated[str, typer.Argument(help="Id of a 
 
     with _open_keys(ctx.obj) as keys:
         revoked = keys.revoke(key)
-    print_note(f"key {revoked.id} of {revoked.tenant or 'an admin'} is revoked")
+    print_note(f"key {revoked.id} of {revoked.holder} is revoked")
 
 
 @contextmanager

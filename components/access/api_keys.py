@@ -1,8 +1,8 @@
 """API keys: create, list, revoke and verify them.
 
-A key grants one tenant; an admin key grants every tenant and the admin endpoints. A key is `pf-<id>-<secret>`. The
-table stores the SHA-256 of the secret, which is enough for 256 random bits. A revoked key stays in the table. Does not
-know HTTP; the clocks are passed in.
+A key has a role: it grants one tenant, or all of them to look at (viewer), to operate (operator), or with everything
+(admin). A key is `pf-<id>-<secret>`. The table stores the SHA-256 of the secret, which is enough for 256 random bits.
+A revoked key stays in the table. Does not know HTTP; the clocks are passed in.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal, get_args
 
 import sqlalchemy as sql
 from sqlalchemy.engine import RowMapping
@@ -24,7 +25,8 @@ KEYS = sql.Table(
     "prefixfleet_keys",
     sql.MetaData(),
     sql.Column("id", sql.String(16), primary_key=True),
-    sql.Column("tenant", sql.String(63), nullable=True, index=True),  # NULL: an admin key
+    # NULL: an admin; "*viewer", "*operator": no tenant has such a name, so earlier releases grant these keys nothing
+    sql.Column("tenant", sql.String(63), nullable=True, index=True),
     sql.Column("secret_sha256", sql.String(64), nullable=False),
     sql.Column("note", sql.String(200), nullable=False),
     sql.Column("created_s", sql.Float, nullable=False),
@@ -32,7 +34,13 @@ KEYS = sql.Table(
     sql.Column("revoked_s", sql.Float, nullable=True),
 )
 
+Role = Literal["tenant", "viewer", "operator", "admin"]
+FleetRole = Literal["viewer", "operator", "admin"]
+"""A role that sees every tenant."""
+
+_ROLE_MARK = "*"
 _MAX_CACHED_KEYS = 100_000
+_FIELDS = ("id", "tenant", "note", "created_s", "expires_s", "revoked_s")
 _DUMMY_DIGEST = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
 
 
@@ -42,11 +50,17 @@ class ApiKey:
 
     id: str
     tenant: str | None
-    """None: an admin key."""
+    """The tenant that it grants; None: its role decides."""
     note: str
     created_s: float
     expires_s: float | None
     revoked_s: float | None
+    role: Role = "tenant"
+
+    @property
+    def holder(self) -> str:
+        """Whose key it is, in words."""
+        return self.tenant or f"{'an' if self.role != 'viewer' else 'a'} {self.role}"
 
     @property
     def times(self) -> tuple[float | None, ...]:
@@ -84,15 +98,20 @@ class ApiKeys:
         with database.transaction("the table of API keys") as connection:
             KEYS.metadata.create_all(connection)
 
-    def create(self, tenant: str | None, note: str = "", seconds: float | None = None) -> tuple[ApiKey, str]:
-        """Create a key for a tenant (None: an admin key) that expires after `seconds` (None: never).
+    def create(
+        self, tenant: str | None, note: str = "", seconds: float | None = None, *, role: FleetRole = "admin"
+    ) -> tuple[ApiKey, str]:
+        """Create a key for a tenant (None: for a `role`) that expires after `seconds` (None: never).
 
         Returns the key and its text; the text cannot be read again.
         """
         now_s = self._clock()
         key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
-        key = ApiKey(key_id, tenant, note, now_s, None if seconds is None else now_s + seconds, None)
-        row = {"secret_sha256": _hash_secret(secret), **{field: getattr(key, field) for field in ApiKey.__slots__}}
+        expires_s = None if seconds is None else now_s + seconds
+        key = ApiKey(key_id, tenant, note, now_s, expires_s, None, role if tenant is None else "tenant")
+        stored = tenant or (None if role == "admin" else f"{_ROLE_MARK}{role}")
+        row = {"secret_sha256": _hash_secret(secret), **{field: getattr(key, field) for field in _FIELDS}}
+        row["tenant"] = stored
         with self._database.transaction("to save an API key") as connection:
             connection.execute(sql.insert(KEYS), row)
         return key, f"pf-{key_id}-{secret}"
@@ -207,4 +226,10 @@ def _hash_secret(secret: str) -> str:
 
 
 def _to_key(row: RowMapping) -> ApiKey:
-    return ApiKey(**{field: row[field] for field in ApiKey.__slots__})
+    values, stored = {field: row[field] for field in _FIELDS}, row["tenant"]
+    if stored is not None and not stored.startswith(_ROLE_MARK):
+        return ApiKey(**values)
+    role = "admin" if stored is None else stored.removeprefix(_ROLE_MARK)
+    if role not in get_args(FleetRole):  # of a later release
+        return ApiKey(**values)
+    return ApiKey(**{**values, "tenant": None, "role": role})

@@ -1,12 +1,13 @@
-"""The console: web pages over what the parts already say. Read only, unless an admin's key has logged in.
+"""The console: web pages over what the parts already say. Read only, unless an operator or admin has logged in.
 
 To add a page:
 
 1. Write `pages/<name>.py` with `router = APIRouter()`. A route is a plain function (FastAPI runs it in a thread, so it
    may read files and databases) whose parameter says who may see it, from `components.console.view`:
-       CurrentView   every visitor who may read the whole fleet (an admin; anyone on loopback while there are no keys);
+       CurrentView   every visitor who may read the whole fleet (every role but a tenant; anyone on loopback while there
+                     are no keys);
        TenantView    a route with `{tenant}` in its path: also the holder of this tenant's key; others get 404;
-       AdminView     whoever logged in with an admin's key; needed by every route that changes something.
+       OperatorView  operators and admins; needed by every route that changes something.
    Return `view.render("<name>.html", key=value)`, also for a fragment that htmx asks for (`view.is_part`).
 2. Write `templates/<name>.html`: `{% extends "layout.html" %}`, blocks `title` and `content`. Links begin with
    `{{ root }}`, static files are `{{ asset("console.js") }}`. `{{ root }}` is where the console is mounted. Values are

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.access.api_keys import ApiKey, ApiKeys, parse_key
+from components.access.api_keys import ApiKey, ApiKeys, Role, parse_key
 
 _MAX_SESSIONS = 10_000
 
@@ -22,10 +22,20 @@ class Visitor:
 
     tenant: str | None
     """The only tenant that may be seen; None: all."""
-    is_admin: bool = False
-    """Whether the visitor may change something."""
+    role: Role | None = None
+    """None: nobody logged in."""
     name: str = ""
     """The name for the ledger: the key's note or id; "": nobody logged in."""
+
+    @property
+    def may_change(self) -> bool:
+        """Return whether the visitor may change something."""
+        return self.role in ("operator", "admin")
+
+    @property
+    def may_ask(self) -> bool:
+        """Return whether the visitor may let versions answer, which takes time and quotas."""
+        return self.role != "viewer"
 
     def may_see(self, tenant: str) -> bool:
         """Return whether the tenant may be shown."""
@@ -72,7 +82,7 @@ class Sessions:
         if key is None:
             self.log_out(session_id)
             return None
-        return Visitor(key.tenant, key.tenant is None, _name_holder(key))
+        return Visitor(key.tenant, key.role, _name_holder(key))
 
     def needs_login(self) -> bool:
         """Return whether a key was ever created; before that, anyone on this machine may read.

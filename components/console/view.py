@@ -1,6 +1,6 @@
 """One request as a page sees it: who asks, what may be read, how the answer is rendered.
 
-The parameters `CurrentView`, `TenantView` and `AdminView` of a route say who may see it. Knows HTTP; knows no page.
+The parameters `CurrentView`, `TenantView` and `OperatorView` of a route say who may see it. Knows HTTP; knows no page.
 """
 
 from dataclasses import dataclass, field
@@ -153,11 +153,11 @@ def _get_tenant_view(request: Request, tenant: str) -> View:
     return view
 
 
-def _get_admin_view(request: Request) -> View:
+def _get_operator_view(request: Request) -> View:
     view = _get_reader(request)
-    if view.visitor is None or not view.visitor.is_admin:
-        fix = "log in with an admin's key (`prefixfleet keys create --admin`)"
-        raise PageRefusedError(403, "an admin", "a visitor who may only read", fix)
+    if view.visitor is None or not view.visitor.may_change:
+        fix = "log in with the key of an operator (`prefixfleet keys create --role operator`) or an admin"
+        raise PageRefusedError(403, "an operator", "a visitor who may only read", fix)
     return view
 
 
@@ -167,5 +167,5 @@ CurrentView = Annotated[View, Depends(_get_fleet_view)]
 """For visitors who may read the whole fleet."""
 TenantView = Annotated[View, Depends(_get_tenant_view)]
 """For visitors who may see the `tenant` in the path."""
-AdminView = Annotated[View, Depends(_get_admin_view)]
-"""For admins who have logged in."""
+OperatorView = Annotated[View, Depends(_get_operator_view)]
+"""For operators and admins who have logged in."""

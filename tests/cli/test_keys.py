@@ -27,6 +27,9 @@ def test_a_key_is_made_shown_once_listed_and_revoked(call):
     assert "(admin)" not in call("list", "alder").stdout
     assert call("create", "--admin").exit_code == 0
     assert "(admin)" in call("list").stdout
+    viewer = call("create", "--role", "viewer")
+    assert "of a viewer, expires" in viewer.stderr
+    assert "(viewer)" in call("list").stdout
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,8 @@ def test_a_key_is_made_shown_once_listed_and_revoked(call):
     [
         ["create"],
         ["create", "alder", "--admin"],
+        ["create", "alder", "--role", "viewer"],
+        ["create", "--admin", "--role", "viewer"],
         ["create", "Not A Tenant"],
         ["create", "a", "--expires", "x"],
         ["revoke", "x"],

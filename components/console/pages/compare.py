@@ -14,7 +14,7 @@ from components.config import Metric
 from components.console.paging import find_page
 from components.console.refusals import PageRefusedError, make_not_found_error
 from components.console.security import FormFields
-from components.console.view import AdminView, TenantView, View
+from components.console.view import OperatorView, TenantView, View
 from components.evaluation.comparison import ComparedRow, Outcome, count_outcomes, describe_counts
 from components.evaluation.metrics import METRIC_LABELS
 from components.evaluation.preference import Choice
@@ -93,7 +93,7 @@ def show_comparison(
 
 
 @router.get("/tenants/{tenant}/compare/blind", response_model=None)
-def show_blind_pair(view: AdminView, tenant: str, first: str, second: str, metric: Metric = "chrf") -> Response:
+def show_blind_pair(view: OperatorView, tenant: str, first: str, second: str, metric: Metric = "chrf") -> Response:
     """Show the next example on which this person has not chosen, with the two outputs in a random order."""
     pair = _choose_pair(view.sources.registry.find_versions(tenant), first, second)
     query = CompareQuery(pair.first.version if pair.first else BASE, pair.second.version, metric)
@@ -113,7 +113,7 @@ def show_blind_pair(view: AdminView, tenant: str, first: str, second: str, metri
 
 
 @router.post("/tenants/{tenant}/compare/blind", response_model=None)
-def save_choice(view: AdminView, tenant: str, form: FormFields) -> Response:
+def save_choice(view: OperatorView, tenant: str, form: FormFields) -> Response:
     """Save what the person preferred as feedback on the newer version, and show the next example."""
     pair = _choose_pair(view.sources.registry.find_versions(tenant), form.get("first", ""), form.get("second", ""))
     first = pair.first.version if pair.first else BASE

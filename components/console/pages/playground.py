@@ -33,6 +33,8 @@ def show_playground(view: TenantView, tenant: str) -> Response:
 @router.post("/tenants/{tenant}/try", response_model=None)
 def ask(view: TenantView, tenant: str, form: TryForm) -> Response:
     """Stream one version's answer."""
+    if view.visitor is None or not view.visitor.may_ask:
+        raise PageRefusedError(403, "a visitor who may ask versions", "a viewer", "log in with an operator's key")
     server = view.console.config.server
     if not server:
         fix = "start `prefixfleet serve` and set console.server, for example to http://127.0.0.1:8000"

@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse, Response
 from components.config.rollout import RolloutCheck, ShadowConfig, StepConfig
 from components.console.refusals import PageRefusedError
 from components.console.security import FormFields
-from components.console.view import AdminView, TenantView, View
+from components.console.view import OperatorView, TenantView, View
 from components.rollout.policy.checks import CheckTrace
 from components.rollout.store.ledger import read_history
 from components.rollout.store.tenant_state import read_state
@@ -87,7 +87,7 @@ def _read_trial(view: View, tenant: str) -> dict[str, Any]:
 
 
 @router.get("/tenants/{tenant}/trial/{move}", response_model=None)
-def confirm_move(view: AdminView, tenant: str, move: OfferedMove) -> Response:
+def confirm_move(view: OperatorView, tenant: str, move: OfferedMove) -> Response:
     """Say what a move will do, and ask for a confirmation."""
     state = read_state(view.sources.database, tenant)
     return view.render(
@@ -100,7 +100,7 @@ def confirm_move(view: AdminView, tenant: str, move: OfferedMove) -> Response:
 
 
 @router.post("/tenants/{tenant}/trial/{move}", response_model=None)
-def make_move(view: AdminView, tenant: str, move: OfferedMove, form: FormFields) -> Response:
+def make_move(view: OperatorView, tenant: str, move: OfferedMove, form: FormFields) -> Response:
     """Make a move in the visitor's name, if the tenant's versions are still those that were shown."""
     view.sources.reload()
     workspace = _require_workspace(view)

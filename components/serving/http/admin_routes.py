@@ -31,10 +31,10 @@ async def readyz(request: Request) -> dict[str, Any]:
 
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request, authorization: Annotated[str | None, Header()] = None) -> Response:
-    """Metrics in Prometheus's text format. Needs an admin key, unless serve.open_metrics is set: it names tenants."""
+    """Metrics in Prometheus's text format. Needs a key that sees all tenants, unless serve.open_metrics is set."""
     service = get_service(request)
     if not service.params.serve.open_metrics:
-        await service.authenticator.require_admin(authorization)
+        await service.authenticator.require_role(authorization, "viewer", "operator")
     return Response(service.metrics_page.render(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -46,7 +46,7 @@ async def refresh(
     x_mlflow_delivery_id: Annotated[str | None, Header()] = None,
     x_mlflow_timestamp: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any]:
-    """Read MLflow's aliases now. Needs an admin key, or the signature of MLflow's webhook."""
+    """Read MLflow's aliases now. Needs an operator's or admin's key, or the signature of MLflow's webhook."""
     service = get_service(request)
     if x_mlflow_signature is not None:
         signed = (x_mlflow_delivery_id or "", x_mlflow_timestamp or "", await request.body())
@@ -57,7 +57,7 @@ async def refresh(
         if not service.webhook_deliveries.claim(x_mlflow_signature):
             raise RefusalError(409, "a delivery that has not been received", "a repeated delivery", "send a new one")
     else:
-        await service.authenticator.require_admin(authorization)
+        await service.authenticator.require_role(authorization, "operator")
     try:
         await service.fleet.refresh()
     except BaseException:

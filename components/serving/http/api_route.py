@@ -11,9 +11,19 @@ from fastapi import Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
-from components.serving.http.auth import Caller
+from components.access.api_keys import Role
+from components.serving.http.auth import Caller, refuse_other_roles
 from components.serving.http.large_bodies import LARGE_BYTES
 from components.serving.http.service import Service
+
+_OPEN_TO: dict[tuple[str, str], tuple[Role, ...]] = {
+    ("GET", "/v1/models"): ("viewer", "operator"),
+    ("GET", "/v1/models/{model}"): ("viewer", "operator"),
+    ("POST", "/v1/completions"): ("operator",),
+    ("POST", "/v1/chat/completions"): ("operator",),
+    ("POST", "/v1/feedback"): ("operator",),
+}
+"""(Method, path) -> the roles that may call it, beside tenants and admins. Others get 403."""
 
 
 class ApiRoute(APIRoute):
@@ -27,6 +37,7 @@ class ApiRoute(APIRoute):
             service: Service = request.app.state.service
             caller = await service.authenticator.authenticate(request.headers.get("authorization"))
             request.state.caller = caller
+            refuse_other_roles(caller, "tenant", *_OPEN_TO.get((request.method, self.path_format), ()))
             if self.body_field is None:
                 return await handle(request)
             if is_counted_on_arrival(caller):

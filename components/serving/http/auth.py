@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from components.access.api_keys import ApiKeys
+from components.access.api_keys import ApiKeys, Role
 from components.config import TENANT_ID
 from components.errors import WorkspaceError
 from components.serving.errors import RefusalError, make_unavailable_error
@@ -16,14 +16,10 @@ class Caller:
     """The holder of a valid key."""
 
     tenant: str | None
-    """The tenant that the key grants; None: all of them, for an admin key or on a server without keys."""
+    """The tenant that the key grants; None: all of them, as far as the role permits."""
     key_id: str = ""
     """Id of the key; "": the server has no keys."""
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether all tenants and the admin endpoints are granted."""
-        return self.tenant is None
+    role: Role = "admin"
 
     def check_access(self, tenant: str) -> None:
         """Refuse a tenant that the key does not grant, with the same error as for an unknown tenant.
@@ -64,13 +60,20 @@ class Authenticator:
             got = "an unknown, expired or revoked key" if authorization else "no key"
             fix = "send `Authorization: Bearer <key>`, with a key from your operator (`prefixfleet keys create`)"
             raise RefusalError(401, "an API key", got, fix, code="invalid_api_key")
-        return Caller(key.tenant, key.id)
+        return Caller(key.tenant, key.id, key.role)
 
-    async def require_admin(self, authorization: str | None) -> None:
-        """Refuse all but admin keys.
+    async def require_role(self, authorization: str | None, *roles: Role) -> None:
+        """Refuse all keys but those of admins and of these roles.
 
         Raises:
-            RefusalError: 401 or 503 as above; 403, a tenant's key.
+            RefusalError: 401 or 503 as above; 403, a key of another role.
         """
-        if not (await self.authenticate(authorization)).is_admin:
-            raise RefusalError(403, "an admin key", "a tenant's key", "ask your operator for one", code="admin_only")
+        refuse_other_roles(await self.authenticate(authorization), *roles)
+
+
+def refuse_other_roles(caller: Caller, *roles: Role) -> None:
+    """Refuse a caller who is neither an admin nor of these roles. Raises RefusalError: 403."""
+    if caller.role not in ("admin", *roles):
+        wanted = " or ".join(f"the role {role}" for role in (*roles, "admin"))
+        fix = "ask your operator for a key with it (`prefixfleet keys create`)"
+        raise RefusalError(403, f"a key with {wanted}", f"a key with the role {caller.role}", fix, code="role")

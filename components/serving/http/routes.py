@@ -82,7 +82,7 @@ async def models(caller: _AuthenticatedCaller, service: _ServiceDependency) -> M
     """List the caller's tenants with their champion and challenger."""
     snapshot = service.fleet.snapshot
     listed = {*snapshot.champions, *snapshot.unusable.get(CHAMPION, {})}
-    tenants = sorted(listed) if caller.is_admin else [caller.tenant] if caller.tenant in listed else []
+    tenants = sorted(listed) if caller.tenant is None else [caller.tenant] if caller.tenant in listed else []
     return ModelList(data=[_to_model(service, tenant) for tenant in tenants if tenant])
 
 

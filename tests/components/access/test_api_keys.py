@@ -3,6 +3,7 @@ import sqlite3
 import pytest
 
 from components.access.api_keys import ApiKeys, parse_duration
+from components.config import TENANT_ID
 from components.errors import ConfigError, WorkspaceError
 from components.rollout.store.database import open_database_url
 
@@ -56,6 +57,7 @@ def test_a_key_grants_its_tenant_and_a_wrong_key_nothing(keys):
     ):
         assert keys.verify(wrong) is None
     assert [key.tenant for key in keys.list()] == ["alder", "alder", "birch", None]
+    assert [key.role for key in keys.list()] == ["tenant", "tenant", "tenant", "admin"]
     assert [key.note for key in keys.list("alder")] == ["ci", ""]
 
 
@@ -133,3 +135,21 @@ def test_a_duration_has_a_number_and_a_unit(text, seconds):
 def test_another_form_of_a_duration_is_refused(text):
     with pytest.raises(ConfigError, match="a duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+def test_a_key_with_a_role_grants_earlier_releases_nothing(keys, database, role):
+    """They take a key without a tenant for an admin's, and compare others with the tenant of a request."""
+    made, text = keys.create(None, "ada", role=role)
+    assert (made.tenant, made.role, keys.verify(text)) == (None, role, made)
+    with database.connect("a test") as connection:
+        stored = connection.exec_driver_sql("SELECT tenant FROM prefixfleet_keys").scalar()
+    assert stored is not None
+    assert not TENANT_ID.fullmatch(stored)
+
+
+def test_a_role_of_a_later_release_grants_nothing(keys, database):
+    _, text = keys.create(None, role="viewer")
+    with database.transaction("a test") as connection:
+        connection.exec_driver_sql("UPDATE prefixfleet_keys SET tenant = '*auditor'")
+    assert (keys.verify(text).tenant, keys.verify(text).role) == ("*auditor", "tenant")

@@ -139,17 +139,28 @@ def test_a_move_for_another_situation_and_one_without_the_form_are_refused(log_i
     assert not read_state(served.sources.database, "alder").pinned
 
 
-def test_a_tenants_key_reads_its_trial_and_moves_nothing(log_in, served):
-    page = log_in("/tenants/birch/trial", served.keys.create("birch")[1])
-    assert "needs a login with an admin's key" in page.locator("main").inner_text()
-    assert page.locator("a.button").count() == 0
-    token = page.locator("[name=form_token]").first.input_value()
-    for tenant, status in (("birch", 403), ("alder", 403)):
-        answer = page.request.post(
-            f"{served.url}/tenants/{tenant}/trial/pin", form={"form_token": token, "situation": "1//"}
-        )
-        assert answer.status == status
-    assert page.request.get(f"{served.url}/tenants/alder/trial").status == 404
+def test_a_tenants_and_a_viewers_key_read_the_trial_and_move_nothing(log_in, served):
+    keys = {"birch": served.keys.create("birch")[1], "alder": served.keys.create(None, role="viewer")[1]}
+    for tenant, key in keys.items():
+        page = log_in(f"/tenants/{tenant}/trial", key)
+        assert "needs a login as operator" in page.locator("main").inner_text()
+        assert page.locator("a.button").count() == 0
+        token = page.locator("[name=form_token]").first.input_value()
+        for other in keys:
+            form = {"form_token": token, "situation": "1//"}
+            assert page.request.post(f"{served.url}/tenants/{other}/trial/pin", form=form).status == 403
+        body = {"version": "1", "kind": "text", "text": "a"}
+        asked = page.request.post(f"{served.url}/tenants/{tenant}/try", data=body, headers={"x-form-token": token})
+        assert asked.status == (403 if tenant == "alder" else 409), "a viewer may not ask; here is no server to ask"
+        status = page.request.get(f"{served.url}/tenants/alder/trial").status
+        assert status == (200 if tenant == "alder" else 404)
+        page.context.clear_cookies()
+
+
+def test_an_operator_is_offered_moves(log_in, served):
+    page = log_in("/tenants/alder/trial", served.keys.create(None, "eve", role="operator")[1])
+    follow(page, "text=Pin…")
+    assert "as a move by eve" in page.locator("main").inner_text()
 
 
 def test_without_a_key_nothing_is_offered_as_a_button(console, open_page):

@@ -3,6 +3,9 @@
 import json
 
 import pytest
+from api_routes import list_endpoints
+
+from components.serving.http.app import build_app
 
 JSON = {"content-type": "application/json"}
 
@@ -91,3 +94,41 @@ def test_other_content_than_json_is_refused(ask):
     answer = ask(talk)
     assert answer.status_code == 400
     assert "send an object, with content-type: application/json" in answer.json()["error"]["message"]
+
+
+OPEN = {
+    "viewer": {("GET", "/v1/models"), ("GET", "/v1/models/{model}"), ("GET", "/metrics")},
+    "operator": {
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/{model}"),
+        ("GET", "/metrics"),
+        ("POST", "/admin/refresh"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/feedback"),
+    },
+}
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+def test_a_role_may_call_its_endpoints_and_no_other(ask, role):
+    """Asked of every endpoint of the application that needs a key, so that a new one is closed until it is named."""
+
+    async def talk(client, service):
+        _, key = service.keys.create(None, role=role)
+        header = {**JSON, "authorization": f"Bearer {key}"}
+        statuses = {}
+        for route in list_endpoints(build_app(service)):
+            path = route.path.replace("{model}", "alder").replace("{file_id}", "x").replace("{job_id}", "x")
+            for method in route.methods:
+                if path.startswith(("/v1/", "/admin", "/metrics")):
+                    answer = await client.request(method, path, headers=header, content=b"{}")
+                    statuses[method, route.path] = answer.status_code
+        body = {"model": "alder", "prompt": "thing: boat"}
+        return statuses, await client.post("/v1/completions", json=body, headers=header)
+
+    statuses, answer = ask(talk, is_open=False)
+    assert len(statuses) > 12
+    assert {route for route, status in statuses.items() if status != 403} == OPEN[role]
+    assert answer.status_code == (200 if role == "operator" else 403)
+    assert "completion" in answer.text if role == "operator" else "the role viewer" in answer.text

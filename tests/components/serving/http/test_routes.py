@@ -1,6 +1,6 @@
 import inspect
 
-from fastapi.routing import APIRoute
+from api_routes import list_endpoints
 
 from components.errors import ArtifactError
 from components.serving.http.app import build_app
@@ -110,7 +110,7 @@ def test_no_route_and_no_dependency_needs_a_thread(fleet):
     """FastAPI runs those that are not async in threads that all requests share."""
     with fleet.serving() as service:
         app = build_app(service)
-    for route in (one for one in app.routes if isinstance(one, APIRoute)):
+    for route in list_endpoints(app):
         if route.path.startswith(("/v1/", "/admin", "/healthz", "/readyz", "/metrics")):
             waiting = [route.dependant]
             while waiting:
