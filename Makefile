@@ -16,7 +16,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo services services-stop demo-fleet test test-slow test-vllm docs check check-code check-infra format bench gpu-wheels base clean
+.PHONY: help setup demo services services-stop demo-fleet test test-slow test-vllm docs check check-code check-infra \
+    check-kubernetes render-kubernetes format bench gpu-wheels base clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -84,10 +85,30 @@ check-code: setup
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
-check-infra: setup
-	$(BIN)/hadolint --config infra/hadolint.yaml infra/Dockerfile
+check-infra: setup render-kubernetes
+	$(BIN)/hadolint --config infra/hadolint.yaml infra/Dockerfile infra/vllm.Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec infra/compose.yaml
 	$(BIN)/python -m yamllint --strict --config-file infra/yamllint.yaml $(YAML_FILES)
+	@set -e; for file in $(wildcard $(RENDERED)/*.yaml); do \
+	    $(BIN)/kubernetes-validate --strict --quiet $(KUBERNETES_VERSIONS:%=--kubernetes-version %) "$$file"; done
+
+KUBERNETES := infra/kubernetes
+RENDERED := build/kubernetes
+KUBERNETES_VERSIONS := 1.28 1.34
+render-kubernetes: # the manifests of every overlay, as kubectl would apply them, into build/kubernetes
+	@rm -rf $(RENDERED) && mkdir -p $(RENDERED)
+	@if command -v kubectl >/dev/null; then \
+	    set -e; for overlay in $(notdir $(wildcard $(KUBERNETES)/overlays/*)); do \
+	        kubectl kustomize $(KUBERNETES)/overlays/$$overlay > $(RENDERED)/$$overlay.yaml; done; \
+	else \
+	    echo "no kubectl on PATH: the overlays of $(KUBERNETES) are not rendered and not checked" >&2; \
+	fi
+
+CHECKOV := checkov==3.3.30
+check-kubernetes: render-kubernetes ## check the overlays' security with checkov, in an environment of its own (.venv-checkov)
+	test -x .venv-checkov/bin/checkov || { "$(PYTHON)" -m venv .venv-checkov && \
+	    .venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check $(CHECKOV); }
+	.venv-checkov/bin/checkov --config-file $(KUBERNETES)/checkov.yaml --directory $(RENDERED)
 
 format: setup ## format the code and apply the linter's automatic fixes
 	$(BIN)/python -m ruff format .

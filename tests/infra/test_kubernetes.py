@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "infra" / "kubernetes"
 TEMPLATE = json.loads((FOLDER / "gpu-work-pool.json").read_text(encoding="utf-8"))
 VARIABLES = TEMPLATE["variables"]["properties"]
-MANIFESTS = list(yaml.safe_load_all((FOLDER / "worker.yaml").read_text(encoding="utf-8")))
+MANIFESTS = list(yaml.safe_load_all((FOLDER / "worker" / "worker.yaml").read_text(encoding="utf-8")))
 WITHOUT_GPU = {"gpus": 0, "node_selector": {}, "tolerations": []}
 VERSIONS = ["1.28", "1.34"]
 """Of Kubernetes: the oldest that managed clusters still ran when the template was written, and a recent one."""
