@@ -20,7 +20,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
     check-kubernetes render-kubernetes format bench gpu-wheels base clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## make .venv from requirements.lock; does nothing if it is up to date
 
@@ -85,23 +85,24 @@ check-code: setup
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
+KUBERNETES := infra/kubernetes
+RENDERED := build/kubernetes
+KUBERNETES_VERSIONS := 1.28 1.34
+
 check-infra: setup render-kubernetes
 	$(BIN)/hadolint --config infra/hadolint.yaml infra/Dockerfile infra/vllm.Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec infra/compose.yaml
 	$(BIN)/python -m yamllint --strict --config-file infra/yamllint.yaml $(YAML_FILES)
-	@set -e; for file in $(wildcard $(RENDERED)/*.yaml); do \
+	@set -e; for file in $$(find $(RENDERED) -name '*.yaml'); do echo "kubernetes-validate $$file"; \
 	    $(BIN)/kubernetes-validate --strict --quiet $(KUBERNETES_VERSIONS:%=--kubernetes-version %) "$$file"; done
 
-KUBERNETES := infra/kubernetes
-RENDERED := build/kubernetes
-KUBERNETES_VERSIONS := 1.28 1.34
 render-kubernetes: # the manifests of every overlay, as kubectl would apply them, into build/kubernetes
 	@rm -rf $(RENDERED) && mkdir -p $(RENDERED)
-	@if command -v kubectl >/dev/null; then \
+	@if kubectl version --client 2>/dev/null | grep -q 'Kustomize Version: v[5-9]'; then \
 	    set -e; for overlay in $(notdir $(wildcard $(KUBERNETES)/overlays/*)); do \
 	        kubectl kustomize $(KUBERNETES)/overlays/$$overlay > $(RENDERED)/$$overlay.yaml; done; \
 	else \
-	    echo "no kubectl on PATH: the overlays of $(KUBERNETES) are not rendered and not checked" >&2; \
+	    echo "no kubectl 1.27 or newer on PATH: the overlays of $(KUBERNETES) are not rendered and not checked" >&2; \
 	fi
 
 CHECKOV := checkov==3.3.30

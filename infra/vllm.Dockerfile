@@ -8,7 +8,9 @@ FROM ${VLLM_IMAGE}
 COPY pyproject.toml README.md /build/
 COPY prefixfleet_vllm /build/prefixfleet_vllm
 RUN python3 -m pip install --no-cache-dir '/build[gpu,s3]' \
-    && rm -rf /build
+    && rm -rf /build \
+    && groupadd --gid 10001 prefixfleet \
+    && useradd --uid 10001 --gid 10001 --create-home prefixfleet
 ENV DO_NOT_TRACK=true
 USER 10001:10001
 ENTRYPOINT []

@@ -1,6 +1,7 @@
 """Rules for the Dockerfile and the compose file that no linter checks. Reads the files; builds nothing."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,16 @@ def test_the_image_has_all_source_files_and_so_the_code_version_of_the_checkout(
         for path in (INFRA.parent / top).rglob("*.py")
     }
     assert {Path(*name.split(".")) for name in packages} >= folders
+
+
+def test_the_image_has_the_files_that_a_new_workspace_gets():
+    project = tomllib.loads((INFRA.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = [each for some in project["tool"]["setuptools"]["data-files"].values() for each in some]
+    copied = {
+        name for names in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE) for name in names.split()
+    }
+    assert patterns
+    assert [each for each in patterns if not {each, str(Path(each).parent)} & copied] == []
 
 
 def test_the_exchange_has_a_bucket():

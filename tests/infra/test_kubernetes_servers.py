@@ -38,6 +38,11 @@ DOCUMENTED = {
     "AWS_SECRET_ACCESS_KEY": "https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html",
     "AWS_DEFAULT_REGION": "https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html",
     "AWS_ENDPOINT_URL_S3": "https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html",
+    "DVC_SITE_CACHE_DIR": "https://dvc.org/doc/user-guide/env",
+    "GIT_AUTHOR_EMAIL": "https://git-scm.com/docs/git#_git_commits",
+    "GIT_AUTHOR_NAME": "https://git-scm.com/docs/git#_git_commits",
+    "GIT_COMMITTER_EMAIL": "https://git-scm.com/docs/git#_git_commits",
+    "GIT_COMMITTER_NAME": "https://git-scm.com/docs/git#_git_commits",
     "DO_NOT_TRACK": "https://docs.vllm.ai/en/latest/usage/usage_stats.html",
     "FORWARDED_ALLOW_IPS": "https://www.uvicorn.org/settings/",
     "HF_HUB_OFFLINE": "https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables",
@@ -79,19 +84,19 @@ def list_prefect_paths() -> set[str]:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_variable_is_one_that_something_reads(overlay):
     manifests = render(overlay)
-    names = {}
+    names, used_as_arguments = {}, set()
     for where, container in list_all_containers(manifests):
         used = re.findall(r"\$\((\w+)\)", " ".join([*container.get("command", []), *container.get("args", [])]))
         variables = list_variables(container, manifests)
         assert set(used) <= set(variables), where
+        used_as_arguments |= set(used)
         names |= dict.fromkeys(variables, where)
-    arguments = {"BASE_SOURCE", "ENGINE_STORE"}
     unknown = {
         name: where
         for name, where in names.items()
         if not (
             name in DOCUMENTED
-            or name in arguments
+            or name in used_as_arguments
             or hasattr(prefect.settings, name)
             or hasattr(mlflow.environment_variables, name)
             or name in re.findall(r"\\getenv \w+ (\w+)", SCRIPTS)

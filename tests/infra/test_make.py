@@ -18,6 +18,7 @@ TARGETS = [
     "test-vllm",
     "docs",
     "check",
+    "check-kubernetes",
     "format",
     "bench",
     "gpu-wheels",
