@@ -235,3 +235,23 @@ def test_engines_run_where_shards_run():
     assert pod["nodeSelector"] == pool["node_selector"]["default"]
     assert pod["tolerations"] == pool["tolerations"]["default"]
     assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == pool["gpus"]["default"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_first_step_of_an_upgrade_applies_the_migration_with_its_settings_alone(overlay):
+    page = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    selected = re.search(r"kubectl apply -k OVERLAY -l 'app.kubernetes.io/component in \((.*)\)'", page)
+    deleted = re.search(r"kubectl delete job (.*) --ignore-not-found", page)
+    assert selected
+    assert deleted
+    manifests = render(overlay)
+    applied = [
+        one
+        for one in manifests
+        if one["metadata"].get("labels", {}).get("app.kubernetes.io/component") in selected[1].split(", ")
+    ]
+    assert sorted(one["kind"] for one in applied) == ["ConfigMap", "Job"]
+    (job,) = select(applied, "Job").values()
+    used = {volume["configMap"]["name"] for volume in get_pod(job)["volumes"] if "configMap" in volume}
+    assert used == set(select(applied, "ConfigMap"))
+    assert select(manifests, "Job").keys() <= set(deleted[1].split())
