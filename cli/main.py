@@ -20,6 +20,7 @@ from cli import (
     fine_tune,
     generate,
     keys,
+    metrics,
     migrate,
     peft_exchange,
     prune,
@@ -61,7 +62,7 @@ with the champion. `forget` removes a tenant and everything of it, `prune` only 
 `serve` answers for all tenants over HTTP, with OpenAI's completions protocol; `keys` manages the server's API keys. It
 starts `fine-tune` for each job of its fine-tuning API.
 
-`console` shows the fleet in a browser.
+`console` shows the fleet in a browser; `metrics` prints what flows did, for Prometheus.
 
 `worker start` trains shards on this machine, for parents whose params.yaml has a section `workers`.
 
@@ -137,6 +138,7 @@ app.command("fine-tune")(fine_tune.fine_tune)
 app.command("migrate")(migrate.migrate)
 app.command("tune")(tune.tune)
 app.command("status")(status.status)
+app.command("metrics")(metrics.metrics)
 app.command("rollout")(rollout.rollout)
 app.command("history")(rollout.history)
 app.command("corrections")(rollout.corrections)

@@ -1,5 +1,6 @@
 """The commands rollout, history, corrections, promote, rollback, pause, pin, adopt and forget."""
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,11 +22,15 @@ def rollout(ctx: typer.Context) -> None:
     from cli.output import print_line
     from components.stages.outcome import raise_on_failures
     from components.stages.rollout.cycle import run_idle_cycle, summarize_cycle
+    from components.stages.run_metrics import record_flow_end
     from components.stages.workspace import Workspace
     from flows.run_local import find_named_server, run_flow
 
     with show_progress():
-        is_idle = not find_named_server() and run_idle_cycle(Workspace(ctx.obj))  # then no server has to start
+        workspace, began_s = Workspace(ctx.obj), time.time()
+        is_idle = not find_named_server() and run_idle_cycle(workspace)  # then no server has to start
+        if is_idle:
+            record_flow_end(workspace, "rollout", began_s)
         results, failures = ([], []) if is_idle else run_flow("rollout", ctx.obj)
     moved_first = sorted(results, key=lambda one: (one.action == "wait", one.tenant))
     for one in moved_first[:_TENANTS_SHOWN]:

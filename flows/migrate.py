@@ -1,5 +1,6 @@
 """The flow `migrate`: one wave that moves tenants to the next base. Scheduled once a night, after `nightly`."""
 
+import time
 from pathlib import Path
 
 from prefect import flow, task
@@ -10,6 +11,7 @@ from prefect.client.schemas.objects import State
 from components.stages import run_log
 from components.stages.migration.waves import WaveResult
 from components.stages.rollout.manual import find_current_user
+from components.stages.run_metrics import record_flow_end
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.events import emit_events
@@ -24,13 +26,14 @@ _TRIGGER = "move to the next base"
 def migrate(workspace: str = ".") -> State[WaveResult]:
     """Train the next tenants for `next_base`, and switch over those that pass the gate. Without it, do nothing."""
     prepare_environment(Path(workspace))
-    opened_workspace = Workspace(Path(workspace))
+    opened_workspace, began_s = Workspace(Path(workspace)), time.time()
     if opened_workspace.params.next_base is None:
         return make_end_state("no next_base in params.yaml", WaveResult(), failed=False)
     with opened_workspace.lock():
         entry = begin_log(opened_workspace)
         result = run_wave(opened_workspace, moves=True)
         end_log(opened_workspace, entry, result)
+        record_flow_end(opened_workspace, "migrate", began_s, result.failures)
     emit_events(opened_workspace)
     create_markdown_artifact(key="migration-report", markdown=make_page(result))
     return make_end_state(result.sentence, result, failed=bool(result.failures), rejected=bool(result.rejected))

@@ -20,6 +20,7 @@ from components.stages.outcome import TenantOutcome, raise_on_failures
 from components.stages.plan import Plan, plan
 from components.stages.progress import log_info
 from components.stages.run_log import WorkerSpan
+from components.stages.run_metrics import name_retraining, record_flow_end
 from components.stages.sharding.heartbeats import describe_worker
 from components.stages.triggers import run_causes
 from components.stages.triggers.run_causes import BY_HAND, RunCauses
@@ -47,6 +48,7 @@ def retrain(
     """
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace), full_check=full_check)
+    flow_name, began_s = name_retraining(tenants), time.time()
     with opened_workspace.lock():
         causes = begin_causes(opened_workspace, tenants, trigger)
         entry = begin_log(opened_workspace, causes)
@@ -72,6 +74,7 @@ def retrain(
         run.rows = publish_results(opened_workspace, run, tenants)
         end_causes(opened_workspace, causes, run)
         end_log(opened_workspace, entry, planned, run)
+        record_flow_end(opened_workspace, flow_name, began_s, run.outcomes)
     return make_end_state(run.message, run, failed=bool(run.failures), rejected=bool(run.rejected))
 
 

@@ -3,6 +3,7 @@
 The server takes longer to start than everything else that a run with nothing to do needs.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,10 +38,11 @@ def _find_idle_result(
 ) -> "RetrainResult | None":
     from components.stages.idle_run import find_idle_run
     from components.stages.last_failures import record_outcomes
+    from components.stages.run_metrics import name_retraining, record_flow_end
     from components.stages.triggers.run_causes import begin_run, end_run
     from components.stages.workspace import Workspace
 
-    workspace = Workspace(root, full_check=full_check)
+    workspace, began_s = Workspace(root, full_check=full_check), time.time()
     with workspace.lock():
         idle = find_idle_run(workspace, tenants)
         if idle is None:
@@ -54,6 +56,7 @@ def _find_idle_result(
     )
     record_outcomes(workspace, [*result.outcomes, *result.list_finished()])
     end_run(workspace, causes, result.outcomes, result.sentence)
+    record_flow_end(workspace, name_retraining(tenants), began_s)
     return result
 
 
@@ -70,11 +73,14 @@ def watch_local(root: Path) -> "tuple[WatchLook, RetrainResult | None]":
     if find_named_server():
         result = run_flow("watch", root)
         return result.look, result.run
+    from components.stages.run_metrics import record_flow_end
     from components.stages.triggers.run_causes import name_trigger
     from components.stages.triggers.watching import look
     from components.stages.workspace import Workspace
 
-    found = look(Workspace(root))
+    workspace, began_s = Workspace(root), time.time()
+    found = look(workspace)
+    record_flow_end(workspace, "watch", began_s)
     if not found.due:
         return found, None
     return found, retrain_local(root, sorted({one.tenant for one in found.due}), trigger=name_trigger(found.due))

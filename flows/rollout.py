@@ -1,5 +1,6 @@
 """Flows of the rollout: the scheduled cycle, and a person's actions. Each rollback emits an event for automations."""
 
+import time
 from pathlib import Path
 
 from prefect import flow, task
@@ -13,6 +14,7 @@ from components.stages.outcome import TenantOutcome
 from components.stages.rollout import corrections, manual
 from components.stages.rollout import cycle as stage
 from components.stages.rollout.cycle import TenantCycleResult
+from components.stages.run_metrics import record_flow_end
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.events import emit_events
@@ -27,7 +29,7 @@ CycleResult = tuple[list[TenantCycleResult], list[TenantOutcome]]
 def rollout(workspace: str = ".") -> State[CycleResult]:
     """Advance, promote or roll back every challenger, record alias changes made in MLflow, and deliver corrections."""
     prepare_environment(Path(workspace))
-    opened_workspace = Workspace(Path(workspace))
+    opened_workspace, began_s = Workspace(Path(workspace)), time.time()
     try:
         results, failures = run_cycle(opened_workspace)
     finally:
@@ -37,6 +39,7 @@ def rollout(workspace: str = ".") -> State[CycleResult]:
     deliver_corrections(opened_workspace)
     done = [TenantOutcome(one.tenant, "roll out", "done") for one in results]
     record_outcomes(opened_workspace, [*done, *failures], implies_earlier_stages=False)
+    record_flow_end(opened_workspace, "rollout", began_s, failures)
     return make_end_state(stage.summarize_cycle(results, failures), (results, failures), failed=bool(failures))
 
 

@@ -3,6 +3,7 @@
 Holds order and retries only; components/stages/triggers holds what is looked for.
 """
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from components.rollout.store.causes import Cause
+from components.stages.run_metrics import record_flow_end
 from components.stages.triggers import run_causes, watching
 from components.stages.triggers.watching import WatchLook
 from components.stages.workspace import Workspace
@@ -37,8 +39,9 @@ class WatchResult:
 def watch(workspace: str = ".") -> State[WatchResult]:
     """Take what has arrived, and retrain the tenants that have a cause. Does nothing while another run works."""
     prepare_environment(Path(workspace))
-    opened_workspace = Workspace(Path(workspace))
+    opened_workspace, began_s = Workspace(Path(workspace)), time.time()
     result = WatchResult(look_for_causes(opened_workspace))
+    record_flow_end(opened_workspace, "watch", began_s)
     if any(one.kind == "drift" for one in result.look.opened):
         emit_events(opened_workspace)
     result.causes = result.look.due

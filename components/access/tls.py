@@ -1,4 +1,7 @@
-"""Check the TLS certificate and key before the server listens. Knows files; does not know the server."""
+"""The TLS certificate and key: checked before the server listens; and the end of the certificate's validity.
+
+Knows files; does not know the server.
+"""
 
 import ssl
 from pathlib import Path
@@ -30,6 +33,26 @@ def check_tls(config: ListenConfig) -> None:
     except (OSError, ssl.SSLError) as problem:
         got = f"{certificate} and {key or 'no key'}: {_describe_error(problem)}"
         raise ConfigError("a PEM certificate and its PEM key", got, "correct the files") from None
+
+
+def read_certificate_end(config: ListenConfig) -> float | None:
+    """Return when the certificate stops being valid, in seconds since 1970; None: plain HTTP.
+
+    Of a chain the certificate that ends first counts.
+
+    Raises:
+        ConfigError: the file cannot be read or has no certificate.
+    """
+    if config.tls_certificate is None:
+        return None
+    from cryptography import x509
+
+    path = Path(config.tls_certificate)
+    try:
+        chain = x509.load_pem_x509_certificates(_read("certificate", path))
+    except ValueError as problem:
+        raise ConfigError("a PEM certificate", f"{path}: {problem}", "correct the file") from None
+    return min(one.not_valid_after_utc.timestamp() for one in chain)
 
 
 def _read(name: str, path: Path) -> bytes:

@@ -20,6 +20,7 @@ from components.config.evaluate import Metric as Metric
 from components.config.evaluate import NonInferiorityConfig as NonInferiorityConfig
 from components.config.evaluate import Tokenizer as Tokenizer
 from components.config.merging import merge_values
+from components.config.metrics import MetricsConfig as MetricsConfig
 from components.config.overrides import read_override_files
 from components.config.problems import format_value, make_unknown_key_error, to_config_error
 from components.config.removed_keys import drop_removed_keys
@@ -164,6 +165,7 @@ class Params(_Section):
     retention: RetentionConfig | None = None
     serve: ServeConfig = ServeConfig()
     console: ConsoleConfig = ConsoleConfig()
+    metrics: MetricsConfig = MetricsConfig()
     access: AccessConfig = AccessConfig()
     rollout: RolloutConfig = RolloutConfig()
     tenants: dict[str, dict[str, Any]] = Field(

@@ -73,16 +73,35 @@ def write_api() -> str:
 
 
 def write_metrics() -> str:
-    """Return a page with every metric of `/metrics`."""
+    """Return a page with every metric of the server's `/metrics`, and every metric of flows."""
     from components.serving.fleet.metrics import GAUGES, ServingMetrics
+    from components.stages.run_metrics import RUN_COUNTERS, RUN_GAUGES
 
     rows = [
         (f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation)
         for family in ServingMetrics().registry.collect()
     ]
     rows += [(f"`prefixfleet_{name}`", "gauge", text) for name, text in GAUGES.items()]
-    lead = "What `/metrics` of the model server says, in Prometheus's text format, beside the metrics of its process."
-    return _join(["# Metrics", lead, _make_table(("metric", "kind", "meaning"), rows)])
+    runs = [(f"`prefixfleet_{name}`", "gauge", text) for name, text in RUN_GAUGES.items()]
+    runs += [(f"`prefixfleet_{name}_total`", "counter", text) for name, text in RUN_COUNTERS.items()]
+    lead = "[Monitor a fleet](../monitoring.md) says how Prometheus gets them, and which alerts there are."
+    servers = (
+        "What `/metrics` of the model server says, in Prometheus's text format, beside the metrics of its process."
+    )
+    flows = "What flows leave at their end, and what `prefixfleet metrics` prints."
+    head = ("metric", "kind", "meaning")
+    return _join(
+        [
+            "# Metrics",
+            lead,
+            "## Of a server",
+            servers,
+            _make_table(head, rows),
+            "## Of flows",
+            flows,
+            _make_table(head, runs),
+        ]
+    )
 
 
 def _walk_commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:

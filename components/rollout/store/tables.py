@@ -223,6 +223,16 @@ RUN_TENANTS = sql.Table(
     sql.Column("training_tokens", sql.BigInteger, nullable=False, server_default="0"),
 )
 
+FLOW_ENDS = sql.Table(
+    "prefixfleet_flow_ends",
+    METADATA,
+    sql.Column("flow", sql.String(32), primary_key=True),
+    sql.Column("began_s", sql.Float, nullable=False),  # since 1970
+    sql.Column("ended_s", sql.Float, nullable=False),
+    sql.Column("failed_tenants", sql.Integer, nullable=False),
+)
+"""The last execution of each flow that came to its end, also where it had nothing to do."""
+
 ANSWERS = sql.Table(
     "prefixfleet_answers",
     METADATA,

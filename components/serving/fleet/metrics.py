@@ -4,7 +4,7 @@ Knows the names of the metrics and the parts whose state they show; does not kno
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -33,10 +33,14 @@ GAUGES = {
     "registry_trouble": "1 if the registry could not be read.",
     "rollout_trouble": "1 if the rollout could not be read.",
     "observations_trouble": "1 if counts wait for the database.",
+    "inputs_trouble": "1 if counts of inputs wait for the database.",
+    "quotas_trouble": "1 if the servers' shared quotas cannot be read: each server then has its own share.",
+    "answers_trouble": "1 if answers cannot be shared: other servers then accept no feedback on them.",
     "observations_dropped": (
         "Counts and first answers to users that were dropped, as the database failed too long, since the start."
     ),
     "aliases_age_seconds": "Seconds since the registry was last read.",
+    "certificate_end_timestamp_seconds": "When the server's TLS certificate ends, in seconds since 1970; with HTTPS.",
 }
 """Name of a gauge, without `prefixfleet_` -> what it says."""
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -100,9 +104,12 @@ class MetricsPage:
         fleet: FleetVersions,
         engine: BackgroundEngine,
         observation_buffer: ObservationBuffer,
+        find_troubles: Callable[[], Mapping[str, bool]],
+        certificate_end_s: float | None = None,
     ) -> None:
+        """`find_troubles` returns name -> whether there is one, of the gauges NAME_trouble that other parts know."""
         self._counters, self._gauges = metrics.registry, CollectorRegistry()
-        self._gauges.register(_StateCollector(fleet, engine, observation_buffer))
+        self._gauges.register(_StateCollector(fleet, engine, observation_buffer, find_troubles, certificate_end_s))
         ProcessCollector(registry=self._gauges)
 
     def render(self) -> bytes:
@@ -113,8 +120,16 @@ class MetricsPage:
 class _StateCollector(Collector):
     """Gauges that are read from the parts when they are collected."""
 
-    def __init__(self, fleet: FleetVersions, engine: BackgroundEngine, observation_buffer: ObservationBuffer) -> None:
+    def __init__(
+        self,
+        fleet: FleetVersions,
+        engine: BackgroundEngine,
+        observation_buffer: ObservationBuffer,
+        find_troubles: Callable[[], Mapping[str, bool]],
+        certificate_end_s: float | None,
+    ) -> None:
         self._fleet, self._engine, self._observation_buffer = fleet, engine, observation_buffer
+        self._find_troubles, self._certificate_end_s = find_troubles, certificate_end_s
 
     def collect(self) -> Iterator[Metric]:
         health = self._engine.health()
@@ -146,6 +161,10 @@ class _StateCollector(Collector):
         yield "rollout_trouble", "rollout" in fleet.read_errors
         yield "observations_trouble", bool(self._observation_buffer.write_error)
         yield "observations_dropped", self._observation_buffer.dropped
+        for name, is_so in self._find_troubles().items():
+            yield f"{name}_trouble", is_so
+        if self._certificate_end_s is not None:
+            yield "certificate_end_timestamp_seconds", self._certificate_end_s
         if fleet.last_read_s is not None:
             yield "aliases_age_seconds", time.monotonic() - fleet.last_read_s
 

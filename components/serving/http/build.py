@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from components.access.api_keys import ApiKeys
 from components.access.latest_clock import LatestClock
+from components.access.tls import read_certificate_end
 from components.config import Params
 from components.fine_tuning.notices import make_notices
 from components.fine_tuning.supervisor import JobSupervisor
@@ -60,7 +61,8 @@ def build_service(
     first one is made. `load` returns the running engine; None: the workspace's base on this machine.
 
     Raises:
-        ConfigError: serve.tuning_webhook is no address, or the environment has no key for it.
+        ConfigError: serve.tuning_webhook is no address, or the environment has no key for it; or the file of the TLS
+            certificate cannot be read.
         RegistryError: MLflow's address cannot be used.
         WorkspaceError: the database does not answer.
     """
@@ -97,6 +99,14 @@ def build_service(
         get_base_digest=lambda: loaded.base_digest if (loaded := engine.engine) else "",
         interchangeable=params.base.interchangeable,
     )
+
+    def find_troubles() -> dict[str, bool]:
+        return {
+            "inputs": bool(input_statistics and input_statistics.write_error),
+            "quotas": bool(quotas.lease_error),
+            "answers": bool(answer_sharing.write_error),
+        }
+
     uploads = Uploads(workspace.root, database, params.data)
     notices = make_notices(database, config.tuning_webhook, os.environ)
     pool = FairThreadPool("fine-tuning", 2, tenant_threads=1, max_calls=256, max_tenant_calls=32)
@@ -132,7 +142,9 @@ def build_service(
         tuning_desk=desk,
         fine_tuning_pool=pool,
         metrics=metrics,
-        metrics_page=MetricsPage(metrics, fleet, engine, observation_buffer),
+        metrics_page=MetricsPage(
+            metrics, fleet, engine, observation_buffer, find_troubles, read_certificate_end(config)
+        ),
         latest_clock=LatestClock(time.time, time.monotonic),
         webhook_secret=os.environ.get(SECRET_VARIABLE, ""),
         webhook_deliveries=DeliveryMemory(time.monotonic),

@@ -1,10 +1,12 @@
 """Files of a certificate and its key, and those with which HTTPS cannot work."""
 
+import time
+
 import pytest
 from certificates import CertificatePair
 from cryptography.hazmat.primitives import serialization
 
-from components.access.tls import check_tls
+from components.access.tls import check_tls, read_certificate_end
 from components.config.serve import ServeConfig
 from components.errors import ConfigError
 
@@ -42,3 +44,16 @@ def test_each_kind_of_wrong_file_has_an_error_of_its_own(pair, tmp_path):
     for certificate, key, message in wrong:
         with pytest.raises(ConfigError, match=message):
             check(certificate, key)
+
+
+def test_the_end_of_a_chain_is_that_of_the_certificate_that_ends_first(pair, tmp_path):
+    assert read_certificate_end(ServeConfig()) is None
+    end_s = read_certificate_end(ServeConfig(tls_certificate=str(pair.certificate)))
+    assert abs(end_s - time.time() - 86_400) < 3600
+    later = CertificatePair(tmp_path, "later", days=30)
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(later.certificate.read_bytes() + pair.certificate.read_bytes())
+    assert read_certificate_end(ServeConfig(tls_certificate=str(chain))) == end_s
+    (tmp_path / "text.pem").write_text("nothing")
+    with pytest.raises(ConfigError, match="PEM certificate"):
+        read_certificate_end(ServeConfig(tls_certificate=str(tmp_path / "text.pem")))

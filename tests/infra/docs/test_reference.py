@@ -10,6 +10,7 @@ from cli.main import app
 from components.config import Params
 from components.config.problems import list_known_keys
 from components.serving.fleet.metrics import GAUGES
+from components.stages.run_metrics import RUN_GAUGES
 from infra.docs.reference import write_api, write_commands, write_metrics, write_settings
 
 
@@ -68,6 +69,9 @@ def test_the_fields_of_a_body_are_listed():
 
 
 def test_counters_and_gauges_have_their_meaning():
-    rows = read_rows(write_metrics(), "# Metrics")
+    rows = read_rows(write_metrics(), "## Of a server")
     assert rows["prefixfleet_requests_total"] == ["counter", "Requests by tenant, arm and HTTP status."]
     assert {f"prefixfleet_{name}" for name in GAUGES} <= set(rows)
+    rows = read_rows(write_metrics(), "## Of flows")
+    assert {f"prefixfleet_{name}" for name in RUN_GAUGES} <= set(rows)
+    assert rows["prefixfleet_runs_total"][0] == "counter"

@@ -30,7 +30,7 @@ LATER_TABLES = {
     f"prefixfleet_{name}"
     for name in (
         *("causes", "arrivals", "input_profiles", "inputs", "input_lengths", "runs", "run_tenants"),
-        *("answers", "counted_opinions", "quotas", "servers"),
+        *("answers", "counted_opinions", "quotas", "servers", "flow_ends"),
         *("uploaded_files", "tuning_jobs", "tuning_events", "tuning_notices"),
     )
 }

@@ -15,11 +15,20 @@ def parts():
         fleet=SimpleNamespace(snapshot=VersionSnapshot(), swap_count=0, read_errors={}, last_read_s=None),
         engine=SimpleNamespace(health=lambda: None, resident_artifacts={}),
         observation_buffer=SimpleNamespace(write_error="", dropped=0),
+        troubles={"quotas": False},
+        certificate_end_s=None,
     )
 
 
 def render(metrics, parts):
-    page = MetricsPage(metrics, parts.fleet, parts.engine, parts.observation_buffer)
+    page = MetricsPage(
+        metrics,
+        parts.fleet,
+        parts.engine,
+        parts.observation_buffer,
+        lambda: parts.troubles,
+        parts.certificate_end_s,
+    )
     return page.render().decode().splitlines()
 
 
@@ -29,12 +38,13 @@ def test_the_page_shows_the_counters_and_the_state_of_the_parts(parts):
     early = render(metrics, parts)
     assert 'prefixfleet_requests_total{arm="champion",status="200",tenant="alder"} 1.0' in early
     assert "prefixfleet_ready 0.0" in early
-    assert not any("rows_running" in line or "aliases_age" in line for line in early)
+    assert not any("rows_running" in line or "aliases_age" in line or "certificate" in line for line in early)
 
     parts.engine.health = lambda: EngineHealth(True, 3, 4, 5, 6, 700, "no answer")
     parts.engine.resident_artifacts = {"ab12": "alder"}
     parts.fleet.read_errors, parts.fleet.last_read_s = {"registry": "no answer"}, 0.0
     parts.fleet.snapshot = VersionSnapshot(unusable={"champion": {"alder": Version("alder", "1")}, "challenger": {}})
+    parts.troubles, parts.certificate_end_s = {"quotas": True, "inputs": False}, 1.8e9
     page = render(metrics, parts)
     for line in (
         "prefixfleet_ready 1.0",
@@ -48,6 +58,9 @@ def test_the_page_shows_the_counters_and_the_state_of_the_parts(parts):
         "prefixfleet_registry_trouble 1.0",
         "prefixfleet_unusable_versions 1.0",
         "prefixfleet_rollout_trouble 0.0",
+        "prefixfleet_quotas_trouble 1.0",
+        "prefixfleet_inputs_trouble 0.0",
+        "prefixfleet_certificate_end_timestamp_seconds 1.8e+09",
     ):
         assert line in page
     assert any(line.startswith("prefixfleet_aliases_age_seconds ") for line in page)
