@@ -39,6 +39,7 @@ from cli.output import BROKEN_PIPE_STATUS, discard_output, prepare_streams, prin
 from cli.ranks import check_command, run_in_rank_0
 from cli.stop_signals import StoppedBySignal, describe_stop, raise_on_stop_signals
 from components.errors import PrefixFleetError
+from components.logs import check_log_format, wants_json, write_json_logs
 from flows.environment import prepare_environment
 
 _HELP = """
@@ -176,6 +177,9 @@ def _select_workspace(
     ] = False,
 ) -> None:
     check_command(ctx.invoked_subcommand)
+    check_log_format()
+    if wants_json():
+        write_json_logs()
     prepare_environment(workspace)
     if ctx.invoked_subcommand != "worker":  # elsewhere Prefect's lines repeat ours, which the terminal shows already
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")

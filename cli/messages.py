@@ -1,13 +1,14 @@
 """Errors, and the progress of stages, on stderr.
 
-On a terminal progress is a bar; elsewhere it is a plain line at each quarter, so that a log stays short. Knows the
-records of the logger `prefixfleet`; does not know the work that they report.
+On a terminal progress is a bar; elsewhere it is a plain line at each quarter, so that a log stays short. In a JSON log
+all of it is objects. Knows the records of the logger `prefixfleet`; does not know the work that they report.
 """
 
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import TextIO
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -15,14 +16,19 @@ from rich.text import Text
 
 from cli.output import make_console
 from components.errors import PrefixFleetError
+from components.logs import JsonFormatter, log_line, wants_json
 from components.stages.printable_text import make_printable
 from components.stages.progress import LOGGER_NAME, StageProgress
 
 
 def show_error(problem: PrefixFleetError) -> None:
     """Print the three beats of an error on stderr."""
+    beats = {"wanted": problem.wanted, "got": problem.got, "fix": problem.fix}
+    if wants_json():
+        log_line(LOGGER_NAME, logging.ERROR, str(problem), beats)
+        return
     console = make_console(sys.stderr)
-    for beat, text in (("wanted", problem.wanted), ("got", problem.got), ("fix", problem.fix)):
+    for beat, text in beats.items():
         console.print(Text.assemble((f"{beat + ':':<8}", "bold"), make_printable(text, sys.stderr)), soft_wrap=True)
 
 
@@ -30,18 +36,48 @@ def show_error(problem: PrefixFleetError) -> None:
 def show_progress() -> Iterator[None]:
     """Show the log lines and the progress of stages while a block runs."""
     logger = logging.getLogger(LOGGER_NAME)
-    handler = _ConsoleHandler()
+    handler = _JsonHandler() if wants_json() else _ConsoleHandler()
     before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False  # Prefect's handler on the root logger would print every line again
     try:
-        with handler.bars:
+        with handler.bars if isinstance(handler, _ConsoleHandler) else nullcontext():
             yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before[0])
         logger.propagate = before[1]
+
+
+class _Quarters:
+    """Which quarter of each activity was shown last."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, int] = {}
+
+    def reaches_next(self, progress: StageProgress) -> bool:
+        name = f"{progress.tenant}: {progress.activity}"
+        quarter = 4 * progress.done // max(1, progress.total)
+        is_next = quarter > self._shown.get(name, 0)
+        if is_next:
+            self._shown[name] = quarter
+        return is_next
+
+
+class _JsonHandler(logging.StreamHandler[TextIO]):
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self.setFormatter(JsonFormatter())
+        self._quarters = _Quarters()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        progress = getattr(record, "progress", None)
+        if progress is None:
+            super().emit(record)
+        elif self._quarters.reaches_next(progress):
+            fields = {name: getattr(progress, name) for name in ("tenant", "activity", "done", "total")}
+            log_line(record.name, logging.INFO, record.getMessage(), fields)
 
 
 class _ConsoleHandler(logging.Handler):
@@ -59,7 +95,7 @@ class _ConsoleHandler(logging.Handler):
             disable=not self.is_terminal,
         )
         self.tasks: dict[str, TaskID] = {}
-        self.quarters: dict[str, int] = {}
+        self._quarters = _Quarters()
 
     def emit(self, record: logging.LogRecord) -> None:
         progress = getattr(record, "progress", None)
@@ -68,8 +104,8 @@ class _ConsoleHandler(logging.Handler):
             self._print(record.getMessage(), style)
         elif self.is_terminal:
             self._draw_bar(progress)
-        else:
-            self._print_quarter(progress, record.getMessage())
+        elif self._quarters.reaches_next(progress):
+            self._print(f"  {record.getMessage()}")
 
     def _print(self, line: str, style: str = "") -> None:
         self.console.print(Text(make_printable(line, sys.stderr), style=style), soft_wrap=True)
@@ -81,10 +117,3 @@ class _ConsoleHandler(logging.Handler):
         self.bars.update(self.tasks[name], completed=progress.done, note=make_printable(progress.note, sys.stderr))
         if progress.done >= progress.total:
             self.bars.remove_task(self.tasks.pop(name))
-
-    def _print_quarter(self, progress: StageProgress, line: str) -> None:
-        name = f"{progress.tenant}: {progress.activity}"
-        quarter = 4 * progress.done // max(1, progress.total)
-        if quarter > self.quarters.get(name, 0):
-            self.quarters[name] = quarter
-            self._print(f"  {line}")

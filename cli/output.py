@@ -6,13 +6,16 @@ written unchanged. Nothing reads emoji codes or markup. Knows no command.
 """
 
 import json
+import logging
 import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from components.logs import log_line, wants_json
 from components.stages.printable_text import make_printable
+from components.stages.progress import LOGGER_NAME
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +51,10 @@ def print_line(text: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """Print a line (or several) on stderr, not wrapped."""
+    """Print a line (or several) on stderr, not wrapped; as JSON if the log is."""
+    if wants_json():
+        log_line(LOGGER_NAME, logging.INFO, text)
+        return
     sys.stderr.write(f"{make_printable(text, sys.stderr)}\n")
     sys.stderr.flush()
 

@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
+from components.logs import add_log_context, log_context
 from components.stages import run_log
 from components.stages.migration.waves import WaveResult
 from components.stages.rollout.manual import find_current_user
@@ -29,8 +30,9 @@ def migrate(workspace: str = ".") -> State[WaveResult]:
     opened_workspace, began_s = Workspace(Path(workspace)), time.time()
     if opened_workspace.params.next_base is None:
         return make_end_state("no next_base in params.yaml", WaveResult(), failed=False)
-    with opened_workspace.lock():
+    with opened_workspace.lock(), log_context():
         entry = begin_log(opened_workspace)
+        add_log_context(run=entry)
         result = run_wave(opened_workspace, moves=True)
         end_log(opened_workspace, entry, result)
         record_flow_end(opened_workspace, "migrate", began_s, result.failures)

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import task_run
 
+from components.logs import add_log_context, log_context
 from components.registry.mlflow.versions import CHAMPION, Version
 from components.stages import dataset, gate, register, rejections, run_log
 from components.stages.last_failures import record_outcomes
@@ -49,9 +50,10 @@ def retrain(
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace), full_check=full_check)
     flow_name, began_s = name_retraining(tenants), time.time()
-    with opened_workspace.lock():
+    with opened_workspace.lock(), log_context():
         causes = begin_causes(opened_workspace, tenants, trigger)
         entry = begin_log(opened_workspace, causes)
+        add_log_context(run=entry)
         version, refused = ensure_dataset_version(opened_workspace, tenants)
         tenants = dataset.leave_out_refused(opened_workspace, tenants, refused)
         planned = make_plan(opened_workspace, tenants)

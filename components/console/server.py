@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
+from uvicorn.config import LOGGING_CONFIG
 
 from components.access.addresses import listen, require_keys_beyond_loopback
 from components.access.api_keys import ApiKeys
@@ -19,6 +20,7 @@ from components.config.console import ConsoleConfig
 from components.config.problems import to_config_error
 from components.console.app import build_console
 from components.console.sources import load_params_or_none, open_sources
+from components.logs import wants_json
 
 MOUNT = "/console"
 _SHUTDOWN_SECONDS = 2
@@ -51,6 +53,7 @@ def serve_console(root: Path, overrides: Mapping[str, Any]) -> None:
                     ssl_certfile=config.tls_certificate,
                     ssl_keyfile=config.tls_key,
                     access_log=False,
+                    log_config=None if wants_json() else LOGGING_CONFIG,
                     log_level="warning",
                     server_header=False,
                     timeout_graceful_shutdown=_SHUTDOWN_SECONDS,

@@ -76,7 +76,7 @@ def log_server_error(problem: Exception) -> None:
     if isinstance(problem, SERVER_ERRORS):
         logging.getLogger(LOGGER_NAME).error("%s: %s", type(problem).__name__, problem)
     elif to_refusal(problem).status == 500:
-        logging.getLogger(LOGGER_NAME).error("%s", problem, exc_info=problem)
+        logging.getLogger(LOGGER_NAME).error("an internal error: %s", type(problem).__name__, exc_info=problem)
 
 
 def to_refusal(problem: Exception) -> RefusalError:

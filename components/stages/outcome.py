@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from components.errors import PrefixFleetError
+from components.logs import log_context
 from components.stages.progress import join_abbreviated, log_warning
 
 
@@ -41,11 +42,12 @@ def attempt(tenant: str, stage: str, work: Callable[[], TenantOutcome]) -> Tenan
 @contextmanager
 def catch_failure(tenant: str, stage: str, failures: list[TenantOutcome]) -> Iterator[None]:
     """Log a PrefixFleetError of the block and add it to `failures` instead of raising it."""
-    try:
-        yield
-    except PrefixFleetError as problem:
-        log_warning(f"{tenant}: not {_STAGE_PAST_TENSE[stage]}: {problem}")
-        failures.append(TenantOutcome(tenant, stage, "failed", str(problem)))
+    with log_context(tenant=tenant):
+        try:
+            yield
+        except PrefixFleetError as problem:
+            log_warning(f"{tenant}: not {_STAGE_PAST_TENSE[stage]}: {problem}")
+            failures.append(TenantOutcome(tenant, stage, "failed", str(problem)))
 
 
 class TenantsFailedError(PrefixFleetError):

@@ -1,10 +1,12 @@
 """Errors and progress on stderr: plain text, and progress as a line at each quarter."""
 
+import json
 import logging
 
 import pytest
 
 from cli.messages import show_error, show_progress
+from cli.output import print_note
 from components.errors import DataError
 from components.stages.progress import LOGGER_NAME, StageProgress, log_info, report_progress
 
@@ -34,3 +36,19 @@ def test_the_logger_is_restored_after_an_error():
     with pytest.raises(ValueError, match="stop"), show_progress():
         raise ValueError("stop")
     assert (logger.level, logger.propagate, list(logger.handlers)) == before
+
+
+def test_in_a_json_log_errors_lines_and_quarters_are_objects(capsys, monkeypatch):
+    monkeypatch.setenv("PREFIXFLEET_LOG_FORMAT", "json")
+    show_error(DataError("a drop", "none", "add one"))
+    with show_progress():
+        log_info("alder: starts")
+        for done in range(9):
+            report_progress(StageProgress("training", "alder", done, 8))
+    print_note("stopped")
+    error, started, *quarters, note = map(json.loads, capsys.readouterr().err.splitlines())
+    beats = {"wanted": "a drop", "got": "none", "fix": "add one"}
+    assert error.items() >= {"level": "ERROR", "message": "wanted a drop; got none; add one", **beats}.items()
+    assert (started["level"], started["message"], note["message"]) == ("INFO", "alder: starts", "stopped")
+    assert [one["done"] for one in quarters] == [2, 4, 6, 8]
+    assert quarters[0].items() >= {"tenant": "alder", "activity": "training", "total": 8}.items()

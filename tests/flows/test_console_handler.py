@@ -1,5 +1,7 @@
 """Prefect's lines on a terminal or in a log: the text as it is, control characters escaped."""
 
+import json
+import os
 import subprocess
 import sys
 
@@ -14,9 +16,27 @@ logging.getLogger("prefixfleet").critical("train.jsonl:100: [red]x[/red] \\x1b[3
 """
 
 
-def test_a_line_has_no_emoji_for_a_line_number_and_no_escape_sequence(tmp_path):
+def run_script(folder, **environment):
+    """The lines on stderr."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", SCRIPT, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={**os.environ, **environment},
     )
-    (line,) = done.stderr.splitlines()
+    return done.stderr.splitlines()
+
+
+def test_a_line_has_no_emoji_for_a_line_number_and_no_escape_sequence(tmp_path):
+    (line,) = run_script(tmp_path)
     assert line.endswith("train.jsonl:100: [red]x[/red] \\x1b[31m")
+
+
+def test_with_json_logs_a_line_is_one_object(tmp_path):
+    (line,) = run_script(tmp_path, PREFIXFLEET_LOG_FORMAT="json")
+    values = json.loads(line)
+    assert values.pop("time")
+    text = "train.jsonl:100: [red]x[/red] \x1b[31m"
+    assert values == {"level": "CRITICAL", "logger": "prefixfleet", "message": text}

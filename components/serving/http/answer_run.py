@@ -3,7 +3,6 @@
 Knows the service and the format of the endpoint's answers; does not know how a response is sent.
 """
 
-import json
 import logging
 import secrets
 import time
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pydantic import BaseModel
 
 from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError
+from components.logs import LoggedFields, add_log_context
 from components.registry.judged_decoding import compute_default_max_tokens
 from components.registry.mlflow.versions import CHAMPION, Version
 from components.rollout.types import EvidenceTicket, Observation
@@ -78,6 +78,7 @@ class AnswerRun:
         self.service, self.form, self.choice = service, form, choice
         self.stamp = AnswerStamp(f"{form.id_start}{secrets.token_hex(12)}", int(time.time()), form.body.model)
         self.tenant = choice.version.tenant
+        add_log_context(tenant=self.tenant, version=choice.version.version)
         self._is_split, self._is_user, self._is_counted = "@" not in form.body.model, is_user, is_counted
         self._request_id = request_id
         self._started_s = time.monotonic()
@@ -109,6 +110,7 @@ class AnswerRun:
             if self.choice.fallback is None:
                 raise
             self.choice = VersionChoice(self.choice.fallback, CHAMPION)
+            add_log_context(version=self.choice.version.version)
             self._sequences = RequestSequences(self._make_requests(self.choice.version))
             await self._sequences.submit(engine)
             self.service.metrics.fallbacks.labels(self.tenant, _describe_fallback(problem)).inc()
@@ -252,7 +254,7 @@ class AnswerRun:
                 "prompts": [result.request.source for result in self._sequences.results],
                 "texts": [result.text for result in self._sequences.results],
             }
-        logging.getLogger(LOGGER_NAME).info("%s", json.dumps(line, ensure_ascii=False))
+        logging.getLogger(LOGGER_NAME).info(LoggedFields("request", line))
 
 
 def _describe_fallback(problem: PrefixFleetError) -> str:

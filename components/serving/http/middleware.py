@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import Request
 
+from components.logs import add_log_context
 from components.serving.errors import RefusalError, make_error_response, make_unavailable_error
 from components.serving.http.answer_pace import AnswerPace
 from components.serving.http.body_reader import BodyReader, Message, Receive, check_size
@@ -43,6 +44,7 @@ class AdmissionMiddleware:
             return
         is_head = scope["method"] == "HEAD"
         scope.setdefault("state", {})  # with the caller, once the route knows it
+        add_log_context(request=get_request_id(Request(scope)))  # each request has an asyncio task of its own
         with ExitStack() as in_flight:
             reader = self._make_reader(scope, receive, in_flight)
 

@@ -1,4 +1,4 @@
-"""The id of a request, which its answer, its errors and its log line name."""
+"""The id of a request, which its answer, its errors and its log lines name."""
 
 import re
 import secrets
@@ -15,5 +15,8 @@ def find_sent_request_id(request: Request) -> str | None:
 
 
 def get_request_id(request: Request) -> str:
-    """Return the client's x-request-id, or a new one."""
-    return find_sent_request_id(request) or secrets.token_hex(12)
+    """Return the client's x-request-id, or a new one, which stays the same for this request."""
+    known = request.scope.setdefault("state", {})
+    if "request_id" not in known:
+        known["request_id"] = find_sent_request_id(request) or secrets.token_hex(12)
+    return str(known["request_id"])

@@ -27,6 +27,7 @@ from components.access.tls import check_tls
 from components.config import Params
 from components.config.problems import to_config_error
 from components.config.serve import ServeConfig
+from components.logs import JsonFormatter, wants_json
 from components.serving.errors import LOGGER_NAME
 from components.serving.garbage import freeze_survivors
 from components.serving.http.acceptor import Acceptor
@@ -122,7 +123,7 @@ class DrainingServer(uvicorn.Server):
                 ssl_certfile=config.tls_certificate,
                 ssl_keyfile=config.tls_key,
                 access_log=False,
-                log_config=_LOG_CONFIG,
+                log_config=_make_log_config(),
                 server_header=False,
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
                 timeout_keep_alive=math.ceil(config.idle_seconds),
@@ -211,27 +212,22 @@ def _override_params(params: Params, overrides: Mapping[str, Any]) -> Params:
         raise to_config_error(problems, ServeConfig, "the command line") from None
 
 
-_LOG_CONFIG: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
-    "filters": {"limit": {"()": LogLimit, "clock": time.monotonic}},
-    "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"},
-        "limited": {
-            "class": "logging.StreamHandler",
-            "formatter": "line",
-            "stream": "ext://sys.stderr",
-            "filters": ["limit"],
+def _make_log_config() -> dict[str, Any]:
+    formatter = {"()": JsonFormatter} if wants_json() else {"format": "%(asctime)s %(levelname)s %(message)s"}
+    stderr = {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": formatter},
+        "filters": {"limit": {"()": LogLimit, "clock": time.monotonic}},
+        "handlers": {"stderr": stderr, "limited": {**stderr, "filters": ["limit"]}},
+        "loggers": {
+            name: {"handlers": [handler], "level": level, "propagate": False}
+            for name, level, handler in (
+                ("uvicorn", "WARNING", "limited"),
+                ("asyncio", "WARNING", "limited"),
+                (f"{LOGGER_NAME}.connections", "WARNING", "limited"),
+                (LOGGER_NAME, "INFO", "stderr"),
+            )
         },
-    },
-    "loggers": {
-        name: {"handlers": [handler], "level": level, "propagate": False}
-        for name, level, handler in (
-            ("uvicorn", "WARNING", "limited"),
-            ("asyncio", "WARNING", "limited"),
-            (f"{LOGGER_NAME}.connections", "WARNING", "limited"),
-            (LOGGER_NAME, "INFO", "stderr"),
-        )
-    },
-}
+    }

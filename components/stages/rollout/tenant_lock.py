@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
+from components.logs import log_context
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy import policy
 from components.rollout.policy.alias_drift import find_alias_drift
@@ -55,7 +56,7 @@ def lock_tenant(workspace: Workspace, tenant: str, *, wait_s: float = MOVE_WAIT_
         OwnershipError: the champion or the challenger belongs to another workspace.
         RegistryError: MLflow does not answer.
     """
-    with wait_for_tenant(workspace, tenant, wait_s=wait_s):
+    with log_context(tenant=tenant), wait_for_tenant(workspace, tenant, wait_s=wait_s):
         versions = _read_aliased(workspace, tenant)
         aliases = _map_aliases(versions)
         state = read_state(workspace.database, tenant)
