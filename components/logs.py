@@ -1,7 +1,7 @@
 """Logs as JSON, one object a line, if PREFIXFLEET_LOG_FORMAT is `json`; and the fields that a block's lines share.
 
-Exceptions are written without the messages of other libraries, which may quote a caller's text. Knows Python's logging;
-does not know what is logged.
+Exceptions are written without messages that may quote a caller's text, such as those of other libraries. Knows Python's
+logging; does not know what is logged.
 """
 
 import json
@@ -16,10 +16,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 
-from components.errors import ConfigError, PrefixFleetError
+from components.errors import (
+    ArtifactError,
+    BaseModelError,
+    ConfigError,
+    GateError,
+    RegistryError,
+    TrainingError,
+    WorkersError,
+    WorkspaceError,
+)
 
 FORMAT_VARIABLE = "PREFIXFLEET_LOG_FORMAT"
-_SHOWN_ERRORS = (PrefixFleetError, OSError)
+_SHOWN_ERRORS = (
+    *(ArtifactError, BaseModelError, GateError, RegistryError, TrainingError, WorkersError, WorkspaceError),
+    OSError,
+)
 """Errors whose messages name files, addresses and settings, never a text that a caller sent."""
 _MAX_CAUSES = 10
 _fields: ContextVar[Mapping[str, object]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed in place

@@ -31,6 +31,7 @@ COMMANDS = (
     "reproduce",
     "serve",
     "keys",
+    "metrics",
 )
 
 
@@ -75,3 +76,10 @@ def test_an_error_is_printed_as_three_beats_and_exits_2(call, make_root, set_par
     assert "prefix_lenght" in result.stderr
     assert "fix:    did you mean 'prefix_length'?" in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_a_format_of_logs_that_does_not_exist_is_an_error_before_anything_runs(monkeypatch):
+    monkeypatch.setenv("PREFIXFLEET_LOG_FORMAT", "xml")
+    result = CliRunner().invoke(app, ["status"])
+    assert result.exit_code == 2
+    assert "PREFIXFLEET_LOG_FORMAT='xml'" in result.stderr

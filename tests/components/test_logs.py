@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from components.errors import ConfigError, DataError
+from components.errors import ConfigError, DataError, WorkspaceError
 from components.logs import (
     FORMAT_VARIABLE,
     JsonFormatter,
@@ -50,21 +50,26 @@ def test_the_context_of_a_block_is_in_its_lines_and_ends_with_it():
     assert not format_line("x").keys() & {"run", "tenant"}
 
 
-def test_an_exception_is_its_type_and_trace_with_messages_of_our_own_errors_only():
+def test_an_exception_is_its_type_and_trace_without_a_message_that_may_quote_a_caller():
     def fail():
         try:
             raise ValueError("a caller's text")
         except ValueError as cause:
-            raise DataError("a source", "none", "send one") from cause
+            try:
+                raise DataError("a source", "a caller's text", "shorten it") from cause
+            except DataError as wrapped:
+                raise WorkspaceError("a disk", "a full one", "free space") from wrapped
 
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(WorkspaceError) as caught:
         fail()
-    first, second = format_line("failed", exception=caught.value)["exception"]
-    assert (first["type"], first["message"]) == ("components.errors.DataError", "wanted a source; got none; send one")
+    first, *causes = format_line("failed", exception=caught.value)["exception"]
+    assert (first["type"], first["message"]) == (
+        "components.errors.WorkspaceError",
+        "wanted a disk; got a full one; free space",
+    )
     assert first["trace"][-1].endswith("in fail")
-    assert second["type"] == "builtins.ValueError"
-    assert "message" not in second
-    assert "caller" not in json.dumps([first, second])
+    assert [one["type"] for one in causes] == ["components.errors.DataError", "builtins.ValueError"]
+    assert "caller" not in json.dumps([first, *causes])
 
 
 def test_the_format_is_text_unless_the_variable_says_json(monkeypatch):

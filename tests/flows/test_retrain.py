@@ -10,6 +10,7 @@ from waiting import wait_until
 from components.data import digest_cache
 from components.errors import DataError, WorkspaceError
 from components.rollout.store.event_outbox import take_events
+from components.rollout.store.flow_ends import read_flow_ends
 from components.rollout.store.runs import read_run_tenants, read_runs
 from components.stages import plan
 from components.stages.last_failures import read_failures
@@ -98,6 +99,8 @@ def test_drops_become_champions_and_a_run_without_changes_trains_nothing(
     assert state["message"] == "1 trained, 1 promoted, birch failed in version, cedar failed in train of 2 tenants"
     assert any("cedar" in page for page in find_artifacts("retrain-report"))
     assert json.loads(find_artifacts("retrain-results")[0])[0]["alias"] == "champion"
+    (end,) = read_flow_ends(Workspace(root).database)
+    assert (end.flow, end.failed_tenants, end.ended_s > end.began_s) == ("retrain", 2, True)
     assert not (root / "dvc.lock").exists()
 
     params = (root / "params.yaml").read_text()

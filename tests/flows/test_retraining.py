@@ -1,5 +1,6 @@
 """A retraining with nothing to do needs no Prefect server; anything else runs as a flow."""
 
+import json
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ from processes import PREFIXFLEET, run_in
 from stage_chain import run_chain
 
 from components.errors import WorkspaceError
+from components.rollout.store.flow_ends import read_flow_ends
 from components.stages import dataset
 from components.stages.reports.charts import draw_charts
 from components.stages.workspace import Workspace
@@ -39,6 +41,7 @@ def test_with_nothing_to_do_no_flow_is_started(root, flows, monkeypatch):
     assert result.plan == "nothing to train: the prefixes of all 1 tenants are up to date"
     assert [row.alias for row in result.rows] == ["champion"]
     assert result.causes[0].endswith(" started a run")
+    assert [one.flow for one in read_flow_ends(Workspace(root).database)] == ["retrain"]
     shutil.rmtree(root / "out/gate")
     retraining.retrain_local(root, ["alder"], full_check=True)
     assert flows == [(("retrain", root, ["alder"]), {"full_check": True, "trigger": "hand"})]
@@ -60,3 +63,11 @@ def test_the_command_with_nothing_to_do_leaves_no_file_of_prefect_s(root):
     done = run_in(root, PREFIXFLEET, "retrain", own_prefect=True)
     assert "0 trained, 0 promoted of 1 tenants" in done.stdout
     assert not (root / "var" / "prefect").exists()
+
+
+def test_the_command_s_log_is_json_if_the_environment_says_so(root, monkeypatch):
+    monkeypatch.setenv("PREFIXFLEET_LOG_FORMAT", "json")
+    done = run_in(root, PREFIXFLEET, "retrain", own_prefect=True)
+    assert "0 trained, 0 promoted of 1 tenants" in done.stdout
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["message"] for line in lines] == ["nothing to train: the prefixes of all 1 tenants are up to date"]

@@ -10,6 +10,7 @@ from waiting import wait_until
 import flows.rollout
 from components.errors import RegistryError, WorkspaceError
 from components.rollout.store.feedback import Feedback, save_feedback
+from components.rollout.store.flow_ends import read_flow_ends
 from components.rollout.store.ledger import read_history
 from components.rollout.store.observations import write_counts
 from components.rollout.types import Observation
@@ -37,7 +38,7 @@ def find_rollback_events(count):
 
 
 def test_a_cycle_rolls_a_bad_version_back_and_emits_an_event(make_root, monkeypatch):
-    root = make_root(("alder",), rollout=ROLLOUT)
+    root = make_root(("alder",), rollout=ROLLOUT, metrics={"textfile": "fleet.prom"})
     client = MlflowClient(tracking_uri=Workspace(root).registry.uri)
     client.create_registered_model("prefix-alder")
     for number in (1, 2):
@@ -76,6 +77,8 @@ def test_a_cycle_rolls_a_bad_version_back_and_emits_an_event(make_root, monkeypa
     rolled, troubles = run_flow("rollout", root)
     assert ([one.action for one in rolled], troubles) == (["rollback"], [])
     assert client.get_registered_model("prefix-alder").aliases == {"champion": 1}
+    assert [(one.flow, one.failed_tenants) for one in read_flow_ends(database)] == [("rollout", 0)]
+    assert 'prefixfleet_ledger_entries_total{action="rollback"} 1.0' in (root / "fleet.prom").read_text()
     assert read_history(database, "alder")[-1].by == "rollout"
     event = find_rollback_events(1)[0]
     assert event["resource"]["prefect.resource.id"] == "prefixfleet.tenant.alder"

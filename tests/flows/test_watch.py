@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 
 from components.errors import WorkspaceError
 from components.rollout.store.causes import read_newest_causes
+from components.rollout.store.flow_ends import read_flow_ends
 from components.rollout.store.ledger import read_history
 from components.stages import dataset
 from components.stages.workspace import Workspace
@@ -52,6 +53,7 @@ def test_only_the_tenant_whose_data_arrived_is_retrained_once_and_every_record_s
     cause = read_newest_causes(Workspace(root).database, 9)[0]
     assert (cause.tries, cause.result) == (2, "1 trained, 1 promoted of 1 tenants")
     assert run_flow("watch", root).run is None
+    assert [one.flow for one in read_flow_ends(Workspace(root).database)] == ["retrain-named", "watch"]
 
     last = list_runs("retrain")[0]
     assert last["name"].startswith("arrival: retrain birch, ")
@@ -72,6 +74,7 @@ def test_a_look_without_a_named_server_starts_no_flow_if_nothing_arrived(make_ch
     os.utime(root / "drops" / "alder" / "train.jsonl")
     look, run = watch_local(root)
     assert (look.waiting, run) == (["alder"], None)
+    assert [one.flow for one in read_flow_ends(Workspace(root).database)] == ["watch"]
     assert not (root / "var" / "prefect").exists()
 
 

@@ -18,7 +18,7 @@ LEDGER = sql.Table(
     sql.Column("at", sql.String(32), nullable=False),  # ISO 8601, UTC
     sql.Column("tenant", sql.String(63), nullable=False, index=True),
     sql.Column("by", sql.String(200), nullable=False),
-    sql.Column("action", sql.String(32), nullable=False),
+    sql.Column("action", sql.String(32), nullable=False, index=True),
     sql.Column("from_version", sql.String(20), nullable=False),
     sql.Column("to_version", sql.String(20), nullable=False),
     sql.Column("why", sql.Text, nullable=False),
