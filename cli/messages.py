@@ -76,7 +76,8 @@ class _JsonHandler(logging.StreamHandler[TextIO]):
         if progress is None:
             super().emit(record)
         elif self._quarters.reaches_next(progress):
-            fields = {name: getattr(progress, name) for name in ("tenant", "activity", "done", "total")}
+            fields = {"subject": progress.tenant, "activity": progress.activity}  # a tenant, or "3 tenants"
+            fields |= {"done": progress.done, "total": progress.total}
             log_line(record.name, logging.INFO, record.getMessage(), fields)
 
 

@@ -16,6 +16,7 @@ from components.data.schema import Example
 from components.errors import BaseModelError, SchemaError
 from components.evaluation.report import Subject, read_report
 from components.evaluation.tokenization import load_tokenizer, resolve_tokenizer
+from components.logs import log_context
 from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
 from components.stages.champions import select_comparable
@@ -256,5 +257,6 @@ class TenantEvaluation:
         prefix, base = (read_report(self.folder / name / REPORT_FILE) for name in (".", "base"))
         without, own = (report.find_score("bleu").value for report in (base, prefix))
         detail = f"BLEU {without:.1f} without and {own:.1f} with its prefix"
-        log_info(f"{self.name}: evaluated: {detail}")
+        with log_context(tenant=self.name):
+            log_info(f"{self.name}: evaluated: {detail}")
         self.outcome = TenantOutcome(self.name, "evaluate", "done", detail)

@@ -7,7 +7,7 @@ times, which Prometheus subtracts from its own clock. Names no tenant. Knows no 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from urllib.error import URLError
+from http.client import HTTPException
 
 from prometheus_client import CollectorRegistry, generate_latest, push_to_gateway
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -92,7 +92,7 @@ def publish_metrics(workspace: Workspace) -> None:
     if config.pushgateway is not None:
         try:
             push_to_gateway(config.pushgateway, config.job, registry, timeout=_PUSH_TIMEOUT_S)
-        except (URLError, OSError) as problem:
+        except (OSError, HTTPException) as problem:
             fix = "check metrics.pushgateway in params.yaml, and that the gateway runs"
             raise WorkspaceError(f"a Pushgateway at {config.pushgateway}", str(problem), fix) from problem
 

@@ -51,4 +51,4 @@ def test_in_a_json_log_errors_lines_and_quarters_are_objects(capsys, monkeypatch
     assert error.items() >= {"level": "ERROR", "message": "wanted a drop; got none; add one", **beats}.items()
     assert (started["level"], started["message"], note["message"]) == ("INFO", "alder: starts", "stopped")
     assert [one["done"] for one in quarters] == [2, 4, 6, 8]
-    assert quarters[0].items() >= {"tenant": "alder", "activity": "training", "total": 8}.items()
+    assert quarters[0].items() >= {"subject": "alder", "activity": "training", "total": 8}.items()

@@ -53,10 +53,10 @@ def test_the_context_of_a_block_is_in_its_lines_and_ends_with_it():
 def test_an_exception_is_its_type_and_trace_without_a_message_that_may_quote_a_caller():
     def fail():
         try:
-            raise ValueError("a caller's text")
+            raise ValueError("a user's poem")
         except ValueError as cause:
             try:
-                raise DataError("a source", "a caller's text", "shorten it") from cause
+                raise DataError("a source", "a user's poem", "shorten it") from cause
             except DataError as wrapped:
                 raise WorkspaceError("a disk", "a full one", "free space") from wrapped
 
@@ -69,7 +69,7 @@ def test_an_exception_is_its_type_and_trace_without_a_message_that_may_quote_a_c
     )
     assert first["trace"][-1].endswith("in fail")
     assert [one["type"] for one in causes] == ["components.errors.DataError", "builtins.ValueError"]
-    assert "caller" not in json.dumps([first, *causes])
+    assert "poem" not in json.dumps([first, *causes])
 
 
 def test_the_format_is_text_unless_the_variable_says_json(monkeypatch):
