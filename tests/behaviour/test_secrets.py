@@ -72,9 +72,11 @@ def test_nothing_that_is_secret_is_written_anywhere(make_checkout, s3, planted, 
     assert statuses == [200, 401]
     assert server.stop() == 0
 
-    hidden = [*planted, key, key.split("-", 2)[2], wrong, text]
+    hidden = [*planted, key.split("-", 2)[2], wrong]
     places = [("what commands printed", printed.encode()), ("the server's log", server.read_log().encode())]
     places += [*read_files(tmp_path), *read_bucket(s3.make_client(), bucket)]
     assert any(b"alder" in content for _, content in places), "what is searched is not empty"
-    found = {name for name, content in places for one in hidden if one.encode() in content}
-    assert found == set()
+    found = [(one, name) for name, content in places for one in hidden if one.encode() in content]
+    # The database keeps what was asked for a while, so that a correction of the answer can become an example.
+    found += [(text, name) for name, content in places if text.encode() in content and "prefixfleet.db" not in name]
+    assert found == []
