@@ -13,6 +13,7 @@
     │   └── MoveRefusedError  a move of versions that was not offered, or in another situation
     ├── WorkersError     workers or the object storage between machines: no pool, no worker, no rights
     │   └── DamagedError     what the exchange holds is incomplete or altered
+    ├── BackupError      backups: none there, damaged, of a newer release, of another fleet
     └── WorkspaceError   files and tools around a run: disk full, DVC remote missing
         └── LockHeldError  another process holds a lock
 
@@ -81,6 +82,10 @@ class WorkersError(PrefixFleetError):
 
 class DamagedError(WorkersError):
     """A set of files or a value in the exchange is incomplete or altered: treat it as absent."""
+
+
+class BackupError(PrefixFleetError):
+    """There is no such backup, or it is damaged, of a newer release or of another fleet."""
 
 
 class WorkspaceError(PrefixFleetError):

@@ -46,7 +46,7 @@ _CREDENTIAL_TYPES = {"NoCredentialsError", "PartialCredentialsError", "Credentia
 _RIGHTS = "grant this machine's key the rights that docs/workers.md lists for the exchange"
 _KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of this machine, and AWS_ENDPOINT_URL_S3 if it is not AWS"
 _FIXES = {
-    "NoSuchBucket": "create the bucket; or correct workers.exchange in params.yaml, or AWS_ENDPOINT_URL_S3",
+    "NoSuchBucket": "create the bucket; or correct its name (workers.exchange in params.yaml), or AWS_ENDPOINT_URL_S3",
     "InvalidAccessKeyId": _KEYS,
     "SignatureDoesNotMatch": _KEYS,
     "ExpiredToken": "renew this machine's credentials",
