@@ -36,14 +36,14 @@ def find_owned_objects(workspace: Path, tenant: str) -> dict[str, list[str]]:
     Raises:
         WorkspaceError: a remote cannot be read.
     """
-    with _open_stores(workspace) as stores:
+    with open_stores(workspace) as stores:
         return {store.name: objects for store, objects in _find_owned(workspace, stores, tenant)}
 
 
 def find_outside_stores(workspace: Path) -> set[str]:
     """Return the names of the stores that are not in the workspace's own folder. Raises WorkspaceError."""
     root = workspace.resolve()
-    with _open_stores(workspace) as stores:
+    with open_stores(workspace) as stores:
         return {store.name for store in stores if not _is_inside(store, root)}
 
 
@@ -53,7 +53,7 @@ def is_in_remote(workspace: Path, name: str, version: str) -> bool:
     Raises:
         WorkspaceError: the remote does not answer.
     """
-    with _open_stores(workspace) as stores:
+    with open_stores(workspace) as stores:
         return any(store.object_db.exists(version) for store in stores if store.name == _REMOTE_LABEL.format(name))
 
 
@@ -63,10 +63,15 @@ def read_tenant_files(workspace: Path, version: str, tenant: str) -> dict[str, b
     Raises:
         WorkspaceError: no store has the version, or one of its files; or a remote does not answer.
     """
-    with _open_stores(workspace) as stores:
-        entries = json.loads(_read_object(stores, version))
+    with open_stores(workspace) as stores:
+        entries = read_listing_entries(stores, version)
         own = [entry for entry in entries if entry["relpath"].split("/")[0] == tenant]
         return {entry["relpath"].split("/", 1)[1]: _read_object(stores, entry["md5"]) for entry in own}
+
+
+def read_listing_entries(stores: list[DvcStore], version: str) -> list[dict[str, str]]:
+    """Return the entries, with relpath and md5, of the listing of a dataset version. Raises WorkspaceError: none."""
+    return list(json.loads(_read_object(stores, version)))
 
 
 def _read_object(stores: list[DvcStore], name: str) -> bytes:
@@ -86,7 +91,7 @@ def delete_objects(workspace: Path, tenant: str) -> dict[str, int]:
         WorkspaceError: a remote cannot be read or written; some objects may be deleted already.
     """
     deleted: dict[str, int] = {}
-    with _open_stores(workspace) as stores:
+    with open_stores(workspace) as stores:
         for store, objects in list(_find_owned(workspace, stores, tenant)):
             for name in objects:
                 store.object_db.delete(name)
@@ -123,14 +128,14 @@ def _find_single_file_digests(workspace: Path) -> set[str]:
 
 
 @contextmanager
-def _open_stores(workspace: Path) -> Iterator[list[DvcStore]]:
+def open_stores(workspace: Path, *, with_remotes: bool = True) -> Iterator[list[DvcStore]]:
     """Open the cache and all remotes; errors of DVC inside the block become a WorkspaceError."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         with closing(Repo(str(workspace))) as repo:
-            names = sorted(repo.config["remote"])
+            names = sorted(repo.config["remote"]) if with_remotes else []
             remotes = [DvcStore(_REMOTE_LABEL.format(name), repo.cloud.get_remote_odb(name)) for name in names]
             yield [DvcStore("DVC cache", repo.cache.local), *remotes]
     except (DvcException, OSError) as problem:

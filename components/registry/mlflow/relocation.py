@@ -22,7 +22,7 @@ from components.storage.workspace_identity import open_identity
 
 ARTIFACTS_FOLDER = "artifacts"
 
-_URI_COLUMNS = (
+URI_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
@@ -102,11 +102,11 @@ def _is_writable(database: Path, workspace: Path) -> bool:
 def _relocate_from(connection: sqlite3.Connection, former: Path, database: Path, workspace: Path) -> None:
     artifacts = database.parent / ARTIFACTS_FOLDER
     for description in artifacts.glob("*/*/artifacts/model/MLmodel"):
-        _relocate_base(description, former, workspace)
+        relocate_base(description, former, workspace)
     identity = open_identity(workspace)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for table, column in _URI_COLUMNS:
+        for table, column in URI_COLUMNS:
             _rewrite_column(connection, table, column, former, workspace)
         if identity.copied_from_id:
             _rewrite_owners(connection, identity.copied_from_id, identity.id, workspace)
@@ -179,8 +179,8 @@ def _rewrite_owners(connection: sqlite3.Connection, before: str, after: str, wor
         connection.executemany(f"UPDATE {table} SET value = ? WHERE rowid = ?", changes)  # noqa: S608
 
 
-def _relocate_base(description: Path, former: Path, workspace: Path) -> None:
-    """Let the base's path in a registered model's description follow."""
+def relocate_base(description: Path, former: Path, workspace: Path) -> None:
+    """Let the base's path in a registered model's description (MLmodel) follow a workspace that was moved or copied."""
     model = yaml.load(description.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
     config = model["flavors"]["python_function"].get("config") or {}
     path = config.get("path")
