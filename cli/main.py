@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import (
+    backup,
     base,
     console,
     data,
@@ -68,6 +69,8 @@ starts `fine-tune` for each job of its fine-tuning API.
 `worker start` trains shards on this machine, for parents whose params.yaml has a section `workers`.
 
 `score` computes a benchmark's official metrics for the outputs of any system.
+
+`backup` copies everything of the fleet to a folder or object storage; `restore` makes a workspace of such a copy.
 
 `init` makes a workspace; `upgrade` shows what a new one would have different after an update.
 
@@ -131,6 +134,8 @@ app.command("serve")(serve.serve)
 app.command("console")(console.console)
 app.command("init")(workspaces.init)
 app.command("upgrade")(workspaces.upgrade)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("demo")(runs.demo)
 app.command("retrain")(runs.retrain)
 app.command("watch")(watch.watch)

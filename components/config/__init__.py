@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from components.config.backup import BackupConfig as BackupConfig
 from components.config.base import BaseConfig as BaseConfig
 from components.config.base import NextBaseConfig as NextBaseConfig
 from components.config.console import ConsoleConfig as ConsoleConfig
@@ -168,6 +169,7 @@ class Params(_Section):
     metrics: MetricsConfig = MetricsConfig()
     access: AccessConfig = AccessConfig()
     rollout: RolloutConfig = RolloutConfig()
+    backup: BackupConfig = BackupConfig()
     tenants: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="tenant -> sections train, evaluate, gate, access and rollout with values of its own",

@@ -2,7 +2,7 @@
 
 Every step can be repeated, so the next run completes one that was stopped. The last step adds a line to the ledger. By
 design these stay: the ledger's lines, the listings of older dataset versions (file names and digests), git's history,
-and the servers' logs. The scheduler's record of runs is passed in.
+the servers' logs, and backups, beside which the tenant is noted. The scheduler's record of runs is passed in.
 """
 
 import re
@@ -27,6 +27,7 @@ from components.rollout.store.uploaded_files import list_admin_files_of, remove_
 from components.rollout.types import LedgerEntry
 from components.stages import dataset, gate
 from components.stages.commands.shared_places import refuse_shared_places
+from components.stages.forgotten import BACKUP_DIGESTS, note_forgotten
 from components.stages.progress import join_abbreviated, log_info
 from components.stages.reports import charts
 from components.stages.rollout.cycle import hold_cycle_lock
@@ -107,7 +108,8 @@ def _remove_everything(workspace: Workspace, tenant: str, by: str, record: Sched
             *_find_copies_by_manifest(workspace, tenant),
         ]:
             remove_tree(path)
-        (workspace.root / "var" / "digests").unlink(missing_ok=True)
+        for index in ("digests", BACKUP_DIGESTS):
+            (workspace.root / "var" / index).unlink(missing_ok=True)
     for file in list_admin_files_of(workspace.database, tenant):
         remove_file(workspace.database, file)
     _gather_results(workspace)
@@ -124,6 +126,7 @@ def _remove_everything(workspace: Workspace, tenant: str, by: str, record: Sched
             workspace.database, LedgerEntry(tenant=tenant, by=by, action="forget", why="everything was removed")
         )
     log_info(f"{tenant}: forgotten; nothing is left")
+    note_forgotten(workspace)
 
 
 def _refuse_if_referenced(workspace: Workspace, tenant: str) -> None:

@@ -1,0 +1,49 @@
+"""The flows `backup` and `restore`, on a fleet without git and DVC."""
+
+from types import SimpleNamespace
+
+import pytest
+from stage_chain import run_chain
+from workspaces import set_params
+
+from components.errors import ConfigError, LockHeldError
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
+
+
+def test_the_flows_copy_to_the_target_in_params_and_restore_it(make_root, tmp_path):
+    from flows.backup import backup, restore
+    from flows.states import read_result
+
+    root = make_root(("alder",))
+    run_chain(root)
+    state = backup(str(root), return_state=True)
+    assert (state.name, state.message) == ("Completed", "no backup.target in params.yaml")
+    set_params(root, backup={"target": str(tmp_path / "backups"), "keep": 1})
+    for _ in range(2):
+        state = backup(str(root), return_state=True)
+        assert state.is_completed()
+        result = read_result(state)
+    assert len(result.removed) == 1
+    assert result.manifest.id in state.message
+    state = restore(str(tmp_path / "backups"), str(tmp_path / "new"), return_state=True)
+    assert read_result(state).finished.champions == 1
+    assert "by hand: " in state.message
+
+
+@pytest.mark.parametrize(("problem", "calls"), [(LockHeldError, 2), (ConfigError, 1)])
+def test_a_backup_is_tried_again_only_while_that_may_help(make_root, tmp_path, monkeypatch, problem, calls):
+    from flows import backup as module
+
+    tried = []
+
+    def fail_once(*arguments):
+        tried.append(arguments)
+        if len(tried) == 1:
+            raise problem("wanted", "got", "fix")
+        return SimpleNamespace(manifest=SimpleNamespace(id="1", file_count=0, byte_count=0, new_bytes=0), removed=[])
+
+    monkeypatch.setattr(module, "make_backup", fail_once)
+    monkeypatch.setattr(module, "copy_fleet", module.copy_fleet.with_options(retry_delay_seconds=0))
+    state = module.backup(str(make_root(("alder",))), str(tmp_path), return_state=True)
+    assert (len(tried), state.is_completed()) == (calls, calls == 2)
