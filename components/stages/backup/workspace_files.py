@@ -45,9 +45,9 @@ def list_workspace_files(workspace: Workspace, git: GitState | None) -> Iterator
     names |= dict.fromkeys(_list_named_files(workspace), False)
     if git is not None:
         names |= dict.fromkeys(list_changed(root, git), False)
-    for folder in (workspace.data, root / "out", *(root / "var" / name for name in _VAR_NAMES)):
+    for folder in (workspace.data, root / "out"):
         names |= dict.fromkeys(_walk(root, folder), False)
-    for folder in (workspace.drops, root / QUARANTINE_FOLDER):
+    for folder in (workspace.drops, root / QUARANTINE_FOLDER, *(root / "var" / name for name in _VAR_NAMES)):
         names |= dict.fromkeys(_walk(root, folder), True)
     names |= dict.fromkeys(_walk(root, root / IDENTITY_FILE), False)
     for name, may_vanish in names.items():
