@@ -10,12 +10,17 @@ from workspaces import set_params
 from components.errors import BackupError, WorkspaceError
 from components.rollout.store.ledger import read_history
 from components.rollout.store.ledger_chain import check_chain
+from components.rollout.store.tenant_state import read_state
+from components.stages.backup import databases
 from components.stages.backup.make import make_backup
 from components.stages.backup.restore import restore_backup
 from components.stages.commands.forget import forget
 from components.stages.plan import plan
+from components.stages.rollout import manual
+from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.workspace import Workspace
 from components.storage.backups.store import open_backups
+from components.storage.database_copies import copy_database
 
 
 @pytest.fixture
@@ -56,6 +61,32 @@ def test_beside_its_original_a_restored_fleet_is_a_copy_that_owns_its_versions(f
     assert not Workspace(fleet).registry.is_foreign(Workspace(fleet).registry.find_champions()["alder"])
     with pytest.raises(BackupError, match="backups of this workspace"):
         make_backup(workspace, target)
+
+
+def test_a_move_by_hand_between_the_copies_of_the_databases_is_recorded_as_one_in_mlflow(
+    fleet, target, tmp_path, monkeypatch
+):
+    set_params(fleet, train={"seed": 1, "initialization": "random"})
+    assert run_chain(fleet)[1] == {"alder": "2"}
+    copied = []
+
+    def copy_and_move(url, path):
+        copy_database(url, path)
+        copied.append(url)
+        if len(copied) == 1:
+            assert manual.roll_back(Workspace(fleet), "alder") == ("2", "1")
+
+    monkeypatch.setattr(databases, "copy_database", copy_and_move)
+    make_backup(Workspace(fleet), target)
+    shutil.rmtree(fleet)
+    restore_backup(target, tmp_path / "new")
+    workspace = Workspace(tmp_path / "new")
+    assert read_state(workspace.database, "alder").champion == "2"
+    with lock_tenant(workspace, "alder") as lease:
+        assert lease.state.champion == workspace.registry.find_champion("alder").version == "1"
+    last = read_history(workspace.database, "alder")[-1]
+    assert (last.by, last.from_version, last.to_version) == ("mlflow", "2", "1")
+    assert check_chain(workspace.database).broken is None
 
 
 def test_the_environment_of_a_living_fleet_is_not_used(fleet, target, tmp_path, monkeypatch):

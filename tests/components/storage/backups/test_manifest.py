@@ -79,7 +79,9 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(name):
         parse_listing(content, "here")
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"{"), format_listing(FILES)[:-9]])
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", gzip.compress(b"{", mtime=0), format_listing(FILES)[:-9]], ids=range(4)
+)
 def test_a_damaged_listing_is_refused(content):
     with pytest.raises(BackupError, match="a damaged file"):
         parse_listing(content, "here")
