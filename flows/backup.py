@@ -7,10 +7,11 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from components.errors import LockHeldError, RegistryError, WorkersError
+from components.errors import ConfigError, LockHeldError, RegistryError, WorkersError
 from components.stages.backup.make import BackupResult, make_backup
 from components.stages.backup.restore import RestoreResult, restore_backup
 from components.stages.workspace import Workspace
+from components.storage.urls import hide_password
 from flows.environment import prepare_environment
 from flows.run_names import name_run
 from flows.states import make_end_state
@@ -45,7 +46,17 @@ def restore(
     mlflow: str | None = None,
     artifacts: str | None = None,
 ) -> State[RestoreResult]:
-    """Restore a backup into a new folder, as `prefixfleet restore` does."""
+    """Restore a backup into a new folder, as `prefixfleet restore` does. Prefect records the parameters.
+
+    Raises:
+        ConfigError: a URL has a password.
+    """
+    for url in (source, database, mlflow, artifacts):
+        if url is not None and hide_password(url) != url:
+            fix = "leave it out, and set PGPASSWORD or ~/.pgpass on the machine of the run"
+            raise ConfigError(
+                "URLs without passwords, since Prefect records a run's parameters", hide_password(url), fix
+            )
     result = restore_backup(
         source, Path(folder), backup_id=backup_id, database=database, mlflow=mlflow, artifacts=artifacts
     )

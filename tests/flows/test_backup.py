@@ -29,6 +29,9 @@ def test_the_flows_copy_to_the_target_in_params_and_restore_it(make_root, tmp_pa
     state = restore(str(tmp_path / "backups"), str(tmp_path / "new"), return_state=True)
     assert read_result(state).finished.champions == 1
     assert "by hand: " in state.message
+    state = restore(str(tmp_path / "backups"), str(tmp_path / "x"), mlflow="postgresql://a:b@host/x", return_state=True)
+    with pytest.raises(ConfigError, match=r"postgresql://a:\*\*\*@host/x"):
+        read_result(state)
 
 
 @pytest.mark.parametrize(("problem", "calls"), [(LockHeldError, 2), (ConfigError, 1)])
