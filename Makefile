@@ -72,7 +72,7 @@ $(VLLM_STAMP): $(VLLM)/requirements.lock $(VLLM)/pyproject.toml
 
 test-vllm: setup $(VLLM_STAMP) ## run the tests with vLLM and its plugin, in an environment of its own (.venv-vllm, 2.5 GB)
 	$(VLLM_BIN)/python -m pytest -c $(VLLM)/pyproject.toml --rootdir $(VLLM) $(VLLM)/tests
-	PREFIXFLEET_TEST_VLLM=$(abspath $(VLLM_BIN))/python HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/behaviour/test_vllm.py
+	PREFIXFLEET_TEST_VLLM=$(abspath $(VLLM_BIN))/python HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/behaviour/test_vllm*.py
 
 docs: setup ## build the documentation as a site, into out/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

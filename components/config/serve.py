@@ -1,14 +1,14 @@
 """The sections `serve` (how the server runs) and `access` (limits and logging of one tenant's requests)."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.config.section import Section
 
-VLLM_METHODS = ("prefix",)
-"""Values of `train.method` whose artifacts vLLM answers with."""
+VllmLoraRank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
+"""Values of vLLM's option --max-lora-rank."""
 _VLLM_OFF: Mapping[str, object] = {
     "guidance": 1,
     "num_beams": 1,
@@ -42,8 +42,34 @@ class VllmConfig(Section):
     options: list[str] = Field(
         default_factory=list, description="further options of its API server, such as --gpu-memory-utilization=0.9"
     )
-    resident_mb: int = Field(default=1024, gt=0, description="MiB of artifacts in its memory")
+    resident_mb: int = Field(default=1024, gt=0, description="MiB of prefixes in its memory")
+    max_lora_rank: VllmLoraRank | None = Field(
+        default=None,
+        description="largest rank of the artifacts of method lora that vLLM answers with, also those of `engines`; "
+        "null: it is started without LoRA",
+    )
+    max_loras: int = Field(
+        default=8, gt=0, description="LoRA artifacts in one batch, each with a place of the largest rank on the device"
+    )
+    max_cpu_loras: int = Field(default=128, gt=0, description="LoRA artifacts in its host memory, at least `max_loras`")
     start_seconds: float = Field(default=900.0, gt=0, description="for the first engine to answer, also of `engines`")
+
+    @model_validator(mode="after")
+    def _check_loras(self) -> Self:
+        if self.max_cpu_loras < self.max_loras:
+            raise ValueError(f"max_cpu_loras of at least max_loras = {self.max_loras}")
+        return self
+
+    def find_problem(self, method: str, lora_rank: int | None) -> str:
+        """Return why vLLM cannot answer with an artifact of this `train.method`; "": it can.
+
+        `lora_rank`: of an artifact of method lora; None: unknown.
+        """
+        if method == "prefix" or (method == "lora" and (lora_rank or 1) <= (self.max_lora_rank or 0)):
+            return ""
+        if method == "lora" and self.max_lora_rank:
+            return f"method lora of rank {lora_rank}, above serve.vllm.max_lora_rank = {self.max_lora_rank}"
+        return f"method {method}" + (", while serve.vllm.max_lora_rank is null" if method == "lora" else "")
 
 
 class ServeConfig(ListenConfig):

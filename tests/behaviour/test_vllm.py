@@ -10,82 +10,46 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from processes import find_free_port
+from vllm_engine import MARKS, OPTIONS, PYTHON, ArtifactFolder, answer, load_with_store
 from waiting import wait_until
 
 from components.config import BaseConfig
 from components.config.serve import ServeConfig, VllmConfig
-from components.errors import ArtifactError
 from components.model.base.load import load_base
 from components.model.prefix.initialization import make_random_prefix
-from components.registry.artifact import copy_artifact, save_artifact
 from components.serving.engine import BatchEngine
 from components.serving.engine.artifacts.cache import ArtifactCache
-from components.serving.interface import ArtifactRef, GenerationRequest, TokenControls
-from components.serving.load_engine import load_engine
+from components.serving.interface import GenerationRequest, TokenControls
 from components.serving.remote.vllm_process import VllmProcess, make_command
 
 PROJECT = Path(__file__).resolve().parents[2]
-PYTHON = os.environ.get("PREFIXFLEET_TEST_VLLM", "")
 SOURCES = ("product : Blue Kettle | price : 25 euros", "thing : red boat", "name : Loch Fyne | area : riverside")
-OPTIONS = ["--dtype=float32", "--enforce-eager", "--max-num-seqs=64", "--gpu-memory-utilization=0.1"]
 VLLM = VllmConfig(python=PYTHON, options=OPTIONS)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not PYTHON, reason="PREFIXFLEET_TEST_VLLM names no Python of an environment with vLLM"),
-]
-
-
-class _Store:
-    """Artifacts in folders named by sha256."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def fetch(self, artifact: ArtifactRef, folder: Path) -> Path:
-        if not (self.folder / artifact.sha256).is_dir():
-            raise ArtifactError("an artifact", "none", "register it")
-        copy_artifact(self.folder / artifact.sha256, folder, artifact.sha256)
-        return folder
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The built-in base, and 32 tenants with prefixes of one to seven slots of the size of its own keys and values."""
-    folder = tmp_path_factory.mktemp("store")
     base = load_base(BaseConfig(path=str(PROJECT / "base"), dtype="float32"), device="cpu")
-    artifacts = []
-    for number in range(32):
-        prefix = make_random_prefix(base.shape, number % 7 + 1, number, scale=1.0)
-        values = {
-            "base_name": base.name,
-            "base_digest": base.digest,
-            "tokenizer_digest": base.tokenizer_digest,
-            "dataset_version": "d" * 32,
-            "data_digest": "e" * 64,
-            "train": {"prefix_length": number % 7 + 1},
-            "fingerprint": "f" * 64,
-        }
-        manifest = save_artifact(folder / "new", prefix, tenant=f"tenant-{number}", **cast(Any, values))
-        (folder / "new").rename(folder / manifest.sha256)
-        artifacts.append(ArtifactRef(f"tenant-{number}", "1", manifest.sha256))
-    return SimpleNamespace(base=base, store=_Store(folder), artifacts=artifacts)
+    store = ArtifactFolder(tmp_path_factory.mktemp("store"), base)
+    artifacts = [
+        store.add(
+            f"tenant-{number}",
+            make_random_prefix(base.shape, number % 7 + 1, number, scale=1.0),
+            train={"prefix_length": number % 7 + 1},
+        )
+        for number in range(32)
+    ]
+    return SimpleNamespace(base=base, store=store, artifacts=artifacts)
 
 
 async def _load(fleet: Any, root: Path, monkeypatch: pytest.MonkeyPatch, config: ServeConfig) -> Any:
-    monkeypatch.setattr("components.serving.load_engine.RegistryArtifactSource", lambda _: fleet.store)
-    base_config = BaseConfig(path=str(PROJECT / "base"), dtype="float32")
-    workspace = SimpleNamespace(root=root, registry=None, base_config=base_config)
-    return await asyncio.to_thread(load_engine, cast(Any, workspace), config)
-
-
-async def _answer(engine: Any, request: GenerationRequest) -> tuple[str, str | None, list[float | None]]:
-    pieces = [piece async for piece in (await engine.submit([request]))[0]]
-    logprobs = [token.logprob for piece in pieces for token in piece.tokens]
-    return "".join(piece.text for piece in pieces), pieces[-1].finish, logprobs
+    return await load_with_store(fleet.store, PROJECT / "base", root, monkeypatch, config)
 
 
 def _list_requests(fleet: Any) -> list[GenerationRequest]:
@@ -106,7 +70,7 @@ def test_vllm_answers_as_the_local_engine_and_forgets_what_is_evicted(
     async def answer_here() -> list[Any]:
         local = BatchEngine(fleet.base, ArtifactCache(fleet.base, fleet.store, tmp_path / "local"))
         try:
-            return await asyncio.gather(*(_answer(local, one) for one in requests))
+            return await asyncio.gather(*(answer(local, one) for one in requests))
         finally:
             await local.drain()
 
@@ -116,14 +80,14 @@ def test_vllm_answers_as_the_local_engine_and_forgets_what_is_evicted(
     async def answer_there() -> None:
         engine = await _load(fleet, tmp_path, monkeypatch, config)
         try:
-            got = await asyncio.gather(*(_answer(engine, one) for one in requests))
+            got = await asyncio.gather(*(answer(engine, one) for one in requests))
             assert [one[:2] for one in got] == [one[:2] for one in expected]
             for (_, _, ours), (_, _, theirs) in zip(expected, got, strict=True):
                 assert theirs == pytest.approx(ours, abs=2e-3)
             values = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
             schema = json.dumps({**values, "additionalProperties": False})
             row = GenerationRequest(fleet.artifacts[0], SOURCES[0], controls=TokenControls(json_schema=schema))
-            text, finish, _ = await _answer(engine, row)
+            text, finish, _ = await answer(engine, row)
             assert json.loads(text)["a"] in (1, 2)
             assert finish == "stop"
             gone = fleet.artifacts[0].sha256
@@ -153,8 +117,8 @@ def test_answers_go_on_when_one_of_two_vllm_servers_ends(
         engine = await _load(fleet, tmp_path, monkeypatch, config)
         try:
             await asyncio.to_thread(wait_until, lambda: _count_up(engine) == 2, "both servers")
-            expected = await asyncio.gather(*(_answer(engine, one) for one in requests))
-            going = [asyncio.ensure_future(_answer(engine, one)) for one in requests]
+            expected = await asyncio.gather(*(answer(engine, one) for one in requests))
+            going = [asyncio.ensure_future(answer(engine, one)) for one in requests]
             await asyncio.to_thread(wait_until, lambda: _is_divided(engine), "rows in both servers")
             await asyncio.sleep(1)
             assert not all(one.done() for one in going)

@@ -29,6 +29,8 @@ from components.serving.remote.server_client import ServerClient
 from components.serving.remote.server_group import ServerGroup
 
 KEY = "prefixfleet"
+_model_lock = threading.Lock()
+"""Held by the server that computes, as several may have the same model."""
 
 
 def make_group(entries: Sequence[str], base_digest: str, **options: Any) -> ServerGroup:
@@ -56,7 +58,8 @@ class FakeVllm:
         self.is_silent = False
         """Whether health checks get no answer."""
         self.base_digests = [base.digest]
-        self._model_lock = threading.Lock()
+        self.max_lora_rank = 0
+        """0: it has no LoRA."""
 
     def compute_ids(self, body: dict[str, Any]) -> tuple[list[int], str]:
         """Return the answer's ids as vLLM has them, the end included, and why it ended."""
@@ -64,10 +67,12 @@ class FakeVllm:
         delta, manifest = load_artifact(Path(urlsplit(named["address"]).path), self.base)
         assert body["cache_salt"] == named["sha256"] == manifest.sha256
         assert named["tenant"] == manifest.tenant
-        assert named["length"] == delta.length
-        source, limit = body["prompt"][named["length"] :], body["max_tokens"]
+        assert named.get("method", "prefix") == manifest.method
+        assert named.get("length", 0) == delta.length
+        assert manifest.method != "lora" or manifest.train["lora_rank"] <= self.max_lora_rank
+        source, limit = body["prompt"][delta.length :], body["max_tokens"]
         decoding = Decoding(max_new_tokens=limit, min_new_tokens=body["min_tokens"])
-        with self._model_lock:
+        with _model_lock:
             (ids,) = generate_each(self.base, [delta], [source], decoding, 1)
         return ([*ids], "length") if len(ids) == limit else ([*ids, self.base.eos_id], "stop")
 
@@ -102,7 +107,12 @@ class FakeVllm:
             return {"loaded": True}
         if "drop" in order:
             return {"dropped": 1}
-        return {"artifacts": {}, "errors": {}, "base_digests": self.base_digests}
+        return {
+            "artifacts": {},
+            "errors": {},
+            "base_digests": self.base_digests,
+            "max_lora_rank": self.max_lora_rank,
+        }
 
     def build_app(self) -> FastAPI:
         """Build the server's application."""

@@ -29,6 +29,10 @@ class Weights(Protocol):
     """Weights that a method adds to those of the base, or replaces them with."""
 
     @property
+    def config(self) -> WeightsConfig:
+        """The method and its sizes."""
+
+    @property
     def tensors(self) -> Mapping[str, Tensor]:
         """Name in an artifact -> values: parameters during training, plain tensors otherwise."""
 

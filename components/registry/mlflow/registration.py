@@ -16,7 +16,7 @@ from components.registry.manifest import Manifest
 from components.registry.mlflow.ownership import Ownership
 from components.registry.mlflow.packaging import write_model
 from components.registry.mlflow.runs import RunLog, clip_tags, open_run
-from components.registry.mlflow.versions import BASE_TAG, Version, to_model_name, to_version
+from components.registry.mlflow.versions import BASE_TAG, LORA_RANK_TAG, Version, to_model_name, to_version
 
 _MANIFEST_TAGS = ("method", "fingerprint", "dataset_version", "data_digest", BASE_TAG, "sha256")
 
@@ -128,6 +128,9 @@ def _find_registered(client: Any, name: str, manifest: Manifest) -> Any:
 def _make_tags(registration: Registration, manifest: Manifest, revision: str | None) -> dict[str, str]:
     metrics = {f"metric.{name}": f"{value:.6g}" for name, value in registration.run_log.metrics.items()}
     from_manifest = {field: getattr(manifest, field) for field in _MANIFEST_TAGS}
+    if manifest.method == "lora":
+        rank = manifest.parse_train_config(registration.artifact).lora_rank
+        from_manifest[LORA_RANK_TAG] = str(rank)
     return clip_tags(
         {"git_revision": revision, **metrics, **registration.tags, **from_manifest, "tenant": registration.tenant}
     )

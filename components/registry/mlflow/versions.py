@@ -22,6 +22,8 @@ DECODING_TAG = "decoding"
 """Tag of versions: the decoding with which the version was judged, as JSON; the server answers with it."""
 INPUT_TAG = "input"
 """Tag of versions: the kind of their training data; without it pairs."""
+LORA_RANK_TAG = "lora_rank"
+"""Tag of versions of method lora: the rank of their matrices."""
 AUTHOR_TAG = "registered_by"
 """Tag of versions: who registered it, where and when, for people."""
 

@@ -123,7 +123,7 @@ class RemoteEngine:
     ) -> AsyncGenerator[ReplyEvent]:
         goes_on = can_continue(request)
         body = make_body(request, decode_request, stored, stop_ids, known if goes_on else ())
-        reply = self._servers.stream_reply(body, stored.artifact.sha256, request.logprobs or 0)
+        reply = self._servers.stream_reply(body, stored, request.logprobs or 0)
         return reply if goes_on or not known else skip_known_tokens(reply, known)
 
     def _end_row(self, artifact: ArtifactRef, task: "asyncio.Task[None]") -> None:

@@ -54,19 +54,21 @@ class RemoteArtifacts:
         """Return the verified artifact, kept until `release`, and where the engines read it.
 
         Raises:
-            UnsupportedArtifactError: vLLM cannot answer with it.
+            UnsupportedArtifactError: vLLM cannot answer with it, or no engine has LoRA of its rank.
             WorkersError: it cannot be copied to the engines' store; and what `ArtifactCache.acquire` raises.
         """
         loaded = await self._cache.acquire(artifact, rows)
         try:
-            _check_method(loaded, artifact)
+            lora_rank = _check_method(loaded, artifact)
+            if lora_rank > self._servers.max_lora_rank:
+                raise _make_lora_error(artifact, lora_rank, self._servers.max_lora_rank)
             if not self._store.is_published(artifact.sha256):
                 await self._pool.run(lambda: self._store.publish(artifact.sha256), artifact.tenant)
         except BaseException:
             self._cache.release(artifact, rows)
             raise
         address = self._store.get_address(artifact.sha256)
-        return loaded, StoredArtifact(artifact, loaded.delta.length, address)
+        return loaded, StoredArtifact(artifact, loaded.delta.length, address, lora_rank)
 
     def release(self, artifact: ArtifactRef, rows: int = 1) -> None:
         """Let the artifact go for so many rows."""
@@ -97,12 +99,28 @@ class RemoteArtifacts:
         self._pool.close()
 
 
-def _check_method(loaded: LoadedArtifact, artifact: ArtifactRef) -> None:
-    """Raise UnsupportedArtifactError unless the artifact is slots before the text, and nothing else."""
-    delta, prefix = loaded.delta, loaded.delta.prefix
-    others = (delta.prompt_PW is not None, delta.weights is not None, bool(delta.demonstrations), loaded.is_infix)
-    if prefix is None or prefix.states or any(others):
-        wanted = "an artifact that is a prefix in attention layers (train.method: prefix)"
-        got = f"version {artifact.version} of {artifact.tenant}, of another method or with initial states"
-        fix = "train it with method prefix, or set serve.fallback: local or serve.engine: local"
-        raise UnsupportedArtifactError(wanted, got, fix)
+def _check_method(loaded: LoadedArtifact, artifact: ArtifactRef) -> int:
+    """Return the rank of a LoRA artifact, 0 for a prefix.
+
+    Raises:
+        UnsupportedArtifactError: the artifact is neither slots before the text alone, nor a LoRA alone.
+    """
+    delta, prefix, weights = loaded.delta, loaded.delta.prefix, loaded.delta.weights
+    has_others = delta.prompt_PW is not None or bool(delta.demonstrations) or loaded.is_infix
+    if prefix is not None and not prefix.states and weights is None and not has_others:
+        return 0
+    if prefix is None and weights is not None and weights.config.kind == "lora" and not has_others:
+        return weights.config.lora_rank
+    wanted = "an artifact that is a prefix in attention layers, or a LoRA (train.method: prefix or lora)"
+    got = f"version {artifact.version} of {artifact.tenant}, of another method or with initial states"
+    fix = "train it with method prefix or lora, or set serve.fallback: local or serve.engine: local"
+    raise UnsupportedArtifactError(wanted, got, fix)
+
+
+def _make_lora_error(artifact: ArtifactRef, rank: int, largest: int) -> UnsupportedArtifactError:
+    engines = f"engines with ranks up to {largest}" if largest else "engines without LoRA"
+    return UnsupportedArtifactError(
+        f"an engine for version {artifact.version} of {artifact.tenant}, a LoRA of rank {rank}",
+        engines,
+        "start one with LoRA (serve.vllm.max_lora_rank), or set serve.fallback: local or serve.engine: local",
+    )

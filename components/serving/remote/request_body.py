@@ -29,13 +29,16 @@ class StoredArtifact:
     """Slots of its prefix."""
     address: str
     """Of its folder in the engines' store."""
+    lora_rank: int = 0
+    """Of a LoRA artifact; 0: it is a prefix."""
 
     def describe(self) -> dict[str, Any]:
         """Return the artifact as the plugin takes it."""
+        what = {"method": "lora"} if self.lora_rank else {"length": self.length}
         return {
             "sha256": self.artifact.sha256,
             "tenant": self.artifact.tenant,
-            "length": self.length,
+            **what,
             "address": self.address,
         }
 

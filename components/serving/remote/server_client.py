@@ -39,6 +39,8 @@ class ServerClient:
         """Rows that it answers now."""
         self.down_reason = "it was not asked yet"
         """Why it does not answer; "": it answers."""
+        self.max_lora_rank = 0
+        """The largest rank of a LoRA artifact that it takes, as it said last; 0: it has no LoRA."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         timeout = httpx.Timeout(None, connect=_CONNECT_S)
         self._streams = httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, trust_env=False)
@@ -153,11 +155,13 @@ class ServerClient:
         self._open_streams.clear()
 
     def _find_mismatch(self) -> str:
-        """Return why a server that has come up cannot answer for this base; "": it can."""
+        """Return why a server that has come up cannot answer for this base; "": it can. Note what it says of LoRA."""
         try:
-            digests = self.read_status().get("base_digests") or ()
+            status = self.read_status()
         except PrefixFleetError as problem:
             return str(problem)
+        rank, digests = status.get("max_lora_rank"), status.get("base_digests") or ()
+        self.max_lora_rank = rank if isinstance(rank, int) else 0
         if self._base_digest in digests:
             return ""
         names = ", ".join(str(digest)[:12] for digest in digests) or "none"

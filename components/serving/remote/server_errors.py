@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.errors import ArtifactError, BaseModelError, PrefixFleetError, RegistryError
-from components.serving.errors import RefusalError
+from components.serving.errors import RefusalError, UnsupportedArtifactError
 from components.serving.interface import BusyError
 
 _RETRY_S = 1.0
@@ -44,5 +44,10 @@ def read_load_error(kind: str, message: str) -> PrefixFleetError:
     wanted, fix = "an artifact that the engine can load", "look at the engine's log and its store"
     if kind == "memory":
         return BusyError(wanted, message, "retry later, or raise the plugin's resident_mb", retry_after=_RETRY_S)
-    kinds = {"artifact": ArtifactError, "base": BaseModelError, "store": RegistryError}
+    kinds = {
+        "artifact": ArtifactError,
+        "base": BaseModelError,
+        "store": RegistryError,
+        "setup": UnsupportedArtifactError,
+    }
     return kinds.get(kind, ArtifactError)(wanted, message, fix)

@@ -81,15 +81,22 @@ class ServerGroup:
         clients = sorted(self._list_clients(), key=lambda one: one.url)
         return [EngineServer(one.url, one.down_reason, one.in_flight) for one in clients]
 
-    async def stream_reply(self, body: Mapping[str, Any], key: str, top_count: int = 0) -> AsyncGenerator[ReplyEvent]:
-        """Yield the events of one answer; requests with the same `key` go to the same engine while it has room.
+    @property
+    def max_lora_rank(self) -> int:
+        """The largest rank of a LoRA artifact that an engine takes, also if it is down now; 0: none has LoRA."""
+        return max((client.max_lora_rank for client in self._list_clients()), default=0)
+
+    async def stream_reply(
+        self, body: Mapping[str, Any], stored: StoredArtifact, top_count: int = 0
+    ) -> AsyncGenerator[ReplyEvent]:
+        """Yield the events of one answer; requests for the same artifact go to the same engine while it has room.
 
         Raises:
             ServerDownError: no engine answers, or the engine of a begun answer has stopped answering.
             PrefixFleetError: an engine refuses the request, or reports an error.
         """
         last = ServerDownError("no engine that is up")
-        for client in self._rank(key)[:_MAX_TRIES]:
+        for client in self._rank(stored)[:_MAX_TRIES]:
             has_begun = False
             try:
                 async with aclosing(client.stream_reply(body, top_count)) as events:
@@ -106,7 +113,7 @@ class ServerGroup:
 
     def load(self, stored: StoredArtifact) -> None:
         """Let the engine that would answer load an artifact. Raises what `ServerClient.load` raises."""
-        for client in self._rank(stored.artifact.sha256)[:1]:
+        for client in self._rank(stored)[:1]:
             client.load(stored)
 
     def drop(self, sha256s: Iterable[str]) -> None:
@@ -132,8 +139,9 @@ class ServerGroup:
         with self._lock:
             return list(self._clients.values())
 
-    def _rank(self, key: str) -> list[ServerClient]:
-        up = {client.url: client for client in self._list_clients() if client.is_up}
+    def _rank(self, stored: StoredArtifact) -> list[ServerClient]:
+        clients = [one for one in self._list_clients() if one.is_up and one.max_lora_rank >= stored.lora_rank]
+        up, key = {client.url: client for client in clients}, stored.artifact.sha256
         return [up[url] for url in rank_engines(key, {url: client.in_flight for url, client in up.items()})]
 
     def _follow_addresses(self) -> None:

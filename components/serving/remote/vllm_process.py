@@ -39,8 +39,16 @@ def make_command(config: VllmConfig, python: Path, model: Path, port: int, store
         *("--middleware", "prefixfleet_vllm.admission.AdmissionCheck"),
         *("--kv-transfer-config", json.dumps(transfer)),
         *("--structured-outputs-config", json.dumps(_STRUCTURED_OUTPUTS)),
+        *_make_lora_options(config),
         *config.options,
     ]
+
+
+def _make_lora_options(config: VllmConfig) -> list[str]:
+    if config.max_lora_rank is None:
+        return []
+    most = f"--max-loras={config.max_loras}", f"--max-cpu-loras={config.max_cpu_loras}"
+    return ["--enable-lora", f"--max-lora-rank={config.max_lora_rank}", *most]
 
 
 def find_free_port() -> int:

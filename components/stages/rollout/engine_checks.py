@@ -5,28 +5,30 @@ Knows the section `serve` and the tags of versions; does not know engines.
 
 import json
 
-from components.config.serve import VLLM_METHODS, find_unsupported
+from components.config.serve import find_unsupported
 from components.errors import ConfigError
-from components.registry.mlflow.versions import DECODING_TAG, Version
+from components.registry.mlflow.versions import DECODING_TAG, LORA_RANK_TAG, Version
 from components.stages.workspace import Workspace
 
 
 def check_engine(workspace: Workspace, version: Version) -> None:
-    """Raise ConfigError if serve.engine is vllm without a fallback, and vLLM cannot answer with the version."""
+    """Raise ConfigError if serve.engine is vllm without a fallback, and vLLM cannot answer with the version.
+
+    Of a LoRA that an earlier release registered, which has no tag with its rank, only the method is checked.
+    """
     config = workspace.params.serve
     if config.engine == "local" or config.fallback == "local":
         return
-    method = version.tags.get("method", "")
-    if method not in ("", *VLLM_METHODS):
-        problem = f"method {method}"
-    elif names := find_unsupported(_read_decoding(version)):
-        problem = ", ".join(names)
-    else:
+    method, rank = version.tags.get("method") or "prefix", version.tags.get(LORA_RANK_TAG, "")
+    problem = config.vllm.find_problem(method, int(rank) if rank.isdecimal() else None)
+    problem = problem or ", ".join(find_unsupported(_read_decoding(version)))
+    if not problem:
         return
+    lora = "set serve.vllm.max_lora_rank; or " if method == "lora" else ""
     raise ConfigError(
         "a version that the engine vllm can answer with (serve.engine)",
         f"version {version.version} of {version.tenant} with {problem}",
-        "set serve.fallback: local, so that the server answers it in its own process, or train another version",
+        f"{lora}set serve.fallback: local, so that the server answers it in its own process, or train another version",
     )
 
 

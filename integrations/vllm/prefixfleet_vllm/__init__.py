@@ -1,4 +1,4 @@
-"""PrefixFleet's plugin for vLLM: serves prefixes of many tenants from an unmodified vLLM, in one batch.
+"""PrefixFleet's plugin for vLLM: serves prefixes and LoRA artifacts of many tenants from vLLM, in one batch.
 
 `register` is the entry point of vLLM's general plugins. Installed into vLLM's own environment, so it imports nothing of
 PrefixFleet.
@@ -8,11 +8,14 @@ PrefixFleet.
 def register() -> None:
     """Make the connector known to vLLM by name; called in each of its processes, perhaps several times."""
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
+    from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
     from vllm.version import __version__
 
+    from prefixfleet_vllm.lora_manager_hook import remember_lora_manager
     from prefixfleet_vllm.versions import check_vllm_version
 
     check_vllm_version(__version__)
     name = "PrefixFleetConnector"
     if name not in KVConnectorFactory._registry:
         KVConnectorFactory.register_connector(name, "prefixfleet_vllm.connector", name)
+    remember_lora_manager(LRUCacheWorkerLoRAManager)

@@ -14,11 +14,11 @@ from prefixfleet_vllm.orders import KEY, check_request
 from prefixfleet_vllm.settings import parse_settings
 
 _PATH = "/v1/completions"
-_BREAKS_PREFIX = {
-    "echo": "it would return the placeholders",
+_BREAKS_ARTIFACT = {
+    "echo": "it would return placeholders",
     "use_beam_search": "vLLM's beams lose the artifact",
-    "truncate_prompt_tokens": "it would cut the placeholders off",
-    "prompt_embeds": "placeholders are token ids",
+    "truncate_prompt_tokens": "it would cut placeholders off",
+    "prompt_embeds": "a prompt is token ids",
 }
 
 Message = dict[str, Any]
@@ -70,10 +70,10 @@ def check_body(body: bytes, *, serve_base: bool) -> None:
     if params is not None and not isinstance(params, Mapping):
         return
     if params and KEY in params:
-        for name, reason in _BREAKS_PREFIX.items():
+        for name, reason in _BREAKS_ARTIFACT.items():
             if fields.get(name):
                 raise PluginError(
-                    "request", f"a request with a prefix without {name}", f"one with it: {reason}", "omit it"
+                    "request", f"a request with an artifact without {name}", f"one with it: {reason}", "omit it"
                 )
     salt = fields.get("cache_salt")
     for tokens in _count_tokens(fields.get("prompt")):

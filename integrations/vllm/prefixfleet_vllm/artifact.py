@@ -18,8 +18,10 @@ from safetensors.torch import load
 from torch import Tensor
 
 from prefixfleet_vllm.errors import PluginError
+from prefixfleet_vllm.lora_artifact import VerifiedLora, pair_matrices
 from prefixfleet_vllm.manifest import (
     ARTIFACT_FIX,
+    LORA,
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
     TENSORS_FILE,
@@ -44,11 +46,14 @@ class VerifiedPrefix:
     layers: list[tuple[Tensor, Tensor]]
 
 
-def read_artifact(read_file: ReadFile, where: str) -> VerifiedPrefix:
+Verified = VerifiedPrefix | VerifiedLora
+
+
+def read_artifact(read_file: ReadFile, where: str) -> Verified:
     """Read both files and check them against each other.
 
     Raises:
-        PluginError: a file is missing, damaged or changed, or the artifact is not a prefix.
+        PluginError: a file is missing, damaged or changed, or the artifact is neither a prefix nor a LoRA.
     """
     where_manifest, where_tensors = f"{where}/{MANIFEST_FILE}", f"{where}/{TENSORS_FILE}"
     manifest = parse_manifest(read_file(MANIFEST_FILE, MAX_MANIFEST_BYTES), where_manifest)
@@ -62,18 +67,30 @@ def read_artifact(read_file: ReadFile, where: str) -> VerifiedPrefix:
         tensors, header = load(content), _read_header(content)
     except (SafetensorError, ValueError) as problem:
         raise PluginError("artifact", "a valid safetensors file", f"{where_tensors}: {problem}", ARTIFACT_FIX) from None
-    layers = _order_layers(tensors, where_tensors)
+    verified: Verified
+    if manifest.method == LORA:
+        train = manifest.parse_lora(where_manifest)
+        verified = VerifiedLora(manifest, train, pair_matrices(tensors, train.lora_rank, where_tensors))
+    else:
+        verified = VerifiedPrefix(manifest, _order_layers(tensors, where_tensors))
     facts = manifest.model_dump()
-    for field, value in _measure(tensors, layers, where_tensors).items():
+    for field, value in _measure(tensors, verified, where_tensors).items():
         _require_same(field, value, facts[field], where)
     for field in Manifest.model_fields:
         if field not in _NOT_IN_HEADER:
             _require_same(field, header.get(field), facts[field], where)
-    return VerifiedPrefix(manifest, layers)
+    return verified
 
 
 def check_wanted(
-    manifest: Manifest, *, sha256: str, tenant: str, length: int, base_digests: Collection[str], where: str
+    manifest: Manifest,
+    *,
+    sha256: str,
+    tenant: str,
+    method: str,
+    length: int,
+    base_digests: Collection[str],
+    where: str,
 ) -> None:
     """Check that a verified artifact is the one that a request names, and belongs to the base that is served.
 
@@ -83,6 +100,7 @@ def check_wanted(
     for field, wanted, got in (
         ("sha256", sha256, manifest.sha256),
         ("tenant", tenant, manifest.tenant),
+        ("method", method, manifest.method),
         ("prefix_length", length, manifest.prefix_length),
     ):
         if wanted != got:
@@ -112,8 +130,8 @@ def _order_layers(tensors: dict[str, Tensor], where: str) -> list[tuple[Tensor, 
     return layers
 
 
-def _measure(tensors: dict[str, Tensor], layers: list[tuple[Tensor, Tensor]], where: str) -> dict[str, Any]:
-    """Return the manifest's fields that follow from the tensors; refuse types and values that no prefix has."""
+def _measure(tensors: dict[str, Tensor], verified: Verified, where: str) -> dict[str, Any]:
+    """Return the manifest's fields that follow from the tensors; refuse types and values that no artifact has."""
     for name, tensor in tensors.items():
         if not (tensor.is_floating_point() and _fits_16_bits(tensor)):
             got = f"integers, NaN or infinity in {name} ({tensor.dtype}) of {where}"
@@ -124,11 +142,10 @@ def _measure(tensors: dict[str, Tensor], layers: list[tuple[Tensor, Tensor]], wh
     if len(dtypes) != 1:
         got = f"{', '.join(sorted(dtypes))} in {where}"
         raise PluginError("artifact", "tensors of one dtype", got, ARTIFACT_FIX)
-    return {
-        "prefix_length": layers[0][0].shape[1],
-        "dtype": dtypes.pop(),
-        "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
-    }
+    measured = {"dtype": dtypes.pop(), "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()}}
+    if isinstance(verified, VerifiedPrefix):
+        return {**measured, "prefix_length": verified.layers[0][0].shape[1]}
+    return {**measured, "prefix_length": 0, "parameters": sum(tensor.numel() for tensor in tensors.values())}
 
 
 def _fits_16_bits(tensor: Tensor) -> bool:

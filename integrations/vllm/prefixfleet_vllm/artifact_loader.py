@@ -5,21 +5,37 @@ Knows commands and files; does not know the model's cache, nor which artifacts s
 Shapes: P slots, H key/value heads of this rank, D head size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from prefixfleet_vllm.artifact import check_wanted, read_artifact
+from prefixfleet_vllm.artifact import VerifiedPrefix, check_wanted, read_artifact
 from prefixfleet_vllm.artifact_store import ArtifactStore
 from prefixfleet_vllm.commands import ReadArtifact
 from prefixfleet_vllm.errors import PluginError
 from prefixfleet_vllm.head_slices import LayerShape, check_layers, slice_heads
+from prefixfleet_vllm.lora_artifact import VerifiedLora
 
 SlotLayers = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer, each [P, H, D]: the order in which vLLM takes tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraAdapter:
+    """A LoRA artifact as vLLM's LoRA holds it."""
+
+    model: Any
+    """vLLM's LoRAModel."""
+    size_bytes: int
+
+
+Loaded = SlotLayers | LoraAdapter
+ConvertLora = Callable[[VerifiedLora, int, str], LoraAdapter]
+"""Takes a verified artifact, the number of the attempt, and where the files are. Raises PluginError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +51,13 @@ class RankShape:
 class ArtifactLoader:
     """Artifacts that are being read."""
 
-    def __init__(self, store: ArtifactStore, shape: RankShape, threads: int) -> None:
-        """Start no thread yet."""
-        self._store, self._shape = store, shape
+    def __init__(
+        self, store: ArtifactStore, shape: RankShape, threads: int, convert_lora: ConvertLora | None = None
+    ) -> None:
+        """Start no thread yet. Without `convert_lora`, LoRA artifacts are refused."""
+        self._store, self._shape, self._convert_lora = store, shape, convert_lora
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prefixfleet artifacts")
-        self._reading: dict[int, Future[SlotLayers]] = {}
+        self._reading: dict[int, Future[Loaded]] = {}
 
     def start(self, command: ReadArtifact) -> None:
         """Begin to read an artifact."""
@@ -50,10 +68,10 @@ class ArtifactLoader:
         if (future := self._reading.pop(number, None)) is not None:
             future.cancel()
 
-    def take_finished(self) -> list[tuple[int, SlotLayers | PluginError]]:
+    def take_finished(self) -> list[tuple[int, Loaded | PluginError]]:
         """Return the attempts that have ended since the last call, and how."""
         ended = [(number, future) for number, future in self._reading.items() if future.done()]
-        found: list[tuple[int, SlotLayers | PluginError]] = []
+        found: list[tuple[int, Loaded | PluginError]] = []
         for number, future in ended:
             del self._reading[number]
             problem = future.exception()
@@ -72,17 +90,26 @@ class ArtifactLoader:
         """Stop the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, command: ReadArtifact) -> SlotLayers:
-        artifact, folder, shape = command.artifact, command.folder, self._shape
+    def _read(self, command: ReadArtifact) -> Loaded:
+        artifact, folder = command.artifact, command.folder
         verified = read_artifact(lambda name, limit: self._store.read_file(folder, name, limit), folder)
         check_wanted(
             verified.manifest,
             sha256=artifact.sha256,
             tenant=artifact.tenant,
+            method=artifact.method,
             length=artifact.length,
             base_digests=command.base_digests,
             where=folder,
         )
+        if isinstance(verified, VerifiedPrefix):
+            return self._slice(verified, folder)
+        if self._convert_lora is None:
+            raise PluginError("setup", "vLLM with LoRA", f"one without, and {folder}", "start it with --enable-lora")
+        return self._convert_lora(verified, command.number, folder)
+
+    def _slice(self, verified: VerifiedPrefix, folder: str) -> SlotLayers:
+        shape = self._shape
         check_layers(verified.layers, shape.layers, folder)
         return [
             (self._take_rank(key_HPD, layer), self._take_rank(value_HPD, layer))

@@ -59,6 +59,8 @@ class Report:
 
     loaded: dict[int, int] = field(default_factory=dict)
     """Number of the attempt -> workers that have loaded it."""
+    sizes: dict[int, int] = field(default_factory=dict)
+    """Number of the attempt -> bytes on a worker, of a LoRA artifact, whose size only its files tell."""
     failed: dict[int, tuple[Kind, str]] = field(default_factory=dict)
     """Number of the attempt -> why a worker could not."""
 
@@ -66,4 +68,5 @@ class Report:
         """Add another worker's report."""
         for number, workers in other.loaded.items():
             self.loaded[number] = self.loaded.get(number, 0) + workers
+        self.sizes.update(other.sizes)
         self.failed.update(other.failed)

@@ -1,6 +1,7 @@
 """The class that vLLM loads: its hooks, each passed on to the scheduler's half or to a worker's half.
 
-Everything that depends on vLLM's connector interface, which is experimental, is here, in `metrics` and in `admission`.
+Everything that depends on vLLM's connector interface, which is experimental, is here, in `metrics` and in `admission`;
+what depends on its LoRA, in `lora_adapters` and `lora_manager_hook`.
 """
 
 from dataclasses import dataclass, field
@@ -27,12 +28,14 @@ from prefixfleet_vllm.block_owners import BlockOwners
 from prefixfleet_vllm.commands import Command, Report
 from prefixfleet_vllm.errors import PluginError
 from prefixfleet_vllm.head_slices import LayerShape
+from prefixfleet_vllm.lora_adapters import LoraAdapters, make_lora_request
+from prefixfleet_vllm.lora_manager_hook import find_lora_manager
 from prefixfleet_vllm.metrics import ArtifactMetrics, ArtifactStats, sample
 from prefixfleet_vllm.paged_cache import CacheLayer
 from prefixfleet_vllm.resident_artifacts import ResidentArtifacts
 from prefixfleet_vllm.scheduler_side import SchedulerSide
 from prefixfleet_vllm.settings import Settings, parse_settings
-from prefixfleet_vllm.supported import check_supported
+from prefixfleet_vllm.supported import check_supported, count_loras
 from prefixfleet_vllm.versions import check_vllm_version
 
 _LOG = init_logger("vllm.prefixfleet")
@@ -58,7 +61,7 @@ class WorkerReport(KVConnectorWorkerMetadata):
 
 
 class PrefixFleetConnector(KVConnectorBase_V1, SupportsHMA):
-    """Serves trained prefixes of many tenants in one batch."""
+    """Serves trained prefixes and LoRA artifacts of many tenants in one batch."""
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any) -> None:
         """Check the setup, and make the half that this process needs.
@@ -163,15 +166,24 @@ class PrefixFleetConnector(KVConnectorBase_V1, SupportsHMA):
         slot_bytes = sum(
             count * spec.real_page_size_bytes // spec.block_size for count, spec in zip(layers, specs, strict=True)
         )
+        lora = self._vllm_config.lora_config
         residents = ResidentArtifacts(
             self._settings.resident_bytes,
             self._vllm_config.parallel_config.tensor_parallel_size,
             _find_base_digests(self._vllm_config.model_config, self._settings),
             lambda length: length * slot_bytes,
             self._store.find_folder,
+            count_loras(self._vllm_config),
         )
         owners = BlockOwners([spec.block_size for spec in specs])
-        return SchedulerSide(residents, owners, serve_base=self._settings.serve_base, log=_LOG)
+        return SchedulerSide(
+            residents,
+            owners,
+            serve_base=self._settings.serve_base,
+            log=_LOG,
+            make_lora_request=make_lora_request,
+            max_lora_rank=0 if lora is None else lora.max_lora_rank,
+        )
 
     def _make_worker_side(self, forward_context: Any) -> Any:
         from prefixfleet_vllm.worker_side import WorkerSide
@@ -184,7 +196,21 @@ class PrefixFleetConnector(KVConnectorBase_V1, SupportsHMA):
             ranks=ranks,
             dtype=self._vllm_config.model_config.dtype,
         )
-        return WorkerSide(cache, lambda: ArtifactLoader(self._store, shape, self._settings.load_threads))
+        adapters = self._make_adapters()
+        convert = None if adapters is None else adapters.convert
+        return WorkerSide(
+            cache, lambda: ArtifactLoader(self._store, shape, self._settings.load_threads, convert), adapters
+        )
+
+    def _make_adapters(self) -> LoraAdapters | None:
+        """Return the LoRA adapters of this worker; None if vLLM runs without LoRA."""
+        if self._vllm_config.lora_config is None:
+            return None
+        manager = find_lora_manager()
+        if manager is None:
+            fix = "start vLLM without --enable-lora, and report this error"
+            raise PluginError("setup", "a worker whose LoRA manager is known", "one that vLLM made otherwise", fix)
+        return LoraAdapters(manager, self._vllm_config.lora_config)
 
 
 def find_cache_layers(modules: Any, vllm_config: Any, kv_cache_config: Any) -> list[CacheLayer]:

@@ -5,7 +5,7 @@ Does not open the tensors.
 
 import json
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,16 +19,28 @@ MAX_MANIFEST_BYTES = 4 << 20
 TENANT_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 
 ARTIFACT_FIX = "fetch the artifact again from the registry, or train the tenant again"
-_METHOD = "prefix"
+Method = Literal["prefix", "lora"]
+PREFIX: Final = "prefix"
+LORA: Final = "lora"
+_METHODS = (PREFIX, LORA)
 _MAX_DEPTH = 64
-_MAX_HEADER_BYTES, _MAX_SLOT_BYTES = 16 << 20, 4 << 30
+_MAX_HEADER_BYTES, _MAX_SLOT_BYTES, _MAX_WEIGHT_BYTES = 16 << 20, 4 << 30, 64 << 30
 _VALUE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "uint8": 1}
 
 Count = Annotated[int, Field(ge=0)]
 
 
+class LoraTrain(BaseModel):
+    """What of the train section a LoRA depends on, with PrefixFleet's defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+
+    lora_rank: int = Field(default=8, gt=0)
+    lora_alpha: float = Field(default=16.0, gt=0)
+
+
 class Manifest(BaseModel):
-    """Identity, training data, training config and base of a prefix."""
+    """Identity, training data, training config and base of an artifact."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -53,19 +65,20 @@ class Manifest(BaseModel):
         """Return how many bytes the file of the tensors may have.
 
         Raises:
-            PluginError: this is more than any prefix needs, or the dtype is unknown.
+            PluginError: this is more than any artifact of the method needs, or the dtype is unknown.
         """
         if self.dtype not in _VALUE_BYTES:
             wanted = f"a dtype of {', '.join(_VALUE_BYTES)}"
             raise PluginError("artifact", wanted, f"dtype {self.dtype!r} in {where}", ARTIFACT_FIX)
         needed = _VALUE_BYTES[self.dtype] * sum(math.prod(shape) for shape in self.shapes.values())
-        if needed > _MAX_SLOT_BYTES:
+        most = _MAX_WEIGHT_BYTES if self.method == LORA else _MAX_SLOT_BYTES
+        if needed > most:
             got = f"shapes that need more in {where}"
-            raise PluginError("artifact", f"tensors of at most {_MAX_SLOT_BYTES} bytes", got, ARTIFACT_FIX)
+            raise PluginError("artifact", f"tensors of at most {most} bytes", got, ARTIFACT_FIX)
         return needed + _MAX_HEADER_BYTES
 
     def check_method(self, where: str) -> None:
-        """Check that the artifact is a prefix of keys and values alone.
+        """Check that the artifact is a prefix of keys and values alone, or a LoRA alone.
 
         Raises:
             PluginError: it is of another method, or also has initial states of recurrent layers.
@@ -73,10 +86,23 @@ class Manifest(BaseModel):
         if self.train.get("method", self.method) != self.method:
             got = f"train.method {self.train['method']!r} in {where}"
             raise PluginError("artifact", f"a train section of method {self.method}", got, ARTIFACT_FIX)
-        if self.method != _METHOD or self.train.get("initial_state"):
+        if self.method not in _METHODS or self.train.get("initial_state"):
             got = f"method {self.method}" + (" with initial states" if self.train.get("initial_state") else "")
             fix = "serve this tenant with PrefixFleet's own engine"
-            raise PluginError("artifact", f"an artifact of method {_METHOD}", f"{got} in {where}", fix)
+            raise PluginError("artifact", f"an artifact of method {' or '.join(_METHODS)}", f"{got} in {where}", fix)
+
+    def parse_lora(self, where: str) -> LoraTrain:
+        """Return rank and scale of an artifact of method lora.
+
+        Raises:
+            PluginError: one of them is no number above 0.
+        """
+        try:
+            return LoraTrain.model_validate(self.train)
+        except ValidationError as problems:
+            first = problems.errors()[0]
+            got = f"train.{first['loc'][0]} = {first['input']!r} in {where}"
+            raise PluginError("artifact", f"a valid train section ({first['msg']})", got, ARTIFACT_FIX) from None
 
 
 def parse_manifest(content: bytes, where: str) -> Manifest:

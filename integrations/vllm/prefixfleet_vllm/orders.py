@@ -1,6 +1,7 @@
 """What a request asks of the plugin, in `kv_transfer_params["prefixfleet"]` of vLLM's HTTP API.
 
-    {"sha256", "tenant", "length", "address"?}      answer with this artifact
+    {"sha256", "tenant", "length", "address"?}      answer with this prefix
+    {"sha256", "tenant", "method": "lora", "address"?}    answer with this LoRA artifact
     {"load": {the same}, "pinned"?: bool}           load it and say whether that worked; pinned: never evict it
     {"drop": [sha256, ...]}                         remove every trace of these artifacts from memory
     {"status": [sha256, ...]}                       say what is in memory; [] means all
@@ -12,12 +13,12 @@ Pure; both the HTTP server and the scheduler call it, so that what one refuses t
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from prefixfleet_vllm.errors import PluginError
-from prefixfleet_vllm.manifest import TENANT_PATTERN
+from prefixfleet_vllm.manifest import LORA, PREFIX, TENANT_PATTERN, Method
 from prefixfleet_vllm.settings import HexDigest
 
 KEY = "prefixfleet"
@@ -33,10 +34,22 @@ class ArtifactRef(BaseModel):
 
     sha256: HexDigest
     tenant: Annotated[str, Field(pattern=TENANT_PATTERN)]
-    length: int = Field(ge=1, le=_MAX_SLOTS, description="slots; the prompt begins with as many placeholder ids")
+    method: Method = PREFIX
+    length: int = Field(
+        default=0,
+        ge=0,
+        le=_MAX_SLOTS,
+        description="slots of a prefix; the prompt begins with as many placeholder ids. 0 for a LoRA artifact",
+    )
     address: str = Field(
         default="", description="URL of its folder below one of the stores; '': <first store>/<sha256>"
     )
+
+    @model_validator(mode="after")
+    def _check_length(self) -> Self:
+        if (self.method == LORA) != (self.length == 0):
+            raise ValueError("a length of at least 1 for method prefix, and none for method lora")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,4 +166,4 @@ def _check_generation(
         raise PluginError("request", "cache_salt = the artifact's sha256", got, fix)
     if wants_prompt_logprobs:
         got = "prompt_logprobs, or echo with logprobs"
-        raise PluginError("request", "no log probabilities of the prompt: placeholders have none", got, "omit them")
+        raise PluginError("request", "no log probabilities of the prompt", got, "omit them: placeholders have none")

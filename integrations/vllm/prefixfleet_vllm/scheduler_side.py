@@ -1,18 +1,21 @@
-"""The scheduler's half of the connector: which request gets which artifact's slots, and which is refused.
+"""The scheduler's half of the connector: which request gets which artifact's slots or LoRA, and which is refused.
 
 A request waits outside the batch while its artifact is read, and holds no blocks then; a request whose artifact is in
 memory loses no step. Knows orders and the hooks of vLLM's scheduler; does not know files or tensors.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from prefixfleet_vllm.block_owners import NO_OWNER, BlockOwners
 from prefixfleet_vllm.commands import Command, EraseBlocks, FailRequest, Report, WriteSlots
 from prefixfleet_vllm.errors import PluginError
+from prefixfleet_vllm.manifest import LORA
 from prefixfleet_vllm.orders import KEY, ArtifactRef, Drop, Generation, Load, Order, Status, check_request
 from prefixfleet_vllm.resident_artifacts import Resident, ResidentArtifacts
+from prefixfleet_vllm.status_reply import describe_memory
 
 Reply = dict[str, Any]
 
@@ -38,10 +41,24 @@ class _Tracked:
 class SchedulerSide:
     """Answers the scheduler's questions about requests, and collects the workers' commands."""
 
-    def __init__(self, residents: ResidentArtifacts, owners: BlockOwners, *, serve_base: bool, log: Any) -> None:
-        """Start without requests; `bind_block_pool` must follow before the first one."""
+    def __init__(
+        self,
+        residents: ResidentArtifacts,
+        owners: BlockOwners,
+        *,
+        serve_base: bool,
+        log: Any,
+        make_lora_request: Callable[[int, str], Any],
+        max_lora_rank: int,
+    ) -> None:
+        """Start without requests; `bind_block_pool` must follow before the first one.
+
+        `make_lora_request` makes vLLM's LoRARequest of the number of an attempt and a sha256; `max_lora_rank` is 0 if
+        vLLM runs without LoRA.
+        """
         self.residents, self._owners = residents, owners
         self._serve_base, self._log = serve_base, log
+        self._make_lora_request, self._max_lora_rank = make_lora_request, max_lora_rank
         self._tracked: dict[str, _Tracked] = {}
         self._users: defaultdict[str, set[str]] = defaultdict(set)
         """sha256 -> requests that generate with it."""
@@ -64,7 +81,9 @@ class SchedulerSide:
             if tracked.artifact is not None:
                 self._check_not_dropping(tracked.artifact.sha256)
                 self._users[tracked.artifact.sha256].add(request.request_id)
-                self.residents.want(tracked.artifact, request.request_id)
+                resident = self.residents.want(tracked.artifact, request.request_id)
+                if resident is not None and isinstance(tracked.order, Generation):
+                    self._set_lora(request, resident)
         except PluginError as problem:
             self._refuse(request, tracked, problem)
 
@@ -76,7 +95,7 @@ class SchedulerSide:
         tracked = self._tracked[request.request_id]
         if tracked.error is None:
             try:
-                return self._count_missing(request.request_id, tracked, computed_tokens), False
+                return self._count_missing(request, tracked, computed_tokens), False
             except PluginError as problem:
                 self._refuse(request, tracked, problem)
         return (1, True) if tracked.error is not None else (0, False)
@@ -92,7 +111,8 @@ class SchedulerSide:
                 number = self.residents.get_loaded(artifact).number
                 start = artifact.length - missing_slots
                 self.residents.add_command(WriteSlots(number, start, artifact.length, block_ids))
-            self.residents.release(artifact, request.request_id)
+            if artifact.method != LORA:
+                self.residents.release(artifact, request.request_id)
         elif tracked.reply is None and tracked.order is not None:
             tracked.reply = self._carry_out(tracked.order)
 
@@ -137,7 +157,10 @@ class SchedulerSide:
             wants_prompt_logprobs=wants_logprobs or bool(request.skip_reading_prefix_cache),
             serve_base=self._serve_base,
         )
-        others = {"streamed input": request.resumable, "images": request.mm_features, "a LoRA": request.lora_request}
+        if request.lora_request is not None:
+            got, fix = "a LoRA by the name of a model", f"name the artifact in kv_transfer_params.{KEY}"
+            raise PluginError("request", "a LoRA of an artifact that was checked", got, fix)
+        others = {"streamed input": request.resumable, "images": request.mm_features}
         if order is not None and (found := [name for name, value in others.items() if value]):
             raise PluginError("request", "a prompt of token ids for the base itself", found[0], "omit it")
         return order
@@ -155,16 +178,35 @@ class SchedulerSide:
         tracked.error = problem
         request.skip_reading_prefix_cache = False  # or vLLM would not ask for the load that is to fail
 
-    def _count_missing(self, request_id: str, tracked: _Tracked, computed_tokens: int) -> int | None:
+    def _count_missing(self, request: Any, tracked: _Tracked, computed_tokens: int) -> int | None:
         match tracked.order:
             case Generation(artifact):
                 missing = max(0, artifact.length - computed_tokens)
-                return missing if not missing or self.residents.want(artifact, request_id) else None
+                if not missing and artifact.method != LORA:
+                    return 0
+                resident = self.residents.want(artifact, request.request_id)
+                if resident is None or not self._set_lora(request, resident):
+                    return None
+                return missing if resident.is_loaded else None
             case Load(artifact) if tracked.reply is None:
-                return 0 if self.residents.want(artifact, request_id) else None
+                resident = self.residents.want(artifact, request.request_id)
+                return 0 if resident is not None and resident.is_loaded else None
             case Drop(sha256s):
                 return None if any(self._users.get(sha256) for sha256 in sha256s) else 0
         return 0
+
+    def _set_lora(self, request: Any, resident: Resident) -> bool:
+        """Give a request the LoRA of its artifact, if it has one; return whether it had it already, or needs none.
+
+        vLLM counts the LoRAs of a step before it asks for a request's slots, so one that had none has to wait a step.
+        Its blocks are named again, as the name of a LoRA is a part of their names.
+        """
+        if resident.artifact.method != LORA or request.lora_request is not None:
+            return True
+        request.lora_request = self._make_lora_request(resident.number, resident.artifact.sha256)
+        request.block_hashes.clear()
+        request.update_block_hashes()
+        return False
 
     def _carry_out(self, order: Order) -> Reply | None:
         match order:
@@ -175,19 +217,8 @@ class SchedulerSide:
                 self._erasing |= set(sha256s)
                 return {"dropped": self.residents.drop(sha256s)}
             case Status(sha256s):
-                return self._describe(sha256s)
+                return describe_memory(self.residents, sha256s, self._max_lora_rank)
         return None
-
-    def _describe(self, sha256s: tuple[str, ...]) -> Reply:
-        chosen = [one for one in self.residents.residents if not sha256s or one.artifact.sha256 in sha256s]
-        errors = {key: error for key, error in self.residents.last_errors.items() if not sha256s or key in sha256s}
-        return {
-            "artifacts": {one.artifact.sha256: _describe_resident(one) for one in chosen},
-            "errors": {key: {"kind": kind, "error": text} for key, (kind, text) in errors.items()},
-            "used_bytes": self.residents.used_bytes,
-            "limit_bytes": self.residents.limit_bytes,
-            "base_digests": sorted(self.residents.base_digests),
-        }
 
     def _note_blocks(self, step: Any) -> None:
         for request_id in step.preempted_req_ids or ():
@@ -209,8 +240,3 @@ class SchedulerSide:
     def _get_owner(self, request_id: str) -> str:
         tracked = self._tracked.get(request_id)
         return NO_OWNER if tracked is None else tracked.owner
-
-
-def _describe_resident(one: Resident) -> Reply:
-    state = "failed" if one.error is not None else "loaded" if one.is_loaded else "loading"
-    return {"tenant": one.artifact.tenant, "state": state, "bytes": one.size_bytes, "pinned": one.pinned}

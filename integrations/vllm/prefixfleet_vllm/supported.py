@@ -34,9 +34,28 @@ def check_supported(vllm_config: Any, kv_cache_config: Any) -> None:
         raise PluginError("setup", "no speculative decoding", got, _FIX)
     if vllm_config.model_config.runner_type != "generate":
         raise PluginError("setup", "a model that generates text", vllm_config.model_config.runner_type, _FIX)
+    if vllm_config.lora_config is not None and not count_loras(vllm_config):
+        got = f"{vllm_config.lora_config.max_loras} on a CPU, where one place has to stay empty"
+        raise PluginError("setup", "--max-loras of at least 2", got, _FIX)
     context = vllm_config.model_config.max_model_len
     for group in kv_cache_config.kv_cache_groups:
         _check_spec(group.kv_cache_spec, group.layer_names, context, vllm_config.model_config.dtype)
+
+
+def count_loras(vllm_config: Any) -> int:
+    """Return how many LoRA artifacts a worker may hold; 0: vLLM runs without LoRA.
+
+    On a CPU vLLM 0.32 gives tokens without a LoRA the one in the last place of the batch. The last place is never taken
+    if there are fewer LoRAs than places.
+    """
+    lora = vllm_config.lora_config
+    if lora is None:
+        return 0
+    return min(lora.max_cpu_loras, lora.max_loras - 1) if _is_cpu(vllm_config) else int(lora.max_cpu_loras)
+
+
+def _is_cpu(vllm_config: Any) -> bool:
+    return bool(vllm_config.device_config.device_type == "cpu")
 
 
 def _check_spec(spec: Any, layer_names: list[str], context: int, dtype: Any) -> None:

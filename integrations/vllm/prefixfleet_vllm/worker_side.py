@@ -4,8 +4,9 @@ Knows commands; does not know requests beyond the id of a failed one, nor why th
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, cast
 
-from prefixfleet_vllm.artifact_loader import ArtifactLoader, SlotLayers
+from prefixfleet_vllm.artifact_loader import ArtifactLoader, LoraAdapter, SlotLayers
 from prefixfleet_vllm.commands import (
     Command,
     EraseBlocks,
@@ -19,12 +20,27 @@ from prefixfleet_vllm.errors import PluginError
 from prefixfleet_vllm.paged_cache import CacheLayer, SlotWrite, erase_blocks, write_slots
 
 
-class WorkerSide:
-    """The artifacts in this worker's memory, on the device of its cache."""
+class Adapters(Protocol):
+    """See `prefixfleet_vllm.lora_adapters.LoraAdapters`."""
 
-    def __init__(self, cache: Sequence[CacheLayer], make_loader: Callable[[], ArtifactLoader]) -> None:
+    def add(self, adapter: LoraAdapter) -> None:
+        """Make an adapter ready for requests."""
+
+    def remove(self, number: int) -> None:
+        """Remove the adapter of an attempt, if there is one."""
+
+
+class WorkerSide:
+    """The artifacts in this worker's memory: slots on the device of its cache, LoRA artifacts in vLLM's LoRA."""
+
+    def __init__(
+        self,
+        cache: Sequence[CacheLayer],
+        make_loader: Callable[[], ArtifactLoader],
+        adapters: Adapters | None = None,
+    ) -> None:
         """Start empty."""
-        self._cache, self._loader = cache, make_loader()
+        self._cache, self._loader, self._adapters = cache, make_loader(), adapters
         self._device = cache[0].module.kv_cache.device
         self._residents: dict[int, SlotLayers] = {}
         self._failed: set[str] = set()
@@ -46,6 +62,8 @@ class WorkerSide:
             elif isinstance(command, RemoveArtifact):
                 self._loader.cancel(command.number)
                 self._residents.pop(command.number, None)
+                if self._adapters is not None:
+                    self._adapters.remove(command.number)
             elif isinstance(command, FailRequest):
                 self._failed.add(command.request_id)
         self._flush(writes)
@@ -72,8 +90,19 @@ class WorkerSide:
 
     def _take_over(self) -> None:
         for number, found in self._loader.take_finished():
-            if isinstance(found, PluginError):
-                self._report.failed[number] = found.kind, str(found)
+            try:
+                self._keep(number, found)
+            except PluginError as problem:
+                self._report.failed[number] = problem.kind, str(problem)
             else:
-                self._residents[number] = [(key.to(self._device), value.to(self._device)) for key, value in found]
                 self._report.loaded[number] = 1
+
+    def _keep(self, number: int, found: SlotLayers | LoraAdapter | PluginError) -> None:
+        """Take over what was read. Raises PluginError: it could not be read, or vLLM does not take it."""
+        if isinstance(found, PluginError):
+            raise found
+        if isinstance(found, LoraAdapter):
+            cast("Adapters", self._adapters).add(found)
+            self._report.sizes[number] = found.size_bytes
+        else:
+            self._residents[number] = [(key.to(self._device), value.to(self._device)) for key, value in found]

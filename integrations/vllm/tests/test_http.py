@@ -16,7 +16,7 @@ import pytest
 from engines import PLACEHOLDER, Artifact, make_ids
 from prefixfleet_vllm.base_digest import compute_base_digest
 from tiny_models import Model
-from written_artifacts import write_artifact
+from written_artifacts import write_artifact, write_lora
 
 IDS = make_ids(20, 5)
 START_S = 600
@@ -32,6 +32,11 @@ class Server:
         tenant, layers = f"tenant-{seed}", self.model.make_prefix(length, seed)
         digest = compute_base_digest(self.model.folder)
         return Artifact(write_artifact(self.store, layers, tenant, digest), tenant, layers)
+
+    def write_lora(self, rank: int, seed: int) -> Artifact:
+        tenant, matrices = f"tenant-{seed}", self.model.make_lora(rank, seed)
+        digest = compute_base_digest(self.model.folder)
+        return Artifact(write_lora(self.store, matrices, tenant, digest), tenant, [], matrices)
 
     def get(self, path: str) -> str:
         with urllib.request.urlopen(self.url + path, timeout=30) as answer:
@@ -83,6 +88,7 @@ def server(make_tiny: Callable[[str], Model], tmp_path_factory: pytest.TempPathF
     command += ["--model", str(served.model.folder), "--dtype", "float32", "--enforce-eager", "--max-model-len", "256"]
     command += ["--block-size", "32", "--kv-cache-memory-bytes", str(32 << 20), "--max-num-seqs", "16"]
     command += ["--distributed-executor-backend", "uni"]
+    command += ["--enable-lora", "--max-lora-rank", "8", "--max-loras", "4", "--max-cpu-loras", "4"]
     command += ["--kv-transfer-config", json.dumps(transfer)]
     command += ["--middleware", "prefixfleet_vllm.admission.AdmissionCheck"]
     environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
@@ -160,6 +166,49 @@ def find_metric(server: Server, name: str, label: str = "") -> float:
     lines = [line for line in server.get("/metrics").splitlines() if line.startswith(name + "{")]
     (found,) = [float(line.rpartition(" ")[2]) for line in lines if all(part in line for part in label.split(","))]
     return found
+
+
+def test_requests_of_two_lora_tenants_get_their_texts_and_no_name_of_theirs_is_listed(server: Server) -> None:
+    for seed in (11, 12):
+        artifact = server.write_lora(8, seed)
+        status, body = server.post(make_body(artifact))
+        assert status == 200, body
+        with server.model.with_lora(artifact.matrices):
+            expected = server.model.generate([], IDS, 8)
+        assert body["choices"][0]["token_ids"] == expected
+        line = f'sha256="{artifact.sha256}",tenant="{artifact.tenant}"'
+        assert find_metric(server, "vllm:prefixfleet_artifact_bytes", line) > 0
+        assert artifact.sha256 not in server.get("/v1/models")
+        assert server.order(drop=[artifact.sha256]) == {"dropped": 1}
+    assert server.order(status=[])["max_lora_rank"] == 8
+
+
+@pytest.mark.parametrize(
+    ("fields", "changes", "status", "text"),
+    [
+        ({"method": "prefix+lora"}, {}, 400, "prefix+lora"),
+        ({"length": 5}, {}, 400, "none for method lora"),
+        ({}, {"cache_salt": None}, 400, "no cache_salt"),
+        ({}, {"model": "mine"}, 404, "mine"),
+        ({"tenant": "another"}, {}, 500, ""),
+    ],
+)
+def test_a_wrong_lora_request_gets_an_error(
+    server: Server, fields: dict[str, Any], changes: dict[str, Any], status: int, text: str
+) -> None:
+    artifact = server.write_lora(8, 13)
+    named = {"prefixfleet": {**artifact.fields, **fields}}
+    got, body = server.post(make_body(artifact, kv_transfer_params=named, **changes))
+    assert got == status
+    assert text in body["error"]["message"]
+
+
+def test_a_rank_that_is_too_large_gets_500_and_an_order_to_load_says_why(server: Server) -> None:
+    artifact = server.write_lora(16, 14)
+    assert server.post(make_body(artifact))[0] == 500
+    reply = server.order(load=artifact.fields)
+    assert (reply["loaded"], reply["kind"]) == (False, "setup")
+    assert "rank 8 at most; got rank 16" in reply["error"]
 
 
 def test_other_paths_take_no_requests(server: Server) -> None:

@@ -2,11 +2,19 @@
 
 import inspect
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import pytest
+from prefixfleet_vllm import register
 from prefixfleet_vllm.connector import PrefixFleetConnector
+from prefixfleet_vllm.lora_adapters import make_lora_request
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorTransferResults
+from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+from vllm.lora.lora_model import LoRAModel
+from vllm.lora.model_manager import LoRAModelManager, LRUCacheLoRAModelManager
+from vllm.lora.utils import get_adapter_absolute_path, parse_fine_tuned_lora_name
+from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
 from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackendImpl
 from vllm.v1.attention.backends.flash_attn import FlashAttentionImpl
 from vllm.v1.core.block_pool import BlockPool
@@ -71,3 +79,38 @@ def test_attention_backends_write_the_cache(backend: type) -> None:
 
 def test_the_connector_is_registered_by_its_entry_point() -> None:
     assert "prefixfleet" in entry_points(group="vllm.general_plugins").names
+
+
+def test_the_lora_manager_is_made_by_the_method_that_is_wrapped() -> None:
+    register()
+    assert LRUCacheWorkerLoRAManager.create_lora_manager._prefixfleet_remembers
+    assert "self._adapter_manager = " in inspect.getsource(LRUCacheWorkerLoRAManager.create_lora_manager)
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        (LRUCacheLoRAModelManager.add_adapter, ["self", "lora"]),
+        (LRUCacheLoRAModelManager.remove_adapter, ["self", "adapter_id"]),
+        (BaseLinearLayerWithLoRA.reset_lora, ["self", "index"]),
+        (parse_fine_tuned_lora_name, ["name", "weights_mapper"]),
+        (Request.update_block_hashes, ["self"]),
+    ],
+)
+def test_lora_has_the_functions_that_are_called(function: Any, parameters: list[str]) -> None:
+    assert list_parameters(function) == parameters
+
+
+def test_lora_has_the_fields_that_are_read() -> None:
+    source = inspect.getsource(LoRAModelManager)
+    for name in ("modules", "packed_modules", "lora_index_to_id", "model"):
+        assert f"self.{name}: " in source, name
+    wanted = {"lora_model_id", "tensors", "peft_helper", "device", "dtype", "weights_mapper"}
+    assert wanted <= set(list_parameters(LoRAModel.from_lora_tensors))
+    assert "self.block_hashes: " in inspect.getsource(Request.__init__)
+
+
+def test_an_adapter_that_vllm_lacks_is_looked_for_at_a_path_and_never_downloaded() -> None:
+    path = make_lora_request(1, "a" * 64).lora_path
+    assert get_adapter_absolute_path(path) == path
+    assert not Path(path).exists()

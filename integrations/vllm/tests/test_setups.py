@@ -11,6 +11,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "recompute": ("llama", {"transfer": {"kv_load_failure_policy": "recompute"}}, "kv_load_failure_policy 'fail'"),
     "unknown setting": ("llama", {"settings": {"store": "/x"}}, "store = '/x'"),
     "windows": ("gemma3", {}, "max_model_len of at most the window, 64"),
+    "one LoRA on a CPU": (
+        "llama",
+        {"enable_lora": True, "max_lora_rank": 8},
+        "--max-loras of at least 2; got 1 on a CPU",
+    ),
+    "LoRA for GPT-2": ("gpt2", {"enable_lora": True, "max_loras": 2}, "GPT2LMHeadModel does not support LoRA"),
     "overrides": ("llama", {"hf_overrides": {"rms_norm_eps": 0.1}}, "hf_overrides, which changes the model"),
 }
 

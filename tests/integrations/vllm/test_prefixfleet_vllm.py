@@ -8,7 +8,7 @@ import prefixfleet_vllm
 
 FOLDER = Path(prefixfleet_vllm.__file__).parent
 ALLOWED = {"fsspec", "prefixfleet_vllm", "pydantic", "safetensors", "torch"}
-WITH_VLLM = {"__init__.py", "connector.py", "metrics.py"}
+WITH_VLLM = {"__init__.py", "connector.py", "lora_adapters.py", "metrics.py"}
 
 
 def list_imports(path: Path) -> set[str]:

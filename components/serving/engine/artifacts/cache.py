@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _RETRY_AFTER_S = 1.0
 _MAX_LOADS = 1024
 """Artifacts that are loaded or wait for it."""
+_EMPTY_TENSOR_BYTES = 1024
+"""About what a tensor without values takes, in a server whose engines run elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,4 +252,7 @@ class ArtifactCache:
 
 
 def _count_bytes(delta: Delta) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in delta.tensors.values())
+    return sum(
+        _EMPTY_TENSOR_BYTES if tensor.is_meta else tensor.numel() * tensor.element_size()
+        for tensor in delta.tensors.values()
+    )

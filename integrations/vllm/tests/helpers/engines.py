@@ -2,15 +2,15 @@
 
 import gc
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prefixfleet_vllm.base_digest import compute_base_digest
-from tiny_models import CONTEXT, VOCABULARY, Layers, Model
+from tiny_models import CONTEXT, VOCABULARY, Layers, Matrices, Model
 from vllm import LLM, SamplingParams
 from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-from written_artifacts import write_artifact
+from written_artifacts import write_artifact, write_lora
 
 PLACEHOLDER = 7
 
@@ -22,14 +22,17 @@ class Artifact:
     sha256: str
     tenant: str
     layers: Layers
+    matrices: Matrices = field(default_factory=dict)
+    """Of a LoRA artifact, which has no layers."""
 
     @property
     def length(self) -> int:
-        return self.layers[0][0].shape[1]
+        return self.layers[0][0].shape[1] if self.layers else 0
 
     @property
     def fields(self) -> dict[str, Any]:
-        return {"sha256": self.sha256, "tenant": self.tenant, "length": self.length}
+        what = {"method": "lora"} if self.matrices else {"length": self.length}
+        return {"sha256": self.sha256, "tenant": self.tenant, **what}
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,12 @@ class Served:
         fields = {"base_digest": self.base_digest, **changes}
         return Artifact(write_artifact(self.store, layers, tenant, **fields), tenant, layers)
 
+    def write_lora(self, rank: int, seed: int, *, matrices: Matrices | None = None, **changes: Any) -> Artifact:
+        """Write a LoRA artifact of a tenant; `changes` replace fields of its manifest."""
+        tenant, matrices = f"tenant-{seed}", matrices or self.model.make_lora(rank, seed)
+        fields = {"base_digest": self.base_digest, **changes}
+        return Artifact(write_lora(self.store, matrices, tenant, **fields), tenant, [], matrices)
+
     def ask(
         self,
         artifact: Artifact | None,
@@ -76,8 +85,9 @@ class Served:
         sampling |= {key: value for key, value in changes.items() if key not in ("cache_salt", "prompt_token_ids")}
         prompt |= {key: value for key, value in changes.items() if key in ("cache_salt", "prompt_token_ids")}
         prompt = {key: value for key, value in prompt.items() if value is not None}
-        layers = artifact.layers if artifact is not None else None
-        expected = None if fails else self.model.generate(layers, ids, tokens)
+        layers, matrices = (artifact.layers, artifact.matrices) if artifact is not None else (None, None)
+        with self.model.with_lora(None if fails else matrices):
+            expected = None if fails else self.model.generate(layers, ids, tokens)
         return Asked(prompt, SamplingParams(**sampling), expected)
 
     def check(self, *asked: Asked) -> None:
@@ -99,6 +109,11 @@ class Served:
     @property
     def core(self) -> Any:
         return self.llm.llm_engine.engine_core.engine_core
+
+    @property
+    def lora_manager(self) -> Any:
+        """What holds vLLM's LoRA adapters."""
+        return self.core.model_executor.driver_worker.worker.model_runner.lora_manager._adapter_manager
 
     @property
     def scheduler_side(self) -> Any:

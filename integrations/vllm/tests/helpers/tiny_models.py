@@ -1,5 +1,7 @@
-"""Tiny models of random weights with a tokenizer of single bytes, and what transformers generates with a prefix."""
+"""Tiny models of random weights, and what transformers generates with a prefix or a LoRA."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ VOCABULARY = 512
 CONTEXT = 256
 Layers = list[tuple[torch.Tensor, torch.Tensor]]
 """Keys and values of each layer, each [heads, slots, head size]."""
+Matrices = dict[str, tuple[torch.Tensor, torch.Tensor]]
+"""Path of a linear layer -> A [rank, inputs] and B [outputs, rank]."""
+LORA_ALPHA = 16.0
 
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 _SIZES = {"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, "bos_token_id": 0, "eos_token_id": 0}
@@ -64,6 +69,34 @@ class Model:
         return [
             (_add_noise(layer.keys[0], generator), _add_noise(layer.values[0], generator)) for layer in cache.layers
         ]
+
+    def make_lora(
+        self, rank: int, seed: int, targets: tuple[str, ...] = ("q_proj", "v_proj"), scale: float = 0.2
+    ) -> Matrices:
+        """Return random matrices for the linear layers with these names."""
+        generator = torch.Generator().manual_seed(seed)
+        layers = {path: one for path, one in self.model.named_modules() if path.rpartition(".")[2] in targets}
+        return {
+            path: (
+                scale * torch.randn(rank, layer.in_features, generator=generator),
+                scale * torch.randn(layer.out_features, rank, generator=generator) * rank / LORA_ALPHA,
+            )
+            for path, layer in layers.items()
+        }
+
+    @contextmanager
+    def with_lora(self, matrices: Matrices | None) -> Iterator[None]:
+        """Inside, the model computes with the products of the matrices added to its weights."""
+        weights = {path: self.model.get_submodule(path).weight for path in matrices or {}}
+        before = {path: weight.detach().clone() for path, weight in weights.items()}
+        with torch.no_grad():
+            for path, (a, b) in (matrices or {}).items():
+                weights[path] += LORA_ALPHA / len(a) * b @ a
+            try:
+                yield
+            finally:
+                for path, weight in weights.items():
+                    weight.copy_(before[path])
 
     @torch.no_grad()
     def generate(self, prefix: Layers | None, ids: list[int], tokens: int) -> list[int]:

@@ -7,24 +7,42 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from tiny_models import Layers
+from tiny_models import LORA_ALPHA, Layers, Matrices
 
 _SOME_DIGEST = "d" * 64
 
 
 def write_artifact(folder: Path, layers: Layers, tenant: str, base_digest: str, **changes: Any) -> str:
-    """Write `<folder>/<sha256>/` and return the sha256. `changes` replace fields of the manifest in both files."""
+    """Write a prefix into `<folder>/<sha256>/`, return the sha256. `changes` replace manifest fields in both files."""
     tensors: dict[str, torch.Tensor] = {}
     for number, (key, value) in enumerate(layers):
         tensors |= {f"decoder.self.{number}.key": key, f"decoder.self.{number}.value": value}
+    return _write(folder, tensors, tenant, base_digest, {"prefix_length": layers[0][0].shape[1], **changes})
+
+
+def write_lora(folder: Path, matrices: Matrices, tenant: str, base_digest: str, **changes: Any) -> str:
+    """Write a LoRA artifact, as `write_artifact` does a prefix."""
+    tensors = {
+        f"lora.{path}.{part}": tensor
+        for path, pair in matrices.items()
+        for part, tensor in zip("AB", pair, strict=True)
+    }
+    rank = len(next(iter(matrices.values()))[0])
+    train = {"method": "lora", "lora_rank": rank, "lora_alpha": LORA_ALPHA}
+    return _write(folder, tensors, tenant, base_digest, {"method": "lora", "train": train, **changes})
+
+
+def _write(
+    folder: Path, tensors: dict[str, torch.Tensor], tenant: str, base_digest: str, changes: dict[str, Any]
+) -> str:
     facts = {
         "schema_version": 2,
         "tenant": tenant,
         "base_digest": base_digest,
         "tokenizer_digest": _SOME_DIGEST,
-        "prefix_length": layers[0][0].shape[1],
+        "prefix_length": 0,
         "method": "prefix",
-        "dtype": str(layers[0][0].dtype).removeprefix("torch."),
+        "dtype": str(next(iter(tensors.values())).dtype).removeprefix("torch."),
         "dataset_version": "1",
         "data_digest": _SOME_DIGEST,
         "train": {},

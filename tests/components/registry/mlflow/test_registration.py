@@ -4,11 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from registered_versions import add_version
 
 from components.errors import ArtifactError
+from components.model.delta import Delta
+from components.model.weights import WeightsConfig, make_weights_from_tensors
 from components.registry.manifest import Manifest
+from components.registry.mlflow.versions import LORA_RANK_TAG
 from components.registry.registry import Registry, RunLog
 
 Save = Callable[..., Manifest]
@@ -38,3 +42,11 @@ def test_the_model_names_its_base_by_absolute_folder(registry: Registry, save: S
     config = model["flavors"]["python_function"]["config"]
     assert config == {"path": str((tmp_path / "base").resolve()), "revision": None, "dtype": "float32"}
     assert json.loads(model["signature"]["params"])[0]["name"] == "num_beams"
+
+
+def test_a_lora_has_its_rank_among_its_tags(registry: Registry, save: Save, tmp_path: Path) -> None:
+    tensors = {"lora.h.0.attn.A": torch.ones(3, 8), "lora.h.0.attn.B": torch.ones(8, 3)}
+    weights = make_weights_from_tensors(tensors, WeightsConfig(kind="lora", lora_rank=3))
+    lora = {"prefix": Delta(weights=weights), "method": "lora", "train": {"lora_rank": 3}}
+    assert add_version(registry, save, tmp_path, **lora).tags[LORA_RANK_TAG] == "3"
+    assert LORA_RANK_TAG not in add_version(registry, save, tmp_path, tenant="other").tags

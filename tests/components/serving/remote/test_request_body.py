@@ -31,6 +31,17 @@ def test_the_prompt_has_a_placeholder_for_each_slot_and_the_artifact_is_named_in
     assert not {"seed", "logprobs", "logit_bias", "structured_outputs", "stop"} & set(body)
 
 
+def test_a_lora_has_no_placeholders_and_is_named_as_one() -> None:
+    stored = StoredArtifact(ARTIFACT, 0, "file:///a", lora_rank=4)
+    request = GenerationRequest(ARTIFACT, "a source")
+    body = make_body(request, DecodeRequest(Delta(), [8, 9], [8, 9], 20, 0, None), stored, (1,))
+    assert body["prompt"] == [8, 9]
+    assert body["cache_salt"] == "a" * 64
+    named = {"sha256": "a" * 64, "tenant": "acme", "method": "lora", "address": "file:///a"}
+    assert body["kv_transfer_params"] == {"prefixfleet": named}
+    assert "model" not in body
+
+
 def test_settings_of_sampling_and_controls_are_sent() -> None:
     schema = {"type": "object"}
     controls = TokenControls(

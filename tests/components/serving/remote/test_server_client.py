@@ -41,6 +41,18 @@ def test_a_server_with_another_base_counts_as_down(tenants: Any) -> None:
         assert client.is_up
 
 
+def test_what_a_server_says_of_lora_is_known_when_it_is_up_and_again_after_a_restart(tenants: Any) -> None:
+    port = find_free_port()
+    client = ServerClient(f"http://127.0.0.1:{port}", DIGEST)
+    for rank in (16, 0):
+        with run_fake_vllm(tenants.base, port) as fake:
+            fake.max_lora_rank = rank
+            client.check_health()
+            assert (client.is_up, client.max_lora_rank) == (True, rank)
+        client.check_health()
+        assert not client.is_up
+
+
 def test_orders_load_artifacts_and_say_why_one_cannot_be_loaded(tenants: Any) -> None:
     artifact = tenants.artifacts[0]
     address = (tenants.store.folder / artifact.sha256).as_uri()

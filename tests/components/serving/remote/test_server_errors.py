@@ -3,7 +3,7 @@
 import pytest
 
 from components.errors import ArtifactError, BaseModelError, RegistryError
-from components.serving.errors import to_refusal
+from components.serving.errors import UnsupportedArtifactError, to_refusal
 from components.serving.interface import BusyError
 from components.serving.remote.server_errors import ServerDownError, read_error, read_load_error
 
@@ -15,6 +15,7 @@ from components.serving.remote.server_errors import ServerDownError, read_error,
         ("base", BaseModelError, 503),
         ("store", RegistryError, 503),
         ("memory", BusyError, 429),
+        ("setup", UnsupportedArtifactError, 503),
         ("of a later plugin", ArtifactError, 503),
     ],
 )

@@ -10,7 +10,9 @@ from processes import find_free_port
 from waiting import wait_until
 
 from components.errors import WorkspaceError
+from components.serving.interface import ArtifactRef
 from components.serving.remote import server_group
+from components.serving.remote.request_body import StoredArtifact
 from components.serving.remote.server_errors import ServerDownError
 
 DIGEST = "0" * 64
@@ -52,7 +54,7 @@ def test_without_an_engine_that_is_up_an_answer_is_refused_for_the_moment() -> N
     group = make_group([f"http://127.0.0.1:{find_free_port()}"], DIGEST)
 
     async def ask() -> None:
-        async for _ in group.stream_reply({}, "a" * 64):
+        async for _ in group.stream_reply({}, StoredArtifact(ArtifactRef("acme", "1", "a" * 64), 1, "")):
             pass
 
     with pytest.raises(ServerDownError, match="no engine that is up"):

@@ -25,6 +25,15 @@ def test_the_command_names_the_base_the_plugin_and_its_store() -> None:
     assert transfer["kv_connector_extra_config"] == {"stores": ["file:///w/var/prefixes"], "resident_mb": 64}
 
 
+def test_lora_is_enabled_by_its_largest_rank() -> None:
+    without = make_command(VllmConfig(), Path("p"), Path("m"), 1, "file:///s")
+    assert not [option for option in without if "lora" in option]
+    config = VllmConfig(max_lora_rank=16, max_loras=4, max_cpu_loras=9, options=["--max-lora-rank=32"])
+    command = make_command(config, Path("p"), Path("m"), 1, "file:///s")
+    own = ["--enable-lora", "--max-lora-rank=16", "--max-loras=4", "--max-cpu-loras=9"]
+    assert command[-5:] == [*own, "--max-lora-rank=32"]
+
+
 def _script(tmp_path: Path, text: str) -> list[str]:
     (tmp_path / "program.py").write_text(text, encoding="utf-8")
     return [sys.executable, "-S", str(tmp_path / "program.py"), str(tmp_path)]

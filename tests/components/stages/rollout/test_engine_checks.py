@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components.errors import ConfigError
-from components.registry.mlflow.versions import DECODING_TAG, Version
+from components.registry.mlflow.versions import DECODING_TAG, LORA_RANK_TAG, Version
 from components.stages import register
 from components.stages.rollout import manual
 from components.stages.rollout.engine_checks import check_engine
@@ -39,6 +39,20 @@ def test_a_version_that_vllm_cannot_answer_with_is_refused_by_name(fleet, set_pa
 def test_all_others_are_taken(fleet, set_params, tags):
     set_params(fleet.root, serve=VLLM)
     check_engine(fleet.workspace, Version("alder", "3", tags=tags))
+
+
+@pytest.mark.parametrize(
+    ("rank", "words"), [("8", ""), ("", ""), ("9", "method lora of rank 9, above serve.vllm.max_lora_rank = 8")]
+)
+def test_a_lora_is_taken_up_to_the_largest_rank_of_vllm(fleet, set_params, rank, words):
+    set_params(fleet.root, serve={**VLLM, "vllm": {"max_lora_rank": 8}})
+    version = Version("alder", "3", tags={"method": "lora", LORA_RANK_TAG: rank})
+    if not words:
+        check_engine(fleet.workspace, version)
+        return
+    with pytest.raises(ConfigError, match=words) as caught:
+        check_engine(fleet.workspace, version)
+    assert "set serve.vllm.max_lora_rank; or set serve.fallback: local" in caught.value.fix
 
 
 def test_neither_a_run_nor_a_person_moves_an_alias_to_such_a_version(fleet, set_params):

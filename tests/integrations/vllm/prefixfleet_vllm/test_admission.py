@@ -65,7 +65,7 @@ def test_a_right_request_passes_whole(client: httpx.AsyncClient, prompt: Any) ->
         ({"prompt_logprobs": 0}, "prompt_logprobs"),
         ({"echo": True}, "echo"),
         ({"use_beam_search": True}, "beams"),
-        ({"truncate_prompt_tokens": 2}, "cut the placeholders"),
+        ({"truncate_prompt_tokens": 2}, "cut placeholders"),
         ({"kv_transfer_params": {"prefixfleet": {"sha256": SHA256}}}, "no prefixfleet.tenant"),
         ({"kv_transfer_params": {"prefixfleet": {"drop": []}}}, "drop"),
     ],

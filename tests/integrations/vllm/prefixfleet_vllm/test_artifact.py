@@ -10,7 +10,7 @@ import torch
 from forged_artifacts import change_manifest, forge, read_tensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from prefixfleet_vllm.artifact import VerifiedPrefix, check_wanted, read_artifact
+from prefixfleet_vllm.artifact import Verified, VerifiedPrefix, check_wanted, read_artifact
 from prefixfleet_vllm.artifact_store import ArtifactStore
 from prefixfleet_vllm.errors import PluginError
 
@@ -21,7 +21,7 @@ from components.registry.manifest import Manifest
 Save = Callable[..., Manifest]
 
 
-def read(folder: Path) -> VerifiedPrefix:
+def read(folder: Path) -> Verified:
     store = ArtifactStore([str(folder.parent)])
     address = store.find_folder("", str(folder))
     return read_artifact(lambda name, limit: store.read_file(address, name, limit), address)
@@ -46,6 +46,7 @@ def test_both_read_the_same(tmp_path: Path, save: Save, dtype: torch.dtype) -> N
     verified = read(tmp_path / "one")
     assert verified.manifest.model_dump() == manifest.model_dump()
     assert delta.prefix is not None
+    assert isinstance(verified, VerifiedPrefix)
     for (key, value), number in zip(verified.layers, range(1), strict=True):
         assert torch.equal(key, delta.prefix.get_layer(number)[0])
         assert torch.equal(value, delta.prefix.get_layer(number)[1])
@@ -197,6 +198,7 @@ def test_an_artifact_of_another_method_is_refused_by_name(tmp_path: Path, save: 
     [
         ({"sha256": "0" * 64}, "artifact", "sha256"),
         ({"tenant": "other"}, "artifact", "tenant other; got acme"),
+        ({"method": "lora"}, "artifact", "method lora; got prefix"),
         ({"length": 4}, "artifact", "prefix_length 4; got 3"),
         ({"base_digests": {"9" * 64}}, "base", "9" * 64),
     ],
@@ -206,7 +208,8 @@ def test_an_artifact_that_is_not_the_one_asked_for_is_refused(
 ) -> None:
     manifest = save(tmp_path / "one")
     found = read(tmp_path / "one").manifest
-    wanted = {"sha256": manifest.sha256, "tenant": "acme", "length": 3, "base_digests": {"b" * 64}, "where": "one"}
+    named = {"sha256": manifest.sha256, "tenant": "acme", "method": "prefix", "length": 3}
+    wanted: dict[str, Any] = {**named, "base_digests": {"b" * 64}, "where": "one"}
     check_wanted(found, **wanted)
     with pytest.raises(PluginError, match=text) as refused:
         check_wanted(found, **{**wanted, **changes})

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from prefixfleet_vllm.artifact_loader import ArtifactLoader, RankShape
+from prefixfleet_vllm.artifact_loader import ArtifactLoader, LoraAdapter, RankShape
 from prefixfleet_vllm.artifact_store import ArtifactStore
 from prefixfleet_vllm.commands import ReadArtifact
 from prefixfleet_vllm.errors import PluginError
@@ -76,3 +76,24 @@ def test_a_cancelled_attempt_is_not_reported(tmp_path: Path, save: Save) -> None
     loader.cancel(7)
     loader.start(make_command(tmp_path, manifest, 2))
     assert list(wait(loader)) == [2]
+
+
+def test_a_lora_is_converted_and_without_a_converter_refused(tmp_path: Path, save_lora: Save) -> None:
+    manifest = save_lora(tmp_path / "one")
+    named = ArtifactRef(sha256=manifest.sha256, tenant=manifest.tenant, method="lora")
+    command = ReadArtifact(5, named, f"file://{tmp_path}/one", frozenset({manifest.base_digest}))
+    shape = RankShape(layers=[], rank=0, ranks=1, dtype=torch.float32)
+    loader = ArtifactLoader(
+        ArtifactStore([str(tmp_path)]),
+        shape,
+        threads=1,
+        convert_lora=lambda lora, number, _: LoraAdapter((sorted(lora.matrices), number), 7),
+    )
+    loader.start(command)
+    assert wait(loader) == {5: LoraAdapter((["layers.0.q_proj", "layers.1.q_proj"], 5), 7)}
+    without = make_loader(tmp_path)
+    without.start(command)
+    refused = wait(without)[5]
+    assert isinstance(refused, PluginError)
+    assert refused.kind == "setup"
+    assert "--enable-lora" in str(refused)

@@ -18,6 +18,9 @@ def test_each_form_is_understood() -> None:
     assert check(FIELDS, cache_salt=SHA256) == Generation(artifact)
     assert check({"load": FIELDS}) == Load(artifact, pinned=False)
     assert check({"load": FIELDS, "pinned": True}) == Load(artifact, pinned=True)
+    lora = {"sha256": SHA256, "tenant": "acme", "method": "lora"}
+    assert check(lora, cache_salt=SHA256, prompt_tokens=1) == Generation(ArtifactRef(**lora))
+    assert check({"load": lora}) == Load(ArtifactRef(**lora), pinned=False)
     assert check({"drop": [SHA256]}) == Drop((SHA256,))
     assert check({"status": []}) == Status(())
     assert check(None, serve_base=True) is None
@@ -36,6 +39,11 @@ def test_each_form_is_understood() -> None:
         ({**FIELDS, "length": 0}, {}, "length"),
         ({**FIELDS, "length": True}, {}, "length"),
         ({**FIELDS, "length": "5"}, {}, "length"),
+        ({"sha256": SHA256, "tenant": "acme"}, {}, "a length of at least 1 for method prefix"),
+        ({**FIELDS, "method": "lora"}, {}, "none for method lora"),
+        ({**FIELDS, "method": "prefix+lora"}, {}, r"prefixfleet.method = 'prefix\+lora'"),
+        ({"sha256": SHA256, "tenant": "acme", "method": "lora"}, {}, "no cache_salt"),
+        ({"load": FIELDS | {"method": "lora"}}, {}, "none for method lora"),
         ({**FIELDS, "more": 1}, {}, "more"),
         (FIELDS, {"cache_salt": None}, "no cache_salt"),
         (FIELDS, {"cache_salt": "b" * 64}, "another cache_salt"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from prefixfleet_vllm.errors import PluginError
-from prefixfleet_vllm.supported import check_supported
+from prefixfleet_vllm.supported import check_supported, count_loras
 
 FullAttentionSpec = type("FullAttentionSpec", (SimpleNamespace,), {})
 SlidingWindowSpec = type("SlidingWindowSpec", (SimpleNamespace,), {})
@@ -19,13 +19,21 @@ PARALLEL = (
 
 
 def check(
-    *specs: Any, policy: str = "fail", speculative: Any = None, runner: str = "generate", **parallel: int
+    *specs: Any,
+    policy: str = "fail",
+    speculative: Any = None,
+    runner: str = "generate",
+    lora: Any = None,
+    device: str = "cuda",
+    **parallel: int,
 ) -> None:
     groups = [SimpleNamespace(kv_cache_spec=spec, layer_names=["layers.0"]) for spec in specs]
     config = SimpleNamespace(
         kv_transfer_config=SimpleNamespace(kv_load_failure_policy=policy),
         parallel_config=SimpleNamespace(**{**dict.fromkeys(PARALLEL, 1), **parallel}),
         speculative_config=speculative,
+        lora_config=lora,
+        device_config=SimpleNamespace(device_type=device),
         model_config=SimpleNamespace(runner_type=runner, max_model_len=100, dtype="float32"),
     )
     check_supported(config, SimpleNamespace(kv_cache_groups=groups))
@@ -48,6 +56,11 @@ def test_full_attention_and_windows_of_the_whole_context_are_served() -> None:
         (FullAttentionSpec(dtype="float32"), {"policy": "recompute"}, "recompute"),
         (FullAttentionSpec(dtype="float32"), {"speculative": object()}, "speculative"),
         (FullAttentionSpec(dtype="float32"), {"runner": "pooling"}, "pooling"),
+        (
+            FullAttentionSpec(dtype="float32"),
+            {"lora": SimpleNamespace(max_loras=1, max_cpu_loras=9), "device": "cpu"},
+            "max-loras of at least 2; got 1 on a CPU",
+        ),
         *[(FullAttentionSpec(dtype="float32"), {name: 2}, f"{name} = 1; got 2") for name in PARALLEL],
     ],
 )
@@ -55,3 +68,23 @@ def test_another_setup_is_refused_by_name(spec: Any, options: dict[str, Any], te
     with pytest.raises(PluginError, match=text) as refused:
         check(spec, **options)
     assert refused.value.kind == "setup"
+
+
+@pytest.mark.parametrize(
+    ("device", "loras", "count"),
+    [
+        ("cuda", None, 0),
+        ("cuda", (1, 1), 1),
+        ("cuda", (2, 9), 9),
+        ("cpu", None, 0),
+        ("cpu", (1, 9), 0),
+        ("cpu", (4, 9), 3),
+        ("cpu", (4, 4), 3),
+    ],
+)
+def test_as_many_loras_as_in_host_memory_and_on_a_cpu_fewer_than_places(
+    device: str, loras: tuple[int, int] | None, count: int
+) -> None:
+    lora = None if loras is None else SimpleNamespace(max_loras=loras[0], max_cpu_loras=loras[1])
+    config = SimpleNamespace(lora_config=lora, device_config=SimpleNamespace(device_type=device))
+    assert count_loras(config) == count
