@@ -24,6 +24,7 @@ from cli import (
     metrics,
     migrate,
     peft_exchange,
+    plan,
     prune,
     reproduce,
     rollout,
@@ -32,6 +33,7 @@ from cli import (
     serve,
     status,
     tune,
+    usage,
     watch,
     worker,
     workspaces,
@@ -63,6 +65,8 @@ with the champion. `forget` removes a tenant and everything of it, `prune` only 
 
 `serve` answers for all tenants over HTTP, with OpenAI's completions protocol; `keys` manages the server's API keys. It
 starts `fine-tune` for each job of its fine-tuning API.
+
+`plan` shows what the next `retrain` would train and what it takes; `usage` what each tenant used, and its cost.
 
 `console` shows the fleet in a browser; `metrics` prints what flows did, for Prometheus.
 
@@ -138,6 +142,7 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("demo")(runs.demo)
 app.command("retrain")(runs.retrain)
+app.command("plan")(plan.plan)
 app.command("watch")(watch.watch)
 app.command("causes")(watch.causes)
 app.command("fine-tune")(fine_tune.fine_tune)
@@ -145,6 +150,7 @@ app.command("migrate")(migrate.migrate)
 app.command("tune")(tune.tune)
 app.command("status")(status.status)
 app.command("metrics")(metrics.metrics)
+app.command("usage")(usage.usage)
 app.command("rollout")(rollout.rollout)
 app.command("history")(rollout.history)
 app.command("corrections")(rollout.corrections)

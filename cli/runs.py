@@ -104,6 +104,8 @@ def print_run(run: "RetrainResult") -> None:
         print_table("Results", *results_table(run.rows))
     print_line(run.sentence)
     print_rejections(run.rejected)
+    for tenant, why in sorted(run.refused.items())[:_REJECTIONS_SHOWN]:
+        print_line(f"not trained: {tenant}: {why}")
 
 
 def print_rejections(reasons: "Mapping[str, str]") -> None:

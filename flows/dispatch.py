@@ -18,7 +18,7 @@ from components.stages.progress import log_warning
 from components.stages.run_log import WorkerSpan
 from components.stages.sharding import transfer
 from components.stages.sharding.code_version import read_code_version
-from components.stages.sharding.cost import TrainingRates
+from components.stages.sharding.cost import RATES_FILE, TrainingRates
 from components.stages.sharding.preflight import Problem, find_problems, make_error
 from components.stages.sharding.request_building import RequestBuilder
 from components.stages.sharding.settling import Settling
@@ -33,7 +33,6 @@ from flows.shard_dispatcher import ShardDispatcher
 from flows.worker_deadline import NoWorkerError
 from flows.worker_pool import WorkerPool
 
-RATES_FILE = "training-rates.json"
 RESOURCE_CLASS: Literal["gpu"] = "gpu"
 """The resource class whose pool trains shards."""
 

@@ -72,7 +72,7 @@ def _retrain(workspace: Workspace, job: TuningJob) -> JobEnd:
                 return recorded
             is_completed, words = ended
             if is_completed:  # nothing changed, so the run has no record of the tenant
-                return endings.read_end(workspace, job, [], {})
+                return endings.read_end(workspace, job, [], {}, {})
             return endings.make_failure(endings.TRAINING_FAILED, words, workspace.root)
     run = retrain_local(workspace.root, [job.tenant], trigger=job.trigger)
-    return endings.read_end(workspace, job, run.outcomes, run.rejected)
+    return endings.read_end(workspace, job, run.outcomes, run.rejected, run.refused)

@@ -19,12 +19,15 @@ from components.stages.last_failures import record_outcomes
 from components.stages.next_base_view import find_moved_tenants
 from components.stages.outcome import TenantOutcome, raise_on_failures
 from components.stages.plan import Plan, plan
+from components.stages.plan_budgets import leave_out_refused
 from components.stages.progress import log_info
 from components.stages.run_log import WorkerSpan
 from components.stages.run_metrics import name_retraining, record_flow_end
 from components.stages.sharding.heartbeats import describe_worker
+from components.stages.sharding.training_estimates import record_device_rate
 from components.stages.triggers import run_causes
 from components.stages.triggers.run_causes import BY_HAND, RunCauses
+from components.stages.usage_records import record_stored_bytes, record_trainings
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.events import emit_events
@@ -57,7 +60,9 @@ def retrain(
         version, refused = ensure_dataset_version(opened_workspace, tenants)
         tenants = dataset.leave_out_refused(opened_workspace, tenants, refused)
         planned = make_plan(opened_workspace, tenants)
-        run = RetrainResult(version, planned.sentence, outcomes=refused, causes=causes.list_lines())
+        run = RetrainResult(
+            version, planned.sentence, outcomes=refused, causes=causes.list_lines(), refused=dict(planned.refused)
+        )
         run.outcomes += train_and_evaluate(opened_workspace, planned, run)
         run.outcomes += judge_tenants(opened_workspace, run.list_passed("evaluate"))
         judged = planned.collect_fingerprints(run.list_passed("gate"))
@@ -67,6 +72,7 @@ def retrain(
         outdated = [item.tenant for item in planned.items if item.outdated]
         run.promoted, failures = roll_out(opened_workspace, versions, outdated, causes)
         run.outcomes += failures
+        record_stored(opened_workspace)
         if opened_workspace.params.next_base is not None:
             run.add_wave(run_wave(opened_workspace, moves=False, tenants=tenants))
         emit_events(opened_workspace)
@@ -112,12 +118,13 @@ def end_log(workspace: Workspace, entry: int, planned: Plan, run: RetrainResult)
         entry,
         version=run.version,
         reasons=planned.reasons | run.next_base_reasons,
-        planned=len(planned.items) + len(planned.skipped) + len(run.next_base_reasons),
+        planned=len(planned.items) + len(planned.skipped) + len(run.next_base_reasons) + len(run.refused),
         outcomes=run.outcomes,
         rejected=run.rejected,
         promoted=run.promoted,
         spans=run.spans,
         for_next_base=run.next_base_reasons,
+        refused=run.refused,
     )
 
 
@@ -125,10 +132,12 @@ def end_log(workspace: Workspace, entry: int, planned: Plan, run: RetrainResult)
 def make_plan(workspace: Workspace, tenants: list[str] | None) -> Plan:
     """Make the run's only plan. Asks MLflow first, so that a run without MLflow ends before training.
 
-    Tenants that have moved to the next base are left out.
+    Tenants that have moved to the next base are left out, and tenants whose budget is spent are not trained.
     """
     workspace.registry.poll_aliased(CHAMPION)
     planned = plan(workspace, tenants).leave_out(find_moved_tenants(workspace))
+    record_trainings(workspace, planned.collect_fingerprints())  # of a killed run, before budgets are compared
+    planned = leave_out_refused(workspace, planned)
     log_info(planned.sentence)
     return planned
 
@@ -150,8 +159,17 @@ def train_and_evaluate(workspace: Workspace, planned: Plan, run: RetrainResult) 
         outcomes += read_result(shard(str(workspace.root), fingerprints, reasons, return_state=True))
         span = WorkerSpan("", describe_worker(), "", began_s, time.time())
         run.spans |= dict.fromkeys(reasons, span)
+    record_trainings(workspace, planned.reasons)
+    trained = {one.tenant for one in outcomes if one.stage == "train" and one.state == "done"}
+    record_device_rate(workspace, planned, trained)
     gather_results(workspace)
     return outcomes
+
+
+@task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
+def record_stored(workspace: Workspace) -> None:
+    """Record the bytes of the tenants' versions as usage."""
+    record_stored_bytes(workspace)
 
 
 @task(cache_policy=NO_CACHE)

@@ -24,6 +24,8 @@ class RetrainResult:
     """Tenant -> version, for tenants whose champion changed."""
     rejected: dict[str, str] = field(default_factory=dict)
     """Tenant -> why the gate rejected its present prefix, in this run or an earlier one."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Tenant that needed training and was not trained -> why: its budget is spent."""
     workers: dict[str, str] = field(default_factory=dict)
     """Tenant -> the worker that trained or evaluated it; empty if this run did so itself."""
     spans: dict[str, WorkerSpan] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class RetrainResult:
         self.outcomes += wave.outcomes
         self.promoted |= wave.switched
         self.rejected |= wave.rejected
+        self.refused |= wave.refused
         self.workers |= wave.workers
         self.spans |= wave.spans
         self.next_base_reasons |= wave.reasons
@@ -70,13 +73,17 @@ class RetrainResult:
         on_trial = [row.tenant for row in self.rows if row.alias == CHALLENGER]
         parts += [f"{len(on_trial)} on trial"] if on_trial else []
         parts += [f"{len(self.rejected)} rejected ({join_abbreviated(sorted(self.rejected))})"] if self.rejected else []
+        parts += [f"{len(self.refused)} over budget ({join_abbreviated(sorted(self.refused))})"] if self.refused else []
         failures = [f"{one.tenant} failed in {one.stage}" for one in self.failures]
         parts += [join_abbreviated(failures)] if failures else []
-        planned = sum(one.stage == "train" for one in self.outcomes)
+        planned = sum(one.stage == "train" for one in self.outcomes) + len(self.refused)
         return f"{', '.join(parts)} of {planned} tenants"
 
     @property
     def message(self) -> str:
-        """The run in one line, with the reasons of the first rejections."""
-        reasons = [f"{tenant}: {why}" for tenant, why in sorted(self.rejected.items())]
-        return f"{self.sentence}. Rejected: {join_abbreviated(reasons, '; ')}" if reasons else self.sentence
+        """The run in one line, with the reasons of the first rejections and of tenants over their budget."""
+        message = self.sentence
+        for title, reasons in (("Rejected", self.rejected), ("Not trained", self.refused)):
+            lines = [f"{tenant}: {why}" for tenant, why in sorted(reasons.items())]
+            message += f". {title}: {join_abbreviated(lines, '; ')}" if lines else ""
+        return message

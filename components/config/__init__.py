@@ -1,7 +1,8 @@
 """Strict, frozen configuration, read from params.yaml and the tenants' override files. Knows no component.
 
 A tenant's value is the first that is set: in overrides/<id>.yaml (section `train`, written by `prefixfleet tune`), in
-`tenants.<id>` of params.yaml (sections `train`, `evaluate`, `gate`, `access` and `rollout`), in the section itself.
+`tenants.<id>` of params.yaml (sections `train`, `evaluate`, `gate`, `access`, `rollout`, `prices` and `budget`), in the
+section itself.
 An unknown key is an error that names the nearest known one.
 """
 
@@ -31,6 +32,8 @@ from components.config.section import Section as _Section
 from components.config.serve import AccessConfig, ServeConfig
 from components.config.tenant_id import TENANT_ID as TENANT_ID
 from components.config.triggers import TriggersConfig as TriggersConfig
+from components.config.usage import BudgetConfig as BudgetConfig
+from components.config.usage import PricesConfig as PricesConfig
 from components.config.workers import WorkersConfig as WorkersConfig
 from components.config.yaml_file import read_sections
 from components.errors import ConfigError
@@ -170,9 +173,11 @@ class Params(_Section):
     access: AccessConfig = AccessConfig()
     rollout: RolloutConfig = RolloutConfig()
     backup: BackupConfig = BackupConfig()
+    prices: PricesConfig | None = None
+    budget: BudgetConfig | None = None
     tenants: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="tenant -> sections train, evaluate, gate, access and rollout with values of its own",
+        description="tenant -> sections train, evaluate, gate, access, rollout, prices and budget of its own",
     )
 
     def for_tenant(self, tenant: str) -> "Params":
@@ -191,7 +196,7 @@ class Params(_Section):
         return _parse(merge_values(self.model_dump(exclude={"tenants"}), override, Params), where=where)
 
 
-_TENANT_SECTIONS = ("train", "evaluate", "gate", "access", "rollout")
+_TENANT_SECTIONS = ("train", "evaluate", "gate", "access", "rollout", "prices", "budget")
 
 
 def load_workspace_params(root: Path) -> Params:
@@ -229,8 +234,18 @@ def load_params(path: Path) -> Params:
         for section in override:
             if section not in _TENANT_SECTIONS:
                 raise make_unknown_key_error(section, _TENANT_SECTIONS, f"{path}: tenants.{tenant}")
-        params.for_tenant(tenant)
+        _check_money(params.for_tenant(tenant), params, f"{path}: tenants.{tenant}")
+    _check_money(params, params, str(path))
     return params
+
+
+def _check_money(own: Params, fleet: Params, where: str) -> None:
+    if own.budget is not None and own.prices is None:
+        fix = "add the section prices, or remove the budget"
+        raise ConfigError("prices, which a budget needs", f"{where}: budget without prices", fix)
+    if own.prices and fleet.prices and own.prices.currency != fleet.prices.currency:
+        wanted, got = f"the currency {fleet.prices.currency} for all tenants", f"{where}: {own.prices.currency}"
+        raise ConfigError(wanted, got, "remove prices.currency there, and give its prices in the fleet's currency")
 
 
 def _parse(values: dict[str, Any], *, where: str) -> Params:

@@ -3,7 +3,7 @@
 What a client reads of it names no path of the server. Knows no process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from components.stages.stamps import TRAINING_FILE, read_json
 from components.stages.workspace import Workspace
 
 GATE_REJECTED, TRAINING_FAILED, SERVER_FAILED = "gate_rejected", "training_failed", "server_error"
+BUDGET_SPENT = "budget_spent"
+_FAILURE_CODES = {"failed": TRAINING_FAILED, "rejected": GATE_REJECTED, "skipped": BUDGET_SPENT}
+"""Result of a run -> code of the job's error."""
 PROCESS_ENDED, INVALID_FILES = "process_ended", "invalid_files"
 _OPERATORS = (WorkspaceError, RegistryError, BaseModelError)
 _SERVER_MESSAGE = (
@@ -35,12 +38,18 @@ class JobEnd:
 
 
 def read_end(
-    workspace: Workspace, job: TuningJob, outcomes: Sequence[TenantOutcome], rejected: dict[str, str]
+    workspace: Workspace,
+    job: TuningJob,
+    outcomes: Sequence[TenantOutcome],
+    rejected: Mapping[str, str],
+    refused: Mapping[str, str],
 ) -> JobEnd:
     """Return the end of a job whose run ended in this workspace. Raises PrefixFleetError: a result cannot be read."""
     failures = [one for one in outcomes if one.tenant == job.tenant and one.state == "failed"]
     if failures:
         return make_failure(TRAINING_FAILED, f"failed to {failures[0].stage}: {failures[0].detail}", workspace.root)
+    if job.tenant in refused:
+        return make_failure(BUDGET_SPENT, refused[job.tenant], workspace.root)
     if job.tenant in rejected:
         return make_failure(GATE_REJECTED, rejected[job.tenant], workspace.root)
     folder = workspace.get_output_folder("train", job.tenant)
@@ -61,9 +70,8 @@ def find_recorded_end(workspace: Workspace, job: TuningJob) -> JobEnd | None:
     found = find_run_tenant(workspace.database, job.trigger, job.tenant)
     if found is None:
         return None
-    if found.result in ("failed", "rejected"):
-        code = GATE_REJECTED if found.result == "rejected" else TRAINING_FAILED
-        return make_failure(code, found.detail, workspace.root)
+    if found.result in _FAILURE_CODES:
+        return make_failure(_FAILURE_CODES[found.result], found.detail, workspace.root)
     return JobEnd(_find_version(workspace, found), found.training_tokens)
 
 

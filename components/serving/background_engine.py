@@ -43,6 +43,10 @@ class BackgroundEngine:
         """Return the engine's health, or None until it is loaded."""
         return None if self.engine is None else self.engine.health()
 
+    def take_device_seconds(self) -> Mapping[str, float]:
+        """See `Engine.take_device_seconds`; none until the engine is loaded."""
+        return {} if self.engine is None else self.engine.take_device_seconds()
+
     @property
     def load_errors(self) -> Mapping[str, str]:
         """The sha256 of each artifact that could not be loaded, and why; none until the engine is loaded."""

@@ -30,6 +30,8 @@ _REPAIR_S = 60
 """Seconds until a client may ask again for a version that a person has to repair."""
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
+INSUFFICIENT_QUOTA = "insufficient_quota"
+"""OpenAI's code and type of a 429 after which a client should not try again."""
 _MAX_MESSAGE_CHARS = 2000
 
 
@@ -104,6 +106,7 @@ def to_refusal(problem: Exception) -> RefusalError:
 def make_error_body(refusal: RefusalError) -> dict[str, Any]:
     """Return the refusal in OpenAI's shape."""
     kind = _ERROR_TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")
+    kind = INSUFFICIENT_QUOTA if refusal.code == INSUFFICIENT_QUOTA else kind
     message = str(refusal).encode("utf-8", "backslashreplace").decode()
     if len(message) > _MAX_MESSAGE_CHARS:
         message = f"{message[: _MAX_MESSAGE_CHARS - 3]}..."
@@ -115,6 +118,8 @@ def make_error_response(refusal: RefusalError, headers: Mapping[str, str] | None
     all_headers = dict(headers or {})
     if refusal.retry_after is not None:
         all_headers["retry-after"] = str(max(1, math.ceil(refusal.retry_after)))
+    if refusal.code == INSUFFICIENT_QUOTA:
+        all_headers["x-should-retry"] = "false"  # OpenAI's clients would ask again at once
     if refusal.status == 401:
         all_headers["www-authenticate"] = "Bearer"
     return JSONResponse(make_error_body(refusal), refusal.status, all_headers)

@@ -214,5 +214,8 @@ class Engine(Protocol):
     def health(self) -> EngineHealth:
         """Return the current state; cheap, and safe from any thread."""
 
+    def take_device_seconds(self) -> Mapping[str, float]:
+        """Return tenant -> device time of its rows that have ended since the last call; safe from any thread."""
+
     async def drain(self) -> None:
         """Finish the rows in flight, refuse new ones, and stop."""

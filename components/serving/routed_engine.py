@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from components.serving.device_time import add_seconds
 from components.serving.errors import UnsupportedArtifactError, UnsupportedRequestError
 from components.serving.interface import (
     AnswerStream,
@@ -47,6 +48,10 @@ class RoutedEngine:
             artifact_store_error=first.artifact_store_error or second.artifact_store_error,
             servers=first.servers,
         )
+
+    def take_device_seconds(self) -> Mapping[str, float]:
+        """See `Engine.take_device_seconds`."""
+        return add_seconds(self._first.take_device_seconds(), self._second.take_device_seconds())
 
     async def drain(self) -> None:
         """See `Engine.drain`."""

@@ -5,7 +5,7 @@ tenant's `train.shared` can name another tenant, whose prefix its own prefix bui
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.config import InitFile, TrainConfig
@@ -48,14 +48,19 @@ class Plan:
     base: dict[str, Any]
     items: tuple[PlanItem, ...]
     skipped: tuple[PlanItem, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Tenant that needs training and is not trained -> why: its budget is spent."""
 
     @property
     def sentence(self) -> str:
         """One line for people; of many tenants it names the first ten."""
+        refused = join_abbreviated([f"{tenant} ({why})" for tenant, why in sorted(self.refused.items())])
+        end = f"; {len(self.refused)} not trained: {refused}" if self.refused else ""
         if not self.items:
-            return f"nothing to train: the prefixes of all {len(self.skipped)} tenants are up to date"
+            others = "the other" if self.refused else "all"
+            return f"nothing to train: the prefixes of {others} {len(self.skipped)} tenants are up to date{end}"
         reasons = join_abbreviated([f"{item.tenant} ({item.reason})" for item in self.items])
-        return f"{len(self.items)} to train, {len(self.skipped)} up to date: {reasons}"
+        return f"{len(self.items)} to train, {len(self.skipped)} up to date: {reasons}{end}"
 
     @property
     def reasons(self) -> dict[str, str]:
@@ -68,6 +73,10 @@ class Plan:
             tuple(one for one in some if one.tenant not in tenants) for some in (self.items, self.skipped)
         )
         return replace(self, items=items, skipped=skipped)
+
+    def refuse(self, reasons: Mapping[str, str]) -> "Plan":
+        """Return the plan without the tenants in `reasons` (tenant -> why it is not trained)."""
+        return replace(self.leave_out(reasons), refused={**self.refused, **reasons})
 
     def collect_fingerprints(self, tenants: Iterable[str] | None = None) -> dict[str, str]:
         """Return tenant -> fingerprint for all (or the named) tenants; those that need training come first."""

@@ -41,7 +41,7 @@ from components.stages.rollout.transitions import (
     start_trial,
 )
 from components.stages.splits import read_tenant_split
-from components.stages.stamps import TRAINING_FILE, read_json
+from components.stages.stamps import ENDED_FIELD, TRAINING_FILE, read_json
 from components.stages.train import LOSS_FILE
 from components.stages.workspace import Workspace
 
@@ -218,7 +218,7 @@ def make_run_log(
             "evaluate": params.evaluate.model_dump(mode="json"),
             "gate": params.gate.model_dump(mode="json"),
         },
-        metrics={**scores, **{name: float(value) for name, value in measured.items()}},
+        metrics={**scores, **{name: float(value) for name, value in measured.items() if name != ENDED_FIELD}},
         curves=read_curves(trained / LOSS_FILE),
         dataset_version=manifest.dataset_version,
         tags={"verdict": "accepted" if verdict.accepted else "rejected", "fingerprint": manifest.fingerprint, **tags},

@@ -42,13 +42,15 @@ def end_run_log(
     promoted: Mapping[str, str],
     spans: Mapping[str, WorkerSpan],
     for_next_base: Collection[str] = (),
+    refused: Mapping[str, str] | None = None,
 ) -> None:
     """Record how a run ended.
 
     A tenant that was not trained is recorded if a stage failed for it, its version was promoted, or its prefix was
     evaluated or judged again. `reasons`: tenant -> why it was trained. `planned`: all tenants that the run looked at.
     `rejected`: tenant -> why. `promoted`: tenant -> its new version. `spans`: tenant -> where it was trained.
-    `for_next_base`: the tenants that were trained for the base to which the fleet moves. Raises WorkspaceError.
+    `refused`: tenant that needed training and was not trained -> why. `for_next_base`: the tenants that were trained
+    for the base to which the fleet moves. Raises WorkspaceError.
     """
     next_base = NextBaseView(workspace) if for_next_base else workspace
     failures = {one.tenant: f"{one.stage}: {one.detail}" for one in outcomes if one.state == "failed"}
@@ -65,7 +67,9 @@ def end_run_log(
         )
         for tenant in told
     ]
-    end_run_entry(workspace.database, run, _now(), version, max(0, planned - len(told)), rows)
+    skipped = {tenant: why for tenant, why in (refused or {}).items() if tenant not in told}
+    rows += [RunTenant(tenant=tenant, result="skipped", detail=why) for tenant, why in sorted(skipped.items())]
+    end_run_entry(workspace.database, run, _now(), version, max(0, planned - len(rows)), rows)
 
 
 def _has_new_result(outcome: TenantOutcome) -> bool:

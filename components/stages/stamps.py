@@ -18,6 +18,8 @@ from components.storage.json_text import parse_json
 STAMP_FILE = "stamp.json"
 TRAINING_FILE = "training.json"
 """The figures of a training, in out/train/<tenant>."""
+ENDED_FIELD = "ended_s"
+"""When it ended, in seconds since 1970: names the training among the tenant's."""
 
 
 def write_json(path: Path, values: Any) -> None:

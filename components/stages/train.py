@@ -4,6 +4,7 @@ A tenant's folder holds the artifact (prefix.safetensors, manifest.json), the lo
 state from which an interrupted run resumes. Does not know metrics, gates or the registry's server.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,9 @@ from components.stages.plan import PlanItem, SharedItems, plan
 from components.stages.plan_checks import confirm_item
 from components.stages.progress import StageProgress, log_info, report_progress
 from components.stages.splits import check_overlaps, get_split_path, read_splits
-from components.stages.stamps import TRAINING_FILE, read_csv, remove_departed, write_csv, write_json
+from components.stages.stamps import ENDED_FIELD, TRAINING_FILE, read_csv, remove_departed, write_csv, write_json
 from components.stages.starting_points import find_champion_start, find_shared_prefix, make_run_key
+from components.stages.usage_records import record_trainings
 from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,8 +40,10 @@ def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Tena
     """Plan, then train the tenants that need it as one shard. A tenant that fails does not stop the others."""
     todo = plan(workspace, tenants)
     log_info(todo.sentence)
+    record_trainings(workspace, todo.collect_fingerprints())
     outcomes = [TenantOutcome(item.tenant, "train", "skipped") for item in todo.skipped]
     outcomes += train_shard(workspace, todo.items)
+    record_trainings(workspace, todo.reasons)
     gather_results(workspace)
     return outcomes
 
@@ -176,7 +180,7 @@ class _TenantTraining:
         workspace, item, base = self.workspace, self.item, self.workspace.base
         write_csv(self.folder / LOSS_FILE, _LOSS_COLUMNS, [_format_point(asdict(point)) for point in result.curve])
         measured = {name: getattr(result, name) for name in _MEASURED_FIELDS}
-        write_json(self.folder / TRAINING_FILE, measured | self.overlaps)
+        write_json(self.folder / TRAINING_FILE, {**measured, **self.overlaps, ENDED_FIELD: time.time()})
         save_artifact(
             self.folder,
             result.delta,

@@ -150,7 +150,7 @@ def _show_default(field: FieldInfo) -> str:
         return "(below)"
     if isinstance(default, list) and any(isinstance(one, BaseModel) for one in default):
         default = [one.model_dump(exclude_defaults=True) or one.model_dump() for one in default]
-    return f"`{json.dumps(default, ensure_ascii=False)}`"
+    return f"`{json.dumps(default, ensure_ascii=False, default=float)}`"
 
 
 def _name_annotation(annotation: Any) -> str:
@@ -164,7 +164,14 @@ def _name_annotation(annotation: Any) -> str:
     if isinstance(annotation, type) and origin is None:
         if issubclass(annotation, BaseModel):
             return "section"
-        words = {"NoneType": "null", "str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
+        words = {
+            "NoneType": "null",
+            "str": "text",
+            "int": "whole number",
+            "float": "number",
+            "Decimal": "number",
+            "bool": "true or false",
+        }
         return words.get(annotation.__name__, annotation.__name__)
     if origin in (list, tuple):
         return f"list of {_name_annotation(inner[0])}"

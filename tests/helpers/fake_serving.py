@@ -158,6 +158,7 @@ class FakeEngine:
         self.row_error: PrefixFleetError | None = None
         """What ends every row after `words_before_error` words."""
         self.words_before_error = 0
+        self.device_seconds: dict[str, float] = {}
         self.words: list[str] | None = None
         """What every row answers, a word a token; None: words that depend on the artifact."""
         self.requests: list[GenerationRequest] = []
@@ -177,6 +178,10 @@ class FakeEngine:
 
     def health(self) -> EngineHealth:
         return EngineHealth(True, len(self.requests), self.queued, 1, 0, 1000)
+
+    def take_device_seconds(self) -> dict[str, float]:
+        taken, self.device_seconds = self.device_seconds, {}
+        return taken
 
     async def drain(self) -> None:
         self.may_go_on.set()

@@ -1,5 +1,8 @@
 """The pages of one tenant: what happened to it, its versions, its data."""
 
+from datetime import date, timedelta
+from typing import Any
+
 from fastapi import APIRouter
 from fastapi.responses import Response
 
@@ -18,11 +21,16 @@ from components.rollout.store.ledger import read_history
 from components.rollout.store.preferences import describe_choice
 from components.rollout.store.traffic import read_days
 from components.stages.reports.status import read_status
+from components.usage.money import round_money
+from components.usage.periods import Period, get_today, make_period, to_day
+from components.usage.report import UsageRow, read_report
 
 router = APIRouter()
 
 _FEEDBACK = 50
 _ENTRIES = 200
+_COST_DAYS = 100
+"""More than the days that the table of days has."""
 _WAIT_S = 2.0
 """For a snapshot of the fleet: then the tenant is read alone, or the older snapshot is shown."""
 """The newest ones of the timeline."""
@@ -43,6 +51,7 @@ def show_tenant(view: TenantView, tenant: str) -> Response:
         history=timeline[:_ENTRIES],
         entries=len(timeline),
         days=read_days(view.sources.database, tenant),
+        **_read_costs(view, tenant),
         feedback=[
             (one, describe_choice(one)) for one in read_newest_feedback(view.sources.database, tenant, _FEEDBACK)
         ],
@@ -92,6 +101,22 @@ def _find_row(view: View, tenant: str) -> FleetRow | None:
     if workspace is None or not (workspace.data / tenant).is_dir():
         return None
     return make_status_row(read_status(workspace, [tenant]).tenants[0])
+
+
+def _read_costs(view: View, tenant: str) -> dict[str, Any]:
+    """Return `costs` (day since 1970 -> the cost of all use on it) and `month_cost`; without prices both are empty."""
+    workspace = view.sources.workspace
+    if workspace is None or workspace.params.for_tenant(tenant).prices is None:
+        return {"costs": {}, "month_cost": ""}
+    today, get_params, database = get_today(), workspace.params.for_tenant, view.sources.database
+    days = read_report(database, Period(today - timedelta(days=_COST_DAYS), today), "day", get_params, [tenant])
+    month = read_report(database, make_period(None, None, today), "month", get_params, [tenant])
+    costs = {to_day(date.fromisoformat(row.period)): _show_cost(row) for row in days}
+    return {"costs": costs, "month_cost": _show_cost(month[0]) if month else ""}
+
+
+def _show_cost(row: UsageRow) -> str:
+    return "" if row.cost is None else f"{round_money(row.cost):,f} {row.currency}"
 
 
 def _choose_version(versions: list[Version]) -> str:

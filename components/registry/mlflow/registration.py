@@ -12,11 +12,18 @@ from typing import Any
 
 from components.errors import ArtifactError
 from components.registry.artifact import load_artifact
-from components.registry.manifest import Manifest
+from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE, Manifest
 from components.registry.mlflow.ownership import Ownership
 from components.registry.mlflow.packaging import write_model
 from components.registry.mlflow.runs import RunLog, clip_tags, open_run
-from components.registry.mlflow.versions import BASE_TAG, LORA_RANK_TAG, Version, to_model_name, to_version
+from components.registry.mlflow.versions import (
+    ARTIFACT_BYTES_TAG,
+    BASE_TAG,
+    LORA_RANK_TAG,
+    Version,
+    to_model_name,
+    to_version,
+)
 
 _MANIFEST_TAGS = ("method", "fingerprint", "dataset_version", "data_digest", BASE_TAG, "sha256")
 
@@ -131,8 +138,16 @@ def _make_tags(registration: Registration, manifest: Manifest, revision: str | N
     if manifest.method == "lora":
         rank = manifest.parse_train_config(registration.artifact).lora_rank
         from_manifest[LORA_RANK_TAG] = str(rank)
+    size = sum((registration.artifact / name).stat().st_size for name in (TENSORS_FILE, MANIFEST_FILE))
     return clip_tags(
-        {"git_revision": revision, **metrics, **registration.tags, **from_manifest, "tenant": registration.tenant}
+        {
+            "git_revision": revision,
+            **metrics,
+            **registration.tags,
+            **from_manifest,
+            "tenant": registration.tenant,
+            ARTIFACT_BYTES_TAG: str(size),
+        }
     )
 
 

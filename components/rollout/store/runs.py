@@ -12,8 +12,8 @@ import sqlalchemy as sql
 from components.rollout.store.tables import RUN_TENANTS, RUNS
 from components.storage.database import Database
 
-RunResult = Literal["promoted", "accepted", "rejected", "failed"]
-"""What became of a tenant; accepted: registered, and on trial or waiting."""
+RunResult = Literal["promoted", "accepted", "skipped", "rejected", "failed"]
+"""What became of a tenant; accepted: registered, and on trial or waiting; skipped: its budget is spent."""
 RESULTS: tuple[RunResult, ...] = get_args(RunResult)
 
 
@@ -26,7 +26,7 @@ class RunTenant:
     reason: str = ""
     """Why it was trained; "": it was not, only evaluated, judged or rolled out."""
     detail: str = ""
-    """Why it failed or was rejected, or the version that it got."""
+    """Why it failed, was rejected or skipped, or the version that it got."""
     shard: str = ""
     worker: str = ""
     device: str = ""

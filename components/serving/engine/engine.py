@@ -4,7 +4,7 @@ Knows requests, artifacts and the limits of the queue; does not know HTTP or how
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -95,6 +95,10 @@ class BatchEngine:
             device_artifact_bytes=size,
             artifact_store_error=self.artifact_cache.store_error,
         )
+
+    def take_device_seconds(self) -> Mapping[str, float]:
+        """See `Engine.take_device_seconds`."""
+        return self._model_thread.device_time.take()
 
     async def drain(self) -> None:
         """See `Engine.drain`."""

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from components.errors import PrefixFleetError
+from components.serving.device_time import DeviceTime
 from components.serving.engine.answer_stream import AnswerEvent, EngineAnswerStream, deliver_events
 from components.serving.engine.batch import StepResult
 from components.serving.engine.beams import BeamStep
@@ -74,6 +75,10 @@ class ModelThread:
         self.running = 0
         """Rows in the batch."""
         self.throughput = Throughput(timer)
+        self.device_time = DeviceTime(timer)
+        """Of the rows, from their addition to the batch to their end."""
+        self._marks: dict[int, float] = {}
+        """By the id of a sequence in the batch."""
         self._timer, self._step_s = timer, math.inf
         self._stopping = False
         self._events: list[tuple[EngineAnswerStream, AnswerEvent]] = []
@@ -146,6 +151,7 @@ class ModelThread:
                 self.queue.pop(sequence.branch_count)
                 self.queue.charge(sequence.tenant, sequence.stream.prompt_tokens)
                 self.running += 1
+            self._marks[id(sequence)] = self.device_time.begin(sequence.branch_count)
             try:
                 self.batch.add(sequence)
             except Exception as problem:  # noqa: BLE001 - an error of one sequence ends only that one
@@ -199,6 +205,7 @@ class ModelThread:
         self._finish_sequence(sequence, to_step_error(problem))
 
     def _finish_sequence(self, sequence: EngineSequence, error: PrefixFleetError | None = None) -> None:
+        self.device_time.end(sequence.tenant, self._marks.pop(id(sequence)), sequence.branch_count)
         with self.condition:
             self.running -= 1
             self.queue.mark_done(sequence.tenant, sequence.branch_count)

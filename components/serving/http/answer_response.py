@@ -11,14 +11,11 @@ from pydantic import BaseModel
 
 from components.serving.errors import log_server_error, make_error_body, to_refusal
 from components.serving.http.answer_form import AnswerForm
-from components.serving.http.answer_run import AnswerRun, prepare_answer
+from components.serving.http.answer_run import CLIENT_DISCONNECTED, AnswerRun, prepare_answer
 from components.serving.http.auth import Caller
 from components.serving.http.request_id import find_sent_request_id, get_request_id
 from components.serving.http.service import Service
 from components.serving.interface import BusyError
-
-CLIENT_DISCONNECTED = 499
-"""The status that is counted if the client has disconnected; it is never sent."""
 
 _Result = TypeVar("_Result")
 

@@ -30,6 +30,8 @@ from components.serving.http.service import Service
 from components.serving.interface import AnswerPiece, GenerationRequest, Token
 from components.serving.request_sequences import RequestSequences
 
+CLIENT_DISCONNECTED = 499
+"""The status that is counted if the client has disconnected; it is never sent."""
 _VERSION_ERRORS = (ArtifactError, BaseModelError)
 """Errors that count against the version."""
 
@@ -96,10 +98,11 @@ class AnswerRun:
         challenger.
 
         Raises:
-            RefusalError: 429, over quota; 503, not ready.
+            RefusalError: 429, over quota or the tenant's budget is spent; 503, not ready.
             DataError, BusyError, ArtifactError, BaseModelError, RegistryError, WorkspaceError: as `Engine.submit`.
         """
         engine = self.service.get_ready_engine()
+        await self.service.budget_gate.check(self.tenant)
         reserved = sum(result.request.max_tokens for result in self._sequences.results)
         await self.service.quotas.admit(self.tenant, reserved, requests=0 if self._is_counted else 1)
         self._reserved, self._base_digest = reserved, engine.base_digest
@@ -157,7 +160,7 @@ class AnswerRun:
         return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
     def finish(self, status: int) -> None:
-        """Cancel the rows that have not ended, and count the request; `status` is 499 if the client disconnected."""
+        """Cancel the rows that have not ended, and count the request by its status, perhaps CLIENT_DISCONNECTED."""
         if self._is_finished:
             return
         self._is_finished = True
@@ -165,7 +168,7 @@ class AnswerRun:
         service, usage = self.service, self.usage
         service.quotas.settle(self.tenant, self._reserved, usage.total_tokens)
         service.metrics.request_seconds.observe(time.monotonic() - self._started_s)
-        if status == 499:
+        if status == CLIENT_DISCONNECTED:
             service.metrics.disconnects.inc()
         if not self._is_forgotten:
             self._count_request(status, usage)
@@ -181,6 +184,13 @@ class AnswerRun:
         service.metrics.requests.labels(self.tenant, arm, status).inc()
         service.metrics.prompt_tokens.labels(self.tenant, arm).inc(usage.prompt_tokens)
         service.metrics.completion_tokens.labels(self.tenant, arm).inc(usage.completion_tokens)
+        if status == 200 or (status == CLIENT_DISCONNECTED and usage.completion_tokens):
+            service.usage_buffer.add(
+                self.tenant,
+                requests=1,
+                input_tokens=usage.prompt_tokens,
+                output_tokens=usage.completion_tokens,
+            )
         if status == 200:
             limit = compute_default_max_tokens(version, service.get_tenant_params(self.tenant))
             results, ticket = self._sequences.results, self._take_ticket()

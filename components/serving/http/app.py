@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from components.errors import PrefixFleetError
 from components.serving.errors import RefusalError, log_server_error, make_error_response, to_refusal
-from components.serving.http import admin_routes, file_routes, fine_tuning_routes, routes
+from components.serving.http import admin_routes, file_routes, fine_tuning_routes, routes, usage_routes
 from components.serving.http.middleware import AdmissionMiddleware
 from components.serving.http.openai import CompletionRequest, FeedbackRequest
 from components.serving.http.openai_chat import ChatRequest
@@ -54,6 +54,7 @@ def build_app(service: Service) -> FastAPI:
             await service.answer_sharing.flush()
             await service.quotas.close()
             await service.engine.drain()
+            await service.usage_buffer.flush()
 
     app = FastAPIOffline(
         title="PrefixFleet",
@@ -67,6 +68,7 @@ def build_app(service: Service) -> FastAPI:
     app.include_router(routes.router)
     app.include_router(file_routes.router)
     app.include_router(fine_tuning_routes.router)
+    app.include_router(usage_routes.router)
     app.include_router(admin_routes.router)
     app.add_middleware(AdmissionMiddleware, service=service)
 

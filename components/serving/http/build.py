@@ -24,12 +24,14 @@ from components.serving.fleet.input_statistics import InputStatistics
 from components.serving.fleet.metrics import MetricsPage, ServingMetrics
 from components.serving.fleet.observation_buffer import ObservationBuffer
 from components.serving.fleet.shadow import ShadowQueue
+from components.serving.fleet.usage_buffer import UsageBuffer
 from components.serving.fleet.version_lookup import VersionLookup
 from components.serving.fleet.versions import FleetVersions
 from components.serving.http.answer_memory import AnswerMemory
 from components.serving.http.answer_pace import AnswerPace
 from components.serving.http.answer_sharing import AnswerSharing
 from components.serving.http.auth import Authenticator
+from components.serving.http.budget_gate import BudgetGate
 from components.serving.http.feedback import FeedbackDesk
 from components.serving.http.large_bodies import LargeBodies
 from components.serving.http.quotas import Quotas
@@ -72,6 +74,8 @@ def build_service(
     get_tenant_params = make_tenant_params_reader(params)
     metrics = ServingMetrics()
     observation_buffer = ObservationBuffer(database)
+    usage_buffer = UsageBuffer(database, engine.take_device_seconds)
+    budget_gate = BudgetGate(database, get_tenant_params, time.monotonic)
     input_statistics = InputStatistics(database) if params.triggers.drift else None
     shadow_queue = ShadowQueue(engine, observation_buffer, metrics, config.shadow_queue)
     answer_sharing = AnswerSharing(database, config.shared_answer_seconds)
@@ -84,8 +88,10 @@ def build_service(
     )
     artifact_cleanup = ArtifactCleanup(engine, registry.find_sha256s)
 
+    always = (answer_memory, quotas, shadow_queue, observation_buffer, metrics, usage_buffer, budget_gate)
+
     def forget(tenant: str) -> None:
-        for part in (answer_memory, quotas, shadow_queue, observation_buffer, metrics, input_statistics):
+        for part in (*always, input_statistics):
             if part is not None:
                 part.forget(tenant)
 
@@ -135,6 +141,9 @@ def build_service(
         observation_buffer=observation_buffer,
         input_statistics=input_statistics,
         shadow_queue=shadow_queue,
+        usage_buffer=usage_buffer,
+        usage_pool=FairThreadPool("reports of usage", tenant_threads=1, max_calls=32, max_tenant_calls=8),
+        budget_gate=budget_gate,
         answer_memory=answer_memory,
         answer_sharing=answer_sharing,
         feedback_desk=FeedbackDesk(database, answer_memory, answer_sharing, quotas),

@@ -24,11 +24,13 @@ from components.serving.fleet.input_statistics import InputStatistics
 from components.serving.fleet.metrics import MetricsPage, ServingMetrics
 from components.serving.fleet.observation_buffer import ObservationBuffer
 from components.serving.fleet.shadow import ShadowQueue
+from components.serving.fleet.usage_buffer import UsageBuffer
 from components.serving.fleet.versions import FleetVersions
 from components.serving.http.answer_memory import AnswerMemory
 from components.serving.http.answer_pace import AnswerPace
 from components.serving.http.answer_sharing import AnswerSharing
 from components.serving.http.auth import Authenticator
+from components.serving.http.budget_gate import BudgetGate
 from components.serving.http.feedback import FeedbackDesk
 from components.serving.http.large_bodies import LargeBodies
 from components.serving.http.quotas import Quotas
@@ -65,6 +67,10 @@ class Service:
     input_statistics: InputStatistics | None
     """None: inputs are not counted."""
     shadow_queue: ShadowQueue
+    usage_buffer: UsageBuffer
+    usage_pool: FairThreadPool
+    """For reports of usage."""
+    budget_gate: BudgetGate
     answer_memory: AnswerMemory
     answer_sharing: AnswerSharing
     feedback_desk: FeedbackDesk
@@ -130,6 +136,7 @@ class Service:
         troubles = {
             "registry": "registry" in self.fleet.read_errors,
             "rollout": "rollout" in self.fleet.read_errors,
+            "usage": bool(self.usage_buffer.write_error),
             "observations": bool(self.observation_buffer.write_error)
             or bool(self.input_statistics and self.input_statistics.write_error),
             "quotas": bool(self.quotas.lease_error),
@@ -170,6 +177,7 @@ class Service:
             lambda: self.fleet.run_forever(follow_seconds),
             lambda: self.observation_buffer.run_forever(_FLUSH_SECONDS),
             *([partial(self.input_statistics.run_forever, _FLUSH_SECONDS)] if self.input_statistics else []),
+            lambda: self.usage_buffer.run_forever(_FLUSH_SECONDS),
             self.quotas.run_forever,
             self.answer_sharing.run_forever,
             self.shadow_queue.run_forever,

@@ -4,7 +4,7 @@ Knows requests, texts, artifacts and the group of engines; does not know the ser
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -78,6 +78,10 @@ class RemoteEngine:
             artifact_store_error=self.artifact_cache.store_error,
             servers=self._servers.states,
         )
+
+    def take_device_seconds(self) -> Mapping[str, float]:
+        """See `Engine.take_device_seconds`. Each vLLM server counts as one device."""
+        return self._servers.take_device_seconds()
 
     async def drain(self) -> None:
         """See `Engine.drain`."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
+from components.serving.device_time import DeviceTime, add_seconds
 from components.serving.errors import LOGGER_NAME
 from components.serving.interface import EngineServer
 from components.serving.remote.addresses import EngineAddresses
@@ -42,6 +43,8 @@ class ServerGroup:
         """Ask nothing yet. `make_client` gets a URL, and the artifacts that the engine there shall drop at first."""
         self._addresses, self._make_client = addresses, make_client
         self._clients: dict[str, ServerClient] = {}
+        self._device_times: dict[str, DeviceTime] = {}
+        """By the engine's URL."""
         self._removed: set[ServerClient] = set()
         """They finish the answers that they have begun."""
         self._dropped: LRUCache[str, None] = LRUCache(_REMEMBERED_DROPS)
@@ -91,6 +94,8 @@ class ServerGroup:
     ) -> AsyncGenerator[ReplyEvent]:
         """Yield the events of one answer; requests for the same artifact go to the same engine while it has room.
 
+        The time in which an engine had the row is added to its tenant's device time.
+
         Raises:
             ServerDownError: no engine answers, or the engine of a begun answer has stopped answering.
             PrefixFleetError: an engine refuses the request, or reports an error.
@@ -98,6 +103,8 @@ class ServerGroup:
         last = ServerDownError("no engine that is up")
         for client in self._rank(stored)[:_MAX_TRIES]:
             has_begun = False
+            device_time = self._device_times.setdefault(client.url, DeviceTime())
+            mark = device_time.begin()
             try:
                 async with aclosing(client.stream_reply(body, top_count)) as events:
                     async for event in events:
@@ -109,7 +116,13 @@ class ServerGroup:
                 last = problem
             else:
                 return
+            finally:
+                device_time.end(stored.artifact.tenant, mark)
         raise last
+
+    def take_device_seconds(self) -> Mapping[str, float]:
+        """Return tenant -> time of its rows that have ended since the last call, on all engines."""
+        return add_seconds(*(one.take() for one in list(self._device_times.values())))
 
     def load(self, stored: StoredArtifact) -> None:
         """Let the engine that would answer load an artifact. Raises what `ServerClient.load` raises."""

@@ -21,11 +21,13 @@ from components.stages.migration.plan_wave import (
 from components.stages.next_base_view import NextBaseView
 from components.stages.outcome import TenantOutcome, catch_failure
 from components.stages.plan import Plan, PlanItem, make_plan
+from components.stages.plan_budgets import find_refused
 from components.stages.progress import join_abbreviated, log_info
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import make_champion
 from components.stages.run_log import WorkerSpan
 from components.stages.sharding.heartbeats import describe_worker
+from components.stages.usage_records import record_trainings
 from components.stages.workspace import Workspace
 
 BATCH_SIZE = 32
@@ -44,6 +46,8 @@ class WaveResult:
     """Tenant -> version on the next base that is its champion now."""
     rejected: dict[str, str] = field(default_factory=dict)
     """Tenant -> why the gate rejected its prefix on the next base."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Tenant that was not trained as its budget is spent -> the reason in words."""
     left: int = 0
     """Tenants that a later wave trains."""
     workers: dict[str, str] = field(default_factory=dict)
@@ -63,6 +67,7 @@ class WaveResult:
         """The wave in one line."""
         parts = [f"{self.before}; this wave switched {len(self.switched)} over"]
         parts += [f"rejected {join_abbreviated(sorted(self.rejected))}"] if self.rejected else []
+        parts += [f"not trained {join_abbreviated(sorted(self.refused))} (budget spent)"] if self.refused else []
         parts += [f"failed {join_abbreviated(sorted({one.tenant for one in self.failures}))}"] if self.failures else []
         return ", ".join([*parts, f"left {self.left} for later waves"])
 
@@ -123,6 +128,8 @@ def run_wave(
     result, begun_s = WaveResult(before=planned.sentence), timer()
     chosen = choose_items(planned, config.tenants_per_wave if moves else 0)
     chosen = [item for item in chosen if tenants is None or item.tenant in tenants]
+    result.refused = find_refused(view, chosen)
+    chosen = [item for item in chosen if item.tenant not in result.refused]
     result.left = len(planned.items)
     for start in range(0, len(chosen), batch_size):
         if config.minutes_per_wave is not None and timer() - begun_s >= 60 * config.minutes_per_wave:
@@ -154,7 +161,9 @@ def _run_batch(
     begin_causes(view.database, list(causes.values()), now_s())
     prints = {item.tenant: item.fingerprint for item in items}
     same_base = {tenant: planned.champions[tenant] for tenant in planned.moved}
+    record_trainings(view, prints)
     trained = train_batch(view, make_plan(planned.base, items), same_base)
+    record_trainings(view, prints)
     outcomes = trained.outcomes
     result.workers |= trained.workers
     result.spans |= trained.spans

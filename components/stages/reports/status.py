@@ -24,6 +24,7 @@ from components.stages.gate import read_last_verdict
 from components.stages.last_failures import LastFailure, read_failures
 from components.stages.next_base_view import NextBaseView, find_moved_tenants
 from components.stages.plan import PlanItem, SharedItems, plan_tenant
+from components.stages.plan_budgets import read_states as read_states_of_budgets
 from components.stages.reports.fleet_status import FleetStatus, TenantStatus
 from components.stages.reports.tenant_state import STATES, TenantFacts, VerdictFacts, choose_state, list_notes
 from components.stages.rollout.trial_progress import TrialProgress, read_trials
@@ -31,6 +32,7 @@ from components.stages.splits import read_overlaps
 from components.stages.stamps import STAMP_FILE, read_json
 from components.stages.triggers.drift import read_drift
 from components.stages.workspace import Workspace
+from components.usage.budgets import BudgetState
 
 _TAGS = (*READ_TAGS, "fingerprint", "metric.bleu")
 
@@ -49,7 +51,7 @@ def read_status(
     if tenants is None and not list_tenants(workspace.data):
         return FleetStatus([], drops)
     listed = workspace.list_tenants(tenants)
-    fleet = _read_fleet(workspace, drops, now_s)
+    fleet = _read_fleet(workspace, listed, drops, now_s)
     moved = find_moved_tenants(workspace)
     rows: list[TenantStatus] = []
     if others := sorted(set(listed) - moved):
@@ -78,11 +80,15 @@ class _Fleet:
     last_moves: Mapping[str, LedgerEntry]
     files: Mapping[str, Path]
     """Tenant -> folder of its champion's files, if MLflow's store is on this disk."""
+    budgets: Mapping[str, BudgetState]
+    """Tenant -> its budget, if that is spent."""
     drift: Mapping[str, InputDrift]
     """Tenant -> how far its requests are from its training data, if that is known."""
 
 
-def _read_fleet(workspace: Workspace, drops: Sequence[str], now_s: Callable[[], float]) -> _Fleet:
+def _read_fleet(
+    workspace: Workspace, tenants: Sequence[str], drops: Sequence[str], now_s: Callable[[], float]
+) -> _Fleet:
     aliases = workspace.registry.poll_aliased(CHAMPION, CHALLENGER, tags=_TAGS)
     states = read_states(workspace.database)
     failures = read_failures(workspace)
@@ -94,6 +100,7 @@ def _read_fleet(workspace: Workspace, drops: Sequence[str], now_s: Callable[[], 
         {tenant: one for tenant, one in failures.items() if one.stage != "version" or tenant in drops},
         read_newest(workspace.database, ("promote", "rollback", "withdraw")),
         workspace.registry.find_local_files(CHAMPION),
+        {tenant: one for tenant, one in read_states_of_budgets(workspace, tenants).items() if one.is_spent},
         read_drift(workspace, aliases[CHAMPION], now_s),
     )
 
@@ -120,7 +127,7 @@ def _make_status(workspace: Workspace, fleet: _Fleet, item: PlanItem, registered
     champion, challenger = fleet.champions.get(tenant), fleet.challengers.get(tenant)
     known = fleet.states.get(tenant)
     drift = find_alias_drift(known, champion.version if champion else "", challenger.version if challenger else "")
-    trial = fleet.trials.get(tenant)
+    trial, budget = fleet.trials.get(tenant), fleet.budgets.get(tenant)
     if trial and not trial.mode:  # the trial's own sentence says it
         drift = [one for one in drift if one.alias != CHALLENGER]
     facts = TenantFacts(
@@ -139,6 +146,8 @@ def _make_status(workspace: Workspace, fleet: _Fleet, item: PlanItem, registered
         challenger_problem=challenger.fault if challenger else "",
         alias_drift=[one.sentence for one in drift],
         drift=_describe_drift(workspace, fleet.drift.get(tenant)),
+        budget=budget.sentence if budget else "",
+        skips_training=bool(budget and budget.refuses_training),
         overlaps=read_overlaps(workspace, tenant),
     )
     state, reason = choose_state(facts)

@@ -59,6 +59,10 @@ class TenantFacts:
     """Aliases that were moved in MLflow and are not in the ledger yet, in words."""
     drift: str = ""
     """How far the requests are from the training data, in words; "": not far, or not known."""
+    budget: str = ""
+    """How its budget was spent, in words; "": it is not, or there is none."""
+    skips_training: bool = False
+    """Whether that keeps the next run from training."""
     overlaps: str = ""
     """How much of validation and test stood in train at the last training, in words; "": nothing."""
 
@@ -96,7 +100,10 @@ def list_notes(facts: TenantFacts, state: TenantState) -> list[str]:
     if facts.pinned and state != "pinned":
         notes.append(f"version {facts.champion} is pinned")
     if facts.training_reason and state not in ("stale", "new"):
-        notes.append(f"the next run trains: {facts.training_reason}")
+        verb = "does not train, as the budget is spent" if facts.skips_training else "trains"
+        notes.append(f"the next run {verb}: {facts.training_reason}")
+    if facts.budget:
+        notes.append(facts.budget)
     if facts.drift:
         notes.append(facts.drift)
     if facts.overlaps:
@@ -129,7 +136,8 @@ def _describe_changed_gate(verdict: VerdictFacts) -> str:
 
 def _describe_next_run(facts: TenantFacts) -> str:
     if facts.training_reason:
-        return f"{facts.training_reason}: the next `prefixfleet retrain` trains"
+        verb = "does not train it, as its budget is spent" if facts.skips_training else "trains"
+        return f"{facts.training_reason}: the next `prefixfleet retrain` {verb}"
     if facts.verdict is None or not facts.verdict.of_present_prefix:
         return "trained and not gated: the next `prefixfleet retrain` gates it"
     if facts.is_registered:

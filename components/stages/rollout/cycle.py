@@ -28,6 +28,7 @@ from components.stages.rollout import transitions, trial_reviews
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import AliasChange, TenantLease
 from components.stages.rollout.trial_reviews import TrialReview
+from components.stages.usage_records import record_stored_bytes
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import hold_file_lock
 
@@ -123,6 +124,7 @@ def run_cycle(
                 challenger = fleet.challengers[tenant]
                 results.append(_roll_out_tenant(workspace, challenger, review, until_minute, now_s()))
         _delete_old_rows(workspace, int(now_s() // 60))
+        record_stored_bytes(workspace, once=True)
         return results, failures
 
 
@@ -141,6 +143,7 @@ def run_idle_cycle(workspace: Workspace, *, now_s: Callable[[], float] = time.ti
         if list_tenants_with_corrections(workspace.database) or has_events(workspace.database):
             return False
         _delete_old_rows(workspace, int(now_s() // 60))
+        record_stored_bytes(workspace, once=True)
         return True
 
 

@@ -4,7 +4,6 @@ Tokens are estimated from bytes, and a rate is what was measured with the same e
 estimate cancels. Does not know how tenants are divided into shards.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ _OWN_WEIGHTS_BACKWARD = 4.0
 _OWN_WEIGHTS_METHODS = frozenset({"full", "top-k"})
 _SUBJECTS_DECODED = 2
 """The prefix and the base alone; the champion's score is often kept."""
+RATES_FILE = "training-rates.json"
+"""In var/: rates of whole shards, with evaluation and waiting."""
 _NEW_SHARE = 0.5
 """Share of the newest measurement in a rate."""
 
@@ -35,8 +36,26 @@ def estimate_operations(workspace: Workspace, item: PlanItem, base_parameters: i
     tokens = _estimate_evaluation_tokens(params, splits[params.evaluate.split])
     operations = tokens * _FORWARD
     if item.reason:
-        operations += _estimate_training_operations(item, splits)
+        steps = count_steps(item)
+        validations = 1 + steps // item.train.validate_every
+        operations += validations * splits["validation"].tokens * _FORWARD
+        operations += _estimate_step_tokens(item, splits["train"]) * _count_operations(item)
     return operations * base_parameters
+
+
+def estimate_step_tokens(workspace: Workspace, item: PlanItem) -> float:
+    """Return the tokens that a tenant's training reads in all its steps."""
+    return _estimate_step_tokens(item, _measure_split(workspace.data / item.tenant / "train.jsonl"))
+
+
+def estimate_step_operations(workspace: Workspace, item: PlanItem, base_parameters: int) -> float:
+    """Return the operations of the steps of a tenant's training, without its validations and its evaluation."""
+    return estimate_step_tokens(workspace, item) * _count_operations(item) * base_parameters
+
+
+def count_steps(item: PlanItem) -> int:
+    """Return the most steps of a tenant's training."""
+    return 0 if item.train.method == "in-context" else item.train.max_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +72,15 @@ def _measure_split(path: Path) -> _SplitSize:
     return _SplitSize(content.count(b"\n"), len(content) / _BYTES_PER_TOKEN)
 
 
-def _estimate_training_operations(item: PlanItem, splits: Mapping[str, _SplitSize]) -> float:
-    train, data = item.train, splits["train"]
-    steps = 0 if train.method == "in-context" else train.max_steps
+def _estimate_step_tokens(item: PlanItem, data: _SplitSize) -> float:
+    return count_steps(item) * item.train.batch_size * data.tokens / max(1, data.examples)
+
+
+def _count_operations(item: PlanItem) -> float:
+    """Return the operations of a step per token and parameter of the base."""
+    train = item.train
     backward = _OWN_WEIGHTS_BACKWARD if train.method in _OWN_WEIGHTS_METHODS else _BACKWARD
-    forwards = 2 if train.gradient_checkpointing else 1
-    per_step = train.batch_size * data.tokens / max(1, data.examples)
-    validations = 1 + steps // train.validate_every
-    return steps * per_step * (forwards * _FORWARD + backward) + validations * splits["validation"].tokens * _FORWARD
+    return (2 if train.gradient_checkpointing else 1) * _FORWARD + backward
 
 
 def _estimate_evaluation_tokens(params: Params, split: _SplitSize) -> float:

@@ -76,11 +76,12 @@ class RequestBuilder:
     @cached_property
     def _overrides(self) -> dict[str, Any]:
         dumped: dict[str, Any] = self._workspace.params.model_dump(mode="json", include={"tenants"})["tenants"]
-        return {tenant: insert_init_text(self._workspace.root, own) for tenant, own in dumped.items()}
+        sent = {tenant: _leave_out_money(own) for tenant, own in dumped.items()}
+        return {tenant: insert_init_text(self._workspace.root, own) for tenant, own in sent.items()}
 
     @cached_property
     def _general_params(self) -> dict[str, Any]:
-        values = self._workspace.params.model_dump(mode="json", exclude={"tenants"})
+        values = _leave_out_money(self._workspace.params.model_dump(mode="json", exclude={"tenants"}))
         values = insert_init_text(self._workspace.root, values)
         values["base"]["dtype"] = self.facts["dtype"]
         values["base"]["chat_template"] = read_template(self._workspace.base_config)
@@ -104,3 +105,8 @@ def remove_login(url: str) -> str:
     if "@" not in parts.netloc:
         return url
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _leave_out_money(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return sections without those that are not a worker's business."""
+    return {name: section for name, section in values.items() if name not in ("prices", "budget")}

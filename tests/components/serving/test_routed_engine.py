@@ -54,6 +54,9 @@ class OneEngine:
     def health(self) -> EngineHealth:
         return EngineHealth(device_artifacts=3, host_artifacts=4, device_artifact_bytes=5, **self._health)
 
+    def take_device_seconds(self) -> dict[str, float]:
+        return {self.name: 1.0, "both": 1.0}
+
     async def drain(self) -> None:
         self.is_drained = True
 

@@ -18,11 +18,12 @@ from components.rollout.store.migrations import SCHEMA
 from components.rollout.store.pending_moves import read_pending_move
 from components.rollout.store.tables import EVENT_OUTBOX, LEDGER
 from components.rollout.store.tenant_state import read_exposures, read_states
-from components.rollout.store.tuning_tables import TUNING_NOTICES
+from components.rollout.store.usage import Usage, UsageKey, read_usage
+from components.rollout.store.usage_tables import SERVED
 from components.rollout.types import Exposure, LedgerEntry
 from components.storage.database import Database
 
-METADATA = TUNING_NOTICES.metadata
+METADATA = SERVED.metadata
 """With the tables of all files."""
 OLD = Path(__file__).parent / "before_migrations"
 START_S = 1_777_622_400
@@ -32,6 +33,7 @@ LATER_TABLES = {
         *("causes", "arrivals", "input_profiles", "inputs", "input_lengths", "runs", "run_tenants"),
         *("answers", "counted_opinions", "quotas", "servers", "flow_ends"),
         *("uploaded_files", "tuning_jobs", "tuning_events", "tuning_notices"),
+        *("usage", "usage_writers", "trainings", "stored_bytes"),
     )
 }
 
@@ -167,6 +169,24 @@ def test_revision_one_makes_the_tables_of_the_release_before_migrations(make_dat
     Database(new_url, replace(SCHEMA, head="0001")).close()
     execute(old_url, read_dump(old_url))
     assert describe_tables(new_url) == describe_tables(old_url)
+
+
+def test_trainings_of_runs_before_usage_was_recorded_are_taken_over(database_url):
+    Database(database_url, replace(SCHEMA, head="0012")).close()
+    values = "'acme', 'promoted', 'data changed', '', '', '', 'cpu'"
+    columns = (
+        "run, tenant, result, reason, detail, shard, worker, device, began_s, ended_s, device_seconds, training_tokens"
+    )
+    execute(
+        database_url,
+        f"INSERT INTO prefixfleet_run_tenants ({columns}) VALUES (1, {values}, 86400, 86500.5, 2.25, 70);"
+        f"INSERT INTO prefixfleet_run_tenants ({columns}) VALUES (2, {values}, 0, 0, 0, 0);",
+    )
+    database = open_database_url(database_url)
+    assert read_usage(database, 0, 9, by_day=True) == {
+        UsageKey("acme", 1): Usage(training_us=2_250_000, training_tokens=70)
+    }
+    database.close()
 
 
 def test_the_head_is_the_newest_revision():

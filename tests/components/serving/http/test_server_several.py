@@ -13,6 +13,7 @@ from components.access.api_keys import ApiKeys
 from components.rollout.store.corrections import read_corrections
 from components.rollout.store.database import open_database_url
 from components.rollout.store.tenant_state import write_states
+from components.rollout.store.usage import read_usage
 from components.rollout.types import RolloutState, ShareChange
 
 pytestmark = pytest.mark.slow
@@ -130,3 +131,36 @@ def test_a_user_gets_the_same_arm_at_both_servers_and_counts_once(servers, mlflo
         assert one.stop() == 0
     rows = read_observations(servers.database, "alder", ["1", challenger], 0, 2**31 - 1, evidence=True)
     assert sum(one.requests for one in rows) == len(users) + 20
+
+
+def read_alder(servers):
+    found = read_usage(servers.database, 0, 2**31 - 1, tenants=["alder"]).values()
+    return (
+        sum(one.requests for one in found),
+        sum(one.output_tokens for one in found),
+        sum(one.serving_us for one in found),
+    )
+
+
+def test_usage_of_several_servers_is_exact_over_a_killed_and_a_stopped_one_and_a_restart(servers, mlflow_fleet):
+    tokens = 0
+    for count in range(10):
+        tokens += servers.clients[count % 2].completions.create(model="alder", **PROMPT).usage.completion_tokens
+    wait_until(lambda: read_alder(servers)[:2] == (10, tokens), "the usage of both servers to be written")
+    servers.processes[0].process.kill()
+    servers.processes[0].process.wait()
+    tokens += servers.clients[1].completions.create(model="alder", **PROMPT).usage.completion_tokens
+    assert servers.processes[1].stop() == 0
+    assert read_alder(servers)[:2] == (11, tokens)
+    root, url = mlflow_fleet.workspace.root, servers.database.url
+    servers.processes[0] = again = ServerProcess(root, [], {"PREFIXFLEET_DATABASE": url}, None)
+    again.wait_ready()
+    _, text = servers.keys.create("alder")
+    client = servers.make_client(0, text)
+    tokens += client.completions.create(model="alder", **PROMPT).usage.completion_tokens
+    (listed,) = client.get("/usage", cast_to=object)["data"]
+    assert listed["requests"] == 11
+    assert again.stop() == 0
+    requests, counted, device_us = read_alder(servers)
+    assert (requests, counted) == (12, tokens)
+    assert device_us > 0
