@@ -19,7 +19,7 @@ from components.stages.last_failures import record_outcomes
 from components.stages.next_base_view import find_moved_tenants
 from components.stages.outcome import TenantOutcome, raise_on_failures
 from components.stages.plan import Plan, plan
-from components.stages.plan_budgets import leave_out_refused
+from components.stages.plan_budgets import leave_out_refused, warn_of_spent_budgets
 from components.stages.progress import log_info
 from components.stages.run_log import WorkerSpan
 from components.stages.run_metrics import name_retraining, record_flow_end
@@ -137,6 +137,7 @@ def make_plan(workspace: Workspace, tenants: list[str] | None) -> Plan:
     workspace.registry.poll_aliased(CHAMPION)
     planned = plan(workspace, tenants).leave_out(find_moved_tenants(workspace))
     record_trainings(workspace, planned.collect_fingerprints())  # of a killed run, before budgets are compared
+    warn_of_spent_budgets(workspace, planned)
     planned = leave_out_refused(workspace, planned)
     log_info(planned.sentence)
     return planned

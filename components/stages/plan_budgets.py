@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 
 from components.stages.plan import Plan, PlanItem
+from components.stages.progress import log_warning
 from components.stages.workspace import Workspace
 from components.usage.budgets import BudgetState, read_budget_states
 from components.usage.periods import get_today
@@ -34,3 +35,10 @@ def find_refused(workspace: Workspace, items: Collection[PlanItem]) -> dict[str,
 def leave_out_refused(workspace: Workspace, planned: Plan) -> Plan:
     """Return the plan without these tenants, which names them with the reason. Raises WorkspaceError."""
     return planned.refuse(find_refused(workspace, planned.items))
+
+
+def warn_of_spent_budgets(workspace: Workspace, planned: Plan) -> None:
+    """Log each tenant of the plan whose budget is spent, also if nothing follows from it. Raises WorkspaceError."""
+    for state in read_states(workspace, planned.collect_fingerprints()).values():
+        if state.is_spent:
+            log_warning(f"{state.tenant}: {state.note}")

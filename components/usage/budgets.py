@@ -46,6 +46,12 @@ class BudgetState:
         spent, budget = round_money(self.spent), _shorten(self.config.month)
         return f"spent {spent:f} {self.currency} of its budget of {budget} {self.currency} for {self.month}"
 
+    @property
+    def note(self) -> str:
+        """What follows from a spent budget, in words, for people."""
+        effects = {"refuse": ": it is not trained", "throttle": ": it is not trained, and its requests get 429"}
+        return self.sentence + effects.get(self.config.action, "")
+
 
 def read_budget_states(
     database: Database, tenants: Iterable[str], get_params: Callable[[str], Params], today: date

@@ -33,16 +33,19 @@ class UsageBuffer:
         self._batch: dict[UsageKey, Usage] = {}
         """Is being written, or could not be, with the present number."""
         self._waiting: dict[UsageKey, Usage] = {}
+        self._forgotten: set[str] = set()
+        """Tenants whose rows may still end; until their next request their device time is nobody's."""
         self.write_error = ""
         """Why the last batch could not be written; "": it was written."""
 
     def add(self, tenant: str, *, requests: int = 0, input_tokens: int = 0, output_tokens: int = 0) -> None:
         """Count an answered request, today."""
+        self._forgotten.discard(tenant)
         self._add(tenant, Usage(requests=requests, input_tokens=input_tokens, output_tokens=output_tokens))
 
     def forget(self, tenant: str) -> None:
-        """Drop everything of a tenant."""
-        self._take_device_time()
+        """Drop everything of a tenant, also the device time of its rows that end later."""
+        self._forgotten.add(tenant)
         self._batch = {key: one for key, one in self._batch.items() if key.tenant != tenant}
         self._waiting = {key: one for key, one in self._waiting.items() if key.tenant != tenant}
 
@@ -70,7 +73,8 @@ class UsageBuffer:
 
     def _take_device_time(self) -> None:
         for tenant, seconds in self._take_device_seconds().items():
-            self._add(tenant, Usage(serving_us=round(1e6 * seconds)))
+            if tenant not in self._forgotten:
+                self._add(tenant, Usage(serving_us=round(1e6 * seconds)))
 
     def _add(self, tenant: str, usage: Usage) -> None:
         key = UsageKey(tenant, int(self._clock() // SECONDS_PER_DAY))

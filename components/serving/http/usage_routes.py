@@ -16,6 +16,7 @@ from components.usage.periods import get_today, make_period
 from components.usage.report import Grouping, read_report
 
 USAGE_PATH = "/v1/usage"
+_MAX_FLEET_DAYS = 31
 _PARAMETERS = ("tenant", "since", "until", "by", "after", "limit")
 
 router = APIRouter(
@@ -77,6 +78,9 @@ async def usage(
         raise RefusalError(404, "tenant: one that your key grants", repr(tenant[:100]), "see GET /v1/models")
     chosen = tenant or caller.tenant
     period = make_period(since, until, get_today())
+    if by == "day" and chosen is None and (period.until - period.since).days >= _MAX_FLEET_DAYS:
+        wanted = f"by day of all tenants at most {_MAX_FLEET_DAYS} days"
+        raise RefusalError(400, wanted, f"{period.since} to {period.until}", "ask for fewer days, or for one tenant")
     rows = await service.usage_pool.run(
         lambda: read_report(
             service.database, period, by, service.get_tenant_params, None if chosen is None else [chosen]

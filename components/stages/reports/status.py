@@ -146,7 +146,7 @@ def _make_status(workspace: Workspace, fleet: _Fleet, item: PlanItem, registered
         challenger_problem=challenger.fault if challenger else "",
         alias_drift=[one.sentence for one in drift],
         drift=_describe_drift(workspace, fleet.drift.get(tenant)),
-        budget=budget.sentence if budget else "",
+        budget=budget.note if budget else "",
         skips_training=bool(budget and budget.refuses_training),
         overlaps=read_overlaps(workspace, tenant),
     )

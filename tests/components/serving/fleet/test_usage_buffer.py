@@ -103,4 +103,10 @@ def test_nothing_of_a_forgotten_tenant_is_written_also_not_what_failed_before(pa
     parts.device_seconds = {"acme": 1.0}
     parts.buffer.forget("acme")
     parts.flush()
+    parts.device_seconds = {"acme": 2.0}
+    parts.flush()
     assert parts.read() == {("birch", DAY): Usage(requests=1)}
+    parts.buffer.add("acme", requests=1)  # the name is used again
+    parts.device_seconds = {"acme": 3.0}
+    parts.flush()
+    assert parts.read()["acme", DAY] == Usage(requests=1, serving_us=3_000_000)
