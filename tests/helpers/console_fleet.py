@@ -13,12 +13,14 @@ from workspaces import set_params, write_lines, write_tenant
 from components.rollout.store.feedback import Feedback, save_feedback
 from components.rollout.store.observations import write_counts
 from components.rollout.store.runs import RunTenant, begin_run_entry, end_run_entry
+from components.rollout.store.usage import Usage, UsageKey, add_served
 from components.rollout.types import Observation
 from components.stages.last_failures import record_outcomes
 from components.stages.outcome import TenantOutcome
 from components.stages.plan import plan
 from components.stages.rejections import record_rejections
 from components.stages.workspace import Workspace
+from components.usage.periods import get_today, to_day
 
 FLEET = ("alder", "birch", "cedar")
 SCRIPT = "<script>document.title='x'</script>"
@@ -38,17 +40,24 @@ def make_console_fleet(make_checkout_in: Callable[..., Path], folder: Path) -> P
     write_lines(train, lines)
     run_in(root, "dvc", "add", "-q", "data")
     tenants = {"alder": {"rollout": _CANARY}, "birch": {"gate": {"floors": {"bleu": 99.0}}}}
-    set_params(root, tenants=tenants)
+    set_params(root, tenants=tenants, prices={"currency": "EUR", "thousand_requests": 500})
     run_chain(root)
     workspace = Workspace(root)
     with closing(workspace.database):
         record_rejections(workspace, plan(workspace).collect_fingerprints(FLEET))
         _add_traffic(workspace)
+        _add_usage(workspace)
         _add_runs(workspace)
     write_lines(root / "drops" / "cedar" / "train.jsonl", [{"source": SCRIPT, "references": []}])
     reason = f"1 of 1 lines rejected: {SCRIPT}"
     record_outcomes(workspace, [TenantOutcome("cedar", "version", "failed", reason)])
     return root
+
+
+def _add_usage(workspace: Workspace) -> None:
+    """Record today's requests of alder as usage."""
+    today = UsageKey("alder", to_day(get_today()))
+    add_served(workspace.database, "console fleet", 1, {today: Usage(requests=84)})
 
 
 def _add_traffic(workspace: Workspace) -> None:

@@ -1,7 +1,7 @@
 """The time of a device is divided among the rows that it computes together."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.serving.device_time import DeviceTime, add_seconds
@@ -30,6 +30,7 @@ def test_rows_share_the_time_in_which_they_are_there_together():
     assert device.take() == {}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 9), st.floats(0, 10)), min_size=1, max_size=12))
 def test_the_parts_of_all_rows_add_up_to_the_time_in_which_there_was_a_row(rows):
     clock, open_rows, busy_s = Clock(), [], 0.0

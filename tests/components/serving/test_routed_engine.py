@@ -104,3 +104,8 @@ def test_health_and_artifacts_are_those_of_both() -> None:
     asyncio.run(both.drain())
     assert first.is_drained
     assert second.is_drained
+
+
+def test_device_time_of_both_engines_is_added_by_tenant() -> None:
+    _, _, engine = make(None)
+    assert engine.take_device_seconds() == {"first": 1.0, "second": 1.0, "both": 2.0}

@@ -4,7 +4,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.config import PricesConfig
@@ -65,6 +65,7 @@ usages = st.builds(
 prices = st.decimals(0, 10**6, places=6)
 
 
+@settings(deadline=None)
 @given(
     parts=st.lists(usages, max_size=6),
     own=st.builds(

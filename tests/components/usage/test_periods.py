@@ -4,7 +4,7 @@ import itertools
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import DataError
@@ -39,6 +39,7 @@ def test_a_text_that_is_no_day_is_refused(text):
         parse_date(text, "--since")
 
 
+@settings(deadline=None)
 @given(st.dates(date(1970, 1, 1), date(2100, 1, 1)), st.integers(0, 900))
 def test_the_parts_by_month_cover_a_period_without_gaps_and_each_is_in_one_month(since, length):
     period = Period(since, to_date(to_day(since) + length))

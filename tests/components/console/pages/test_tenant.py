@@ -42,6 +42,13 @@ def test_usage_and_feedback_are_shown_and_a_script_in_them_stays_text(console, o
     assert page.title() == "alder · PrefixFleet"
 
 
+def test_the_cost_of_each_day_and_of_the_month_is_shown_if_there_are_prices(console, open_page):
+    usage = open_page(f"{console.url}/tenants/alder").locator("section[aria-labelledby=usage-title]")
+    assert usage.locator("thead th").last.inner_text() == "Cost"
+    assert usage.locator("tbody tr").first.locator("td").last.inner_text() == "42.0000 EUR"
+    assert "Cost of this month so far, with training and storage: 42.0000 EUR" in usage.inner_text()
+
+
 def test_a_version_is_shown_beside_the_champion_with_its_loss_and_origin(console, open_page):
     page = open_page(f"{console.url}/tenants/alder/versions?version=2")
     row = page.locator("section[aria-labelledby=scores-title] tbody tr", has_text="bleu").first

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sql
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import WorkspaceError
@@ -13,7 +13,7 @@ from components.rollout.store.database import open_database_url
 from components.rollout.store.removal import list_remaining_rows, remove_rows
 from components.rollout.store.usage import Usage, UsageKey, add_served, read_usage
 from components.rollout.store.usage_records import Training, add_trainings, write_stored_bytes
-from components.rollout.store.usage_tables import USAGE_WRITERS
+from components.rollout.store.usage_tables import SERVED, STORED_BYTES, TRAININGS, USAGE_WRITERS
 
 DAY = 20_000
 
@@ -112,9 +112,20 @@ stored = st.dictionaries(
 )
 
 
+@pytest.fixture(scope="module")
+def memory():
+    opened = open_database_url("sqlite://")
+    yield opened
+    opened.close()
+
+
+@settings(deadline=None)
 @given(served=batches, stored=stored, first=st.integers(DAY - 3, DAY + 20), length=st.integers(1, 25))
-def test_days_add_up_to_their_period_and_periods_to_the_whole(served, stored, first, length):
-    database = open_database_url("sqlite://")
+def test_days_add_up_to_their_period_and_periods_to_the_whole(memory, served, stored, first, length):
+    database = memory
+    with database.transaction("an empty database") as connection:
+        for table in (SERVED, TRAININGS, STORED_BYTES, USAGE_WRITERS):
+            connection.execute(sql.delete(table))
     for number, batch in enumerate(served, 1):
         add_served(database, "one", number, batch)
     add_trainings(
@@ -143,4 +154,3 @@ def test_days_add_up_to_their_period_and_periods_to_the_whole(served, stored, fi
         assert whole.get(tenant, Usage()).requests == sum(
             one.requests for batch in served for key, one in batch.items() if key.tenant == tenant and key.day in days
         )
-    database.close()

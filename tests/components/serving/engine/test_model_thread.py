@@ -141,3 +141,6 @@ def test_many_rows_are_added_over_several_steps_if_another_tenant_s_row_is_compu
     all_queued.set()
     thread.shut_down()
     assert [sum(counts.values()) for counts in batch.rows_at_steps[: len(rows)]] == rows
+    device_seconds = thread.device_time.take()
+    assert sum(device_seconds.values()) == pytest.approx(batch.now_s)
+    assert device_seconds.keys() == {running, "alder"}
