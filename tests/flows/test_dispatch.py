@@ -8,6 +8,7 @@ from worker_processes import fork_shards, make_pool, start_workers
 
 from components.errors import WorkersError
 from components.model.base import load
+from components.rollout.store.usage import read_usage
 from components.stages.base import read_base_facts
 from components.stages.next_base_view import NextBaseView, find_moved_tenants
 from components.stages.workspace import Workspace
@@ -45,8 +46,15 @@ def make_workers_section(root_parent, **values):
     return {"exchange": (root_parent / "exchange").as_uri(), "pools": {"cpu": "default", "gpu": POOL}, **values}
 
 
+def count_training_tokens(root):
+    """Return tenant -> tokens of its trainings that are recorded as usage."""
+    used = read_usage(Workspace(root).database, 0, 10**6)
+    assert used.keys() == {(tenant, 0) for tenant in TENANTS}
+    return {key.tenant: one.training_tokens for key, one in used.items()}
+
+
 def read_results(root):
-    """Return path -> content of all that a run leaves of its tenants; without the seconds that a training took."""
+    """Return path -> content of all that a run leaves of its tenants; without when and how long it was trained."""
     files = {}
     for stage in ("train", "evaluate"):
         for path in sorted((root / "out" / stage).rglob("*")):
@@ -54,7 +62,9 @@ def read_results(root):
                 files[path.relative_to(root).as_posix()] = path.read_bytes()
     for name in list(files):
         if name.endswith("training.json"):
-            files[name] = {key: value for key, value in json.loads(files[name]).items() if key != "seconds"}
+            files[name] = {
+                key: value for key, value in json.loads(files[name]).items() if key not in ("seconds", "ended_s")
+            }
     return files
 
 
@@ -85,6 +95,7 @@ def test_workers_make_the_files_of_a_local_run_and_a_parent_loads_no_model(
     assert set(first.workers) == set(TENANTS)
     assert len(set(first.workers.values())) == 3  # a process per shard: cedar's begins when alder's has ended
     assert read_results(root) == read_results(local)
+    assert count_training_tokens(root) == count_training_tokens(local)
     assert "up to date" in run_in(root, "dvc", "repro").stdout
 
     second = run_flow("retrain", root, None)

@@ -115,7 +115,7 @@ def list_states(outcomes: Sequence[TenantOutcome]) -> dict[tuple[str, str], str]
 
 
 def read_results(root: Path, tenant: str, *, resumed: bool = False) -> dict[str, Any]:
-    """Name -> content of a tenant's files in out/train and out/evaluate, without the seconds that a training took.
+    """Name -> content of a tenant's files in out/train and out/evaluate, without when and how long it was trained.
 
     `resumed`: also without the step from which the training was resumed.
     """
@@ -123,7 +123,7 @@ def read_results(root: Path, tenant: str, *, resumed: bool = False) -> dict[str,
     for path in sorted(path for stage in ("train", "evaluate") for path in (root / "out" / stage / tenant).rglob("*")):
         name = path.relative_to(root / "out").as_posix()
         if path.name == "training.json":
-            left_out = {"seconds", "resumed_from"} if resumed else {"seconds"}
+            left_out = {"seconds", "ended_s", *(["resumed_from"] if resumed else [])}
             found[name] = {key: value for key, value in json.loads(path.read_text()).items() if key not in left_out}
         elif path.name == "train.safetensors":
             found[name] = _read_state(path)

@@ -43,14 +43,23 @@ def test_texts_stops_and_lengths_are_those_of_the_local_engine(
     async def answer(engine: Any) -> list[Any]:
         return [join_pieces(one) for one in await asyncio.gather(*(collect_pieces(engine, one) for one in requests))]
 
+    def check_device_time(engine: Any) -> None:
+        seconds = engine.take_device_seconds()
+        assert seconds.keys() == {one.tenant for one in tenants.artifacts}
+        assert min(seconds.values()) > 0
+        assert engine.take_device_seconds() == {}
+
     async def serve() -> None:
         async with running(tenants) as local:
             expected = await answer(local)
+            await _wait_idle(local)
+            check_device_time(local)
         assert {reason for _, reason in expected} == {"stop", "length"}
         with run_fake_vllm(tenants.base) as fake:
             async with running_remote(tenants, [fake]) as remote:
                 assert await answer(remote) == expected
                 await _wait_idle(remote)
+                check_device_time(remote)
 
     _run(serve)
 

@@ -1,6 +1,6 @@
 """A worker with nothing but the exchange and the DVC remote leaves the same files as a training here, byte by byte.
 
-Only the seconds that a training took differ.
+Only when and how long a tenant was trained differ.
 """
 
 import shutil
