@@ -1,12 +1,13 @@
 """The usage of tenants by day, by month or in all, with its cost if there are prices."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
 from components.config import Params, PricesConfig
-from components.rollout.store.usage import Usage, read_usage
+from components.rollout.store.usage import Usage, list_using_tenants, read_usage
 from components.storage.database import Database
 from components.usage.money import compute_cost, compute_gb_months, round_money
 from components.usage.periods import Period, count_month_days, to_date, to_day
@@ -92,6 +93,25 @@ def read_report(
             known = rows.get((key.tenant, name))
             rows[key.tenant, name] = row if known is None else add_rows([known, row], key.tenant, name)
     return [rows[key] for key in sorted(rows)]
+
+
+def read_page(
+    database: Database, period: Period, by: Grouping, get_params: Callable[[str], Params], first: str, count: int
+) -> list[UsageRow]:
+    """Return a part of the report on all tenants: all rows of the tenant `first`, and at least `count` after them.
+
+    Fewer if there are no more; not many more are read. Raises WorkspaceError.
+    """
+    days = (period.until - period.since).days + 1
+    rows_of_tenant = {"day": days, "month": 1 + days // 28, "tenant": 1}[by]
+    step = max(1, count // rows_of_tenant)
+    tenants = list_using_tenants(database, to_day(period.since), to_day(period.until))
+    rows: list[UsageRow] = []
+    for start in range(bisect_left(tenants, first), len(tenants), step):
+        rows += read_report(database, period, by, get_params, tenants[start : start + step])
+        if len(rows) >= rows_of_tenant + count:
+            break
+    return rows
 
 
 def add_rows(rows: Iterable[UsageRow], tenant: str = "", period: str = "") -> UsageRow:

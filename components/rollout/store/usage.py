@@ -127,6 +127,16 @@ def read_usage(
     return {key: usages[key] for key in sorted(usages) if usages[key] != Usage()}
 
 
+def list_using_tenants(database: Database, first_day: int, last_day: int) -> list[str]:
+    """Return the tenants that may have used something in these days, sorted. Raises WorkspaceError."""
+    queries = [
+        sql.select(table.c.tenant).where(table.c.day.between(begin, last_day))
+        for table, begin in ((SERVED, first_day), (TRAININGS, first_day), (STORED_BYTES, 0))
+    ]
+    with database.connect("the tenants that used something") as connection:
+        return sorted(connection.execute(sql.union(*queries)).scalars())
+
+
 def _select_sums(
     table: sql.Table,
     names: Collection[str],

@@ -13,10 +13,9 @@ from components.serving.http.api_route import ApiRoute
 from components.serving.http.file_routes import MAX_PAGE, CallerDependency, ServiceDependency
 from components.serving.http.paging import take_page
 from components.usage.periods import get_today, make_period
-from components.usage.report import Grouping, read_report
+from components.usage.report import Grouping, UsageRow, read_page, read_report
 
 USAGE_PATH = "/v1/usage"
-_MAX_FLEET_DAYS = 31
 _PARAMETERS = ("tenant", "since", "until", "by", "after", "limit")
 
 router = APIRouter(
@@ -78,15 +77,15 @@ async def usage(
         raise RefusalError(404, "tenant: one that your key grants", repr(tenant[:100]), "see GET /v1/models")
     chosen = tenant or caller.tenant
     period = make_period(since, until, get_today())
-    if by == "day" and chosen is None and (period.until - period.since).days >= _MAX_FLEET_DAYS:
-        wanted = f"by day of all tenants at most {_MAX_FLEET_DAYS} days"
-        raise RefusalError(400, wanted, f"{period.since} to {period.until}", "ask for fewer days, or for one tenant")
-    rows = await service.usage_pool.run(
-        lambda: read_report(
-            service.database, period, by, service.get_tenant_params, None if chosen is None else [chosen]
-        ),
-        caller.tenant or "",
-    )
+    sources = service.database, period, by, service.get_tenant_params
+
+    def read() -> list[UsageRow]:
+        if chosen is not None:
+            return read_report(*sources, [chosen])
+        first = (after or "").partition("/")[0]
+        return read_page(*sources, first, limit + 1)  # one more tells whether there is more
+
+    rows = await service.usage_pool.run(read, caller.tenant or "")
     page, has_more = take_page(rows, lambda row: row.id, after, limit)
     data: list[Any] = [{"id": row.id, **row.to_json()} for row in page]
     return UsageList(data=data, has_more=has_more, last_id=page[-1].id if page else None)

@@ -3,10 +3,12 @@
 from datetime import date
 from fractions import Fraction
 
+import pytest
+
 from components.rollout.store.usage import Usage, UsageKey, add_served
 from components.rollout.store.usage_records import write_stored_bytes
 from components.usage.periods import Period, to_day
-from components.usage.report import add_rows, read_report
+from components.usage.report import add_rows, read_page, read_report
 
 OCTOBER, NOVEMBER = to_day(date(2026, 10, 31)), to_day(date(2026, 11, 2))
 PERIOD = Period(date(2026, 10, 1), date(2026, 11, 3))
@@ -68,3 +70,19 @@ def test_stored_bytes_cost_by_the_days_of_their_month(database, make_params):
     assert (november.gb_months, november.usage.stored_bytes) == (Fraction(1, 10), 10**9)
     (whole,) = read_report(database, PERIOD, "tenant", make_params().for_tenant)
     assert (whole.gb_months, whole.cost) == (Fraction(11, 10), Fraction(341, 10))
+
+
+@pytest.mark.parametrize("by", ["day", "month", "tenant"])
+def test_a_page_begins_with_a_tenant_and_has_the_rows_of_the_whole_report(database, make_params, by):
+    fill(database)
+    write_stored_bytes(database, NOVEMBER, {"cedar": 5})
+    params = make_params()
+    whole = read_report(database, PERIOD, by, params.for_tenant)
+    for number, row in enumerate(whole):
+        if number and whole[number - 1].tenant == row.tenant:
+            continue
+        for count in range(1, len(whole) + 2):
+            page = read_page(database, PERIOD, by, params.for_tenant, row.tenant, count)
+            assert page == whole[number : number + len(page)]
+            assert len(page) >= min(count, len(whole) - number)
+    assert read_page(database, PERIOD, by, params.for_tenant, "zzz", 3) == []
