@@ -19,6 +19,7 @@ from components.serving.http.service import Service
 _OPEN_TO: dict[tuple[str, str], tuple[Role, ...]] = {
     ("GET", "/v1/models"): ("viewer", "operator"),
     ("GET", "/v1/models/{model}"): ("viewer", "operator"),
+    ("GET", "/v1/usage"): ("viewer", "operator"),
     ("POST", "/v1/completions"): ("operator",),
     ("POST", "/v1/chat/completions"): ("operator",),
     ("POST", "/v1/feedback"): ("operator",),

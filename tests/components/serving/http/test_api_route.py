@@ -97,10 +97,11 @@ def test_other_content_than_json_is_refused(ask):
 
 
 OPEN = {
-    "viewer": {("GET", "/v1/models"), ("GET", "/v1/models/{model}"), ("GET", "/metrics")},
+    "viewer": {("GET", "/v1/models"), ("GET", "/v1/models/{model}"), ("GET", "/v1/usage"), ("GET", "/metrics")},
     "operator": {
         ("GET", "/v1/models"),
         ("GET", "/v1/models/{model}"),
+        ("GET", "/v1/usage"),
         ("GET", "/metrics"),
         ("POST", "/admin/refresh"),
         ("POST", "/v1/completions"),
