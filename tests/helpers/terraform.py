@@ -44,16 +44,14 @@ def list_outputs(module: Path) -> list[str]:
 
 
 def read_module(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return address, such as `aws_s3_bucket.fleet`, `data.aws_region.current` or `variable.name` -> body.
-
-    In a body every value is a list of one.
-    """
+    """Return address, such as `aws_s3_bucket.fleet`, `data.aws_region.current` or `variable.name` -> body."""
     import hcl2
 
+    options = hcl2.SerializationOptions(with_comments=False, explicit_blocks=False, strip_string_quotes=True)
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.tf")):
         with path.open(encoding="utf-8") as file:
-            document = hcl2.load(file)
+            document = hcl2.load(file, serialization_options=options)
         for kind, blocks in document.items():
             for block in blocks if isinstance(blocks, list) else []:
                 found |= dict(_list_bodies(kind, block))
@@ -71,9 +69,3 @@ def _list_bodies(kind: str, block: dict[str, Any]) -> Iterator[tuple[str, dict[s
     elif kind in ("variable", "output", "module"):
         for name, body in block.items():
             yield f"{kind}.{name}", body
-
-
-def get_one(body: dict[str, Any], name: str) -> Any:
-    """Return an attribute's value, or a nested block."""
-    (value,) = body[name]
-    return value

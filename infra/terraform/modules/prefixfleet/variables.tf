@@ -163,7 +163,7 @@ variable "ci" {
   }
 
   validation {
-    condition     = var.ci == null || try(length(var.ci.subjects) > 0 && alltrue([for each in var.ci.subjects : !contains(["*", "repo:*"], each)]), false)
+    condition     = var.ci == null || try(length(var.ci.subjects) > 0 && !anytrue([for each in var.ci.subjects : can(regex("^(repo:)?[*?]", each))]), false)
     error_message = "ci.subjects: wanted the subjects of your repository's tokens, such as repo:ORGANISATION/REPOSITORY:ref:refs/heads/main; * would let in every repository."
   }
 }
