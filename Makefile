@@ -17,7 +17,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo services services-stop demo-fleet test test-slow test-vllm docs check check-code check-infra \
-    check-kubernetes render-kubernetes format bench gpu-wheels base clean
+    check-kubernetes render-kubernetes check-terraform format bench gpu-wheels base clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -105,11 +105,15 @@ render-kubernetes: # the manifests of every overlay, as kubectl would apply them
 	    echo "no kubectl 1.27 or newer on PATH: the overlays of $(KUBERNETES) are not rendered and not checked" >&2; \
 	fi
 
-CHECKOV := checkov==3.3.30
-check-kubernetes: render-kubernetes ## check the overlays' security with checkov, in an environment of its own (.venv-checkov)
-	test -x .venv-checkov/bin/checkov || { "$(PYTHON)" -m venv .venv-checkov && \
-	    .venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check $(CHECKOV); }
+.venv-checkov/bin/checkov:
+	"$(PYTHON)" -m venv .venv-checkov
+	.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check checkov==3.3.30
+
+check-kubernetes: render-kubernetes .venv-checkov/bin/checkov ## check the overlays' security with checkov, in an environment of its own
 	.venv-checkov/bin/checkov --config-file $(KUBERNETES)/checkov.yaml --directory $(RENDERED)
+
+check-terraform: .venv-checkov/bin/checkov ## check the security of infra/terraform with checkov, in the same environment
+	.venv-checkov/bin/checkov --config-file infra/terraform/checkov.yaml --directory infra/terraform
 
 format: setup ## format the code and apply the linter's automatic fixes
 	$(BIN)/python -m ruff format .

@@ -19,6 +19,7 @@ TARGETS = [
     "docs",
     "check",
     "check-kubernetes",
+    "check-terraform",
     "format",
     "bench",
     "gpu-wheels",

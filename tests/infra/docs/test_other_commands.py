@@ -31,6 +31,7 @@ _OF_THE_SHELL = {
     "while",
 }
 RUN = {
+    "infra/postgres/databases.sh": ("tests/infra/test_databases_script.py", '["bash", SCRIPT]'),
     "make check": (".ci/run", "make check"),
     "make docs": ("Makefile", "check: check-code check-infra docs"),
     "make setup": ("Makefile", "check-code: setup"),
