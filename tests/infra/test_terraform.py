@@ -171,7 +171,11 @@ def test_roles_are_for_the_accounts_of_the_manifests():
     assert accounts["shard"] == pool["service_account_name"]["default"]
     assert FLEET["variable.namespace"]["default"] == pool["namespace"]["default"]
     documents = [each for path in KUBERNETES.rglob("*.yaml") for each in yaml.safe_load_all(path.read_bytes())]
-    named = {each["metadata"]["name"] for each in documents if each and each.get("kind") == "ServiceAccount"}
+    named = {
+        each["metadata"]["name"]
+        for each in documents
+        if isinstance(each, dict) and each.get("kind") == "ServiceAccount"
+    }
     # Manifests of the training alone have the first; those of a whole fleet have all.
     assert {accounts["shard"]} <= named
     assert set(accounts.values()) <= named or "gateway" not in named
