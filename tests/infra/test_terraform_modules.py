@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 from terraform import TERRAFORM, evaluate
 
 from components.config import RegistryConfig
+from components.config.backup import BackupConfig
 from components.config.serve import ServeConfig
 from components.config.workers import WorkersConfig
 from components.errors import WorkersError
@@ -199,7 +200,9 @@ def test_params_are_sections_that_the_code_reads(settings: dict[str, Any]):
     params = yaml.safe_load(settings["params"])
     workers = WorkersConfig.model_validate(params.pop("workers"))
     serve = ServeConfig.model_validate(params.pop("serve"))
+    backup = BackupConfig.model_validate(params.pop("backup"))
     assert params == {}
+    assert backup.target == settings["backups"]
     assert (workers.exchange, workers.keep_days) == ("s3://fleet-exchange", 3)
     assert (serve.engine, serve.engine_store) == ("vllm", "s3://fleet-engines")
     for url in (workers.exchange, serve.engine_store, settings["dvc_remote"], settings["backups"]):
@@ -215,7 +218,7 @@ def test_without_engines_there_is_nothing_of_them(tmp_path: Path):
         "base_folder": "base",
     }
     found = evaluate(MODULES / "settings", variables, tmp_path)
-    assert set(yaml.safe_load(found["params"])) == {"workers"}
+    assert set(yaml.safe_load(found["params"])) == {"workers", "backup"}
     assert set(found["environment"]) == {"AWS_DEFAULT_REGION", "MLFLOW_ARTIFACTS_DESTINATION", "BASE_SOURCE"}
 
 

@@ -10,6 +10,9 @@ locals {
         exchange  = "s3://${var.buckets.exchange}"
         keep_days = var.workers_keep_days
       }
+      backup = {
+        target = "s3://${var.buckets.backups}/fleet"
+      }
     },
     var.vllm_engines ? {
       serve = {
