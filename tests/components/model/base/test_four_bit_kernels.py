@@ -28,7 +28,7 @@ def test_other_widths_are_refused_exactly_where_this_cpu_reads_them_wrongly():
     for width in (16, 30, 32, 40, 96, 160):
         weight = torch.randn(64, width)
         read = bitsandbytes.functional.dequantize_4bit(*quantize_4bit(weight, blocksize=64, quant_type="nf4"))
-        if (read - weight).std() < 0.15 * weight.std():
+        if (read - weight).std() < 0.12 * weight.std():  # 0.09 of random weights; wrong scales make 0.14 and more
             check_four_bit_kernels(make_model(width), "base")
         else:
             with pytest.raises(BaseModelError, match=f" {width} inputs"):
