@@ -201,11 +201,11 @@ def hash_files(root):
 
 def test_forgetting_in_a_copy_leaves_the_original_as_it_is(make_checkout, write_tenant, run_in):
     root = make_checkout(("alder", "birch"))
-    for stage in (train, evaluate, gate):
-        stage.run(Workspace(root))
     workspace = Workspace(root)
+    for stage in (train, evaluate, gate):
+        stage.run(workspace)
     register.roll_out(workspace, register.register(workspace, plan(workspace).collect_fingerprints())[0], [])
-    workspace.database.close()
+    workspace.database.close()  # which also writes its write-ahead log into the file
     run_in(root, "dvc", "push", "-q")
     copy = shutil.copytree(root, root.parent / "copy", symlinks=True)
     before = hash_files(root) | hash_files(root.parent / "remote")
