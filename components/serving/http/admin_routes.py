@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from components.serving.errors import ErrorBody, RefusalError
-from components.serving.http.routes import get_service
+from components.serving.http.dependencies import get_service
 from components.serving.http.webhook import SECRET_VARIABLE, is_signed
 
 router = APIRouter(

@@ -6,7 +6,7 @@ Knows HTTP and the uploads; does not know jobs.
 from functools import partial
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
 from components.config import Params
@@ -15,6 +15,7 @@ from components.rollout.store.uploaded_files import UploadedFile, find_file, lis
 from components.serving.errors import ErrorBody, RefusalError
 from components.serving.http.api_route import ApiRoute, is_counted_on_arrival
 from components.serving.http.auth import Caller
+from components.serving.http.dependencies import CallerDependency, ServiceDependency
 from components.serving.http.multipart_form import append_to, receive_form
 from components.serving.http.openai_files import (
     PURPOSE,
@@ -24,27 +25,16 @@ from components.serving.http.openai_files import (
     describe_form,
     to_file_object,
 )
-from components.serving.http.paging import take_page
-from components.serving.http.routes import get_caller, get_service
+from components.serving.http.paging import MAX_PAGE, take_page
 from components.serving.http.service import Service
 
 FILES_PATH = "/v1/files"
-MAX_PAGE = 10_000
 
 router = APIRouter(
     route_class=ApiRoute,
     tags=["Fine-tuning"],
     responses={"default": {"model": ErrorBody, "description": "An error, in OpenAI's shape."}},
 )
-
-
-async def provide_service(request: Request) -> Service:
-    """Return the parts of the server; FastAPI runs a dependency that is not async in a thread."""
-    return get_service(request)
-
-
-CallerDependency = Annotated[Caller, Depends(get_caller)]
-ServiceDependency = Annotated[Service, Depends(provide_service)]
 
 
 @router.post(FILES_PATH, openapi_extra=describe_form())

@@ -11,7 +11,7 @@ from components.rollout.store.tuning_jobs import TuningJob, list_events, list_jo
 from components.serving.errors import ErrorBody
 from components.serving.http.api_route import ApiRoute
 from components.serving.http.auth import Caller
-from components.serving.http.file_routes import CallerDependency, ServiceDependency
+from components.serving.http.dependencies import CallerDependency, ServiceDependency
 from components.serving.http.openai_fine_tuning import (
     JOBS_PATH,
     CheckpointList,

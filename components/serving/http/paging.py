@@ -5,6 +5,9 @@ from typing import TypeVar
 
 from components.serving.errors import RefusalError
 
+MAX_PAGE = 10_000
+"""The largest page of lists without a limit of OpenAI's."""
+
 _Item = TypeVar("_Item")
 
 

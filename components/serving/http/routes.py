@@ -3,18 +3,16 @@
 Knows HTTP and the service; does not know how a completion is made.
 """
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from components.registry.mlflow.versions import CHAMPION
 from components.serving.errors import ErrorBody
 from components.serving.http.answer_response import answer_request
 from components.serving.http.api_route import ApiRoute, is_counted_on_arrival
-from components.serving.http.auth import Caller
 from components.serving.http.chat import ChatForm
 from components.serving.http.completions import CompletionForm
+from components.serving.http.dependencies import CallerDependency, ServiceDependency
 from components.serving.http.openai import (
     Completion,
     CompletionRequest,
@@ -31,35 +29,12 @@ router = APIRouter(
 )
 
 
-def get_service(request: Request) -> Service:
-    """Return the parts of the server."""
-    service: Service = request.app.state.service
-    return service
-
-
-async def get_caller(
-    request: Request,
-    authorization: Annotated[str | None, Header()] = None,  # noqa: ARG001
-) -> Caller:
-    """Return the caller whom the route has authenticated; the parameter is for the page /docs."""
-    caller: Caller = request.state.caller
-    return caller
-
-
-async def _provide_service(request: Request) -> Service:
-    return get_service(request)  # FastAPI runs a dependency that is not async in a thread
-
-
-_AuthenticatedCaller = Annotated[Caller, Depends(get_caller)]
-_ServiceDependency = Annotated[Service, Depends(_provide_service)]
-
-
 @router.post("/v1/completions", response_model=Completion, tags=["OpenAI"])
 async def complete(
     request: Request,
     body: CompletionRequest,
-    caller: _AuthenticatedCaller,
-    service: _ServiceDependency,
+    caller: CallerDependency,
+    service: ServiceDependency,
 ) -> Response:
     """Complete prompts or records with the tenant's prefix. With `stream`, send server-sent events."""
     return await answer_request(request, caller, service, CompletionForm(body))
@@ -69,8 +44,8 @@ async def complete(
 async def complete_chat(
     request: Request,
     body: ChatRequest,
-    caller: _AuthenticatedCaller,
-    service: _ServiceDependency,
+    caller: CallerDependency,
+    service: ServiceDependency,
 ) -> Response:
     """Answer a conversation with the tenant's prefix. With `stream`, send server-sent events."""
     form = ChatForm(body, service.get_ready_engine().tool_call_form)
@@ -78,7 +53,7 @@ async def complete_chat(
 
 
 @router.get("/v1/models", tags=["OpenAI"])
-async def models(caller: _AuthenticatedCaller, service: _ServiceDependency) -> ModelList:
+async def models(caller: CallerDependency, service: ServiceDependency) -> ModelList:
     """List the caller's tenants with their champion and challenger."""
     snapshot = service.fleet.snapshot
     listed = {*snapshot.champions, *snapshot.unusable.get(CHAMPION, {})}
@@ -87,7 +62,7 @@ async def models(caller: _AuthenticatedCaller, service: _ServiceDependency) -> M
 
 
 @router.get("/v1/models/{model}", tags=["OpenAI"])
-async def model(model: str, caller: _AuthenticatedCaller, service: _ServiceDependency) -> Model:
+async def model(model: str, caller: CallerDependency, service: ServiceDependency) -> Model:
     """Return one tenant with its champion and challenger."""
     caller.check_access(model)
     if model not in service.fleet.snapshot.unusable.get(CHAMPION, {}):
@@ -96,7 +71,7 @@ async def model(model: str, caller: _AuthenticatedCaller, service: _ServiceDepen
 
 
 @router.post("/v1/feedback", tags=["PrefixFleet"])
-async def feedback(body: FeedbackRequest, caller: _AuthenticatedCaller, service: _ServiceDependency) -> FeedbackAnswer:
+async def feedback(body: FeedbackRequest, caller: CallerDependency, service: ServiceDependency) -> FeedbackAnswer:
     """Rate an answer, or send the correct text, which becomes an example in the tenant's next training data.
 
     Feedback on the same choice with the same key replaces the earlier one, until its text is in the training data.

@@ -1,4 +1,4 @@
-"""The route of usage: what the caller's tenant used, or with an admin key all tenants. Knows HTTP and the reports."""
+"""The route of usage: what the caller's tenant used, or with a role all tenants. Knows HTTP and the reports."""
 
 from datetime import date
 from typing import Annotated, Any
@@ -10,8 +10,8 @@ from components.config import TENANT_ID
 from components.config.problems import make_unknown_key_error
 from components.serving.errors import ErrorBody, RefusalError
 from components.serving.http.api_route import ApiRoute
-from components.serving.http.file_routes import MAX_PAGE, CallerDependency, ServiceDependency
-from components.serving.http.paging import take_page
+from components.serving.http.dependencies import CallerDependency, ServiceDependency
+from components.serving.http.paging import MAX_PAGE, take_page
 from components.usage.periods import get_today, make_period
 from components.usage.report import Grouping, UsageRow, read_page, read_report
 
@@ -67,7 +67,7 @@ async def usage(
 ) -> UsageList:
     """Return requests, tokens, device seconds, stored bytes and cost; by default of this month (UTC), by tenant.
 
-    A tenant's key sees its own tenant, an admin key all. `by`: one row for each of a tenant's days or months, or one.
+    A tenant's key sees its own tenant, one with a role all. `by`: a row for each of a tenant's days or months, or one.
     """
     for name in request.query_params:
         if name not in _PARAMETERS:

@@ -23,6 +23,11 @@ class Uses:
     """Artifacts from which prefixes in this workspace were made."""
 
 
+def find_oldest_kept(limits: RetentionConfig, now_s: float) -> float:
+    """Return the time since 1970, in seconds, before which versions and runs are old."""
+    return now_s - limits.days * _DAY_S
+
+
 def choose_removable(versions: Sequence[Version], uses: Uses, limits: RetentionConfig, now_s: float) -> list[Version]:
     """Return the versions of one tenant that may be removed, in their order.
 
@@ -36,7 +41,7 @@ def choose_removable(versions: Sequence[Version], uses: Uses, limits: RetentionC
     existing = {one.version for one in versions}
     kept |= set([number for number in uses.former_champions if number in existing][:_FORMER_CHAMPIONS])
     kept |= set(uses.numbers)
-    oldest_s = now_s - limits.days * _DAY_S
+    oldest_s = find_oldest_kept(limits, now_s)
     return [
         one
         for one in versions

@@ -20,13 +20,11 @@ from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.types import LedgerEntry, RolloutState
 from components.stages.commands.forget import find_cached_copies
 from components.stages.progress import StageProgress, join_abbreviated, log_info, report_progress
-from components.stages.retention.policy import Uses, choose_removable
+from components.stages.retention.policy import Uses, choose_removable, find_oldest_kept
 from components.stages.rollout.manual import find_current_user
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import convert_disk_errors, remove_tree
-
-_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def _find(
     removable = choose_removable(own, uses, limits, now_s)
     numbers = {version.version for version in removable}
     kept_runs = {version.run_id for version in versions if version.version not in numbers}
-    return workspace.registry.find_stored_runs(tenant, removable, kept_runs, now_s - limits.days * _DAY_S)
+    return workspace.registry.find_stored_runs(tenant, removable, kept_runs, find_oldest_kept(limits, now_s))
 
 
 def _remove(workspace: Workspace, tenant: str, found: list[StoredRun], by: str, limits: RetentionConfig) -> None:
