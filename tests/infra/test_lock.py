@@ -16,6 +16,7 @@ PIN = re.compile(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*(; python_(full_)?version 
 DEVELOP = "# --- develop ---"
 # The CUDA build of torch pins these packages itself; the CPU build does not need them.
 CUDA = re.compile(r"(nvidia|cuda|triton)\b.*")
+BROUGHT_BY_VENV = "pip"
 
 
 def read_pins(text: str) -> dict[str, str]:
@@ -55,7 +56,7 @@ def find_unmet(roots: list[str], locked: dict[str, str], python: str = "3.11") -
     while waiting:
         wanted = waiting.pop()
         name = canonicalize_name(wanted.name)
-        if CUDA.fullmatch(name):
+        if CUDA.fullmatch(name) or name == BROUGHT_BY_VENV:
             continue
         if name not in locked or not wanted.specifier.contains(Version(locked[name]), prereleases=True):
             found.append(f"{wanted} (locked: {locked.get(name)})")
