@@ -31,6 +31,7 @@ from components.model.base.model_folder import (
     require_safetensors,
     silence_transformers,
 )
+from components.model.base.packed_products import pack_products
 from components.model.base.placement import check_placement, choose_device_map, get_first_device
 from components.model.base.quantization import (
     check_quantized,
@@ -203,6 +204,7 @@ def _load_base(config: BaseConfig, device: torch.device | str | None) -> Base:
     check_token_ids(tokenizer, model, config.path)
     _fuse_activations(model)
     model.requires_grad_(False).eval()
+    pack_products(model)
     check_finite_weights(model, config.path)
     base = Base(
         model=model,

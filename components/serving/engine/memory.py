@@ -10,6 +10,7 @@ import torch
 
 from components.model.base.cache_layout import find_cached_layers
 from components.model.base.load import Base
+from components.model.base.packed_products import count_packed_bytes
 from components.model.base.peak_bytes import RowCost
 from components.model.base.shapes import CROSS, DECODER
 from components.model.base.weight_bytes import count_weight_bytes
@@ -37,6 +38,7 @@ class ServingMemory:
     """Bytes on the device."""
 
     weights: int
+    """With the packed copies of those of linear layers, on a CPU."""
     prefixes: int
     """Of all tenants."""
     cache: int
@@ -71,7 +73,7 @@ def estimate_serving_memory(base: Base, load: ServingLoad) -> ServingMemory:
         tokens = rows * load.input_tokens
     step = _measure_step(base).count_bytes(tokens, columns)
     return ServingMemory(
-        weights=count_weight_bytes(base.model),
+        weights=count_weight_bytes(base.model) + count_packed_bytes(base.model),
         prefixes=load.tenants * load.prefix_length * slot * itemsize,
         cache=int(cache) * itemsize,
         step=step + rows * vocabulary * (itemsize + 4),

@@ -78,6 +78,14 @@ MODELS = (
         ("_softmax_backward_data",),
     ),
     Part(
+        "torch",
+        "ops.mkldnn._linear_pointwise, _reorder_linear_weight and _is_mkldnn_bf16_supported",
+        "components/model/base/packed_products.py",
+        "products with weights that are packed once; torch has them for compiled models only",
+        has("torch:ops.mkldnn", "_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported"),
+        ("_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported", "_version"),
+    ),
+    Part(
         "accelerate",
         "PartialState._reset_state",
         "components/training/distributed/worker.py",
