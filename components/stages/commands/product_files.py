@@ -29,9 +29,7 @@ def find_product_files() -> Path:
 
 
 def _list_places() -> Iterator[Path]:
-    if (_PROJECT / "pyproject.toml").is_file():
-        yield _PROJECT
-        return
+    yield _PROJECT
     try:
         files = distribution("prefixfleet").files or []
     except PackageNotFoundError:
