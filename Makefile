@@ -17,7 +17,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo services services-stop demo-fleet test test-slow test-vllm docs check check-code check-infra \
-    check-kubernetes render-kubernetes check-terraform format bench gpu-wheels base clean
+    check-kubernetes render-kubernetes check-terraform image check-image sbom audit licences format bench gpu-wheels base \
+    clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -114,6 +115,23 @@ check-kubernetes: render-kubernetes .venv-checkov/bin/checkov ## check the overl
 
 check-terraform: .venv-checkov/bin/checkov ## check the security of infra/terraform with checkov, in the same environment
 	.venv-checkov/bin/checkov --config-file infra/terraform/checkov.yaml --directory infra/terraform
+
+IMAGE ?=
+image: setup ## build the container image by docker, podman or buildah; IMAGE="--target cuda -- OPTIONS OF THE BUILD"
+	$(BIN)/python -m infra.images build $(IMAGE)
+
+check-image: setup ## build the image and run it without root and with a read-only root; IMAGE=--stand-in: by root without a registry
+	$(BIN)/python -m infra.images check $(IMAGE)
+
+sbom: setup ## write the software bill of materials of what the product runs with, into out/packages
+	$(BIN)/python -m infra.packages sbom
+
+AUDIT ?=
+audit: setup ## look for known vulnerabilities of the lock's packages; exit code 3 if the database is not reached
+	@$(BIN)/python -m infra.packages audit $(AUDIT)
+
+licences: setup ## list the licences of what the product runs with, into out/packages; fails if one is not permitted
+	$(BIN)/python -m infra.packages licences
 
 format: setup ## format the code and apply the linter's automatic fixes
 	$(BIN)/python -m ruff format .

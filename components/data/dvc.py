@@ -157,7 +157,7 @@ def make_repository(folder: Path, *, in_git_top: bool) -> None:
         WorkspaceError: DVC failed; the message has its error.
 
     """
-    _run_checked(folder, "init", "-q", *(() if in_git_top else ("--subdir",)))
+    _run_checked(folder, "init", *(() if in_git_top else ("--subdir",)))
 
 
 def _run_checked(workspace: Path, *arguments: str) -> str:

@@ -1,7 +1,7 @@
 """Whether a package of the lock has a known vulnerability, by pip-audit.
 
-A package that the database does not know counts as not audited: pip-audit itself reports such packages as clean, also if
-the database could not be asked about any of them. Does not know what is installed.
+A package that the database does not know counts as not audited: pip-audit itself exits with 0 also if the database
+said nothing of any package. Does not know what is installed.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Which installed packages the product runs with: those of the lock's first section, and what a CUDA build of torch adds.
+"""Which installed packages the product runs with: those of the lock's first section, and what torch's CUDA build adds.
 
 Reads requirements.lock; does not know what is installed.
 """

@@ -41,11 +41,11 @@ def keep_runtime(bill: dict[str, Any], pins: dict[str, str]) -> dict[str, Any]:
     """Return the bill without the packages of the development, and without the edges to them."""
     parts = [part for part in bill["components"] if is_runtime(part["name"], pins)]
     kept = {_ROOT, *(part["bom-ref"] for part in parts)}
-    edges = [
-        edge | ({"dependsOn": needed} if (needed := [each for each in edge.get("dependsOn", []) if each in kept]) else {})
-        for edge in bill["dependencies"]
-        if edge["ref"] in kept
-    ]
+    edges = []
+    for edge in bill["dependencies"]:
+        if edge["ref"] in kept:
+            needed = [each for each in edge.get("dependsOn", []) if each in kept]
+            edges.append({"ref": edge["ref"]} | ({"dependsOn": needed} if needed else {}))
     return bill | {"components": parts, "dependencies": edges}
 
 

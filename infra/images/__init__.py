@@ -1,0 +1,1 @@
+"""`make image` and `make check-image`: the container image, built and then run as the manifests run it."""
