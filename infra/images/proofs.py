@@ -1,6 +1,6 @@
 """What must work in the image, run inside of it by `python -m infra.images check`: with Python's library alone.
 
-The version, a workspace with the built-in tenants trained, and the model server, which answers and ends when it is told;
+The version, a workspace with the built-in tenants trained, and the model server, which answers and ends when told;
 all as a user that is not root, and without writing outside /workspace and /tmp.
 """
 
