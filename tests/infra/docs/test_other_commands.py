@@ -39,6 +39,10 @@ RUN = {
     "make test-slow": (".ci/run", "make test-slow"),
     "make audit": ("tests/infra/packages/test_audit.py", 'main(["audit"'),
     "make licences": ("tests/infra/packages/test_licences.py", 'main(["licences"'),
+    "python -m infra.packages sbom": (
+        "tests/infra/packages/test_sbom.py",
+        '"sbom", "--target", str(target), "--python"',
+    ),
     "make sbom": ("tests/infra/packages/test_sbom.py", 'main(["sbom"'),
     "make demo": ("tests/behaviour/test_demo.py", 'PREFIXFLEET, "demo"'),
     "make services": ("tests/infra/test_services.py", 'run_services(folder, "start")'),
