@@ -37,7 +37,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         if chosen.command == "sbom":
             count = write_bill(chosen.target, chosen.python)
-            print_line(f"{count} packages in {chosen.target}")
+            print_line(f"packages in {chosen.target}: {count}")
             return 0
         return _audit(chosen.lock, rest) if chosen.command == "audit" else _check_licences(chosen)
     except PrefixFleetError as problem:
@@ -52,7 +52,7 @@ def _audit(lock: Path, options: list[str]) -> int:
         print_table("Known vulnerabilities", ("package", "version", "vulnerability", "fixed in"), rows)
         return _FOUND
     require_complete(audit)
-    print_line(f"{audit.count} packages audited: no known vulnerability")
+    print_line(f"packages audited: {audit.count}; no known vulnerability")
     return 0
 
 
@@ -60,7 +60,7 @@ def _check_licences(chosen: argparse.Namespace) -> int:
     policy = read_policy()
     judged = judge_licences(read_licences(chosen.python), policy)
     write_atomic(chosen.target, _write_page(judged).encode())
-    print_line(f"{len(judged)} packages in {chosen.target}")
+    print_line(f"packages in {chosen.target}: {len(judged)}")
     for each in judged:
         if not each.permitted:
             print_line(f"{each.name} {each.version}: {each.licence} is not permitted by infra/packages/licences.yaml")

@@ -68,7 +68,7 @@ def test_a_vulnerability_is_found_and_its_absence_reported(database, tmp_path, c
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("weak", "GHSA-test-weak-0001", "2.0"))
     assert audit(tmp_path, "sound==1.0\n", database) == 0
-    assert "1 packages audited: no known vulnerability" in capsys.readouterr().out
+    assert "packages audited: 1; no known vulnerability" in capsys.readouterr().out
 
 
 def test_a_database_that_is_not_reached_is_never_taken_for_a_clean_result(closed_port, tmp_path, capsys) -> None:
