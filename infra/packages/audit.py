@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import WorkspaceError
-from infra.packages.runtime import LOCK
+from infra.packages.runtime import LOCK, require_pins
 
 _SHOWN = 5
 _FIX = (
@@ -50,8 +50,10 @@ def audit_lock(lock: Path = LOCK, options: Sequence[str] = ()) -> Audit:
     """Ask the database about every line of the lock; `options` are pip-audit's.
 
     Raises:
+        WorkspaceError: the lock cannot be read.
         NotAuditedError: pip-audit gave no report.
     """
+    require_pins(lock)
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock), "--no-deps", "--disable-pip"]
     command += ["--format", "json", "--progress-spinner", "off", "--desc", "off", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

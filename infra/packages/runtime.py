@@ -9,6 +9,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from components.errors import WorkspaceError
+
 LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
 _DEVELOP = "# --- develop ---"
 _CUDA = re.compile(r"(nvidia|cuda|triton)\b.*")
@@ -16,8 +18,24 @@ _CUDA = re.compile(r"(nvidia|cuda|triton)\b.*")
 
 def read_runtime_pins(lock: Path = LOCK) -> dict[str, str]:
     """Return name -> version of the lock's section `run`; names are in canonical form."""
-    lines = lock.read_text(encoding="utf-8").split(_DEVELOP)[0].splitlines()
-    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return _read_pins(lock.read_text(encoding="utf-8").split(_DEVELOP)[0])
+
+
+def require_pins(lock: Path) -> None:
+    """Refuse a lock that pins nothing.
+
+    Raises:
+        WorkspaceError: it cannot be read, or is no list of pinned packages.
+    """
+    try:
+        if not _read_pins(lock.read_text(encoding="utf-8")):
+            raise ValueError("no package")
+    except (OSError, ValueError) as problem:
+        raise WorkspaceError(f"pinned packages in {lock}", str(problem), "name requirements.lock") from None
+
+
+def _read_pins(text: str) -> dict[str, str]:
+    pins = [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
     return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
 
 

@@ -76,6 +76,13 @@ def test_a_database_that_is_not_reached_is_never_taken_for_a_clean_result(closed
     assert "wanted: an answer of the database of vulnerabilities" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("lock", ["", "no requirement\n"])
+def test_a_lock_that_is_none_is_refused_before_anything_is_asked(lock, closed_port, tmp_path, capsys) -> None:
+    assert audit(tmp_path, lock, closed_port) == 2
+    assert main(["audit", "--lock", str(tmp_path / "none")]) == 2
+    assert "fix:    name requirements.lock" in capsys.readouterr().err
+
+
 def test_packages_that_the_database_does_not_know_are_not_audited() -> None:
     skipped = {f"p{number}": "not found" for number in range(7)}
     with pytest.raises(NotAuditedError, match=r"none for 7 of 9: p0, p1, p2, p3, p4 and 2 more \(not found\)"):
