@@ -37,7 +37,7 @@ def main(words: list[str] | None = None) -> int:
         base = make_stand_in() if chosen.stand_in else None
         build_image(engine, image, chosen.target, base, options)
         print_line(f"built {image} by {engine}{f' from {base}' if base else ''}")
-        return 0 if chosen.command == "build" else min(1, run_script(engine, image, _PROOFS))
+        return 0 if chosen.command == "build" else int(run_script(engine, image, _PROOFS) != 0)
     except PrefixFleetError as problem:
         show_error(problem)
         return 2
