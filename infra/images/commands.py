@@ -62,7 +62,7 @@ def make_chroot_command(root: Path, environment: Mapping[str, str]) -> list[str]
     return ["unshare", "--mount", "--pid", "--fork", "sh", "-c", "\n".join(lines)]
 
 
-def read_image_environment(configuration: str) -> dict[str, str]:
-    """Return the variables of an image from `buildah inspect`'s JSON of its configuration."""
-    variables: list[str] = json.loads(configuration)["Env"]
+def read_image_environment(description: str) -> dict[str, str]:
+    """Return the variables of an image from what `buildah inspect` says of it."""
+    variables: list[str] = json.loads(description)["OCIv1"]["config"]["Env"]
     return dict(each.split("=", 1) for each in variables)

@@ -69,11 +69,11 @@ def require_root(what: str, tools: Sequence[str]) -> None:
 
 def _run_in_chroot(image: str, script: Path) -> int:
     require_root("to enter the image's files", _CHROOT_TOOLS)
-    configuration = _ask("buildah", "inspect", "--type", "image", "--format", "{{json .OCIv1.Config}}", image)
+    description = _ask("buildah", "inspect", "--type", "image", image)
     container = _ask("buildah", "from", "--pull-never", image)
     try:
         root = Path(_ask("buildah", "mount", container))
-        return _pass_script(make_chroot_command(root, read_image_environment(configuration)), script)
+        return _pass_script(make_chroot_command(root, read_image_environment(description)), script)
     finally:
         _ask("buildah", "rm", container)
 

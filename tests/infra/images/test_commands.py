@@ -56,4 +56,5 @@ def test_a_build_names_its_target_and_its_base() -> None:
 
 
 def test_the_environment_of_an_image_is_read() -> None:
-    assert read_image_environment('{"Env": ["PATH=/bin", "OPTIONS=a=b"]}') == {"PATH": "/bin", "OPTIONS": "a=b"}
+    description = '{"OCIv1": {"config": {"Env": ["PATH=/bin", "OPTIONS=a=b"]}}}'
+    assert read_image_environment(description) == {"PATH": "/bin", "OPTIONS": "a=b"}
