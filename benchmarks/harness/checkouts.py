@@ -9,10 +9,10 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def make_checkout(root: Path, remote: str, endpoint: str | None = None) -> None:
+def make_checkout(root: Path, remote: str, endpoint: str | None = None, *, push: bool = True) -> None:
     """Put a workspace with params.yaml, base/ and data/ under git and DVC; push its data to the DVC remote `remote`.
 
-    `endpoint` is the URL of the S3 server, if `remote` is a `s3://` URL.
+    `endpoint` is the URL of the S3 server, if `remote` is a `s3://` URL. Without `push`, the caller sends the data.
     """
     (root / "data.dvc").unlink(missing_ok=True)
     for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
@@ -23,7 +23,8 @@ def make_checkout(root: Path, remote: str, endpoint: str | None = None) -> None:
         run_command(root, "dvc", "remote", "modify", "-q", "store", "endpointurl", endpoint)
     shutil.copytree(PROJECT / ".dvc" / "plots", root / ".dvc" / "plots")
     author = "-c user.name=bench -c user.email=bench@example.com"
-    for command in ("dvc add -q data", "dvc push -q data.dvc", "git add -A", f"git {author} commit -q -m start"):
+    sending = ["dvc push -q data.dvc"] if push else []
+    for command in ("dvc add -q data", *sending, "git add -A", f"git {author} commit -q -m start"):
         run_command(root, *command.split())
 
 

@@ -26,6 +26,10 @@ class FleetServices:
     """The whole environment of a client's process."""
     mlflow_database: str
     """URL of the database below MLflow."""
+    moto_file: Path | None
+    """The file that moto reads at its start, if moto is the S3 server."""
+    list_processes: Callable[[], dict[str, int]]
+    """Return service -> id of its process."""
 
 
 def _leave_unchanged(service: Any, _: int) -> Any:
@@ -49,7 +53,7 @@ def run_fleet_services(
     `change_worker` gets the `Service` of a training worker and its number from 0, and returns what is started instead.
     """
     sys.path.insert(0, str(PROJECT))
-    from infra.services.addresses import make_client_environment, make_database_url
+    from infra.services.addresses import get_mlflow_database, make_client_environment
     from infra.services.catalogue import list_services
     from infra.services.process_table import ProcessTable
     from infra.services.secret_file import read_secrets
@@ -69,8 +73,12 @@ def run_fleet_services(
     try:
         start_services(settings, started, table, lambda line: print(line, file=sys.stderr, flush=True))
         environment = make_client_environment(settings, secrets, folder / "prefect")
-        database = make_database_url(settings, "postgresql+psycopg2", "mlflow", secrets.mlflow_password)
-        yield FleetServices(environment, database)
+        moto_file = settings.folder / "s3" / "objects.zip" if any(one.name == "s3" for one in waves[0]) else None
+
+        def list_processes() -> dict[str, int]:
+            return {name: service.process.pid for name, service in table.list_all()}
+
+        yield FleetServices(environment, get_mlflow_database(settings, secrets), moto_file, list_processes)
     finally:
         stop_services(table, lambda _: None)
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from components.config import RegistryConfig
 from components.errors import PrefixFleetError
-from components.registry.mlflow import table_versions
+from components.registry.mlflow import direct_calls, table_versions
 from components.registry.mlflow.alias_table import READ_TAGS, find_local_files, read_aliased
 from components.registry.mlflow.connection import MlflowConnection
 from components.registry.mlflow.fetching import fetch_version
@@ -213,7 +213,7 @@ class Registry:
     def set_alias(self, tenant: str, alias: str, version: str) -> None:
         """Set an alias on a version; it is removed from any other version."""
         with self._connection.open_client(f"the alias {alias} on version {version} of {tenant}") as client:
-            client.set_registered_model_alias(to_model_name(tenant), alias, str(version))
+            direct_calls.set_alias(client, to_model_name(tenant), alias, str(version))
 
     def delete_alias(self, tenant: str, alias: str) -> None:
         """Delete an alias; no error if it does not exist."""
@@ -224,7 +224,7 @@ class Registry:
         """Add or change tags of a version, one call per tag."""
         with self._connection.open_client(f"tags on version {version.version} of {version.tenant}") as client:
             for key, value in clip_tags(tags).items():
-                client.set_model_version_tag(to_model_name(version.tenant), version.version, key, value)
+                direct_calls.set_version_tag(client, to_model_name(version.tenant), version.version, key, value)
 
     def fetch(self, version: Version, folder: Path) -> Path:
         """Download a version's prefix and manifest into `folder`, check them against its sha256, and return `folder`.

@@ -6,6 +6,7 @@ the workspace. Does not know how prefixes are trained or judged.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from components.data.kinds import CONVERSATIONS, describe_kind
@@ -88,7 +89,8 @@ def register(
                 if champion is not None:
                     workspace.registry.ownership.check_version(champion, f"register a prefix of {manifest.tenant}")
                 cause = describe_cause(manifest.tenant)
-                registrations.append(_make_registration(workspace, manifest, verdict, cause))
+                made = _make_registration(workspace, manifest, verdict, cause)
+                registrations.append(replace(made, has_model=champion is not None))
     failures += tag_judged_decodings(workspace, accepted_again)
     results = workspace.registry.register_all(registrations) if registrations else {}
     versions = {tenant: result for tenant, result in results.items() if isinstance(result, Version)}

@@ -11,6 +11,8 @@ from infra.services.secret_file import Secrets
 from infra.services.settings import PROJECT, Settings
 
 BUCKETS = ("mlflow", "dvc", "exchange")
+MLFLOW_FILES = f"s3://{BUCKETS[0]}"
+"""The store behind MLflow's server; clients send files to it directly."""
 FLOWS_POOL, TRAINING_POOL = POOLS = ("default", "gpu")
 """Work pools: for the flows that plan and gate, and for shards."""
 _FOREIGN = ("AWS_", "GIT_DIR", "GIT_INDEX", "GIT_WORK", "MLFLOW_", "OMP_NUM_THREADS", "PREFECT_", "PREFIXFLEET_")
@@ -48,6 +50,8 @@ def make_client_environment(settings: Settings, secrets: Secrets, home: Path) ->
     return {
         **make_plain_environment(),
         **make_s3_environment(settings, secrets),
+        "MLFLOW_ARTIFACTS_DESTINATION": MLFLOW_FILES,
+        "MLFLOW_BACKEND_STORE_URI": get_mlflow_database(settings, secrets),
         "MLFLOW_TRACKING_URI": get_mlflow_url(settings),
         "PREFECT_API_URL": f"{get_prefect_url(settings)}/api",
         "PREFECT_HOME": str(home),
@@ -59,6 +63,11 @@ def make_client_environment(settings: Settings, secrets: Secrets, home: Path) ->
 def make_database_url(settings: Settings, scheme: str, name: str, password: str) -> str:
     """Return the URL of one of the databases."""
     return f"{scheme}://{name}:{password}@127.0.0.1:{settings.postgresql_port}/{name}"
+
+
+def get_mlflow_database(settings: Settings, secrets: Secrets) -> str:
+    """Return the URL of MLflow's database, which clients read directly."""
+    return make_database_url(settings, "postgresql+psycopg2", "mlflow", secrets.mlflow_password)
 
 
 def get_s3_url(settings: Settings) -> str:

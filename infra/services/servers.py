@@ -5,7 +5,9 @@ import sys
 import httpx
 
 from infra.services.addresses import (
+    MLFLOW_FILES,
     POOLS,
+    get_mlflow_database,
     get_mlflow_url,
     get_prefect_url,
     get_s3_url,
@@ -22,7 +24,7 @@ from infra.services.workspace import make_workspace
 
 
 def describe_mlflow(settings: Settings, secrets: Secrets) -> Service:
-    """Return MLflow's server: records in PostgreSQL, files in S3. Clients send files to it and need no S3 keys."""
+    """Return MLflow's server: records in PostgreSQL, files in S3. A client without S3 keys sends files to it."""
     port = settings.mlflow_port
     return Service(
         name="mlflow",
@@ -34,10 +36,8 @@ def describe_mlflow(settings: Settings, secrets: Secrets) -> Service:
         environment={
             **make_plain_environment(),
             **make_s3_environment(settings, secrets),
-            "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",
-            "MLFLOW_BACKEND_STORE_URI": make_database_url(
-                settings, "postgresql+psycopg2", "mlflow", secrets.mlflow_password
-            ),
+            "MLFLOW_ARTIFACTS_DESTINATION": MLFLOW_FILES,
+            "MLFLOW_BACKEND_STORE_URI": get_mlflow_database(settings, secrets),
             "MLFLOW_S3_ENDPOINT_URL": get_s3_url(settings),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         },

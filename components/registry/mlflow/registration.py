@@ -13,6 +13,7 @@ from typing import Any
 from components.errors import ArtifactError
 from components.registry.artifact import load_artifact
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE, Manifest
+from components.registry.mlflow.direct_calls import set_version_tag
 from components.registry.mlflow.ownership import Ownership
 from components.registry.mlflow.packaging import write_model
 from components.registry.mlflow.runs import RunLog, clip_tags, open_run
@@ -25,6 +26,7 @@ from components.registry.mlflow.versions import (
     to_version,
 )
 
+_TAKEN_BY_PROMPT = "already taken by a prompt"
 _MANIFEST_TAGS = ("method", "fingerprint", "dataset_version", "data_digest", BASE_TAG, "sha256")
 
 
@@ -47,6 +49,8 @@ class Registration:
     dtype: str = "float32"
     quantize: str | None = None
     """`base.quantize`: the version loads the base as it was trained on."""
+    has_model: bool = False
+    """Whether the tenant is known to have a registered model; saves the call that makes it."""
 
 
 def check_artifact(registration: Registration) -> Manifest:
@@ -77,13 +81,13 @@ def write_version(
     """
     name = to_model_name(registration.tenant)
     tags = _make_tags(registration, manifest, revision)
-    known = _find_registered(client, name, manifest)
+    known = _find_registered(client, name, manifest, has_model=registration.has_model)
     if known is not None:
         ownership.check_version(to_version(registration.tenant, known, []), f"register {registration.tenant}")
         tags = {**ownership.make_tags(), **known.tags, **tags}
         for key, value in tags.items():
             if known.tags.get(key) != value:
-                client.set_model_version_tag(name, str(known.version), key, value)
+                set_version_tag(client, name, str(known.version), key, value)
         entity = client.get_model_version(name, str(known.version))
         return to_version(registration.tenant, entity, entity.aliases)
     base = {
@@ -117,19 +121,25 @@ def find_git_revision(folder: Path) -> str | None:
     return done.stdout.strip() or None
 
 
-def _find_registered(client: Any, name: str, manifest: Manifest) -> Any:
+def _find_registered(client: Any, name: str, manifest: Manifest, *, has_model: bool) -> Any:
     """Create the registered model if it is missing; return the version of this artifact, or None."""
+    if not has_model and _create_model(client, name):
+        return None
+    candidates = client.search_model_versions(f"name = '{name}' AND tags.fingerprint = '{manifest.fingerprint}'")
+    return next((entity for entity in candidates if entity.tags.get("sha256") == manifest.sha256), None)
+
+
+def _create_model(client: Any, name: str) -> bool:
+    """Create the registered model; return whether it was missing."""
     from mlflow.exceptions import MlflowException
 
     try:
         client.create_registered_model(name)
     except MlflowException as problem:
-        if problem.error_code != "RESOURCE_ALREADY_EXISTS":
+        if problem.error_code != "RESOURCE_ALREADY_EXISTS" or _TAKEN_BY_PROMPT in str(problem):
             raise
-    else:
-        return None
-    candidates = client.search_model_versions(f"name = '{name}' AND tags.fingerprint = '{manifest.fingerprint}'")
-    return next((entity for entity in candidates if entity.tags.get("sha256") == manifest.sha256), None)
+        return False
+    return True
 
 
 def _make_tags(registration: Registration, manifest: Manifest, revision: str | None) -> dict[str, str]:

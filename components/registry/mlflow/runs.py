@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import RegistryError
+from components.registry.mlflow.direct_calls import store_files
 
 Curve = Sequence[tuple[int, float]]
 
@@ -78,7 +79,7 @@ def open_run(client: Any, experiment_id: str, tenant: str, log: RunLog, staged: 
             client.log_inputs(run.info.run_id, datasets=[_make_dataset_input(tenant, log.dataset_version)])
         copy_files(log.files, staged)
         if any(staged.iterdir()):
-            client.log_artifacts(run.info.run_id, str(staged))
+            store_files(client, run.info.artifact_uri, staged)
         yield run
     except BaseException:
         with suppress(MlflowException):

@@ -62,6 +62,34 @@ MLFLOW = (
     ),
     Part(
         "mlflow",
+        "MlflowClient._get_registry_client, and aliases and tags without a look at the model",
+        "components/registry/mlflow/direct_calls.py",
+        "the public calls ask for the model before each alias and tag, which doubles a night's calls",
+        lambda: (
+            takes("mlflow:MlflowClient._get_registry_client", "self")()
+            and all(
+                takes(f"mlflow.tracking._model_registry.client:ModelRegistryClient.{name}", "name", "version")()
+                for name in ("set_registered_model_alias", "set_model_version_tag")
+            )
+        ),
+        ("_get_registry_client",),
+    ),
+    Part(
+        "mlflow",
+        "message: already taken by a prompt",
+        "components/registry/mlflow/registration.py",
+        "tells a name that a prompt has from a registered model; both have one error code",
+        says("mlflow.prompt.registry_utils:handle_resource_already_exist_error", "already taken by a"),
+    ),
+    Part(
+        "mlflow",
+        "artifact_repository_registry.get_artifact_repository(tracking_uri=): log_artifacts",
+        "components/registry/mlflow/direct_calls.py",
+        "the public call asks for the run before it sends its files",
+        takes("mlflow.store.artifact.artifact_repo:ArtifactRepository.log_artifacts", "local_dir"),
+    ),
+    Part(
+        "mlflow",
         "fields of the MLmodel file",
         "components/registry/mlflow/packaging.py",
         "further tenants get a copy of one saved model, in milliseconds instead of seconds",
