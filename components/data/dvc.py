@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from components.storage.urls import to_local_path
 POINTER_FILE = "data.dvc"
 
 _ENVIRONMENT = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "true"}
+_REMEMBERING_DVC = str(Path(__file__).with_name("dvc_commit.py"))
+_DVC = ("-m", "dvc")
 _NO_REMOTE_MESSAGE = "no remote specified"
 _OPTIONS_WITHOUT_SECRETS = frozenset(
     {
@@ -78,7 +81,8 @@ def commit(workspace: Path) -> None:
         WorkspaceError: DVC failed; the message has its error.
 
     """
-    run_dvc(workspace, "commit", "--force")
+    _require_dvc(workspace)
+    _run_checked(workspace, "commit", "--force", program=(_REMEMBERING_DVC,))
 
 
 def has_remote(workspace: Path) -> bool:
@@ -160,8 +164,8 @@ def make_repository(folder: Path, *, in_git_top: bool) -> None:
     _run_checked(folder, "init", *(() if in_git_top else ("--subdir",)))
 
 
-def _run_checked(workspace: Path, *arguments: str) -> str:
-    finished = _call_dvc(workspace, *arguments)
+def _run_checked(workspace: Path, *arguments: str, program: Sequence[str] = _DVC) -> str:
+    finished = _call_dvc(workspace, *arguments, program=program)
     if finished.returncode:
         wanted = f"`dvc {' '.join(arguments)}` to succeed in {workspace}"
         error = _extract_error(finished.stderr)
@@ -203,9 +207,9 @@ def _require_dvc(workspace: Path) -> None:
         raise WorkspaceError("a DVC workspace", f"no .dvc folder in {workspace}", fix)
 
 
-def _call_dvc(workspace: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def _call_dvc(workspace: Path, *arguments: str, program: Sequence[str] = _DVC) -> "subprocess.CompletedProcess[str]":
     # -P: DVC must not import a folder of the workspace that has the name of one of its modules.
-    command = [sys.executable, "-P", "-m", "dvc", *arguments]
+    command = [sys.executable, "-P", *program, *arguments]
     return subprocess.run(
         command,
         cwd=workspace,

@@ -150,6 +150,16 @@ DVC = (
     ),
     Part(
         "dvc",
+        "output.build, the one function by which outputs and dependencies are read",
+        "components/data/dvc_commit.py",
+        "`dvc commit` reads every folder about three times; this command remembers what it has read",
+        lambda: (
+            takes("dvc.output:build", "odb", "path", "fs", "name", "dry_run")()
+            and says("dvc.output:Output._build", "return build(*args, **kwargs)")()
+        ),
+    ),
+    Part(
+        "dvc",
         "message: no remote specified",
         "components/data/dvc.py",
         "DVC's exit code does not tell a missing remote from one that fails",
