@@ -52,13 +52,14 @@ def copy_results(workspace: Workspace, source: str, item: PlanItem, number: int)
     """Copy what the stages have made of a tenant; `number`, from 1 to 65,535, is another one for each copy."""
     trained = workspace.get_output_folder("train", source)
     manifest = json.loads((trained / MANIFEST_FILE).read_text())
-    tensors = _change_last_value((trained / TENSORS_FILE).read_bytes(), number)
     replaced = {
         source: item.tenant,
         manifest["fingerprint"]: item.fingerprint,
         manifest["data_digest"]: item.data_digest,
-        manifest["sha256"]: hashlib.sha256(tensors).hexdigest(),
     }
+    renamed = CopiedTenant(source, item.tenant, replaced).replace((trained / TENSORS_FILE).read_bytes())
+    tensors = _change_last_value(renamed, number)
+    replaced[manifest["sha256"]] = hashlib.sha256(tensors).hexdigest()
     copy = CopiedTenant(source, item.tenant, replaced)
     folders = [workspace.get_output_folder(stage, item.tenant) for stage in _STAGES]
     for stage, folder in zip(_STAGES, folders, strict=True):

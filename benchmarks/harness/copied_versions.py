@@ -15,6 +15,7 @@ import sqlalchemy as sql
 
 from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE
 from components.registry.mlflow.fetching import FILES_FOLDER
+from components.registry.mlflow.quiet import quiet_mlflow
 from components.registry.mlflow.versions import to_model_name
 from components.rollout.store import ledger
 from components.rollout.store.tables import LEDGER
@@ -63,7 +64,8 @@ def read_original(engine: sql.Engine, tenant: str, tracking_uri: str) -> Origina
         rows = _select_rows(connection, schema, {run_id, name})
         used = {row[column] for row in rows[_DATASETS] for column in ("input_uuid", "source_id")}
         rows = _select_rows(connection, schema, used) | rows
-    root = Path(download_artifacts(run_id=run_id, artifact_path="", tracking_uri=tracking_uri))
+    with quiet_mlflow():
+        root = Path(download_artifacts(run_id=run_id, artifact_path="", tracking_uri=tracking_uri))
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
     return OriginalVersion(rows, files)
 
