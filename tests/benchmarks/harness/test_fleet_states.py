@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.checkouts import make_checkout
 from harness.fleet_states import make_fleet_state
 from harness.modelled_training import install
+from harness.pending_objects import list_dvc_objects
 from harness.workspaces import make_tenant_ids, write_workspace
 from nightly_retrain import PARAMS
 from components.stages.workspace import Workspace
@@ -24,7 +25,10 @@ from components.stages.workspace import Workspace
 root, originals = Path(sys.argv[1]), int(sys.argv[2])
 install()
 write_workspace(root, make_tenant_ids(int(sys.argv[3])), PARAMS)
-make_checkout(root, str(root / ".dvc" / "remote"))
+remote = root / ".dvc" / "remote"
+make_checkout(root, str(remote))
+pushed = {path.relative_to(remote).as_posix() for path in remote.rglob("*") if path.is_file()}
+assert {name for name, _ in list_dvc_objects(root, "bucket/remote")} == {f"bucket/remote/{name}" for name in pushed}
 
 def store_files(files):
     for uri, content in files:
