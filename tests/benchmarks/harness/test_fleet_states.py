@@ -61,7 +61,7 @@ for tenant in workspace.list_tenants():
         "champion": registry.find_champions()[tenant].version,
         "run": {name: asdict(run)[name] for name in ("experiment_id", "params", "curves", "tags")},
         "files": {
-            name: len(registry.read_run_file(version.run_id, name) or b"")
+            name: bool(registry.read_run_file(version.run_id, name))
             for name in ("report.json", "predictions.jsonl", "verdict.json")
         },
         "fetched": sorted(path.name for path in Path(scratch).iterdir()),
@@ -92,7 +92,7 @@ def _run(root: Path, *command: str) -> str:
 def _normalise(root: Path, readings: dict[str, object], tenant: str) -> object:
     """Return what readers see of a tenant without its own digests, ids, times and scores."""
     text = json.dumps(readings[tenant], sort_keys=True).replace(tenant, "TENANT").replace(str(root), "ROOT")
-    text = re.sub(r"\b[0-9a-f]{64}\b", "SHA256", re.sub(r"\b[0-9a-f]{32}\b", "ID", text))
+    text = re.sub(r"\b(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32}|[0-9a-f]{16})\b", "DIGEST", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:+.Z]+", "TIME", text)
     return json.loads(re.sub(r"-?\b\d+\.\d+(e-?\d+)?", "0", text))
 
