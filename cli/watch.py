@@ -31,14 +31,17 @@ def causes(
     last: Annotated[int, typer.Option(min=1, help="Show this many, the newest first.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print each cause as one line of JSON.")] = False,
 ) -> None:
-    """Show what started retrainings: deliveries of data, drift; when, for which tenant, and how the run ended."""
+    """Show what started retrainings: deliveries of data, drift, jobs of the fine-tuning API, another base.
+
+    Each with when, for which tenant, and how its run ended.
+    """
     from dataclasses import asdict
 
     from cli.output import print_json, print_line, print_table
-    from components.rollout.store.causes import read_newest_causes
+    from components.rollout.store.cause_list import list_causes
     from components.stages.workspace import Workspace
 
-    found = read_newest_causes(Workspace(ctx.obj).database, last)
+    found = list_causes(Workspace(ctx.obj).database, last)
     if as_json:
         for one in found:
             print_json(asdict(one))

@@ -57,7 +57,7 @@ def wait_for(client, job, *states):
     return wait_until(find, f"a job that is {states}")
 
 
-def test_two_jobs_one_whose_model_is_used_at_once_and_one_that_the_gate_refuses(server, key):
+def test_two_jobs_one_whose_model_is_used_at_once_and_one_that_the_gate_refuses(server, key, root, call):
     client = connect(server, key)
     jobs = client.fine_tuning.jobs
     good, refused = create(client, "birch", hyperparameters={"n_epochs": 1}), create(client, "strict")
@@ -75,6 +75,11 @@ def test_two_jobs_one_whose_model_is_used_at_once_and_one_that_the_gate_refuses(
     error = wait_for(client, refused, "failed").error
     assert error.code == "gate_rejected"
     assert "BLEU" in error.message or "bleu" in error.message
+    listed = {one["id"]: one for one in map(json.loads, call(root, "causes", "--json").stdout.splitlines())}
+    assert (listed[good]["tenant"], listed[good]["kind"]) == ("birch", "fine-tuning")
+    assert listed[good]["result"] == "succeeded: version 1"
+    assert listed[refused]["result"] == f"failed: {error.message}"
+    assert f"fine-tuning job {good} asked for it" in call(root, "history", "birch").stdout.replace("\n", " ")
 
 
 def test_a_cancelled_job_ends_its_retraining_and_a_killed_one_fails(server, key, root):

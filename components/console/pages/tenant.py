@@ -15,7 +15,7 @@ from components.console.tenant.timeline import make_timeline
 from components.console.tenant.versions import VersionFacts, read_version_facts
 from components.console.view import TenantView, View
 from components.registry.registry import Version
-from components.rollout.store.causes import read_tenant_causes
+from components.rollout.store.cause_list import list_causes
 from components.rollout.store.feedback import read_newest_feedback
 from components.rollout.store.ledger import read_history
 from components.rollout.store.preferences import describe_choice
@@ -40,7 +40,7 @@ _WAIT_S = 2.0
 def show_tenant(view: TenantView, tenant: str) -> Response:
     """Show the tenant's state, its ledger, its use and the feedback on it."""
     history = read_history(view.sources.database, tenant)
-    timeline = make_timeline(history, read_tenant_causes(view.sources.database, tenant, _ENTRIES))
+    timeline = make_timeline(history, list_causes(view.sources.database, _ENTRIES, tenant))
     row = _find_row(view, tenant)
     if row is None and not timeline:
         raise make_not_found_error("a tenant of this fleet")

@@ -36,11 +36,20 @@ def make_timeline(history: Iterable[LedgerEntry], causes: Iterable[Cause]) -> li
         )
         for one in history
     ]
-    opened = [TimelineEntry(at=one.opened_at, action=one.kind, by="watch", why=_describe_cause(one)) for one in causes]
+    opened = [
+        TimelineEntry(at=one.opened_at, action=one.kind, by=_name_opener(one), why=_describe_cause(one))
+        for one in causes
+    ]
     return sorted([*opened, *moves], key=lambda one: datetime.fromisoformat(one.at), reverse=True)
+
+
+def _name_opener(cause: Cause) -> str:
+    return "API" if cause.kind == "fine-tuning" else "watch"
 
 
 def _describe_cause(cause: Cause) -> str:
     if cause.closed_at:
         return f"{cause.why}; {cause.result}"
+    if cause.kind == "fine-tuning":
+        return f"{cause.why}; {'its run has begun' if cause.tries else 'it waits for its turn'}"
     return f"{cause.why}; {'a run has begun to handle it' if cause.tries else 'the next run will handle it'}"

@@ -15,7 +15,8 @@ from sqlalchemy.engine import Connection
 from components.rollout.store.tables import CAUSES
 from components.storage.database import Database, make_insert
 
-CauseKind = Literal["arrival", "drift", "base"]
+CauseKind = Literal["arrival", "drift", "base", "fine-tuning"]
+"""A cause of kind fine-tuning is made from the table of jobs (`cause_list`), never kept in the table of causes."""
 
 _FIRST_PAUSE_S = 60.0
 _LONGEST_PAUSE_S = 3600.0

@@ -19,6 +19,8 @@ JobStatus = Literal["validating_files", "queued", "running", "succeeded", "faile
 WAITING: tuple[JobStatus, ...] = ("validating_files", "queued")
 ACTIVE: tuple[JobStatus, ...] = (*WAITING, "running")
 EventLevel = Literal["info", "warn", "error"]
+TRIGGER_START = "fine-tuning job "
+"""What the trigger of every job's run begins with."""
 _OWN = TUNING_JOBS.c
 
 
@@ -51,7 +53,7 @@ class TuningJob:
     @property
     def trigger(self) -> str:
         """What starts its run, in the records of runs."""
-        return f"fine-tuning job {self.id}"
+        return f"{TRIGGER_START}{self.id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +111,9 @@ def find_job(database: Database, job_id: str, viewer: str | None) -> TuningJob |
     return found[0] if found else None
 
 
-def list_jobs(database: Database, viewer: str | None) -> list[TuningJob]:
-    """Return the jobs that `viewer` may see, the newest first. Raises WorkspaceError."""
-    return _read(database, sql.select(TUNING_JOBS).where(*_see(viewer)).order_by(_OWN.number.desc()))
+def list_jobs(database: Database, viewer: str | None, limit: int | None = None) -> list[TuningJob]:
+    """Return the jobs that `viewer` may see, the newest first; all, or `limit`. Raises WorkspaceError."""
+    return _read(database, sql.select(TUNING_JOBS).where(*_see(viewer)).order_by(_OWN.number.desc()).limit(limit))
 
 
 def list_active_jobs(database: Database, place: str) -> list[TuningJob]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from components.rollout.store.causes import Cause, begin_causes, close_causes, read_open_causes
+from components.rollout.store.tuning_jobs import TRIGGER_START
 from components.stages.outcome import TenantOutcome
 from components.stages.rollout.manual import find_current_user
 from components.stages.workspace import Workspace
@@ -23,7 +24,7 @@ class RunCauses:
     """The causes of one run."""
 
     trigger: str
-    """What started the run: "hand", "schedule", or kinds of causes."""
+    """What started the run: "hand", "schedule", kinds of causes, or a job of the fine-tuning API."""
     by: str
     """The user of the process."""
     open: tuple[Cause, ...]
@@ -32,18 +33,25 @@ class RunCauses:
     def describe(self, tenant: str) -> str:
         """Return why a tenant is trained again in this run; completes "retrained because ..."."""
         own = [one.why for one in self.open if one.tenant == tenant]
-        return "; ".join(own) or self.own_reason
+        return "; ".join([self.own_reason, *own] if not own or self._is_job else own)
 
     @property
     def own_reason(self) -> str:
         """What started the run, for tenants without a cause of their own."""
         if self.trigger == BY_HAND:
             return f"{self.by} started a run"
+        if self._is_job:
+            return f"{self.trigger} asked for it"
         return "the schedule started a run" if self.trigger == BY_SCHEDULE else f"of a run after {self.trigger}"
+
+    @property
+    def _is_job(self) -> bool:
+        return self.trigger.startswith(TRIGGER_START)
 
     def list_lines(self) -> list[str]:
         """Return the causes as lines for a report."""
-        return [f"{one.tenant}: {one.why}" for one in self.open] or [self.own_reason]
+        own = [f"{one.tenant}: {one.why}" for one in self.open]
+        return [self.own_reason, *own] if not own or self._is_job else own
 
 
 def begin_run(

@@ -31,12 +31,27 @@ def test_events_are_in_order_of_time_with_who_and_why():
         closed_at="2026-01-01T01:00:00+00:00",
         result="1 trained",
     )
-    events = make_timeline([moved, later], [arrived, closed])
+    queued, running = (
+        Cause(
+            tenant="acme",
+            id=f"ftjob-{tries}",
+            kind="fine-tuning",
+            why=f"fine-tuning job ftjob-{tries} asked for it",
+            opened_at=f"2025-12-3{tries}T00:00:00+00:00",
+            tries=tries,
+        )
+        for tries in (0, 1)
+    )
+    events = make_timeline([moved, later], [arrived, closed, queued, running])
     assert [(one.action, one.by) for one in events] == [
         ("pin", "bob"),
         ("arrival", "watch"),
         ("promote", "ada"),
         ("arrival", "watch"),
+        ("fine-tuning", "API"),
+        ("fine-tuning", "API"),
     ]
+    assert events[4].why == "fine-tuning job ftjob-1 asked for it; its run has begun"
+    assert events[5].why == "fine-tuning job ftjob-0 asked for it; it waits for its turn"
     assert events[1].why == "train.jsonl arrived; the next run will handle it"
     assert events[3].why == "a drop arrived; 1 trained"

@@ -45,10 +45,22 @@ def test_a_run_that_never_ends_leaves_its_causes_for_the_next_one(workspace):
 
 @pytest.mark.parametrize(
     ("trigger", "reason"),
-    [("hand", "ada@desk started a run"), ("schedule", "the schedule started a run"), ("drift", "of a run after drift")],
+    [
+        ("hand", "ada@desk started a run"),
+        ("schedule", "the schedule started a run"),
+        ("drift", "of a run after drift"),
+        ("fine-tuning job ftjob-1", "fine-tuning job ftjob-1 asked for it"),
+    ],
 )
 def test_a_tenant_without_a_cause_of_its_own_has_that_of_the_run(workspace, monkeypatch, trigger, reason):
     monkeypatch.setattr("components.stages.triggers.run_causes.find_current_user", lambda: "ada@desk")
     causes = begin_run(workspace, ["cedar"], trigger)
     assert causes.describe("cedar") == reason
     assert causes.list_lines() == [reason]
+
+
+def test_a_run_of_a_job_names_the_job_and_the_tenants_own_causes(workspace):
+    causes = begin_run(workspace, ["alder"], "fine-tuning job ftjob-1")
+    job = "fine-tuning job ftjob-1 asked for it"
+    assert causes.describe("alder") == f"{job}; new data arrived"
+    assert causes.list_lines() == [job, "alder: new data arrived"]
