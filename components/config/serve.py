@@ -52,6 +52,9 @@ class VllmConfig(Section):
         default=8, gt=0, description="LoRA artifacts in one batch, each with a place of the largest rank on the device"
     )
     max_cpu_loras: int = Field(default=128, gt=0, description="LoRA artifacts in its host memory, at least `max_loras`")
+    untested: Literal["warn", "refuse"] = Field(
+        default="warn", description="what the plugin does in a release of vLLM that it was not tested with"
+    )
     start_seconds: float = Field(default=900.0, gt=0, description="for the first engine to answer, also of `engines`")
 
     @model_validator(mode="after")
@@ -60,11 +63,14 @@ class VllmConfig(Section):
             raise ValueError(f"max_cpu_loras of at least max_loras = {self.max_loras}")
         return self
 
-    def find_problem(self, method: str, lora_rank: int | None) -> str:
+    def find_problem(self, method: str, lora_rank: int | None, lora_outside: str = "") -> str:
         """Return why vLLM cannot answer with an artifact of this `train.method`; "": it can.
 
-        `lora_rank`: of an artifact of method lora; None: unknown.
+        `lora_rank`: of an artifact of method lora; None: unknown. `lora_outside`: the layers outside the blocks that it
+        changes.
         """
+        if method == "lora" and lora_outside:
+            return f"method lora of {lora_outside}: vLLM has LoRA for layers in the base's blocks only"
         if method == "prefix" or (method == "lora" and (lora_rank or 1) <= (self.max_lora_rank or 0)):
             return ""
         if method == "lora" and self.max_lora_rank:

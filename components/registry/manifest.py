@@ -1,6 +1,7 @@
 """The manifest of a tenant's artifact: its fields and its file. Does not open the tensors."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,20 @@ _VALUE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "uint8"
 
 HexDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
+
+
+def find_lora_layers(tensor_names: Iterable[str]) -> frozenset[str]:
+    """Return the paths of the layers that a LoRA artifact changes; `tensor_names` are lora.<path>.<A|B>."""
+    return frozenset(name.removeprefix("lora.").rpartition(".")[0] for name in tensor_names)
+
+
+def find_layers_outside_blocks(tensor_names: Iterable[str]) -> list[str]:
+    """Return the layers of a LoRA artifact that belong to no block of the base, such as the output layer `lm_head`.
+
+    The path of a layer in a block has the block's number.
+    """
+    paths = find_lora_layers(tensor_names)
+    return sorted(path for path in paths if not any(part.isdecimal() for part in path.split(".")))
 
 
 class Manifest(BaseModel):

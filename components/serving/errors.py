@@ -92,6 +92,11 @@ def to_refusal(problem: Exception) -> RefusalError:
         return RefusalError(400, problem.wanted, problem.got, problem.fix)
     if isinstance(problem, WorkspaceError):
         return make_unavailable_error("the server's disk and database", "an error (the server's log has the details)")
+    if isinstance(problem, UnsupportedArtifactError):
+        got = "one that they cannot (the server's log says why)"
+        fix = "the operator must choose another version (`prefixfleet promote`), or set serve.fallback: local"
+        wanted = "a version that this server's engines can answer with"
+        return RefusalError(503, wanted, got, fix, code="unusable_version", retry_after=_REPAIR_S)
     if isinstance(problem, ArtifactError | BaseModelError):
         got = "files that are missing, damaged or of another base (the server's log has the details)"
         fix = "the operator must restore its files, or choose another version (`prefixfleet promote`)"

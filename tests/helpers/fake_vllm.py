@@ -24,6 +24,7 @@ from components.errors import PrefixFleetError
 from components.model.base.load import Base, load_base
 from components.model.decoding import Decoding, generate_each
 from components.registry.artifact import load_artifact
+from components.registry.manifest import Manifest, find_lora_layers
 from components.serving.remote.addresses import EngineAddresses
 from components.serving.remote.server_client import ServerClient
 from components.serving.remote.server_group import ServerGroup
@@ -60,6 +61,11 @@ class FakeVllm:
         self.base_digests = [base.digest]
         self.max_lora_rank = 0
         """0: it has no LoRA."""
+        self.lora_layers: set[str] | None = None
+        """Last names of the layers that its LoRA changes; None: all."""
+        self.can_read_store = True
+        self.warning = ""
+        """Part of its status."""
 
     def compute_ids(self, body: dict[str, Any]) -> tuple[list[int], str]:
         """Return the answer's ids as vLLM has them, the end included, and why it ended."""
@@ -96,12 +102,21 @@ class FakeVllm:
             self.cancelled += 1
             raise
 
+    def find_refused_layers(self, manifest: Manifest) -> list[str]:
+        """Return the layers of a LoRA artifact that this server's LoRA does not change."""
+        layers = {path.rpartition(".")[2] for path in find_lora_layers(manifest.shapes)}
+        return sorted(layers - (layers if self.lora_layers is None else self.lora_layers))
+
     def carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
         if "status" not in order:
             self.orders.append(order)
         if "load" in order:
+            if not self.can_read_store:
+                return {"loaded": False, "kind": "store", "error": "no route to the store"}
             try:
-                load_artifact(Path(urlsplit(order["load"]["address"]).path), self.base)
+                _, manifest = load_artifact(Path(urlsplit(order["load"]["address"]).path), self.base)
+                if refused := self.find_refused_layers(manifest):
+                    return {"loaded": False, "kind": "setup", "error": f"no LoRA for {refused[0]}"}
             except PrefixFleetError as problem:
                 return {"loaded": False, "kind": "artifact", "error": str(problem)}
             return {"loaded": True}
@@ -112,6 +127,7 @@ class FakeVllm:
             "errors": {},
             "base_digests": self.base_digests,
             "max_lora_rank": self.max_lora_rank,
+            "warning": self.warning,
         }
 
     def build_app(self) -> FastAPI:
@@ -131,6 +147,8 @@ class FakeVllm:
             if {"load", "drop", "status"} & set(named):
                 return JSONResponse({"kv_transfer_params": {KEY: self.carry_out(named)}})
             self.bodies.append(body)
+            if not self.can_read_store:
+                return JSONResponse({"error": {"message": "EngineCore failed to load", "code": 500}}, 500)
             if self.error is not None:
                 return JSONResponse({"error": self.error}, self.error["code"])
             return StreamingResponse(self.stream(body), media_type="text/event-stream")

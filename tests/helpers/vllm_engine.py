@@ -2,27 +2,66 @@
 
 import asyncio
 import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import httpx
 import pytest
+from waiting import wait_until
 
 from components.config import BaseConfig
-from components.config.serve import ServeConfig
+from components.config.serve import ServeConfig, VllmConfig
 from components.errors import ArtifactError
 from components.model.base.load import Base
 from components.registry.artifact import copy_artifact, save_artifact
 from components.serving.interface import ArtifactRef, GenerationRequest
 from components.serving.load_engine import load_engine
+from components.serving.remote.server_client import ServerClient
+from components.serving.remote.vllm_process import VllmProcess
 
 PYTHON = os.environ.get("PREFIXFLEET_TEST_VLLM", "")
 """Of the environment with vLLM."""
 OPTIONS = ["--dtype=float32", "--enforce-eager", "--max-num-seqs=64", "--gpu-memory-utilization=0.1"]
+VLLM = VllmConfig(python=PYTHON, options=OPTIONS)
 MARKS = [
     pytest.mark.slow,
     pytest.mark.skipif(not PYTHON, reason="PREFIXFLEET_TEST_VLLM names no Python of an environment with vLLM"),
 ]
+
+
+@dataclass
+class VllmServers:
+    """Servers that start again when they end."""
+
+    urls: Sequence[str]
+    processes: Sequence[VllmProcess]
+
+    def wait_up(self) -> None:
+        """Wait until all answer."""
+        wait_until(lambda: all(map(_is_up, self.urls)), "all vLLM servers")
+
+    def end(self, number: int, how: signal.Signals) -> None:
+        """Send a signal to one server, and wait until it no longer answers."""
+        process = self.processes[number]._process
+        assert process is not None
+        os.kill(process.pid, how)
+        wait_until(lambda: not _is_up(self.urls[number]), "the end of a vLLM server")
+
+    def list_artifacts(self, base_digest: str) -> list[set[str]]:
+        """Return the sha256 of the artifacts in the memory of each server."""
+        clients = [ServerClient(url, base_digest) for url in self.urls]
+        return [set(client.read_status()["artifacts"]) for client in clients]
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
 
 
 class ArtifactFolder:

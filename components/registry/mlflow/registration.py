@@ -12,7 +12,7 @@ from typing import Any
 
 from components.errors import ArtifactError
 from components.registry.artifact import load_artifact
-from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE, Manifest
+from components.registry.manifest import MANIFEST_FILE, TENSORS_FILE, Manifest, find_layers_outside_blocks
 from components.registry.mlflow.direct_calls import set_version_tag
 from components.registry.mlflow.ownership import Ownership
 from components.registry.mlflow.packaging import write_model
@@ -20,6 +20,7 @@ from components.registry.mlflow.runs import RunLog, clip_tags, open_run
 from components.registry.mlflow.versions import (
     ARTIFACT_BYTES_TAG,
     BASE_TAG,
+    LORA_OUTSIDE_TAG,
     LORA_RANK_TAG,
     Version,
     to_model_name,
@@ -148,6 +149,8 @@ def _make_tags(registration: Registration, manifest: Manifest, revision: str | N
     if manifest.method == "lora":
         rank = manifest.parse_train_config(registration.artifact).lora_rank
         from_manifest[LORA_RANK_TAG] = str(rank)
+        if outside := find_layers_outside_blocks(manifest.shapes):
+            from_manifest[LORA_OUTSIDE_TAG] = ",".join(outside)
     size = sum((registration.artifact / name).stat().st_size for name in (TENSORS_FILE, MANIFEST_FILE))
     return clip_tags(
         {

@@ -26,6 +26,8 @@ INPUT_TAG = "input"
 """Tag of versions: the kind of their training data; without it pairs."""
 LORA_RANK_TAG = "lora_rank"
 """Tag of versions of method lora: the rank of their matrices."""
+LORA_OUTSIDE_TAG = "lora_outside_blocks"
+"""Tag of versions of method lora that change layers outside the base's blocks: these layers, with commas."""
 AUTHOR_TAG = "registered_by"
 """Tag of versions: who registered it, where and when, for people."""
 

@@ -4,6 +4,7 @@ Knows HTTP and the plugin's orders; does not know rows or texts.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
@@ -12,9 +13,11 @@ from typing import Any
 import httpx
 
 from components.errors import PrefixFleetError
+from components.serving.errors import LOGGER_NAME
+from components.serving.remote.orders import check_loaded, make_order, read_refusal, read_reply
 from components.serving.remote.reply_events import ReplyEvent, parse_event
-from components.serving.remote.request_body import KEY, StoredArtifact
-from components.serving.remote.server_errors import BrokenReplyError, ServerDownError, read_error, read_load_error
+from components.serving.remote.request_body import StoredArtifact
+from components.serving.remote.server_errors import ServerDownError
 
 _COMPLETIONS = "/v1/completions"
 _CONNECT_S, _HEALTH_S, _ORDER_S = 5.0, 5.0, 120.0
@@ -71,7 +74,7 @@ class ServerClient:
                 self._open_streams.add(until_silent)
                 async with self._streams.stream("POST", _COMPLETIONS, json=body) as response:
                     if response.status_code != httpx.codes.OK:
-                        raise _read_refusal(response.status_code, await response.aread())
+                        raise read_refusal(response.status_code, await response.aread())
                     async for line in response.aiter_lines():
                         if line.startswith("data:") and (data := line[5:].strip()) != _END:
                             yield parse_event(data, top_count)
@@ -130,9 +133,21 @@ class ServerClient:
             ServerDownError: the server does not answer.
             ArtifactError, BaseModelError, RegistryError, BusyError: the artifact cannot be loaded.
         """
-        reply = self._send_order({"load": stored.describe()})
-        if not reply.get("loaded"):
-            raise read_load_error(str(reply.get("kind")), str(reply.get("error")))
+        check_loaded(self._send_order({"load": stored.describe()}))
+
+    async def find_load_error(self, stored: StoredArtifact) -> PrefixFleetError | None:
+        """Return why an artifact of which an answer has failed cannot be loaded; None: it can, or nobody knows."""
+        try:
+            order = make_order({"load": stored.describe()})
+            response = await self._streams.post(_COMPLETIONS, json=order, timeout=_ORDER_S)
+            reply = read_reply(self.url, response)
+        except (httpx.HTTPError, PrefixFleetError):
+            return None
+        try:
+            check_loaded(reply)
+        except PrefixFleetError as problem:
+            return problem
+        return None
 
     def read_status(self) -> Mapping[str, Any]:
         """Return what the plugin holds: `artifacts`, `errors`, `used_bytes`. Raises PrefixFleetError."""
@@ -155,41 +170,29 @@ class ServerClient:
         self._open_streams.clear()
 
     def _find_mismatch(self) -> str:
-        """Return why a server that has come up cannot answer for this base; "": it can. Note what it says of LoRA."""
+        """Return why a server that has come up cannot answer for this base; "": it can.
+
+        Note what it says of LoRA, and log its warning.
+        """
         try:
             status = self.read_status()
         except PrefixFleetError as problem:
             return str(problem)
         rank, digests = status.get("max_lora_rank"), status.get("base_digests") or ()
         self.max_lora_rank = rank if isinstance(rank, int) else 0
+        if warning := status.get("warning"):
+            logging.getLogger(LOGGER_NAME).warning("engine %s: %s", self.url, warning)
         if self._base_digest in digests:
             return ""
         names = ", ".join(str(digest)[:12] for digest in digests) or "none"
         return f"{self.url} takes artifacts of the bases {names}, and this server has {self._base_digest[:12]}"
 
     def _send_order(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
-        body = {"prompt": [0], "max_tokens": 1, "kv_transfer_params": {KEY: order}}
         try:
-            response = self._orders.post(_COMPLETIONS, json=body)
+            response = self._orders.post(_COMPLETIONS, json=make_order(order))
         except httpx.HTTPError as problem:
             raise ServerDownError(_describe(self.url, problem)) from problem
-        if response.status_code != httpx.codes.OK:
-            raise _read_refusal(response.status_code, response.content)
-        try:
-            reply: Mapping[str, Any] = response.json()["kv_transfer_params"][KEY]
-        except (ValueError, KeyError, TypeError) as problem:
-            raise BrokenReplyError(f"{self.url} answered an order with {response.text[:200]!r}") from problem
-        return reply
-
-
-def _read_refusal(status: int, content: bytes) -> PrefixFleetError:
-    if status in (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT):
-        return ServerDownError(f"status {status}")
-    try:
-        error = httpx.Response(status, content=content).json()["error"]
-    except (ValueError, KeyError, TypeError):
-        return BrokenReplyError(f"status {status}: {content[:200]!r}")
-    return read_error(error)
+        return read_reply(self.url, response)
 
 
 def _describe(url: str, problem: Exception) -> str:

@@ -11,6 +11,8 @@ from components.serving.errors import RefusalError, UnsupportedArtifactError
 from components.serving.interface import BusyError
 
 _RETRY_S = 1.0
+ENGINE_FAULT = "engine_fault"
+"""Code of an error that an engine's answer ended with."""
 
 
 class ServerDownError(RefusalError):
@@ -27,7 +29,7 @@ class BrokenReplyError(RefusalError):
 
     def __init__(self, got: str) -> None:
         fix = "look at the engine's log; its vLLM must be of a release that the plugin names"
-        super().__init__(502, "an answer in vLLM's protocol", got, fix, code="engine_fault")
+        super().__init__(502, "an answer in vLLM's protocol", got, fix, code=ENGINE_FAULT)
 
 
 def read_error(error: Any) -> PrefixFleetError:
@@ -36,7 +38,7 @@ def read_error(error: Any) -> PrefixFleetError:
     message = str(fields.get("message") or error)[:500]
     if fields.get("code") == 400:
         return RefusalError(400, "a request that the engine vllm answers", message, "correct the request")
-    return RefusalError(502, "an answer of the engine vllm", message, "look at the engine's log", code="engine_fault")
+    return RefusalError(502, "an answer of the engine vllm", message, "look at the engine's log", code=ENGINE_FAULT)
 
 
 def read_load_error(kind: str, message: str) -> PrefixFleetError:

@@ -1,7 +1,7 @@
 """Several engines of one base: which one answers, which of them are up, and a second try elsewhere.
 
-A request of which no token has come yet is asked again of another engine when its own stops answering. Knows engines;
-does not know rows or texts.
+A request of which no token has come yet is asked again of another engine when its own stops answering, or cannot read
+the artifact's store. Knows engines; does not know rows or texts.
 """
 
 import asyncio
@@ -16,15 +16,16 @@ from typing import Any
 
 from cachetools import LRUCache
 
+from components.errors import PrefixFleetError, RegistryError
 from components.serving.device_time import DeviceTime, add_seconds
-from components.serving.errors import LOGGER_NAME
+from components.serving.errors import LOGGER_NAME, RefusalError
 from components.serving.interface import EngineServer
 from components.serving.remote.addresses import EngineAddresses
 from components.serving.remote.reply_events import ReplyEvent
 from components.serving.remote.request_body import StoredArtifact
 from components.serving.remote.routing import rank_engines
 from components.serving.remote.server_client import ServerClient
-from components.serving.remote.server_errors import ServerDownError
+from components.serving.remote.server_errors import ENGINE_FAULT, ServerDownError
 
 _CHECK_SECONDS = 1.0
 _ADDRESS_SECONDS = 5.0
@@ -98,9 +99,10 @@ class ServerGroup:
 
         Raises:
             ServerDownError: no engine answers, or the engine of a begun answer has stopped answering.
+            ArtifactError, BaseModelError, RegistryError, BusyError: the artifact cannot be loaded.
             PrefixFleetError: an engine refuses the request, or reports an error.
         """
-        last = ServerDownError("no engine that is up")
+        last: PrefixFleetError = ServerDownError("no engine that is up")
         for client in self._rank(stored)[:_MAX_TRIES]:
             has_begun = False
             device_time = self._device_times.setdefault(client.url, DeviceTime())
@@ -114,6 +116,12 @@ class ServerGroup:
                 if has_begun:
                     raise
                 last = problem
+            except RefusalError as problem:
+                if has_begun or problem.code != ENGINE_FAULT:
+                    raise
+                last = await client.find_load_error(stored) or problem
+                if not isinstance(last, RegistryError):
+                    raise last from problem
             else:
                 return
             finally:
@@ -125,9 +133,20 @@ class ServerGroup:
         return add_seconds(*(one.take() for one in list(self._device_times.values())))
 
     def load(self, stored: StoredArtifact) -> None:
-        """Let the engine that would answer load an artifact. Raises what `ServerClient.load` raises."""
-        for client in self._rank(stored)[:1]:
-            client.load(stored)
+        """Let the engine that would answer load an artifact, or the next one if it is down or cannot read its store.
+
+        Raises what `ServerClient.load` raises; nothing while no engine is up.
+        """
+        last: PrefixFleetError | None = None
+        for client in self._rank(stored)[:_MAX_TRIES]:
+            try:
+                client.load(stored)
+            except (ServerDownError, RegistryError) as problem:
+                last = problem
+            else:
+                return
+        if last is not None:
+            raise last
 
     def drop(self, sha256s: Iterable[str]) -> None:
         """Remove artifacts from all engines; blocks until they have done it. Those that are down do it later."""

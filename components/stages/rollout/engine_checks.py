@@ -7,24 +7,25 @@ import json
 
 from components.config.serve import find_unsupported
 from components.errors import ConfigError
-from components.registry.mlflow.versions import DECODING_TAG, LORA_RANK_TAG, Version
+from components.registry.mlflow.versions import DECODING_TAG, LORA_OUTSIDE_TAG, LORA_RANK_TAG, Version
 from components.stages.workspace import Workspace
 
 
 def check_engine(workspace: Workspace, version: Version) -> None:
     """Raise ConfigError if serve.engine is vllm without a fallback, and vLLM cannot answer with the version.
 
-    Of a LoRA that an earlier release registered, which has no tag with its rank, only the method is checked.
+    Of a LoRA that an earlier release registered, which has no tags with its rank and layers, only the method is checked.
     """
     config = workspace.params.serve
     if config.engine == "local" or config.fallback == "local":
         return
     method, rank = version.tags.get("method") or "prefix", version.tags.get(LORA_RANK_TAG, "")
-    problem = config.vllm.find_problem(method, int(rank) if rank.isdecimal() else None)
+    outside = version.tags.get(LORA_OUTSIDE_TAG, "")
+    problem = config.vllm.find_problem(method, int(rank) if rank.isdecimal() else None, outside)
     problem = problem or ", ".join(find_unsupported(_read_decoding(version)))
     if not problem:
         return
-    lora = "set serve.vllm.max_lora_rank; or " if method == "lora" else ""
+    lora = "set serve.vllm.max_lora_rank; or " if method == "lora" and not outside else ""
     raise ConfigError(
         "a version that the engine vllm can answer with (serve.engine)",
         f"version {version.version} of {version.tenant} with {problem}",

@@ -9,12 +9,9 @@ def register() -> None:
     """Make the connector known to vLLM by name; called in each of its processes, perhaps several times."""
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
     from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
-    from vllm.version import __version__
 
     from prefixfleet_vllm.lora_manager_hook import remember_lora_manager
-    from prefixfleet_vllm.versions import check_vllm_version
 
-    check_vllm_version(__version__)
     name = "PrefixFleetConnector"
     if name not in KVConnectorFactory._registry:
         KVConnectorFactory.register_connector(name, "prefixfleet_vllm.connector", name)

@@ -70,9 +70,11 @@ class PrefixFleetConnector(KVConnectorBase_V1, SupportsHMA):
             PluginError: vLLM's release, an option of it, the model or a setting is not supported.
         """
         super().__init__(vllm_config, role, kv_cache_config)
-        check_vllm_version(vllm_version)
-        check_supported(vllm_config, kv_cache_config)
         self._settings = parse_settings(vllm_config.kv_transfer_config.kv_connector_extra_config)
+        self._warning = check_vllm_version(vllm_version, refuses=self._settings.untested_vllm == "refuse")
+        check_supported(vllm_config, kv_cache_config)
+        if self._warning:
+            _LOG.warning(self._warning)
         self._store = ArtifactStore(self._settings.stores)
         self._scheduler: Any = self._make_scheduler_side() if role is KVConnectorRole.SCHEDULER else None
         self._worker: Any = None
@@ -183,6 +185,7 @@ class PrefixFleetConnector(KVConnectorBase_V1, SupportsHMA):
             log=_LOG,
             make_lora_request=make_lora_request,
             max_lora_rank=0 if lora is None else lora.max_lora_rank,
+            warning=self._warning,
         )
 
     def _make_worker_side(self, forward_context: Any) -> Any:

@@ -51,8 +51,7 @@ class LoraAdapters:
         """Return a verified artifact as vLLM's LoRA holds it.
 
         Raises:
-            PluginError: its rank is too large, or a layer is none of the model's, of another size, or one that vLLM's
-                LoRA does not change.
+            PluginError: its rank is too large, a layer is of another size, or one that vLLM's LoRA does not change.
         """
         rank, most = lora.train.lora_rank, self._config.max_lora_rank
         if rank > most:
@@ -136,7 +135,7 @@ def _find_outputs(base: Any) -> list[int]:
 
 def _check_layer(path: str, wanted: tuple[int, int] | None, found: tuple[int, int], where: str) -> None:
     if wanted is None:
-        raise PluginError("base", "linear layers that vLLM's LoRA can change", f"{path} in {where}", _FIX)
+        raise PluginError("setup", "linear layers that vLLM's LoRA can change", f"{path} in {where}", _FIX)
     if wanted != found:
         got = f"{found[0]} and {found[1]} in {where}"
         fix = "use the base that it was trained on"

@@ -50,15 +50,16 @@ class SchedulerSide:
         log: Any,
         make_lora_request: Callable[[int, str], Any],
         max_lora_rank: int,
+        warning: str,
     ) -> None:
         """Start without requests; `bind_block_pool` must follow before the first one.
 
         `make_lora_request` makes vLLM's LoRARequest of the number of an attempt and a sha256; `max_lora_rank` is 0 if
-        vLLM runs without LoRA.
+        vLLM runs without LoRA; `warning` is a part of the status.
         """
         self.residents, self._owners = residents, owners
         self._serve_base, self._log = serve_base, log
-        self._make_lora_request, self._max_lora_rank = make_lora_request, max_lora_rank
+        self._make_lora_request, self._max_lora_rank, self._warning = make_lora_request, max_lora_rank, warning
         self._tracked: dict[str, _Tracked] = {}
         self._users: defaultdict[str, set[str]] = defaultdict(set)
         """sha256 -> requests that generate with it."""
@@ -217,7 +218,7 @@ class SchedulerSide:
                 self._erasing |= set(sha256s)
                 return {"dropped": self.residents.drop(sha256s)}
             case Status(sha256s):
-                return describe_memory(self.residents, sha256s, self._max_lora_rank)
+                return describe_memory(self.residents, sha256s, self._max_lora_rank, self._warning)
         return None
 
     def _note_blocks(self, step: Any) -> None:

@@ -1,7 +1,7 @@
 """The plugin's settings: `kv_connector_extra_config` of vLLM's `--kv-transfer-config`. An unknown key is an error."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,6 +28,9 @@ class Settings(BaseModel):
     )
     interchangeable: list[HexDigest] = Field(
         default_factory=list, description="digests of other bases whose artifacts are taken (base.interchangeable)"
+    )
+    untested_vllm: Literal["warn", "refuse"] = Field(
+        default="warn", description="what a release of vLLM gets that the plugin was not tested with"
     )
 
     @property

@@ -6,7 +6,9 @@ from typing import Any
 from prefixfleet_vllm.resident_artifacts import Resident, ResidentArtifacts
 
 
-def describe_memory(residents: ResidentArtifacts, sha256s: Collection[str], max_lora_rank: int) -> dict[str, Any]:
+def describe_memory(
+    residents: ResidentArtifacts, sha256s: Collection[str], max_lora_rank: int, warning: str
+) -> dict[str, Any]:
     """Return the reply for these artifacts, or for all if none is named; `max_lora_rank` is 0 without LoRA."""
     chosen = [one for one in residents.residents if not sha256s or one.artifact.sha256 in sha256s]
     errors = {key: error for key, error in residents.last_errors.items() if not sha256s or key in sha256s}
@@ -18,6 +20,7 @@ def describe_memory(residents: ResidentArtifacts, sha256s: Collection[str], max_
         "base_digests": sorted(residents.base_digests),
         "max_lora_rank": max_lora_rank,
         "max_loras": residents.max_loras,
+        "warning": warning,
     }
 
 

@@ -55,6 +55,26 @@ def test_a_conversation_reuses_the_blocks_of_its_prompt_and_of_its_answer(served
     assert output.num_cached_tokens == 96
 
 
+SHAPES = {
+    "qwen2": ALL_LAYERS,  # biases of queries, keys and values
+    "phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),  # joined already in transformers
+    "opt": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),  # biases in all layers
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_loras_of_every_layer_on_other_shapes(
+    kind: str, make_tiny: Callable[[str], Model], start: Callable[..., Served]
+) -> None:
+    served = start(make_tiny(kind), **LORA)
+    loras = [
+        served.write_lora(rank, rank, matrices=served.model.make_lora(rank, rank, SHAPES[kind])) for rank in (1, 5, 8)
+    ]
+    asked = [served.ask(one, IDS) for one in (*loras, served.write(33, 9), None)]
+    assert len({tuple(one.expected or ()) for one in asked}) == len(asked)
+    served.check(*asked, *reversed(asked))
+
+
 SCHEDULING: dict[str, dict[str, Any]] = {
     "one in memory": {**LORA, "max_loras": 2, "max_cpu_loras": 2},
     "no prefix cache": {**LORA, "enable_prefix_caching": False},

@@ -15,7 +15,10 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     MistralConfig,
+    OPTConfig,
+    Phi3Config,
     PreTrainedTokenizerFast,
+    Qwen2Config,
 )
 
 VOCABULARY = 512
@@ -46,6 +49,12 @@ _CONFIGS = {
     ),
     "llama": lambda: LlamaConfig(**_DECODER, rope_parameters=_ROPE),
     "mistral": lambda: MistralConfig(**_DECODER, sliding_window=64, rope_parameters=_ROPE),
+    "qwen2": lambda: Qwen2Config(**_DECODER, rope_parameters=_ROPE),
+    "phi3": lambda: Phi3Config(**_DECODER, pad_token_id=0, rope_parameters=_ROPE),
+    "opt": lambda: OPTConfig(
+        **_SIZES, hidden_size=128, ffn_dim=128, num_hidden_layers=2, num_attention_heads=4, word_embed_proj_dim=128,
+        pad_token_id=1, init_std=0.2,
+    ),
     "gemma3": lambda: Gemma3TextConfig(
         **_DECODER, sliding_window=64, layer_types=["sliding_attention", "full_attention"]
     ),
@@ -121,6 +130,10 @@ def make_model(kind: str, folder: Path) -> Model:
     """Write a model and its tokenizer into a folder."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(_CONFIGS[kind](), dtype=torch.float32).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias"):  # transformers begins with zeros, which would hide a bias that is left out
+                parameter.add_(0.1 * torch.randn(parameter.shape))
     model.save_pretrained(folder)
     vocabulary = {f"<{number}>": number for number in range(VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<1>"))

@@ -8,7 +8,7 @@ import pytest
 from fake_vllm import run_fake_vllm
 from waiting import wait_until
 
-from components.errors import ArtifactError, ConfigError, DataError
+from components.errors import ArtifactError, ConfigError, DataError, RegistryError
 from components.serving.errors import RefusalError
 from components.serving.interface import ArtifactRef, BusyError, GenerationRequest, TokenControls
 from components.serving.remote.server_errors import ServerDownError
@@ -168,6 +168,28 @@ def test_the_engines_error_is_the_rows_error(
                     await collect_pieces(remote, GenerationRequest(tenants.artifacts[0], sources[0]))
                 assert caught.value.status == {400: 400, 500: 502, 503: 503}[code]
                 await _wait_idle(remote)
+
+    _run(serve)
+
+
+def test_an_engine_that_cannot_read_its_store_leaves_the_answer_to_another(
+    tenants: Any, running_remote: Any, collect_pieces: Any, join_pieces: Any, sources: Any
+) -> None:
+    requests = [GenerationRequest(one, sources[0], max_tokens=6) for one in tenants.artifacts]
+    expected = [tenants.answer_alone(one) for one in requests]
+
+    async def serve() -> None:
+        with run_fake_vllm(tenants.base) as blind, run_fake_vllm(tenants.base) as seeing:
+            blind.can_read_store = False
+            async with running_remote(tenants, [blind, seeing]) as remote:
+                await asyncio.to_thread(wait_until, lambda: not _find_down(remote), "both engines")
+                await asyncio.gather(*(remote.artifact_cache.preload(one) for one in tenants.artifacts))
+                got = await asyncio.gather(*(collect_pieces(remote, one) for one in requests))
+                assert [join_pieces(one) for one in got] == expected
+                assert blind.bodies
+                seeing.can_read_store = False
+                with pytest.raises(RegistryError, match="no route to the store"):
+                    await collect_pieces(remote, requests[0])
 
     _run(serve)
 

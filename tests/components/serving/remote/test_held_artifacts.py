@@ -16,8 +16,17 @@ from components.serving.interface import GenerationRequest
 from components.serving.routed_engine import RoutedEngine
 
 CONFIGS = [
-    TrainConfig.model_validate({"method": method, "prefix_length": 3, "lora_rank": rank})
-    for method, rank in (("prefix", 8), ("lora", 2), ("lora", 4), ("prefix+lora", 2), ("infix", 8))
+    TrainConfig.model_validate({"method": method, "prefix_length": 3, "lora_rank": rank, "lora_targets": targets})
+    for method, rank, targets in (
+        ("prefix", 8, None),
+        ("lora", 2, None),
+        ("lora", 4, None),
+        ("prefix+lora", 2, None),
+        ("infix", 8, None),
+        ("lora", 2, ["q_proj", "lm_head"]),
+        ("lora", 2, ["down_proj"]),
+        ("lora", 4, ["down_proj"]),
+    )
 ]
 
 
@@ -56,8 +65,7 @@ def test_a_lora_is_answered_by_the_engines_that_have_lora_of_its_rank(
                 got = await asyncio.gather(*(collect_pieces(remote, one) for one in requests))
                 assert [join_pieces(one) for one in got] == expected
                 await remote.artifact_cache.preload(tenants.artifacts[2])
-                (loaded,) = large.orders
-                assert loaded["load"]["method"] == "lora"
+                assert {order["load"]["method"] for order in large.orders} == {"lora"}
         assert not none.bodies
         ranks = {tenants.artifacts[number].sha256: CONFIGS[number].lora_rank for number in (1, 2)}
         assert {ranks[body["cache_salt"]] for body in small.bodies} <= {2}
@@ -73,6 +81,8 @@ def test_a_lora_is_answered_by_the_engines_that_have_lora_of_its_rank(
         (2, 2, "a LoRA of rank 4; got engines with ranks up to 2"),
         (8, 3, "of another method"),
         (8, 4, "of another method"),
+        (8, 5, "LoRA of layers in the base's blocks, as vLLM has it; got version 1 of tenant-5, which changes lm_head"),
+        (8, 6, "no LoRA for down_proj"),
     ],
 )
 def test_an_artifact_without_an_engine_for_it_is_refused_by_name_and_answered_by_the_fallback(
@@ -91,7 +101,7 @@ def test_an_artifact_without_an_engine_for_it_is_refused_by_name_and_answered_by
 
     async def serve() -> None:
         with run_fake_vllm(tenants.base) as fake:
-            fake.max_lora_rank = largest
+            fake.max_lora_rank, fake.lora_layers = largest, {"q_proj", "v_proj"}
             async with running_remote(tenants, [fake]) as remote, running(tenants) as local:
                 with pytest.raises(UnsupportedArtifactError, match=words):
                     await remote.submit([request])
@@ -100,5 +110,23 @@ def test_an_artifact_without_an_engine_for_it_is_refused_by_name_and_answered_by
                 pieces = await collect_pieces(RoutedEngine(remote, local), request)
                 assert join_pieces(pieces) == expected
             assert not fake.bodies
+
+    asyncio.run(serve())
+
+
+def test_an_engine_is_asked_once_for_the_layers_of_all_loras(
+    tenants: Any, running_remote: Any, collect_pieces: Any, sources: Any
+) -> None:
+    async def serve() -> None:
+        with run_fake_vllm(tenants.base) as fake:
+            fake.max_lora_rank, fake.lora_layers = 8, {"q_proj", "v_proj"}
+            async with running_remote(tenants, [fake]) as remote:
+                for number in (1, 2, 1):
+                    await collect_pieces(remote, _ask(tenants, number, sources[0]))
+                for number in (6, 7, 6):
+                    with pytest.raises(UnsupportedArtifactError, match="no LoRA for down_proj"):
+                        await remote.submit([_ask(tenants, number, sources[0])])
+            loaded = [order["load"]["sha256"] for order in fake.orders]
+            assert loaded == [tenants.artifacts[number].sha256 for number in (1, 6)]
 
     asyncio.run(serve())

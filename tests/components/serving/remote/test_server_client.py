@@ -53,6 +53,17 @@ def test_what_a_server_says_of_lora_is_known_when_it_is_up_and_again_after_a_res
         assert not client.is_up
 
 
+def test_the_warning_of_an_untested_release_is_logged_when_it_comes_up(
+    tenants: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with run_fake_vllm(tenants.base) as fake:
+        fake.warning = "tested with vLLM 0.32"
+        client = ServerClient(fake.url, fake.base.digest)
+        for _ in range(2):
+            client.check_health()
+    assert [one for one in caplog.messages if "tested" in one] == [f"engine {fake.url}: tested with vLLM 0.32"]
+
+
 def test_orders_load_artifacts_and_say_why_one_cannot_be_loaded(tenants: Any) -> None:
     artifact = tenants.artifacts[0]
     address = (tenants.store.folder / artifact.sha256).as_uri()
