@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo services services-stop demo-fleet test test-slow test-vllm docs check check-code check-infra \
+.PHONY: help setup demo services services-stop demo-fleet test test-slow setup-vllm test-vllm docs check check-code check-infra \
     check-kubernetes render-kubernetes check-terraform image check-image sbom audit licences format bench gpu-wheels base \
     clean
 
@@ -71,7 +71,9 @@ $(VLLM_STAMP): $(VLLM)/requirements.lock $(VLLM)/pyproject.toml
 	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e $(VLLM)
 	@touch $(VLLM_STAMP)
 
-test-vllm: setup $(VLLM_STAMP) ## run the tests with vLLM and its plugin, in an environment of its own (.venv-vllm, 2.5 GB)
+setup-vllm: $(VLLM_STAMP) ## make .venv-vllm with vLLM's CPU build and the plugin (2.5 GB)
+
+test-vllm: setup setup-vllm ## run the tests with vLLM and its plugin
 	$(VLLM_BIN)/python -m pytest -c $(VLLM)/pyproject.toml --rootdir $(VLLM) $(VLLM)/tests
 	PREFIXFLEET_TEST_VLLM=$(abspath $(VLLM_BIN))/python HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/behaviour/test_vllm*.py
 

@@ -15,6 +15,7 @@ TARGETS = [
     *SERVICES,
     "test",
     "test-slow",
+    "setup-vllm",
     "test-vllm",
     "docs",
     "check",
@@ -110,13 +111,30 @@ def test_a_failed_installation_makes_setup_fail(checkout):
     assert not (checkout / ".venv/.installed").exists()
 
 
-@pytest.mark.parametrize("failing", [None, "test", "test-slow", "check"])
+CI_TARGETS = ["test", "test-slow", "check", "setup-vllm", "test-vllm"]
+
+
+def run_ci(folder: Path, failing: str | None, **environment: str) -> subprocess.CompletedProcess[str]:
+    (folder / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", folder / ".ci/run")
+    rules = [f"{name}:\n\t@echo {name}; exit {int(name == failing)}\n" for name in CI_TARGETS]
+    (folder / "Makefile").write_text("".join(rules), encoding="utf-8")
+    return run(str(folder / ".ci/run"), cwd=ROOT, **environment)
+
+
+@pytest.mark.parametrize("failing", [None, "test", "test-slow", "check", "test-vllm"])
 def test_ci_runs_all_targets_and_fails_if_any_fails(tmp_path, failing):
-    (tmp_path / ".ci").mkdir()
-    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
-    targets = ["test", "test-slow", "check"]
-    rules = [f"{name}:\n\t@echo {name}; exit {int(name == failing)}\n" for name in targets]
-    (tmp_path / "Makefile").write_text("".join(rules), encoding="utf-8")
-    result = run(str(tmp_path / ".ci/run"), cwd=ROOT)
+    result = run_ci(tmp_path, failing)
     assert (result.returncode != 0) == (failing is not None)
-    assert result.stdout.split() == targets
+    assert result.stdout.split() == CI_TARGETS
+
+
+@pytest.mark.parametrize(
+    ("failing", "latest_s", "words"),
+    [("setup-vllm", "1500", "its environment could not be installed"), (None, "-1", "CI has taken 0 minutes already")],
+)
+def test_ci_skips_the_tests_with_vllm_by_name_without_their_environment_or_time(tmp_path, failing, latest_s, words):
+    result = run_ci(tmp_path, failing, VLLM_LATEST_SECONDS=latest_s)
+    assert result.returncode == 0
+    assert "test-vllm" not in result.stdout.split()
+    assert f"make test-vllm is skipped: {words}" in result.stderr

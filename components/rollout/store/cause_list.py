@@ -13,10 +13,7 @@ from components.storage.database import Database
 
 def list_causes(database: Database, limit: int, tenant: str | None = None) -> list[Cause]:
     """Return what was opened last, newest first, of all tenants or of one. Raises WorkspaceError."""
-    if tenant is None:
-        opened = read_newest_causes(database, limit)
-    else:
-        opened = read_tenant_causes(database, tenant, limit)
+    opened = read_newest_causes(database, limit) if tenant is None else read_tenant_causes(database, tenant, limit)
     jobs = [_describe_job(job) for job in list_jobs(database, tenant, limit)]
     return sorted([*opened, *jobs], key=lambda one: datetime.fromisoformat(one.opened_at), reverse=True)[:limit]
 

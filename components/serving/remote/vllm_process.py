@@ -31,7 +31,9 @@ _STRUCTURED_OUTPUTS = {"backend": "guidance", "disable_any_whitespace": True}
 
 def make_command(config: VllmConfig, python: Path, model: Path, port: int, store: str) -> list[str]:
     """Return the command that starts vLLM with the plugin on a base; `store` has the artifacts, by sha256."""
-    settings = {"stores": [store], "resident_mb": config.resident_mb, "untested_vllm": config.untested}
+    settings = {"stores": [store], "resident_mb": config.resident_mb}
+    if config.untested == "refuse":
+        settings["untested_vllm"] = config.untested
     transfer = {"kv_connector": "PrefixFleetConnector", "kv_role": "kv_consumer", "kv_connector_extra_config": settings}
     return [
         *(str(python), "-m", "vllm.entrypoints.openai.api_server"),

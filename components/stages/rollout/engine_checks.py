@@ -14,7 +14,7 @@ from components.stages.workspace import Workspace
 def check_engine(workspace: Workspace, version: Version) -> None:
     """Raise ConfigError if serve.engine is vllm without a fallback, and vLLM cannot answer with the version.
 
-    Of a LoRA that an earlier release registered, which has no tags with its rank and layers, only the method is checked.
+    Of a LoRA that an earlier release registered, without tags of its rank and layers, only the method is checked.
     """
     config = workspace.params.serve
     if config.engine == "local" or config.fallback == "local":

@@ -1,4 +1,4 @@
-"""Which releases of vLLM the package was tested with: its connector interface is experimental and changes between them."""
+"""Which releases of vLLM the package was tested with: its connector interface is experimental and changes."""
 
 import re
 

@@ -69,3 +69,8 @@ def test_vllm_answers_with_a_lora_up_to_its_largest_rank(
     largest: Any, method: str, rank: int | None, problem: str
 ) -> None:
     assert VllmConfig(max_lora_rank=largest).find_problem(method, rank) == problem
+
+
+def test_vllm_answers_with_no_lora_of_layers_outside_the_blocks() -> None:
+    problem = VllmConfig(max_lora_rank=8).find_problem("lora", 8, "lm_head")
+    assert problem == "method lora of lm_head: vLLM has LoRA for layers in the base's blocks only"

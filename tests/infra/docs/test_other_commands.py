@@ -44,6 +44,8 @@ RUN = {
         '"sbom", "--target", str(target), "--python"',
     ),
     "make sbom": ("tests/infra/packages/test_sbom.py", 'main(["sbom"'),
+    "make setup-vllm": (".ci/run", "make setup-vllm"),
+    "make test-vllm": (".ci/run", "make test-vllm"),
     "make demo": ("tests/behaviour/test_demo.py", 'PREFIXFLEET, "demo"'),
     "make services": ("tests/infra/test_services.py", 'run_services(folder, "start")'),
     "make services-stop": ("tests/infra/test_services.py", 'run_services(folder, "stop")'),

@@ -12,7 +12,7 @@ from components.errors import ArtifactError
 from components.model.delta import Delta
 from components.model.weights import WeightsConfig, make_weights_from_tensors
 from components.registry.manifest import Manifest
-from components.registry.mlflow.versions import LORA_RANK_TAG
+from components.registry.mlflow.versions import LORA_OUTSIDE_TAG, LORA_RANK_TAG
 from components.registry.registry import Registry, RunLog
 
 Save = Callable[..., Manifest]
@@ -44,9 +44,14 @@ def test_the_model_names_its_base_by_absolute_folder(registry: Registry, save: S
     assert json.loads(model["signature"]["params"])[0]["name"] == "num_beams"
 
 
-def test_a_lora_has_its_rank_among_its_tags(registry: Registry, save: Save, tmp_path: Path) -> None:
-    tensors = {"lora.h.0.attn.A": torch.ones(3, 8), "lora.h.0.attn.B": torch.ones(8, 3)}
+@pytest.mark.parametrize(("layers", "outside"), [(["h.0.attn"], None), (["h.0.attn", "lm_head"], "lm_head")])
+def test_a_lora_has_its_rank_and_layers_outside_the_blocks_among_its_tags(
+    registry: Registry, save: Save, tmp_path: Path, layers: list[str], outside: str | None
+) -> None:
+    parts = {"A": torch.ones(3, 8), "B": torch.ones(8, 3)}
+    tensors = {f"lora.{layer}.{part}": tensor for layer in layers for part, tensor in parts.items()}
     weights = make_weights_from_tensors(tensors, WeightsConfig(kind="lora", lora_rank=3))
     lora = {"prefix": Delta(weights=weights), "method": "lora", "train": {"lora_rank": 3}}
-    assert add_version(registry, save, tmp_path, **lora).tags[LORA_RANK_TAG] == "3"
+    tags = add_version(registry, save, tmp_path, **lora).tags
+    assert (tags[LORA_RANK_TAG], tags.get(LORA_OUTSIDE_TAG)) == ("3", outside)
     assert LORA_RANK_TAG not in add_version(registry, save, tmp_path, tenant="other").tags

@@ -22,8 +22,7 @@ def test_the_command_names_the_base_the_plugin_and_its_store() -> None:
     assert command[-1] == "--dtype=float32"
     transfer = json.loads(command[command.index("--kv-transfer-config") + 1])
     assert transfer["kv_connector"] == "PrefixFleetConnector"
-    settings = {"stores": ["file:///w/var/prefixes"], "resident_mb": 64, "untested_vllm": "warn"}
-    assert transfer["kv_connector_extra_config"] == settings
+    assert transfer["kv_connector_extra_config"] == {"stores": ["file:///w/var/prefixes"], "resident_mb": 64}
 
 
 def test_lora_is_enabled_by_its_largest_rank() -> None:

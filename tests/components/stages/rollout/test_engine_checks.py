@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components.errors import ConfigError
-from components.registry.mlflow.versions import DECODING_TAG, LORA_RANK_TAG, Version
+from components.registry.mlflow.versions import DECODING_TAG, LORA_OUTSIDE_TAG, LORA_RANK_TAG, Version
 from components.stages import register
 from components.stages.rollout import manual
 from components.stages.rollout.engine_checks import check_engine
@@ -53,6 +53,18 @@ def test_a_lora_is_taken_up_to_the_largest_rank_of_vllm(fleet, set_params, rank,
     with pytest.raises(ConfigError, match=words) as caught:
         check_engine(fleet.workspace, version)
     assert "set serve.vllm.max_lora_rank; or set serve.fallback: local" in caught.value.fix
+
+
+def test_a_lora_of_the_output_layer_is_refused_whatever_rank_vllm_has(fleet, set_params):
+    version = Version("alder", "3", tags={"method": "lora", LORA_RANK_TAG: "2", LORA_OUTSIDE_TAG: "lm_head"})
+    set_params(fleet.root, serve={**VLLM, "vllm": {"max_lora_rank": 8}})
+    with pytest.raises(
+        ConfigError, match="version 3 of alder with method lora of lm_head: vLLM has LoRA for"
+    ) as caught:
+        check_engine(fleet.workspace, version)
+    assert caught.value.fix.startswith("set serve.fallback: local")
+    set_params(fleet.root, serve={**VLLM, "fallback": "local", "vllm": {"max_lora_rank": 8}})
+    check_engine(fleet.workspace, version)
 
 
 def test_neither_a_run_nor_a_person_moves_an_alias_to_such_a_version(fleet, set_params):
