@@ -48,8 +48,8 @@ def test_the_model_names_its_base_by_absolute_folder(registry: Registry, save: S
 def test_a_lora_has_its_rank_and_layers_outside_the_blocks_among_its_tags(
     registry: Registry, save: Save, tmp_path: Path, layers: list[str], outside: str | None
 ) -> None:
-    parts = {"A": torch.ones(3, 8), "B": torch.ones(8, 3)}
-    tensors = {f"lora.{layer}.{part}": tensor for layer in layers for part, tensor in parts.items()}
+    shapes = {"A": (3, 8), "B": (8, 3)}
+    tensors = {f"lora.{layer}.{part}": torch.ones(shape) for layer in layers for part, shape in shapes.items()}
     weights = make_weights_from_tensors(tensors, WeightsConfig(kind="lora", lora_rank=3))
     lora = {"prefix": Delta(weights=weights), "method": "lora", "train": {"lora_rank": 3}}
     tags = add_version(registry, save, tmp_path, **lora).tags
