@@ -64,6 +64,8 @@ test-slow: setup ## run the tests marked slow, four files at a time: whole chain
 VLLM := integrations/vllm
 VLLM_BIN := .venv-vllm/bin
 VLLM_STAMP := .venv-vllm/.installed
+# One computing thread for each vLLM: several share the processors with servers and clients.
+VLLM_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 VLLM_CPU_OMP_THREADS_BIND=nobind
 
 $(VLLM_STAMP): $(VLLM)/requirements.lock $(VLLM)/pyproject.toml
 	test -x $(VLLM_BIN)/python || "$(PYTHON)" -m venv .venv-vllm
@@ -74,8 +76,8 @@ $(VLLM_STAMP): $(VLLM)/requirements.lock $(VLLM)/pyproject.toml
 setup-vllm: $(VLLM_STAMP) ## make .venv-vllm with vLLM's CPU build and the plugin (2.5 GB)
 
 test-vllm: setup setup-vllm ## run the tests with vLLM and its plugin
-	$(VLLM_BIN)/python -m pytest -c $(VLLM)/pyproject.toml --rootdir $(VLLM) $(VLLM)/tests
-	PREFIXFLEET_TEST_VLLM=$(abspath $(VLLM_BIN))/python HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/behaviour/test_vllm*.py
+	$(VLLM_ENV) $(VLLM_BIN)/python -m pytest -c $(VLLM)/pyproject.toml --rootdir $(VLLM) $(VLLM)/tests
+	$(VLLM_ENV) PREFIXFLEET_TEST_VLLM=$(abspath $(VLLM_BIN))/python $(BIN)/python -m pytest tests/behaviour/test_vllm*.py
 
 docs: setup ## build the documentation as a site, into out/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

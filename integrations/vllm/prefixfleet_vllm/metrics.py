@@ -10,6 +10,13 @@ from vllm.distributed.kv_transfer.kv_connector.v1.metrics import KVConnectorProm
 
 from prefixfleet_vllm.resident_artifacts import ResidentArtifacts
 
+_LEVELS = {
+    "used_bytes": "Bytes in use by prefixes.",
+    "limit_bytes": "Bytes that prefixes may use.",
+    "used_loras": "LoRA artifacts in host memory.",
+    "max_loras": "LoRA artifacts that host memory may hold.",
+    "lora_bytes": "Bytes of host memory in use by LoRA artifacts.",
+}
 _TOTALS = {
     "loads": "Artifacts that were loaded into memory.",
     "failed_loads": "Artifacts that could not be loaded.",
@@ -19,7 +26,7 @@ _TOTALS = {
 
 @dataclass
 class ArtifactStats(KVConnectorStats):
-    """One sample: used and allowed bytes, totals since the start, and bytes by (tenant, sha256)."""
+    """One sample: what is used and allowed, totals since the start, and bytes by (tenant, sha256)."""
 
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -45,9 +52,7 @@ def sample(residents: ResidentArtifacts) -> ArtifactStats:
     loaded = [one for one in residents.residents if one.is_loaded]
     return ArtifactStats(
         {
-            "used_bytes": residents.used_bytes,
-            "limit_bytes": residents.limit_bytes,
-            **{name: getattr(residents, name) for name in _TOTALS},
+            **{name: getattr(residents, name) for name in (*_LEVELS, *_TOTALS)},
             "artifacts": [[one.artifact.tenant, one.artifact.sha256, one.size_bytes] for one in loaded],
         }
     )
@@ -70,10 +75,9 @@ class ArtifactMetrics(KVConnectorPromMetrics):
             labelnames=[*labels, "tenant", "sha256"],
             **kinds,
         )
-        texts = {"used_bytes": "Bytes in use by artifacts.", "limit_bytes": "Bytes that artifacts may use."}
         self._levels: dict[str, Any] = {
             name: gauge(name=f"{start}{name}", documentation=text, labelnames=labels, **kinds)
-            for name, text in texts.items()
+            for name, text in _LEVELS.items()
         }
         self._totals: dict[str, Any] = {
             name: counter(name=f"{start}{name}", documentation=text, labelnames=labels)

@@ -80,6 +80,16 @@ class ResidentArtifacts:
         return sum(one.cost for one in self._by_artifact.values() if one.artifact.method != LORA)
 
     @property
+    def used_loras(self) -> int:
+        """LoRA artifacts that are loaded or being read."""
+        return sum(one.cost for one in self._by_artifact.values() if one.artifact.method == LORA)
+
+    @property
+    def lora_bytes(self) -> int:
+        """Bytes of host memory of all loaded LoRA artifacts, on one worker."""
+        return sum(one.size_bytes for one in self._by_artifact.values() if one.artifact.method == LORA)
+
+    @property
     def residents(self) -> list[Resident]:
         """All artifacts, the least recently used first."""
         return list(self._by_artifact.values())

@@ -177,9 +177,15 @@ def test_requests_of_two_lora_tenants_get_their_texts_and_no_name_of_theirs_is_l
             expected = server.model.generate([], IDS, 8)
         assert body["choices"][0]["token_ids"] == expected
         line = f'sha256="{artifact.sha256}",tenant="{artifact.tenant}"'
-        assert find_metric(server, "vllm:prefixfleet_artifact_bytes", line) > 0
+        size = find_metric(server, "vllm:prefixfleet_artifact_bytes", line)
+        assert size == find_metric(server, "vllm:prefixfleet_lora_bytes") > 0
+        assert (
+            find_metric(server, "vllm:prefixfleet_used_loras"),
+            find_metric(server, "vllm:prefixfleet_max_loras"),
+        ) == (1, 3)
         assert artifact.sha256 not in server.get("/v1/models")
         assert server.order(drop=[artifact.sha256]) == {"dropped": 1}
+        assert find_metric(server, "vllm:prefixfleet_used_loras") == 0
     assert server.order(status=[])["max_lora_rank"] == 8
 
 

@@ -179,3 +179,4 @@ def test_the_workers_say_how_large_a_lora_is() -> None:
     residents.record(report)
     (resident,) = residents.residents
     assert (resident.is_loaded, resident.size_bytes, residents.used_bytes) == (True, 640, 0)
+    assert (residents.used_loras, residents.lora_bytes) == (1, 640)
