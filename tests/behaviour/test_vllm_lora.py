@@ -1,4 +1,4 @@
-"""A real vLLM with LoRA answers LoRA artifacts and prefixes in one batch as the local engine does, on a tiny Llama.
+"""A real vLLM with LoRA answers LoRA artifacts and prefixes in one batch as the local engine does, on a tiny Qwen2.
 
 Runs where PREFIXFLEET_TEST_VLLM names the Python of vLLM's environment, as `make test-vllm` does.
 """
@@ -33,27 +33,31 @@ pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a tiny Llama of random weights with the built-in base's tokenizer."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def qwen2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny Qwen2 of random weights and biases with the built-in base's tokenizer."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    folder = tmp_path_factory.mktemp("llama")
+    folder = tmp_path_factory.mktemp("qwen2")
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = Qwen2Config(
         vocab_size=2048,
         hidden_size=128,
         intermediate_size=256,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=32,
         max_position_embeddings=512,
         initializer_range=0.2,
         tie_word_embeddings=False,
         bos_token_id=0,
         eos_token_id=0,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = Qwen2ForCausalLM(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias"):
+                parameter.normal_(std=0.2)
+    model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(PROJECT / "base" / name, folder / name)
     return folder
@@ -71,9 +75,9 @@ def _make_lora(base: Any, config: TrainConfig) -> Delta:
 
 
 @pytest.fixture(scope="module")
-def fleet(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def fleet(qwen2: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Eight tenants with LoRA artifacts of ranks 1 to 8 on different layers, then four with prefixes."""
-    base = load_base(BaseConfig(path=str(llama), dtype="float32"), device="cpu")
+    base = load_base(BaseConfig(path=str(qwen2), dtype="float32"), device="cpu")
     store, artifacts = ArtifactFolder(tmp_path_factory.mktemp("store"), base), []
     for number in range(8):
         values = {"method": "lora", "lora_rank": number + 1, "lora_targets": TARGETS[number % 4], "seed": number}
@@ -83,7 +87,7 @@ def fleet(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     for number in range(4):
         prefix = make_random_prefix(base.shape, number + 1, number, scale=1.0)
         artifacts.append(store.add(f"prefix-{number}", prefix, train={"prefix_length": number + 1}))
-    return SimpleNamespace(base=base, store=store, artifacts=artifacts, path=llama)
+    return SimpleNamespace(base=base, store=store, artifacts=artifacts, path=qwen2)
 
 
 def _list_requests(fleet: Any) -> list[GenerationRequest]:
