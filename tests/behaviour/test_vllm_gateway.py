@@ -7,7 +7,7 @@ PREFIXFLEET_TEST_VLLM names the Python of vLLM's environment, as `make test-vllm
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,14 +64,16 @@ def register(workspace: Workspace, tenant: str, seed: int, *aliases: str) -> str
 
 
 class Client(threading.Thread):
-    """Asks for both tenants in turn, streamed and not, until it is ended; each text must be that of its version."""
+    """Asks for tenants in turn, streamed and not, until it is ended; each text must be that of its version."""
 
-    def __init__(self, url: str, number: int, expected: dict[tuple[str, str, str], str]) -> None:
+    def __init__(
+        self, url: str, number: int, tenants: tuple[str, ...], expected: dict[tuple[str, str, str], str]
+    ) -> None:
         super().__init__(daemon=True)
         self._client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=LIMIT_S)
         self._number, self._expected = number, expected
         self.is_ended = threading.Event()
-        self.tenants: tuple[str, ...] = TENANTS
+        self.tenants = tenants
         self.answered: list[tuple[str, str, str]] = []
         """Tenant, version and arm of each answer."""
         self.failures: list[str] = []
@@ -101,8 +103,8 @@ class Client(threading.Thread):
 class Load:
     """Four clients."""
 
-    def __init__(self, url: str, expected: dict[tuple[str, str, str], str]) -> None:
-        self._clients = [Client(url, number, expected) for number in range(4)]
+    def __init__(self, fleet: SimpleNamespace, *tenants: str) -> None:
+        self._clients = [Client(fleet.url, number, tenants, fleet.expected) for number in range(4)]
         for one in self._clients:
             one.start()
 
@@ -189,15 +191,22 @@ def fleet(
 
 
 @pytest.fixture
-def load(fleet: SimpleNamespace) -> Iterator[Load]:
-    made = Load(fleet.url, fleet.expected)
-    yield made
-    made.close()
+def start_load(fleet: SimpleNamespace) -> Iterator[Callable[..., Load]]:
+    """A function of tenants to clients that ask for them until the end of the test."""
+    with ExitStack() as stack:
+
+        def start(*tenants: str) -> Load:
+            load = Load(fleet, *tenants)
+            stack.callback(load.close)
+            return load
+
+        yield start
 
 
 def test_a_canary_a_promotion_and_a_rollback_under_load_and_nothing_is_left_of_a_forgotten_tenant(
-    fleet: SimpleNamespace, load: Load, vllm_servers: VllmServers, call: Any
+    fleet: SimpleNamespace, start_load: Callable[..., Load], vllm_servers: VllmServers, call: Any
 ) -> None:
+    load = start_load(*TENANTS)
     client = openai.OpenAI(base_url=f"{fleet.url}/v1", api_key="none", max_retries=0, timeout=LIMIT_S)
     long: dict[str, Any] = {"model": "alder", "prompt": SOURCES[0], **LONG}
     whole = client.completions.create(**long)
@@ -248,9 +257,9 @@ def test_a_canary_a_promotion_and_a_rollback_under_load_and_nothing_is_left_of_a
 
 
 def test_a_killed_engine_and_a_rolling_restart_of_all_lose_no_request(
-    fleet: SimpleNamespace, load: Load, vllm_servers: VllmServers
+    fleet: SimpleNamespace, start_load: Callable[..., Load], vllm_servers: VllmServers
 ) -> None:
-    load.ask_only("birch")
+    load = start_load("birch")
     load.wait_for()
     vllm_servers.end(0, signal.SIGKILL)
     load.wait_for()

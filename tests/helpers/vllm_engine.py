@@ -33,6 +33,10 @@ MARKS = [
 ]
 
 
+_START_S = 1500.0
+"""A start takes 30 s of processor time, mostly for imports."""
+
+
 @dataclass
 class VllmServers:
     """Servers that start again when they end."""
@@ -42,7 +46,7 @@ class VllmServers:
 
     def wait_up(self) -> None:
         """Wait until all answer."""
-        wait_until(lambda: all(map(_is_up, self.urls)), "all vLLM servers")
+        wait_until(lambda: all(map(_is_up, self.urls)), "all vLLM servers", _START_S)
 
     def end(self, number: int, how: signal.Signals) -> None:
         """Send a signal to one server, and wait until it no longer answers."""
