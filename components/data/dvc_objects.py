@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,13 +128,18 @@ def _find_single_file_digests(workspace: Path) -> set[str]:
 
 
 @contextmanager
-def open_stores(workspace: Path, *, with_remotes: bool = True) -> Iterator[list[DvcStore]]:
-    """Open the cache and all remotes; errors of DVC inside the block become a WorkspaceError."""
+def open_stores(
+    workspace: Path, *, with_remotes: bool = True, is_locked: bool = False
+) -> Iterator[list[DvcStore]]:
+    """Open the cache and all remotes; errors of DVC inside the block become a WorkspaceError.
+
+    With `is_locked` no DVC command that changes something runs in this workspace meanwhile.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
-        with closing(Repo(str(workspace))) as repo:
+        with closing(Repo(str(workspace))) as repo, repo.lock if is_locked else nullcontext():
             names = sorted(repo.config["remote"]) if with_remotes else []
             remotes = [DvcStore(_REMOTE_LABEL.format(name), repo.cloud.get_remote_odb(name)) for name in names]
             yield [DvcStore("DVC cache", repo.cache.local), *remotes]

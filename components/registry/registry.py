@@ -19,7 +19,13 @@ from components.registry.mlflow.alias_table import READ_TAGS, find_local_files, 
 from components.registry.mlflow.connection import MlflowConnection
 from components.registry.mlflow.fetching import fetch_version
 from components.registry.mlflow.ownership import Ownership
-from components.registry.mlflow.pruning import StoredRun, find_stored_runs, remove_stored_runs
+from components.registry.mlflow.pruning import (
+    StoredRun,
+    find_run_file,
+    find_stored_runs,
+    remove_run_file,
+    remove_stored_runs,
+)
 from components.registry.mlflow.registration import Registration, check_artifact, find_git_revision, write_version
 from components.registry.mlflow.removal import check_removable, find_remaining, remove_tenant
 from components.registry.mlflow.run_files import RunRecord, read_run, read_run_file
@@ -262,6 +268,14 @@ class Registry:
     def remove_stored_runs(self, tenant: str, runs: Sequence[StoredRun]) -> None:
         """Delete runs with their versions and artifacts; see `pruning.remove_stored_runs`."""
         remove_stored_runs(self._connection, self.ownership, tenant, runs)
+
+    def find_run_file(self, run_id: str, name: str) -> int | None:
+        """Return the size in bytes of a file among the artifacts of a run; None: there is none."""
+        return find_run_file(self._connection, run_id, name)
+
+    def remove_run_file(self, tenant: str, run_id: str, name: str) -> None:
+        """Delete a file among the artifacts of a tenant's run; see `pruning.remove_run_file`."""
+        remove_run_file(self._connection, self.ownership, tenant, run_id, name)
 
     def _find_aliased_of_tenant(self, tenant: str) -> list[Version]:
         wanted = f"the champion and the challenger of {tenant}"

@@ -20,7 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from components.errors import WorkspaceError
 from components.storage.atomic_files import TELL_AFTER_S, convert_disk_errors, hold_file_lock
-from components.storage.migrations import Schema, is_current, upgrade
+from components.storage.migrations import Schema, is_refused_lock, is_usable, upgrade_once
+from components.storage.patience import Patience
 from components.storage.timeouts import (
     DatabaseTimeouts,
     enforce_answer_timeout,
@@ -39,6 +40,8 @@ _POOL_OVERFLOW = 18
 """Connections of one process beyond the five that stay open."""
 _LOCK_FILE_DIGITS = 3
 """SQLite: hexadecimal digits of a lock file's name."""
+_WANTED_TABLES = "tables that this release can use"
+_UPGRADE_PATIENCE_S = 120.0
 _LOCK_FIX = "wait until that process ends, or stop it, and run again"
 _FIX = "check that it runs, that its disk has free space and that no other session blocks its tables"
 
@@ -46,23 +49,54 @@ _FIX = "check that it runs, that its disk has free space and that no other sessi
 class Database:
     """A database with the tables of a schema; may be shared by threads."""
 
-    def __init__(self, url: str, schema: Schema, timeouts: DatabaseTimeouts | None = None, *, fix: str = _FIX) -> None:
-        """Connect, and bring the schema's tables to its newest revision.
+    def __init__(
+        self,
+        url: str,
+        schema: Schema,
+        timeouts: DatabaseTimeouts | None = None,
+        *,
+        fix: str = _FIX,
+        is_prepared: bool = True,
+    ) -> None:
+        """Connect, and apply the revisions that only add to the tables; see `components.storage.migrations`.
 
-        `fix`: what users are told to do when the database fails.
+        `fix`: what users are told to do when the database fails. Without `is_prepared` nothing is read or changed.
 
         Raises:
             WorkspaceError: the URL is not of PostgreSQL or SQLite; the database cannot be reached or written; or its
-                tables are of a newer release.
+                tables are of a newer release that has removed what this one uses.
         """
-        self.url, self._timeouts, self._fix = url, timeouts or DatabaseTimeouts(), fix
+        self.url, self._schema, self._timeouts, self._fix = url, schema, timeouts or DatabaseTimeouts(), fix
         self.engine = _make_engine(_parse_url(url), self._timeouts)
-        wanted = "tables that this release can use"
-        with self.connect(wanted) as connection:
-            current = is_current(connection, schema)
-        if not current:
-            with self.transaction(wanted) as connection:
-                upgrade(connection, schema)
+        if is_prepared:
+            with self.connect(_WANTED_TABLES) as connection:
+                usable = is_usable(connection, schema)
+            if not usable:
+                self.upgrade()
+
+    def upgrade(self, *, contract: bool = False) -> list[str]:
+        """Apply the revisions that the tables do not have; return their ids.
+
+        Each is a transaction of its own. One that has to wait for others' use of a table gives up after two seconds, so
+        that they do not wait behind it, and is tried again for two minutes. With `contract` also those are applied that
+        remove what older releases use.
+
+        Raises:
+            WorkspaceError: see `upgrade_once`.
+        """
+        patience, applied = Patience(_UPGRADE_PATIENCE_S), []
+        while True:
+            try:
+                with self.transaction(_WANTED_TABLES) as connection:
+                    revision = upgrade_once(connection, self._schema, contract=contract)
+            except WorkspaceError as error:
+                if not is_refused_lock(error.__cause__) or not patience.wait():
+                    raise
+                continue
+            if revision is None:
+                return applied
+            applied.append(revision)
+            patience = Patience(_UPGRADE_PATIENCE_S)
 
     @contextmanager
     def connect(self, wanted: str) -> Iterator[Connection]:

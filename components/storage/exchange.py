@@ -11,13 +11,15 @@ listing never names an object that another writer may delete before it replaces 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from components.errors import DamagedError, WorkersError
 from components.storage.json_text import parse_json
+from components.storage.object_names import StoredObject
 from components.storage.object_store import ObjectStore
 from components.storage.set_files import fetch_set, send_set
 from components.storage.set_listing import (
@@ -33,7 +35,8 @@ _FETCH_TRIES = 5
 """Times that a set which is replaced during a fetch is read again."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", re.ASCII)
 _SUFFIX = ".json"
-_DEPTHS = {"tenants": 3, "shards": 2, "bases": 2}
+_OF_TENANTS = "tenants"
+_DEPTHS = {_OF_TENANTS: 3, "shards": 2, "bases": 2}
 """Names in the key of a folder, by the first of them."""
 _KEPT = "bases"
 
@@ -151,6 +154,32 @@ class ExchangeFolder:
         return f"{self._key}/{_check_name(name)}"
 
 
+@dataclass(frozen=True, slots=True)
+class ExchangeEntry:
+    """A folder with all its objects."""
+
+    key: str
+    keys: Mapping[str, datetime]
+    """Of its objects -> when they were written."""
+    size_bytes: int
+
+    @property
+    def written(self) -> datetime:
+        """When something was written to it last."""
+        return max(self.keys.values())
+
+    @property
+    def tenant(self) -> str:
+        """"": it is not a tenant's."""
+        first, _, rest = self.key.partition("/")
+        return rest.partition("/")[0] if first == _OF_TENANTS else ""
+
+    @property
+    def may_go(self) -> bool:
+        """Whether it is of a run, which ends."""
+        return not self.key.startswith(f"{_KEPT}/")
+
+
 class Exchange:
     """Folders in one object store."""
 
@@ -166,27 +195,37 @@ class Exchange:
         """
         return ExchangeFolder(self._store, "/".join(_check_name(part) for part in parts))
 
-    def remove_unused(self, keep_days: float) -> list[str]:
-        """Remove folders of tenants and shards to which nothing was written for `keep_days`, by the store's clock.
+    def find_unused(self, keep_days: float) -> list[ExchangeEntry]:
+        """Return the folders of tenants and shards to which nothing was written for `keep_days`, by the store's clock."""
+        before = self._store.read_clock() - timedelta(days=keep_days)
+        return [folder for folder in self._list_folders() if folder.may_go and folder.written < before]
 
-        Objects of writers that died are removed from the other folders.
+    def remove_unused(self, keep_days: float, tenant: str | None = None) -> list[ExchangeEntry]:
+        """Remove the folders that `find_unused` finds, or only those of a tenant; return them.
 
-        Returns:
-            The keys of the removed folders.
+        Without a tenant, objects of writers that died are removed from the other folders.
         """
         now, removed = self._store.read_clock(), []
-        for first, depth in _DEPTHS.items():
-            folders: dict[str, dict[str, datetime]] = defaultdict(dict)
-            for key, written in self._store.list_keys(f"{first}/").items():
-                folders["/".join(key.split("/")[:depth])][key] = written
-            for name, keys in folders.items():
-                if first != _KEPT and max(keys.values()) < now - timedelta(days=keep_days):
-                    _delete_keys(self._store, keys)
-                    removed.append(name)
-                else:
-                    ExchangeFolder(self._store, name).remove_abandoned(keys, now)
-        self._store.delete_leftovers(now - ABANDONED_AFTER)
+        for folder in self._list_folders():
+            if tenant is not None and folder.tenant != tenant:
+                continue
+            if folder.may_go and folder.written < now - timedelta(days=keep_days):
+                _delete_keys(self._store, folder.keys)
+                removed.append(folder)
+            elif tenant is None:
+                ExchangeFolder(self._store, folder.key).remove_abandoned(folder.keys, now)
+        if tenant is None:
+            self._store.delete_leftovers(now - ABANDONED_AFTER)
         return removed
+
+    def _list_folders(self) -> Iterator[ExchangeEntry]:
+        for first, depth in _DEPTHS.items():
+            folders: dict[str, dict[str, StoredObject]] = defaultdict(dict)
+            for key, stored in self._store.list_stored(f"{first}/").items():
+                folders["/".join(key.split("/")[:depth])][key] = stored
+            for name, objects in folders.items():
+                times = {key: one.written for key, one in objects.items()}
+                yield ExchangeEntry(name, times, sum(one.size_bytes for one in objects.values()))
 
 
 def _check_name(name: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from components.storage.atomic_files import sync_folder
+from components.storage.object_names import StoredObject
 
 _TEMPORARY_FOLDER = ".temporary"
 _RENAME_TRIES = 20
@@ -44,9 +45,9 @@ class FolderObjects:
         with (self._root / key).open("rb") as source, path.open("wb") as file:
             _copy(source, file, progress)
 
-    def list_objects(self, start: str) -> dict[str, datetime]:
-        """Return key -> time of writing of the objects whose keys begin with `start`."""
-        found: dict[str, datetime] = {}
+    def list_objects(self, start: str) -> dict[str, StoredObject]:
+        """Return key -> time of writing and size of the objects whose keys begin with `start`."""
+        found: dict[str, StoredObject] = {}
         for folder, folders, files in os.walk(self._root / start.rpartition("/")[0], onerror=_raise_unless_missing):
             folders[:] = [each for each in folders if not each.startswith(".")]
             for name in files:
@@ -54,7 +55,8 @@ class FolderObjects:
                 key = path.relative_to(self._root).as_posix()
                 if key.startswith(start):
                     with suppress(FileNotFoundError):  # deleted meanwhile
-                        found[key] = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                        facts = path.stat()
+                        found[key] = StoredObject(datetime.fromtimestamp(facts.st_mtime, UTC), facts.st_size)
         return found
 
     def delete(self, keys: Iterable[str]) -> None:

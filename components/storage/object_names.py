@@ -5,6 +5,7 @@ Pure; knows no store.
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,15 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", re.ASCII)
 _FOLDER_PART = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._=+,~-]{1,200}", re.ASCII)
 _KEY_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", re.ASCII)
 _URL_FIX = "write workers.exchange in params.yaml as s3://bucket/folder, gs://bucket/folder or file:///folder"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What a store says of an object."""
+
+    written: datetime
+    """By the store's clock."""
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from components.errors import PrefixFleetError, WorkersError, WorkspaceError
 from components.storage.atomic_files import convert_disk_errors, replace_when_complete
 from components.storage.folder_objects import FolderObjects
 from components.storage.object_faults import Meaning, read_fault
-from components.storage.object_names import check_key, is_key, parse_store_url
+from components.storage.object_names import StoredObject, check_key, is_key, parse_store_url
 from components.storage.patience import Patience
 from components.storage.remote_objects import RemoteObjects
 
@@ -31,7 +31,7 @@ class _Objects(Protocol):
     def put_file(self, path: Path, key: str, progress: Progress) -> None: ...
     def get_bytes(self, key: str) -> bytes: ...
     def get_file(self, key: str, path: Path, progress: Progress) -> None: ...
-    def list_objects(self, start: str) -> dict[str, datetime]: ...
+    def list_objects(self, start: str) -> dict[str, StoredObject]: ...
     def delete(self, keys: Iterable[str]) -> None: ...
     def delete_leftovers(self, before: datetime) -> None: ...
 
@@ -103,9 +103,13 @@ class ObjectStore:
 
         Objects whose names this class would not write are left out.
         """
+        return {key: found.written for key, found in self.list_stored(start).items()}
+
+    def list_stored(self, start: str = "") -> dict[str, StoredObject]:
+        """Return key -> time of writing and size, as `list_keys`."""
         check_key(start.removesuffix("/") or "all")
         found = self._try_or_miss(f"to list {self.url}/{start}", lambda _: self._objects.list_objects(start))
-        return {key: written for key, written in (found or {}).items() if is_key(key)}
+        return {key: one for key, one in (found or {}).items() if is_key(key)}
 
     def delete(self, *keys: str) -> None:
         """Delete objects; keys that do not exist are ignored."""

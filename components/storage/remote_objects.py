@@ -13,6 +13,8 @@ from typing import Any
 import fsspec
 from fsspec.callbacks import Callback
 
+from components.storage.object_names import StoredObject
+
 _CONNECT_TIMEOUT_S = 5
 _ANSWER_TIMEOUT_S = 20.0
 """For an answer to begin or go on, and for sent bytes to be taken."""
@@ -47,12 +49,12 @@ class RemoteObjects:
         """Copy an object to a file."""
         self._client.get_file(self._path(key), str(path), callback=_watch(progress))
 
-    def list_objects(self, start: str) -> dict[str, datetime]:
-        """Return key -> time of writing of the objects whose keys begin with `start`."""
+    def list_objects(self, start: str) -> dict[str, StoredObject]:
+        """Return key -> time of writing and size of the objects whose keys begin with `start`."""
         root = f"{self._folder}/"
         found = self._client.find(self._folder, prefix=start, detail=True)
         return {
-            name.removeprefix(root): _read_time(facts)
+            name.removeprefix(root): StoredObject(_read_time(facts), int(facts["size"]))
             for name, facts in found.items()
             if name.startswith(root + start) and facts["type"] == "file"
         }

@@ -68,11 +68,36 @@ def remove_stored_runs(
             delete_run(client, database, run)
 
 
-def _count_bytes(client: Any, run: Any) -> int:
+def find_run_file(connection: MlflowConnection, run_id: str, name: str) -> int | None:
+    """Return the size in bytes of a file among the artifacts of a run; None: there is no such file or run."""
+    with connection.open_client(f"the file {name} of run {run_id}") as client:
+        run = call_or_none(client.get_run, run_id)
+        if run is None:
+            return None
+        listed = _open_repository(client, run).list_artifacts(None)
+        return next((entry.file_size or 0 for entry in listed if entry.path == name), None)
+
+
+def remove_run_file(connection: MlflowConnection, ownership: Ownership, tenant: str, run_id: str, name: str) -> None:
+    """Delete a file among the artifacts of a tenant's run.
+
+    Raises:
+        OwnershipError, RegistryError: as `remove_stored_runs`.
+    """
+    with connection.open_client(f"the removal of {name} from run {run_id}") as client:
+        run = client.get_run(run_id)
+        connection.make_guard(ownership.owner).check(run, tenant)
+        _open_repository(client, run).delete_artifacts(name)
+
+
+def _open_repository(client: Any, run: Any) -> Any:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    repository = get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri)
-    return sum(_list_sizes(repository, None))
+    return get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri)
+
+
+def _count_bytes(client: Any, run: Any) -> int:
+    return sum(_list_sizes(_open_repository(client, run), None))
 
 
 def _list_sizes(repository: Any, path: str | None) -> Iterator[int]:

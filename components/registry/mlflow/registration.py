@@ -3,6 +3,7 @@
 Knows a version's tags and its base's location. Sets no alias: the caller decides that.
 """
 
+import json
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from components.registry.mlflow.versions import (
     BASE_TAG,
     LORA_OUTSIDE_TAG,
     LORA_RANK_TAG,
+    MADE_FROM_TAG,
     Version,
     to_model_name,
     to_version,
@@ -151,6 +153,8 @@ def _make_tags(registration: Registration, manifest: Manifest, revision: str | N
         from_manifest[LORA_RANK_TAG] = str(rank)
         if outside := find_layers_outside_blocks(manifest.shapes):
             from_manifest[LORA_OUTSIDE_TAG] = ",".join(outside)
+    if manifest.made_from:
+        from_manifest[MADE_FROM_TAG] = json.dumps(manifest.made_from, sort_keys=True)
     size = sum((registration.artifact / name).stat().st_size for name in (TENSORS_FILE, MANIFEST_FILE))
     return clip_tags(
         {

@@ -12,14 +12,17 @@ from pathlib import Path
 
 import sqlalchemy as sql
 from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from components.errors import RegistryError
 from components.storage.timeouts import (
     DatabaseTimeouts,
     enforce_answer_timeout,
     make_connect_arguments,
     replace_dead_connections,
 )
+from components.storage.urls import format_first_line, hide_password
 
 REVISION = "dc11669786a5"
 """Alembic revision of MLflow's database whose tables these are."""
@@ -86,10 +89,40 @@ class DatabaseReader:
 
     def _has_known_tables(self, connection: Connection) -> bool:
         with self._lock:
-            if not self._is_known and sql.inspect(connection).has_table("alembic_version"):
-                query = sql.select(sql.column("version_num", sql.String)).select_from(sql.table("alembic_version"))
-                self._is_known = connection.execute(query).scalars().all() == [REVISION]
+            self._is_known = self._is_known or _read_revision(connection) == REVISION
             return self._is_known
+
+    def read_revision(self) -> str | None:
+        """Return the revision of the tables; None: there is no such SQLite file, or there are no tables.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the database does not answer in time, or refuses.
+        """
+        if self._is_missing():
+            return None
+        with self._engine.connect() as connection, _limit_answer(connection):
+            return _read_revision(connection)
+
+
+def read_revision(database: str) -> str | None:
+    """Return the revision of MLflow's tables in a database; None: there are none.
+
+    Raises:
+        RegistryError: the database does not answer.
+    """
+    try:
+        return DatabaseReader(database).read_revision()
+    except SQLAlchemyError as problem:
+        got = f"{format_first_line(problem)} ({hide_password(database)})"
+        fix = "start MLflow's database, or correct its address"
+        raise RegistryError("the revision of MLflow's tables", got, fix) from problem
+
+
+def _read_revision(connection: Connection) -> str | None:
+    if not sql.inspect(connection).has_table("alembic_version"):
+        return None
+    query = sql.select(sql.column("version_num", sql.String)).select_from(sql.table("alembic_version"))
+    return connection.execute(query).scalars().first()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from components.config import TENANT_ID
 from components.data.kinds import CONVERSATIONS
+from components.storage.json_text import parse_json
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
@@ -22,6 +23,10 @@ DECODING_TAG = "decoding"
 """Tag of versions: the decoding with which the version was judged, as JSON; the server answers with it."""
 ARTIFACT_BYTES_TAG = "artifact_bytes"
 """Tag of versions: the size of the artifact's files."""
+PREDICTIONS_TAG = "predictions"
+"""Tag of versions: "removed" once the predictions of its run were removed."""
+MADE_FROM_TAG = "made_from"
+"""Tag of versions: the sha256 of the artifacts that it was made from, as JSON; "" or none: of no other."""
 INPUT_TAG = "input"
 """Tag of versions: the kind of their training data; without it pairs."""
 LORA_RANK_TAG = "lora_rank"
@@ -75,6 +80,15 @@ class Version:
     def uri(self) -> str:
         """The URI for `mlflow.pyfunc.load_model`."""
         return f"models:/{to_model_name(self.tenant)}/{self.version}"
+
+
+def read_made_from(version: Version) -> dict[str, str]:
+    """Return how -> sha256 of the artifacts that a version was made from, such as its shared prefix."""
+    try:
+        found = parse_json(version.tags.get(MADE_FROM_TAG) or "{}")
+    except ValueError:  # changed in MLflow by hand
+        return {}
+    return {str(how): str(sha256) for how, sha256 in found.items()} if isinstance(found, dict) else {}
 
 
 def reads_conversations(version: Version) -> bool:

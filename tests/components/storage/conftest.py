@@ -17,7 +17,7 @@ from components.storage.object_store import ObjectStore
 FIRST = """
 import sqlalchemy as sql
 
-revision, down_revision = "0001", None
+revision, down_revision, kind = "0001", None, "expand"
 
 def upgrade(operations):
     operations.create_table("notes", sql.Column("text", sql.Text, nullable=False), if_not_exists=True)
@@ -25,7 +25,7 @@ def upgrade(operations):
 SECOND = """
 import sqlalchemy as sql
 
-revision, down_revision = "0002", "0001"
+revision, down_revision, kind = "0002", "0001", "expand"
 
 def upgrade(operations):
     operations.add_column("notes", sql.Column("stars", sql.Integer, nullable=False, server_default="3"))

@@ -264,8 +264,8 @@ def test_folders_to_which_nothing_was_written_are_removed(local: ObjectStore, tm
     make_old(tmp_path / "store", 73)
     for parts in (("tenants", "alder", "new"), ("shards", "new"), ("tenants", "alder", "both")):
         exchange.open(*parts).put_json("other", 1)
-    assert sorted(exchange.remove_unused(3.1)) == []
-    assert sorted(exchange.remove_unused(3)) == ["shards/old", "tenants/alder/old"]
+    assert sorted(one.key for one in exchange.remove_unused(3.1)) == []
+    assert sorted(one.key for one in exchange.remove_unused(3)) == ["shards/old", "tenants/alder/old"]
     left = {key.rsplit("/", 1)[0] for key in local.list_keys() if key.endswith("value.json")}
     assert left == {"bases/old", "tenants/alder/both"}
     assert exchange.open("bases", "old").fetch("files", tmp_path / "copy")
@@ -279,8 +279,8 @@ def test_a_machine_whose_clock_is_wrong_removes_the_same(
     put(exchange.open("shards", "1"), "files", tmp_path / "source", {"a": b"aaa"})
     now = store.read_clock()
     monkeypatch.setattr(store, "read_clock", lambda: now + timedelta(hours=25))
-    assert exchange.remove_unused(1.1) == []
-    assert exchange.remove_unused(1) == ["shards/1"]
+    assert [one.key for one in exchange.remove_unused(1.1)] == []
+    assert [one.key for one in exchange.remove_unused(1)] == ["shards/1"]
     assert store.list_keys() == {}
 
 

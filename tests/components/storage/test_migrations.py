@@ -4,7 +4,8 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +13,18 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sql
-from waiting import LIMIT_S
+from waiting import LIMIT_S, wait_until
 
 from components.errors import WorkspaceError
 from components.storage.database import Database
-from components.storage.migrations import Schema
+from components.storage.migrations import Revision, Schema, list_pending
 
 REPOSITORY = Path(__file__).parents[3]
 OPEN = """
 import sys
 from pathlib import Path
 from components.storage.database import Database
-from components.storage.migrations import Schema
+from components.storage.migrations import Revision, Schema, list_pending
 
 sys.stdin.readline()
 schema = Schema(folder=Path(sys.argv[2]), head="0002", version_table="notes_version")
@@ -101,9 +102,14 @@ def test_a_failed_revision_changes_nothing(database_url: str, schema: Schema) ->
 
 def test_tables_of_a_newer_release_are_refused(database_url: str, schema: Schema) -> None:
     with opened(database_url, schema):
-        (schema.folder / "revision_0002.py").unlink()
-        with pytest.raises(WorkspaceError, match=r"revision 0002; upgrade PrefixFleet"):
-            Database(database_url, replace(schema, head="0001"))
+        pass
+    with opened(database_url, replace(schema, head="0001")) as old:  # it only has a column more
+        assert read(old, "SELECT text FROM notes") == []
+        assert read(old, "SELECT version_num FROM notes_version") == [("0002",)]
+        with old.transaction("another oldest code") as connection:
+            connection.exec_driver_sql("UPDATE notes_version_oldest_code SET revision = '0002'")
+    with pytest.raises(WorkspaceError, match=r"revision 0002, for code of revision 0002 or newer; upgrade PrefixFleet"):
+        Database(database_url, replace(schema, head="0001"))
 
 
 def test_a_current_database_is_opened_with_one_query(database_url: str, schema: Schema) -> None:
@@ -120,6 +126,75 @@ def test_a_current_database_is_opened_with_one_query(database_url: str, schema: 
         finally:
             sql.event.remove(sql.Engine, "before_cursor_execute", note)
     assert [statement.split()[-1] for statement in statements] == ["notes_version"]
+
+
+THIRD = """
+\"\"\"Stars are gone.\"\"\"
+
+revision, down_revision, kind, oldest_code = "0003", "0002", "contract", "0002"
+
+def upgrade(operations):
+    operations.drop_column("notes", "stars")
+"""
+
+
+def contracted(schema: Schema) -> Schema:
+    """The schema of a later release, which no longer uses a column and has a revision that removes it."""
+    (schema.folder / "revision_0003.py").write_text(THIRD)
+    return replace(schema, head="0003", needs="0002")
+
+
+def test_a_revision_that_contracts_waits_for_a_person(database_url: str, schema: Schema) -> None:
+    later = contracted(schema)
+    with opened(database_url, later) as database:
+        with database.connect("what is to be done") as connection:
+            assert list_pending(connection, later) == [Revision("0003", "contract", "Stars are gone.")]
+        with opened(database_url, schema) as old:
+            assert read(old, "SELECT stars FROM notes") == []
+        assert (database.upgrade(), database.upgrade(contract=True)) == ([], ["0003"])
+        assert database.upgrade(contract=True) == []
+        assert read(database, "SELECT text FROM notes") == []
+        with opened(database_url, schema) as old:  # the release before does not use the column any more
+            assert read(old, "SELECT revision FROM notes_version_oldest_code") == [("0002",)]
+    with pytest.raises(WorkspaceError, match=r"revision 0003, for code of revision 0002 or newer; upgrade PrefixFleet"):
+        Database(database_url, replace(schema, head="0001"))
+
+
+def test_a_release_that_expands_again_asks_to_contract_first(database_url: str, schema: Schema) -> None:
+    with opened(database_url, schema):
+        pass
+    fourth = (schema.folder / "revision_0002.py").read_text().replace("stars", "moons")
+    fourth = fourth.replace("0002", "0004").replace("0001", "0003")
+    (schema.folder / "revision_0004.py").write_text(fourth)
+    later = replace(contracted(schema), head="0004", needs="0004")
+    with pytest.raises(WorkspaceError, match=r"0003, removes what older .* run `prefixfleet upgrade --tables --contract`"):
+        Database(database_url, later)
+    database = Database(database_url, later, is_prepared=False)
+    assert database.upgrade(contract=True) == ["0003", "0004"]
+    database.close()
+
+
+@pytest.mark.slow
+def test_a_migration_does_not_hold_up_others_while_it_waits_for_a_table(
+    make_postgresql_url: Callable[[], str], schema: Schema
+) -> None:
+    """PostgreSQL lets every later statement on a table wait behind a change of it that waits."""
+    url = make_postgresql_url()
+    Database(url, replace(schema, head="0001")).close()
+    waits = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
+    with (
+        opened(url, replace(schema, head="0001")) as old,
+        ThreadPoolExecutor(1) as threads,
+        old.connect("a long look at the notes") as reader,
+    ):
+        reader.exec_driver_sql("SELECT text FROM notes").all()
+        migration = threads.submit(Database, url, schema)
+        for _ in range(2):
+            wait_until(lambda: read(old, waits) != [(0,)], "the migration to wait for the table")
+            assert read(old, "SELECT text FROM notes") == []
+        reader.commit()
+        migration.result().close()
+        assert read(old, "SELECT version_num FROM notes_version") == [("0002",)]
 
 
 def test_logging_stays_as_it_is(tmp_path: Path, schema: Schema) -> None:

@@ -1,4 +1,7 @@
-"""Alembic revisions of the rollout's tables, oldest first. A revision that was released never changes."""
+"""Alembic revisions of the rollout's tables, oldest first. A revision that was released never changes.
+
+docs/upgrading.md has the rules for a new one.
+"""
 
 from pathlib import Path
 

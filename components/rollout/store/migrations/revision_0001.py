@@ -11,6 +11,7 @@ from alembic.operations import Operations
 
 revision = "0001"
 down_revision = None
+kind = "expand"
 
 _COUNTS = ("requests", "errors", "empty", "repeated", "over_long", "tokens", "agreed", "liked", "disliked")
 _REFUSAL = "the ledger is append-only"

@@ -8,6 +8,7 @@ from alembic.operations import Operations
 
 revision = "0002"
 down_revision = "0001"
+kind = "expand"
 
 _TABLE = "prefixfleet_feedback"
 _IS_WAITING = sql.and_(

@@ -9,6 +9,7 @@ from alembic.operations import Operations
 
 revision = "0003"
 down_revision = "0002"
+kind = "expand"
 
 _SQLITE_TRIGGERS = (
     """CREATE TRIGGER prefixfleet_ledger_no_replace BEFORE INSERT ON prefixfleet_ledger

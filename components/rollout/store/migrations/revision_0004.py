@@ -5,6 +5,7 @@ from alembic.operations import Operations
 
 revision = "0004"
 down_revision = "0003"
+kind = "expand"
 
 
 def upgrade(operations: Operations) -> None:

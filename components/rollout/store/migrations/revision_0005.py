@@ -7,6 +7,7 @@ from alembic.operations import Operations
 
 revision = "0005"
 down_revision = "0004"
+kind = "expand"
 
 _COUNTS = ("inputs", "words", "unknown_words", "fields", "unknown_fields")
 

@@ -5,6 +5,7 @@ from alembic.operations import Operations
 
 revision = "0006"
 down_revision = "0005"
+kind = "expand"
 
 
 def upgrade(operations: Operations) -> None:

@@ -5,6 +5,7 @@ from alembic.operations import Operations
 
 revision = "0007"
 down_revision = "0006"
+kind = "expand"
 
 
 def upgrade(operations: Operations) -> None:

@@ -5,6 +5,7 @@ from alembic.operations import Operations
 
 revision = "0008"
 down_revision = "0007"
+kind = "expand"
 
 
 def upgrade(operations: Operations) -> None:

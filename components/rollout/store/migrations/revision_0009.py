@@ -5,6 +5,7 @@ from alembic.operations import Operations
 
 revision = "0009"
 down_revision = "0008"
+kind = "expand"
 
 
 def upgrade(operations: Operations) -> None:

@@ -5,6 +5,7 @@ from alembic.operations import Operations
 
 revision = "0010"
 down_revision = "0009"
+kind = "expand"
 
 
 def upgrade(operations: Operations) -> None:

@@ -5,6 +5,7 @@ from alembic.operations import Operations
 
 revision = "0013"
 down_revision = "0012"
+kind = "expand"
 
 _SECONDS_PER_DAY = 86_400
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 from alembic.script import ScriptDirectory
+from table_changes import find_breaking, record_statements
 
 from components.errors import WorkspaceError
 from components.rollout.store.database import open_database_url
@@ -202,3 +203,56 @@ def test_mlflow_s_own_revision_in_the_same_database_is_left_alone(database_url):
     assert read_revisions(database) == [SCHEMA.head]
     database.close()
     assert read_rows(database_url)["alembic_version"] == [("ab12",)]
+
+
+REVISIONS = sorted(path.stem.removeprefix("revision_") for path in SCHEMA.folder.glob("revision_*.py"))
+REVISIONS_WITH_TRIGGERS = {"0001", "0003"}
+"""Of the ledger, which code of every release only adds to."""
+
+
+def test_each_revision_says_its_kind_and_one_that_expands_only_adds(database_url):
+    scripts = ScriptDirectory(SCHEMA.folder, version_locations=[SCHEMA.folder])
+    own = (SCHEMA.version_table, SCHEMA.oldest_code_table)
+    for revision in REVISIONS:
+        module = scripts.get_revision(revision).module
+        assert module.kind in ("expand", "contract")
+        assert (module.kind == "contract") == hasattr(module, "oldest_code")
+        with record_statements() as statements:
+            database = Database(database_url, replace(SCHEMA, head=revision, needs=revision), is_prepared=False)
+            assert database.upgrade(contract=True) == [revision]
+            database.close()
+        if module.kind == "expand":
+            triggers = revision in REVISIONS_WITH_TRIGGERS
+            assert find_breaking(statements, own_tables=own, may_add_triggers=triggers) == []
+        else:
+            assert module.oldest_code < revision
+
+
+def test_revisions_are_numbers_of_four_digits_and_the_code_needs_the_newest_that_expands():
+    scripts = ScriptDirectory(SCHEMA.folder, version_locations=[SCHEMA.folder])
+    kinds = {revision: scripts.get_revision(revision).module.kind for revision in REVISIONS}
+    assert [f"{number:04d}" for number in range(1, len(REVISIONS) + 1)] == REVISIONS
+    assert (SCHEMA.needs or SCHEMA.head) == max(revision for revision, kind in kinds.items() if kind == "expand")
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_breaking"),
+    [
+        ("ALTER TABLE prefixfleet_ledger ADD COLUMN note TEXT", False),
+        ("ALTER TABLE prefixfleet_ledger ADD COLUMN note TEXT DEFAULT '' NOT NULL", False),
+        ("ALTER TABLE prefixfleet_ledger ADD COLUMN note TEXT NOT NULL", True),
+        ("ALTER TABLE prefixfleet_ledger DROP COLUMN why", True),
+        ("ALTER TABLE prefixfleet_ledger RENAME TO moves", True),
+        ("ALTER TABLE prefixfleet_ledger ALTER COLUMN why TYPE VARCHAR(10)", True),
+        ("DROP TABLE prefixfleet_causes", True),
+        ("DROP INDEX ix_prefixfleet_ledger_action", True),
+        ("CREATE UNIQUE INDEX x ON prefixfleet_runs (began_at)", True),
+        ("CREATE INDEX x ON prefixfleet_runs (began_at)", False),
+        ("UPDATE prefixfleet_runs SET unchanged = 0", True),
+        ("DELETE FROM prefixfleet_runs", True),
+        ("INSERT INTO prefixfleet_runs (id) VALUES (1)", True),
+        ("CREATE TRIGGER x BEFORE INSERT ON prefixfleet_runs BEGIN SELECT 1; END", True),
+    ],
+)
+def test_what_the_check_of_additions_takes_for_breaking(statement, is_breaking):
+    assert bool(find_breaking([statement], own_tables=())) == is_breaking
